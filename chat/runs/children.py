@@ -224,7 +224,7 @@ class Delegation:
             await self._stored_calls[stop.call_id].wait()
         if self._closed_because or stop.is_set():
             raise ToolError(self._closed_because or stop.reason)
-        known = self.waiting.get(stop.call_id)
+        known = self.waiting.pop(stop.call_id, None)
         run = Run(pk=known or uuid4(), agent_name=agent_name, message=message, parent_call_id=stop.call_id)
         if known is None:
             self._tree.admit(self._run.depth + 1)
@@ -240,7 +240,6 @@ class Delegation:
         if finished.end.status is RunStatus.WAITING:
             self._wait(run.pk, stop)
             raise WaitsForPeople
-        self.waiting.pop(stop.call_id, None)
         self._ended.append(finished.end)
         return _answer(agent_name, finished)
 

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -17,9 +17,11 @@ from agents import AgentSpec, ModelSettings, read_policy
 from agents.tools import CurrentTimeTool
 from chat.catalog import agents as catalog
 from chat.catalog import built_in
+from chat.catalog.setups import AgentSetup
 from chat.models import Agent, Door, Origin, Run, RunStatus, Step, WaitingCall
-from chat.runs import commands, deciding, dispatch, queue_watch, recovery
+from chat.runs import commands, deciding, dispatch, executor, queue_watch, recovery
 from chat.runs import registry as run_registry
+from chat.runs.children import ClaimedRun
 from chat.runs.deciding import Approval
 from chat.runtime import database
 from chat.serving import supervisor
@@ -384,3 +386,14 @@ async def test_people_are_told_once_of_each_request(here: Here, model: Office, m
     assert told.count(run_id) == 1
     await decide(here, (await requests())[0])
     await ended(here, run_id)
+
+
+@pytest.mark.parametrize(
+    ("agent_class", "asker_may", "may"), [("", True, True), ("", False, False), ("poems.Poet", True, False)]
+)
+async def test_neither_agents_of_extensions_wait_nor_those_that_they_ask(
+    agent_class: str, asker_may: bool, may: bool
+) -> None:
+    claim = ClaimedRun(Run(), [], None, may_wait=asker_may)
+    setup = AgentSetup(replace(CLERK, agent_class=agent_class), ModelSettings())
+    assert executor._within(claim, setup, None).may_wait is may
