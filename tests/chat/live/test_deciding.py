@@ -13,8 +13,8 @@ from tests.serving import Browser, Server, Socket, serving
 
 POLICY = [{"tool": "python", "decision": "ask"}]
 CALL = 'Work it out [call=python:{"code":"6*7"}]'
-FIELDS = '[{"name":"city","kind":"choice","options":["Oslo","Rome"]}]'
-QUESTION = f'Book it [call=ask_user:{{"question":"Where?","fields":{FIELDS}}}]'
+
+QUESTION = 'Book it [call=ask_user:{"question":"Where?"}]'
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ DECIDED: dict[str, tuple[str, str, dict[str, Any], tuple[bool, str]]] = {
         {"decision": "deny", "reason": "No."},
         (False, "bo denied this call, so it was not run. No."),
     ),
-    "answer": (QUESTION, "answer", {"answers": {"city": "Rome"}}, (True, '{"city":"Rome"}')),
+    "answer": (QUESTION, "answer", {"answers": {"answer": "Rome"}}, (True, '{"answer":"Rome"}')),
 }
 
 

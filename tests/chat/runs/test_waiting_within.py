@@ -75,10 +75,12 @@ class Office:
 
     def respond(self, body: dict[str, Any]) -> Script:
         messages = body["messages"]
-        results = [message["content"] for message in messages if message["role"] == "tool"]
-        if results:
+        last = max(at for at, message in enumerate(messages) if message["role"] == "user")
+        told = [message["content"] for message in messages[last:] if message["role"] == "tool"]
+        # What was broken off is asked for again.
+        if results := [words for words in told if not words.startswith("The server stopped")]:
             return Script(" & ".join(results))
-        who, task = messages[0]["content"], messages[-1]["content"]
+        who, task = messages[0]["content"], messages[last]["content"]
         number = int("".join(filter(str.isdigit, task)) or 0)
         if "boss" in who:
             return Script(reasoning="Who?", calls=self.asked)
@@ -349,6 +351,7 @@ async def test_what_is_allowed_for_the_session_is_so_within_runs_too(
     run_id = await ask(here, model, clerk(2), origin=origin)
     if passes:
         assert (await ended(here, run_id)).status == "completed"
+        assert await results_of(run_id) == [(True, "20")]
     else:
         await wait(run_id, 1)
         await stop(here)
