@@ -247,8 +247,10 @@ async def decided(client: Client, seen: Seen) -> None:
     await _start(client)
     for number, socket in enumerate(sockets):
         await socket.send("chat", message=client.job.message.replace(TAG, f"{number}"))
-        told = [orjson.loads(text) for _, text in await socket.until("notification")]
-        request = next(frame for frame in told if frame["data"].get("type") == "approval_request")
+        while True:
+            request = orjson.loads((await socket.until("reasoning_step"))[-1][1])
+            if request["data"].get("type") == "approval_request":
+                break
         names = {"run_id": request["run_id"], "tool_call_id": request["data"]["tool_call_id"]}
         seen.seconds.append(time.time())
         await socket.send("approve", **names, decision="allow")
