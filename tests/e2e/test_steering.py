@@ -5,17 +5,22 @@ import re
 from playwright.async_api import Locator, Page, expect
 
 from tests.e2e.conftest import Enter
+from tests.model_server import ModelServer
 from tests.serving import Browser
 
 LONG = "Count [tokens=3000 every=20]"
 
 
-async def test_what_is_said_to_a_run_shows_what_has_become_of_it(enter: Enter, api: Browser) -> None:
+async def test_what_is_said_to_a_run_shows_what_has_become_of_it(
+    enter: Enter, api: Browser, model: ModelServer
+) -> None:
     """It waits, and is taken back; interrupts, and is read at its step; comes too late, and is queued."""
     conversation = await enter(f"/sessions/{await api.new_session()}/")
     await conversation.is_live()
     page, message, waiting = conversation.page, conversation.message, conversation.waiting
     await conversation.ask(LONG)
+    # What is said before the model is asked, its first call reads at once.
+    await model.until(lambda: len(model.requests) == 1)
     await conversation.is_at_work()
 
     await message.fill("Be brief. [tokens=2]")
@@ -41,6 +46,7 @@ async def test_what_is_said_to_a_run_shows_what_has_become_of_it(enter: Enter, a
     # Two words that the run has not read when it is stopped: the first is asked next, the second behind it.
     await conversation.is_live()
     await conversation.ask(LONG)
+    await model.until(lambda: len(model.requests) == 3)
     await conversation.is_at_work()
     for words in ("One [tokens=3000 every=20]", "Two [tokens=2]"):
         await message.fill(words)

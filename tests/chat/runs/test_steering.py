@@ -179,7 +179,8 @@ async def test_a_commit_that_nobody_heard_of_is_not_made_twice(
     assert await here.all_ended()
     assert len(tries) == 2
     assert await database.read(read_words, here) == ["Be brief."]
-    assert model_side.requests[1].body["messages"][-1]["content"] == "Be brief."
+    last = model_side.requests[1].body["messages"][-1]["content"]
+    assert last == "Be brief.", "the model was not told what the log says that it has read"
     seqs = await database.read(
         lambda: list(Step.objects.filter(session=here.session).order_by("seq").values_list("seq", flat=True))
     )
@@ -265,7 +266,7 @@ async def test_what_is_said_while_a_run_waits_stays_pending(
     assert (await database.read(Run.objects.get, pk=run_id)).status == RunStatus.WAITING
     await act(here, run_id)
     assert await here.all_ended()
-    assert await database.read(read_words, here) == read
+    assert await database.read(read_words, here) == read, "what was said while it waited was not read"
     assert await database.read(asked, here) == ["Go.", *queued]
     if read:
         told = [message["role"] for message in model_side.requests[1].body["messages"]]
