@@ -62,7 +62,7 @@ async def test_what_is_said_to_a_run_shows_what_has_become_of_it(
     await expect(waiting).to_have_count(0)
     await conversation.is_at_work()
     await conversation.stop.click()
-    await conversation.ended("Stopped")
+    await expect(conversation.stop).to_be_hidden()
 
 
 def siblings(page: Page) -> Locator:

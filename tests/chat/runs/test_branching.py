@@ -50,6 +50,7 @@ from chat.store import (
     step_log,
 )
 from chat.store.calls import CallWriter
+from chat.store.step_log import Entry
 from chat.traces import cursor
 from tests import wire_types
 from tests.chat import making
@@ -203,9 +204,10 @@ def test_an_open_request_is_never_copied(ada: User) -> None:
     end = source.last_seq
     waiting = making.run(source)
     stock.begun(waiting)
-    asked = {"tool_call_id": "call_1", "tool_name": "python", "arguments": {}, "deadline": 1.0, "unanswered": "deny"}
-    call = {"tool_name": "python", "tool_call_id": "call_1", "arguments": {}}
-    making.append(waiting, making.step("tool_use", step=1, **call), making.step("approval_request", **asked))
+    call: dict[str, Any] = {"tool_name": "python", "tool_call_id": "call_1", "arguments": {}}
+    told = {"type": "approval_request", "content": "", "iteration": 1, "timestamp": 1.0, "deadline": 1.0}
+    request = Entry("reasoning_step", {**told, **call, "unanswered": "deny"})  # type: ignore[typeddict-item]
+    making.append(waiting, making.step("tool_use", step=1, **call), request)
     Run.objects.filter(pk=waiting.pk).update(status=RunStatus.WAITING)
     source.refresh_from_db()
     copy = copied(ada, source)

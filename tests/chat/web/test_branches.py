@@ -151,7 +151,13 @@ def test_two_runs_stand_side_by_side(source: Session) -> None:
     # Where it can be compared with what; an address will do; what one does not see is not there.
     offered = client.get(f"/compare/?a={first.pk}").content.decode()
     assert f"b={second.pk}" in offered
-    assert client.get("/compare/", {"a": first.pk, "b": f"http://x/runs/{second.pk}/"}).status_code == 200
+    for address in (
+        f"http://x/runs/{second.pk}/",
+        f"http://x/sessions/{source.pk}/#run-{second.pk}",
+        f" {second.pk}\n",
+    ):
+        shown = client.get("/compare/", {"a": first.pk, "b": address})
+        assert shown.context["right"] == second
     hidden = making.run(making.session(making.user("cy")))
     for odd in (hidden.pk, "x", ""):
         assert client.get("/compare/", {"a": odd, "b": first.pk}).status_code == 404
