@@ -58,6 +58,7 @@ class Task:
     """Tool calls, by name and arguments, to be made before the model is asked."""
     gate: Gate = field(default_factory=Gate)
     resumed: Resumed | None = None
+    newest_word: int = 0
     """Where the run stood, where it has waited: the conversation then holds what it has done so far."""
 
 
@@ -99,7 +100,7 @@ class AgentRun:
         self._awaited = Future[Any]()
         self._has_asked = False
         self._is_open = task.resumed is not None and bool(task.resumed.open)
-        self._words = WordInbox()
+        self._words = WordInbox(task.newest_word)
         self._tools_stop: CancelToken | None = None
         self._tools: ToolTurn | None = None
         self.was_cut = False

@@ -101,6 +101,7 @@ async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finis
         recorder.use_model(agent.model, agent.spec.version)
         meter = recorder.meter(claim.budgets, budgets.of_version(setup.spec.limits), claim.around, claim.earlier)
         delegation.within = _within(claim, setup, meter)
+        await _find_words(claim, handle)
         stream = agent.start(
             None if run.continues_id or claim.resumed else run.message,
             history=await _history(claim),
@@ -112,9 +113,10 @@ async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finis
             calls=[(call.tool_name, call.arguments) for call in begun],
             gate=waiting.gate_for(claim, delegation.within),
             resumed=claim.resumed,
+            newest_word=handle.newest_word,
         )
         stream.on_partial = recorder.on_partial
-        await _note_begun(claim, handle, stream)
+        handle.begun(stream)
         with _time_limit(stream, setup.spec.limits.time_s, _worked_s(claim)):
             await _follow(stream, recorder, delegation, handle)
         outcome = stream.outcome or Outcome("failed", 0, code="internal", error="The agent ended without a result.")
@@ -169,9 +171,8 @@ def _within(claim: ClaimedRun, setup: AgentSetup, meter: RunMeter | None) -> Wit
     )
 
 
-async def _note_begun(claim: ClaimedRun, handle: RunHandle, stream: agents.AgentRun) -> None:
-    """The agent has begun: it is told what was asked of the run meanwhile, and that something was said while it waited for people."""
-    handle.begun(stream)
+async def _find_words(claim: ClaimedRun, handle: RunHandle) -> None:
+    """What was said to the run while it waited for people is read by its first model call from now on."""
     if claim.resumed is not None and (newest := await database.read(steering.newest_for, claim.run.pk)):
         handle.steer(newest, "")
 
