@@ -33,7 +33,7 @@ router = Router()
 _PLACE = re.compile(r"(\d{1,18})\.(\d{1,6})")
 _ANSWER = {
     "description": "AG-UI's events; those that the log holds have an identifier, `<seq>.<n>`",
-    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    "content": {"text/event-stream": {}},
 }
 #: What ends a stream although its run has not ended, and that coming back does not mend.
 _FAILURES = {

@@ -23,7 +23,7 @@ _HEAD = re.compile(r'\{"type":"(\w+)"(?:,"seq":(\d+),"id":"([0-9a-f-]{36})")?')
 _NOWHERE = 10**18
 _ANSWER = {
     "description": "Events, each named by its frame's type and, where that is stored, under `<seq>.<id>`",
-    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    "content": {"text/event-stream": {}},
 }
 
 
