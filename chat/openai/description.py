@@ -150,9 +150,9 @@ def _json(schema: Schema) -> Schema:
     return {"application/json": {"schema": schema}}
 
 
-def _call(told: str, needed: str, *errors: int, body: Schema | None = None, path: str = "") -> Schema:
+def _call(told: str, needed: str, answer: Schema, *errors: int, body: Schema | None = None, path: str = "") -> Schema:
     """A call: what it does, the scope of a token that may make it, and what it may answer with."""
-    answers = {200: {"description": "OK", "content": _json(_ANY) | ({"text/event-stream": {}} if body else {})}}
+    answers = {200: {"description": "OK", "content": _json(answer) | ({"text/event-stream": {}} if body else {})}}
     answers |= {
         status: {"description": _ERRORS[status], "content": _json(_ERROR)} for status in sorted({*_OF_ALL, *errors})
     }
