@@ -19,6 +19,7 @@ from chat.admin import (
     tool_servers,
     usage,
     users,
+    webhooks,
 )
 
 from chat.admin import labels  # isort: skip - when the others have registered their tables
@@ -40,4 +41,5 @@ __all__ = [
     "tool_servers",
     "usage",
     "users",
+    "webhooks",
 ]

@@ -349,3 +349,26 @@ async def test_what_is_sent_again_arrives_under_the_name_that_it_had(owner: User
     await deliver(deliverer)
     assert [headers["webhook-id"] for headers, _ in receiver.got] == [str(tried.pk)] * 2
     assert (await database.read(WebhookDelivery.objects.get)).state == DeliveryState.DELIVERED
+
+
+# What staff see
+
+
+@pytest.mark.parametrize(("permissions", "status"), [(("chat.view_webhook",), 200), (("chat.view_run",), 403)])
+def test_staff_see_whose_they_are_and_that_nothing_arrives_but_no_address(
+    client: Client, db: None, permissions: tuple[str, ...], status: int
+) -> None:
+    client.force_login(making.staff(*permissions))
+    webhook, _ = webhooks.make_webhook(making.user("bo"), "https://hooks.example.org/services/T0/secret?key=1")
+    Webhook.objects.update(failing_since=timezone.now())
+    WebhookDelivery.objects.create(webhook=webhook, event="run.ended", attempts=1, error="It answered with status 500.")
+    listed = client.get("/admin/chat/webhook/")
+    one = client.get(f"/admin/chat/webhook/{webhook.pk}/change/")
+    assert (listed.status_code, one.status_code) == (status, status)
+    if status == 200:
+        for said in ("hooks.example.org", "bo", "Nothing arrives"):
+            assert said in listed.content.decode()
+        assert "It answered with status 500." in one.content.decode()
+        assert 'name="_save"' not in one.content.decode()
+        for page in (listed, one):
+            assert "secret" not in page.content.decode()
