@@ -124,10 +124,10 @@ def test_others_do_not_wait_while_what_is_kept_no_longer_goes(
     now = timezone.now()
 
     def mark() -> None:
-        while (found := retention.expired_sessions(0, now)[0]) and any(
-            [retention.expire_session(each, now) for each in found]
-        ):
-            pass
+        gone = True
+        while gone:
+            found, _ = retention.expired_sessions(0, now)
+            gone = sum(retention.expire_session(each, now) for each in found) > 0
 
     writers = [_Writer(making.run(making.session(making.user(name)))) for name in ("bob", "cy")]
     erase(writers, mark, record_property, 1.0)
