@@ -30,7 +30,7 @@ class WebhookAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Webhook]:
         """All of them, with how much waits for each."""
         waits = Count("deliveries", filter=Q(deliveries__state=DeliveryState.WAITING))
-        return super().get_queryset(request).annotate(waits=waits)
+        return cast("QuerySet[Webhook]", super().get_queryset(request).annotate(waits=waits))
 
     @admin.display(description=_("host"))
     def host(self, webhook: Webhook) -> str:

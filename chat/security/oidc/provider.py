@@ -67,7 +67,8 @@ def logout_address(back: str) -> str:
     offered = find_endpoints().get("end_session_endpoint")
     if not offered:
         return ""
-    return str(URL(offered).update_query(client_id=settings.OIDC_CLIENT_ID, post_logout_redirect_uri=back))
+    (client,) = find_apps()
+    return str(URL(offered).update_query(client_id=client["client_id"], post_logout_redirect_uri=back))
 
 
 def _check_configuration(document: dict[str, Any]) -> None:

@@ -365,8 +365,7 @@ def test_who_logs_out_is_led_out_of_the_provider_too(provider: OidcProvider, cli
 
 
 def test_who_came_by_a_password_is_led_to_the_login(provider: OidcProvider, client: Client) -> None:
-    making.user("ada")
-    client.login(username="ada", password=PASSWORD)
+    client.force_login(making.user("ada"))
     assert client.post("/accounts/logout/")["Location"] == "/accounts/login/"
 
 
