@@ -15,6 +15,8 @@ from tests.model_server import ModelServer
 from tests.oidc import OidcProvider
 from tests.serving import Browser, Server
 
+pytestmark = pytest.mark.long
+
 ASKED: list[ChatCompletionMessageParam] = [
     {"role": "user", "content": 'What is 6 times 7? [reasoning=4 call=python:{"code":"6*7"}]'}
 ]
