@@ -200,7 +200,8 @@ async def test_redis_is_gone_while_a_program_is_told_an_answer(
     told: list[dict[str, Any]] = [json.loads(line.removeprefix(b"data: ")) for line in lines]
     assert "error" not in told[-1], told[-1]
     assert told[-1]["choices"][0]["finish_reason"] == "stop"
-    assert "".join(each["choices"][0]["delta"].get("content", "") for each in told) == ANSWER.strip()
+    content = "".join(each["choices"][0]["delta"].get("content", "") for each in told)
+    assert content.strip() == ANSWER.strip()
     assert stream.stored() == stored
     assert {run.status for run in world.database.runs(session)} == {"completed"}
 
