@@ -244,7 +244,7 @@ NAMES = (
     gettext_noop("fingerprint"),
     gettext_noop("Given up after failures in a row."),
     gettext_noop("Of failures in a row, the first."),
-    gettext_noop("URL"),
+    gettext_noop("url"),
     gettext_noop("webhook"),
     gettext_noop("webhooks"),
     gettext_noop("window"),

@@ -110,7 +110,7 @@ def test_others_do_not_wait_while_an_account_is_removed(
 
 
 async def _expire_beside(runs: list[Run]) -> tuple[float, int]:
-    """Have all go whose time is over, as a process that serves does; how long a step of these runs took at most, and how many there were."""
+    """Have all go whose time is over, as a process that serves does; how long a step of these runs took at most, and their number."""
     slowest_s, stored = 0.0, 0
 
     async def store_steps(run: Run) -> None:
