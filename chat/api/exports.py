@@ -121,7 +121,7 @@ async def _file(
     if chosen is None:
         raise BadFrame("bad_frame", f"format: one of {', '.join(FORMATS)}.")
     await database.write(
-        audit.note_act,
+        audit.record_action,
         user_of(request).pk,
         Act.EXPORT,
         Door.API,

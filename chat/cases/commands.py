@@ -100,7 +100,7 @@ def remove_set(user: User, set_id: UUID, door: Door) -> list[UUID]:
     Returns runs that were at work, which the caller stops.
     """
     case_set = hold_set(user, set_id)
-    audit.note_act(user.pk, Act.DELETE, door, subject_id=user.pk, about=f"set {set_id}")
+    audit.record_action(user.pk, Act.DELETE, door, subject_id=user.pk, about=f"set {set_id}")
     at_work = erasure.hide_sessions_of_set(set_id)
     stored_files.untie_from_cases(list(case_set.cases.values_list("pk", flat=True)))
     case_set.delete()
@@ -174,7 +174,7 @@ def remove_case(user: User, set_id: UUID, case_id: UUID, door: Door) -> None:
     """Delete a case and what came of it; its sessions go with the set. Raises `Refused`."""
     hold_set(user, set_id)
     case = find_case(set_id, case_id)
-    audit.note_act(user.pk, Act.DELETE, door, subject_id=user.pk, about=f"case {case_id}")
+    audit.record_action(user.pk, Act.DELETE, door, subject_id=user.pk, about=f"case {case_id}")
     stored_files.untie_from_cases([case.pk])
     case.delete()
 
@@ -217,7 +217,7 @@ def add_case_of_run(
     case = add_case(user, set_id, fields, file_ids)
     case.source_run = run.pk
     case.save(update_fields=("source_run",))
-    audit.note_act(user.pk, Act.COPY, door, session_id=run.session_id, run_id=run.pk, about=f"case {case.pk}")
+    audit.record_action(user.pk, Act.COPY, door, session_id=run.session_id, run_id=run.pk, about=f"case {case.pk}")
     return case
 
 

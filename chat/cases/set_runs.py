@@ -79,7 +79,7 @@ def begin(
     CaseResult.objects.bulk_create(CaseResult(set_run=set_run, case_id=pk) for pk in cases)
     commands.remember_agent(case_set, agent_name)
     about = f"set {set_id} run {set_run.number}"
-    audit.note_act(user.pk, Act.RUN_NOW, door, subject_id=user.pk, about=about, version=version_id)
+    audit.record_action(user.pk, Act.RUN_NOW, door, subject_id=user.pk, about=about, version=version_id)
     return set_run
 
 
@@ -284,7 +284,7 @@ def stop(user: User, set_id: UUID, number: int, door: Door) -> Stopped:
             stopped.add(user, result.run)
     results.filter(verdict__in=OPEN).update(verdict=CaseVerdict.STOPPED, settled_at=timezone.now())
     _end(set_run, SetRunState.STOPPED)
-    audit.note_act(user.pk, Act.STOP, door, subject_id=user.pk, about=f"set {set_id} run {number}")
+    audit.record_action(user.pk, Act.STOP, door, subject_id=user.pk, about=f"set {set_id} run {number}")
     return stopped
 
 

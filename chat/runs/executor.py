@@ -67,7 +67,7 @@ async def _execute(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Fi
         if ended.end.status is RunStatus.WAITING:
             begun = await waiting.begin(run, held, ended.held, ended.end)
             await publish_events(run.session_id, begun.events)
-            await waiting.tell_people(begun)
+            await waiting.notify_people(begun)
             return None, begun.unblocked
         events, unblocked = await store_end(run, held, ended.end, ended.answer)
         await publish_events(run.session_id, events)
@@ -87,7 +87,7 @@ async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finis
     """Let the agent work, and record it; returns the end and what is stored together with it."""
     run = claim.run
     delegation = Delegation(run, tree, _execute_within)
-    recorder = RunRecorder(run, delegation.note_stored)
+    recorder = RunRecorder(run, delegation.mark_stored)
     try:
         setup = _usable(claim)
         delegation.unfinished = begun = await _unfinished(claim)

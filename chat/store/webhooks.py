@@ -111,14 +111,14 @@ def latest_deliveries(webhook_id: UUID, most: int = 20) -> list[WebhookDelivery]
     return list(WebhookDelivery.objects.filter(webhook=webhook_id)[:most])
 
 
-def note_end(run_id: UUID) -> None:
+def record_end(run_id: UUID) -> None:
     """Have the webhooks of a session's owner told that a run has ended, in the transaction in which it does. Not of those within others
     or of sets.
     """  # noqa: D205 - one thought
     _note(run_id, RUN_ENDED)
 
 
-def note_waiting(run_id: UUID) -> None:
+def record_waiting(run_id: UUID) -> None:
     """Have them told that a run waits for people, likewise."""
     _note(run_id, RUN_WAITING)
 

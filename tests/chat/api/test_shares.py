@@ -162,12 +162,12 @@ def test_names_that_there_are_none_of_are_limited() -> None:
     session = making.session(owner)
     for number in range(sharing.MOST_UNKNOWN):
         with pytest.raises(sharing.UnknownName):
-            sharing.make_share(owner, session.pk, sharing.Wish(user=f"no{number}"), Role.WATCHER, None, Door.API)
+            sharing.make_share(owner, session.pk, sharing.ShareTarget(user=f"no{number}"), Role.WATCHER, None, Door.API)
     with pytest.raises(Refused) as refused:
-        sharing.make_share(owner, session.pk, sharing.Wish(user="no"), Role.WATCHER, None, Door.API)
+        sharing.make_share(owner, session.pk, sharing.ShareTarget(user="no"), Role.WATCHER, None, Door.API)
     assert refused.value.code == "rate_limited"
     bo = making.user("bo")
-    made, _ = sharing.make_share(owner, session.pk, sharing.Wish(user="bo"), Role.WATCHER, None, Door.API)
+    made, _ = sharing.make_share(owner, session.pk, sharing.ShareTarget(user="bo"), Role.WATCHER, None, Door.API)
     assert made.user == bo
 
 
@@ -196,7 +196,11 @@ def test_what_comes_of_shares(name: str) -> None:
     for member in (owner, other):
         member.groups.add(group)
     for kind, role, holds in ways:
-        wish = {"user": sharing.Wish(user="bo"), "group": sharing.Wish(group="team"), "link": sharing.Wish(link=True)}
+        wish = {
+            "user": sharing.ShareTarget(user="bo"),
+            "group": sharing.ShareTarget(group="team"),
+            "link": sharing.ShareTarget(link=True),
+        }
         made, secret = sharing.make_share(owner, session.pk, wish[kind], role, None, Door.API)
         if secret:
             assert sharing.join_session(other, secret, Door.PAGE) == session.pk
@@ -213,10 +217,10 @@ def test_what_comes_of_shares(name: str) -> None:
 def test_acts_are_in_the_audit_by_identifiers_alone() -> None:
     owner, other = making.user(), making.user("bo")
     session = making.session(owner, title="a secret title")
-    made, _ = sharing.make_share(owner, session.pk, sharing.Wish(user="bo"), Role.WATCHER, None, Door.API)
+    made, _ = sharing.make_share(owner, session.pk, sharing.ShareTarget(user="bo"), Role.WATCHER, None, Door.API)
     sharing.change_share(owner, made.pk, {"role": "driver"}, Door.API)
     sharing.withdraw_share(owner, made.pk, Door.PAGE)
-    link, secret = sharing.make_share(owner, session.pk, sharing.Wish(link=True), Role.WATCHER, None, Door.API)
+    link, secret = sharing.make_share(owner, session.pk, sharing.ShareTarget(link=True), Role.WATCHER, None, Door.API)
     sharing.join_session(other, secret, Door.PAGE)
     entries = AuditEntry.objects.filter(session_id=session.pk).order_by("id")
     assert [(entry.action, entry.actor_id, entry.subject_id) for entry in entries] == [
@@ -236,7 +240,9 @@ def test_acts_are_in_the_audit_by_identifiers_alone() -> None:
 def test_a_link_is_stored_hashed_and_leads_its_owner_nowhere_new() -> None:
     owner = making.user()
     session = making.session(owner)
-    share_made, secret = sharing.make_share(owner, session.pk, sharing.Wish(link=True), Role.WATCHER, None, Door.API)
+    share_made, secret = sharing.make_share(
+        owner, session.pk, sharing.ShareTarget(link=True), Role.WATCHER, None, Door.API
+    )
     assert secret not in str(Share.objects.filter(pk=share_made.pk).values().get())
     assert sharing.join_session(owner, secret, Door.PAGE) == session.pk
     assert not share_made.joins.exists()
@@ -268,7 +274,7 @@ def test_who_is_deactivated_or_gone_is_nobody_to_share_with() -> None:
     session = making.session(owner)
     User.objects.filter(pk=gone.pk).update(is_active=False)
     with pytest.raises(sharing.UnknownName):
-        sharing.make_share(owner, session.pk, sharing.Wish(user="gone"), Role.WATCHER, None, Door.API)
+        sharing.make_share(owner, session.pk, sharing.ShareTarget(user="gone"), Role.WATCHER, None, Door.API)
 
 
 async def test_open_sockets_hear_of_another_owner(bo: Browser, cy: Browser) -> None:

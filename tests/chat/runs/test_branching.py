@@ -35,7 +35,7 @@ from chat.runs import branching, commands, erasure, retention, sharing
 from chat.runs import registry as run_registry
 from chat.runs.admission import Refused, load_for_update
 from chat.runs.branching import Branch, Made, make_branch
-from chat.runs.sharing import Wish
+from chat.runs.sharing import ShareTarget
 from chat.runtime import database
 from chat.store import (
     branches,
@@ -120,7 +120,7 @@ def ends_of(session: Session) -> list[int]:
 def test_a_copy_has_the_same_log_with_identifiers_of_its_own(on_each_database: None) -> None:
     ada, bo = making.user("ada"), making.user("bo")
     source = stock.fill(ada)
-    sharing.make_share(ada, source.pk, Wish(user="bo"), access.Role.WATCHER, None, Door.API)
+    sharing.make_share(ada, source.pk, ShareTarget(user="bo"), access.Role.WATCHER, None, Door.API)
     before = frames(source)
     copy = copied(bo, source)
     assert (copy.owner, copy.title, copy.last_seq, copy.status) == (bo, source.title, source.last_seq, "completed")
@@ -294,7 +294,7 @@ def test_what_dies_halfway_is_seen_by_nobody_and_swept(ada: User, monkeypatch: p
 
 def test_what_is_withdrawn_meanwhile_is_not_shown(ada: User, bo: User, monkeypatch: pytest.MonkeyPatch) -> None:
     source = stock.fill(ada)
-    share, _ = sharing.make_share(ada, source.pk, Wish(user="bo"), access.Role.WATCHER, None, Door.API)
+    share, _ = sharing.make_share(ada, source.pk, ShareTarget(user="bo"), access.Role.WATCHER, None, Door.API)
     before = branching._show_whole
 
     def withdraw_first(*given: Any) -> None:
@@ -332,7 +332,7 @@ def test_nothing_of_a_copy_is_counted_or_found(ada: User, bo: User) -> None:
     run = source.runs.get(number=1, parent=None)
     asked = ModelRequest("m", [{"role": "user", "content": "Which tea?"}])
     CallWriter(run, provider="default").write([CallBegun(1, 1, 1.5, asked)])
-    sharing.make_share(ada, source.pk, Wish(user="bo"), access.Role.DRIVER, None, Door.API)
+    sharing.make_share(ada, source.pk, ShareTarget(user="bo"), access.Role.DRIVER, None, Door.API)
     counted = figures(ada)
     kept = [table.objects.count() for table in (ModelCall, DailyUsage, File, WebhookDelivery)]
     copies = [copied(ada, source), copied(bo, source)]
@@ -377,7 +377,7 @@ def test_files_are_used_by_reference_and_only_those_of_what_was_copied(ada: User
         making.append(run, making.step("tool_use"), making.step("tool_result", "ok", step=2, files=told))
         stock.ended(run)
         assert run.number == number
-    sharing.make_share(ada, source.pk, Wish(user="bo"), access.Role.WATCHER, None, Door.API)
+    sharing.make_share(ada, source.pk, ShareTarget(user="bo"), access.Role.WATCHER, None, Door.API)
     copy = copied(bo, source, ends_of(source)[0])
     assert list(SessionFile.objects.filter(session=copy).values_list("file", flat=True)) == [early.pk]
     assert copy.has_files
@@ -461,7 +461,7 @@ def test_families_tell_each_reader_what_that_one_sees(ada: User, bo: User) -> No
     root = stock.fill(ada)
     first, second, _third = ends_of(root)
     assert branches.branches_of(ada, [root.pk]) == {}
-    sharing.make_share(ada, root.pk, Wish(user="bo"), access.Role.WATCHER, None, Door.API)
+    sharing.make_share(ada, root.pk, ShareTarget(user="bo"), access.Role.WATCHER, None, Door.API)
     theirs = copied(bo, root, first)
     assert branches.branches_of(ada, [root.pk]) == {}, "of a copy of somebody else's nothing is told"
     b, c = copied(ada, root, first), copied(ada, root, second)

@@ -187,7 +187,7 @@ async def test_a_commit_that_nobody_heard_of_is_not_made_twice(
 async def test_who_steers_another_s_run_is_in_the_audit(here: Here, model_side: ModelServer) -> None:
     driver = await database.write(making.user, "driver")
     await database.write(
-        sharing.make_share, here.user, here.session.pk, sharing.Wish(user="driver"), Role.DRIVER, None, Door.API
+        sharing.make_share, here.user, here.session.pk, sharing.ShareTarget(user="driver"), Role.DRIVER, None, Door.API
     )
     run_id = await begun(here, model_side, Script(STORY, every_s=0.02), Script("Yes."))
     await steering.steer(driver, here.session.pk, message="Be brief.", interrupt=True)

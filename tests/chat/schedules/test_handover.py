@@ -12,7 +12,7 @@ from chat.accounts.models import User
 from chat.models import Act, AuditEntry, Door, IndexMove, OwnerOffer, Schedule, Session, Share
 from chat.runs import erasure, sharing
 from chat.runs.admission import Refused
-from chat.runs.sharing import UnknownName, Wish
+from chat.runs.sharing import ShareTarget, UnknownName
 from chat.runtime import database
 from chat.schedules import commands, handover
 from chat.store import search
@@ -54,7 +54,7 @@ def test_another_owner_has_all_of_it_and_the_old_one_drives(on_each_database: No
     session, other = spoken(ada, 450), spoken(cy)
     fields = {"message": "?", "every_minutes": 60, "session_id": str(session.pk)}
     commands.make(ada, fields, timezone.now())
-    sharing.make_share(ada, session.pk, Wish(user="bo"), Role.WATCHER, None, Door.API)
+    sharing.make_share(ada, session.pk, ShareTarget(user="bo"), Role.WATCHER, None, Door.API)
     handover.offer_session(ada, session.pk, "bo", Door.API)
     assert [offer.session for offer in handover.offers_to(bo)] == [session]
     assert role_in(bo, session) is Role.WATCHER, "asked is not owned"
@@ -121,7 +121,7 @@ def test_who_may_do_what_with_an_offer(name: str, act: str, code: str) -> None:
     ada, _bo, _cy = people()
     dan = making.user("dan")
     session = spoken(ada)
-    sharing.make_share(ada, session.pk, Wish(user=dan.username), Role.DRIVER, None, Door.API)
+    sharing.make_share(ada, session.pk, ShareTarget(user=dan.username), Role.DRIVER, None, Door.API)
     offered(ada, session)
     who = User.objects.get(username=name)
     acts: dict[str, Any] = {
@@ -162,7 +162,7 @@ def test_an_offer_needs_somebody_else(name: str, code: str) -> None:
 def test_one_leaves_what_was_shared_with_oneself() -> None:
     ada, bo, cy = people()
     session = spoken(ada)
-    sharing.make_share(ada, session.pk, Wish(user="bo"), Role.DRIVER, None, Door.API)
+    sharing.make_share(ada, session.pk, ShareTarget(user="bo"), Role.DRIVER, None, Door.API)
     for who, code in ((ada, "not_allowed"), (cy, "not_found")):
         with pytest.raises(Refused) as refused:
             sharing.leave_session(who, session.pk, Door.API)

@@ -11,7 +11,7 @@ from chat.accounts.models import User
 from chat.models import Door, OwnerOffer, Run, Session
 from chat.runs import registry as run_registry
 from chat.runs import sharing
-from chat.runs.sharing import Wish
+from chat.runs.sharing import ShareTarget
 from chat.runtime import database
 from tests.chat import making
 from tests.chat.exports import stock
@@ -31,7 +31,7 @@ def source() -> Session:
     ada = making.user("ada")
     making.user("bo")
     session = stock.fill(ada)
-    sharing.make_share(ada, session.pk, Wish(user="bo"), access.Role.WATCHER, None, Door.API)
+    sharing.make_share(ada, session.pk, ShareTarget(user="bo"), access.Role.WATCHER, None, Door.API)
     return session
 
 

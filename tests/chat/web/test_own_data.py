@@ -134,7 +134,7 @@ def fill(name: str) -> User:
         case_set=case_set, number=1, agent_name="researcher", agent_version_id=run.agent_version_id
     )
     CaseResult.objects.create(set_run=set_run, case=case, run=run)
-    audit.note_act(user.pk, Act.EXPORT, Door.API, session_id=session.pk)
+    audit.record_action(user.pk, Act.EXPORT, Door.API, session_id=session.pk)
     return user
 
 
@@ -233,7 +233,7 @@ def test_the_only_superuser_stays(client: Client) -> None:
 async def test_the_archive_has_all_of_it_and_nothing_of_others() -> None:
     def make() -> tuple[User, User]:
         ada, bo = fill("ada"), fill("bo")
-        audit.note_act(bo.pk, Act.VIEW, Door.PAGE, session_id=Session.objects.get(owner=ada).pk)
+        audit.record_action(bo.pk, Act.VIEW, Door.PAGE, session_id=Session.objects.get(owner=ada).pk)
         return ada, bo
 
     ada, _ = await database.write(make)
