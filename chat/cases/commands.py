@@ -19,7 +19,7 @@ from agents.sentence import Sentence
 from agents.text import clean_text
 from chat.access import Role, role_in
 from chat.accounts.models import User
-from chat.models import IS_ROOT, Act, Case, CaseSet, Door, Run, SetRun, SetRunState
+from chat.models import IS_ROOT, Act, Case, CaseSet, Door, Run
 from chat.protocol import is_blank
 from chat.runs import admission, erasure
 from chat.runs.admission import Refused
@@ -155,6 +155,14 @@ def add_cases(user: User, set_id: UUID, fields: Sequence[CaseFields]) -> list[Ca
 
 
 @transaction.atomic
+def import_cases(user: User, set_id: UUID, fields: Sequence[CaseFields], door: Door) -> list[Case]:
+    """`add_cases` that come from a file."""
+    made = add_cases(user, set_id, fields)
+    audit.record_action(user.pk, Act.IMPORT, door, subject_id=user.pk, about=f"set {set_id}", cases=len(made))
+    return made
+
+
+@transaction.atomic
 def change_case(user: User, set_id: UUID, case_id: UUID, fields: CaseFields) -> Case:
     """Change what is said. What came of it before stays as it was judged then. Raises `Refused`."""
     said = fields.checked()
@@ -203,18 +211,27 @@ def check_source(user: User, run_id: UUID) -> Run:
     return run
 
 
-def file_ids_of(run: Run) -> list[UUID]:
-    """The files of a run's question."""
-    return [UUID(file["id"]) for file in orjson.loads(run.files)] if run.files else []
+def files_in(asked: Case | Run) -> list[dict[str, Any]]:
+    """The files of a case's or a run's question, as the wire has them."""
+    return list(orjson.loads(asked.files)) if asked.files else []
 
 
 @transaction.atomic
 def add_case_of_run(
-    user: User, run_id: UUID, set_id: UUID, fields: CaseFields, file_ids: Sequence[UUID], door: Door
+    user: User,
+    run_id: UUID,
+    set_id: UUID | None,
+    fields: CaseFields,
+    file_ids: Sequence[UUID],
+    door: Door,
+    new_set: str | None = None,
 ) -> Case:
-    """Make a case of a run's question, with ``file_ids``, files of the user's that are those of the question. Raises `Refused`."""
+    """Make a case of a run's question, with ``file_ids``, files of the user's that are those of the question. Raises `Refused`.
+
+    Without a set it is the first of a new one, of this name.
+    """
     run = check_source(user, run_id)
-    case = add_case(user, set_id, fields, file_ids)
+    case = add_case(user, set_id or make_set(user, new_set or "").pk, fields, file_ids)
     case.source_run = run.pk
     case.save(update_fields=("source_run",))
     audit.record_action(user.pk, Act.COPY, door, session_id=run.session_id, run_id=run.pk, about=f"case {case.pk}")
@@ -227,16 +244,6 @@ def _tie(case: Case, user: User, file_ids: Sequence[UUID]) -> None:
     except stored_files.Missing:
         raise Refused("not_found", Sentence("One of the files is not there, or not yours.")) from None
     case.save(update_fields=("files",))
-
-
-def is_running(set_id: UUID) -> bool:
-    """Whether a set is being asked now."""
-    return SetRun.objects.filter(case_set=set_id, state=SetRunState.RUNNING).exists()
-
-
-def files_of(case: Case) -> list[dict[str, Any]]:
-    """A case's files, as the wire has them."""
-    return list(orjson.loads(case.files)) if case.files else []
 
 
 def default_agent(case_set: CaseSet) -> str:

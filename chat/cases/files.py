@@ -16,7 +16,7 @@ def files_for(user: User, run_id: UUID) -> list[UUID]:
     What is copied and then not used is removed in a day, as any file is that nobody uses.
     """
     run = commands.check_source(user, run_id)
-    asked = commands.file_ids_of(run)
+    asked = [UUID(file["id"]) for file in commands.files_in(run)]
     found = File.objects.filter(is_whole=True).in_bulk(asked)
     try:
         return [_own(user, found[file_id]) for file_id in asked if file_id in found]

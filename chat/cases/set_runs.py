@@ -25,7 +25,6 @@ from chat.models import (
     Act,
     AgentVersion,
     CaseResult,
-    CaseSet,
     CaseVerdict,
     Door,
     Run,
@@ -156,7 +155,7 @@ def _ask(set_run: SetRun, result: CaseResult) -> Accepted | None:
             owner,
             set_run.case_set_id,
             message=case.question,
-            file_ids=[UUID(file["id"]) for file in commands.files_of(case)],
+            file_ids=[UUID(file["id"]) for file in commands.files_in(case)],
             agent_name=set_run.agent_name,
             version_id=set_run.agent_version_id,
             client_message_id=f"case:{result.pk}:{result.attempts}",
@@ -291,8 +290,3 @@ def stop(user: User, set_id: UUID, number: int, door: Door) -> Stopped:
 def _end(set_run: SetRun, state: SetRunState) -> None:
     set_run.state, set_run.ended_at = state, timezone.now()
     set_run.save(update_fields=("state", "ended_at"))
-
-
-def set_of(set_run: SetRun) -> CaseSet:
-    """The set that was asked."""
-    return set_run.case_set
