@@ -34,13 +34,15 @@ async def test_killed_midway_it_goes_on_and_nothing_is_doubled_or_lost(tmp_path:
         server.kill()
         server.start()
         async with Browser.logged_in(server.url, "bo") as bo, asyncio.timeout(90):
-            while (told := await _results(bo, set_id))["state"] == "running":
+            while (told := await _results(bo, set_id))["state"] == "running":  # noqa: ASYNC110 - of another process
                 await asyncio.sleep(0.05)
             listed = (await bo.call("GET", "sessions/"))[1]["items"]
     assert told["totals"]["counts"] == {"passed": CASES}
     assert listed == [], "what a set asks stands in no list"
     with sqlite3.connect(tmp_path / "thinkaloud.sqlite3") as stored:
-        ends = stored.execute("SELECT status, COUNT(DISTINCT message), COUNT(*) FROM chat_run GROUP BY status").fetchall()
+        ends = stored.execute(
+            "SELECT status, COUNT(DISTINCT message), COUNT(*) FROM chat_run GROUP BY status"
+        ).fetchall()
     by_status = {status: (questions, runs) for status, questions, runs in ends}
     assert by_status.pop("completed") == (CASES, CASES)
     assert set(by_status) <= {"interrupted"}
