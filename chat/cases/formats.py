@@ -64,7 +64,9 @@ def _read_line(number: int, line: bytes) -> CaseFields:
         read = _Line.model_validate(orjson.loads(line))
     except (ValidationError, orjson.JSONDecodeError) as error:
         said = error.errors()[0] if isinstance(error, ValidationError) else None
-        why = f"{'.'.join(map(str, said['loc']))}: {said['msg']}" if said else "it is no JSON"
+        why = "it is no JSON object"
+        if said is not None and said["loc"]:
+            why = f"{'.'.join(map(str, said['loc']))}: {said['msg']}"
         raise Refused("bad_frame", Sentence("Line %(n)d: %(why)s", n=number, why=why)) from None
     fields = CaseFields(read.question, "\n".join(read.expected), read.rule, read.notes)
     try:

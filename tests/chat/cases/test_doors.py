@@ -141,7 +141,7 @@ BAD: dict[str, tuple[str, str, Any, str]] = {
     "a run that there is not": ("GET", "sets/SET/runs/9/", None, "not_found"),
     "a cursor of others": ("GET", "sets/SET/runs/1/results/?cursor=-1", None, "bad_frame"),
     "a version that is none": ("POST", "sets/SET/runs/", {"version": 99}, "not_found"),
-    "an agent that is none": ("POST", "sets/SET/runs/", {"agent_name": "x\0"}, "unknown_agent"),
+    "an agent that is none": ("POST", "sets/SET/runs/", {"agent_name": "nobody"}, "unknown_agent"),
     "a set that is none": ("GET", "sets/x/", None, "not_found"),
     "a case of no run": ("POST", "runs/x/case/", {"set_name": "x"}, "not_found"),
 }
@@ -158,15 +158,15 @@ def test_bad_input_by_the_api_is_refused(page: Client, ada: User, kind: str) -> 
 #: Files that are no cases, and what is said of them.
 BAD_FILES = {
     "nothing": (b"", "no cases"),
-    "no JSON": (b'{"question": "a"}\nso', "Line 2: it is no JSON"),
-    "no object": (b"[1]", "Line 1"),
+    "no JSON": (b'{"question": "a"}\nso', "Line 2: it is no JSON object"),
+    "no object": (b"[1]", "Line 1: it is no JSON object"),
     "no question": (b'{"rule": "True"}', "Line 1: question"),
     "an empty question": (b'{"question": " "}', "Line 1: The message is empty"),
     "a question that is no text": (b'{"question": 1}', "Line 1: question"),
     "words that are no list": (b'{"question": "a", "expected": "b"}', "Line 1: expected"),
-    "bytes that are no text": (b"\xff\xfe{}", "Line 1: it is no JSON"),
+    "bytes that are no text": (b"\xff\xfe{}", "Line 1: it is no JSON object"),
     "too many": (b'{"question": "a"}\n' * 1_001, "1,000 cases"),
-    "nested without end": (b"[" * 100_000, "Line 1: it is no JSON"),
+    "nested without end": (b"[" * 100_000, "Line 1: it is no JSON object"),
 }
 
 
