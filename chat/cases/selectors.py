@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, OuterRef, QuerySet, Subquery, Sum
@@ -89,7 +90,8 @@ def totals_of(set_run_ids: Sequence[UUID]) -> dict[UUID, Totals]:
     found = {pk: Totals() for pk in set_run_ids}
     rows = CaseResult.objects.filter(set_run__in=set_run_ids).order_by().values("set_run", "verdict", "currency")
     sums = {name: Sum(name) for name in ("duration_ms", "input_tokens", "output_tokens", "cost")}
-    for row in rows.annotate(n=Count("pk"), **{f"sum_{name}": each for name, each in sums.items()}):
+    summed: Iterable[Any] = rows.annotate(n=Count("pk"), **{f"sum_{name}": each for name, each in sums.items()})
+    for row in summed:
         totals = found[row["set_run"]]
         totals.counts[row["verdict"]] = totals.counts.get(row["verdict"], 0) + row["n"]
         totals.duration_ms += row["sum_duration_ms"] or 0

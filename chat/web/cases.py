@@ -296,8 +296,11 @@ def import_cases(request: HttpRequest, set_id: UUID) -> HttpResponse:
     """Add cases from a file of JSON lines."""
     sent = request.FILES.get("file")
     content = sent.read() if sent is not None and (sent.size or 0) <= formats.LARGEST else b""
-    fields = lambda: formats.read_lines(content)  # noqa: E731 - it may refuse, as what is done with it
-    return _act(request, set_id, lambda: commands.import_cases(user_of(request), set_id, fields(), Door.PAGE))
+
+    def add() -> None:
+        commands.import_cases(user_of(request), set_id, formats.read_lines(content), Door.PAGE)
+
+    return _act(request, set_id, add)
 
 
 @require_safe

@@ -1,6 +1,7 @@
 """Sets by their pages and by the API: the same acts, the same refusals, and files that come back as they went."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,9 +14,16 @@ from chat.cases import commands, formats, set_runs
 from chat.cases.commands import CaseFields
 from chat.models import Act, AuditEntry, Case, CaseResult, CaseSet, CaseVerdict, Run, SetRun
 from chat.runs.admission import Refused
+from chat.runtime import database
 from tests.chat import making
 
-pytestmark = pytest.mark.django_db
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def connections_are_given_back() -> Iterator[None]:
+    yield
+    database.close()
 
 
 @pytest.fixture
@@ -24,7 +32,7 @@ def ada() -> User:
 
 
 @pytest.fixture
-def page(client: Client, ada: User) -> Client:
+def web(client: Client, ada: User) -> Client:
     client.force_login(ada)
     return client
 
@@ -43,43 +51,43 @@ def filled(owner: User, cases: int = 3, runs: int = 2) -> CaseSet:
     return made
 
 
-def test_a_case_is_made_of_a_run_and_the_set_asked_and_deleted_on_its_pages(page: Client, ada: User) -> None:
+def test_a_case_is_made_of_a_run_and_the_set_asked_and_deleted_on_its_pages(web: Client, ada: User) -> None:
     run = making.run(making.session(ada), message="What is flour?")
     making.end(run)
-    shown = page.get(f"/runs/{run.pk}/case/").content.decode()
+    shown = web.get(f"/runs/{run.pk}/case/").content.decode()
     assert "What is flour?" in shown
     said = {"question": "What is flour?", "expected": "wheat\r\nground", "set_id": "", "set_name": "Food"}
-    answer = page.post(f"/runs/{run.pk}/case/", said)
+    answer = web.post(f"/runs/{run.pk}/case/", said)
     made = CaseSet.objects.get()
     assert (answer.status_code, answer["Location"]) == (302, f"/sets/{made.pk}/")
     case = Case.objects.get()
     assert (case.expected, case.source_run, made.name) == ("wheat\nground", run.pk, "Food")
-    assert page.post(f"/sets/{made.pk}/run/", {"agent_name": "researcher"}).status_code == 302
-    assert "0 of 1 done" in page.get(f"/sets/{made.pk}/").content.decode()
-    assert page.post(f"/sets/{made.pk}/runs/1/stop/").status_code == 302
+    assert web.post(f"/sets/{made.pk}/run/", {"agent_name": "researcher"}).status_code == 302
+    assert "0 of 1 done" in web.get(f"/sets/{made.pk}/").content.decode()
+    assert web.post(f"/sets/{made.pk}/runs/1/stop/").status_code == 302
     acts = list(AuditEntry.objects.filter(actor_id=ada.pk).order_by("pk").values_list("action", flat=True))
     assert acts == [Act.COPY, Act.RUN_NOW, Act.STOP]
-    assert page.post(f"/sets/{made.pk}/delete/").status_code == 302
+    assert web.post(f"/sets/{made.pk}/delete/").status_code == 302
     assert not CaseSet.objects.exists()
     assert Run.objects.filter(pk=run.pk).exists()
 
 
-def test_the_table_leads_to_runs_and_to_comparisons_with_the_column_beside(page: Client, ada: User) -> None:
+def test_the_table_leads_to_runs_and_to_comparisons_with_the_column_beside(web: Client, ada: User) -> None:
     made = filled(ada)
     older, newer = Run.objects.order_by("number")
-    shown = page.get(f"/sets/{made.pk}/").content.decode()
+    shown = web.get(f"/sets/{made.pk}/").content.decode()
     assert shown.count(f"/compare/?a={older.pk}&amp;b={newer.pk}") == 3
     assert shown.count(f'href="/runs/{newer.pk}/"') == 3
-    assert page.get(f"/compare/?a={older.pk}&b={newer.pk}").status_code == 200
+    assert web.get(f"/compare/?a={older.pk}&b={newer.pk}").status_code == 200
 
 
-def test_a_page_of_a_thousand_cases_asks_as_much_as_one_of_ten(page: Client, ada: User) -> None:
+def test_a_page_of_a_thousand_cases_asks_as_much_as_one_of_ten(web: Client, ada: User) -> None:
     counted = []
     for number in (10, 1_000):
         made = filled(ada, cases=number)
-        page.get(f"/sets/{made.pk}/")
+        web.get(f"/sets/{made.pk}/")
         with CaptureQueriesContext(connection) as asked:
-            shown = page.get(f"/sets/{made.pk}/").content.decode()
+            shown = web.get(f"/sets/{made.pk}/").content.decode()
         counted.append(len(asked))
         assert shown.count("<tr>") == 1 + min(number, 100)
     assert counted[0] == counted[1]
@@ -90,30 +98,30 @@ def call(client: Client, method: str, path: str, body: Any = None) -> Any:
     return client.generic(method, f"/api/{path}", sent, content_type="application/json")
 
 
-def test_the_api_has_the_same_acts(page: Client, ada: User) -> None:
-    set_id = call(page, "POST", "sets/", {"name": "Prices"}).json()["id"]
+def test_the_api_has_the_same_acts(web: Client, ada: User) -> None:
+    set_id = call(web, "POST", "sets/", {"name": "Prices"}).json()["id"]
     made = call(
         page, "POST", f"sets/{set_id}/cases/", {"question": "What is flour?", "expected": ["wheat", "a  grain"]}
     )
     assert (made.status_code, made.json()["expected"]) == (201, ["wheat", "a grain"])
     case_id = made.json()["id"]
-    assert call(page, "PATCH", f"sets/{set_id}/cases/{case_id}/", {"rule": "True"}).json()["rule"] == "True"
-    begun = call(page, "POST", f"sets/{set_id}/runs/", {})
+    assert call(web, "PATCH", f"sets/{set_id}/cases/{case_id}/", {"rule": "True"}).json()["rule"] == "True"
+    begun = call(web, "POST", f"sets/{set_id}/runs/", {})
     assert (begun.status_code, begun.json()["state"], begun.json()["totals"]["counts"]) == (
         202,
         "running",
         {"waiting": 1},
     )
-    assert call(page, "POST", f"sets/{set_id}/runs/", {}).json()["error"]["code"] == "conflict"
-    assert call(page, "POST", f"sets/{set_id}/runs/1/stop/").json()["state"] == "stopped"
-    results = call(page, "GET", f"sets/{set_id}/runs/1/results/").json()
+    assert call(web, "POST", f"sets/{set_id}/runs/", {}).json()["error"]["code"] == "conflict"
+    assert call(web, "POST", f"sets/{set_id}/runs/1/stop/").json()["state"] == "stopped"
+    results = call(web, "GET", f"sets/{set_id}/runs/1/results/").json()
     assert [each["verdict"] for each in results["items"]] == ["stopped"]
-    assert call(page, "GET", f"sets/{set_id}/runs/1/csv/").content.startswith(b"case,question,verdict")
-    exported = call(page, "GET", f"sets/{set_id}/export/").content
-    assert call(page, "POST", f"sets/{set_id}/import/", json.loads(exported)).status_code == 201
+    assert call(web, "GET", f"sets/{set_id}/runs/1/csv/").content.startswith(b"case,question,verdict")
+    exported = call(web, "GET", f"sets/{set_id}/export/").content
+    assert call(web, "POST", f"sets/{set_id}/import/", json.loads(exported)).status_code == 201
     assert Case.objects.count() == 2
-    assert call(page, "DELETE", f"sets/{set_id}/cases/{case_id}/").status_code == 204
-    assert call(page, "DELETE", f"sets/{set_id}/").status_code == 204
+    assert call(web, "DELETE", f"sets/{set_id}/cases/{case_id}/").status_code == 204
+    assert call(web, "DELETE", f"sets/{set_id}/").status_code == 204
 
 
 def test_staff_make_a_case_of_another_s_run_with_a_copy_of_its_files(client: Client, ada: User) -> None:
@@ -148,10 +156,10 @@ BAD: dict[str, tuple[str, str, Any, str]] = {
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_bad_input_by_the_api_is_refused(page: Client, ada: User, kind: str) -> None:
+def test_bad_input_by_the_api_is_refused(web: Client, ada: User, kind: str) -> None:
     method, path, body, code = BAD[kind]
     made = filled(ada)
-    answer = call(page, method, path.replace("SET", str(made.pk)), body)
+    answer = call(web, method, path.replace("SET", str(made.pk)), body)
     assert answer.json()["error"]["code"] == code
 
 
