@@ -25,7 +25,8 @@ async def test_from_a_run_to_a_case_that_is_asked_again_and_compared(enter: Ente
     await page.get_by_role("button", name="Ask the set").click()
     await expect(page.locator(".verdict-passed")).to_have_count(1)
     await expect(page.locator("table.cases thead")).to_contain_text("1 of 1 passed")
-    await page.get_by_role("link", name="What time is it?").click()
+    table = page.locator("table.cases")
+    await table.get_by_role("link", name="What time is it?").click()
     await page.get_by_label("Expected words").fill("half past\n")
     await page.get_by_role("button", name="Save").click()
     await page.get_by_role("button", name="Ask the set").click()
@@ -34,8 +35,8 @@ async def test_from_a_run_to_a_case_that_is_asked_again_and_compared(enter: Ente
 
     # What was asked stands in no list of sessions; the cell leads to its run, and to both beside each other.
     await expect(page.locator("#side-list").get_by_role("link", name="What time is it?")).to_have_count(1)
-    await page.get_by_role("link", name="Compare", exact=True).click()
+    await table.get_by_role("link", name="Compare", exact=True).click()
     await expect(page.locator(".pair.heads section")).to_have_count(2)
     await page.go_back()
-    await page.get_by_role("link", name="failed").click()
+    await table.get_by_role("link", name="failed").click()
     await expect(page).to_have_url(re.compile("/runs/"))
