@@ -219,6 +219,8 @@ async def list_schedules(request: HttpRequest, cursor: str = "") -> dict[str, An
 async def create_schedule(request: HttpRequest) -> Status[dict[str, Any]]:
     """Make a schedule: a message that is asked by the clock, as if it had been typed."""
     new = payload(request, NewSchedule)
+    if "message" not in new.model_fields_set and new.set_id is None:
+        raise BadFrame("bad_frame", Sentence("Say the message, or name a set by set_id."))
     schedule = await database.write(schedule_commands.make, user_of(request), new.given(), clock.now())
     return Status(201, await _shown(schedule))
 
