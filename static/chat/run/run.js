@@ -272,6 +272,7 @@ function paintHead(article, run, { agent, locale }) {
   for (const name of ["branch", "case"]) {
     /** @type {HTMLAnchorElement} */ (slot(article, name)).href = pathTo(`runs/${run.id}/${name}/`);
   }
+  /** @type {HTMLAnchorElement} */ (slot(article, "compare")).href = pathTo(`compare/?a=${run.id}`);
   /** @type {HTMLAnchorElement} */
   const along = slot(article, "along");
   along.href = `${inspect.href}#along`;
