@@ -32,7 +32,7 @@ from chat.security import audit
 from chat.web.page import render_page, user_of, visible_session
 
 #: Cases on one page, and runs of the set beside each other.
-PAGE_CASES, COLUMNS = 100, 6
+PAGE_CASES, COLUMNS = 50, 6
 
 
 class CaseForm(forms.Form):
