@@ -100,9 +100,7 @@ def call(client: Client, method: str, path: str, body: Any = None) -> Any:
 
 def test_the_api_has_the_same_acts(web: Client, ada: User) -> None:
     set_id = call(web, "POST", "sets/", {"name": "Prices"}).json()["id"]
-    made = call(
-        web, "POST", f"sets/{set_id}/cases/", {"question": "What is flour?", "expected": ["wheat", "a  grain"]}
-    )
+    made = call(web, "POST", f"sets/{set_id}/cases/", {"question": "What is flour?", "expected": ["wheat", "a  grain"]})
     assert (made.status_code, made.json()["expected"]) == (201, ["wheat", "a grain"])
     case_id = made.json()["id"]
     assert call(web, "PATCH", f"sets/{set_id}/cases/{case_id}/", {"rule": "True"}).json()["rule"] == "True"

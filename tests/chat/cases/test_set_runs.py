@@ -298,3 +298,19 @@ def test_a_thousand_cases_are_asked_with_as_many_statements_as_ten(ada: User) ->
         counted.append(sum('INSERT INTO "chat_caseresult"' not in each["sql"] for each in begun))
         set_runs.stop(ada, case_set.pk, 1, Door.API)
     assert counted[1] <= counted[0]
+
+
+def test_on_each_database_a_set_is_asked_to_its_end(on_each_database: None) -> None:
+    ada = making.user()
+    set_run = set_runs.begin(ada, a_set(ada, CaseFields("hello", "hello"), CaseFields("wait"), CaseFields("die")).pk)
+    for _ in range(10):
+        look()
+        execute()
+    assert verdicts(set_run) == ["passed", "error", "error"]
+    set_run.refresh_from_db()
+    assert set_run.state == "done"
+    set_runs.begin(ada, set_run.case_set_id)
+    look()
+    set_runs.stop(ada, set_run.case_set_id, 2, Door.API)
+    commands.remove_set(ada, set_run.case_set_id, Door.API)
+    assert not CaseResult.objects.exists()
