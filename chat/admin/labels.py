@@ -11,6 +11,12 @@ from django.db.models import Field
 from django.utils.translation import gettext_lazy, gettext_noop
 
 NAMES = (
+    gettext_noop("Set"),
+    gettext_noop("The set a case of which is asked in it: it is led to from there, and stands in no list."),
+    gettext_noop("case set"),
+    gettext_noop("for set"),
+    gettext_noop("set of cases"),
+    gettext_noop("sets of cases"),
     gettext_noop("a million tokens of cached input"),
     gettext_noop("a million tokens of input"),
     gettext_noop("a million tokens of output"),
