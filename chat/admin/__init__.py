@@ -20,6 +20,7 @@ from chat.admin import (
     tool_servers,
     usage,
     users,
+    webhooks,
 )
 
 from chat.admin import labels  # isort: skip - when the others have registered their tables
@@ -42,4 +43,5 @@ __all__ = [
     "tool_servers",
     "usage",
     "users",
+    "webhooks",
 ]

@@ -304,6 +304,7 @@ ROWS: dict[str, list[Row]] = {
     "accounts/signup/": [Row("GET", 404, 404, 404, 404), Row("POST", 404, 404, 404, 404)],
     "accounts/oidc/login/": [Row("GET", 404, 404, 404, 404), Row("POST", 405, 405, 405, 405)],
     "accounts/oidc/callback/": [Row("GET", 404, 404, 404, 404), Row("POST", 405, 405, 405, 405)],
+    "accounts/oidc/logout/": [Row("GET", 404, 404, 404, 404), Row("POST", 405, 405, 405, 405)],
     "accounts/email/": [Row("GET", 405, 405, 405, 405), Row("POST", LOGIN, 404, 404, 404)],
     "accounts/email/<str:key>/": [Row("GET", LOGIN, 404, 404, 404), Row("POST", LOGIN, 404, 404, 404)],
     # Here nothing is mailed, and what no mail has carried is no link.
