@@ -32,7 +32,7 @@ _FILE: dict[str, Any] = {
     "responses": {
         200: {
             "description": "The file",
-            "content": {kind.media_type.partition(";")[0]: {"schema": {"type": "string"}} for kind in FORMATS.values()},
+            "content": {kind.media_type.partition(";")[0]: {} for kind in FORMATS.values()},
         }
     }
 }
