@@ -327,3 +327,68 @@ async def test_a_copy_is_ones_own_and_a_branch_goes_on_otherwise(bo: Browser, cy
     for odd in ({"after_seq": 2}, {"after_seq": -1}, {"after_seq": "1"}, {}, {"after_seq": 0, "message": " "}):
         status, refused = await bo.call("POST", f"sessions/{session_id}/branch/", odd)
         assert status == 400, refused
+
+
+#: What is no branch, with which code and status; and what is no word into a run.
+ODD_BRANCHES: dict[str, tuple[Any, int, str]] = {
+    "from nowhere": ({}, 400, "bad_frame"),
+    "from a text": ({"after_seq": "1"}, 400, "bad_frame"),
+    "from a fraction": ({"after_seq": 1.5}, 400, "bad_frame"),
+    "from yes": ({"after_seq": True}, 400, "bad_frame"),
+    "from null": ({"after_seq": None}, 400, "bad_frame"),
+    "from before all": ({"after_seq": -1}, 400, "bad_frame"),
+    "from more than a number": ({"after_seq": 2**63}, 400, "bad_frame"),
+    "from the middle of a run": ({"after_seq": 2}, 400, "bad_seq"),
+    "from behind the log": ({"after_seq": 10**12}, 400, "bad_seq"),
+    "without words": ({"after_seq": 0, "message": " "}, 400, "empty_message"),
+    "with words that are none": ({"after_seq": 0, "message": "a\x00"}, 400, "bad_text"),
+    "with a list of words": ({"after_seq": 0, "message": ["a"]}, 400, "bad_frame"),
+    "with too many words": ({"after_seq": 0, "message": "x" * 40_000}, 413, "too_large"),
+    "of an agent that is none": ({"after_seq": 0, "agent_name": "nobody"}, 400, "unknown_agent"),
+    "a list": ([], 400, "bad_frame"),
+}
+ODD_WORDS: dict[str, tuple[Any, int, str]] = {
+    "nothing": ({}, 400, "bad_frame"),
+    "no words": ({"message": " \n"}, 400, "empty_message"),
+    "words that are none": ({"message": "a\x00"}, 400, "bad_text"),
+    "a list of words": ({"message": ["a"]}, 400, "bad_frame"),
+    "too many": ({"message": "x" * 40_000}, 413, "too_large"),
+    "perhaps at once": ({"message": "a", "interrupt": "perhaps"}, 400, "bad_frame"),
+    "under no name": ({"message": "a", "client_message_id": ""}, 400, "bad_frame"),
+    "under a long name": ({"message": "a", "client_message_id": "x" * 65}, 400, "bad_frame"),
+    "a list": ([], 400, "bad_frame"),
+}
+
+
+@pytest.mark.parametrize("odd", ODD_BRANCHES)
+async def test_what_is_no_branch_makes_no_session(bo: Browser, branched: str, odd: str) -> None:
+    body, status, code = ODD_BRANCHES[odd]
+    before = len((await bo.call("GET", "sessions/"))[1]["items"])
+    answered, refused = await bo.call("POST", f"sessions/{branched}/branch/", body)
+    assert (answered, refused["error"]["code"]) == (status, code)
+    assert len((await bo.call("GET", "sessions/"))[1]["items"]) == before
+
+
+@pytest.mark.parametrize("odd", ODD_WORDS)
+async def test_what_is_no_word_starts_nothing(bo: Browser, branched: str, odd: str) -> None:
+    body, status, code = ODD_WORDS[odd]
+    answered, refused = await bo.call("POST", f"sessions/{branched}/steer/", body)
+    assert (answered, refused["error"]["code"]) == (status, code)
+    _, told = await bo.call("GET", f"sessions/{branched}/events/?limit=1")
+    assert (told["run"], told["queue"], told["steering"]) == (None, [], [])
+
+
+@pytest.fixture(scope="module")
+def odd_session() -> dict[str, str]:
+    """The session of a module's tests that change nothing in it, once it is made."""
+    return {}
+
+
+@pytest.fixture
+async def branched(bo: Browser, odd_session: dict[str, str]) -> str:
+    """A session with one run that has ended."""
+    if not odd_session:
+        session_id = await bo.new_session(title="odd")
+        await ended(bo, await ask(bo, session_id))
+        odd_session["id"] = session_id
+    return odd_session["id"]

@@ -50,6 +50,7 @@ from chat.store import (
     step_log,
 )
 from chat.store.calls import CallWriter
+from chat.store.step_log import Entry
 from chat.traces import cursor
 from tests import wire_types
 from tests.chat import making
@@ -197,6 +198,28 @@ def test_what_is_at_work_is_not_copied(ada: User) -> None:
     assert selectors.session_view(copy.pk).run is None  # type: ignore[union-attr]
 
 
+def test_an_open_request_is_never_copied(ada: User) -> None:
+    """A run that waits for people has not ended: all of it, its request too, stays where it is."""
+    source = stock.fill(ada)
+    end = source.last_seq
+    waiting = making.run(source)
+    stock.begun(waiting)
+    call: dict[str, Any] = {"tool_name": "python", "tool_call_id": "call_1", "arguments": {}}
+    told = {"type": "approval_request", "content": "", "iteration": 1, "timestamp": 1.0, "deadline": 1.0}
+    request = Entry("reasoning_step", {**told, **call, "unanswered": "deny"})  # type: ignore[typeddict-item]
+    making.append(waiting, making.step("tool_use", step=1, **call), request)
+    Run.objects.filter(pk=waiting.pk).update(status=RunStatus.WAITING)
+    source.refresh_from_db()
+    copy = copied(ada, source)
+    assert copy.last_seq == end
+    assert not Step.objects.filter(session=copy, type="approval_request").exists()
+    assert RunStatus.WAITING not in copy.runs.values_list("status", flat=True)
+    for inside in (source.last_seq, source.last_seq - 1):
+        with pytest.raises(Refused) as refused:
+            make(ada, source, inside)
+        assert refused.value.code == "bad_seq"
+
+
 @pytest.mark.parametrize(
     ("after_seq", "is_end"), [(0, True), (4, True), (1, False), (3, False), (8, False), (9, False)]
 )
@@ -302,9 +325,12 @@ def test_what_is_withdrawn_meanwhile_is_not_shown(ada: User, bo: User, monkeypat
         before(*given)
 
     monkeypatch.setattr(branching, "_show_whole", withdraw_first)
-    with pytest.raises(Refused) as refused:
+    refused = ""
+    try:
         make(bo, source)
-    assert refused.value.code == "not_found"
+    except Refused as refusal:
+        refused = refusal.code
+    assert refused == "not_found", "what was withdrawn meanwhile was copied"
     assert Session.objects.get() == source
 
 
