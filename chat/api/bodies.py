@@ -86,6 +86,7 @@ def expiry(at: float | str | None) -> datetime | None:
     """When a right is to end: a moment to come."""
     if at is None:
         return None
+    moment: datetime | None
     try:
         moment = datetime.fromisoformat(at) if isinstance(at, str) else datetime.fromtimestamp(at, UTC)
         # As it is stored: the last hours that there are have none in another zone.

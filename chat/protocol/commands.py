@@ -210,8 +210,7 @@ def _place(loc: Sequence[str | int], payload: Any) -> Iterator[str]:
         if not isinstance(payload, dict | list):
             return
         yield str(part)
-        known = part in payload if isinstance(payload, dict) else isinstance(part, int)
-        payload = payload[part] if known else None
+        payload = payload.get(part) if isinstance(payload, dict) else payload[part] if isinstance(part, int) else None
 
 
 def _texts(values: list[Any]) -> Iterator[str]:
