@@ -60,7 +60,10 @@ class _Message(BaseModel):
 
 
 class _Resume(BaseModel):
-    """Of a call, the payload is `{approved, arguments?, reason?, scope?}`; of a question, the answers by field. Cancelled: denied."""
+    """Of a call, the payload is `{approved, arguments?, reason?, scope?}`, or `decision` instead as `approve` has it.
+
+    Of a question, it is the answers by field. Cancelled: denied.
+    """
 
     model_config = ConfigDict(extra="ignore")
 
@@ -134,10 +137,11 @@ async def _go_on(request: HttpRequest, user: User, asked: RunAgentInput, said: l
     found = [await database.read(waiting_run, each.interruptId) for each in said]
     runs = [run for run in found if run is not None]
     roots = [await database.read(root_of, run) for run in runs]
+    # Another's run is not told from one that there is not.
+    follower = await open_session(request, found[0].session_id if found[0] else None, Door.AGUI)
     if len(runs) < len(said) or len(set(roots)) > 1:
         raise Refused("not_waiting", Sentence("Nothing waits for an answer here."))
     run = roots[0]
-    follower = await open_session(request, run.session_id, Door.AGUI)
     head = await database.read(selectors.head_of, run.session_id)
     for each, of in zip(said, runs, strict=True):
         await resolve(user, of, each.interruptId, each.payload, is_cancelled=each.status == "cancelled")
