@@ -2,7 +2,7 @@
 
 from agents.agent import Agent, get_agent, preload
 from agents.approval import Gate, Policy, judge, read_policy
-from agents.documents import PICTURES, DocumentText, Unreadable, Unsupported, has_text, read_text, tell_type
+from agents.documents import PICTURES, DocumentText, Unreadable, Unsupported, detect_type, has_text, read_text
 from agents.errors import AgentError, UnknownAgent
 from agents.events import (
     CallBegun,
@@ -44,14 +44,15 @@ from agents.tools import (
     ToolInfo,
     ToolText,
     drop_server,
+    inspect_server,
     list_tools,
-    look_at_server,
     refusal_of_page_address,
     renew_server,
     server_states,
     server_tools,
     without_side_effects,
 )
+from agents.tools.rules import Ruling, judge_answer
 
 __all__ = [
     "AGENTS",
@@ -88,6 +89,7 @@ __all__ = [
     "Poster",
     "Resumed",
     "ReturnedFile",
+    "Ruling",
     "RunEvent",
     "Secret",
     "Sentence",
@@ -107,14 +109,16 @@ __all__ = [
     "Usage",
     "Word",
     "WordsWanted",
+    "detect_type",
     "drop_server",
     "get_agent",
     "has_text",
     "initial_steps",
+    "inspect_server",
     "judge",
+    "judge_answer",
     "list_tools",
     "load_extensions",
-    "look_at_server",
     "mask_text",
     "preload",
     "read_policy",
@@ -123,6 +127,5 @@ __all__ = [
     "renew_server",
     "server_states",
     "server_tools",
-    "tell_type",
     "without_side_effects",
 ]

@@ -23,6 +23,11 @@ WRITERS = {
     "FileChunk": ["store/files.py"],
     "FileText": ["store/file_texts.py"],
     "SessionFile": ["store/files.py"],
+    "CaseFile": ["store/files.py"],
+    "CaseSet": ["cases/commands.py"],
+    "Case": ["cases/commands.py"],
+    "SetRun": ["cases/set_runs.py"],
+    "CaseResult": ["cases/set_runs.py"],
     "ImportedDocument": ["exports/importing.py"],
     "Thread": ["runs/threads.py"],
     "Process": ["live/connections.py"],
@@ -69,6 +74,11 @@ CALLED = {
     "FileChunk": {"FileChunk", "chunks"},
     "FileText": {"FileText"},
     "SessionFile": {"SessionFile", "used_files", "uses"},
+    "CaseFile": {"CaseFile"},
+    "CaseSet": {"CaseSet", "case_set", "case_sets"},
+    "Case": {"Case", "case", "cases"},
+    "SetRun": {"SetRun", "set_run", "set_runs"},
+    "CaseResult": {"CaseResult", "result", "results"},
     "Thread": {"Thread", "threads", "named"},
     "Process": {"Process"},
     "Connection": {"Connection", "connection", "connections"},
@@ -237,7 +247,8 @@ FORMER_NAMES = set(
     "_kept_out Membership Shape start_over share_one_heap keep_what_is_loaded keep_apart Away Outdated Owned on_set Desk Writer Written "
     "LoopModel let_go _leave_text _Tempo Pacer Seen _alone _aim Missed Overlap Paused Intake Inbox _Act _Acting PeopleAdmin our_fault "
     "OUR_FAULT page_of_app telling endline presenting dress CannotGoOn because Extent grow _grow grow_call _grown _said _say _tempo "
-    "_tempos room".split()
+    "_tempos room RunTeller NoteTeller Seat take_seat Wish find_who_enters has_come tell_people tell_from_thread note_act told_otherwise "
+    "say_sentence look_at_server".split()
 )
 
 

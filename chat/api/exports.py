@@ -15,15 +15,15 @@ from chat.api.auth import MANAGE, READ
 from chat.api.bodies import user_of
 from chat.api.paths import visible_run, visible_session
 from chat.api.sessions import SessionOut, session_out
-from chat.exports.atif_reader import MOST_BYTES
 from chat.exports.files import FORMATS, Format, content_disposition, file_name, next_piece, scan_source
-from chat.exports.importing import check_import_limit, plan_import, store_import
+from chat.exports.importing import MOST_BYTES, check_import_limit, plan_import, store_import
 from chat.exports.masking import Masker
 from chat.exports.source import Source
 from chat.models import Act, Door, Run, Session
 from chat.protocol import BadFrame
 from chat.runtime import database
 from chat.security import audit
+from chat.store import branches
 
 router = Router()
 T = TypeVar("T")
@@ -32,7 +32,10 @@ _FILE: dict[str, Any] = {
     "responses": {
         200: {
             "description": "The file",
-            "content": {kind.media_type.partition(";")[0]: {"schema": {"type": "string"}} for kind in FORMATS.values()},
+            "content": {
+                kind: {"schema": {"type": "object" if kind == "application/json" else "string"}}
+                for kind in (each.media_type.partition(";")[0] for each in FORMATS.values())
+            },
         }
     }
 }
@@ -121,7 +124,7 @@ async def _file(
     if chosen is None:
         raise BadFrame("bad_frame", f"format: one of {', '.join(FORMATS)}.")
     await database.write(
-        audit.note_act,
+        audit.record_action,
         user_of(request).pk,
         Act.EXPORT,
         Door.API,
@@ -130,7 +133,7 @@ async def _file(
         format=name,
         mask=mask,
     )
-    source = Source(session, run, Masker(is_on=mask))
+    source = Source(session, run, Masker(is_on=mask), sees_original=await _sees_original(request, session))
     headers = {
         "Content-Disposition": content_disposition(file_name(source, chosen)),
         "X-Content-Type-Options": "nosniff",
@@ -138,6 +141,13 @@ async def _file(
     }
     pieces = await _pieces(source, chosen)
     return StreamingHttpResponse(pieces, content_type=chosen.media_type, headers=headers)
+
+
+async def _sees_original(request: HttpRequest, session: Session) -> bool:
+    """Whether the reader sees what a session was copied from."""
+    if session.copied_from is None:
+        return False
+    return await database.read(branches.seen_by(user_of(request)).filter(pk=session.copied_from).exists)
 
 
 #: So many pieces are made at the same time, whoever asks: the database's threads are there for everybody.
