@@ -78,6 +78,19 @@ def _origins(raw: str) -> list[str]:
         parsed = parse_public_url(word.replace("://*.", "://"))
         if parsed is None or parsed.path:
             raise ValueRefused("must be origins like https://chat.example.org", word)
+    return [word.rstrip("/") for word in _words(raw)]
+
+
+#: As Django compares them with the header Host, without its port: a dot before one means those below it, too.
+_NAMED_HOST = re.compile(r"\*|\.?[a-z0-9.-]+|\[[a-f0-9]*:[a-f0-9.:]+\]")
+
+
+def _named_hosts(raw: str) -> list[str]:
+    for word in _words(raw):
+        if not _NAMED_HOST.fullmatch(word.lower()):
+            raise ValueRefused(
+                "must be names like chat.example.org, .example.org or [::1], without scheme and port", word
+            )
     return _words(raw)
 
 
@@ -234,6 +247,7 @@ def parse_public_url(url: str) -> PublicUrl | None:
 
 Words = Annotated[list[str], BeforeValidator(_words)]
 Networks = Annotated[list[str], BeforeValidator(_networks)]
+NamedHosts = Annotated[list[str], BeforeValidator(_named_hosts)]
 Origins = Annotated[list[str], BeforeValidator(_origins)]
 Hosts = Annotated[list[str], BeforeValidator(_hosts)]
 Mail = Annotated[MailServer | None, BeforeValidator(_mail)]

@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from agents.models.address_list import AddressList
 from agents.specs import ToolFormat
-from config.env_file import UnreadableFile, joined_lines, misspelt_names, read_file
+from config.env_file import UnreadableFile, joined_lines, misspelt_names, quoted_values, read_file
 from config.env_types import (
     Addresses,
     ApprovalPolicy,
@@ -25,6 +25,7 @@ from config.env_types import (
     JsonObject,
     Mail,
     ModelServer,
+    NamedHosts,
     Networks,
     Origins,
     PublicAddress,
@@ -64,7 +65,7 @@ class Environment(BaseSettings):
     DATA_DIR: Folder = Field(Path("var"), validate_default=True)
     STATIC_ROOT: str = ""
     PUBLIC_URL: PublicAddress = PublicUrl()
-    ALLOWED_HOSTS: Words = ["localhost", "127.0.0.1", "[::1]"]
+    ALLOWED_HOSTS: NamedHosts = ["localhost", "127.0.0.1", "[::1]"]
     CSRF_TRUSTED_ORIGINS: Origins = []
     TRUSTED_PROXIES: Networks = ["127.0.0.0/8", "::1/128"]
     DATABASE_URL: Database = None
@@ -181,6 +182,8 @@ def read_environment(folder: Path) -> Environment:
         problems += _contradictions(environment)
     problems += misspelt_names(written, os.environ.keys() - written.keys(), known)
     problems += joined_lines(written, known)
+    if environment is not None:
+        problems += quoted_values(os.environ, Environment.model_fields.keys())
     if environment is None or problems:
         raise EnvironmentRefused(problems)
     return environment
