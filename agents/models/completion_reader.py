@@ -302,7 +302,8 @@ def _run_together(value: bytes) -> list[Any]:
     """The events of a line, where what sent them has left out the ends of lines between; nothing of any other line."""
     if value.count(b'{"') < 2 or not value.endswith((b"}", *_ENDS)):
         return []
-    text, at, found = value.decode("utf-8", "replace"), 0, []
+    found: list[Any] = []
+    text, at = value.decode("utf-8", "replace"), 0
     while at < len(text):
         if text.startswith("data:", at):
             at += len("data:")
