@@ -23,6 +23,7 @@ from config.mail_address import MailServer, parse_mail
 from config.redis_address import RedisAddress, parse_redis
 
 _SHORTEST_KEY = 32
+_OWN_HOST = re.compile(r"\*|\.?[\w-]+(\.[\w-]+)*\.?|\[[0-9A-Fa-f:.]+\]", re.ASCII)
 #: What the table of accounts of providers has room for.
 _LONGEST_ISSUER = 200
 #: What relative paths begin at.
@@ -81,16 +82,11 @@ def _origins(raw: str) -> list[str]:
     return [word.rstrip("/") for word in _words(raw)]
 
 
-#: As Django compares them with the header Host, without its port: a dot before one means those below it, too.
-_NAMED_HOST = re.compile(r"\*|\.?[a-z0-9.-]+|\[[a-f0-9]*:[a-f0-9.:]+\]")
-
-
-def _named_hosts(raw: str) -> list[str]:
+def _own_hosts(raw: str) -> list[str]:
+    """Names that this server answers to: what a request's header Host may say, a dot before one meaning those below it too."""
     for word in _words(raw):
-        if not _NAMED_HOST.fullmatch(word.lower()):
-            raise ValueRefused(
-                "must be names like chat.example.org, .example.org or [::1], without scheme and port", word
-            )
+        if not _OWN_HOST.fullmatch(word):
+            raise ValueRefused("must be names of hosts like chat.example.org, without scheme and port", word)
     return _words(raw)
 
 
@@ -247,9 +243,9 @@ def parse_public_url(url: str) -> PublicUrl | None:
 
 Words = Annotated[list[str], BeforeValidator(_words)]
 Networks = Annotated[list[str], BeforeValidator(_networks)]
-NamedHosts = Annotated[list[str], BeforeValidator(_named_hosts)]
 Origins = Annotated[list[str], BeforeValidator(_origins)]
 Hosts = Annotated[list[str], BeforeValidator(_hosts)]
+OwnHosts = Annotated[list[str], BeforeValidator(_own_hosts)]
 Mail = Annotated[MailServer | None, BeforeValidator(_mail)]
 Endpoint = Annotated[str, BeforeValidator(_endpoint)]
 Issuer = Annotated[str, BeforeValidator(_issuer)]
