@@ -7,13 +7,15 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 from django.contrib.sessions.backends.db import SessionStore
 from django.db import transaction
 from django.utils import timezone
 
+from chat.access import Role
 from chat.accounts.models import User
-from chat.models import Door, Occurrence, Run, Schedule, Scope, Session
+from chat.models import Comment, Door, Occurrence, Run, Schedule, Scope, Session, Share
 from chat.runs.branching import Branch, make_branch
 from chat.runtime import database
 from chat.security.tokens import make_token
@@ -155,6 +157,37 @@ def _growing(events: int) -> tuple[str, list[float]]:
         seconds.append(time.perf_counter() - began)
     making.end(run)
     return str(session.pk), seconds[_APPENDED // 5 :]
+
+
+def surrounded(*counts: int) -> None:
+    """Sessions with so many branches, comments and shares each."""
+    print(json.dumps([str(_surrounded(count).pk) for count in counts]))
+
+
+@transaction.atomic
+def _surrounded(count: int) -> Session:
+    session = _long_session(_EVENTS_PER_RUN)
+    session.family = uuid4()
+    session.save()
+    people = User.objects.bulk_create(User(username=uuid4().hex) for _ in range(count))
+    Share.objects.bulk_create(Share(session=session, user=person, role=Role.WATCHER) for person in people)
+    Comment.objects.bulk_create(
+        Comment(session=session, seq=1 + number, user=person, text="Is that so?", version=number + 1)
+        for number, person in enumerate(people)
+    )
+    Session.objects.filter(pk=session.pk).update(notes_version=count)
+    Session.objects.bulk_create(
+        Session(
+            owner=session.owner,
+            agent_name="researcher",
+            family=session.family,
+            copied_from=session.pk,
+            parted_from=session.pk,
+            parted_after=session.last_seq,
+        )
+        for _ in people
+    )
+    return session
 
 
 def branched(events: int) -> None:
