@@ -2,7 +2,7 @@
 
 from agents.agent import Agent, get_agent, preload
 from agents.approval import Gate, Policy, judge, read_policy
-from agents.documents import PICTURES, DocumentText, Unreadable, Unsupported, has_text, read_text, tell_type
+from agents.documents import PICTURES, DocumentText, Unreadable, Unsupported, detect_type, has_text, read_text
 from agents.errors import AgentError, UnknownAgent
 from agents.events import (
     CallBegun,
@@ -44,8 +44,8 @@ from agents.tools import (
     ToolInfo,
     ToolText,
     drop_server,
+    inspect_server,
     list_tools,
-    look_at_server,
     refusal_of_page_address,
     renew_server,
     server_states,
@@ -107,14 +107,15 @@ __all__ = [
     "Usage",
     "Word",
     "WordsWanted",
+    "detect_type",
     "drop_server",
     "get_agent",
     "has_text",
     "initial_steps",
+    "inspect_server",
     "judge",
     "list_tools",
     "load_extensions",
-    "look_at_server",
     "mask_text",
     "preload",
     "read_policy",
@@ -123,6 +124,5 @@ __all__ = [
     "renew_server",
     "server_states",
     "server_tools",
-    "tell_type",
     "without_side_effects",
 ]

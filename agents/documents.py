@@ -60,7 +60,7 @@ class DocumentText:
     problem: str = ""
 
 
-def tell_type(name: str, content: bytes) -> str:
+def detect_type(name: str, content: bytes) -> str:
     """The media type of a file, by its bytes; its name only says which kind of text a text is. Raises `Unsupported`. Blocks."""
     found = _by_signature(content[:_HEAD]) or _by_looking(content)
     ending = PurePosixPath(name.lower()).suffix

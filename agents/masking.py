@@ -196,10 +196,10 @@ def placeholder_for(kind: Kind) -> str:
 
 def mask_secrets(text: str) -> str:
     """The text with words in the place of each secret."""
-    return mask_and_tell(text)[0]
+    return mask_with_places(text)[0]
 
 
-def mask_and_tell(text: str) -> tuple[str, list[Secret]]:
+def mask_with_places(text: str) -> tuple[str, list[Secret]]:
     """The same, and where in the masked text those words stand."""
     secrets = find_secrets(text)
     if not secrets:

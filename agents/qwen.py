@@ -167,7 +167,7 @@ def run_conversation(
     if spec.agent_class:
         _let_work(spec, settings, toolset, egress, conversation, host)
         return
-    agent = _Agent(_model(settings, spec.parameters, host), toolset, host, look_at, egress.note_words)
+    agent = _Agent(_model(settings, spec.parameters, host), toolset, host, look_at, egress.add_words)
     messages = _SharedMessages([Message(SYSTEM, instructions), *conversation])
     for _ in agent.run(messages, lang="en"):  # steps leave by the host; Qwen-Agent's own list holds nothing more
         pass

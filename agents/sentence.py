@@ -40,16 +40,18 @@ def parts_of(text: str) -> dict[str, Any]:
     return parts
 
 
-def say_sentence(text: str, gettext: Callable[[str], str]) -> str:
+def format_sentence(text: str, gettext: Callable[[str], str]) -> str:
     """The sentence by its translated template; a plain string as it is."""
-    return say_parts(parts_of(text), gettext) if isinstance(text, Sentence) else text
+    return format_parts(parts_of(text), gettext) if isinstance(text, Sentence) else text
 
 
-def say_parts(parts: Mapping[str, Any], gettext: Callable[[str], str]) -> str:
+def format_parts(parts: Mapping[str, Any], gettext: Callable[[str], str]) -> str:
     """The same of what `parts_of` gave, which may come from another version: what does not fit is said in English."""
     template = str(parts.get("template", ""))
     given = parts.get("values") or {}
-    values = {name: say_parts(value, gettext) if isinstance(value, Mapping) else value for name, value in given.items()}
+    values = {
+        name: format_parts(value, gettext) if isinstance(value, Mapping) else value for name, value in given.items()
+    }
     try:
         return gettext(template) % values
     except (KeyError, TypeError, ValueError):

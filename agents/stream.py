@@ -58,6 +58,7 @@ class Task:
     """Tool calls, by name and arguments, to be made before the model is asked."""
     gate: Gate = field(default_factory=Gate)
     resumed: Resumed | None = None
+    newest_word: int = 0
     """Where the run stood, where it has waited: the conversation then holds what it has done so far."""
 
 
@@ -98,7 +99,7 @@ class AgentRun:
         self._shown_parts = 0
         self._awaited = Future[Any]()
         self._has_asked = False
-        self._words = WordInbox()
+        self._words = WordInbox(task.newest_word)
         self._tools_stop: CancelToken | None = None
         self.was_cut = False
         """Whether the last reply was ended for a word that is to be read at once."""

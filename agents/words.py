@@ -13,10 +13,11 @@ class WordInbox:
     Changed on the event loop alone; the agent's thread looks at `is_any` and `cut_because`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, told: int = 0) -> None:
+        """``told``: there are words up to this number from the beginning."""
         self.cut_because = ""
         """Why what is being done is to end at once for a word that is not read yet; empty where it is not."""
-        self._told = 0
+        self._told = told
         self._read = 0
         self._cut_at = 0
         self._expecting: Future[Sequence[Word]] | None = None

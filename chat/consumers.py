@@ -22,7 +22,7 @@ from chat import protocol
 from chat.access import Role
 from chat.catalog import agents as catalog
 from chat.live import activity as live_activity
-from chat.live import connections, handshake, seats
+from chat.live import connections, handshake, subscriptions
 from chat.models import Door, Scope
 from chat.protocol import (
     Ack,
@@ -92,7 +92,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
     def __init__(self) -> None:
         super().__init__()
         self.login: handshake.Login | None = None
-        self._seat: seats.Seat | None = None
+        self._subscription: subscriptions.SessionSubscription | None = None
         self._fallback_agent: str | None = None
         self._ended = False
         self._turns: float = _AT_ONCE
@@ -139,21 +139,21 @@ class SessionConsumer(AsyncWebsocketConsumer):
 
     async def _enter(self) -> None:
         session_id = as_uuid(self.scope["url_route"]["kwargs"]["session_id"])
-        self.login, grant = await database.read(find_who_enters, self.scope, session_id)
+        self.login, grant = await database.read(find_access, self.scope, session_id)
         # Cookies and all: nothing looks at them again, however long the socket stays open.
         cast(list[Any], self.scope["headers"]).clear()
         if self.login is None:
             await self._end(Close.NOT_LOGGED_IN)
             return
         if self.login.token is not None:
-            tokens.note_use(self.login.token, Door.SOCKET)
+            tokens.record_use(self.login.token, Door.SOCKET)
         if session_id is None or grant is None:
             await self._end(Close.NO_SUCH_SESSION)
             return
         if grant.role is Role.STAFF:
-            await database.write(audit.note_view, self.login.user.pk, session_id, Door.SOCKET)
+            await database.write(audit.record_view, self.login.user.pk, session_id, Door.SOCKET)
         try:
-            self._seat, view = await seats.take_seat(
+            self._subscription, view = await subscriptions.open_subscription(
                 run_registry.PROCESS, session_id, self.login, grant, self._send_text, self._end
             )
         except connections.TooMany:
@@ -186,19 +186,19 @@ class SessionConsumer(AsyncWebsocketConsumer):
     ) -> list[tuple[ErrorCode, str]]:
         """Send the session's frame, then everything after what the client says it has; ``view`` is what was read just now, if it was."""
         seq = _count(last_seq)
-        await self._seated().begin(seq or 0, str(last_id) if last_id else None, view)
+        await self._subscribed().begin(seq or 0, str(last_id) if last_id else None, view)
         if seq is None:
             return [("bad_last_seq", "last_seq must be a whole number from 0 on; the whole log is sent.")]
         return []
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """Take a client's frame."""
-        if self._seat is None or self._ended:
+        if self._subscription is None or self._ended:
             return
-        self._seat.subscriber.touch()
+        self._subscription.subscriber.touch()
         await self._turn(len(text_data or bytes_data or ""))
         if len(text_data or bytes_data or "") > protocol.FRAME_LIMIT:
-            self._seat.subscriber.request_close(Close.TOO_LARGE)
+            self._subscription.subscriber.request_close(Close.TOO_LARGE)
             return
         own_id: str | None = None
         try:
@@ -217,7 +217,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
 
     async def _turn(self, size: int) -> None:
         """Wait until the next command may be taken up: when the client has read its answers, and others have had their time."""
-        await self._seated().subscriber.wait_drained()
+        await self._subscribed().subscriber.wait_drained()
         now = time.monotonic()
         self._turns = min(_AT_ONCE, self._turns + (now - self._turn_at) * _PER_S) - 1 - size / _SIZE_OF_ONE
         self._turn_at = now
@@ -225,7 +225,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
             await asyncio.sleep(-self._turns / _PER_S)
 
     async def _handle(self, command: protocol.Command) -> None:
-        subscriber = self._seated().subscriber
+        subscriber = self._subscribed().subscriber
         if not cast(handshake.Login, self.login).may(NEEDED[type(command)]):
             words = Sentence("This token may watch, but not ask, stop or change anything.")
             self._error("not_allowed", words, getattr(command, "client_message_id", None))
@@ -251,7 +251,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
 
     def _asked(self, command: Chat | Continue | Steer) -> Awaitable[run_commands.Accepted]:
         """What a command that asks something comes to."""
-        session_id, own_id = self._seated().entrance.session_id, command.client_message_id
+        session_id, own_id = self._subscribed().entrance.session_id, command.client_message_id
         match command:
             case Chat():
                 return run_commands.ask(
@@ -279,7 +279,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
 
     async def _put_in_line(self, asked: Awaitable[run_commands.Accepted], client_message_id: str | None) -> None:
         """Answer with `accepted` before anything of the run is sent."""
-        subscriber = self._seated().subscriber
+        subscriber = self._subscribed().subscriber
         subscriber.cork()
         try:
             accepted = await asked
@@ -301,12 +301,12 @@ class SessionConsumer(AsyncWebsocketConsumer):
     async def _unsteer(self, command: Unsteer) -> None:
         own_id = command.client_message_id
         try:
-            await steering.unsteer(self._user(), self._seated().entrance.session_id, own_id, Door.SOCKET)
+            await steering.unsteer(self._user(), self._subscribed().entrance.session_id, own_id, Door.SOCKET)
         except Refused as refused:
             self._error(refused.code, refused.message, own_id)
 
     async def _resume(self, command: Resume) -> None:
-        subscriber = self._seated().subscriber
+        subscriber = self._subscribed().subscriber
         subscriber.cork()
         try:
             problems = await self._begin(command.last_seq, command.last_id)
@@ -316,7 +316,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
             self._error(code, message)
 
     async def _cancel(self, command: Cancel) -> None:
-        entrance = self._seated().entrance
+        entrance = self._subscribed().entrance
         try:
             # What cannot be a run's identifier names none.
             run_id = None if command.run_id is None else as_uuid(command.run_id) or uuid4()
@@ -328,7 +328,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
 
     async def _decide(self, command: Approve | Answer) -> None:
         # What cannot be a run's identifier names none.
-        session_id, run_id = self._seated().entrance.session_id, as_uuid(command.run_id) or uuid4()
+        session_id, run_id = self._subscribed().entrance.session_id, as_uuid(command.run_id) or uuid4()
         try:
             if isinstance(command, Answer):
                 call_id, answers = command.tool_call_id, command.answers
@@ -339,23 +339,23 @@ class SessionConsumer(AsyncWebsocketConsumer):
             self._error(refused.code, refused.message)
 
     async def _tell_activity(self, activity: Activity) -> None:
-        if (activity.seq or 0) > self._seated().subscriber.feed.head:
+        if (activity.seq or 0) > self._subscribed().subscriber.feed.head:
             self._error("bad_seq", Sentence("There is no step %(n)s in this session.", n=str(activity.seq)[:20]))
             return
         now = time.monotonic()
         if now - self._active_at >= _ACTIVITY_PAUSE_S:
             self._active_at = now
-            await live_activity.tell(self._user(), self._seated().entrance, activity.seq, typing=activity.typing)
+            await live_activity.tell(self._user(), self._subscribed().entrance, activity.seq, typing=activity.typing)
 
     def _error(self, code: ErrorCode, message: str, client_message_id: str | None = None) -> None:
-        subscriber, entrance = self._seated().subscriber, self._seated().entrance
+        subscriber, entrance = self._subscribed().subscriber, self._subscribed().entrance
         error_id = secrets.token_hex(4)
         logger.info("Refused a command: %s %s (session %s)", code, error_id, entrance.session_id)
         data = error_data(code, message, error_id, client_message_id)
         subscriber.send_control(encode({"type": "error", "data": data}))
 
-    def _seated(self) -> seats.Seat:
-        return cast(seats.Seat, self._seat)
+    def _subscribed(self) -> subscriptions.SessionSubscription:
+        return cast(subscriptions.SessionSubscription, self._subscription)
 
     def _user(self) -> Any:
         return cast(handshake.Login, self.login).user
@@ -375,12 +375,12 @@ class SessionConsumer(AsyncWebsocketConsumer):
             await self.base_send(cast(Any, message))
 
     async def _leave(self) -> None:
-        seat, self._seat = self._seat, None
-        if seat is not None:
-            await seat.leave()
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            await subscription.leave()
 
 
-def find_who_enters(
+def find_access(
     scope: handshake.Scope, session_id: UUID | None
 ) -> tuple[handshake.Login | None, connections.Grant | None]:
     """Whose the handshake is, and what they are to the session; reads only."""

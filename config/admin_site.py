@@ -64,7 +64,7 @@ class NotedAdmin(_ADMIN):  # type: ignore[misc] # mixed into each class that is 
             return
         subject_id = obj.pk if isinstance(obj, User) else getattr(obj, "user_id", None)
         about = "account" if isinstance(obj, User) else f"{obj._meta.model_name} {obj.pk}"
-        audit.note_act(cast(int, request.user.pk), act, Door.ADMIN, subject_id=subject_id, about=about, **details)
+        audit.record_action(cast(int, request.user.pk), act, Door.ADMIN, subject_id=subject_id, about=about, **details)
 
 
 def _rights(obj: Any) -> dict[str, Any]:

@@ -140,7 +140,7 @@ async def _take_token(asked: Any, bearer: str) -> None:
         asked.token = bad
         return
     asked._cached_user = asked._acached_user = token.user  # noqa: SLF001
-    tokens.note_use(token, tokens.door_of(asked.path_info))
+    tokens.record_use(token, tokens.door_of(asked.path_info))
 
 
 def _fail(error: DatabaseError) -> Any:

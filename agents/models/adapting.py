@@ -162,7 +162,7 @@ class Asking:
         if not _REFUSING_TOOLS.search(words) and not (has_results and _NO_RESULTS.search(words)):
             return False
         self.uses_template = True
-        self._learn(self._facts.note_tools_refused, "takes no tools; for some minutes they go in the prompt")
+        self._learn(self._facts.record_tools_refused, "takes no tools; for some minutes they go in the prompt")
         return True
 
     def _refuses_images(self, words: str) -> bool:
@@ -218,7 +218,7 @@ class Asking:
             f"The model server reads {at} at a time, so the oldest of this conversation was left out. "
             "LLM_MAX_INPUT_TOKENS has to be below that."
         )
-        self._learn(lambda: self._facts.note_limit(budget), f"takes requests of about {budget} tokens at most")
+        self._learn(lambda: self._facts.record_limit(budget), f"takes requests of about {budget} tokens at most")
         return True
 
     def _learn(self, learn: Callable[[], None], words: str) -> None:

@@ -28,11 +28,11 @@ class ServerFacts:
         """Whether it has refused the API's ``tools`` lately, and done without them."""
         return self.clock() < self.refuses_tools_until
 
-    def note_tools_refused(self) -> None:
+    def record_tools_refused(self) -> None:
         """It has answered a request without tools that it had refused with them."""
         self.refuses_tools_until = self.clock() + LASTS_S
 
-    def note_limit(self, tokens: int) -> None:
+    def record_limit(self, tokens: int) -> None:
         """It has answered a request that was cut to so many tokens."""
         self.input_limit, self.limited_until = tokens, self.clock() + LASTS_S
 

@@ -45,8 +45,8 @@ __all__ = [
     "build",
     "connect_servers",
     "drop_server",
+    "inspect_server",
     "list_tools",
-    "look_at_server",
     "refusal_of_page_address",
     "renew_server",
     "reserved_names",
@@ -159,7 +159,7 @@ def drop_server(name: str) -> None:
     getattr(sys.modules.get("agents.tools.mcp"), "drop_server", lambda _: None)(name)
 
 
-def look_at_server(name: str, entry: Any, within_s: float) -> tuple[dict[str, str], str]:
+def inspect_server(name: str, entry: Any, within_s: float) -> tuple[dict[str, str], str]:
     """Connect to an MCP server apart from those of runs, and leave it: its tools with what each does, or a sentence about why not.
 
     Blocks for so long, and imports for a second.

@@ -62,14 +62,14 @@ class Egress:
         admitted: dict[str, Any] = self._admitted(arguments, tool.parameters, _Budget())
         return admitted
 
-    def note_page(self, text: str) -> None:
+    def add_page(self, text: str) -> None:
         """A page was read: what it links to may be read too."""
         with self._lock:
             self._links |= dict.fromkeys(_first(addresses_in(text), LINKS_PER_PAGE))
             while len(self._links) > MOST_LINKS:
                 del self._links[next(iter(self._links))]
 
-    def note_words(self, words: Sequence[str]) -> None:
+    def add_words(self, words: Sequence[str]) -> None:
         """A person has said something more: addresses in it are theirs."""
         with self._lock:
             self._history = [*self._history, *({"role": "user", "content": each} for each in words)]
@@ -219,5 +219,5 @@ class GuardedTool:
         admitted = self._egress.admit(self._tool, arguments, is_decided=stop.is_decided)
         result = self._tool.call(admitted, stop)
         if self._tool.name == PAGE_READER:
-            self._egress.note_page(result)
+            self._egress.add_page(result)
         return result

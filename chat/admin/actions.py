@@ -62,9 +62,9 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """A list, once it is noted that somebody looks at it, or searches."""
         if self.is_private and self.has_view_permission(request):
             if request.GET.get("q", "").strip():
-                audit.note_search(user_pk(request), Door.ADMIN)
+                audit.record_search(user_pk(request), Door.ADMIN)
             else:
-                audit.note_view(user_pk(request), MANY_SESSIONS, Door.ADMIN)
+                audit.record_view(user_pk(request), MANY_SESSIONS, Door.ADMIN)
         return super().changelist_view(request, extra_context)
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
@@ -95,7 +95,7 @@ def user_pk(request: HttpRequest) -> int:
 def record_look(request: HttpRequest, thing: Any) -> None:
     """Note a look at a session or at something of one that is somebody else's."""
     if (session_id := session_of_another(request, thing)) is not None:
-        audit.note_view(user_pk(request), session_id, Door.ADMIN)
+        audit.record_view(user_pk(request), session_id, Door.ADMIN)
 
 
 def record_act(request: HttpRequest, thing: Any, act: Act) -> None:
@@ -104,10 +104,10 @@ def record_act(request: HttpRequest, thing: Any, act: Act) -> None:
         return
     if isinstance(thing, Schedule):
         about, owner_id = f"schedule {thing.pk}", thing.owner_id
-        audit.note_act(user_pk(request), act, Door.ADMIN, session_id=session_id, subject_id=owner_id, about=about)
+        audit.record_action(user_pk(request), act, Door.ADMIN, session_id=session_id, subject_id=owner_id, about=about)
     else:
         run_id = thing.pk if isinstance(thing, Run) else None
-        audit.note_act(user_pk(request), act, Door.ADMIN, session_id=session_id, run_id=run_id)
+        audit.record_action(user_pk(request), act, Door.ADMIN, session_id=session_id, run_id=run_id)
 
 
 def session_of_another(request: HttpRequest, thing: Any) -> UUID | None:

@@ -21,7 +21,7 @@ from chat.models import LOOKS, Act, AuditEntry, Door, Run
 from chat.protocol import as_uuid
 from chat.rendering.spreadsheets import csv_line
 from chat.runtime import database
-from chat.security.audit import note_act
+from chat.security.audit import record_action
 from chat.store.audit_log import COLUMNS, AuditFilter, Cursor, file_row, names_in, person_of
 
 _ROWS = 100
@@ -47,7 +47,7 @@ class AuditEntryAdmin(ReadOnlyAdmin):
         typed = {name: request.GET.get(name, "").strip() for name in _FIELDS}
         wanted, problems = _filter_of(typed)
         if request.GET.get("format") == "csv" and not problems:
-            note_act(user_pk(request), Act.EXPORT, Door.ADMIN, about="audit")
+            record_action(user_pk(request), Act.EXPORT, Door.ADMIN, about="audit")
             return cast(HttpResponse, _csv_file(wanted))
         before = Cursor.read(request.GET.get("before", ""))
         found = [] if problems else wanted.entries(_ROWS + 1, before)

@@ -53,7 +53,7 @@ class ServerForm(forms.ModelForm):  # type: ignore[type-arg]
             raise forms.ValidationError(translate_sentence(bad.message)) from None
         return key
 
-    def said_key(self) -> str | None:
+    def submitted_key(self) -> str | None:
         """The new key; empty for none, None to leave it as it is."""
         if self.cleaned_data["no_key"]:
             return ""
@@ -102,7 +102,7 @@ class EnteredServerAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             cast(User, request.user),
             name=data["name"],
             address=data["address"],
-            key=form.said_key(),
+            key=form.submitted_key(),
             **form.more(),
         )
         if had_key and not obj.key and not data["no_key"]:

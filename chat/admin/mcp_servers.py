@@ -88,7 +88,7 @@ class McpServerAdmin(EnteredServerAdmin):
         server = get_object_or_404(McpServer, pk=pk)
         try:
             with one_of_few():
-                found, problem = agents.look_at_server(server.name, mcp_servers.entry_of(server), PATIENCE_S)
+                found, problem = agents.inspect_server(server.name, mcp_servers.entry_of(server), PATIENCE_S)
         except Busy as busy:
             found, problem = {}, translate_sentence(busy.message)
         if problem:

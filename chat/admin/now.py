@@ -31,7 +31,7 @@ def show_now(page: Any, request: HttpRequest) -> HttpResponse:
     """The page, or with ``?part`` what changes of it. ``page`` is the runs' own in the admin, which knows what may be done to them."""
     if not page.has_view_permission(request):
         raise PermissionDenied
-    audit.note_view(user_pk(request), MANY_SESSIONS, Door.ADMIN)
+    audit.record_view(user_pk(request), MANY_SESSIONS, Door.ADMIN)
     now = clock.now()
     runs = at_work.unfinished_runs()
     context = {

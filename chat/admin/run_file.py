@@ -48,7 +48,7 @@ def send_runs(page: Any, request: HttpRequest) -> HttpResponseBase:
         runs = page.get_changelist_instance(request).queryset
     except IncorrectLookupParameters:
         return HttpResponseRedirect(f"{reverse('admin:chat_run_changelist')}?e=1")
-    audit.note_act(user_pk(request), Act.EXPORT, Door.ADMIN, about="runs", narrowed_by=sorted(request.GET)[:20])
+    audit.record_action(user_pk(request), Act.EXPORT, Door.ADMIN, about="runs", narrowed_by=sorted(request.GET)[:20])
     headers = {"Content-Disposition": 'attachment; filename="runs.csv"'}
     return StreamingHttpResponse(_lines(runs), content_type="text/csv; charset=utf-8", headers=headers)
 

@@ -54,7 +54,7 @@ class ToolServerAdmin(ReadOnlyAdmin):
             names.setdefault(row.name, row)
         for name, row in names.items():
             self.log_change(request, row, gettext("Connected anew."))
-            audit.note_act(user_pk(request), Act.RESTART, Door.ADMIN, about=f"tool server {name}")
+            audit.record_action(user_pk(request), Act.RESTART, Door.ADMIN, about=f"tool server {name}")
             async_to_sync(tool_servers.restart)(name)
         told = listed(names)
         self.message_user(

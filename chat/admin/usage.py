@@ -48,7 +48,7 @@ class UsageAdmin(ReadOnlyAdmin):
         until = timezone.now().date()
         since = until - timedelta(days=days - 1)
         if request.GET.get("format") == "csv":
-            audit.note_act(user_pk(request), Act.EXPORT, Door.ADMIN, about="usage")
+            audit.record_action(user_pk(request), Act.EXPORT, Door.ADMIN, about="usage")
             name = f"usage-{since}-{until}.csv"
             return cast(HttpResponse, _csv_file(name, usage.COLUMNS, usage.rows_between(since, until)))
         by = cast(By, request.GET.get("by") if request.GET.get("by") in _BY else "day")

@@ -54,13 +54,15 @@ async def branch_session(request: HttpRequest, session_id: str) -> Any:
     """
     session = await visible_session(request, session_id)
     new = payload(request, NewBranch)
-    wish = Branch(session.pk, new.after_seq, new.message, new.agent_name, tuple(new.files), request.headers.get(HEADER))
-    return await _made(request, wish)
+    wanted = Branch(
+        session.pk, new.after_seq, new.message, new.agent_name, tuple(new.files), request.headers.get(HEADER)
+    )
+    return await _made(request, wanted)
 
 
-async def _made(request: HttpRequest, wish: Branch) -> ErrorResponse | Status[dict[str, Any]]:
+async def _made(request: HttpRequest, wanted: Branch) -> ErrorResponse | Status[dict[str, Any]]:
     try:
-        made = await make_branch(user_of(request), wish, Door.API)
+        made = await make_branch(user_of(request), wanted, Door.API)
     except TooLong as refused:
         return error_response(refused.code, refused.message, 400)
     session = await database.read(Session.objects.get, pk=made.session_id)

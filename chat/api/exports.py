@@ -24,6 +24,7 @@ from chat.models import Act, Door, Run, Session
 from chat.protocol import BadFrame
 from chat.runtime import database
 from chat.security import audit
+from chat.store import branches
 
 router = Router()
 T = TypeVar("T")
@@ -121,7 +122,7 @@ async def _file(
     if chosen is None:
         raise BadFrame("bad_frame", f"format: one of {', '.join(FORMATS)}.")
     await database.write(
-        audit.note_act,
+        audit.record_action,
         user_of(request).pk,
         Act.EXPORT,
         Door.API,
@@ -130,7 +131,7 @@ async def _file(
         format=name,
         mask=mask,
     )
-    source = Source(session, run, Masker(is_on=mask))
+    source = Source(session, run, Masker(is_on=mask), sees_original=await _sees_original(request, session))
     headers = {
         "Content-Disposition": content_disposition(file_name(source, chosen)),
         "X-Content-Type-Options": "nosniff",
@@ -138,6 +139,13 @@ async def _file(
     }
     pieces = await _pieces(source, chosen)
     return StreamingHttpResponse(pieces, content_type=chosen.media_type, headers=headers)
+
+
+async def _sees_original(request: HttpRequest, session: Session) -> bool:
+    """Whether the reader sees what a session was copied from."""
+    if session.copied_from is None:
+        return False
+    return await database.read(branches.seen_by(user_of(request)).filter(pk=session.copied_from).exists)
 
 
 #: So many pieces are made at the same time, whoever asks: the database's threads are there for everybody.

@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from agents.sentence import Sentence
 from chat.access import Role
 from chat.api.bodies import login_of, user_of
-from chat.live import connections, seats
+from chat.live import connections, subscriptions
 from chat.live.handshake import Login
 from chat.models import Door
 from chat.protocol import Close
@@ -42,7 +42,7 @@ class Follower:
         if not run_registry.is_open():
             return Close.RESTARTING
         try:
-            seat, view = await seats.take_seat(
+            subscription, view = await subscriptions.open_subscription(
                 run_registry.PROCESS, self.session_id, self._login, self._grant, send, self._end, acknowledges=False
             )
         except connections.TooMany:
@@ -54,13 +54,13 @@ class Follower:
             if not run_registry.is_open():
                 # It came in just before nobody was let in any more.
                 return Close.RESTARTING
-            await seat.begin(last_seq, last_id, view)
+            await subscription.begin(last_seq, last_id, view)
             return await self._ended
         except Exception:
             logger.exception("A session could not be followed any further")
             return Close.INTERNAL
         finally:
-            await seat.leave()
+            await subscription.leave()
 
     def stop(self) -> None:
         """Follow no further: the client has all that it asked for."""
@@ -82,5 +82,5 @@ async def open_session(request: HttpRequest, session_id: UUID | None, door: Door
     if not connections.may_enter(user, grant):
         raise Refused("rate_limited", Sentence("You have too many connections open. Please close some."))
     if grant.role is Role.STAFF:
-        await database.write(audit.note_view, user.pk, session_id, door)
+        await database.write(audit.record_view, user.pk, session_id, door)
     return Follower(login_of(request), session_id, grant)

@@ -111,13 +111,13 @@ async def make_share(request: HttpRequest, session_id: str) -> Any:
     new = payload(request, NewShare)
     if sum((new.user is not None, new.group is not None, new.link)) != 1:
         raise BadFrame("bad_frame", Sentence("Share with exactly one: a person, a group or a link."))
-    wish = sharing.Wish(new.user or "", new.group or "", link=new.link)
+    target = sharing.ShareTarget(new.user or "", new.group or "", link=new.link)
     try:
         share, secret = await database.write(
             sharing.make_share,
             user_of(request),
             session.pk,
-            wish,
+            target,
             Role(new.role),
             _moment(new.expires_at),
             Door.API,

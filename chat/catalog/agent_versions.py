@@ -152,5 +152,5 @@ def _circle(name: str, sub_agents: Sequence[str]) -> list[str]:
 
 def _changed(by: User, act: Act, what: Agent | AgentVersion) -> None:
     name = what.name if isinstance(what, Agent) else f"{what.agent.name} {what.number}"
-    audit.note_act(by.pk, act, Door.ADMIN, about=f"agent {name}")
+    audit.record_action(by.pk, act, Door.ADMIN, about=f"agent {name}")
     transaction.on_commit(agents.forget)

@@ -52,7 +52,7 @@ def keep_offer(server: McpServer, offered: Mapping[str, str]) -> None:
 
 def _changed(by: User, act: Act, server: EnteredServer, *former: str) -> None:
     kind, tell = _KINDS[type(server)]
-    audit.note_act(by.pk, act, Door.ADMIN, about=f"{kind} server {server.name}")
+    audit.record_action(by.pk, act, Door.ADMIN, about=f"{kind} server {server.name}")
     names = dict.fromkeys([server.name, *former])
     transaction.on_commit(lambda: tell(names))
 

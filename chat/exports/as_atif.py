@@ -35,6 +35,7 @@ def write_atif(source: Source) -> Iterator[str]:
             "title": source.title,
             "masked": source.masker.is_on,
             "exported_at": _iso(source.made_at.timestamp()),
+            **source.branched_from,
         },
     }
     totals = {name: value for name, value in source.totals().items() if value is not None}
@@ -94,16 +95,18 @@ def _steps(source: Source, run: Run) -> Iterator[dict[str, Any]]:
     """A run's steps, without their numbers."""
     used = log_reader.used_calls(run.pk)
     children: dict[str, list[str]] = {}
+    # What a branch has from the session that it was copied from.
+    copied = {"is_copied_context": True} if run.copied_from is not None else {}
     turn = _Turn(0)
     has_answer = False
     for event in source.events_of(run):
         data = event.data
         iteration = data.get("iteration", turn.iteration)
         if event.event in ("reasoning_start", "child_start"):
-            yield _question(run, data)
+            yield _question(run, data) | copied
             continue
         if turn.parts and (iteration != turn.iteration or event.type == "iteration_start"):
-            yield turn.step(used)
+            yield turn.step(used) | copied
             turn = _Turn(iteration)
         turn.iteration = iteration
         if event.type == "tool_result" and data["tool_name"].startswith(ASK_PREFIX) and not children:
@@ -115,11 +118,11 @@ def _steps(source: Source, run: Run) -> Iterator[dict[str, Any]]:
         turn.add(event, data, children)
         if event.event in ("error", "child_error"):
             if turn.parts:
-                yield turn.step(used)
+                yield turn.step(used) | copied
                 turn = _Turn(iteration)
-            yield {"source": "system", "message": data["message"], "extra": {"code": data["code"]}}
+            yield {"source": "system", "message": data["message"], "extra": {"code": data["code"]}} | copied
     if turn.parts:
-        yield turn.step(used)
+        yield turn.step(used) | copied
 
 
 def _question(run: Run, data: dict[str, Any]) -> dict[str, Any]:

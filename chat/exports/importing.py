@@ -61,7 +61,7 @@ def store_import(user: User, planned: Planned) -> Session:
         status=RunStatus(planned.runs[-1].status) if planned.runs else "",
         imported_at=timezone.now(),
     )
-    audit.note_act(user.pk, Act.IMPORT, Door.API, session_id=session.pk, subject_id=user.pk)
+    audit.record_action(user.pk, Act.IMPORT, Door.API, session_id=session.pk, subject_id=user.pk)
     ImportedDocument.objects.create(session=session, document=planned.document)
     for number, run in enumerate(planned.runs, 1):
         _store_run(session, run, number)

@@ -61,7 +61,7 @@ class Masker:
         """A text, masked."""
         if not self.is_on:
             return text
-        masked, secrets = masking.mask_and_tell(text)
+        masked, secrets = masking.mask_with_places(text)
         for secret in secrets:
             self._tell(secret.kind, masked[max(0, secret.start - _AROUND) : secret.end + _AROUND])
         return masked

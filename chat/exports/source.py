@@ -22,6 +22,8 @@ class Source:
     run: Run | None = None
     masker: Masker = field(default_factory=Masker)
     made_at: datetime = field(default_factory=timezone.now)
+    sees_original: bool = False
+    """Whether who wants the file may see the session that this one was copied from, if it was."""
     _title: str | None = None
 
     @property
@@ -30,6 +32,18 @@ class Source:
         if self._title is None:
             self._title = self.masker.mask_text(self.session.title)
         return self._title
+
+    @property
+    def branched_from(self) -> dict[str, Any]:
+        """Of a session that began as a copy, what of and up to which event; whose that is, who has the file may not see."""
+        if self.session.copied_from is None:
+            return {}
+        return {
+            "branched_from": {
+                "session_id": str(self.session.copied_from) if self.sees_original else None,
+                "after_seq": self.session.parted_after,
+            }
+        }
 
     def events(self) -> Iterator[Event]:
         """All events in the order of the log."""

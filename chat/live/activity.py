@@ -4,7 +4,7 @@ from chat.access import Role, may_drive
 from chat.accounts.models import User
 from chat.live.connections import Entrance
 from chat.protocol import group_messages
-from chat.protocol.group_messages import ActivityTold
+from chat.protocol.group_messages import ActivityChanged
 from chat.protocol.notes import ActivityData
 from chat.runtime import database, groups
 
@@ -21,7 +21,7 @@ async def tell(user: User, entrance: Entrance, seq: int | None, *, typing: bool 
     if seq is not None and (drives or (entrance.role is Role.WATCHER and await _shows_reading(user))):
         data["seq"] = seq
     if len(data) > 1:
-        message: ActivityTold = {"version": group_messages.VERSION, "type": "activity", "data": data}
+        message: ActivityChanged = {"version": group_messages.VERSION, "type": "activity", "data": data}
         await groups.publish(groups.of_session(entrance.session_id), message)
 
 

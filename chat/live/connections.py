@@ -15,7 +15,7 @@ from chat.accounts.models import User
 from chat.models import Connection, Process
 from chat.runtime import clock
 from chat.runtime.db_values import uuid_param
-from chat.security.origins import told_causes
+from chat.security.origins import describe_causes
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def change_role(entrance: Entrance) -> None:
 
 def store_heartbeat(process: str) -> None:
     """A process that serves is alive, and so are its sockets; note what it has told the log meanwhile."""
-    Process.objects.update_or_create(name=process, defaults={"seen_at": Now(), "noticed": told_causes()})
+    Process.objects.update_or_create(name=process, defaults={"seen_at": Now(), "noticed": describe_causes()})
 
 
 def forget_process(process: str) -> None:

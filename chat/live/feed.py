@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from uuid import UUID
 
-from chat.live.notes import NoteTeller
+from chat.live.notes import NotePublisher
 from chat.live.subscriber import READ_FRAMES, UNSENT, Subscriber
 from chat.protocol import Close, encode, group_messages
 from chat.protocol.frames import PendingWord, Person, QueuedRun
@@ -97,7 +97,7 @@ class Feed:
         self._sending_people = False
         self._fingerprint: reconcile.SessionFingerprint | None = None
         self._reading = asyncio.Lock()
-        self._notes = NoteTeller(self)
+        self._notes = NotePublisher(self)
         #: The highest number that anybody has told of.
         self._heard_head = 0
         self._is_catching_up = False
@@ -236,7 +236,7 @@ class Feed:
         for subscriber in list(self.subscribers):
             subscriber.request_close(Close.RESTARTING)
 
-    def note_queue_sent(self, queue: list[QueuedRun], steering: list[PendingWord]) -> None:
+    def mark_queue_sent(self, queue: list[QueuedRun], steering: list[PendingWord]) -> None:
         """A socket has been told of the queue with its session's frame, which may be older than what the others were told last."""
         if self._queue_sent is None:
             self._queue_sent, self._steering_sent = queue, steering

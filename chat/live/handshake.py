@@ -156,13 +156,13 @@ def _ended_sessions(from_key: dict[str, Login]) -> set[str]:
     return gone
 
 
-def current_roles(seats: Sequence[tuple[UUID, Login]]) -> list[Role | None]:
+def current_roles(places: Sequence[tuple[UUID, Login]]) -> list[Role | None]:
     """What each of these, as session and login, is to the session now; None where nothing is left of it."""
-    if not seats:
+    if not places:
         return []
-    owners = dict(Session.objects.filter(pk__in={key for key, _ in seats}).values_list("pk", "owner_id"))
-    shared = shared_roles_of({(key, login.user.pk) for key, login in seats})
-    staff = {login.user.pk for _, login in seats if login.user.is_staff and login.token is None}
+    owners = dict(Session.objects.filter(pk__in={key for key, _ in places}).values_list("pk", "owner_id"))
+    shared = shared_roles_of({(key, login.user.pk) for key, login in places})
+    staff = {login.user.pk for _, login in places if login.user.is_staff and login.token is None}
     seeing = holders_among(staff, VIEW_SESSIONS)
 
     def role(session_id: UUID, login: Login) -> Role | None:
@@ -171,4 +171,4 @@ def current_roles(seats: Sequence[tuple[UUID, Login]]) -> list[Role | None]:
         staff_role = Role.STAFF if login.user.pk in seeing and login.token is None else None
         return shared.get((session_id, login.user.pk), staff_role)
 
-    return [role(session_id, login) for session_id, login in seats]
+    return [role(session_id, login) for session_id, login in places]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from chat.protocol import encode
 from chat.protocol.frames import UnstoredFrame
-from chat.protocol.group_messages import ActivityTold, Noted
+from chat.protocol.group_messages import ActivityChanged, Noted
 from chat.runtime import background, database, metrics
 from chat.store import notes
 
@@ -21,7 +21,7 @@ _READ_FRAMES = 100
 _MOST_ACTIVITY_PER_S = 20
 
 
-class NoteTeller:
+class NotePublisher:
     """Verdicts, comments and activity of the session that a feed is about."""
 
     __slots__ = ("_activity", "_activity_since", "_feed", "_heard", "_is_reading", "_told")
@@ -57,7 +57,7 @@ class NoteTeller:
         self._heard = max(self._heard, version)
         self._read_soon()
 
-    def pass_on(self, message: ActivityTold) -> None:
+    def pass_on(self, message: ActivityChanged) -> None:
         """Tell everybody here what somebody does just now, unless that is too much at once."""
         now = time.monotonic()
         if now - self._activity_since >= 1:

@@ -31,12 +31,12 @@ class Presence:
         #: What writes it, as long as there is something to write.
         self.writing: asyncio.Task[None] | None = None
 
-    def has_come(self, process: str, entrance: Entrance) -> None:
+    def add_connection(self, process: str, entrance: Entrance) -> None:
         """Have it written that a socket is open."""
         self._opened[entrance.connection_id] = entrance
         self._write_soon(process)
 
-    def has_gone(self, process: str, entrance: Entrance) -> None:
+    def remove_connection(self, process: str, entrance: Entrance) -> None:
         """Have it written that a socket is open no longer."""
         key = entrance.connection_id
         connections.open_here.pop(key, None)

@@ -152,13 +152,19 @@ async def check_logins() -> None:
 
     Whoever has another right than before is told. Of an owner's, who can hand the session over, the feed's comparison knows.
     """
-    seated = all_subscribers()
-    if not seated:
+    subscribed = all_subscribers()
+    if not subscribed:
         return
-    others = [each for each in seated if each.seat is not None and each.seat.entrance.role is not Role.OWNER]
-    seats = [(each.feed.session_id, each.login) for each in others]
-    ended, roles = await database.read(lambda: (expired_logins(each.login for each in seated), current_roles(seats)))
-    for subscriber in seated:
+    others = [
+        each
+        for each in subscribed
+        if each.subscription is not None and each.subscription.entrance.role is not Role.OWNER
+    ]
+    places = [(each.feed.session_id, each.login) for each in others]
+    ended, roles = await database.read(
+        lambda: (expired_logins(each.login for each in subscribed), current_roles(places))
+    )
+    for subscriber in subscribed:
         if subscriber.login.key in ended:
             subscriber.request_close(Close.NOT_LOGGED_IN)
     await _change_roles(others, roles)
@@ -166,27 +172,31 @@ async def check_logins() -> None:
 
 def _owned_before(subscriber: Subscriber, owners: dict[UUID, int]) -> bool:
     """Whether a socket is its session's owner's, who is that no more."""
-    seat, owner_id = subscriber.seat, owners.get(subscriber.feed.session_id)
-    return seat is not None and seat.entrance.role is Role.OWNER and owner_id not in (None, subscriber.login.user.pk)
+    subscription, owner_id = subscriber.subscription, owners.get(subscriber.feed.session_id)
+    return (
+        subscription is not None
+        and subscription.entrance.role is Role.OWNER
+        and owner_id not in (None, subscriber.login.user.pk)
+    )
 
 
 async def _tell_roles(subscribers: list[Subscriber]) -> None:
     if subscribers:
-        seats = [(each.feed.session_id, each.login) for each in subscribers]
-        await _change_roles(subscribers, await database.read(current_roles, seats))
+        places = [(each.feed.session_id, each.login) for each in subscribers]
+        await _change_roles(subscribers, await database.read(current_roles, places))
 
 
 async def _change_roles(subscribers: list[Subscriber], roles: list[Role | None]) -> None:
     """Tell whoever has another right than before, and close the sockets of who has none."""
     for subscriber, role in zip(subscribers, roles, strict=True):
-        seat = subscriber.seat
-        if seat is None or subscriber not in open_sockets or role is seat.entrance.role:
+        subscription = subscriber.subscription
+        if subscription is None or subscriber not in open_sockets or role is subscription.entrance.role:
             continue
         if role is None or role is Role.STAFF:
             # What staff look at is noted before they see it: they come in anew.
             subscriber.request_close(Close.WITHDRAWN)
         else:
-            await seat.change_role(role)
+            await subscription.change_role(role)
 
 
 async def close_all(code: int, timeout_s: float) -> None:

@@ -15,7 +15,7 @@ from chat.store.event_window import NOT_KNOWN
 
 if TYPE_CHECKING:
     from chat.live.feed import Feed
-    from chat.live.seats import Seat
+    from chat.live.subscriptions import SessionSubscription
 
 #: An unread window, or a frame that the network doesn't take, this old closes the socket.
 STALL_S = 30.0
@@ -61,14 +61,14 @@ class Subscriber:
         "feed",
         "last_heard",
         "login",
-        "seat",
+        "subscription",
     )
 
     def __init__(self, feed: "Feed", login: Login, send: Send, end: End, *, acknowledges: bool = True) -> None:
         self.feed = feed
         self.login = login
         #: Whose place it is; a feed that is followed from within has none.
-        self.seat: Seat | None = None
+        self.subscription: SessionSubscription | None = None
         self._acknowledges = acknowledges
         self.cursor = 0
         self.last_heard = time.monotonic()

@@ -3,7 +3,7 @@
 from chat.accounts.models import User
 from chat.openai.conversations import Message, digest_of, image_bytes, picture_digest
 from chat.openai.failures import bad_request
-from chat.openai.requests import Wish
+from chat.openai.requests import AnswerRequest
 from chat.protocol import as_uuid
 from chat.runs import client_turns
 from chat.runs.client_turns import Asked, ClientTurn, EarlierMessage
@@ -14,35 +14,35 @@ from chat.runs.uploads import in_file_thread
 _SMALL = 64 * 1024
 
 
-async def start_run(user: User, wish: Wish, key: AskedKey | None) -> Asked:
+async def start_run(user: User, wanted: AnswerRequest, key: AskedKey | None) -> Asked:
     """Ask what a request wants. Raises `Failure` and `Refused`."""
-    images = sum(len(image) for message in _messages(wish) for image in message.images)
-    turn = await in_file_thread(_turn, wish, key) if images > _SMALL else _turn(wish, key)
+    images = sum(len(image) for message in _messages(wanted) for image in message.images)
+    turn = await in_file_thread(_turn, wanted, key) if images > _SMALL else _turn(wanted, key)
     return await client_turns.ask_for_client(user, turn)
 
 
-def _messages(wish: Wish) -> tuple[Message, ...]:
-    return (*wish.conversation.earlier, wish.conversation.asked)
+def _messages(wanted: AnswerRequest) -> tuple[Message, ...]:
+    return (*wanted.conversation.earlier, wanted.conversation.asked)
 
 
-def _turn(wish: Wish, key: AskedKey | None) -> ClientTurn:
-    asked, earlier = wish.conversation.asked, wish.conversation.earlier
+def _turn(wanted: AnswerRequest, key: AskedKey | None) -> ClientTurn:
+    asked, earlier = wanted.conversation.asked, wanted.conversation.earlier
     previous = None
-    if wish.previous is not None:
-        previous = as_uuid(wish.previous.removeprefix("resp_"))
+    if wanted.previous is not None:
+        previous = as_uuid(wanted.previous.removeprefix("resp_"))
         if previous is None:
             raise bad_request("There is no such response.", "previous_response_id", "not_found")
         if earlier:
             raise bad_request("With “previous_response_id”, “input” is what is new: one message.", "input")
     return ClientTurn(
-        wish.model,
+        wanted.model,
         asked.text,
         images=tuple(map(image_bytes, asked.images)),
         pictures=tuple(map(picture_digest, asked.images)),
         earlier=tuple(EarlierMessage(_data(each), tuple(map(image_bytes, each.images))) for each in earlier),
         earlier_digest=digest_of(earlier),
-        instructions=wish.conversation.instructions,
-        session_id=wish.session_id,
+        instructions=wanted.conversation.instructions,
+        session_id=wanted.session_id,
         previous=previous,
         key=key,
     )

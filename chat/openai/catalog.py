@@ -8,8 +8,8 @@ import orjson
 from chat.accounts.models import User
 from chat.catalog import agents
 from chat.models import AgentVersion, RunStatus
+from chat.openai.pieces import Frame
 from chat.openai.responses import Asked, Status
-from chat.openai.telling import Frame
 from chat.store import selectors, sent_along
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from chat.openai.failures import run_failure
-from chat.openai.telling import BETWEEN, Ended, Frame, Piece, RunTeller, Said, Text, tool_words
+from chat.openai.pieces import BETWEEN, AnswerParts, Ended, Frame, Piece, PieceReader, Text, tool_words
 from chat.protocol.frames import Usage
 
 DONE = b"data: [DONE]\n\n"
@@ -24,7 +24,7 @@ def usage_of(usage: Usage) -> dict[str, Any]:
     }
 
 
-def build_completion(run_id: str, model: str, created: int, said: Said) -> dict[str, Any]:
+def build_completion(run_id: str, model: str, created: int, said: AnswerParts) -> dict[str, Any]:
     """The answer of a run that has ended with one."""
     assert said.ended is not None  # noqa: S101 - whoever calls this has waited for it
     message: dict[str, Any] = {"role": "assistant", "content": BETWEEN.join(said.content), "refusal": None}
@@ -55,7 +55,7 @@ class CompletionStream:
     with_usage: bool = False
     """Whether the client wants a last chunk with the tokens."""
     is_over: bool = False
-    _teller: RunTeller = field(init=False)
+    _reader: PieceReader = field(init=False)
     _head: bytes = field(init=False)
     _tail: bytes = field(init=False)
     _content: str = ""
@@ -63,7 +63,7 @@ class CompletionStream:
     _parts: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._teller = RunTeller(self.run_id)
+        self._reader = PieceReader(self.run_id)
         head = orjson.dumps(self._envelope())[:-1]
         # What is around a token's text is the same for every token.
         self._head = b"data: " + head + b',"choices":[{"index":0,"delta":{"'
@@ -72,9 +72,9 @@ class CompletionStream:
         )
 
     @property
-    def told_otherwise(self) -> str:
+    def differing_answer(self) -> str:
         """The answer as the client was told it, where that is not as the log has it; else empty."""
-        return self._content if self._content.strip() != self._teller.answer.strip() else ""
+        return self._content if self._content.strip() != self._reader.answer.strip() else ""
 
     def begin(self) -> bytes:
         """The first chunk."""
@@ -82,7 +82,7 @@ class CompletionStream:
 
     def take(self, frame: Frame) -> bytes:
         """The chunks that one more frame makes; empty for most that are no tokens."""
-        return b"".join(map(self._chunk, self._teller.take(frame)))
+        return b"".join(map(self._chunk, self._reader.take(frame)))
 
     def _chunk(self, piece: Piece) -> bytes:
         match piece:

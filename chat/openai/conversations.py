@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from agents.text import is_clean
 from chat.openai.failures import bad_request, unsupported_parameter
-from chat.openai.telling import BETWEEN
+from chat.openai.pieces import BETWEEN
 from chat.store.sent_along import next_digest
 
 Role = Literal["user", "assistant", "tool"]

@@ -3,7 +3,7 @@
 import secrets
 from typing import Any
 
-from chat.openai.telling import Ended
+from chat.openai.pieces import Ended
 from chat.protocol import ErrorCode
 
 #: Statuses that are not those of the API for the same code.

@@ -10,7 +10,7 @@ from chat.api.following import Follower
 from chat.live import connections
 from chat.live.handshake import Login
 from chat.openai.failures import Failure
-from chat.openai.telling import Frame
+from chat.openai.pieces import Frame
 from chat.protocol import Close
 from chat.runs import registry as run_registry
 from chat.runs.client_turns import Asked

@@ -32,7 +32,7 @@ _METADATA_MOST = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class AnswerRequest:
     """What a request wants."""
 
     model: str
@@ -44,7 +44,7 @@ class Wish:
     """The response that this one goes on from."""
     metadata: dict[str, str] = field(default_factory=dict)
 
-    def in_session(self, session_id: str) -> "Wish":
+    def in_session(self, session_id: str) -> "AnswerRequest":
         """The same, in a session that the client names."""
         return replace(self, session_id=session_id)
 
@@ -62,7 +62,7 @@ def read_body(raw: bytes) -> Body:
     return body
 
 
-def completion_wish(body: Body) -> Wish:
+def parse_completion(body: Body) -> AnswerRequest:
     """What the body of a chat completion wants; raises `Failure`."""
     raw = body.get("messages")
     if not isinstance(raw, list):
@@ -73,7 +73,7 @@ def completion_wish(body: Body) -> Wish:
     if options is not None and not isinstance(options, dict):
         raise bad_request("“stream_options” must be an object.", "stream_options")
     metadata = _metadata(body)
-    return Wish(
+    return AnswerRequest(
         _model(body),
         conversation_of(messages, instructions, "messages"),
         _flag(body, "stream"),
@@ -83,7 +83,7 @@ def completion_wish(body: Body) -> Wish:
     )
 
 
-def response_wish(body: Body) -> Wish:
+def parse_response(body: Body) -> AnswerRequest:
     """What the body of a response wants, likewise."""
     if "input" not in body:
         raise bad_request("“input” is missing.", "input")
@@ -98,7 +98,7 @@ def response_wish(body: Body) -> Wish:
     own = _optional_text(body, "instructions")
     messages, instructions = read_items(body["input"], "input")
     metadata = _metadata(body)
-    return Wish(
+    return AnswerRequest(
         _model(body),
         conversation_of(messages, [own or "", *instructions], "input"),
         _flag(body, "stream"),

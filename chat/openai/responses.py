@@ -7,7 +7,7 @@ from typing import Any, Literal
 import orjson
 
 from chat.openai.failures import run_failure
-from chat.openai.telling import BETWEEN, Ended, Frame, Kind, Piece, RunTeller, Text, ToolCall, ToolResult
+from chat.openai.pieces import BETWEEN, Ended, Frame, Kind, Piece, PieceReader, Text, ToolCall, ToolResult
 from chat.protocol.frames import Usage
 
 #: Tools run here, not at the client: their items are of a type of our own, as the specification wants it.
@@ -156,21 +156,21 @@ class ResponseStream:
     asked: Asked
     is_over: bool = False
     _output: Output = field(init=False)
-    _teller: RunTeller = field(init=False)
+    _reader: PieceReader = field(init=False)
     _number: int = 0
     #: What is around each piece of a part that is being written, but for its number and its text.
     _around: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._output = Output(self.asked.run_id)
-        self._teller = RunTeller(self.asked.run_id)
+        self._reader = PieceReader(self.asked.run_id)
 
     @property
-    def told_otherwise(self) -> str:
+    def differing_answer(self) -> str:
         """The answer as the client was told it, where that is not as the log has it; else empty."""
         texts = [item["content"][0]["text"] for item in self._output.items if item["type"] == "message"]
         content = BETWEEN.join(texts)
-        return content if content.strip() != self._teller.answer.strip() else ""
+        return content if content.strip() != self._reader.answer.strip() else ""
 
     def begin(self) -> bytes:
         """The first events."""
@@ -179,7 +179,7 @@ class ResponseStream:
 
     def take(self, frame: Frame) -> bytes:
         """The events that one more frame makes; empty for most that are no tokens."""
-        return b"".join(event for piece in self._teller.take(frame) for event in self._events(piece))
+        return b"".join(event for piece in self._reader.take(frame) for event in self._events(piece))
 
     def _events(self, piece: Piece) -> Iterator[bytes]:
         match piece:

@@ -23,9 +23,9 @@ from chat.openai.asking import start_run
 from chat.openai.completions import CompletionStream
 from chat.openai.failures import RETRY_AFTER_S, Failure, bad_request, refused_command, run_failure, run_waits
 from chat.openai.following import check_room, follow_run
-from chat.openai.requests import Body, Wish
+from chat.openai.pieces import AnswerParts, Ended, Frame, Piece, PieceReader, is_request
+from chat.openai.requests import AnswerRequest, Body
 from chat.openai.responses import Output, ResponseStream
-from chat.openai.telling import Ended, Frame, Piece, RunTeller, Said, is_request
 from chat.protocol import as_uuid
 from chat.runs import commands as run_commands
 from chat.runs.admission import Refused
@@ -47,7 +47,7 @@ class _Stream(Protocol):
     is_over: bool
 
     @property
-    def told_otherwise(self) -> str: ...
+    def differing_answer(self) -> str: ...
 
     def begin(self) -> bytes: ...
 
@@ -156,29 +156,29 @@ async def get_model(request: HttpRequest, login: Login, name: str) -> HttpRespon
 async def complete_chat(request: HttpRequest, login: Login) -> HttpResponseBase:
     """Ask, and answer as a chat completion."""
     raw, body = _body(request)
-    wish, asked = await _asked(request, login, raw, requests.completion_wish, body)
+    wanted, asked = await _asked(request, login, raw, requests.parse_completion, body)
     run_id = str(asked.run_id)
-    if wish.stream:
-        return _stream(request, login, asked, CompletionStream(run_id, wish.model, asked.created, wish.with_usage))
-    said = Said()
+    if wanted.stream:
+        return _stream(request, login, asked, CompletionStream(run_id, wanted.model, asked.created, wanted.with_usage))
+    said = AnswerParts()
     await _wait(request, login, asked, said.add)
-    return _answer(_json(completions.build_completion(run_id, wish.model, asked.created, said)), asked)
+    return _answer(_json(completions.build_completion(run_id, wanted.model, asked.created, said)), asked)
 
 
 @openai_view(Scope.ASK, "POST")
 async def create_response(request: HttpRequest, login: Login) -> HttpResponseBase:
     """Ask, and answer as a response."""
     raw, body = _body(request)
-    wish, asked = await _asked(request, login, raw, requests.response_wish, body)
+    wanted, asked = await _asked(request, login, raw, requests.parse_response, body)
     told = responses.Asked(
         str(asked.run_id),
-        wish.model,
+        wanted.model,
         asked.created,
-        wish.conversation.instructions or None,
-        wish.previous,
-        {**wish.metadata, "session_id": str(asked.session_id)},
+        wanted.conversation.instructions or None,
+        wanted.previous,
+        {**wanted.metadata, "session_id": str(asked.session_id)},
     )
-    if wish.stream:
+    if wanted.stream:
         return _stream(request, login, asked, ResponseStream(told))
     output = Output(told.run_id)
     ended = await _wait(request, login, asked, output.add)
@@ -193,7 +193,7 @@ async def get_response(request: HttpRequest, login: Login, response_id: str) -> 
     if found is None:
         raise Failure(404, "There is no such response.", "not_found", "response_id")
     asked, frames, status = found
-    output, teller = Output(asked.run_id), RunTeller(asked.run_id)
+    output, teller = Output(asked.run_id), PieceReader(asked.run_id)
     for frame in frames:
         for piece in teller.take(frame):
             output.add(piece)
@@ -210,18 +210,18 @@ def _body(request: HttpRequest) -> tuple[bytes, Body]:
 
 
 async def _asked(
-    request: HttpRequest, login: Login, raw: bytes, read: Callable[[Body], Wish], body: Body
-) -> tuple[Wish, Asked]:
-    wish = read(body)
+    request: HttpRequest, login: Login, raw: bytes, read: Callable[[Body], AnswerRequest], body: Body
+) -> tuple[AnswerRequest, Asked]:
+    wanted = read(body)
     named = request.headers.get(_ANSWERED_AS)
     if named:
-        wish = wish.in_session(named)
+        wanted = wanted.in_session(named)
     check_room(login.user)
     try:
         key = read_key(request.headers.get(HEADER), raw)
     except Refused as refusal:
         raise bad_request(refusal.message, HEADER) from None
-    return wish, await start_run(login.user, wish, key)
+    return wanted, await start_run(login.user, wanted, key)
 
 
 def _answer(answer: HttpResponseBase, asked: Asked) -> HttpResponseBase:
@@ -231,7 +231,7 @@ def _answer(answer: HttpResponseBase, asked: Asked) -> HttpResponseBase:
 
 async def _wait(request: HttpRequest, login: Login, asked: Asked, add: Callable[[Piece], object]) -> Ended:
     """Add what is told of a run, up to its end; growth, which its steps hold too, is left out. Raises `Failure` where it has no answer."""
-    teller = RunTeller(str(asked.run_id))
+    teller = PieceReader(str(asked.run_id))
     ends: list[Ended] = []
     waits = False
 
@@ -277,9 +277,9 @@ def _stream(request: HttpRequest, login: Login, asked: Asked, stream: _Stream) -
         async def take(frame: Frame) -> bool:
             events = stream.take(frame)
             if stream.is_over:
-                if content := stream.told_otherwise:
+                if content := stream.differing_answer:
                     # The conversation is known by what its client has, before that can go on with it.
-                    await database.write(sent_along.note_answer, asked.run_id, content)
+                    await database.write(sent_along.record_answer, asked.run_id, content)
                 await writer.write_last(events)
             elif events:
                 await writer.write(events)

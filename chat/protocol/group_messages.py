@@ -85,7 +85,7 @@ class Noted(_Message):
     frame: str
 
 
-class ActivityTold(_Message):
+class ActivityChanged(_Message):
     """To a session's group: what somebody does just now. Whoever misses it misses nothing."""
 
     type: Literal["activity"]
@@ -131,7 +131,7 @@ class RestartToolServer(_Message):
 
 
 SessionMessage: TypeAlias = (
-    EventsStored | TextWritten | QueueChanged | PeopleChanged | SessionDeleted | Noted | ActivityTold
+    EventsStored | TextWritten | QueueChanged | PeopleChanged | SessionDeleted | Noted | ActivityChanged
 )
 ProcessMessage: TypeAlias = StopRun | SteerRun | LoginsChanged | UserNotified | RestartToolServer
 

@@ -137,7 +137,8 @@ def item_row(run: Run, item: Item, bar: Row) -> Row:
     if item.kind == "word":
         return row | {
             "kind": "word",
-            "title": _("%(name)s added") % {"name": item.by or _("Somebody")},
+            "title": _("%(name)s · read by the model at step %(n)s")
+            % {"name": item.by or _("Somebody"), "n": item.seq},
             "text": item.text,
         }
     calls = [call_row(run, item, call) for call in item.calls]

@@ -311,7 +311,9 @@ def _show_whole(user: User, wish: Branch, copy: _Copy, door: Door) -> None:
     # An earlier version at work beside this one takes what is hidden for deleted.
     if not shown or branches.steps_stored(new.pk) != len(plan.step_ids):
         raise Refused("storage", Sentence("The copy could not be finished. Please try again."))
-    audit.note_act(user.pk, Act.COPY, door, session_id=source.pk, subject_id=source.owner_id, about=f"session {new.pk}")
+    audit.record_action(
+        user.pk, Act.COPY, door, session_id=source.pk, subject_id=source.owner_id, about=f"session {new.pk}"
+    )
 
 
 def _discard(session_id: UUID) -> None:

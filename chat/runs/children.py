@@ -145,7 +145,7 @@ class Delegation:
         """Have another agent answer, in a tool's thread; its answer. Raises `ToolError`."""
         return asyncio.run_coroutine_threadsafe(self._ask(agent_name, message, stop), self._loop).result()
 
-    def note_stored(self, call_id: str) -> None:
+    def mark_stored(self, call_id: str) -> None:
         """A call of the run is in the log: what it brings about may follow it there."""
         self._stored_calls[call_id].set()
 

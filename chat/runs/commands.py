@@ -392,7 +392,7 @@ def cancel_atomically(
     if not running and not ended:
         raise Refused("nothing_to_cancel", Sentence("Nothing is running here that could be stopped."))
     if session.owner_id != user.pk:
-        audit.note_act(user.pk, Act.STOP, door, session_id=session_id, run_id=run_id, subject_id=session.owner_id)
+        audit.record_action(user.pk, Act.STOP, door, session_id=session_id, run_id=run_id, subject_id=session.owner_id)
     return Stops(running, ended), events
 
 

@@ -135,11 +135,11 @@ def _approve_atomically(user: User, session_id: UUID, run_id: UUID, approval: Ap
     if arguments is not None:
         data["arguments"] = dict(arguments)
     changed = "" if arguments is None else orjson.dumps(arguments).decode()
-    waiting.note_decision(call, decision=approval.decision, by=user, new_arguments=changed, reason=approval.reason)
+    waiting.record_decision(call, decision=approval.decision, by=user, new_arguments=changed, reason=approval.reason)
     if scope == "session":
         waiting.allow_from_now_on(call, run, user)
     act = Act.APPROVE if approval.decision == "allow" else Act.DENY
-    audit.note_act(
+    audit.record_action(
         user.pk,
         act,
         door,
@@ -161,8 +161,8 @@ def _answer_atomically(
     if problem := answer_problem(orjson.loads(call.fields), answers):
         raise Refused("bad_arguments", problem)
     data = _answered(run, call, user, answers)
-    waiting.note_decision(call, decision="answer", by=user, answers=orjson.dumps(answers).decode())
-    audit.note_act(user.pk, Act.ANSWER, door, session_id=session_id, run_id=run.pk)
+    waiting.record_decision(call, decision="answer", by=user, answers=orjson.dumps(answers).decode())
+    audit.record_action(user.pk, Act.ANSWER, door, session_id=session_id, run_id=run.pk)
     return _go_on(run, data)
 
 
@@ -222,7 +222,7 @@ def _go_on(run: Run, data: PeopleStep, *, here: bool = True) -> Decided:
     events = step_log.append_unowned(run, [Entry("reasoning_step", data)], position=last)
     if WaitingCall.objects.filter(run=run, decided_at=None).exists():
         return Decided(run.session_id, events)
-    run_state.note_decided(run.pk)
+    run_state.mark_decided(run.pk)
     run.decided_at = timezone.now()
     claim = dispatch.claim_resumed(run, events) if here and run_registry.executes_runs() else None
     return Decided(run.session_id, events, is_ready=True, claim=claim)
@@ -268,7 +268,7 @@ def _expire_atomically(call_id: int) -> Decided:
             "scope": "once",
             "reason": "",
         }
-    waiting.note_decision(call, decision="deny", by=None)
+    waiting.record_decision(call, decision="deny", by=None)
     # Whoever looks for what may start takes it up: nobody waits for that who has just pressed a button.
     return _go_on(run, data, here=False)
 
@@ -278,4 +278,4 @@ def _revoke(user: User, session_id: UUID, approval_id: int, door: Door) -> None:
     lock_session(session_id, user, may_decide)
     if not waiting.revoke(session_id, approval_id):
         raise Refused("not_found", Sentence("Nothing of that kind is allowed here."))
-    audit.note_act(user.pk, Act.REVOKE, door, session_id=session_id)
+    audit.record_action(user.pk, Act.REVOKE, door, session_id=session_id)

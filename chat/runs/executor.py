@@ -67,7 +67,7 @@ async def _execute(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Fi
         if ended.end.status is RunStatus.WAITING:
             begun = await waiting.begin(run, held, ended.held, ended.end)
             await publish_events(run.session_id, begun.events)
-            await waiting.tell_people(begun)
+            await waiting.notify_people(begun)
             return None, begun.unblocked
         events, unblocked = await store_end(run, held, ended.end, ended.answer)
         await publish_events(run.session_id, events)
@@ -87,7 +87,7 @@ async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finis
     """Let the agent work, and record it; returns the end and what is stored together with it."""
     run = claim.run
     delegation = Delegation(run, tree, _execute_within)
-    recorder = RunRecorder(run, delegation.note_stored)
+    recorder = RunRecorder(run, delegation.mark_stored)
     try:
         setup = _usable(claim)
         delegation.unfinished = begun = await _unfinished(claim)
@@ -97,6 +97,7 @@ async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finis
         recorder.use_model(agent.model, agent.spec.version)
         meter = recorder.meter(claim.budgets, budgets.of_version(setup.spec.limits), claim.around)
         delegation.meters = claim.around if meter is None else (*claim.around, meter)
+        await _find_words(claim, handle)
         stream = agent.start(
             None if run.continues_id or claim.resumed else run.message,
             history=await _history(claim),
@@ -108,9 +109,10 @@ async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finis
             calls=[(call.tool_name, call.arguments) for call in begun],
             gate=waiting.gate_for(run, setup, claim.policies),
             resumed=claim.resumed,
+            newest_word=handle.newest_word,
         )
         stream.on_partial = recorder.on_partial
-        await _note_begun(claim, handle, stream)
+        handle.begun(stream)
         with _time_limit(stream, setup.spec.limits.time_s, _worked_s(claim)):
             try:
                 async for first in stream:
@@ -148,9 +150,8 @@ async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finis
     return Finished(end, recorder.answer, outcome.error or handle.stopped_because, outcome.held), recorded
 
 
-async def _note_begun(claim: ClaimedRun, handle: RunHandle, stream: agents.AgentRun) -> None:
-    """The agent has begun: it is told what was asked of the run meanwhile, and that something was said while it waited for people."""
-    handle.begun(stream)
+async def _find_words(claim: ClaimedRun, handle: RunHandle) -> None:
+    """What was said to the run while it waited for people is read by its first model call from now on."""
     if claim.resumed is not None and (newest := await database.read(steering.newest_for, claim.run.pk)):
         handle.steer(newest, "")
 

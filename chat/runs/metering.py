@@ -60,7 +60,7 @@ class RunMeter:
         self._is_warned = self._had_last = False
         self._has_asked = False
 
-    def note_earlier(self, used: Usage, cost: Cost | None) -> None:
+    def add_earlier(self, used: Usage, cost: Cost | None) -> None:
         """The run has waited for people: what it used before counts, and is part of the day's sums already."""
         earlier = CallEnded(0, 0, 0, usage=used)
         for spent in (self._spent, self._summed):
@@ -81,7 +81,7 @@ class RunMeter:
     def refresh(self, stored: Sequence[PricedCall], standings: Sequence[BudgetState]) -> None:
         """Take over how the budgets stand now that these calls of the run's are stored, and so are part of the day's sums."""
         for meter in (self, *self._around):
-            meter.note_summed(stored)
+            meter.mark_summed(stored)
         for standing in standings:
             if standing.limit.scope != BudgetScope.RUN:
                 standing.used = max(Decimal(0), standing.used - self._summed.of(standing.limit))
@@ -111,7 +111,7 @@ class RunMeter:
         """A call of the run's, or of one within it, has ended."""
         self._spent.add(call, cost)
 
-    def note_summed(self, stored: Sequence[PricedCall]) -> None:
+    def mark_summed(self, stored: Sequence[PricedCall]) -> None:
         """Calls are stored, and so are part of the day's sums."""
         for call in stored:
             self._summed.add(call.ended, call.cost)

@@ -126,7 +126,7 @@ def delete_comment(user: User, comment_id: UUID, door: Door) -> Told:
     if comment.user_id != user.pk:
         if role_in(user, session) is not Role.OWNER:
             raise Refused("not_allowed", Sentence("Only its author and the session's owner can delete a comment."))
-        audit.note_act(
+        audit.record_action(
             user.pk,
             Act.DELETE,
             door,

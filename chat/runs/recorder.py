@@ -111,7 +111,7 @@ class RunRecorder:
         self._meter = RunMeter(standings, self._price, around, own) if standings or around or own else None
         if self._meter is not None and self._run.input_tokens + self._run.output_tokens:
             earlier = end_of(self._run)
-            self._meter.note_earlier(earlier.usage, earlier.cost)
+            self._meter.add_earlier(earlier.usage, earlier.cost)
         return self._meter
 
     def _price(self, call: CallEnded) -> Cost | None:
@@ -405,6 +405,6 @@ def end_run(
         return events, []
     if run.origin == Origin.OPENAI and (end.status in _ANSWERED or end.code == "budget_exceeded"):
         along = sent_along.of_run(run)
-        sent_along.note_answer(run.pk, answer, along.asked if along else None)
+        sent_along.record_answer(run.pk, answer, along.asked if along else None)
     auto_continue.after(run, end)
     return events, run_state.sessions_unblocked_by(run)

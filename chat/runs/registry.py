@@ -47,6 +47,11 @@ class RunHandle:
         if self.stopped_because:
             stream.cancel(self.stopped_because)
 
+    @property
+    def newest_word(self) -> int:
+        """The number of the newest word that came before the agent began; 0 where none did."""
+        return max((number for number, _ in self._words), default=0)
+
     def steer(self, number: int, reason: str) -> None:
         """Words for the run are there, up to this number; ``reason``: what it does is to end at once for that one."""
         if self.stream is not None:

@@ -86,7 +86,9 @@ def expire_session(session_id: UUID, now: datetime) -> bool:
     list(Schedule.objects.select_for_update().filter(session=session).values_list("pk"))
     if not untouched_sessions([session.owner_id], now - timedelta(days=days)).filter(pk=session_id).exists():
         return False
-    audit.note_act(NOBODY, Act.EXPIRE, Door.SCHEDULE, session_id=session_id, subject_id=session.owner_id, days=days)
+    audit.record_action(
+        NOBODY, Act.EXPIRE, Door.SCHEDULE, session_id=session_id, subject_id=session.owner_id, days=days
+    )
     erasure.hide_session(session_id)
     return True
 

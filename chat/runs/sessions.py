@@ -111,7 +111,7 @@ async def delete_session(user: User, session: Session, door: Door, *, as_operato
     @transaction.atomic
     def remove() -> list[UUID]:
         lock_session(session.pk, user, may_delete if as_operator else _manages)
-        audit.note_act(user.pk, Act.DELETE, door, session_id=session.pk, subject_id=session.owner_id)
+        audit.record_action(user.pk, Act.DELETE, door, session_id=session.pk, subject_id=session.owner_id)
         return erasure.hide_session(session.pk)
 
     for run_id in await database.write(remove):

@@ -41,7 +41,7 @@ class UnknownName(Refused):
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ShareTarget:
     """With whom to share: exactly one of the three."""
 
     user: str = ""
@@ -63,10 +63,10 @@ def list_shares(user: User, session_id: UUID) -> list[Share]:
 
 
 def make_share(
-    user: User, session_id: UUID, wish: Wish, role: Role, expires_at: datetime | None, door: Door
+    user: User, session_id: UUID, target: ShareTarget, role: Role, expires_at: datetime | None, door: Door
 ) -> tuple[Share, str]:
     """Share a session; returns the share and, of a link, its secret, which is told nowhere else. Raises `Refused`."""
-    if not (wish.link or wish.group or wish.user):
+    if not (target.link or target.group or target.user):
         raise Refused("bad_frame", Sentence("Say with whom."))
     with transaction.atomic():
         session = lock_session(session_id, user, _owns)
@@ -76,22 +76,22 @@ def make_share(
                 "conflict", Sentence("A session may be shared %(n)d times. Withdraw one first.", n=MOST_SHARES)
             )
         share, secret = Share(session=session, role=role, expires_at=expires_at), ""
-        if wish.link:
+        if target.link:
             if role is not Role.WATCHER:
                 raise Refused("bad_frame", Sentence("Whoever has a link may watch, and no more."))
             secret = f"{_LINK}{secrets.token_urlsafe(_LINK_BYTES)}"
             share.link_hash = _hashed(secret)
-        elif wish.group:
-            share.group = user.groups.filter(name=wish.group).first()
+        elif target.group:
+            share.group = user.groups.filter(name=target.group).first()
         else:
-            share.user = User.objects.filter(username=wish.user, is_active=True, closed=None).first()
-        if wish.link or share.group or share.user:
+            share.user = User.objects.filter(username=target.user, is_active=True, closed=None).first()
+        if target.link or share.group or share.user:
             unknown = ""
             _save(session, share)
             _note(user, Act.SHARE, door, share)
         else:
-            unknown = wish.group or wish.user
-            note_unknown(user, door)
+            unknown = target.group or target.user
+            count_unknown(user, door)
     if unknown:
         raise UnknownName(unknown)
     return share, secret
@@ -115,18 +115,18 @@ def _save(session: Session, share: Share) -> None:
     share.save(force_insert=True)
 
 
-def note_unknown(user: User, door: Door) -> None:
+def count_unknown(user: User, door: Door) -> None:
     """Count a name that there is none of, which somebody has tried; more than may be are refused."""
     tried = AuditEntry.objects.filter(actor_id=user.pk, at__gt=timezone.now() - _HOUR, action=Act.SHARE_UNKNOWN)
     if tried.count() >= MOST_UNKNOWN:
         raise Refused("rate_limited", Sentence("Too many names that there are none of. Try again in an hour."))
-    audit.note_act(user.pk, Act.SHARE_UNKNOWN, door)
+    audit.record_action(user.pk, Act.SHARE_UNKNOWN, door)
 
 
 def _note(user: User, act: Act, door: Door, share: Share) -> None:
     who: dict[str, Any] = {"group": share.group_id} if share.group_id else {}
     subject = share.user_id or None
-    audit.note_act(
+    audit.record_action(
         user.pk,
         act,
         door,
@@ -189,7 +189,7 @@ def leave_session(user: User, session_id: UUID, door: Door) -> None:
         raise Refused(
             "not_allowed", Sentence("It is shared with a group of yours, or shown to staff: it cannot be left.")
         )
-    audit.note_act(user.pk, Act.LEAVE, door, session_id=session_id, subject_id=session.owner_id)
+    audit.record_action(user.pk, Act.LEAVE, door, session_id=session_id, subject_id=session.owner_id)
     joined.delete()
     mine.delete()
 
@@ -220,7 +220,7 @@ def join_session(user: User, secret: str, door: Door) -> UUID | None:
     if session.owner_id != user.pk:
         _, is_new = ShareJoin.objects.get_or_create(share=share, user=user)
         if is_new:
-            audit.note_act(
+            audit.record_action(
                 user.pk, Act.JOIN, door, session_id=session.pk, subject_id=session.owner_id, about=f"share {share.pk}"
             )
     return session.pk

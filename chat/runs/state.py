@@ -214,11 +214,11 @@ def suspend(run: Run, end: End) -> bool:
     if suspended:
         step_log.forget_draft(run.pk)
         _repeat_status(run.session_id)
-        notices.note_waiting(run.pk)
+        notices.record_waiting(run.pk)
     return bool(suspended)
 
 
-def note_decided(run_id: UUID) -> None:
+def mark_decided(run_id: UUID) -> None:
     """Nothing more is to be decided of a run that waits: it may be taken up."""
     Run.objects.filter(pk=run_id, status=RunStatus.WAITING).update(decided_at=Now())
 
@@ -301,7 +301,7 @@ def finish(run_id: UUID, session_id: UUID, end: End, *, fence: int | None = None
         if has_words:
             _queue_words(run_id)
         _repeat_status(session_id)
-        notices.note_end(run_id)
+        notices.record_end(run_id)
         transaction.on_commit(lambda: _count(end.status, *facts))
     return moved is not None
 

@@ -92,7 +92,7 @@ def _steer_atomically(
     _check_room(run, message)
     number = steering.add(run, user.pk, own_id, message, interrupt=interrupt)
     if run.user_id != user.pk:
-        audit.note_act(user.pk, Act.STEER, door, session_id=session_id, run_id=run.pk, subject_id=run.user_id)
+        audit.record_action(user.pk, Act.STEER, door, session_id=session_id, run_id=run.pk, subject_id=run.user_id)
     reason = run_state.interrupted_by(user.get_username()) if interrupt else ""
     return _Said(Accepted(session_id, run.pk, own_id, 0, is_new=True, is_word=True), number, reason)
 
@@ -140,5 +140,5 @@ def _take_back(user: User, session_id: UUID, client_message_id: str, door: Door)
     if word is None:
         raise Refused("nothing_to_cancel", Sentence("It was read already, or never said: it cannot be taken back."))
     if word.user_id != user.pk:
-        audit.note_act(user.pk, Act.STOP, door, session_id=session_id, run_id=word.run_id, subject_id=word.user_id)
+        audit.record_action(user.pk, Act.STOP, door, session_id=session_id, run_id=word.run_id, subject_id=word.user_id)
     return word.run_id

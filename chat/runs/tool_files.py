@@ -116,7 +116,7 @@ class FilesOfSession:
 def _kept(owner_id: int, returned: ReturnedFile, number: int) -> File:
     name = files.plain_name(returned.name) if returned.name else ""
     try:
-        media_type = agents.tell_type("", returned.content)
+        media_type = agents.detect_type("", returned.content)
     except agents.Unsupported:
         media_type = _UNKNOWN
     if not name:

@@ -54,7 +54,7 @@ async def take_file(user: User, content: BinaryIO, size: int, *, name: str, sess
 def _look_at(name: str, content: BinaryIO) -> tuple[str, str]:
     content.seek(0)
     whole = content.read()
-    return agents.tell_type(name, whole), hashlib.sha256(whole).hexdigest()
+    return agents.detect_type(name, whole), hashlib.sha256(whole).hexdigest()
 
 
 async def _keep(

@@ -134,7 +134,7 @@ def _stop(run: Run, recorded: Recorded, end: End) -> Begun:
     return Begun([*earlier, *events], unblocked=unblocked)
 
 
-async def tell_people(begun: Begun) -> None:
+async def notify_people(begun: Begun) -> None:
     """Tell those who may decide, on whatever page they are."""
     for user_id in begun.people:
         for notice in begun.notices:
@@ -179,7 +179,7 @@ def _request(run: Run, call: HeldCall, iteration: int) -> Entry:
 # What people say
 
 
-def note_decision(call: WaitingCall, *, decision: str, by: User | None, **said: str) -> None:
+def record_decision(call: WaitingCall, *, decision: str, by: User | None, **said: str) -> None:
     """Keep what was decided; the caller holds the session and has seen that the call is open."""
     call.decision, call.decided_by, call.decided_at = decision, by, timezone.now()
     for name, value in said.items():

@@ -73,14 +73,14 @@ class CircuitBreaker:
                 answer = await asked()
         except Exception as error:  # noqa: BLE001 - whatever a layer raises costs the message, never the caller
             self._shut_until = time.monotonic() + _AWAY_S
-            self.tell_failure(error, doing)
+            self.log_failure(error, doing)
             return False
         if self._shut_until:
             logger.warning("The channel layer answers again; it was not asked %d times meanwhile", self._skipped)
             self._shut_until, self._skipped, self._told = 0.0, 0, ""
         return True if answer is None else answer
 
-    def tell_failure(self, error: Exception, doing: str) -> None:
+    def log_failure(self, error: Exception, doing: str) -> None:
         """Log a failure; the same one again only after a while: it is tried once a second."""
         reason = f"{type(error).__name__}: {error}"
         if reason != self._told or time.monotonic() - self._told_at > _TELL_AGAIN_S:
@@ -114,7 +114,7 @@ def reach_others() -> bool:
     return not isinstance(get_channel_layer(), InMemoryChannelLayer)
 
 
-def tell_from_thread(loop: asyncio.AbstractEventLoop | None, group: str, message: Message) -> None:
+def publish_from_thread(loop: asyncio.AbstractEventLoop | None, group: str, message: Message) -> None:
     """Tell a group from synchronous code, through the serving loop where this process has one."""
     if loop is not None and loop.is_running():
         asyncio.run_coroutine_threadsafe(publish(group, message), loop)
@@ -199,7 +199,7 @@ class GroupListener:
             try:
                 message = await layer.receive(channel)
             except Exception as error:  # noqa: BLE001 - whatever a layer raises, it is listened to again
-                _breaker(layer).tell_failure(error, "receiving")
+                _breaker(layer).log_failure(error, "receiving")
                 await asyncio.sleep(_RETRY_S)
                 self._unknown.update(self._members)
                 continue

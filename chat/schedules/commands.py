@@ -129,7 +129,7 @@ def resume(schedule_id: UUID, now: datetime) -> None:
 def remove(user: User, schedule_id: UUID, door: Door) -> None:
     """Delete it and its history; runs that it has caused stay, also one at work. Raises `Refused`."""
     schedule = own_schedule(user, schedule_id)
-    audit.note_act(user.pk, Act.DELETE, door, subject_id=user.pk, about=f"schedule {schedule.pk}")
+    audit.record_action(user.pk, Act.DELETE, door, subject_id=user.pk, about=f"schedule {schedule.pk}")
     schedule.delete()
 
 

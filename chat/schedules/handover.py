@@ -39,9 +39,9 @@ def offer_session(user: User, session_id: UUID, name: str, door: Door) -> OwnerO
         if person is not None:
             OwnerOffer.objects.filter(session=session).delete()
             offer = OwnerOffer.objects.create(session=session, user=person)
-            audit.note_act(user.pk, Act.OFFER, door, session_id=session_id, subject_id=person.pk)
+            audit.record_action(user.pk, Act.OFFER, door, session_id=session_id, subject_id=person.pk)
             return offer
-        sharing.note_unknown(user, door)
+        sharing.count_unknown(user, door)
     raise UnknownName(name)
 
 
@@ -52,7 +52,7 @@ def withdraw_offer(user: User, session_id: UUID, door: Door) -> None:
     if offer is None or user.pk not in (offer.user_id, offer.session.owner_id):
         raise _no_offer()
     subject = offer.user_id if user.pk == offer.session.owner_id else offer.session.owner_id
-    audit.note_act(user.pk, Act.DECLINE, door, session_id=session_id, subject_id=subject)
+    audit.record_action(user.pk, Act.DECLINE, door, session_id=session_id, subject_id=subject)
     offer.delete()
 
 
@@ -69,7 +69,7 @@ def accept_offer(user: User, session_id: UUID, door: Door) -> None:
     sharing.swap_owner(session, user, before_id)
     commands.pause_into(session_id)
     IndexMove.objects.update_or_create(session=session, defaults={"after": 0})
-    audit.note_act(user.pk, Act.HAND_OVER, door, session_id=session_id, subject_id=before_id)
+    audit.record_action(user.pk, Act.HAND_OVER, door, session_id=session_id, subject_id=before_id)
 
 
 def _locked_offer(session_id: UUID) -> OwnerOffer | None:

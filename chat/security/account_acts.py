@@ -56,12 +56,12 @@ def _door(request: HttpRequest) -> Door:
 
 def _logged_in(sender: Any, request: HttpRequest | None, user: User, **_: Any) -> None:
     if request is not None and not _is_of_program(request):
-        audit.note_act(user.pk, Act.LOGIN, _door(request), subject_id=user.pk, network=network_of(request))
+        audit.record_action(user.pk, Act.LOGIN, _door(request), subject_id=user.pk, network=network_of(request))
 
 
 def _logged_out(sender: Any, request: HttpRequest | None, user: User | None, **_: Any) -> None:
     if user is not None and request is not None and not _is_of_program(request):
-        audit.note_act(user.pk, Act.LOGOUT, _door(request), subject_id=user.pk)
+        audit.record_action(user.pk, Act.LOGOUT, _door(request), subject_id=user.pk)
 
 
 def _failed(sender: Any, credentials: dict[str, Any], request: HttpRequest | None = None, **_: Any) -> None:
@@ -72,7 +72,7 @@ def _failed(sender: Any, credentials: dict[str, Any], request: HttpRequest | Non
     subject_id = User.objects.filter(username=name, closed=None).values_list("pk", flat=True).first() if name else None
     if getattr(request, "axes_locked_out", False) and not _is_news(subject_id):
         return
-    audit.note_act(NOBODY, Act.LOGIN_FAILED, _door(request), subject_id=subject_id, network=network_of(request))
+    audit.record_action(NOBODY, Act.LOGIN_FAILED, _door(request), subject_id=subject_id, network=network_of(request))
 
 
 def _is_news(subject_id: int | None) -> bool:

@@ -27,17 +27,17 @@ _noted_in = 0
 _ABOUT = 80
 
 
-def note_view(actor_id: int, session_id: UUID, door: Door) -> None:
+def record_view(actor_id: int, session_id: UUID, door: Door) -> None:
     """Note that one of the staff looks at a session of somebody else; `MANY_SESSIONS` for a list of them."""
     _note(actor_id, session_id, door, Act.VIEW)
 
 
-def note_search(actor_id: int, door: Door) -> None:
+def record_search(actor_id: int, door: Door) -> None:
     """Note that one of the staff searches what others said."""
     _note(actor_id, MANY_SESSIONS, door, Act.SEARCH)
 
 
-def note_act(
+def record_action(
     actor_id: int,
     action: Act,
     door: Door,
@@ -52,7 +52,7 @@ def note_act(
 
     ``actor_id`` is the number of who does it, or `NOBODY`. ``subject_id`` is whose it is, or to whom it is done; of a session it is
     found. ``about`` names an object by its kind and identifier, as in ``token 12`` or ``agent poet 3``. ``details`` are values of JSON:
-    identifiers and the words of closed lists, never what people wrote. From the loop: ``await database.write(audit.note_act, …)``.
+    identifiers and the words of closed lists, never what people wrote. From the loop: ``await database.write(audit.record_action, …)``.
     """
     if subject_id is None:
         subject_id = _owner_of(session_id)
@@ -136,7 +136,7 @@ def open_session(user: AnyUser, session_id: UUID, door: Door) -> tuple[Session, 
     """`find_session`, to show it: a look of staff is noted, and committed, before this returns."""
     found = find_session(user, session_id)
     if found is not None and found[1] is Role.STAFF:
-        note_view(cast(int, user.pk), session_id, door)
+        record_view(cast(int, user.pk), session_id, door)
     return found
 
 
@@ -144,5 +144,5 @@ async def open_session_async(user: AnyUser, session_id: UUID, door: Door) -> tup
     """`open_session`, from the loop: who owns a session waits for no writer."""
     found = await database.read(find_session, user, session_id)
     if found is not None and found[1] is Role.STAFF:
-        await database.write(note_view, cast(int, user.pk), session_id, door)
+        await database.write(record_view, cast(int, user.pk), session_id, door)
     return found

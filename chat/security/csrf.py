@@ -8,7 +8,7 @@ from django.middleware import csrf
 from django.shortcuts import render
 from django.utils.translation import gettext
 
-from agents.sentence import Sentence, say_sentence
+from agents.sentence import Sentence, format_sentence
 from chat.security.origins import explain_mismatch, warn_once
 
 
@@ -59,5 +59,5 @@ def _asked_as(request: HttpRequest) -> str:
 def refuse_forgery(request: HttpRequest, reason: str = "") -> HttpResponse:
     """Django's ``CSRF_FAILURE_VIEW``."""
     return render(
-        request, "403_csrf.html", {"cause": say_sentence(explain_refusal(request, reason), gettext)}, status=403
+        request, "403_csrf.html", {"cause": format_sentence(explain_refusal(request, reason), gettext)}, status=403
     )

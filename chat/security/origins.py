@@ -43,6 +43,6 @@ def warn_once(cause: str) -> None:
         logger.warning("%s", cause)
 
 
-def told_causes() -> str:
+def describe_causes() -> str:
     """What the log has been told so far, a line each: for those who look into `/admin/` rather than into logs."""
     return "\n".join(tuple(noticed))

@@ -156,11 +156,11 @@ def _credentials(user: User | None) -> dict[str, str]:
 
 def note_change(user: User, action: Act, factor: Authenticator) -> None:
     """Note, in the audit, that somebody has added a factor or removed one."""
-    audit.note_act(user.pk, action, Door.PAGE, subject_id=user.pk, about=f"{factor.type} {factor.pk}")
+    audit.record_action(user.pk, action, Door.PAGE, subject_id=user.pk, about=f"{factor.type} {factor.pk}")
 
 
 @transaction.atomic
 def remove_factors(actor_id: int, user: User) -> None:
     """Take all second factors from an account, as staff do for who has lost them."""
     if Authenticator.objects.filter(user=user).delete()[0]:
-        audit.note_act(actor_id, Act.FACTOR_REMOVED, Door.ADMIN, subject_id=user.pk)
+        audit.record_action(actor_id, Act.FACTOR_REMOVED, Door.ADMIN, subject_id=user.pk)

@@ -87,7 +87,7 @@ def make_token(
     made = ApiToken(user=user, name=name, scope=scope, expires_at=expires_at, prefix=text[:9], digest=_digest(text))
     made.save(force_insert=True)
     about = f"token {made.pk}"
-    audit.note_act(user.pk, Act.TOKEN_MADE, door, subject_id=user.pk, about=about, scope=scope.value)
+    audit.record_action(user.pk, Act.TOKEN_MADE, door, subject_id=user.pk, about=about, scope=scope.value)
     return made, text
 
 
@@ -102,7 +102,7 @@ def revoke_token(user_id: int, token_id: UUID, *, by: int | None = None, door: D
     if not own.update(revoked_at=timezone.now()):
         return False
     actor_id = user_id if by is None else by
-    audit.note_act(actor_id, Act.TOKEN_REVOKED, door, subject_id=user_id, about=f"token {token_id}")
+    audit.record_action(actor_id, Act.TOKEN_REVOKED, door, subject_id=user_id, about=f"token {token_id}")
     return True
 
 
@@ -186,7 +186,7 @@ def read_token(header: str, address: str) -> Token:
     return find_token(find_digest(header, address), address)
 
 
-def note_use(token: Token, door: str) -> None:
+def record_use(token: Token, door: str) -> None:
     """Have it written, soon and at most once a minute, that a token was used. Of the loop."""
     now = time.monotonic()
     if token.noted_at is not None and (timezone.now() - token.noted_at).total_seconds() < _NOTED_EVERY_S:

@@ -68,13 +68,13 @@ class MailDeliverer:
             await asyncio.get_running_loop().run_in_executor(self._thread, send_message, message)
         except Refused as refused:
             logger.warning("A mail was not sent: %s", refused)
-            await database.write(mails.note_failure, taken.mail, str(refused), is_final=refused.is_final)
+            await database.write(mails.mark_failed, taken.mail, str(refused), is_final=refused.is_final)
         except (smtplib.SMTPException, OSError) as lost:
             # It may have been taken before the connection ended.
             logger.warning("A mail may not have been sent: %s", lost)
-            await database.write(mails.note_failure, taken.mail, f"{type(lost).__name__}: {lost}", is_final=True)
+            await database.write(mails.mark_failed, taken.mail, f"{type(lost).__name__}: {lost}", is_final=True)
         else:
-            await database.write(mails.note_sent, taken.mail)
+            await database.write(mails.mark_sent, taken.mail)
 
 
 def message_of(taken: TakenMail, address: str) -> EmailMessage:

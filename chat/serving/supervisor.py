@@ -164,7 +164,7 @@ async def _tick_for_ever(look: Callable[[], Awaitable[None]]) -> None:
         prices.load_in_time,
         budgets.load_in_time,
         compare_runs,
-        announcements.tell_new,
+        announcements.send_new,
         look,
         tool_servers_here.publish,
         sweeps.sweep_in_time,
@@ -266,7 +266,7 @@ class _Announcements:
     def __init__(self) -> None:
         self._last: int | None = None
 
-    async def tell_new(self) -> None:
+    async def send_new(self) -> None:
         """Tell what has come since the last time."""
         if self._last is None:
             self._last = await database.read(selectors.last_announcement)

@@ -142,12 +142,14 @@ def branches_of(user: User, session_ids: Collection[UUID]) -> dict[UUID, BranchD
     """Where each of these sessions, which the user sees, stands among those copied from each other that the user sees, too."""
     if not session_ids:
         return {}
+    session_ids = set(session_ids)
     own = Session.objects.filter(pk__in=session_ids, family__isnull=False)
     families = _families(user, set(own.values_list("family", flat=True)))
     told = {}
     for members in families.values():
+        family = _Family(members)
         for member in members:
-            if member.pk in session_ids and (data := _told(member, members)) is not None:
+            if member.pk in session_ids and (data := _told(member, family)) is not None:
                 told[member.pk] = data
     return told
 
@@ -172,45 +174,57 @@ def _families(user: User, keys: Collection[UUID | None]) -> dict[UUID, list[Memb
     return found
 
 
-def _told(member: Member, members: Sequence[Member]) -> BranchData | None:
+class _Family:
+    """The members of a family that somebody sees, by where they part: gone through once, however many they are."""
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self.known = {each.pk: each for each in members}
+        self._parted: dict[UUID, dict[int | None, list[Member]]] = {}
+        for each in members:
+            if each.parted_from is not None:
+                self._parted.setdefault(each.parted_from, {}).setdefault(each.parted_after, []).append(each)
+
+    def parting(self, parted_from: UUID, after_seq: int | None) -> list[Member]:
+        """Those that part behind an event of a session, and that session, where it is seen, as the first."""
+        first = [self.known[parted_from]] if parted_from in self.known else []
+        return first + self._parted.get(parted_from, {}).get(after_seq, [])
+
+    def places(self, parted_from: UUID) -> list[int]:
+        """The events of a session behind which others part from it."""
+        return [after for after in self._parted.get(parted_from, {}) if after is not None]
+
+
+def _told(member: Member, family: _Family) -> BranchData | None:
     if member.parted_from is None:
-        if len(members) < 2:
+        count = len(family.known)
+        if count < 2:
             return None
-        return {"family": str(member.family), "of": None, "after_seq": None, "number": 1, "count": len(members)}
-    beside = _parting(members, member.parted_from, member.parted_after)
-    seen = {each.pk for each in members}
+        return {"family": str(member.family), "of": None, "after_seq": None, "number": 1, "count": count}
+    beside = family.parting(member.parted_from, member.parted_after)
     return {
         "family": str(member.family),
-        "of": str(member.copied_from) if member.copied_from in seen else None,
+        "of": str(member.copied_from) if member.copied_from in family.known else None,
         "after_seq": member.parted_after,
         "number": beside.index(member) + 1,
         "count": len(beside),
     }
 
 
-def _parting(members: Sequence[Member], parted_from: UUID, after_seq: int | None) -> list[Member]:
-    first = [each for each in members if each.pk == parted_from]
-    return first + [each for each in members if each.parted_from == parted_from and each.parted_after == after_seq]
-
-
 def places_in(user: User, session: Session) -> list[Place]:
     """The events of a session behind which others of its family part, or it from them, in order."""
     if session.family is None:
         return []
-    members = _families(user, [session.family]).get(session.family, [])
-    known = {each.pk: each for each in members}
-    at, limit = known.get(session.pk), None
+    family = _Family(_families(user, [session.family]).get(session.family, []))
+    at, limit = family.known.get(session.pk), None
     places: dict[int, Place] = {}
     while at is not None:
-        for after in {
-            each.parted_after for each in members if each.parted_from == at.pk and each.parted_after is not None
-        }:
+        for after in family.places(at.pk):
             if limit is None or after < limit:
-                places[after] = Place(after, _parting(members, at.pk, after), 1)
+                places[after] = Place(after, family.parting(at.pk, after), 1)
         if at.parted_from is None or at.parted_after is None:
             break
         limit = at.parted_after
-        beside = _parting(members, at.parted_from, limit)
+        beside = family.parting(at.parted_from, limit)
         places[limit] = Place(limit, beside, beside.index(at) + 1)
-        at = known.get(at.parted_from)
+        at = family.known.get(at.parted_from)
     return [place for _, place in sorted(places.items()) if len(place.members) > 1]

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import orjson
 from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
 from django.db.models import Max, Sum
 from django.utils import timezone
 
@@ -39,10 +40,8 @@ class PricedCall(NamedTuple):
     cost: Cost | None
 
 
-class _Content(NamedTuple):
-    role: str
-    tokens: int
-    body: str
+_Wanted = tuple[Mapping[str, Any] | None, str]
+"""A message and its JSON; of declared tools the JSON alone."""
 
 
 class _Known(NamedTuple):
@@ -56,8 +55,8 @@ class _Known(NamedTuple):
 # Written out, because they run for every model call.
 _BEGIN = """INSERT INTO chat_modelcall (session_id, run_id, iteration, attempt, model, provider, agent_version, parameters, tool_names,
     tools_id, base_id, depth, messages, left_out_messages, left_out_tokens, context_limit, started_at,
-    finish_reason, input_tokens, output_tokens, estimated, currency, error)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, '', 0, 0, %s, '', '')
+    duration_ms, first_token_ms, finish_reason, input_tokens, output_tokens, cached_tokens, reasoning_tokens, estimated, cost, currency,
+    error) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
     ON CONFLICT (run_id, iteration, attempt) DO NOTHING RETURNING id"""
 _LATEST = "SELECT id, depth, base_id, messages FROM chat_modelcall WHERE session_id = %s ORDER BY id DESC LIMIT %s"
 _FIND_CONTENTS = "SELECT sha256, id FROM chat_modelcontent WHERE session_id = %s AND sha256 IN ({places})"
@@ -90,12 +89,21 @@ class CallWriter:
 
     def write(self, calls: Sequence[CallBegun | PricedCall]) -> None:
         """Store what has begun and ended, within the caller's transaction; what is stored already is left as it is."""
+        if not calls:
+            return
         before, ids = self._known, dict(self._ids)
-        for call in calls:
-            if isinstance(call, CallBegun):
-                before = self._begin(call, before or self._before(), ids)
-            else:
-                self._end(call)
+        ends = {_place(call): call for call in calls if isinstance(call, PricedCall)}
+        with connection.cursor() as cursor:
+            for call in calls:
+                if isinstance(call, CallBegun):
+                    end = ends.get(_place(call))
+                    known = self._begin(cursor, call, end, before or self._before(), ids)
+                    before = known or before
+                    if known is not None and end is not None:
+                        del ends[_place(call)]
+                        self._add_up(cursor, end, (self.provider[:100], _model_name(call)))
+                elif _place(call) in ends:
+                    self._end(cursor, call)
         # Until it is committed it may be taken back.
         transaction.on_commit(lambda: self._remember(before, ids))
 
@@ -106,16 +114,20 @@ class CallWriter:
         self._known, self._ids = known, ids
         self._is_first = self._is_first and known is None
 
-    def _begin(self, call: CallBegun, before: _Known | None, ids: dict[str, int]) -> _Known | None:
+    def _begin(
+        self, cursor: CursorWrapper, call: CallBegun, end: PricedCall | None, before: _Known | None, ids: dict[str, int]
+    ) -> _Known | None:
+        """Store a call, with its ``end`` where it has ended by now; None where it is stored already."""
         request = call.request
-        contents = [_content(message) for message in request.messages]
-        tools = _tools(request.tools)
-        digests = [sha256(content.body.encode()).hexdigest() for content in contents]
-        tools_digest = sha256(tools.body.encode()).hexdigest() if tools is not None else None
-        wanted = dict(zip(digests, contents, strict=True))
-        if tools is not None and tools_digest is not None:
-            wanted[tools_digest] = tools
-        _store_contents(self._run.session_id, wanted, ids, is_first=self._is_first)
+        bodies = [_json(message) for message in request.messages]
+        digests = [sha256(body.encode()).hexdigest() for body in bodies]
+        wanted: dict[str, _Wanted] = dict(zip(digests, zip(request.messages, bodies, strict=True), strict=True))
+        tools_digest = None
+        if request.tools:
+            body = _json(list(request.tools))
+            tools_digest = sha256(body.encode()).hexdigest()
+            wanted[tools_digest] = (None, body)
+        _store_contents(cursor, self._run.session_id, wanted, ids, is_first=self._is_first)
         refs = [ids[digest] for digest in digests]
         depth, base, messages = _differing(refs, before)
         values = [
@@ -123,7 +135,7 @@ class CallWriter:
             uuid_param(self._run.pk),
             call.iteration,
             call.attempt,
-            clean_text(request.model)[:200],
+            _model_name(call),
             self.provider[:100],
             self.version,
             _json(request.parameters),
@@ -136,69 +148,88 @@ class CallWriter:
             request.left_out.tokens,
             request.limit,
             datetime_param(datetime.fromtimestamp(call.started_at, UTC)),
-            False,
+            *(_OPEN if end is None else _end_values(end)),
         ]
-        with connection.cursor() as cursor:
-            cursor.execute(_BEGIN, values)
-            row = cursor.fetchone()
-        return before if row is None else _Known(row[0], refs, depth)
+        cursor.execute(_BEGIN, values)
+        row = cursor.fetchone()
+        return None if row is None else _Known(row[0], refs, depth)
 
-    def _end(self, call: PricedCall) -> None:
-        ended, usage, cost = call.ended, call.ended.usage, call.cost
-        amount, currency = (cost.amount, cost.currency) if cost is not None else (None, "")
+    def _end(self, cursor: CursorWrapper, call: PricedCall) -> None:
+        cursor.execute(_END, [*_end_values(call), uuid_param(self._run.pk), call.ended.iteration, call.ended.attempt])
+        row = cursor.fetchone()
+        if row is not None:
+            self._add_up(cursor, call, row)
+
+    def _add_up(self, cursor: CursorWrapper, call: PricedCall, asked: tuple[str, str]) -> None:
+        """Add a call to its day; ``asked``: the model server, and the model."""
+        usage, cost = call.ended.usage, call.cost
         counts = [usage.input_tokens, usage.output_tokens]
-        stored_amount = None if amount is None else decimal_param(amount)
-        values = [
-            *(ended.duration_ms, ended.first_token_ms, clean_text(ended.finish_reason)[:64]),
-            *(*counts, usage.cached_tokens, usage.reasoning_tokens, usage.estimated),
-            *(stored_amount, currency, clean_text(ended.error)[:2_000]),
-            *(uuid_param(self._run.pk), ended.iteration, ended.attempt),
-        ]
-        with connection.cursor() as cursor:
-            cursor.execute(_END, values)
-            row = cursor.fetchone()
-            if row is None or not sum(counts):
-                return
-            whose = [timezone.now().date(), self._run.user_id, self._run.agent_name, *row, currency]
-            sums = [*counts, usage.cached_tokens or 0, usage.reasoning_tokens or 0, stored_amount or 0]
-            cursor.execute(_SUM, [*whose, *sums])
+        if not sum(counts):
+            return
+        amount, currency = (decimal_param(cost.amount), cost.currency) if cost is not None else (0, "")
+        whose = [timezone.now().date(), self._run.user_id, self._run.agent_name, *asked, currency]
+        cursor.execute(_SUM, [*whose, *counts, usage.cached_tokens or 0, usage.reasoning_tokens or 0, amount])
+
+
+def _place(call: CallBegun | PricedCall) -> tuple[int, int]:
+    told = call if isinstance(call, CallBegun) else call.ended
+    return told.iteration, told.attempt
+
+
+def _model_name(call: CallBegun) -> str:
+    return clean_text(call.request.model)[:200]
+
+
+#: What a call has in place of `_end_values` until it has ended.
+_OPEN = (None, None, "", 0, 0, None, None, False, None, "", "")
+
+
+def _end_values(call: PricedCall) -> list[Any]:
+    ended, usage, cost = call.ended, call.ended.usage, call.cost
+    amount, currency = (decimal_param(cost.amount), cost.currency) if cost is not None else (None, "")
+    return [
+        *(ended.duration_ms, ended.first_token_ms, clean_text(ended.finish_reason)[:64]),
+        *(usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.reasoning_tokens, usage.estimated),
+        *(amount, currency, clean_text(ended.error)[:2_000]),
+    ]
 
 
 def _json(value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
-def _content(message: Mapping[str, Any]) -> _Content:
-    return _Content(str(message.get("role", ""))[:16], message_tokens(cast(ChatMessage, message)), _json(message))
-
-
-def _tools(tools: Sequence[Mapping[str, Any]]) -> _Content | None:
-    if not tools:
-        return None
-    body = _json(list(tools))
-    return _Content(TOOLS, estimate_tokens(body), body)
-
-
-def _store_contents(session_id: UUID, wanted: Mapping[str, _Content], ids: dict[str, int], *, is_first: bool) -> None:
+def _store_contents(
+    cursor: CursorWrapper,
+    session_id: UUID,
+    wanted: Mapping[str, _Wanted],
+    ids: dict[str, int],
+    *,
+    is_first: bool,
+) -> None:
     """Store the contents that the session has not, and put the keys of all of them into ``ids``; ``is_first``: it has none."""
     session = uuid_param(session_id)
     unknown = [digest for digest in wanted if digest not in ids]
-    with connection.cursor() as cursor:
-        if not ids and not is_first:
-            # The first call of a run: most of what it is asked with was said before.
-            for some in _in_parts(unknown):
-                places = ", ".join(["%s"] * len(some))
-                cursor.execute(_FIND_CONTENTS.format(places=places), [session, *some])
-                ids |= dict(cursor.fetchall())
-            unknown = [digest for digest in unknown if digest not in ids]
+    if not ids and not is_first:
+        # The first call of a run: most of what it is asked with was said before.
         for some in _in_parts(unknown):
-            rows = ", ".join(["(%s, %s, %s, %s, %s)"] * len(some))
-            values: list[Any] = []
-            for digest in some:
-                content = wanted[digest]
-                values += [session, digest, *content[:-1], name_pictures(session_id, content.body)]
-            cursor.execute(_ADD_CONTENTS.format(rows=rows), values)
+            places = ", ".join(["%s"] * len(some))
+            cursor.execute(_FIND_CONTENTS.format(places=places), [session, *some])
             ids |= dict(cursor.fetchall())
+        unknown = [digest for digest in unknown if digest not in ids]
+    for some in _in_parts(unknown):
+        rows = ", ".join(["(%s, %s, %s, %s, %s)"] * len(some))
+        values: list[Any] = []
+        for digest in some:
+            message, body = wanted[digest]
+            values += [session, digest, *_role_and_tokens(message, body), name_pictures(session_id, body)]
+        cursor.execute(_ADD_CONTENTS.format(rows=rows), values)
+        ids |= dict(cursor.fetchall())
+
+
+def _role_and_tokens(message: Mapping[str, Any] | None, body: str) -> tuple[str, int]:
+    if message is None:
+        return TOOLS, estimate_tokens(body)
+    return str(message.get("role", ""))[:16], message_tokens(cast(ChatMessage, message))
 
 
 def _in_parts(digests: Sequence[str]) -> list[Sequence[str]]:

@@ -18,7 +18,10 @@ _PAGE = 100
 
 @dataclass(slots=True)
 class Event:
-    """A stored event. ``body`` is the JSON of its ``data``; ``content`` the whole text of a result that is cut in there."""
+    """A stored event. ``body`` is the JSON of its ``data``; ``content`` the whole text of a result that is cut in there.
+
+    ``copied_from`` is the id of the event that it is a copy of.
+    """
 
     pk: int
     seq: int | None
@@ -27,6 +30,7 @@ class Event:
     event: str
     type: str
     body: str
+    copied_from: UUID | None = None
     content: str | None = None
 
     @property
@@ -36,7 +40,7 @@ class Event:
         return data
 
 
-_COLUMNS = ("pk", "seq", "event_id", "run_id", "event", "type", "body")
+_COLUMNS = ("pk", "seq", "event_id", "run_id", "event", "type", "body", "copied_from")
 
 
 def _events(rows: list[Any]) -> Iterator[Event]:

@@ -44,7 +44,7 @@ class TakenMail:
 # Stored
 
 
-def note_mail(user_id: int, kind: MailKind, run_id: UUID | None = None) -> None:
+def queue_mail(user_id: int, kind: MailKind, run_id: UUID | None = None) -> None:
     """Have somebody mailed, in the transaction of what they are told of: not where nothing is mailed here, or too much was."""
     if not settings.EMAIL_URL:
         return
@@ -53,7 +53,7 @@ def note_mail(user_id: int, kind: MailKind, run_id: UUID | None = None) -> None:
         Mail.objects.create(user_id=user_id, kind=kind, run_id=run_id)
 
 
-def note_run(run_id: UUID, kind: MailKind) -> None:
+def queue_run_mails(run_id: UUID, kind: MailKind) -> None:
     """Have those mailed whose run it is, its session's owner and who asked, as far as they want to be. Runs within runs are nobody's."""
     if not settings.EMAIL_URL:
         return
@@ -63,7 +63,7 @@ def note_run(run_id: UUID, kind: MailKind) -> None:
     concerned = set(runs.values_list("session__owner", flat=True)) | set(runs.values_list("user", flat=True))
     wanted = Q(pk__in=concerned - {None}) & Q(**{SWITCHES[kind]: True})
     for user_id in User.objects.filter(wanted, is_active=True).values_list("pk", flat=True):
-        note_mail(user_id, kind, run_id)
+        queue_mail(user_id, kind, run_id)
 
 
 # Sent
@@ -112,12 +112,12 @@ def drop(mail: Mail) -> None:
     _settle(mail, MailState.DROPPED)
 
 
-def note_sent(mail: Mail) -> None:
+def mark_sent(mail: Mail) -> None:
     """The server has taken it."""
     _settle(mail, MailState.SENT)
 
 
-def note_failure(mail: Mail, error: str, *, is_final: bool) -> None:
+def mark_failed(mail: Mail, error: str, *, is_final: bool) -> None:
     """It was not sent; unless that is final it is tried again, a few times."""
     attempts = mail.attempts + 1
     if is_final or attempts > len(RETRY_AFTER):

@@ -42,7 +42,7 @@ def shown_comments(session_id: UUID) -> QuerySet[Comment]:
     return Comment.objects.filter(session_id=session_id, deleted_at=None).order_by("created_at", "id")
 
 
-def said_of(run_id: UUID) -> dict[str, list[Any]] | None:
+def notes_of(run_id: UUID) -> dict[str, list[Any]] | None:
     """The verdicts on a run and the comments on its steps, for a page; None without any."""
     verdicts = Verdict.objects.filter(run_id=run_id).exclude(word="").select_related("user").order_by("changed_at")
     steps = Step.objects.filter(run_id=run_id, seq__isnull=False)

@@ -9,13 +9,13 @@ from chat.models import MailKind
 from chat.store import mails, webhooks
 
 
-def note_waiting(run_id: UUID) -> None:
+def record_waiting(run_id: UUID) -> None:
     """A run waits for people."""
-    webhooks.note_waiting(run_id)
-    mails.note_run(run_id, MailKind.RUN_WAITING)
+    webhooks.record_waiting(run_id)
+    mails.queue_run_mails(run_id, MailKind.RUN_WAITING)
 
 
-def note_end(run_id: UUID) -> None:
+def record_end(run_id: UUID) -> None:
     """A run has ended; its row says so already."""
-    webhooks.note_end(run_id)
-    mails.note_run(run_id, MailKind.RUN_FAILED)
+    webhooks.record_end(run_id)
+    mails.queue_run_mails(run_id, MailKind.RUN_FAILED)

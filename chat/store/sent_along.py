@@ -99,7 +99,7 @@ def copy_for(run_ids: Mapping[UUID, UUID], owner_id: int) -> list[str]:
     return [along.messages for along in copies if along.messages]
 
 
-def note_answer(run_id: UUID, answer: str, asked: str | None = None) -> None:
+def record_answer(run_id: UUID, answer: str, asked: str | None = None) -> None:
     """The conversation goes on with this answer of the run's, as its client has it; ``asked`` is the row's, where that is known."""
     if asked is None:
         asked = SentAlong.objects.filter(run=run_id).values_list("asked", flat=True).first()

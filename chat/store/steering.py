@@ -12,7 +12,7 @@ from django.db.models.functions import Length
 
 from chat.accounts.models import User
 from chat.models import Run, SteeringWord, WordState
-from chat.protocol.frames import PendingWord
+from chat.protocol.frames import PendingWord, QueuedRun
 from chat.runtime.db_values import uuid_param
 
 #: Written out with the word that their partial index is for.
@@ -73,6 +73,15 @@ def pending_in(session_id: UUID) -> list[PendingWord]:
             {"client_message_id": own_id, "user": username, "message": message}
             for own_id, username, message in cursor.fetchall()
         ]
+
+
+def queued_among(session_id: UUID, queue: Sequence[QueuedRun]) -> list[str]:
+    """Which messages of a session's queue, by their ids, were said to a run that has ended without reading them."""
+    if not queue:
+        return []
+    own_ids = [message["client_message_id"] for message in queue]
+    late = SteeringWord.objects.filter(session=session_id, client_message_id__in=own_ids, state=WordState.QUEUED)
+    return list(late.order_by("pk").values_list("client_message_id", flat=True))
 
 
 def take_back(session_id: UUID, user_id: int, client_message_id: str) -> SteeringWord | None:

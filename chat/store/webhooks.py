@@ -111,12 +111,12 @@ def latest_deliveries(webhook_id: UUID, most: int = 20) -> list[WebhookDelivery]
     return list(WebhookDelivery.objects.filter(webhook=webhook_id)[:most])
 
 
-def note_end(run_id: UUID) -> None:
+def record_end(run_id: UUID) -> None:
     """Have the webhooks of a session's owner told that a run has ended, in the transaction in which it does. Runs within runs are not."""
     _note(run_id, RUN_ENDED)
 
 
-def note_waiting(run_id: UUID) -> None:
+def record_waiting(run_id: UUID) -> None:
     """Have them told that a run waits for people, likewise."""
     _note(run_id, RUN_WAITING)
 

@@ -38,7 +38,7 @@ def marks(line: ScheduleRow) -> list[dict[str, Any]]:
 
 
 @register.filter
-def outcomes_told(line: ScheduleRow) -> str:
+def outcome_words(line: ScheduleRow) -> str:
     """The drawing in words."""
     kinds = [schedule_selectors.outcome_kind(occurrence) for occurrence in line.last]
     number = len(kinds)

@@ -52,7 +52,7 @@ def ended_roots() -> "models.QuerySet[Run]":
 
 
 @transaction.atomic
-def note_sent(runs: Sequence[Run], *, are_last: bool) -> None:
+def mark_sent(runs: Sequence[Run], *, are_last: bool) -> None:
     """These have been sent. ``are_last``: no other was waiting, so the cursor moves on to what is settled."""
     if runs:
         noted = [TracedRun(run_id=run.pk, ended_at=run.ended_at) for run in runs if run.ended_at]

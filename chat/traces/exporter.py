@@ -86,7 +86,7 @@ def send_unsent(sender: Sender, tell: Callable[[Sent], None]) -> bool:
     tell(sent)
     if sent is Sent.AWAY:
         return False
-    cursor.note_sent(runs, are_last=len(runs) < AT_ONCE)
+    cursor.mark_sent(runs, are_last=len(runs) < AT_ONCE)
     return len(runs) == AT_ONCE
 
 

@@ -66,7 +66,7 @@ def delete_account(request: HttpRequest) -> HttpResponse:
         return render_account_page(request, "registration/delete_account.html", form=form)
     user = cast(User, request.user)
     with transaction.atomic():
-        audit.note_act(user.pk, Act.DELETE, Door.PAGE, subject_id=user.pk, about="account")
+        audit.record_action(user.pk, Act.DELETE, Door.PAGE, subject_id=user.pk, about="account")
         at_work = erasure.close_account(user.pk)
     # Nobody is logged in any more who could log out.
     request.session.flush()

@@ -31,7 +31,7 @@ from chat.web import addresses, provider_login
 from chat.web import mails as mail_pages
 from chat.web.attempts import count_attempt
 from chat.web.languages import choose_language
-from chat.web.logins import tell_logins_ended
+from chat.web.logins import publish_logins_ended
 from chat.web.own_data import show_data
 from chat.web.page import AccountPageMixin
 
@@ -84,7 +84,7 @@ class LogoutView(auth.LogoutView):
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """End the login."""
         answer = super().post(request, *args, **kwargs)
-        tell_logins_ended()
+        publish_logins_ended()
         return answer
 
 
@@ -141,11 +141,11 @@ class PasswordChangeView(AccountPageMixin, auth.PasswordChangeView):
         """Save, and close the sockets of the logins that this has ended."""
         user = cast(User, self.request.user)
         with transaction.atomic():
-            audit.note_act(user.pk, Act.PASSWORD, Door.PAGE, subject_id=user.pk)
+            audit.record_action(user.pk, Act.PASSWORD, Door.PAGE, subject_id=user.pk)
             tokens.revoke_all(user.pk)
-            mails.note_mail(user.pk, MailKind.PASSWORD_CHANGED)
+            mails.queue_mail(user.pk, MailKind.PASSWORD_CHANGED)
             answer = super().form_valid(form)
-        tell_logins_ended()
+        publish_logins_ended()
         messages.success(
             self.request, _("The password was changed. Everything else that was logged in, and every token, has ended.")
         )
@@ -185,7 +185,7 @@ class SignupView(RedirectURLMixin, CreateView):  # type: ignore[type-arg]
         """Make the account and log in."""
         with transaction.atomic():
             user = form.save()
-            audit.note_act(user.pk, Act.CREATE, Door.PAGE, subject_id=user.pk, about="account")
+            audit.record_action(user.pk, Act.CREATE, Door.PAGE, subject_id=user.pk, about="account")
         return _go_on(self.request, user, self.get_success_url())
 
 

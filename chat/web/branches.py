@@ -109,7 +109,7 @@ def owner(request: HttpRequest, session_id: UUID) -> HttpResponse:
     except Refused:
         raise Http404 from None
     loop = supervisor.serving_loop()
-    groups.tell_from_thread(loop, groups.EVERYONE, group_messages.LOGINS_CHANGED)
+    groups.publish_from_thread(loop, groups.EVERYONE, group_messages.LOGINS_CHANGED)
     if loop is not None:
         loop.call_soon_threadsafe(lambda: background.spawn(handover.move_index(), "move index"))
     return redirect("session", session_id)
@@ -124,7 +124,7 @@ def leave(request: HttpRequest, session_id: UUID) -> HttpResponse:
         sharing.leave_session(user_of(request), session_id, Door.PAGE)
     except Refused as refused:
         return _refuse(request, refused)
-    groups.tell_from_thread(supervisor.serving_loop(), groups.EVERYONE, group_messages.LOGINS_CHANGED)
+    groups.publish_from_thread(supervisor.serving_loop(), groups.EVERYONE, group_messages.LOGINS_CHANGED)
     return redirect("sessions")
 
 

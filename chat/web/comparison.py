@@ -1,5 +1,6 @@
 """The page of two runs side by side, by link."""
 
+import re
 from uuid import UUID
 
 from django.contrib.auth.decorators import login_required
@@ -13,6 +14,7 @@ from chat.rendering.rows import agent_title
 from chat.store import branches, selectors
 from chat.web.page import render_page, user_of, visible_session
 
+_ID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 #: Runs that are offered for a comparison, the newest.
 _MOST_OFFERED = 60
 
@@ -28,8 +30,8 @@ def compare(request: HttpRequest) -> HttpResponse:
         return render_page(
             request, "chat/compare.html", page="compare", left=left, current_id=left.session_id, offered=offered
         )
-    # An address is as good as its last part.
-    right = _run(request, other.rstrip("/").rpartition("/")[2])
+    # An address is as good as the run that it names last: also that of its place in a conversation.
+    right = _run(request, (_ID.findall(other) or [""])[-1])
     parts = [comparison.parts_of(str(run.pk), selectors.run_frames(run)) for run in (left, right)]
     return render_page(
         request,

@@ -42,10 +42,10 @@ class ShownRun:
 _kept: Kept[Hashable, ShownRun] = Kept(32 << 20)
 
 
-def shown_runs(session: Session, window: selectors.Window, *, may_drive: bool) -> list[ShownRun]:
+def shown_runs(session: Session, window: selectors.Window, *, may_drive: bool, may_copy: bool) -> list[ShownRun]:
     """The runs of a page's share of a session, in the reader's language and time zone."""
     # An agent's title stands in what it did.
-    surroundings = fragments.surroundings(), may_drive, catalog.all_titles()
+    surroundings = fragments.surroundings(), may_drive, may_copy, catalog.all_titles()
     keys = {stretch.run_id: (stretch.last_id, stretch.first, surroundings) for stretch in window.stretches}
     shown = {run_id: None if settings.DEBUG else _kept.get(key) for run_id, key in keys.items()}
     missing = [stretch for stretch in window.stretches if shown[stretch.run_id] is None]
@@ -54,15 +54,15 @@ def shown_runs(session: Session, window: selectors.Window, *, may_drive: bool) -
         is_whole = _prepare_texts([run for tree in trees.values() for run in tree])
         ended = {stretch.run_id for stretch in missing if stretch.ends}
         for run_id, tree in trees.items():
-            made = shown[run_id] = _make(session, tree, may_drive=may_drive)
+            made = shown[run_id] = _make(session, tree, {"may_drive": may_drive, "may_copy": may_copy})
             if run_id in ended and all(map(is_whole, tree)):
                 _kept.keep(keys[run_id], made, text_size(made.html) + len(orjson.dumps([made.state, made.within])))
     return [run for run in shown.values() if run is not None]
 
 
-def _make(session: Session, tree: Sequence[transcript.Run], *, may_drive: bool) -> ShownRun:
+def _make(session: Session, tree: Sequence[transcript.Run], may: dict[str, bool]) -> ShownRun:
     run, *within = tree
-    values = {"run": rows.run_row(run, within), "session": {"id": session.pk}, "may_drive": may_drive}
+    values = {"run": rows.run_row(run, within), "session": {"id": session.pk}} | may
     html = fragments.render_fragment("chat/_run.html", values)
     return ShownRun(run.id, html, rows.header(run), _outlined(run), list(map(_outlined, within)), run.removed)
 

@@ -5,6 +5,6 @@ from chat.runtime import groups
 from chat.serving import supervisor
 
 
-def tell_logins_ended() -> None:
+def publish_logins_ended() -> None:
     """Let every process look at once whose login has ended, and close those sockets."""
-    groups.tell_from_thread(supervisor.serving_loop(), groups.EVERYONE, group_messages.LOGINS_CHANGED)
+    groups.publish_from_thread(supervisor.serving_loop(), groups.EVERYONE, group_messages.LOGINS_CHANGED)

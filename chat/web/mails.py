@@ -25,7 +25,7 @@ from chat.security import audit, tokens
 from chat.serving import mail_texts
 from chat.store import mails
 from chat.web.attempts import count_attempt
-from chat.web.logins import tell_logins_ended
+from chat.web.logins import publish_logins_ended
 
 
 class AddressForm(forms.Form):
@@ -63,7 +63,7 @@ def _note_resets(address: str) -> None:
     with transaction.atomic():
         for known in EmailAddress.objects.filter(email=address.lower(), verified=True).select_related("user")[:10]:
             if _may_reset(known.user) and (confirmed_address(known.user) or "").lower() == address.lower():
-                mails.note_mail(known.user.pk, MailKind.PASSWORD_RESET)
+                mails.queue_mail(known.user.pk, MailKind.PASSWORD_RESET)
 
 
 class PasswordResetView(auth.PasswordResetConfirmView):
@@ -87,11 +87,11 @@ class PasswordResetView(auth.PasswordResetConfirmView):
         """Save, and say so, also by mail."""
         user = form.user
         with transaction.atomic():
-            audit.note_act(user.pk, Act.PASSWORD, Door.PAGE, subject_id=user.pk, by="mail")
+            audit.record_action(user.pk, Act.PASSWORD, Door.PAGE, subject_id=user.pk, by="mail")
             tokens.revoke_all(user.pk)
-            mails.note_mail(user.pk, MailKind.PASSWORD_CHANGED)
+            mails.queue_mail(user.pk, MailKind.PASSWORD_CHANGED)
             answer = super().form_valid(form)
-        tell_logins_ended()
+        publish_logins_ended()
         messages.success(self.request, _("The password is set. Log in with it."))
         return answer
 

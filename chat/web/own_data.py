@@ -45,7 +45,7 @@ def send_archive(request: HttpRequest) -> HttpResponseBase:
         answer.status_code = 429
         answer["Retry-After"] = "60"
         return answer
-    audit.note_act(user.pk, Act.EXPORT, Door.PAGE, subject_id=user.pk, about="account")
+    audit.record_action(user.pk, Act.EXPORT, Door.PAGE, subject_id=user.pk, about="account")
     headers = {"Content-Disposition": f'attachment; filename="thinkaloud-{timezone.now():%Y-%m-%d}.zip"'}
     return StreamingHttpResponse(_pieces(user), content_type="application/zip", headers=headers)
 

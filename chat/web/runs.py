@@ -84,7 +84,7 @@ def run(request: HttpRequest, run_id: UUID) -> HttpResponse:
         agent_title=rows.asked_by(folded),
         inspected=inspected,
         along=_sent_along(found),
-        said=notes.said_of(found.pk) if found.session.notes_version else None,
+        said=notes.notes_of(found.pk) if found.session.notes_version else None,
         steps=steps,
         head=rows.header(folded),
         events=events,

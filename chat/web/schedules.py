@@ -85,7 +85,7 @@ class WhenForm(forms.Form):
         at: datetime | None = self.cleaned_data["at"]
         return at.replace(tzinfo=None) if at is not None else None
 
-    def said_when(self) -> dict[str, Any]:
+    def submitted_when(self) -> dict[str, Any]:
         """The use case's arguments: of the three ways to say when, the chosen one."""
         data = self.cleaned_data
         when = data["when"]
@@ -143,7 +143,7 @@ class ScheduleForm(WhenForm):
         """The use case's arguments."""
         data = self.cleaned_data
         told = {name: data[name] for name in ("name", "message", "agent_name", "missed", "overlap", "pause_after")}
-        return {**told, "session_id": data["session_id"] or None, **self.said_when()}
+        return {**told, "session_id": data["session_id"] or None, **self.submitted_when()}
 
     def refuse(self, refused: Refused) -> None:
         """Show why the use case has refused, at the field that it is about."""
@@ -274,7 +274,7 @@ def preview(request: HttpRequest) -> HttpResponse:
     if form.is_valid():
         try:
             line = schedule_selectors.schedule_row(
-                schedule_commands.preview(_user(request), form.said_when(), clock.now())
+                schedule_commands.preview(_user(request), form.submitted_when(), clock.now())
             )
         except Refused as refused:
             problem = translate_sentence(refused.message)

@@ -23,7 +23,7 @@ from chat.rendering.agents import agent_rows
 from chat.runs import retention
 from chat.runs.admission import MOST_FILES
 from chat.schedules import handover
-from chat.store import branches, notes, search, selectors
+from chat.store import branches, notes, search, selectors, steering
 from chat.web import conversation
 from chat.web.page import (
     listed_rows,
@@ -135,7 +135,7 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
     window = selectors.window(found.pk, before=before)
     may_drive = access.may_drive(role) and found.imported_at is None
     with reader_time(request):
-        runs = conversation.shown_runs(found, window, may_drive=may_drive)
+        runs = conversation.shown_runs(found, window, may_drive=may_drive, may_copy=access.may_copy(role))
     # A message that was removed from the queue is no run to speak of, as long as there is another.
     at = next((at for at in reversed(range(len(runs))) if not runs[at].removed), len(runs) - 1)
     latest = runs[at] if runs else None
@@ -187,6 +187,7 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
             "run": standing.run if standing else None,
             "queue": standing.queue if standing else [],
             "steering": standing.steering if standing else [],
+            "late": steering.queued_among(found.pk, standing.queue) if standing else [],
             "now": timezone.now().timestamp(),
             "max_iterations": offer.max_iterations,
             "max_chars": settings.MAX_MESSAGE_CHARS,

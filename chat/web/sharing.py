@@ -44,7 +44,7 @@ def shares(request: HttpRequest, session_id: UUID) -> HttpResponse:
             context = {"refused": translate_sentence(refused.message), "said": request.POST}
             status = 400 if isinstance(refused, sharing.UnknownName) else status_of(refused.code)
         else:
-            groups.tell_from_thread(supervisor.serving_loop(), groups.EVERYONE, group_messages.LOGINS_CHANGED)
+            groups.publish_from_thread(supervisor.serving_loop(), groups.EVERYONE, group_messages.LOGINS_CHANGED)
             if not secret:
                 return redirect("shares", session_id)
             context = {"link": link_address(request, secret)}
@@ -83,7 +83,7 @@ def _act(request: HttpRequest, session_id: UUID) -> str:
             sharing.change_share(user, share_id, {"role": _role(form.get("role", ""))}, Door.PAGE)
         return ""
     kind = form.get("kind", "user")
-    wish = sharing.Wish(
+    wish = sharing.ShareTarget(
         form.get("user", "").strip() if kind == "user" else "",
         form.get("group", "") if kind == "group" else "",
         link=kind == "link",

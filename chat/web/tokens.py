@@ -18,7 +18,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from chat.models import ApiToken, Scope
 from chat.protocol import is_blank
 from chat.security import tokens
-from chat.web.logins import tell_logins_ended
+from chat.web.logins import publish_logins_ended
 from chat.web.page import render_page, user_of
 
 #: What each scope is, for who chooses one.
@@ -94,7 +94,7 @@ def revoke(request: HttpRequest, token_id: UUID) -> HttpResponse:
     """Revoke one."""
     if not tokens.revoke_token(user_of(request).pk, token_id):
         raise Http404
-    tell_logins_ended()
+    publish_logins_ended()
     messages.success(request, _("Revoked. Nobody gets in with it any more."))
     return redirect("tokens")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 import agents
-from agents.documents import has_text, read_text, tell_type
+from agents.documents import detect_type, has_text, read_text
 from tests import documents
 
 OFFICE = "application/vnd.openxmlformats-officedocument."
@@ -43,13 +43,13 @@ READ: dict[str, tuple[str, bytes, str, list[str]]] = {
 @pytest.mark.parametrize("case", READ)
 def test_what_a_file_is_and_says(case: str) -> None:
     name, content, media_type, pages = READ[case]
-    assert tell_type(name, content) == media_type
+    assert detect_type(name, content) == media_type
     assert has_text(media_type)
     assert read_text(media_type, content) == agents.DocumentText(pages)
 
 
 def test_pictures_are_told_by_their_bytes_and_have_no_text() -> None:
-    assert tell_type("photo.jpg", documents.picture()) == "image/png"
+    assert detect_type("photo.jpg", documents.picture()) == "image/png"
     assert not has_text("image/png")
 
 
@@ -76,7 +76,7 @@ REFUSED: dict[str, tuple[str, Callable[[], bytes], str]] = {
 def test_what_is_refused(case: str) -> None:
     name, make, words = REFUSED[case]
     with pytest.raises(agents.Unsupported, match=words):
-        tell_type(name, make())
+        detect_type(name, make())
 
 
 WORD = f"{OFFICE}wordprocessingml.document"

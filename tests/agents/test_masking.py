@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from agents.masking import find_secrets, mask_and_tell, mask_secrets, mask_text, may_hold_secret
+from agents.masking import find_secrets, mask_secrets, mask_text, mask_with_places, may_hold_secret
 from tests.agents.untrusted.linear import assert_linear
 
 CHANCE = "x7Qp2Lm9Zt4Vb8Nc1Ks6"
@@ -71,7 +71,7 @@ HARMLESS = [
 def test_a_secret_is_hidden(name: str) -> None:
     text, secret = SECRETS[name]
     assert secret in text
-    masked, told = mask_and_tell(text)
+    masked, told = mask_with_places(text)
     assert secret not in masked
     assert told
     assert all(masked[each.start : each.end] == f"[hidden {each.kind}]" for each in told)

@@ -366,14 +366,14 @@ async def test_an_agent_is_stopped_wherever_it_is(
     case: str, server: ModelServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "ABANDON_S", 0.2)
-    source, has_come, expected = STOPPED[case]
+    source, add_connection, expected = STOPPED[case]
     server.enqueue(Script("Once upon a time " * 200, every_s=0.01))
     released = threading.Event()
     run = start(server, WAITING + source, released=released)
     steps: list[dict[str, Any]] = []
     stopped_at = 0.0
     async for event in run:
-        if not stopped_at and has_come(event):
+        if not stopped_at and add_connection(event):
             stopped_at = time.monotonic()
             run.cancel("Stopped by Mei.")
         if isinstance(event, Step):

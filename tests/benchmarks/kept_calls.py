@@ -12,13 +12,17 @@ from tests.benchmarks.stage import Outcome, Stage
 from tests.benchmarks.stub import Note
 
 _MOST = 1.03
-_SESSIONS, _TURNS = 8, 5
+_SESSIONS, _TURNS, _STREAMS = 8, 5, 20
 _MESSAGE = f"What time is it? [tag={TAG} reasoning=5 tokens=30 every=2 call=current_time:{{}}]"
+_LONG = f"What time is it? [tag={TAG} reasoning=20 tokens=200 every=20 call=current_time:{{}}]"
 
 
 def kept_calls(stage: Stage, sizes: Sizes) -> Measured:
-    """Medians over so many pairs: in each, both answer the same questions with a tool call, one after the other, in sessions of its own."""
-    count = sizes.pairs * _SESSIONS + 2
+    """Medians over so many pairs. In each, both stream long answers at once, then both answer short questions one after the other.
+
+    All of them call a tool, so that there are two model calls. Long answers say what a token costs, short ones what a run does.
+    """
+    count = sizes.pairs * (_SESSIONS + _STREAMS) + 2
     with stage.product() as keeping:
         kept = stage.rows("sessions", count)
         warm_up(stage, keeping, kept[:2], _MESSAGE)
@@ -28,22 +32,31 @@ def kept_calls(stage: Stage, sizes: Sizes) -> Measured:
         ):
             unkept = stage.rows("sessions", count)
             warm_up(stage, without, unkept[:2], _MESSAGE)
-            pairs = []
-            for at in range(2, count, _SESSIONS):
-                some = slice(at, at + _SESSIONS)
-                sides = ((keeping, kept[some]), (without, unkept[some]))
-                pairs.append(run_pair(stage, *sides, "turns", message=_MESSAGE, times=_TURNS))
-    outcomes = [outcome for pair in pairs for outcome in pair[2]]
+            long, short = [], []
+            for at in range(2, count, _SESSIONS + _STREAMS):
+                streams, turns = slice(at, at + _STREAMS), slice(at + _STREAMS, at + _STREAMS + _SESSIONS)
+                sides = ((keeping, kept[streams]), (without, unkept[streams]))
+                long.append(run_pair(stage, *sides, "load", message=_LONG, spread_s=1.0))
+                sides = ((keeping, kept[turns]), (without, unkept[turns]))
+                short.append(run_pair(stage, *sides, "turns", message=_MESSAGE, times=_TURNS))
+    outcomes = [outcome for pair in (*long, *short) for outcome in pair[2]]
     problems = problems_of(*outcomes)
-    name = f"calls kept, {sizes.pairs} pairs of {_SESSIONS * _TURNS} runs"
+    name = f"calls kept, {sizes.pairs} pairs"
+    thousands = _STREAMS * 220 / 1_000
     rows = []
-    for what, unit, values in (
-        ("server CPU", "s", [pair[:2] for pair in pairs]),
-        ("first token", "ms", [[_median(side, _added) for side in pair[2]] for pair in pairs]),
-        ("after a tool round", "ms", [[_median(side, added_after_tool) for side in pair[2]] for pair in pairs]),
+    for what, unit, values, most in (
+        ("server CPU per 1,000 tokens", "s", [[cpu / thousands for cpu in pair[:2]] for pair in long], _MOST),
+        (
+            "server CPU of a short run",
+            "ms",
+            [[cpu / _SESSIONS / _TURNS * MS for cpu in pair[:2]] for pair in short],
+            None,
+        ),
+        ("first token", "ms", [[_median(side, _added) for side in pair[2]] for pair in short], _MOST),
+        ("after a tool round", "ms", [[_median(side, added_after_tool) for side in pair[2]] for pair in short], _MOST),
     ):
         ours, theirs = (median(pair[side] for pair in values) for side in (0, 1))
-        rows.append(Row(f"{name}: {what}, median", unit, ours, theirs, theirs * _MOST))
+        rows.append(Row(f"{name}: {what}, median", unit, ours, theirs, most and theirs * most))
     return Measured([*rows, errors(name, problems)], worst(*(outcome.window for outcome in outcomes)), None, problems)
 
 

@@ -1,5 +1,6 @@
 """What the database holds before it is measured. Run inside the product by ``manage.py shell``; each prints JSON."""
 
+import asyncio
 import json
 import time
 from collections.abc import Callable
@@ -12,7 +13,9 @@ from django.db import transaction
 from django.utils import timezone
 
 from chat.accounts.models import User
-from chat.models import Occurrence, Schedule, Scope, Session
+from chat.models import Door, Occurrence, Run, Schedule, Scope, Session
+from chat.runs.branching import Branch, make_branch
+from chat.runtime import database
 from chat.security.tokens import make_token
 from chat.store.step_log import Entry
 from tests.benchmarks import searchable
@@ -152,6 +155,27 @@ def _growing(events: int) -> tuple[str, list[float]]:
         seconds.append(time.perf_counter() - began)
     making.end(run)
     return str(session.pk), seconds[_APPENDED // 5 :]
+
+
+def branched(events: int) -> None:
+    """Go on from the end of a session of so many events, in another: the seconds until it is there, and of each write meanwhile."""
+    source = _long_session(events)
+    beside = making.run(making.session(source.owner), message="And now?")
+    asyncio.run(_branch_beside(source, beside))
+
+
+async def _branch_beside(source: Session, beside: Run) -> None:
+    began = time.perf_counter()
+    copying = asyncio.create_task(make_branch(source.owner, Branch(source.pk), Door.API))
+    writes: list[float] = []
+    while not copying.done():
+        thought = making.thought("The tide follows the moon.", len(writes) + 1)
+        asked = time.perf_counter()
+        await database.write(making.append, beside, thought)
+        writes.append(time.perf_counter() - asked)
+        await asyncio.wait([copying], timeout=0.01)
+    await copying
+    print(json.dumps({"whole": time.perf_counter() - began, "writes": writes}))
 
 
 def _run(message: str) -> list[Entry]:

@@ -10,6 +10,7 @@ from tests.benchmarks.stage import Stage
 from tests.benchmarks.texts import CHINESE, COMMON, PAIR, RARE, SELDOM_TOGETHER
 
 _LONG_SESSION = 2_000
+_BRANCHED = 10_000
 _BEHIND = 5
 _RETURNS = 50
 _SESSIONS_OF_A_PAGE = 40
@@ -60,6 +61,22 @@ def replay(stage: Stage, sizes: Sizes) -> Measured:
         errors(f"{name} replayed", problems),
     ]
     return Measured(rows, worst(whole.window, rest.window), problems=problems)
+
+
+def branch(stage: Stage, sizes: Sizes) -> Measured:
+    """A very long session is gone on from in a branch: until that is there, and how long others wait who write meanwhile."""
+    rows: list[Row] = []
+    for name, elsewhere in (("SQLite", stage.apart("branch")), ("PostgreSQL", stage.apart("postgresql", served=True))):
+        with elsewhere:
+            took = stage.rows("branched", _BRANCHED)
+        what = f"a branch behind {_BRANCHED:,} steps on {name}"
+        rows += [
+            Row(f"{what}: until it is there", "ms", took["whole"] * MS, None, 20_000.0),
+            Row(f"{what}: another's write meanwhile, median", "ms", percentile(took["writes"], 0.5) * MS, None, 50.0),
+            Row(f"{what}: another's write meanwhile, longest", "ms", max(took["writes"]) * MS, None, 300.0),
+        ]
+    # There is no client here that could be late.
+    return Measured(rows, Window(Lateness(0.0, 0.0), Lateness(0.0, 0.0)))
 
 
 def history(stage: Stage, sizes: Sizes) -> Measured:

@@ -136,7 +136,7 @@ BY_A_RUN: dict[str, Callable[[Large], Any]] = {
     "a client's conversation": lambda at: sent_along.find_conversation(at.user_id, "researcher", "0" * 64),
     "a run to go on from": lambda at: sent_along.find_run(at.user_id, at.ended.pk),
     "a client's key": lambda at: request_keys.find_made(at.user_id, AskedKey("key", "")),
-    "a client's answer": lambda at: sent_along.note_answer(at.ended.pk, "so"),
+    "a client's answer": lambda at: sent_along.record_answer(at.ended.pk, "so"),
     "a step": lambda at: step_log.append(at.live, [making.thought("so", 100)]),
     "a step again": lambda at: step_log.append_again(at.live, [making.thought("so", 100)]),
     "a draft": lambda at: step_log.save_drafts([_draft(at)]),

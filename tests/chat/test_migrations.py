@@ -71,7 +71,7 @@ FORBIDDEN = {
 
 def check_guard() -> None:
     """Entries stay as they are, in a database that is up to date."""
-    audit.note_act(1, Act.STOP, Door.API, subject_id=2)
+    audit.record_action(1, Act.STOP, Door.API, subject_id=2)
     before = AuditEntry.objects.values().get()
     for forbidden, statement in FORBIDDEN.items():
         if connection.vendor == "sqlite" and statement.startswith("TRUNCATE"):

@@ -28,15 +28,17 @@ from chat import access
 from chat.live import connections
 from chat.live.feed import Feed
 from chat.live.subscriber import Subscriber
+from chat.models import Session, SteeringWord, WordState
 from chat.rendering import markdown as rendering_markdown
+from chat.runs import branching, dispatch, executor, publisher, recorder, toolbox
 from chat.runs import commands as run_commands
-from chat.runs import dispatch, executor, publisher, recorder, toolbox
 from chat.runs import registry as run_registry
+from chat.runs import state as run_state
 from chat.runtime import clock, database
 from chat.runtime.each_row import EachRow
 from chat.runtime.groups import GroupSubscription
 from chat.security import audit
-from chat.store import step_log
+from chat.store import steering, step_log
 from config import login_limits
 
 
@@ -323,6 +325,44 @@ def without_the_guard_before_a_proxy() -> None:
     fetch_page.FetchPageTool._vetted = unguarded  # type: ignore[method-assign]
 
 
+def forgetting_what_an_attempt_has_read() -> None:
+    """Words that were read by an attempt whose outcome nobody has heard of are not found again."""
+    reading = steering.read_by
+
+    def read_by(run: Any, attempt: UUID) -> list[SteeringWord]:
+        is_any = SteeringWord.objects.filter(run=run, state=WordState.PENDING).exists()
+        return reading(run, attempt) if is_any else []
+
+    steering.read_by = read_by
+
+
+def leaving_words_with_their_run() -> None:
+    """What a run has not read when it ends, ends with it."""
+
+    def leave(_: UUID) -> None:
+        """Queue nothing."""
+
+    run_state._queue_words = leave
+
+
+def without_a_look_for_words_after_waiting() -> None:
+    """A run that goes on is told of what is said from then on alone."""
+
+    async def look(*_: Any) -> None:
+        """Find nothing."""
+
+    executor._find_words = look
+
+
+def copying_with_the_right_of_before() -> None:
+    """Who may copy a session is asked before it is copied, and not again before the copy is shown."""
+
+    def lock(session_id: UUID, *_: Any) -> Session:
+        return Session.objects.get(pk=session_id)
+
+    branching.lock_session = lock
+
+
 MUTATIONS = {
     change.__name__: change
     for change in (
@@ -354,5 +394,9 @@ MUTATIONS = {
         without_the_private_mark,
         with_names_that_collide,
         without_the_guard_before_a_proxy,
+        forgetting_what_an_attempt_has_read,
+        leaving_words_with_their_run,
+        without_a_look_for_words_after_waiting,
+        copying_with_the_right_of_before,
     )
 }

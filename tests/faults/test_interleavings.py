@@ -98,7 +98,7 @@ class MemoryLog:
             self.unknown.add(function.__name__)
         return getattr(self, function.__name__)(*args)
 
-    def find_who_enters(self, _scope: Any, _session_id: UUID) -> tuple[Login, Grant]:
+    def find_access(self, _scope: Any, _session_id: UUID) -> tuple[Login, Grant]:
         return Login(self.user, "key"), Grant(Role.OWNER, 0)  # type: ignore[arg-type]
 
     def store_connections(self, _process: str, opened: Sequence[Entrance], closed: Sequence[UUID]) -> None:

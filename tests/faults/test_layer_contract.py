@@ -125,7 +125,7 @@ async def test_what_a_thread_tells_is_heard_at_once(layer: Any, watching: None) 
     member = groups.GroupSubscription("quiet", lambda _: heard.append(loop.time()))
     await member.open()
     began = loop.time()
-    threading.Thread(target=groups.tell_from_thread, args=(loop, "quiet", {"type": "x"})).start()
+    threading.Thread(target=groups.publish_from_thread, args=(loop, "quiet", {"type": "x"})).start()
     await until(lambda: bool(heard))
     assert heard[0] - began < 0.3
 

@@ -158,6 +158,26 @@ NOTICED = [
         for on in ("sqlite", "postgres")
     ),
     (
+        "forgetting_what_an_attempt_has_read",
+        "../chat/runs/test_steering.py::test_a_commit_that_nobody_heard_of_is_not_made_twice",
+        "the model was not told what the log says that it has read",
+    ),
+    (
+        "leaving_words_with_their_run",
+        "test_steering.py::test_a_process_dies_around_a_word[before it is read]",
+        "a word was lost, or told twice",
+    ),
+    (
+        "without_a_look_for_words_after_waiting",
+        "../chat/runs/test_steering.py::test_what_is_said_while_a_run_waits_stays_pending[denied-next]",
+        "what was said while it waited was not read",
+    ),
+    (
+        "copying_with_the_right_of_before",
+        "../chat/runs/test_branching.py::test_what_is_withdrawn_meanwhile_is_not_shown",
+        "what was withdrawn meanwhile was copied",
+    ),
+    (
         "leasing_by_ones_own_clock",
         "../chat/runtime/test_clock.py::test_a_process_whose_clock_is_wrong_sweeps_nobody_who_lives_and_everybody_who_is_silent[120.0]",
         "a live run was ended by who takes it for a silent one",

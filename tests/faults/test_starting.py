@@ -19,7 +19,7 @@ from chat.live import connections, handshake
 from chat.live.connections import Entrance
 from chat.live.handshake import Login
 from chat.live.presence import presence
-from chat.live.seats import Seat
+from chat.live.subscriptions import SessionSubscription
 from chat.models import Connection, Run
 from chat.protocol import Chat, Continue
 from chat.runs import dispatch
@@ -37,10 +37,10 @@ Work = Coroutine[Any, Any, Any]
 class _Leaving:
     """Work that is given up at one of its waits: before what it waits for has come, or when it has, and before it hears of it."""
 
-    def __init__(self, work: Work, at: int, *, has_come: bool) -> None:
+    def __init__(self, work: Work, at: int, *, add_connection: bool) -> None:
         self._work = work
         self._at = at
-        self._has_come = has_come
+        self._has_come = add_connection
         self.was_left = False
 
     async def run(self) -> Any:
@@ -89,7 +89,7 @@ def _socket(here: Here) -> SessionConsumer:  # noqa: F811
     consumer = SessionConsumer()
     consumer.login = Login(here.user, "key")
     entrance = Entrance(here.session.pk, here.user.pk, Role.OWNER, uuid4())
-    consumer._seat = Seat("process-1", entrance, _Subscriber())  # type: ignore[arg-type]
+    consumer._subscription = SessionSubscription("process-1", entrance, _Subscriber())  # type: ignore[arg-type]
     return consumer
 
 
@@ -149,15 +149,15 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("has_come", [False, True], ids=["while it waits", "when the answer has come"])
+@pytest.mark.parametrize("add_connection", [False, True], ids=["while it waits", "when the answer has come"])
 @pytest.mark.parametrize("way", WAYS)
-async def test_who_asks_goes_away_at_each_wait(here: Here, way: str, has_come: bool) -> None:  # noqa: F811
+async def test_who_asks_goes_away_at_each_wait(here: Here, way: str, add_connection: bool) -> None:  # noqa: F811
     """Wherever the request is cancelled, there is no run, or one that comes to its end; nothing but the request itself starts it."""
     at = 0
     with override_settings(MAX_SCHEDULES_PER_USER=0, MAX_MESSAGES_PER_MINUTE=0):
         while True:
             at += 1
-            leaving = _Leaving(await WAYS[way](here), at, has_come=has_come)
+            leaving = _Leaving(await WAYS[way](here), at, add_connection=add_connection)
             await asyncio.gather(asyncio.create_task(leaving.run()), return_exceptions=True)
             assert await here.all_ended(), "a run was accepted and never started"
             if not leaving.was_left:
@@ -166,18 +166,18 @@ async def test_who_asks_goes_away_at_each_wait(here: Here, way: str, has_come: b
     assert "completed" in await here.statuses()
 
 
-@pytest.mark.parametrize("has_come", [False, True], ids=["while it waits", "when the answer has come"])
+@pytest.mark.parametrize("add_connection", [False, True], ids=["while it waits", "when the answer has come"])
 async def test_a_socket_goes_away_at_each_wait_of_its_opening(
     here: Here,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
-    has_come: bool,
+    add_connection: bool,
 ) -> None:
     """Wherever it is given up, no row says afterwards that it is open: it would count for as long as the process lives."""
     monkeypatch.setattr(handshake, "login_of", lambda _scope: Login(here.user, "key"))
     at = 0
     while True:
         at += 1
-        leaving = _Leaving(_open_and_leave(here), at, has_come=has_come)
+        leaving = _Leaving(_open_and_leave(here), at, add_connection=add_connection)
         await asyncio.gather(asyncio.create_task(leaving.run()), return_exceptions=True)
         async with asyncio.timeout(20):
             # What leaving hands over comes after what opening has handed over.

@@ -1,25 +1,31 @@
 """Words into runs whose process dies: each is in the log or in the queue, and never in both, whatever was committed of its reading."""
 
 import asyncio
-from collections.abc import Iterator
+import contextlib
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.db import DatabaseError
 
 from agents import ModelSettings
-from chat.models import Run, SteeringWord, Step
+from chat.models import Run, SteeringWord, Step, WordState
 from chat.runs import commands, recovery, steering
 from chat.runs import registry as run_registry
 from chat.runtime import database
 from chat.store import selectors
 from chat.store import steering as words
+from tests.faults import invariants
+from tests.faults.conftest import OpenWorld
 from tests.faults.here import Here, here
+from tests.faults.world import World
 from tests.model_server import ModelServer, Script
+from tests.serving import Browser, Socket
 
 __all__ = ["here"]
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.asyncio]
+pytestmark = pytest.mark.asyncio
 
 STORY = Script("Once upon a time there was a king. " * 30, every_s=0.02)
 
@@ -39,6 +45,7 @@ def told(here: Here) -> list[str]:
     return [*read, *list(runs.values_list("message", flat=True))[1:]]
 
 
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("when", ["before it is read", "as it is read", "when it was read"])
 async def test_a_process_dies_around_a_word(
     here: Here, model_side: ModelServer, monkeypatch: pytest.MonkeyPatch, when: str
@@ -67,3 +74,109 @@ async def test_a_process_dies_around_a_word(
     assert await database.read(told, here) == ["Be brief."], "a word was lost, or told twice"
     assert await here.all_ended()
     assert await database.read(told, here) == ["Be brief."], "a word was lost, or told twice"
+
+
+# Two processes on PostgreSQL: what is said at one is read by the run of the other
+
+LONG = "Count [tokens=3000 every=20]"
+
+
+@contextlib.asynccontextmanager
+async def at_work(world: World) -> AsyncIterator[tuple[str, str, Socket, Socket]]:
+    """A session whose run the first process executes, its id, the run's, and a socket at either process."""
+    async with world.browser(process=0) as here, world.browser(process=1) as there:
+        session_id = await here.new_session()
+        async with here.socket(session_id) as own, there.socket(session_id) as other:
+            await own.until_type("session")
+            await other.until_type("session")
+            await own.send("chat", message=LONG)
+            run_id = (await own.until_type("accepted"))["data"]["run_id"]
+            await world.model.until(lambda: bool(world.model.requests))
+            await other.until_type("reasoning_start")
+            yield session_id, run_id, own, other
+
+
+def pending(frame: dict[str, Any]) -> list[str] | None:
+    """The words that wait, by what a frame tells; None where it tells nothing of them."""
+    return [word["message"] for word in frame["data"]] if frame["type"] == "steering" else None
+
+
+@pytest.mark.parametrize("ways", [("steer", "unsteer"), ("unsteer", "steer")], ids=["said there", "said here"])
+@pytest.mark.xdist_group("pair")
+@pytest.mark.long
+async def test_a_word_crosses_to_the_process_that_executes_the_run(two: World, ways: tuple[str, str]) -> None:
+    """Said at either process, seen and taken back at the other; and what interrupts is read at once, wherever it is said."""
+    async with at_work(two) as (session_id, run_id, own, other):
+        saying, looking = (other, own) if ways[0] == "steer" else (own, other)
+        await saying.send("steer", message="Never mind.", client_message_id="back")
+        answer = (await saying.until_type("accepted"))["data"]
+        assert answer == {"client_message_id": "back", "run_id": run_id, "queued": 0, "steer": True}
+        await looking.until(lambda frame: pending(frame) == ["Never mind."], 5)
+        await looking.send("unsteer", client_message_id="back")
+        await saying.until(lambda frame: pending(frame) == [], 5)
+        await saying.send("steer", message="Be brief. [tokens=2]", client_message_id="now", interrupt=True)
+        told = [await socket.until_step("steer", 5) for socket in (saying, looking)]
+        assert told[0] == told[1], "the same event at both"
+        assert (told[0]["data"]["content"], told[0]["data"]["client_message_id"]) == ("Be brief. [tokens=2]", "now")
+        ends = [(await socket.until_type("reasoning_complete"))["data"]["status"] for socket in (saying, looking)]
+        assert ends == ["completed", "completed"]
+        last = two.model.requests[1].body["messages"][-1]
+        assert last == {"role": "user", "content": "Be brief. [tokens=2]"}
+        await looking.send("unsteer", client_message_id="now")
+        assert (await looking.until_type("error"))["data"]["code"] == "nothing_to_cancel"
+    await invariants.check(two, session_id, [])
+
+
+@pytest.mark.xdist_group("pair")
+@pytest.mark.long
+async def test_words_are_said_read_and_taken_back_at_once_through_two_processes(two: World) -> None:
+    """Each is in the end where its answers said, and in one place alone: read, in the queue, or taken back."""
+    numbers = range(30)
+
+    async def say(browser: Browser, session_id: str, number: int) -> tuple[int, Any]:
+        body = {
+            "message": f"Word {number} [tokens=2]",
+            "client_message_id": f"w{number}",
+            "interrupt": number % 10 == 9,
+        }
+        return await browser.call("POST", f"sessions/{session_id}/steer/", body)
+
+    async def take_back(browser: Browser, session_id: str, number: int) -> int:
+        return (await browser.call("POST", f"sessions/{session_id}/unsteer/", {"client_message_id": f"w{number}"}))[0]
+
+    async with at_work(two) as (session_id, run_id, *_), two.browser(process=0) as a, two.browser(process=1) as b:
+        said = await asyncio.gather(*(say((a, b)[number % 2], session_id, number) for number in numbers))
+        backs = await asyncio.gather(*(take_back((b, a)[number % 2], session_id, number) for number in numbers))
+        assert {status for status, _ in said} == {202}
+        await a.call("POST", f"runs/{run_id}/cancel/", {})
+        await two.quiet(session_id)
+    states = dict(
+        two.database.rows(
+            "SELECT client_message_id, state FROM chat_steeringword WHERE session_id = ?", UUID(session_id)
+        )
+    )
+    taken_back = {f"w{number}" for number, status in zip(numbers, backs, strict=True) if status == 202}
+    read = [e.data["client_message_id"] for e in two.database.events(session_id) if e.data.get("type") == "steer"]
+    queued = [run.client_message_id for run in two.database.runs(session_id)[1:]]
+    assert {own_id for own_id, state in states.items() if state == WordState.TAKEN_BACK} == taken_back
+    assert sorted([*taken_back, *read, *queued]) == sorted(f"w{n}" for n in numbers), "a word was lost, or told twice"
+    await invariants.check(two, session_id, [])
+
+
+@pytest.mark.long
+async def test_the_process_that_was_to_read_a_word_is_killed(open_world: OpenWorld, model: ModelServer) -> None:
+    """The other process finds its run silent, ends it, and asks what was said to it next, once."""
+    world = open_world("postgres")
+    async with at_work(world) as (session_id, run_id, _, other):
+        await other.send("steer", message="Be brief. [tokens=2]", client_message_id="word")
+        await other.until_type("accepted")
+        await world.kill(world.servers[0])
+        end = await other.until_type("reasoning_complete", 30)
+        assert (end["run_id"], end["data"]["status"]) == (run_id, "interrupted")
+        end = await other.until_type("reasoning_complete", 30)
+        assert end["data"]["status"] == "completed"
+        await world.start(world.servers[0])
+    first, second = world.database.runs(session_id)
+    assert (first.id, second.client_message_id, end["run_id"]) == (run_id, "word", second.id)
+    assert not [e for e in world.database.events(session_id) if e.data.get("type") == "steer"]
+    await invariants.check(world, session_id, [])

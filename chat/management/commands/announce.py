@@ -31,5 +31,5 @@ class Command(BaseCommand):
             raise CommandError(f"That cannot be announced: {' '.join(error.messages)}") from None
         with transaction.atomic():
             announcement.save()
-            audit.note_act(NOBODY, Act.CREATE, Door.COMMAND, about=f"announcement {announcement.pk}")
+            audit.record_action(NOBODY, Act.CREATE, Door.COMMAND, about=f"announcement {announcement.pk}")
         self.stdout.write("Announced.")

@@ -65,7 +65,7 @@ def refuse_account(user_id: int) -> None:
     user.set_unusable_password()
     tokens.revoke_all(user.pk, by=NOBODY, door=Door.SCHEDULE)
     user.save(update_fields=["refused_at", "password"])
-    audit.note_act(NOBODY, Act.DENY, Door.SCHEDULE, subject_id=user.pk, about=f"user {user.pk}")
+    audit.record_action(NOBODY, Act.DENY, Door.SCHEDULE, subject_id=user.pk, about=f"user {user.pk}")
     ProviderLogin.objects.filter(user=user).update(next_check_at=None, refresh_token="", access_token="")
 
 
@@ -137,7 +137,7 @@ def _apply(user: User, answer: Answer, door: Door) -> bool:
     if not membership.apply_claims(user, answer.claims):
         return False
     groups = sorted(user.groups.values_list("pk", flat=True))
-    audit.note_act(
+    audit.record_action(
         NOBODY, Act.PERMIT, door, subject_id=user.pk, about=f"user {user.pk}", is_staff=user.is_staff, groups=groups
     )
     return True

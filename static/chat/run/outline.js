@@ -280,7 +280,7 @@ function fillThought(element, item) {
     setIcon(slot(element, "icon"), "user");
   }
   const title = item.isAnswer ? SENTENCES.answer : thoughtFor(item.duration_ms);
-  setText(slot(element, "name"), isWord ? SENTENCES.added(item.by) : title);
+  setText(slot(element, "name"), isWord ? SENTENCES.wordRead(item.by, item.seq) : title);
   setText(slot(element, "arg"), markdownGist(item.text));
   setText(slot(element, "dur"), duration(item.duration_ms));
   const text = slot(element, "text");

@@ -270,6 +270,7 @@ function paintHead(article, run, { agent, locale }) {
   const inspect = slot(article, "inspect");
   inspect.href = pathTo(`runs/${run.id}/`);
   /** @type {HTMLAnchorElement} */ (slot(article, "branch")).href = pathTo(`runs/${run.id}/branch/`);
+  /** @type {HTMLAnchorElement} */ (slot(article, "compare")).href = pathTo(`compare/?a=${run.id}`);
   /** @type {HTMLAnchorElement} */
   const along = slot(article, "along");
   along.href = `${inspect.href}#along`;

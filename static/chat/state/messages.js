@@ -117,10 +117,14 @@ export const SENTENCES = Object.freeze({
   notArchived: gettext("That could not be changed. Try again."),
   tooMany: [gettext("Too many connections."), gettext("Close some of your other tabs; this one tries again.")],
   operators: gettext("From the operators:"),
-  /** @param {string} name */
-  added: (name) => gettext("%(name)s added", { name: name || gettext("Somebody") }),
+  /**
+   * @param {string} name
+   * @param {number|null} n
+   */
+  wordRead: (name, n) => gettext("%(name)s · read by the model at step %(n)s", { name: name || gettext("Somebody"), n: n ?? "" }),
   wordsOnly: gettext("Files cannot go into a run at work. Send them after it."),
-  waitsForModel: gettext("At the next step"),
+  waitsForModel: gettext("Waiting for the next step"),
+  tooLate: gettext("Too late: queued"),
   sending: gettext("Sending"),
   notSent: gettext("Not sent yet"),
   refused: gettext("Not sent"),

@@ -33,6 +33,7 @@ export function initial(page = {}) {
     live: page.run ?? null,
     queue: page.queue ?? [],
     steering: page.steering ?? [],
+    words: [...(page.late ?? []), ...idsOf(page.steering)],
     people: [],
     gap: false,
     isGone: false,
@@ -40,6 +41,11 @@ export function initial(page = {}) {
     context: null,
     budget: null,
   };
+}
+
+/** @param {{client_message_id: string}[]} [words] */
+function idsOf(words = []) {
+  return words.map((word) => word.client_message_id);
 }
 
 /**
@@ -72,7 +78,7 @@ export function reduce(state, frame) {
     case "queue":
       return { ...state, queue: frame.data };
     case "steering":
-      return { ...state, steering: frame.data };
+      return { ...state, steering: frame.data, words: [...new Set([...state.words, ...idsOf(frame.data)])] };
     case "presence":
       return { ...state, people: frame.data };
     case "reasoning_delta":
@@ -101,6 +107,7 @@ function joinedSession(state, data) {
     live: data.run,
     queue: data.queue,
     steering: data.steering ?? [],
+    words: [...new Set([...state.words, ...idsOf(data.steering)])],
     context: data.context ?? fresh.context,
     budget: data.budget ?? fresh.budget,
     runs: [...(data.run ? [data.run] : []), ...data.children].reduce(cancelling, fresh.runs),

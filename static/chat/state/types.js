@@ -92,11 +92,11 @@
 /**
  * What the page knows of its session. `seq` and `id` are those of the last event it holds, `head` is the number of the session's last;
  * `gap` says that one between was lost, and `resets` counts how often all was begun anew. `order` are the roots, `within` the runs within
- * them, each in the order in which they began.
+ * them, each in the order in which they began; `words` are the ids of all that was said to a run at work while the page looked on.
  *
  * @typedef {{
  *   session: Session|null, seq: number, id: string|null, head: number, joined: boolean, order: string[], within: string[], runs: Record<string, Run>,
- *   live: {id: string, status: string, started_at: number|null}|null, queue: QueuedMessage[], steering: PendingWord[], people: Person[], gap: boolean,
+ *   live: {id: string, status: string, started_at: number|null}|null, queue: QueuedMessage[], steering: PendingWord[], words: string[], people: Person[], gap: boolean,
  *   isGone: boolean, resets: number, context: {used: number, limit: number}|null,
  *   budget: {used: number, limit: number, unit: string}|null,
  * }} State
@@ -110,7 +110,7 @@
  * @typedef {{
  *   session: Session, user: string, name: string, may: {drive: boolean, stop: boolean, note: boolean}, shows_reading: boolean, live: boolean, agents: Record<string, string>,
  *   max_iterations: number, max_chars: number, max_files: number, now: number, first: number, runs?: object[], cursor?: {seq: number, id: string|null},
- *   run?: State["live"], queue?: QueuedMessage[], steering?: PendingWord[],
+ *   run?: State["live"], queue?: QueuedMessage[], steering?: PendingWord[], late?: string[],
  * }} Page
  */
 

@@ -87,7 +87,7 @@ export function createView({ page, act, storage, fetchContent }) {
     if (state.order.length) document.getElementById("nothing")?.remove();
     head.paint(state, now);
     const hasMoved = state.queue !== painted?.queue || state.steering !== painted.steering;
-    if (hasMoved || unsent !== null) waiting.paint(state.queue, state.steering, unsent ?? [], isMoving);
+    if (hasMoved || unsent !== null) waiting.paint(state, unsent ?? [], isMoving);
     if (state.people !== painted?.people) paintPeople(state.people, reading);
     element.toggleAttribute("data-may-stop", page.may.stop && page.live);
     painted = state;

@@ -5,7 +5,9 @@
 import { clone, closestTo, setData, setText, slot, visible } from "../lib/dom.js";
 import { SENTENCES } from "../state/messages.js";
 
-/** @import { Page, PendingWord, QueuedMessage, UnsentMessage } from "../state/types.js" */
+/** @import { Page, State, UnsentMessage } from "../state/types.js" */
+
+/** The queue, what the run at work has not read, and what was said to one ever. @typedef {Pick<State, "queue"|"steering"|"words">} Waits */
 
 /**
  * A row; it has either a `run` or a `message`.
@@ -56,15 +58,14 @@ export function createWaiting({ place, page, onRemoveQueued, onTakeBackWord, onR
 
   return {
     /**
-     * @param {QueuedMessage[]} queue
-     * @param {PendingWord[]} words that the run at work has not read
+     * @param {Waits} waits
      * @param {UnsentMessage[]} unsent
      * @param {boolean} isMoving whether the queue's first message can be expected to start
      */
-    paint(queue, words, unsent, isMoving) {
+    paint(waits, unsent, isMoving) {
       if (!place) return;
       const kept = new Map(/** @type {HTMLElement[]} */ ([...place.children]).map((element) => [element.dataset.key, element]));
-      const wanted = rowsOf(queue, words, unsent, isMoving).map((row) => fill(kept.get(row.key) ?? clone("waiting"), row));
+      const wanted = rowsOf(waits, unsent, isMoving).map((row) => fill(kept.get(row.key) ?? clone("waiting"), row));
       // What stays is not touched: it may have focus.
       for (const element of kept.values()) if (!wanted.includes(element)) element.remove();
       wanted.forEach((element, index) => {
@@ -75,16 +76,15 @@ export function createWaiting({ place, page, onRemoveQueued, onTakeBackWord, onR
 }
 
 /**
- * @param {QueuedMessage[]} queue
- * @param {PendingWord[]} words
+ * @param {Waits} waits
  * @param {UnsentMessage[]} unsent
  * @param {boolean} isMoving
  * @returns {Row[]}
  */
-function rowsOf(queue, words, unsent, isMoving) {
-  const queued = new Set([...queue, ...words].map((item) => item.client_message_id));
+function rowsOf({ queue, steering, words }, unsent, isMoving) {
+  const queued = new Set([...queue, ...steering].map((item) => item.client_message_id));
   return [
-    ...words.map((item) => ({
+    ...steering.map((item) => ({
       key: item.client_message_id,
       text: item.message,
       label: SENTENCES.waitsForModel,
@@ -94,7 +94,7 @@ function rowsOf(queue, words, unsent, isMoving) {
     ...queue.map((item, index) => ({
       key: item.run_id,
       text: item.message,
-      label: index || isMoving ? SENTENCES.next : SENTENCES.waitsForRoom,
+      label: words.includes(item.client_message_id) ? SENTENCES.tooLate : index || isMoving ? SENTENCES.next : SENTENCES.waitsForRoom,
       user: item.user,
       run: item.run_id,
     })),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agents.tools import look_at_server, mcp
+from agents.tools import inspect_server, mcp
 from agents.tools.mcp_config import ServerConfig, Transport, Withheld
 from tests.agents.tools.test_mcp import Server, nobody_there, serving
 
@@ -56,7 +56,7 @@ def test_no_redirect_is_followed(elsewhere: tuple[str, list[str]], transport: Tr
     """Neither to another place nor within the same one, which may lie outside what the operator has allowed."""
     address, heard = elsewhere
     url = f"{address}/same" if within else f"{address}/to/http://localhost:{address.rpartition(':')[2]}/other"
-    found, problem = look_at_server("far", entered(url, transport), 20)
+    found, problem = inspect_server("far", entered(url, transport), 20)
     assert (found, problem) == (
         {},
         "The MCP server “far” could not be started: it leads to another address, which is not followed.",
@@ -72,10 +72,10 @@ def test_a_host_that_the_operator_has_not_named_is_not_in_a_private_network(
     there = Server(tmp_path)
     with serving(there, transport) as address:
         named = address.replace("127.0.0.1", "localhost")
-        found, problem = look_at_server("far", entered(named, transport), 20)
+        found, problem = inspect_server("far", entered(named, transport), 20)
         assert (len(found), problem) == (8, "")
         assert found["add"] == "Adds two numbers."
-        found, problem = look_at_server("far", entered(named, transport, public_only=True), 20)
+        found, problem = inspect_server("far", entered(named, transport, public_only=True), 20)
         assert found == {}
         assert problem.endswith("it is at an address in a private network.")
 
@@ -90,12 +90,12 @@ def test_a_host_that_the_operator_has_not_named_is_not_in_a_private_network(
     ],
 )
 def test_a_look_says_what_is_wrong(entry: Any, words: str) -> None:
-    assert look_at_server("far", entry, 20) == ({}, f"The MCP server “far” could not be started: {words}.")
+    assert inspect_server("far", entry, 20) == ({}, f"The MCP server “far” could not be started: {words}.")
 
 
 def test_a_look_leaves_the_server_and_nothing_of_the_key_is_told(tmp_path: Path) -> None:
     there = Server(tmp_path)
-    look_at_server("near", next(iter(there.config.values())), 20)
+    inspect_server("near", next(iter(there.config.values())), 20)
     assert there.notes()[-1] == "ended"
     assert mcp.server_states() == []
     assert "sk-secret" not in json.dumps([str(state) for state in mcp.server_states()])

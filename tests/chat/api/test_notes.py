@@ -27,7 +27,7 @@ class World:
         self.users["staff"] = making.staff(VIEW_SESSIONS)
         self.session: Session = making.session(self.users["owner"])
         for role in (Role.DRIVER, Role.WATCHER):
-            wish = sharing.Wish(user=str(role))
+            wish = sharing.ShareTarget(user=str(role))
             sharing.make_share(self.users["owner"], self.session.pk, wish, role, None, Door.API)
         self.run: Run = making.run(self.session)
         making.append(self.run, *(making.thought(f"thought {n}", n) for n in (1, 2, 3)))

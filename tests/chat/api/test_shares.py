@@ -162,12 +162,12 @@ def test_names_that_there_are_none_of_are_limited() -> None:
     session = making.session(owner)
     for number in range(sharing.MOST_UNKNOWN):
         with pytest.raises(sharing.UnknownName):
-            sharing.make_share(owner, session.pk, sharing.Wish(user=f"no{number}"), Role.WATCHER, None, Door.API)
+            sharing.make_share(owner, session.pk, sharing.ShareTarget(user=f"no{number}"), Role.WATCHER, None, Door.API)
     with pytest.raises(Refused) as refused:
-        sharing.make_share(owner, session.pk, sharing.Wish(user="no"), Role.WATCHER, None, Door.API)
+        sharing.make_share(owner, session.pk, sharing.ShareTarget(user="no"), Role.WATCHER, None, Door.API)
     assert refused.value.code == "rate_limited"
     bo = making.user("bo")
-    made, _ = sharing.make_share(owner, session.pk, sharing.Wish(user="bo"), Role.WATCHER, None, Door.API)
+    made, _ = sharing.make_share(owner, session.pk, sharing.ShareTarget(user="bo"), Role.WATCHER, None, Door.API)
     assert made.user == bo
 
 
@@ -196,7 +196,11 @@ def test_what_comes_of_shares(name: str) -> None:
     for member in (owner, other):
         member.groups.add(group)
     for kind, role, holds in ways:
-        wish = {"user": sharing.Wish(user="bo"), "group": sharing.Wish(group="team"), "link": sharing.Wish(link=True)}
+        wish = {
+            "user": sharing.ShareTarget(user="bo"),
+            "group": sharing.ShareTarget(group="team"),
+            "link": sharing.ShareTarget(link=True),
+        }
         made, secret = sharing.make_share(owner, session.pk, wish[kind], role, None, Door.API)
         if secret:
             assert sharing.join_session(other, secret, Door.PAGE) == session.pk
@@ -213,10 +217,10 @@ def test_what_comes_of_shares(name: str) -> None:
 def test_acts_are_in_the_audit_by_identifiers_alone() -> None:
     owner, other = making.user(), making.user("bo")
     session = making.session(owner, title="a secret title")
-    made, _ = sharing.make_share(owner, session.pk, sharing.Wish(user="bo"), Role.WATCHER, None, Door.API)
+    made, _ = sharing.make_share(owner, session.pk, sharing.ShareTarget(user="bo"), Role.WATCHER, None, Door.API)
     sharing.change_share(owner, made.pk, {"role": "driver"}, Door.API)
     sharing.withdraw_share(owner, made.pk, Door.PAGE)
-    link, secret = sharing.make_share(owner, session.pk, sharing.Wish(link=True), Role.WATCHER, None, Door.API)
+    link, secret = sharing.make_share(owner, session.pk, sharing.ShareTarget(link=True), Role.WATCHER, None, Door.API)
     sharing.join_session(other, secret, Door.PAGE)
     entries = AuditEntry.objects.filter(session_id=session.pk).order_by("id")
     assert [(entry.action, entry.actor_id, entry.subject_id) for entry in entries] == [
@@ -236,7 +240,9 @@ def test_acts_are_in_the_audit_by_identifiers_alone() -> None:
 def test_a_link_is_stored_hashed_and_leads_its_owner_nowhere_new() -> None:
     owner = making.user()
     session = making.session(owner)
-    share_made, secret = sharing.make_share(owner, session.pk, sharing.Wish(link=True), Role.WATCHER, None, Door.API)
+    share_made, secret = sharing.make_share(
+        owner, session.pk, sharing.ShareTarget(link=True), Role.WATCHER, None, Door.API
+    )
     assert secret not in str(Share.objects.filter(pk=share_made.pk).values().get())
     assert sharing.join_session(owner, secret, Door.PAGE) == session.pk
     assert not share_made.joins.exists()
@@ -268,7 +274,7 @@ def test_who_is_deactivated_or_gone_is_nobody_to_share_with() -> None:
     session = making.session(owner)
     User.objects.filter(pk=gone.pk).update(is_active=False)
     with pytest.raises(sharing.UnknownName):
-        sharing.make_share(owner, session.pk, sharing.Wish(user="gone"), Role.WATCHER, None, Door.API)
+        sharing.make_share(owner, session.pk, sharing.ShareTarget(user="gone"), Role.WATCHER, None, Door.API)
 
 
 async def test_open_sockets_hear_of_another_owner(bo: Browser, cy: Browser) -> None:
@@ -319,3 +325,68 @@ async def test_a_copy_is_ones_own_and_a_branch_goes_on_otherwise(bo: Browser, cy
     for odd in ({"after_seq": 2}, {"after_seq": -1}, {"after_seq": "1"}, {}, {"after_seq": 0, "message": " "}):
         status, refused = await bo.call("POST", f"sessions/{session_id}/branch/", odd)
         assert status == 400, refused
+
+
+#: What is no branch, with which code and status; and what is no word into a run.
+ODD_BRANCHES: dict[str, tuple[Any, int, str]] = {
+    "from nowhere": ({}, 400, "bad_frame"),
+    "from a text": ({"after_seq": "1"}, 400, "bad_frame"),
+    "from a fraction": ({"after_seq": 1.5}, 400, "bad_frame"),
+    "from yes": ({"after_seq": True}, 400, "bad_frame"),
+    "from null": ({"after_seq": None}, 400, "bad_frame"),
+    "from before all": ({"after_seq": -1}, 400, "bad_frame"),
+    "from more than a number": ({"after_seq": 2**63}, 400, "bad_frame"),
+    "from the middle of a run": ({"after_seq": 2}, 400, "bad_seq"),
+    "from behind the log": ({"after_seq": 10**12}, 400, "bad_seq"),
+    "without words": ({"after_seq": 0, "message": " "}, 400, "empty_message"),
+    "with words that are none": ({"after_seq": 0, "message": "a\x00"}, 400, "bad_text"),
+    "with a list of words": ({"after_seq": 0, "message": ["a"]}, 400, "bad_frame"),
+    "with too many words": ({"after_seq": 0, "message": "x" * 40_000}, 413, "too_large"),
+    "of an agent that is none": ({"after_seq": 0, "agent_name": "nobody"}, 400, "unknown_agent"),
+    "a list": ([], 400, "bad_frame"),
+}
+ODD_WORDS: dict[str, tuple[Any, int, str]] = {
+    "nothing": ({}, 400, "bad_frame"),
+    "no words": ({"message": " \n"}, 400, "empty_message"),
+    "words that are none": ({"message": "a\x00"}, 400, "bad_text"),
+    "a list of words": ({"message": ["a"]}, 400, "bad_frame"),
+    "too many": ({"message": "x" * 40_000}, 413, "too_large"),
+    "perhaps at once": ({"message": "a", "interrupt": "perhaps"}, 400, "bad_frame"),
+    "under no name": ({"message": "a", "client_message_id": ""}, 400, "bad_frame"),
+    "under a long name": ({"message": "a", "client_message_id": "x" * 65}, 400, "bad_frame"),
+    "a list": ([], 400, "bad_frame"),
+}
+
+
+@pytest.mark.parametrize("odd", ODD_BRANCHES)
+async def test_what_is_no_branch_makes_no_session(bo: Browser, branched: str, odd: str) -> None:
+    body, status, code = ODD_BRANCHES[odd]
+    before = len((await bo.call("GET", "sessions/"))[1]["items"])
+    answered, refused = await bo.call("POST", f"sessions/{branched}/branch/", body)
+    assert (answered, refused["error"]["code"]) == (status, code)
+    assert len((await bo.call("GET", "sessions/"))[1]["items"]) == before
+
+
+@pytest.mark.parametrize("odd", ODD_WORDS)
+async def test_what_is_no_word_starts_nothing(bo: Browser, branched: str, odd: str) -> None:
+    body, status, code = ODD_WORDS[odd]
+    answered, refused = await bo.call("POST", f"sessions/{branched}/steer/", body)
+    assert (answered, refused["error"]["code"]) == (status, code)
+    _, told = await bo.call("GET", f"sessions/{branched}/events/?limit=1")
+    assert (told["run"], told["queue"], told["steering"]) == (None, [], [])
+
+
+@pytest.fixture(scope="module")
+def odd_session() -> dict[str, str]:
+    """The session of a module's tests that change nothing in it, once it is made."""
+    return {}
+
+
+@pytest.fixture
+async def branched(bo: Browser, odd_session: dict[str, str]) -> str:
+    """A session with one run that has ended."""
+    if not odd_session:
+        session_id = await bo.new_session(title="odd")
+        await ended(bo, await ask(bo, session_id))
+        odd_session["id"] = session_id
+    return odd_session["id"]

@@ -23,8 +23,8 @@ def facts(settings: Any) -> ServerFacts:
     known = server_facts(settings.AGENT_MODEL)
     known.left_out.add("stream_options")
     known.filled_in = "reasoning_content"
-    known.note_tools_refused()
-    known.note_limit(3_000)
+    known.record_tools_refused()
+    known.record_limit(3_000)
     return known
 
 

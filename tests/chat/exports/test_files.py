@@ -10,7 +10,7 @@ from atif import Trajectory
 from django.test import AsyncClient
 
 from chat.exports.files import FORMATS
-from chat.models import Run, Session
+from chat.models import Run, Session, Step
 from chat.runtime import database
 from tests.chat import making
 from tests.chat.exports import stock
@@ -188,3 +188,31 @@ async def test_a_preview_tells_what_is_hidden_and_where(client: AsyncClient, ses
     assert stock.KEY not in json.dumps(answer)
     run = await database.read(lambda: Run.objects.get(session=session, status="failed"))
     assert (await client.get(f"/api/runs/{run.pk}/export/preview/")).json() == {"count": 0, "kinds": {}, "places": []}
+
+
+@pytest.mark.parametrize("sees", [True, False], ids=["the original is seen", "the original is another's now"])
+async def test_a_branch_says_what_was_copied_and_from_where(client: AsyncClient, session: Session, sees: bool) -> None:
+    """Which session it was is told to whom that one may be shown alone; that it is a copy, to everybody."""
+    end = (await database.read(Session.objects.get, pk=session.pk)).last_seq
+    answer = await client.post(
+        f"/api/sessions/{session.pk}/branch/", {"after_seq": end}, content_type="application/json"
+    )
+    assert answer.status_code == 201, answer.content
+    copy_id = answer.json()["id"]
+    if not sees:
+        await database.write(lambda: Session.objects.filter(pk=session.pk).update(owner=making.user("bo")))
+    told = json.loads((await saved(client, f"sessions/{copy_id}/export/?format=json"))[0])
+    original = await database.read(
+        lambda: list(Step.objects.filter(session=session).values_list("event_id", flat=True))
+    )
+    assert told["session"]["branched_from"] == {"session_id": str(session.pk) if sees else None, "after_seq": end}
+    assert {event["copied_from"] for event in told["events"]} == {str(event_id) for event_id in original}
+    text, _ = await saved(client, f"sessions/{copy_id}/export/?format=atif")
+    trajectory = Trajectory.model_validate_json(text)
+    assert trajectory.to_json_dict() == json.loads(text)
+    assert (trajectory.extra or {})["branched_from"] == told["session"]["branched_from"]
+    assert all(step.is_copied_context for step in trajectory.steps)
+    if sees:
+        plain, _ = await saved(client, f"sessions/{session.pk}/export/?format=atif")
+        assert "is_copied_context" not in plain
+        assert "branched_from" not in plain

@@ -17,7 +17,7 @@ from chat.live import feed, subscriber
 from chat.live import registry as feed_registry
 from chat.live.connections import Entrance
 from chat.live.handshake import Login
-from chat.live.seats import Seat
+from chat.live.subscriptions import SessionSubscription
 from chat.models import Run, Session, Step
 from chat.protocol import WINDOW, Close, encode
 from chat.protocol.frames import AcceptedData
@@ -201,21 +201,21 @@ async def test_what_is_held_back_comes_after_the_answer(started: tuple[Run, Logi
     assert [frame["type"] for frame in client.frames[:3]] == ["session", "accepted", "reasoning_step"]
 
 
-async def seated(client: Client, run: Run, login: Login) -> SessionConsumer:
+async def subscribed(client: Client, run: Run, login: Login) -> SessionConsumer:
     """A socket whose place in the feed is this client's."""
     await client.join(run, login)
     consumer = SessionConsumer()
     consumer.login = login
     assert client.subscriber is not None
     entrance = Entrance(run.session_id, login.user.pk, Role.OWNER, uuid4())
-    consumer._seat = Seat("process-1", entrance, client.subscriber)
+    consumer._subscription = SessionSubscription("process-1", entrance, client.subscriber)
     return consumer
 
 
 async def test_a_message_is_accepted_before_anybody_sees_its_run(started: tuple[Run, Login]) -> None:
     run, login = started
     client = Client()
-    consumer = await seated(client, run, login)
+    consumer = await subscribed(client, run, login)
 
     async def ask() -> run_commands.Accepted:
         """Let the feed read the run's first events from the log, as it does every second, before the socket is answered."""
@@ -234,7 +234,7 @@ async def test_a_message_that_could_not_be_taken_is_named(
 ) -> None:
     run, login = started
     client = Client()
-    consumer = await seated(client, run, login)
+    consumer = await subscribed(client, run, login)
 
     async def fail(*_: object, **__: object) -> None:
         raise error
@@ -317,7 +317,7 @@ async def test_a_line_that_was_told_and_is_gone_before_anyone_looked(started: tu
     client = await Client().join(run, login)
     assert client.subscriber is not None
     # The session's frame has a message queued; the group's message that the queue is empty again was lost.
-    client.subscriber.feed.note_queue_sent([{"run_id": "one that has begun meanwhile"}], [])
+    client.subscriber.feed.mark_queue_sent([{"run_id": "one that has begun meanwhile"}], [])
     await client.until(lambda: any(frame["type"] == "queue" and frame["data"] == [] for frame in client.frames))
 
 

@@ -65,14 +65,14 @@ def test_many_that_come_and_go_together_are_written_together(session: Session, m
         here = Presence()
         first = [come(session) for _ in range(20)]
         for each in first:
-            here.has_come(PROCESS, each)
+            here.add_connection(PROCESS, each)
         # Gone before anybody was told.
-        here.has_gone(PROCESS, first.pop())
+        here.remove_connection(PROCESS, first.pop())
         await settled(here)
         for each in first[:5]:
-            here.has_gone(PROCESS, each)
+            here.remove_connection(PROCESS, each)
         later = come(session)
-        here.has_come(PROCESS, later)
+        here.add_connection(PROCESS, later)
         await settled(here)
         assert set(connections.open_here) == {each.connection_id for each in [*first[5:], later]}
 
@@ -100,13 +100,13 @@ def test_what_could_not_be_written_is_written_later(
     async def go() -> None:
         here = Presence()
         stays, goes = come(session), come(session)
-        here.has_come(PROCESS, stays)
-        here.has_come(PROCESS, goes)
+        here.add_connection(PROCESS, stays)
+        here.add_connection(PROCESS, goes)
         await asyncio.sleep(0)
-        here.has_gone(PROCESS, goes)
+        here.remove_connection(PROCESS, goes)
         await settled(here)
         assert set(connections.open_here) == {stays.connection_id}
-        here.has_gone(PROCESS, stays)
+        here.remove_connection(PROCESS, stays)
         await settled(here)
 
     async_to_sync(go)()

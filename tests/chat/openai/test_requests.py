@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from chat.openai.conversations import Message, digest_of, image_bytes
 from chat.openai.failures import Failure
-from chat.openai.requests import completion_wish, read_body, response_wish
+from chat.openai.requests import parse_completion, parse_response, read_body
 
 PIXEL = "data:image/png;base64," + base64.b64encode(b"\x89PNG").decode()
 
@@ -29,7 +29,7 @@ def response(given_input: Any = "Hello", **more: Any) -> dict[str, Any]:
 
 def test_a_whole_conversation_is_read() -> None:
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}, "index": 0}
-    wish = completion_wish(
+    wish = parse_completion(
         chat(
             {"role": "system", "content": "Be brief."},
             {"role": "developer", "content": [{"type": "text", "text": "In rhyme."}]},
@@ -68,7 +68,7 @@ def test_a_whole_conversation_is_read() -> None:
 
 
 def test_the_items_of_a_response_are_read() -> None:
-    wish = response_wish(
+    wish = parse_response(
         response(
             [
                 {"role": "system", "content": "In rhyme."},
@@ -181,7 +181,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str | None, str]] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_refused_is_named(name: str) -> None:
     body, param, code = REFUSED[name]
-    read = response_wish if "input" in body or name == "no input" else completion_wish
+    read = parse_response if "input" in body or name == "no input" else parse_completion
     with pytest.raises(Failure) as refused:
         read(body)
     assert (refused.value.status, refused.value.param, refused.value.code) == (400, param, code)
@@ -258,7 +258,7 @@ FIELDS = [
 @settings(max_examples=300, deadline=None)
 @given(body=st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=6))
 def test_any_body_is_read_or_refused(body: dict[str, Any]) -> None:
-    for read in (completion_wish, response_wish):
+    for read in (parse_completion, parse_response):
         try:
             read(read_body(json.dumps(body).encode()))
         except Failure as failure:

@@ -35,7 +35,7 @@ from chat.runs import branching, commands, erasure, retention, sharing
 from chat.runs import registry as run_registry
 from chat.runs.admission import Refused, load_for_update
 from chat.runs.branching import Branch, Made, make_branch
-from chat.runs.sharing import Wish
+from chat.runs.sharing import ShareTarget
 from chat.runtime import database
 from chat.store import (
     branches,
@@ -50,6 +50,7 @@ from chat.store import (
     step_log,
 )
 from chat.store.calls import CallWriter
+from chat.store.step_log import Entry
 from chat.traces import cursor
 from tests import wire_types
 from tests.chat import making
@@ -120,7 +121,7 @@ def ends_of(session: Session) -> list[int]:
 def test_a_copy_has_the_same_log_with_identifiers_of_its_own(on_each_database: None) -> None:
     ada, bo = making.user("ada"), making.user("bo")
     source = stock.fill(ada)
-    sharing.make_share(ada, source.pk, Wish(user="bo"), access.Role.WATCHER, None, Door.API)
+    sharing.make_share(ada, source.pk, ShareTarget(user="bo"), access.Role.WATCHER, None, Door.API)
     before = frames(source)
     copy = copied(bo, source)
     assert (copy.owner, copy.title, copy.last_seq, copy.status) == (bo, source.title, source.last_seq, "completed")
@@ -195,6 +196,28 @@ def test_what_is_at_work_is_not_copied(ada: User) -> None:
     assert copy.last_seq == 4
     assert sorted(copy.runs.values_list("number", "status")) == [(1, "completed"), (2, "cancelled")]
     assert selectors.session_view(copy.pk).run is None  # type: ignore[union-attr]
+
+
+def test_an_open_request_is_never_copied(ada: User) -> None:
+    """A run that waits for people has not ended: all of it, its request too, stays where it is."""
+    source = stock.fill(ada)
+    end = source.last_seq
+    waiting = making.run(source)
+    stock.begun(waiting)
+    call: dict[str, Any] = {"tool_name": "python", "tool_call_id": "call_1", "arguments": {}}
+    told = {"type": "approval_request", "content": "", "iteration": 1, "timestamp": 1.0, "deadline": 1.0}
+    request = Entry("reasoning_step", {**told, **call, "unanswered": "deny"})  # type: ignore[typeddict-item]
+    making.append(waiting, making.step("tool_use", step=1, **call), request)
+    Run.objects.filter(pk=waiting.pk).update(status=RunStatus.WAITING)
+    source.refresh_from_db()
+    copy = copied(ada, source)
+    assert copy.last_seq == end
+    assert not Step.objects.filter(session=copy, type="approval_request").exists()
+    assert RunStatus.WAITING not in copy.runs.values_list("status", flat=True)
+    for inside in (source.last_seq, source.last_seq - 1):
+        with pytest.raises(Refused) as refused:
+            make(ada, source, inside)
+        assert refused.value.code == "bad_seq"
 
 
 @pytest.mark.parametrize(
@@ -294,7 +317,7 @@ def test_what_dies_halfway_is_seen_by_nobody_and_swept(ada: User, monkeypatch: p
 
 def test_what_is_withdrawn_meanwhile_is_not_shown(ada: User, bo: User, monkeypatch: pytest.MonkeyPatch) -> None:
     source = stock.fill(ada)
-    share, _ = sharing.make_share(ada, source.pk, Wish(user="bo"), access.Role.WATCHER, None, Door.API)
+    share, _ = sharing.make_share(ada, source.pk, ShareTarget(user="bo"), access.Role.WATCHER, None, Door.API)
     before = branching._show_whole
 
     def withdraw_first(*given: Any) -> None:
@@ -302,9 +325,12 @@ def test_what_is_withdrawn_meanwhile_is_not_shown(ada: User, bo: User, monkeypat
         before(*given)
 
     monkeypatch.setattr(branching, "_show_whole", withdraw_first)
-    with pytest.raises(Refused) as refused:
+    refused = ""
+    try:
         make(bo, source)
-    assert refused.value.code == "not_found"
+    except Refused as refusal:
+        refused = refusal.code
+    assert refused == "not_found", "what was withdrawn meanwhile was copied"
     assert Session.objects.get() == source
 
 
@@ -332,7 +358,7 @@ def test_nothing_of_a_copy_is_counted_or_found(ada: User, bo: User) -> None:
     run = source.runs.get(number=1, parent=None)
     asked = ModelRequest("m", [{"role": "user", "content": "Which tea?"}])
     CallWriter(run, provider="default").write([CallBegun(1, 1, 1.5, asked)])
-    sharing.make_share(ada, source.pk, Wish(user="bo"), access.Role.DRIVER, None, Door.API)
+    sharing.make_share(ada, source.pk, ShareTarget(user="bo"), access.Role.DRIVER, None, Door.API)
     counted = figures(ada)
     kept = [table.objects.count() for table in (ModelCall, DailyUsage, File, WebhookDelivery)]
     copies = [copied(ada, source), copied(bo, source)]
@@ -377,7 +403,7 @@ def test_files_are_used_by_reference_and_only_those_of_what_was_copied(ada: User
         making.append(run, making.step("tool_use"), making.step("tool_result", "ok", step=2, files=told))
         stock.ended(run)
         assert run.number == number
-    sharing.make_share(ada, source.pk, Wish(user="bo"), access.Role.WATCHER, None, Door.API)
+    sharing.make_share(ada, source.pk, ShareTarget(user="bo"), access.Role.WATCHER, None, Door.API)
     copy = copied(bo, source, ends_of(source)[0])
     assert list(SessionFile.objects.filter(session=copy).values_list("file", flat=True)) == [early.pk]
     assert copy.has_files
@@ -461,7 +487,7 @@ def test_families_tell_each_reader_what_that_one_sees(ada: User, bo: User) -> No
     root = stock.fill(ada)
     first, second, _third = ends_of(root)
     assert branches.branches_of(ada, [root.pk]) == {}
-    sharing.make_share(ada, root.pk, Wish(user="bo"), access.Role.WATCHER, None, Door.API)
+    sharing.make_share(ada, root.pk, ShareTarget(user="bo"), access.Role.WATCHER, None, Door.API)
     theirs = copied(bo, root, first)
     assert branches.branches_of(ada, [root.pk]) == {}, "of a copy of somebody else's nothing is told"
     b, c = copied(ada, root, first), copied(ada, root, second)

@@ -74,7 +74,9 @@ def fill(owner: User) -> Session:
     schedule = Schedule.objects.get(session=session)
     Occurrence.objects.create(schedule=schedule, due_at=timezone.now(), outcome="started", run=live)
     file_texts.prepare(making.file(owner, "apples", session))
-    share, _ = sharing.make_share(owner, session.pk, sharing.Wish(link=True), access.Role.WATCHER, None, Door.API)
+    share, _ = sharing.make_share(
+        owner, session.pk, sharing.ShareTarget(link=True), access.Role.WATCHER, None, Door.API
+    )
     ShareJoin.objects.create(share=share, user=owner)
     OwnerOffer.objects.create(session=session, user=owner)
     IndexMove.objects.create(session=session)

@@ -194,7 +194,7 @@ def test_what_cannot_be_noted_stays(thirty: None, monkeypatch: pytest.MonkeyPatc
         raise IntegrityError("disk full")
 
     session = aged(making.user("ada"), 40)
-    monkeypatch.setattr(audit, "note_act", fail)
+    monkeypatch.setattr(audit, "record_action", fail)
     with contextlib.suppress(IntegrityError):
         expire()
     assert Session.objects.get().pk == session.pk
@@ -239,8 +239,8 @@ def check_purge(settings: Any) -> None:
 def test_a_deleted_account_becomes_one_pseudonym(monkeypatch: pytest.MonkeyPatch) -> None:
     ada, bo = making.user("ada"), making.user("bo")
     for _ in range(5):
-        audit.note_act(ada.pk, Act.EXPORT, Door.API, subject_id=bo.pk)
-        audit.note_act(bo.pk, Act.STOP, Door.API, subject_id=ada.pk)
+        audit.record_action(ada.pk, Act.EXPORT, Door.API, subject_id=bo.pk)
+        audit.record_action(bo.pk, Act.STOP, Door.API, subject_id=ada.pk)
     with guarded_audit():
         erasure.close_account(ada.pk)
         pace = erasure.Pace()

@@ -8,17 +8,19 @@ from uuid import UUID
 import pytest
 from django.db import DatabaseError
 
-from agents import ModelSettings
+from agents import ModelSettings, read_policy
 from chat.access import Role
-from chat.models import Act, AuditEntry, Door, Run, SteeringWord, Step
-from chat.runs import commands, recorder, sharing, steering
+from chat.models import Act, AuditEntry, Door, Run, RunStatus, SteeringWord, Step, WaitingCall
+from chat.runs import commands, deciding, recorder, sharing, steering
 from chat.runs import registry as run_registry
 from chat.runs.admission import Refused
+from chat.runs.deciding import Approval
 from chat.runtime import database
 from chat.store import selectors
+from chat.store import steering as words
 from tests.chat import making
 from tests.faults.here import ENDS_WITHIN_S, Here, here
-from tests.model_server import ModelServer, Script
+from tests.model_server import Call, ModelServer, Script
 
 __all__ = ["here"]
 
@@ -177,7 +179,8 @@ async def test_a_commit_that_nobody_heard_of_is_not_made_twice(
     assert await here.all_ended()
     assert len(tries) == 2
     assert await database.read(read_words, here) == ["Be brief."]
-    assert model_side.requests[1].body["messages"][-1]["content"] == "Be brief."
+    last = model_side.requests[1].body["messages"][-1]["content"]
+    assert last == "Be brief.", "the model was not told what the log says that it has read"
     seqs = await database.read(
         lambda: list(Step.objects.filter(session=here.session).order_by("seq").values_list("seq", flat=True))
     )
@@ -187,7 +190,7 @@ async def test_a_commit_that_nobody_heard_of_is_not_made_twice(
 async def test_who_steers_another_s_run_is_in_the_audit(here: Here, model_side: ModelServer) -> None:
     driver = await database.write(making.user, "driver")
     await database.write(
-        sharing.make_share, here.user, here.session.pk, sharing.Wish(user="driver"), Role.DRIVER, None, Door.API
+        sharing.make_share, here.user, here.session.pk, sharing.ShareTarget(user="driver"), Role.DRIVER, None, Door.API
     )
     run_id = await begun(here, model_side, Script(STORY, every_s=0.02), Script("Yes."))
     await steering.steer(driver, here.session.pk, message="Be brief.", interrupt=True)
@@ -206,3 +209,80 @@ async def test_a_later_run_is_told_what_was_said(here: Here, model_side: ModelSe
     assert await here.all_ended()
     told = [message["content"] for message in model_side.requests[-1].body["messages"] if message["role"] == "user"]
     assert told == ["Tell me.", "Be brief.", "What did I say?"]
+
+
+# While the run waits for people: what is said stays where it is until the run goes on, or ends.
+
+
+async def allow(here: Here, run_id: UUID) -> None:
+    await deciding.approve(here.user, here.session.pk, run_id, Approval("call_1", "allow"), Door.API)
+
+
+async def deny(here: Here, run_id: UUID) -> None:
+    await deciding.approve(here.user, here.session.pk, run_id, Approval("call_1", "deny", reason="No."), Door.API)
+
+
+async def stop(here: Here, run_id: UUID) -> None:
+    await commands.cancel(here.user, here.session.pk, run_id)
+
+
+async def stop_all(here: Here, _: UUID) -> None:
+    await commands.cancel(here.user, here.session.pk, everything=True)
+
+
+async def take_back(here: Here, run_id: UUID) -> None:
+    await steering.unsteer(here.user, here.session.pk, "Be brief.")
+    await allow(here, run_id)
+
+
+#: What ends the waiting, and where the word is then: read by the run, asked after it, or neither.
+AFTER_WAITING: dict[str, tuple[Callable[[Here, UUID], Any], list[str], list[str]]] = {
+    "allowed": (allow, ["Be brief."], []),
+    "denied": (deny, ["Be brief."], []),
+    "stopped": (stop, [], ["Be brief."]),
+    "all stopped": (stop_all, [], []),
+    "taken back, and allowed": (take_back, [], []),
+}
+
+
+@pytest.mark.parametrize("interrupt", [False, True], ids=["next", "now"])
+@pytest.mark.parametrize("end", AFTER_WAITING)
+async def test_what_is_said_while_a_run_waits_stays_pending(
+    here: Here, model_side: ModelServer, settings: Any, end: str, interrupt: bool
+) -> None:
+    settings.APPROVAL_POLICY = read_policy([{"tool": "python", "decision": "ask"}])
+    act, read, queued = AFTER_WAITING[end]
+    model_side.enqueue(Script(calls=[Call("python", {"code": "6*7"})]), Script("Done."))
+    run_id = (await commands.ask(here.user, here.session.pk, message="Go.", agent_name="developer")).run_id
+    await until(lambda: Run.objects.filter(pk=run_id, status=RunStatus.WAITING).exists())
+    await until(lambda: not run_registry.running_ids())
+    accepted = await say(here, "Be brief.", interrupt=interrupt)
+    assert (accepted.run_id, accepted.is_word) == (run_id, True)
+    view = await database.read(selectors.session_view, here.session.pk)
+    assert view is not None
+    assert [word["message"] for word in view.steering] == ["Be brief."]
+    # Nothing was decided by it, and nothing is at work.
+    assert await database.read(WaitingCall.objects.filter(run=run_id).count) == 1
+    assert (await database.read(Run.objects.get, pk=run_id)).status == RunStatus.WAITING
+    await act(here, run_id)
+    assert await here.all_ended()
+    assert await database.read(read_words, here) == read, "what was said while it waited was not read"
+    assert await database.read(asked, here) == ["Go.", *queued]
+    if read:
+        told = [message["role"] for message in model_side.requests[1].body["messages"]]
+        assert told[-3:] == ["tool", "assistant", "user"], "a word stands behind the call's result"
+
+
+async def test_what_came_too_late_is_known_by_its_place_in_the_queue(here: Here, model_side: ModelServer) -> None:
+    """The page says of a message in the queue that it was said to a run which has ended: also after it was loaded anew."""
+    run_id = await begun(here, model_side, Script(STORY, every_s=0.02), Script(STORY, every_s=0.02), Script("Two."))
+    await commands.ask(here.user, here.session.pk, message="Asked.", client_message_id="Asked.")
+    for word in ("One.", "Two."):
+        await say(here, word)
+    await commands.cancel(here.user, here.session.pk, run_id)
+    await until(lambda: Run.objects.filter(message="Asked.", status=RunStatus.RUNNING).exists())
+    queue = await database.read(selectors.queue, here.session.pk)
+    assert await database.read(words.queued_among, here.session.pk, queue) == ["One.", "Two."]
+    assert await database.read(words.queued_among, here.session.pk, []) == []
+    await commands.cancel(here.user, here.session.pk, everything=True)
+    assert await here.all_ended()

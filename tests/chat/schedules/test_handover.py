@@ -7,12 +7,12 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.utils import timezone
 
-from chat.access import Role, role_in
+from chat.access import Role, may_drive, role_in
 from chat.accounts.models import User
-from chat.models import Act, AuditEntry, Door, IndexMove, OwnerOffer, Schedule, Session, Share
+from chat.models import Act, AuditEntry, Door, IndexMove, OwnerOffer, Run, RunStatus, Schedule, Session, Share
 from chat.runs import erasure, sharing
 from chat.runs.admission import Refused
-from chat.runs.sharing import UnknownName, Wish
+from chat.runs.sharing import ShareTarget, UnknownName
 from chat.runtime import database
 from chat.schedules import commands, handover
 from chat.store import search
@@ -54,7 +54,7 @@ def test_another_owner_has_all_of_it_and_the_old_one_drives(on_each_database: No
     session, other = spoken(ada, 450), spoken(cy)
     fields = {"message": "?", "every_minutes": 60, "session_id": str(session.pk)}
     commands.make(ada, fields, timezone.now())
-    sharing.make_share(ada, session.pk, Wish(user="bo"), Role.WATCHER, None, Door.API)
+    sharing.make_share(ada, session.pk, ShareTarget(user="bo"), Role.WATCHER, None, Door.API)
     handover.offer_session(ada, session.pk, "bo", Door.API)
     assert [offer.session for offer in handover.offers_to(bo)] == [session]
     assert role_in(bo, session) is Role.WATCHER, "asked is not owned"
@@ -121,7 +121,7 @@ def test_who_may_do_what_with_an_offer(name: str, act: str, code: str) -> None:
     ada, _bo, _cy = people()
     dan = making.user("dan")
     session = spoken(ada)
-    sharing.make_share(ada, session.pk, Wish(user=dan.username), Role.DRIVER, None, Door.API)
+    sharing.make_share(ada, session.pk, ShareTarget(user=dan.username), Role.DRIVER, None, Door.API)
     offered(ada, session)
     who = User.objects.get(username=name)
     acts: dict[str, Any] = {
@@ -162,7 +162,7 @@ def test_an_offer_needs_somebody_else(name: str, code: str) -> None:
 def test_one_leaves_what_was_shared_with_oneself() -> None:
     ada, bo, cy = people()
     session = spoken(ada)
-    sharing.make_share(ada, session.pk, Wish(user="bo"), Role.DRIVER, None, Door.API)
+    sharing.make_share(ada, session.pk, ShareTarget(user="bo"), Role.DRIVER, None, Door.API)
     for who, code in ((ada, "not_allowed"), (cy, "not_found")):
         with pytest.raises(Refused) as refused:
             sharing.leave_session(who, session.pk, Door.API)
@@ -170,3 +170,99 @@ def test_one_leaves_what_was_shared_with_oneself() -> None:
     sharing.leave_session(bo, session.pk, Door.API)
     assert role_in(bo, session) is None
     assert AuditEntry.objects.get(action=Act.LEAVE).actor_id == bo.pk
+
+
+# While something is under way in it
+
+
+def at_work(session: Session) -> Run:
+    return making.run(session)
+
+
+def in_line(session: Session) -> Run:
+    making.run(session)
+    return making.run(session, owned_by="")
+
+
+def waiting(session: Session) -> Run:
+    run = making.run(session)
+    Run.objects.filter(pk=run.pk).update(status=RunStatus.WAITING, waiting_since=timezone.now(), owner="")
+    run.refresh_from_db()
+    return run
+
+
+UNDER_WAY = {"at work": at_work, "in the queue": in_line, "waiting for people": waiting}
+
+
+@pytest.mark.parametrize("what", UNDER_WAY)
+def test_a_run_under_way_stays_whose_it_is_and_is_the_new_owners_to_stop(what: str) -> None:
+    """It goes on as it was asked, by whom it was asked; its new owner decides in it and stops it, and so does the old one, who drives."""
+    ada, bo, _cy = people()
+    session = making.session(ada)
+    run = UNDER_WAY[what](session)
+    before = (run.status, run.user_id, run.owner, run.fence)
+    hand_over(session, ada, bo)
+    run.refresh_from_db()
+    assert (run.status, run.user_id, run.owner, run.fence) == before
+    session.refresh_from_db()
+    assert session.owner == bo
+    for person in (bo, ada):
+        role = role_in(person, session)
+        assert role is not None
+        assert may_drive(role)
+    # With the account of who asked it, the session stays, which is another's by now.
+    assert ada.pk == run.user_id
+    assert Session.objects.filter(owner=bo).get() == session
+
+
+def test_who_has_gone_meanwhile_takes_nothing_over() -> None:
+    """Who was asked, or who has asked, is deactivated before it is accepted: nothing changes hands."""
+    ada, bo, cy = people()
+    first, second = spoken(ada), spoken(cy)
+    handover.offer_session(ada, first.pk, "bo", Door.API)
+    handover.offer_session(cy, second.pk, "bo", Door.API)
+    User.objects.filter(pk=cy.pk).update(is_active=False)
+    assert [offer.session for offer in handover.offers_to(bo)] == [first]
+    User.objects.filter(pk=bo.pk).update(is_active=False)
+    with pytest.raises(Refused) as refused:
+        handover.accept_offer(bo, first.pk, Door.API)
+    assert refused.value.code == "not_found"
+    first.refresh_from_db()
+    assert first.owner == ada
+    with pytest.raises(Refused):
+        handover.offer_session(ada, first.pk, "bo", Door.API)
+
+
+def test_its_only_owner_does_not_leave_and_a_former_one_does() -> None:
+    """A session has an owner always: who wants to be rid of it hands it over first, and leaves then."""
+    ada, bo, _cy = people()
+    session = spoken(ada)
+    with pytest.raises(Refused) as refused:
+        sharing.leave_session(ada, session.pk, Door.API)
+    assert refused.value.code == "not_allowed"
+    hand_over(session, ada, bo)
+    sharing.leave_session(ada, session.pk, Door.API)
+    session.refresh_from_db()
+    assert (role_in(ada, session), role_in(bo, session)) == (None, Role.OWNER)
+    # Handed over while nobody else sees it, and back again.
+    sharing.make_share(bo, session.pk, ShareTarget(user="ada"), Role.WATCHER, None, Door.API)
+    hand_over(session, bo, ada)
+    session.refresh_from_db()
+    assert (role_in(ada, session), role_in(bo, session)) == (Role.OWNER, Role.DRIVER)
+
+
+@pytest.mark.parametrize("is_paused", [False, True], ids=["at work", "paused before"])
+def test_schedules_go_along_paused_and_only_their_owner_starts_them(is_paused: bool) -> None:
+    ada, bo, _cy = people()
+    session = spoken(ada)
+    fields = {"message": "?", "every_minutes": 60, "session_id": str(session.pk)}
+    made = commands.make(ada, fields, timezone.now())
+    other = commands.make(ada, {"message": "?", "every_minutes": 60}, timezone.now())
+    if is_paused:
+        Schedule.objects.filter(pk=made.pk).update(enabled=False, next_at=None)
+    hand_over(session, ada, bo)
+    schedule = Schedule.objects.get(pk=made.pk)
+    assert (schedule.enabled, schedule.owner) == (False, ada)
+    assert schedule.next_at is None
+    # What asks elsewhere goes on.
+    assert Schedule.objects.get(pk=other.pk).enabled

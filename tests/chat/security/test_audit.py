@@ -268,13 +268,13 @@ def test_doors_sessions_people_and_windows_are_told_apart(monkeypatch: pytest.Mo
     clock = 1_000_000 * audit.WINDOW_S
     monkeypatch.setattr(audit.time, "time", lambda: clock)
     for actor, session, door in ((1, one, Door.PAGE), (1, other, Door.PAGE), (2, one, Door.PAGE), (1, one, Door.API)):
-        audit.note_view(actor, session, door)
+        audit.record_view(actor, session, door)
     assert AuditEntry.objects.count() == 4
     clock += audit.WINDOW_S - 1
-    audit.note_view(1, one, Door.PAGE)
+    audit.record_view(1, one, Door.PAGE)
     assert AuditEntry.objects.count() == 4
     clock += 1
-    audit.note_view(1, one, Door.PAGE)
+    audit.record_view(1, one, Door.PAGE)
     assert AuditEntry.objects.count() == 5
 
 

@@ -388,7 +388,7 @@ def owned() -> tuple[Session, Run]:
     making.append(run, making.thought(SECRET))
     making.file(owner, SECRET, session)
     for role in (access.Role.WATCHER, access.Role.DRIVER):
-        sharing.make_share(owner, session.pk, sharing.Wish(user=role), role, None, Door.API)
+        sharing.make_share(owner, session.pk, sharing.ShareTarget(user=role), role, None, Door.API)
     tokens.make_token(owner, "a token", Scope.MANAGE, None)
     Webhook.objects.filter(owner=owner).delete()
     webhooks.make_webhook(owner, "https://example.org/")

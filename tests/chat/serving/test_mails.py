@@ -100,12 +100,12 @@ async def the_mail() -> Mail:
     return await database.read(Mail.objects.get)
 
 
-async def note_waiting(**fields: Any) -> UUID:
+async def record_waiting(**fields: Any) -> UUID:
     """Somebody's run waits."""
 
     def note() -> UUID:
         run = run_of(person(**fields))
-        notices.note_waiting(run.pk)
+        notices.record_waiting(run.pk)
         return run.pk
 
     return await database.write(note)
@@ -117,7 +117,7 @@ LANGUAGES = {"": "Needs you: Tea and cake", "zh-hant": "需要你：Tea and cake
 
 @pytest.mark.parametrize("language", LANGUAGES)
 async def test_a_waiting_run_is_mailed_once_without_its_words(post: Post, language: str) -> None:
-    run_id = await note_waiting(language=language)
+    run_id = await record_waiting(language=language)
     for _ in range(2):
         await send()
     (((to,), message),) = post.got
@@ -155,7 +155,7 @@ DROPPED: dict[str, Callable[[Run], Any]] = {
 
 @pytest.mark.parametrize("case", DROPPED)
 async def test_what_is_not_so_any_more_is_not_mailed(post: Post, case: str) -> None:
-    run_id = await note_waiting()
+    run_id = await record_waiting()
     await database.write(lambda: DROPPED[case](Run.objects.get(pk=run_id)))
     await send()
     assert post.got == []
@@ -170,15 +170,15 @@ def by_person(owner: User) -> Run:
 NOTED: dict[str, tuple[Callable[[User], Run], Callable[[UUID], None], int]] = {
     "a schedule's failed": (
         lambda owner: run_of(owner, RunStatus.FAILED, origin=Origin.SCHEDULE),
-        *(notices.note_end, 1),
+        *(notices.record_end, 1),
     ),
     "a schedule's went well": (
         lambda owner: run_of(owner, RunStatus.COMPLETED, origin=Origin.SCHEDULE),
-        *(notices.note_end, 0),
+        *(notices.record_end, 0),
     ),
-    "a person's failed": (by_person, notices.note_end, 0),
-    "it waits": (run_of, notices.note_waiting, 1),
-    "a driver's run waits": (lambda owner: run_of(owner, user=person("bo")), notices.note_waiting, 2),
+    "a person's failed": (by_person, notices.record_end, 0),
+    "it waits": (run_of, notices.record_waiting, 1),
+    "a driver's run waits": (lambda owner: run_of(owner, user=person("bo")), notices.record_waiting, 2),
 }
 
 
@@ -196,7 +196,7 @@ async def test_who_is_mailed_of_what(post: Post, case: str) -> None:
 
 async def test_where_nothing_is_mailed_nothing_is_stored(post: Post) -> None:
     with override_settings(EMAIL_URL=None):
-        await note_waiting()
+        await record_waiting()
     assert not await database.read(Mail.objects.exists)
 
 
@@ -204,7 +204,7 @@ async def test_so_many_are_sent_in_an_hour_and_no_more(post: Post) -> None:
     def note() -> None:
         run = run_of(person())
         for _ in range(25):
-            notices.note_waiting(run.pk)
+            notices.record_waiting(run.pk)
 
     await database.write(note)
     assert await database.read(Mail.objects.count) == 20
@@ -223,7 +223,7 @@ FAILURES: dict[str, tuple[Callable[[Post], Any], MailState]] = {
 async def test_only_what_was_certainly_not_sent_is_tried_again(post: Post, case: str) -> None:
     do, state = FAILURES[case]
     do(post)
-    await note_waiting()
+    await record_waiting()
     await send()
     await send()
     mail = await the_mail()
@@ -233,7 +233,7 @@ async def test_only_what_was_certainly_not_sent_is_tried_again(post: Post, case:
 
 
 async def test_a_server_that_is_away_is_tried_a_few_times(post: Post) -> None:
-    await note_waiting()
+    await record_waiting()
     with override_settings(EMAIL_PORT=1):
         for attempt in range(1, len(mails.RETRY_AFTER) + 2):
             await send()
@@ -244,14 +244,14 @@ async def test_a_server_that_is_away_is_tried_a_few_times(post: Post) -> None:
 
 
 async def test_a_process_that_dies_while_it_sends_has_no_mail_sent_twice(post: Post) -> None:
-    await note_waiting()
+    await record_waiting()
     (taken,) = await database.write(mails.take_due, 1)
     assert await database.write(mails.take_due, 1) == [], "it belongs to whoever has taken it up"
     await database.write(Mail.objects.update, next_at=timezone.now() - timedelta(seconds=1))
     await send()
     assert (post.got, (await the_mail()).state) == ([], MailState.FAILED)
     # Whoever took it up comes back: what was settled stays so.
-    await database.write(mails.note_sent, taken.mail)
+    await database.write(mails.mark_sent, taken.mail)
     assert (await the_mail()).state == MailState.FAILED
 
 

@@ -270,8 +270,20 @@ def test_a_further_call_asks_the_database_the_same_few_things(session: Session) 
         ) as asked:
             write(writer, begun(messages, iteration), ended(iteration))
         counts.append(len([each for each in asked if not each["sql"].startswith(("BEGIN", "COMMIT"))]))
-    # A content that is new, the call, its end, and the day's sum.
-    assert counts[1:] == [4] * 10
+    # A content that is new, the call with its end, and the day's sum.
+    assert counts[1:] == [3] * 10
+
+
+def test_a_call_that_is_told_again_with_its_end_is_stored_once_and_ended(session: Session) -> None:
+    """As when it is not known whether what begins it was committed."""
+    run = making.run(session)
+    write(CallWriter(run, provider="default"), begun([user("1")]))
+    for _ in range(2):
+        write(CallWriter(run, provider="default"), begun([user("1")]), ended(cost=Cost(Decimal("0.5"), "EUR")))
+    (call,) = ModelCall.objects.all()
+    assert (call.duration_ms, call.finish_reason, call.input_tokens, call.cost) == (40, "stop", 100, Decimal("0.5"))
+    (day,) = DailyUsage.objects.all()
+    assert (day.calls, day.input_tokens, day.output_tokens, day.cost) == (1, 100, 10, Decimal("0.5"))
 
 
 def test_the_session_says_how_full_the_context_is(session: Session) -> None:

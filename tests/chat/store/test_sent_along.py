@@ -36,7 +36,7 @@ def answered(owner: User) -> Run:
     run = asked(owner)
     making.append(run, making.step("final_answer", "So.", step=1))
     making.end(run)
-    sent_along.note_answer(run.pk, " So.\n")
+    sent_along.record_answer(run.pk, " So.\n")
     return run
 
 

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db.models import F
 from django.utils import timezone
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.proto.trace.v1.trace_pb2 import Status as SpanStatus
@@ -291,6 +292,8 @@ def test_one_process_sends_at_a_time_and_another_when_it_is_silent() -> None:
 
 def test_what_ended_before_a_collector_was_named_is_left_to_the_command(collector: Collector) -> None:
     ended_run()
+    # In another millisecond: SQLite's clock has no finer moments.
+    Run.objects.update(ended_at=F("ended_at") - timedelta(seconds=1))
     cursor.take_lease("process-1")
     assert send() == [Sent.TAKEN]
     assert collector.requests == []

@@ -8,10 +8,10 @@ from django.test import Client
 
 from chat import access
 from chat.accounts.models import User
-from chat.models import Door, OwnerOffer, Run, Session
+from chat.models import Act, AuditEntry, Door, OwnerOffer, Run, Session
 from chat.runs import registry as run_registry
 from chat.runs import sharing
-from chat.runs.sharing import Wish
+from chat.runs.sharing import ShareTarget
 from chat.runtime import database
 from tests.chat import making
 from tests.chat.exports import stock
@@ -31,7 +31,7 @@ def source() -> Session:
     ada = making.user("ada")
     making.user("bo")
     session = stock.fill(ada)
-    sharing.make_share(ada, session.pk, Wish(user="bo"), access.Role.WATCHER, None, Door.API)
+    sharing.make_share(ada, session.pk, ShareTarget(user="bo"), access.Role.WATCHER, None, Door.API)
     return session
 
 
@@ -151,8 +151,34 @@ def test_two_runs_stand_side_by_side(source: Session) -> None:
     # Where it can be compared with what; an address will do; what one does not see is not there.
     offered = client.get(f"/compare/?a={first.pk}").content.decode()
     assert f"b={second.pk}" in offered
-    assert client.get("/compare/", {"a": first.pk, "b": f"http://x/runs/{second.pk}/"}).status_code == 200
+    for address in (
+        f"http://x/runs/{second.pk}/",
+        f"http://x/sessions/{source.pk}/#run-{second.pk}",
+        f" {second.pk}\n",
+    ):
+        shown = client.get("/compare/", {"a": first.pk, "b": address})
+        assert shown.context["right"] == second
     hidden = making.run(making.session(making.user("cy")))
     for odd in (hidden.pk, "x", ""):
         assert client.get("/compare/", {"a": odd, "b": first.pk}).status_code == 404
     assert client.get("/compare/", {"a": first.pk, "b": hidden.pk}).status_code == 404
+
+
+@pytest.mark.parametrize(("name", "may_copy"), [("ada", True), ("bo", True), ("staff", False)])
+def test_nobody_is_shown_a_way_that_is_closed_to_them(source: Session, name: str, may_copy: bool) -> None:
+    """Staff look, and compare, which is noted as a look; they copy nothing, so that no run leads them to a branch."""
+    making.staff(access.VIEW_SESSIONS)
+    client, run = client_of(name), quiet(source)
+    page = client.get(f"/sessions/{source.pk}/").content.decode()
+    ways = re.findall(r'<a [^>]*data-slot="branch"[^>]*>', page)
+    # Of the runs that are there, and of those that will come.
+    assert len(ways) > 2
+    assert {" hidden" in way for way in ways} == {not may_copy}
+    assert client.get(f"/runs/{run.pk}/branch/").status_code == (200 if may_copy else 403)
+    assert (f'action="/sessions/{source.pk}/copy/"' in page) == may_copy
+    assert f'href="/compare/?a={run.pk}"' in page
+    assert client.get(f"/compare/?a={run.pk}").status_code == 200
+    looks = AuditEntry.objects.filter(
+        actor_id=User.objects.get(username=name).pk, session_id=source.pk, action=Act.VIEW
+    )
+    assert looks.exists() == (name == "staff")

@@ -122,7 +122,7 @@ def fill(name: str) -> User:
     hook = Webhook.objects.create(owner=user, url=f"https://{name}.example.org/hook", fingerprint=f"secret of {name}")
     Mail.objects.create(user=user, kind="run.waiting", run_id=run.pk)
     WebhookDelivery.objects.create(webhook=hook, event="run.ended")
-    audit.note_act(user.pk, Act.EXPORT, Door.API, session_id=session.pk)
+    audit.record_action(user.pk, Act.EXPORT, Door.API, session_id=session.pk)
     return user
 
 
@@ -221,7 +221,7 @@ def test_the_only_superuser_stays(client: Client) -> None:
 async def test_the_archive_has_all_of_it_and_nothing_of_others() -> None:
     def make() -> tuple[User, User]:
         ada, bo = fill("ada"), fill("bo")
-        audit.note_act(bo.pk, Act.VIEW, Door.PAGE, session_id=Session.objects.get(owner=ada).pk)
+        audit.record_action(bo.pk, Act.VIEW, Door.PAGE, session_id=Session.objects.get(owner=ada).pk)
         return ada, bo
 
     ada, _ = await database.write(make)

@@ -571,7 +571,7 @@ def test_a_window_that_begins_within_a_child_shows_it_in_its_place(
     monkeypatch.setattr(selectors, "PAGE_STEPS", 3)
     window = selectors.window(nested.session_id, before=9, limit=2)
     assert [(stretch.run_id, stretch.first, stretch.last) for stretch in window.stretches] == [(nested.pk, 7, 8)]
-    [shown] = conversation.shown_runs(nested.session, window, may_drive=True)
+    [shown] = conversation.shown_runs(nested.session, window, may_drive=True, may_copy=True)
     child = Run.objects.get(parent=nested)
     assert f'data-child="{child.pk}"' in shown.html
     assert "How?" in shown.html

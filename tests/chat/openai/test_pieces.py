@@ -12,8 +12,8 @@ from pydantic import TypeAdapter
 
 from chat.openai import completions, responses
 from chat.openai.completions import CompletionStream
+from chat.openai.pieces import AnswerParts, PieceReader
 from chat.openai.responses import Asked, Output, ResponseStream
-from chat.openai.telling import RunTeller, Said
 from tests.chat.openai.frames import (
     OTHER,
     RUN,
@@ -39,7 +39,7 @@ class Case:
     content: Sequence[str]
     reasoning: Sequence[str] = ()
     finish: str = "stop"
-    told_otherwise: bool = False
+    differing_answer: bool = False
 
 
 TOOL = [call(2, "a", "python", {"code": "6*7"}), result(3, "a", "python", "42")]
@@ -87,7 +87,7 @@ CASES = {
         [grown(1, "final_answer", 0, "Let me"), thought(1, "Let me look."), *TOOL, answer(4, "42")],
         ["Let me look.", "42"],
         [CALL, "← python 42"],
-        told_otherwise=True,
+        differing_answer=True,
     ),
     "text that turns into a thought while it grows": Case(
         [
@@ -98,12 +98,12 @@ CASES = {
         ],
         ["So", "Yes"],
         [" I think."],
-        told_otherwise=True,
+        differing_answer=True,
     ),
     "a text begun anew": Case(
         [grown(1, "final_answer", 0, "Wro"), grown(1, "final_answer", 0, "Right", 2), answer(1, "Right.")],
         ["Wro", "Right."],
-        told_otherwise=True,
+        differing_answer=True,
     ),
     "a text begun anew that goes on from what was told": Case(
         [grown(1, "final_answer", 0, "Ri"), grown(1, "final_answer", 0, "Right", 2), answer(1, "Right.")], ["Right."]
@@ -150,7 +150,7 @@ CASES = {
     ),
     "white space that is not stored": Case([grown(1, "final_answer", 0, "Yes \n"), answer(1, "Yes")], ["Yes \n"]),
     "a stored text that is another one": Case(
-        [grown(1, "final_answer", 0, "Yes"), answer(1, "No")], ["Yes", "No"], told_otherwise=True
+        [grown(1, "final_answer", 0, "Yes"), answer(1, "No")], ["Yes", "No"], differing_answer=True
     ),
     "other runs": Case(
         [
@@ -218,7 +218,7 @@ def test_completion_chunks(name: str) -> None:
     assert chunks[-1]["choices"] == []
     assert chunks[-1]["usage"]["total_tokens"] == 14
     assert stream.is_over
-    assert stream.told_otherwise == ("\n\n".join(case.content) if case.told_otherwise else "")
+    assert stream.differing_answer == ("\n\n".join(case.content) if case.differing_answer else "")
 
 
 def test_usage_is_told_only_where_it_is_wanted() -> None:
@@ -245,7 +245,7 @@ def test_response_events(name: str) -> None:
     assert_built(told, last["output"])
     texts = [item["content"][0]["text"] for item in last["output"] if item["type"] == "message"]
     assert texts == list(case.content)
-    assert stream.told_otherwise == ("\n\n".join(case.content) if case.told_otherwise else "")
+    assert stream.differing_answer == ("\n\n".join(case.content) if case.differing_answer else "")
 
 
 def assert_built(told: Sequence[dict[str, Any]], output: Sequence[dict[str, Any]]) -> None:
@@ -269,7 +269,7 @@ def assert_built(told: Sequence[dict[str, Any]], output: Sequence[dict[str, Any]
 
 def test_a_tool_call_is_an_item_of_its_own() -> None:
     output = Output(RUN)
-    teller = RunTeller(RUN)
+    teller = PieceReader(RUN)
     for frame in [
         *TOOL,
         result(4, "a", "python", "42"),
@@ -300,8 +300,8 @@ def test_a_run_without_an_answer_is_an_error(end: str) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_a_whole_answer_is_that_of_the_log(name: str) -> None:
     case = CASES[name]
-    said, output = Said(), Output(RUN)
-    teller = RunTeller(RUN)
+    said, output = AnswerParts(), Output(RUN)
+    teller = PieceReader(RUN)
     for frame in whole(case):
         if frame["type"] != "reasoning_delta":
             for piece in teller.take(frame):

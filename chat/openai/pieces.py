@@ -100,7 +100,7 @@ class _Draft:
 
 
 @dataclass(slots=True)
-class RunTeller:
+class PieceReader:
     """What was told of a run so far. Give it all frames of its session, in their order; those of others are left.
 
     A step may begin to grow before the one before it is stored: of that nothing is told until it is its turn.
@@ -226,7 +226,7 @@ class RunTeller:
 
 
 @dataclass(slots=True)
-class Said:
+class AnswerParts:
     """A run's parts, put together: its answer, and what led to it."""
 
     content: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""A client's seat at a session, whatever connects it: counted and seen by others, told the session, then replayed and live.
+"""A client's subscription to a session, whatever connects it: counted and seen by others, told the session, then replayed and live.
 
 A socket has one, and so has every door that streams.
 """
@@ -21,7 +21,7 @@ from chat.store import branches, notes, selectors
 
 
 @dataclass(slots=True)
-class Seat:
+class SessionSubscription:
     """Somebody's place at a session, in this process."""
 
     process: str
@@ -56,7 +56,7 @@ class Seat:
             family = await database.read(branches.branches_of, subscriber.login.user, [session_id])
             if session_id in family:
                 data["branch"] = family[session_id]
-        subscriber.feed.note_queue_sent(view.queue, view.steering)
+        subscriber.feed.mark_queue_sent(view.queue, view.steering)
         subscriber.start(encode({"type": "session", "data": data}), 0 if reset else last_seq)
 
     async def change_role(self, role: Role) -> None:
@@ -68,11 +68,11 @@ class Seat:
 
     async def leave(self) -> None:
         """Give the place back."""
-        presence.has_gone(self.process, self.entrance)
+        presence.remove_connection(self.process, self.entrance)
         await registry.leave_feed(self.subscriber)
 
 
-async def take_seat(
+async def open_subscription(
     process: str,
     session_id: UUID,
     login: Login,
@@ -81,21 +81,21 @@ async def take_seat(
     end: End,
     *,
     acknowledges: bool = True,
-) -> tuple[Seat, selectors.SessionView | None]:
+) -> tuple[SessionSubscription, selectors.SessionView | None]:
     """Take a place at a session that the client may see; also what was read of the session, if it was.
 
     ``send`` is given each frame's text, the same object for everybody, and returns when the network has taken it; ``end`` a close code.
-    Raises `connections.TooMany`. Whoever has a seat gives it back by `Seat.leave`.
+    Raises `connections.TooMany`. Whoever has a subscription ends it by `SessionSubscription.leave`.
     """
     entrance = connections.let_in(login.user, session_id, grant)
-    presence.has_come(process, entrance)
+    presence.add_connection(process, entrance)
     try:
         subscriber, view = await registry.join_feed(session_id, login, send, end, acknowledges=acknowledges)
     except BaseException:
-        presence.has_gone(process, entrance)
+        presence.remove_connection(process, entrance)
         raise
-    subscriber.seat = seat = Seat(process, entrance, subscriber)
-    return seat, view
+    subscriber.subscription = subscription = SessionSubscription(process, entrance, subscriber)
+    return subscription, view
 
 
 def _session_data(entrance: connections.Entrance, view: selectors.SessionView) -> SessionData:
