@@ -40,6 +40,7 @@ REMEMBERED = [
     "chat.security.logins._known",
     "chat.security.oidc.provider._kept",
     "chat.security.origins.noticed",
+    "chat.security.tokens._attempts._full_at",
     "chat.security.tokens._ended",
     "chat.security.tokens._noted",
     "chat.security.tokens._seen",
