@@ -52,6 +52,7 @@ from agents.tools import (
     server_tools,
     without_side_effects,
 )
+from agents.tools.rules import Ruling, judge_answer
 
 __all__ = [
     "AGENTS",
@@ -88,6 +89,7 @@ __all__ = [
     "Poster",
     "Resumed",
     "ReturnedFile",
+    "Ruling",
     "RunEvent",
     "Secret",
     "Sentence",
@@ -114,6 +116,7 @@ __all__ = [
     "initial_steps",
     "inspect_server",
     "judge",
+    "judge_answer",
     "list_tools",
     "load_extensions",
     "mask_text",

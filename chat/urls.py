@@ -5,6 +5,7 @@ from django.urls import include, path, re_path
 from chat.web import api_page, own_data, reading
 from chat.web import branches as branch_pages
 from chat.web import calls as call_pages
+from chat.web import cases as case_pages
 from chat.web import comparison as comparison_pages
 from chat.web import runs as run_pages
 from chat.web import sessions as session_pages
@@ -42,5 +43,7 @@ urlpatterns = [
     path("accounts/webhooks/<uuid:webhook_id>/test/", webhook_pages.test, name="webhook-test"),
     # Beside the pages of accounts, of which few are served at a time: it may take long.
     path("data/archive/", own_data.send_archive, name="own_archive"),
+    path("runs/<uuid:run_id>/case/", case_pages.of_run, name="run-case"),
+    path("sets/", include("chat.web.cases")),
     path("schedules/", include("chat.web.schedules")),
 ]

@@ -7,7 +7,7 @@ from django.utils.translation import gettext, gettext_noop
 
 #: Each group's name and the tables in it, in order. A table that stands nowhere comes last, under its application's name.
 _TASKS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("work", gettext_noop("What runs"), ("run", "session", "step", "schedule", "dailyusage")),
+    ("work", gettext_noop("What runs"), ("run", "session", "step", "schedule", "caseset", "dailyusage")),
     (
         "agents",
         gettext_noop("Agents and models"),

@@ -115,6 +115,7 @@ class Environment(BaseSettings):
     MAX_SOCKETS_PER_USER: int = Field(32, ge=0)
     MAX_MESSAGES_PER_MINUTE: int = Field(60, ge=0)
     MAX_QUEUED_RUNS: int = Field(5, ge=0)
+    MAX_CASES_AT_ONCE: int = Field(2, ge=0)
     MAX_SCHEDULES_PER_USER: int = Field(100, ge=0)
     MAX_FILE_MB: int = Field(20, ge=0, le=200)
     MAX_FILES_PER_USER_MB: int = Field(1_000, ge=0)

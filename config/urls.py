@@ -41,4 +41,6 @@ urlpatterns = [
     path("metrics", metrics.metrics_page, name="metrics"),
 ]
 
+handler403 = "chat.web.errors.forbidden"
+handler404 = "chat.web.errors.not_found"
 handler500 = "chat.web.errors.server_error"

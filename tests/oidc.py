@@ -1,5 +1,6 @@
 """An OpenID provider for tests: npm's `oidc-provider`, as a process of its own, and somebody who logs in by it."""
 
+import contextlib
 import json
 import sys
 import urllib.request
@@ -89,9 +90,9 @@ def use_provider(settings: Any, issuer: str, **more: Any) -> None:
         setattr(settings, name, value)
 
 
-def walk(address: str, origin: str) -> str:
-    """Go to the provider, as a browser does, until it sends back to the product; returns that address."""
-    with requests.Session() as browser:
+def walk(address: str, origin: str, own: requests.Session | None = None) -> str:
+    """Go to the provider, as a browser does, until it sends back to the product; returns that address. ``own`` keeps its cookies."""
+    with contextlib.nullcontext(own) if own is not None else requests.Session() as browser:
         for _ in range(10):
             answer = browser.get(address, allow_redirects=False)
             assert answer.is_redirect, answer.text
@@ -101,9 +102,11 @@ def walk(address: str, origin: str) -> str:
     raise AssertionError("the provider leads in a circle")
 
 
-def log_in(client: Client, going: str = "", origin: str = "http://testserver") -> Any:
+def log_in(
+    client: Client, going: str = "", origin: str = "http://testserver", own: requests.Session | None = None
+) -> Any:
     """Log in by the provider; returns the product's last answer."""
     begun = client.get(f"/accounts/oidc/login/{going}")
     assert begun.status_code == 302, begun.content.decode()
-    back = urlsplit(walk(begun["Location"], origin))
+    back = urlsplit(walk(begun["Location"], origin, own))
     return client.get(f"{back.path}?{back.query}")

@@ -18,6 +18,7 @@ const provider = new Provider(issuer, {
       client_id: "thinkaloud",
       client_secret: "the client's secret, of tests",
       redirect_uris: redirectUris,
+      post_logout_redirect_uris: redirectUris.map((uri) => new URL("/accounts/login/", uri).href),
       grant_types: ["authorization_code", "refresh_token"],
       response_types: ["code"],
     },

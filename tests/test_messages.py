@@ -296,6 +296,7 @@ def test_a_forgotten_word_of_a_script_is_seen() -> None:
 _RAISED = {
     "Refused": 1,
     "BadFrame": 1,
+    "BadDocument": 1,
     "BadField": 1,
     "Invalid": 1,
     "AgentError": 1,
@@ -308,7 +309,7 @@ _FOR_PROGRAMS = {
     "chat/api/agui.py": 1,
     "chat/api/exports.py": 1,
     "chat/api/sessions.py": 1,
-    "chat/exports/atif_reader.py": 1,
+    "agents/untrusted/trajectory_reader.py": 1,
     "chat/protocol/commands.py": 1,
     "chat/api/errors.py": 1,
     "chat/api/waiting.py": 1,

@@ -127,27 +127,29 @@ class PythonTool:
     reaches_outside = False
     has_side_effects = False
     run_s = 5.0
+    #: Fed before the code.
+    prelude = _SHOW
 
     def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
         """Run ``arguments["code"]`` and return its output."""
         code = str(arguments["code"])
         if len(code) > _LONGEST_CODE:
             raise ToolError(f"The code is too long: {len(code):,} characters, at most {_LONGEST_CODE:,}.")
-        shown = _show_last_value(code)
-        output = _Output(limit=self.output_limit)
-        with self._session(stop) as (session, kill):
+        shown = call_with_last_value(code, "__show__")
+        output = Output(limit=self.output_limit)
+        with self.session(stop) as (session, kill):
             remove_callback = stop.add_callback(kill)
             try:
                 session.feed_run(shown or f"{code}\nNone", print_callback=output.collect(kill))
             except MontyCrashedError as error:
-                raise ToolError(self._why_crashed(error, output, stop)) from error
+                raise ToolError(self.why_crashed(error, output, stop)) from error
             except (MontyRuntimeError, MontySyntaxError) as error:
-                raise ToolError(self._explain(error, code) + output.before_that()) from error
+                raise ToolError(self.explain(error, code) + output.before_that()) from error
             finally:
                 # Before the worker goes back to the pool: from then on it is somebody else's.
                 remove_callback()
         if output.full:  # it ended before the kill reached it
-            raise ToolError(self._too_much(output))
+            raise ToolError(self.too_much(output))
         if output.text:
             return output.text
         if shown is None:
@@ -155,7 +157,8 @@ class PythonTool:
         return "The code ran and printed nothing. Print what you want to see, or end with an expression."
 
     @contextlib.contextmanager
-    def _session(self, stop: CancelToken) -> Iterator[tuple[MontySession, "Kill"]]:
+    def session(self, stop: CancelToken) -> Iterator[tuple[MontySession, "Kill"]]:
+        """An interpreter of one's own for a while, and what ends it at once."""
         while not _pool.slots.acquire(timeout=0.05):
             if stop.is_set():
                 raise ToolError(stop.reason)
@@ -171,26 +174,28 @@ class PythonTool:
         for _ in range(_WORKERS + 1):
             with contextlib.ExitStack() as attempt, contextlib.suppress(MontyCrashedError):
                 session = attempt.enter_context(_pool.get().checkout(limits=limits))
-                session.feed_run(_SHOW)
+                session.feed_run(self.prelude)
                 return _closing(session, attempt.pop_all())
         raise ToolError("The Python interpreter could not be started.")
 
-    def _why_crashed(self, error: MontyCrashedError, output: "_Output", stop: CancelToken) -> str:
+    def why_crashed(self, error: MontyCrashedError, output: "Output", stop: CancelToken) -> str:
+        """Say why the interpreter is gone."""
         if stop.is_set():
             return stop.reason
         if output.full:
-            return self._too_much(output)
+            return self.too_much(output)
         if error.timed_out:
             return self._too_slow() + output.before_that()
         return "The Python interpreter crashed while it ran this code." + output.before_that()
 
-    def _too_much(self, output: "_Output") -> str:
+    def too_much(self, output: "Output") -> str:
+        """Say that it printed too much."""
         return f"The code was stopped: it printed more than {self.output_limit // 1000} kB." + output.before_that()
 
     def _too_slow(self) -> str:
         return f"The code was stopped: it did not finish within {self.run_s:g} seconds."
 
-    def _explain(self, error: MontyRuntimeError | MontySyntaxError, code: str) -> str:
+    def explain(self, error: MontyRuntimeError | MontySyntaxError, code: str) -> str:
         """Say what went wrong as Python would, with the innermost line of the caller's code."""
         message = error.display("type-msg")
         if message.startswith("TimeoutError: feed time limit exceeded"):
@@ -228,7 +233,7 @@ class Kill:
                 os.kill(self._pid, signal.SIGKILL)
 
 
-class _Output:
+class Output:
     """What the code has printed, up to a limit in bytes."""
 
     def __init__(self, limit: int) -> None:
@@ -253,6 +258,7 @@ class _Output:
 
     @property
     def text(self) -> str:
+        """What was printed."""
         return "".join(self._parts).rstrip("\n")
 
     def before_that(self) -> str:
@@ -263,8 +269,8 @@ class _Output:
         return f"\nBefore that it printed:\n{text[:2_000]}" + ("…" if len(text) > 2_000 else "")
 
 
-def _show_last_value(code: str) -> str | None:
-    """The code with its last expression wrapped in a call that prints its value; lines stay where they are.
+def call_with_last_value(code: str, function: str) -> str | None:
+    """The code with its last expression wrapped in a call of a function; lines stay where they are.
 
     None where this Python can't parse it: the sandbox knows newer syntax. Showing the value inside
     the sandbox keeps it under the sandbox's limits, however large it is.
@@ -283,5 +289,5 @@ def _show_last_value(code: str) -> str | None:
     end = lines[end_line - 1]
     lines[end_line - 1] = end[:end_column] + b"))" + end[end_column:]
     start = lines[last.lineno - 1]
-    lines[last.lineno - 1] = start[: last.col_offset] + b"__show__((" + start[last.col_offset :]
+    lines[last.lineno - 1] = start[: last.col_offset] + f"{function}((".encode() + start[last.col_offset :]
     return b"\n".join(lines).decode()

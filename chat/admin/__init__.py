@@ -6,6 +6,7 @@ Read-only, but for the few things that may be done. Nothing here counts or scans
 from chat.admin import (
     agents,
     audit,
+    cases,
     login_failures,
     mcp_servers,
     model_servers,
@@ -19,6 +20,7 @@ from chat.admin import (
     tool_servers,
     usage,
     users,
+    webhooks,
 )
 
 from chat.admin import labels  # isort: skip - when the others have registered their tables
@@ -26,6 +28,7 @@ from chat.admin import labels  # isort: skip - when the others have registered t
 __all__ = [
     "agents",
     "audit",
+    "cases",
     "labels",
     "login_failures",
     "mcp_servers",
@@ -40,4 +43,5 @@ __all__ = [
     "tool_servers",
     "usage",
     "users",
+    "webhooks",
 ]

@@ -11,6 +11,12 @@ from django.db.models import Field
 from django.utils.translation import gettext_lazy, gettext_noop
 
 NAMES = (
+    gettext_noop("Set"),
+    gettext_noop("The set a case of which is asked in it: it is led to from there, and stands in no list."),
+    gettext_noop("case set"),
+    gettext_noop("for set"),
+    gettext_noop("set of cases"),
+    gettext_noop("sets of cases"),
     gettext_noop("a million tokens of cached input"),
     gettext_noop("a million tokens of input"),
     gettext_noop("a million tokens of output"),
@@ -239,6 +245,14 @@ NAMES = (
     gettext_noop("Who did it; 0: the installation, or somebody who is not known."),
     gettext_noop("Whose it was, or to whom it was done."),
     gettext_noop("Why it failed, as the wire's error code."),
+    gettext_noop("disabled at"),
+    gettext_noop("failing since"),
+    gettext_noop("fingerprint"),
+    gettext_noop("Given up after failures in a row."),
+    gettext_noop("Of failures in a row, the first."),
+    gettext_noop("url"),
+    gettext_noop("webhook"),
+    gettext_noop("webhooks"),
     gettext_noop("window"),
     gettext_noop("Counts changes of its verdicts and comments."),
     gettext_noop("How long it has waited before."),

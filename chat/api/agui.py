@@ -16,7 +16,7 @@ from chat.accounts.models import User
 from chat.api.agui_events import NOWHERE, Identified, Translator
 from chat.api.agui_people import interrupts_of, is_about_people, resolve, waiting_run
 from chat.api.auth import ASK
-from chat.api.bodies import payload, takes, user_of
+from chat.api.bodies import payload, takes, takes_header, user_of
 from chat.api.errors import error_response
 from chat.api.event_stream import EventStreamResponse, EventWriter, format_event
 from chat.api.following import Follower, open_session
@@ -33,7 +33,7 @@ router = Router()
 _PLACE = re.compile(r"(\d{1,18})\.(\d{1,6})")
 _ANSWER = {
     "description": "AG-UI's events; those that the log holds have an identifier, `<seq>.<n>`",
-    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    "content": {"text/event-stream": {}},
 }
 #: What ends a stream although its run has not ended, and that coming back does not mend.
 _FAILURES = {
@@ -88,7 +88,14 @@ class RunAgentInput(BaseModel):
 
 
 @router.post(
-    "agui/{agent}/", auth=ASK, response={200: None}, openapi_extra={**takes(RunAgentInput), "responses": {200: _ANSWER}}
+    "agui/{agent}/",
+    auth=ASK,
+    response={200: None},
+    openapi_extra={
+        **takes(RunAgentInput),
+        **takes_header("Last-Event-ID", "The last event that the client has."),
+        "responses": {200: _ANSWER},
+    },
 )
 async def run_agent(request: HttpRequest, agent: str) -> HttpResponseBase:
     """Ask an agent, and follow what it does as AG-UI 1.0 has it, by server-sent events.

@@ -33,6 +33,18 @@ def takes(kind: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}
 
 
+def takes_header(name: str, words: str) -> dict[str, Any]:
+    """How the API's description tells of a header that a call looks at."""
+    header = {"in": "header", "name": name, "required": False, "schema": {"type": "string"}, "description": words}
+    return {"parameters": [header]}
+
+
+#: By which what a call makes can be asked for again.
+TAKES_KEY = takes_header(
+    "Idempotency-Key", "1 to 64 visible ASCII characters: for 24 hours the same key gets the same again."
+)
+
+
 def _put_in(schema: Any, parts: dict[str, Any]) -> Any:
     """A schema with its parts where it refers to them: within a larger document they are not found by where they stood."""
     if isinstance(schema, list):

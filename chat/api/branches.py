@@ -8,7 +8,7 @@ from ninja import Router, Status
 from pydantic import BaseModel, Field, StrictInt, StrictStr
 
 from chat.api.auth import MANAGE
-from chat.api.bodies import payload, takes, user_of
+from chat.api.bodies import TAKES_KEY, payload, takes, user_of
 from chat.api.errors import ErrorResponse, error_response
 from chat.api.paths import visible_session
 from chat.api.sessions import SessionOut, branch_of, session_out
@@ -35,7 +35,7 @@ class BranchOut(SessionOut):
     run_id: UUID | None = Field(None, description="The run that answers its message.")
 
 
-@router.post("sessions/{session_id}/copy/", auth=MANAGE, response={201: SessionOut})
+@router.post("sessions/{session_id}/copy/", auth=MANAGE, response={201: SessionOut}, openapi_extra=TAKES_KEY)
 async def copy_session(request: HttpRequest, session_id: str) -> Any:
     """Copy the log of a session, up to the end of its last run that has ended, into a session of one's own.
 
@@ -46,7 +46,9 @@ async def copy_session(request: HttpRequest, session_id: str) -> Any:
     return await _made(request, Branch(session.pk, key=request.headers.get(HEADER)))
 
 
-@router.post("sessions/{session_id}/branch/", auth=MANAGE, response={201: BranchOut}, openapi_extra=takes(NewBranch))
+@router.post(
+    "sessions/{session_id}/branch/", auth=MANAGE, response={201: BranchOut}, openapi_extra=takes(NewBranch) | TAKES_KEY
+)
 async def branch_session(request: HttpRequest, session_id: str) -> Any:
     """Copy the log of a session up to `after_seq` into a session of one's own, and go on there with a message, if one is given.
 

@@ -15,9 +15,8 @@ from chat.api.auth import MANAGE, READ
 from chat.api.bodies import user_of
 from chat.api.paths import visible_run, visible_session
 from chat.api.sessions import SessionOut, session_out
-from chat.exports.atif_reader import MOST_BYTES
 from chat.exports.files import FORMATS, Format, content_disposition, file_name, next_piece, scan_source
-from chat.exports.importing import check_import_limit, plan_import, store_import
+from chat.exports.importing import MOST_BYTES, check_import_limit, plan_import, store_import
 from chat.exports.masking import Masker
 from chat.exports.source import Source
 from chat.models import Act, Door, Run, Session
@@ -33,7 +32,10 @@ _FILE: dict[str, Any] = {
     "responses": {
         200: {
             "description": "The file",
-            "content": {kind.media_type.partition(";")[0]: {"schema": {"type": "string"}} for kind in FORMATS.values()},
+            "content": {
+                kind: {"schema": {"type": "object" if kind == "application/json" else "string"}}
+                for kind in (each.media_type.partition(";")[0] for each in FORMATS.values())
+            },
         }
     }
 }

@@ -79,7 +79,7 @@ async def send_file(request: HttpRequest) -> Status[dict[str, Any]]:
 @router.get(
     "files/{file_id}/",
     auth=READ,
-    openapi_extra={"responses": {200: {"description": "Its content", "content": {"application/octet-stream": {}}}}},
+    openapi_extra={"responses": {200: {"description": "Its content", "content": {"*/*": {}}}}},
 )
 async def get_file(request: HttpRequest, file_id: str) -> StreamingHttpResponse:
     """Read a file of one's own, or of a session that one sees. Pictures are shown, anything else is for saving."""

@@ -15,6 +15,7 @@ from chat.api import agents as agent_api
 from chat.api import agui as agui_api
 from chat.api import branches as branch_api
 from chat.api import calls as call_api
+from chat.api import cases as case_api
 from chat.api import events as event_api
 from chat.api import exports as export_api
 from chat.api import files as file_api
@@ -97,6 +98,7 @@ for module in (
     branch_api,
     owner_api,
     note_api,
+    case_api,
     token_api,
 ):
     api.add_router("", module.router)

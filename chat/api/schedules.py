@@ -36,6 +36,7 @@ class _Fields(BaseModel):
 
     name: StrictStr = Field("", description="Empty: the beginning of the message.")
     agent_name: StrictStr = Field("", description="Empty: the session's, else the usual one.")
+    set_id: StrictStr | None = Field(None, description="A set of cases that is asked instead of a message.")
     session_id: StrictStr | None = Field(None, description="Where it runs; null: in a new session each time.")
     at: StrictInt | StrictFloat | StrictStr | None = Field(
         None, description="Once: Unix seconds, or a date and time, by the zone's clock where it names no zone itself."
@@ -57,9 +58,9 @@ class _Fields(BaseModel):
 
 
 class NewSchedule(_Fields):
-    """A schedule to make. One of `at`, `every_minutes` and `cron` says when."""
+    """A schedule to make: of a message or a set. One of `at`, `every_minutes` and `cron` says when."""
 
-    message: StrictStr
+    message: StrictStr = ""
 
 
 class ScheduleChanges(_Fields):
@@ -78,6 +79,7 @@ class OccurrenceOut(Schema):
     times: int = Field(description="Of times that were missed in a row, how many they were.")
     run_id: UUID | None
     session_id: UUID | None
+    set_run: int | None = Field(description="The number of the run of its set.")
     duration_ms: int | None
 
 
@@ -89,6 +91,7 @@ class ScheduleOut(Schema):
     agent_name: str
     message: str
     session_id: UUID | None
+    set_id: UUID | None
     at: float | None
     every_minutes: int | None
     cron: str | None
@@ -147,6 +150,7 @@ def schedule_out(line: ScheduleRow) -> dict[str, Any]:
         "agent_name": schedule.agent_name,
         "message": schedule.message,
         "session_id": schedule.session_id,
+        "set_id": schedule.case_set_id,
         "at": schedule.at and schedule.at.timestamp(),
         "every_minutes": schedule.every_minutes,
         "cron": schedule.cron or None,
@@ -175,6 +179,7 @@ def _occurrence_out(occurrence: Occurrence) -> dict[str, Any]:
         "times": occurrence.times,
         "run_id": occurrence.run_id,
         "session_id": occurrence.run.session_id if occurrence.run is not None else None,
+        "set_run": occurrence.set_run.number if occurrence.set_run is not None else None,
         "duration_ms": schedule_selectors.took_ms(occurrence),
     }
 
@@ -214,6 +219,8 @@ async def list_schedules(request: HttpRequest, cursor: str = "") -> dict[str, An
 async def create_schedule(request: HttpRequest) -> Status[dict[str, Any]]:
     """Make a schedule: a message that is asked by the clock, as if it had been typed."""
     new = payload(request, NewSchedule)
+    if "message" not in new.model_fields_set and new.set_id is None:
+        raise BadFrame("bad_frame", Sentence("Say the message, or name a set by set_id."))
     schedule = await database.write(schedule_commands.make, user_of(request), new.given(), clock.now())
     return Status(201, await _shown(schedule))
 
@@ -244,7 +251,7 @@ async def delete_schedule(request: HttpRequest, schedule_id: str) -> Status[None
 
 @router.post("schedules/{schedule_id}/run/", auth=MANAGE, response={202: StartedOut})
 async def run_schedule(request: HttpRequest, schedule_id: str) -> Status[dict[str, Any]]:
-    """Run it now, besides its times."""
+    """Run it now, besides its times. One that asks a set is refused: `POST sets/{set_id}/runs/` asks that."""
     accepted = await run_commands.accept_run(occurrences.run_now, _key(schedule_id), clock.now(), user_of(request))
     told = {"run_id": accepted.run_id, "session_id": accepted.session_id, "queued": accepted.queued}
     return Status(202, told)

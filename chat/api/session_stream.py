@@ -9,6 +9,7 @@ from ninja import Router
 
 from agents.sentence import Sentence
 from chat.api.auth import READ
+from chat.api.bodies import takes_header
 from chat.api.event_stream import EventStreamResponse, EventWriter, format_event
 from chat.api.following import open_session
 from chat.models import Door
@@ -23,7 +24,7 @@ _HEAD = re.compile(r'\{"type":"(\w+)"(?:,"seq":(\d+),"id":"([0-9a-f-]{36})")?')
 _NOWHERE = 10**18
 _ANSWER = {
     "description": "Events, each named by its frame's type and, where that is stored, under `<seq>.<id>`",
-    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    "content": {"text/event-stream": {}},
 }
 
 
@@ -34,7 +35,11 @@ class Place(NamedTuple):
     event_id: str | None = None
 
 
-@router.get("sessions/{session_id}/stream/", auth=READ, openapi_extra={"responses": {200: _ANSWER}})
+@router.get(
+    "sessions/{session_id}/stream/",
+    auth=READ,
+    openapi_extra={"responses": {200: _ANSWER}, **takes_header("Last-Event-ID", "The last event that the client has.")},
+)
 async def stream_session(request: HttpRequest, session_id: str, after: str = "") -> EventStreamResponse:
     """Follow a session by server-sent events: the frames that a socket is sent, in the same order.
 

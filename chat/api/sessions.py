@@ -15,7 +15,7 @@ from pydantic import AliasChoices, BaseModel, Field, StrictBool, StrictStr
 from agents.sentence import Sentence
 from agents.text import is_clean
 from chat.api.auth import MANAGE, READ
-from chat.api.bodies import payload, takes, user_of
+from chat.api.bodies import TAKES_KEY, payload, takes, user_of
 from chat.api.paths import visible_session
 from chat.models import Door, RunStatus, Session
 from chat.protocol import BadFrame
@@ -106,7 +106,7 @@ def session_out(session: Session | _Row) -> dict[str, Any]:
     }
 
 
-@router.post("sessions/", auth=MANAGE, response={201: SessionOut}, openapi_extra=takes(NewSession))
+@router.post("sessions/", auth=MANAGE, response={201: SessionOut}, openapi_extra=takes(NewSession) | TAKES_KEY)
 async def create_session(request: HttpRequest) -> Status[dict[str, Any]]:
     """Open a session.
 

@@ -3,25 +3,32 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import cast
+from typing import Any, cast
 
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
 from agents.sentence import Sentence
-from agents.text import clean_text
+from agents.untrusted.pool import Pool, TooSlow, Unfinished
+from agents.untrusted.trajectories import PlannedRun
 from chat.accounts.models import User
-from chat.exports.atif_reader import read_document
-from chat.exports.atif_runs import PlannedRun, plan_runs
 from chat.models import AGENT_NAME_LENGTH, Act, Door, ImportedDocument, Origin, Run, RunStatus, Session
-from chat.protocol.frames import ChildStartData
+from chat.protocol import ENDS, BadFrame, ErrorCode
+from chat.protocol.frames import EventData, StoredType
 from chat.runs import state as run_state
 from chat.runs.admission import Refused
 from chat.runs.sessions import title_from
 from chat.security import audit
 from chat.store import step_log
 from chat.store.step_log import Entry
+
+#: Bytes of a document. Its steps, its parts and how deep they lie are bounded where it is read.
+MOST_BYTES = 20 * 1024 * 1024
+#: What reading one may take of a CPU, and by the clock, in seconds.
+_READ_CPU_S, _READ_S = 15.0, 40.0
+
+_readers = Pool(1, "agents.untrusted.trajectories")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +42,25 @@ class Planned:
 
 
 def plan_import(body: bytes) -> Planned:
-    """Read an ATIF document; asks no database. Raises `BadFrame`."""
-    trajectory, document = read_document(body)
-    runs = plan_runs(trajectory, timezone.now().timestamp())
-    told = (trajectory.extra or {}).get("title")
-    asked = next((run.message for run in runs if run.message.strip()), trajectory.agent.name)
-    title = title_from(clean_text(told if isinstance(told, str) and told.strip() else asked))
-    return Planned(title, clean_text(trajectory.agent.name)[:AGENT_NAME_LENGTH], document, runs)
+    """Have an ATIF document read, in a process that can be killed; asks no database. Blocks. Raises `BadFrame`, `Refused`."""
+    now = timezone.now().timestamp()
+    try:
+        read = _readers.run("trajectories.read_trajectory", body, now, list(ENDS), cpu_s=_READ_CPU_S, timeout_s=_READ_S)
+    except TooSlow:
+        raise BadFrame("too_large", Sentence("Reading this document takes longer than it may.")) from None
+    except Unfinished as why:
+        if "MemoryError" in why.args:
+            raise BadFrame("too_large", Sentence("Reading this document takes more memory than it may.")) from None
+        raise Refused("storage", Sentence("The document could not be read just now. Please try again.")) from why
+    if problem := read.get("problem"):
+        raise _refusal(*problem)
+    runs = [PlannedRun.unpacked(run) for run in read["runs"]]
+    return Planned(title_from(read["title"]), read["agent"][:AGENT_NAME_LENGTH], read["document"], runs)
+
+
+def _refusal(code: ErrorCode, message: str, parts: dict[str, Any]) -> BadFrame:
+    """What a worker has refused, with its words as they can be translated."""
+    return BadFrame(code, Sentence(parts["template"], **parts.get("values", {})) if parts else message)
 
 
 def check_import_limit(user: User) -> None:
@@ -96,16 +115,20 @@ def _store_run(
     )
     run.client_message_id = f"import:{run.pk.hex}"
     if parent is not None:
-        start = planned.entries[0]
         asked = {"run_id": str(parent.pk), "tool_call_id": call_id, "depth": run.depth}
-        planned.entries[0] = Entry(start.event, cast(ChildStartData, {**start.data, "parent": asked}))
+        planned.entries[0].data["parent"] = asked
     run_state.add_ended(run)
+    entries = [_entry(*each) for each in planned.entries]
     done = 0
     for place, asked_by, child in planned.children:
-        step_log.append_unowned(run, planned.entries[done:place], position=done, findable=False)
+        step_log.append_unowned(run, entries[done:place], position=done, findable=False)
         done = place
         _store_run(session, child, number, run, asked_by)
-    step_log.append_unowned(run, planned.entries[done:], position=done, findable=False)
+    step_log.append_unowned(run, entries[done:], position=done, findable=False)
+
+
+def _entry(event: str, data: dict[str, Any], full_content: str | None) -> Entry:
+    return Entry(cast(StoredType, event), cast(EventData, data), full_content)
 
 
 def _moment(timestamp: float) -> datetime:

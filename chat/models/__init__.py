@@ -13,6 +13,7 @@ from chat.models.agents import (
 from chat.models.along import SentAlong
 from chat.models.audit import LOOKS, MANY_SESSIONS, NOBODY, Act, AuditEntry, AuditPurge, Door
 from chat.models.calls import Budget, BudgetScope, Cost, DailyUsage, ModelCall, ModelContent, Price
+from chat.models.cases import Case, CaseFile, CaseResult, CaseSet, CaseVerdict, SetRun, SetRunState
 from chat.models.files import File, FileChunk, FileText, SessionFile
 from chat.models.imports import ImportedDocument
 from chat.models.mails import Mail, MailKind, MailState
@@ -91,6 +92,11 @@ __all__ = [
     "AuditPurge",
     "Budget",
     "BudgetScope",
+    "Case",
+    "CaseFile",
+    "CaseResult",
+    "CaseSet",
+    "CaseVerdict",
     "Chore",
     "ClosedAccount",
     "Comment",
@@ -132,6 +138,8 @@ __all__ = [
     "SentAlong",
     "Session",
     "SessionFile",
+    "SetRun",
+    "SetRunState",
     "Share",
     "ShareJoin",
     "StandingApproval",

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
+from chat.models.cases import CaseSet, SetRun
 from chat.models.sessions import Run, Session, is_one_of
 
 
@@ -37,7 +38,8 @@ class PauseReason(models.TextChoices):
 class Schedule(models.Model):
     """A message that is asked by the clock: once, every so many minutes, or by a cron expression in a time zone.
 
-    It goes into ``session``, or, where ``keeps_session`` is false, into a new session each time. ``next_at`` is the first due time that
+    It goes into ``session``, or, where ``keeps_session`` is false, into a new session each time. With a ``case_set`` it has no message:
+    what is asked are the cases of that set, and it goes when the set goes. ``next_at`` is the first due time that
     nobody has seen to yet; it only ever moves on. ``failures`` counts those in a row.
     """
 
@@ -48,6 +50,7 @@ class Schedule(models.Model):
     message = models.TextField()
     keeps_session = models.BooleanField(default=False)
     session = models.ForeignKey(Session, on_delete=models.SET_NULL, null=True, blank=True, related_name="schedules")
+    case_set = models.ForeignKey(CaseSet, on_delete=models.CASCADE, null=True, blank=True, related_name="schedules")
     at = models.DateTimeField(null=True, blank=True)
     every_minutes = models.PositiveIntegerField(null=True, blank=True)
     cron = models.CharField(max_length=120, blank=True)
@@ -118,6 +121,7 @@ class Occurrence(models.Model):
     outcome = models.CharField(max_length=16, choices=Outcome)
     reason = models.CharField(max_length=32, blank=True, help_text="Why it was skipped.")
     run = models.ForeignKey(Run, on_delete=models.SET_NULL, null=True, blank=True, related_name="occurrences")
+    set_run = models.ForeignKey(SetRun, on_delete=models.SET_NULL, null=True, blank=True, related_name="occurrences")
     created_at = models.DateTimeField(auto_now_add=True)
     settled_at = models.DateTimeField(null=True, blank=True)
 

@@ -88,6 +88,7 @@ class Origin(models.TextChoices):
     AGENT = "agent"
     IMPORT = "import"
     OPENAI = "openai", "OpenAI"
+    SET = "set"
 
 
 class _Sessions(models.Manager["Session"]):
@@ -145,6 +146,11 @@ class Session(models.Model):
         help_text="The one of the family whose own events it leaves: that one, or one before it.",
     )
     parted_after = models.PositiveBigIntegerField(null=True, editable=False, help_text="The last event they share.")
+    for_set = models.UUIDField(
+        null=True,
+        editable=False,
+        help_text="The set a case of which is asked in it: it is led to from there, and stands in no list.",
+    )
     deleted_at = models.DateTimeField(null=True, editable=False)
 
     objects = _Sessions()
@@ -156,6 +162,9 @@ class Session(models.Model):
         indexes = (
             models.Index(fields=("deleted_at",), condition=Q(deleted_at__isnull=False), name="session_deleted"),
             models.Index(fields=("owner", "-active_at", "-id"), name="session_by_activity"),
+            # What stands in lists: sets may have opened many times as many.
+            models.Index(fields=("owner", "-active_at", "-id"), condition=Q(for_set=None), name="session_listed"),
+            models.Index(fields=("for_set",), condition=Q(for_set__isnull=False), name="session_for_set"),
             models.Index(fields=("family",), condition=Q(family__isnull=False), name="session_family"),
             models.Index(fields=("owner", "status", "-active_at"), name="session_by_status"),
         )
@@ -247,6 +256,8 @@ class Run(models.Model):
     session_has_files: bool = False
     #: Where it was looked up: the current version of its agent, which it takes when it begins.
     current_version: int | None = None
+    #: Before it is in the queue: the version that it is to take instead, as long as who asks may use that agent.
+    pinned_version: int | None = None
 
     class Meta:
         ordering = ("session", "number")

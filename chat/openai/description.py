@@ -61,6 +61,55 @@ _RESPONSE: Schema = {
         "metadata": _METADATA,
     },
 }
+_COUNT: Schema = {"type": "integer", "minimum": 0}
+
+
+def _object(needed: dict[str, Schema], **more: Schema) -> Schema:
+    """An object with these fields, and perhaps ``more``."""
+    return {"type": "object", "required": list(needed), "properties": {**needed, **more}}
+
+
+_MODEL = _object(
+    {"id": _TEXT, "object": {"const": "model"}, "created": _COUNT, "owned_by": _TEXT}, name=_TEXT, description=_TEXT
+)
+_MODELS = _object({"object": {"const": "list"}, "data": {"type": "array", "items": _MODEL}})
+_USED = _object({"prompt_tokens": _COUNT, "completion_tokens": _COUNT, "total_tokens": _COUNT})
+_CHOICE = _object(
+    {
+        "index": {"const": 0},
+        "message": _object({"role": {"const": "assistant"}, "content": _TEXT}, reasoning_content=_TEXT),
+        "finish_reason": {"enum": ["stop", "length"]},
+    }
+)
+_COMPLETED = _object(
+    {
+        "id": {"type": "string", "description": "`chatcmpl-` and the run's id."},
+        "object": {"const": "chat.completion"},
+        "created": _COUNT,
+        "model": _TEXT,
+        "choices": {"type": "array", "items": _CHOICE, "minItems": 1, "maxItems": 1},
+        "usage": _USED,
+    }
+)
+_ITEM = _object({"id": _TEXT, "type": {"enum": ["message", "reasoning", "thinkaloud:tool_call"]}, "status": _TEXT})
+_RESPONDED = _object(
+    {
+        "id": {"type": "string", "description": "`resp_` and the run's id."},
+        "object": {"const": "response"},
+        "created_at": _COUNT,
+        "status": {"enum": ["queued", "in_progress", "completed", "incomplete", "failed"]},
+        "model": _TEXT,
+        "output": {"type": "array", "items": _ITEM},
+        "error": {"anyOf": [_object({"code": _TEXT, "message": _TEXT}), {"type": "null"}]},
+        "usage": {
+            "anyOf": [
+                _object({"input_tokens": _COUNT, "output_tokens": _COUNT, "total_tokens": _COUNT}),
+                {"type": "null"},
+            ]
+        },
+        "metadata": _ANY,
+    }
+)
 _ERROR: Schema = {
     "type": "object",
     "required": ["error"],
@@ -101,11 +150,9 @@ def _json(schema: Schema) -> Schema:
     return {"application/json": {"schema": schema}}
 
 
-def _call(told: str, needed: str, *errors: int, body: Schema | None = None, path: str = "") -> Schema:
+def _call(told: str, needed: str, answer: Schema, *errors: int, body: Schema | None = None, path: str = "") -> Schema:
     """A call: what it does, the scope of a token that may make it, and what it may answer with."""
-    answers = {
-        200: {"description": "OK", "content": _json(_ANY) | ({"text/event-stream": {"schema": _TEXT}} if body else {})}
-    }
+    answers = {200: {"description": "OK", "content": _json(answer) | ({"text/event-stream": {}} if body else {})}}
     answers |= {
         status: {"description": _ERRORS[status], "content": _json(_ERROR)} for status in sorted({*_OF_ALL, *errors})
     }
@@ -131,12 +178,13 @@ def _call(told: str, needed: str, *errors: int, body: Schema | None = None, path
 
 _ASKING = (400, 404, 408, 409, 413, 415, 502, 504)
 PATHS: dict[str, dict[str, Schema]] = {
-    "/v1/models": {"get": _call("List the agents that one may use, as OpenAI lists models.", "read")},
-    "/v1/models/{name}": {"get": _call("Show one of them.", "read", 404, path="name")},
+    "/v1/models": {"get": _call("List the agents that one may use, as OpenAI lists models.", "read", _MODELS)},
+    "/v1/models/{name}": {"get": _call("Show one of them.", "read", _MODEL, 404, path="name")},
     "/v1/chat/completions": {
         "post": _call(
             "Ask, as OpenAI's chat completions have it. Thoughts and tool steps come as `reasoning_content`.",
             "ask",
+            _COMPLETED,
             *_ASKING,
             body=_COMPLETION,
         )
@@ -145,11 +193,12 @@ PATHS: dict[str, dict[str, Schema]] = {
         "post": _call(
             "Ask, in the shape of Open Responses. Tools that were called are items of the type `thinkaloud:tool_call`.",
             "ask",
+            _RESPONDED,
             *_ASKING,
             body=_RESPONSE,
         )
     },
     "/v1/responses/{response_id}": {
-        "get": _call("Show a response as it stands.", "read", 404, path="response_id"),
+        "get": _call("Show a response as it stands.", "read", _RESPONDED, 404, path="response_id"),
     },
 }

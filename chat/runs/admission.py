@@ -82,7 +82,7 @@ def load_for_update(
                     SELECT 1 FROM {run} WHERE user_id = u.id AND {UNFINISHED_SQL}
                     AND status NOT IN ('queued', 'waiting') LIMIT %s) AS at_work),
                 (SELECT COUNT(*) FROM (
-                    SELECT 1 FROM {run} WHERE user_id = u.id AND created_at > %s AND origin <> %s AND {ROOT_SQL}
+                    SELECT 1 FROM {run} WHERE user_id = u.id AND created_at > %s AND origin NOT IN (%s, %s) AND {ROOT_SQL}
                     AND copied_from IS NULL LIMIT %s) AS recent),
                 EXISTS (SELECT 1 FROM {run} WHERE session_id = s.id AND user_id = u.id AND client_message_id = %s),
                 s.has_files, s.imported_at IS NOT NULL,
@@ -95,6 +95,7 @@ def load_for_update(
                 settings.MAX_ACTIVE_RUNS_PER_USER,
                 since,
                 Origin.SCHEDULE,
+                Origin.SET,
                 settings.MAX_MESSAGES_PER_MINUTE,
                 client_message_id,
                 client_message_id,

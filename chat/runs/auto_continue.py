@@ -22,6 +22,9 @@ def after(run: Run, end: End) -> None:
     if not settings.AUTO_CONTINUE or end.status is not RunStatus.INTERRUPTED:
         return
     session = run.session
+    if run.origin == Origin.SET:
+        # The set asks anew.
+        return
     if run.user is None or session.runs.filter(number__gt=run.number).exists():
         return
     # What people have decided on is done once, and they are asked again.

@@ -159,6 +159,36 @@ def ask_by_clock(
 
 
 @transaction.atomic
+def ask_case(
+    owner: User,
+    set_id: UUID,
+    *,
+    message: str,
+    file_ids: Sequence[UUID],
+    agent_name: str,
+    version_id: int,
+    client_message_id: str,
+) -> Accepted:
+    """`ask` a case of a set, in a session of its own that stands in no list, of one version of an agent. Raises `Refused`.
+
+    It is put in the queue as by `ask_by_clock`.
+    """
+    session = Session.objects.create(owner=owner, agent_name=agent_name, title=title_from(message), for_set=set_id)
+    return ask_atomically(
+        owner,
+        session.pk,
+        message=message,
+        agent_name=agent_name,
+        fallback_agent=None,
+        enable_reasoning=True,
+        client_message_id=client_message_id,
+        origin=Origin.SET,
+        file_ids=file_ids,
+        version_id=version_id,
+    )
+
+
+@transaction.atomic
 def ask_atomically(
     user: User,
     session_id: UUID,
@@ -171,10 +201,12 @@ def ask_atomically(
     origin: Origin,
     file_ids: Sequence[UUID] = (),
     along: SentAlong | None = None,
+    version_id: int | None = None,
 ) -> Accepted:
     """`ask` as one transaction in the caller's thread; the caller then calls `dispatch_accepted`. Raises `Refused`.
 
-    ``along`` is what a client has sent with it that keeps the conversation itself.
+    ``along`` is what a client has sent with it that keeps the conversation itself; ``version_id`` the version of the agent that answers,
+    for what waits in the queue first, else the current one.
     """
     if agent_name is not None and not _AGENT_NAME.fullmatch(agent_name):
         # Nor can every text be asked for in a statement.
@@ -196,7 +228,7 @@ def ask_atomically(
         enable_reasoning=enable_reasoning,
         origin=origin,
     )
-    run.session_has_files = standing.has_files
+    run.session_has_files, run.pinned_version = standing.has_files, version_id
     if file_ids:
         _add_files(run, user, file_ids)
     if along is not None:
@@ -285,7 +317,7 @@ def _admit(run: Run, standing: Admission) -> Accepted:
     if run.agent_version_id is None:
         raise no_such_agent(run.agent_name, cast(int, run.user_id))
     most, line = settings.MAX_MESSAGES_PER_MINUTE, settings.MAX_QUEUED_RUNS
-    by_clock = run.origin == Origin.SCHEDULE
+    by_clock = run.origin in (Origin.SCHEDULE, Origin.SET)
     if most and standing.recent >= most and not by_clock:
         raise Refused("rate_limited", Sentence("At most %(n)d messages a minute. Please wait a moment.", n=most))
     if line and standing.waiting >= line:

@@ -20,6 +20,10 @@ from django.utils import timezone
 from chat.accounts.models import User
 from chat.models import (
     IS_OPEN,
+    Case,
+    CaseFile,
+    CaseResult,
+    CaseSet,
     ClosedAccount,
     Comment,
     Connection,
@@ -40,6 +44,7 @@ from chat.models import (
     SentAlong,
     Session,
     SessionFile,
+    SetRun,
     Share,
     ShareJoin,
     StandingApproval,
@@ -84,8 +89,18 @@ def hide_session(session_id: UUID) -> list[UUID]:
     # As where a session's row is removed: they have none any more.
     Schedule.objects.filter(session=session_id).update(session=None)
     Occurrence.objects.filter(IS_OPEN, run__session=session_id).update(run=None)
+    CaseResult.objects.filter(run__session=session_id).update(run=None)
     Session.everything.filter(pk=session_id).update(deleted_at=timezone.now())
     _erase_sessions([session_id], _AT_ONCE)
+    return at_work
+
+
+def hide_sessions_of_set(set_id: UUID) -> list[UUID]:
+    """Delete the sessions that were opened for a set's cases, likewise; `erase_batch` removes them. Returns runs that were at work."""
+    opened = Session.everything.filter(for_set=set_id, deleted_at=None)
+    session_ids = list(opened.values_list("pk", flat=True))
+    at_work = run_state.abandon(Q(session__in=session_ids))
+    opened.update(deleted_at=timezone.now())
     return at_work
 
 
@@ -175,6 +190,7 @@ def _erase_sessions(session_ids: list[UUID], limit: int) -> bool:
     if runs:
         Run.objects.filter(continues__in=runs).update(continues=None)
         Occurrence.objects.filter(run__in=runs).update(run=None)
+        CaseResult.objects.filter(run__in=runs).update(run=None)
         _delete(Draft.objects.filter(run__in=runs))
         _delete(SentAlong.objects.filter(run__in=runs))
         _delete(SteeringWord.objects.filter(run__in=runs))
@@ -201,14 +217,16 @@ def _erase_files_of(session_ids: list[UUID]) -> bool:
         return False
     _delete(SessionFile.objects.filter(pk__in=uses))
     file_ids = set(uses.values())
-    _erase_files(file_ids - set(SessionFile.objects.filter(file__in=file_ids).values_list("file_id", flat=True)))
+    for other in (SessionFile, CaseFile):
+        file_ids -= set(other._base_manager.filter(file__in=file_ids).values_list("file_id", flat=True))  # noqa: SLF001
+    _erase_files(file_ids)
     return len(uses) == _FILES
 
 
 def _erase_files(file_ids: set[UUID]) -> bool:
     if not file_ids:
         return False
-    for parts in (SessionFile, FileChunk, FileText):
+    for parts in (SessionFile, CaseFile, FileChunk, FileText):
         _delete(parts.objects.filter(file__in=file_ids))
     _delete(File.objects.filter(pk__in=file_ids))
     return True
@@ -282,6 +300,11 @@ _PARTS: tuple[Callable[[int, int], bool], ...] = (
     _forget_stopped,
     _delete_some(lambda user_id: Occurrence.objects.filter(schedule__owner=user_id)),
     _delete_some(lambda user_id: Schedule.objects.filter(owner=user_id)),
+    _delete_some(lambda user_id: CaseResult.objects.filter(set_run__case_set__owner=user_id)),
+    _delete_some(lambda user_id: SetRun.objects.filter(case_set__owner=user_id)),
+    _delete_some(lambda user_id: CaseFile.objects.filter(case__case_set__owner=user_id)),
+    _delete_some(lambda user_id: Case.objects.filter(case_set__owner=user_id)),
+    _delete_some(lambda user_id: CaseSet.objects.filter(owner=user_id)),
     _erase_files_of_user,
     _delete_some(lambda user_id: SteeringWord.objects.filter(user=user_id)),
     _delete_some(lambda user_id: Verdict.objects.filter(user=user_id)),

@@ -79,8 +79,8 @@ class End:
 
 def enqueue(run: Run, *, title: str, is_first: bool) -> None:
     """Add a new run to the end of its session's queue, which the caller holds. ``is_first``: no run is at work before it."""
-    # It takes what is current when it begins.
-    run.agent_version_id = None
+    # It takes what is current when it begins, if it was not told otherwise.
+    run.agent_version_id = run.pinned_version
     _add(run)
     shown = {"status": RunStatus.QUEUED} if is_first else {}
     Session.objects.filter(pk=run.session_id).update(title=title, active_at=timezone.now(), **shown)
@@ -158,7 +158,8 @@ def begin_within(run: Run, parent: Run) -> None:
     run.parent, run.depth = parent, parent.depth + 1
     run.session_id, run.number, run.user = parent.session_id, parent.number, parent.user
     run.session_has_files = parent.session_has_files
-    run.origin, run.enable_reasoning = Origin.AGENT, parent.enable_reasoning
+    run.origin = Origin.SET if parent.origin == Origin.SET else Origin.AGENT
+    run.enable_reasoning = parent.enable_reasoning
     run.client_message_id = f"agent:{run.pk.hex}"
     run.status, run.owner, run.fence, run.begun_at = RunStatus.RUNNING, parent.owner, parent.fence, time.monotonic()
     run.started_at = run.heartbeat_at = clock.now()
@@ -168,9 +169,10 @@ def begin_within(run: Run, parent: Run) -> None:
 def claim(run: Run, process: str) -> bool:
     """Take a queued run for a process; false where someone else was faster. The caller holds the session's row.
 
-    From now on it has the version of its agent that `next_in` has found.
+    From now on it has the version of its agent that `next_in` has found, or the one that it was to take.
     """
-    run.agent_version_id = run.current_version
+    if run.current_version is None or run.agent_version_id is None:
+        run.agent_version_id = run.current_version
     name_model(run)
     moved = _moving(run.pk, RunStatus.RUNNING).update(
         status=RunStatus.RUNNING,

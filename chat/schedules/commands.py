@@ -20,7 +20,18 @@ import agents
 from agents.sentence import Sentence
 from chat.access import may_drive, role_in
 from chat.accounts.models import User
-from chat.models import Act, Door, MissedPolicy, Occurrence, Outcome, OverlapPolicy, PauseReason, Schedule, Session
+from chat.models import (
+    Act,
+    CaseSet,
+    Door,
+    MissedPolicy,
+    Occurrence,
+    Outcome,
+    OverlapPolicy,
+    PauseReason,
+    Schedule,
+    Session,
+)
 from chat.protocol import ErrorCode, as_uuid
 from chat.runs import admission, sessions
 from chat.runs.admission import Refused
@@ -89,7 +100,7 @@ def preview(user: User, fields: Mapping[str, Any], now: datetime) -> Schedule:
 
 @transaction.atomic
 def change(user: User, schedule_id: UUID, fields: Mapping[str, Any], now: datetime) -> Schedule:
-    """Change what is named: name, message, agent_name, session_id, at or every_minutes or cron, time_zone, missed, overlap,
+    """Change what is named: name, message or set_id, agent_name, session_id, at or every_minutes or cron, time_zone, missed, overlap,
     pause_after, enabled. Raises `Refused`.
     """  # noqa: D205 - a list of names is no summary
     schedule = own_schedule(user, schedule_id)
@@ -162,6 +173,10 @@ def lock_schedule_only(schedule_id: UUID, *, skip_locked: bool) -> Schedule | No
 
 def _apply(schedule: Schedule, user: User, fields: Mapping[str, Any], now: datetime) -> bool:
     """Take over what is named, checked; whether it says anew when the schedule is due."""
+    if "set_id" in fields:
+        _set_case_set(schedule, user, fields["set_id"])
+    if schedule.case_set is not None:
+        fields = _of_a_set(schedule, schedule.case_set, fields)
     if "message" in fields:
         admission.check_message(fields["message"])
         schedule.message = fields["message"]
@@ -187,6 +202,33 @@ def _apply(schedule: Schedule, user: User, fields: Mapping[str, Any], now: datet
         return _set_when(schedule, fields, now)
     except Invalid as invalid:
         raise BadField(invalid.field, invalid.message) from None
+
+
+def _of_a_set(schedule: Schedule, case_set: CaseSet, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What is named of a schedule that asks a set: which has its questions, and a session for each."""
+    if fields.get("message", "").strip() or fields.get("session_id") is not None:
+        raise BadField(
+            "set_id", Sentence("A set has questions and sessions of its own: name no message and no session.")
+        )
+    schedule.message = ""
+    _set_session(schedule, schedule.owner, None)
+    named = {name: value for name, value in fields.items() if name not in ("message", "session_id")}
+    if "name" in named:
+        named["name"] = named["name"].strip() or case_set.name
+    if "agent_name" in named:
+        named["agent_name"] = named["agent_name"] or case_set.agent_name
+    return named
+
+
+def _set_case_set(schedule: Schedule, user: User, set_id: str | None) -> None:
+    """Let it ask a set of the user's from now on, or a message."""
+    if set_id is None:
+        schedule.case_set = None
+        return
+    key = as_uuid(set_id)
+    schedule.case_set = CaseSet.objects.filter(pk=key, owner=user).first() if key else None
+    if schedule.case_set is None:
+        raise BadField("set_id", Sentence("There is no such set."), "not_found")
 
 
 def _set_rules(schedule: Schedule, fields: Mapping[str, Any]) -> None:

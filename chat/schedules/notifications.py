@@ -19,14 +19,14 @@ _MOST_NOTIFICATIONS = 50
 
 def notification(occurrence_id: int) -> tuple[int, NotificationData] | None:
     """What the owner's pages are told of an occurrence that has ended, and whose they are; None where it is gone."""
-    found = Occurrence.objects.select_related("schedule", "run").filter(pk=occurrence_id).first()
+    found = Occurrence.objects.select_related("schedule", "run", "set_run").filter(pk=occurrence_id).first()
     return None if found is None else (found.schedule.owner_id, _notification(found))
 
 
 def notifications(user: User, after: datetime) -> list[NotificationData]:
     """What the user's pages were told since then and a little before, oldest first: for those who may not have heard it."""
     ended = Occurrence.objects.filter(schedule__owner=user, settled_at__gt=after - _OVERLAP)
-    newest = ended.select_related("schedule", "run").order_by("-settled_at")[:_MOST_NOTIFICATIONS]
+    newest = ended.select_related("schedule", "run", "set_run").order_by("-settled_at")[:_MOST_NOTIFICATIONS]
     return [_notification(occurrence) for occurrence in reversed(newest)]
 
 

@@ -11,9 +11,11 @@ from django.db.models.functions import RowNumber
 
 from agents.sentence import Sentence
 from chat.accounts.models import User
+from chat.cases import set_runs
 from chat.models import (
     IS_OPEN,
     OPEN,
+    Door,
     MissedPolicy,
     Occurrence,
     Outcome,
@@ -22,6 +24,7 @@ from chat.models import (
     Run,
     RunStatus,
     Schedule,
+    SetRunState,
 )
 from chat.runs import auto_continue
 from chat.runs import commands as run_commands
@@ -126,7 +129,8 @@ def _start(schedule: Schedule, occurrence: Occurrence, now: datetime) -> TickRes
         accepted = _ask(schedule, occurrence)
     except Refused as refused:
         occurrence.outcome, occurrence.reason = Outcome.SKIPPED, refused.code
-        if refused.code != "queue_full":
+        # A set that is being asked by hand is asked the next time.
+        if refused.code not in ("queue_full", "conflict"):
             pause_locked(schedule, PauseReason.REFUSED, refused.message)
             occurrence.settled_at = now
         occurrence.save()
@@ -135,7 +139,17 @@ def _start(schedule: Schedule, occurrence: Occurrence, now: datetime) -> TickRes
     return TickResult(accepted=accepted)
 
 
-def _ask(schedule: Schedule, occurrence: Occurrence) -> Accepted:
+def _ask(schedule: Schedule, occurrence: Occurrence) -> Accepted | None:
+    """Put the run in the queue; of a set, begin to ask it, which has its runs put there by itself."""
+    if schedule.case_set_id is None:
+        return _ask_message(schedule, occurrence)
+    agent = schedule.agent_name
+    occurrence.set_run = set_runs.begin(schedule.owner, schedule.case_set_id, agent_name=agent, door=Door.SCHEDULE)
+    occurrence.outcome = Outcome.STARTED
+    return None
+
+
+def _ask_message(schedule: Schedule, occurrence: Occurrence) -> Accepted:
     if schedule.keeps_session and schedule.session_id is None:
         raise Refused("not_found", Sentence("Its session was deleted. Choose another one, or a new one each time."))
     accepted = run_commands.ask_by_clock(
@@ -156,6 +170,8 @@ def run_now(schedule_id: UUID, now: datetime, user: User | None = None) -> Accep
     schedule = lock_schedule(schedule_id) if user is None else own_schedule(user, schedule_id)
     if schedule is None:
         raise Refused("not_found", Sentence("There is no such schedule."))
+    if schedule.case_set_id is not None:
+        raise Refused("conflict", Sentence("It asks a set: ask that one now."))
     _settle_own(schedule, now)
     if Occurrence.objects.filter(schedule=schedule, outcome__in=OPEN).exists():
         raise Refused("conflict", Sentence("Its last run has not ended yet."))
@@ -163,7 +179,7 @@ def run_now(schedule_id: UUID, now: datetime, user: User | None = None) -> Accep
     while Occurrence.objects.filter(schedule=schedule, due_at=due_at).exists():
         due_at += timedelta(microseconds=1)
     occurrence = Occurrence(schedule=schedule, due_at=due_at, by_hand=True)
-    accepted = _ask(schedule, occurrence)
+    accepted = _ask_message(schedule, occurrence)
     occurrence.save()
     schedule.save(update_fields=STATE_FIELDS)
     return accepted
@@ -192,7 +208,8 @@ def start_waiting(schedule_id: UUID, now: datetime) -> TickResult:
 
 def ended_schedules() -> list[UUID]:
     """Schedules whose run has ended, or is gone, which nobody has noted yet."""
-    started = Occurrence.objects.filter(IS_OPEN, Q(run=None) | ~Q(run__ended_at=None), outcome=Outcome.STARTED)
+    ended = Q(set_run=None) & (Q(run=None) | ~Q(run__ended_at=None)) | Q(set_run__ended_at__isnull=False)
+    started = Occurrence.objects.filter(IS_OPEN, ended, outcome=Outcome.STARTED)
     return list(started.order_by("pk").values_list("schedule", flat=True))
 
 
@@ -211,17 +228,11 @@ def settle(schedule_id: UUID, now: datetime) -> TickResult:
 
 def _settle_own(schedule: Schedule, now: datetime) -> tuple[int, ...]:
     """Note how the run of a schedule that is held has ended, where it has; the caller saves the schedule."""
-    occurrence = Occurrence.objects.select_related("run").filter(schedule=schedule, outcome=Outcome.STARTED).first()
-    if occurrence is None:
+    started = Occurrence.objects.select_related("run", "set_run")
+    occurrence = started.filter(schedule=schedule, outcome=Outcome.STARTED).first()
+    if occurrence is None or (ended := _end_of(occurrence)) is None:
         return ()
-    run = occurrence.run
-    if run is not None and (run.ended_at is None or _goes_on(occurrence, run)):
-        return ()
-    if run is None:
-        # Its session was deleted, and the run with it.
-        occurrence.outcome, occurrence.reason = Outcome.CANCELLED, "deleted"
-    else:
-        occurrence.outcome = Outcome(run.status)
+    occurrence.outcome, occurrence.reason = ended
     occurrence.settled_at = now
     occurrence.save(update_fields=("outcome", "reason", "settled_at"))
     if occurrence.outcome in FAILED:
@@ -231,6 +242,19 @@ def _settle_own(schedule: Schedule, now: datetime) -> tuple[int, ...]:
     elif occurrence.outcome == Outcome.COMPLETED:
         schedule.failures = 0
     return (occurrence.pk,)
+
+
+def _end_of(occurrence: Occurrence) -> tuple[Outcome, str] | None:
+    """What has become of one that was started, and why; None where it goes on. A set that was asked to its end is completed, however."""
+    run, set_run = occurrence.run, occurrence.set_run
+    if set_run is not None:
+        if set_run.ended_at is None:
+            return None
+        return (Outcome.CANCELLED if set_run.state == SetRunState.STOPPED else Outcome.COMPLETED), ""
+    if run is None:
+        # Its session was deleted, and the run with it.
+        return Outcome.CANCELLED, "deleted"
+    return None if run.ended_at is None or _goes_on(occurrence, run) else (Outcome(run.status), "")
 
 
 def _goes_on(occurrence: Occurrence, run: Run) -> bool:

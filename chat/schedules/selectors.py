@@ -86,14 +86,14 @@ def _last(schedule_ids: list[UUID]) -> dict[UUID, list[Occurrence]]:
     place = Window(RowNumber(), partition_by="schedule", order_by=F("due_at").desc())
     found = Occurrence.objects.filter(schedule__in=schedule_ids).annotate(place=place).filter(place__lte=LAST)
     last: dict[UUID, list[Occurrence]] = {}
-    for occurrence in found.select_related("run").order_by("due_at"):
+    for occurrence in found.select_related("run", "set_run").order_by("due_at"):
         last.setdefault(occurrence.schedule_id, []).append(occurrence)
     return last
 
 
 def schedules_of(user: User) -> QuerySet[Schedule]:
     """The user's own schedules, newest first."""
-    return Schedule.objects.filter(owner=user).select_related("session").order_by("-created_at", "-id")
+    return Schedule.objects.filter(owner=user).select_related("session", "case_set").order_by("-created_at", "-id")
 
 
 def schedules_after(found: QuerySet[Schedule], last: Schedule) -> QuerySet[Schedule]:
@@ -104,7 +104,9 @@ def schedules_after(found: QuerySet[Schedule], last: Schedule) -> QuerySet[Sched
 
 def took_ms(occurrence: Occurrence) -> int | None:
     """How long its run took, once it has ended."""
-    run = occurrence.run
+    run, set_run = occurrence.run, occurrence.set_run
+    if set_run is not None and set_run.ended_at is not None:
+        return round((set_run.ended_at - set_run.created_at).total_seconds() * 1000)
     if run is None or run.started_at is None or run.ended_at is None:
         return None
     return round((run.ended_at - run.started_at).total_seconds() * 1000)

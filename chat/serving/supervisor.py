@@ -15,6 +15,7 @@ from django.db import Error as DatabaseError
 from django.db import connections as db_connections
 from django.utils.module_loading import import_string
 
+from chat.cases import runner as set_runner
 from chat.catalog import tool_servers
 from chat.catalog.budgets import BudgetLoader
 from chat.catalog.model_facts import FactsLoader
@@ -72,6 +73,7 @@ def start_clockwork(look: Callable[[], Awaitable[None]] = queue_watch.start_wait
     background.spawn(feed_registry.poll_forever(), "watch feeds")
     background.spawn(_tick_for_ever(look), "tick")
     background.spawn(ticker.tick_for_ever(), "schedules")
+    background.spawn(set_runner.run_for_ever(), "sets")
     background.spawn(_erase_for_ever(), "erase")
     background.spawn(_expire_for_ever(), "retention")
     if settings.OTEL_EXPORTER_OTLP_ENDPOINT:

@@ -22,7 +22,7 @@ from django.utils import timezone
 from agents import FileData
 from agents.text import clean_text
 from chat.accounts.models import User
-from chat.models import File, FileChunk, Session, SessionFile
+from chat.models import CaseFile, File, FileChunk, Session, SessionFile
 
 #: Bytes of a chunk.
 CHUNK = 512 * 1024
@@ -135,6 +135,36 @@ def _tie(session_id: UUID, file_ids: Sequence[UUID]) -> None:
     File.objects.filter(pk__in=file_ids, is_used=False).update(is_used=True)
     # Also one that is still hidden, because it is being copied.
     Session.everything.filter(pk=session_id, has_files=False).update(has_files=True)
+
+
+def tie_to_case(case_id: UUID, owner_id: int, file_ids: Sequence[UUID]) -> str:
+    """Let a case use files of its own person's; returns them as `Run.files` has them. Raises `Missing` where one is not theirs."""
+    found = {file.pk: file for file in whole().filter(pk__in=file_ids, owner=owner_id)}
+    if len(found) < len(file_ids):
+        raise Missing
+    CaseFile.objects.bulk_create([CaseFile(case_id=case_id, file_id=file_id) for file_id in file_ids])
+    File.objects.filter(pk__in=file_ids, is_used=False).update(is_used=True)
+    return orjson.dumps([describe(found[file_id]) for file_id in file_ids]).decode()
+
+
+def untie_from_cases(case_ids: Sequence[UUID]) -> None:
+    """These cases use no files any more: what nobody else uses is removed in time."""
+    uses = CaseFile.objects.filter(case__in=case_ids)
+    file_ids = set(uses.values_list("file_id", flat=True))
+    uses.delete()
+    loose = File.objects.filter(pk__in=file_ids, uses=None, used_by_cases=None)
+    File.objects.filter(pk__in=list(loose.values_list("pk", flat=True))).update(is_used=False)
+
+
+def copy_for(owner_id: int, file: File) -> File:
+    """A file's content as a file of somebody else's, in short transactions. Raises `NoRoom`."""
+    copied = begin(owner_id, name=file.name, media_type=file.media_type, size=file.size, sha256=file.sha256)
+    number = 0
+    while (data := chunk(file.pk, number)) is not None:
+        add_chunk(copied, number, data)
+        number += 1
+    finish(copied)
+    return copied
 
 
 def _at_hand(session_id: UUID, user_id: int) -> Q:

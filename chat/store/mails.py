@@ -54,10 +54,10 @@ def queue_mail(user_id: int, kind: MailKind, run_id: UUID | None = None) -> None
 
 
 def queue_run_mails(run_id: UUID, kind: MailKind) -> None:
-    """Have those mailed whose run it is, its session's owner and who asked, as far as they want to be. Runs within runs are nobody's."""
+    """Have those mailed whose run it is, owner and who asked, as far as they want to be; not of runs within runs or of sets."""
     if not settings.EMAIL_URL:
         return
-    runs = Run.objects.filter(pk=run_id, parent=None)
+    runs = Run.objects.filter(pk=run_id, parent=None).exclude(origin=Origin.SET)
     if kind == MailKind.RUN_FAILED:
         runs = runs.filter(origin=Origin.SCHEDULE, status=RunStatus.FAILED)
     concerned = set(runs.values_list("session__owner", flat=True)) | set(runs.values_list("user", flat=True))

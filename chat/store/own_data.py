@@ -16,6 +16,9 @@ from chat.accounts.models import User
 from chat.models import (
     ApiToken,
     AuditEntry,
+    Case,
+    CaseResult,
+    CaseSet,
     Comment,
     DailyUsage,
     File,
@@ -49,6 +52,7 @@ _README = """Everything that is kept of your account.
 account.json    what you have said about yourself, your groups, and your settings
 sessions/       each of your sessions as JSON, with every step and model call, and as Markdown, for reading
 files/          the files that you have sent, and that tools have made for you
+sets.json       your sets of cases, what is expected of each, and what came of them
 schedules.json  your schedules, and what became of them
 shares.json     with whom you share sessions, and which are shared with you
 tokens.json     your tokens, without the secrets, of which none is kept
@@ -112,6 +116,7 @@ def _members(user: User) -> Iterator[tuple[str, Iterator[bytes]]]:
         name = _UNSAFE.sub("_", file.name).strip(". ") or "file"
         yield f"files/{file.pk}/{name}", _content(file)
     yield "schedules.json", _list(_schedule(schedule) for schedule in _each(Schedule.objects.filter(owner=user)))
+    yield "sets.json", _list(_case_set(each) for each in _each(CaseSet.objects.filter(owner=user)))
     yield "tokens.json", _list(_values(ApiToken.objects.filter(user=user), without=("digest", "user_id")))
     shares = Share.objects.filter(Q(session__owner=user) | Q(user=user))
     offers = OwnerOffer.objects.filter(Q(session__owner=user) | Q(user=user))
@@ -240,6 +245,16 @@ def _content(file: File) -> Iterator[bytes]:
 def _schedule(schedule: Schedule) -> dict[str, Any]:
     outcomes = Occurrence.objects.filter(schedule=schedule)
     return {**_columns(schedule, ("owner_id",)), "occurrences": list(_values(outcomes, ("schedule_id",)))}
+
+
+def _case_set(case_set: CaseSet) -> dict[str, Any]:
+    cases, results = Case.objects.filter(case_set=case_set), CaseResult.objects.filter(set_run__case_set=case_set)
+    return {
+        **_columns(case_set, ("owner_id",)),
+        "cases": list(_values(cases, ("case_set_id",))),
+        "runs": list(_values(case_set.runs.all(), ("case_set_id",))),
+        "results": list(_values(results, ("id",))),
+    }
 
 
 def _entry(entry: AuditEntry, user: User) -> dict[str, Any]:

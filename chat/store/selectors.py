@@ -57,7 +57,7 @@ def past_sessions(
     user: User, *, text: str = "", status: str = "", agent: str = "", archived: bool = False
 ) -> QuerySet[Session]:
     """The user's own sessions, latest activity first, as the page's and the API's filters say."""
-    sessions = Session.objects.filter(owner=user, archived=archived)
+    sessions = Session.objects.filter(owner=user, archived=archived, for_set=None)
     return _as_filters_say(sessions, user, text, status, agent)
 
 

@@ -15,7 +15,7 @@ from django.db.models.functions import Length
 from django.utils import timezone
 
 from agents.text import clean_text
-from chat.models import LIVE, Draft, Run, Step, StepContent, StepOrigin
+from chat.models import LIVE, Draft, Origin, Run, Step, StepContent, StepOrigin
 from chat.protocol import body, stored_frame
 from chat.protocol.frames import CHILD_TYPES, EventData, StoredType
 from chat.runtime.db_values import datetime_param, uuid_param
@@ -132,7 +132,7 @@ def append_again(run: Run, entries: Sequence[Entry]) -> list[Stored]:
 def append_unowned(run: Run, entries: Sequence[Entry], *, position: int = 0, findable: bool = True) -> list[Stored]:
     """Store events of a run, within the transaction in which `runs.state` moves it: its first, or those after ``position``.
 
-    What is not ``findable`` no search leads to, neither people's nor agents'.
+    What is not ``findable`` no search leads to, neither people's nor agents'; nor does one lead to what a set of cases asks.
     """
     numbered = _count_numbered(run, entries)
     last = _advance(run.session_id, numbered)
@@ -225,7 +225,7 @@ def _insert(run: Run, seq: int, position: int, entries: Sequence[Entry], *, find
     if last_number:
         with connection.cursor() as cursor:
             cursor.execute(_END_DRAFT, [run_id, last_number])
-    if findable:
+    if findable and run.origin != Origin.SET:
         search.index(
             run.session_id,
             [

@@ -108,4 +108,6 @@ def _open_for(user_id: int):  # type: ignore[no-untyped-def] # a queryset of the
         decided_at=None,
         run__status="waiting",
         session__deleted_at=None,
+        # What a set asks waits for nobody.
+        session__for_set=None,
     )

@@ -112,7 +112,9 @@ def latest_deliveries(webhook_id: UUID, most: int = 20) -> list[WebhookDelivery]
 
 
 def record_end(run_id: UUID) -> None:
-    """Have the webhooks of a session's owner told that a run has ended, in the transaction in which it does. Runs within runs are not."""
+    """Have the webhooks of a session's owner told that a run has ended, in the transaction in which it does. Not of those within others
+    or of sets.
+    """  # noqa: D205 - one thought
     _note(run_id, RUN_ENDED)
 
 
@@ -124,7 +126,8 @@ def record_waiting(run_id: UUID) -> None:
 def _note(run_id: UUID, event: str) -> None:
     if not settings.WEBHOOKS:
         return
-    runs = {"owner__sessions__runs": run_id, "owner__sessions__runs__parent": None}
+    whose = "owner__sessions"
+    runs = {f"{whose}__runs": run_id, f"{whose}__runs__parent": None, f"{whose}__for_set": None}
     told = Webhook.objects.filter(disabled_at=None, **runs).values_list("pk", flat=True)
     WebhookDelivery.objects.bulk_create(
         WebhookDelivery(webhook_id=webhook_id, event=event, run_id=run_id) for webhook_id in told

@@ -79,13 +79,15 @@ class LoginView(auth.LoginView):
 
 
 class LogoutView(auth.LogoutView):
-    """Log out; open sockets of this login close."""
+    """Log out; open sockets of this login close, and whoever has come by the provider is shown the way out of that, too."""
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """End the login."""
+        is_the_providers = bool(settings.OIDC_ISSUER) and hasattr(request.user, "provider_login")
         answer = super().post(request, *args, **kwargs)
         publish_logins_ended()
-        return answer
+        # A page of ours: no form of ours may lead to another site.
+        return redirect("oidc_logout") if is_the_providers else answer
 
 
 class AccountForm(ModelForm):  # type: ignore[type-arg] # Django's classes take no parameters at run time

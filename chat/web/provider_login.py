@@ -1,12 +1,16 @@
-"""Logging in by the OpenID provider: there, and back."""
+"""Logging in by the OpenID provider: there, and back; and logging out of it."""
+
+import logging
 
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import redirect, render
 from django.urls import path, reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
+
+logger = logging.getLogger(__name__)
 
 
 def safe_next(request: HttpRequest) -> str:
@@ -63,7 +67,32 @@ def end_provider_login(request: HttpRequest) -> HttpResponse:
     return answer
 
 
+@never_cache
+@require_GET
+def leave_provider(request: HttpRequest) -> HttpResponse:
+    """Tell somebody who has logged out here that they are still logged in at the provider, and where that ends."""
+    if not settings.OIDC_ISSUER:
+        raise Http404
+    if request.user.is_authenticated:
+        return redirect(settings.LOGIN_REDIRECT_URL)
+    from allauth.socialaccount.providers.oauth2.client import OAuth2Error  # noqa: PLC0415
+    from requests import RequestException  # noqa: PLC0415
+
+    from chat.security.oidc.adapter import absolute_address  # noqa: PLC0415
+    from chat.security.oidc.provider import logout_address  # noqa: PLC0415
+
+    try:
+        address = logout_address(absolute_address(request, "login"))
+    except (OAuth2Error, RequestException) as problem:
+        logger.warning("The provider does not say where one logs out: %s", problem)
+        address = ""
+    if not address:
+        return redirect("login")
+    return render(request, "registration/provider_logout.html", {"address": address, "provider": settings.OIDC_NAME})
+
+
 urlpatterns = [
     path("oidc/login/", begin_provider_login, name="oidc_login"),
     path("oidc/callback/", end_provider_login, name="oidc_callback"),
+    path("oidc/logout/", leave_provider, name="oidc_logout"),
 ]

@@ -19,6 +19,7 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from chat.accounts.models import User
+from chat.cases import selectors as case_selectors
 from chat.catalog import agents as catalog
 from chat.models import Door, MissedPolicy, OverlapPolicy, Schedule
 from chat.rendering.rows import agent_title
@@ -105,6 +106,7 @@ class ScheduleForm(WhenForm):
     message = forms.CharField(
         label=gettext_lazy("Message"), required=False, strip=False, widget=forms.Textarea(attrs={"rows": 4})
     )
+    set_id = forms.ChoiceField(label=gettext_lazy("Or a set of cases"), required=False)
     agent_name = forms.ChoiceField(label=gettext_lazy("Agent"))
     session_id = forms.ChoiceField(label=gettext_lazy("Where"), required=False)
     missed = forms.ChoiceField(
@@ -131,6 +133,10 @@ class ScheduleForm(WhenForm):
         cast(forms.ChoiceField, self.fields["agent_name"]).choices = [
             (name, agent_title(name)) for name in _offered(user, current)
         ]
+        cast(forms.ChoiceField, self.fields["set_id"]).choices = [
+            ("", _("No set: the message")),
+            *((str(each.pk), each.name) for each in case_selectors.sets_of(user)),
+        ]
         recent = list(selectors.past_sessions(user)[:_SESSIONS])
         if current is not None and current.session is not None and current.session not in recent:
             recent.insert(0, current.session)
@@ -143,7 +149,8 @@ class ScheduleForm(WhenForm):
         """The use case's arguments."""
         data = self.cleaned_data
         told = {name: data[name] for name in ("name", "message", "agent_name", "missed", "overlap", "pause_after")}
-        return {**told, "session_id": data["session_id"] or None, **self.submitted_when()}
+        where = {"session_id": data["session_id"] or None, "set_id": data["set_id"] or None}
+        return {**told, **where, **self.submitted_when()}
 
     def refuse(self, refused: Refused) -> None:
         """Show why the use case has refused, at the field that it is about."""
@@ -197,6 +204,7 @@ def new(request: HttpRequest) -> HttpResponse:
         "overlap": OverlapPolicy.QUEUE,
         "pause_after": 5,
         "session_id": request.GET.get("session", ""),
+        "set_id": request.GET.get("set", ""),
     }
     form = ScheduleForm(_user(request), request.POST or None, initial=initial)
     if request.method == "POST" and form.is_valid():
@@ -241,6 +249,7 @@ def _as_said(schedule: Schedule) -> dict[str, Any]:
         "message": schedule.message,
         "agent_name": schedule.agent_name,
         "session_id": str(schedule.session_id or ""),
+        "set_id": str(schedule.case_set_id or ""),
         "when": when,
         "at": at,
         "every_minutes": schedule.every_minutes,

@@ -28,7 +28,7 @@ from tests.benchmarks.observed import observed
 from tests.benchmarks.shares import cpu_shares
 from tests.benchmarks.short import costs
 from tests.benchmarks.stage import Outcome, Side, Stage
-from tests.benchmarks.stored import branch, clock, history, open_2000, replay, search
+from tests.benchmarks.stored import branch, clock, history, open_2000, replay, search, staff
 
 #: Turns in one session: its history grows meanwhile, as in use.
 _TURNS = 5
@@ -274,6 +274,7 @@ FIGURES: dict[str, Callable[[Stage, Sizes], Measured]] = {
     "history": history,
     "search": search,
     "clock": clock,
+    "staff": staff,
     "growth": growth,
     "page": page,
 }

@@ -10,10 +10,11 @@ from typing import Any
 
 from django.contrib.sessions.backends.db import SessionStore
 from django.db import transaction
+from django.test import Client
 from django.utils import timezone
 
 from chat.accounts.models import User
-from chat.models import Door, Occurrence, Run, Schedule, Scope, Session
+from chat.models import DailyUsage, Door, Occurrence, Run, Schedule, Scope, Session
 from chat.runs.branching import Branch, make_branch
 from chat.runtime import database
 from chat.security.tokens import make_token
@@ -27,6 +28,20 @@ USER = "ada"
 _EVENTS_PER_RUN = 50
 _APPENDED = 125
 _LOOKS = 21
+_PAGE_LOOKS = 7
+_PEOPLE = 50
+#: What staff look at, and where.
+_STAFF_PAGES = {
+    "the list of runs": "/admin/chat/run/",
+    "… its hundredth page": "/admin/chat/run/?p=100",
+    "… of one status": "/admin/chat/run/?status=completed",
+    "… of one user": "/admin/chat/run/?of=user+7",
+    "… searched": "/admin/chat/run/?q=nothing+like+it",
+    "what is at work": "/admin/chat/run/now/",
+    "the list of sessions": "/admin/chat/session/",
+    "usage of a month": "/admin/chat/dailyusage/",
+    "usage of a year by person": "/admin/chat/dailyusage/?days=365&by=user",
+}
 
 
 def login() -> None:
@@ -244,6 +259,35 @@ def by_the_clock(runs: int) -> None:
 
     one = took_ms(lambda: Session.objects.filter(pk=at.session_id).values_list("last_seq").get())
     print(json.dumps({"one": one, "lists": {name: took_ms(partial(look, at)) for name, look in BY_THE_CLOCK.items()}}))
+
+
+def staff_pages(runs: int) -> None:
+    """Many runs, of five steps each, and a year's usage of fifty people; prints the milliseconds of each of the staff's pages over them."""
+    large.fill(runs, 5)
+    people = list(User.objects.values_list("pk", flat=True)[:_PEOPLE])
+    today = timezone.now().date()
+    used = {"calls": 9, "input_tokens": 900, "output_tokens": 300, "provider": "stub", "model": "stub"}
+    DailyUsage.objects.bulk_create(
+        (
+            DailyUsage(day=today - timedelta(days=day), user_id=person, agent_name=agent, **used)
+            for day in range(365)
+            for person in people
+            for agent in ("researcher", "developer", "writer")
+        ),
+        batch_size=2_000,
+    )
+    client = Client(SERVER_NAME="127.0.0.1")
+    client.force_login(User.objects.get(username=USER))
+
+    def took_ms(address: str) -> float:
+        def look() -> None:
+            answer = client.get(address)
+            assert answer.status_code == 200, (address, answer.status_code)
+
+        look()
+        return min(_timed(look) for _ in range(_PAGE_LOOKS)) * 1000
+
+    print(json.dumps({name: took_ms(address) for name, address in _STAFF_PAGES.items()}))
 
 
 def _timed(look: Callable[[], Any]) -> float:

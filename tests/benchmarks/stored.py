@@ -150,3 +150,14 @@ def clock(stage: Stage, sizes: Sizes) -> Measured:
         ]
     # There is no client here that could be late.
     return Measured(rows, Window(Lateness(0.0, 0.0), Lateness(0.0, 0.0)))
+
+
+def staff(stage: Stage, sizes: Sizes) -> Measured:
+    """What staff look at in the administration where very many steps are stored, in both databases; within one process."""
+    rows: list[Row] = []
+    for name, elsewhere in (("SQLite", stage.apart("staff")), ("PostgreSQL", stage.apart("postgresql", served=True))):
+        with elsewhere:
+            took = stage.rows("staff_pages", sizes.runs)
+        rows += [Row(f"{sizes.runs * 5:,} steps on {name}: {what}", "ms", ms, None, 300.0) for what, ms in took.items()]
+    # There is no client here that could be late.
+    return Measured(rows, Window(Lateness(0.0, 0.0), Lateness(0.0, 0.0)))

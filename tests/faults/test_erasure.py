@@ -1,6 +1,8 @@
-"""An account with very much in it is deleted while others write: none of them waits for it."""
+"""An account with very much in it is deleted, and what is kept no longer, while others write: none of them waits for it."""
 
+import asyncio
 import contextlib
+import itertools
 import threading
 import time
 from collections.abc import Iterator
@@ -9,11 +11,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.db import connections
 
 from chat.accounts.models import User
-from chat.models import Run, Session, Step
-from chat.runs import erasure
+from chat.models import LIVE, Run, Session, Step
+from chat.runs import erasure, retention
+from chat.runtime import database as runtime_database
 from chat.store import step_log
 from tests import services
 from tests.chat import large, making
@@ -103,3 +107,46 @@ def test_others_do_not_wait_while_an_account_is_removed(
     assert not User.objects.filter(pk=gone.user_id).exists()
     assert set(Session.everything.values_list("owner", flat=True)) == {bob.pk}
     assert Step.objects.count() == sum(writer.stored for writer in writers)
+
+
+async def _expire_beside(runs: list[Run]) -> tuple[float, int]:
+    """Have all go whose time is over, as a process that serves does; how long a step of these runs took at most, and their number."""
+    slowest_s, stored = 0.0, 0
+
+    async def store_steps(run: Run) -> None:
+        nonlocal slowest_s, stored
+        for number in itertools.count(1):
+            began = time.monotonic()
+            await runtime_database.write(step_log.append, run, [making.thought("apples", number)])
+            slowest_s, stored = max(slowest_s, time.monotonic() - began), stored + 1
+            # A pause as between the steps of a run; nothing is waited for.
+            await asyncio.sleep(0.01)
+
+    at_work = [asyncio.ensure_future(store_steps(run)) for run in runs]
+    while await retention.expire_some():
+        assert not any(task.done() for task in at_work)
+    for task in at_work:
+        task.cancel()
+    await asyncio.wait(at_work)
+    return slowest_s, stored
+
+
+@pytest.mark.long
+def test_others_do_not_wait_while_what_is_kept_no_longer_goes(
+    database: str, settings: Any, record_property: Record
+) -> None:
+    """All sessions of a month ago, 20,000 steps in 200 of them, but for those in which something is still to happen."""
+    large.fill(4_000, 5)
+    large.index()
+    settings.RETENTION_DAYS = 7
+    live = set(Run.objects.filter(status__in=LIVE).values_list("session", flat=True))
+    runs = [making.run(making.session(making.user(name))) for name in ("bob", "cy")]
+    try:
+        slowest_s, stored = async_to_sync(_expire_beside)(runs)
+    finally:
+        runtime_database.close()
+    record_property("longest wait of others, s", round(slowest_s, 3))
+    assert stored > 100
+    assert slowest_s < 1.0, "somebody waited for a deletion"
+    left = set(Session.everything.values_list("pk", flat=True))
+    assert left == live | {run.session_id for run in runs}

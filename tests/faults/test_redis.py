@@ -2,19 +2,22 @@
 
 import asyncio
 import contextlib
+import json
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis as Client
 
 from tests import services
+from tests.event_streams import following
 from tests.faults.bystander import Bystander
 from tests.faults.conftest import OpenWorld
 from tests.faults.invariants import check
 from tests.faults.oracle import Oracle
 from tests.faults.proxy import Proxy
-from tests.faults.work import rounds
+from tests.faults.work import ANSWER, rounds
 from tests.faults.world import SCALE, World
 from tests.model_server import ModelServer
 from tests.services import Redis
@@ -168,6 +171,39 @@ async def test_sockets_open_while_redis_is_slow(
             done.set()
             await busy
             await check(world, session, clients)
+
+
+@pytest.mark.long
+async def test_redis_is_gone_while_a_program_is_told_an_answer(
+    redis: Redis, open_world: OpenWorld, model: ModelServer
+) -> None:
+    """A stream of OpenAI's API, and one of server-sent events at the other process: neither loses a word, and the run does not notice."""
+    model.respond = rounds(20, every_s=0.02)
+    world = await asyncio.to_thread(open_world, "postgres", redis_url=redis.url)
+    async with world.browser() as browser:
+        _, made = await browser.call("POST", "tokens/", {"name": "t", "scope": "ask"})
+        session = await browser.new_session()
+        headers = {"Authorization": f"Bearer {made['token']}", "X-Session-Id": session}
+        body = {"model": "researcher", "stream": True, "messages": [{"role": "user", "content": "Go on"}]}
+        async with (
+            following(browser, session, url=world.addresses[1]) as stream,
+            browser.http.post("/v1/chat/completions", json=body, headers=headers) as answer,
+        ):
+            assert answer.status == 200, await answer.text()
+            assert (await stream.next()).event == "session"
+            await stream.until(lambda event: "tool_result" in event.data)
+            redis.end(signal.SIGKILL)
+            async with asyncio.timeout(90):
+                lines = [line async for line in answer.content if line.startswith(b"data: {")]
+                await stream.until_type("reasoning_complete")
+        stored = await world.everything(session)
+    told: list[dict[str, Any]] = [json.loads(line.removeprefix(b"data: ")) for line in lines]
+    assert "error" not in told[-1], told[-1]
+    assert told[-1]["choices"][0]["finish_reason"] == "stop"
+    content = "".join(each["choices"][0]["delta"].get("content", "") for each in told)
+    assert content.strip() == ANSWER.strip()
+    assert stream.stored() == stored
+    assert {run.status for run in world.database.runs(session)} == {"completed"}
 
 
 async def _busy_until(client: Oracle, done: asyncio.Event) -> None:

@@ -35,6 +35,12 @@ def nonce_of(verifier: str) -> str:
     return sha256(f"nonce {verifier}".encode()).hexdigest()
 
 
+def absolute_address(request: HttpRequest, page: str) -> str:
+    """A page's address, as the provider is told it."""
+    path = reverse(page)
+    return f"{settings.PUBLIC_URL.origin}{path}" if settings.PUBLIC_URL.origin else request.build_absolute_uri(path)
+
+
 class ProviderClient(OpenIDConnectOAuth2Adapter):  # type: ignore[misc] # untyped
     """One login by the provider: its addresses are those of `find_endpoints`, its tokens are held to `read_claims`."""
 
@@ -49,8 +55,7 @@ class ProviderClient(OpenIDConnectOAuth2Adapter):  # type: ignore[misc] # untype
 
     def get_callback_url(self, request: HttpRequest, app: SocialApp) -> str:
         """Where the provider sends people back to."""
-        path = reverse("oidc_callback")
-        return f"{settings.PUBLIC_URL.origin}{path}" if settings.PUBLIC_URL.origin else request.build_absolute_uri(path)
+        return absolute_address(request, "oidc_callback")
 
     def get_access_token_data(
         self, request: HttpRequest, app: SocialApp, client: Any, pkce_code_verifier: Any = None

@@ -11,6 +11,7 @@ import jwt
 import requests
 from allauth.socialaccount.providers.oauth2.client import OAuth2Error
 from django.conf import settings
+from yarl import URL
 
 from chat.security.oidc.http import BoundedSession
 
@@ -56,6 +57,18 @@ def find_endpoints() -> dict[str, Any]:
     """The provider's word about itself. Raises `OAuth2Error` where it is not the one that is configured, or `requests.RequestException`."""
     address = f"{settings.OIDC_ISSUER.rstrip('/')}/.well-known/openid-configuration"
     return _document(address, _check_configuration)
+
+
+def logout_address(back: str) -> str:
+    """Where somebody logs out at the provider, who leads them ``back`` from there; empty where it offers that nowhere.
+
+    It knows by its own cookie whom, and asks them itself: no token of theirs is in the address. Raises as `find_endpoints`.
+    """
+    offered = find_endpoints().get("end_session_endpoint")
+    if not offered:
+        return ""
+    (client,) = find_apps()
+    return str(URL(offered).update_query(client_id=client["client_id"], post_logout_redirect_uri=back))
 
 
 def _check_configuration(document: dict[str, Any]) -> None:

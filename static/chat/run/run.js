@@ -269,7 +269,9 @@ function paintHead(article, run, { agent, locale }) {
   /** @type {HTMLAnchorElement} */
   const inspect = slot(article, "inspect");
   inspect.href = pathTo(`runs/${run.id}/`);
-  /** @type {HTMLAnchorElement} */ (slot(article, "branch")).href = pathTo(`runs/${run.id}/branch/`);
+  for (const name of ["branch", "case"]) {
+    /** @type {HTMLAnchorElement} */ (slot(article, name)).href = pathTo(`runs/${run.id}/${name}/`);
+  }
   /** @type {HTMLAnchorElement} */ (slot(article, "compare")).href = pathTo(`compare/?a=${run.id}`);
   /** @type {HTMLAnchorElement} */
   const along = slot(article, "along");

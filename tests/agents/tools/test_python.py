@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 from pydantic_monty import Monty, MontyError
 
 from agents.tools import CancelToken, ToolError, python
-from agents.tools.python import MODULES, PythonTool, _Pool, _show_last_value
+from agents.tools.python import MODULES, PythonTool, _Pool, call_with_last_value
 
 
 def run(code: str, stop: CancelToken | None = None, tool: PythonTool | None = None) -> str:
@@ -290,7 +291,11 @@ def test_twenty_programs_are_parsed_at_once() -> None:
     gc.set_threshold(50)
     try:
         with ThreadPoolExecutor(20) as pool:
-            shown = list(pool.map(_show_last_value, ["sum(i % 7 for i in range(20)) * 0"] * 200))
+            shown = list(
+                pool.map(
+                    partial(call_with_last_value, function="__show__"), ["sum(i % 7 for i in range(20)) * 0"] * 200
+                )
+            )
     finally:
         gc.set_threshold(*thresholds)
         gc.callbacks.remove(hand_over)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from uuid import uuid4
 
 import pytest
@@ -175,3 +176,19 @@ async def test_a_run_goes_on_when_its_reader_leaves(bo: Browser) -> None:
         assert delta["data"]["offset"] == 0
         await again.until_type("reasoning_complete")
     assert (await bo.call("GET", f"runs/{run_id}/"))[1]["status"] == "completed"
+
+
+@pytest.mark.long
+async def test_a_stream_on_which_nothing_happens_is_kept_open(bo: Browser) -> None:
+    """For half a minute there are comments alone, never further apart than proxies wait at the least; what then happens comes at once."""
+    session_id = await bo.new_session()
+    async with bo.http.get(f"/api/sessions/{session_id}/stream/") as answer:
+        came, comments = time.monotonic(), 0
+        while comments < 3:
+            line = await asyncio.wait_for(answer.content.readline(), 20)
+            came, silence = time.monotonic(), time.monotonic() - came
+            comments += line == b":\n"
+            assert silence < 16
+        assert await bo.call("POST", f"sessions/{session_id}/messages/", {"message": "Say [tokens=2]"})
+        while not (await asyncio.wait_for(answer.content.readline(), 10)).startswith(b"event: reasoning_complete"):
+            pass

@@ -8,8 +8,12 @@ import pytest
 from django.test import AsyncClient
 
 from agents.steps import CONTENT_LIMIT
-from chat.exports.atif_reader import MOST_STEPS
+from agents.untrusted.pool import Unfinished
+from agents.untrusted.trajectories import read_trajectory
+from agents.untrusted.trajectory_reader import MOST_STEPS
+from chat.exports import importing
 from chat.models import ImportedDocument, Run, Session, Step
+from chat.protocol import ENDS
 from chat.runtime import database
 from chat.store import search
 from tests.chat import making
@@ -321,3 +325,46 @@ async def test_so_many_are_read_in_within_a_minute_and_no_more(client: AsyncClie
     answer = await sent(client, WEATHER)
     assert (answer.status_code, answer.json()["error"]["code"]) == (429, "rate_limited")
     assert await database.read(Session.objects.count) == 1
+
+
+async def test_reading_has_an_end_and_the_next_document_is_read(
+    client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It takes longer than a thousandth of a second, with the clock or without.
+    large = {**WEATHER, "steps": [{**STEP, "step_id": n, "message": "x" * 500} for n in range(1, MOST_STEPS)]}
+    with monkeypatch.context() as hurried:
+        hurried.setattr(importing, "_READ_CPU_S", 0.001)
+        answer = await sent(client, large)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
+    await imported(client, WEATHER)
+
+
+async def test_a_reader_that_has_gone_is_nobodys_fault(client: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: Any, **__: Any) -> None:
+        raise Unfinished("the worker has ended")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(importing._readers, "run", gone)
+        answer = await sent(client, WEATHER)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "storage")
+    await imported(client, WEATHER)
+
+
+async def test_a_reader_out_of_memory_says_that_it_was_too_much(
+    client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short(*_: Any, **__: Any) -> None:
+        raise Unfinished("MemoryError")
+
+    monkeypatch.setattr(importing._readers, "run", short)
+    answer = await sent(client, WEATHER)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
+
+
+def test_calls_of_one_name_get_names_of_their_own() -> None:
+    call = {"tool_call_id": "c" * 300, "function_name": "f", "arguments": {}}
+    steps = [{**STEP, "step_id": n, "tool_calls": [call, call]} for n in range(1, 3_001)]
+    read = read_trajectory(json.dumps({**WEATHER, "steps": steps}).encode(), 1.5, ENDS)
+    names = [data["tool_call_id"] for _, data, _ in read["runs"][0]["entries"] if data.get("type") == "tool_use"]
+    assert len(names) == len(set(names)) == 6_000
+    assert max(map(len, names)) <= 200

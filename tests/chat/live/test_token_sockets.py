@@ -15,7 +15,7 @@ import websockets
 
 from chat import consumers, protocol
 from tests.event_streams import following
-from tests.serving import Browser, Server, Socket
+from tests.serving import PASSWORD, Browser, Server, Socket
 
 README = (Path(__file__).resolve().parents[3] / "README.md").read_text("utf-8")
 
@@ -140,6 +140,33 @@ async def test_a_stream_ends_when_its_token_does(product: Server, bo: Browser) -
             assert await stream.closed() == protocol.Close.NOT_LOGGED_IN
     async with following(bo, session_id, token=header) as stream:
         assert stream.response.status_code == 401
+
+
+async def test_another_password_ends_what_a_token_has_opened(product: Server) -> None:
+    """Sockets and streams by a token end with the password it was made under; the page where it was changed goes on."""
+    async with Browser.logged_in(product.url, "cy") as cy:
+        session_id = await cy.new_session()
+        _, header = await token(cy)
+
+        async def change(old: str, new: str) -> None:
+            form = {"old_password": old, "new_password1": new, "new_password2": new}
+            form["csrfmiddlewaretoken"] = cy.cookie("csrftoken")
+            page, headers = "/accounts/password_change/", {"Referer": f"{cy.url}/"}
+            async with cy.http.post(page, data=form, headers=headers, allow_redirects=False) as answer:
+                assert answer.status == 302, await answer.text()
+
+        async with socket(product.url, session_id, header) as there, following(cy, session_id, token=header) as stream:
+            assert (await there.receive())["type"] == "session"
+            assert (await stream.next()).event == "session"
+            await change(PASSWORD, "battery staple 18")
+            try:
+                assert await there.closed(5) == protocol.Close.NOT_LOGGED_IN
+                async with asyncio.timeout(5):
+                    assert await stream.closed() == protocol.Close.NOT_LOGGED_IN
+                async with cy.socket(session_id) as page:
+                    assert (await page.receive())["type"] == "session"
+            finally:
+                await change("battery staple 18", PASSWORD)
 
 
 async def test_the_readme_s_five_lines_ask_by_a_token(product: Server, bo: Browser) -> None:

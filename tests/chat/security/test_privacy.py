@@ -16,7 +16,10 @@ from django.utils import timezone
 from agents import CallBegun, ModelRequest
 from chat import access, protocol
 from chat.accounts.models import User
-from chat.models import ApiToken, Door, Run, Schedule, Scope, Session, SessionFile, StandingApproval, Webhook
+from chat.cases import commands as case_commands
+from chat.cases import set_runs
+from chat.cases.commands import CaseFields
+from chat.models import ApiToken, CaseSet, Door, Run, Schedule, Scope, Session, SessionFile, StandingApproval, Webhook
 from chat.runs import notes, sharing
 from chat.runtime import database
 from chat.schedules import commands as schedule_commands
@@ -220,6 +223,45 @@ ROWS: dict[str, list[Row]] = {
     "v1/responses": [Row("GET", 401, 401, 401, 401), Row("POST", 401, 401, 401, 401)],
     "v1/responses/<str:response_id>": [Row("GET", 401, 401, 401, 401)],
     "v1/": [Row("GET", 401, 401, 401, 401), Row("POST", 401, 401, 401, 401)],
+    # Sets of cases are their owner's alone; of a run the session's owner and staff make a case, in a set of their own. Here the set is
+    # being asked.
+    "sets/": [Row("GET", LOGIN, 200, 200, 200), Row("POST", LOGIN, 400, 400, 400)],
+    "sets/<uuid:set_id>/": page(404, 200, 404),
+    "sets/<uuid:set_id>/rename/": [Row("GET", 405, 405, 405, 405), Row("POST", LOGIN, 404, 302, 404)],
+    "sets/<uuid:set_id>/delete/": [Row("GET", LOGIN, 404, 200, 404), Row("POST", LOGIN, 404, 302, 404)],
+    "sets/<uuid:set_id>/run/": [Row("GET", 405, 405, 405, 405), Row("POST", LOGIN, 404, 302, 404)],
+    "sets/<uuid:set_id>/runs/<int:number>/stop/": [Row("GET", 405, 405, 405, 405), Row("POST", LOGIN, 404, 302, 404)],
+    "sets/<uuid:set_id>/runs/<int:number>/csv/": page(404, 200, 404),
+    "sets/<uuid:set_id>/export/": page(404, 200, 404),
+    "sets/<uuid:set_id>/import/": [Row("GET", 405, 405, 405, 405), Row("POST", LOGIN, 404, 302, 404)],
+    "sets/<uuid:set_id>/cases/new/": [Row("GET", LOGIN, 404, 200, 404)],
+    "sets/<uuid:set_id>/cases/<uuid:case_id>/": [Row("GET", LOGIN, 404, 200, 404)],
+    "runs/<uuid:run_id>/case/": [Row("GET", LOGIN, 404, 200, 200, watcher=403)],
+    "api/sets/": [
+        Row("GET", 401, 200, 200, 200),
+        Row("POST", 401, 201, 201, 201, '{"name": "mine"}'),
+    ],
+    "api/sets/<set_id>/": [
+        Row("GET", 401, 404, 200, 404),
+        Row("PATCH", 401, 404, 200, 404, '{"name": "mine"}'),
+        Row("DELETE", 401, 404, 204, 404),
+    ],
+    "api/sets/<set_id>/cases/": [
+        Row("GET", 401, 404, 200, 404),
+        Row("POST", 401, 404, 201, 404, '{"question": "hello"}'),
+    ],
+    "api/sets/<set_id>/cases/<case_id>/": [
+        Row("PATCH", 401, 404, 200, 404, '{"question": "hello"}'),
+        Row("DELETE", 401, 404, 204, 404),
+    ],
+    "api/sets/<set_id>/export/": [Row("GET", 401, 404, 200, 404), Row("POST", 401, 405, 405, 405)],
+    "api/sets/<set_id>/import/": [Row("POST", 401, 404, 201, 404, '{"question": "hello"}')],
+    "api/sets/<set_id>/runs/": [Row("GET", 401, 404, 200, 404), Row("POST", 401, 404, 409, 404)],
+    "api/sets/<set_id>/runs/<number>/": [Row("GET", 401, 404, 200, 404)],
+    "api/sets/<set_id>/runs/<number>/csv/": [Row("GET", 401, 404, 200, 404)],
+    "api/sets/<set_id>/runs/<number>/results/": [Row("GET", 401, 404, 200, 404)],
+    "api/sets/<set_id>/runs/<number>/stop/": [Row("POST", 401, 404, 202, 404)],
+    "api/runs/<run_id>/case/": [Row("POST", 401, 404, 201, 201, '{"set_name": "mine"}', watcher=403)],
     # Schedules are their owner's alone; staff see to them in the admin.
     "schedules/": page(200, 200, 200),
     "schedules/new/": [Row("GET", LOGIN, 200, 200, 200)],
@@ -262,6 +304,7 @@ ROWS: dict[str, list[Row]] = {
     "accounts/signup/": [Row("GET", 404, 404, 404, 404), Row("POST", 404, 404, 404, 404)],
     "accounts/oidc/login/": [Row("GET", 404, 404, 404, 404), Row("POST", 405, 405, 405, 405)],
     "accounts/oidc/callback/": [Row("GET", 404, 404, 404, 404), Row("POST", 405, 405, 405, 405)],
+    "accounts/oidc/logout/": [Row("GET", 404, 404, 404, 404), Row("POST", 405, 405, 405, 405)],
     "accounts/email/": [Row("GET", 405, 405, 405, 405), Row("POST", LOGIN, 404, 404, 404)],
     "accounts/email/<str:key>/": [Row("GET", LOGIN, 404, 404, 404), Row("POST", LOGIN, 404, 404, 404)],
     # Here nothing is mailed, and what no mail has carried is no link.
@@ -395,6 +438,9 @@ def owned() -> tuple[Session, Run]:
     asked = ModelRequest("m", [{"role": "user", "content": SECRET}])
     CallWriter(run, provider="default").write([CallBegun(1, 1, 1.5, asked)])
     notes.write_comment(owner, session.pk, 1, SECRET)
+    case_set = case_commands.make_set(owner, SECRET)
+    case_commands.add_case(owner, case_set.pk, CaseFields(SECRET))
+    set_runs.begin(owner, case_set.pk)
     StandingApproval.objects.create(session=session, user=owner, tool_name="python", rule="r")
     return session, run
 
@@ -415,7 +461,11 @@ def filled_in(address: str, session: Session | None, run: Run | None) -> str:
     allowed = session.standing_approvals.first() if session else None
     token = ApiToken.objects.filter(user=session.owner_id, revoked_at=None).first() if session else None
     token_id = str(token.pk if token else uuid4())
+    case_set = CaseSet.objects.filter(owner=session.owner_id).first() if session else None
+    case = case_set.cases.first() if case_set else None
     named = {
+        "set_id": str(case_set.pk if case_set else uuid4()),
+        "case_id": str(case.pk if case else uuid4()),
         "token_id": token_id,
         "webhook_id": str(
             Webhook.objects.filter(owner=session.owner_id).latest("created_at").pk if session else uuid4()

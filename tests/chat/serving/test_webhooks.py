@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.db.models import F
-from django.test import Client, override_settings
+from django.test import AsyncClient, Client, override_settings
 from django.utils import timezone
 
 import agents
@@ -295,3 +295,80 @@ def test_an_account_has_so_many_webhooks_and_no_more(client: Client, bo: User) -
         webhooks.make_webhook(bo, f"https://example.org/{number}")
     assert client.post("/accounts/webhooks/", {"url": "https://example.org/"}).status_code == 400
     assert Webhook.objects.count() == webhooks.MOST_WEBHOOKS
+
+
+#: Something that was to be sent: what has become of it, whose it is, and what is answered to whoever would have it sent again.
+SENT: dict[str, tuple[dict[str, Any], str, int]] = {
+    "given up": ({"state": DeliveryState.FAILED, "attempts": 9}, "bo", 302),
+    "it waits for its time": ({"attempts": 2, "next_at": timezone.now() + timedelta(hours=2)}, "bo", 302),
+    "it has arrived": ({"state": DeliveryState.DELIVERED, "attempts": 1}, "bo", 404),
+    "another's": ({"state": DeliveryState.FAILED, "attempts": 9}, "cy", 404),
+}
+
+
+@pytest.mark.parametrize("case", SENT)
+def test_one_can_have_it_sent_again_and_nobody_else(client: Client, bo: User, case: str) -> None:
+    fields, whose, status = SENT[case]
+    owner = bo if whose == "bo" else making.user(whose)
+    webhook, _ = webhooks.make_webhook(owner, "https://example.org/")
+    sent = WebhookDelivery.objects.create(webhook=webhook, event="run.ended", **fields)
+    before = WebhookDelivery.objects.values().get()
+    address = f"/accounts/webhooks/deliveries/{sent.pk}/retry/"
+    offered = address in client.get("/accounts/webhooks/").content.decode()
+    assert offered is (status == 302)
+    assert client.get(address).status_code == 405
+    assert client.post(address).status_code == status
+    if status == 302:
+        assert webhooks.is_any_due()
+        sent.refresh_from_db()
+        assert (sent.state, sent.attempts) == (DeliveryState.WAITING, 0), "it has all its attempts again"
+    else:
+        assert WebhookDelivery.objects.values().get() == before
+
+
+def test_nothing_is_sent_again_to_a_webhook_that_was_given_up(client: Client, bo: User) -> None:
+    webhook, _ = webhooks.make_webhook(bo, "https://example.org/")
+    sent = WebhookDelivery.objects.create(webhook=webhook, event="run.ended", state=DeliveryState.FAILED, attempts=9)
+    Webhook.objects.update(disabled_at=timezone.now())
+    address = f"/accounts/webhooks/deliveries/{sent.pk}/retry/"
+    assert address not in client.get("/accounts/webhooks/").content.decode()
+    assert client.post(address).status_code == 404
+
+
+async def test_what_is_sent_again_arrives_under_the_name_that_it_had(owner: User, receiver: Receiver) -> None:
+    receiver.status = 500
+    await database.write(webhooks.make_webhook, owner, receiver.url)
+    await database.write(ended_run, owner)
+    deliverer = Deliverer(near())
+    await deliver(deliverer)
+    (tried,) = await database.read(lambda: list(WebhookDelivery.objects.all()))
+    receiver.status = 204
+    page = AsyncClient()
+    await page.aforce_login(owner)
+    assert (await page.post(f"/accounts/webhooks/deliveries/{tried.pk}/retry/")).status_code == 302
+    await deliver(deliverer)
+    assert [headers["webhook-id"] for headers, _ in receiver.got] == [str(tried.pk)] * 2
+    assert (await database.read(WebhookDelivery.objects.get)).state == DeliveryState.DELIVERED
+
+
+# What staff see
+
+
+@pytest.mark.parametrize(("permissions", "status"), [(("chat.view_webhook",), 200), (("chat.view_run",), 403)])
+def test_staff_see_whose_they_are_and_that_nothing_arrives_but_no_address(
+    client: Client, db: None, permissions: tuple[str, ...], status: int
+) -> None:
+    client.force_login(making.staff(*permissions))
+    webhook, _ = webhooks.make_webhook(making.user("bo"), "https://hooks.example.org/services/T0/secret?key=1")
+    Webhook.objects.update(failing_since=timezone.now())
+    WebhookDelivery.objects.create(webhook=webhook, event="run.ended", attempts=1, error="It answered with status 500.")
+    listed = client.get("/admin/chat/webhook/")
+    one = client.get(f"/admin/chat/webhook/{webhook.pk}/change/")
+    assert (listed.status_code, one.status_code) == (status, status)
+    if status == 200:
+        for said in ("hooks.example.org", "bo", "Nothing arrives"):
+            assert said in listed.content.decode()
+        assert "It answered with status 500." in one.content.decode()
+        assert 'name="_save"' not in one.content.decode()
+        for page in (listed, one):
+            assert "secret" not in page.content.decode()

@@ -23,6 +23,9 @@ from chat.models import (
     ApiToken,
     AuditEntry,
     Budget,
+    Case,
+    CaseResult,
+    CaseSet,
     ClosedAccount,
     Comment,
     Connection,
@@ -41,6 +44,7 @@ from chat.models import (
     Scope,
     SentAlong,
     Session,
+    SetRun,
     Share,
     ShareJoin,
     StandingApproval,
@@ -57,6 +61,7 @@ from chat.runtime import database
 from chat.schedules import commands as schedule_commands
 from chat.security import audit
 from chat.store import file_texts, own_data
+from chat.store import files as stored_files
 from chat.store.calls import CallWriter
 from tests.chat import making
 
@@ -122,6 +127,13 @@ def fill(name: str) -> User:
     hook = Webhook.objects.create(owner=user, url=f"https://{name}.example.org/hook", fingerprint=f"secret of {name}")
     Mail.objects.create(user=user, kind="run.waiting", run_id=run.pk)
     WebhookDelivery.objects.create(webhook=hook, event="run.ended")
+    case_set = CaseSet.objects.create(owner=user, name=f"{name}'s set")
+    case = Case.objects.create(case_set=case_set, number=1, question=f"{name} is asked again")
+    stored_files.tie_to_case(case.pk, user.pk, [making.file(user, f"{name}'s pears").pk])
+    set_run = SetRun.objects.create(
+        case_set=case_set, number=1, agent_name="researcher", agent_version_id=run.agent_version_id
+    )
+    CaseResult.objects.create(set_run=set_run, case=case, run=run)
     audit.record_action(user.pk, Act.EXPORT, Door.API, session_id=session.pk)
     return user
 
@@ -253,6 +265,8 @@ async def test_the_archive_has_all_of_it_and_nothing_of_others() -> None:
         "ada's script",
         "ada said before",
         "ada calls it so",
+        "ada is asked again",
+        "ada's pears",
         "ada comments",
         "ada reasons",
         "ada came with it",

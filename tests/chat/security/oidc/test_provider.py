@@ -1,11 +1,14 @@
 """Logging in by a provider that others wrote: who comes in, with which groups, and when it is over."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from html import unescape
 from typing import Any
 
 import pytest
+import requests
 from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, generate_totp_secret, hotp_value
 from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth.models import Group
@@ -340,3 +343,51 @@ def test_without_a_provider_there_is_no_such_page(client: Client) -> None:
     assert client.get("/accounts/oidc/login/").status_code == 404
     assert client.get("/accounts/oidc/callback/?code=x&state=y").status_code == 404
     assert b"Continue with" not in client.get("/accounts/login/").content
+
+
+def test_who_logs_out_is_led_out_of_the_provider_too(provider: OidcProvider, client: Client) -> None:
+    provider.know("g-20", **WHO)
+    with requests.Session() as browser:
+        log_in(client, own=browser)
+        left = client.post("/accounts/logout/")
+        assert (left.status_code, left["Location"]) == (302, "/accounts/oidc/logout/")
+        assert not is_in(client)
+        page = client.get("/accounts/oidc/logout/").content.decode()
+        (address,) = re.findall(r'href="([^"]+)" rel="noreferrer"', page)
+        asked = browser.get(unescape(address))
+        confirmed = dict(re.findall(r'name="(xsrf)" value="([^"]+)"', asked.text))
+        (there,) = re.findall(r'action="([^"]+)"', asked.text)
+        back = browser.post(there, {**confirmed, "logout": "yes"}, allow_redirects=False)
+        assert back.headers["Location"].startswith("http://testserver/accounts/login/")
+        # Nobody comes in by what they had there.
+        provider.cancel_next()
+        assert log_in(Client(), own=browser).status_code == 403
+
+
+def test_who_came_by_a_password_is_led_to_the_login(provider: OidcProvider, client: Client) -> None:
+    client.force_login(making.user("ada"))
+    assert client.post("/accounts/logout/")["Location"] == "/accounts/login/"
+
+
+#: What a provider may say of where one logs out.
+OFFERS: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "no address": {"end_session_endpoint": 7},
+    "not by https": {"end_session_endpoint": "ftp://example.org/"},
+}
+
+
+@pytest.mark.parametrize("offer", OFFERS)
+def test_where_the_provider_offers_no_logout_one_is_led_to_the_login(
+    provider: OidcProvider, client: Client, monkeypatch: pytest.MonkeyPatch, offer: str
+) -> None:
+    told = {name: value for name, value in provider_module.find_endpoints().items() if name != "end_session_endpoint"}
+    provider_module.forget_documents()
+    monkeypatch.setattr(provider_module, "_as_object", lambda _: told | OFFERS[offer])
+    assert client.get("/accounts/oidc/logout/")["Location"] == "/accounts/login/"
+    provider_module.forget_documents()
+
+
+def test_who_is_in_is_not_told_that_they_are_out(provider: OidcProvider, client: Client) -> None:
+    client.force_login(making.user("ada"))
+    assert client.get("/accounts/oidc/logout/")["Location"] == "/"

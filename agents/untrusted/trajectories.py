@@ -1,4 +1,4 @@
-"""A trajectory as runs with their events, as they would have been stored had they run here. Pure; no database.
+"""A trajectory as runs with their events, as they would have been stored had they run here. Runs in a worker: see `agents.untrusted.pool`.
 
 A user's step begins a run; what an agent says last in it is its answer, and what it says beside calls or before going on is a thought.
 What comes from no call, as a system's step does, stands as a call of that name with its result.
@@ -7,21 +7,28 @@ What comes from no call, as a system's step does, stands as a call of that name 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, TypeGuard, cast
+from typing import Any, NamedTuple, TypeGuard
 
 import orjson
 from atif import ContentPart, ObservationResult, Step, Trajectory
 
-from agents.steps import CONTENT_LIMIT, StepData
+from agents.sentence import parts_of
+from agents.steps import CONTENT_LIMIT
 from agents.text import clean_text, utf16_cut, utf16_length
-from chat.protocol import ENDS, End
-from chat.protocol.frames import ReasoningCompleteData, ReasoningStartData, Usage
-from chat.store.step_log import Entry
+from agents.untrusted.trajectory_reader import BadDocument, read_document
 
 #: The longest text of a step that is shown, in UTF-16 code units, of a result, and of a name; the document has all of it.
 _LONGEST, _LONGEST_RESULT, _LONGEST_NAME, _LONGEST_ID = 200_000, 1_000_000, 100, 200
 _SINCE, _UNTIL = datetime(1970, 1, 2, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 _MOST_TOKENS = 2**53
+
+
+class PlannedEvent(NamedTuple):
+    """An event to be stored, in the wire's words, with its whole text where that is longer than the event's."""
+
+    event: str
+    data: dict[str, Any]
+    full_content: str | None = None
 
 
 @dataclass(slots=True)
@@ -32,25 +39,58 @@ class PlannedRun:
     model: str
     message: str
     began: float
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[PlannedEvent] = field(default_factory=list)
     #: By the call that has asked them, with the place after its ``tool_use``.
     children: list[tuple[int, str, "PlannedRun"]] = field(default_factory=list)
-    status: End = "completed"
+    status: str = "completed"
     ended: float = 0.0
     iterations: int = 0
-    usage: Usage = field(default_factory=lambda: Usage(input_tokens=0, output_tokens=0, estimated=False))
+    usage: dict[str, Any] = field(default_factory=lambda: {"input_tokens": 0, "output_tokens": 0, "estimated": False})
     cost: float | None = None
 
+    def packed(self) -> dict[str, Any]:
+        """The run as a message between processes has it."""
+        children = [(place, call_id, child.packed()) for place, call_id, child in self.children]
+        return {name: getattr(self, name) for name in self.__slots__} | {"children": children}
 
-def plan_runs(trajectory: Trajectory, now: float) -> list[PlannedRun]:
-    """The runs of a trajectory, in order; ``now`` stands for times that it doesn't tell."""
-    return _Planner(trajectory, now).plan()
+    @classmethod
+    def unpacked(cls, message: dict[str, Any]) -> "PlannedRun":
+        """The run of such a message."""
+        entries = [PlannedEvent(*each) for each in message["entries"]]
+        children = [(place, call_id, cls.unpacked(child)) for place, call_id, child in message["children"]]
+        return cls(**message | {"entries": entries, "children": children})
+
+
+def read_trajectory(body: bytes, now: float, ends: Sequence[str]) -> dict[str, Any]:
+    """What becomes of an ATIF document: ``runs`` in order, ``title``, ``agent`` and the ``document`` as it is kept; or a ``problem``.
+
+    ``now`` stands for times that it doesn't tell, ``ends`` are the words for how a run may have ended. A problem is a code of the wire,
+    words, and what those were made of.
+    """
+    try:
+        trajectory, document = read_document(body)
+        runs = _plan_runs(trajectory, now, ends)
+    except BadDocument as bad:
+        return {"problem": [bad.code, str(bad.message), parts_of(bad.message)]}
+    told = (trajectory.extra or {}).get("title")
+    asked = next((run.message for run in runs if run.message.strip()), trajectory.agent.name)
+    return {
+        "title": clean_text(told if isinstance(told, str) and told.strip() else asked),
+        "agent": clean_text(trajectory.agent.name),
+        "document": document,
+        "runs": [run.packed() for run in runs],
+    }
+
+
+def _plan_runs(trajectory: Trajectory, now: float, ends: Sequence[str]) -> list[PlannedRun]:
+    return _Planner(trajectory, now, ends).plan()
 
 
 class _Planner:
-    def __init__(self, trajectory: Trajectory, now: float) -> None:
+    def __init__(self, trajectory: Trajectory, now: float, ends: Sequence[str]) -> None:
         self._of = trajectory
         self._clock = now
+        self._ends = ends
         self._within = {each.trajectory_id: each for each in trajectory.subagent_trajectories or ()}
 
     def plan(self) -> list[PlannedRun]:
@@ -71,12 +111,9 @@ class _Planner:
         message = _text(asked.message, _LONGEST) if asked else ""
         began = self._at(asked)
         run = PlannedRun(agent, model, message, began)
-        start = ReasoningStartData(
-            agent=agent, message=message, user=_name(extra.get("user"), ""), enable_reasoning=True, timestamp=began
-        )
-        if model:
-            start["model"] = model
-        run.entries.append(Entry("reasoning_start", start))
+        start = {"agent": agent, "message": message, "user": _name(extra.get("user"), ""), "enable_reasoning": True}
+        start |= {"timestamp": began} | ({"model": model} if model else {})
+        run.entries.append(PlannedEvent("reasoning_start", start))
         writer = _Writer(run)
         answers = [step for step in steps if step.source == "agent"]
         for step in steps:
@@ -87,8 +124,8 @@ class _Planner:
             else:
                 writer.event("system", _text(step.message, _LONGEST_RESULT), at)
                 self._take_results(writer, step, {}, at)
-        if extra.get("status") in ENDS:
-            run.status = cast(End, extra["status"])
+        if extra.get("status") in self._ends:
+            run.status = extra["status"]
         lasted = extra.get("duration_ms")
         run.ended = run.began + lasted / 1000 if _is_count(lasted) else max(self._clock, run.began)
         writer.end(round((run.ended - run.began) * 1000))
@@ -129,7 +166,7 @@ class _Planner:
         """Have a subagent's runs asked by a call, each subagent once."""
         within = self._within.pop(trajectory_id, None)
         if within is not None:
-            run.children += [(place, call_id, child) for child in plan_runs(within, self._clock)]
+            run.children += [(place, call_id, child) for child in _plan_runs(within, self._clock, self._ends)]
 
     def _at(self, step: Step | None) -> float:
         told = _time(step.timestamp) if step is not None else None
@@ -145,10 +182,12 @@ class _Writer:
         self.run = run
         self._number = 0
         self._ids: set[str] = set()
+        #: How often a name was taken that many calls had.
+        self._again: dict[str, int] = {}
 
     def _add(self, kind: str, at: float, content: str = "", full: str | None = None, **fields: Any) -> None:
         data = {"type": kind, "content": content, "iteration": self.run.iterations, "timestamp": at, **fields}
-        self.run.entries.append(Entry("reasoning_step", cast(StepData, data), full_content=full))
+        self.run.entries.append(PlannedEvent("reasoning_step", data, full))
 
     def _next(self) -> int:
         self._number += 1
@@ -175,10 +214,10 @@ class _Writer:
     def call(self, told_id: str, name: str, arguments: dict[str, Any] | str, at: float) -> str:
         """A call; gives the name that is its alone in the run."""
         base = clean_text(told_id)[:_LONGEST_ID] or f"call-{self._number + 1}"
-        call_id, again = base, 1
+        call_id, short = base, base[: _LONGEST_ID - 8]
         while call_id in self._ids:
-            again += 1
-            call_id = f"{base[: _LONGEST_ID - 8]}#{again}"
+            self._again[short] = self._again.get(short, 1) + 1
+            call_id = f"{short}#{self._again[short]}"
         self._ids.add(call_id)
         if not isinstance(arguments, str) and len(text := orjson.dumps(arguments).decode()) > _LONGEST:
             arguments = text
@@ -222,14 +261,8 @@ class _Writer:
         run = self.run
         if run.cost is not None:
             run.usage["cost"] = {"amount": run.cost, "currency": "USD"}
-        run.entries.append(
-            Entry(
-                "reasoning_complete",
-                ReasoningCompleteData(
-                    status=run.status, total_iterations=run.iterations, duration_ms=max(0, lasted_ms), usage=run.usage
-                ),
-            )
-        )
+        data = {"status": run.status, "total_iterations": run.iterations, "duration_ms": max(0, lasted_ms)}
+        run.entries.append(PlannedEvent("reasoning_complete", data | {"usage": run.usage}))
 
 
 def _by_question(steps: Sequence[Step]) -> Iterator[tuple[Step | None, list[Step]]]:

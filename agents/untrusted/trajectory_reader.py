@@ -1,4 +1,4 @@
-"""An ATIF document of another program, read and checked: what comes in is no more than this server can carry, and valid."""
+"""An ATIF document of another program, read and checked: what comes in is no more than a server can carry, and valid. Runs in a worker."""
 
 import json
 import re
@@ -10,10 +10,8 @@ from pydantic import ValidationError
 
 from agents.sentence import Sentence
 from agents.text import clean_text
-from chat.protocol import BadFrame
 
-#: Bytes of a document, steps and trajectories in it, lists and objects in it, and how deep they may lie in each other.
-MOST_BYTES = 20 * 1024 * 1024
+#: Steps and trajectories in a document, lists and objects in it, and how deep they may lie in each other.
 MOST_STEPS = 10_000
 _MOST_TRAJECTORIES = 500
 _MOST_PARTS = 1_000_000
@@ -22,27 +20,35 @@ _MOST_NESTED = 8
 _VERSION = re.compile(r"ATIF-v1\.\d{1,3}")
 
 
+class BadDocument(Exception):
+    """What was sent is no document that is read here: a code of the wire, and words for people."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code, self.message = code, message
+
+
 def read_document(body: bytes) -> tuple[Trajectory, str]:
-    """The trajectory, and the document as it is kept. Raises `BadFrame`, whose words name the place."""
+    """The trajectory, and the document as it is kept. Raises `BadDocument`, whose words name the place."""
     document = _load(body)
     if not isinstance(document, dict):
-        raise BadFrame("bad_frame", Sentence("The document must be a JSON object: an ATIF trajectory."))
+        raise BadDocument("bad_frame", Sentence("The document must be a JSON object: an ATIF trajectory."))
     _check_depth(document)
     _count(document)
     if not _VERSION.fullmatch(str(document.get("schema_version", ""))):
-        raise BadFrame("bad_frame", Sentence("schema_version: only ATIF-v1.0 to ATIF-v1.8 are read here."))
+        raise BadDocument("bad_frame", Sentence("schema_version: only ATIF-v1.0 to ATIF-v1.8 are read here."))
     try:
         trajectory = Trajectory.model_validate(document)
     except ValidationError as failure:
         first = failure.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))[:200] or "trajectory"
-        raise BadFrame("bad_frame", f"{place}: {first['msg'][:300]}") from None
+        raise BadDocument("bad_frame", f"{place}: {first['msg'][:300]}") from None
     return trajectory, orjson.dumps(document).decode()
 
 
 def _load(body: bytes) -> Any:
     if body.count(b"{") + body.count(b"[") > _MOST_PARTS:
-        raise BadFrame("bad_frame", Sentence("The document has more lists and objects than are read here."))
+        raise BadDocument("bad_frame", Sentence("The document has more lists and objects than are read here."))
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -51,7 +57,7 @@ def _load(body: bytes) -> Any:
             text = body.decode()
             document = json.loads(text, parse_constant=_refuse, parse_int=_integer)
         except (ValueError, RecursionError):
-            raise BadFrame("bad_json", Sentence("This is not valid JSON.")) from None
+            raise BadDocument("bad_json", Sentence("This is not valid JSON.")) from None
         return _cleaned(document)
     # What models and tools have said is repaired as it is when they say it here.
     return _cleaned(document) if b"\\u0000" in body else document
@@ -77,8 +83,8 @@ def _cleaned(value: Any, depth: int = 0) -> Any:
     return [_cleaned(each, depth + 1) for each in value] if isinstance(value, list) else value
 
 
-def _too_deep() -> BadFrame:
-    return BadFrame("bad_frame", Sentence("The document is nested more than %(n)d deep.", n=_DEEPEST))
+def _too_deep() -> BadDocument:
+    return BadDocument("bad_frame", Sentence("The document is nested more than %(n)d deep.", n=_DEEPEST))
 
 
 def _check_depth(document: Any) -> None:
@@ -108,11 +114,11 @@ def _count(document: dict[str, Any]) -> None:
             within = each.get("subagent_trajectories")
             below += [one for one in within if isinstance(one, dict)] if isinstance(within, list) else []
         if steps > MOST_STEPS:
-            raise BadFrame(
+            raise BadDocument(
                 "bad_frame", Sentence("steps: there are more than %(n)d, which is the most that is read.", n=MOST_STEPS)
             )
         level = below
     if level or trajectories > _MOST_TRAJECTORIES:
-        raise BadFrame(
+        raise BadDocument(
             "bad_frame", Sentence("subagent_trajectories: there are too many, or they lie too deep in each other.")
         )

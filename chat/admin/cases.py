@@ -1,0 +1,59 @@
+"""Sets of cases in the admin: whose, of how many cases, how often asked, and what the newest run came to. Nothing of what is asked."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+
+from chat.admin.actions import ReadOnlyAdmin
+from chat.admin.filters import UserFilter
+from chat.cases import selectors as case_selectors
+from chat.models import Case, CaseSet, SetRun
+
+
+def _count(rows: Any) -> Any:
+    counted = rows.filter(case_set=OuterRef("pk")).order_by().values("case_set").annotate(n=Count("pk")).values("n")
+    return Coalesce(Subquery(counted), 0)
+
+
+@admin.register(CaseSet)
+class CaseSetAdmin(ReadOnlyAdmin):
+    """Read-only. What a set is called and asks is its owner's own words, and not shown."""
+
+    is_private = False
+    list_display = ("id", "owner", "agent_name", "cases_in_it", "times_asked", "newest_result", "created_at")
+    list_filter = (UserFilter,)
+    list_select_related = ("owner",)
+    search_fields = ("=id", "owner__username")
+    fields = list_display
+    readonly_fields = list_display
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[CaseSet]:
+        """All sets, with what every row shows."""
+        every: QuerySet[CaseSet] = super().get_queryset(request)
+        return every.annotate(size=_count(Case.objects), asked=_count(SetRun.objects))
+
+    @admin.display(description=_("cases"))
+    def cases_in_it(self, case_set: Any) -> int:
+        """How many it has."""
+        return int(case_set.size)
+
+    @admin.display(description=_("times asked"))
+    def times_asked(self, case_set: Any) -> int:
+        """How often it was asked."""
+        return int(case_set.asked)
+
+    @admin.display(description=_("newest result"))
+    def newest_result(self, case_set: CaseSet) -> str:
+        """What came of it the last time."""
+        newest = case_selectors.runs_of(case_set).first()
+        if newest is None:
+            return "–"
+        (column,) = case_selectors.columns_of([newest])
+        told = ngettext("%(passed)s of %(n)s passed", "%(passed)s of %(n)s passed", column.totals.cases)
+        words = told % {"passed": column.totals.passed, "n": column.totals.cases}
+        return f"{newest.agent_name} {newest.agent_version.number} · {words} · {gettext(newest.state)}"

@@ -1,0 +1,251 @@
+"""The use case of sets: make, rename and delete them; add, change and remove cases. Each act is one transaction.
+
+A set is its owner's alone. A case of a run may be made by the owner of the run's session, and by staff who may see it: in a set of
+their own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+from django.db import transaction
+from django.db.models import Max
+from django.utils import timezone
+
+import agents
+from agents.sentence import Sentence
+from agents.text import clean_text
+from chat.access import Role, role_in
+from chat.accounts.models import User
+from chat.models import IS_ROOT, Act, Case, CaseSet, Door, Run
+from chat.protocol import is_blank
+from chat.runs import admission, erasure
+from chat.runs.admission import Refused
+from chat.security import audit
+from chat.store import files as stored_files
+
+#: Sets of one person, cases of a set, and characters of a set's name and of what stands beside a question.
+MOST_SETS, MOST_CASES = 200, 1_000
+LONGEST_NAME, LONGEST_TEXT = 200, 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class CaseFields:
+    """What a person says of a case; None of what is to stay as it is. ``expected`` has a line for each word or phrase."""
+
+    question: str | None = None
+    expected: str | None = None
+    rule: str | None = None
+    notes: str | None = None
+
+    def checked(self) -> dict[str, str]:
+        """What is said, as it is stored. Raises `Refused`."""
+        said = {name: getattr(self, name) for name in ("question", "expected", "rule", "notes")}
+        told = {name: clean_text(value.replace("\r\n", "\n")) for name, value in said.items() if value is not None}
+        if "question" in told:
+            admission.check_message(told["question"])
+        for name, value in told.items():
+            if name != "question" and len(value) > LONGEST_TEXT:
+                raise Refused(
+                    "too_large",
+                    Sentence(
+                        "%(field)s: %(n)s characters; at most %(most)s are allowed.",
+                        field=name,
+                        n=f"{len(value):,}",
+                        most=f"{LONGEST_TEXT:,}",
+                    ),
+                )
+        return told
+
+
+# Sets
+
+
+@transaction.atomic
+def make_set(user: User, name: str) -> CaseSet:
+    """Make an empty set. Raises `Refused`."""
+    name = checked_name(name)
+    # Held, so that of two made at once the second is counted too.
+    User.objects.select_for_update(no_key=True).get(pk=user.pk)
+    if CaseSet.objects.filter(owner=user).count() >= MOST_SETS:
+        raise Refused("rate_limited", Sentence("You have %(n)s sets, and more are not allowed.", n=MOST_SETS))
+    return CaseSet.objects.create(owner=user, name=name)
+
+
+def checked_name(name: str) -> str:
+    """A set's name as it is stored. Raises `Refused`."""
+    name = " ".join(clean_text(name).split())
+    if is_blank(name):
+        raise Refused("bad_frame", Sentence("Give the set a name."))
+    if len(name) > LONGEST_NAME:
+        raise Refused("bad_frame", Sentence("The name may have %(most)s characters.", most=LONGEST_NAME))
+    return name
+
+
+@transaction.atomic
+def rename_set(user: User, set_id: UUID, name: str) -> CaseSet:
+    """Give it another name. Raises `Refused`."""
+    case_set = hold_set(user, set_id)
+    case_set.name = checked_name(name)
+    case_set.save(update_fields=("name",))
+    return case_set
+
+
+@transaction.atomic
+def remove_set(user: User, set_id: UUID, door: Door) -> list[UUID]:
+    """Delete it, its cases, what came of them, the sessions that were opened for it, and its schedules. Raises `Refused`.
+
+    Returns runs that were at work, which the caller stops.
+    """
+    case_set = hold_set(user, set_id)
+    audit.record_action(user.pk, Act.DELETE, door, subject_id=user.pk, about=f"set {set_id}")
+    at_work = erasure.hide_sessions_of_set(set_id)
+    stored_files.untie_from_cases(list(case_set.cases.values_list("pk", flat=True)))
+    case_set.delete()
+    return at_work
+
+
+def hold_set(user: User, set_id: UUID) -> CaseSet:
+    """A set of the user's, held for the rest of the transaction. Raises `Refused`."""
+    case_set = CaseSet.objects.select_for_update().filter(pk=set_id, owner=user).first()
+    if case_set is None:
+        raise no_such_set()
+    return case_set
+
+
+def no_such_set() -> Refused:
+    """The refusal of a set that is not there, or another's."""
+    return Refused("not_found", Sentence("There is no such set."))
+
+
+def remember_agent(case_set: CaseSet, agent_name: str) -> None:
+    """Keep which agent a set, which the caller holds, was asked of last."""
+    case_set.agent_name = agent_name
+    case_set.save(update_fields=("agent_name",))
+
+
+# Cases
+
+
+@transaction.atomic
+def add_case(user: User, set_id: UUID, fields: CaseFields, file_ids: Sequence[UUID] = ()) -> Case:
+    """Add a case to the end of a set. Raises `Refused`."""
+    (made,) = add_cases(user, set_id, [fields])
+    if file_ids:
+        _tie(made, user, file_ids)
+    return made
+
+
+@transaction.atomic
+def add_cases(user: User, set_id: UUID, fields: Sequence[CaseFields]) -> list[Case]:
+    """Add cases to the end of a set, all or none. Raises `Refused`."""
+    said = [{"question": "", **each.checked()} for each in fields]
+    for each in said:
+        admission.check_message(each["question"])
+    hold_set(user, set_id)
+    existing = Case.objects.filter(case_set=set_id)
+    if existing.count() + len(said) > MOST_CASES:
+        raise Refused("too_large", Sentence("A set may have %(n)s cases.", n=f"{MOST_CASES:,}"))
+    last = existing.aggregate(last=Max("number"))["last"] or 0
+    return Case.objects.bulk_create(
+        Case(case_set_id=set_id, number=last + place, **each) for place, each in enumerate(said, start=1)
+    )
+
+
+@transaction.atomic
+def import_cases(user: User, set_id: UUID, fields: Sequence[CaseFields], door: Door) -> list[Case]:
+    """`add_cases` that come from a file."""
+    made = add_cases(user, set_id, fields)
+    audit.record_action(user.pk, Act.IMPORT, door, subject_id=user.pk, about=f"set {set_id}", cases=len(made))
+    return made
+
+
+@transaction.atomic
+def change_case(user: User, set_id: UUID, case_id: UUID, fields: CaseFields) -> Case:
+    """Change what is said. What came of it before stays as it was judged then. Raises `Refused`."""
+    said = fields.checked()
+    hold_set(user, set_id)
+    case = find_case(set_id, case_id)
+    changed = {name: value for name, value in said.items() if getattr(case, name) != value}
+    for name, value in changed.items():
+        setattr(case, name, value)
+    if changed.keys() - {"notes"}:
+        case.changed_at = timezone.now()
+    case.save()
+    return case
+
+
+@transaction.atomic
+def remove_case(user: User, set_id: UUID, case_id: UUID, door: Door) -> None:
+    """Delete a case and what came of it; its sessions go with the set. Raises `Refused`."""
+    hold_set(user, set_id)
+    case = find_case(set_id, case_id)
+    audit.record_action(user.pk, Act.DELETE, door, subject_id=user.pk, about=f"case {case_id}")
+    stored_files.untie_from_cases([case.pk])
+    case.delete()
+
+
+def find_case(set_id: UUID, case_id: UUID) -> Case:
+    """A case of a set. Raises `Refused`."""
+    case = Case.objects.filter(case_set=set_id, pk=case_id).first()
+    if case is None:
+        raise Refused("not_found", Sentence("There is no such case."))
+    return case
+
+
+# Of a run
+
+
+def check_source(user: User, run_id: UUID) -> Run:
+    """The run of which this user may make a case. Raises `Refused`."""
+    run = Run.objects.select_related("session").filter(IS_ROOT, pk=run_id).first()
+    role = None if run is None else role_in(user, run.session)
+    if run is None or role is None:
+        raise Refused("not_found", Sentence("There is no such run."))
+    if role not in (Role.OWNER, Role.STAFF):
+        raise Refused("not_allowed", Sentence("Only the session's owner and staff make cases of its runs."))
+    if is_blank(run.message):
+        raise Refused("bad_frame", Sentence("This run has no question of its own."))
+    return run
+
+
+def files_in(asked: Case | Run) -> list[dict[str, Any]]:
+    """The files of a case's or a run's question, as the wire has them."""
+    return list(orjson.loads(asked.files)) if asked.files else []
+
+
+@transaction.atomic
+def add_case_of_run(
+    user: User,
+    run_id: UUID,
+    set_id: UUID | None,
+    fields: CaseFields,
+    file_ids: Sequence[UUID],
+    door: Door,
+    new_set: str | None = None,
+) -> Case:
+    """Make a case of a run's question, with ``file_ids``, files of the user's that are those of the question. Raises `Refused`.
+
+    Without a set it is the first of a new one, of this name.
+    """
+    run = check_source(user, run_id)
+    case = add_case(user, set_id or make_set(user, new_set or "").pk, fields, file_ids)
+    case.source_run = run.pk
+    case.save(update_fields=("source_run",))
+    audit.record_action(user.pk, Act.COPY, door, session_id=run.session_id, run_id=run.pk, about=f"case {case.pk}")
+    return case
+
+
+def _tie(case: Case, user: User, file_ids: Sequence[UUID]) -> None:
+    try:
+        case.files = stored_files.tie_to_case(case.pk, user.pk, file_ids)
+    except stored_files.Missing:
+        raise Refused("not_found", Sentence("One of the files is not there, or not yours.")) from None
+    case.save(update_fields=("files",))
+
+
+def default_agent(case_set: CaseSet) -> str:
+    """The agent that a set is asked of where none is named."""
+    return case_set.agent_name or agents.DEFAULT_AGENT

@@ -1,0 +1,124 @@
+"""Sets as pages, API and admin show them: what came of each case, as a table over the runs of its set. Reads only."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Count, OuterRef, QuerySet, Subquery, Sum
+
+from chat.accounts.models import User
+from chat.cases.set_runs import OPEN
+from chat.models import Case, CaseResult, CaseSet, CaseVerdict, SetRun
+
+
+@dataclass(slots=True)
+class Totals:
+    """How many results of a run of a set have which verdict, and what they took together."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    duration_ms: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    costs: dict[str, Decimal] = field(default_factory=dict)
+
+    @property
+    def cases(self) -> int:
+        """All."""
+        return sum(self.counts.values())
+
+    @property
+    def done(self) -> int:
+        """Those that have been settled."""
+        return self.cases - sum(self.counts.get(verdict, 0) for verdict in OPEN)
+
+    @property
+    def passed(self) -> int:
+        """Those that passed."""
+        return self.counts.get(CaseVerdict.PASSED, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A run of a set, as a table has it."""
+
+    set_run: SetRun
+    totals: Totals
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A result, and the run of the same case in the run of the set before, to compare with. ``is_old``: the case has changed since."""
+
+    result: CaseResult
+    before: UUID | None = None
+    is_old: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A case and its results, one for each column; None where it was not asked."""
+
+    case: Case
+    cells: list[Cell | None]
+
+
+def sets_of(user: User) -> QuerySet[CaseSet]:
+    """The user's own sets, newest first, each with ``size``, and ``last_run``, the identifier of its newest run."""
+    newest = SetRun.objects.filter(case_set=OuterRef("pk")).order_by("-number").values("pk")[:1]
+    sizes = Case.objects.filter(case_set=OuterRef("pk")).order_by().values("case_set").annotate(n=Count("pk"))
+    own = CaseSet.objects.filter(owner=user)
+    return own.annotate(size=Subquery(sizes.values("n")), last_run=Subquery(newest)).order_by("-created_at", "-id")
+
+
+def columns_of(set_runs: Iterable[SetRun]) -> list[Column]:
+    """Runs of sets with their totals."""
+    shown = list(set_runs)
+    totals = totals_of([each.pk for each in shown])
+    return [Column(each, totals[each.pk]) for each in shown]
+
+
+def runs_of(case_set: CaseSet) -> QuerySet[SetRun]:
+    """The runs of a set, newest first."""
+    return SetRun.objects.filter(case_set=case_set).select_related("agent_version").order_by("-number")
+
+
+def totals_of(set_run_ids: Sequence[UUID]) -> dict[UUID, Totals]:
+    """Of each of these runs of sets, its totals: one statement."""
+    found = {pk: Totals() for pk in set_run_ids}
+    rows = CaseResult.objects.filter(set_run__in=set_run_ids).order_by().values("set_run", "verdict", "currency")
+    sums = {name: Sum(name) for name in ("duration_ms", "input_tokens", "output_tokens", "cost")}
+    summed: Iterable[Any] = rows.annotate(n=Count("pk"), **{f"sum_{name}": each for name, each in sums.items()})
+    for row in summed:
+        totals = found[row["set_run"]]
+        totals.counts[row["verdict"]] = totals.counts.get(row["verdict"], 0) + row["n"]
+        totals.duration_ms += row["sum_duration_ms"] or 0
+        totals.input_tokens += row["sum_input_tokens"] or 0
+        totals.output_tokens += row["sum_output_tokens"] or 0
+        if row["sum_cost"] is not None:
+            totals.costs[row["currency"]] = totals.costs.get(row["currency"], Decimal()) + row["sum_cost"]
+    return found
+
+
+def table(cases: Sequence[Case], columns: Sequence[Column]) -> list[Line]:
+    """What came of these cases in these runs of their set, which are given newest first."""
+    runs = [column.set_run for column in columns]
+    results = CaseResult.objects.filter(set_run__in=runs, case__in=[case.pk for case in cases])
+    found = {(result.case_id, result.set_run_id): result for result in results}
+    lines = []
+    for case in cases:
+        cells: list[Cell | None] = []
+        before: UUID | None = None
+        # From the oldest on: each is compared with the one before it.
+        for run in reversed(runs):
+            result = found.get((case.pk, run.pk))
+            cells.insert(0, None if result is None else _cell(case, run.created_at, result, before))
+            before = before if result is None or result.run_id is None else result.run_id
+        lines.append(Line(case, cells))
+    return lines
+
+
+def _cell(case: Case, asked_at: datetime, result: CaseResult, before: UUID | None) -> Cell:
+    return Cell(result, before if result.run_id is not None else None, is_old=case.changed_at > asked_at)

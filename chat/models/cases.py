@@ -1,0 +1,154 @@
+"""Sets of cases: questions with what is expected of their answers, asked again and again. Written by ``cases`` alone.
+
+A set is one person's, as a schedule is. A case holds its own copy of the question, and files of its own person: what it was made of may
+be deleted. A run of a set has a result for each case that the set had when it began.
+"""
+
+import uuid
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from chat.models.agents import AgentVersion
+from chat.models.files import File
+from chat.models.sessions import AGENT_NAME_LENGTH, Run
+
+
+class CaseSet(models.Model):
+    """Cases that are asked together. ``agent_name`` is the agent that was chosen last."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="case_sets", db_index=False
+    )
+    name = models.CharField(max_length=200)
+    agent_name = models.CharField(max_length=AGENT_NAME_LENGTH, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        verbose_name = "set of cases"
+        verbose_name_plural = "sets of cases"
+        ordering = ("-created_at", "-id")
+        indexes = (models.Index(fields=("owner", "-created_at", "-id"), name="case_set_by_owner"),)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Case(models.Model):
+    """A question, its files, and what is expected of the answer: words that must appear, a line each, and a rule in Python.
+
+    ``files`` is as `Run.files` is. ``source_run`` is the run that it was made of, which may be gone.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    case_set = models.ForeignKey(CaseSet, on_delete=models.CASCADE, related_name="cases", db_index=False)
+    number = models.PositiveIntegerField(help_text="Place in the set.")
+    question = models.TextField()
+    files = models.TextField(blank=True, default="")
+    expected = models.TextField(blank=True, default="", help_text="Words or phrases, a line each.")
+    rule = models.TextField(blank=True, default="")
+    notes = models.TextField(blank=True, default="")
+    source_run = models.UUIDField(null=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    changed_at = models.DateTimeField(default=timezone.now, help_text="Of what is asked and what is expected.")
+
+    class Meta:
+        ordering = ("case_set", "number")
+        constraints = (models.UniqueConstraint(fields=("case_set", "number"), name="one_case_per_number"),)
+
+    def __str__(self) -> str:
+        return f"{self.number}"
+
+
+class CaseFile(models.Model):
+    """That a case uses a file, which is its set's owner's: it is kept as long as the case is."""
+
+    case = models.ForeignKey(Case, on_delete=models.CASCADE, related_name="used_files", db_index=False)
+    file = models.ForeignKey(File, on_delete=models.CASCADE, related_name="used_by_cases")
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("case", "file"), name="one_use_per_case"),)
+
+    def __str__(self) -> str:
+        return f"{self.case_id} {self.file_id}"
+
+
+class SetRunState(models.TextChoices):
+    """Whether a run of a set goes on."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+    DONE = "done"
+
+
+class SetRun(models.Model):
+    """A set, asked of one version of an agent. ``number`` counts those of the set; ``by_clock``: a schedule has begun it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    case_set = models.ForeignKey(CaseSet, on_delete=models.CASCADE, related_name="runs", db_index=False)
+    number = models.PositiveIntegerField()
+    agent_name = models.CharField(max_length=AGENT_NAME_LENGTH)
+    agent_version = models.ForeignKey(AgentVersion, on_delete=models.PROTECT, related_name="+", db_index=False)
+    state = models.CharField(max_length=8, choices=SetRunState, default=SetRunState.RUNNING)
+    by_clock = models.BooleanField(default=False)
+    created_at = models.DateTimeField(db_default=Now())
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("case_set", "-number")
+        constraints = (
+            models.UniqueConstraint(fields=("case_set", "number"), name="one_set_run_per_number"),
+            models.UniqueConstraint(fields=("case_set",), condition=Q(state="running"), name="one_set_run_at_work"),
+        )
+        indexes = (models.Index(fields=("created_at",), condition=Q(state="running"), name="set_run_at_work"),)
+
+    def __str__(self) -> str:
+        return f"{self.number}"
+
+
+class CaseVerdict(models.TextChoices):
+    """What has come of a case. The first two are not the end of it."""
+
+    WAITING = "waiting"
+    ASKED = "asked"
+    PASSED = "passed"
+    FAILED = "failed"
+    #: Nothing is expected of it.
+    ANSWERED = "answered"
+    #: It has no answer that could be judged, or its rule could not judge it.
+    ERROR = "error"
+    STOPPED = "stopped"
+
+
+class CaseResult(models.Model):
+    """What has come of one case in one run of its set, and by which run; figures are kept when that is deleted.
+
+    ``attempts`` counts how often it was asked: a run that ended with its process says nothing of the agent, and is asked again.
+    """
+
+    set_run = models.ForeignKey(SetRun, on_delete=models.CASCADE, related_name="results", db_index=False)
+    case = models.ForeignKey(Case, on_delete=models.CASCADE, related_name="results")
+    run = models.ForeignKey(Run, on_delete=models.SET_NULL, null=True, related_name="case_results", db_index=False)
+    verdict = models.CharField(max_length=8, choices=CaseVerdict, default=CaseVerdict.WAITING)
+    why = models.JSONField(default=dict, blank=True, help_text="As errors are: a message, and what it was made of.")
+    attempts = models.PositiveSmallIntegerField(default=0)
+    duration_ms = models.PositiveBigIntegerField(null=True)
+    input_tokens = models.PositiveBigIntegerField(default=0)
+    output_tokens = models.PositiveBigIntegerField(default=0)
+    cost = models.DecimalField(max_digits=20, decimal_places=10, null=True)
+    currency = models.CharField(max_length=8, blank=True, default="")
+    settled_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("set_run", "case"), name="one_result_per_case"),)
+        indexes = (
+            models.Index(fields=("set_run", "verdict"), name="case_result_by_verdict"),
+            models.Index(fields=("run",), condition=Q(run__isnull=False), name="case_result_by_run"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.verdict} {self.case_id}"

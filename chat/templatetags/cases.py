@@ -1,0 +1,38 @@
+"""What the pages of sets say in words."""
+
+from django import template
+from django.utils.translation import pgettext
+
+from chat.cases.selectors import Totals
+from chat.models import CaseResult, CaseVerdict
+from chat.rendering import humanize
+from chat.rendering.sentences import translate_error
+
+register = template.Library()
+
+
+@register.filter
+def verdict_word(result: CaseResult) -> str:
+    """What came of a case."""
+    words = {
+        CaseVerdict.WAITING: pgettext("a case", "waiting"),
+        CaseVerdict.ASKED: pgettext("a case", "asked"),
+        CaseVerdict.PASSED: pgettext("a case", "passed"),
+        CaseVerdict.FAILED: pgettext("a case", "failed"),
+        CaseVerdict.ANSWERED: pgettext("a case", "answered"),
+        CaseVerdict.ERROR: pgettext("a case", "error"),
+        CaseVerdict.STOPPED: pgettext("a case", "stopped"),
+    }
+    return words[CaseVerdict(result.verdict)]
+
+
+@register.filter
+def why_not(result: CaseResult) -> str:
+    """Why it is not right, in the reader's language."""
+    return translate_error(result.why)
+
+
+@register.filter
+def costs(totals: Totals) -> list[str]:
+    """What the cases cost together, by currency."""
+    return [humanize.cost(float(amount), currency) for currency, amount in sorted(totals.costs.items())]

@@ -1,0 +1,344 @@
+"""The pages of one's sets: what there is, one set with what came of its cases, and the forms. They work without scripts."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from asgiref.sync import async_to_sync
+from django import forms
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import path
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from chat.access import has_right
+from chat.api.errors import status_of
+from chat.cases import commands, formats, runner, set_runs
+from chat.cases import files as case_files
+from chat.cases import selectors as case_selectors
+from chat.cases.commands import CaseFields
+from chat.catalog import agents as catalog
+from chat.models import Act, AgentVersion, Case, CaseSet, Door, SetRun, SetRunState
+from chat.rendering.agents import agent_rows
+from chat.rendering.sentences import translate_sentence
+from chat.runs import registry as run_registry
+from chat.runs.admission import Refused
+from chat.security import audit
+from chat.web.page import render_page, user_of, visible_session
+
+#: Cases on one page, and runs of the set beside each other.
+PAGE_CASES, COLUMNS = 50, 6
+
+
+class CaseForm(forms.Form):
+    """What a person says of a case. What of it can be is for the use case to know."""
+
+    question = forms.CharField(
+        label=gettext_lazy("Question"), required=False, strip=False, widget=forms.Textarea(attrs={"rows": 5})
+    )
+    expected = forms.CharField(
+        label=gettext_lazy("Expected words"),
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 3}),
+        help_text=gettext_lazy(
+            "A word or phrase on each line. All must appear in the answer; capitals and spaces don't matter."
+        ),
+    )
+    rule = forms.CharField(
+        label=gettext_lazy("Rule"),
+        required=False,
+        strip=False,
+        widget=forms.Textarea(attrs={"rows": 4, "class": "mono", "spellcheck": "false", "autocapitalize": "none"}),
+        help_text=gettext_lazy(
+            "Python for the sandbox, with <code>answer</code> and <code>steps</code>, a list of "
+            "<code>{tool, arguments, result, ok}</code>. The last expression says whether the answer is right; "
+            "<code>assert</code> may say why not."
+        ),
+    )
+    notes = forms.CharField(label=gettext_lazy("Notes"), required=False, widget=forms.Textarea(attrs={"rows": 2}))
+
+    def fields_said(self) -> CaseFields:
+        """The use case's arguments."""
+        data = self.cleaned_data
+        return CaseFields(data["question"], data["expected"], data["rule"], data["notes"])
+
+    def refuse(self, refused: Refused) -> None:
+        """Show why the use case has refused."""
+        is_question = refused.code == "empty_message"
+        self.add_error("question" if is_question else None, translate_sentence(refused.message))
+
+
+def _own(request: HttpRequest, set_id: UUID) -> CaseSet:
+    found = case_selectors.sets_of(user_of(request)).filter(pk=set_id).first()
+    if found is None:
+        raise Http404
+    return found
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+def index(request: HttpRequest) -> HttpResponse:
+    """One's sets, with what their newest runs came to; and a new one."""
+    refused = ""
+    if request.method == "POST":
+        try:
+            made = commands.make_set(user_of(request), request.POST.get("name", ""))
+        except Refused as refusal:
+            refused = translate_sentence(refusal.message)
+        else:
+            return redirect("case-set", made.pk)
+    sets: list[Any] = list(case_selectors.sets_of(user_of(request)))
+    newest = SetRun.objects.select_related("agent_version").filter(pk__in=[each.last_run for each in sets])
+    columns = {column.set_run.pk: column for column in case_selectors.columns_of(newest)}
+    lines = [(each, columns.get(each.last_run)) for each in sets]
+    return _answer(render_page(request, "chat/case_sets.html", page="sets", lines=lines, refused=refused), refused)
+
+
+def _answer(answer: HttpResponse, refused: str) -> HttpResponse:
+    answer.status_code = 400 if refused else 200
+    return answer
+
+
+@require_safe
+@login_required
+def case_set(request: HttpRequest, set_id: UUID) -> HttpResponse:
+    """A set: its cases, and what came of them in its newest runs, or in those that the address asks for."""
+    own = _own(request, set_id)
+    cases = Paginator(Case.objects.filter(case_set=own).order_by("number"), PAGE_CASES).get_page(
+        request.GET.get("page")
+    )
+    runs = Paginator(case_selectors.runs_of(own), COLUMNS).get_page(request.GET.get("runs"))
+    # One more, with which the oldest that is shown is compared.
+    start = runs.start_index() - 1 if runs.paginator.count else 0
+    shown = list(case_selectors.runs_of(own)[start : start + COLUMNS + 1])
+    columns = case_selectors.columns_of(shown)
+    lines = case_selectors.table(list(cases), columns)
+    usable = catalog.usable_by(user_of(request).pk)
+    part = request.GET.get("part") == "table"
+    return render_page(
+        request,
+        "chat/_case_table.html" if part else "chat/case_set.html",
+        page="sets",
+        case_set=own,
+        cases=cases,
+        runs=runs,
+        columns=columns[:COLUMNS],
+        lines=[(line.case, line.cells[:COLUMNS]) for line in lines],
+        running=next((each for each in shown if each.state == SetRunState.RUNNING), None),
+        agents=agent_rows(usable),
+        agent_name=commands.default_agent(own),
+        versions=_versions(request, commands.default_agent(own)),
+    )
+
+
+def _versions(request: HttpRequest, agent_name: str) -> list[int]:
+    """The versions of the agent that may be chosen: for those alone who change agents."""
+    if not has_right(user_of(request), set_runs.CHANGE_AGENTS):
+        return []
+    found = AgentVersion.objects.filter(agent__name=agent_name).order_by("-number").values_list("number", flat=True)
+    return list(found[:50])
+
+
+@require_POST
+@login_required
+def rename(request: HttpRequest, set_id: UUID) -> HttpResponse:
+    """Give a set another name."""
+    return _act(request, set_id, lambda: commands.rename_set(user_of(request), set_id, request.POST.get("name", "")))
+
+
+@require_POST
+@login_required
+def run(request: HttpRequest, set_id: UUID) -> HttpResponse:
+    """Ask it of an agent."""
+    version = request.POST.get("version", "")
+    return _act(
+        request,
+        set_id,
+        lambda: set_runs.begin(
+            user_of(request),
+            set_id,
+            agent_name=request.POST.get("agent_name", ""),
+            version=int(version) if version.isdecimal() and len(version) < 10 else None,
+            door=Door.PAGE,
+        ),
+    )
+
+
+@require_POST
+@login_required
+def stop(request: HttpRequest, set_id: UUID, number: int) -> HttpResponse:
+    """Ask it no further."""
+
+    def stop_it() -> None:
+        async_to_sync(runner.end_runs)(set_runs.stop(user_of(request), set_id, number, Door.PAGE))
+
+    return _act(request, set_id, stop_it)
+
+
+def _act(request: HttpRequest, set_id: UUID, act: Callable[[], Any]) -> HttpResponse:
+    """Do something to a set of one's own, and show it again, with why not where it is refused."""
+    _own(request, set_id)
+    try:
+        act()
+    except Refused as refused:
+        messages.error(request, translate_sentence(refused.message))
+    return redirect("case-set", set_id)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+def delete(request: HttpRequest, set_id: UUID) -> HttpResponse:
+    """Ask whether it is meant; when it is, delete it."""
+    own = _own(request, set_id)
+    if request.method == "POST":
+        for run_id in commands.remove_set(user_of(request), set_id, Door.PAGE):
+            async_to_sync(run_registry.stop_run)(run_id, "The set was deleted.")
+        messages.success(request, _("“%(name)s” was deleted.") % {"name": own.name})
+        return redirect("case-sets")
+    return render_page(request, "chat/case_set_delete.html", page="sets", case_set=own)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+def new_case(request: HttpRequest, set_id: UUID) -> HttpResponse:
+    """Add a case."""
+    own = _own(request, set_id)
+    form = CaseForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            commands.add_case(user_of(request), set_id, form.fields_said())
+        except Refused as refused:
+            form.refuse(refused)
+        else:
+            return redirect("case-set", set_id)
+    return _form_page(request, form, case_set=own)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+def case(request: HttpRequest, set_id: UUID, case_id: UUID) -> HttpResponse:
+    """Change a case, or delete it."""
+    own = _own(request, set_id)
+    found = Case.objects.filter(case_set=own, pk=case_id).first()
+    if found is None:
+        raise Http404
+    said = {name: getattr(found, name) for name in ("question", "expected", "rule", "notes")}
+    form = CaseForm(request.POST or None, initial=said)
+    if request.method == "POST" and "delete" in request.POST:
+        commands.remove_case(user_of(request), set_id, case_id, Door.PAGE)
+        return redirect("case-set", set_id)
+    if request.method == "POST" and form.is_valid():
+        try:
+            commands.change_case(user_of(request), set_id, case_id, form.fields_said())
+        except Refused as refused:
+            form.refuse(refused)
+        else:
+            return redirect("case-set", set_id)
+    return _form_page(request, form, case_set=own, case=found, files=commands.files_in(found))
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+def of_run(request: HttpRequest, run_id: UUID) -> HttpResponse:
+    """Make a case of a run, in a set of one's own or a new one."""
+    user = user_of(request)
+    try:
+        source = commands.check_source(user, run_id)
+    except Refused as refused:
+        return _refuse(request, refused)
+    # What staff see of others' is noted as anywhere.
+    visible_session(request, source.session_id)
+    form = CaseForm(request.POST or None, initial={"question": source.message})
+    if request.method == "POST" and form.is_valid():
+        chosen = request.POST.get("set_id", "")
+        try:
+            set_id = _own(request, UUID(chosen)).pk if chosen else None
+            file_ids = case_files.files_for(user, run_id)
+            new_set = request.POST.get("set_name", "")
+            made = commands.add_case_of_run(
+                user, run_id, set_id, form.fields_said(), file_ids, Door.PAGE, new_set=new_set
+            )
+        except ValueError:
+            raise Http404 from None
+        except Refused as refused:
+            form.refuse(refused)
+        else:
+            messages.success(request, _("The case is in this set now."))
+            return redirect("case-set", made.case_set_id)
+    sets = list(case_selectors.sets_of(user))
+    return _form_page(
+        request, form, run=source, sets=sets, files=commands.files_in(source), set_name=request.POST.get("set_name", "")
+    )
+
+
+def _refuse(request: HttpRequest, refused: Refused) -> HttpResponse:
+    if refused.code == "not_found":
+        raise Http404
+    answer = render_page(request, "chat/refused.html", page="refused", refused=translate_sentence(refused.message))
+    answer.status_code = status_of(refused.code)
+    return answer
+
+
+def _form_page(request: HttpRequest, form: CaseForm, **context: Any) -> HttpResponse:
+    answer = render_page(request, "chat/case_form.html", page="sets", form=form, **context)
+    answer.status_code = 400 if form.errors else 200
+    return answer
+
+
+@require_POST
+@login_required
+def import_cases(request: HttpRequest, set_id: UUID) -> HttpResponse:
+    """Add cases from a file of JSON lines."""
+    sent = request.FILES.get("file")
+    content = sent.read() if sent is not None and (sent.size or 0) <= formats.LARGEST else b""
+
+    def add() -> None:
+        commands.import_cases(user_of(request), set_id, formats.read_lines(content), Door.PAGE)
+
+    return _act(request, set_id, add)
+
+
+@require_safe
+@login_required
+def export_cases(request: HttpRequest, set_id: UUID) -> HttpResponse:
+    """The cases as JSON lines."""
+    own = _own(request, set_id)
+    content = b"".join(formats.lines_of(own.pk))
+    return _file(request, f"set {set_id}", content, "cases.jsonl", "application/jsonl")
+
+
+@require_safe
+@login_required
+def export_results(request: HttpRequest, set_id: UUID, number: int) -> HttpResponse:
+    """What came of a run of a set, as CSV."""
+    set_run = case_selectors.runs_of(_own(request, set_id)).filter(number=number).first()
+    if set_run is None:
+        raise Http404
+    content = "".join(formats.results_csv(set_run)).encode()
+    return _file(request, f"set {set_id} run {number}", content, "results.csv", "text/csv; charset=utf-8")
+
+
+def _file(request: HttpRequest, about: str, content: bytes, name: str, kind: str) -> HttpResponse:
+    user = user_of(request)
+    audit.record_action(user.pk, Act.EXPORT, Door.PAGE, subject_id=user.pk, about=about)
+    return HttpResponse(content, content_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}"'})
+
+
+urlpatterns = [
+    path("", index, name="case-sets"),
+    path("<uuid:set_id>/", case_set, name="case-set"),
+    path("<uuid:set_id>/rename/", rename, name="case-set-rename"),
+    path("<uuid:set_id>/delete/", delete, name="case-set-delete"),
+    path("<uuid:set_id>/run/", run, name="case-set-run"),
+    path("<uuid:set_id>/runs/<int:number>/stop/", stop, name="case-set-stop"),
+    path("<uuid:set_id>/runs/<int:number>/csv/", export_results, name="case-results"),
+    path("<uuid:set_id>/export/", export_cases, name="case-export"),
+    path("<uuid:set_id>/import/", import_cases, name="case-import"),
+    path("<uuid:set_id>/cases/new/", new_case, name="case-new"),
+    path("<uuid:set_id>/cases/<uuid:case_id>/", case, name="case"),
+]

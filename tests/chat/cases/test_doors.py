@@ -1,0 +1,183 @@
+"""Sets by their pages and by the API: the same acts, the same refusals, and files that come back as they went."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from chat.accounts.models import User
+from chat.cases import commands, formats, set_runs
+from chat.cases.commands import CaseFields
+from chat.models import Act, AuditEntry, Case, CaseResult, CaseSet, CaseVerdict, Run, SetRun
+from chat.runs.admission import Refused
+from chat.runtime import database
+from tests.chat import making
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def connections_are_given_back() -> Iterator[None]:
+    yield
+    database.close()
+
+
+@pytest.fixture
+def ada() -> User:
+    return making.user()
+
+
+@pytest.fixture
+def web(client: Client, ada: User) -> Client:
+    client.force_login(ada)
+    return client
+
+
+def filled(owner: User, cases: int = 3, runs: int = 2) -> CaseSet:
+    """A set that was asked, with a run for each result."""
+    made = commands.make_set(owner, "Prices")
+    commands.add_cases(owner, made.pk, [CaseFields(f"question {n}") for n in range(cases)])
+    session = making.session(owner)
+    for _ in range(runs):
+        set_run = set_runs.begin(owner, made.pk)
+        run = making.run(session)
+        making.end(run)
+        CaseResult.objects.filter(set_run=set_run).update(verdict=CaseVerdict.FAILED, run=run, duration_ms=1_500)
+        SetRun.objects.filter(pk=set_run.pk).update(state="done")
+    return made
+
+
+def test_a_case_is_made_of_a_run_and_the_set_asked_and_deleted_on_its_pages(web: Client, ada: User) -> None:
+    run = making.run(making.session(ada), message="What is flour?")
+    making.end(run)
+    shown = web.get(f"/runs/{run.pk}/case/").content.decode()
+    assert "What is flour?" in shown
+    said = {"question": "What is flour?", "expected": "wheat\r\nground", "set_id": "", "set_name": "Food"}
+    answer = web.post(f"/runs/{run.pk}/case/", said)
+    made = CaseSet.objects.get()
+    assert (answer.status_code, answer["Location"]) == (302, f"/sets/{made.pk}/")
+    case = Case.objects.get()
+    assert (case.expected, case.source_run, made.name) == ("wheat\nground", run.pk, "Food")
+    assert web.post(f"/sets/{made.pk}/run/", {"agent_name": "researcher"}).status_code == 302
+    assert "0 of 1 done" in web.get(f"/sets/{made.pk}/").content.decode()
+    assert web.post(f"/sets/{made.pk}/runs/1/stop/").status_code == 302
+    acts = list(AuditEntry.objects.filter(actor_id=ada.pk).order_by("pk").values_list("action", flat=True))
+    assert acts == [Act.COPY, Act.RUN_NOW, Act.STOP]
+    assert web.post(f"/sets/{made.pk}/delete/").status_code == 302
+    assert not CaseSet.objects.exists()
+    assert Run.objects.filter(pk=run.pk).exists()
+
+
+def test_the_table_leads_to_runs_and_to_comparisons_with_the_column_beside(web: Client, ada: User) -> None:
+    made = filled(ada)
+    older, newer = Run.objects.order_by("number")
+    shown = web.get(f"/sets/{made.pk}/").content.decode()
+    assert shown.count(f"/compare/?a={older.pk}&amp;b={newer.pk}") == 3
+    assert shown.count(f'href="/runs/{newer.pk}/"') == 3
+    assert web.get(f"/compare/?a={older.pk}&b={newer.pk}").status_code == 200
+
+
+def test_a_page_of_a_thousand_cases_asks_as_much_as_one_of_ten(web: Client, ada: User) -> None:
+    counted = []
+    for number in (10, 1_000):
+        made = filled(ada, cases=number)
+        web.get(f"/sets/{made.pk}/")
+        with CaptureQueriesContext(connection) as asked:
+            shown = web.get(f"/sets/{made.pk}/").content.decode()
+        counted.append(len(asked))
+        assert shown.count("<tr>") == 1 + min(number, 50)
+    assert counted[0] == counted[1]
+
+
+def call(client: Client, method: str, path: str, body: Any = None) -> Any:
+    sent = "" if body is None else json.dumps(body)
+    return client.generic(method, f"/api/{path}", sent, content_type="application/json")
+
+
+def test_the_api_has_the_same_acts(web: Client, ada: User) -> None:
+    set_id = call(web, "POST", "sets/", {"name": "Prices"}).json()["id"]
+    made = call(web, "POST", f"sets/{set_id}/cases/", {"question": "What is flour?", "expected": ["wheat", "a  grain"]})
+    assert (made.status_code, made.json()["expected"]) == (201, ["wheat", "a grain"])
+    case_id = made.json()["id"]
+    assert call(web, "PATCH", f"sets/{set_id}/cases/{case_id}/", {"rule": "True"}).json()["rule"] == "True"
+    begun = call(web, "POST", f"sets/{set_id}/runs/", {})
+    assert (begun.status_code, begun.json()["state"], begun.json()["totals"]["counts"]) == (
+        202,
+        "running",
+        {"waiting": 1},
+    )
+    assert call(web, "POST", f"sets/{set_id}/runs/", {}).json()["error"]["code"] == "conflict"
+    assert call(web, "POST", f"sets/{set_id}/runs/1/stop/").json()["state"] == "stopped"
+    results = call(web, "GET", f"sets/{set_id}/runs/1/results/").json()
+    assert [each["verdict"] for each in results["items"]] == ["stopped"]
+    assert call(web, "GET", f"sets/{set_id}/runs/1/csv/").content.startswith(b"case,question,verdict")
+    exported = call(web, "GET", f"sets/{set_id}/export/").content
+    assert call(web, "POST", f"sets/{set_id}/import/", json.loads(exported)).status_code == 201
+    assert Case.objects.count() == 2
+    assert call(web, "DELETE", f"sets/{set_id}/cases/{case_id}/").status_code == 204
+    assert call(web, "DELETE", f"sets/{set_id}/").status_code == 204
+
+
+def test_staff_make_a_case_of_another_s_run_with_a_copy_of_its_files(client: Client, ada: User) -> None:
+    session = making.session(ada)
+    file = making.file(ada, "pears", session)
+    run = making.run(session, files=f'[{{"id": "{file.pk}", "name": "n", "media_type": "text/plain", "size": 5}}]')
+    staff = making.staff("chat.view_session")
+    client.force_login(staff)
+    made = call(client, "POST", f"runs/{run.pk}/case/", {"set_name": "Bad ones"})
+    assert made.status_code == 201
+    (copied,) = made.json()["files"]
+    assert copied["id"] != str(file.pk)
+    assert Case.objects.get().used_files.get().file.owner == staff
+    assert AuditEntry.objects.filter(action=Act.COPY, actor_id=staff.pk, run_id=run.pk).exists()
+
+
+#: What programs send, and the code by which it is refused.
+BAD: dict[str, tuple[str, str, Any, str]] = {
+    "a set without a name": ("POST", "sets/", {"name": " "}, "bad_frame"),
+    "a long name": ("POST", "sets/", {"name": "x" * 201}, "bad_frame"),
+    "no body": ("POST", "sets/", None, "bad_frame"),
+    "a case without a question": ("POST", "sets/SET/cases/", {"rule": "True"}, "empty_message"),
+    "words that are no list": ("POST", "sets/SET/cases/", {"question": "x", "expected": "wheat"}, "bad_frame"),
+    "a number that is none": ("GET", "sets/SET/runs/x/", None, "bad_frame"),
+    "a run that there is not": ("GET", "sets/SET/runs/9/", None, "not_found"),
+    "a cursor of others": ("GET", "sets/SET/runs/1/results/?cursor=-1", None, "bad_frame"),
+    "a version that is none": ("POST", "sets/SET/runs/", {"version": 99}, "not_found"),
+    "an agent that is none": ("POST", "sets/SET/runs/", {"agent_name": "nobody"}, "unknown_agent"),
+    "a set that is none": ("GET", "sets/x/", None, "not_found"),
+    "a case of no run": ("POST", "runs/x/case/", {"set_name": "x"}, "not_found"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_input_by_the_api_is_refused(web: Client, ada: User, kind: str) -> None:
+    method, path, body, code = BAD[kind]
+    made = filled(ada)
+    answer = call(web, method, path.replace("SET", str(made.pk)), body)
+    assert answer.json()["error"]["code"] == code
+
+
+#: Files that are no cases, and what is said of them.
+BAD_FILES = {
+    "nothing": (b"", "no cases"),
+    "no JSON": (b'{"question": "a"}\nso', "Line 2: it is no JSON object"),
+    "no object": (b"[1]", "Line 1: it is no JSON object"),
+    "no question": (b'{"rule": "True"}', "Line 1: question"),
+    "an empty question": (b'{"question": " "}', "Line 1: The message is empty"),
+    "a question that is no text": (b'{"question": 1}', "Line 1: question"),
+    "words that are no list": (b'{"question": "a", "expected": "b"}', "Line 1: expected"),
+    "bytes that are no text": (b"\xff\xfe{}", "Line 1: it is no JSON object"),
+    "too many": (b'{"question": "a"}\n' * 1_001, "1,000 cases"),
+    "nested without end": (b"[" * 100_000, "Line 1: it is no JSON object"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_FILES)
+def test_a_bad_file_is_refused_by_its_line(kind: str) -> None:
+    content, words = BAD_FILES[kind]
+    with pytest.raises(Refused, match=words):
+        formats.read_lines(content)
