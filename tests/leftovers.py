@@ -17,8 +17,6 @@ import pytest
 HELD = [
     "agents.specs._extensions",
     "chat.live.connections.open_here",
-    "chat.live.presence.presence._closed",
-    "chat.live.presence.presence._opened",
     "chat.live.registry.open_feeds",
     "chat.live.registry.open_sockets",
     "chat.store.drafts.cells",
@@ -26,7 +24,14 @@ HELD = [
     "chat.web.own_data._being_sent",
 ]
 #: What is at work, and what stands for it.
-AT_WORK = ["chat.runtime.background.tasks", "chat.runs.registry.running", "chat.runs.registry.starting_writes"]
+AT_WORK = [
+    "chat.runtime.background.tasks",
+    "chat.live.presence.presence._closed",
+    "chat.live.presence.presence._opened",
+    "chat.live.presence.presence._unsure",
+    "chat.runs.registry.running",
+    "chat.runs.registry.starting_writes",
+]
 #: What is remembered of rows, of servers and of what was told already.
 REMEMBERED = [
     "agents.models.server_facts._facts",
