@@ -61,6 +61,8 @@ _PER_S = 200
 _SIZE_OF_ONE = 4096
 #: What somebody does is passed on once in so many seconds; what they say of it between is left.
 _ACTIVITY_PAUSE_S = 1.0
+#: A number of an event that is above the head of every log.
+_ABOVE_ALL = 10**18
 
 #: What a token must hold for each command.
 NEEDED: dict[type, Scope] = {
@@ -391,11 +393,12 @@ def find_access(
 
 
 def _count(value: Any) -> int | None:
-    """A client's last_seq, from a query string or a frame: a whole number from 0 on."""
+    """A client's last_seq, from a query string or a frame: a whole number from 0 on; one above any head there can be stays above."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
-        return value if value >= 0 else None
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 18:
-        return int(value)
+        return min(value, _ABOVE_ALL) if value >= 0 else None
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        digits = value.lstrip("0")
+        return int(digits or 0) if len(digits) < len(str(_ABOVE_ALL)) else _ABOVE_ALL
     return None

@@ -23,6 +23,7 @@ from config.mail_address import MailServer, parse_mail
 from config.redis_address import RedisAddress, parse_redis
 
 _SHORTEST_KEY = 32
+_OWN_HOST = re.compile(r"\*|\.?[\w-]+(\.[\w-]+)*\.?|\[[0-9A-Fa-f:.]+\]", re.ASCII)
 #: What the table of accounts of providers has room for.
 _LONGEST_ISSUER = 200
 #: What relative paths begin at.
@@ -78,6 +79,14 @@ def _origins(raw: str) -> list[str]:
         parsed = parse_public_url(word.replace("://*.", "://"))
         if parsed is None or parsed.path:
             raise ValueRefused("must be origins like https://chat.example.org", word)
+    return _words(raw)
+
+
+def _own_hosts(raw: str) -> list[str]:
+    """Names that this server answers to: what a request's header Host may say, a dot before one meaning those below it too."""
+    for word in _words(raw):
+        if not _OWN_HOST.fullmatch(word):
+            raise ValueRefused("must be names of hosts like chat.example.org, without scheme and port", word)
     return _words(raw)
 
 
@@ -236,6 +245,7 @@ Words = Annotated[list[str], BeforeValidator(_words)]
 Networks = Annotated[list[str], BeforeValidator(_networks)]
 Origins = Annotated[list[str], BeforeValidator(_origins)]
 Hosts = Annotated[list[str], BeforeValidator(_hosts)]
+OwnHosts = Annotated[list[str], BeforeValidator(_own_hosts)]
 Mail = Annotated[MailServer | None, BeforeValidator(_mail)]
 Endpoint = Annotated[str, BeforeValidator(_endpoint)]
 Issuer = Annotated[str, BeforeValidator(_issuer)]

@@ -27,6 +27,7 @@ from config.env_types import (
     ModelServer,
     Networks,
     Origins,
+    OwnHosts,
     PublicAddress,
     PublicUrl,
     Redis,
@@ -64,7 +65,7 @@ class Environment(BaseSettings):
     DATA_DIR: Folder = Field(Path("var"), validate_default=True)
     STATIC_ROOT: str = ""
     PUBLIC_URL: PublicAddress = PublicUrl()
-    ALLOWED_HOSTS: Words = ["localhost", "127.0.0.1", "[::1]"]
+    ALLOWED_HOSTS: OwnHosts = ["localhost", "127.0.0.1", "[::1]"]
     CSRF_TRUSTED_ORIGINS: Origins = []
     TRUSTED_PROXIES: Networks = ["127.0.0.0/8", "::1/128"]
     DATABASE_URL: Database = None

@@ -47,10 +47,15 @@ class PageThread(ThreadPoolExecutor):
 
 
 class _Exchange:
-    """One request's two directions; of an event stream only the beginning is sent, and the rest is for the stream itself to write."""
+    """One request's two directions.
 
-    def __init__(self, receive: Any, send: Any) -> None:
+    Of an event stream only the beginning is sent, and the rest is for the stream itself to write. Of an answer to HEAD only the head is:
+    daphne keeps back no more than the first part of a body, and what follows would be read as the next answer's.
+    """
+
+    def __init__(self, receive: Any, send: Any, *, head_alone: bool) -> None:
         self._receive, self._send = receive, send
+        self._head_alone = head_alone
         self.stream: EventStreamResponse | None = None
         self._is_gone = False
 
@@ -62,8 +67,10 @@ class _Exchange:
 
     async def __call__(self, message: Any) -> None:
         """Send a part of the answer."""
-        if self.stream is None or message["type"] == "http.response.start":
+        if message["type"] == "http.response.start":
             await self._send(message)
+        elif self.stream is None:
+            await self._send({**message, "body": b""} if self._head_alone else message)
 
     async def stream_on(self) -> None:
         """Write the stream, where the answer is one and the client is still there."""
@@ -86,7 +93,7 @@ class PageHandler(ASGIHandler):
         if scope["path"].endswith(PROBES) and await self._answer_probe(scope, send):
             return
         thread = self._idle.pop() if self._idle else PageThread()
-        exchange = _Exchange(receive, send)
+        exchange = _Exchange(receive, send, head_alone=scope["method"] == "HEAD")
         try:
             async with ThreadSensitiveContext(executor=thread):
                 await self.handle(scope, exchange.receive, exchange)

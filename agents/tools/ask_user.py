@@ -129,7 +129,8 @@ def _is_choice(value: Any, options: Sequence[str]) -> bool:
 
 
 def _are_choices(value: Any, options: Sequence[str]) -> bool:
-    return isinstance(value, list) and len(value) <= len(options) and all(_is_choice(each, options) for each in value)
+    known = isinstance(value, list) and len(value) <= len(options) and all(_is_choice(each, options) for each in value)
+    return known and len(set(value)) == len(value)
 
 
 def _is_number(value: Any, _options: Sequence[str]) -> bool:

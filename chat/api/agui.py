@@ -60,7 +60,10 @@ class _Message(BaseModel):
 
 
 class _Resume(BaseModel):
-    """Of a call, the payload is `{approved, arguments?, reason?, scope?}`; of a question, the answers by field. Cancelled: denied."""
+    """Of a call, the payload is `{approved, arguments?, reason?, scope?}`, or `decision` instead as `approve` has it.
+
+    Of a question, it is the answers by field. Cancelled: denied.
+    """
 
     model_config = ConfigDict(extra="ignore")
 
@@ -132,9 +135,10 @@ def _ignored(asked: RunAgentInput) -> tuple[str, ...]:
 async def _go_on(request: HttpRequest, user: User, asked: RunAgentInput, said: list[_Resume]) -> HttpResponseBase:
     """Decide and answer what a run waits for, and follow it from there on."""
     run = await database.read(waiting_run, said[0].interruptId)
+    # Another's run is not told from one that there is not.
+    follower = await open_session(request, run.session_id if run else None, Door.AGUI)
     if run is None or any(not each.interruptId.startswith(f"{run.pk}:") for each in said):
         raise Refused("not_waiting", Sentence("Nothing waits for an answer here."))
-    follower = await open_session(request, run.session_id, Door.AGUI)
     head = await database.read(selectors.head_of, run.session_id)
     for each in said:
         await resolve(user, run, each.interruptId, each.payload, is_cancelled=each.status == "cancelled")

@@ -86,6 +86,19 @@ async def resolve(
             raise Refused("bad_arguments", Sentence("A question is answered, or the run stopped."))
         await deciding.answer(user, run.session_id, run.pk, call_id, said, Door.AGUI)
         return
-    is_allowed = said.pop("approved", None) is True and not is_cancelled
-    body = {**said, "tool_call_id": call_id, "decision": "allow" if is_allowed else "deny"}
-    await deciding.approve(user, run.session_id, run.pk, deciding.approval_of(validated(Decide, body)), Door.AGUI)
+    if kind is None:
+        # Which is what is told of it, whatever is said.
+        is_cancelled = True
+    approval = deciding.approval_of(decision_of(call_id, said, is_cancelled=is_cancelled))
+    await deciding.approve(user, run.session_id, run.pk, approval, Door.AGUI)
+
+
+def decision_of(call_id: str, said: Mapping[str, Any], *, is_cancelled: bool) -> Decide:
+    """What a client says of a call: `approved`, or `decision` as a socket's `approve` has it. Raises `BadFrame` where it says neither."""
+    body = {**said, "tool_call_id": call_id}
+    approved = body.pop("approved", None)
+    if is_cancelled:
+        body["decision"] = "deny"
+    elif isinstance(approved, bool):
+        body["decision"] = "allow" if approved else "deny"
+    return validated(Decide, body)

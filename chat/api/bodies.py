@@ -1,9 +1,11 @@
 """What the API's calls take from a request: its body, checked as a frame's payload is, and who sends it."""
 
-from typing import Any, TypeVar, cast
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar, cast
 
 from django.http import HttpRequest, RawPostDataException
-from pydantic import BaseModel
+from django.utils import timezone
+from pydantic import BaseModel, Field, StrictFloat, StrictInt, StrictStr
 
 from agents.sentence import Sentence
 from chat import protocol
@@ -12,6 +14,11 @@ from chat.live.handshake import Login
 from chat.protocol import BadFrame
 
 T = TypeVar("T", bound=BaseModel)
+#: When a right is to end, as a client says it.
+Expiry = Annotated[
+    StrictInt | StrictFloat | StrictStr | None,
+    Field(description="Unix seconds, or a date and time with its zone; null: never."),
+]
 _NO_JSON = BadFrame("bad_json", Sentence("The body must be JSON, with Content-Type: application/json."))
 
 
@@ -73,3 +80,22 @@ def payload(request: HttpRequest, kind: type[T]) -> T:
     if not isinstance(payload, dict):
         raise BadFrame("bad_frame", Sentence("The body must be a JSON object."))
     return protocol.validated(kind, payload)
+
+
+def expiry(at: float | str | None) -> datetime | None:
+    """When a right is to end: a moment to come."""
+    if at is None:
+        return None
+    moment: datetime | None
+    try:
+        moment = datetime.fromisoformat(at) if isinstance(at, str) else datetime.fromtimestamp(at, UTC)
+        # As it is stored: the last hours that there are have none in another zone.
+        moment = moment.astimezone(UTC) if moment.tzinfo else None
+    except (ValueError, OverflowError, OSError):
+        moment = None
+    if moment is None:
+        words = Sentence("expires_at: neither Unix seconds nor a date and time like 2027-03-01T09:00Z.")
+        raise BadFrame("bad_frame", words)
+    if moment <= timezone.now():
+        raise BadFrame("bad_frame", Sentence("expires_at: this moment has passed."))
+    return moment

@@ -58,7 +58,7 @@ class RunOut(Schema):
     ended_at: float | None
     duration_ms: int | None = Field(description="Without the time that it has waited for people.")
     waited_ms: int = Field(description="How long it has waited for people, until now where it does.")
-    iterations: int
+    iterations: int = Field(description="Model calls so far.")
     usage: Usage
     code: str | None
     cancelled_by: str | None
@@ -93,11 +93,18 @@ def _run_out(run: Run) -> dict[str, Any]:
         "ended_at": run.ended_at and run.ended_at.timestamp(),
         "duration_ms": None if lasted is None else max(0, round(lasted.total_seconds() * 1000) - waited_ms),
         "waited_ms": waited_ms,
-        "iterations": run.iterations,
+        "iterations": _iterations(run),
         "usage": run_events.usage_of(run),
         "code": run.code or None,
         "cancelled_by": run.cancelled_by.get_username() if run.cancelled_by else None,
     }
+
+
+def _iterations(run: Run) -> int:
+    """How many model calls it has begun: of a run at work, what its last step says, for its row is told at its end."""
+    if run.ended_at is not None or run.started_at is None:
+        return run.iterations
+    return max(run.iterations, run.steps.order_by("-position").values_list("iteration", flat=True).first() or 0)
 
 
 def _accepted(accepted: run_commands.Accepted) -> Status[AcceptedData]:

@@ -1,6 +1,5 @@
 """Who else may see or drive a session: shared, changed, withdrawn."""
 
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -8,12 +7,12 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from ninja import Router, Schema, Status
-from pydantic import BaseModel, Field, StrictBool, StrictFloat, StrictInt, StrictStr
+from pydantic import BaseModel, Field, StrictBool, StrictStr
 
 from agents.sentence import Sentence
 from chat.access import Role
 from chat.api.auth import MANAGE, READ
-from chat.api.bodies import payload, takes, user_of
+from chat.api.bodies import Expiry, expiry, payload, takes, user_of
 from chat.api.errors import error_response
 from chat.api.paths import visible_session
 from chat.models import Door, Share
@@ -24,10 +23,6 @@ from chat.runtime import database, groups
 
 router = Router()
 
-#: Unix seconds up to which a moment can be told: the year 9999.
-_LATEST = 253_370_764_800
-_Moment = Annotated[StrictInt | StrictFloat | None, Field(description="Unix seconds; null: until it is withdrawn.")]
-
 
 class NewShare(BaseModel):
     """With whom to share: one of `user`, `group` and `link`."""
@@ -36,14 +31,14 @@ class NewShare(BaseModel):
     group: Annotated[StrictStr, Field(max_length=150)] | None = Field(None, description="One of one's own.")
     link: StrictBool = Field(False, description="Whoever has it, and an account here, may join as a watcher.")
     role: Literal["watcher", "driver"] = "watcher"
-    expires_at: _Moment = None
+    expires_at: Expiry = None
 
 
 class ShareChanges(BaseModel):
     """What is to be different of a share; what is left out stays."""
 
     role: Literal["watcher", "driver"] = "watcher"
-    expires_at: _Moment = None
+    expires_at: Expiry = None
 
 
 class ShareOut(Schema):
@@ -119,7 +114,7 @@ async def make_share(request: HttpRequest, session_id: str) -> Any:
             session.pk,
             target,
             Role(new.role),
-            _moment(new.expires_at),
+            expiry(new.expires_at),
             Door.API,
         )
     except sharing.UnknownName as unknown:
@@ -135,7 +130,7 @@ async def change_share(request: HttpRequest, share_id: str) -> dict[str, Any]:
     """Give a share of one's own session another role or another end; open sockets hear of it at once."""
     changes = payload(request, ShareChanges).model_dump(exclude_unset=True)
     if "expires_at" in changes:
-        changes["expires_at"] = _moment(changes["expires_at"])
+        changes["expires_at"] = expiry(changes["expires_at"])
     share = await database.write(sharing.change_share, user_of(request), _key(share_id), changes, Door.API)
     await _tell_sockets()
     return _share_out(share)
@@ -158,11 +153,3 @@ def _key(share_id: str) -> UUID:
     if key is None:
         raise Refused("not_found", Sentence("There is no such share."))
     return key
-
-
-def _moment(seconds: float | None) -> datetime | None:
-    if seconds is None:
-        return None
-    if not 0 < seconds < _LATEST:
-        raise BadFrame("bad_frame", Sentence("expires_at: Unix seconds."))
-    return datetime.fromtimestamp(seconds, UTC)

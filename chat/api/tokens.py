@@ -1,17 +1,16 @@
 """Tokens: made and revoked by their owner on the pages, listed for the owner's programs too."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 from ninja import Router, Schema, Status
-from pydantic import BaseModel, Field, StrictFloat, StrictInt, StrictStr
+from pydantic import BaseModel, Field, StrictStr
 
 from agents.sentence import Sentence
 from chat.api.auth import PAGES_ALONE, READ
-from chat.api.bodies import payload, takes, user_of
+from chat.api.bodies import Expiry, expiry, payload, takes, user_of
 from chat.models import ApiToken, Door, Scope
 from chat.protocol import BadFrame, as_uuid, group_messages, is_blank
 from chat.runs.admission import Refused
@@ -26,9 +25,7 @@ class NewToken(BaseModel):
 
     name: Annotated[StrictStr, Field(max_length=100)] = Field(description="What it is for, to know it again by.")
     scope: StrictStr = Field(description="read, ask or manage; each holds the one before.")
-    expires_at: StrictInt | StrictFloat | StrictStr | None = Field(
-        None, description="Unix seconds, or a date and time with its zone; null: it does not expire."
-    )
+    expires_at: Expiry = None
 
 
 class TokenOut(Schema):
@@ -75,22 +72,6 @@ def _token_out(token: ApiToken) -> dict[str, Any]:
     }
 
 
-def _expiry(at: float | str | None) -> datetime | None:
-    """When a token is to expire, as a person says it: a moment to come."""
-    if at is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(at) if isinstance(at, str) else datetime.fromtimestamp(at, UTC)
-    except (ValueError, OverflowError, OSError):
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        words = Sentence("expires_at: neither Unix seconds nor a date and time like 2027-03-01T09:00Z.")
-        raise BadFrame("bad_frame", words)
-    if moment <= timezone.now():
-        raise BadFrame("bad_frame", Sentence("expires_at: this moment has passed."))
-    return moment
-
-
 @router.get("tokens/", auth=READ, response=TokenList)
 async def list_tokens(request: HttpRequest) -> dict[str, Any]:
     """List one's own tokens, newest first, without those that were revoked."""
@@ -107,7 +88,7 @@ async def make_token(request: HttpRequest, response: HttpResponse) -> Status[dic
         raise BadFrame("bad_frame", Sentence("scope: one of %(known)s.", known=", ".join(Scope.values)))
     try:
         made, text = await database.write(
-            tokens.make_token, user_of(request), new.name.strip(), Scope(new.scope), _expiry(new.expires_at), Door.API
+            tokens.make_token, user_of(request), new.name.strip(), Scope(new.scope), expiry(new.expires_at), Door.API
         )
     except tokens.TooManyTokens:
         words = Sentence("You have %(n)d tokens, and more are not allowed. Revoke one first.", n=tokens.MOST_TOKENS)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from chat.openai.failures import STATUSES
+
 Schema = dict[str, Any]
 
 _TEXT: Schema = {"type": "string"}
@@ -121,11 +123,16 @@ _ERROR: Schema = {
                 "message": _TEXT,
                 "type": _TEXT,
                 "param": {"type": ["string", "null"]},
-                "code": _TEXT,
+                "code": {
+                    "type": "string",
+                    "description": " ".join(f"`{code}`: {status}." for code, status in STATUSES.items())
+                    + " Any other, with the status that it has under `/api/`.",
+                },
                 "id": _TEXT,
             },
         }
     },
+    "x-statuses": STATUSES,
 }
 _ERRORS = {
     400: "Not as it has to be; `param` names the field",

@@ -24,6 +24,8 @@ _STATUS: dict[str, int] = {
 }
 #: Codes that these clients know by another name.
 _NAMES = {"unknown_agent": "model_not_found"}
+#: The same, as clients read the codes.
+STATUSES = {_NAMES.get(code, code): status for code, status in _STATUS.items()}
 #: After how many seconds it is worth trying again, where a limit was reached.
 RETRY_AFTER_S = {"rate_limited": 10, "queue_full": 5}
 

@@ -1,7 +1,7 @@
 """Commands of clients: parsed from their frames, and from the bodies of the API's calls."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
@@ -200,8 +200,17 @@ def validated(kind: type[C], payload: dict[str, Any]) -> C:
         return kind.model_validate(payload)
     except ValidationError as failure:
         first = failure.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "payload"
+        where = ".".join(_place(first["loc"], payload)) or "payload"
         raise BadFrame("bad_frame", f"{where}: {first['msg']}.", client_message_id) from None
+
+
+def _place(loc: Sequence[str | int], payload: Any) -> Iterator[str]:
+    """Where in a payload something is wrong, without the names of the types of which it may have one."""
+    for part in loc:
+        if not isinstance(payload, dict | list):
+            return
+        yield str(part)
+        payload = payload.get(part) if isinstance(payload, dict) else payload[part] if isinstance(part, int) else None
 
 
 def _texts(values: list[Any]) -> Iterator[str]:

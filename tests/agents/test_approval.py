@@ -109,6 +109,7 @@ ANSWERS: list[tuple[dict[str, Any], str]] = [
     ({"text": "x", "some": "a"}, "“some” has to be a list"),
     ({"text": "x", "some": ["a", "c"]}, "“some” has to be a list"),
     ({"text": "x", "some": ["a", "a", "a"]}, "“some” has to be a list"),
+    ({"text": "x", "some": ["a", "a"]}, "“some” has to be a list"),
     ({"text": "x", "n": "1"}, "“n” has to be a number"),
     ({"text": "x", "n": True}, "“n” has to be a number"),
     ({"text": "x", "n": 1e300}, "“n” has to be a number"),

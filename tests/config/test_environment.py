@@ -41,6 +41,9 @@ def start(**environ: str) -> str:
             "chat.example.org",
             "PUBLIC_URL must be an address like https://chat.example.org or https://example.org/chat, not",
         ),
+        ("ALLOWED_HOSTS", "localhost, https://chat.example.org", "ALLOWED_HOSTS must be names of hosts like"),
+        ("ALLOWED_HOSTS", "localhost:8000", "ALLOWED_HOSTS must be names of hosts like"),
+        ("ALLOWED_HOSTS", "a b", "ALLOWED_HOSTS must be names of hosts like"),
         ("CSRF_TRUSTED_ORIGINS", "chat.example.org", "CSRF_TRUSTED_ORIGINS must be origins like"),
         (
             "DATABASE_URL",

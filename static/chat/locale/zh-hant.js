@@ -514,7 +514,6 @@ const words = {
   "date format\u0004D j M Y, H:i": "Y年n月j日 D H:i",
   "day of month": "日",
   "day of week": "星期",
-  "expires_at: Unix seconds.": "expires_at：Unix 秒數。",
   "expires_at: a moment that is still to come.": "expires_at：尚未到來的時刻。",
   "expires_at: neither Unix seconds nor a date and time like 2027-03-01T09:00Z.": "expires_at：既不是 Unix 秒數，也不是 2027-03-01T09:00Z 這樣的日期與時間。",
   "expires_at: this moment has passed.": "expires_at：這個時刻已經過去。",

@@ -16,9 +16,9 @@ from ag_ui.core import Event
 from httpx_sse import ServerSentEvent, aconnect_sse
 from pydantic import TypeAdapter
 
-from chat.api import agui
+from chat.api import agui, agui_people
 from chat.api.agui_events import Translator
-from chat.protocol import Close
+from chat.protocol import BadFrame, Close
 from tests.chat import making
 from tests.event_streams import client_of
 from tests.model_server import Call, ModelServer, Script
@@ -220,7 +220,12 @@ BAD: dict[str, tuple[dict[str, Any], int, str]] = {
         415,
         "unsupported_media",
     ),
-    "an answer": ({"resume": [{"interruptId": "1", "status": "resolved"}]}, 409, "not_waiting"),
+    "an answer": ({"resume": [{"interruptId": "1", "status": "resolved"}]}, 404, "not_found"),
+    "an answer to a run that there is not": (
+        {"resume": [{"interruptId": "00000000-0000-4000-8000-000000000000:call_1", "status": "resolved"}]},
+        404,
+        "not_found",
+    ),
 }
 
 
@@ -411,6 +416,31 @@ def test_every_close_code_is_told_or_mended_by_coming_back() -> None:
     mended = {Close.RESTARTING, Close.TOO_SLOW, Close.SILENT, Close.TOO_LARGE}
     codes = {value for name, value in vars(Close).items() if name.isupper()}
     assert set(agui._FAILURES) == codes - mended
+
+
+#: What is said of a call that waits, and what it comes to; None: it is refused, and the call goes on waiting.
+DECISIONS: dict[str, tuple[dict[str, Any], bool, str | None]] = {
+    "approved": ({"approved": True}, False, "allow"),
+    "not approved": ({"approved": False, "reason": "No."}, False, "deny"),
+    "as a socket says it": ({"decision": "allow"}, False, "allow"),
+    "denied so": ({"decision": "deny"}, False, "deny"),
+    "both": ({"approved": False, "decision": "allow"}, False, "deny"),
+    "cancelled": ({"approved": True}, True, "deny"),
+    "nothing": ({}, False, None),
+    "in a word": ({"approved": "yes"}, False, None),
+    "another word": ({"decision": "maybe"}, False, None),
+}
+
+
+@pytest.mark.parametrize("case", DECISIONS)
+def test_what_is_said_of_a_call_is_no_guess(case: str) -> None:
+    said, is_cancelled, decision = DECISIONS[case]
+    if decision is not None:
+        assert agui_people.decision_of("call_1", said, is_cancelled=is_cancelled).decision == decision
+        return
+    with pytest.raises(BadFrame) as refusal:
+        agui_people.decision_of("call_1", said, is_cancelled=is_cancelled)
+    assert refusal.value.code == "bad_frame"
 
 
 async def test_a_run_that_waits_is_an_interrupt_and_resumed_by_its_answers(bo: Browser, model: ModelServer) -> None:

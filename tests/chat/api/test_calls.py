@@ -174,6 +174,7 @@ async def test_a_run_is_stopped_once_and_continued(bo: Browser, model: ModelServ
     run_id = await ask(bo, session_id, SLOW)
     async with bo.socket(session_id) as socket:
         await socket.until_type("reasoning_delta")
+    assert (await bo.call("GET", f"runs/{run_id}/"))[1]["iterations"] == 1
     assert await bo.call("POST", f"runs/{run_id}/cancel/") == (202, {"run_id": run_id})
     run = await ended(bo, run_id)
     assert (run["status"], run["cancelled_by"]) == ("cancelled", "bo")

@@ -133,6 +133,8 @@ BAD: dict[str, tuple[Any, int, str]] = {
     "staff as a role": ({"user": "cy", "role": "staff"}, 400, "bad_frame"),
     "expired already": ({"user": "cy", "expires_at": 1}, 400, "bad_frame"),
     "a moment that is none": ({"user": "cy", "expires_at": 1e300}, 400, "bad_frame"),
+    "a moment without a zone": ({"user": "cy", "expires_at": "2199-01-01T00:00"}, 400, "bad_frame"),
+    "a moment after the last": ({"user": "cy", "expires_at": "9999-12-31T23:59:59-10:00"}, 400, "bad_frame"),
     "a moment in words": ({"user": "cy", "expires_at": "tomorrow"}, 400, "bad_frame"),
     "a name of another kind": ({"user": ["cy"]}, 400, "bad_frame"),
     "a long name": ({"user": "x" * 151}, 400, "bad_frame"),

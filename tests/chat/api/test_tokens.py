@@ -98,6 +98,7 @@ BAD_BODIES: dict[str, Any] = {
     "a scope in a list": {"name": "x", "scope": ["read"]},
     "a moment that has passed": {"name": "x", "scope": "read", "expires_at": 1},
     "a moment without a zone": {"name": "x", "scope": "read", "expires_at": "2199-01-01T00:00"},
+    "a moment after the last": {"name": "x", "scope": "read", "expires_at": "9999-12-31T23:59:59-10:00"},
     "no moment": {"name": "x", "scope": "read", "expires_at": "soon"},
     "a moment beyond all": {"name": "x", "scope": "read", "expires_at": 1e300},
     "a moment that is no number": '{"name": "x", "scope": "read", "expires_at": NaN}',

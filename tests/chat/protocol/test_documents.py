@@ -72,3 +72,12 @@ def test_the_page_shows_all_of_it(client: Visitor) -> None:
     assert [word for word in words if f"<code>{word}</code>" not in page] == []
     for kind in (*FRAMES, *get_args(StepData)):
         assert f'<section id="{kind.__name__}">' in page
+
+
+def test_the_status_of_every_code_is_told() -> None:
+    document = docs.openapi_schema()
+    told = document["components"]["schemas"]["Error"]["x-statuses"]
+    assert set(told) == set(protocol.ERROR_CODES)
+    for path in ("/v1/chat/completions", "/v1/responses"):
+        error = document["paths"][path]["post"]["responses"][400]["content"]["application/json"]["schema"]
+        assert error["x-statuses"]["unsupported_parameter"] == 400
