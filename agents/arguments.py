@@ -8,7 +8,6 @@ from typing import Any
 from agents.text import json_object
 
 _DECODER = json.JSONDecoder(strict=False)
-_FENCED = re.compile(r"```(?:json)?\s*(.*?)\s*```", re.DOTALL)
 _NOTHING = frozenset({"", "null", "none", "undefined", '""'})
 #: Texts within texts that are opened.
 _DEEPEST = 4
@@ -23,8 +22,7 @@ def repair_arguments(raw: str) -> str:
     for _ in range(_DEEPEST):
         if text.lower() in _NOTHING:
             return "{}"
-        if fenced := _FENCED.fullmatch(text):
-            text = fenced[1]
+        text = without_fence(text)
         values = values_in(text)
         if values is None:
             return raw
@@ -37,6 +35,14 @@ def repair_arguments(raw: str) -> str:
         made = json.dumps(found, ensure_ascii=False)
         return raw if json_object(made, None) is None else made
     return raw
+
+
+def without_fence(text: str) -> str:
+    """What stands in a fence of code, if the text is one; else the text. No regex: those that could do it take their time over spaces."""
+    bare = text.strip()
+    if not bare.startswith("```"):
+        return text
+    return bare.removeprefix("```").removeprefix("json").removesuffix("```").strip()
 
 
 def values_in(text: str) -> list[Any] | None:
@@ -105,12 +111,18 @@ _AROUND_NAME = re.compile(
 
 def known_name(name: str, tools: Collection[str]) -> str:
     """The one of the tools that a name can only mean; as it came where it is one, or might mean several or none."""
+    if name in tools or len(name) > _LONGEST_NAME:
+        return name
     found = _AROUND_NAME.match(name.strip().strip("\"'`"))
-    if name in tools or found is None:
+    if found is None:
         return name
     bare = found[1].strip()
     meant = [tool for tool in tools if tool == bare] or [tool for tool in tools if _folded(tool) == _folded(bare)]
     return meant[0] if len(meant) == 1 else name
+
+
+#: Characters beyond which nothing is looked for in a name.
+_LONGEST_NAME = 256
 
 
 def _folded(name: str) -> str:

@@ -65,6 +65,14 @@ def misspelt_names(written: Iterable[str], environ: Iterable[str], known: Collec
                 yield f"{name} is no setting. Is {meant[0]} meant?"
 
 
+def quoted_values(values: Mapping[str, str], known: Collection[str]) -> Iterator[str]:
+    """Report values that stand in quotes: where ``docker run --env-file`` hands them on, those would be taken for a part of them."""
+    for name in sorted(values.keys() & set(known)):
+        value = values[name].strip()
+        if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+            yield f"{name} stands in quotes, which are no part of it. Write it without."
+
+
 def joined_lines(written: Mapping[str, str], known: Collection[str]) -> Iterator[str]:
     """Report values that hold a further setting, as where two were written on one line."""
     for name, value in written.items():

@@ -79,7 +79,7 @@ def _origins(raw: str) -> list[str]:
         parsed = parse_public_url(word.replace("://*.", "://"))
         if parsed is None or parsed.path:
             raise ValueRefused("must be origins like https://chat.example.org", word)
-    return _words(raw)
+    return [word.rstrip("/") for word in _words(raw)]
 
 
 def _own_hosts(raw: str) -> list[str]:

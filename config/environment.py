@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from agents.models.address_list import AddressList
 from agents.specs import ToolFormat
-from config.env_file import UnreadableFile, joined_lines, misspelt_names, read_file
+from config.env_file import UnreadableFile, joined_lines, misspelt_names, quoted_values, read_file
 from config.env_types import (
     Addresses,
     ApprovalPolicy,
@@ -182,6 +182,8 @@ def read_environment(folder: Path) -> Environment:
         problems += _contradictions(environment)
     problems += misspelt_names(written, os.environ.keys() - written.keys(), known)
     problems += joined_lines(written, known)
+    if environment is not None:
+        problems += quoted_values(os.environ, Environment.model_fields.keys())
     if environment is None or problems:
         raise EnvironmentRefused(problems)
     return environment

@@ -106,7 +106,8 @@ def dev() -> None:
 def test(*arguments: str) -> None:
     """Run the whole suite but its longest part, `make check` among it; arguments go to pytest."""
     for_tests()
-    exec_program(PYTHON, "-m", "pytest", *(arguments or ("-n", "2", "--dist", "loadgroup")))
+    # One more than two processors: tests wait for servers and for pages a third of their time.
+    exec_program(PYTHON, "-m", "pytest", *(arguments or ("-n", "3", "--dist", "loadgroup")))
 
 
 def test_faults(*arguments: str) -> None:

@@ -25,13 +25,15 @@ from psycopg import sql
 
 from chat.catalog import agents as catalog
 from chat.catalog import budgets, mcp_servers, model_servers, prices
+from chat.security import audit
 from chat.store import search
 from config.passwords import Argon2PasswordHasher
 from scripts import machine
 from tests import model_server, services, wire_types
 from tests.chat import databases
 
-hypothesis.settings.register_profile("quick", max_examples=100, deadline=None)
+# What is tried by chance is the same each time, or a run would say of a change what is another's; the thorough profile looks for more.
+hypothesis.settings.register_profile("quick", max_examples=100, deadline=None, derandomize=True)
 hypothesis.settings.register_profile("thorough", max_examples=3_000, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
@@ -39,6 +41,9 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 Argon2PasswordHasher.time_cost = 1
 Argon2PasswordHasher.memory_cost = 8
 Argon2PasswordHasher.parallelism = 1
+
+# What staff look at is noted once in so many seconds: of no test they end in the middle, which would count more statements than before.
+audit.WINDOW_S = 10**9
 
 #: A browser that makes no requests of its own and may run as root.
 BROWSER_FLAGS = [
@@ -66,7 +71,7 @@ def requests_are_valid() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def tables_are_read_anew() -> None:
-    """Keep nothing of what earlier tests had in tables that were emptied or rolled back since, and may give the same keys again."""
+    """Keep nothing of what earlier tests had in tables that were emptied since; `tests.leftovers` empties what needs no function."""
     catalog.forget()
     model_servers.forget()
     mcp_servers.forget()

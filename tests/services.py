@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -30,12 +31,17 @@ class DidNotStart(Exception):
     """A server ended, or said nothing of being ready, in time."""
 
 
+#: Below those that systems give to whoever asks for any port, or connects: none of these is taken between its choice and its use.
+_PORTS = range(10_000, 30_000)
+
+
 def free_port() -> int:
-    """A loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A loopback port that nobody listens on, and that nobody is given who does not ask for it by its number."""
+    while True:
+        port = random.choice(_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Service:

@@ -30,7 +30,9 @@ from agents.tools import Egress, Tool, ToolError
 from agents.tools.runner import Job, ToolOutcome
 
 #: How Qwen-Agent tells a model that a tool of its own has failed.
-_FAILED = re.compile(r"\AAn error occurred when calling tool `.*?`:\n(\w+): .*?\nTraceback:\n", re.DOTALL)
+_FAILED = re.compile(
+    r"\AAn error occurred when calling tool `.{0,200}?`:\n(\w{1,80}): .{0,4000}?\nTraceback:\n", re.DOTALL
+)
 
 
 class Host(Protocol):

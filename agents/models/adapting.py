@@ -66,16 +66,30 @@ _NO_SYSTEM = re.compile(
     r"|only user and assistant roles|(?:developer|system) instruction is not enabled",
     re.IGNORECASE,
 )
-# Templates of servers that know of no results: Gemma's, Mistral's, Llama 2's. Servers that check roles: LocalAI, TGI, KoboldCpp.
+# Templates of servers that know of no results: Gemma's, Mistral's, Llama 2's; of several calls in one turn: Llama 3.1's. Servers that
+# check roles: LocalAI, TGI, KoboldCpp.
 _NO_RESULTS = re.compile(
-    r"roles? must alternate|only user(?:,| and|,? or)? .{0,30}roles? (?:are|is) (?:supported|allowed)"
+    r"roles? must alternate|only supports single tool[- ]calls?|only user(?:,| and|,? or)? .{0,30}roles? (?:are|is) (?:supported|allowed)"
     r"|(?:unknown|invalid|unsupported|unexpected|unrecogni[sz]ed) (?:message )?role:? ?[`'\"]?tool\b"
     r"|role:? ?[`'\"]?tool[`'\"]? (?:is |are )?(?:not|un)(?: ?supported| ?known| ?allowed)",
     re.IGNORECASE,
 )
-# Mistral: Tool call id was … but must be a-z, A-Z, 0-9, with a length of 9.
+# Mistral: Tool call id (or: Function id) was … but must be a-z, A-Z, 0-9, with a length of 9. OpenAI, of ids that other servers have
+# made: Invalid 'messages[3].tool_calls[0].id': string too long. Anthropic: tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$'.
 _SHORT_IDS = re.compile(
-    r"tool[ _]call[ _]ids?\b.{0,200}(?:length of 9|9 (?:alphanumeric )?characters)", re.IGNORECASE | re.DOTALL
+    r"(?:tool[ _]call|function)[ _]ids?\b.{0,200}(?:length of 9|9 (?:alphanumeric )?characters)"
+    r"|(?:tool_calls\[\d+\]\.|tool_call_|tool_use\.|tool_use_)id\b.{0,40}(?:string too long|maximum length|match pattern)",
+    re.IGNORECASE | re.DOTALL,
+)
+# Ollama: "gemma3" does not support thinking; think value "high" is not supported for this model.
+_NO_THINKING = re.compile(
+    r"does(?: not|n't) support (?:thinking|reasoning)\b|think(?:ing)? (?:value .{0,20})?is not supported", re.IGNORECASE
+)
+#: Where a request says whether the model is to think.
+_THINKING = frozenset({"chat_template_kwargs", "enable_thinking", "reasoning_effort", "reasoning", "think", "thinking"})
+#: What a refusal for length names where the answer's length, and not the request's alone, is too much.
+_ANSWER_TOO = re.compile(
+    r"max(?:_completion|_new|_output)?_tokens|(?:in|for) the completion|completion tokens|output tokens", re.IGNORECASE
 )
 _SHORT_ID = 9
 _MISSING = re.compile(
@@ -140,7 +154,7 @@ class Asking:
         if refusal.status in (401, 402, 403, 429):
             return False
         if is_too_long(words):
-            return self._shorten(refusal)
+            return self._leaves_length_open(words) or self._shorten(refusal)
         return (
             self._refuses_images(words)
             or self._refuses_tools(words)
@@ -190,6 +204,8 @@ class Asking:
             named = [name for name in _optional_names(self._current()) if _names(words, name, says_so=says_so)]
         if _SHORT_IDS.search(words) and LONG_IDS not in self._left_out:
             named = [LONG_IDS]
+        elif not named and _NO_THINKING.search(words):
+            named = [name for name in _optional_names(self._current()) if name in _THINKING]
         elif not named and _NO_SYSTEM.search(words) and SYSTEM not in self._left_out:
             named = [SYSTEM]
         for name in named:
@@ -219,6 +235,13 @@ class Asking:
             "LLM_MAX_INPUT_TOKENS has to be below that."
         )
         self._learn(lambda: self._facts.record_limit(budget), f"takes requests of about {budget} tokens at most")
+        return True
+
+    def _leaves_length_open(self, words: str) -> bool:
+        """Leave the answer's length to the server, this once: what the conversation and it take together is too much for some."""
+        if "max_tokens" not in self._body or "max_tokens" in self._left_out or not _ANSWER_TOO.search(words):
+            return False
+        self._left_out.add("max_tokens")
         return True
 
     def _learn(self, learn: Callable[[], None], words: str) -> None:

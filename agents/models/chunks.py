@@ -6,7 +6,7 @@ from typing import Any
 
 from agents.events import Usage
 from agents.models.ends import classify_end, is_end
-from agents.models.reply import Reply
+from agents.models.reply import DETAILS, Reply
 
 #: Fields of reasoning as text, in the order in which they are looked for.
 _REASONING = ("reasoning_content", "reasoning", "reasoning_text", "thinking")
@@ -219,10 +219,11 @@ def _add_reasoning(delta: dict[str, Any], reply: Reply) -> None:
             for _, text in _texts(told):
                 reply.add_reasoning(text)
             break
-    details = delta.get("reasoning_details") or ()
-    for place, detail in enumerate([details] if isinstance(details, dict) else details):
-        if isinstance(detail, dict):
-            reply.add_detail(place, detail, "".join(text for _, text in _texts(detail)))
+    for field in DETAILS:
+        details = delta.get(field) or ()
+        for place, detail in enumerate([details] if isinstance(details, dict) else details):
+            if isinstance(detail, dict):
+                reply.add_detail(field, place, detail, "".join(text for _, text in _texts(detail)))
 
 
 def _texts(told: Any, *, is_thought: bool = False, depth: int = 0) -> Iterator[tuple[bool, str]]:

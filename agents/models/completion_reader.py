@@ -25,6 +25,7 @@ _OBJECTS = (b"data: {", b"data:{")
 _DONE = object()
 #: How servers and proxies say that nothing more comes.
 _ENDS = frozenset({b"[DONE]", b"[done]", b"[Done]", b"DONE", b'"[DONE]"'})
+_LONGEST_END = 1 + max(map(len, _ENDS))
 _KNOWN_KEYS = frozenset({"choices", "error", "errors"})
 #: What the answers of other APIs hold: Anthropic's, OpenAI's Responses, Ollama's, Gemini's, text-generation-inference's, lists of models.
 _OTHER_KEYS = frozenset(
@@ -239,6 +240,10 @@ class CompletionReader:
             try:
                 chunk = _parsed(value)
             except ValueError:
+                if several := _run_together(value):
+                    for each in several:
+                        yield from [_DONE] if each is _DONE else self._chunks(each)
+                    return
                 self._data = bytearray(value)
             else:
                 yield from self._chunks(chunk)
@@ -274,7 +279,8 @@ def _parsed(payload: bytes) -> Any:
     except orjson.JSONDecodeError:
         # orjson refuses halves of surrogate pairs, which come where a server cuts its escapes anywhere.
         try:
-            return json.loads(payload.removeprefix(_MARK).decode("utf-8", "replace"))
+            # Nor does it take what some servers don't escape: a tab or a form feed within a text.
+            return json.loads(payload.removeprefix(_MARK).decode("utf-8", "replace"), strict=False)
         except RecursionError as error:
             raise ValueError("nested too deeply") from error
 
@@ -282,9 +288,39 @@ def _parsed(payload: bytes) -> Any:
 def _undoubled(value: bytes) -> bytes:
     """The data of a line, without the name of the field that some proxies put before it once more."""
     value = value.strip()
-    while value.startswith(b"data:"):
+    for _ in range(_MOST_DOUBLED):
+        if not value.startswith(b"data:"):
+            break
         value = value[5:].strip()
     return value
+
+
+_MOST_DOUBLED = 4
+
+
+def _run_together(value: bytes) -> list[Any]:
+    """The events of a line, where what sent them has left out the ends of lines between; nothing of any other line."""
+    if value.count(b'{"') < 2 or not value.endswith((b"}", *_ENDS)):
+        return []
+    found: list[Any] = []
+    text, at = value.decode("utf-8", "replace"), 0
+    while at < len(text):
+        if text.startswith("data:", at):
+            at += len("data:")
+        elif text[at].isspace():
+            at += 1
+        elif text[at : at + _LONGEST_END].encode("utf-8", "replace") in _ENDS:
+            return [*found, _DONE]
+        else:
+            try:
+                told, at = _DECODER.raw_decode(text, at)
+            except (ValueError, RecursionError):
+                return []
+            found.append(told)
+    return found
+
+
+_DECODER = json.JSONDecoder(strict=False)
 
 
 def _parsed_or_text(value: bytes) -> Any:

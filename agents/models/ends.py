@@ -12,14 +12,16 @@ End = Literal["whole", "cut", "withheld", "other"]
 # In small letters, without signs, without "finish_reason" before them. Whose they are: OpenAI, Anthropic, Gemini, Cohere, Mistral,
 # Together, text-generation-inference, llama.cpp, LM Studio, watsonx, xAI, Qianfan, Zhipu.
 _WORDS: dict[End, str] = {
-    "whole": "stop stopped stopsequence stopstring stopstringfound stoptoken stoptokenfound word eos eostoken eosfound eot eotid imend s "
-    "endturn endofturn endoftext endofsentence endofsequence complete completed finish finished done normal success "
-    "toolcall toolcalls tooluse functioncall functioncalls",
+    "whole": "stop stopped stopsequence stopstring stopstringfound stoptoken stoptokenfound stoptokenid word "
+    "eos eostoken eosfound eot eotid eomid imend s endturn endofturn endoftext endofsentence endofsequence complete completed "
+    "finish finished done normal success toolcall toolcalls tooluse functioncall functioncalls",
     "cut": "length lengthlimit limit tokenlimit tokenlimitreached maxtoken maxtokens maxtokensreached maxtokenlimit maxlen maxlength "
     "maxcontext maxcontextlength maxoutputtokens maxnewtokens maxcompletiontokens maxpredictedtokensreached modellength "
+    "maxoutput maxtotaltokens maxseqlen context "
     "modelcontextwindowexceeded contextlength contextlengthexceeded contextlengthreached contextwindowexceeded errorlimit",
     "withheld": "contentfilter contentfiltered contentpolicyviolation filter filtered sensitive safety imagesafety refusal recitation "
-    "blocklist blocked prohibitedcontent spii moderation guardrail guardrailintervened errortoxic datainspectionfailed",
+    "blocklist blocked prohibitedcontent spii moderation guardrail guardrailintervened errortoxic datainspectionfailed "
+    "modelarmor imageprohibitedcontent",
 }
 _MEANINGS: dict[str, End] = {word: end for end, words in _WORDS.items() for word in words.split()}
 _NONE = frozenset({"", "null", "none", "nil", "undefined", "unspecified", "notfinished", "inprogress"})
@@ -41,7 +43,8 @@ def is_end(reason: str) -> bool:
 
 def classify_end(reason: str) -> End:
     """What a server's finish reason means."""
-    return _MEANINGS.get(_bare(reason), "other")
+    # Gemini says of what kind behind a colon: content_filter: PROHIBITED_CONTENT.
+    return _MEANINGS.get(_bare(reason)) or _MEANINGS.get(_bare(reason.partition(":")[0]), "other")
 
 
 def check_end(reply: Reply) -> None:

@@ -16,6 +16,8 @@ from agents.sentence import Sentence
 from agents.text import clean_text
 
 _LONGEST_REASON = 300
+#: Characters of one text that are looked at: within a stream an error may have millions.
+_LONGEST_SAID = 8_192
 #: Where servers put their words, those nearest to the cause first.
 _REASON_KEYS = (
     *("raw", "metadata", "error", "errors", "detail", "message", "msg", "error_message", "error_description"),
@@ -33,7 +35,7 @@ _WRAPPERS = re.compile(
 _UNSEEN = re.compile("\x1b\\[[0-9;]*[A-Za-z]|[\x00-\x08\x0e-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2060-\u2069\ufeff]")
 #: Names of exceptions before the words of one.
 _CLASSES = re.compile(r"^(?:(?:litellm\.)?\w*(?:Error|Exception)(?::| -) ?)+")
-_TITLE = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE)
+_TITLE = re.compile(r"<title[^>]{0,200}>([^<]*)", re.IGNORECASE)
 _KEY_MATTERS = re.compile(
     r"(?:api|subscription)[-_ ]?keys?\b|\bcredentials?\b|unauthori[sz]ed|authenticat|authori[sz]ation header|access[-_ ]token|bearer"
     r"|\binvalid[-_ ](token|key)|\b(token|key) (is |has |was )?(invalid|expired|revoked|disabled)|user not found|no auth",
@@ -51,11 +53,14 @@ _WITHHELD = re.compile(
 )
 _TOO_MANY = re.compile(r"rate[-_ ]?limit|too many (requests|tokens)|requests per|tokens per|throttl", re.IGNORECASE)
 _TRY_AGAIN = re.compile(
-    r"(?:try again|retry|retry_delay|retrydelay)\W{1,4}(?:in|after)?\W{0,3}(\d+(?:\.\d+)?)\s*s", re.IGNORECASE
+    r"(?:try again|retry|retry_delay|retrydelay)\W{1,4}(?:in|after)?\W{0,3}(?:(\d{1,3})h ?)?(?:(\d{1,4})m ?)?"
+    r"(\d{1,9}(?:\.\d{1,9})?)\s?(ms|s)",
+    re.IGNORECASE,
 )
 _TOO_LONG = re.compile(
-    r"context[-_ ]?(length|size|window)|maximum (model|prompt|input) length|prompt (is )?too long|too many input tokens|input is too long"
-    r"|input token count|model token limit|maximum number of tokens|max_model_len|exceed_context|range of input length"
+    r"context[-_ ]?(length|size|window)|exceeds? maximum allowed (token|length)|maximum (model|prompt|input) length|prompt (is )?too long"
+    r"|too many input tokens|input is too long|input token count|model token limit|maximum number of tokens|max_model_len|exceed_context"
+    r"|range of input length"
     r"|(tokens?|prompt|inputs?|messages?).{0,60}(must have less than|cannot exceed|must be <=|too large for model|exceeds? the (limit|max))"
     r"|reduce the length of the (messages|prompt|input)",
     re.IGNORECASE,
@@ -74,6 +79,7 @@ _LIMITS = [
         r"range of input length should be \[\d+, ?(\d[\d,]*)\]",
         r"(?:must have less than|cannot exceed|must be <=|limit (?:is|of)|maximum of) (\d[\d,]*)",
         r"context length of only (\d[\d,]*)",
+        r"maximum allowed (?:length|token size)\W{1,2}(\d[\d,]*)",
     )
 ]
 _COUNTS = [
@@ -146,7 +152,7 @@ def _classify_by_status(status: int, words: str, *, is_reasoned: bool) -> tuple[
         return Sentence("The model server did not accept the API key (%(status)d)", status=status), "model_auth"
     if status in (401, 403):
         return Sentence("The model server did not allow this (%(status)d)", status=status), "model_auth"
-    if status == 404:
+    if status in (404, 405):
         return Sentence(
             "The model server does not know this model or address (%(status)d)", status=status
         ), "model_error"
@@ -161,8 +167,13 @@ def _wait(headers: Mapping[str, str], body: str) -> str:
     milliseconds = headers.get("retry-after-ms", "")
     if re.fullmatch(r"\d{1,9}", milliseconds):
         return f"{int(milliseconds) / 1000:g}"
-    found = re.fullmatch(r"\d+(\.\d+)?", given) or _TRY_AGAIN.search(body)
-    return f"{float(found[1] if found.re is _TRY_AGAIN else found[0]):g}" if found else ""
+    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", given):
+        return f"{float(given):g}"
+    found = _TRY_AGAIN.search(body)
+    if found is None:
+        return ""
+    seconds = float(found[3]) / (1000 if found[4].lower() == "ms" else 1)
+    return f"{int(found[1] or 0) * 3600 + int(found[2] or 0) * 60 + seconds:g}"
 
 
 def is_too_long(body: str) -> bool:
@@ -228,7 +239,7 @@ def _parse(body: str) -> Any:
 def _codes(said: Any, depth: int = 0) -> Iterator[str]:
     """What is said for machines: short words under well-known names."""
     if isinstance(said, str):
-        said = _embedded(said)
+        said = _embedded(said[:_LONGEST_SAID])
     if depth > 8 or not isinstance(said, dict | list):
         return
     for key, value in said.items() if isinstance(said, dict) else enumerate(said[:5]):
@@ -242,6 +253,7 @@ def _sentences(said: Any, depth: int = 0) -> Iterator[str]:
     if depth > 8:
         return
     if isinstance(said, str):
+        said = said[:_LONGEST_SAID]
         inner = _embedded(said)
         found = list(_sentences(inner, depth + 1)) if inner is not None else []
         plain = _CLASSES.sub("", said.strip()) or said.strip()

@@ -22,8 +22,9 @@ REPLY_LIMIT = 2_000_000
 #: Characters of JSON that a tool call may have beside the known fields.
 FIELDS_LIMIT = 65_536
 
-_DETAILS = "reasoning_details"
-_HELD_BY_DETAILS = frozenset({"text", "summary", "data"})
+#: Fields that hold the parts of the reasoning, signed or enciphered: OpenRouter's, and LiteLLM's of Anthropic's blocks.
+DETAILS = ("reasoning_details", "thinking_blocks")
+_HELD_BY_DETAILS = frozenset({"text", "summary", "data", "thinking"})
 
 #: Tool calls of one reply that are run; of further ones the first is kept, for the model to be told.
 MOST_CALLS = 64
@@ -84,7 +85,7 @@ class Reply(TextScanner):
         self.texts = FieldTexts()
         """What of the texts of its chunks is new."""
         self._clock = clock
-        self._details: dict[tuple[Any, Any], dict[str, Any]] = {}
+        self._details: dict[tuple[str, str, str], dict[str, Any]] = {}
         self._slots: dict[int, Part] = {}
         self._current: Part | None = None
         self._calls = 0
@@ -110,18 +111,18 @@ class Reply(TextScanner):
     def _add_text(self, field: str, text: str) -> None:
         if field == "content":
             self.add_content(text)
-        elif not field.startswith(_DETAILS):
+        elif not field.startswith(DETAILS):
             self.reasoning_field = field
             self.add_reasoning(text)
         elif not self.reasoning_field:  # else it is the same once more
             self.add_reasoning(text)
 
-    def add_detail(self, place: int, detail: Mapping[str, Any], text: str) -> None:
-        """Add one of a chunk's details of reasoning, of which this is the text; what the server told of it goes back as it came."""
+    def add_detail(self, field: str, place: int, detail: Mapping[str, Any], text: str) -> None:
+        """Add one of a chunk's details of reasoning in one of `DETAILS`, with its text; what the server told of it goes back as it came."""
         index = detail.get("index", place)
         if text:
-            self.add_field_text(f"{_DETAILS} {index}", text)
-        kept = self._details.setdefault((str(index), str(detail.get("type"))), {})
+            self.add_field_text(f"{field} {index}", text)
+        kept = self._details.setdefault((field, str(index), str(detail.get("type"))), {})
         self._size += len(json.dumps(detail))
         for name, value in detail.items():
             before = kept.get(name)
@@ -243,8 +244,10 @@ class Reply(TextScanner):
     @property
     def details(self) -> dict[str, Any]:
         """The details of its reasoning, signed or enciphered, that its server wants back as they came; none where they are too much."""
-        told = list(self._details.values())
-        return {_DETAILS: told} if told and len(json.dumps(told)) <= FIELDS_LIMIT else {}
+        told: dict[str, list[dict[str, Any]]] = {}
+        for (field, *_), detail in self._details.items():
+            told.setdefault(field, []).append(detail)
+        return told if len(json.dumps(told)) <= FIELDS_LIMIT else {}
 
     @property
     def has_calls(self) -> bool:
@@ -400,13 +403,14 @@ class Reply(TextScanner):
 
     def _read_as_call(self) -> None:
         """Read a call that is all there is of a reply: as JSON without any tags, or within a thought."""
-        if self.is_text_alone() and self.calls_in_text:
-            if said := bare_calls(self.parts[0].text.strip(), self.tools):
-                began = self.parts[0].began
-                self.parts[:] = [Part("call", began, [arguments], name) for name, arguments in said[: MOST_CALLS + 1]]
+        last = self.parts[-1] if self.parts else None
+        is_one_text = [part.kind for part in self.parts if part.kind != "reasoning"] == ["content"]
+        if last is not None and last.kind == "content" and is_one_text and self.calls_in_text:
+            if said := bare_calls(last.text.strip(), self.tools):
+                calls = [Part("call", last.began, [arguments], name) for name, arguments in said[: MOST_CALLS + 1]]
+                self.parts[-1:] = calls
                 self.surplus = max(0, len(said) - MOST_CALLS)
             return
-        last = self.parts[-1] if self.parts else None
         if last is None or last.kind != "reasoning" or not self.calls_in_text or self.content.strip():
             return
         probe = Reply(clock=lambda: last.began)

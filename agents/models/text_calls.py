@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agents.arguments import Balance, values_in
+from agents.arguments import Balance, values_in, without_fence
 
 Schemas = Mapping[str, Mapping[str, Any]]
 """The parameters of the tools that there are, as JSON Schema, by the tool's name."""
@@ -20,6 +20,8 @@ Said = tuple[str, str]
 
 #: Characters that the name of a tool, or the white space before a call, may have.
 _LONGEST = 128
+#: Characters that are read as Python: that takes some microseconds for each, in a process that serves.
+_LONGEST_PYTHON = 100_000
 #: Parameters that one call may have.
 _MOST_PARAMETERS = 256
 _NAME = re.compile(r"[\w.\-/]+")
@@ -72,11 +74,22 @@ def _starts(text: str, starts: Sequence[str]) -> bool | None:
 
 
 def _json_calls(text: str) -> list[Said]:
-    values = values_in(text) or values_in(text + "}") or []  # the last brace is what small models leave out
+    # The last brace is what small models leave out; quotes as Python has them, what some write for JSON's.
+    values = values_in(text) or values_in(text + "}") or _python_values(text)
     calls = [each for value in values for each in (value if isinstance(value, list) else [value])]
     if not calls:
         raise ValueError("no JSON")
     return [_object_call(call) for call in calls]
+
+
+def _python_values(text: str) -> list[Any]:
+    """What a text is as a literal of Python's; nothing of any other text."""
+    if len(text) > _LONGEST_PYTHON:
+        return []
+    try:
+        return [ast.literal_eval(text)]
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+        return []
 
 
 def _object_call(call: Any) -> Said:
@@ -85,7 +98,7 @@ def _object_call(call: Any) -> Said:
     function = call.get("function")
     if isinstance(function, dict):
         call = function
-    name = call.get("name") or call.get("tool_name") or function
+    name = call.get("name") or call.get("tool_name") or call.get("tool") or function
     if not isinstance(name, str) or not name:
         raise ValueError("no name")
     found = [call[key] for key in ("arguments", "parameters", "args", "input") if key in call]
@@ -97,17 +110,31 @@ def _as_text(arguments: Any) -> str:
 
 
 def bare_calls(text: str, schemas: Schemas) -> list[Said]:
-    """The calls that a reply is, where it is the JSON of calls for tools that there are and nothing else: Llama writes such."""
-    text = _MARKS_OF_END.sub("", text).strip()
-    if not (text.startswith("{") and text.endswith("}")):
+    """The calls that a reply is, where it is calls for tools that there are and nothing else: Llama, xLAM and Phi write such."""
+    text = _MARKS_OF_END.sub("", text).strip().removesuffix("</tool_call>").rstrip()
+    text = re.sub(r"\A(?:functools|\[TOOL_CALLS\])\s*(?=\[)", "", text)
+    if not text.startswith(("{", "[")) or not text.endswith(("}", "]")):
         return []
     values = values_in(text) or [value for each in text.split("; ") for value in values_in(each) or [None]]
-    return [_object_call(value) for value in values] if all(_is_bare(value, schemas) for value in values) else []
+    told = [each for value in values for each in (value if isinstance(value, list) else [value])]
+    if told and all(_is_bare(value, schemas) for value in told):
+        return [_object_call(value) for value in told]
+    return _bare_python(text, schemas) if text.startswith("[") else []
+
+
+def _bare_python(text: str, schemas: Schemas) -> list[Said]:
+    """Llama 4's: a list of calls as Python has them, each of a tool that there is."""
+    try:
+        calls = list(_python_calls(text, schemas))
+    except (ValueError, RecursionError):
+        return []
+    return calls if all(name in schemas for name, _ in calls) else []
 
 
 def _is_bare(call: Any, schemas: Schemas) -> bool:
-    if not isinstance(call, dict) or not call.keys() <= {"name", "arguments", "parameters", "type", "id"}:
+    if not isinstance(call, dict) or not call.keys() <= {"name", "arguments", "parameters", "type", "id", "function"}:
         return False
+    call = call["function"] if isinstance(call.get("function"), dict) else call
     name, arguments = call.get("name"), call.get("arguments", call.get("parameters"))
     return isinstance(name, str) and name in schemas and isinstance(arguments, dict)
 
@@ -167,21 +194,24 @@ def _properties(name: str, schemas: Schemas) -> Mapping[str, Mapping[str, Any]]:
     return properties
 
 
-_FUNCTION = re.compile(r"<function=([^>\n]+)>")
-_PARAMETER = re.compile(r"<parameter=([^>\n]+)>")
+# Bounded: without a bound, openers that never close take time that grows with the square of their number.
+_FUNCTION = re.compile(r"<function\s{0,4}(?:=|name=)\s{0,4}([^>\n]{1,256})>")
+_PARAMETER = re.compile(r"<parameter\s{0,4}(?:=|name=)\s{0,4}([^>\n]{1,256})>")
 
 
 def _function_calls(text: str, schemas: Schemas) -> list[Said]:
     """Qwen3-Coder's form, with Llama's, in which a function holds JSON."""
     calls = []
-    for found, held in _elements(text, _FUNCTION, "</function>", "</?tool_call>|<function="):
+    for found, held in _elements(text, _FUNCTION, "</function>", r"</?tool_call>|<function\s{0,4}(?:=|name=)"):
         name = found[1].strip().strip("\"'")
         if held.lstrip().startswith("{"):
             calls.append((name, held.strip()))
             continue
         properties = _properties(name, schemas)
         arguments = {}
-        for parameter, value in _elements(held, _PARAMETER, "</parameter>", "<parameter=|</function>"):
+        for parameter, value in _elements(
+            held, _PARAMETER, "</parameter>", r"<parameter\s{0,4}(?:=|name=)|</function>"
+        ):
             key = parameter[1].strip().strip("\"'")
             arguments[key] = _typed(_unlined(value), properties.get(key, {}))
         calls.append((name, _as_text(arguments)))
@@ -191,10 +221,13 @@ def _function_calls(text: str, schemas: Schemas) -> list[Said]:
 
 
 _KEY = re.compile("<arg_key>")
+_NAMED = re.compile(r"([\w.\-/]+)\s*(\{.*\}|\(.*\))", re.DOTALL)
 
 
 def _keyed_call(text: str, schemas: Schemas) -> Said:
-    """GLM's form."""
+    """GLM's form, of which older ones hold JSON or, in brackets, arguments as Python has them."""
+    if (older := _NAMED.fullmatch(text)) is not None:
+        return _python_calls(f"[{text}]", schemas)[0] if older[2][0] == "(" else (older[1], older[2])
     name = text.partition("<arg_key>")[0].strip()
     if not _NAME.fullmatch(name):
         raise ValueError("no name")
@@ -208,8 +241,9 @@ def _keyed_call(text: str, schemas: Schemas) -> Said:
 
 
 def _tool_calls(text: str, schemas: Schemas) -> Sequence[Said]:
-    text = text.strip()
-    if "<function=" in text[:_LONGEST] and not text.startswith(("{", "[")):
+    text = text.strip().removesuffix("<tool_call>").rstrip()  # which small models close with, too
+    text = without_fence(text)
+    if _FUNCTION.search(text[:_LONGEST]) and not text.startswith(("{", "[")):
         return _function_calls(text, schemas)
     return _json_calls(text) if text.startswith(("{", "[")) else [_keyed_call(text, schemas)]
 
@@ -242,38 +276,51 @@ def _invoked(sign: str) -> Callable[[str, Schemas], Sequence[Said]]:
     return read
 
 
+def _one_invoke(text: str, schemas: Schemas) -> Sequence[Said]:
+    return _invoked("")(f'<invoke name="{text}', schemas)
+
+
 # -- marks ----------------------------------------------------------------------------------------
 
 _BEGIN, _SEPARATOR, _END = "<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>"
-_FENCED = re.compile(r"\s*```(?:json)?\s*(.*?)\s*(?:```\s*)?\Z", re.DOTALL)
 
 
 def _deepseek_calls(text: str, _: Schemas) -> Sequence[Said]:
-    """DeepSeek's form up to V3, with the arguments in a fence, and of V3.1, without."""
+    """DeepSeek's form up to V3, with the arguments in a fence, and of V3.1, without; in marks that some converters have written anew."""
+    text = _REWRITTEN.sub(lambda mark: mark[0].replace("_", "▁"), text)
     calls = []
     for _found, held in _elements(text, re.compile(re.escape(_BEGIN)), _END, re.escape(_BEGIN)):
         name, _separator, arguments = held.partition(_SEPARATOR)
         if name.strip() == "function" and not arguments.lstrip().startswith("{"):
             name, _separator, arguments = arguments.partition("\n")
-        fenced = _FENCED.match(arguments)
-        calls.append((name.strip(), fenced[1] if fenced else arguments.strip()))
-    if not calls or not all(name for name, _ in calls):
+        calls.append((name.strip(), without_fence(arguments).strip()))
+    if not calls or not all(name and "<" not in name for name, _ in calls):
         raise ValueError("no call")
     return calls
 
 
+def _one_deepseek_call(text: str, schemas: Schemas) -> Sequence[Said]:
+    return _deepseek_calls(_BEGIN + text, schemas)
+
+
+_REWRITTEN = re.compile("<｜tool_(?:call_begin|sep|call_end)｜>")
 _KIMI = re.compile(re.escape("<|tool_call_begin|>"))
+_KIMI_ARGUMENTS = "<|tool_call_argument_begin|>"
 _KIMI_NAME = re.compile(r"(?:functions\.)?(.+?)(?::\d+)?")
 
 
 def _kimi_calls(text: str, _: Schemas) -> Sequence[Said]:
     calls = []
     for _found, held in _elements(text, _KIMI, "<|tool_call_end|>", re.escape("<|tool_call_begin|>")):
-        name, _separator, arguments = held.partition("<|tool_call_argument_begin|>")
+        name, _separator, arguments = held.partition(_KIMI_ARGUMENTS)
         if (known := _KIMI_NAME.fullmatch(name.strip())) is None:
             raise ValueError("no name")
         calls.append((known[1], arguments.strip()))
     return calls
+
+
+def _one_kimi_call(text: str, schemas: Schemas) -> Sequence[Said]:
+    return _kimi_calls("<|tool_call_begin|>" + text, schemas)
 
 
 _MARKS_OF_END = re.compile(r"</s>|<\|e(?:om|ot)_id\|>|<\|/tool_call\|>|<\|end\|>|<\|im_end\|>")
@@ -303,6 +350,8 @@ def _listed_calls(text: str, _: Schemas) -> Sequence[Said]:
 
 def _python_calls(text: str, _: Schemas) -> Sequence[Said]:
     """LFM's form: a list of calls as Python has them, whose arguments are literals with names."""
+    if len(text) > _LONGEST_PYTHON:
+        raise ValueError("too long")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of escapes that Python does not know
@@ -318,6 +367,32 @@ def _python_call(call: ast.expr) -> Said:
         raise ValueError("no call with names alone")
     arguments = {str(given.arg): ast.literal_eval(given.value) for given in call.keywords}
     return ast.unparse(call.func), _as_text(arguments)
+
+
+def _said_in_lines(text: str, schemas: Schemas) -> Sequence[Said]:
+    """OLMo's: a call on each line, as Python has it; else that of `_invoked`."""
+    if "<invoke" in text[:_LONGEST]:
+        return _invoked("")(text, schemas)
+    return _python_calls(f"[{','.join(filter(None, map(str.strip, text.strip().splitlines())))}]", schemas)
+
+
+def _json_or_python(text: str, schemas: Schemas) -> Sequence[Said]:
+    """Llama 4's forms."""
+    try:
+        return _listed_calls(text, schemas)
+    except (ValueError, TypeError):
+        return _python_calls(text, schemas)
+
+
+def _plugin_calls(text: str, schemas: Schemas) -> Sequence[Said]:
+    """InternLM's."""
+    return _tool_calls(text.strip().removeprefix("<|plugin|>"), schemas)
+
+
+def _keyed_by_name(text: str, _: Schemas) -> Sequence[Said]:
+    """Apertus': a list of objects, each with the tool's name as its one key."""
+    (told,) = values_in(text.strip()) or [[]]
+    return [(name, _as_text(arguments)) for each in told for name, arguments in each.items()]
 
 
 _GEMMA = re.compile(r"\s*call:([\w.\-]+)\s*(\{.*\})\s*", re.DOTALL)
@@ -342,10 +417,22 @@ def _gemma_calls(text: str, _: Schemas) -> Sequence[Said]:
 FORMS = {
     form.opener: form
     for form in (
-        Form("<tool_call>", "</tool_call>", ("{", "[{", "<function="), ("<arg_key>", "</tool_call>"), _tool_calls),
+        Form(
+            "<tool_call>",
+            "</tool_call>",
+            ("{", "[{", "<function=", "<function name=", "<function = ", "```"),
+            ("<arg_key>", "</tool_call>", "{", "("),
+            _tool_calls,
+        ),
         Form("<function=", "</function>", (), (">",), _one_function),
         Form("<minimax:tool_call>", "</minimax:tool_call>", ("<invoke", "{"), (), _invoked("")),
-        Form("<function_calls>", "</function_calls>", ("<invoke",), (), _invoked("")),
+        Form("<function_calls>", "</function_calls>", ("<invoke",), ("(",), _said_in_lines),
+        Form('<invoke name="', "</invoke>", (), ('">',), _one_invoke),
+        Form("[TOOL_REQUEST]", "[END_TOOL_REQUEST]", ("{",), (), _tool_calls),
+        Form("<TOOLCALL>", "</TOOLCALL>", ("[", "{"), (), _tool_calls),
+        Form("<|action_start|>", "<|action_end|>", ("<|plugin|>",), (), _plugin_calls),
+        Form("<|python_start|>", "<|python_end|>", ("[", "{"), (), _json_or_python),
+        Form("<|tools_prefix|>", "<|tools_suffix|>", ("[",), (), _keyed_by_name),
         Form("<longcat_tool_call>", "</longcat_tool_call>", ("{",), (), _tool_calls),
         Form("<seed:tool_call>", "</seed:tool_call>", ("<function=",), (), _tool_calls),
         Form("<tool_calls>", "</tool_calls>", ("{", "[{"), (), _tool_calls),
@@ -355,7 +442,11 @@ FORMS = {
         Form("<｜DSML｜tool_calls>", "</｜DSML｜tool_calls>", ("<｜DSML｜invoke",), (), _invoked("｜DSML｜")),
         Form("<｜DSML｜function_calls>", "</｜DSML｜function_calls>", ("<｜DSML｜invoke",), (), _invoked("｜DSML｜")),
         Form("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>", (_BEGIN,), (), _deepseek_calls),
+        Form(_BEGIN, _END, ("function" + _SEPARATOR,), (_SEPARATOR,), _one_deepseek_call),
+        Form("<｜tool_calls_begin｜>", "<｜tool_calls_end｜>", ("<｜tool_call_begin｜>",), (), _deepseek_calls),
         Form("<|tool_calls_section_begin|>", "<|tool_calls_section_end|>", ("<|tool_call_begin|>",), (), _kimi_calls),
+        Form("<|tool_call_section_begin|>", "<|tool_call_section_end|>", ("<|tool_call_begin|>",), (), _kimi_calls),
+        Form("<|tool_call_begin|>", "<|tool_call_end|>", ("functions.",), (_KIMI_ARGUMENTS,), _one_kimi_call),
         Form("[TOOL_CALLS]", "", ("[", "{"), ("[ARGS]", "[CALL_ID]", "{"), _mistral_calls),
         Form("<|python_tag|>", "", ("{",), (), _listed_calls),
         Form("<|tool_call|>", "", ("[", "{"), (), _listed_calls),
@@ -363,7 +454,7 @@ FORMS = {
 }
 
 _NAMES = re.compile(
-    r'"(?:name|tool_name)"\s*:\s*"((?:[^"\\]|\\.)*)"|<function=([^>\n]+)>|\bname="([^"]+)"|^\s*([\w.\-/]+)\s*(?:\[ARGS\]|\{|<arg_key>|>)'
+    r'"(?:name|tool_name)"\s*:\s*"((?:[^"\\]|\\.)*)"|<function=([^>\n]{1,256})>|\bname="([^"]{1,256})"|^\s*([\w.\-/]+)\s*(?:\[ARGS\]|\{|<arg_key>|>)'
 )
 _ARGUMENTS = re.compile(r'"(?:arguments|parameters)"\s*:\s*')
 

@@ -4,8 +4,8 @@ import csv
 from collections.abc import Iterable
 from typing import Any
 
-#: How a cell begins that a spreadsheet would take for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+#: How a cell begins that a spreadsheet would take for a formula, in Chinese and Japanese ones also in full width.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 class _Echo:

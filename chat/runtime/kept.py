@@ -47,6 +47,12 @@ class Kept(Generic[K, V]):
             while self._size > self._most:
                 self._forget(next(iter(self._entries)))
 
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._entries.clear()
+            self._size = 0
+
     def _forget(self, key: K) -> None:
         if key in self._entries:
             self._size -= self._entries.pop(key)[1]

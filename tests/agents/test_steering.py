@@ -218,6 +218,17 @@ async def test_words_that_come_late_or_twice_cut_nothing(server: ModelServer, ma
     assert [step.get("partial") for step in steps if step["type"] == "final_answer"] == [None]
 
 
+async def test_what_was_said_before_it_began_is_read_by_the_first_call(
+    server: ModelServer, make_agent: MakeAgent
+) -> None:
+    """However soon that is: the agent knows of it from its start."""
+    server.enqueue(Script("Yes."))
+    run = make_agent().start("?", newest_word=1)
+    steps = await Reader(run, [], waiting=[Word(1, "Be brief.")]).read()
+    assert [step["content"] for step in steps if step["type"] == "steer"] == ["Be brief."]
+    assert server.requests[0].body["messages"][-1]["content"] == "Be brief."
+
+
 async def test_at_the_limit_of_model_calls_words_are_left(server: ModelServer, make_agent: MakeAgent) -> None:
     server.enqueue(Script(calls=[GATE]))
     gate = Gate()

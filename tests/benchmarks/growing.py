@@ -19,6 +19,8 @@ _TOKENS = 120
 _RAMP_S = 2.0
 #: Long answers: so many at once, at so many milliseconds between tokens.
 _STREAMS = 4
+#: Branches, comments and shares of a session, each.
+_BESIDE = (20, 200)
 _EVERY_MS = 2
 
 
@@ -61,6 +63,7 @@ def growth(stage: Stage, sizes: Sizes) -> Measured:
     steps, turns = (sizes.most_steps // 10, sizes.most_steps), (sizes.most_turns // 8, sizes.most_turns)
     stored = dict(zip(steps, stage.rows("growing", *steps), strict=True))
     talked = dict(zip(turns, stage.rows("talked", _ASKED, *turns), strict=True))
+    surrounded = dict(zip(_BESIDE, stage.rows("surrounded", *_BESIDE), strict=True))
     fresh = iter(stage.rows("sessions", 2 + sum(sessions) + len(watchers) + 2 * _STREAMS))
     with stage.product() as product:
         growing = _Growing(stage, product, fresh)
@@ -71,6 +74,7 @@ def growth(stage: Stage, sizes: Sizes) -> Measured:
         growing.compare("# steps there: one more stored, median", "ms", appended)
         _first_tokens(growing, "# steps there", {count: [session] for count, (session, _) in stored.items()})
         _first_tokens(growing, "# turns before", talked)
+        _pages(growing, surrounded, sizes.opens)
         _length(growing, sizes.most_tokens)
     problems = problems_of(*growing.outcomes)
     windows = [outcome.window for outcome in growing.outcomes]
@@ -104,6 +108,15 @@ def _first_tokens(growing: _Growing, what: str, sessions: Mapping[int, Sequence[
         outcome = growing.run("turns", each, "Tell me about tides", how=how, times=_ASKED // len(each))
         costs[count] = percentile((added(turn, outcome.notes) for turn in outcome.turns if not turn.problems), 0.5)
     growing.compare(f"{what}: first token, median", "ms", costs, is_whole=True)
+
+
+def _pages(growing: _Growing, surrounded: Mapping[int, str], times: int) -> None:
+    """Conversations with something beside them, opened."""
+    pages = {count: f"/sessions/{session}/" for count, session in surrounded.items()}
+    got = growing.stage.run(growing.product, "get", times=times, pages=dict.fromkeys(pages.values(), "</html>"))
+    growing.outcomes.append(got)
+    costs = {count: percentile(got.series[page], 0.5) for count, page in pages.items()}
+    growing.compare("# branches, comments and shares: the page, median", "ms", costs, is_whole=True)
 
 
 def _length(growing: _Growing, most_tokens: int) -> None:

@@ -7,14 +7,16 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 from django.contrib.sessions.backends.db import SessionStore
-from django.db import transaction
+from django.db import connection, transaction
 from django.test import Client
 from django.utils import timezone
 
+from chat.access import Role
 from chat.accounts.models import User
-from chat.models import DailyUsage, Door, Occurrence, Run, Schedule, Scope, Session
+from chat.models import Comment, DailyUsage, Door, Occurrence, Run, Schedule, Scope, Session, Share
 from chat.runs.branching import Branch, make_branch
 from chat.runtime import database
 from chat.security.tokens import make_token
@@ -30,6 +32,11 @@ _APPENDED = 125
 _LOOKS = 21
 _PAGE_LOOKS = 7
 _PEOPLE = 50
+#: Has runs begin at any time within three weeks.
+_SPREAD = {
+    "sqlite": "UPDATE chat_run SET created_at = strftime('%Y-%m-%d %H:%M:%f', created_at, '+' || abs(random() % 1814400) || ' seconds')",
+    "postgresql": "UPDATE chat_run SET created_at = created_at + random() * interval '21 days'",
+}
 #: What staff look at, and where.
 _STAFF_PAGES = {
     "the list of runs": "/admin/chat/run/",
@@ -172,6 +179,37 @@ def _growing(events: int) -> tuple[str, list[float]]:
     return str(session.pk), seconds[_APPENDED // 5 :]
 
 
+def surrounded(*counts: int) -> None:
+    """Sessions with so many branches, comments and shares each."""
+    print(json.dumps([str(_surrounded(count).pk) for count in counts]))
+
+
+@transaction.atomic
+def _surrounded(count: int) -> Session:
+    session = _long_session(_EVENTS_PER_RUN)
+    session.family = uuid4()
+    session.save()
+    people = User.objects.bulk_create(User(username=uuid4().hex) for _ in range(count))
+    Share.objects.bulk_create(Share(session=session, user=person, role=Role.WATCHER) for person in people)
+    Comment.objects.bulk_create(
+        Comment(session=session, seq=1 + number, user=person, text="Is that so?", version=number + 1)
+        for number, person in enumerate(people)
+    )
+    Session.objects.filter(pk=session.pk).update(notes_version=count)
+    Session.objects.bulk_create(
+        Session(
+            owner=session.owner,
+            agent_name="researcher",
+            family=session.family,
+            copied_from=session.pk,
+            parted_from=session.pk,
+            parted_after=session.last_seq,
+        )
+        for _ in people
+    )
+    return session
+
+
 def branched(events: int) -> None:
     """Go on from the end of a session of so many events, in another: the seconds until it is there, and of each write meanwhile."""
     source = _long_session(events)
@@ -264,6 +302,11 @@ def by_the_clock(runs: int) -> None:
 def staff_pages(runs: int) -> None:
     """Many runs, of five steps each, and a year's usage of fifty people; prints the milliseconds of each of the staff's pages over them."""
     large.fill(runs, 5)
+    with connection.cursor() as cursor:
+        # No two of them were asked for at the same moment.
+        cursor.execute(_SPREAD[connection.vendor])
+        if connection.vendor == "postgresql":
+            cursor.execute("ANALYZE chat_run")
     people = list(User.objects.values_list("pk", flat=True)[:_PEOPLE])
     today = timezone.now().date()
     used = {"calls": 9, "input_tokens": 900, "output_tokens": 300, "provider": "stub", "model": "stub"}

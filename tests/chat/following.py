@@ -86,9 +86,9 @@ async def watching(layer: Any) -> AsyncIterator[None]:
     watch = background.spawn(feed_registry.poll_forever(), "watch")
     yield
     watch.cancel()
+    for subscriber in feed_registry.all_subscribers():
+        await feed_registry.leave_feed(subscriber)
     await background.drain(5)
-    feed_registry.open_feeds.clear()
-    feed_registry.open_sockets.clear()
     drafts.cells.clear()
     database.close()
 

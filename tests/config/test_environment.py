@@ -44,6 +44,11 @@ def start(**environ: str) -> str:
         ("ALLOWED_HOSTS", "localhost, https://chat.example.org", "ALLOWED_HOSTS must be names of hosts like"),
         ("ALLOWED_HOSTS", "localhost:8000", "ALLOWED_HOSTS must be names of hosts like"),
         ("ALLOWED_HOSTS", "a b", "ALLOWED_HOSTS must be names of hosts like"),
+        ("ALLOWED_HOSTS", "*.a.example", "ALLOWED_HOSTS must be names of hosts like"),
+        ("ALLOWED_HOSTS", '"a.example,b.example"', "ALLOWED_HOSTS must be names of hosts like"),
+        ("LLM_API_KEY", '"sk-SECRET"', "LLM_API_KEY stands in quotes, which are no part of it. Write it without."),
+        ("SECRET_KEY", "'SECRET'", "SECRET_KEY stands in quotes, which are no part of it. Write it without."),
+        ("LLM_MODEL", '"qwen3"', "LLM_MODEL stands in quotes"),
         ("CSRF_TRUSTED_ORIGINS", "chat.example.org", "CSRF_TRUSTED_ORIGINS must be origins like"),
         (
             "DATABASE_URL",
@@ -201,6 +206,8 @@ def test_flags(raw: str, value: bool) -> None:
 
 def test_words_are_separated_by_commas() -> None:
     assert read(ALLOWED_HOSTS="a.example.org, b.example.org,").ALLOWED_HOSTS == ["a.example.org", "b.example.org"]
+    assert read(ALLOWED_HOSTS="*,.a.example,[::1],10.0.0.5").ALLOWED_HOSTS == ["*", ".a.example", "[::1]", "10.0.0.5"]
+    assert read(CSRF_TRUSTED_ORIGINS="https://a.example/").CSRF_TRUSTED_ORIGINS == ["https://a.example"]
 
 
 #: Numbers at the ends of their ranges, and beyond. A further one is one line.

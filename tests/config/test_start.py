@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -78,19 +79,18 @@ def test_the_first_start_tells_an_account_and_the_next_keeps_it(tmp_path: Path, 
 
 
 def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
-    port = services.free_port()
-    first = Started(tmp_path / "first", port)
-    second = subprocess.run(
-        [sys.executable, "-m", "config.prepare", "serve"],
-        cwd=PROJECT,
-        env={**os.environ, "DATA_DIR": str(tmp_path / "second"), "PORT": str(port)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert first.stop() == 0
-    assert second.returncode == 1
-    assert second.stderr == f"Thinkaloud cannot start: Port {port} on 127.0.0.1 is in use. Set PORT to another one.\n"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        started = subprocess.run(
+            [sys.executable, "-m", "config.prepare", "serve"],
+            cwd=PROJECT,
+            env={**os.environ, "DATA_DIR": str(tmp_path), "PORT": str(port)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert started.returncode == 1
+    assert started.stderr == f"Thinkaloud cannot start: Port {port} on 127.0.0.1 is in use. Set PORT to another one.\n"
 
 
 def test_the_first_page_waits_for_no_agent(tmp_path: Path) -> None:

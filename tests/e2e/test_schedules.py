@@ -171,9 +171,13 @@ async def test_an_end_is_told_on_the_other_pages(enter: Enter, api: Browser) -> 
     await expect(own.page.locator(".banner", has_text="Price watch")).to_have_count(0)
 
 
-#: What the browser is asked to show, kept in the page too: in front of nobody it shows nothing.
+#: What the browser is asked to show, kept in the page too: without a window it shows nobody anything, and allows it to no page.
 KEEP_SHOWN = """const Real = Notification;
 globalThis.Notification = class extends Real {
+  static permission = "granted";
+  static async requestPermission() {
+    return "granted";
+  }
   constructor(title, options) {
     super(title, options);
     document.documentElement.dataset.shown = `${document.documentElement.dataset.shown ?? ""}${title}: ${options.body};`;
@@ -185,7 +189,7 @@ UNSEEN = "Object.defineProperty(document, 'visibilityState', { get: () => 'hidde
 async def test_the_browser_tells_who_looks_elsewhere_and_has_allowed_it(enter: Enter, api: Browser) -> None:
     made = await make(api, name="Price watch")
     first = (await enter("/schedules/")).page
-    await first.context.grant_permissions(["notifications"])
+    await first.context.add_init_script(KEEP_SHOWN)
     await first.reload()
     switch = first.get_by_role("switch", name="Notify me in the browser")
     await expect(switch).not_to_be_checked()
@@ -194,7 +198,6 @@ async def test_the_browser_tells_who_looks_elsewhere_and_has_allowed_it(enter: E
     await expect(switch).to_be_checked()
     unseen = await first.context.new_page()
     await first.close()
-    await unseen.add_init_script(KEEP_SHOWN)
     await unseen.goto(f"/sessions/{await api.new_session()}/")
     await expect(unseen.locator("#chip")).to_have_attribute("data-state", "live")
     await unseen.evaluate(UNSEEN)

@@ -1,5 +1,6 @@
 """What is asked once more, and how, where a server's words refuse something. A further phrase is one line."""
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agents import Outcome
+from agents import Agent, Outcome, Parameters
 from agents.models import server_facts
 from agents.models.server_facts import LASTS_S, ServerFacts, facts_of
 from agents.models.server_url import completions_url
@@ -84,6 +85,7 @@ NO_RESULTS: list[tuple[int, str]] = [
     (400, "Unexpected message role: tool"),
     (400, "Invalid role 'tool'"),
     (422, "role: tool is not supported"),
+    (500, "This model only supports single tool-calls at once!"),
 ]
 
 
@@ -240,6 +242,19 @@ REFUSED_PARTS: list[tuple[int, str, str, Callable[[Body], bool]]] = [
         "Tool call id was c but must be a-z, A-Z, 0-9, with a length of 9.",
         has_long_id,
     ),
+    (400, "long ids of tool calls", "Function id was c but must be a-z, A-Z, 0-9, with a length of 9.", has_long_id),
+    (
+        400,
+        "long ids of tool calls",
+        "Invalid 'messages[3].tool_calls[0].id': string too long. Expected a string with maximum length 40, but got …",
+        has_long_id,
+    ),
+    (
+        400,
+        "long ids of tool calls",
+        "messages.1.content.0.tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$'",
+        has_long_id,
+    ),
 ]  # fmt: skip
 
 
@@ -324,6 +339,74 @@ async def test_the_thought_of_a_turn_with_calls_goes_back_in_its_field(
     _, outcome = await ended(agent.start(None, history=history[:-1]))
     assert outcome.status == "completed"
     assert len(server.requests) == 4  # nothing was refused
+
+
+def wishing(agent: Agent, wishes: Parameters) -> Agent:
+    return dataclasses.replace(agent, spec=dataclasses.replace(agent.spec, parameters=wishes))
+
+
+@pytest.mark.parametrize(
+    "words",
+    ['"gemma3:4b" does not support thinking', 'think value "high" is not supported for this model'],
+)
+async def test_where_a_model_cannot_think_it_is_not_asked_to(
+    server: ModelServer, make_agent: MakeAgent, words: str
+) -> None:
+    refuse(server, has("chat_template_kwargs"), 400, words)
+    server.is_judging = False  # a strict one takes no field beside the API's
+    agent = wishing(make_agent(), Parameters(thinking=True))
+    for _ in range(2):
+        _, outcome = await ended(agent.start("?"))
+        assert outcome.status == "completed", outcome.error
+    assert len(server.requests) == 3
+    assert "chat_template_kwargs" not in server.requests[-1].body
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "'max_tokens' or 'max_completion_tokens' is too large: 32000. This model's maximum context length is 8192 tokens.",
+        "This model's maximum context length is 8192 tokens. However, you requested 33000 tokens (32000 in the completion).",
+        "`inputs` tokens + `max_new_tokens` must be <= 8192. Given: 900 `inputs` tokens and 32000 `max_new_tokens`",
+    ],
+)
+async def test_an_answer_that_may_be_too_long_costs_nothing_of_the_conversation(
+    server: ModelServer, make_agent: MakeAgent, words: str
+) -> None:
+    refuse(server, has("max_tokens"), 400, words)
+    server.is_judging = False
+    agent = wishing(make_agent(), Parameters(max_tokens=32_000))
+    _, outcome = await ended(agent.start("?", history=HISTORY))
+    assert outcome.status == "completed", outcome.error
+    first, second = (request.body for request in server.requests)
+    assert second["messages"] == first["messages"]
+    assert known(server).left_out == set()  # a shorter conversation leaves room for it
+
+
+async def test_blocks_of_thought_go_back_as_they_came(server: ModelServer, make_agent: MakeAgent) -> None:
+    """LiteLLM's, whose signature Anthropic wants back before a call, beside the field of the same text."""
+    told: list[Body] = [
+        {
+            "reasoning_content": "Hm, ",
+            "thinking_blocks": [{"type": "thinking", "thinking": "Hm, ", "signature": None}],
+        },
+        {"reasoning_content": "so.", "thinking_blocks": [{"type": "thinking", "thinking": "so.", "signature": None}]},
+        {"thinking_blocks": [{"type": "thinking", "thinking": "", "signature": "s"}]},
+        {"thinking_blocks": [{"type": "redacted_thinking", "data": "x"}]},
+    ]
+    call = {"index": 0, "id": "a", "function": {"name": "echo", "arguments": "{}"}}
+    chunks = [{"choices": [{"delta": delta}]} for delta in (*told, {"tool_calls": [call]})]
+    server.note_fields({"thinking_blocks": told, "reasoning_content": ""})
+    server.enqueue(Script(body="".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + "data: [DONE]\n\n"))
+    steps, outcome = await ended(make_agent().start("?"))
+    assert outcome.status == "completed"
+    assert [step["content"] for step in steps if step["type"] == "thought"] == ["Hm, so."]
+    sent = server.requests[-1].body["messages"][2]
+    assert sent["reasoning_content"] == "Hm, so."
+    assert sent["thinking_blocks"] == [
+        {"type": "thinking", "thinking": "Hm, so.", "signature": "s"},
+        {"type": "redacted_thinking", "data": "x"},
+    ]
 
 
 async def test_the_details_of_reasoning_go_back_as_they_came(server: ModelServer, make_agent: MakeAgent) -> None:

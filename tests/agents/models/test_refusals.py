@@ -226,7 +226,20 @@ SAID: list[tuple[int, str, str, str]] = [
         "model_rate_limited",
         f"{BUSY} (413). Try again in a while. Request too large: tokens per minute (TPM): Limit 6000",
     ),
+    (
+        429,
+        err("Rate limit reached. Please try again in 1m2.5s."),
+        "model_rate_limited",
+        f"{BUSY} (429). Try again in 62.5 seconds. Rate limit reached. Please try again in 1m2.5s.",
+    ),
+    (
+        429,
+        err("Please try again in 500ms."),
+        "model_rate_limited",
+        f"{BUSY} (429). Try again in 0.5 seconds. Please try again in 500ms.",
+    ),
     # What isn't there, and what is too long
+    (405, '{"detail": "Method Not Allowed"}', "model_error", f"{UNKNOWN} (405): Method Not Allowed"),
     (404, err("The model `m` does not exist"), "model_error", f"{UNKNOWN} (404): The model `m` does not exist"),
     (404, "", "model_error", f"{UNKNOWN} (404)."),
     (
@@ -251,6 +264,7 @@ def test_the_reason_decides(status: int, body: str, code: str, words: str) -> No
     [
         ({"retry-after": "7"}, "Try again in 7 seconds."),
         ({"retry-after": "0.5"}, "Try again in 0.5 seconds."),
+        ({"retry-after": "9" * 400}, "Try again in a while."),
         ({"retry-after": "Fri, 31 Dec 2027 23:59:59 GMT"}, "Try again in a while."),
     ],
 )
@@ -300,6 +314,8 @@ TOO_MUCH: list[tuple[str, int, int]] = [
     ),
     ("too many tokens: total number of tokens in the prompt cannot exceed 4081", 4081, 0),
     ("Please reduce the length of the messages or completion.", 0, 0),
+    ("Input length (5000 tokens) exceeds the maximum allowed length (4096 tokens). Use a shorter input.", 4096, 5000),
+    ("Input length 5000 exceeds maximum allowed token size 4096", 4096, 5000),
     ("Input is too long for requested model.", 0, 0),
 ]
 

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ import pytest
 
 from agents.specs import McpChoice
 from agents.tools import CancelToken, Tool, Toolbox, ToolError, ToolText, build_tools, mcp, mcp_server
+from tests.services import free_port
 
 SERVER = str(Path(__file__).with_name("mcp_server.py"))
 
@@ -211,9 +211,7 @@ def test_a_server_that_does_not_start_is_a_clear_sentence(server: Server, config
 
 
 def nobody_there() -> str:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{unused.getsockname()[1]}"
+    return f"http://127.0.0.1:{free_port()}"
 
 
 @pytest.mark.parametrize("kind", ["sse", "streamable-http", ""])
@@ -317,9 +315,7 @@ def test_progress_is_told_and_gives_a_call_more_time(server: Server) -> None:
 @contextlib.contextmanager
 def serving(server: Server, kind: str, **environment: str) -> Iterator[str]:
     """The test server on HTTP; yields its address."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    port = free_port()
     command = [sys.executable, SERVER, str(server.journal), kind, str(port)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}) as process:
         assert process.stderr is not None

@@ -114,7 +114,11 @@ class Door:
         session = self.call("POST", "sessions/", json={"title": "mine"})["id"]
         run = self.call("POST", f"sessions/{session}/messages/", json={"message": "Why?"})["run_id"]
         schedule = {"name": "daily", "agent_name": "researcher", "message": "Why?", "every_minutes": 60}
+        cases = self.call("POST", "sets/", json={"name": "mine"})["id"]
+        case = self.call("POST", f"sets/{cases}/cases/", json={"question": "Why?", "expected": ["word1"]})["id"]
         return {
+            "set_id": cases,
+            "case_id": str(case),
             "session_id": session,
             "run_id": run,
             "schedule_id": self.call("POST", "schedules/", json={**schedule, "time_zone": "UTC"})["id"],

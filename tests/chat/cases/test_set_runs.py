@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
@@ -70,6 +70,7 @@ def look() -> None:
         set_runs.ask_next(set_run_id)
 
 
+@transaction.atomic
 def execute() -> int:
     """Let every run that waits begin and end, as its question says; how many."""
     queued = list(Run.objects.filter(status=RunStatus.QUEUED))

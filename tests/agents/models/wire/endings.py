@@ -4,13 +4,16 @@ from tests.agents.models.wire.transcript import Table, answers, body, call, ends
 
 WHOLE = (
     "stop STOP Stop eos eos_token end_turn stop_sequence COMPLETE tool_calls function_call tool_use normal "
-    "FINISH_REASON_STOP <|eot_id|> <|im_end|> </s> stopStringFound REASON_STOP"
+    "<|eom_id|> stop_token_id FINISH_REASON_STOP <|eot_id|> <|im_end|> </s> stopStringFound REASON_STOP"
 ).split()
 CUT = (
     "length LENGTH max_tokens MAX_TOKENS model_length max_output_tokens token_limit maxPredictedTokensReached REASON_MAX_LEN "
-    "model_context_window_exceeded contextLengthReached"
+    "model_context_window_exceeded contextLengthReached max_output context max_total_tokens"
 ).split()
-WITHHELD = ["content_filter", "SAFETY", "sensitive", "RECITATION", "refusal"]
+WITHHELD = [
+    *("content_filter", "SAFETY", "sensitive", "RECITATION", "refusal"),
+    *("content_filter: PROHIBITED_CONTENT", "MODEL_ARMOR"),
+]
 OTHER = [
     "insufficient_system_resource",
     "error",
@@ -20,6 +23,7 @@ OTHER = [
     "time_limit",
     "unknown",
     "MALFORMED_FUNCTION_CALL",
+    "function_call_filter: MALFORMED_FUNCTION_CALL",
 ]
 _LENGTH = "fails: The model reached its length limit, so its answer breaks off here."
 _WITHHELD = "fails: The model's provider withheld the rest of the answer (content filter)."

@@ -102,6 +102,27 @@ TABLE: Table = {
     **{f"another API: {name}": (data, [_OTHER]) for name, data in _OTHERS.items()},
     "nothing": (b"{}", ["fails: The model returned an empty answer."]),
     "the field's name twice": (body('data: data: {"choices":[{"delta":{"content":"Hello"}}]}\n\n', ends()), _HELLO),
+    "two events in a line": (
+        b'data: {"choices":[{"delta":{"content":"Hel"}}]}{"choices":[{"delta":{"content":"lo"}}]}\n\n' + body(ends()),
+        _HELLO,
+    ),
+    "two events in a line, with their names": (
+        b'data: {"choices":[{"delta":{"content":"Hel"}}]} data: {"choices":[{"delta":{"content":"lo"}}]}data: [DONE]\n\n',
+        _HELLO,
+    ),
+    "what looks like an event within a text": (
+        body(says('}data: {"choices":[]}'), ends()),
+        ['answer: }data: {"choices":[]}'],
+    ),
+    "signs within texts that JSON wants escaped": (
+        b'data: {"choices":[{"delta":{"content":"a\tb\x0cc"}}]}\n\n' + body(ends()),
+        ["answer: a\tb\x0cc"],
+    ),
+    "a number that none is": (
+        b'data: {"choices":[{"delta":{"content":"Hello"},"logprobs":-Infinity}]}\n\n' + body(ends()),
+        _HELLO,
+    ),
+    "an index as text": (body({"choices": [{"index": "0", "delta": {"content": "Hello"}}]}, ends()), _HELLO),
     "no choices": (body({"choices": None}, {"choices": [{"delta": None}]}, says("Hello"), ends()), _HELLO),
     "an end without a delta": (body(says("Hello"), {"choices": [{"delta": None, "finish_reason": "stop"}]}), _HELLO),
     "the role alone": (body(says(role="assistant", content=None), says("Hello", tool_calls=None), ends()), _HELLO),

@@ -51,6 +51,36 @@ _FORMS = {
     "Gemma": '<|tool_call>call:python{code:<|"|>6*7<|"|>}<tool_call|>',
     "DeepSeek V4": f'<{_DSML}tool_calls>\n<{_DSML}invoke name="python">\n<{_DSML}parameter name="code" string="true">6*7'
     f"</{_DSML}parameter>\n</{_DSML}invoke>\n</{_DSML}tool_calls>",
+    "LM Studio": '[TOOL_REQUEST]\n{"name": "python", "arguments": {"code": "6*7"}}\n[END_TOOL_REQUEST]',
+    "Nemotron": '<TOOLCALL>[{"name": "python", "arguments": {"code": "6*7"}}]</TOOLCALL>',
+    "InternLM": '<|action_start|><|plugin|>\n{"name": "python", "parameters": {"code": "6*7"}}<|action_end|>',
+    "Llama 4": '<|python_start|>[python(code="6*7")]<|python_end|>',
+    "Llama 4's JSON": '<|python_start|>{"name": "python", "parameters": {"code": "6*7"}}<|python_end|>',
+    "Llama 4, nothing around it": '[python(code="6*7")]',
+    "xLAM, nothing around it": '[{"name": "python", "arguments": {"code": "6*7"}}]',
+    "Phi, nothing around it": 'functools[{"name": "python", "arguments": {"code": "6*7"}}]',
+    "OpenAI's shape, nothing around it": '{"type": "function", "function": {"name": "python", "arguments": {"code": "6*7"}}}',
+    "a closer alone, nothing before it": '{"name": "python", "arguments": {"code": "6*7"}}\n</tool_call>',
+    "Apertus": '<|tools_prefix|>[{"python": {"code": "6*7"}}]<|tools_suffix|>',
+    "OLMo": '<function_calls>python(code="6*7")\n</function_calls>',
+    "invoke alone": '<invoke name="python">\n<parameter name="code">6*7</parameter>\n</invoke>',
+    "Kimi, in the singular": "<|tool_call_section_begin|><|tool_call_begin|>functions.python:0<|tool_call_argument_begin|>"
+    '{"code": "6*7"}<|tool_call_end|><|tool_call_section_end|>',
+    "Kimi without its section": '<|tool_call_begin|>functions.python:0<|tool_call_argument_begin|>{"code": "6*7"}<|tool_call_end|>',
+    "DeepSeek without its section": f'{_CALL}function{_SEP}python\n```json\n{{"code": "6*7"}}\n```{_CALL_END}',
+    "DeepSeek V3.1 without its section": f'{_CALL}python{_SEP}{{"code": "6*7"}}{_CALL_END}',
+    "DeepSeek, its marks written anew": f'{_DS}{_CALL}python{_SEP}{{"code": "6*7"}}{_CALL_END}{_DS_END}'.replace(
+        "▁", "_"
+    ),
+    "Hermes in a fence": '<tool_call>\n```json\n{"name": "python", "arguments": {"code": "6*7"}}\n```\n</tool_call>',
+    "Hermes in Python's quotes": "<tool_call>{'name': 'python', 'arguments': {'code': '6*7'}}</tool_call>",
+    "Hermes, a comma too many": '<tool_call>{"name": "python", "arguments": {"code": "6*7",}}</tool_call>',
+    "Hermes with other keys": '<tool_call>{"tool": "python", "args": {"code": "6*7"}}</tool_call>',
+    "Hermes, closed with its opener": '<tool_call>{"name": "python", "arguments": {"code": "6*7"}}<tool_call>',
+    "older GLM": '<tool_call>python\n{"code": "6*7"}\n</tool_call>',
+    "a call as Python has it": '<tool_call>python(code="6*7")</tool_call>',
+    "Qwen3-Coder, names as attributes": '<tool_call><function name="python"><parameter name="code">6*7</parameter></function></tool_call>',
+    "Qwen3-Coder, spaces": "<tool_call><function = python><parameter = code>6*7</parameter></function></tool_call>",
     "Granite": '<|tool_call|>[{"name": "python", "arguments": {"code": "6*7"}}]',
 }
 _PAIRS = {
@@ -78,6 +108,21 @@ _WITHIN = (
     "The server's tool parser may not fit the model; LLM_TOOL_FORMAT=template does without one."
 )
 
+#: Lists and objects that are none of calls.
+_LISTS = (
+    "[dance(code='1')]",
+    "[python('1')]",
+    "[python]",
+    '[{"name": "Mei", "arguments": {}}]',
+    "[]",
+    "[1, 2]",
+    "[x](y)",
+    'functools["a"]',
+    '<invoke name="dance">x</invoke>',
+    "Use [TOOL_REQUEST] and [END_TOOL_REQUEST].",
+    "<TOOLCALL> is Nemotron's.",
+)
+
 TABLE: Table = {
     **{f"one: {name}": (answers(text), _ONE) for name, text in _FORMS.items()},
     **{
@@ -90,6 +135,15 @@ TABLE: Table = {
         for name, text in _FORMS.items()
         if "nothing" not in name
     },
+    "behind a thought, nothing around it": (
+        answers('<think>hm</think>\n{"name": "python", "arguments": {"code": "6*7"}}'),
+        ["thought: hm", *_ONE],
+    ),
+    "behind a thought's field, nothing around it": (
+        body(says(reasoning="hm"), says('{"name": "python", "arguments": {"code": "6*7"}}'), ends()),
+        ["thought: hm", *_ONE],
+    ),
+    **{f"a list for people: {text}": (answers(text), [f"answer: {text}"]) for text in _LISTS},
     **{f"two: {name}": (answers(text), _TWO) for name, text in _PAIRS.items()},
     "a closer in a text": (
         answers('<tool_call>{"name": "python", "arguments": {"code": "\\"</tool_call>\\" + \\\\"}}</tool_call>'),

@@ -162,6 +162,23 @@ TABLE: Table = {
         for field in ("reasoning_content", "reasoning", "reasoning_text", "thinking")
     },
     "reasoning as an object": (body(says(reasoning={"content": "hm so"}), says("hello"), ends()), _BOTH),
+    "only blocks": (
+        body(
+            says(thinking_blocks=[{"type": "thinking", "thinking": "hm ", "signature": None}]),
+            says(thinking_blocks=[{"type": "thinking", "thinking": "so", "signature": "s"}]),
+            says("hello"),
+            ends(),
+        ),
+        _BOTH,
+    ),
+    "blocks beside the field": (
+        body(
+            says(reasoning_content="hm so", thinking_blocks=[{"type": "thinking", "thinking": "hm so"}]),
+            says("hello"),
+            ends(),
+        ),
+        _BOTH,
+    ),
     "only details": (
         body(says(reasoning_details=[{"type": "reasoning.text", "text": "hm so"}]), says("hello"), ends()),
         _BOTH,

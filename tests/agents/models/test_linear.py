@@ -1,0 +1,92 @@
+"""What a model or its server says is read in time that grows as it does, as it must where others are served. A further case is one line."""
+
+import contextlib
+from collections.abc import Callable
+from itertools import product
+
+import pytest
+
+from agents.arguments import known_name, repair_arguments
+from agents.models.adapting import wants_field
+from agents.models.completion_reader import CompletionReader
+from agents.models.refusals import explain_event, explain_refusal
+from agents.models.reply import Reply
+from agents.models.text_calls import FORMS
+from tests.agents.models.wire.transcript import Look, Python
+from tests.agents.untrusted.linear import assert_linear
+
+SIZE = 24_000
+#: What is repeated behind the beginning of a call.
+UNITS = [
+    " ",
+    "\n",
+    "{",
+    "}",
+    "[",
+    '"',
+    "\\",
+    "a",
+    ", ",
+    "a=1, ",
+    "```json",
+    '"name":"',
+    "<function=",
+    "<parameter=a>",
+    "</parameter>x",
+    "(:1",
+]
+#: What calls begin with, behind the opener of their form.
+BEGINNINGS = ["{", "[", "python", "```json", "<function=python>", '<invoke name="python">', "python(", "[python("]
+
+
+def read(text: str) -> None:
+    """A reply of this text, in one piece."""
+    reply = Reply()
+    reply.tools = {tool.name: tool.parameters for tool in (Python, Look)}
+    reply.add_content(text)
+    reply.settle()
+
+
+@pytest.mark.parametrize("opener", ["", *FORMS])
+def test_a_call_in_the_text(opener: str) -> None:
+    for start, unit in product((*FORMS[opener].starts, *BEGINNINGS) if opener else BEGINNINGS, UNITS):
+        assert_linear(read, f"{opener}{start}{unit * (SIZE // len(unit))}x")
+
+
+@pytest.mark.parametrize("unit", [opener + start for opener, form in FORMS.items() for start in form.starts or ("",)])
+def test_openers(unit: str) -> None:
+    assert_linear(read, unit * (SIZE // len(unit)))
+
+
+def _lines(text: str) -> None:
+    reader = CompletionReader(Reply())
+    with contextlib.suppress(ValueError):
+        reader.feed(f"data: {text}\n\ndata: [DONE]\n\n".encode())
+
+
+#: What reads something else, what that begins with, and what is repeated.
+READ: list[tuple[Callable[[str], object], str, str]] = [
+    (repair_arguments, "```json", " "),
+    (repair_arguments, "```", " ``` "),
+    (repair_arguments, '"', "\\"),
+    (repair_arguments, "", "{} "),
+    (repair_arguments, "{}", "}"),
+    (lambda text: known_name(text, ["python"]), "a", "(:1"),
+    (lambda text: known_name(text, ["python"]), "", "functions."),
+    (lambda text: known_name(text, ["python"]), "a", ":1<|"),
+    (_lines, "", '{"choices":[]}'),
+    (_lines, "", '{"choices":[]} data:'),
+    (_lines, '{"choices":[]}', " "),
+    (_lines, "", "data:"),
+    *(
+        (lambda text: explain_event({"error": text}, "k"), "", unit)
+        for unit in ("prompt ", "tokens (", "{", "aError: ", "Error", "try again in ", "<title", "reasoning ", "tool call id ", "tools ")
+    ),
+    (lambda text: explain_refusal(400, {}, text, "k"), "<", "<title "),
+    (wants_field, "", "reasoning "),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("work", "begins", "unit"), READ, ids=[f"{at}: {row[2]}" for at, row in enumerate(READ)])
+def test_whatever_else_they_say(work: Callable[[str], object], begins: str, unit: str) -> None:
+    assert_linear(work, begins + unit * (4 * SIZE // len(unit)) + "x")
