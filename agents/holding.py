@@ -34,7 +34,10 @@ class HeldCall:
 
 @dataclass(frozen=True, slots=True)
 class DecidedCall:
-    """A call that has waited, in the run that goes on: it runs with these arguments, or has its outcome already."""
+    """A call that has waited, in the run that goes on: it runs with these arguments, or has its outcome already.
+
+    One that has begun something which waited is such a call, too: it is made again.
+    """
 
     id: str
     name: str
@@ -51,6 +54,8 @@ class Resumed:
     iteration: int
     step: int
     calls: tuple[DecidedCall, ...]
+    open: Mapping[str, str] = field(default_factory=dict)
+    """The turn's calls that wait for people still, names by ids: so does the run, when the others have come as far as they can."""
 
 
 @dataclass(slots=True)

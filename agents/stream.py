@@ -32,7 +32,7 @@ from agents.pace import Throttle
 from agents.sentence import Sentence
 from agents.snapshots import StepSplitter
 from agents.specs import AgentSpec, ModelSettings
-from agents.tools.runner import ABANDON_S, Job, ToolOutcome, run_tools
+from agents.tools.runner import ABANDON_S, Job, ToolOutcome, ToolTurn
 from agents.tools.tool import Toolbox
 from agents.words import WordInbox
 
@@ -99,14 +99,17 @@ class AgentRun:
         self._shown_parts = 0
         self._awaited = Future[Any]()
         self._has_asked = False
+        self._is_open = task.resumed is not None and bool(task.resumed.open)
         self._words = WordInbox(task.newest_word)
         self._tools_stop: CancelToken | None = None
+        self._tools: ToolTurn | None = None
         self.was_cut = False
         """Whether the last reply was ended for a word that is to be read at once."""
         self._is_begun = False
         self._too_many_calls = ""
         if (resumed := task.resumed) is not None:
-            self._splitter.resume(resumed.iteration, resumed.step, {call.id: call.name for call in resumed.calls})
+            calls = {call.id: call.name for call in resumed.calls} | dict(resumed.open)
+            self._splitter.resume(resumed.iteration, resumed.step, calls)
             self._has_asked = True
         else:
             steps = self._splitter.open(task.message)
@@ -173,6 +176,11 @@ class AgentRun:
                 self._writing.cancel()
             elif (tools := self._tools_stop) is not None:
                 tools.set(reason)
+
+    def wake(self, call_id: str) -> None:
+        """People have decided about what a call of the run waits for: it goes on, if the turn is still at work."""
+        if (tools := self._tools) is not None:
+            tools.wake(call_id)
 
     async def aclose(self) -> None:
         """Stop, if it hasn't ended, and wait until it has."""
@@ -244,7 +252,7 @@ class AgentRun:
     def run_tools(self, jobs: Sequence[Job]) -> Mapping[str, ToolOutcome]:
         """Run a turn's tool calls and wait for them all. See `agents.qwen.ReplyHost`.
 
-        Where some of them wait for people, the run ends when the others have: raises what a stop raises.
+        Where some of them wait for people, or what they have begun does, the run ends when the others have: raises what a stop raises.
         """
         outcomes: dict[str, ToolOutcome] = {}
 
@@ -265,11 +273,13 @@ class AgentRun:
             turn = sort_calls(jobs[:MOST_CALLS], self._task.gate)
             for call_id, words in turn.refused.items():
                 done(call_id, ToolOutcome(ok=False, content=words, duration_ms=0))
-            run_tools(turn.ready, stop, done, progress)
+            self._tools = tools = ToolTurn(turn.ready, stop, done, progress)
+            is_held = tools.run()
         finally:
-            self._tools_stop = None
+            self._tools_stop = self._tools = None
             remove_callback()
-        if turn.held:
+        is_open, self._is_open = self._is_open, False
+        if turn.held or is_held or is_open:
             self._post(self._wait_for_people, turn.held)
             raise Stopped
         return outcomes

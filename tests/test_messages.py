@@ -340,7 +340,7 @@ def test_names_of_tables_and_columns_are_translated() -> None:
     for model in admin.site._registry:
         if model._meta.app_label == "chat":
             named |= {str(model._meta.verbose_name), str(model._meta.verbose_name_plural)}
-            for field in model._meta.fields:
+            for field in (*model._meta.fields, *model._meta.many_to_many):
                 named |= {str(field.verbose_name), *([str(field.help_text)] if field.help_text else [])}
                 named |= {str(label) for _value, label in field.flatchoices}
     assert named == set(labels.NAMES)

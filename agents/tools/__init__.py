@@ -21,7 +21,7 @@ from agents.tools.python import PythonTool
 from agents.tools.registry import ToolInfo, info_of
 from agents.tools.search_history import SearchHistoryTool
 from agents.tools.server_state import ServerState
-from agents.tools.tool import Tool, Toolbox, ToolError, ToolText
+from agents.tools.tool import Tool, Toolbox, ToolError, ToolText, WaitsForPeople
 
 __all__ = [
     "PAGE_READER",
@@ -42,6 +42,7 @@ __all__ = [
     "ToolInfo",
     "ToolText",
     "Toolbox",
+    "WaitsForPeople",
     "build",
     "connect_servers",
     "drop_server",

@@ -7,14 +7,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from agents.arguments import describe_fault
 from agents.cancellation import CancelToken, ignore_words
 from agents.steps import FileData
 from agents.text import clean_text, json_object
 from agents.tools.keeping import KeptText
-from agents.tools.tool import Tool, ToolError
+from agents.tools.tool import Tool, ToolError, WaitsForPeople
 
 log = logging.getLogger(__name__)
 
@@ -72,11 +72,11 @@ def run_tools(
     Blocks until all have ended. After ``stop`` none begins, and those that work are told; one that
     doesn't heed it within `ABANDON_S` is left to itself.
     """
-    _Turn(jobs, stop, done, progress).run()
+    ToolTurn(jobs, stop, done, progress).run()
 
 
-class _Turn:
-    """The tool calls of one turn of the model. All but the tools runs in the caller's thread."""
+class ToolTurn:
+    """The tool calls of one turn of the model, see `run_tools`. All but the tools runs in the caller's thread."""
 
     def __init__(
         self,
@@ -90,9 +90,16 @@ class _Turn:
         self._done = done
         self._progress = progress
         self._working: dict[str, Job] = {}
-        self._news: queue.SimpleQueue[tuple[Job, bool | None, str] | None] = queue.SimpleQueue()
+        self._held: dict[str, Job] = {}
+        self._woken: set[str] = set()
+        self._news: queue.SimpleQueue[_News | None] = queue.SimpleQueue()
 
-    def run(self) -> None:
+    def wake(self, call_id: str) -> None:
+        """People have decided about what this call waits for: it is made again, if the turn is still at work. From any thread."""
+        self._news.put(call_id)
+
+    def run(self) -> bool:
+        """Run them; whether some wait for people, where all others have ended."""
         remove_callback = self._stop.add_callback(lambda: self._news.put(None))
         try:
             while True:
@@ -100,9 +107,9 @@ class _Turn:
                     self._begin(self._waiting.popleft())
                 if self._stop.is_set():
                     self._wind_down()
-                    return
+                    return False
                 if not self._working:
-                    return
+                    return bool(self._held)
                 self._listen()
         finally:
             remove_callback()
@@ -136,6 +143,9 @@ class _Turn:
             result = tool.call(arguments, job.stop)
             content, ok = str(result), True
             job.files = result.files if isinstance(result, KeptText) else ()
+        except WaitsForPeople:
+            self._news.put(job)
+            return
         except ToolError as error:
             content, ok = str(error), False
         except BaseException as error:  # the run goes on however a tool fails; a panic in Rust is no Exception
@@ -155,7 +165,16 @@ class _Turn:
         else:
             self._heed(news)
 
-    def _heed(self, news: tuple[Job, bool | None, str] | None) -> None:
+    def _heed(self, news: "_News | None") -> None:
+        if isinstance(news, str):
+            self._woken.add(news)
+            self._repeat(news)
+            return
+        if isinstance(news, Job):
+            if self._working.pop(news.id, None):
+                self._held[news.id] = news
+                self._repeat(news.id)
+            return
         if news is None or news[0].id not in self._working:  # it came after its timeout
             return
         job, ok, content = news
@@ -163,6 +182,12 @@ class _Turn:
             self._show_progress(job, content)
         else:
             self._end(job, ok=ok, content=content)
+
+    def _repeat(self, call_id: str) -> None:
+        """Make a call again that has waited, if it was woken."""
+        if call_id in self._held and call_id in self._woken:
+            self._woken.discard(call_id)
+            self._waiting.append(self._held.pop(call_id))
 
     def _show_progress(self, job: Job, words: str) -> None:
         """A tool that says how far it is has more time; it is shown so often that eyes can follow."""
@@ -180,8 +205,10 @@ class _Turn:
         reason = self._stop.reason
         for job in self._waiting:
             self._end(job, ok=False, content=f"{reason} The tool had not begun.")
-        for job in self._working.values():
+        for job in (*self._held.values(), *self._working.values()):
             job.stop.set(reason)
+        for job in list(self._held.values()):
+            self._end(job, ok=False, content=reason)
         deadline = time.monotonic() + ABANDON_S
         while self._working:
             try:
@@ -191,16 +218,22 @@ class _Turn:
                     words = f"{reason} The tool did not stop within {ABANDON_S:g} seconds, so it was abandoned."
                     self._end(job, ok=False, content=words)
             else:
-                if news is not None and news[1] is not None and news[0].id in self._working:
-                    self._end(news[0], ok=False, content=reason)
+                ended = news[0] if isinstance(news, tuple) and news[1] is not None else news
+                if isinstance(ended, Job) and ended.id in self._working:
+                    self._end(ended, ok=False, content=reason)
 
     def _end(self, job: Job, *, ok: bool, content: str) -> None:
         self._working.pop(job.id, None)
+        self._held.pop(job.id, None)
         # Nobody is told any more, and the job holds itself no longer by what would tell.
         job.stop.on_progress = ignore_words
         duration_ms = round((time.monotonic() - job.began) * 1000) if job.began else 0
         limit = job.tool.output_limit if job.tool else len(content)
         self._done(job.id, ToolOutcome(ok, _limited(clean_text(content), limit), duration_ms, job.files if ok else ()))
+
+
+#: A call has come to its end, or further; it waits for people; or it is to be made again, by its id.
+_News: TypeAlias = tuple[Job, bool | None, str] | Job | str
 
 
 def _limited(content: str, limit: int) -> str:

@@ -13,6 +13,10 @@ class ToolError(Exception):
     """A tool could not do it. The text is a sentence that the model and people read as it stands."""
 
 
+class WaitsForPeople(Exception):
+    """What a tool has begun waits for people, and holds nothing meanwhile: the same call is made again when they have decided."""
+
+
 class ToolText(str):
     """What a tool returns, where that is more than words."""
 

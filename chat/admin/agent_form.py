@@ -9,7 +9,7 @@ from django import forms
 from django.http import QueryDict
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext
+from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 import agents
@@ -119,7 +119,7 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg] # Django's classes t
         help_text=_("The same again, where a server can."),
     )
     thinking = forms.TypedChoiceField(
-        label=_("Thinking"),
+        label=pgettext_lazy("a parameter of a model", "Thinking"),
         required=False,
         choices=(("", _("As the model does by itself")), ("true", _("On")), ("false", _("Off"))),
         coerce=lambda word: word == "true",

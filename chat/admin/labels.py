@@ -273,6 +273,8 @@ NAMES = (
     gettext_noop("parted from"),
     gettext_noop("waited ms"),
     gettext_noop("waiting since"),
+    gettext_noop("groups"),
+    gettext_noop("Who may use it; none: everyone."),
     gettext_noop("“tokens”, or a currency such as USD."),
 )
 
@@ -299,7 +301,7 @@ def translate_names(app_label: str) -> None:
         if model._meta.app_label == app_label:
             model._meta.verbose_name = gettext_lazy(str(model._meta.verbose_name))
             model._meta.verbose_name_plural = gettext_lazy(str(model._meta.verbose_name_plural))
-            for field in model._meta.fields:
+            for field in (*model._meta.fields, *model._meta.many_to_many):
                 _translate_field(field)
 
 

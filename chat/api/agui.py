@@ -14,7 +14,7 @@ from agents.sentence import Sentence
 from agents.text import is_clean
 from chat.accounts.models import User
 from chat.api.agui_events import NOWHERE, Identified, Translator
-from chat.api.agui_people import interrupts_of, is_about_people, resolve, waiting_run
+from chat.api.agui_people import interrupts_of, is_about_people, resolve, root_of, waiting_run
 from chat.api.auth import ASK
 from chat.api.bodies import payload, takes, takes_header, user_of
 from chat.api.errors import error_response
@@ -134,14 +134,17 @@ def _ignored(asked: RunAgentInput) -> tuple[str, ...]:
 
 async def _go_on(request: HttpRequest, user: User, asked: RunAgentInput, said: list[_Resume]) -> HttpResponseBase:
     """Decide and answer what a run waits for, and follow it from there on."""
-    run = await database.read(waiting_run, said[0].interruptId)
+    found = [await database.read(waiting_run, each.interruptId) for each in said]
+    runs = [run for run in found if run is not None]
+    roots = [await database.read(root_of, run) for run in runs]
     # Another's run is not told from one that there is not.
-    follower = await open_session(request, run.session_id if run else None, Door.AGUI)
-    if run is None or any(not each.interruptId.startswith(f"{run.pk}:") for each in said):
+    follower = await open_session(request, found[0].session_id if found[0] else None, Door.AGUI)
+    if len(runs) < len(said) or len(set(roots)) > 1:
         raise Refused("not_waiting", Sentence("Nothing waits for an answer here."))
+    run = roots[0]
     head = await database.read(selectors.head_of, run.session_id)
-    for each in said:
-        await resolve(user, run, each.interruptId, each.payload, is_cancelled=each.status == "cancelled")
+    for each, of in zip(said, runs, strict=True):
+        await resolve(user, of, each.interruptId, each.payload, is_cancelled=each.status == "cancelled")
     translator = Translator(asked.threadId, asked.runId, str(run.pk), ignored=_ignored(asked))
     return _stream(follower, translator, run.pk, head, translator.resume(run.iterations))
 

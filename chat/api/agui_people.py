@@ -20,21 +20,21 @@ _ABOUT_PEOPLE = ("approval_request", "approval", "question", "answer")
 
 
 def is_about_people(text: str, run_id: UUID) -> bool:
-    """Whether a frame says that a run waits for people, or what they have said."""
+    """Whether a frame says that a run, or one within it, waits for people, or what they have said."""
     if not any(f'"type":"{kind}"' in text for kind in _ABOUT_PEOPLE):
         return False
     frame = orjson.loads(text)
-    return bool(
-        frame["type"] == "reasoning_step" and frame["run_id"] == str(run_id) and frame["data"]["type"] in _ABOUT_PEOPLE
-    )
+    is_own = frame["type"] == "reasoning_step" and frame["run_id"] == str(run_id)
+    return bool((is_own or frame["type"] == "child_step") and frame["data"]["type"] in _ABOUT_PEOPLE)
 
 
 def interrupts_of(run_id: UUID, text: str) -> list[dict[str, Any]]:
-    """What a run waits for, once all of it is told: none before the last request, nor where it waits no more."""
-    calls = waiting_calls.open_calls(run_id)
-    said = orjson.loads(text)["data"]
+    """What a run and those within it wait for, once all that one asks is told: none before the last request, nor where it waits no more."""
+    frame = orjson.loads(text)
+    said, calls = frame["data"], waiting_calls.open_within(run_id)
+    own = [call.tool_call_id for call in calls if str(call.run_id) == frame["run_id"]]
     is_request = said["type"] in ("approval_request", "question")
-    if not calls or (is_request and said["tool_call_id"] != calls[-1].tool_call_id):
+    if not calls or (is_request and said["tool_call_id"] not in own[-1:]):
         return []
     return [_interrupt(call) for call in calls]
 
@@ -71,6 +71,11 @@ def waiting_run(interrupt_id: str) -> Run | None:
     """The run that an interrupt is about."""
     run_id = as_uuid(interrupt_id.partition(":")[0])
     return Run.objects.filter(pk=run_id).first() if run_id is not None else None
+
+
+def root_of(run: Run) -> Run:
+    """The run that a run is within, or it itself."""
+    return run if run.parent is None else root_of(run.parent)
 
 
 async def resolve(

@@ -28,12 +28,9 @@ _ENDED = {
 
 
 def is_request(frame: Frame, run_id: str) -> bool:
-    """Whether a frame says that the run waits for a person."""
-    return (
-        frame["type"] == "reasoning_step"
-        and frame.get("run_id") == run_id
-        and frame["data"]["type"] in ("approval_request", "question")
-    )
+    """Whether a frame says that the run waits for a person, or one that its agent, or another one's, has asked."""
+    is_own = frame["type"] == "reasoning_step" and frame.get("run_id") == run_id
+    return (is_own or frame["type"] == "child_step") and frame["data"]["type"] in ("approval_request", "question")
 
 
 @dataclass(frozen=True, slots=True)

@@ -239,7 +239,7 @@ async def _wait(request: HttpRequest, login: Login, asked: Asked, add: Callable[
         nonlocal waits
         if is_request(frame, teller.run_id):
             # Of a run that is followed anew it may be one that is decided long since.
-            waits = bool(await database.read(waiting_calls.open_calls, asked.run_id))
+            waits = bool(await database.read(waiting_calls.open_within, asked.run_id))
             return waits
         if frame["type"] != "reasoning_delta":
             for piece in teller.take(frame):

@@ -109,6 +109,13 @@ class SteerRun(_Message):
     reason: str
 
 
+class WakeRun(_Message):
+    """To everyone: this run, which is within another one, waits for people no more, or may go on: whoever executes the other one."""
+
+    type: Literal["wake"]
+    run_id: str
+
+
 class LoginsChanged(_Message):
     """To everyone: see which sockets' logins still hold."""
 
@@ -133,7 +140,7 @@ class RestartToolServer(_Message):
 SessionMessage: TypeAlias = (
     EventsStored | TextWritten | QueueChanged | PeopleChanged | SessionDeleted | Noted | ActivityChanged
 )
-ProcessMessage: TypeAlias = StopRun | SteerRun | LoginsChanged | UserNotified | RestartToolServer
+ProcessMessage: TypeAlias = StopRun | SteerRun | WakeRun | LoginsChanged | UserNotified | RestartToolServer
 
 QUEUE_CHANGED: QueueChanged = {"version": VERSION, "type": "queue"}
 PEOPLE_CHANGED: PeopleChanged = {"version": VERSION, "type": "presence"}

@@ -10,6 +10,7 @@ from django.utils.translation import pgettext
 
 from agents.untrusted.pool import Pool, Unfinished
 from chat.protocol.frames import KeptFrame
+from chat.rendering import humanize
 
 #: Steps of each run that are laid side by side, and characters of each of their texts.
 MOST_STEPS, MOST_CHARACTERS = 300, 20_000
@@ -46,7 +47,7 @@ class Part:
     @property
     def icon(self) -> str:
         """Its icon's name."""
-        return {"thought": "thought", "answer": "answer"}.get(self.kind, "tool")
+        return humanize.icon(self.tool) if self.kind == "tool" else self.kind
 
 
 @dataclass(frozen=True, slots=True)

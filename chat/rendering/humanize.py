@@ -120,7 +120,8 @@ def listed(parts: Iterable[str]) -> str:
 
 def sentences(one: str, other: str) -> str:
     """Two whole sentences, one after the other; either may be empty."""
-    return _("%(one)s %(other)s") % {"one": one, "other": other} if one and other else one or other
+    # A full stop of Chinese has its space within.
+    return f"{one}{'' if one[-1] in '。！？' else ' '}{other}" if one and other else one or other
 
 
 def is_long(message: str) -> bool:

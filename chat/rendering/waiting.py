@@ -1,5 +1,6 @@
 """A call that waits for people as the pages show it: what it is, which rules want a decision, and its form."""
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -42,6 +43,9 @@ def waiting_row(call: WaitingCall) -> Row:
         "is_question": is_question,
         "word": humanize.waiting("question" if is_question else "approval"),
         "since": call.created_at.timestamp(),
+        # By the server's clock: a page counts down from here, whatever its own says.
+        "left": max(0, round(call.deadline.timestamp() - time.time())),
+        "unanswered": call.unanswered,
         # What an agent asks stands in the form.
         **(rows.inside({}) if is_question else rows.inside(arguments)),
         "decision": decisions.decision_row(folded, str(call.run_id), asked_by),

@@ -1,21 +1,23 @@
 """Runs within runs: what a run's agent hands on to other agents, each a run of its own, in the same process and under the same fence.
 
 One `Tree` belongs to a root and counts what is within it; each run at work has a `Delegation`, by which its agent asks. A run's end waits
-for those that it has asked.
+for those that it has asked. Where one of those waits for people, its call does, and so in the end does the run: it is asked for by the same
+call when the run goes on.
 """
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from uuid import UUID
+from typing import Protocol
+from uuid import UUID, uuid4
 
 from django.db import Error as DatabaseError
 from django.db import transaction
 
 import agents
-from agents import CancelToken, ToolError, Usage
+from agents import CancelToken, ToolError, Usage, WaitsForPeople
 from agents.text import clean_text
 from chat.catalog import agents as catalog
 from chat.catalog import budgets
@@ -64,6 +66,15 @@ class ClaimedRun:
     policies: tuple[agents.Policy, ...] = ()
     #: Where it stood, where it has waited for people.
     resumed: agents.Resumed | None = None
+    #: The runs within it that wait, or have ended while they did, by the calls that asked for them; and how many there were in all.
+    waiting: Mapping[str, UUID] = field(default_factory=dict)
+    begun_within: int = 0
+    #: What it has used before, with what those have that wait: in the sums of the day it is contained already.
+    earlier: End | None = None
+    #: Whether it may wait, as far as the runs that it is within can.
+    may_wait: bool = True
+    #: Whether the clock has asked for its root.
+    by_clock: bool = False
 
     def instruct(self, spec: agents.AgentSpec) -> agents.AgentSpec:
         """The agent, with those instructions behind its own."""
@@ -96,6 +107,8 @@ class Tree:
 
     at_work: int = 0
     begun: int = 0
+    has_asked: bool = False
+    """Whether one of the runs within it has asked people something since the root began, or went on."""
 
     def admit(self, depth: int) -> None:
         """Let one more run begin; raises `ToolError` with the limit that keeps it from that."""
@@ -117,25 +130,53 @@ class Tree:
 Execute = Callable[[ClaimedRun, RunHandle, Tree], Awaitable[Finished | None]]
 
 
+class Keeper(Protocol):
+    """What keeps runs that wait for people."""
+
+    def resume(self, run: Run, parent: Run, within: "Within") -> ClaimedRun | Finished | None:
+        """A run within another one is asked for again: it goes on, or how it has ended; None where it waits still.
+
+        In a transaction of its own; raises `Fenced` where the other one isn't this process's any more.
+        """
+        ...
+
+    async def give_up(self, run_ids: Sequence[UUID], reason: str) -> list[End]:
+        """End those that wait still, because of this; returns how."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """What holds for the runs within one: what keeps its budgets and those around it, and what they say of tool calls."""
+
+    meters: tuple[RunMeter, ...] = ()
+    policies: tuple[agents.Policy, ...] = ()
+    may_wait: bool = False
+    by_clock: bool = False
+
+
 class Delegation:
     """By which one run's agent asks others. Belongs to the loop that serves; only `ask` is called from elsewhere."""
 
-    def __init__(self, run: Run, tree: Tree, execute: Execute) -> None:
-        """``execute`` carries a run within this one to its end."""
+    def __init__(self, claim: ClaimedRun, tree: Tree, execute: Execute, keeper: Keeper) -> None:
+        """``execute`` carries a run within this one to its end, or until it waits for people."""
         self.unfinished: list[UnfinishedCall] = []
         """What the run that this one goes on from has left without an answer."""
-        self.meters: tuple[RunMeter, ...] = ()
-        """What keeps this run's budgets and those of the runs that it is within."""
-        self.policies: tuple[agents.Policy, ...] = ()
-        """What this run's agent, and those of the runs that it is within, say of tool calls."""
+        self.within = Within()
+        self.waiting: dict[str, UUID] = dict(claim.waiting)
+        """The runs within this one that wait for people, by the calls that have asked for them."""
         self._ended: list[End] = []
-        self._run = run
+        self._run = claim.run
         self._tree = tree
         self._execute = execute
+        self._keeper = keeper
+        self._giving_up: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         self._handles: dict[UUID, RunHandle] = {}
         self._closed_because = ""
         self._stored_calls: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        for call in claim.resumed.calls if claim.resumed is not None else ():
+            self.mark_stored(call.id)
 
     def tools(self, helpers: Sequence[agents.AgentSpec]) -> list[agents.AskAgentTool]:
         """A tool for each agent that may be asked."""
@@ -162,6 +203,18 @@ class Delegation:
             handle.stop(reason)
         while self._handles:
             await next(iter(self._handles.values())).ended.wait()
+        while self._giving_up:
+            await asyncio.wait(self._giving_up)
+
+    async def give_up(self, reason: str) -> None:
+        """The run ends, and so does what waits within it."""
+        waiting = list(self.waiting.values())
+        self.waiting.clear()
+        if waiting:
+            await self._give_up(waiting, reason)
+
+    async def _give_up(self, run_ids: Sequence[UUID], reason: str) -> None:
+        self._ended += await self._keeper.give_up(run_ids, reason)
 
     async def _ask(self, agent_name: str, message: str, stop: CancelToken) -> str:
         message = clean_text(message)
@@ -171,20 +224,42 @@ class Delegation:
             await self._stored_calls[stop.call_id].wait()
         if self._closed_because or stop.is_set():
             raise ToolError(self._closed_because or stop.reason)
-        self._tree.admit(self._run.depth + 1)
+        known = self.waiting.pop(stop.call_id, None)
+        run = Run(pk=known or uuid4(), agent_name=agent_name, message=message, parent_call_id=stop.call_id)
+        if known is None:
+            self._tree.admit(self._run.depth + 1)
+            run.continues_id = self._take_unfinished(agent_name, message)
+        else:
+            self._tree.at_work += 1
         try:
-            finished = await self._carry(agent_name, message, stop)
+            finished = await self._carry(run, stop, is_known=known is not None)
         finally:
             self._tree.at_work -= 1
         if finished is None:
             raise ToolError("What the other agent did could not be kept, because the run has ended meanwhile.")
+        if finished.end.status is RunStatus.WAITING:
+            self._wait(run.pk, stop)
+            raise WaitsForPeople
         self._ended.append(finished.end)
         return _answer(agent_name, finished)
 
-    async def _carry(self, agent_name: str, message: str, stop: CancelToken) -> Finished | None:
-        """Begin the other run and wait for its end; None where it was taken from this process."""
-        run = Run(agent_name=agent_name, message=message, parent_call_id=stop.call_id)
-        run.continues_id = self._take_unfinished(agent_name, message)
+    def _wait(self, run_id: UUID, stop: CancelToken) -> None:
+        """The other run waits for people; where its call is stopped meanwhile, it ends."""
+        self.waiting[stop.call_id] = run_id
+
+        def give_up() -> None:
+            if self.waiting.pop(stop.call_id, None) is not None:
+                giving_up = background.spawn(self._give_up([run_id], stop.reason), f"give up {run_id}")
+                self._giving_up.add(giving_up)
+                giving_up.add_done_callback(self._giving_up.discard)
+
+        def give_up_soon() -> None:
+            self._loop.call_soon_threadsafe(give_up)
+
+        stop.add_callback(give_up_soon)
+
+    async def _carry(self, run: Run, stop: CancelToken, *, is_known: bool) -> Finished | None:
+        """Begin the other run, or have one that is known go on, until it has ended or waits; None where it was taken from this process."""
         handle = self._handles[run.pk] = RunHandle(asyncio.Event())
 
         def stop_it() -> None:
@@ -193,14 +268,16 @@ class Delegation:
         remove_callback = stop.add_callback(stop_it)
         ending: list[asyncio.Task[Finished | None]] = []
 
-        def start(claim: ClaimedRun) -> None:
-            run_registry.running[run.pk] = handle
-            if not run_registry.is_open():
-                handle.pause()
-            ending.append(background.spawn(self._finish(claim, handle), f"run {run.pk}"))
+        def start(claim: ClaimedRun | Finished | None) -> None:
+            if isinstance(claim, ClaimedRun):
+                run_registry.add_within(run.pk, handle)
+                ending.append(background.spawn(self._finish(claim, handle), f"run {run.pk}"))
 
         try:
-            await run_registry.write_and_start(start, _begin, run, self._run, self.meters, self.policies)
+            begin = self._keeper.resume if is_known else _begin
+            begun = await run_registry.write_and_start(start, begin, run, self._run, self.within)
+            if not isinstance(begun, ClaimedRun):
+                return begun or Finished(End(RunStatus.WAITING))
             # Whoever stops waiting does not stop the run.
             return await asyncio.shield(ending[0])
         except Fenced:
@@ -208,6 +285,9 @@ class Delegation:
         except agents.UnknownAgent as unknown:
             raise ToolError(str(unknown)) from unknown
         except DatabaseError as error:
+            if is_known:
+                # It waits still, or is asked for again: see `supervisor.compare_runs`.
+                return Finished(End(RunStatus.WAITING))
             raise ToolError("The other agent could not be asked, because the database did not answer.") from error
         finally:
             remove_callback()
@@ -261,7 +341,7 @@ def end_of(run: Run) -> End:
 
 
 @transaction.atomic
-def _begin(run: Run, parent: Run, around: tuple[RunMeter, ...], policies: tuple[agents.Policy, ...]) -> ClaimedRun:
+def _begin(run: Run, parent: Run, within: Within) -> ClaimedRun:
     """Begin a run within another one, which this process holds; raises `Fenced` where it does not any more, and `agents.UnknownAgent`."""
     step_log.hold(parent)
     # As at this moment: it may have been closed to who asks since the tool was made.
@@ -274,7 +354,13 @@ def _begin(run: Run, parent: Run, around: tuple[RunMeter, ...], policies: tuple[
     setup, standings = find_setup(run), budgets.standings_for(run.user_id, run.agent_name)
     past = history.conversation_within(run)
     helpers = helpers_of(run, setup)
-    return ClaimedRun(run, events, setup, past, helpers, standings, around, policies=policies)
+    return claim_within(ClaimedRun(run, events, setup, past, helpers, standings), within)
+
+
+def claim_within(claim: ClaimedRun, within: Within) -> ClaimedRun:
+    """The claim, under what holds for the runs within the one that asks."""
+    around, policies = within.meters, within.policies
+    return replace(claim, around=around, policies=policies, may_wait=within.may_wait, by_clock=within.by_clock)
 
 
 def _answer(agent_name: str, finished: Finished) -> str:

@@ -7,7 +7,7 @@ Each checks its caller's right in that transaction.
 import asyncio
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ParamSpec, cast
 from uuid import UUID, uuid4
 
@@ -367,6 +367,8 @@ class Stops:
 
     running: list[UUID]
     ended: list[UUID]
+    woken: list[UUID] = field(default_factory=list)
+    """Those within others that have ended, whose askers may be at work."""
 
 
 async def cancel(
@@ -382,6 +384,7 @@ async def cancel(
     for running in stops.running:
         await run_registry.stop_run(running, reason)
     await publisher.publish_events(session_id, events)
+    await run_registry.wake_runs(stops.woken)
     if stops.ended or everything:
         await publisher.publish_queue(session_id)
     if stops.ended:
@@ -408,12 +411,14 @@ def cancel_atomically(
         unfinished = unfinished.filter(IS_LIVE)
     running: list[UUID] = []
     ended: list[UUID] = []
+    woken: list[UUID] = []
     events: list[Stored] = []
     for run in unfinished.select_related("user").order_by("number"):
         if run.status == RunStatus.WAITING:
             # No process has it: it ends here and now.
             events += waiting.end(run, RunStatus.CANCELLED, run_state.stopped_by(user.get_username()), by=user)
             ended.append(run.pk)
+            woken += waiting.line_of(run)[:-1]
             continue
         if run.status != RunStatus.QUEUED:
             run_state.request_cancel(run, user)
@@ -425,7 +430,7 @@ def cancel_atomically(
         raise Refused("nothing_to_cancel", Sentence("Nothing is running here that could be stopped."))
     if session.owner_id != user.pk:
         audit.record_action(user.pk, Act.STOP, door, session_id=session_id, run_id=run_id, subject_id=session.owner_id)
-    return Stops(running, ended), events
+    return Stops(running, ended, woken), events
 
 
 def _cancel_queued(run: Run, user: User) -> list[Stored]:

@@ -4,13 +4,12 @@ The coroutines belong on the serving loop; what they write is one transaction ea
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
 import orjson
-from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -21,10 +20,9 @@ from agents.steps import AnswerStep, ApprovalStep, PeopleStep
 from agents.tools.ask_user import answer_problem
 from chat.access import AnyUser, may_drive, role_in
 from chat.accounts.models import User
-from chat.catalog.setups import find_setup
 from chat.models import Act, Door, Run, RunStatus, Session, WaitingCall, WaitingKind
 from chat.protocol import Decide
-from chat.runs import dispatch, publisher, waiting
+from chat.runs import dispatch, publisher, resuming, waiting
 from chat.runs import registry as run_registry
 from chat.runs import state as run_state
 from chat.runs.admission import Refused, lock_session
@@ -59,12 +57,16 @@ def approval_of(said: Decide) -> Approval:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What came of a decision. ``claim`` is there where the run goes on, and by this process; ``is_ready``: it may go on."""
+    """What came of a decision. ``claim`` is there where the run goes on, and by this process; ``is_ready``: it may go on.
+
+    ``woken`` are the runs within others that may go on, or have ended; who has asked for them may be at work.
+    """
 
     session_id: UUID
     events: list[Stored]
     is_ready: bool = False
     claim: ClaimedRun | None = None
+    woken: Sequence[UUID] = ()
 
 
 async def approve(user: User, session_id: UUID, run_id: UUID, approval: Approval, door: Door) -> None:
@@ -110,6 +112,7 @@ async def _tell(decided: Decided) -> None:
     if decided.claim is not None:
         return
     await publisher.publish_events(decided.session_id, decided.events)
+    await run_registry.wake_runs(decided.woken)
     if decided.is_ready:
         background.spawn(dispatch.dispatch_next(decided.session_id), f"dispatch {decided.session_id}")
 
@@ -188,7 +191,8 @@ def _open_call(session: Session, run_id: UUID, tool_call_id: str, kind: WaitingK
     if call is not None and call.decided_by is not None:
         who = call.decided_by.get_username()
         raise Refused("conflict", Sentence("%(user)s has decided on this already.", user=who))
-    if call is None or call.decided_at is not None or run.status != RunStatus.WAITING:
+    # One that another call of its turn has let go on has this one open still.
+    if call is None or call.decided_at is not None or run.status not in (RunStatus.WAITING, RunStatus.RUNNING):
         raise Refused("not_waiting", Sentence("Nothing waits here for that any more."))
     return run, call
 
@@ -209,9 +213,7 @@ def _checked_arguments(run: Run, call: WaitingCall, approval: Approval) -> Mappi
         raise Refused("bad_arguments", Sentence("The arguments are too long."))
     if problem := argument_problem(dict(changed), orjson.loads(call.parameters or "{}")):
         raise Refused("bad_arguments", problem)
-    setup = find_setup(run)
-    policies = (settings.APPROVAL_POLICY, *([setup.spec.policy] if setup is not None else []))
-    if judge(policies, call.tool_name, changed).decision == "deny":
+    if judge(waiting.policies_over(run), call.tool_name, changed).decision == "deny":
         raise Refused("bad_arguments", Sentence("The rules forbid this call with these arguments."))
     return changed
 
@@ -220,12 +222,14 @@ def _go_on(run: Run, data: PeopleStep, *, here: bool = True) -> Decided:
     """Store what was decided, and where nothing is open any more let the run go on, here if this process executes runs."""
     last = run.steps.order_by("-position").values_list("position", flat=True).first() or 0
     events = step_log.append_unowned(run, [Entry("reasoning_step", data)], position=last)
-    if WaitingCall.objects.filter(run=run, decided_at=None).exists():
+    if run.status != RunStatus.WAITING or not waiting.may_go_on(run.pk):
         return Decided(run.session_id, events)
-    run_state.mark_decided(run.pk)
-    run.decided_at = timezone.now()
-    claim = dispatch.claim_resumed(run, events) if here and run_registry.executes_runs() else None
-    return Decided(run.session_id, events, is_ready=True, claim=claim)
+    run_state.mark_decided(run)
+    line = waiting.line_of(run)
+    root = Run.objects.get(pk=line[-1]) if run.parent_id is not None else run
+    may_start = root.status == RunStatus.WAITING
+    claim = resuming.claim_resumed(root, events) if may_start and here and run_registry.executes_runs() else None
+    return Decided(run.session_id, events, may_start, claim, woken=line[:-1])
 
 
 _expiring = EachRow("Ending the wait for call")
@@ -247,12 +251,12 @@ def _expire_atomically(call_id: int) -> Decided:
     if call is None:
         return nothing
     run = Run.objects.select_related("session").get(pk=call.run_id)
-    if run.status != RunStatus.WAITING:
+    if run.status not in (RunStatus.WAITING, RunStatus.RUNNING):
         waiting.forget_open(run.pk)
         return nothing
     if call.unanswered == "stop":
         events = waiting.end(run, RunStatus.CANCELLED, NOT_DECIDED, code="not_decided")
-        return Decided(run.session_id, events, is_ready=True)
+        return Decided(run.session_id, events, is_ready=True, woken=waiting.line_of(run)[:-1])
     data: PeopleStep
     if call.kind == WaitingKind.QUESTION:
         data = _answered(run, call, None, {})

@@ -9,12 +9,11 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 
-import agents
 from chat.catalog import budgets
-from chat.catalog.setups import AgentSetup, find_setup
+from chat.catalog.setups import find_setup
 from chat.models import IS_ROOT, LIVE, Run, RunStatus, Session
 from chat.runs import events as run_events
-from chat.runs import quarantine, waiting
+from chat.runs import quarantine, resuming, waiting
 from chat.runs import state as run_state
 from chat.runs.children import ClaimedRun, helpers_of
 from chat.runs.executor import execute_run, load_history
@@ -118,7 +117,7 @@ def claim_next(session_id: UUID) -> ClaimedRun | None:
         return None
     run.session_has_files = has_files
     if run.status == RunStatus.WAITING:
-        return claim_resumed(run, [])
+        return resuming.claim_resumed(run, [])
     if not run_state.claim(run, PROCESS):
         return None
     run.session_has_files = has_files
@@ -135,34 +134,6 @@ def claim_events(run: Run) -> ClaimedRun:
     )
 
 
-def claim_resumed(run: Run, events: list[step_log.Stored]) -> ClaimedRun | None:
-    """Take a run for this process on which all is decided, in the caller's transaction, who holds the session; None where it isn't there.
-
-    ``events`` are stored and not told yet.
-    """
-    if not run_state.resume(run, PROCESS):
-        return None
-    # With who asked, whom the agent's tools ask for on the loop.
-    run = Run.objects.select_related("user", "session").get(pk=run.pk)
-    run.session_has_files = run.session.has_files
-    setup = find_setup(run)
-    return _claim_going_on(run, events, setup, waiting.spend(run, setup))
-
-
-def _claim_going_on(
-    run: Run, events: list[step_log.Stored], setup: AgentSetup | None, resumed: agents.Resumed
-) -> ClaimedRun:
-    return ClaimedRun(
-        run,
-        events,
-        setup,
-        helpers=helpers_of(run, setup),
-        budgets=budgets.standings_for(run.user_id, run.agent_name),
-        instructions=sent_along.instructions_of(run),
-        resumed=resumed,
-    )
-
-
 @transaction.atomic
 def claim_again(run_id: UUID) -> ClaimedRun | None:
     """The claim of a run that this process has in the table, from what was stored with it."""
@@ -172,18 +143,17 @@ def claim_again(run_id: UUID) -> ClaimedRun | None:
     if run is None or run_id in running:
         return None
     run.session_has_files = run.session.has_files
-    setup = find_setup(run)
-    if (resumed := waiting.spent_last(run, setup)) is not None:
-        return _claim_going_on(run, selectors.stored_of(run)[-1:], setup, resumed)
+    if (resumed := waiting.spent_last(run)) is not None:
+        return resuming.claim_going_on(run, selectors.stored_of(run)[-1:], resumed)
     if run.steps.count() != len(run_events.opening(run)):
         return None
-    standings = budgets.standings_for(run.user_id, run.agent_name)
+    setup = find_setup(run)
     return ClaimedRun(
         run,
         selectors.stored_of(run),
         setup,
         helpers=helpers_of(run, setup),
-        budgets=standings,
+        budgets=budgets.standings_for(run.user_id, run.agent_name),
         instructions=sent_along.instructions_of(run),
     )
 

@@ -188,7 +188,7 @@ def left_open(run: Run, steps: Sequence[Step], *, words: str = NO_RESULT, begun:
             "truncated": False,
             "content_length": utf16_length(said),
         }
-        for call in _open_calls(steps)
+        for call in open_calls(steps)
     ]
     entries = [Entry("reasoning_step", one, numbered=run.enable_reasoning) for one in data]
     if not run.enable_reasoning and run.parent_id is None:
@@ -198,7 +198,8 @@ def left_open(run: Run, steps: Sequence[Step], *, words: str = NO_RESULT, begun:
     return entries
 
 
-def _open_calls(steps: Sequence[Step]) -> list[ToolUseStep]:
+def open_calls(steps: Sequence[Step]) -> list[ToolUseStep]:
+    """The calls among these steps that have no result among them."""
     closed = {selectors.step_data(step)["tool_call_id"] for step in steps if step.type == "tool_result"}
     calls = [cast(ToolUseStep, selectors.step_data(step)) for step in steps if step.type == "tool_use"]
     return [call for call in calls if call["tool_call_id"] not in closed]

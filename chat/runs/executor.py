@@ -19,14 +19,16 @@ import agents
 from agents import AgentError, Outcome, Sentence
 from chat.catalog import budgets, prices, tool_servers
 from chat.catalog.setups import AgentSetup, most_iterations
-from chat.models import Run, RunStatus
+from chat.models import Origin, Run, RunStatus
 from chat.runs import events as run_events
-from chat.runs import toolbox, waiting
-from chat.runs.children import ClaimedRun, Delegation, Finished, Tree, end_of, with_child
+from chat.runs import resuming, toolbox, waiting
+from chat.runs.children import ClaimedRun, Delegation, Finished, Tree, Within, end_of, with_child
+from chat.runs.metering import RunMeter
 from chat.runs.publisher import publish_events
 from chat.runs.recorder import Recorded, RunRecorder, store_end, with_retries
 from chat.runs.registry import RunHandle, running
 from chat.runs.state import End
+from chat.runs.waiting import Wait
 from chat.runtime import clock, database, db_check, malloc
 from chat.store import drafts, history, sent_along, steering
 from chat.store.step_log import Fenced
@@ -48,12 +50,12 @@ def preload_agents() -> None:
 
 async def execute_run(claim: ClaimedRun, handle: RunHandle) -> list[UUID]:
     """Execute a claimed run to its end, whatever happens; returns the sessions in which another run may start because of it."""
-    _, unblocked = await _execute(claim, handle, Tree())
+    _, unblocked = await _execute(claim, handle, Tree(begun=claim.begun_within))
     return unblocked
 
 
 async def _execute_within(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> Finished | None:
-    """Execute a run within another one, likewise; None where it was taken from this process."""
+    """Execute a run within another one, likewise, or until it waits; None where it was taken from this process."""
     return (await _execute(claim, handle, tree))[0]
 
 
@@ -65,10 +67,12 @@ async def _execute(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Fi
         await publish_events(run.session_id, claim.events)
         ended, held = await _work(claim, handle, tree)
         if ended.end.status is RunStatus.WAITING:
-            begun = await waiting.begin(run, held, ended.held, ended.end)
+            tree.has_asked = tree.has_asked or bool(ended.held)
+            wait = Wait(ended.held, tuple(handle.waiting.values()), ended.end, is_news=tree.has_asked)
+            begun = await waiting.begin(run, held, wait)
             await publish_events(run.session_id, begun.events)
             await waiting.notify_people(begun)
-            return None, begun.unblocked
+            return begun.ended or ended, begun.unblocked
         events, unblocked = await store_end(run, held, ended.end, ended.answer)
         await publish_events(run.session_id, events)
         finished = ended
@@ -86,17 +90,17 @@ async def _execute(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Fi
 async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finished, Recorded]:
     """Let the agent work, and record it; returns the end and what is stored together with it."""
     run = claim.run
-    delegation = Delegation(run, tree, _execute_within)
+    delegation = Delegation(claim, tree, _execute_within, resuming.the_keeper)
+    handle.waiting = delegation.waiting
     recorder = RunRecorder(run, delegation.mark_stored)
     try:
         setup = _usable(claim)
         delegation.unfinished = begun = await _unfinished(claim)
-        delegation.policies = (*claim.policies, setup.spec.policy)
         tools = toolbox.toolbox_for(run, delegation.tools(claim.helpers), setup.mcp_servers)
         agent = agents.Agent(claim.instruct(setup.spec), setup.model, tools)
         recorder.use_model(agent.model, agent.spec.version)
-        meter = recorder.meter(claim.budgets, budgets.of_version(setup.spec.limits), claim.around)
-        delegation.meters = claim.around if meter is None else (*claim.around, meter)
+        meter = recorder.meter(claim.budgets, budgets.of_version(setup.spec.limits), claim.around, claim.earlier)
+        delegation.within = _within(claim, setup, meter)
         await _find_words(claim, handle)
         stream = agent.start(
             None if run.continues_id or claim.resumed else run.message,
@@ -107,22 +111,14 @@ async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finis
             files=orjson.loads(run.files) if run.files else (),
             meter=meter,
             calls=[(call.tool_name, call.arguments) for call in begun],
-            gate=waiting.gate_for(run, setup, claim.policies),
+            gate=waiting.gate_for(claim, delegation.within),
             resumed=claim.resumed,
             newest_word=handle.newest_word,
         )
         stream.on_partial = recorder.on_partial
         handle.begun(stream)
         with _time_limit(stream, setup.spec.limits.time_s, _worked_s(claim)):
-            try:
-                async for first in stream:
-                    await recorder.record([first, *stream.ready()])
-            finally:
-                reason = handle.stopped_because or "The run that asked has ended."
-                delegation.refuse(reason)
-                await stream.aclose()
-                # What it has asked of others and does not wait for any more ends before it.
-                await delegation.close(reason)
+            await _follow(stream, recorder, delegation, handle)
         outcome = stream.outcome or Outcome("failed", 0, code="internal", error="The agent ended without a result.")
     except Fenced:
         raise
@@ -143,11 +139,36 @@ async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finis
     status = RunStatus(outcome.status)
     if status is RunStatus.CANCELLED and handle.pausing:
         status = RunStatus.INTERRUPTED
+    if status is not RunStatus.WAITING:
+        await delegation.give_up(handle.stopped_because or "The run that asked has ended.")
     recorded = await recorder.last(outcome)
     end = delegation.added_to(End(status, outcome.iterations, outcome.usage, outcome.code, recorder.cost))
     if claim.resumed is not None:
         end = with_child(replace(end, iterations=max(end.iterations, run.iterations)), end_of(run))
     return Finished(end, recorder.answer, outcome.error or handle.stopped_because, outcome.held), recorded
+
+
+async def _follow(stream: agents.AgentRun, recorder: RunRecorder, delegation: Delegation, handle: RunHandle) -> None:
+    """Record what the agent does, to its end; what it has asked of others and does not wait for any more ends before it."""
+    try:
+        async for first in stream:
+            await recorder.record([first, *stream.ready()])
+    finally:
+        reason = handle.stopped_because or "The run that asked has ended."
+        delegation.refuse(reason)
+        await stream.aclose()
+        await delegation.close(reason)
+
+
+def _within(claim: ClaimedRun, setup: AgentSetup, meter: RunMeter | None) -> Within:
+    """What holds for the runs within one."""
+    return Within(
+        claim.around if meter is None else (*claim.around, meter),
+        (*claim.policies, setup.spec.policy),
+        # An extension's own loop can't be gone on with from the log.
+        claim.may_wait and not setup.spec.agent_class,
+        claim.by_clock or claim.run.origin == Origin.SCHEDULE,
+    )
 
 
 async def _find_words(claim: ClaimedRun, handle: RunHandle) -> None:
@@ -206,7 +227,7 @@ def load_history(run: Run, *, has_begun: bool = False) -> list[dict[str, Any]]:
     ``has_begun``: the run has waited, and its own turn is the last of them.
     """
     if run.parent_id is not None:
-        return history.conversation_within(run)
+        return history.conversation_within(run, has_begun=has_begun)
     if has_begun:
         return history.conversation_history(run.session_id, run.number + 1, unfinished_run=run.continues_id)
     along = sent_along.messages_of(run)

@@ -24,7 +24,6 @@ from chat.models import IS_LIVE, Cost, Origin, Run, RunStatus, SteeringWord
 from chat.runs import auto_continue
 from chat.runs import events as run_events
 from chat.runs import state as run_state
-from chat.runs.children import end_of
 from chat.runs.metering import RunMeter
 from chat.runs.publisher import DraftPublisher, publish_events, publish_queue
 from chat.runs.state import End
@@ -102,15 +101,19 @@ class RunRecorder:
         self._writer.version = version if self._run.agent_version_id is not None else None
 
     def meter(
-        self, standings: Sequence[BudgetState], own: Sequence[BudgetState] = (), around: Sequence[RunMeter] = ()
+        self,
+        standings: Sequence[BudgetState],
+        own: Sequence[BudgetState] = (),
+        around: Sequence[RunMeter] = (),
+        earlier: End | None = None,
     ) -> RunMeter | None:
-        """What keeps the budgets that hold for the run, where there are any. Where it has waited, what it used before counts.
+        """What keeps the budgets that hold for the run, where there are any.
 
-        ``own`` are those of its agent's version, ``around`` those of the runs that it is within.
+        ``own`` are those of its agent's version, ``around`` those of the runs that it is within; ``earlier`` is what it used before it
+        waited, which counts.
         """
         self._meter = RunMeter(standings, self._price, around, own) if standings or around or own else None
-        if self._meter is not None and self._run.input_tokens + self._run.output_tokens:
-            earlier = end_of(self._run)
+        if self._meter is not None and earlier is not None and earlier.usage.input_tokens + earlier.usage.output_tokens:
             self._meter.add_earlier(earlier.usage, earlier.cost)
         return self._meter
 

@@ -7,7 +7,7 @@ from django.db import Error as DatabaseError
 from django.db import transaction
 
 from chat.models import LIVE, Run, RunStatus, Session
-from chat.runs import auto_continue, children, dispatch, publisher, quarantine
+from chat.runs import auto_continue, children, dispatch, publisher, quarantine, waiting
 from chat.runs import events as run_events
 from chat.runs import registry as run_registry
 from chat.runs import state as run_state
@@ -75,6 +75,11 @@ def _close(run: Run, stopped_with: Run | None = None) -> tuple[End, list[Stored]
     calls.close_open(run.pk)
     usage, cost = calls.usage_of(run.pk)
     status = RunStatus.CANCELLED if asked else RunStatus.INTERRUPTED
+    # What waits within it had no process, and nobody is there any more to whom it would answer.
+    waits = Run.objects.filter(parent=run, status=RunStatus.WAITING)
+    within = [
+        event for child in waits for event in waiting.end(child, status, run_events.NO_RESULT, by=run.cancelled_by)
+    ]
     end = End(status, iterations, usage, cost=cost)
     for child in Run.objects.filter(parent=run):
         end = children.with_child(end, children.end_of(child))
@@ -84,4 +89,4 @@ def _close(run: Run, stopped_with: Run | None = None) -> tuple[End, list[Stored]
     ]
     events = step_log.append(run, entries)
     run_state.finish(run.pk, run.session_id, end, fence=run.fence, by=run.cancelled_by)
-    return end, events
+    return end, [*within, *events]

@@ -6,7 +6,7 @@ import secrets
 import socket
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import ParamSpec, TypeVar, cast
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from django.conf import settings
 
 import agents
 from chat.protocol import group_messages
-from chat.protocol.group_messages import SteerRun, StopRun
+from chat.protocol.group_messages import SteerRun, StopRun, WakeRun
 from chat.runtime import database, groups
 
 P = ParamSpec("P")
@@ -36,6 +36,8 @@ class RunHandle:
         self.pausing = False
         self._words: list[tuple[int, str]] = []
         self.ended = ended
+        self.waiting: Mapping[str, UUID] = {}
+        """The runs within it that wait for people, by the calls that have asked for them."""
 
     def begun(self, stream: agents.AgentRun) -> None:
         """The agent has begun: what was asked of the run meanwhile is passed on."""
@@ -141,6 +143,34 @@ async def stop_run(run_id: UUID, reason: str) -> None:
         "because": reason,
     }
     await groups.publish(groups.EVERYONE, message)
+
+
+def add_within(run_id: UUID, handle: RunHandle) -> None:
+    """A run within another one is at work here."""
+    running[run_id] = handle
+    if not accepting.is_set():
+        handle.pause()
+
+
+async def wake_runs(run_ids: Sequence[UUID]) -> None:
+    """Runs within others wait no more, or may go on: tell those that are at work and have asked for them, here and elsewhere."""
+    wake_local_runs(run_ids)
+    for run_id in run_ids:
+        message: WakeRun = {"version": group_messages.VERSION, "type": "wake", "run_id": str(run_id)}
+        await groups.publish(groups.EVERYONE, message)
+
+
+def wake_local_runs(run_ids: Collection[UUID]) -> None:
+    """Tell those of them that this process executes."""
+    for handle in list(running.values()):
+        for call_id, run_id in list(handle.waiting.items()):
+            if run_id in run_ids and handle.stream is not None:
+                handle.stream.wake(call_id)
+
+
+def waiting_within() -> list[UUID]:
+    """The runs that wait for people within runs at work here."""
+    return [run_id for handle in running.values() for run_id in handle.waiting.values()]
 
 
 async def steer_run(run_id: UUID, number: int, reason: str) -> None:

@@ -22,6 +22,7 @@ from chat.catalog.agents import with_current
 from chat.catalog.setups import name_model
 from chat.models import (
     AT_WORK_SQL,
+    CURRENT,
     HAS_NOT_ENDED,
     IS_LIVE,
     IS_QUEUED,
@@ -59,7 +60,8 @@ MOVES: dict[RunStatus, tuple[RunStatus, ...]] = {
     # From the queue where it can't be read, and so not be started.
     RunStatus.FAILED: UNFINISHED,
     RunStatus.MAX_ITERATIONS: LIVE,
-    RunStatus.INTERRUPTED: LIVE,
+    # One that waits, with the run that it is within.
+    RunStatus.INTERRUPTED: CURRENT,
 }
 ENDED = tuple(status for status in RunStatus if status not in UNFINISHED)
 CONTINUABLE = (RunStatus.INTERRUPTED, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.MAX_ITERATIONS)
@@ -191,10 +193,10 @@ def claim(run: Run, process: str) -> bool:
     return bool(moved)
 
 
-def suspend(run: Run, end: End) -> bool:
+def suspend(run: Run, end: End, *, is_news: bool = True) -> bool:
     """Let a run wait for people: no process has it any more. False where it isn't running any more, or not under this fence.
 
-    ``end`` is what it has used so far.
+    ``end`` is what it has used so far; ``is_news``: people are told that it waits.
     """
     usage = end.usage
     moved = _moving(run.pk, RunStatus.WAITING).filter(fence=run.fence)
@@ -216,28 +218,56 @@ def suspend(run: Run, end: End) -> bool:
     if suspended:
         step_log.forget_draft(run.pk)
         _repeat_status(run.session_id)
-        notices.record_waiting(run.pk)
+        if is_news:
+            notices.record_waiting(run.pk)
     return bool(suspended)
 
 
-def mark_decided(run_id: UUID) -> None:
-    """Nothing more is to be decided of a run that waits: it may be taken up."""
-    Run.objects.filter(pk=run_id, status=RunStatus.WAITING).update(decided_at=Now())
+def has_suspended(run: Run) -> bool:
+    """Whether a run that its process has let wait does, or has, since: under this fence nobody else can have taken it up."""
+    return not Run.objects.filter(pk=run.pk, status__in=LIVE, fence=run.fence).exists()
+
+
+def is_any_ready(run_ids: Collection[UUID]) -> bool:
+    """Whether one of these runs, which have begun to wait, waits no more, or may go on."""
+    return bool(run_ids) and bool(ready_among(run_ids))
+
+
+def ready_among(run_ids: Collection[UUID]) -> list[UUID]:
+    """Those of these runs, which have begun to wait, that wait no more, or may go on."""
+    waiting = Run.objects.filter(pk__in=run_ids, status=RunStatus.WAITING, decided_at=None)
+    return list(set(run_ids) - set(waiting.values_list("pk", flat=True)))
+
+
+def mark_decided(run: Run) -> None:
+    """Nothing more is to be decided of a run that waits, or one within it waits no more: it may be taken up, as may those around it."""
+    Run.objects.filter(pk=run.pk, status=RunStatus.WAITING, decided_at=None).update(decided_at=Now())
+    if run.parent is not None:
+        mark_decided(run.parent)
 
 
 def resume(run: Run, process: str) -> bool:
     """Take a run that has waited for a process; false where someone else was faster. The caller holds the session's row."""
+    moved = _reclaim(run, owner=process, fence=F("fence") + 1)
+    if moved:
+        _repeat_status(run.session_id)
+    return moved
+
+
+def resume_within(run: Run, parent: Run) -> bool:
+    """The same of a run within another one, which its process executes, under its fence."""
+    return _reclaim(run, owner=parent.owner, fence=parent.fence)
+
+
+def _reclaim(run: Run, **by: Any) -> bool:
     moved = Run.objects.filter(pk=run.pk, status=RunStatus.WAITING, decided_at__isnull=False).update(
         status=RunStatus.RUNNING,
-        owner=process,
-        fence=F("fence") + 1,
+        **by,
         heartbeat_at=Now(),
         waited_ms=waited_ms(run),
         waiting_since=None,
         decided_at=None,
     )
-    if moved:
-        _repeat_status(run.session_id)
     return bool(moved)
 
 

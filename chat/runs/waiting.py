@@ -4,7 +4,7 @@ A run that waits has no process. What it waits for are rows of `WaitingCall`, wh
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -22,14 +22,14 @@ from agents.holding import DENIED
 from agents.steps import PeopleStep
 from agents.tools.runner import ToolOutcome
 from chat.accounts.models import User
-from chat.catalog.setups import AgentSetup
-from chat.models import Origin, Run, RunStatus, Session, StandingApproval, WaitingCall, WaitingKind
+from chat.catalog import agents as catalog
+from chat.models import Run, RunStatus, Session, StandingApproval, WaitingCall, WaitingKind
 from chat.protocol import group_messages
 from chat.protocol.frames import WaitingData
 from chat.protocol.group_messages import UserNotified
 from chat.runs import events as run_events
 from chat.runs import state as run_state
-from chat.runs.children import end_of
+from chat.runs.children import ClaimedRun, Finished, Within, end_of, with_child
 from chat.runs.recorder import Recorded, end_run, with_retries
 from chat.runs.state import End
 from chat.runtime import clock, database, groups
@@ -49,29 +49,41 @@ class Begun:
     notices: list[WaitingData] = field(default_factory=list)
     people: list[int] = field(default_factory=list)
     unblocked: list[UUID] = field(default_factory=list)
+    ended: Finished | None = None
 
 
 class _StopAsked(Exception):
     """Somebody has asked for the run to be stopped."""
 
 
-async def begin(run: Run, recorded: Recorded, held: Sequence[HeldCall], end: End) -> Begun:
-    """Let a run wait for people. ``end`` is what it has used so far; raises `step_log.Fenced` where it isn't this process's any more."""
-    entries = [*recorded.entries, *(_request(run, call, end.iterations) for call in held)]
-    once = partial(_begin, run, recorded, entries, held, end)
-    again = partial(_begin_again, run, recorded, entries, held, end)
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What a run begins to wait for: calls of its own, and the runs within it that wait. ``end`` is what it has used so far."""
+
+    held: Sequence[HeldCall]
+    within: Sequence[UUID]
+    end: End
+    is_news: bool
+    """Whether people are asked something that they were not when it last waited."""
+
+
+async def begin(run: Run, recorded: Recorded, wait: Wait) -> Begun:
+    """Let a run wait for people. Raises `step_log.Fenced` where it isn't this process's any more."""
+    entries = [*recorded.entries, *(_request(run, call, wait.end.iterations) for call in wait.held)]
+    once = partial(_begin, run, recorded, entries, wait)
+    again = partial(_begin_again, run, recorded, entries, wait)
     try:
         return await with_retries(run, "stored", partial(database.write, once), partial(database.write, again))
     except _StopAsked:
-        stop = partial(_stop, run, recorded, end)
+        stop = partial(_stop, run, recorded, wait.end)
         return await with_retries(run, "stored", partial(database.write, stop))
 
 
 @transaction.atomic
-def _begin(run: Run, recorded: Recorded, entries: Sequence[Entry], held: Sequence[HeldCall], end: End) -> Begun:
+def _begin(run: Run, recorded: Recorded, entries: Sequence[Entry], wait: Wait) -> Begun:
     events = step_log.append(run, entries)
     recorded.writer.write(recorded.calls)
-    if not run_state.suspend(run, end):
+    if not run_state.suspend(run, wait.end, is_news=wait.is_news):
         raise _StopAsked
     requests = [entry.data for entry in entries[len(recorded.entries) :]]
     made = [
@@ -88,19 +100,30 @@ def _begin(run: Run, recorded: Recorded, entries: Sequence[Entry], held: Sequenc
             unanswered=settings.APPROVAL_UNANSWERED,
             deadline=datetime.fromtimestamp(request["deadline"], UTC),  # type: ignore[typeddict-item] # a request has one
         )
-        for call, request in zip(held, requests, strict=True)
+        for call, request in zip(wait.held, requests, strict=True)
     ]
     WaitingCall.objects.bulk_create(made)
-    return _told(run, events, made)
+    begun = _told(run, events, made)
+    if may_go_on(run.pk) or run_state.is_any_ready(wait.within):
+        # That was decided while other calls of the turn were at work.
+        run_state.mark_decided(run)
+        begun.unblocked.append(run.session_id)
+    return begun
+
+
+def may_go_on(run_id: UUID) -> bool:
+    """Whether all calls of a run's own that were held are decided, and not all begun."""
+    decided = set(WaitingCall.objects.filter(run=run_id, spent_at=None).values_list("decided_at", flat=True))
+    return bool(decided) and None not in decided
 
 
 @transaction.atomic
-def _begin_again(run: Run, recorded: Recorded, entries: Sequence[Entry], held: Sequence[HeldCall], end: End) -> Begun:
+def _begin_again(run: Run, recorded: Recorded, entries: Sequence[Entry], wait: Wait) -> Begun:
     """After a try that failed: that one may have been committed, and only the word of it was lost."""
     Session.objects.select_for_update().filter(pk=run.session_id).first()
-    made = list(WaitingCall.objects.filter(run=run.pk, tool_call_id__in=[call.id for call in held]).order_by("pk"))
-    if not made:
-        return _begin(run, recorded, entries, held, end)
+    if not run_state.has_suspended(run):
+        return _begin(run, recorded, entries, wait)
+    made = list(WaitingCall.objects.filter(run=run.pk, tool_call_id__in=[call.id for call in wait.held]).order_by("pk"))
     return _told(run, step_log.append_again(run, entries), made)
 
 
@@ -119,19 +142,21 @@ def _told(run: Run, events: list[Stored], made: Sequence[WaitingCall]) -> Begun:
         }
         for call in made
     ]
-    return Begun(events, notices, waiting_calls.deciders(run.session_id), run_state.sessions_unblocked_by(run))
+    people = waiting_calls.deciders(run.session_id) if notices else []
+    unblocked = run_state.sessions_unblocked_by(run) if run.parent_id is None else []
+    return Begun(events, notices, people, unblocked)
 
 
 @transaction.atomic
-def _stop(run: Run, recorded: Recorded, end: End) -> Begun:
+def _stop(run: Run, recorded: Recorded, used: End) -> Begun:
     """End a run that was to wait, and was to be stopped meanwhile."""
     earlier = step_log.append(run, recorded.entries) if recorded.entries else []
     run = Run.objects.select_related("cancelled_by").get(pk=run.pk, fence=run.fence)
-    by = run.cancelled_by.get_username() if run.cancelled_by else None
-    closing = run_events.left_open(run, list(run.steps.order_by("position")), words=run_state.stopped_by(by))
-    cancelled = replace(end, status=RunStatus.CANCELLED)
-    events, unblocked = end_run(run, closing, cancelled, lambda: recorded.writer.write(recorded.calls))
-    return Begun([*earlier, *events], unblocked=unblocked)
+    words = run_state.stopped_by(run.cancelled_by.get_username() if run.cancelled_by else None)
+    within, used = _end_within(run, replace(used, status=RunStatus.CANCELLED), words, run.cancelled_by)
+    closing = run_events.left_open(run, list(run.steps.order_by("position")), words=words)
+    events, unblocked = end_run(run, closing, used, lambda: recorded.writer.write(recorded.calls))
+    return Begun([*earlier, *within, *events], unblocked=unblocked, ended=Finished(used, error=words))
 
 
 async def notify_people(begun: Begun) -> None:
@@ -204,49 +229,88 @@ def revoke(session_id: UUID, approval_id: int) -> bool:
     return bool(StandingApproval.objects.filter(session=session_id, pk=approval_id).delete()[0])
 
 
-def gate_for(run: Run, setup: AgentSetup, around: tuple[Policy, ...]) -> agents.Gate:
-    """What stands before a run's tool calls. Runs within runs, and agents of extensions, cannot wait."""
-    user_id, session_id = run.user_id, run.session_id
+def gate_for(claim: ClaimedRun, within: Within) -> agents.Gate:
+    """What stands before a run's tool calls; ``within`` is what holds for the runs within it, and for its own."""
+    user_id, session_id = claim.run.user_id, claim.run.session_id
 
     def is_allowed(tool_name: str, rule: str) -> bool:
-        if user_id is None or run.origin == Origin.SCHEDULE:
+        if user_id is None or within.by_clock:
             return False
         return database.ask_patiently(waiting_calls.is_allowed, session_id, user_id, tool_name, rule)
 
-    can_wait = run.parent_id is None and not setup.spec.agent_class
-    return agents.Gate((settings.APPROVAL_POLICY, *around, setup.spec.policy), can_wait, is_allowed)
+    return agents.Gate((settings.APPROVAL_POLICY, *within.policies), within.may_wait, is_allowed)
+
+
+def line_of(run: Run) -> list[UUID]:
+    """A run, and those that it is within, to its root."""
+    line = [run]
+    while (parent := line[-1].parent) is not None:
+        line.append(parent)
+    return [each.pk for each in line]
+
+
+def policies_over(run: Run) -> tuple[Policy, ...]:
+    """What a run's tool calls are held against: the installation's rules, and those of its agent and of the agents that asked it."""
+    found: list[Policy] = []
+    each: Run | None = run
+    while each is not None:
+        if each.agent_version_id is not None:
+            found.append(catalog.load_version(each.agent_version_id).spec.policy)
+        each = each.parent
+    return settings.APPROVAL_POLICY, *reversed(found)
 
 
 # Going on
 
 
-def spend(run: Run, setup: AgentSetup | None) -> Resumed:
+def spend(run: Run) -> Resumed:
     """Where a run stood that goes on now, in the transaction that gives it to a process: its calls count as begun from then on."""
-    decided = WaitingCall.objects.filter(run=run, decided_at__isnull=False, spent_at=None)
-    calls = list(decided.select_related("decided_by").order_by("pk"))
-    decided.update(spent_at=timezone.now())
-    return _resumed(run, calls, setup)
+    unspent = WaitingCall.objects.filter(run=run, spent_at=None)
+    calls = list(unspent.select_related("decided_by").order_by("pk"))
+    if any(call.decided_at is None for call in calls):
+        # One that it has asked goes on meanwhile.
+        return _resumed(run, [], {call.tool_call_id: call.tool_name for call in calls})
+    unspent.update(spent_at=timezone.now())
+    return _resumed(run, calls, {})
 
 
-def spent_last(run: Run, setup: AgentSetup | None) -> Resumed | None:
+def spent_last(run: Run) -> Resumed | None:
     """The same of a run that this process was given just now, though nobody here has heard of it; None where it has gone on since."""
     newest = run.steps.order_by("-position").values_list("type", flat=True).first()
     if newest not in ("approval", "answer"):
         return None
     spent_at = WaitingCall.objects.filter(run=run).aggregate(last=Max("spent_at"))["last"]
     calls = WaitingCall.objects.filter(run=run, spent_at=spent_at).select_related("decided_by").order_by("pk")
-    return _resumed(run, list(calls), setup) if spent_at is not None else None
+    return _resumed(run, list(calls), {}) if spent_at is not None else None
 
 
-def _resumed(run: Run, calls: Sequence[WaitingCall], setup: AgentSetup | None) -> Resumed:
+def _resumed(run: Run, calls: Sequence[WaitingCall], still_open: dict[str, str]) -> Resumed:
     stood = run.steps.aggregate(iteration=Max("iteration"), step=Max("number"))
-    policies = (settings.APPROVAL_POLICY, *([setup.spec.policy] if setup is not None else []))
-    return Resumed(stood["iteration"] or 1, stood["step"] or 0, tuple(_decided(call, policies) for call in calls))
+    policies = policies_over(run)
+    decided = [_decided(call, policies) for call in calls]
+    asked = _asked(run, {call.id for call in decided} | still_open.keys())
+    return Resumed(stood["iteration"] or 1, stood["step"] or 0, (*decided, *asked), still_open)
+
+
+def _asked(run: Run, but: Collection[str]) -> list[DecidedCall]:
+    """The calls by which runs within this one were asked, and that have no result yet: they are made again."""
+    children = set(Run.objects.filter(parent=run).values_list("parent_call_id", flat=True)) - set(but)
+    if not children:
+        return []
+    steps = run.steps.filter(type__in=("tool_use", "tool_result")).order_by("position")
+    calls = [call for call in run_events.open_calls(list(steps)) if call["tool_call_id"] in children]
+    ids = [call["tool_call_id"] for call in calls]
+    begun = {call.tool_call_id: call for call in WaitingCall.objects.filter(run=run, tool_call_id__in=ids)}
+    return [
+        _begun(begun[call["tool_call_id"]])
+        if call["tool_call_id"] in begun
+        else DecidedCall(call["tool_call_id"], call["tool_name"], orjson.dumps(call["arguments"]).decode())
+        for call in calls
+    ]
 
 
 def _decided(call: WaitingCall, policies: Sequence[Policy]) -> DecidedCall:
     arguments = call.new_arguments or call.arguments
-    who = call.decided_by.get_username() if call.decided_by else "Somebody"
     said = partial(DecidedCall, call.tool_call_id, call.tool_name, arguments)
     if call.decision == "answer":
         return said(ToolOutcome(ok=True, content=call.answers, duration_ms=0))
@@ -254,29 +318,57 @@ def _decided(call: WaitingCall, policies: Sequence[Policy]) -> DecidedCall:
         if call.decided_by is None:
             words = NOT_ANSWERED if call.kind == WaitingKind.QUESTION else NOT_DECIDED
         else:
+            who = call.decided_by.get_username()
             words = f"{who} denied this call, so it was not run." + (f" {call.reason}" if call.reason else "")
         return said(ToolOutcome(ok=False, content=words, duration_ms=0))
     if agents.judge(policies, call.tool_name, orjson.loads(arguments)).decision == "deny":
         # The rules have changed since.
         return said(ToolOutcome(ok=False, content=DENIED, duration_ms=0))
+    return _begun(call)
+
+
+def _begun(call: WaitingCall) -> DecidedCall:
+    """A call that people have allowed."""
+    arguments = call.new_arguments or call.arguments
+    who = call.decided_by.get_username() if call.decided_by else "Somebody"
     note = f"[{who} changed the arguments of this call to {arguments}]\n" if call.new_arguments else ""
-    return said(note=note)
+    return DecidedCall(call.tool_call_id, call.tool_name, arguments, note=note)
+
+
+def hold(run_id: UUID) -> Run | None:
+    """A run that waits, with its session held for the rest of the transaction; None where it waits no more."""
+    session_id = Run.objects.filter(pk=run_id).values_list("session_id", flat=True).first()
+    if session_id is None or not Session.objects.select_for_update().filter(pk=session_id).exists():
+        return None
+    return Run.objects.filter(pk=run_id, status=RunStatus.WAITING).first()
 
 
 def end(run: Run, status: RunStatus, words: str, *, by: User | None = None, code: str = "") -> list[Stored]:
     """End a run that waits, in the caller's transaction, who holds the session; its open calls are closed with these words.
 
-    Returns its last events; none where it has ended or gone on meanwhile.
+    What waits within it ends before it; where it is within another one, that one may go on. Returns the last events; none where it has
+    ended or gone on meanwhile.
     """
+    earlier, ended = _end_within(run, replace(end_of(run), status=status, code=code), words, by)
     steps = list(run.steps.order_by("position"))
     run_state.end_waiting(run)
     run.cancelled_by = by
-    ended = replace(end_of(run), status=status, code=code)
     entries = [*run_events.left_open(run, steps, words=words), run_events.completed(run, ended)]
     if not run_state.finish(run.pk, run.session_id, ended, fence=run.fence, by=by):
         return []
     forget_open(run.pk)
-    return step_log.append_unowned(run, entries, position=steps[-1].position if steps else 0)
+    if run.parent is not None:
+        run_state.mark_decided(run.parent)
+    return [*earlier, *step_log.append_unowned(run, entries, position=steps[-1].position if steps else 0)]
+
+
+def _end_within(run: Run, used: End, words: str, by: User | None) -> tuple[list[Stored], End]:
+    """End what waits within a run that is about to end so; returns what was stored, and the run's end with what those have used."""
+    events: list[Stored] = []
+    for child in Run.objects.filter(parent=run, status=RunStatus.WAITING):
+        events += end(child, used.status, words, by=by, code=used.code)
+        used = with_child(used, end_of(Run.objects.get(pk=child.pk)))
+    return events, used
 
 
 def forget_open(run_id: UUID) -> None:

@@ -196,6 +196,8 @@ async def compare_runs() -> None:
             run_registry.stop_local_run(run_id, reason)
     for run_id, number, words in await database.read(run_state.words_for, run_registry.PROCESS) if here else ():
         run_registry.steer_local_run(run_id, number, words)
+    if within := run_registry.waiting_within():
+        run_registry.wake_local_runs(await database.read(run_state.ready_among, within))
     for run_id in set(here) - there.keys():
         run_registry.stop_local_run(run_id, "The run is no longer this process's.")
     if not run_registry.is_starting() and run_registry.is_open():
@@ -313,6 +315,8 @@ def _hear(received: groups.Message) -> None:
             run_registry.stop_local_run(UUID(message["run_id"]), message["because"])
         case "steer":
             run_registry.steer_local_run(UUID(message["run_id"]), message["number"], message["reason"])
+        case "wake":
+            run_registry.wake_local_runs([UUID(message["run_id"])])
         case "logins":
             background.spawn(feed_registry.check_logins(), "check logins")
         case "restart_tool_server":

@@ -150,9 +150,12 @@ _WITHIN_THOUGHT_ROWS = (
 )
 
 
-def conversation_within(run: Run) -> list[dict[str, Any]]:
-    """What a run within another one goes on from: the message, and what the runs before it have done about it; empty where it begins."""
-    chain: list[UUID] = []
+def conversation_within(run: Run, *, has_begun: bool = False) -> list[dict[str, Any]]:
+    """What a run within another one goes on from: the message, and what the runs before it have done about it; empty where it begins.
+
+    ``has_begun``: the run has waited, and goes on from itself.
+    """
+    chain: list[UUID] = [run.pk] if has_begun else []
     before = run.continues_id
     while before is not None:
         chain.append(before)

@@ -11,7 +11,7 @@ from django.db.models import Q
 
 from chat.access import shares_with
 from chat.accounts.models import User
-from chat.models import Share, StandingApproval, WaitingCall
+from chat.models import CURRENT, Run, Share, StandingApproval, WaitingCall
 from chat.runtime.db_values import datetime_param
 
 #: Requests whose deadline has passed that are seen to at a time, and people who are told of one.
@@ -46,6 +46,14 @@ def is_allowed(session_id: UUID, user_id: int, tool_name: str, rule: str) -> boo
 def open_calls(run_id: UUID) -> list[WaitingCall]:
     """What is to be decided of a run, in the order of its calls."""
     return list(WaitingCall.objects.filter(run=run_id, decided_at=None).order_by("pk"))
+
+
+def open_within(run_id: UUID) -> list[WaitingCall]:
+    """The same of a root and of all runs within it; nothing where it has ended."""
+    # A session has one root at a time.
+    session_id = Run.objects.filter(pk=run_id, status__in=CURRENT).values_list("session_id", flat=True).first()
+    found = WaitingCall.objects.filter(session=session_id, decided_at=None, run__status__in=CURRENT)
+    return [] if session_id is None else list(found.order_by("pk"))
 
 
 def deciders(session_id: UUID) -> list[int]:

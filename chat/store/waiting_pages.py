@@ -5,7 +5,7 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
-from chat.models import Run, StandingApproval, WaitingCall
+from chat.models import Origin, Run, StandingApproval, WaitingCall
 
 
 def shown_calls(keys: Sequence[int]) -> list[WaitingCall]:
@@ -21,6 +21,11 @@ def waiting_call(run_id: UUID, tool_call_id: str) -> WaitingCall | None:
 
 def _shown() -> QuerySet[WaitingCall]:
     return WaitingCall.objects.select_related("run__user", "run__agent_version", "session", "decided_by")
+
+
+def is_by_clock(run: Run) -> bool:
+    """Whether the clock has asked for a run, or for the one that it is within."""
+    return run.origin == Origin.SCHEDULE if run.parent is None else is_by_clock(run.parent)
 
 
 def session_of(run_id: UUID) -> UUID | None:

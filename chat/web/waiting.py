@@ -7,7 +7,6 @@ from uuid import UUID
 
 import orjson
 from asgiref.sync import async_to_sync
-from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
@@ -17,18 +16,17 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_safe
 
-from agents.approval import PRIVATE, Policy
+from agents.approval import PRIVATE
 from chat import protocol
 from chat.access import may_drive
 from chat.api.errors import status_of
-from chat.catalog.agents import load_version
-from chat.models import Door, Origin, WaitingCall, WaitingKind
+from chat.models import Door, WaitingCall, WaitingKind
 from chat.protocol import BadFrame
 from chat.rendering import decision_form
 from chat.rendering import waiting as waiting_rows
 from chat.rendering.decision_form import BadForm
 from chat.rendering.sentences import translate_sentence
-from chat.runs import deciding
+from chat.runs import deciding, waiting
 from chat.runs.admission import Refused
 from chat.store import waiting_calls, waiting_pages
 from chat.web.page import reader_time, render_page, user_of, visible_session
@@ -140,9 +138,9 @@ def _shown(call: WaitingCall, request: HttpRequest | None = None) -> dict[str, A
     return {
         "call": waiting_rows.waiting_row(call),
         "address": urlencode({"call": call.tool_call_id}),
-        "rules": waiting_rows.wanting_rules(call, _policies(call)),
+        "rules": waiting_rows.wanting_rules(call, waiting.policies_over(call.run)),
         # What leaves a session that has read private things is decided each time, and what the clock asks for has no session of its own.
-        "may_allow_session": call.rule != PRIVATE and call.run.origin != Origin.SCHEDULE,
+        "may_allow_session": call.rule != PRIVATE and not waiting_pages.is_by_clock(call.run),
         **waiting_rows.form_row(call, schema, request.POST if request is not None else None),
     }
 
@@ -150,12 +148,6 @@ def _shown(call: WaitingCall, request: HttpRequest | None = None) -> dict[str, A
 def _schema(call: WaitingCall) -> dict[str, Any]:
     """What the tool takes, as it was when it was called."""
     return cast(dict[str, Any], orjson.loads(call.parameters or "{}"))
-
-
-def _policies(call: WaitingCall) -> list[Policy]:
-    """The policies that the call was held against, as they are now."""
-    version = call.run.agent_version_id
-    return [settings.APPROVAL_POLICY, *([load_version(version).spec.policy] if version is not None else [])]
 
 
 def _place(request: HttpRequest, call: WaitingCall) -> str:

@@ -241,6 +241,22 @@ async def turns(client: Client, seen: Seen) -> None:
             await asyncio.sleep(0.04 + 0.07 * ((number * 5 + time_ * 3) % 7) / 7)
 
 
+async def decided(client: Client, seen: Seen) -> None:
+    """Ask what has to be decided, in each session once, and decide; the seconds are when."""
+    sockets = await client.open_all()
+    await _start(client)
+    for number, socket in enumerate(sockets):
+        await socket.send("chat", message=client.job.message.replace(TAG, f"{number}"))
+        while True:
+            request = orjson.loads((await socket.until("reasoning_step"))[-1][1])
+            if request["data"].get("type") == "approval_request":
+                break
+        names = {"run_id": request["run_id"], "tool_call_id": request["data"]["tool_call_id"]}
+        seen.seconds.append(time.time())
+        await socket.send("approve", **names, decision="allow")
+        await socket.until("reasoning_complete")
+
+
 async def load(client: Client, seen: Seen) -> None:
     """Ask in all sessions, so that all stream at once; where there is more than one time, one after the other in each."""
     job = client.job
@@ -425,7 +441,7 @@ async def get(client: Client, seen: Seen) -> None:
 
 
 _KINDS: dict[str, Callable[[Client, Seen], Awaitable[None]]] = {
-    work.__name__: work for work in (turns, load, completions, watch, connect, back, idle, replay, get)
+    work.__name__: work for work in (turns, decided, load, completions, watch, connect, back, idle, replay, get)
 }
 
 

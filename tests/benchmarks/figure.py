@@ -35,6 +35,8 @@ class Sizes:
     past_sessions: int = 10_000
     searched: int = 1_000_000
     """Steps that are searched, in each database."""
+    waiting: int = 10_000
+    """Runs that wait for people beside an idle process."""
     runs: int = 200_000
     """Runs that lie in each database while it is asked by the clock."""
     schedules: int = 1_000

@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.benchmarks import bursts
 from tests.benchmarks.client import TAG
+from tests.benchmarks.decided import decided
 from tests.benchmarks.doors import doors
 from tests.benchmarks.figure import (
     MS,
@@ -264,6 +265,7 @@ FIGURES: dict[str, Callable[[Stage, Sizes], Measured]] = {
     "watchers": watchers,
     "commented": commented,
     "doors": doors,
+    "decided": decided,
     "idle": idle,
     "back": bursts.back,
     "due": bursts.due,

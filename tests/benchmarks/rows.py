@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from chat.access import Role
 from chat.accounts.models import User
-from chat.models import Comment, DailyUsage, Door, Occurrence, Run, Schedule, Scope, Session, Share
+from chat.models import Comment, DailyUsage, Door, Occurrence, Run, Schedule, Scope, Session, Share, WaitingCall
 from chat.runs.branching import Branch, make_branch
 from chat.runtime import database
 from chat.security.tokens import make_token
@@ -116,6 +116,23 @@ def begun() -> None:
     late = sorted((started - due).total_seconds() for started, due in runs)
     told = {"begun": len(late), "latest_s": late[-1], "median_s": late[len(late) // 2]} if late else {"begun": 0}
     print(json.dumps({"latest_s": 0.0, "median_s": 0.0, **told}))
+
+
+@transaction.atomic
+def waiting(count: int) -> None:
+    """Sessions each with a run that waits for people, until tomorrow."""
+    user, now = User.objects.get(username=USER), timezone.now()
+    made = Session.objects.bulk_create(Session(owner=user, status="waiting") for _ in range(count))
+    runs = Run.objects.bulk_create(
+        [
+            Run(session=session, number=1, user=user, message="When?", agent_name="researcher", started_at=now)
+            for session in made
+        ]
+    )
+    Run.objects.filter(status="queued").update(status="waiting", waiting_since=now)
+    names = {"tool_call_id": "call_1", "tool_name": "python", "arguments": "{}", "deadline": now + timedelta(days=1)}
+    WaitingCall.objects.bulk_create(WaitingCall(run=run, session_id=run.session_id, **names) for run in runs)
+    print(json.dumps(count))
 
 
 def large_result(length: int) -> None:

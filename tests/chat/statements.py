@@ -16,7 +16,7 @@ from chat.catalog import budgets, prices
 from chat.catalog.budgets import Limit
 from chat.live import connections, handshake
 from chat.models import Draft, Origin, Run, RunStatus
-from chat.runs import admission, dispatch, erasure, quarantine, recorder, recovery, request_keys, retention
+from chat.runs import admission, dispatch, erasure, quarantine, recorder, recovery, request_keys, retention, waiting
 from chat.runs import commands as run_commands
 from chat.runs import state as run_state
 from chat.runs.request_keys import AskedKey
@@ -93,6 +93,7 @@ BY_THE_CLOCK: dict[str, Callable[[Large], Any]] = {
     "live runs": lambda at: run_state.live_runs(),
     "who may start": lambda at: run_state.waiting_sessions(),
     "who may start or go on": lambda at: run_state.sessions_to_look_at(),
+    "what waits within runs": lambda at: run_state.ready_among([at.live.pk, at.queued.pk]),
     "deadlines that have passed": lambda at: waiting_calls.due_calls(timezone.now()),
     "what watched sessions look like": lambda at: reconcile.fingerprints_of([at.session_id]),
     "the head and the draft": lambda at: selectors.view_and_drafts(at.session_id),
@@ -150,6 +151,8 @@ BY_A_RUN: dict[str, Callable[[Large], Any]] = {
     "a model call in full": lambda at: call_reader.full_call(at.ended, 1),
     "what is used of a day": lambda at: [budgets.used_of(limit, at.user_id, "researcher") for limit in _LIMITS],
     "interrupting": lambda at: recovery.interrupt_atomically(at.live.pk),
+    "going on": lambda at: waiting.spend(at.live),
+    "what a run waits for": lambda at: waiting_calls.open_within(at.live.pk),
     "taking over": lambda at: run_state.take_from(at.live, "process 2"),
     "setting aside": lambda at: quarantine.fail_run(at.live.pk),
     "setting the next aside": lambda at: quarantine.fail_next(at.session_id),

@@ -97,6 +97,9 @@ async def test_it_is_decided_in_another_browser_after_the_server_was_started_ane
     server.start(port)
 
     other = await enter("/waiting/")
+    await expect(other.page.locator("#needs-list .deadline")).to_have_text(
+        re.compile(r"^Denied by itself in \d+:\d\d:\d\d$")
+    )
     await photograph(other.page, "inbox")
     await expect(other.page.locator("#needs")).to_have_text("1")
     await other.page.get_by_text("Edit the arguments").click()

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -25,6 +26,18 @@ def respond(body: dict[str, Any]) -> Script:
     return Script("So it is 42.") if "42" in results else Script(reasoning="Let me see.", calls=[HELD])
 
 
+def respond_within(body: dict[str, Any]) -> Script:
+    """The researcher hands on, and the developer's call is held."""
+    if body["messages"][1]["content"] == "Calculate":
+        return respond(body)
+    results = [message for message in body["messages"] if message["role"] == "tool"]
+    return Script("So it is.") if results else Script(calls=[Call("ask_developer", {"message": "Calculate"})])
+
+
+#: Whose call is held: the root's own, or that of a run within it; how the model answers, and how many runs there are.
+HOLDERS = {"its own": (respond, 1), "of a run within it": (respond_within, 2)}
+
+
 async def decide_open(world: World, session_id: str, process: int = 0) -> int:
     """Allow whatever waits in a session; returns how much that was."""
     async with world.browser(process=process) as browser:
@@ -39,7 +52,10 @@ async def decide_open(world: World, session_id: str, process: int = 0) -> int:
 
 
 def status_of(world: World, session_id: str) -> str:
-    return world.database.runs(session_id)[-1].status
+    found = world.database.rows(
+        "SELECT status FROM chat_run WHERE session_id = ? AND parent_id IS NULL ORDER BY number", UUID(session_id)
+    )
+    return str(found[-1][0])
 
 
 async def waits(world: World, session_id: str) -> None:
@@ -66,11 +82,12 @@ def calls_made(world: World, session_id: str) -> list[bool]:
     return [body["ok"] for body in bodies if body.get("type") == "tool_result"]
 
 
+@pytest.mark.parametrize("holder", HOLDERS)
 async def test_the_process_is_killed_at_every_event_around_a_decision(
-    open_world: OpenWorld, model: ModelServer
+    open_world: OpenWorld, model: ModelServer, holder: str
 ) -> None:
     """A run that had begun to wait waits on, and goes on when it is decided; one that had gone on is interrupted, and asks again."""
-    model.respond = respond
+    model.respond, _ = HOLDERS[holder]
     settings = {"DJANGO_SETTINGS_MODULE": "tests.faults.dying_settings", "APPROVAL_POLICY": POLICY}
     world = open_world("sqlite", **settings)
     [server] = world.servers
@@ -79,10 +96,12 @@ async def test_the_process_is_killed_at_every_event_around_a_decision(
     async with world.client(session) as client:
         run_id = await client.ask("Work it out")
         await waits(world, session)
+        waits_at = client.state.seq
         await decide_open(world, session)
         assert await client.ended(run_id) == "completed"
         length = client.state.seq
-    for dies_after in range(1, length):
+    # How a run within another one survives before that is looked at by itself.
+    for dies_after in range(1 if holder == "its own" else waits_at - 1, length):
         session = await world.new_session()
         told.write_text(f"{dies_after} {session}")
         async with world.client(session) as client:
@@ -107,10 +126,13 @@ async def test_the_process_is_killed_at_every_event_around_a_decision(
             await invariants.check(world, session, [client], logs_may="Traceback")
 
 
+@pytest.mark.parametrize("holder", HOLDERS)
 @pytest.mark.parametrize("topology", ["postgres", SCALE])
-async def test_everything_is_killed_while_a_run_waits(open_world: OpenWorld, model: ModelServer, topology: str) -> None:
+async def test_everything_is_killed_while_a_run_waits(
+    open_world: OpenWorld, model: ModelServer, topology: str, holder: str
+) -> None:
     """And started again, and decided through another process: the same run goes on, and its call is made once."""
-    model.respond = respond
+    model.respond, runs = HOLDERS[holder]
     world = open_world(topology, APPROVAL_POLICY=POLICY)
     session = await world.new_session()
     async with world.client(session) as client:
@@ -123,6 +145,6 @@ async def test_everything_is_killed_while_a_run_waits(open_world: OpenWorld, mod
         assert status_of(world, session) == "waiting"
         assert await decide_open(world, session, process=1) == 1
         assert await client.ended(run_id) == "completed"
-        assert calls_made(world, session) == [True]
-        assert len(world.database.runs(session)) == 1
+        assert calls_made(world, session) == [True] * runs
+        assert len(world.database.runs(session)) == runs
         await invariants.check(world, session, [client])

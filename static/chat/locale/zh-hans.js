@@ -68,7 +68,6 @@ const words = {
   "%(name)s · read by the model at step %(n)s": "%(name)s · 模型在步骤 %(n)s 已读取",
   "%(name)s's agent asks:": "%(name)s 的智能体询问：",
   "%(name)s's agent wants to make this call. A rule wants somebody to decide.": "%(name)s 的智能体想进行此调用。有规则要求由人决定。",
-  "%(one)s %(other)s": "%(one)s%(other)s",
   "%(one)s, %(other)s": "%(one)s，%(other)s",
   "%(tool)s ended": "%(tool)s 已结束",
   "%(tool)s waits for your decision.": "%(tool)s 等待你决定。",

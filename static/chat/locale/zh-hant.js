@@ -68,7 +68,6 @@ const words = {
   "%(name)s · read by the model at step %(n)s": "%(name)s · 模型在步驟 %(n)s 已讀取",
   "%(name)s's agent asks:": "%(name)s 的代理詢問：",
   "%(name)s's agent wants to make this call. A rule wants somebody to decide.": "%(name)s 的代理想進行此呼叫。有規則要求由人決定。",
-  "%(one)s %(other)s": "%(one)s%(other)s",
   "%(one)s, %(other)s": "%(one)s，%(other)s",
   "%(tool)s ended": "%(tool)s 已結束",
   "%(tool)s waits for your decision.": "%(tool)s 等待你決定。",

@@ -221,5 +221,6 @@ export function callState(run, call, isBroken) {
  * @param {string} other
  */
 function sentences(one, other) {
-  return one && other ? gettext("%(one)s %(other)s", { one, other }) : one || other;
+  // A full stop of Chinese has its space within.
+  return one && other ? `${one}${"。！？".includes(one.slice(-1)) ? "" : " "}${other}` : one || other;
 }

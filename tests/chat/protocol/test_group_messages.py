@@ -135,6 +135,7 @@ SAID: dict[str, tuple[Mapping[str, Any], list[tuple[Any, ...]]]] = {
         [("stop", UUID(RUN), "Stopped by mei.")],
     ),
     "steer": ({"version": 1, "type": "steer", "run_id": RUN, "number": 7, "reason": "Interrupted by mei."}, []),
+    "wake": ({"version": 1, "type": "wake", "run_id": RUN}, []),
     "logins": (group_messages.LOGINS_CHANGED, [("logins",)]),
     "notification": (
         {"version": 1, "type": "notification", "user_id": 3, "data": {"title": "Report"}},

@@ -61,3 +61,18 @@ def test_something_is_said_of_any(unit: str, length: int) -> None:
     for say in SAID.values():
         say(text)
     assert json.dumps(humanize.summarize_result(text))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "both"),
+    [
+        ("No words came.", "Report 7f3a.", "No words came. Report 7f3a."),
+        ("沒有回應。", "報告 7f3a。", "沒有回應。報告 7f3a。"),
+        # What a server has said is in its own language.
+        ("伺服器回報：The server had an error.", "報告 7f3a。", "伺服器回報：The server had an error. 報告 7f3a。"),
+        ("", "Report 7f3a.", "Report 7f3a."),
+        ("No words came.", "", "No words came."),
+    ],
+)
+def test_sentences_stand_one_after_the_other_as_their_languages_write(one: str, other: str, both: str) -> None:
+    assert humanize.sentences(one, other) == both

@@ -18,7 +18,7 @@ from chat.catalog import agents as catalog
 from chat.catalog import built_in
 from chat.models import Agent, AuditEntry, Door, Origin, Run, RunStatus, Session, Share, Step, WaitingCall
 from chat.protocol import ErrorCode
-from chat.runs import auto_continue, commands, deciding, dispatch, queue_watch, recovery
+from chat.runs import auto_continue, commands, deciding, dispatch, erasure, queue_watch, recovery
 from chat.runs import registry as run_registry
 from chat.runs import state as run_state
 from chat.runs.admission import Refused
@@ -358,6 +358,27 @@ async def test_nothing_but_people_ends_the_wait(here: Here, model: ModelServer) 
     assert (counts.at_work, counts.queued) == (0, 0)
 
 
+async def test_an_owner_who_is_deleted_leaves_nothing_that_waits(here: Here, model: ModelServer) -> None:
+    driver = await sync_to_async(making.user)("driver")
+    await share(here, driver, "driver")
+    run_id = await held(here, model)
+    await database.write(erasure.close_account, here.user.pk)
+    assert (await database.read(Run.objects.get, pk=run_id)).status == RunStatus.CANCELLED
+    said = deciding.approve(driver, here.session.pk, run_id, Approval("call_1", "allow"), Door.API)
+    assert await refused(said) in ("not_found", "not_waiting")
+    assert not (await database.read(waiting_calls.list_open, driver.pk)).entries
+    # What its deadline finds of it is let go of.
+    await sync_to_async(WaitingCall.objects.update)(deadline=timezone.now() - timedelta(seconds=1))
+    await deciding.expire_due()
+    await queue_watch.start_waiting()
+    assert not await database.read(waiting_calls.due_calls, timezone.now())
+    assert len(model.requests) == 1
+    pace = erasure.Pace()
+    while await database.write(erasure.erase_batch, pace) is not None:
+        pass
+    assert not await database.read(WaitingCall.objects.exists)
+
+
 async def test_those_that_wait_count_for_no_limit(here: Here, model: ModelServer, settings: Any) -> None:
     settings.MAX_ACTIVE_RUNS_PER_USER = 1
     run_id = await held(here, model)
@@ -469,28 +490,6 @@ async def test_without_reasoning_people_are_asked_all_the_same(here: Here, model
         (4, "response", ""),
         (5, "reasoning_complete", ""),
     ]
-
-
-async def test_what_cannot_wait_is_refused_in_words(
-    here: Here, model: ModelServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A run within another one: its call is refused, and so is a question; nothing hangs."""
-    boss = AgentSpec("boss", "Boss", "Hands on.", "You hand on.", (), sub_agents=("clerk",))
-    monkeypatch.setattr(built_in, "AGENTS", {AGENT.name: AGENT, boss.name: boss})
-    await sync_to_async(built_in.make_built_in)()
-    model.enqueue(
-        Script(calls=[Call("ask_clerk", {"message": "Work."})]),
-        Script(calls=[HELD, QUESTION]),
-        Script("Without it, then."),
-        Script("So be it."),
-    )
-    accepted = await commands.ask(here.user, here.session.pk, message="Go.", agent_name="boss")
-    root = await ended(here, accepted.run_id)
-    child = await database.read(Run.objects.get, parent=root)
-    assert (root.status, child.status) == ("completed", "completed")
-    steps = await steps_of(child.pk)
-    assert "cannot wait" in result_of(steps, "call_1")["content"]
-    assert "Nobody can be asked" in result_of(steps, "call_2")["content"]
 
 
 @pytest.mark.parametrize("stricter", ["operator", "version"])

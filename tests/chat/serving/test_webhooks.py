@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.db import transaction
 from django.db.models import F
 from django.test import AsyncClient, Client, override_settings
 from django.utils import timezone
@@ -18,6 +19,8 @@ from django.utils import timezone
 import agents
 from chat.accounts.models import User
 from chat.models import DeliveryState, RunStatus, Webhook, WebhookDelivery
+from chat.runs import state as run_state
+from chat.runs.state import End
 from chat.runtime import background, database
 from chat.serving.webhook_delivery import Deliverer
 from chat.store import webhooks
@@ -89,6 +92,13 @@ def ended_run(owner: User) -> str:
     return str(run.pk)
 
 
+def waiting_run(owner: User) -> str:
+    run = making.run(making.session(owner, title="Tea and cake"))
+    with transaction.atomic():
+        assert run_state.suspend(run, End(RunStatus.WAITING))
+    return str(run.pk)
+
+
 def verifier() -> Callable[[dict[str, str], bytes, str], bool]:
     """The README's own five lines."""
     (block,) = [
@@ -99,21 +109,22 @@ def verifier() -> Callable[[dict[str, str], bytes, str], bool]:
     return names["is_ours"]  # type: ignore[no-any-return]
 
 
-async def test_an_ended_run_is_told_once_signed_and_without_its_words(owner: User, receiver: Receiver) -> None:
+@pytest.mark.parametrize(
+    ("make", "kind", "status"), [(ended_run, "run.ended", "completed"), (waiting_run, "run.waiting", "waiting")]
+)
+async def test_a_run_is_told_once_signed_and_without_its_words(
+    owner: User, receiver: Receiver, make: Callable[[User], str], kind: str, status: str
+) -> None:
     _, secret = await database.write(webhooks.make_webhook, owner, receiver.url)
-    run_id = await database.write(ended_run, owner)
+    run_id = await database.write(make, owner)
     deliverer = Deliverer(near())
     for _ in range(2):
         await deliver(deliverer)
     ((headers, body),) = receiver.got
     told = json.loads(body)
-    assert told["type"] == "run.ended"
+    assert told["type"] == kind
     assert set(told["data"]) == {"session_id", "run_id", "status", "title", "url"}
-    assert (told["data"]["run_id"], told["data"]["status"], told["data"]["title"]) == (
-        run_id,
-        "completed",
-        "Tea and cake",
-    )
+    assert (told["data"]["run_id"], told["data"]["status"], told["data"]["title"]) == (run_id, status, "Tea and cake")
     assert told["data"]["url"].endswith(f"/sessions/{told['data']['session_id']}/#run-{run_id}")
     is_ours = verifier()
     assert is_ours(headers, body, secret)

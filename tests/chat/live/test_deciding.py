@@ -1,0 +1,144 @@
+"""What people decide and answer by a socket's commands and by the API, at once and too late, against the product as it is started."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.model_server import ModelServer
+from tests.serving import Browser, Server, Socket, serving
+
+POLICY = [{"tool": "python", "decision": "ask"}]
+CALL = 'Work it out [call=python:{"code":"6*7"}]'
+
+QUESTION = 'Book it [call=ask_user:{"question":"Where?"}]'
+
+
+@pytest.fixture(scope="module")
+def product(tmp_path_factory: pytest.TempPathFactory, model: ModelServer) -> Iterator[Server]:
+    """The product, whose agents ask before they calculate."""
+    llm = {"LLM_MODEL_SERVER": model.url, "LLM_MODEL": "stub", "LLM_API_KEY": "key"}
+    data = tmp_path_factory.mktemp("data")
+    with serving(data, "ada", "bo", MAX_MESSAGES_PER_MINUTE="0", APPROVAL_POLICY=json.dumps(POLICY), **llm) as server:
+        yield server
+
+
+@pytest.fixture
+async def socket(bo: Browser) -> AsyncIterator[Socket]:
+    """A socket on a session of one's own."""
+    async with bo.socket(await bo.new_session()) as opened:
+        await opened.until_type("session")
+        yield opened
+
+
+async def held(socket: Socket, message: str = CALL) -> dict[str, Any]:
+    """Ask, and receive up to what the run waits for; returns the names by which that is decided."""
+    await socket.send("chat", message=message)
+    request = await socket.until(
+        lambda frame: frame["type"] == "reasoning_step" and frame["data"]["type"] in ("approval_request", "question")
+    )
+    return {"run_id": request["run_id"], "tool_call_id": request["data"]["tool_call_id"]}
+
+
+async def outcome(socket: Socket) -> tuple[bool, str, str]:
+    """Receive up to the run's end; what its call came to, and how it ended."""
+    complete = await socket.until_type("reasoning_complete")
+    [result] = socket.steps("tool_result")
+    return result["ok"], result["content"], complete["data"]["status"]
+
+
+#: What is asked, the command that decides it, and what the call comes to.
+DECIDED: dict[str, tuple[str, str, dict[str, Any], tuple[bool, str]]] = {
+    "allow": (CALL, "approve", {"decision": "allow"}, (True, "42")),
+    "with other arguments": (CALL, "approve", {"decision": "allow", "arguments": {"code": "6*8"}}, (True, "48")),
+    "deny": (
+        CALL,
+        "approve",
+        {"decision": "deny", "reason": "No."},
+        (False, "bo denied this call, so it was not run. No."),
+    ),
+    "answer": (QUESTION, "answer", {"answers": {"answer": "Rome"}}, (True, '{"answer":"Rome"}')),
+}
+
+
+@pytest.mark.parametrize("by", ["socket", "api"])
+@pytest.mark.parametrize(("message", "command", "said", "expected"), DECIDED.values(), ids=DECIDED)
+async def test_it_is_decided_by_a_command(
+    bo: Browser, socket: Socket, by: str, message: str, command: str, said: dict[str, Any], expected: tuple[bool, str]
+) -> None:
+    names = await held(socket, message)
+    if by == "socket":
+        await socket.send(command, **names, **said)
+    else:
+        body = {"tool_call_id": names["tool_call_id"], **said}
+        assert (await bo.call("POST", f"runs/{names['run_id']}/{command}/", body))[0] == 202
+    ok, content, status = await outcome(socket)
+    assert (ok, content.splitlines()[-1], status) == (*expected, "completed")
+    [told] = socket.steps("approval" if command == "approve" else "answer")
+    assert told["user"] == "bo"
+
+
+async def test_of_two_at_once_one_decides_and_the_other_is_told_who_was_first(bo: Browser, socket: Socket) -> None:
+    names = await held(socket)
+    body = {"tool_call_id": names["tool_call_id"], "decision": "allow"}
+    answering = asyncio.create_task(bo.call("POST", f"runs/{names['run_id']}/approve/", body))
+    await socket.send("approve", **names, decision="allow")
+    ok, content, status = await outcome(socket)
+    code, answer = await answering
+    if code == 202:
+        refusals = [frame["data"] for frame in socket.frames if frame["type"] == "error"]
+        refusals = refusals or [(await socket.until_type("error"))["data"]]
+    else:
+        assert code == 409
+        refusals = [answer["error"]]
+    assert (ok, content, status) == (True, "42", "completed")
+    assert [(refusal["code"], refusal["message"]) for refusal in refusals] == [
+        ("conflict", "bo has decided on this already.")
+    ]
+    assert len(socket.steps("approval")) == 1
+
+
+#: What is said wrongly of a call that waits, and the refusal's code.
+WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
+    "arguments that do not fit": ("approve", {"decision": "allow", "arguments": {"code": 7}}, "bad_arguments"),
+    "arguments that are no object": ("approve", {"decision": "allow", "arguments": []}, "bad_frame"),
+    "no decision": ("approve", {"decision": "perhaps"}, "bad_frame"),
+    "an answer to what is no question": ("answer", {"answers": {"city": "Rome"}}, "not_waiting"),
+    "another call": ("approve", {"decision": "allow", "tool_call_id": "call_9"}, "not_waiting"),
+    "another run": ("approve", {"decision": "allow", "run_id": str(uuid4())}, "not_found"),
+}
+
+
+async def test_what_is_said_wrongly_changes_nothing(bo: Browser, socket: Socket) -> None:
+    names = await held(socket)
+    head = socket.stored()[-1]["seq"]
+    for command, said, code in WRONG.values():
+        await socket.send(command, **{**names, **said})
+        assert (await socket.until_type("error"))["data"]["code"] == code
+        run_id = {**names, **said}["run_id"]
+        body = {key: value for key, value in {**names, **said}.items() if key != "run_id"}
+        status, answer = await bo.call("POST", f"runs/{run_id}/{command}/", body)
+        assert (answer["error"]["code"], status >= 400) == (code, True)
+    assert socket.stored()[-1]["seq"] == head
+    await socket.send("cancel")
+    assert (await outcome(socket))[2] == "cancelled"
+    await socket.send("approve", **names, decision="allow")
+    assert (await socket.until_type("error"))["data"]["code"] == "not_waiting"
+
+
+async def test_whoever_may_decide_hears_of_it_on_every_page(bo: Browser, socket: Socket) -> None:
+    async with bo.socket(await bo.new_session()) as elsewhere:
+        await elsewhere.until_type("session")
+        names = await held(socket)
+        told = (await elsewhere.until_type("notification"))["data"]
+    assert {name: told[name] for name in names} == names
+    assert (told["kind"], told["tool_name"]) == ("approval", "python")
+    status, waiting = await bo.call("GET", "waiting/")
+    assert status == 200
+    [item] = [item for item in waiting["items"] if item["run_id"] == names["run_id"]]
+    assert item["deadline"] == told["deadline"]
+    await socket.send("cancel")
+    await outcome(socket)
