@@ -13,17 +13,17 @@ from scripts.shell import BootstrapError, log_line, run_quietly
 
 #: The same browser without its windows: it shows pages in half the time.
 HEADLESS_BROWSERS = ("chromium-headless-shell", "chrome-headless-shell")
-INSTALLED_BROWSERS = (*HEADLESS_BROWSERS, "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+WHOLE_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 #: What stands around the product where it is large: programs, and Debian's packages that bring them.
 PROGRAMS = {"pgbouncer": "pgbouncer", "nginx": "nginx", "promtool": "prometheus"}
 
 
-def find_chromium(python: Path) -> str | None:
+def find_chromium(python: Path, names: tuple[str, ...] = (*HEADLESS_BROWSERS, *WHOLE_BROWSERS)) -> str | None:
     """Return a Chromium or Chrome that starts: the one ``CHROMIUM`` names, the machine's, or the one Playwright downloaded."""
     named = os.environ.get("CHROMIUM")
     if named:
         return named
-    for name in INSTALLED_BROWSERS:
+    for name in names:
         found = shutil.which(name)
         if found and starts(found):
             return found

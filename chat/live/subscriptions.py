@@ -42,8 +42,9 @@ class SessionSubscription:
             # The group has not brought what this frame promises: without it, growth would be told before the replay has ended.
             await subscriber.feed.catch_up(view.last_seq)
         reset = last_seq > view.last_seq
-        if last_id and not reset and last_seq:
-            stored = await database.read(selectors.event_id_at, session_id, last_seq)
+        if last_id and not reset:
+            # Under 0 there is none.
+            stored = await database.read(selectors.event_id_at, session_id, last_seq) if last_seq else None
             reset = stored is None or as_uuid(last_id) != stored
         data = _session_data(self.entrance, view)
         if view.notes_version:

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 from chat import models
-from chat.access import may_drive
+from chat.access import Role, may_drive
 from chat.models import UNFINISHED, RunStatus
 from chat.protocol.frames import SentAlongData
 from chat.rendering import calls as call_rows
@@ -90,5 +90,6 @@ def run(request: HttpRequest, run_id: UUID) -> HttpResponse:
         events=events,
         rows=[inspection.event_row(frame) for frame in events],
         calls=calls,
+        may_look=role is not Role.WATCHER,
         calls_alone=[(n, lines) for n, lines in calls.items() if n not in told] if not steps.has_next() else [],
     )

@@ -124,6 +124,7 @@ async def test_a_client_that_comes_back_gets_the_rest_once_and_in_order(bo: Brow
         ("?last_seq=999", 1, True, None),
         ("?last_seq=5&last_id=00000000-0000-4000-8000-000000000000", 1, True, None),
         ("?last_seq=5&last_id=nonsense", 1, True, None),
+        ("?last_id=00000000-0000-4000-8000-000000000000", 1, True, None),
         ("?last_seq=-1", 1, False, "bad_last_seq"),
         ("?last_seq=abc", 1, False, "bad_last_seq"),
         ("?last_seq=", 1, False, "bad_last_seq"),

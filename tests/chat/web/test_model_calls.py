@@ -15,7 +15,7 @@ from django.urls import reverse
 from agents import CallBegun, CallEnded, ModelRequest, Usage
 from agents.events import LeftOut
 from chat.accounts.models import User
-from chat.models import Agent, AgentVersion, AuditEntry, Cost, Run
+from chat.models import Agent, AgentVersion, AuditEntry, Cost, Run, Share
 from chat.protocol.model_calls import CallData
 from chat.rendering import calls as call_rows
 from chat.store.calls import CallWriter, PricedCall
@@ -106,6 +106,18 @@ def test_a_runs_page_tells_of_each_iteration_what_it_used_and_leads_to_what_the_
     html = page.get(reverse("run", args=[run.pk])).content.decode()
     # The third came to no step, and is there all the same.
     assert all(reverse("call", args=[run.pk, number]) in html for number in (1, 2, 3))
+
+
+@pytest.mark.parametrize(("role", "leads_there"), [("watcher", False), ("driver", True)])
+def test_only_who_may_see_what_the_model_saw_is_led_there(
+    role: str, leads_there: bool, client: Client, ada: User
+) -> None:
+    run, bo = asked(told(ada, *steps(1))), making.user("bo")
+    Share.objects.create(session=run.session, user=bo, role=role)
+    client.force_login(bo)
+    address = reverse("call", args=[run.pk, 1])
+    assert (f'href="{address}"' in client.get(reverse("run", args=[run.pk])).content.decode()) is leads_there
+    assert client.get(address).status_code == (200 if leads_there else 404)
 
 
 def test_a_call_is_shown_readable_raw_and_as_a_command(page: Client, ada: User) -> None:
