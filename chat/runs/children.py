@@ -227,8 +227,11 @@ class Delegation:
         known = self.waiting.pop(stop.call_id, None)
         run = Run(pk=known or uuid4(), agent_name=agent_name, message=message, parent_call_id=stop.call_id)
         if known is None:
+            unfinished = self._take_unfinished(agent_name, message)
+            if unfinished is not None and unfinished.answer is not None:
+                return unfinished.answer
             self._tree.admit(self._run.depth + 1)
-            run.continues_id = self._take_unfinished(agent_name, message)
+            run.continues_id = unfinished and unfinished.child_id
         else:
             self._tree.at_work += 1
         try:
@@ -305,12 +308,12 @@ class Delegation:
         if handle is not None:
             handle.ended.set()
 
-    def _take_unfinished(self, agent_name: str, message: str) -> UUID | None:
-        """The run to go on from, where this question was asked before and its run was broken off."""
+    def _take_unfinished(self, agent_name: str, message: str) -> UnfinishedCall | None:
+        """The same question, where it was asked before without a result: its run was broken off, or had not begun, or its answer was lost."""
         for call in self.unfinished:
             if (call.agent_name, call.message) == (agent_name, message):
                 self.unfinished.remove(call)
-                return call.child_id
+                return call
         return None
 
     def added_to(self, end: End) -> End:

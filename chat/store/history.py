@@ -90,20 +90,24 @@ def conversation_history(session_id: UUID, before: int, *, unfinished_run: UUID 
 
 
 class UnfinishedCall(NamedTuple):
-    """A question to another agent that a run has left without an answer; ``child_id`` is the run that was at work on it, if one was."""
+    """A question to another agent that a run has left without an answer; ``child_id`` is the run that was at work on it, if one was.
+
+    ``answer``: what that one had answered, where it had ended and only the call's result was not kept.
+    """
 
     tool_name: str
     arguments: str
     agent_name: str
     message: str
     child_id: UUID | None
+    answer: str | None = None
 
 
 def unfinished_calls(run_id: UUID, no_result: str) -> list[UnfinishedCall]:
     """The questions to other agents with which an ended run was broken off, in their order.
 
-    Those of its last turn whose run was broken off together with it, and those that had not begun: their result is ``no_result``, or is
-    missing. One that was stopped by itself, or has failed, has its answer.
+    Those of its last turn whose run was broken off together with it, and those that had not begun or had been answered just then: their
+    result is ``no_result``, or is missing. One that was stopped by itself, or has failed, has its answer.
     """
     steps = Step.objects.filter(run_id=run_id, type__in=("iteration_start", "tool_use", "tool_result"))
     calls: dict[str, ToolUseStep] = {}
@@ -122,8 +126,13 @@ def unfinished_calls(run_id: UUID, no_result: str) -> list[UnfinishedCall]:
         arguments, child = call["arguments"], children.get(call_id)
         if not call["tool_name"].startswith(ASK_PREFIX) or not isinstance(arguments, dict):
             continue
+        has_result = results.get(call_id, no_result) != no_result
+        answer = None
         if child is None:
-            is_open = results.get(call_id, no_result) == no_result
+            is_open = not has_result
+        elif child.status == RunStatus.COMPLETED and not has_result:
+            answer = _answer_within(child)
+            is_open = answer is not None
         else:
             is_open = child.status in _BROKEN_OFF and child.cancel_requested_at is None
         if is_open:
@@ -134,9 +143,17 @@ def unfinished_calls(run_id: UUID, no_result: str) -> list[UnfinishedCall]:
                     call["tool_name"].removeprefix(ASK_PREFIX),
                     str(arguments.get("message", "")),
                     None if child is None else child.pk,
+                    answer,
                 )
             )
     return found
+
+
+def _answer_within(child: Run) -> str | None:
+    """What a run within another one has answered."""
+    answers = Step.objects.filter(run=child.pk, event="child_step", type="final_answer")
+    body = answers.order_by("-position").values_list("body", flat=True).first()
+    return None if body is None else str(orjson.loads(body)["content"])
 
 
 _BROKEN_OFF = (RunStatus.INTERRUPTED, RunStatus.CANCELLED)

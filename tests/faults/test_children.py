@@ -380,6 +380,8 @@ async def go_on(here: Here, root: UUID) -> None:
     assert {run.continues_id for run in added if run.parent_id} - {None} == broken_off
     done = [run for run in runs if run.agent_name == "helper" and run.status == "completed"]
     assert len(done) == 1, "the work was done again"
+    results = [step.ok for step in steps if step.event == "reasoning_step" and step.type == "tool_result"]
+    assert results[-1], "what was answered is not known"
 
 
 def live_at(n: int) -> Callable[..., Any]:
