@@ -309,7 +309,7 @@ class Delegation:
             handle.ended.set()
 
     def _take_unfinished(self, agent_name: str, message: str) -> UnfinishedCall | None:
-        """The same question, where it was asked before without a result: its run was broken off, or had not begun, or its answer was lost."""
+        """The same question, asked before without a result: its run was broken off, or had not begun, or its answer was lost."""
         for call in self.unfinished:
             if (call.agent_name, call.message) == (agent_name, message):
                 self.unfinished.remove(call)
