@@ -82,11 +82,12 @@ def calls_made(world: World, session_id: str) -> list[bool]:
     return [body["ok"] for body in bodies if body.get("type") == "tool_result"]
 
 
+@pytest.mark.parametrize("holder", HOLDERS)
 async def test_the_process_is_killed_at_every_event_around_a_decision(
-    open_world: OpenWorld, model: ModelServer
+    open_world: OpenWorld, model: ModelServer, holder: str
 ) -> None:
     """A run that had begun to wait waits on, and goes on when it is decided; one that had gone on is interrupted, and asks again."""
-    model.respond = respond
+    model.respond, _ = HOLDERS[holder]
     settings = {"DJANGO_SETTINGS_MODULE": "tests.faults.dying_settings", "APPROVAL_POLICY": POLICY}
     world = open_world("sqlite", **settings)
     [server] = world.servers
@@ -95,10 +96,12 @@ async def test_the_process_is_killed_at_every_event_around_a_decision(
     async with world.client(session) as client:
         run_id = await client.ask("Work it out")
         await waits(world, session)
+        waits_at = client.state.seq
         await decide_open(world, session)
         assert await client.ended(run_id) == "completed"
         length = client.state.seq
-    for dies_after in range(1, length):
+    # How a run within another one survives before that is looked at by itself.
+    for dies_after in range(1 if holder == "its own" else waits_at - 1, length):
         session = await world.new_session()
         told.write_text(f"{dies_after} {session}")
         async with world.client(session) as client:
