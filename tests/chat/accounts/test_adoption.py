@@ -64,6 +64,12 @@ def address(request: pytest.FixtureRequest, tmp_path: Path, django_db_blocker: A
         connection.close()
 
 
+#: Where the other tests of PostgreSQL show that each migration goes through.
+briefly = pytest.mark.parametrize(
+    "address", ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)], indirect=True
+)
+
+
 def may_log_in(name: str) -> bool:
     return Client().post("/accounts/login/", {"username": name, "password": PASSWORD}).status_code == 302
 
@@ -139,6 +145,7 @@ def test_a_database_of_the_first_release_goes_on(address: str) -> None:
     assert staff.get(f"/admin/chat/session/{session_id}/change/").status_code == 200
 
 
+@briefly
 def test_its_tables_are_those_of_a_new_database(address: str, tmp_path: Path) -> None:
     def columns() -> dict[str, list[tuple[Any, ...]]]:
         with connection.cursor() as cursor:
@@ -169,6 +176,7 @@ def test_its_tables_are_those_of_a_new_database(address: str, tmp_path: Path) ->
         connection.close()
 
 
+@briefly
 def test_a_process_of_the_former_version_goes_on_meanwhile(address: str) -> None:
     former(address, "make")
     call_command("migrate", verbosity=0)
@@ -183,6 +191,7 @@ def test_a_process_of_the_former_version_goes_on_meanwhile(address: str) -> None
     assert not ContentType.objects.filter(app_label="auth", model="user").exists()
 
 
+@briefly
 def test_going_back_to_the_former_version_and_on_again_keeps_what_was_granted(address: str) -> None:
     former(address, "make")
     call_command("migrate", verbosity=0)
@@ -201,6 +210,7 @@ def test_going_back_to_the_former_version_and_on_again_keeps_what_was_granted(ad
     assert sorted(applied.values_list("name", flat=True)) == sorted(own)
 
 
+@briefly
 def test_a_former_database_that_was_left_in_the_middle_is_said_to_be(address: str) -> None:
     former(address, "make")
     recorder = MigrationRecorder(connection)
@@ -210,6 +220,7 @@ def test_a_former_database_that_was_left_in_the_middle_is_said_to_be(address: st
     assert ("accounts", "0001_initial") not in recorder.applied_migrations()
 
 
+@briefly
 def test_without_adopting_django_would_refuse(address: str) -> None:
     former(address, "make")
     with pytest.raises(InconsistentMigrationHistory):
