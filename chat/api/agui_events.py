@@ -110,7 +110,9 @@ class Translator:
         self._runs: dict[str, _Run] = {}
 
     def take(self, text: str) -> list[Identified]:
-        """What a frame becomes; nothing where it is another run's, or no part of the log."""
+        """What a frame becomes; nothing where it is another run's, or no part of the log, or comes when all is told."""
+        if self.has_ended:
+            return []
         frame = orjson.loads(text)
         if frame["type"] in ("reasoning_delta", "child_delta"):
             run = self._runs.get(frame["run_id"])

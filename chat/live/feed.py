@@ -120,7 +120,6 @@ class Feed:
         """Join the group first, then read: nothing can fall between."""
         try:
             await self._subscription.open()
-            drafts.watch(self.session_id, self.take_draft)
             view, saved = await database.read(selectors.view_and_drafts, self.session_id)
         except BaseException as error:
             # Whoever comes later opens a feed anew; whoever waits for this one is told.
@@ -133,6 +132,11 @@ class Feed:
                 raise
             return
         self.window = EventWindow(view.last_seq if view else 0, KEPT_FRAMES)
+        if view is None or view.run is None:
+            # What another process wrote meanwhile is stored by now.
+            self.drafts.clear()
+        # Not before: a step that was being written while the log was read may be part of what was read.
+        drafts.watch(self.session_id, self.take_draft)
         for draft in [*drafts.of(self.session_id), *saved]:
             self.take_draft(draft)
         self._notes.open(view.notes_version if view else 0)
@@ -324,6 +328,8 @@ class Feed:
     def _take_all(self, events: list[Stored], at: float) -> None:
         if not events:
             return
+        for stored in events:
+            self._settle(stored)
         if events[0].seq > self.head:
             self.told_from, self.told_at = events[0].seq, at
         if not self.is_open or events[0].seq > self.head + 1:
@@ -349,8 +355,13 @@ class Feed:
             # The log leaves numbers out: who has not been sent what comes before reads it there.
             self.window = EventWindow(stored.seq - 1, KEPT_FRAMES)
         self.window.append(stored)
+        self._settle(stored)
+
+    def _settle(self, stored: Stored) -> None:
+        """What is stored is being written no more."""
         if stored.event in ("reasoning_complete", "child_complete"):
-            self._ended = [*self._ended[-_ENDED_KEPT:], stored.run_id]
+            if stored.run_id not in self._ended:
+                self._ended = [*self._ended[-_ENDED_KEPT:], stored.run_id]
             self._stored_steps.pop(stored.run_id, None)
         elif stored.number:
             self._stored_steps[stored.run_id] = max(stored.number, self._stored_steps.get(stored.run_id, 0))

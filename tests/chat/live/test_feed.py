@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import threading
 from collections.abc import Awaitable
 from uuid import UUID, uuid4
 
@@ -133,6 +134,34 @@ async def test_growth_that_comes_after_its_step_is_stored_is_not_shown(started: 
     await client.until(lambda: client.seqs == [1, 2])
     after_stored = client.frames[[frame.get("seq") for frame in client.frames].index(1) :]
     assert not [frame for frame in after_stored if frame["type"] == "reasoning_delta"]
+
+
+async def test_what_was_written_and_stored_while_a_feed_opens_is_not_shown_again(
+    started: tuple[Run, Login], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever comes just then is told the log alone, which has the step."""
+    run, login = started
+    read, reading, stored = selectors.view_and_drafts, threading.Event(), threading.Event()
+
+    def slow(session_id: UUID) -> object:
+        reading.set()
+        assert stored.wait(10)
+        return read(session_id)
+
+    monkeypatch.setattr(selectors, "view_and_drafts", slow)
+    client = Client()
+    joining = asyncio.create_task(client.join(run, login))
+    assert await asyncio.to_thread(reading.wait, 10)
+    drafts.put(run.session_id, Draft(run.pk, 1, "thought", 1, "thought 1"))
+    drafts.drop(run.session_id, run.pk)
+    await store(run, 1)
+    stored.set()
+    await joining
+    await client.until(lambda: client.seqs == [1])
+    assert client.subscriber is not None
+    if (sending := client.subscriber.flushing) is not None:
+        await sending
+    assert not [frame for frame in client.frames if frame["type"] == "reasoning_delta"]
 
 
 async def test_a_new_attempt_starts_the_text_anew(started: tuple[Run, Login]) -> None:
