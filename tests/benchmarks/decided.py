@@ -15,8 +15,8 @@ _POLICY = json.dumps([{"tool": "current_time", "decision": "ask"}])
 _MESSAGE = f"What time is it? [tag={TAG} tokens=5 call=current_time:{{}}]"
 #: How long a process that does nothing is looked at.
 _IDLE_S = 10.0
-#: SQLite keeps pages of its file.
-_MOST_MIB = 16.0
+#: Of what thousands of runs that wait may cost beside their rows.
+_MOST_MIB = 5.0
 
 
 def decided(stage: Stage, sizes: Sizes) -> Measured:
@@ -29,7 +29,7 @@ def decided(stage: Stage, sizes: Sizes) -> Measured:
     asked = [(at - sent) * MS for at, sent in zip(last, ours.seconds, strict=True)]
     rows = [
         Row("from a decision to the next model call, median", "ms", percentile(asked, 0.5), None, 50.0),
-        Row("from a decision to the next model call, p95", "ms", percentile(asked, 0.95), None, 100.0),
+        Row("from a decision to the next model call, p95", "ms", percentile(asked, 0.95), None, 50.0),
     ]
     for name, served in (("SQLite", False), ("PostgreSQL", True)):
         with ExitStack() as until_done:

@@ -221,7 +221,7 @@ async def test_accounts_and_errors(
 STORED = """
 model_cut_off tool_result tool_use thought final_answer error socket page api view search stop interrupt delete pause resume run ok CSV
 completed cancelled failed max_iterations interrupted queued running cancelling reasoning_start reasoning_step reasoning_complete
-Socket MCP_SERVERS start iteration_start iteration_end complete Django Axes axes Webhook owner
+Socket MCP_SERVERS start iteration_start iteration_end complete Django Axes axes Webhook
 """.split()
 # A run at work has its process, which is called after this machine.
 STORED += re.findall(r"[A-Za-z][A-Za-z_]+", socket.gethostname())
