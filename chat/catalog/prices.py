@@ -3,6 +3,7 @@
 import sys
 import threading
 import time
+from datetime import UTC, datetime
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import NamedTuple
@@ -48,7 +49,7 @@ def forget_prices() -> None:
 def warm_prices(server: str) -> None:
     """Import the prices of public servers, where this may be one: takes most of a second and 18 MB. Call it in a thread."""
     if _is_named(server):
-        _public_cost(server, "", Usage())
+        _public_cost(server, "", Usage(), datetime.now(UTC))
 
 
 def expect_server(server: str) -> None:
@@ -57,15 +58,18 @@ def expect_server(server: str) -> None:
         threading.Thread(target=warm_prices, args=(server,), name="prices", daemon=True).start()
 
 
-def cost_of(usage: Usage, *, model: str, provider: str, server: str) -> Cost | None:
-    """What a call cost; ``None``: it is not known. ``provider`` is the model server's name, ``server`` its address."""
+def cost_of(usage: Usage, *, model: str, provider: str, server: str, asked_at: datetime) -> Cost | None:
+    """What a call cost; ``None``: it is not known. ``provider`` is the model server's name, ``server`` its address.
+
+    ``asked_at`` is aware: public prices change by the day, and some by the hour of the day.
+    """
     for own in _own:
         if fnmatchcase(model.lower(), own.model.lower()) and fnmatchcase(provider.lower(), own.provider.lower()):
             cached = usage.cached_tokens or 0
             per_cached = own.input if own.cached is None else own.cached
             total = (usage.input_tokens - cached) * own.input + cached * per_cached + usage.output_tokens * own.output
             return Cost(total / _MILLION, own.currency)
-    return _public_cost(server, model, usage) if _is_named(server) else None
+    return _public_cost(server, model, usage, asked_at) if _is_named(server) else None
 
 
 def _is_named(server: str) -> bool:
@@ -74,7 +78,7 @@ def _is_named(server: str) -> bool:
     return "." in host and not host.replace(".", "").isdigit()
 
 
-def _public_cost(server: str, model: str, usage: Usage) -> Cost | None:
+def _public_cost(server: str, model: str, usage: Usage, asked_at: datetime) -> Cost | None:
     """By the prices that the library brings along: nothing is fetched. Known are servers by their address, and their models by name."""
     import genai_prices  # noqa: PLC0415 - see `warm_prices`
 
@@ -84,7 +88,8 @@ def _public_cost(server: str, model: str, usage: Usage) -> Cost | None:
         cache_read_tokens=usage.cached_tokens or 0,
     )
     try:
-        return Cost(genai_prices.calc_price(counts, model, provider_api_url=server).total_price, "USD")
+        price = genai_prices.calc_price(counts, model, provider_api_url=server, genai_request_timestamp=asked_at)
+        return Cost(price.total_price, "USD")
     except (LookupError, ValueError):
         return None
 

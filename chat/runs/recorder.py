@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple, TypeVar, cast
 from uuid import UUID, uuid4
@@ -122,7 +123,8 @@ class RunRecorder:
         if not call.usage.input_tokens + call.usage.output_tokens:
             return None
         provider = self._writer.provider
-        return prices.cost_of(call.usage, model=self._model, provider=provider, server=self._server)
+        asked_at = datetime.now(UTC) - timedelta(milliseconds=call.duration_ms)
+        return prices.cost_of(call.usage, model=self._model, provider=provider, server=self._server, asked_at=asked_at)
 
     async def record(self, items: Sequence[RunEvent]) -> None:
         """Save the steps in one transaction, and tell them; then show what is being written now."""

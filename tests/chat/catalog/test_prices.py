@@ -1,6 +1,7 @@
 """What calls cost: by known prices, by the staff's own, or unknown."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
@@ -17,7 +18,11 @@ M = 1_000_000
 OPENAI, OPENROUTER = "https://api.openai.com/v1", "https://openrouter.ai/api/v1"
 DEEPSEEK, MOONSHOT = "https://api.deepseek.com", "https://api.moonshot.ai/v1"
 
-#: Server, model, tokens, and what they cost in US dollars; None: it is not known. A further price is a line.
+#: When the calls were asked: what is known of a price may hold from a day on, or for some hours of each.
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+EVENING = NOON.replace(hour=20)
+
+#: Server, model, tokens, and what they cost in US dollars at noon; None: it is not known. A further price is a line.
 KNOWN: list[tuple[str, str, Usage, str | None]] = [
     (OPENAI, "gpt-4o", Usage(M, 0), "2.5"),
     (OPENAI, "gpt-4o", Usage(0, M), "10"),
@@ -42,7 +47,23 @@ KNOWN: list[tuple[str, str, Usage, str | None]] = [
 @pytest.mark.parametrize(("server", "model", "usage", "dollars"), KNOWN)
 def test_known_prices(server: str, model: str, usage: Usage, dollars: str | None) -> None:
     wanted = None if dollars is None else Cost(Decimal(dollars), "USD")
-    assert prices.cost_of(usage, model=model, provider="default", server=server) == wanted
+    assert prices.cost_of(usage, model=model, provider="default", server=server, asked_at=NOON) == wanted
+
+
+#: When it was asked, and what a million tokens from the cache cost then.
+BY_THE_HOUR = [
+    (NOON, "0.07"),
+    (EVENING, "0.035"),
+    (EVENING.astimezone(timezone(timedelta(hours=-8))), "0.035"),
+    (NOON.astimezone(timezone(timedelta(hours=8))), "0.07"),
+]
+
+
+@pytest.mark.parametrize(("asked_at", "dollars"), BY_THE_HOUR)
+def test_a_price_that_changes_with_the_hour_is_that_of_the_question(asked_at: datetime, dollars: str) -> None:
+    usage = Usage(M, 0, False, M)
+    found = prices.cost_of(usage, model="deepseek-chat", provider="default", server=DEEPSEEK, asked_at=asked_at)
+    assert found == Cost(Decimal(dollars), "USD")
 
 
 @pytest.fixture
@@ -80,11 +101,11 @@ OWN = [
 @pytest.mark.usefixtures("own")
 @pytest.mark.parametrize(("provider", "model", "usage", "amount", "currency"), OWN)
 def test_own_prices_come_first(provider: str, model: str, usage: Usage, amount: str, currency: str) -> None:
-    found = prices.cost_of(usage, model=model, provider=provider, server=OPENAI)
+    found = prices.cost_of(usage, model=model, provider=provider, server=OPENAI, asked_at=NOON)
     assert found == Cost(Decimal(amount), currency)
 
 
 @pytest.mark.usefixtures("own")
 def test_what_no_own_price_is_for_has_its_public_one() -> None:
-    found = prices.cost_of(Usage(M, 0), model="gpt-4o-mini", provider="default", server=OPENAI)
+    found = prices.cost_of(Usage(M, 0), model="gpt-4o-mini", provider="default", server=OPENAI, asked_at=NOON)
     assert found == Cost(Decimal("0.15"), "USD")
