@@ -14,6 +14,7 @@ from django.test.utils import override_settings
 
 from chat.accounts.models import User
 from config import prepare
+from tests import prepared
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -133,6 +134,7 @@ def test_several_prepare_one_database_at_the_same_moment(postgres_url: str, tmp_
 
 def test_who_prepares_and_dies_keeps_nobody_waiting(postgres_url: str, tmp_path: Path) -> None:
     """One is killed while it waits, as one is that is preparing: the lock goes with its connection."""
+    prepared.restore_tables(postgres_url)
     with psycopg.connect(postgres_url) as holder:
         holder.execute("SELECT pg_advisory_xact_lock(%s)", [prepare._LOCK])
         killed, other = preparing(postgres_url, tmp_path / "killed"), preparing(postgres_url, tmp_path / "other")

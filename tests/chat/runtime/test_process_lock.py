@@ -20,7 +20,7 @@ def open_to_others(folder: Path) -> dict[str, str]:
 
 #: What makes files in the data folder, each on one that is not there yet.
 MAKERS = {
-    "migrate": ["manage.py", "migrate", "-v0"],
+    "migrate": ["manage.py", "migrate", "-v0", "contenttypes"],
     "prepare": ["-m", "config.prepare"],
     "collectstatic": ["manage.py", "collectstatic", "--no-input", "-v0"],
 }
