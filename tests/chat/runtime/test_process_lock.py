@@ -26,7 +26,10 @@ MAKERS = {
 }
 
 
-@pytest.mark.parametrize("maker", MAKERS)
+#: What prepares does what the others do.
+@pytest.mark.parametrize(
+    "maker", [pytest.param(maker, marks=[pytest.mark.long] * (maker == "prepare")) for maker in MAKERS]
+)
 def test_what_is_made_is_nobody_elses(tmp_path: Path, maker: str) -> None:
     folder = tmp_path / "data"
     subprocess.run(
