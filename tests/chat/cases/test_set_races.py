@@ -13,6 +13,7 @@ from chat.cases.commands import CaseFields
 from chat.cases.judging import Judged
 from chat.models import CaseVerdict, Door, Run, RunStatus, SetRun
 from chat.runs import erasure
+from chat.runs import queue as run_queue
 from chat.runs import state as run_state
 from chat.runs.state import End
 from tests.chat import making
@@ -31,7 +32,7 @@ def begin() -> SetRun:
 def claimed(session_id: UUID) -> Run:
     """A session's next run, at work."""
     with transaction.atomic():
-        run = run_state.next_in(session_id)
+        run = run_queue.next_in(session_id)
         assert run is not None
         assert run_state.claim(run, "process-1")
     return run
