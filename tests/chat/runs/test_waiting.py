@@ -410,7 +410,7 @@ async def test_a_call_that_may_have_run_is_closed_as_that_and_asked_for_again(
     steps = await steps_of(run_id)
     assert run.status == RunStatus.INTERRUPTED
     assert names(steps)[-3:] == [APPROVAL, RESULT, "reasoning_complete"]
-    assert "may have run" in result_of(steps)["content"]
+    assert "may have run" in result_of(steps)["content"], "a call that may have run counts as not begun"
     assert await database.read(auto_continue.continuation_of, run) is None
     model.reset()
     model.enqueue(Script(reasoning="Again.", calls=[HELD]), Script("Done."))
