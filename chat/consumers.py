@@ -43,7 +43,7 @@ from chat.protocol import (
     encode,
     error_data,
 )
-from chat.protocol.frames import AcceptedData, PongData
+from chat.protocol.frame_data import AcceptedData, PongData
 from chat.runs import commands as run_commands
 from chat.runs import deciding, steering
 from chat.runs import registry as run_registry

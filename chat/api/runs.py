@@ -13,7 +13,7 @@ from chat.api.bodies import payload, takes, user_of
 from chat.api.paths import visible_run, visible_session
 from chat.models import Door, Origin, Run
 from chat.protocol import ClientMessageId
-from chat.protocol.frames import AcceptedData, Parent, Usage
+from chat.protocol.frame_data import AcceptedData, Parent, Usage
 from chat.runs import commands as run_commands
 from chat.runs import events as run_events
 from chat.runs import state as run_state

@@ -19,7 +19,7 @@ from chat.api.bodies import TAKES_KEY, payload, takes, user_of
 from chat.api.paths import visible_session
 from chat.models import Door, RunStatus, Session
 from chat.protocol import BadFrame
-from chat.protocol.frames import BranchData
+from chat.protocol.frame_data import BranchData
 from chat.runs import request_keys
 from chat.runs import sessions as runs_sessions
 from chat.runtime import database

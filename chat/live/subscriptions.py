@@ -15,7 +15,7 @@ from chat.live.handshake import Login
 from chat.live.presence import presence
 from chat.live.subscriber import End, Send, Subscriber
 from chat.protocol import Close, as_uuid, encode, group_messages
-from chat.protocol.frames import RoleName, SessionData
+from chat.protocol.frame_data import RoleName, SessionData
 from chat.runtime import database, groups
 from chat.store import branches, notes, selectors
 

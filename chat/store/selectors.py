@@ -24,11 +24,9 @@ from chat.models import (
     Step,
 )
 from chat.protocol import stored_frame
-from chat.protocol.frames import (
-    CHILD_TYPES,
+from chat.protocol.frame_data import (
     AnnouncementData,
     ChildRun,
-    KeptFrame,
     LevelName,
     LiveRun,
     LiveStatus,
@@ -37,9 +35,8 @@ from chat.protocol.frames import (
     Person,
     QueuedRun,
     RoleName,
-    StoredFrame,
-    StoredType,
 )
+from chat.protocol.frames import CHILD_TYPES, KeptFrame, StoredFrame, StoredType
 from chat.runtime.db_values import uuid_from_db, uuid_param
 from chat.store import steering
 from chat.store.drafts import Draft

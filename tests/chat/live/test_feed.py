@@ -21,7 +21,7 @@ from chat.live.handshake import Login
 from chat.live.subscriptions import SessionSubscription
 from chat.models import Run, Session, Step
 from chat.protocol import WINDOW, Close, encode
-from chat.protocol.frames import AcceptedData
+from chat.protocol.frame_data import AcceptedData
 from chat.runs import commands as run_commands
 from chat.runs import publisher
 from chat.runtime import database, groups
