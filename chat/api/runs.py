@@ -30,7 +30,7 @@ class Stop(BaseModel):
     all: StrictBool = False
 
 
-class Onward(BaseModel):
+class ContinueIn(BaseModel):
     """Go on from a run."""
 
     client_message_id: ClientMessageId | None = None
@@ -187,10 +187,10 @@ async def cancel_run(request: HttpRequest, run_id: str) -> Status[dict[str, Any]
     return Status(202, {"run_id": run.pk})
 
 
-@router.post("runs/{run_id}/continue/", auth=ASK, response={202: AcceptedData}, openapi_extra=takes(Onward))
+@router.post("runs/{run_id}/continue/", auth=ASK, response={202: AcceptedData}, openapi_extra=takes(ContinueIn))
 async def continue_run(request: HttpRequest, run_id: str) -> Status[AcceptedData]:
     """Go on from the session's latest run, as a new run, whose identifier is in the answer."""
     run = await visible_run(request, run_id)
-    onward = payload(request, Onward)
+    onward = payload(request, ContinueIn)
     accepted = await run_commands.continue_run(user_of(request), run.session_id, run.pk, onward.client_message_id)
     return _accepted(accepted)

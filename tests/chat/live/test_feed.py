@@ -16,7 +16,7 @@ from chat.access import Role
 from chat.consumers import SessionConsumer
 from chat.live import feed, subscriber
 from chat.live import registry as feed_registry
-from chat.live.connections import Entrance
+from chat.live.connections import OpenSocket
 from chat.live.handshake import Login
 from chat.live.subscriptions import SessionSubscription
 from chat.models import Run, Session, Step
@@ -238,8 +238,8 @@ async def subscribed(client: Client, run: Run, login: Login) -> SessionConsumer:
     consumer = SessionConsumer()
     consumer.login = login
     assert client.subscriber is not None
-    entrance = Entrance(run.session_id, login.user.pk, Role.OWNER, uuid4())
-    consumer._subscription = SessionSubscription("process-1", entrance, client.subscriber)
+    open_socket = OpenSocket(run.session_id, login.user.pk, Role.OWNER, uuid4())
+    consumer._subscription = SessionSubscription("process-1", open_socket, client.subscriber)
     return consumer
 
 
