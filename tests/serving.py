@@ -90,8 +90,9 @@ class Server:
         """Make the tables and the users, all with the same password; the first one is staff."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
         names = users or (USERNAME,)
-        if address := self.environment["DATABASE_URL"]:
-            if address.startswith("postgres") and not prepared.has_tables(address):
+        address, is_of_tests = self.environment["DATABASE_URL"], "TESTS_SHARED" in os.environ
+        if address or not is_of_tests:
+            if is_of_tests and address.startswith("postgres") and not prepared.has_tables(address):
                 prepared.restore_tables(address)
             self._make(names)
             return
