@@ -6,6 +6,7 @@
 - ``async def`` tests and fixtures share one event loop for the whole session.
 """
 
+import gc
 import json
 import os
 import re
@@ -121,6 +122,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(item.module.__name__))
     # Groups come first, the largest before the others; then single tests in this order.
     items.sort(key=lambda item: item.path.name != "test_check.py")
+
+
+def pytest_collection_finish() -> None:
+    """Have the garbage collector look no more at the tests themselves: twelve thousand of them stay to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
