@@ -9,6 +9,7 @@ from ninja import Router, Schema, Status
 from pydantic import BaseModel, Field, StrictInt, StrictStr
 
 from agents.sentence import Sentence
+from chat.accounts.models import User
 from chat.api.auth import MANAGE, READ
 from chat.api.bodies import payload, takes, user_of
 from chat.cases import commands, formats, runner, set_runs
@@ -101,11 +102,13 @@ class SetOut(Schema):
     name: str
     agent_name: str
     cases: int
+    owner: str
+    role: str = Field(description="owner; driver, who changes cases and asks it, too; watcher, who sees it.")
     created_at: float
 
 
 class SetList(Schema):
-    """One's sets, newest first."""
+    """Sets, newest first."""
 
     items: list[SetOut]
 
@@ -170,26 +173,29 @@ def _key(told: str, refused: Refused | None = None) -> UUID:
 _NO_CASE = Refused("not_found", Sentence("There is no such case."))
 
 
-def _own(request: HttpRequest, set_id: str) -> CaseSet:
-    found = case_selectors.sets_of(user_of(request)).filter(pk=_key(set_id)).first()
+def _visible(request: HttpRequest, set_id: str) -> CaseSet:
+    """A set that the user sees."""
+    found = case_selectors.find_set(user_of(request), _key(set_id))
     if found is None:
         raise commands.no_such_set()
-    return found
+    return found[0]
 
 
 def _set_run(request: HttpRequest, set_id: str, number: int) -> SetRun:
-    found = case_selectors.runs_of(_own(request, set_id)).filter(number=number).first()
+    found = case_selectors.runs_of(_visible(request, set_id)).filter(number=number).first()
     if found is None:
         raise Refused("not_found", Sentence("The set was not asked so often."))
     return found
 
 
-def _set_out(case_set: Any) -> dict[str, Any]:
+def _set_out(user: User, case_set: Any) -> dict[str, Any]:
     return {
         "id": case_set.pk,
         "name": case_set.name,
         "agent_name": case_set.agent_name,
         "cases": getattr(case_set, "size", 0) or 0,
+        "owner": case_set.owner.get_username(),
+        "role": case_selectors.role_of(user, case_set),
         "created_at": case_set.created_at.timestamp(),
     }
 
@@ -246,30 +252,31 @@ def _shown(set_run: SetRun) -> dict[str, Any]:
 
 
 @router.get("sets/", auth=READ, response=SetList)
-async def list_sets(request: HttpRequest) -> dict[str, Any]:
-    """List one's own sets of cases, newest first."""
-    return {"items": await database.read(lambda: [_set_out(each) for each in case_selectors.sets_of(user_of(request))])}
+async def list_sets(request: HttpRequest, shared: bool = False) -> dict[str, Any]:
+    """List one's own sets of cases, newest first; with `shared=true` those that others share with one."""
+    user = user_of(request)
+    sets = case_selectors.shared_sets(user) if shared else case_selectors.own_sets(user)
+    return {"items": await database.read(lambda: [_set_out(user, each) for each in sets.select_related("owner")])}
 
 
 @router.post("sets/", auth=MANAGE, response={201: SetOut}, openapi_extra=takes(SetName))
 async def create_set(request: HttpRequest) -> Status[dict[str, Any]]:
     """Make an empty set."""
-    return Status(
-        201, _set_out(await database.write(commands.make_set, user_of(request), payload(request, SetName).name))
-    )
+    user = user_of(request)
+    return Status(201, _set_out(user, await database.write(commands.make_set, user, payload(request, SetName).name)))
 
 
 @router.get("sets/{set_id}/", auth=READ, response=SetOut)
 async def get_set(request: HttpRequest, set_id: str) -> dict[str, Any]:
     """Show a set."""
-    return await database.read(lambda: _set_out(_own(request, set_id)))
+    return await database.read(lambda: _set_out(user_of(request), _visible(request, set_id)))
 
 
 @router.patch("sets/{set_id}/", auth=MANAGE, response=SetOut, openapi_extra=takes(SetName))
 async def rename_set(request: HttpRequest, set_id: str) -> dict[str, Any]:
     """Give it another name."""
     await database.write(commands.rename_set, user_of(request), _key(set_id), payload(request, SetName).name)
-    return await database.read(lambda: _set_out(_own(request, set_id)))
+    return await database.read(lambda: _set_out(user_of(request), _visible(request, set_id)))
 
 
 @router.delete("sets/{set_id}/", auth=MANAGE, response={204: None})
@@ -286,7 +293,7 @@ async def delete_set(request: HttpRequest, set_id: str) -> Status[None]:
 @router.get("sets/{set_id}/cases/", auth=READ, response=CaseList)
 async def list_cases(request: HttpRequest, set_id: str) -> dict[str, Any]:
     """List a set's cases: a thousand at most."""
-    found = await database.read(lambda: list(_own(request, set_id).cases.order_by("number")))
+    found = await database.read(lambda: list(_visible(request, set_id).cases.order_by("number")))
     return {"items": [_case_out(case) for case in found]}
 
 
@@ -294,14 +301,15 @@ async def list_cases(request: HttpRequest, set_id: str) -> dict[str, Any]:
 async def add_case(request: HttpRequest, set_id: str) -> Status[dict[str, Any]]:
     """Add a case."""
     fields = payload(request, CaseIn).fields()
-    return Status(201, _case_out(await database.write(commands.add_case, user_of(request), _key(set_id), fields)))
+    made = await database.write(commands.add_case, user_of(request), _key(set_id), fields, Door.API)
+    return Status(201, _case_out(made))
 
 
 @router.patch("sets/{set_id}/cases/{case_id}/", auth=MANAGE, response=CaseOut, openapi_extra=takes(CaseIn))
 async def change_case(request: HttpRequest, set_id: str, case_id: str) -> dict[str, Any]:
     """Change a case. What came of it before stays as it was judged then."""
     fields, key = payload(request, CaseIn).fields(), _key(case_id, _NO_CASE)
-    return _case_out(await database.write(commands.change_case, user_of(request), _key(set_id), key, fields))
+    return _case_out(await database.write(commands.change_case, user_of(request), _key(set_id), key, fields, Door.API))
 
 
 @router.delete("sets/{set_id}/cases/{case_id}/", auth=MANAGE, response={204: None})
@@ -324,8 +332,8 @@ async def make_case_of_run(request: HttpRequest, run_id: str) -> Status[dict[str
         raise BadFrame("bad_frame", Sentence("Name a set: by set_id, or by set_name for a new one."))
     run = await database.read(commands.check_source, user, key)
     fields = new.model_copy(update={"question": new.question or run.message}).fields()
-    file_ids = await database.write(case_files.files_for, user, key)
     set_id = _key(new.set_id) if new.set_id is not None else None
+    file_ids = await database.write(case_files.files_for, user, key, set_id)
     made = await database.write(
         commands.add_case_of_run, user, key, set_id, fields, file_ids, Door.API, new_set=new.set_name
     )
@@ -340,7 +348,7 @@ async def export_cases(request: HttpRequest, set_id: str) -> HttpResponseBase:
     """Read a set's cases as JSON lines: question, names of files, expected words, rule, notes."""
 
     def read() -> bytes:
-        case_set = _own(request, set_id)
+        case_set = _visible(request, set_id)
         audit.record_action(
             user_of(request).pk, Act.EXPORT, Door.API, subject_id=case_set.owner_id, about=f"set {set_id}"
         )
@@ -353,7 +361,7 @@ async def export_cases(request: HttpRequest, set_id: str) -> HttpResponseBase:
 async def import_cases(request: HttpRequest, set_id: str) -> Status[dict[str, Any]]:
     """Add cases from JSON lines, which are the body: all, or none where one is bad. `expected` is a list; files are not read in."""
     user, key = user_of(request), _key(set_id)
-    await database.read(_own, request, set_id)
+    await database.read(_visible, request, set_id)
     fields = formats.read_lines(request.body)
     made = await database.write(commands.import_cases, user, key, fields, Door.API)
     return Status(201, {"items": [_case_out(case) for case in made]})
@@ -365,8 +373,8 @@ async def export_results(request: HttpRequest, set_id: str, number: int) -> Http
 
     def read() -> bytes:
         set_run = _set_run(request, set_id, number)
-        about = f"set {set_id} run {number}"
-        audit.record_action(user_of(request).pk, Act.EXPORT, Door.API, subject_id=user_of(request).pk, about=about)
+        owner_id, about = set_run.case_set.owner_id, f"set {set_id} run {number}"
+        audit.record_action(user_of(request).pk, Act.EXPORT, Door.API, subject_id=owner_id, about=about)
         return "".join(formats.results_csv(set_run)).encode()
 
     return _file(await database.write(read), "results.csv", "text/csv; charset=utf-8")
@@ -384,7 +392,7 @@ async def list_set_runs(request: HttpRequest, set_id: str) -> dict[str, Any]:
     """List the runs of a set, newest first."""
 
     def read() -> list[Column]:
-        return case_selectors.columns_of(case_selectors.runs_of(_own(request, set_id))[:_PAGE])
+        return case_selectors.columns_of(case_selectors.runs_of(_visible(request, set_id))[:_PAGE])
 
     return {"items": [_set_run_out(column) for column in await database.read(read)]}
 
