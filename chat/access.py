@@ -103,8 +103,8 @@ def shared_roles_of(pairs: Collection[tuple[UUID, int]]) -> dict[tuple[UUID, int
     members: dict[int | None, set[int | None]] = defaultdict(set)
     joined: dict[UUID, set[int | None]] = defaultdict(set)
     of_groups = User.groups.through.objects.filter(group_id__in={each[3] for each in shares}, user_id__in=users)
-    for group_id, member in of_groups.values_list("group_id", "user_id"):
-        members[group_id].add(member)
+    for group, member in of_groups.values_list("group_id", "user_id"):
+        members[group].add(member)
     by_links = ShareJoin.objects.filter(share_id__in=[each[0] for each in shares], user_id__in=users)
     for share_id, member in by_links.values_list("share_id", "user_id"):
         joined[share_id].add(member)

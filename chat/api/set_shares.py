@@ -11,11 +11,12 @@ from agents.sentence import Sentence
 from chat.access import Role
 from chat.api.auth import MANAGE, READ
 from chat.api.bodies import Expiry, expiry, payload, takes, user_of
+from chat.api.cases import set_key
 from chat.api.errors import error_response
 from chat.api.shares import ShareChanges
-from chat.cases import commands, sharing
+from chat.cases import sharing
 from chat.models import Door, SetShare
-from chat.protocol import BadFrame, as_uuid, group_messages
+from chat.protocol import BadFrame, group_messages
 from chat.runs.admission import Refused
 from chat.runs.sharing import ShareTarget, UnknownName
 from chat.runtime import database, groups
@@ -63,13 +64,6 @@ def _share_out(share: SetShare) -> dict[str, Any]:
     return told
 
 
-def _key(told: str, refused: Refused | None = None) -> UUID:
-    key = as_uuid(told)
-    if key is None:
-        raise refused or commands.no_such_set()
-    return key
-
-
 _NO_SHARE = Refused("not_found", Sentence("There is no such share."))
 
 
@@ -81,7 +75,7 @@ async def _tell_sockets() -> None:
 @router.get("sets/{set_id}/shares/", auth=READ, response=SetShareList, exclude_unset=True)
 async def list_set_shares(request: HttpRequest, set_id: str) -> dict[str, Any]:
     """List with whom one's own set is shared."""
-    shares = await database.write(sharing.list_shares, user_of(request), _key(set_id))
+    shares = await database.write(sharing.list_shares, user_of(request), set_key(set_id))
     return {"items": [_share_out(share) for share in shares]}
 
 
@@ -94,7 +88,7 @@ async def list_set_shares(request: HttpRequest, set_id: str) -> dict[str, Any]:
 )
 async def make_set_share(request: HttpRequest, set_id: str) -> Any:
     """Share one's own set with a person, or a group of one's own."""
-    key, new = _key(set_id), payload(request, NewSetShare)
+    key, new = set_key(set_id), payload(request, NewSetShare)
     if (new.user is None) == (new.group is None):
         raise BadFrame("bad_frame", Sentence("Share with exactly one: a person or a group."))
     target, ends = ShareTarget(new.user or "", new.group or ""), expiry(new.expires_at)
@@ -118,7 +112,7 @@ async def change_set_share(request: HttpRequest, set_id: str, share_id: str) -> 
     changes = payload(request, ShareChanges).model_dump(exclude_unset=True)
     if "expires_at" in changes:
         changes["expires_at"] = expiry(changes["expires_at"])
-    keys = _key(set_id), _key(share_id, _NO_SHARE)
+    keys = set_key(set_id), set_key(share_id, _NO_SHARE)
     share = await database.write(sharing.change_share, user_of(request), *keys, changes, Door.API)
     await _tell_sockets()
     return _share_out(share)
@@ -127,7 +121,7 @@ async def change_set_share(request: HttpRequest, set_id: str, share_id: str) -> 
 @router.delete("sets/{set_id}/shares/{share_id}/", auth=MANAGE, response={204: None})
 async def withdraw_set_share(request: HttpRequest, set_id: str, share_id: str) -> Status[None]:
     """Withdraw a share of one's own set: with it go the sessions in which its cases were asked."""
-    keys = _key(set_id), _key(share_id, _NO_SHARE)
+    keys = set_key(set_id), set_key(share_id, _NO_SHARE)
     await database.write(sharing.withdraw_share, user_of(request), *keys, Door.API)
     await _tell_sockets()
     return Status(204, None)
@@ -136,6 +130,6 @@ async def withdraw_set_share(request: HttpRequest, set_id: str, share_id: str) -
 @router.post("sets/{set_id}/leave/", auth=MANAGE, response={204: None})
 async def leave_set(request: HttpRequest, set_id: str) -> Status[None]:
     """Give up a set that was shared with oneself."""
-    await database.write(sharing.leave_set, user_of(request), _key(set_id), Door.API)
+    await database.write(sharing.leave_set, user_of(request), set_key(set_id), Door.API)
     await _tell_sockets()
     return Status(204, None)

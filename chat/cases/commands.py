@@ -5,7 +5,7 @@ run's session, and by staff who may see it: in a set of their own.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -33,12 +33,16 @@ LONGEST_NAME, LONGEST_TEXT = 200, 20_000
 
 @dataclass(frozen=True, slots=True)
 class CaseFields:
-    """What a person says of a case; None of what is to stay as it is. ``expected`` has a line for each word or phrase."""
+    """What a person says of a case; None of what is to stay as it is. ``expected`` has a line for each word or phrase.
+
+    ``files`` are the question's; where a case is stored they are the set's owner's (`files.with_files`).
+    """
 
     question: str | None = None
     expected: str | None = None
     rule: str | None = None
     notes: str | None = None
+    files: Sequence[UUID] | None = None
 
     def checked(self) -> dict[str, str]:
         """What is said, as it is stored. Raises `Refused`."""
@@ -146,11 +150,9 @@ def remember_agent(case_set: CaseSet, agent_name: str) -> None:
 
 
 @transaction.atomic
-def add_case(user: User, set_id: UUID, fields: CaseFields, door: Door, file_ids: Sequence[UUID] = ()) -> Case:
-    """Add a case to the end of a set, with files of the set's owner's. Raises `Refused`."""
+def add_case(user: User, set_id: UUID, fields: CaseFields, door: Door) -> Case:
+    """Add a case to the end of a set. Raises `Refused`."""
     (made,) = add_cases(user, set_id, [fields])
-    if file_ids:
-        _tie(made, file_ids)
     _note_change(user, made.case_set, door, f"case {made.pk}")
     return made
 
@@ -172,9 +174,13 @@ def add_cases(user: User, set_id: UUID, fields: Sequence[CaseFields]) -> list[Ca
     if existing.count() + len(said) > MOST_CASES:
         raise Refused("too_large", Sentence("A set may have %(n)s cases.", n=f"{MOST_CASES:,}"))
     last = existing.aggregate(last=Max("number"))["last"] or 0
-    return Case.objects.bulk_create(
+    made = Case.objects.bulk_create(
         Case(case_set=case_set, number=last + place, **each) for place, each in enumerate(said, start=1)
     )
+    for case, each_fields in zip(made, fields, strict=True):
+        if each_fields.files:
+            _tie(case, each_fields.files)
+    return made
 
 
 @transaction.atomic
@@ -195,7 +201,13 @@ def change_case(user: User, set_id: UUID, case_id: UUID, fields: CaseFields, doo
     changed = {name: value for name, value in said.items() if getattr(case, name) != value}
     for name, value in changed.items():
         setattr(case, name, value)
-    if changed.keys() - {"notes"}:
+    has_other_files = fields.files is not None and [str(each) for each in fields.files] != [
+        file["id"] for file in files_in(case)
+    ]
+    if has_other_files:
+        stored_files.untie_from_cases([case.pk])
+        _tie(case, fields.files or ())
+    if has_other_files or changed.keys() - {"notes"}:
         case.changed_at = timezone.now()
     case.save()
     _note_change(user, case_set, door, f"case {case_id}")
@@ -267,7 +279,7 @@ def add_case_of_run(
     """
     run = check_source(user, run_id)
     case_set = check_target(user, run_id, set_id) or make_set(user, new_set or "")
-    case = add_case(user, case_set.pk, fields, door, file_ids)
+    case = add_case(user, case_set.pk, replace(fields, files=file_ids), door)
     case.source_run = run.pk
     case.save(update_fields=("source_run",))
     audit.record_action(user.pk, Act.COPY, door, session_id=run.session_id, run_id=run.pk, about=f"case {case.pk}")
@@ -275,8 +287,9 @@ def add_case_of_run(
 
 
 def _tie(case: Case, file_ids: Sequence[UUID]) -> None:
+    file_ids = admission.check_files([str(each) for each in file_ids])
     try:
-        case.files = stored_files.tie_to_case(case.pk, case.case_set.owner_id, file_ids)
+        case.files = stored_files.tie_to_case(case.pk, case.case_set.owner_id, file_ids) if file_ids else ""
     except stored_files.Missing:
         raise Refused("not_found", Sentence("One of the files is not there, or not yours.")) from None
     case.save(update_fields=("files",))

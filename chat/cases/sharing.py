@@ -42,63 +42,63 @@ def make_share(
         sharing.check_share(role, expires_at)
         if SetShare.objects.filter(case_set=case_set).count() >= MOST_SHARES:
             raise Refused("conflict", Sentence("A set may be shared %(n)d times. Withdraw one first.", n=MOST_SHARES))
-        share = SetShare(case_set=case_set, role=role, expires_at=expires_at)
-        share.user, share.group = sharing.find_target(user, target)
-        if is_known := share.user is not None or share.group is not None:
-            _save(case_set, share)
-            _note(user, Act.SHARE, door, share)
+        set_share = SetShare(case_set=case_set, role=role, expires_at=expires_at)
+        set_share.user, set_share.group = sharing.find_target(user, target)
+        if is_known := set_share.user is not None or set_share.group is not None:
+            _save(case_set, set_share)
+            _note(user, Act.SHARE, door, set_share)
         else:
             sharing.count_unknown(user, door)
     # What was tried is counted, and so outlives the refusal.
     if not is_known:
         raise UnknownName(target.group or target.user)
-    return share
+    return set_share
 
 
-def _save(case_set: CaseSet, share: SetShare) -> None:
-    if share.user_id == case_set.owner_id:
+def _save(case_set: CaseSet, set_share: SetShare) -> None:
+    if set_share.user_id == case_set.owner_id:
         raise Refused("bad_frame", Sentence("The set is yours; it need not be shared with you."))
-    same = SetShare.objects.filter(case_set=case_set, user=share.user, group=share.group)
+    same = SetShare.objects.filter(case_set=case_set, user=set_share.user, group=set_share.group)
     same.filter(expires_at__lte=Now()).delete()
     if same.exists():
         raise Refused("conflict", Sentence("It is shared with them already; change that instead."))
-    share.save(force_insert=True)
+    set_share.save(force_insert=True)
 
 
-def _note(user: User, act: Act, door: Door, share: SetShare) -> None:
-    who: dict[str, Any] = {"group": share.group_id} if share.group_id else {}
-    about = f"set {share.case_set_id} share {share.pk}"
+def _note(user: User, act: Act, door: Door, set_share: SetShare) -> None:
+    who: dict[str, Any] = {"group": set_share.group_id} if set_share.group_id else {}
+    about = f"set {set_share.case_set_id} share {set_share.pk}"
     audit.record_action(
-        user.pk, act, door, subject_id=share.user_id or user.pk, about=about, role=str(share.role), **who
+        user.pk, act, door, subject_id=set_share.user_id or user.pk, about=about, role=str(set_share.role), **who
     )
 
 
 def _held_share(user: User, set_id: UUID, share_id: UUID) -> SetShare:
     commands.hold_set(user, set_id, may_manage)
-    share = SetShare.objects.select_related("user", "group").filter(pk=share_id, case_set=set_id).first()
-    if share is None:
+    set_share = SetShare.objects.select_related("user", "group").filter(pk=share_id, case_set=set_id).first()
+    if set_share is None:
         raise Refused("not_found", Sentence("There is no such share."))
-    return share
+    return set_share
 
 
 @transaction.atomic
 def change_share(user: User, set_id: UUID, share_id: UUID, changes: dict[str, Any], door: Door) -> SetShare:
     """Give a share another ``role`` or ``expires_at``, whichever is named. Raises `Refused`."""
-    share = _held_share(user, set_id, share_id)
-    role = Role(changes.get("role", share.role))
+    set_share = _held_share(user, set_id, share_id)
+    role = Role(changes.get("role", set_share.role))
     sharing.check_share(role, changes.get("expires_at"))
-    share.role, share.expires_at = role, changes.get("expires_at", share.expires_at)
-    share.save(update_fields=("role", "expires_at"))
-    _note(user, Act.SHARE, door, share)
-    return share
+    set_share.role, set_share.expires_at = role, changes.get("expires_at", set_share.expires_at)
+    set_share.save(update_fields=("role", "expires_at"))
+    _note(user, Act.SHARE, door, set_share)
+    return set_share
 
 
 @transaction.atomic
 def withdraw_share(user: User, set_id: UUID, share_id: UUID, door: Door) -> None:
     """Withdraw a share; who had no other loses the set, and the sessions in which its cases were asked. Raises `Refused`."""
-    share = _held_share(user, set_id, share_id)
-    _note(user, Act.UNSHARE, door, share)
-    share.delete()
+    set_share = _held_share(user, set_id, share_id)
+    _note(user, Act.UNSHARE, door, set_share)
+    set_share.delete()
 
 
 @transaction.atomic

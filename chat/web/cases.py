@@ -18,10 +18,11 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from chat.access import Role, has_right, may_drive, may_manage
 from chat.api.errors import status_of
-from chat.cases import commands, formats, runner, set_runs
+from chat.cases import commands, formats, rules, runner, set_runs
 from chat.cases import files as case_files
 from chat.cases import selectors as case_selectors
 from chat.cases.commands import CaseFields
+from chat.cases.rules import BadRule
 from chat.catalog import agents as catalog
 from chat.models import Act, AgentVersion, Case, CaseSet, Door, SetRun, SetRunState
 from chat.rendering.agents import agent_rows
@@ -70,8 +71,8 @@ class CaseForm(forms.Form):
 
     def refuse(self, refused: Refused) -> None:
         """Show why the use case has refused."""
-        is_question = refused.code == "empty_message"
-        self.add_error("question" if is_question else None, translate_sentence(refused.message))
+        field = "question" if refused.code == "empty_message" else "rule" if isinstance(refused, BadRule) else None
+        self.add_error(field, translate_sentence(refused.message))
 
 
 def _visible(request: HttpRequest, set_id: UUID) -> tuple[CaseSet, Role]:
@@ -231,7 +232,7 @@ def new_case(request: HttpRequest, set_id: UUID) -> HttpResponse:
     form = CaseForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            commands.add_case(user_of(request), set_id, form.fields_said(), Door.PAGE)
+            commands.add_case(user_of(request), set_id, rules.checked(form.fields_said()), Door.PAGE)
         except Refused as refused:
             form.refuse(refused)
         else:
@@ -259,7 +260,7 @@ def case(request: HttpRequest, set_id: UUID, case_id: UUID) -> HttpResponse:
         return redirect("case-set", set_id)
     if request.method == "POST" and form.is_valid():
         try:
-            commands.change_case(user_of(request), set_id, case_id, form.fields_said(), Door.PAGE)
+            commands.change_case(user_of(request), set_id, case_id, rules.checked(form.fields_said()), Door.PAGE)
         except Refused as refused:
             form.refuse(refused)
         else:
@@ -285,11 +286,10 @@ def of_run(request: HttpRequest, run_id: UUID) -> HttpResponse:
         chosen = request.POST.get("set_id", "")
         try:
             set_id = UUID(chosen) if chosen else None
+            fields = rules.checked(form.fields_said())
             file_ids = case_files.files_for(user, run_id, set_id)
             new_set = request.POST.get("set_name", "")
-            made = commands.add_case_of_run(
-                user, run_id, set_id, form.fields_said(), file_ids, Door.PAGE, new_set=new_set
-            )
+            made = commands.add_case_of_run(user, run_id, set_id, fields, file_ids, Door.PAGE, new_set=new_set)
         except ValueError:
             raise Http404 from None
         except Refused as refused:
@@ -328,7 +328,9 @@ def import_cases(request: HttpRequest, set_id: UUID) -> HttpResponse:
     content = sent.read() if sent is not None and (sent.size or 0) <= formats.LARGEST else b""
 
     def add() -> None:
-        commands.import_cases(user_of(request), set_id, formats.read_lines(content), Door.PAGE)
+        user = user_of(request)
+        fields = case_files.with_files(user, set_id, formats.read_lines(content))
+        commands.import_cases(user, set_id, fields, Door.PAGE)
 
     return _act(request, set_id, add)
 
