@@ -1,6 +1,7 @@
 """The pages of one's sets: what there is, one set with what came of its cases, and the forms. They work without scripts."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -27,6 +28,7 @@ from chat.catalog import agents as catalog
 from chat.models import Act, AgentVersion, Case, CaseSet, Door, SetRun, SetRunState
 from chat.rendering.agents import agent_rows
 from chat.rendering.sentences import translate_sentence
+from chat.runs import admission, uploads
 from chat.runs import registry as run_registry
 from chat.runs.admission import Refused
 from chat.security import audit
@@ -221,6 +223,19 @@ def delete(request: HttpRequest, set_id: UUID) -> HttpResponse:
     return render_page(request, "chat/case_set_delete.html", page="sets", case_set=own)
 
 
+def _said(request: HttpRequest, set_id: UUID, form: CaseForm) -> CaseFields:
+    """What a form says of a case, with the files that it keeps and those that it brings. Raises `Refused`."""
+    fields, user = rules.checked(form.fields_said()), user_of(request)
+    if "has_files" not in request.POST:
+        return fields
+    kept = admission.check_files(request.POST.getlist("kept"))
+    sent = request.FILES.getlist("files")
+    admission.check_count(len(kept) + len(sent))
+    brought = [async_to_sync(uploads.take_file)(user, each.file, each.size or 0, name=each.name or "") for each in sent]
+    (ready,) = case_files.with_files(user, set_id, [replace(fields, files=[*kept, *(file.pk for file in brought)])])
+    return ready
+
+
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def new_case(request: HttpRequest, set_id: UUID) -> HttpResponse:
@@ -232,7 +247,7 @@ def new_case(request: HttpRequest, set_id: UUID) -> HttpResponse:
     form = CaseForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            commands.add_case(user_of(request), set_id, rules.checked(form.fields_said()), Door.PAGE)
+            commands.add_case(user_of(request), set_id, _said(request, set_id, form), Door.PAGE)
         except Refused as refused:
             form.refuse(refused)
         else:
@@ -260,7 +275,7 @@ def case(request: HttpRequest, set_id: UUID, case_id: UUID) -> HttpResponse:
         return redirect("case-set", set_id)
     if request.method == "POST" and form.is_valid():
         try:
-            commands.change_case(user_of(request), set_id, case_id, rules.checked(form.fields_said()), Door.PAGE)
+            commands.change_case(user_of(request), set_id, case_id, _said(request, set_id, form), Door.PAGE)
         except Refused as refused:
             form.refuse(refused)
         else:

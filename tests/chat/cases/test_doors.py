@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -237,3 +238,19 @@ def test_a_rule_that_cannot_run_is_told_at_its_field(web: Client, ada: User) -> 
     assert "rule" in answer.context["form"].errors
     assert "Line 2: SyntaxError" in answer.content.decode()
     assert not made.cases.exists()
+
+
+def test_a_case_s_files_are_sent_and_let_go_on_its_page(web: Client, ada: User) -> None:
+    made = commands.make_set(ada, "Prices")
+    said = {"question": "How much?", "has_files": "1"}
+    sent = [SimpleUploadedFile(f"{name}.txt", name.encode()) for name in ("pears", "plums")]
+    assert web.post(f"/sets/{made.pk}/cases/new/", {**said, "files": sent}).status_code == 302
+    case = made.cases.get()
+    page = f"/sets/{made.pk}/cases/{case.pk}/"
+    kept = [each["id"] for each in commands.files_in(case)]
+    assert all(f'name="kept" value="{each}" checked' in web.get(page).content.decode() for each in kept)
+    assert web.post(page, {**said, "kept": kept[1:]}).status_code == 302
+    case.refresh_from_db()
+    assert [each["name"] for each in commands.files_in(case)] == ["plums.txt"]
+    refused = web.post(page, {**said, "files": [SimpleUploadedFile("x.bin", b"\0\1\2")]})
+    assert (refused.status_code, case.used_files.count()) == (400, 1)
