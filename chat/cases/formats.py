@@ -97,9 +97,9 @@ def _read_line(number: int, line: bytes) -> CaseFields:
 def _why_bad(said: Any) -> str:
     """What is wrong with a line, by the first of the errors of its type; None where it is no JSON."""
     if said is None or not said["loc"]:
-        return "it is no JSON object"
+        return Sentence("it is no JSON object")
     if said["type"] == "extra_forbidden":
-        return f"{said['loc'][0]}: a case has no such field"
+        return Sentence("%(field)s: a case has no such field", field=str(said["loc"][0])[:80])
     return f"{'.'.join(str(part) for part in said['loc'][:2])}: {said['msg']}"
 
 
