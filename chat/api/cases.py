@@ -178,7 +178,7 @@ async def delete_set(request: HttpRequest, set_id: str) -> Status[None]:
 # Cases
 
 
-async def _said(user: User, set_id: UUID, new: CaseIn) -> CaseFields:
+async def _fields_in(user: User, set_id: UUID, new: CaseIn) -> CaseFields:
     """What a body says of a case, with a rule that can run and files of the set's owner's."""
     fields = await asyncio.to_thread(rules.checked, new.fields())
     (ready,) = await database.write(case_files.with_files, user, set_id, [fields])
@@ -195,7 +195,7 @@ async def list_cases(request: HttpRequest, set_id: str) -> dict[str, Any]:
 @router.post("sets/{set_id}/cases/", auth=MANAGE, response={201: CaseOut}, openapi_extra=takes(CaseIn))
 async def add_case(request: HttpRequest, set_id: str) -> Status[dict[str, Any]]:
     """Add a case."""
-    fields = await _said(user_of(request), set_key(set_id), payload(request, CaseIn))
+    fields = await _fields_in(user_of(request), set_key(set_id), payload(request, CaseIn))
     made = await database.write(commands.add_case, user_of(request), set_key(set_id), fields, Door.API)
     return Status(201, _case_out(made))
 
@@ -204,7 +204,7 @@ async def add_case(request: HttpRequest, set_id: str) -> Status[dict[str, Any]]:
 async def change_case(request: HttpRequest, set_id: str, case_id: str) -> dict[str, Any]:
     """Change a case. What came of it before stays as it was judged then."""
     key, user = set_key(case_id, _NO_CASE), user_of(request)
-    fields = await _said(user, set_key(set_id), payload(request, CaseIn))
+    fields = await _fields_in(user, set_key(set_id), payload(request, CaseIn))
     return _case_out(await database.write(commands.change_case, user, set_key(set_id), key, fields, Door.API))
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, BinaryIO, cast
 from uuid import UUID
 
 from asgiref.sync import async_to_sync
@@ -223,7 +223,7 @@ def delete(request: HttpRequest, set_id: UUID) -> HttpResponse:
     return render_page(request, "chat/case_set_delete.html", page="sets", case_set=own)
 
 
-def _said(request: HttpRequest, set_id: UUID, form: CaseForm) -> CaseFields:
+def _fields_in(request: HttpRequest, set_id: UUID, form: CaseForm) -> CaseFields:
     """What a form says of a case, with the files that it keeps and those that it brings. Raises `Refused`."""
     fields, user = rules.checked(form.fields_said()), user_of(request)
     if "has_files" not in request.POST:
@@ -231,7 +231,10 @@ def _said(request: HttpRequest, set_id: UUID, form: CaseForm) -> CaseFields:
     kept = admission.check_files(request.POST.getlist("kept"))
     sent = request.FILES.getlist("files")
     admission.check_count(len(kept) + len(sent))
-    brought = [async_to_sync(uploads.take_file)(user, each.file, each.size or 0, name=each.name or "") for each in sent]
+    brought = [
+        async_to_sync(uploads.take_file)(user, cast(BinaryIO, each.file), each.size or 0, name=each.name or "")
+        for each in sent
+    ]
     (ready,) = case_files.with_files(user, set_id, [replace(fields, files=[*kept, *(file.pk for file in brought)])])
     return ready
 
@@ -247,7 +250,7 @@ def new_case(request: HttpRequest, set_id: UUID) -> HttpResponse:
     form = CaseForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            commands.add_case(user_of(request), set_id, _said(request, set_id, form), Door.PAGE)
+            commands.add_case(user_of(request), set_id, _fields_in(request, set_id, form), Door.PAGE)
         except Refused as refused:
             form.refuse(refused)
         else:
@@ -275,7 +278,7 @@ def case(request: HttpRequest, set_id: UUID, case_id: UUID) -> HttpResponse:
         return redirect("case-set", set_id)
     if request.method == "POST" and form.is_valid():
         try:
-            commands.change_case(user_of(request), set_id, case_id, _said(request, set_id, form), Door.PAGE)
+            commands.change_case(user_of(request), set_id, case_id, _fields_in(request, set_id, form), Door.PAGE)
         except Refused as refused:
             form.refuse(refused)
         else:

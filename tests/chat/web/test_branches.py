@@ -169,7 +169,10 @@ def test_two_runs_stand_side_by_side(source: Session) -> None:
 
 def test_two_runs_of_one_question_are_told_apart_by_version_and_time(source: Session) -> None:
     client, question = client_of("bo"), "Why is tea hot?"
-    runs = [making.run(source, message=question, client_message_id=f"same{n}") for n in range(2)]
+    runs = []
+    for number in range(2):
+        runs.append(making.run(source, message=question, client_message_id=f"same{number}"))
+        making.end(runs[-1])
     page = client.get(f"/compare/?a={runs[0].pk}&b={runs[1].pk}").content.decode()
     heads = re.findall(r"<h2>(.*?)</h2>", page, re.DOTALL)
     told = [" ".join(re.sub(r"<[^>]*>", " ", head).split()) for head in heads]
