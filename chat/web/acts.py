@@ -10,7 +10,8 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import Resolver404, get_script_prefix, resolve, reverse
 from django.utils.http import url_has_allowed_host_and_scheme
-from django.views.decorators.http import require_POST
+
+from chat.web.errors import show_error
 
 View = Callable[..., HttpResponseBase]
 
@@ -20,9 +21,12 @@ def act(view: View) -> View:
     it can be done again, while this address has nothing to show them.
     """  # noqa: D205 - one thought
 
-    @require_POST
     @wraps(view)
     def acting(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if request.method != "POST":
+            refused = show_error(request, "405.html", 405)
+            refused["Allow"] = "POST"
+            return refused
         return view(request, *args, **kwargs) if request.user.is_authenticated else redirect_to_login(_page_of(request))
 
     acting.is_act = True  # type: ignore[attr-defined]

@@ -6,6 +6,7 @@ import random
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.db import connection
@@ -179,6 +180,25 @@ def test_what_the_page_asks_for_later_is_noted_and_for_those_who_may_see_runs(cl
     assert AuditEntry.objects.filter(action=Act.SEARCH).count() == 1
     odd = client.get(reverse(FIGURES), {"created_at__nonsense": "1"})
     assert (odd.status_code, odd["Location"]) == (302, f"{reverse(LIST)}?e=1")
+
+
+def test_a_page_s_runs_are_found_by_the_index_of_dates_and_none_where_there_are_none(client: Client) -> None:
+    """SQLite went through all sessions first, and asked for the first token of each run that it passed over."""
+    client.force_login(making.staff("chat.view_run"))
+    for _ in range(3):
+        ended(making.user(str(uuid4())), 500, 50)
+    with CaptureQueriesContext(connection) as asked:
+        client.get(reverse(LIST))
+    (page,) = [sql["sql"] for sql in asked if sql["sql"].startswith('SELECT "chat_run"."id" AS "pk"')]
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {page}")
+        plan = [row[3] for row in cursor.fetchall()]
+    assert any("run_by_date" in step for step in plan), plan
+    assert not any("chat_modelcall" in step or step == "USE TEMP B-TREE FOR ORDER BY" for step in plan), plan
+    with CaptureQueriesContext(connection) as asked:
+        client.get(reverse(LIST), {"q": "nothing like it"})
+    about_runs = [sql["sql"] for sql in asked if 'FROM "chat_run"' in sql["sql"] and "LIKE" in sql["sql"]]
+    assert len(about_runs) == 1, "those that were counted as none are not looked for"
 
 
 async def read(staff: User, **query: str) -> list[list[str]]:

@@ -53,7 +53,9 @@ def test_the_login_leads_to_the_page_whose_form_it_was(client: Client) -> None:
     assert {f"/sessions/{ID}/{act}/" for act in ("copy", "leave", "owner")} <= set(addresses)
     for address in addresses:
         assert leads_to(client, address, f"http://testserver{PAGE}") == PAGE, address
-        assert client.get(address).status_code == 405
+        shown = client.get(address)
+        assert (shown.status_code, shown["Allow"]) == (405, "POST"), address
+        assert "There is nothing to show here" in shown.content.decode()
     for referer, page in REFERERS:
         assert leads_to(client, f"/sessions/{ID}/copy/", referer) == page, referer
 
