@@ -135,7 +135,7 @@ class PieceReader:
                 return (Text(draft.part, draft.kind, draft.tell(data["text"])),)
         return self._take(frame, data)
 
-    def _take(self, frame: Frame, data: Mapping[str, Any]) -> Iterator[Piece]:
+    def _take(self, frame: Frame, data: Any) -> Iterator[Piece]:
         match frame["type"]:
             case "reasoning_delta":
                 yield from self._take_growth(data)
