@@ -32,9 +32,9 @@ def doors(stage: Stage, sizes: Sizes) -> Measured:
             own = list(islice(rest, count))
             return stage.run(product, kind, own, message=asked(tokens), spread_s=sizes.ramp_s, token=token)
 
-        sockets, v1 = answers("load", tokens), answers("completions", tokens)
-        # A socket is open when it begins to count, and a stream is opened then: a short answer is nearly all opening.
-        short = [answers(kind, _SHORT) for kind in ("load", "completions")]
+        # Both doors from their opening on: a stream is opened with what it asks, and a short answer is nearly all opening.
+        sockets, v1 = answers("openings", tokens), answers("completions", tokens)
+        short = [answers(kind, _SHORT) for kind in ("openings", "completions")]
     name = f"/v1: {count} streams × {_RATE:g}/s"
     wrong = problems_of(v1)
     further = [whole.cpu_s - begun.cpu_s for whole, begun in zip((sockets, v1), short, strict=True)]
