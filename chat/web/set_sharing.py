@@ -9,7 +9,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods
 
 from chat.access import Role, may_manage
 from chat.api.errors import status_of
@@ -22,6 +22,7 @@ from chat.runs.admission import Refused
 from chat.runs.sharing import ShareTarget, UnknownName
 from chat.runtime import groups
 from chat.serving import supervisor
+from chat.web.acts import act
 from chat.web.page import reader_time, render_page, user_of
 from chat.web.sharing import DAYS
 
@@ -84,8 +85,7 @@ def _tell_sockets() -> None:
     groups.publish_from_thread(supervisor.serving_loop(), groups.EVERYONE, group_messages.LOGINS_CHANGED)
 
 
-@require_POST
-@login_required
+@act
 def leave(request: HttpRequest, set_id: UUID) -> HttpResponse:
     """Give up a set that was shared with oneself."""
     if case_selectors.find_set(user_of(request), set_id) is None:
