@@ -1,12 +1,11 @@
 """Django's SQLite backend, which finds the placeholders of a statement once, and not each time that it is executed.
 
-A run executes some fifty statements, the same ones as the run before it, half of them before the model is asked.
+A run executes some fifty statements, the same ones as the run before it, a dozen of them before the model is asked.
 """
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any
 
 from django.db.backends.sqlite3 import base
 
@@ -26,11 +25,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
 class Cursor(base.SQLiteCursorWrapper):
     """Executes statements that have Django's placeholders."""
 
-    def execute(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> sqlite3.Cursor:
-        """Execute a statement, as Django's own cursor does."""
-        if not isinstance(params, tuple | list) or len(query) > _LONGEST:
-            return super().execute(query, params)
-        return sqlite3.Cursor.execute(self, _converted(query), params)
+    def convert_query(self, query: str, *, param_names: Iterable[str] | None = None) -> str:
+        """Return the statement with SQLite's placeholders; ``param_names`` are those of its values, where they have names."""
+        if param_names is not None or len(query) > _LONGEST:
+            return super().convert_query(query, param_names=param_names)
+        return _converted(query)
 
 
 @lru_cache(maxsize=512)
