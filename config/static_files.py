@@ -18,6 +18,27 @@ class HashedStaticFiles(CompressedManifestStaticFilesStorage):
     #: One for each floor of modules that import each other, and some to spare: a name is settled when those of its imports are.
     max_post_process_passes = 20
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        #: What was said of each collected file: where all are looked for, and its address there. A page names forty.
+        self._addresses: dict[str, tuple[str, str]] = {}
+
+    def url(self, name: str | None, force: bool = False) -> str:
+        """Return the address of a file, by its hashed name where it has been collected."""
+        if name is None or name not in self.hashed_files or settings.DEBUG or force:
+            address: str = super().url(name, force)
+            return address
+        base, address = self._addresses.get(name, ("", ""))
+        if not address or base != self.base_url:
+            address = super().url(name)
+            self._addresses[name] = self.base_url, address
+        return address
+
+    def save_manifest(self) -> None:
+        """Write which name each file has now."""
+        self._addresses.clear()
+        super().save_manifest()
+
     def stored_name(self, name: str) -> str:
         """Return the hashed name, or the plain one of a file that isn't there."""
         try:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
@@ -45,6 +46,7 @@ from chat.protocol.frames import (
     StoredType,
 )
 from chat.runtime.db_values import uuid_from_db, uuid_param
+from chat.runtime.prepared import PreparedQuery
 from chat.store import search, steering
 from chat.store.drafts import Draft
 from chat.store.step_log import Stored
@@ -113,10 +115,15 @@ class ListedSession(NamedTuple):
 
 def listed_sessions(user: User, most: int) -> list[ListedSession]:
     """The user's own sessions with the latest activity, those that are archived left out."""
-    return [
-        ListedSession(*row)
-        for row in one_of_each_family(past_sessions(user)).values_list(*ListedSession._fields)[:most]
-    ]
+    return _listed(most).rows(user.pk)
+
+
+@cache
+def _listed(most: int) -> PreparedQuery[ListedSession]:
+    def query(user_id: int) -> QuerySet[Session, Any]:
+        return one_of_each_family(past_sessions(User(pk=user_id))).values_list(*ListedSession._fields)[:most]
+
+    return PreparedQuery(query, int, make=ListedSession)
 
 
 def stored_after(session_id: UUID, after: int, limit: int, up_to: int | None = None) -> list[Stored]:
