@@ -30,11 +30,12 @@ class PreparedQuery(Generic[R]):
 
     def __init__(self, build: Callable[..., QuerySet[Any, Any]], *types: type, make: Callable[..., R]) -> None:
         self._build, self._types, self._make = build, types, make
-        self._worded: tuple[str, list[Any], Any, Any] | None = None
+        #: By the kind of database.
+        self._worded: dict[str, tuple[str, list[Any], Any, Any]] = {}
 
     def rows(self, *values: Any) -> list[R]:
         """What it finds with these values."""
-        statement, places, compiler, converters = self._worded or self._word()
+        statement, places, compiler, converters = self._worded.get(connection.vendor) or self._word()
         given = [uuid_param(value) if isinstance(value, UUID) else value for value in values]
         with connection.cursor() as cursor:
             cursor.execute(statement, [given[place] if type(place) is _Place else place for place in places])
@@ -57,8 +58,8 @@ class PreparedQuery(Generic[R]):
         if lost:
             raise ValueError(f"The query does not ask for its value number {min(lost) + 1}.")
         columns = [column for column, *_ in compiler.select[: compiler.col_count]]
-        self._worded = statement, places, compiler, compiler.get_converters(columns)
-        return self._worded
+        worded = self._worded[connection.vendor] = statement, places, compiler, compiler.get_converters(columns)
+        return worded
 
 
 class _Place(int):
