@@ -19,6 +19,7 @@ from agents.steps import (
 from agents.tools.ask_agent import PREFIX as ASK_PREFIX
 from chat.protocol.frames import KeptFrame, SentAlongData, Usage
 from chat.rendering import humanize
+from chat.rendering.open_calls import OpenCalls
 
 LIVE_STATUSES = ("queued", "running", "waiting", "cancelling")
 #: The tool by which an agent asks people.
@@ -144,8 +145,17 @@ class Answer:
     partial: bool
 
 
+class _Folded:
+    """What only folding needs of a run: no field of it, and told to nobody."""
+
+    __slots__ = ("open_calls",)
+
+    def __post_init__(self) -> None:
+        self.open_calls = OpenCalls()
+
+
 @dataclass(slots=True)
-class Run:
+class Run(_Folded):
     """One run as the conversation shows it."""
 
     id: str
@@ -225,7 +235,11 @@ class Run:
     def bars(self, total_ms: float | None = None) -> list[dict[str, Any]]:
         """Where each item lies in the run's time, as per cent: ``x``, ``width`` and what fills it; empty where unknown."""
         total = self.whole_ms if total_ms is None else total_ms
-        return [self._bar(item.span(), total, self._fill(item)) for item in self.items]
+        return [self.bar_of(item, total) for item in self.items]
+
+    def bar_of(self, item: Item, total_ms: float | None) -> dict[str, Any]:
+        """Where one of its items lies in so much time."""
+        return self._bar(item.span(), total_ms, self._fill(item))
 
     def answer_bar(self, total_ms: float | None = None) -> dict[str, Any]:
         """Where the answer lies in the run's time."""
@@ -285,6 +299,7 @@ def _open_call(run: Run, runs: dict[str, Run], known: Mapping[str, Run]) -> None
         at = run.started_at or 0.0
         call = Call(None, 0, at, asked["tool_call_id"], f"{ASK_PREFIX}{run.agent}", {})
         parent.items.append(Item("calls", None, 0, at, parent.iteration, calls=[call]))
+        parent.open_calls.add(parent.items[-1], call)
 
 
 def apply(run: Run, frame: KeptFrame) -> None:
@@ -376,11 +391,10 @@ def _keep_piece(run: Run) -> None:
 
 def _add_call(run: Run, call: Call, seq: int | None, iteration: int) -> None:
     """Put a call behind those that its model call has asked for already."""
-    last = run.items[-1] if run.items else None
-    if last is not None and last.kind == "calls" and last.iteration == iteration:
-        last.calls.append(call)
-    else:
-        run.items.append(Item("calls", seq, call.step, call.at, iteration, calls=[call]))
+    if not run.items or run.items[-1].kind != "calls" or run.items[-1].iteration != iteration:
+        run.items.append(Item("calls", seq, call.step, call.at, iteration))
+    run.items[-1].calls.append(call)
+    run.open_calls.add(run.items[-1], call)
 
 
 def _apply_waiting(
@@ -427,11 +441,9 @@ def _apply_result(run: Run, seq: int | None, at: float, iteration: int, data: To
         data.get("content_length", len(content)),
         data.get("files", []),
     )
-    for item in reversed(run.items):
-        for call in item.calls:
-            if call.call_id == data["tool_call_id"] and call.result is None:
-                call.result = result
-                return
+    if (call := run.open_calls.take(data["tool_call_id"])) is not None:
+        call.result = result
+        return
     # Its call lies before the window of events: it stands for itself.
     call = Call(None, data["step"], at, data["tool_call_id"], data["tool_name"], {}, result)
     run.items.append(Item("calls", seq, data["step"], at, iteration, calls=[call]))
