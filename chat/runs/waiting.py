@@ -28,6 +28,7 @@ from chat.protocol import group_messages
 from chat.protocol.frames import WaitingData
 from chat.protocol.group_messages import UserNotified
 from chat.runs import events as run_events
+from chat.runs import queue as run_queue
 from chat.runs import state as run_state
 from chat.runs.children import ClaimedRun, Finished, Within, end_of, with_child
 from chat.runs.recorder import Recorded, end_run, with_retries
@@ -143,7 +144,7 @@ def _told(run: Run, events: list[Stored], made: Sequence[WaitingCall]) -> Begun:
         for call in made
     ]
     people = waiting_calls.deciders(run.session_id) if notices else []
-    unblocked = run_state.sessions_unblocked_by(run) if run.parent_id is None else []
+    unblocked = run_queue.sessions_unblocked_by(run) if run.parent_id is None else []
     return Begun(events, notices, people, unblocked)
 
 
