@@ -6,6 +6,7 @@ looked at. ``tests/agents/untrusted/test_linear.py`` holds them to it.
 
 import re
 import unicodedata
+from itertools import pairwise
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
@@ -39,6 +40,7 @@ def add_rules(md: MarkdownIt) -> None:
     md.inline.ruler.before("html_inline", "harmless_tag", _harmless_tag)
     md.block.ruler.before("fence", "math_block", _math_block, {"alt": ["paragraph", "blockquote", "list"]})
     md.block.ruler.before("fence", "details", _details, {"alt": ["paragraph", "blockquote", "list"]})
+    md.core.ruler.before("inline", "wide_spaces", _wide_spaces)
     md.core.ruler.before("inline", "alerts", _alerts)
     md.core.ruler.push("tasks", _tasks)
     md.core.ruler.push("links", _links)
@@ -336,6 +338,20 @@ def _tasks(state: StateCore) -> None:
             # The text before the parser's next token may end within the mark's space.
             first.content = ("☐ " if found.group(1) == " " else "☑ ") + first.content[3:].lstrip()
             item.attrSet("class", "task")
+
+
+def _wide_spaces(state: StateCore) -> None:
+    """A paragraph loses the spaces and tabs around it, as CommonMark has it, and no others: Chinese ones begin with wide spaces."""
+    lines = state.src.split("\n")
+    for opening, inline in pairwise(state.tokens):
+        if opening.type not in ("paragraph_open", "heading_open") or inline.map is None:
+            continue
+        first, last = lines[inline.map[0]], lines[inline.map[1] - 1]
+        before, after = inline.content.split("\n", 1)[0], inline.content.rsplit("\n", 1)[-1]
+        whole = first if first.endswith(before) else first.rstrip()
+        around = whole[: len(whole) - len(before)] if whole.endswith(before) else ""
+        ending = last[len(last.rstrip()) :] if after and last.rstrip().endswith(after) else ""
+        inline.content = around[len(around.rstrip()) :].lstrip(" \t") + inline.content + ending.rstrip(" \t")
 
 
 def _alerts(state: StateCore) -> None:
