@@ -4,6 +4,7 @@
 
 import { byId } from "../lib/dom.js";
 import { errorText } from "../lib/gettext.js";
+import { steadyNow } from "../lib/steady-time.js";
 import { localStore, tabStore } from "../lib/storage.js";
 import { createDraft } from "../state/drafts.js";
 import { joined } from "../state/humanize.js";
@@ -152,8 +153,8 @@ function showInList(run) {
 function standsStill() {
   const run = current(state);
   if (!state.queue.length || (run && !run.ended)) standsSince = null;
-  else standsSince ??= Date.now();
-  return standsSince !== null && Date.now() - standsSince > NO_ROOM;
+  else standsSince ??= steadyNow();
+  return standsSince !== null && steadyNow() - standsSince > NO_ROOM;
 }
 
 function unsentChanged() {
@@ -164,7 +165,7 @@ function unsentChanged() {
 
 function paintConnection() {
   const { link } = connection;
-  const seconds = link.until ? Math.max(0, Math.ceil((link.until - Date.now()) / 1000)) : (link.seconds ?? 0);
+  const seconds = link.until ? Math.max(0, Math.ceil((link.until - steadyNow()) / 1000)) : (link.seconds ?? 0);
   view.paintConnection({ ...link, seconds, seq: state.seq, unsent: outgoing.shown.filter((item) => !item.error).length });
 }
 
