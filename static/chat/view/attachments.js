@@ -67,7 +67,7 @@ export class Attachments {
     });
   }
 
-  /** Take files in, and send them. @param {FileList|null} files */
+  /** Take files in, and send them. @param {Iterable<File>|null} files */
   add(files) {
     for (const file of files ?? []) void this.#send(file);
   }
