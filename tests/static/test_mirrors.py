@@ -126,7 +126,7 @@ def compare_words(ask: Ask) -> None:
         ["python"] * 3,
         ["fetch_page", "fetch_page", "search_history", "current_time", "crm.export"],
     ]
-    names = ["", "mei", "Mei-Hua Lin", "jonas.weber@example.com", "林美華", "a", "__"]
+    names = ["", "mei", "Mei-Hua Lin", "jonas.weber@example.com", "林美華", "a", "__", "𠮷太", "𠮷太.吉", "mei.𠮷"]
     expected: list[tuple[list[Any], Any]] = []
     for ms in times:
         expected += [(["duration", ms], humanize.duration(ms)), (["roughly", ms], humanize.approx_duration(ms))]

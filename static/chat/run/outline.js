@@ -262,7 +262,7 @@ function createGrowingRow({ list, keepEnd, isWithin }) {
       name.classList.toggle("t-live", !isTool);
       setShown(slot(element, "state"), isTool);
       setShown(slot(element, "window"), !isTool);
-      if (isTool) setText(slot(element, "arg"), growth.text.slice(-LAST_CHARACTERS));
+      if (isTool) setText(slot(element, "arg"), growth.text.slice(-LAST_CHARACTERS).replace(/^[\udc00-\udfff]/u, ""));
       else text.write(growth.text);
       tick(run, now);
     },
