@@ -109,6 +109,7 @@ CASES: list[tuple[str, str]] = [
     ("\u2003a\u00a0", P.format("\u2003a&nbsp;")),
     ("　- no list", P.format("　- no list")),
     ("　", P.format("　")),
+    ("　\nb\n　", P.format("　\nb\n　")),
     ("a\n　\nb", P.format("a\n　\nb")),
     ("a <u>x</u> <think>hm</think>", P.format("a &lt;u&gt;x&lt;/u&gt; &lt;think&gt;hm&lt;/think&gt;")),
     ("Vec<String>, x < y and y > z", P.format("Vec&lt;String&gt;, x &lt; y and y &gt; z")),

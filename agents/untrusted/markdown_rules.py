@@ -346,12 +346,19 @@ def _wide_spaces(state: StateCore) -> None:
     for opening, inline in pairwise(state.tokens):
         if opening.type not in ("paragraph_open", "heading_open") or inline.map is None:
             continue
-        first, last = lines[inline.map[0]], lines[inline.map[1] - 1]
-        before, after = inline.content.split("\n", 1)[0], inline.content.rsplit("\n", 1)[-1]
-        whole = first if first.endswith(before) else first.rstrip()
-        around = whole[: len(whole) - len(before)] if whole.endswith(before) else ""
-        ending = last[len(last.rstrip()) :] if after and last.rstrip().endswith(after) else ""
-        inline.content = around[len(around.rstrip()) :].lstrip(" \t") + inline.content + ending.rstrip(" \t")
+        rows, said = lines[slice(*inline.map)], inline.content.split("\n")
+        first = next((at for at, row in enumerate(rows) if row.rstrip().endswith(said[0].rstrip())), 0)
+        last = first + len(said) - 1
+        row = rows[first] if rows[first].endswith(said[0]) else rows[first].rstrip()
+        before = [*map(_wide, rows[:first]), _wide(row[: len(row) - len(said[0])]) if row.endswith(said[0]) else ""]
+        after = [_wide(rows[last]) if said[-1] and rows[last].rstrip().endswith(said[-1]) else ""]
+        after += map(_wide, rows[last + 1 :]) if opening.type == "paragraph_open" else ()
+        inline.content = "\n".join(before).lstrip(" \t\n") + inline.content + "\n".join(after).rstrip(" \t\n")
+
+
+def _wide(text: str) -> str:
+    """The white space that a text ends with, without the spaces and tabs before it."""
+    return text[len(text.rstrip()) :].lstrip(" \t")
 
 
 def _alerts(state: StateCore) -> None:
