@@ -37,6 +37,7 @@ from chat.api.errors import (
     invalid_input,
     not_logged_in,
     out_of_scope,
+    refused,
     storage_error,
 )
 from chat.protocol import BadFrame
@@ -74,7 +75,7 @@ _handlers: dict[type[Exception], Callable[[HttpRequest, Any], HttpResponse]] = {
     ),
     RequestDataTooBig: lambda *_: error_response("too_large", Sentence("The request is too large.")),
     BadFrame: lambda _, failure: error_response(failure.code, failure.message),
-    Refused: lambda _, failure: error_response(failure.code, failure.message),
+    Refused: refused,
     BadField: lambda _, failure: error_response(failure.code, f"{failure.field}: {failure.message}"),
 }
 

@@ -7,7 +7,7 @@ import orjson
 
 from chat.openai.failures import run_failure
 from chat.openai.pieces import BETWEEN, AnswerParts, Ended, Frame, Piece, PieceReader, Text, tool_words
-from chat.protocol.frames import Usage
+from chat.protocol.frame_data import Usage
 
 DONE = b"data: [DONE]\n\n"
 
@@ -82,7 +82,7 @@ class CompletionStream:
 
     def take(self, frame: Frame) -> bytes:
         """The chunks that one more frame makes; empty for most that are no tokens."""
-        return b"".join(map(self._chunk, self._reader.take(frame)))
+        return b"".join([self._chunk(piece) for piece in self._reader.take(frame)])
 
     def _chunk(self, piece: Piece) -> bytes:
         match piece:

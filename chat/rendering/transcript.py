@@ -17,7 +17,8 @@ from agents.steps import (
     ToolResultStep,
 )
 from agents.tools.ask_agent import PREFIX as ASK_PREFIX
-from chat.protocol.frames import KeptFrame, SentAlongData, Usage
+from chat.protocol.frame_data import SentAlongData, Usage
+from chat.protocol.frames import KeptFrame
 from chat.rendering import humanize
 from chat.rendering.open_calls import OpenCalls
 

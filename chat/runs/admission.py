@@ -143,12 +143,16 @@ def load_for_update(
 
 
 class Refused(Exception):
-    """A command that is refused; ``code`` is the wire's, ``message`` is for people."""
+    """A command that is refused; ``code`` is the wire's, ``message`` is for people.
 
-    def __init__(self, code: ErrorCode, message: str) -> None:
+    ``wait_s`` says after how many seconds it is worth trying again, where that is not what the code says.
+    """
+
+    def __init__(self, code: ErrorCode, message: str, wait_s: int | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+        self.wait_s = wait_s
 
 
 def check_message(message: str) -> None:

@@ -119,7 +119,7 @@ def count_unknown(user: User, door: Door) -> None:
     """Count a name that there is none of, which somebody has tried; more than may be are refused."""
     tried = AuditEntry.objects.filter(actor_id=user.pk, at__gt=timezone.now() - _HOUR, action=Act.SHARE_UNKNOWN)
     if tried.count() >= MOST_UNKNOWN:
-        raise Refused("rate_limited", Sentence("Too many names that there are none of. Try again in an hour."))
+        raise Refused("rate_limited", Sentence("Too many names that there are none of. Try again in an hour."), 3600)
     audit.record_action(user.pk, Act.SHARE_UNKNOWN, door)
 
 

@@ -14,7 +14,7 @@ from django.shortcuts import redirect
 from django.urls import path
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
 from chat.access import has_right
 from chat.api.errors import status_of
@@ -29,6 +29,7 @@ from chat.rendering.sentences import translate_sentence
 from chat.runs import registry as run_registry
 from chat.runs.admission import Refused
 from chat.security import audit
+from chat.web.acts import act
 from chat.web.page import render_page, user_of, visible_session
 
 #: Cases on one page, and runs of the set beside each other.
@@ -144,15 +145,13 @@ def _versions(request: HttpRequest, agent_name: str) -> list[int]:
     return list(found[:50])
 
 
-@require_POST
-@login_required
+@act
 def rename(request: HttpRequest, set_id: UUID) -> HttpResponse:
     """Give a set another name."""
     return _act(request, set_id, lambda: commands.rename_set(user_of(request), set_id, request.POST.get("name", "")))
 
 
-@require_POST
-@login_required
+@act
 def run(request: HttpRequest, set_id: UUID) -> HttpResponse:
     """Ask it of an agent."""
     version = request.POST.get("version", "")
@@ -169,8 +168,7 @@ def run(request: HttpRequest, set_id: UUID) -> HttpResponse:
     )
 
 
-@require_POST
-@login_required
+@act
 def stop(request: HttpRequest, set_id: UUID, number: int) -> HttpResponse:
     """Ask it no further."""
 
@@ -290,8 +288,7 @@ def _form_page(request: HttpRequest, form: CaseForm, **context: Any) -> HttpResp
     return answer
 
 
-@require_POST
-@login_required
+@act
 def import_cases(request: HttpRequest, set_id: UUID) -> HttpResponse:
     """Add cases from a file of JSON lines."""
     sent = request.FILES.get("file")

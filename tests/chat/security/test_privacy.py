@@ -341,6 +341,7 @@ ROWS: dict[str, list[Row]] = {
     # What is at work now, and the list of runs as a file: as the runs' own pages.
     "admin/chat/run/now/": [Row("GET", LOGIN, LOGIN, LOGIN, 403)],
     "admin/chat/run/csv/": [Row("GET", LOGIN, LOGIN, LOGIN, 403)],
+    "admin/chat/run/figures/": [Row("GET", LOGIN, LOGIN, LOGIN, 403)],
     # Versions of agents: for those alone who may see agents, and a change of one for those who may change them.
     "admin/chat/agent/models/": [Row("GET", LOGIN, LOGIN, LOGIN, 403)],
     "admin/chat/agent/policy/": [Row("GET", LOGIN, LOGIN, LOGIN, 405), Row("POST", LOGIN, LOGIN, LOGIN, 403)],
