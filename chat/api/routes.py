@@ -26,6 +26,8 @@ from chat.api import schedules as schedule_api
 from chat.api import search as search_api
 from chat.api import session_stream as stream_api
 from chat.api import sessions as session_api
+from chat.api import set_runs as set_run_api
+from chat.api import set_shares as set_share_api
 from chat.api import shares as share_api
 from chat.api import tokens as token_api
 from chat.api import waiting as waiting_api
@@ -100,6 +102,8 @@ for module in (
     owner_api,
     note_api,
     case_api,
+    set_run_api,
+    set_share_api,
     token_api,
 ):
     api.add_router("", module.router)

@@ -136,7 +136,7 @@ class ScheduleForm(WhenForm):
         ]
         cast(forms.ChoiceField, self.fields["set_id"]).choices = [
             ("", _("No set: the message")),
-            *((str(each.pk), each.name) for each in case_selectors.sets_of(user)),
+            *((str(each.pk), each.name) for each in case_selectors.driven_sets(user)),
         ]
         recent = list(session_lists.past_sessions(user)[:_SESSIONS])
         if current is not None and current.session is not None and current.session not in recent:
