@@ -268,24 +268,3 @@ async def test_in_forced_colours_every_control_is_there_in_every_state(
         await page.goto(path)
         found = await page.evaluate(UNSEEN)
         assert not found, f"{path}\n" + "\n".join(found)
-
-
-#: How far a question's words are from the left and the right of their box, and how the box to write in takes its direction.
-SIDES = """() => {
-  const question = document.querySelector(".ask .q");
-  const words = document.createRange();
-  words.selectNodeContents(question);
-  const [inner, outer] = [words.getBoundingClientRect(), question.getBoundingClientRect()];
-  const box = getComputedStyle(document.querySelector("#message"));
-  return { left: inner.left - outer.left, right: outer.right - inner.right, box: [box.unicodeBidi, box.textAlign] };
-}"""
-
-
-@pytest.mark.parametrize(("words", "near"), [("שלום עולם [tokens=2]", "right"), ("Why? שלום [tokens=2]", "left")])
-async def test_a_question_begins_at_the_side_from_which_it_is_read(talk: Conversation, words: str, near: str) -> None:
-    await talk.ask(words)
-    await talk.ended()
-    sides = await talk.page.evaluate(SIDES)
-    assert sides[near] < 2, sides
-    assert sides[{"left": "right", "right": "left"}[near]] > 100, sides
-    assert sides["box"] == ["plaintext", "start"]

@@ -228,58 +228,6 @@ async def test_people_send_what_cannot_be_stored(bos: list[Browser]) -> None:
     assert not differing
 
 
-#: What is odd beside those: no character, a storm of accents, and a megabyte without a space.
-ODDER = [f"a{NUL}b", f"a{LOW}b", "\ufffea\uffff", "e" + "\u0301" * 2_000, "x" * 1_000_000]
-
-
-def trajectory(text: str) -> dict[str, Any]:
-    """Another program's document with a text wherever it may have one."""
-    call = {"tool_call_id": text, "function_name": text, "arguments": {text: [text]}}
-    said = {"step_id": 2, "source": "agent", "message": text, "reasoning_content": text, "tool_calls": [call]}
-    said["observation"] = {"results": [{"source_call_id": text, "content": text}]}
-    return {
-        "schema_version": "ATIF-v1.7",
-        "agent": {"name": text[:2_000], "version": "1", "model_name": text[:2_000]},
-        "notes": text,
-        "steps": [{"step_id": 1, "source": "user", "message": text}, said],
-    }
-
-
-def further_doors(session: str, run: str, text: str) -> list[tuple[str, str, Any]]:
-    """Calls that take a text which is stored; a further one is a line."""
-    schedule = {"name": text, "message": text, "agent_name": "researcher", "every_minutes": 5, "time_zone": "UTC"}
-    return [
-        ("POST", f"sessions/{session}/comments/", {"seq": 1, "text": text}),
-        ("PUT", f"runs/{run}/verdict/", {"verdict": "bad", "reason": text}),
-        ("POST", f"sessions/{session}/steer/", {"message": text, "client_message_id": text}),
-        ("POST", f"sessions/{session}/branch/", {"after_seq": 0, "agent_name": text}),
-        ("POST", f"sessions/{session}/shares/", {"user": text, "role": "watcher"}),
-        ("POST", f"sessions/{session}/owner/", {"user": text}),
-        ("POST", f"runs/{run}/approve/", {"tool_call_id": text, "decision": "deny", "reason": text}),
-        ("POST", f"runs/{run}/answer/", {"tool_call_id": text, "answers": {text: text}}),
-        ("POST", "tokens/", {"name": text, "scope": "read"}),
-        ("POST", "schedules/", schedule),
-        ("POST", "schedules/", {**schedule, "name": "Daily", "time_zone": text}),
-        ("POST", "sets/", {"name": text}),
-        ("POST", "sessions/import/", trajectory(text)),
-    ]
-
-
-@pytest.mark.parametrize("text", ODDER, ids=["NUL", "half a pair", "no character", "accents", "a megabyte"])
-async def test_further_doors_take_or_refuse_the_same(bos: list[Browser], text: str) -> None:
-    seen: list[list[int]] = []
-    for bo in bos:
-        session = await bo.new_session()
-        async with bo.socket(session) as socket:
-            await socket.send("chat", message="Say [tokens=1]")
-            run = (await socket.until_type("reasoning_complete"))["run_id"]
-        seen.append([await status_of(bo, *request) for request in further_doors(session, run, text)])
-        for page in ("../sessions/", f"../sessions/{session}/", f"../runs/{run}/", "../schedules/"):
-            seen[-1].append(await status_of(bo, "GET", page, None))
-    assert seen[0] == seen[1]
-    assert max(*seen[0], *seen[1]) < 500
-
-
 async def status_of(bo: Browser, method: str, path: str, body: Any) -> int:
     """The status of an answer, whatever it holds."""
     # Written by hand, so that a surrogate is sent as JSON's escape.
