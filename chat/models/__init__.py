@@ -19,6 +19,7 @@ from chat.models.imports import ImportedDocument
 from chat.models.mails import Mail, MailKind, MailState
 from chat.models.notes import Comment, Verdict, VerdictWord
 from chat.models.operations import (
+    KNOWS_WAITING,
     Announcement,
     Chore,
     ClosedAccount,
@@ -73,6 +74,7 @@ __all__ = [
     "IS_QUEUED",
     "IS_ROOT",
     "IS_UNFINISHED",
+    "KNOWS_WAITING",
     "LIVE",
     "LIVE_SQL",
     "LOOKS",

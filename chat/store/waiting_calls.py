@@ -11,13 +11,18 @@ from django.db.models import Q
 
 from chat.access import shares_with
 from chat.accounts.models import User
-from chat.models import CURRENT, Run, Share, StandingApproval, WaitingCall
+from chat.models import CURRENT, KNOWS_WAITING, Process, Run, Share, StandingApproval, WaitingCall
 from chat.runtime.db_values import datetime_param
 
 #: Requests whose deadline has passed that are seen to at a time, and people who are told of one.
 _MOST_DUE = 200
 _MOST_TOLD = 200
 _DUE = "SELECT id FROM chat_waitingcall WHERE decided_at IS NULL AND deadline <= %s ORDER BY deadline LIMIT %s"
+
+
+def is_known_everywhere() -> bool:
+    """Whether all processes know that runs wait: one of an older version would start what is queued behind such a run, and fail it."""
+    return not Process.objects.filter(knows__lt=KNOWS_WAITING).exists()
 
 
 def due_calls(now: datetime) -> list[int]:
