@@ -33,9 +33,11 @@ from chat.models.request_keys import RequestKey
 from chat.models.schedules import IS_OPEN, OPEN, MissedPolicy, Occurrence, Outcome, OverlapPolicy, PauseReason, Schedule
 from chat.models.sessions import (
     AGENT_NAME_LENGTH,
+    ANY_QUEUED_SQL,
     AT_WORK_SQL,
     CURRENT,
     HAS_NOT_ENDED,
+    IS_AT_WORK,
     IS_LIVE,
     IS_QUEUED,
     IS_ROOT,
@@ -66,9 +68,11 @@ from chat.models.webhooks import DeliveryState, Webhook, WebhookDelivery
 __all__ = [
     "AGENT_NAME",
     "AGENT_NAME_LENGTH",
+    "ANY_QUEUED_SQL",
     "AT_WORK_SQL",
     "CURRENT",
     "HAS_NOT_ENDED",
+    "IS_AT_WORK",
     "IS_LIVE",
     "IS_OPEN",
     "IS_QUEUED",
