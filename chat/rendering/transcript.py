@@ -20,6 +20,7 @@ from agents.tools.ask_agent import PREFIX as ASK_PREFIX
 from chat.protocol.frames import KeptFrame, SentAlongData, Usage
 from chat.rendering import humanize
 
+REQUESTS = ("approval_request", "question")
 LIVE_STATUSES = ("queued", "running", "waiting", "cancelling")
 #: The tool by which an agent asks people.
 ASK_USER = "ask_user"
@@ -84,11 +85,20 @@ class Call:
     result: Result | None = None
     request: Request | None = None
     decision: Decision | None = None
+    #: What the run that it has asked waits for, as `Run.waits_for`.
+    within: str = ""
 
     @property
     def waits(self) -> bool:
         """Whether it waits for people."""
         return self.request is not None and self.decision is None and self.result is None
+
+    @property
+    def waits_for(self) -> str:
+        """What it waits for, itself or by the run that it has asked: ``question``, or ``approval``; empty where it doesn't."""
+        if self.waits:
+            return "approval" if self.request is None or self.request.fields is None else "question"
+        return "" if self.result is not None else self.within
 
     @property
     def denied(self) -> bool:
@@ -174,6 +184,8 @@ class Run:
     cancelled_by: str | None = None
     #: Whether it was taken out of the queue before it began.
     removed: bool = False
+    #: When it has waited for people, in server time: from and until; the last without an end while it does.
+    waits: list[list[float]] = field(default_factory=list)
     #: What the run has outside of the events at hand: numbers of steps, thoughts, tools and failed calls.
     outside: dict[str, int] = field(default_factory=dict)
 
@@ -196,9 +208,12 @@ class Run:
     def waits_for(self) -> str:
         """What it waits for, where it waits for people: ``question``, or ``approval``. Empty where a tool is at work, or the model."""
         unfinished = [call for call in self.calls if call.result is None]
-        if self.ended or not unfinished or not all(call.waits for call in unfinished):
+        # What is decided of a turn begins when all of it is.
+        is_asked = any(call.waits for call in unfinished)
+        kinds = {call.waits_for for call in unfinished if call.decision is None or not is_asked}
+        if self.ended or not kinds or "" in kinds:
             return ""
-        return "question" if all(call.request and call.request.fields for call in unfinished) else "approval"
+        return "question" if kinds == {"question"} else "approval"
 
     def went_on(self, item: Item) -> bool:
         """Whether the agent did anything after this item."""
@@ -267,7 +282,27 @@ def fold(frames: Iterable[KeptFrame], known: Mapping[str, Run] | None = None) ->
             _open_call(run, runs, known)
             runs[run_id] = run
         apply(run, frame)
+        if run.waits or frame["data"].get("type") in REQUESTS:
+            _note_waiting(run, runs, frame["data"].get("timestamp") or 0.0)
     return sorted(runs.values(), key=lambda run: run.parent is not None)
+
+
+def _note_waiting(run: Run, runs: Mapping[str, Run], at: float) -> None:
+    """Keep since when a run waits for people, or that it does no longer; so may the one that has asked it."""
+    what = run.waits_for
+    is_open = bool(run.waits) and len(run.waits[-1]) == 1
+    if what and not is_open:
+        run.waits.append([at])
+    elif is_open and not what:
+        run.waits[-1].append(at)
+    parent = runs.get(run.parent["run_id"]) if run.parent is not None else None
+    if run.parent is None or parent is None:
+        return
+    call_id = run.parent["tool_call_id"]
+    call = next((call for call in reversed(list(parent.calls)) if call.call_id == call_id), None)
+    if call is not None and call.within != what:
+        call.within = what
+        _note_waiting(parent, runs, at)
 
 
 def _open_call(run: Run, runs: dict[str, Run], known: Mapping[str, Run]) -> None:

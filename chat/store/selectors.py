@@ -45,7 +45,7 @@ from chat.protocol.frames import (
     StoredType,
 )
 from chat.runtime.db_values import uuid_from_db, uuid_param
-from chat.store import search, steering
+from chat.store import search, steering, waiting_calls
 from chat.store.drafts import Draft
 from chat.store.step_log import Stored
 
@@ -109,14 +109,16 @@ class ListedSession(NamedTuple):
     active_at: datetime
     last_seq: int
     imported_at: datetime | None
+    #: Where a run waits for people: for what, as `waiting_calls.kinds_open` says.
+    waits_for: str = ""
 
 
 def listed_sessions(user: User, most: int) -> list[ListedSession]:
     """The user's own sessions with the latest activity, those that are archived left out."""
-    return [
-        ListedSession(*row)
-        for row in one_of_each_family(past_sessions(user)).values_list(*ListedSession._fields)[:most]
-    ]
+    rows = one_of_each_family(past_sessions(user)).values_list(*ListedSession._fields[:-1])[:most]
+    found = [ListedSession(*row) for row in rows]
+    kinds = waiting_calls.kinds_open([each.pk for each in found if each.status == RunStatus.WAITING])
+    return [each._replace(waits_for=kinds[each.pk]) if each.pk in kinds else each for each in found]
 
 
 def stored_after(session_id: UUID, after: int, limit: int, up_to: int | None = None) -> list[Stored]:

@@ -5,12 +5,13 @@
  * by `===` what it has to paint.
  */
 
-import { answered, called, decided } from "./calls.js";
+import { answered, called, decided, waitingNoted } from "./calls.js";
 import { grow } from "./growth.js";
 import { adopt, newRun } from "./new-run.js";
 
 /** @import { Frame, Page, Run, State, StoredFrame } from "./types.js" */
 
+const REQUESTS = ["approval_request", "question"];
 const LIVE = ["queued", "running", "cancelling"];
 
 /**
@@ -160,7 +161,9 @@ function stored(state, frame) {
   if (frame.seq > state.seq + 1) return state.gap ? state : { ...state, gap: true };
   const known = state.runs[frame.run_id];
   const run = applied(known ?? newRun(frame.run_id), frame);
-  const runs = { ...state.runs, [run.id]: run };
+  const all = { ...state.runs, [run.id]: run };
+  const isAbout = run.waits.length > 0 || REQUESTS.includes(frame.data.type);
+  const runs = isAbout ? waitingNoted(all, run.id, frame.data.timestamp ?? 0) : all;
   const shares = sharesOf(frame);
   return {
     ...state,
