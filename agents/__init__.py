@@ -24,7 +24,8 @@ from agents.metering import Allowance, Meter
 from agents.sentence import Sentence
 from agents.specs import AGENTS, DEFAULT_AGENT, AgentSpec, Limits, McpChoice, ModelSettings, Parameters
 from agents.steps import FileData
-from agents.stream import AgentRun, initial_steps
+from agents.stream import AgentRun
+from agents.task import initial_steps
 from agents.tools import (
     PAGE_READER,
     AskAgentTool,

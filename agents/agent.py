@@ -13,7 +13,8 @@ from agents.loading import load_driver
 from agents.metering import Meter
 from agents.specs import AgentSpec, ModelSettings, find_agent
 from agents.steps import FileData, StepData
-from agents.stream import AgentRun, Task
+from agents.stream import AgentRun
+from agents.task import Task
 from agents.text import clean_text
 from agents.tools import Toolbox, connect_servers
 

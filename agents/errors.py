@@ -1,6 +1,13 @@
 """What ends an agent's run before its answer, each with a code of the wire and words for people."""
 
+import asyncio
+import logging
 import traceback
+import uuid
+
+from agents.sentence import Sentence
+
+log = logging.getLogger(__name__)
 
 
 class AgentError(Exception):
@@ -43,3 +50,19 @@ def clear_traceback_frames(error: BaseException) -> None:
         seen.add(id(behind))
         traceback.clear_frames(behind.__traceback__)
         behind = behind.__cause__ or behind.__context__
+
+
+def error_of(task: "asyncio.Task[None]") -> BaseException | None:
+    """What a task has ended with; of one that was cancelled, a stop."""
+    try:
+        return task.exception()
+    except asyncio.CancelledError as cancelled:
+        clear_traceback_frames(cancelled)
+        return Stopped()
+
+
+def internal_error(error: BaseException) -> AgentError:
+    """What people are told of a fault of ours: a number, by which it is found in the log."""
+    number = uuid.uuid4().hex[:8]
+    log.error("Agent run failed (%s)", number, exc_info=error)
+    return AgentError("internal", Sentence("Something went wrong on our side (error %(id)s).", id=number))

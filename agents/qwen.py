@@ -1,6 +1,6 @@
 """Qwen-Agent's own loop, driven: the only module that knows its agent classes.
 
-Importing this imports Qwen-Agent, which takes seconds; see `agents.stream.load`.
+Importing this imports Qwen-Agent, which takes seconds; see `agents.loading`.
 """
 
 import functools

@@ -6,65 +6,29 @@ between; the thread waits meanwhile. What ends a run is decided here too: a stop
 
 import asyncio
 import contextlib
-import logging
 import threading
-import uuid
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import Any
 
 from agents import threads
-from agents.approval import Gate
 from agents.calls import CallRecord, OpenCall
 from agents.cancellation import CancelToken
-from agents.errors import AgentError, LimitReached, Stopped, clear_traceback_frames
-from agents.events import ModelRequest, Outcome, PartialStep, RunEvent, Status, Step, Word, WordsWanted, number_of
+from agents.errors import AgentError, LimitReached, Stopped, clear_traceback_frames, error_of, internal_error
+from agents.event_queue import EventQueue
+from agents.events import ModelRequest, Outcome, PartialStep, RunEvent, Status, Word, WordsWanted
 from agents.history import word_message
-from agents.holding import DecidedCall, HeldCall, Resumed, sort_calls
+from agents.holding import DecidedCall, HeldCall
 from agents.loading import load_driver
-from agents.metering import Meter
 from agents.models.ends import check_end, classify_end
 from agents.models.reply import MOST_CALLS, Reply, ReplyWriter
-from agents.models.reply_parts import Call, FinishedReply
-from agents.pace import Throttle
-from agents.sentence import Sentence
+from agents.models.reply_parts import Call, FinishedReply, as_message
+from agents.reply_view import ReplyView
 from agents.snapshots import StepSplitter
-from agents.specs import AgentSpec, ModelSettings
-from agents.tools.runner import ABANDON_S, Job, ToolOutcome, ToolTurn
-from agents.tools.tool import Toolbox
+from agents.task import Task
+from agents.tools.runner import ABANDON_S, Job, ToolOutcome
+from agents.turn_runner import TurnRunner, explain_surplus
 from agents.words import WordInbox
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What an agent is to do: who, with which model and tools, on which conversation."""
-
-    spec: AgentSpec
-    model: ModelSettings
-    toolbox: Toolbox
-    conversation: Sequence[Mapping[str, Any]]
-    message: str
-    max_iterations: int
-    label: str
-    skip_initial_steps: bool = False
-    """Whether the reader has the steps of `initial_steps` already."""
-    meter: Meter | None = None
-    """Keeps the run's budget, where it has one."""
-    calls: tuple[tuple[str, str], ...] = ()
-    """Tool calls, by name and arguments, to be made before the model is asked."""
-    gate: Gate = field(default_factory=Gate)
-    resumed: Resumed | None = None
-    newest_word: int = 0
-    """Where the run stood, where it has waited: the conversation then holds what it has done so far."""
-
-
-def initial_steps(message: str) -> list[Step]:
-    """The steps that every run begins with, known as soon as its message is: see `Agent.start`."""
-    return StepSplitter().open(message)
 
 
 class AgentRun:
@@ -79,12 +43,10 @@ class AgentRun:
         """How it ended; set with the last event."""
         self.messages: list[dict[str, Any]] = []
         """What the run has added to the conversation, in OpenAI's shape; ``origin`` is what goes back to the server it came from."""
-        self.on_partial: Callable[[PartialStep], None] | None = None
-        """Where set, growth goes here at once instead of into the iteration, unless steps before it wait to be read."""
         self._task = task
         self._loop = asyncio.get_running_loop()
-        self._events: deque[RunEvent] = deque()
-        self._reader: asyncio.Future[None] | None = None
+        self._events = EventQueue()
+        self._push = self._events.push
         self._splitter = StepSplitter(
             [str(call["id"]) for message in task.conversation for call in message.get("tool_calls") or ()]
         )
@@ -94,15 +56,12 @@ class AgentRun:
         self._failure: AgentError | None = None
         self._writing: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
-        self._pacer = Throttle()
-        self._reply = Reply()
-        self._shown_parts = 0
+        self._view = ReplyView(self._splitter, self._push)
         self._awaited = Future[Any]()
         self._has_asked = False
         self._is_open = task.resumed is not None and bool(task.resumed.open)
         self._words = WordInbox(task.newest_word)
-        self._tools_stop: CancelToken | None = None
-        self._tools: ToolTurn | None = None
+        self._turns = TurnRunner(self._stop, task.gate, self._words)
         self.was_cut = False
         """Whether the last reply was ended for a word that is to be read at once."""
         self._is_begun = False
@@ -123,21 +82,18 @@ class AgentRun:
         return self
 
     async def __anext__(self) -> RunEvent:
-        while not self._events:
-            if self.outcome is not None:
-                raise StopAsyncIteration
-            self._reader = self._loop.create_future()
-            try:
-                await self._reader
-            finally:
-                self._reader = None
-        return self._events.popleft()
+        event = await self._events.next()
+        if event is None:
+            raise StopAsyncIteration
+        return event
+
+    def watch_partials(self, take: Callable[[PartialStep], None]) -> None:
+        """Have growth go to ``take`` at once instead of into the iteration, unless steps before it wait to be read."""
+        self._events.on_partial = take
 
     def ready(self) -> list[RunEvent]:
         """What has come and waits to be read, without waiting for more."""
-        events = list(self._events)
-        self._events.clear()
-        return events
+        return self._events.take_all()
 
     def cancel(self, reason: str) -> None:
         """Stop, now: the model's connection is closed and tools are told. Call on the event loop, as often as you like.
@@ -174,13 +130,12 @@ class AgentRun:
         if self.outcome is None and not self._stop.is_set() and self._words.tell(number, reason):
             if self._writing is not None:
                 self._writing.cancel()
-            elif (tools := self._tools_stop) is not None:
-                tools.set(reason)
+            else:
+                self._turns.cut(reason)
 
     def wake(self, call_id: str) -> None:
         """People have decided about what a call of the run waits for: it goes on, if the turn is still at work."""
-        if (tools := self._tools) is not None:
-            tools.wake(call_id)
+        self._turns.wake(call_id)
 
     async def aclose(self) -> None:
         """Stop, if it hasn't ended, and wait until it has."""
@@ -254,35 +209,18 @@ class AgentRun:
 
         Where some of them wait for people, or what they have begun does, the run ends when the others have: raises what a stop raises.
         """
-        outcomes: dict[str, ToolOutcome] = {}
-
-        def done(call_id: str, outcome: ToolOutcome) -> None:
-            outcomes[call_id] = outcome
-            self._post(self._tool_ended, call_id, outcome)
-
-        def progress(call_id: str, words: str) -> None:
-            self._post(self._tool_progressed, call_id, words)
-
-        for job in jobs[MOST_CALLS:]:
-            done(job.id, ToolOutcome(ok=False, content=self._too_many_calls, duration_ms=0))
-        self._tools_stop = stop = CancelToken()
-        remove_callback = self._stop.add_callback(lambda: stop.set(self._stop.reason))
-        if reason := self._words.cut_because:
-            stop.set(reason)
-        try:
-            turn = sort_calls(jobs[:MOST_CALLS], self._task.gate)
-            for call_id, words in turn.refused.items():
-                done(call_id, ToolOutcome(ok=False, content=words, duration_ms=0))
-            self._tools = tools = ToolTurn(turn.ready, stop, done, progress)
-            is_held = tools.run()
-        finally:
-            self._tools_stop = self._tools = None
-            remove_callback()
+        surplus = {job.id: self._too_many_calls for job in jobs[MOST_CALLS:]}
+        turn = self._turns.run(
+            jobs,
+            surplus,
+            lambda call_id, outcome: self._post(self._tool_ended, call_id, outcome),
+            lambda call_id, words: self._post(self._tool_progressed, call_id, words),
+        )
         is_open, self._is_open = self._is_open, False
-        if turn.held or is_held or is_open:
+        if turn.is_held or is_open:
             self._post(self._wait_for_people, turn.held)
             raise Stopped
-        return outcomes
+        return turn.outcomes
 
     def decided_calls(self) -> Sequence[DecidedCall]:
         """The calls that people have decided on, with which the run goes on. See `agents.qwen.ReplyHost`."""
@@ -319,10 +257,8 @@ class AgentRun:
             return
         self._is_begun = False
         self._has_asked = True
-        self._reply = reply = Reply(self._grew, pause=self._pacer.pause, resume=self._pacer.resume)
+        reply = self._view.begin()
         call = self._calls.begin(request, reply) if request is not None else None
-        self._shown_parts = 0
-        self._pacer.begin(self._show)
         self._writing = self._loop.create_task(self._write(writer, reply))
         # Not in the coroutine itself: one that is cancelled before it began never runs.
         self._writing.add_done_callback(lambda writing: self._guarded(self._reply_ended, writing, reply, future, call))
@@ -364,24 +300,6 @@ class AgentRun:
         await writer(reply)
         check_end(reply)
 
-    def _grew(self) -> None:
-        """The reply has something new; what begins something new is shown at once, so the first token is."""
-        if len(self._reply.parts) > self._shown_parts:
-            self._pacer.flush()
-        else:
-            self._pacer.request()
-
-    def _show(self) -> None:
-        self._shown_parts = len(self._reply.parts)
-        self._take_note(self._reply)
-        self._push(self._splitter.update(self._reply.parts))
-
-    def _take_note(self, reply: Reply) -> None:
-        """What people should know of how it was asked for stands before what came of it."""
-        if reply.note and reply.parts:
-            self._note(reply.note)
-            reply.note = ""
-
     def _reply_ended(
         self,
         writing: asyncio.Task[None],
@@ -389,16 +307,15 @@ class AgentRun:
         future: Future[FinishedReply],
         call: OpenCall | None,
     ) -> None:
-        self._pacer.end()
-        self._reply = Reply()
+        self._view.end()
         self._writing = None
-        error = _error_of(writing)
+        error = error_of(writing)
         is_cancelled = isinstance(error, Stopped) and not self._stop.is_set()
         self.was_cut = is_cancelled and bool(self._words.cut_because)
         if is_cancelled and not self.was_cut:  # from outside: the loop is shutting down
             self._stop.set("The server was shut down.")
         reason = self._words.cut_because if self.was_cut else self._stop.reason
-        self._take_note(reply)
+        self._view.show_note(reply)
         steps, calls = self._splitter.finish(
             reply.parts,
             partial=error is not None,
@@ -411,10 +328,7 @@ class AgentRun:
         self._calls.end(call, reply, error)
         self._remember(reply, calls)
         if reply.surplus:
-            self._too_many_calls = (
-                f"A turn may hold {MOST_CALLS} calls, and this one held {MOST_CALLS + reply.surplus:,}. "
-                "This one and those behind it were not run: make those that are still needed in the next turn."
-            )
+            self._too_many_calls = explain_surplus(reply.surplus)
         if error is None:
             future.set_result(FinishedReply(reply.content, reply.reasoning, calls, reply.server, reply.fields))
             return
@@ -428,13 +342,8 @@ class AgentRun:
         self._end_if_stopped()
 
     def _remember(self, reply: Reply, calls: Sequence[Call]) -> None:
-        message: dict[str, Any] = {"role": "assistant", "content": reply.content}
-        if calls:
-            message["tool_calls"] = [_called(call, reply.server) for call in calls]
-            if reply.fields:
-                message["origin"] = {"server": reply.server, "fields": reply.fields}
         if calls or reply.content:
-            self.messages.append(message)
+            self.messages.append(as_message(reply.content, calls, reply.server, reply.fields))
 
     # -- on the event loop: tools -----------------------------------------------------------------
 
@@ -444,7 +353,7 @@ class AgentRun:
             return
         steps, calls = self._splitter.call(self._task.calls)
         self._push(steps)
-        self.messages.append({"role": "assistant", "content": "", "tool_calls": [_called(call, "") for call in calls]})
+        self.messages.append(as_message("", calls))
         begun.set_result(calls)
 
     def _tool_ended(self, call_id: str, outcome: ToolOutcome) -> None:
@@ -504,7 +413,7 @@ class AgentRun:
             self._push([self._splitter.complete()])
             self._end("completed" if error is None else "max_iterations")
         else:
-            failure = error if isinstance(error, AgentError) else _internal(error)
+            failure = error if isinstance(error, AgentError) else internal_error(error)
             self._close_open("The run failed before this call had a result.")
             self._push([self._splitter.error(failure.code, str(failure))])
             self._end("failed", failure.code, failure.message)
@@ -521,7 +430,7 @@ class AgentRun:
         try:
             callback(*args)
         except Exception as error:  # noqa: BLE001 - whatever it is
-            failure = _internal(error)
+            failure = internal_error(error)
             if self.outcome is None:
                 self._push([self._splitter.error(failure.code, str(failure))])
                 self._end("failed", failure.code, failure.message)
@@ -535,43 +444,4 @@ class AgentRun:
         self._calls.close()
         if self._deadline is not None:
             self._deadline.cancel()
-        self._wake()
-
-    # -- events -----------------------------------------------------------------------------------
-
-    def _push(self, events: Sequence[RunEvent]) -> None:
-        for event in events:
-            if isinstance(event, PartialStep) and self.on_partial is not None and not self._events:
-                self.on_partial(event)
-                continue
-            last = self._events[-1] if self._events else None
-            if isinstance(last, PartialStep) and last.step == number_of(event):
-                self._events.pop()  # superseded before anyone has seen it
-            self._events.append(event)
-        if self._events:
-            self._wake()
-
-    def _wake(self) -> None:
-        if self._reader is not None and not self._reader.done():
-            self._reader.set_result(None)
-
-
-def _error_of(writing: asyncio.Task[None]) -> BaseException | None:
-    """What a reply ended with."""
-    try:
-        return writing.exception()
-    except asyncio.CancelledError as cancelled:
-        clear_traceback_frames(cancelled)
-        return Stopped()
-
-
-def _internal(error: BaseException) -> AgentError:
-    number = uuid.uuid4().hex[:8]
-    log.error("Agent run failed (%s)", number, exc_info=error)
-    return AgentError("internal", Sentence("Something went wrong on our side (error %(id)s).", id=number))
-
-
-def _called(call: Call, server: str) -> dict[str, Any]:
-    """A call in OpenAI's shape, with what its server wants back."""
-    origin = {"origin": {"server": server, "fields": dict(call.fields)}} if call.fields else {}
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}, **origin}
+        self._events.close()

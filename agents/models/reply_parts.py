@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal
 
 from agents.arguments import Balance
@@ -85,3 +86,20 @@ class FinishedReply:
     """Who wrote it, as `agents.models.openai_compatible.server_id` has it."""
     fields: Mapping[str, Any]
     """What that server wants back with it."""
+
+
+def as_message(
+    content: str, calls: Sequence[Call], server: str = "", fields: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
+    """A reply in OpenAI's shape; ``origin`` is what its server wants back, and of whom ``fields`` are."""
+    message: dict[str, Any] = {"role": "assistant", "content": content}
+    if calls:
+        message["tool_calls"] = [_call_message(call, server) for call in calls]
+        if fields:
+            message["origin"] = {"server": server, "fields": fields}
+    return message
+
+
+def _call_message(call: Call, server: str) -> dict[str, Any]:
+    origin = {"origin": {"server": server, "fields": dict(call.fields)}} if call.fields else {}
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}, **origin}

@@ -22,7 +22,7 @@ from chat.admin.formatting import admin_link, username_of
 from chat.models import LIVE, MANY_SESSIONS, Door, Run, RunStatus
 from chat.rendering import humanize
 from chat.rendering.rows import agent_title
-from chat.runs import state as run_state
+from chat.runs import queue as run_queue
 from chat.runtime import clock
 from chat.security import audit
 from chat.store import at_work, waiting_calls
@@ -39,7 +39,7 @@ def show_now(page: Any, request: HttpRequest) -> HttpResponse:
     runs = at_work.unfinished_runs()
     kinds = waiting_calls.kinds_open({run.session_id for run in runs if run.status == RunStatus.WAITING})
     context = {
-        "queue": run_state.count_unfinished(),
+        "queue": run_queue.count_unfinished(),
         "runs": [_row(page, request, run, now, kinds) for run in runs],
         "most": at_work.MOST if len(runs) == at_work.MOST else 0,
         "ended": [_row(page, request, run, now) for run in at_work.continuable_runs()],
@@ -89,7 +89,7 @@ def overview(request: HttpRequest) -> dict[str, Any]:
         return {}
     today = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
     runs = reverse("admin:chat_run_changelist")
-    failures, queue = at_work.failures_since(today), run_state.count_unfinished()
+    failures, queue = at_work.failures_since(today), run_queue.count_unfinished()
     silent = sum(process.is_silent for process in at_work.processes())
     since = f"ended_at__gte={today.astimezone(timezone.get_default_timezone()):%Y-%m-%d+%H:%M:%S%%2B00:00}"
     tiles = [

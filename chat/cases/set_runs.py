@@ -245,8 +245,12 @@ class Stopped:
     events: dict[UUID, list[Stored]] = field(default_factory=dict)
 
     def add(self, user: User, run: Run) -> None:
-        """Stop a run, in the transaction that belongs to the caller."""
-        stops, events = run_commands.cancel_atomically(user, run.session_id, None, everything=True)
+        """Stop a run, in the transaction that belongs to the caller. One that has ended is left as it is."""
+        try:
+            stops, events = run_commands.cancel_atomically(user, run.session_id, None, everything=True)
+        except Refused:
+            # It has ended and is not judged yet, or its session is gone.
+            return
         self.running += stops.running
         self.events[run.session_id] = events
 

@@ -14,6 +14,7 @@ from chat.catalog.setups import find_setup
 from chat.models import IS_ROOT, LIVE, Run, RunStatus, Session
 from chat.runs import events as run_events
 from chat.runs import quarantine, resuming, waiting
+from chat.runs import queue as run_queue
 from chat.runs import state as run_state
 from chat.runs.children import ClaimedRun, helpers_of
 from chat.runs.executor import execute_run, load_history
@@ -112,7 +113,7 @@ def claim_next(session_id: UUID) -> ClaimedRun | None:
     has_files = Session.objects.select_for_update().filter(pk=session_id).values_list("has_files", flat=True).first()
     if has_files is None:
         return None
-    run = run_state.next_in(session_id)
+    run = run_queue.next_in(session_id)
     if run is None:
         return None
     run.session_has_files = has_files

@@ -115,7 +115,7 @@ async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finis
             resumed=claim.resumed,
             newest_word=handle.newest_word,
         )
-        stream.on_partial = recorder.on_partial
+        stream.watch_partials(recorder.on_partial)
         handle.begun(stream)
         with _time_limit(stream, setup.spec.limits.time_s, _worked_s(claim)):
             await _follow(stream, recorder, delegation, handle)

@@ -8,7 +8,7 @@ from uuid import UUID
 from django.conf import settings
 
 from chat.runs import dispatch
-from chat.runs import state as run_state
+from chat.runs import queue as run_queue
 from chat.runtime import database
 from chat.runtime.each_row import EachRow
 
@@ -43,7 +43,7 @@ _each = EachRow("Moving on the queue of session")
 
 async def start_waiting() -> None:
     """See to whatever waits anywhere and may start. Workers look themselves: here it is noticed if none does."""
-    waiting = await database.read(run_state.sessions_to_look_at)
+    waiting = await database.read(run_queue.sessions_to_look_at)
     if settings.BROKER_URL:
         the_watch.look(waiting)
         return

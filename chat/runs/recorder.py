@@ -24,6 +24,7 @@ from chat.catalog.budgets import BudgetState
 from chat.models import IS_LIVE, Cost, Origin, Run, RunStatus, SteeringWord
 from chat.runs import auto_continue
 from chat.runs import events as run_events
+from chat.runs import queue as run_queue
 from chat.runs import state as run_state
 from chat.runs.metering import RunMeter
 from chat.runs.publisher import DraftPublisher, publish_events, publish_queue
@@ -412,4 +413,4 @@ def end_run(
         along = sent_along.of_run(run)
         sent_along.record_answer(run.pk, answer, along.asked if along else None)
     auto_continue.after(run, end)
-    return events, run_state.sessions_unblocked_by(run)
+    return events, run_queue.sessions_unblocked_by(run)

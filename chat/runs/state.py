@@ -6,11 +6,9 @@ Each move is one conditional UPDATE, so that of two that race the first to commi
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F, Max, Q, QuerySet
 from django.db.models.functions import Now
@@ -18,22 +16,14 @@ from django.utils import timezone
 
 from agents.events import Usage
 from chat.accounts.models import User
-from chat.catalog.agents import with_current
 from chat.catalog.setups import name_model
 from chat.models import (
-    ANY_QUEUED_SQL,
-    AT_WORK_SQL,
     CURRENT,
     HAS_NOT_ENDED,
-    IS_AT_WORK,
-    IS_LIVE,
-    IS_QUEUED,
     IS_ROOT,
     LIVE,
     LIVE_SQL,
-    QUEUED_SQL,
     UNFINISHED,
-    UNFINISHED_SQL,
     Cost,
     Origin,
     Run,
@@ -45,9 +35,7 @@ from chat.runtime.db_values import (
     datetime_from_db,
     datetime_param,
     decimal_param,
-    uuid_from_db,
     uuid_param,
-    uuids_from_db,
 )
 from chat.store import notices, steering, step_log
 
@@ -388,37 +376,6 @@ def beat(process: str, run_ids: Collection[UUID]) -> None:
     Run.objects.filter(pk__in=run_ids, owner=process, status__in=LIVE).update(heartbeat_at=Now())
 
 
-_RUNNING = f"""SELECT run.id, run.status, person.username FROM chat_run run
-    LEFT JOIN {User._meta.db_table} person ON person.id = run.cancelled_by_id
-    WHERE run.owner = %s AND run.status IN ('running', 'cancelling')"""  # noqa: S608 - our own table
-
-
-def owned_by(process: str) -> dict[UUID, str | None]:
-    """A process's live runs, each with the sentence that says who has asked to stop it; None where nobody has."""
-    with connection.cursor() as cursor:
-        cursor.execute(_RUNNING, [process])
-        return {
-            uuid_from_db(run_id): stopped_by(name) if status == RunStatus.CANCELLING else None
-            for run_id, status, name in cursor.fetchall()
-        }
-
-
-#: Words for a process's runs, each run's newest, and the newest of those for which it is to be interrupted, with who has said that.
-_WORDS = f"""SELECT word.run_id, word.id, word.interrupt, person.username FROM chat_steeringword word
-    JOIN chat_run run ON run.id = word.run_id JOIN {User._meta.db_table} person ON person.id = word.user_id
-    WHERE word.state = 'pending' AND run.owner = %s AND run.status = 'running' ORDER BY word.id"""  # noqa: S608 - our own table
-
-
-def words_for(process: str) -> list[tuple[UUID, int, str]]:
-    """The words that a process's runs have not read: whose, their numbers, and why to end at once what the run does; empty without."""
-    with connection.cursor() as cursor:
-        cursor.execute(_WORDS, [process])
-        return [
-            (uuid_from_db(run_id), number, interrupted_by(username) if interrupt else "")
-            for run_id, number, interrupt, username in cursor.fetchall()
-        ]
-
-
 def interrupted_by(username: str) -> str:
     """The sentence that says who has interrupted what a run was doing."""
     return f"Interrupted by {username}."
@@ -427,125 +384,6 @@ def interrupted_by(username: str) -> str:
 def stopped_by(username: str | None) -> str:
     """The sentence that says who stopped a run."""
     return f"Stopped by {username}." if username else "Stopped by an operator."
-
-
-#: Roots before what is within them, which ends with them.
-_LIVE_RUNS = f"SELECT id FROM chat_run WHERE {AT_WORK_SQL} {{silent}} ORDER BY depth"  # noqa: S608 - our own condition
-
-
-def silent_since(since: datetime) -> list[UUID]:
-    """Live runs whose owner has given no sign of life since then, by the database's clock."""
-    with connection.cursor() as cursor:
-        cursor.execute(_LIVE_RUNS.format(silent="AND heartbeat_at < %s"), [datetime_param(since)])
-        return uuids_from_db(run_id for (run_id,) in cursor.fetchall())
-
-
-def live_runs() -> list[UUID]:
-    """All runs at work, wherever."""
-    with connection.cursor() as cursor:
-        cursor.execute(_LIVE_RUNS.format(silent=""))
-        return uuids_from_db(run_id for (run_id,) in cursor.fetchall())
-
-
-@dataclass(frozen=True, slots=True)
-class QueueCounts:
-    """How many runs are in the queue and at work, in the whole installation."""
-
-    queued: int
-    at_work: int
-    may_start: int
-    """Sessions whose next run may start, and has not yet."""
-    oldest_s: float
-    """How long the oldest message has been in the queue, in seconds."""
-
-
-_COUNTS = f"SELECT status, COUNT(*), MIN(created_at) FROM chat_run WHERE {UNFINISHED_SQL} GROUP BY status"  # noqa: S608 - our own condition
-
-
-def count_unfinished() -> QueueCounts:
-    """Count the runs that have not ended, by the index of those."""
-    with connection.cursor() as cursor:
-        cursor.execute(_COUNTS)
-        found = {status: (count, oldest) for status, count, oldest in cursor.fetchall()}
-    queued, oldest = found.pop(RunStatus.QUEUED, (0, None))
-    found.pop(RunStatus.WAITING, None)
-    waited = 0.0 if oldest is None else (timezone.now() - datetime_from_db(oldest)).total_seconds()
-    at_work = sum(count for count, _ in found.values())
-    return QueueCounts(queued, at_work, len(waiting_sessions()) if queued else 0, max(0.0, waited))
-
-
-def next_in(session_id: UUID) -> Run | None:
-    """The run to start next in a session, or None where one is live, none waits or its user has enough of them running.
-
-    One that has waited for people, and on which all is decided, comes before the others, and is counted by no limit.
-    """
-    live = Run.objects.filter(IS_LIVE, session_id=session_id).first()
-    if live is not None:
-        return live if live.decided_at is not None else None
-    run = with_current(Run.objects.filter(IS_QUEUED, session_id=session_id)).order_by("number").first()
-    return run if run is not None and under_run_limit(run.user_id) else None
-
-
-def under_run_limit(user_id: int | None) -> bool:
-    """Whether the user may have one more run at work. Holds the user's row, so that no two processes give away the same place."""
-    most = settings.MAX_ACTIVE_RUNS_PER_USER
-    if not most:
-        return True
-    if user_id is not None:
-        User.objects.select_for_update(no_key=True).filter(pk=user_id).first()
-    return Run.objects.filter(IS_AT_WORK, IS_ROOT, user=user_id).count() < most
-
-
-#: Written out, because it is asked at the end of every run. Of a user's sessions no more than may start now: one whose schedules have
-#: put a thousand messages in the queue is not asked about each of them again and again.
-_WAITING = """SELECT session_id FROM (
-        SELECT session_id, user_id, created_at, ROW_NUMBER() OVER (PARTITION BY user_id ORDER BY created_at) AS place
-        FROM chat_run AS waiting WHERE {queued} {whose} AND NOT EXISTS (
-            SELECT 1 FROM chat_run AS before_it WHERE before_it.session_id = waiting.session_id
-            AND before_it.status IN ('queued', 'running', 'cancelling', 'waiting') AND before_it.parent_id IS NULL
-            AND (before_it.status <> 'queued' OR before_it.number < waiting.number))
-    ) AS first WHERE %s = 0 OR place <= %s - (
-        SELECT COUNT(*) FROM chat_run AS live WHERE live.user_id = first.user_id
-        AND live.status IN ('running', 'cancelling') AND live.parent_id IS NULL)
-    ORDER BY created_at LIMIT %s"""
-#: So many are worth looking at at a time.
-_MOST_WAITING = 200
-_DECIDED = (
-    "SELECT session_id FROM chat_run WHERE status = 'waiting' AND decided_at IS NOT NULL ORDER BY decided_at LIMIT %s"
-)
-
-
-def sessions_to_look_at() -> list[UUID]:
-    """Sessions in which a run may begin, or go on because people have decided; these first. What is looked at every second."""
-    with connection.cursor() as cursor:
-        cursor.execute(_DECIDED, [_MOST_WAITING])
-        decided = uuids_from_db(found for (found,) in cursor.fetchall())
-    return list(dict.fromkeys([*decided, *waiting_sessions()]))
-
-
-def waiting_sessions(user_id: int | None = None) -> list[UUID]:
-    """Sessions whose next run waits and may start now, those that have waited longest first; one user's, or everybody's."""
-    most = settings.MAX_ACTIVE_RUNS_PER_USER
-    whose, values = ("", []) if user_id is None else ("AND user_id = %s", [user_id])
-    with connection.cursor() as cursor:
-        cursor.execute(_WAITING.format(queued=ANY_QUEUED_SQL, whose=whose), [*values, most, most, _MOST_WAITING])
-        return uuids_from_db(found for (found,) in cursor.fetchall())
-
-
-#: Likewise.
-_HAS_QUEUED = f"SELECT 1 FROM chat_run WHERE session_id = %s AND {QUEUED_SQL} LIMIT 1"  # noqa: S608 - our own condition
-
-
-def sessions_unblocked_by(run: Run) -> list[UUID]:
-    """Sessions whose next run may start because this one has ended: its own, and others of a user whose runs are limited.
-
-    Not whatever else may start: others would then hear of it once more at the end of each run, however many they are.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(_HAS_QUEUED, [uuid_param(run.session_id)])
-        own = [run.session_id] if cursor.fetchone() else []
-    others = waiting_sessions(run.user_id) if settings.MAX_ACTIVE_RUNS_PER_USER and run.user_id is not None else []
-    return list(dict.fromkeys([*own, *others]))
 
 
 def _moving(run_id: UUID, to: RunStatus) -> QuerySet[Run]:

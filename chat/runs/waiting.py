@@ -29,6 +29,7 @@ from chat.protocol import group_messages
 from chat.protocol.frames import WaitingData
 from chat.protocol.group_messages import UserNotified
 from chat.runs import events as run_events
+from chat.runs import queue as run_queue
 from chat.runs import state as run_state
 from chat.runs.children import ClaimedRun, Finished, Within, end_of, with_child
 from chat.runs.recorder import Recorded, end_run, with_retries
@@ -39,11 +40,12 @@ from chat.store.step_log import Entry, Stored
 
 #: What the model is told of calls that nobody has decided on.
 NOT_DECIDED = "Nobody decided on this call in time, so it was not run."
+NOT_ANSWERED = "Nobody answered in time. Go on with what you know, and say what you have assumed."
+#: And of those that would begin to wait just now.
 UPGRADING = (
     "This call needs a person's decision, for which nothing can wait in this minute, because the server is being brought to a new version."
     " Nothing was run; go on without it, and say that it can be asked for again soon."
 )
-NOT_ANSWERED = "Nobody answered in time. Go on with what you know, and say what you have assumed."
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,7 @@ def _told(run: Run, events: list[Stored], made: Sequence[WaitingCall]) -> Begun:
         for call in made
     ]
     people = waiting_calls.deciders(run.session_id) if notices else []
-    unblocked = run_state.sessions_unblocked_by(run) if run.parent_id is None else []
+    unblocked = run_queue.sessions_unblocked_by(run) if run.parent_id is None else []
     return Begun(events, notices, people, unblocked)
 
 

@@ -11,9 +11,9 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from chat.live import registry as feed_registry
+from chat.runs import queue as run_queue
 from chat.runs import queue_watch
 from chat.runs import registry as run_registry
-from chat.runs import state as run_state
 from chat.runtime import broker, clock, database, groups, metrics
 from chat.serving import supervisor
 
@@ -40,7 +40,7 @@ _HERE: dict[str, tuple[str, Callable[[], float]]] = {
 class _Everywhere:
     """What the database said, and when."""
 
-    figures: run_state.QueueCounts
+    figures: run_queue.QueueCounts
     read_at: float
 
 
@@ -78,7 +78,7 @@ class Gauges(Collector):
 
     async def _read(self) -> None:
         try:
-            self._everywhere = _Everywhere(await database.read(run_state.count_unfinished), time.monotonic())
+            self._everywhere = _Everywhere(await database.read(run_queue.count_unfinished), time.monotonic())
         except DatabaseError:
             logger.warning("How many runs there are could not be read for the metrics", exc_info=True)
 

@@ -23,7 +23,7 @@ from chat.catalog.prices import PriceLoader
 from chat.live import connections
 from chat.live import registry as feed_registry
 from chat.protocol import Close, encode, group_messages
-from chat.runs import deciding, dispatch, erasure, queue_watch, recovery, retention
+from chat.runs import deciding, dispatch, erasure, live_runs, queue_watch, recovery, retention
 from chat.runs import registry as run_registry
 from chat.runs import state as run_state
 from chat.runtime import background, clock, database, groups
@@ -114,7 +114,7 @@ async def stop_clockwork() -> None:
         await run_registry.wait_ended(_STOP_S)
     try:
         async with asyncio.timeout(_CLOSE_S):
-            left = await database.read(run_state.owned_by, run_registry.PROCESS)
+            left = await database.read(live_runs.owned_by, run_registry.PROCESS)
             await EachRow("Ending run").do(left, recovery.interrupt)
     except (DatabaseError, TimeoutError):
         logger.warning("Some runs could not be ended; who sweeps next will do it", exc_info=True)
@@ -144,7 +144,7 @@ def recover_runs() -> int:
     connections.forget_all()
     step_log.forget_ended_drafts()
     ended = 0
-    for run_id in run_state.live_runs():
+    for run_id in live_runs.everywhere():
         try:
             ended += recovery.interrupt_orphan(run_id)
         except Exception:
@@ -190,11 +190,11 @@ async def compare_runs() -> None:
         # Its run may be in the table and not here yet; there is another time.
         return
     here = run_registry.running_ids()
-    there = await database.read(run_state.owned_by, run_registry.PROCESS)
+    there = await database.read(live_runs.owned_by, run_registry.PROCESS)
     for run_id, reason in there.items():
         if reason is not None:
             run_registry.stop_local_run(run_id, reason)
-    for run_id, number, words in await database.read(run_state.words_for, run_registry.PROCESS) if here else ():
+    for run_id, number, words in await database.read(live_runs.words_for, run_registry.PROCESS) if here else ():
         run_registry.steer_local_run(run_id, number, words)
     if within := run_registry.waiting_within():
         run_registry.wake_local_runs(await database.read(run_state.ready_among, within))
@@ -298,7 +298,7 @@ class _Sweeps:
 async def sweep() -> None:
     """End the runs whose process has been silent for longer than the lease, and forget its sockets."""
     since = await database.read(clock.read_database) - timedelta(seconds=settings.RUN_LEASE_S)
-    silent = await database.read(run_state.silent_since, since)
+    silent = await database.read(live_runs.silent_since, since)
     here = run_registry.running_ids()
     await _silent_runs.do([run_id for run_id in silent if run_id not in here], recovery.interrupt)
     await database.write(step_log.forget_ended_drafts)

@@ -12,8 +12,8 @@ from concurrent.futures import CancelledError
 from uuid import UUID
 
 from chat.runs import dispatch, executor
+from chat.runs import queue as run_queue
 from chat.runs import registry as run_registry
-from chat.runs import state as run_state
 from chat.runtime import background, database
 from chat.serving import supervisor
 from chat.serving.metrics_port import serve_figures
@@ -92,7 +92,7 @@ class Worker:
         """Take up what is in the queue for which there is room."""
         if self._slots.locked():
             return
-        for session_id in await database.read(run_state.sessions_to_look_at):
+        for session_id in await database.read(run_queue.sessions_to_look_at):
             if self._slots.locked():
                 return
             await self._slots.acquire()

@@ -287,7 +287,7 @@ async def test_how_far_a_tool_is_grows_under_the_number_of_its_result(
     server.enqueue(Script(calls=[Call("advancing", {"text": "go"})]), Script("Done."))
     run = make_agent(tools=[Advancing()]).start("Go")
     grown: list[PartialStep] = []
-    run.on_partial = grown.append
+    run.watch_partials(grown.append)
     steps = await steps_of(run)
     (progress,) = [growth for growth in grown if growth.type == "tool_result"]
     (result,) = [step for step in steps if step["type"] == "tool_result"]

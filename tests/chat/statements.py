@@ -16,8 +16,20 @@ from chat.catalog import budgets, prices
 from chat.catalog.budgets import Limit
 from chat.live import connections, handshake
 from chat.models import Draft, Origin, Run, RunStatus
-from chat.runs import admission, dispatch, erasure, quarantine, recorder, recovery, request_keys, retention, waiting
+from chat.runs import (
+    admission,
+    dispatch,
+    erasure,
+    live_runs,
+    quarantine,
+    recorder,
+    recovery,
+    request_keys,
+    retention,
+    waiting,
+)
 from chat.runs import commands as run_commands
+from chat.runs import queue as run_queue
 from chat.runs import state as run_state
 from chat.runs.request_keys import AskedKey
 from chat.runs.state import End
@@ -87,12 +99,12 @@ _LIMITS = [
 BY_THE_CLOCK: dict[str, Callable[[Large], Any]] = {
     "what is kept no longer": lambda at: list(retention.untouched_sessions([at.user_id], SOON)[:50]),
     "entries that are kept no longer": lambda _: audit.remove_older(SOON - timedelta(days=3_000), 100),
-    "runs of a process": lambda at: run_state.owned_by("process 1"),
+    "runs of a process": lambda at: live_runs.owned_by("process 1"),
     "a sign of life": lambda at: run_state.beat("process 1", [at.live.pk]),
-    "silent runs": lambda at: run_state.silent_since(SOON),
-    "live runs": lambda at: run_state.live_runs(),
-    "who may start": lambda at: run_state.waiting_sessions(),
-    "who may start or go on": lambda at: run_state.sessions_to_look_at(),
+    "silent runs": lambda at: live_runs.silent_since(SOON),
+    "live runs": lambda at: live_runs.everywhere(),
+    "who may start": lambda at: run_queue.waiting_sessions(),
+    "who may start or go on": lambda at: run_queue.sessions_to_look_at(),
     "what waits within runs": lambda at: run_state.ready_among([at.live.pk, at.queued.pk]),
     "deadlines that have passed": lambda at: waiting_calls.due_calls(timezone.now()),
     "what watched sessions look like": lambda at: reconcile.fingerprints_of([at.session_id]),
@@ -128,11 +140,11 @@ BY_A_RUN: dict[str, Callable[[Large], Any]] = {
         User(pk=at.user_id, is_active=True), at.session_id, "process 1"
     ),
     "what a socket is told first": lambda at: selectors.session_view(at.session_id),
-    "the next of a session": lambda at: run_state.next_in(at.session_id),
+    "the next of a session": lambda at: run_queue.next_in(at.session_id),
     "claiming the next": lambda at: dispatch.claim_next(at.session_id),
     "claiming one": lambda at: (making.end(at.live), run_state.claim(at.queued, "process 1")),
     "claiming again": lambda at: dispatch.claim_again(at.live.pk),
-    "room for one more": lambda at: run_state.under_run_limit(at.user_id),
+    "room for one more": lambda at: run_queue.under_run_limit(at.user_id),
     "what was said": lambda at: history.conversation_history(at.session_id, 15),
     "a client's conversation": lambda at: sent_along.find_conversation(at.user_id, "researcher", "0" * 64),
     "a run to go on from": lambda at: sent_along.find_run(at.user_id, at.ended.pk),
@@ -145,7 +157,7 @@ BY_A_RUN: dict[str, Callable[[Large], Any]] = {
     "stopping": lambda at: run_commands.cancel_atomically(User(pk=at.user_id), at.session_id, None, everything=False),
     "stopping a queued one": _cancel_queued,
     "the end": lambda at: recorder.end_run(at.live, [], End(RunStatus.COMPLETED, 1, Usage())),
-    "who may start after it": lambda at: run_state.sessions_unblocked_by(at.live),
+    "who may start after it": lambda at: run_queue.sessions_unblocked_by(at.live),
     "a model call": _call,
     "a run's model calls": lambda at: call_reader.calls_of(at.ended),
     "a model call in full": lambda at: call_reader.full_call(at.ended, 1),

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MethodType
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,28 +17,33 @@ from uuid import UUID, uuid4
 from django.db import connection, transaction
 from django.utils import timezone
 
-from agents import history
+from agents import Allowance, history
 from agents.models import adapting, ends, openai_stream
 from agents.models.reply import Reply
 from agents.models.scanner import TextScanner
 from agents.tools import fetch_page, mcp_names
-from agents.untrusted import markdown
+from agents.untrusted import markdown, trajectories
 from agents.untrusted.pool import Pool
 from chat import access
+from chat.cases import set_runs
+from chat.catalog import prices
+from chat.exports import importing
 from chat.live import connections
 from chat.live.feed import Feed
 from chat.live.subscriber import Subscriber
-from chat.models import Session, SteeringWord, WordState
+from chat.models import CaseResult, Run, Session, SetRun, SteeringWord, WaitingCall, WordState
 from chat.rendering import markdown as rendering_markdown
-from chat.runs import branching, dispatch, executor, publisher, recorder, toolbox
+from chat.runs import branching, children, dispatch, executor, publisher, recorder, toolbox, waiting
 from chat.runs import commands as run_commands
 from chat.runs import registry as run_registry
 from chat.runs import state as run_state
+from chat.runs.metering import RunMeter
 from chat.runtime import clock, database
 from chat.runtime.each_row import EachRow
 from chat.runtime.groups import GroupSubscription
 from chat.security import audit
 from chat.store import steering, step_log
+from chat.web import conversation
 from config import login_limits
 
 
@@ -363,6 +368,85 @@ def copying_with_the_right_of_before() -> None:
     branching.lock_session = lock
 
 
+def counting_decided_calls_as_not_begun() -> None:
+    """A run that goes on does not keep that the calls which were decided are begun from then on."""
+    spending = waiting.spend
+
+    def spend(run: Run) -> Any:
+        resumed = spending(run)
+        ids = [call.id for call in resumed.calls]
+        WaitingCall.objects.filter(run=run, tool_call_id__in=ids).update(spent_at=None)
+        return resumed
+
+    waiting.spend = spend
+
+
+def asking_again_what_was_answered_within() -> None:
+    """What another agent had answered is not known where its call's result was not kept."""
+    taking = children.Delegation._take_unfinished
+
+    def take(self: Any, *asked: str) -> Any:
+        found = taking(self, *asked)
+        return found and found._replace(answer=None)
+
+    children.Delegation._take_unfinished = take  # type: ignore[method-assign]
+
+
+def growing_what_is_stored() -> None:
+    """A feed forgets which steps are stored: what others still tell of them is shown."""
+    Feed._settle = lambda *_: None  # type: ignore[method-assign]
+
+
+def keeping_pages_for_whoever_comes() -> None:
+    """What is made once of a run is shown to whoever reads it, whatever they may do."""
+    keeping, getting = conversation._kept.keep, conversation._kept.get
+    conversation._kept.keep = lambda key, *rest: keeping(key[:2], *rest)  # type: ignore[method-assign,index]
+    conversation._kept.get = lambda key: getting(key[:2])  # type: ignore[method-assign,index]
+
+
+def making_the_same_copy_again() -> None:
+    """A key says nothing of the copy that was made with it."""
+    branching.find_made = branching.claim_key = lambda *_: None
+
+
+def asking_sets_side_by_side() -> None:
+    """Whoever looks asks a set, also while another process does."""
+    SetRun.objects.select_for_update = lambda **_: SetRun.objects.all()  # type: ignore[method-assign]
+
+
+def settling_whatever_has_become_of_it() -> None:
+    """A verdict counts, whether its case is still asked or not."""
+
+    def settle(result_id: int, run: Run | None, judged: Any, **_: Any) -> bool:
+        return bool(CaseResult.objects.filter(pk=result_id).update(verdict=judged.verdict, run=run))
+
+    set_runs._settle = settle
+
+
+def spending_without_an_end() -> None:
+    """Budgets are counted, and nothing comes of it."""
+    RunMeter.allow = lambda _: Allowance()  # type: ignore[method-assign]
+
+
+def pricing_by_the_hour_of_reckoning() -> None:
+    """A call is priced by when its cost is reckoned: here half a day after it was asked."""
+    cost_of = prices.cost_of
+
+    def reckon(*args: Any, asked_at: datetime, **options: Any) -> Any:
+        return cost_of(*args, asked_at=asked_at + timedelta(hours=12), **options)
+
+    prices.cost_of = reckon
+
+
+def reading_documents_in_the_serving_process() -> None:
+    """What somebody sends in is read where it came in, for as long as that takes."""
+
+    def run(_: Pool, function: str, *arguments: Any, **__: Any) -> Any:
+        return getattr(trajectories, function.rpartition(".")[2])(*arguments)
+
+    importing._readers.run = MethodType(run, importing._readers)  # type: ignore[method-assign]
+
+
 MUTATIONS = {
     change.__name__: change
     for change in (
@@ -398,5 +482,15 @@ MUTATIONS = {
         leaving_words_with_their_run,
         without_a_look_for_words_after_waiting,
         copying_with_the_right_of_before,
+        counting_decided_calls_as_not_begun,
+        asking_again_what_was_answered_within,
+        growing_what_is_stored,
+        keeping_pages_for_whoever_comes,
+        making_the_same_copy_again,
+        asking_sets_side_by_side,
+        settling_whatever_has_become_of_it,
+        spending_without_an_end,
+        pricing_by_the_hour_of_reckoning,
+        reading_documents_in_the_serving_process,
     )
 }

@@ -16,8 +16,8 @@ from django.utils import timezone
 
 from chat.models import Run, RunStatus, Schedule, Session
 from chat.runs import quarantine, queue_watch
+from chat.runs import queue as run_queue
 from chat.runs import registry as run_registry
-from chat.runs import state as run_state
 from chat.runtime import database as runtime_database
 from chat.runtime.db_values import uuid_param
 from chat.schedules import commands as schedule_commands
@@ -258,5 +258,5 @@ def test_what_has_ended_is_not_set_aside(transactional_db: None) -> None:
     assert quarantine.fail_run(run.pk) is None
     assert quarantine.fail_run(uuid4()) is None
     assert quarantine.fail_next(run.session_id) is None
-    assert run_state.next_in(run.session_id) is None
+    assert run_queue.next_in(run.session_id) is None
     assert Session.objects.get().status == "completed"

@@ -377,7 +377,8 @@ async def go_on(here: Here, root: UUID) -> None:
     added = [run for run in runs if run.pk not in {each.pk for each in before}]
     assert all(run.status == "completed" for run in added)
     broken_off = {run.pk for run in before if run.parent_id and run.status != "completed"}
-    assert {run.continues_id for run in added if run.parent_id} - {None} == broken_off
+    gone_on = {run.continues_id for run in added if run.parent_id} - {None}
+    assert gone_on == broken_off, "what had been answered is asked again"
     done = [run for run in runs if run.agent_name == "helper" and run.status == "completed"]
     assert len(done) == 1, "the work was done again"
     results = [step.ok for step in steps if step.event == "reasoning_step" and step.type == "tool_result"]

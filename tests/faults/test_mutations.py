@@ -182,6 +182,56 @@ NOTICED = [
         "../chat/runtime/test_clock.py::test_a_process_whose_clock_is_wrong_sweeps_nobody_who_lives_and_everybody_who_is_silent[120.0]",
         "a live run was ended by who takes it for a silent one",
     ),
+    (
+        "counting_decided_calls_as_not_begun",
+        "../chat/runs/test_waiting.py::test_a_call_that_may_have_run_is_closed_as_that_and_asked_for_again[False]",
+        "a call that may have run counts as not begun",
+    ),
+    (
+        "asking_again_what_was_answered_within",
+        "test_children.py::test_a_run_that_is_taken_away_at_any_event_leaves_nothing_and_goes_on[19]",
+        "what had been answered is asked again",
+    ),
+    (
+        "growing_what_is_stored",
+        "../chat/live/test_feed.py::test_growth_that_comes_after_its_step_is_stored_is_not_shown",
+        "what is stored is shown growing",
+    ),
+    (
+        "keeping_pages_for_whoever_comes",
+        "../chat/web/test_conversation.py::test_who_only_looks_is_not_shown_what_the_owner_may_do",
+        "a page is another reader's",
+    ),
+    (
+        "making_the_same_copy_again",
+        "../chat/runs/test_branching.py::test_the_same_key_gets_the_same_session_and_run",
+        "the same was made twice",
+    ),
+    (
+        "asking_sets_side_by_side",
+        "../chat/cases/test_set_races.py::test_a_set_is_asked_by_one_at_a_time",
+        "two processes ask a set at the same time",
+    ),
+    (
+        "settling_whatever_has_become_of_it",
+        "../chat/cases/test_set_races.py::test_who_has_judged_too_late_changes_nothing",
+        "what was stopped has been judged",
+    ),
+    (
+        "spending_without_an_end",
+        "../chat/runs/test_metering.py::test_a_run_is_warned_then_has_one_last_call_and_then_none[one last call]",
+        "a run may do something else than its budgets let it",
+    ),
+    (
+        "pricing_by_the_hour_of_reckoning",
+        "../chat/catalog/test_prices.py::test_a_price_that_changes_with_the_hour_is_that_of_the_question[asked_at0-0.07]",
+        "it has the price of another hour",
+    ),
+    (
+        "reading_documents_in_the_serving_process",
+        "../chat/exports/test_import.py::test_reading_has_an_end_and_the_next_document_is_read",
+        "reading went on and on",
+    ),
 ]
 
 

@@ -23,7 +23,7 @@ from django.test import Client
 
 from chat.accounts.models import User
 from chat.models import Run, Schedule, Session
-from chat.runs import state as run_state
+from chat.runs import queue as run_queue
 from chat.runtime import database
 from chat.runtime.db_check import MigrationsPending, check_tables
 from chat.serving import supervisor
@@ -138,7 +138,7 @@ def test_a_database_of_the_first_release_goes_on(address: str) -> None:
     states = list(Run.objects.order_by("number").values_list("status", flat=True))
     assert states == ["completed", "interrupted", "queued"]
     with transaction.atomic():
-        assert run_state.next_in(Session.objects.get().pk) is not None
+        assert run_queue.next_in(Session.objects.get().pk) is not None
     assert Client().get(f"/api/sessions/{session_id}/events/").status_code == 401
     staff = Client()
     staff.force_login(User.objects.get(username="ada"))

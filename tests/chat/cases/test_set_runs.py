@@ -25,6 +25,7 @@ from chat.models import (
     SetRun,
 )
 from chat.runs import erasure
+from chat.runs import queue as run_queue
 from chat.runs import state as run_state
 from chat.runs.admission import Refused
 from chat.runs.state import End
@@ -75,7 +76,7 @@ def execute() -> int:
     """Let every run that waits begin and end, as its question says; how many."""
     queued = list(Run.objects.filter(status=RunStatus.QUEUED))
     for run in queued:
-        found = run_state.next_in(run.session_id)
+        found = run_queue.next_in(run.session_id)
         assert found is not None
         assert run_state.claim(found, "process-1")
         word = run.message.split()[0]
@@ -214,7 +215,7 @@ def test_stopping_ends_what_is_at_work_and_asks_no_more(ada: User) -> None:
     execute()
     look()
     at_work = list(Run.objects.filter(ended_at=None))
-    claimed = run_state.next_in(at_work[0].session_id)
+    claimed = run_queue.next_in(at_work[0].session_id)
     assert claimed is not None
     assert run_state.claim(claimed, "process-1")
     stopped = set_runs.stop(ada, case_set.pk, 1, Door.API)

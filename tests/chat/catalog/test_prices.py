@@ -63,7 +63,7 @@ BY_THE_HOUR = [
 def test_a_price_that_changes_with_the_hour_is_that_of_the_question(asked_at: datetime, dollars: str) -> None:
     usage = Usage(M, 0, False, M)
     found = prices.cost_of(usage, model="deepseek-chat", provider="default", server=DEEPSEEK, asked_at=asked_at)
-    assert found == Cost(Decimal(dollars), "USD")
+    assert found == Cost(Decimal(dollars), "USD"), "it has the price of another hour"
 
 
 @pytest.fixture

@@ -133,7 +133,8 @@ async def test_growth_that_comes_after_its_step_is_stored_is_not_shown(started: 
     await store(run, 1, after=1)
     await client.until(lambda: client.seqs == [1, 2])
     after_stored = client.frames[[frame.get("seq") for frame in client.frames].index(1) :]
-    assert not [frame for frame in after_stored if frame["type"] == "reasoning_delta"]
+    growth = [frame for frame in after_stored if frame["type"] == "reasoning_delta"]
+    assert growth == [], "what is stored is shown growing"
 
 
 async def test_what_was_written_and_stored_while_a_feed_opens_is_not_shown_again(
@@ -161,7 +162,8 @@ async def test_what_was_written_and_stored_while_a_feed_opens_is_not_shown_again
     assert client.subscriber is not None
     if (sending := client.subscriber.flushing) is not None:
         await sending
-    assert not [frame for frame in client.frames if frame["type"] == "reasoning_delta"]
+    growth = [frame for frame in client.frames if frame["type"] == "reasoning_delta"]
+    assert growth == [], "what was read in the log is shown growing"
 
 
 async def test_a_new_attempt_starts_the_text_anew(started: tuple[Run, Login]) -> None:

@@ -340,7 +340,7 @@ def test_the_same_key_gets_the_same_session_and_run(ada: User) -> None:
     for wish in wishes:
         first = make(ada, source, **wish)
         again = make(ada, source, **wish)
-        assert (first.session_id, first.run_id) == (again.session_id, again.run_id)
+        assert (first.session_id, first.run_id) == (again.session_id, again.run_id), "the same was made twice"
         with pytest.raises(Refused) as refused:
             make(ada, source, **{**wish, "after_seq": ends_of(source)[0]})
         assert refused.value.code == "conflict"

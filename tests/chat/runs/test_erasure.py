@@ -37,6 +37,7 @@ from chat.models import (
     Verdict,
 )
 from chat.runs import admission, dispatch, erasure, sharing
+from chat.runs import queue as run_queue
 from chat.runs import state as run_state
 from chat.schedules import commands as schedule_commands
 from chat.schedules import occurrences
@@ -103,7 +104,7 @@ def shown(session: Session, user: User) -> list[str]:
         "its runs' pages": lambda: [
             run.pk for run in session.runs.all() if client.get(f"/runs/{run.pk}/").status_code == 200
         ],
-        "the account's own runs at work": lambda: run_state.waiting_sessions(user.pk),
+        "the account's own runs at work": lambda: run_queue.waiting_sessions(user.pk),
         "a claim": lambda: dispatch.claim_next(session.pk),
     }
     return [name for name, look in looks.items() if look()]

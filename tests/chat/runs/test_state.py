@@ -10,6 +10,8 @@ from django.utils import timezone
 
 from agents.events import Usage
 from chat.models import LIVE, UNFINISHED, Run, RunStatus
+from chat.runs import live_runs
+from chat.runs import queue as run_queue
 from chat.runs import state as run_state
 from chat.runs.state import End
 from tests.chat import making
@@ -131,11 +133,11 @@ def test_the_line_is_kept_in_order(settings: object) -> None:
     session = making.session(making.user())
     first = making.run(session)
     second, third = making.run(session, owned_by=""), making.run(session, owned_by="")
-    assert run_state.next_in(session.pk) is None
+    assert run_queue.next_in(session.pk) is None
     making.end(first)
-    assert run_state.next_in(session.pk) == second
+    assert run_queue.next_in(session.pk) == second
     making.end(second, RunStatus.CANCELLED)
-    assert run_state.next_in(session.pk) == third
+    assert run_queue.next_in(session.pk) == third
 
 
 def test_a_user_has_so_many_at_work_and_the_rest_wait(settings: object) -> None:
@@ -144,17 +146,17 @@ def test_a_user_has_so_many_at_work_and_the_rest_wait(settings: object) -> None:
     at_work = [making.run(making.session(user)) for _ in range(2)]
     waiting = making.session(user)
     run = making.run(waiting, owned_by="")
-    assert run_state.next_in(waiting.pk) is None
-    assert run_state.waiting_sessions(user.pk) == []
+    assert run_queue.next_in(waiting.pk) is None
+    assert run_queue.waiting_sessions(user.pk) == []
     other = making.session(making.user("bo"))
     others_run = making.run(other, owned_by="")
-    assert run_state.next_in(other.pk) == others_run
+    assert run_queue.next_in(other.pk) == others_run
     making.end(at_work[0])
-    assert run_state.waiting_sessions(user.pk) == [waiting.pk]
-    assert run_state.next_in(waiting.pk) == run
-    assert run_state.waiting_sessions(user.pk) == [waiting.pk]
+    assert run_queue.waiting_sessions(user.pk) == [waiting.pk]
+    assert run_queue.next_in(waiting.pk) == run
+    assert run_queue.waiting_sessions(user.pk) == [waiting.pk]
     settings.MAX_ACTIVE_RUNS_PER_USER = 0  # type: ignore[attr-defined]
-    assert run_state.under_run_limit(user.pk)
+    assert run_queue.under_run_limit(user.pk)
 
 
 def test_sessions_that_wait_are_told_longest_first() -> None:
@@ -165,7 +167,7 @@ def test_sessions_that_wait_are_told_longest_first() -> None:
     making.run(early, owned_by="")
     making.run(late, owned_by="")
     making.run(early, owned_by="")
-    assert run_state.waiting_sessions() == [early.pk, late.pk]
+    assert run_queue.waiting_sessions() == [early.pk, late.pk]
 
 
 def test_who_has_no_room_is_not_looked_at(settings: Any) -> None:
@@ -173,12 +175,12 @@ def test_who_has_no_room_is_not_looked_at(settings: Any) -> None:
     busy, idle = making.user("busy"), making.user("idle")
     waiting = [making.run(making.session(user), owned_by="").session_id for user in (busy, busy, busy, idle)]
     # Of each user's no more than may start.
-    assert run_state.waiting_sessions() == [*waiting[:2], waiting[3]]
-    assert run_state.waiting_sessions(busy.pk) == waiting[:2]
+    assert run_queue.waiting_sessions() == [*waiting[:2], waiting[3]]
+    assert run_queue.waiting_sessions(busy.pk) == waiting[:2]
     for _ in range(2):
         making.run(making.session(busy))
-    assert run_state.waiting_sessions() == waiting[3:]
-    assert run_state.waiting_sessions(busy.pk) == []
+    assert run_queue.waiting_sessions() == waiting[3:]
+    assert run_queue.waiting_sessions(busy.pk) == []
 
 
 def test_an_end_makes_way_for_its_own_session_and_for_those_that_its_users_limit_has_kept_waiting(
@@ -191,14 +193,14 @@ def test_an_end_makes_way_for_its_own_session_and_for_those_that_its_users_limit
         making.run(session, owned_by="")
     making.end(ended)
     settings.MAX_ACTIVE_RUNS_PER_USER = 0
-    assert run_state.sessions_unblocked_by(ended) == []
+    assert run_queue.sessions_unblocked_by(ended) == []
     settings.MAX_ACTIVE_RUNS_PER_USER = 1
-    assert run_state.sessions_unblocked_by(ended) == [other.pk]
+    assert run_queue.sessions_unblocked_by(ended) == [other.pk]
     # Whoever's message is next in the session itself.
     making.run(shared, user=bo, owned_by="")
-    assert run_state.sessions_unblocked_by(ended) == [shared.pk, other.pk]
+    assert run_queue.sessions_unblocked_by(ended) == [shared.pk, other.pk]
     settings.MAX_ACTIVE_RUNS_PER_USER = 0
-    assert run_state.sessions_unblocked_by(ended) == [shared.pk]
+    assert run_queue.sessions_unblocked_by(ended) == [shared.pk]
 
 
 def test_a_lease_is_kept_by_beating() -> None:
@@ -206,22 +208,22 @@ def test_a_lease_is_kept_by_beating() -> None:
     long_ago = timezone.now() - timedelta(hours=1)
     Run.objects.filter(pk=run.pk).update(heartbeat_at=long_ago)
     soon = timezone.now() - timedelta(seconds=5)
-    assert run_state.silent_since(soon) == [run.pk]
+    assert live_runs.silent_since(soon) == [run.pk]
     run_state.beat("process-2", [run.pk])
-    assert run_state.silent_since(soon) == [run.pk]
+    assert live_runs.silent_since(soon) == [run.pk]
     run_state.beat("process-1", [])
-    assert run_state.silent_since(timezone.now() - timedelta(seconds=5)) == [run.pk]
+    assert live_runs.silent_since(timezone.now() - timedelta(seconds=5)) == [run.pk]
     run_state.beat("process-1", [run.pk])
-    assert run_state.silent_since(soon) == []
+    assert live_runs.silent_since(soon) == []
 
 
 def test_stops_asked_for_elsewhere_reach_the_owner_with_their_words() -> None:
     user = making.user("mei")
     run = making.run(making.session(user), owned_by="process-1")
-    assert run_state.owned_by("process-1") == {run.pk: None}
+    assert live_runs.owned_by("process-1") == {run.pk: None}
     run_state.request_cancel(run, user)
-    assert run_state.owned_by("process-1") == {run.pk: "Stopped by mei."}
-    assert run_state.owned_by("process-2") == {}
+    assert live_runs.owned_by("process-1") == {run.pk: "Stopped by mei."}
+    assert live_runs.owned_by("process-2") == {}
 
 
 def test_live_and_unfinished_are_what_the_constraint_says() -> None:
@@ -239,7 +241,7 @@ def test_of_a_users_sessions_only_as_many_are_named_as_may_start() -> None:
     his = making.session(bo)
     making.run(his, owned_by="")
     with override_settings(MAX_ACTIVE_RUNS_PER_USER=3):
-        assert run_state.waiting_sessions() == [waiting[0].pk, waiting[1].pk, his.pk]
-        assert run_state.waiting_sessions(ada.pk) == [waiting[0].pk, waiting[1].pk]
+        assert run_queue.waiting_sessions() == [waiting[0].pk, waiting[1].pk, his.pk]
+        assert run_queue.waiting_sessions(ada.pk) == [waiting[0].pk, waiting[1].pk]
     with override_settings(MAX_ACTIVE_RUNS_PER_USER=0):
-        assert run_state.waiting_sessions() == [*(session.pk for session in waiting), his.pk]
+        assert run_queue.waiting_sessions() == [*(session.pk for session in waiting), his.pk]

@@ -18,9 +18,9 @@ from chat.catalog import agents as catalog
 from chat.catalog import built_in
 from chat.models import Agent, AuditEntry, Door, Origin, Run, RunStatus, Session, Share, Step, WaitingCall
 from chat.protocol import ErrorCode
-from chat.runs import auto_continue, commands, deciding, dispatch, erasure, queue_watch, recovery
+from chat.runs import auto_continue, commands, deciding, dispatch, erasure, live_runs, queue_watch, recovery
+from chat.runs import queue as run_queue
 from chat.runs import registry as run_registry
-from chat.runs import state as run_state
 from chat.runs.admission import Refused
 from chat.runs.deciding import Approval
 from chat.runtime import database
@@ -348,13 +348,13 @@ async def test_what_is_decided_and_not_taken_up_is_found(here: Here, model: Mode
 
 async def test_nothing_but_people_ends_the_wait(here: Here, model: ModelServer) -> None:
     run_id = await held(here, model)
-    assert await database.read(run_state.live_runs) == []
-    assert await database.read(run_state.silent_since, timezone.now() + timedelta(days=1)) == []
-    assert await database.read(run_state.sessions_to_look_at) == []
+    assert await database.read(live_runs.everywhere) == []
+    assert await database.read(live_runs.silent_since, timezone.now() + timedelta(days=1)) == []
+    assert await database.read(run_queue.sessions_to_look_at) == []
     assert not await recovery.interrupt(run_id)
     await queue_watch.start_waiting()
     assert await here.statuses() == ["waiting"]
-    counts = await database.read(run_state.count_unfinished)
+    counts = await database.read(run_queue.count_unfinished)
     assert (counts.at_work, counts.queued) == (0, 0)
 
 
@@ -410,7 +410,7 @@ async def test_a_call_that_may_have_run_is_closed_as_that_and_asked_for_again(
     steps = await steps_of(run_id)
     assert run.status == RunStatus.INTERRUPTED
     assert names(steps)[-3:] == [APPROVAL, RESULT, "reasoning_complete"]
-    assert "may have run" in result_of(steps)["content"]
+    assert "may have run" in result_of(steps)["content"], "a call that may have run counts as not begun"
     assert await database.read(auto_continue.continuation_of, run) is None
     model.reset()
     model.enqueue(Script(reasoning="Again.", calls=[HELD]), Script("Done."))

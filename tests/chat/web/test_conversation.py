@@ -165,7 +165,8 @@ def test_who_only_looks_is_not_shown_what_the_owner_may_do(page: Client, ada: Us
         [button] = re.findall(r'data-slot="continue"( hidden)?>', html)
         return bool(button)
 
-    assert [hides(client) for client in (page, staff, page, staff)] == [False, True, False, True]
+    hidden = [hides(client) for client in (page, staff, page, staff)]
+    assert hidden == [False, True, False, True], "a page is another reader's"
 
 
 def test_what_is_kept_is_shown_to_nobody_who_may_not_see_the_session(page: Client, ada: User) -> None:

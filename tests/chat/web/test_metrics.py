@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from agents import CallEnded, PartialStep, Usage
 from chat.models import Cost, Run, RunStatus, Scope
+from chat.runs import queue as run_queue
 from chat.runs import recorder
 from chat.runs import state as run_state
 from chat.runs.recorder import RunRecorder
@@ -229,7 +230,7 @@ async def test_a_database_that_is_away_costs_what_it_would_have_told_and_no_more
         raise OperationalError("gone")
 
     monkeypatch.setattr(gauges.gauges, "_everywhere", None)
-    monkeypatch.setattr(run_state, "count_unfinished", away)
+    monkeypatch.setattr(run_queue, "count_unfinished", away)
     answer = await asked(AsyncClient(), **BEARER)
     assert answer.status_code == 200
     assert b"thinkaloud_sockets" in answer.content

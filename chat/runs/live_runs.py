@@ -1,0 +1,59 @@
+"""Which runs are at work, where, and what is asked of those of a process: read every second, so by statements written out."""
+
+from datetime import datetime
+from uuid import UUID
+
+from django.db import connection
+
+from chat.accounts.models import User
+from chat.models import AT_WORK_SQL, RunStatus
+from chat.runs import state as run_state
+from chat.runtime.db_values import datetime_param, uuid_from_db, uuids_from_db
+
+_RUNNING = f"""SELECT run.id, run.status, person.username FROM chat_run run
+    LEFT JOIN {User._meta.db_table} person ON person.id = run.cancelled_by_id
+    WHERE run.owner = %s AND run.status IN ('running', 'cancelling')"""  # noqa: S608 - our own table
+
+
+def owned_by(process: str) -> dict[UUID, str | None]:
+    """A process's live runs, each with the sentence that says who has asked to stop it; None where nobody has."""
+    with connection.cursor() as cursor:
+        cursor.execute(_RUNNING, [process])
+        return {
+            uuid_from_db(run_id): run_state.stopped_by(name) if status == RunStatus.CANCELLING else None
+            for run_id, status, name in cursor.fetchall()
+        }
+
+
+#: Words for a process's runs, each run's newest, and the newest of those for which it is to be interrupted, with who has said that.
+_WORDS = f"""SELECT word.run_id, word.id, word.interrupt, person.username FROM chat_steeringword word
+    JOIN chat_run run ON run.id = word.run_id JOIN {User._meta.db_table} person ON person.id = word.user_id
+    WHERE word.state = 'pending' AND run.owner = %s AND run.status = 'running' ORDER BY word.id"""  # noqa: S608 - our own table
+
+
+def words_for(process: str) -> list[tuple[UUID, int, str]]:
+    """The words that a process's runs have not read: whose, their numbers, and why to end at once what the run does; empty without."""
+    with connection.cursor() as cursor:
+        cursor.execute(_WORDS, [process])
+        return [
+            (uuid_from_db(run_id), number, run_state.interrupted_by(username) if interrupt else "")
+            for run_id, number, interrupt, username in cursor.fetchall()
+        ]
+
+
+#: Roots before what is within them, which ends with them.
+_LIVE_RUNS = f"SELECT id FROM chat_run WHERE {AT_WORK_SQL} {{silent}} ORDER BY depth"  # noqa: S608 - our own condition
+
+
+def silent_since(since: datetime) -> list[UUID]:
+    """Live runs whose owner has given no sign of life since then, by the database's clock."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LIVE_RUNS.format(silent="AND heartbeat_at < %s"), [datetime_param(since)])
+        return uuids_from_db(run_id for (run_id,) in cursor.fetchall())
+
+
+def everywhere() -> list[UUID]:
+    """All runs at work, wherever."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LIVE_RUNS.format(silent=""))
+        return uuids_from_db(run_id for (run_id,) in cursor.fetchall())
