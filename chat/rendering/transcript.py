@@ -19,8 +19,8 @@ from agents.steps import (
 from agents.tools.ask_agent import PREFIX as ASK_PREFIX
 from chat.protocol.frames import KeptFrame, SentAlongData, Usage
 from chat.rendering import humanize
+from chat.rendering.waits import note_waiting
 
-REQUESTS = ("approval_request", "question")
 LIVE_STATUSES = ("queued", "running", "waiting", "cancelling")
 #: The tool by which an agent asks people.
 ASK_USER = "ask_user"
@@ -282,27 +282,8 @@ def fold(frames: Iterable[KeptFrame], known: Mapping[str, Run] | None = None) ->
             _open_call(run, runs, known)
             runs[run_id] = run
         apply(run, frame)
-        if run.waits or frame["data"].get("type") in REQUESTS:
-            _note_waiting(run, runs, frame["data"].get("timestamp") or 0.0)
+        note_waiting(run, runs, frame["data"])
     return sorted(runs.values(), key=lambda run: run.parent is not None)
-
-
-def _note_waiting(run: Run, runs: Mapping[str, Run], at: float) -> None:
-    """Keep since when a run waits for people, or that it does no longer; so may the one that has asked it."""
-    what = run.waits_for
-    is_open = bool(run.waits) and len(run.waits[-1]) == 1
-    if what and not is_open:
-        run.waits.append([at])
-    elif is_open and not what:
-        run.waits[-1].append(at)
-    parent = runs.get(run.parent["run_id"]) if run.parent is not None else None
-    if run.parent is None or parent is None:
-        return
-    call_id = run.parent["tool_call_id"]
-    call = next((call for call in reversed(list(parent.calls)) if call.call_id == call_id), None)
-    if call is not None and call.within != what:
-        call.within = what
-        _note_waiting(parent, runs, at)
 
 
 def _open_call(run: Run, runs: dict[str, Run], known: Mapping[str, Run]) -> None:

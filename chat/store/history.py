@@ -113,7 +113,7 @@ def unfinished_calls(run_id: UUID, no_result: str) -> list[UnfinishedCall]:
     turn = _last_turn(run_id)
     children = {child.parent_call_id: child for child in Run.objects.filter(parent=run_id)} if turn.calls else {}
     before: list[UnfinishedCall] = []
-    if (turn.is_first and turn.calls.keys() - children.keys() != set()) or not turn.has_begun:
+    if not turn.has_begun or (turn.is_first and not turn.calls.keys() <= children.keys()):
         continued = Run.objects.filter(pk=run_id).values_list("continues_id", flat=True).first()
         before = unfinished_calls(continued, no_result) if continued is not None else []
     if not turn.has_begun:

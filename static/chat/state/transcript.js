@@ -162,8 +162,8 @@ function stored(state, frame) {
   const known = state.runs[frame.run_id];
   const run = applied(known ?? newRun(frame.run_id), frame);
   const all = { ...state.runs, [run.id]: run };
-  const isAbout = run.waits.length > 0 || REQUESTS.includes(frame.data.type);
-  const runs = isAbout ? waitingNoted(all, run.id, frame.data.timestamp ?? 0) : all;
+  const { type = "", timestamp = 0 } = /** @type {{type?: string, timestamp?: number}} */ (frame.data);
+  const runs = run.waits.length > 0 || REQUESTS.includes(type) ? waitingNoted(all, run.id, timestamp) : all;
   const shares = sharesOf(frame);
   return {
     ...state,
