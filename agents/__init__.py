@@ -54,7 +54,7 @@ from agents.tools import (
     server_tools,
     without_side_effects,
 )
-from agents.tools.rules import Ruling, judge_answer
+from agents.tools.rules import RuleResult, judge_answer
 
 __all__ = [
     "AGENTS",
@@ -91,7 +91,7 @@ __all__ = [
     "Poster",
     "Resumed",
     "ReturnedFile",
-    "Ruling",
+    "RuleResult",
     "RunEvent",
     "Secret",
     "Sentence",

@@ -43,7 +43,7 @@ from chat.protocol import (
     encode,
     error_data,
 )
-from chat.protocol.frames import AcceptedData, PongData
+from chat.protocol.frame_data import AcceptedData, PongData
 from chat.runs import commands as run_commands
 from chat.runs import deciding, steering
 from chat.runs import registry as run_registry
@@ -253,7 +253,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
 
     def _asked(self, command: Chat | Continue | Steer) -> Awaitable[run_commands.Accepted]:
         """What a command that asks something comes to."""
-        session_id, own_id = self._subscribed().entrance.session_id, command.client_message_id
+        session_id, own_id = self._subscribed().open_socket.session_id, command.client_message_id
         match command:
             case Chat():
                 return run_commands.ask(
@@ -303,7 +303,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
     async def _unsteer(self, command: Unsteer) -> None:
         own_id = command.client_message_id
         try:
-            await steering.unsteer(self._user(), self._subscribed().entrance.session_id, own_id, Door.SOCKET)
+            await steering.unsteer(self._user(), self._subscribed().open_socket.session_id, own_id, Door.SOCKET)
         except Refused as refused:
             self._error(refused.code, refused.message, own_id)
 
@@ -318,19 +318,19 @@ class SessionConsumer(AsyncWebsocketConsumer):
             self._error(code, message)
 
     async def _cancel(self, command: Cancel) -> None:
-        entrance = self._subscribed().entrance
+        open_socket = self._subscribed().open_socket
         try:
             # What cannot be a run's identifier names none.
             run_id = None if command.run_id is None else as_uuid(command.run_id) or uuid4()
             await run_commands.cancel(
-                self._user(), entrance.session_id, run_id, everything=command.all, door=Door.SOCKET
+                self._user(), open_socket.session_id, run_id, everything=command.all, door=Door.SOCKET
             )
         except Refused as refused:
             self._error(refused.code, refused.message)
 
     async def _decide(self, command: Approve | Answer) -> None:
         # What cannot be a run's identifier names none.
-        session_id, run_id = self._subscribed().entrance.session_id, as_uuid(command.run_id) or uuid4()
+        session_id, run_id = self._subscribed().open_socket.session_id, as_uuid(command.run_id) or uuid4()
         try:
             if isinstance(command, Answer):
                 call_id, answers = command.tool_call_id, command.answers
@@ -347,12 +347,12 @@ class SessionConsumer(AsyncWebsocketConsumer):
         now = time.monotonic()
         if now - self._active_at >= _ACTIVITY_PAUSE_S:
             self._active_at = now
-            await live_activity.tell(self._user(), self._subscribed().entrance, activity.seq, typing=activity.typing)
+            await live_activity.tell(self._user(), self._subscribed().open_socket, activity.seq, typing=activity.typing)
 
     def _error(self, code: ErrorCode, message: str, client_message_id: str | None = None) -> None:
-        subscriber, entrance = self._subscribed().subscriber, self._subscribed().entrance
+        subscriber, open_socket = self._subscribed().subscriber, self._subscribed().open_socket
         error_id = secrets.token_hex(4)
-        logger.info("Refused a command: %s %s (session %s)", code, error_id, entrance.session_id)
+        logger.info("Refused a command: %s %s (session %s)", code, error_id, open_socket.session_id)
         data = error_data(code, message, error_id, client_message_id)
         subscriber.send_control(encode({"type": "error", "data": data}))
 

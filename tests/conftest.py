@@ -29,7 +29,7 @@ from chat.security import audit
 from chat.store import search
 from config.passwords import Argon2PasswordHasher
 from scripts import machine
-from tests import model_server, services, wire_types
+from tests import model_server, prepared, services, wire_types
 from tests.chat import databases
 
 # What is tried by chance is the same each time, or a run would say of a change what is another's; the thorough profile looks for more.
@@ -131,6 +131,13 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
     # What these tests store has to outlive no power cut; that the product's does is none of their business.
     begun = database["OPTIONS"]["init_command"]
     database["OPTIONS"]["init_command"] = begun.replace("synchronous=FULL", "synchronous=OFF")
+    prepared.copy_tables(Path(os.environ["DATA_DIR"])).rename(database["TEST"]["NAME"])
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb() -> bool:
+    """Have that file, which has its tables, not made anew."""
+    return True
 
 
 @pytest.fixture(scope="session")
@@ -181,11 +188,13 @@ def postgres_server() -> Iterator[str]:
 def postgres_template(postgres_server: str, django_db_setup: None, django_db_blocker: Any) -> str:
     """The name of a database with all tables on that server, to copy: a copy takes a tenth of the time of making them."""
     name = f"template_{uuid.uuid4().hex}"
+    address = f"{postgres_server.rpartition('/')[0]}/{name}"
     with psycopg.connect(postgres_server, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    prepared.restore_tables(address)
 
     def make() -> None:
-        with django_db_blocker.unblock(), databases.postgresql(f"{postgres_server.rpartition('/')[0]}/{name}"):
+        with django_db_blocker.unblock(), databases.postgresql(address, has_tables=True):
             databases.let_audit_be_emptied()
 
     # Whoever asks for it may be on an event loop.

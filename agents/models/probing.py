@@ -145,7 +145,7 @@ async def sees_images(settings: ModelSettings) -> bool | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
+class ServerAnswer:
     """What a model server answers to who only asks which models it has."""
 
     status: int = 0
@@ -155,19 +155,19 @@ class Reached:
     """Why it could not be asked, for people; empty where it answered."""
 
 
-async def reach_server(settings: ModelSettings) -> Reached:
+async def reach_server(settings: ModelSettings) -> ServerAnswer:
     """Ask a server which models it has: nothing is generated."""
     base = completions_url(settings.server).removesuffix("/chat/completions")
     try:
         status, body = await _ask(f"{base}/models", settings)
     except TimeoutError:
-        return Reached(problem=f"it has not answered within {_PATIENCE_S:g} s")
+        return ServerAnswer(problem=f"it has not answered within {_PATIENCE_S:g} s")
     except (OSError, ModelError) as error:
-        return Reached(problem=" ".join(str(error).split()) or type(error).__name__)
+        return ServerAnswer(problem=" ".join(str(error).split()) or type(error).__name__)
     models = None
     with contextlib.suppress(ValueError):
         models = _listed(orjson.loads(body) if status == 200 else None)
-    return Reached(status, None if models is None else _names(models))
+    return ServerAnswer(status, None if models is None else _names(models))
 
 
 async def list_models(settings: ModelSettings) -> list[str] | None:

@@ -1,7 +1,6 @@
 """A model's reply while it is being written: what comes in pieces, sorted into thoughts, text and tool calls."""
 
 import json
-import re
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Literal
@@ -10,10 +9,12 @@ from agents.arguments import known_name, repair_arguments
 from agents.errors import ModelError
 from agents.events import ModelRequest, Usage
 from agents.models.call_deltas import begins_again, continues_call, repeats_call
+from agents.models.call_readers import Schemas, bare_calls
+from agents.models.end_marks import END_MARK, LONGEST_MARK
 from agents.models.field_texts import FieldTexts
 from agents.models.reply_parts import Part
 from agents.models.scanner import TextScanner
-from agents.models.text_calls import Form, Schemas, bare_calls, name_in
+from agents.models.text_calls import Form, name_in
 from agents.sentence import Sentence
 from agents.text import clean_text, ends_in_half_a_pair, estimate_tokens
 
@@ -355,7 +356,7 @@ class Reply(TextScanner):
     def _drop_end_mark(self) -> None:
         """Leave out the mark by which the model ends a text, where the server has passed it on, right behind the text."""
         last = self.parts[-1] if self.parts else None
-        if last is None or last.kind == "call" or not (found := _END_MARK.search("".join(last.pieces[-_TAIL:]))):
+        if last is None or last.kind == "call" or not (found := END_MARK.search("".join(last.pieces[-LONGEST_MARK:]))):
             return
         text = last.text
         bare = text.rstrip()[: -len(found[1])].rstrip()
@@ -427,14 +428,6 @@ class Reply(TextScanner):
                 part.pieces[:] = [repair_arguments(part.text) if part.kind == "call" else part.text]
             self.parts[-1:] = probe.parts
 
-
-#: What models end a text with, which servers take away, or not.
-_END_MARK = re.compile(
-    r"(?<!\s)(</s>|<\|im_end\|>|<\|eot_id\|>|<\|eom_id\|>|<\|end\|>|<\|endoftext\|>|<\|end_of_text\|>|<end_of_turn>|<turn\|>"
-    r"|<\|return\|>|<\|END_OF_TURN_TOKEN\|>|<\|end_of_role\|>|<｜end▁of▁sentence｜>|\[EOS\])\s*\Z"
-)
-#: Pieces that such a mark may have come in.
-_TAIL = 64
 
 #: Pieces of a call in the text within which its name comes.
 _NAME_WITHIN = 100

@@ -7,7 +7,8 @@ from typing import Literal
 
 from agents.arguments import Balance
 from agents.models import channels
-from agents.models.text_calls import FORMS, Boundary, Form, Schemas
+from agents.models.call_readers import Schemas
+from agents.models.text_calls import FORMS, Boundary, Form
 
 _THINK, _THINK_END, _CALL_END = "<think>", "</think>", "</tool_call>"
 #: What a reply that begins with a thought begins with, and what ends the thought.

@@ -24,7 +24,7 @@ _JUDGE = "def __judge__(value):\n  return 'none' if value is None else 'true' if
 
 
 @dataclass(frozen=True, slots=True)
-class Ruling:
+class RuleResult:
     """What a rule says: ``passed`` is None where it could not judge; ``why`` is a sentence, empty where the answer is right."""
 
     passed: bool | None
@@ -62,21 +62,23 @@ class _Rule(PythonTool):
         return None if said is None else str(said)
 
 
-def judge_answer(rule: str, answer: str, steps: Sequence[Mapping[str, Any]], stop: CancelToken | None = None) -> Ruling:
+def judge_answer(
+    rule: str, answer: str, steps: Sequence[Mapping[str, Any]], stop: CancelToken | None = None
+) -> RuleResult:
     """Judge an answer by a rule. Never raises for what the rule does; takes as long as the sandbox allows, at most. Any thread."""
     given = {"answer": answer[:_LONGEST_ANSWER], "steps": [dict(step) for step in steps]}
     try:
         said = _Rule().judge(rule, given, stop or CancelToken())
     except AssertionError as error:
-        return Ruling(passed=False, why=Sentence("The rule does not hold: %(said)s", said=_cut(str(error))))
+        return RuleResult(passed=False, why=Sentence("The rule does not hold: %(said)s", said=_cut(str(error))))
     except ToolError as error:
-        return Ruling(passed=None, why=Sentence("The rule could not judge: %(said)s", said=_cut(str(error))))
+        return RuleResult(passed=None, why=Sentence("The rule could not judge: %(said)s", said=_cut(str(error))))
     match said:
         case None | "true":
-            return Ruling(passed=True)
+            return RuleResult(passed=True)
         case "false":
-            return Ruling(passed=False, why=Sentence("The rule says no."))
-    return Ruling(
+            return RuleResult(passed=False, why=Sentence("The rule says no."))
+    return RuleResult(
         passed=None, why=Sentence("The rule could not judge: it ended with None, which is neither yes nor no.")
     )
 

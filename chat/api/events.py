@@ -14,15 +14,8 @@ from chat.api.auth import READ
 from chat.api.bodies import user_of
 from chat.api.paths import visible_session
 from chat.models import Step
-from chat.protocol.frames import (
-    ChildDeltaFrame,
-    ChildRun,
-    LiveRun,
-    PendingWord,
-    QueuedRun,
-    ReasoningDeltaFrame,
-    StoredFrame,
-)
+from chat.protocol.frame_data import ChildRun, LiveRun, PendingWord, QueuedRun
+from chat.protocol.frames import ChildDeltaFrame, ReasoningDeltaFrame, StoredFrame
 from chat.protocol.notes import NotesData
 from chat.runs.admission import Refused
 from chat.runtime import database

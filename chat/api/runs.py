@@ -13,7 +13,7 @@ from chat.api.bodies import payload, takes, user_of
 from chat.api.paths import visible_run, visible_session
 from chat.models import Door, Origin, Run
 from chat.protocol import ClientMessageId
-from chat.protocol.frames import AcceptedData, Parent, Usage
+from chat.protocol.frame_data import AcceptedData, Parent, Usage
 from chat.runs import commands as run_commands
 from chat.runs import events as run_events
 from chat.runs import state as run_state
@@ -30,7 +30,7 @@ class Stop(BaseModel):
     all: StrictBool = False
 
 
-class Onward(BaseModel):
+class ContinueIn(BaseModel):
     """Go on from a run."""
 
     client_message_id: ClientMessageId | None = None
@@ -187,10 +187,10 @@ async def cancel_run(request: HttpRequest, run_id: str) -> Status[dict[str, Any]
     return Status(202, {"run_id": run.pk})
 
 
-@router.post("runs/{run_id}/continue/", auth=ASK, response={202: AcceptedData}, openapi_extra=takes(Onward))
+@router.post("runs/{run_id}/continue/", auth=ASK, response={202: AcceptedData}, openapi_extra=takes(ContinueIn))
 async def continue_run(request: HttpRequest, run_id: str) -> Status[AcceptedData]:
     """Go on from the session's latest run, as a new run, whose identifier is in the answer."""
     run = await visible_run(request, run_id)
-    onward = payload(request, Onward)
+    onward = payload(request, ContinueIn)
     accepted = await run_commands.continue_run(user_of(request), run.session_id, run.pk, onward.client_message_id)
     return _accepted(accepted)

@@ -13,7 +13,7 @@ from chat.api.auth import MANAGE, READ
 from chat.api.bodies import payload, takes, user_of
 from chat.models import Door, MissedPolicy, Occurrence, Outcome, OverlapPolicy, Schedule
 from chat.protocol import BadFrame, as_uuid
-from chat.protocol.frames import NotificationData
+from chat.protocol.frame_data import NotificationData
 from chat.runs import commands as run_commands
 from chat.runs.admission import Refused
 from chat.runtime import clock, database

@@ -19,11 +19,11 @@ from chat.api.bodies import TAKES_KEY, payload, takes, user_of
 from chat.api.paths import visible_session
 from chat.models import Door, RunStatus, Session
 from chat.protocol import BadFrame
-from chat.protocol.frames import BranchData
+from chat.protocol.frame_data import BranchData
 from chat.runs import request_keys
 from chat.runs import sessions as runs_sessions
 from chat.runtime import database
-from chat.store import branches, selectors
+from chat.store import branches, session_lists
 
 router = Router()
 
@@ -144,13 +144,13 @@ async def list_sessions(
     def page() -> tuple[list[_Row], dict[UUID, dict[str, Any]]]:
         user = user_of(request)
         if shared:
-            sessions = selectors.shared_sessions(user, text=q, status=status, agent=agent)
+            sessions = session_lists.shared_sessions(user, text=q, status=status, agent=agent)
         else:
-            sessions = selectors.past_sessions(user, text=q, status=status, agent=agent, archived=archived)
+            sessions = session_lists.past_sessions(user, text=q, status=status, agent=agent, archived=archived)
         rows = [_Row(*row) for row in sessions.filter(_after(cursor)).values_list(*_Row._fields)[: PAGE_LENGTH + 1]]
         keys = [row.pk for row in rows]
         about: dict[UUID, dict[str, Any]] = {key: {} for key in keys}
-        for key, told in selectors.sharing_of(user, keys).items() if shared else ():
+        for key, told in session_lists.sharing_of(user, keys).items() if shared else ():
             about[key] |= told
         for key, branch in branches.branches_of(user, [row.pk for row in rows if row.family]).items():
             about[key]["branch"] = branch

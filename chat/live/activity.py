@@ -2,27 +2,27 @@
 
 from chat.access import Role, may_drive
 from chat.accounts.models import User
-from chat.live.connections import Entrance
+from chat.live.connections import OpenSocket
 from chat.protocol import group_messages
 from chat.protocol.group_messages import ActivityChanged
 from chat.protocol.notes import ActivityData
 from chat.runtime import database, groups
 
 
-async def tell(user: User, entrance: Entrance, seq: int | None, *, typing: bool | None) -> None:
+async def tell(user: User, open_socket: OpenSocket, seq: int | None, *, typing: bool | None) -> None:
     """Tell which step somebody reads, and whether they type, as far as others are to know it.
 
     Who types is told of those who may ask; where a watcher reads, only where they have switched that on. Of staff nothing is told.
     """
-    drives = may_drive(entrance.role)
+    drives = may_drive(open_socket.role)
     data: ActivityData = {"user": user.get_username()}
     if typing is not None and drives:
         data["typing"] = typing
-    if seq is not None and (drives or (entrance.role is Role.WATCHER and await _shows_reading(user))):
+    if seq is not None and (drives or (open_socket.role is Role.WATCHER and await _shows_reading(user))):
         data["seq"] = seq
     if len(data) > 1:
         message: ActivityChanged = {"version": group_messages.VERSION, "type": "activity", "data": data}
-        await groups.publish(groups.of_session(entrance.session_id), message)
+        await groups.publish(groups.of_session(open_socket.session_id), message)
 
 
 async def _shows_reading(user: User) -> bool:

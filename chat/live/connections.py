@@ -28,7 +28,7 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
-class Entrance:
+class OpenSocket:
     """A socket let in: its session, the user and their role there, and the row that says it is open."""
 
     session_id: UUID
@@ -66,13 +66,13 @@ def may_enter(user: User, grant: Grant) -> bool:
     return not most or grant.elsewhere + sum(here == user.pk for here in open_here.values()) < most
 
 
-def let_in(user: User, session_id: UUID, grant: Grant) -> Entrance:
+def admit_socket(user: User, session_id: UUID, grant: Grant) -> OpenSocket:
     """Count a user's socket on a session as open; raises `TooMany`. Of the loop: between the count and this no other comes in here."""
     if not may_enter(user, grant):
         raise TooMany
-    entrance = Entrance(session_id, user.pk, grant.role, uuid4())
-    open_here[entrance.connection_id] = user.pk
-    return entrance
+    open_socket = OpenSocket(session_id, user.pk, grant.role, uuid4())
+    open_here[open_socket.connection_id] = user.pk
+    return open_socket
 
 
 _ENTER = """INSERT INTO chat_connection (id, process, session_id, user_id, role, opened_at)
@@ -81,7 +81,7 @@ _ENTER = """INSERT INTO chat_connection (id, process, session_id, user_id, role,
 
 
 @transaction.atomic
-def store_connections(process: str, opened: Sequence[Entrance], closed: Collection[UUID]) -> None:
+def store_connections(process: str, opened: Sequence[OpenSocket], closed: Collection[UUID]) -> None:
     """Write which sockets of a process are open, and which no longer; again where that was done before does no harm."""
     if opened:
         statement = _ENTER.format(now=clock.now_expression(), people=User._meta.db_table)
@@ -95,9 +95,9 @@ def store_connections(process: str, opened: Sequence[Entrance], closed: Collecti
         Connection.objects.filter(pk__in=closed).delete()
 
 
-def change_role(entrance: Entrance) -> None:
+def change_role(open_socket: OpenSocket) -> None:
     """Write what somebody on an open socket is to the session now."""
-    Connection.objects.filter(pk=entrance.connection_id).update(role=entrance.role)
+    Connection.objects.filter(pk=open_socket.connection_id).update(role=open_socket.role)
 
 
 def store_heartbeat(process: str) -> None:

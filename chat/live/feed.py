@@ -15,7 +15,7 @@ from uuid import UUID
 from chat.live.notes import NotePublisher
 from chat.live.subscriber import READ_FRAMES, UNSENT, Subscriber
 from chat.protocol import Close, encode, group_messages
-from chat.protocol.frames import PendingWord, Person, QueuedRun
+from chat.protocol.frame_data import PendingWord, Person, QueuedRun
 from chat.protocol.group_messages import TextWritten
 from chat.runtime import background, database, groups, metrics
 from chat.store import drafts, reconcile, selectors

@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db import Error as DatabaseError
 
 from chat.live import connections
-from chat.live.connections import Entrance
+from chat.live.connections import OpenSocket
 from chat.protocol import group_messages
 from chat.runtime import background, database, groups
 
@@ -24,24 +24,24 @@ class Presence:
     """What of this process's sockets is not written yet. Belongs to one loop, or to the next where that is closed."""
 
     def __init__(self) -> None:
-        self._opened: dict[UUID, Entrance] = {}
-        self._closed: dict[UUID, Entrance] = {}
+        self._opened: dict[UUID, OpenSocket] = {}
+        self._closed: dict[UUID, OpenSocket] = {}
         #: Which may have been written, although nobody said so.
         self._unsure: set[UUID] = set()
         #: What writes it, as long as there is something to write.
         self.writing: asyncio.Task[None] | None = None
 
-    def add_connection(self, process: str, entrance: Entrance) -> None:
+    def add_connection(self, process: str, open_socket: OpenSocket) -> None:
         """Have it written that a socket is open."""
-        self._opened[entrance.connection_id] = entrance
+        self._opened[open_socket.connection_id] = open_socket
         self._write_soon(process)
 
-    def remove_connection(self, process: str, entrance: Entrance) -> None:
+    def remove_connection(self, process: str, open_socket: OpenSocket) -> None:
         """Have it written that a socket is open no longer."""
-        key = entrance.connection_id
+        key = open_socket.connection_id
         connections.open_here.pop(key, None)
         if self._opened.pop(key, None) is None or key in self._unsure:
-            self._closed[key] = entrance
+            self._closed[key] = open_socket
             self._write_soon(process)
 
     def _write_soon(self, process: str) -> None:
@@ -67,14 +67,14 @@ class Presence:
         finally:
             self.writing = None
 
-    def _keep(self, opened: dict[UUID, Entrance], closed: dict[UUID, Entrance]) -> None:
+    def _keep(self, opened: dict[UUID, OpenSocket], closed: dict[UUID, OpenSocket]) -> None:
         """Write this with what has come meanwhile."""
         self._unsure |= opened.keys()
-        for key, entrance in opened.items():
+        for key, open_socket in opened.items():
             if key in connections.open_here:
-                self._opened[key] = entrance
+                self._opened[key] = open_socket
             else:
-                self._closed[key] = entrance
+                self._closed[key] = open_socket
         self._closed |= closed
 
 

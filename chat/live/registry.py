@@ -158,7 +158,7 @@ async def check_logins() -> None:
     others = [
         each
         for each in subscribed
-        if each.subscription is not None and each.subscription.entrance.role is not Role.OWNER
+        if each.subscription is not None and each.subscription.open_socket.role is not Role.OWNER
     ]
     places = [(each.feed.session_id, each.login) for each in others]
     ended, roles = await database.read(
@@ -175,7 +175,7 @@ def _owned_before(subscriber: Subscriber, owners: dict[UUID, int]) -> bool:
     subscription, owner_id = subscriber.subscription, owners.get(subscriber.feed.session_id)
     return (
         subscription is not None
-        and subscription.entrance.role is Role.OWNER
+        and subscription.open_socket.role is Role.OWNER
         and owner_id not in (None, subscriber.login.user.pk)
     )
 
@@ -190,7 +190,7 @@ async def _change_roles(subscribers: list[Subscriber], roles: list[Role | None])
     """Tell whoever has another right than before, and close the sockets of who has none."""
     for subscriber, role in zip(subscribers, roles, strict=True):
         subscription = subscriber.subscription
-        if subscription is None or subscriber not in open_sockets or role is subscription.entrance.role:
+        if subscription is None or subscriber not in open_sockets or role is subscription.open_socket.role:
             continue
         if role is None or role is Role.STAFF:
             # What staff look at is noted before they see it: they come in anew.

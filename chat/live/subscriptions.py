@@ -15,7 +15,7 @@ from chat.live.handshake import Login
 from chat.live.presence import presence
 from chat.live.subscriber import End, Send, Subscriber
 from chat.protocol import Close, as_uuid, encode, group_messages
-from chat.protocol.frames import RoleName, SessionData
+from chat.protocol.frame_data import RoleName, SessionData
 from chat.runtime import database, groups
 from chat.store import branches, notes, selectors
 
@@ -25,7 +25,7 @@ class SessionSubscription:
     """Somebody's place at a session, in this process."""
 
     process: str
-    entrance: connections.Entrance
+    open_socket: connections.OpenSocket
     subscriber: Subscriber
 
     async def begin(self, last_seq: int, last_id: str | None, view: selectors.SessionView | None = None) -> None:
@@ -33,7 +33,7 @@ class SessionSubscription:
 
         A number above the head, or another event under that number, is another log: then all of it is sent, after ``reset``.
         """
-        subscriber, session_id = self.subscriber, self.entrance.session_id
+        subscriber, session_id = self.subscriber, self.open_socket.session_id
         view = view or await database.read(selectors.session_view, session_id)
         if view is None:
             subscriber.request_close(Close.NO_SUCH_SESSION)
@@ -46,9 +46,9 @@ class SessionSubscription:
             # Under 0 there is none.
             stored = await database.read(selectors.event_id_at, session_id, last_seq) if last_seq else None
             reset = stored is None or as_uuid(last_id) != stored
-        data = _session_data(self.entrance, view)
+        data = _session_data(self.open_socket, view)
         if view.notes_version:
-            data["notes"] = await database.read(notes.summary, session_id, self.entrance.user_id, view.notes_version)
+            data["notes"] = await database.read(notes.summary, session_id, self.open_socket.user_id, view.notes_version)
         if reset:
             data["reset"] = True
         if budgets.is_any() and (budget := await database.read(budgets.tightest_for, view.owner_id, view.agent_name)):
@@ -62,14 +62,14 @@ class SessionSubscription:
 
     async def change_role(self, role: Role) -> None:
         """Tell the client, and those who see who is here, what they are to the session from now on."""
-        self.entrance = replace(self.entrance, role=role)
+        self.open_socket = replace(self.open_socket, role=role)
         await self.begin(self.subscriber.cursor, None)
-        await database.write(connections.change_role, self.entrance)
-        await groups.publish(groups.of_session(self.entrance.session_id), group_messages.PEOPLE_CHANGED)
+        await database.write(connections.change_role, self.open_socket)
+        await groups.publish(groups.of_session(self.open_socket.session_id), group_messages.PEOPLE_CHANGED)
 
     async def leave(self) -> None:
         """Give the place back."""
-        presence.remove_connection(self.process, self.entrance)
+        presence.remove_connection(self.process, self.open_socket)
         await registry.leave_feed(self.subscriber)
 
 
@@ -88,24 +88,24 @@ async def open_subscription(
     ``send`` is given each frame's text, the same object for everybody, and returns when the network has taken it; ``end`` a close code.
     Raises `connections.TooMany`. Whoever has a subscription ends it by `SessionSubscription.leave`.
     """
-    entrance = connections.let_in(login.user, session_id, grant)
-    presence.add_connection(process, entrance)
+    open_socket = connections.admit_socket(login.user, session_id, grant)
+    presence.add_connection(process, open_socket)
     try:
         subscriber, view = await registry.join_feed(session_id, login, send, end, acknowledges=acknowledges)
     except BaseException:
-        presence.remove_connection(process, entrance)
+        presence.remove_connection(process, open_socket)
         raise
-    subscriber.subscription = subscription = SessionSubscription(process, entrance, subscriber)
+    subscriber.subscription = subscription = SessionSubscription(process, open_socket, subscriber)
     return subscription, view
 
 
-def _session_data(entrance: connections.Entrance, view: selectors.SessionView) -> SessionData:
+def _session_data(open_socket: connections.OpenSocket, view: selectors.SessionView) -> SessionData:
     data: SessionData = {
-        "session_id": str(entrance.session_id),
+        "session_id": str(open_socket.session_id),
         "title": view.title,
         "agent": view.agent_name,
         "last_seq": view.last_seq,
-        "role": cast(RoleName, str(entrance.role)),
+        "role": cast(RoleName, str(open_socket.role)),
         "window": protocol.WINDOW,
         "run": view.run,
         "queue": view.queue,

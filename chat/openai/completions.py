@@ -7,7 +7,7 @@ import orjson
 
 from chat.openai.failures import run_failure
 from chat.openai.pieces import BETWEEN, AnswerParts, Ended, Frame, Piece, PieceReader, Text, tool_words
-from chat.protocol.frames import Usage
+from chat.protocol.frame_data import Usage
 
 DONE = b"data: [DONE]\n\n"
 

@@ -12,7 +12,7 @@ import orjson
 
 from agents.text import utf16_length
 from chat.protocol import ErrorCode
-from chat.protocol.frames import ReasoningCompleteData, Usage
+from chat.protocol.frame_data import ReasoningCompleteData, Usage
 
 #: A frame as JSON has it.
 Frame = Mapping[str, Any]

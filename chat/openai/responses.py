@@ -8,7 +8,7 @@ import orjson
 
 from chat.openai.failures import run_failure
 from chat.openai.pieces import BETWEEN, Ended, Frame, Kind, Piece, PieceReader, Text, ToolCall, ToolResult
-from chat.protocol.frames import Usage
+from chat.protocol.frame_data import Usage
 
 #: Tools run here, not at the client: their items are of a type of our own, as the specification wants it.
 TOOL_CALL = "thinkaloud:tool_call"

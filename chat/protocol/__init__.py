@@ -37,7 +37,8 @@ from chat.protocol.constants import (
     End,
     ErrorCode,
 )
-from chat.protocol.frames import STEP_TYPES, STORED, UNSTORED, ErrorData, encode, error_data, stored_frame
+from chat.protocol.frame_data import ErrorData
+from chat.protocol.frames import STEP_TYPES, STORED, UNSTORED, encode, error_data, stored_frame
 from chat.protocol.texts import body, is_blank
 
 __all__ = [

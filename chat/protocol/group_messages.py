@@ -11,7 +11,8 @@ from typing import Any, Literal, NotRequired, TypeAlias, cast
 
 from typing_extensions import TypedDict
 
-from chat.protocol.frames import NotificationData, StoredType, WaitingData
+from chat.protocol.frame_data import NotificationData, WaitingData
+from chat.protocol.frames import StoredType
 from chat.protocol.notes import ActivityData
 
 logger = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from typing import Any, NotRequired
 # Python's own cannot be checked against data before 3.12.
 from typing_extensions import TypedDict
 
-from chat.protocol.frames import CostData
+from chat.protocol.frame_data import CostData
 
 
 class SentMessageData(TypedDict):

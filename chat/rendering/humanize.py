@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, pgettext
 
 from agents.text import utf16_length
-from chat.protocol.frames import SentAlongData
+from chat.protocol.frame_data import SentAlongData
 from chat.strip_markdown import strip_markdown
 
 #: Characters of a text that a folded row holds; the row's own width cuts the rest.

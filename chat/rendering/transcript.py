@@ -17,9 +17,10 @@ from agents.steps import (
     ToolResultStep,
 )
 from agents.tools.ask_agent import PREFIX as ASK_PREFIX
-from chat.protocol.frames import KeptFrame, SentAlongData, Usage
+from chat.protocol.frame_data import SentAlongData, Usage
+from chat.protocol.frames import KeptFrame
 from chat.rendering import humanize
-from chat.rendering.waits import note_waiting
+from chat.rendering.waits import note_waiting, wait_of
 
 LIVE_STATUSES = ("queued", "running", "waiting", "cancelling")
 #: The tool by which an agent asks people.
@@ -207,13 +208,7 @@ class Run:
     @property
     def waits_for(self) -> str:
         """What it waits for, where it waits for people: ``question``, or ``approval``. Empty where a tool is at work, or the model."""
-        unfinished = [call for call in self.calls if call.result is None]
-        # What is decided of a turn begins when all of it is.
-        is_asked = any(call.waits for call in unfinished)
-        kinds = {call.waits_for for call in unfinished if call.decision is None or not is_asked}
-        if self.ended or not kinds or "" in kinds:
-            return ""
-        return "question" if kinds == {"question"} else "approval"
+        return "" if self.ended else wait_of(self.calls)
 
     def went_on(self, item: Item) -> bool:
         """Whether the agent did anything after this item."""

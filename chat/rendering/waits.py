@@ -1,12 +1,23 @@
 """Since when runs wait for people, as their events tell of it: for pages' clocks, and for the calls that have asked for such a run."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from chat.rendering.transcript import Run
+    from chat.rendering.transcript import Call, Run
 
 _REQUESTS = ("approval_request", "question")
+
+
+def wait_of(calls: Iterable["Call"]) -> str:
+    """What a run with these calls waits for, as `Run.waits_for`: empty where one that has no result is at work."""
+    unfinished = [call for call in calls if call.result is None]
+    # What is decided of a turn begins when all of it is.
+    is_asked = any(call.waits for call in unfinished)
+    kinds = {call.waits_for for call in unfinished if call.decision is None or not is_asked}
+    if not kinds or "" in kinds:
+        return ""
+    return "question" if kinds == {"question"} else "approval"
 
 
 def note_waiting(run: "Run", runs: Mapping[str, "Run"], data: Mapping[str, Any]) -> None:

@@ -17,8 +17,8 @@ from chat import protocol
 from chat.catalog import setups
 from chat.models import Cost, Run, RunStatus, SteeringWord, Step
 from chat.protocol import ErrorCode, error_data
-from chat.protocol.frames import ChildStartData, ReasoningCompleteData, ReasoningStartData, ResponseData
-from chat.protocol.frames import Usage as UsageData
+from chat.protocol.frame_data import ChildStartData, ReasoningCompleteData, ReasoningStartData, ResponseData
+from chat.protocol.frame_data import Usage as UsageData
 from chat.runs.state import End
 from chat.runtime import clock
 from chat.store import selectors, sent_along

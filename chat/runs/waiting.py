@@ -26,7 +26,7 @@ from chat.accounts.models import User
 from chat.catalog import agents as catalog
 from chat.models import Run, RunStatus, Session, StandingApproval, WaitingCall, WaitingKind
 from chat.protocol import group_messages
-from chat.protocol.frames import WaitingData
+from chat.protocol.frame_data import WaitingData
 from chat.protocol.group_messages import UserNotified
 from chat.runs import events as run_events
 from chat.runs import queue as run_queue

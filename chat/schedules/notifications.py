@@ -8,7 +8,7 @@ from django.utils import translation
 
 from chat.accounts.models import User
 from chat.models import Occurrence, PauseReason
-from chat.protocol.frames import Ended, NotificationData
+from chat.protocol.frame_data import Ended, NotificationData
 from chat.rendering import humanize
 from chat.schedules.selectors import outcome_word, pause_reason, took_ms
 

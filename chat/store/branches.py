@@ -11,7 +11,7 @@ from django.db.models import Count, Q, QuerySet
 from chat.access import VIEW_SESSIONS, Role, has_right, role_in, shares_with
 from chat.accounts.models import User
 from chat.models import HAS_NOT_ENDED, IS_ROOT, Run, Session, Share, Step
-from chat.protocol.frames import BranchData
+from chat.protocol.frame_data import BranchData
 
 #: Steps that are copied at most.
 MOST_STEPS = 20_000

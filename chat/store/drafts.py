@@ -16,7 +16,8 @@ from django.utils import timezone
 
 from agents.text import from_utf16, utf16_length
 from chat import models
-from chat.protocol.frames import ChildDeltaFrame, DeltaData, DeltaType, ReasoningDeltaFrame
+from chat.protocol.frame_data import DeltaData, DeltaType
+from chat.protocol.frames import ChildDeltaFrame, ReasoningDeltaFrame
 from chat.runtime import database
 from chat.store import step_log
 

@@ -12,7 +12,7 @@ from django.db.models.functions import Length
 
 from chat.accounts.models import User
 from chat.models import Run, SteeringWord, WordState
-from chat.protocol.frames import PendingWord, QueuedRun
+from chat.protocol.frame_data import PendingWord, QueuedRun
 from chat.runtime.db_values import uuid_param
 
 #: Written out with the word that their partial index is for.

@@ -24,8 +24,8 @@ from chat.rendering import humanize, transcript
 from chat.rendering import rows as rendering_rows
 from chat.rendering.fragments import fragment, surroundings
 from chat.security import audit
-from chat.store import selectors, waiting_calls
-from chat.store.selectors import ListedSession
+from chat.store import selectors, session_lists, waiting_calls
+from chat.store.session_lists import ListedSession
 
 #: Sessions in the list beside the conversation; all of them are on the page of past sessions.
 SIDE_SESSIONS = 60
@@ -176,7 +176,7 @@ class AccountPageMixin:
 
 def listed_sessions(request: HttpRequest) -> list[ListedSession]:
     """The sessions of the list beside the conversation."""
-    return selectors.listed_sessions(user_of(request), SIDE_SESSIONS)
+    return session_lists.listed_sessions(user_of(request), SIDE_SESSIONS)
 
 
 def reader_time(request: HttpRequest) -> AbstractContextManager[None]:

@@ -12,7 +12,7 @@ from django.views.decorators.http import require_safe
 from chat import models
 from chat.access import Role, may_drive
 from chat.models import UNFINISHED, RunStatus
-from chat.protocol.frames import SentAlongData
+from chat.protocol.frame_data import SentAlongData
 from chat.rendering import calls as call_rows
 from chat.rendering import humanize, inspection, markdown, rows, transcript
 from chat.store import branches, call_reader, notes, selectors, sent_along

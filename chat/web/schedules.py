@@ -31,7 +31,7 @@ from chat.schedules import commands as schedule_commands
 from chat.schedules import occurrences
 from chat.schedules import selectors as schedule_selectors
 from chat.schedules.recurrence import LONGEST_CRON, MOST_MINUTES
-from chat.store import selectors
+from chat.store import session_lists
 from chat.web.page import reader_zone, render_page
 
 #: Schedules on one page, and sessions to choose from, the latest.
@@ -137,7 +137,7 @@ class ScheduleForm(WhenForm):
             ("", _("No set: the message")),
             *((str(each.pk), each.name) for each in case_selectors.sets_of(user)),
         ]
-        recent = list(selectors.past_sessions(user)[:_SESSIONS])
+        recent = list(session_lists.past_sessions(user)[:_SESSIONS])
         if current is not None and current.session is not None and current.session not in recent:
             recent.insert(0, current.session)
         cast(forms.ChoiceField, self.fields["session_id"]).choices = [

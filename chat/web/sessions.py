@@ -23,7 +23,7 @@ from chat.rendering.agents import agent_rows
 from chat.runs import retention
 from chat.runs.admission import MOST_FILES
 from chat.schedules import handover
-from chat.store import branches, notes, search, selectors, steering, waiting_calls
+from chat.store import branches, notes, search, selectors, session_lists, steering, waiting_calls
 from chat.web import conversation
 from chat.web.page import (
     listed_rows,
@@ -85,17 +85,17 @@ def sessions(request: HttpRequest) -> HttpResponse:
     user, is_shared = user_of(request), filters["shared"] == "true"
     looking = search.Search(user, filters["q"])
     if is_shared:
-        found = selectors.shared_sessions(
+        found = session_lists.shared_sessions(
             user, text=filters["q"], status=filters["status"], agent=filters["agent"]
         ).select_related("owner")
     else:
-        found = selectors.past_sessions(
+        found = session_lists.past_sessions(
             user, status=filters["status"], agent=filters["agent"], archived=filters["archived"] == "true"
         )
         if filters["q"].strip():
             found = looking.sessions(found)
         elif not filters["status"] and not filters["agent"]:
-            found = selectors.one_of_each_family(found)
+            found = session_lists.one_of_each_family(found)
     page = Paginator(found, PAGE_SESSIONS).get_page(request.GET.get("page"))
     sizes = {} if is_shared else branches.family_sizes(user, list(page))
     kinds = waiting_calls.kinds_open([session.pk for session in page if session.status == RunStatus.WAITING])

@@ -16,7 +16,7 @@ from chat.live.handshake import Login
 from chat.live.subscriber import Subscriber
 from chat.models import Run
 from chat.protocol import WINDOW, encode, group_messages
-from chat.protocol.frames import SessionData
+from chat.protocol.frame_data import SessionData
 from chat.protocol.group_messages import TextWritten
 from chat.runs.publisher import publish_events
 from chat.runtime import background, database, groups

@@ -35,7 +35,7 @@ from chat.runs.request_keys import AskedKey
 from chat.runs.state import End
 from chat.schedules import occurrences
 from chat.security import audit
-from chat.store import call_reader, history, reconcile, selectors, sent_along, step_log, waiting_calls
+from chat.store import call_reader, history, reconcile, selectors, sent_along, session_lists, step_log, waiting_calls
 from chat.store.audit_log import AuditFilter, Cursor
 from chat.store.calls import CallWriter, PricedCall
 from tests.chat import making
@@ -119,7 +119,7 @@ BY_THE_CLOCK: dict[str, Callable[[Large], Any]] = {
     "rights changed": lambda at: handshake.current_roles(
         [(at.session_id, handshake.Login(User(pk=1, is_staff=True), "key"))]
     ),
-    "what is shared with somebody": lambda at: list(selectors.shared_sessions(User(pk=at.user_id))[:31]),
+    "what is shared with somebody": lambda at: list(session_lists.shared_sessions(User(pk=at.user_id))[:31]),
     "what is to be removed": lambda at: erasure.is_any(),
     "schedules due": lambda at: occurrences.due_schedules(timezone.now(), 200),
     "schedules whose run has ended": lambda at: occurrences.ended_schedules(),
@@ -178,10 +178,10 @@ BY_A_RUN: dict[str, Callable[[Large], Any]] = {
 }
 #: What somebody's pages list, however many sessions there are.
 BY_A_PAGE: dict[str, Callable[[Large], Any]] = {
-    "the list of sessions": lambda at: list(selectors.past_sessions(User(pk=at.user_id))[:30]),
-    "those of an agent": lambda at: list(selectors.past_sessions(User(pk=at.user_id), agent="researcher")[:30]),
-    "those at work": lambda at: list(selectors.past_sessions(User(pk=at.user_id), status="running")[:30]),
-    "the list beside a page": lambda at: selectors.listed_sessions(User(pk=at.user_id), 60),
+    "the list of sessions": lambda at: list(session_lists.past_sessions(User(pk=at.user_id))[:30]),
+    "those of an agent": lambda at: list(session_lists.past_sessions(User(pk=at.user_id), agent="researcher")[:30]),
+    "those at work": lambda at: list(session_lists.past_sessions(User(pk=at.user_id), status="running")[:30]),
+    "the list beside a page": lambda at: session_lists.listed_sessions(User(pk=at.user_id), 60),
     "a page's share of a session": lambda at: selectors.window(at.session_id),
     "an earlier share": lambda at: selectors.window(at.session_id, before=100),
     "what waits for somebody": lambda at: waiting_calls.list_open(at.user_id),
@@ -191,6 +191,6 @@ BY_A_PAGE: dict[str, Callable[[Large], Any]] = {
     "the audit of a door": lambda _: AuditFilter(door="command").entries(100),
     "the audit of a session": lambda at: AuditFilter(session_id=at.session_id).entries(100),
     "the audit of a time": lambda _: AuditFilter(since=SOON, until=timezone.now()).entries(100),
-    "those with words": lambda at: list(selectors.past_sessions(User(pk=at.user_id), text="session so")[:30]),
+    "those with words": lambda at: list(session_lists.past_sessions(User(pk=at.user_id), text="session so")[:30]),
 }
 EVERYTHING = {**BY_THE_CLOCK, **BY_A_RUN, **BY_A_PAGE}

@@ -9,9 +9,10 @@ from django.db import IntegrityError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
-from chat.models import Act, AuditEntry, AuditPurge, Door, RequestKey
+from chat.models import Act, AuditEntry, AuditPurge, Door
 from chat.models.audit import NeverChanges
 from chat.security import audit
+from tests import prepared
 from tests.chat import databases
 
 OTHERS = [
@@ -22,19 +23,18 @@ OTHERS = [
 BEFORE, AFTER = [("chat", "0004_schedules"), *OTHERS], [("chat", "0006_audit"), *OTHERS]
 
 
-@pytest.mark.django_db(transaction=True)
-def test_who_stopped_runs_of_others_may_go_on() -> None:
-    def at(state: list[tuple[str, str]]) -> Any:
-        executor = MigrationExecutor(connection)
-        executor.migrate(state)
-        return MigrationExecutor(connection).loader.project_state(state).apps
+def at(state: list[tuple[str, str]]) -> Any:
+    """Bring the database to a state; the tables as they are in it."""
+    MigrationExecutor(connection).migrate(state)
+    return MigrationExecutor(connection).loader.project_state(state).apps
 
-    newest = MigrationExecutor(connection).loader.graph.leaf_nodes()
-    try:
+
+def test_who_stopped_runs_of_others_may_go_on(tmp_path: Path, django_db_blocker: Any) -> None:
+    address = f"sqlite:///{tmp_path / 'new.sqlite3'}"
+    with django_db_blocker.unblock(), databases.postgresql(address, has_tables=True):
         old = at(BEFORE)
         permissions, types = old.get_model("auth", "Permission"), old.get_model("contenttypes", "ContentType")
         of_runs, _ = types.objects.get_or_create(app_label="chat", model="run")
-        permissions.objects.filter(content_type=of_runs, codename="stop_run").delete()
         change, _ = permissions.objects.get_or_create(
             content_type=of_runs, codename="change_run", defaults={"name": "x"}
         )
@@ -51,9 +51,6 @@ def test_who_stopped_runs_of_others_may_go_on() -> None:
         )
         assert [user.username for user in stop.user_set.all()] == ["one"]
         assert [each.name for each in stop.group_set.all()] == ["operators"]
-    finally:
-        MigrationExecutor(connection).migrate(newest)
-        databases.let_audit_be_emptied()
 
 
 #: What nobody may do to the audit, each as a statement.
@@ -88,30 +85,25 @@ def check_guard() -> None:
 
 
 def test_nobody_changes_the_audit(tmp_path: Path, django_db_blocker: Any) -> None:
-    with django_db_blocker.unblock(), databases.postgresql(f"sqlite:///{tmp_path / 'new.sqlite3'}"):
+    address = f"sqlite:///{prepared.copy_tables(tmp_path)}"
+    with django_db_blocker.unblock(), databases.postgresql(address, has_tables=True):
         check_guard()
 
 
 def test_nobody_changes_the_audit_on_postgresql(postgres_url: str, django_db_blocker: Any) -> None:
-    with django_db_blocker.unblock(), databases.postgresql(postgres_url):
+    prepared.restore_tables(postgres_url)
+    with django_db_blocker.unblock(), databases.postgresql(postgres_url, has_tables=True):
         check_guard()
 
 
-@pytest.mark.django_db(transaction=True)
-def test_keys_of_the_last_day_stand_for_what_they_stood_for() -> None:
-    newest = MigrationExecutor(connection).loader.graph.leaf_nodes()
-    before = [("chat", "0028_import"), *(leaf for leaf in newest if leaf[0] != "chat")]
-    executor = MigrationExecutor(connection)
-    executor.migrate(before)
-    try:
-        old = MigrationExecutor(connection).loader.project_state(before).apps
+def test_keys_of_the_last_day_stand_for_what_they_stood_for(tmp_path: Path, django_db_blocker: Any) -> None:
+    address = f"sqlite:///{prepared.copy_tables(tmp_path)}"
+    with django_db_blocker.unblock(), databases.postgresql(address, has_tables=True):
+        others = [leaf for leaf in MigrationExecutor(connection).loader.graph.leaf_nodes() if leaf[0] != "chat"]
+        old = at([("chat", "0028_import"), *others])
         owner = old.get_model("accounts", "User").objects.create(username="ada")
         sessions = old.get_model("chat", "Session").objects
         made = [sessions.create(owner=owner, creation_key=key, creation_digest="d") for key in ("new", "old")]
         sessions.filter(pk=made[1].pk).update(created_at=timezone.now() - timedelta(days=2))
-        MigrationExecutor(connection).migrate(newest)
-        key = RequestKey.objects.get()
+        key = at([("chat", "0030_request_keys"), *others]).get_model("chat", "RequestKey").objects.get()
         assert (key.key, key.digest, key.session_id, key.run_id) == ("new", "d", made[0].pk, None)
-    finally:
-        MigrationExecutor(connection).migrate(newest)
-        databases.let_audit_be_emptied()

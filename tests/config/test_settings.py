@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests import prepared
+
 PROJECT = Path(__file__).resolve().parents[2]
 HTTPS = {"PUBLIC_URL": "https://chat.example.org"}
 
@@ -19,9 +21,7 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
 import django
 django.setup()
 from django.conf import settings
-from django.core.management import call_command
 from django.test import Client
-call_command("migrate", verbosity=0)
 answers = {}
 for name, path, headers in json.loads(sys.argv[1]):
     answer = Client(SERVER_NAME="chat.example.org", headers=headers).get(path)
@@ -48,7 +48,7 @@ def run(*command: str, **environ: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def answers() -> dict[str, Any]:
+def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What an installation at https://chat.example.org answers."""
     asked = [
         ("plain", "/accounts/login/", {}),
@@ -56,7 +56,9 @@ def answers() -> dict[str, Any]:
         ("health", "/healthz", {}),
         ("ready", "/readyz", {}),
     ]
-    done = run("-c", ASK, json.dumps(asked), **HTTPS)
+    data = tmp_path_factory.mktemp("data")
+    prepared.copy_tables(data)
+    done = run("-c", ASK, json.dumps(asked), **HTTPS, DATA_DIR=str(data))
     assert done.returncode == 0, done.stderr
     answered: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answered
@@ -104,6 +106,8 @@ def test_redis_takes_over_the_channel_layer() -> None:
     )
 
 
+# What the other tests' databases on PostgreSQL are copied from is made in the same way.
+@pytest.mark.long
 def test_the_product_migrates_and_serves_on_postgres(postgres_url: str) -> None:
     show = "from chat.models import Session; print(Session.objects.count())"
     assert run("manage.py", "migrate", "-v0", DATABASE_URL=postgres_url).returncode == 0

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests import services
+from tests import prepared, services
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -79,6 +79,7 @@ def test_the_first_start_tells_an_account_and_the_next_keeps_it(tmp_path: Path, 
 
 
 def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
+    prepared.copy_tables(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         started = subprocess.run(

@@ -102,13 +102,20 @@ async def look_over(page: Page, language: str, name: str) -> None:
         assert not left, f"{name}: {left}"
 
 
-@pytest.fixture(params=SIZES)
-def size(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """A window."""
-    return SIZES[request.param]
+#: The languages and windows of these tests. The two kinds of Chinese are as wide as each other, so one of them shows what fits a desk.
+IN_EACH = pytest.mark.parametrize(
+    ("size", "language"),
+    [
+        pytest.param(window, language, marks=[pytest.mark.long] * is_long, id=f"{name}-{language}")
+        for name, window in SIZES.items()
+        for language in LANGUAGES
+        # English is looked at by all other tests, too.
+        for is_long in [language == "en" or (name, language) == ("desk", "zh-Hans")]
+    ],
+)
 
 
-@pytest.mark.parametrize("language", EACH)
+@IN_EACH
 async def test_a_conversation(
     enter: Enter, api: Browser, model: ModelServer, language: str, size: dict[str, Any]
 ) -> None:
@@ -169,7 +176,7 @@ async def test_a_conversation(
         await look_over(talk.page, language, name)
 
 
-@pytest.mark.parametrize("language", EACH)
+@IN_EACH
 async def test_schedules(enter: Enter, api: Browser, watch: Watch, language: str, size: dict[str, Any]) -> None:
     watch.allow(ANSWERED.format(status="400"))
     for schedule in (await api.call("GET", "schedules/"))[1]["items"]:
@@ -197,7 +204,7 @@ async def test_schedules(enter: Enter, api: Browser, watch: Watch, language: str
         await look_over(page, language, f"{name}-schedule")
 
 
-@pytest.mark.parametrize("language", EACH)
+@IN_EACH
 async def test_accounts_and_errors(
     enter: Enter, new_browser: NewBrowser, watch: Watch, language: str, size: dict[str, Any]
 ) -> None:
@@ -227,7 +234,7 @@ Socket MCP_SERVERS start iteration_start iteration_end complete Django Axes axes
 STORED += re.findall(r"[A-Za-z][A-Za-z_]+", socket.gethostname())
 
 
-@pytest.mark.parametrize("language", ["zh-Hant", "zh-Hans"])
+@pytest.mark.parametrize("language", ["zh-Hant", pytest.param("zh-Hans", marks=pytest.mark.long)])
 async def test_the_administration(enter: Enter, api: Browser, model: ModelServer, language: str) -> None:
     model.enqueue(Script(reasoning="想。", calls=[Call("python", {"code": "6 * 7"})]), Script("四十二。"))
     session = await api.new_session(title="算術")

@@ -367,6 +367,8 @@ async def test_coming_near_the_end_is_not_reaching_it(growth: Growth) -> None:
 
 
 #: What is chosen while it grows: the Markdown so far, what goes on growing, and where the chosen words stand.
+#: Kinds of text that are made of what others of the tables below are made of.
+ALIKE = ("a loose list", "a numbered list", "a quotation", "a heading")
 CHOSEN = {
     "a paragraph": ("The first words of a paragraph that goes on", " and on", "p"),
     "a list": ("- first words\n- second", "\n- more", "li"),
@@ -381,7 +383,7 @@ CHOSEN = {
 }
 
 
-@pytest.mark.parametrize("kind", CHOSEN)
+@pytest.mark.parametrize("kind", [pytest.param(name, marks=[pytest.mark.long] * (name in ALIKE)) for name in CHOSEN])
 async def test_what_is_chosen_stays_chosen_while_it_grows(growth: Growth, kind: str) -> None:
     begun, more, where = CHOSEN[kind]
     page = growth.page
@@ -420,7 +422,7 @@ LONG = {
 }
 
 
-@pytest.mark.parametrize("kind", LONG)
+@pytest.mark.parametrize("kind", [pytest.param(name, marks=[pytest.mark.long] * (name in ALIKE)) for name in LONG])
 async def test_the_cost_of_growing_follows_what_is_new(growth: Growth, kind: str) -> None:
     begun, more = LONG[kind]
     page = growth.page

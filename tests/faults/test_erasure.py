@@ -19,7 +19,7 @@ from chat.models import LIVE, Run, Session, Step
 from chat.runs import erasure, retention
 from chat.runtime import database as runtime_database
 from chat.store import step_log
-from tests import services
+from tests import prepared, services
 from tests.chat import large, making
 from tests.chat.databases import postgresql
 from tests.faults.conftest import Record
@@ -35,13 +35,13 @@ SIZES = [
 def database(request: pytest.FixtureRequest, tmp_path: Path, django_db_blocker: Any) -> Iterator[str]:
     """An empty database with tables, which this thread and those it starts are connected to."""
     with contextlib.ExitStack() as until_done:
-        address = f"sqlite:///{tmp_path}/data.sqlite3"
+        address = f"sqlite:///{prepared.copy_tables(tmp_path)}"
         if request.param == "postgresql":
             server = request.getfixturevalue("postgres_server")
             template = request.getfixturevalue("postgres_template")
             address = until_done.enter_context(services.database(server, f"erasing_{uuid4().hex}", template=template))
         until_done.enter_context(django_db_blocker.unblock())
-        until_done.enter_context(postgresql(address))
+        until_done.enter_context(postgresql(address, has_tables=True))
         yield request.param
 
 

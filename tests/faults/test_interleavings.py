@@ -19,7 +19,7 @@ from chat import consumers, models
 from chat.access import Role
 from chat.live import connections, feed, subscriber
 from chat.live import registry as feed_registry
-from chat.live.connections import Entrance, Grant
+from chat.live.connections import Grant, OpenSocket
 from chat.live.handshake import Login
 from chat.runs import publisher
 from chat.runtime import background, database, groups
@@ -101,10 +101,10 @@ class MemoryLog:
     def find_access(self, _scope: Any, _session_id: UUID) -> tuple[Login, Grant]:
         return Login(self.user, "key"), Grant(Role.OWNER, 0)  # type: ignore[arg-type]
 
-    def store_connections(self, _process: str, opened: Sequence[Entrance], closed: Sequence[UUID]) -> None:
-        for entrance in opened:
+    def store_connections(self, _process: str, opened: Sequence[OpenSocket], closed: Sequence[UUID]) -> None:
+        for open_socket in opened:
             self._opened += 1
-            self.people.setdefault(entrance.connection_id, self._opened)
+            self.people.setdefault(open_socket.connection_id, self._opened)
         for connection_id in closed:
             self.people.pop(connection_id, None)
 

@@ -157,7 +157,7 @@ def cut_again_and_again(server: Postgres, every_s: float, until: threading.Event
 #: Pauses between the cuts, in seconds, and for how long they go on; None: until the run has ended.
 CUTS: dict[str, Any] = {
     "time for something between them": (0.1, None),
-    "no time": (0.0, 5.0),
+    "no time": pytest.param(0.0, 5.0, marks=pytest.mark.long),
     "no time, for longer than a run waits": pytest.param(0.0, 60.0, marks=pytest.mark.long),
 }
 

@@ -242,7 +242,12 @@ async def an_hour(
 
 @pytest.mark.parametrize(
     ("environment", "minutes", "tickers"),
-    [("postgres", 6, 3), pytest.param("postgres", 60, 3, marks=pytest.mark.long), ("sqlite", 20, 1)],
+    [
+        ("postgres", 6, 3),
+        pytest.param("postgres", 60, 3, marks=pytest.mark.long),
+        ("sqlite", 6, 1),
+        pytest.param("sqlite", 20, 1, marks=pytest.mark.long),
+    ],
     indirect=["environment"],
 )
 async def test_tickers_killed_at_random_see_to_every_minute_once(
@@ -271,7 +276,7 @@ async def test_tickers_killed_at_random_see_to_every_minute_once(
 # The product as people run it
 
 
-@pytest.mark.parametrize("topology", ["sqlite", "postgres", SCALE])
+@pytest.mark.parametrize("topology", ["sqlite", pytest.param("postgres", marks=pytest.mark.long), SCALE])
 @pytest.mark.parametrize("number", [60, pytest.param(1000, marks=pytest.mark.long)])
 async def test_all_that_is_due_in_one_minute_starts_within_it(
     open_world: OpenWorld, model: ModelServer, topology: str, number: int, record_property: Record

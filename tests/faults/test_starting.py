@@ -16,7 +16,7 @@ from chat.api import runs as run_api
 from chat.api import schedules as schedule_api
 from chat.consumers import SessionConsumer
 from chat.live import connections, handshake
-from chat.live.connections import Entrance
+from chat.live.connections import OpenSocket
 from chat.live.handshake import Login
 from chat.live.presence import presence
 from chat.live.subscriptions import SessionSubscription
@@ -88,8 +88,8 @@ class _Subscriber:
 def _socket(here: Here) -> SessionConsumer:  # noqa: F811
     consumer = SessionConsumer()
     consumer.login = Login(here.user, "key")
-    entrance = Entrance(here.session.pk, here.user.pk, Role.OWNER, uuid4())
-    consumer._subscription = SessionSubscription("process-1", entrance, _Subscriber())  # type: ignore[arg-type]
+    open_socket = OpenSocket(here.session.pk, here.user.pk, Role.OWNER, uuid4())
+    consumer._subscription = SessionSubscription("process-1", open_socket, _Subscriber())  # type: ignore[arg-type]
     return consumer
 
 

@@ -86,8 +86,14 @@ async def test_a_tool_that_never_ends(hostile: World, model: ModelServer, tmp_pa
     await world.until(lambda: not processes(tmp_path), 5, "the tools' processes to be gone")
 
 
-@pytest.mark.parametrize("end", ["killed", "stopped"])
-@pytest.mark.parametrize("kind", ["fork", "escape"])
+@pytest.mark.parametrize(
+    ("kind", "end"),
+    [
+        ("fork", "killed"),
+        ("escape", "stopped"),
+        *(pytest.param(*both, marks=pytest.mark.long) for both in (("fork", "stopped"), ("escape", "killed"))),
+    ],
+)
 async def test_nothing_outlives_a_server(
     hostile: World, model: ModelServer, tmp_path: Path, kind: str, end: str
 ) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from chat.rendering import decisions, rows, transcript, humanize
 from chat import protocol
-from chat.protocol.frames import SentAlongData
+from chat.protocol.frame_data import SentAlongData
 from chat.store.drafts import Draft
 from chat.strip_markdown import strip_markdown
 from scripts import bootstrap

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ from chat.runs import queue as run_queue
 from chat.runtime import database
 from chat.runtime.db_check import MigrationsPending, check_tables
 from chat.serving import supervisor
-from tests import services
+from tests import prepared, services
 from tests.chat.accounts import first_release
 from tests.chat.databases import postgresql
 
@@ -45,6 +46,40 @@ def former(address: str, act: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+def as_left(address: str, act: str) -> str:
+    """The same with a database that is empty yet; of a file, once for all tests, each of which has a copy."""
+    if not address.startswith("sqlite"):
+        return former(address, act)
+    return _copy(address, _made(act))
+
+
+def as_adopted(address: str, act: str) -> str:
+    """The same, migrated by this version since."""
+    if not address.startswith("sqlite"):
+        said = former(address, act)
+        call_command("migrate", verbosity=0)
+        return said
+
+    def make(folder: Path) -> None:
+        shutil.copytree(_made(act), folder)
+        prepared.migrate(DATABASE_URL=f"sqlite:///{folder}/former.sqlite3")
+
+    return _copy(address, prepared.made_once(f"adopted {act}", make))
+
+
+def _made(act: str) -> Path:
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "said").write_text(former(f"sqlite:///{folder}/former.sqlite3", act))
+
+    return prepared.made_once(f"former {act}", make)
+
+
+def _copy(address: str, made: Path) -> str:
+    shutil.copytree(made, Path(address.removeprefix("sqlite:///")).parent, dirs_exist_ok=True)
+    return (made / "said").read_text()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -79,7 +114,7 @@ def can(name: str, permission: str) -> bool:
 
 
 def test_everything_of_a_former_database_is_kept(address: str) -> None:
-    login = former(address, "make")
+    login = as_left(address, "make")
     with pytest.raises(MigrationsPending):
         check_tables()
     call_command("migrate", verbosity=0)
@@ -115,8 +150,7 @@ def test_everything_of_a_former_database_is_kept(address: str) -> None:
 
 def test_a_database_of_the_first_release_goes_on(address: str) -> None:
     """Through every migration since: all is there as it was told, what was at work is ended, and what waited is run next."""
-    session_id = former(address, "make first")
-    call_command("migrate", verbosity=0)
+    session_id = as_adopted(address, "make first")
     check_tables()
     connection.check_constraints()
 
@@ -163,23 +197,22 @@ def test_its_tables_are_those_of_a_new_database(address: str, tmp_path: Path) ->
             tables = ("auth_user", "auth_user_groups", "auth_user_user_permissions", "chat_session")
             return {table: connection.introspection.get_constraints(cursor, table) for table in tables}
 
-    former(address, "make first")
-    call_command("migrate", verbosity=0)
+    as_adopted(address, "make first")
     adopted = (columns(), constraints())
     with contextlib.ExitStack() as until_done:
-        new = f"sqlite:///{tmp_path}/new.sqlite3"
+        new = f"sqlite:///{prepared.copy_tables(tmp_path / 'new')}"
         if connection.vendor == "postgresql":
             server = address.rsplit("/", 1)[0] + "/postgres"
             new = until_done.enter_context(services.database(server, f"new_{uuid4().hex}"))
-        until_done.enter_context(postgresql(new))
+            prepared.restore_tables(new)
+        until_done.enter_context(postgresql(new, has_tables=True))
         assert (columns(), constraints()) == adopted
         connection.close()
 
 
 @briefly
 def test_a_process_of_the_former_version_goes_on_meanwhile(address: str) -> None:
-    former(address, "make")
-    call_command("migrate", verbosity=0)
+    as_adopted(address, "make")
 
     former(address, "use")
 
@@ -193,8 +226,7 @@ def test_a_process_of_the_former_version_goes_on_meanwhile(address: str) -> None
 
 @briefly
 def test_going_back_to_the_former_version_and_on_again_keeps_what_was_granted(address: str) -> None:
-    former(address, "make")
-    call_command("migrate", verbosity=0)
+    as_adopted(address, "make")
     former(address, "use")
     former(address, "migrate")
     assert not can("dee", "accounts.delete_user")
@@ -212,7 +244,7 @@ def test_going_back_to_the_former_version_and_on_again_keeps_what_was_granted(ad
 
 @briefly
 def test_a_former_database_that_was_left_in_the_middle_is_said_to_be(address: str) -> None:
-    former(address, "make")
+    as_left(address, "make")
     recorder = MigrationRecorder(connection)
     recorder.record_unapplied("auth", "0012_alter_user_first_name_max_length")
     with pytest.raises(CommandError, match="Run that version's"):
@@ -222,6 +254,6 @@ def test_a_former_database_that_was_left_in_the_middle_is_said_to_be(address: st
 
 @briefly
 def test_without_adopting_django_would_refuse(address: str) -> None:
-    former(address, "make")
+    as_left(address, "make")
     with pytest.raises(InconsistentMigrationHistory):
         MigrationExecutor(connection).loader.check_consistent_history(connection)

@@ -29,7 +29,7 @@ from chat.runs import queue as run_queue
 from chat.runs import state as run_state
 from chat.runs.admission import Refused
 from chat.runs.state import End
-from chat.store import search, selectors
+from chat.store import search, selectors, session_lists
 from tests.chat import making
 
 pytestmark = pytest.mark.django_db
@@ -155,7 +155,7 @@ def test_a_case_is_asked_apart_from_people_s_sessions(ada: User) -> None:
     execute()
     asked = Session.objects.get(for_set=case_set.pk)
     assert asked.title == "What does the okapi eat?"
-    assert [each.title for each in selectors.listed_sessions(ada, 10)] == ["Mine"]
+    assert [each.title for each in session_lists.listed_sessions(ada, 10)] == ["Mine"]
     assert search.find(ada, "okapi") == [], "nor do agents remember it"
     assert Run.objects.get().origin == "set"
 

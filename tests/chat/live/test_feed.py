@@ -16,12 +16,12 @@ from chat.access import Role
 from chat.consumers import SessionConsumer
 from chat.live import feed, subscriber
 from chat.live import registry as feed_registry
-from chat.live.connections import Entrance
+from chat.live.connections import OpenSocket
 from chat.live.handshake import Login
 from chat.live.subscriptions import SessionSubscription
 from chat.models import Run, Session, Step
 from chat.protocol import WINDOW, Close, encode
-from chat.protocol.frames import AcceptedData
+from chat.protocol.frame_data import AcceptedData
 from chat.runs import commands as run_commands
 from chat.runs import publisher
 from chat.runtime import database, groups
@@ -238,8 +238,8 @@ async def subscribed(client: Client, run: Run, login: Login) -> SessionConsumer:
     consumer = SessionConsumer()
     consumer.login = login
     assert client.subscriber is not None
-    entrance = Entrance(run.session_id, login.user.pk, Role.OWNER, uuid4())
-    consumer._subscription = SessionSubscription("process-1", entrance, client.subscriber)
+    open_socket = OpenSocket(run.session_id, login.user.pk, Role.OWNER, uuid4())
+    consumer._subscription = SessionSubscription("process-1", open_socket, client.subscriber)
     return consumer
 
 

@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from chat.access import Role
 from chat.accounts.models import User
 from chat.live import connections, presence
-from chat.live.connections import Entrance, Grant, TooMany
+from chat.live.connections import Grant, OpenSocket, TooMany
 from chat.live.presence import Presence
 from chat.models import Connection, Session
 from chat.runtime import database
@@ -36,9 +36,9 @@ def session() -> Session:
     return making.session(making.user())
 
 
-def come(session: Session, role: Role = Role.OWNER, elsewhere: int = 0) -> Entrance:
+def come(session: Session, role: Role = Role.OWNER, elsewhere: int = 0) -> OpenSocket:
     assert isinstance(session.owner, User)
-    return connections.let_in(session.owner, session.pk, Grant(role, elsewhere))
+    return connections.admit_socket(session.owner, session.pk, Grant(role, elsewhere))
 
 
 def written() -> set[UUID]:
@@ -55,7 +55,7 @@ def test_many_that_come_and_go_together_are_written_together(session: Session, m
     batches: list[tuple[int, int]] = []
     note = connections.store_connections
 
-    def counted(process: str, opened: list[Entrance], closed: list[UUID]) -> None:
+    def counted(process: str, opened: list[OpenSocket], closed: list[UUID]) -> None:
         batches.append((len(opened), len(closed)))
         note(process, opened, closed)
 
@@ -88,7 +88,7 @@ def test_what_could_not_be_written_is_written_later(
 ) -> None:
     note, failures = connections.store_connections, iter((True, True, False, True, False))
 
-    def failing(process: str, opened: list[Entrance], closed: list[UUID]) -> None:
+    def failing(process: str, opened: list[OpenSocket], closed: list[UUID]) -> None:
         fails = next(failures)
         if is_lost or not fails:
             note(process, opened, closed)
@@ -115,9 +115,9 @@ def test_what_could_not_be_written_is_written_later(
 
 @pytest.mark.django_db
 def test_rows_of_what_is_gone_are_left_out_and_cost_no_other(session: Session) -> None:
-    stays = Entrance(session.pk, session.owner_id, Role.OWNER, uuid4())
-    of_nobody = Entrance(session.pk, 10**6, Role.OWNER, uuid4())
-    of_nothing = Entrance(uuid4(), session.owner_id, Role.OWNER, uuid4())
+    stays = OpenSocket(session.pk, session.owner_id, Role.OWNER, uuid4())
+    of_nobody = OpenSocket(session.pk, 10**6, Role.OWNER, uuid4())
+    of_nothing = OpenSocket(uuid4(), session.owner_id, Role.OWNER, uuid4())
     for _ in range(2):
         connections.store_connections(PROCESS, [of_nobody, stays, of_nothing], [uuid4()])
     assert written() == {stays.connection_id}
@@ -128,9 +128,9 @@ def test_rows_of_what_is_gone_are_left_out_and_cost_no_other(session: Session) -
 @pytest.mark.django_db
 def test_who_enters_is_asked_in_one_statement(session: Session) -> None:
     assert isinstance(session.owner, User)
-    other = Entrance(session.pk, session.owner_id, Role.OWNER, uuid4())
+    other = OpenSocket(session.pk, session.owner_id, Role.OWNER, uuid4())
     connections.store_connections("process 2", [other], [])
-    connections.store_connections(PROCESS, [Entrance(session.pk, session.owner_id, Role.OWNER, uuid4())], [])
+    connections.store_connections(PROCESS, [OpenSocket(session.pk, session.owner_id, Role.OWNER, uuid4())], [])
     with CaptureQueriesContext(connection) as asked:
         grant = connections.find_grant(session.owner, session.pk, PROCESS)
     assert grant == Grant(Role.OWNER, 1)

@@ -47,6 +47,7 @@ from chat.store import (
     search,
     selectors,
     sent_along,
+    session_lists,
     step_log,
 )
 from chat.store.calls import CallWriter
@@ -303,7 +304,7 @@ def test_what_dies_halfway_is_seen_by_nobody_and_swept(ada: User, monkeypatch: p
         make(ada, source)
     left = Session.everything.exclude(pk=source.pk).get()
     assert Step.objects.filter(session=left).count() == Step.objects.filter(session=source).count()
-    assert list(selectors.past_sessions(ada)) == [source]
+    assert list(session_lists.past_sessions(ada)) == [source]
     assert access.role_in(ada, left) is None
     assert selectors.session_view(left.pk) is None
     assert load_for_update(left.pk, ada.pk, "m") is None

@@ -41,7 +41,7 @@ from chat.runs import queue as run_queue
 from chat.runs import state as run_state
 from chat.schedules import commands as schedule_commands
 from chat.schedules import occurrences
-from chat.store import file_texts, reconcile, search, selectors, step_log
+from chat.store import file_texts, reconcile, search, selectors, session_lists, step_log
 from tests.chat import making
 
 pytestmark = pytest.mark.django_db
@@ -91,7 +91,7 @@ def shown(session: Session, user: User) -> list[str]:
     client = Client()
     client.force_login(user)
     looks: dict[str, Callable[[], Any]] = {
-        "the list": lambda: selectors.past_sessions(user).exists(),
+        "the list": lambda: session_lists.past_sessions(user).exists(),
         "a role": lambda: access.role_in(user, Session.everything.get(pk=session.pk)),
         "a search": lambda: search.find(user, "apples"),
         "a search for sessions": lambda: search.Search(user, "apples").sessions(Session.objects.all()).exists(),

@@ -1,6 +1,7 @@
 """Budgets: which hold for whom, and what a run may still do when they are used up."""
 
 from collections.abc import Iterator
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -116,7 +117,7 @@ def used(ada: User) -> User:
         },
         {"user": ada, "agent_name": "writer", "input_tokens": 5, "output_tokens": 5, "currency": ""},
         {"user": bo, "agent_name": "researcher", "input_tokens": 900, "cost": 7, "currency": "EUR"},
-        {"user": ada, "agent_name": "researcher", "input_tokens": 10**6, "day": today.replace(year=2001)},
+        {"user": ada, "agent_name": "researcher", "input_tokens": 10**6, "day": date(2001, 1, 1)},
     ]
     for row in rows:
         DailyUsage.objects.create(**({"day": today, "provider": "default", "model": "m"} | row))

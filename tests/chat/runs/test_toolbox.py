@@ -51,7 +51,7 @@ def test_earlier_sessions_are_marked_by_what_they_have_read(tmp_path: Path) -> N
                 event="reasoning_step", type="tool_result", iteration=1, tool_name=tool, ok=ok, body="{}", created_at=now,
             )  # fmt: skip
     file.close()
-    migrate(tmp_path)
+    migrate(tmp_path, "chat", "0007")
     with sqlite3.connect(tmp_path / "thinkaloud.sqlite3") as file:
         marked = dict(file.execute("SELECT id, has_read_private FROM chat_session"))
     file.close()

@@ -109,12 +109,12 @@ def test_sockets_and_processes_are_seen_by_the_databases_clock(ahead_s: float) -
     session = _session()
     assert session.owner is not None
     process = f"process {uuid.uuid4().hex}"
-    entrance = connections.Entrance(session.pk, session.owner.pk, Role.OWNER, uuid.uuid4())
-    connections.store_connections(process, [entrance], [])
+    open_socket = connections.OpenSocket(session.pk, session.owner.pk, Role.OWNER, uuid.uuid4())
+    connections.store_connections(process, [open_socket], [])
     connections.store_heartbeat(process)
-    assert _off(Connection.objects.get(pk=entrance.connection_id).opened_at) < 30
+    assert _off(Connection.objects.get(pk=open_socket.connection_id).opened_at) < 30
     assert _off(Process.objects.get(name=process).seen_at) < 30
-    connections.store_connections(process, [], [entrance.connection_id])
+    connections.store_connections(process, [], [open_socket.connection_id])
 
 
 async def test_a_process_whose_clock_is_wrong_sweeps_nobody_who_lives_and_everybody_who_is_silent(

@@ -42,7 +42,7 @@ def seen(socket: Socket) -> list[tuple[int, str]]:
     return [(frame["seq"], frame["id"].replace("-", "")) for frame in socket.stored()]
 
 
-@pytest.mark.parametrize("at_seq", [1, 2, 4, 6, 9])
+@pytest.mark.parametrize("at_seq", [*(pytest.param(seq, marks=pytest.mark.long) for seq in (1, 2, 6)), 4, 9])
 async def test_killed_at_a_frame_it_is_stored_and_the_run_is_interrupted_at_the_next_start(
     stopped_server: Server, model: ModelServer, at_seq: int
 ) -> None:

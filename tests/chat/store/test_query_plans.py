@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from django.db import connection, transaction
 
-from tests import services
+from tests import prepared, services
 from tests.chat.databases import postgresql
 from tests.chat.large import Large, fill
 from tests.chat.statements import EVERYTHING
@@ -48,14 +48,14 @@ def large(
 ) -> Iterator[Large]:
     """A large database, filled once for all statements; what each of them changes is rolled back."""
     with contextlib.ExitStack() as until_done:
-        address = f"sqlite:///{tmp_path_factory.mktemp('large')}/large.sqlite3"
+        address = f"sqlite:///{prepared.copy_tables(tmp_path_factory.mktemp('large'))}"
         if request.param == "postgresql":
             server = request.getfixturevalue("postgres_server")
             template = request.getfixturevalue("postgres_template")
             address = until_done.enter_context(services.database(server, f"plans_{uuid4().hex}", template=template))
         until_done.enter_context(django_db_blocker.unblock())
         # The same for both: a connection of the test's own.
-        until_done.enter_context(postgresql(address))
+        until_done.enter_context(postgresql(address, has_tables=True))
         yield fill(*size)
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from chat.accounts.models import User
 from chat.models import Session, Step
 from chat.runtime import database as runtime_database
-from chat.store import search, selectors
+from chat.store import search, session_lists
 from chat.store.search import text as search_text
 from chat.store.step_log import Entry
 from tests.agents.untrusted.linear import assert_linear
@@ -223,8 +223,8 @@ def test_only_ones_own_sessions_are_searched_even_by_staff() -> None:
     mine = conversation(ada, making.thought("the secret okapi"), title="okapi")
     assert found(root, "okapi") == []
     assert list(search.Search(root, "okapi").sessions(Session.objects.all())) == [mine], "by its title alone"
-    assert list(selectors.past_sessions(root, text="okapi")) == []
-    assert list(selectors.past_sessions(ada, text="secret")) == [mine]
+    assert list(session_lists.past_sessions(root, text="okapi")) == []
+    assert list(session_lists.past_sessions(ada, text="secret")) == [mine]
 
 
 def test_ones_own_marks_cannot_be_typed() -> None:
@@ -239,19 +239,19 @@ def test_sessions_are_found_by_title_and_by_step() -> None:
     by_title = conversation(ada, title="Über das Wetter 天氣預報")
     by_step = conversation(ada, making.thought("Das WETTER ist gut, 天氣很好"))
     conversation(ada, making.thought("nothing"))
-    assert set(selectors.past_sessions(ada, text="wetter")) == {by_title, by_step}
-    assert set(selectors.past_sessions(ada, text="天氣")) == {by_title, by_step}
-    assert set(selectors.past_sessions(ada, text="uber")) == {by_title}
-    assert set(selectors.past_sessions(ada, text="gut wetter")) == {by_step}
-    assert not selectors.past_sessions(ada, text="?!").exists()
+    assert set(session_lists.past_sessions(ada, text="wetter")) == {by_title, by_step}
+    assert set(session_lists.past_sessions(ada, text="天氣")) == {by_title, by_step}
+    assert set(session_lists.past_sessions(ada, text="uber")) == {by_title}
+    assert set(session_lists.past_sessions(ada, text="gut wetter")) == {by_step}
+    assert not session_lists.past_sessions(ada, text="?!").exists()
 
 
 def test_titles_of_the_latest_sessions_alone_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "_MOST_TITLES", 2)
     ada = making.user()
     sessions = [conversation(ada, making.thought(f"step{n}"), title="the same") for n in range(4)]
-    assert list(selectors.past_sessions(ada, text="same")) == sessions[:1:-1]
-    assert list(selectors.past_sessions(ada, text="step0")) == sessions[:1], "by its step"
+    assert list(session_lists.past_sessions(ada, text="same")) == sessions[:1:-1]
+    assert list(session_lists.past_sessions(ada, text="step0")) == sessions[:1], "by its step"
 
 
 def test_common_words_are_found_newest_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,9 +261,9 @@ def test_common_words_are_found_newest_first(monkeypatch: pytest.MonkeyPatch) ->
     rare = conversation(ada, making.thought("rare"))
     common = [conversation(ada, making.thought("common 天氣"), making.thought("common", 2)) for _ in range(4)]
     conversation(bob, making.thought("common"))
-    assert set(selectors.past_sessions(ada, text="common")) == set(common)
-    assert set(selectors.past_sessions(ada, text="天氣")) == set(common)
-    assert set(selectors.past_sessions(ada, text="rare")) == {rare}
+    assert set(session_lists.past_sessions(ada, text="common")) == set(common)
+    assert set(session_lists.past_sessions(ada, text="天氣")) == set(common)
+    assert set(session_lists.past_sessions(ada, text="rare")) == {rare}
     for limit in (1, 3, 8, 100):
         newest = [session.pk for session in reversed(common) for _ in range(2)]
         assert [hit.session_id for hit in search.find(ada, "common", limit)] == newest[:limit]
@@ -354,10 +354,10 @@ def test_nothing_that_is_typed_makes_it_fail() -> None:
     session = conversation(ada, making.thought("okapi"))
     for query in HOSTILE:
         assert len(search.find(ada, query)) <= 1, query
-        assert selectors.past_sessions(ada, text=query).count() <= 1, query
+        assert session_lists.past_sessions(ada, text=query).count() <= 1, query
     for query in ("okapi*", '"okapi', "-okapi", "^okapi", "okapi:*", "🙂okapi🙂", "\udfff okapi", "!okapi & |"):
         assert found(ada, query) == [("thought", 2)], query
-        assert list(selectors.past_sessions(ada, text=query)) == [session], query
+        assert list(session_lists.past_sessions(ada, text=query)) == [session], query
 
 
 @hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,0 +1,10 @@
+"""The marks by which models end a text, which servers take away, or not."""
+
+import re
+
+END_MARK = re.compile(
+    r"(?<!\s)(</s>|<\|im_end\|>|<\|eot_id\|>|<\|eom_id\|>|<\|end\|>|<\|endoftext\|>|<\|end_of_text\|>|<end_of_turn>|<turn\|>"
+    r"|<\|return\|>|<\|END_OF_TURN_TOKEN\|>|<\|end_of_role\|>|<｜end▁of▁sentence｜>|\[EOS\])\s*\Z"
+)
+#: Pieces that such a mark may have come in.
+LONGEST_MARK = 64

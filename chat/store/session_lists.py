@@ -1,0 +1,81 @@
+"""Lists of sessions: one's own, and those that others share; as pages and the API filter them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from chat.access import shared_roles, shares_with
+from chat.accounts.models import User
+from chat.models import UNFINISHED, RunStatus, Session, Share
+from chat.store import search, waiting_calls
+
+
+def past_sessions(
+    user: User, *, text: str = "", status: str = "", agent: str = "", archived: bool = False
+) -> QuerySet[Session]:
+    """The user's own sessions, latest activity first, as the page's and the API's filters say."""
+    sessions = Session.objects.filter(owner=user, archived=archived, for_set=None)
+    return _as_filters_say(sessions, user, text, status, agent)
+
+
+def one_of_each_family(sessions: QuerySet[Session]) -> QuerySet[Session]:
+    """Of somebody's own sessions that were copied from each other the one with the latest activity alone."""
+    newer = Session.objects.filter(
+        owner=OuterRef("owner"),
+        archived=OuterRef("archived"),
+        family=OuterRef("family"),
+        active_at__gt=OuterRef("active_at"),
+    )
+    return sessions.filter(Q(family=None) | ~Exists(newer))
+
+
+def shared_sessions(user: User, *, text: str = "", status: str = "", agent: str = "") -> QuerySet[Session]:
+    """The sessions of others that are shared with the user, likewise. Words are looked for in their titles."""
+    shared = Share.objects.filter(shares_with(user.pk)).values("session_id")
+    sessions = Session.objects.filter(pk__in=shared).exclude(owner=user)
+    for word in text.split():
+        sessions = sessions.filter(title__icontains=word)
+    return _as_filters_say(sessions, user, "", status, agent)
+
+
+def sharing_of(user: User, session_ids: Sequence[UUID]) -> dict[UUID, dict[str, str]]:
+    """Of sessions that others share with the user: ``owner`` and the user's ``role``."""
+    roles = shared_roles(user.pk, session_ids)
+    owners = Session.objects.filter(pk__in=session_ids).values_list("pk", "owner__username")
+    return {pk: {"owner": owner, "role": str(roles[pk])} for pk, owner in owners if pk in roles}
+
+
+def _as_filters_say(sessions: QuerySet[Session], user: User, text: str, status: str, agent: str) -> QuerySet[Session]:
+    if status:
+        sessions = sessions.filter(status__in=UNFINISHED if status == "running" else [status])
+    if agent:
+        sessions = sessions.filter(agent_name=agent)
+    if text.strip():
+        sessions = search.Search(user, text).sessions(sessions)
+    return sessions.order_by("-active_at", "-id")
+
+
+class ListedSession(NamedTuple):
+    """As much of a session as a list tells."""
+
+    pk: UUID
+    title: str
+    agent_name: str
+    status: str
+    archived: bool
+    active_at: datetime
+    last_seq: int
+    imported_at: datetime | None
+    #: Where a run waits for people: for what, as `waiting_calls.kinds_open` says.
+    waits_for: str = ""
+
+
+def listed_sessions(user: User, most: int) -> list[ListedSession]:
+    """The user's own sessions with the latest activity, those that are archived left out."""
+    rows = one_of_each_family(past_sessions(user)).values_list(*ListedSession._fields[:-1])[:most]
+    found = [ListedSession(*row) for row in rows]
+    kinds = waiting_calls.kinds_open([each.pk for each in found if each.status == RunStatus.WAITING])
+    return [each._replace(waits_for=kinds[each.pk]) if each.pk in kinds else each for each in found]
