@@ -25,6 +25,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='process',
             name='knows',
-            field=models.PositiveSmallIntegerField(db_default=0, default=0, help_text='Which changes its version knows of, by their number; one before them says nothing.'),
+            field=models.PositiveSmallIntegerField(db_default=0, default=0),
         ),
     ]

@@ -36,11 +36,8 @@ class Process(models.Model):
     noticed = models.TextField(
         blank=True, default="", db_default="", help_text="What is wrong around it, as in a proxy's settings."
     )
-    knows = models.PositiveSmallIntegerField(
-        default=0,
-        db_default=0,
-        help_text="Which changes its version knows of, by their number; one before them says nothing.",
-    )
+    #: Which changes its version knows of, by their number; one before them says nothing.
+    knows = models.PositiveSmallIntegerField(default=0, db_default=0)
 
     class Meta:
         verbose_name_plural = "processes"
