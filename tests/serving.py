@@ -92,7 +92,9 @@ class Server:
         names = users or (USERNAME,)
         address, is_of_tests = self.environment["DATABASE_URL"], "TESTS_SHARED" in os.environ
         if address or not is_of_tests:
-            if is_of_tests and address.startswith("postgres") and not prepared.has_tables(address):
+            # What an address asks for beside is the product's to understand.
+            is_plain = address.startswith("postgres") and "?" not in address
+            if is_of_tests and is_plain and not prepared.has_tables(address):
                 prepared.restore_tables(address)
             self._make(names)
             return

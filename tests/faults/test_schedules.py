@@ -245,8 +245,7 @@ async def an_hour(
     [
         ("postgres", 6, 3),
         pytest.param("postgres", 60, 3, marks=pytest.mark.long),
-        ("sqlite", 6, 1),
-        pytest.param("sqlite", 20, 1, marks=pytest.mark.long),
+        ("sqlite", 20, 1),
     ],
     indirect=["environment"],
 )
