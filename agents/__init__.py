@@ -54,7 +54,7 @@ from agents.tools import (
     server_tools,
     without_side_effects,
 )
-from agents.tools.rules import RuleResult, judge_answer
+from agents.tools.rules import RuleResult, check_rules, judge_answer
 
 __all__ = [
     "AGENTS",
@@ -112,6 +112,7 @@ __all__ = [
     "WaitsForPeople",
     "Word",
     "WordsWanted",
+    "check_rules",
     "detect_type",
     "drop_server",
     "get_agent",

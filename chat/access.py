@@ -1,16 +1,16 @@
 """Who may see, drive, stop and inspect a session: the one place for pages, sockets, API and admin."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from enum import StrEnum
 from uuid import UUID
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
-from django.db.models import Q
+from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 
 from chat.accounts.models import User
-from chat.models import Session, Share, ShareJoin
+from chat.models import CaseSet, Session, SetShare, Share, ShareJoin
 
 #: What staff must be given to see sessions of others, to stop runs there, and to delete such a session. Being staff alone gives nothing.
 VIEW_SESSIONS, STOP_RUNS, DELETE_SESSIONS = "chat.view_session", "chat.stop_run", "chat.delete_session"
@@ -53,43 +53,111 @@ def role_of(
 
 def shares_with(user_id: int) -> Q:
     """The condition of those shares that count for a user now: with themselves, with a group of theirs, by a link that they joined by."""
-    counts = Q(expires_at=None) | Q(expires_at__gt=Now())
-    groups = User.groups.through.objects.filter(user_id=user_id).values("group_id")
     joined = ShareJoin.objects.filter(user_id=user_id).values("share_id")
-    return counts & (Q(user_id=user_id) | Q(group_id__in=groups) | Q(pk__in=joined))
+    return _counts() & (_with_person(user_id) | Q(pk__in=joined))
+
+
+def _counts() -> Q:
+    return Q(expires_at=None) | Q(expires_at__gt=Now())
+
+
+def _with_person(user_id: int) -> Q:
+    groups = User.groups.through.objects.filter(user_id=user_id).values("group_id")
+    return Q(user_id=user_id) | Q(group_id__in=groups)
+
+
+def set_shares_with(user_id: int) -> QuerySet[SetShare]:
+    """The shares of sets that count for a user now: with themselves, and with a group of theirs."""
+    return SetShare.objects.filter(_counts() & _with_person(user_id))
+
+
+def _highest(user_id: int, set_id: OuterRef) -> Subquery:
+    # By their names a driver comes first.
+    return Subquery(set_shares_with(user_id).filter(case_set=set_id).order_by("role").values("role")[:1])
 
 
 def shared_roles(user_id: int, session_ids: Iterable[UUID]) -> dict[UUID, Role]:
-    """The user's role in those of the sessions that are shared with them: the highest, where several shares count."""
+    """The user's role in those of the sessions that are shared with them: the highest, where several shares count.
+
+    What somebody is to a set they are to the sessions in which its cases were asked. One statement.
+    """
+    keys = list(session_ids)
     roles: dict[UUID, Role] = {}
-    found = Share.objects.filter(shares_with(user_id), session_id__in=list(session_ids))
-    for session_id, role in found.order_by().values_list("session_id", "role"):
-        if roles.get(session_id) is not Role.DRIVER:
+    shared = Share.objects.filter(shares_with(user_id), session_id__in=keys).order_by()
+    of_sets = Session.everything.filter(pk__in=keys, for_set__isnull=False).order_by()
+    of_sets = of_sets.annotate(set_role=_highest(user_id, OuterRef("for_set")))
+    found = shared.values_list("session_id", "role").union(of_sets.values_list("pk", "set_role"))
+    for session_id, role in found:
+        # Of a session whose set is not shared with the user there is none.
+        if role and roles.get(session_id) is not Role.DRIVER:
             roles[session_id] = Role(role)
     return roles
 
 
 def shared_roles_of(pairs: Collection[tuple[UUID, int]]) -> dict[tuple[UUID, int], Role]:
-    """`shared_roles` of many users at once, by session and user: three statements, however many there are."""
+    """`shared_roles` of many users at once, by session and user: a few statements, however many there are."""
     sessions, users = {session for session, _ in pairs}, {user for _, user in pairs}
-    counts = Q(expires_at=None) | Q(expires_at__gt=Now())
-    found = Share.objects.filter(counts, session_id__in=sessions).order_by()
-    shares = list(found.values_list("pk", "session_id", "user_id", "group_id", "role"))
+    shares = [*_shares_of(sessions), *_set_shares_of(sessions)]
     if not shares:
         return {}
-    members, joined = defaultdict(set), defaultdict(set)
+    members: dict[int | None, set[int | None]] = defaultdict(set)
+    joined: dict[UUID, set[int | None]] = defaultdict(set)
     of_groups = User.groups.through.objects.filter(group_id__in={each[3] for each in shares}, user_id__in=users)
-    for group_id, user_id in of_groups.values_list("group_id", "user_id"):
-        members[group_id].add(user_id)
+    for group, member in of_groups.values_list("group_id", "user_id"):
+        members[group].add(member)
     by_links = ShareJoin.objects.filter(share_id__in=[each[0] for each in shares], user_id__in=users)
-    for share_id, user_id in by_links.values_list("share_id", "user_id"):
-        joined[share_id].add(user_id)
+    for share_id, member in by_links.values_list("share_id", "user_id"):
+        joined[share_id].add(member)
     roles: dict[tuple[UUID, int], Role] = {}
     for share_id, session_id, user_id, group_id, role in shares:
         for person in {user_id} | members[group_id] | joined[share_id]:
-            if (session_id, person) in pairs and roles.get((session_id, person)) is not Role.DRIVER:
+            if person is None or (session_id, person) not in pairs:
+                continue
+            if roles.get((session_id, person)) is not Role.DRIVER:
                 roles[session_id, person] = Role(role)
     return roles
+
+
+#: A share's key, its session, user or group, and role.
+_ShareRow = tuple[UUID, UUID, int | None, int | None, str]
+
+
+def _shares_of(sessions: set[UUID]) -> list[_ShareRow]:
+    found = Share.objects.filter(_counts(), session_id__in=sessions).order_by()
+    return list(found.values_list("pk", "session_id", "user_id", "group_id", "role"))
+
+
+def _set_shares_of(sessions: set[UUID]) -> Iterator[_ShareRow]:
+    """The shares of the sets that these sessions were opened for, once for each session."""
+    opened: dict[UUID | None, list[UUID]] = defaultdict(list)
+    for session_id, set_id in Session.objects.filter(pk__in=sessions, for_set__isnull=False).values_list(
+        "pk", "for_set"
+    ):
+        opened[set_id].append(session_id)
+    for share in SetShare.objects.filter(_counts(), case_set__in=list(opened)).order_by() if opened else ():
+        for session_id in opened[share.case_set_id]:
+            yield share.pk, session_id, share.user_id, share.group_id, share.role
+
+
+def sets_seen_by(user_id: int) -> QuerySet[CaseSet]:
+    """One's own sets and those that are shared with one, each with ``shared_role``, empty where it is one's own alone."""
+    found = CaseSet.objects.annotate(shared_role=_highest(user_id, OuterRef("pk")))
+    return found.filter(Q(owner=user_id) | Q(shared_role__isnull=False))
+
+
+def role_in_set(user_id: int, case_set: CaseSet) -> Role | None:
+    """What an active user is to a set; None means that its very existence is not told. Staff are nothing to others' sets."""
+    if case_set.owner_id == user_id:
+        return Role.OWNER
+    roles = set_shares_with(user_id).filter(case_set=case_set).order_by("role").values_list("role", flat=True)
+    role = roles.first()
+    return None if role is None else Role(role)
+
+
+def is_shared(session_id: UUID) -> bool:
+    """Whether a session is shared with anybody, by itself or with the set that it was opened for."""
+    sets = Session.everything.filter(pk=session_id, for_set__isnull=False).values("for_set")
+    return Share.objects.filter(session=session_id).exists() or SetShare.objects.filter(case_set__in=sets).exists()
 
 
 def has_right(user: AnyUser, permission: str) -> bool:

@@ -6,8 +6,8 @@ from axes.handlers.database import AxesDatabaseHandler
 from axes.helpers import get_client_username
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
 
+from chat.web.errors import show_error
 from config import proxies
 
 #: Failed logins until nobody gets in for a while: of a name from an address, of an address, of a name. The second is what a whole office
@@ -52,6 +52,6 @@ def client_address(request: HttpRequest) -> str:
 def locked_out(request: HttpRequest, *_: object) -> HttpResponse:
     """Say that there were too many failed logins, and how long to wait."""
     wait = settings.AXES_COOLOFF_TIME
-    page = render(request, "locked_out.html", {"minutes": round(wait.total_seconds() / 60)}, status=429)
+    page = show_error(request, "locked_out.html", 429, minutes=round(wait.total_seconds() / 60))
     page["Retry-After"] = str(int(wait.total_seconds()))
     return page

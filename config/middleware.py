@@ -4,6 +4,7 @@ What these do before and after a view asks neither database nor disk, so it is d
 change to a thread and back, twice a request, which costs more than the work itself.
 """
 
+import inspect
 from functools import cache, partial
 from typing import Any, cast
 
@@ -70,7 +71,17 @@ class CsrfMiddleware(OnLoop, StockCsrf):
             self.process_view = self._process_view_on_loop  # type: ignore[assignment] # what asynchronous Django awaits
 
     async def _process_view_on_loop(self, *args: Any) -> HttpResponseBase | None:
-        return super().process_view(*args)
+        refused: Any = super().process_view(*args)
+        return await refused if inspect.isawaitable(refused) else cast("HttpResponseBase | None", refused)
+
+    def _reject(self, request: HttpRequest, reason: str) -> Any:
+        """The page that says so has the reader's sessions beside it: made on a thread, as Django's error pages are."""
+        refuse = super()._reject  # type: ignore[misc] # Django's own name
+        return (
+            sync_to_async(refuse, thread_sensitive=False)(request, reason)
+            if self.async_mode
+            else refuse(request, reason)
+        )
 
 
 class AuthenticationMiddleware(OnLoop, StockAuthentication):

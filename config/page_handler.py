@@ -55,7 +55,7 @@ class _Exchange:
 
     def __init__(self, receive: Any, send: Any, *, head_alone: bool) -> None:
         self._receive, self._send = receive, send
-        self._head_alone = head_alone
+        self.head_alone = head_alone
         self.stream: EventStreamResponse | None = None
         self._is_gone = False
 
@@ -70,7 +70,7 @@ class _Exchange:
         if message["type"] == "http.response.start":
             await self._send(message)
         elif self.stream is None:
-            await self._send({**message, "body": b""} if self._head_alone else message)
+            await self._send({**message, "body": b""} if self.head_alone else message)
 
     async def stream_on(self) -> None:
         """Write the stream, where the answer is one and the client is still there."""
@@ -106,7 +106,7 @@ class PageHandler(ASGIHandler):
 
     async def send_response(self, response: Any, send: Any) -> None:
         """Send an answer; a stream's own part comes when the request's thread has been given back."""
-        if isinstance(response, EventStreamResponse):
+        if isinstance(response, EventStreamResponse) and not send.head_alone:
             send.stream = response
         await super().send_response(response, send)
 

@@ -18,7 +18,8 @@ from django.contrib.auth import get_user_model
 from django.contrib.staticfiles.finders import get_finders
 from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
-from django.db import DatabaseError, IntegrityError, connection
+from django.db import DatabaseError, IntegrityError, connection, transaction
+from django.db.backends.utils import CursorWrapper
 
 from chat.runtime import malloc, process_lock
 from config.database_address import POSTGRES_SESSION
@@ -73,14 +74,26 @@ def one_plain_connection() -> Iterator[None]:
         options.update(pool)
 
 
+def is_pooled() -> bool:
+    """Whether a PgBouncer is between us and the database, which hands each transaction another session."""
+    return bool(connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"))
+
+
 def set_session_defaults() -> None:
     """Behind a PgBouncer, make the limits of a session's patience the role's own: there they cannot be asked for at its start."""
-    if not connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"):
+    if not is_pooled():
         return
-    with connection.cursor() as cursor:
+    with transaction.atomic(), connection.cursor() as cursor:
         database = connection.ops.quote_name(connection.settings_dict["NAME"])
         for name, value in POSTGRES_SESSION.items():
             cursor.execute(f"ALTER ROLE CURRENT_USER IN DATABASE {database} SET {name} = %s", [value])
+        limit_session(cursor)
+
+
+def limit_session(cursor: CursorWrapper) -> None:
+    """Give them to a session that is open already, in a transaction that is committed: a PgBouncer hands it on for an hour."""
+    for name, value in POSTGRES_SESSION.items():
+        cursor.execute(f"SET {name} = %s", [value])
 
 
 #: What processes that prepare the same PostgreSQL wait for; the number stands for nothing else.
@@ -107,6 +120,10 @@ def one_at_a_time() -> Iterator[None]:
                 print("Another process prepares this database; waiting for it.", flush=True)
                 cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         yield
+        if is_pooled():
+            with holder.cursor() as cursor:
+                limit_session(cursor)
+            holder.commit()
     finally:
         holder.close()
 

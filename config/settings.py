@@ -123,7 +123,7 @@ SECURE_HSTS_PRELOAD = HSTS_PRELOAD
 # What else the host's domain serves, and for how long it will have certificates, is the operator's to know: three settings.
 # The first three ask for Django's middleware by its names; ours, which is derived from it, has others.
 SILENCED_SYSTEM_CHECKS = [f"security.W{number}" for number in ("001", "002", "003", "004", "005", "021")]
-CSRF_FAILURE_VIEW = "chat.security.csrf.refuse_forgery"
+CSRF_FAILURE_VIEW = "chat.web.errors.refuse_forgery"
 
 INSTALLED_APPS = [
     "daphne",

@@ -41,6 +41,7 @@ urlpatterns = [
     path("metrics", metrics.metrics_page, name="metrics"),
 ]
 
+handler400 = "chat.web.errors.bad_request"
 handler403 = "chat.web.errors.forbidden"
 handler404 = "chat.web.errors.not_found"
 handler500 = "chat.web.errors.server_error"

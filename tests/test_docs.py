@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib import admin
+from django.contrib.auth.models import Permission
 from django.core.management import get_commands
 from django.urls import Resolver404, resolve
 
@@ -49,6 +51,19 @@ def as_written(value: object) -> str:
 def test_the_table_holds_every_variable_and_no_other(settings_as_they_come: dict[str, Any]) -> None:
     documented = [re.sub("`", "", row[0]) for row in table("variable")]
     assert sorted(documented) == sorted(type(settings_as_they_come["env"]).model_fields)
+
+
+@pytest.mark.django_db
+def test_staff_are_told_of_a_right_to_every_table_of_the_admin() -> None:
+    told = {name for row in table("permission") for name in re.findall(r"`([a-z]+\.\w+?)`", row[0])}
+    for model in admin.site._registry:
+        rights = {f"{model._meta.app_label}.{act}_{model._meta.model_name}" for act in ("view", "change", "add")}
+        assert told & rights, rights
+    known = {
+        f"{right.content_type.app_label}.{right.codename}"
+        for right in Permission.objects.select_related("content_type")
+    }
+    assert told <= known
 
 
 def test_the_defaults_are_those_of_the_settings(settings_as_they_come: dict[str, Any]) -> None:

@@ -275,12 +275,10 @@ def call_with_last_value(code: str, function: str) -> str | None:
     None where this Python can't parse it: the sandbox knows newer syntax. Showing the value inside
     the sandbox keeps it under the sandbox's limits, however large it is.
     """
-    try:
-        # One thread at a time: CPython 3.11 counts how deep it is for all of them together, and gives up where that does not come out.
-        with _parsing:
-            body = ast.parse(code).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    tree = _parsed(code)
+    if tree is None:
         return None
+    body = tree.body
     if not body or not isinstance(last := body[-1], ast.Expr):
         return code
     end_line, end_column = last.end_lineno or last.lineno, last.end_col_offset or 0
@@ -291,3 +289,24 @@ def call_with_last_value(code: str, function: str) -> str | None:
     start = lines[last.lineno - 1]
     lines[last.lineno - 1] = start[: last.col_offset] + f"{function}((".encode() + start[last.col_offset :]
     return b"\n".join(lines).decode()
+
+
+def _parsed(code: str) -> ast.Module | None:
+    try:
+        # One thread at a time: CPython 3.11 counts how deep it is for all of them together, and gives up where that does not come out.
+        with _parsing:
+            return ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def imported_modules(code: str) -> list[tuple[int, str]]:
+    """The modules that code imports, each with its line; none where this Python can't parse it."""
+    tree = _parsed(code)
+    found: list[tuple[int, str]] = []
+    for node in ast.walk(tree) if tree is not None else ():
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, each.name.split(".")[0]) for each in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.append((node.lineno, (node.module or "").split(".")[0]))
+    return sorted(found)

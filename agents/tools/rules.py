@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic_monty import MontyCrashedError, MontyRuntimeError, MontySyntaxError
+from pydantic_monty import MontyCrashedError, MontyRuntimeError, MontySession, MontySyntaxError
 
 from agents.cancellation import CancelToken
 from agents.sentence import Sentence
-from agents.tools.python import Output, PythonTool, call_with_last_value
+from agents.tools.python import MODULES, Output, PythonTool, call_with_last_value, imported_modules
 from agents.tools.tool import ToolError
 
 LONGEST_RULE = 20_000
@@ -60,6 +60,49 @@ class _Rule(PythonTool):
             # Written in newer Python than this one: the sandbox has given the value itself.
             return str(bool(said)).lower()
         return None if said is None else str(said)
+
+
+def check_rules(rules: Sequence[str]) -> list[str]:
+    """What keeps each of these rules from ever judging, with the line; an empty sentence where nothing is known to. Runs none of them.
+
+    The sandbox reads each as it would before it runs it: a small one takes a tenth of a millisecond, the longest some fifty. Any thread.
+    """
+    try:
+        with _Rule().session(CancelToken()) as (session, _kill):
+            return [_why_never(rule, session) if rule.strip() else "" for rule in rules]
+    except ToolError:
+        # Without an interpreter nothing is known of them.
+        return [""] * len(rules)
+
+
+#: The sandbox reads all of what it is given and then runs it: with this before it, it comes to the rule's first line never.
+_NEVER = "raise KeyboardInterrupt\n"
+
+
+def _why_never(rule: str, session: MontySession) -> str:
+    try:
+        session.feed_run(_NEVER + rule, inputs={"answer": "", "steps": []})
+    except (MontySyntaxError, MontyRuntimeError) as error:
+        lines = [frame.line for frame in error.traceback()]
+        if lines and lines[-1] > 1:
+            said = error.display("type-msg").removeprefix("NotImplementedError: ")
+            return Sentence("The rule cannot run. Line %(line)d: %(said)s", line=lines[-1] - 1, said=_cut(said))
+    except MontyCrashedError:
+        return Sentence("The rule cannot run: the sandbox could not read it.")
+    return _missing_module(rule)
+
+
+def _missing_module(rule: str) -> str:
+    for line, module in imported_modules(rule) if "import" in rule else ():
+        if module not in MODULES:
+            there = ", ".join(MODULES)
+            return Sentence(
+                "The rule cannot run. Line %(line)d: the sandbox has no module “%(module)s”, only %(there)s.",
+                line=line,
+                module=_cut(module),
+                there=there,
+            )
+    return ""
 
 
 def judge_answer(

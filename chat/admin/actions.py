@@ -61,10 +61,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """A list, once it is noted that somebody looks at it, or searches."""
         if self.is_private and self.has_view_permission(request):
-            if request.GET.get("q", "").strip():
-                audit.record_search(user_pk(request), Door.ADMIN)
-            else:
-                audit.record_view(user_pk(request), MANY_SESSIONS, Door.ADMIN)
+            record_list(request)
         return super().changelist_view(request, extra_context)
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
@@ -90,6 +87,14 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 def user_pk(request: HttpRequest) -> int:
     """The primary key of who asks."""
     return cast(int, request.user.pk)
+
+
+def record_list(request: HttpRequest) -> None:
+    """Note a look at a list of what is others', or a search in it."""
+    if request.GET.get("q", "").strip():
+        audit.record_search(user_pk(request), Door.ADMIN)
+    else:
+        audit.record_view(user_pk(request), MANY_SESSIONS, Door.ADMIN)
 
 
 def record_look(request: HttpRequest, thing: Any) -> None:

@@ -17,6 +17,8 @@ from chat.catalog.server_addresses import refusal_of_address
 from chat.models import EnteredServer
 from chat.rendering.sentences import translate_sentence
 
+_SENT_AS = "authorization"
+
 
 class ServerForm(forms.ModelForm):  # type: ignore[type-arg]
     """A server. Its key is never shown again: what is typed replaces it."""
@@ -52,6 +54,14 @@ class ServerForm(forms.ModelForm):  # type: ignore[type-arg]
         except BadSecret as bad:
             raise forms.ValidationError(translate_sentence(bad.message)) from None
         return key
+
+    def clean(self) -> dict[str, Any]:
+        """The key alone, where the word before it is sent by us."""
+        data: dict[str, Any] = super().clean() or self.cleaned_data
+        is_sent_so = data.get("key_header", _SENT_AS).strip().lower() == _SENT_AS
+        if is_sent_so and data.get("new_key", "").lower().startswith("bearer "):
+            self.add_error("new_key", gettext("Enter the key alone: the word Bearer is sent before it as it is."))
+        return data
 
     def submitted_key(self) -> str | None:
         """The new key; empty for none, None to leave it as it is."""

@@ -81,7 +81,10 @@ class NotedRuns(_Admin):
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         """The list, whose rows know it."""
         changes = super().get_changelist_instance(request)
-        runs = list(changes.result_list)
+        # A page's rows are found by their keys first: whatever is shown beside them is then asked for no other run.
+        keys = list(changes.result_list.values_list("pk", flat=True)) if changes.result_count else []
+        rows = self.get_queryset(request).in_bulk(keys)
+        runs = [rows[key] for key in keys if key in rows]
         verdicts = notes.verdict_counts(Verdict.objects.filter(run__in=[run.pk for run in runs]))
         comments = _count_comments(runs)
         for run in runs:

@@ -3,15 +3,17 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
+from django.contrib.admin import ModelAdmin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponseRedirect, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.http.response import HttpResponseBase
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.translation import gettext
 
-from chat.admin.actions import user_pk
+from chat.admin.actions import record_list, user_pk
 from chat.models import Act, Door, Run
 from chat.rendering import humanize
 from chat.rendering.spreadsheets import csv_line
@@ -38,6 +40,20 @@ def _middle_and_slow(found: tuple[float, float] | None) -> str:
         return ""
     middle, slow = (humanize.duration(round(ms)) for ms in found)
     return gettext("half within %(middle)s, 95 %% within %(slow)s") % {"middle": middle, "slow": slow}
+
+
+def show_figures(page: Any, request: HttpRequest) -> HttpResponse:
+    """Figures of the runs that the list shows by the same query. The list's page asks for them when it is there: it waits for none."""
+    if not page.has_view_permission(request):
+        raise PermissionDenied
+    try:
+        runs = ModelAdmin.get_changelist_instance(page, request).queryset
+    except IncorrectLookupParameters:
+        return HttpResponseRedirect(f"{reverse('admin:chat_run_changelist')}?e=1")
+    record_list(request)
+    context = {**page.admin_site.each_context(request), "title": gettext("Figures of these runs"), "opts": page.opts}
+    context |= {"figures": figure_lines(run_figures.figures_of(runs)), "query": request.GET.urlencode()}
+    return TemplateResponse(request, "admin/chat/run_figures.html", context)
 
 
 def send_runs(page: Any, request: HttpRequest) -> HttpResponseBase:

@@ -8,12 +8,13 @@ from uuid import UUID
 from asgiref.sync import async_to_sync
 from django.contrib import admin
 from django.contrib.admin.utils import flatten
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.formats import localize
 from django.utils.safestring import SafeString
+from django.utils.text import smart_split, unescape_string_literal
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -35,8 +36,8 @@ from chat.admin.filters import (
 from chat.admin.formatting import SHOWN_CHARACTERS, admin_link, two_lines, username_of, whole_text
 from chat.admin.note_filters import CommentFilter, NotedRuns, VerdictFilter
 from chat.admin.now import show_now
-from chat.admin.run_file import figure_lines, send_runs
-from chat.models import LIVE, Door, Run, RunStatus, Step
+from chat.admin.run_file import send_runs, show_figures
+from chat.models import LIVE, Door, Run, RunStatus, Session, Step
 from chat.protocol import as_uuid
 from chat.rendering import humanize
 from chat.rendering.calls import call_line
@@ -70,6 +71,13 @@ def _continue(_user: User, run: Run) -> str:
     return gettext("is continued, as a new run.")
 
 
+def _has_word(word: str) -> Q:
+    """Whether a run's message, its session's title or the name of who asked has it, or it is an identifier of either."""
+    titled, named = Session.objects.filter(title__icontains=word), User.objects.filter(username__icontains=word)
+    has = Q(message__icontains=word) | Q(session__in=titled.values("pk")) | Q(user__in=named.values("pk"))
+    return has if (key := as_uuid(word)) is None else has | Q(pk=key) | Q(session=key)
+
+
 @admin.register(Run)
 class RunAdmin(NotedRuns, ConfirmedActionsAdmin):
     """Runs, and each one's steps in order."""
@@ -90,6 +98,7 @@ class RunAdmin(NotedRuns, ConfirmedActionsAdmin):
         ("created_at", admin.DateFieldListFilter),
     )
     list_select_related = ("session", "user")
+    #: What `get_search_results` looks at.
     search_fields = ("message", "session__title", "user__username", "=id", "=session__id")
     search_help_text = _("Message, session, user name or identifier. What was said is searched among the steps.")
     ordering = ("-created_at",)
@@ -137,25 +146,35 @@ class RunAdmin(NotedRuns, ConfirmedActionsAdmin):
     backs: ClassVar[Mapping[str, str]] = {"now": "chat_run_now"}
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the page of what is at work."""
+        """Add the page of what is at work, and the list's file and figures."""
         page = self.admin_site.admin_view(partial(show_now, self))
         file = self.admin_site.admin_view(partial(send_runs, self))
-        own = [path("now/", page, name="chat_run_now"), path("csv/", file, name="chat_run_csv")]
+        figures = self.admin_site.admin_view(partial(show_figures, self))
+        own = [
+            path("now/", page, name="chat_run_now"),
+            path("csv/", file, name="chat_run_csv"),
+            path("figures/", figures, name="chat_run_figures"),
+        ]
         return [*own, *super().get_urls()]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
         """All runs, with what every row shows."""
-        every = super().get_queryset(request).filter(session__deleted_at=None)
+        # Few are being deleted: where a list had to join the sessions for it, SQLite would go through all of these first.
+        deleted = Session.everything.filter(deleted_at__isnull=False)
+        every = super().get_queryset(request).exclude(session__in=deleted.values("pk"))
         return run_figures.with_figures(every).select_related("session", "user", "cancelled_by", "agent_version")
 
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Run], search_term: str
+    ) -> tuple[QuerySet[Run], bool]:
+        """Those with all of the words. Titles and names are looked through once each, and not once for every run."""
+        for word in smart_split(search_term):
+            queryset = queryset.filter(_has_word(unescape_string_literal(word) if word[0] in "\"'" else word))
+        return queryset, False
+
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """The list, and figures of what it is narrowed to."""
-        answer = super().changelist_view(request, extra_context)
-        shown = getattr(answer, "context_data", None) or {}
-        if "cl" in shown:
-            shown["figures"] = figure_lines(run_figures.figures_of(shown["cl"].queryset))
-            shown["most_rows"] = run_figures.MOST_ROWS
-        return answer
+        """The list; figures of what it is narrowed to are asked for by its page."""
+        return super().changelist_view(request, {**(extra_context or {}), "most_rows": run_figures.MOST_ROWS})
 
     @admin.display(description=_("run"), ordering="created_at")
     def name(self, run: Run) -> str:
@@ -260,11 +279,18 @@ class RunAdmin(NotedRuns, ConfirmedActionsAdmin):
             "began_at": begin,
             "next": shown[-1].position if len(steps) > _RUN_STEPS else None,
             "calls": _calls(as_uuid(object_id)),
+            "may_look": _may_look(request, as_uuid(object_id)),
         }
         if request.user.has_perm("chat.view_auditentry"):
             more["audit"] = audit_rows(as_uuid(object_id))
         _nest(more["steps"], as_uuid(object_id) or UUID(int=0))
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), **more})
+
+
+def _may_look(request: HttpRequest, run_id: UUID | None) -> bool:
+    """Whether the run's page as people see it, which is its session's, is there for somebody who may see runs here."""
+    run = Run.objects.select_related("session").filter(pk=run_id).first() if run_id is not None else None
+    return run is not None and access.role_in(request.user, run.session) is not None
 
 
 def _nest(rows: Sequence[dict[str, Any]], run_id: UUID) -> None:

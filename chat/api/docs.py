@@ -27,6 +27,12 @@ _QUERY = {
 _ANY_ERROR = {
     "description": "An error, with the status that belongs to its code",
     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+    "headers": {
+        "Retry-After": {
+            "description": "With 429 and 503: after how many seconds it is worth trying again.",
+            "schema": {"type": "integer", "minimum": 1},
+        }
+    },
 }
 
 #: Calls of other doors, by their paths; each adds its own where its addresses are.

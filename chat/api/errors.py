@@ -11,6 +11,7 @@ from ninja.errors import ValidationError
 from agents.sentence import Sentence
 from chat.api.auth import OutOfScope, token_of
 from chat.protocol import ErrorCode, ErrorData, error_data
+from chat.runs.admission import Refused
 from chat.security.tokens import BadToken, TooManyAttempts
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,8 @@ _STATUS: dict[ErrorCode, int] = {
 }
 
 
+#: After how many seconds it is worth trying again, where a limit was reached or a database did not answer.
+RETRY_AFTER_S: dict[str, int] = {"rate_limited": 10, "queue_full": 5, "storage": 5}
 #: Fields that only pages ask for.
 _FOR_PAGES = frozenset({"template", "values"})
 
@@ -61,7 +64,18 @@ def error_response(code: ErrorCode, message: str, status: int | None = None) -> 
     error_id = secrets.token_hex(4)
     status = status or status_of(code)
     logger.info("Refused a request: %s %s (%d)", code, error_id, status)
-    return ErrorResponse(error_data(code, message, error_id), status)
+    told = ErrorResponse(error_data(code, message, error_id), status)
+    if code in RETRY_AFTER_S:
+        told["Retry-After"] = str(RETRY_AFTER_S[code])
+    return told
+
+
+def refused(_: HttpRequest, failure: Refused) -> HttpResponse:
+    """The answer to a command that is refused."""
+    told = error_response(failure.code, failure.message)
+    if failure.wait_s is not None:
+        told["Retry-After"] = str(failure.wait_s)
+    return told
 
 
 def not_logged_in() -> HttpResponse:

@@ -12,6 +12,7 @@ from agents.sentence import Sentence
 from chat.api.auth import MANAGE, READ
 from chat.api.bodies import user_of
 from chat.api.paths import visible_session
+from chat.cases import selectors as case_selectors
 from chat.models import Door, File
 from chat.protocol import BadFrame, as_uuid
 from chat.runs import uploads
@@ -82,7 +83,7 @@ async def send_file(request: HttpRequest) -> Status[dict[str, Any]]:
     openapi_extra={"responses": {200: {"description": "Its content", "content": {"*/*": {}}}}},
 )
 async def get_file(request: HttpRequest, file_id: str) -> StreamingHttpResponse:
-    """Read a file of one's own, or of a session that one sees. Pictures are shown, anything else is for saving."""
+    """Read a file of one's own, or of a session or set that one sees. Pictures are shown, anything else is for saving."""
     file = await _visible_file(request, file_id)
     kind = "inline" if file.media_type in agents.PICTURES else "attachment"
     headers = {
@@ -116,7 +117,7 @@ async def get_text(request: HttpRequest, file_id: str) -> HttpResponse:
 
 
 async def _visible_file(request: HttpRequest, file_id: str) -> File:
-    """The file of a path: its owner's, and everybody's who sees a session that uses it."""
+    """The file of a path: its owner's, and everybody's who sees a session that uses it, or a set with a case that does."""
     key, user = as_uuid(file_id), user_of(request)
     file = await database.read(files.whole().filter(pk=key).first) if key else None
     if file is not None and file.owner_id == user.pk:
@@ -124,6 +125,8 @@ async def _visible_file(request: HttpRequest, file_id: str) -> File:
     for session_id in await database.read(files.sessions_using, file.pk) if file is not None else ():
         if file is not None and await audit.open_session_async(user, session_id, Door.API):
             return file
+    if file is not None and await database.read(case_selectors.is_in_a_set, user, file.pk):
+        return file
     raise Refused("not_found", Sentence("There is no such file."))
 
 

@@ -26,6 +26,8 @@ from chat.api import schedules as schedule_api
 from chat.api import search as search_api
 from chat.api import session_stream as stream_api
 from chat.api import sessions as session_api
+from chat.api import set_runs as set_run_api
+from chat.api import set_shares as set_share_api
 from chat.api import shares as share_api
 from chat.api import tokens as token_api
 from chat.api import waiting as waiting_api
@@ -37,6 +39,7 @@ from chat.api.errors import (
     invalid_input,
     not_logged_in,
     out_of_scope,
+    refused,
     storage_error,
 )
 from chat.protocol import BadFrame
@@ -74,7 +77,7 @@ _handlers: dict[type[Exception], Callable[[HttpRequest, Any], HttpResponse]] = {
     ),
     RequestDataTooBig: lambda *_: error_response("too_large", Sentence("The request is too large.")),
     BadFrame: lambda _, failure: error_response(failure.code, failure.message),
-    Refused: lambda _, failure: error_response(failure.code, failure.message),
+    Refused: refused,
     BadField: lambda _, failure: error_response(failure.code, f"{failure.field}: {failure.message}"),
 }
 
@@ -99,6 +102,8 @@ for module in (
     owner_api,
     note_api,
     case_api,
+    set_run_api,
+    set_share_api,
     token_api,
 ):
     api.add_router("", module.router)

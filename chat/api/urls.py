@@ -25,7 +25,12 @@ def _in_own_words(view: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(view)
     async def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        asked = request.method
+        if asked == "HEAD":
+            # As GET is answered: what serves the request sends nothing but the head.
+            request.method = "GET"
         response: HttpResponseBase = await view(request, *args, **kwargs)
+        request.method = asked
         if isinstance(response, HttpResponseNotAllowed):
             response = await _refuse_method(request, response["Allow"])
         if isinstance(response, ErrorResponse) and PAGE_HEADER in request.headers:

@@ -1,11 +1,11 @@
 """The use case of sets: make, rename and delete them; add, change and remove cases. Each act is one transaction.
 
-A set is its owner's alone. A case of a run may be made by the owner of the run's session, and by staff who may see it: in a set of
-their own.
+A set is its owner's, who may share it: who drives it changes its cases, too (`sharing`). A case of a run may be made by the owner of the
+run's session, and by staff who may see it: in a set of their own.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from django.utils import timezone
 import agents
 from agents.sentence import Sentence
 from agents.text import clean_text
-from chat.access import Role, role_in
+from chat.access import Role, may_drive, may_manage, role_in, role_in_set
 from chat.accounts.models import User
 from chat.models import IS_ROOT, Act, Case, CaseSet, Door, Run
 from chat.protocol import is_blank
@@ -33,12 +33,16 @@ LONGEST_NAME, LONGEST_TEXT = 200, 20_000
 
 @dataclass(frozen=True, slots=True)
 class CaseFields:
-    """What a person says of a case; None of what is to stay as it is. ``expected`` has a line for each word or phrase."""
+    """What a person says of a case; None of what is to stay as it is. ``expected`` has a line for each word or phrase.
+
+    ``files`` are the question's; where a case is stored they are the set's owner's (`files.with_files`).
+    """
 
     question: str | None = None
     expected: str | None = None
     rule: str | None = None
     notes: str | None = None
+    files: Sequence[UUID] | None = None
 
     def checked(self) -> dict[str, str]:
         """What is said, as it is stored. Raises `Refused`."""
@@ -87,7 +91,7 @@ def checked_name(name: str) -> str:
 @transaction.atomic
 def rename_set(user: User, set_id: UUID, name: str) -> CaseSet:
     """Give it another name. Raises `Refused`."""
-    case_set = hold_set(user, set_id)
+    case_set = hold_set(user, set_id, may_manage)
     case_set.name = checked_name(name)
     case_set.save(update_fields=("name",))
     return case_set
@@ -99,7 +103,7 @@ def remove_set(user: User, set_id: UUID, door: Door) -> list[UUID]:
 
     Returns runs that were at work, which the caller stops.
     """
-    case_set = hold_set(user, set_id)
+    case_set = hold_set(user, set_id, may_manage)
     audit.record_action(user.pk, Act.DELETE, door, subject_id=user.pk, about=f"set {set_id}")
     at_work = erasure.hide_sessions_of_set(set_id)
     stored_files.untie_from_cases(list(case_set.cases.values_list("pk", flat=True)))
@@ -107,12 +111,28 @@ def remove_set(user: User, set_id: UUID, door: Door) -> list[UUID]:
     return at_work
 
 
-def hold_set(user: User, set_id: UUID) -> CaseSet:
-    """A set of the user's, held for the rest of the transaction. Raises `Refused`."""
-    case_set = CaseSet.objects.select_for_update().filter(pk=set_id, owner=user).first()
+def hold_set(user: User, set_id: UUID, may: Callable[[Role], bool] = may_drive) -> CaseSet:
+    """A set that the user ``may`` change so, held for the rest of the transaction. Raises `Refused`."""
+    case_set = CaseSet.objects.select_for_update().filter(pk=set_id).first()
     if case_set is None:
         raise no_such_set()
+    check_may(user, case_set, may)
     return case_set
+
+
+def check_may(user: User, case_set: CaseSet, may: Callable[[Role], bool]) -> Role:
+    """The user's role in a set, where it is one that ``may``. Raises `Refused`."""
+    role = role_in_set(user.pk, case_set)
+    if role is None:
+        raise no_such_set()
+    if not may(role):
+        raise Refused("not_allowed", Sentence("Only the set's owner does this.")) if may_drive(role) else no_change()
+    return role
+
+
+def no_change() -> Refused:
+    """The refusal of changes by who only sees a set."""
+    return Refused("not_allowed", Sentence("You may see this set, but neither change nor ask it."))
 
 
 def no_such_set() -> Refused:
@@ -130,12 +150,17 @@ def remember_agent(case_set: CaseSet, agent_name: str) -> None:
 
 
 @transaction.atomic
-def add_case(user: User, set_id: UUID, fields: CaseFields, file_ids: Sequence[UUID] = ()) -> Case:
+def add_case(user: User, set_id: UUID, fields: CaseFields, door: Door) -> Case:
     """Add a case to the end of a set. Raises `Refused`."""
     (made,) = add_cases(user, set_id, [fields])
-    if file_ids:
-        _tie(made, user, file_ids)
+    _note_change(user, made.case_set, door, f"case {made.pk}")
     return made
+
+
+def _note_change(user: User, case_set: CaseSet, door: Door, about: str) -> None:
+    """Note that somebody changes a set that is another's."""
+    if case_set.owner_id != user.pk:
+        audit.record_action(user.pk, Act.CHANGE, door, subject_id=case_set.owner_id, about=about)
 
 
 @transaction.atomic
@@ -144,45 +169,57 @@ def add_cases(user: User, set_id: UUID, fields: Sequence[CaseFields]) -> list[Ca
     said = [{"question": "", **each.checked()} for each in fields]
     for each in said:
         admission.check_message(each["question"])
-    hold_set(user, set_id)
+    case_set = hold_set(user, set_id)
     existing = Case.objects.filter(case_set=set_id)
     if existing.count() + len(said) > MOST_CASES:
         raise Refused("too_large", Sentence("A set may have %(n)s cases.", n=f"{MOST_CASES:,}"))
     last = existing.aggregate(last=Max("number"))["last"] or 0
-    return Case.objects.bulk_create(
-        Case(case_set_id=set_id, number=last + place, **each) for place, each in enumerate(said, start=1)
+    made = Case.objects.bulk_create(
+        Case(case_set=case_set, number=last + place, **each) for place, each in enumerate(said, start=1)
     )
+    for case, each_fields in zip(made, fields, strict=True):
+        if each_fields.files:
+            _tie(case, each_fields.files)
+    return made
 
 
 @transaction.atomic
 def import_cases(user: User, set_id: UUID, fields: Sequence[CaseFields], door: Door) -> list[Case]:
     """`add_cases` that come from a file."""
     made = add_cases(user, set_id, fields)
-    audit.record_action(user.pk, Act.IMPORT, door, subject_id=user.pk, about=f"set {set_id}", cases=len(made))
+    owner_id = made[0].case_set.owner_id
+    audit.record_action(user.pk, Act.IMPORT, door, subject_id=owner_id, about=f"set {set_id}", cases=len(made))
     return made
 
 
 @transaction.atomic
-def change_case(user: User, set_id: UUID, case_id: UUID, fields: CaseFields) -> Case:
+def change_case(user: User, set_id: UUID, case_id: UUID, fields: CaseFields, door: Door) -> Case:
     """Change what is said. What came of it before stays as it was judged then. Raises `Refused`."""
     said = fields.checked()
-    hold_set(user, set_id)
+    case_set = hold_set(user, set_id)
     case = find_case(set_id, case_id)
     changed = {name: value for name, value in said.items() if getattr(case, name) != value}
     for name, value in changed.items():
         setattr(case, name, value)
-    if changed.keys() - {"notes"}:
+    has_other_files = fields.files is not None and [str(each) for each in fields.files] != [
+        file["id"] for file in files_in(case)
+    ]
+    if has_other_files:
+        stored_files.untie_from_cases([case.pk])
+        _tie(case, fields.files or ())
+    if has_other_files or changed.keys() - {"notes"}:
         case.changed_at = timezone.now()
     case.save()
+    _note_change(user, case_set, door, f"case {case_id}")
     return case
 
 
 @transaction.atomic
 def remove_case(user: User, set_id: UUID, case_id: UUID, door: Door) -> None:
     """Delete a case and what came of it; its sessions go with the set. Raises `Refused`."""
-    hold_set(user, set_id)
+    case_set = hold_set(user, set_id)
     case = find_case(set_id, case_id)
-    audit.record_action(user.pk, Act.DELETE, door, subject_id=user.pk, about=f"case {case_id}")
+    audit.record_action(user.pk, Act.DELETE, door, subject_id=case_set.owner_id, about=f"case {case_id}")
     stored_files.untie_from_cases([case.pk])
     case.delete()
 
@@ -216,6 +253,16 @@ def files_in(asked: Case | Run) -> list[dict[str, Any]]:
     return list(orjson.loads(asked.files)) if asked.files else []
 
 
+def check_target(user: User, run_id: UUID, set_id: UUID | None) -> CaseSet | None:
+    """The set into which this user may put a case of this run; None for a new one of their own. Raises `Refused`."""
+    source = check_source(user, run_id)
+    if set_id is None:
+        return None
+    # What staff see of others' goes into no set that others see.
+    is_own = role_in(user, source.session) is Role.OWNER
+    return hold_set(user, set_id, may_drive if is_own else may_manage)
+
+
 @transaction.atomic
 def add_case_of_run(
     user: User,
@@ -226,21 +273,23 @@ def add_case_of_run(
     door: Door,
     new_set: str | None = None,
 ) -> Case:
-    """Make a case of a run's question, with ``file_ids``, files of the user's that are those of the question. Raises `Refused`.
+    """Make a case of a run's question, with ``file_ids``, files of the set's owner's that are those of the question. Raises `Refused`.
 
     Without a set it is the first of a new one, of this name.
     """
     run = check_source(user, run_id)
-    case = add_case(user, set_id or make_set(user, new_set or "").pk, fields, file_ids)
+    case_set = check_target(user, run_id, set_id) or make_set(user, new_set or "")
+    case = add_case(user, case_set.pk, replace(fields, files=file_ids), door)
     case.source_run = run.pk
     case.save(update_fields=("source_run",))
     audit.record_action(user.pk, Act.COPY, door, session_id=run.session_id, run_id=run.pk, about=f"case {case.pk}")
     return case
 
 
-def _tie(case: Case, user: User, file_ids: Sequence[UUID]) -> None:
+def _tie(case: Case, file_ids: Sequence[UUID]) -> None:
+    file_ids = admission.check_files([str(each) for each in file_ids])
     try:
-        case.files = stored_files.tie_to_case(case.pk, user.pk, file_ids)
+        case.files = stored_files.tie_to_case(case.pk, case.case_set.owner_id, file_ids) if file_ids else ""
     except stored_files.Missing:
         raise Refused("not_found", Sentence("One of the files is not there, or not yours.")) from None
     case.save(update_fields=("files",))

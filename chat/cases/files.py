@@ -1,28 +1,66 @@
-"""Files of a run's question for a case: one's own are used as they are, others' are copied, so that the case keeps them."""
+"""Files of a case's question: those of the set's owner are used as they are, others' are copied, so that the case keeps them.
 
+In short transactions of its own. What is copied and then not used is removed in a day, as any file is that nobody uses.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
 from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Q
 
 from agents.sentence import Sentence
 from chat.accounts.models import User
 from chat.cases import commands
-from chat.models import File
+from chat.cases.commands import CaseFields
+from chat.models import CaseFile, File
 from chat.runs.admission import Refused
 from chat.store import files as stored_files
 
 
-def files_for(user: User, run_id: UUID) -> list[UUID]:
-    """Files of the user's with what a run was asked with, in short transactions. Raises `Refused`.
-
-    What is copied and then not used is removed in a day, as any file is that nobody uses.
-    """
+def files_for(user: User, run_id: UUID, set_id: UUID | None) -> list[UUID]:
+    """Files with what a run was asked with, of the set's owner; the user's for a new set. Raises `Refused`."""
     run = commands.check_source(user, run_id)
+    with transaction.atomic():
+        case_set = commands.check_target(user, run_id, set_id)
+    owner_id = user.pk if case_set is None else case_set.owner_id
     asked = [UUID(file["id"]) for file in commands.files_in(run)]
     found = File.objects.filter(is_whole=True).in_bulk(asked)
+    return [_own(owner_id, found[file_id]) for file_id in asked if file_id in found]
+
+
+def with_files(user: User, set_id: UUID, lines: Sequence[CaseFields]) -> list[CaseFields]:
+    """What is said of cases, their files made the set's owner's: they may be the user's own, or a case's of the set. Raises `Refused`.
+
+    Of many, each is a line of a file, which the refusal names.
+    """
+    wanted = {file_id for fields in lines for file_id in fields.files or ()}
+    if not wanted:
+        return list(lines)
+    with transaction.atomic():
+        case_set = commands.hold_set(user, set_id)
+    in_the_set = CaseFile.objects.filter(case__case_set=case_set).values("file")
+    at_hand = File.objects.filter(Q(owner=user) | Q(pk__in=in_the_set), is_whole=True, pk__in=wanted)
+    found = {file.pk: file for file in at_hand}
+    for number, fields in enumerate(lines, start=1):
+        for file_id in fields.files or ():
+            if file_id not in found:
+                why: str = Sentence("There is no file %(id)s that is yours. Send it first.", id=file_id)
+                told = why if len(lines) == 1 else Sentence("Case %(n)d: %(why)s", n=number, why=why)
+                raise Refused("not_found", told)
+    own = {file_id: _own(case_set.owner_id, file) for file_id, file in found.items()}
+    return [
+        fields if not fields.files else replace(fields, files=[own[file_id] for file_id in fields.files])
+        for fields in lines
+    ]
+
+
+def _own(owner_id: int, file: File) -> UUID:
+    if file.owner_id == owner_id:
+        return file.pk
     try:
-        return [_own(user, found[file_id]) for file_id in asked if file_id in found]
+        return stored_files.copy_for(owner_id, file).pk
     except stored_files.NoRoom:
-        raise Refused("too_large", Sentence("Your files would be more than may be kept. Delete some first.")) from None
-
-
-def _own(user: User, file: File) -> UUID:
-    return file.pk if file.owner_id == user.pk else stored_files.copy_for(user.pk, file).pk
+        words = Sentence("The files of the set's owner would be more than may be kept. Delete some first.")
+        raise Refused("too_large", words) from None

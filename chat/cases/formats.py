@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator
 from typing import Any
+from uuid import UUID
 
 import orjson
 from pydantic import BaseModel, ConfigDict, StrictStr, ValidationError
 
 from agents.sentence import Sentence
+from chat.cases import rules
 from chat.cases.commands import MOST_CASES, CaseFields, files_in
 from chat.cases.judging import expected_words
 from chat.models import Case, CaseResult, SetRun
+from chat.protocol import ErrorCode
 from chat.rendering.spreadsheets import csv_line
 from chat.runs.admission import Refused
 
@@ -21,17 +24,24 @@ COLUMNS = (
 _ROWS = 500
 
 
+class _File(BaseModel):
+    """A file, as the wire names it; all but its identifier is told for people."""
+
+    id: UUID
+
+
 class _Line(BaseModel):
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="forbid")
 
     question: StrictStr
+    files: list[_File | UUID] = []
     expected: list[StrictStr] = []
     rule: StrictStr = ""
     notes: StrictStr = ""
 
 
 def case_data(case: Case) -> dict[str, Any]:
-    """What is said of a case. Files are named; a file of cases does not hold them."""
+    """What is said of a case. Files are named; a file of cases does not hold them, and is read in where they are."""
     return {
         "question": case.question,
         "files": files_in(case),
@@ -48,7 +58,9 @@ def lines_of(set_id: Any) -> Iterator[bytes]:
 
 
 def read_lines(content: bytes) -> list[CaseFields]:
-    """Cases from JSON lines: ``question``, and where there are any ``expected``, a list, ``rule`` and ``notes``. Raises `Refused`."""
+    """Cases from JSON lines: ``question``, and where there are any ``expected``, a list, ``rule``, ``notes`` and ``files``, by their
+    identifiers. Asks the sandbox whether the rules can run: not for the loop. Raises `Refused`, which names the line.
+    """  # noqa: D205 - one thought
     if len(content) > LARGEST:
         raise Refused("too_large", Sentence("The file is too large."))
     lines = [(number, line) for number, line in enumerate(content.splitlines(), start=1) if line.strip()]
@@ -56,7 +68,15 @@ def read_lines(content: bytes) -> list[CaseFields]:
         raise Refused("too_large", Sentence("A set may have %(n)s cases.", n=f"{MOST_CASES:,}"))
     if not lines:
         raise Refused("bad_frame", Sentence("The file has no cases."))
-    return [_read_line(number, line) for number, line in lines]
+    read = [_read_line(number, line) for number, line in lines]
+    if (refusal := rules.first_refusal(read)) is not None:
+        at, why = refusal
+        raise _bad_line(lines[at][0], why)
+    return read
+
+
+def _bad_line(number: int, why: str, code: ErrorCode = "bad_frame") -> Refused:
+    return Refused(code, Sentence("Line %(n)d: %(why)s", n=number, why=why))
 
 
 def _read_line(number: int, line: bytes) -> CaseFields:
@@ -64,16 +84,23 @@ def _read_line(number: int, line: bytes) -> CaseFields:
         read = _Line.model_validate(orjson.loads(line))
     except (ValidationError, orjson.JSONDecodeError) as error:
         said = error.errors()[0] if isinstance(error, ValidationError) else None
-        why = "it is no JSON object"
-        if said is not None and said["loc"]:
-            why = f"{'.'.join(map(str, said['loc']))}: {said['msg']}"
-        raise Refused("bad_frame", Sentence("Line %(n)d: %(why)s", n=number, why=why)) from None
-    fields = CaseFields(read.question, "\n".join(read.expected), read.rule, read.notes)
+        raise _bad_line(number, _why_bad(said)) from None
+    file_ids = [each if isinstance(each, UUID) else each.id for each in read.files]
+    fields = CaseFields(read.question, "\n".join(read.expected), read.rule, read.notes, file_ids)
     try:
         fields.checked()
     except Refused as refused:
-        raise Refused(refused.code, Sentence("Line %(n)d: %(why)s", n=number, why=refused.message)) from None
+        raise _bad_line(number, refused.message, refused.code) from None
     return fields
+
+
+def _why_bad(said: Any) -> str:
+    """What is wrong with a line, by the first of the errors of its type; None where it is no JSON."""
+    if said is None or not said["loc"]:
+        return Sentence("it is no JSON object")
+    if said["type"] == "extra_forbidden":
+        return Sentence("%(field)s: a case has no such field", field=str(said["loc"][0])[:80])
+    return f"{'.'.join(str(part) for part in said['loc'][:2])}: {said['msg']}"
 
 
 def results_csv(set_run: SetRun) -> Iterator[str]:

@@ -9,9 +9,10 @@ from uuid import UUID
 
 from django.db.models import Count, OuterRef, QuerySet, Subquery, Sum
 
+from chat.access import Role, sets_seen_by
 from chat.accounts.models import User
 from chat.cases.set_runs import OPEN
-from chat.models import Case, CaseResult, CaseSet, CaseVerdict, SetRun
+from chat.models import Case, CaseFile, CaseResult, CaseSet, CaseVerdict, SetRun
 
 
 @dataclass(slots=True)
@@ -65,12 +66,43 @@ class Line:
     cells: list[Cell | None]
 
 
-def sets_of(user: User) -> QuerySet[CaseSet]:
+def own_sets(user: User) -> QuerySet[CaseSet]:
     """The user's own sets, newest first, each with ``size``, and ``last_run``, the identifier of its newest run."""
+    return _told(sets_seen_by(user.pk).filter(owner=user))
+
+
+def shared_sets(user: User) -> QuerySet[CaseSet]:
+    """Those of others that are shared with the user, likewise."""
+    return _told(sets_seen_by(user.pk).exclude(owner=user).select_related("owner"))
+
+
+def driven_sets(user: User) -> list[CaseSet]:
+    """The sets that the user changes and asks: their own, then those that are shared with them so."""
+    return [*own_sets(user), *(each for each in shared_sets(user) if role_of(user, each) is Role.DRIVER)]
+
+
+def find_set(user: User, set_id: UUID) -> tuple[CaseSet, Role] | None:
+    """A set that the user sees, likewise, and their role in it."""
+    found: Any = _told(sets_seen_by(user.pk).select_related("owner")).filter(pk=set_id).first()
+    return None if found is None else (found, role_of(user, found))
+
+
+def role_of(user: User, case_set: Any) -> Role:
+    """The user's role in one of the sets above."""
+    return Role.OWNER if case_set.owner_id == user.pk else Role(case_set.shared_role)
+
+
+def is_in_a_set(user: User, file_id: UUID) -> bool:
+    """Whether a case of a set that the user sees has this file."""
+    sets = sets_seen_by(user.pk).values("pk")
+    return CaseFile.objects.filter(file=file_id, case__case_set__in=sets).exists()
+
+
+def _told(sets: QuerySet[CaseSet]) -> QuerySet[CaseSet]:
     newest = SetRun.objects.filter(case_set=OuterRef("pk")).order_by("-number").values("pk")[:1]
     sizes = Case.objects.filter(case_set=OuterRef("pk")).order_by().values("case_set").annotate(n=Count("pk"))
-    own = CaseSet.objects.filter(owner=user)
-    return own.annotate(size=Subquery(sizes.values("n")), last_run=Subquery(newest)).order_by("-created_at", "-id")
+    told = sets.annotate(size=Subquery(sizes.values("n")), last_run=Subquery(newest))
+    return told.order_by("-created_at", "-id")
 
 
 def columns_of(set_runs: Iterable[SetRun]) -> list[Column]:

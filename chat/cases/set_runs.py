@@ -16,7 +16,7 @@ from django.db.models import Max, Q
 from django.utils import timezone
 
 from agents.sentence import Sentence
-from chat.access import has_right
+from chat.access import has_right, may_drive
 from chat.accounts.models import User
 from chat.cases import commands
 from chat.cases.judging import Judged, why_data
@@ -74,11 +74,12 @@ def begin(
         agent_name=agent_name,
         agent_version_id=version_id,
         by_clock=door is Door.SCHEDULE,
+        asked_by=user,
     )
     CaseResult.objects.bulk_create(CaseResult(set_run=set_run, case_id=pk) for pk in cases)
     commands.remember_agent(case_set, agent_name)
     about = f"set {set_id} run {set_run.number}"
-    audit.record_action(user.pk, Act.RUN_NOW, door, subject_id=user.pk, about=about, version=version_id)
+    audit.record_action(user.pk, Act.RUN_NOW, door, subject_id=case_set.owner_id, about=about, version=version_id)
     return set_run
 
 
@@ -127,7 +128,9 @@ def ask_next(set_run_id: UUID) -> list[Accepted]:
 
     The caller then calls `dispatch_accepted` for each.
     """
-    held = SetRun.objects.select_for_update(skip_locked=True, of=("self",)).select_related("case_set__owner")
+    held = SetRun.objects.select_for_update(skip_locked=True, of=("self",)).select_related(
+        "case_set__owner", "asked_by"
+    )
     set_run = held.filter(pk=set_run_id, state=SetRunState.RUNNING).first()
     if set_run is None:
         return []
@@ -140,19 +143,28 @@ def ask_next(set_run_id: UUID) -> list[Accepted]:
 
 
 def _places(set_run: SetRun) -> int:
-    """How many more of the owner's cases may be asked now."""
+    """How many more cases may be asked now for whoever has begun it."""
     most = settings.MAX_CASES_AT_ONCE
     if not most:
         return _ONE_LOOK
-    own = SetRun.objects.filter(case_set__owner=set_run.case_set.owner_id, state=SetRunState.RUNNING)
+    user = _asker(set_run)
+    theirs = Q(asked_by=user) | Q(asked_by=None, case_set__owner=user)
+    own = SetRun.objects.filter(theirs, state=SetRunState.RUNNING)
     return max(0, most - CaseResult.objects.filter(set_run__in=own, verdict=CaseVerdict.ASKED).count())
 
 
+def _asker(set_run: SetRun) -> User:
+    """Whose runs the cases are."""
+    return set_run.asked_by or set_run.case_set.owner
+
+
 def _ask(set_run: SetRun, result: CaseResult) -> Accepted | None:
-    case, owner = result.case, set_run.case_set.owner
+    case, user = result.case, _asker(set_run)
     try:
+        commands.check_may(user, set_run.case_set, may_drive)
         accepted = run_commands.ask_case(
-            owner,
+            user,
+            set_run.case_set.owner,
             set_run.case_set_id,
             message=case.question,
             file_ids=[UUID(file["id"]) for file in commands.files_in(case)],
@@ -274,7 +286,7 @@ def stop_waiting(result_id: int) -> Stopped | None:
 @transaction.atomic
 def stop(user: User, set_id: UUID, number: int, door: Door) -> Stopped:
     """Stop asking: what is at work ends, what waits is not asked. What has been judged stays. Raises `Refused`."""
-    commands.hold_set(user, set_id)
+    case_set = commands.hold_set(user, set_id)
     set_run = SetRun.objects.select_for_update().filter(case_set=set_id, number=number).first()
     if set_run is None:
         raise Refused("not_found", Sentence("The set was not asked so often."))
@@ -287,7 +299,7 @@ def stop(user: User, set_id: UUID, number: int, door: Door) -> Stopped:
             stopped.add(user, result.run)
     results.filter(verdict__in=OPEN).update(verdict=CaseVerdict.STOPPED, settled_at=timezone.now())
     _end(set_run, SetRunState.STOPPED)
-    audit.record_action(user.pk, Act.STOP, door, subject_id=user.pk, about=f"set {set_id} run {number}")
+    audit.record_action(user.pk, Act.STOP, door, subject_id=case_set.owner_id, about=f"set {set_id} run {number}")
     return stopped
 
 

@@ -13,7 +13,7 @@ from chat.models.agents import (
 from chat.models.along import SentAlong
 from chat.models.audit import LOOKS, MANY_SESSIONS, NOBODY, Act, AuditEntry, AuditPurge, Door
 from chat.models.calls import Budget, BudgetScope, Cost, DailyUsage, ModelCall, ModelContent, Price
-from chat.models.cases import Case, CaseFile, CaseResult, CaseSet, CaseVerdict, SetRun, SetRunState
+from chat.models.cases import Case, CaseFile, CaseResult, CaseSet, CaseVerdict, SetRun, SetRunState, SetShare
 from chat.models.files import File, FileChunk, FileText, SessionFile
 from chat.models.imports import ImportedDocument
 from chat.models.mails import Mail, MailKind, MailState
@@ -146,6 +146,7 @@ __all__ = [
     "SessionFile",
     "SetRun",
     "SetRunState",
+    "SetShare",
     "Share",
     "ShareJoin",
     "StandingApproval",

@@ -1,12 +1,13 @@
 """Sets of cases: questions with what is expected of their answers, asked again and again. Written by ``cases`` alone.
 
-A set is one person's, as a schedule is. A case holds its own copy of the question, and files of its own person: what it was made of may
+A set is one person's, who may share it. A case holds its own copy of the question, and files of its own person: what it was made of may
 be deleted. A run of a set has a result for each case that the set had when it began.
 """
 
 import uuid
 
 from django.conf import settings
+from django.contrib.auth.models import Group
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -36,6 +37,35 @@ class CaseSet(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class SetShare(models.Model):
+    """A set is shared with one person or one group. What a role may, ``access`` says.
+
+    ``role`` is a session's: a watcher sees the set and the sessions in which its cases were asked, a driver changes its cases and asks it.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    case_set = models.ForeignKey(CaseSet, on_delete=models.CASCADE, related_name="shares", db_index=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, related_name="set_shares")
+    group = models.ForeignKey(Group, on_delete=models.CASCADE, null=True, related_name="+")
+    role = models.CharField(max_length=16, help_text="driver or watcher.")
+    expires_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("created_at", "id")
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(user__isnull=False, group__isnull=True) | Q(user__isnull=True, group__isnull=False),
+                name="set_share_with_one_kind",
+            ),
+            models.UniqueConstraint(fields=("case_set", "user"), name="one_set_share_per_user"),
+            models.UniqueConstraint(fields=("case_set", "group"), name="one_set_share_per_group"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.role} of {self.case_set_id}"
 
 
 class Case(models.Model):
@@ -86,7 +116,10 @@ class SetRunState(models.TextChoices):
 
 
 class SetRun(models.Model):
-    """A set, asked of one version of an agent. ``number`` counts those of the set; ``by_clock``: a schedule has begun it."""
+    """A set, asked of one version of an agent. ``number`` counts those of the set; ``by_clock``: a schedule has begun it.
+
+    ``asked_by`` is whose runs its cases are: whoever has begun it, or the set's owner where there is no name.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     case_set = models.ForeignKey(CaseSet, on_delete=models.CASCADE, related_name="runs", db_index=False)
@@ -95,6 +128,7 @@ class SetRun(models.Model):
     agent_version = models.ForeignKey(AgentVersion, on_delete=models.PROTECT, related_name="+", db_index=False)
     state = models.CharField(max_length=8, choices=SetRunState, default=SetRunState.RUNNING)
     by_clock = models.BooleanField(default=False)
+    asked_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
     created_at = models.DateTimeField(db_default=Now())
     ended_at = models.DateTimeField(null=True)
 

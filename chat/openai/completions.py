@@ -82,7 +82,7 @@ class CompletionStream:
 
     def take(self, frame: Frame) -> bytes:
         """The chunks that one more frame makes; empty for most that are no tokens."""
-        return b"".join(map(self._chunk, self._reader.take(frame)))
+        return b"".join([self._chunk(piece) for piece in self._reader.take(frame)])
 
     def _chunk(self, piece: Piece) -> bytes:
         match piece:

@@ -26,8 +26,8 @@ _STATUS: dict[str, int] = {
 _NAMES = {"unknown_agent": "model_not_found"}
 #: The same, as clients read the codes.
 STATUSES = {_NAMES.get(code, code): status for code, status in _STATUS.items()}
-#: After how many seconds it is worth trying again, where a limit was reached.
-RETRY_AFTER_S = {"rate_limited": 10, "queue_full": 5}
+#: Limits of which nothing has begun: the same again may be taken later.
+_LIMITS = ("rate_limited", "queue_full")
 
 
 class Failure(Exception):
@@ -75,7 +75,7 @@ def unsupported_parameter(param: str, message: str = "") -> Failure:
 def refused_command(code: ErrorCode, message: str, status: int) -> Failure:
     """A command that was refused; ``status`` is the API's."""
     param = "model" if code == "unknown_agent" else None
-    return Failure(_STATUS.get(code, status), message, code, param, is_final=code not in RETRY_AFTER_S)
+    return Failure(_STATUS.get(code, status), message, code, param, is_final=code not in _LIMITS)
 
 
 def run_failure(ended: Ended) -> Failure:

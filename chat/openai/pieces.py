@@ -4,9 +4,9 @@ A client of a stream can't be told that something was not so. A text that turns 
 and what is written anew follows what was told before as a part of its own.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
@@ -33,8 +33,7 @@ def is_request(frame: Frame, run_id: str) -> bool:
     return (is_own or frame["type"] == "child_step") and frame["data"]["type"] in ("approval_request", "question")
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(NamedTuple):
     """More of a part that is being written; a part is of one kind. ``is_whole``: nothing more of it comes."""
 
     part: int
@@ -91,6 +90,18 @@ class _Draft:
     part: int = 0
     """The part in which it is told; 0: none yet."""
 
+    def goes_on_with(self, data: Mapping[str, Any]) -> bool:
+        """Whether a delta stands at the end of what was told, all of it, in a part of its own."""
+        is_next = data["attempt"] == self.attempt and data["offset"] == self.length > 0
+        return is_next and self.part > 0 and self.told == len(self.text) and data["text"] != ""
+
+    def tell(self, more: str) -> str:
+        """Add what is told at once."""
+        self.text += more
+        self.length += utf16_length(more)
+        self.told = len(self.text)
+        return more
+
     def replace(self, text: str, attempt: int) -> None:
         """The text is this one now."""
         self.text, self.length, self.attempt = text, utf16_length(text), attempt
@@ -112,11 +123,19 @@ class PieceReader:
     _drafts: dict[int, _Draft] = field(default_factory=dict)
     _failure: Mapping[str, Any] = field(default_factory=dict)
 
-    def take(self, frame: Frame) -> Iterator[Piece]:
-        """What is to be told because of one more frame."""
+    def take(self, frame: Frame) -> Iterable[Piece]:
+        """What is to be told because of one more frame, once it is gone through."""
         if frame.get("run_id") != self.run_id:
-            return
+            return ()
         data = frame["data"]
+        if frame["type"] == "reasoning_delta":
+            # Nearly all frames are a token that goes on with what is being told.
+            draft = self._drafts.get(data["step"])
+            if draft is not None and draft.goes_on_with(data) and data["step"] == self._stored + 1:
+                return (Text(draft.part, draft.kind, draft.tell(data["text"])),)
+        return self._take(frame, data)
+
+    def _take(self, frame: Frame, data: Any) -> Iterator[Piece]:
         match frame["type"]:
             case "reasoning_delta":
                 yield from self._take_growth(data)

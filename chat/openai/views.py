@@ -14,14 +14,14 @@ from django.http.response import HttpResponseBase
 from django.urls import reverse
 
 from chat.api.auth import token_of
-from chat.api.errors import status_of
+from chat.api.errors import RETRY_AFTER_S, status_of
 from chat.api.event_stream import EventStreamResponse, EventWriter
 from chat.live.handshake import Login
 from chat.models import Door, Scope
 from chat.openai import catalog, completions, requests, responses
 from chat.openai.asking import start_run
 from chat.openai.completions import CompletionStream
-from chat.openai.failures import RETRY_AFTER_S, Failure, bad_request, refused_command, run_failure, run_waits
+from chat.openai.failures import Failure, bad_request, refused_command, run_failure, run_waits
 from chat.openai.following import check_room, follow_run
 from chat.openai.pieces import AnswerParts, Ended, Frame, Piece, PieceReader, is_request
 from chat.openai.requests import AnswerRequest, Body
@@ -65,7 +65,8 @@ def openai_view(needed: Scope, *methods: str) -> Callable[[View], View]:
         async def wrapped(request: HttpRequest, **values: str) -> Any:
             try:
                 login = _login(request, needed)
-                if request.method not in methods:
+                # HEAD as GET: what serves the request sends nothing but the head.
+                if ("GET" if request.method == "HEAD" else request.method) not in methods:
                     raise Failure(405, f"This address takes {', '.join(methods)}.", "bad_frame")
                 return await view(request, login, **values)
             except Exception as failure:  # noqa: BLE001 - told, and where it is ours noted
@@ -100,8 +101,8 @@ def _told(request: HttpRequest, failure: Exception) -> HttpResponse:
             return _failed(Failure(401, "This token is unknown, has expired or was revoked.", "invalid_api_key"))
         case Refused():
             told = _failed(refused_command(failure.code, str(failure.message), status_of(failure.code)))
-            if failure.code in RETRY_AFTER_S:
-                told["Retry-After"] = str(RETRY_AFTER_S[failure.code])
+            if failure.wait_s is not None:
+                told["Retry-After"] = str(failure.wait_s)
             return told
         case UnreadablePostError():
             return _failed(bad_request("The body could not be read.", code="bad_json"))
@@ -118,6 +119,8 @@ def _failed(failure: Failure) -> HttpResponse:
     told = _json({"error": failure.body()}, failure.status)
     if failure.session_id:
         told[_ANSWERED_AS] = failure.session_id
+    if failure.status in (429, 503):
+        told["Retry-After"] = str(RETRY_AFTER_S.get(failure.code, RETRY_AFTER_S["storage"]))
     if failure.is_final:
         # These clients try again by themselves, even where it would come to the same, or do the same again.
         told["x-should-retry"] = "false"
@@ -131,7 +134,7 @@ def _json(data: Any, status: int = 200) -> HttpResponse:
 # The calls
 
 
-@openai_view(Scope.READ, "GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
+@openai_view(Scope.READ, "GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 async def unknown(request: HttpRequest, login: Login) -> HttpResponse:
     """Any other address."""
     raise Failure(404, f"There is no such address: {request.path[:200]}", "not_found")

@@ -38,6 +38,16 @@ class Part:
     shown_text: Marked = field(default_factory=list)
 
     @property
+    def is_prose(self) -> bool:
+        """Whether it is a model's Markdown, which is shown as such."""
+        return self.kind != "tool"
+
+    @property
+    def text_differs(self) -> bool:
+        """Whether the other one's text lacks something of this."""
+        return any(differs for _, differs in self.shown_text)
+
+    @property
     def title(self) -> str:
         """What it is called."""
         if self.kind == "tool":
@@ -114,6 +124,12 @@ def compare_parts(left: Sequence[Part], right: Sequence[Part]) -> Comparison:
         part.shown_asked, part.shown_text = [(part.asked, False)], [(part.text, False)]
     _mark([(a, b) for a, b in pairs if a is not None and b is not None])
     return Comparison([Pair(a, b, _is_same(a, b)) for a, b in pairs], is_cut)
+
+
+def prose_of(compared: Comparison) -> list[str]:
+    """The texts that are rendered as Markdown, of both runs: a page has all of them rendered in one trip."""
+    parts = [part for pair in compared.pairs for part in (pair.left, pair.right) if part is not None and part.is_prose]
+    return [part.text for part in parts if part.text]
 
 
 def _is_same(left: Part | None, right: Part | None) -> bool:

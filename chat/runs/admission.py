@@ -143,12 +143,16 @@ def load_for_update(
 
 
 class Refused(Exception):
-    """A command that is refused; ``code`` is the wire's, ``message`` is for people."""
+    """A command that is refused; ``code`` is the wire's, ``message`` is for people.
 
-    def __init__(self, code: ErrorCode, message: str) -> None:
+    ``wait_s`` says after how many seconds it is worth trying again, where that is not what the code says.
+    """
+
+    def __init__(self, code: ErrorCode, message: str, wait_s: int | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+        self.wait_s = wait_s
 
 
 def check_message(message: str) -> None:
@@ -168,12 +172,17 @@ def check_message(message: str) -> None:
 
 def check_files(ids: Sequence[str]) -> list[UUID]:
     """The files that a message names, each once; refuse too many, and what can be no file's."""
-    if len(ids) > MOST_FILES:
-        raise Refused("too_many_files", Sentence("A message may have %(n)d files.", n=MOST_FILES))
+    check_count(len(ids))
     found = [as_uuid(each) for each in dict.fromkeys(ids)]
     if None in found:
         raise Refused("not_found", Sentence("One of the files is not there, or not yours."))
     return list(dict.fromkeys(each for each in found if each is not None))
+
+
+def check_count(files: int) -> None:
+    """Refuse too many files of one message."""
+    if files > MOST_FILES:
+        raise Refused("too_many_files", Sentence("A message may have %(n)d files.", n=MOST_FILES))
 
 
 def check_agent(name: str, user_id: int) -> None:

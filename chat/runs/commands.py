@@ -160,6 +160,7 @@ def ask_by_clock(
 
 @transaction.atomic
 def ask_case(
+    user: User,
     owner: User,
     set_id: UUID,
     *,
@@ -171,11 +172,13 @@ def ask_case(
 ) -> Accepted:
     """`ask` a case of a set, in a session of its own that stands in no list, of one version of an agent. Raises `Refused`.
 
-    It is put in the queue as by `ask_by_clock`.
+    The session is the set's owner's; ``user`` has the set asked. ``file_ids`` are the case's. It is put in the queue as by `ask_by_clock`.
     """
     session = Session.objects.create(owner=owner, agent_name=agent_name, title=title_from(message), for_set=set_id)
+    if file_ids:
+        session_files.tie_known(session.pk, file_ids)
     return ask_atomically(
-        owner,
+        user,
         session.pk,
         message=message,
         agent_name=agent_name,

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from django.contrib.auth.models import Group
 from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -70,7 +71,7 @@ def make_share(
         raise Refused("bad_frame", Sentence("Say with whom."))
     with transaction.atomic():
         session = lock_session(session_id, user, _owns)
-        _check(role, expires_at)
+        check_share(role, expires_at)
         if Share.objects.filter(session=session).count() >= MOST_SHARES:
             raise Refused(
                 "conflict", Sentence("A session may be shared %(n)d times. Withdraw one first.", n=MOST_SHARES)
@@ -81,10 +82,8 @@ def make_share(
                 raise Refused("bad_frame", Sentence("Whoever has a link may watch, and no more."))
             secret = f"{_LINK}{secrets.token_urlsafe(_LINK_BYTES)}"
             share.link_hash = _hashed(secret)
-        elif target.group:
-            share.group = user.groups.filter(name=target.group).first()
         else:
-            share.user = User.objects.filter(username=target.user, is_active=True, closed=None).first()
+            share.user, share.group = find_target(user, target)
         if target.link or share.group or share.user:
             unknown = ""
             _save(session, share)
@@ -97,7 +96,15 @@ def make_share(
     return share, secret
 
 
-def _check(role: Role, expires_at: datetime | None) -> None:
+def find_target(user: User, target: ShareTarget) -> tuple[User | None, Group | None]:
+    """The person, or the group of the user's own, that is named; neither where there is none."""
+    if target.group:
+        return None, user.groups.filter(name=target.group).first()
+    return User.objects.filter(username=target.user, is_active=True, closed=None).first(), None
+
+
+def check_share(role: Role, expires_at: datetime | None) -> None:
+    """See that a share may have this role and this end. Raises `Refused`."""
     if role not in (Role.WATCHER, Role.DRIVER):
         raise Refused("bad_frame", Sentence("role: watcher or driver."))
     if expires_at is not None and expires_at <= timezone.now():
@@ -119,7 +126,7 @@ def count_unknown(user: User, door: Door) -> None:
     """Count a name that there is none of, which somebody has tried; more than may be are refused."""
     tried = AuditEntry.objects.filter(actor_id=user.pk, at__gt=timezone.now() - _HOUR, action=Act.SHARE_UNKNOWN)
     if tried.count() >= MOST_UNKNOWN:
-        raise Refused("rate_limited", Sentence("Too many names that there are none of. Try again in an hour."))
+        raise Refused("rate_limited", Sentence("Too many names that there are none of. Try again in an hour."), 3600)
     audit.record_action(user.pk, Act.SHARE_UNKNOWN, door)
 
 
@@ -161,7 +168,7 @@ def change_share(user: User, share_id: UUID, changes: dict[str, Any], door: Door
     role = Role(changes.get("role", share.role))
     if share.link_hash and role is not Role.WATCHER:
         raise Refused("bad_frame", Sentence("Whoever has a link may watch, and no more."))
-    _check(role, changes.get("expires_at"))
+    check_share(role, changes.get("expires_at"))
     share.role = role
     share.expires_at = changes.get("expires_at", share.expires_at)
     share.save(update_fields=("role", "expires_at"))

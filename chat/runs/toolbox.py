@@ -10,7 +10,8 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 
 import agents
-from chat.models import IS_ROOT, Run, Session, Share, Step
+from chat.access import is_shared
+from chat.models import IS_ROOT, Run, Session, Step
 from chat.runs.tool_files import FilesOfSession
 from chat.runtime.database import ask_patiently
 from chat.store import search
@@ -73,8 +74,7 @@ def _history_of(run: Run) -> Callable[[str, int], list[dict[str, Any]]] | None:
 
 @_in_a_tools_thread
 def _is_seen_by_others(session_id: UUID, user_id: int) -> bool:
-    is_shared = Share.objects.filter(session=session_id).exists()
-    return is_shared or not Session.objects.filter(pk=session_id, owner=user_id).exists()
+    return is_shared(session_id) or not Session.objects.filter(pk=session_id, owner=user_id).exists()
 
 
 class SessionRecord:

@@ -18,7 +18,7 @@ from django.db import transaction
 
 import agents
 from agents.sentence import Sentence
-from chat.access import may_drive, role_in
+from chat.access import may_drive, role_in, role_in_set
 from chat.accounts.models import User
 from chat.models import (
     Act,
@@ -226,9 +226,13 @@ def _set_case_set(schedule: Schedule, user: User, set_id: str | None) -> None:
         schedule.case_set = None
         return
     key = as_uuid(set_id)
-    schedule.case_set = CaseSet.objects.filter(pk=key, owner=user).first() if key else None
-    if schedule.case_set is None:
+    case_set = CaseSet.objects.filter(pk=key).first() if key else None
+    role = role_in_set(user.pk, case_set) if case_set is not None else None
+    if role is None:
         raise BadField("set_id", Sentence("There is no such set."), "not_found")
+    if not may_drive(role):
+        raise BadField("set_id", Sentence("You may see this set, but neither change nor ask it."), "not_allowed")
+    schedule.case_set = case_set
 
 
 def _set_rules(schedule: Schedule, fields: Mapping[str, Any]) -> None:

@@ -5,10 +5,8 @@ from typing import Any, cast
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.middleware import csrf
-from django.shortcuts import render
-from django.utils.translation import gettext
 
-from agents.sentence import Sentence, format_sentence
+from agents.sentence import Sentence
 from chat.security.origins import explain_mismatch, warn_once
 
 
@@ -54,10 +52,3 @@ def _asked_as(request: HttpRequest) -> str:
     except DisallowedHost:
         host = request.META.get("HTTP_HOST", "")
     return f"{request.scheme}://{host}"
-
-
-def refuse_forgery(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """Django's ``CSRF_FAILURE_VIEW``."""
-    return render(
-        request, "403_csrf.html", {"cause": format_sentence(explain_refusal(request, reason), gettext)}, status=403
-    )

@@ -177,6 +177,10 @@ async def _refuse(scope: Any, send: Send) -> None:
         await send({"type": "websocket.close", "code": 1011})
         return
     body = f"This process does not serve. {_Start.refusal}\n".encode()
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"cache-control", b"no-store")]
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"cache-control", b"no-store"),
+        (b"retry-after", b"10"),
+    ]
     await send({"type": "http.response.start", "status": 503, "headers": headers})
     await send({"type": "http.response.body", "body": body})

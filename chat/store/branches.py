@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.db.models import Count, Q, QuerySet
 
-from chat.access import VIEW_SESSIONS, Role, has_right, role_in, shares_with
+from chat.access import VIEW_SESSIONS, Role, has_right, role_in, set_shares_with, shares_with
 from chat.accounts.models import User
 from chat.models import HAS_NOT_ENDED, IS_ROOT, Run, Session, Share, Step
 from chat.protocol.frame_data import BranchData
@@ -135,7 +135,8 @@ def seen_by(user: User) -> QuerySet[Session]:
     if has_right(user, VIEW_SESSIONS):
         return Session.objects.all()
     shared = Share.objects.filter(shares_with(user.pk)).values("session_id")
-    return Session.objects.filter(Q(owner=user) | Q(pk__in=shared))
+    sets = set_shares_with(user.pk).values("case_set_id")
+    return Session.objects.filter(Q(owner=user) | Q(pk__in=shared) | Q(for_set__in=sets))
 
 
 def branches_of(user: User, session_ids: Collection[UUID]) -> dict[UUID, BranchData]:

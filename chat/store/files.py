@@ -116,8 +116,8 @@ def tie(session_id: UUID, user_id: int, file_ids: Sequence[UUID]) -> str:
     return orjson.dumps([describe(found[file_id]) for file_id in file_ids]).decode()
 
 
-def tie_returned(session_id: UUID, file_ids: Sequence[UUID]) -> None:
-    """Let a session use files that its tools have returned."""
+def tie_known(session_id: UUID, file_ids: Sequence[UUID]) -> None:
+    """Let a session use files that are known to be for it: its tools have returned them, or the case has them that is asked in it."""
     with transaction.atomic():
         _tie(session_id, file_ids)
 

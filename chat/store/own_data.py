@@ -33,6 +33,7 @@ from chat.models import (
     SentAlong,
     Session,
     SessionFile,
+    SetShare,
     Share,
     SteeringWord,
     Step,
@@ -119,8 +120,9 @@ def _members(user: User) -> Iterator[tuple[str, Iterator[bytes]]]:
     yield "sets.json", _list(_case_set(each) for each in _each(CaseSet.objects.filter(owner=user)))
     yield "tokens.json", _list(_values(ApiToken.objects.filter(user=user), without=("digest", "user_id")))
     shares = Share.objects.filter(Q(session__owner=user) | Q(user=user))
+    of_sets = SetShare.objects.filter(Q(case_set__owner=user) | Q(user=user))
     offers = OwnerOffer.objects.filter(Q(session__owner=user) | Q(user=user))
-    yield "shares.json", _list(chain(_values(shares, without=("link_hash",)), _values(offers)))
+    yield "shares.json", _list(chain(_values(shares, without=("link_hash",)), _values(of_sets), _values(offers)))
     verdicts = Verdict.objects.filter(user=user).exclude(word="")
     yield "verdicts.json", _list(_values(verdicts, without=("id", "user_id", "version")))
     comments = Comment.objects.filter(user=user, deleted_at=None)

@@ -13,16 +13,16 @@ from django.shortcuts import redirect, render
 from django.urls import path, reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods
 
 from chat.accounts import addresses
 from chat.accounts.models import User
+from chat.web.acts import act
 
 logger = logging.getLogger(__name__)
 
 
-@require_POST
-@login_required
+@act
 def send_confirmation(request: HttpRequest) -> HttpResponse:
     """Mail a link to the address that the account has."""
     user = cast(User, request.user)

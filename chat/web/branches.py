@@ -10,7 +10,7 @@ from asgiref.sync import async_to_sync
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods
 
 from agents.sentence import Sentence
 from chat.access import may_copy
@@ -27,6 +27,7 @@ from chat.runtime import background, groups
 from chat.schedules import handover
 from chat.serving import supervisor
 from chat.store import selectors
+from chat.web.acts import act
 from chat.web.page import render_page, user_of, visible_session
 
 
@@ -84,8 +85,7 @@ def _wish(request: HttpRequest, run: Run, end: int, said: dict[str, str]) -> Bra
     return Branch(run.session_id, before, said["message"], said["agent_name"] or None, files, key)
 
 
-@require_POST
-@login_required
+@act
 def copy(request: HttpRequest, session_id: UUID) -> HttpResponse:
     """Take a copy of one's own, and go there."""
     visible_session(request, session_id)
@@ -96,8 +96,7 @@ def copy(request: HttpRequest, session_id: UUID) -> HttpResponse:
     return redirect("session", made.session_id)
 
 
-@require_POST
-@login_required
+@act
 def owner(request: HttpRequest, session_id: UUID) -> HttpResponse:
     """Take a session over, or decline, as who was asked to; or withdraw the offer, as who asked."""
     user = user_of(request)
@@ -115,8 +114,7 @@ def owner(request: HttpRequest, session_id: UUID) -> HttpResponse:
     return redirect("session", session_id)
 
 
-@require_POST
-@login_required
+@act
 def leave(request: HttpRequest, session_id: UUID) -> HttpResponse:
     """Give up what was shared with oneself."""
     visible_session(request, session_id)

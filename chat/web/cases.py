@@ -1,7 +1,8 @@
 """The pages of one's sets: what there is, one set with what came of its cases, and the forms. They work without scripts."""
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import Any, BinaryIO, cast
 from uuid import UUID
 
 from asgiref.sync import async_to_sync
@@ -14,21 +15,25 @@ from django.shortcuts import redirect
 from django.urls import path
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
-from chat.access import has_right
+from chat.access import Role, has_right, may_drive, may_manage
 from chat.api.errors import status_of
-from chat.cases import commands, formats, runner, set_runs
+from chat.cases import commands, formats, rules, runner, set_runs
 from chat.cases import files as case_files
 from chat.cases import selectors as case_selectors
 from chat.cases.commands import CaseFields
+from chat.cases.rules import BadRule
 from chat.catalog import agents as catalog
 from chat.models import Act, AgentVersion, Case, CaseSet, Door, SetRun, SetRunState
 from chat.rendering.agents import agent_rows
 from chat.rendering.sentences import translate_sentence
+from chat.runs import admission, uploads
 from chat.runs import registry as run_registry
 from chat.runs.admission import Refused
 from chat.security import audit
+from chat.web import set_sharing
+from chat.web.acts import act
 from chat.web.page import render_page, user_of, visible_session
 
 #: Cases on one page, and runs of the set beside each other.
@@ -69,12 +74,13 @@ class CaseForm(forms.Form):
 
     def refuse(self, refused: Refused) -> None:
         """Show why the use case has refused."""
-        is_question = refused.code == "empty_message"
-        self.add_error("question" if is_question else None, translate_sentence(refused.message))
+        field = "question" if refused.code == "empty_message" else "rule" if isinstance(refused, BadRule) else None
+        self.add_error(field, translate_sentence(refused.message))
 
 
-def _own(request: HttpRequest, set_id: UUID) -> CaseSet:
-    found = case_selectors.sets_of(user_of(request)).filter(pk=set_id).first()
+def _visible(request: HttpRequest, set_id: UUID) -> tuple[CaseSet, Role]:
+    """A set that the reader sees, and their role in it; what isn't theirs doesn't exist."""
+    found = case_selectors.find_set(user_of(request), set_id)
     if found is None:
         raise Http404
     return found
@@ -83,7 +89,7 @@ def _own(request: HttpRequest, set_id: UUID) -> CaseSet:
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def index(request: HttpRequest) -> HttpResponse:
-    """One's sets, with what their newest runs came to; and a new one."""
+    """One's sets and those of others that one sees, with what their newest runs came to; and a new one."""
     refused = ""
     if request.method == "POST":
         try:
@@ -92,7 +98,8 @@ def index(request: HttpRequest) -> HttpResponse:
             refused = translate_sentence(refusal.message)
         else:
             return redirect("case-set", made.pk)
-    sets: list[Any] = list(case_selectors.sets_of(user_of(request)))
+    user = user_of(request)
+    sets: list[Any] = [*case_selectors.own_sets(user), *case_selectors.shared_sets(user)]
     newest = SetRun.objects.select_related("agent_version").filter(pk__in=[each.last_run for each in sets])
     columns = {column.set_run.pk: column for column in case_selectors.columns_of(newest)}
     lines = [(each, columns.get(each.last_run)) for each in sets]
@@ -108,14 +115,14 @@ def _answer(answer: HttpResponse, refused: str) -> HttpResponse:
 @login_required
 def case_set(request: HttpRequest, set_id: UUID) -> HttpResponse:
     """A set: its cases, and what came of them in its newest runs, or in those that the address asks for."""
-    own = _own(request, set_id)
-    cases = Paginator(Case.objects.filter(case_set=own).order_by("number"), PAGE_CASES).get_page(
+    found, role = _visible(request, set_id)
+    cases = Paginator(Case.objects.filter(case_set=found).order_by("number"), PAGE_CASES).get_page(
         request.GET.get("page")
     )
-    runs = Paginator(case_selectors.runs_of(own), COLUMNS).get_page(request.GET.get("runs"))
+    runs = Paginator(case_selectors.runs_of(found), COLUMNS).get_page(request.GET.get("runs"))
     # One more, with which the oldest that is shown is compared.
     start = runs.start_index() - 1 if runs.paginator.count else 0
-    shown = list(case_selectors.runs_of(own)[start : start + COLUMNS + 1])
+    shown = list(case_selectors.runs_of(found)[start : start + COLUMNS + 1])
     columns = case_selectors.columns_of(shown)
     lines = case_selectors.table(list(cases), columns)
     usable = catalog.usable_by(user_of(request).pk)
@@ -124,15 +131,17 @@ def case_set(request: HttpRequest, set_id: UUID) -> HttpResponse:
         request,
         "chat/_case_table.html" if part else "chat/case_set.html",
         page="sets",
-        case_set=own,
+        case_set=found,
+        may_change=may_drive(role),
+        may_manage=may_manage(role),
         cases=cases,
         runs=runs,
         columns=columns[:COLUMNS],
         lines=[(line.case, line.cells[:COLUMNS]) for line in lines],
         running=next((each for each in shown if each.state == SetRunState.RUNNING), None),
         agents=agent_rows(usable),
-        agent_name=commands.default_agent(own),
-        versions=_versions(request, commands.default_agent(own)),
+        agent_name=commands.default_agent(found),
+        versions=_versions(request, commands.default_agent(found)),
     )
 
 
@@ -144,15 +153,13 @@ def _versions(request: HttpRequest, agent_name: str) -> list[int]:
     return list(found[:50])
 
 
-@require_POST
-@login_required
+@act
 def rename(request: HttpRequest, set_id: UUID) -> HttpResponse:
     """Give a set another name."""
     return _act(request, set_id, lambda: commands.rename_set(user_of(request), set_id, request.POST.get("name", "")))
 
 
-@require_POST
-@login_required
+@act
 def run(request: HttpRequest, set_id: UUID) -> HttpResponse:
     """Ask it of an agent."""
     version = request.POST.get("version", "")
@@ -169,8 +176,7 @@ def run(request: HttpRequest, set_id: UUID) -> HttpResponse:
     )
 
 
-@require_POST
-@login_required
+@act
 def stop(request: HttpRequest, set_id: UUID, number: int) -> HttpResponse:
     """Ask it no further."""
 
@@ -181,20 +187,32 @@ def stop(request: HttpRequest, set_id: UUID, number: int) -> HttpResponse:
 
 
 def _act(request: HttpRequest, set_id: UUID, act: Callable[[], Any]) -> HttpResponse:
-    """Do something to a set of one's own, and show it again, with why not where it is refused."""
-    _own(request, set_id)
+    """Do something to a set, and show it again, with why not where it is refused."""
+    _visible(request, set_id)
     try:
         act()
     except Refused as refused:
+        if refused.code == "not_allowed":
+            return _refuse(request, refused)
         messages.error(request, translate_sentence(refused.message))
     return redirect("case-set", set_id)
+
+
+def _changed(request: HttpRequest, set_id: UUID, may: Callable[[Role], bool] = may_drive) -> CaseSet:
+    """A set that the reader ``may`` change so. Raises `Refused`."""
+    found, _role = _visible(request, set_id)
+    commands.check_may(user_of(request), found, may)
+    return found
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def delete(request: HttpRequest, set_id: UUID) -> HttpResponse:
     """Ask whether it is meant; when it is, delete it."""
-    own = _own(request, set_id)
+    try:
+        own = _changed(request, set_id, may_manage)
+    except Refused as refused:
+        return _refuse(request, refused)
     if request.method == "POST":
         for run_id in commands.remove_set(user_of(request), set_id, Door.PAGE):
             async_to_sync(run_registry.stop_run)(run_id, "The set was deleted.")
@@ -203,43 +221,69 @@ def delete(request: HttpRequest, set_id: UUID) -> HttpResponse:
     return render_page(request, "chat/case_set_delete.html", page="sets", case_set=own)
 
 
+def _fields_in(request: HttpRequest, set_id: UUID, form: CaseForm) -> CaseFields:
+    """What a form says of a case, with the files that it keeps and those that it brings. Raises `Refused`."""
+    fields, user = rules.checked(form.fields_said()), user_of(request)
+    if "has_files" not in request.POST:
+        return fields
+    kept = admission.check_files(request.POST.getlist("kept"))
+    sent = request.FILES.getlist("files")
+    admission.check_count(len(kept) + len(sent))
+    brought = [
+        async_to_sync(uploads.take_file)(user, cast(BinaryIO, each.file), each.size or 0, name=each.name or "")
+        for each in sent
+    ]
+    (ready,) = case_files.with_files(user, set_id, [replace(fields, files=[*kept, *(file.pk for file in brought)])])
+    return ready
+
+
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def new_case(request: HttpRequest, set_id: UUID) -> HttpResponse:
     """Add a case."""
-    own = _own(request, set_id)
+    try:
+        found = _changed(request, set_id)
+    except Refused as refused:
+        return _refuse(request, refused)
     form = CaseForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            commands.add_case(user_of(request), set_id, form.fields_said())
+            commands.add_case(user_of(request), set_id, _fields_in(request, set_id, form), Door.PAGE)
         except Refused as refused:
             form.refuse(refused)
         else:
             return redirect("case-set", set_id)
-    return _form_page(request, form, case_set=own)
+    return _form_page(request, form, case_set=found)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def case(request: HttpRequest, set_id: UUID, case_id: UUID) -> HttpResponse:
-    """Change a case, or delete it."""
-    own = _own(request, set_id)
-    found = Case.objects.filter(case_set=own, pk=case_id).first()
+    """Show a case, to who may change it as a form; or delete it."""
+    case_set, role = _visible(request, set_id)
+    found = Case.objects.filter(case_set=case_set, pk=case_id).first()
     if found is None:
         raise Http404
     said = {name: getattr(found, name) for name in ("question", "expected", "rule", "notes")}
     form = CaseForm(request.POST or None, initial=said)
+    if not may_drive(role):
+        if request.method == "POST":
+            return _refuse(request, commands.no_change())
+        for field in form.fields.values():
+            field.disabled = True
     if request.method == "POST" and "delete" in request.POST:
         commands.remove_case(user_of(request), set_id, case_id, Door.PAGE)
         return redirect("case-set", set_id)
     if request.method == "POST" and form.is_valid():
         try:
-            commands.change_case(user_of(request), set_id, case_id, form.fields_said())
+            commands.change_case(user_of(request), set_id, case_id, _fields_in(request, set_id, form), Door.PAGE)
         except Refused as refused:
             form.refuse(refused)
         else:
             return redirect("case-set", set_id)
-    return _form_page(request, form, case_set=own, case=found, files=commands.files_in(found))
+    return _form_page(
+        request, form, case_set=case_set, case=found, may_change=may_drive(role), files=commands.files_in(found)
+    )
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -257,20 +301,22 @@ def of_run(request: HttpRequest, run_id: UUID) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         chosen = request.POST.get("set_id", "")
         try:
-            set_id = _own(request, UUID(chosen)).pk if chosen else None
-            file_ids = case_files.files_for(user, run_id)
+            set_id = UUID(chosen) if chosen else None
+            fields = rules.checked(form.fields_said())
+            file_ids = case_files.files_for(user, run_id, set_id)
             new_set = request.POST.get("set_name", "")
-            made = commands.add_case_of_run(
-                user, run_id, set_id, form.fields_said(), file_ids, Door.PAGE, new_set=new_set
-            )
+            made = commands.add_case_of_run(user, run_id, set_id, fields, file_ids, Door.PAGE, new_set=new_set)
         except ValueError:
             raise Http404 from None
         except Refused as refused:
+            if refused.code == "not_found":
+                raise Http404 from None
             form.refuse(refused)
         else:
             messages.success(request, _("The case is in this set now."))
             return redirect("case-set", made.case_set_id)
-    sets = list(case_selectors.sets_of(user))
+    is_owner = source.session.owner_id == user.pk
+    sets = case_selectors.driven_sets(user) if is_owner else list(case_selectors.own_sets(user))
     return _form_page(
         request, form, run=source, sets=sets, files=commands.files_in(source), set_name=request.POST.get("set_name", "")
     )
@@ -285,20 +331,21 @@ def _refuse(request: HttpRequest, refused: Refused) -> HttpResponse:
 
 
 def _form_page(request: HttpRequest, form: CaseForm, **context: Any) -> HttpResponse:
-    answer = render_page(request, "chat/case_form.html", page="sets", form=form, **context)
+    answer = render_page(request, "chat/case_form.html", page="sets", form=form, **{"may_change": True, **context})
     answer.status_code = 400 if form.errors else 200
     return answer
 
 
-@require_POST
-@login_required
+@act
 def import_cases(request: HttpRequest, set_id: UUID) -> HttpResponse:
     """Add cases from a file of JSON lines."""
     sent = request.FILES.get("file")
     content = sent.read() if sent is not None and (sent.size or 0) <= formats.LARGEST else b""
 
     def add() -> None:
-        commands.import_cases(user_of(request), set_id, formats.read_lines(content), Door.PAGE)
+        user = user_of(request)
+        fields = case_files.with_files(user, set_id, formats.read_lines(content))
+        commands.import_cases(user, set_id, fields, Door.PAGE)
 
     return _act(request, set_id, add)
 
@@ -307,25 +354,25 @@ def import_cases(request: HttpRequest, set_id: UUID) -> HttpResponse:
 @login_required
 def export_cases(request: HttpRequest, set_id: UUID) -> HttpResponse:
     """The cases as JSON lines."""
-    own = _own(request, set_id)
-    content = b"".join(formats.lines_of(own.pk))
-    return _file(request, f"set {set_id}", content, "cases.jsonl", "application/jsonl")
+    found, _role = _visible(request, set_id)
+    content = b"".join(formats.lines_of(found.pk))
+    return _file(request, found, f"set {set_id}", content, "cases.jsonl", "application/jsonl")
 
 
 @require_safe
 @login_required
 def export_results(request: HttpRequest, set_id: UUID, number: int) -> HttpResponse:
     """What came of a run of a set, as CSV."""
-    set_run = case_selectors.runs_of(_own(request, set_id)).filter(number=number).first()
+    found, _role = _visible(request, set_id)
+    set_run = case_selectors.runs_of(found).filter(number=number).first()
     if set_run is None:
         raise Http404
     content = "".join(formats.results_csv(set_run)).encode()
-    return _file(request, f"set {set_id} run {number}", content, "results.csv", "text/csv; charset=utf-8")
+    return _file(request, found, f"set {set_id} run {number}", content, "results.csv", "text/csv; charset=utf-8")
 
 
-def _file(request: HttpRequest, about: str, content: bytes, name: str, kind: str) -> HttpResponse:
-    user = user_of(request)
-    audit.record_action(user.pk, Act.EXPORT, Door.PAGE, subject_id=user.pk, about=about)
+def _file(request: HttpRequest, case_set: CaseSet, about: str, content: bytes, name: str, kind: str) -> HttpResponse:
+    audit.record_action(user_of(request).pk, Act.EXPORT, Door.PAGE, subject_id=case_set.owner_id, about=about)
     return HttpResponse(content, content_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}"'})
 
 
@@ -334,6 +381,8 @@ urlpatterns = [
     path("<uuid:set_id>/", case_set, name="case-set"),
     path("<uuid:set_id>/rename/", rename, name="case-set-rename"),
     path("<uuid:set_id>/delete/", delete, name="case-set-delete"),
+    path("<uuid:set_id>/share/", set_sharing.shares, name="case-set-shares"),
+    path("<uuid:set_id>/leave/", set_sharing.leave, name="case-set-leave"),
     path("<uuid:set_id>/run/", run, name="case-set-run"),
     path("<uuid:set_id>/runs/<int:number>/stop/", stop, name="case-set-stop"),
     path("<uuid:set_id>/runs/<int:number>/csv/", export_results, name="case-results"),

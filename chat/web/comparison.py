@@ -10,6 +10,7 @@ from django.views.decorators.http import require_safe
 from chat.models import IS_ROOT, UNFINISHED, Run
 from chat.protocol import as_uuid
 from chat.rendering import comparison
+from chat.rendering.markdown import prepare_markdown
 from chat.rendering.rows import agent_title
 from chat.store import branches, selectors
 from chat.web.page import render_page, user_of, visible_session
@@ -33,6 +34,8 @@ def compare(request: HttpRequest) -> HttpResponse:
     # An address is as good as the run that it names last: also that of its place in a conversation.
     right = _run(request, (_ID.findall(other) or [""])[-1])
     parts = [comparison.parts_of(str(run.pk), selectors.run_frames(run)) for run in (left, right)]
+    compared = comparison.compare_parts(*parts)
+    prepare_markdown(comparison.prose_of(compared))
     return render_page(
         request,
         "chat/compare.html",
@@ -41,13 +44,15 @@ def compare(request: HttpRequest) -> HttpResponse:
         left=left,
         right=right,
         sides=[_side(run, own) for run, own in zip((left, right), parts, strict=True)],
-        compared=comparison.compare_parts(*parts),
+        # Their names tell them apart, where their question does not.
+        is_one_question=left.message == right.message,
+        compared=compared,
     )
 
 
 def _run(request: HttpRequest, name: str) -> Run:
     key = as_uuid(name)
-    run = Run.objects.select_related("session").filter(IS_ROOT, pk=key).first() if key else None
+    run = Run.objects.select_related("session", "agent_version").filter(IS_ROOT, pk=key).first() if key else None
     if run is None:
         raise Http404
     visible_session(request, run.session_id)
@@ -59,7 +64,9 @@ def _side(run: Run, parts: list[comparison.Part]) -> dict[str, object]:
     lasted = (run.ended_at - run.started_at).total_seconds() * 1000 if run.started_at and run.ended_at else None
     return {
         "run": run,
-        "agent": agent_title(run.agent_name),
+        "name": f"{agent_title(run.agent_name)} {run.agent_version.number}"
+        if run.agent_version
+        else agent_title(run.agent_name),
         "duration_ms": None if lasted is None else round(lasted),
         "calls": sum(part.kind == "tool" for part in parts),
         "is_live": run.status in UNFINISHED,
@@ -73,4 +80,4 @@ def _offered(request: HttpRequest, left: Run) -> list[Run]:
         sessions |= {member.pk for member in place.members}
     runs = Run.objects.filter(IS_ROOT, session__in=sessions, copied_from=None, session__deleted_at=None)
     others = runs.exclude(pk__in=[left.pk, left.copied_from or left.pk])
-    return list(others.select_related("session").order_by("-created_at")[:_MOST_OFFERED])
+    return list(others.select_related("session", "agent_version").order_by("-created_at")[:_MOST_OFFERED])

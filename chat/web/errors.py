@@ -2,6 +2,7 @@
 
 import sys
 from functools import partial
+from typing import Any
 
 from asgiref.sync import async_to_sync
 from django.conf import settings
@@ -11,9 +12,12 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.utils import translation
+from django.utils.translation import gettext
 from django.views.decorators.csrf import requires_csrf_token
 
+from agents.sentence import format_sentence
 from chat.runtime import database
+from chat.security.csrf import explain_refusal
 from chat.web.page import render_page
 
 #: When to try again where the database was away.
@@ -23,43 +27,65 @@ _RETRY_AFTER_S = 5
 def server_error(request: HttpRequest) -> HttpResponse:
     """What is shown in place of an answer that failed with us, in words of its own where it was the database that did; reads nothing."""
     away = isinstance(sys.exc_info()[1], DatabaseError)
-    answer = HttpResponse(
-        render_to_string("503.html" if away else "500.html", {"request": request}), status=503 if away else 500
-    )
+    page = render_to_string("503.html" if away else "500.html", {"request": request, "frame": _still_frame(request)})
+    answer = HttpResponse(page, status=503 if away else 500)
     if away:
         answer["Retry-After"] = str(_RETRY_AFTER_S)
     return answer
 
 
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """What was asked is not to be understood; nothing of a form in it is read again."""
+    return show_error(request, "400.html", 400)
+
+
 @requires_csrf_token
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """There is nothing at this address, or nothing for whoever asks."""
-    return _show(request, "404.html", 404)
+    return show_error(request, "404.html", 404)
 
 
 @requires_csrf_token
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Whoever asks may not do this."""
-    return _show(request, "403.html", 403)
+    return show_error(request, "403.html", 403)
 
 
-def _show(request: HttpRequest, template: str, status: int) -> HttpResponse:
-    """The page beside the list of sessions for whoever is logged in; alone for others, and where that list cannot be made."""
+def show_error(request: HttpRequest, template: str, status: int, **context: Any) -> HttpResponse:
+    """The page beside the list of sessions for whoever is logged in, and alone for others; where that list cannot be made, in a frame
+    without it. Called from a thread that is not the event loop's.
+    """  # noqa: D205 - one thought
     answer = None
-    if settings.SESSION_COOKIE_NAME in request.COOKIES:
-        make = partial(_beside_sessions, request, template, translation.get_language())
+    if settings.SESSION_COOKIE_NAME in request.COOKIES and hasattr(request, "user"):
+        make = partial(_beside_sessions, request, template, context, translation.get_language())
         try:
             # Django calls this on a thread of its own, which is to have no connection: it would keep it.
             answer = async_to_sync(database.read)(make) if isinstance(request, ASGIRequest) else make()
         except DatabaseError:
-            answer = None
-    answer = answer or render(request, template)
+            # Without what is known of who asks, which may ask the database again.
+            answer = HttpResponse(
+                render_to_string(template, {"request": request, "frame": _still_frame(request), **context})
+            )
+    answer = answer or render(request, template, context)
     answer.status_code = status
     return answer
 
 
-def _beside_sessions(request: HttpRequest, template: str, language: str) -> HttpResponse | None:
-    if not (hasattr(request, "user") and request.user.is_authenticated):
+def refuse_forgery(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """A write that does not prove that it comes from a page of ours, with the true cause: Django's ``CSRF_FAILURE_VIEW``."""
+    cause = format_sentence(explain_refusal(request, reason), gettext)
+    return show_error(request, "403_csrf.html", 403, cause=cause)
+
+
+def _still_frame(request: HttpRequest) -> str:
+    """The frame in which nothing is asked of the database, for those who have been logged in, as their browser says."""
+    return "still.html" if settings.SESSION_COOKIE_NAME in request.COOKIES else "plain.html"
+
+
+def _beside_sessions(
+    request: HttpRequest, template: str, context: dict[str, Any], language: str
+) -> HttpResponse | None:
+    if not request.user.is_authenticated:
         return None
     with translation.override(language):
-        return render_page(request, template, frame="account.html")
+        return render_page(request, template, frame="account.html", **context)

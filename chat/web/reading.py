@@ -1,16 +1,14 @@
 """Whether those who watch a session with somebody see where they read."""
 
-from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import resolve_url
 from django.utils.http import url_has_allowed_host_and_scheme
-from django.views.decorators.http import require_POST
 
+from chat.web.acts import act
 from chat.web.page import user_of
 
 
-@require_POST
-@login_required
+@act
 def choose_reading(request: HttpRequest) -> HttpResponse:
     """Keep whether it is shown (``on`` is 1), and go back."""
     user = user_of(request)

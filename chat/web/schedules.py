@@ -16,7 +16,7 @@ from django.shortcuts import redirect, render
 from django.urls import path
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
 from chat.accounts.models import User
 from chat.cases import selectors as case_selectors
@@ -32,6 +32,7 @@ from chat.schedules import occurrences
 from chat.schedules import selectors as schedule_selectors
 from chat.schedules.recurrence import LONGEST_CRON, MOST_MINUTES
 from chat.store import session_lists
+from chat.web.acts import act
 from chat.web.page import reader_zone, render_page
 
 #: Schedules on one page, and sessions to choose from, the latest.
@@ -135,7 +136,7 @@ class ScheduleForm(WhenForm):
         ]
         cast(forms.ChoiceField, self.fields["set_id"]).choices = [
             ("", _("No set: the message")),
-            *((str(each.pk), each.name) for each in case_selectors.sets_of(user)),
+            *((str(each.pk), each.name) for each in case_selectors.driven_sets(user)),
         ]
         recent = list(session_lists.past_sessions(user)[:_SESSIONS])
         if current is not None and current.session is not None and current.session not in recent:
@@ -292,8 +293,7 @@ def preview(request: HttpRequest) -> HttpResponse:
     return render(request, "chat/_preview.html", {"line": line, "problem": problem})
 
 
-@require_POST
-@login_required
+@act
 def run(request: HttpRequest, schedule_id: UUID) -> HttpResponse:
     """Run it now, and go where it is seen."""
     schedule = _own(request, schedule_id)
@@ -306,8 +306,7 @@ def run(request: HttpRequest, schedule_id: UUID) -> HttpResponse:
     return redirect("session", accepted.session_id)
 
 
-@require_POST
-@login_required
+@act
 def switch(request: HttpRequest, schedule_id: UUID) -> HttpResponse:
     """Pause it, or let it go on."""
     enabled = request.POST.get("enabled") == "true"

@@ -4,10 +4,8 @@ from hashlib import sha256
 from typing import Any
 
 from asgiref.sync import async_to_sync
-from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.views.decorators.http import require_POST
 
 from chat import protocol
 from chat.api.errors import status_of
@@ -15,13 +13,13 @@ from chat.protocol import BadFrame
 from chat.rendering.sentences import translate_sentence
 from chat.runs import commands as run_commands
 from chat.runs.admission import Refused
-from chat.security.csrf import refuse_forgery
+from chat.web.acts import act
+from chat.web.errors import refuse_forgery
 from chat.web.page import user_of
 from chat.web.sessions import start_page
 
 
-@require_POST
-@login_required
+@act
 def begin(request: HttpRequest) -> HttpResponse:
     """Open a session with the message, and go there; where that is refused, the start page again, with the text and the reason."""
     # Browsers send a box's lines as if they were a mail's.

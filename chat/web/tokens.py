@@ -13,11 +13,12 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext, pgettext_lazy
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods
 
 from chat.models import ApiToken, Scope
 from chat.protocol import is_blank
 from chat.security import tokens
+from chat.web.acts import act
 from chat.web.logins import publish_logins_ended
 from chat.web.page import render_page, user_of
 
@@ -88,8 +89,7 @@ def index(request: HttpRequest) -> HttpResponse:
     return answer
 
 
-@require_POST
-@login_required
+@act
 def revoke(request: HttpRequest, token_id: UUID) -> HttpResponse:
     """Revoke one."""
     if not tokens.revoke_token(user_of(request).pk, token_id):

@@ -12,12 +12,13 @@ from django.shortcuts import redirect
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, pgettext
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods
 
 import agents
 from chat.models import DeliveryState, Webhook, WebhookDelivery
 from chat.rendering.sentences import translate_sentence
 from chat.store import webhooks
+from chat.web.acts import act
 from chat.web.page import render_page, user_of
 
 
@@ -61,8 +62,7 @@ def index(request: HttpRequest) -> HttpResponse:
     return answer
 
 
-@require_POST
-@login_required
+@act
 def remove(request: HttpRequest, webhook_id: UUID) -> HttpResponse:
     """Remove one."""
     if not webhooks.remove_webhook(user_of(request).pk, webhook_id):
@@ -71,8 +71,7 @@ def remove(request: HttpRequest, webhook_id: UUID) -> HttpResponse:
     return redirect("webhooks")
 
 
-@require_POST
-@login_required
+@act
 def test(request: HttpRequest, webhook_id: UUID) -> HttpResponse:
     """Send something to try it; one that was given up is taken up again by that."""
     if not webhooks.revive_webhook(user_of(request).pk, webhook_id):
@@ -81,8 +80,7 @@ def test(request: HttpRequest, webhook_id: UUID) -> HttpResponse:
     return redirect("webhooks")
 
 
-@require_POST
-@login_required
+@act
 def retry(request: HttpRequest, delivery_id: UUID) -> HttpResponse:
     """Try something again that has not arrived, at once."""
     if not webhooks.retry_delivery(user_of(request).pk, delivery_id):

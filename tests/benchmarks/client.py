@@ -272,6 +272,22 @@ async def load(client: Client, seen: Seen) -> None:
     _read(heard, seen)
 
 
+async def openings(client: Client, seen: Seen) -> None:
+    """The same with the opening of each socket, as other doors are opened with what is asked through them."""
+    job = client.job
+    await _start(client)
+
+    async def one(number: int, session: str) -> list[Heard]:
+        await asyncio.sleep(job.spread_s * number / len(job.sessions))
+        socket = await client.open(session)
+        await socket.catch_up()
+        return [await socket.ask(job.message, f"{session}-0")]
+
+    heard = await asyncio.gather(*(one(*each) for each in enumerate(job.sessions)), return_exceptions=True)
+    _finish(client, seen)
+    _read(heard, seen)
+
+
 async def completions(client: Client, seen: Seen) -> None:
     """The same through the door of OpenAI's API: a stream for each answer."""
     job = client.job
@@ -441,7 +457,8 @@ async def get(client: Client, seen: Seen) -> None:
 
 
 _KINDS: dict[str, Callable[[Client, Seen], Awaitable[None]]] = {
-    work.__name__: work for work in (turns, decided, load, completions, watch, connect, back, idle, replay, get)
+    work.__name__: work
+    for work in (turns, decided, load, openings, completions, watch, connect, back, idle, replay, get)
 }
 
 

@@ -181,7 +181,7 @@ class Stage:
         self, side: Side, kind: str, sessions: Sequence[str] = (), *, message: str = "", clients: int = 1, **job: Any
     ) -> Outcome:
         """Have clients do a job, each in its share of the sessions where it is a load. What is watched, one of them asks."""
-        shares = max(clients, self._clients) if kind in {"load", "completions", "watch"} else 1
+        shares = max(clients, self._clients) if kind in {"load", "openings", "completions", "watch"} else 1
         jobs = [
             Job(
                 kind,

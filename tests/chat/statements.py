@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from agents import CallBegun, CallEnded, ModelRequest, Usage
 from chat.accounts.models import User
+from chat.cases import set_runs
 from chat.catalog import budgets, prices
 from chat.catalog.budgets import Limit
 from chat.live import connections, handshake
@@ -35,7 +36,19 @@ from chat.runs.request_keys import AskedKey
 from chat.runs.state import End
 from chat.schedules import occurrences
 from chat.security import audit
-from chat.store import call_reader, history, reconcile, selectors, sent_along, session_lists, step_log, waiting_calls
+from chat.store import (
+    call_reader,
+    chores,
+    history,
+    mails,
+    reconcile,
+    selectors,
+    sent_along,
+    session_lists,
+    step_log,
+    waiting_calls,
+    webhooks,
+)
 from chat.store.audit_log import AuditFilter, Cursor
 from chat.store.calls import CallWriter, PricedCall
 from tests.chat import making
@@ -124,6 +137,14 @@ BY_THE_CLOCK: dict[str, Callable[[Large], Any]] = {
     "schedules due": lambda at: occurrences.due_schedules(timezone.now(), 200),
     "schedules whose run has ended": lambda at: occurrences.ended_schedules(),
     "schedules that wait": lambda at: occurrences.waiting_schedules(),
+    "words into runs at work": lambda _: live_runs.words_for("process 1"),
+    "sets that are asked": lambda _: set_runs.look(),
+    "mails due": lambda _: (mails.is_any_due(), mails.take_due(1)),
+    "mails that are kept no longer": lambda _: mails.sweep_mails(),
+    "webhooks due": lambda _: (webhooks.is_any_due(), webhooks.take_due(10, ())),
+    "deliveries that are kept no longer": lambda _: webhooks.sweep_deliveries(),
+    "keys that are kept no longer": lambda _: request_keys.sweep_keys(100),
+    "whose turn a chore is": lambda _: chores.is_due(retention.KEYS, timezone.now()),
 }
 #: What a transaction of a run does, from its message to its end.
 BY_A_RUN: dict[str, Callable[[Large], Any]] = {

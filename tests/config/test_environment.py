@@ -71,6 +71,16 @@ def start(**environ: str) -> str:
             "LLM_MODEL_SERVER must be dashscope or start with http:// or https:// and",
         ),
         ("LLM_MODEL_SERVER", "dashscope", "LLM_API_KEY must be set where LLM_MODEL_SERVER is dashscope."),
+        (
+            "LLM_API_KEY",
+            "Bearer sk-1",
+            "LLM_API_KEY must be the key alone: the word Bearer is sent before it as it is.",
+        ),
+        (
+            "LLM_API_KEY",
+            "bearer  sk-1",
+            "LLM_API_KEY must be the key alone: the word Bearer is sent before it as it is.",
+        ),
         ("LLM_TIMEOUT_S", "soon", "LLM_TIMEOUT_S must be a number from 0.1 to 86400, not 'soon'."),
         (
             "LLM_TOOL_FORMAT",

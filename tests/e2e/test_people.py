@@ -241,5 +241,38 @@ async def test_staff_find_a_run_in_the_administration(talk: Conversation, enter:
     await talk.ask("For the administration [tokens=3]")
     await talk.ended()
     page = (await enter("/admin/chat/run/", user=STAFF)).page
-    await page.locator("#result_list").get_by_role("link").first.click()
+    # Asked for by the page itself, once the list is there.
+    await expect(page.locator("dl.figures")).to_contain_text("Duration")
+    await page.locator("#result_list tbody th").get_by_role("link").first.click()
     await expect(page.locator("#content")).to_contain_text("For the administration")
+    await page.get_by_role("link", name="As people see it").click()
+    await expect(page.locator(".runbar")).to_contain_text("Finished")
+    await page.get_by_role("link", name="In the administration").click()
+    await expect(page).to_have_url(re.compile("/admin/chat/run/.+/change/$"))
+
+
+async def test_what_is_at_work_comes_and_is_stopped_without_loading_its_page(talk: Conversation, enter: Enter) -> None:
+    page = (await enter("/admin/chat/run/now/", user=STAFF)).page
+    loaded = await page.evaluate("performance.timeOrigin")
+    await talk.ask("At work for long [tokens=4000 every=25]")
+    row = page.locator("#now tr").filter(has_text="At work for long")
+    await expect(row.get_by_role("link", name="Interrupt")).to_be_visible()
+    assert await page.evaluate("performance.timeOrigin") == loaded
+    await row.get_by_role("link", name="Stop").click()
+    await page.get_by_role("button", name="Stop").click()
+    await expect(page.locator(".messagelist")).to_contain_text("is being stopped")
+    await expect(talk.endline).to_have_text(re.compile("^Stopped"))
+    await expect(row.get_by_role("link", name="Stop")).to_have_count(0)
+
+
+async def test_a_call_is_tried_on_the_page_of_the_api(enter: Enter) -> None:
+    page = (await enter("/api/docs")).page
+    call = page.locator("[data-call]", has=page.locator("form[data-try=POST][data-path='/api/sessions/']"))
+    await call.evaluate(
+        "section => { for (let up = section; up; up = up.parentElement) if (up.tagName === 'DETAILS') up.open = true; }"
+    )
+    await call.locator("details.try > summary").click()
+    await call.locator("textarea").fill('{"title": "Tried on the page"}')
+    await call.get_by_role("button", name="Send").click()
+    await expect(call.get_by_role("status")).to_have_text(re.compile("^201"))
+    await expect(call.locator("details.try pre")).to_contain_text('"title": "Tried on the page"')

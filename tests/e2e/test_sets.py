@@ -36,7 +36,7 @@ async def test_from_a_run_to_a_case_that_is_asked_again_and_compared(enter: Ente
     # What was asked stands in no list of sessions; the cell leads to its run, and to both beside each other.
     await expect(page.locator("#side-list").get_by_role("link", name="What time is it?")).to_have_count(1)
     await table.get_by_role("link", name="Compare", exact=True).click()
-    await expect(page.locator(".pair.heads section")).to_have_count(2)
+    await expect(page.locator(".beside.heads section")).to_have_count(2)
     await page.go_back()
     await table.get_by_role("link", name="failed").click()
     await expect(page).to_have_url(re.compile("/runs/"))

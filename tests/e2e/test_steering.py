@@ -100,7 +100,7 @@ async def test_a_question_is_edited_and_asked_again_and_the_branches_lead_to_eac
     # Compared with its sibling, from the run's own acts.
     await conversation.runs.last.get_by_role("link", name="Compare with…").click()
     await page.get_by_role("link", name=re.compile("Second")).click()
-    await expect(page.locator(".pair.heads h2")).to_have_text([re.compile("^Otherwise 2"), re.compile("^Second")])
+    await expect(page.locator(".beside.heads h2 a")).to_have_text([re.compile("^Otherwise 2"), re.compile("^Second")])
     await page.goto("/".join([*first.split("/")[:3], "sessions/"]))
     row = page.locator(".line-row", has_text="Tea")
     await expect(row).to_have_count(1)

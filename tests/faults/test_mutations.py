@@ -199,7 +199,7 @@ NOTICED = [
     ),
     (
         "keeping_pages_for_whoever_comes",
-        "../chat/web/test_conversation.py::test_who_only_looks_is_not_shown_what_the_owner_may_do",
+        "../chat/web/test_conversation.py::test_who_only_looks_is_not_shown_what_the_owner_may_do[chromium]",
         "a page is another reader's",
     ),
     (

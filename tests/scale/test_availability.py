@@ -98,6 +98,13 @@ async def test_postgresql_behind_a_pgbouncer_that_pools_by_transaction(
     done = prepare(tmp_path, address)
     assert done.returncode == 0, done.stderr
     assert "Log in as" in done.stdout
+    # A process that is frozen in the middle of a transaction keeps its locks no longer for it: in no session, also not in those that
+    # were open before the role had its limits.
+    with contextlib.ExitStack() as until_done:
+        for _ in range(POOL):
+            through = until_done.enter_context(psycopg.connect(bouncer.url))
+            assert through.execute("SHOW idle_in_transaction_session_timeout").fetchone() == ("10s",)
+            assert through.execute("SHOW lock_timeout").fetchone() == ("5s",)
     Server(tmp_path, DATABASE_URL=address).prepare(*USERS)
     world = open_world("workers", database_url=empty, DATABASE_URL=address)
     await ask_and_check(world)
@@ -106,10 +113,6 @@ async def test_postgresql_behind_a_pgbouncer_that_pools_by_transaction(
             "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         ).fetchone() or (0,)
     assert 0 < clients <= POOL
-    # A process that is frozen in the middle of a transaction keeps its locks no longer for it.
-    with psycopg.connect(bouncer.url) as through:
-        assert through.execute("SHOW idle_in_transaction_session_timeout").fetchone() == ("10s",)
-        assert through.execute("SHOW lock_timeout").fetchone() == ("5s",)
 
 
 def test_a_pgbouncer_that_nobody_told_of_is_told(bouncer: PgBouncer, tmp_path: Path) -> None:

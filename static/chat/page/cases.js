@@ -13,7 +13,7 @@ const table = byId("case-table");
 function replace(fresh) {
   if (fresh === null || table.contains(document.activeElement)) return;
   replaceContent(table, fresh);
-  table.dataset.running = table.querySelector("form") ? "1" : "";
+  table.dataset.running = table.querySelector("[data-running]") ? "1" : "";
 }
 
 setInterval(() => {

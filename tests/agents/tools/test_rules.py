@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agents.tools.rules import LONGEST_RULE, judge_answer
+from agents.tools.rules import LONGEST_RULE, check_rules, judge_answer
 
 ANSWER = "It is 42 euros, so “yes”."
 STEPS: list[dict[str, Any]] = [
@@ -70,3 +70,28 @@ def test_a_long_answer_and_a_long_rule_are_taken() -> None:
     answer = "word " * 400_000
     assert judge_answer("answer.endswith('word ') and len(answer) == 1_000_000", answer, STEPS).passed
     assert judge_answer("x = 0\n" + "x += 1\n" * (LONGEST_RULE // 7) + "x > 100", answer, STEPS).passed
+
+
+#: Rules that can never judge, and what is said of them beforehand; of all others nothing is.
+NEVER = {
+    "no Python": ("this is no Python", "Line 1: SyntaxError"),
+    "an open bracket": ("x = 1\ny = (\nz", "Line 3: SyntaxError: unexpected EOF"),
+    "wrong indentation": ("def f():\n    return 1\n  f()", "Line 3: SyntaxError: unindent"),
+    "what the sandbox has not": ("x = 1\nif x:\n    del x", "Line 3: The monty syntax parser does not yet support"),
+    "nested without end": ("(" * 5_000, "Line 1: SyntaxError: Source is too deeply nested"),
+    "a NUL": ("a\0b", "Line 1: SyntaxError"),
+    "a module that there is not": ("True\nimport numpy.linalg", "Line 2: the sandbox has no module “numpy”"),
+    "within something": ("def f():\n    from requests import get\nf()", "Line 2: the sandbox has no module “requests”"),
+    "one that only fails": ("1 / 0", ""),
+    "one that never ends": ("while True:\n    pass", ""),
+    "one that raises what the check raises": ("raise KeyboardInterrupt", ""),
+    "one that imports": ("import re, os.path\nfrom json import dumps\nre.search('4', answer)", ""),
+    "none": ("", ""),
+}
+
+
+def test_what_can_never_judge_is_told_with_its_line_and_nothing_is_run() -> None:
+    said = check_rules([rule for rule, _ in NEVER.values()])
+    for (kind, (_, words)), told in zip(NEVER.items(), said, strict=True):
+        assert words in told, kind
+        assert bool(words) == bool(told), (kind, told)

@@ -16,7 +16,9 @@ from django.utils import timezone
 from chat.accounts.models import User
 from chat.admin import actions, runs
 from chat.models import (
+    Act,
     Announcement,
+    AuditEntry,
     Connection,
     Door,
     Origin,
@@ -145,6 +147,26 @@ def test_a_run_s_steps_are_read_in_order_with_what_they_say_and_took(client: Cli
     assert f'href="{address}"' in content
     assert "the end of it" in page(client, "chat_step_change", result.pk)
     assert reverse("run", args=[run.pk]) in content
+
+
+def test_its_page_as_people_see_it_is_led_to_and_back_by_those_who_may_see_both(client: Client, ada: User) -> None:
+    run = talk(ada)
+    here, there = reverse("admin:chat_run_change", args=[run.pk]), reverse("run", args=[run.pk])
+    for rights, leads_there, leads_back in (
+        (("chat.view_run",), False, False),
+        (("chat.view_session",), False, False),
+        (("chat.view_run", "chat.view_session"), True, True),
+    ):
+        who = making.staff(*rights, name="-".join(rights))
+        client.force_login(who)
+        answer, people = client.get(here), client.get(there)
+        assert (answer.status_code == 200 and there in answer.content.decode()) == leads_there, rights
+        assert (people.status_code == 200) == ("chat.view_session" in rights)
+        assert (people.status_code == 200 and here in people.content.decode()) == leads_back, rights
+        looks = AuditEntry.objects.filter(action=Act.VIEW, session_id=run.session_id, actor_id=who.pk)
+        assert {look.door for look in looks} >= ({Door.ADMIN, Door.PAGE} if leads_there else set()), rights
+    client.force_login(ada)
+    assert here not in client.get(there).content.decode()
 
 
 def test_a_run_of_many_steps_comes_by_page(

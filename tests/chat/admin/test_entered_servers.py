@@ -115,6 +115,7 @@ REFUSED = [
     ({"address": "sh -c id"}, "has not allowed this address"),
     ({"new_key": "env:SECRET_KEY"}, "begin with AGENT_"),
     ({"new_key": "env:LLM_API_KEY"}, "begin with AGENT_"),
+    ({"new_key": "Bearer sk-1"}, "Enter the key alone"),
     ({"name": ""}, "required"),
 ]
 #: The same for tool servers.

@@ -6,6 +6,7 @@ import random
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.db import connection
@@ -16,13 +17,13 @@ from django.utils import timezone
 
 from chat.accounts.models import User
 from chat.admin import run_file
-from chat.models import Act, AuditEntry, ModelCall, Run, RunStatus
+from chat.models import Act, AuditEntry, ModelCall, Run, RunStatus, Session
 from chat.runtime import database
 from chat.store import run_figures
 from tests.chat import making
 
 pytestmark = pytest.mark.django_db(transaction=True)
-LIST, FILE = "admin:chat_run_changelist", "admin:chat_run_csv"
+LIST, FILE, FIGURES = "admin:chat_run_changelist", "admin:chat_run_csv", "admin:chat_run_figures"
 
 
 def ended(owner: User, lasted_ms: int, spoke_ms: int | None = None, **fields: Any) -> Run:
@@ -89,9 +90,9 @@ def test_the_list_shows_figures_of_what_it_is_narrowed_to(client: Client) -> Non
     ended(ada, 60_000, 900, status=RunStatus.FAILED, code="model_timeout", model="other")
 
     def shown(**query: str) -> tuple[int, list[Any]]:
-        answer = client.get(reverse(LIST), query)
-        lines = answer.context["figures"]["lines"]
-        return len(answer.context["cl"].result_list), [value.replace("\N{NO-BREAK SPACE}", " ") for _, value in lines]
+        rows = client.get(reverse(LIST), query).context["cl"].result_list
+        lines = client.get(reverse(FIGURES), query).context["figures"]["lines"]
+        return len(rows), [value.replace("\N{NO-BREAK SPACE}", " ") for _, value in lines]
 
     for query, count, duration, first in (
         ({}, 2, "half within 2.0 s, 95 % within 1 m 00 s", "half within 0.3 s, 95 % within 0.9 s"),
@@ -124,6 +125,80 @@ def test_the_list_asks_as_much_for_many_runs_as_for_few(client: Client) -> None:
             assert client.get(reverse(LIST)).status_code == 200
         asked.append(len(queries))
     assert asked[0] == asked[1] <= 14, asked
+
+
+#: What is searched for, and the numbers of the runs that have it; also in quotes, and as identifiers.
+SEARCHES = (
+    ("", {1, 2, 3}),
+    ("TIDE", {1, 3}),
+    ("tide harbour", {1}),
+    ('"high tide"', {1}),
+    ("high'", set()),
+    ("ada", {1, 2}),
+    ("ada tide", {1}),
+    ("%", {2}),
+    ("{run 2}", {2}),
+    ("{run 2 bare}", {2}),
+    ("{session 3}", {3}),
+    ("00000000-0000-4000-8000-000000000000", set()),
+)
+
+
+@pytest.mark.usefixtures("on_each_database")
+def test_the_list_is_searched_by_message_title_name_and_identifier(client: Client) -> None:
+    client.force_login(making.staff("chat.view_run"))
+    ada, bo, runs = making.user("ada"), making.user("bo"), {}
+    for number, (owner, title, message) in enumerate(
+        (
+            (ada, "Harbour", "How high tide is"),
+            (ada, "", "100 %"),
+            (bo, "The tide", "?"),
+        ),
+        1,
+    ):
+        runs[making.run(making.session(owner, title=title), message=message).pk] = number
+    gone = making.run(making.session(ada), message="tide")
+    Session.objects.filter(pk=gone.session_id).update(deleted_at=timezone.now())
+    of = {number: key for key, number in runs.items()}
+    session_3 = Run.objects.get(pk=of[3]).session_id
+    marks = {"{run 2}": str(of[2]), "{run 2 bare}": of[2].hex, "{session 3}": str(session_3)}
+    for words, numbers in SEARCHES:
+        answer = client.get(reverse(LIST), {"q": marks.get(words, words)})
+        found = answer.context["cl"]
+        assert {runs.get(run.pk) for run in found.result_list} == numbers, words
+        assert found.result_count == len(numbers), words
+
+
+def test_what_the_page_asks_for_later_is_noted_and_for_those_who_may_see_runs(client: Client) -> None:
+    for who, status in (
+        (making.staff(name="bare"), 403),
+        (making.user("ada"), 302),
+        (making.staff("chat.view_run"), 200),
+    ):
+        client.force_login(who)
+        assert client.get(reverse(FIGURES), {"q": "tide"}).status_code == status
+    assert AuditEntry.objects.filter(action=Act.SEARCH).count() == 1
+    odd = client.get(reverse(FIGURES), {"created_at__nonsense": "1"})
+    assert (odd.status_code, odd["Location"]) == (302, f"{reverse(LIST)}?e=1")
+
+
+def test_a_page_s_runs_are_found_by_the_index_of_dates_and_none_where_there_are_none(client: Client) -> None:
+    """SQLite went through all sessions first, and asked for the first token of each run that it passed over."""
+    client.force_login(making.staff("chat.view_run"))
+    for _ in range(3):
+        ended(making.user(str(uuid4())), 500, 50)
+    with CaptureQueriesContext(connection) as asked:
+        client.get(reverse(LIST))
+    (page,) = [sql["sql"] for sql in asked if sql["sql"].startswith('SELECT "chat_run"."id" AS "pk"')]
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {page}")
+        plan = [row[3] for row in cursor.fetchall()]
+    assert any("run_by_date" in step for step in plan), plan
+    assert not any("chat_modelcall" in step or step == "USE TEMP B-TREE FOR ORDER BY" for step in plan), plan
+    with CaptureQueriesContext(connection) as asked:
+        client.get(reverse(LIST), {"q": "nothing like it"})
+    about_runs = [sql["sql"] for sql in asked if 'FROM "chat_run"' in sql["sql"] and "LIKE" in sql["sql"]]
+    assert len(about_runs) == 1, "those that were counted as none are not looked for"
 
 
 async def read(staff: User, **query: str) -> list[list[str]]:

@@ -8,10 +8,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import DatabaseError
 from django.test import AsyncClient, override_settings
 
 from chat import protocol
 from chat.models import Run, RunStatus, Session, Step
+from chat.runs import commands as run_commands
+from chat.runs.admission import Refused
 from chat.runtime import database
 from chat.store.step_log import Entry
 from tests.chat import making
@@ -301,6 +304,9 @@ async def test_the_description_needs_nothing_but_our_own_files(bo: Browser) -> N
         "/api/sets/{set_id}/cases/{case_id}/",
         "/api/sets/{set_id}/export/",
         "/api/sets/{set_id}/import/",
+        "/api/sets/{set_id}/leave/",
+        "/api/sets/{set_id}/shares/",
+        "/api/sets/{set_id}/shares/{share_id}/",
         "/api/sets/{set_id}/runs/",
         "/api/sets/{set_id}/runs/{number}/",
         "/api/sets/{set_id}/runs/{number}/csv/",
@@ -450,9 +456,9 @@ async def test_unknown_addresses_and_methods_are_told_as_json(client: AsyncClien
         for method in ("GET", "POST", "DELETE"):
             assert await send(client, method, path) == (404, "not_found"), (method, path)
     for path, methods in (
-        ("sessions/", ("PUT", "DELETE", "PATCH", "HEAD", "OPTIONS")),
+        ("sessions/", ("PUT", "DELETE", "PATCH", "OPTIONS")),
         (f"sessions/{session.pk}/", ("POST", "PUT")),
-        (f"sessions/{session.pk}/messages/", ("GET", "PUT")),
+        (f"sessions/{session.pk}/messages/", ("GET", "HEAD", "PUT")),
     ):
         for method in methods:
             answer = await client.generic(method, f"/api/{path}")
@@ -460,6 +466,54 @@ async def test_unknown_addresses_and_methods_are_told_as_json(client: AsyncClien
             assert method not in answer["Allow"]
             if method != "HEAD":
                 assert answer.json()["error"]["code"] == "bad_frame"
+
+
+#: Addresses that are read, as ``HEAD`` is answered at each: what ``GET`` says, without what it shows.
+READ_AT = {
+    "sessions/": 200,
+    "sessions/{session}/": 200,
+    "sessions/{session}/events/": 200,
+    "sessions/{session}/stream/": 200,
+    "sessions/{session}/export/?format=json": 200,
+    "sessions/{other}/": 404,
+    "schedules/": 200,
+    "openapi.json": 200,
+    "sessions/?cursor=x": 400,
+}
+
+
+@pytest.mark.parametrize("path", READ_AT)
+async def test_an_address_that_is_read_answers_head(client: AsyncClient, session: Session, path: str) -> None:
+    address = f"/api/{path.format(session=session.pk, other=uuid4())}"
+    head, whole = await client.head(address), await client.get(address)
+    assert (head.status_code, whole.status_code) == (READ_AT[path],) * 2
+    assert head["Content-Type"] == whole["Content-Type"]
+    if not head.streaming:
+        assert head.content == b""
+
+
+#: What is refused for now, and after how many seconds it is worth trying again.
+FOR_NOW: dict[str, tuple[Exception, int, str | None]] = {
+    "too many": (Refused("rate_limited", "Too many."), 429, "10"),
+    "too many within an hour": (Refused("rate_limited", "Too many.", 3600), 429, "3600"),
+    "a queue": (Refused("queue_full", "Too many."), 429, "5"),
+    "a database": (DatabaseError(), 503, "5"),
+    "something else": (Refused("conflict", "No."), 409, None),
+}
+
+
+@pytest.mark.parametrize("why", FOR_NOW)
+async def test_what_is_refused_for_now_says_when_to_come_back(
+    client: AsyncClient, session: Session, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    failure, status, wait = FOR_NOW[why]
+
+    async def refuse(*_: Any, **__: Any) -> Any:
+        raise failure
+
+    monkeypatch.setattr(run_commands, "ask", refuse)
+    answer = await client.post(f"/api/sessions/{session.pk}/messages/", {"message": "x"}, "application/json")
+    assert (answer.status_code, answer.headers.get("Retry-After")) == (status, wait)
 
 
 @pytest.mark.parametrize("key", [str(uuid4()), "x", "1", "%F0%9F%99%82", "0" * 400])

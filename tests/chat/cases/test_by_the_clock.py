@@ -28,7 +28,7 @@ def ada() -> User:
 @pytest.fixture
 def case_set(ada: User) -> CaseSet:
     made = commands.make_set(ada, "Prices")
-    commands.add_case(ada, made.pk, CaseFields("What does flour cost?"))
+    commands.add_case(ada, made.pk, CaseFields("What does flour cost?"), Door.PAGE)
     return made
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -12,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from chat.accounts.models import User
 from chat.cases import commands, formats, set_runs
 from chat.cases.commands import CaseFields
-from chat.models import Act, AuditEntry, Case, CaseResult, CaseSet, CaseVerdict, Run, SetRun
+from chat.models import Act, AuditEntry, Case, CaseResult, CaseSet, CaseVerdict, File, Run, SetRun
 from chat.runs.admission import Refused
 from chat.runtime import database
 from tests.chat import making
@@ -136,6 +137,7 @@ def test_staff_make_a_case_of_another_s_run_with_a_copy_of_its_files(client: Cli
     assert AuditEntry.objects.filter(action=Act.COPY, actor_id=staff.pk, run_id=run.pk).exists()
 
 
+NOBODY_S = "6f9619ff-8b86-4d01-b42d-00c04fc964ff"
 #: What programs send, and the code by which it is refused.
 BAD: dict[str, tuple[str, str, Any, str]] = {
     "a set without a name": ("POST", "sets/", {"name": " "}, "bad_frame"),
@@ -143,6 +145,14 @@ BAD: dict[str, tuple[str, str, Any, str]] = {
     "no body": ("POST", "sets/", None, "bad_frame"),
     "a case without a question": ("POST", "sets/SET/cases/", {"rule": "True"}, "empty_message"),
     "words that are no list": ("POST", "sets/SET/cases/", {"question": "x", "expected": "wheat"}, "bad_frame"),
+    "a rule that is no Python": ("POST", "sets/SET/cases/", {"question": "x", "rule": "no Python"}, "bad_frame"),
+    "a rule without its module": ("PATCH", "sets/SET/cases/CASE/", {"rule": "import numpy"}, "bad_frame"),
+    "a rule for a case of a run": ("POST", "runs/RUN/case/", {"set_name": "x", "rule": "("}, "bad_frame"),
+    "files of a case of a run": ("POST", "runs/RUN/case/", {"set_name": "x", "files": []}, "bad_frame"),
+    "files of nobody": ("POST", "sets/SET/cases/", {"question": "x", "files": [NOBODY_S]}, "not_found"),
+    "files that are none": ("POST", "sets/SET/cases/", {"question": "x", "files": ["notes.txt"]}, "bad_frame"),
+    "what a case has not": ("POST", "sets/SET/cases/", {"question": "x", "tags": ["y"]}, "bad_frame"),
+    "nor to be changed": ("PATCH", "sets/SET/cases/CASE/", {"Question": "x"}, "bad_frame"),
     "a number that is none": ("GET", "sets/SET/runs/x/", None, "bad_frame"),
     "a run that there is not": ("GET", "sets/SET/runs/9/", None, "not_found"),
     "a cursor of others": ("GET", "sets/SET/runs/1/results/?cursor=-1", None, "bad_frame"),
@@ -157,8 +167,13 @@ BAD: dict[str, tuple[str, str, Any, str]] = {
 def test_bad_input_by_the_api_is_refused(web: Client, ada: User, kind: str) -> None:
     method, path, body, code = BAD[kind]
     made = filled(ada)
-    answer = call(web, method, path.replace("SET", str(made.pk)), body)
+    named = {"SET": made.pk, "CASE": made.cases.all()[0].pk, "RUN": Run.objects.all()[0].pk}
+    for word, key in named.items():
+        path = path.replace(word, str(key))
+    before = Case.objects.count()
+    answer = call(web, method, path, body)
     assert answer.json()["error"]["code"] == code
+    assert Case.objects.count() == before
 
 
 #: Files that are no cases, and what is said of them.
@@ -171,6 +186,15 @@ BAD_FILES = {
     "a question that is no text": (b'{"question": 1}', "Line 1: question"),
     "words that are no list": (b'{"question": "a", "expected": "b"}', "Line 1: expected"),
     "bytes that are no text": (b"\xff\xfe{}", "Line 1: it is no JSON object"),
+    "what a case has not": (
+        b'{"question": "a"}\n\n{"question": "a", "tags": []}',
+        "Line 3: tags: a case has no such field",
+    ),
+    "files that are none": (b'{"question": "a", "files": ["x.txt"]}', "Line 1: files.0"),
+    "a rule that cannot run": (
+        b'{"question": "a"}\n{"question": "a", "rule": "\\n("}',
+        "Line 2: .* Line 2: SyntaxError",
+    ),
     "too many": (b'{"question": "a"}\n' * 1_001, "1,000 cases"),
     "nested without end": (b"[" * 100_000, "Line 1: it is no JSON object"),
 }
@@ -181,3 +205,52 @@ def test_a_bad_file_is_refused_by_its_line(kind: str) -> None:
     content, words = BAD_FILES[kind]
     with pytest.raises(Refused, match=words):
         formats.read_lines(content)
+
+
+def test_a_case_s_files_are_one_s_own_and_go_out_and_come_in_by_their_names(web: Client, ada: User) -> None:
+    made, other = commands.make_set(ada, "Prices"), commands.make_set(ada, "Others")
+    files = [making.file(ada, text, name=f"{text}.txt") for text in ("pears", "plums")]
+    first, second = (str(each.pk) for each in files)
+    added = call(web, "POST", f"sets/{made.pk}/cases/", {"question": "How much?", "files": [first, second, first]})
+    assert [each["name"] for each in added.json()["files"]] == ["pears.txt", "plums.txt"]
+    changed = call(web, "PATCH", f"sets/{made.pk}/cases/{added.json()['id']}/", {"files": [second]})
+    assert [each["id"] for each in changed.json()["files"]] == [second]
+    assert [each.is_used for each in File.objects.order_by("created_at")] == [False, True]
+    lines = call(web, "GET", f"sets/{made.pk}/export/").content
+    assert call(web, "POST", f"sets/{other.pk}/import/", json.loads(lines)).status_code == 201
+    assert [each.file_id for each in other.cases.get().used_files.all()] == [files[1].pk]
+    assert call(web, "PATCH", f"sets/{made.pk}/cases/{added.json()['id']}/", {"files": []}).json()["files"] == []
+    assert made.cases.get().files == ""
+
+    # Elsewhere they are not: nothing is read in.
+    bo = making.user("bo")
+    theirs = commands.make_set(bo, "Mine")
+    web.force_login(bo)
+    answer = call(web, "POST", f"sets/{theirs.pk}/import/", json.loads(lines))
+    assert answer.json()["error"]["code"] == "not_found"
+    assert not theirs.cases.exists()
+
+
+def test_a_rule_that_cannot_run_is_told_at_its_field(web: Client, ada: User) -> None:
+    made = commands.make_set(ada, "Prices")
+    answer = web.post(f"/sets/{made.pk}/cases/new/", {"question": "Why?", "rule": "x = (\nx"})
+    assert answer.status_code == 400
+    assert "rule" in answer.context["form"].errors
+    assert "Line 2: SyntaxError" in answer.content.decode()
+    assert not made.cases.exists()
+
+
+def test_a_case_s_files_are_sent_and_let_go_on_its_page(web: Client, ada: User) -> None:
+    made = commands.make_set(ada, "Prices")
+    said = {"question": "How much?", "has_files": "1"}
+    sent = [SimpleUploadedFile(f"{name}.txt", name.encode()) for name in ("pears", "plums")]
+    assert web.post(f"/sets/{made.pk}/cases/new/", {**said, "files": sent}).status_code == 302
+    case = made.cases.get()
+    page = f"/sets/{made.pk}/cases/{case.pk}/"
+    kept = [each["id"] for each in commands.files_in(case)]
+    assert all(f'name="kept" value="{each}" checked' in web.get(page).content.decode() for each in kept)
+    assert web.post(page, {**said, "kept": kept[1:]}).status_code == 302
+    case.refresh_from_db()
+    assert [each["name"] for each in commands.files_in(case)] == ["plums.txt"]
+    refused = web.post(page, {**said, "files": [SimpleUploadedFile("x.bin", b"\0\1\2")]})
+    assert (refused.status_code, case.used_files.count()) == (400, 1)

@@ -18,6 +18,7 @@ from chat import access, protocol
 from chat.accounts.models import User
 from chat.cases import commands as case_commands
 from chat.cases import set_runs
+from chat.cases import sharing as set_sharing
 from chat.cases.commands import CaseFields
 from chat.models import ApiToken, CaseSet, Door, Run, Schedule, Scope, Session, SessionFile, StandingApproval, Webhook
 from chat.runs import notes, sharing
@@ -223,44 +224,85 @@ ROWS: dict[str, list[Row]] = {
     "v1/responses": [Row("GET", 401, 401, 401, 401), Row("POST", 401, 401, 401, 401)],
     "v1/responses/<str:response_id>": [Row("GET", 401, 401, 401, 401)],
     "v1/": [Row("GET", 401, 401, 401, 401), Row("POST", 401, 401, 401, 401)],
-    # Sets of cases are their owner's alone; of a run the session's owner and staff make a case, in a set of their own. Here the set is
-    # being asked.
+    # Sets of cases are their owner's, and of those with whom they are shared: who drives one changes its cases and asks it. Of a run the
+    # session's owner and staff make a case, staff in a set of their own. Here the set is being asked.
     "sets/": [Row("GET", LOGIN, 200, 200, 200), Row("POST", LOGIN, 400, 400, 400)],
-    "sets/<uuid:set_id>/": page(404, 200, 404),
-    "sets/<uuid:set_id>/rename/": [Row("GET", 405, 405, 405, 405), Row("POST", LOGIN, 404, 302, 404)],
-    "sets/<uuid:set_id>/delete/": [Row("GET", LOGIN, 404, 200, 404), Row("POST", LOGIN, 404, 302, 404)],
-    "sets/<uuid:set_id>/run/": [Row("GET", 405, 405, 405, 405), Row("POST", LOGIN, 404, 302, 404)],
-    "sets/<uuid:set_id>/runs/<int:number>/stop/": [Row("GET", 405, 405, 405, 405), Row("POST", LOGIN, 404, 302, 404)],
-    "sets/<uuid:set_id>/runs/<int:number>/csv/": page(404, 200, 404),
-    "sets/<uuid:set_id>/export/": page(404, 200, 404),
-    "sets/<uuid:set_id>/import/": [Row("GET", 405, 405, 405, 405), Row("POST", LOGIN, 404, 302, 404)],
-    "sets/<uuid:set_id>/cases/new/": [Row("GET", LOGIN, 404, 200, 404)],
-    "sets/<uuid:set_id>/cases/<uuid:case_id>/": [Row("GET", LOGIN, 404, 200, 404)],
+    "sets/<uuid:set_id>/": [Row("GET", LOGIN, 404, 200, 404, watcher=200), Row("POST", 405, 405, 405, 405)],
+    "sets/<uuid:set_id>/rename/": [
+        Row("GET", 405, 405, 405, 405),
+        Row("POST", LOGIN, 404, 302, 404, watcher=403),
+    ],
+    "sets/<uuid:set_id>/delete/": [
+        Row("GET", LOGIN, 404, 200, 404, watcher=403),
+        Row("POST", LOGIN, 404, 302, 404, watcher=403),
+    ],
+    "sets/<uuid:set_id>/share/": [Row("GET", LOGIN, 404, 200, 404), Row("POST", LOGIN, 404, 400, 404)],
+    "sets/<uuid:set_id>/leave/": [
+        Row("GET", 405, 405, 405, 405),
+        Row("POST", LOGIN, 404, 302, 404, watcher=302),
+    ],
+    "sets/<uuid:set_id>/run/": [
+        Row("GET", 405, 405, 405, 405),
+        Row("POST", LOGIN, 404, 302, 404, watcher=403, driver=302),
+    ],
+    "sets/<uuid:set_id>/runs/<int:number>/stop/": [
+        Row("GET", 405, 405, 405, 405),
+        Row("POST", LOGIN, 404, 302, 404, watcher=403, driver=302),
+    ],
+    "sets/<uuid:set_id>/runs/<int:number>/csv/": [Row("GET", LOGIN, 404, 200, 404, watcher=200)],
+    "sets/<uuid:set_id>/export/": [Row("GET", LOGIN, 404, 200, 404, watcher=200)],
+    "sets/<uuid:set_id>/import/": [
+        Row("GET", 405, 405, 405, 405),
+        Row("POST", LOGIN, 404, 302, 404, watcher=302),
+    ],
+    "sets/<uuid:set_id>/cases/new/": [Row("GET", LOGIN, 404, 200, 404, watcher=403, driver=200)],
+    "sets/<uuid:set_id>/cases/<uuid:case_id>/": [
+        Row("GET", LOGIN, 404, 200, 404, watcher=200),
+        Row("POST", LOGIN, 404, 200, 404, watcher=403, driver=200),
+    ],
     "runs/<uuid:run_id>/case/": [Row("GET", LOGIN, 404, 200, 200, watcher=403)],
     "api/sets/": [
         Row("GET", 401, 200, 200, 200),
+        Row("GET", 401, 200, 200, 200, query="?shared=true"),
         Row("POST", 401, 201, 201, 201, '{"name": "mine"}'),
     ],
     "api/sets/<set_id>/": [
-        Row("GET", 401, 404, 200, 404),
-        Row("PATCH", 401, 404, 200, 404, '{"name": "mine"}'),
-        Row("DELETE", 401, 404, 204, 404),
+        Row("GET", 401, 404, 200, 404, watcher=200),
+        Row("PATCH", 401, 404, 200, 404, '{"name": "mine"}', watcher=403),
+        Row("DELETE", 401, 404, 204, 404, watcher=403),
     ],
+    "api/sets/<set_id>/shares/": [
+        Row("GET", 401, 404, 200, 404, watcher=403),
+        Row("POST", 401, 404, 201, 404, '{"user": "another"}', watcher=403),
+    ],
+    "api/sets/<set_id>/shares/<share_id>/": [
+        Row("PATCH", 401, 404, 200, 404, '{"role": "driver"}', watcher=403),
+        Row("DELETE", 401, 404, 204, 404, watcher=403),
+    ],
+    "api/sets/<set_id>/leave/": [Row("POST", 401, 404, 403, 404, watcher=204)],
     "api/sets/<set_id>/cases/": [
-        Row("GET", 401, 404, 200, 404),
-        Row("POST", 401, 404, 201, 404, '{"question": "hello"}'),
+        Row("GET", 401, 404, 200, 404, watcher=200),
+        Row("POST", 401, 404, 201, 404, '{"question": "hello"}', watcher=403, driver=201),
     ],
     "api/sets/<set_id>/cases/<case_id>/": [
-        Row("PATCH", 401, 404, 200, 404, '{"question": "hello"}'),
-        Row("DELETE", 401, 404, 204, 404),
+        Row("PATCH", 401, 404, 200, 404, '{"question": "hello"}', watcher=403, driver=200),
+        Row("DELETE", 401, 404, 204, 404, watcher=403, driver=204),
     ],
-    "api/sets/<set_id>/export/": [Row("GET", 401, 404, 200, 404), Row("POST", 401, 405, 405, 405)],
-    "api/sets/<set_id>/import/": [Row("POST", 401, 404, 201, 404, '{"question": "hello"}')],
-    "api/sets/<set_id>/runs/": [Row("GET", 401, 404, 200, 404), Row("POST", 401, 404, 409, 404)],
-    "api/sets/<set_id>/runs/<number>/": [Row("GET", 401, 404, 200, 404)],
-    "api/sets/<set_id>/runs/<number>/csv/": [Row("GET", 401, 404, 200, 404)],
-    "api/sets/<set_id>/runs/<number>/results/": [Row("GET", 401, 404, 200, 404)],
-    "api/sets/<set_id>/runs/<number>/stop/": [Row("POST", 401, 404, 202, 404)],
+    "api/sets/<set_id>/export/": [
+        Row("GET", 401, 404, 200, 404, watcher=200),
+        Row("POST", 401, 405, 405, 405),
+    ],
+    "api/sets/<set_id>/import/": [
+        Row("POST", 401, 404, 201, 404, '{"question": "hello"}', watcher=403, driver=201),
+    ],
+    "api/sets/<set_id>/runs/": [
+        Row("GET", 401, 404, 200, 404, watcher=200),
+        Row("POST", 401, 404, 409, 404, watcher=403, driver=409),
+    ],
+    "api/sets/<set_id>/runs/<number>/": [Row("GET", 401, 404, 200, 404, watcher=200)],
+    "api/sets/<set_id>/runs/<number>/csv/": [Row("GET", 401, 404, 200, 404, watcher=200)],
+    "api/sets/<set_id>/runs/<number>/results/": [Row("GET", 401, 404, 200, 404, watcher=200)],
+    "api/sets/<set_id>/runs/<number>/stop/": [Row("POST", 401, 404, 202, 404, watcher=403, driver=202)],
     "api/runs/<run_id>/case/": [Row("POST", 401, 404, 201, 201, '{"set_name": "mine"}', watcher=403)],
     # Schedules are their owner's alone; staff see to them in the admin.
     "schedules/": page(200, 200, 200),
@@ -341,6 +383,7 @@ ROWS: dict[str, list[Row]] = {
     # What is at work now, and the list of runs as a file: as the runs' own pages.
     "admin/chat/run/now/": [Row("GET", LOGIN, LOGIN, LOGIN, 403)],
     "admin/chat/run/csv/": [Row("GET", LOGIN, LOGIN, LOGIN, 403)],
+    "admin/chat/run/figures/": [Row("GET", LOGIN, LOGIN, LOGIN, 403)],
     # Versions of agents: for those alone who may see agents, and a change of one for those who may change them.
     "admin/chat/agent/models/": [Row("GET", LOGIN, LOGIN, LOGIN, 403)],
     "admin/chat/agent/policy/": [Row("GET", LOGIN, LOGIN, LOGIN, 405), Row("POST", LOGIN, LOGIN, LOGIN, 403)],
@@ -439,7 +482,9 @@ def owned() -> tuple[Session, Run]:
     CallWriter(run, provider="default").write([CallBegun(1, 1, 1.5, asked)])
     notes.write_comment(owner, session.pk, 1, SECRET)
     case_set = case_commands.make_set(owner, SECRET)
-    case_commands.add_case(owner, case_set.pk, CaseFields(SECRET))
+    case_commands.add_case(owner, case_set.pk, CaseFields(SECRET), Door.API)
+    for role in (access.Role.WATCHER, access.Role.DRIVER):
+        set_sharing.make_share(owner, case_set.pk, sharing.ShareTarget(user=role), role, None, Door.API)
     set_runs.begin(owner, case_set.pk)
     StandingApproval.objects.create(session=session, user=owner, tool_name="python", rule="r")
     return session, run
@@ -463,6 +508,8 @@ def filled_in(address: str, session: Session | None, run: Run | None) -> str:
     token_id = str(token.pk if token else uuid4())
     case_set = CaseSet.objects.filter(owner=session.owner_id).first() if session else None
     case = case_set.cases.first() if case_set else None
+    set_share = case_set.shares.first() if case_set else None
+    set_share_id = str(set_share.pk if set_share else uuid4())
     named = {
         "set_id": str(case_set.pk if case_set else uuid4()),
         "case_id": str(case.pk if case else uuid4()),
@@ -475,7 +522,7 @@ def filled_in(address: str, session: Session | None, run: Run | None) -> str:
         "file_id": file_id,
         "schedule_id": schedule_id,
         "delivery_id": str(uuid4()),
-        "share_id": str(shared.pk if shared else uuid4()),
+        "share_id": str(shared.pk if shared else uuid4()) if "<set_id>" not in address else set_share_id,
         "seq": "1",
         "approval_id": str(allowed.pk if allowed else 2**40),
         "comment_id": str(commented.pk if commented else uuid4()),

@@ -145,8 +145,11 @@ def test_two_runs_stand_side_by_side(source: Session) -> None:
     client, first = client_of("bo"), source.runs.get(number=1, parent=None)
     second = source.runs.get(message=stock.HOSTILE)
     page = client.get(f"/compare/?a={first.pk}&b={second.pk}").content.decode()
-    assert page.count('class="pair') > 2
+    assert page.count('class="beside') > 2
     assert "<ins>" in page
+    # A model's own words are shown as its Markdown, as everywhere.
+    assert page.count('<div class="prose"><') > 1
+    assert "unrendered" not in page
     assert "<script>alert" not in page
     # Where it can be compared with what; an address will do; what one does not see is not there.
     offered = client.get(f"/compare/?a={first.pk}").content.decode()
@@ -162,6 +165,33 @@ def test_two_runs_stand_side_by_side(source: Session) -> None:
     for odd in (hidden.pk, "x", ""):
         assert client.get("/compare/", {"a": odd, "b": first.pk}).status_code == 404
     assert client.get("/compare/", {"a": first.pk, "b": hidden.pk}).status_code == 404
+
+
+def test_two_runs_of_one_question_are_told_apart_by_version_and_time(source: Session) -> None:
+    client, question = client_of("bo"), "Why is tea hot?"
+    runs = []
+    for number in range(2):
+        runs.append(making.run(source, message=question, client_message_id=f"same{number}"))
+        making.end(runs[-1])
+    page = client.get(f"/compare/?a={runs[0].pk}&b={runs[1].pk}").content.decode()
+    heads = re.findall(r"<h2>(.*?)</h2>", page, re.DOTALL)
+    told = [" ".join(re.sub(r"<[^>]*>", " ", head).split()) for head in heads]
+    assert [head.startswith(f"{n} Researcher 1 ·") for n, head in enumerate(told, start=1)] == [True, True]
+    assert page.count(question) == 1
+
+
+def test_who_has_joined_by_a_link_compares_runs_until_it_is_withdrawn(source: Session) -> None:
+    making.user("guest")
+    first, second = source.runs.get(number=1, parent=None), source.runs.get(message=stock.HOSTILE)
+    address, guest = f"/compare/?a={first.pk}&b={second.pk}", client_of("guest")
+    assert guest.get(address).status_code == 404
+    share, secret = sharing.make_share(
+        source.owner, source.pk, sharing.ShareTarget(link=True), access.Role.WATCHER, None, Door.API
+    )
+    assert guest.post(f"/s/{secret}/").status_code == 302
+    assert guest.get(address).status_code == 200
+    sharing.withdraw_share(source.owner, share.pk, Door.API)
+    assert guest.get(address).status_code == 404
 
 
 @pytest.mark.parametrize(("name", "may_copy"), [("ada", True), ("bo", True), ("staff", False)])

@@ -4,12 +4,16 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from django.core.exceptions import SuspiciousOperation
 from django.db import DatabaseError
+from django.http import HttpRequest
 from django.test import AsyncClient, Client
 
 from chat.accounts.models import User
 from chat.runtime import database
 from chat.web import errors
+from chat.web import sessions as session_pages
+from config.login_limits import locked_out
 from tests.chat import making
 
 LANGUAGES = {"en": "There is nothing here", "zh-Hant": "這裡沒有東西", "zh-Hans": "这里没有东西"}
@@ -64,8 +68,82 @@ async def test_where_the_list_cannot_be_made_the_page_stands_alone(
 
     monkeypatch.setattr(errors, "render_page", away)
     page = await asked.get("/nothing/at/all/")
+    told = page.content.decode()
     assert page.status_code == 404
-    assert ALONE in page.content.decode()
+    assert (FRAME in told, ALONE in told, "Tea and cake" in told) == (True, False, False)
+
+
+#: A page in place of an answer: its status, whether the list of sessions is beside it, what comes of the view, and what the page says
+#: in each language. What has failed with us asks the database for nothing more.
+PLACES: dict[str, tuple[int, bool, Any, dict[str, str]]] = {
+    "not understood": (
+        400,
+        True,
+        SuspiciousOperation,
+        {"en": "Bad request", "zh-Hant": "錯誤的要求", "zh-Hans": "错误的请求"},
+    ),
+    "forged": (
+        403,
+        True,
+        None,
+        {"en": "This request was not accepted", "zh-Hant": "這項要求未被接受", "zh-Hans": "这项请求未被接受"},
+    ),
+    "too many": (
+        429,
+        True,
+        locked_out,
+        {"en": "Too many attempts to log in", "zh-Hant": "登入嘗試次數太多", "zh-Hans": "登录尝试次数太多"},
+    ),
+    "ours": (
+        500,
+        False,
+        RuntimeError,
+        {"en": "This page could not be shown", "zh-Hant": "無法顯示這個頁面", "zh-Hans": "无法显示这个页面"},
+    ),
+    "database": (
+        503,
+        False,
+        DatabaseError,
+        {"en": "The database does not answer", "zh-Hant": "資料庫沒有回應", "zh-Hans": "数据库没有响应"},
+    ),
+}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("place", PLACES)
+async def test_every_such_page_is_in_the_frame(
+    asked: AsyncClient, monkeypatch: pytest.MonkeyPatch, place: str, language: str
+) -> None:
+    status, has_list, comes, words = PLACES[place]
+
+    def view(request: HttpRequest, *_: Any, **__: Any) -> Any:
+        if isinstance(comes, type):
+            raise comes
+        return comes(request)
+
+    monkeypatch.setattr(session_pages, "render_page", view)
+    client = AsyncClient(enforce_csrf_checks=True, raise_request_exception=False)
+    client.cookies = asked.cookies
+    headers = {"Accept-Language": language}
+    page = await (
+        client.get("/sessions/", headers=headers) if comes else client.post("/sessions/new/", headers=headers)
+    )
+    told = page.content.decode()
+    assert page.status_code == status
+    assert words[language] in told
+    assert (FRAME in told, ALONE in told, "Tea and cake" in told) == (True, False, has_list)
+    assert 'href="/sessions/"' in told
+    assert ("Retry-After" in page.headers) == (status in (429, 503))
+
+
+async def test_a_stranger_s_bad_request_stands_alone(asked: AsyncClient) -> None:
+    stranger = AsyncClient(enforce_csrf_checks=True)
+    for page, status in (
+        (await stranger.post("/sessions/new/"), 403),
+        (await asked.get("/sessions/", headers={"Host": "evil.example"}), 400),
+    ):
+        told = page.content.decode()
+        assert (page.status_code, FRAME in told, ALONE in told) == (status, False, True)
 
 
 @pytest.mark.django_db

@@ -45,6 +45,7 @@ from chat.models import (
     SentAlong,
     Session,
     SetRun,
+    SetShare,
     Share,
     ShareJoin,
     StandingApproval,
@@ -128,6 +129,7 @@ def fill(name: str) -> User:
     Mail.objects.create(user=user, kind="run.waiting", run_id=run.pk)
     WebhookDelivery.objects.create(webhook=hook, event="run.ended")
     case_set = CaseSet.objects.create(owner=user, name=f"{name}'s set")
+    SetShare.objects.create(case_set=case_set, user=user, role="watcher")
     case = Case.objects.create(case_set=case_set, number=1, question=f"{name} is asked again")
     stored_files.tie_to_case(case.pk, user.pk, [making.file(user, f"{name}'s pears").pk])
     set_run = SetRun.objects.create(

@@ -110,10 +110,10 @@ async def test_what_is_refused_stays_in_the_box_with_the_reason(
 async def test_what_somebody_else_typed_is_neither_sent_nor_shown(ada: AsyncClient) -> None:
     fields = await opened(ada)
     await ada.aforce_login(await database.write(making.user, "bo"))
-    answer = await sent(ada, await opened(ada) | {"user": fields["user"], "message": "Ada's secret"})
+    answer = await sent(ada, await opened(ada) | {"user": fields["user"], "message": "Ada's kumquat"})
     assert answer.status_code == 403
     assert "The page is older than your last login" in answer.content.decode()
-    assert "secret" not in answer.content.decode()
+    assert "kumquat" not in answer.content.decode()
     assert await Session.objects.acount() == 0
 
 

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('chat', '0037_cases'),
+        ('chat', '0038_set_sharing'),
     ]
 
     operations = [

@@ -1,0 +1,210 @@
+"""Runs of sets: begun, stopped, and what came of each case."""
+
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from ninja import Router, Schema, Status
+from pydantic import BaseModel, Field, StrictInt, StrictStr
+
+from agents.sentence import Sentence
+from chat.api.auth import MANAGE, READ
+from chat.api.bodies import payload, takes, user_of
+from chat.api.cases import file_answer, set_key, visible_set
+from chat.cases import formats, runner, set_runs
+from chat.cases import selectors as case_selectors
+from chat.cases.selectors import Cell, Column
+from chat.models import Act, Case, CaseResult, Door, SetRun
+from chat.protocol import BadFrame
+from chat.runs.admission import Refused
+from chat.runtime import database
+from chat.security import audit
+
+router = Router()
+
+#: Results, and runs of a set, of one answer.
+_PAGE = 200
+
+
+class NewSetRun(BaseModel):
+    """Of which agent to ask a set."""
+
+    agent_name: StrictStr = Field("", description="Empty: the one that was asked last, else the usual one.")
+    version: StrictInt | None = Field(
+        None, description="Empty: the current one. Others for those alone who change agents."
+    )
+
+
+class TotalsOut(Schema):
+    """What a run of a set has come to."""
+
+    counts: dict[str, int] = Field(
+        description="Cases by verdict: waiting, asked, passed, failed, answered, error, stopped."
+    )
+    duration_ms: int
+    input_tokens: int
+    output_tokens: int
+    costs: dict[str, float] = Field(description="By currency.")
+
+
+class SetRunOut(Schema):
+    """A run of a set."""
+
+    number: int
+    agent_name: str
+    version: int
+    state: str = Field(description="running, stopped or done.")
+    by_clock: bool
+    created_at: float
+    ended_at: float | None
+    totals: TotalsOut
+
+
+class SetRunList(Schema):
+    """The runs of a set, newest first; at most two hundred."""
+
+    items: list[SetRunOut]
+
+
+class ResultOut(Schema):
+    """What came of a case. ``compare_with`` is the run of the same case in the run of the set before."""
+
+    case_id: UUID
+    number: int
+    verdict: str
+    why: str
+    run_id: UUID | None
+    compare_with: UUID | None
+    attempts: int
+    duration_ms: int | None
+    input_tokens: int
+    output_tokens: int
+    cost: float | None
+    currency: str
+    case_changed: bool
+
+
+class ResultPage(Schema):
+    """Results by the numbers of their cases, and the cursor of the next page."""
+
+    items: list[ResultOut]
+    next: str | None
+
+
+def _set_run(request: HttpRequest, set_id: str, number: int) -> SetRun:
+    found = case_selectors.runs_of(visible_set(request, set_id)).filter(number=number).first()
+    if found is None:
+        raise Refused("not_found", Sentence("The set was not asked so often."))
+    return found
+
+
+def _set_run_out(column: Column) -> dict[str, Any]:
+    set_run, totals = column.set_run, column.totals
+    return {
+        "number": set_run.number,
+        "agent_name": set_run.agent_name,
+        "version": set_run.agent_version.number,
+        "state": set_run.state,
+        "by_clock": set_run.by_clock,
+        "created_at": set_run.created_at.timestamp(),
+        "ended_at": set_run.ended_at and set_run.ended_at.timestamp(),
+        "totals": {
+            "counts": totals.counts,
+            "duration_ms": totals.duration_ms,
+            "input_tokens": totals.input_tokens,
+            "output_tokens": totals.output_tokens,
+            "costs": {currency: float(cost) for currency, cost in totals.costs.items()},
+        },
+    }
+
+
+def _result_out(case: Case, cell: Cell) -> dict[str, Any]:
+    result: CaseResult = cell.result
+    return {
+        "case_id": case.pk,
+        "number": case.number,
+        "verdict": result.verdict,
+        "why": result.why.get("message", ""),
+        "run_id": result.run_id,
+        "compare_with": cell.before,
+        "attempts": result.attempts,
+        "duration_ms": result.duration_ms,
+        "input_tokens": result.input_tokens,
+        "output_tokens": result.output_tokens,
+        "cost": None if result.cost is None else float(result.cost),
+        "currency": result.currency,
+        "case_changed": cell.is_old,
+    }
+
+
+def _shown(set_run: SetRun) -> dict[str, Any]:
+    return _set_run_out(case_selectors.columns_of([set_run])[0])
+
+
+@router.get("sets/{set_id}/runs/", auth=READ, response=SetRunList)
+async def list_set_runs(request: HttpRequest, set_id: str) -> dict[str, Any]:
+    """List the runs of a set, newest first."""
+
+    def read() -> list[Column]:
+        return case_selectors.columns_of(case_selectors.runs_of(visible_set(request, set_id))[:_PAGE])
+
+    return {"items": [_set_run_out(column) for column in await database.read(read)]}
+
+
+@router.post("sets/{set_id}/runs/", auth=MANAGE, response={202: SetRunOut}, openapi_extra=takes(NewSetRun))
+async def run_set(request: HttpRequest, set_id: str) -> Status[dict[str, Any]]:
+    """Ask a set of an agent, case by case, each in a session of its own that stands in no list; `MAX_CASES_AT_ONCE` at a time.
+
+    A run that would wait for people is stopped: its case is an `error`. One that ends with its process is asked again.
+    """
+    new = payload(request, NewSetRun)
+    set_run = await database.write(
+        set_runs.begin, user_of(request), set_key(set_id), agent_name=new.agent_name, version=new.version
+    )
+    return Status(202, await database.read(lambda: _shown(_set_run(request, set_id, set_run.number))))
+
+
+@router.get("sets/{set_id}/runs/{number}/", auth=READ, response=SetRunOut)
+async def get_set_run(request: HttpRequest, set_id: str, number: int) -> dict[str, Any]:
+    """Show how far a run of a set is."""
+    return await database.read(lambda: _shown(_set_run(request, set_id, number)))
+
+
+@router.post("sets/{set_id}/runs/{number}/stop/", auth=MANAGE, response={202: SetRunOut})
+async def stop_set_run(request: HttpRequest, set_id: str, number: int) -> Status[dict[str, Any]]:
+    """Stop asking: what is at work ends, what waits is not asked."""
+    await runner.end_runs(await database.write(set_runs.stop, user_of(request), set_key(set_id), number, Door.API))
+    return Status(202, await database.read(lambda: _shown(_set_run(request, set_id, number))))
+
+
+@router.get("sets/{set_id}/runs/{number}/results/", auth=READ, response=ResultPage)
+async def list_results(request: HttpRequest, set_id: str, number: int, cursor: str = "") -> dict[str, Any]:
+    """Read what came of the cases. `cursor` is `next` of the page before."""
+    if cursor and not (cursor.isdecimal() and len(cursor) < 10):
+        raise BadFrame("bad_frame", Sentence("cursor: not one that this server gave out."))
+
+    def read() -> dict[str, Any]:
+        set_run = _set_run(request, set_id, number)
+        cases = list(
+            Case.objects.filter(case_set=set_run.case_set, number__gt=int(cursor or 0)).order_by("number")[: _PAGE + 1]
+        )
+        runs = case_selectors.runs_of(set_run.case_set).filter(number__lte=number)[:2]
+        lines = case_selectors.table(cases[:_PAGE], [Column(each, case_selectors.Totals()) for each in runs])
+        items = [_result_out(line.case, line.cells[0]) for line in lines if line.cells[0] is not None]
+        return {"items": items, "next": str(cases[_PAGE - 1].number) if len(cases) > _PAGE else None}
+
+    return await database.read(read)
+
+
+@router.get("sets/{set_id}/runs/{number}/csv/", auth=READ)
+async def export_results(request: HttpRequest, set_id: str, number: int) -> HttpResponseBase:
+    """Read what came of a run of a set as CSV."""
+
+    def read() -> bytes:
+        set_run = _set_run(request, set_id, number)
+        owner_id, about = set_run.case_set.owner_id, f"set {set_id} run {number}"
+        audit.record_action(user_of(request).pk, Act.EXPORT, Door.API, subject_id=owner_id, about=about)
+        return "".join(formats.results_csv(set_run)).encode()
+
+    return file_answer(await database.write(read), "results.csv", "text/csv; charset=utf-8")

@@ -1,0 +1,135 @@
+"""Who else may see a set of cases, or change and ask it: shared, changed, withdrawn, left."""
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from django.http import HttpRequest
+from ninja import Router, Schema, Status
+from pydantic import BaseModel, Field, StrictStr
+
+from agents.sentence import Sentence
+from chat.access import Role
+from chat.api.auth import MANAGE, READ
+from chat.api.bodies import Expiry, expiry, payload, takes, user_of
+from chat.api.cases import set_key
+from chat.api.errors import error_response
+from chat.api.shares import ShareChanges
+from chat.cases import sharing
+from chat.models import Door, SetShare
+from chat.protocol import BadFrame, group_messages
+from chat.runs.admission import Refused
+from chat.runs.sharing import ShareTarget, UnknownName
+from chat.runtime import database, groups
+
+router = Router()
+
+
+class NewSetShare(BaseModel):
+    """With whom to share: `user` or `group`. A watcher sees the set and what came of it; a driver changes its cases and asks it, too."""
+
+    user: Annotated[StrictStr, Field(max_length=150)] | None = None
+    group: Annotated[StrictStr, Field(max_length=150)] | None = Field(None, description="One of one's own.")
+    role: Literal["watcher", "driver"] = "watcher"
+    expires_at: Expiry = None
+
+
+class SetShareOut(Schema):
+    """A share of a set."""
+
+    id: UUID
+    user: str | None = None
+    group: str | None = None
+    role: str
+    expires_at: float | None
+    created_at: float
+
+
+class SetShareList(Schema):
+    """The shares of a set, oldest first."""
+
+    items: list[SetShareOut]
+
+
+def _share_out(share: SetShare) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "id": share.pk,
+        "role": share.role,
+        "expires_at": share.expires_at.timestamp() if share.expires_at else None,
+        "created_at": share.created_at.timestamp(),
+    }
+    if share.user is not None:
+        told["user"] = share.user.get_username()
+    if share.group is not None:
+        told["group"] = share.group.name
+    return told
+
+
+_NO_SHARE = Refused("not_found", Sentence("There is no such share."))
+
+
+async def _tell_sockets() -> None:
+    """Those on sessions of the set see at once who may still be there."""
+    await groups.publish(groups.EVERYONE, group_messages.LOGINS_CHANGED)
+
+
+@router.get("sets/{set_id}/shares/", auth=READ, response=SetShareList, exclude_unset=True)
+async def list_set_shares(request: HttpRequest, set_id: str) -> dict[str, Any]:
+    """List with whom one's own set is shared."""
+    shares = await database.write(sharing.list_shares, user_of(request), set_key(set_id))
+    return {"items": [_share_out(share) for share in shares]}
+
+
+@router.post(
+    "sets/{set_id}/shares/",
+    auth=MANAGE,
+    response={201: SetShareOut},
+    openapi_extra=takes(NewSetShare),
+    exclude_unset=True,
+)
+async def make_set_share(request: HttpRequest, set_id: str) -> Any:
+    """Share one's own set with a person, or a group of one's own."""
+    key, new = set_key(set_id), payload(request, NewSetShare)
+    if (new.user is None) == (new.group is None):
+        raise BadFrame("bad_frame", Sentence("Share with exactly one: a person or a group."))
+    target, ends = ShareTarget(new.user or "", new.group or ""), expiry(new.expires_at)
+    try:
+        share = await database.write(sharing.make_share, user_of(request), key, target, Role(new.role), ends, Door.API)
+    except UnknownName as unknown:
+        return error_response(unknown.code, unknown.message, 400)
+    await _tell_sockets()
+    return Status(201, _share_out(share))
+
+
+@router.patch(
+    "sets/{set_id}/shares/{share_id}/",
+    auth=MANAGE,
+    response=SetShareOut,
+    openapi_extra=takes(ShareChanges),
+    exclude_unset=True,
+)
+async def change_set_share(request: HttpRequest, set_id: str, share_id: str) -> dict[str, Any]:
+    """Give a share of one's own set another role or another end."""
+    changes = payload(request, ShareChanges).model_dump(exclude_unset=True)
+    if "expires_at" in changes:
+        changes["expires_at"] = expiry(changes["expires_at"])
+    keys = set_key(set_id), set_key(share_id, _NO_SHARE)
+    share = await database.write(sharing.change_share, user_of(request), *keys, changes, Door.API)
+    await _tell_sockets()
+    return _share_out(share)
+
+
+@router.delete("sets/{set_id}/shares/{share_id}/", auth=MANAGE, response={204: None})
+async def withdraw_set_share(request: HttpRequest, set_id: str, share_id: str) -> Status[None]:
+    """Withdraw a share of one's own set: with it go the sessions in which its cases were asked."""
+    keys = set_key(set_id), set_key(share_id, _NO_SHARE)
+    await database.write(sharing.withdraw_share, user_of(request), *keys, Door.API)
+    await _tell_sockets()
+    return Status(204, None)
+
+
+@router.post("sets/{set_id}/leave/", auth=MANAGE, response={204: None})
+async def leave_set(request: HttpRequest, set_id: str) -> Status[None]:
+    """Give up a set that was shared with oneself."""
+    await database.write(sharing.leave_set, user_of(request), set_key(set_id), Door.API)
+    await _tell_sockets()
+    return Status(204, None)

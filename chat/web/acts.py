@@ -1,0 +1,48 @@
+"""What is done from a page by its form, and has no page of its own."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.urls import Resolver404, get_script_prefix, resolve, reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+
+from chat.web.errors import show_error
+
+View = Callable[..., HttpResponseBase]
+
+
+def act(view: View) -> View:
+    """A view that takes POST alone, of those who are logged in. Others log in first, and then come to the page whose form it was: there
+    it can be done again, while this address has nothing to show them.
+    """  # noqa: D205 - one thought
+
+    @wraps(view)
+    def acting(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if request.method != "POST":
+            refused = show_error(request, "405.html", 405)
+            refused["Allow"] = "POST"
+            return refused
+        return view(request, *args, **kwargs) if request.user.is_authenticated else redirect_to_login(_page_of(request))
+
+    acting.is_act = True  # type: ignore[attr-defined]
+    return acting
+
+
+def _page_of(request: HttpRequest) -> str:
+    """The page of ours that a form was sent from, as the browser says; the first page where it says none, or one that is none."""
+    named = request.headers.get("Referer", "")
+    if not url_has_allowed_host_and_scheme(named, {request.get_host()}, request.is_secure()):
+        return reverse("home")
+    parts = urlsplit(named)
+    try:
+        found = resolve(parts.path.removeprefix(get_script_prefix().rstrip("/")))
+    except Resolver404:
+        return reverse("home")
+    if getattr(found.func, "is_act", False):
+        return reverse("home")
+    return f"{parts.path}?{parts.query}" if parts.query else parts.path
