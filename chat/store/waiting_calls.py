@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import NamedTuple
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from chat.access import shares_with
 from chat.accounts.models import User
 from chat.models import CURRENT, KNOWS_WAITING, Process, Run, RunStatus, Share, StandingApproval, WaitingCall
 from chat.runtime.db_values import datetime_param
+from chat.runtime.prepared import PreparedQuery
 
 #: Requests whose deadline has passed that are seen to at a time, and people who are told of one.
 _MOST_DUE = 200
@@ -119,7 +121,12 @@ def list_open(user_id: int, after: tuple[datetime, int] | None = None, limit: in
 
 def count_open(user_id: int, most: int = 100) -> int:
     """How much waits for a user, up to so many."""
-    return len(_open_for(user_id).order_by().values_list("pk", flat=True)[:most])
+    return len(_counted(most).rows(user_id))
+
+
+@cache
+def _counted(most: int) -> PreparedQuery[int]:
+    return PreparedQuery(lambda user_id: _open_for(user_id).order_by().values_list("pk")[:most], int, make=int)
 
 
 def _open_for(user_id: int):  # type: ignore[no-untyped-def] # a queryset of the table's

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from typing import Any, cast
 from uuid import UUID
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 import orjson
 from django.http import Http404, HttpRequest, HttpResponse
@@ -23,6 +23,7 @@ from chat.models import UNFINISHED, Door, RunStatus, Session
 from chat.rendering import humanize, transcript
 from chat.rendering import rows as rendering_rows
 from chat.rendering.fragments import fragment, surroundings
+from chat.schedules.recurrence import zone_names
 from chat.security import audit
 from chat.store import selectors, session_lists, waiting_calls
 from chat.store.session_lists import ListedSession
@@ -72,6 +73,11 @@ class SideGroup:
 
     title: str
     rows: list[SafeString] = field(default_factory=list)
+
+    @property
+    def html(self) -> SafeString:
+        """All of them."""
+        return SafeString("".join(self.rows))
 
 
 def _side(sessions: Sequence[ListedSession], current_id: UUID | None) -> list[SideGroup]:
@@ -188,7 +194,4 @@ def reader_time(request: HttpRequest) -> AbstractContextManager[None]:
 def reader_zone(request: HttpRequest) -> str:
     """The name of the time zone that the reader's browser has sent; empty where it has sent none that there is."""
     zone = request.COOKIES.get("tz", "")
-    return zone if zone in _ZONES else ""
-
-
-_ZONES = frozenset(available_timezones())
+    return zone if zone and zone in zone_names() else ""

@@ -504,10 +504,13 @@ async def test_ten_parents_with_eight_children_each_stream_at_once(
 
 
 @pytest.mark.long
-async def test_the_process_is_killed_at_every_event_of_a_nested_run(open_world: OpenWorld, model: ModelServer) -> None:
+@pytest.mark.parametrize("topology", ["sqlite", "postgres_alone"])
+async def test_the_process_is_killed_at_every_event_of_a_nested_run(
+    open_world: OpenWorld, model: ModelServer, topology: str
+) -> None:
     """And started again, and the run continued: nothing is lost or doubled, nothing says that it runs, and the work goes on."""
     model.respond = nested
-    world = open_world("sqlite", DJANGO_SETTINGS_MODULE="tests.faults.dying_settings")
+    world = open_world(topology, DJANGO_SETTINGS_MODULE="tests.faults.dying_settings")
     [server] = world.servers
     told = server.data_dir / "dies_after"
     session = await world.new_session()
