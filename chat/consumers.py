@@ -48,7 +48,7 @@ from chat.runs import commands as run_commands
 from chat.runs import deciding, steering
 from chat.runs import registry as run_registry
 from chat.runs.admission import Refused
-from chat.runtime import database
+from chat.runtime import background, database
 from chat.security import audit, tokens
 from chat.serving import supervisor
 from chat.store import selectors
@@ -61,6 +61,8 @@ _PER_S = 200
 _SIZE_OF_ONE = 4096
 #: What somebody does is passed on once in so many seconds; what they say of it between is left.
 _ACTIVITY_PAUSE_S = 1.0
+#: A socket whose session could not be read by then is accepted before it is sent anything; servers give up a handshake after five seconds.
+_ACCEPT_AFTER_S = 1.0
 #: A number of an event that is above the head of every log.
 _ABOVE_ALL = 10**18
 
@@ -96,6 +98,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
         self.login: handshake.Login | None = None
         self._subscription: subscriptions.SessionSubscription | None = None
         self._fallback_agent: str | None = None
+        self._accepted = False
         self._ended = False
         self._turns: float = _AT_ONCE
         self._turn_at = time.monotonic()
@@ -128,16 +131,19 @@ class SessionConsumer(AsyncWebsocketConsumer):
         if handshake.bearer_of(self.scope) is None and not handshake.is_own_origin(self.scope):
             await self.close()
             return
-        await self.accept()
         if supervisor.is_draining():
             await self._end(Close.RESTARTING)
             return
         supervisor.start_clockwork()
+        # Accepted with the first that it is sent: the network takes both at once. Where that takes long, the client need not wait for it.
+        waiting = asyncio.get_running_loop().call_later(_ACCEPT_AFTER_S, self._accept_soon)
         try:
             await self._enter()
         except Exception:
             logger.exception("A socket could not be opened")
             await self._end(Close.INTERNAL)
+        finally:
+            waiting.cancel()
 
     async def _enter(self) -> None:
         session_id = as_uuid(self.scope["url_route"]["kwargs"]["session_id"])
@@ -371,9 +377,18 @@ class SessionConsumer(AsyncWebsocketConsumer):
             self._ended = True
             await self._pass_on({"type": "websocket.close", "code": code})
 
-    async def _pass_on(self, message: dict[str, Any]) -> None:
+    def _accept_soon(self) -> None:
+        background.spawn(self._pass_on(None), "accept a socket")
+
+    async def _pass_on(self, message: dict[str, Any] | None) -> None:
+        """Send an event; the first one accepts the socket before it."""
         # Some servers raise where a client has gone, others say nothing; that it has, they tell by an event.
         with contextlib.suppress(OSError):
+            if not self._accepted:
+                self._accepted = True
+                await self.accept()
+            if message is None:
+                return
             await self.base_send(cast(Any, message))
 
     async def _leave(self) -> None:

@@ -1,12 +1,12 @@
 """The ASGI application: HTTP for Django, WebSockets for the session consumer."""
 
 import os
-from typing import Any, cast
+import re
+from collections.abc import Awaitable
+from typing import Any
 
 import django
-from channels.routing import ProtocolTypeRouter, URLRouter
 from django.conf import settings
-from django.urls import re_path
 
 from config.path_prefix import PathPrefix
 
@@ -22,13 +22,26 @@ from config.page_handler import PageHandler  # noqa: E402
 from config.proxies import TrustedProxies  # noqa: E402
 from config.static_files import serve_static_files  # noqa: E402
 
-# Channels routes with Django's own patterns, whose types know of HTTP views only.
-_SOCKETS: list[Any] = [
-    re_path(r"^ws/chat/(?P<session_id>[^/]+)/?$", cast(Any, SessionConsumer.as_asgi())),
-    re_path(r"", cast(Any, RefuseConsumer.as_asgi())),
-]
+_SESSION = re.compile(r"/*ws/chat/(?P<session_id>[^/]+)/?")
 pages: Any = BodyLimits(serve_static_files(LoginGate(PageHandler())))
-application: Any = ProtocolTypeRouter({"http": pages, "websocket": URLRouter(_SOCKETS)})
+
+
+def serve_connection(scope: Any, receive: Any, send: Any) -> Awaitable[None]:
+    """Pass a connection on to who serves it; as long as a socket is open, nothing of this is kept for it."""
+    if scope["type"] == "http":
+        served: Awaitable[None] = pages(scope, receive, send)
+        return served
+    if scope["type"] != "websocket":
+        raise ValueError(f"Nothing serves connections of the type {scope['type']!r}.")
+    path, root = scope["path"], scope.get("root_path") or ""
+    found = _SESSION.fullmatch(path[len(root) :]) if path.startswith(root) else None
+    if found is None:
+        return RefuseConsumer()(scope, receive, send)
+    scope["url_route"] = {"kwargs": found.groupdict()}
+    return SessionConsumer()(scope, receive, send)
+
+
+application: Any = serve_connection
 if settings.PUBLIC_URL.path:
     application = PathPrefix(application, settings.PUBLIC_URL.path)
 application = LifespanApplication(TrustedProxies(application))

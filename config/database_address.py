@@ -39,7 +39,7 @@ def parse_database(raw: str, base: Path) -> dict[str, Any]:
 def describe_sqlite(path: Path) -> dict[str, Any]:
     """Django's description of a database in a file."""
     return {
-        "ENGINE": "django.db.backends.sqlite3",
+        "ENGINE": "config.sqlite",
         "NAME": path,
         # To open it anew costs more than most of what is asked of it.
         "CONN_MAX_AGE": None,

@@ -82,7 +82,7 @@ class TrustedProxies:
     def __init__(self, application: Application) -> None:
         self._application = application
 
-    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+    def __call__(self, scope: Scope, receive: Any, send: Any) -> Awaitable[None]:
         """Pass one request or socket on."""
         if scope["type"] in {"http", "websocket"} and any(name in FORWARDED for name, _ in scope["headers"]):
             peer = (scope.get("client") or ("", 0))[0]
@@ -93,4 +93,4 @@ class TrustedProxies:
             else:
                 kept = [(name, value) for name, value in scope["headers"] if name not in FORWARDED]
                 scope = {**scope, "headers": kept, IGNORED: peer}
-        await self._application(scope, receive, send)
+        return self._application(scope, receive, send)

@@ -1,11 +1,15 @@
 """How static files get their hashed names, and how they are served: by the ASGI application, before Django hears of a request."""
 
+import asyncio
+from pathlib import Path
 from typing import Any
 from wsgiref.headers import Headers
 
 from django.conf import settings
 from servestatic.asgi import ServeStaticASGI
 from servestatic.storage import CompressedManifestStaticFilesStorage
+
+from chat.runtime.kept import Kept
 
 
 class HashedStaticFiles(CompressedManifestStaticFilesStorage):
@@ -18,6 +22,27 @@ class HashedStaticFiles(CompressedManifestStaticFilesStorage):
     #: One for each floor of modules that import each other, and some to spare: a name is settled when those of its imports are.
     max_post_process_passes = 20
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        #: What was said of each collected file: where all are looked for, and its address there. A page names forty.
+        self._addresses: dict[str, tuple[str, str]] = {}
+
+    def url(self, name: str | None, force: bool = False) -> str:
+        """Return the address of a file, by its hashed name where it has been collected."""
+        if name is None or name not in self.hashed_files or settings.DEBUG or force:
+            address: str = super().url(name, force)
+            return address
+        base, address = self._addresses.get(name, ("", ""))
+        if not address or base != self.base_url:
+            address = super().url(name)
+            self._addresses[name] = self.base_url, address
+        return address
+
+    def save_manifest(self) -> None:
+        """Write which name each file has now."""
+        self._addresses.clear()
+        super().save_manifest()
+
     def stored_name(self, name: str) -> str:
         """Return the hashed name, or the plain one of a file that isn't there."""
         try:
@@ -29,7 +54,7 @@ class HashedStaticFiles(CompressedManifestStaticFilesStorage):
 
 def serve_static_files(application: Any) -> Any:
     """An ASGI application that serves what has been collected by now, and passes every other request on."""
-    return ServeStaticASGI(
+    files = ServeStaticASGI(
         application,
         root=settings.STATIC_ROOT,
         prefix=settings.STATIC_URL,
@@ -38,6 +63,43 @@ def serve_static_files(application: Any) -> Any:
         allow_unsafe_symlinks=True,
         add_headers_function=_add_headers,
     )
+
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith(settings.STATIC_URL):
+            await files(scope, receive, send)
+            return
+
+        async def send_file(message: Any) -> None:
+            if message["type"] == "http.response.pathsend":
+                await _send_contents(message["path"], send)
+            else:
+                await send(message)
+
+        # As a server that sends files by itself: without that, each is read on a thread that is made for it.
+        extensions = {**(scope.get("extensions") or {}), "http.response.pathsend": {}}
+        await files({**scope, "extensions": extensions}, receive, send_file)
+
+    return serve
+
+
+#: What was read of files, which have another name when their content is another; those that are larger are read each time.
+_contents: Kept[str, bytes] = Kept(8 << 20)
+_MOST_KEPT = 256 << 10
+_PIECE = 64 << 10
+
+
+async def _send_contents(path: str, send: Any) -> None:
+    content = None if settings.DEBUG else _contents.get(path)
+    if content is None:
+        with await asyncio.to_thread(Path(path).open, "rb") as file:
+            content = await asyncio.to_thread(file.read, _MOST_KEPT + 1)
+            if len(content) <= _MOST_KEPT:
+                _contents.keep(path, content, len(content))
+            else:
+                while more := await asyncio.to_thread(file.read, _PIECE):
+                    await send({"type": "http.response.body", "body": content, "more_body": True})
+                    content = more
+    await send({"type": "http.response.body", "body": content, "more_body": False})
 
 
 def _add_headers(headers: Headers, _path: str, _url: str) -> None:

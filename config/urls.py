@@ -4,7 +4,8 @@ from django.conf import settings
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import include, path, re_path, reverse
+from django.urls import URLResolver, include, path, re_path, reverse
+from django.urls.resolvers import RoutePattern
 from django.utils.http import urlencode
 from django.views.generic import RedirectView
 
@@ -25,10 +26,20 @@ def lead_to_login(request: HttpRequest) -> HttpResponse:
     return redirect(f"{reverse('login')}?{going}")
 
 
+class Later(URLResolver):
+    """Addresses whose views are loaded when somebody asks for one of them, or for its name, which its namespace goes before.
+
+    The calls of the API and what describes them take a quarter of a start, and the first page needs none.
+    """
+
+    def _populate(self) -> None:
+        """Have no names among those of the others, so that these are found without it."""
+
+
 urlpatterns = [
     path("", include("chat.urls")),
-    path("api/", include("chat.api.urls")),
-    path("v1/", include("chat.openai.urls")),
+    Later(RoutePattern("api/"), "chat.api.urls", app_name="api", namespace="api"),
+    Later(RoutePattern("v1/"), "chat.openai.urls", app_name="v1", namespace="v1"),
     path("accounts/", include("chat.web.accounts")),
     re_path(r"^admin/auth/user/(?P<rest>.*)$", former_accounts),
     # There is one login, for everybody.

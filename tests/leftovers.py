@@ -51,6 +51,7 @@ REMEMBERED = [
     "chat.security.tokens._seen",
     "chat.store.drafts.unsaved",
     "chat.web.conversation._kept",
+    "config.static_files._contents",
 ]
 #: A task that was cancelled may take as long to end.
 _ENDS_WITHIN_S = 5.0

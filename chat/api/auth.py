@@ -9,65 +9,8 @@ from django.conf import settings
 from django.http import HttpRequest
 from ninja.security.base import AuthBase
 
-from agents.sentence import Sentence
-from chat.accounts.models import User
-from chat.live.handshake import Login
+from chat.api.askers import authenticate_request
 from chat.models import Scope
-from chat.security.csrf import explain_refusal, forgery_reason
-from chat.security.tokens import BadToken, Token
-
-_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-#: Whom a page was made for, as it says itself: in another tab somebody else may have logged in, who is not to say what was typed here.
-PAGE_HEADER = "X-Page-User"
-
-
-class ForgedRequest(Exception):
-    """A write that does not prove that it comes from a page of ours; the text says why."""
-
-
-class NotLoggedIn(Exception):
-    """Nobody is logged in, and no token was sent."""
-
-
-class OutOfScope(Exception):
-    """A token that holds, but not for this; ``needed`` is what it would have to hold, None where no token does."""
-
-    def __init__(self, needed: Scope | None) -> None:
-        super().__init__()
-        self.needed = needed
-
-
-async def authenticate_request(request: HttpRequest, needed: Scope | None) -> Login:
-    """Who asks, for any door under an address where tokens are taken: see `chat.security.tokens`.
-
-    ``needed`` is what a token must hold; None refuses every token. Raises `BadToken`, `OutOfScope`, `NotLoggedIn` or, of a write by the
-    login of the pages that proves no page of ours, `ForgedRequest`; `chat.api.errors` says each in the words of the API.
-    """
-    token = token_of(request)
-    if token is not None:
-        if needed is None or not token.scope.holds(needed):
-            raise OutOfScope(needed)
-        return Login(token.user, "", token)
-    user = await request.auser()
-    if not isinstance(user, User):
-        raise NotLoggedIn
-    if request.method not in _SAFE_METHODS and (reason := forgery_reason(request)):
-        raise ForgedRequest(explain_refusal(request, reason))
-    if request.headers.get(PAGE_HEADER, str(user.pk)) != str(user.pk):
-        raise ForgedRequest(
-            Sentence(
-                "Somebody else has logged in meanwhile. What you typed is kept on this device; log in again to go on."
-            )
-        )
-    return Login(user, request.session.session_key or "")
-
-
-def token_of(request: HttpRequest) -> Token | None:
-    """The token that a request came with, None where it came with none; raises `BadToken`."""
-    token: Token | BadToken | None = getattr(request, "token", None)
-    if isinstance(token, BadToken):
-        raise token
-    return token
 
 
 class SessionCookieAuth(AuthBase):

@@ -3,16 +3,19 @@
 import logging
 import math
 import secrets
+from typing import TYPE_CHECKING
 
 import orjson
 from django.http import HttpRequest, HttpResponse
-from ninja.errors import ValidationError
 
 from agents.sentence import Sentence
-from chat.api.auth import OutOfScope, token_of
+from chat.api.askers import OutOfScope, token_of
 from chat.protocol import ErrorCode, ErrorData, error_data
 from chat.runs.admission import Refused
 from chat.security.tokens import BadToken, TooManyAttempts
+
+if TYPE_CHECKING:
+    from ninja.errors import ValidationError
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +116,7 @@ def out_of_scope(_: HttpRequest, failure: OutOfScope) -> HttpResponse:
     return told
 
 
-def invalid_input(_: HttpRequest, failure: ValidationError) -> HttpResponse:
+def invalid_input(_: HttpRequest, failure: "ValidationError") -> HttpResponse:
     """The answer to a query whose fields do not fit."""
     first = failure.errors[0]
     name = str(first["loc"][-1])

@@ -31,7 +31,8 @@ from chat.api import set_shares as set_share_api
 from chat.api import shares as share_api
 from chat.api import tokens as token_api
 from chat.api import waiting as waiting_api
-from chat.api.auth import PAGES_ALONE, ForgedRequest, NotLoggedIn, OutOfScope
+from chat.api.askers import ForgedRequest, NotLoggedIn, OutOfScope
+from chat.api.auth import PAGES_ALONE
 from chat.api.errors import (
     bad_token,
     error_response,

@@ -14,6 +14,7 @@ from pydantic import AliasChoices, BaseModel, Field, StrictBool, StrictStr
 
 from agents.sentence import Sentence
 from agents.text import is_clean
+from chat.accounts.models import User
 from chat.api.auth import MANAGE, READ
 from chat.api.bodies import TAKES_KEY, payload, takes, user_of
 from chat.api.paths import visible_session
@@ -23,6 +24,7 @@ from chat.protocol.frame_data import BranchData
 from chat.runs import request_keys
 from chat.runs import sessions as runs_sessions
 from chat.runtime import database
+from chat.runtime.prepared import PreparedQuery
 from chat.store import branches, session_lists
 
 router = Router()
@@ -89,6 +91,14 @@ class _Row(NamedTuple):
     family: UUID | None
 
 
+#: One's own with the latest activity, as most ask for them.
+_NEWEST = PreparedQuery(
+    lambda user_id: session_lists.past_sessions(User(pk=user_id)).values_list(*_Row._fields)[: PAGE_LENGTH + 1],
+    int,
+    make=_Row,
+)
+
+
 def session_out(session: Session | _Row) -> dict[str, Any]:
     """A session as it is told."""
     return {
@@ -143,11 +153,14 @@ async def list_sessions(
 
     def page() -> tuple[list[_Row], dict[UUID, dict[str, Any]]]:
         user = user_of(request)
-        if shared:
-            sessions = session_lists.shared_sessions(user, text=q, status=status, agent=agent)
+        if shared or q or status or agent or archived or cursor:
+            if shared:
+                sessions = session_lists.shared_sessions(user, text=q, status=status, agent=agent)
+            else:
+                sessions = session_lists.past_sessions(user, text=q, status=status, agent=agent, archived=archived)
+            rows = [_Row(*row) for row in sessions.filter(_after(cursor)).values_list(*_Row._fields)[: PAGE_LENGTH + 1]]
         else:
-            sessions = session_lists.past_sessions(user, text=q, status=status, agent=agent, archived=archived)
-        rows = [_Row(*row) for row in sessions.filter(_after(cursor)).values_list(*_Row._fields)[: PAGE_LENGTH + 1]]
+            rows = _NEWEST.rows(user.pk)
         keys = [row.pk for row in rows]
         about: dict[UUID, dict[str, Any]] = {key: {} for key in keys}
         for key, told in session_lists.sharing_of(user, keys).items() if shared else ():

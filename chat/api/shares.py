@@ -3,9 +3,7 @@
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
 from ninja import Router, Schema, Status
 from pydantic import BaseModel, Field, StrictBool, StrictStr
 
@@ -14,6 +12,7 @@ from chat.access import Role
 from chat.api.auth import MANAGE, READ
 from chat.api.bodies import Expiry, expiry, payload, takes, user_of
 from chat.api.errors import error_response
+from chat.api.links import link_address
 from chat.api.paths import visible_session
 from chat.models import Door, Share
 from chat.protocol import BadFrame, as_uuid, group_messages
@@ -75,14 +74,6 @@ def _share_out(share: Share, url: str = "") -> dict[str, Any]:
     if url:
         told["url"] = url
     return told
-
-
-def link_address(request: HttpRequest, secret: str) -> str:
-    """The whole address of a link; empty without its secret."""
-    if not secret:
-        return ""
-    path = reverse("join", args=[secret])
-    return f"{settings.PUBLIC_URL.origin}{path}" if settings.PUBLIC_URL.origin else request.build_absolute_uri(path)
 
 
 @router.get("sessions/{session_id}/shares/", auth=READ, response=ShareList, exclude_unset=True)

@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, re_path
 
-from chat.api.auth import PAGE_HEADER
+from chat.api.askers import PAGE_HEADER
 from chat.api.docs import asyncapi, openapi
 from chat.api.errors import ErrorResponse, error_response, refuse_strangers
 from chat.api.routes import api

@@ -64,6 +64,7 @@ class Feed:
         "subscribers",
         "told_at",
         "told_from",
+        "view",
         "window",
     )
 
@@ -75,8 +76,10 @@ class Feed:
         #: The step being written, of each run at work: the root and those within it.
         self.drafts: dict[UUID, Draft] = {}
         self.subscribers: dict[Subscriber, None] = {}
-        #: Done once the feed is open, with what the session was then; an error where it could not be opened.
-        self.ready: asyncio.Future[selectors.SessionView | None] = asyncio.get_running_loop().create_future()
+        #: Done once the feed is open; an error where it could not be opened.
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        #: What the session was when it was opened, for whoever came first, and not kept after that.
+        self.view: selectors.SessionView | None = None
         self._subscription = groups.GroupSubscription(groups.of_session(session_id), self._deliver)
         self._ended: list[UUID] = []
         self._stored_steps: dict[UUID, int] = {}
@@ -140,7 +143,8 @@ class Feed:
         for draft in [*drafts.of(self.session_id), *saved]:
             self.take_draft(draft)
         self._notes.open(view.notes_version if view else 0)
-        self.ready.set_result(view)
+        self.view = view
+        self.ready.set_result(None)
         self._catch_up_soon(self._heard_head)
 
     async def close(self) -> None:

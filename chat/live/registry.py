@@ -39,13 +39,14 @@ async def join_feed(
     feed.add(subscriber)
     open_sockets[subscriber] = None
     try:
-        view = await asyncio.shield(feed.ready)
+        await asyncio.shield(feed.ready)
     except BaseException:
         open_sockets.pop(subscriber, None)
         feed.remove(subscriber)
         if not feed.subscribers:
             drop_feed(feed)
         raise
+    view, feed.view = feed.view, None
     return subscriber, view if is_first else None
 
 

@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.http.response import HttpResponseBase
 from django.urls import reverse
 
-from chat.api.auth import token_of
+from chat.api.askers import token_of
 from chat.api.errors import RETRY_AFTER_S, status_of
 from chat.api.event_stream import EventStreamResponse, EventWriter
 from chat.live.handshake import Login

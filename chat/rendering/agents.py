@@ -1,25 +1,36 @@
-"""Agents as pages and programs are told of them: what each is for, and what it can do."""
+"""Agents as the composer offers them."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import NamedTuple
 
 from chat.catalog import model_servers
 from chat.catalog.agents import Version
 from chat.rendering.sentences import translate_sentence
 
 
-def agent_rows(versions: Iterable[Version]) -> list[dict[str, Any]]:
+class AgentRow(NamedTuple):
+    """An agent as the composer offers it, in the reader's language."""
+
+    name: str
+    title: str
+    description: str
+    tools: tuple[str, ...]
+    starters: tuple[str, ...]
+    sees_images: bool
+
+
+def agent_rows(versions: Iterable[Version]) -> tuple[AgentRow, ...]:
     """The agents as the composer offers them."""
-    return [_row(version) for version in versions]
+    return tuple(_row(version) for version in versions)
 
 
-def _row(version: Version) -> dict[str, Any]:
+def _row(version: Version) -> AgentRow:
     spec = version.spec
-    return {
-        "name": spec.name,
-        "title": translate_sentence(spec.title),
-        "description": translate_sentence(spec.description),
-        "tools": spec.tools,
-        "starters": spec.starters,
-        "sees_images": model_servers.sees_images(version),
-    }
+    return AgentRow(
+        spec.name,
+        translate_sentence(spec.title),
+        translate_sentence(spec.description),
+        tuple(spec.tools),
+        tuple(spec.starters),
+        model_servers.sees_images(version),
+    )

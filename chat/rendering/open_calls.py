@@ -42,3 +42,12 @@ class OpenCalls:
         """A row is not the run's any more."""
         for call_id in {call.call_id for call in item.calls} & self._rows.keys():
             self._rows[call_id] = [row for row in self._rows[call_id] if row[0] is not item]
+
+
+class Folded:
+    """What only folding needs of a run: no field of it, and told to nobody."""
+
+    __slots__ = ("open_calls",)
+
+    def __post_init__(self) -> None:
+        self.open_calls = OpenCalls()

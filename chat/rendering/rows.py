@@ -203,8 +203,8 @@ def call_state(run: Run, item: Item, call: Call) -> tuple[str, str]:
         return ("", "") if call.decision is not None else ("off", _("No result"))
     is_question = call.request is not None and call.request.fields is not None
     if call.result is None:
-        what = "question" if is_question else "approval"
-        return ("wait", humanize.waiting(what)) if call.waits else ("live", pgettext("a call", "Running"))
+        what = call.waits_for
+        return ("wait", humanize.waiting(what)) if what else ("live", pgettext("a call", "Running"))
     if call.result.ok:
         return "", ""
     if call.denied:

@@ -20,7 +20,8 @@ from agents.tools.ask_agent import PREFIX as ASK_PREFIX
 from chat.protocol.frame_data import SentAlongData, Usage
 from chat.protocol.frames import KeptFrame
 from chat.rendering import humanize
-from chat.rendering.open_calls import OpenCalls
+from chat.rendering.open_calls import Folded
+from chat.rendering.waits import note_waiting, wait_of
 
 LIVE_STATUSES = ("queued", "running", "waiting", "cancelling")
 #: The tool by which an agent asks people.
@@ -86,11 +87,20 @@ class Call:
     result: Result | None = None
     request: Request | None = None
     decision: Decision | None = None
+    #: What the run that it has asked waits for, as `Run.waits_for`.
+    within: str = ""
 
     @property
     def waits(self) -> bool:
         """Whether it waits for people."""
         return self.request is not None and self.decision is None and self.result is None
+
+    @property
+    def waits_for(self) -> str:
+        """What it waits for, itself or by the run that it has asked: ``question``, or ``approval``; empty where it doesn't."""
+        if self.waits:
+            return "approval" if self.request is None or self.request.fields is None else "question"
+        return "" if self.result is not None else self.within
 
     @property
     def denied(self) -> bool:
@@ -146,17 +156,8 @@ class Answer:
     partial: bool
 
 
-class _Folded:
-    """What only folding needs of a run: no field of it, and told to nobody."""
-
-    __slots__ = ("open_calls",)
-
-    def __post_init__(self) -> None:
-        self.open_calls = OpenCalls()
-
-
 @dataclass(slots=True)
-class Run(_Folded):
+class Run(Folded):
     """One run as the conversation shows it."""
 
     id: str
@@ -185,6 +186,8 @@ class Run(_Folded):
     cancelled_by: str | None = None
     #: Whether it was taken out of the queue before it began.
     removed: bool = False
+    #: When it has waited for people, in server time: from and until; the last without an end while it does.
+    waits: list[list[float]] = field(default_factory=list)
     #: What the run has outside of the events at hand: numbers of steps, thoughts, tools and failed calls.
     outside: dict[str, int] = field(default_factory=dict)
 
@@ -206,10 +209,7 @@ class Run(_Folded):
     @property
     def waits_for(self) -> str:
         """What it waits for, where it waits for people: ``question``, or ``approval``. Empty where a tool is at work, or the model."""
-        unfinished = [call for call in self.calls if call.result is None]
-        if self.ended or not unfinished or not all(call.waits for call in unfinished):
-            return ""
-        return "question" if all(call.request and call.request.fields for call in unfinished) else "approval"
+        return "" if self.ended else wait_of(self.calls)
 
     def went_on(self, item: Item) -> bool:
         """Whether the agent did anything after this item."""
@@ -282,6 +282,7 @@ def fold(frames: Iterable[KeptFrame], known: Mapping[str, Run] | None = None) ->
             _open_call(run, runs, known)
             runs[run_id] = run
         apply(run, frame)
+        note_waiting(run, runs, frame["data"])
     return sorted(runs.values(), key=lambda run: run.parent is not None)
 
 

@@ -35,6 +35,7 @@ from chat.models import (
 from chat.protocol import ErrorCode, as_uuid
 from chat.runs import admission, sessions
 from chat.runs.admission import Refused
+from chat.runtime.prepared import PreparedQuery
 from chat.schedules import recurrence
 from chat.schedules.recurrence import Invalid, Recurrence
 from chat.security import audit
@@ -152,12 +153,20 @@ def own_schedule(user: User, schedule_id: UUID) -> Schedule:
     return schedule
 
 
+#: The session that a schedule runs in, None where it makes a new one each time.
+_SESSION_OF: PreparedQuery[UUID | None] = PreparedQuery(
+    lambda schedule_id: Schedule.objects.filter(pk=schedule_id).order_by().values_list("session"),
+    UUID,
+    make=lambda key: key,
+)
+
+
 def lock_schedule(schedule_id: UUID, *, skip_locked: bool = False) -> Schedule | None:
     """The schedule, and before it the session it runs in, held for the rest of the transaction; None where it is gone.
 
     With ``skip_locked`` also None where somebody else holds one of them, who may be frozen: nobody is to wait for that.
     """
-    session_id = Schedule.objects.filter(pk=schedule_id).values_list("session", flat=True).first()
+    session_id = next(iter(_SESSION_OF.rows(schedule_id)), None)
     if session_id is not None:
         session = Session.objects.select_for_update(skip_locked=skip_locked).filter(pk=session_id)
         if session.values_list("pk").first() is None and skip_locked:

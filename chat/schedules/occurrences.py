@@ -30,6 +30,7 @@ from chat.runs import auto_continue
 from chat.runs import commands as run_commands
 from chat.runs.admission import Refused
 from chat.runs.commands import Accepted
+from chat.runtime.prepared import PreparedQuery
 from chat.schedules import recurrence
 from chat.schedules.commands import (
     STATE_FIELDS,
@@ -49,6 +50,14 @@ KEPT = 200
 
 #: Ends that count as a failure; one that a person stopped counts as nothing.
 FAILED = (Outcome.FAILED, Outcome.INTERRUPTED, Outcome.MAX_ITERATIONS)
+
+
+#: What has not come to its end of a schedule.
+_UNFINISHED = PreparedQuery(
+    lambda schedule_id: Occurrence.objects.filter(schedule=schedule_id, outcome__in=OPEN).values_list("outcome"),
+    UUID,
+    make=Outcome,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +119,7 @@ def _record_missed(schedule: Schedule, due_at: datetime | None, times: int) -> N
 
 def _process(schedule: Schedule, occurrence: Occurrence, now: datetime) -> TickResult:
     """Start what is due, or do as the schedule's rule says where its last run has not ended."""
-    unfinished = Occurrence.objects.filter(schedule=schedule, outcome__in=OPEN).values_list("outcome", flat=True)
-    if others := list(unfinished):
+    if others := _UNFINISHED.rows(schedule.pk):
         is_full = 0 < settings.MAX_QUEUED_RUNS <= others.count(Outcome.WAITING)
         if schedule.overlap == OverlapPolicy.SKIP or is_full:
             occurrence.outcome = Outcome.SKIPPED
@@ -228,6 +236,8 @@ def settle(schedule_id: UUID, now: datetime) -> TickResult:
 
 def _settle_own(schedule: Schedule, now: datetime) -> tuple[int, ...]:
     """Note how the run of a schedule that is held has ended, where it has; the caller saves the schedule."""
+    if Outcome.STARTED not in _UNFINISHED.rows(schedule.pk):
+        return ()
     started = Occurrence.objects.select_related("run", "set_run")
     occurrence = started.filter(schedule=schedule, outcome=Outcome.STARTED).first()
     if occurrence is None or (ended := _end_of(occurrence)) is None:

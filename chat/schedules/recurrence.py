@@ -8,6 +8,7 @@ leaves out is due at the first moment after the gap, and one that it shows twice
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
 from cronsim import CronSim, CronSimError
@@ -197,7 +198,7 @@ def count(recurrence: Recurrence, since: datetime, until: datetime) -> int:
 def zone(name: str) -> ZoneInfo:
     """The time zone of a name. Raises `Invalid`."""
     # Also because a name becomes a path where it is looked up.
-    if name not in _ZONES:
+    if name not in zone_names():
         raise Invalid(
             "time_zone",
             Sentence("There is no time zone “%(name)s”. It is a name like Asia/Taipei or UTC.", name=name[:64]),
@@ -205,7 +206,10 @@ def zone(name: str) -> ZoneInfo:
     return ZoneInfo(name)
 
 
-_ZONES = frozenset(available_timezones())
+@cache
+def zone_names() -> frozenset[str]:
+    """The names of all time zones. Asked first, it looks at a file of each, for which no start is to wait."""
+    return frozenset(available_timezones())
 
 
 def once(at: datetime, now: datetime, of_zone: ZoneInfo) -> Once:

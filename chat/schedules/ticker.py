@@ -16,6 +16,7 @@ from chat.protocol.group_messages import UserNotified
 from chat.runs import commands as run_commands
 from chat.runtime import clock, database, groups
 from chat.runtime.each_row import EachRow
+from chat.runtime.together import Together
 from chat.schedules import notifications, occurrences
 from chat.schedules.occurrences import TickResult
 
@@ -28,8 +29,11 @@ TICK_S = 1.0
 #: Schedules that are due, from which a share is drawn that is seen to before one looks again.
 _BATCH = 200
 _SHARE = 50
-#: Schedules that are seen to at a time, so that one that waits for the database's threads does not keep the others waiting.
+#: Schedules that are seen to at a time, so that one that waits for the database's threads does not keep the others waiting; where there is
+#: one writer, in one transaction.
 _AT_ONCE = 8
+#: While there are more that are due, what has ended may wait for so many rounds: it has done what it was to do.
+_PUT_OFF = 20
 _MEASURE_S = 10.0
 
 
@@ -43,6 +47,8 @@ class Ticker:
             act.__name__: EachRow(f"{act.__name__} of schedule", at_once=_AT_ONCE)
             for act in (occurrences.claim, occurrences.settle, occurrences.start_waiting)
         }
+        self._together = Together()
+        self._put_off = 0
         self._is_away = False
 
     async def run(self, pause_s: float = TICK_S) -> None:
@@ -80,6 +86,10 @@ class Ticker:
             share = random.sample(found, min(len(found), _SHARE))
             seen = await self._see_to_all(share, act)
             is_more = is_more or (seen and len(found) > len(share))
+            if act is occurrences.claim and is_more and self._put_off < _PUT_OFF:
+                self._put_off += 1
+                return True
+        self._put_off = 0
         return is_more
 
     async def _see_to_all(self, schedule_ids: Sequence[UUID], act: Act) -> bool:
@@ -88,7 +98,7 @@ class Ticker:
 
     async def _see_to(self, act: Act, schedule_id: UUID) -> bool:
         """Do it in a transaction of its own, and tell what came of it; whether anything did."""
-        seen = await database.write(act, schedule_id, self._clock())
+        seen = await self._together.write(act, schedule_id, self._clock())
         if seen.accepted is not None:
             await run_commands.dispatch_accepted(seen.accepted)
         for settled in seen.settled:

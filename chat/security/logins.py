@@ -11,6 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore
+from django.db import connection
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
@@ -29,11 +30,29 @@ class StoredLogin:
     is_by_current_key: bool
 
 
-#: Whose login a key is, which never becomes somebody else's; and what was stored for it, with what it says: as long as that is the same
-#: text, its signature need not be proven again.
-_known: Kept[str, tuple[str, str, dict[str, Any]]] = Kept(4 << 20)
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a login was found to be: as long as its row is the same, none of it need be read or proven again."""
 
-_LOGIN = f"""SELECT person.*, login.session_data FROM django_session login
+    #: Whose it is, which never becomes somebody else's.
+    user_id: str
+    #: The account's columns as they came, and last what is stored for the login.
+    row: tuple[Any, ...]
+    #: The account's columns as a `User` takes them.
+    fields: tuple[Any, ...]
+    data: dict[str, Any]
+    #: The keys by which it was proven, the one in use first, and whether it was by that one.
+    keys: tuple[Any, ...]
+    is_by_current_key: bool
+
+
+#: About what the columns of an account take, twice.
+_ACCOUNT_BYTES = 2_000
+_known: Kept[str, _Known] = Kept(4 << 20)
+
+_FIELDS = User._meta.concrete_fields
+_NAMES = [field.attname for field in _FIELDS]
+_LOGIN = f"""SELECT {", ".join(f"person.{field.column}" for field in _FIELDS)}, login.session_data FROM django_session login
     JOIN {User._meta.db_table} person ON person.id = %s
     WHERE login.session_key = %s AND login.expire_date > %s"""  # noqa: S608 - our own table
 
@@ -42,31 +61,51 @@ def find_login(session_key: str) -> StoredLogin | None:
     """The login of a cookie's session key; None where it proves none. Reads only: nothing of it is renewed or thrown away."""
     if not session_key.isascii() or not session_key.isalnum():
         return None  # none that was given out, and nothing to ask a database for
-    user_id, known_text, known_data = _known.get(session_key) or (None, "", {})
+    known = _known.get(session_key)
+    user_id = known.user_id if known else SessionStore(session_key).load().get(SESSION_KEY)
     if user_id is None:
-        user_id = SessionStore(session_key).load().get(SESSION_KEY)
-        if user_id is None:
-            return None
-    user = next(iter(User.objects.raw(_LOGIN, [user_id, session_key, datetime_param(timezone.now())])), None)
-    if user is None or not user.may_enter:
         return None
-    stored = user.__dict__.pop("session_data")
-    data = known_data if stored == known_text else SessionStore().decode(stored)
-    if data is not known_data:
-        _known.keep(session_key, (user_id, stored, data), 2 * text_size(stored))
+    with connection.cursor() as cursor:
+        cursor.execute(_LOGIN, [user_id, session_key, datetime_param(timezone.now())])
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    keys = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    if known is None or known.row != row or known.keys != keys:
+        known = _prove(user_id, row, keys)
+        if known is None:
+            return None
+        _known.keep(session_key, known, 2 * text_size(row[-1]) + _ACCOUNT_BYTES)
+    user = User.from_db(connection.alias, _NAMES, known.fields)
     # What is kept stays as it is, whatever becomes of this request's.
-    data = deepcopy(data)
-    if data.get(SESSION_KEY) != user_id or data.get(BACKEND_SESSION_KEY) not in settings.AUTHENTICATION_BACKENDS:
+    data = deepcopy(known.data)
+    if not user.may_enter or data.get(BACKEND_SESSION_KEY) not in settings.AUTHENTICATION_BACKENDS:
         return None
     if lacks_second_factor(user, data):
         return None
+    return StoredLogin(data, user, known.is_by_current_key)
+
+
+def _prove(user_id: str, row: tuple[Any, ...], keys: tuple[Any, ...]) -> _Known | None:
+    """What a row says of a login, where it proves one."""
+    fields = tuple(map(_converted, _FIELDS, row[:-1]))
+    user, data = User.from_db(connection.alias, _NAMES, fields), SessionStore().decode(row[-1])
     proof = data.get(HASH_SESSION_KEY, "")
-    if _is_proven(proof, [user.get_session_auth_hash()]):
-        return StoredLogin(data, user, is_by_current_key=True)
+    is_by_current_key = _is_proven(proof, [user.get_session_auth_hash()])
     # A key that was rotated still proves the login.
-    if _is_proven(proof, list(user.get_session_auth_fallback_hash())):
-        return StoredLogin(data, user, is_by_current_key=False)
-    return None
+    if data.get(SESSION_KEY) != user_id or not (
+        is_by_current_key or _is_proven(proof, list(user.get_session_auth_fallback_hash()))
+    ):
+        return None
+    return _Known(user_id, row, fields, data, keys, is_by_current_key)
+
+
+def _converted(field: Any, value: Any) -> Any:
+    """A column's value as its field has it."""
+    column = field.get_col(User._meta.db_table)
+    for convert in (*connection.ops.get_db_converters(column), *field.get_db_converters(connection)):
+        value = convert(value, column, connection)
+    return value
 
 
 def must_have_second_factor(user: User) -> bool:

@@ -26,7 +26,8 @@ class ReadThrottle:
         self._pause = pause
         self._resume = resume
         self._waiting = bytearray()
-        self._against: set[str] = set()
+        # A list: as long as there is nothing, which is nearly always, it takes a quarter of what a set does.
+        self._against: list[str] = []
         self._paused = False
         self._reading = False
         self._gone = False
@@ -38,13 +39,14 @@ class ReadThrottle:
 
     def hold(self, reason: str) -> None:
         """Read no more until this reason is gone."""
-        self._against.add(reason)
+        self._add(reason)
         if not self._reading:
             self._go_on()
 
     def release(self, reason: str) -> None:
         """The reason is gone."""
-        self._against.discard(reason)
+        if reason in self._against:
+            self._against.remove(reason)
         if not self._reading:
             self._go_on()
 
@@ -73,10 +75,14 @@ class ReadThrottle:
             self._paused = wants_pause
             (self._pause if wants_pause else self._resume)()
 
+    def _add(self, reason: str) -> None:
+        if reason not in self._against:
+            self._against.append(reason)
+
     def _rest(self, took: float) -> None:
         loop = asyncio.get_running_loop()
         ReadThrottle._rested_at = max(ReadThrottle._rested_at, loop.time()) + _REST * took
-        self._against.add("rest")
+        self._add("rest")
         loop.call_at(ReadThrottle._rested_at, self.release, "rest")
 
 

@@ -9,8 +9,10 @@ import asyncio
 import functools
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
+from autobahn.twisted import websocket as autobahn_twisted
+from autobahn.websocket import protocol as autobahn_protocol
 from daphne.server import Server
 from daphne.ws_protocol import WebSocketProtocol
 
@@ -27,6 +29,75 @@ _MOST_WAITING = 8
 _LARGE = 64 * 1024
 #: Frames that follow one another as fast as this are one burst, which goes out together.
 _BURST_S = 0.001
+
+
+for words_of in cast(tuple[Any, ...], (autobahn_twisted, autobahn_protocol)):
+    # With these Autobahn words, in colours, what it would write to a log that nobody reads: ten times for each socket.
+    words_of.hltype = words_of.hlval = do_nothing
+
+
+class SendQueue(list[Any]):
+    """What Autobahn would send later, of which there is nothing here: its own takes 760 bytes for that, in each socket."""
+
+    __slots__ = ()
+
+    def popleft(self) -> Any:
+        """Take the first."""
+        return self.pop(0)
+
+
+#: What Autobahn sets in each socket, though few ever have another value there: an open one has it from its class.
+_USUAL: Mapping[str, Any] = {
+    **dict.fromkeys(
+        (
+            "closedByMe",
+            "droppedByMe",
+            "failedByMe",
+            "wasClean",
+            "wasCloseHandshakeTimeout",
+            "wasMaxFramePayloadSizeExceeded",
+            "wasMaxMessagePayloadSizeExceeded",
+            "wasOpenHandshakeTimeout",
+            "wasServerConnectionDropTimeout",
+            "wasServingFlashSocketPolicyFile",
+        ),
+        False,
+    ),
+    **dict.fromkeys(
+        (
+            "autoPingPending",
+            "autoPingPendingCall",
+            "autoPingPendingSent",
+            "autoPingTimeoutCall",
+            "closeHandshakeTimeoutCall",
+            "localCloseCode",
+            "localCloseReason",
+            "openHandshakeTimeoutCall",
+            "protocol_to_accept",
+            "remoteCloseCode",
+            "remoteCloseReason",
+            "trackedTimings",
+            "wasNotCleanReason",
+            "websocket_protocol_in_use",
+        )
+    ),
+}
+#: What it keeps of the handshake, and nobody asks for once that is over.
+_OF_HANDSHAKE = frozenset(
+    {
+        "_wskey",
+        "application_deferred",
+        "http_headers",
+        "http_request_data",
+        "http_request_params",
+        "http_request_path",
+        "http_request_uri",
+        "http_response_data",
+        "http_status_line",
+        "websocket_extensions",
+        "websocket_protocols",
+    }
+)
 
 
 class DaphneSocket(NetworkProducer, WebSocketProtocol):  # type: ignore[misc] # untyped
@@ -65,8 +136,13 @@ class DaphneSocket(NetworkProducer, WebSocketProtocol):  # type: ignore[misc] # 
     def onOpen(self) -> None:  # noqa: N802
         """The handshake is over, and what it said is with the application."""
         super().onOpen()
-        self.http_headers.clear()
-        self.http_request_data = b""
+        self.http_headers.clear()  # the application has them, too
+        self.send_queue = SendQueue()
+        self.__dict__ = {
+            name: value
+            for name, value in vars(self).items()
+            if name not in _OF_HANDSHAKE and not (name in _USUAL and value is _USUAL[name])
+        }
 
     # What the client sends
 
@@ -130,6 +206,10 @@ class DaphneSocket(NetworkProducer, WebSocketProtocol):  # type: ignore[misc] # 
     def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:  # noqa: N802, N803
         """Refuse an Origin that cannot be parsed with 403, as others that are not ours."""
         super().failHandshake(reason, 403 if "origin" in reason.lower() else code, responseHeaders)
+
+
+for usual, value_of_most in _USUAL.items():
+    setattr(DaphneSocket, usual, value_of_most)
 
 
 class DaphneServer(Server):  # type: ignore[misc] # untyped

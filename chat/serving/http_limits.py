@@ -34,6 +34,9 @@ class LimitedChannel(http.HTTPChannel):  # type: ignore[misc] # untyped
 
     _path: bytes
     _ending: Any = None
+    #: How long what is coming may take, where no clock runs for it yet.
+    _ends_in: float | None = None
+    _is_gone = False
     _limit = 0
     _received = 0
     _is_busy = False
@@ -55,8 +58,9 @@ class LimitedChannel(http.HTTPChannel):  # type: ignore[misc] # untyped
             self._linger()
             return
         if self._ending is None and not self._is_busy:
-            self._end_in(settings.REQUEST_TIMEOUT_S)
+            self._ends_in = settings.REQUEST_TIMEOUT_S
         super().dataReceived(data)
+        self._watch()
 
     def allHeadersReceived(self) -> None:  # noqa: N802
         """The headers are there: the body may come, if it is not too large already by what they say."""
@@ -68,7 +72,7 @@ class LimitedChannel(http.HTTPChannel):  # type: ignore[misc] # untyped
             self._refuse(413)
             return
         expected = self._limit if self.length is None else self.length
-        self._end_in(time_limit(expected))
+        self._ends_in = time_limit(expected)
         super().allHeadersReceived()
 
     def rawDataReceived(self, data: bytes) -> None:  # noqa: N802
@@ -88,6 +92,7 @@ class LimitedChannel(http.HTTPChannel):  # type: ignore[misc] # untyped
         if self._is_refused:
             return
         self._is_busy = True
+        self._ends_in = None
         self._forget_ending()
         super().allContentReceived()
 
@@ -95,11 +100,19 @@ class LimitedChannel(http.HTTPChannel):  # type: ignore[misc] # untyped
         """It is answered; the next one may come."""
         self._is_busy = False
         super().requestDone(request)
+        self._watch()
 
     def connectionLost(self, reason: Any) -> None:  # noqa: N802
         """The connection is gone."""
+        self._is_gone = True
         self._forget_ending()
         super().connectionLost(reason)
+
+    def _watch(self) -> None:
+        """Start the clock of what has not come whole: most has, at once, and needs none."""
+        ends_in, self._ends_in = self._ends_in, None
+        if ends_in is not None and not self._is_busy and not self._is_gone:
+            self._end_in(ends_in)
 
     def _end_in(self, seconds: float) -> None:
         self._forget_ending()
@@ -117,6 +130,7 @@ class LimitedChannel(http.HTTPChannel):  # type: ignore[misc] # untyped
     def _refuse(self, status: int) -> None:
         """Answer, forget what has come, and read no more of it than the client needs to see the answer."""
         self._is_refused = True
+        self._ends_in = None
         self._forget_ending()
         for request in self.requests:
             if request.content is not None:

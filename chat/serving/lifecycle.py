@@ -14,6 +14,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, IntegrityError, connection
+from django.urls import get_resolver
 
 import agents
 from chat.catalog import built_in
@@ -100,6 +101,9 @@ def _preload() -> None:
     """Load what the first run would wait for, when the first page, which it would hold up, has been answered."""
     markdown.start_workers()
     _Start.answered.wait(_FIRST_PAGE_S)
+    for addresses in get_resolver().url_patterns:
+        # Those of the API are loaded where they are looked at.
+        getattr(addresses, "url_patterns", None)
     (broker.preload_notifier if settings.BROKER_URL else executor.preload_agents)()
 
 

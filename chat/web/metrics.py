@@ -7,7 +7,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from chat.access import has_right_now
-from chat.api.auth import NotLoggedIn, OutOfScope, authenticate_request
+from chat.api.askers import NotLoggedIn, OutOfScope, authenticate_request
 from chat.models import Scope
 from chat.runtime import database, metrics
 from chat.security.passes import is_metrics_token

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from typing import Any, cast
 from uuid import UUID
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 import orjson
 from django.http import Http404, HttpRequest, HttpResponse
@@ -23,6 +23,7 @@ from chat.models import UNFINISHED, Door, RunStatus, Session
 from chat.rendering import humanize, transcript
 from chat.rendering import rows as rendering_rows
 from chat.rendering.fragments import fragment, surroundings
+from chat.schedules.recurrence import zone_names
 from chat.security import audit
 from chat.store import selectors, session_lists, waiting_calls
 from chat.store.session_lists import ListedSession
@@ -73,6 +74,11 @@ class SideGroup:
     title: str
     rows: list[SafeString] = field(default_factory=list)
 
+    @property
+    def html(self) -> SafeString:
+        """All of them."""
+        return SafeString("".join(self.rows))
+
 
 def _side(sessions: Sequence[ListedSession], current_id: UUID | None) -> list[SideGroup]:
     """The list beside the conversation: what waits for its owner, what runs, then by day."""
@@ -108,7 +114,7 @@ def listed_rows(template: str, sessions: Iterable[ListedSession], current_id: UU
 
 def _listed_row(template: str, session: ListedSession, is_current: bool, around: Hashable) -> SafeString:
     key = around, session, is_current
-    return fragment(template, key, lambda: session_row(session) | {"is_current": is_current})
+    return fragment(template, key, lambda: session_row(session, session.waits_for) | {"is_current": is_current})
 
 
 _TONES = {
@@ -121,19 +127,18 @@ _TONES = {
 }
 
 
-def session_row(session: Session | ListedSession) -> dict[str, Any]:
-    """What a list tells of a session."""
+def session_row(session: Session | ListedSession, waits_for: str = "") -> dict[str, Any]:
+    """What a list tells of a session, and of what it waits for."""
     agent = rendering_rows.agent_title(session.agent_name)
     ended_well = session.status in ("", RunStatus.COMPLETED)
-    word = (
-        "" if ended_well else _("Working") if session.status == RunStatus.RUNNING else humanize.status(session.status)
-    )
+    status = humanize.status(session.status, begun=True, waits_for=waits_for)
+    word = "" if ended_well else _("Working") if session.status == RunStatus.RUNNING else status
     return {
         "id": session.pk,
         "title": session.title,
         "agent": agent,
         "status": session.status,
-        "word": humanize.status(session.status, begun=True) if session.status else _("Nothing asked yet"),
+        "word": status if session.status else _("Nothing asked yet"),
         "archived": session.archived,
         "active_at": session.active_at,
         "is_live": session.status in UNFINISHED and session.status != RunStatus.WAITING,
@@ -189,7 +194,4 @@ def reader_time(request: HttpRequest) -> AbstractContextManager[None]:
 def reader_zone(request: HttpRequest) -> str:
     """The name of the time zone that the reader's browser has sent; empty where it has sent none that there is."""
     zone = request.COOKIES.get("tz", "")
-    return zone if zone in _ZONES else ""
-
-
-_ZONES = frozenset(available_timezones())
+    return zone if zone and zone in zone_names() else ""

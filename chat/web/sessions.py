@@ -12,6 +12,7 @@ from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
+from django.utils.safestring import SafeString
 from django.views.decorators.http import require_safe
 
 from chat import access
@@ -19,11 +20,11 @@ from chat.catalog import agents as catalog
 from chat.catalog.setups import most_iterations
 from chat.models import UNFINISHED, RunStatus, Session
 from chat.rendering import rows
-from chat.rendering.agents import agent_rows
+from chat.rendering.agents import AgentRow, agent_rows
 from chat.runs import retention
 from chat.runs.admission import MOST_FILES
 from chat.schedules import handover
-from chat.store import branches, notes, search, selectors, session_lists, steering
+from chat.store import branches, notes, search, selectors, session_lists, steering, waiting_calls
 from chat.web import conversation
 from chat.web.page import (
     listed_rows,
@@ -57,7 +58,7 @@ def start_page(request: HttpRequest, **said: Any) -> HttpResponse:
     offer = _offer(request)
     beside = listed_sessions(request)
     with reader_time(request):
-        recent = listed_rows("chat/_recent.html", beside[:RECENT])
+        recent = SafeString("".join(listed_rows("chat/_recent.html", beside[:RECENT])))
     return render_page(
         request,
         "chat/home.html",
@@ -98,6 +99,7 @@ def sessions(request: HttpRequest) -> HttpResponse:
             found = session_lists.one_of_each_family(found)
     page = Paginator(found, PAGE_SESSIONS).get_page(request.GET.get("page"))
     sizes = {} if is_shared else branches.family_sizes(user, list(page))
+    kinds = waiting_calls.kinds_open([session.pk for session in page if session.status == RunStatus.WAITING])
     offers = [] if any(filters.values()) else handover.offers_to(user)
     hits = {} if is_shared else looking.hits([session.pk for session in page], HITS)
     return render_page(
@@ -110,7 +112,7 @@ def sessions(request: HttpRequest) -> HttpResponse:
         agents=_offer(request).agents,
         statuses=_STATUSES,
         found=[
-            session_row(session)
+            session_row(session, kinds.get(session.pk, ""))
             | {
                 "branches": sizes.get(session.family, 0) if session.family else 0,
                 "hits": hits.get(session.pk, []),
@@ -192,7 +194,7 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
             "max_iterations": offer.max_iterations,
             "max_chars": settings.MAX_MESSAGE_CHARS,
             "max_files": MOST_FILES,
-            "agents": {agent["name"]: agent["title"] for agent in offer.agents},
+            "agents": {agent.name: agent.title for agent in offer.agents},
         },
     )
 
@@ -222,7 +224,7 @@ def _parted(request: HttpRequest, session: Session, window: selectors.Window) ->
 class _Offer:
     """The agents to choose from, the one that is chosen, and how many model calls a run of that one may make; 0 for any number."""
 
-    agents: list[dict[str, Any]]
+    agents: tuple[AgentRow, ...]
     chosen: str
     max_iterations: int
 

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_http_methods
 
 from chat.access import Role, may_manage
 from chat.api.errors import status_of
-from chat.api.shares import link_address
+from chat.api.links import link_address
 from chat.models import Door
 from chat.protocol import as_uuid, group_messages
 from chat.rendering.sentences import translate_sentence

@@ -13,6 +13,7 @@ from tests.benchmarks.stage import Stage
 #: From when on the schedules are made to when they are due.
 _AHEAD_S = 30
 _WITHIN_S = 90
+_STILL_S = 10.0
 _NOBODY_LATE = Window(Lateness(0.0, 0.0), Lateness(0.0, 0.0))
 
 
@@ -40,6 +41,17 @@ def back(stage: Stage, sizes: Sizes) -> Measured:
         errors("back at once", ours.problems),
     ]
     return Measured(rows, ours.window, theirs.window, ours.problems)
+
+
+def still(stage: Stage, sizes: Sizes) -> Measured:
+    """What the server spends on sockets on which nothing happens, each on a session of its own."""
+    count = sizes.still_sockets
+    with stage.product() as product:
+        sessions = stage.rows("sessions", count + 2)
+        warm_up(stage, product, sessions[:2], f"Tell me [tag={TAG}]")
+        ours = stage.run(product, "still", sessions[2:], spread_s=_STILL_S)
+    row = Row(f"{count:,} idle sockets: CPU of a second", "ms", ours.cpu_s / _STILL_S * MS, None, 50.0)
+    return Measured([row, errors("idle sockets", ours.problems)], ours.window, problems=ours.problems)
 
 
 def due(stage: Stage, sizes: Sizes) -> Measured:

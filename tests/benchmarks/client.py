@@ -414,6 +414,14 @@ async def idle(client: Client, seen: Seen) -> None:
     seen.bytes_each = (await client.settled_bytes() - before) / len(more)
 
 
+async def still(client: Client, _seen: Seen) -> None:
+    """Hold sockets that do nothing, for so long."""
+    await client.hold(client.job.sessions)
+    await client.settled_bytes()
+    await _start(client)
+    await asyncio.sleep(client.job.spread_s)
+
+
 async def replay(client: Client, seen: Seen) -> None:
     """From opening a socket to having every stored frame of the session, or those after the last one that the client has."""
     job, query = client.job, ""
@@ -458,7 +466,7 @@ async def get(client: Client, seen: Seen) -> None:
 
 _KINDS: dict[str, Callable[[Client, Seen], Awaitable[None]]] = {
     work.__name__: work
-    for work in (turns, decided, load, openings, completions, watch, connect, back, idle, replay, get)
+    for work in (turns, decided, load, openings, completions, watch, connect, back, idle, still, replay, get)
 }
 
 

@@ -27,6 +27,7 @@ class Sizes:
     open_sockets: int = 200
     connects: int = 200
     idle_sockets: int = 400
+    still_sockets: int = 2_000
     opens: int = 11
     """How often something stored is opened."""
     watchers: int = 200

@@ -267,6 +267,7 @@ FIGURES: dict[str, Callable[[Stage, Sizes], Measured]] = {
     "doors": doors,
     "decided": decided,
     "idle": idle,
+    "still": bursts.still,
     "back": bursts.back,
     "due": bursts.due,
     "later-start": bursts.later_start,

@@ -21,6 +21,10 @@ _RAMP_S = 2.0
 _STREAMS = 4
 #: Branches, comments and shares of a session, each.
 _BESIDE = (20, 200)
+#: Sessions that an account has, and agents that there are.
+_STORED = (1_000, 10_000)
+_AGENTS = (6, 60)
+_BUILT_IN = 3
 _EVERY_MS = 2
 
 
@@ -76,6 +80,7 @@ def growth(stage: Stage, sizes: Sizes) -> Measured:
         _first_tokens(growing, "# turns before", talked)
         _pages(growing, surrounded, sizes.opens)
         _length(growing, sizes.most_tokens)
+    _lists(growing, sizes.opens)
     problems = problems_of(*growing.outcomes)
     windows = [outcome.window for outcome in growing.outcomes]
     return Measured([*growing.rows, errors("growth", problems)], worst(*windows), problems=problems)
@@ -117,6 +122,24 @@ def _pages(growing: _Growing, surrounded: Mapping[int, str], times: int) -> None
     growing.outcomes.append(got)
     costs = {count: percentile(got.series[page], 0.5) for count, page in pages.items()}
     growing.compare("# branches, comments and shares: the page, median", "ms", costs, is_whole=True)
+
+
+def _lists(growing: _Growing, times: int) -> None:
+    """What stands on every page: sessions and agents, of which there are few and then many."""
+    for what, counts, make, before, path in (
+        ("# sessions stored: the API's list, median", _STORED, "past_sessions", 0, "/api/sessions/"),
+        ("# agents: the start page, median", _AGENTS, "agents", _BUILT_IN, "/"),
+    ):
+        costs, there = {}, before
+        with growing.stage.apart(make):
+            for count in counts:
+                growing.stage.rows(make, count - there)
+                there = count
+                with growing.stage.product() as product:
+                    got = growing.stage.run(product, "get", times=2 * times, pages={path: ""})
+                growing.outcomes.append(got)
+                costs[count] = percentile(got.series[path], 0.5)
+        growing.compare(what, "ms", costs, is_whole=True)
 
 
 def _length(growing: _Growing, most_tokens: int) -> None:

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from chat.access import Role
 from chat.accounts.models import User
-from chat.models import Comment, DailyUsage, Door, Occurrence, Run, Schedule, Scope, Session, Share, WaitingCall
+from chat.models import Agent, Comment, DailyUsage, Door, Occurrence, Run, Schedule, Scope, Session, Share, WaitingCall
 from chat.runs.branching import Branch, make_branch
 from chat.runtime import database
 from chat.security.tokens import make_token
@@ -162,6 +162,21 @@ def past_sessions(count: int) -> None:
         session.active_at = now - timedelta(minutes=7 * number)
     Session.objects.bulk_update(made, ["active_at"], batch_size=400)
     print(json.dumps(str(made[0].pk)))
+
+
+@transaction.atomic
+def agents(count: int) -> None:
+    """So many further agents, each as the researcher is."""
+    usual = Agent.objects.select_related("current").get(name="researcher").current
+    assert usual is not None
+    for number in range(Agent.objects.count(), Agent.objects.count() + count):
+        usual.pk, usual.agent = None, Agent.objects.create(name=f"agent-{number}")
+        usual.title = f"Agent {number}"
+        usual._state.adding = True
+        usual.save()
+        usual.agent.current = usual
+        usual.agent.save()
+    print(json.dumps(count))
 
 
 def searched(count: int) -> None:

@@ -10,9 +10,12 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
 from django.test.utils import override_settings
 
 from chat.accounts.models import User
+from chat.models import Agent
 from config import prepare
 from tests import prepared
 
@@ -57,6 +60,27 @@ class TestFirstAccount:
             SystemExit, match=f"^Thinkaloud cannot start: DJANGO_SUPERUSER_{field.upper()} cannot be used: "
         ):
             prepare.create_first_account()
+
+
+@pytest.mark.django_db
+def test_tables_are_migrated_when_they_are_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(prepare, "call_command", lambda name, **_: asked.append(name))
+    with override_settings(DATA_DIR=tmp_path):
+        prepare.migrate_tables()
+        prepare.migrate_tables()
+        assert asked == ["migrate"], "the second time there was nothing to do"
+        Agent.objects.filter(name="writer").update(name="former")
+        prepare.migrate_tables()
+        assert Agent.objects.filter(name="writer").exists(), "what comes with the program is made all the same"
+        (last,) = MigrationRecorder.Migration.objects.filter(app="chat").order_by("-name")[:1]
+        last.delete()
+        prepare.migrate_tables()
+        assert asked == ["migrate"] * 2, "its tables are an earlier version's"
+        last.save()
+        monkeypatch.setitem(connection.settings_dict, "NAME", "another")
+        prepare.migrate_tables()
+        assert asked == ["migrate"] * 3, "another database"
 
 
 def test_static_files_are_collected_when_one_has_changed(tmp_path: Path) -> None:

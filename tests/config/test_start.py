@@ -107,7 +107,7 @@ assert not {"qwen_agent", "openai", "mcp"} & set(sys.modules), "slow imports"
 
 
 #: Each takes a noticeable part of a start, and nothing before the first page needs it.
-LATER = ("jsonschema", "kombu", "numpy", "openai", "qwen_agent", "redis")
+LATER = ("chat.api.routes", "jsonschema", "kombu", "ninja", "numpy", "openai", "qwen_agent", "redis")
 
 
 def test_a_start_imports_no_more_than_the_first_page_needs() -> None:

@@ -89,6 +89,21 @@ async def test_what_a_browser_can_unpack_is_served_packed(collected: Path) -> No
     assert gzip.decompress(packed) == (await ask(served, address))[2]
 
 
+@pytest.mark.parametrize("size", [0, 1, 256 << 10, (256 << 10) + 1, 700_000])
+async def test_a_file_is_served_whole_each_time_however_large_it_is(tmp_path: Path, size: int) -> None:
+    content = bytes(number % 251 for number in range(size))
+    (tmp_path / "a.bin").write_bytes(content)
+    with override_settings(STATIC_ROOT=tmp_path):
+        application = serve_static_files(behind)
+        for _ in range(2):
+            status, headers, body = await ask(application, "/static/a.bin")
+            assert (status, headers["content-length"]) == (200, str(size))
+            assert body == content
+        assert (await ask(application, "/static/a.bin", method="HEAD"))[::2] == (200, b"")
+        if size > 9:
+            assert (await ask(application, "/static/a.bin", range="bytes=3-9"))[::2] == (206, content[3:10])
+
+
 def test_a_file_that_is_not_there_keeps_its_plain_name() -> None:
     assert HashedStaticFiles().url("vendor/nowhere.js") == "/static/vendor/nowhere.js"
 

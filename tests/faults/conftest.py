@@ -58,10 +58,10 @@ def ready(postgres_server: str, tmp_path_factory: pytest.TempPathFactory) -> str
 
 @pytest.fixture
 def open_world(tmp_path: Path, model: ModelServer, request: pytest.FixtureRequest) -> Iterator[OpenWorld]:
-    """Starts the product, in one of three topologies.
+    """Starts the product, in one of four topologies.
 
-    ``open_world("sqlite")`` is one process on SQLite, ``open_world("postgres")`` two on PostgreSQL and Redis, and ``open_world("workers")``
-    two that serve and two workers, which execute the runs.
+    ``open_world("sqlite")`` is one process on SQLite, ``open_world("postgres_alone")`` one on PostgreSQL, ``open_world("postgres")`` two on
+    PostgreSQL and Redis, and ``open_world("workers")`` two that serve and two workers, which execute the runs.
 
     Further arguments are variables of its environment; addresses given win over those of the shared servers.
     """
@@ -75,6 +75,8 @@ def open_world(tmp_path: Path, model: ModelServer, request: pytest.FixtureReques
                 options["database_url"] = until_done.enter_context(
                     services.database(postgres, f"test_{uuid.uuid4().hex}", template=template)
                 )
+            if topology == "postgres_alone":
+                return until_done.enter_context(worlds.alone(tmp_path / "data", model, **options))
             if "redis_url" not in options:
                 options["redis_url"] = request.getfixturevalue("redis_url")
             if topology == "workers":

@@ -250,12 +250,15 @@ async def meanwhile(
 
 
 @contextlib.contextmanager
-def alone(folder: Path, model: ModelServer, **environment: str) -> Iterator[World]:
-    """One process on SQLite."""
-    process = Server(folder, **{**USUAL, **_model(model), **environment})
-    process.prepare(*USERS)
+def alone(folder: Path, model: ModelServer, *, database_url: str = "", **environment: str) -> Iterator[World]:
+    """One process on SQLite, or on a PostgreSQL database that has tables and users."""
+    process = Server(folder, **{**USUAL, **_model(model), "DATABASE_URL": database_url, **environment})
+    if database_url:
+        process.data_dir.mkdir(parents=True)
+    else:
+        process.prepare(*USERS)
     with _started([process]):
-        yield World([process], model, Database(str(folder / "thinkaloud.sqlite3")))
+        yield World([process], model, Database(database_url or str(folder / "thinkaloud.sqlite3")))
 
 
 @contextlib.contextmanager

@@ -219,7 +219,7 @@ function receive(frame) {
   if (frame.type === "session") hasJoined(frame.data);
   if (frame.type === "reasoning_start" || frame.type === "reasoning_complete") runChanged(frame);
   // Where it waits for people, and where it does no longer, the list says so.
-  if (frame.type === "reasoning_step" && PEOPLE.includes(frame.data.type)) void refresh();
+  if ((frame.type === "reasoning_step" || frame.type === "child_step") && PEOPLE.includes(frame.data.type)) void refresh();
   if (state.gap && !before.gap) connection.resume();
   if (state !== before) repaint();
   if ("seq" in frame) beside.stepsChanged();

@@ -504,7 +504,7 @@ def test_a_database_that_does_not_answer_has_words_of_its_own(page: Client) -> N
 
 def test_what_else_fails_shows_no_traceback(page: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     page.raise_request_exception = False
-    monkeypatch.setattr("chat.store.session_lists.past_sessions", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("chat.store.session_lists.listed_sessions", lambda *_, **__: 1 / 0)
     answer = page.get("/")
     assert answer.status_code == 500
     assert "This page could not be shown" in answer.text

@@ -1,0 +1,1 @@
+"""Django's SQLite, as this product connects to it."""

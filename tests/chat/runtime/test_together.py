@@ -1,0 +1,80 @@
+"""Writes that are handed over at the same moment: each gets its own answer, and one that fails takes nothing from the others."""
+
+import asyncio
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import IntegrityError, connection
+
+from chat.accounts.models import User
+from chat.runtime import database
+from chat.runtime.together import Together
+from tests.chat import making
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(connection.vendor != "sqlite", reason="elsewhere each is a transaction of its own"),
+]
+
+
+def make(name: str) -> int:
+    return making.user(name).pk
+
+
+def rename_and_fail(old: str) -> None:
+    User.objects.filter(username=old).update(username="lost")
+    raise ValueError(old)
+
+
+async def names() -> list[str]:
+    return await sync_to_async(lambda: sorted(User.objects.values_list("username", flat=True)))()
+
+
+async def test_each_gets_its_own_answer_and_one_that_fails_is_undone_alone() -> None:
+    together = Together()
+    await together.write(make, "ada")
+    made, twice, failed, last = await asyncio.gather(
+        together.write(make, "bo"),
+        together.write(make, "ada"),
+        together.write(rename_and_fail, "bo"),
+        together.write(make, "cy"),
+        return_exceptions=True,
+    )
+    assert isinstance(made, int)
+    assert isinstance(last, int)
+    assert isinstance(twice, IntegrityError)
+    assert str(failed) == "bo"
+    assert await names() == ["ada", "bo", "cy"]
+
+
+async def test_what_is_asked_for_at_once_is_one_commit() -> None:
+    together = Together()
+    begun: list[str] = []
+
+    def note(name: str) -> None:
+        # Savepoints within one transaction: the outermost knows none.
+        begun.append(f"{name} {len(connection.savepoint_ids)}")
+
+    await asyncio.gather(*(together.write(note, name) for name in "abc"))
+    assert begun == ["a 1", "b 1", "c 1"]
+
+
+async def test_whoever_asked_and_has_gone_takes_nothing_from_the_others() -> None:
+    together = Together()
+    gone = asyncio.ensure_future(together.write(make, "ada"))
+    stays = asyncio.ensure_future(together.write(make, "bo"))
+    await asyncio.sleep(0)
+    gone.cancel()
+    assert isinstance(await stays, int)
+    assert gone.cancelled()
+    assert await names() == ["ada", "bo"]
+
+
+async def test_where_nothing_can_be_committed_everyone_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(database, "write", fail)
+    together = Together()
+    told = await asyncio.gather(*(together.write(make, name) for name in ("ada", "bo")), return_exceptions=True)
+    assert [str(each) for each in told] == ["the disk is full"] * 2
