@@ -235,8 +235,7 @@ class Run(Folded):
 
     def bars(self, total_ms: float | None = None) -> list[dict[str, Any]]:
         """Where each item lies in the run's time, as per cent: ``x``, ``width`` and what fills it; empty where unknown."""
-        total = self.whole_ms if total_ms is None else total_ms
-        return [self.bar_of(item, total) for item in self.items]
+        return [self.bar_of(item, self.whole_ms if total_ms is None else total_ms) for item in self.items]
 
     def bar_of(self, item: Item, total_ms: float | None) -> dict[str, Any]:
         """Where one of its items lies in so much time."""
