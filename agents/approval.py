@@ -88,18 +88,29 @@ def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
+#: What the model is told of a call that would have to wait where nothing can.
+CANNOT_WAIT = (
+    "This call needs a person's decision, for which this agent cannot wait here. Nothing was run; go on without it."
+)
+
+
 def _never(_tool_name: str, _rule: str) -> bool:
     return False
+
+
+def _cannot_wait() -> str:
+    return CANNOT_WAIT
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
     """What stands before a run's tool calls.
 
-    ``can_wait``: whether the run can be ended here and gone on with when people have decided; where it can't, a call that would have
-    to wait is refused in words. ``is_allowed``, by tool and rule, says what people have allowed beforehand; called in the agent's thread.
+    ``why_no_wait`` says why the run cannot be ended here and gone on with when people have decided, to the model, whose call is refused
+    with it; empty where it can. ``is_allowed``, by tool and rule, says what people have allowed beforehand. Both are called in the
+    agent's thread, for calls that would have to wait.
     """
 
     policies: tuple[Policy, ...] = ()
-    can_wait: bool = False
+    why_no_wait: Callable[[], str] = _cannot_wait
     is_allowed: Callable[[str, str], bool] = _never

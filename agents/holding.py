@@ -12,9 +12,6 @@ from agents.tools.runner import Job, ToolOutcome
 from agents.tools.tool import Tool, ToolError
 
 DENIED = "This installation's rules forbid this call. Nothing was run; go on without it."
-_CANNOT_WAIT = (
-    "This call needs a person's decision, for which this agent cannot wait here. Nothing was run; go on without it."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +80,13 @@ def sort_calls(jobs: Sequence[Job], gate: Gate) -> Turn:
             continue
         if held is None:
             turn.ready.append(job)
-        elif gate.can_wait:
+        elif not (why := gate.why_no_wait()):
             turn.held.append(held)
         elif held.rule == PRIVATE or held.kind == "question":
             # The tool says in its own words why it does nothing.
             turn.ready.append(job)
         else:
-            turn.refused[job.id] = _CANNOT_WAIT
+            turn.refused[job.id] = why
     return turn
 
 

@@ -6,6 +6,7 @@ looked at. ``tests/agents/untrusted/test_linear.py`` holds them to it.
 
 import re
 import unicodedata
+from itertools import pairwise
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
@@ -39,6 +40,7 @@ def add_rules(md: MarkdownIt) -> None:
     md.inline.ruler.before("html_inline", "harmless_tag", _harmless_tag)
     md.block.ruler.before("fence", "math_block", _math_block, {"alt": ["paragraph", "blockquote", "list"]})
     md.block.ruler.before("fence", "details", _details, {"alt": ["paragraph", "blockquote", "list"]})
+    md.core.ruler.before("inline", "wide_spaces", _wide_spaces)
     md.core.ruler.before("inline", "alerts", _alerts)
     md.core.ruler.push("tasks", _tasks)
     md.core.ruler.push("links", _links)
@@ -336,6 +338,27 @@ def _tasks(state: StateCore) -> None:
             # The text before the parser's next token may end within the mark's space.
             first.content = ("☐ " if found.group(1) == " " else "☑ ") + first.content[3:].lstrip()
             item.attrSet("class", "task")
+
+
+def _wide_spaces(state: StateCore) -> None:
+    """A paragraph loses the spaces and tabs around it, as CommonMark has it, and no others: Chinese ones begin with wide spaces."""
+    lines = state.src.split("\n")
+    for opening, inline in pairwise(state.tokens):
+        if opening.type not in ("paragraph_open", "heading_open") or inline.map is None:
+            continue
+        rows, said = lines[slice(*inline.map)], inline.content.split("\n")
+        first = next((at for at, row in enumerate(rows) if row.rstrip().endswith(said[0].rstrip())), 0)
+        last = first + len(said) - 1
+        row = rows[first] if rows[first].endswith(said[0]) else rows[first].rstrip()
+        before = [*map(_wide, rows[:first]), _wide(row[: len(row) - len(said[0])]) if row.endswith(said[0]) else ""]
+        after = [_wide(rows[last]) if said[-1] and rows[last].rstrip().endswith(said[-1]) else ""]
+        after += map(_wide, rows[last + 1 :]) if opening.type == "paragraph_open" else ()
+        inline.content = "\n".join(before).lstrip(" \t\n") + inline.content + "\n".join(after).rstrip(" \t\n")
+
+
+def _wide(text: str) -> str:
+    """The white space that a text ends with, without the spaces and tabs before it."""
+    return text[len(text.rstrip()) :].lstrip(" \t")
 
 
 def _alerts(state: StateCore) -> None:

@@ -174,6 +174,11 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg] # Django's classes t
         others = Agent.objects.filter(archived_at=None).exclude(pk=self.instance.pk).values_list("name", flat=True)
         kept = newest.sub_agents if newest is not None else []
         self.fields["sub_agents"].choices = [(name, name) for name in dict.fromkeys([*others, *kept])]  # type: ignore[attr-defined]
+        if newest is not None and newest.agent_class:
+            self.fields["policy"].help_text = gettext(
+                "This agent is an extension's own program, which cannot wait for people: a call that needs a decision is refused in words, "
+                "and the agent goes on without it. So are ask_user, and such calls of the agents that it asks."
+            )
         open_servers = ModelServer.objects.filter(archived_at=None)
         self.fields["model_server"].queryset = open_servers  # type: ignore[attr-defined]
 

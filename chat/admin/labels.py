@@ -17,6 +17,7 @@ NAMES = (
     gettext_noop("for set"),
     gettext_noop("set of cases"),
     gettext_noop("sets of cases"),
+    gettext_noop("knows"),
     gettext_noop("a million tokens of cached input"),
     gettext_noop("a million tokens of input"),
     gettext_noop("a million tokens of output"),

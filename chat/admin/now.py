@@ -4,8 +4,11 @@ It is asked for, and not told of: what there is to tell comes from every process
 page is less than a group that every step of every run would be sent to.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
@@ -16,13 +19,13 @@ from django.utils.translation import gettext
 
 from chat.admin.actions import user_pk
 from chat.admin.formatting import admin_link, username_of
-from chat.models import LIVE, MANY_SESSIONS, Door, Run
+from chat.models import LIVE, MANY_SESSIONS, Door, Run, RunStatus
 from chat.rendering import humanize
 from chat.rendering.rows import agent_title
 from chat.runs import queue as run_queue
 from chat.runtime import clock
 from chat.security import audit
-from chat.store import at_work
+from chat.store import at_work, waiting_calls
 
 _MAY_SEE = "chat.view_run"
 
@@ -34,9 +37,10 @@ def show_now(page: Any, request: HttpRequest) -> HttpResponse:
     audit.record_view(user_pk(request), MANY_SESSIONS, Door.ADMIN)
     now = clock.now()
     runs = at_work.unfinished_runs()
+    kinds = waiting_calls.kinds_open({run.session_id for run in runs if run.status == RunStatus.WAITING})
     context = {
         "queue": run_queue.count_unfinished(),
-        "runs": [_row(page, request, run, now) for run in runs],
+        "runs": [_row(page, request, run, now, kinds) for run in runs],
         "most": at_work.MOST if len(runs) == at_work.MOST else 0,
         "ended": [_row(page, request, run, now) for run in at_work.continuable_runs()],
         "processes": at_work.processes(),
@@ -51,7 +55,9 @@ def show_now(page: Any, request: HttpRequest) -> HttpResponse:
     return TemplateResponse(request, "admin/chat/now.html", {**whole, **context})
 
 
-def _row(page: Any, request: HttpRequest, run: Run, now: datetime) -> dict[str, Any]:
+def _row(
+    page: Any, request: HttpRequest, run: Run, now: datetime, kinds: Mapping[UUID, str] = MappingProxyType({})
+) -> dict[str, Any]:
     is_live = run.status in LIVE
     since = run.ended_at or (run.started_at if is_live else None) or run.created_at
     step_at = getattr(run, "last_step_at", None)
@@ -60,6 +66,9 @@ def _row(page: Any, request: HttpRequest, run: Run, now: datetime) -> dict[str, 
         "link": admin_link(run, run.beginning or str(run)),
         "user": username_of(run.user),
         "agent": agent_title(run.agent_name),
+        "word": humanize.waiting(kinds.get(run.session_id, ""))
+        if run.status == RunStatus.WAITING
+        else run.get_status_display(),
         "is_stuck": at_work.is_stuck(run, now),
         "is_live": is_live,
         "lasts": _age(since, now),

@@ -37,7 +37,7 @@ from chat.admin.formatting import SHOWN_CHARACTERS, admin_link, two_lines, usern
 from chat.admin.note_filters import CommentFilter, NotedRuns, VerdictFilter
 from chat.admin.now import show_now
 from chat.admin.run_file import send_runs, show_figures
-from chat.models import LIVE, Door, Run, Session, Step
+from chat.models import LIVE, Door, Run, RunStatus, Session, Step
 from chat.protocol import as_uuid
 from chat.rendering import humanize
 from chat.rendering.calls import call_line
@@ -46,7 +46,7 @@ from chat.runs import recovery
 from chat.runs import state as run_state
 from chat.runs.admission import Refused
 from chat.runtime import clock
-from chat.store import call_reader, run_figures, selectors
+from chat.store import call_reader, run_figures, selectors, waiting_calls
 
 #: Steps on one page of a run, and characters of each.
 _RUN_STEPS = 200
@@ -191,6 +191,8 @@ class RunAdmin(NotedRuns, ConfirmedActionsAdmin):
         """Where it stands, and why it failed or, at work, what executes it and how long ago that was last known to be alive."""
         if run.status in LIVE:
             return two_lines(run.get_status_display(), f"{run.owner} · {self.last_sign_of_life(run)}")
+        if run.status == RunStatus.WAITING:
+            return two_lines(humanize.waiting(waiting_calls.kinds_open([run.session_id]).get(run.session_id, "")), "")
         return two_lines(run.get_status_display(), run.code)
 
     @admin.display(description=_("took, first token after"))

@@ -14,7 +14,7 @@ from agents.sentence import Sentence
 from agents.text import is_clean
 from chat.accounts.models import User
 from chat.api.agui_events import NOWHERE, Identified, Translator
-from chat.api.agui_people import interrupts_of, is_about_people, resolve, root_of, waiting_run
+from chat.api.agui_people import interrupts_of, is_about_people, root_of, said_of, waiting_run
 from chat.api.auth import ASK
 from chat.api.bodies import payload, takes, takes_header, user_of
 from chat.api.errors import error_response
@@ -23,6 +23,7 @@ from chat.api.following import Follower, open_session
 from chat.catalog import agents as catalog
 from chat.models import Door
 from chat.protocol import BadFrame, ClientMessageId, Close
+from chat.runs import deciding
 from chat.runs.admission import Refused
 from chat.runs.threads import ask_in_thread
 from chat.runtime import database
@@ -86,7 +87,8 @@ class RunAgentInput(BaseModel):
     state: Any = Field(None, description="Ignored.")
     context: Any = Field(None, description="Ignored.")
     resume: list[_Resume] | None = Field(
-        None, description="What people say of a run that waits, by its interrupts; nothing else is asked then."
+        None,
+        description="What people say of a run that waits, by its interrupts: all of it, or if one is refused none. Nothing else is asked.",
     )
 
 
@@ -143,8 +145,11 @@ async def _go_on(request: HttpRequest, user: User, asked: RunAgentInput, said: l
         raise Refused("not_waiting", Sentence("Nothing waits for an answer here."))
     run = roots[0]
     head = await database.read(selectors.head_of, run.session_id)
-    for each, of in zip(said, runs, strict=True):
-        await resolve(user, of, each.interruptId, each.payload, is_cancelled=each.status == "cancelled")
+    told = [
+        await database.read(said_of, of, each.interruptId, each.payload, is_cancelled=each.status == "cancelled")
+        for each, of in zip(said, runs, strict=True)
+    ]
+    await deciding.decide(user, run.session_id, told, Door.AGUI)
     translator = Translator(asked.threadId, asked.runId, str(run.pk), ignored=_ignored(asked))
     return _stream(follower, translator, run.pk, head, translator.resume(run.iterations))
 

@@ -7,13 +7,12 @@ from uuid import UUID
 import orjson
 
 from agents.sentence import Sentence
-from chat.accounts.models import User
 from chat.api.agui_events import name_call
-from chat.models import Door, Run, WaitingCall, WaitingKind
+from chat.models import Run, WaitingCall, WaitingKind
 from chat.protocol import Decide, as_uuid, validated
 from chat.runs import deciding
 from chat.runs.admission import Refused
-from chat.runtime import database
+from chat.runs.deciding import Answered, Approval
 from chat.store import waiting_calls
 
 _ABOUT_PEOPLE = ("approval_request", "approval", "question", "answer")
@@ -78,24 +77,21 @@ def root_of(run: Run) -> Run:
     return run if run.parent is None else root_of(run.parent)
 
 
-async def resolve(
-    user: User, run: Run, interrupt_id: str, payload: Mapping[str, Any] | None, *, is_cancelled: bool
-) -> None:
-    """Decide on a call, or answer a question. Raises `Refused`."""
+def said_of(
+    run: Run, interrupt_id: str, payload: Mapping[str, Any] | None, *, is_cancelled: bool
+) -> tuple[UUID, Approval | Answered]:
+    """What somebody says of a call or a question. Raises `Refused` where it says nothing of that kind."""
     call_id = interrupt_id.partition(":")[2]
     kinds = WaitingCall.objects.filter(run=run, tool_call_id=call_id).values_list("kind", flat=True)
-    kind = await database.read(kinds.first)
+    kind = kinds.first()
     said = dict(payload or {})
     if kind == WaitingKind.QUESTION:
         if is_cancelled:
             raise Refused("bad_arguments", Sentence("A question is answered, or the run stopped."))
-        await deciding.answer(user, run.session_id, run.pk, call_id, said, Door.AGUI)
-        return
-    if kind is None:
-        # Which is what is told of it, whatever is said.
-        is_cancelled = True
-    approval = deciding.approval_of(decision_of(call_id, said, is_cancelled=is_cancelled))
-    await deciding.approve(user, run.session_id, run.pk, approval, Door.AGUI)
+        return run.pk, Answered(call_id, said)
+    # One that there is not is told so, whatever is said.
+    body = decision_of(call_id, said, is_cancelled=is_cancelled or kind is None)
+    return run.pk, deciding.approval_of(body)
 
 
 def decision_of(call_id: str, said: Mapping[str, Any], *, is_cancelled: bool) -> Decide:

@@ -59,6 +59,7 @@ class Folding:
         }
         run.outside = {name: outside.get(name, 0) + number for name, number in counted.items()}
         del run.items[0]
+        run.open_calls.forget(item)
 
     def asked_by(self, call_id: str) -> list[Run]:
         """The runs that one of its calls has asked."""

@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 
 from chat.access import VIEW_SESSIONS, Role, has_right, role_of
 from chat.accounts.models import User
-from chat.models import Connection, Process
+from chat.models import KNOWS_WAITING, Connection, Process
 from chat.runtime import clock
 from chat.runtime.db_values import uuid_param
 from chat.security.origins import describe_causes
@@ -102,7 +102,8 @@ def change_role(open_socket: OpenSocket) -> None:
 
 def store_heartbeat(process: str) -> None:
     """A process that serves is alive, and so are its sockets; note what it has told the log meanwhile."""
-    Process.objects.update_or_create(name=process, defaults={"seen_at": Now(), "noticed": describe_causes()})
+    told = {"seen_at": Now(), "noticed": describe_causes(), "knows": KNOWS_WAITING}
+    Process.objects.update_or_create(name=process, defaults=told)
 
 
 def forget_process(process: str) -> None:

@@ -19,6 +19,7 @@ from chat.models.imports import ImportedDocument
 from chat.models.mails import Mail, MailKind, MailState
 from chat.models.notes import Comment, Verdict, VerdictWord
 from chat.models.operations import (
+    KNOWS_WAITING,
     Announcement,
     Chore,
     ClosedAccount,
@@ -32,9 +33,11 @@ from chat.models.request_keys import RequestKey
 from chat.models.schedules import IS_OPEN, OPEN, MissedPolicy, Occurrence, Outcome, OverlapPolicy, PauseReason, Schedule
 from chat.models.sessions import (
     AGENT_NAME_LENGTH,
+    ANY_QUEUED_SQL,
     AT_WORK_SQL,
     CURRENT,
     HAS_NOT_ENDED,
+    IS_AT_WORK,
     IS_LIVE,
     IS_QUEUED,
     IS_ROOT,
@@ -65,14 +68,17 @@ from chat.models.webhooks import DeliveryState, Webhook, WebhookDelivery
 __all__ = [
     "AGENT_NAME",
     "AGENT_NAME_LENGTH",
+    "ANY_QUEUED_SQL",
     "AT_WORK_SQL",
     "CURRENT",
     "HAS_NOT_ENDED",
+    "IS_AT_WORK",
     "IS_LIVE",
     "IS_OPEN",
     "IS_QUEUED",
     "IS_ROOT",
     "IS_UNFINISHED",
+    "KNOWS_WAITING",
     "LIVE",
     "LIVE_SQL",
     "LOOKS",

@@ -24,6 +24,10 @@ class ClosedAccount(models.Model):
         return f"Closed: {self.user_id}"
 
 
+#: What processes of this version know of each other's rows, by `Process.knows`: 1, that runs wait for people.
+KNOWS_WAITING = 1
+
+
 class Process(models.Model):
     """A process of this installation, its last sign of life, and what it has noticed that only an operator can mend, a line each."""
 
@@ -32,6 +36,8 @@ class Process(models.Model):
     noticed = models.TextField(
         blank=True, default="", db_default="", help_text="What is wrong around it, as in a proxy's settings."
     )
+    #: Which changes its version knows of, by their number; one before them says nothing.
+    knows = models.PositiveSmallIntegerField(default=0, db_default=0)
 
     class Meta:
         verbose_name_plural = "processes"

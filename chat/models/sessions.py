@@ -69,13 +69,16 @@ ROOT_SQL = "parent_id IS NULL"
 #: The conditions of partial indexes, for querysets; where a statement is written out, the words stand in it in this order. Of a
 #: session's runs only roots are meant but by the first one.
 HAS_NOT_ENDED = is_one_of("status", UNFINISHED)
+IS_AT_WORK = is_one_of("status", LIVE)
 IS_LIVE = is_one_of("status", CURRENT) & IS_ROOT
 IS_UNFINISHED = HAS_NOT_ENDED & IS_ROOT
 IS_QUEUED = IS_UNFINISHED & Q(status=RunStatus.QUEUED)
 AT_WORK_SQL = "status IN ('running', 'cancelling')"
 LIVE_SQL = f"status IN ('running', 'cancelling', 'waiting') AND {ROOT_SQL}"
 UNFINISHED_SQL = f"status IN ('queued', 'running', 'cancelling', 'waiting') AND {ROOT_SQL}"
+#: Of one session; the second of any.
 QUEUED_SQL = f"{UNFINISHED_SQL} AND status = 'queued'"
+ANY_QUEUED_SQL = f"status = 'queued' AND {ROOT_SQL}"
 
 
 class Origin(models.TextChoices):
@@ -293,8 +296,11 @@ class Run(models.Model):
             models.Index(
                 fields=("decided_at",), condition=Q(status="waiting", decided_at__isnull=False), name="run_decided"
             ),
-            # Few, roots and others alike.
-            models.Index(fields=("depth",), condition=Q(status__in=[str(s) for s in LIVE]), name="run_at_work"),
+            # Few, however many wait for people: roots and others alike.
+            models.Index(
+                fields=("user", "depth"), condition=Q(status__in=[str(s) for s in LIVE]), name="run_at_work_by_user"
+            ),
+            models.Index(fields=("user", "created_at"), condition=Q(status="queued"), name="run_queued"),
         )
 
     def __str__(self) -> str:

@@ -1,7 +1,7 @@
 """The rows of a run's own page: where its time went, what it was given, and each of its events."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -9,21 +9,45 @@ from django.utils.translation import ngettext
 from chat import models
 from chat.protocol.frames import KeptFrame
 from chat.rendering import humanize
-from chat.rendering.rows import failure_banner, run_row, run_summary
-from chat.rendering.transcript import Run
+from chat.rendering.rows import failure_banner, item_row, nest, run_summary
+from chat.rendering.transcript import Item, Run
 
 Row = dict[str, Any]
 
 
-def inspection(run: Run, row: models.Run, within: Sequence[Run] = ()) -> Row:
-    """One run for the page that inspects it: where its time went, and its steps over time, with those of the runs within it."""
+class Piece(NamedTuple):
+    """A row of a run's page: an item of its outline, of many calls at once some."""
+
+    item: Item
+    calls: slice
+
+
+def pages_of(run: Run, most: int) -> list[list[Piece]]:
+    """The outline in pages of so many thoughts and calls: however many calls a turn has, a page has not more."""
+    pages: list[list[Piece]] = [[]]
+    left = most
+    for item in run.items:
+        count = len(item.calls) or 1
+        for first in range(0, count, _CALLS_OF_ROW):
+            calls = slice(first, min(first + _CALLS_OF_ROW, count))
+            left -= calls.stop - first
+            if left < 0:
+                pages.append([])
+                left = most - (calls.stop - first)
+            pages[-1].append(Piece(item, calls))
+    return pages
+
+
+#: Calls that one row of a run's page has. Those of the same turn beyond them are in the rows behind it.
+_CALLS_OF_ROW = 50
+
+
+def inspection(run: Run, row: models.Run) -> Row:
+    """One run for the page that inspects it: where its time went, and how it ended."""
     began = run.started_at or row.created_at.timestamp()
     waited_ms = max(0, round((began - row.created_at.timestamp()) * 1000))
     total_ms = run.whole_ms or round(_last_moment(run, began) * 1000)
     counts = run.counts()
-    rows = run_row(run, within)["rows"]
-    for item, bar in zip(rows, run.bars(total_ms), strict=True):
-        item["bar"] = bar
     return {
         "run": run,
         "cost": humanize.cost(float(row.cost), row.currency) if row.cost is not None else "",
@@ -46,13 +70,28 @@ def inspection(run: Run, row: models.Run, within: Sequence[Run] = ()) -> Row:
         else "",
         "total_ms": total_ms,
         "why": _why(run, waited_ms, total_ms),
-        "rows": rows,
+        "last_iteration": run.items[-1].iteration if run.items else None,
         "answer": run.answer,
         "answer_bar": run.answer_bar(total_ms),
         "ticks": _ticks(total_ms),
         "trouble": failure_banner(run) if run.ended and run.status != "cancelled" else None,
         "endline": run_summary(run, counts),
     }
+
+
+def step_rows(run: Run, pieces: Sequence[Piece], within: Sequence[Run], total_ms: int, most: int) -> list[Row]:
+    """The rows of a page of a run's steps over its time, with ``most`` rows of the runs within it, all together."""
+    rows = [
+        item_row(run, piece.item, run.bar_of(piece.item, total_ms), piece.calls)
+        | {"seq": piece.item.calls[piece.calls.start].seq if piece.item.calls else piece.item.seq}
+        for piece in pieces
+    ]
+    nest(rows, run, within, max(_ROWS_WITHIN, most // max(1, len(within))))
+    return rows
+
+
+#: Rows that a run within another one has there at least; all of them are on a page of its own.
+_ROWS_WITHIN = 5
 
 
 def _last_moment(run: Run, began: float) -> float:

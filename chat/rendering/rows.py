@@ -23,7 +23,7 @@ def run_row(run: Run, within: Sequence[Run] = ()) -> Row:
     counts = run.counts()
     bars = run.bars()
     rows = [item_row(run, item, bar) for item, bar in zip(run.items, bars, strict=True)]
-    _nest(rows, run, within)
+    nest(rows, run, within)
     return {
         "id": run.id,
         "status": run.status,
@@ -55,30 +55,30 @@ def run_row(run: Run, within: Sequence[Run] = ()) -> Row:
     }
 
 
-def _nest(rows: Sequence[Row], run: Run, within: Sequence[Run]) -> None:
-    """Put the runs within a run into its rows, each in that of the call that has asked it."""
-    for row, item in zip(rows, run.items, strict=False):
-        calls = {call.call_id: call for call in item.calls}
-        row["children"] = [
-            _child_row(child, within, row.get("n") or str(calls[asked].seq or calls[asked].step))
-            for child in within
-            if child.parent is not None
-            and child.parent["run_id"] == run.id
-            and (asked := child.parent["tool_call_id"]) in calls
-        ]
+def nest(rows: Sequence[Row], run: Run, within: Sequence[Run], most: int | None = None) -> None:
+    """Put the runs within a run into its rows, each in that of the call that has asked it, with ``most`` rows of each."""
+    own = [
+        (child, child.parent["tool_call_id"]) for child in within if child.parent and child.parent["run_id"] == run.id
+    ]
+    for row in rows if own else ():
+        calls = row["calls"] if row["kind"] == "calls" else [row["call"]] if row["kind"] == "call" else []
+        numbers = {call["call_id"]: row.get("n") or call["number"] for call in calls}
+        row["children"] = [_child_row(child, within, numbers[asked], most) for child, asked in own if asked in numbers]
 
 
-def _child_row(run: Run, within: Sequence[Run], number: str) -> Row:
+def _child_row(run: Run, within: Sequence[Run], number: str, most: int | None) -> Row:
     """A run within another one as ``_child.html`` takes it: its rows are numbered within the row ``number``, its answer is the last."""
-    rows = [item_row(run, item, bar) for item, bar in zip(run.items, run.bars(), strict=True)]
+    shown = zip(run.items[:most], run.bars()[:most], strict=True)
+    rows = [item_row(run, item, bar, slice(most)) for item, bar in shown]
     if run.answer is not None:
         rows.append(answer_item(run, run.answer))
     for place, row in enumerate(rows, 1):
         row["n"] = f"{number}.{place}"
-    _nest(rows, run, within)
+    nest(rows, run, within, most)
     return {
         "id": run.id,
         "ended": run.ended,
+        "cut": most is not None and max(len(run.items), *(len(item.calls) for item in run.items), 0) > most,
         "agent": asked_by(run),
         "message": run.message,
         "number": number,
@@ -121,8 +121,8 @@ _END_ICONS = {
 }
 
 
-def item_row(run: Run, item: Item, bar: Row) -> Row:
-    """One item of the outline as ``_step.html`` takes it."""
+def item_row(run: Run, item: Item, bar: Row, shown: slice = slice(None)) -> Row:
+    """One item of the outline as ``_step.html`` takes it; of its calls those that are ``shown``."""
     row: Row = {"seq": item.seq, "bar": bar, "iteration": item.iteration}
     if item.kind == "thought":
         return row | {
@@ -141,8 +141,8 @@ def item_row(run: Run, item: Item, bar: Row) -> Row:
             % {"name": item.by or _("Somebody"), "n": item.seq},
             "text": item.text,
         }
-    calls = [call_row(run, item, call) for call in item.calls]
-    if len(calls) == 1:
+    calls = [call_row(run, item, call) for call in item.calls[shown]]
+    if len(item.calls) == 1:
         return row | {"kind": "call", "call": calls[0], "duration_ms": calls[0]["duration_ms"]}
     span = item.span()
     state = next(
@@ -151,11 +151,18 @@ def item_row(run: Run, item: Item, bar: Row) -> Row:
     return row | {
         "kind": "calls",
         "calls": calls,
-        "title": ngettext("%(n)d call at once", "%(n)d calls at once", len(calls)) % {"n": len(calls)},
+        "title": _calls_title(len(item.calls), shown),
         "state": state,
         "word": humanize.failed(sum(call["state"] == "fail" for call in calls)),
         "duration_ms": None if span is None else round((span[1] - span[0]) * 1000),
     }
+
+
+def _calls_title(count: int, shown: slice) -> str:
+    first, end, _step = shown.indices(count)
+    if end - first == count:
+        return ngettext("%(n)d call at once", "%(n)d calls at once", count) % {"n": count}
+    return _("Calls %(first)d to %(last)d of %(n)d at once") % {"first": first + 1, "last": end, "n": count}
 
 
 def call_row(run: Run, item: Item, call: Call) -> Row:
@@ -166,6 +173,7 @@ def call_row(run: Run, item: Item, call: Call) -> Row:
     return {
         "call_id": call.call_id,
         "seq": call.seq,
+        "number": str(call.seq or call.step),
         "name": call.name,
         "icon": call.icon,
         "telling": humanize.summarize_arguments(call.arguments),
@@ -195,8 +203,8 @@ def call_state(run: Run, item: Item, call: Call) -> tuple[str, str]:
         return ("", "") if call.decision is not None else ("off", _("No result"))
     is_question = call.request is not None and call.request.fields is not None
     if call.result is None:
-        what = "question" if is_question else "approval"
-        return ("wait", humanize.waiting(what)) if call.waits else ("live", pgettext("a call", "Running"))
+        what = call.waits_for
+        return ("wait", humanize.waiting(what)) if what else ("live", pgettext("a call", "Running"))
     if call.result.ok:
         return "", ""
     if call.denied:

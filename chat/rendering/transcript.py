@@ -20,6 +20,8 @@ from agents.tools.ask_agent import PREFIX as ASK_PREFIX
 from chat.protocol.frame_data import SentAlongData, Usage
 from chat.protocol.frames import KeptFrame
 from chat.rendering import humanize
+from chat.rendering.open_calls import Folded
+from chat.rendering.waits import note_waiting, wait_of
 
 LIVE_STATUSES = ("queued", "running", "waiting", "cancelling")
 #: The tool by which an agent asks people.
@@ -85,11 +87,20 @@ class Call:
     result: Result | None = None
     request: Request | None = None
     decision: Decision | None = None
+    #: What the run that it has asked waits for, as `Run.waits_for`.
+    within: str = ""
 
     @property
     def waits(self) -> bool:
         """Whether it waits for people."""
         return self.request is not None and self.decision is None and self.result is None
+
+    @property
+    def waits_for(self) -> str:
+        """What it waits for, itself or by the run that it has asked: ``question``, or ``approval``; empty where it doesn't."""
+        if self.waits:
+            return "approval" if self.request is None or self.request.fields is None else "question"
+        return "" if self.result is not None else self.within
 
     @property
     def denied(self) -> bool:
@@ -146,7 +157,7 @@ class Answer:
 
 
 @dataclass(slots=True)
-class Run:
+class Run(Folded):
     """One run as the conversation shows it."""
 
     id: str
@@ -175,6 +186,8 @@ class Run:
     cancelled_by: str | None = None
     #: Whether it was taken out of the queue before it began.
     removed: bool = False
+    #: When it has waited for people, in server time: from and until; the last without an end while it does.
+    waits: list[list[float]] = field(default_factory=list)
     #: What the run has outside of the events at hand: numbers of steps, thoughts, tools and failed calls.
     outside: dict[str, int] = field(default_factory=dict)
 
@@ -196,10 +209,7 @@ class Run:
     @property
     def waits_for(self) -> str:
         """What it waits for, where it waits for people: ``question``, or ``approval``. Empty where a tool is at work, or the model."""
-        unfinished = [call for call in self.calls if call.result is None]
-        if self.ended or not unfinished or not all(call.waits for call in unfinished):
-            return ""
-        return "question" if all(call.request and call.request.fields for call in unfinished) else "approval"
+        return "" if self.ended else wait_of(self.calls)
 
     def went_on(self, item: Item) -> bool:
         """Whether the agent did anything after this item."""
@@ -225,8 +235,11 @@ class Run:
 
     def bars(self, total_ms: float | None = None) -> list[dict[str, Any]]:
         """Where each item lies in the run's time, as per cent: ``x``, ``width`` and what fills it; empty where unknown."""
-        total = self.whole_ms if total_ms is None else total_ms
-        return [self._bar(item.span(), total, self._fill(item)) for item in self.items]
+        return [self.bar_of(item, self.whole_ms if total_ms is None else total_ms) for item in self.items]
+
+    def bar_of(self, item: Item, total_ms: float | None) -> dict[str, Any]:
+        """Where one of its items lies in so much time."""
+        return self._bar(item.span(), total_ms, self._fill(item))
 
     def answer_bar(self, total_ms: float | None = None) -> dict[str, Any]:
         """Where the answer lies in the run's time."""
@@ -268,6 +281,7 @@ def fold(frames: Iterable[KeptFrame], known: Mapping[str, Run] | None = None) ->
             _open_call(run, runs, known)
             runs[run_id] = run
         apply(run, frame)
+        note_waiting(run, runs, frame["data"])
     return sorted(runs.values(), key=lambda run: run.parent is not None)
 
 
@@ -286,6 +300,7 @@ def _open_call(run: Run, runs: dict[str, Run], known: Mapping[str, Run]) -> None
         at = run.started_at or 0.0
         call = Call(None, 0, at, asked["tool_call_id"], f"{ASK_PREFIX}{run.agent}", {})
         parent.items.append(Item("calls", None, 0, at, parent.iteration, calls=[call]))
+        parent.open_calls.add(parent.items[-1], call)
 
 
 def apply(run: Run, frame: KeptFrame) -> None:
@@ -377,11 +392,10 @@ def _keep_piece(run: Run) -> None:
 
 def _add_call(run: Run, call: Call, seq: int | None, iteration: int) -> None:
     """Put a call behind those that its model call has asked for already."""
-    last = run.items[-1] if run.items else None
-    if last is not None and last.kind == "calls" and last.iteration == iteration:
-        last.calls.append(call)
-    else:
-        run.items.append(Item("calls", seq, call.step, call.at, iteration, calls=[call]))
+    if not run.items or run.items[-1].kind != "calls" or run.items[-1].iteration != iteration:
+        run.items.append(Item("calls", seq, call.step, call.at, iteration))
+    run.items[-1].calls.append(call)
+    run.open_calls.add(run.items[-1], call)
 
 
 def _apply_waiting(
@@ -428,11 +442,9 @@ def _apply_result(run: Run, seq: int | None, at: float, iteration: int, data: To
         data.get("content_length", len(content)),
         data.get("files", []),
     )
-    for item in reversed(run.items):
-        for call in item.calls:
-            if call.call_id == data["tool_call_id"] and call.result is None:
-                call.result = result
-                return
+    if (call := run.open_calls.take(data["tool_call_id"])) is not None:
+        call.result = result
+        return
     # Its call lies before the window of events: it stands for itself.
     call = Call(None, data["step"], at, data["tool_call_id"], data["tool_name"], {}, result)
     run.items.append(Item("calls", seq, data["step"], at, iteration, calls=[call]))

@@ -18,7 +18,7 @@ from chat.access import VIEW_SESSIONS, has_right_now, may_drive, role_in, role_o
 from chat.accounts.models import User
 from chat.catalog import agents as catalog
 from chat.catalog.agents import CURRENT_SQL
-from chat.models import LIVE_SQL, QUEUED_SQL, ROOT_SQL, UNFINISHED_SQL, Origin, Run, Session, SteeringWord
+from chat.models import AT_WORK_SQL, LIVE_SQL, QUEUED_SQL, ROOT_SQL, Origin, Run, Session, SteeringWord
 from chat.protocol import ErrorCode, as_uuid, is_blank
 from chat.runtime.db_values import datetime_param, uuid_param
 
@@ -79,8 +79,8 @@ def load_for_update(
                 (SELECT COUNT(*) FROM {run} WHERE session_id = s.id AND {QUEUED_SQL}),
                 EXISTS (SELECT 1 FROM {run} WHERE session_id = s.id AND {LIVE_SQL}),
                 (SELECT COUNT(*) FROM (
-                    SELECT 1 FROM {run} WHERE user_id = u.id AND {UNFINISHED_SQL}
-                    AND status NOT IN ('queued', 'waiting') LIMIT %s) AS at_work),
+                    SELECT 1 FROM {run} WHERE user_id = u.id AND {AT_WORK_SQL}
+                    AND {ROOT_SQL} LIMIT %s) AS at_work),
                 (SELECT COUNT(*) FROM (
                     SELECT 1 FROM {run} WHERE user_id = u.id AND created_at > %s AND origin NOT IN (%s, %s) AND {ROOT_SQL}
                     AND copied_from IS NULL LIMIT %s) AS recent),

@@ -6,7 +6,7 @@ The coroutines belong on the serving loop; what they write is one transaction ea
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 import orjson
@@ -20,7 +20,7 @@ from agents.steps import AnswerStep, ApprovalStep, PeopleStep
 from agents.tools.ask_user import answer_problem
 from chat.access import AnyUser, may_drive, role_in
 from chat.accounts.models import User
-from chat.models import Act, Door, Run, RunStatus, Session, WaitingCall, WaitingKind
+from chat.models import IS_LIVE, Act, Door, Run, RunStatus, Session, WaitingCall, WaitingKind
 from chat.protocol import Decide
 from chat.runs import dispatch, publisher, resuming, waiting
 from chat.runs import registry as run_registry
@@ -50,6 +50,18 @@ class Approval:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What somebody answers to a question, by its fields."""
+
+    tool_call_id: str
+    answers: Mapping[str, Any]
+
+
+#: What is said of calls of these runs.
+Said: TypeAlias = Sequence[tuple[UUID, Approval | Answered]]
+
+
 def approval_of(said: Decide) -> Approval:
     """The same from a frame, or from the body of a call."""
     return Approval(said.tool_call_id, said.decision, said.arguments, said.scope, said.reason or "")
@@ -57,7 +69,7 @@ def approval_of(said: Decide) -> Approval:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What came of a decision. ``claim`` is there where the run goes on, and by this process; ``is_ready``: it may go on.
+    """What came of what was said. ``claim`` is there where the run goes on, and by this process; ``is_ready``: it may go on.
 
     ``woken`` are the runs within others that may go on, or have ended; who has asked for them may be at work.
     """
@@ -71,14 +83,27 @@ class Decided:
 
 async def approve(user: User, session_id: UUID, run_id: UUID, approval: Approval, door: Door) -> None:
     """Allow or deny a call. When nothing of its turn is open any more, the run goes on. Raises `Refused`."""
-    await _decide(_approve_atomically, user, session_id, run_id, approval, door)
+    await decide(user, session_id, [(run_id, approval)], door)
 
 
 async def answer(
     user: User, session_id: UUID, run_id: UUID, tool_call_id: str, answers: Mapping[str, Any], door: Door
 ) -> None:
     """Answer a question, likewise. Raises `Refused`."""
-    await _decide(_answer_atomically, user, session_id, run_id, tool_call_id, answers, door)
+    await decide(user, session_id, [(run_id, Answered(tool_call_id, answers))], door)
+
+
+async def decide(user: User, session_id: UUID, said: Said, door: Door) -> None:
+    """Decide on several calls and questions of a session's run and those within it: on all, or where one is refused, on none.
+
+    Raises `Refused`.
+    """
+
+    def start(decided: Decided) -> None:
+        if decided.claim is not None:
+            dispatch.start_run(decided.claim)
+
+    await _tell(await run_registry.write_and_start(start, _decide_atomically, user, session_id, said, door))
 
 
 async def expire_due() -> None:
@@ -98,15 +123,6 @@ def may_decide(user: AnyUser, session: Session) -> bool:
     return role is not None and may_drive(role)
 
 
-async def _decide(function: Any, *args: Any) -> None:
-    def start(decided: Decided) -> None:
-        if decided.claim is not None:
-            dispatch.start_run(decided.claim)
-
-    decided: Decided = await run_registry.write_and_start(start, function, *args)
-    await _tell(decided)
-
-
 async def _tell(decided: Decided) -> None:
     """Tell of what was stored, where the run does not do that itself; and have it taken up, where that is another's to do."""
     if decided.claim is not None:
@@ -118,8 +134,25 @@ async def _tell(decided: Decided) -> None:
 
 
 @transaction.atomic
-def _approve_atomically(user: User, session_id: UUID, run_id: UUID, approval: Approval, door: Door) -> Decided:
+def _decide_atomically(user: User, session_id: UUID, said: Said, door: Door) -> Decided:
+    """All that is said at once, and where nothing is open any more have the run go on, here if this process executes runs."""
     session = lock_session(session_id, user, may_decide)
+    each = [
+        _approve(session, user, run_id, what, door)
+        if isinstance(what, Approval)
+        else _answer(session, user, run_id, what, door)
+        for run_id, what in said
+    ]
+    events = [event for decided in each for event in decided.events]
+    woken = [run_id for decided in each for run_id in decided.woken]
+    if not any(decided.is_ready for decided in each):
+        return Decided(session_id, events, woken=woken)
+    root = Run.objects.get(IS_LIVE, session_id=session_id)
+    claim = resuming.claim_resumed(root, events) if run_registry.executes_runs() else None
+    return Decided(session_id, events, is_ready=True, claim=claim, woken=woken)
+
+
+def _approve(session: Session, user: User, run_id: UUID, approval: Approval, door: Door) -> Decided:
     run, call = _open_call(session, run_id, approval.tool_call_id, WaitingKind.APPROVAL)
     arguments = _checked_arguments(run, call, approval)
     # What a session that has read private things may send out is decided each time.
@@ -146,7 +179,7 @@ def _approve_atomically(user: User, session_id: UUID, run_id: UUID, approval: Ap
         user.pk,
         act,
         door,
-        session_id=session_id,
+        session_id=session.pk,
         run_id=run.pk,
         tool=call.tool_name,
         changed=bool(changed),
@@ -155,21 +188,17 @@ def _approve_atomically(user: User, session_id: UUID, run_id: UUID, approval: Ap
     return _go_on(run, data)
 
 
-@transaction.atomic
-def _answer_atomically(
-    user: User, session_id: UUID, run_id: UUID, tool_call_id: str, answers: Mapping[str, Any], door: Door
-) -> Decided:
-    session = lock_session(session_id, user, may_decide)
-    run, call = _open_call(session, run_id, tool_call_id, WaitingKind.QUESTION)
-    if problem := answer_problem(orjson.loads(call.fields), answers):
+def _answer(session: Session, user: User, run_id: UUID, said: Answered, door: Door) -> Decided:
+    run, call = _open_call(session, run_id, said.tool_call_id, WaitingKind.QUESTION)
+    if problem := answer_problem(orjson.loads(call.fields), said.answers):
         raise Refused("bad_arguments", problem)
-    data = _answered(run, call, user, answers)
-    waiting.record_decision(call, decision="answer", by=user, answers=orjson.dumps(answers).decode())
-    audit.record_action(user.pk, Act.ANSWER, door, session_id=session_id, run_id=run.pk)
+    data = _answer_step(run, call, user, said.answers)
+    waiting.record_decision(call, decision="answer", by=user, answers=orjson.dumps(said.answers).decode())
+    audit.record_action(user.pk, Act.ANSWER, door, session_id=session.pk, run_id=run.pk)
     return _go_on(run, data)
 
 
-def _answered(run: Run, call: WaitingCall, by: User | None, answers: Mapping[str, Any]) -> AnswerStep:
+def _answer_step(run: Run, call: WaitingCall, by: User | None, answers: Mapping[str, Any]) -> AnswerStep:
     return {
         "type": "answer",
         "content": "",
@@ -218,18 +247,16 @@ def _checked_arguments(run: Run, call: WaitingCall, approval: Approval) -> Mappi
     return changed
 
 
-def _go_on(run: Run, data: PeopleStep, *, here: bool = True) -> Decided:
-    """Store what was decided, and where nothing is open any more let the run go on, here if this process executes runs."""
+def _go_on(run: Run, data: PeopleStep) -> Decided:
+    """Store what was decided, and where nothing is open any more let the run go on."""
     last = run.steps.order_by("-position").values_list("position", flat=True).first() or 0
     events = step_log.append_unowned(run, [Entry("reasoning_step", data)], position=last)
     if run.status != RunStatus.WAITING or not waiting.may_go_on(run.pk):
         return Decided(run.session_id, events)
     run_state.mark_decided(run)
     line = waiting.line_of(run)
-    root = Run.objects.get(pk=line[-1]) if run.parent_id is not None else run
-    may_start = root.status == RunStatus.WAITING
-    claim = resuming.claim_resumed(root, events) if may_start and here and run_registry.executes_runs() else None
-    return Decided(run.session_id, events, may_start, claim, woken=line[:-1])
+    root_status = run.status if run.parent_id is None else Run.objects.values_list("status", flat=True).get(pk=line[-1])
+    return Decided(run.session_id, events, root_status == RunStatus.WAITING, woken=line[:-1])
 
 
 _expiring = EachRow("Ending the wait for call")
@@ -259,7 +286,7 @@ def _expire_atomically(call_id: int) -> Decided:
         return Decided(run.session_id, events, is_ready=True, woken=waiting.line_of(run)[:-1])
     data: PeopleStep
     if call.kind == WaitingKind.QUESTION:
-        data = _answered(run, call, None, {})
+        data = _answer_step(run, call, None, {})
     else:
         data = {
             "type": "approval",
@@ -274,7 +301,7 @@ def _expire_atomically(call_id: int) -> Decided:
         }
     waiting.record_decision(call, decision="deny", by=None)
     # Whoever looks for what may start takes it up: nobody waits for that who has just pressed a button.
-    return _go_on(run, data, here=False)
+    return _go_on(run, data)
 
 
 @transaction.atomic

@@ -12,7 +12,17 @@ from django.utils import timezone
 
 from chat.accounts.models import User
 from chat.catalog.agents import with_current
-from chat.models import IS_LIVE, IS_QUEUED, IS_UNFINISHED, LIVE, QUEUED_SQL, UNFINISHED_SQL, Run, RunStatus
+from chat.models import (
+    ANY_QUEUED_SQL,
+    IS_AT_WORK,
+    IS_LIVE,
+    IS_QUEUED,
+    IS_ROOT,
+    QUEUED_SQL,
+    UNFINISHED_SQL,
+    Run,
+    RunStatus,
+)
 from chat.runtime.db_values import datetime_from_db, uuid_param, uuids_from_db
 
 
@@ -62,7 +72,7 @@ def under_run_limit(user_id: int | None) -> bool:
         return True
     if user_id is not None:
         User.objects.select_for_update(no_key=True).filter(pk=user_id).first()
-    return Run.objects.filter(IS_UNFINISHED, status__in=LIVE, user=user_id).count() < most
+    return Run.objects.filter(IS_AT_WORK, IS_ROOT, user=user_id).count() < most
 
 
 #: Written out, because it is asked at the end of every run. Of a user's sessions no more than may start now: one whose schedules have
@@ -75,8 +85,7 @@ _WAITING = """SELECT session_id FROM (
             AND (before_it.status <> 'queued' OR before_it.number < waiting.number))
     ) AS first WHERE %s = 0 OR place <= %s - (
         SELECT COUNT(*) FROM chat_run AS live WHERE live.user_id = first.user_id
-        AND live.status IN ('queued', 'running', 'cancelling', 'waiting') AND live.status NOT IN ('queued', 'waiting')
-        AND live.parent_id IS NULL)
+        AND live.status IN ('running', 'cancelling') AND live.parent_id IS NULL)
     ORDER BY created_at LIMIT %s"""
 #: So many are worth looking at at a time.
 _MOST_WAITING = 200
@@ -98,7 +107,7 @@ def waiting_sessions(user_id: int | None = None) -> list[UUID]:
     most = settings.MAX_ACTIVE_RUNS_PER_USER
     whose, values = ("", []) if user_id is None else ("AND user_id = %s", [user_id])
     with connection.cursor() as cursor:
-        cursor.execute(_WAITING.format(queued=QUEUED_SQL, whose=whose), [*values, most, most, _MOST_WAITING])
+        cursor.execute(_WAITING.format(queued=ANY_QUEUED_SQL, whose=whose), [*values, most, most, _MOST_WAITING])
         return uuids_from_db(found for (found,) in cursor.fetchall())
 
 

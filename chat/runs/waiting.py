@@ -18,6 +18,7 @@ from django.utils import timezone
 
 import agents
 from agents import DecidedCall, HeldCall, Policy, Resumed
+from agents.approval import CANNOT_WAIT
 from agents.holding import DENIED
 from agents.steps import PeopleStep
 from agents.tools.runner import ToolOutcome
@@ -40,6 +41,11 @@ from chat.store.step_log import Entry, Stored
 #: What the model is told of calls that nobody has decided on.
 NOT_DECIDED = "Nobody decided on this call in time, so it was not run."
 NOT_ANSWERED = "Nobody answered in time. Go on with what you know, and say what you have assumed."
+#: And of those that would begin to wait just now.
+UPGRADING = (
+    "This call needs a person's decision, for which nothing can wait in this minute, because the server is being brought to a new version."
+    " Nothing was run; go on without it, and say that it can be asked for again soon."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +245,12 @@ def gate_for(claim: ClaimedRun, within: Within) -> agents.Gate:
             return False
         return database.ask_patiently(waiting_calls.is_allowed, session_id, user_id, tool_name, rule)
 
-    return agents.Gate((settings.APPROVAL_POLICY, *within.policies), within.may_wait, is_allowed)
+    def why_no_wait() -> str:
+        if not within.may_wait:
+            return CANNOT_WAIT
+        return "" if database.ask_patiently(waiting_calls.is_known_everywhere) else UPGRADING
+
+    return agents.Gate((settings.APPROVAL_POLICY, *within.policies), why_no_wait, is_allowed)
 
 
 def line_of(run: Run) -> list[UUID]:

@@ -26,6 +26,16 @@ def rows_of(run: Run) -> list[ModelCall]:
     return list(ModelCall.objects.filter(run=run).order_by("pk"))
 
 
+def places_of(run: Run) -> list[tuple[int, int]]:
+    """The keys of a run's model calls in order, the first one is number 1, each with its iteration."""
+    return list(ModelCall.objects.filter(run=run).order_by("pk").values_list("pk", "iteration"))
+
+
+def rows_at(keys: set[int]) -> dict[int, ModelCall]:
+    """The rows of some model calls, by their keys."""
+    return {row.pk: row for some in _in_parts(keys) for row in ModelCall.objects.filter(pk__in=some)}
+
+
 def hides_instructions(run: Run) -> bool:
     """Whether the run's agent shows its instructions to staff alone."""
     return run.agent_version is not None and not run.agent_version.instructions_shown

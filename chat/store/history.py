@@ -107,46 +107,70 @@ def unfinished_calls(run_id: UUID, no_result: str) -> list[UnfinishedCall]:
     """The questions to other agents with which an ended run was broken off, in their order.
 
     Those of its last turn whose run was broken off together with it, and those that had not begun or had been answered just then: their
-    result is ``no_result``, or is missing. One that was stopped by itself, or has failed, has its answer.
+    result is ``no_result``, or is missing. One that was stopped by itself, or has failed, has its answer. What the run itself was to go
+    on with, and had not come to, is found in the one before it.
     """
-    steps = Step.objects.filter(run_id=run_id, type__in=("iteration_start", "tool_use", "tool_result"))
-    calls: dict[str, ToolUseStep] = {}
-    results: dict[str, str] = {}
-    for kind, body in steps.order_by("position").values_list("type", "body"):
-        data = orjson.loads(body)
-        if kind == "iteration_start":
-            calls.clear()
-        elif kind == "tool_use":
-            calls[data["tool_call_id"]] = data
-        else:
-            results[data["tool_call_id"]] = data["content"]
-    children = {child.parent_call_id: child for child in Run.objects.filter(parent=run_id)} if calls else {}
+    turn = _last_turn(run_id)
+    children = {child.parent_call_id: child for child in Run.objects.filter(parent=run_id)} if turn.calls else {}
+    before: list[UnfinishedCall] = []
+    if not turn.has_begun or (turn.is_first and not turn.calls.keys() <= children.keys()):
+        continued = Run.objects.filter(pk=run_id).values_list("continues_id", flat=True).first()
+        before = unfinished_calls(continued, no_result) if continued is not None else []
+    if not turn.has_begun:
+        return before
     found = []
-    for call_id, call in calls.items():
+    for call_id, call in turn.calls.items():
         arguments, child = call["arguments"], children.get(call_id)
         if not call["tool_name"].startswith(ASK_PREFIX) or not isinstance(arguments, dict):
             continue
-        has_result = results.get(call_id, no_result) != no_result
-        answer = None
+        has_result = turn.results.get(call_id, no_result) != no_result
+        agent_name, message = call["tool_name"].removeprefix(ASK_PREFIX), str(arguments.get("message", ""))
+        child_id, answer = None if child is None else child.pk, None
         if child is None:
             is_open = not has_result
+            same = next((each for each in before if (each.agent_name, each.message) == (agent_name, message)), None)
+            if is_open and same is not None:
+                before.remove(same)
+                child_id, answer = same.child_id, same.answer
         elif child.status == RunStatus.COMPLETED and not has_result:
             answer = _answer_within(child)
             is_open = answer is not None
         else:
             is_open = child.status in _BROKEN_OFF and child.cancel_requested_at is None
         if is_open:
-            found.append(
-                UnfinishedCall(
-                    call["tool_name"],
-                    orjson.dumps(arguments).decode(),
-                    call["tool_name"].removeprefix(ASK_PREFIX),
-                    str(arguments.get("message", "")),
-                    None if child is None else child.pk,
-                    answer,
-                )
-            )
+            asked = orjson.dumps(arguments).decode()
+            found.append(UnfinishedCall(call["tool_name"], asked, agent_name, message, child_id, answer))
     return found
+
+
+@dataclass(slots=True)
+class _LastTurn:
+    """What a run was at when it ended: the calls of its last turn, and the results of all."""
+
+    calls: dict[str, ToolUseStep]
+    results: dict[str, str]
+    #: Whether it had called nothing before, and whether it has come to anything at all.
+    is_first: bool = True
+    has_begun: bool = False
+
+
+def _last_turn(run_id: UUID) -> _LastTurn:
+    kinds = ("iteration_start", "tool_use", "tool_result", "thought", "final_answer")
+    steps = Step.objects.filter(run_id=run_id, type__in=kinds)
+    turn = _LastTurn({}, {})
+    for kind, body in steps.order_by("position").values_list("type", "body"):
+        if kind == "iteration_start":
+            turn.is_first = turn.is_first and not turn.calls
+            turn.calls.clear()
+            continue
+        turn.has_begun = True
+        if kind == "tool_use":
+            data = orjson.loads(body)
+            turn.calls[data["tool_call_id"]] = data
+        elif kind == "tool_result":
+            data = orjson.loads(body)
+            turn.results[data["tool_call_id"]] = data["content"]
+    return turn
 
 
 def _answer_within(child: Run) -> str | None:

@@ -10,9 +10,9 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from chat.access import shared_roles, shares_with
 from chat.accounts.models import User
-from chat.models import UNFINISHED, Session, Share
+from chat.models import UNFINISHED, RunStatus, Session, Share
 from chat.runtime.prepared import PreparedQuery
-from chat.store import search
+from chat.store import search, waiting_calls
 
 
 def past_sessions(
@@ -71,16 +71,20 @@ class ListedSession(NamedTuple):
     active_at: datetime
     last_seq: int
     imported_at: datetime | None
+    #: Where a run waits for people: for what, as `waiting_calls.kinds_open` says.
+    waits_for: str = ""
 
 
 def listed_sessions(user: User, most: int) -> list[ListedSession]:
     """The user's own sessions with the latest activity, those that are archived left out."""
-    return _listed(most).rows(user.pk)
+    found = _listed(most).rows(user.pk)
+    kinds = waiting_calls.kinds_open([each.pk for each in found if each.status == RunStatus.WAITING])
+    return [each._replace(waits_for=kinds[each.pk]) if each.pk in kinds else each for each in found]
 
 
 @cache
 def _listed(most: int) -> PreparedQuery[ListedSession]:
     def query(user_id: int) -> QuerySet[Session, Any]:
-        return one_of_each_family(past_sessions(User(pk=user_id))).values_list(*ListedSession._fields)[:most]
+        return one_of_each_family(past_sessions(User(pk=user_id))).values_list(*ListedSession._fields[:-1])[:most]
 
     return PreparedQuery(query, int, make=ListedSession)

@@ -1,6 +1,6 @@
 """Reads what waits for people, and what they have decided on."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -12,7 +12,7 @@ from django.db.models import Q
 
 from chat.access import shares_with
 from chat.accounts.models import User
-from chat.models import CURRENT, Run, Share, StandingApproval, WaitingCall
+from chat.models import CURRENT, KNOWS_WAITING, Process, Run, RunStatus, Share, StandingApproval, WaitingCall
 from chat.runtime.db_values import datetime_param
 from chat.runtime.prepared import PreparedQuery
 
@@ -20,6 +20,11 @@ from chat.runtime.prepared import PreparedQuery
 _MOST_DUE = 200
 _MOST_TOLD = 200
 _DUE = "SELECT id FROM chat_waitingcall WHERE decided_at IS NULL AND deadline <= %s ORDER BY deadline LIMIT %s"
+
+
+def is_known_everywhere() -> bool:
+    """Whether all processes know that runs wait: one of an older version would start what is queued behind such a run, and fail it."""
+    return not Process.objects.filter(knows__lt=KNOWS_WAITING).exists()
 
 
 def due_calls(now: datetime) -> list[int]:
@@ -56,6 +61,15 @@ def open_within(run_id: UUID) -> list[WaitingCall]:
     session_id = Run.objects.filter(pk=run_id, status__in=CURRENT).values_list("session_id", flat=True).first()
     found = WaitingCall.objects.filter(session=session_id, decided_at=None, run__status__in=CURRENT)
     return [] if session_id is None else list(found.order_by("pk"))
+
+
+def kinds_open(session_ids: Collection[UUID]) -> dict[UUID, str]:
+    """What sessions wait for whose run waits: ``question``, or ``approval`` where a decision is among it."""
+    found = WaitingCall.objects.filter(session__in=session_ids, decided_at=None, run__status=RunStatus.WAITING)
+    kinds: dict[UUID, set[str]] = {}
+    for session_id, kind in found.values_list("session_id", "kind") if session_ids else ():
+        kinds.setdefault(session_id, set()).add(kind)
+    return {session_id: "question" if kind == {"question"} else "approval" for session_id, kind in kinds.items()}
 
 
 def deciders(session_id: UUID) -> list[int]:

@@ -114,7 +114,7 @@ def listed_rows(template: str, sessions: Iterable[ListedSession], current_id: UU
 
 def _listed_row(template: str, session: ListedSession, is_current: bool, around: Hashable) -> SafeString:
     key = around, session, is_current
-    return fragment(template, key, lambda: session_row(session) | {"is_current": is_current})
+    return fragment(template, key, lambda: session_row(session, session.waits_for) | {"is_current": is_current})
 
 
 _TONES = {
@@ -127,19 +127,18 @@ _TONES = {
 }
 
 
-def session_row(session: Session | ListedSession) -> dict[str, Any]:
-    """What a list tells of a session."""
+def session_row(session: Session | ListedSession, waits_for: str = "") -> dict[str, Any]:
+    """What a list tells of a session, and of what it waits for."""
     agent = rendering_rows.agent_title(session.agent_name)
     ended_well = session.status in ("", RunStatus.COMPLETED)
-    word = (
-        "" if ended_well else _("Working") if session.status == RunStatus.RUNNING else humanize.status(session.status)
-    )
+    status = humanize.status(session.status, begun=True, waits_for=waits_for)
+    word = "" if ended_well else _("Working") if session.status == RunStatus.RUNNING else status
     return {
         "id": session.pk,
         "title": session.title,
         "agent": agent,
         "status": session.status,
-        "word": humanize.status(session.status, begun=True) if session.status else _("Nothing asked yet"),
+        "word": status if session.status else _("Nothing asked yet"),
         "archived": session.archived,
         "active_at": session.active_at,
         "is_live": session.status in UNFINISHED and session.status != RunStatus.WAITING,

@@ -1,5 +1,6 @@
 """The page of one run."""
 
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -19,16 +20,19 @@ from chat.store import branches, call_reader, notes, selectors, sent_along
 from chat.web.page import render_page, run_from_row, user_of, visible_session
 
 #: Events of a run on one page of it.
-RUN_EVENTS = 200
-#: Steps of an inspected run on one page.
-RUN_STEPS = 200
+RUN_EVENTS = 100
+#: Thoughts and calls of an inspected run on one page.
+RUN_STEPS = 100
 
 
-def _call_lines(run: models.Run, carried: models.Run) -> dict[int, list[dict[str, Any]]]:
-    """A line for each of the run's model calls, by its iteration; a copy has those of the run that was carried."""
+def _call_lines(
+    run: models.Run, places: Sequence[tuple[int, int]], iterations: Collection[int]
+) -> dict[int, list[dict[str, Any]]]:
+    """A line for each of the run's model calls in these iterations, by iteration; ``places`` are all that it has."""
+    wanted = {key: number for number, (key, iteration) in enumerate(places, 1) if iteration in iterations}
     lines: dict[int, list[dict[str, Any]]] = {}
-    for number, row in enumerate(call_reader.rows_of(carried), 1):
-        line = call_rows.call_line(call_reader.call_data(row, []), reverse("call", args=[run.pk, number]))
+    for key, row in sorted(call_reader.rows_at(set(wanted)).items()):
+        line = call_rows.call_line(call_reader.call_data(row, []), reverse("call", args=[run.pk, wanted[key]]))
         lines.setdefault(row.iteration, []).append(line)
     return lines
 
@@ -56,21 +60,26 @@ def run(request: HttpRequest, run_id: UUID) -> HttpResponse:
     folded = runs.pop(str(found.pk), None) or run_from_row(found)
     if found.status not in UNFINISHED or found.status == RunStatus.QUEUED:
         folded.status = found.status
-    inspected = inspection.inspection(folded, found, list(runs.values()))
-    steps = Paginator(inspected["rows"], RUN_STEPS).get_page(request.GET.get("steps"))
+    within = list(runs.values())
+    inspected = inspection.inspection(folded, found)
+    steps = Paginator(inspection.pages_of(folded, RUN_STEPS), 1).get_page(request.GET.get("steps"))
+    step_rows = inspection.step_rows(folded, steps[0], within, inspected["total_ms"], RUN_STEPS // 2)
     markdown.prepare_markdown(
         [
             *([folded.answer.text] if folded.answer else []),
-            *markdown.newest_thoughts(row["text"] for row in steps if row["kind"] == "thought"),
+            *markdown.newest_thoughts(row["text"] for row in step_rows if row["kind"] == "thought"),
             *markdown.newest_thoughts(
-                item.text for run in runs.values() for item in run.items if item.kind in ("thought", "word")
+                item.text for run in within for item in run.items if item.kind in ("thought", "word")
             ),
         ]
     )
     events = Paginator(frames, RUN_EVENTS).get_page(request.GET.get("events"))
-    calls = _call_lines(found, branches.carried_run(user_of(request), found))
+    # A copy has the model calls of the run that was carried.
+    places = call_reader.places_of(branches.carried_run(user_of(request), found))
     # One that came to nothing has no step.
-    told = {row["iteration"] for row in inspected["rows"]} | {folded.iteration if folded.answer else 0}
+    told = {item.iteration for item in folded.items} | {folded.iteration if folded.answer else 0}
+    alone = [] if steps.has_next() else sorted({iteration for _key, iteration in places} - told)[-RUN_STEPS:]
+    calls = _call_lines(found, places, {*alone, folded.iteration, *(row["iteration"] for row in step_rows)})
     return render_page(
         request,
         "chat/run.html",
@@ -86,10 +95,11 @@ def run(request: HttpRequest, run_id: UUID) -> HttpResponse:
         along=_sent_along(found),
         said=notes.notes_of(found.pk) if found.session.notes_version else None,
         steps=steps,
+        step_rows=step_rows,
         head=rows.header(folded),
         events=events,
         rows=[inspection.event_row(frame) for frame in events],
         calls=calls,
         may_look=role is not Role.WATCHER,
-        calls_alone=[(n, lines) for n, lines in calls.items() if n not in told] if not steps.has_next() else [],
+        calls_alone=[(n, calls.get(n, [])) for n in alone],
     )

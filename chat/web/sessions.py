@@ -24,7 +24,7 @@ from chat.rendering.agents import AgentRow, agent_rows
 from chat.runs import retention
 from chat.runs.admission import MOST_FILES
 from chat.schedules import handover
-from chat.store import branches, notes, search, selectors, session_lists, steering
+from chat.store import branches, notes, search, selectors, session_lists, steering, waiting_calls
 from chat.web import conversation
 from chat.web.page import (
     listed_rows,
@@ -99,6 +99,7 @@ def sessions(request: HttpRequest) -> HttpResponse:
             found = session_lists.one_of_each_family(found)
     page = Paginator(found, PAGE_SESSIONS).get_page(request.GET.get("page"))
     sizes = {} if is_shared else branches.family_sizes(user, list(page))
+    kinds = waiting_calls.kinds_open([session.pk for session in page if session.status == RunStatus.WAITING])
     offers = [] if any(filters.values()) else handover.offers_to(user)
     hits = {} if is_shared else looking.hits([session.pk for session in page], HITS)
     return render_page(
@@ -111,7 +112,7 @@ def sessions(request: HttpRequest) -> HttpResponse:
         agents=_offer(request).agents,
         statuses=_STATUSES,
         found=[
-            session_row(session)
+            session_row(session, kinds.get(session.pk, ""))
             | {
                 "branches": sizes.get(session.family, 0) if session.family else 0,
                 "hits": hits.get(session.pk, []),

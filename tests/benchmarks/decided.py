@@ -7,9 +7,9 @@ from contextlib import ExitStack
 import psutil
 
 from tests.benchmarks.client import TAG
-from tests.benchmarks.figure import MS, Measured, Sizes, errors, problems_of, warm_up
+from tests.benchmarks.figure import MS, Measured, Sizes, errors, problems_of, warm_up, worst
 from tests.benchmarks.measuring import Row, percentile
-from tests.benchmarks.stage import Side, Stage
+from tests.benchmarks.stage import Outcome, Side, Stage
 
 _POLICY = json.dumps([{"tool": "current_time", "decision": "ask"}])
 _MESSAGE = f"What time is it? [tag={TAG} tokens=5 call=current_time:{{}}]"
@@ -21,15 +21,11 @@ _MOST_MIB = 5.0
 
 def decided(stage: Stage, sizes: Sizes) -> Measured:
     """From a decision that is sent to the next request to the model; and an idle process beside so many runs that wait."""
-    with stage.apart("decided", APPROVAL_POLICY=_POLICY), stage.product() as product:
-        sessions = stage.rows("sessions", sizes.turns + 2)
-        warm_up(stage, product, sessions[:2], f"Tell me [tag={TAG}]")
-        ours = stage.run(product, "decided", sessions[2:], message=_MESSAGE)
-    last = [max(note.at for note in ours.notes[str(number)]) for number in range(len(ours.seconds))]
-    asked = [(at - sent) * MS for at, sent in zip(last, ours.seconds, strict=True)]
+    here = _decided(stage, sizes)
+    elsewhere = _decided(stage, sizes, has_worker=True)
     rows = [
-        Row("from a decision to the next model call, median", "ms", percentile(asked, 0.5), None, 50.0),
-        Row("from a decision to the next model call, p95", "ms", percentile(asked, 0.95), None, 50.0),
+        *_rows("from a decision to the next model call", here, 50.0),
+        *_rows("… of a run that a worker executes", elsewhere, 200.0),
     ]
     for name, served in (("SQLite", False), ("PostgreSQL", True)):
         with ExitStack() as until_done:
@@ -43,7 +39,25 @@ def decided(stage: Stage, sizes: Sizes) -> Measured:
             Row(f"{kind}: CPU of an idle second, more than without", "ms", cpu * MS / _IDLE_S, None, 5.0),
             Row(f"{kind}: memory, more than without", "MiB", memory / (1 << 20), None, _MOST_MIB),
         ]
-    return Measured([*rows, errors("decided", problems_of(ours))], ours.window, None, problems_of(ours))
+    problems = problems_of(here, elsewhere)
+    return Measured([*rows, errors("decided", problems)], worst(here.window, elsewhere.window), None, problems)
+
+
+def _decided(stage: Stage, sizes: Sizes, *, has_worker: bool = False) -> Outcome:
+    """Runs that wait, each decided over the socket that has asked."""
+    with stage.apart("decided", has_worker=has_worker, APPROVAL_POLICY=_POLICY), stage.product() as product:
+        sessions = stage.rows("sessions", sizes.turns + 2)
+        warm_up(stage, product, sessions[:2], f"Tell me [tag={TAG}]")
+        return stage.run(product, "decided", sessions[2:], message=_MESSAGE)
+
+
+def _rows(name: str, outcome: Outcome, bound_ms: float) -> list[Row]:
+    last = [max(note.at for note in outcome.notes[str(number)]) for number in range(len(outcome.seconds))]
+    took = [(at - sent) * MS for at, sent in zip(last, outcome.seconds, strict=True)]
+    return [
+        Row(f"{name}, {which}", "ms", percentile(took, share), None, bound_ms)
+        for which, share in (("median", 0.5), ("p95", 0.95))
+    ]
 
 
 def _idle(side: Side) -> tuple[float, int]:

@@ -22,7 +22,7 @@ from tests import services
 from tests.benchmarks.client import Job, Seen
 from tests.benchmarks.measuring import Lateness, Turn, Window
 from tests.benchmarks.stub import Note
-from tests.serving import ROOT, Server
+from tests.serving import ROOT, START_S, Server, Worker
 
 _LIMITS_OFF = dict.fromkeys(
     ("MAX_SOCKETS_PER_USER", "MAX_ACTIVE_RUNS_PER_USER", "MAX_MESSAGES_PER_MINUTE", "MAX_QUEUED_RUNS"), "0"
@@ -122,16 +122,23 @@ class Stage:
                 process.terminate()
 
     @contextlib.contextmanager
-    def apart(self, name: str, *, served: bool = False, **environment: str) -> Iterator[None]:
-        """Let the product have data of its own meanwhile, where ``served`` on PostgreSQL: what it fills burdens no other figure."""
+    def apart(self, name: str, *, served: bool = False, has_worker: bool = False, **environment: str) -> Iterator[None]:
+        """Let the product have data of its own meanwhile, where ``served`` on PostgreSQL: what it fills burdens no other figure.
+
+        ``has_worker``: that executes the runs, in a process of its own, and Redis leads to it.
+        """
         usual = self._server
         with contextlib.ExitStack() as until_done:
             folder = Path(until_done.enter_context(tempfile.TemporaryDirectory(prefix=f"{name}-", dir=self._folder)))
             (folder / "static").symlink_to(self._folder / "static")
-            if served:
-                self._server = self._prepared(folder, DATABASE_URL=until_done.enter_context(services.postgres()))
-            else:
-                self._server = self._prepared(folder, **environment)
+            if served or has_worker:
+                environment["DATABASE_URL"] = until_done.enter_context(services.postgres())
+            if has_worker:
+                redis = until_done.enter_context(services.redis())
+                environment |= {"REDIS_URL": redis, "BROKER_URL": redis, "SECRET_KEY": "measured" * 8}
+            self._server = self._prepared(folder, **environment)
+            if has_worker:
+                until_done.enter_context(_worker_of(self._server))
             try:
                 yield
             finally:
@@ -271,6 +278,19 @@ def _process(module: str, *arguments: str, **environment: str) -> Iterator[tuple
             yield process.stdout.readline().strip(), process.pid
         finally:
             process.terminate()
+
+
+@contextlib.contextmanager
+def _worker_of(server: Server) -> Iterator[None]:
+    """A worker beside a server."""
+    worker = Worker(server.data_dir)
+    worker.environment = server.environment
+    worker.start()
+    try:
+        worker.loaded.wait(START_S)
+        yield
+    finally:
+        worker.stop()
 
 
 def _client(job: Job, module: str) -> "subprocess.Popen[str]":

@@ -1,17 +1,22 @@
 """The product's settings for a process that dies when it has told of so many events as the file ``dies_after`` in its data folder says.
 
-It counts from when the file has changed; empty or missing: never.
+It counts from when the file has changed; empty or missing: never. Where the file says ``at NUMBER SESSION``, it dies before it tells of
+that event of that session, whichever of several processes it is that stores it.
 """
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from django.apps import AppConfig
 
 from config.settings import *  # noqa: F403
 from config.settings import INSTALLED_APPS
+
+if TYPE_CHECKING:
+    from chat.store.step_log import Stored
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.faults.dying_settings.Dying"]
 
@@ -24,20 +29,23 @@ class Dying(AppConfig):
 
     def ready(self) -> None:
         """Do it."""
-        from chat.runs import executor, recorder  # noqa: PLC0415 - their models exist only now
+        from chat.runs import executor, publisher, recorder  # noqa: PLC0415 - their models exist only now
 
         telling, told = executor.publish_events, Path(os.environ["DATA_DIR"], "dies_after")
         seen, count = "", 0
 
-        def is_over(more: int) -> bool:
+        def is_over(session_id: UUID, events: "Sequence[Stored]") -> bool:
             nonlocal seen, count
             words = told.read_text() if told.exists() else ""
-            seen, count = words, (count if words == seen else 0) + more
+            if words.startswith("at "):
+                _, number, session = words.split()
+                return session == str(session_id) and any(event.seq == int(number) for event in events)
+            seen, count = words, (count if words == seen else 0) + len(events)
             return bool(words) and count >= int(words.split()[0])
 
-        async def publish(session_id: UUID, events: Sequence[object]) -> None:
-            if is_over(len(events)):
+        async def publish(session_id: UUID, events: "Sequence[Stored]") -> None:
+            if is_over(session_id, events):
                 os._exit(9)
             await telling(session_id, events)
 
-        executor.publish_events = recorder.publish_events = publish
+        executor.publish_events = recorder.publish_events = publisher.publish_events = publish

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -424,6 +424,45 @@ async def test_a_run_that_is_taken_away_at_any_event_leaves_nothing_and_goes_on(
     no_result = [step for step in steps if events.NO_RESULT in step.body]
     assert all(step.type == "tool_result" for step in no_result)
     await go_on(here, root)
+
+
+#: After which event the first run is taken away, and after which of its own the one that goes on.
+TWICE = [*itertools.product((13, 20), (1, 2, 3, 5, 9)), (31, 1), (31, 2), (31, 3)]
+
+
+@pytest.mark.parametrize(("n", "again"), TWICE)
+async def test_one_that_is_taken_away_twice_goes_on_with_what_was_stored_first(
+    here: Here, planned: ModelServer, monkeypatch: pytest.MonkeyPatch, n: int, again: int
+) -> None:
+    """The run that goes on is broken off at any event, too: also before it had asked what it was to ask again."""
+
+    async def ends_at(event: int, asked: Callable[[], Awaitable[Any]]) -> Any:
+        publish = live_at(event)
+        with monkeypatch.context() as broken:
+            for module in ("chat.runs.executor", "chat.runs.recorder"):
+                broken.setattr(f"{module}.publish_events", publish)
+            await asked()
+            assert await here.all_ended()
+        assert not run_registry.running_ids()
+        return (await database.read(lambda: list(Run.objects.filter(parent=None).order_by("number"))))[-1]
+
+    root = await ends_at(n, lambda: start(here, "two levels"))
+    assert root.status == RunStatus.INTERRUPTED
+    root = await ends_at(again, lambda: commands.continue_run(here.user, here.session.pk, root.pk))
+    assert root.status == RunStatus.INTERRUPTED
+    await commands.continue_run(here.user, here.session.pk, root.pk)
+    assert await here.all_ended()
+    runs, steps = await database.read(tree, here), await log(here)
+    check_log(steps, runs)
+    assert {run.status for run in runs if run.number == 3} == {"completed"}
+    done = [run for run in runs if run.agent_name == "helper" and run.status == "completed"]
+    assert len(done) == 1, "the work was done again"
+    # Each but the first goes on from one that was broken off.
+    by_agent: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.parent_id:
+            by_agent.setdefault(run.agent_name, []).append(run)
+    assert all(run.continues_id is not None for same in by_agent.values() for run in same[1:])
 
 
 # Processes of their own

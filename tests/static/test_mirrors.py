@@ -126,7 +126,7 @@ def compare_words(ask: Ask) -> None:
         ["python"] * 3,
         ["fetch_page", "fetch_page", "search_history", "current_time", "crm.export"],
     ]
-    names = ["", "mei", "Mei-Hua Lin", "jonas.weber@example.com", "林美華", "a", "__"]
+    names = ["", "mei", "Mei-Hua Lin", "jonas.weber@example.com", "林美華", "a", "__", "𠮷太", "𠮷太.吉", "mei.𠮷"]
     expected: list[tuple[list[Any], Any]] = []
     for ms in times:
         expected += [(["duration", ms], humanize.duration(ms)), (["roughly", ms], humanize.approx_duration(ms))]
@@ -270,7 +270,33 @@ def word(text: str = "Be brief.", user: str = "mei") -> tuple[str, dict[str, Any
     return step("steer", content=text, user=user, client_message_id="w")
 
 
+#: The root has asked two, of which one asks a third; the second asks people something, and so does the third, two levels down.
+WAITS_WITHIN = [
+    start(),
+    call(1, "ask_developer"),
+    call(2, "ask_developer"),
+    within(start(**asked("r1", "c1"))),
+    within(call(3, "ask_user")),
+    within(start(**asked("r1", "c2")), "r3"),
+    within(call(4, "ask_writer"), "r3"),
+    within(start(**asked("r3", "c4", 2)), "r4"),
+    within(call(5), "r4"),
+    within(question(3), timestamp=1003.0),
+    within(request(5, timestamp=1004.0), "r4"),
+]
 STORIES: dict[str, list[tuple[str, dict[str, Any]]]] = {
+    "one of two waits within": WAITS_WITHIN[:-1],
+    "both wait within": WAITS_WITHIN,
+    "one waits on within": [*WAITS_WITHIN, within(replied(3, {}))],
+    "nobody waits within any more": [*WAITS_WITHIN, within(replied(3, {})), within(approval(5, timestamp=1007.5), "r4")],
+    "what waits within is stopped": [
+        *WAITS_WITHIN,
+        within(complete("cancelled", timestamp=1008.0), "r4"),
+        within(complete("cancelled", timestamp=1008.0), "r3"),
+        within(complete("cancelled", timestamp=1008.0)),
+        complete("cancelled", timestamp=1008.0),
+    ],
+    "one of two is decided": [start(), call(1), call(2), request(1), request(2), approval(1)],
     "steered": [
         start(),
         step("iteration_start"),
@@ -559,3 +585,22 @@ def test_growth_ends_right_whatever_was_lost(ask: Ask, story: tuple[list[dict[st
     deltas, whole = story
     assert grown(deltas) == whole
     assert ask("growth", deltas) == whole
+
+
+#: What the root of such a story waits for, whoever waits within it.
+WAITS = {
+    "one of two waits within": "",
+    "both wait within": "approval",
+    "one waits on within": "",
+    "nobody waits within any more": "",
+    "what waits within is stopped": "",
+    "one of two is decided": "approval",
+}
+
+
+@pytest.mark.parametrize("name", WAITS)
+def test_a_root_waits_for_what_all_that_is_open_in_it_waits_for(name: str) -> None:
+    frames: list[Any] = [frame(seq, kind, **data) for seq, (kind, data) in enumerate(STORIES[name], 1)]
+    root = transcript.fold(frames)[0]
+    assert root.waits_for == WAITS[name]
+    assert rows.header(root)["status"] == ("waiting" if WAITS[name] else root.status)

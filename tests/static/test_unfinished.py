@@ -40,6 +40,33 @@ CASES = [
     ("a <su", "a "),
     ("```py\na ** b [", "```py\na ** b ["),
     ("**done**\n\nmore **bo", "**done**\n\nmore **bo**"),
+    # Stars that multiply
+    ("2*3 = 6", "2*3 = 6"),
+    ("2**10 = 1024", "2**10 = 1024"),
+    ("n**k grows", "n**k grows"),
+    ("a*b*c", "a*b*c"),
+    ("f(x)**2 is", "f(x)**2 is"),
+    ("5*(2", "5*(2"),
+    ("2*3 and *it", "2*3 and *it*"),
+    ("2 * 3 and *it", "2 * 3 and *it*"),
+    ("**A** is 2*3 **mo", "**A** is 2*3 **mo**"),
+    # Chinese, emoji, and marks within each other
+    ("文字**重點", "文字**重點**"),
+    ("**重點：*", "**重點：***"),
+    ("a **👨‍", "a **👨‍**"),
+    ("***a", "***a***"),
+    ("a **b** **c", "a **b** **c**"),
+    ("- a\n- b `c", "- a\n- b `c`"),
+    ("> a **b", "> a **b**"),
+    ("| a |\n|---|\n| `x", "| a |\n|---|\n| `x`"),
+    ("- [ ] **a", "- [ ] **a**"),
+    ("**[a](", "**a**"),
+    ("a_b_c", "a_b_c"),
+    ("snake_ca", "snake_ca"),
+    ("costs $5 or $", "costs $5 or "),
+    ("<kbd>Ct", "<kbd>Ct"),
+    ("$$a$$\n\n$$b", "$$a$$\n\n"),
+    ("line\n===", "line\n==="),
 ]
 
 

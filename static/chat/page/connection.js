@@ -3,6 +3,7 @@
  */
 
 import { byId } from "../lib/dom.js";
+import { steadyNow } from "../lib/steady-time.js";
 import { readText, removeText, writeText } from "../lib/storage.js";
 import { CLOSE } from "../protocol.js";
 import { SENTENCES } from "../state/messages.js";
@@ -107,7 +108,7 @@ export class Connection {
         this.#changed({ word: "logged_out" });
         return;
       }
-      this.#changed({ word: "waiting", until: Date.now() + PROBE_AGAIN });
+      this.#changed({ word: "waiting", until: steadyNow() + PROBE_AGAIN });
       setTimeout(() => this.#isSocket && this.#transport?.again?.(), PROBE_AGAIN);
       return;
     }

@@ -4,6 +4,7 @@
 
 import { byId } from "../lib/dom.js";
 import { errorText } from "../lib/gettext.js";
+import { steadyNow } from "../lib/steady-time.js";
 import { localStore, tabStore } from "../lib/storage.js";
 import { createDraft } from "../state/drafts.js";
 import { joined } from "../state/humanize.js";
@@ -152,8 +153,8 @@ function showInList(run) {
 function standsStill() {
   const run = current(state);
   if (!state.queue.length || (run && !run.ended)) standsSince = null;
-  else standsSince ??= Date.now();
-  return standsSince !== null && Date.now() - standsSince > NO_ROOM;
+  else standsSince ??= steadyNow();
+  return standsSince !== null && steadyNow() - standsSince > NO_ROOM;
 }
 
 function unsentChanged() {
@@ -164,7 +165,7 @@ function unsentChanged() {
 
 function paintConnection() {
   const { link } = connection;
-  const seconds = link.until ? Math.max(0, Math.ceil((link.until - Date.now()) / 1000)) : (link.seconds ?? 0);
+  const seconds = link.until ? Math.max(0, Math.ceil((link.until - steadyNow()) / 1000)) : (link.seconds ?? 0);
   view.paintConnection({ ...link, seconds, seq: state.seq, unsent: outgoing.shown.filter((item) => !item.error).length });
 }
 
@@ -218,7 +219,7 @@ function receive(frame) {
   if (frame.type === "session") hasJoined(frame.data);
   if (frame.type === "reasoning_start" || frame.type === "reasoning_complete") runChanged(frame);
   // Where it waits for people, and where it does no longer, the list says so.
-  if (frame.type === "reasoning_step" && PEOPLE.includes(frame.data.type)) void refresh();
+  if ((frame.type === "reasoning_step" || frame.type === "child_step") && PEOPLE.includes(frame.data.type)) void refresh();
   if (state.gap && !before.gap) connection.resume();
   if (state !== before) repaint();
   if ("seq" in frame) beside.stepsChanged();

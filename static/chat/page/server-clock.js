@@ -4,20 +4,22 @@
 
 /**
  * @param {number} now the server's time when it made the page, in seconds
+ * @param {() => number} [ticks] milliseconds that nobody sets: the system's clock may be put right at any time
  */
-export function createServerClock(now) {
-  // A time that arrives has been on its way for a while: the highest difference seen is the one with the least delay in it.
-  let offset = now * 1000 - Date.now();
+export function createServerClock(now, ticks = () => performance.now()) {
+  // A time that arrives has been on its way for a while: the highest difference seen is the one with the least delay in it. Ticks may
+  // stand still while the machine sleeps, which the next time makes good.
+  let offset = now * 1000 - ticks();
   return {
     /** The server's time now, in seconds. */
-    now: () => (Date.now() + offset) / 1000,
+    now: () => (ticks() + offset) / 1000,
     /**
      * The server has just sent its time.
      *
      * @param {number} timestamp in seconds
      */
     hear(timestamp) {
-      offset = Math.max(offset, timestamp * 1000 - Date.now());
+      offset = Math.max(offset, timestamp * 1000 - ticks());
     },
   };
 }

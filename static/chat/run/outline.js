@@ -5,7 +5,7 @@
 import { clone, findAll, make, setBar, setData, setIcon, setShown, setText, slot } from "../lib/dom.js";
 import { duration, icon, markdownGist, thoughtFor, ticking } from "../state/humanize.js";
 import { SENTENCES } from "../state/messages.js";
-import { bar, isWaiting, itemBar, wentOn, wholeMs } from "../state/figures.js";
+import { bar, callWaitsFor, itemBar, wentOn, wholeMs } from "../state/figures.js";
 import { isAnswer } from "./answer.js";
 import { fillCalls } from "./call-card.js";
 import { createPacedText } from "./paced-text.js";
@@ -74,7 +74,7 @@ export function createOutline({ list, cards, keepEnd, number = "" }) {
     const total = totalMs(run, now);
     for (const { item, element } of rows) {
       const isLive = item.kind === "calls" && item.calls.some((call) => call.result === null);
-      const fill = isLive && item.calls.every((call) => call.result !== null || isWaiting(call)) ? "wait" : "live";
+      const fill = isLive && item.calls.every((call) => call.result !== null || callWaitsFor(call)) ? "wait" : "live";
       const where = isLive && now !== null ? bar(run, [item.at, now], total, fill) : itemBar(run, item, total);
       setBar(slot(element, "bar"), where);
     }
@@ -262,7 +262,7 @@ function createGrowingRow({ list, keepEnd, isWithin }) {
       name.classList.toggle("t-live", !isTool);
       setShown(slot(element, "state"), isTool);
       setShown(slot(element, "window"), !isTool);
-      if (isTool) setText(slot(element, "arg"), growth.text.slice(-LAST_CHARACTERS));
+      if (isTool) setText(slot(element, "arg"), growth.text.slice(-LAST_CHARACTERS).replace(/^[\udc00-\udfff]/u, ""));
       else text.write(growth.text);
       tick(run, now);
     },

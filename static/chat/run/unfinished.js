@@ -63,6 +63,11 @@ function withoutOpenFormula(paragraph) {
   return opened && !opened[0].startsWith("$$") && !/\\end\{[a-z*]+\}/u.test(opened[0]) ? paragraph.slice(0, opened.index) : paragraph;
 }
 
+/** Stars of sums and powers: 2*3, 2**10, 2 * 3. */
+const TIMES = /(?<=[0-9)\]])\*{1,2}(?=[0-9(])|(?<=[ \t])\*{1,2}(?=[ \t])/gu;
+/** A mark within a word or between two factors opens nothing that people would write so: a*b, n**k. */
+const WITHIN_WORDS = /[a-z0-9)\]]$/iu;
+
 /**
  * With a mark that was opened and not closed, closed.
  *
@@ -70,9 +75,11 @@ function withoutOpenFormula(paragraph) {
  * @param {string} mark
  */
 function closed(text, mark) {
-  const alone = mark === "*" ? text.replaceAll("**", "\u0000\u0000").replace(/^[ \t]*\*(?=[ \t])/gmu, " ") : text;
+  let alone = text.replace(TIMES, (stars) => "\u0000".repeat(stars.length));
+  if (mark === "*") alone = alone.replaceAll("**", "\u0000\u0000").replace(/^[ \t]*\*(?=[ \t])/gmu, " ");
   const places = alone.split(mark);
   if (places.length & 1) return text;
   const inside = places[places.length - 1];
+  if (WITHIN_WORDS.test(places[places.length - 2]) && /^[a-z0-9(]/iu.test(inside)) return text;
   return inside === "" || /^\s/u.test(inside) ? text : text.trimEnd() + mark;
 }

@@ -2,10 +2,14 @@
  * A run's calls, as its steps tell of them: asked for, waiting for people, decided, answered. Pure, as transcript.js is.
  */
 
+import { waitsFor } from "./figures.js";
 /** @import { Call, Item, Run } from "./types.js" */
 
 /** @param {{step: number, tool_call_id: string, tool_name: string}} data @param {number|null} seq @param {number} at */
-const callOf = ({ step, tool_call_id, tool_name }, seq, at) => ({ seq, step, at, call_id: tool_call_id, name: tool_name });
+const callOf = ({ step, tool_call_id, tool_name }, seq, at) => ({
+  ...{ seq, step, at, call_id: tool_call_id, name: tool_name },
+  within: "",
+});
 
 /**
  * A call that the model asks for.
@@ -143,4 +147,33 @@ function waitingPart(seq, at, data) {
     default:
       return { decision: { seq, at, decision: "answer", user, ...more, answers: data.answers } };
   }
+}
+
+/**
+ * What a run waits for has changed, perhaps: so has, for the call that has asked it, what that waits for, and for the run of that call.
+ *
+ * @param {Record<string, Run>} runs
+ * @param {string} id
+ * @param {number} at
+ * @returns {Record<string, Run>}
+ */
+export function waitingNoted(runs, id, at) {
+  const what = waitsFor(runs[id]);
+  const run = { ...runs[id], waits: waitsAfter(runs[id].waits, what !== "", at) };
+  const asked = run.parent && runs[run.parent.run_id];
+  const next = asked && withCall(asked, (call) => call.call_id === run.parent?.tool_call_id, { within: what });
+  const call = asked?.items.flatMap((item) => item.calls).findLast((each) => each.call_id === run.parent?.tool_call_id);
+  if (!next || call?.within === what) return { ...runs, [id]: run };
+  return waitingNoted({ ...runs, [id]: run, [next.id]: next }, next.id, at);
+}
+
+/**
+ * @param {number[][]} waits
+ * @param {boolean} isWaiting
+ * @param {number} at
+ */
+function waitsAfter(waits, isWaiting, at) {
+  const last = waits.at(-1);
+  if (last?.length !== 1) return isWaiting ? [...waits, [at]] : waits;
+  return isWaiting ? waits : waits.with(-1, [last[0], at]);
 }

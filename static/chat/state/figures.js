@@ -53,22 +53,14 @@ export function counts(run) {
 export const wholeMs = (run) => (run.duration_ms === null ? null : run.duration_ms + (run.waited_ms ?? 0));
 
 /**
- * How long a run has waited for people so far, in milliseconds: several calls that wait at once count once.
+ * How long a run has waited for people so far, in milliseconds.
  *
  * @param {Run} run
  * @param {number} now the server's time
  */
 export function waitedMs(run, now) {
   if (run.waited_ms !== null) return run.waited_ms;
-  let [whole, until] = [0, 0];
-  for (const { calls } of run.items) {
-    const times = calls.flatMap(({ request, decision }) => (request ? [[request.at, decision?.at ?? now]] : []));
-    for (const [from, to] of times.sort(([one], [other]) => one - other)) {
-      whole += Math.max(0, to - Math.max(from, until));
-      until = Math.max(until, to);
-    }
-  }
-  return Math.round(whole * 1000);
+  return Math.round(run.waits.reduce((whole, [from, to = now]) => whole + Math.max(0, to - from), 0) * 1000);
 }
 
 /** Whether a call waits for people. @param {Call} call */
@@ -81,8 +73,17 @@ export const isWaiting = (call) => call.request !== null && call.decision === nu
  */
 export function waitsFor(run) {
   const open = run.items.flatMap((item) => item.calls.filter((call) => call.result === null));
-  if (run.ended || !open.length || !open.every(isWaiting)) return "";
-  return open.every((call) => call.request?.fields) ? "question" : "approval";
+  // What is decided of a turn begins when all of it is.
+  const isAsked = open.some(isWaiting);
+  const kinds = open.filter((call) => call.decision === null || !isAsked).map(callWaitsFor);
+  if (run.ended || !kinds.length || kinds.includes("")) return "";
+  return kinds.every((what) => what === "question") ? "question" : "approval";
+}
+
+/** The same of a call, itself or by the run that it has asked. @param {Call} call */
+export function callWaitsFor(call) {
+  if (isWaiting(call)) return call.request?.fields ? "question" : "approval";
+  return call.result === null ? call.within : "";
 }
 
 /**

@@ -362,8 +362,8 @@ export function budgetUse({ used, limit }) {
 export function initials(name) {
   const words = name.split(/[\s._\-@]+/u).filter(Boolean);
   if (!words.length) return "?";
-  const letters = words.length === 1 ? words[0].slice(0, 2) : words[0][0] + (words.at(-1) ?? "")[0];
-  return letters.toUpperCase();
+  const [first, last] = [Array.from(words[0]), Array.from(words.at(-1) ?? "")];
+  return (words.length === 1 ? first.slice(0, 2).join("") : first[0] + last[0]).toUpperCase();
 }
 
 /**

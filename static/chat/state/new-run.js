@@ -40,6 +40,7 @@ export function newRun(id) {
     error: null,
     duration_ms: null,
     waited_ms: null,
+    waits: [],
     usage: null,
     cancelled_by: null,
     removed: false,

@@ -3,7 +3,7 @@
  */
 
 import { errorText, gettext, ngettext, pgettext } from "../lib/gettext.js";
-import { isWaiting } from "./figures.js";
+import { callWaitsFor } from "./figures.js";
 import { failed, joined, roughly, steps, tools, usage, waited } from "./humanize.js";
 /** @import { Call, Counts, Run } from "./types.js" */
 
@@ -207,7 +207,8 @@ export function endline(run, counts) {
 export function callState(run, call, isBroken) {
   if (call.result === null && run.ended) return call.decision ? ["", ""] : ["off", gettext("No result")];
   if (call.result === null) {
-    return isWaiting(call) ? ["wait", waiting(call.request?.fields ? "question" : "approval")] : ["live", pgettext("a call", "Running")];
+    const what = callWaitsFor(call);
+    return what ? ["wait", waiting(what)] : ["live", pgettext("a call", "Running")];
   }
   if (call.result.ok) return ["", ""];
   if (call.decision?.decision === "deny") return ["off", call.request?.fields ? gettext("Not answered") : gettext("Denied")];

@@ -5,12 +5,13 @@
  * by `===` what it has to paint.
  */
 
-import { answered, called, decided } from "./calls.js";
+import { answered, called, decided, waitingNoted } from "./calls.js";
 import { grow } from "./growth.js";
 import { adopt, newRun } from "./new-run.js";
 
 /** @import { Frame, Page, Run, State, StoredFrame } from "./types.js" */
 
+const REQUESTS = ["approval_request", "question"];
 const LIVE = ["queued", "running", "cancelling"];
 
 /**
@@ -160,7 +161,9 @@ function stored(state, frame) {
   if (frame.seq > state.seq + 1) return state.gap ? state : { ...state, gap: true };
   const known = state.runs[frame.run_id];
   const run = applied(known ?? newRun(frame.run_id), frame);
-  const runs = { ...state.runs, [run.id]: run };
+  const all = { ...state.runs, [run.id]: run };
+  const { type = "", timestamp = 0 } = /** @type {{type?: string, timestamp?: number}} */ (frame.data);
+  const runs = run.waits.length > 0 || REQUESTS.includes(type) ? waitingNoted(all, run.id, timestamp) : all;
   const shares = sharesOf(frame);
   return {
     ...state,

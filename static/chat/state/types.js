@@ -45,11 +45,12 @@
  */
 
 /**
- * A tool call. `arguments` is null where the page was made without them: they stand in the markup already.
+ * A tool call. `arguments` is null where the page was made without them: they stand in the markup already. `within` says what the run that
+ * it has asked waits for.
  *
  * @typedef {{
  *   seq: number|null, step: number, at: number, call_id: string, name: string, arguments: any, result: CallResult|null,
- *   request: Request|null, decision: Decision|null,
+ *   request: Request|null, decision: Decision|null, within: string,
  * }} Call
  */
 
@@ -75,13 +76,14 @@
 /** @typedef {{ steps: number, thoughts: number, tools: number, failed: number }} Counts */
 
 /**
- * A run as the page knows it. `outside` counts what of it lies on earlier pages; `finished` is its last finished step.
+ * A run as the page knows it. `outside` counts what of it lies on earlier pages; `finished` is its last finished step; `waits` are the times for
+ * which it has waited for people, from and until, the last without an end while it does.
  *
  * @typedef {{
  *   id: string, status: string, ended: boolean, started_at: number|null, agent: string, model: string, message: string, files: FileData[],
  *   sent_along: import("../protocol.js").SentAlongData|null, user: string,
  *   enable_reasoning: boolean, continues: string|null, parent: Parent|null, iteration: number, limit: number, items: Item[], answer: Answer|null,
- *   error: (Parts & {message: string, code: string, id: string})|null, duration_ms: number|null, waited_ms: number|null,
+ *   error: (Parts & {message: string, code: string, id: string})|null, duration_ms: number|null, waited_ms: number|null, waits: number[][],
  *   usage: Usage|null, cancelled_by: string|null,
  *   removed: boolean, outside: Partial<Counts>, growth: Growth|null, finished: number,
  * }} Run

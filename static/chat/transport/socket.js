@@ -5,6 +5,7 @@
  * It knows nothing of the document and nothing of what frames mean beyond their order.
  */
 
+import { steadyNow } from "../lib/steady-time.js";
 import { CLOSE, STORED } from "../protocol.js";
 
 export const STATES = Object.freeze([
@@ -43,7 +44,7 @@ const BLOCKED_AFTER = 3;
 /** @typedef {{now(): number, later(run: () => void, ms: number): any, cancel(timer: any): void}} Clock */
 
 /** @type {Clock} */
-const CLOCK = { now: () => Date.now(), later: (run, ms) => setTimeout(run, ms), cancel: (timer) => clearTimeout(timer) };
+const CLOCK = { now: steadyNow, later: (run, ms) => setTimeout(run, ms), cancel: (timer) => clearTimeout(timer) };
 
 /** @implements {Transport} */
 export class SocketTransport {

@@ -3,6 +3,7 @@
  */
 
 import { clone, find, setShown, setText, slot } from "../lib/dom.js";
+import { pastedFiles } from "../lib/pasted.js";
 import { fileSize } from "../state/humanize.js";
 import { SENTENCES } from "../state/messages.js";
 import { PICTURES } from "../run/files.js";
@@ -39,8 +40,8 @@ export class Attachments {
       input.value = "";
     });
     form.addEventListener("paste", (event) => {
-      const files = event.clipboardData?.files;
-      if (!files?.length) return;
+      const files = pastedFiles(event.clipboardData);
+      if (!files.length) return;
       event.preventDefault();
       this.add(files);
     });
@@ -66,7 +67,7 @@ export class Attachments {
     });
   }
 
-  /** Take files in, and send them. @param {FileList|null} files */
+  /** Take files in, and send them. @param {Iterable<File>|null} files */
   add(files) {
     for (const file of files ?? []) void this.#send(file);
   }

@@ -58,6 +58,8 @@ REPEATED = [
     "|a|b\n",
     "- a\n  ",
     "a\n",
+    "　\n",
+    "　a\n\n",
 ]
 
 

@@ -134,3 +134,11 @@ def test_the_form_keeps_the_rules_in_their_order(client: Client) -> None:
         {"tool": "a*", "arguments": {"url": "*"}, "decision": "deny"},
     ]
     assert 'value="b*"' in client.get(address).content.decode()
+
+
+@pytest.mark.parametrize(("agent_class", "is_told"), [("", False), ("poet", True)])
+def test_the_form_says_where_nothing_can_wait(client: Client, agent_class: str, is_told: bool) -> None:
+    agent = Agent.objects.get(name="writer")
+    AgentVersion.objects.filter(agent=agent).update(agent_class=agent_class)
+    page = client.get(f"/admin/chat/agent/{agent.pk}/change/").content.decode()
+    assert ("cannot wait for people" in page) is is_told

@@ -467,3 +467,33 @@ async def test_a_run_that_waits_is_an_interrupt_and_resumed_by_its_answers(bo: B
     assert after[-1][1]["outcome"] == {"type": "success"}
     status, answer = await bo.call("POST", "agui/researcher/", said(payload={"city": "Oslo"}))
     assert (status, answer["error"]["code"]) == (409, "conflict")
+
+
+async def test_of_several_answers_in_one_resume_all_count_or_none(bo: Browser, model: ModelServer) -> None:
+    def asking(what: str) -> Call:
+        return Call("ask_user", {"question": what, "fields": [{"name": "city", "kind": "text"}]})
+
+    model.enqueue(Script(reasoning="Hm.", calls=[asking("From where?"), asking("Where to?")]), Script("To Oslo, then."))
+    body = question("Plan it")
+    before = await events_of(bo, body)
+    first, second = before[-1][1]["outcome"]["interrupts"]
+
+    def said(*payloads: Any) -> dict[str, Any]:
+        entries = [
+            {"interruptId": each["id"], "status": "resolved", "payload": payload}
+            for each, payload in zip((first, second, second), payloads, strict=False)
+        ]
+        return question("", thread=body["threadId"]) | {"resume": entries}
+
+    rome, oslo = {"city": "Rome"}, {"city": "Oslo"}
+    refusals = {"bad_arguments": [(rome, {}), (rome, {"city": 5})], "conflict": [(rome, oslo, oslo)]}
+    for code, payloads in refusals.items():
+        for each in payloads:
+            _status, answer = await bo.call("POST", "agui/researcher/", said(*each))
+            assert answer["error"]["code"] == code
+            _status, waiting = await bo.call("GET", "waiting/")
+            open_here = [item for item in waiting["items"] if item["run_id"] == first["id"].partition(":")[0]]
+            assert len(open_here) == 2, "the first of them stands"
+    after = await events_of(bo, said(rome, oslo))
+    assert [event["type"] for _, event in after].count("TOOL_CALL_RESULT") == 2
+    assert after[-1][1]["outcome"] == {"type": "success"}

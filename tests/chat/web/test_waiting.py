@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from itertools import zip_longest
 from typing import Any
 
 import orjson
@@ -225,3 +226,32 @@ def test_a_session_that_waits_stands_at_the_head_of_the_list(client: Client, ses
     page = client.get("/sessions/?part=side").content.decode()
     assert page.index("Needs you") < page.index("Apples") < page.index("Running") < page.index("At work")
     assert 'data-needs="2"' in page
+
+
+@pytest.mark.parametrize(
+    ("kinds", "word"),
+    [
+        (["approval", "approval"], "Waiting for approval"),
+        (["question", "question"], "Waiting for an answer"),
+        (["question", "approval"], "Waiting for approval"),
+        ([], "Waiting for somebody"),
+    ],
+)
+def test_lists_say_what_a_session_waits_for_as_its_page_does(
+    client: Client, session: Session, ada: User, kinds: list[str], word: str
+) -> None:
+    waiting(session)
+    for call, kind in zip_longest(WaitingCall.objects.order_by("pk"), kinds):
+        call.kind, call.decided_at = kind or "approval", None if kind else timezone.now()
+        call.save()
+    staff = logged_in(making.staff("chat.view_run", "chat.view_session", name="staff"))
+    pages = {
+        "beside": client.get("/sessions/?part=side"),
+        "past": client.get("/sessions/"),
+        "begin": client.get("/"),
+        "now": staff.get("/admin/chat/run/now/"),
+        "runs": staff.get("/admin/chat/run/"),
+    }
+    # In the choices of a filter every status has its own word.
+    told = {name: re.sub("<option.*?</option>", "", page.content.decode()) for name, page in pages.items()}
+    assert {name for name, text in told.items() if word not in text} == set()
