@@ -24,14 +24,16 @@ def killing(
     """Kill one process after the other, every few seconds, and start it again; a session stands for the process at work for it."""
     turns = itertools.cycle(victims)
 
-    async def kill_one() -> None:
-        victim = next(turns)
+    async def kill_one() -> bool:
+        victim: Server | str | None = next(turns)
         if isinstance(victim, str):
-            session = victim
-            await until(lambda: world.executing_server(session) is not None, wanted="a run to be at work")
-            victim = await asyncio.to_thread(world.executing_server, session) or world.workers[0]
+            victim = await asyncio.to_thread(world.executing_server, victim)
+        if victim is None:
+            # Between two runs, or the last has ended: nobody asks for another one.
+            return False
         await world.kill(victim)
         await world.start(victim)
+        return True
 
     return meanwhile(kill_one, every_s=every_s, times=times, seed=seed)
 

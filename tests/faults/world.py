@@ -223,7 +223,8 @@ async def meanwhile(
 ) -> AsyncIterator[list[float]]:
     """Do something so many times, after pauses of about so long, for the length of a block; yields when it was done.
 
-    One that is under way at the end is finished, so that what it broke stands again.
+    Where it gives False there was nothing to break just then. One that is under way at the end is finished, so that what it broke
+    stands again.
     """
     done_at: list[float] = []
     stop = asyncio.Event()
@@ -235,8 +236,8 @@ async def meanwhile(
                 await asyncio.wait_for(stop.wait(), draw.uniform(0.5, 1.5) * every_s)
             if stop.is_set():
                 return
-            await fault()
-            done_at.append(time.monotonic())
+            if await fault() is not False:
+                done_at.append(time.monotonic())
 
     task = asyncio.create_task(again_and_again())
     try:
