@@ -17,6 +17,7 @@ from agents.stream import AgentRun
 from agents.task import Task
 from agents.text import clean_text
 from agents.tools import Toolbox, connect_servers
+from agents.tools.runner import WaitStored, begin_at_once
 
 DEFAULT_MAX_ITERATIONS = 20
 
@@ -43,6 +44,7 @@ class Agent:
         gate: Gate = Gate(),  # noqa: B008 - frozen
         resumed: Resumed | None = None,
         newest_word: int = 0,
+        wait_stored: WaitStored = begin_at_once,
     ) -> AgentRun:
         """Set the agent to work on ``prompt`` after ``history``, inside a running event loop.
 
@@ -52,7 +54,8 @@ class Agent:
         own ``files``. ``meter`` keeps the run's budget. ``calls``, each a tool's name and its arguments as JSON, are made before the
         model is asked: what a run that this one goes on from had begun and not ended. ``gate`` says which calls wait for people; where
         one does, the run ends as ``waiting``, and goes on by another start, with ``resumed``, and with all that it has done in ``history``.
-        ``newest_word``: what was said to it already, up to this number, is read by its first model call.
+        ``newest_word``: what was said to it already, up to this number, is read by its first model call. ``wait_stored`` is called in its
+        thread before each call that may change something outside, and returns when the call is kept.
         """
         asking: dict[str, Any] = {"role": "user", "content": prompt, **({"files": files} if files else {})}
         conversation = [*history, asking] if prompt is not None else list(history)
@@ -64,7 +67,7 @@ class Agent:
         message = clean_text(asked[-1]) if isinstance(asked[-1], str) else ""
         label = str(session_id or self.spec.name)
         parts = (self.spec, self.model, self.toolbox, conversation, message, max_iterations, label)
-        return AgentRun(Task(*parts, skip_initial_steps, meter, tuple(calls), gate, resumed, newest_word))
+        return AgentRun(Task(*parts, skip_initial_steps, meter, tuple(calls), gate, resumed, newest_word, wait_stored))
 
     async def run_with_reasoning_stream(
         self,

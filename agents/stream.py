@@ -61,7 +61,7 @@ class AgentRun:
         self._has_asked = False
         self._is_open = task.resumed is not None and bool(task.resumed.open)
         self._words = WordInbox(task.newest_word)
-        self._turns = TurnRunner(self._stop, task.gate, self._words)
+        self._turns = TurnRunner(self._stop, task.gate, self._words, task.wait_stored)
         self.was_cut = False
         """Whether the last reply was ended for a word that is to be read at once."""
         self._is_begun = False

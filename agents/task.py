@@ -10,6 +10,7 @@ from agents.holding import Resumed
 from agents.metering import Meter
 from agents.snapshots import StepSplitter
 from agents.specs import AgentSpec, ModelSettings
+from agents.tools.runner import WaitStored, begin_at_once
 from agents.tools.tool import Toolbox
 
 
@@ -32,8 +33,10 @@ class Task:
     """Tool calls, by name and arguments, to be made before the model is asked."""
     gate: Gate = field(default_factory=Gate)
     resumed: Resumed | None = None
-    newest_word: int = 0
     """Where the run stood, where it has waited: the conversation then holds what it has done so far."""
+    newest_word: int = 0
+    wait_stored: WaitStored = begin_at_once
+    """Waits until a call that may change something outside is kept."""
 
 
 def initial_steps(message: str) -> list[Step]:

@@ -7,7 +7,7 @@ from agents.approval import Gate
 from agents.cancellation import CancelToken
 from agents.holding import HeldCall, sort_calls
 from agents.models.reply import MOST_CALLS
-from agents.tools.runner import Job, ToolOutcome, ToolTurn
+from agents.tools.runner import Job, ToolOutcome, ToolTurn, WaitStored
 from agents.words import WordInbox
 
 
@@ -26,8 +26,9 @@ class TurnRunner:
     ``stop`` is the run's, and a word in ``words`` may end a turn alone.
     """
 
-    def __init__(self, stop: CancelToken, gate: Gate, words: WordInbox) -> None:
+    def __init__(self, stop: CancelToken, gate: Gate, words: WordInbox, wait_stored: WaitStored) -> None:
         self._stop = stop
+        self._wait_stored = wait_stored
         self._gate = gate
         self._words = words
         self._turn_stop: CancelToken | None = None
@@ -59,7 +60,7 @@ class TurnRunner:
         try:
             turn = sort_calls([job for job in jobs if job.id not in surplus], self._gate)
             refuse(turn.refused)
-            self._turn = tools = ToolTurn(turn.ready, stop, tell, progress)
+            self._turn = tools = ToolTurn(turn.ready, stop, tell, progress, self._wait_stored)
             end.held = turn.held
             end.is_held = tools.run() or bool(turn.held)
         finally:

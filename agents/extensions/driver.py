@@ -345,6 +345,7 @@ class _Known:
     """A tool whose result is there already, or will never be."""
 
     name = description = ""
+    has_side_effects = False
     timeout_s, output_limit = TIMEOUT_S, OUTPUT_LIMIT
 
     def __init__(self, text: str | None) -> None:

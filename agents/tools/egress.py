@@ -12,7 +12,7 @@ from typing import Any
 from agents.addresses import BadAddress, addresses_in, normalize_address, split_address
 from agents.cancellation import CancelToken
 from agents.tools.policy import HostPolicy, SessionPrivacy
-from agents.tools.tool import Tool, ToolError
+from agents.tools.tool import Tool, ToolError, has_side_effects
 
 #: The tool whose results' addresses count as links of a page.
 PAGE_READER = "fetch_page"
@@ -200,6 +200,7 @@ class GuardedTool:
         self._egress = egress
         self.name, self.description, self.parameters = tool.name, tool.description, tool.parameters
         self.timeout_s, self.output_limit = tool.timeout_s, tool.output_limit
+        self.has_side_effects = has_side_effects(tool)
 
     def is_private(self, arguments: dict[str, Any]) -> bool:
         """Whether the call would tell what nobody outside knows, so that a person has to allow it."""

@@ -6,7 +6,7 @@ from typing import Any, Self
 from agents.cancellation import CancelToken
 from agents.steps import FileData
 from agents.tools.file_access import SessionFiles
-from agents.tools.tool import Tool, ToolText
+from agents.tools.tool import Tool, ToolText, has_side_effects
 
 
 class KeptText(str):
@@ -30,6 +30,7 @@ class KeepingTool:
         self._tool, self._files = tool, files
         self.name, self.description, self.parameters = tool.name, tool.description, tool.parameters
         self.timeout_s, self.output_limit = tool.timeout_s, tool.output_limit
+        self.has_side_effects = has_side_effects(tool)
 
     def is_private(self, arguments: dict[str, Any]) -> bool:
         """As `agents.tools.egress.GuardedTool` says it of the tool."""

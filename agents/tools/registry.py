@@ -7,7 +7,7 @@ from typing import Any
 
 from agents.cancellation import CancelToken
 from agents.tools.declared import Setting, hide_secrets, unset_in
-from agents.tools.tool import Tool, ToolError, ToolText
+from agents.tools.tool import Tool, ToolError, ToolText, has_side_effects
 
 #: What models accept as a tool's name.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
@@ -66,7 +66,7 @@ def info_of(tool: Tool, origin: str = "", settings: tuple[Setting, ...] = ()) ->
         tool.parameters,
         tool.timeout_s,
         tool.output_limit,
-        bool(getattr(tool, "has_side_effects", True)),
+        has_side_effects(tool),
         bool(getattr(tool, "reaches_outside", True)),
         origin,
         settings,

@@ -14,7 +14,7 @@ from agents.cancellation import CancelToken, ignore_words
 from agents.steps import FileData
 from agents.text import clean_text, json_object
 from agents.tools.keeping import KeptText
-from agents.tools.tool import Tool, ToolError, WaitsForPeople
+from agents.tools.tool import Tool, ToolError, WaitsForPeople, has_side_effects
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +27,13 @@ PROGRESS_EVERY_S = 0.25
 PROGRESS_LIMIT = 500
 #: Calls of one turn that run at the same time; further ones wait for a place.
 AT_ONCE = 16
+
+WaitStored: TypeAlias = Callable[[CancelToken], None]
+"""Called with a call's token in the call's thread; returns when the call is in the log. Raises `ToolError` where it will not be."""
+
+
+def begin_at_once(_stop: CancelToken) -> None:
+    """Nothing is kept of the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +73,16 @@ def run_tools(
     stop: CancelToken,
     done: Callable[[str, ToolOutcome], None],
     progress: Callable[[str, str], None] = lambda _id, _words: None,
+    wait_stored: WaitStored = begin_at_once,
 ) -> None:
     """Run tool calls at the same time, each in a thread of its own; ``done`` is called as each ends, ``progress`` as it says how far it is.
+
+    A tool that may change something outside begins when ``wait_stored`` has returned: whatever happens then, its call is known.
 
     Blocks until all have ended. After ``stop`` none begins, and those that work are told; one that
     doesn't heed it within `ABANDON_S` is left to itself.
     """
-    ToolTurn(jobs, stop, done, progress).run()
+    ToolTurn(jobs, stop, done, progress, wait_stored).run()
 
 
 class ToolTurn:
@@ -84,7 +94,9 @@ class ToolTurn:
         stop: CancelToken,
         done: Callable[[str, ToolOutcome], None],
         progress: Callable[[str, str], None],
+        wait_stored: WaitStored = begin_at_once,
     ) -> None:
+        self._wait_stored = wait_stored
         self._waiting = deque(jobs)
         self._stop = stop
         self._done = done
@@ -140,6 +152,8 @@ class ToolTurn:
     def _work(self, job: Job, tool: Tool, arguments: dict[str, Any]) -> None:
         """In the tool's thread."""
         try:
+            if has_side_effects(tool):
+                self._wait_stored(job.stop)
             result = tool.call(arguments, job.stop)
             content, ok = str(result), True
             job.files = result.files if isinstance(result, KeptText) else ()

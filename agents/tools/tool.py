@@ -73,6 +73,11 @@ class Tool(Protocol):
         ...
 
 
+def has_side_effects(tool: Tool) -> bool:
+    """Whether a call may change something outside. Who doesn't say so of itself may."""
+    return bool(getattr(tool, "has_side_effects", True))
+
+
 @dataclass(frozen=True)
 class Toolbox:
     """What tools need from outside, handed in by whoever starts the agent."""

@@ -190,6 +190,25 @@ class Delegation:
         """A call of the run is in the log: what it brings about may follow it there."""
         self._stored_calls[call_id].set()
 
+    def wait_stored(self, stop: CancelToken) -> None:
+        """Wait, in a tool's thread, until its call is in the log. Raises `ToolError` where it is stopped before, or the run ends."""
+        asyncio.run_coroutine_threadsafe(self._wait_stored(stop), self._loop).result()
+
+    async def _wait_stored(self, stop: CancelToken) -> None:
+        stored = self._stored_calls[stop.call_id]
+
+        def wait_no_more() -> None:
+            self._loop.call_soon_threadsafe(stored.set)
+
+        remove_callback = stop.add_callback(wait_no_more)
+        try:
+            if not self._closed_because:
+                await stored.wait()
+        finally:
+            remove_callback()
+        if self._closed_because or stop.is_set():
+            raise ToolError(self._closed_because or stop.reason)
+
     def refuse(self, reason: str) -> None:
         """Nothing more is stored of the run: a call that waits to be in the log is told so, where it would keep its thread for nothing."""
         self._closed_because = reason
@@ -220,10 +239,7 @@ class Delegation:
         message = clean_text(message)
         if is_blank(message):
             raise ToolError("The message is empty: say what the other agent is to do.")
-        if not self._closed_because:
-            await self._stored_calls[stop.call_id].wait()
-        if self._closed_because or stop.is_set():
-            raise ToolError(self._closed_because or stop.reason)
+        await self._wait_stored(stop)
         known = self.waiting.pop(stop.call_id, None)
         run = Run(pk=known or uuid4(), agent_name=agent_name, message=message, parent_call_id=stop.call_id)
         if known is None:

@@ -114,6 +114,7 @@ async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finis
             gate=waiting.gate_for(claim, delegation.within),
             resumed=claim.resumed,
             newest_word=handle.newest_word,
+            wait_stored=delegation.wait_stored,
         )
         stream.watch_partials(recorder.on_partial)
         handle.begun(stream)

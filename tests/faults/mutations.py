@@ -381,6 +381,11 @@ def counting_decided_calls_as_not_begun() -> None:
     waiting.spend = spend
 
 
+def beginning_calls_before_they_are_stored() -> None:
+    """A tool that changes something outside does not wait until its call is in the log."""
+    children.Delegation.wait_stored = lambda *_: None  # type: ignore[method-assign]
+
+
 def asking_again_what_was_answered_within() -> None:
     """What another agent had answered is not known where its call's result was not kept."""
     taking = children.Delegation._take_unfinished
@@ -483,6 +488,7 @@ MUTATIONS = {
         without_a_look_for_words_after_waiting,
         copying_with_the_right_of_before,
         counting_decided_calls_as_not_begun,
+        beginning_calls_before_they_are_stored,
         asking_again_what_was_answered_within,
         growing_what_is_stored,
         keeping_pages_for_whoever_comes,

@@ -188,6 +188,11 @@ NOTICED = [
         "a call that may have run counts as not begun",
     ),
     (
+        "beginning_calls_before_they_are_stored",
+        "test_effects.py::test_a_call_with_side_effects_begins_when_it_is_stored_and_others_at_once[True]",
+        "a call began before it was in the log",
+    ),
+    (
         "asking_again_what_was_answered_within",
         "test_children.py::test_a_run_that_is_taken_away_at_any_event_leaves_nothing_and_goes_on[19]",
         "what had been answered is asked again",

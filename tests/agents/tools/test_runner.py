@@ -182,3 +182,21 @@ def test_a_tool_that_says_how_far_it_is_has_more_time(speaks: bool) -> None:
 def test_no_word_of_progress_lengthens_a_call_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "LONGEST_S", 0.4)
     assert run(Slow(speaks=True), "{}").content == "The tool took longer than 0.4 seconds, so it was stopped."
+
+
+class Harmless(Echo):
+    """May be called once more."""
+
+    has_side_effects = False
+
+
+@pytest.mark.parametrize(("tool", "content"), [(Echo(), "Nobody keeps it."), (Harmless(), "hihihi")])
+def test_a_tool_with_side_effects_is_not_called_where_its_call_is_not_kept(tool: Echo, content: str) -> None:
+    ended: dict[str, ToolOutcome] = {}
+
+    def refuse(stop: CancelToken) -> None:
+        raise ToolError("Nobody keeps it." if stop.call_id == "1" else "It is told of another call.")
+
+    run_tools([Job("1", tool.name, '{"text": "hi"}', tool)], CancelToken(), ended.__setitem__, wait_stored=refuse)
+    assert ended["1"].content == content
+    assert ended["1"].ok is isinstance(tool, Harmless)
