@@ -12,6 +12,7 @@ from django.core.management.sql import emit_post_migrate_signal
 from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
 from django.db.utils import load_backend
 
+from chat.runtime import database
 from config.database_address import parse_database
 
 #: What keeps the audit as it is.
@@ -83,6 +84,8 @@ def postgresql(address: str, *, has_tables: bool = False) -> Iterator[None]:
     is_same = named["ENGINE"] == usually["ENGINE"]
     described = {**usually, **named, "OPTIONS": usually["OPTIONS"] if is_same else {}}
     wrapper = load_backend(described["ENGINE"]).DatabaseWrapper(described, DEFAULT_DB_ALIAS)
+    # A reading or writing thread that an earlier test has left keeps its connection, which is one to the other database.
+    database.close()
     connections[DEFAULT_DB_ALIAS] = wrapper
     connections.settings[DEFAULT_DB_ALIAS] = described
     try:
@@ -90,6 +93,7 @@ def postgresql(address: str, *, has_tables: bool = False) -> Iterator[None]:
             call_command("migrate", verbosity=0)
         yield
     finally:
+        database.close()
         wrapper.close()
         connections[DEFAULT_DB_ALIAS] = usual
         connections.settings[DEFAULT_DB_ALIAS] = usually

@@ -241,7 +241,7 @@ async def opened(user: User, run: Run) -> list[str]:
 
 @pytest.mark.django_db(transaction=True)
 def test_a_socket_of_staff_is_noted_with_its_opening(staff: User, run: Run) -> None:
-    assert async_to_sync(opened)(staff, run)[:1] == ["websocket.send"]
+    assert async_to_sync(opened)(staff, run)[:2] == ["websocket.accept", "websocket.send"]
     entry = AuditEntry.objects.get()
     assert (entry.actor_id, entry.session_id, entry.door) == (staff.pk, run.session_id, Door.SOCKET)
 
@@ -259,7 +259,7 @@ def test_one_s_own_is_no_look(client: Client, staff: User) -> None:
     for address in (f"/sessions/{own.session_id}/", f"/runs/{own.pk}/", f"/api/sessions/{own.session_id}/events/"):
         assert client.get(address).status_code == 200
     assert client.get(reverse("admin:chat_run_change", args=[own.pk])).status_code == 200
-    assert async_to_sync(opened)(staff, own)[:1] == ["websocket.send"]
+    assert async_to_sync(opened)(staff, own)[:2] == ["websocket.accept", "websocket.send"]
     assert not AuditEntry.objects.exists()
 
 

@@ -174,7 +174,7 @@ def test_two_runs_of_one_question_are_told_apart_by_version_and_time(source: Ses
         runs.append(making.run(source, message=question, client_message_id=f"same{number}"))
         making.end(runs[-1])
     page = client.get(f"/compare/?a={runs[0].pk}&b={runs[1].pk}").content.decode()
-    heads = re.findall(r"<h2>(.*?)</h2>", page, re.DOTALL)
+    heads = re.findall(r'<h2>\s*(<span class="side">.*?)</h2>', page, re.DOTALL)
     told = [" ".join(re.sub(r"<[^>]*>", " ", head).split()) for head in heads]
     assert [head.startswith(f"{n} Researcher 1 ·") for n, head in enumerate(told, start=1)] == [True, True]
     assert page.count(question) == 1
