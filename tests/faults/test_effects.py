@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,9 +10,10 @@ import pytest
 
 from agents import CancelToken
 from chat.models import Run, Step
-from chat.runs import commands, recorder, toolbox
+from chat.runs import commands, toolbox
 from chat.runs import registry as run_registry
 from chat.runtime import database
+from chat.store import step_log
 from tests.faults.here import Here, here
 
 __all__ = ["here"]
@@ -54,14 +55,14 @@ def give(bell: Bell, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def slow_down(wait: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the database wait before it stores that a tool is called."""
-    usual = recorder._append
+    usual = step_log.append
 
-    def append(run: Run, recorded: recorder.Recorded) -> Any:
-        if any(entry.data.get("type") == "tool_use" for entry in recorded.entries):
+    def append(run: Run, entries: Sequence[step_log.Entry]) -> list[step_log.Stored]:
+        if any(entry.data.get("type") == "tool_use" for entry in entries):
             wait()
-        return usual(run, recorded)
+        return usual(run, entries)
 
-    monkeypatch.setattr(recorder, "_append", append)
+    monkeypatch.setattr(step_log, "append", append)
 
 
 @pytest.mark.parametrize("has_side_effects", [True, False])
