@@ -145,12 +145,13 @@ async def dead_one(world: World, session_id: str) -> Server:
         await asyncio.sleep(0.05)
 
 
+@pytest.mark.parametrize("holder", HOLDERS)
 @pytest.mark.parametrize("topology", ["postgres", SCALE])
 async def test_one_of_several_processes_is_killed_at_every_event_around_a_decision(
-    open_world: OpenWorld, model: ModelServer, topology: str
+    open_world: OpenWorld, model: ModelServer, topology: str, holder: str
 ) -> None:
     """Whichever stored it, and whichever serves, executes or decides: the others see to the run, and no call is made undecided."""
-    model.respond, _ = HOLDERS["its own"]
+    model.respond, _ = HOLDERS[holder]
     settings = {"DJANGO_SETTINGS_MODULE": "tests.faults.dying_settings", "APPROVAL_POLICY": POLICY}
     world = open_world(topology, **settings)
 
