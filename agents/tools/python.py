@@ -1,13 +1,19 @@
 """The `python` tool: a real interpreter in a sandbox, in a process of its own that can always be killed."""
 
+import __future__
+
 import ast
 import atexit
 import contextlib
+import dis
 import logging
 import os
+import re
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator
+from types import CodeType
 from typing import Any, Literal
 
 from pydantic_monty import (
@@ -310,3 +316,51 @@ def imported_modules(code: str) -> list[tuple[int, str]]:
         elif isinstance(node, ast.ImportFrom) and not node.level:
             found.append((node.lineno, (node.module or "").split(".")[0]))
     return sorted(found)
+
+
+# What Python would say of somebody's code is none of our log's business.
+warnings.filterwarnings("ignore", category=SyntaxWarning, module=re.escape(_USER_CODE))
+
+#: Annotations are read as words, as in the sandbox, and no name in them is looked up.
+_FLAGS = __future__.annotations.compiler_flag
+#: With these, names may be made that stand nowhere; with the last, it is expected that there is none.
+_MAKE_NAMES = {"exec", "eval", "NameError"}
+
+
+def unbound_names(code: str) -> list[tuple[int, str]]:
+    """The names that code looks up and nowhere binds, each with a line: builtins, what it is given, and what is missing.
+
+    None where this Python can't compile it, and where it may bind names by other ways. Nothing of it is run.
+    """
+    try:
+        with _parsing:
+            compiled = compile(code, _USER_CODE, "exec", flags=_FLAGS, dont_inherit=True, optimize=0)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+    bound: set[str] = set()
+    looked_up: list[tuple[int, str]] = []
+    for block in _blocks(compiled):
+        steps = [(step.opname, step.argval, step.positions) for step in dis.get_instructions(block)]
+        stored = {name for done, name, _ in steps if done == "STORE_NAME"}
+        bound |= {name for done, name, _ in steps if done == "STORE_GLOBAL"}
+        if block is compiled:
+            bound |= stored
+        # What a class binds counts in its own block alone.
+        looked_up += [
+            (where.lineno or 0 if where else 0, name)
+            for done, name, where in steps
+            if done in ("LOAD_NAME", "LOAD_GLOBAL") and name not in stored
+        ]
+    names = {name for _, name in looked_up}
+    if names & _MAKE_NAMES:
+        return []
+    # Within a class Python gives some names a beginning of its own; the sandbox doesn't.
+    return sorted({(line, name) for line, name in looked_up if name not in bound and name in code})
+
+
+def _blocks(code: CodeType) -> Iterator[CodeType]:
+    """Code, and all functions and classes within it."""
+    blocks = [code]
+    while blocks:
+        yield (block := blocks.pop())
+        blocks += [constant for constant in block.co_consts if isinstance(constant, CodeType)]

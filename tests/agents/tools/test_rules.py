@@ -81,6 +81,14 @@ NEVER = {
     "nested without end": ("(" * 5_000, "Line 1: SyntaxError: Source is too deeply nested"),
     "a NUL": ("a\0b", "Line 1: SyntaxError"),
     "a module that there is not": ("True\nimport numpy.linalg", "Line 2: the sandbox has no module “numpy”"),
+    "a name that there is not": ("x = answer\nanser == x", "Line 2: NameError: name 'anser' is not defined"),
+    "one in a function": ("def f(a):\n    return a + prices\nlen(answer)", "Line 2: NameError: name 'prices'"),
+    "one of a function alone": ("def f():\n    x = 1\nf()\nx", "Line 4: NameError: name 'x'"),
+    "one of a comprehension": ("all(s['ok'] for s in steps)\ns['tool']", "Line 2: NameError: name 's'"),
+    "one of a class": ("class A:\n    b = 1\nb", "Line 3: NameError: name 'b'"),
+    "one of Python's that the sandbox has not": ("True\ncallable(answer)", "Line 2: NameError: name 'callable'"),
+    "one within a text": ("f'{len(answer)} {longest}' in answer", "Line 1: NameError: name 'longest'"),
+    "all of a module": ("from math import *\nsqrt(4) == 2", "Line 1: Wildcard imports"),
     "within something": ("def f():\n    from requests import get\nf()", "Line 2: the sandbox has no module “requests”"),
     "one that only fails": ("1 / 0", ""),
     "one that never ends": ("while True:\n    pass", ""),
@@ -95,3 +103,42 @@ def test_what_can_never_judge_is_told_with_its_line_and_nothing_is_run() -> None
     for (kind, (_, words)), told in zip(NEVER.items(), said, strict=True):
         assert words in told, kind
         assert bool(words) == bool(told), (kind, told)
+
+
+#: Rules that judge, however they come by their names: of none of them is anything told beforehand.
+NAMES = {
+    "builtins": "sorted([len(answer), int('7'), *map(abs, [1])])",
+    "comprehensions": "[b for a in [[1]] for b in a] and {k: v for k, v in {1: 2}.items()} and {s['ok'] for s in steps}",
+    "a comprehension within one": "[[x + y for x in range(2)] for y in range(2)]",
+    "a walrus": "if (found := answer.find('42')) < 0:\n    assert False\nfound > 0",
+    "a walrus within a comprehension": "[last := step for step in steps]\nlast['tool'] == 'fetch_page'",
+    "functions within functions": "def f(n):\n    def g(m):\n        return m + n\n    return g(1)\nf(1) == 2",
+    "a function that stands below": "def f():\n    return g()\ndef g():\n    return True\nf()",
+    "one that calls itself": "def f(n):\n    return n == 0 or f(n - 1)\nf(3)",
+    "every kind of parameter": "(lambda a, /, b, *c, d=1, **e: [a, b, c, d, e])(1, 2)",
+    "a decorator": "def same(f):\n    return f\n@same\ndef g():\n    return True\ng()",
+    "nonlocal": "def f():\n    n = 1\n    def g():\n        nonlocal n\n        n = 2\n    g()\n    return n\nf() == 2",
+    "global": "def f():\n    global seen\n    seen = True\nf()\nseen",
+    "an exception's name": "try:\n    1 / 0\nexcept ZeroDivisionError as error:\n    said = str(error)\nsaid",
+    "a name that is known to be missing": "try:\n    nothing\nexcept NameError:\n    nothing = 1\nnothing",
+    "imports": "import re as r, json, os.path\nfrom math import floor as down\nr and json and os and down(1.5) == 1",
+    "an import within a function": "def f():\n    import re\n    return re.search('4', answer)\nf() is not None",
+    "unpacking": "first, *rest = steps\n(a, [b, c]) = 1, [2, 3]\nrest and a and b and c",
+    "loops": "for at, step in enumerate(steps):\n    pass\nat == 1 and not step['ok']",
+    "match": "match steps:\n    case [{'tool': name, **more}, *others]:\n        pass\nname == 'python' and more and others",
+    "a class": "class A:\n    b = 1\n    c = b\n    def d(self):\n        return self.c\nA().d()",
+    "a class's own kind of name": "__x = 1\nclass A:\n    def b(self):\n        return __x\nA().b()",
+    "annotations of nothing": "def f(a: Words) -> Anything:\n    return a\nx: Whatever = f(1)\nx",
+    "a data class": "from dataclasses import dataclass\n@dataclass\nclass A:\n    b: int\nA(1).b",
+    "names of the module": "__name__ == '__main__'",
+    "names of other scripts": "größe = 1\n名 = 2\ngröße < 名",
+    "what is made by code": "exec('made = 1')\nmade",
+    "what is never reached": "if False:\n    nothing\nTrue",
+    "await": "import asyncio\nasync def f():\n    return True\nasyncio.run(f())",
+}
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_a_name_that_a_rule_has_is_not_missed(kind: str) -> None:
+    assert judge_answer(NAMES[kind], ANSWER, STEPS).passed
+    assert check_rules([NAMES[kind]]) == [""]
