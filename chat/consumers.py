@@ -55,7 +55,7 @@ from chat.store import selectors
 
 logger = logging.getLogger(__name__)
 
-#: Commands that are taken up from one socket at once, and a second after that; more wait in the network. A large one counts as several.
+#: Commands that are handled of one socket at once, and a second after that; more wait in the network. A large one counts as several.
 _AT_ONCE = 200
 _PER_S = 200
 _SIZE_OF_ONE = 4096
@@ -105,7 +105,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
         self._active_at = -_ACTIVITY_PAUSE_S
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Take events one by one. The session's feed hears the group for all sockets, so this one needs no channel of its own."""
+        """Take events one by one. The session's feed receives what the group is sent, so a socket needs no channel."""
         self.scope = scope
         self.base_send = send
         try:
@@ -224,7 +224,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
             self._error("internal", Sentence("Something in this program went wrong; it has been noted."), own_id)
 
     async def _turn(self, size: int) -> None:
-        """Wait until the next command may be taken up: when the client has read its answers, and others have had their time."""
+        """Wait until the next command may be handled: when the client has read its answers, and others have had their time."""
         await self._subscribed().subscriber.wait_drained()
         now = time.monotonic()
         self._turns = min(_AT_ONCE, self._turns + (now - self._turn_at) * _PER_S) - 1 - size / _SIZE_OF_ONE

@@ -1,7 +1,7 @@
-"""What tests of all rooms share.
+"""What the tests of all packages share.
 
 - A test that stays on one thread and touches the database is marked ``django_db``; it is rolled back.
-- A test whose rows are seen by other threads or by the loop (a run is carried, a socket is open) is marked
+- A test whose rows are seen by other threads or by the loop (a run is executed, a socket is open) is marked
   ``django_db(transaction=True)``; the database is a file, and its tables are emptied afterwards.
 - ``async def`` tests and fixtures share one event loop for the whole session.
 """

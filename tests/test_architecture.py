@@ -250,7 +250,8 @@ FORMER_NAMES = set(
     "LoopModel let_go _leave_text _Tempo Pacer Seen _alone _aim Missed Overlap Paused Intake Inbox _Act _Acting PeopleAdmin our_fault "
     "OUR_FAULT page_of_app telling endline presenting dress CannotGoOn because Extent grow _grow grow_call _grown _said _say _tempo "
     "_tempos room RunTeller NoteTeller Seat take_seat Wish find_who_enters has_come tell_people tell_from_thread note_act told_otherwise "
-    "say_sentence look_at_server Entrance entrance let_in Ruling Onward Reached".split()
+    "say_sentence look_at_server Entrance entrance let_in Ruling Onward Reached "
+    "NoRoom carried_run tie tie_known tie_copied tie_to_case".split()
 )
 
 

@@ -1,4 +1,4 @@
-"""The `ask_…` tools: one agent hands a piece of work on to another. Who carries it out is said by whoever starts the agent."""
+"""The `ask_…` tools: one agent hands a piece of work on to another. What executes it is given by whoever starts the agent."""
 
 from collections.abc import Callable
 from typing import Any

@@ -261,7 +261,7 @@ NAMES = (
     gettext_noop("The identifier of the event that this one is a copy of."),
     gettext_noop("The last event they share."),
     gettext_noop("The one of the family whose own events it leaves: that one, or one before it."),
-    gettext_noop("The run that this one is a copy of, at first hand: it alone was carried, and counts."),
+    gettext_noop("The run that this one is a copy of, at first hand: it alone was executed, and counts."),
     gettext_noop("The session that its log begins as a copy of."),
     gettext_noop("Waiting"),
     gettext_noop("While it waits: since when all is decided."),

@@ -27,7 +27,7 @@ async def _inspected_run(request: HttpRequest, run_id: str) -> Run:
     found = await database.read(audit.find_session, user_of(request), run.session_id)
     if found is None or found[1] is Role.WATCHER:
         raise Refused("not_allowed", Sentence("You may watch this session, but not see what its models were sent."))
-    return await database.read(branches.carried_run, user_of(request), run)
+    return await database.read(branches.executed_run, user_of(request), run)
 
 
 @router.get("runs/{run_id}/calls/", auth=READ, response=CallsData)

@@ -179,7 +179,7 @@ def add_cases(user: User, set_id: UUID, fields: Sequence[CaseFields]) -> list[Ca
     )
     for case, each_fields in zip(made, fields, strict=True):
         if each_fields.files:
-            _tie(case, each_fields.files)
+            _attach(case, each_fields.files)
     return made
 
 
@@ -206,7 +206,7 @@ def change_case(user: User, set_id: UUID, case_id: UUID, fields: CaseFields, doo
     ]
     if has_other_files:
         stored_files.untie_from_cases([case.pk])
-        _tie(case, fields.files or ())
+        _attach(case, fields.files or ())
     if has_other_files or changed.keys() - {"notes"}:
         case.changed_at = timezone.now()
     case.save()
@@ -286,10 +286,10 @@ def add_case_of_run(
     return case
 
 
-def _tie(case: Case, file_ids: Sequence[UUID]) -> None:
+def _attach(case: Case, file_ids: Sequence[UUID]) -> None:
     file_ids = admission.check_files([str(each) for each in file_ids])
     try:
-        case.files = stored_files.tie_to_case(case.pk, case.case_set.owner_id, file_ids) if file_ids else ""
+        case.files = stored_files.attach_to_case(case.pk, case.case_set.owner_id, file_ids) if file_ids else ""
     except stored_files.Missing:
         raise Refused("not_found", Sentence("One of the files is not there, or not yours.")) from None
     case.save(update_fields=("files",))

@@ -1,4 +1,4 @@
-"""One feed per session and process: hears the session's group once, and lets each of the process's sockets take what it lacks.
+"""One feed per session and process: receives what the session's group is sent, and lets each of the process's sockets take what it lacks.
 
 A feed holds the newest frames and the latest state of the step being written, both encoded once. A `Subscriber` holds a cursor and takes
 from the feed, or from the log where the feed does not have it; so a lost, doubled or late group message, or a slow socket, costs

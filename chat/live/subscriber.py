@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: An unread window, or a frame that the network doesn't take, this old closes the socket.
 STALL_S = 30.0
-#: Answers that may wait to be sent before the client's next command is taken up.
+#: Answers that may wait to be sent before the client's next command is handled.
 _MOST_ANSWERS = 32
 #: Without a frame from the client for this long, the socket is closed.
 SILENCE_S = 90.0

@@ -30,7 +30,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='run',
             name='copied_from',
-            field=models.UUIDField(editable=False, help_text='The run that this one is a copy of, at first hand: it alone was carried, and counts.', null=True),
+            field=models.UUIDField(editable=False, help_text='The run that this one is a copy of, at first hand: it alone was executed, and counts.', null=True),
         ),
         migrations.AddField(
             model_name='session',

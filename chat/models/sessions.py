@@ -35,7 +35,7 @@ class RunStatus(models.TextChoices):
 
 #: Of the names of agents that are kept with sessions and runs, characters.
 AGENT_NAME_LENGTH = 64
-#: With a process that carries them.
+#: With a process that executes them.
 LIVE = (RunStatus.RUNNING, RunStatus.CANCELLING)
 #: What a session has at most one of at a time; one that waits for people has no process.
 CURRENT = (*LIVE, RunStatus.WAITING)
@@ -248,7 +248,7 @@ class Run(models.Model):
     copied_from = models.UUIDField(
         null=True,
         editable=False,
-        help_text="The run that this one is a copy of, at first hand: it alone was carried, and counts.",
+        help_text="The run that this one is a copy of, at first hand: it alone was executed, and counts.",
     )
     waiting_since = models.DateTimeField(null=True, help_text="Since when it has waited for people, while it does.")
     waited_ms = models.PositiveBigIntegerField(default=0, db_default=0, help_text="How long it has waited before.")

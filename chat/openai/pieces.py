@@ -22,7 +22,7 @@ _KINDS: dict[str, Kind] = {"thought": "thought", "final_answer": "text"}
 _LENGTHS = ("max_iterations", "budget_exceeded")
 _ENDED = {
     "cancelled": "The run was stopped.",
-    "interrupted": "The run was interrupted: the server that carried it has stopped. It can be continued.",
+    "interrupted": "The run was interrupted: the server that executed it has stopped. It can be continued.",
     "failed": "The run failed.",
 }
 

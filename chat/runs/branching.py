@@ -224,7 +224,7 @@ def _copy_runs(copy: _Copy, run_keys: Sequence[UUID]) -> None:
     named = {file["id"] for run in runs if run.files for file in orjson.loads(run.files)}
     for messages in sent_along.copy_for({run.pk: copy.run_ids[run.pk] for run in runs}, copy.session.owner_id):
         named |= {file["id"] for message in orjson.loads(messages) for file in message.get("files", ())}
-    session_files.tie_copied(copy.session.pk, copy.plan.source_id, map(UUID, named))
+    session_files.attach_copied(copy.session.pk, copy.plan.source_id, map(UUID, named))
 
 
 def _copied_run(copy: _Copy, run: Run) -> Run:
@@ -240,7 +240,7 @@ def _copied_run(copy: _Copy, run: Run) -> Run:
 
 def _copy_events(copy: _Copy, step_ids: Sequence[int]) -> list[tuple[int, int, int]]:
     copied = step_log.copy_events(copy.session.pk, step_ids, copy.run_ids)
-    session_files.tie_copied(copy.session.pk, copy.plan.source_id, copied.files)
+    session_files.attach_copied(copy.session.pk, copy.plan.source_id, copied.files)
     return copied.wholes
 
 
@@ -267,7 +267,7 @@ def _show_and_ask(user: User, wish: Branch, copy: _Copy, door: Door) -> Accepted
     _show_whole(user, wish, copy, door)
     new = copy.session
     file_ids = check_files(wish.files)
-    session_files.tie_copied(new.pk, wish.source, file_ids)
+    session_files.attach_copied(new.pk, wish.source, file_ids)
     accepted = commands.ask_atomically(
         user,
         new.pk,

@@ -159,7 +159,7 @@ class Delegation:
     """By which one run's agent asks others. Belongs to the loop that serves; only `ask` is called from elsewhere."""
 
     def __init__(self, claim: ClaimedRun, tree: Tree, execute: Execute, keeper: Keeper) -> None:
-        """``execute`` carries a run within this one to its end, or until it waits for people."""
+        """``execute`` executes a run within this one to its end, or until it waits for people."""
         self.unfinished: list[UnfinishedCall] = []
         """What the run that this one goes on from has left without an answer."""
         self.within = Within()

@@ -198,6 +198,6 @@ def _messages(
         raise _Elsewhere
     told = []
     for message, file_ids in zip(said, earlier, strict=True):
-        files = orjson.loads(session_files.tie(session_id, user.pk, file_ids)) if file_ids else []
+        files = orjson.loads(session_files.attach(session_id, user.pk, file_ids)) if file_ids else []
         told.append({**message, "files": files} if files else message)
     return orjson.dumps(told).decode()

@@ -176,7 +176,7 @@ def ask_case(
     """
     session = Session.objects.create(owner=owner, agent_name=agent_name, title=title_from(message), for_set=set_id)
     if file_ids:
-        session_files.tie_known(session.pk, file_ids)
+        session_files.attach_known(session.pk, file_ids)
     return ask_atomically(
         user,
         session.pk,
@@ -241,7 +241,7 @@ def ask_atomically(
 
 def _add_files(run: Run, user: User, file_ids: Sequence[UUID]) -> None:
     try:
-        run.files = session_files.tie(run.session_id, user.pk, file_ids)
+        run.files = session_files.attach(run.session_id, user.pk, file_ids)
     except session_files.Missing:
         raise Refused("not_found", Sentence("One of the files is not there, or not yours.")) from None
     run.session_has_files = True

@@ -124,7 +124,7 @@ def may_decide(user: AnyUser, session: Session) -> bool:
 
 
 async def _tell(decided: Decided) -> None:
-    """Tell of what was stored, where the run does not do that itself; and have it taken up, where that is another's to do."""
+    """Tell of what was stored, where the run does not do that itself; and have it executed, where that is another process's to do."""
     if decided.claim is not None:
         return
     await publisher.publish_events(decided.session_id, decided.events)

@@ -1,4 +1,4 @@
-"""Messages in the queue that may start: taken up here every second or, where workers execute the runs, watched for being taken up."""
+"""Messages in the queue that may start: started here every second or, where workers execute the runs, watched until one does."""
 
 import logging
 import time
@@ -15,11 +15,11 @@ from chat.runtime.each_row import EachRow
 logger = logging.getLogger(__name__)
 
 #: Workers look into the table every second.
-_TAKEN_UP_WITHIN_S = 10.0
+_STARTED_WITHIN_S = 10.0
 
 
 class QueueWatch:
-    """Notices what waits and may start, and still is not taken up."""
+    """Notices what waits and may start, and still is started by nobody."""
 
     def __init__(self) -> None:
         self._waiting_since: dict[UUID, float] = {}
@@ -33,8 +33,8 @@ class QueueWatch:
             logger.warning("%s (%d sessions wait)", words, len(waiting))
 
     def is_stuck(self) -> bool:
-        """Whether one has waited for so long that a worker with room would have taken it up."""
-        return any(time.monotonic() - since > _TAKEN_UP_WITHIN_S for since in self._waiting_since.values())
+        """Whether one has waited for so long that a worker with a free slot would have started it."""
+        return any(time.monotonic() - since > _STARTED_WITHIN_S for since in self._waiting_since.values())
 
 
 the_watch = QueueWatch()
@@ -51,5 +51,5 @@ async def start_waiting() -> None:
 
 
 def is_stuck() -> bool:
-    """Whether messages that may start are not taken up by the workers that are to execute them."""
+    """Whether messages that may start are left alone by the workers that are to execute them."""
     return the_watch.is_stuck()

@@ -79,9 +79,9 @@ class RunHandle:
 running: dict[UUID, RunHandle] = {}
 #: Writes under way that may give this process a run; each is set when it is over and the run is among those above.
 starting_writes: set[asyncio.Event] = set()
-#: Stops that arrived before their run was taken up here.
+#: Stops that arrived before their run was started here.
 early_stops: OrderedDict[UUID, str] = OrderedDict()
-#: Set while this process takes up runs; cleared before it stops.
+#: Set while this process starts runs; cleared before it stops.
 accepting = threading.Event()
 accepting.set()
 
@@ -113,7 +113,7 @@ def running_ids() -> list[UUID]:
 
 
 def executes_runs() -> bool:
-    """Whether this process takes up runs by itself now, without being told to."""
+    """Whether this process starts runs by itself now, without being told to."""
     return accepting.is_set() and not settings.BROKER_URL
 
 

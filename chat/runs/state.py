@@ -136,7 +136,7 @@ def add_ended(run: Run) -> None:
 
 
 def add_copies(runs: Sequence[Run]) -> None:
-    """Add copies of runs that have ended: nobody carries them, and they count for nothing."""
+    """Add copies of runs that have ended: nobody executes them, and they count for nothing."""
     Run.objects.bulk_create(runs)
 
 
@@ -229,7 +229,7 @@ def ready_among(run_ids: Collection[UUID]) -> list[UUID]:
 
 
 def mark_decided(run: Run) -> None:
-    """Nothing more is to be decided of a run that waits, or one within it waits no more: it may be taken up, as may those around it."""
+    """Nothing more is to be decided of a run that waits, or one within it waits no more: it may go on, as may those around it."""
     Run.objects.filter(pk=run.pk, status=RunStatus.WAITING, decided_at=None).update(decided_at=Now())
     if run.parent is not None:
         mark_decided(run.parent)

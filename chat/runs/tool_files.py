@@ -98,9 +98,9 @@ class FilesOfSession:
                 continue
             try:
                 kept.append(_kept(owner, each, number))
-            except files.NoRoom:
+            except files.StorageFull:
                 problems.append("A file was left out: the person's files would be more than may be kept.")
-        files.tie_known(self._session_id, [file.pk for file in kept])
+        files.attach_known(self._session_id, [file.pk for file in kept])
         return [files.describe(file) for file in kept], problems
 
     def _find(self, file_id: str) -> File | None:

@@ -62,7 +62,7 @@ async def _keep(
 ) -> File:
     try:
         file = await database.write(files.begin, user.pk, name=name, media_type=media_type, size=size, sha256=sha256)
-    except files.NoRoom:
+    except files.StorageFull:
         words = Sentence(
             "Your files would be more than %(most)d MB. Delete sessions whose files you no longer need.",
             most=settings.MAX_FILES_PER_USER_MB,

@@ -1,7 +1,7 @@
 """Tells the workers, by the broker, that a session has something in the queue.
 
 A notification is a hint: it may be lost, doubled or late, and nobody waits for it. What is in the queue is in the database, where
-every worker that has room looks once a second.
+every worker with a free slot looks once a second.
 """
 
 import logging

@@ -26,7 +26,7 @@ Message = Mapping[str, Any]
 EVERYONE = "everyone"
 #: Membership lapses by itself in every layer; it is renewed well before.
 RENEW_S = 600.0
-#: How often a process makes sure that it hears what is sent to it, and how long it listens for that.
+#: How often a process makes sure that it receives what is sent to it, and how long it waits for that.
 PROBE_S = 10.0
 _HEARD_WITHIN_S = 2.0
 #: How long a caller waits for a layer that does not answer, and how long nobody tries again after that.
@@ -146,7 +146,7 @@ def _unheard(_message: Message) -> None:
 
 
 class GroupListener:
-    """The one channel on which this process hears all its groups: what nobody says costs nothing, however many groups there are."""
+    """The one channel on which this process receives what its groups are sent: what nobody sends costs nothing, however many they are."""
 
     def __init__(self) -> None:
         self._members: dict[str, dict[GroupSubscription, None]] = {}
@@ -157,12 +157,12 @@ class GroupListener:
         self._maintaining: asyncio.Task[None] | None = None
         # One after the other: a group that is left and joined again at once must end up joined.
         self._changing = asyncio.Lock()
-        #: Where this process alone is a member, to hear whether it hears.
+        #: Where this process alone is a member: what it sends there tells whether it still receives.
         self._own = f"ear.{uuid4().hex}"
         self._heard = asyncio.Event()
 
     async def subscribe(self, member: GroupSubscription) -> None:
-        """Have a member hear its group from now on."""
+        """Have a member receive its group's messages from now on."""
         async with self._changing:
             if self._maintaining is None or self._maintaining.done():
                 await self._open()
@@ -171,7 +171,7 @@ class GroupListener:
             await self._join(member.group)
 
     async def unsubscribe(self, member: GroupSubscription) -> None:
-        """Have a member hear nothing more."""
+        """Have a member receive nothing more."""
         async with self._changing:
             others = self._members.get(member.group, {})
             others.pop(member, None)
@@ -213,7 +213,7 @@ class GroupListener:
                     logger.exception("A message for %s could not be handled", member.group)
 
     async def _maintain(self) -> None:
-        """Join what could not be joined; renew the memberships; and listen anew where this process has become deaf."""
+        """Join what could not be joined; renew the memberships; and open a new channel where this process receives nothing any more."""
         joined_at = probed_at = time.monotonic()
         while True:
             await asyncio.sleep(_TEND_S)
@@ -222,10 +222,10 @@ class GroupListener:
                 joined_at = now
                 self._unknown.update(self._members)
             if now - probed_at > PROBE_S and reach_others():
-                hears = await self._probe() if self._channel else None
+                receives = await self._probe() if self._channel else None
                 # Where it could not be asked it is asked again soon: its connection may be one of those forgotten.
-                probed_at = now if hears is not None else probed_at
-                if hears is False:
+                probed_at = now if receives is not None else probed_at
+                if receives is False:
                     logger.warning("The channel layer takes messages but brings none; listening anew")
                     await self._reset_channel()
             async with self._changing:

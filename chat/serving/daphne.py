@@ -1,7 +1,7 @@
 """The network's pace, kept in both directions: nobody who reads slowly, or writes fast, costs memory or others' time.
 
 Daphne by itself buffers whatever it is given to send and whatever a client sends. Here a sender waits until the network has taken what it
-was given; a client is read in small pieces, only while its earlier commands have been taken up, and no more often than leaves most of the
+was given; a client is read in small pieces, only while its earlier commands have been handled, and no more often than leaves most of the
 loop's time to others. Where daphne, Autobahn or Twisted have no public way to that, a comment beside what is reached into says why.
 """
 
@@ -24,7 +24,7 @@ from chat.serving.network_producer import NetworkProducer
 _CLOSE_WITHIN_S = 5.0
 #: What daphne knows of a connection that it knows no more.
 _GONE: Mapping[str, bool] = {"disconnected": True}
-#: Commands that may wait to be taken up, and bytes that one of them may have, before no more are read.
+#: Commands that may wait to be handled, and bytes that one of them may have, before no more are read.
 _MOST_WAITING = 8
 _LARGE = 64 * 1024
 #: Frames that follow one another as fast as this are one burst, which goes out together.

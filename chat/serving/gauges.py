@@ -31,7 +31,7 @@ _HERE: dict[str, tuple[str, Callable[[], float]]] = {
     "database_away": ("Whether the database did not answer when it was last asked.", supervisor.misses_database),
     "channel_layer_away": ("Whether the channel layer did not answer when it was last asked.", groups.is_failing),
     "broker_away": ("Whether the broker did not answer when it was last asked.", broker.is_broken),
-    "queue_stuck": ("Whether what may start is taken up by no worker.", queue_watch.is_stuck),
+    "queue_stuck": ("Whether no worker starts what may start.", queue_watch.is_stuck),
     "clock_skew_seconds": ("How far this machine's clock is ahead of the database's.", clock.skew_s),
 }
 

@@ -16,7 +16,7 @@ from chat.store import mails
 from chat.store.mails import TakenMail
 
 logger = logging.getLogger(__name__)
-#: Mails that are taken up at a time.
+#: Mails that are claimed at a time.
 _AT_ONCE = 10
 _SWEEP_EVERY_S = 3_600.0
 

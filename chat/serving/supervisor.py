@@ -61,7 +61,7 @@ this_process = _Process()
 
 
 def start_clockwork(look: Callable[[], Awaitable[None]] = queue_watch.start_waiting) -> None:
-    """Start this process's clockwork on the running loop; again and again is once. ``look`` takes up, every second, what waits."""
+    """Start this process's clockwork on the running loop; again and again is once. ``look`` starts, every second, what waits."""
     loop = asyncio.get_running_loop()
     if this_process.loop is loop:
         return

@@ -1,8 +1,8 @@
 """What a worker does: executes runs on a loop in a thread of its own, so many at a time.
 
 Somebody's call (`Worker.execute_next_run`) lasts as long as the run that it has brought about; that is how a broker knows which worker
-has room. The table is the truth of what is in the queue: a call for which nothing is there ends at once, and what no call has told of is
-found by looking.
+has a free slot. The table is the truth of what is in the queue: a call for which nothing is there ends at once, and what no call
+has told of is found by looking.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ class Worker:
         self._end_figures = serve_figures()
 
     def execute_next_run(self, session_id: UUID) -> bool:
-        """Execute the session's next run to its end, if one waits and may start; False where this worker takes up nothing any more.
+        """Execute the session's next run to its end, if one waits and may start; False where this worker starts nothing any more.
 
         Call from any thread but the loop's own.
         """
@@ -89,7 +89,7 @@ class Worker:
         return True
 
     async def _look(self) -> None:
-        """Take up what is in the queue for which there is room."""
+        """Start what is in the queue, as far as slots are free."""
         if self._slots.locked():
             return
         for session_id in await database.read(run_queue.sessions_to_look_at):

@@ -72,7 +72,7 @@ def unfinished_runs() -> Sequence[Run]:
     found = _shown(Run.objects.filter(HAS_NOT_ENDED)).annotate(
         last_step_at=Subquery(last.values("created_at")[:1]), at_iteration=Subquery(last.values("iteration")[:1])
     )
-    # Of those in the queue there may be thousands, of the others as many as processes carry.
+    # Of those in the queue there may be thousands, of the others as many as processes execute.
     at_work = found.exclude(status=RunStatus.QUEUED).order_by("created_at")[:MOST]
     queued = found.filter(status=RunStatus.QUEUED).order_by("created_at")[:MOST]
     return [*at_work, *queued][:MOST]

@@ -89,13 +89,13 @@ def steps_stored(session_id: UUID) -> int:
     return Step.objects.filter(session=session_id).count()
 
 
-def carried_run(user: User, run: Run) -> Run:
-    """The run whose model calls are a copy's, too: the one that was carried, where the user owns or drives its session; else itself."""
+def executed_run(user: User, run: Run) -> Run:
+    """The run whose model calls are a copy's, too: the one that was executed, where the user owns or drives its session; else itself."""
     if run.copied_from is None:
         return run
-    carried = Run.objects.select_related("session", "agent_version").filter(pk=run.copied_from).first()
-    role = None if carried is None else role_in(user, carried.session)
-    return carried if carried is not None and role in (Role.OWNER, Role.DRIVER) else run
+    executed = Run.objects.select_related("session", "agent_version").filter(pk=run.copied_from).first()
+    role = None if executed is None else role_in(user, executed.session)
+    return executed if executed is not None and role in (Role.OWNER, Role.DRIVER) else run
 
 
 def parts_from(source: Session, after_seq: int) -> UUID:

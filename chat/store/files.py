@@ -1,4 +1,4 @@
-"""Files: kept in the database in chunks, found by who may have them, and tied to the sessions that use them.
+"""Files: kept in the database in chunks, found by who may have them, and attached to the sessions that use them.
 
 Told of on the wire by `FileData`. Content is written in short transactions, so that nobody waits for a large one; a file counts for
 its owner's limit from the first of them on, and is there for others after the last.
@@ -36,7 +36,7 @@ _LONGEST_NAME, _LONGEST_ENDING = 200, 20
 MOST_LISTED = 200
 
 
-class NoRoom(Exception):
+class StorageFull(Exception):
     """The owner's files would be more than may be kept."""
 
 
@@ -64,14 +64,14 @@ def describe(file: File) -> FileData:
 
 @transaction.atomic
 def begin(owner_id: int, *, name: str, media_type: str, size: int, sha256: str) -> File:
-    """Take a file in; its content follows by `add_chunk`, and `finish` makes it whole. Raises `NoRoom`."""
+    """Take a file in; its content follows by `add_chunk`, and `finish` makes it whole. Raises `StorageFull`."""
     if most := settings.MAX_FILES_PER_USER_MB * _MB:
         # One after the other, so that no two take the same place.
         User.objects.select_for_update(no_key=True).filter(pk=owner_id).first()
         counted = Greatest("size", Value(_LEAST))
         kept = File.objects.filter(owner=owner_id).aggregate(sum=Sum(counted))["sum"] or 0
         if kept + max(size, _LEAST) > most:
-            raise NoRoom
+            raise StorageFull
     return File.objects.create(owner_id=owner_id, name=name, media_type=media_type, size=size, sha256=sha256)
 
 
@@ -85,11 +85,11 @@ def finish(file: File, session_id: UUID | None = None) -> None:
     """All of its content is there; the session, if one is named, uses it from now on."""
     File.objects.filter(pk=file.pk).update(is_whole=True)
     if session_id is not None:
-        _tie(session_id, [file.pk])
+        _attach(session_id, [file.pk])
 
 
 def keep(owner_id: int, *, name: str, media_type: str, content: bytes, sha256: str) -> File:
-    """`begin`, each chunk, and `finish`, on the caller's thread; no session uses it yet. Raises `NoRoom`."""
+    """`begin`, each chunk, and `finish`, on the caller's thread; no session uses it yet. Raises `StorageFull`."""
     file = begin(owner_id, name=name, media_type=media_type, size=len(content), sha256=sha256)
     for number, at in enumerate(range(0, len(content), CHUNK)):
         add_chunk(file, number, content[at : at + CHUNK])
@@ -104,7 +104,7 @@ def chunks_of(content: BinaryIO) -> Iterator[bytes]:
         yield piece
 
 
-def tie(session_id: UUID, user_id: int, file_ids: Sequence[UUID]) -> str:
+def attach(session_id: UUID, user_id: int, file_ids: Sequence[UUID]) -> str:
     """Let a session, which the caller holds, use files of the user's or of its own; returns them as `Run.files` has them.
 
     Raises `Missing` where one is neither.
@@ -112,24 +112,24 @@ def tie(session_id: UUID, user_id: int, file_ids: Sequence[UUID]) -> str:
     found = {file.pk: file for file in whole().filter(pk__in=file_ids).filter(_at_hand(session_id, user_id))}
     if len(found) < len(file_ids):
         raise Missing
-    _tie(session_id, file_ids)
+    _attach(session_id, file_ids)
     return orjson.dumps([describe(found[file_id]) for file_id in file_ids]).decode()
 
 
-def tie_known(session_id: UUID, file_ids: Sequence[UUID]) -> None:
+def attach_known(session_id: UUID, file_ids: Sequence[UUID]) -> None:
     """Let a session use files that are known to be for it: its tools have returned them, or the case has them that is asked in it."""
     with transaction.atomic():
-        _tie(session_id, file_ids)
+        _attach(session_id, file_ids)
 
 
-def tie_copied(session_id: UUID, source_id: UUID, file_ids: Iterable[UUID]) -> None:
+def attach_copied(session_id: UUID, source_id: UUID, file_ids: Iterable[UUID]) -> None:
     """Let a copy of a session, or what is asked in it first, use those of these files that the session itself uses."""
     used = SessionFile.objects.filter(session=source_id, file__in=list(file_ids))
     if found := list(used.values_list("file_id", flat=True)):
-        _tie(session_id, found)
+        _attach(session_id, found)
 
 
-def _tie(session_id: UUID, file_ids: Sequence[UUID]) -> None:
+def _attach(session_id: UUID, file_ids: Sequence[UUID]) -> None:
     uses = [SessionFile(session_id=session_id, file_id=file_id) for file_id in file_ids]
     SessionFile.objects.bulk_create(uses, ignore_conflicts=True)
     File.objects.filter(pk__in=file_ids, is_used=False).update(is_used=True)
@@ -137,7 +137,7 @@ def _tie(session_id: UUID, file_ids: Sequence[UUID]) -> None:
     Session.everything.filter(pk=session_id, has_files=False).update(has_files=True)
 
 
-def tie_to_case(case_id: UUID, owner_id: int, file_ids: Sequence[UUID]) -> str:
+def attach_to_case(case_id: UUID, owner_id: int, file_ids: Sequence[UUID]) -> str:
     """Let a case use files of its own person's; returns them as `Run.files` has them. Raises `Missing` where one is not theirs."""
     found = {file.pk: file for file in whole().filter(pk__in=file_ids, owner=owner_id)}
     if len(found) < len(file_ids):
@@ -157,7 +157,7 @@ def untie_from_cases(case_ids: Sequence[UUID]) -> None:
 
 
 def copy_for(owner_id: int, file: File) -> File:
-    """A file's content as a file of somebody else's, in short transactions. Raises `NoRoom`."""
+    """A file's content as a file of somebody else's, in short transactions. Raises `StorageFull`."""
     copied = begin(owner_id, name=file.name, media_type=file.media_type, size=file.size, sha256=file.sha256)
     number = 0
     while (data := chunk(file.pk, number)) is not None:

@@ -187,7 +187,7 @@ def _columns(row: Model, without: tuple[str, ...]) -> dict[str, Any]:
     return {name: getattr(row, name) for name in names if name not in without}
 
 
-#: Columns that say how a run is carried, and nothing of what was said.
+#: Columns that say how a run is executed, and nothing of what was said.
 _OF_PROCESSES = ("owner", "fence", "heartbeat_at", "user_id", "session_id", "cancelled_by_id")
 #: By what a request is known again, which says nothing of what was in it.
 _OF_REQUESTS = ("owner_id", "asked", "answered", "request_key", "request_digest")

@@ -22,12 +22,12 @@ def call(request: HttpRequest, run_id: UUID, number: int) -> HttpResponse:
     if run is None:
         raise Http404
     _session, role = visible_session(request, run.session_id)
-    carried = branches.carried_run(user_of(request), run)
-    found = call_reader.full_call(carried, number) if role is not Role.WATCHER and number < 10**9 else None
+    executed = branches.executed_run(user_of(request), run)
+    found = call_reader.full_call(executed, number) if role is not Role.WATCHER and number < 10**9 else None
     if found is None:
         raise Http404
-    of = carried.calls.count()
-    hides = call_reader.hides_instructions(carried) and not has_right(request.user, VIEW_SESSIONS)
+    of = executed.calls.count()
+    hides = call_reader.hides_instructions(executed) and not has_right(request.user, VIEW_SESSIONS)
     messages = call_rows.without_instructions(found.messages) if hides else found.messages
     shown = call_rows.call_page(found.data, messages, found.tools, number=number, of=of, is_hidden=hides)
     shown["before"] = reverse("call", args=[run_id, number - 1]) if number > 1 else ""

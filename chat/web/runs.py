@@ -74,8 +74,8 @@ def run(request: HttpRequest, run_id: UUID) -> HttpResponse:
         ]
     )
     events = Paginator(frames, RUN_EVENTS).get_page(request.GET.get("events"))
-    # A copy has the model calls of the run that was carried.
-    places = call_reader.places_of(branches.carried_run(user_of(request), found))
+    # A copy has the model calls of the run that was executed.
+    places = call_reader.places_of(branches.executed_run(user_of(request), found))
     # One that came to nothing has no step.
     told = {item.iteration for item in folded.items} | {folded.iteration if folded.answer else 0}
     alone = [] if steps.has_next() else sorted({iteration for _key, iteration in places} - told)[-RUN_STEPS:]

@@ -65,7 +65,7 @@ def file(owner: User, text: str = "Tea: 3 euros", *used_in: Session, name: str =
     content = text.encode()
     made = files.keep(owner.pk, name=name, media_type="text/plain", content=content, sha256=sha256(content).hexdigest())
     for each in used_in:
-        files.tie(each.pk, owner.pk, [made.pk])
+        files.attach(each.pk, owner.pk, [made.pk])
     return made
 
 

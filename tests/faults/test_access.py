@@ -87,7 +87,7 @@ async def closes(socket: Socket, code: int) -> None:
 
 @pytest.mark.parametrize("ending", ENDINGS)
 async def test_a_login_ends_while_a_run_streams(product: Server, database: Database, di: Browser, ending: str) -> None:
-    """Expiry, deactivation, another password while streaming: the socket is closed with 4401 and hears no more."""
+    """Expiry, deactivation, another password while streaming: the socket is closed with 4401 and receives no more."""
     session = await di.new_session()
     async with di.socket(session) as socket:
         await socket.send("chat", message=SLOW)

@@ -13,7 +13,7 @@ from tests.faults.conftest import Record
 from tests.serving import Browser, serving
 
 CASES = 1_000
-#: As many at a time as one process carries well; no person's limit is to be what is measured.
+#: As many at a time as one process executes well; no person's limit is to be what is measured.
 AT_ONCE = {"MAX_CASES_AT_ONCE": "40", "MAX_ACTIVE_RUNS_PER_USER": "0", "MAX_MESSAGES_PER_MINUTE": "0"}
 LINES = "\n".join(
     json.dumps({"question": f"What is {n} * 7?", "rule": f"'{n * 7}' in answer.replace(',', '')"})

@@ -368,9 +368,9 @@ def test_nothing_of_a_copy_is_counted_or_found(ada: User, bo: User) -> None:
     # What it was asked with is read where it was asked, by who may read it there: here both, as its owner and as a driver of it.
     its = copies[1].runs.get(number=1, parent=None)
     assert call_reader.rows_of(its) == []
-    assert len(call_reader.calls_of(branches.carried_run(bo, its))) == 1
+    assert len(call_reader.calls_of(branches.executed_run(bo, its))) == 1
     Share.objects.update(role="watcher")
-    assert branches.carried_run(bo, its) == its
+    assert branches.executed_run(bo, its) == its
     # A hit would be the same words again.
     for copy in copies:
         assert not [hit for hit in search.find(copy.owner, "tea", 100) if hit.session_id == copy.pk]

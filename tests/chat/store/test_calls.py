@@ -338,7 +338,7 @@ def test_a_picture_is_kept_once_and_told_as_it_was_sent(ada: User, session: Sess
     for used_in, each in ((session, content), (making.session(ada), b"another")):
         digest = sha256(each).hexdigest()
         file = files.keep(ada.pk, name="a.png", media_type="image/png", content=each, sha256=digest)
-        files.tie(used_in.pk, ada.pk, [file.pk])
+        files.attach(used_in.pk, ada.pk, [file.pk])
     run = making.run(session)
     # The same again is the same content still, whatever is kept of it.
     written(run, [SYSTEM, message], [SYSTEM, message, said("A pixel."), user("Sure?")])

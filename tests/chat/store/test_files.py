@@ -57,12 +57,12 @@ def test_a_user_has_so_much_and_no_more(ada: User) -> None:
         return files.begin(owner.pk, name="a", media_type="text/plain", size=size, sha256="")
 
     begin(ada, 990_000)
-    with pytest.raises(files.NoRoom):
+    with pytest.raises(files.StorageFull):
         begin(ada, 10_001)
     begin(making.user("bo"), 10_001)
     begin(ada, 1)
     begin(ada, 1)
-    with pytest.raises(files.NoRoom):
+    with pytest.raises(files.StorageFull):
         begin(ada, 1)
     assert File.objects.count() == 4, "the smallest count for a page of the database"
 
@@ -71,10 +71,10 @@ def test_only_what_is_at_hand_can_be_tied(ada: User) -> None:
     bo, session = making.user("bo"), making.session(ada)
     own, another, of_the_session = making.file(ada), making.file(bo), making.file(bo)
     files.finish(of_the_session, session.pk)
-    assert files.tie(session.pk, ada.pk, [own.pk, of_the_session.pk])
+    assert files.attach(session.pk, ada.pk, [own.pk, of_the_session.pk])
     for bad in (another.pk, uuid4()):
         with pytest.raises(files.Missing):
-            files.tie(session.pk, ada.pk, [own.pk, bad])
+            files.attach(session.pk, ada.pk, [own.pk, bad])
     assert [file.pk for file in files.of_session(session.pk)] == [of_the_session.pk, own.pk]
 
 

@@ -131,7 +131,7 @@ def fill(name: str) -> User:
     case_set = CaseSet.objects.create(owner=user, name=f"{name}'s set")
     SetShare.objects.create(case_set=case_set, user=user, role="watcher")
     case = Case.objects.create(case_set=case_set, number=1, question=f"{name} is asked again")
-    stored_files.tie_to_case(case.pk, user.pk, [making.file(user, f"{name}'s pears").pk])
+    stored_files.attach_to_case(case.pk, user.pk, [making.file(user, f"{name}'s pears").pk])
     set_run = SetRun.objects.create(
         case_set=case_set, number=1, agent_name="researcher", agent_version_id=run.agent_version_id
     )
