@@ -16,6 +16,7 @@ from chat.access import VIEW_SESSIONS, Role, holders_among, shared_roles_of
 from chat.accounts.models import User
 from chat.models import Scope as TokenScope
 from chat.models import Session
+from chat.protocol import Close
 from chat.security.logins import find_login
 from chat.security.origins import explain_mismatch, warn_once
 from chat.security.tokens import BadToken, Token, is_bearer, read_token, still_holding
@@ -156,8 +157,8 @@ def _ended_sessions(from_key: dict[str, Login]) -> set[str]:
     return gone
 
 
-def current_roles(places: Sequence[tuple[UUID, Login]]) -> list[Role | None]:
-    """What each of these, as session and login, is to the session now; None where nothing is left of it."""
+def current_roles(places: Sequence[tuple[UUID, Login]]) -> list[Role | int]:
+    """What each of these, as session and login, is to the session now; where nothing is left of it, the code to close with."""
     if not places:
         return []
     owners = dict(Session.objects.filter(pk__in={key for key, _ in places}).values_list("pk", "owner_id"))
@@ -165,10 +166,12 @@ def current_roles(places: Sequence[tuple[UUID, Login]]) -> list[Role | None]:
     staff = {login.user.pk for _, login in places if login.user.is_staff and login.token is None}
     seeing = holders_among(staff, VIEW_SESSIONS)
 
-    def role(session_id: UUID, login: Login) -> Role | None:
-        if owners.get(session_id) == login.user.pk:
+    def role(session_id: UUID, login: Login) -> Role | int:
+        if session_id not in owners:
+            return Close.NO_SUCH_SESSION
+        if owners[session_id] == login.user.pk:
             return Role.OWNER
-        staff_role = Role.STAFF if login.user.pk in seeing and login.token is None else None
-        return shared.get((session_id, login.user.pk), staff_role)
+        sees_all = login.user.pk in seeing and login.token is None
+        return shared.get((session_id, login.user.pk), Role.STAFF if sees_all else Close.WITHDRAWN)
 
     return [role(session_id, login) for session_id, login in places]

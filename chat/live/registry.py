@@ -187,15 +187,17 @@ async def _tell_roles(subscribers: list[Subscriber]) -> None:
         await _change_roles(subscribers, await database.read(current_roles, places))
 
 
-async def _change_roles(subscribers: list[Subscriber], roles: list[Role | None]) -> None:
+async def _change_roles(subscribers: list[Subscriber], roles: list[Role | int]) -> None:
     """Tell whoever has another right than before, and close the sockets of who has none."""
     for subscriber, role in zip(subscribers, roles, strict=True):
         subscription = subscriber.subscription
         if subscription is None or subscriber not in open_sockets or role is subscription.open_socket.role:
             continue
-        if role is None or role is Role.STAFF:
-            # What staff look at is noted before they see it: they come in anew.
+        # What staff look at is noted before they see it: they come in anew.
+        if role is Role.STAFF:
             subscriber.request_close(Close.WITHDRAWN)
+        elif isinstance(role, int):
+            subscriber.request_close(role)
         else:
             await subscription.change_role(role)
 

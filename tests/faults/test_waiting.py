@@ -4,8 +4,6 @@ import asyncio
 import contextlib
 import itertools
 import json
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -181,60 +179,6 @@ async def test_one_of_several_processes_is_killed_at_every_event_around_a_decisi
             # Each decision was for one call; one that was begun and has no result of its own was closed as that.
             assert calls_made(world, session)[-1]
             await invariants.check(world, session, [client], logs_may="Traceback")
-
-
-async def call_at(world: World, process: int, method: str, path: str, body: Any = None, user: str = "bo") -> int:
-    """Call the API at one of the processes that serve; the status."""
-    async with world.browser(user, process) as browser:
-        return (await browser.call(method, path, body))[0]
-
-
-async def stop_first(world: World, session: str, run_id: str, body: Any) -> list[int]:
-    """Stopped in one process, decided in the other."""
-    stopped = await call_at(world, 0, "POST", f"runs/{run_id}/cancel/")
-    return [stopped, await call_at(world, 1, "POST", f"runs/{run_id}/approve/", body)]
-
-
-async def decide_twice(world: World, session: str, run_id: str, body: Any) -> list[int]:
-    """In both at the same time, and once more when the run has ended."""
-    both = await asyncio.gather(*(call_at(world, n, "POST", f"runs/{run_id}/approve/", body) for n in (0, 1)))
-    await until(lambda: status_of(world, session) == "completed", wanted="the run's end")
-    return [*sorted(both), await call_at(world, 1, "POST", f"runs/{run_id}/approve/", body)]
-
-
-async def decide_late(world: World, session: str, run_id: str, body: Any) -> list[int]:
-    """Its deadline has passed, whichever process has seen to that."""
-    world.database.rows(
-        "UPDATE chat_waitingcall SET deadline = ? WHERE session_id = ?", datetime.now(UTC), UUID(session)
-    )
-    asked = "SELECT count(*) FROM chat_waitingcall WHERE session_id = ?"
-    await until(lambda: world.database.rows(asked, UUID(session)) == [(2,)], wanted="the model to ask again")
-    return [await call_at(world, 1, "POST", f"runs/{run_id}/approve/", body)]
-
-
-#: What comes before a decision, or with it; what the calls are answered with, and where the run stands then. A further one is one entry.
-RACES: dict[str, tuple[Callable[..., Awaitable[list[int]]], list[int], str]] = {
-    "stopped": (stop_first, [202, 409], "cancelled"),
-    "twice at once, and after the end": (decide_twice, [202, 409, 409], "completed"),
-    "after the deadline": (decide_late, [409], "waiting"),
-}
-
-
-async def test_what_races_with_a_decision_in_another_process_is_settled_once(
-    open_world: OpenWorld, model: ModelServer
-) -> None:
-    model.respond, _ = HOLDERS["its own"]
-    world = open_world("postgres", APPROVAL_POLICY=POLICY)
-    for name, (race, expected, status) in RACES.items():
-        session = await world.new_session()
-        async with world.client(session) as client:
-            run_id = await client.ask("Work it out")
-            await waits(world, session)
-        [call] = world.database.rows("SELECT tool_call_id FROM chat_waitingcall WHERE session_id = ?", UUID(session))
-        answered = await race(world, session, run_id, {"tool_call_id": call[0], "decision": "allow"})
-        assert (name, answered, status_of(world, session)) == (name, expected, status)
-        approvals = [event for event in world.database.events(session) if event.data.get("type") == "approval"]
-        assert len(approvals) == (status != "cancelled"), name
 
 
 @pytest.mark.parametrize("holder", HOLDERS)
