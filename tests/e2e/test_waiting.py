@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.async_api import Page, expect
@@ -172,3 +173,36 @@ async def test_it_is_decided_without_a_script(enter: Enter, talk: Conversation, 
     await talk.open_steps()
     await expect(talk.log.locator("[data-item=call]")).to_contain_text("Denied by mei")
     await expect(talk.log.locator("[data-item=call]")).to_contain_text("Not this one.")
+
+
+async def test_the_call_of_a_run_within_it_is_decided_on_the_page_of_the_one_that_asked(
+    enter: Enter, talk: Conversation, model: ModelServer
+) -> None:
+    """The run's head says what it waits for, the card stands within the call that asked, and after the decision all goes on."""
+
+    def respond(body: dict[str, Any]) -> Script:
+        has_result = body["messages"][-1]["role"] == "tool"
+        if body["messages"][1]["content"] == "Calculate":
+            return Script("It is 42.") if has_result else Script("Let me see.", calls=[Call("python", {"code": "6*7"})])
+        handed_on = Call("ask_developer", {"message": "Calculate"})
+        return Script("The developer says 42.") if has_result else Script(reasoning="Who knows?", calls=[handed_on])
+
+    model.respond = respond
+    await talk.ask("What is 6 times 7?")
+    await expect(talk.state).to_have_text("Waiting for approval")
+    card = talk.log.locator("[data-item=call] [data-item=call]")
+    await expect(card).to_have_attribute("data-state", "wait")
+    await photograph(talk.page, "within")
+    inbox = await enter("/waiting/")
+    await photograph(inbox.page, "within-inbox")
+    await expect(inbox.page.locator("#needs")).to_have_text("1")
+    await card.get_by_role("button", name="Allow once").click()
+    await talk.ended()
+    await expect(talk.log).to_contain_text("The developer says 42.")
+    # Where it was open, too, it is told instead of asked.
+    await expect(inbox.page.locator("#needs-list")).to_contain_text("Allowed by mei")
+    await expect(inbox.page.locator("#needs-list :is(form, .deadline)")).to_have_count(0)
+    await expect(inbox.page.locator("#needs-list .state")).to_have_text("")
+    await talk.open_outline()
+    await photograph(talk.page, "within-decided")
+    await expect(card).to_contain_text("Allowed by mei")
