@@ -588,19 +588,25 @@ def told_apart(answer: Any, path: str) -> tuple[Any, ...]:
 # The socket
 
 
-#: What each command brings to the owner and to staff: the type of the first frame that answers it, or an error's code.
-COMMANDS: dict[str, tuple[dict[str, Any], str, str]] = {
-    "chat": ({"message": "hello"}, "accepted", "not_allowed"),
-    "continue": ({"run_id": "RUN"}, "not_continuable", "not_allowed"),
-    "steer": ({"message": "hello"}, "accepted", "not_allowed"),
-    "unsteer": ({"client_message_id": "hello"}, "nothing_to_cancel", "not_allowed"),
-    "resume": ({"last_seq": 0}, "session", "session"),
-    "ack": ({"seq": 1}, "pong", "pong"),
-    "ping": ({}, "pong", "pong"),
-    "approve": ({"run_id": "RUN", "tool_call_id": "c", "decision": "allow"}, "not_waiting", "not_allowed"),
-    "answer": ({"run_id": "RUN", "tool_call_id": "c", "answers": {}}, "not_waiting", "not_allowed"),
-    "activity": ({"seq": 1, "typing": True}, "pong", "pong"),
-    "cancel": ({"all": True}, "reasoning_complete", "reasoning_complete"),
+#: What each command brings to who drives, the owner too, to who watches and to staff: the type of the first frame that answers it, or an
+#: error's code.
+COMMANDS: dict[str, tuple[dict[str, Any], str, str, str]] = {
+    "chat": ({"message": "hello"}, "accepted", "not_allowed", "not_allowed"),
+    "continue": ({"run_id": "RUN"}, "not_continuable", "not_allowed", "not_allowed"),
+    "steer": ({"message": "hello"}, "accepted", "not_allowed", "not_allowed"),
+    "unsteer": ({"client_message_id": "hello"}, "nothing_to_cancel", "not_allowed", "not_allowed"),
+    "resume": ({"last_seq": 0}, "session", "session", "session"),
+    "ack": ({"seq": 1}, "pong", "pong", "pong"),
+    "ping": ({}, "pong", "pong", "pong"),
+    "approve": (
+        {"run_id": "RUN", "tool_call_id": "c", "decision": "allow"},
+        "not_waiting",
+        "not_allowed",
+        "not_allowed",
+    ),
+    "answer": ({"run_id": "RUN", "tool_call_id": "c", "answers": {}}, "not_waiting", "not_allowed", "not_allowed"),
+    "activity": ({"seq": 1, "typing": True}, "pong", "pong", "pong"),
+    "cancel": ({"all": True}, "reasoning_complete", "not_allowed", "reasoning_complete"),
 }
 
 
@@ -609,7 +615,7 @@ def test_every_command_has_a_row() -> None:
 
 
 async def answer_to(socket: Socket, command: str, run_id: str) -> str:
-    payload, _, _ = COMMANDS[command]
+    payload = COMMANDS[command][0]
     await socket.send(command, **{key: run_id if value == "RUN" else value for key, value in payload.items()})
     if command in ("ack", "activity"):
         # Nothing answers it; that the socket lives on does.
@@ -621,7 +627,7 @@ async def answer_to(socket: Socket, command: str, run_id: str) -> str:
 
 @pytest.mark.parametrize("command", protocol.COMMANDS)
 async def test_everyone_s_command_does_what_the_table_says(product: Server, bo: Browser, command: str) -> None:
-    _, for_owner, for_staff = COMMANDS[command]
+    _, for_drivers, for_watchers, for_staff = COMMANDS[command]
     session_id = await bo.new_session(title=SECRET)
     nobody = Browser(product.url)
     async with (
@@ -630,21 +636,29 @@ async def test_everyone_s_command_does_what_the_table_says(product: Server, bo: 
         bo.socket(session_id) as own,
     ):
         assert (await own.receive())["data"]["role"] == "owner"
-        for person, expected in ((bo, for_owner), (staff, for_staff)):
+        people = ((bo, None, for_drivers), (staff, None, for_staff))
+        shared = ((another, "watcher", for_watchers), (another, "driver", for_drivers))
+        for person, role, expected in (*people, *shared):
             status, accepted = await bo.call(
                 "POST", f"sessions/{session_id}/messages/", {"message": "Count [tokens=400 every=25]"}
             )
             assert status == 202
             run_id = accepted["run_id"]
-            for stranger, code in ((nobody, protocol.Close.NOT_LOGGED_IN), (another, protocol.Close.NO_SUCH_SESSION)):
+            strangers = ((nobody, protocol.Close.NOT_LOGGED_IN), (another, protocol.Close.NO_SUCH_SESSION))
+            for stranger, code in strangers:
                 async with stranger.socket(session_id) as closed:
                     with contextlib.suppress(websockets.ConnectionClosed):
                         await closed.send(command, **COMMANDS[command][0])
                     assert await closed.closed() == code
                     assert closed.frames == [], "nothing is told, and nothing is done"
+            wish = {"user": "cy", "role": role}
+            shares = [(await bo.call("POST", f"sessions/{session_id}/shares/", wish))[1]["id"]] if role else []
             async with person.socket(session_id) as socket:
+                assert (await socket.receive())["data"]["role"] == role or role is None
                 await socket.until_type("reasoning_delta")
-                assert await answer_to(socket, command, run_id) == expected
+                assert await answer_to(socket, command, run_id) == expected, role
+            for share_id in shares:
+                await bo.call("DELETE", f"shares/{share_id}/")
             await bo.call("POST", f"runs/{run_id}/cancel/", {"all": True})
             await own.until_type("reasoning_complete")
     await nobody.http.close()
