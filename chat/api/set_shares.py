@@ -13,13 +13,13 @@ from chat.api.auth import MANAGE, READ
 from chat.api.bodies import Expiry, expiry, payload, takes, user_of
 from chat.api.cases import set_key
 from chat.api.errors import error_response
-from chat.api.shares import ShareChanges
+from chat.api.shares import ShareChanges, share_out, tell_sockets
 from chat.cases import sharing
-from chat.models import Door, SetShare
-from chat.protocol import BadFrame, group_messages
+from chat.models import Door
+from chat.protocol import BadFrame
 from chat.runs.admission import Refused
 from chat.runs.sharing import ShareTarget, UnknownName
-from chat.runtime import database, groups
+from chat.runtime import database
 
 router = Router()
 
@@ -50,33 +50,14 @@ class SetShareList(Schema):
     items: list[SetShareOut]
 
 
-def _share_out(share: SetShare) -> dict[str, Any]:
-    told: dict[str, Any] = {
-        "id": share.pk,
-        "role": share.role,
-        "expires_at": share.expires_at.timestamp() if share.expires_at else None,
-        "created_at": share.created_at.timestamp(),
-    }
-    if share.user is not None:
-        told["user"] = share.user.get_username()
-    if share.group is not None:
-        told["group"] = share.group.name
-    return told
-
-
 _NO_SHARE = Refused("not_found", Sentence("There is no such share."))
-
-
-async def _tell_sockets() -> None:
-    """Those on sessions of the set see at once who may still be there."""
-    await groups.publish(groups.EVERYONE, group_messages.LOGINS_CHANGED)
 
 
 @router.get("sets/{set_id}/shares/", auth=READ, response=SetShareList, exclude_unset=True)
 async def list_set_shares(request: HttpRequest, set_id: str) -> dict[str, Any]:
     """List with whom one's own set is shared."""
     shares = await database.write(sharing.list_shares, user_of(request), set_key(set_id))
-    return {"items": [_share_out(share) for share in shares]}
+    return {"items": [share_out(share) for share in shares]}
 
 
 @router.post(
@@ -96,8 +77,8 @@ async def make_set_share(request: HttpRequest, set_id: str) -> Any:
         share = await database.write(sharing.make_share, user_of(request), key, target, Role(new.role), ends, Door.API)
     except UnknownName as unknown:
         return error_response(unknown.code, unknown.message, 400)
-    await _tell_sockets()
-    return Status(201, _share_out(share))
+    await tell_sockets()
+    return Status(201, share_out(share))
 
 
 @router.patch(
@@ -114,8 +95,8 @@ async def change_set_share(request: HttpRequest, set_id: str, share_id: str) -> 
         changes["expires_at"] = expiry(changes["expires_at"])
     keys = set_key(set_id), set_key(share_id, _NO_SHARE)
     share = await database.write(sharing.change_share, user_of(request), *keys, changes, Door.API)
-    await _tell_sockets()
-    return _share_out(share)
+    await tell_sockets()
+    return share_out(share)
 
 
 @router.delete("sets/{set_id}/shares/{share_id}/", auth=MANAGE, response={204: None})
@@ -123,7 +104,7 @@ async def withdraw_set_share(request: HttpRequest, set_id: str, share_id: str) -
     """Withdraw a share of one's own set: with it go the sessions in which its cases were asked."""
     keys = set_key(set_id), set_key(share_id, _NO_SHARE)
     await database.write(sharing.withdraw_share, user_of(request), *keys, Door.API)
-    await _tell_sockets()
+    await tell_sockets()
     return Status(204, None)
 
 
@@ -131,5 +112,5 @@ async def withdraw_set_share(request: HttpRequest, set_id: str, share_id: str) -
 async def leave_set(request: HttpRequest, set_id: str) -> Status[None]:
     """Give up a set that was shared with oneself."""
     await database.write(sharing.leave_set, user_of(request), set_key(set_id), Door.API)
-    await _tell_sockets()
+    await tell_sockets()
     return Status(204, None)

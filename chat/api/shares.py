@@ -14,7 +14,7 @@ from chat.api.bodies import Expiry, expiry, payload, takes, user_of
 from chat.api.errors import error_response
 from chat.api.links import link_address
 from chat.api.paths import visible_session
-from chat.models import Door, Share
+from chat.models import Door, SetShare, Share
 from chat.protocol import BadFrame, as_uuid, group_messages
 from chat.runs import sharing
 from chat.runs.admission import Refused
@@ -59,10 +59,10 @@ class ShareList(Schema):
     items: list[ShareOut]
 
 
-def _share_out(share: Share, url: str = "") -> dict[str, Any]:
+def share_out(share: Share | SetShare) -> dict[str, Any]:
+    """What is told of a share, whatever is shared by it."""
     told: dict[str, Any] = {
         "id": share.pk,
-        "link": share.link_hash is not None,
         "role": share.role,
         "expires_at": share.expires_at.timestamp() if share.expires_at else None,
         "created_at": share.created_at.timestamp(),
@@ -71,9 +71,12 @@ def _share_out(share: Share, url: str = "") -> dict[str, Any]:
         told["user"] = share.user.get_username()
     if share.group is not None:
         told["group"] = share.group.name
-    if url:
-        told["url"] = url
     return told
+
+
+def _share_out(share: Share, url: str = "") -> dict[str, Any]:
+    told = {**share_out(share), "link": share.link_hash is not None}
+    return {**told, "url": url} if url else told
 
 
 @router.get("sessions/{session_id}/shares/", auth=READ, response=ShareList, exclude_unset=True)
@@ -110,7 +113,7 @@ async def make_share(request: HttpRequest, session_id: str) -> Any:
         )
     except sharing.UnknownName as unknown:
         return error_response(unknown.code, unknown.message, 400)
-    await _tell_sockets()
+    await tell_sockets()
     return Status(201, _share_out(share, link_address(request, secret)))
 
 
@@ -123,7 +126,7 @@ async def change_share(request: HttpRequest, share_id: str) -> dict[str, Any]:
     if "expires_at" in changes:
         changes["expires_at"] = expiry(changes["expires_at"])
     share = await database.write(sharing.change_share, user_of(request), _key(share_id), changes, Door.API)
-    await _tell_sockets()
+    await tell_sockets()
     return _share_out(share)
 
 
@@ -131,11 +134,12 @@ async def change_share(request: HttpRequest, share_id: str) -> dict[str, Any]:
 async def withdraw_share(request: HttpRequest, share_id: str) -> HttpResponse | Status[None]:
     """Withdraw a share of one's own session; the sockets of who has no other are closed at once."""
     await database.write(sharing.withdraw_share, user_of(request), _key(share_id), Door.API)
-    await _tell_sockets()
+    await tell_sockets()
     return Status(204, None)
 
 
-async def _tell_sockets() -> None:
+async def tell_sockets() -> None:
+    """Have every process see at once who may still be where they are."""
     await groups.publish(groups.EVERYONE, group_messages.LOGINS_CHANGED)
 
 

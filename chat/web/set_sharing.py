@@ -1,6 +1,5 @@
 """Sharing a set as a page: with whom it is shared, and leaving it."""
 
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -8,23 +7,20 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.utils import timezone
 from django.views.decorators.http import require_http_methods
 
-from chat.access import Role, may_manage
+from chat.access import may_manage
 from chat.api.errors import status_of
 from chat.cases import selectors as case_selectors
 from chat.cases import sharing
 from chat.models import Door
-from chat.protocol import as_uuid, group_messages
+from chat.protocol import as_uuid
 from chat.rendering.sentences import translate_sentence
 from chat.runs.admission import Refused
 from chat.runs.sharing import ShareTarget, UnknownName
-from chat.runtime import groups
-from chat.serving import supervisor
 from chat.web.acts import act
 from chat.web.page import reader_time, render_page, user_of
-from chat.web.sharing import DAYS
+from chat.web.sharing import DAYS, end_in_form, role_in_form, tell_sockets
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -44,7 +40,7 @@ def shares(request: HttpRequest, set_id: UUID) -> HttpResponse:
             context = {"refused": translate_sentence(refused.message), "said": request.POST}
             status = 400 if isinstance(refused, UnknownName) else status_of(refused.code)
         else:
-            _tell_sockets()
+            tell_sockets()
             return redirect("case-set-shares", set_id)
     with reader_time(request):
         answer = render_page(
@@ -68,21 +64,11 @@ def _act(request: HttpRequest, set_id: UUID) -> None:
     if share_id is not None and "withdraw" in form:
         sharing.withdraw_share(user, set_id, share_id, Door.PAGE)
     elif share_id is not None:
-        sharing.change_share(user, set_id, share_id, {"role": _role(form)}, Door.PAGE)
+        sharing.change_share(user, set_id, share_id, {"role": role_in_form(form)}, Door.PAGE)
     else:
-        days = form.get("days", "")
-        expires_at = timezone.now() + timedelta(days=int(days)) if days in map(str, DAYS) else None
         is_group = form.get("kind") == "group"
         target = ShareTarget(group=form.get("group", "")) if is_group else ShareTarget(form.get("user", "").strip())
-        sharing.make_share(user, set_id, target, _role(form), expires_at, Door.PAGE)
-
-
-def _role(form: Any) -> Role:
-    return Role.DRIVER if form.get("role") == Role.DRIVER else Role.WATCHER
-
-
-def _tell_sockets() -> None:
-    groups.publish_from_thread(supervisor.serving_loop(), groups.EVERYONE, group_messages.LOGINS_CHANGED)
+        sharing.make_share(user, set_id, target, role_in_form(form), end_in_form(form), Door.PAGE)
 
 
 @act
@@ -95,5 +81,5 @@ def leave(request: HttpRequest, set_id: UUID) -> HttpResponse:
     except Refused as refused:
         messages.error(request, translate_sentence(refused.message))
         return redirect("case-set", set_id)
-    _tell_sockets()
+    tell_sockets()
     return redirect("case-sets")

@@ -1,11 +1,11 @@
 """Sharing as pages: with whom a session is shared, and the door behind a link."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
@@ -44,7 +44,7 @@ def shares(request: HttpRequest, session_id: UUID) -> HttpResponse:
             context = {"refused": translate_sentence(refused.message), "said": request.POST}
             status = 400 if isinstance(refused, sharing.UnknownName) else status_of(refused.code)
         else:
-            groups.publish_from_thread(supervisor.serving_loop(), groups.EVERYONE, group_messages.LOGINS_CHANGED)
+            tell_sockets()
             if not secret:
                 return redirect("shares", session_id)
             context = {"link": link_address(request, secret)}
@@ -80,7 +80,7 @@ def _act(request: HttpRequest, session_id: UUID) -> str:
         if "withdraw" in form:
             sharing.withdraw_share(user, share_id, Door.PAGE)
         else:
-            sharing.change_share(user, share_id, {"role": _role(form.get("role", ""))}, Door.PAGE)
+            sharing.change_share(user, share_id, {"role": role_in_form(form)}, Door.PAGE)
         return ""
     kind = form.get("kind", "user")
     wish = sharing.ShareTarget(
@@ -88,15 +88,25 @@ def _act(request: HttpRequest, session_id: UUID) -> str:
         form.get("group", "") if kind == "group" else "",
         link=kind == "link",
     )
-    days = form.get("days", "")
-    expires_at = timezone.now() + timedelta(days=int(days)) if days in map(str, DAYS) else None
-    role = Role.WATCHER if kind == "link" else _role(form.get("role", ""))
-    _, secret = sharing.make_share(user, session_id, wish, role, expires_at, Door.PAGE)
+    role = Role.WATCHER if kind == "link" else role_in_form(form)
+    _, secret = sharing.make_share(user, session_id, wish, role, end_in_form(form), Door.PAGE)
     return secret
 
 
-def _role(word: str) -> Role:
-    return Role.DRIVER if word == Role.DRIVER else Role.WATCHER
+def role_in_form(form: QueryDict) -> Role:
+    """The role that a form gives; a watcher's, where it says nothing that is one."""
+    return Role.DRIVER if form.get("role") == Role.DRIVER else Role.WATCHER
+
+
+def end_in_form(form: QueryDict) -> datetime | None:
+    """When a share that a form makes ends; None where it holds until it is withdrawn."""
+    days = form.get("days", "")
+    return timezone.now() + timedelta(days=int(days)) if days in map(str, DAYS) else None
+
+
+def tell_sockets() -> None:
+    """Have every process see at once who may still be where they are."""
+    groups.publish_from_thread(supervisor.serving_loop(), groups.EVERYONE, group_messages.LOGINS_CHANGED)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

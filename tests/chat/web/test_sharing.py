@@ -65,9 +65,11 @@ def test_a_link_is_shown_once_and_joins_by_a_button(client: Client, session: Ses
 
 def test_what_is_refused_is_said_beside_what_was_typed(client: Client, session: Session) -> None:
     page = f"/sessions/{session.pk}/share/"
-    refused = client.post(page, {"kind": "user", "user": "<b>nobody"})
+    refused = client.post(page, {"kind": "user", "user": "<b>nobody", "role": "driver", "days": "7"})
     assert refused.status_code == 400
     words = refused.content.decode()
+    assert 'value="driver" selected' in words
+    assert 'value="7" selected' in words
     assert "&lt;b&gt;nobody" in words
     assert "<b>nobody" not in words
     assert client.post(page, {"share": str(session.pk), "role": "driver"}).status_code == 404
