@@ -62,6 +62,18 @@ def values_in(text: str) -> list[Any] | None:
     return values
 
 
+def first_object(text: str) -> str:
+    """The JSON object that a text begins with, where something else follows it; nothing of any other text."""
+    text = text.lstrip()
+    if not text.startswith("{"):
+        return ""
+    try:
+        _, end = _DECODER.raw_decode(text)
+    except (ValueError, RecursionError):
+        return ""
+    return text[:end] if text[end:].strip() else ""
+
+
 def _only_object(values: list[Any]) -> dict[str, Any] | None:
     """The one object that is there, be it several times, or behind an empty one that a server begins with."""
     objects = [value for value in values if isinstance(value, dict)]

@@ -23,13 +23,16 @@ _LED_FOR_S = 30
 #: What proxies add. A request that has one of these and no word about https came through a proxy that forgot it.
 _SIGNS = ("X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Forwarded", "Via")
 
+#: How a query writes NUL, and the character in its place that `clean_text` puts there.
+_NUL, _REPLACEMENT = "%00", "%EF%BF%BD"
+
 Answer = Callable[[HttpRequest], Any]
 
 
 class EdgeMiddleware:
     """Answers probes, and `/metrics` to the operator's token, whatever name or scheme they are asked by; and leads to https.
 
-    Probes and scrapers use addresses.
+    Probes and scrapers use addresses. What a query may not hold, because PostgreSQL fails where it is asked for it, is no part of it.
 
     What it does is done where it is called, without a hop through a thread.
     """
@@ -49,6 +52,8 @@ class EdgeMiddleware:
 
     def __call__(self, request: HttpRequest) -> Any:
         """Answer, or pass the request on."""
+        if _NUL in request.META["QUERY_STRING"]:
+            request.META["QUERY_STRING"] = request.META["QUERY_STRING"].replace(_NUL, _REPLACEMENT)
         if iscoroutinefunction(self._get_response):
             return self._answer(request)
         if probe := self._probe(request):

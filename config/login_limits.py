@@ -16,6 +16,10 @@ from config import proxies
 LIMITS = {("username", "ip_address"): 8, ("ip_address",): 50, ("username",): 100}
 
 
+#: Characters of a name that nobody has of which the rest says no more.
+_LONGEST_NAME = 200
+
+
 class LimitsHandler(AxesDatabaseHandler):  # type: ignore[misc] # untyped
     """Axes, with a limit for each of the things by which failures are counted."""
 
@@ -30,6 +34,15 @@ class LimitsHandler(AxesDatabaseHandler):  # type: ignore[misc] # untyped
             failures = sum(attempts.order_by().values_list("failures_since_start", flat=True)[:limit])
             nearest = max(nearest, failures / limit)
         return int(nearest * settings.AXES_FAILURE_LIMIT)
+
+    def user_login_failed(
+        self, sender: Any, credentials: dict[str, Any], request: HttpRequest | None = None, **kwargs: Any
+    ) -> None:
+        """Count a failure; a name that is longer than any account's by its beginning, as the table has no room for more."""
+        name = str(credentials.get("username") or "")
+        if len(name) > _LONGEST_NAME:
+            credentials = {**credentials, "username": name[:_LONGEST_NAME]}
+        super().user_login_failed(sender, credentials, request, **kwargs)
 
     def reset_user_attempts(self, request: HttpRequest, credentials: dict[str, Any] | None = None) -> int:
         """Forget a name's failures from an address once it got in from there; not those of the address, or one own account would do."""

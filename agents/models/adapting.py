@@ -30,19 +30,31 @@ _NEEDED_IN_CALLS = frozenset({"id", "type", "function"})
 _COMMON_NAMES = frozenset({"stream", "name"})
 SYSTEM = "system"
 LONG_IDS = "long ids of tool calls"
+EMPTY = "empty contents beside tool calls"
+OLD_LENGTH = "max_tokens under its older name"
 _UNSEEN = "(The pictures could not be passed on: you cannot see them.)"
 
 # llama.cpp: tools param requires --jinja flag; Unsupported param: tools. Ollama: … does not support tools. vLLM: "auto" tool choice
 # requires --enable-auto-tool-choice and --tool-call-parser. OpenRouter: No endpoints found that support tool use. LiteLLM: … does not
 # support parameters: ['tools']. Groq: `tool calling` is not supported with this model. Bedrock: This model doesn't support tool use.
 # Gemini, Mistral: Function calling is not enabled for … DeepSeek: … does not support Function Calling.
-_TOOLS = r"[`'\"]?(?:tools?|tool[-_ ](?:use|usage|calls?|calling|choice)|functions?|function[-_ ]call(?:s|ing)?)[`'\"]?"
+# Novita: model features function calling not support. SGLang's gateways: Unsupported tool_call_parser: None. Servers that check fields
+# by their names: Unrecognized request argument supplied: tools; json: unknown field "tools"; ('tools' was unexpected).
+_TOOLS = (
+    r"[`'\"]?(?:tools?|tool[-_ ]?(?:use|usage|calls?|calling|choice)|functions?|function[-_ ]call(?:s|ing)?)[`'\"]?"
+)
 _REFUSING_TOOLS = re.compile(
-    rf"(?:tools|tool_choice) param requires|unsupported (?:param|parameter|field)s?:? {_TOOLS}(?![\w.])"
+    r"(?:tools|tool_choice)[`'\"]? param requires|unsupported tool_call_parser|\bno (?:native )?tool support|不支持.{0,4}(?:工具|函数)"
+    r"|(?:unsupported|unknown|unrecogni[sz]ed|unexpected|invalid) (?:request |keyword )?(?:param|parameter|field|argument|key|property)s?"
+    rf"(?: supplied)?:? {_TOOLS}(?![\w.\[])"
+    rf"|(?:param|parameter|field|argument)s? not supported:? {_TOOLS}(?![\w.\[])"
     rf"|does(?: not|n't) support (?:the )?(?:use of )?(?:parameters?:? )?[\[{{]?{_TOOLS}(?![\w.])"
-    r"|\"?auto\"? tool choice requires|requires? --?(?:enable-auto-tool-choice|tool-call-parser|jinja)"
-    rf"|no endpoints found that support (?:the provided )?{_TOOLS}"
-    rf"|(?<![\w.]){_TOOLS} (?:is|are) (?:not (?:yet )?|un)(?:supported|enabled|available|allowed)"
+    rf"|does(?: not|n't) have (?:the )?{_TOOLS} capabilit|(?:can ?not|can't) (?:call|use) {_TOOLS}(?![\w.])"
+    r"|\"?auto\"? tool choice requires|requires? [`'\"]?--?(?:enable-auto-tool-choice|tool-call-parser|jinja)"
+    rf"|no endpoints found that support (?:the provided )?{_TOOLS}|(?<![\w.]){_TOOLS} (?:is|are) only supported"
+    rf"|(?<![\w.]){_TOOLS}(?: parameters?)? (?:(?:is|are|was|were) )?(?:not (?:yet |currently )?|un)(?:support(?:ed)?|enabled|available"
+    r"|allowed|permitted|expected|accepted)\b"
+    rf"|(?<![\w.]){_TOOLS} (?:can ?not|can't) be used"
     r"|property '(?:tools|functions)' is unsupported|(?<![\w.])tools: (?:extra|unexpected|unknown)"
     r"|(?:extra_forbidden|extra inputs|extra fields)\W.{0,40}\btools\b(?!\.)",
     re.IGNORECASE,
@@ -52,7 +64,18 @@ _REFUSING_TOOLS = re.compile(
 # found that support image input. Ollama: this model is missing data required for image input.
 _REFUSING_IMAGES = re.compile(
     r"not a multimodal model|at most 0 image|image_url|image inputs?\b|images? (?:is |are )?(?:not|un)|support (?:for )?(?:images?|vision)"
-    r"|does(?: not|n't) support (?:image|vision|multimodal)|vision is not|content must be a string|\bmmproj\b",
+    r"|does(?: not|n't) support (?:image|vision|multimodal)|vision is not|\bmmproj\b|\bnot (?:a )?(?:vision|multimodal)\b"
+    r"|(?:multimodal|mm) (?:input|content|data)s? (?:is |are )?not|(?:only|just) (?:supports? |accepts? )?text\b|content part:? '?image"
+    # Who knows of no parts at all: FastAPI, serde, Go, and others that check types.
+    r"|content'? (?:must|should) be a (?:valid )?string|content: input should be a valid string|sequence, expected (?:a )?string"
+    r"|cannot unmarshal array into .{0,80}content of type string|content\W{1,3}expected (?:a )?string",
+    re.IGNORECASE,
+)
+# What is wrong with one picture, of a server that takes others: it stays in the conversation, which could not go on with it.
+_BAD_IMAGE = re.compile(
+    r"(?:invalid|unsupported|corrupt|broken|malformed|too many|(?:could|can|did) ?n[o']t|fail(?:ed|ure)|unable).{0,40}\b(?:image|picture)"
+    r"|\b(?:image|picture)s?\b.{0,60}(?:invalid|unsupported|not (?:valid|supported)|corrupt|too (?:large|small|big|long|many)|exceeds?"
+    r"|(?:could|can) ?not|must be|at (?:most|least))",
     re.IGNORECASE,
 )
 _REFUSING = re.compile(
@@ -80,6 +103,14 @@ _SHORT_IDS = re.compile(
     r"(?:tool[ _]call|function)[ _]ids?\b.{0,200}(?:length of 9|9 (?:alphanumeric )?characters)"
     r"|(?:tool_calls\[\d+\]\.|tool_call_|tool_use\.|tool_use_)id\b.{0,40}(?:string too long|maximum length|match pattern)",
     re.IGNORECASE | re.DOTALL,
+)
+# OpenAI's newer models: Unsupported parameter: 'max_tokens' … Use 'max_completion_tokens' instead.
+_NEW_LENGTH = re.compile(r"\buse\W{1,3}max_completion_tokens", re.IGNORECASE)
+# Bedrock and Anthropic, behind gateways that pass a content without words on.
+_NO_EMPTY = re.compile(
+    r"content blocks must be non-empty|non-empty content|content\b.{0,60}(?:is empty|(?:must not|cannot|can't|should not) be (?:an )?empty"
+    r"|at least 1 character)",
+    re.IGNORECASE,
 )
 # Ollama: "gemma3" does not support thinking; think value "high" is not supported for this model.
 _NO_THINKING = re.compile(
@@ -181,11 +212,21 @@ class Asking:
 
     def _refuses_images(self, words: str) -> bool:
         has_some = any(message.get(IMAGES) for message in self._messages)
-        if not has_some or IMAGES in self._left_out or not _REFUSING_IMAGES.search(words):
+        if not has_some or IMAGES in self._left_out:
             return False
+        if not _REFUSING_IMAGES.search(words):
+            return self._refuses_one_image(words)
         self._left_out.add(IMAGES)
         self.note = "The model server takes no pictures, so this is answered without seeing them."
         self._learn(lambda: self._facts.left_out.add(IMAGES), "takes no pictures: they are left out from now on")
+        return True
+
+    def _refuses_one_image(self, words: str) -> bool:
+        """Leave the pictures out this once, where one of them is no good."""
+        if not _BAD_IMAGE.search(words):
+            return False
+        self._left_out.add(IMAGES)
+        self.note = "The model server does not take one of this conversation's pictures, so this is answered without seeing any."
         return True
 
     def _misses_field(self, words: str) -> bool:
@@ -204,6 +245,10 @@ class Asking:
             named = [name for name in _optional_names(self._current()) if _names(words, name, says_so=says_so)]
         if _SHORT_IDS.search(words) and LONG_IDS not in self._left_out:
             named = [LONG_IDS]
+        elif _NO_EMPTY.search(words) and EMPTY not in self._left_out:
+            named = [EMPTY]
+        elif "max_tokens" in self._body and _NEW_LENGTH.search(words) and OLD_LENGTH not in self._left_out:
+            named = [OLD_LENGTH]
         elif not named and _NO_THINKING.search(words):
             named = [name for name in _optional_names(self._current()) if name in _THINKING]
         elif not named and _NO_SYSTEM.search(words) and SYSTEM not in self._left_out:
@@ -259,6 +304,8 @@ class Asking:
 
     def _changed(self) -> dict[str, Any]:
         body = {key: value for key, value in self._body.items() if key not in self._left_out}
+        if OLD_LENGTH in self._left_out and "max_tokens" in body:
+            body["max_completion_tokens"] = body.pop("max_tokens")
         if "stream" not in body:
             body.pop("stream_options", None)
         messages = self._messages
@@ -284,6 +331,8 @@ class Asking:
         if LONG_IDS in self._left_out:
             kept = _with_short_ids(kept)
         if calls := kept.get("tool_calls"):
+            if EMPTY in self._left_out and not kept["content"]:
+                kept["content"] = None
             kept["tool_calls"] = [
                 {key: value for key, value in call.items() if key not in self._left_out or key in _NEEDED_IN_CALLS}
                 for call in calls

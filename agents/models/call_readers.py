@@ -69,6 +69,7 @@ def _as_text(arguments: Any) -> str:
 def bare_calls(text: str, schemas: Schemas) -> list[Said]:
     """The calls that a reply is, where it is calls for tools that there are and nothing else: Llama, xLAM and Phi write such."""
     text = _MARKS_OF_END.sub("", text).strip().removesuffix("</tool_call>").rstrip()
+    text = _unfenced(text)
     text = re.sub(r"\A(?:functools|\[TOOL_CALLS\])\s*(?=\[)", "", text)
     if not text.startswith(("{", "[")) or not text.endswith(("}", "]")):
         return []
@@ -77,6 +78,20 @@ def bare_calls(text: str, schemas: Schemas) -> list[Said]:
     if told and all(_is_bare(value, schemas) for value in told):
         return [_object_call(value) for value in told]
     return _bare_python(text, schemas) if text.startswith("[") else []
+
+
+def _unfenced(text: str) -> str:
+    """What stands in the one fence that a text is, where it is of a kind that calls are put into; else the text."""
+    if not text.startswith("```") or not text.endswith("\n```"):
+        return text
+    kind, _, held = text[3:-3].partition("\n")
+    held = held.strip()
+    if kind.strip() == "tool_code":  # older Gemmas: as Python has them
+        return f"[{held}]"
+    return held if kind.strip() in _CALL_FENCES else text
+
+
+_CALL_FENCES = frozenset({"", "json", "tool_call"})
 
 
 def _bare_python(text: str, schemas: Schemas) -> list[Said]:
@@ -188,6 +203,8 @@ def _keyed_call(text: str, schemas: Schemas) -> Said:
     name = text.partition("<arg_key>")[0].strip()
     if not NAME.fullmatch(name):
         raise ValueError("no name")
+    if "</tool_call>" in text and not text.endswith("</arg_value>"):
+        raise ValueError("it ends before")
     properties = _properties(name, schemas)
     arguments = {}
     for _, held in _elements(text, _KEY, "</arg_value>", "<arg_key>"):

@@ -33,6 +33,7 @@ def text_alone(chunk: Any, of_choice: Any) -> tuple[str, str] | None:
         if (
             (choice.get("index") or 0) != of_choice
             or choice.get("finish_reason")
+            or "finishReason" in choice
             or chunk.get("usage")
             or "error" in chunk
             or "error" in choice
@@ -56,6 +57,8 @@ def add_chunk(chunk: Any, reply: Reply) -> Any:
 
 
 def _add(chunk: dict[str, Any], reply: Reply) -> Any:
+    if "choices" not in chunk:
+        chunk = _unwrapped(chunk)
     groq = chunk.get("x_groq") or {}
     if error := chunk.get("error") or chunk.get("errors") or groq.get("error"):
         _add_choices(chunk, reply)
@@ -75,6 +78,12 @@ def _add(chunk: dict[str, Any], reply: Reply) -> Any:
 
 
 _WORDS = ("message", "detail", "msg", "error_msg")
+
+
+def _unwrapped(chunk: dict[str, Any]) -> dict[str, Any]:
+    """What some gateways put within an answer of their own."""
+    held = (chunk.get(name) for name in ("data", "result", "response"))
+    return next((inner for inner in held if isinstance(inner, dict) and "choices" in inner), chunk)
 
 
 def _is_error(told: dict[str, Any]) -> bool:
@@ -138,9 +147,11 @@ def _add_choices(chunk: dict[str, Any], reply: Reply) -> None:
         if not _repeats_all(delta, choice, reply):
             _add_delta(delta, reply)
     elif message := choice.get("message"):
-        # Some servers end a stream with all of it once more.
+        # Some servers end a stream with all of it once more, some with the calls alone that they have not streamed.
         if not reply.parts:
             _add_delta(message, reply)
+        elif not reply.has_calls:
+            _add_calls(message, reply)
     elif isinstance(text := choice.get("text"), str):
         reply.add_field_text("content", text)
     if error := choice.get("error"):
@@ -151,9 +162,11 @@ def _add_choices(chunk: dict[str, Any], reply: Reply) -> None:
         reply.end(reason, is_sure=is_alone)
 
 
-def _own_choice(choices: list[dict[str, Any]], reply: Reply) -> dict[str, Any] | None:
+def _own_choice(choices: list[dict[str, Any] | None], reply: Reply) -> dict[str, Any] | None:
     """Of several answers to the same question, which a server may give unasked, the one that began first; the others are none of ours."""
     for choice in choices:
+        if choice is None:
+            continue
         index = choice.get("index") or 0
         if reply.choice is None:
             reply.choice = index
@@ -163,8 +176,10 @@ def _own_choice(choices: list[dict[str, Any]], reply: Reply) -> dict[str, Any] |
 
 
 def _reason(choice: dict[str, Any]) -> str:
-    """The finish reason, if there is one."""
-    reason = choice.get("finish_reason")
+    """The finish reason, if there is one. Gemini has spelled it in its own way, beside an empty one."""
+    reason = (
+        choice.get("finish_reason") or choice.get("finishReason") or (choice.get("delta") or {}).get("finish_reason")
+    )
     if isinstance(reason, dict):
         reason = reason.get("type")
     return "stop" if reason is True else str(reason or "")
@@ -195,14 +210,20 @@ def _add_delta(delta: dict[str, Any], reply: Reply) -> None:
     elif content:
         for is_thought, text in _texts(content):
             (reply.add_reasoning if is_thought else reply.add_content)(text)
-    if isinstance(refusal := delta.get("refusal"), str) and refusal:
+    if isinstance(refusal := delta.get("refusal"), str) and refusal and refusal != content:
         reply.add_content(refusal)
+    _add_calls(delta, reply)
+
+
+def _add_calls(delta: dict[str, Any], reply: Reply) -> None:
     calls = delta.get("tool_calls") or ()
-    for call in [calls] if isinstance(calls, dict) else calls:
+    if isinstance(calls, dict):
+        calls = [calls] if calls.keys() & _CALL_KEYS else list(calls.values())
+    for place, call in enumerate(calls):
         if call:
-            _add_call(call, reply)
+            _add_call(call, reply, place if len(calls) > 1 else None)
     if function := delta.get("function_call"):  # what calls were before there could be several
-        _add_call({"index": _OLD_SLOT, "function": function}, reply)
+        _add_call({"index": _OLD_SLOT, "function": function}, reply, None)
 
 
 _OLD_SLOT = -1
@@ -247,21 +268,32 @@ def _texts(told: Any, *, is_thought: bool = False, depth: int = 0) -> Iterator[t
                 return
 
 
-def _add_call(call: dict[str, Any], reply: Reply) -> None:
+def _add_call(call: dict[str, Any], reply: Reply, place: int | None) -> None:
+    """Add a piece of a call; its ``place`` among those that came with it says which one it is of where nothing else does."""
     function = call.get("function") or call  # some leave that level out
-    arguments = function.get("arguments")
+    arguments = next((function[name] for name in _ARGUMENTS if name in function), None)
     if arguments is None or arguments == "":
         arguments = ""
     elif not isinstance(arguments, str):
         arguments = json.dumps(arguments, ensure_ascii=False)
-    slot = call.get("index")
-    slot = slot if isinstance(slot, int) else None
-    reply.add_call_delta(slot, str(call.get("id") or ""), str(function.get("name") or ""), arguments)
+    reply.add_call_delta(
+        _slot(call.get("index"), place), str(call.get("id") or ""), str(function.get("name") or ""), arguments
+    )
     if (call.keys() | function.keys()) - _CALL_KEYS:
         reply.add_call_fields(_own_fields(call, function))
 
 
-_CALL_KEYS = frozenset({"index", "id", "type", "function", "name", "arguments"})
+def _slot(index: Any, otherwise: int | None) -> int | None:
+    """The index of a call; some servers send it as a text or a fraction, and some send none."""
+    try:
+        return otherwise if index is None else int(index)
+    except (TypeError, ValueError, OverflowError):
+        return otherwise
+
+
+#: What servers call the arguments of a call.
+_ARGUMENTS = ("arguments", "parameters", "input", "args")
+_CALL_KEYS = frozenset({"index", "id", "type", "function", "name", *_ARGUMENTS})
 
 
 def _own_fields(call: dict[str, Any], function: dict[str, Any]) -> dict[str, Any]:

@@ -143,7 +143,7 @@ class CompletionReader:
         try:
             told = [_parsed(body)]
         except ValueError:
-            told = [_parsed(line) for line in body.splitlines() if line.strip()]
+            told = _run_together(body.strip()) or [_parsed(line) for line in body.splitlines() if line.strip()]
         is_one = len(told) == 1
         for each in told:
             for chunk in each if isinstance(each, list) else [each]:
@@ -226,6 +226,8 @@ class CompletionReader:
             elif name == b"data":
                 if not self._reply.done:
                     yield from self._data_line(value)
+            elif line.startswith(b"{") and (told := _error_line(line)) is not None:
+                yield told
             elif name not in (b"", b"id", b"retry") and line.strip():
                 self._is_odd = True
 
@@ -269,7 +271,7 @@ class CompletionReader:
             return
         if isinstance(chunk, list):
             yield from chunk
-        elif not isinstance(chunk, str):
+        elif isinstance(chunk, dict):
             yield chunk
 
 
@@ -283,6 +285,15 @@ def _parsed(payload: bytes) -> Any:
             return json.loads(payload.removeprefix(_MARK).decode("utf-8", "replace"), strict=False)
         except RecursionError as error:
             raise ValueError("nested too deeply") from error
+
+
+def _error_line(line: bytes) -> Any:
+    """The error that a line is which belongs to no event, as gateways write it into a stream that has broken; nothing of any other."""
+    try:
+        told = _parsed(line)
+    except ValueError:
+        return None
+    return told if told.get("error") else None
 
 
 def _undoubled(value: bytes) -> bytes:

@@ -6,6 +6,7 @@ Pure. What may be done about a refusal is `agents.models.adapting`'s affair.
 import ast
 import re
 from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import orjson
@@ -20,8 +21,8 @@ _LONGEST_REASON = 300
 _LONGEST_SAID = 8_192
 #: Where servers put their words, those nearest to the cause first.
 _REASON_KEYS = (
-    *("raw", "metadata", "error", "errors", "detail", "message", "msg", "error_message", "error_description"),
-    *("details", "description", "title", "reason"),
+    *("raw", "metadata", "error", "errors", "detail", "message", "msg", "error_message", "error_msg"),
+    *("error_description", "details", "description", "title", "reason", "base_resp", "status_msg"),
 )
 #: Beside their words, what servers tell machines.
 _CODE_KEYS = ("code", "type", "status", "param", "reason", "error_code")
@@ -58,11 +59,14 @@ _TRY_AGAIN = re.compile(
     re.IGNORECASE,
 )
 _TOO_LONG = re.compile(
-    r"context[-_ ]?(length|size|window)|exceeds? maximum allowed (token|length)|maximum (model|prompt|input) length|prompt (is )?too long"
+    r"context[-_ ]?(length|size|window|limit)|max(imum)? context|context is full|exceeds? n_ctx|n_keep.{0,20}n_ctx"
+    r"|exceeds? maximum allowed (token|length)|maximum (model|prompt|input) length"
+    r"|(prompt|conversation|messages?) (is |are )?too long|too many tokens in (the )?prompt|(prompt|input) tokens? limit exceeded"
     r"|too many input tokens|input is too long|input token count|model token limit|maximum number of tokens|max_model_len|exceed_context"
-    r"|range of input length"
+    r"|range of input length|max_prompt_tokens|tokens_limit_reached|max message tokens|tokens\) is too large to process"
+    r"|(input|prompt|total|combined) length.{0,40}exceeds?\b|messages\[\d+\]\.content\W.{0,20}string too long"
     r"|(tokens?|prompt|inputs?|messages?).{0,60}(must have less than|cannot exceed|must be <=|too large for model|exceeds? the (limit|max))"
-    r"|reduce the length of the (messages|prompt|input)",
+    r"|reduce the length of the (messages|prompt|input)|prompt ?超长|(输入|上下文).{0,12}(超过|超出|超长)",
     re.IGNORECASE,
 )
 #: How servers name what a request may hold; thousands may be parted by commas.
@@ -70,8 +74,12 @@ _LIMITS = [
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
         r"\"?n_ctx\"?\s*[:=]\s*(\d[\d,]*)",
+        r"\d ?> ?(\d[\d,]*)",
         r"(?:available |model'?s )?context (?:size|length|window)(?: of)?(?: only)?(?: is)?(?: limit)?\W{1,3}(\d[\d,]*)",
-        r"maximum (?:model |prompt |input |context )?length (?:is|of)\W{1,2}(\d[\d,]*)",
+        r"(?:max(?:imum)?|model's) (?:model |prompt |input |context )?(?:length|context)(?: is| of)?(?: only)?\W{1,2}(\d[\d,]*)",
+        r"only supports up to (\d[\d,]*)",
+        r"(?:max size|maximum is)\W{1,2}(\d[\d,]*)",
+        r"超[过出]\D{0,12}(\d[\d,]*)",
         r"maximum number of tokens allowed\W{1,3}(\d[\d,]*)",
         r"with (\d[\d,]*) maximum context",
         r"> (\d[\d,]*) maximum",
@@ -86,7 +94,9 @@ _COUNTS = [
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
         r"\"?n_prompt_tokens\"?\s*[:=]\s*(\d[\d,]*)",
-        r"(?:requested|resulted in|contains|given:?|request \(|input \(|length|too long:|count \()\s*(?:about )?\(?(\d[\d,]*)",
+        r"(\d[\d,]*) (?:input|prompt) tokens",
+        r"(\d[\d,]*) ?> ?\d",
+        r"(?:requested|resulted in|contains|given:|(?:request|input|count) \(|length|too long:|count (?:of|is))\s*(?:about )?\(?(\d[\d,]*)",
     )
 ]
 
@@ -169,11 +179,21 @@ def _wait(headers: Mapping[str, str], body: str) -> str:
         return f"{int(milliseconds) / 1000:g}"
     if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", given):
         return f"{float(given):g}"
+    if later := _seconds_until(given, headers.get("date", "")):
+        return str(later)
     found = _TRY_AGAIN.search(body)
     if found is None:
         return ""
     seconds = float(found[3]) / (1000 if found[4].lower() == "ms" else 1)
     return f"{int(found[1] or 0) * 3600 + int(found[2] or 0) * 60 + seconds:g}"
+
+
+def _seconds_until(moment: str, now: str) -> int:
+    """Seconds from one moment to a later one by the same clock, the server's, as HTTP writes both; else 0."""
+    try:
+        return max(0, int((parsedate_to_datetime(moment) - parsedate_to_datetime(now)).total_seconds()))
+    except (TypeError, ValueError, OverflowError):
+        return 0
 
 
 def is_too_long(body: str) -> bool:
@@ -222,7 +242,11 @@ def find_reason(body: str) -> str:
 
 def describe_error(said: Any) -> str:
     """`find_reason`, of what has been parsed already."""
-    return "; ".join(dict.fromkeys(" ".join(sentence.split()) for sentence in _sentences(said)))
+    found = "; ".join(dict.fromkeys(" ".join(sentence.split()) for sentence in _sentences(said)))
+    if found or not isinstance(said, dict):
+        return found
+    # Some tell machines alone.
+    return next((code for code in _codes(said) if not code.isdigit() and code.lower() != "error"), "")
 
 
 def _parse(body: str) -> Any:

@@ -5,12 +5,12 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Literal
 
-from agents.arguments import known_name, repair_arguments
+from agents.arguments import first_object, known_name, repair_arguments
 from agents.errors import ModelError
 from agents.events import ModelRequest, Usage
 from agents.models.call_deltas import begins_again, continues_call, repeats_call
 from agents.models.call_readers import Schemas, bare_calls
-from agents.models.end_marks import END_MARK, LONGEST_MARK
+from agents.models.cleanup import drop_end_marks, end_open_thought, tell_drafts_from_answer, unwrap_answer
 from agents.models.field_texts import FieldTexts
 from agents.models.reply_parts import Part
 from agents.models.scanner import TextScanner
@@ -88,6 +88,7 @@ class Reply(TextScanner):
         self._clock = clock
         self._details: dict[tuple[str, str, str], dict[str, Any]] = {}
         self._slots: dict[int, Part] = {}
+        self._by_id: dict[str, Part] = {}
         self._current: Part | None = None
         self._calls = 0
         self._half = ""
@@ -179,17 +180,9 @@ class Reply(TextScanner):
         if self.texts.holding:
             self._add_held()
         self._size += len(name)
-        current = self._current
-        part = current if slot is None else self._slots.get(slot)
-        if not (name or id):  # more of the call that is being written, whatever its index
-            part = part or current
-            if part is not None and begins_again(part, arguments):
-                name, part = part.name, None
-        else:
-            if part is None and id and current is not None and current.id == id:
-                part = current
-            if part is not None and not continues_call(part, id, name, arguments, self.tools):
-                part = None
+        part = self._called(slot, id, name, arguments)
+        if part is not None and not (name or id) and begins_again(part, arguments):
+            name, part = part.name, None
         if part is None:
             part = self.add_call(name, arguments, id)
         elif not repeats_call(part, id, name, arguments):
@@ -198,6 +191,20 @@ class Reply(TextScanner):
         self._current = part
         if slot is not None and (name or id):
             self._slots[slot] = part
+        if id and name:
+            self._by_id[id] = part
+
+    def _called(self, slot: int | None, id: str, name: str, arguments: str) -> Part | None:  # noqa: A002
+        """The call that a piece is more of; nothing where it begins one."""
+        current = self._current
+        part = current if slot is None else self._slots.get(slot)
+        if id and not name and id in self._by_id:
+            return self._by_id[id]
+        if not (name or id):  # more of the call that is being written, whatever its index
+            return part or current
+        if part is None and id and current is not None and current.id == id:
+            part = current
+        return part if part is None or continues_call(part, id, name, arguments, self.tools) else None
 
     def end(self, reason: str, *, is_sure: bool = True) -> None:
         """The server says why the model has ended; not for sure, where it says so beside text. Text that comes yet makes it void."""
@@ -217,7 +224,12 @@ class Reply(TextScanner):
         if half:
             self.scan(clean_text(half))
         self.settle_text()
-        self._drop_end_mark()
+        if self.thought_is_open:
+            end_open_thought(self.parts)
+        drop_end_marks(self.parts)
+        if self.has_thought_first:
+            tell_drafts_from_answer(self.parts)
+            unwrap_answer(self.parts)
         for part in self.parts:
             if part.kind == "call":
                 part.name, part.pieces[:] = known_name(part.name, self.tools), [repair_arguments(part.text)]
@@ -341,6 +353,8 @@ class Reply(TextScanner):
             body, _, rest = body.partition(until)
             calls = _read(form, body, self.tools)
         part.pieces[:] = [body]
+        if calls is None and (found := first_object(body)):
+            calls, rest = _read(form, found, self.tools), body.lstrip()[len(found) :]
         if calls is None:
             part.pieces[:] = [part.text.strip() or body.strip()]
         part.raw = False
@@ -352,17 +366,6 @@ class Reply(TextScanner):
         return rest or None
 
     # -- inside -----------------------------------------------------------------------------------
-
-    def _drop_end_mark(self) -> None:
-        """Leave out the mark by which the model ends a text, where the server has passed it on, right behind the text."""
-        last = self.parts[-1] if self.parts else None
-        if last is None or last.kind == "call" or not (found := END_MARK.search("".join(last.pieces[-LONGEST_MARK:]))):
-            return
-        text = last.text
-        bare = text.rstrip()[: -len(found[1])].rstrip()
-        is_closer = found[1] == "</s>" and "<s>" in text
-        if bare and not (is_closer or bare.endswith("`")):
-            last.pieces[:] = [bare]
 
     def _add_held(self) -> None:
         """What was held back until the next chunk would show what it is."""

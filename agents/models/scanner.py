@@ -71,8 +71,15 @@ class TextScanner(ABC):
         self._is_spoken_of = False
         self._told_twice: list[str] | None = None
         self._has_channels = False
+        self.thought_is_open = False
+        """Whether the text has ended within a thought."""
         self._message: Literal["reasoning", "content", "call"] = "content"
         self._balance = Balance()
+
+    @property
+    def has_thought_first(self) -> bool:
+        """Whether the reply began with a thought."""
+        return self._began_as_thought or self.has_reasoned
 
     # -- what comes of it -------------------------------------------------------------------------
 
@@ -134,6 +141,7 @@ class TextScanner(ABC):
         if self._state != "call":
             self.scan("", is_all=True)
         if self._state == "thought":
+            self.thought_is_open = True
             self._end_thought()
         if self._state == "call":
             self._held = ""  # the beginning of its closer
@@ -371,7 +379,7 @@ class TextScanner(ABC):
         self._state = "text"
         rest = self.end_block(self._form, until=self._form.closer if is_all and self._has_refused else "")
         self.pass_tag()
-        if rest:  # it was no text within a text that held the closer
+        if rest and is_all:  # it was no text within a text that held the closer
             self._takes_any_closer = True
             self.scan(rest, is_all=True)
             self.settle_text()

@@ -13,7 +13,7 @@ from django.db import connection
 from django.utils import timezone
 
 from agents.sentence import Sentence
-from agents.text import clean_text, utf16_length
+from agents.text import clean_text, is_clean, utf16_length
 from chat.access import VIEW_SESSIONS, has_right_now, may_drive, role_in, role_of
 from chat.accounts.models import User
 from chat.catalog import agents as catalog
@@ -156,7 +156,7 @@ class Refused(Exception):
 
 
 def check_message(message: str) -> None:
-    """Refuse a message that is too long, or empty."""
+    """Refuse a message that is too long, or empty, or that no database stores."""
     if utf16_length(message) > settings.MAX_MESSAGE_CHARS > 0:
         raise Refused(
             "too_large",
@@ -166,6 +166,8 @@ def check_message(message: str) -> None:
                 most=f"{settings.MAX_MESSAGE_CHARS:,}",
             ),
         )
+    if not is_clean(message):
+        raise Refused("bad_text", Sentence("The text holds a character that cannot be stored (NUL or half of a pair)."))
     if is_blank(message):
         raise Refused("empty_message", Sentence("The message is empty."))
 

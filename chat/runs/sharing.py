@@ -99,8 +99,14 @@ def make_share(
 def find_target(user: User, target: ShareTarget) -> tuple[User | None, Group | None]:
     """The person, or the group of the user's own, that is named; neither where there is none."""
     if target.group:
-        return None, user.groups.filter(name=target.group).first()
-    return User.objects.filter(username=target.user, is_active=True, closed=None).first(), None
+        return None, user.groups.filter(name=clean_text(target.group)).first()
+    return find_person(target.user), None
+
+
+def find_person(name: str) -> User | None:
+    """Whoever has that user name, and whose account is open."""
+    # Asked with what it cannot store, PostgreSQL fails.
+    return User.objects.filter(username=clean_text(name), is_active=True, closed=None).first()
 
 
 def check_share(role: Role, expires_at: datetime | None) -> None:

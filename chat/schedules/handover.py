@@ -33,7 +33,7 @@ def offer_session(user: User, session_id: UUID, name: str, door: Door) -> OwnerO
     """Ask somebody to take over a session of one's own; who was asked before is asked no more. Raises `Refused`."""
     with transaction.atomic():
         session = lock_session(session_id, user, _owns)
-        person = User.objects.filter(username=name, is_active=True, closed=None).first()
+        person = sharing.find_person(name)
         if person == user:
             raise Refused("bad_frame", Sentence("The session is yours already."))
         if person is not None:

@@ -116,6 +116,14 @@ NO_IMAGES = [
     (404, "No endpoints found that support image input"),
     (400, "this model does not support images"),
     (400, "'messages.1.content' : content must be a string"),
+    (422, '{"detail": [{"loc": ["body", "messages", 1, "content"], "msg": "Input should be a valid string"}]}'),
+    (422, "messages[1].content: invalid type: sequence, expected a string at line 1 column 90"),
+    (400, "json: cannot unmarshal array into Go struct field ChatMessage.messages.content of type string"),
+    (400, "messages[0].content: expected string, got array"),
+    (400, "This model only supports text input"),
+    (400, "The model is not multimodal."),
+    (400, "multimodal input is not supported"),
+    (400, "unsupported message content part: 'image'"),
 ]
 
 
@@ -123,7 +131,7 @@ NO_IMAGES = [
 async def test_a_server_that_takes_no_pictures_is_asked_without(server: ModelServer, status: int, words: str) -> None:
     def respond(body: dict[str, Any]) -> Script:
         if any(isinstance(message["content"], list) for message in body["messages"]):
-            return Script(status=status, body=json.dumps({"error": {"message": words}}))
+            return Script(status=status, body=words if words[0] == "{" else json.dumps({"error": {"message": words}}))
         return by_words(body)
 
     server.respond = respond
@@ -132,6 +140,34 @@ async def test_a_server_that_takes_no_pictures_is_asked_without(server: ModelSer
     assert "you cannot see them" in last_content(server)
     await asked(server, Files(PICTURE), sees_images=True)
     assert len(server.requests) == 3, "it is not tried again"
+
+
+#: What servers answer of one picture that is no good. A further one is one line.
+BAD_IMAGES = [
+    "failed to process image",
+    "Could not process image",
+    "Invalid image data",
+    "image media type not supported by this model's provider",
+    "messages.0.content.1.image.source.base64.data: At least one of the image dimensions exceed max allowed size: 8000 pixels",
+    "The image length and width do not meet the model restrictions: image too small",
+    "You uploaded an unsupported image. Please make sure your image has of one the following formats: ['png', 'jpeg']",
+    "Unable to process input image. Please retry or report",
+    "cannot identify image file <_io.BytesIO object>",
+    "Image size is 21 MB, which exceeds the allowed limit of 20 MB.",
+    "Too many images in request: 12",
+]
+
+
+@pytest.mark.parametrize("words", BAD_IMAGES)
+async def test_a_picture_that_is_no_good_does_not_end_the_conversation(server: ModelServer, words: str) -> None:
+    refusal = Script(status=400, body=json.dumps({"error": {"message": words}}))
+    server.enqueue(refusal)
+    steps = await asked(server, Files(PICTURE), sees_images=True)
+    assert any("without seeing" in step["content"] for step in steps if step["type"] == "thought")
+    assert "you cannot see them" in last_content(server)
+    await asked(server, Files(PICTURE), sees_images=True)
+    sent = [isinstance(request.body["messages"][-1]["content"], list) for request in server.requests]
+    assert sent == [True, False, True], "other pictures are still sent"
 
 
 async def test_what_tools_return_is_kept_and_told_of(server: ModelServer) -> None:

@@ -60,6 +60,23 @@ NO_TOOLS: list[tuple[int, str]] = [
     (400, "property 'tools' is unsupported"),
     (400, "tools is not supported in this model"),
     (501, "tool calls are not yet supported"),
+    (400, '{"code": 400, "reason": "INVALID_REQUEST_BODY", "message": "model features function calling not support"}'),
+    (500, "Internal server error: Unsupported tool_call_parser: None (request id: 2025)"),
+    (400, "Unrecognized request argument supplied: tools"),
+    (400, "Unknown parameter: 'tools'."),
+    (500, "create() got an unexpected keyword argument 'tools'"),
+    (400, 'json: unknown field "tools"'),
+    (400, "Additional properties are not allowed ('tools' was unexpected)"),
+    (400, "'tools' is not permitted"),
+    (400, "Argument not supported on this model: tools. Tools not supported"),
+    (400, "No tool support in this model."),
+    (400, "this model cannot use tools"),
+    (400, "The model does not have tool calling capability"),
+    (400, "tools cannot be used with this model"),
+    (400, "`tools` param requires `--jinja`"),
+    (400, "该模型不支持工具调用"),
+    (400, "tool_use is only supported by other models"),
+    (400, "tools parameter not accepted"),
 ]  # fmt: skip
 
 
@@ -120,6 +137,10 @@ OTHER_ERRORS: list[tuple[int, str]] = [
     (400, "Function call is missing a thought_signature in functionCall parts."),
     (400, "tools.3.custom.input_examples: Extra inputs are not permitted"),
     (500, "the tools of the trade are broken"),
+    (400, "Unsupported parameter: tools[0].function.strict"),
+    (400, "Invalid parameter: tools.0.function.parameters is no schema"),
+    (400, "tools: array too long. Expected an array with maximum length 128, but got 140 instead."),
+    (400, "Tool names must be unique."),
     (503, "Service unavailable, no tools for you"),
     (404, "No such model: tool-use-7b"),
     (401, "does not support tools"),
@@ -381,6 +402,50 @@ async def test_an_answer_that_may_be_too_long_costs_nothing_of_the_conversation(
     first, second = (request.body for request in server.requests)
     assert second["messages"] == first["messages"]
     assert known(server).left_out == set()  # a shorter conversation leaves room for it
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+        "this model is not supported MaxTokens, please use max_completion_tokens",
+    ],
+)
+async def test_the_length_of_an_answer_is_asked_for_by_the_name_that_the_server_wants(
+    server: ModelServer, make_agent: MakeAgent, words: str
+) -> None:
+    refuse(server, has("max_tokens"), 400, words)
+    server.is_judging = False
+    agent = wishing(make_agent(), Parameters(max_tokens=300))
+    for _ in range(2):
+        _, outcome = await ended(agent.start("?"))
+        assert outcome.status == "completed", outcome.error
+    assert [request.body.get("max_completion_tokens") for request in server.requests] == [None, 300, 300]
+
+
+#: What servers say that take no content without words beside calls. A further one is one line.
+NO_EMPTY_CONTENT = [
+    "messages: text content blocks must be non-empty",
+    "bedrock error: The content field in the Message object at messages.2 is empty. Add a ContentBlock object",
+    "messages.2.content: String should have at least 1 character",
+    "Invalid value for 'content': cannot be an empty string",
+    "messages[2]: content must not be empty",
+    "all messages must have non-empty content except for the optional final assistant message",
+]
+
+
+@pytest.mark.parametrize("words", NO_EMPTY_CONTENT)
+async def test_where_no_content_may_be_empty_calls_go_without(
+    server: ModelServer, make_agent: MakeAgent, words: str
+) -> None:
+    refuse(server, lambda body: any(message["content"] == "" for message in body["messages"]), 400, words)
+    server.is_judging = False  # others, which the judge speaks for, want a text there
+    for _ in range(2):
+        _, outcome = await ended(make_agent().start("?", history=HISTORY))
+        assert outcome.status == "completed", outcome.error
+    assert len(server.requests) == 3  # told once, and remembered
+    called = server.requests[-1].body["messages"][2]
+    assert (called["content"], len(called["tool_calls"])) == (None, 1)
 
 
 async def test_blocks_of_thought_go_back_as_they_came(server: ModelServer, make_agent: MakeAgent) -> None:

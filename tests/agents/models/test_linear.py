@@ -84,6 +84,18 @@ READ: list[tuple[Callable[[str], object], str, str]] = [
     ),
     (lambda text: explain_refusal(400, {}, text, "k"), "<", "<title "),
     (wants_field, "", "reasoning "),
+    *(
+        (read, begins, unit)
+        for begins in ("<think>a", "<think>a</think>", "")
+        for unit in ("</thinking>", "\n</think>\n", "<answer>", "<|im_end|>", "`")
+    ),
+    (read, '<tool_call>{"name": "python"} ', "</tool_call>"),
+    (read, "```json\n", "```\n"),
+    *(
+        (lambda text: explain_refusal(400, {}, text, "k"), "", unit)
+        for unit in ("content ", "image ", "unsupported ", "7 > ", "maximum context ", "input length ", "use max", "不支持")
+    ),
+    (lambda text: explain_refusal(429, {"retry-after": text, "date": text}, "", "k"), "Fri, 31 Dec 2027 ", "2"),
 ]  # fmt: skip
 
 

@@ -162,6 +162,12 @@ SAID: list[tuple[int, str, str, str]] = [
         f"{BAD_KEY} (401): Incorrect API key.",
     ),
     (500, err("ValueError: "), "model_error", f"{FAILED} (500): ValueError:"),
+    (400, '{"error_code": 17, "error_msg": "No such thing."}', "model_error", f"{REFUSED} (400): No such thing."),
+    # Codes alone
+    (404, '{"error": {"code": "model_not_found"}}', "model_error", f"{UNKNOWN} (404): model_not_found"),
+    (529, '{"error": {"message": "", "type": "overloaded_error"}}', "model_error", f"{FAILED} (529): overloaded_error"),
+    (400, '{"error": {"message": null, "code": 400, "type": "error"}}', "model_error", f"{REFUSED} (400)."),
+    (401, '{"error": {"type": "authentication_error"}}', "model_auth", f"{BAD_KEY} (401): authentication_error"),
     # The key is the matter, or it isn't
     (401, "", "model_auth", f"{BAD_KEY} (401)."),
     (401, err("Incorrect API key provided."), "model_auth", f"{BAD_KEY} (401): Incorrect API key provided."),
@@ -211,6 +217,12 @@ SAID: list[tuple[int, str, str, str]] = [
         err("Your credit balance is too low to access the API."),
         "model_error",
         f"{NO_CREDIT} (400): Your credit balance is too low to access the API.",
+    ),
+    (
+        200,
+        '{"choices": null, "base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}}',
+        "model_error",
+        f"{NO_CREDIT} (200): insufficient balance",
     ),
     (429, "", "model_rate_limited", f"{BUSY} (429). Try again in a while."),
     (429, err("Rate limit reached."), "model_rate_limited", f"{BUSY} (429). Try again in a while. Rate limit reached."),
@@ -266,6 +278,14 @@ def test_the_reason_decides(status: int, body: str, code: str, words: str) -> No
         ({"retry-after": "0.5"}, "Try again in 0.5 seconds."),
         ({"retry-after": "9" * 400}, "Try again in a while."),
         ({"retry-after": "Fri, 31 Dec 2027 23:59:59 GMT"}, "Try again in a while."),
+        (
+            {"retry-after": "Fri, 31 Dec 2027 23:59:59 GMT", "date": "Fri, 31 Dec 2027 23:59:29 GMT"},
+            "Try again in 30 seconds.",
+        ),
+        ({"retry-after": "Fri, 31 Dec 2027 23:59:59 GMT", "date": "Fri, 31 Dec 2027 23:59:59 GMT"}, "in a while."),
+        ({"retry-after": "Fri, 31 Dec 2027 23:59:59 GMT", "date": "Sat, 1 Jan 2028 00:00:00 GMT"}, "in a while."),
+        ({"retry-after": "Fri, 31 Dec 99999 23:59:59 GMT", "date": "yesterday"}, "in a while."),
+        ({"retry-after": "Fri, 31 Dec 2027 23:59:59 GMT", "date": "Fri, 31 Dec 2027 23:59:29"}, "in a while."),
     ],
 )
 def test_when_to_come_back_is_told(headers: dict[str, str], hint: str) -> None:
@@ -317,7 +337,31 @@ TOO_MUCH: list[tuple[str, int, int]] = [
     ("Input length (5000 tokens) exceeds the maximum allowed length (4096 tokens). Use a shorter input.", 4096, 5000),
     ("Input length 5000 exceeds maximum allowed token size 4096", 4096, 5000),
     ("Input is too long for requested model.", 0, 0),
-]
+    ("llama_tokenize: too many tokens. Requested tokens (757) exceed context window of 512", 512, 0),
+    ("You passed 5001 input tokens and requested 100 output tokens. However, the model's context length is only 4096", 4096, 5001),
+    ("This model's maximum context length is 4096 tokens. However, your request has 5000 input tokens.", 4096, 5000),
+    ("'max_tokens' is too large: 10000. This model's maximum context length is 8192 tokens (10000 > 8192 - 5000).", 8192, 10000),
+    ("The input is longer than the model's context length: 5000 > 4096", 4096, 5000),
+    ("input (5000 tokens) is too large to process. increase the physical batch size (current batch size: 512)", 0, 5000),
+    ("Total tokens of image and text exceed max message tokens", 0, 0),
+    ("Prompt tokens limit exceeded: 5000 > 4096", 4096, 5000),
+    ("input length and `max_tokens` exceed context limit: 198000 + 8000 > 200000", 200000, 8000),
+    ("Too many tokens in prompt. Maximum is 4096.", 4096, 0),
+    ("The total length of input and output exceeds the model limit, input length 5000", 0, 5000),
+    ("tokens in the request 5000 exceeded the model's max context 4096", 4096, 0),
+    ("输入长度超过模型最大限制 4096", 4096, 0),
+    ("Prompt 超长，请减少输入内容", 0, 0),
+    ("the input token count is 40000 but model only supports up to 32767. Reduce the input token count", 32767, 40000),
+    ("messages.3: message too long: 5000 > 4096", 4096, 5000),
+    ("Conversation too long for the model", 0, 0),
+    ("tokens_limit_reached: Request body too large for gpt-4o model. Max size: 8000 tokens.", 8000, 0),
+    ("prompt token count of 5000 exceeds the limit of 4096", 4096, 5000),
+    ("max_prompt_tokens exceeded", 0, 0),
+    ("n_keep >= n_ctx (5000 >= 4096)", 0, 0),
+    ("cannot keep 5000 tokens when context is full", 0, 0),
+    ("slot context shift is disabled, request exceeds n_ctx", 0, 0),
+    ("Invalid 'messages[1].content': string too long. Expected a string with maximum length 1048576", 1048576, 1048576),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("words", "limit", "count"), TOO_MUCH, ids=[row[0][:40] for row in TOO_MUCH])
@@ -334,6 +378,13 @@ def test_a_refusal_for_length_is_known_and_names_its_limit(words: str, limit: in
         "Failed to parse tool call arguments as JSON",
         "Invalid token",
         "No such model",
+        "Image size exceeds the maximum length of 20MB",
+        "messages: array too long. Expected an array with maximum length 128",
+        "tools: array too long. Expected an array with maximum length 128, but got 140 instead.",
+        "Invalid 'tools[0].function.description': string too long. Expected a string with maximum length 1024",
+        "Invalid 'messages[3].tool_calls[0].id': string too long. Expected a string with maximum length 40",
+        "Request-URI Too Long",
+        "You must reduce max_tokens",
     ],
 )
 def test_other_refusals_are_not_for_length(words: str) -> None:

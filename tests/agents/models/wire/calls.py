@@ -17,6 +17,18 @@ def _written(arguments: str) -> bytes:
     return _calls(call(arguments, name="python", id="a"))
 
 
+def _several(*calls: dict[str, object]) -> dict[str, object]:
+    return says(tool_calls=list(calls))
+
+
+def _begun(name: str) -> dict[str, str]:
+    return {"name": name, "arguments": '{"code":'}
+
+
+def _more(arguments: str) -> dict[str, str]:
+    return {"arguments": arguments}
+
+
 _REPAIRED = {
     "twice": _RAW * 2,
     "twice, in other spaces": _RAW + ' {"code": "6*7"}',
@@ -150,6 +162,101 @@ TABLE: Table = {
         _ONE,
     ),
     "without an end": (body(call(_RAW, name="python", id="a")), _ONE),
+    "pieces by their ids alone, in turns": (
+        _calls(
+            *(call('{"code":', name="python", id="a"), call('{"code":', name="python", id="b", index=1)),
+            *(call('"1"}', id="a"), call('"2"}', id="b")),
+        ),
+        _TWO,
+    ),
+    "pieces by their ids, without an index": (
+        _calls(
+            _several({"id": "a", "function": _begun("python")}, {"id": "b", "function": _begun("python")}),
+            _several({"id": "a", "function": _more('"1"}')}, {"id": "b", "function": _more('"2"}')}),
+        ),
+        _TWO,
+    ),
+    "pieces by their place alone": (
+        _calls(
+            _several({"function": _begun("python")}, {"function": _begun("python")}),
+            _several({"function": _more('"1"}')}, {"function": _more('"2"}')}),
+        ),
+        _TWO,
+    ),
+    "another one whose beginning has the first one's index": (
+        _calls(
+            *(call("", name="python", id="a"), call('{"code":'), call('"1"}')),
+            *(call("", name="python", id="b"), call('{"code":', index=1), call('"2"}', index=1)),
+        ),
+        _TWO,
+    ),
+    "indexes as text": (
+        _calls(
+            *(call('{"code":', name="python", id="a", index="0"), call('{"code":', name="python", id="b", index="1")),
+            *(call('"1"}', index="0"), call('"2"}', index="1")),
+        ),
+        _TWO,
+    ),
+    "indexes as fractions": (
+        _calls(
+            *(call('{"code":', name="python", id="a", index=0.0), call('{"code":', name="python", id="b", index=1.0)),
+            *(call('"1"}', index=0.0), call('"2"}', index=1.0)),
+        ),
+        _TWO,
+    ),
+    "an index that is none": (_calls(call(_RAW, name="python", id="a", index=[])), _ONE),
+    **{
+        f"arguments as {name}": (
+            _calls(_several({"id": "a", "function": {"name": "python", name: {"code": "6*7"}}})),
+            _ONE,
+        )
+        for name in ("parameters", "input", "args")
+    },
+    "as Anthropic has it": (
+        _calls(_several({"id": "a", "type": "tool_use", "name": "python", "input": {"code": "6*7"}})),
+        _ONE,
+    ),
+    "an object instead of a list": (
+        body(
+            says(tool_calls={"0": {"id": "a", "function": {"name": "python", "arguments": _RAW}}}), ends("tool_calls")
+        ),
+        _ONE,
+    ),
+    "told at the end alone, behind text": (
+        body(
+            says("Look."),
+            {
+                "choices": [
+                    {
+                        "message": {
+                            "content": "Look.",
+                            "tool_calls": [{"id": "a", "function": {"name": "python", "arguments": _RAW}}],
+                        },
+                        "finish_reason": "tool_calls",
+                    }
+                ]
+            },
+        ),
+        ["thought: Look.", *_ONE],
+    ),
+    "told once more at the end": (
+        body(
+            call(_RAW, name="python", id="a"),
+            {
+                "choices": [
+                    {
+                        "message": {"tool_calls": [{"id": "a", "function": {"name": "python", "arguments": _RAW}}]},
+                        "finish_reason": "tool_calls",
+                    }
+                ]
+            },
+        ),
+        _ONE,
+    ),
+    "a last piece that holds nothing": (
+        _calls(call(_RAW, name="python", id="a"), _several({"index": 0, "function": None})),
+        _ONE,
+    ),
     "text before": (
         body(says("Look."), call(_RAW, name="python", id="a"), ends("tool_calls")),
         ["thought: Look.", *_ONE],

@@ -41,6 +41,7 @@ SPOKEN = ["It ends with </s>", "A text is <s>struck</s>", "Llama's is `<|eot_id|
 TABLE: Table = {
     **{f"the mark {mark}": (answers(f"One two.{mark}"), ["answer: One two."]) for mark in MARKS},
     **{f"the mark {mark} on a line": (answers(f"`x`.{mark}\n"), ["answer: `x`."]) for mark in MARKS},
+    **{f"the mark {mark} twice": (answers(f"One two.{mark}{mark}"), ["answer: One two."]) for mark in MARKS},
     **{f"no mark: {text}": (answers(text), [f"answer: {text}"]) for text in SPOKEN},
     **{
         f"the stream's end: {end}": (body(says("Hello"), f"{end}\n\n", done=False), ["answer: Hello"])
@@ -59,6 +60,18 @@ TABLE: Table = {
     },
     "the reason as an object": (
         body(says("Half"), ends({"type": "length", "length": 5})),
+        ["answer so far: Half", _LENGTH],
+    ),
+    "the reason as Gemini spells it": (
+        body(says("Half"), {"choices": [{"delta": {}, "finish_reason": None, "finishReason": "MAX_TOKENS"}]}),
+        ["answer so far: Half", _LENGTH],
+    ),
+    "the reason as Gemini spells it, beside text": (
+        body({"choices": [{"delta": {"content": "Half"}, "finishReason": "length"}]}),
+        ["answer so far: Half", _LENGTH],
+    ),
+    "the reason within the delta": (
+        body(says("Half"), {"choices": [{"delta": {"finish_reason": "length"}}]}),
         ["answer so far: Half", _LENGTH],
     ),
     "an error beside the end": (

@@ -11,6 +11,8 @@ _ERRORS = {
     "a gateway's": '{"code":50001,"message":"KV cache out of memory"}',
     "a gateway's, with no choices": '{"code":"InternalError","message":"KV cache out of memory","choices":null}',
     "FastAPI's": '{"detail":"KV cache out of memory","status":500}',
+    "MiniMax's": '{"choices":null,"base_resp":{"status_code":1008,"status_msg":"KV cache out of memory"}}',
+    "Baidu's": '{"error_code":17,"error_msg":"KV cache out of memory"}',
     "Groq's": '{"choices":[],"x_groq":{"error":"KV cache out of memory"}}',
 }
 _TOLD = "fails: The model server reported an error: KV cache out of memory"
@@ -27,6 +29,22 @@ TABLE: Table = {
     "llama.cpp's": (
         body(says("Half"), 'error: {"code":500,"message":"KV cache out of memory"}\n\n', done=False),
         ["answer so far: Half", _TOLD],
+    ),
+    "a line of JSON within the stream": (
+        body(says("Half"), '{"error":{"message":"KV cache out of memory"}}\n\n', done=False),
+        ["answer so far: Half", _TOLD],
+    ),
+    "a line of JSON behind half an event": (
+        body(
+            says("Half"),
+            'data: {"choices":[{"delta":{"content":"and h\n{"type":"error","error":{"message":"KV cache out of memory"}}\n\n',
+            done=False,
+        ),
+        ["answer so far: Half", _TOLD],
+    ),
+    "a code, and no words": (
+        body(says("Half"), 'data: {"error":{"message":null,"code":"engine_overloaded","type":"error"}}\n\n'),
+        ["answer so far: Half", "fails: The model server reported an error: engine_overloaded"],
     ),
     "words, and nothing else": (body("data: KV cache out of memory\n\n"), [_TOLD]),
     "a message, and nothing else": (

@@ -41,6 +41,23 @@ TABLE: Table = {
         _HELLO,
     ),
     "words instead of data": (body("data: ping\n\n", 'data: "hi"\n\n', says("Hello"), ends()), _HELLO),
+    "values that are no chunks": (
+        body("data: null\n\n", "data: 1\n\n", says("Hello"), "data: true\n\n", ends()),
+        _HELLO,
+    ),
+    "a choice that is none": (body({"choices": [None]}, says("Hello"), ends()), _HELLO),
+    **{
+        f"all of it within {name}": (
+            b'{"code":200,"msg":"ok","%s":%s}' % (name.encode(), whole({"content": "Hello"})),
+            _HELLO,
+        )
+        for name in ("data", "result", "response")
+    },
+    "each chunk within another": (body({"data": says("Hello")}, {"data": ends()}), _HELLO),
+    "one JSON behind the other": (
+        b'{"choices":[{"delta":{"content":"Hello"}}]}{"choices":[{"finish_reason":"stop"}]}',
+        _HELLO,
+    ),
     "pings as JSON": (body('event: ping\ndata: {"type": "ping"}\n\n', says("Hello"), ends()), _HELLO),
     "no line end at the end": (body(says("Hello"), ends(), done=False, end="\n\n").rstrip(), _HELLO),
     "no line end behind the end": (body(says("Hello")).rstrip(), _HELLO),

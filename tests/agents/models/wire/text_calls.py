@@ -81,6 +81,11 @@ _FORMS = {
     "a call as Python has it": '<tool_call>python(code="6*7")</tool_call>',
     "Qwen3-Coder, names as attributes": '<tool_call><function name="python"><parameter name="code">6*7</parameter></function></tool_call>',
     "Qwen3-Coder, spaces": "<tool_call><function = python><parameter = code>6*7</parameter></function></tool_call>",
+    "GLM, a value not closed": "<tool_call>python\n<arg_key>code</arg_key>\n<arg_value>6*7</tool_call>",
+    "nothing around it but a fence": '```json\n{"name": "python", "arguments": {"code": "6*7"}}\n```',
+    "nothing around it but a plain fence": '```\n{"name": "python", "arguments": {"code": "6*7"}}\n```',
+    "older Gemma, nothing around it but a fence": '```tool_code\npython(code="6*7")\n```',
+    "Hermes, and its mark of the end": '<tool_call>{"name": "python", "arguments": {"code": "6*7"}}</tool_call><|im_end|>',
     "Granite": '<|tool_call|>[{"name": "python", "arguments": {"code": "6*7"}}]',
 }
 _PAIRS = {
@@ -110,6 +115,10 @@ _WITHIN = (
 
 #: Lists and objects that are none of calls.
 _LISTS = (
+    '```json\n{"name": "Mei", "arguments": {}}\n```',
+    '```json\n{"name": "python", "arguments": {"code": "1"}}\n```\nis how it is written.',
+    '```python\npython(code="1")\n```',
+    '```json\n{"a": 1}\n```',
     "[dance(code='1')]",
     "[python('1')]",
     "[python]",
@@ -156,6 +165,10 @@ TABLE: Table = {
     "a parameter's closer in it": (
         answers(_coder("x = '</parameter>'")),
         ['call: python {"code":"x = \'</parameter>\'"}'],
+    ),
+    "not closed, and words behind it": (
+        answers('<tool_call>{"name": "python", "arguments": {"code": "6*7"}}\n\nI am waiting.'),
+        ["thought: I am waiting.", *_ONE],
     ),
     "a quote too few": (
         answers('<tool_call>{"name": "python", "arguments": {"code": "6}}</tool_call>\nSo.'),

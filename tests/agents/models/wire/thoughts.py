@@ -218,6 +218,7 @@ TABLE: Table = {
         body(says(refusal="I cannot "), says(refusal="help with that."), ends()),
         ["answer: I cannot help with that."],
     ),
+    "a refusal that is the answer, too": (body(says("I cannot.", refusal="I cannot."), ends()), ["answer: I cannot."]),
     "a refusal, unstreamed": (whole({"content": None, "refusal": "I cannot."}), ["answer: I cannot."]),
     "a refusal in a list": (whole({"content": [{"type": "refusal", "refusal": "I cannot."}]}), ["answer: I cannot."]),
     **{f"prose: {text[:30]}": (answers(text), [f"answer: {text}"]) for text in _PROSE},
@@ -249,6 +250,53 @@ TABLE: Table = {
             ("<|channel>thought", "<channel|>"),
         )
     },
+    **{
+        f"a thought that begins with {opener} and ends with {closer}": (
+            answers(f"{opener}hm so{closer}\n\nhello"),
+            _BOTH,
+        )
+        for opener, closer in (
+            ("<think>", "</thinking>"),
+            ("<thinking>", "</think>"),
+            ("<thought>", "</think>"),
+            ("<think>", "</thought>"),
+        )
+    },
+    "a thought that speaks of another's end": (
+        answers("<think>Claude's is </thinking>, mine not</think>hello"),
+        ["thought: Claude's is </thinking>, mine not", "answer: hello"],
+    ),
+    "a thought without an end that speaks of another's": (
+        answers("<think>Claude's is `</thinking>`"),
+        [
+            "thought so far: Claude's is `</thinking>`",
+            "fails: The model ended after its thoughts without giving an answer.",
+        ],
+    ),
+    "a draft of the answer behind a thought's field": (
+        body(says(reasoning="hm"), says("draft\nof it\n</think>\n\nhello"), ends()),
+        ["thought: hm", "thought: draft\nof it", "answer: hello"],
+    ),
+    "a draft of the answer behind a thought": (
+        answers("<think>hm</think>draft\n</think>\n\nhello"),
+        ["thought: hm", "thought: draft", "answer: hello"],
+    ),
+    "no draft, but code": (
+        body(says(reasoning="hm"), says("```\n</think>\n```\nends it"), ends()),
+        ["thought: hm", "answer: ```\n</think>\n```\nends it"],
+    ),
+    **{
+        f"an answer within {name}": (
+            answers(f"<think>\nhm so\n</think>\n<{name}>\nhello\n</{name}>\n"),
+            _BOTH,
+        )
+        for name in ("answer", "response")
+    },
+    "an answer that holds another's tag": (
+        answers("<think>hm so</think>Write <answer>x</answer>"),
+        ["thought: hm so", "answer: Write <answer>x</answer>"],
+    ),
+    "an answer within its tag, without a thought": (answers("<answer>x</answer>"), ["answer: <answer>x</answer>"]),
     "a thought that the prompt opened": (answers("hm so\n</think>\n\nhello"), _BOTH),
     "the same in one line": (answers("hm so</think>hello"), _BOTH),
     "an empty thought that the prompt opened": (answers("</think>\n\nhello"), ["answer: hello"]),
