@@ -50,7 +50,7 @@ _ASK_ME = re.compile(
     _WORDS,
 )
 #: A file with a text, as `agents.attachments` tells of it.
-_TEXT_FILE = re.compile(r"“(?P<name>[^”]+)”, [^;]*?, to be read with read_file")
+_TEXT_FILE = re.compile(r"“(?P<name>[^”]{1,400})”, [^;]{0,200}?, to be read with read_file")
 _PLACE = re.compile(r"\bin\s+(?P<place>[a-z][a-z_/ .'-]{1,40}?)(?=\s+(?:right|now|at|today)\b|[?.,!;]|\s*$)", _WORDS)
 _HAN_PLACES = {
     "台北": "Asia/Taipei", "臺北": "Asia/Taipei", "台灣": "Asia/Taipei", "臺灣": "Asia/Taipei", "東京": "Asia/Tokyo",

@@ -15,7 +15,7 @@ _MONTH = (
     "|dec(?:ember)?"
 )
 _DAY = r"(?P<d>\d{1,2})(?:st|nd|rd|th)?"
-_HAN_NUMBER = rf"\d+|[{HAN}]{{1,12}}"
+_HAN_NUMBER = rf"(?<!\d)\d{{1,12}}|[{HAN}]{{1,12}}"
 _DATES = [
     re.compile(pattern, _WORDS)
     for pattern in (
@@ -43,7 +43,8 @@ _TODAY_MARK, _MARKS = "\ue100", 64
 _MARK = f"[{_TODAY_MARK}-{chr(ord(_TODAY_MARK) + _MARKS - 1)}]"
 #: Stands where something was understood, so that what is around it is not taken for one.
 TAKEN = "\ue000"
-_HOW_MANY = rf"(?P<n>\d[\d,]*|\b(?:an?|{'|'.join(WORDS)})\b|[{HAN}]{{1,12}})"
+# Bounded, and from a number's beginning on: else time grows with the square of its length.
+_HOW_MANY = rf"(?P<n>(?<!\d)\d[\d,]{{0,30}}|\b(?:an?|{'|'.join(WORDS)})\b|[{HAN}]{{1,12}})"
 _UNIT = r"(?P<unit>days?\b|weeks?\b|fortnights?\b|months?\b|years?\b|[個个]?(?:星期|禮拜|礼拜)|週|周|[個个]月|天|日|年)"
 _SPAN = rf"{_HOW_MANY}\s*{_UNIT}"
 

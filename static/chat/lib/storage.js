@@ -21,6 +21,19 @@ export function tabStore() {
 }
 
 /**
+ * By which this browser's tabs hear of each other; null where it lets them not. @returns {BroadcastChannel|null}
+ *
+ * @param {string} name
+ */
+export function tabChannel(name) {
+  try {
+    return new globalThis.BroadcastChannel(name);
+  } catch {
+    return null;
+  }
+}
+
+/**
  * The text under a key; null where there is none, or none can be read.
  *
  * @param {Storage|null} storage

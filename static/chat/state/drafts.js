@@ -6,7 +6,7 @@
  */
 
 import { newId } from "../lib/platform.js";
-import { keysBelow, readText, removeText, writeText } from "../lib/storage.js";
+import { keysBelow, readText, removeText, tabChannel, writeText } from "../lib/storage.js";
 
 const KEY = "thinkaloud.draft";
 const TAB = "thinkaloud.tab";
@@ -33,7 +33,7 @@ export function createDraft({
   tab,
   user,
   session,
-  channel = globalThis.BroadcastChannel ? new BroadcastChannel("thinkaloud.drafts") : null,
+  channel = tabChannel("thinkaloud.drafts"),
   onFound = () => false,
   onLost = () => {},
   later = (run, ms) => setTimeout(run, ms),

@@ -10,7 +10,7 @@ import { ApiError } from "../transport/api.js";
 import { visible } from "../lib/dom.js";
 import { closeNotice, notice } from "./notices.js";
 import { notificationPermission, requestNotifications, showNotification } from "../lib/platform.js";
-import { readText, writeText } from "../lib/storage.js";
+import { readText, tabChannel, writeText } from "../lib/storage.js";
 import { SENTENCES } from "../state/messages.js";
 
 /** @import { Api } from "../transport/api.js" */
@@ -48,10 +48,10 @@ const lines = [];
 const watchers = new Set();
 /** @type {Set<() => void>} */
 const waitingWatchers = new Set();
-const tabs = new BroadcastChannel("thinkaloud.notifications");
+const tabs = tabChannel("thinkaloud.notifications");
 /** What another tab has shown to somebody who looks at it. @type {Set<string>} */
 const seenElsewhere = new Set();
-tabs.addEventListener("message", (event) => seenElsewhere.add(event.data));
+tabs?.addEventListener("message", (event) => seenElsewhere.add(event.data));
 
 const choice = "thinkaloud.notify";
 
@@ -113,7 +113,7 @@ export function receive(data) {
   const isHere = data.session_id !== null && location.pathname === pathTo(`sessions/${data.session_id}/`);
   // Who looks at the run has seen its end.
   if (!isHere || data.paused) show(data);
-  if (document.visibilityState === "visible") tabs.postMessage(data.id);
+  if (document.visibilityState === "visible") tabs?.postMessage(data.id);
   else setTimeout(() => notifyByBrowser(data), OTHERS_FIRST);
 }
 
@@ -132,7 +132,7 @@ function receiveWaiting({ run_id: run, tool_call_id: call, session_id: session, 
   if (location.pathname !== pathTo(`sessions/${session}/`)) {
     notice(`notification-${id}`, { title: title || SENTENCES.newSession, text, tone: "wait", icon: "approve", link: { text: SENTENCES.openRun, href } });
   }
-  if (document.visibilityState === "visible") tabs.postMessage(id);
+  if (document.visibilityState === "visible") tabs?.postMessage(id);
   else setTimeout(() => tellByBrowser({ id, title: title || SENTENCES.newSession, text, href }), OTHERS_FIRST);
 }
 

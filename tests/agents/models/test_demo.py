@@ -380,7 +380,11 @@ def test_every_example_it_proposes_is_one_it_understands() -> None:
         "in 1 day " * 3_500,
         "https://" * 4_000,
         "% of " * 6_000,
+        "12" * 16_000,
+        "12," * 10_000,
+        "1.234" * 6_000,
     ],
+    ids=lambda message: message[:20],
 )
 def test_a_long_odd_message_is_decided_upon_quickly(message: str) -> None:
     began = time.monotonic()

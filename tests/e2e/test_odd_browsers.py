@@ -1,0 +1,165 @@
+"""Browsers that deny what most allow, texts that nobody reckons with, and ways of going to and fro."""
+
+import pytest
+from playwright.async_api import expect
+
+from tests.e2e.conftest import Enter
+from tests.e2e.conversation import Conversation
+from tests.e2e.watch import Watch
+from tests.model_server import ModelServer, Script
+from tests.serving import Browser
+
+#: What a browser may deny or lack: a script that is run before any of ours. A further one is one more line.
+DENIED = {
+    "storage": "for (const name of ['localStorage', 'sessionStorage'])"
+    " Object.defineProperty(window, name, { get() { throw new DOMException('denied', 'SecurityError'); } });",
+    "storage that is full": "Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); };",
+    "storage that is none": "for (const name of ['localStorage', 'sessionStorage'])"
+    " Object.defineProperty(window, name, { value: null });",
+    "channels between tabs": "delete window.BroadcastChannel;",
+    "channels between tabs, by an error": "window.BroadcastChannel"
+    " = class { constructor() { throw new DOMException('denied', 'SecurityError'); } };",
+    "locks": "Object.defineProperty(navigator, 'locks', { value: undefined });",
+    "notifications": "delete window.Notification;",
+    "workers": "window.Worker = class { constructor() { throw new DOMException('denied', 'SecurityError'); } };",
+    "dates of languages": "Intl.RelativeTimeFormat = undefined; Intl.ListFormat = undefined;",
+    "segments": "delete Intl.Segmenter;",
+    "random identifiers": "delete Crypto.prototype.randomUUID;",
+    "transitions and highlights": "delete Document.prototype.startViewTransition; delete window.Highlight;",
+    "idle time": "delete window.requestIdleCallback;",
+    "a clipboard": "Object.defineProperty(navigator, 'clipboard', { value: undefined });",
+    "sockets": "delete window.WebSocket;",
+    "sockets, by an error": "window.WebSocket = class { constructor() { throw new DOMException('denied', 'SecurityError'); } };",
+}
+
+
+@pytest.mark.parametrize("denied", DENIED)
+async def test_a_question_is_asked_and_answered_without(
+    enter: Enter, api: Browser, model: ModelServer, watch: Watch, denied: str
+) -> None:
+    talk = await enter("")
+    await talk.page.add_init_script(DENIED[denied])
+    await talk.page.goto(f"/sessions/{await api.new_session()}/")
+    await talk.link_is("live", "polling")
+    model.enqueue(Script("It is **well**.\n\n```python\nx = 1\n```", every_s=0.01))
+    await talk.ask("Is it?")
+    await talk.ended()
+    await expect(talk.answer).to_contain_text("It is well.")
+    await talk.page.reload()
+    await expect(talk.answer).to_contain_text("It is well.")
+    await talk.page.goto("/")
+    await expect(talk.message).to_be_enabled()
+
+
+#: Texts that are wider, longer or stranger than most. A further one is one more line.
+TEXTS = {
+    "a very long word": "x" * 3_000,
+    "a very long address": "https://example.com/" + "a" * 3_000,
+    "a very long word in code": f"`{'x' * 3_000}`",
+    "a very long line of code": f"```\n{'x ' * 3_000}\n```",
+    "a very wide table": "|" + "a|" * 60 + "\n|" + "-|" * 60 + "\n|" + "long words |" * 60,
+    "a very wide formula": f"$${' + '.join(f'x_{{{n}}}' for n in range(200))}$$",
+    "a very wide formula in a line": f"Is ${'+'.join(f'x_{{{n}}}' for n in range(200))}$ it?",
+    "a very deep list": "\n".join(f"{'  ' * n}- {n}" for n in range(40)),
+    "a very deep quotation": "> " * 60 + "deep",
+    "a very long heading": f"# {'x' * 2_000}",
+    "joined pictures": "👩‍👩‍👧‍👦👨🏽‍🚀🏳️‍🌈" * 300,
+    "stacked marks": "Z̴̡̢̛̛͙͙̥̼͖̜͎̝̲͎͚͚̘̪̦̈́̈́̈́̊̽͂͐̄̆̕͝͝" * 30,
+    "Arabic and English": "مرحبا world 123 (abc) " * 60,
+    "Thai without spaces": "ภาษาไทยไม่มีช่องว่าง" * 100,
+    "Chinese without spaces": "這是一個沒有空格的句子" * 200,
+    "no-break spaces": "a\u00a0" * 1_000,
+}
+
+
+@pytest.mark.parametrize("text", TEXTS)
+async def test_no_text_is_wider_than_a_phone(enter: Enter, api: Browser, model: ModelServer, text: str) -> None:
+    talk = await enter(f"/sessions/{await api.new_session()}/", viewport={"width": 360, "height": 640})
+    await talk.is_live()
+    model.enqueue(Script(reasoning=TEXTS[text], content=TEXTS[text], piece=2_000))
+    await talk.ask(TEXTS[text][:2_000])
+    await talk.ended()
+    await talk.open_steps()
+    await talk.fits()
+    await talk.page.reload()
+    await talk.is_live()
+    await talk.fits()
+
+
+async def test_a_page_that_is_come_back_to_is_live(enter: Enter, api: Browser) -> None:
+    """Also where the browser has kept it as it was."""
+    talk = await enter(f"/sessions/{await api.new_session()}/")
+    await talk.is_live()
+    await talk.ask("One [tokens=3]")
+    await talk.ended()
+    session_id = talk.session_id
+    await talk.page.goto("/accounts/")
+    await api.call("POST", f"sessions/{session_id}/messages/", {"message": "Two [tokens=3]"})
+    await talk.page.go_back()
+    await talk.is_live()
+    await expect(talk.runs).to_have_count(2)
+    await talk.ask("Three [tokens=3]")
+    await expect(talk.runs).to_have_count(3)
+    await talk.page.go_back()
+    await talk.page.go_forward()
+    await talk.is_live()
+    await expect(talk.runs).to_have_count(3)
+
+
+async def test_what_is_read_out_does_not_flood(talk: Conversation) -> None:
+    """A screen reader hears where a run is and how it ended, and not each piece of a growing answer."""
+    await talk.page.evaluate(
+        """() => {
+            window.said = [];
+            const regions = "[aria-live]:not([aria-live=off]), [role=status], [role=alert], [role=log]";
+            for (const region of document.querySelectorAll(regions))
+                new MutationObserver(() => window.said.push(`${region.id}: ${region.textContent.trim().slice(0, 80)}`))
+                    .observe(region, { childList: true, characterData: true, subtree: true });
+        }"""
+    )
+    await talk.ask("Go on [tokens=120 every=20 reasoning=20]")
+    await talk.ended()
+    said = await talk.page.evaluate("() => window.said")
+    assert len(said) < 30, said
+
+
+async def test_what_is_touched_is_large_enough(enter: Enter, api: Browser) -> None:
+    talk = await enter(
+        f"/sessions/{await api.new_session()}/", viewport={"width": 360, "height": 640}, has_touch=True, is_mobile=True
+    )
+    await talk.is_live()
+    await talk.ask("One [tokens=3]")
+    await talk.ended()
+    small = await talk.page.evaluate(
+        """() => [...document.querySelectorAll("button, a[href], input, select, textarea, summary, [role=button]")]
+            .filter((each) => each.checkVisibility() && !each.closest(".prose, .sr, [popover]:not(:popover-open)"))
+            .map((each) => [each.outerHTML.slice(0, 120), (each.closest("label") ?? each).getBoundingClientRect()])
+            .filter(([, box]) => box.width > 1 && (box.width < 28 || box.height < 24))
+            .map(([html, box]) => `${Math.round(box.width)}x${Math.round(box.height)} ${html}`)"""
+    )
+    assert not small
+
+
+async def test_code_of_ten_thousand_lines_leaves_the_page_quick(talk: Conversation, model: ModelServer) -> None:
+    code = "\n".join(f"print({n})  # line {n}" for n in range(10_000))
+    model.enqueue(Script(f"```python\n{code}\n```", piece=20_000))
+    await talk.ask("Long")
+    await talk.ended()
+    took = await talk.page.evaluate(
+        """async () => {
+            let longest = 0, last = performance.now();
+            const until = last + 2000;
+            while (last < until) {
+                await new Promise(requestAnimationFrame);
+                const now = performance.now();
+                longest = Math.max(longest, now - last);
+                last = now;
+            }
+            return longest;
+        }"""
+    )
+    assert took < 1_000
+    await talk.message.fill("Still here")
+    await talk.page.reload()
+    await talk.is_live()
+    await expect(talk.message).to_have_value("Still here")
