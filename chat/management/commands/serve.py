@@ -79,6 +79,9 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         if problem.errno == errno.EADDRINUSE:
             raise CommandError(f"Port {port} on {host} is in use. Set PORT to another one.") from None
         raise CommandError(f"Cannot listen on {host}, port {port}: {problem.strerror}.") from None
+    except OverflowError:
+        listener.close()
+        raise CommandError(f"Cannot listen on {host}, port {port}: a port is a number up to 65535.") from None
     listener.listen(_BACKLOG)
     with listener:
         yield listener

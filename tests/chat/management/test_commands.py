@@ -14,6 +14,7 @@ from django.core.management import CommandError, call_command
 
 from agents import ModelSettings
 from agents.models.server_facts import forget_facts
+from chat.management.commands import serve
 from chat.models import Announcement
 from tests.model_server import Call, ModelServer, Script
 from tests.serving import ROOT, Browser, Server
@@ -210,3 +211,11 @@ def test_that_an_address_is_a_web_page_s_is_told(settings: Any, model_server: Mo
     model_server.enqueue(Script(fault="bad_sse"))
     with pytest.raises(CommandError, match="is a web page, not a model server"):
         told_here(settings, model_server)
+
+
+def test_a_port_that_is_none_is_told() -> None:
+    with (
+        pytest.raises(CommandError, match="port 70000: a port is a number up to 65535"),
+        serve._listening("::1", 70_000),
+    ):
+        pass
