@@ -24,7 +24,9 @@ from agents.text import clean_text
 
 log = logging.getLogger(__name__)
 
-_ERROR_BODY_LIMIT = 8 << 10
+#: Some servers repeat the request in what they say of it, and only all of that can be read.
+_ERROR_BODY_LIMIT = 256 << 10
+_NO_CONTENT = 204
 _CONNECT_S = 15.0
 _TAIL_S = 0.02
 _USAGE_S = 10.0
@@ -42,9 +44,9 @@ async def stream_completion(
         async with asyncio.timeout(timeout_s) as timeout:
             await _exchange(url, api_key, body, reply, _Silence(timeout, timeout_s), public_only=public_only)
     except (ServerError, OSError, ValueError) as error:
-        # With the last word said, a missing end of the stream is no loss. (A timeout is an OSError.)
+        # With the last word said, a missing end of the stream is no loss, nor is rubbish behind it. (A timeout is an OSError.)
         is_loss = reply.finish_reason is None or (reply.has_resumed and not reply.done)
-        if is_loss or not isinstance(error, OSError):
+        if is_loss or not (reply.done or isinstance(error, OSError)):
             log.warning("Model server %s: %s", mask_address(url), hide_key(repr(error), api_key))
             raise _in_words(error, url, api_key, timeout_s) from error
     finally:
@@ -87,7 +89,7 @@ async def _exchange(url: str, api_key: str, body: bytes, reply: Reply, silence: 
     with contextlib.closing(connection):
         if 300 <= connection.status < 400:
             raise _sent_elsewhere(connection, url, api_key)
-        if connection.status != 200:
+        if not 200 <= connection.status < 300 or connection.status == _NO_CONTENT:
             raise await _refusal(connection, api_key)
         await _read(connection, reply, silence)
         reply.notify()

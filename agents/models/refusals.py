@@ -23,6 +23,7 @@ _LONGEST_SAID = 8_192
 _REASON_KEYS = (
     *("raw", "metadata", "error", "errors", "detail", "message", "msg", "error_message", "error_msg"),
     *("error_description", "details", "description", "title", "reason", "base_resp", "status_msg"),
+    *("Message", "errorMessage", "err", "fault", "faultstring"),
 )
 #: Beside their words, what servers tell machines.
 _CODE_KEYS = ("code", "type", "status", "param", "reason", "error_code")
@@ -37,6 +38,8 @@ _UNSEEN = re.compile("\x1b\\[[0-9;]*[A-Za-z]|[\x00-\x08\x0e-\x1f\x7f-\x9f\u200b\
 #: Names of exceptions before the words of one.
 _CLASSES = re.compile(r"^(?:(?:litellm\.)?\w*(?:Error|Exception)(?::| -) ?)+")
 _TITLE = re.compile(r"<title[^>]{0,200}>([^<]*)", re.IGNORECASE)
+_XML_MESSAGE = re.compile(r"<message>([^<]{1,300})", re.IGNORECASE)
+_MESSAGE = re.compile(r'"(?:message|msg|error|detail)"\s{0,9}:\s{0,9}"((?:[^"\\]|\\.){1,300})', re.IGNORECASE)
 _KEY_MATTERS = re.compile(
     r"(?:api|subscription)[-_ ]?keys?\b|\bcredentials?\b|unauthori[sz]ed|authenticat|authori[sz]ation header|access[-_ ]token|bearer"
     r"|\binvalid[-_ ](token|key)|\b(token|key) (is |has |was )?(invalid|expired|revoked|disabled)|user not found|no auth",
@@ -254,9 +257,12 @@ def _parse(body: str) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
+        if body.startswith(("{", "[")):  # cut off, or not quite JSON
+            said = _MESSAGE.search(body[:_LONGEST_SAID])
+            return said[1].replace('\\"', '"') if said else body[:_LONGEST_REASON]
         if "<" not in body[:200]:
             return body
-        found = _TITLE.search(body)
+        found = _TITLE.search(body) or _XML_MESSAGE.search(body)
         return found[1] if found else ""
 
 

@@ -163,6 +163,34 @@ SAID: list[tuple[int, str, str, str]] = [
     ),
     (500, err("ValueError: "), "model_error", f"{FAILED} (500): ValueError:"),
     (400, '{"error_code": 17, "error_msg": "No such thing."}', "model_error", f"{REFUSED} (400): No such thing."),
+    (
+        400,
+        '{"__type": "ValidationException", "Message": "No such thing."}',
+        "model_error",
+        f"{REFUSED} (400): No such thing.",
+    ),
+    (400, '{"errorMessage": "No such thing."}', "model_error", f"{REFUSED} (400): No such thing."),
+    (400, '{"err": "No such thing."}', "model_error", f"{REFUSED} (400): No such thing."),
+    (
+        400,
+        '{"fault": {"faultstring": "No such thing.", "detail": {}}}',
+        "model_error",
+        f"{REFUSED} (400): No such thing.",
+    ),
+    (
+        403,
+        "<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>",
+        "model_auth",
+        f"{NOT_ALLOWED} (403): Access Denied",
+    ),
+    # What is cut off, and repeats a request that speaks of something else
+    (
+        422,
+        '{"detail": [{"loc": ["body", "x"], "msg": "Extra inputs", "input": "the context length does not support tools',
+        "model_error",
+        f"{REFUSED} (422): Extra inputs",
+    ),
+    (400, '{"error": {"message": "He said \\"no\\".", "input": "a', "model_error", f'{REFUSED} (400): He said "no".'),
     # Codes alone
     (404, '{"error": {"code": "model_not_found"}}', "model_error", f"{UNKNOWN} (404): model_not_found"),
     (529, '{"error": {"message": "", "type": "overloaded_error"}}', "model_error", f"{FAILED} (529): overloaded_error"),

@@ -176,6 +176,26 @@ RESPONSES = {
         response(gzip.compress(b'{"error": "Too warm"}'), _IS_JSON, _GZIP, status="500 Oh"),
         ["fails: The model server failed (500): Too warm"],
     ),
+    **{
+        f"answered by {status}": (response(_HELLO, _STREAM, status=status), _ANSWER)
+        for status in ("201 Created", "202 Accepted", "203 Non-Authoritative", "206 Partial Content", "299 Odd")
+    },
+    "answered by 204": (
+        response(b"", status="204 No Content"),
+        ["fails: The model server refused the request (204)."],
+    ),
+    "rubbish behind the end": (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\nzz\r\n" % (len(_HELLO), _HELLO),
+        _ANSWER,
+    ),
+    "a refusal that repeats a long request": (
+        response(
+            b'{"detail":[{"loc":["body","x"],"msg":"No x","input":"%s"}]}' % (b"maximum context length " * 5_000),
+            _IS_JSON,
+            status="422 Oh",
+        ),
+        ["fails: The model server refused the request (422): x: No x"],
+    ),
     "a stream called JSON": (response(_HELLO, _IS_JSON), _ANSWER),
     "a stream called text": (response(_HELLO, "Content-Type: text/plain"), _ANSWER),
     "a stream called nothing": (response(_HELLO), _ANSWER),
