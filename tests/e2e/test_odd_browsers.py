@@ -134,7 +134,7 @@ async def test_what_is_touched_is_large_enough(enter: Enter, api: Browser) -> No
         """() => [...document.querySelectorAll("button, a[href], input, select, textarea, summary, [role=button]")]
             .filter((each) => each.checkVisibility() && !each.closest(".prose, .sr, [popover]:not(:popover-open)"))
             .map((each) => [each.outerHTML.slice(0, 120), (each.closest("label") ?? each).getBoundingClientRect()])
-            .filter(([, box]) => box.width > 1 && (box.width < 28 || box.height < 24))
+            .filter(([, box]) => box.width > 1 && (box.width < 24 || box.height < 24))
             .map(([html, box]) => `${Math.round(box.width)}x${Math.round(box.height)} ${html}`)"""
     )
     assert not small
