@@ -164,10 +164,10 @@ def _find(user: User, turn: ClientTurn) -> _Found:
         latest = sent_along.latest_in(session_id)
         if latest is None:
             return _Found(session_id, None, said)
-        is_same = latest.answered != "" and latest.answered == turn.earlier_digest
+        is_same = latest != "" and latest == turn.earlier_digest
         return _Found(session_id, turn.earlier_digest if is_same else None)
-    if said and (place := sent_along.find_conversation(user.pk, turn.agent_name, turn.earlier_digest)):
-        return _Found(place.session_id, turn.earlier_digest)
+    if said and (known := sent_along.find_conversation(user.pk, turn.agent_name, turn.earlier_digest)):
+        return _Found(known, turn.earlier_digest)
     return _Found(None, turn.earlier_digest, said)
 
 

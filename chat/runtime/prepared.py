@@ -17,6 +17,7 @@ R = TypeVar("R")
 #: Values that no query has by itself, by their type: what stands in their place in the wording is what is given later.
 _STAND_INS: dict[type, Callable[[int], Any]] = {
     int: lambda number: 2_147_480_000 + number,
+    str: lambda number: f"value {number} of a prepared query",
     UUID: lambda number: UUID(int=(0x7468696E6B << 88) + number),
 }
 

@@ -15,16 +15,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 from ipaddress import ip_network
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db import transaction
-from django.db.models import Q
+from django.db import connection, transaction
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from chat.accounts.models import User
 from chat.models import Act, ApiToken, Door, Scope, holds_now
 from chat.runtime import background, database
 from chat.runtime.kept import Kept
+from chat.runtime.prepared import PreparedQuery
 from chat.security import audit
 
 #: Addresses under which a token is looked at: the API, the doors that others' clients know, and the operators' figures.
@@ -165,20 +167,48 @@ def find_digest(header: str, address: str) -> str:
     return digest
 
 
+_ACCOUNT = [field.attname for field in User._meta.concrete_fields]
+
+
+class _Found(NamedTuple):
+    """A token's row, and the account's; the names are the columns'."""
+
+    id: UUID
+    scope: str
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+    user: User
+
+
+def _of_digest(digest: str) -> QuerySet[ApiToken, Any]:
+    tokens = ApiToken.objects.filter(digest=digest).order_by()
+    return tokens.values_list(*_Found._fields[:-1], *(f"user__{name}" for name in _ACCOUNT))
+
+
+def _found(*columns: Any) -> _Found:
+    own = len(_Found._fields) - 1
+    return _Found._make((*columns[:own], User.from_db(connection.alias, _ACCOUNT, columns[own:])))
+
+
+_by_digest = PreparedQuery(_of_digest, str, make=_found)
+
+
 def find_token(digest: str, address: str) -> Token:
     """The token of a digest, and its account, by one statement; raises `BadToken`."""
-    row = ApiToken.objects.select_related("user").filter(digest=digest).first()
-    if row is None:
+    found = _by_digest.rows(digest)
+    if not found:
         _attempts.count_failure(address)
         raise BadToken
-    if row.revoked_at is not None or (row.expires_at is not None and row.expires_at <= timezone.now()):
+    token = found[0]
+    if token.revoked_at is not None or (token.expires_at is not None and token.expires_at <= timezone.now()):
         _ended.keep(digest, True, len(digest))
         raise BadToken
-    if not row.user.may_enter:
+    if not token.user.may_enter:
         raise BadToken
     _seen.keep(digest, True, len(digest))
-    row.user.is_staff = row.user.is_superuser = False
-    return Token(row.pk, row.user, Scope(row.scope), row.last_used_at)
+    token.user.is_staff = token.user.is_superuser = False
+    return Token(token.id, token.user, Scope(token.scope), token.last_used_at)
 
 
 def read_token(header: str, address: str) -> Token:

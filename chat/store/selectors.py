@@ -2,7 +2,9 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from datetime import datetime
+from itertools import starmap
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 import orjson
@@ -36,8 +38,9 @@ from chat.protocol.frame_data import (
     QueuedRun,
     RoleName,
 )
-from chat.protocol.frames import CHILD_TYPES, KeptFrame, StoredFrame, StoredType
+from chat.protocol.frames import CHILD_TYPES, KeptFrame, StoredFrame
 from chat.runtime.db_values import uuid_from_db, uuid_param
+from chat.runtime.prepared import PreparedQuery
 from chat.store import steering
 from chat.store.drafts import Draft
 from chat.store.step_log import Stored
@@ -46,33 +49,30 @@ from chat.store.step_log import Stored
 PAGE_STEPS = 200
 
 
+_AFTER = """SELECT seq, event_id, run_id, event, number, body, copied_from FROM chat_step
+    WHERE session_id = %s AND seq > %s AND seq <= %s ORDER BY seq LIMIT %s"""
+
+
 def stored_after(session_id: UUID, after: int, limit: int, up_to: int | None = None) -> list[Stored]:
     """The session's numbered events after one, in order, ready to be sent."""
-    steps = Step.objects.filter(session_id=session_id, seq__gt=after)
-    if up_to is not None:
-        steps = steps.filter(seq__lte=up_to)
-    return _as_sent(steps.order_by("seq")[:limit])
+    # Written out: whoever joins a session in which something happens asks this.
+    with connection.cursor() as cursor:
+        cursor.execute(_AFTER, [uuid_param(session_id), after, _NO_NUMBER if up_to is None else up_to, limit])
+        return list(starmap(_as_sent, cursor.fetchall()))
 
 
 def stored_of(run: Run) -> list[Stored]:
     """A run's numbered events, likewise."""
-    return _as_sent(Step.objects.filter(run=run, seq__isnull=False).order_by("position"))
+    steps: QuerySet[Step, Any] = Step.objects.filter(run=run, seq__isnull=False).order_by("position")
+    return list(
+        starmap(_as_sent, steps.values_list("seq", "event_id", "run_id", "event", "number", "body", "copied_from"))
+    )
 
 
-def _as_sent(steps: QuerySet[Step]) -> list[Stored]:
-    return [
-        Stored(
-            seq,
-            run_id,
-            stored_frame(event, seq, event_id, run_id, body, copied_from),
-            cast(StoredType, event),
-            number or 0,
-        )
-        for seq, event_id, run_id, event, number, body, copied_from in steps.values_list(
-            "seq", "event_id", "run_id", "event", "number", "body", "copied_from"
-        )
-        if seq is not None
-    ]
+def _as_sent(seq: int, event_id: Any, of_run: Any, event: Any, number: int | None, body: str, copied: Any) -> Stored:
+    run_id = uuid_from_db(of_run)
+    frame = stored_frame(event, seq, uuid_from_db(event_id), run_id, body, copied and uuid_from_db(copied))
+    return Stored(seq, run_id, frame, event, number or 0)
 
 
 @dataclass(slots=True)
@@ -213,23 +213,7 @@ def run_frames(run: Run) -> list[KeptFrame]:
     """All events of a run and of those within it in order, those that are kept without a number too."""
     runs = [run.pk, *(each.pk for each in runs_within(run))]
     # As they were stored: what has no number has its place too.
-    rows = Step.objects.filter(run__in=runs).order_by("pk")
-    return [
-        cast(
-            KeptFrame,
-            {
-                "type": event,
-                "seq": seq,
-                "id": str(event_id),
-                "run_id": str(run_id),
-                **_copied(copied_from),
-                "data": orjson.loads(body),
-            },
-        )
-        for run_id, event, seq, event_id, body, copied_from in rows.values_list(
-            "run_id", "event", "seq", "event_id", "body", "copied_from"
-        )
-    ]
+    return cast(list[KeptFrame], _frames(Step.objects.filter(run__in=runs).order_by("pk")))
 
 
 def runs_within(run: Run) -> list[Run]:
@@ -253,15 +237,36 @@ def live_run(session_id: UUID) -> LiveRun | None:
     return at_work(session_id)[0]
 
 
+class _Current(NamedTuple):
+    """What the wire tells of a run that is current: the names are its columns'."""
+
+    id: UUID
+    status: LiveStatus
+    started_at: datetime | None
+    parent_id: UUID | None
+    parent_call_id: str
+    depth: int
+
+
+_current = PreparedQuery(
+    lambda session_id: (
+        Run.objects.filter(HAS_NOT_ENDED, session_id=session_id, status__in=CURRENT)
+        .order_by("depth", "created_at")
+        .values_list(*_Current._fields)
+    ),
+    UUID,
+    make=_Current,
+)
+
+
 def at_work(session_id: UUID) -> tuple[LiveRun | None, list[ChildRun]]:
     """The run at work and those within it, as the wire tells them."""
-    runs = Run.objects.filter(HAS_NOT_ENDED, session_id=session_id, status__in=CURRENT).order_by("depth", "created_at")
     root: LiveRun | None = None
     children: list[ChildRun] = []
-    for run in runs:
+    for run in _current.rows(session_id):
         live: LiveRun = {
-            "id": str(run.pk),
-            "status": cast(LiveStatus, run.status),
+            "id": str(run.id),
+            "status": run.status,
             "started_at": run.started_at.timestamp() if run.started_at else None,
         }
         if run.parent_id is None:
@@ -271,24 +276,27 @@ def at_work(session_id: UUID) -> tuple[LiveRun | None, list[ChildRun]]:
     return root, children
 
 
-def parent_of(run: Run) -> Parent:
+def parent_of(run: Run | _Current) -> Parent:
     """By which call of which run a run within it was asked, as the wire tells it."""
     return {"run_id": str(run.parent_id), "tool_call_id": run.parent_call_id, "depth": run.depth}
 
 
+_queue = PreparedQuery(
+    lambda session_id: (
+        Run.objects.filter(IS_QUEUED, session_id=session_id)
+        .order_by("number")
+        .values_list("id", "client_message_id", "user__username", "message")
+    ),
+    UUID,
+    make=lambda *row: row,
+)
+
+
 def queue(session_id: UUID) -> list[QueuedRun]:
     """The session's line of waiting runs, as the wire tells it."""
-    waiting = Run.objects.filter(IS_QUEUED, session_id=session_id).order_by("number")
     return [
-        {
-            "run_id": str(run_id),
-            "client_message_id": client_message_id,
-            "user": username,
-            "message": message,
-        }
-        for run_id, client_message_id, username, message in waiting.values_list(
-            "id", "client_message_id", "user__username", "message"
-        )
+        {"run_id": str(run_id), "client_message_id": own_id, "user": username, "message": message}
+        for run_id, own_id, username, message in _queue.rows(session_id)
     ]
 
 

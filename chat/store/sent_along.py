@@ -6,9 +6,12 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
-from django.db.models import Exists, OuterRef
+from django.db import connection
+from django.db.models import Exists, OuterRef, QuerySet
 
 from chat.models import IS_ROOT, Origin, Run, RunStatus, SentAlong
+from chat.runtime.db_values import uuid_param
+from chat.runtime.prepared import PreparedQuery
 
 
 def next_digest(
@@ -29,11 +32,10 @@ def next_digest(
 
 
 class Place(NamedTuple):
-    """Where a conversation is gone on with."""
+    """Where one goes on from a run."""
 
     session_id: UUID
     run: Run
-    """The last one of it."""
     answered: str
     is_latest: bool
 
@@ -44,8 +46,7 @@ def _is_followed() -> Exists:
     return Exists(later.exclude(status=RunStatus.CANCELLED, started_at=None))
 
 
-def find_conversation(owner_id: int, agent_name: str, answered: str) -> Place | None:
-    """The newest session that an account has made here with this agent, and that holds exactly this conversation."""
+def _holding(owner_id: int, agent_name: str, answered: str) -> QuerySet[Run, Any]:
     rows = Run.objects.filter(
         ~_is_followed(),
         session__owner=owner_id,
@@ -54,8 +55,22 @@ def find_conversation(owner_id: int, agent_name: str, answered: str) -> Place | 
         sent_along__agent_name=agent_name,
         sent_along__answered=answered,
     )
-    run = rows.order_by("-created_at").first()
-    return None if run is None else Place(run.session_id, run, answered, is_latest=True)
+    return rows.order_by("-created_at").values_list("session_id")[:1]
+
+
+def _latest_of(session_id: UUID) -> QuerySet[Run, Any]:
+    runs = Run.objects.filter(IS_ROOT, session=session_id).order_by("-number")
+    return runs.values_list("origin", "sent_along__answered")[:1]
+
+
+_conversations = PreparedQuery(_holding, int, str, str, make=lambda session_id: session_id)
+_latest = PreparedQuery(_latest_of, UUID, make=lambda origin, answered: answered if origin == Origin.OPENAI else None)
+
+
+def find_conversation(owner_id: int, agent_name: str, answered: str) -> UUID | None:
+    """The newest session that an account has made here with this agent, and that holds exactly this conversation."""
+    found = _conversations.rows(owner_id, agent_name, answered)
+    return found[0] if found else None
 
 
 def find_run(owner_id: int, run_id: UUID) -> Place | None:
@@ -63,24 +78,27 @@ def find_run(owner_id: int, run_id: UUID) -> Place | None:
     run = Run.objects.filter(IS_ROOT, pk=run_id, session__owner=owner_id, session__deleted_at=None).first()
     if run is None:
         return None
-    return Place(run.session_id, run, _answered(run), not Run.objects.filter(_is_followed(), pk=run.pk).exists())
-
-
-def latest_in(session_id: UUID) -> Place | None:
-    """The same of a session's latest run; None before its first."""
-    run = Run.objects.filter(IS_ROOT, session=session_id).order_by("-number").first()
-    return None if run is None else Place(session_id, run, _answered(run), is_latest=True)
-
-
-def _answered(run: Run) -> str:
     along = of_run(run)
-    return "" if along is None else along.answered
+    is_latest = not Run.objects.filter(_is_followed(), pk=run.pk).exists()
+    return Place(run.session_id, run, "" if along is None else along.answered, is_latest)
+
+
+def latest_in(session_id: UUID) -> str | None:
+    """By what a session is known again after its latest run, empty where by nothing; None before its first run."""
+    found = _latest.rows(session_id)
+    return (found[0] or "") if found else None
+
+
+_ADD = """INSERT INTO chat_sentalong (run_id, owner_id, agent_name, instructions, messages, asked, answered, request_digest)
+    VALUES (%s, %s, %s, %s, %s, %s, '', '')"""
 
 
 def add(along: SentAlong, run: Run) -> None:
     """Keep what comes with a run that is about to be added itself."""
     along.run = run
-    along.save(force_insert=True)
+    own = [along.agent_name, along.instructions, along.messages, along.asked]
+    with connection.cursor() as cursor:
+        cursor.execute(_ADD, [uuid_param(run.pk), along.owner_id, *own])
 
 
 def copy_for(run_ids: Mapping[UUID, UUID], owner_id: int) -> list[str]:

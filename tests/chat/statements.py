@@ -168,6 +168,7 @@ BY_A_RUN: dict[str, Callable[[Large], Any]] = {
     "room for one more": lambda at: run_queue.under_run_limit(at.user_id),
     "what was said": lambda at: history.conversation_history(at.session_id, 15),
     "a client's conversation": lambda at: sent_along.find_conversation(at.user_id, "researcher", "0" * 64),
+    "a client's session": lambda at: sent_along.latest_in(at.session_id),
     "a run to go on from": lambda at: sent_along.find_run(at.user_id, at.ended.pk),
     "a client's key": lambda at: request_keys.find_made(at.user_id, AskedKey("key", "")),
     "a client's answer": lambda at: sent_along.record_answer(at.ended.pk, "so"),

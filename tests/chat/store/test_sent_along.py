@@ -42,9 +42,8 @@ def answered(owner: User) -> Run:
 
 def test_a_conversation_is_found_while_nothing_else_came(ada: User) -> None:
     run = answered(ada)
-    found = sent_along.find_conversation(ada.pk, "researcher", ANSWERED)
-    assert found is not None
-    assert (found.session_id, found.run, found.is_latest) == (run.session_id, run, True)
+    assert sent_along.find_conversation(ada.pk, "researcher", ANSWERED) == run.session_id
+    assert sent_along.latest_in(run.session_id) == ANSWERED
     other = making.user("bo")
     assert sent_along.find_conversation(other.pk, "researcher", ANSWERED) is None
     assert sent_along.find_conversation(ada.pk, "writer", ANSWERED) is None
@@ -54,20 +53,29 @@ def test_a_conversation_is_found_while_nothing_else_came(ada: User) -> None:
     assert sent_along.find_conversation(ada.pk, "researcher", ANSWERED) is not None
     making.run(run.session)
     assert sent_along.find_conversation(ada.pk, "researcher", ANSWERED) is None
+    assert sent_along.latest_in(run.session_id) == ""
     later = sent_along.find_run(ada.pk, run.pk)
     assert later is not None
     assert not later.is_latest
 
 
+def test_a_session_is_known_by_its_latest_run_alone(ada: User) -> None:
+    session = making.session(ada)
+    assert sent_along.latest_in(session.pk) is None
+    run = asked(ada, session)
+    assert sent_along.latest_in(session.pk) == ""
+    sent_along.record_answer(run.pk, "So.")
+    assert sent_along.latest_in(session.pk) == ANSWERED
+    kept = SentAlong.objects.get(run=run)
+    assert (kept.owner, kept.agent_name, kept.asked, kept.request_key) == (ada, session.agent_name, ASKED, None)
+
+
 def test_of_two_that_are_the_same_the_newer_is_gone_on_with(ada: User) -> None:
     older, newer = answered(ada), answered(ada)
-    found = sent_along.find_conversation(ada.pk, "researcher", ANSWERED)
-    assert found is not None
-    assert found.session_id == newer.session_id != older.session_id
+    assert newer.session_id != older.session_id
+    assert sent_along.find_conversation(ada.pk, "researcher", ANSWERED) == newer.session_id
     Session.objects.filter(pk=newer.session_id).update(deleted_at=newer.created_at)
-    found = sent_along.find_conversation(ada.pk, "researcher", ANSWERED)
-    assert found is not None
-    assert found.session_id == older.session_id
+    assert sent_along.find_conversation(ada.pk, "researcher", ANSWERED) == older.session_id
 
 
 def test_what_was_sent_along_comes_before_the_message_in_later_turns_too(ada: User) -> None:
