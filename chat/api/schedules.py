@@ -13,7 +13,7 @@ from chat.api.auth import MANAGE, READ
 from chat.api.bodies import payload, takes, user_of
 from chat.models import Door, MissedPolicy, Occurrence, Outcome, OverlapPolicy, Schedule
 from chat.protocol import BadFrame, as_uuid
-from chat.protocol.frame_data import NotificationData
+from chat.protocol.frame_data import NotificationData, WaitingData
 from chat.runs import commands as run_commands
 from chat.runs.admission import Refused
 from chat.runtime import clock, database
@@ -128,7 +128,7 @@ class StartedOut(Schema):
 class Notifications(Schema):
     """What was told, oldest first, and the moment to ask from the next time."""
 
-    items: list[NotificationData]
+    items: list[NotificationData | WaitingData]
     now: float
 
 
@@ -265,7 +265,9 @@ _LATEST = 253_402_300_799
 async def list_notifications(
     request: HttpRequest, after: Annotated[float | None, Field(ge=0, le=_LATEST)] = None
 ) -> dict[str, Any]:
-    """Read which scheduled runs have ended since a moment, and a little before: what was told twice has the same `id`.
+    """Read which scheduled runs have ended since a moment, and a little before, and what has begun to wait for one and waits still.
+
+    What is told twice has the same `id`, or is the same call of the same run.
 
     Without `after` there are none, and `now` says from when to ask.
     """
@@ -273,8 +275,7 @@ async def list_notifications(
     if after is None:
         return {"items": [], "now": now.timestamp()}
     since = datetime.fromtimestamp(after, UTC)
-    items = await database.read(notifications.notifications, user_of(request), since)
-    return {"items": items, "now": now.timestamp()}
+    return {"items": await database.read(notifications.told_since, user_of(request), since), "now": now.timestamp()}
 
 
 async def _shown(schedule: Schedule) -> dict[str, Any]:

@@ -9,11 +9,10 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Q
 from django.db.models.functions import Now
 
 from agents.sentence import Sentence
-from chat.access import Role, may_manage
+from chat.access import Role, may_manage, unexpired
 from chat.accounts.models import User
 from chat.cases import commands
 from chat.models import Act, CaseSet, Door, SetShare
@@ -27,8 +26,7 @@ from chat.security import audit
 def list_shares(user: User, set_id: UUID) -> list[SetShare]:
     """The shares of one's own set that have not expired, oldest first. Raises `Refused`."""
     commands.hold_set(user, set_id, may_manage)
-    counts = Q(expires_at=None) | Q(expires_at__gt=Now())
-    return list(SetShare.objects.filter(counts, case_set=set_id).select_related("user", "group"))
+    return list(SetShare.objects.filter(unexpired(), case_set=set_id).select_related("user", "group"))
 
 
 def make_share(
@@ -40,6 +38,8 @@ def make_share(
     with transaction.atomic():
         case_set = commands.hold_set(user, set_id, may_manage)
         sharing.check_share(role, expires_at)
+        # What has expired is listed nowhere, and cannot be withdrawn.
+        SetShare.objects.filter(case_set=case_set, expires_at__lte=Now()).delete()
         if SetShare.objects.filter(case_set=case_set).count() >= MOST_SHARES:
             raise Refused("conflict", Sentence("A set may be shared %(n)d times. Withdraw one first.", n=MOST_SHARES))
         set_share = SetShare(case_set=case_set, role=role, expires_at=expires_at)
@@ -58,9 +58,7 @@ def make_share(
 def _save(case_set: CaseSet, set_share: SetShare) -> None:
     if set_share.user_id == case_set.owner_id:
         raise Refused("bad_frame", Sentence("The set is yours; it need not be shared with you."))
-    same = SetShare.objects.filter(case_set=case_set, user=set_share.user, group=set_share.group)
-    same.filter(expires_at__lte=Now()).delete()
-    if same.exists():
+    if SetShare.objects.filter(case_set=case_set, user=set_share.user, group=set_share.group).exists():
         raise Refused("conflict", Sentence("It is shared with them already; change that instead."))
     set_share.save(force_insert=True)
 

@@ -13,13 +13,12 @@ from uuid import UUID
 
 from django.contrib.auth.models import Group
 from django.db import transaction
-from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from agents.sentence import Sentence
 from agents.text import clean_text
-from chat.access import Role, may_manage, role_in
+from chat.access import Role, may_manage, role_in, unexpired
 from chat.accounts.models import User
 from chat.models import Act, AuditEntry, Door, Session, Share, ShareJoin
 from chat.runs.admission import Refused, lock_session
@@ -59,8 +58,7 @@ def list_shares(user: User, session_id: UUID) -> list[Share]:
     """The shares of a session that have not expired, oldest first. Raises `Refused`."""
     with transaction.atomic():
         lock_session(session_id, user, _owns)
-    counts = Q(expires_at=None) | Q(expires_at__gt=Now())
-    return list(Share.objects.filter(counts, session_id=session_id).select_related("user", "group"))
+    return list(Share.objects.filter(unexpired(), session_id=session_id).select_related("user", "group"))
 
 
 def make_share(
@@ -72,6 +70,8 @@ def make_share(
     with transaction.atomic():
         session = lock_session(session_id, user, _owns)
         check_share(role, expires_at)
+        # What has expired is listed nowhere, and cannot be withdrawn.
+        Share.objects.filter(session=session, expires_at__lte=Now()).delete()
         if Share.objects.filter(session=session).count() >= MOST_SHARES:
             raise Refused(
                 "conflict", Sentence("A session may be shared %(n)d times. Withdraw one first.", n=MOST_SHARES)
@@ -120,11 +120,9 @@ def check_share(role: Role, expires_at: datetime | None) -> None:
 def _save(session: Session, share: Share) -> None:
     if share.user_id == session.owner_id:
         raise Refused("bad_frame", Sentence("The session is yours; it need not be shared with you."))
-    if not share.link_hash:
-        same = Share.objects.filter(session=session, user=share.user, group=share.group)
-        same.filter(expires_at__lte=Now()).delete()
-        if same.exists():
-            raise Refused("conflict", Sentence("It is shared with them already; change that instead."))
+    same = Share.objects.filter(session=session, user=share.user, group=share.group)
+    if not share.link_hash and same.exists():
+        raise Refused("conflict", Sentence("It is shared with them already; change that instead."))
     share.save(force_insert=True)
 
 
@@ -216,8 +214,7 @@ def swap_owner(session: Session, owner: User, before_id: int) -> None:
 
 def find_link(secret: str) -> Share | None:
     """The share that a link's secret opens, if it still does."""
-    counts = Q(expires_at=None) | Q(expires_at__gt=Now())
-    found = Share.objects.filter(counts, link_hash=_hashed(secret), session__deleted_at=None)
+    found = Share.objects.filter(unexpired(), link_hash=_hashed(secret), session__deleted_at=None)
     return found.select_related("session", "session__owner").first()
 
 

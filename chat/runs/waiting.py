@@ -136,19 +136,7 @@ def _begin_again(run: Run, recorded: Recorded, entries: Sequence[Entry], wait: W
 
 def _told(run: Run, events: list[Stored], made: Sequence[WaitingCall]) -> Begun:
     title = Session.objects.filter(pk=run.session_id).values_list("title", flat=True).first() or ""
-    notices: list[WaitingData] = [
-        {
-            "kind": "question" if call.kind == WaitingKind.QUESTION else "approval",
-            "session_id": str(run.session_id),
-            "title": title,
-            "run_id": str(run.pk),
-            "tool_call_id": call.tool_call_id,
-            "tool_name": call.tool_name,
-            "deadline": call.deadline.timestamp(),
-            "timestamp": time.time(),
-        }
-        for call in made
-    ]
+    notices = [waiting_calls.told_of(call, title) for call in made]
     people = waiting_calls.deciders(run.session_id) if notices else []
     unblocked = run_queue.sessions_unblocked_by(run) if run.parent_id is None else []
     return Begun(events, notices, people, unblocked)

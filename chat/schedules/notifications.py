@@ -8,9 +8,10 @@ from django.utils import translation
 
 from chat.accounts.models import User
 from chat.models import Occurrence, PauseReason
-from chat.protocol.frame_data import Ended, NotificationData
+from chat.protocol.frame_data import Ended, NotificationData, WaitingData
 from chat.rendering import humanize
 from chat.schedules.selectors import outcome_word, pause_reason, took_ms
+from chat.store import waiting_calls
 
 #: Who asks again for what was told hears so much of the time before again, because what is stored first may be seen last.
 _OVERLAP = timedelta(seconds=15)
@@ -21,6 +22,12 @@ def notification(occurrence_id: int) -> tuple[int, NotificationData] | None:
     """What the owner's pages are told of an occurrence that has ended, and whose they are; None where it is gone."""
     found = Occurrence.objects.select_related("schedule", "run", "set_run").filter(pk=occurrence_id).first()
     return None if found is None else (found.schedule.owner_id, _notification(found))
+
+
+def told_since(user: User, after: datetime) -> list[NotificationData | WaitingData]:
+    """`notifications`, and what has begun to wait for the user since then and waits still, likewise."""
+    waiting = waiting_calls.begun_since(user.pk, after - _OVERLAP, _MOST_NOTIFICATIONS)
+    return [*notifications(user, after), *waiting]
 
 
 def notifications(user: User, after: datetime) -> list[NotificationData]:

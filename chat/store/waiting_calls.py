@@ -10,9 +10,20 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import Q
 
-from chat.access import shares_with
+from chat.access import shares_with, unexpired
 from chat.accounts.models import User
-from chat.models import CURRENT, KNOWS_WAITING, Process, Run, RunStatus, Share, StandingApproval, WaitingCall
+from chat.models import (
+    CURRENT,
+    KNOWS_WAITING,
+    Process,
+    Run,
+    RunStatus,
+    Share,
+    StandingApproval,
+    WaitingCall,
+    WaitingKind,
+)
+from chat.protocol.frame_data import WaitingData
 from chat.runtime.db_values import datetime_param
 from chat.runtime.prepared import PreparedQuery
 
@@ -74,7 +85,7 @@ def kinds_open(session_ids: Collection[UUID]) -> dict[UUID, str]:
 
 def deciders(session_id: UUID) -> list[int]:
     """The people who may decide in a session: its owner, and those with whom it is shared so that they drive it."""
-    shares = Share.objects.filter(session=session_id, role="driver")
+    shares = Share.objects.filter(unexpired(), session=session_id, role="driver")
     groups = shares.exclude(group=None).values("group_id")
     people = User.objects.filter(
         Q(sessions=session_id) | Q(pk__in=shares.exclude(user=None).values("user_id")) | Q(groups__in=groups),
@@ -117,6 +128,26 @@ def list_open(user_id: int, after: tuple[datetime, int] | None = None, limit: in
     more = len(entries) > limit
     entries = entries[:limit]
     return WaitingPage(entries, (entries[-1].deadline, entries[-1].pk) if more else None)
+
+
+def begun_since(user_id: int, since: datetime, most: int) -> list[WaitingData]:
+    """What has begun to wait for a user since a moment, and waits still, oldest first; of more than so many the newest."""
+    begun = _open_for(user_id).filter(created_at__gt=since).select_related("session").order_by("-created_at", "-pk")
+    return [told_of(call, call.session.title) for call in reversed(begun[:most])]
+
+
+def told_of(call: WaitingCall, title: str) -> WaitingData:
+    """What people are told of a call that has begun to wait, in a session of this title."""
+    return {
+        "kind": "question" if call.kind == WaitingKind.QUESTION else "approval",
+        "session_id": str(call.session_id),
+        "title": title,
+        "run_id": str(call.run_id),
+        "tool_call_id": call.tool_call_id,
+        "tool_name": call.tool_name,
+        "deadline": call.deadline.timestamp(),
+        "timestamp": call.created_at.timestamp(),
+    }
 
 
 def count_open(user_id: int, most: int = 100) -> int:

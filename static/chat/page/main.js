@@ -229,9 +229,8 @@ function receive(frame) {
 function hasJoined(data) {
   if (data.title) view.setTitle(data.title);
   beside.joined(data);
-  const drives = (/** @type {string} */ role) => ["owner", "driver"].includes(role);
-  if (drives(data.role) !== drives(page.session.role)) {
-    // The page was made for another role; what is typed in its box is kept on this device.
+  if (data.role !== page.session.role) {
+    // The page was made for another role, which may do other things; what is typed in its box is kept on this device.
     location.reload();
     return;
   }

@@ -129,7 +129,8 @@ function receiveWaiting({ run_id: run, tool_call_id: call, session_id: session, 
   for (const look of waitingWatchers) look();
   const text = kind === "question" ? SENTENCES.asksYou : SENTENCES.needsYou(tool);
   const href = pathTo(`sessions/${session}/#run-${run}`);
-  if (location.pathname !== pathTo(`sessions/${session}/`)) {
+  // It stands in the session itself, and in the list of all that waits.
+  if (![pathTo(`sessions/${session}/`), pathTo("waiting/")].includes(location.pathname)) {
     notice(`notification-${id}`, { title: title || SENTENCES.newSession, text, tone: "wait", icon: "approve", link: { text: SENTENCES.openRun, href } });
   }
   if (document.visibilityState === "visible") tabs?.postMessage(id);

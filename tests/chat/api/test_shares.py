@@ -10,11 +10,12 @@ from django.contrib.auth.models import Group
 from django.utils import timezone
 
 from chat import protocol
-from chat.access import Role, role_in, shared_roles_of
+from chat.access import Role, is_shared, role_in, shared_roles_of
 from chat.accounts.models import User
 from chat.models import Act, AuditEntry, Door, Session, Share
 from chat.runs import sharing
 from chat.runs.admission import Refused
+from chat.store import waiting_calls
 from tests.chat import making
 from tests.chat.api.test_calls import QUICK, ask, ended
 from tests.serving import Browser, Server
@@ -213,6 +214,9 @@ def test_what_comes_of_shares(name: str) -> None:
     assert shared_roles_of({(session.pk, other.pk)}).get((session.pk, other.pk)) is expected
     assert role_in(owner, session) is Role.OWNER
     assert role_in(making.user("cy"), session) is None
+    assert is_shared(session.pk) == any(holds for *_, holds in ways)
+    # Who is told of what waits there, and may decide it.
+    assert set(waiting_calls.deciders(session.pk)) == {owner.pk, *([other.pk] if expected is Role.DRIVER else [])}
 
 
 @pytest.mark.django_db
@@ -256,7 +260,7 @@ async def test_earlier_conversations_are_not_searched_where_others_see_it(bo: Br
     asked = 'Look back [call=search_history:{"query": "anything"}]'
     session_id = await bo.new_session()
     made = await share(bo, session_id, user="cy")
-    for is_shared in (True, False):
+    for others_see in (True, False):
         run_id = await ask(bo, session_id, asked)
         await ended(bo, run_id)
         _, told = await bo.call("GET", f"sessions/{session_id}/events/")
@@ -265,8 +269,8 @@ async def test_earlier_conversations_are_not_searched_where_others_see_it(bo: Br
             for event in told["events"]
             if event["run_id"] == run_id and event["data"].get("type") == "tool_result"
         ]
-        assert (result["ok"], "Others can see this session" in result["content"]) == (not is_shared, is_shared)
-        if is_shared:
+        assert (result["ok"], "Others can see this session" in result["content"]) == (not others_see, others_see)
+        if others_see:
             await bo.call("DELETE", f"shares/{made['id']}/")
 
 

@@ -121,6 +121,16 @@ def test_a_group_s_members_see_it_the_highest_role_holds_and_the_end_of_a_share_
     assert roles() == [None, None, None]
 
 
+def test_what_has_expired_counts_for_no_limit(case_set: CaseSet) -> None:
+    over = timezone.now() - timedelta(seconds=1)
+    people = [making.user(f"was{number}") for number in range(sharing.MOST_SHARES)]
+    SetShare.objects.bulk_create(
+        SetShare(case_set=case_set, role="watcher", user=each, expires_at=over) for each in people
+    )
+    bo = shared(case_set, "bo", Role.WATCHER)
+    assert [share.user for share in SetShare.objects.all()] == [bo]
+
+
 #: With whom a set cannot be shared, and what is said.
 BAD_SHARES: dict[str, tuple[ShareTarget, str]] = {
     "oneself": (ShareTarget("ada"), "bad_frame"),

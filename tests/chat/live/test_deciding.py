@@ -130,6 +130,7 @@ async def test_what_is_said_wrongly_changes_nothing(bo: Browser, socket: Socket)
 
 
 async def test_whoever_may_decide_hears_of_it_on_every_page(bo: Browser, socket: Socket) -> None:
+    _, before = await bo.call("GET", "notifications/")
     async with bo.socket(await bo.new_session()) as elsewhere:
         await elsewhere.until_type("session")
         names = await held(socket)
@@ -140,5 +141,10 @@ async def test_whoever_may_decide_hears_of_it_on_every_page(bo: Browser, socket:
     assert status == 200
     [item] = [item for item in waiting["items"] if item["run_id"] == names["run_id"]]
     assert item["deadline"] == told["deadline"]
+    # One without a socket asks.
+    _, asked = await bo.call("GET", f"notifications/?after={before['now']}")
+    assert asked["items"] == [told]
     await socket.send("cancel")
     await outcome(socket)
+    _, asked = await bo.call("GET", f"notifications/?after={before['now']}")
+    assert asked["items"] == [], "what waits no more"

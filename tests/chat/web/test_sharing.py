@@ -1,13 +1,16 @@
 """The page on which a session is shared, as forms without a script, and the door behind a link."""
 
 import re
+from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import Group
 from django.test import Client
+from django.utils import timezone
 
 from chat.accounts.models import User
 from chat.models import Session, Share
+from chat.runs.sharing import MOST_SHARES
 from tests.chat import making
 
 pytestmark = pytest.mark.django_db
@@ -61,6 +64,22 @@ def test_a_link_is_shown_once_and_joins_by_a_button(client: Client, session: Ses
     assert "You are watching" in bo.get(f"/sessions/{session.pk}/").content.decode()
     assert "Apples" in bo.get("/sessions/?shared=true").content.decode()
     assert "Apples" not in bo.get("/sessions/").content.decode()
+
+
+def test_what_has_expired_opens_nothing_and_counts_for_no_limit(client: Client, session: Session) -> None:
+    page = f"/sessions/{session.pk}/share/"
+    match = re.search(r"http://testserver(/s/[\w-]+/)", client.post(page, {"kind": "link"}).content.decode())
+    assert match is not None
+    bo = Client()
+    bo.force_login(making.user("bo"))
+    over = timezone.now() - timedelta(seconds=1)
+    Share.objects.update(expires_at=over)
+    assert [bo.get(match[1]).status_code, bo.post(match[1]).status_code] == [404, 404]
+    Share.objects.bulk_create(
+        Share(session=session, role="watcher", link_hash=str(number), expires_at=over) for number in range(MOST_SHARES)
+    )
+    assert client.post(page, {"kind": "user", "user": "bo", "role": "watcher"}).status_code == 302
+    assert [share.user_id for share in Share.objects.all()] == [User.objects.get(username="bo").pk]
 
 
 def test_what_is_refused_is_said_beside_what_was_typed(client: Client, session: Session) -> None:
