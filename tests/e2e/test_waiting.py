@@ -188,8 +188,12 @@ async def test_the_call_of_a_run_within_it_is_decided_on_the_page_of_the_one_tha
         return Script("The developer says 42.") if has_result else Script(reasoning="Who knows?", calls=[handed_on])
 
     model.respond = respond
+    elsewhere = (await enter("/schedules/")).page
     await talk.ask("What is 6 times 7?")
     await expect(talk.state).to_have_text("Waiting for approval")
+    told = elsewhere.locator(".banner", has_text="What is 6 times 7?")
+    href = re.compile(f"^/sessions/{talk.session_id}/#run-")
+    await expect(told.get_by_role("link", name="Open")).to_have_attribute("href", href)
     card = talk.log.locator("[data-item=call] [data-item=call]")
     await expect(card).to_have_attribute("data-state", "wait")
     await photograph(talk.page, "within")

@@ -181,6 +181,15 @@ def test_the_next_one_waits_for_the_last(ada: User) -> None:
     assert outcomes(schedule) == [("09:30", "completed"), ("10:00", "started")]
 
 
+@pytest.mark.parametrize(("overlap", "second"), [("queue", "waiting"), ("skip", "skipped")])
+def test_one_that_waits_for_people_has_not_ended(ada: User, overlap: str, second: str) -> None:
+    schedule = made(ada, overlap=overlap)
+    tick(NOW + 30 * MINUTE)
+    assert Run.objects.update(status=RunStatus.WAITING, waiting_since=NOW) == 1
+    tick(NOW + 60 * MINUTE)
+    assert outcomes(schedule) == [("09:30", "started"), ("10:00", second)]
+
+
 def test_only_so_many_wait(ada: User) -> None:
     schedule = made(ada)
     with override_settings(MAX_QUEUED_RUNS=2):
