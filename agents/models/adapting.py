@@ -14,6 +14,7 @@ import orjson
 
 from agents.events import LeftOut, ModelRequest
 from agents.history import IMAGES, OF_TOOLS, ChatMessage, fit_to_budget, without_marks
+from agents.models.plain_schemas import plain_tool
 from agents.models.refusals import Refused, find_limit, is_too_long
 from agents.models.server_facts import ServerFacts
 
@@ -30,6 +31,7 @@ _NEEDED_IN_CALLS = frozenset({"id", "type", "function"})
 _COMMON_NAMES = frozenset({"stream", "name"})
 SYSTEM = "system"
 LONG_IDS = "long ids of tool calls"
+SCHEMAS = "details of tools' parameters"
 EMPTY = "empty contents beside tool calls"
 OLD_LENGTH = "max_tokens under its older name"
 _UNSEEN = "(The pictures could not be passed on: you cannot see them.)"
@@ -103,6 +105,15 @@ _SHORT_IDS = re.compile(
     r"(?:tool[ _]call|function)[ _]ids?\b.{0,200}(?:length of 9|9 (?:alphanumeric )?characters)"
     r"|(?:tool_calls\[\d+\]\.|tool_call_|tool_use\.|tool_use_)id\b.{0,40}(?:string too long|maximum length|match pattern)",
     re.IGNORECASE | re.DOTALL,
+)
+# Gemini: GenerateContentRequest.tools[0].function_declarations[16].parameters.properties[a].items: missing field; Unknown name "$schema"
+# at 'tools[0]…'. OpenAI: Invalid schema for function 'x': array schema missing items. Anthropic: tools.0.custom.input_schema: JSON schema
+# is invalid. llama.cpp: JSON schema conversion failed; Unrecognized schema.
+_REFUSING_SCHEMAS = re.compile(
+    r"function_declarations\b|invalid (?:json )?schema for (?:function|tool)|json schema (?:is invalid|conversion failed)"
+    r"|unrecogni[sz]ed schema|schema at top-level|\btools\W{1,3}\d+\W{1,3}(?:(?:function|custom)\W)?(?:parameters|input_schema)\b"
+    r"|unknown name .{1,60} at 'tools",
+    re.IGNORECASE,
 )
 # OpenAI's newer models: Unsupported parameter: 'max_tokens' … Use 'max_completion_tokens' instead.
 _NEW_LENGTH = re.compile(r"\buse\W{1,3}max_completion_tokens", re.IGNORECASE)
@@ -189,6 +200,7 @@ class Asking:
         return (
             self._refuses_images(words)
             or self._refuses_tools(words)
+            or self._refuses_schemas(words)
             or self._misses_field(words)
             or self._refuses_part(refusal)
         )
@@ -206,8 +218,21 @@ class Asking:
         has_results = any(message["role"] == "tool" for message in self._messages)
         if not _REFUSING_TOOLS.search(words) and not (has_results and _NO_RESULTS.search(words)):
             return False
+        return self._give_up_tools()
+
+    def _give_up_tools(self) -> bool:
         self.uses_template = True
         self._learn(self._facts.record_tools_refused, "takes no tools; for some minutes they go in the prompt")
+        return True
+
+    def _refuses_schemas(self, words: str) -> bool:
+        """Say less of the tools' parameters; where that is refused, too, put the tools in the prompt."""
+        if "tools" not in self._body or self.uses_template or not _REFUSING_SCHEMAS.search(words):
+            return False
+        if SCHEMAS in self._left_out:
+            return self._may_use_template and self._give_up_tools()
+        self._left_out.add(SCHEMAS)
+        self._learn(lambda: self._facts.left_out.add(SCHEMAS), f"refuses {SCHEMAS}: they are left out from now on")
         return True
 
     def _refuses_images(self, words: str) -> bool:
@@ -308,6 +333,8 @@ class Asking:
             body["max_completion_tokens"] = body.pop("max_tokens")
         if "stream" not in body:
             body.pop("stream_options", None)
+        if SCHEMAS in self._left_out and "tools" in body:
+            body["tools"] = [plain_tool(tool) for tool in body["tools"]]
         messages = self._messages
         if self.uses_template:
             body.pop("tools", None)

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -12,7 +12,7 @@ from agents import Agent, Outcome, Parameters
 from agents.models import server_facts
 from agents.models.server_facts import LASTS_S, ServerFacts, facts_of
 from agents.models.server_url import completions_url
-from tests.agents.conftest import MakeAgent, kinds, steps_of
+from tests.agents.conftest import Echo, MakeAgent, kinds, steps_of
 from tests.model_server import Call, ModelServer, Script, by_words
 
 Body = dict[str, Any]
@@ -138,7 +138,6 @@ OTHER_ERRORS: list[tuple[int, str]] = [
     (400, "tools.3.custom.input_examples: Extra inputs are not permitted"),
     (500, "the tools of the trade are broken"),
     (400, "Unsupported parameter: tools[0].function.strict"),
-    (400, "Invalid parameter: tools.0.function.parameters is no schema"),
     (400, "tools: array too long. Expected an array with maximum length 128, but got 140 instead."),
     (400, "Tool names must be unique."),
     (503, "Service unavailable, no tools for you"),
@@ -421,6 +420,67 @@ async def test_the_length_of_an_answer_is_asked_for_by_the_name_that_the_server_
         _, outcome = await ended(agent.start("?"))
         assert outcome.status == "completed", outcome.error
     assert [request.body.get("max_completion_tokens") for request in server.requests] == [None, 300, 300]
+
+
+#: What servers say of a tool's parameters that they do not understand. A further one is one line.
+NO_SCHEMAS = [
+    "* GenerateContentRequest.tools[0].function_declarations[16].parameters.properties[actions].items: missing field.",
+    "Invalid JSON payload received. Unknown name \"$schema\" at 'tools[0].function_declarations[0].parameters': Cannot find field.",
+    "Invalid schema for function 'echo': In context=('properties', 'a'), array schema missing items.",
+    "tools.0.custom.input_schema: JSON schema is invalid. It must match JSON Schema draft 2020-12",
+    "JSON schema conversion failed: Unsupported pattern",
+    "schema at top-level requires unspecified property 'type'",
+    "tools[0].function.parameters: oneOf is not supported",
+]
+
+
+def is_odd(body: Body) -> bool:
+    """Whether a strict server would refuse the schema of `OddEcho`."""
+    return any(word in json.dumps(body.get("tools", ())) for word in ("$schema", "anyOf", "pattern"))
+
+
+class OddEcho(Echo):
+    """A tool whose parameters use more of JSON Schema than some servers know."""
+
+    parameters: ClassVar[Body] = {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "type": "object",
+        "properties": {
+            "text": {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/Text"}], "description": "What to say."},
+            "rows": {"type": "array"},
+            "deep": {"$ref": "#"},
+        },
+        "required": ["text", "gone"],
+        "$defs": {"Text": {"type": ["string", "null"], "pattern": "^a", "enum": ["a", "b"]}},
+        "additionalProperties": False,
+    }
+
+
+@pytest.mark.parametrize("words", NO_SCHEMAS)
+async def test_parameters_that_a_server_does_not_understand_are_told_in_plain(
+    server: ModelServer, make_agent: MakeAgent, words: str
+) -> None:
+    refuse(server, is_odd, 400, words)
+    for _ in range(2):
+        steps, outcome = await ended(make_agent(tools=[OddEcho()]).start('[call=echo:{"text": "a"}]'))
+        assert outcome.status == "completed", outcome.error
+        assert kinds(steps) == ["tool_use", "tool_result", "final_answer"]
+    assert len(server.requests) == 5  # told once, and remembered
+    (tool,) = server.requests[-1].body["tools"]
+    properties = tool["function"]["parameters"]["properties"]
+    assert properties["text"] == {"type": "string", "description": "What to say.", "enum": ["a", "b"]}
+    assert properties["rows"] == {"type": "array", "items": {"type": "string"}}
+    assert tool["function"]["parameters"]["required"] == ["text"]
+
+
+async def test_where_plain_parameters_are_refused_too_the_tools_go_in_the_prompt(
+    server: ModelServer, make_agent: MakeAgent
+) -> None:
+    refuse(server, has("tools"), 400, NO_SCHEMAS[0])
+    _, outcome = await ended(make_agent(tools=[OddEcho()]).start("?"))
+    assert outcome.status == "completed", outcome.error
+    assert "<tools>" in server.requests[-1].body["messages"][0]["content"]
+    assert len(server.requests) == 3
 
 
 #: What servers say that take no content without words beside calls. A further one is one line.

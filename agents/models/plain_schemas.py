@@ -1,0 +1,95 @@
+"""JSON schemas of tools' parameters as the strictest model servers take them: types, descriptions, choices, and nothing else.
+
+Schemas of MCP servers hold whatever JSON Schema has, and one that a model server refuses would end every question.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+Schema = Mapping[str, Any]
+
+#: Levels of a schema that are looked at; it may refer to itself.
+_DEEPEST = 8
+#: Parts of one schema that are told in full.
+_MOST_PARTS = 500
+_TYPES = frozenset({"object", "array", "string", "integer", "number", "boolean"})
+_ALTERNATIVES = ("anyOf", "oneOf", "allOf")
+
+
+def plain_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
+    """A tool, as OpenAI's API has it, with plain parameters; without any where it takes none."""
+    function = {name: value for name, value in tool["function"].items() if name in ("name", "description")}
+    plain = _Reader(tool["function"].get("parameters") or {}).read()
+    if plain.get("properties"):
+        function["parameters"] = plain
+    return {"type": "function", "function": function}
+
+
+class _Reader:
+    """Reads one schema. One that refers to itself several times would otherwise have no end that anybody lives to see."""
+
+    def __init__(self, whole: Schema) -> None:
+        self._whole = whole
+        self._left = _MOST_PARTS
+
+    def read(self) -> dict[str, Any]:
+        return self._plain(self._whole, 0)
+
+    def _plain(self, schema: Any, depth: int) -> dict[str, Any]:
+        self._left -= 1
+        schema = _followed(schema, self._whole)
+        kind = _type(schema)
+        plain: dict[str, Any] = {"type": kind}
+        if isinstance(told := schema.get("description"), str) and told:
+            plain["description"] = told
+        choices = schema.get("enum") or ([schema["const"]] if "const" in schema else [])
+        if kind == "string" and choices and all(isinstance(choice, str) and choice for choice in choices):
+            plain["enum"] = list(choices)
+        goes_on = depth < _DEEPEST and self._left > 0
+        if kind == "array":
+            items = schema.get("items")
+            is_told = goes_on and isinstance(items, Mapping)
+            plain["items"] = self._plain(items, depth + 1) if is_told else {"type": "string"}
+        properties = schema.get("properties")
+        if kind == "object" and goes_on and isinstance(properties, Mapping) and properties:
+            plain["properties"] = {str(name): self._plain(each, depth + 1) for name, each in properties.items()}
+            wanted = schema.get("required")
+            if required := [name for name in wanted if name in properties] if isinstance(wanted, list) else []:
+                plain["required"] = required
+        return plain
+
+
+def _followed(schema: Any, whole: Schema) -> Schema:
+    """The schema that one means by a reference, or the first of its alternatives that is not nothing; with its own description."""
+    description = schema.get("description") if isinstance(schema, Mapping) else None
+    for _ in range(_DEEPEST):
+        if not isinstance(schema, Mapping):
+            return {}
+        following = _referred(schema["$ref"], whole) if "$ref" in schema else _first_alternative(schema)
+        if following is None:
+            break
+        schema = following
+    return {**schema, "description": description} if description else schema
+
+
+def _referred(place: Any, whole: Schema) -> Any:
+    """What stands at a place within the whole, as ``#/$defs/Name`` has it; an empty schema for any other."""
+    found: Any = whole
+    for step in str(place).removeprefix("#/").split("/"):
+        found = found.get(step) if isinstance(found, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def _first_alternative(schema: Schema) -> Any:
+    for name in _ALTERNATIVES:
+        if isinstance(several := schema.get(name), list) and "type" not in schema and "properties" not in schema:
+            return next((each for each in several if isinstance(each, Mapping) and each.get("type") != "null"), {})
+    return None
+
+
+def _type(schema: Schema) -> str:
+    given = schema.get("type")
+    kinds = [kind for kind in (given if isinstance(given, list) else [given]) if kind in _TYPES]
+    if kinds:
+        return str(kinds[0])
+    return "object" if "properties" in schema else "array" if "items" in schema else "string"
