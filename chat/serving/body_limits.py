@@ -23,6 +23,11 @@ _READ_FIRST = 64 * 1024
 _REASONS: dict[int, tuple[bytes, ErrorCode | None, str]] = {
     408: (b"Request Timeout", None, "The request took too long to arrive. Please try again."),
     413: (b"Content Too Large", "too_large", "The request is too large."),
+    431: (
+        b"Request Header Fields Too Large",
+        "too_large",
+        "The address of the request, or one of its headers, is too long.",
+    ),
 }
 
 Message = dict[str, Any]

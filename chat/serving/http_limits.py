@@ -14,6 +14,7 @@ from twisted.web import http
 from chat.serving.body_limits import LINGER_S, SILENCE_S, body_limit, refusal_answer, time_limit
 from chat.serving.http_pace import PacedRequest
 
+_BEGUN = re.compile(rb"[A-Z]+ ([^ ?]{1,200})")
 _WHOLE_ADDRESS = re.compile(rb"(?i)^https?://[^/?#]*/?")
 
 
@@ -61,6 +62,12 @@ class LimitedChannel(http.HTTPChannel):  # type: ignore[misc] # untyped
             self._ends_in = settings.REQUEST_TIMEOUT_S
         super().dataReceived(data)
         self._watch()
+
+    def lineLengthExceeded(self, line: bytes) -> None:  # noqa: N802
+        """The address, or a header, is longer than any: say so, where Twisted would just hang up."""
+        if begun := _BEGUN.match(line):
+            self._path = begun[1]
+        self._refuse(431)
 
     def allHeadersReceived(self) -> None:  # noqa: N802
         """The headers are there: the body may come, if it is not too large already by what they say."""

@@ -210,6 +210,28 @@ async def test_a_target_that_is_no_path_is_answered(product: Server, target: str
     assert status == TARGETS[target]
 
 
+#: What is longer than a line may be, and whether JSON answers it. A further one is one line.
+LONG_LINES = {
+    "a search": (b"GET /sessions/?q=" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", False),
+    "a search of the API": (b"GET /api/search/?q=" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", True),
+    "an address without an end": (b"GET /" + b"x" * 200_000, False),
+    "a cookie": (b"GET / HTTP/1.1\r\nHost: localhost\r\nCookie: a=" + b"x" * 20_000 + b"\r\n\r\n", False),
+    "a token": (b"GET /v1/models HTTP/1.1\r\nAuthorization: Bearer " + b"x" * 20_000 + b"\r\n\r\n", True),
+    "no request": (b"\x16\x03" * 20_000, False),
+}
+
+
+@pytest.mark.parametrize("what", LONG_LINES)
+async def test_a_line_that_is_too_long_is_refused_in_words(product: Server, what: str) -> None:
+    sent, is_json = LONG_LINES[what]
+    client = await Client.connect(product)
+    await client.write(sent)
+    status, answer = await client.answer()
+    assert status == 431
+    assert b"too long" in answer
+    assert (b"application/json" in answer) is is_json
+
+
 @pytest.mark.parametrize(
     "path", ["/ask/it", "/ask/it/", "/ask/item", "/ask", "", "/ask/it?x", "http://localhost/ask/it"]
 )
