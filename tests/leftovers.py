@@ -49,6 +49,7 @@ REMEMBERED = [
     "chat.security.tokens._ended",
     "chat.security.tokens._noted",
     "chat.security.tokens._seen",
+    "chat.store.calls._last_calls",
     "chat.store.drafts.unsaved",
     "chat.web.conversation._kept",
     "config.static_files._contents",

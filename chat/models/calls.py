@@ -46,9 +46,9 @@ class ModelContent(models.Model):
 class ModelCall(models.Model):
     """One request to a model.
 
-    ``messages`` is a JSON list: a number is a `ModelContent`, a pair ``[first, end]`` a stretch of the messages of ``base``. Whole lists
-    come often enough that ``depth``, the number of calls back to the last one, stays below the length of the list. ``duration_ms`` is
-    empty until it has ended.
+    ``messages`` is a JSON list: a number is a `ModelContent`, or where it is below 0 what stands in ``contents`` of a call, a pair
+    ``[first, end]`` a stretch of the messages of ``base``. Whole lists come often enough that ``depth``, the number of calls back to the
+    last one, stays below the length of the list. ``duration_ms`` is empty until it has ended.
     """
 
     session = models.ForeignKey(Session, on_delete=models.CASCADE, db_index=False, related_name="+")
@@ -69,6 +69,8 @@ class ModelCall(models.Model):
     )
     depth = models.PositiveIntegerField()
     messages = models.TextField()
+    # Empty so that adding it makes no table anew.
+    contents = models.TextField(null=True, help_text="What is new in it, where that is short, as JSON.")  # noqa: DJ001
     left_out_messages = models.PositiveIntegerField(default=0)
     left_out_tokens = models.PositiveIntegerField(default=0)
     context_limit = models.PositiveIntegerField(default=0)

@@ -9,7 +9,7 @@ import orjson
 from chat.models import ModelCall, ModelContent, Run
 from chat.protocol.model_calls import CallData, SentMessageData
 from chat.store.call_pictures import show_pictures
-from chat.store.calls import AT_ONCE, Refs, refs_of, whole_list
+from chat.store.calls import AT_ONCE, Refs, contents_in_rows, in_row, refs_of, whole_list
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class FullCall:
 
 def rows_of(run: Run) -> list[ModelCall]:
     """The rows of a run's model calls, in order: the first one is number 1."""
-    return list(ModelCall.objects.filter(run=run).order_by("pk"))
+    return list(ModelCall.objects.filter(run=run).defer("contents").order_by("pk"))
 
 
 def places_of(run: Run) -> list[tuple[int, int]]:
@@ -33,7 +33,7 @@ def places_of(run: Run) -> list[tuple[int, int]]:
 
 def rows_at(keys: set[int]) -> dict[int, ModelCall]:
     """The rows of some model calls, by their keys."""
-    return {row.pk: row for some in _in_parts(keys) for row in ModelCall.objects.filter(pk__in=some)}
+    return {row.pk: row for some in _in_parts(keys) for row in ModelCall.objects.defer("contents").filter(pk__in=some)}
 
 
 def hides_instructions(run: Run) -> bool:
@@ -55,8 +55,9 @@ def full_call(run: Run, number: int) -> FullCall | None:
     if len(rows) < number or not rows:
         return None
     row, refs = rows[-1], _lists(run, rows)[-1]
-    bodies = _bodies(run, {*refs, *([row.tools_id] if row.tools_id is not None else [])})
-    tools, sent = bodies.get(row.tools_id or 0), _sent(set(refs))
+    declared = in_row(row.tools_id or 0, row.pk)
+    bodies = _bodies(run, {*refs, declared})
+    tools, sent = bodies.get(declared), _sent(set(refs))
     data = call_data(row, [sent[ref] for ref in refs])
     return FullCall(data, [orjson.loads(bodies[ref]) for ref in refs], orjson.loads(tools) if tools else [])
 
@@ -109,28 +110,25 @@ def _lists(run: Run, rows: Sequence[ModelCall]) -> list[Refs]:
     for row in rows:
         if row.base_id is not None and row.base_id not in known:
             known[row.base_id] = refs_of(run.session_id, row.base_id)
-        known[row.pk] = whole_list(orjson.loads(row.messages), known.get(row.base_id or 0, []))
+        known[row.pk] = whole_list(row.pk, orjson.loads(row.messages), known.get(row.base_id or 0, []))
     return [known[row.pk] for row in rows]
 
 
 def _sent(refs: set[int]) -> dict[int, SentMessageData]:
-    found: dict[int, SentMessageData] = {}
+    heads = [(ref, *head) for ref, (*head, _) in contents_in_rows(refs).items()]
     for some in _in_parts(refs):
-        for pk, role, digest, tokens in ModelContent.objects.filter(pk__in=some).values_list(
-            "pk", "role", "sha256", "tokens"
-        ):
-            found[pk] = {"role": role, "sha256": digest, "tokens_estimated": tokens}
-    return found
+        heads += ModelContent.objects.filter(pk__in=some).values_list("pk", "sha256", "role", "tokens")
+    return {ref: {"role": role, "sha256": digest, "tokens_estimated": tokens} for ref, digest, role, tokens in heads}
 
 
 def _bodies(run: Run, refs: set[int]) -> dict[int, str]:
-    found: dict[int, str] = {}
+    found = {ref: orjson.dumps(message).decode() for ref, (*_, message) in contents_in_rows(refs).items()}
     for some in _in_parts(refs):
-        for pk, body in ModelContent.objects.filter(pk__in=some).values_list("pk", "body"):
-            found[pk] = show_pictures(run.session_id, body)
-    return found
+        found |= dict(ModelContent.objects.filter(pk__in=some).values_list("pk", "body"))
+    return {ref: show_pictures(run.session_id, body) for ref, body in found.items()}
 
 
 def _in_parts(refs: set[int]) -> list[list[int]]:
-    keys = sorted(refs)
+    """Keys of rows, so many at a time."""
+    keys = sorted(ref for ref in refs if ref > 0)
     return [keys[start : start + AT_ONCE] for start in range(0, len(keys), AT_ONCE)]

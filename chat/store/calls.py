@@ -3,10 +3,11 @@
 What is written rides in the transactions that store a run's steps, which hold the session's row: of one session, one writes at a time.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Self, cast
 from uuid import UUID
 
 import orjson
@@ -15,7 +16,7 @@ from django.db.backends.utils import CursorWrapper
 from django.db.models import Max, Sum
 from django.utils import timezone
 
-from agents import CallBegun, CallEnded, Usage
+from agents import CallBegun, CallEnded, ModelRequest, Usage
 from agents.history import ChatMessage, message_tokens
 from agents.text import clean_text, estimate_tokens
 from chat.models import Cost, ModelCall, Run
@@ -28,9 +29,17 @@ _LEAST_DEPTH = 16
 AT_ONCE = 500
 INTERRUPTED = "interrupted"
 
+#: Contents that are new in a call stand in its own row where they have no more characters than this together: one statement and
+#: three pages less. When a call ends its row is written once more, with all that stands in it.
+_IN_ROW = 8_000
+#: Of sessions that this process has written calls of not long ago it remembers the last one.
+_REMEMBERED = 500
+
 Refs = list[int]
-"""Contents, by their keys, in the order in which they were sent."""
+"""Contents, by their keys, in the order in which they were sent: of a `ModelContent`, or what `in_row` gives."""
 TOOLS = "tools"
+#: More than a call has messages.
+_PLACES = 1 << 20
 
 
 class PricedCall(NamedTuple):
@@ -52,13 +61,27 @@ class _Known(NamedTuple):
     depth: int
 
 
+class _Remembered(NamedTuple):
+    """A session's last call, the contents that are known to be stored of it, and the number of the root run that it belongs to."""
+
+    number: int
+    known: _Known
+    ids: dict[str, int]
+
+
+#: By their sessions.
+_last_calls: OrderedDict[UUID, _Remembered] = OrderedDict()
+
+
 # Written out, because they run for every model call.
 _BEGIN = """INSERT INTO chat_modelcall (session_id, run_id, iteration, attempt, model, provider, agent_version, parameters, tool_names,
-    tools_id, base_id, depth, messages, left_out_messages, left_out_tokens, context_limit, started_at,
+    tools_id, base_id, depth, messages, contents, left_out_messages, left_out_tokens, context_limit, started_at,
     duration_ms, first_token_ms, finish_reason, input_tokens, output_tokens, cached_tokens, reasoning_tokens, estimated, cost, currency,
-    error) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+    error) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
     ON CONFLICT (run_id, iteration, attempt) DO NOTHING RETURNING id"""
-_LATEST = "SELECT id, depth, base_id, messages FROM chat_modelcall WHERE session_id = %s ORDER BY id DESC LIMIT %s"
+_LATEST = (
+    "SELECT id, depth, base_id, tools_id, messages FROM chat_modelcall WHERE session_id = %s ORDER BY id DESC LIMIT %s"
+)
 _FIND_CONTENTS = "SELECT sha256, id FROM chat_modelcontent WHERE session_id = %s AND sha256 IN ({places})"
 _ADD_CONTENTS = """INSERT INTO chat_modelcontent (session_id, sha256, role, tokens, body) VALUES {rows}
     ON CONFLICT (session_id, sha256) DO UPDATE SET tokens = excluded.tokens RETURNING sha256, id"""
@@ -82,56 +105,88 @@ class CallWriter:
         """The name of the model server."""
         self.version: int | None = None
         """The number of the agent's version."""
-        # Before the first call of a session's first run nothing is stored that could be asked for.
-        self._is_first = run.number == 1 and run.parent_id is None
         self._known: _Known | None = None
         self._ids: dict[str, int] = {}
+        # Before the first call of a session's first run, unless it has waited, nothing is stored that could be asked for.
+        self._has_looked = run.number == 1 and run.parent_id is None and run.fence <= 1
+        last = _last_calls.get(run.session_id)
+        # What is further back another process may have gone on from.
+        if last is not None and last.number >= run.number - 1:
+            self._known, self._ids, self._has_looked = last.known, last.ids, True
 
     def write(self, calls: Sequence[CallBegun | PricedCall]) -> None:
         """Store what has begun and ended, within the caller's transaction; what is stored already is left as it is."""
         if not calls:
             return
-        before, ids = self._known, dict(self._ids)
+        before, ids = self._known, self._ids
         ends = {_place(call): call for call in calls if isinstance(call, PricedCall)}
         with connection.cursor() as cursor:
             for call in calls:
                 if isinstance(call, CallBegun):
+                    asked = _Asked.of(call.request)
+                    before, ids = self._look(cursor, asked, before, ids)
                     end = ends.get(_place(call))
-                    known = self._begin(cursor, call, end, before or self._before(), ids)
-                    before = known or before
-                    if known is not None and end is not None:
-                        del ends[_place(call)]
-                        self._add_up(cursor, end, (self.provider[:100], _model_name(call)))
+                    began = self._begin(cursor, call, asked, end, before, ids)
+                    if began is not None:
+                        before, ids = began
+                        if end is not None:
+                            del ends[_place(call)]
+                            self._add_up(cursor, end, (self.provider[:100], _model_name(call)))
                 elif _place(call) in ends:
                     self._end(cursor, call)
-        # Until it is committed it may be taken back.
-        transaction.on_commit(lambda: self._remember(before, ids))
+        if before is not self._known:
+            # Until it is committed it may be taken back.
+            transaction.on_commit(lambda: self._remember(before, ids))
 
-    def _before(self) -> _Known | None:
-        return None if self._is_first else _newest(self._run.session_id)
+    def _look(
+        self, cursor: CursorWrapper, asked: "_Asked", before: _Known | None, ids: dict[str, int]
+    ) -> tuple[_Known | None, dict[str, int]]:
+        """What is stored already, of which nothing is known where others may have written the session's calls."""
+        if self._has_looked or before is not None:
+            return before, ids
+        before, ids = _newest(self._run.session_id)
+        # Most of what the first call of a run is asked with was said before.
+        for some in _in_parts([digest for digest in asked.wanted if digest not in ids]):
+            places = ", ".join(["%s"] * len(some))
+            cursor.execute(_FIND_CONTENTS.format(places=places), [uuid_param(self._run.session_id), *some])
+            ids |= dict(cursor.fetchall())
+        return before, ids
 
     def _remember(self, known: _Known | None, ids: dict[str, int]) -> None:
-        self._known, self._ids = known, ids
-        self._is_first = self._is_first and known is None
+        self._known, self._ids, self._has_looked = known, ids, True
+        if known is not None:
+            _last_calls.pop(self._run.session_id, None)
+            _last_calls[self._run.session_id] = _Remembered(self._run.number, known, ids)
+            while len(_last_calls) > _REMEMBERED:
+                _last_calls.popitem(last=False)
 
     def _begin(
-        self, cursor: CursorWrapper, call: CallBegun, end: PricedCall | None, before: _Known | None, ids: dict[str, int]
-    ) -> _Known | None:
-        """Store a call, with its ``end`` where it has ended by now; None where it is stored already."""
-        request = call.request
-        bodies = [_json(message) for message in request.messages]
-        digests = [sha256(body.encode()).hexdigest() for body in bodies]
-        wanted: dict[str, _Wanted] = dict(zip(digests, zip(request.messages, bodies, strict=True), strict=True))
-        tools_digest = None
-        if request.tools:
-            body = _json(list(request.tools))
-            tools_digest = sha256(body.encode()).hexdigest()
-            wanted[tools_digest] = (None, body)
-        _store_contents(cursor, self._run.session_id, wanted, ids, is_first=self._is_first)
-        refs = [ids[digest] for digest in digests]
+        self,
+        cursor: CursorWrapper,
+        call: CallBegun,
+        asked: "_Asked",
+        end: PricedCall | None,
+        before: _Known | None,
+        ids: dict[str, int],
+    ) -> tuple[_Known, dict[str, int]] | None:
+        """Store a call, with its ``end`` where it has ended by now; None where it is stored already.
+
+        Gives it back as the call before the next one, and the contents that are stored now.
+        """
+        request, session_id = call.request, self._run.session_id
+        new = {digest: each for digest, each in asked.wanted.items() if digest not in ids}
+        contents = None
+        if sum(len(body) for _, body in new.values()) <= _IN_ROW:
+            places = {digest: -place for place, digest in enumerate(new, start=1)}
+            if new:
+                contents = _json([_row_of(session_id, digest, *each) for digest, each in new.items()])
+        else:
+            places = _store_contents(cursor, session_id, new)
+        all_ids = {**ids, **places}
+        refs = [all_ids[digest] for digest in asked.digests]
         depth, base, messages = _differing(refs, before)
         values = [
-            uuid_param(self._run.session_id),
+            uuid_param(session_id),
             uuid_param(self._run.pk),
             call.iteration,
             call.attempt,
@@ -140,10 +195,11 @@ class CallWriter:
             self.version,
             _json(request.parameters),
             _json(list(request.tool_names)),
-            ids[tools_digest] if tools_digest is not None else None,
+            all_ids[asked.tools] if asked.tools is not None else None,
             base,
             depth,
             _json(messages),
+            contents,
             request.left_out.messages,
             request.left_out.tokens,
             request.limit,
@@ -152,7 +208,12 @@ class CallWriter:
         ]
         cursor.execute(_BEGIN, values)
         row = cursor.fetchone()
-        return None if row is None else _Known(row[0], refs, depth)
+        if row is None:
+            return None
+        if contents is not None:
+            all_ids |= {digest: in_row(place, row[0]) for digest, place in places.items()}
+            refs = [in_row(ref, row[0]) for ref in refs]
+        return _Known(row[0], refs, depth), all_ids
 
     def _end(self, cursor: CursorWrapper, call: PricedCall) -> None:
         cursor.execute(_END, [*_end_values(call), uuid_param(self._run.pk), call.ended.iteration, call.ended.attempt])
@@ -198,32 +259,59 @@ def _json(value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
-def _store_contents(
-    cursor: CursorWrapper,
-    session_id: UUID,
-    wanted: Mapping[str, _Wanted],
-    ids: dict[str, int],
-    *,
-    is_first: bool,
-) -> None:
-    """Store the contents that the session has not, and put the keys of all of them into ``ids``; ``is_first``: it has none."""
-    session = uuid_param(session_id)
-    unknown = [digest for digest in wanted if digest not in ids]
-    if not ids and not is_first:
-        # The first call of a run: most of what it is asked with was said before.
-        for some in _in_parts(unknown):
-            places = ", ".join(["%s"] * len(some))
-            cursor.execute(_FIND_CONTENTS.format(places=places), [session, *some])
-            ids |= dict(cursor.fetchall())
-        unknown = [digest for digest in unknown if digest not in ids]
-    for some in _in_parts(unknown):
+class _Asked(NamedTuple):
+    """What a call is asked with, by its digests."""
+
+    digests: list[str]
+    """Of the messages, in order."""
+    tools: str | None
+    wanted: dict[str, _Wanted]
+
+    @classmethod
+    def of(cls, request: ModelRequest) -> Self:
+        """Of a request."""
+        bodies = [_json(message) for message in request.messages]
+        digests = [sha256(body.encode()).hexdigest() for body in bodies]
+        wanted: dict[str, _Wanted] = dict(zip(digests, zip(request.messages, bodies, strict=True), strict=True))
+        if not request.tools:
+            return cls(digests, None, wanted)
+        body = _json(list(request.tools))
+        tools = sha256(body.encode()).hexdigest()
+        wanted[tools] = (None, body)
+        return cls(digests, tools, wanted)
+
+
+def in_row(ref: int, call_id: int) -> int:
+    """The key of a content that stands in the row of a call; one that is whole already stays as it is.
+
+    In that row itself it is -1, -2 and so on. Processes of a version before take it for any other key.
+    """
+    return ref - call_id * _PLACES if -_PLACES < ref < 0 else ref
+
+
+def place_of(ref: int) -> tuple[int, int]:
+    """The call in whose row a content stands, and its place there, from 0 on."""
+    call_id, place = divmod(-ref, _PLACES)
+    return call_id, place - 1
+
+
+def _row_of(session_id: UUID, digest: str, message: Mapping[str, Any] | None, body: str) -> list[Any]:
+    """A content as it stands in a call's row."""
+    return [digest, *_role_and_tokens(message, body), orjson.Fragment(name_pictures(session_id, body))]
+
+
+def _store_contents(cursor: CursorWrapper, session_id: UUID, new: Mapping[str, _Wanted]) -> dict[str, int]:
+    """Store contents that the session has not; returns their keys."""
+    session, ids = uuid_param(session_id), {}
+    for some in _in_parts(list(new)):
         rows = ", ".join(["(%s, %s, %s, %s, %s)"] * len(some))
         values: list[Any] = []
         for digest in some:
-            message, body = wanted[digest]
+            message, body = new[digest]
             values += [session, digest, *_role_and_tokens(message, body), name_pictures(session_id, body)]
         cursor.execute(_ADD_CONTENTS.format(rows=rows), values)
         ids |= dict(cursor.fetchall())
+    return ids
 
 
 def _role_and_tokens(message: Mapping[str, Any] | None, body: str) -> tuple[str, int]:
@@ -253,34 +341,56 @@ def _differing(refs: Refs, before: _Known | None) -> tuple[int, int | None, list
     return before.depth + 1, before.call_id, stored
 
 
-def whole_list(stored: Iterable[Any], base: Refs) -> Refs:
+def whole_list(call_id: int, stored: Iterable[Any], base: Refs) -> Refs:
     """What a call was asked with, from what is stored of it and the list of the call that it stands on."""
     refs: Refs = []
     for each in stored:
-        refs += [each] if isinstance(each, int) else base[each[0] : each[1]]
+        refs += [in_row(each, call_id)] if isinstance(each, int) else base[each[0] : each[1]]
     return refs
 
 
-def _newest(session_id: UUID) -> _Known | None:
-    """The session's last call."""
+_Stored = tuple[int, list[Any]]
+"""A call, and its list as it is stored."""
+
+
+def _newest(session_id: UUID) -> tuple[_Known | None, dict[str, int]]:
+    """The session's last call, and the keys of those of its contents that stand in rows of calls, by their digests."""
     with connection.cursor() as cursor:
         cursor.execute(_LATEST, [uuid_param(session_id), _LEAST_DEPTH])
-        rows: list[tuple[int, int, int | None, str]] = cursor.fetchall()
+        rows: list[tuple[int, int, int | None, int | None, str]] = cursor.fetchall()
     if not rows:
-        return None
-    last, depth, *_ = rows[0]
-    chain: list[list[Any]] = []
+        return None, {}
+    last, depth, _, tools, _ = rows[0]
+    chain: list[_Stored] = []
     wanted: int | None = last
-    for call_id, _, base, stored in rows:
+    for call_id, _, base, _, stored in rows:
         if call_id == wanted:
-            chain.append(orjson.loads(stored))
+            chain.append((call_id, orjson.loads(stored)))
             wanted = base
-    return _Known(last, _joined(chain) if wanted is None else refs_of(session_id, last), depth)
+    refs = _joined(chain) if wanted is None else refs_of(session_id, last)
+    ids = {digest: ref for ref, (digest, *_) in contents_in_rows([*refs, in_row(tools or 0, last)]).items()}
+    return _Known(last, refs, depth), ids
+
+
+def contents_in_rows(refs: Iterable[int]) -> dict[int, list[Any]]:
+    """Those of these contents that stand in rows of calls: each with its digest, role, estimated tokens and the message."""
+    wanted = [ref for ref in refs if ref < 0]
+    calls = sorted({place_of(ref)[0] for ref in wanted})
+    held: dict[int, list[list[Any]]] = {}
+    for start in range(0, len(calls), AT_ONCE):
+        rows = ModelCall.objects.filter(pk__in=calls[start : start + AT_ONCE]).values_list("pk", "contents")
+        held |= {pk: orjson.loads(contents or "[]") for pk, contents in rows}
+    found = {}
+    for ref in wanted:
+        call_id, place = place_of(ref)
+        if place < len(held.get(call_id, ())):
+            found[ref] = held[call_id][place]
+    return found
 
 
 def refs_of(session_id: UUID, call_id: int) -> Refs:
     """What a call was asked with, from the calls that it stands on."""
-    chain: list[list[Any]] = []
+    chain: list[_Stored] = []
     wanted: int | None = call_id
     while wanted is not None:
         rows = ModelCall.objects.filter(session=session_id, pk__lte=wanted).order_by("-pk")
@@ -288,17 +398,17 @@ def refs_of(session_id: UUID, call_id: int) -> Refs:
         for pk, base, stored in rows.values_list("pk", "base_id", "messages")[:AT_ONCE]:
             if pk == wanted:
                 found, wanted = True, base
-                chain.append(orjson.loads(stored))
+                chain.append((pk, orjson.loads(stored)))
         if not found:
             break
     return _joined(chain)
 
 
-def _joined(chain: Sequence[Sequence[Any]]) -> Refs:
+def _joined(chain: Sequence[_Stored]) -> Refs:
     """What a call was asked with, from its own list as it is stored and those of the calls that it stands on, in this order."""
     refs: Refs = []
-    for stored in reversed(chain):
-        refs = whole_list(stored, refs)
+    for call_id, stored in reversed(chain):
+        refs = whole_list(call_id, stored, refs)
     return refs
 
 

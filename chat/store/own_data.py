@@ -192,7 +192,7 @@ _OF_PROCESSES = ("owner", "fence", "heartbeat_at", "user_id", "session_id", "can
 #: By what a request is known again, which says nothing of what was in it.
 _OF_REQUESTS = ("owner_id", "asked", "answered", "request_key", "request_digest")
 #: Of a model call: what a server was sent is the steps again, with instructions that may be others' to show.
-_AS_SENT = ("session_id", "parameters", "tool_names", "tools_id", "base_id", "depth", "messages")
+_AS_SENT = ("session_id", "parameters", "tool_names", "tools_id", "base_id", "depth", "messages", "contents")
 
 
 def _session_json(session: Session) -> Iterator[bytes]:

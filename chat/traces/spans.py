@@ -57,7 +57,7 @@ def read_trees(roots: Sequence[Run], kinds: Sequence[str]) -> list[Tree]:
         for run in level:
             tree_of[run.pk] = tree_of[run.parent_id or run.pk]
             tree_of[run.pk].runs.append(run)
-    for call in ModelCall.objects.filter(run_id__in=list(tree_of)).order_by("pk"):
+    for call in ModelCall.objects.filter(run_id__in=list(tree_of)).defer("contents").order_by("pk"):
         tree_of[call.run_id].calls[call.run_id].append(call)
     steps = Step.objects.filter(run_id__in=list(tree_of), type__in=kinds).order_by("run_id", "position")
     for step in steps.only("run_id", "type", "iteration", "body"):

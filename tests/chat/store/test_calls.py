@@ -36,6 +36,24 @@ def session(ada: User) -> Session:
     return making.session(ada)
 
 
+@pytest.fixture(params=["in rows of calls", "in a table of their own", "either way"])
+def kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where contents stand: short ones in the row of the call in which they are new, and long ones apart."""
+    monkeypatch.setattr(
+        calls, "_IN_ROW", {"in rows of calls": 10**6, "in a table of their own": -1, "either way": 60}[request.param]
+    )
+    return str(request.param)
+
+
+def bodies() -> dict[str, str]:
+    """What is kept of contents, by their digests; each is kept once."""
+    apart = list(ModelContent.objects.values_list("sha256", "body"))
+    lists = ModelCall.objects.exclude(contents=None).values_list("contents", flat=True)
+    beside = [(digest, orjson.dumps(body).decode()) for each in lists for digest, *_, body in orjson.loads(each)]
+    assert len({digest for digest, _ in [*apart, *beside]}) == len(apart) + len(beside)
+    return dict([*apart, *beside])
+
+
 def begun(messages: Messages, iteration: int = 1, attempt: int = 1, **more: Any) -> CallBegun:
     asked = {"model": "m", "messages": messages, "tools": TOOLS, "tool_names": ["echo"], "parameters": {"stream": True}}
     return CallBegun(iteration, attempt, 1_700_000_000.25, ModelRequest(**(asked | more)))
@@ -88,11 +106,14 @@ COURSES: dict[str, list[Messages]] = {
 COURSES["odd"][0][0]["content"] = "\x00 😀 “a” \\u0000"
 
 
+@pytest.mark.usefixtures("kept")
 @pytest.mark.parametrize("course", COURSES)
 def test_what_was_sent_is_read_again(course: str, session: Session) -> None:
     conversations = COURSES[course]
     run = making.run(session)
     written(run, *conversations)
+    digests = {sha256(orjson.dumps(each)).hexdigest() for messages in conversations for each in (*messages, TOOLS)}
+    assert bodies().keys() == digests
     for number, messages in enumerate(conversations, 1):
         found = call_reader.full_call(run, number)
         assert found is not None
@@ -143,11 +164,15 @@ def test_a_call_is_told_as_the_protocol_says(session: Session) -> None:
 
 def stored_size() -> int:
     """Characters that calls and their contents take."""
-    lists = sum(len(each.messages) + len(each.parameters) + len(each.tool_names) for each in ModelCall.objects.all())
-    return lists + sum(len(body) for body in ModelContent.objects.values_list("body", flat=True))
+    rows = ModelCall.objects.values_list("messages", "parameters", "tool_names", "contents")
+    return sum(len(text or "") for row in rows for text in row) + sum(
+        len(body) for body in ModelContent.objects.values_list("body", flat=True)
+    )
 
 
-def test_what_is_stored_grows_with_what_is_said_and_not_with_its_square(session: Session) -> None:
+@pytest.mark.usefixtures("kept")
+@pytest.mark.parametrize("others", ["the same process", "another process each time"])
+def test_what_is_stored_grows_with_what_is_said_and_not_with_its_square(others: str, session: Session) -> None:
     """40 turns of one session, each with two calls that are asked with all that was said before."""
     sizes: list[int] = []
     messages: Messages = [SYSTEM]
@@ -156,6 +181,9 @@ def test_what_is_stored_grows_with_what_is_said_and_not_with_its_square(session:
         asked = [*messages, user(f"Question {turn}? " * 20)]
         called = [*asked, said(f"Thought {turn}. " * 20), user(f"Result {turn}. " * 20)]
         written(run, asked, called)
+        bodies()
+        if others == "another process each time":
+            calls._last_calls.clear()
         messages = [*called, said(f"Answer {turn}. " * 20)]
         making.end(run)
         sizes.append(stored_size())
@@ -188,6 +216,7 @@ def test_an_attempt_that_was_refused_stands_beside_the_next(session: Session) ->
     assert DailyUsage.objects.get().calls == 1  # what was refused costs nothing
 
 
+@pytest.mark.usefixtures("kept")
 def test_what_was_taken_back_is_written_again_whole(session: Session) -> None:
     run = making.run(session)
     writer = CallWriter(run, provider="default")
@@ -234,6 +263,7 @@ def test_a_run_that_is_interrupted_says_what_it_was_asking_and_what_it_had_used(
     assert (last.get("error"), last["duration_ms"]) == (calls.INTERRUPTED, None)
 
 
+@pytest.mark.usefixtures("kept")
 def test_a_session_that_is_deleted_takes_its_calls_along(session: Session, ada: User) -> None:
     other = making.run(making.session(ada))
     for run in (making.run(session), other):
@@ -270,8 +300,75 @@ def test_a_further_call_asks_the_database_the_same_few_things(session: Session) 
         ) as asked:
             write(writer, begun(messages, iteration), ended(iteration))
         counts.append(len([each for each in asked if not each["sql"].startswith(("BEGIN", "COMMIT"))]))
-    # A content that is new, the call with its end, and the day's sum.
-    assert counts[1:] == [3] * 10
+    # The call with what is new in it and its end, and the day's sum.
+    assert counts == [2] * 11
+
+
+def test_the_next_run_of_a_process_looks_for_nothing_that_it_has_written(session: Session) -> None:
+    written(making.run(session), [SYSTEM, user("1")])
+    making.end(Run.objects.get())
+    run = making.run(session)
+    with CaptureQueriesContext(connection) as asked:
+        write(CallWriter(run, provider="default"), begun([SYSTEM, user("1"), said("2"), user("3")]))
+    assert [each["sql"].split(None, 1)[0] for each in asked] == ["BEGIN", "INSERT", "COMMIT"]
+    assert [len(call["messages"]) for call in call_reader.calls_of(run)] == [4]
+
+
+@pytest.mark.parametrize("newest_here", [False, True])
+def test_what_another_process_has_written_meanwhile_is_gone_on_from(newest_here: bool, session: Session) -> None:
+    """A session whose runs are carried by two processes in turns: none takes what it remembers for all there is."""
+    first, second = ([SYSTEM, user("1")], [SYSTEM, user("1"), said("2"), user("3")])
+    written(making.run(session), first)
+    here = dict(calls._last_calls)
+    making.end(Run.objects.get())
+    calls._last_calls.clear()
+    run = making.run(session)
+    written(run, second)
+    making.end(run)
+    if not newest_here:
+        calls._last_calls.clear()
+        calls._last_calls.update(here)
+    third = [*second, said("4"), user("5")]
+    run = making.run(session)
+    written(run, third)
+    found = call_reader.full_call(run, 1)
+    assert found is not None
+    assert found.messages == third
+    assert len(bodies()) == len(third) + 1
+
+
+def test_a_process_of_the_version_before_goes_on_from_it_and_is_gone_on_from(session: Session) -> None:
+    """It knows no contents in rows: it writes them apart, once more, and refers to messages of the call before by their places."""
+    run = making.run(session)
+    written(run, [SYSTEM, user("1")])
+    apart = [
+        ModelContent.objects.create(
+            session=session, sha256=sha256(body).hexdigest(), role=role, tokens=5, body=body.decode()
+        )
+        for role, body in (("assistant", orjson.dumps(said("2"))), ("tools", orjson.dumps(TOOLS)))
+    ]
+    (base,) = ModelCall.objects.all()
+    told = {name: getattr(base, name) for name in ("session", "run", "model", "parameters", "tool_names", "started_at")}
+    messages = orjson.dumps([[0, 2], apart[0].pk]).decode()
+    ModelCall.objects.create(
+        **told, tools=apart[1], iteration=2, attempt=1, base=base, depth=1, messages=messages, duration_ms=4
+    )
+    calls._last_calls.clear()
+    run.fence += 1  # it has waited for people, and was taken up again
+    write(CallWriter(run, provider="default"), begun([SYSTEM, user("1"), said("2"), user("3")], 3))
+    asked = [(found.messages, found.tools) for n in (1, 2, 3) if (found := call_reader.full_call(run, n)) is not None]
+    third = [SYSTEM, user("1"), said("2"), user("3")]
+    assert asked == [(third[:2], TOOLS), (third[:3], TOOLS), (third, TOOLS)]
+    added = orjson.loads(ModelCall.objects.get(iteration=3).contents or "[]")
+    assert [body for *_, body in added] == [user("3")]
+
+
+def test_so_many_sessions_are_remembered_and_no_more(ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "_REMEMBERED", 2)
+    sessions = [making.session(ada) for _ in range(3)]
+    for each in sessions:
+        written(making.run(each), [SYSTEM])
+    assert list(calls._last_calls) == [each.pk for each in sessions[1:]]
 
 
 def test_a_call_that_is_told_again_with_its_end_is_stored_once_and_ended(session: Session) -> None:
@@ -332,6 +429,7 @@ PICTURES: dict[str, tuple[dict[str, Any], bool]] = {
 
 
 @pytest.mark.parametrize("kind", PICTURES)
+@pytest.mark.usefixtures("kept")
 def test_a_picture_is_kept_once_and_told_as_it_was_sent(ada: User, session: Session, kind: str) -> None:
     message, is_kept_again = PICTURES[kind]
     content = base64.b64decode(PIXEL)
@@ -348,6 +446,6 @@ def test_a_picture_is_kept_once_and_told_as_it_was_sent(ada: User, session: Sess
     assert full is not None
     assert full.messages[1] == message
     assert full.data["messages"][1]["sha256"] == sha256(orjson.dumps(message)).hexdigest()
-    kept = ModelContent.objects.get(sha256=full.data["messages"][1]["sha256"]).body
-    assert (orjson.loads(kept) == message) is is_kept_again
-    assert (PIXEL in kept) is (is_kept_again and PIXEL in str(message))
+    content_kept = bodies()[full.data["messages"][1]["sha256"]]
+    assert (orjson.loads(content_kept) == message) is is_kept_again
+    assert (PIXEL in content_kept) is (is_kept_again and PIXEL in str(message))
