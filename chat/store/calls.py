@@ -302,7 +302,8 @@ def _row_of(session_id: UUID, digest: str, message: Mapping[str, Any] | None, bo
 
 def _store_contents(cursor: CursorWrapper, session_id: UUID, new: Mapping[str, _Wanted]) -> dict[str, int]:
     """Store contents that the session has not; returns their keys."""
-    session, ids = uuid_param(session_id), {}
+    session = uuid_param(session_id)
+    ids: dict[str, int] = {}
     for some in _in_parts(list(new)):
         rows = ", ".join(["(%s, %s, %s, %s, %s)"] * len(some))
         values: list[Any] = []

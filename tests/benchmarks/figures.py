@@ -29,7 +29,7 @@ from tests.benchmarks.observed import observed
 from tests.benchmarks.shares import cpu_shares
 from tests.benchmarks.short import costs
 from tests.benchmarks.stage import Outcome, Side, Stage
-from tests.benchmarks.stored import branch, clock, history, open_2000, replay, search, staff
+from tests.benchmarks.stored import branch, clock, history, open_2000, replay, run_page, search, staff
 
 #: Turns in one session: its history grows meanwhile, as in use.
 _TURNS = 5
@@ -272,6 +272,7 @@ FIGURES: dict[str, Callable[[Stage, Sizes], Measured]] = {
     "due": bursts.due,
     "later-start": bursts.later_start,
     "open-2000": open_2000,
+    "run-page": run_page,
     "replay": replay,
     "branch": branch,
     "history": history,

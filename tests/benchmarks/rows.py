@@ -14,12 +14,14 @@ from django.db import connection, transaction
 from django.test import Client
 from django.utils import timezone
 
+from agents import CallBegun, CallEnded, ModelRequest, Usage
 from chat.access import Role
 from chat.accounts.models import User
 from chat.models import Agent, Comment, DailyUsage, Door, Occurrence, Run, Schedule, Scope, Session, Share, WaitingCall
 from chat.runs.branching import Branch, make_branch
 from chat.runtime import database
 from chat.security.tokens import make_token
+from chat.store.calls import CallWriter, PricedCall
 from chat.store.step_log import Entry
 from tests.benchmarks import searchable
 from tests.chat import large, making
@@ -28,6 +30,7 @@ from tests.e2e import long_session as long_session_of
 
 USER = "ada"
 _EVENTS_PER_RUN = 50
+_QUESTION = "How high is the tide?"
 _APPENDED = 125
 _LOOKS = 21
 _PAGE_LOOKS = 7
@@ -81,6 +84,26 @@ def sessions(count: int) -> None:
 def long_session(events: int) -> None:
     """A session with so many stored events, in runs of nine model calls with a tool each."""
     print(json.dumps(str(_long_session(events).pk)))
+
+
+@transaction.atomic
+def runs_of_calls(*counts: int) -> None:
+    """Runs of so many model calls each, every call kept with what it was asked, and with a tool's call and result."""
+    made = []
+    for count in counts:
+        run = making.run(making.session(User.objects.get(username=USER)), message=_QUESTION)
+        making.append(run, *_run(_QUESTION, count))
+        writer, messages = (
+            CallWriter(run, provider="stub"),
+            [{"role": "system", "content": "You look at the sea. " * 40}],
+        )
+        for n in range(1, count + 1):
+            messages += [{"role": "user", "content": f"The tide was {n * 0.35} m high. " * 20}]
+            begun = CallBegun(n, 1, 1.0 + n, ModelRequest("stub", list(messages), tool_names=["python"]))
+            writer.write([begun, PricedCall(CallEnded(n, 1, 9, usage=Usage(900, 300)), None)])
+        making.end(run)
+        made.append(str(run.pk))
+    print(json.dumps(made))
 
 
 @transaction.atomic
@@ -267,7 +290,7 @@ async def _branch_beside(source: Session, beside: Run) -> None:
     print(json.dumps({"whole": time.perf_counter() - began, "writes": writes}))
 
 
-def _run(message: str) -> list[Entry]:
+def _run(message: str, calls: int = 9) -> list[Entry]:
     entries = [
         Entry(
             "reasoning_start",
@@ -275,7 +298,7 @@ def _run(message: str) -> list[Entry]:
         ),
         _step("start", 0, message=message),
     ]
-    for i in range(1, 10):
+    for i in range(1, calls + 1):
         call = {"tool_name": "python", "tool_call_id": f"call_{i}"}
         arguments = {"code": f"level = {i} * 0.35\nprint(level)"}
         entries += [
@@ -299,14 +322,18 @@ def _run(message: str) -> list[Entry]:
         ]
     entries += [
         _step(
-            "final_answer", 9, "The **tide** is about `3.15` m high.\n\n- twice a day\n" * 6, step=28, duration_ms=40
+            "final_answer",
+            calls,
+            "The **tide** is about `3.15` m high.\n\n- twice a day\n" * 6,
+            step=3 * calls + 1,
+            duration_ms=40,
         ),
-        _step("complete", 9, total_iterations=9),
+        _step("complete", calls, total_iterations=calls),
         Entry(
             "reasoning_complete",
             {
                 "status": "completed",
-                "total_iterations": 9,
+                "total_iterations": calls,
                 "duration_ms": 900,
                 "usage": {"input_tokens": 900, "output_tokens": 300, "estimated": False},
             },

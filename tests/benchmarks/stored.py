@@ -11,6 +11,7 @@ from tests.benchmarks.texts import CHINESE, COMMON, PAIR, RARE, SELDOM_TOGETHER
 
 _LONG_SESSION = 2_000
 _BRANCHED = 10_000
+_CALLS = 200
 _BEHIND = 5
 _RETURNS = 50
 _SESSIONS_OF_A_PAGE = 40
@@ -41,6 +42,22 @@ def open_2000(stage: Stage, sizes: Sizes) -> Measured:
         errors("2,000 steps", problems),
     ]
     return Measured(rows, worst(frames.window, page.window), problems=problems)
+
+
+def run_page(stage: Stage, sizes: Sizes) -> Measured:
+    """The page of a run of 200 model calls, and that of what the last of them saw; the yardstick is a run of one call."""
+    with stage.product() as product:
+        many, one = stage.rows("runs_of_calls", _CALLS, 1)
+        pages = [f"/runs/{many}/", f"/runs/{many}/calls/{_CALLS}/", f"/runs/{one}/", f"/runs/{one}/calls/1/"]
+        seen = stage.run(product, "get", times=2 * sizes.opens, pages=dict.fromkeys(pages, "</html>"))
+    run, call, of_one, call_of_one = (percentile(seen.series[page], 0.5) for page in pages)
+    name = f"a run of {_CALLS} model calls"
+    rows = [
+        Row(f"{name}: its page, median", "ms", run, of_one, 300.0),
+        Row(f"{name}: what the last one saw, median", "ms", call, call_of_one, 300.0),
+        errors(name, seen.problems),
+    ]
+    return Measured(rows, seen.window, problems=seen.problems)
 
 
 def replay(stage: Stage, sizes: Sizes) -> Measured:

@@ -90,7 +90,7 @@ def fill(name: str) -> User:
     StepContent.objects.create(step=run.steps.get(), content=f"{name} has it whole")
     StepOrigin.objects.create(step=run.steps.get(), data="{}")
     CallWriter(run, provider="default").write(
-        [CallBegun(1, 1, 1.5, ModelRequest("m", [{"role": "user", "content": "?"}]))]
+        [CallBegun(1, 1, 1.5, ModelRequest("m", [{"role": "user", "content": "? " * 5_000}]))]
     )
     SentAlong.objects.create(run=run, owner=user, agent_name="researcher", messages=f'["{name} said before"]')
     making.end(run)
