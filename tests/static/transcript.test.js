@@ -115,6 +115,20 @@ test("a finished step replaces what grew under its number, whatever type that ha
   assert.equal(late, state);
 });
 
+test("how far a tool is grows under its name until its result is there", () => {
+  const l = log();
+  const call = { tool_name: "advance", tool_call_id: "a" };
+  const told = (attempt, text) => l.delta({ step: 2, type: "tool_result", attempt, text, tool_name: "advance" });
+  let state = play([l.start(), l.step("tool_use", { step: 1, arguments: {}, ...call }), told(1, "1 of 3")]);
+  state = play([told(2, "2 of 3: half-way")], state);
+  const { growth } = state.runs[l.run];
+  assert.deepEqual([growth.type, growth.tool_name, growth.text], ["tool_result", "advance", "2 of 3: half-way"]);
+  assert.deepEqual(using(state.runs[l.run]), ["advance"]);
+  state = play([l.step("tool_result", { step: 2, ok: true, content: "there", ...call })], state);
+  assert.equal(state.runs[l.run].growth, null);
+  assert.deepEqual(using(state.runs[l.run]), []);
+});
+
 test("growth of a run that is over or unknown is ignored", () => {
   const l = log();
   const state = play([l.start(), l.complete()]);
