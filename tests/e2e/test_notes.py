@@ -1,5 +1,7 @@
 """Two people at one run: what one thinks of it and says about a step, the other sees at once; and who types."""
 
+import re
+
 from playwright.async_api import expect
 
 from tests.e2e.conftest import OTHER, Enter
@@ -29,6 +31,9 @@ async def test_a_run_is_judged_and_its_steps_commented_on_by_two(enter: Enter, a
     await other.locator(".thread > summary").click()
     await expect(other.locator(".thread .said")).to_have_text("Is that so? <b>No.</b>")
     await expect(other.locator(".thread").get_by_role("button", name="Delete the comment")).to_be_hidden()
+
+    # Where they read, as a link there.
+    await expect(page.locator("#people-list a")).to_have_attribute("href", re.compile(r"^#s\d+$"))
 
     # Who may ask is seen to type; what is typed as a comment is nobody's affair until it is sent.
     await other.locator(".thread textarea").fill("It is.")

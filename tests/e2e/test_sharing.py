@@ -84,3 +84,19 @@ async def test_a_link_is_joined_listed_and_left(enter: Enter, api: Browser, acco
     assert status == 204
     await other.goto("/sessions/?shared=true")
     await expect(other.locator(".line-row", has_text="Lakes")).to_have_count(0)
+
+
+async def test_who_hands_a_session_over_drives_it_on_the_page_that_is_open(
+    enter: Enter, api: Browser, accounts: dict[str, Browser]
+) -> None:
+    """What only an owner does is not offered there any more; what was typed stays."""
+    mine = await enter(f"/sessions/{await api.new_session(title='Hills')}/")
+    await mine.is_live()
+    share = mine.page.locator(f"a[href='/sessions/{mine.session_id}/share/']")
+    await expect(share).to_have_count(1)
+    await mine.message.fill("Half a question")
+    assert (await api.call("POST", f"sessions/{mine.session_id}/owner/", {"user": OTHER}))[0] == 201
+    assert (await accounts[OTHER].call("POST", f"sessions/{mine.session_id}/owner/accept/"))[0] == 200
+    await expect(share).to_have_count(0)
+    await mine.is_live()
+    await expect(mine.message).to_have_value("Half a question")
