@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 POLL_S = 1.0
 #: Feeds that are compared with the database at a time: what that takes is not to grow with their number.
-_LOOKED_AT_ONCE = 50
+_LOOKED_AT_ONCE = 200
 
 
 open_feeds: dict[UUID, Feed] = {}
@@ -129,20 +129,22 @@ async def _reconcile_all() -> None:
 async def _reconcile_feeds(feeds: list[Feed]) -> None:
     known = [feed.head for feed in feeds]
     fingerprints = await database.read(reconcile.fingerprints_of, [feed.session_id for feed in feeds])
-    for feed, head in zip(feeds, known, strict=True):
-        fingerprint = fingerprints.get(feed.session_id)
+    now, handed_over, unheard = time.monotonic(), list[Subscriber](), dict[UUID, Feed]()
+    for feed, head, fingerprint in zip(feeds, known, fingerprints, strict=True):
         if open_feeds.get(feed.session_id) is not feed:
             continue
         if fingerprint is None:
             for subscriber in list(feed.subscribers):
                 subscriber.request_close(Close.NO_SUCH_SESSION)
-        elif fingerprint.head < head:
+            continue
+        handed_over += [each for each in feed.subscribers if _owned_before(each, fingerprint.owner_id)]
+        if fingerprint.head < head:
             feed.invalidate()
         else:
             feed.reconcile(fingerprint)
-    owners = {session_id: fingerprint.owner_id for session_id, fingerprint in fingerprints.items()}
-    await _tell_roles([each for feed in feeds for each in feed.subscribers if _owned_before(each, owners)])
-    unheard = {feed.session_id: feed for feed in feeds if feed.misses_growth(time.monotonic())}
+        if feed.misses_growth(now):
+            unheard[feed.session_id] = feed
+    await _tell_roles(handed_over)
     if unheard:
         for session_id, draft in await database.read(reconcile.saved_drafts, list(unheard)):
             unheard[session_id].take_draft(draft)
@@ -171,13 +173,13 @@ async def check_logins() -> None:
     await _change_roles(others, roles)
 
 
-def _owned_before(subscriber: Subscriber, owners: dict[UUID, int]) -> bool:
+def _owned_before(subscriber: Subscriber, owner_id: int) -> bool:
     """Whether a socket is its session's owner's, who is that no more."""
-    subscription, owner_id = subscriber.subscription, owners.get(subscriber.feed.session_id)
+    subscription = subscriber.subscription
     return (
         subscription is not None
         and subscription.open_socket.role is Role.OWNER
-        and owner_id not in (None, subscriber.login.user.pk)
+        and owner_id != subscriber.login.user.pk
     )
 
 

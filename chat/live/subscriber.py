@@ -160,7 +160,10 @@ class Subscriber:
 
     def overdue(self, now: float) -> int | None:
         """The code to close with where the client reads nothing or is silent."""
-        if any(since is not None and now - since > STALL_S for since in (self._stalled_at, self._sending_since)):
+        stalled_at, sending_since = self._stalled_at, self._sending_since
+        if stalled_at is not None and now - stalled_at > STALL_S:
+            return Close.TOO_SLOW
+        if sending_since is not None and now - sending_since > STALL_S:
             return Close.TOO_SLOW
         if self._acknowledges and now - self.last_heard > SILENCE_S:
             return Close.SILENT
@@ -191,9 +194,12 @@ class Subscriber:
             return False
         if self._closing is not None or not self._begun:
             return self._closing is not None
-        grown = any(draft is not self._shown.get(run_id) for run_id, draft in self.feed.drafts.items())
-        lacks = self.cursor < self.feed.head or grown
-        return bool(self._queue) or (lacks and not self._held and self._has_credit())
+        if self._queue or self._held or not self._has_credit():
+            return bool(self._queue)
+        feed = self.feed
+        if self.cursor < feed.window.last:
+            return True
+        return bool(feed.drafts) and any(draft is not self._shown.get(run) for run, draft in feed.drafts.items())
 
     async def _flush(self) -> None:
         try:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q, Window
+from django.db.models import Exists, OuterRef, Q, QuerySet, Window
 from django.db.models.functions import RowNumber
 
 from agents.sentence import Sentence
@@ -193,11 +193,18 @@ def run_now(schedule_id: UUID, now: datetime, user: User | None = None) -> Accep
     return accepted
 
 
-def waiting_schedules() -> list[UUID]:
-    """Schedules of which an occurrence waits for a run that has ended meanwhile."""
+def _waiting() -> QuerySet[Occurrence, tuple[UUID]]:
     at_work = Occurrence.objects.filter(IS_OPEN, schedule=OuterRef("schedule"), outcome=Outcome.STARTED)
     ready = Occurrence.objects.filter(IS_OPEN, ~Exists(at_work), outcome=Outcome.WAITING).order_by()
-    return list(ready.values_list("schedule", flat=True).distinct())
+    return ready.values_list("schedule").distinct()
+
+
+_WAITING: PreparedQuery[UUID] = PreparedQuery(_waiting, make=lambda key: key)
+
+
+def waiting_schedules() -> list[UUID]:
+    """Schedules of which an occurrence waits for a run that has ended meanwhile."""
+    return _WAITING.rows()
 
 
 @transaction.atomic
@@ -214,11 +221,18 @@ def start_waiting(schedule_id: UUID, now: datetime) -> TickResult:
     return seen
 
 
-def ended_schedules() -> list[UUID]:
-    """Schedules whose run has ended, or is gone, which nobody has noted yet."""
+def _ended() -> QuerySet[Occurrence, tuple[UUID]]:
     ended = Q(set_run=None) & (Q(run=None) | ~Q(run__ended_at=None)) | Q(set_run__ended_at__isnull=False)
     started = Occurrence.objects.filter(IS_OPEN, ended, outcome=Outcome.STARTED)
-    return list(started.order_by("pk").values_list("schedule", flat=True))
+    return started.order_by("pk").values_list("schedule")
+
+
+_ENDED: PreparedQuery[UUID] = PreparedQuery(_ended, make=lambda key: key)
+
+
+def ended_schedules() -> list[UUID]:
+    """Schedules whose run has ended, or is gone, which nobody has noted yet."""
+    return _ENDED.rows()
 
 
 @transaction.atomic

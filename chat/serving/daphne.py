@@ -7,6 +7,7 @@ loop's time to others. Where daphne, Autobahn or Twisted have no public way to t
 
 import asyncio
 import functools
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, cast
@@ -20,6 +21,8 @@ from chat.serving.backpressure import Message, MessageQueue, ReadThrottle, do_no
 from chat.serving.frames import Frame, accept_deflate
 from chat.serving.network_producer import NetworkProducer
 
+logger = logging.getLogger(__name__)
+
 #: How long a client has to answer a close frame.
 _CLOSE_WITHIN_S = 5.0
 #: What daphne knows of a connection that it knows no more.
@@ -27,6 +30,11 @@ _GONE: Mapping[str, bool] = {"disconnected": True}
 #: Commands that may wait to be handled, and bytes that one of them may have, before no more are read.
 _MOST_WAITING = 8
 _LARGE = 64 * 1024
+#: How often daphne looks at each socket, and a ping without anything in it.
+_LOOK_S = 2
+_PING = b"\x89\x00"
+#: How often it is looked whether an application that should have ended still runs.
+_REAP_S = 1
 #: Frames that follow one another as fast as this are one burst, which goes out together.
 _BURST_S = 0.001
 
@@ -103,6 +111,8 @@ _OF_HANDSHAKE = frozenset(
 class DaphneSocket(NetworkProducer, WebSocketProtocol):  # type: ignore[misc] # untyped
     """Daphne's side of one socket."""
 
+    #: Looks at it since the client last said anything.
+    _silent_looks = 0
     #: The last event's.
     _frame: ClassVar[Frame] = Frame()
     #: What Autobahn copies from its factory into each socket, and words for its log whether anybody reads that or not: half of what a
@@ -148,6 +158,7 @@ class DaphneSocket(NetworkProducer, WebSocketProtocol):  # type: ignore[misc] # 
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
         """Take what the client sent."""
+        self._silent_looks = 0
         self._intake.take(data)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:  # noqa: N802, N803
@@ -176,6 +187,22 @@ class DaphneSocket(NetworkProducer, WebSocketProtocol):  # type: ignore[misc] # 
         super()._closeConnection(abort)
         if not abort:
             asyncio.get_running_loop().call_later(_CLOSE_WITHIN_S, self.transport.abortConnection)
+
+    def check_timeouts(self) -> None:
+        """Ping a client that says nothing, and drop one that says nothing to that either.
+
+        Counted by daphne's looks: Autobahn's way takes a timer and twenty random bytes for each ping, and a process that was stopped for a
+        while would hold that against its clients.
+        """
+        if self.state != self.STATE_OPEN or self.duration() > self.server.websocket_timeout:
+            super().check_timeouts()
+            return
+        self._silent_looks += 1
+        since_ping = self._silent_looks * _LOOK_S - self.server.ping_interval
+        if since_ping > self.server.ping_timeout:
+            self.onAutoPingTimeout()
+        elif 0 < since_ping <= _LOOK_S:
+            self._put(_PING)
 
     # What it is sent
 
@@ -218,6 +245,8 @@ class DaphneServer(Server):  # type: ignore[misc] # untyped
     def __init__(self, application: Any, **options: Any) -> None:
         super().__init__(application, **options)
         self._port: Any = None
+        #: Connections that are gone, and whose applications still run.
+        self._left: set[Any] = set()
 
     def listen_success(self, port: Any) -> None:
         """Note where it listens, and how it was set up."""
@@ -248,8 +277,42 @@ class DaphneServer(Server):  # type: ignore[misc] # untyped
         receive = protocol.command if isinstance(protocol, DaphneSocket) else inbox.get
         scope.setdefault("asgi", {"version": "3.0"})
         running = self.application(scope, receive, functools.partial(self.handle_reply, protocol))
-        known["application_instance"] = asyncio.ensure_future(running)
+        known["application_instance"] = task = asyncio.ensure_future(running)
+        task.add_done_callback(functools.partial(self._forget_application, protocol))
         return inbox
+
+    def protocol_disconnected(self, protocol: Any) -> None:
+        """A connection is gone; daphne may say so twice."""
+        known = self.connections.get(protocol)
+        if known is None or "disconnected" in known:
+            return
+        known["disconnected"] = time.time()
+        if "application_instance" in known:
+            self._left.add(protocol)
+        else:
+            del self.connections[protocol]
+
+    def _forget_application(self, protocol: Any, application: "asyncio.Task[None]") -> None:
+        """An application has ended, in good order or not."""
+        known = self.connections[protocol]
+        del known["application_instance"]
+        error = None if application.cancelled() else application.exception()
+        if error is not None:
+            logger.error("Exception inside application: %s", error, exc_info=error)
+        if "disconnected" in known:
+            self._left.discard(protocol)
+            del self.connections[protocol]
+        elif error is not None:
+            protocol.handle_exception(error)
+
+    def application_checker(self) -> None:
+        """Every second, end applications that have outlived their connections; daphne goes through all connections for that."""
+        for protocol in list(self._left):
+            known = self.connections[protocol]
+            if time.time() - known["disconnected"] > self.application_close_timeout:
+                logger.warning("The application of %r took too long to end, and was cancelled", protocol)
+                known["application_instance"].cancel()
+        asyncio.get_running_loop().call_later(_REAP_S, self.application_checker)
 
     async def handle_reply(self, protocol: Any, message: Message) -> None:
         """Pass on what the application sends; it may go on once the network has taken it."""

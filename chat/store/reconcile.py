@@ -1,8 +1,7 @@
 """What of a session's state is compared with the database once a second, for messages between processes that were lost."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection
@@ -16,8 +15,7 @@ RowsFingerprint = tuple[Any, ...]
 NOTHING: RowsFingerprint = (0, None, None)
 
 
-@dataclass(frozen=True, slots=True)
-class SessionFingerprint:
+class SessionFingerprint(NamedTuple):
     """As much of a session as says whether anything of it has changed."""
 
     head: int
@@ -37,36 +35,34 @@ _LINES = f"""SELECT 'queue', session_id, COUNT(*), MIN(number), MAX(number) FROM
     WHERE {QUEUED_SQL} AND session_id IN ({{places}}) GROUP BY session_id
     UNION ALL SELECT 'words', session_id, COUNT(*), MIN(id), MAX(id) FROM chat_steeringword
     WHERE state = 'pending' AND session_id IN ({{places}}) GROUP BY session_id"""  # noqa: S608 - our own condition
-_PEOPLE = """SELECT session_id, COUNT(*), MIN(opened_at), MAX(opened_at) FROM chat_connection
-    WHERE session_id IN ({places}) GROUP BY session_id"""
-_HEADS = """SELECT id, last_seq, status, owner_id, notes_version FROM chat_session
-    WHERE deleted_at IS NULL AND id IN ({places})"""
+_SESSIONS = """SELECT session.id, last_seq, status, owner_id, notes_version, COUNT(opened_at), MIN(opened_at), MAX(opened_at)
+    FROM chat_session session LEFT JOIN chat_connection ON session_id = session.id
+    WHERE deleted_at IS NULL AND session.id IN ({places}) GROUP BY session.id"""
 
 
-def fingerprints_of(session_ids: Sequence[UUID]) -> dict[UUID, SessionFingerprint]:
-    """What each of these sessions that still exists looks like."""
-    wanted = {uuid_param(session_id): session_id for session_id in session_ids}
+def fingerprints_of(session_ids: Sequence[UUID]) -> list[SessionFingerprint | None]:
+    """What each of these sessions looks like; None for one that exists no more."""
+    wanted = [uuid_param(session_id) for session_id in session_ids]
     if not wanted:
-        return {}
+        return []
     places = ", ".join(["%s"] * len(wanted))
     with connection.cursor() as cursor:
         cursor.execute(_LINES.format(places=places), [*wanted, *wanted])
         lines = {row[:2]: row[2:] for row in cursor.fetchall()}
-        cursor.execute(_PEOPLE.format(places=places), [*wanted])
-        people = {row[0]: row[1:] for row in cursor.fetchall()}
-        cursor.execute(_HEADS.format(places=places), [*wanted])
-        return {
-            wanted[at]: SessionFingerprint(
+        cursor.execute(_SESSIONS.format(places=places), wanted)
+        found = {
+            at: SessionFingerprint(
                 head,
                 lines.get(("queue", at), NOTHING),
-                people.get(at, NOTHING),
+                (people, *opened) if people else NOTHING,
                 lines.get(("words", at), NOTHING),
                 status in LIVE,
                 owner,
                 notes,
             )
-            for at, head, status, owner, notes in cursor.fetchall()
+            for at, head, status, owner, notes, people, *opened in cursor.fetchall()
         }
+    return [found.get(at) for at in wanted]
 
 
 _DRAFT = "draft.run_id, draft.number, draft.type, draft.attempt, draft.text, run.parent_id IS NOT NULL"

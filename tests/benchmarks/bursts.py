@@ -13,7 +13,7 @@ from tests.benchmarks.stage import Stage
 #: From when on the schedules are made to when they are due.
 _AHEAD_S = 30
 _WITHIN_S = 90
-_STILL_S = 10.0
+_STILL_S = 20.0
 _NOBODY_LATE = Window(Lateness(0.0, 0.0), Lateness(0.0, 0.0))
 
 

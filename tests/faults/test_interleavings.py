@@ -114,14 +114,11 @@ class MemoryLog:
     def view_and_drafts(self, session_id: UUID) -> tuple[SessionView, list[Draft]]:
         return self.session_view(session_id), [self.draft] if self.draft else []
 
-    def fingerprints_of(self, session_ids: Sequence[UUID]) -> dict[UUID, SessionFingerprint]:
+    def fingerprints_of(self, session_ids: Sequence[UUID]) -> list[SessionFingerprint | None]:
         opened = self.people.values()
         people = (len(opened), min(opened), max(opened)) if opened else reconcile.NOTHING
         line = (len(self.line), 1, self.line[-1]["number"]) if self.line else reconcile.NOTHING
-        return {
-            session_id: SessionFingerprint(self.head, line, people, is_live=True, owner_id=self.owner_id)
-            for session_id in session_ids
-        }
+        return [SessionFingerprint(self.head, line, people, is_live=True, owner_id=self.owner_id) for _ in session_ids]
 
     def saved_drafts(self, session_ids: Sequence[UUID]) -> list[tuple[UUID, Draft]]:
         return [(session_id, self.draft) for session_id in session_ids] if self.draft else []

@@ -1,5 +1,7 @@
 """Daphne's side of a socket: set up as its factory says."""
 
+import asyncio
+import logging
 from typing import Any
 
 import pytest
@@ -7,7 +9,8 @@ from autobahn.websocket import protocol as autobahn
 from daphne.ws_protocol import WebSocketFactory
 from twisted.internet.testing import StringTransport
 
-from chat.serving.daphne import DaphneSocket
+from chat.serving import daphne
+from chat.serving.daphne import DaphneServer, DaphneSocket
 from chat.serving.frames import accept_deflate
 
 
@@ -15,6 +18,21 @@ class Server:
     """As much of the server as a socket that was just connected knows of it."""
 
     root_path = ""
+    websocket_timeout = 3600
+    ping_interval = 20
+    ping_timeout = 30
+
+
+class Network(StringTransport):
+    """A network that takes everything at once."""
+
+    dataBuffer = b""  # noqa: N815 - Twisted's name
+    _tempDataLen = 0  # noqa: N815 - Twisted's name
+
+    def writeSomeData(self, data: bytes) -> int:  # noqa: N802 - Twisted's name
+        """Take all of it."""
+        self.write(data)
+        return len(data)
 
 
 class Channel:
@@ -46,3 +64,132 @@ def test_a_socket_has_the_options_of_its_factory_and_nobody_words_them(worded: l
     # All sockets have them together.
     assert not set(options) & set(vars(socket))
     assert worded == [[]]
+
+
+@pytest.fixture
+async def opened() -> DaphneSocket:
+    """A socket whose handshake is over."""
+    factory = WebSocketFactory(Server(), server="Daphne")
+    factory.protocol = DaphneSocket
+    DaphneSocket.adopt_options(factory)
+    socket, network = factory.buildProtocol(None), Network()
+    network.registerProducer(Channel(), True)
+    socket.makeConnection(network)
+    socket.server, socket.socket_opened = Server(), daphne.time.time()
+    socket.state, socket.current_frame, socket.websocket_version = socket.STATE_OPEN, None, 13
+    return socket
+
+
+def _look(socket: DaphneSocket, times: int) -> bytes:
+    """Look at a socket so often; what it was sent meanwhile."""
+    socket.transport.clear()
+    for _ in range(times):
+        socket.check_timeouts()
+    return bytes(socket.transport.value())
+
+
+async def test_a_client_that_says_nothing_is_pinged_and_dropped_where_it_does_not_answer(opened: DaphneSocket) -> None:
+    assert _look(opened, 10) == b""  # twenty seconds
+    assert _look(opened, 15) == b"\x89\x00"  # once, however long the answer takes
+    assert not opened.transport.disconnecting
+    _look(opened, 1)  # thirty seconds more
+    assert opened.state == opened.STATE_CLOSED
+    assert opened.transport.disconnected
+
+
+async def test_any_word_of_a_client_is_an_answer(opened: DaphneSocket) -> None:
+    for _ in range(3):
+        assert _look(opened, 11) == b"\x89\x00"
+        opened.dataReceived(b"\x8a\x80\x00\x00\x00\x00")  # a pong
+    assert _look(opened, 10) == b""
+    opened.dataReceived(b"\x81")  # the beginning of a frame
+    assert _look(opened, 10) == b""
+    assert opened.state == opened.STATE_OPEN
+
+
+class Request:
+    """A connection with an application, to the server."""
+
+    def __init__(self) -> None:
+        self.told: list[BaseException] = []
+
+    def handle_exception(self, error: BaseException) -> None:
+        """Note what the client would be told."""
+        self.told.append(error)
+
+
+class Applications:
+    """An application that ends when it is told to, or fails."""
+
+    def __init__(self) -> None:
+        self.end = asyncio.Event()
+        self.error: Exception | None = None
+        self.is_cancelled = False
+
+    async def __call__(self, _scope: Any, _receive: Any, _send: Any) -> None:
+        """Wait for the end."""
+        try:
+            await self.end.wait()
+        except asyncio.CancelledError:
+            self.is_cancelled = True
+            raise
+        if self.error is not None:
+            raise self.error
+
+
+def _serving(application: Applications) -> tuple[DaphneServer, Request]:
+    server, request = DaphneServer(application, endpoints=["tcp:0"]), Request()
+    server.connections = {}
+    server.protocol_connected(request)
+    assert server.create_application(request, {}) is not None
+    return server, request
+
+
+async def _settle() -> None:
+    """Let a task end, and its callbacks be called."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("leaves_first", [True, False])
+async def test_a_connection_is_forgotten_once_it_and_its_application_are_gone(*, leaves_first: bool) -> None:
+    application = Applications()
+    server, request = _serving(application)
+    if leaves_first:
+        server.protocol_disconnected(request)
+    else:
+        application.end.set()
+    await _settle()
+    assert request in server.connections
+    application.end.set()
+    server.protocol_disconnected(request)
+    server.protocol_disconnected(request)  # as daphne does
+    await _settle()
+    assert not server.connections
+
+
+async def test_what_fails_in_an_application_is_told_to_a_client_that_is_there(caplog: pytest.LogCaptureFixture) -> None:
+    application = Applications()
+    application.error = error = ValueError("no such thing")
+    _, request = _serving(application)
+    application.end.set()
+    with caplog.at_level(logging.ERROR):
+        await _settle()
+    assert request.told == [error]
+    assert "no such thing" in caplog.text
+
+
+async def test_an_application_that_outlives_its_connection_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    application = Applications()
+    server, request = _serving(application)
+    monkeypatch.setattr(daphne, "_REAP_S", 3600)
+    await _settle()
+    server.protocol_disconnected(request)
+    server.application_checker()
+    await _settle()
+    assert not application.is_cancelled
+    monkeypatch.setattr(server, "application_close_timeout", -1)
+    server.application_checker()
+    await _settle()
+    assert application.is_cancelled
+    assert not server.connections
