@@ -59,6 +59,7 @@ class Feed:
         "_stored_steps",
         "_subscription",
         "drafts",
+        "is_settled",
         "ready",
         "session_id",
         "subscribers",
@@ -88,9 +89,8 @@ class Feed:
         #: When a run in another process was last heard to write.
         self._grown_at = 0.0
         self._growth: dict[UUID, tuple[Draft | None, Draft, str]] = {}
-        #: The queue and the people as they were sent last; None: not yet, or not to everybody.
+        #: The queue, with it the words into the run at work, and the people as they were sent last; None: not yet, or not to everybody.
         self._queue_sent: list[QueuedRun] | None = None
-        #: Likewise the words into the run at work, which are read with the queue.
         self._steering_sent: list[PendingWord] | None = None
         self._people: list[Person] | None = None
         #: Whether there is something about them that has not been read yet.
@@ -99,11 +99,12 @@ class Feed:
         self._queue_unsure = False
         self._sending_people = False
         self._fingerprint: reconcile.SessionFingerprint | None = None
+        #: Whether nothing was left to do when it was compared with that, and nothing has come since.
+        self.is_settled = False
         self._reading = asyncio.Lock()
         self._notes = NotePublisher(self)
         #: The highest number that anybody has told of.
-        self._heard_head = 0
-        self._is_catching_up = False
+        self._heard_head, self._is_catching_up = 0, False
         #: What went wrong here and was told in the log: once, until it has gone well again.
         self._reported: set[str] = set()
         # The feed's own task: whoever came first may go before it is open, and others wait for it too.
@@ -156,7 +157,7 @@ class Feed:
     def add(self, subscriber: Subscriber) -> None:
         """A socket comes; it has not been told who is here."""
         self.subscribers[subscriber] = None
-        self._people, self._people_due = None, True
+        self._people, self._people_due, self.is_settled = None, True, False
 
     def remove(self, subscriber: Subscriber) -> None:
         """A socket leaves."""
@@ -246,22 +247,25 @@ class Feed:
 
     def mark_queue_sent(self, queue: list[QueuedRun], steering: list[PendingWord]) -> None:
         """A socket has been told of the queue with its session's frame, which may be older than what the others were told last."""
+        self.is_settled = False
         if self._queue_sent is None:
             self._queue_sent, self._steering_sent = queue, steering
         elif (queue, steering) != (self._queue_sent, self._steering_sent):
             self._queue_due = self._queue_unsure = True
             self._publish_queue()
 
+    def is_as_before(self, fingerprint: reconcile.SessionFingerprint) -> bool:
+        """Whether there is nothing to take up: it looked the same the last time, with nothing left to do, and nothing has come since."""
+        return self.is_settled and fingerprint == self._fingerprint
+
     def reconcile(self, fingerprint: reconcile.SessionFingerprint) -> None:
         """Take up what the group has not said, or what could not be done when it said so: events, the queue, the people, the draft."""
         known, self._fingerprint = self._fingerprint, fingerprint
-        # What was told last may have come and gone since the last poll, and the group's message of its going been lost.
         known_lines = (known.queue, known.words) if known else (reconcile.NOTHING, reconcile.NOTHING)
+        # What was told last may have come and gone since the last poll, and the group's message of its going been lost.
         told = len(self._queue_sent or ()), len(self._steering_sent or ())
-        if (fingerprint.queue, fingerprint.words) != known_lines or (
-            fingerprint.queue[0],
-            fingerprint.words[0],
-        ) != told:
+        lines, waiting = (fingerprint.queue, fingerprint.words), (fingerprint.queue[0], fingerprint.words[0])
+        if lines != known_lines or waiting != told:
             self._queue_due = True
         # Nor does anybody know what has come and gone between what was read of the people and the first look.
         if self._people is None or known is None or fingerprint.people != known.people:
@@ -278,8 +282,12 @@ class Feed:
             self.take_draft(draft)
         self._catch_up_soon(fingerprint.head)
         self._notes.reconcile(fingerprint.notes)
+        is_due = self._queue_due or self._people_due or self._notes.is_behind or fingerprint.head != self.head
+        is_alive = fingerprint.is_live or self.drafts or any(each.subscription is None for each in self.subscribers)
+        self.is_settled = not (is_due or is_alive)
 
     def _deliver(self, received: groups.Message) -> None:
+        self.is_settled = False
         message = group_messages.read_session_message(received)
         if message is None:
             return
@@ -321,6 +329,8 @@ class Feed:
                 self._queue_due = True
                 self.report("the queue could not be read", error)
                 return
+            finally:
+                self.is_settled = False
             unsure, self._queue_unsure = self._queue_unsure, False
             if steering != self._steering_sent or unsure:
                 self._steering_sent = steering
@@ -394,13 +404,9 @@ class Feed:
 
     def misses_growth(self, now: float) -> bool:
         """Whether a run at work elsewhere has not been heard to write for so long that the group's messages may be getting lost."""
-        is_elsewhere = groups.reach_others() and not drafts.of(self.session_id)
-        return (
-            is_elsewhere
-            and self._fingerprint is not None
-            and self._fingerprint.is_live
-            and now - self._grown_at > _UNHEARD_S
-        )
+        if self._fingerprint is None or not self._fingerprint.is_live or now - self._grown_at <= _UNHEARD_S:
+            return False
+        return groups.reach_others() and not drafts.of(self.session_id)
 
     def take_draft(self, draft: Draft) -> None:
         """Show a state of the step that a run is writing, where it is newer than what is known."""
@@ -410,6 +416,7 @@ class Feed:
             # A session has one root at work: what another one wrote is over, whether its end has come or not.
             self._forget_other_roots(draft.run_id)
         self.drafts[draft.run_id] = draft
+        self.is_settled = False
         self.wake_all()
 
     def _forget_other_roots(self, root: UUID) -> None:
@@ -437,7 +444,7 @@ class Feed:
             self.report("who is here could not be read", error)
             return
         finally:
-            self._sending_people = False
+            self._sending_people = self.is_settled = False
         if people != self._people:
             self._people = people
             self.broadcast(encode({"type": "presence", "data": people}))

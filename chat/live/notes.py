@@ -57,6 +57,11 @@ class NotePublisher:
         self._heard = max(self._heard, version)
         self._read_soon()
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether there are changes of which not everybody here has been told."""
+        return self._told is None or self._heard > self._told
+
     def pass_on(self, message: ActivityChanged) -> None:
         """Tell everybody here what somebody does just now, unless that is too much at once."""
         now = time.monotonic()
@@ -68,7 +73,7 @@ class NotePublisher:
             self._feed.broadcast(encode(frame))
 
     def _read_soon(self) -> None:
-        if self._told is not None and self._heard > self._told and not self._is_reading:
+        if self._told is not None and self.is_behind and not self._is_reading:
             self._is_reading = True
             background.spawn(self._read(), "verdicts and comments")
 

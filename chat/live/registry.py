@@ -131,23 +131,32 @@ async def _reconcile_feeds(feeds: list[Feed]) -> None:
     fingerprints = await database.read(reconcile.fingerprints_of, [feed.session_id for feed in feeds])
     now, handed_over, unheard = time.monotonic(), list[Subscriber](), dict[UUID, Feed]()
     for feed, head, fingerprint in zip(feeds, known, fingerprints, strict=True):
-        if open_feeds.get(feed.session_id) is not feed:
+        if fingerprint is not None and feed.is_as_before(fingerprint):
             continue
-        if fingerprint is None:
-            for subscriber in list(feed.subscribers):
-                subscriber.request_close(Close.NO_SUCH_SESSION)
-            continue
-        handed_over += [each for each in feed.subscribers if _owned_before(each, fingerprint.owner_id)]
-        if fingerprint.head < head:
-            feed.invalidate()
-        else:
-            feed.reconcile(fingerprint)
-        if feed.misses_growth(now):
-            unheard[feed.session_id] = feed
+        if open_feeds.get(feed.session_id) is feed:
+            handed_over += _compare_feed(feed, head, fingerprint)
+            if feed.misses_growth(now):
+                unheard[feed.session_id] = feed
     await _tell_roles(handed_over)
     if unheard:
         for session_id, draft in await database.read(reconcile.saved_drafts, list(unheard)):
             unheard[session_id].take_draft(draft)
+
+
+def _compare_feed(feed: Feed, head: int, fingerprint: reconcile.SessionFingerprint | None) -> list[Subscriber]:
+    """Have a feed take up what is stored; ``head`` is where it was before that was read. Returns sockets of former owners."""
+    if fingerprint is None:
+        for subscriber in list(feed.subscribers):
+            subscriber.request_close(Close.NO_SUCH_SESSION)
+        return []
+    former = [each for each in feed.subscribers if _owned_before(each, fingerprint.owner_id)]
+    if fingerprint.head < head:
+        feed.invalidate()
+    else:
+        feed.reconcile(fingerprint)
+    if former:
+        feed.is_settled = False  # till they have been told
+    return former
 
 
 async def check_logins() -> None:
