@@ -6,15 +6,14 @@ from contextlib import suppress
 from urllib.error import URLError
 
 from tests.benchmarks.client import TAG
-from tests.benchmarks.figure import MS, Measured, Sizes, errors, warm_up
-from tests.benchmarks.measuring import Lateness, Row, Window, percentile
+from tests.benchmarks.figure import MOST_GROWTH, MS, UNHURRIED, Measured, Sizes, errors, problems_of, warm_up, worst
+from tests.benchmarks.measuring import Row, grown, percentile
 from tests.benchmarks.stage import Stage
 
 #: From when on the schedules are made to when they are due.
 _AHEAD_S = 30
 _WITHIN_S = 90
 _STILL_S = 20.0
-_NOBODY_LATE = Window(Lateness(0.0, 0.0), Lateness(0.0, 0.0))
 
 
 def back(stage: Stage, sizes: Sizes) -> Measured:
@@ -44,14 +43,21 @@ def back(stage: Stage, sizes: Sizes) -> Measured:
 
 
 def still(stage: Stage, sizes: Sizes) -> Measured:
-    """What the server spends on sockets on which nothing happens, each on a session of its own."""
-    count = sizes.still_sockets
+    """What the server spends on sockets on which nothing happens, each on a session of its own, and on a tenth of them."""
+    counts = sizes.still_sockets // 10, sizes.still_sockets
     with stage.product() as product:
-        sessions = stage.rows("sessions", count + 2)
+        sessions = stage.rows("sessions", counts[1] + 2)
         warm_up(stage, product, sessions[:2], f"Tell me [tag={TAG}]")
-        ours = stage.run(product, "still", sessions[2:], spread_s=_STILL_S)
-    row = Row(f"{count:,} idle sockets: CPU of a second", "ms", ours.cpu_s / _STILL_S * MS, None, 50.0)
-    return Measured([row, errors("idle sockets", ours.problems)], ours.window, problems=ours.problems)
+        seen = [stage.run(product, "still", sessions[2:][:count], spread_s=_STILL_S) for count in counts]
+    few, many = (outcome.cpu_s / _STILL_S * MS for outcome in seen)
+    problems = problems_of(*seen)
+    rows = [
+        Row(f"{counts[0]:,} idle sockets: CPU of a second", "ms", few),
+        Row(f"{counts[1]:,} idle sockets: CPU of a second", "ms", many, None, 50.0),
+        Row(f"{counts[0]:,} → {counts[1]:,} idle sockets: growth", "×", grown(few, many, 10), None, MOST_GROWTH),
+        errors("idle sockets", problems),
+    ]
+    return Measured(rows, worst(*(outcome.window for outcome in seen)), problems=problems)
 
 
 def due(stage: Stage, sizes: Sizes) -> Measured:
@@ -71,7 +77,7 @@ def due(stage: Stage, sizes: Sizes) -> Measured:
         Row(f"{name}: the median has", "s", seen["median_s"]),
         errors(name, problems),
     ]
-    return Measured(rows, _NOBODY_LATE, problems=problems)
+    return Measured(rows, UNHURRIED, problems=problems)
 
 
 def later_start(stage: Stage, sizes: Sizes) -> Measured:
@@ -88,4 +94,4 @@ def later_start(stage: Stage, sizes: Sizes) -> Measured:
             times.append((time.perf_counter() - began) * MS)
     # The first one makes what the others find.
     row = Row("make run, a later start: to the first page, median", "ms", percentile(times[1:], 0.5), None, 1_200.0)
-    return Measured([row], _NOBODY_LATE)
+    return Measured([row], UNHURRIED)

@@ -4,11 +4,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tests.benchmarks.measuring import Row, Turn, Window, middle, percentile
+from tests.benchmarks.measuring import Lateness, Row, Turn, Window, middle, percentile
 from tests.benchmarks.stage import Outcome, Side, Stage
 from tests.benchmarks.stub import Note
 
 MS = 1_000.0
+#: Growth that is worse than linear by more than this is a fault.
+MOST_GROWTH = 1.3
+#: The window of what no client's clock measures.
+UNHURRIED = Window(Lateness(0.0, 0.0), Lateness(0.0, 0.0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,15 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import Any
 
+import psutil
+
 from tests.benchmarks import bursts
 from tests.benchmarks.client import TAG
 from tests.benchmarks.decided import decided
 from tests.benchmarks.doors import doors
 from tests.benchmarks.figure import (
     MS,
+    UNHURRIED,
     Measured,
     Sizes,
     added,
@@ -26,6 +29,7 @@ from tests.benchmarks.growing import growth
 from tests.benchmarks.kept_calls import kept_calls
 from tests.benchmarks.measuring import Lateness, Row, Window, percentile
 from tests.benchmarks.observed import observed
+from tests.benchmarks.processes import two_processes
 from tests.benchmarks.shares import cpu_shares
 from tests.benchmarks.short import costs
 from tests.benchmarks.stage import Outcome, Side, Stage
@@ -41,6 +45,10 @@ _WATCHED_RATE = 50.0
 _HEAVY_RATE, _HEAVY_TOKENS = 50.0, 400
 #: Server CPU for 1,000 tokens; the ratio to the relay's, which sends a frame for every token, says what of it is the machine's.
 _HEAVY_CPU_S = 0.055
+#: What few sessions and what very many are held to: how many, the delay of a token at p99, and CPU.
+_FEW, _FEW_MS, _FEW_CPU_S = 25, 40.0, 0.10
+_MOST, _MOST_MS, _MOST_CPU_S = 400, 100.0, 0.045
+_AT_START_MB = 200.0
 _FRAME_S = 1 / 60
 
 
@@ -139,6 +147,17 @@ def heavy_load(stage: Stage, sizes: Sizes) -> Measured:
     )
 
 
+def few_sessions(stage: Stage, sizes: Sizes) -> Measured:
+    """So few sessions that each may be shown nearly every token."""
+    return _load(stage, _FEW, _HEAVY_RATE, _HEAVY_TOKENS, sizes.ramp_s, most_ms=_FEW_MS, most_cpu_s=_FEW_CPU_S)
+
+
+def most_sessions(stage: Stage, sizes: Sizes) -> Measured:
+    """As many as one process can carry at all."""
+    bounds = {"most_ms": _MOST_MS, "most_cpu_s": _MOST_CPU_S}
+    return _load(stage, _MOST, _HEAVY_RATE, _HEAVY_TOKENS, sizes.ramp_s, clients=2, **bounds)
+
+
 def _load(
     stage: Stage,
     count: int,
@@ -147,6 +166,7 @@ def _load(
     ramp_s: float,
     *,
     clients: int = 1,
+    most_ms: float = 250.0,
     most_cpu_s: float | None = None,
 ) -> Measured:
     message = f"Tell me about tides [tag={TAG} tokens={tokens} every={1000 / rate:g} stamp]"
@@ -160,7 +180,7 @@ def _load(
     name = f"{count} sessions × {rate:g}/s"
     thousands = count * tokens / 1_000
     cpu = Row(f"{name}: server CPU per 1,000 tokens", "s", ours.cpu_s / thousands, theirs.cpu_s / thousands, most_cpu_s)
-    return _streamed(name, ours, theirs, count * tokens, 250.0, cpu)
+    return _streamed(name, ours, theirs, count * tokens, most_ms, cpu)
 
 
 def watchers(stage: Stage, sizes: Sizes) -> Measured:
@@ -176,7 +196,7 @@ def watchers(stage: Stage, sizes: Sizes) -> Measured:
     name = f"{count} watchers of {_WATCHED_RATE:g}/s"
     thousands = count * sizes.tokens / 1_000
     cpu = Row(f"{name}: server CPU per 1,000 tokens told", "s", ours.cpu_s / thousands, theirs.cpu_s / thousands)
-    return _streamed(name, ours, theirs, count * sizes.tokens, 100.0, cpu)
+    return _streamed(name, ours, theirs, count * sizes.tokens, 25.0, cpu)
 
 
 def commented(stage: Stage, sizes: Sizes) -> Measured:
@@ -221,6 +241,14 @@ def idle(stage: Stage, sizes: Sizes) -> Measured:
     return Measured(rows, ours.window, theirs.window, ours.problems)
 
 
+def resident(stage: Stage, _sizes: Sizes) -> Measured:
+    """The server's memory once it has loaded all that runs need, before anybody has asked anything."""
+    with stage.product() as product:
+        stage.wait_loaded()
+        resident_mb = psutil.Process(product.pid).memory_info().rss / 1e6
+    return Measured([Row("memory at the start, agents loaded", "MB", resident_mb, None, _AT_START_MB)], UNHURRIED)
+
+
 def page(stage: Stage, sizes: Sizes) -> Measured:
     """The page of a long session in a browser: opened, scrolled, and used while an answer grows."""
     with stage.product() as product:
@@ -258,7 +286,10 @@ FIGURES: dict[str, Callable[[Stage, Sizes], Measured]] = {
     "connect": connect,
     "costs": costs,
     "load": load,
+    "few-sessions": few_sessions,
     "heavy-load": heavy_load,
+    "most-sessions": most_sessions,
+    "two-processes": two_processes,
     "shares": cpu_shares,
     "observed": observed,
     "kept-calls": kept_calls,
@@ -266,6 +297,7 @@ FIGURES: dict[str, Callable[[Stage, Sizes], Measured]] = {
     "commented": commented,
     "doors": doors,
     "decided": decided,
+    "resident": resident,
     "idle": idle,
     "still": bursts.still,
     "back": bursts.back,

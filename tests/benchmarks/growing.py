@@ -6,12 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.benchmarks.client import TAG
-from tests.benchmarks.figure import MS, Measured, Sizes, added, errors, lost, problems_of, warm_up, worst
+from tests.benchmarks.figure import MOST_GROWTH, MS, Measured, Sizes, added, errors, lost, problems_of, warm_up, worst
 from tests.benchmarks.measuring import Row, grown, percentile
 from tests.benchmarks.stage import Outcome, Side, Stage
 
-#: Growth that is worse than linear by more than this is a fault.
-_MOST = 1.3
 _ASKED = 11
 _RATE = 20
 _WATCHED_RATE = 50
@@ -55,7 +53,7 @@ class _Growing:
         sizes = f"{small:,} → {large:,}"
         self.rows += [Row(what.replace("#", f"{size:,}"), unit, cost) for size, cost in costs.items()]
         growth = grown(cheap, dear, large / small if is_whole else 1.0)
-        self.rows.append(Row(f"{what.replace('#', sizes)}: growth", "×", growth, None, _MOST))
+        self.rows.append(Row(f"{what.replace('#', sizes)}: growth", "×", growth, None, MOST_GROWTH))
 
 
 def growth(stage: Stage, sizes: Sizes) -> Measured:

@@ -1,6 +1,7 @@
 """The processes of a benchmark: the stub, the relay, the product on a data folder of its own, and clients."""
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -103,6 +104,24 @@ class Stage:
             self._server.stop()
 
     @contextlib.contextmanager
+    def beside(self) -> Iterator[Side]:
+        """One more process of the product on the same data, beside one that serves already."""
+        assert self._server is not None
+        another = Server(self._server.data_dir)
+        another.environment = self._server.environment
+        another.start()
+        try:
+            yield Side(another.url, another.pid, self._cookies[another.data_dir])
+        finally:
+            another.stop()
+
+    def wait_loaded(self) -> None:
+        """Wait until the product has loaded what its runs need."""
+        assert self._server is not None
+        if not self._server.loaded.wait(START_S):
+            raise RuntimeError("The product has not loaded its agents.")
+
+    @contextlib.contextmanager
     def make_run(self) -> Iterator[str]:
         """The product as ``make run`` starts it, on a data folder that it keeps for the next time; gives the address where it will be."""
         port = services.free_port()
@@ -122,20 +141,25 @@ class Stage:
                 process.terminate()
 
     @contextlib.contextmanager
-    def apart(self, name: str, *, served: bool = False, has_worker: bool = False, **environment: str) -> Iterator[None]:
+    def apart(
+        self, name: str, *, served: bool = False, has_redis: bool = False, has_worker: bool = False, **environment: str
+    ) -> Iterator[None]:
         """Let the product have data of its own meanwhile, where ``served`` on PostgreSQL: what it fills burdens no other figure.
 
-        ``has_worker``: that executes the runs, in a process of its own, and Redis leads to it.
+        ``has_redis``: so that several processes can serve. ``has_worker``: that executes the runs, in a process of its own, and Redis
+        leads to it.
         """
         usual = self._server
         with contextlib.ExitStack() as until_done:
             folder = Path(until_done.enter_context(tempfile.TemporaryDirectory(prefix=f"{name}-", dir=self._folder)))
             (folder / "static").symlink_to(self._folder / "static")
-            if served or has_worker:
+            if served or has_redis or has_worker:
                 environment["DATABASE_URL"] = until_done.enter_context(services.postgres())
-            if has_worker:
+            if has_redis or has_worker:
                 redis = until_done.enter_context(services.redis())
-                environment |= {"REDIS_URL": redis, "BROKER_URL": redis, "SECRET_KEY": "measured" * 8}
+                environment |= {"REDIS_URL": redis, "SECRET_KEY": "measured" * 8}
+            if has_worker:
+                environment["BROKER_URL"] = environment["REDIS_URL"]
             self._server = self._prepared(folder, **environment)
             if has_worker:
                 until_done.enter_context(_worker_of(self._server))
@@ -178,21 +202,32 @@ class Stage:
         )
 
     def run(
-        self, side: Side, kind: str, sessions: Sequence[str] = (), *, message: str = "", clients: int = 1, **job: Any
+        self,
+        side: Side,
+        kind: str,
+        sessions: Sequence[str] = (),
+        *,
+        message: str = "",
+        clients: int = 1,
+        beside: Sequence[Side] = (),
+        **job: Any,
     ) -> Outcome:
-        """Have clients do a job, each in its share of the sessions where it is a load. What is watched, one of them asks."""
+        """Have clients do a job, each in its share of the sessions where it is a load. What is watched, one of them asks.
+
+        Where there are further processes ``beside``, the clients go to each of them in turn, and CPU is that of all together.
+        """
         shares = max(clients, self._clients) if kind in {"load", "openings", "completions", "watch"} else 1
         jobs = [
             Job(
                 kind,
-                side.url,
-                side.cookie,
-                side.pid,
+                to.url,
+                to.cookie,
+                to.pid,
                 list(sessions[i::shares]),
                 message="" if kind == "watch" and i else message,
                 **job,
             )
-            for i in range(shares)
+            for i, to in zip(range(shares), itertools.cycle([side, *beside]), strict=False)
         ]
         return self._run(side, jobs, "tests.benchmarks.client")
 
@@ -202,7 +237,7 @@ class Stage:
             for client in clients:
                 _line(client, "ready")
             self._journal()
-            cpu = psutil.Process(side.pid).cpu_times()
+            began = {job.pid: _cpu_s(job.pid) for job in jobs}
             with self._profiled(side, jobs[0].kind):
                 for client in clients:
                     assert client.stdin is not None
@@ -227,7 +262,10 @@ class Stage:
             seen[0].series,
             sum(each.frames for each in seen),
             seen[0].bytes_each,
-            max(each.cpu_s for each in seen) - cpu.user - cpu.system,
+            sum(
+                max(each.cpu_s for each, job in zip(seen, jobs, strict=True) if job.pid == pid) - before
+                for pid, before in began.items()
+            ),
             [problem for each in seen for problem in each.problems],
         )
 
@@ -314,6 +352,12 @@ def _line(client: "subprocess.Popen[str]", expected: str = "") -> str:
     if not line or (expected and line != expected):
         raise RuntimeError("A client ended before its job was done; what it said is above.")
     return line
+
+
+def _cpu_s(pid: int) -> float:
+    """A process's processor time so far."""
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
 
 
 def _seen(line: str) -> Seen:
