@@ -1,6 +1,7 @@
 """How often growth is shown: at once when it is the first, then at a pace that all runs of the event loop share.
 
-The pace follows the loop: while it is late, frames become fewer rather than later, down to five a second.
+The pace follows the replies that are being written and the loop: with many of them, and while it is late, frames become fewer rather than
+later, down to five a second.
 """
 
 import asyncio
@@ -8,8 +9,8 @@ import math
 from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
-#: Seconds between two looks at what grows, where the loop has room for more.
-PACE_S = 0.04
+#: Seconds between two looks at what grows, where nothing else does and the loop has room for more.
+PACE_S = 0.0125
 #: … and at most, however late the loop is.
 SLOWEST_PACE_S = 0.2
 
@@ -18,10 +19,10 @@ _TICK_S = 0.02
 _LATE_S = 0.004
 _WEIGHT = 0.1
 _SLOW_DOWN, _RECOVER = 1.08, 0.99
-# With many replies at once their looks alone are the load: so much of the pace for each, before any tick is late.
-_EACH_S = 0.0006
+# With many replies at once their looks alone are the load: so much more for each, before any tick is late.
+_EACH_S = 0.00055
 # From this on, what comes in between is left in its socket: reading it earlier would cost and show nothing sooner.
-_PAUSE_FROM_S = 1.5 * PACE_S
+_PAUSE_FROM_S = 0.06
 _MOMENT_S = 0.01
 # Looks that fall into the same stretch of this length are one wake-up of the loop.
 _TOGETHER_S = 0.01
@@ -65,7 +66,7 @@ class LoopPacer:
         late = min(_TICK_S, self._loop.time() - self._due)
         self._late += (late - self._late) * _WEIGHT
         pace = self.pace_s * (_SLOW_DOWN if self._late > _LATE_S else _RECOVER)
-        self.pace_s = min(SLOWEST_PACE_S, max(PACE_S, self._writing * _EACH_S, pace))
+        self.pace_s = min(SLOWEST_PACE_S, max(PACE_S + (self._writing - 1) * _EACH_S, pace))
         self._wait()
 
 

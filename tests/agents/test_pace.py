@@ -1,7 +1,9 @@
 """When growth is looked at: at once, then at a pace that follows the loop; on a loop whose time is ours to pass."""
 
 import asyncio
+import itertools
 import selectors
+import statistics
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -53,7 +55,7 @@ def looks(loop: Loop) -> tuple[Throttle, list[float]]:
     """A pacer, and when it looked."""
     times: list[float] = []
     pacer = Throttle()
-    pacer.begin(lambda: times.append(round(loop.time(), 3)))
+    pacer.begin(lambda: times.append(round(loop.time(), 5)))
     return pacer, times
 
 
@@ -62,7 +64,7 @@ def test_the_first_is_shown_at_once_and_what_follows_at_the_pace() -> None:
         pacer, times = looks(loop)
         for _ in range(10):
             pacer.request()
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.3 * PACE_S)
         await asyncio.sleep(1)
         pacer.end()
         assert times == pytest.approx([0.0, PACE_S, 2 * PACE_S, 3 * PACE_S])
@@ -126,6 +128,24 @@ def test_many_at_once_are_shown_less_often_before_the_loop_is_late() -> None:
         assert 2 * PACE_S < pacers[0].pause() < SLOWEST_PACE_S
         for pacer in pacers:
             pacer.end()
+
+    on_a_loop(body)
+
+
+@pytest.mark.parametrize("replies", [1, 25, 100])
+def test_each_reply_beside_others_takes_a_little_of_the_pace(replies: int) -> None:
+    async def body(loop: Loop) -> None:
+        (pacer, times), *others = [looks(loop) for _ in range(replies)]
+        await asyncio.sleep(5)
+        began = loop.time()
+        while loop.time() < began + 1:
+            pacer.request()
+            await asyncio.sleep(0.001)
+        between = [later - sooner for sooner, later in itertools.pairwise(times)]
+        expected = {1: 0.0125, 25: 0.0257, 100: 0.067}[replies]
+        assert statistics.mean(between) == pytest.approx(expected, abs=0.007)
+        for each, _ in [(pacer, times), *others]:
+            each.end()
 
     on_a_loop(body)
 

@@ -10,6 +10,7 @@ import pytest
 
 from agents import CancelToken, PartialStep, Step, Toolbox, Usage
 from agents.history import NO_ANSWER
+from agents.pace import PACE_S
 from tests.agents.conftest import Echo, MakeAgent, Waiting, growths_of, kinds, steps_of
 from tests.model_server import Call, ModelServer, Script
 
@@ -229,7 +230,7 @@ async def test_text_grows_at_once_and_then_at_a_pace(server: ModelServer, make_a
     assert times[0] - (server.requests[0].first_token_at or 0) < 1
     assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
     took = times[-1] - times[0]
-    assert 3 <= len(texts) <= took / 0.04 + 2
+    assert 3 <= len(texts) <= took / PACE_S + 2
 
 
 async def test_growth_nobody_reads_gives_way_and_steps_never_do(server: ModelServer, make_agent: MakeAgent) -> None:
