@@ -4,6 +4,7 @@ from typing import Any, get_args
 
 import orjson
 from django.http import HttpRequest, HttpResponse
+from django.urls import resolve
 
 from chat.api.auth import TokenAuth
 from chat.api.errors import refuse_strangers, status_of
@@ -69,6 +70,8 @@ def openapi_schema() -> dict[str, Any]:
     for methods in described["paths"].values():
         for call in methods.values():
             call["responses"].setdefault("default", _ANY_ERROR)
+    # They come with their addresses, of which nobody may have asked for one yet.
+    resolve("/v1/models")
     described["paths"] = {**described["paths"], **other_paths}
     return described
 
