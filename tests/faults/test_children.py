@@ -38,6 +38,9 @@ SPECS = (
     AgentSpec(
         "tight", "Tight", "Has little.", "You spend.", ("python",), sub_agents=("boss",), limits=Limits(tokens=1)
     ),
+    AgentSpec("hurried", "Hurried", "Has no time.", "You hurry.", (), sub_agents=("helper",), limits=Limits(time_s=3)),
+    AgentSpec("brief", "Brief", "Has no time.", "You hurry.", (), limits=Limits(time_s=0.3)),
+    AgentSpec("calm", "Calm", "Has time.", "You hand on.", (), sub_agents=("brief",)),
 )
 ADD: Call = Call("python", {"code": "6*7"})
 
@@ -63,6 +66,7 @@ PLANS: dict[str, Sequence[Script]] = {
     "say": [Script("Said.")],
     "hang": [Script(fault="hang")],
     "hand on what hangs": [Script(calls=[ask("hang")]), Script("Without it, then.")],
+    "hand on to who is brief": [Script(calls=[ask("hang", of="brief")]), Script("Without it, then.")],
     "hand on deep what hangs": [Script(calls=[ask("hand on what hangs", of="boss")]), Script("Without it, then.")],
     "hand on what fails": [Script(calls=[ask("fail")]), Script("It failed.")],
     "fail": [Script(status=401)],
@@ -267,6 +271,28 @@ async def test_what_a_run_may_use_holds_for_all_within_it(here: Here, planned: M
     ]
     assert ["tools" in request.body for request in planned.requests] == [True, False]
     assert root.input_tokens + root.output_tokens > 1
+
+
+async def test_when_its_time_is_over_all_within_it_ends(here: Here, planned: ModelServer) -> None:
+    await start(here, "hand on what hangs", agent_name="hurried")
+    await planned.until(lambda: any(each.body["messages"][-1]["content"] == "hang" for each in planned.requests))
+    assert await here.all_ended()
+    await planned.until(lambda: planned.requests[-1].closed_at is not None)
+    runs, steps = await database.read(tree, here), await log(here)
+    assert [(run.agent_name, run.code) for run in runs] == [("hurried", "budget_exceeded"), ("helper", "")]
+    assert runs[0].status == "failed"
+    assert (await result_of(here))[0] is False
+    check_log(steps, runs)
+
+
+async def test_one_whose_time_is_over_says_so_and_its_parent_goes_on(here: Here, planned: ModelServer) -> None:
+    root = await finish(here, "hand on to who is brief", agent_name="calm")
+    runs = await database.read(tree, here)
+    assert root.status == "completed"
+    assert [(run.agent_name, run.status, run.code) for run in runs[1:]] == [("brief", "failed", "budget_exceeded")]
+    ok, words = await result_of(here, "ask_brief")
+    assert not ok
+    assert "time limit of 0.3 seconds was reached" in words
 
 
 async def test_they_count_neither_as_active_runs_nor_as_messages(
