@@ -298,11 +298,13 @@ def _nest(rows: Sequence[dict[str, Any]], run_id: UUID) -> None:
     calls = {row["data"]["tool_call_id"]: row for row in rows if row["step"].type == "tool_use"}
     for child in Run.objects.filter(parent=run_id, parent_call_id__in=calls).order_by("created_at"):
         asking = calls[child.parent_call_id]
-        steps = child.steps.select_related("full_content").order_by("position")[:_RUN_STEPS]
+        found = list(child.steps.select_related("full_content").order_by("position")[: _RUN_STEPS + 1])
+        steps = found[:_RUN_STEPS]
         within = [_row(step, f"{asking['number']}.{place}") for place, step in enumerate(steps, 1)]
         _nest(within, child.pk)
         page = reverse("admin:chat_run_change", args=[child.pk])
-        asking["children"].append({"run": child, "steps": within, "page": page})
+        later = steps[-1].position if len(found) > _RUN_STEPS else None
+        asking["children"].append({"run": child, "steps": within, "page": page, "next": later})
 
 
 def _calls(run_id: UUID | None) -> list[dict[str, Any]]:

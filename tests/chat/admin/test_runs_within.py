@@ -6,6 +6,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from chat.admin import runs
 from chat.models import Run
 from tests.chat import making
 from tests.chat.exports.stock import begun, child_of, ended
@@ -47,3 +48,21 @@ def test_steps_of_runs_within_a_run_stand_below_the_call_that_asked(client: Clie
     alone = client.get(reverse("admin:chat_run_change", args=[grandchild.pk])).content.decode()
     assert "A thought two levels down." in alone
     assert "Written." not in alone
+
+
+def test_a_long_run_within_a_run_leads_to_the_rest_of_its_steps(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "_RUN_STEPS", 4)
+    client.force_login(making.staff("chat.view_run"))
+    root = making.run(making.session(making.user("ada")))
+    child = ask(root, 1, "c1")
+    making.append(child, *(making.thought(f"Thought {n}.", n) for n in range(1, 6)))
+    html = client.get(reverse("admin:chat_run_change", args=[root.pk])).content.decode()
+    assert "Thought 3." in html
+    assert "Thought 4." not in html
+    (rest,) = re.findall(r'href="([^"]+)">Later steps<', html)
+    shown = client.get(rest.removesuffix("#steps")).content.decode()
+    assert "Thought 3." not in shown
+    assert "Thought 4." in shown
+    assert "Thought 5." in shown
