@@ -1,11 +1,8 @@
 """Forms that cannot be read are refused before anything looks into them: later, Django would fall over some of them."""
 
-import secrets
 from typing import Any, cast
 
-import orjson
 from asgiref.sync import sync_to_async
-from django.conf import settings
 from django.core.exceptions import BadRequest, RequestDataTooBig, SuspiciousOperation
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
@@ -13,7 +10,8 @@ from django.http.response import HttpResponseBase
 from django.utils.deprecation import MiddlewareMixin
 from django.utils.translation import gettext as _
 
-from chat.protocol import ErrorCode, error_data
+from chat.protocol import ErrorCode
+from chat.web.errors import refuse_program
 
 _FORMS = frozenset({"multipart/form-data", "application/x-www-form-urlencoded"})
 #: Of a charset that there isn't, or that is none of text, Python says that it can't look it up, or that it can't read it so.
@@ -43,10 +41,5 @@ class FormsMiddleware(MiddlewareMixin):
 
 
 def _refuse(request: HttpRequest, status: int, code: ErrorCode, words: str) -> HttpResponse:
-    path = request.path.removeprefix(settings.PUBLIC_URL.path)
-    if not path.startswith(("/api/", "/v1/")):
-        return HttpResponse(f"{words}\n", status=status, content_type="text/plain; charset=utf-8")
-    error: dict[str, Any] = dict(error_data(code, words, secrets.token_hex(4)))
-    if path.startswith("/v1/"):
-        error |= {"type": "invalid_request_error", "param": None}
-    return HttpResponse(orjson.dumps({"error": error}), status=status, content_type="application/json")
+    told = refuse_program(request, status, code, words)
+    return told or HttpResponse(f"{words}\n", status=status, content_type="text/plain; charset=utf-8")

@@ -6,7 +6,7 @@ from chat.openai.failures import bad_request
 from chat.openai.requests import AnswerRequest
 from chat.protocol import as_uuid
 from chat.runs import client_turns
-from chat.runs.client_turns import Asked, ClientTurn, EarlierMessage
+from chat.runs.client_turns import Asked, ClientTurn, EarlierMessage, no_such_response
 from chat.runs.request_keys import AskedKey
 from chat.runs.uploads import in_file_thread
 
@@ -31,7 +31,7 @@ def _turn(wanted: AnswerRequest, key: AskedKey | None) -> ClientTurn:
     if wanted.previous is not None:
         previous = as_uuid(wanted.previous.removeprefix("resp_"))
         if previous is None:
-            raise bad_request("There is no such response.", "previous_response_id", "not_found")
+            raise no_such_response()
         if earlier:
             raise bad_request("With “previous_response_id”, “input” is what is new: one message.", "input")
     return ClientTurn(

@@ -175,11 +175,16 @@ def _from_run(user: User, run_id: UUID) -> _Found:
     """Where one goes on from a run: in its session, or in a new one where that has gone on already."""
     place: Place | None = sent_along.find_run(user.pk, run_id)
     if place is None:
-        raise Refused("not_found", Sentence("There is no such response."))
+        raise no_such_response()
     before = place.answered or None
     if place.is_latest:
         return _Found(place.session_id, before)
     return _Found(None, before, history.conversation_history(place.session_id, place.run.number + 1))
+
+
+def no_such_response() -> Refused:
+    """The refusal of a run to go on from that is not there, or not the user's."""
+    return Refused("not_found", Sentence("There is no such response."))
 
 
 def _messages(

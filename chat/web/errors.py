@@ -1,11 +1,14 @@
 """What is shown in place of an answer that failed, or that somebody may not have."""
 
+import secrets
 import sys
 from functools import partial
 from typing import Any
 
+import orjson
 from asgiref.sync import async_to_sync
 from django.conf import settings
+from django.core.exceptions import DisallowedHost
 from django.core.handlers.asgi import ASGIRequest
 from django.db import Error as DatabaseError
 from django.http import HttpRequest, HttpResponse
@@ -16,12 +19,14 @@ from django.utils.translation import gettext
 from django.views.decorators.csrf import requires_csrf_token
 
 from agents.sentence import format_sentence
+from chat.protocol import ErrorCode, error_data
 from chat.runtime import database
 from chat.security.csrf import explain_refusal
 from chat.web.page import render_page
 
 #: When to try again where the database was away.
 _RETRY_AFTER_S = 5
+_NOT_OURS = "This server does not answer to the name in “Host”; its operator can add it to ALLOWED_HOSTS."
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
@@ -36,7 +41,19 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """What was asked is not to be understood; nothing of a form in it is read again."""
-    return show_error(request, "400.html", 400)
+    words = _NOT_OURS if isinstance(exception, DisallowedHost) else "This request cannot be understood."
+    return refuse_program(request, 400, "bad_frame", words) or show_error(request, "400.html", 400)
+
+
+def refuse_program(request: HttpRequest, status: int, code: ErrorCode, words: str) -> HttpResponse | None:
+    """A refusal in the shape of the door that a program has asked at; None where the address is a page's."""
+    path = request.path.removeprefix(settings.PUBLIC_URL.path)
+    if not path.startswith(("/api/", "/v1/")):
+        return None
+    error: dict[str, object] = dict(error_data(code, words, secrets.token_hex(4)))
+    if path.startswith("/v1/"):
+        error |= {"type": "invalid_request_error", "param": None}
+    return HttpResponse(orjson.dumps({"error": error}), status=status, content_type="application/json")
 
 
 @requires_csrf_token

@@ -68,6 +68,19 @@ def test_any_other_address_answers_to_its_own_names_alone(settings: Any, caplog:
     assert answer.status_code == 400
 
 
+@pytest.mark.parametrize("host", ["evil.example", "a b", "["])
+@pytest.mark.parametrize(("path", "more"), [("/api/sessions/", set()), ("/v1/models", {"type", "param"})])
+def test_a_program_that_asks_by_another_name_is_told_so_in_its_door_s_shape(
+    host: str, path: str, more: set[str]
+) -> None:
+    answer = Client(headers={"Host": host}).get(path)
+    assert (answer.status_code, answer["Content-Type"]) == (400, "application/json")
+    error = answer.json()["error"]
+    assert error.keys() == {"code", "message", "id"} | more
+    assert (error["code"], "ALLOWED_HOSTS" in error["message"]) == ("bad_frame", True)
+    assert host not in error["message"].split()
+
+
 # The way to https
 
 ELSEWHERE = {"X-Forwarded-For": "198.51.100.7"}

@@ -81,4 +81,4 @@ async def test_a_response_that_is_not_there(door: Door, missing: str) -> None:
     assert (read.value.status_code, read.value.code) == (404, "not_found")
     with pytest.raises(APIStatusError) as asked:
         await door.client.responses.create(model=MODEL, input="x", previous_response_id=missing)
-    assert asked.value.code == "not_found"
+    assert (asked.value.status_code, asked.value.code) == (404, "not_found")
