@@ -19,8 +19,10 @@ _TICK_S = 0.02
 _LATE_S = 0.004
 _WEIGHT = 0.1
 _SLOW_DOWN, _RECOVER = 1.08, 0.99
-# With many replies at once their looks alone are the load: so much more for each, before any tick is late.
-_EACH_S = 0.00055
+# With many replies at once their looks alone are the load: so much of the pace for each, before any tick is late; and the first few beside
+# one are so much more each, up to the pace that eyes follow.
+_EACH_S = 0.0006
+_FEW_EACH_S, _OF_SEVERAL_S = 0.001, 0.04
 # From this on, what comes in between is left in its socket: reading it earlier would cost and show nothing sooner.
 _PAUSE_FROM_S = 0.06
 _MOMENT_S = 0.01
@@ -66,7 +68,8 @@ class LoopPacer:
         late = min(_TICK_S, self._loop.time() - self._due)
         self._late += (late - self._late) * _WEIGHT
         pace = self.pace_s * (_SLOW_DOWN if self._late > _LATE_S else _RECOVER)
-        self.pace_s = min(SLOWEST_PACE_S, max(PACE_S + (self._writing - 1) * _EACH_S, pace))
+        of_few = min(_OF_SEVERAL_S, PACE_S + (self._writing - 1) * _FEW_EACH_S)
+        self.pace_s = min(SLOWEST_PACE_S, max(of_few, self._writing * _EACH_S, pace))
         self._wait()
 
 
