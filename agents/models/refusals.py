@@ -97,8 +97,8 @@ _COUNTS = [
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
         r"\"?n_prompt_tokens\"?\s*[:=]\s*(\d[\d,]*)",
-        r"(\d[\d,]*) (?:input|prompt) tokens",
-        r"(\d[\d,]*) ?> ?\d",
+        r"(?<![\d,])(\d[\d,]{0,14}) (?:input|prompt) tokens",
+        r"(?<![\d,])(\d[\d,]{0,14}) ?> ?\d",
         r"(?:requested|resulted in|contains|given:|(?:request|input|count) \(|length|too long:|count (?:of|is))\s*(?:about )?\(?(\d[\d,]*)",
     )
 ]

@@ -9,7 +9,7 @@ import pytest
 from agents.arguments import known_name, repair_arguments
 from agents.models.adapting import wants_field
 from agents.models.completion_reader import CompletionReader
-from agents.models.refusals import explain_event, explain_refusal
+from agents.models.refusals import explain_event, explain_refusal, find_limit
 from agents.models.reply import Reply
 from agents.models.text_calls import FORMS
 from tests.agents.models.wire.transcript import Look, Python
@@ -84,6 +84,7 @@ READ: list[tuple[Callable[[str], object], str, str]] = [
     ),
     (lambda text: explain_refusal(400, {}, text, "k"), "<", "<title "),
     (wants_field, "", "reasoning "),
+    *((find_limit, "", unit) for unit in ("1", "1,", "1 ", "> 1", "length ", "maximum ", "超过")),
     *(
         (read, begins, unit)
         for begins in ("<think>a", "<think>a</think>", "")
