@@ -1,9 +1,12 @@
 """The admin's site: whatever is changed in it, by whichever of its pages, is in the audit, in the transaction that changes it."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, cast
 
 from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.core.exceptions import BadRequest
 from django.db import transaction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -59,6 +62,13 @@ class NotedAdmin(_ADMIN):  # type: ignore[misc] # mixed into each class that is 
             answer: HttpResponseBase | None = super().response_action(request, queryset)
         return answer
 
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """The list that is asked for; a number that no column can have is no such list."""
+        try:
+            return super().get_changelist_instance(request)
+        except OverflowError as error:
+            raise IncorrectLookupParameters(error) from error
+
     def _note_change(self, request: HttpRequest, obj: Any, act: Act, **details: Any) -> None:
         if getattr(self, "notes_itself", False):
             return
@@ -90,6 +100,17 @@ class Site(admin.AdminSite):
         if app_label is not None:
             return applications
         return arrange_by_task(applications, self.further_pages(request))
+
+    def admin_view(self, view: Any, cacheable: bool = False) -> Any:
+        """A page, which no address with a character leads to that no database keeps: nothing has that identifier."""
+
+        @functools.wraps(view)
+        def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+            if "\0" in request.path_info:
+                raise BadRequest
+            return view(request, *args, **kwargs)
+
+        return super().admin_view(checked, cacheable)
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         """The first page."""

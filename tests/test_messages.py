@@ -135,6 +135,82 @@ def test_what_is_wrong_is_seen(folder: str, sentence: str, text: str, told: str)
     assert told in " ".join(faults(folder, Message(sentence, text)))
 
 
+# One of a kind
+
+#: A number and, with a word between them or not, what there are so many of.
+_MANY = re.compile(
+    r"%\((?:n|number|count|most|minutes|days|seconds|tokens)\)[ds] (?:[a-z]+ ){0,2}?(?!(?:is|was|has|does|its|this|s|ms)\b)[a-z]+s\b"
+    r"|%\(\w+\)d (?:[a-z]+ ){0,2}?(?!(?:is|was|has|does|its|this|s|ms)\b)[a-z]+s\b"
+)
+_LIMIT, _LENGTH = "a limit that is fixed", "a length beyond a limit"
+_FIXED, _NAME = "a number that is fixed", "no number of things: what is called by it"
+#: Sentences that name several of something and have no form for one of it, each with why it is never one.
+NEVER_ONE = {
+    "%(field)s: %(n)s characters; at most %(most)s are allowed.": _LENGTH,
+    "%(n)s characters; at most %(most)s are allowed.": _LENGTH,
+    "%(n)s days": _FIXED,
+    "A message may have %(n)d files.": _LIMIT,
+    "A session may be shared %(n)d times. Withdraw one first.": _LIMIT,
+    "A set may be shared %(n)d times. Withdraw one first.": _LIMIT,
+    "A set may have %(n)s cases.": _LIMIT,
+    "About %(tokens)s tokens of results left out": "an estimate of long texts",
+    "At most %(most)s characters are allowed.": _LIMIT,
+    "At most %(n)d changes a minute. Please wait a moment.": _LIMIT,
+    "At most %(n)d comments a minute. Please wait a moment.": _LIMIT,
+    "At most %(n)d questions of up to %(most)d characters.": _LIMIT,
+    "It took longer than %(n)d seconds.": _FIXED,
+    "More than %(n)s steps are not copied.": _LIMIT,
+    "Of the newest %(n)s model calls.": _FIXED,
+    "Rule %(n)d names the argument “%(name)s” twice.": _NAME,
+    "Rule %(n)d needs a tool: a name, in which * stands for anything.": _NAME,
+    "The agent's turn was longer than %(n)s characters, so it was stopped.": _LIMIT,
+    "The expression has %(n)s characters; at most %(most)s are allowed.": _LENGTH,
+    "The instructions have %(n)s characters; at most %(most)s are allowed.": _LENGTH,
+    "The message has %(n)s characters; at most %(most)s are allowed.": _LENGTH,
+    "The model's reply was longer than %(n)s characters, so it was stopped.": _LIMIT,
+    "The name has %(n)s characters; at most %(most)s are allowed.": _LENGTH,
+    "The name may have %(most)s characters.": _LIMIT,
+    "The newest %(n)s of these runs at most": _FIXED,
+    "This session has %(n)d comments, and takes no more.": _LIMIT,
+    "Too many attempts failed, with this name or from your network. For up to %(minutes)s minutes nobody gets in here that way, "
+    "even with the right password. Someone with access to the server can lift the wait with <code>manage.py axes_reset</code>.": _FIXED,
+    "Version %(n)d is a draft that says what version %(old)d says.": _NAME,
+    "Version %(n)d is saved as a draft. Runs go on with the published one.": _NAME,
+    "What version %(n)s says otherwise": _NAME,
+    "You have %(n)d tokens, and more are not allowed. Revoke one first.": _LIMIT,
+    "You have %(n)d webhooks, and more are not allowed. Remove one first.": _LIMIT,
+    "You have %(n)s sets, and more are not allowed.": _LIMIT,
+    "“%(label)s” has to be a text of at most %(n)s characters.": _LIMIT,
+}
+
+
+def is_without_singular(sentence: str | tuple[str, ...]) -> bool:
+    """Whether it counts something and has no form for one."""
+    return isinstance(sentence, str) and _MANY.search(sentence) is not None
+
+
+def test_what_is_counted_has_a_form_for_one() -> None:
+    found = {str(message.id) for message in catalogue(FOLDERS[0]) if is_without_singular(message.id)}
+    assert sorted(found - set(NEVER_ONE)) == [], "ngettext, or where the number can't be one, a reason above"
+    assert sorted(set(NEVER_ONE) - found) == [], "sentences that are no more"
+
+
+@pytest.mark.parametrize(
+    ("sentence", "is_one"),
+    [
+        ("Of these %(n)s runs", True),
+        ("%(number)d model calls", True),
+        ("It takes %(whatever)d long days.", True),
+        (("%(n)d step", "%(n)d steps"), False),
+        ("Version %(n)d says so", True),
+        ("Again in %(n)s s.", False),
+        ("Version %(n)d is a draft", False),
+    ],
+)
+def test_what_is_counted_without_a_form_for_one_is_seen(sentence: str | tuple[str, ...], is_one: bool) -> None:
+    assert is_without_singular(sentence) is is_one
+
+
 # The glossary
 
 

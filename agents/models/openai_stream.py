@@ -123,7 +123,7 @@ def _in_words(error: Exception, url: str, api_key: str, timeout_s: float) -> Mod
         )
     if isinstance(error, TimeoutError):
         return ModelError(
-            Sentence("The model was silent for %(n)s seconds, so the run ended.", n=f"{timeout_s:g}"), "model_timeout"
+            Sentence("The model was silent for %(n)s s, so the run ended.", n=f"{timeout_s:g}"), "model_timeout"
         )
     if isinstance(error, OSError):
         return _cut_off()

@@ -157,7 +157,7 @@ def _classify(status: int, headers: Mapping[str, str], words: str, *, is_reasone
 
 
 def _try_again(told: str, wait: str) -> Sentence:
-    return Sentence("%(what)s. Try again in %(n)s seconds.", what=told, n=wait)
+    return Sentence("%(what)s. Try again in %(n)s s.", what=told, n=wait)
 
 
 def _classify_by_status(status: int, words: str, *, is_reasoned: bool) -> tuple[str, str]:

@@ -273,6 +273,8 @@ NAMES = (
     gettext_noop("parted after"),
     gettext_noop("parted from"),
     gettext_noop("waited ms"),
+    gettext_noop("first token ms"),
+    gettext_noop("From its beginning to the first token of a model; kept when it ends."),
     gettext_noop("waiting since"),
     gettext_noop("groups"),
     gettext_noop("Who may use it; none: everyone."),

@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, Streami
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 
 from chat.admin.actions import record_list, user_pk
 from chat.models import Act, Door, Run
@@ -25,7 +25,7 @@ from chat.store.run_figures import Figures
 
 def figure_lines(figures: Figures) -> dict[str, Any]:
     """The figures in words: over which runs they are, and each with its name."""
-    of = gettext("Of these %(n)s runs") if figures.is_all else gettext("Of the newest %(n)s of these runs")
+    of = ngettext("Of this %(n)s run", "Of these %(n)s runs", figures.runs)
     lines = [
         (gettext("Duration"), _middle_and_slow(figures.duration_ms)),
         (gettext("First token after"), _middle_and_slow(figures.first_token_ms)),

@@ -8,6 +8,7 @@ from uuid import UUID
 from asgiref.sync import async_to_sync
 from django.contrib import admin
 from django.contrib.admin.utils import flatten
+from django.core.paginator import Page, Paginator
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
@@ -37,7 +38,7 @@ from chat.admin.formatting import SHOWN_CHARACTERS, admin_link, two_lines, usern
 from chat.admin.note_filters import CommentFilter, NotedRuns, VerdictFilter
 from chat.admin.now import show_now
 from chat.admin.run_file import send_runs, show_figures
-from chat.models import LIVE, Door, Run, RunStatus, Session, Step
+from chat.models import LIVE, Door, ModelCall, Run, RunStatus, Session, Step
 from chat.protocol import as_uuid
 from chat.rendering import humanize
 from chat.rendering.calls import call_line
@@ -48,8 +49,8 @@ from chat.runs.admission import Refused
 from chat.runtime import clock
 from chat.store import call_reader, run_figures, selectors, waiting_calls
 
-#: Steps on one page of a run, and characters of each.
-_RUN_STEPS = 200
+#: Steps, and model calls, on one page of a run.
+_RUN_STEPS, _RUN_CALLS = 200, 100
 
 
 def _stop(user: User, run: Run) -> str:
@@ -169,7 +170,8 @@ class RunAdmin(NotedRuns, ConfirmedActionsAdmin):
     ) -> tuple[QuerySet[Run], bool]:
         """Those with all of the words. Titles and names are looked through once each, and not once for every run."""
         for word in smart_split(search_term):
-            queryset = queryset.filter(_has_word(unescape_string_literal(word) if word[0] in "\"'" else word))
+            is_quoted = word[0] in "\"'" and word[0] == word[-1] and len(word) > 1
+            queryset = queryset.filter(_has_word(unescape_string_literal(word) if is_quoted else word))
         return queryset, False
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
@@ -278,7 +280,7 @@ class RunAdmin(NotedRuns, ConfirmedActionsAdmin):
             "steps": [_row(step, str(step.seq or "·")) for step in shown],
             "began_at": begin,
             "next": shown[-1].position if len(steps) > _RUN_STEPS else None,
-            "calls": _calls(as_uuid(object_id)),
+            "calls": _calls(as_uuid(object_id), request.GET.get("calls")),
             "may_look": _may_look(request, as_uuid(object_id)),
         }
         if request.user.has_perm("chat.view_auditentry"):
@@ -307,15 +309,15 @@ def _nest(rows: Sequence[dict[str, Any]], run_id: UUID) -> None:
         asking["children"].append({"run": child, "steps": within, "page": page, "next": later})
 
 
-def _calls(run_id: UUID | None) -> list[dict[str, Any]]:
-    """The run's model calls, each with the page that shows what the model saw."""
-    run = Run.objects.filter(pk=run_id).first() if run_id is not None else None
-    if run is None:
-        return []
-    return [
-        call_line(call_reader.call_data(row, []), reverse("call", args=[run.pk, number]))
-        for number, row in enumerate(call_reader.rows_of(run), 1)
+def _calls(run_id: UUID | None, page: str | None) -> Page[Any]:
+    """A page of the run's model calls, each with the page that shows what the model saw."""
+    found = ModelCall.objects.filter(run=run_id or UUID(int=0)).defer("contents").order_by("pk")
+    rows = Paginator(found, _RUN_CALLS).get_page(page)
+    lines = [
+        call_line(call_reader.call_data(row, []), reverse("call", args=[row.run_id, number]))
+        for number, row in enumerate(rows, rows.start_index())
     ]
+    return Page[Any](lines, rows.number, rows.paginator)
 
 
 def _row(step: Step, number: str) -> dict[str, Any]:

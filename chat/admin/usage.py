@@ -1,11 +1,12 @@
 """What was used and what it cost, for staff: by person, agent, model and day, with a chart and as a file; prices and budgets."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from itertools import chain
 from typing import Any, ClassVar, cast
 
 from django.contrib import admin
+from django.contrib.admin.widgets import AutocompleteSelect
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Model, QuerySet
@@ -13,7 +14,7 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.utils import timezone
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from chat.admin.actions import ReadOnlyAdmin, user_pk
@@ -100,7 +101,8 @@ def _rows(totals: list[Total]) -> list[dict[str, Any]]:
 def _row(total: Total, most: int) -> dict[str, Any]:
     costs = [humanize.cost(float(amount), currency) for currency, amount in sorted(total.costs.items())]
     if total.unpriced:
-        costs.append(gettext("unknown for %(n)s calls") % {"n": humanize.count(total.unpriced)})
+        unknown = ngettext("unknown for %(n)s call", "unknown for %(n)s calls", total.unpriced)
+        costs.append(unknown % {"n": humanize.count(total.unpriced)})
     into, out = (round(number * 100 / most, 2) for number in (total.input_tokens, total.output_tokens))
     return {"total": total, "cost": ", ".join(costs), "into": into, "out": out}
 
@@ -143,6 +145,15 @@ class PriceAdmin(_LoadedAdmin):
     fields = ("provider", "model", ("input", "cached", "output", "currency"))
 
 
+class _PersonSelect(AutocompleteSelect):
+    """Shows a form again, whatever was sent as the person."""
+
+    def optgroups(self, name: str, value: Sequence[str], attr: Any = None) -> Any:
+        """Who was chosen, where it can be anybody."""
+        keys = [key for key in value if not key or (key.isascii() and key.isdecimal() and len(key) < 19)]
+        return super().optgroups(name, keys, attr)
+
+
 @admin.register(Budget)
 class BudgetAdmin(_LoadedAdmin):
     """How many tokens, or how much money, runs may use."""
@@ -153,3 +164,9 @@ class BudgetAdmin(_LoadedAdmin):
     ordering = ("scope", "agent_name")
     fields = ("scope", "user", "agent_name", ("limit", "unit"))
     autocomplete_fields: ClassVar = ("user",)
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """The person is found by name."""
+        return super().formfield_for_foreignkey(
+            db_field, request, **kwargs, widget=_PersonSelect(db_field, self.admin_site)
+        )

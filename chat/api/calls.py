@@ -1,9 +1,10 @@
 """What a run's model calls were asked, saw and cost."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from django.http import HttpRequest
 from ninja import Router
+from pydantic import Field
 
 from agents.sentence import Sentence
 from chat.access import VIEW_SESSIONS, Role, has_right
@@ -11,6 +12,7 @@ from chat.api.auth import READ
 from chat.api.bodies import user_of
 from chat.api.paths import visible_run
 from chat.models import Run
+from chat.protocol import BadFrame
 from chat.protocol.model_calls import CallsData, MessagesData
 from chat.rendering.calls import without_instructions
 from chat.runs.admission import Refused
@@ -19,6 +21,8 @@ from chat.security import audit
 from chat.store import branches, call_reader
 
 router = Router()
+#: Calls of a page where none says how many, and at most.
+_PAGE, _MOST = 200, 1_000
 
 
 async def _inspected_run(request: HttpRequest, run_id: str) -> Run:
@@ -31,14 +35,27 @@ async def _inspected_run(request: HttpRequest, run_id: str) -> Run:
 
 
 @router.get("runs/{run_id}/calls/", auth=READ, response=CallsData)
-async def list_calls(request: HttpRequest, run_id: str) -> CallsData:
+async def list_calls(
+    request: HttpRequest,
+    run_id: str,
+    limit: Annotated[int | None, Field(ge=1, le=_MOST)] = None,
+    cursor: str = "",
+) -> CallsData:
     """List a run's model calls: with what each was asked, what it used, took and cost.
 
     `left_out` is what of the conversation was left out, because it is longer than the model reads. `cost` is missing where it is not
     known, `duration_ms` is null until the call has ended.
+
+    All of them at once, which is long for a long run; with `limit`, so many and `next`, which is the next page's `cursor`.
     """
     run = await _inspected_run(request, run_id)
-    return {"calls": await database.read(call_reader.calls_of, run)}
+    if limit is None and not cursor:
+        return {"calls": await database.read(call_reader.calls_of, run)}
+    if cursor and not (cursor.isascii() and cursor.isdecimal() and len(cursor) < 10):
+        raise BadFrame("bad_frame", Sentence("cursor: not one that this server gave out."))
+    after, most = int(cursor or 0), limit or _PAGE
+    found = await database.read(call_reader.calls_of, run, after, most + 1)
+    return {"calls": found[:most], "next": str(after + most) if len(found) > most else None}
 
 
 @router.get("runs/{run_id}/calls/{number}/messages/", auth=READ, response=MessagesData)

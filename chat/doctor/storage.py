@@ -32,10 +32,10 @@ def check_database() -> Iterator[Finding]:
     try:
         connection.ensure_connection()
     except OperationalError as away:
-        yield broken(
-            f"does not answer: {' '.join(str(db_check.reason_of(away)).split())}",
-            "See that the server of DATABASE_URL runs, and that name, password and database are right.",
-        )
+        action = "See that the server of DATABASE_URL runs, and that name, password and database are right."
+        if connection.vendor == "sqlite":
+            action = "It is a file in DATA_DIR: see that this account may read and write it, and that there is room on its disk."
+        yield broken(f"does not answer: {' '.join(str(db_check.reason_of(away)).split())}", action)
         return
     took_ms = min(_round_trip_ms() for _ in range(_ROUNDS))
     yield well(f"{_version()}, answers in {took_ms:.1f} ms")

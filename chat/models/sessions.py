@@ -236,6 +236,10 @@ class Run(models.Model):
     heartbeat_at = models.DateTimeField(null=True)
     cancel_requested_at = models.DateTimeField(null=True)
     cancelled_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    # Not held to be positive: an odd clock shall keep no run from ending.
+    first_token_ms = models.BigIntegerField(
+        null=True, help_text="From its beginning to the first token of a model; kept when it ends."
+    )
     iterations = models.PositiveIntegerField(default=0)
     input_tokens = models.PositiveBigIntegerField(default=0)
     output_tokens = models.PositiveBigIntegerField(default=0)

@@ -64,6 +64,8 @@ class CallsData(TypedDict):
     """The model calls of a run in order."""
 
     calls: list[CallData]
+    next: NotRequired[str | None]
+    """The cursor of the next page, where they were asked for by pages."""
 
 
 class MessagesData(TypedDict):

@@ -204,7 +204,7 @@ def _time_limit(stream: agents.AgentRun, time_s: float | None, worked_s: float) 
     if not time_s:
         yield
         return
-    words = Sentence("The agent's time limit of %(n)s seconds was reached.", n=f"{time_s:g}")
+    words = Sentence("The agent's time limit of %(n)s s was reached.", n=f"{time_s:g}")
     timer = asyncio.get_running_loop().call_later(
         max(0.0, time_s - worked_s), stream.fail, AgentError("budget_exceeded", words)
     )

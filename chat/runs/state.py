@@ -37,7 +37,7 @@ from chat.runtime.db_values import (
     decimal_param,
     uuid_param,
 )
-from chat.store import notices, steering, step_log
+from chat.store import notices, run_figures, steering, step_log
 
 #: From where each status may be reached.
 MOVES: dict[RunStatus, tuple[RunStatus, ...]] = {
@@ -288,7 +288,7 @@ def request_cancel(run: Run, user: User | None) -> bool:
 #: Written out, because it stands at the end of every run; as querysets the two statements took longer than the commit.
 _FINISH = """UPDATE chat_run SET status = %s, ended_at = {now}, iterations = %s, input_tokens = %s, output_tokens = %s,
     usage_estimated = %s, cached_tokens = %s, reasoning_tokens = %s, cost = %s, currency = %s, code = %s,
-    cancelled_by_id = COALESCE(%s, cancelled_by_id)
+    cancelled_by_id = COALESCE(%s, cancelled_by_id), first_token_ms = ({spoke})
     WHERE id = %s AND status IN ({moves}) AND fence = COALESCE(%s, fence)
     RETURNING agent_name, started_at, cancel_requested_at, waited_ms,
     EXISTS (SELECT 1 FROM chat_steeringword word WHERE word.run_id = chat_run.id AND word.state = 'pending')"""
@@ -309,9 +309,12 @@ def finish(run_id: UUID, session_id: UUID, end: End, *, fence: int | None = None
         end.cost.currency if end.cost else "",
         end.code,
     ]
+    statement = _FINISH.format(
+        now=clock.now_expression(), spoke=run_figures.first_token_expression(), moves=", ".join(["%s"] * len(moves))
+    )
     with connection.cursor() as cursor:
         cursor.execute(
-            _FINISH.format(now=clock.now_expression(), moves=", ".join(["%s"] * len(moves))),
+            statement,
             [*values, by.pk if by is not None else None, uuid_param(run_id), *moves, fence],
         )
         moved = cursor.fetchone()

@@ -21,9 +21,10 @@ class FullCall:
     tools: list[dict[str, Any]]
 
 
-def rows_of(run: Run) -> list[ModelCall]:
-    """The rows of a run's model calls, in order: the first one is number 1."""
-    return list(ModelCall.objects.filter(run=run).defer("contents").order_by("pk"))
+def rows_of(run: Run, after: int = 0, most: int | None = None) -> list[ModelCall]:
+    """The rows of a run's model calls, in order: the first one is number 1. Those behind that number, so many at most."""
+    found = ModelCall.objects.filter(run=run).defer("contents").order_by("pk")
+    return list(found[after:] if most is None else found[after : after + most])
 
 
 def places_of(run: Run) -> list[tuple[int, int]]:
@@ -41,9 +42,9 @@ def hides_instructions(run: Run) -> bool:
     return run.agent_version is not None and not run.agent_version.instructions_shown
 
 
-def calls_of(run: Run) -> list[CallData]:
-    """A run's model calls in order, as the API tells them."""
-    rows = rows_of(run)
+def calls_of(run: Run, after: int = 0, most: int | None = None) -> list[CallData]:
+    """A run's model calls in order, as the API tells them; those behind that number, so many at most."""
+    rows = rows_of(run, after, most)
     lists = _lists(run, rows)
     sent = _sent({ref for refs in lists for ref in refs})
     return [call_data(row, [sent[ref] for ref in refs if ref in sent]) for row, refs in zip(rows, lists, strict=True)]
@@ -51,7 +52,7 @@ def calls_of(run: Run) -> list[CallData]:
 
 def full_call(run: Run, number: int) -> FullCall | None:
     """The run's call of that number, from 1 on, in full; None where there is none."""
-    rows = rows_of(run)[:number] if number > 0 else []
+    rows = rows_of(run, 0, number) if number > 0 else []
     if len(rows) < number or not rows:
         return None
     row, refs = rows[-1], _lists(run, rows)[-1]

@@ -1,6 +1,7 @@
 """Figures of runs, however a list of them is narrowed: how long they took, when they spoke first, what they used; also row by row.
 
-Durations are taken by the database, in milliseconds. A list is only ever read up to a limit, its newest first.
+Durations are taken by the database, in milliseconds. Figures are of all the runs of a list; its rows are only ever read up to a limit,
+the newest first.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,12 +11,13 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from django.db.models import F, FloatField, Func, OuterRef, Q, QuerySet, Subquery
+import orjson
+from django.db import connection
+from django.db.models import Aggregate, Count, F, FloatField, Func, Max, Min, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models.functions import Coalesce
 
 from chat.models import ModelCall, Run
 
-#: Runs whose figures are added up: the newest of the list.
-NEWEST = 10_000
 #: Rows of a file at most, and those that are read at a time for it.
 MOST_ROWS, ROWS_AT_ONCE = 100_000, 1_000
 #: Columns of a file.
@@ -44,8 +46,31 @@ class Elapsed(Func):
 
     def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
         """Of an interval."""
-        template = "(EXTRACT(EPOCH FROM (%(expressions)s)) * 1000.0)"
+        # As a float: exact numbers take several times as long to sort.
+        template = "(date_part('epoch', %(expressions)s) * 1000.0)"
         return super().as_sql(compiler, connection, template=template, arg_joiner=" - ", **context)
+
+
+class _MiddleAndSlow(Aggregate):
+    """Of all the values that there are, the one that half are no more than, and the one that 95 % are no more than."""
+
+    arity = 1
+    output_field = FloatField()
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        """As PostgreSQL reckons them."""
+        template = "percentile_disc(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY %(expressions)s)"
+        return self.as_sql(compiler, connection, template=template, **context)
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        """SQLite sorts more slowly than Python: it gives all values, in whole milliseconds."""
+        template = "json_group_array(CAST(ROUND(%(expressions)s) AS INTEGER))"
+        return self.as_sql(compiler, connection, template=template, **context)
+
+    @property
+    def convert_value(self) -> Any:
+        """Both as a pair; None where there is no value."""
+        return _middle_and_slow
 
 
 @dataclass(slots=True)
@@ -56,7 +81,6 @@ class Figures:
     """
 
     runs: int = 0
-    is_all: bool = True
     duration_ms: tuple[float, float] | None = None
     first_token_ms: tuple[float, float] | None = None
     input_tokens: int = 0
@@ -64,43 +88,61 @@ class Figures:
     costs: dict[str, Decimal] = field(default_factory=dict)
 
 
+#: When a run's model spoke first, in milliseconds from the run's beginning: of a row of ``chat_run``.
+_SPOKE_AFTER = """SELECT call.first_token_ms + CAST(ROUND({elapsed}) AS bigint) FROM chat_modelcall call
+    WHERE call.run_id = chat_run.id AND call.first_token_ms IS NOT NULL ORDER BY call.iteration, call.attempt LIMIT 1"""
+_ELAPSED = {
+    "sqlite": "(julianday(call.started_at) - julianday(chat_run.started_at)) * 86400000.0",
+    "postgresql": "date_part('epoch', call.started_at - chat_run.started_at) * 1000.0",
+}
+
+
+def first_token_expression() -> str:
+    """What is kept of it when a run ends, for statements that are written out."""
+    return _SPOKE_AFTER.format(elapsed=_ELAPSED[connection.vendor])
+
+
 def with_figures(runs: QuerySet[Run]) -> QuerySet[Any]:
     """Each run with ``lasted_ms``, from its beginning to its end, and ``first_ms``, to the first token of a model."""
     calls = ModelCall.objects.filter(run=OuterRef("pk"), first_token_ms__isnull=False).order_by("iteration", "attempt")
     spoke = calls.annotate(ms=Elapsed(F("started_at"), OuterRef("started_at")) + F("first_token_ms"))
-    return runs.annotate(lasted_ms=Elapsed(F("ended_at"), F("started_at")), first_ms=Subquery(spoke.values("ms")[:1]))
+    # Kept when a run ends; until then, and of those that an earlier version ended, it is looked up.
+    first_ms = Coalesce(F("first_token_ms"), Subquery(spoke.values("ms")[:1]), output_field=FloatField())
+    return runs.annotate(lasted_ms=Elapsed(F("ended_at"), F("started_at")), first_ms=first_ms)
 
 
 def figures_of(runs: QuerySet[Run]) -> Figures:
-    """The figures of the newest of these."""
+    """The figures of all of these, in one look at each."""
     # What was copied was counted where it ran.
-    newest = with_figures(runs.filter(copied_from=None)).order_by("-created_at", "-pk")
-    rows = newest.values_list(
-        "lasted_ms", "first_ms", "parent_id", "input_tokens", "output_tokens", "cost", "currency"
-    )[: NEWEST + 1]
-    found = list(rows)
-    figures = Figures(runs=min(len(found), NEWEST), is_all=len(found) <= NEWEST)
-    lasted, spoke = [], []
-    for lasted_ms, first_ms, parent_id, input_tokens, output_tokens, cost, currency in found[:NEWEST]:
-        if lasted_ms is not None:
-            lasted.append(lasted_ms)
-        if first_ms is not None:
-            spoke.append(max(0.0, first_ms))
-        if parent_id is None:
-            figures.input_tokens += input_tokens
-            figures.output_tokens += output_tokens
-            if cost is not None:
-                figures.costs[currency] = figures.costs.get(currency, Decimal(0)) + cost
-    figures.duration_ms, figures.first_token_ms = _middle_and_slow(lasted), _middle_and_slow(spoke)
-    return figures
+    counted = with_figures(runs.filter(copied_from=None)).order_by()
+    root = Q(parent=None)
+    priced = root & Q(cost__isnull=False)
+    found = counted.aggregate(
+        number=Count("pk"),
+        lasted=_MiddleAndSlow("lasted_ms"),
+        spoke=_MiddleAndSlow("first_ms"),
+        went_in=Sum("input_tokens", filter=root),
+        came_out=Sum("output_tokens", filter=root),
+        paid=Sum("cost", filter=priced),
+        paid_in=Min("currency", filter=priced),
+        also_in=Max("currency", filter=priced),
+    )
+    if found["paid_in"] == found["also_in"]:
+        costs = {} if found["paid"] is None else {found["paid_in"]: found["paid"]}
+    else:
+        costs = dict(counted.filter(priced).values_list("currency").annotate(Sum("cost")))
+    tokens = (found["went_in"] or 0, found["came_out"] or 0)
+    return Figures(found["number"], found["lasted"], found["spoke"], *tokens, costs)
 
 
-def _middle_and_slow(values: list[float]) -> tuple[float, float] | None:
-    """Of these, the one that half are no more than, and the one that 95 % are no more than."""
+def _middle_and_slow(values: Any, _expression: Any, connection: Any) -> tuple[float, float] | None:
+    if connection.vendor == "sqlite":
+        ordered = sorted(value for value in orjson.loads(values) if value is not None)
+        values = ordered and [ordered[-(-len(ordered) * percent // 100) - 1] for percent in (50, 95)]
     if not values:
         return None
-    values.sort()
-    return tuple(values[-(-len(values) * percent // 100) - 1] for percent in (50, 95))  # type: ignore[return-value]
+    middle, slow = (max(0.0, float(value)) for value in values)
+    return middle, slow
 
 
 def rows_after(runs: QuerySet[Run], last: tuple[datetime, UUID] | None) -> Sequence[tuple[Any, ...]]:

@@ -35,10 +35,13 @@ _APPENDED = 125
 _LOOKS = 21
 _PAGE_LOOKS = 7
 _PEOPLE = 50
-#: Has runs begin at any time within three weeks.
+#: Has runs begin at any time within three weeks, speak within five seconds and take up to two minutes.
 _SPREAD = {
-    "sqlite": "UPDATE chat_run SET created_at = strftime('%Y-%m-%d %H:%M:%f', created_at, '+' || abs(random() % 1814400) || ' seconds')",
-    "postgresql": "UPDATE chat_run SET created_at = created_at + random() * interval '21 days'",
+    "sqlite": """UPDATE chat_run SET created_at = strftime('%Y-%m-%d %H:%M:%f', created_at, '+' || abs(random() % 1814400) || ' seconds'),
+        ended_at = strftime('%Y-%m-%d %H:%M:%f', started_at, '+' || abs(random() % 120000) / 1000.0 || ' seconds'),
+        first_token_ms = abs(random() % 5000) WHERE ended_at IS NOT NULL""",
+    "postgresql": """UPDATE chat_run SET created_at = created_at + random() * interval '21 days',
+        ended_at = started_at + random() * interval '2 minutes', first_token_ms = random() * 5000 WHERE ended_at IS NOT NULL""",
 }
 #: What staff look at, and where.
 _STAFF_PAGES = {
@@ -369,7 +372,7 @@ def staff_pages(runs: int) -> None:
         # No two of them were asked for at the same moment.
         cursor.execute(_SPREAD[connection.vendor])
         if connection.vendor == "postgresql":
-            cursor.execute("ANALYZE chat_run")
+            cursor.execute("VACUUM ANALYZE chat_run")
     people = list(User.objects.values_list("pk", flat=True)[:_PEOPLE])
     today = timezone.now().date()
     used = {"calls": 9, "input_tokens": 900, "output_tokens": 300, "provider": "stub", "model": "stub"}

@@ -240,7 +240,7 @@ def test_refusals_are_said_in_it(db: None, act: Any, words: str) -> None:
 
 def test_why_a_run_failed_is_said_in_it() -> None:
     error = error_data(
-        "model_timeout", Sentence("The model was silent for %(n)s seconds, so the run ended.", n="120"), "7f3a9c1e"
+        "model_timeout", Sentence("The model was silent for %(n)s s, so the run ended.", n="120"), "7f3a9c1e"
     )
     frames = [
         {

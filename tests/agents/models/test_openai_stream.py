@@ -22,7 +22,7 @@ FAULTS: list[tuple[str, Script, str, str]] = [
     ("401", Script(status=401), "model_auth", "did not accept the API key (401)"),
     ("403", Script(status=403), "model_auth", "did not allow this (403): The server had an error."),
     ("429", Script(status=429), "model_rate_limited", "too many requests (429). Try again in a while."),
-    ("429 and when", Script(status=429, headers={"Retry-After": "7"}), "model_rate_limited", "Try again in 7 seconds."),
+    ("429 and when", Script(status=429, headers={"Retry-After": "7"}), "model_rate_limited", "Try again in 7 s."),
     (
         "400",
         Script(status=400),
@@ -165,7 +165,7 @@ async def test_silence_ends_the_run(server: ModelServer, make_agent: MakeAgent, 
     await steps_of(run)
     assert run.outcome is not None
     assert run.outcome.code == "model_timeout"
-    assert run.outcome.error == "The model was silent for 0.3 seconds, so the run ended."
+    assert run.outcome.error == "The model was silent for 0.3 s, so the run ended."
     assert 0.3 <= time.monotonic() - at < 2
     await server.until(lambda: server.requests[0].closed_at is not None)
 

@@ -258,7 +258,7 @@ SAID: list[tuple[int, str, str, str]] = [
         429,
         err("You exceeded your current quota. Please retry in 34.5s."),
         "model_rate_limited",
-        f"{BUSY} (429). Try again in 34.5 seconds. You exceeded your current quota. Please retry in 34.5s.",
+        f"{BUSY} (429). Try again in 34.5 s. You exceeded your current quota. Please retry in 34.5s.",
     ),
     (
         413,
@@ -270,13 +270,13 @@ SAID: list[tuple[int, str, str, str]] = [
         429,
         err("Rate limit reached. Please try again in 1m2.5s."),
         "model_rate_limited",
-        f"{BUSY} (429). Try again in 62.5 seconds. Rate limit reached. Please try again in 1m2.5s.",
+        f"{BUSY} (429). Try again in 62.5 s. Rate limit reached. Please try again in 1m2.5s.",
     ),
     (
         429,
         err("Please try again in 500ms."),
         "model_rate_limited",
-        f"{BUSY} (429). Try again in 0.5 seconds. Please try again in 500ms.",
+        f"{BUSY} (429). Try again in 0.5 s. Please try again in 500ms.",
     ),
     # What isn't there, and what is too long
     (405, '{"detail": "Method Not Allowed"}', "model_error", f"{UNKNOWN} (405): Method Not Allowed"),
@@ -302,8 +302,8 @@ def test_the_reason_decides(status: int, body: str, code: str, words: str) -> No
 @pytest.mark.parametrize(
     ("headers", "hint"),
     [
-        ({"retry-after": "7"}, "Try again in 7 seconds."),
-        ({"retry-after": "0.5"}, "Try again in 0.5 seconds."),
+        ({"retry-after": "7"}, "Try again in 7 s."),
+        ({"retry-after": "0.5"}, "Try again in 0.5 s."),
         ({"retry-after": "9" * 400}, "Try again in a while."),
         ({"retry-after": "Fri, 31 Dec 2027 23:59:59 GMT"}, "Try again in a while."),
         (
@@ -323,7 +323,7 @@ def test_when_to_come_back_is_told(headers: dict[str, str], hint: str) -> None:
 @pytest.mark.parametrize(("status", "verb"), [(503, FAILED), (529, FAILED), (429, BUSY)])
 @pytest.mark.parametrize("headers", [{"retry-after": "1.5"}, {"retry-after-ms": "1500"}])
 def test_when_to_come_back_is_told_whatever_the_status(status: int, verb: str, headers: dict[str, str]) -> None:
-    told = f"{verb} ({status}). Try again in 1.5 seconds. Overloaded."
+    told = f"{verb} ({status}). Try again in 1.5 s. Overloaded."
     assert str(explain_refusal(status, headers, err("Overloaded."), "")) == told
 
 

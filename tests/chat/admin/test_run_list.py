@@ -18,6 +18,7 @@ from django.utils import timezone
 from chat.accounts.models import User
 from chat.admin import run_file
 from chat.models import Act, AuditEntry, ModelCall, Run, RunStatus, Session
+from chat.runs import state as run_state
 from chat.runtime import database
 from chat.store import run_figures
 from tests.chat import making
@@ -64,7 +65,7 @@ def test_figures_are_those_of_a_sum_by_hand() -> None:
 
         return least(0.5), least(0.95)
 
-    assert (found.runs, found.is_all) == (42, True)
+    assert found.runs == 42
     assert found.duration_ms == pytest.approx(brute(lasted), abs=1)
     assert found.first_token_ms == pytest.approx(brute([first for first in spoke if first is not None]), abs=1)
     assert (found.input_tokens, found.output_tokens) == (sum(range(41)), 2 * sum(range(41)))
@@ -73,14 +74,41 @@ def test_figures_are_those_of_a_sum_by_hand() -> None:
     assert (failed.runs, failed.input_tokens, failed.first_token_ms) == (2, 0, None), "what is within one counts once"
 
 
-def test_figures_are_of_the_newest_alone_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_figures, "NEWEST", 3)
-    ada = making.user("ada")
-    for n in range(5):
-        ended(ada, 1_000 * (n + 1), created_at=timezone.now() + timedelta(seconds=n))
+@pytest.mark.usefixtures("on_each_database")
+def test_they_are_of_all_runs_and_not_only_of_the_newest() -> None:
+    """Of more runs than a page or a statement reads at a time: the old ones are the slow ones."""
+    runs, session, began = 12_000, making.session(making.user("ada")), timezone.now() - timedelta(days=9)
+    Run.objects.bulk_create(
+        Run(
+            session=session, number=n, client_message_id=str(n), status=RunStatus.COMPLETED, created_at=began + timedelta(seconds=n),
+            started_at=began, ended_at=began + timedelta(seconds=runs - n), first_token_ms=10 * (runs - n),
+        )
+        for n in range(runs)
+    )  # fmt: skip
     found = run_figures.figures_of(Run.objects.all())
-    assert (found.runs, found.is_all, found.duration_ms) == (3, False, pytest.approx((4_000, 5_000), abs=1))
-    assert run_file.figure_lines(found)["of"] == "Of the newest 3 of these runs"
+    assert found.runs == runs
+    assert found.duration_ms == pytest.approx((runs * 500, runs * 950), abs=1)
+    assert found.first_token_ms == pytest.approx((runs * 5, runs * 9.5), abs=1)
+
+
+@pytest.mark.parametrize(
+    ("runs", "words"), [(1, "Of this 1 run"), (2, "Of these 2 runs"), (1_200, "Of these 1,200 runs")]
+)
+def test_they_say_of_how_many_runs_they_are(runs: int, words: str) -> None:
+    assert run_file.figure_lines(run_figures.Figures(runs))["of"] == words
+
+
+@pytest.mark.usefixtures("on_each_database")
+def test_when_a_run_spoke_first_is_kept_when_it_ends() -> None:
+    """The same as is looked up of one at work, and not reckoned again afterwards."""
+    run = ended(making.user("ada"), 2_000, 730, status=RunStatus.RUNNING, ended_at=None)
+    (looked_up,) = run_figures.with_figures(Run.objects.all()).values_list("first_ms", flat=True)
+    assert run_state.finish(run.pk, run.session_id, run_state.End(RunStatus.COMPLETED))
+    run.refresh_from_db()
+    assert run.first_token_ms == pytest.approx(730, abs=1) == looked_up
+    run.calls.all().delete()
+    (kept,) = run_figures.with_figures(Run.objects.all()).values_list("first_ms", flat=True)
+    assert kept == run.first_token_ms
 
 
 def test_the_list_shows_figures_of_what_it_is_narrowed_to(client: Client) -> None:

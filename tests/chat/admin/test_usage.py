@@ -55,15 +55,15 @@ def read(client: Client, **query: Any) -> str:
 #: How sums are added up, and what the rows are then: name (of days, how many ago), tokens in, and what is told of the cost.
 SUMS: dict[str, list[tuple[str | int, int, str]]] = {
     "day": [
-        (3, 5, "unknown for 1 calls"),
-        (0, 130, "3.00 EUR, 1.25 USD, unknown for 1 calls"),
+        (3, 5, "unknown for 1 call"),
+        (0, 130, "3.00 EUR, 1.25 USD, unknown for 1 call"),
     ],
-    "user": [("bo", 100, "3.00 EUR"), ("ada", 30, "1.25 USD, unknown for 1 calls"), ("", 5, "unknown for 1 calls")],
+    "user": [("bo", 100, "3.00 EUR"), ("ada", 30, "1.25 USD, unknown for 1 call"), ("", 5, "unknown for 1 call")],
     "agent": [("writer", 100, "3.00 EUR"), ("researcher", 35, "1.25 USD, unknown for 2 calls")],
     "model": [
         ("m (cluster)", 100, "3.00 EUR"),
-        ("m", 25, "1.25 USD, unknown for 1 calls"),
-        ("n", 10, "unknown for 1 calls"),
+        ("m", 25, "1.25 USD, unknown for 1 call"),
+        ("n", 10, "unknown for 1 call"),
     ],
 }
 

@@ -47,6 +47,30 @@ async def test_the_messages_are_exactly_those_that_were_sent(bo: Browser, model:
     assert model.url not in str(calls)
 
 
+async def test_they_are_read_by_pages(bo: Browser) -> None:
+    """By whoever asks for pages: whoever does not gets all of them, as ever."""
+    session_id = await bo.new_session()
+    run_id = await ask(bo, session_id, "Twice [call=current_time:{} call=current_time:{}] [call=current_time:{}]")
+    await ended(bo, run_id)
+    status, whole = await bo.call("GET", f"runs/{run_id}/calls/")
+    assert (status, set(whole)) == (200, {"calls"})
+    assert len(whole["calls"]) > 1
+    read: list[dict[str, Any]] = []
+    query, pages = "limit=1", 0
+    while query:
+        status, page = await bo.call("GET", f"runs/{run_id}/calls/?{query}")
+        assert (status, len(page["calls"])) == (200, 1)
+        read += page["calls"]
+        pages += 1
+        query = f"limit=1&cursor={page['next']}" if page["next"] is not None else ""
+    assert (read, pages) == (whole["calls"], len(whole["calls"]))
+    assert (await bo.call("GET", f"runs/{run_id}/calls/?cursor=1"))[1] == {"calls": whole["calls"][1:], "next": None}
+    assert (await bo.call("GET", f"runs/{run_id}/calls/?cursor=99"))[1] == {"calls": [], "next": None}
+    for odd in ("limit=0", "limit=-1", "limit=1001", "limit=x", "cursor=-1", "cursor=x", f"cursor={'9' * 30}"):
+        status, told = await bo.call("GET", f"runs/{run_id}/calls/?{odd}")
+        assert (status, told["error"]["code"]) == (400, "bad_frame"), odd
+
+
 async def test_a_call_at_work_is_told_and_the_session_says_how_full_the_context_is(bo: Browser) -> None:
     session_id = await bo.new_session()
     run_id = await ask(bo, session_id, "Count [call=current_time:{} tokens=400 every=25]")

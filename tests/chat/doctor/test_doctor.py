@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from django.conf import settings as django_settings
 from django.core.management import call_command
+from django.db import OperationalError
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import AsyncClient
 from django.utils import timezone
@@ -58,6 +59,13 @@ def unmigrated(*_: Any) -> None:
 
 def _newest_migration() -> Any:
     return MigrationRecorder.Migration.objects.filter(app="chat").order_by("name").last()
+
+
+def no_room(_: Any, patch: pytest.MonkeyPatch, __: Path) -> None:
+    def fail() -> None:
+        raise OperationalError("disk I/O error")
+
+    patch.setattr(storage, "connection", SimpleNamespace(vendor="sqlite", ensure_connection=fail))
 
 
 def clock_off(_: Any, patch: pytest.MonkeyPatch, __: Path) -> None:
@@ -161,6 +169,7 @@ def nobody_serves(settings: Any, *_: Any) -> None:
 #: The check, what is broken, how it stands then, how that is said, and what is to be done.
 CASES: list[tuple[Check, Break, Level, str, str]] = [
     (storage.check_database, nothing, Level.OK, "answers in", ""),
+    (storage.check_database, no_room, Level.FAIL, "does not answer: disk I/O error", "room on its disk"),
     (storage.check_migrations, nothing, Level.OK, "all are applied", ""),
     (storage.check_migrations, unmigrated, Level.FAIL, "are not applied (chat.", "manage.py migrate"),
     (storage.check_clock, nothing, Level.OK, "agrees with the database's", ""),

@@ -164,3 +164,25 @@ def test_results_find_their_calls_without_looking_through_all(order: int, monkey
         transcript.apply(run, cast(Any, {"type": entry.event, **frame}))
     assert [call.result.seq for call in run.calls if call.result] == list(range(501, 1001))[::order]
     assert CountedId.compared < 4 * len(numbers)
+
+
+def test_its_model_calls_stand_in_the_administration_page_by_page(client: Client) -> None:
+    """Beside the steps, which have pages of their own: either's place is kept while one turns the other's."""
+    count = 3 * RUN_STEPS + 1
+    run = turn_by_turn(making.user("ada"), count)
+    client.force_login(making.staff("chat.view_run", "chat.view_session"))
+    address: str | None = f"{reverse('admin:chat_run_change', args=[run.pk])}?after=200"
+    shown: list[int] = []
+    while address is not None:
+        with CaptureQueriesContext(connection) as statements:
+            page = client.get(address).content.decode()
+        assert len(page) < MOST
+        assert len(statements) < 40
+        assert "?after=" in page
+        shown += map(int, re.findall(r"/calls/(\d+)/", page))
+        following = re.search(r'<a href="(\?[^"]*calls=\d+)#calls" rel="next"', page)
+        address = following and address.partition("?")[0] + following[1].replace("&amp;", "&")
+        assert address is None or "after=200" in address
+    assert shown == list(range(1, count + 1))
+    for odd in ("0", "-1", "9" * 40, "x", "\0"):
+        assert client.get(reverse("admin:chat_run_change", args=[run.pk]), {"calls": odd}).status_code == 200

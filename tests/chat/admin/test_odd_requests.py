@@ -1,0 +1,125 @@
+"""What careless or hostile people send to the administration is refused in words, and never a failure, on both databases; and each of its
+pages opens for those alone who may see it. A further page is found by itself.
+"""  # noqa: D205 - one thought
+
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import Permission
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from chat.accounts.models import User
+from chat.models import Announcement, Budget, Connection, Price, Process, Schedule
+from tests.chat import making
+
+pytestmark = pytest.mark.django_db(transaction=True)
+HOSTILE = "<script>alert(1)</script> =1+1"
+#: Addresses that can be asked for, and what is answered: the page, what it is about, its query and the status.
+ODD_ADDRESSES: tuple[tuple[str, tuple[Any, ...], dict[str, str], int], ...] = (
+    *(("chat_run_changelist", (), {"q": text}, 200) for text in ("'\"", "'", '" OR 1=1 --', "\ud800", HOSTILE)),
+    *(("chat_run_figures", (), {"q": text}, 200) for text in ("'\"", "'")),
+    *((f"chat_{table}_changelist", (), {"q": "\0"}, 200) for table in ("run", "session", "step", "agent", "price")),
+    *(("chat_run_changelist", (), {name: "a\0b"}, 200) for name in ("of", "status", "model", "agent_name", "verdict")),
+    *((page, (), {"of": "\0"}, 200) for page in ("chat_run_csv", "chat_run_figures", "chat_schedule_changelist")),
+    ("chat_auditentry_changelist", (), {"action": "\0"}, 200),
+    ("chat_process_change", ("a\0b",), {}, 400),
+    ("chat_run_changelist", (), {"\0": "x"}, 302),
+    ("chat_run_changelist", (), {"p": "9" * 40}, 200),
+    ("chat_run_changelist", (), {"o": "99.x.-"}, 200),
+    ("chat_run_changelist", (), {"session__id__exact": "x"}, 302),
+    ("chat_run_changelist", (), {"user__password__startswith": "a"}, 400),
+)
+
+
+def things() -> dict[str, Any]:
+    """One of each that has a page, hostile by its words; by the name of its table."""
+    ada = making.user("ada")
+    run = making.run(making.session(ada, title=HOSTILE), message=HOSTILE)
+    making.append(run, making.thought(HOSTILE), making.step("final_answer", HOSTILE, step=2))
+    made = [
+        ada, run, run.session, run.steps.first(),
+        Announcement.objects.create(message=HOSTILE),
+        Connection.objects.create(process=HOSTILE[:20], session=run.session, user=ada, role="owner"),
+        Process.objects.create(name=HOSTILE[:20], seen_at=timezone.now()),
+        Price.objects.create(provider="*", model=HOSTILE, input=Decimal(1), output=Decimal(1)),
+        Budget.objects.create(scope="run", limit=Decimal(5), unit="tokens"),
+        Schedule.objects.create(owner=ada, name=HOSTILE, message=HOSTILE, agent_name="researcher", every_minutes=5, since=timezone.now()),
+    ]  # fmt: skip
+    return {str(thing._meta.model_name): thing for thing in made if thing is not None}
+
+
+def pages(there: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """The table, the name and the address of each page."""
+    for model, page in admin.site._registry.items():
+        name = str(model._meta.model_name)
+        thing = there.get(name) or model._default_manager.first()
+        for pattern in page.get_urls():
+            values = {
+                "object_id": getattr(thing, "pk", 0), "id": getattr(thing, "pk", 0), "pk": getattr(thing, "pk", 0),
+                "agent_id": getattr(thing, "pk", 0), "number": 1, "act": "publish", "name": next(iter(getattr(page, "acts", {})), ""),
+            }  # fmt: skip
+            if pattern.name:
+                wanted = {key: values[key] for key in pattern.pattern.converters}
+                yield name, str(pattern.name), reverse(f"admin:{pattern.name}", kwargs=wanted)
+
+
+def read(client: Client, address: str, query: Any = None) -> tuple[int, str]:
+    """What is answered."""
+    # As bytes: what is no text is none of ours to encode.
+    asked = urlencode(query or {}, doseq=True, errors="surrogatepass")
+    answer = client.get(f"{address}?{asked}" if asked else address)
+    # A file is written while it is sent: see each one's own tests.
+    return answer.status_code, "" if answer.streaming else answer.content.decode()
+
+
+@pytest.mark.usefixtures("on_each_database")
+def test_what_cannot_be_asked_for_is_refused_and_never_a_failure(client: Client) -> None:
+    client.force_login(User.objects.create_superuser("root"))
+    things()
+    answered = [
+        (page, query, read(client, reverse(f"admin:{page}", args=args), query)[0])
+        for page, args, query, _ in ODD_ADDRESSES
+    ]
+    assert answered == [(page, query, status) for page, _, query, status in ODD_ADDRESSES]
+    # A number that only PostgreSQL looks for.
+    assert read(client, reverse("admin:accounts_user_changelist"), {"groups": "9" * 40})[0] in (200, 302)
+    for person in ("\0", "x", "9" * 40, "", HOSTILE):
+        sent = {"scope": "user_day", "user": person, "agent_name": "", "limit": "x", "unit": "tokens"}
+        again = client.post(reverse("admin:chat_budget_add"), sent)
+        assert again.status_code == 200, person
+        assert "<script>alert" not in again.content.decode()
+    assert not Budget.objects.filter(scope="user_day").exists()
+
+
+AGENTS_ALONE = ("chat.view_agent", "chat.add_agent", "chat.change_agent")
+
+
+@pytest.mark.parametrize("may", ["nothing", "agents alone", "look"])
+def test_pages_open_for_whoever_may_see_them_and_change_for_nobody_who_only_looks(may: str, client: Client) -> None:
+    staff, there = making.staff(*(AGENTS_ALONE if may == "agents alone" else ())), things()
+    if may == "look":
+        staff.user_permissions.set(Permission.objects.filter(codename__startswith="view_"))
+    client.force_login(staff)
+    opened, changed = set(), set()
+    for name, page, address in pages(there):
+        status, _ = read(client, address)
+        assert status < 500, address
+        if status == 200:
+            opened.add(name)
+        sent = client.post(
+            address, {"post": "yes", "id": str(getattr(there.get(name), "pk", 0)), "action": "delete_selected"}
+        )
+        assert sent.status_code < 500, address
+        if sent.status_code == 200 and page.endswith(("_add", "_change", "_delete", "_act", "_password_change")):
+            changed.add(page)
+    every = {str(model._meta.model_name) for model in admin.site._registry}
+    assert opened == {"nothing": set(), "agents alone": {"agent"}, "look": every}[may]
+    assert changed <= ({"chat_agent_add", "chat_agent_change"} if may == "agents alone" else set()), changed
+    assert User.objects.filter(username="ada").exists()
+    assert Price.objects.exists()
