@@ -190,9 +190,9 @@ def watchers(stage: Stage, sizes: Sizes) -> Measured:
     with stage.product() as product:
         *warm, session = stage.rows("sessions", 3)
         warm_up(stage, product, warm, f"Tell me [tag={TAG}]")
-        ours = stage.run(product, "watch", [session] * count, message=message)
+        ours = stage.run(product, "watch", [session] * count, message=message, clients=2)
     with stage.relay() as relay:
-        theirs = stage.run(relay, "watch", [session] * count, message=message)
+        theirs = stage.run(relay, "watch", [session] * count, message=message, clients=2)
     name = f"{count} watchers of {_WATCHED_RATE:g}/s"
     thousands = count * sizes.tokens / 1_000
     cpu = Row(f"{name}: server CPU per 1,000 tokens told", "s", ours.cpu_s / thousands, theirs.cpu_s / thousands)
