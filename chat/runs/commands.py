@@ -322,11 +322,13 @@ def _admit(run: Run, standing: Admission) -> Accepted:
     most, line = settings.MAX_MESSAGES_PER_MINUTE, settings.MAX_QUEUED_RUNS
     by_clock = run.origin in (Origin.SCHEDULE, Origin.SET)
     if most and standing.recent >= most and not by_clock:
-        raise Refused("rate_limited", Sentence("Messages a minute: at most %(n)d. Please wait a moment.", n=most))
+        raise Refused(
+            "rate_limited", Sentence("The limit on messages is %(n)d a minute. Please wait a moment.", n=most)
+        )
     if line and standing.waiting >= line:
         raise Refused(
             "queue_full",
-            Sentence("Messages that wait in this session already: %(n)d. Please wait for one to start.", n=line),
+            Sentence("The limit on messages waiting in a session is %(n)d. Please wait for one to start.", n=line),
         )
     run.number = standing.last_number + 1
     under_run_limit = not settings.MAX_ACTIVE_RUNS_PER_USER or standing.at_work < settings.MAX_ACTIVE_RUNS_PER_USER

@@ -108,9 +108,7 @@ def _check_room(run: Run, message: str) -> None:
     if len(waiting) >= MOST_PENDING or 0 < longest < sum(waiting) + len(message):
         raise Refused(
             "queue_full",
-            Sentence(
-                "Messages that wait for the model already: %(n)d. Please wait until they are read.", n=len(waiting)
-            ),
+            Sentence("Too many messages wait for the model already. Please wait until it has read them."),
         )
 
 

@@ -77,7 +77,7 @@ def make(user: User, fields: Mapping[str, Any], now: datetime) -> Schedule:
     if most and Schedule.objects.filter(owner=user).count() >= most:
         raise Refused(
             "rate_limited",
-            Sentence("More schedules than %(n)s are not allowed. Delete one first.", n=f"{most:,}"),
+            Sentence("The limit on schedules is %(n)s. Delete one first.", n=f"{most:,}"),
         )
     schedule = Schedule(owner=user, since=now)
     _apply(schedule, user, {"name": "", "message": "", "agent_name": "", "time_zone": "UTC", **fields}, now)

@@ -292,7 +292,7 @@ async def test_one_whose_time_is_over_says_so_and_its_parent_goes_on(here: Here,
     assert [(run.agent_name, run.status, run.code) for run in runs[1:]] == [("brief", "failed", "budget_exceeded")]
     ok, words = await result_of(here, "ask_brief")
     assert not ok
-    assert "time limit of 0.3 seconds was reached" in words
+    assert "time limit of 0.3 s was reached" in words
 
 
 async def test_they_count_neither_as_active_runs_nor_as_messages(

@@ -112,7 +112,7 @@ async def test_a_failure_of_the_model_server(shared: World, model: ModelServer, 
     assert len(words) < 400
     assert not [bad for bad in ("Traceback", KEY, "<h1>", "Error(") if bad in str(told)]
     if failure.startswith("429"):
-        assert "7 seconds" in words
+        assert "in 7 s" in words
     # What was said so far is kept, as what it is; what was done stays done.
     assert [result["ok"] for result in steps(client, run_id, "tool_result")] == [True]
     answers = steps(client, run_id, "final_answer")

@@ -308,7 +308,7 @@ def test_the_reason_decides(status: int, body: str, code: str, words: str) -> No
         ({"retry-after": "Fri, 31 Dec 2027 23:59:59 GMT"}, "Try again in a while."),
         (
             {"retry-after": "Fri, 31 Dec 2027 23:59:59 GMT", "date": "Fri, 31 Dec 2027 23:59:29 GMT"},
-            "Try again in 30 seconds.",
+            "Try again in 30 s.",
         ),
         ({"retry-after": "Fri, 31 Dec 2027 23:59:59 GMT", "date": "Fri, 31 Dec 2027 23:59:59 GMT"}, "in a while."),
         ({"retry-after": "Fri, 31 Dec 2027 23:59:59 GMT", "date": "Sat, 1 Jan 2028 00:00:00 GMT"}, "in a while."),

@@ -223,7 +223,7 @@ async def test_there_are_only_so_many(cy: Browser) -> None:
         await made(cy, name=f"Number {number}")
     status, told = await cy.call("POST", "schedules/", CRON)
     assert (status, told["error"]["code"]) == (429, "rate_limited")
-    assert "100 schedules" in told["error"]["message"]
+    assert "The limit on schedules is 100" in told["error"]["message"]
     status, page = await cy.call("GET", "schedules/")
     assert len(page["items"]) == 100
     assert page["next"] is None

@@ -390,7 +390,7 @@ def test_a_user_has_so_many_and_others_are_not_touched_by_that(ada: User) -> Non
     with override_settings(MAX_SCHEDULES_PER_USER=3):
         for _ in range(3):
             made(ada)
-        with pytest.raises(Refused, match="More schedules than 3") as refused:
+        with pytest.raises(Refused, match="The limit on schedules is 3") as refused:
             made(ada)
         assert refused.value.code == "rate_limited"
         made(bo)

@@ -82,7 +82,7 @@ REFUSALS: dict[str, tuple[dict[str, str], dict[str, Any], int, str]] = {
     ),
     "no character": ({"message": "a\0b"}, {}, 400, "The text holds a character that cannot be stored"),
     "no such agent": ({"agent_name": "<b>"}, {}, 400, "There is no agent “<b>”."),
-    "too many": ({}, {"MAX_MESSAGES_PER_MINUTE": 1}, 429, "Messages a minute: at most 1."),
+    "too many": ({}, {"MAX_MESSAGES_PER_MINUTE": 1}, 429, "The limit on messages is 1 a minute."),
 }
 
 
