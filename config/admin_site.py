@@ -6,9 +6,8 @@ from typing import Any, cast
 
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
-from django.core.exceptions import BadRequest
 from django.db import transaction
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 
@@ -107,7 +106,7 @@ class Site(admin.AdminSite):
         @functools.wraps(view)
         def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
             if "\0" in request.path_info:
-                raise BadRequest
+                raise Http404
             return view(request, *args, **kwargs)
 
         return super().admin_view(checked, cacheable)

@@ -25,6 +25,8 @@ _SIGNS = ("X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Forwarded", "Via"
 
 #: How a query writes NUL, and the character in its place that `clean_text` puts there.
 _NUL, _REPLACEMENT = "%00", "%EF%BF%BD"
+#: Whose calls refuse it in words of their own.
+_PROGRAMS = ("/api/", "/v1/")
 
 Answer = Callable[[HttpRequest], Any]
 
@@ -32,7 +34,7 @@ Answer = Callable[[HttpRequest], Any]
 class EdgeMiddleware:
     """Answers probes, and `/metrics` to the operator's token, whatever name or scheme they are asked by; and leads to https.
 
-    Probes and scrapers use addresses. What a query may not hold, because PostgreSQL fails where it is asked for it, is no part of it.
+    Probes and scrapers use addresses. A page is asked for nothing by a character at which PostgreSQL fails: another stands in its place.
 
     What it does is done where it is called, without a hop through a thread.
     """
@@ -52,7 +54,7 @@ class EdgeMiddleware:
 
     def __call__(self, request: HttpRequest) -> Any:
         """Answer, or pass the request on."""
-        if _NUL in request.META["QUERY_STRING"]:
+        if _NUL in request.META["QUERY_STRING"] and not request.path_info.startswith(_PROGRAMS):
             request.META["QUERY_STRING"] = request.META["QUERY_STRING"].replace(_NUL, _REPLACEMENT)
         if iscoroutinefunction(self._get_response):
             return self._answer(request)

@@ -154,6 +154,8 @@ class ToolTurn:
         try:
             if has_side_effects(tool):
                 self._wait_stored(job.stop)
+                if self._stop.is_set():  # which this call's own token is told a moment later
+                    raise ToolError(f"{self._stop.reason} The tool had not begun.")
             result = tool.call(arguments, job.stop)
             content, ok = str(result), True
             job.files = result.files if isinstance(result, KeptText) else ()

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from agents.text import clean_text
 from chat.access import shared_roles, shares_with
 from chat.accounts.models import User
 from chat.models import UNFINISHED, RunStatus, Session, Share
@@ -38,7 +39,7 @@ def shared_sessions(user: User, *, text: str = "", status: str = "", agent: str 
     """The sessions of others that are shared with the user, likewise. Words are looked for in their titles."""
     shared = Share.objects.filter(shares_with(user.pk)).values("session_id")
     sessions = Session.objects.filter(pk__in=shared).exclude(owner=user)
-    for word in text.split():
+    for word in clean_text(text).split():
         sessions = sessions.filter(title__icontains=word)
     return _as_filters_say(sessions, user, "", status, agent)
 

@@ -28,7 +28,7 @@ ODD_ADDRESSES: tuple[tuple[str, tuple[Any, ...], dict[str, str], int], ...] = (
     *(("chat_run_changelist", (), {name: "a\0b"}, 200) for name in ("of", "status", "model", "agent_name", "verdict")),
     *((page, (), {"of": "\0"}, 200) for page in ("chat_run_csv", "chat_run_figures", "chat_schedule_changelist")),
     ("chat_auditentry_changelist", (), {"action": "\0"}, 200),
-    ("chat_process_change", ("a\0b",), {}, 400),
+    ("chat_process_change", ("a\0b",), {}, 404),
     ("chat_run_changelist", (), {"\0": "x"}, 302),
     ("chat_run_changelist", (), {"p": "9" * 40}, 200),
     ("chat_run_changelist", (), {"o": "99.x.-"}, 200),
