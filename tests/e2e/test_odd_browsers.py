@@ -72,6 +72,7 @@ TEXTS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("text", TEXTS)
 async def test_no_text_is_wider_than_a_phone(enter: Enter, api: Browser, model: ModelServer, text: str) -> None:
     talk = await enter(f"/sessions/{await api.new_session()}/", viewport={"width": 360, "height": 640})
