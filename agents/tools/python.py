@@ -323,8 +323,8 @@ warnings.filterwarnings("ignore", category=SyntaxWarning, module=re.escape(_USER
 
 #: Annotations are read as words, as in the sandbox, and no name in them is looked up.
 _FLAGS = __future__.annotations.compiler_flag
-#: With these, names may be made that stand nowhere; with the last, it is expected that there is none.
-_MAKE_NAMES = {"exec", "eval", "NameError"}
+#: With the first two, names may be made that stand nowhere; with the others, it may be expected that there is none.
+_LEAVE_NAMES_OPEN = {"exec", "eval", "NameError", "Exception", "BaseException"}
 
 
 def unbound_names(code: str) -> list[tuple[int, str]]:
@@ -352,7 +352,7 @@ def unbound_names(code: str) -> list[tuple[int, str]]:
             if done in ("LOAD_NAME", "LOAD_GLOBAL") and name not in stored
         ]
     names = {name for _, name in looked_up}
-    if names & _MAKE_NAMES:
+    if names & _LEAVE_NAMES_OPEN:
         return []
     # Within a class Python gives some names a beginning of its own; the sandbox doesn't.
     return sorted({(line, name) for line, name in looked_up if name not in bound and name in code})

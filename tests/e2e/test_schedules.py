@@ -8,7 +8,7 @@ from playwright.async_api import Page, expect
 
 from tests.e2e.conftest import OTHER, Enter
 from tests.e2e.test_look import PHONE, audit, axe
-from tests.e2e.watch import ANSWERED, Watch
+from tests.e2e.watch import ANSWERED, KEEP_SHOWN, UNSEEN, Watch
 from tests.model_server import ModelServer
 from tests.serving import Browser
 
@@ -169,21 +169,6 @@ async def test_an_end_is_told_on_the_other_pages(enter: Enter, api: Browser) -> 
         await expect(link).to_have_attribute("href", re.compile(f"^/sessions/{session}/#run-"))
         await expect(told).to_have_count(1)
     await expect(own.page.locator(".banner", has_text="Price watch")).to_have_count(0)
-
-
-#: What the browser is asked to show, kept in the page too: without a window it shows nobody anything, and allows it to no page.
-KEEP_SHOWN = """const Real = Notification;
-globalThis.Notification = class extends Real {
-  static permission = "granted";
-  static async requestPermission() {
-    return "granted";
-  }
-  constructor(title, options) {
-    super(title, options);
-    document.documentElement.dataset.shown = `${document.documentElement.dataset.shown ?? ""}${title}: ${options.body};`;
-  }
-};"""
-UNSEEN = "Object.defineProperty(document, 'visibilityState', { get: () => 'hidden', configurable: true })"
 
 
 async def test_the_browser_tells_who_looks_elsewhere_and_has_allowed_it(enter: Enter, api: Browser) -> None:

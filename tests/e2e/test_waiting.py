@@ -12,9 +12,9 @@ from playwright.async_api import Page, expect
 
 from tests.e2e.conftest import Enter
 from tests.e2e.conversation import Conversation
-from tests.e2e.watch import ANSWERED, NO_NETWORK, NO_SOCKET, Watch
+from tests.e2e.watch import ANSWERED, KEEP_SHOWN, NO_NETWORK, NO_SOCKET, UNSEEN, Watch
 from tests.model_server import Call, ModelServer, Script
-from tests.serving import Server
+from tests.serving import Browser, Server
 
 #: Every agent may ask, and calculate.
 GIVE = """
@@ -173,6 +173,29 @@ async def test_it_is_decided_without_a_script(enter: Enter, talk: Conversation, 
     await talk.open_steps()
     await expect(talk.log.locator("[data-item=call]")).to_contain_text("Denied by mei")
     await expect(talk.log.locator("[data-item=call]")).to_contain_text("Not this one.")
+
+
+async def test_the_browser_tells_who_looks_elsewhere_and_has_allowed_it(
+    enter: Enter, api: Browser, talk: Conversation, model: ModelServer
+) -> None:
+    first = (await enter("/schedules/")).page
+    await first.context.add_init_script(KEEP_SHOWN)
+    await first.reload()
+    await first.get_by_role("switch", name="Notify me in the browser").check()
+    unseen = await first.context.new_page()
+    await first.close()
+    await unseen.goto(f"/sessions/{await api.new_session()}/")
+    await expect(unseen.locator("#chip")).to_have_attribute("data-state", "live")
+    await unseen.evaluate(UNSEEN)
+    model.enqueue(Script(calls=[Call("python", {"code": "6*7"})]), Script("It is 42."))
+    await talk.ask("What is 6 times 7?")
+    await expect(talk.state).to_have_text("Waiting for approval")
+    await expect(unseen.locator(".banner", has_text="What is 6 times 7?")).to_contain_text("waits for your decision.")
+    await expect(unseen.locator("html")).to_have_attribute(
+        "data-shown", re.compile(r"^What is 6 times 7\?: [^;]+ waits for your decision\.;$")
+    )
+    await talk.log.get_by_role("button", name="Allow once").click()
+    await talk.ended()
 
 
 async def test_the_call_of_a_run_within_it_is_decided_on_the_page_of_the_one_that_asked(

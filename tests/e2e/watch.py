@@ -1,4 +1,4 @@
-"""What must never happen on a page, whatever a test is about."""
+"""What must never happen on a page, whatever a test is about; and what a browser is asked to show beside it."""
 
 import re
 from urllib.parse import urlsplit
@@ -11,6 +11,19 @@ NO_SOCKET = r"WebSocket connection to '\S+' failed"
 NO_NETWORK = (
     r"Failed to load resource: net::ERR_(INTERNET_DISCONNECTED|CONNECTION_REFUSED|CONNECTION_RESET|EMPTY_RESPONSE)"
 )
+#: What the browser is asked to show, kept in the page too: without a window it shows nobody anything, and allows it to no page.
+KEEP_SHOWN = """const Real = Notification;
+globalThis.Notification = class extends Real {
+  static permission = "granted";
+  static async requestPermission() {
+    return "granted";
+  }
+  constructor(title, options) {
+    super(title, options);
+    document.documentElement.dataset.shown = `${document.documentElement.dataset.shown ?? ""}${title}: ${options.body};`;
+  }
+};"""
+UNSEEN = "Object.defineProperty(document, 'visibilityState', { get: () => 'hidden', configurable: true })"
 
 
 class Watch:

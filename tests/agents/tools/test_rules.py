@@ -121,6 +121,7 @@ NAMES = {
     "global": "def f():\n    global seen\n    seen = True\nf()\nseen",
     "an exception's name": "try:\n    1 / 0\nexcept ZeroDivisionError as error:\n    said = str(error)\nsaid",
     "a name that is known to be missing": "try:\n    nothing\nexcept NameError:\n    nothing = 1\nnothing",
+    "whatever goes wrong": "try:\n    nothing\nexcept Exception:\n    nothing = 1\nnothing",
     "imports": "import re as r, json, os.path\nfrom math import floor as down\nr and json and os and down(1.5) == 1",
     "an import within a function": "def f():\n    import re\n    return re.search('4', answer)\nf() is not None",
     "unpacking": "first, *rest = steps\n(a, [b, c]) = 1, [2, 3]\nrest and a and b and c",
