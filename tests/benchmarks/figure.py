@@ -52,7 +52,7 @@ class Sizes:
     stock_turns: int = 20
     pairs: int = 10
     """How often the product is measured beside itself."""
-    observed_sessions: int = 20
+    observed_sessions: int = 60
     most_sessions: int = 100
     """The larger of two loads; the other sizes below are the larger of two too."""
     most_watchers: int = 100
