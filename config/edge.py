@@ -14,6 +14,7 @@ from agents.sentence import Sentence
 from chat.rendering.sentences import translate_sentence
 from chat.security.origins import warn_once
 from chat.web import echo, health, metrics
+from chat.web.errors import PROGRAM_PATHS
 from config import content_security, proxies
 
 #: Set where somebody is led from http to https, and taken back by the first request that came by https: whoever brings it by http was led
@@ -25,8 +26,6 @@ _SIGNS = ("X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Forwarded", "Via"
 
 #: How a query writes NUL, and the character in its place that `clean_text` puts there.
 _NUL, _REPLACEMENT = "%00", "%EF%BF%BD"
-#: Whose calls refuse it in words of their own.
-_PROGRAMS = ("/api/", "/v1/")
 
 Answer = Callable[[HttpRequest], Any]
 
@@ -54,7 +53,7 @@ class EdgeMiddleware:
 
     def __call__(self, request: HttpRequest) -> Any:
         """Answer, or pass the request on."""
-        if _NUL in request.META["QUERY_STRING"] and not request.path_info.startswith(_PROGRAMS):
+        if _NUL in request.META["QUERY_STRING"] and not request.path_info.startswith(PROGRAM_PATHS):
             request.META["QUERY_STRING"] = request.META["QUERY_STRING"].replace(_NUL, _REPLACEMENT)
         if iscoroutinefunction(self._get_response):
             return self._answer(request)

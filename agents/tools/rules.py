@@ -86,6 +86,7 @@ def _why_never(rule: str, session: MontySession) -> str:
     except (MontySyntaxError, MontyRuntimeError) as error:
         lines = [frame.line for frame in error.traceback()]
         if lines and lines[-1] > 1:
+            # The sandbox calls it so where a rule asks for what it has not; the person is told the words alone.
             return _cannot_run(lines[-1] - 1, error.display("type-msg").removeprefix("NotImplementedError: "))
     except MontyCrashedError:
         return Sentence("The rule cannot run: the sandbox could not read it.")

@@ -106,7 +106,7 @@ def remove_set(user: User, set_id: UUID, door: Door) -> list[UUID]:
     case_set = hold_set(user, set_id, may_manage)
     audit.record_action(user.pk, Act.DELETE, door, subject_id=user.pk, about=f"set {set_id}")
     at_work = erasure.hide_sessions_of_set(set_id)
-    stored_files.untie_from_cases(list(case_set.cases.values_list("pk", flat=True)))
+    stored_files.detach_from_cases(list(case_set.cases.values_list("pk", flat=True)))
     case_set.delete()
     return at_work
 
@@ -205,7 +205,7 @@ def change_case(user: User, set_id: UUID, case_id: UUID, fields: CaseFields, doo
         file["id"] for file in files_in(case)
     ]
     if has_other_files:
-        stored_files.untie_from_cases([case.pk])
+        stored_files.detach_from_cases([case.pk])
         _attach(case, fields.files or ())
     if has_other_files or changed.keys() - {"notes"}:
         case.changed_at = timezone.now()
@@ -220,7 +220,7 @@ def remove_case(user: User, set_id: UUID, case_id: UUID, door: Door) -> None:
     case_set = hold_set(user, set_id)
     case = find_case(set_id, case_id)
     audit.record_action(user.pk, Act.DELETE, door, subject_id=case_set.owner_id, about=f"case {case_id}")
-    stored_files.untie_from_cases([case.pk])
+    stored_files.detach_from_cases([case.pk])
     case.delete()
 
 

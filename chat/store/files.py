@@ -147,7 +147,7 @@ def attach_to_case(case_id: UUID, owner_id: int, file_ids: Sequence[UUID]) -> st
     return orjson.dumps([describe(found[file_id]) for file_id in file_ids]).decode()
 
 
-def untie_from_cases(case_ids: Sequence[UUID]) -> None:
+def detach_from_cases(case_ids: Sequence[UUID]) -> None:
     """These cases use no files any more: what nobody else uses is removed in time."""
     uses = CaseFile.objects.filter(case__in=case_ids)
     file_ids = set(uses.values_list("file_id", flat=True))

@@ -26,6 +26,8 @@ from chat.web.page import render_page
 
 #: When to try again where the database was away.
 _RETRY_AFTER_S = 5
+#: Whose addresses programs ask, and get errors in shapes of their own.
+PROGRAM_PATHS = ("/api/", "/v1/")
 _NOT_OURS = "This server does not answer to the name in “Host”; its operator can add it to ALLOWED_HOSTS."
 
 
@@ -48,7 +50,7 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 def refuse_program(request: HttpRequest, status: int, code: ErrorCode, words: str) -> HttpResponse | None:
     """A refusal in the shape of the door that a program has asked at; None where the address is a page's."""
     path = request.path.removeprefix(settings.PUBLIC_URL.path)
-    if not path.startswith(("/api/", "/v1/")):
+    if not path.startswith(PROGRAM_PATHS):
         return None
     error: dict[str, object] = dict(error_data(code, words, secrets.token_hex(4)))
     if path.startswith("/v1/"):

@@ -260,7 +260,9 @@ class Odd(Client):
         self.there = {"session": self.session_id}
         asked = self._made("sessions/{session}/messages/", {"message": "hello [tokens=2]"})
         self.there["run"] = asked["run_id"]
+        ends_at = time.monotonic() + 60
         while self._read("runs/{run}/")["status"] in ("queued", "running"):
+            assert time.monotonic() < ends_at, "its run has not ended"
             time.sleep(0.05)
         self.there["set"] = self._made("sets/", {"name": "a"})["id"]
 
