@@ -46,7 +46,7 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg] # Django's classes t
     """An agent with the words of its newest version. What is saved is the version after that one."""
 
     based_on = forms.IntegerField(widget=forms.HiddenInput, required=False)
-    title = forms.CharField(widget=_WIDE, label=_("Title"), max_length=80, help_text=_("What people choose it by."))
+    title = forms.CharField(widget=_WIDE, label=_("Title"), max_length=80, help_text=_("The name that people see."))
     description = forms.CharField(
         widget=_WIDE,
         label=_("What it is for"),
@@ -65,20 +65,20 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg] # Django's classes t
         label=_("Others may read the instructions"),
         required=False,
         initial=True,
-        help_text=_("In the record of what the model saw. Staff always may."),
+        help_text=_("They are shown with each model call. Staff can always read them."),
     )
     tools = forms.MultipleChoiceField(label=_("Tools"), required=False, widget=forms.CheckboxSelectMultiple)
     all_servers = forms.BooleanField(
         label=_("All of the environment's tool servers (MCP)"),
         required=False,
         initial=True,
-        help_text=_("Those of the environment, also what is added there later. Otherwise the ones chosen below."),
+        help_text=_("Includes servers that are added later. If not checked, only those chosen below."),
     )
     servers = forms.MultipleChoiceField(
         label=_("Tool servers (MCP)"),
         required=False,
         widget=forms.CheckboxSelectMultiple,
-        help_text=_("Where single tools are chosen, the agent has these alone of their server."),
+        help_text=_("If single tools of a server are chosen, the agent gets only those."),
     )
     sub_agents = forms.MultipleChoiceField(
         label=_("Agents that it may ask"), required=False, widget=forms.CheckboxSelectMultiple
@@ -102,12 +102,22 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg] # Django's classes t
         max_length=200,
         required=False,
         widget=forms.TextInput(attrs={"list": "models", "class": "vTextField", "autocomplete": "off"}),
-        help_text=_("Empty: the installation's."),
+        help_text=_("Leave it empty for the installation's model."),
     )
     temperature = forms.FloatField(
-        label=_("Temperature"), min_value=0, max_value=2, required=False, help_text=_("0 is sober, 1 lively.")
+        label=_("Temperature"),
+        min_value=0,
+        max_value=2,
+        required=False,
+        help_text=_("Lower is more predictable, higher more varied."),
     )
-    top_p = forms.FloatField(label="top_p", min_value=0, max_value=1, required=False)
+    top_p = forms.FloatField(
+        label="top_p",
+        min_value=0,
+        max_value=1,
+        required=False,
+        help_text=_("Another limit on variety. Leave it empty if unsure."),
+    )
     max_tokens = forms.IntegerField(
         label=_("Longest reply, in tokens"), min_value=1, max_value=10_000_000, required=False
     )
@@ -116,23 +126,23 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg] # Django's classes t
         min_value=0,
         max_value=2**53,
         required=False,
-        help_text=_("The same again, where a server can."),
+        help_text=_("Makes answers repeatable, if the server supports it."),
     )
     thinking = forms.TypedChoiceField(
         label=pgettext_lazy("a parameter of a model", "Thinking"),
         required=False,
-        choices=(("", _("As the model does by itself")), ("true", _("On")), ("false", _("Off"))),
+        choices=(("", _("The model's default")), ("true", _("On")), ("false", _("Off"))),
         coerce=lambda word: word == "true",
         empty_value=None,
     )
     extra_body = _ObjectField(
-        label=_("Further fields of the request"),
+        label=_("Additional request fields"),
         required=False,
         widget=forms.Textarea(attrs={"rows": 3, "cols": 60, "spellcheck": "false"}),
-        help_text=_("A JSON object, for servers that take more than the API has. Leave it empty if unsure."),
+        help_text=_("A JSON object, for servers with options of their own. Leave it empty if unsure."),
     )
     iterations = forms.IntegerField(label=_("Model calls"), min_value=1, max_value=1_000, required=False)
-    tokens = forms.IntegerField(label=_("Tokens, read and written"), min_value=1, max_value=10**9, required=False)
+    tokens = forms.IntegerField(label=_("Tokens (input and output)"), min_value=1, max_value=10**9, required=False)
     time_s = forms.FloatField(label=_("Seconds"), min_value=1, max_value=86_400, required=False)
     budget = forms.CharField(
         label=_("Money"), max_length=24, required=False, help_text=_("An amount and its currency, as 0.50 USD.")
@@ -141,7 +151,7 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg] # Django's classes t
         label=_("Questions to begin with"),
         required=False,
         widget=forms.Textarea(attrs={"rows": 4, "cols": 80}),
-        help_text=_("One a line. Empty: those of the page."),
+        help_text=_("One per line. Leave it empty for the usual questions."),
     )
     note = forms.CharField(
         widget=_WIDE,

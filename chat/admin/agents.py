@@ -63,7 +63,10 @@ class AgentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         ),
         (_("Limits of a run"), {"fields": (("iterations", "time_s"), ("tokens", "budget"))}),
         (_("Beginning"), {"fields": ("starters",)}),
-        (_("Who may use it"), {"fields": ("groups",), "description": _("No group: everyone. It holds at once.")}),
+        (
+            _("Who may use it"),
+            {"fields": ("groups",), "description": _("No group: everyone. Changes take effect immediately.")},
+        ),
         (_("This version"), {"fields": ("note",)}),
     )
     acts: ClassVar[tuple[str, ...]] = ("publish", "restore", "archive", "bring_back")

@@ -8,7 +8,7 @@ from axe_playwright_python.async_playwright import Axe
 from axe_playwright_python.base import AxeResults
 from playwright.async_api import Page, expect
 
-from tests.e2e.conftest import Enter, NewBrowser
+from tests.e2e.conftest import STAFF, Enter, NewBrowser
 from tests.e2e.conversation import Conversation
 from tests.model_server import Call, ModelServer, Script
 from tests.serving import Browser, Server
@@ -30,6 +30,20 @@ LONG_LINE = (
 AT_REST = """() => Promise.all(
   document.getAnimations().filter(a => a.effect.getComputedTiming().endTime !== Infinity).map(a => a.finished)
 )"""
+
+
+#: Whatever is written, read or pressed, of which a part lies outside the window or is cut off by what it stands in.
+CUT_OFF = """() => [...document.querySelectorAll("input, textarea, select, button, a, label, th, td, p, h1, h2")].filter((one) => {
+  const box = one.getBoundingClientRect();
+  if (!one.checkVisibility({ opacityProperty: true, visibilityProperty: true }) || box.width < 2) return false;
+  const cuts = (left, right) => box.left < left - 1 || box.right > right + 1;
+  for (let outer = one.parentElement; outer; outer = outer.parentElement) {
+    const overflow = getComputedStyle(outer).overflowX, { left, right } = outer.getBoundingClientRect();
+    if (overflow === "auto" || overflow === "scroll") return false;
+    if (overflow !== "visible" && cuts(left, right)) return true;
+  }
+  return cuts(0, innerWidth);
+}).map((one) => one.outerHTML.slice(0, 120))"""
 
 
 async def audit(page: Page) -> None:
@@ -78,6 +92,21 @@ async def test_on_a_phone(enter: Enter, api: Browser, model: ModelServer) -> Non
     for path in ("/sessions/", f"/runs/{run}/", "/accounts/", "/api/docs"):
         await talk.page.goto(path)
         await talk.fits()
+
+
+async def test_each_form_of_the_administration_fits_a_phone(enter: Enter) -> None:
+    page = (await enter("/admin/", user=STAFF, **PHONE)).page
+    paths = await page.locator("#content a.addlink").evaluate_all(
+        "links => links.map(link => link.getAttribute('href'))"
+    )
+    paths += ["/admin/chat/agent/1/change/", "/admin/chat/agent/1/versions/1/", "/admin/chat/agent/1/versions/1/try/"]
+    assert len(paths) > 10, paths
+    cut = {}
+    for path in paths:
+        await page.goto(path)
+        await Conversation(page).fits()
+        cut[path] = await page.evaluate(CUT_OFF)
+    assert not {path: parts for path, parts in cut.items() if parts}
 
 
 async def test_on_a_phone_before_logging_in(new_browser: NewBrowser) -> None:
