@@ -4,6 +4,7 @@ import ast
 import functools
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -360,3 +361,10 @@ def test_no_test_reaches_into_private_names_of_another_package() -> None:
             if is_private and not is_own and place.as_posix() not in INSIDE:
                 found.add(f"{place}: {module}.{name}")
     assert found == set()
+
+
+def test_a_contract_has_no_more_layers_than_one_can_keep_in_mind() -> None:
+    contracts = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = {contract["name"]: len(contract["layers"]) for contract in contracts if contract["type"] == "layers"}
+    assert len(layers) >= 6, layers
+    assert max(layers.values()) <= 8, layers
