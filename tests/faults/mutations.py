@@ -219,7 +219,10 @@ def noting_after_answering() -> None:
     note = audit._note
 
     def later(*entry: Any) -> None:
-        threading.Timer(1, note, entry).start()
+        # Far later than a machine that is busy takes to look for the note.
+        timer = threading.Timer(60, note, entry)
+        timer.daemon = True
+        timer.start()
 
     audit._note = later
 
