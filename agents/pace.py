@@ -23,11 +23,14 @@ _SLOW_DOWN, _RECOVER = 1.08, 0.99
 # one are so much more each, up to the pace that eyes follow.
 _EACH_S = 0.0006
 _FEW_EACH_S, _OF_SEVERAL_S = 0.001, 0.04
-# From this on, what comes in between is left in its socket: reading it earlier would cost and show nothing sooner.
-_PAUSE_FROM_S = 0.06
+# From this on, what comes in between is left in its socket: reading it earlier would cost and show nothing sooner. At a quicker pace so is
+# what is known to come more often than it is shown; where it does not, to stop reading and begin again costs more.
+_PAUSE_FROM_S, _MAY_PAUSE_FROM_S = 0.06, 0.02
 _MOMENT_S = 0.01
-# Looks that fall into the same stretch of this length are one wake-up of the loop.
-_TOGETHER_S = 0.01
+# What is read so soon after a pause came during it.
+_SOON_S = 0.002
+# Looks that fall into the same stretch of this length, or of this part of a quicker pace, are one wake-up of the loop.
+_TOGETHER_S, _PART_TOGETHER = 0.01, 8
 
 
 class LoopPacer:
@@ -58,7 +61,13 @@ class LoopPacer:
     def next_look(self) -> float:
         """When to look again. Where the loop is busy, looks come together: to wake up costs it more than to look."""
         due = self._loop.time() + self.pace_s
-        return due if self.pace_s < _PAUSE_FROM_S else math.ceil(due / _TOGETHER_S) * _TOGETHER_S
+        if self.pace_s >= _PAUSE_FROM_S:
+            return math.ceil(due / _TOGETHER_S) * _TOGETHER_S
+        if self.pace_s < _MAY_PAUSE_FROM_S:
+            return due
+        # Rounded down: a look follows the one before it at the pace, and no later.
+        together = self.pace_s / _PART_TOGETHER
+        return math.floor(due / together) * together
 
     def _wait(self) -> None:
         self._due = self._loop.time() + _TICK_S
@@ -84,8 +93,8 @@ class Throttle:
         self._pacer = _pacers.setdefault(self._loop, LoopPacer(self._loop))
         self._show: Callable[[], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._next = 0.0
-        self._holding = False
+        self._next = self._soon = 0.0
+        self._holding = self._is_fast = False
 
     def begin(self, show: Callable[[], None]) -> None:
         """A reply begins, which ``show`` shows."""
@@ -105,15 +114,17 @@ class Throttle:
 
     def request(self) -> None:
         """Something has come."""
-        if self._loop.time() >= self._next:
+        now = self._loop.time()
+        self._is_fast = now < max(self._next, self._soon)
+        if now >= self._next:
             self.flush()
         elif self._timer is None:
             self._timer = self._loop.call_at(self._next, self._fire)
 
     def pause(self) -> float:
-        """How many seconds reading on is of no use: till it is shown next, where the loop is busy; else 0. Then `resume`."""
+        """How many seconds reading on is of no use: till it is shown next, where several replies are written; else 0. Then `resume`."""
         pause = self._next - self._loop.time()
-        if pause <= 0 or self._pacer.pace_s < _PAUSE_FROM_S:
+        if pause <= 0 or self._pacer.pace_s < (_MAY_PAUSE_FROM_S if self._is_fast else _PAUSE_FROM_S):
             return 0.0
         if self._timer is not None:
             # Else it would look just before what waits in the socket is read, which would miss a whole round.
@@ -123,9 +134,11 @@ class Throttle:
 
     def resume(self) -> None:
         """The pause is over: what is read now is shown together with what was held back, which waits only a moment more."""
+        self._soon = self._loop.time() + _SOON_S
         if self._holding:
             self._holding = False
-            self._timer = self._loop.call_later(_MOMENT_S, self._fire)
+            moment = _MOMENT_S if self._pacer.pace_s >= _PAUSE_FROM_S else _SOON_S
+            self._timer = self._loop.call_later(moment, self._fire)
 
     def _fire(self) -> None:
         self._timer = None

@@ -198,3 +198,90 @@ def test_what_was_held_back_is_shown_though_nothing_more_comes() -> None:
         assert len(times) == 2
 
     on_a_loop(body)
+
+
+async def _several(loop: Loop) -> tuple[Throttle, list[float], list[Throttle]]:
+    """A pacer among 25, at the pace that so many have."""
+    (pacer, times), *others = [looks(loop) for _ in range(25)]
+    await asyncio.sleep(5)
+    return pacer, times, [pacer, *(other for other, _ in others)]
+
+
+def test_beside_several_what_comes_sooner_than_it_is_shown_is_left_in_its_socket() -> None:
+    async def body(loop: Loop) -> None:
+        pacer, times, all_ = await _several(loop)
+        began = loop.time()
+        pacer.request()
+        assert pacer.pause() == 0  # nobody knows yet how fast it comes
+        await asyncio.sleep(0.02)
+        pacer.request()
+        assert 0.01 < pacer.pause() < 0.02
+        for _ in range(10):
+            await asyncio.sleep(pacer.pause())
+            pacer.resume()
+            pacer.request()  # read at once: it came during the pause
+            assert 0.03 < pacer.pause() < 0.04
+        shown = [time - began for time in times]
+        assert len(shown) == 11
+        assert max(later - sooner for sooner, later in itertools.pairwise(shown)) < 0.038
+        for each in all_:
+            each.end()
+
+    on_a_loop(body)
+
+
+def test_beside_several_what_comes_later_than_it_could_be_shown_is_read_as_it_comes() -> None:
+    async def body(loop: Loop) -> None:
+        pacer, times, all_ = await _several(loop)
+        pacer.request()
+        pacer.request()
+        await asyncio.sleep(pacer.pause())
+        pacer.resume()
+        await asyncio.sleep(0.05)  # nothing had come during the pause
+        pacer.request()
+        assert pacer.pause() == 0
+        await asyncio.sleep(0.05)
+        pacer.request()
+        assert pacer.pause() == 0
+        assert times[-1] == pytest.approx(loop.time(), abs=1e-4)
+        for each in all_:
+            each.end()
+
+    on_a_loop(body)
+
+
+def test_what_was_held_back_beside_several_waits_for_nothing_that_does_not_come() -> None:
+    async def body(loop: Loop) -> None:
+        pacer, times, all_ = await _several(loop)
+        began = loop.time()
+        pacer.request()
+        await asyncio.sleep(0.02)
+        pacer.request()
+        await asyncio.sleep(pacer.pause())
+        pacer.resume()
+        await asyncio.sleep(0.1)
+        assert [time - began for time in times] == pytest.approx([0, 0.0365], abs=0.005)
+        for each in all_:
+            each.end()
+
+    on_a_loop(body)
+
+
+def test_of_several_some_are_looked_at_together() -> None:
+    async def body(loop: Loop) -> None:
+        found: list[float] = []
+        pacers = [Throttle() for _ in range(25)]
+        for pacer in pacers:
+            pacer.begin(lambda: found.append(loop.time()))
+        await asyncio.sleep(5)
+        for _ in range(300):
+            for pacer in pacers:
+                pacer.request()
+                await asyncio.sleep(0.0001)
+        lately = [time for time in found if time > loop.time() - 0.365]
+        assert len(lately) >= 9 * 25
+        assert len({round(time, 4) for time in lately}) <= 10 * 9
+        for pacer in pacers:
+            pacer.end()
+
+    on_a_loop(body)
