@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+from agents.qwen_clients import defer_clients
 from agents.qwen_tokenizer import defer_tokenizer
 
 _loading = threading.Lock()
@@ -32,7 +33,8 @@ def _import_driver() -> Callable[..., None]:
 
 
 def prepare_import() -> None:
-    """Have Qwen-Agent, which is yet to be imported, read its tokenizer later, and keep its folder elsewhere than where we work."""
+    """Have Qwen-Agent, which is yet to be imported, load what is slow later, and keep its folder elsewhere than where we work."""
+    defer_clients()
     defer_tokenizer()
     os.environ.setdefault("QWEN_AGENT_DEFAULT_WORKSPACE", str(Path(tempfile.gettempdir()) / "qwen-agent"))
 

@@ -47,6 +47,36 @@ def test_qwen_s_tokenizer_is_read_when_somebody_counts_by_it() -> None:
     subprocess.run([sys.executable, "-W", "ignore", "-c", COUNTS], cwd=ROOT, check=True)
 
 
+#: Has Qwen-Agent's own code ask a server, once it has been loaded as we load it; and asks for a client on several threads at once.
+ASKS = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from agents import loading
+loading.load_driver()
+early = {"dashscope.common", "openai.resources", "openai.types.chat"} & set(sys.modules)
+assert not early, f"imported at once: {early}"
+import openai.types.chat
+from qwen_agent.llm import get_chat_model
+from qwen_agent.llm.base import ModelServiceError
+import dashscope
+with ThreadPoolExecutor(4) as threads:
+    found = set(threads.map(lambda _: dashscope.Generation, range(4)))
+assert [client.__module__ for client in found] == ["dashscope.aigc.generation"]
+asked = {"model_type": "oai", "model": "m", "model_server": "http://127.0.0.1:9/v1", "api_key": "k"}
+try:
+    get_chat_model(asked).chat([{"role": "user", "content": "hi"}], stream=False)
+except ModelServiceError as error:
+    assert isinstance(error.exception, openai.APIConnectionError), error
+else:
+    raise AssertionError("nobody is there")
+assert openai.types.CompletionUsage.__module__ == "openai.types.completion_usage"
+"""
+
+
+def test_qwen_s_clients_are_imported_when_somebody_asks_for_one() -> None:
+    subprocess.run([sys.executable, "-W", "ignore", "-c", ASKS], cwd=ROOT, check=True)
+
+
 @pytest.mark.parametrize("name", AGENTS)
 def test_every_agent_has_words_and_tools_that_exist(name: str) -> None:
     spec = AGENTS[name]
