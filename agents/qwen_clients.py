@@ -1,7 +1,7 @@
 """The clients of model servers that Qwen-Agent uses are imported when somebody asks for one.
 
-Qwen-Agent imports them with itself, which takes a third of a start's time and 30 MB in every process. Nothing of ours asks a model through them; what
-others have built on Qwen-Agent may.
+Qwen-Agent imports them with itself, which takes a third of a start's time and 30 MB in every process. Nothing of ours asks a model
+through them; what others have built on Qwen-Agent may.
 """
 
 import sys
