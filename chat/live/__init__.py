@@ -1,1 +1,1 @@
-"""Sockets, but for the consumer: who is connected to a session, and what each of them is sent."""
+"""Connected clients, without the consumer: who is connected to a session, and which frames each client is sent."""

@@ -1,4 +1,4 @@
-"""What somebody at a session does just now, told to the others: never stored, and lost without harm."""
+"""What a connected user is doing now (reading a step, typing), sent to the others. It is never stored, and may be lost."""
 
 from chat.access import Role, may_drive
 from chat.accounts.models import User
@@ -10,9 +10,9 @@ from chat.runtime import database, groups
 
 
 async def tell(user: User, open_socket: OpenSocket, seq: int | None, *, typing: bool | None) -> None:
-    """Tell which step somebody reads, and whether they type, as far as others are to know it.
+    """Publish which step a user reads and whether they type, as far as others may know it.
 
-    Who types is told of those who may ask; where a watcher reads, only where they have switched that on. Of staff nothing is told.
+    Typing is published only of users who may ask; where a watcher reads, only if they have switched that on; nothing of staff.
     """
     drives = may_drive(open_socket.role)
     data: ActivityData = {"user": user.get_username()}
@@ -26,5 +26,5 @@ async def tell(user: User, open_socket: OpenSocket, seq: int | None, *, typing: 
 
 
 async def _shows_reading(user: User) -> bool:
-    """As it is now: whoever has the socket open may have changed it since."""
+    """Whether the user shows what they read: as stored now, for they may have changed it since the socket was opened."""
     return await database.read(User.objects.filter(pk=user.pk, shows_reading=True).exists)

@@ -1,4 +1,4 @@
-"""Who stands behind a WebSocket's handshake: its origin, its login, and whether that login still holds."""
+"""Open WebSockets as counted and stored: how many a user may have, and which rows say that they are open."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from chat.security.origins import describe_causes
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What somebody is to a session that they want to open a socket on."""
+    """A user's role in a session that they want to open a socket on."""
 
     role: Role
     #: How many sockets they have open in other processes.
@@ -29,7 +29,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class OpenSocket:
-    """A socket let in: its session, the user and their role there, and the row that says it is open."""
+    """A socket that was accepted: its session, the user and their role there, and the row that says it is open."""
 
     session_id: UUID
     user_id: int
@@ -42,7 +42,7 @@ open_here: dict[UUID, int] = {}
 
 
 class TooMany(Exception):
-    """The user has as many sockets open as one may have."""
+    """The user has as many sockets open as one user may have."""
 
 
 _GRANT = """SELECT owner_id, (SELECT COUNT(*) FROM chat_connection WHERE user_id = %s AND process <> %s)
@@ -50,7 +50,7 @@ _GRANT = """SELECT owner_id, (SELECT COUNT(*) FROM chat_connection WHERE user_id
 
 
 def find_grant(user: User, session_id: UUID, process: str) -> Grant | None:
-    """What a user is to a session; None where nothing may be told of it."""
+    """A user's role in a session; None where the session must not be shown to them. Reads the database."""
     with connection.cursor() as cursor:
         cursor.execute(_GRANT, [user.pk, process, uuid_param(session_id)])
         row = cursor.fetchone()
@@ -61,13 +61,13 @@ def find_grant(user: User, session_id: UUID, process: str) -> Grant | None:
 
 
 def may_enter(user: User, grant: Grant) -> bool:
-    """Whether a user may open one socket more."""
+    """Whether a user may open one more socket."""
     most = settings.MAX_SOCKETS_PER_USER
     return not most or grant.elsewhere + sum(here == user.pk for here in open_here.values()) < most
 
 
 def admit_socket(user: User, session_id: UUID, grant: Grant) -> OpenSocket:
-    """Count a user's socket on a session as open; raises `TooMany`. Of the loop: between the count and this no other comes in here."""
+    """Count a user's socket on a session as open. Call it on the event loop: nothing comes between check and count. Raises `TooMany`."""
     if not may_enter(user, grant):
         raise TooMany
     open_socket = OpenSocket(session_id, user.pk, grant.role, uuid4())
@@ -82,7 +82,7 @@ _ENTER = """INSERT INTO chat_connection (id, process, session_id, user_id, role,
 
 @transaction.atomic
 def store_connections(process: str, opened: Sequence[OpenSocket], closed: Collection[UUID]) -> None:
-    """Write which sockets of a process are open, and which no longer; again where that was done before does no harm."""
+    """Store which sockets of a process are open and which are closed. Calling it again with the same sockets changes nothing."""
     if opened:
         statement = _ENTER.format(now=clock.now_expression(), people=User._meta.db_table)
         rows = [
@@ -96,27 +96,29 @@ def store_connections(process: str, opened: Sequence[OpenSocket], closed: Collec
 
 
 def change_role(open_socket: OpenSocket) -> None:
-    """Write what somebody on an open socket is to the session now."""
+    """Store the role that the user of an open socket has in the session now."""
     Connection.objects.filter(pk=open_socket.connection_id).update(role=open_socket.role)
 
 
 def store_heartbeat(process: str) -> None:
-    """A process that serves is alive, and so are its sockets; note what it has told the log meanwhile."""
+    """Store that a serving process is alive, and with it its sockets; also why it has refused origins."""
     told = {"seen_at": Now(), "noticed": describe_causes(), "knows": KNOWS_WAITING}
     Process.objects.update_or_create(name=process, defaults=told)
 
 
 def forget_process(process: str) -> None:
-    """All sockets of a process are gone."""
+    """Delete the rows of all sockets of a process."""
     Connection.objects.filter(process=process).delete()
     Process.objects.filter(name=process).delete()
 
 
 @transaction.atomic
 def forget_silent(process: str, since: datetime) -> set[UUID]:
-    """Forget the sockets of processes without a sign of life since then, and those this process has no more; returns their sessions.
+    """Delete the rows of sockets of processes without a heartbeat since a moment, and those this process no longer has.
 
-    The moment is by the database's clock. A socket whose row could not be removed when it closed is one of the latter.
+    Returns their sessions.
+
+    The moment is by the database's clock. The latter are sockets whose row could not be deleted when they were closed.
     """
     Process.objects.filter(seen_at__lt=since).delete()
     lost = Q(process=process) & ~Q(pk__in=list(open_here)) | ~Q(process__in=Process.objects.values("name"))
@@ -127,6 +129,6 @@ def forget_silent(process: str, since: datetime) -> set[UUID]:
 
 
 def forget_all() -> None:
-    """No socket is open: called where one process owns all, before it serves."""
+    """Delete the rows of all sockets. Call it where one process serves alone, before it accepts connections."""
     Connection.objects.all().delete()
     Process.objects.all().delete()

@@ -1,9 +1,9 @@
-"""One feed per session and process: receives what the session's group is sent, and lets each of the process's sockets take what it lacks.
+"""One feed per session and process: receives the messages of the session's group and lets each socket of the process fetch what it lacks.
 
-A feed holds the newest frames and the latest state of the step being written, both encoded once. A `Subscriber` holds a cursor and takes
-from the feed, or from the log where the feed does not have it; so a lost, doubled or late group message, or a slow socket, costs
-time and never a step. Once a second the log itself is asked for its head, whatever the group said, and whoever still lacks something is
-seen to again, whatever has failed.
+A feed holds the newest frames and the latest state of the step being written, both encoded once. A `Subscriber` holds a cursor and reads
+from the feed, or from the log where the feed no longer has it. So a lost, repeated or late group message, or a slow socket, costs time and
+never a step. Once a second the head of the log itself is read, whatever group messages there were, and every subscriber that still lacks
+something is flushed again. All methods are called on the event loop.
 """
 
 import asyncio
@@ -26,16 +26,16 @@ from chat.store.step_log import Stored
 logger = logging.getLogger(__name__)
 PRESENCE_PAUSE_S = 0.2
 KEPT_FRAMES = 250
-#: So many of the runs that ended last are remembered: whole trees of them.
+#: How many of the runs that ended last are remembered: enough for whole trees of runs.
 _ENDED_KEPT = 63
-#: Whole texts come more often than this from a run at work in another process, as long as it writes.
+#: A run in another process publishes its whole text more often than this while it writes.
 _UNHEARD_S = 1.0
 
 _UNREADABLE = "the log could not be read"
 
 
 class Feed:
-    """What this process knows of one session that somebody here is looking at."""
+    """What this process knows of one session that has sockets here."""
 
     __slots__ = (
         "_ended",
@@ -72,42 +72,42 @@ class Feed:
     def __init__(self, session_id: UUID, on_dropped: "Callable[[Feed], None]") -> None:
         self.session_id = session_id
         self._on_dropped = on_dropped
-        #: What the log's newest events are, from where it was when this feed was opened.
+        #: The newest events of the log, beginning where the log was when this feed was opened.
         self.window = EventWindow(0, KEPT_FRAMES)
-        #: The step being written, of each run at work: the root and those within it.
+        #: The step being written, by run: of the root that is running and of runs within it.
         self.drafts: dict[UUID, Draft] = {}
         self.subscribers: dict[Subscriber, None] = {}
-        #: Done once the feed is open; an error where it could not be opened.
+        #: Done once the feed is open; has the exception where it could not be opened.
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        #: What the session was when it was opened, for whoever came first, and not kept after that.
+        #: The session as it was read when the feed was opened, for the first subscriber only.
         self.view: selectors.SessionView | None = None
         self._subscription = groups.GroupSubscription(groups.of_session(session_id), self._deliver)
         self._ended: list[UUID] = []
         self._stored_steps: dict[UUID, int] = {}
-        #: When the newest events that the group has told of were stored (0: it did not say), and the number they begin with.
+        #: When the newest events that the group has brought were stored (0: not in the message), and the number of the first of them.
         self.told_at, self.told_from = 0.0, 0
-        #: When a run in another process was last heard to write.
+        #: When text of a run in another process last arrived.
         self._grown_at = 0.0
         self._growth: dict[UUID, tuple[Draft | None, Draft, str]] = {}
-        #: The queue, with it the words into the run at work, and the people as they were sent last; None: not yet, or not to everybody.
+        #: The queue, the steering words and the people as they were last sent; None: not yet, or not to every socket.
         self._queue_sent: list[QueuedRun] | None = None
         self._steering_sent: list[PendingWord] | None = None
         self._people: list[Person] | None = None
-        #: Whether there is something about them that has not been read yet.
+        #: Whether the queue or the people have changed and have not been read yet.
         self._queue_due = self._people_due = False
-        #: Whether one socket may have been told of the queue something older than the others.
+        #: Whether one socket may have been sent an older queue than the others.
         self._queue_unsure = False
         self._sending_people = False
         self._fingerprint: reconcile.SessionFingerprint | None = None
-        #: Whether nothing was left to do when it was compared with that, and nothing has come since.
+        #: Whether nothing was left to do when the feed was last compared with the log, and nothing has arrived since.
         self.is_settled = False
         self._reading = asyncio.Lock()
         self._notes = NotePublisher(self)
-        #: The highest number that anybody has told of.
+        #: The highest number that a group message has named.
         self._heard_head, self._is_catching_up = 0, False
-        #: What went wrong here and was told in the log: once, until it has gone well again.
+        #: Problems that were logged, each once until it has gone well again.
         self._reported: set[str] = set()
-        # The feed's own task: whoever came first may go before it is open, and others wait for it too.
+        # A task of the feed, not of the first subscriber: that one may leave before the feed is open, while others wait for it.
         self._opening = background.spawn(self._open(), "open feed")
 
     @property
@@ -117,16 +117,16 @@ class Feed:
 
     @property
     def is_open(self) -> bool:
-        """Whether it knows where the log is."""
+        """Whether it has read where the log is."""
         return self.ready.done() and not self.ready.cancelled() and self.ready.exception() is None
 
     async def _open(self) -> None:
-        """Join the group first, then read: nothing can fall between."""
+        """Join the group first, then read, so that no event falls between."""
         try:
             await self._subscription.open()
             view, saved = await database.read(selectors.view_and_drafts, self.session_id)
         except BaseException as error:
-            # Whoever comes later opens a feed anew; whoever waits for this one is told.
+            # Later subscribers open a new feed; those that wait for this one get the exception.
             self._on_dropped(self)
             self.ready.set_exception(
                 error if isinstance(error, Exception) else ConnectionError("The session's feed was closed.")
@@ -137,9 +137,9 @@ class Feed:
             return
         self.window = EventWindow(view.last_seq if view else 0, KEPT_FRAMES)
         if view is None or view.run is None:
-            # What another process wrote meanwhile is stored by now.
+            # What another process was writing is stored by now.
             self.drafts.clear()
-        # Not before: a step that was being written while the log was read may be part of what was read.
+        # Only now: a step that was being written while the log was read may be part of what was read.
         drafts.watch(self.session_id, self.take_draft)
         for draft in [*drafts.of(self.session_id), *saved]:
             self.take_draft(draft)
@@ -149,22 +149,22 @@ class Feed:
         self._catch_up_soon(self._heard_head)
 
     async def close(self) -> None:
-        """Nobody looks any more."""
+        """Leave the group. Called when the last subscriber has gone."""
         self._opening.cancel()
         drafts.unwatch(self.session_id, self.take_draft)
         await self._subscription.close()
 
     def add(self, subscriber: Subscriber) -> None:
-        """A socket comes; it has not been told who is here."""
+        """Add a subscriber; presence is sent to everyone again, since this one has not been sent it."""
         self.subscribers[subscriber] = None
         self._people, self._people_due, self.is_settled = None, True, False
 
     def remove(self, subscriber: Subscriber) -> None:
-        """A socket leaves."""
+        """Remove a subscriber."""
         self.subscribers.pop(subscriber, None)
 
     async def read(self, cursor: int, limit: int) -> list[Stored]:
-        """Frames after a cursor from the log itself; a number that the log leaves out is told of, and passed over."""
+        """At most ``limit`` events after a cursor, from the database; a number that is missing in the log is logged and skipped."""
         batch = await database.read(selectors.stored_after, self.session_id, cursor, limit)
         self._reported -= {_UNREADABLE, UNSENT}
         for before, stored in zip([cursor, *(each.seq for each in batch)], batch, strict=False):
@@ -173,13 +173,13 @@ class Feed:
         return batch
 
     def report(self, trouble: str, error: Exception | None = None) -> None:
-        """Tell of trouble with this session in the log, each kind once."""
+        """Log a problem with this session, each kind once until it has gone well again."""
         if trouble not in self._reported:
             self._reported.add(trouble)
             logger.warning("Session %s: %s", self.session_id, trouble, exc_info=error)
 
     def growth_frame(self, draft: Draft, shown: Draft | None) -> str:
-        """The growth since what a socket has been shown, encoded once for all that were shown the same."""
+        """The text that was added since what a socket has been shown, encoded once for all sockets that were shown the same."""
         since, until, frame = self._growth.get(draft.run_id, (None, None, ""))
         if frame and since is shown and until is draft:
             return frame
@@ -188,20 +188,20 @@ class Feed:
         return frame
 
     def broadcast(self, frame: str) -> None:
-        """Send a frame that is not part of the log to every socket here."""
+        """Send a frame that is not part of the log to every socket of this feed."""
         for subscriber in list(self.subscribers):
             subscriber.send_control(frame)
 
     def wake_all(self) -> None:
-        """Let every socket take what it lacks."""
+        """Let every subscriber send what it lacks."""
         for subscriber in list(self.subscribers):
             subscriber.schedule_flush()
 
     async def catch_up(self, head: int) -> None:
-        """Take from the log what the group has not brought; and leave a log that is no longer the one this feed has read."""
+        """Read what group messages have not brought, up to ``head``. Where the log is no longer the one that was read, start over."""
         async with self._reading:
             while self.head < head:
-                # From the last known one on, which must still be there: a database set back to an earlier state has another history.
+                # Begin with the last known event, which must still be there: a database restored to an earlier state has another history.
                 last = self.head
                 known = self.window.at(last)
                 batch = await self.read(last if known is NOT_KNOWN else last - 1, READ_FRAMES)
@@ -218,7 +218,7 @@ class Feed:
         self.wake_all()
 
     def _catch_up_soon(self, head: int) -> None:
-        """Catch up by itself, unless that is under way; what fails is tried again at the next poll."""
+        """Catch up in a task, unless one is running; what fails is tried again at the next poll."""
         self._heard_head = max(self._heard_head, head)
         if self.is_open and not self._is_catching_up and self._heard_head > self.head:
             self._is_catching_up = True
@@ -229,7 +229,7 @@ class Feed:
             while (before := self.head) < self._heard_head:
                 await self.catch_up(self._heard_head)
                 if self.head == before:
-                    # There is no more, whoever said so.
+                    # The log has no more, whatever the message said.
                     self._heard_head = before
         except Exception as error:  # noqa: BLE001 - logged once; the next poll begins anew
             self.report(_UNREADABLE, error)
@@ -237,7 +237,7 @@ class Feed:
             self._is_catching_up = False
 
     def invalidate(self) -> None:
-        """Send every socket to a new feed: there it says what it has, and is told to drop what is not in the log."""
+        """Close every socket, so that clients come back to a new feed, say what they have, and are told to drop what is not in the log."""
         logger.warning(
             "The log of session %s is not the one that was read before; its clients start over", self.session_id
         )
@@ -246,7 +246,7 @@ class Feed:
             subscriber.request_close(Close.RESTARTING)
 
     def mark_queue_sent(self, queue: list[QueuedRun], steering: list[PendingWord]) -> None:
-        """A socket has been told of the queue with its session's frame, which may be older than what the others were told last."""
+        """Note that a socket was sent this queue with its session's frame, which may be older than what the others were sent last."""
         self.is_settled = False
         if self._queue_sent is None:
             self._queue_sent, self._steering_sent = queue, steering
@@ -255,19 +255,19 @@ class Feed:
             self._publish_queue()
 
     def is_as_before(self, fingerprint: reconcile.SessionFingerprint) -> bool:
-        """Whether there is nothing to take up: it looked the same the last time, with nothing left to do, and nothing has come since."""
+        """Whether nothing has to be reconciled: same fingerprint as last time, nothing was left to do then, nothing has arrived since."""
         return self.is_settled and fingerprint == self._fingerprint
 
     def reconcile(self, fingerprint: reconcile.SessionFingerprint) -> None:
-        """Take up what the group has not said, or what could not be done when it said so: events, the queue, the people, the draft."""
+        """Catch up on whatever group messages have not brought, or could not be done when they came: events, queue, people, drafts."""
         known, self._fingerprint = self._fingerprint, fingerprint
         known_lines = (known.queue, known.words) if known else (reconcile.NOTHING, reconcile.NOTHING)
-        # What was told last may have come and gone since the last poll, and the group's message of its going been lost.
+        # What was sent last may have come and gone since the last poll, and the group message about its going have been lost.
         told = len(self._queue_sent or ()), len(self._steering_sent or ())
         lines, waiting = (fingerprint.queue, fingerprint.words), (fingerprint.queue[0], fingerprint.words[0])
         if lines != known_lines or waiting != told:
             self._queue_due = True
-        # Nor does anybody know what has come and gone between what was read of the people and the first look.
+        # The same for people who came and went between the last read and the first poll.
         if self._people is None or known is None or fingerprint.people != known.people:
             self._people_due = True
         if self._queue_due:
@@ -276,7 +276,7 @@ class Feed:
             self._announce_presence()
         if fingerprint.head > max(self.head, self._heard_head):
             metrics.healed_messages.inc()
-        # Another feed of this session may have been closed after this one was opened, and have taken the watching with it.
+        # Another feed of this session may have been closed after this one was opened, and have ended the watch with it.
         drafts.watch(self.session_id, self.take_draft)
         for draft in drafts.of(self.session_id):
             self.take_draft(draft)
@@ -319,7 +319,7 @@ class Feed:
         background.spawn(self._send_queue(), "queue")
 
     async def _send_queue(self) -> None:
-        async with self._reading:  # one after the other, so that the last one told is the newest
+        async with self._reading:  # one at a time, so that the last one sent is the newest
             if not self._queue_due:
                 return
             self._queue_due = False
@@ -354,7 +354,7 @@ class Feed:
             self.wake_all()
 
     def _have(self, stored: Stored) -> bool:
-        """Whether an event is one of those this feed has read; one of another history makes it start over."""
+        """Whether this feed has read an event already; one of another history makes it start over."""
         if stored.seq > self.head:
             return False
         if self.window.at(stored.seq) not in (stored, NOT_KNOWN):
@@ -362,17 +362,17 @@ class Feed:
         return True
 
     def _take(self, stored: Stored) -> None:
-        """Take an event that the log has; one that is known already is left."""
+        """Add an event of the log; one that is known already is ignored."""
         if stored.seq <= self.head:
             return
         if stored.seq > self.head + 1:
-            # The log leaves numbers out: who has not been sent what comes before reads it there.
+            # Numbers are missing in the log: subscribers that were not sent the events before this one read them there.
             self.window = EventWindow(stored.seq - 1, KEPT_FRAMES)
         self.window.append(stored)
         self._settle(stored)
 
     def _settle(self, stored: Stored) -> None:
-        """What is stored is being written no more."""
+        """Drop the draft of a step that is stored now."""
         if stored.event in ("reasoning_complete", "child_complete"):
             if stored.run_id not in self._ended:
                 self._ended = [*self._ended[-_ENDED_KEPT:], stored.run_id]
@@ -385,9 +385,9 @@ class Feed:
             self._growth.pop(draft.run_id, None)
 
     def _take_written(self, message: TextWritten) -> None:
-        """Apply a piece of a run in another process to what is known; what is executed here comes from `drafts` itself.
+        """Apply a piece of text of a run in another process; the text of runs in this process comes from `drafts` itself.
 
-        Where a piece is missing nothing is shown until the whole text comes, which the run sends again and again.
+        Where a piece was lost nothing is shown until the whole text comes, which the run publishes again and again.
         """
         if drafts.of(self.session_id):
             return
@@ -403,17 +403,17 @@ class Feed:
         self.take_draft(Draft(run_id, step, message["kind"], attempt, text, message["tool_name"], is_child))
 
     def misses_growth(self, now: float) -> bool:
-        """Whether a run at work elsewhere has not been heard to write for so long that the group's messages may be getting lost."""
+        """Whether text of a run elsewhere has been missing so long that messages may be getting lost. ``now`` is `monotonic`."""
         if self._fingerprint is None or not self._fingerprint.is_live or now - self._grown_at <= _UNHEARD_S:
             return False
         return groups.reach_others() and not drafts.of(self.session_id)
 
     def take_draft(self, draft: Draft) -> None:
-        """Show a state of the step that a run is writing, where it is newer than what is known."""
+        """Show a newer state of the step that a run is writing; an older one is ignored."""
         if self._is_over(draft) or not draft.is_newer_than(self.drafts.get(draft.run_id)):
             return
         if not draft.is_child:
-            # A session has one root at work: what another one wrote is over, whether its end has come or not.
+            # A session runs one root at a time: what another one wrote is over, whether its last event has arrived or not.
             self._forget_other_roots(draft.run_id)
         self.drafts[draft.run_id] = draft
         self.is_settled = False
@@ -435,7 +435,7 @@ class Feed:
 
     async def _send_presence(self) -> None:
         try:
-            # Many may come and go at once: one word about it is enough.
+            # Many people may come and go at once: one frame for all of them.
             await asyncio.sleep(PRESENCE_PAUSE_S)
             self._people_due = False
             people = await database.read(selectors.presence, self.session_id)

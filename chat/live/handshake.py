@@ -1,4 +1,4 @@
-"""Who opens a socket, and from where: the origin, the login, and whether both still hold."""
+"""The handshake of a socket or stream: its origin, its login, and whether that login still holds later."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from chat.security.logins import find_login
 from chat.security.origins import explain_mismatch, warn_once
 from chat.security.tokens import BadToken, Token, is_bearer, read_token, still_holding
 
-#: The handshake as ASGI tells it.
+#: The ASGI scope of the handshake.
 Scope = Mapping[str, Any]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
@@ -35,7 +35,7 @@ def request_header(scope: Scope, name: bytes) -> str | None:
 
 
 def is_own_origin(scope: Scope) -> bool:
-    """Whether the page that opens the socket comes from this very site: scheme, host and port, or from a trusted one."""
+    """Whether the page that opens the socket is this site's (same scheme, host and port) or a trusted one's."""
     origin = _parsed(request_header(scope, b"origin") or "")
     if origin is None:
         return False
@@ -85,7 +85,7 @@ def _is_allowed_host(host: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Who somebody was when a socket or a stream was opened, and by what: a login on the pages, or a token."""
+    """Who has opened a socket or a stream, and with what: a login on the pages, or a token."""
 
     user: User
     session_key: str
@@ -93,22 +93,22 @@ class Login:
 
     @property
     def key(self) -> str:
-        """By which it is told from others."""
+        """Identifies the login or token."""
         return self.session_key if self.token is None else str(self.token.id)
 
     def may(self, needed: TokenScope) -> bool:
-        """Whether this is within what its token may do; a login on the pages may do all that its account may."""
+        """Whether the token's scope allows this; a login on the pages may do all that its account may."""
         return self.token is None or self.token.scope.holds(needed)
 
 
 def bearer_of(scope: Scope) -> str | None:
-    """The handshake's ``Authorization``, where that is meant to be a token."""
+    """The handshake's ``Authorization`` header, where it is meant to be a bearer token; else None."""
     header = ",".join(value.decode("latin1") for name, value in scope["headers"] if name == b"authorization")
     return header if is_bearer(header) else None
 
 
 def login_of(scope: Scope) -> Login | None:
-    """The login behind the handshake's token, else its session cookie. Reads only: nothing of it is renewed or thrown away."""
+    """The login of the handshake's token, else of its session cookie. Only reads: it renews and deletes nothing."""
     bearer = bearer_of(scope)
     if bearer is not None:
         try:
@@ -130,7 +130,7 @@ def _login(session_key: str) -> Login | None:
 
 
 def expired_logins(logins: Iterable[Login]) -> set[str]:
-    """The keys of those that prove nothing any more: logged out, revoked, expired, deactivated, refused, deleted, password changed."""
+    """The keys of logins that no longer hold: logged out, revoked, expired, deactivated, refused, deleted, password changed."""
     known = {login.key: login for login in logins}
     token_ids = {login.token.id for login in known.values() if login.token is not None}
     gone = {str(token_id) for token_id in token_ids - still_holding(token_ids)} if token_ids else set()
@@ -158,7 +158,7 @@ def _ended_sessions(from_key: dict[str, Login]) -> set[str]:
 
 
 def current_roles(places: Sequence[tuple[UUID, Login]]) -> list[Role | int]:
-    """What each of these, as session and login, is to the session now; where nothing is left of it, the code to close with."""
+    """The role that each login now has in its session; the close code where it has none."""
     if not places:
         return []
     owners = dict(Session.objects.filter(pk__in={key for key, _ in places}).values_list("pk", "owner_id"))

@@ -1,6 +1,6 @@
-"""What other processes and pages know of the sockets that are open here: written a moment after they came or went, all of them together.
+"""Which sockets are open here, stored for other processes and pages: a moment after they came or went, all of them together.
 
-A socket that has gone by then is written nowhere. What cannot be written is tried again for as long as it is so.
+A socket that has closed by then is never stored. What cannot be stored is tried again for as long as it is true.
 """
 
 import asyncio
@@ -21,23 +21,23 @@ _RETRY_S = 1.0
 
 
 class Presence:
-    """What of this process's sockets is not written yet. Belongs to one loop, or to the next where that is closed."""
+    """Sockets of this process whose opening or closing is not stored yet. For one event loop at a time."""
 
     def __init__(self) -> None:
         self._opened: dict[UUID, OpenSocket] = {}
         self._closed: dict[UUID, OpenSocket] = {}
-        #: Which may have been written, although nobody said so.
+        #: Those that may be stored although the write was not confirmed.
         self._unsure: set[UUID] = set()
-        #: What writes it, as long as there is something to write.
+        #: The task that stores, while there is something to store.
         self.writing: asyncio.Task[None] | None = None
 
     def add_connection(self, process: str, open_socket: OpenSocket) -> None:
-        """Have it written that a socket is open."""
+        """Have it stored that a socket is open."""
         self._opened[open_socket.connection_id] = open_socket
         self._write_soon(process)
 
     def remove_connection(self, process: str, open_socket: OpenSocket) -> None:
-        """Have it written that a socket is open no longer."""
+        """Have it stored that a socket has closed."""
         key = open_socket.connection_id
         connections.open_here.pop(key, None)
         if self._opened.pop(key, None) is None or key in self._unsure:
@@ -68,7 +68,7 @@ class Presence:
             self.writing = None
 
     def _keep(self, opened: dict[UUID, OpenSocket], closed: dict[UUID, OpenSocket]) -> None:
-        """Write this with what has come meanwhile."""
+        """Store this, together with what has been added meanwhile."""
         self._unsure |= opened.keys()
         for key, open_socket in opened.items():
             if key in connections.open_here:

@@ -1,6 +1,6 @@
-"""A client's subscription to a session, whatever connects it: counted and seen by others, told the session, then replayed and live.
+"""A client's subscription to a session, however it is connected: counted and shown to others, sent the session, then replayed and live.
 
-A socket has one, and so has every door that streams.
+A socket has one, and so has every API call that streams.
 """
 
 from dataclasses import dataclass, replace
@@ -22,16 +22,17 @@ from chat.store import branches, notes, selectors
 
 @dataclass(slots=True)
 class SessionSubscription:
-    """Somebody's place at a session, in this process."""
+    """A client's subscription to a session, in this process. Its methods are called on the event loop."""
 
     process: str
     open_socket: connections.OpenSocket
     subscriber: Subscriber
 
     async def begin(self, last_seq: int, last_id: str | None, view: selectors.SessionView | None = None) -> None:
-        """Send the session's frame, then everything after what the client says it has; ``view`` is what was read just now, if it was.
+        """Send the session's frame, then everything after what the client says it has; ``view`` is the session, where it was read just now.
 
-        A number above the head, or another event under that number, is another log: then all of it is sent, after ``reset``.
+        A number above the head, or another event under that number, means that the client has another log: then all of it is sent, after
+        ``reset``.
         """
         subscriber, session_id = self.subscriber, self.open_socket.session_id
         view = view or await database.read(selectors.session_view, session_id)
@@ -39,11 +40,11 @@ class SessionSubscription:
             subscriber.request_close(Close.NO_SUCH_SESSION)
             return
         if view.last_seq > subscriber.feed.head:
-            # The group has not brought what this frame promises: without it, growth would be told before the replay has ended.
+            # The group has not brought what this frame promises: without it, drafts would be sent before the replay has ended.
             await subscriber.feed.catch_up(view.last_seq)
         reset = last_seq > view.last_seq
         if last_id and not reset:
-            # Under 0 there is none.
+            # There is no event 0.
             stored = await database.read(selectors.event_id_at, session_id, last_seq) if last_seq else None
             reset = stored is None or as_uuid(last_id) != stored
         data = _session_data(self.open_socket, view)
@@ -61,14 +62,14 @@ class SessionSubscription:
         subscriber.start(encode({"type": "session", "data": data}), 0 if reset else last_seq)
 
     async def change_role(self, role: Role) -> None:
-        """Tell the client, and those who see who is here, what they are to the session from now on."""
+        """Notify the client, and those who see who is here, of its new role."""
         self.open_socket = replace(self.open_socket, role=role)
         await self.begin(self.subscriber.cursor, None)
         await database.write(connections.change_role, self.open_socket)
         await groups.publish(groups.of_session(self.open_socket.session_id), group_messages.PEOPLE_CHANGED)
 
     async def leave(self) -> None:
-        """Give the place back."""
+        """End the subscription."""
         presence.remove_connection(self.process, self.open_socket)
         await registry.leave_feed(self.subscriber)
 
@@ -83,10 +84,10 @@ async def open_subscription(
     *,
     acknowledges: bool = True,
 ) -> tuple[SessionSubscription, selectors.SessionView | None]:
-    """Take a place at a session that the client may see; also what was read of the session, if it was.
+    """Subscribe a client to a session that it may see; also returns the session where it was read for that.
 
-    ``send`` is given each frame's text, the same object for everybody, and returns when the network has taken it; ``end`` a close code.
-    Raises `connections.TooMany`. Whoever has a subscription ends it by `SessionSubscription.leave`.
+    ``send`` is given each frame's text, the same object for all clients, and returns when the network has taken it; ``end`` a close code.
+    Raises `connections.TooMany`. The caller ends the subscription by `SessionSubscription.leave`.
     """
     open_socket = connections.admit_socket(login.user, session_id, grant)
     presence.add_connection(process, open_socket)

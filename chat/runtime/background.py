@@ -11,7 +11,7 @@ tasks: dict[asyncio.Task[Any], None] = {}
 
 
 def spawn(work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
-    """Run a coroutine to its end, independently of who asked for it."""
+    """Run a coroutine as a task of its own, which is not cancelled when the caller is; a failure is logged under ``name``."""
     task = asyncio.get_running_loop().create_task(work, name=name)
     tasks[task] = None
     task.add_done_callback(_ended)
@@ -34,7 +34,7 @@ def spawn_eagerly(work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any
 
 
 class _Rest:
-    """What is left of a coroutine that waits for a future: passes on what the future and the task say to each other."""
+    """The rest of a coroutine that waits for a future: passes on what the future and the task send to each other."""
 
     def __init__(self, work: Coroutine[Any, Any, Any], waiting: Any) -> None:
         self._work = work
@@ -49,7 +49,7 @@ class _Rest:
             while True:
                 try:
                     answer = yield waiting
-                except BaseException as error:  # noqa: BLE001 - a cancellation is for the work to take
+                except BaseException as error:  # noqa: BLE001 - the coroutine handles a cancellation itself
                     waiting = self._work.throw(error)
                 else:
                     waiting = self._work.send(answer)
@@ -58,7 +58,7 @@ class _Rest:
 
 
 async def drain(timeout_s: float) -> int:
-    """Cancel what is still at work and wait for it; returns how many tasks did not end in time."""
+    """Cancel the tasks that are still running and wait for them; returns how many did not end in time."""
     loop = asyncio.get_running_loop()
     current = asyncio.current_task()
     waiting = [task for task in tasks if task is not current and task.get_loop() is loop]

@@ -1,7 +1,7 @@
-"""The database's clock, by which leases, sweeps and schedules go, and how far this machine's own is from it.
+"""The database's clock, which leases, sweeps and schedules go by, and how far this machine's clock is from it.
 
-Processes on several machines share one database and no clock. What they compare with each other's is written and read by the database's;
-what lasts within a process is measured by a clock that nobody sets.
+Processes on several machines share one database and no clock. Times that they compare with each other are written and read by the
+database's clock; durations within a process are measured by `time.monotonic`.
 """
 
 import logging
@@ -15,9 +15,9 @@ from chat.runtime.db_values import datetime_from_db
 
 logger = logging.getLogger(__name__)
 
-#: A difference is logged from here on, and again when it has changed by as much.
+#: A difference of this many seconds is logged, and again when it has changed by as much.
 TOLD_FROM_S = 2.0
-#: An answer that took longer says too little of when it was given.
+#: An answer that took longer, in seconds, says too little of when it was given.
 _QUICK_S = 1.0
 
 
@@ -32,14 +32,14 @@ _skew = _Skew()
 
 
 def now_expression() -> str:
-    """The database's time, for statements that are written out."""
+    """The database's time, as an expression for raw SQL."""
     if connection.vendor == "postgresql":
         return "STATEMENT_TIMESTAMP()"
     return "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f000', 'NOW')"
 
 
 def read_database() -> datetime:
-    """Ask the database for its time."""
+    """Read the time from the database."""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {now_expression()}", [])
         (told,) = cursor.fetchone()
@@ -47,7 +47,7 @@ def read_database() -> datetime:
 
 
 def measure() -> datetime:
-    """Ask the database for its time, and compare this machine's with it; a difference that has changed is logged, once."""
+    """Read the time from the database, and compare this machine's with it; a difference that has changed is logged, once."""
     own, asked_at = timezone.now(), time.monotonic()
     told = read_database()
     took = time.monotonic() - asked_at
@@ -61,7 +61,7 @@ def measure() -> datetime:
 
 
 def now() -> datetime:
-    """The database's time, as far as is known: this machine's, put right by what was measured last."""
+    """The database's time as far as is known, without a query: this machine's, corrected by what was measured last."""
     return timezone.now() - timedelta(seconds=_skew.ahead_s)
 
 
@@ -71,7 +71,7 @@ def skew_s() -> float:
 
 
 def describe_skew() -> str:
-    """What people on call are told of this machine's clock; empty where it agrees with the database's."""
+    """A warning for operators about this machine's clock; empty where it agrees with the database's."""
     ahead = _skew.ahead_s
     if abs(ahead) < TOLD_FROM_S:
         return ""

@@ -1,7 +1,7 @@
-"""The crossing from the event loop to the database.
+"""Calls of the database from the event loop.
 
-Reads and writes run on threads of their own, each with its own connection, so that neither waits behind asgiref's single
-shared thread. SQLite has one writer at a time anyway: one writing thread there turns lock contention into a queue.
+Reads and writes run on threads of their own, each with its own connection, so that neither waits behind asgiref's single shared thread.
+SQLite has one writer at a time anyway: with one writing thread, lock contention becomes a queue.
 """
 
 import asyncio
@@ -24,14 +24,14 @@ logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
-#: Called on the loop with what a call returned, or with the error that it raised.
+#: Called on the event loop with what a call returned, or with the exception that it raised.
 Settled = Callable[[T | None, BaseException | None], None]
 
 READERS = 4
 WRITERS = 1 if connection.vendor == "sqlite" else 6
 
 
-#: What is to be called, for whom, and since when it waits.
+#: A call to make: the function, the future of its result, and when it was queued.
 _Call = tuple[Callable[[], Any], "asyncio.Future[Any]", Settled[Any] | None, float]
 
 
@@ -39,7 +39,7 @@ class _Pool:
     """Threads that keep their database connections between calls."""
 
     def __init__(self, name: str, size: int, waited: Histogram) -> None:
-        """``waited``: how long calls wait until one of the threads takes them."""
+        """``waited``: a histogram of how long calls wait for a thread."""
         self._name = name
         self._size = size
         self._waited = waited
@@ -47,9 +47,9 @@ class _Pool:
         self._threads: list[threading.Thread] = []
 
     async def run(self, call: Callable[[], T], settled: Settled[T] | None = None) -> T:
-        """Call on one of the threads. What has been handed over is done, whatever becomes of the coroutine that asked for it.
+        """Call a function on one of the threads. Once queued it is called, even if the waiting coroutine is cancelled.
 
-        So is ``settled``, which the loop calls right after that coroutine has been told.
+        So is ``settled``, on the event loop, right after that coroutine has its result.
         """
         if not self._threads:
             self._threads = [
@@ -62,7 +62,7 @@ class _Pool:
         try:
             return await answer
         finally:
-            del answer  # an error holds this frame, and the future the error
+            del answer  # an exception holds this frame, and the future the exception
 
     def _work(self) -> None:
         while (asked := self._calls.get()) is not None:
@@ -71,15 +71,15 @@ class _Pool:
             result, error = None, None
             try:
                 result = with_usable_connection(call)
-            except BaseException as raised:  # noqa: BLE001 - for whoever asked
+            except BaseException as raised:  # noqa: BLE001 - the caller gets it
                 error = raised
-            # A loop that is closed has nobody waiting any more.
+            # Nothing waits on a loop that is closed.
             with contextlib.suppress(RuntimeError):
                 answer.get_loop().call_soon_threadsafe(_settle, answer, settled, result, error)
         connections.close_all()
 
     def close(self) -> None:
-        """Close every thread's connection and end the threads, once all that was handed over is done."""
+        """End the threads once all queued calls are made, and close their connections."""
         threads, self._threads = self._threads, []
         for _ in threads:
             self._calls.put(None)
@@ -101,7 +101,7 @@ def _settle(
 
 
 def with_usable_connection(call: Callable[[], T]) -> T:
-    """Call with a connection that works. Opening SQLite anew costs more than most calls, so a thread keeps its own."""
+    """Call with a usable connection. Opening SQLite costs more than most calls, so a thread keeps its connection."""
     if connection.vendor == "sqlite" and not connection.errors_occurred:
         return call()
     close_old_connections()
@@ -113,34 +113,34 @@ _writers = _Pool("db-write", WRITERS, metrics.write_wait_seconds)
 
 
 def use_dedicated_connection() -> None:
-    """Give this thread a connection apart from the pool that others share, from now on.
+    """Have this thread use a connection of its own from now on, apart from the pool.
 
-    It waits behind nobody, and after an outage it is there as soon as the database is: a pool tries less and less often.
+    It waits for no other caller, and works again as soon as the database does after an outage: a pool retries less and less often.
     """
     connections[DEFAULT_DB_ALIAS] = dedicated_connection()
 
 
 async def read(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a reading function on a reading thread."""
+    """Run a reading function on a reading thread; what it raises is raised here. Await it on the event loop."""
     return await _readers.run(partial(function, *args, **kwargs))
 
 
 async def write(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a writing function on a writing thread; it is not abandoned halfway when the caller is cancelled."""
+    """Run a writing function on a writing thread. It is finished even if the caller is cancelled. Await it on the event loop."""
     return await _writers.run(partial(function, *args, **kwargs))
 
 
 async def write_settled(settled: Settled[T], function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """`write`, and call ``settled`` with what has come of it, also where the caller was cancelled meanwhile."""
+    """As `write`; also calls ``settled`` on the event loop with the result, even if the caller was cancelled meanwhile."""
     return await _writers.run(partial(function, *args, **kwargs), settled)
 
 
-#: Pauses before a tool's thread asks a database again that was away, in seconds.
+#: Pauses before a tool's thread retries a database that does not answer, in seconds.
 TOOL_RETRY_AFTER_S = (0.1, 0.3, 0.6, 1.0, 2.0)
 
 
 def ask_patiently(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call on this thread, which is a tool's; a database that is away for a moment is asked again, and the connection given back."""
+    """Call on the current thread, which must be a tool's. Retries while the database does not answer, and returns the connection."""
     try:
         for pause in TOOL_RETRY_AFTER_S:
             try:
@@ -153,11 +153,11 @@ def ask_patiently(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -
                 time.sleep(pause)
         return function(*args, **kwargs)
     finally:
-        # The thread ends with its call, and nobody else would give it back.
+        # The thread ends with its call, and nothing else would return the connection.
         connections.close_all()
 
 
 def close() -> None:
-    """Give all connections back; the next call opens new ones."""
+    """Close all connections; the next call opens new ones."""
     _readers.close()
     _writers.close()

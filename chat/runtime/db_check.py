@@ -1,4 +1,4 @@
-"""Whether the database is there, and has the tables of this version."""
+"""Whether the database answers, and has the tables of this version."""
 
 from django.db import (
     DEFAULT_DB_ALIAS,
@@ -24,9 +24,9 @@ def dedicated_connection() -> BaseDatabaseWrapper:
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether a database error says that the database is away or takes no changes for now, and may be back soon.
+    """Whether a database error means that the database does not answer or is read-only for now, and may recover soon.
 
-    Other errors are about the tables or rows that were asked for.
+    Other errors are about the statement, its tables or rows.
     """
     return isinstance(error, _AWAY) and not is_unreadable(error)
 
@@ -42,37 +42,37 @@ def database_answers() -> bool:
 
 
 def is_unreadable(error: BaseException) -> bool:
-    """Whether a database error says that what is stored can't be read, however often it is asked for."""
-    # SQLite has only one kind of error for what is locked and for what is no text.
+    """Whether a database error means that a stored value cannot be read, however often one tries."""
+    # SQLite has only one class of error for a locked database and for text that is not valid.
     return isinstance(error, DataError) or "decode to UTF-8" in str(error)
 
 
-#: To PostgreSQL it is an internal error that it takes no changes for now.
+#: PostgreSQL reports as an internal error that it is read-only for now.
 _AWAY = (OperationalError, InterfaceError, InternalError)
 
 
 class DatabaseUnavailable(Exception):
-    """The database does not answer; the text is for people."""
+    """The database does not answer. The message is for people."""
 
 
 class MigrationsPending(Exception):
-    """The database has not got this version's tables; the text is for people."""
+    """The database lacks tables of this version. The message is for people."""
 
 
 def check_tables(*, explain: bool = False) -> None:
-    """Raise `DatabaseUnavailable` or `MigrationsPending` where this process cannot work here; to ``explain`` takes one more try."""
+    """Raise `DatabaseUnavailable` or `MigrationsPending` where this process cannot work; ``explain`` costs one more connection attempt."""
     try:
         executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
     except OperationalError as away:
         told = reason_of(away) if explain else away
         raise DatabaseUnavailable(f"The database does not answer: {' '.join(str(told).split())}") from None
-    # Tables of a later version are well: a version only adds what the one before it can do without.
+    # Tables of a later version are fine: a version only adds what the one before it can do without.
     if executor.migration_plan(executor.loader.graph.leaf_nodes()):
         raise MigrationsPending("The database's tables are not up to date. Run: python manage.py migrate")
 
 
 def reason_of(away: OperationalError) -> OperationalError:
-    """Why the database does not answer: a pool says only that it has waited, a connection apart from it says what it was told."""
+    """Why the database does not answer: a pool only says that it has timed out, so connect once without it."""
     own = dedicated_connection()
     try:
         own.ensure_connection()

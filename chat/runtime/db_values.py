@@ -1,4 +1,4 @@
-"""UUIDs and times, as statements that are written out take them and give them back."""
+"""UUIDs and times as parameters and results of raw SQL."""
 
 import logging
 from collections.abc import Iterable
@@ -14,26 +14,26 @@ logger = logging.getLogger(__name__)
 
 
 def _is_sqlite() -> bool:
-    # By its settings: to find the thread's connection takes ten times as long, and this is asked some sixty times in a run.
+    # By the settings: to look up the thread's connection takes ten times as long, and this is called some sixty times in a run.
     return "sqlite" in connections.settings[DEFAULT_DB_ALIAS]["ENGINE"]
 
 
 def uuid_param(value: UUID) -> str | UUID:
-    """A UUID as statements that are written out take it."""
+    """A UUID as a parameter of raw SQL."""
     return value.hex if _is_sqlite() else value
 
 
 def uuid_from_db(value: str | UUID) -> UUID:
-    """The UUID that a statement that is written out gave back."""
+    """The UUID that raw SQL has returned."""
     return value if isinstance(value, UUID) else UUID(value)
 
 
-#: What was no identifier, and has been logged.
+#: Invalid UUIDs that were logged already.
 _unreadable: set[str] = set()
 
 
 def uuids_from_db(values: Iterable[str | UUID]) -> list[UUID]:
-    """The UUIDs that a statement gave back, without what is none: that is logged, once."""
+    """The UUIDs among values that raw SQL has returned; an invalid one is logged, once, and left out."""
     found = []
     for value in values:
         try:
@@ -46,19 +46,19 @@ def uuids_from_db(values: Iterable[str | UUID]) -> list[UUID]:
 
 
 def decimal_param(value: Decimal) -> Any:
-    """An amount of money, with ten places, as statements that are written out take it."""
+    """An amount of money, with ten decimal places, as a parameter of raw SQL."""
     return connection.ops.adapt_decimalfield_value(value, max_digits=20, decimal_places=10)
 
 
 def datetime_param(value: datetime) -> str | None:
-    """A date and time as statements that are written out take it."""
+    """A date and time as a parameter of raw SQL."""
     if value.tzinfo is UTC and _is_sqlite():
         return str(value.replace(tzinfo=None))
     return connection.ops.adapt_datetimefield_value(value)
 
 
 def datetime_from_db(value: datetime | str) -> datetime:
-    """The date and time that a statement that is written out gave back."""
+    """The date and time that raw SQL has returned."""
     read = parse_datetime(value) if isinstance(value, str) else value
     assert read is not None  # noqa: S101 - the column holds nothing else
     return read if read.tzinfo else read.replace(tzinfo=UTC)

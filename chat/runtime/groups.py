@@ -1,7 +1,7 @@
-"""The only door to the channel layer's groups.
+"""The channel layer's groups; nothing else in the application calls the layer.
 
-A group message is a hint: it may be lost, doubled or late, and nothing here raises or waits for long when the layer fails. The step log
-is the truth.
+A group message is a hint: it may be lost, repeated or late, and nothing here raises or waits for long when the layer fails. The step log is
+the truth.
 """
 
 import asyncio
@@ -22,17 +22,17 @@ logger = logging.getLogger(__name__)
 
 Message = Mapping[str, Any]
 
-#: What concerns every process: announcements, people who lost their right to be here, runs to be stopped.
+#: The group of all processes: announcements, logins and roles that have changed, runs to be stopped.
 EVERYONE = "everyone"
-#: Membership lapses by itself in every layer; it is renewed well before.
+#: Memberships expire in every layer; they are renewed well before, after so many seconds.
 RENEW_S = 600.0
-#: How often a process makes sure that it receives what is sent to it, and how long it waits for that.
+#: How often a process checks that it receives its own messages, and how long it waits for one, in seconds.
 PROBE_S = 10.0
 _HEARD_WITHIN_S = 2.0
-#: How long a caller waits for a layer that does not answer, and how long nobody tries again after that.
+#: Seconds for which a caller waits for a layer that does not answer, and for which it is not called again after that.
 _PATIENCE_S = 0.5
 _AWAY_S = 1.0
-#: A failure that goes on is logged again after so long.
+#: A failure that persists is logged again after so many seconds.
 _TELL_AGAIN_S = 60.0
 _RETRY_S = 0.5
 _TEND_S = 1.0
@@ -44,27 +44,27 @@ def of_session(session_id: UUID) -> str:
 
 
 class CircuitBreaker:
-    """What a layer is asked for goes through here: for a moment at most, and not at all just after it has failed."""
+    """All calls of the layer: each waits for a moment at most, and none is made just after one has failed."""
 
     def __init__(self) -> None:
         self._shut_until = 0.0
         self._skipped = 0
-        #: What was logged of the failure last, and when.
+        #: Which failure was logged last, and when.
         self._told = ""
         self._told_at = 0.0
 
     @property
     def is_open(self) -> bool:
-        """Whether the layer has failed a moment ago, so that nobody waits for it again already."""
+        """Whether the layer has just failed, so that it is not called now."""
         return time.monotonic() < self._shut_until
 
     @property
     def is_failing(self) -> bool:
-        """Whether the layer has not answered when it was last asked."""
+        """Whether the layer did not answer the last time."""
         return self._shut_until > 0
 
     async def call(self, asked: Callable[[], Awaitable[Any]], doing: str) -> Any:
-        """Ask the layer for something; False where that failed, which is logged, or was not tried."""
+        """Call the layer; False where the call failed, which is logged, or was not made."""
         if self.is_open:
             self._skipped += 1
             return False
@@ -81,7 +81,7 @@ class CircuitBreaker:
         return True if answer is None else answer
 
     def log_failure(self, error: Exception, doing: str) -> None:
-        """Log a failure; the same one again only after a while: it is tried once a second."""
+        """Log a failure, the same one only once in a while: calls are made every second."""
         reason = f"{type(error).__name__}: {error}"
         if reason != self._told or time.monotonic() - self._told_at > _TELL_AGAIN_S:
             self._told, self._told_at = reason, time.monotonic()
@@ -96,7 +96,7 @@ def _breaker(layer: Any) -> CircuitBreaker:
 
 
 async def publish(group: str, message: Message) -> None:
-    """Tell a group; a layer that is down costs the message, never the caller."""
+    """Send a message to a group; raises nothing: where the layer is down the message is lost. Await it on the serving event loop."""
     layer = get_channel_layer()
     if layer is None:
         return
@@ -104,7 +104,7 @@ async def publish(group: str, message: Message) -> None:
 
 
 def is_failing() -> bool:
-    """Whether the layer has not answered when it was last asked."""
+    """Whether the layer did not answer the last time."""
     layer = get_channel_layer()
     return layer is not None and _breaker(layer).is_failing
 
@@ -115,7 +115,7 @@ def reach_others() -> bool:
 
 
 def publish_from_thread(loop: asyncio.AbstractEventLoop | None, group: str, message: Message) -> None:
-    """Tell a group from synchronous code, through the serving loop where this process has one."""
+    """Send a message to a group from synchronous code, on any thread; through the serving event loop where this process has one."""
     if loop is not None and loop.is_running():
         asyncio.run_coroutine_threadsafe(publish(group, message), loop)
     else:
@@ -123,7 +123,7 @@ def publish_from_thread(loop: asyncio.AbstractEventLoop | None, group: str, mess
 
 
 class GroupSubscription:
-    """A place in one group: hands each message to ``deliver``, which must not wait for anything, until it is left."""
+    """A subscription to one group, until it is closed: each message is passed to ``deliver``, on the loop, which must not block."""
 
     __slots__ = ("deliver", "group")
 
@@ -132,37 +132,37 @@ class GroupSubscription:
         self.deliver = deliver
 
     async def open(self) -> None:
-        """Become a member; returns once messages sent from now on will be heard."""
+        """Subscribe; returns once messages that are sent from now on will be received."""
         await _listener().subscribe(self)
 
     async def close(self) -> None:
-        """Stop listening, for good."""
+        """Unsubscribe, for good."""
         await _listener().unsubscribe(self)
-        self.deliver = _unheard  # else it holds the listener, which holds it
+        self.deliver = _unheard  # else it refers to the listener, which refers to it
 
 
 def _unheard(_message: Message) -> None:
-    """Stand in for a listener that has gone."""
+    """Takes the place of `deliver` once the subscription is closed."""
 
 
 class GroupListener:
-    """The one channel on which this process receives what its groups are sent: what nobody sends costs nothing, however many they are."""
+    """The one channel on which this process receives its groups' messages: groups that are silent cost nothing, however many there are."""
 
     def __init__(self) -> None:
         self._members: dict[str, dict[GroupSubscription, None]] = {}
-        #: Groups with members of which the layer does not know yet.
+        #: Groups with subscribers here that the layer could not be told to join yet.
         self._unknown: set[str] = set()
         self._channel = ""
         self._listening: asyncio.Task[None] | None = None
         self._maintaining: asyncio.Task[None] | None = None
-        # One after the other: a group that is left and joined again at once must end up joined.
+        # One at a time: a group that is left and joined again at once must end up joined.
         self._changing = asyncio.Lock()
-        #: Where this process alone is a member: what it sends there tells whether it still receives.
+        #: A group of this process alone: whether what it sends there arrives tells whether it still receives.
         self._own = f"ear.{uuid4().hex}"
         self._heard = asyncio.Event()
 
     async def subscribe(self, member: GroupSubscription) -> None:
-        """Have a member receive its group's messages from now on."""
+        """Pass a group's messages to a subscriber from now on."""
         async with self._changing:
             if self._maintaining is None or self._maintaining.done():
                 await self._open()
@@ -171,7 +171,7 @@ class GroupListener:
             await self._join(member.group)
 
     async def unsubscribe(self, member: GroupSubscription) -> None:
-        """Have a member receive nothing more."""
+        """Pass a subscriber nothing more."""
         async with self._changing:
             others = self._members.get(member.group, {})
             others.pop(member, None)
@@ -183,7 +183,7 @@ class GroupListener:
             await _breaker(layer).call(lambda: layer.group_discard(member.group, channel), f"leaving {member.group}")
 
     async def _open(self) -> None:
-        """Get a channel and listen to it; where there is none to be had, `_maintain` tries again."""
+        """Get a channel and listen to it; where the layer gives none, `_maintain` tries again."""
         layer = get_channel_layer()
         if layer is None:
             return
@@ -198,7 +198,7 @@ class GroupListener:
         while True:
             try:
                 message = await layer.receive(channel)
-            except Exception as error:  # noqa: BLE001 - whatever a layer raises, it is listened to again
+            except Exception as error:  # noqa: BLE001 - whatever a layer raises, listening goes on
                 _breaker(layer).log_failure(error, "receiving")
                 await asyncio.sleep(_RETRY_S)
                 self._unknown.update(self._members)
@@ -213,7 +213,7 @@ class GroupListener:
                     logger.exception("A message for %s could not be handled", member.group)
 
     async def _maintain(self) -> None:
-        """Join what could not be joined; renew the memberships; and open a new channel where this process receives nothing any more."""
+        """Join groups that could not be joined, renew memberships, and open a new channel where this process receives nothing any more."""
         joined_at = probed_at = time.monotonic()
         while True:
             await asyncio.sleep(_TEND_S)
@@ -223,7 +223,7 @@ class GroupListener:
                 self._unknown.update(self._members)
             if now - probed_at > PROBE_S and reach_others():
                 receives = await self._probe() if self._channel else None
-                # Where it could not be asked it is asked again soon: its connection may be one of those forgotten.
+                # Where the call failed it is repeated soon: its connection may be one that the network has dropped.
                 probed_at = now if receives is not None else probed_at
                 if receives is False:
                     logger.warning("The channel layer takes messages but brings none; listening anew")
@@ -235,9 +235,9 @@ class GroupListener:
                     await self._join(group)
 
     async def _probe(self) -> bool | None:
-        """Whether what is sent to this process arrives; None where nothing can be sent.
+        """Whether messages of this process to itself arrive; None where none can be sent.
 
-        It does not where a network in between has forgotten the connection without a word to either side.
+        They do not where the network has dropped the connection without notifying either side.
         """
         layer: Any = get_channel_layer()
         self._heard.clear()
@@ -249,7 +249,7 @@ class GroupListener:
         return self._heard.is_set()
 
     async def _reset_channel(self) -> None:
-        """Give up the channel, and in a layer that keeps one connection for all of a process, that connection."""
+        """Close the channel and, in a layer that keeps one connection per process, that connection."""
         layer: Any = get_channel_layer()
         self._channel = ""
         if reach_others():

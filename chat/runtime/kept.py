@@ -1,4 +1,4 @@
-"""What was made once and may be needed again: kept in the process, up to so many bytes."""
+"""A cache in the process's memory with a limit in bytes."""
 
 import threading
 from collections import OrderedDict
@@ -8,18 +8,18 @@ from typing import Generic, TypeVar
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-#: What an entry counts beside its text.
+#: Bytes that an entry counts beside its text.
 _OVERHEAD = 300
 
 
 def text_size(text: str) -> int:
-    """The bytes that a text takes at most."""
-    # Four bytes are the most that a character takes.
+    """The most bytes that a text may take."""
+    # A character takes four bytes at most.
     return len(text) * (1 if text.isascii() else 4)
 
 
 class Kept(Generic[K, V]):
-    """Values by key, the least used forgotten first where they take more than ``most`` bytes. Safe to use from any thread."""
+    """Values by key. Where they take more than ``most`` bytes the least recently used are dropped first. Thread-safe."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -28,7 +28,7 @@ class Kept(Generic[K, V]):
         self._size = 0
 
     def get(self, key: K) -> V | None:
-        """The value of a key, if it is here."""
+        """The value of a key; None where it is not here."""
         with self._lock:
             if key not in self._entries:
                 return None
@@ -39,7 +39,7 @@ class Kept(Generic[K, V]):
         return self.get(key) is not None
 
     def keep(self, key: K, value: V, size: int) -> None:
-        """Have a value under a key from now on; ``size`` is about the bytes of its texts."""
+        """Keep a value under a key; ``size`` is about the bytes of its texts."""
         with self._lock:
             self._forget(key)
             self._entries[key] = value, size + _OVERHEAD
@@ -48,7 +48,7 @@ class Kept(Generic[K, V]):
                 self._forget(next(iter(self._entries)))
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Drop everything."""
         with self._lock:
             self._entries.clear()
             self._size = 0

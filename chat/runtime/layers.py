@@ -13,10 +13,10 @@ _CLEAN_EVERY_S = 5.0
 
 
 class ProcessChannelLayer(InMemoryChannelLayer):
-    """Channels' in-memory layer for one loop and messages that nobody changes.
+    """Channels' in-memory layer for one event loop and messages that no receiver changes.
 
-    The stock one copies a message for each receiver, makes a task for each, and walks through all channels and groups at every send
-    and receive: quadratic in the sessions that are watched. What arrives, and what is dropped at capacity, is the same.
+    The stock one copies a message for each receiver, makes a task for each, and goes through all channels and groups at every send and
+    receive: quadratic in the sessions that have sockets. What arrives, and what is dropped at capacity, is the same.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -24,7 +24,7 @@ class ProcessChannelLayer(InMemoryChannelLayer):
         self._cleaned_at = 0.0
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
-        """Put the message itself on every member's channel."""
+        """Put the same message object on every channel of a group."""
         self._clean_expired()
         expires = time.time() + self.expiry
         for channel in self.groups.get(group, ()):

@@ -1,7 +1,7 @@
-"""The figures of this process, in Prometheus's form: what has happened here since it started.
+"""The metrics of this process, in Prometheus's form: what has happened here since it started.
 
-A figure has labels from closed lists alone: how a run ended, its agent, the model server, a currency. Counting is an addition in memory,
-safe from any thread. What is so just now, here and in the whole installation, `chat.serving.gauges` adds.
+Labels come from closed lists alone: how a run ended, its agent, the model server, a currency. Counting is an addition in memory,
+thread-safe. Current values, of this process and the whole installation, are in `chat.serving.gauges`.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class LabelList:
         self._known: set[str] = set()
 
     def of(self, name: str) -> str:
-        """The value by which something of that name is counted."""
+        """The label's value for a name."""
         if name in self._known:
             return name
         if len(self._known) >= self._most:
@@ -78,6 +78,6 @@ database_retries = _counter("database_retries", "Times that a run asked a databa
 
 
 def render_figures(accept: str) -> tuple[bytes, str]:
-    """All figures in the form that the ``Accept`` header asks for, and their content type. Takes its time: not for an event loop."""
+    """All metrics in the form that the ``Accept`` header asks for, and their content type. Slow: not for the event loop."""
     encoder, content_type = choose_encoder(accept)
     return encoder(REGISTRY), content_type

@@ -1,6 +1,6 @@
-"""Queries of Django's that are asked all the time: worded for the database once, and from then on only given their values.
+"""Frequent queries of Django's ORM, compiled to SQL once, and after that only given their values.
 
-To build such a query and to word it takes several times as long as its answer.
+To build and compile such a query takes several times as long as to run it.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from chat.runtime.db_values import uuid_param
 
 R = TypeVar("R")
 
-#: Values that no query has by itself, by their type: what stands in their place in the wording is what is given later.
+#: Placeholders, by type: values that no query has of its own. Where they are in the compiled SQL, the real ones are passed later.
 _STAND_INS: dict[type, Callable[[int], Any]] = {
     int: lambda number: 2_147_480_000 + number,
     str: lambda number: f"value {number} of a prepared query",
@@ -23,19 +23,19 @@ _STAND_INS: dict[type, Callable[[int], Any]] = {
 
 
 class PreparedQuery(Generic[R]):
-    """A query whose wording is the same for all its values. Safe to use from any thread.
+    """A query that compiles to the same SQL for all its values. Thread-safe.
 
-    ``build`` makes it of values of these types: a queryset of `values_list`, which decides nothing by what the values are. ``make`` makes
-    each row's result of its columns.
+    ``build`` makes it from values of the given types: a queryset of `values_list`, whose SQL must not depend on the values. ``make`` makes
+    each row's result from its columns.
     """
 
     def __init__(self, build: Callable[..., QuerySet[Any, Any]], *types: type, make: Callable[..., R]) -> None:
         self._build, self._types, self._make = build, types, make
-        #: By the kind of database.
+        #: Compiled, by the kind of database.
         self._worded: dict[str, tuple[str, list[Any], Any, Any]] = {}
 
     def rows(self, *values: Any) -> list[R]:
-        """What it finds with these values."""
+        """Run it with these values, on the current thread's connection; returns all rows."""
         statement, places, compiler, converters = self._worded.get(connection.vendor) or self._word()
         given = [uuid_param(value) if isinstance(value, UUID) else value for value in values]
         with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""Which process owns the data: with SQLite, or without a Redis, only one may serve a data folder."""
+"""Which process owns the data: with SQLite, or without Redis, only one may serve a data folder."""
 
 import fcntl
 import logging
@@ -13,17 +13,17 @@ logger = logging.getLogger(__name__)
 
 
 class AlreadyServing(Exception):
-    """Another process serves this data. The text is for people."""
+    """Another process serves this data. The message is for people."""
 
 
-#: Held open for the life of the process, because closing it would give the lock back.
+#: Stays open for the life of the process: to close it would release the lock.
 _locks: list[IO[str]] = []
 
 
 def acquire_lock() -> bool:
-    """Make this process the data folder's only server; asking again is once. Raises `AlreadyServing` where another process is.
+    """Make this process the data folder's only server; calling it again changes nothing. Raises `AlreadyServing`.
 
-    False where the data are shared by design: many processes may serve a PostgreSQL with a Redis.
+    Returns False where many processes may serve the data: with PostgreSQL and Redis.
     """
     if connection.vendor != "sqlite" and settings.REDIS_URL:
         return False
@@ -41,13 +41,13 @@ def acquire_lock() -> bool:
 
 
 def warn_if_open() -> None:
-    """Tell the log where other accounts of this machine can look into the data folder or at the database's file, which no start closes."""
+    """Log where other accounts of this machine can read the data folder or the database's file, which the start does not prevent."""
     paths = [settings.DATA_DIR]
     if connection.vendor == "sqlite":
         paths.append(Path(connection.settings_dict["NAME"]))
     for path in paths:
         mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0
-        # A file in a folder that is closed can be reached by nobody else.
+        # A file in a closed folder cannot be reached by others.
         is_behind = path != settings.DATA_DIR and not path.parent.stat().st_mode & 0o077
         if mode & 0o077 and not is_behind:
             logger.warning(

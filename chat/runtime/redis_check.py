@@ -1,7 +1,7 @@
-"""Whether the Redis of the channel layer, and that of the broker, will do: asked once, before a process serves or executes runs.
+"""Whether the channel layer's Redis, and the broker's, can be used: checked once, before a process serves or executes runs.
 
-One that is away is waited for, because it may be back at any time. One that refuses this process, or lacks what is asked of it, will go on
-doing so: then the start is refused, with the server's reason.
+One that does not answer may be back at any time, so it does not stop the start. One that refuses this process, or lacks a command that is
+needed, will go on doing so: then the process does not start, and the server's reason is logged.
 """
 
 import asyncio
@@ -25,25 +25,25 @@ from redis.exceptions import (
 logger = logging.getLogger(__name__)
 
 _PATIENCE_S = 5.0
-#: A channel of the layer's kind (its prefix and what it puts before a group's name): access lists name them by pattern.
+#: A channel named as the layer names its own (prefix and all): access lists allow them by pattern.
 _CHANNEL = "asgi__group__thinkaloud.check"
-#: Asked twice, without a pause.
+#: Tried twice, without a pause.
 _ONCE_MORE = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
-#: Words of a refusal that Redis gives no kind of its own.
+#: Refusals for which Redis has no error class.
 _FOR_GOOD = ("db index", "invalid db", "wrongpass", "noauth", "noperm", "unknown command")
 
 
-#: What a Redis that is away or refuses makes of an attempt.
+#: What an attempt raises where a Redis does not answer or refuses.
 AWAY = (RedisError, KombuError, OSError)
 Attempt = Callable[[], None]
 
 
 class RedisRefused(Exception):
-    """A Redis answers and will not do; the text is for people."""
+    """A Redis answers and cannot be used. The message is for people."""
 
 
 def check_redis() -> None:
-    """Raise `RedisRefused` where a Redis that the settings name answers and cannot be used."""
+    """Raise `RedisRefused` where a configured Redis answers and cannot be used."""
     parts: list[tuple[str, Any, Attempt]] = [
         ("REDIS_URL", settings.REDIS_URL, try_channel_layer),
         ("BROKER_URL", settings.BROKER_URL, try_broker),
@@ -76,7 +76,7 @@ async def _publish_and_hear() -> None:
 
 
 def try_broker() -> None:
-    """Look into the broker's queue as its client does; raises one of `AWAY`."""
+    """Read the broker's queue as its client does; raises one of `AWAY`."""
     options = {**settings.CELERY_BROKER_TRANSPORT_OPTIONS, "socket_timeout": _PATIENCE_S, **_ONCE_MORE}
     with Connection(
         settings.CELERY_BROKER_URL, ssl=settings.CELERY_BROKER_USE_SSL or False, transport_options=options
@@ -89,7 +89,7 @@ def try_broker() -> None:
 
 
 def lasting_reason(error: BaseException) -> str | None:
-    """The server's reason where asking again would not help; None where it may."""
+    """The server's reason where to try again would not help; else None."""
     for cause in _causes(error):
         words = " ".join(str(cause).split())
         if isinstance(cause, ssl.SSLCertVerificationError):

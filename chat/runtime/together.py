@@ -1,4 +1,4 @@
-"""Writes that are asked for at the same moment, in one transaction: one by one, each waits for the disk, which is most of what it takes."""
+"""Writes that are made at the same moment, in one transaction: one by one, each waits for the disk, which is most of what it costs."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -14,16 +14,16 @@ T = TypeVar("T")
 
 
 class Together:
-    """Does in one transaction what is handed over in one turn of the loop; one that fails is undone alone, and only its caller is told.
+    """Makes all writes of one turn of the event loop in one transaction; one that fails is rolled back alone, and raised to its caller.
 
-    Where there are several writers, as on PostgreSQL, each write is a transaction as ever: it would hold its rows longer than it need.
+    With several writers, as on PostgreSQL, each write is a transaction of its own: otherwise it would hold its rows longer than it needs.
     """
 
     def __init__(self) -> None:
         self._waiting: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
 
     async def write(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """`database.write`, of what needs no transaction of its own."""
+        """As `database.write`, for a function that needs no transaction of its own."""
         if database.WRITERS > 1:
             return await database.write(function, *args, **kwargs)
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -37,14 +37,14 @@ class Together:
         outcomes: list[tuple[Any, Exception | None]]
         try:
             outcomes = await database.write(_in_one_transaction, [call for call, _ in waiting])
-        except Exception as failure:  # noqa: BLE001 - for each of those who asked
+        except Exception as failure:  # noqa: BLE001 - raised to each of the callers
             outcomes = [(None, failure)] * len(waiting)
         except asyncio.CancelledError:
             for _, answer in waiting:
                 answer.cancel()
             raise
         for (_, answer), (result, error) in zip(waiting, outcomes, strict=True):
-            if answer.done():  # whoever asked has gone
+            if answer.done():  # its caller has gone
                 continue
             if error is None:
                 answer.set_result(result)
@@ -59,7 +59,7 @@ def _in_one_transaction(calls: Sequence[Callable[[], Any]]) -> list[tuple[Any, E
         try:
             with transaction.atomic():
                 result = call()
-        except Exception as error:  # noqa: BLE001 - for whoever asked
+        except Exception as error:  # noqa: BLE001 - raised to its caller
             outcomes.append((None, error))
         else:
             outcomes.append((result, None))

@@ -1,4 +1,4 @@
-"""The audit, read: filtered, page by page, newest first, each by an index, however long it is."""
+"""Reading the audit log: filtered, page by page, newest first; each query by an index, however long the log is."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from django.utils.translation import gettext as _
 from chat.accounts.models import User
 from chat.models import NOBODY, AuditEntry
 
-#: How the name of an account begins that is deleted; then comes its pseudonym, in letters and digits.
+#: The prefix by which a deleted account is named; its pseudonym follows, in letters and digits.
 _FORMER = "deleted-"
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """An entry's place: those before it are the next page."""
+    """An entry's place in the order; the next page has those before it."""
 
     at: datetime
     pk: int
@@ -29,7 +29,7 @@ class Cursor:
 
     @classmethod
     def read(cls, text: str) -> "Cursor | None":
-        """The place of an address; None where it says none."""
+        """The place that a page's address names; None where it names none."""
         moment, _tilde, number = text.partition("~")
         try:
             at = parse_datetime(moment)
@@ -41,7 +41,7 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """Which entries: of a person as who did it or whose it was, of an act, a door, a session, within a time. None is any."""
+    """A filter of entries: by person (as actor or subject), act, door, session and time. None is any."""
 
     person: int | None = None
     action: str | None = None
@@ -56,13 +56,13 @@ class AuditFilter:
         return Q(**{name: value for name, value in {**named, **times}.items() if value is not None})
 
     def entries(self, limit: int, before: Cursor | None = None) -> list[AuditEntry]:
-        """So many, the newest first, of those before a place."""
+        """At most ``limit`` entries before a place, the newest first."""
         found = AuditEntry.objects.filter(self._condition()).order_by("-at", "-id")
         if before is not None:
             found = found.filter(Q(at__lt=before.at) | Q(at=before.at, id__lt=before.pk), at__lte=before.at)
         if self.person is None:
             return list(found[:limit])
-        # Each by its own index, and put together here: together they would be read whole and sorted.
+        # Each by its own index, merged here: in one query they would be read whole and sorted.
         both: Iterable[QuerySet[AuditEntry]] = (
             found.filter(actor_id=self.person),
             found.filter(subject_id=self.person),
@@ -72,7 +72,7 @@ class AuditFilter:
 
 
 def person_of(text: str) -> int | None:
-    """The number by which entries name somebody, of a user name, an account's number, or the name of a deleted one; None for nobody."""
+    """The id by which entries name a person: from a user name, an account's id, or a deleted account's name; None for nobody."""
     text = text.strip()
     if text.startswith(_FORMER):
         try:
@@ -85,7 +85,7 @@ def person_of(text: str) -> int | None:
 
 
 def names_in(entries: Iterable[AuditEntry]) -> dict[int | None, str]:
-    """How the people that these entries name are called."""
+    """The names of the people in these entries, by id."""
     numbers = {number for entry in entries for number in (entry.actor_id, entry.subject_id) if number is not None}
     known: dict[int, str] = dict(User.objects.filter(pk__in=numbers).values_list("pk", "username"))
     names: dict[int | None, str] = {number: known.get(number) or _name_of(number) for number in numbers}
@@ -99,7 +99,7 @@ def _name_of(number: int) -> str:
 
 
 def former_name(pseudonym: int) -> str:
-    """How an account that is deleted is called."""
+    """The name that a deleted account is shown by."""
     digits, left = "", -pseudonym
     while left:
         left, digit = divmod(left, 36)
@@ -107,12 +107,12 @@ def former_name(pseudonym: int) -> str:
     return f"{_FORMER}{digits}"
 
 
-#: The columns of the file.
+#: The columns of the CSV file.
 COLUMNS = ("at", "actor", "action", "door", "subject", "session", "run", "about", "details")
 
 
 def file_row(entry: AuditEntry, names: dict[int | None, str], details: str) -> tuple[Any, ...]:
-    """An entry as a row of the file, in the wire's words."""
+    """An entry as a row of the CSV file, in the protocol's terms."""
     return (
         entry.at.isoformat(),
         names[entry.actor_id],

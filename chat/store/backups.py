@@ -1,6 +1,6 @@
-"""Copies of the whole database, made while the product serves, and put back as one act: all of the copy is there, or nothing has changed.
+"""Copies of the whole database, made while the product serves, and restored atomically: all of the copy, or nothing has changed.
 
-SQLite copies by its own backup interface, which knows what lies in the write-ahead log: a copy of the file alone does not. PostgreSQL does
+SQLite is copied by its own backup interface, which reads the write-ahead log too: a copy of the file alone would not. PostgreSQL is copied
 by its own programs, ``pg_dump``, ``pg_restore`` and ``psql``.
 """
 
@@ -19,18 +19,18 @@ from django.utils import timezone
 from chat.models import Process
 from chat.runtime import process_lock
 
-#: What only a database of ours has.
+#: Tables that only a database of this product has.
 _OUR_TABLES = {"chat_session", "chat_run", "chat_step", "django_migrations"}
 _EMPTY = "DROP SCHEMA public CASCADE; CREATE SCHEMA public"
 _PAGES_AT_ONCE = 4096
 
 
 class BackupFailed(Exception):
-    """Nothing was copied, or nothing was put back; the text is for people."""
+    """The database was not copied, or not restored. The message is for people."""
 
 
 def write_backup(file: Path) -> None:
-    """Copy the database as it is at one moment into a new file, readable by its owner alone; the product may serve meanwhile."""
+    """Copy the database, as it is at one moment, into a new file that only its owner can read; the product may serve meanwhile."""
     if file.exists():
         raise BackupFailed(f"{file} exists. Name a file that does not.")
     draft = file.with_name(f".{file.name}.{os.getpid()}")
@@ -50,7 +50,7 @@ def write_backup(file: Path) -> None:
 
 
 def restore_backup(file: Path) -> None:
-    """Put a copy in the place of the database; no process may serve it. What is there now is lost."""
+    """Replace the database by a copy; no process may serve it. Its present content is lost."""
     if not file.is_file():
         raise BackupFailed(f"There is no file {file}.")
     _refuse_while_served()
@@ -68,7 +68,7 @@ def restore_backup(file: Path) -> None:
     try:
         script.touch(mode=0o600, exist_ok=False)
         _run("pg_restore", "--no-owner", "--no-privileges", f"--file={script}", str(file), connects=False)
-        # In one transaction, and from nothing: tables that the copy has not got would be in the way of the next migration.
+        # In one transaction, and after dropping all: tables that the copy does not have would break the next migration.
         options = ["--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1"]
         _run("psql", *options, f"--command={_EMPTY}", f"--file={script}", "--output=/dev/null")
     finally:
@@ -93,7 +93,7 @@ def _sqlite_file() -> Path:
 
 
 def _copy_sqlite(source: Path, target: Path) -> None:
-    """Copy in one transaction of the target's: a crash leaves what was there."""
+    """Copy in one transaction of the target: a crash leaves its old content."""
     with (
         contextlib.closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True, timeout=30)) as read,
         contextlib.closing(sqlite3.connect(target, timeout=30)) as written,
@@ -115,7 +115,7 @@ def _check_sqlite(file: Path) -> None:
 
 
 def _run(program: str, *arguments: str, connects: bool = True) -> None:
-    """Run one of PostgreSQL's programs on the database of the settings; the password goes by the environment."""
+    """Run one of PostgreSQL's programs on the configured database; the password is passed in the environment."""
     found = shutil.which(program)
     if found is None:
         raise BackupFailed(f"{program} is not installed here. It comes with PostgreSQL's client programs.")

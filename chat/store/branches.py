@@ -1,4 +1,4 @@
-"""Sessions that were copied from each other: how far one can be copied, and where each stands in its family."""
+"""Sessions that were copied from each other: how much of one can be copied, and where each stands in its family."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from chat.protocol.frame_data import BranchData
 
 #: Steps that are copied at most.
 MOST_STEPS = 20_000
-#: Values of one statement, and sessions of a family that are looked at.
+#: Parameters of one statement, and sessions of a family that are read.
 _AT_ONCE = 500
 _MOST_MEMBERS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class CopyPlan:
-    """How much of a session is copied: the runs that have ended up to an event, those within others last, and their events.
+    """How much of a session is copied: the runs that have ended up to an event, those within others last, and how many events.
 
     ``status`` is the newest run's.
     """
@@ -36,7 +36,7 @@ class CopyPlan:
 
 
 def plan_copy(source: Session, after_seq: int | None) -> CopyPlan | None:
-    """All that a session has up to an event, or to the end of its last run that has ended; None where nothing ends there."""
+    """All of a session up to an event, or to the end of its last run that has ended; None where no run ends there."""
     end = _last_end(source) if after_seq is None else after_seq
     if not _ends_at(source, end):
         return None
@@ -53,7 +53,7 @@ def plan_copy(source: Session, after_seq: int | None) -> CopyPlan | None:
             session=source, number__in=[number for number, _ in numbers[start : start + _AT_ONCE]]
         )
         runs += some.values_list("depth", "number", "pk")
-        # Those too that are kept without a number.
+        # Also events that are stored without a number.
         step_ids += Step.objects.filter(run__in=some.order_by().values("pk")).order_by().values_list("pk", flat=True)
     status = numbers[-1][1] if numbers else ""
     is_too_long = len(step_ids) > MOST_STEPS
@@ -61,7 +61,7 @@ def plan_copy(source: Session, after_seq: int | None) -> CopyPlan | None:
 
 
 def _last_end(source: Session) -> int:
-    """The last event before those of the run at work, which has the log's last ones."""
+    """The last event before those of the unfinished run, which has the log's last ones."""
     at_work = Step.objects.filter(
         run__in=Run.objects.filter(HAS_NOT_ENDED & IS_ROOT, session=source), seq__isnull=False
     )
@@ -70,7 +70,7 @@ def _last_end(source: Session) -> int:
 
 
 def _ends_at(source: Session, seq: int) -> bool:
-    """Whether no run is under way behind this event."""
+    """Whether no run is unfinished at this event."""
     if seq == 0:
         return True
     before = Step.objects.filter(session=source, seq__lte=seq).order_by("-seq")
@@ -79,18 +79,18 @@ def _ends_at(source: Session, seq: int) -> bool:
         return False
     if last[1] is not None:
         return True
-    # One that was taken out of the queue: another may be at work around it.
+    # A run that was removed from the queue: another may be running around it.
     begun = before.filter(run__started_at__isnull=False).values_list("event", flat=True).first()
     return begun in (None, "reasoning_complete")
 
 
 def steps_stored(session_id: UUID) -> int:
-    """How many events a session has, those without a number too."""
+    """How many events a session has, with those that have no number."""
     return Step.objects.filter(session=session_id).count()
 
 
 def executed_run(user: User, run: Run) -> Run:
-    """The run whose model calls are a copy's, too: the one that was executed, where the user owns or drives its session; else itself."""
+    """The run whose model calls a copy shows: the executed one, where the user owns or drives its session; else the copy itself."""
     if run.copied_from is None:
         return run
     executed = Run.objects.select_related("session", "agent_version").filter(pk=run.copied_from).first()
@@ -99,7 +99,7 @@ def executed_run(user: User, run: Run) -> Run:
 
 
 def parts_from(source: Session, after_seq: int) -> UUID:
-    """The one of a family whose own events a copy up to this event leaves: the source, or one from which that was copied itself."""
+    """The session of a family whose own events a copy up to this event continues: the source, or one that it was copied from."""
     at = source
     while at.parted_from is not None and at.parted_after is not None and at.parted_after >= after_seq:
         before = Session.objects.filter(pk=at.parted_from).first()
@@ -122,16 +122,16 @@ class Member(NamedTuple):
 
 
 class Place(NamedTuple):
-    """An event behind which sessions of a family part, and those sessions; the one that the others part from is the first."""
+    """An event at which sessions of a family part, and those sessions; the one that the others part from is the first."""
 
     after_seq: int
     members: list[Member]
     number: int
-    """The place among them of the one that is looked at, from 1."""
+    """The place among them of the session that is open, from 1 on."""
 
 
 def seen_by(user: User) -> QuerySet[Session]:
-    """The sessions that somebody may see."""
+    """The sessions that a user may see."""
     if has_right(user, VIEW_SESSIONS):
         return Session.objects.all()
     shared = Share.objects.filter(shares_with(user.pk)).values("session_id")
@@ -140,7 +140,7 @@ def seen_by(user: User) -> QuerySet[Session]:
 
 
 def branches_of(user: User, session_ids: Collection[UUID]) -> dict[UUID, BranchData]:
-    """Where each of these sessions, which the user sees, stands among those copied from each other that the user sees, too."""
+    """For each of these sessions, which the user sees, its place among the sessions of its family that the user sees too."""
     if not session_ids:
         return {}
     session_ids = set(session_ids)
@@ -156,7 +156,7 @@ def branches_of(user: User, session_ids: Collection[UUID]) -> dict[UUID, BranchD
 
 
 def family_sizes(user: User, sessions: Collection[Session]) -> dict[UUID, int]:
-    """How many of a family somebody owns, of those of these sessions that have one with others."""
+    """How many sessions of its family a user owns, for those of these sessions that have a family."""
     keys = {session.family for session in sessions if session.family is not None}
     if not keys:
         return {}
@@ -165,7 +165,7 @@ def family_sizes(user: User, sessions: Collection[Session]) -> dict[UUID, int]:
 
 
 def _families(user: User, keys: Collection[UUID | None]) -> dict[UUID, list[Member]]:
-    """The sessions of these families that somebody sees, the oldest first."""
+    """The sessions of these families that a user sees, the oldest first."""
     found: dict[UUID, list[Member]] = {}
     if keys:
         rows = seen_by(user).filter(family__in=keys).order_by("created_at", "pk")
@@ -176,7 +176,7 @@ def _families(user: User, keys: Collection[UUID | None]) -> dict[UUID, list[Memb
 
 
 class _Family:
-    """The members of a family that somebody sees, by where they part: gone through once, however many they are."""
+    """The members of a family that a user sees, by the event at which they part; one pass, however many there are."""
 
     def __init__(self, members: Sequence[Member]) -> None:
         self.known = {each.pk: each for each in members}
@@ -186,12 +186,12 @@ class _Family:
                 self._parted.setdefault(each.parted_from, {}).setdefault(each.parted_after, []).append(each)
 
     def parting(self, parted_from: UUID, after_seq: int | None) -> list[Member]:
-        """Those that part behind an event of a session, and that session, where it is seen, as the first."""
+        """The sessions that part from a session at an event, with that session, where it is seen, as the first."""
         first = [self.known[parted_from]] if parted_from in self.known else []
         return first + self._parted.get(parted_from, {}).get(after_seq, [])
 
     def places(self, parted_from: UUID) -> list[int]:
-        """The events of a session behind which others part from it."""
+        """The events of a session at which others part from it."""
         return [after for after in self._parted.get(parted_from, {}) if after is not None]
 
 
@@ -212,7 +212,7 @@ def _told(member: Member, family: _Family) -> BranchData | None:
 
 
 def places_in(user: User, session: Session) -> list[Place]:
-    """The events of a session behind which others of its family part, or it from them, in order."""
+    """The events at which others of the family part from a session, or it from them, in order."""
     if session.family is None:
         return []
     family = _Family(_families(user, [session.family]).get(session.family, []))

@@ -1,6 +1,7 @@
-"""The only writer of model calls, their contents and the sums of a day.
+"""The only writer of model calls, their contents and the daily sums.
 
-What is written rides in the transactions that store a run's steps, which hold the session's row: of one session, one writes at a time.
+It writes in the transactions that store a run's steps, which hold the session's row: so only one process writes calls of a session at a
+time.
 """
 
 from collections import OrderedDict
@@ -23,38 +24,38 @@ from chat.models import Cost, ModelCall, Run
 from chat.runtime.db_values import datetime_param, decimal_param, uuid_param
 from chat.store.call_pictures import name_pictures
 
-#: Fewer calls than this may stand on one another, however short their lists.
+#: At most so many calls may refer to one another in a chain, however short their lists.
 _LEAST_DEPTH = 16
-#: Within what databases take as values of one statement.
+#: Within what databases take as parameters of one statement.
 AT_ONCE = 500
 INTERRUPTED = "interrupted"
 
-#: Contents that are new in a call stand in its own row where they have no more characters than this together: one statement and
-#: three pages less. When a call ends its row is written once more, with all that stands in it.
+#: New contents of a call are stored in its own row where they have no more characters than this together: one statement and
+#: three pages less. When a call ends, its row is written once more, with everything in it.
 _IN_ROW = 8_000
-#: Of sessions that this process has written calls of not long ago it remembers the last one.
+#: How many sessions with calls of this process are remembered, with the last call of each.
 _REMEMBERED = 500
 
 Refs = list[int]
-"""Contents, by their keys, in the order in which they were sent: of a `ModelContent`, or what `in_row` gives."""
+"""Contents, by their keys, in the order in which they were sent: keys of `ModelContent`, or what `in_row` returns."""
 TOOLS = "tools"
 #: More than a call has messages.
 _PLACES = 1 << 20
 
 
 class PricedCall(NamedTuple):
-    """A call that has ended, and what it cost as far as that is known."""
+    """A call that has ended, and its cost as far as it is known."""
 
     ended: CallEnded
     cost: Cost | None
 
 
 _Wanted = tuple[Mapping[str, Any] | None, str]
-"""A message and its JSON; of declared tools the JSON alone."""
+"""A message and its JSON; of tool declarations the JSON alone."""
 
 
 class _Known(NamedTuple):
-    """The call before, and the whole list of what it was asked with."""
+    """The call before, and the keys of everything that it was sent."""
 
     call_id: int
     refs: Refs
@@ -62,18 +63,18 @@ class _Known(NamedTuple):
 
 
 class _Remembered(NamedTuple):
-    """A session's last call, the contents that are known to be stored of it, and the number of the root run that it belongs to."""
+    """A session's last call, contents of it that are known to be stored, and the number of its root run."""
 
     number: int
     known: _Known
     ids: dict[str, int]
 
 
-#: By their sessions.
+#: By session.
 _last_calls: OrderedDict[UUID, _Remembered] = OrderedDict()
 
 
-# Written out, because they run for every model call.
+# Raw SQL, because it runs for every model call.
 _BEGIN = """INSERT INTO chat_modelcall (session_id, run_id, iteration, attempt, model, provider, agent_version, parameters, tool_names,
     tools_id, base_id, depth, messages, contents, left_out_messages, left_out_tokens, context_limit, started_at,
     duration_ms, first_token_ms, finish_reason, input_tokens, output_tokens, cached_tokens, reasoning_tokens, estimated, cost, currency,
@@ -97,7 +98,7 @@ _SUM = """INSERT INTO chat_dailyusage AS sums (day, user_id, agent_name, provide
 
 
 class CallWriter:
-    """Writes the model calls of one run, whose process holds one of these. What it has seen stored it need not look up."""
+    """Writes the model calls of one run; the run's process has one of these. It remembers what is stored, to save queries."""
 
     def __init__(self, run: Run, *, provider: str) -> None:
         self._run = run
@@ -107,15 +108,15 @@ class CallWriter:
         """The number of the agent's version."""
         self._known: _Known | None = None
         self._ids: dict[str, int] = {}
-        # Before the first call of a session's first run, unless it has waited, nothing is stored that could be asked for.
+        # Before the first call of a session's first run, unless it has waited, nothing is stored.
         self._has_looked = run.number == 1 and run.parent_id is None and run.fence <= 1
         last = _last_calls.get(run.session_id)
-        # What is further back another process may have gone on from.
+        # Another process may have continued from an earlier call.
         if last is not None and last.number >= run.number - 1:
             self._known, self._ids, self._has_looked = last.known, last.ids, True
 
     def write(self, calls: Sequence[CallBegun | PricedCall]) -> None:
-        """Store what has begun and ended, within the caller's transaction; what is stored already is left as it is."""
+        """Store calls that have begun and ended, within the caller's transaction; what is stored already is left as it is."""
         if not calls:
             return
         before, ids = self._known, self._ids
@@ -135,17 +136,17 @@ class CallWriter:
                 elif _place(call) in ends:
                     self._end(cursor, call)
         if before is not self._known:
-            # Until it is committed it may be taken back.
+            # Until the transaction is committed it may be rolled back.
             transaction.on_commit(lambda: self._remember(before, ids))
 
     def _look(
         self, cursor: CursorWrapper, asked: "_Asked", before: _Known | None, ids: dict[str, int]
     ) -> tuple[_Known | None, dict[str, int]]:
-        """What is stored already, of which nothing is known where others may have written the session's calls."""
+        """Read what is stored, which is not known where another process may have written the session's calls."""
         if self._has_looked or before is not None:
             return before, ids
         before, ids = _newest(self._run.session_id)
-        # Most of what the first call of a run is asked with was said before.
+        # Most of what the first call of a run is sent was sent by earlier runs.
         for some in _in_parts([digest for digest in asked.wanted if digest not in ids]):
             places = ", ".join(["%s"] * len(some))
             cursor.execute(_FIND_CONTENTS.format(places=places), [uuid_param(self._run.session_id), *some])
@@ -171,7 +172,7 @@ class CallWriter:
     ) -> tuple[_Known, dict[str, int]] | None:
         """Store a call, with its ``end`` where it has ended by now; None where it is stored already.
 
-        Gives it back as the call before the next one, and the contents that are stored now.
+        Returns it as the call before the next one, and the contents that are stored now.
         """
         request, session_id = call.request, self._run.session_id
         new = {digest: each for digest, each in asked.wanted.items() if digest not in ids}
@@ -222,7 +223,7 @@ class CallWriter:
             self._add_up(cursor, call, row)
 
     def _add_up(self, cursor: CursorWrapper, call: PricedCall, asked: tuple[str, str]) -> None:
-        """Add a call to its day; ``asked``: the model server, and the model."""
+        """Add a call to the sums of its day; ``asked``: the model server, and the model."""
         usage, cost = call.ended.usage, call.cost
         counts = [usage.input_tokens, usage.output_tokens]
         if not sum(counts):
@@ -241,7 +242,7 @@ def _model_name(call: CallBegun) -> str:
     return clean_text(call.request.model)[:200]
 
 
-#: What a call has in place of `_end_values` until it has ended.
+#: The values of a call that has not ended, in place of `_end_values`.
 _OPEN = (None, None, "", 0, 0, None, None, False, None, "", "")
 
 
@@ -260,16 +261,16 @@ def _json(value: Any) -> str:
 
 
 class _Asked(NamedTuple):
-    """What a call is asked with, by its digests."""
+    """What a call is sent, by digest."""
 
     digests: list[str]
-    """Of the messages, in order."""
+    """Digests of the messages, in order."""
     tools: str | None
     wanted: dict[str, _Wanted]
 
     @classmethod
     def of(cls, request: ModelRequest) -> Self:
-        """Of a request."""
+        """The digests of a request."""
         bodies = [_json(message) for message in request.messages]
         digests = [sha256(body.encode()).hexdigest() for body in bodies]
         wanted: dict[str, _Wanted] = dict(zip(digests, zip(request.messages, bodies, strict=True), strict=True))
@@ -282,26 +283,26 @@ class _Asked(NamedTuple):
 
 
 def in_row(ref: int, call_id: int) -> int:
-    """The key of a content that stands in the row of a call; one that is whole already stays as it is.
+    """The key of a content that is stored in the row of a call; a key that is complete already is returned as it is.
 
-    In that row itself it is -1, -2 and so on. Processes of a version before take it for any other key.
+    In that row itself it is -1, -2 and so on. Processes of an earlier version treat it as any other key.
     """
     return ref - call_id * _PLACES if -_PLACES < ref < 0 else ref
 
 
 def place_of(ref: int) -> tuple[int, int]:
-    """The call in whose row a content stands, and its place there, from 0 on."""
+    """The call in whose row a content is stored, and its place there, from 0 on."""
     call_id, place = divmod(-ref, _PLACES)
     return call_id, place - 1
 
 
 def _row_of(session_id: UUID, digest: str, message: Mapping[str, Any] | None, body: str) -> list[Any]:
-    """A content as it stands in a call's row."""
+    """A content as it is stored in a call's row."""
     return [digest, *_role_and_tokens(message, body), orjson.Fragment(name_pictures(session_id, body))]
 
 
 def _store_contents(cursor: CursorWrapper, session_id: UUID, new: Mapping[str, _Wanted]) -> dict[str, int]:
-    """Store contents that the session has not; returns their keys."""
+    """Store contents that the session does not have; returns their keys."""
     session = uuid_param(session_id)
     ids: dict[str, int] = {}
     for some in _in_parts(list(new)):
@@ -326,7 +327,7 @@ def _in_parts(digests: Sequence[str]) -> list[Sequence[str]]:
 
 
 def _differing(refs: Refs, before: _Known | None) -> tuple[int, int | None, list[Any]]:
-    """The depth, the base and the list as it is stored: as what differs from the call before, or whole."""
+    """The depth, the base and the stored list: the difference from the call before, or the whole list."""
     if before is None or before.depth + 1 >= max(_LEAST_DEPTH, len(refs)):
         return 0, None, list(refs)
     places = {ref: place for place, ref in enumerate(before.refs)}
@@ -343,7 +344,7 @@ def _differing(refs: Refs, before: _Known | None) -> tuple[int, int | None, list
 
 
 def whole_list(call_id: int, stored: Iterable[Any], base: Refs) -> Refs:
-    """What a call was asked with, from what is stored of it and the list of the call that it stands on."""
+    """The keys of what a call was sent, from its stored list and the whole list of the call that it refers to."""
     refs: Refs = []
     for each in stored:
         refs += [in_row(each, call_id)] if isinstance(each, int) else base[each[0] : each[1]]
@@ -351,11 +352,11 @@ def whole_list(call_id: int, stored: Iterable[Any], base: Refs) -> Refs:
 
 
 _Stored = tuple[int, list[Any]]
-"""A call, and its list as it is stored."""
+"""A call, and its stored list."""
 
 
 def _newest(session_id: UUID) -> tuple[_Known | None, dict[str, int]]:
-    """The session's last call, and the keys of those of its contents that stand in rows of calls, by their digests."""
+    """The session's last call, and the keys of its contents that are stored in rows of calls, by digest."""
     with connection.cursor() as cursor:
         cursor.execute(_LATEST, [uuid_param(session_id), _LEAST_DEPTH])
         rows: list[tuple[int, int, int | None, int | None, str]] = cursor.fetchall()
@@ -374,7 +375,7 @@ def _newest(session_id: UUID) -> tuple[_Known | None, dict[str, int]]:
 
 
 def contents_in_rows(refs: Iterable[int]) -> dict[int, list[Any]]:
-    """Those of these contents that stand in rows of calls: each with its digest, role, estimated tokens and the message."""
+    """The contents among these that are stored in rows of calls: digest, role, estimated tokens and message of each."""
     wanted = [ref for ref in refs if ref < 0]
     calls = sorted({place_of(ref)[0] for ref in wanted})
     held: dict[int, list[list[Any]]] = {}
@@ -390,7 +391,7 @@ def contents_in_rows(refs: Iterable[int]) -> dict[int, list[Any]]:
 
 
 def refs_of(session_id: UUID, call_id: int) -> Refs:
-    """What a call was asked with, from the calls that it stands on."""
+    """The keys of what a call was sent, from the calls that it refers to."""
     chain: list[_Stored] = []
     wanted: int | None = call_id
     while wanted is not None:
@@ -406,7 +407,7 @@ def refs_of(session_id: UUID, call_id: int) -> Refs:
 
 
 def _joined(chain: Sequence[_Stored]) -> Refs:
-    """What a call was asked with, from its own list as it is stored and those of the calls that it stands on, in this order."""
+    """The keys of what a call was sent, from its own stored list and those of the calls that it refers to, in this order."""
     refs: Refs = []
     for call_id, stored in reversed(chain):
         refs = whole_list(call_id, stored, refs)
@@ -414,12 +415,12 @@ def _joined(chain: Sequence[_Stored]) -> Refs:
 
 
 def close_open(run_id: UUID) -> None:
-    """Say of what a run was asking, when its process went, that it has no answer."""
+    """Mark the calls that a run was waiting for when its process died as ended without an answer."""
     ModelCall.objects.filter(run=run_id, duration_ms=None, error="").update(error=INTERRUPTED)
 
 
 def usage_of(run_id: UUID) -> tuple[Usage, Cost | None]:
-    """What a run's calls used and cost, as far as they are stored; what one that was cut short used is not known."""
+    """What a run's calls have used and cost, as far as it is stored; what an interrupted one has used is not known."""
     calls = ModelCall.objects.filter(run=run_id)
     names = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "cost")
     sums = calls.aggregate(**{name: Sum(name) for name in names}, currency=Max("currency"))

@@ -1,23 +1,23 @@
-"""What one process at a time does now and then over everything: whose turn it is, and how far it has come, in the database.
+"""Chores that one process at a time does now and then over the whole database: when each is due, and how far it has come.
 
-A process that dies at it has held it for `HELD_S` at most; then another goes on at the same place.
+A process that dies while doing one holds it for `HELD_S` at most; then another continues at the same place.
 """
 
 from datetime import datetime, timedelta
 
 from chat.models import Chore
 
-#: For so long a chore is its process's, from when it was taken up or has come on.
+#: Seconds for which a process holds a chore, from when it claimed it or last stored its progress.
 HELD_S = 60.0
 
 
 def is_due(name: str, now: datetime) -> bool:
-    """Whether somebody is to see to it. Reads only."""
+    """Whether a chore is due. Reads only."""
     return not Chore.objects.filter(name=name, next_at__gt=now).exists()
 
 
 def claim(name: str, now: datetime) -> str | None:
-    """Take a chore up where it is due; the place that it has come to, empty for the beginning; None where another process has it."""
+    """Claim a chore where it is due: returns where to continue, empty for the beginning; None where another process has it."""
     Chore.objects.get_or_create(name=name, defaults={"next_at": now})
     seen = Chore.objects.get(name=name)
     mine = Chore.objects.filter(name=name, next_at=seen.next_at, next_at__lte=now)

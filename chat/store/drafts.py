@@ -28,7 +28,7 @@ SAVE_EVERY_S = 1.0
 
 @dataclass(slots=True)
 class Draft:
-    """What is written so far of one step, and how much of it in UTF-16 code units."""
+    """The text of a step that is being written, and its length in UTF-16 code units."""
 
     run_id: UUID
     step: int
@@ -57,7 +57,7 @@ class Draft:
         )
 
     def frame(self, offset: int) -> ReasoningDeltaFrame | ChildDeltaFrame:
-        """The frame that tells of it from an offset on."""
+        """The frame with its text from an offset on."""
         data: DeltaData = {
             "step": self.step,
             "type": cast(DeltaType, self.type),
@@ -76,14 +76,14 @@ Watcher = Callable[[Draft], None]
 
 #: By session, and in it by run.
 cells: dict[UUID, dict[UUID, Draft]] = {}
-#: The runs whose cell has changed since it was saved.
+#: Runs whose draft has changed since it was saved.
 unsaved: set[UUID] = set()
 watchers: dict[UUID, Watcher] = {}
 _is_failing = False
 
 
 def put(session_id: UUID, draft: Draft) -> None:
-    """Replace what one of the session's runs at work is writing, and show it to who watches here."""
+    """Replace the draft of a run of this process, and show it to those who watch the session here."""
     cells.setdefault(session_id, {})[draft.run_id] = draft
     unsaved.add(draft.run_id)
     if (watcher := watchers.get(session_id)) is not None:
@@ -102,7 +102,7 @@ def unwatch(session_id: UUID, watcher: Watcher) -> None:
 
 
 def of(session_id: UUID) -> list[Draft]:
-    """What the session's runs in this process are writing now, each at most one step."""
+    """The drafts of a session's runs in this process, one for each run that is writing."""
     return list(cells.get(session_id, {}).values())
 
 
@@ -157,12 +157,12 @@ async def save() -> None:
 
 
 async def _saved(rows: Sequence[models.Draft]) -> set[UUID]:
-    """Save rows; returns the runs whose text is saved. One that cannot be saved keeps none of the others from it."""
+    """Save rows; returns the runs whose draft is saved. One that cannot be saved does not keep the others from it."""
     global _is_failing
     try:
         saved = await database.write(step_log.save_drafts, rows)
     except Error as error:
-        # Where the database is away, to ask for each alone would not help.
+        # Where the database does not answer, to save each alone would not help.
         if len(rows) > 1 and not isinstance(error, OperationalError | InterfaceError | InternalError):
             return {run_id for row in rows for run_id in await _saved([row])}
         if not _is_failing:

@@ -1,6 +1,6 @@
 """The newest events of a session that a process holds in memory: one run of numbers without a hole.
 
-What it cannot tell it says so: "nothing comes after this" and "that is not known here" are different answers.
+"Nothing comes after this" and "that is not known here" are different answers of it.
 """
 
 from enum import Enum
@@ -10,7 +10,7 @@ from chat.store.step_log import Stored
 
 
 class NotKnown(Enum):
-    """The answer of a window that does not hold what was asked for; the log itself does, if anything does."""
+    """The answer of a window that does not have the events; the log may have them."""
 
     NOT_KNOWN = 0
 

@@ -1,4 +1,4 @@
-"""The text of files, by page and line: taken out of a file when it is first wanted, kept, and searched by words.
+"""The text of files, by page and line: extracted when it is first needed, stored, and searched by words.
 
 Words are those of the full-text search (`chat.store.search`): case and accents don't count, Chinese is found by pairs of characters.
 """
@@ -27,12 +27,12 @@ _MOST_PASSAGES = 100
 
 
 class NoText(Exception):
-    """A file has no text that can be read; the text of this says why."""
+    """A file has no text that can be read; the argument says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class LineHit:
-    """A line of a file in which something stands that was looked for. Pages and lines count from 1."""
+    """A line of a file that matches a search. Pages and lines count from 1."""
 
     file: File
     page: int
@@ -41,7 +41,7 @@ class LineHit:
 
 
 def prepare(file: File, stop: agents.CancelToken | None = None) -> int:
-    """Have a file's text at hand, for which it may have to be read: blocks. Returns its pages. Raises `NoText`, `agents.Unreadable`."""
+    """Extract a file's text unless it is stored; blocks. Returns its number of pages. Raises `NoText`, `agents.Unreadable`."""
     if file.pages is None:
         _read(file, stop)
     if file.problem or not file.pages:
@@ -49,7 +49,7 @@ def prepare(file: File, stop: agents.CancelToken | None = None) -> int:
     return file.pages
 
 
-#: Why files have no text, as `agents.read_text` says it and as it is kept: so that people are told in their language.
+#: Reasons why files have no text, in the words of `agents.read_text`, which are stored: so that they can be translated.
 _REASONS = (
     Sentence("It has no text."),
     Sentence("It is a picture."),
@@ -64,7 +64,7 @@ _DAMAGED = re.compile(r"It is damaged, or not quite what it says it is \((\w+)\)
 
 
 def _worded(reason: str) -> str:
-    """The reason as a sentence that can be said in other languages, where it is one of ours."""
+    """The stored reason as a sentence that can be translated, where it is a known one."""
     if damaged := _DAMAGED.fullmatch(reason):
         return Sentence("It is damaged, or not quite what it says it is (%(error)s).", error=damaged[1])
     return next((known for known in _REASONS if known == reason), reason)
@@ -108,7 +108,7 @@ def _lines(page: str) -> Iterator[str]:
 
 
 def lines(file: File, page: int, first: int = 1) -> Iterator[tuple[int, str]]:
-    """The lines of a page from one on, each with its number: as many as anybody reads at once."""
+    """The lines of a page from one on, each with its number: as many as are read at once."""
     passages = FileText.objects.filter(file=file, page=page).order_by("first_line")
     starts = passages.filter(first_line__lte=first).order_by("-first_line").values_list("first_line", flat=True)
     start = starts.first() or 1
@@ -128,7 +128,7 @@ def whole_text(file: File) -> Iterator[str]:
 
 
 def search(among: Sequence[File], text: str, limit: int) -> list[LineHit]:
-    """Lines of files whose text is at hand, out of passages in which all the words occur; in the order of files, pages and lines."""
+    """Matching lines of files whose text is stored, from passages in which all the words occur; in the order of files, pages and lines."""
     query = SearchQuery(text)
     if not query:
         return []

@@ -1,4 +1,4 @@
-"""Files: kept in the database in chunks, found by who may have them, and attached to the sessions that use them.
+"""Files: stored in the database in chunks, found by those who may read them, and attached to the sessions that use them.
 
 Told of on the wire by `FileData`. Content is written in short transactions, so that nobody waits for a large one; a file counts for
 its owner's limit from the first of them on, and is there for others after the last.
@@ -32,7 +32,7 @@ _LEAST = 4_096
 #: One that no session uses is kept for so long.
 UNUSED_FOR = timedelta(days=1)
 _LONGEST_NAME, _LONGEST_ENDING = 200, 20
-#: Files of one session that are told to an agent.
+#: How many files of one session an agent is told of.
 MOST_LISTED = 200
 
 
@@ -41,11 +41,11 @@ class StorageFull(Exception):
 
 
 class Missing(Exception):
-    """There is no such file, or it is nobody's business here."""
+    """There is no such file, or the user may not use it."""
 
 
 def plain_name(name: str) -> str:
-    """A file's name as it is kept: without the folders before it, and without characters that nobody sees."""
+    """A file's name as it is stored: without folders before it, and without invisible characters."""
     last = re.split(r"[/\\]", clean_text(name))[-1]
     shown = "".join(
         " " if char.isspace() else char for char in last if char.isspace() or unicodedata.category(char)[0] != "C"
@@ -58,7 +58,7 @@ def plain_name(name: str) -> str:
 
 
 def describe(file: File) -> FileData:
-    """A file as the wire tells of it."""
+    """A file as frames and the API have it."""
     return {"id": str(file.pk), "name": file.name, "media_type": file.media_type, "size": file.size}
 
 
@@ -117,13 +117,13 @@ def attach(session_id: UUID, user_id: int, file_ids: Sequence[UUID]) -> str:
 
 
 def attach_known(session_id: UUID, file_ids: Sequence[UUID]) -> None:
-    """Let a session use files that are known to be for it: its tools have returned them, or the case has them that is asked in it."""
+    """Let a session use files that were checked already: returned by its tools, or those of the case that is asked in it."""
     with transaction.atomic():
         _attach(session_id, file_ids)
 
 
 def attach_copied(session_id: UUID, source_id: UUID, file_ids: Iterable[UUID]) -> None:
-    """Let a copy of a session, or what is asked in it first, use those of these files that the session itself uses."""
+    """Let a copy of a session, or its first message, use those of these files that the session itself uses."""
     used = SessionFile.objects.filter(session=source_id, file__in=list(file_ids))
     if found := list(used.values_list("file_id", flat=True)):
         _attach(session_id, found)
@@ -138,7 +138,7 @@ def _attach(session_id: UUID, file_ids: Sequence[UUID]) -> None:
 
 
 def attach_to_case(case_id: UUID, owner_id: int, file_ids: Sequence[UUID]) -> str:
-    """Let a case use files of its own person's; returns them as `Run.files` has them. Raises `Missing` where one is not theirs."""
+    """Let a case use files of its set's owner; returns them as `Run.files` has them. Raises `Missing` where one is not theirs."""
     found = {file.pk: file for file in whole().filter(pk__in=file_ids, owner=owner_id)}
     if len(found) < len(file_ids):
         raise Missing
@@ -148,7 +148,7 @@ def attach_to_case(case_id: UUID, owner_id: int, file_ids: Sequence[UUID]) -> st
 
 
 def detach_from_cases(case_ids: Sequence[UUID]) -> None:
-    """These cases use no files any more: what nobody else uses is removed in time."""
+    """Detach the files of these cases; those that nothing else uses are removed later."""
     uses = CaseFile.objects.filter(case__in=case_ids)
     file_ids = set(uses.values_list("file_id", flat=True))
     uses.delete()
@@ -157,7 +157,7 @@ def detach_from_cases(case_ids: Sequence[UUID]) -> None:
 
 
 def copy_for(owner_id: int, file: File) -> File:
-    """A file's content as a file of somebody else's, in short transactions. Raises `StorageFull`."""
+    """Copy a file's content into a file of another user, in short transactions. Raises `StorageFull`."""
     copied = begin(owner_id, name=file.name, media_type=file.media_type, size=file.size, sha256=file.sha256)
     number = 0
     while (data := chunk(file.pk, number)) is not None:

@@ -1,4 +1,4 @@
-"""Mails: stored with what they tell of, sent later, each at most once.
+"""Mails: stored in the transaction of what they are about, sent later, each at most once.
 
 A mail is marked before it is handed over. Where the server refuses it, or cannot be reached, it is tried again a few times; where it is
 not known whether the server has taken it, because the connection or this process ended meanwhile, it is not: no mail comes twice.
@@ -22,19 +22,19 @@ MOST_IN_AN_HOUR = {MailKind.PASSWORD_RESET: 5}
 _MOST = 20
 #: Pauses before a mail is tried again; after the last it is given up.
 RETRY_AFTER = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 30, 120))
-#: What of a password's reset is sent later than this is of no use any more.
+#: A mail for a password's reset that is older than this is not sent any more.
 RESET_WITHIN = timedelta(hours=1)
-#: So long a mail is being sent at most; whoever has not said by then what came of it has died.
+#: A mail is being sent for so long at most; then its process is taken to have died.
 _LEASE = timedelta(minutes=5)
 _KEPT_FOR = timedelta(days=30)
 _SWEPT = 500
-#: What people can switch off, and by which column of theirs.
+#: The kinds of mail that users can switch off, each with the column of the user's row.
 SWITCHES: dict[str, str] = {MailKind.RUN_WAITING: "mail_waiting", MailKind.RUN_FAILED: "mail_failures"}
 
 
 @dataclass(frozen=True, slots=True)
 class TakenMail:
-    """A mail that is this process's to send, whom to, and the run that it tells of."""
+    """A mail that this process is to send, its recipient, and the run that it is about."""
 
     mail: Mail
     user: User
@@ -45,7 +45,7 @@ class TakenMail:
 
 
 def queue_mail(user_id: int, kind: MailKind, run_id: UUID | None = None) -> None:
-    """Have somebody mailed, in the transaction of what they are told of: not where nothing is mailed here, or too much was."""
+    """Queue a mail, in the transaction of what it is about. Nothing is queued where mail is off, or too many were."""
     if not settings.EMAIL_URL:
         return
     lately = Mail.objects.filter(user=user_id, kind=kind, created_at__gt=timezone.now() - timedelta(hours=1))
@@ -54,7 +54,7 @@ def queue_mail(user_id: int, kind: MailKind, run_id: UUID | None = None) -> None
 
 
 def queue_run_mails(run_id: UUID, kind: MailKind) -> None:
-    """Have those mailed whose run it is, owner and who asked, as far as they want to be; not of runs within runs or of sets."""
+    """Queue mails for the session's owner and the requesting user, as they have chosen; not for runs within runs or of sets."""
     if not settings.EMAIL_URL:
         return
     runs = Run.objects.filter(pk=run_id, parent=None).exclude(origin=Origin.SET)
@@ -70,13 +70,13 @@ def queue_run_mails(run_id: UUID, kind: MailKind) -> None:
 
 
 def is_any_due() -> bool:
-    """Whether something is to be sent now, or was lost."""
+    """Whether a mail is due, or its sending was interrupted."""
     return Mail.objects.filter(state__in=[MailState.WAITING, MailState.SENDING], next_at__lte=timezone.now()).exists()
 
 
 @transaction.atomic
 def take_due(most: int) -> list[TakenMail]:
-    """Take up what is due: from now on it is being sent. What another process was sending when it died is given up."""
+    """Claim the mails that are due, and mark them as being sent. Those that another process was sending when it died are given up."""
     now = timezone.now()
     lost = Sentence("The process that sent it has stopped: it may have arrived.")
     Mail.objects.filter(state=MailState.SENDING, next_at__lte=now).update(
@@ -92,7 +92,7 @@ def take_due(most: int) -> list[TakenMail]:
 
 
 def is_of_use(taken: TakenMail) -> bool:
-    """Whether a mail still tells what is so, to somebody who wants to hear it."""
+    """Whether what a mail says is still true, and its recipient still wants it."""
     user, run = taken.user, taken.run
     if not user.may_enter:
         return False
@@ -135,12 +135,12 @@ def _settle(mail: Mail, state: MailState, error: str = "") -> None:
 
 
 def stop_mails(user_id: int, kind: str) -> bool:
-    """Switch off what somebody is mailed of this kind; false where there is no such switch, or nobody."""
+    """Switch off a kind of mail for a user; False where the kind cannot be switched off or there is no such user."""
     column = SWITCHES.get(kind)
     return column is not None and bool(User.objects.filter(pk=user_id).update(**{column: False}))
 
 
 def sweep_mails() -> None:
-    """Remove some of what is older than it is kept."""
+    """Delete some of the mails that are older than they are kept."""
     old = Mail.objects.filter(created_at__lt=timezone.now() - _KEPT_FOR).order_by("created_at")
     Mail.objects.filter(pk__in=list(old.values_list("pk", flat=True)[:_SWEPT])).delete()

@@ -18,13 +18,13 @@ from chat.protocol.notes import (
     VerdictName,
 )
 
-#: Comments that a page shows to who has no scripts.
+#: Comments on a page without scripts.
 _PAGE_COMMENTS = 200
 NO_NOTES: NotesData = {"version": 0, "counts": {}, "verdicts": {}, "mine": {}}
 
 
 def summary(session_id: UUID, user_id: int, version: int) -> NotesData:
-    """How much is said beside a session's log, for one reader. ``version`` was read before: what is here may be newer."""
+    """How many verdicts and comments a session has, for one reader. ``version`` was read before: the rest may be newer."""
     if not version:
         return NO_NOTES
     judged = Verdict.objects.filter(session_id=session_id).exclude(word="")
@@ -75,7 +75,7 @@ def verdict_counts(verdicts: QuerySet[Verdict]) -> dict[UUID, VerdictCounts]:
 
 
 def frames_after(session_id: UUID, version: int, limit: int) -> list[tuple[int, str]]:
-    """What has changed since a version: frames in the order of their versions, each of which is the newest of what it is about."""
+    """The frames of what has changed since a version, in the order of their versions: the newest one of each verdict and comment."""
     verdicts = Verdict.objects.filter(session_id=session_id, version__gt=version).order_by("version")
     comments = Comment.objects.filter(session_id=session_id, version__gt=version).order_by("version")
     changed: list[Verdict | Comment] = [
@@ -98,7 +98,7 @@ def frames_after(session_id: UUID, version: int, limit: int) -> list[tuple[int, 
 
 
 def verdict_data(verdict: Verdict, counts: VerdictCounts) -> VerdictData:
-    """A verdict as the wire tells it, with how many think what of the run now."""
+    """A verdict as frames have it, with how many of each there are for the run now."""
     return {
         "run_id": str(verdict.run_id),
         "user": verdict.user.get_username(),
@@ -116,7 +116,7 @@ def verdict_frame(verdict: Verdict, counts: VerdictCounts) -> str:
 
 
 def comment_data(comment: Comment, count: int) -> CommentData:
-    """A comment as the wire tells it, with how many its step has now."""
+    """A comment as frames have it, with how many its step has now."""
     data: CommentData = {
         "id": str(comment.pk),
         "seq": comment.seq,

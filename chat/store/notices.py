@@ -1,4 +1,4 @@
-"""What leaves the installation of its own accord when something happens to a run: webhooks and mails, by one call.
+"""Webhooks and mails about what happens to a run, in one call.
 
 It is called in the transaction in which that happens, stores what is to be sent, and sends nothing.
 """
@@ -16,6 +16,6 @@ def record_waiting(run_id: UUID) -> None:
 
 
 def record_end(run_id: UUID) -> None:
-    """A run has ended; its row says so already."""
+    """A run has ended; its row is saved already."""
     webhooks.record_end(run_id)
     mails.queue_run_mails(run_id, MailKind.RUN_FAILED)

@@ -1,6 +1,6 @@
 """Everything that is kept of one account, as one archive, made piece by piece while it is sent.
 
-Each piece is made on the thread that asks for it, by short reads: however much there is, neither memory nor a thread is held for it.
+Each piece is made on the calling thread, by short reads: however much there is, it is never all in memory, and holds no thread.
 """
 
 import re
@@ -46,7 +46,7 @@ from chat.models.webhooks import Webhook
 #: Rows that are read at a time, and bytes of a piece, at least.
 ROWS = 200
 PIECE = 64 * 1024
-#: What stands in no name of a file in the archive.
+#: Characters that are replaced in names of files in the archive.
 _UNSAFE = re.compile(r"[^\w .()-]+")
 _README = """Everything that is kept of your account.
 
@@ -68,7 +68,7 @@ audit.json      what you did that is noted, and what others did to what is yours
 
 
 class _Sink:
-    """Takes what the archive's writer writes, until somebody takes it away."""
+    """A file for the archive's writer: keeps what is written until it is read."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
@@ -187,11 +187,11 @@ def _columns(row: Model, without: tuple[str, ...]) -> dict[str, Any]:
     return {name: getattr(row, name) for name in names if name not in without}
 
 
-#: Columns that say how a run is executed, and nothing of what was said.
+#: Columns about how a run is executed.
 _OF_PROCESSES = ("owner", "fence", "heartbeat_at", "user_id", "session_id", "cancelled_by_id")
-#: By what a request is known again, which says nothing of what was in it.
+#: Columns by which a repeated request is recognised.
 _OF_REQUESTS = ("owner_id", "asked", "answered", "request_key", "request_digest")
-#: Of a model call: what a server was sent is the steps again, with instructions that may be others' to show.
+#: Columns of a model call with what was sent: that is the steps again, with instructions that the user may not be shown.
 _AS_SENT = ("session_id", "parameters", "tool_names", "tools_id", "base_id", "depth", "messages", "contents")
 
 
@@ -228,7 +228,7 @@ def _event(step: Step) -> dict[str, Any]:
 
 
 def _session_markdown(session: Session) -> Iterator[bytes]:
-    """The questions and answers; what was thought between them stands in the JSON."""
+    """The questions and answers as Markdown; the steps between them are in the JSON file."""
     yield f"# {session.title or session.pk}\n".encode()
     for run in _each(Run.objects.filter(session=session, parent=None)):
         yield f"\n## {run.created_at:%Y-%m-%d %H:%M}, {run.agent_name}\n\n".encode()
@@ -260,7 +260,7 @@ def _case_set(case_set: CaseSet) -> dict[str, Any]:
 
 
 def _entry(entry: AuditEntry, user: User) -> dict[str, Any]:
-    """An entry, without the name of whoever of the staff it was."""
+    """An audit entry, without the names of staff."""
     by = (
         "you"
         if entry.actor_id == user.pk

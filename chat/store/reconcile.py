@@ -1,4 +1,4 @@
-"""What of a session's state is compared with the database once a second, for messages between processes that were lost."""
+"""What of a session's state is compared with the database once a second, to find what lost group messages have not brought."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -16,21 +16,21 @@ NOTHING: RowsFingerprint = (0, None, None)
 
 
 class SessionFingerprint(NamedTuple):
-    """As much of a session as says whether anything of it has changed."""
+    """As much of a session as shows whether anything of it has changed."""
 
     head: int
     queue: RowsFingerprint
     people: RowsFingerprint
-    #: Words into the run at work that were not read.
+    #: Steering words that were not read yet.
     words: RowsFingerprint = NOTHING
-    #: Whether a run is at work.
+    #: Whether a run is running or waiting.
     is_live: bool = False
     owner_id: int = 0
     #: Counts changes of verdicts and comments.
     notes: int = 0
 
 
-# Written out, because every feed is looked at every second.
+# Raw SQL, because every feed is compared every second.
 _LINES = f"""SELECT 'queue', session_id, COUNT(*), MIN(number), MAX(number) FROM chat_run
     WHERE {QUEUED_SQL} AND session_id IN ({{places}}) GROUP BY session_id
     UNION ALL SELECT 'words', session_id, COUNT(*), MIN(id), MAX(id) FROM chat_steeringword
@@ -41,7 +41,7 @@ _SESSIONS = """SELECT session.id, last_seq, status, owner_id, notes_version, COU
 
 
 def fingerprints_of(session_ids: Sequence[UUID]) -> list[SessionFingerprint | None]:
-    """What each of these sessions looks like; None for one that exists no more."""
+    """The fingerprints of these sessions, in order; None for one that does not exist any more."""
     wanted = [uuid_param(session_id) for session_id in session_ids]
     if not wanted:
         return []
@@ -71,7 +71,7 @@ _DRAFTS = f"""SELECT run.session_id, {_DRAFT} FROM chat_run run JOIN chat_draft 
 
 
 def saved_drafts(session_ids: Sequence[UUID]) -> list[tuple[UUID, Draft]]:
-    """What was last saved of the steps that these sessions' runs at work are writing, each with its session."""
+    """The saved drafts of the steps that unfinished runs of these sessions are writing, each with its session."""
     places = ", ".join(["%s"] * len(session_ids))
     with connection.cursor() as cursor:
         cursor.execute(_DRAFTS.format(places=places), [*map(uuid_param, session_ids)])

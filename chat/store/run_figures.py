@@ -40,25 +40,25 @@ class Elapsed(Func):
     output_field = FloatField()
 
     def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        """Of days, as SQLite has them."""
+        """SQLite's expression for milliseconds between two times, from days."""
         template = "((julianday(%(expressions)s)) * 86400000.0)"
         return super().as_sql(compiler, connection, template=template, arg_joiner=") - julianday(", **context)
 
     def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        """Of an interval."""
+        """PostgreSQL's expression for milliseconds, from an interval."""
         # As a float: exact numbers take several times as long to sort.
         template = "(date_part('epoch', %(expressions)s) * 1000.0)"
         return super().as_sql(compiler, connection, template=template, arg_joiner=" - ", **context)
 
 
 class _MiddleAndSlow(Aggregate):
-    """Of all the values that there are, the one that half are no more than, and the one that 95 % are no more than."""
+    """The median and the 95th percentile of these values."""
 
     arity = 1
     output_field = FloatField()
 
     def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        """As PostgreSQL reckons them."""
+        """The same by PostgreSQL's own functions."""
         template = "percentile_disc(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY %(expressions)s)"
         return self.as_sql(compiler, connection, template=template, **context)
 
@@ -75,9 +75,9 @@ class _MiddleAndSlow(Aggregate):
 
 @dataclass(slots=True)
 class Figures:
-    """What runs took and used; percentiles are of those that have the figure, and None where none has it.
+    """What runs took and used; percentiles are over runs that have the value, and None where none has it.
 
-    Tokens and costs are those of runs that nobody's agent asked for: what is within one is counted by it.
+    Tokens and costs are those of roots alone, which include those of runs within them.
     """
 
     runs: int = 0
@@ -98,7 +98,7 @@ _ELAPSED = {
 
 
 def first_token_expression() -> str:
-    """What is kept of it when a run ends, for statements that are written out."""
+    """The value that is stored when a run ends, as an expression for raw SQL."""
     return _SPOKE_AFTER.format(elapsed=_ELAPSED[connection.vendor])
 
 
@@ -106,13 +106,13 @@ def with_figures(runs: QuerySet[Run]) -> QuerySet[Any]:
     """Each run with ``lasted_ms``, from its beginning to its end, and ``first_ms``, to the first token of a model."""
     calls = ModelCall.objects.filter(run=OuterRef("pk"), first_token_ms__isnull=False).order_by("iteration", "attempt")
     spoke = calls.annotate(ms=Elapsed(F("started_at"), OuterRef("started_at")) + F("first_token_ms"))
-    # Kept when a run ends; until then, and of those that an earlier version ended, it is looked up.
+    # Stored when a run ends; until then, and for runs that an earlier version ended, it is computed.
     first_ms = Coalesce(F("first_token_ms"), Subquery(spoke.values("ms")[:1]), output_field=FloatField())
     return runs.annotate(lasted_ms=Elapsed(F("ended_at"), F("started_at")), first_ms=first_ms)
 
 
 def figures_of(runs: QuerySet[Run]) -> Figures:
-    """The figures of all of these, in one look at each."""
+    """All these figures, in one query each."""
     # What was copied was counted where it ran.
     counted = with_figures(runs.filter(copied_from=None)).order_by()
     root = Q(parent=None)

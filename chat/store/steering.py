@@ -1,6 +1,6 @@
-"""Words into runs at work, from when they are said until a model call reads them; the only writer of their table.
+"""Steering words for running runs, from when they are sent until a model call reads them; the only writer of their table.
 
-Whoever changes something here holds the session's row, so that a word is read, taken back or put in the queue, and only one of these.
+The caller of a function that changes something holds the session's row, so that each word is read, withdrawn or queued exactly once.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from chat.models import Run, SteeringWord, WordState
 from chat.protocol.frame_data import PendingWord, QueuedRun
 from chat.runtime.db_values import uuid_param
 
-#: Written out with the word that their partial index is for.
+#: Raw SQL, with the literal value that its partial index is for.
 _OF_SESSION = """SELECT word.client_message_id, person.username, word.message FROM chat_steeringword word
     JOIN {users} person ON person.id = word.user_id WHERE word.session_id = %s AND word.state = 'pending' ORDER BY word.id"""
 #: Whether a session has any, as a condition on its row called ``session``.
@@ -25,7 +25,7 @@ HAS_PENDING_SQL = (
 
 
 class Known(NamedTuple):
-    """A word that was said before, with this identifier."""
+    """A steering word that was sent before, with this identifier."""
 
     run_id: UUID
     message: str
@@ -33,7 +33,7 @@ class Known(NamedTuple):
 
 
 def add(run: Run, user_id: int, client_message_id: str, message: str, *, interrupt: bool) -> int:
-    """Keep a word for a run; returns its number, which is above those of all words before it in the session."""
+    """Store a word for a run; returns its number, which is above those of all earlier words in the session."""
     word = SteeringWord.objects.create(
         session_id=run.session_id,
         run=run,
@@ -46,14 +46,14 @@ def add(run: Run, user_id: int, client_message_id: str, message: str, *, interru
 
 
 def find(session_id: UUID, user_id: int, client_message_id: str) -> Known | None:
-    """The word that this user has said with this identifier, whatever has become of it."""
+    """The word that this user has sent with this identifier, whether it was read or not."""
     said = SteeringWord.objects.filter(session=session_id, user=user_id, client_message_id=client_message_id)
     row = said.values_list("run_id", "message", "interrupt").first()
     return None if row is None else Known(*row)
 
 
 def lengths_pending(run_id: UUID) -> list[int]:
-    """How long the words are that wait for a run's next model call, each in characters."""
+    """The lengths in characters of the words that a run's next model call will read."""
     waiting = SteeringWord.objects.filter(run=run_id, state=WordState.PENDING)
     return list(waiting.values_list(Length("message"), flat=True))
 
@@ -65,7 +65,7 @@ def newest_for(run_id: UUID) -> int:
 
 
 def pending_in(session_id: UUID) -> list[PendingWord]:
-    """The words that a session's run at work has not read, as the wire tells them."""
+    """The words that a session's running root has not read, as frames have them."""
     users = User._meta.db_table
     with connection.cursor() as cursor:
         cursor.execute(_OF_SESSION.format(users=users), [uuid_param(session_id)])
@@ -76,7 +76,7 @@ def pending_in(session_id: UUID) -> list[PendingWord]:
 
 
 def queued_among(session_id: UUID, queue: Sequence[QueuedRun]) -> list[str]:
-    """Which messages of a session's queue, by their ids, were said to a run that has ended without reading them."""
+    """Which messages of a session's queue, by id, were words for a run that has ended without reading them."""
     if not queue:
         return []
     own_ids = [message["client_message_id"] for message in queue]
@@ -85,7 +85,7 @@ def queued_among(session_id: UUID, queue: Sequence[QueuedRun]) -> list[str]:
 
 
 def take_back(session_id: UUID, user_id: int, client_message_id: str) -> SteeringWord | None:
-    """Take a word back that nobody has read, one's own before another's; None where there is no such word."""
+    """Withdraw a word that was not read, the user's own before another's; None where there is no such word."""
     waiting = SteeringWord.objects.filter(
         session=session_id, client_message_id=client_message_id, state=WordState.PENDING
     )
@@ -97,15 +97,15 @@ def take_back(session_id: UUID, user_id: int, client_message_id: str) -> Steerin
 
 
 def take_back_all(session_id: UUID) -> bool:
-    """Take all words back that nobody has read; whether there were any."""
+    """Withdraw all words that were not read; returns whether there were any."""
     waiting = SteeringWord.objects.filter(session=session_id, state=WordState.PENDING)
     return bool(waiting.update(state=WordState.TAKEN_BACK))
 
 
 def read_by(run: Run, reading: UUID) -> list[SteeringWord]:
-    """Have the run read what waits for it, in the transaction that stores so; oldest first.
+    """Mark the pending words of a run as read, in the transaction that stores so; returns them, oldest first.
 
-    ``reading`` names the attempt: made again, after one whose outcome nobody heard, it finds what that one read, too.
+    ``reading`` identifies the attempt: repeated after a commit whose outcome was lost, it returns the same words.
     """
     waiting = SteeringWord.objects.filter(run=run, state=WordState.PENDING)
     waiting.update(state=WordState.READ, reading=reading)
@@ -113,7 +113,7 @@ def read_by(run: Run, reading: UUID) -> list[SteeringWord]:
 
 
 def leave(run_id: UUID) -> Sequence[SteeringWord]:
-    """The words that a run which ends now has not read, oldest first: they go into the queue, and are no words into a run any more."""
+    """The words that a run which ends now has not read, oldest first, and their removal: the caller puts them into the queue."""
     words = list(SteeringWord.objects.filter(run=run_id, state=WordState.PENDING).order_by("pk"))
     SteeringWord.objects.filter(pk__in=[word.pk for word in words]).update(state=WordState.QUEUED)
     return words

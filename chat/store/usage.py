@@ -1,4 +1,4 @@
-"""What was used: the sums of days, added up by person, agent, model or day."""
+"""Usage: daily sums, added up by person, agent, model or day."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from chat.accounts.models import User
 from chat.models import DailyUsage
 
 By = Literal["day", "user", "agent", "model"]
-#: By what a row is added up: the columns, which are compared as they are, and the text that is made of each sum's.
+#: The columns that sums are grouped by, and the expression of each sum's name.
 _KEYS: dict[By, tuple[str, str]] = {
     "day": ("day", "CAST(day AS text)"),
     "user": ("user_id", "CAST(user_id AS text)"),
@@ -24,7 +24,7 @@ _COUNTS = ("calls", "input_tokens", "output_tokens", "cached_tokens", "reasoning
 #: Columns of the whole, as a file has them.
 COLUMNS = ("day", "user", "agent", "provider", "model", "currency", *_COUNTS, "cost")
 _SUMS = ", ".join(f"SUM({name}) AS {name}" for name in (*_COUNTS, "cost"))
-#: Rows of "day" or the name of what was asked for, the key, the currency, and the sums.
+#: Rows: "day" or "name", the key, the currency, and the sums.
 _TOTALS = f"""WITH each_day AS (SELECT {{columns}}, currency, {_SUMS} FROM {{table}}
         WHERE day BETWEEN %s AND %s GROUP BY {{columns}}, currency)
     SELECT 'day', CAST(day AS text), currency, {_SUMS} FROM each_day GROUP BY day, currency
@@ -33,7 +33,7 @@ _TOTALS = f"""WITH each_day AS (SELECT {{columns}}, currency, {_SUMS} FROM {{tab
 
 @dataclass(slots=True)
 class Total:
-    """What was used under one name; ``costs`` by currency, ``unpriced`` the calls whose cost is not known."""
+    """The usage under one name; ``costs`` by currency, ``unpriced`` the calls whose cost is not known."""
 
     name: str
     calls: int = 0
@@ -46,11 +46,11 @@ class Total:
 
     @property
     def tokens(self) -> int:
-        """In and out."""
+        """Tokens in and out."""
         return self.input_tokens + self.output_tokens
 
     def add(self, currency: str, *sums: Any) -> None:
-        """Add sums of one currency, in the order in which they are kept."""
+        """Add sums of one currency, in the order of their columns."""
         calls, *tokens, cost = sums
         self.calls += int(calls)
         self.input_tokens += int(tokens[0])
@@ -64,9 +64,9 @@ class Total:
 
 
 def totals(by: By, since: date, until: date) -> tuple[list[Total], list[Total]]:
-    """The sums of these days, both included: of each day in order, and by what was asked for, those with most tokens first.
+    """The sums from one day to another, both included: of each day in order, and by name, those with most tokens first.
 
-    One statement for both, which reads the rows once and adds them up by itself: what takes time is to read them.
+    One statement for both, which reads the rows once: reading is what takes time.
     """
     named_by, key = _KEYS[by]
     columns = "day" if by == "day" else f"day, {named_by}"
@@ -85,7 +85,7 @@ def totals(by: By, since: date, until: date) -> tuple[list[Total], list[Total]]:
 
 
 def rows_between(since: date, until: date) -> Iterator[tuple[Any, ...]]:
-    """The sums of these days as they are kept, by `COLUMNS`."""
+    """The rows of these days, with the columns of `COLUMNS`."""
     rows = _between(since, until).annotate(username=F("user__username")).order_by("day", "pk")
     for row in rows.values_list(
         "day", "username", "agent_name", "provider", "model", "currency", *_COUNTS, "cost"

@@ -1,4 +1,4 @@
-"""Calls that wait for people, with all that a page shows of them."""
+"""Calls that wait for people, with everything that a page shows of them."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -9,7 +9,7 @@ from chat.models import Origin, Run, StandingApproval, WaitingCall
 
 
 def shown_calls(keys: Sequence[int]) -> list[WaitingCall]:
-    """The calls of these keys, in their order."""
+    """The calls of these primary keys, in their order."""
     found = {call.pk: call for call in _shown().filter(pk__in=keys)}
     return [found[key] for key in keys if key in found]
 
@@ -24,7 +24,7 @@ def _shown() -> QuerySet[WaitingCall]:
 
 
 def is_by_clock(run: Run) -> bool:
-    """Whether the clock has asked for a run, or for the one that it is within."""
+    """Whether a schedule has started a run, or the root that it is within."""
     return run.origin == Origin.SCHEDULE if run.parent is None else is_by_clock(run.parent)
 
 
@@ -34,6 +34,6 @@ def session_of(run_id: UUID) -> UUID | None:
 
 
 def standing_approvals(session_id: UUID) -> list[StandingApproval]:
-    """What needs no further decision in a session, each in the runs of one person."""
+    """The standing approvals of a session, each for the runs of one person."""
     found = StandingApproval.objects.filter(session_id=session_id).select_related("user", "made_by")
     return list(found.order_by("tool_name", "pk"))
