@@ -1,6 +1,6 @@
 """Files of a case's question: those of the set's owner are used as they are, others' are copied, so that the case keeps them.
 
-In short transactions of its own. What is copied and then not used is removed in a day, as any file is that nobody uses.
+In short transactions of its own. What is copied and then not used is deleted after a day, as any unused file is.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from chat.store import files as stored_files
 
 
 def files_for(user: User, run_id: UUID, set_id: UUID | None) -> list[UUID]:
-    """Files with what a run was asked with, of the set's owner; the user's for a new set. Raises `Refused`."""
+    """Copies, for the set's owner, of the files of a run's question; for a new set the user's. Raises `Refused`."""
     run = commands.check_source(user, run_id)
     with transaction.atomic():
         case_set = commands.check_target(user, run_id, set_id)
@@ -31,7 +31,7 @@ def files_for(user: User, run_id: UUID, set_id: UUID | None) -> list[UUID]:
 
 
 def with_files(user: User, set_id: UUID, lines: Sequence[CaseFields]) -> list[CaseFields]:
-    """What is said of cases, their files made the set's owner's: they may be the user's own, or a case's of the set. Raises `Refused`.
+    """Fields of cases with their files copied for the set's owner: they may be the user's own, or a case's of the set. Raises `Refused`.
 
     Of many, each is a line of a file, which the refusal names.
     """

@@ -1,4 +1,4 @@
-"""Whether rules can judge at all: asked of the sandbox before a case is kept, so not within a transaction, and not on the loop."""
+"""Whether rules can run at all: checked in the sandbox before a case is saved. Blocks: not within a transaction, nor on the event loop."""
 
 from collections.abc import Sequence
 
@@ -15,14 +15,14 @@ class BadRule(Refused):
 
 
 def first_refusal(fields: Sequence[CaseFields]) -> tuple[int, str] | None:
-    """The first of these whose rule cannot run, counted from 0, and why in words with the rule's line."""
+    """The first of these whose rule cannot run, counted from 0, and why, with the rule's line."""
     found = check_rules([each.rule or "" for each in fields])
     return next(((at, why) for at, why in enumerate(found) if why), None)
 
 
 def checked(fields: CaseFields) -> CaseFields:
-    """What is said of a case, if its rule can run. Raises `Refused`."""
-    # What is too long is told so by itself.
+    """The fields of a case, if its rule can run. Raises `Refused`."""
+    # A rule that is too long is refused as such.
     fields.checked()
     if (refusal := first_refusal([fields])) is not None:
         raise BadRule(refusal[1])

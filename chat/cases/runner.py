@@ -1,4 +1,4 @@
-"""Makes the moves of all runs of sets: looks what is to be done, as often as something may be, in any process that serves."""
+"""Makes the moves of all runs of sets, by polling, in any process that serves."""
 
 import asyncio
 import logging
@@ -20,11 +20,11 @@ from chat.store import selectors
 
 logger = logging.getLogger(__name__)
 
-#: Between looks, where no set is being asked, and where one is, in seconds.
+#: Seconds between polls, where no set is being asked, and where one is.
 IDLE_S, BUSY_S = 1.0, 0.2
 #: Answers that are judged at a time here: a rule may take seconds.
 _JUDGED_AT_ONCE = 4
-#: What could not be judged is left alone for so long.
+#: What could not be judged is skipped for so long, in seconds.
 _AGAIN_S = 60.0
 
 
@@ -53,7 +53,7 @@ class Runner:
             await asyncio.sleep(BUSY_S if is_busy else IDLE_S)
 
     async def move_on(self) -> bool:
-        """See to everything once; whether a set is being asked."""
+        """Make all moves that are due, once; returns whether a set is being asked."""
         found = await database.read(set_runs.look)
         await self._stopping.do(found.waiting, _stop_waiting)
         for result_id in found.ended:
@@ -64,7 +64,7 @@ class Runner:
         return bool(found.set_runs)
 
     async def _settle(self, result_id: int) -> None:
-        """Judge one answer and keep what came of it."""
+        """Judge one answer and store the result."""
         try:
             ended = await database.read(set_runs.ended_case, result_id)
             if ended is not None:
@@ -82,7 +82,7 @@ async def _judge(ended: EndedCase) -> Judged:
         return known or Judged(CaseVerdict.ERROR)
     frames = await database.read(selectors.run_frames, ended.run)
     answer, steps = judging.answer_and_steps(str(ended.run.pk), frames)
-    # A rule is waited for on a thread of its own: the database's are others'.
+    # A rule is waited for on a thread of its own: the database's are needed by others.
     return await asyncio.to_thread(judging.judge, ended.expected, ended.rule, answer, steps)
 
 
@@ -98,7 +98,7 @@ async def _stop_waiting(result_id: int) -> None:
 
 
 async def end_runs(stopped: Stopped) -> None:
-    """Stop the runs that a transaction has stopped, where they are at work, and tell their sessions."""
+    """Stop the runs that a transaction has stopped, where they are executed, and publish their events."""
     for run_id in stopped.running:
         await run_registry.stop_run(run_id, run_state.stopped_by(stopped.by))
     for session_id, events in stopped.events.items():
@@ -108,5 +108,5 @@ async def end_runs(stopped: Stopped) -> None:
 
 
 async def run_for_ever() -> None:
-    """See to the sets of this installation, beside whoever else does."""
+    """Ask the sets of this installation, beside other processes that do."""
     await Runner().run()

@@ -1,4 +1,4 @@
-"""Sets as pages, API and admin show them: what came of each case, as a table over the runs of its set. Reads only."""
+"""Sets as pages, API and admin show them: the result of each case, as a table over the runs of its set. Reads only."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -43,7 +43,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A run of a set, as a table has it."""
+    """A run of a set, as a column of the table."""
 
     set_run: SetRun
     totals: Totals
@@ -77,7 +77,7 @@ def shared_sets(user: User) -> QuerySet[CaseSet]:
 
 
 def driven_sets(user: User) -> list[CaseSet]:
-    """The sets that the user changes and asks: their own, then those that are shared with them so."""
+    """The sets that the user changes and asks: their own, then those that are shared with them as drivers."""
     return [*own_sets(user), *(each for each in shared_sets(user) if role_of(user, each) is Role.DRIVER)]
 
 
@@ -118,7 +118,7 @@ def runs_of(case_set: CaseSet) -> QuerySet[SetRun]:
 
 
 def totals_of(set_run_ids: Sequence[UUID]) -> dict[UUID, Totals]:
-    """Of each of these runs of sets, its totals: one statement."""
+    """The totals of each of these runs of sets, by one statement."""
     found = {pk: Totals() for pk in set_run_ids}
     rows = CaseResult.objects.filter(set_run__in=set_run_ids).order_by().values("set_run", "verdict", "currency")
     sums = {name: Sum(name) for name in ("duration_ms", "input_tokens", "output_tokens", "cost")}
@@ -135,7 +135,7 @@ def totals_of(set_run_ids: Sequence[UUID]) -> dict[UUID, Totals]:
 
 
 def table(cases: Sequence[Case], columns: Sequence[Column]) -> list[Line]:
-    """What came of these cases in these runs of their set, which are given newest first."""
+    """The results of these cases in these runs of their set, which are given newest first."""
     runs = [column.set_run for column in columns]
     results = CaseResult.objects.filter(set_run__in=runs, case__in=[case.pk for case in cases])
     found = {(result.case_id, result.set_run_id): result for result in results}

@@ -1,1 +1,1 @@
-"""What there is to work with: agents, model servers, what these can do and cost, what may be spent, tool servers; and their changes."""
+"""What runs use: agents, model servers and their traits, prices, budgets, tool servers; and changes of these."""

@@ -14,7 +14,7 @@ from chat.catalog import agents
 from chat.models import Act, Agent, AgentVersion, Door, VersionState
 from chat.security import audit
 
-#: What a version says, by the names of its columns.
+#: The fields of a version's content, by their columns.
 CONTENT = (
     "title",
     "description",
@@ -58,13 +58,13 @@ class SavedMeanwhile(Unchangeable):
 
 
 def content_of(version: AgentVersion) -> dict[str, Any]:
-    """What a version says."""
+    """A version's content."""
     return {name: getattr(version, name) for name in CONTENT}
 
 
 @transaction.atomic
 def make_agent(agent: Agent, by: User, content: Mapping[str, Any], *, note: str = "") -> AgentVersion:
-    """A new agent with its first version, a draft: nobody is offered it before it is published."""
+    """A new agent with its first version, a draft: it is not offered before it is published."""
     agent.save(force_insert=True)
     return _add(agent, by, content, note)
 
@@ -81,7 +81,7 @@ def save_version(agent_id: int, by: User, content: Mapping[str, Any], *, based_o
 
 @transaction.atomic
 def restore_version(version: AgentVersion, by: User) -> AgentVersion:
-    """A new draft that says what an earlier version said."""
+    """A new draft with the content of an earlier version."""
     agent = _held(version.agent_id)
     return _add(agent, by, content_of(version), f"↺ {version.number}", act=Act.RESTORE)
 
@@ -107,7 +107,7 @@ def publish_version(version: AgentVersion, by: User) -> None:
 
 @transaction.atomic
 def archive_agent(agent_id: int, by: User, *, archived: bool) -> None:
-    """Offer an agent to nobody any more, or again. What has run keeps its version; what waits is told when its turn comes."""
+    """Archive an agent, or offer it again. Runs keep their version; queued ones are refused when their turn comes."""
     agent = _held(agent_id)
     Agent.objects.filter(pk=agent.pk).update(archived_at=timezone.now() if archived else None)
     _changed(by, Act.ARCHIVE if archived else Act.RESTORE, agent)
@@ -115,7 +115,7 @@ def archive_agent(agent_id: int, by: User, *, archived: bool) -> None:
 
 @transaction.atomic
 def set_groups(agent_id: int, by: User, groups: Iterable[Group]) -> None:
-    """Who may use an agent from now on; none: everyone."""
+    """Set which groups may use an agent from now on; none: everyone."""
     agent = _held(agent_id)
     wanted = set(groups)
     if set(agent.groups.all()) != wanted:
@@ -135,7 +135,7 @@ def _add(agent: Agent, by: User, content: Mapping[str, Any], note: str, act: Act
 
 
 def _circle(name: str, sub_agents: Sequence[str]) -> list[str]:
-    """The way by which an agent with these sub-agents would ask itself; empty where there is none."""
+    """The path by which an agent with these sub-agents would ask itself; empty where there is none."""
     asks = dict(Agent.objects.exclude(current=None).values_list("name", "current__sub_agents")) | {name: sub_agents}
     ways = [[name]]
     seen: set[str] = set()

@@ -1,4 +1,4 @@
-"""The agents that there are: which version runs take, who may use which, and what a version says.
+"""Agents: which version runs take, who may use which, and what a version holds.
 
 A version never changes, so each is read once. Which one is current is looked at again when a second has passed; what lets a message in
 asks the database itself, in the statement that it asks anyway (`CURRENT_SQL`, `with_current`).
@@ -19,14 +19,14 @@ from chat.models import Agent, AgentVersion
 
 logger = logging.getLogger(__name__)
 
-#: So long what was read of who is current counts, in seconds.
+#: Seconds for which the current versions are cached.
 _FRESH_S = 1.0
 _MOST_VERSIONS = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A version of an agent, and which model server it asks; ``None``: the environment's."""
+    """A version of an agent, and the model server that it uses; ``None``: the environment's."""
 
     pk: int
     spec: AgentSpec
@@ -35,7 +35,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class _Standing:
-    """An agent as it stands: ``current`` is its published version, ``groups`` who may use it."""
+    """An agent: ``current`` is its published version, ``groups`` who may use it."""
 
     name: str
     title: str
@@ -46,7 +46,7 @@ class _Standing:
 
 @dataclass(slots=True)
 class _Known:
-    """What this process has read, and until when it counts."""
+    """What this process has read, and until when it is used."""
 
     agents: Mapping[str, _Standing]
     until: float = 0.0
@@ -67,7 +67,7 @@ def _load(pk: int) -> Version:
 
 
 def spec_of(row: AgentVersion) -> AgentSpec:
-    """What a version says, as agents are built from it."""
+    """A version's content, as agents are built from it."""
     name = row.agent.name
     return AgentSpec(
         name=name,
@@ -88,7 +88,7 @@ def spec_of(row: AgentVersion) -> AgentSpec:
 
 
 def _policy(row: AgentVersion) -> Policy:
-    """Which of its calls wait. One that can't be read, which no form saves, lets nothing pass by itself."""
+    """Which of its calls wait. An invalid policy, which no form saves, lets no call pass by itself."""
     try:
         return read_policy(row.policy)
     except ValueError:
@@ -97,12 +97,12 @@ def _policy(row: AgentVersion) -> Policy:
 
 
 def _known_fields(kind: type[Parameters | Limits], said: Mapping[str, Any]) -> dict[str, Any]:
-    """What a version of this program knows of what another one has saved."""
+    """The fields that this version of the program knows, of those that another one may have saved."""
     return {each.name: said[each.name] for each in fields(kind) if each.name in said}
 
 
 def _own_words(name: str, text: str) -> str:
-    """The text; where a built-in agent still has it, the sentence that pages can say in other languages."""
+    """The text; where it is still a built-in agent's, the sentence that pages can translate."""
     built_in = AGENTS.get(name)
     own = (built_in.title, built_in.description) if built_in is not None else ()
     return next((sentence for sentence in own if sentence == text), text)
@@ -150,7 +150,7 @@ _offered: dict[int, tuple[float, dict[str, AgentSpec]]] = {}
 
 
 def offered_to(user_id: int, names: Sequence[str]) -> tuple[AgentSpec, ...]:
-    """Of the agents of these names those that a user may use, as they were up to a minute ago: whoever asks one looks again."""
+    """Those of these agents that a user may use, as of up to a minute ago: the call itself checks again."""
     until, specs = _offered.get(user_id, (0.0, {}))
     if time.monotonic() >= until:
         specs = {version.spec.name: version.spec for version in usable_by(user_id)}
@@ -161,7 +161,7 @@ def offered_to(user_id: int, names: Sequence[str]) -> tuple[AgentSpec, ...]:
 
 
 def all_current() -> list[Version]:
-    """The current versions of all agents that are offered to anybody."""
+    """The current versions of all agents that are offered to anyone."""
     refresh()
     return [load_version(each.current) for each in _known.agents.values() if not each.is_archived]
 
@@ -174,7 +174,7 @@ def may_use(name: str, user_id: int) -> bool:
 
 
 def is_open(name: str) -> bool | None:
-    """`may_use` for everybody, from what was read just now: None where the database has to be asked. For the loop."""
+    """`may_use` for all users, from the cache: None where the database has to be asked. For the event loop."""
     if time.monotonic() >= _known.until:
         return None
     standing = _known.agents.get(name)
@@ -198,7 +198,7 @@ def default_for(usable: Iterable[Version]) -> str:
 
 
 def title_of(name: str) -> str:
-    """How an agent is called, from what this process has read: it asks nothing. Its name where it has read nothing of it."""
+    """An agent's title, from the cache, without a query. Its name where the cache does not have it."""
     known = _known.agents.get(name) or AGENTS.get(name)
     return known.title if known is not None else name
 
@@ -224,7 +224,7 @@ CURRENT_SQL = f"""(SELECT agent.current_id FROM {Agent._meta.db_table} agent WHE
 
 
 def with_current(runs: QuerySet[Any]) -> QuerySet[Any]:
-    """Runs with ``current_version``: that of their agent, if the one who asked may use it."""
+    """Runs with ``current_version``: that of their agent, if the requesting user may use it."""
     usable = Agent.objects.filter(
         Q(groups=None) | Q(groups__user=OuterRef("user_id")), name=OuterRef("agent_name"), archived_at=None
     )
@@ -233,6 +233,6 @@ def with_current(runs: QuerySet[Any]) -> QuerySet[Any]:
 
 
 def current_of(name: str, user_id: int) -> int | None:
-    """The current version of an agent that the user may use, as the database has it at this moment."""
+    """The current version of an agent that the user may use, as the database has it now."""
     usable = Agent.objects.filter(Q(groups=None) | Q(groups__user=user_id), name=name, archived_at=None)
     return usable.values_list("current_id", flat=True).first()

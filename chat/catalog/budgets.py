@@ -1,4 +1,4 @@
-"""How many tokens, or how much money, runs may use: which budgets hold for whom, and how much of them is used."""
+"""Budgets of tokens or money: which apply to whom, and how much of them is used."""
 
 import re
 import time
@@ -14,7 +14,7 @@ from agents.steps import BudgetUse
 from chat.models import Budget, BudgetScope, DailyUsage
 from chat.runtime import database
 
-#: How often a process looks for budgets that were changed, in seconds.
+#: How often a process checks for changed budgets, in seconds.
 _LOOK_EVERY_S = 5.0
 TOKENS = "tokens"
 _AMOUNT = re.compile(r"[0-9]{1,12}(\.[0-9]{1,6})?")
@@ -42,11 +42,11 @@ class BudgetState:
     used: Decimal
 
     def use(self, more: Decimal) -> BudgetUse:
-        """How it stands when so much more is used."""
+        """Its use when so much more is used."""
         return {"used": float(self.used + more), "limit": float(self.limit.limit), "unit": self.limit.unit}
 
 
-#: Those that there are. Most installations have none, and then nothing is asked of the database for them.
+#: All budgets. Most installations have none, and then no query is made for them.
 _limits: list[Limit] = []
 
 
@@ -61,7 +61,7 @@ def forget_budgets() -> None:
 
 
 def standings_for(user_id: int | None, agent_name: str) -> list[BudgetState]:
-    """The budgets that hold for somebody's run with an agent, with what is used of each today. No statement where there are none."""
+    """The budgets that apply to a user's run with an agent, with what is used of each today. No statement where there are none."""
     return [
         BudgetState(limit, Decimal(0) if limit.scope == BudgetScope.RUN else used_of(limit, user_id, agent_name))
         for limit in _limits
@@ -70,7 +70,7 @@ def standings_for(user_id: int | None, agent_name: str) -> list[BudgetState]:
 
 
 def of_version(limits: Limits) -> list[BudgetState]:
-    """What an agent's version allows each of its runs."""
+    """The budgets that an agent's version sets for each of its runs."""
     found = []
     if limits.tokens:
         found.append(Limit(BudgetScope.RUN, None, "", Decimal(limits.tokens), TOKENS))
@@ -98,13 +98,13 @@ def is_any() -> bool:
 
 
 def tightest_for(user_id: int | None, agent_name: str) -> BudgetUse | None:
-    """Of those that hold for somebody's next run with an agent the one of which the largest share is used."""
+    """The budget of a user's next run with an agent of which the largest share is used."""
     uses = [standing.use(Decimal(0)) for standing in standings_for(user_id, agent_name)]
     return max(uses, key=lambda use: use["used"] / use["limit"], default=None)
 
 
 class BudgetLoader:
-    """Loads them at the first look, and every so often: staff may change them, wherever."""
+    """Loads them at the first poll, and every so often: staff may change them in another process."""
 
     def __init__(self) -> None:
         self._due_at = 0.0

@@ -16,7 +16,7 @@ from chat.catalog.sealed import BadSecret, unseal
 from chat.catalog.server_addresses import addresses_for
 from chat.models import McpServer, Process, ToolServer
 
-#: So long what was read counts, in seconds.
+#: Seconds for which what was read is cached.
 _FRESH_S = 1.0
 _BEARER = "authorization"
 
@@ -51,7 +51,7 @@ def all_configured() -> Mapping[str, Any]:
 
 
 def entered_servers() -> Mapping[str, ServerConfig | Withheld]:
-    """Those that staff have entered, as they are reached; one that may not be asked says why."""
+    """The servers that staff have entered, with how they are reached; one that may not be used says why."""
     if time.monotonic() >= _read.until:
         _read.entries = {server.name: entry_of(server) for server in McpServer.objects.all()}
         _read.until = time.monotonic() + _FRESH_S
@@ -59,7 +59,7 @@ def entered_servers() -> Mapping[str, ServerConfig | Withheld]:
 
 
 def entry_of(server: McpServer) -> ServerConfig | Withheld:
-    """How a server is reached, unless it may not be asked. Its address is taken as it is: no variable is filled in."""
+    """How a server is reached, unless it may not be used. Its address is taken literally: no variable is expanded."""
     allowed = addresses_for(McpServer)
     if server.archived_at is not None:
         return Withheld("was closed by staff")

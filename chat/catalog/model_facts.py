@@ -1,4 +1,4 @@
-"""What `check_llm` finds out about the model server is what every process knows from then on, for a day."""
+"""What `check_llm` finds out about the model server, shared with every process for a day."""
 
 import contextlib
 import time
@@ -15,9 +15,9 @@ from chat.catalog import agents, model_servers
 from chat.models import ModelServerFacts
 from chat.runtime import database
 
-#: So long what was found out counts: the server may have been changed.
+#: How long it is used: the server may have been changed since.
 LASTS = timedelta(days=1)
-#: How often a process looks for what another one has found out, in seconds.
+#: How often a process reads what another one has found out, in seconds.
 _LOOK_EVERY_S = 60.0
 
 
@@ -26,13 +26,13 @@ def _key(model: ModelSettings) -> str:
 
 
 def save_facts(model: ModelSettings) -> None:
-    """Write down what this process knows of a server, as far as the model is concerned."""
+    """Store what this process knows of a server, as far as the model is concerned."""
     found = {"facts": server_facts(model).export(), "learned_at": timezone.now()}
     ModelServerFacts.objects.update_or_create(server=_key(model), defaults=found)
 
 
 def load_facts() -> None:
-    """Take over what was written down of the models that agents ask, if that is no longer ago than `LASTS`."""
+    """Take over what is stored of the agents' models, if that is no older than `LASTS`."""
     asked = {_key(model): model for model in _models_asked()}
     if not asked:
         return
@@ -52,7 +52,7 @@ def _models_asked() -> Iterator[ModelSettings]:
 
 
 class FactsLoader:
-    """Loads them at the first look, and every so often: other processes may learn."""
+    """Loads them at the first poll, and every so often: other processes may learn."""
 
     def __init__(self) -> None:
         self._due_at = 0.0

@@ -1,4 +1,4 @@
-"""Which model an agent's version asks, and where: the environment's, or a server that staff have entered."""
+"""Which model an agent's version uses, and where: at the environment's server, or at one that staff have entered."""
 
 import time
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from chat.catalog.sealed import BadSecret, unseal
 from chat.catalog.server_addresses import addresses_for
 from chat.models import ModelServer
 
-#: So long what was read of a server counts, in seconds.
+#: Seconds for which a server is cached.
 _FRESH_S = 1.0
 #: What answers where no server is configured, and the name of the one that the environment names.
 DEMO, ENVIRONMENT = "demo", "default"
@@ -33,7 +33,7 @@ def forget() -> None:
 
 
 def names_of(version: Version) -> tuple[str, str]:
-    """The model that a version asks, and the name of its server."""
+    """The model of a version, and the name of its server."""
     if version.server_id is not None:
         return version.spec.model, _server(version.server_id).name
     configured: ModelSettings = settings.AGENT_MODEL
@@ -43,7 +43,7 @@ def names_of(version: Version) -> tuple[str, str]:
 
 
 def settings_for(version: Version) -> ModelSettings:
-    """How a version's model is asked. Raises `AgentError` where its server may not be asked any more, or its key can't be read."""
+    """The settings of a version's model. Raises `AgentError` where its server may not be used any more, or its key cannot be read."""
     configured: ModelSettings = settings.AGENT_MODEL
     if version.server_id is None:
         is_other = configured.server and version.spec.model
@@ -52,7 +52,7 @@ def settings_for(version: Version) -> ModelSettings:
 
 
 def installation_settings() -> ModelSettings:
-    """How the environment's server is asked. Raises `AgentError` where there is none."""
+    """The settings of the environment's server. Raises `AgentError` where there is none."""
     configured: ModelSettings = settings.AGENT_MODEL
     if not configured.server:
         raise AgentError("model_error", Sentence("No model server is configured: the built-in demo model answers."))
@@ -60,7 +60,7 @@ def installation_settings() -> ModelSettings:
 
 
 def settings_at(server: ModelServer, model: str) -> ModelSettings:
-    """How a model at a server is asked. Raises `AgentError` likewise."""
+    """The settings of a model at a server. Raises `AgentError` likewise."""
     configured: ModelSettings = settings.AGENT_MODEL
     if server.archived_at is not None:
         raise AgentError("model_unreachable", Sentence("The model server “%(name)s” was closed.", name=server.name))
@@ -88,7 +88,7 @@ def settings_at(server: ModelServer, model: str) -> ModelSettings:
 
 
 def sees_images(version: Version) -> bool:
-    """Whether the version's model sees pictures, as whoever configured its server has said."""
+    """Whether the version's model sees pictures, as its server's configuration says."""
     model, _ = names_of(version)
     seeing = settings.LLM_SEEING_MODELS if version.server_id is None else _server(version.server_id).seeing_models
     return any(fnmatchcase(model, pattern) for pattern in seeing)

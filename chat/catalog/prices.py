@@ -1,4 +1,4 @@
-"""What tokens cost: by the staff's own prices, else by those that are known of public servers; of all others it is not known."""
+"""What tokens cost: by the staff's own prices, else by known prices of public servers; else the cost is not known."""
 
 import sys
 import threading
@@ -13,7 +13,7 @@ from agents import Usage
 from chat.models import Cost, Price
 from chat.runtime import database
 
-#: How often a process looks for prices that were changed, in seconds.
+#: How often a process checks for changed prices, in seconds.
 _LOOK_EVERY_S = 20.0
 _MILLION = Decimal(1_000_000)
 #: The module that holds the prices of public servers.
@@ -31,7 +31,7 @@ class OwnPrice(NamedTuple):
     currency: str
 
 
-#: Those that say most about what they are for come first.
+#: The most specific ones come first.
 _own: list[OwnPrice] = []
 
 
@@ -59,7 +59,7 @@ def expect_server(server: str) -> None:
 
 
 def cost_of(usage: Usage, *, model: str, provider: str, server: str, asked_at: datetime) -> Cost | None:
-    """What a call cost; ``None``: it is not known. ``provider`` is the model server's name, ``server`` its address.
+    """The cost of a call; ``None``: not known. ``provider`` is the model server's name, ``server`` its address.
 
     ``asked_at`` is aware: public prices change by the day, and some by the hour of the day.
     """
@@ -79,7 +79,7 @@ def _is_named(server: str) -> bool:
 
 
 def _public_cost(server: str, model: str, usage: Usage, asked_at: datetime) -> Cost | None:
-    """By the prices that the library brings along: nothing is fetched. Known are servers by their address, and their models by name."""
+    """By the prices in a library, without a request: it knows servers by their address, and their models by name."""
     import genai_prices  # noqa: PLC0415 - see `warm_prices`
 
     counts = genai_prices.Usage(
@@ -95,7 +95,7 @@ def _public_cost(server: str, model: str, usage: Usage, asked_at: datetime) -> C
 
 
 class PriceLoader:
-    """Loads them at the first look, and every so often: staff may change them, wherever."""
+    """Loads them at the first poll, and every so often: staff may change them in another process."""
 
     def __init__(self) -> None:
         self._due_at = 0.0

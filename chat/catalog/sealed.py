@@ -14,7 +14,7 @@ from django.conf import settings
 from agents.sentence import Sentence
 
 _VARIABLE = re.compile(r"env:(AGENT_[A-Z0-9_]{1,80})")
-#: How what is encrypted begins.
+#: The prefix of an encrypted value.
 SEALED = "fernet:"
 
 
@@ -55,7 +55,7 @@ def unseal(stored: str) -> str:
 
 
 def can_unseal(stored: str) -> bool:
-    """Whether it can be read with what is set here."""
+    """Whether it can be read with the current settings."""
     try:
         unseal(stored)
     except BadSecret:
@@ -64,7 +64,7 @@ def can_unseal(stored: str) -> bool:
 
 
 def describe_secret(stored: str) -> str:
-    """What may be shown of it: the variable's name; of an encrypted one that it is there."""
+    """What may be shown of it: the variable's name; for an encrypted one only that it is there."""
     return "••••••" if stored.startswith(SEALED) else stored
 
 

@@ -1,4 +1,4 @@
-"""Where servers may be that staff enter, by the operator's lists; and what is said of one that may not be asked."""
+"""Where servers may be that staff enter, by the operator's lists; and the messages about one that may not be used."""
 
 from django.conf import settings
 

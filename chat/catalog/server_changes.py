@@ -1,4 +1,4 @@
-"""Servers of models and tools, entered and changed by staff who were permitted just that. Every change is in the audit."""
+"""Servers of models and tools, entered and changed by staff with that permission. Every change is written to the audit log."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -39,7 +39,7 @@ def save_server(server: S, by: User, *, name: str, address: str, key: str | None
 
 @transaction.atomic
 def close_server(server: EnteredServer, by: User, *, closed: bool) -> None:
-    """Have nobody ask a server any more, or again."""
+    """Archive a server, so that it is not used any more, or use it again."""
     server.archived_at = timezone.now() if closed else None
     server.save(update_fields=["archived_at"])
     _changed(by, Act.ARCHIVE if closed else Act.RESTORE, server)
@@ -62,7 +62,7 @@ def _tell_of_model_servers(_names: Mapping[str, None]) -> None:
 
 
 def _tell_of_tool_servers(names: Mapping[str, None]) -> None:
-    """Have all processes connect as it is now: who missed it finds out at the next run that has the server."""
+    """Have all processes connect to it again; one that misses the message does so at the next run that has the server."""
     mcp_servers.forget()
     for name in names:
         async_to_sync(tool_servers.restart)(name)

@@ -1,4 +1,4 @@
-"""What a run is carried out with: its agent's version, and the model that this one asks."""
+"""What a run is executed with: its agent's version, and that version's model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -13,7 +13,7 @@ from chat.models import Run
 
 @dataclass(frozen=True, slots=True)
 class AgentSetup:
-    """An agent, how its model is asked, and the tool servers there are for it; ``problem`` says why it can't be, where it can't."""
+    """An agent, its model's settings, and its tool servers; ``problem`` says why the run cannot be executed, where it cannot."""
 
     spec: AgentSpec
     model: ModelSettings
@@ -22,7 +22,7 @@ class AgentSetup:
 
 
 def find_setup(run: Run) -> AgentSetup | None:
-    """With what a run is carried out, by the version that it took; None where it took none, because there was none for who asked."""
+    """What a run is executed with, by the version that it took; None where it took none, because the user may use none."""
     if run.agent_version_id is None:
         return None
     version = agents.load_version(run.agent_version_id)
@@ -46,6 +46,6 @@ def most_of(run: Run) -> int:
 
 
 def name_model(run: Run) -> None:
-    """Have a run name the model that its version asks, and the server."""
+    """Store a run's model, and the model's server."""
     if run.agent_version_id is not None:
         run.model, run.provider = model_servers.names_of(agents.load_version(run.agent_version_id))

@@ -1,4 +1,4 @@
-"""The only writer of `ToolServer`: how processes that execute runs stand with their MCP servers, for operators to see."""
+"""The only writer of `ToolServer`: the state of each process's connections to its MCP servers, for operators."""
 
 import asyncio
 import logging
@@ -25,14 +25,14 @@ _NONE: Mapping[str, Any] = {}
 
 
 class Publisher:
-    """Writes down how this process stands with its servers, whenever that has changed."""
+    """Stores the state of this process's connections, whenever it has changed."""
 
     def __init__(self, process: str) -> None:
         self._process = process
         self._published: tuple[Sequence[agents.ServerState], Mapping[str, Any]] = [], {}
 
     async def publish(self) -> None:
-        """Look, and write what is new; nothing is asked of the database where nothing is."""
+        """Store what has changed; no query where nothing has."""
         standing = agents.server_states(), agents.server_tools()
         if standing != self._published:
             await database.write(_store, self._process, *standing)
@@ -69,7 +69,7 @@ async def forget(process: str) -> None:
 
 
 async def restart(name: str) -> None:
-    """Have all processes connect to a server anew."""
+    """Have all processes connect to a server again."""
     message: RestartToolServer = {"version": group_messages.VERSION, "type": "restart_tool_server", "name": name}
     await groups.publish(groups.EVERYONE, message)
 
@@ -81,7 +81,7 @@ class _Here:
 
 
 def connect_all() -> Mapping[str, Any]:
-    """From now on this process connects to all servers; returns those that are configured now. Blocks; on a thread of one's own."""
+    """Connect to all servers from now on; returns those that are configured now. Blocks; on a thread of one's own."""
     _Here.connects = True
     try:
         return mcp_servers.all_configured()
@@ -93,7 +93,7 @@ def connect_all() -> Mapping[str, Any]:
 
 
 async def connect_anew(name: str) -> None:
-    """In this process: connect to a server anew, as it is configured now; one that is gone is left."""
+    """In this process: connect to a server again, as it is configured now; one that was removed is ignored."""
     if not _Here.connects:
         return
     mcp_servers.forget()

@@ -1,6 +1,6 @@
-"""What decides whether a message is let in, and where it stands in the queue: read by one statement.
+"""Whether a message is accepted, and its place in the queue: decided by what one statement reads.
 
-It runs for every message, before the model is asked anything; as a dozen queries it was most of the wait for the first token.
+It runs for every message, before the model is asked; as a dozen queries it was most of the time to the first token.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,11 +30,11 @@ IS_IMPORTED = Sentence("This session was imported: it can be read, but nothing c
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A session and someone who asks something of it, at the moment of asking.
+    """A session and a requesting user, as they were when the message came.
 
-    ``last_number`` is the newest run's; ``waiting`` counts the session's queue, ``is_live`` says whether a run is at work in it.
-    ``at_work`` counts the user's runs at work anywhere, ``recent`` the user's messages of the last minute, each only up to its limit;
-    ``is_known`` says whether this message has come before, ``has_files`` whether the session uses files.
+    ``last_number`` is the newest run's; ``waiting`` counts the session's queue, ``is_live`` is whether one of its runs is running.
+    ``at_work`` counts the user's running runs anywhere, ``recent`` the user's messages of the last minute, each only up to its limit;
+    ``is_known`` is whether this message was sent before, ``has_files`` whether the session uses files.
     ``agent_name`` answers, the session's own where none was named;
     ``agent_version`` is its current one, None where the user may use no such agent.
     """
@@ -54,20 +54,20 @@ class Admission:
     has_files: bool = False
     is_imported: bool = False
     is_word: bool = False
-    """Whether it has come before as a word into a run that was at work."""
+    """Whether it was sent before as a steering word."""
 
 
 def load_for_update(
     session_id: UUID, user_id: int, client_message_id: str, agent_name: str | None = None
 ) -> Admission | None:
-    """Lock the session's row for the rest of the transaction, and look; None where session or user is gone."""
+    """Lock the session's row for the rest of the transaction, and read; None where session or user was deleted."""
     session, run, user, word = (model._meta.db_table for model in (Session, Run, User, SteeringWord))
     agent = "COALESCE(%s, s.agent_name)"
     this, since = uuid_param(session_id), datetime_param(timezone.now() - _MINUTE)
     with connection.cursor() as cursor:
         if connection.features.has_select_for_update:
             # By itself, because what another transaction has just committed is seen only by a statement that begins later.
-            # The user's row too: what two of the user's messages are let in to is counted one after the other.
+            # The user's row too: two messages of a user are counted one after the other.
             cursor.execute(
                 f"SELECT 1 FROM {session} s, {user} u WHERE s.id = %s AND u.id = %s FOR UPDATE OF s FOR NO KEY UPDATE OF u",  # noqa: S608
                 [this, user_id],
@@ -145,7 +145,7 @@ def load_for_update(
 class Refused(Exception):
     """A command that is refused; ``code`` is the wire's, ``message`` is for people.
 
-    ``wait_s`` says after how many seconds it is worth trying again, where that is not what the code says.
+    ``wait_s`` is the number of seconds after which a retry makes sense, where it is not the code's usual one.
     """
 
     def __init__(self, code: ErrorCode, message: str, wait_s: int | None = None) -> None:
@@ -194,7 +194,7 @@ def check_agent(name: str, user_id: int) -> None:
 
 
 def no_such_agent(name: str, user_id: int) -> Refused:
-    """The refusal of an agent that is none for this user: it tells those that there are."""
+    """The refusal of an agent that this user cannot use; it names those that they can."""
     known = ", ".join(version.spec.name for version in catalog.usable_by(user_id))
     return Refused(
         "unknown_agent",
@@ -203,7 +203,7 @@ def no_such_agent(name: str, user_id: int) -> Refused:
 
 
 def check_access(session_id: UUID, user: User, client_message_id: str, agent_name: str | None = None) -> Admission:
-    """Hold the session for the rest of the transaction, and look whether this message may be let in."""
+    """Lock the session for the rest of the transaction, and check whether this message may be accepted."""
     standing = load_for_update(session_id, user.pk, client_message_id, agent_name)
     if standing is None:
         raise Refused("not_found", Sentence("There is no such session."))
@@ -229,7 +229,7 @@ _MAY_WATCH = Sentence("You may watch this session, but not steer it.")
 def lock_session(
     session_id: UUID, user: User, may: Callable[[User, Session], bool], refusal: str = _MAY_WATCH
 ) -> Session:
-    """The session, with its row held for the rest of the transaction: one command at a time, by who may give it now."""
+    """The session, its row locked for the rest of the transaction: one command at a time, by a user who may give it now."""
     session = Session.objects.select_for_update().filter(pk=session_id).first()
     asking = User.objects.filter(pk=user.pk).first()
     if session is not None and asking is not None:

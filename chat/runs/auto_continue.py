@@ -1,4 +1,4 @@
-"""Goes on with interrupted runs, where that is wanted and nothing outside can be done twice by it."""
+"""Continues interrupted runs, where that is configured and nothing outside can be done twice by it."""
 
 from django.conf import settings
 
@@ -13,7 +13,7 @@ _AUTOMATIC_LIMIT = 3
 
 
 def continuation_of(run: Run) -> Run | None:
-    """The run by which the server itself goes on from this one."""
+    """The run by which the server itself continues this one; None where it does not."""
     return run.continuations.filter(client_message_id__startswith=_AUTOMATIC).first()
 
 
@@ -23,11 +23,11 @@ def after(run: Run, end: End) -> None:
         return
     session = run.session
     if run.origin == Origin.SET:
-        # The set asks anew.
+        # The set asks the case again.
         return
     if run.user is None or session.runs.filter(number__gt=run.number).exists():
         return
-    # What people have decided on is done once, and they are asked again.
+    # A decided call is made once, and people are asked again.
     if waiting_calls.has_waited(run.pk) or _may_have_changed_something(run):
         return
     times, earlier = 0, run
@@ -49,10 +49,10 @@ def after(run: Run, end: End) -> None:
 
 
 def _may_have_changed_something(run: Run) -> bool:
-    """Whether doing it once more may do something outside twice. What an extension's agent does by itself, nobody here knows."""
+    """Whether to repeat it may change something outside twice. What an extension's own agent does is not known here."""
     within = selectors.runs_within(run)
     if any(each.agent_version is not None and each.agent_version.agent_class for each in (run, *within)):
         return True
     calls = Step.objects.filter(run__in=[run, *within], type="tool_use")
-    # Each run within it was asked by one of them, which does nothing by itself.
+    # Each run within it was started by one of its calls, which do nothing else.
     return calls.exclude(tool_name__in=agents.without_side_effects()).count() > len(within)

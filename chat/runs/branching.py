@@ -1,4 +1,4 @@
-"""The use case: go on from an earlier place of a session in one of one's own, or take a copy of it.
+"""The use case: continue from an earlier event of a session in a new session of one's own, or copy it.
 
 The new session's log begins as a copy, made in short transactions, between which others write. Until it is whole the session is hidden
 as one that is deleted is, until a moment that each batch moves on: whoever dies meanwhile leaves nothing that anybody sees, and
@@ -44,7 +44,7 @@ _AT_ONCE = asyncio.Semaphore(2)
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """What is to be made of a session.
+    """What is to be copied of a session.
 
     ``after_seq`` is the last event to copy: the end of a run, or 0; None for all up to the end of the last run that has ended.
     """
@@ -80,14 +80,14 @@ class TooLong(Refused):
 
 
 async def make_branch(user: User, wish: Branch, door: Door) -> Made:
-    """Make a session of the user's own that begins as a copy; where a message is given, it is asked there. Raises `Refused`.
+    """Make a session of the user's own that begins as a copy, and ask ``message`` in it, if there is one. Raises `Refused`.
 
     The same wish with the same key within a day gets the same session, and the same run.
     """
     if wish.message is not None:
         check_message(wish.message)
         check_files(wish.files)
-    # Whoever has asked may go: with a key they come again for it.
+    # The caller may be cancelled: with a key the request can be repeated.
     made: Made | Refused = await asyncio.shield(
         background.spawn(_make_or_refuse(user, wish, door), f"copy {wish.source}")
     )
@@ -97,7 +97,7 @@ async def make_branch(user: User, wish: Branch, door: Door) -> Made:
 
 
 async def _make_or_refuse(user: User, wish: Branch, door: Door) -> Made | Refused:
-    """What is refused is no failure of the task's."""
+    """A refusal is no failure of the task."""
     try:
         return await _make(user, wish, door)
     except Refused as refused:
@@ -122,7 +122,7 @@ async def _make(user: User, wish: Branch, door: Door) -> Made:
         await database.write(_discard, made.session.pk)
         raise
     if shown.session_id != made.session.pk:
-        # The same was asked for at the same time, and that one was ready first.
+        # The same request was made at the same time, and the other one was finished first.
         await database.write(_discard, made.session.pk)
     return shown
 
@@ -137,7 +137,7 @@ class _Copy:
 
 
 def _begin(user: User, wish: Branch) -> _Copy | Made:
-    """The session that is to be saved and filled, which nobody sees; or what was made with the same key before."""
+    """The hidden session, to be saved and filled; or what was made with the same key before."""
     if (known := find_made(user.pk, wish.asked_key)) is not None:
         return Made(*known)
     source = Session.objects.filter(pk=wish.source).first()
@@ -166,7 +166,7 @@ def _begin(user: User, wish: Branch) -> _Copy | Made:
 
 
 async def _copy(copy: _Copy) -> None:
-    """Fill the session, batch by batch; whoever else wants to write has as much time again after each."""
+    """Fill the session in batches; after each one, other writers have as much time again."""
     session_id, plan = copy.session.pk, copy.plan
     for runs in _parts(plan.runs, _RUNS):
         await _write(session_id, _copy_runs, copy, runs)
@@ -177,7 +177,7 @@ async def _copy(copy: _Copy) -> None:
 
 
 async def _write(session_id: UUID, work: Any, *args: Any) -> Any:
-    """One batch, in a transaction that first says that the session is still being made."""
+    """One batch, in a transaction that first renews the mark that the session is still being made."""
 
     @transaction.atomic
     def batch() -> tuple[Any, float]:
@@ -210,7 +210,7 @@ def _by_length(wholes: Sequence[tuple[int, int, int]]) -> list[list[tuple[int, i
     return parts
 
 
-#: What of a run is another's in its copy.
+#: Fields of a run that its copy does not have.
 _OWN = {"id", "session", "copied_from", "continues", "parent", "owner", "fence", "heartbeat_at"}
 _SAME = [name for each in Run._meta.concrete_fields if each.name not in _OWN and (name := each.attname)]
 
@@ -251,7 +251,7 @@ def _copy_contents(pairs: Sequence[tuple[int, int]]) -> None:
 
 @transaction.atomic
 def _show(user: User, wish: Branch, copy: _Copy, door: Door) -> Made:
-    """Show the session, which is whole, to its owner; or tell what was made meanwhile with the same key."""
+    """Show the complete session to its owner; or return what was made with the same key meanwhile."""
     if (known := claim_key(user.pk, wish.asked_key)) is not None:
         return Made(*known)
     _show_whole(user, wish, copy, door)
@@ -261,7 +261,7 @@ def _show(user: User, wish: Branch, copy: _Copy, door: Door) -> Made:
 
 @transaction.atomic
 def _show_and_ask(user: User, wish: Branch, copy: _Copy, door: Door) -> Accepted:
-    """The same, and ask in it what is to be asked; where that is refused, there is no session either."""
+    """The same, and ask the message in it; where that is refused, the session is not made."""
     if (known := claim_key(user.pk, wish.asked_key)) is not None and known.run_id is not None:
         return Accepted(known.session_id, known.run_id, "", 0, is_new=False)
     _show_whole(user, wish, copy, door)
@@ -304,11 +304,11 @@ def _show_whole(user: User, wish: Branch, copy: _Copy, door: Door) -> None:
         copied_from=source.pk,
         parted_from=branches.parts_from(source, plan.after_seq),
         parted_after=plan.after_seq,
-        # Marks that say what may be done in it.
+        # Fields about what may be done in it.
         has_read_private=source.has_read_private,
         imported_at=source.imported_at,
     )
-    # An earlier version at work beside this one takes what is hidden for deleted.
+    # A process of an earlier version, running beside this one, takes hidden sessions for deleted ones.
     if not shown or branches.steps_stored(new.pk) != len(plan.step_ids):
         raise Refused("storage", Sentence("The copy could not be finished. Please try again."))
     audit.record_action(

@@ -1,8 +1,8 @@
-"""Runs within runs: what a run's agent hands on to other agents, each a run of its own, in the same process and under the same fence.
+"""Runs within runs: questions of a run's agent to other agents, each a run of its own, in the same process and under the same fence.
 
-One `Tree` belongs to a root and counts what is within it; each run at work has a `Delegation`, by which its agent asks. A run's end waits
-for those that it has asked. Where one of those waits for people, its call does, and so in the end does the run: it is asked for by the same
-call when the run goes on.
+One `Tree` belongs to a root and counts what is within it; each running run has a `Delegation`, by which its agent asks. A run's end waits
+for the runs that it has started. Where one of those waits for people, its call does, and so in the end does the run: the same call starts
+it again when the run continues.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ from chat.store import history, step_log
 from chat.store.history import UnfinishedCall
 from chat.store.step_log import Fenced, Stored
 
-#: How many runs may be at work within a root at the same time, how many there may be in all, and how deep.
+#: How many runs may be running within a root at the same time, how many there may be in all, and how deep.
 AT_ONCE = 8
 IN_ALL = 32
 DEEPEST = 3
@@ -44,7 +44,7 @@ DEEPEST = 3
 
 @dataclass(frozen=True, slots=True)
 class ClaimedRun:
-    """A run that this process executes, and its first events, which are stored but not told yet."""
+    """A run that this process executes, and its first events, which are stored but not published yet."""
 
     run: Run
     events: list[Stored]
@@ -56,24 +56,24 @@ class ClaimedRun:
     helpers: tuple[agents.AgentSpec, ...] = ()
     #: The budgets that hold for it, as they stood when it was claimed.
     budgets: list[BudgetState] = field(default_factory=list)
-    #: What keeps the budgets of the runs that it is within.
+    #: The meter of the runs that it is within.
     around: tuple[RunMeter, ...] = ()
     #: Set when it has ended.
     ended: asyncio.Event = field(default_factory=asyncio.Event)
-    #: What whoever asked wants to stand behind the agent's instructions.
+    #: What the client wants to be added to the agent's instructions.
     instructions: str = ""
-    #: What the runs that it is within say of tool calls.
+    #: The rules of the runs that it is within for tool calls.
     policies: tuple[agents.Policy, ...] = ()
-    #: Where it stood, where it has waited for people.
+    #: Its state, where it has waited for people.
     resumed: agents.Resumed | None = None
-    #: The runs within it that wait, or have ended while they did, by the calls that asked for them; and how many there were in all.
+    #: The runs within it that wait, or have ended while they did, by the calls that started them; and how many there were in all.
     waiting: Mapping[str, UUID] = field(default_factory=dict)
     begun_within: int = 0
-    #: What it has used before, with what those have that wait: in the sums of the day it is contained already.
+    #: What it has used before, with the runs within it that wait: the sums of the day contain it already.
     earlier: End | None = None
     #: Whether it may wait, as far as the runs that it is within can.
     may_wait: bool = True
-    #: Whether the clock has asked for its root.
+    #: Whether a schedule has started its root.
     by_clock: bool = False
 
     def instruct(self, spec: agents.AgentSpec) -> agents.AgentSpec:
@@ -84,7 +84,7 @@ class ClaimedRun:
 
 
 def helpers_of(run: Run, setup: AgentSetup | None) -> tuple[agents.AgentSpec, ...]:
-    """The agents that a run's agent may ask, in its order, without those that are closed to who asked, or are not there."""
+    """The agents that a run's agent may ask, in its order, without those that the requesting user may not use or that do not exist."""
     if setup is None or not setup.spec.sub_agents or run.user_id is None:
         return ()
     return catalog.offered_to(run.user_id, setup.spec.sub_agents)
@@ -92,7 +92,7 @@ def helpers_of(run: Run, setup: AgentSetup | None) -> tuple[agents.AgentSpec, ..
 
 @dataclass(slots=True)
 class Finished:
-    """How a run ended, for who asked it: its answer, or why there is none."""
+    """How a run ended, for the call that started it: its answer, or why there is none."""
 
     end: End
     answer: str = ""
@@ -108,7 +108,7 @@ class Tree:
     at_work: int = 0
     begun: int = 0
     has_asked: bool = False
-    """Whether one of the runs within it has asked people something since the root began, or went on."""
+    """Whether one of the runs within it has asked people something since the root began, or continued."""
 
     def admit(self, depth: int) -> None:
         """Let one more run begin; raises `ToolError` with the limit that keeps it from that."""
@@ -131,12 +131,12 @@ Execute = Callable[[ClaimedRun, RunHandle, Tree], Awaitable[Finished | None]]
 
 
 class Keeper(Protocol):
-    """What keeps runs that wait for people."""
+    """Stores and continues runs that wait for people."""
 
     def resume(self, run: Run, parent: Run, within: "Within") -> ClaimedRun | Finished | None:
-        """A run within another one is asked for again: it goes on, or how it has ended; None where it waits still.
+        """Start a run within another one again: it continues, or returns how it has ended; None where it waits still.
 
-        In a transaction of its own; raises `Fenced` where the other one isn't this process's any more.
+        In a transaction of its own; raises `Fenced` where the other run is no longer this process's.
         """
         ...
 
@@ -147,7 +147,7 @@ class Keeper(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Within:
-    """What holds for the runs within one: what keeps its budgets and those around it, and what they say of tool calls."""
+    """What applies to the runs within one: the meter of its budgets and of those around it, and the rules for tool calls."""
 
     meters: tuple[RunMeter, ...] = ()
     policies: tuple[agents.Policy, ...] = ()
@@ -156,15 +156,15 @@ class Within:
 
 
 class Delegation:
-    """By which one run's agent asks others. Belongs to the loop that serves; only `ask` is called from elsewhere."""
+    """By which one run's agent asks others. On the serving event loop; only `ask` is called from other threads."""
 
     def __init__(self, claim: ClaimedRun, tree: Tree, execute: Execute, keeper: Keeper) -> None:
         """``execute`` executes a run within this one to its end, or until it waits for people."""
         self.unfinished: list[UnfinishedCall] = []
-        """What the run that this one goes on from has left without an answer."""
+        """The questions to other agents that the run which this one continues has left unanswered."""
         self.within = Within()
         self.waiting: dict[str, UUID] = dict(claim.waiting)
-        """The runs within this one that wait for people, by the calls that have asked for them."""
+        """The runs within this one that wait for people, by the calls that have started them."""
         self._ended: list[End] = []
         self._run = claim.run
         self._tree = tree
@@ -179,11 +179,11 @@ class Delegation:
             self.mark_stored(call.id)
 
     def tools(self, helpers: Sequence[agents.AgentSpec]) -> list[agents.AskAgentTool]:
-        """A tool for each agent that may be asked."""
+        """A tool for each agent that it may ask."""
         return [agents.AskAgentTool(helper, self.ask) for helper in helpers]
 
     def ask(self, agent_name: str, message: str, stop: CancelToken) -> str:
-        """Have another agent answer, in a tool's thread; its answer. Raises `ToolError`."""
+        """Have another agent answer, on a tool's thread; returns its answer. Raises `ToolError`."""
         return asyncio.run_coroutine_threadsafe(self._ask(agent_name, message, stop), self._loop).result()
 
     def mark_stored(self, call_id: str) -> None:
@@ -210,13 +210,13 @@ class Delegation:
             raise ToolError(self._closed_because or stop.reason)
 
     def refuse(self, reason: str) -> None:
-        """Nothing more is stored of the run: a call that waits to be in the log is told so, where it would keep its thread for nothing."""
+        """Nothing more is stored of the run: release a call that waits to be stored, which would keep its thread for nothing."""
         self._closed_because = reason
         for stored in self._stored_calls.values():
             stored.set()
 
     async def close(self, reason: str) -> None:
-        """The run is about to end: stop what is at work within it, and wait until its end is stored."""
+        """The run is about to end: stop what is running within it, and wait until its end is stored."""
         self.refuse(reason)
         for handle in list(self._handles.values()):
             handle.stop(reason)
@@ -226,7 +226,7 @@ class Delegation:
             await asyncio.wait(self._giving_up)
 
     async def give_up(self, reason: str) -> None:
-        """The run ends, and so does what waits within it."""
+        """The run ends, and so do the runs within it that wait."""
         waiting = list(self.waiting.values())
         self.waiting.clear()
         if waiting:
@@ -305,7 +305,7 @@ class Delegation:
             raise ToolError(str(unknown)) from unknown
         except DatabaseError as error:
             if is_known:
-                # It waits still, or is asked for again: see `supervisor.compare_runs`.
+                # It waits still, or is started again: see `supervisor.compare_runs`.
                 return Finished(End(RunStatus.WAITING))
             raise ToolError("The other agent could not be asked, because the database did not answer.") from error
         finally:
@@ -325,7 +325,7 @@ class Delegation:
             handle.ended.set()
 
     def _take_unfinished(self, agent_name: str, message: str) -> UnfinishedCall | None:
-        """The same question, asked before without a result: its run was broken off, or had not begun, or its answer was lost."""
+        """The same question, asked before without a result: its run was interrupted, or had not begun, or its answer was lost."""
         for call in self.unfinished:
             if (call.agent_name, call.message) == (agent_name, message):
                 self.unfinished.remove(call)
@@ -333,14 +333,14 @@ class Delegation:
         return None
 
     def added_to(self, end: End) -> End:
-        """The run's own end, with the tokens and the cost of the runs within it: they count once, at the root."""
+        """The run's own end, with tokens and cost of the runs within it: they are counted once, at the root."""
         for ended in self._ended:
             end = with_child(end, ended)
         return end
 
 
 def with_child(end: End, child: End) -> End:
-    """A run's end with what a run within it has used. Where that of one is unknown, so is the sum."""
+    """A run's end with what a run within it has used. Where one of the two is unknown, so is the sum."""
     return replace(end, usage=end.usage.plus(child.usage), cost=_cost(end, child))
 
 
@@ -363,7 +363,7 @@ def end_of(run: Run) -> End:
 def _begin(run: Run, parent: Run, within: Within) -> ClaimedRun:
     """Begin a run within another one, which this process holds; raises `Fenced` where it does not any more, and `agents.UnknownAgent`."""
     step_log.hold(parent)
-    # As at this moment: it may have been closed to who asks since the tool was made.
+    # Checked now: the agent may have been closed to the requesting user since the tool was made.
     version = None if parent.user_id is None else catalog.current_of(run.agent_name, parent.user_id)
     if version is None:
         raise agents.UnknownAgent(f"There is no agent named “{run.agent_name}” any more.")
@@ -377,7 +377,7 @@ def _begin(run: Run, parent: Run, within: Within) -> ClaimedRun:
 
 
 def claim_within(claim: ClaimedRun, within: Within) -> ClaimedRun:
-    """The claim, under what holds for the runs within the one that asks."""
+    """The claim, with what applies to runs within the asking one."""
     around, policies = within.meters, within.policies
     return replace(claim, around=around, policies=policies, may_wait=within.may_wait, by_clock=within.by_clock)
 

@@ -1,4 +1,4 @@
-"""The use case: ask, stop, go on; open, change and delete sessions. Pages, sockets, API and admin come through here.
+"""The use case: ask, stop, continue; open, change and delete sessions. Pages, sockets, API and admin call these.
 
 The coroutines belong on the serving loop; the functions beside them, each one transaction, run on the database's threads.
 Each checks its caller's right in that transaction.
@@ -74,7 +74,7 @@ class Accepted:
     is_new: bool
     claim: ClaimedRun | None = None
     is_word: bool = False
-    """It is a word into that run, which is at work."""
+    """It is a steering word for that run, which is running."""
 
 
 async def ask(
@@ -110,9 +110,9 @@ async def ask(
 
 
 async def begin(user: User, *, message: str, agent_name: str, enable_reasoning: bool, key: str) -> Accepted:
-    """Open a session with its first message, see `ask`. Where the message is refused there is no session either. Raises `Refused`.
+    """Open a session with its first message, see `ask`. Where the message is refused no session is made. Raises `Refused`.
 
-    Whoever asks the same again with the same ``key`` gets the same session and the same run.
+    The same request with the same ``key`` again returns the same session and the same run.
     """
     check_message(message)
     new = unsaved_session(user, agent_name, "", enable_reasoning)
@@ -170,9 +170,9 @@ def ask_case(
     version_id: int,
     client_message_id: str,
 ) -> Accepted:
-    """`ask` a case of a set, in a session of its own that stands in no list, of one version of an agent. Raises `Refused`.
+    """`ask` a case of a set, in a session of its own that no list shows, of one version of an agent. Raises `Refused`.
 
-    The session is the set's owner's; ``user`` has the set asked. ``file_ids`` are the case's. It is put in the queue as by `ask_by_clock`.
+    The session is the set's owner's; ``user`` has the set asked. ``file_ids`` are the case's. It is queued as by `ask_by_clock`.
     """
     session = Session.objects.create(owner=owner, agent_name=agent_name, title=title_from(message), for_set=set_id)
     if file_ids:
@@ -206,13 +206,13 @@ def ask_atomically(
     along: SentAlong | None = None,
     version_id: int | None = None,
 ) -> Accepted:
-    """`ask` as one transaction in the caller's thread; the caller then calls `dispatch_accepted`. Raises `Refused`.
+    """`ask` as one transaction on the calling thread; the caller then calls `dispatch_accepted`. Raises `Refused`.
 
     ``along`` is what a client has sent with it that keeps the conversation itself; ``version_id`` the version of the agent that answers,
     for what waits in the queue first, else the current one.
     """
     if agent_name is not None and not _AGENT_NAME.fullmatch(agent_name):
-        # Nor can every text be asked for in a statement.
+        # Nor can every text be a parameter of a statement.
         raise no_such_agent(agent_name, user.pk)
     standing = check_access(session_id, user, client_message_id, agent_name or fallback_agent)
     if standing.is_known:
@@ -316,7 +316,7 @@ def _again(known: Run, *, is_same: bool) -> Accepted:
 
 
 def _admit(run: Run, standing: Admission) -> Accepted:
-    """Put a new run in the queue, or at work at once where nothing stands in its way."""
+    """Queue a new run, or start it at once where it may start."""
     if run.agent_version_id is None:
         raise no_such_agent(run.agent_name, cast(int, run.user_id))
     most, line = settings.MAX_MESSAGES_PER_MINUTE, settings.MAX_QUEUED_RUNS
@@ -346,7 +346,7 @@ def _admit(run: Run, standing: Admission) -> Accepted:
 async def accept_run(function: Callable[P, Accepted], *args: P.args, **kwargs: P.kwargs) -> Accepted:
     """Accept by a transaction, and start what was accepted, or publish that it waits: one act, also where the caller goes away.
 
-    Who awaits this is told before anything of the run happens, and can answer before anything of it is sent.
+    The caller continues before anything of the run is published, and can answer before anything of it is sent.
     """
     return await run_registry.write_and_start(start_accepted, function, *args, **kwargs)
 
@@ -358,7 +358,7 @@ async def dispatch_accepted(accepted: Accepted) -> None:
 
 
 def start_accepted(accepted: Accepted) -> asyncio.Task[None] | None:
-    """Start it, on the loop, as soon as it is committed; returns what is done beside that."""
+    """Start it, on the event loop, as soon as it is committed; returns what was stored beside it."""
     if accepted.claim is not None:
         dispatch.start_run(accepted.claim)
     elif accepted.is_new:
@@ -368,12 +368,12 @@ def start_accepted(accepted: Accepted) -> asyncio.Task[None] | None:
 
 @dataclass(frozen=True, slots=True)
 class Stops:
-    """What a stop has reached: runs still at work, and those in the queue that ended at once."""
+    """What a stop has reached: running runs, and queued ones, which have ended at once."""
 
     running: list[UUID]
     ended: list[UUID]
     woken: list[UUID] = field(default_factory=list)
-    """Those within others that have ended, whose askers may be at work."""
+    """Those within others that have ended; the calls that started them may be running."""
 
 
 async def cancel(
@@ -382,7 +382,7 @@ async def cancel(
     """Stop a run of the session: the given one, else the running one; ``everything`` adds the queue. Raises `Refused`.
 
     A run within another one is stopped alone, where it is given.
-    ``door`` is what it was asked through: whoever stops what is another's is noted with it.
+    ``door`` is where the command came from: a stop of another user's run is written to the audit log with it.
     """
     stops, events = await database.write(cancel_atomically, user, session_id, run_id, everything=everything, door=door)
     reason = run_state.stopped_by(user.get_username())
@@ -401,7 +401,7 @@ async def cancel(
 def cancel_atomically(
     user: User, session_id: UUID, run_id: UUID | None, *, everything: bool, door: Door = Door.API
 ) -> tuple[Stops, list[Stored]]:
-    """`cancel` as one transaction in the caller's thread, who then tells of the events and stops those at work. Raises `Refused`."""
+    """`cancel` as one transaction on the calling thread; the caller then publishes the events and stops running runs. Raises `Refused`."""
     session = lock_session(session_id, user, may_stop)
     if everything:
         # They would be asked after the run.
@@ -420,7 +420,7 @@ def cancel_atomically(
     events: list[Stored] = []
     for run in unfinished.select_related("user").order_by("number"):
         if run.status == RunStatus.WAITING:
-            # No process has it: it ends here and now.
+            # No process executes it: it ends now.
             events += waiting.end(run, RunStatus.CANCELLED, run_state.stopped_by(user.get_username()), by=user)
             ended.append(run.pk)
             woken += waiting.line_of(run)[:-1]

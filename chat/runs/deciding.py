@@ -1,4 +1,4 @@
-"""The use case: decide on calls that wait, answer questions; and what becomes of those that nobody decides on.
+"""The use case: decide on calls that wait, answer questions; and what happens to those that nobody decides.
 
 The coroutines belong on the serving loop; what they write is one transaction each, which checks the caller's right.
 """
@@ -41,7 +41,7 @@ _LONGEST_ARGUMENTS = 200_000
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """What somebody says of a call. ``arguments``: to make it with instead of the model's."""
+    """A person's decision on a call. ``arguments``: to call it with, instead of the model's."""
 
     tool_call_id: str
     decision: Literal["allow", "deny"]
@@ -52,26 +52,26 @@ class Approval:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What somebody answers to a question, by its fields."""
+    """A person's answer to a question, by its fields."""
 
     tool_call_id: str
     answers: Mapping[str, Any]
 
 
-#: What is said of calls of these runs.
+#: Decisions on calls of these runs.
 Said: TypeAlias = Sequence[tuple[UUID, Approval | Answered]]
 
 
 def approval_of(said: Decide) -> Approval:
-    """The same from a frame, or from the body of a call."""
+    """The same from a frame's payload, or from the body of an API call."""
     return Approval(said.tool_call_id, said.decision, said.arguments, said.scope, said.reason or "")
 
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What came of what was said. ``claim`` is there where the run goes on, and by this process; ``is_ready``: it may go on.
+    """The result of decisions. ``claim`` is there where this process continues the run; ``is_ready``: the run may continue.
 
-    ``woken`` are the runs within others that may go on, or have ended; who has asked for them may be at work.
+    ``woken`` are the runs within others that may continue, or have ended; the calls that have started them may be running.
     """
 
     session_id: UUID
@@ -82,7 +82,7 @@ class Decided:
 
 
 async def approve(user: User, session_id: UUID, run_id: UUID, approval: Approval, door: Door) -> None:
-    """Allow or deny a call. When nothing of its turn is open any more, the run goes on. Raises `Refused`."""
+    """Allow or deny a call. When no request of its turn is open any more, the run continues. Raises `Refused`."""
     await decide(user, session_id, [(run_id, approval)], door)
 
 
@@ -94,7 +94,7 @@ async def answer(
 
 
 async def decide(user: User, session_id: UUID, said: Said, door: Door) -> None:
-    """Decide on several calls and questions of a session's run and those within it: on all, or where one is refused, on none.
+    """Decide on several calls and questions of a session's run and those within it: on all, or, where one is refused, on none.
 
     Raises `Refused`.
     """
@@ -107,7 +107,7 @@ async def decide(user: User, session_id: UUID, said: Said, door: Door) -> None:
 
 
 async def expire_due() -> None:
-    """See to those requests whose deadline has passed: every second, in every process; of several the first does it."""
+    """Handle the requests that are past their deadline: called every second in every process; of several, the first does it."""
     due = await database.read(waiting_calls.due_calls, clock.now())
     await _expiring.do(due, _expire)
 
@@ -118,13 +118,13 @@ async def revoke(user: User, session_id: UUID, approval_id: int, door: Door) -> 
 
 
 def may_decide(user: AnyUser, session: Session) -> bool:
-    """Whether the user decides in the session: whoever drives it."""
+    """Whether the user may decide in the session: its drivers may."""
     role = role_in(user, session)
     return role is not None and may_drive(role)
 
 
 async def _tell(decided: Decided) -> None:
-    """Tell of what was stored, where the run does not do that itself; and have it executed, where that is another process's to do."""
+    """Publish what was stored, where the run does not do that itself; notify workers, where another process continues it."""
     if decided.claim is not None:
         return
     await publisher.publish_events(decided.session_id, decided.events)
@@ -135,7 +135,7 @@ async def _tell(decided: Decided) -> None:
 
 @transaction.atomic
 def _decide_atomically(user: User, session_id: UUID, said: Said, door: Door) -> Decided:
-    """All that is said at once, and where nothing is open any more have the run go on, here if this process executes runs."""
+    """Store all decisions of one command, and where no request is open any more continue the run, here if this process executes runs."""
     session = lock_session(session_id, user, may_decide)
     each = [
         _approve(session, user, run_id, what, door)
@@ -220,14 +220,14 @@ def _open_call(session: Session, run_id: UUID, tool_call_id: str, kind: WaitingK
     if call is not None and call.decided_by is not None:
         who = call.decided_by.get_username()
         raise Refused("conflict", Sentence("%(user)s has decided on this already.", user=who))
-    # One that another call of its turn has let go on has this one open still.
+    # Another call of its turn that was decided leaves this one open.
     if call is None or call.decided_at is not None or run.status not in (RunStatus.WAITING, RunStatus.RUNNING):
         raise Refused("not_waiting", Sentence("Nothing waits here for that any more."))
     return run, call
 
 
 def _checked_arguments(run: Run, call: WaitingCall, approval: Approval) -> Mapping[str, Any] | None:
-    """The arguments that a call is to be made with instead of the model's; None where they stay. Raises `Refused`."""
+    """The arguments to call with instead of the model's; None to keep those. Raises `Refused`."""
     changed = approval.arguments
     if changed is None or approval.decision == "deny" or changed == orjson.loads(call.arguments):
         return None
@@ -248,7 +248,7 @@ def _checked_arguments(run: Run, call: WaitingCall, approval: Approval) -> Mappi
 
 
 def _go_on(run: Run, data: PeopleStep) -> Decided:
-    """Store what was decided, and where nothing is open any more let the run go on."""
+    """Store a decision, and where no request is open any more mark the run as ready."""
     last = run.steps.order_by("-position").values_list("position", flat=True).first() or 0
     events = step_log.append_unowned(run, [Entry("reasoning_step", data)], position=last)
     if run.status != RunStatus.WAITING or not waiting.may_go_on(run.pk):
@@ -268,7 +268,7 @@ async def _expire(call_id: int) -> None:
 
 @transaction.atomic
 def _expire_atomically(call_id: int) -> Decided:
-    """A request whose deadline has passed: the call is denied, or the run ends."""
+    """A request that is past its deadline: the call is denied, or the run ends."""
     call = WaitingCall.objects.filter(pk=call_id, decided_at=None).first()
     nothing = Decided(UUID(int=0), [])
     if call is None or not Session.objects.select_for_update().filter(pk=call.session_id).exists():
@@ -300,7 +300,7 @@ def _expire_atomically(call_id: int) -> Decided:
             "reason": "",
         }
     waiting.record_decision(call, decision="deny", by=None)
-    # Whoever looks for what may start takes it up: nobody waits for that who has just pressed a button.
+    # It is found by polling: no one who has just pressed a button waits for it.
     return _go_on(run, data)
 
 

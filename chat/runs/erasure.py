@@ -1,8 +1,8 @@
-"""Removes sessions and accounts: for everybody at once, and from the tables little by little, so that nobody waits meanwhile.
+"""Deletes sessions and accounts: for everyone at once, and from the tables in small batches, so that other writers do not wait.
 
-What is deleted is marked in the transaction of whoever deletes it, and from then on nobody finds it. What lies under the mark, however
-much it is, is removed in batches, each a short transaction of its own, by any process and after any crash: the mark goes last. What
-refers to a row that goes is set to nothing, or goes too, as the tables' foreign keys say.
+What is deleted is marked in the transaction of the command, and from then on no query finds it. The marked rows, however many, are deleted
+in batches, each a short transaction of its own, by any process and after any crash: the mark goes last. Rows that refer to a deleted row
+are set to null, or deleted too, as the tables' foreign keys say.
 """
 
 import logging
@@ -65,7 +65,7 @@ from chat.store import search
 
 logger = logging.getLogger(__name__)
 
-#: Rows of a batch, to begin with, at most and at least, and how long one may take, in seconds: others who write wait for it.
+#: Rows of a batch, to begin with, at most and at least, and how long one may take, in seconds: other writers wait for it.
 _FIRST_BATCH = 200
 _LARGEST_BATCH = 1_000
 _SMALLEST_BATCH = 50
@@ -82,9 +82,9 @@ _SESSIONS = 50
 
 
 def hide_session(session_id: UUID) -> list[UUID]:
-    """Delete a session for everybody, within the transaction of the caller, who holds it; returns its runs that were at work.
+    """Delete a session for everyone, in the transaction of the caller, who holds its row; returns its running runs.
 
-    A short one is gone with that transaction; what is left of a longer one is removed by `erase_batch`.
+    A short one is deleted in that transaction; the rest of a longer one by `erase_batch`.
     """
     at_work = run_state.abandon(Q(session=session_id))
     # As where a session's row is removed: they have none any more.
@@ -97,9 +97,9 @@ def hide_session(session_id: UUID) -> list[UUID]:
 
 
 def hide_sessions_of_set(set_id: UUID) -> list[UUID]:
-    """Delete the sessions that were opened for a set's cases, likewise; `erase_batch` removes them. Returns runs that were at work."""
+    """Delete the sessions that were opened for a set's cases, likewise; `erase_batch` deletes them. Returns their running runs."""
     opened = Session.everything.filter(for_set=set_id, deleted_at=None)
-    # By a statement of its own: they may be more than one takes by their names.
+    # In a statement of its own: they may be more than one takes as parameters.
     at_work = run_state.abandon(Q(session__in=opened.values("pk")))
     opened.update(deleted_at=timezone.now())
     return at_work
@@ -107,7 +107,7 @@ def hide_sessions_of_set(set_id: UUID) -> list[UUID]:
 
 @transaction.atomic
 def close_account(user_id: int) -> list[UUID]:
-    """Delete an account: nobody logs in with it any more, and nothing of it runs; returns its runs that were at work."""
+    """Delete an account: its logins end, and nothing of it runs any more; returns its running runs."""
     user = User.objects.select_for_update().get(pk=user_id)
     user.is_active = user.is_staff = user.is_superuser = False
     # Ends every login that there is.
@@ -148,7 +148,7 @@ def is_any() -> bool:
 
 
 def erase_batch(pace: Pace) -> float | None:
-    """Remove a batch of what is deleted; returns how many seconds that has held up others, None where there is nothing (more) to do."""
+    """Delete a batch; returns for how many seconds it has blocked other writers, None where there is nothing (more) to delete."""
     began = time.monotonic()
     with transaction.atomic():
         did = _erase_hidden(pace.rows) or _erase_account(pace.rows) or _erase_unused()
@@ -160,7 +160,7 @@ def erase_batch(pace: Pace) -> float | None:
 
 
 def _erase_hidden(limit: int) -> bool:
-    # What is hidden until a later moment is still being copied; where nobody does that any more, it has its turn then.
+    # What is hidden until a later moment is still being copied; where nothing copies it any more, it is deleted after that.
     hidden = Session.everything.select_for_update(skip_locked=True).filter(deleted_at__lte=timezone.now())
     session_ids = list(hidden.order_by("deleted_at").values_list("pk", flat=True)[:_SESSIONS])
     return bool(session_ids) and _erase_sessions(session_ids, limit)
@@ -294,7 +294,7 @@ def _delete_some(rows: Callable[[int], QuerySet[Model]]) -> Callable[[int, int],
     return delete
 
 
-#: What an account may have many rows of, in the order in which they can be removed.
+#: Tables with possibly many rows of an account, in the order in which they can be deleted.
 _PARTS: tuple[Callable[[int, int], bool], ...] = (
     _hide_sessions,
     _forget_asked,

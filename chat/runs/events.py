@@ -25,7 +25,7 @@ from chat.store import selectors, sent_along
 from chat.store.step_log import Entry
 
 NO_RESULT = "The server stopped before this tool had finished; nothing of its result was kept."
-#: The same of a call that people have allowed, and that was begun: whoever goes on is not to make it again by itself.
+#: The same for a call that people have allowed and that was begun: it must not be repeated automatically.
 MAY_HAVE_RUN = (
     "The server stopped after this call was allowed and begun. It may have run; nothing of its result was kept."
 )
@@ -40,7 +40,7 @@ def opening(run: Run) -> list[Entry]:
 
 
 def started(run: Run, *, model: str | None = None, most: int = 0) -> Entry:
-    """The first event of a run, with the model that it asks, if it asks one, and how often it may; 0 for any number."""
+    """The first event of a run, with its model, if it has one, and how many model calls it may make; 0 for any number."""
     data: ReasoningStartData = {
         "agent": run.agent_name,
         "message": run.message,
@@ -106,18 +106,18 @@ def usage_data(usage: Usage, cost: Cost | None) -> UsageData:
 
 
 def usage_of(run: Run) -> UsageData:
-    """The same of a run that has ended, from its row."""
+    """The same of an ended run, from its row."""
     used = Usage(run.input_tokens, run.output_tokens, run.usage_estimated, run.cached_tokens, run.reasoning_tokens)
     return usage_data(used, None if run.cost is None else Cost(run.cost, run.currency))
 
 
 def failed(outcome: Outcome) -> Entry:
-    """The event that says, to people, why a run failed."""
+    """The event that tells people why a run failed."""
     return Entry("error", error_data(cast(ErrorCode, outcome.code), outcome.error, secrets.token_hex(4)))
 
 
 def failed_step(outcome: Outcome, *, numbered: bool) -> Entry:
-    """The step that says so, where it was not the agent that failed."""
+    """The step that says the same, where it was not the agent that failed."""
     data: ErrorStep = {
         "type": "error",
         "content": outcome.error,
@@ -130,7 +130,7 @@ def failed_step(outcome: Outcome, *, numbered: bool) -> Entry:
 
 
 def steered(word: SteeringWord, iteration: int) -> Entry:
-    """The step that tells of a word which this model call reads. It is sent where no reasoning is, too."""
+    """The step of a steering word that this model call reads. It is sent also where no reasoning is."""
     data: SteerStep = {
         "type": "steer",
         "content": word.message,
@@ -143,7 +143,7 @@ def steered(word: SteeringWord, iteration: int) -> Entry:
 
 
 def answered(content: str, *, partial: bool) -> Entry:
-    """The whole answer of a run that was asked without its reasoning."""
+    """The whole answer of a run without reasoning."""
     data: ResponseData = {"content": content}
     if partial:
         data["partial"] = True
@@ -151,7 +151,7 @@ def answered(content: str, *, partial: bool) -> Entry:
 
 
 def left_open(run: Run, steps: Sequence[Step], *, words: str = NO_RESULT, begun: Collection[str] = ()) -> list[Entry]:
-    """What closes a run whose process is gone: text in progress becomes its step, open tool calls get their result, which is ``words``.
+    """The last events of a run whose process has died: its draft becomes a step, open tool calls get a result, which is ``words``.
 
     ``begun`` are the ids of calls that people have allowed and that were begun.
     """

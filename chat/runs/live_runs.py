@@ -1,4 +1,4 @@
-"""Which runs are at work, where, and what is asked of those of a process: read every second, so by statements written out."""
+"""Which runs are running, where, and what this process is asked to do with its own: read every second, so by raw SQL."""
 
 from datetime import datetime
 from uuid import UUID
@@ -16,7 +16,7 @@ _RUNNING = f"""SELECT run.id, run.status, person.username FROM chat_run run
 
 
 def owned_by(process: str) -> dict[UUID, str | None]:
-    """A process's live runs, each with the sentence that says who has asked to stop it; None where nobody has."""
+    """A process's live runs, each with the sentence of who has asked to stop it; None where no one has."""
     with connection.cursor() as cursor:
         cursor.execute(_RUNNING, [process])
         return {
@@ -25,14 +25,14 @@ def owned_by(process: str) -> dict[UUID, str | None]:
         }
 
 
-#: Words for a process's runs, each run's newest, and the newest of those for which it is to be interrupted, with who has said that.
+#: The steering words for a process's runs: each run's newest, and the newest that is to interrupt it, with its user.
 _WORDS = f"""SELECT word.run_id, word.id, word.interrupt, person.username FROM chat_steeringword word
     JOIN chat_run run ON run.id = word.run_id JOIN {User._meta.db_table} person ON person.id = word.user_id
     WHERE word.state = 'pending' AND run.owner = %s AND run.status = 'running' ORDER BY word.id"""  # noqa: S608 - our own table
 
 
 def words_for(process: str) -> list[tuple[UUID, int, str]]:
-    """The words that a process's runs have not read: whose, their numbers, and why to end at once what the run does; empty without."""
+    """The unread steering words for a process's runs: their users, their numbers, and why to interrupt the run; empty without."""
     with connection.cursor() as cursor:
         cursor.execute(_WORDS, [process])
         return [
@@ -41,19 +41,19 @@ def words_for(process: str) -> list[tuple[UUID, int, str]]:
         ]
 
 
-#: Roots before what is within them, which ends with them.
+#: Roots before the runs within them, which end with them.
 _LIVE_RUNS = f"SELECT id FROM chat_run WHERE {AT_WORK_SQL} {{silent}} ORDER BY depth"  # noqa: S608 - our own condition
 
 
 def silent_since(since: datetime) -> list[UUID]:
-    """Live runs whose owner has given no sign of life since then, by the database's clock."""
+    """Live runs whose owner has sent no heartbeat since then, by the database's clock."""
     with connection.cursor() as cursor:
         cursor.execute(_LIVE_RUNS.format(silent="AND heartbeat_at < %s"), [datetime_param(since)])
         return uuids_from_db(run_id for (run_id,) in cursor.fetchall())
 
 
 def everywhere() -> list[UUID]:
-    """All runs at work, wherever."""
+    """All live runs, of all processes."""
     with connection.cursor() as cursor:
         cursor.execute(_LIVE_RUNS.format(silent=""))
         return uuids_from_db(run_id for (run_id,) in cursor.fetchall())

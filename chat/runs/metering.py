@@ -34,7 +34,7 @@ class Spent:
 
 
 class RunMeter:
-    """What a run may still spend, of all budgets that hold for it. ``price`` says what a call has cost, where that is known.
+    """What a run may still spend, by all budgets that apply to it. ``price`` returns the cost of a call, where it is known.
 
     What other runs spend of a day's budget is known as it stood when this run began, and after each of its stored calls: `refresh`.
     """
@@ -55,13 +55,13 @@ class RunMeter:
         self._price = price
         self._around = tuple(around)
         self._spent = Spent()
-        #: Of what this run has spent, what the sums of the day hold already.
+        #: How much of what this run has spent the sums of the day contain already.
         self._summed = Spent()
         self._is_warned = self._had_last = False
         self._has_asked = False
 
     def add_earlier(self, used: Usage, cost: Cost | None) -> None:
-        """The run has waited for people: what it used before counts, and is part of the day's sums already."""
+        """The run has waited for people: what it used before counts, and the sums of the day contain it already."""
         earlier = CallEnded(0, 0, 0, usage=used)
         for spent in (self._spent, self._summed):
             spent.add(earlier, cost)
@@ -79,7 +79,7 @@ class RunMeter:
         return None if tight is None else tight.use(self._spent.of(tight.limit))
 
     def refresh(self, stored: Sequence[PricedCall], standings: Sequence[BudgetState]) -> None:
-        """Take over how the budgets stand now that these calls of the run's are stored, and so are part of the day's sums."""
+        """Read the budgets again: these calls of the run's are stored now, so the sums of the day contain them."""
         for meter in (self, *self._around):
             meter.mark_summed(stored)
         for standing in standings:
@@ -88,7 +88,7 @@ class RunMeter:
         self._standings = list(standings)
 
     def allow(self) -> Allowance:
-        """What the next call may be: any; the last, once a budget is used up; none after that, or where it was before the first."""
+        """What the next call may be: any; the last, once a budget is used up; none after that, or where it was used up before the first."""
         if refusal := next((words for meter in self._around if (words := meter.refusal())), None):
             return Allowance(refusal=refusal)
         tight = self._tightest()
@@ -108,16 +108,16 @@ class RunMeter:
         return Allowance(note=f"{share:.0%} of {_named(tight.limit)} is used: {_amount(used, tight.limit)}.")
 
     def add(self, call: CallEnded, cost: Cost | None) -> None:
-        """A call of the run's, or of one within it, has ended."""
+        """Count a call of the run's, or of one within it, that has ended."""
         self._spent.add(call, cost)
 
     def mark_summed(self, stored: Sequence[PricedCall]) -> None:
-        """Calls are stored, and so are part of the day's sums."""
+        """Note that calls are stored, so that the sums of the day contain them."""
         for call in stored:
             self._summed.add(call.ended, call.cost)
 
     def refusal(self) -> str | None:
-        """The sentence that says which budget is used up; None where none is."""
+        """The sentence that names the used-up budget; None where none is."""
         tight = self._tightest()
         return None if tight is None or self._share(tight) < 1 else _used_up(tight.limit)
 
@@ -129,12 +129,12 @@ class RunMeter:
 
 
 def used_up(standings: Sequence[BudgetState]) -> str | None:
-    """The sentence that says which of these is used up; None where none is."""
+    """The sentence that names the used-up budget among these; None where none is."""
     return next((_used_up(each.limit) for each in standings if each.used >= each.limit.limit), None)
 
 
 def _used_up(limit: Limit) -> str:
-    """The sentence that says so."""
+    """The sentence about a used-up budget."""
     if limit.scope == BudgetScope.RUN:
         return Sentence("The budget of this run is used up: %(limit)s.", limit=_whole(limit))
     if limit.scope == BudgetScope.USER_DAY:

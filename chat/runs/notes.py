@@ -1,7 +1,7 @@
 """Verdicts on runs and comments on steps. The only writer of these tables.
 
-Each change is one transaction, on a thread of the database, by whoever may make it then; it has the next number of its session's
-``notes_version``, by which every process finds what it was not told. `publish` tells, once it is committed.
+Each change is one transaction, on a database thread, by a user who may make it then; it has the next number of its session's
+``notes_version``, by which every process finds changes that it has missed. `publish` publishes it, once it is committed.
 """
 
 import time
@@ -41,7 +41,7 @@ _NO_COMMENT = Sentence("There is no such comment.")
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What is to be told of a change; without a frame nothing has changed."""
+    """What is to be published of a change; without a frame nothing has changed."""
 
     session_id: UUID
     version: int
@@ -62,7 +62,7 @@ async def publish(told: Told) -> None:
 
 @transaction.atomic
 def give_verdict(user: User, session_id: UUID, run_id: UUID, word: str, reason: str) -> tuple[VerdictData, Told]:
-    """Say what one thinks of a run, by a word of `VerdictWord`, or take that back: empty. Raises `Refused`."""
+    """Judge a run by a word of `VerdictWord`, or take that back: empty. Raises `Refused`."""
     _check_length(reason)
     _check_pace(user.pk)
     lock_session(session_id, user, may_note, _STAFF)
@@ -120,7 +120,7 @@ def edit_comment(user: User, comment_id: UUID, text: str) -> tuple[CommentData, 
 
 @transaction.atomic
 def delete_comment(user: User, comment_id: UUID, door: Door) -> Told:
-    """Delete a comment of one's own, or any in one's own session, which is noted. Raises `Refused`."""
+    """Delete a comment of one's own, or any in one's own session, which is written to the audit log. Raises `Refused`."""
     _check_pace(user.pk)
     comment, session = _lock_comment(user, comment_id)
     if comment.user_id != user.pk:
@@ -148,7 +148,7 @@ def _lock_comment(user: User, comment_id: UUID) -> tuple[Comment, Session]:
     try:
         session = lock_session(session_id, user, may_note, _STAFF)
     except Refused as refused:
-        # That there is a session is not told either.
+        # That the session exists is not revealed either.
         raise Refused("not_found", _NO_COMMENT) if refused.code == "not_found" else refused from None
     comment = Comment.objects.select_related("user").filter(pk=comment_id, deleted_at=None).first()
     if comment is None:
@@ -179,7 +179,7 @@ def _check_length(text: str) -> None:
         raise Refused("too_large", Sentence("At most %(most)s characters are allowed.", most=f"{MOST_UNITS:,}"))
 
 
-#: When each person made their latest changes here, by a clock that nobody sets.
+#: When each person made their latest changes here, by `time.monotonic`.
 recent_changes: dict[int, deque[float]] = {}
 _MOST_KNOWN = 10_000
 

@@ -1,4 +1,4 @@
-"""Tells the clients of a session, in every process, what was stored, what is being written, and that its queue has changed."""
+"""Publishes to a session's clients, in every process, what was stored, what is being written, and that its queue has changed."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ from chat.runtime import background, groups
 from chat.store.drafts import Draft
 from chat.store.step_log import Stored
 
-#: Whole texts of growth are sent again this often, for whoever missed a piece.
+#: Seconds after which the whole text of a draft is published again, for processes that missed a piece.
 WHOLE_EVERY_S = 1.5
 
 
@@ -22,7 +22,7 @@ async def publish_queue(session_id: UUID) -> None:
 
 
 class DraftPublisher:
-    """Tells other processes what grows here, in pieces; while one is on its way, what comes gives way to what is newer."""
+    """Publishes drafts of this process to others, in pieces; while one is being sent, newer text replaces what is pending."""
 
     def __init__(self, session_id: UUID) -> None:
         self._group = groups.of_session(session_id)

@@ -1,6 +1,6 @@
-"""Sets runs aside that cannot be read or started: each ends as failed, so that it stands in nobody's way and is tried no more.
+"""Sets aside runs that cannot be read or started: each ends as failed, so that it blocks nothing and is not tried again.
 
-Nothing is read of such a run but what is needed to end it, and that from its columns, because reading it is what has failed.
+Only the columns that are needed to end such a run are read, because reading it is what has failed.
 """
 
 import logging
@@ -28,7 +28,7 @@ _COLUMNS = """SELECT session_id, status, enable_reasoning, parent_id,
 
 @transaction.atomic
 def fail_next(session_id: UUID) -> list[Stored] | None:
-    """Set aside the session's next run in the queue; returns the events that say so, None where none waits or one is at work."""
+    """Set aside the session's next queued run; returns its last events, None where none is queued or one is running."""
     if not Session.objects.select_for_update().filter(pk=session_id).exists():
         return None
     live = Run.objects.filter(IS_LIVE, session_id=session_id).values_list("pk", "decided_at").first()
@@ -45,7 +45,7 @@ def fail_next(session_id: UUID) -> list[Stored] | None:
 
 @transaction.atomic
 def fail_run(run_id: UUID) -> tuple[UUID, list[Stored]] | None:
-    """Set an unfinished run aside, from whoever executes it; returns its session and the events that say so, None where it has ended."""
+    """Set an unfinished run aside, whichever process executes it; returns its session and its last events, None where it has ended."""
     with connection.cursor() as cursor:
         cursor.execute(_COLUMNS, [uuid_param(run_id)])
         row = cursor.fetchone()

@@ -28,7 +28,7 @@ from chat.runtime.db_values import datetime_from_db, uuid_param, uuids_from_db
 
 @dataclass(frozen=True, slots=True)
 class QueueCounts:
-    """How many runs are in the queue and at work, in the whole installation."""
+    """How many runs are queued and running in the whole installation."""
 
     queued: int
     at_work: int
@@ -66,7 +66,7 @@ def next_in(session_id: UUID) -> Run | None:
 
 
 def under_run_limit(user_id: int | None) -> bool:
-    """Whether the user may have one more run at work. Holds the user's row, so that no two processes give away the same place."""
+    """Whether the user may have one more running run. Locks the user's row, so that no two processes give away the same place."""
     most = settings.MAX_ACTIVE_RUNS_PER_USER
     if not most:
         return True
@@ -75,8 +75,8 @@ def under_run_limit(user_id: int | None) -> bool:
     return Run.objects.filter(IS_AT_WORK, IS_ROOT, user=user_id).count() < most
 
 
-#: Written out, because it is asked at the end of every run. Of a user's sessions no more than may start now: one whose schedules have
-#: put a thousand messages in the queue is not asked about each of them again and again.
+#: Raw SQL, because it runs at the end of every run. It reads no more of a user's sessions than may start now: of a user whose schedules
+#: have queued a thousand messages, not each of them again and again.
 _WAITING = """SELECT session_id FROM (
         SELECT session_id, user_id, created_at, ROW_NUMBER() OVER (PARTITION BY user_id ORDER BY created_at) AS place
         FROM chat_run AS waiting WHERE {queued} {whose} AND NOT EXISTS (
@@ -87,7 +87,7 @@ _WAITING = """SELECT session_id FROM (
         SELECT COUNT(*) FROM chat_run AS live WHERE live.user_id = first.user_id
         AND live.status IN ('running', 'cancelling') AND live.parent_id IS NULL)
     ORDER BY created_at LIMIT %s"""
-#: So many are worth looking at at a time.
+#: How many are tried at a time.
 _MOST_WAITING = 200
 _DECIDED = (
     "SELECT session_id FROM chat_run WHERE status = 'waiting' AND decided_at IS NOT NULL ORDER BY decided_at LIMIT %s"
@@ -95,7 +95,7 @@ _DECIDED = (
 
 
 def sessions_to_look_at() -> list[UUID]:
-    """Sessions in which a run may begin, or go on because people have decided; these first. What is looked at every second."""
+    """Sessions in which a run may start, or continue because people have decided; these first. Polled every second."""
     with connection.cursor() as cursor:
         cursor.execute(_DECIDED, [_MOST_WAITING])
         decided = uuids_from_db(found for (found,) in cursor.fetchall())
@@ -103,7 +103,7 @@ def sessions_to_look_at() -> list[UUID]:
 
 
 def waiting_sessions(user_id: int | None = None) -> list[UUID]:
-    """Sessions whose next run waits and may start now, those that have waited longest first; one user's, or everybody's."""
+    """Sessions whose next queued run may start now, those that have waited longest first; one user's, or everyone's."""
     most = settings.MAX_ACTIVE_RUNS_PER_USER
     whose, values = ("", []) if user_id is None else ("AND user_id = %s", [user_id])
     with connection.cursor() as cursor:
@@ -118,7 +118,7 @@ _HAS_QUEUED = f"SELECT 1 FROM chat_run WHERE session_id = %s AND {QUEUED_SQL} LI
 def sessions_unblocked_by(run: Run) -> list[UUID]:
     """Sessions whose next run may start because this one has ended: its own, and others of a user whose runs are limited.
 
-    Not whatever else may start: others would then hear of it once more at the end of each run, however many they are.
+    Not others that may start: every process would be notified of them again at the end of each run, however many they are.
     """
     with connection.cursor() as cursor:
         cursor.execute(_HAS_QUEUED, [uuid_param(run.session_id)])

@@ -14,12 +14,12 @@ from chat.runtime.each_row import EachRow
 
 logger = logging.getLogger(__name__)
 
-#: Workers look into the table every second.
+#: Workers poll the table every second.
 _STARTED_WITHIN_S = 10.0
 
 
 class QueueWatch:
-    """Notices what waits and may start, and still is started by nobody."""
+    """Notices queued runs that may start and that no process starts."""
 
     def __init__(self) -> None:
         self._waiting_since: dict[UUID, float] = {}
@@ -42,7 +42,7 @@ _each = EachRow("Moving on the queue of session")
 
 
 async def start_waiting() -> None:
-    """See to whatever waits anywhere and may start. Workers look themselves: here it is noticed if none does."""
+    """Find queued runs that may start. Workers poll for themselves: here it is noticed if none does."""
     waiting = await database.read(run_queue.sessions_to_look_at)
     if settings.BROKER_URL:
         the_watch.look(waiting)

@@ -1,4 +1,4 @@
-"""What an agent yields, on its way into the log: stored first, then published; a database that is away for a moment is waited for.
+"""From an agent's events to the log: stored first, then published; waits for a database that does not answer for a moment.
 
 Its model calls are stored with the steps beside which they begin and end, in the same commits.
 """
@@ -46,12 +46,12 @@ _END_RETRY_AFTER_S = 5.0
 _ANSWERED = (RunStatus.COMPLETED, RunStatus.MAX_ITERATIONS)
 
 
-#: From then on a first call that has brought nothing to store yet is stored by itself.
+#: Seconds after which a first call without any event to store yet is stored by itself.
 _SLOW_S = 1.0
 
 
 class Recorded(NamedTuple):
-    """What is to be stored of a run at once: steps, and the model calls that began or ended beside them."""
+    """What is stored of a run in one transaction: steps, and the model calls that began or ended with them."""
 
     entries: list[Entry]
     calls: list[CallBegun | PricedCall]
@@ -60,7 +60,7 @@ class Recorded(NamedTuple):
 
 
 class RunRecorder:
-    """What one run's agent yields, on its way to the log and to those who watch."""
+    """Records the events of one run's agent in the log, and publishes them. On the serving event loop."""
 
     def __init__(self, run: Run, on_call: Callable[[str], None]) -> None:
         """``on_call`` is called with the id of each tool call that is stored."""
@@ -89,14 +89,14 @@ class RunRecorder:
 
     @property
     def cost(self) -> Cost | None:
-        """What its model calls have cost so far; None where that is not known of one of them."""
+        """What its model calls have cost so far; None where one's cost is not known."""
         known = [cost for cost in self._costs if cost is not None]
         if not known or len(known) < len(self._costs) or len({cost.currency for cost in known}) > 1:
             return None
         return Cost(sum((cost.amount for cost in known), Decimal(0)), known[0].currency)
 
     def use_model(self, model: ModelSettings, version: int) -> None:
-        """Which model the run asks, before it asks anything, and by which version of its agent."""
+        """Store which model the run uses, before it is asked, and which version of its agent."""
         self._server = model.server
         prices.expect_server(model.server)
         self._writer.provider = self._run.provider or ("default" if model.server else "demo")
@@ -109,7 +109,7 @@ class RunRecorder:
         around: Sequence[RunMeter] = (),
         earlier: End | None = None,
     ) -> RunMeter | None:
-        """What keeps the budgets that hold for the run, where there are any.
+        """The meter of the budgets that apply to the run, where there are any.
 
         ``own`` are those of its agent's version, ``around`` those of the runs that it is within; ``earlier`` is what it used before it
         waited, which counts.
@@ -120,7 +120,7 @@ class RunRecorder:
         return self._meter
 
     def _price(self, call: CallEnded) -> Cost | None:
-        """What a call has cost, where that is known."""
+        """The cost of a call, where it is known."""
         if not call.usage.input_tokens + call.usage.output_tokens:
             return None
         provider = self._writer.provider
@@ -128,7 +128,7 @@ class RunRecorder:
         return prices.cost_of(call.usage, model=self._model, provider=provider, server=self._server, asked_at=asked_at)
 
     async def record(self, items: Sequence[RunEvent]) -> None:
-        """Save the steps in one transaction, and tell them; then show what is being written now."""
+        """Store the pending steps in one transaction, and publish them; then show the draft."""
         wanted: WordsWanted | None = None
         for item in items:
             if isinstance(item, PartialStep):
@@ -167,7 +167,7 @@ class RunRecorder:
             self._publish_partial(late or cast(PartialStep, last))
 
     async def _read_words(self, wanted: WordsWanted) -> None:
-        """A model call begins with what was said to the run: that is stored with what begins it, and then handed over."""
+        """A model call begins with the pending steering words: they are stored with what begins it, and then handed over."""
         await self._begun_stored()
         recorded, reading = self._take(), uuid4()
         read = await _stored(
@@ -180,7 +180,7 @@ class RunRecorder:
         await publish_queue(self._run.session_id)
 
     def _take(self) -> Recorded:
-        """What waits to be stored, which then waits no more."""
+        """What is pending to be stored, which is removed from the pending."""
         recorded = Recorded(self._waiting, self._calls, self._writer, self._meter)
         self._waiting, self._calls = [], []
         return recorded
@@ -192,7 +192,7 @@ class RunRecorder:
             self._calls.append(call)
             self._open[call.iteration, call.attempt] = call
             if (call.iteration, call.attempt) == (1, 1):
-                # The step that says so was stored before it was known what is asked.
+                # The step that says so was stored before the request was known.
                 self._slow = asyncio.get_running_loop().call_later(_SLOW_S, self._store_begun)
             return
         self._open.pop((call.iteration, call.attempt), None)
@@ -203,7 +203,7 @@ class RunRecorder:
         count_call(self._run.agent_name, self._writer.provider, call, cost)
 
     def _store_begun(self) -> None:
-        """Nothing else is stored for so long: store by itself that the first call has begun, and what is asked."""
+        """Nothing else is stored for a while: store by itself that the first call has begun, and its request."""
         if self._calls and not self._saving:
             self._storing_begun = background.spawn(self._write_begun(), "a call that has begun")
 
@@ -249,7 +249,7 @@ class RunRecorder:
             return Draft(run.pk, partial.step, partial.type, partial.attempt, partial.text, partial.tool_name, is_child)
         if is_child or partial.type != "final_answer":
             return None
-        # One text for the whole answer: what turns out to be a thought is started anew by the next attempt.
+        # One draft for the whole answer: what turns out to be a thought is begun again by the next attempt.
         if partial.step != self._step:
             self._step = partial.step
             self._attempt += 1
@@ -310,7 +310,7 @@ def _append_again(run: Run, recorded: Recorded) -> list[Stored]:
 
 
 class _Read(NamedTuple):
-    """Words that were read just now, and the events that tell so."""
+    """Words that were read just now, and the events of them."""
 
     words: list[SteeringWord]
     events: list[Stored]
@@ -324,7 +324,7 @@ def _append_words(
     reading: UUID,
     append: Callable[[Run, Sequence[Entry]], list[Stored]] = step_log.append,
 ) -> _Read:
-    # Held before one looks what is there: nobody takes back what is being read.
+    # Locked before reading: no one withdraws a word that is being read.
     step_log.hold(run)
     words = steering.read_by(run, reading)
     events = append(run, recorded.entries) if recorded.entries else []
@@ -345,7 +345,7 @@ def _write_calls(run: Run, recorded: Recorded) -> None:
 async def with_retries(
     run: Run, done: str, first: Callable[[], Awaitable[T]], again: Callable[[], Awaitable[T]] | None = None
 ) -> T:
-    """Ask the database, for a run; one that is away for a moment is waited for, and asked ``again``."""
+    """Call the database for a run, and wait for one that does not answer for a moment: then ``again`` is called."""
     ask = first
     for pause in RETRY_AFTER_S:
         try:
@@ -361,19 +361,19 @@ async def with_retries(
 
 
 async def _stored(run: Run, store: Callable[[], T], again: Callable[[], T]) -> T:
-    """Store. A database that is away for a moment is waited for, and asked ``again``."""
+    """Store, and wait for a database that does not answer for a moment: then ``again`` is called."""
     return await with_retries(run, "stored", lambda: database.write(store), lambda: database.write(again))
 
 
 async def store_end(run: Run, recorded: Recorded, end: End, answer: str = "") -> tuple[list[Stored], list[UUID]]:
-    """Store the end, with what was answered, however long the database is away: nobody else would, as long as this process is alive."""
+    """Store the end, with the answer, however long the database does not answer: no other process would while this one is alive."""
 
     def store() -> tuple[list[Stored], list[UUID]]:
         return end_run(run, recorded.entries, end, lambda: recorded.writer.write(recorded.calls), answer)
 
     while True:
         try:
-            # An end that was stored though nobody heard of it is found as a run that is not live any more.
+            # An end that was stored though its commit's result was lost is found as a run that is not live any more.
             return await _stored(run, store, store)
         except DatabaseError as error:
             if not db_check.is_away(error):
@@ -400,7 +400,7 @@ def end_run(
         # Itself before its root.
         asked = stopping.select_related("cancelled_by").order_by("-depth").first()
         if asked is not None:
-            # Somebody had asked for it to be stopped: then that is what has happened, whatever else came meanwhile.
+            # A stop was requested: then the run was cancelled, whatever else came meanwhile.
             run.cancelled_by = by = asked.cancelled_by
             end = replace(end, status=RunStatus.CANCELLED)
     events = step_log.append(run, [*entries, run_events.completed(run, end)])

@@ -1,4 +1,4 @@
-"""The runs at work in this process: which they are, how one is stopped, and when all have ended."""
+"""The runs that this process executes: which they are, how one is stopped, and when all have ended."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ RESTARTING = "The server is restarting."
 
 
 class RunHandle:
-    """A run at work in this process."""
+    """A run that this process executes."""
 
     def __init__(self, ended: asyncio.Event) -> None:
         self.stream: agents.AgentRun | None = None
@@ -37,10 +37,10 @@ class RunHandle:
         self._words: list[tuple[int, str]] = []
         self.ended = ended
         self.waiting: Mapping[str, UUID] = {}
-        """The runs within it that wait for people, by the calls that have asked for them."""
+        """The runs within it that wait for people, by the calls that have started them."""
 
     def begun(self, stream: agents.AgentRun) -> None:
-        """The agent has begun: what was asked of the run meanwhile is passed on."""
+        """The agent has started: pass on what was requested of the run meanwhile."""
         self.stream = stream
         if self.pausing:
             stream.pause(RESTARTING)
@@ -51,7 +51,7 @@ class RunHandle:
 
     @property
     def newest_word(self) -> int:
-        """The number of the newest word that came before the agent began; 0 where none did."""
+        """The number of the newest steering word from before the agent started; 0 where there was none."""
         return max((number for number, _ in self._words), default=0)
 
     def steer(self, number: int, reason: str) -> None:
@@ -89,9 +89,9 @@ accepting.set()
 async def write_and_start(
     start: Callable[[T], object], function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
-    """Write what may give this process a run, and call ``start`` with what came of it, on the loop, as soon as it is committed.
+    """Write what may give this process a run, and call ``start`` with the result, on the event loop, as soon as it is committed.
 
-    The two are one act: whatever becomes of the caller, no run is left that is claimed and not started.
+    The two are atomic: even if the caller is cancelled, no run is claimed and not started.
     """
     under_way = asyncio.Event()
     starting_writes.add(under_way)
@@ -108,12 +108,12 @@ async def write_and_start(
 
 
 def running_ids() -> list[UUID]:
-    """The runs that this process executes. A live run of its that is not among them was begun by a commit nobody heard of."""
+    """The runs that this process executes. A live run of its own that is not among them was claimed by a commit whose result was lost."""
     return list(running)
 
 
 def executes_runs() -> bool:
-    """Whether this process starts runs by itself now, without being told to."""
+    """Whether this process now starts runs that it finds by polling."""
     return accepting.is_set() and not settings.BROKER_URL
 
 
@@ -128,7 +128,7 @@ def is_open() -> bool:
 
 
 async def stop_run(run_id: UUID, reason: str) -> None:
-    """Stop a run here, or tell the process that executes it."""
+    """Stop a run here, or notify the process that executes it."""
     handle = running.get(run_id)
     if handle is not None:
         handle.stop(reason)
@@ -146,14 +146,14 @@ async def stop_run(run_id: UUID, reason: str) -> None:
 
 
 def add_within(run_id: UUID, handle: RunHandle) -> None:
-    """A run within another one is at work here."""
+    """A run within another one is running here."""
     running[run_id] = handle
     if not accepting.is_set():
         handle.pause()
 
 
 async def wake_runs(run_ids: Sequence[UUID]) -> None:
-    """Runs within others wait no more, or may go on: tell those that are at work and have asked for them, here and elsewhere."""
+    """Runs within others wait no more, or may continue: notify the running ones that have started them, here and elsewhere."""
     wake_local_runs(run_ids)
     for run_id in run_ids:
         message: WakeRun = {"version": group_messages.VERSION, "type": "wake", "run_id": str(run_id)}
@@ -169,12 +169,12 @@ def wake_local_runs(run_ids: Collection[UUID]) -> None:
 
 
 def waiting_within() -> list[UUID]:
-    """The runs that wait for people within runs at work here."""
+    """The runs that wait for people within running runs here."""
     return [run_id for handle in running.values() for run_id in handle.waiting.values()]
 
 
 async def steer_run(run_id: UUID, number: int, reason: str) -> None:
-    """Tell a run here, or the process that executes it, that there are words for it; see `RunHandle.steer`."""
+    """Notify a run here, or the process that executes it, of steering words; see `RunHandle.steer`."""
     if run_id in running:
         steer_local_run(run_id, number, reason)
         return
@@ -189,7 +189,7 @@ async def steer_run(run_id: UUID, number: int, reason: str) -> None:
 
 
 def steer_local_run(run_id: UUID, number: int, reason: str) -> None:
-    """Tell a run that there are words for it, if this process executes it."""
+    """Notify a run of steering words, if this process executes it."""
     handle = running.get(run_id)
     if handle is not None:
         handle.steer(number, reason)
@@ -208,20 +208,20 @@ def start_accepting() -> None:
 
 
 def stop_accepting() -> None:
-    """Take up no more runs; those at work finish the model call and the tools they are at, and are interrupted then."""
+    """Start no more runs; running ones finish their current model call and tools, and are then interrupted."""
     accepting.clear()
     for handle in running.values():
         handle.pause()
 
 
 def interrupt_all() -> None:
-    """After `stop_accepting`: wait no longer for those at work."""
+    """After `stop_accepting`: wait no longer for running ones."""
     for handle in list(running.values()):
         handle.stop(RESTARTING)
 
 
 async def wait_ended(timeout_s: float) -> bool:
-    """Wait until every run at work here has said in the log how it ended; whether all have."""
+    """Wait until the end of every run here is stored; returns whether all are."""
     try:
         async with asyncio.timeout(timeout_s):
             while waited_for := [*starting_writes, *(handle.ended for handle in running.values())]:

@@ -1,4 +1,4 @@
-"""The header ``Idempotency-Key``: for a day, whoever asks again with the same key gets what was made the first time.
+"""The header ``Idempotency-Key``: for a day, the same key again gets what was made the first time.
 
 One key of an account stands for one request, whichever call it was for.
 """
@@ -17,28 +17,28 @@ from chat.models import RequestKey, Session
 from chat.runs.admission import Refused
 
 HEADER = "Idempotency-Key"
-#: For so long a key stands for what was made with it.
+#: How long a key holds.
 HOLDS = timedelta(hours=24)
 _KEY = re.compile(r"[!-~]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
 class AskedKey:
-    """A key that came with a request, and what stands for that request."""
+    """The key of a request, and the request's digest."""
 
     key: str
     digest: str
 
 
 class Made(NamedTuple):
-    """What a key stands for."""
+    """What was made with a key."""
 
     session_id: UUID
     run_id: UUID | None
 
 
 def read_key(header: str | None, asked: bytes) -> AskedKey | None:
-    """The key of a request, None without one; ``asked`` is all that makes the request another one. Raises `Refused`."""
+    """The key of a request, None without one; ``asked`` is everything by which requests differ. Raises `Refused`."""
     if header is None:
         return None
     if not _KEY.fullmatch(header):
@@ -47,9 +47,9 @@ def read_key(header: str | None, asked: bytes) -> AskedKey | None:
 
 
 def claim_key(owner_id: int, asked: AskedKey | None) -> Made | None:
-    """What was made with a key already; None: the caller makes it, in the transaction that this belongs to, and calls `settle_key`.
+    """What was made with a key before; None: the caller makes it, in the same transaction, and calls `settle_key`.
 
-    Who asks at the same time waits here until that transaction has ended. Raises `Refused` where the key was another request's.
+    A request with the same key at the same time waits here until that transaction has ended. Raises `Refused` for a key of another request.
     What takes long is best made before, and thrown away where the key turns out to be another's.
     """
     if asked is None:
@@ -66,13 +66,13 @@ def claim_key(owner_id: int, asked: AskedKey | None) -> Made | None:
 
 
 def find_made(owner_id: int, asked: AskedKey | None) -> Made | None:
-    """What was made with a key already, for who is to look before what takes long. Raises `Refused` likewise."""
+    """What was made with a key before, to be read before what takes long. Raises `Refused` likewise."""
     known = None if asked is None else RequestKey.objects.filter(owner=owner_id, key=asked.key).first()
     return None if known is None or asked is None else _made(known, asked)
 
 
 def _made(known: RequestKey, asked: AskedKey) -> Made | None:
-    """What a key stands for; one of long ago, or of what is not there any more, stands for nothing."""
+    """What was made with a key; None for an expired one, or where that was deleted."""
     holds = known.created_at > timezone.now() - HOLDS
     if not holds or known.session_id is None or not Session.objects.filter(pk=known.session_id).exists():
         return None
@@ -82,7 +82,7 @@ def _made(known: RequestKey, asked: AskedKey) -> Made | None:
 
 
 def settle_key(owner_id: int, asked: AskedKey | None, session_id: UUID, run_id: UUID | None = None) -> None:
-    """Have a claimed key stand for what the caller has made, in the same transaction."""
+    """Store what the caller has made with a claimed key, in the same transaction."""
     if asked is not None:
         RequestKey.objects.filter(owner=owner_id, key=asked.key).update(session_id=session_id, run_id=run_id)
 

@@ -1,4 +1,4 @@
-"""Runs that go on after they have waited for people: a root is claimed by a process, one within it is asked for again by its call."""
+"""Runs that continue after they have waited for people: a root is claimed by a process, one within it is started again by its call."""
 
 import logging
 from collections.abc import Sequence
@@ -24,14 +24,14 @@ from chat.store.step_log import Stored
 
 logger = logging.getLogger(__name__)
 
-#: Why a run within another one has no answer that nobody has stopped.
+#: Why a run within another one that was not stopped has no answer.
 NOT_DECIDED = "Nobody decided in time, so it was stopped."
 
 
 def claim_resumed(run: Run, events: list[Stored]) -> ClaimedRun | None:
-    """Take a run for this process on which all is decided, in the caller's transaction, who holds the session; None where it isn't there.
+    """Claim a run whose requests are all decided, in the transaction of the caller, who holds the session; None where there is none.
 
-    ``events`` are stored and not told yet.
+    ``events`` are stored and not published yet.
     """
     if not run_state.resume(run, PROCESS):
         return None
@@ -39,13 +39,13 @@ def claim_resumed(run: Run, events: list[Stored]) -> ClaimedRun | None:
 
 
 def _going_on(run_id: UUID, events: list[Stored]) -> ClaimedRun:
-    # With who asked, whom the agent's tools ask for on the loop.
+    # With the requesting user, whom the agent's tools need on the event loop.
     run = Run.objects.select_related("user", "session").get(pk=run_id)
     return claim_going_on(run, events, waiting.spend(run))
 
 
 def claim_going_on(run: Run, events: list[Stored], resumed: agents.Resumed) -> ClaimedRun:
-    """The claim of a run that goes on, and is this process's already."""
+    """The claim of a run that continues, and is this process's already."""
     run.session_has_files = run.session.has_files
     setup = find_setup(run)
     within = selectors.runs_within(run)
@@ -69,11 +69,11 @@ def claim_going_on(run: Run, events: list[Stored], resumed: agents.Resumed) -> C
 
 
 class Keeper:
-    """What keeps the runs within others that wait. See `children.Keeper`."""
+    """Stores and continues runs within others that wait. See `children.Keeper`."""
 
     @transaction.atomic
     def resume(self, run: Run, parent: Run, within: Within) -> ClaimedRun | Finished | None:
-        """Have a run go on that is asked for again, under its parent's fence, or say how it has ended; None where it waits still."""
+        """Continue a run that is started again, under its parent's fence, or return how it has ended; None where it waits still."""
         step_log.hold(parent)
         run = Run.objects.select_related("cancelled_by").get(pk=run.pk)
         if run.is_finished:
@@ -107,7 +107,7 @@ def _give_up(run_id: UUID, reason: str) -> tuple[Run, list[Stored]] | None:
 
 
 def _why_ended(run: Run) -> str:
-    """Why a run that has waited has no answer, for who asked it."""
+    """Why a run that has waited has no answer, for the call that started it."""
     if run.code == "not_decided":
         return NOT_DECIDED
     return run_state.stopped_by(run.cancelled_by.get_username()) if run.cancelled_by is not None else ""

@@ -1,7 +1,7 @@
-"""What is kept no longer: sessions untouched for so many days, deleted whole, and entries of the audit as old as its own setting says.
+"""Retention: sessions without activity for so many days are deleted whole, and audit entries after a time of their own.
 
-A session is never deleted while one of its runs has not ended or an enabled schedule asks in it. One process at a time sees to it, in
-short transactions, between which others write; whoever is killed meanwhile, another goes on.
+A session is never deleted while one of its runs is unfinished or an enabled schedule asks in it. One process at a time does it, in
+short transactions, between which others write; where that process dies, another continues.
 """
 
 from collections.abc import Iterator
@@ -21,9 +21,9 @@ from chat.security import audit
 from chat.store import chores
 
 SESSIONS, AUDIT, KEYS = "retention", "audit retention", "request keys"
-#: How often everything is looked through.
+#: How often all accounts are checked.
 _EVERY = timedelta(hours=1)
-#: Accounts that are looked at in one go, and sessions that go before the next look.
+#: Accounts that are checked in one query, and sessions that are deleted before the next one.
 _USERS = 200
 _AT_ONCE = 50
 #: Entries of the audit, and keys, that are removed in one transaction.
@@ -52,7 +52,7 @@ def untouched_sessions(user_ids: list[int], before: datetime) -> QuerySet[Sessio
 
 
 def expired_sessions(after_user: int, now: datetime) -> tuple[list[UUID], int | None]:
-    """Some sessions whose time is over, of accounts after this one; and the account up to which those were all, None at the end."""
+    """Some expired sessions of accounts after this one; and the account up to which those were all, None at the end."""
     every = User.objects.filter(pk__gt=after_user, closed=None).order_by("pk")
     if not settings.RETENTION_DAYS:
         every = every.filter(retention_days__gt=0)
@@ -76,7 +76,7 @@ def _by_days(people: list[User]) -> Iterator[tuple[int, list[int]]]:
 
 @transaction.atomic
 def expire_session(session_id: UUID, now: datetime) -> bool:
-    """Delete one of them, unless something has happened in it meanwhile or somebody holds it; whether it is gone."""
+    """Delete an expired session, unless it was used meanwhile or its row is locked; returns whether it was deleted."""
     held = Session.objects.select_for_update(skip_locked=True, of=("self",)).select_related("owner")
     session = held.filter(pk=session_id).first()
     days = days_kept(session.owner) if session is not None else 0
@@ -94,7 +94,7 @@ def expire_session(session_id: UUID, now: datetime) -> bool:
 
 
 async def expire_some() -> bool:
-    """See to the sessions whose time is over, where it is this process's turn; whether there may be more to do at once."""
+    """Delete expired sessions, where it is this process's turn; returns whether there may be more to delete at once."""
     now = clock.now()
     if not await database.read(chores.is_due, SESSIONS, now):
         return False
@@ -122,7 +122,7 @@ def _after(user_id: int) -> int | None:
 
 
 async def sweep_request_keys() -> bool:
-    """Remove some of the keys by which requests could be asked again, once they hold no longer, likewise."""
+    """Delete some expired idempotency keys, likewise."""
     now = clock.now()
     if not await database.read(chores.is_due, KEYS, now) or await database.write(chores.claim, KEYS, now) is None:
         return False

@@ -20,7 +20,7 @@ from chat.runtime import database, groups
 from chat.security import audit
 
 TITLE_LENGTH = 80
-#: So long somebody who deletes an account is kept waiting for it to be gone.
+#: How long the deletion of an account is waited for, at most.
 _ERASE_WITHIN_S = 0.5
 
 
@@ -49,7 +49,7 @@ async def create_session(
 ) -> Session:
     """Open a session without a message yet; ``key`` is its ``Idempotency-Key``. Raises `Refused`.
 
-    Whoever asks again with the same ``key`` within a day gets the same session; with other wishes it is a conflict.
+    The same request with the same ``key`` within a day returns the same session; a different one is a conflict.
     """
     new = unsaved_session(user, agent_name or agents.DEFAULT_AGENT, title, enable_reasoning)
     asked = asked_key(key, new)
@@ -69,7 +69,7 @@ def unsaved_session(user: User, agent_name: str, title: str, enable_reasoning: b
 
 
 def asked_key(key: str | None, new: Session) -> AskedKey | None:
-    """The key by which a session is asked for that is to be like this one. Raises `Refused`."""
+    """The key of a request for a session like this one. Raises `Refused`."""
     wishes = (new.agent_name, new.title, new.enable_reasoning)
     return request_keys.read_key(key, repr(wishes).encode())
 
@@ -84,7 +84,7 @@ def create_once(new: Session, key: AskedKey | None) -> Session:
 
 
 async def change_session(user: User, session: Session, **changes: Any) -> Session:
-    """Rename or archive a session, or change what it asks with. Raises `Refused`."""
+    """Rename or archive a session, or change the agent and reasoning that its page uses. Raises `Refused`."""
     if "title" in changes:
         if is_blank(changes["title"]):
             raise Refused("bad_frame", Sentence("A title needs at least one letter, digit or sign that can be seen."))
@@ -120,7 +120,7 @@ async def delete_session(user: User, session: Session, door: Door, *, as_operato
 
 
 async def account_closed(at_work: Sequence[UUID]) -> None:
-    """After `erasure.close_account`: stop the runs that it has found at work, close the account's sockets, and begin to remove it."""
+    """After `erasure.close_account`: stop the running runs that it has found, close the account's sockets, and begin to delete it."""
     for run_id in at_work:
         await run_registry.stop_run(run_id, "The account was deleted.")
     await groups.publish(groups.EVERYONE, group_messages.LOGINS_CHANGED)

@@ -1,4 +1,4 @@
-"""The use case: put a word into a run that is at work, and take it back. Sockets and API come through here.
+"""The use case: send a steering word to a running run, and withdraw it. Sockets and API call these.
 
 A word is a row until the run's next model call reads it, in the transaction that stores so. Where the run ends first, the same
 transaction puts it in the queue: see `state.finish`.
@@ -29,7 +29,7 @@ _MOST_LENGTHS = 4
 
 
 class _Said(NamedTuple):
-    """A word that was taken, or the message that it is where nothing is at work."""
+    """A word that was accepted, or the message that it has become where nothing is running."""
 
     accepted: Accepted
     number: int = 0
@@ -47,7 +47,7 @@ async def steer(
     origin: Origin = Origin.CHAT,
     door: Door = Door.API,
 ) -> Accepted:
-    """Say something to the session's run at work, see `commands.Accepted.is_word`; where none is at work, ask it. Raises `Refused`.
+    """Send a word to the session's running run, see `commands.Accepted.is_word`; where none is running, ask it. Raises `Refused`.
 
     The run's next model call reads it. ``interrupt``: what the run writes or does ends at once for it.
     """
@@ -98,7 +98,7 @@ def _steer_atomically(
 
 
 def _reads_words(run: Run) -> bool:
-    """Whether something can be said to it. What an agent of an extension asks its model, it alone decides."""
+    """Whether a run reads steering words. What an extension's agent sends to its model is up to that agent."""
     return run.agent_version is None or not run.agent_version.agent_class
 
 
@@ -113,7 +113,7 @@ def _check_room(run: Run, message: str) -> None:
 
 
 def _heed(said: _Said) -> "asyncio.Task[None] | None":
-    """The word is committed: tell the run, and those who look on."""
+    """The word is committed: notify the run, and those who watch."""
     if not said.accepted.is_word:
         return commands.start_accepted(said.accepted)
     if said.accepted.is_new:
@@ -127,7 +127,7 @@ async def _tell(said: _Said) -> None:
 
 
 async def unsteer(user: User, session_id: UUID, client_message_id: str, door: Door = Door.API) -> UUID:
-    """Take a word back that no model call has read; returns the run that it was for. Raises `Refused`."""
+    """Withdraw a word that no model call has read; returns the run that it was for. Raises `Refused`."""
     run_id = await database.write(_take_back, user, session_id, client_message_id, door)
     await publisher.publish_queue(session_id)
     return run_id

@@ -1,4 +1,4 @@
-"""Messages that name their conversation as their client does: `Thread` says which session that is."""
+"""Messages that name their conversation as their client does: `Thread` maps that name to a session."""
 
 from uuid import UUID
 
@@ -14,9 +14,9 @@ from chat.security import audit
 
 
 async def ask_in_thread(user: User, thread: str, *, message: str, agent_name: str, client_message_id: str) -> Accepted:
-    """`commands.ask` in the session that ``thread`` stands for. Raises `Refused`.
+    """`commands.ask` in the session of a client's ``thread``. Raises `Refused`.
 
-    The identifier of a session that the user may see stands for that one; anything else, of at most 256 characters, names a session
+    The identifier of a session that the user may see means that one; anything else, of at most 256 characters, names a session
     of the user's own, which is made with its first message.
     """
     check_message(message)

@@ -1,4 +1,4 @@
-"""What the tools of a run may do with files: read and search those of its session, and keep what they return there."""
+"""What the tools of a run may do with files: read and search those of its session, and store what they return there."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +25,7 @@ _UNKNOWN = "application/octet-stream"
 
 
 def _in_a_tools_thread(method: Callable[P, T]) -> Callable[P, T]:
-    """Wait for a database that is away for a moment; where it stays away, or a text can't be had, let the model read that."""
+    """Wait for a database that does not answer for a moment; where it stays so, or a text cannot be read, let the model read that."""
 
     @wraps(method)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -40,7 +40,7 @@ def _in_a_tools_thread(method: Callable[P, T]) -> Callable[P, T]:
 
 
 class FilesOfSession:
-    """The session's files, as `agents.SessionFiles`: nothing else of anybody's."""
+    """The session's files, as `agents.SessionFiles`: no others."""
 
     def __init__(self, run: Run) -> None:
         self._session_id = run.session_id
@@ -66,7 +66,7 @@ class FilesOfSession:
     def search(
         self, file_ids: Sequence[str], query: str, limit: int, stop: agents.CancelToken
     ) -> tuple[list[FoundLine], list[str]]:
-        """Lines that hold the words, and a sentence about each file that could not be searched."""
+        """Lines with the words, and a sentence about each file that could not be searched."""
         found: list[File] = []
         problems: list[str] = []
         for file_id in file_ids:

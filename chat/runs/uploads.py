@@ -20,7 +20,7 @@ from chat.runtime import database
 from chat.store import files
 
 _MB = 1_000_000
-#: Looking at files may take long, and the loop's own threads are for others: names of hosts are looked up there.
+#: Reading files may take long, and the event loop's own threads are needed for others: host names are resolved there.
 _threads = ThreadPoolExecutor(4, thread_name_prefix="files")
 
 P = ParamSpec("P")
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 async def in_file_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call what looks into files, on one of the few threads for that."""
+    """Call a function that reads files, on one of the few threads for that."""
     return await asyncio.get_running_loop().run_in_executor(_threads, functools.partial(function, *args, **kwargs))
 
 

@@ -1,6 +1,6 @@
-"""Runs that wait for people: how one begins to wait, where it stood when it goes on, and how it ends while it does.
+"""Runs that wait for people: how one begins to wait, its state when it continues, and how it ends while it waits.
 
-A run that waits has no process. What it waits for are rows of `WaitingCall`, which this module alone writes; its log says the same.
+A run that waits has no process. Its open requests are rows of `WaitingCall`, which this module alone writes; its log says the same.
 """
 
 import time
@@ -38,7 +38,7 @@ from chat.runtime import clock, database, groups
 from chat.store import step_log, waiting_calls
 from chat.store.step_log import Entry, Stored
 
-#: What the model is told of calls that nobody has decided on.
+#: What the model is told of calls that nobody has decided.
 NOT_DECIDED = "Nobody decided on this call in time, so it was not run."
 NOT_ANSWERED = "Nobody answered in time. Go on with what you know, and say what you have assumed."
 #: And of those that would begin to wait just now.
@@ -50,7 +50,7 @@ UPGRADING = (
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A run waits, or has ended because it was to be stopped meanwhile: what was stored, whom to tell, and where others may start."""
+    """A run waits, or has ended because of a stop meanwhile: what was stored, whom to notify, and where others may start."""
 
     events: list[Stored]
     notices: list[WaitingData] = field(default_factory=list)
@@ -60,12 +60,12 @@ class Begun:
 
 
 class _StopAsked(Exception):
-    """Somebody has asked for the run to be stopped."""
+    """A stop of the run was requested."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """What a run begins to wait for: calls of its own, and the runs within it that wait. ``end`` is what it has used so far."""
+    """What a run begins to wait for: calls of its own, and runs within it that wait. ``end`` is what it has used so far."""
 
     held: Sequence[HeldCall]
     within: Sequence[UUID]
@@ -112,7 +112,7 @@ def _begin(run: Run, recorded: Recorded, entries: Sequence[Entry], wait: Wait) -
     WaitingCall.objects.bulk_create(made)
     begun = _told(run, events, made)
     if may_go_on(run.pk) or run_state.is_any_ready(wait.within):
-        # That was decided while other calls of the turn were at work.
+        # Decided while other calls of the turn were running.
         run_state.mark_decided(run)
         begun.unblocked.append(run.session_id)
     return begun
@@ -126,7 +126,7 @@ def may_go_on(run_id: UUID) -> bool:
 
 @transaction.atomic
 def _begin_again(run: Run, recorded: Recorded, entries: Sequence[Entry], wait: Wait) -> Begun:
-    """After a try that failed: that one may have been committed, and only the word of it was lost."""
+    """After an attempt that failed: it may have been committed, and only the confirmation lost."""
     Session.objects.select_for_update().filter(pk=run.session_id).first()
     if not run_state.has_suspended(run):
         return _begin(run, recorded, entries, wait)
@@ -155,7 +155,7 @@ def _stop(run: Run, recorded: Recorded, used: End) -> Begun:
 
 
 async def notify_people(begun: Begun) -> None:
-    """Tell those who may decide, on whatever page they are."""
+    """Notify those who may decide, on whatever page they are."""
     for user_id in begun.people:
         for notice in begun.notices:
             message: UserNotified = {
@@ -196,7 +196,7 @@ def _request(run: Run, call: HeldCall, iteration: int) -> Entry:
     return Entry("reasoning_step", data)
 
 
-# What people say
+# Decisions
 
 
 def record_decision(call: WaitingCall, *, decision: str, by: User | None, **said: str) -> None:
@@ -208,7 +208,7 @@ def record_decision(call: WaitingCall, *, decision: str, by: User | None, **said
 
 
 def allow_from_now_on(call: WaitingCall, run: Run, by: User) -> None:
-    """Let later calls of this tool under these rules pass, in runs of who asked."""
+    """Let later calls of this tool under these rules pass, in the requesting user's runs."""
     if run.user_id is not None:
         StandingApproval.objects.get_or_create(
             session_id=run.session_id,
@@ -220,12 +220,12 @@ def allow_from_now_on(call: WaitingCall, run: Run, by: User) -> None:
 
 
 def revoke(session_id: UUID, approval_id: int) -> bool:
-    """Take back what was allowed for a session; whether there was such a thing."""
+    """Withdraw a standing approval; returns whether there was one."""
     return bool(StandingApproval.objects.filter(session=session_id, pk=approval_id).delete()[0])
 
 
 def gate_for(claim: ClaimedRun, within: Within) -> agents.Gate:
-    """What stands before a run's tool calls; ``within`` is what holds for the runs within it, and for its own."""
+    """The gate before a run's tool calls; ``within`` is what applies to the runs within it, and to its own calls."""
     user_id, session_id = claim.run.user_id, claim.run.session_id
 
     def is_allowed(tool_name: str, rule: str) -> bool:
@@ -250,7 +250,7 @@ def line_of(run: Run) -> list[UUID]:
 
 
 def policies_over(run: Run) -> tuple[Policy, ...]:
-    """What a run's tool calls are held against: the installation's rules, and those of its agent and of the agents that asked it."""
+    """The rules for a run's tool calls: the installation's, and those of its agent and of the agents that have started it."""
     found: list[Policy] = []
     each: Run | None = run
     while each is not None:
@@ -264,18 +264,18 @@ def policies_over(run: Run) -> tuple[Policy, ...]:
 
 
 def spend(run: Run) -> Resumed:
-    """Where a run stood that goes on now, in the transaction that gives it to a process: its calls count as begun from then on."""
+    """The state of a run that continues now, in the transaction that gives it to a process: its calls count as begun from then on."""
     unspent = WaitingCall.objects.filter(run=run, spent_at=None)
     calls = list(unspent.select_related("decided_by").order_by("pk"))
     if any(call.decided_at is None for call in calls):
-        # One that it has asked goes on meanwhile.
+        # A run within it continues meanwhile.
         return _resumed(run, [], {call.tool_call_id: call.tool_name for call in calls})
     unspent.update(spent_at=timezone.now())
     return _resumed(run, calls, {})
 
 
 def spent_last(run: Run) -> Resumed | None:
-    """The same of a run that this process was given just now, though nobody here has heard of it; None where it has gone on since."""
+    """The same for a run that was given to this process just now by a commit whose result was lost; None where it has continued since."""
     newest = run.steps.order_by("-position").values_list("type", flat=True).first()
     if newest not in ("approval", "answer"):
         return None
@@ -293,7 +293,7 @@ def _resumed(run: Run, calls: Sequence[WaitingCall], still_open: dict[str, str])
 
 
 def _asked(run: Run, but: Collection[str]) -> list[DecidedCall]:
-    """The calls by which runs within this one were asked, and that have no result yet: they are made again."""
+    """The calls that have started runs within this one, and that have no result yet: they are made again."""
     children = set(Run.objects.filter(parent=run).values_list("parent_call_id", flat=True)) - set(but)
     if not children:
         return []
@@ -344,10 +344,10 @@ def hold(run_id: UUID) -> Run | None:
 
 
 def end(run: Run, status: RunStatus, words: str, *, by: User | None = None, code: str = "") -> list[Stored]:
-    """End a run that waits, in the caller's transaction, who holds the session; its open calls are closed with these words.
+    """End a run that waits, in the transaction of the caller, who holds the session; its open calls are closed with these words.
 
-    What waits within it ends before it; where it is within another one, that one may go on. Returns the last events; none where it has
-    ended or gone on meanwhile.
+    Runs within it that wait end before it; where it is within another one, that one may continue. Returns the last events; none where it
+    has ended or continued meanwhile.
     """
     earlier, ended = _end_within(run, replace(end_of(run), status=status, code=code), words, by)
     steps = list(run.steps.order_by("position"))
@@ -363,7 +363,7 @@ def end(run: Run, status: RunStatus, words: str, *, by: User | None = None, code
 
 
 def _end_within(run: Run, used: End, words: str, by: User | None) -> tuple[list[Stored], End]:
-    """End what waits within a run that is about to end so; returns what was stored, and the run's end with what those have used."""
+    """End the waiting runs within a run that is about to end; returns what was stored, and the run's end with what those have used."""
     events: list[Stored] = []
     for child in Run.objects.filter(parent=run, status=RunStatus.WAITING):
         events += end(child, used.status, words, by=by, code=used.code)

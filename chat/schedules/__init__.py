@@ -1,1 +1,1 @@
-"""Tasks that ask by the clock: their rules, their occurrences, and the ticker that starts what is due."""
+"""Schedules: their rules, their occurrences, and the ticker that starts what is due."""

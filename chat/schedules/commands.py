@@ -1,4 +1,4 @@
-"""The use case of schedules, and the only writer of their tables: make, change, pause, run now, see to what is due.
+"""The use cases of schedules, and the only writer of their tables: make, change, pause, run now, process what is due.
 
 A due time is claimed by its row in the table of occurrences, in one transaction with the run that it causes and with the schedule's
 move to the next one. So whoever does it, and wherever that process is killed or frozen, either all of it has happened or nothing: no
@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 MOST_FAILURES = 100
 LONGEST_NAME = 200
 
-#: What changes of a schedule while it runs.
+#: Fields that change while a schedule runs.
 STATE_FIELDS = ("enabled", "paused_because", "paused_words", "failures", "next_at")
 
 #: The three ways of saying when; exactly one is used.
@@ -52,7 +52,7 @@ WHEN = ("at", "every_minutes", "cron")
 
 
 class BadField(Refused):
-    """A schedule cannot be like this; ``field`` says of what."""
+    """A schedule cannot be like this; ``field`` names the field at fault."""
 
     def __init__(self, field: str, message: str, code: ErrorCode = "bad_frame") -> None:
         super().__init__(code, message)
@@ -70,7 +70,7 @@ def recurrence_of(schedule: Schedule) -> Recurrence:
 
 @transaction.atomic
 def make(user: User, fields: Mapping[str, Any], now: datetime) -> Schedule:
-    """Make a schedule of what a person says; see `change` for the fields. Raises `Refused`."""
+    """Make a schedule from a user's fields; see `change` for them. Raises `Refused`."""
     most = settings.MAX_SCHEDULES_PER_USER
     # Held, so that of two made at once the second is counted too.
     User.objects.select_for_update(no_key=True).get(pk=user.pk)
@@ -92,7 +92,7 @@ def make(user: User, fields: Mapping[str, Any], now: datetime) -> Schedule:
 
 
 def preview(user: User, fields: Mapping[str, Any], now: datetime) -> Schedule:
-    """A schedule that is due as these fields say, to be looked at and never kept. Raises `Refused`."""
+    """A schedule with these fields, to be shown and never saved. Raises `Refused`."""
     schedule = Schedule(owner=user, since=now, time_zone="UTC")
     _apply(schedule, user, fields, now)
     _resume(schedule, now)
@@ -139,7 +139,7 @@ def resume(schedule_id: UUID, now: datetime) -> None:
 
 @transaction.atomic
 def remove(user: User, schedule_id: UUID, door: Door) -> None:
-    """Delete it and its history; runs that it has caused stay, also one at work. Raises `Refused`."""
+    """Delete it and its history; its runs stay, also a running one. Raises `Refused`."""
     schedule = own_schedule(user, schedule_id)
     audit.record_action(user.pk, Act.DELETE, door, subject_id=user.pk, about=f"schedule {schedule.pk}")
     schedule.delete()
@@ -164,7 +164,7 @@ _SESSION_OF: PreparedQuery[UUID | None] = PreparedQuery(
 def lock_schedule(schedule_id: UUID, *, skip_locked: bool = False) -> Schedule | None:
     """The schedule, and before it the session it runs in, held for the rest of the transaction; None where it is gone.
 
-    With ``skip_locked`` also None where somebody else holds one of them, who may be frozen: nobody is to wait for that.
+    With ``skip_locked`` also None where another transaction holds one of them, which may hang: no one is to wait for that.
     """
     session_id = next(iter(_SESSION_OF.rows(schedule_id)), None)
     if session_id is not None:
@@ -181,7 +181,7 @@ def lock_schedule_only(schedule_id: UUID, *, skip_locked: bool) -> Schedule | No
 
 
 def _apply(schedule: Schedule, user: User, fields: Mapping[str, Any], now: datetime) -> bool:
-    """Take over what is named, checked; whether it says anew when the schedule is due."""
+    """Apply the given fields, checked; returns whether the due times have changed."""
     if "set_id" in fields:
         _set_case_set(schedule, user, fields["set_id"])
     if schedule.case_set is not None:
@@ -214,7 +214,7 @@ def _apply(schedule: Schedule, user: User, fields: Mapping[str, Any], now: datet
 
 
 def _of_a_set(schedule: Schedule, case_set: CaseSet, fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What is named of a schedule that asks a set: which has its questions, and a session for each."""
+    """The given fields of a schedule that asks a set: the questions are the set's, and each has a session of its own."""
     if fields.get("message", "").strip() or fields.get("session_id") is not None:
         raise BadField(
             "set_id", Sentence("A set has questions and sessions of its own: name no message and no session.")
@@ -230,7 +230,7 @@ def _of_a_set(schedule: Schedule, case_set: CaseSet, fields: Mapping[str, Any]) 
 
 
 def _set_case_set(schedule: Schedule, user: User, set_id: str | None) -> None:
-    """Let it ask a set of the user's from now on, or a message."""
+    """Have it ask a set of the user's from now on, or a message."""
     if set_id is None:
         schedule.case_set = None
         return
@@ -309,7 +309,7 @@ def _resume(schedule: Schedule, now: datetime) -> None:
 
 
 def pause_locked(schedule: Schedule, reason: PauseReason, words: str = "") -> None:
-    """Let it run no more; what waits is given up."""
+    """Pause it; pending occurrences are dropped."""
     set_paused(schedule, reason, words)
     waiting = Occurrence.objects.filter(schedule=schedule, outcome=Outcome.WAITING)
     waiting.update(outcome=Outcome.SKIPPED, reason="paused")
@@ -323,6 +323,6 @@ def pause_into(session_id: UUID) -> None:
 
 
 def set_paused(schedule: Schedule, reason: PauseReason, words: str = "") -> None:
-    """Note why it is due no more; what waits stays."""
+    """Pause it with a reason; pending occurrences stay."""
     schedule.enabled, schedule.next_at = False, None
     schedule.paused_because, schedule.paused_words = reason, words[:300]

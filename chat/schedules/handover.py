@@ -1,4 +1,4 @@
-"""A session gets another owner: its owner asks somebody, who accepts. The only writer of these tables.
+"""A session gets another owner: its owner offers it to somebody, who accepts. The only writer of these tables.
 
 Each function is one transaction, on a thread of the database, and checks there who asks. That sockets which are open now hear of it is
 the caller's work (`group_messages.LOGINS_CHANGED`), and `move_index` afterwards, which a process that dies at it leaves to others.
@@ -30,7 +30,7 @@ def _owns(user: User, session: Session) -> bool:
 
 
 def offer_session(user: User, session_id: UUID, name: str, door: Door) -> OwnerOffer:
-    """Ask somebody to take over a session of one's own; who was asked before is asked no more. Raises `Refused`."""
+    """Offer a session of one's own to somebody; an earlier offer is withdrawn. Raises `Refused`."""
     with transaction.atomic():
         session = lock_session(session_id, user, _owns)
         person = sharing.find_person(name)
@@ -47,7 +47,7 @@ def offer_session(user: User, session_id: UUID, name: str, door: Door) -> OwnerO
 
 @transaction.atomic
 def withdraw_offer(user: User, session_id: UUID, door: Door) -> None:
-    """Ask nobody any more, as the owner; or decline, as who was asked. Raises `Refused`."""
+    """Withdraw an offer, as the owner; or decline it, as the offered user. Raises `Refused`."""
     offer = _locked_offer(session_id)
     if offer is None or user.pk not in (offer.user_id, offer.session.owner_id):
         raise _no_offer()
@@ -58,7 +58,7 @@ def withdraw_offer(user: User, session_id: UUID, door: Door) -> None:
 
 @transaction.atomic
 def accept_offer(user: User, session_id: UUID, door: Door) -> None:
-    """Take a session over: who owned it drives it from now on, and what the clock asks in it pauses. Raises `Refused`."""
+    """Take a session over: its former owner drives it from now on, and schedules that ask in it pause. Raises `Refused`."""
     offer = _locked_offer(session_id)
     if offer is None or offer.user_id != user.pk or not User.objects.filter(pk=user.pk, is_active=True).exists():
         raise _no_offer()
@@ -84,18 +84,18 @@ def _no_offer() -> Refused:
 
 
 def offer_of(session_id: UUID) -> OwnerOffer | None:
-    """Who was asked to take a session over, and has not answered."""
+    """The user that a session was offered to, who has not answered."""
     return OwnerOffer.objects.select_related("user").filter(session=session_id).first()
 
 
 def offers_to(user: User) -> list[OwnerOffer]:
-    """The sessions that somebody is asked to take over, the oldest offer first."""
+    """The open offers to a user, the oldest first."""
     asked = OwnerOffer.objects.filter(user=user, session__deleted_at=None, session__owner__is_active=True)
     return list(asked.select_related("session__owner", "user").order_by("offered_at"))
 
 
 async def move_index() -> None:
-    """Have the steps of sessions that were handed over found by their owners of now: in batches, between which others write."""
+    """Update the search index of sessions that were handed over: in batches, between which others write."""
     pace = Pace()
     while await database.read(IndexMove.objects.exists):
         took_s = await database.write(move_some, pace)
@@ -110,7 +110,7 @@ def move_some(pace: Pace) -> float:
     if moving is None:
         # Another process is at it.
         return 1.0
-    # Held, so that whose it is does not change meanwhile.
+    # Locked, so that the owner does not change meanwhile.
     Session.everything.select_for_update().filter(pk=moving.pk).first()
     steps = Step.objects.filter(session=moving.pk, pk__gt=moving.after).order_by("pk")
     step_ids = list(steps.values_list("pk", flat=True)[: pace.rows])

@@ -1,4 +1,4 @@
-"""How pages, API and admin say when a schedule runs and by which rules."""
+"""When a schedule runs and by which rules, in words, for pages, API and admin."""
 
 import re
 from datetime import datetime
@@ -16,7 +16,7 @@ _SYMBOLS = {name: number for number, name in enumerate("SUN MON TUE WED THU FRI 
 
 
 def zone_name(zone: ZoneInfo) -> str:
-    """A zone as people say it: ``Taipei`` for Asia/Taipei."""
+    """A time zone's name for people: ``Taipei`` for Asia/Taipei."""
     return zone.key.rpartition("/")[2].replace("_", " ")
 
 
@@ -54,7 +54,7 @@ def _every(minutes: int) -> str:
 
 
 def _cron(expression: str) -> tuple[str, bool]:
-    """The words, and whether they name a time of the clock, which is somewhere's."""
+    """The words, and whether they name a time of day, which depends on a zone."""
     minute, hour, day, month, weekday = expression.upper().split()
     if (hour, day, month, weekday) == ("*", "*", "*", "*"):
         if minute == "*":
@@ -70,7 +70,7 @@ def _cron(expression: str) -> tuple[str, bool]:
     if (get_language() or "en") != "en":
         return _("by the cron expression %(expression)s") % {"expression": expression}, True
     # The library's own, in English, and true to what it runs by.
-    said: str = CronSim(expression, datetime(2000, 1, 1)).explain()  # noqa: DTZ001 - no time is asked of it
+    said: str = CronSim(expression, datetime(2000, 1, 1)).explain()  # noqa: DTZ001 - only its name is used
     return said[:1].lower() + said[1:], True
 
 
@@ -104,7 +104,7 @@ def _days(day: str, month: str, weekday: str) -> str:
 
 
 def _weekdays(field: str) -> list[int]:
-    """The days of the week that a field of plain days and stretches names; none where it says more."""
+    """The days of the week that a field of plain days and ranges names; none where it is more complex."""
     numbers: set[int] = set()
     for term in field.split(","):
         found = re.fullmatch(r"(\w+)(?:-(\w+))?", term)

@@ -1,4 +1,4 @@
-"""What a schedule's owner is told of its runs."""
+"""Notifications of a schedule's owner about its runs."""
 
 from datetime import datetime, timedelta
 from typing import cast
@@ -13,13 +13,13 @@ from chat.rendering import humanize
 from chat.schedules.selectors import outcome_word, pause_reason, took_ms
 from chat.store import waiting_calls
 
-#: Who asks again for what was told hears so much of the time before again, because what is stored first may be seen last.
+#: A request for notifications after a time also gets those of so many seconds before it: what is stored first may be visible last.
 _OVERLAP = timedelta(seconds=15)
 _MOST_NOTIFICATIONS = 50
 
 
 def notification(occurrence_id: int) -> tuple[int, NotificationData] | None:
-    """What the owner's pages are told of an occurrence that has ended, and whose they are; None where it is gone."""
+    """The notification of an occurrence that has ended, and its recipient; None where it was deleted."""
     found = Occurrence.objects.select_related("schedule", "run", "set_run").filter(pk=occurrence_id).first()
     return None if found is None else (found.schedule.owner_id, _notification(found))
 
@@ -31,7 +31,7 @@ def told_since(user: User, after: datetime) -> list[NotificationData | WaitingDa
 
 
 def notifications(user: User, after: datetime) -> list[NotificationData]:
-    """What the user's pages were told since then and a little before, oldest first: for those who may not have heard it."""
+    """The user's notifications since then and a little before, oldest first: for clients that may have missed them."""
     ended = Occurrence.objects.filter(schedule__owner=user, settled_at__gt=after - _OVERLAP)
     newest = ended.select_related("schedule", "run", "set_run").order_by("-settled_at")[:_MOST_NOTIFICATIONS]
     return [_notification(occurrence) for occurrence in reversed(newest)]
@@ -55,7 +55,7 @@ def _notification(occurrence: Occurrence) -> NotificationData:
         "schedule_id": str(schedule.pk),
         "title": schedule.name,
         "text": texts[settings.LANGUAGE_CODE],
-        # Each page of the owner's shows its own; whoever else reads it reads English.
+        # Pages show the one in their own language; other clients read English.
         "texts": texts,
         "status": cast(Ended, str(occurrence.outcome)),
         "paused": is_paused,

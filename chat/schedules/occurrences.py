@@ -1,4 +1,4 @@
-"""What is due, what waits and what has ended: each occurrence of a schedule is claimed, asked and settled once."""
+"""Occurrences: due, pending and ended ones; each is claimed, asked and settled once."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -43,7 +43,7 @@ from chat.schedules.commands import (
 )
 from chat.schedules.recurrence import Invalid
 
-#: A due time that is seen to later than this was missed. Longer than thousands that are due at once may take.
+#: A due time that is processed later than this was missed. Longer than thousands that are due at once may take.
 ON_TIME = timedelta(minutes=5)
 #: Occurrences of a schedule that are kept.
 KEPT = 200
@@ -52,7 +52,7 @@ KEPT = 200
 FAILED = (Outcome.FAILED, Outcome.INTERRUPTED, Outcome.MAX_ITERATIONS)
 
 
-#: What has not come to its end of a schedule.
+#: Occurrences of a schedule that have not ended.
 _UNFINISHED = PreparedQuery(
     lambda schedule_id: Occurrence.objects.filter(schedule=schedule_id, outcome__in=OPEN).values_list("outcome"),
     UUID,
@@ -62,14 +62,14 @@ _UNFINISHED = PreparedQuery(
 
 @dataclass(frozen=True, slots=True)
 class TickResult:
-    """What seeing to something has brought about: a run that is in the queue now, and occurrences whose end is to be told."""
+    """The result of processing something: a run that is queued now, and occurrences whose end is to be notified."""
 
     accepted: Accepted | None = None
     settled: tuple[int, ...] = ()
 
 
 def due_schedules(now: datetime, limit: int) -> list[UUID]:
-    """Schedules that are due: the owners in turn, so that nobody waits behind all of somebody else's."""
+    """Schedules that are due: their owners in turn, so that no one waits behind all schedules of another."""
     turn = Window(RowNumber(), partition_by="owner", order_by="next_at")
     waiting = Schedule.objects.filter(enabled=True, next_at__lte=now).annotate(turn=turn)
     return list(waiting.order_by("turn", "next_at").values_list("id", flat=True)[:limit])
@@ -77,7 +77,7 @@ def due_schedules(now: datetime, limit: int) -> list[UUID]:
 
 @transaction.atomic
 def claim(schedule_id: UUID, now: datetime) -> TickResult:
-    """See to a schedule that is due, unless somebody else does, or has."""
+    """Process a schedule that is due, unless another process does, or has."""
     schedule = lock_schedule(schedule_id, skip_locked=True)
     if schedule is None or not schedule.enabled or schedule.next_at is None or schedule.next_at > now:
         return TickResult()
@@ -103,7 +103,7 @@ def claim(schedule_id: UUID, now: datetime) -> TickResult:
     if schedule.next_at is None:
         set_paused(schedule, PauseReason.DONE)
     seen = TickResult()
-    # Where the clock was set back, that time may have been seen to before.
+    # Where the clock was set back, that time may have been processed before.
     if not is_missed and not Occurrence.objects.filter(schedule=schedule, due_at=due_at).exists():
         seen = _process(schedule, Occurrence(schedule=schedule, due_at=due_at), now)
     schedule.save(update_fields=STATE_FIELDS)
@@ -118,7 +118,7 @@ def _record_missed(schedule: Schedule, due_at: datetime | None, times: int) -> N
 
 
 def _process(schedule: Schedule, occurrence: Occurrence, now: datetime) -> TickResult:
-    """Start what is due, or do as the schedule's rule says where its last run has not ended."""
+    """Start what is due, or apply the schedule's rule where its last run has not ended."""
     if others := _UNFINISHED.rows(schedule.pk):
         is_full = 0 < settings.MAX_QUEUED_RUNS <= others.count(Outcome.WAITING)
         if schedule.overlap == OverlapPolicy.SKIP or is_full:
@@ -148,7 +148,7 @@ def _start(schedule: Schedule, occurrence: Occurrence, now: datetime) -> TickRes
 
 
 def _ask(schedule: Schedule, occurrence: Occurrence) -> Accepted | None:
-    """Put the run in the queue; of a set, begin to ask it, which has its runs put there by itself."""
+    """Queue the run; of a set, begin to ask it, which queues its runs itself."""
     if schedule.case_set_id is None:
         return _ask_message(schedule, occurrence)
     agent = schedule.agent_name
@@ -209,7 +209,7 @@ def waiting_schedules() -> list[UUID]:
 
 @transaction.atomic
 def start_waiting(schedule_id: UUID, now: datetime) -> TickResult:
-    """Start the occurrence that has waited longest, where nothing stands in its way any more."""
+    """Start the occurrence that has waited longest, where it may start now."""
     schedule = lock_schedule(schedule_id, skip_locked=True)
     if schedule is None or Occurrence.objects.filter(schedule=schedule, outcome=Outcome.STARTED).exists():
         return TickResult()
@@ -231,7 +231,7 @@ _ENDED: PreparedQuery[UUID] = PreparedQuery(_ended, make=lambda key: key)
 
 
 def ended_schedules() -> list[UUID]:
-    """Schedules whose run has ended, or is gone, which nobody has noted yet."""
+    """Schedules with an occurrence whose run has ended, or was deleted, and that is not settled yet."""
     return _ENDED.rows()
 
 
@@ -269,7 +269,7 @@ def _settle_own(schedule: Schedule, now: datetime) -> tuple[int, ...]:
 
 
 def _end_of(occurrence: Occurrence) -> tuple[Outcome, str] | None:
-    """What has become of one that was started, and why; None where it goes on. A set that was asked to its end is completed, however."""
+    """The outcome of a started occurrence, and why; None while it is running. A set that was asked to its end is completed, however."""
     run, set_run = occurrence.run, occurrence.set_run
     if set_run is not None:
         if set_run.ended_at is None:
@@ -282,7 +282,7 @@ def _end_of(occurrence: Occurrence) -> tuple[Outcome, str] | None:
 
 
 def _goes_on(occurrence: Occurrence, run: Run) -> bool:
-    """Whether the server itself goes on from an interrupted run; then that one counts."""
+    """Whether the server itself continues an interrupted run; then that run counts."""
     onward = auto_continue.continuation_of(run) if run.status == RunStatus.INTERRUPTED else None
     if onward is None:
         return False

@@ -43,7 +43,7 @@ _PARTS: dict[str, str] = {
 
 
 class Invalid(ValueError):
-    """No recurrence can be made of this: ``field`` says of what, the text says why, for people."""
+    """No recurrence can be made of this: ``field`` names the field at fault, the message says why, for people."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
@@ -92,7 +92,7 @@ class Every:
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """Due where the clock of a zone shows what five fields say."""
+    """Due where the clock of a zone matches five fields."""
 
     expression: str
     zone: ZoneInfo
@@ -183,7 +183,7 @@ def following(recurrence: Recurrence, moment: datetime, number: int) -> list[dat
 
 
 def count(recurrence: Recurrence, since: datetime, until: datetime) -> int:
-    """How many due times lie from one moment up to, but not at, another; counted up to `COUNTED`."""
+    """How many due times there are from one moment up to, but not at, another; counted up to `COUNTED`."""
     number = 0
     due = recurrence.after(since - timedelta(microseconds=1))
     while due is not None and due < until and number < COUNTED:
@@ -208,7 +208,7 @@ def zone(name: str) -> ZoneInfo:
 
 @cache
 def zone_names() -> frozenset[str]:
-    """The names of all time zones. Asked first, it looks at a file of each, for which no start is to wait."""
+    """The names of all time zones. The first call reads a file of each, which no start should wait for."""
     return frozenset(available_timezones())
 
 
@@ -275,7 +275,7 @@ def cron(expression: str, now: datetime, of_zone: ZoneInfo) -> Cron:
     try:
         CronSim(made.expression, now.astimezone(of_zone))
     except (CronSimError, ValueError, AssertionError) as problem:
-        # Of its own words, which are “Bad hour”.
+        # Its own message is “Bad hour”.
         part = str(problem).removeprefix("Bad ").replace("-", " ") or "field"
         raise Invalid(
             "cron",

@@ -1,4 +1,4 @@
-"""Schedules as pages, API and admin show them: when they run next, in words too, how they fared, and by which rules. Reads only."""
+"""Schedules as pages, API and admin show them: their next times, in words too, their last occurrences, and their rules. Reads only."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -48,17 +48,17 @@ class ScheduleRow:
 
     @property
     def paused(self) -> str:
-        """Why it does not run, in words; empty where it does."""
+        """Why it is paused, in words; empty where it is not."""
         return pause_reason(self.schedule)
 
 
 def schedule_row(schedule: Schedule) -> ScheduleRow:
-    """One schedule as it stands."""
+    """One schedule for display."""
     return schedule_rows([schedule])[0]
 
 
 def schedule_rows(schedules: Iterable[Schedule]) -> list[ScheduleRow]:
-    """Schedules as they stand."""
+    """Schedules for display."""
     shown = list(schedules)
     last = _last([schedule.pk for schedule in shown])
     return [_line(schedule, last.get(schedule.pk, [])) for schedule in shown]
@@ -97,7 +97,7 @@ def schedules_of(user: User) -> QuerySet[Schedule]:
 
 
 def schedules_after(found: QuerySet[Schedule], last: Schedule) -> QuerySet[Schedule]:
-    """Those of `of` that come after one."""
+    """Those of `schedules_of` that come after one."""
     earlier = Q(created_at__lt=last.created_at) | Q(created_at=last.created_at, pk__lt=last.pk)
     return found.filter(earlier)
 
@@ -113,7 +113,7 @@ def took_ms(occurrence: Occurrence) -> int | None:
 
 
 def schedule_rules(schedule: Schedule) -> list[str]:
-    """What becomes of missed times, of times that overlap, and of failures."""
+    """The rules for missed times, overlapping times and failures, in words."""
     missed = {
         MissedPolicy.ONCE: _("Times missed while no server ran are made up for once."),
         MissedPolicy.SKIP: _("Times missed while no server ran are skipped."),
@@ -132,7 +132,7 @@ def schedule_rules(schedule: Schedule) -> list[str]:
 
 
 def pause_reason(schedule: Schedule) -> str:
-    """Why it does not run, in words; empty where it does."""
+    """Why it is paused, in words; empty where it is not."""
     if schedule.enabled:
         return ""
     match schedule.paused_because:
@@ -142,7 +142,7 @@ def pause_reason(schedule: Schedule) -> str:
             n = schedule.failures
             return ngettext("Paused after %(n)d failure.", "Paused after %(n)d failures in a row.", n) % {"n": n}
         case PauseReason.REFUSED:
-            # Kept in English: a sentence without values is known by itself.
+            # Stored in English: a sentence without values is translated by its text.
             return _("Paused: %(why)s") % {"why": _(schedule.paused_words) if schedule.paused_words else ""}
         case PauseReason.OPERATOR:
             return _("Paused by an operator.")
@@ -152,7 +152,7 @@ def pause_reason(schedule: Schedule) -> str:
 
 
 def outcome_word(occurrence: Occurrence) -> str:
-    """What has become of a due time, in words."""
+    """The outcome of a due time, in words."""
     match occurrence.outcome:
         case Outcome.WAITING:
             return _("Waiting for the last one")
