@@ -1,4 +1,4 @@
-"""Web addresses as text: one spelling for each, those that stand in a text, and what of one may be shown to people and models."""
+"""Web addresses as text: normalized, found in texts, and masked for people and models."""
 
 import ipaddress
 import re
@@ -13,7 +13,7 @@ _UNUSABLE = re.compile(r"[\x00-\x20\x7f\\]")
 _PATH_SAFE = "/%:@!$&'()*+,;=~-._"
 _QUERY_SAFE = "/?%:@!$&()*+,;=~-._"
 _ANY_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]{1,20}://[^\s<>\"'“”‘’`]+", re.IGNORECASE)
-#: Where an address in running text ends, if not at a blank.
+#: Characters other than spaces that end an address in running text.
 _STOPS = "。，、！？；：）」』】》〉…"
 _IN_TEXT = re.compile(rf"https?://[^\s<>\"“”‘’`{_STOPS}]{{1,{LONGEST}}}", re.IGNORECASE)
 _BARE = re.compile(
@@ -25,11 +25,11 @@ _MOST_ENDS = 4
 
 
 class BadAddress(ValueError):
-    """This is no address of a web page. The text says why, as a sentence."""
+    """Not the address of a web page. The message says why, as a sentence."""
 
 
 def split_address(url: str) -> tuple[SplitResult, str, int]:
-    """The parts, host and port of a web address; the host in the one form that is looked up, asked for and vetted.
+    """The parts, host and port of a web address; the host in the one form that is resolved, requested and checked.
 
     Raises `BadAddress`.
     """
@@ -67,19 +67,19 @@ def _host(parts: SplitResult) -> str:
 
 
 def authority(scheme: str, host: str, port: int) -> str:
-    """Host and port as they stand in an address and in a ``Host`` header."""
+    """Host and port as in an address and in a ``Host`` header."""
     shown = f"[{host}]" if ":" in host else host
     return shown if port == DEFAULT_PORTS.get(scheme) else f"{shown}:{port}"
 
 
 def request_target(parts: SplitResult) -> str:
-    """Path and query as they are asked for."""
+    """Path and query as in a request."""
     query = f"?{quote(parts.query, safe=_QUERY_SAFE)}" if parts.query else ""
     return quote(parts.path or "/", safe=_PATH_SAFE) + query
 
 
 def normalize_address(url: str) -> str:
-    """The one spelling of all addresses that ask the same of the same place; raises `BadAddress`.
+    """The one spelling of all addresses that request the same of the same host; raises `BadAddress`.
 
     Case of scheme and host, the scheme's own port, international names, a final dot, letters outside ASCII and the fragment, which is
     never sent, make no difference. Everything else does: a path with dots in it or with more escapes than needed is another address.
@@ -90,9 +90,9 @@ def normalize_address(url: str) -> str:
 
 
 def addresses_in(text: str, *, bare: bool = False) -> Iterator[str]:
-    """The web addresses that stand in a text, normalized; with ``bare`` also names of hosts without ``https://`` before them.
+    """The web addresses in a text, normalized; with ``bare`` also host names without ``https://`` before them.
 
-    Where it can't be told whether a sign at the end belongs to the address, it comes with and without.
+    Where it is not clear whether a character at the end belongs to the address, it is returned with and without it.
     """
     for match in _IN_TEXT.finditer(text):
         for spelling in _without_ends(match.group()):
@@ -124,7 +124,7 @@ def _normalized(url: str) -> Iterator[str]:
 
 
 def mask_address(url: str) -> str:
-    """What may be shown of an address: scheme, host and port alone. User, password, path, query and fragment may each be a secret."""
+    """What may be shown of an address: scheme, host and port. User, password, path, query and fragment may each be a secret."""
     try:
         parts = urlsplit(url.strip())
         host, port = parts.hostname, parts.port

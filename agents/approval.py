@@ -1,4 +1,4 @@
-"""Which tool calls wait for people: rules of who runs the agents, of an agent's version, and of the agent that asked this one.
+"""Which tool calls wait for people: the rules of the installation, of an agent's version, and of the agent that has asked this one.
 
 Pure. A rule is ``{"tool": glob, "arguments": {name: glob}, "decision": "allow" | "ask" | "deny"}``, its ``arguments`` optional; of a
 policy's rules the first that matches counts, and where none does, the call is allowed. Of several policies the strictest holds.
@@ -16,13 +16,13 @@ _STRICTNESS: dict[Decision, int] = {"allow": 0, "ask": 1, "deny": 2}
 #: Rules of one policy, and characters of a glob.
 MOST_RULES = 200
 _LONGEST_GLOB = 500
-#: What names the rule by which a session that has read private things asks.
+#: The name of the rule by which a session that has read private things asks people.
 PRIVATE = "private"
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What is to become of calls of tools whose name and arguments fit these globs."""
+    """A decision on calls of tools whose name and arguments match these globs."""
 
     tool: str
     decision: Decision
@@ -40,7 +40,7 @@ Policy: TypeAlias = tuple[Rule, ...]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What policies say of a call. ``rule`` names those that want a decision: the same rules, the same name."""
+    """The decision of policies on a call. ``rule`` names the rules that ask people: the same rules, the same name."""
 
     decision: Decision
     rule: str = ""
@@ -73,7 +73,7 @@ def _is_glob(value: Any) -> bool:
 
 
 def judge(policies: Sequence[Policy], tool_name: str, arguments: Mapping[str, Any]) -> Verdict:
-    """What the strictest of the policies says of a call."""
+    """The strictest policy's decision on a call."""
     found = [next((rule for rule in policy if rule.matches(tool_name, arguments)), None) for policy in policies]
     matched = [rule for rule in found if rule is not None]
     decision: Decision = max((rule.decision for rule in matched), key=_STRICTNESS.__getitem__, default="allow")
@@ -88,7 +88,7 @@ def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
-#: What the model is told of a call that would have to wait where nothing can.
+#: What the model is told of a call that would have to wait where none can.
 CANNOT_WAIT = (
     "This call needs a person's decision, for which this agent cannot wait here. Nothing was run; go on without it."
 )
@@ -104,11 +104,11 @@ def _cannot_wait() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """What stands before a run's tool calls.
+    """The check before a run's tool calls.
 
-    ``why_no_wait`` says why the run cannot be ended here and gone on with when people have decided, to the model, whose call is refused
-    with it; empty where it can. ``is_allowed``, by tool and rule, says what people have allowed beforehand. Both are called in the
-    agent's thread, for calls that would have to wait.
+    ``why_no_wait`` returns why the run cannot end here and continue when people have decided: text for the model, whose call is refused
+    with it; empty where it can. ``is_allowed`` returns, by tool and rule, whether people have allowed such calls for the whole session.
+    Both are called in the agent's thread, for calls that would have to wait.
     """
 
     policies: tuple[Policy, ...] = ()

@@ -1,4 +1,4 @@
-"""Files in a conversation: how a model is told of them, and the pictures that it sees."""
+"""Files in a conversation: the words by which a model is told of them, and the pictures that it sees."""
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 from agents.documents import PICTURES
 from agents.steps import FileData
 
-#: Stands between a message and the words about its files.
+#: Separates a message from the words about its files.
 BEFORE_FILES = "\n\nFiles with this message: "
 #: Bytes of one picture, and how many of a conversation, the newest, a model is sent: each costs it again at every call.
 _LARGEST_PICTURE = 8_000_000
@@ -17,7 +17,7 @@ _MOST_PICTURES = 8
 def with_files(
     history: Sequence[Mapping[str, Any]], sees_images: bool, content_of: Callable[[str], bytes] | None
 ) -> list[Mapping[str, Any]]:
-    """The conversation with each message's files in words, and, for a model that sees, ``images``: pictures as addresses that hold them."""
+    """The conversation with each message's files in words and, for a model that sees pictures, ``images``: their data addresses."""
     left = _MOST_PICTURES if sees_images and content_of is not None else 0
     told: list[Mapping[str, Any]] = []
     for message in reversed(history):
@@ -35,7 +35,7 @@ def with_files(
                 images.append(_as_address(file, picture))
             words.append(_in_words(file, is_shown=bool(picture)))
         left -= len(images)
-        # A tool's result says by itself what came with it.
+        # A tool's result names the files that it returns itself.
         is_message = message["role"] == "user"
         content = f"{message['content']}{BEFORE_FILES}{'; '.join(words)}." if is_message else message["content"]
         kept = {key: value for key, value in message.items() if key != "files"}

@@ -1,4 +1,4 @@
-"""The model calls of a run as they are recorded, what was asked and what came of it, and the budget that they are made of."""
+"""The model calls of a run as they are recorded: request, result and budget."""
 
 import asyncio
 import contextlib
@@ -15,21 +15,21 @@ from agents.snapshots import StepSplitter
 class CallRecord:
     """Tells a run's model calls by ``push``, each as what begins it and what ends it, and adds up what they use.
 
-    They belong to the iteration that ``splitter`` is at, whose end says how full the context and how spent the budget is.
+    They belong to the current iteration of ``splitter``, whose end says how full the context is and how much of the budget is used.
     """
 
     def __init__(
         self, splitter: StepSplitter, push: Callable[[Sequence[RunEvent]], None], meter: Meter | None = None
     ) -> None:
         self.usage = Usage()
-        """What all of them together cost."""
+        """The usage of all of them together."""
         self._meter = meter
         self._splitter = splitter
         self._push = push
         self._attempts: dict[int, int] = {}
 
     def offers_tools(self, note: Callable[[str], None]) -> bool:
-        """Whether the budget lets the next call have tools. Asked in the agent's thread. Raises `AgentError` where none may be made."""
+        """Whether the budget lets the next call have tools. Called in the agent's thread. Raises `AgentError` where no call may be made."""
         if self._meter is None:
             return True
         allowance = self._meter.allow()
@@ -70,7 +70,7 @@ class CallRecord:
         self.end(call, reply, None)
 
     def close(self) -> None:
-        """The run has ended: nobody is told any more, and what tells is let go, or an ended run would hold itself in memory."""
+        """The run has ended: drop the callbacks, which would keep it in memory by a reference cycle."""
         self._push = _tell_nobody
 
     def _next_attempt(self, iteration: int) -> int:
@@ -90,10 +90,10 @@ class OpenCall:
         self._iteration = iteration
         self._next_attempt = next_attempt
         self.begun = self._send(request)
-        """What it was last asked with."""
+        """The last request."""
 
     def again(self, error: str, request: ModelRequest) -> list[CallBegun | CallEnded]:
-        """It was refused, and is asked once more, with this."""
+        """It was refused, and is repeated with this request."""
         refused = CallEnded(self._iteration, self.begun.attempt, self._lasted_ms(), error=error)
         self.begun = self._send(request)
         return [refused, self.begun]

@@ -1,4 +1,4 @@
-"""A thread-safe word to stop, handed to every tool call."""
+"""A thread-safe cancellation token, which every tool call is given."""
 
 import logging
 import threading
@@ -8,13 +8,13 @@ log = logging.getLogger(__name__)
 
 
 def ignore_words(_words: str) -> None:
-    """Nobody has asked."""
+    """Does nothing."""
 
 
 class CancelToken:
-    """Tells a tool, in whatever thread it works, that nobody wants its result any more.
+    """Tells a tool, in whatever thread it runs, that its result is not needed any more.
 
-    A tool either looks at `is_set`, waits with `wait`, or has something closed by `add_callback`. The first reason stands.
+    A tool checks `is_set`, waits by `wait`, or has something closed by `add_callback`. The first reason given is kept.
     """
 
     def __init__(self) -> None:
@@ -24,14 +24,14 @@ class CancelToken:
         self._lock = threading.RLock()
         self._reason = ""
         self.call_id = ""
-        """The id of the call that it was handed to, unique in the run."""
+        """The id of its call, unique in the run."""
         self.is_decided = False
-        """Whether a person has allowed the call that it was handed to, with its arguments as they are."""
+        """Whether a person has allowed its call with exactly these arguments."""
         self.on_progress: Callable[[str], None] = ignore_words
-        """Called, in the tool's thread or another, with what the tool says of how far it has come."""
+        """Called, in the tool's thread or another, with the tool's words about its progress."""
 
     def progress(self, words: str) -> None:
-        """Say how far the work has come; who has asked for it gives it more time."""
+        """Report progress; the call is given more time for it."""
         self.on_progress(words)
 
     @property
@@ -60,7 +60,7 @@ class CancelToken:
                 self._run(callback)
 
     def add_callback(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Have ``callback`` called at the stop (at once if it has been said); returns what removes it.
+        """Have ``callback`` called at the cancellation (at once if it has been cancelled); returns a function that removes it.
 
         A callback must be short and must not wait: it may run on an event loop.
         """

@@ -1,4 +1,4 @@
-"""What a file is, by its bytes, and its text: read in processes that can be killed, so that a hostile one costs itself alone."""
+"""A file's media type, by its content, and its text; read in processes that can be killed, so that a hostile file harms nothing else."""
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -9,12 +9,12 @@ from agents.sentence import Sentence
 from agents.untrusted.pool import Pool, TooSlow, Unfinished
 
 _readers = Pool(2, "agents.untrusted.documents")
-#: What telling and reading one file may take, in seconds of CPU and by the clock.
+#: The most that one file may take to detect and read, in seconds of CPU and of wall clock.
 _TELL_CPU_S, _TELL_S = 3.0, 15.0
 _READ_CPU_S, _READ_S = 20.0, 60.0
-#: Bytes by which most kinds are told.
+#: Bytes that suffice to detect most types.
 _HEAD = 4_096
-#: Pictures that browsers show and models look at. No SVG: it is a program.
+#: Pictures that browsers show and models see. Not SVG: it may hold scripts.
 PICTURES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 _TEXT = "text/plain"
 _OFFICE = "application/vnd.openxmlformats-officedocument."
@@ -28,7 +28,7 @@ _KINDS = MappingProxyType(
     }
 )
 _TYPE_OF = MappingProxyType({kind: media_type for media_type, kind in _KINDS.items()})
-#: Kinds of text that programs tell apart; every other is plain.
+#: Types of text that programs treat differently; all others are plain text.
 _TEXTS = MappingProxyType(
     {".csv": "text/csv", ".json": "application/json", ".md": "text/markdown", ".markdown": "text/markdown"}
 )
@@ -45,7 +45,7 @@ _PROMISED = MappingProxyType(
 
 
 class Unsupported(Exception):
-    """A file that is nothing that can be read or shown, or not what its name says; the text is for people."""
+    """A file of a type that can neither be read nor shown, or not the type of its name. The message is for people."""
 
 
 class Unreadable(Exception):
@@ -54,14 +54,14 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DocumentText:
-    """A document's text by pages, or, without any, the sentence that says why."""
+    """A document's text by pages or, without any, the sentence that says why."""
 
     pages: list[str]
     problem: str = ""
 
 
 def detect_type(name: str, content: bytes) -> str:
-    """The media type of a file, by its bytes; its name only says which kind of text a text is. Raises `Unsupported`. Blocks."""
+    """A file's media type, by its content; its name only says which type of text a text is. Raises `Unsupported`. Blocks."""
     found = _by_signature(content[:_HEAD]) or _by_looking(content)
     ending = PurePosixPath(name.lower()).suffix
     promised = _PROMISED.get(ending)
@@ -114,7 +114,7 @@ def has_text(media_type: str) -> bool:
 
 
 def read_text(media_type: str, content: bytes, stop: CancelToken | None = None) -> DocumentText:
-    """A document's text. Blocks, for up to a minute; ends soon after ``stop``. Raises `Unreadable` where that says nothing of the file."""
+    """A document's text. Blocks, for up to a minute; ends soon after ``stop``. Raises `Unreadable` where it failed for another reason."""
     kind = _KINDS.get(media_type, "text")
     try:
         pages, problem = _readers.run(

@@ -1,4 +1,4 @@
-"""What ends an agent's run before its answer, each with a code of the wire and words for people."""
+"""Errors that end an agent's run before its answer, each with a code of the protocol and a message for people."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ class AgentError(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
-        """The same sentence, by which pages can say it in their reader's language where it is a `Sentence`."""
+        """The same message; a `Sentence` where it can be translated."""
 
 
 class ModelError(AgentError):
@@ -40,12 +40,12 @@ class LimitReached(Exception):
 
 
 def clear_traceback_frames(error: BaseException) -> None:
-    """Have an error, which is handled, hold no longer what the calls held that it came through.
+    """Drop what a handled exception's frames refer to, so that it no longer keeps their objects in memory.
 
     A run and its model's connection would be held by it, and it by them, until the garbage collector comes, which may be minutes.
     """
     behind: BaseException | None = error
-    seen: set[int] = set()  # one may be the cause of its own context
+    seen: set[int] = set()  # an exception may be its own context
     while behind is not None and id(behind) not in seen:
         seen.add(id(behind))
         traceback.clear_frames(behind.__traceback__)
@@ -53,7 +53,7 @@ def clear_traceback_frames(error: BaseException) -> None:
 
 
 def error_of(task: "asyncio.Task[None]") -> BaseException | None:
-    """What a task has ended with; of one that was cancelled, a stop."""
+    """The exception that a task has ended with; `Stopped` for a cancelled one."""
     try:
         return task.exception()
     except asyncio.CancelledError as cancelled:
@@ -62,7 +62,7 @@ def error_of(task: "asyncio.Task[None]") -> BaseException | None:
 
 
 def internal_error(error: BaseException) -> AgentError:
-    """What people are told of a fault of ours: a number, by which it is found in the log."""
+    """The message about an internal error: an id, by which it is found in the log."""
     number = uuid.uuid4().hex[:8]
     log.error("Agent run failed (%s)", number, exc_info=error)
     return AgentError("internal", Sentence("Something went wrong on our side (error %(id)s).", id=number))

@@ -1,4 +1,4 @@
-"""What a run has to tell, until it is read."""
+"""A run's events until they are read."""
 
 import asyncio
 from collections import deque
@@ -15,7 +15,7 @@ class EventQueue:
 
     def __init__(self) -> None:
         self.on_partial: Callable[[PartialStep], None] | None = None
-        """Where set, growth goes here at once, unless steps before it wait to be read."""
+        """Where set, drafts are passed to this at once, unless steps before them are pending."""
         self._events: deque[RunEvent] = deque()
         self._reader: asyncio.Future[None] | None = None
         self._is_closed = False
@@ -46,7 +46,7 @@ class EventQueue:
         return self._events.popleft()
 
     def take_all(self) -> list[RunEvent]:
-        """Those that have come and wait to be read."""
+        """The pending events, which are removed from it."""
         events = list(self._events)
         self._events.clear()
         return events

@@ -25,7 +25,7 @@ def load_driver() -> Callable[..., None]:
 def _import_driver() -> Callable[..., None]:
     prepare_import()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its many dependencies; none is ours to heed
+        warnings.simplefilter("ignore")  # warnings of its many dependencies
         import agents.tools.schemas  # noqa: F401, PLC0415 - every call waits for it
         from agents.qwen import run_conversation  # noqa: PLC0415 - seconds that `import agents` must not take
     silence_log()
@@ -33,14 +33,14 @@ def _import_driver() -> Callable[..., None]:
 
 
 def prepare_import() -> None:
-    """Have Qwen-Agent, which is yet to be imported, load what is slow later, and keep its folder elsewhere than where we work."""
+    """Have Qwen-Agent, which is not imported yet, load what is slow later, and keep its folder out of the working directory."""
     defer_clients()
     defer_tokenizer()
     os.environ.setdefault("QWEN_AGENT_DEFAULT_WORKSPACE", str(Path(tempfile.gettempdir()) / "qwen-agent"))
 
 
 def silence_log() -> None:
-    """Have Qwen-Agent, which has been imported, write to our log alone: it writes every call to stderr by a handler of its own."""
+    """Have Qwen-Agent, which has been imported, write to this process's log: it writes every call to stderr by a handler of its own."""
     noisy = logging.getLogger("qwen_agent_logger")
     noisy.handlers.clear()
     noisy.setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""What looks like a secret in a text, and the text without it: the one masker of exports, logs, errors and descriptions.
+"""Finds and masks what looks like a secret in a text; used by exports, logs, errors and descriptions alike.
 
 Other people's keys are told by their shape, passwords and everything else by what stands before them. Each pattern takes time in
 proportion to its text, whatever that holds: it begins with words of its own, and what follows is taken without trying again. (Of the
@@ -19,7 +19,7 @@ Kind = Literal["key", "token", "password", "private key"]
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A stretch of a text that looks like a secret."""
+    """A span of a text that looks like a secret."""
 
     kind: Kind
     start: int
@@ -118,14 +118,14 @@ _AUTHORIZED = re.compile(
     r"""(?i:(?:bearer|basic|token|digest|apikey|negotiate)[\ \t]{1,4}+)?+(?P<secret>[^\s"'\\,;<>\[\]]{6,500}+)"""
 )
 _BEARER = re.compile(r"(?i:bearer|basic)[\ \t]{1,4}+(?P<secret>(?=[^\s\d]{0,64}\d)[A-Za-z0-9+/=._~-]{12,}+)")
-#: Values that stand for one that is somewhere else, or for none.
+#: Values that refer to a secret elsewhere, or to none.
 _PLACEHOLDER = re.compile(
     r"(?i)[*•.x…_-]+|<.*|\$.*|%.*|\{.*|\[.*|env:.*|os\.environ.*|process\.env.*|none|null|true|false|undefined|required|optional|string|str"
 )
 
 
 def find_secrets(text: str) -> list[Secret]:
-    """What looks like a secret, in order; none overlaps another."""
+    """The spans that look like secrets, in order; they do not overlap."""
     found = sorted(_all(text), key=lambda secret: (secret.start, -secret.end))
     kept: list[Secret] = []
     for secret in found:
@@ -164,7 +164,7 @@ def _named(text: str) -> Iterator[Secret]:
 
 
 def is_secret_value(value: str, *, is_password: bool) -> bool:
-    """Whether a value that stands under such a name is one: any for a password, else one that looks like chance."""
+    """Whether a value after such a name is a secret: any value of a password, else one that looks random."""
     if _PLACEHOLDER.fullmatch(value) or value.startswith("[hidden "):
         return False
     return len(value) >= 3 if is_password else _looks_random(value)
@@ -182,7 +182,7 @@ def _looks_random(value: str) -> bool:
 
 
 def may_hold_secret(text: str) -> bool:
-    """Whether it is worth looking: false where nothing in the text, or in JSON of it, can be a secret."""
+    """A quick check: False where nothing in the text, or in JSON of it, can be a secret."""
     if any(prefix in text for prefix in _SHAPED) or _PEM_BEGINS in text or ("://" in text and "@" in text):
         return True
     lower = text.lower()
@@ -190,17 +190,17 @@ def may_hold_secret(text: str) -> bool:
 
 
 def placeholder_for(kind: Kind) -> str:
-    """What stands in the place of a secret."""
+    """What replaces a secret."""
     return f"[hidden {kind}]"
 
 
 def mask_secrets(text: str) -> str:
-    """The text with words in the place of each secret."""
+    """The text with each secret replaced."""
     return mask_with_places(text)[0]
 
 
 def mask_with_places(text: str) -> tuple[str, list[Secret]]:
-    """The same, and where in the masked text those words stand."""
+    """The same, and where the replacements are in the masked text."""
     secrets = find_secrets(text)
     if not secrets:
         return text, []
@@ -217,7 +217,7 @@ def mask_with_places(text: str) -> tuple[str, list[Secret]]:
 
 
 def name_kind(name: str) -> Kind | None:
-    """Of what kind the value under a name in JSON is, where the name says that it is a secret."""
+    """The kind of secret that a JSON value is by its field's name; None where the name is not one of a secret."""
     match = _NAME.search(name)
     return None if match is None else "password" if match["password"] else "token"
 

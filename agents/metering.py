@@ -1,4 +1,4 @@
-"""What a run may still spend: asked before each of its model calls, by whoever keeps its budget."""
+"""A run's budget: checked before each of its model calls."""
 
 from typing import NamedTuple, Protocol
 
@@ -14,22 +14,22 @@ class Allowance(NamedTuple):
     is_last: bool = False
     """It is offered no tools, so that it answers from what there is."""
     note: str = ""
-    """What people should know beforehand."""
+    """What people should know before it."""
 
 
 class Meter(Protocol):
     """Keeps the budget of one run."""
 
     def spend(self, call: CallEnded) -> BudgetUse | None:
-        """A model call has ended; on the run's event loop. Returns where the budget stands, if there is one."""
+        """Count a model call that has ended; on the run's event loop. Returns the use of the budget, if there is one."""
         ...
 
     def allow(self) -> Allowance:
-        """What the next call may be, from the agent's thread, after `spend` for all before it. Touches neither disk nor network."""
+        """What the next call may be, from the agent's thread, after `spend` for all before it. Does no I/O."""
         ...
 
 
-#: What a model is told beside its instructions in its last call.
+#: Added to the instructions in a run's last call.
 LAST_CALL = (
     "The budget of this run is used up, so no tool can be called any more. "
     "Answer now from what you have, and say what is left open."

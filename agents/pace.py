@@ -34,7 +34,7 @@ _TOGETHER_S, _PART_TOGETHER = 0.01, 8
 
 
 class LoopPacer:
-    """The pace of one event loop, looked at by a ticking timer while anything is written on it."""
+    """The pace of one event loop: a timer that calls all who show a growing text, while anything is being written."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.pace_s = PACE_S

@@ -1,4 +1,4 @@
-"""Imports extensions and takes what they hold, once, as a process starts; whatever is wrong with one is told in a line."""
+"""Imports extensions and registers what they provide, once, as a process starts; a faulty one is described in a line."""
 
 import importlib
 import inspect
@@ -31,7 +31,7 @@ class ExtensionsRefused(Exception):
 
 
 class _Problem(Exception):
-    """What is wrong with an extension, in words that go on after its name."""
+    """An extension cannot be used. The message continues after its name."""
 
 
 def load_extensions(modules: Sequence[str], *, installed: bool = True) -> None:
@@ -83,7 +83,7 @@ def _imported(name: str, source: str | EntryPoint) -> Any:
 
 
 def _why_not(name: str, error: BaseException) -> str:
-    """Why a module can't be imported, in a line that says where."""
+    """Why a module cannot be imported, in a line that says where."""
     if (
         isinstance(error, ModuleNotFoundError)
         and error.name
@@ -117,7 +117,7 @@ def _is_from(module: ModuleType, value: type) -> bool:
 
 
 def _take_class(each: type, origin: str) -> bool:
-    """Take a class if it is one of the three kinds; whether it was. Raises `ValueError` with what is wrong with it."""
+    """Register a class if it is of one of the three kinds; returns whether it was. Raises `ValueError` with what is wrong with it."""
     if inspect.isabstract(each):
         return False
     if Tool in each.__mro__:

@@ -1,4 +1,4 @@
-"""Qwen-Agent's agents, as people have written them, by the names that they are asked by."""
+"""Qwen-Agent's agents from extensions, by their names."""
 
 import inspect
 import re
@@ -24,7 +24,7 @@ def is_agent(each: type) -> bool:
 
 
 def take_agent(each: type[Any], origin: str) -> None:
-    """Have an agent of this class found by its name.
+    """Register an agent of this class by its name.
 
     Its class may say ``agent_name``, ``title``, ``description`` and ``tools`` (names of tools that it is given); where it doesn't, the
     name is the class's own, and the description the first line of its docstring. Raises `ValueError` with what is wrong.
@@ -89,7 +89,7 @@ def _declared(each: type[Any], name: str) -> str:
 
 
 class _NoFiles:
-    """In the place of Qwen-Agent's store of files, which makes a folder and asks a model of its own."""
+    """In place of Qwen-Agent's file store, which makes a folder and calls a model of its own."""
 
     system_files: Sequence[str] = ()
 

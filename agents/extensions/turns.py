@@ -1,4 +1,4 @@
-"""What Qwen-Agent's agents yield, told apart into turns: what is said and which tools are called, then the tools' results.
+"""Splits what Qwen-Agent's agents yield into turns: text and tool calls, then the tools' results.
 
 `run()` yields all messages so far again and again, and some agents begin their list anew, or write over what they said.
 """
@@ -24,7 +24,7 @@ _THINK, _THOUGHT = "<think>", "</think>"
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A stretch of what an agent says, whole so far."""
+    """A complete part of an agent's messages."""
 
     kind: Literal["reasoning", "content", "call"]
     text: str
@@ -57,7 +57,7 @@ def _text(content: Any) -> str:
 
 
 def _aligned(finished: Sequence[Said], said: Sequence[Said]) -> Sequence[Said]:
-    """What is said now, behind what has been shown as finished: some agents leave that out when they write their answer over."""
+    """What is new after what was shown as finished: some agents leave that out when they write their answer again."""
     kinds = [each.kind for each in finished]
     return said if [each.kind for each in said[: len(kinds)]] == kinds else [*finished, *said[-1:]]
 

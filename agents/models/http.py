@@ -66,7 +66,7 @@ class Unanswered(CutOff):
 
 
 class Connection(asyncio.Protocol):
-    """A connection, while it is somebody's the answer to what they asked: `close` it, whatever happens."""
+    """A connection with the answer to its current request: `close` it, whatever happens."""
 
     def __init__(self, idle: "_Idle", place: _Place) -> None:
         self.status = 0
@@ -103,7 +103,7 @@ class Connection(asyncio.Protocol):
             await self._more()
 
     async def read(self) -> bytes:
-        """What has come of the body since the last time, waiting for it if need be; nothing at its end. Raises as `ask`."""
+        """What has come of the body since the last call, waiting if nothing has; empty at its end. Raises as `ask`."""
         if self._is_paused:
             self._catch_up()
         if not self._pieces:
@@ -154,7 +154,7 @@ class Connection(asyncio.Protocol):
     # -- for the network --------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It stands."""
+        """The connection is made."""
         self._transport = cast(asyncio.Transport, transport)
         network = self._transport.get_extra_info("socket")
         network.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -271,7 +271,7 @@ async def _idle_here() -> _Idle:
 
 
 async def _lifetime(loop: asyncio.AbstractEventLoop) -> AsyncIterator[None]:
-    """Closes what is idle with the loop: loops end the async generators begun on them."""
+    """Closes idle connections with the event loop: loops close async generators begun on them."""
     try:
         yield
     finally:
@@ -412,7 +412,7 @@ async def _pass_through(network: socket.socket, proxy: Proxy, host: str, port: i
 
 
 async def _addresses(host: str, port: int) -> list[Any]:
-    """What a host's name stands for; what is an address already needs no thread to look it up."""
+    """The addresses of a host name; an IP address needs no thread to resolve it."""
     try:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except socket.gaierror:

@@ -56,7 +56,7 @@ async def stream_completion(
 
 
 class _Silence:
-    """Puts off the timeout as long as something is heard."""
+    """Extends a timeout whenever something arrives."""
 
     def __init__(self, timeout: asyncio.Timeout, longest_s: float) -> None:
         self.longest_s = longest_s
@@ -65,7 +65,7 @@ class _Silence:
         self._valid_until = 0.0
 
     def touch(self) -> None:
-        """Something came. The timer is set anew now and then only: done for each token, it would cost more than the token."""
+        """Something arrived. The timer is reset only now and then: for each token it would cost more than the token."""
         now = self._loop.time()
         if now > self._valid_until:
             slack = self.longest_s / 20
@@ -96,7 +96,7 @@ async def _exchange(url: str, api_key: str, body: bytes, reply: Reply, silence: 
 
 
 def _in_words(error: Exception, url: str, api_key: str, timeout_s: float) -> ModelError:
-    """What went wrong, for people. The order matters: some of these errors are special cases of others."""
+    """An exception's message for people. The order matters: some of these exceptions are special cases of others."""
     if isinstance(error, ServerError):
         return explain_event(error.told, api_key)
     if isinstance(error, ProxyRefused):
@@ -156,7 +156,7 @@ async def _read(connection: Connection, reply: Reply, silence: _Silence) -> None
 
 
 def _sent_elsewhere(connection: Connection, url: str, api_key: str) -> ModelError:
-    """Where a redirect leads, which is not followed: one would carry the key along."""
+    """Where a redirect leads. It is not followed: that would send the key along."""
     try:
         target = URL(connection.headers.get("location", ""))
         target = (URL(url).join(target)).with_user(None).with_query(None).with_fragment(None)
@@ -181,7 +181,7 @@ def _sent_elsewhere(connection: Connection, url: str, api_key: str) -> ModelErro
 
 
 async def _refusal(connection: Connection, api_key: str) -> Refused:
-    """What a status other than 200 means, in words."""
+    """The error of a status other than 200."""
     body = clean_text((await _bounded(connection, _ERROR_BODY_LIMIT)).decode("utf-8", "replace"))
     log.warning("Model server answered %s: %s", connection.status, hide_key(body[:1000], api_key))
     return explain_refusal(connection.status, connection.headers, body, api_key)

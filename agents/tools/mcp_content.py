@@ -1,4 +1,4 @@
-"""What MCP servers return, as text for a model that reads text; and what went wrong with one, in words."""
+"""Results of MCP servers, as text for a model, and their errors, as a message."""
 
 import base64
 import json
@@ -15,12 +15,12 @@ from agents.text import clean_text
 from agents.tools.file_access import ReturnedFile
 from agents.tools.tool import ToolError, ToolText
 
-#: Of what a server says about its failure, so many characters are passed on.
+#: Characters of a server's own error message that are passed on.
 _MOST_SAID = 300
 
 
 def as_text(result: types.CallToolResult) -> str:
-    """The result; what isn't text is described, and handed on as a `ToolText`."""
+    """The result; what is not text is described, and files are returned in a `ToolText`."""
     parts = [_block(block) for block in result.content]
     if not parts and result.structured_content is not None:
         parts = [json.dumps(result.structured_content, ensure_ascii=False, indent=1)]
@@ -68,14 +68,14 @@ def _size(encoded: str) -> str:
 
 
 def progress_text(progress: float, total: float | None, message: str | None) -> str:
-    """How far a call has come, in the server's words where it has any."""
+    """How far a call has come, in the server's own words where it sends any."""
     done = f"{progress:g} of {total:g}" if total else f"{progress:g}"
     words = " ".join(clean_text(message or "").split())[:_MOST_SAID]
     return f"{done}: {words}" if words else done
 
 
 def failure_text(error: BaseException | None, said: str = "", secrets: Sequence[str] = ()) -> str:
-    """Why a server can't be used: what it said itself where it did, without secrets; of a group of errors, its first's."""
+    """Why a server cannot be used: its own message where there is one, without secrets; for a group of exceptions, the first one's."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     words = said or _words(error)

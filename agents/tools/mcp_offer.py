@@ -1,4 +1,4 @@
-"""What an MCP server offers, read within bounds: what each request to a model would hold of it must leave room for the conversation."""
+"""The tools that an MCP server offers, read within bounds: their declarations must leave room for the conversation."""
 
 import json
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ SCHEMA_LIMIT = 30_000
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A server's tools that models can be told of, and why not of the others, in words that go on after the server's name."""
+    """A server's tools that models can be offered, and why not the others: text that continues after the server's name."""
 
     tools: Sequence[types.Tool] = ()
     left_out: Sequence[str] = ()
 
 
 async def read_offer(session: ClientSession) -> Offer:
-    """Ask a server for its tools; a server that goes on listing is not listened to for ever."""
+    """List a server's tools, up to a limit: a server may never end its list."""
     found: dict[str, types.Tool] = {}
     cursor: str | None = None
     while True:
@@ -34,7 +34,7 @@ async def read_offer(session: ClientSession) -> Offer:
 
 
 def bounded_offer(tools: Sequence[types.Tool]) -> Offer:
-    """As many of these tools as models can be told of."""
+    """As many of these tools as models can be offered."""
     left_out = []
     if len(tools) > MOST_TOOLS:
         left_out.append(f"has more than {MOST_TOOLS} tools, of which the first were taken")

@@ -1,4 +1,4 @@
-"""What whoever starts an agent says about private things and hosts; `agents.tools.egress` keeps to it."""
+"""The caller's rules about private things and hosts, which `agents.tools.egress` enforces."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from typing import Protocol
 
 
 class SessionPrivacy(Protocol):
-    """What is kept of a session beyond one run. Its methods are called in tools' threads."""
+    """What is stored of a session beyond one run. Its methods are called in tools' threads."""
 
     def is_marked(self) -> bool:
         """Whether the session has read private things, in this run or an earlier one."""
         ...
 
     def mark(self) -> None:
-        """Keep, for good, that it has; what was found is handed out only after this has returned."""
+        """Store, for good, that it has; the result is returned to the model only after this."""
         ...
 
     def person_texts(self) -> Iterable[str]:
@@ -36,7 +36,7 @@ class HostPolicy:
     denied: tuple[str, ...] = ()
 
     def allows(self, host: str) -> bool:
-        """Whether a host may be asked. It is as `agents.addresses.split_address` returns it."""
+        """Whether a host may be requested. It is as returned by `agents.addresses.split_address`."""
         return not _matches(host, self.denied) and (not self.allowed or _matches(host, self.allowed))
 
 

@@ -1,4 +1,4 @@
-"""How a process stands with an MCP server; apart from the rest, which takes a second to import."""
+"""The state of a process's connection to an MCP server; a module of its own, because the others take a second to import."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +8,7 @@ State = Literal["connecting", "connected", "waiting", "unusable", "closed"]
 
 @dataclass(frozen=True, slots=True)
 class ServerState:
-    """How this process stands with a server, for operators."""
+    """The state of this process's connection to a server, for operators."""
 
     name: str
     transport: str

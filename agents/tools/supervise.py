@@ -1,4 +1,4 @@
-"""Runs a program, and ends it and all that it has started when it has ended or when whoever started this has, whatever ended that.
+"""Runs a program, and kills it and its descendants when it has ended or when the process that started this has ended, however.
 
 A program of its own, run as ``python -I -S supervise.py [--sandbox] PROGRAM ARGUMENT…``: nothing but the standard library is there.
 What the program's children start is adopted here, wherever it puts itself, so none of it is lost sight of. SIGUSR1 ends all of it now;

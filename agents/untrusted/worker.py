@@ -99,7 +99,7 @@ def main(handle: int, modules: list[str]) -> None:
 
 
 def _one(work: Any, arguments: list[Any], cpu_s: float) -> list[Any]:
-    """One piece: whether it was done, what came of it, and whether this process had better be replaced."""
+    """Do one piece of work: whether it was done, its result, and whether this process had better be replaced."""
     # By default the signal ends the process, whatever holds the interpreter.
     signal.setitimer(signal.ITIMER_PROF, cpu_s)
     try:
