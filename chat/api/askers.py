@@ -1,6 +1,6 @@
-"""Who asks, and whether a token of theirs holds for it: for any door under an address where tokens are taken.
+"""Authentication of requests at all addresses that take tokens: by a token or the login of the pages.
 
-Apart from `chat.api.auth`, which says the same to the library of the API: pages need this much, and a start loads no more than pages need.
+Apart from `chat.api.auth`, which does the same for the API's library: pages need this much, and a start loads no more than pages need.
 """
 
 from django.http import HttpRequest
@@ -13,12 +13,12 @@ from chat.security.csrf import explain_refusal, forgery_reason
 from chat.security.tokens import BadToken, Token
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-#: Whom a page was made for, as it says itself: in another tab somebody else may have logged in, who is not to say what was typed here.
+#: The user that a page was made for, sent by it: another user may have logged in meanwhile, who must not send what was typed there.
 PAGE_HEADER = "X-Page-User"
 
 
 class ForgedRequest(Exception):
-    """A write that does not prove that it comes from a page of ours; the text says why."""
+    """A write that does not prove that it comes from a page of this site; the message says why."""
 
 
 class NotLoggedIn(Exception):

@@ -1,6 +1,6 @@
-"""Who asks, and what they may ask for: by the login of the pages, or by a token within its scope.
+"""Authentication of API calls: by the login of the pages, or by a token within its scope.
 
-Each call says by its ``auth`` what a token must hold for it: `READ`, `ASK` or `MANAGE`. A call that says nothing takes no token.
+Each call names by its ``auth`` the scope that a token needs for it: `READ`, `ASK` or `MANAGE`. A call without it takes no token.
 """
 
 from typing import Any
@@ -14,21 +14,21 @@ from chat.models import Scope
 
 
 class SessionCookieAuth(AuthBase):
-    """How the API's description tells of the login of the pages; `TokenAuth` has looked at it."""
+    """The login of the pages, for the API's description; `TokenAuth` has checked it."""
 
     openapi_type = "apiKey"
     openapi_in = "cookie"
     openapi_name = settings.SESSION_COOKIE_NAME
 
     async def __call__(self, request: HttpRequest) -> Any:
-        """Return who is logged in, where the call takes no token."""
+        """Return the logged-in user, where the call takes no token."""
         login = await authenticate_request(request, None)
         request.login = login  # type: ignore[attr-defined]
         return login.user
 
 
 class TokenAuth(AuthBase):
-    """A token that holds as much as the call needs; whoever has logged in on the pages may call too."""
+    """A token of the needed scope; users who are logged in on the pages may call too."""
 
     openapi_type = "http"
     openapi_scheme = "bearer"
@@ -38,13 +38,13 @@ class TokenAuth(AuthBase):
         self.needed = needed
 
     async def __call__(self, request: HttpRequest) -> Any:
-        """Return whose token it is, or who is logged in."""
+        """Return the user of the token or of the login."""
         login = await authenticate_request(request, self.needed)
         request.login = login  # type: ignore[attr-defined]
         return login.user
 
 
-#: What a call's ``auth`` may be. The second of each is there for the description: the first takes both.
+#: What a call's ``auth`` may be. The second of each is for the description alone: the first checks both.
 READ, ASK, MANAGE = ([TokenAuth(needed), SessionCookieAuth()] for needed in Scope)
-#: Of calls that no token may make.
+#: For calls that no token may make.
 PAGES_ALONE = [SessionCookieAuth()]

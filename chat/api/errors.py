@@ -40,7 +40,7 @@ _STATUS: dict[ErrorCode, int] = {
 
 #: After how many seconds it is worth trying again, where a limit was reached or a database did not answer.
 RETRY_AFTER_S: dict[str, int] = {"rate_limited": 10, "queue_full": 5, "storage": 5}
-#: Fields that only pages ask for.
+#: Fields for pages alone.
 _FOR_PAGES = frozenset({"template", "values"})
 
 
@@ -58,12 +58,12 @@ class ErrorResponse(HttpResponse):
         self._data = data
 
     def add_template(self) -> None:
-        """Say what the message was made of, too: a page words it in its reader's language."""
+        """Add the sentence's template and values: a page translates it."""
         self.content = orjson.dumps({"error": self._data})
 
 
 def error_response(code: ErrorCode, message: str, status: int | None = None) -> ErrorResponse:
-    """An error as the protocol words it, with an identifier by which it is found in the log."""
+    """An error's data, with an id by which it is found in the log."""
     error_id = secrets.token_hex(4)
     status = status or status_of(code)
     logger.info("Refused a request: %s %s (%d)", code, error_id, status)
@@ -82,12 +82,12 @@ def refused(_: HttpRequest, failure: Refused) -> HttpResponse:
 
 
 def not_logged_in() -> HttpResponse:
-    """The answer to whoever is not logged in."""
+    """The answer to a request without a login."""
     return error_response("not_allowed", Sentence("Please log in."), 401)
 
 
 async def refuse_strangers(request: HttpRequest) -> HttpResponse | None:
-    """The answer to whoever is not logged in and has no token, at an address that is no call; None for others."""
+    """The answer to a request without login and token, at an address that is no call; None for others."""
     try:
         token_of(request)
     except BadToken as bad:
@@ -117,7 +117,7 @@ def out_of_scope(_: HttpRequest, failure: OutOfScope) -> HttpResponse:
 
 
 def invalid_input(_: HttpRequest, failure: "ValidationError") -> HttpResponse:
-    """The answer to a query whose fields do not fit."""
+    """The answer to a query whose fields are not valid."""
     first = failure.errors[0]
     name = str(first["loc"][-1])
     return error_response("bad_last_seq" if name == "after" else "bad_frame", f"{name}: {first['msg']}.")

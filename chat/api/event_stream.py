@@ -1,4 +1,4 @@
-"""Event streams over HTTP (``text/event-stream``): an answer that goes on, written no faster than it is read.
+"""Event streams over HTTP (``text/event-stream``), written no faster than they are read.
 
 A view answers with an `EventStreamResponse` around a coroutine that writes. `config.page_handler` sends its headers, with all that
 middleware has added to them, gives the request's thread back, and lets it write by itself, directly to the network. What is written is
@@ -17,9 +17,9 @@ from django.http import StreamingHttpResponse
 
 logger = logging.getLogger(__name__)
 
-#: So often something is written, so that proxies and clients see that the connection lives.
+#: Seconds after which something is written, so that proxies and clients see that the connection is alive.
 COMMENT_S = 15.0
-#: A stream whose client takes nothing for so long is ended.
+#: A stream whose client takes nothing for so many seconds is ended.
 STALL_S = 30.0
 _LOOK_S = 5.0
 #: How long the end of a stream may take to be written.
@@ -38,7 +38,7 @@ class Stalled(Exception):
 
 
 class EventWriter:
-    """Where the events of one stream are written."""
+    """Writes the events of one stream."""
 
     __slots__ = ("_send", "_since", "_written_at")
 
@@ -76,7 +76,7 @@ Produce = Callable[[EventWriter], Awaitable[None]]
 
 
 class EventStreamResponse(StreamingHttpResponse):
-    """An answer whose events ``produce`` writes, until it returns or the client has gone, which cancels it."""
+    """A response whose events ``produce`` writes, until it returns or the client has gone, which cancels it."""
 
     def __init__(self, produce: Produce) -> None:
         super().__init__(_nothing(), content_type="text/event-stream; charset=utf-8")
@@ -106,7 +106,7 @@ class EventStreamResponse(StreamingHttpResponse):
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _write(self, writer: EventWriter) -> None:
-        # A line of the first event: by itself, some clients take it for an event without data.
+        # A line of the first event: alone, some clients take it for an event without data.
         await writer.write(b"retry: %d\n" % random.randint(*_RETRY_MS))  # noqa: S311 - spread, not secret
         await self._produce(writer)
 
@@ -124,6 +124,6 @@ async def _wait_until_gone(receive: Receive) -> None:
 
 
 async def _nothing() -> AsyncIterator[bytes]:
-    """What a handler that does not know of streams finds."""
+    """The content for a handler that does not know streams: empty."""
     for nothing in list[bytes]():
         yield nothing

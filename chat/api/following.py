@@ -1,4 +1,4 @@
-"""A session followed by who has no socket: the same frames in the same order, as far as the client's right to them holds."""
+"""Following a session without a socket: the same frames in the same order, as long as the client's login and role last."""
 
 import asyncio
 import logging
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class Follower:
-    """Somebody who may follow a session, and has not begun to."""
+    """A client that may follow a session, and has not begun to."""
 
     def __init__(self, login: Login, session_id: UUID, grant: connections.Grant) -> None:
         self.session_id = session_id
@@ -52,7 +52,7 @@ class Follower:
             return Close.INTERNAL
         try:
             if not run_registry.is_open():
-                # It came in just before nobody was let in any more.
+                # It connected just before the process began to stop.
                 return Close.RESTARTING
             await subscription.begin(last_seq, last_id, view)
             return await self._ended
@@ -63,7 +63,7 @@ class Follower:
             await subscription.leave()
 
     def stop(self) -> None:
-        """Follow no further: the client has all that it asked for."""
+        """Follow no further: the client has all that it wanted."""
         if not self._ended.done():
             self._ended.set_result(0)
 
@@ -73,7 +73,7 @@ class Follower:
 
 
 async def open_session(request: HttpRequest, session_id: UUID | None, door: Door) -> Follower:
-    """The request's user as a follower of a session, through a door; raises `Refused` where none is theirs, or they follow too many."""
+    """The requesting user as a follower of a session; raises `Refused` where they may not see it, or follow too many."""
     user = user_of(request)
     process = run_registry.PROCESS
     grant = await database.read(connections.find_grant, user, session_id, process) if session_id else None

@@ -1,4 +1,4 @@
-"""What a path of the API leads to, for whoever may see it."""
+"""The objects that paths of the API name, for users who may see them."""
 
 from django.http import HttpRequest
 
@@ -12,7 +12,7 @@ from chat.security import audit
 
 
 async def visible_session(request: HttpRequest, session_id: str) -> Session:
-    """The session of a path, where the user may see it. Whether more is allowed, `runs` says."""
+    """The session of a path, where the user may see it. `runs` checks whether more is allowed."""
     key = as_uuid(session_id)
     found = await audit.open_session_async(user_of(request), key, Door.API) if key else None
     if found is None:

@@ -1,4 +1,4 @@
-"""The JSON API, under ``/api/``: its calls, who may make them, and what their errors say."""
+"""The JSON API, under ``/api/``: its calls, their authentication, and their errors."""
 
 from collections.abc import Callable
 from typing import Any
@@ -71,7 +71,7 @@ _handlers: dict[type[Exception], Callable[[HttpRequest, Any], HttpResponse]] = {
     BadToken: bad_token,
     OutOfScope: out_of_scope,
     ForgedRequest: lambda _, failure: error_response("not_allowed", failure.args[0]),
-    # A body that Django cannot take apart, which it does to look for a token.
+    # A form that Django cannot parse, which it does to look for a CSRF token.
     **dict.fromkeys(
         (MultiPartParserError, BadRequest, SuspiciousOperation, UnreadablePostError),
         lambda *_: error_response("bad_json", Sentence("The body must be JSON, with Content-Type: application/json.")),
@@ -86,7 +86,7 @@ for kind, handler in _handlers.items():
     api.add_exception_handler(kind, handler)
 for module in (
     agent_api,
-    # Before the sessions, to whose addresses its own would belong.
+    # Before the sessions' routes, which would match its own.
     export_api,
     session_api,
     event_api,

@@ -1,4 +1,4 @@
-"""A session's frames as server-sent events: what a socket is sent, for whoever knows event streams alone."""
+"""A session's frames as server-sent events: what a socket is sent, for clients of event streams."""
 
 import re
 from typing import NamedTuple
@@ -58,7 +58,7 @@ async def stream_session(request: HttpRequest, session_id: str, after: str = "")
 
 
 def _last_place(request: HttpRequest, after: str) -> Place:
-    """What the client has, by what it says of that. Its header is a browser's to send: one that we cannot have given means another log."""
+    """The last event that the client has. A header is set by the browser: a value that was never given out means another log."""
     header = request.headers.get("Last-Event-ID", "")
     if header:
         return parsed_place(header) or Place(_NOWHERE)

@@ -1,4 +1,4 @@
-"""The JSON API, under ``/api/``: what the socket does, for whom a socket cannot open, lists of sessions, and schedules.
+"""The JSON API, under ``/api/``: what the socket does, for clients without one; lists of sessions, and schedules.
 
 Every error has the wire's shape, ``{"error": {"code", "message", "id"}}``.
 """
@@ -41,7 +41,7 @@ def _in_own_words(view: Callable[..., Any]) -> Callable[..., Any]:
 
 
 async def _refuse_method(request: HttpRequest, allowed: str) -> HttpResponse:
-    """Tell of a method that an address has not, to those alone who are logged in."""
+    """Answer a method that an address does not have, to logged-in users alone."""
     if stranger := await refuse_strangers(request):
         return stranger
     refused = error_response("bad_frame", f"This address takes {allowed}.", 405)

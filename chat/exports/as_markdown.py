@@ -31,7 +31,7 @@ def write_markdown(source: Source) -> Iterator[str]:
 
 
 def _run(source: Source, row: Run, within: str) -> Iterator[str]:
-    """A run; what is ``within`` another one stands behind that mark."""
+    """A run; one ``within`` another is marked so."""
     folding = Folding(source, row)
     run = folding.run
     if within:
@@ -100,7 +100,7 @@ def _fenced(text: str, language: str = "") -> str:
 
 
 def _closed(text: str) -> str:
-    """Markdown of others with its last block of code ended, so that what follows is none."""
+    """Markdown with its last code block closed, so that what follows is not part of it."""
     fences = [line.strip() for line in text.split("\n") if line.lstrip().startswith("```")]
     return f"{text}\n{'`' * max(map(len, map(_ticks, fences)))}" if len(fences) % 2 else text
 
@@ -114,7 +114,7 @@ def _line(text: str) -> str:
 
 
 def _behind(mark: str, text: str) -> str:
-    """A paragraph of its own, each line behind the mark of a quotation."""
+    """A paragraph of its own, each line marked as a quotation."""
     if not mark:
         return f"{text}\n\n"
     return "".join(f"{f'{mark}{line}'.rstrip()}\n" for line in text.split("\n")) + f"{mark.rstrip()[:-1].rstrip()}\n"

@@ -30,7 +30,7 @@ FORMATS = {
 }
 #: Characters of a piece, at least.
 _PIECE = 64 * 1024
-#: What some file system does not take, or takes for something else; and the longest name, in bytes, that all take with an ending.
+#: Characters that some file systems do not accept; and the longest name, in bytes, that all accept with an ending.
 _UNSAFE = re.compile(r'[<>:"/\\|?*%\x00-\x1f\x7f]+')
 _DEVICES = re.compile(r"(?i)(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?")
 _LONGEST = 180

@@ -16,7 +16,7 @@ from chat.store.log_reader import Event
 
 
 class Folding:
-    """One run: ``run`` is what is known of it so far. Its items are given out once, in order, each when it can't grow any more."""
+    """One run: ``run`` is what is known of it so far. Its items are returned once, in order, each when it is complete."""
 
     def __init__(self, source: Source, row: Run) -> None:
         self._events = source.events_of(row)
@@ -31,10 +31,10 @@ class Folding:
             files=orjson.loads(row.files) if row.files else [],
             user=row.user.get_username() if row.user else "",
         )
-        # What it was asked is in its first event.
+        # The question is in its first event.
         if (first := next(self._events, None)) is not None:
             transcript.apply(self.run, _frame(first))
-        # A run that is at work has what it had when the file was made.
+        # An unfinished run has what it had when the file was made.
         if row.started_at and row.ended_at:
             self.run.duration_ms = round((row.ended_at - row.started_at).total_seconds() * 1000)
 
@@ -62,7 +62,7 @@ class Folding:
         run.open_calls.forget(item)
 
     def asked_by(self, call_id: str) -> list[Run]:
-        """The runs that one of its calls has asked."""
+        """The runs that one of its calls has started."""
         if self._children is None:
             self._children = log_reader.children_of(self._row.pk)
         return [child for child in self._children if child.parent_call_id == call_id]

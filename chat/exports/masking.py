@@ -13,14 +13,14 @@ from agents.steps import CONTENT_LIMIT
 from agents.text import utf16_cut
 from chat.store.log_reader import Event
 
-#: Places that a preview tells, and characters around each.
+#: Places that a preview lists, and characters around each.
 MOST_TOLD = 100
 _AROUND = 40
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where something is hidden: the event's number, what it is, the tool, and the text around it, masked."""
+    """Where something is hidden: the event's number, its kind, the tool, and the text around it, masked."""
 
     seq: int | None
     what: str
@@ -67,7 +67,7 @@ class Masker:
         return masked
 
     def mask_json(self, value: Any, kind: Kind | None = None) -> Any:
-        """A value of JSON, masked; ``kind`` is what its name says it is."""
+        """A JSON value, masked; ``kind`` is the kind of secret that its name stands for."""
         if not self.is_on:
             return value
         match value:

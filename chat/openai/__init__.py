@@ -1,4 +1,4 @@
-"""The door that clients of OpenAI's API know, under ``/v1/``: their requests become messages of a session, and its log their answers.
+"""OpenAI's API, under ``/v1/``: requests become messages of a session, and its log becomes their answers.
 
-`pieces`, `completions` and `responses` are functions of frames alone; `asking` is the use case; `views` is what HTTP sees.
+`pieces`, `completions` and `responses` are functions of frames alone; `asking` is the use case; `views` handles HTTP.
 """

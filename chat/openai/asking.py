@@ -1,4 +1,4 @@
-"""From what a request wants to a run: in a session that people can watch, stop and inspect."""
+"""From a request to a run, in a session that people can watch, stop and inspect."""
 
 from chat.accounts.models import User
 from chat.openai.conversations import Message, digest_of, image_bytes, picture_digest
@@ -15,7 +15,7 @@ _SMALL = 64 * 1024
 
 
 async def start_run(user: User, wanted: AnswerRequest, key: AskedKey | None) -> Asked:
-    """Ask what a request wants. Raises `Failure` and `Refused`."""
+    """Start the run of a request. Raises `Failure` and `Refused`."""
     images = sum(len(image) for message in _messages(wanted) for image in message.images)
     turn = await in_file_thread(_turn, wanted, key) if images > _SMALL else _turn(wanted, key)
     return await client_turns.ask_for_client(user, turn)

@@ -16,7 +16,7 @@ from chat.runs import registry as run_registry
 from chat.runs.client_turns import Asked
 from chat.runtime import database
 
-#: Takes a frame, and says whether it was the last that is wanted.
+#: Takes a frame, and returns whether it was the last one needed.
 Take = Callable[[Frame], Awaitable[bool]]
 
 _WORDS = {
@@ -28,14 +28,14 @@ _TOO_MANY = "Too many connections of this account are open. Please close some."
 
 
 def check_room(user: User) -> None:
-    """Refuse who has as many connections open here as one may have, before anything is asked. Raises `Failure`."""
+    """Refuse a user who has as many connections open as one may have, before the run is started. Raises `Failure`."""
     most = settings.MAX_SOCKETS_PER_USER
     if most and sum(here == user.pk for here in connections.open_here.values()) >= most:
         raise Failure(429, _TOO_MANY, "rate_limited", is_final=False)
 
 
 async def follow_run(login: Login, asked: Asked, take: Take) -> None:
-    """Give ``take`` the frames of a run's session until it has the last one it wants. Raises `Failure` where they end before."""
+    """Pass the frames of a run's session to ``take`` until it has the last one it needs. Raises `Failure` where they end before."""
     grant = await database.read(connections.find_grant, login.user, asked.session_id, run_registry.PROCESS)
     if grant is None:
         raise _lost(Close.NO_SUCH_SESSION)

@@ -1,7 +1,7 @@
-"""Pure: the frames of one run → what a client that knows no frames is told of it, piece by piece, each piece once.
+"""Pure: the frames of one run → pieces for a client that knows no frames, each sent once.
 
-A client of a stream can't be told that something was not so. A text that turns out to have been a thought stays what it was told as,
-and what is written anew follows what was told before as a part of its own.
+A client of a stream cannot be told that something was wrong. A text that turns out to have been a thought stays the text that was sent,
+and what is written again follows it as a part of its own.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,13 +28,13 @@ _ENDED = {
 
 
 def is_request(frame: Frame, run_id: str) -> bool:
-    """Whether a frame says that the run waits for a person, or one that its agent, or another one's, has asked."""
+    """Whether a frame says that the run waits for a person, or that a run within it does."""
     is_own = frame["type"] == "reasoning_step" and frame.get("run_id") == run_id
     return (is_own or frame["type"] == "child_step") and frame["data"]["type"] in ("approval_request", "question")
 
 
 class Text(NamedTuple):
-    """More of a part that is being written; a part is of one kind. ``is_whole``: nothing more of it comes."""
+    """More of a part that is being written; a part is of one kind. ``is_whole``: the part is complete."""
 
     part: int
     kind: Kind
@@ -54,7 +54,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a call came to."""
+    """The result of a call."""
 
     call_id: str
     name: str
@@ -78,7 +78,7 @@ Piece = Text | ToolCall | ToolResult | Ended
 
 @dataclass(slots=True)
 class _Draft:
-    """A step that is being written, and how much of it was told."""
+    """A step that is being written, and how much of it was sent."""
 
     kind: Kind
     attempt: int
@@ -88,15 +88,15 @@ class _Draft:
     told: int = 0
     """Of the text, in characters."""
     part: int = 0
-    """The part in which it is told; 0: none yet."""
+    """The part in which it is sent; 0: none yet."""
 
     def goes_on_with(self, data: Mapping[str, Any]) -> bool:
-        """Whether a delta stands at the end of what was told, all of it, in a part of its own."""
+        """Whether a delta continues exactly what was sent, in a part of its own."""
         is_next = data["attempt"] == self.attempt and data["offset"] == self.length > 0
         return is_next and self.part > 0 and self.told == len(self.text) and data["text"] != ""
 
     def tell(self, more: str) -> str:
-        """Add what is told at once."""
+        """Add text that is sent at once."""
         self.text += more
         self.length += utf16_length(more)
         self.told = len(self.text)
@@ -109,14 +109,14 @@ class _Draft:
 
 @dataclass(slots=True)
 class PieceReader:
-    """What was told of a run so far. Give it all frames of its session, in their order; those of others are left.
+    """What was sent of a run so far. Pass it all frames of its session, in order; those of other runs are ignored.
 
-    A step may begin to grow before the one before it is stored: of that nothing is told until it is its turn.
+    A step may begin before the one before it is stored: nothing of it is sent until then.
     """
 
     run_id: str
     answer: str = ""
-    """The answer as the log has it."""
+    """The answer in the log."""
     _parts: int = 0
     #: The last step that is stored.
     _stored: int = 0
@@ -124,12 +124,12 @@ class PieceReader:
     _failure: Mapping[str, Any] = field(default_factory=dict)
 
     def take(self, frame: Frame) -> Iterable[Piece]:
-        """What is to be told because of one more frame, once it is gone through."""
+        """The pieces to send after one more frame."""
         if frame.get("run_id") != self.run_id:
             return ()
         data = frame["data"]
         if frame["type"] == "reasoning_delta":
-            # Nearly all frames are a token that goes on with what is being told.
+            # Nearly all frames are a token that continues the current text.
             draft = self._drafts.get(data["step"])
             if draft is not None and draft.goes_on_with(data) and data["step"] == self._stored + 1:
                 return (Text(draft.part, draft.kind, draft.tell(data["text"])),)
@@ -191,7 +191,7 @@ class PieceReader:
             self.answer = content
         draft = self._drafts.get(step) or _Draft(kind, 0)
         told = draft.text[: draft.told]
-        # What was told as text stays text, whatever it turned out to be; white space at the end may be gone.
+        # What was sent as text stays text, whatever it turned out to be; white space at the end may be missing.
         if told and content.rstrip() != told.rstrip():
             yield from self._begin_anew(draft, draft.kind if content.startswith(told) else kind, content, draft.attempt)
         elif not told:
@@ -202,7 +202,7 @@ class PieceReader:
         self._drafts.pop(step, None)
 
     def _begin_anew(self, draft: _Draft, kind: Kind, text: str, attempt: int) -> Iterator[Piece]:
-        """A step's text is another one now; what it has in common with what was told is not told again."""
+        """A step's text was replaced; what it has in common with what was sent is not sent again."""
         told = draft.text[: draft.told]
         goes_on = text.startswith(told)
         if not goes_on or kind != draft.kind:
@@ -243,12 +243,12 @@ class PieceReader:
 
 @dataclass(slots=True)
 class AnswerParts:
-    """A run's parts, put together: its answer, and what led to it."""
+    """A run's parts, joined: its answer, and what led to it."""
 
     content: list[str] = field(default_factory=list)
-    """The parts that were told as text."""
+    """The parts that were sent as text."""
     reasoning: list[str] = field(default_factory=list)
-    """Thoughts and tool steps, as `tool_words` words them."""
+    """Thoughts and tool steps, in the words of `tool_words`."""
     ended: Ended | None = None
     _places: dict[int, int] = field(default_factory=dict)
 
@@ -267,7 +267,7 @@ class AnswerParts:
                 self.reasoning.append(tool_words(piece))
 
 
-#: Stands between parts that a client is given as one text.
+#: Separates parts that a client is given as one text.
 BETWEEN = "\n\n"
 
 

@@ -1,4 +1,4 @@
-"""The addresses of this door, under ``/v1/``."""
+"""The addresses of this API, under ``/v1/``."""
 
 from django.urls import path, re_path
 

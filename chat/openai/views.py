@@ -1,4 +1,4 @@
-"""What HTTP sees of this door. Tokens alone open it; errors have the shape that its clients read."""
+"""The views of this API. They take tokens alone; errors have the shape that its clients read."""
 
 import asyncio
 import logging
@@ -58,7 +58,7 @@ class _Stream(Protocol):
 
 
 def openai_view(needed: Scope, *methods: str) -> Callable[[View], View]:
-    """A call that a token may make which holds ``needed``; whatever goes wrong is told in this door's shape."""
+    """A call that a token of the ``needed`` scope may make; all errors are answered in this API's shape."""
 
     def decorate(view: View) -> View:
         @wraps(view)
@@ -69,7 +69,7 @@ def openai_view(needed: Scope, *methods: str) -> Callable[[View], View]:
                 if ("GET" if request.method == "HEAD" else request.method) not in methods:
                     raise Failure(405, f"This address takes {', '.join(methods)}.", "bad_frame")
                 return await view(request, login, **values)
-            except Exception as failure:  # noqa: BLE001 - told, and where it is ours noted
+            except Exception as failure:  # noqa: BLE001 - answered, and logged where it is an internal error
                 return _told(request, failure)
 
         wrapped.csrf_exempt = True  # type: ignore[attr-defined] # no cookie counts here
@@ -190,7 +190,7 @@ async def create_response(request: HttpRequest, login: Login) -> HttpResponseBas
 
 @openai_view(Scope.READ, "GET")
 async def get_response(request: HttpRequest, login: Login, response_id: str) -> HttpResponse:
-    """A response as it stands, from the log."""
+    """The current state of a response, from the log."""
     run_id = as_uuid(response_id.removeprefix("resp_"))
     found = await database.read(catalog.stored_response, login.user, run_id) if run_id else None
     if found is None:
@@ -207,7 +207,7 @@ async def get_response(request: HttpRequest, login: Login, response_id: str) -> 
 
 
 def _body(request: HttpRequest) -> tuple[bytes, Body]:
-    # Not `request.body`, which knows one limit for all addresses: this one's is kept before Django.
+    # Not `request.body`, which has one limit for all addresses: this one's is enforced before Django.
     raw = request.read()
     return raw, requests.read_body(raw)
 
@@ -233,7 +233,7 @@ def _answer(answer: HttpResponseBase, asked: Asked) -> HttpResponseBase:
 
 
 async def _wait(request: HttpRequest, login: Login, asked: Asked, add: Callable[[Piece], object]) -> Ended:
-    """Add what is told of a run, up to its end; growth, which its steps hold too, is left out. Raises `Failure` where it has no answer."""
+    """Read a run's frames up to its end; drafts are skipped, which its steps contain. Raises `Failure` where it has no answer."""
     teller = PieceReader(str(asked.run_id))
     ends: list[Ended] = []
     waits = False
@@ -241,7 +241,7 @@ async def _wait(request: HttpRequest, login: Login, asked: Asked, add: Callable[
     async def take(frame: Frame) -> bool:
         nonlocal waits
         if is_request(frame, teller.run_id):
-            # Of a run that is followed anew it may be one that is decided long since.
+            # For a run that is followed again, the request may have been decided long ago.
             waits = bool(await database.read(waiting_calls.open_within, asked.run_id))
             return waits
         if frame["type"] != "reasoning_delta":
@@ -300,7 +300,7 @@ def _stream(request: HttpRequest, login: Login, asked: Asked, stream: _Stream) -
 
 
 def _client_gone(request: HttpRequest, login: Login, asked: Asked) -> None:
-    """The run goes on, unless the client has said that it should not."""
+    """Stop the run where the client has asked for that; else it continues."""
     if request.headers.get("X-Stop-On-Disconnect", "").lower() == "true":
         background.spawn(_stop(login, asked), "stop a run whose client has gone")
 

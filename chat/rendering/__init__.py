@@ -1,1 +1,1 @@
-"""Texts and rows for people. No database: what is shown is handed in."""
+"""Texts and rows for people. No database: the caller passes what is shown."""

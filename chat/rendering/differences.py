@@ -1,4 +1,4 @@
-"""The difference of two versions of an agent, for people: what each field said, and long texts line by line."""
+"""The difference of two versions of an agent, for people: field by field, and long texts line by line."""
 
 import difflib
 import json
@@ -16,7 +16,7 @@ class Line(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """A field that says something else: ``lines`` of a long text, or ``before`` and ``after``."""
+    """A field that differs: ``lines`` of a long text, or ``before`` and ``after``."""
 
     label: str
     before: str
@@ -29,7 +29,7 @@ _AROUND = 2
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Difference]:
-    """The fields in which two versions, as `chat.catalog.agent_versions.content_of` has them, say something else."""
+    """The fields in which the contents of two versions, as returned by `chat.catalog.agent_versions.content_of`, differ."""
     return [
         Difference(label, "", "", list(_lines(str(before[name]), str(after[name]))))
         if name == "instructions"

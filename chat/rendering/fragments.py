@@ -1,8 +1,8 @@
-"""Parts of pages that are made of their values alone, and so made once for equal values.
+"""Fragments of pages that are rendered from their values alone, and cached by these.
 
-Such a part is rendered without a request: no nonce, no token against forgery and nothing of who reads can be in it, unless it is one of
-the values. What it says may depend on the reader's language, time zone and day, which belong to its key. Where DEBUG is on, each is made
-anew, so that a template that was changed shows.
+Such a fragment is rendered without a request: no nonce, no CSRF token and nothing of its reader can be in it, unless it is one of
+the values. It may depend on the reader's language, time zone and day, which are part of its key. Where DEBUG is on, each is rendered
+again, so that a changed template shows.
 """
 
 from collections.abc import Callable, Hashable, Mapping
@@ -20,17 +20,17 @@ _kept: Kept[Hashable, SafeString] = Kept(16 << 20)
 
 
 def surroundings() -> Hashable:
-    """What every word and time of a page depends on, beside what it tells of."""
+    """What all texts and times of a page depend on, beside their values."""
     return get_language(), timezone.get_current_timezone_name(), timezone.localdate()
 
 
 def render_fragment(template: str, values: Mapping[str, Any]) -> SafeString:
-    """A part of a page, made of these values and nothing else."""
+    """A fragment of a page, rendered from these values and nothing else."""
     return SafeString(get_template(template).render(dict(values)))
 
 
 def fragment(template: str, key: Hashable, values: Callable[[], Mapping[str, Any]]) -> SafeString:
-    """The part that a template makes of values, which are asked for where their key is new: the surroundings, and all that they are."""
+    """The fragment of a template. ``values`` is called where its key is new: key and surroundings are all that it may depend on."""
     whole_key = template, key
     html = None if settings.DEBUG else _kept.get(whole_key)
     if html is None:

@@ -1,4 +1,4 @@
-"""How the pages say durations, sizes, tools and ends, in the reader's language.
+"""Durations, sizes, tools and ends of runs in words, in the reader's language.
 
 For what arrives live ``static/chat/state/humanize.js`` formats alike, with the same sentences, so both have one translation; tested equal.
 """
@@ -20,7 +20,7 @@ from chat.strip_markdown import strip_markdown
 _GIST = 160
 #: Characters of a Markdown text that are read for them: the rest may be marks.
 _GIST_OF = 600
-#: Characters of a question that stand on one line, about, and the lines from which on it is folded.
+#: Characters of a question that fit on one line, about, and the lines from which on it is folded.
 _LINE = 80
 _LINES = 12
 
@@ -125,19 +125,19 @@ def sentences(one: str, other: str) -> str:
 
 
 def is_long(message: str) -> bool:
-    """Whether a question is folded to its first lines: told by its text alone, so that server and page agree."""
+    """Whether a question is folded to its first lines: decided by its text alone, so that server and page agree."""
     return sum(max(1, -(-utf16_length(line) // _LINE)) for line in message.split("\n")) > _LINES
 
 
 class ArgumentSummary(NamedTuple):
-    """The argument that tells most about a call; ``code`` asks for the monospaced face."""
+    """The most telling argument of a call; ``code`` for the monospaced face."""
 
     text: str
     code: bool = False
 
 
 def summarize_arguments(arguments: Any) -> ArgumentSummary:
-    """Pick the telling argument of a call: its query, its page, its code's own comment, else its first two plain values."""
+    """Pick the most telling argument of a call: its query, its page, its code's first comment, else its first two plain values."""
     if not isinstance(arguments, dict):
         return ArgumentSummary(first_line(arguments if isinstance(arguments, str) else _plain(arguments)), code=True)
     match arguments:
@@ -160,7 +160,7 @@ def _telling_code(code: str) -> ArgumentSummary:
 
 
 def _after_imports(lines: Sequence[str]) -> Iterator[str]:
-    """The lines that import nothing; an import in brackets goes on over several."""
+    """The lines that import nothing; an import in brackets spans several."""
     is_open = False
     for line in lines:
         if is_open or line.startswith(("import ", "from ")):
@@ -179,11 +179,11 @@ def as_json(value: Any) -> str:
 
 
 def summarize_result(content: str) -> str:
-    """What came back from a call, in few words."""
+    """A call's result, in few words."""
     text = content.strip()
     if text[:1] in "[{" and len(text) <= 2_000:
         try:
-            # The standard library's gives up on deep brackets with an error of its own, and reads what is no JSON.
+            # The standard library's parser fails on deep brackets with an error of its own, and accepts what is no JSON.
             value = orjson.loads(text)
         except ValueError:
             return first_line(text)
@@ -283,7 +283,7 @@ def sent_along(along: SentAlongData) -> str:
 
 
 def usage(input_tokens: int, output_tokens: int, *, estimated: bool = False) -> str:
-    """Tokens of a run, in two groups that stay whole; an estimate says so."""
+    """Tokens of a run, in two groups that are not broken; an estimate says so."""
     words = _("%(input)s in / %(output)s out") % {"input": count(input_tokens), "output": count(output_tokens)}
     if estimated:
         words = _("about %(usage)s") % {"usage": words}
@@ -291,7 +291,7 @@ def usage(input_tokens: int, output_tokens: int, *, estimated: bool = False) -> 
 
 
 def cost(amount: float, currency: str) -> str:
-    """What tokens cost: ``1.20 USD``, ``0.0123 USD``; the smallest amounts as a bound."""
+    """A cost: ``1.20 USD``, ``0.0123 USD``; the smallest amounts as a bound."""
     if 0 < amount < 0.0001:
         return nbsp(_("under %(amount)s %(currency)s") % {"amount": "0.0001", "currency": currency})
     return nbsp(f"{amount:.2f} {currency}" if amount >= 1 or amount == 0 else f"{amount:.4f} {currency}")
@@ -381,7 +381,7 @@ _DOTS = {
 
 
 def dot(status: str) -> str:
-    """The shape and colour of a status: what is over is grey."""
+    """The shape and colour of a status: ended runs are grey."""
     return _DOTS.get(status, "done")
 
 

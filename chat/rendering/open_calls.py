@@ -1,4 +1,4 @@
-"""Calls without a result, found by their identifiers: to look through all of a run for each result takes the square of its calls."""
+"""Calls without a result, by their ids: to search all of a run for each result would be quadratic."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class OpenCalls:
     __slots__ = ("_rows",)
 
     def __init__(self) -> None:
-        #: By identifier: the rows that have such calls, the latest at the end, each with them in order.
+        #: By id: the rows that have such calls, the latest at the end, each with them in order.
         self._rows: dict[str, list[tuple[Item, deque[Call]]]] = {}
 
     def add(self, item: Item, call: Call) -> None:
@@ -45,7 +45,7 @@ class OpenCalls:
 
 
 class Folded:
-    """What only folding needs of a run: no field of it, and told to nobody."""
+    """State of folding a run, which is not part of its data."""
 
     __slots__ = ("open_calls",)
 

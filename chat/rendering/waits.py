@@ -1,4 +1,4 @@
-"""Since when runs wait for people, as their events tell of it: for pages' clocks, and for the calls that have asked for such a run."""
+"""Since when runs wait for people, by their events: for pages' clocks, and for the calls that have started such a run."""
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ _REQUESTS = ("approval_request", "question")
 
 
 def wait_of(calls: Iterable["Call"]) -> str:
-    """What a run with these calls waits for, as `Run.waits_for`: empty where one that has no result is at work."""
+    """What a run with these calls waits for, as `Run.waits_for`: empty where one of them is running."""
     unfinished = [call for call in calls if call.result is None]
     # What is decided of a turn begins when all of it is.
     is_asked = any(call.waits for call in unfinished)
@@ -21,7 +21,7 @@ def wait_of(calls: Iterable["Call"]) -> str:
 
 
 def note_waiting(run: "Run", runs: Mapping[str, "Run"], data: Mapping[str, Any]) -> None:
-    """After an event, keep since when its run waits for people, or that it does no longer; the one that has asked it may do so too."""
+    """After an event, note since when its run waits for people, or that it does no longer; the run around it may do so too."""
     if run.waits or data.get("type") in _REQUESTS:
         _note(run, runs, data.get("timestamp") or 0.0)
 

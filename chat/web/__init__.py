@@ -1,1 +1,1 @@
-"""The pages that people see, the forms they send, and the addresses that probes ask."""
+"""Pages, the forms on them, and the addresses for probes."""

@@ -22,7 +22,7 @@ from chat.web.second_factor import recent_proof_required
 
 
 class DeletionForm(Form):
-    """What is asked before an account is deleted: that it is meant, and, where there is one, the password."""
+    """The form before an account is deleted: a confirmation and, where there is one, the password."""
 
     username = CharField(label=_("Your user name"), max_length=150)
     password = CharField(
@@ -60,7 +60,7 @@ def _is_last_superuser(user: User) -> bool:
 @require_http_methods(["GET", "POST"])
 @recent_proof_required
 def delete_account(request: HttpRequest) -> HttpResponse:
-    """Delete one's own account: at once for everybody, and then from all tables."""
+    """Delete one's own account: at once for everyone, and then from all tables."""
     form = DeletionForm(request, request.POST or None)
     if request.method != "POST" or not form.is_valid():
         return render_account_page(request, "registration/delete_account.html", form=form)
@@ -68,7 +68,7 @@ def delete_account(request: HttpRequest) -> HttpResponse:
     with transaction.atomic():
         audit.record_action(user.pk, Act.DELETE, Door.PAGE, subject_id=user.pk, about="account")
         at_work = erasure.close_account(user.pk)
-    # Nobody is logged in any more who could log out.
+    # The session is gone, so there is no login to end.
     request.session.flush()
     async_to_sync(sessions.account_closed)(at_work)
     return redirect(settings.LOGIN_URL)

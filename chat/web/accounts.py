@@ -37,7 +37,7 @@ from chat.web.page import AccountPageMixin
 
 
 def _is_any_passkey() -> bool:
-    """Whether anybody can log in by a passkey. A database that is away has the login page say nothing of it."""
+    """Whether there are passkeys to log in by. Where the database does not answer, the login page does not offer them."""
     try:
         return bool(Authenticator.objects.filter(type=Authenticator.Type.WEBAUTHN).exists())
     except DatabaseError:
@@ -45,7 +45,7 @@ def _is_any_passkey() -> bool:
 
 
 def _go_on(request: HttpRequest, user: User, next_url: str) -> HttpResponse:
-    """Go on with somebody who has given their password."""
+    """Continue with a user who has given their password."""
     # Loaded with the first login, and not before the first page.
     from chat.security.login_stages import begin_login  # noqa: PLC0415
 
@@ -79,19 +79,19 @@ class LoginView(auth.LoginView):
 
 
 class LogoutView(auth.LogoutView):
-    """Log out; open sockets of this login close, and whoever has come by the provider is shown the way out of that, too."""
+    """Log out; open sockets of this login close, and a user who logged in by the provider is shown how to log out there."""
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """End the login."""
         is_the_providers = bool(settings.OIDC_ISSUER) and hasattr(request.user, "provider_login")
         answer = super().post(request, *args, **kwargs)
         publish_logins_ended()
-        # A page of ours: no form of ours may lead to another site.
+        # A page of this site: its forms must not lead to another one.
         return redirect("oidc_logout") if is_the_providers else answer
 
 
 class AccountForm(ModelForm):  # type: ignore[type-arg] # Django's classes take no parameters at run time
-    """What people may change about themselves."""
+    """What users may change of their accounts."""
 
     class Meta:
         model = User
@@ -112,7 +112,7 @@ class AccountView(LoginRequiredMixin, AccountPageMixin, UpdateView):  # type: ig
     success_url = reverse_lazy("account")
 
     def get_object(self, queryset: QuerySet[User] | None = None) -> User:
-        """Whoever is logged in, read anew, so that what is typed shows nowhere before it is saved."""
+        """The logged-in user, read again, so that what is typed shows nowhere before it is saved."""
         return User.objects.get(pk=cast(User, self.request.user).pk)
 
     def get_context_data(self, **context: Any) -> dict[str, Any]:
@@ -122,7 +122,7 @@ class AccountView(LoginRequiredMixin, AccountPageMixin, UpdateView):  # type: ig
         return super().get_context_data(can_confirm=can_confirm, webhooks_allowed=settings.WEBHOOKS, **context)
 
     def form_valid(self, form: Any) -> HttpResponse:
-        """Save, and say so."""
+        """Save, with a message."""
         messages.success(self.request, _("Saved."))
         return super().form_valid(form)
 
@@ -134,7 +134,7 @@ class PasswordChangeView(AccountPageMixin, auth.PasswordChangeView):
     success_url = reverse_lazy("account")
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Let in those who have a password: who comes by the provider has none."""
+        """For users with a password: those of the provider have none."""
         if request.user.is_authenticated and not request.user.has_usable_password():
             raise Http404
         return super().dispatch(request, *args, **kwargs)
@@ -172,7 +172,7 @@ class SignupView(RedirectURLMixin, CreateView):  # type: ignore[type-arg]
     next_page = settings.LOGIN_REDIRECT_URL
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Let in those who have no account yet."""
+        """Sign up."""
         if not settings.ALLOW_SIGNUP:
             raise Http404
         if request.user.is_authenticated:
@@ -192,7 +192,7 @@ class SignupView(RedirectURLMixin, CreateView):  # type: ignore[type-arg]
 
 
 def _later(name: str, module: str = "second_factor") -> Callable[..., HttpResponse]:
-    """A page of second factors, or one that asks for them: their libraries are loaded when somebody first wants one."""
+    """A page of second factors, whose libraries are loaded when one is first requested."""
 
     def view(request: HttpRequest, **named: Any) -> HttpResponse:
         answer: HttpResponse = getattr(import_module(f"chat.web.{module}"), name)(request, **named)

@@ -1,4 +1,4 @@
-"""What is done from a page by its form, and has no page of its own."""
+"""Forms on pages that have no page of their own."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -34,7 +34,7 @@ def act(view: View) -> View:
 
 
 def _page_of(request: HttpRequest) -> str:
-    """The page of ours that a form was sent from, as the browser says; the first page where it says none, or one that is none."""
+    """The page of this site that a form was sent from, by the browser's header; the first page where it names none, or another site's."""
     named = request.headers.get("Referer", "")
     if not url_has_allowed_host_and_scheme(named, {request.get_host()}, request.is_secure()):
         return reverse("home")

@@ -1,4 +1,4 @@
-"""Confirming one's address: a mail with a link, and a button behind that."""
+"""Confirming an e-mail address: a mail with a link, and a page with a button."""
 
 import logging
 from smtplib import SMTPException
@@ -53,7 +53,7 @@ def send_confirmation(request: HttpRequest) -> HttpResponse:
 @never_cache
 @login_required
 def confirm_address(request: HttpRequest, key: str) -> HttpResponse:
-    """Show what is to be confirmed, with a button: links in mails are opened by programs, too."""
+    """Show the address that is to be confirmed, with a button: links in mails are also opened by programs."""
     user = cast(User, request.user)
     if request.method == "POST":
         if addresses.confirm_address(user, key):

@@ -1,4 +1,4 @@
-"""Forms that anybody may send, few times: each counts like a failed login of the address that it comes from."""
+"""Rate limit of public forms: each submission counts like a failed login from its address."""
 
 from typing import Any, cast
 

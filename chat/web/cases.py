@@ -1,4 +1,4 @@
-"""The pages of one's sets: what there is, one set with what came of its cases, and the forms. They work without scripts."""
+"""The pages of sets: the list, a set with its results, and the forms. They work without scripts."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -41,7 +41,7 @@ PAGE_CASES, COLUMNS = 50, 6
 
 
 class CaseForm(forms.Form):
-    """What a person says of a case. What of it can be is for the use case to know."""
+    """The form of a case. The use case validates it."""
 
     question = forms.CharField(
         label=gettext_lazy("Question"), required=False, strip=False, widget=forms.Textarea(attrs={"rows": 5})
@@ -89,7 +89,7 @@ def _visible(request: HttpRequest, set_id: UUID) -> tuple[CaseSet, Role]:
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def index(request: HttpRequest) -> HttpResponse:
-    """One's sets and those of others that one sees, with what their newest runs came to; and a new one."""
+    """One's own sets and those of others that one sees, with the results of their newest runs; and the form of a new one."""
     refused = ""
     if request.method == "POST":
         try:
@@ -114,7 +114,7 @@ def _answer(answer: HttpResponse, refused: str) -> HttpResponse:
 @require_safe
 @login_required
 def case_set(request: HttpRequest, set_id: UUID) -> HttpResponse:
-    """A set: its cases, and what came of them in its newest runs, or in those that the address asks for."""
+    """A set: its cases, and their results in its newest runs, or in those that the address names."""
     found, role = _visible(request, set_id)
     cases = Paginator(Case.objects.filter(case_set=found).order_by("number"), PAGE_CASES).get_page(
         request.GET.get("page")
@@ -146,7 +146,7 @@ def case_set(request: HttpRequest, set_id: UUID) -> HttpResponse:
 
 
 def _versions(request: HttpRequest, agent_name: str) -> list[int]:
-    """The versions of the agent that may be chosen: for those alone who change agents."""
+    """The versions of the agent that may be chosen: only for users who change agents."""
     if not has_right(user_of(request), set_runs.CHANGE_AGENTS):
         return []
     found = AgentVersion.objects.filter(agent__name=agent_name).order_by("-number").values_list("number", flat=True)
@@ -222,7 +222,7 @@ def delete(request: HttpRequest, set_id: UUID) -> HttpResponse:
 
 
 def _fields_in(request: HttpRequest, set_id: UUID, form: CaseForm) -> CaseFields:
-    """What a form says of a case, with the files that it keeps and those that it brings. Raises `Refused`."""
+    """The form's fields, with the files that it keeps and uploads. Raises `Refused`."""
     fields, user = rules.checked(form.fields_said()), user_of(request)
     if "has_files" not in request.POST:
         return fields
@@ -259,7 +259,7 @@ def new_case(request: HttpRequest, set_id: UUID) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def case(request: HttpRequest, set_id: UUID, case_id: UUID) -> HttpResponse:
-    """Show a case, to who may change it as a form; or delete it."""
+    """Show a case, as a form to users who may change it; or delete it."""
     case_set, role = _visible(request, set_id)
     found = Case.objects.filter(case_set=case_set, pk=case_id).first()
     if found is None:
@@ -295,7 +295,7 @@ def of_run(request: HttpRequest, run_id: UUID) -> HttpResponse:
         source = commands.check_source(user, run_id)
     except Refused as refused:
         return _refuse(request, refused)
-    # What staff see of others' is noted as anywhere.
+    # Staff's access to others' runs is audited here too.
     visible_session(request, source.session_id)
     form = CaseForm(request.POST or None, initial={"question": source.message})
     if request.method == "POST" and form.is_valid():
@@ -362,7 +362,7 @@ def export_cases(request: HttpRequest, set_id: UUID) -> HttpResponse:
 @require_safe
 @login_required
 def export_results(request: HttpRequest, set_id: UUID, number: int) -> HttpResponse:
-    """What came of a run of a set, as CSV."""
+    """The results of a run of a set, as CSV."""
     found, _role = _visible(request, set_id)
     set_run = case_selectors.runs_of(found).filter(number=number).first()
     if set_run is None:

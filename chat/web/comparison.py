@@ -44,7 +44,7 @@ def compare(request: HttpRequest) -> HttpResponse:
         left=left,
         right=right,
         sides=[_side(run, own) for run, own in zip((left, right), parts, strict=True)],
-        # Their names tell them apart, where their question does not.
+        # Shown by name, where the questions are the same.
         is_one_question=left.message == right.message,
         compared=compared,
     )
@@ -60,7 +60,7 @@ def _run(request: HttpRequest, name: str) -> Run:
 
 
 def _side(run: Run, parts: list[comparison.Part]) -> dict[str, object]:
-    """What stands above a run's steps."""
+    """The heading above a run's steps."""
     lasted = (run.ended_at - run.started_at).total_seconds() * 1000 if run.started_at and run.ended_at else None
     return {
         "run": run,

@@ -20,8 +20,8 @@ logger = logging.getLogger(__name__)
 _PATIENCE_S = 5.0
 
 
-#: What this process has noticed by itself, in words for people on call. None of it is a reason to end the process, or to send people
-#: elsewhere: it goes on, and makes up for it when the part is back.
+#: Problems that this process has noticed, for operators. None of them is a reason to end the process, or to send people
+#: elsewhere: it recovers when the other part is back.
 _AWAY: dict[str, Callable[[], bool]] = {
     "The database does not answer: nothing is taken in, and what is at work waits for it.": supervisor.misses_database,
     "The channel layer (REDIS_URL) does not answer: clients see steps up to a second later.": groups.is_failing,
@@ -33,7 +33,7 @@ _AWAY: dict[str, Callable[[], bool]] = {
 @require_safe
 @never_cache
 async def healthz(request: HttpRequest) -> HttpResponse:
-    """Say that requests are served, and what is away meanwhile."""
+    """Answer that requests are served, and which parts do not answer."""
     lines = ["ok"]
     if _is_asked_by_name(request):
         lines += [words for words, is_away in _AWAY.items() if is_away()]
@@ -44,7 +44,7 @@ async def healthz(request: HttpRequest) -> HttpResponse:
 @require_safe
 @never_cache
 async def readyz(request: HttpRequest) -> HttpResponse:
-    """Say whether people can be sent here, and, by name alone, what is missing."""
+    """Answer whether people can be sent here and, by name alone, what is missing."""
     checks: dict[str, Callable[[], Awaitable[None]]] = {
         "database": lambda: database.read(_query),
         "migrations": lambda: database.read(db_check.check_tables),
@@ -60,7 +60,7 @@ async def readyz(request: HttpRequest) -> HttpResponse:
 
 
 def _is_asked_by_name(request: HttpRequest) -> bool:
-    """Whether who asks knows a name of this installation's; probes that know its address alone are told the status and nothing else."""
+    """Whether the request is for a host name of this installation; probes that use its IP address get the status and nothing else."""
     try:
         request.get_host()
     except DisallowedHost:
@@ -78,7 +78,7 @@ async def _holds(name: str, check: Callable[[], Awaitable[None]]) -> bool:
 
 
 class _NotReady(Exception):
-    """What is missing."""
+    """The parts that are missing."""
 
 
 def _query() -> None:
@@ -87,7 +87,7 @@ def _query() -> None:
 
 
 async def _round_trip() -> None:
-    """Hear, through the channel layer, what was told a moment ago."""
+    """Receive, through the channel layer, a message that was just sent."""
     heard = asyncio.Event()
 
     def hear(_message: groups.Message) -> None:

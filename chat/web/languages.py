@@ -1,4 +1,4 @@
-"""Which language somebody reads: the account's choice, else this browser's, else what the browser asks for, else English."""
+"""The reader's language: the account's choice, else this browser's, else what the browser prefers, else English."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ Answer = Callable[[HttpRequest], Any]
 
 
 def is_known(code: str) -> bool:
-    """Whether there are words in a language, by the code that `LANGUAGES` gives it."""
+    """Whether there are translations of a language, by its code in `LANGUAGES`."""
     return any(code == known for known, _name in settings.LANGUAGES)
 
 
@@ -48,24 +48,24 @@ def language_asked_for(accept: str) -> str:
 
 
 def browser_language(cookies: Mapping[str, str], accept: str) -> str:
-    """The language that this browser has chosen, or else asks for."""
+    """The language that was chosen in this browser, or else what it prefers."""
     chosen = cookies.get(settings.LANGUAGE_COOKIE_NAME, "")
     return chosen if is_known(chosen) else language_asked_for(accept) or settings.LANGUAGE_CODE
 
 
 def scope_language(headers: list[tuple[bytes, bytes]]) -> str:
-    """The same of a request that Django has not seen yet."""
+    """The same for a request that Django has not seen yet."""
     named = {name: value.decode("latin1") for name, value in headers if name in (b"cookie", b"accept-language")}
     return browser_language(parse_cookie(named.get(b"cookie", "")), named.get(b"accept-language", ""))
 
 
 def account_language(user: AbstractBaseUser | AnonymousUser) -> str:
-    """The language that an account has chosen; empty where it has not, or nobody is logged in."""
+    """The account's language; empty where none was chosen, or no one is logged in."""
     return user.language if isinstance(user, User) and is_known(user.language) else ""
 
 
 class _InLanguage(ABC):
-    """Answers in a language, done where it is called: nothing here waits, but for who is logged in."""
+    """Answers in a language, on the event loop: nothing here waits, except for the logged-in user."""
 
     sync_capable = async_capable = True
 
@@ -105,7 +105,7 @@ class _InLanguage(ABC):
 
 
 class LanguageMiddleware(_InLanguage):
-    """Outermost: every page, also one that says that something is wrong, is in the language that the browser wants."""
+    """Outermost: every page, also an error page, is in the language that the browser prefers."""
 
     def find_language(self, request: HttpRequest) -> str:
         """The browser's."""
@@ -113,14 +113,14 @@ class LanguageMiddleware(_InLanguage):
 
 
 class AccountLanguageMiddleware(_InLanguage):
-    """Behind the login: what the account has chosen goes before what the browser says."""
+    """Behind the login: the account's choice comes before the browser's."""
 
     def find_language(self, request: HttpRequest) -> str:
         """The account's."""
         return "" if _is_for_programs(request) else account_language(request.user)
 
     def asks_database(self, request: HttpRequest) -> bool:
-        """Whether somebody may be logged in who has not been found yet."""
+        """Whether a user may be logged in who was not looked up yet."""
         may_be = settings.SESSION_COOKIE_NAME in request.COOKIES and not _is_for_programs(request)
         return may_be and not hasattr(request, "_cached_user")
 
@@ -132,12 +132,12 @@ def _language_of(request: HttpRequest) -> str:
 
 
 def _is_for_programs(request: HttpRequest) -> bool:
-    """The API and its document are in English; a page words what comes of it anew."""
+    """The API and its document are in English; a page translates its answers."""
     return request.path_info.startswith("/api/")
 
 
 def _marked(response: HttpResponseBase, language: str) -> HttpResponseBase:
-    """A page says which language it is in, and what that depends on; what programs read is in English."""
+    """Declares the page's language, and what that depends on; what programs read is in English."""
     if response.get("Content-Type", "").startswith("text/html") and not response.has_header("Content-Language"):
         response["Content-Language"] = translation.to_locale(language).replace("_", "-")
         patch_vary_headers(response, ("Accept-Language", "Cookie"))
@@ -146,7 +146,7 @@ def _marked(response: HttpResponseBase, language: str) -> HttpResponseBase:
 
 @require_POST
 def choose_language(request: HttpRequest) -> HttpResponse:
-    """Keep the language that was chosen, and go back; what is none of ours leaves it to the browser."""
+    """Save the chosen language, and go back; an unknown one leaves it to the browser."""
     chosen = request.POST.get("language", "")
     chosen = chosen if is_known(chosen) else ""
     back = request.POST.get("next", "")

@@ -1,4 +1,4 @@
-"""What the pages tell all processes of logins."""
+"""Messages of the pages to all processes about logins."""
 
 from chat.protocol import group_messages
 from chat.runtime import groups
@@ -6,5 +6,5 @@ from chat.serving import supervisor
 
 
 def publish_logins_ended() -> None:
-    """Let every process look at once whose login has ended, and close those sockets."""
+    """Have every process check at once which logins have ended, and close their sockets."""
     groups.publish_from_thread(supervisor.serving_loop(), groups.EVERYONE, group_messages.LOGINS_CHANGED)

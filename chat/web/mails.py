@@ -43,7 +43,7 @@ def _may_reset(user: User | None) -> bool:
 @require_http_methods(["GET", "HEAD", "POST"])
 @never_cache
 def ask_reset(request: HttpRequest) -> HttpResponse:
-    """Have a link mailed to whoever has this address, confirmed; what is answered is the same for every address."""
+    """Mail a link to the confirmed user of this address; the answer is the same for every address."""
     if not settings.EMAIL_URL:
         raise Http404
     form = AddressForm(request.POST if request.method == "POST" else None)
@@ -73,18 +73,18 @@ class PasswordResetView(auth.PasswordResetConfirmView):
     success_url = reverse_lazy("login")
 
     def dispatch(self, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Where nothing is mailed, no link is one."""
+        """Where mail is off, no link is valid."""
         if not settings.EMAIL_URL:
             raise Http404
         return super().dispatch(*args, **kwargs)
 
     def get_user(self, uidb64: str) -> User | None:
-        """Whom the link is for, unless they may not come in, or not by a password."""
+        """The link's user, unless they may not log in, or not by a password."""
         user = super().get_user(uidb64)
         return user if _may_reset(user) else None
 
     def form_valid(self, form: Any) -> HttpResponse:
-        """Save, and say so, also by mail."""
+        """Save, with a message on the page and by mail."""
         user = form.user
         with transaction.atomic():
             audit.record_action(user.pk, Act.PASSWORD, Door.PAGE, subject_id=user.pk, by="mail")

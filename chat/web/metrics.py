@@ -1,4 +1,4 @@
-"""`/metrics`: the figures of this process for Prometheus, and for those of the staff to whom that was permitted."""
+"""`/metrics`: the metrics of this process for Prometheus, and for staff with that permission."""
 
 import asyncio
 
@@ -15,14 +15,14 @@ from chat.security.tokens import BadToken, TooManyAttempts
 from chat.serving.gauges import gauges
 
 VIEW_METRICS = "chat.view_metrics"
-#: Of those who ask at once each gets what was made for the first: with thousands of series that takes a while.
+#: Requests at the same time get what was made for the first: with thousands of series that takes a while.
 _making: dict[str, "asyncio.Task[tuple[bytes, str]]"] = {}
 
 
 @require_safe
 @never_cache
 async def metrics_page(request: HttpRequest) -> HttpResponse:
-    """Answer `METRICS_TOKEN`, and staff who may look at metrics, by their login or a token of theirs."""
+    """Answer `METRICS_TOKEN`, and staff with that permission, by their login or a token."""
     if has_token(request):
         return await metrics_answer(request)
     try:
@@ -47,7 +47,7 @@ def has_token(request: HttpRequest) -> bool:
 @require_safe
 @never_cache
 async def metrics_answer(request: HttpRequest) -> HttpResponse:
-    """The figures, whoever asks. They are put into words on a thread, and the database is asked now and then."""
+    """The metrics as text, made on a thread; the database is queried now and then."""
     await gauges.refresh()
     accept = request.headers.get("Accept", "")[:1_000]
     making = _making.get(accept)

@@ -28,7 +28,7 @@ _AT_ONCE = 4
 @require_GET
 @login_required
 def show_data(request: HttpRequest) -> HttpResponse:
-    """What can be done with one's data, and how long sessions are kept."""
+    """The page about one's data, and how long sessions are kept."""
     return render_account_page(request, "registration/data.html", days=retention.days_kept(cast(User, request.user)))
 
 

@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 def safe_next(request: HttpRequest) -> str:
-    """Where somebody was going; home, where that is no place of ours."""
+    """The page to go to after the login; the first one, where that is no page of this site."""
     place = request.GET.get("next", "")
     is_ours = url_has_allowed_host_and_scheme(place, {request.get_host()}, require_https=request.is_secure())
     return place if is_ours else reverse(settings.LOGIN_REDIRECT_URL)
@@ -52,7 +52,7 @@ def begin_provider_login(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_GET
 def end_provider_login(request: HttpRequest) -> HttpResponse:
-    """Take somebody who comes back from the provider."""
+    """The user comes back from the provider."""
     if not settings.OIDC_ISSUER:
         raise Http404
     from allauth.socialaccount.providers.oauth2.client import OAuth2Error  # noqa: PLC0415
@@ -60,7 +60,7 @@ def end_provider_login(request: HttpRequest) -> HttpResponse:
 
     from chat.security.oidc.adapter import ProviderAdapter, ProviderClient  # noqa: PLC0415
 
-    # Whose answer this is, the provider says itself (RFC 9207), if it says it at all.
+    # The provider names itself in its answer (RFC 9207), if it supports that.
     if request.GET.get("iss", settings.OIDC_ISSUER) != settings.OIDC_ISSUER:
         return ProviderAdapter(request).explain_failure(request, OAuth2Error("The answer is another provider's"))
     answer: HttpResponse = OAuth2CallbackView.adapter_view(ProviderClient)(request)
@@ -70,7 +70,7 @@ def end_provider_login(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_GET
 def leave_provider(request: HttpRequest) -> HttpResponse:
-    """Tell somebody who has logged out here that they are still logged in at the provider, and where that ends."""
+    """Show a user who has logged out here that they are still logged in at the provider, and where to log out."""
     if not settings.OIDC_ISSUER:
         raise Http404
     if request.user.is_authenticated:

@@ -1,4 +1,4 @@
-"""Whether those who watch a session with somebody see where they read."""
+"""Whether other readers of a session see where the user reads."""
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import resolve_url

@@ -1,4 +1,4 @@
-"""The pages of one's schedules: what there is, the form, and the few buttons. They work without scripts."""
+"""The pages of schedules: the list, the form, and the buttons. They work without scripts."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -39,13 +39,13 @@ from chat.web.page import reader_zone, render_page
 PAGE_SCHEDULES = 40
 _SESSIONS = 100
 
-#: The field that a refusal is about, where it does not say so itself.
+#: The field that a refusal is about, where it does not name one.
 _FIELD_OF_CODE = {"empty_message": "message", "too_large": "message", "unknown_agent": "agent_name"}
 _AT = "%Y-%m-%dT%H:%M"
 
 
 class WhenForm(forms.Form):
-    """When a schedule is due, as a person says it."""
+    """When a schedule is due, as a form."""
 
     when = forms.ChoiceField(
         label=gettext_lazy("When"),
@@ -97,7 +97,7 @@ class WhenForm(forms.Form):
 
 
 class ScheduleForm(WhenForm):
-    """What a person says about a schedule. What of it can be is for the use case to know."""
+    """The form of a schedule. The use case validates it."""
 
     name = forms.CharField(
         label=gettext_lazy("Name"),
@@ -129,7 +129,7 @@ class ScheduleForm(WhenForm):
 
     def __init__(self, user: User, *args: Any, current: Schedule | None = None, **options: Any) -> None:
         super().__init__(*args, **options)
-        # What a script-less browser would ask for before it is known which of the ways to say when is chosen.
+        # Without scripts, a browser would require fields before it is known which of the three ways is chosen.
         self.use_required_attribute = False
         cast(forms.ChoiceField, self.fields["agent_name"]).choices = [
             (name, agent_title(name)) for name in _offered(user, current)
@@ -179,7 +179,7 @@ def _own(request: HttpRequest, schedule_id: UUID) -> Schedule:
 @require_safe
 @login_required
 def index(request: HttpRequest) -> HttpResponse:
-    """All of one's schedules: when they run next, how they fared, by which rules."""
+    """All of one's schedules: their next times, their last runs, and their rules."""
     page = Paginator(schedule_selectors.schedules_of(_user(request)), PAGE_SCHEDULES).get_page(request.GET.get("page"))
     part = request.GET.get("part") == "list"
     return render_page(
@@ -229,7 +229,7 @@ def edit(request: HttpRequest, schedule_id: UUID) -> HttpResponse:
         said = form.said()
         unchanged = {name for name, value in _as_said(schedule).items() if form.cleaned_data.get(name) == value}
         if {"when", form.cleaned_data["when"], "time_zone"} <= unchanged:
-            # Said again is not said anew: no due time moves, and a single one that is past stays where it is.
+            # Sent again without a change: no due time moves, and a single one that is past stays where it is.
             said = {name: value for name, value in said.items() if name not in (*schedule_commands.WHEN, "time_zone")}
         try:
             schedule_commands.change(_user(request), schedule_id, said, clock.now())
@@ -279,7 +279,7 @@ def _form_page(request: HttpRequest, form: ScheduleForm, schedule: Schedule | No
 @require_safe
 @login_required
 def preview(request: HttpRequest) -> HttpResponse:
-    """When what is being typed would be due, in words and with its next times; or what is wrong with it."""
+    """When the form's schedule would be due, in words and with its next times; or what is wrong with it."""
     form, line, problem = WhenForm(request.GET), None, ""
     if form.is_valid():
         try:
@@ -308,7 +308,7 @@ def run(request: HttpRequest, schedule_id: UUID) -> HttpResponse:
 
 @act
 def switch(request: HttpRequest, schedule_id: UUID) -> HttpResponse:
-    """Pause it, or let it go on."""
+    """Pause or resume it."""
     enabled = request.POST.get("enabled") == "true"
     return _changed(request, schedule_id, {"enabled": enabled}, _("Resumed.") if enabled else _("Paused."))
 

@@ -26,7 +26,7 @@ def begin(request: HttpRequest) -> HttpResponse:
     message = request.POST.get("message", "").replace("\r\n", "\n")
     agent_name, enable_reasoning = request.POST.get("agent_name", ""), "enable_reasoning" in request.POST
     if request.POST.get("user") != str(user_of(request).pk):
-        # Somebody else has logged in since, who is neither to say nor to see what was typed here.
+        # Another user has logged in since, who must neither send nor see what was typed here.
         return refuse_forgery(request)
     # A form that is sent twice is one session; another text from the same page, come back to, is another.
     key = sha256(repr((request.POST.get("form_key"), message, agent_name, enable_reasoning)).encode()).hexdigest()
