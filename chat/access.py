@@ -1,4 +1,4 @@
-"""Who may see, drive, stop and inspect a session: the one place for pages, sockets, API and admin."""
+"""Who may see, drive, stop and inspect a session; used by pages, sockets, API and admin alike."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -12,14 +12,14 @@ from django.db.models.functions import Now
 from chat.accounts.models import User
 from chat.models import CaseSet, Session, SetShare, Share, ShareJoin
 
-#: What staff must be given to see sessions of others, to stop runs there, and to delete such a session. Being staff alone gives nothing.
+#: Permissions that staff need to see sessions of others, to stop runs there, and to delete such a session. Staff alone have none of them.
 VIEW_SESSIONS, STOP_RUNS, DELETE_SESSIONS = "chat.view_session", "chat.stop_run", "chat.delete_session"
 
 AnyUser = User | AbstractBaseUser | AnonymousUser
 
 
 class Role(StrEnum):
-    """What someone is to a session."""
+    """A user's role in a session."""
 
     OWNER = "owner"
     DRIVER = "driver"
@@ -28,7 +28,7 @@ class Role(StrEnum):
 
 
 def role_in(user: AnyUser, session: Session) -> Role | None:
-    """The user's role in the session; None means that its very existence is not told."""
+    """The user's role in the session; None means that its very existence must not be revealed."""
     if user.pk is None or user.is_anonymous or session.deleted_at is not None:
         return None
     return role_of(
@@ -43,7 +43,7 @@ def role_in(user: AnyUser, session: Session) -> Role | None:
 def role_of(
     user_id: int, session_id: UUID, owner_id: int, *, is_active: bool, sees_others: Callable[[], bool]
 ) -> Role | None:
-    """`role_in`, for who has not the rows at hand; ``sees_others`` is asked only where the session is not shared with the user."""
+    """`role_in` for a caller without the rows; ``sees_others`` is called only where the session is not shared with the user."""
     if not is_active:
         return None
     if user_id == owner_id:
@@ -147,7 +147,7 @@ def sets_seen_by(user_id: int) -> QuerySet[CaseSet]:
 
 
 def role_in_set(user_id: int, case_set: CaseSet) -> Role | None:
-    """What an active user is to a set; None means that its very existence is not told. Staff are nothing to others' sets."""
+    """An active user's role in a set; None means that its very existence must not be revealed. Staff have none in others' sets."""
     if case_set.owner_id == user_id:
         return Role.OWNER
     roles = set_shares_with(user_id).filter(case_set=case_set).order_by("role").values_list("role", flat=True)
@@ -156,7 +156,7 @@ def role_in_set(user_id: int, case_set: CaseSet) -> Role | None:
 
 
 def is_shared(session_id: UUID) -> bool:
-    """Whether a session is shared with anybody now, by itself or with the set that it was opened for."""
+    """Whether a session is shared with anyone now, by itself or with the set that it was opened for."""
     sets = Session.everything.filter(pk=session_id, for_set__isnull=False).values("for_set")
     return (
         Share.objects.filter(unexpired(), session=session_id).exists()
@@ -165,18 +165,18 @@ def is_shared(session_id: UUID) -> bool:
 
 
 def has_right(user: AnyUser, permission: str) -> bool:
-    """Whether somebody may do this to what belongs to others, here as in the admin: staff, to whom it was permitted."""
+    """Whether a user may do this to what belongs to others, here as in the admin: staff with that permission."""
     return isinstance(user, User) and user.is_active and user.is_staff and user.has_perm(permission)
 
 
 def has_right_now(user_id: int, permission: str) -> bool:
-    """`has_right`, as the database has it at this moment: who is on a socket may have lost it since."""
+    """`has_right`, as the database has it now: a user with an open socket may have lost it since."""
     user = User.objects.filter(pk=user_id).first()
     return user is not None and has_right(user, permission)
 
 
 def holders_among(user_ids: set[int], permission: str) -> set[int]:
-    """Which of these users have the right now."""
+    """Which of these users have the permission now."""
     if not user_ids:
         return set()
     backend = "django.contrib.auth.backends.ModelBackend"
@@ -195,17 +195,17 @@ def may_manage(role: Role) -> bool:
 
 
 def may_copy(role: Role) -> bool:
-    """Whether this role takes copies of the session, and goes on from its places in sessions of its own."""
+    """Whether this role copies the session, and continues from its events in sessions of its own."""
     return role in (Role.OWNER, Role.DRIVER, Role.WATCHER)
 
 
 def may_note(user: AnyUser, session: Session) -> bool:
-    """Whether the user judges runs and comments on steps: whoever sees the session by a right of their own, not as staff."""
+    """Whether the user judges runs and comments on steps: everyone who sees the session other than as staff."""
     return role_in(user, session) in (Role.OWNER, Role.DRIVER, Role.WATCHER)
 
 
 def may_stop(user: AnyUser, session: Session) -> bool:
-    """Whether the user stops runs of the session: whoever drives it, and staff who may stop runs, whether they see it or not."""
+    """Whether the user stops runs of the session: its drivers, and staff with that permission, whether they see it or not."""
     role = role_in(user, session)
     return (role is not None and may_drive(role)) or has_right(user, STOP_RUNS)
 

@@ -1,4 +1,4 @@
-"""One socket on one session: checks who it is, hands its commands to the use case, and is fed from the session's feed.
+"""One socket on one session: checks login and role, passes commands to the use cases, and is sent the session's feed.
 
 Nothing slow is awaited in a handler but the short transaction of a command, and no run belongs to a socket.
 """
@@ -59,14 +59,14 @@ logger = logging.getLogger(__name__)
 _AT_ONCE = 200
 _PER_S = 200
 _SIZE_OF_ONE = 4096
-#: What somebody does is passed on once in so many seconds; what they say of it between is left.
+#: What a user is doing is passed on once in so many seconds; what comes in between is dropped.
 _ACTIVITY_PAUSE_S = 1.0
 #: A socket whose session could not be read by then is accepted before it is sent anything; servers give up a handshake after five seconds.
 _ACCEPT_AFTER_S = 1.0
 #: A number of an event that is above the head of every log.
 _ABOVE_ALL = 10**18
 
-#: What a token must hold for each command.
+#: The scope that a token needs for each command.
 NEEDED: dict[type, Scope] = {
     Ack: Scope.READ,
     Ping: Scope.READ,
@@ -127,7 +127,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
                 raise StopConsumer
 
     async def connect(self) -> None:
-        """Check origin, login and right; then join, replay and go live. A token is sent by no page: where it comes from says nothing."""
+        """Check origin, login and role; then join, replay and go live. With a token the origin is not checked: no page sends one."""
         if handshake.bearer_of(self.scope) is None and not handshake.is_own_origin(self.scope):
             await self.close()
             return
@@ -148,7 +148,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
     async def _enter(self) -> None:
         session_id = as_uuid(self.scope["url_route"]["kwargs"]["session_id"])
         self.login, grant = await database.read(find_access, self.scope, session_id)
-        # Cookies and all: nothing looks at them again, however long the socket stays open.
+        # Cookies and all: they are not read again, however long the socket stays open.
         cast(list[Any], self.scope["headers"]).clear()
         if self.login is None:
             await self._end(Close.NOT_LOGGED_IN)
@@ -168,7 +168,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
             await self._end(Close.TOO_MANY)
             return
         if supervisor.is_draining():
-            # It came in just before nobody was let in any more.
+            # It connected just before the process began to stop.
             await self._end(Close.RESTARTING)
             return
         query = parse_qs(self.scope["query_string"].decode("latin1"), keep_blank_values=True)
@@ -185,14 +185,14 @@ class SessionConsumer(AsyncWebsocketConsumer):
             self._error(code, message)
 
     async def _may_use(self, agent: str) -> bool:
-        """Whether there is such an agent for this user; for most, this process knows without asking."""
+        """Whether there is such an agent for this user; for most users, the process knows without a query."""
         known = catalog.is_open(agent)
         return await database.read(catalog.may_use, agent, self._user().pk) if known is None else known
 
     async def _begin(
         self, last_seq: Any, last_id: Any, view: selectors.SessionView | None = None
     ) -> list[tuple[ErrorCode, str]]:
-        """Send the session's frame, then everything after what the client says it has; ``view`` is what was read just now, if it was."""
+        """Send the session's frame, then everything after what the client says it has; ``view`` is the session, where it was just read."""
         seq = _count(last_seq)
         await self._subscribed().begin(seq or 0, str(last_id) if last_id else None, view)
         if seq is None:
@@ -258,7 +258,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
                 await self._decide(command)
 
     def _asked(self, command: Chat | Continue | Steer) -> Awaitable[run_commands.Accepted]:
-        """What a command that asks something comes to."""
+        """Answer a command that asks something."""
         session_id, own_id = self._subscribed().open_socket.session_id, command.client_message_id
         match command:
             case Chat():
@@ -298,7 +298,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
             }
             if accepted.is_word:
                 answer["steer"] = True
-            # Before the log is let go: the run's first events are in it already, and others may have read them.
+            # Before the log is released: the run's first events are in it already, and others may have read them.
             subscriber.send_control(encode({"type": "accepted", "data": answer}))
         except Refused as refused:
             self._error(refused.code, refused.message, client_message_id)
@@ -382,7 +382,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
 
     async def _pass_on(self, message: dict[str, Any] | None) -> None:
         """Send an event; the first one accepts the socket before it."""
-        # Some servers raise where a client has gone, others say nothing; that it has, they tell by an event.
+        # Some servers raise where a client has gone, others only send the disconnect.
         with contextlib.suppress(OSError):
             if not self._accepted:
                 self._accepted = True
@@ -400,7 +400,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
 def find_access(
     scope: handshake.Scope, session_id: UUID | None
 ) -> tuple[handshake.Login | None, connections.Grant | None]:
-    """Whose the handshake is, and what they are to the session; reads only."""
+    """The login of the handshake, and its role in the session; reads only."""
     login = handshake.login_of(scope)
     if login is None or session_id is None:
         return login, None

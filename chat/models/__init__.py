@@ -1,4 +1,4 @@
-"""What is stored: sessions with their runs and steps, agents, schedules, and what operators look after."""
+"""The tables: sessions with their runs and steps, agents, schedules, and what operators manage."""
 
 from chat.models.agents import (
     AGENT_NAME,

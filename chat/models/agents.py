@@ -1,4 +1,4 @@
-"""Agents as staff make them: what an agent is, its versions, which never change, and the servers of models and tools that they ask.
+"""Agents as staff make them: agents, their versions, which never change, and the servers of models and tools that they use.
 
 Written by ``catalog.agent_versions`` and ``catalog.server_changes`` alone.
 """
@@ -9,11 +9,11 @@ from django.core.validators import RegexValidator
 from django.db import models
 from django.utils import timezone
 
-#: What an agent may be called: by people, by programs, and in the name of the tool by which other agents ask it.
+#: Valid names of agents: for people, programs, and the tool by which other agents ask them.
 AGENT_NAME = r"[a-z][a-z0-9_]{0,39}"
 
 
-#: What a tool server may be called: as it stands in the names of its tools, so that no two are alike.
+#: Valid names of tool servers: they are part of their tools' names, so no two may look alike.
 TOOL_SERVER_NAME = r"[a-z][a-z0-9_-]{0,31}"
 
 
@@ -39,7 +39,7 @@ class EnteredServer(models.Model):
 
 
 class ModelServer(EnteredServer):
-    """An OpenAI-compatible server that agents may ask, beside the one that the environment names."""
+    """An OpenAI-compatible server that agents may use, beside the one in the environment."""
 
     address = models.CharField(max_length=500, help_text="Its base URL, which usually ends in /v1.")
     seeing_models = models.JSONField(
@@ -56,7 +56,7 @@ class Transport(models.TextChoices):
 
 
 class McpServer(EnteredServer):
-    """An MCP server at an address, beside those that the environment names; an agent has it where a version chooses it.
+    """An MCP server at an address, beside those in the environment; an agent has it where a version chooses it.
 
     ``offered`` are its tools as they were found by the last trial, by name, with what each does.
     """
@@ -80,7 +80,7 @@ class McpServer(EnteredServer):
 
 
 class Agent(models.Model):
-    """An agent by its name: which of its versions runs take, and who may use it. One that is archived is offered to nobody."""
+    """An agent by its name: which of its versions runs take, and who may use it. An archived one is not offered."""
 
     name = models.CharField(
         max_length=40,

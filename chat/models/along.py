@@ -1,4 +1,4 @@
-"""What clients that keep a conversation themselves have sent along with a message. Written by ``store.sent_along`` alone."""
+"""What clients that keep the conversation themselves send along with a message. Written by ``store.sent_along`` alone."""
 
 from django.conf import settings
 from django.db import models
@@ -8,7 +8,7 @@ from chat.models.sessions import Run
 
 
 class SentAlong(models.Model):
-    """What came with a run's message through a door whose clients send the whole conversation each time.
+    """What came with a run's message from a client that sends the whole conversation each time.
 
     ``asked`` stands for that conversation up to the message, ``answered`` for the same with the run's answer: by that the next request
     finds the session. Each is empty where the session holds anything else, or there is no answer.

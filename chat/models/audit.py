@@ -1,4 +1,4 @@
-"""The audit: who saw, changed, stopped, deleted or exported what, through which door. Written by ``security.audit`` alone."""
+"""The audit log: who saw, changed, stopped, deleted or exported what, and by which way. Written by ``security.audit`` alone."""
 
 import uuid
 from typing import Any, NoReturn
@@ -10,7 +10,7 @@ from django.utils.translation import pgettext_lazy
 
 
 class Door(models.TextChoices):
-    """The way by which somebody came to what belongs to others, or to what is everybody's."""
+    """The way by which a user reached what belongs to others, or to everyone: pages, API, socket and so on."""
 
     PAGE = "page", pgettext_lazy("door", "Page")
     API = "api", pgettext_lazy("door", "API")
@@ -24,7 +24,7 @@ class Door(models.TextChoices):
 
 
 class Act(models.TextChoices):
-    """What was done. A further one is a line here; the table knows nothing of the list."""
+    """The audited action. A further one is a line here; the table does not know the list."""
 
     VIEW = "view", pgettext_lazy("act", "Looked at")
     SEARCH = "search", pgettext_lazy("act", "Searched")
@@ -70,12 +70,12 @@ class Act(models.TextChoices):
     EXPIRE = "expire", pgettext_lazy("act", "Deleted after its time")
 
 
-#: What makes one entry for each person, session and door in ten minutes; of all else, each time has its own.
+#: Actions with one entry for each person, session and way in ten minutes; of all others, each time has its own.
 LOOKS = (Act.VIEW, Act.SEARCH)
 
 #: In place of one session's identifier: many at once, as in a list or by a search, or none.
 MANY_SESSIONS = uuid.UUID(int=0)
-#: In place of an account's number: the installation itself, or somebody who is not known.
+#: In place of an account's id: the installation itself, or an unknown person.
 NOBODY = 0
 
 
@@ -151,7 +151,7 @@ class AuditEntry(models.Model):
 
 
 class AuditPurge(models.Model):
-    """There only within a transaction that removes what is older than the audit is kept: the database lets go of no other entry."""
+    """Set only within a transaction that removes entries older than they are kept: the database refuses to delete any other entry."""
 
     before = models.DateTimeField()
 

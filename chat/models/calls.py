@@ -1,4 +1,4 @@
-"""What each model call of a run was asked, saw and cost; what tokens cost; how many may be used.
+"""Model calls of runs: requests, results and costs; prices of tokens; budgets.
 
 A session's calls hold their messages by reference, each content once per session, and each call only what differs from one before: what is
 stored grows with what is said, not with its square. Written by ``store.calls`` alone, but for prices and budgets, which staff edit.
@@ -16,7 +16,7 @@ from chat.models.sessions import Run, Session
 
 
 class Cost(NamedTuple):
-    """What tokens cost."""
+    """The cost of tokens."""
 
     amount: Decimal
     currency: str
@@ -69,7 +69,7 @@ class ModelCall(models.Model):
     )
     depth = models.PositiveIntegerField()
     messages = models.TextField()
-    # Empty so that adding it makes no table anew.
+    # Empty so that adding it does not rewrite the table.
     contents = models.TextField(null=True, help_text="What is new in it, where that is short, as JSON.")  # noqa: DJ001
     left_out_messages = models.PositiveIntegerField(default=0)
     left_out_tokens = models.PositiveIntegerField(default=0)
@@ -96,7 +96,7 @@ class ModelCall(models.Model):
 
 
 class DailyUsage(models.Model):
-    """What somebody's runs with an agent used of a model on a day (UTC): kept as calls end, and longer than their sessions."""
+    """What a person's runs with an agent used of a model on a day (UTC): added up as calls end, and kept longer than their sessions."""
 
     day = models.DateField()
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
@@ -128,7 +128,7 @@ def _per_million(words: str) -> "models.DecimalField[Decimal, Decimal]":
 
 
 class Price(models.Model):
-    """What a model's tokens cost here; it holds before the prices that are known of public servers."""
+    """A price of a model's tokens, set by staff; it comes before the known prices of public servers."""
 
     provider = models.CharField(
         "model server", max_length=100, default="*", help_text="Its name; * stands for anything."

@@ -40,7 +40,7 @@ class CaseSet(models.Model):
 
 
 class SetShare(models.Model):
-    """A set is shared with one person or one group. What a role may, ``access`` says.
+    """A set is shared with one person or one group. `access` says what a role may do.
 
     ``role`` is a session's: a watcher sees the set and the sessions in which its cases were asked, a driver changes its cases and asks it.
     """
@@ -95,7 +95,7 @@ class Case(models.Model):
 
 
 class CaseFile(models.Model):
-    """That a case uses a file, which is its set's owner's: it is kept as long as the case is."""
+    """A case uses a file, which is its set's owner's and is kept as long as the case is."""
 
     case = models.ForeignKey(Case, on_delete=models.CASCADE, related_name="used_files", db_index=False)
     file = models.ForeignKey(File, on_delete=models.CASCADE, related_name="used_by_cases")
@@ -108,7 +108,7 @@ class CaseFile(models.Model):
 
 
 class SetRunState(models.TextChoices):
-    """Whether a run of a set goes on."""
+    """Whether a run of a set is still going."""
 
     RUNNING = "running"
     STOPPED = "stopped"
@@ -145,7 +145,7 @@ class SetRun(models.Model):
 
 
 class CaseVerdict(models.TextChoices):
-    """What has come of a case. The first two are not the end of it."""
+    """The verdict on a case. The first two are not final."""
 
     WAITING = "waiting"
     ASKED = "asked"

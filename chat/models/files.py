@@ -72,7 +72,7 @@ class FileText(models.Model):
 
 
 class SessionFile(models.Model):
-    """That a session uses a file: whoever sees the one sees the other."""
+    """A session uses a file: everyone who sees the one sees the other."""
 
     session = models.ForeignKey(Session, on_delete=models.CASCADE, related_name="used_files")
     file = models.ForeignKey(File, on_delete=models.CASCADE, related_name="uses")

@@ -1,4 +1,4 @@
-"""What sessions were made from that came from other programs."""
+"""Documents of other programs that sessions were made from."""
 
 from django.db import models
 

@@ -1,4 +1,4 @@
-"""Mails that are to be sent. Written by ``store.mails`` alone."""
+"""Mails to be sent. Written by ``store.mails`` alone."""
 
 import uuid
 from typing import ClassVar
@@ -19,7 +19,7 @@ class MailKind(models.TextChoices):
 
 
 class MailState(models.TextChoices):
-    """What has become of a mail. One that is being sent is nobody else's, and is never sent a second time."""
+    """The state of a mail. One that is being sent is never sent by another process, nor a second time."""
 
     WAITING = "waiting"
     SENDING = "sending"
@@ -29,7 +29,7 @@ class MailState(models.TextChoices):
 
 
 class Mail(models.Model):
-    """A mail to an account: neither its words nor its address are kept, both are those of the moment when it is sent."""
+    """A mail to an account: its text and address are not stored, but made when it is sent."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="mails", db_index=False)

@@ -1,4 +1,4 @@
-"""What people say about a session's runs and steps: never part of its log, never shown to a model. Written by ``runs.notes`` alone."""
+"""Verdicts and comments of people: never part of the log, never sent to a model. Written by ``runs.notes`` alone."""
 
 import uuid
 
@@ -11,14 +11,14 @@ from chat.models.sessions import Run, Session
 
 
 class VerdictWord(models.TextChoices):
-    """What somebody thinks of a run."""
+    """A person's verdict on a run."""
 
     GOOD = "good"
     BAD = "bad"
 
 
 class Verdict(models.Model):
-    """What one person thinks of one run. Without a word they have taken it back, which others have to be told, too.
+    """One person's verdict on one run. Without a word they have taken it back, which others have to be sent, too.
 
     ``version`` is the session's ``notes_version`` of its last change, by which whoever has missed that finds it.
     """
@@ -43,7 +43,7 @@ class Verdict(models.Model):
 
 
 class Comment(models.Model):
-    """What somebody says about a step, as plain text. One that is deleted has no text any more; that it was there is told to others.
+    """A person's comment on a step, as plain text. A deleted one has no text any more; others are sent that it is gone.
 
     ``seq`` is the step's number in its session, ``version`` as for verdicts.
     """

@@ -1,4 +1,4 @@
-"""What operators set and look after: processes, sockets, tool servers, announcements, and accounts that are being removed."""
+"""What operators manage: processes, sockets, tool servers, announcements, and accounts that are being deleted."""
 
 import uuid
 
@@ -10,7 +10,7 @@ from chat.models.sessions import Session
 
 
 class ClosedAccount(models.Model):
-    """An account that is deleted: closed for its user from that moment; what is left of it is removed by `erasure`."""
+    """A deleted account: closed for its user at once; `erasure` deletes the rest of it."""
 
     user = models.OneToOneField(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, primary_key=True, related_name="closed"
@@ -36,7 +36,7 @@ class Process(models.Model):
     noticed = models.TextField(
         blank=True, default="", db_default="", help_text="What is wrong around it, as in a proxy's settings."
     )
-    #: Which changes its version knows of, by their number; one before them says nothing.
+    #: The newest change that its version knows, by number; earlier versions have none.
     knows = models.PositiveSmallIntegerField(default=0, db_default=0)
 
     class Meta:
@@ -105,7 +105,7 @@ class Level(models.TextChoices):
 
 
 class Announcement(models.Model):
-    """A word from the operators to everyone who is connected."""
+    """A message from the operators to everyone who is connected."""
 
     message = models.CharField(max_length=2000)
     level = models.CharField(max_length=16, choices=Level, default=Level.INFO)

@@ -1,4 +1,4 @@
-"""By what clients may ask again for what they have asked for. Written by ``runs.request_keys`` alone."""
+"""Idempotency keys of requests. Written by ``runs.request_keys`` alone."""
 
 import uuid
 from typing import ClassVar
@@ -9,7 +9,7 @@ from django.utils import timezone
 
 
 class RequestKey(models.Model):
-    """An account's ``Idempotency-Key``: the session, and perhaps the run, that it stands for; ``digest`` stands for what was asked."""
+    """An account's ``Idempotency-Key``: the session, and perhaps the run, that it has made; ``digest`` is the request's."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", db_index=False)

@@ -11,14 +11,14 @@ from chat.models.sessions import Run, Session, is_one_of
 
 
 class MissedPolicy(models.TextChoices):
-    """What becomes of due times at which nobody was there to see to them."""
+    """What happens to due times at which no process was there to process them."""
 
     SKIP = "skip"
     ONCE = "once"
 
 
 class OverlapPolicy(models.TextChoices):
-    """What becomes of a due time at which the schedule's last run has not ended."""
+    """What happens to a due time at which the schedule's last run has not ended."""
 
     QUEUE = "queue"
     SKIP = "skip"
@@ -90,7 +90,7 @@ class Schedule(models.Model):
 
 
 class Outcome(models.TextChoices):
-    """What has become of a due time. The first two are not the end of it; then come a run's ends, and two that had no run."""
+    """The outcome of a due time. The first two are not final; then come a run's ends, and two without a run."""
 
     WAITING = "waiting"
     STARTED = "started"
@@ -108,7 +108,7 @@ IS_OPEN = is_one_of("outcome", OPEN)
 
 
 class Occurrence(models.Model):
-    """One due time of a schedule and what has become of it: the claim of whoever saw to it first, for there is one per due time.
+    """One due time of a schedule and its outcome: the claim of the process that was first, for there is one row per due time.
 
     Of times that were missed in a row only the last has a row, and ``times`` says how many they were. One that was asked for by hand
     is ``by_hand`` and due when that happened.

@@ -1,4 +1,4 @@
-"""Tables and constraints of sessions, their runs and the log of steps; also who writes which table.
+"""Sessions, their runs and the log of steps; and which module writes which table.
 
 Rows of `Step` are written by ``step_log`` alone, rows of `Run` by ``runs.state`` alone, and those of `Schedule` and `Occurrence` by
 ``schedules`` alone; what they promise (no hole in ``seq``, one live run per session, one run per client message, one occurrence per
@@ -20,7 +20,7 @@ from chat.models.agents import AgentVersion
 
 
 class RunStatus(models.TextChoices):
-    """Where a run stands. The last five are ends and never change again."""
+    """The status of a run. The last five are ends and never change again."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -33,11 +33,11 @@ class RunStatus(models.TextChoices):
     INTERRUPTED = "interrupted"
 
 
-#: Of the names of agents that are kept with sessions and runs, characters.
+#: Characters of an agent's name that are stored with sessions and runs.
 AGENT_NAME_LENGTH = 64
 #: With a process that executes them.
 LIVE = (RunStatus.RUNNING, RunStatus.CANCELLING)
-#: What a session has at most one of at a time; one that waits for people has no process.
+#: A session has at most one run in these at a time; one that waits for people has no process.
 CURRENT = (*LIVE, RunStatus.WAITING)
 UNFINISHED = (RunStatus.QUEUED, *CURRENT)
 
@@ -63,7 +63,7 @@ def is_one_of(field: str, words: Sequence[str]) -> Q:
     return Q(**{f"{field}__in": [_Literal(word) for word in words]})
 
 
-#: A run that a person or a schedule has asked for; the others are runs within runs.
+#: A run that a person or a schedule has started; the others are runs within runs.
 IS_ROOT = Q(parent=None)
 ROOT_SQL = "parent_id IS NULL"
 #: The conditions of partial indexes, for querysets; where a statement is written out, the words stand in it in this order. Of a
@@ -82,7 +82,7 @@ ANY_QUEUED_SQL = f"status = 'queued' AND {ROOT_SQL}"
 
 
 class Origin(models.TextChoices):
-    """The door through which a run was asked for."""
+    """By which way a run was started."""
 
     CHAT = "chat"
     API = "api"
@@ -165,7 +165,7 @@ class Session(models.Model):
         indexes = (
             models.Index(fields=("deleted_at",), condition=Q(deleted_at__isnull=False), name="session_deleted"),
             models.Index(fields=("owner", "-active_at", "-id"), name="session_by_activity"),
-            # What stands in lists: sets may have opened many times as many.
+            # Those in lists: sets may have opened many times as many.
             models.Index(fields=("owner", "-active_at", "-id"), condition=Q(for_set=None), name="session_listed"),
             models.Index(fields=("for_set",), condition=Q(for_set__isnull=False), name="session_for_set"),
             models.Index(fields=("family",), condition=Q(family__isnull=False), name="session_family"),
@@ -257,13 +257,13 @@ class Run(models.Model):
     waiting_since = models.DateTimeField(null=True, help_text="Since when it has waited for people, while it does.")
     waited_ms = models.PositiveBigIntegerField(default=0, db_default=0, help_text="How long it has waited before.")
     decided_at = models.DateTimeField(null=True, help_text="While it waits: since when all is decided.")
-    #: In the process that began it: when, by a clock that nobody sets, in seconds.
+    #: In the process that began it: when, by `time.monotonic`, in seconds.
     begun_at: float | None = None
     #: In the process that executes it: whether its session uses files.
     session_has_files: bool = False
     #: Where it was looked up: the current version of its agent, which it takes when it begins.
     current_version: int | None = None
-    #: Before it is in the queue: the version that it is to take instead, as long as who asks may use that agent.
+    #: Before it is queued: the version that it is to take instead, as long as the user may use that agent.
     pinned_version: int | None = None
 
     class Meta:
@@ -314,7 +314,7 @@ class Run(models.Model):
 
     @property
     def beginning(self) -> str:
-        """How its message begins, on one line; empty for a run that goes on from another."""
+        """The beginning of its message, on one line; empty for a run that continues another."""
         return Truncator(" ".join(self.message[:400].split())).chars(60)
 
     @property
@@ -370,7 +370,7 @@ class StepContent(models.Model):
 
 
 class StepOrigin(models.Model):
-    """What the model's server has to be told of a step later, and nobody else: never on the wire, never shown.
+    """What the model's server has to be sent again of a step with later requests: never in a frame, never shown.
 
     ``data`` is the JSON of `agents.Step.origin`. Few steps have one.
     """

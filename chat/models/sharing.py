@@ -1,4 +1,4 @@
-"""Who besides its owner may see or drive a session. Written by ``runs.sharing`` alone; what a role may, ``access`` says."""
+"""Who besides its owner may see or drive a session. Written by ``runs.sharing`` alone; `access` says what a role may do."""
 
 import uuid
 
@@ -11,7 +11,7 @@ from chat.models.sessions import Session
 
 
 class Share(models.Model):
-    """A session is shared with one person, one group, or whoever has a link.
+    """A session is shared with one person, one group, or everyone who has a link.
 
     Of a link the hash alone is kept. It makes those watchers who have joined by it, for as long as it holds.
     """
@@ -57,7 +57,7 @@ class ShareJoin(models.Model):
 
 
 class OwnerOffer(models.Model):
-    """A session's owner has asked somebody to take it over, who has not answered yet. Written by ``schedules.handover`` alone."""
+    """A session's owner has offered it to somebody, who has not answered yet. Written by ``schedules.handover`` alone."""
 
     session = models.OneToOneField(Session, on_delete=models.CASCADE, primary_key=True, related_name="offer")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
@@ -68,7 +68,7 @@ class OwnerOffer(models.Model):
 
 
 class IndexMove(models.Model):
-    """What a session's steps are found by still names an earlier owner of it, behind this step. Written by ``schedules.handover`` alone."""
+    """The search index of a session's steps still has an earlier owner after this step. Written by ``schedules.handover`` alone."""
 
     session = models.OneToOneField(Session, on_delete=models.CASCADE, primary_key=True, related_name="+")
     after = models.PositiveBigIntegerField(default=0)

@@ -1,4 +1,4 @@
-"""Words into runs at work. Written by ``store.steering`` alone."""
+"""Steering words for running runs. Written by ``store.steering`` alone."""
 
 import uuid
 
@@ -10,7 +10,7 @@ from chat.models.sessions import Run, Session
 
 
 class WordState(models.TextChoices):
-    """What has become of a word. Only the first changes."""
+    """The state of a word. Only the first changes."""
 
     PENDING = "pending"
     READ = "read"
@@ -19,7 +19,7 @@ class WordState(models.TextChoices):
 
 
 class SteeringWord(models.Model):
-    """What somebody says to a run while it is at work: kept until a model call reads it, and then, so that it is not taken twice.
+    """A user's message to a running run: stored until a model call reads it, and after that, so that it is not read twice.
 
     Those of a session have rising keys in the order in which they were committed. Where the run ends first, the word becomes a
     message in the queue, as a run of its own under the same ``client_message_id``.

@@ -1,4 +1,4 @@
-"""What clients of AG-UI call their conversations."""
+"""The names that clients of AG-UI have for their conversations."""
 
 from typing import ClassVar
 

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 
 class Scope(models.TextChoices):
-    """What a token may do; each holds the one before."""
+    """What a token may do; each includes the one before."""
 
     READ = "read"
     ASK = "ask"
@@ -50,5 +50,5 @@ class ApiToken(models.Model):
 
 
 def holds_now() -> Q:
-    """Which tokens hold at this moment, as far as they themselves say."""
+    """Tokens that are valid now, by their own columns."""
     return Q(revoked_at=None) & (Q(expires_at=None) | Q(expires_at__gt=timezone.now()))

@@ -4,7 +4,7 @@ from django.db import models
 
 
 class TraceCursor(models.Model):
-    """The one row that says it: runs that ended before ``since`` are sent, and which process sends, as long as its lease lasts."""
+    """One row: runs that ended before ``since`` are sent, and which process sends, as long as its lease lasts."""
 
     since = models.DateTimeField()
     process = models.CharField(max_length=120, blank=True)

@@ -1,4 +1,4 @@
-"""Calls that wait for people, what people have decided, and what they have allowed beforehand. Written by ``runs.waiting`` alone."""
+"""Calls that wait for people, people's decisions, and standing approvals. Written by ``runs.waiting`` alone."""
 
 from django.conf import settings
 from django.db import models
@@ -9,7 +9,7 @@ from chat.models.sessions import Run, Session
 
 
 class WaitingKind(models.TextChoices):
-    """What is wanted of people."""
+    """What people are asked for."""
 
     APPROVAL = "approval"
     QUESTION = "question"
@@ -58,7 +58,7 @@ class WaitingCall(models.Model):
 
 
 class StandingApproval(models.Model):
-    """Calls of a tool that need no further decision: under these rules, in this session, in runs that this person has asked for."""
+    """Calls of a tool that need no further decision: under these rules, in this session, in runs that this person has started."""
 
     session = models.ForeignKey(Session, on_delete=models.CASCADE, related_name="standing_approvals", db_index=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")

@@ -1,4 +1,4 @@
-"""Webhooks and what they are to be sent. Written by ``store.webhooks`` alone."""
+"""Webhooks and their deliveries. Written by ``store.webhooks`` alone."""
 
 import uuid
 
@@ -9,7 +9,7 @@ from django.utils import timezone
 
 
 class Webhook(models.Model):
-    """An address that is told when a run of its owner's sessions has ended.
+    """An address that is notified when a run of its owner's sessions has ended or waits.
 
     The secret by which what is sent is signed is stored nowhere: it is made from the installation's own and the identifier.
     ``fingerprint`` says which of the installation's secrets, old and new, that was.
@@ -31,7 +31,7 @@ class Webhook(models.Model):
 
 
 class DeliveryState(models.TextChoices):
-    """What has become of something that was to be sent."""
+    """The state of a delivery."""
 
     WAITING = "waiting"
     DELIVERED = "delivered"

@@ -49,21 +49,21 @@ class AcceptedFrame(TypedDict):
 
 
 class QueueFrame(TypedDict):
-    """The messages that wait, at each change."""
+    """The queued messages, at each change."""
 
     type: Literal["queue"]
     data: list[QueuedRun]
 
 
 class SteeringFrame(TypedDict):
-    """The words into the run at work that its model has not read yet, at each change."""
+    """The steering words that the running run's model has not read yet, at each change."""
 
     type: Literal["steering"]
     data: list[PendingWord]
 
 
 class ReasoningDeltaFrame(TypedDict):
-    """What a run writes now."""
+    """What a run is writing."""
 
     type: Literal["reasoning_delta"]
     run_id: str
@@ -71,7 +71,7 @@ class ReasoningDeltaFrame(TypedDict):
 
 
 class ChildDeltaFrame(TypedDict):
-    """What a run within another one writes now."""
+    """What a run within another one is writing."""
 
     type: Literal["child_delta"]
     run_id: str
@@ -93,7 +93,7 @@ class PresenceFrame(TypedDict):
 
 
 class AnnouncementFrame(TypedDict):
-    """Words of the operators."""
+    """A message from the operators."""
 
     type: Literal["announcement"]
     data: AnnouncementData
@@ -114,14 +114,14 @@ class ErrorFrame(TypedDict):
 
 
 class _Stored(TypedDict):
-    """What every event of the log has."""
+    """What every stored event has."""
 
     seq: int
     """Its number in the session: from 1 on, none left out."""
     id: str
     run_id: str
     copied_from: NotRequired[str]
-    """In a copy: the `id` that the event has there where it was copied."""
+    """In a copy: the `id` of the event that it was copied from."""
 
 
 class ReasoningStartFrame(_Stored):
@@ -160,7 +160,7 @@ class ReasoningCompleteFrame(_Stored):
 
 
 class ChildStartFrame(_Stored):
-    """A run within another one begins; its other events stand between those of the run that asked it."""
+    """A run within another one begins; its other events come between those of the run that has started it."""
 
     type: Literal["child_start"]
     data: ChildStartData
@@ -181,7 +181,7 @@ class ChildErrorFrame(_Stored):
 
 
 class ChildCompleteFrame(_Stored):
-    """A run within another one has ended; its usage holds that of the runs within it."""
+    """A run within another one has ended; its usage includes that of the runs within it."""
 
     type: Literal["child_complete"]
     data: ReasoningCompleteData
@@ -218,7 +218,7 @@ StoredFrame: TypeAlias = (
 
 
 class _Kept(TypedDict):
-    """What is kept with a run without reasoning and never sent has."""
+    """What an event of a run without reasoning has, which is stored and never sent."""
 
     seq: None
     id: str
@@ -248,12 +248,12 @@ class _KeptEnd(_Kept):
 
 #: An event as the log has it, sent or not.
 KeptFrame: TypeAlias = StoredFrame | _KeptStep | _KeptStart | _KeptError | _KeptEnd
-#: What the log holds of it.
+#: The data of it.
 EventData: TypeAlias = ReasoningStartData | StepData | ResponseData | ErrorData | ReasoningCompleteData
 
 ChildType = Literal["child_start", "child_step", "child_error", "child_complete"]
 StoredType = Literal["reasoning_start", "reasoning_step", "response", "reasoning_complete", "error", ChildType]
-#: How a run within another one tells what a root tells.
+#: The types of the events of a run within another one, by those of a root's.
 CHILD_TYPES: dict[StoredType, ChildType] = {
     "reasoning_start": "child_start",
     "reasoning_step": "child_step",
@@ -263,12 +263,12 @@ CHILD_TYPES: dict[StoredType, ChildType] = {
 
 
 def type_of(frame: type) -> str:
-    """The word in a frame's, a step's or a group message's ``type``."""
+    """The literal in a frame's, a step's or a group message's ``type``."""
     return str(get_args(get_type_hints(frame)["type"])[0])
 
 
 STORED = tuple(map(type_of, get_args(StoredFrame)))
-#: But for ``error``, which is both.
+#: Except ``error``, which is both.
 UNSTORED = tuple(word for word in map(type_of, get_args(UnstoredFrame)) if word not in STORED)
 STEP_TYPES = tuple(map(type_of, get_args(StepData)))
 
@@ -279,13 +279,13 @@ def encode(frame: UnstoredFrame) -> str:
 
 
 def stored_frame(event: str, seq: int, event_id: UUID, run_id: UUID, body: str, copied_from: UUID | None = None) -> str:
-    """A stored event's frame, around the JSON text of its data as it lies in the log."""
+    """A stored event's frame, around the JSON text of its data from the log."""
     copied = "" if copied_from is None else f',"copied_from":"{copied_from}"'
     return f'{{"type":"{event}","seq":{seq},"id":"{event_id}","run_id":"{run_id}"{copied},"data":{body}}}'
 
 
 def error_data(code: ErrorCode, message: str, error_id: str, client_message_id: str | None = None) -> ErrorData:
-    """What an ``error`` frame and an HTTP error carry."""
+    """The data of an ``error`` frame and of an HTTP error."""
     data: ErrorData = {"message": message, "code": code, "id": error_id}
     if client_message_id is not None:
         data["client_message_id"] = client_message_id

@@ -1,8 +1,8 @@
 """Messages between processes, by the channel layer's groups.
 
-In a rolling restart processes of two versions hear each other. Every message says its ``version``, and a reader takes those up to its own:
-what it cannot read it leaves, logged once, and finds in the database at the poll of every second. Messages of the version
-before this one, which had no number and told events and texts as lists, are still read.
+In a rolling restart, processes of two versions receive each other's messages. Each has its ``version``, and a reader accepts those up to
+its own: what it cannot read it ignores, logs once, and finds in the database at the poll of every second. Messages of the version
+before this one, which had no number and positional lists, are still read.
 """
 
 import logging
@@ -26,18 +26,18 @@ class _Message(TypedDict):
 
 
 class StoredEvent(TypedDict):
-    """An event of the log, as those who forward it need it."""
+    """An event of the log, for publishing it."""
 
     seq: int
     run_id: str
     frame: str
     event: StoredType
     number: int
-    """The step's, 0 where it has none: what was written under it is superseded."""
+    """The step's number, 0 where it has none: a draft of that step is replaced."""
 
 
 class EventsStored(_Message):
-    """To a session's group: these events are in the log now. They follow one another."""
+    """To a session's group: these events are in the log now. They are consecutive."""
 
     type: Literal["events"]
     events: list[StoredEvent]
@@ -46,8 +46,8 @@ class EventsStored(_Message):
 
 
 class TextWritten(_Message):
-    """To a session's group: what a run writes, from ``offset`` on. Of a run within another one it is ``child_written``, which the version
-    before this one leaves.
+    """To a session's group: what a run is writing, from ``offset`` on. Of a run within another one it is ``child_written``, which the
+    version before this one ignores.
     """  # noqa: D205 - one thought
 
     type: Literal["written", "child_written"]
@@ -61,19 +61,19 @@ class TextWritten(_Message):
 
 
 class QueueChanged(_Message):
-    """To a session's group: look at its queue."""
+    """To a session's group: the queue has changed."""
 
     type: Literal["queue"]
 
 
 class PeopleChanged(_Message):
-    """To a session's group: look who is here."""
+    """To a session's group: the people who have it open have changed."""
 
     type: Literal["presence"]
 
 
 class SessionDeleted(_Message):
-    """To a session's group: it is gone."""
+    """To a session's group: it was deleted."""
 
     type: Literal["gone"]
 
@@ -87,7 +87,7 @@ class Noted(_Message):
 
 
 class ActivityChanged(_Message):
-    """To a session's group: what somebody does just now. Whoever misses it misses nothing."""
+    """To a session's group: what somebody is doing now. A lost one does no harm."""
 
     type: Literal["activity"]
     data: ActivityData
@@ -102,7 +102,7 @@ class StopRun(_Message):
 
 
 class SteerRun(_Message):
-    """To everyone: there are words for this run up to ``number``, whoever executes it. ``reason``: it is interrupted for that one."""
+    """To everyone: there are steering words for this run up to ``number``, for its process. ``reason``: it is interrupted for that one."""
 
     type: Literal["steer"]
     run_id: str
@@ -111,20 +111,20 @@ class SteerRun(_Message):
 
 
 class WakeRun(_Message):
-    """To everyone: this run, which is within another one, waits for people no more, or may go on: whoever executes the other one."""
+    """To everyone: this run, which is within another one, waits for people no more, or may continue; for the process of the other one."""
 
     type: Literal["wake"]
     run_id: str
 
 
 class LoginsChanged(_Message):
-    """To everyone: see which sockets' logins still hold."""
+    """To everyone: check which sockets' logins are still valid."""
 
     type: Literal["logins"]
 
 
 class UserNotified(_Message):
-    """To everyone: tell this to the user's sockets."""
+    """To everyone: send this to the user's sockets."""
 
     type: Literal["notification"]
     user_id: int
@@ -132,7 +132,7 @@ class UserNotified(_Message):
 
 
 class RestartToolServer(_Message):
-    """To everyone: connect to this tool server anew."""
+    """To everyone: reconnect to this tool server."""
 
     type: Literal["restart_tool_server"]
     name: str

@@ -1,7 +1,7 @@
-"""What clients are told of verdicts, comments and of what people do just now: beside the log, never numbered in it.
+"""Frames of verdicts, comments and of what people are doing now: beside the log, without its numbers.
 
-Times are Unix seconds. ``version`` counts the changes of a session's verdicts and comments: what is not above the one that a client has,
-it has already.
+Times are Unix seconds. ``version`` counts the changes of a session's verdicts and comments: a client ignores one that is not above the one
+that it has.
 """
 
 from typing import Literal, NotRequired
@@ -13,14 +13,14 @@ VerdictName = Literal["good", "bad"]
 
 
 class VerdictCounts(TypedDict):
-    """How many think what of a run."""
+    """How many verdicts of each kind a run has."""
 
     good: int
     bad: int
 
 
 class NotesData(TypedDict):
-    """What is said beside the log of a session: how much of it, and up to which change."""
+    """The verdicts and comments of a session: how many there are, and up to which change."""
 
     version: int
     counts: dict[str, int]
@@ -61,7 +61,7 @@ class CommentData(TypedDict):
 
 
 class ActivityData(TypedDict):
-    """What somebody does just now; true for a few seconds, unless it is said again."""
+    """What somebody is doing now; true for a few seconds, unless it is sent again."""
 
     user: str
     seq: NotRequired[int]

@@ -1,1 +1,1 @@
-"""Where requests come from, whether they are believed, and the record of who did what."""
+"""Where requests come from, whether they are trusted, and the audit log."""

@@ -1,4 +1,4 @@
-"""Writes that do not prove that they come from a page of ours: refused, with the true cause for the person and the operator."""
+"""Writes that do not prove that they come from a page of this site: refused, with the true cause for the person and the operator."""
 
 from typing import Any, cast
 
@@ -11,14 +11,14 @@ from chat.security.origins import explain_mismatch, warn_once
 
 
 class _Check(csrf.CsrfViewMiddleware):
-    """Django's own check, which tells its reason instead of answering."""
+    """Django's own check, which returns its reason instead of answering."""
 
     def _reject(self, request: HttpRequest, reason: str) -> Any:
         return reason
 
 
 def forgery_reason(request: HttpRequest) -> str | None:
-    """Django's reason for not believing that a request comes from a page of ours; None where it does."""
+    """Django's reason for not trusting that a request comes from a page of this site; None where it does."""
     check = _Check(lambda _: HttpResponse())
     request.csrf_processing_done = False  # type: ignore[attr-defined]
     check.process_request(request)
@@ -26,7 +26,7 @@ def forgery_reason(request: HttpRequest) -> str | None:
 
 
 def explain_refusal(request: HttpRequest, reason: str) -> str:
-    """What was wrong, in words: addresses that differ are the operator's to mend, and the log is told of them once."""
+    """What was wrong, in words: addresses that differ are for the operator to correct, and logged once."""
     if reason.startswith("Origin checking failed"):
         cause = explain_mismatch(request.headers.get("Origin", ""), _asked_as(request))
         warn_once(cause)

@@ -19,21 +19,21 @@ from django.utils.translation import gettext_lazy as _
 from chat.accounts.models import User
 from chat.security.logins import must_have_second_factor
 
-#: By what a login is kept to be found again. Logins of earlier versions have it, too.
+#: By which backend a login is stored. Logins of earlier versions have it, too.
 BACKEND = "django.contrib.auth.backends.ModelBackend"
-#: How long somebody may take over the stages; and how long a proof lets change how one logs in. In seconds.
+#: How long the stages may take; and how long a proof lets a user change how they log in. In seconds.
 STAGES_S, RECENT_S = 900, 600
-#: What proves a person besides the password or the provider.
+#: Proofs besides the password or the provider.
 SECOND_FACTORS = (Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN)
 
 
 def has_second_factor(user: User) -> bool:
-    """Whether the account asks for a second factor."""
+    """Whether the account has a second factor."""
     return bool(Authenticator.objects.filter(user=user, type__in=SECOND_FACTORS).exists())
 
 
 def begin_login(request: HttpRequest, user: User, method: str, next_url: str, **proof: Any) -> HttpResponse:
-    """Go on with somebody whom ``method`` (``password``, ``mfa``) has just proven: to the next stage, or in and to ``next_url``."""
+    """Continue with a user whom ``method`` (``password``, ``mfa``) has just proven: to the next stage, or in and to ``next_url``."""
     forget_attempt(request)
     record_authentication(request, user, method=method, **proof)
     answer: HttpResponse = perform_login(request, Login(user=user, redirect_url=next_url))
@@ -41,22 +41,22 @@ def begin_login(request: HttpRequest, user: User, method: str, next_url: str, **
 
 
 def forget_attempt(request: HttpRequest) -> None:
-    """End what login there is, and forget what an earlier attempt has proven: a new one proves all of it anew."""
+    """End the present login, and drop what an earlier attempt has proven: a new one proves all of it again."""
     if request.user.is_authenticated:
         django_logout(request)
     clear_login(request)
-    # Until somebody is in, there is little to keep it for.
+    # Before the login is complete, there is little to keep it for.
     request.session.set_expiry(STAGES_S)
 
 
 def proven_recently(request: HttpRequest) -> bool:
-    """Whether whoever is logged in here has shown who they are a moment ago: to change how they log in, it must be they themselves."""
+    """Whether the logged-in user has just proven who they are: required to change how they log in."""
     records = get_authentication_records(request, request.user)
     return any(time.time() - record["at"] < RECENT_S for record in records)
 
 
 class SetUpStage(LoginStage):  # type: ignore[misc] # untyped
-    """Where a second factor is a must, who has none sets one up before getting in."""
+    """Where a second factor is required, users without one set it up before they get in."""
 
     key = "set_up_second_factor"
     urlname = "second_factor_required"
@@ -70,7 +70,7 @@ class SetUpStage(LoginStage):  # type: ignore[misc] # untyped
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # untyped
-    """Which rules allauth keeps for every login."""
+    """allauth's rules for every login."""
 
     error_messages = {
         **DefaultAccountAdapter.error_messages,
@@ -78,11 +78,11 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # untyped
     }
 
     def get_login_stages(self) -> list[str]:
-        """What comes between the first proof and being in."""
+        """The stages between the first proof and being logged in."""
         return ["allauth.mfa.stages.AuthenticateStage", f"{__name__}.{SetUpStage.__name__}"]
 
     def pre_login(self, request: HttpRequest, user: User, **_: Any) -> HttpResponse | None:
-        """Turn away whose account is closed, deactivated, or refused by its provider."""
+        """Refuse users whose account is closed, deactivated, or refused by its provider."""
         return None if user.may_enter else turn_away(request)
 
     def login(self, request: HttpRequest, user: User) -> None:
@@ -95,9 +95,9 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # untyped
         """Names are chosen where accounts are made."""
 
     def add_message(self, *_: Any, **__: Any) -> None:
-        """Say nothing: pages have words of their own."""
+        """Show nothing: pages have messages of their own."""
 
 
 def turn_away(request: HttpRequest) -> HttpResponse:
-    """Tell somebody who has proven to be who they are that their account lets nobody in."""
+    """Show a user who has proven who they are that their account may not log in."""
     return render(request, "registration/provider_refused.html", {"kind": "closed"}, status=403)

@@ -1,6 +1,6 @@
-"""Who is behind a session cookie: the login's own store and the account, asked of the database in one statement.
+"""The login behind a session cookie: Django's session and the account, read in one query.
 
-It is asked at each request and by each socket that opens, so what was ended or withdrawn counts at once.
+It is read at each request and by each socket that opens, so what was ended or withdrawn counts at once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ from chat.runtime.kept import Kept, text_size
 
 @dataclass(frozen=True, slots=True)
 class StoredLogin:
-    """A login that holds: what is stored for it, and an account that may log in."""
+    """A valid login: its session's data, and an account that may log in."""
 
     data: dict[str, Any]
     user: User
@@ -32,11 +32,11 @@ class StoredLogin:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What a login was found to be: as long as its row is the same, none of it need be read or proven again."""
+    """A cached login: as long as its row is the same, none of it need be decoded or verified again."""
 
-    #: Whose it is, which never becomes somebody else's.
+    #: The user's id, which never changes.
     user_id: str
-    #: The account's columns as they came, and last what is stored for the login.
+    #: The account's columns as they were read, and last the session's encoded data.
     row: tuple[Any, ...]
     #: The account's columns as a `User` takes them.
     fields: tuple[Any, ...]
@@ -60,7 +60,7 @@ _LOGIN = f"""SELECT {", ".join(f"person.{field.column}" for field in _FIELDS)}, 
 def find_login(session_key: str) -> StoredLogin | None:
     """The login of a cookie's session key; None where it proves none. Reads only: nothing of it is renewed or thrown away."""
     if not session_key.isascii() or not session_key.isalnum():
-        return None  # none that was given out, and nothing to ask a database for
+        return None  # none that was given out, so no query is needed
     known = _known.get(session_key)
     user_id = known.user_id if known else SessionStore(session_key).load().get(SESSION_KEY)
     if user_id is None:
@@ -77,7 +77,7 @@ def find_login(session_key: str) -> StoredLogin | None:
             return None
         _known.keep(session_key, known, 2 * text_size(row[-1]) + _ACCOUNT_BYTES)
     user = User.from_db(connection.alias, _NAMES, known.fields)
-    # What is kept stays as it is, whatever becomes of this request's.
+    # The cached data stay as they are, whatever this request changes.
     data = deepcopy(known.data)
     if not user.may_enter or data.get(BACKEND_SESSION_KEY) not in settings.AUTHENTICATION_BACKENDS:
         return None
@@ -87,7 +87,7 @@ def find_login(session_key: str) -> StoredLogin | None:
 
 
 def _prove(user_id: str, row: tuple[Any, ...], keys: tuple[Any, ...]) -> _Known | None:
-    """What a row says of a login, where it proves one."""
+    """The login of a row; None where it is not valid."""
     fields = tuple(map(_converted, _FIELDS, row[:-1]))
     user, data = User.from_db(connection.alias, _NAMES, fields), SessionStore().decode(row[-1])
     proof = data.get(HASH_SESSION_KEY, "")
@@ -101,7 +101,7 @@ def _prove(user_id: str, row: tuple[Any, ...], keys: tuple[Any, ...]) -> _Known 
 
 
 def _converted(field: Any, value: Any) -> Any:
-    """A column's value as its field has it."""
+    """A column's value as its field converts it."""
     column = field.get_col(User._meta.db_table)
     for convert in (*connection.ops.get_db_converters(column), *field.get_db_converters(connection)):
         value = convert(value, column, connection)
@@ -109,12 +109,12 @@ def _converted(field: Any, value: Any) -> Any:
 
 
 def must_have_second_factor(user: User) -> bool:
-    """Whether the installation wants a second factor of this person."""
+    """Whether the installation requires a second factor of this user."""
     return settings.MFA_REQUIRED == "all" or (settings.MFA_REQUIRED == "staff" and user.is_staff)
 
 
 def lacks_second_factor(user: User, data: Mapping[str, Any]) -> bool:
-    """Whether a login, by what is stored for it, was made without the second factor that it must have: it then holds no more."""
+    """Whether a login, by its session's data, was made without a second factor that it must have: it is then not valid any more."""
     if not must_have_second_factor(user):
         return False
     if data.get("account_authentication_methods_user") != str(user.pk):

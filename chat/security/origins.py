@@ -1,4 +1,4 @@
-"""Why a page of this very site is taken for a stranger's: in words for the person, and for whoever runs the proxy in front."""
+"""Why a page of this very site is taken for another site's: in words for the person, and for the operator of the proxy in front."""
 
 import logging
 
@@ -6,13 +6,13 @@ from agents.sentence import Sentence
 
 logger = logging.getLogger(__name__)
 
-#: What the log has been told, in order: each cause once, or a wrong proxy would fill it.
+#: Causes that were logged, in order: each once, or a wrong proxy would fill the log.
 noticed: dict[str, None] = {}
 _MOST_TOLD = 100
 
 
 def explain_mismatch(origin: str, asked_as: str) -> str:
-    """What differs between where a page says that it is and how this server was asked, and which header or setting mends it."""
+    """What differs between a page's origin and this request's host, and which header or setting corrects it."""
     # Not taken apart as an address: it may be none.
     (scheme, _, rest), (seen_scheme, _, seen_host) = origin.partition("://"), asked_as.partition("://")
     host = rest.partition("/")[0]
@@ -37,12 +37,12 @@ def explain_mismatch(origin: str, asked_as: str) -> str:
 
 
 def warn_once(cause: str) -> None:
-    """Tell the log, unless it has been told."""
+    """Log a cause, unless it was logged before."""
     if cause not in noticed and len(noticed) < _MOST_TOLD:
         noticed[cause] = None
         logger.warning("%s", cause)
 
 
 def describe_causes() -> str:
-    """What the log has been told so far, a line each: for those who look into `/admin/` rather than into logs."""
+    """The causes logged so far, a line each: for operators who look into `/admin/` rather than into logs."""
     return "\n".join(tuple(noticed))

@@ -1,4 +1,4 @@
-"""Second factors: their secrets are encrypted, a code counts once, and who guesses is held off like who guesses passwords."""
+"""Second factors: their secrets are encrypted, a code counts once, and guessing is limited as for passwords."""
 
 import json
 import logging
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc] # untyped
-    """Which rules allauth keeps for second factors."""
+    """allauth's rules for second factors."""
 
     error_messages = {
         **DefaultMFAAdapter.error_messages,
@@ -39,7 +39,7 @@ class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc] # untyped
     }
 
     def get_totp_label(self, user: User) -> str:
-        """What an app for codes calls the account."""
+        """The account's name in an app for codes."""
         return user.get_username()
 
     def get_public_key_credential_rp_entity(self) -> dict[str, str]:
@@ -48,12 +48,12 @@ class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc] # untyped
         return {**entity, "name": "Thinkaloud"}
 
     def get_public_key_credential_user_entity(self, user: User) -> dict[str, Any]:
-        """Whose a passkey is, as the browser shows it."""
+        """A passkey's user, as the browser shows it."""
         entity: dict[str, Any] = super().get_public_key_credential_user_entity(user)
         return {**entity, "name": user.get_username(), "display_name": user.get_full_name() or user.get_username()}
 
     def generate_authenticator_name(self, user: User, type: Authenticator.Type) -> str:  # noqa: A002 - allauth's own
-        """What a passkey is called that nobody has named."""
+        """The name of a passkey that its user has not named."""
         number = Authenticator.objects.filter(user=user, type=type).count() + 1
         return gettext("Passkey %(number)s") % {"number": number}
 
@@ -72,7 +72,7 @@ class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc] # untyped
         return found
 
     def can_delete_authenticator(self, authenticator: Authenticator) -> bool:
-        """Whether somebody may do without this one."""
+        """Whether the user may remove this one."""
         user = authenticator.user
         others = (
             Authenticator.objects.filter(user=user)
@@ -102,12 +102,12 @@ def prove_code(user: User, code: str) -> Authenticator | None:
     return None
 
 
-#: What comes of an answer that is none of a browser's, or that another key has signed.
+#: Exceptions for an answer that no browser sends, or that another key has signed.
 _BAD_ANSWER = (ValidationError, InvalidSignature, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 
 def prove_passkey(user: User | None, answer: str) -> Authenticator | None:
-    """The passkey by which a browser has answered, as JSON. Without ``user`` it says itself whose it is, and must have asked its holder."""
+    """The passkey by which a browser has answered, as JSON. Without ``user`` it names its user, and must have verified them."""
     try:
         credential = json.loads(answer)
         parsed = webauthn.parse_authentication_response(credential)
@@ -155,12 +155,12 @@ def _credentials(user: User | None) -> dict[str, str]:
 
 
 def note_change(user: User, action: Act, factor: Authenticator) -> None:
-    """Note, in the audit, that somebody has added a factor or removed one."""
+    """Audit that a user has added a factor or removed one."""
     audit.record_action(user.pk, action, Door.PAGE, subject_id=user.pk, about=f"{factor.type} {factor.pk}")
 
 
 @transaction.atomic
 def remove_factors(actor_id: int, user: User) -> None:
-    """Take all second factors from an account, as staff do for who has lost them."""
+    """Remove all second factors of an account, as staff do for users who have lost them."""
     if Authenticator.objects.filter(user=user).delete()[0]:
         audit.record_action(actor_id, Act.FACTOR_REMOVED, Door.ADMIN, subject_id=user.pk)

@@ -1,4 +1,4 @@
-"""Tokens: made, recognised, revoked. What proves no token costs no look at the database, and who keeps trying is held off.
+"""Tokens: made, recognised, revoked. An invalid token costs no query, and clients that keep trying are blocked for a while.
 
 A token is ``tk_``, 43 letters and digits that hold 256 random bits, and six that are a checksum of them.
 """
@@ -29,9 +29,9 @@ from chat.runtime.kept import Kept
 from chat.runtime.prepared import PreparedQuery
 from chat.security import audit
 
-#: Addresses under which a token is looked at: the API, the doors that others' clients know, and the operators' figures.
+#: Addresses that take tokens: the API, the APIs of other products' clients, and the metrics.
 _PATHS = ("/api/", "/v1/", "/metrics")
-#: Tokens that an account may have, and how many that hold no more it keeps to look at.
+#: Tokens that an account may have, and how many expired or revoked ones are kept to be shown.
 MOST_TOKENS = 50
 _MOST_ENDED = 50
 #: How often it is written when a token was last used.
@@ -44,11 +44,11 @@ _ANY_BEARER = re.compile(r"(?:^|,)\s*(?:bearer\b|tk_)", re.IGNORECASE)
 
 
 class BadToken(Exception):
-    """What was sent in place of a login is no token that holds."""
+    """The token is not valid."""
 
 
 class TooManyAttempts(BadToken):
-    """So many were sent from there that were none that no further one is looked at for a while; ``wait_s`` says how long."""
+    """The client has sent so many invalid ones that no further one is checked for ``wait_s`` seconds."""
 
     def __init__(self, wait_s: float) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class TooManyTokens(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token that holds, and whose it is. That account is without the rights of staff here, whatever it has on pages."""
+    """A valid token, and its user, who has no rights of staff here, whatever they have on pages."""
 
     id: UUID
     user: User
@@ -123,7 +123,7 @@ def tokens_of(user_id: int) -> list[ApiToken]:
 
 
 def still_holding(token_ids: Iterable[UUID]) -> set[UUID]:
-    """Which of these tokens still hold, and belong to an account that may log in."""
+    """Which of these tokens are still valid, and belong to an account that may log in."""
     alive = ApiToken.objects.filter(holds_now(), pk__in=list(token_ids), user__is_active=True, user__refused_at=None)
     return set(alive.values_list("pk", flat=True))
 
@@ -132,12 +132,12 @@ def still_holding(token_ids: Iterable[UUID]) -> set[UUID]:
 
 
 def is_token_path(path: str) -> bool:
-    """Whether a token is looked at under this path."""
+    """Whether this path takes tokens."""
     return path.startswith(_PATHS)
 
 
 def door_of(path: str) -> str:
-    """What the door at such a path is called, where people are told how a token was used last."""
+    """The name of the API at such a path, by which people are shown how a token was used last."""
     if path.startswith("/metrics"):
         return "metrics"
     if path.startswith("/v1/"):
@@ -217,7 +217,7 @@ def read_token(header: str, address: str) -> Token:
 
 
 def record_use(token: Token, door: str) -> None:
-    """Have it written, soon and at most once a minute, that a token was used. Of the loop."""
+    """Have it stored, soon and at most once a minute, that a token was used. On the event loop."""
     now = time.monotonic()
     if token.noted_at is not None and (timezone.now() - token.noted_at).total_seconds() < _NOTED_EVERY_S:
         return
@@ -249,7 +249,7 @@ def _in_letters(number: int, length: int) -> str:
     return "".join(letters)
 
 
-# Those who keep trying
+# Clients that keep trying
 
 
 class Attempts:
@@ -289,7 +289,7 @@ class Attempts:
 
 
 def _network(address: str) -> str:
-    """What is counted as one client: of IPv6, what one household has."""
+    """What counts as one client: of IPv6, one household's network."""
     return str(ip_network(f"{address.partition('%')[0]}/64", strict=False)) if ":" in address else address
 
 
@@ -301,5 +301,5 @@ _noted: Kept[UUID, float] = Kept(1 << 20)
 
 
 def forget_attempts() -> None:
-    """Forget who has tried what. For tests, and for operators in a shell."""
+    """Unblock all clients. For tests, and for operators in a shell."""
     _attempts.forget()

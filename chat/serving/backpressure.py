@@ -14,7 +14,7 @@ _REST = 4
 
 
 class ReadThrottle:
-    """What one connection has brought, handed to its protocol piece by piece while nothing speaks against it."""
+    """What one connection has received, passed to its protocol piece by piece while nothing holds it up."""
 
     __slots__ = ("_against", "_gone", "_pause", "_paused", "_read", "_reading", "_resume", "_waiting")
 
@@ -51,14 +51,14 @@ class ReadThrottle:
             self._go_on()
 
     def end(self) -> None:
-        """The connection is gone, and with it what it had brought and who was to have it."""
+        """The connection is gone: drop what it had received, and the protocol."""
         self._gone = True
         self._waiting.clear()
         self._read = self._pause = self._resume = do_nothing
 
     def _go_on(self) -> None:
         self._reading = True
-        # This thread's own time: what the machine gives to others meanwhile is nobody's fault.
+        # CPU time of this thread: time that the machine gives to other processes does not count.
         began = time.thread_time()
         try:
             while self._waiting and not self._against:
@@ -87,11 +87,11 @@ class ReadThrottle:
 
 
 def do_nothing(*_: object) -> None:
-    """Stand in for a protocol that is gone, whatever it is told."""
+    """In place of a method of a protocol that is gone."""
 
 
 class MessageQueue:
-    """What a connection has brought, waiting for its application: all of `asyncio.Queue` that daphne uses, in a fifth of the memory."""
+    """Messages of a connection that are pending for its application: what daphne uses of `asyncio.Queue`, in a fifth of the memory."""
 
     __slots__ = ("_messages", "_reader")
 

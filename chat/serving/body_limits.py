@@ -37,7 +37,7 @@ Application = Callable[[Any, Receive, Send], Awaitable[None]]
 
 
 def body_limit(path: str) -> int:
-    """The bytes that a body sent to this path may have: what `MAX_BODY_BYTES` says of the longest beginning of it."""
+    """The bytes that a body sent to this path may have: by the longest prefix of it in `MAX_BODY_BYTES`."""
     limits: dict[str, int] = settings.MAX_BODY_BYTES
     path = _own_path(path)
     # A target that is no path (``OPTIONS *``, and the site's own without a slash) has the least.
@@ -55,7 +55,7 @@ def _own_path(path: str) -> str:
 
 
 def refusal_answer(status: int, path: str) -> tuple[bytes, str, bytes]:
-    """An answer to who is refused before the application hears of it: the status's words, the body's type, the body."""
+    """The answer to a request that is refused before the application sees it: the status's phrase, the body's type, the body."""
     reason, code, words = _REASONS[status]
     if _own_path(path).startswith("/v1/"):
         told = {"message": words, "type": "invalid_request_error", "param": None, "code": code or "timeout"}
@@ -68,7 +68,7 @@ def refusal_answer(status: int, path: str) -> tuple[bytes, str, bytes]:
 
 
 class BodyLimits:
-    """Passes requests on to an application, and answers those itself whose body is too large or does not come."""
+    """Passes requests to an application, and refuses those itself whose body is too large or does not arrive in time."""
 
     def __init__(self, application: Application) -> None:
         self._application = application
@@ -90,7 +90,7 @@ class _Request:
         self._is_whole = self._has_begun = self._is_refused = False
 
     async def serve(self, application: Application) -> None:
-        """Have it answered."""
+        """Have the application answer it, or refuse it."""
         lengths = [value for name, value in self._scope["headers"] if name == b"content-length"]
         self._declared = int(lengths[0]) if lengths and lengths[0].isdigit() and len(lengths[0]) < 20 else None
         if self._declared is not None and self._declared > self._limit:
@@ -105,7 +105,7 @@ class _Request:
             await application(self._scope, self.receive, self.send)
 
     async def receive(self) -> Message:
-        """What comes next, for the application; of a body that was refused nothing more does."""
+        """The application's ``receive``; of a refused body nothing more comes."""
         if self._read:
             return self._read.popleft()
         return await self._receive() if self._is_whole else await self._next()

@@ -1,4 +1,4 @@
-"""What is so just now: in this process, as it is asked; in the whole installation, as the database had it a few seconds ago."""
+"""Current values: of this process, when they are read; of the whole installation, as the database had them a few seconds ago."""
 
 import asyncio
 import logging
@@ -19,9 +19,9 @@ from chat.serving import supervisor
 
 logger = logging.getLogger(__name__)
 
-#: The database is asked no more often than this, however often figures are asked for; what is older than that is told no more.
+#: The database is queried no more often than this, however often metrics are read; older values are left out.
 READ_EVERY_S, _OLD_AFTER_S = 5.0, 60.0
-#: So long a scrape waits for the database; without its answer it tells what this process knows by itself.
+#: A scrape waits so long for the database; without its answer only the values of this process are reported.
 _PATIENCE_S = 2.0
 
 _HERE: dict[str, tuple[str, Callable[[], float]]] = {
@@ -38,14 +38,14 @@ _HERE: dict[str, tuple[str, Callable[[], float]]] = {
 
 @dataclass(frozen=True, slots=True)
 class _Everywhere:
-    """What the database said, and when."""
+    """The database's answer, and when it came."""
 
     figures: run_queue.QueueCounts
     read_at: float
 
 
 class Gauges(Collector):
-    """Tells `metrics.REGISTRY` what is so just now."""
+    """Reports current values to `metrics.REGISTRY`."""
 
     def __init__(self) -> None:
         self._everywhere: _Everywhere | None = None
@@ -69,7 +69,7 @@ class Gauges(Collector):
             yield GaugeMetricFamily(f"thinkaloud_{name}", words, value=figure)
 
     async def refresh(self) -> None:
-        """Ask the database, where that was not done a moment ago; of those who ask at once one does, and nobody waits for long."""
+        """Query the database, unless that was just done; one caller at a time does, and none waits for long."""
         if self._everywhere is not None and time.monotonic() - self._everywhere.read_at < READ_EVERY_S:
             return
         if self._reading is None or self._reading.done():

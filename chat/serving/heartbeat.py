@@ -1,4 +1,4 @@
-"""The sign of life of this process, and the end of work that nobody would answer for."""
+"""The heartbeat of this process, and the end of runs that it can no longer answer for."""
 
 import logging
 import threading
@@ -21,13 +21,13 @@ class Heartbeat:
     def __init__(self) -> None:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        #: By the database's clock, which leases go by: one that is set, or a machine that slept, is a gap too.
+        #: By the database's clock, which leases go by: a clock that is set, or a machine that slept, is a gap too.
         self._beaten_at = self._steady_since = 0.0
         #: Whether the lease could not be renewed the last time.
         self.missed = False
 
     def start(self) -> None:
-        """Beat from now on, in a thread of its own."""
+        """Send heartbeats from now on, in a thread of its own."""
         self.stop()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, args=(self._stop,), name="heartbeat", daemon=True)

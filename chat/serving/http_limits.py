@@ -1,4 +1,4 @@
-"""What one request may take on daphne before it is anybody's: bounded headers, a body of its route's size at most, and a time for both.
+"""Limits of a request on daphne before the application sees it: size of the headers, size of the body by route, and a time for both.
 
 Daphne stores a whole body before it asks the application, which has limits of its own (`chat.serving.body_limits`); here what is too large
 is refused unread, and what doesn't end is ended.
@@ -19,7 +19,7 @@ _WHOLE_ADDRESS = re.compile(rb"(?i)^https?://[^/?#]*/?")
 
 
 class UnparsedRequest(PacedRequest):
-    """A request whose body is the application's to read: Twisted would take forms apart by itself, and fall over some of them."""
+    """A request whose body is the application's to read: Twisted would parse forms itself, and fails on some of them."""
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:  # noqa: N802
         """Pass it on, whole as it is."""
@@ -35,7 +35,7 @@ class LimitedChannel(http.HTTPChannel):  # type: ignore[misc] # untyped
 
     _path: bytes
     _ending: Any = None
-    #: How long what is coming may take, where no clock runs for it yet.
+    #: How long what is arriving may take, where no timer runs for it yet.
     _ends_in: float | None = None
     _is_gone = False
     _limit = 0
@@ -46,7 +46,7 @@ class LimitedChannel(http.HTTPChannel):  # type: ignore[misc] # untyped
 
     @property
     def requestFactory(self) -> type[UnparsedRequest]:  # noqa: N802
-        """What becomes of a request."""
+        """The result of parsing a request."""
         return UnparsedRequest
 
     @requestFactory.setter
@@ -64,13 +64,13 @@ class LimitedChannel(http.HTTPChannel):  # type: ignore[misc] # untyped
         self._watch()
 
     def lineLengthExceeded(self, line: bytes) -> None:  # noqa: N802
-        """The address, or a header, is longer than any: say so, where Twisted would just hang up."""
+        """The address, or a header, is too long: answer so, where Twisted would just close the connection."""
         if begun := _BEGUN.match(line):
             self._path = begun[1]
         self._refuse(431)
 
     def allHeadersReceived(self) -> None:  # noqa: N802
-        """The headers are there: the body may come, if it is not too large already by what they say."""
+        """The headers are complete: the body may follow, unless they announce one that is too large."""
         self._received = 0
         # Whoever takes us for a proxy names the whole address, which every server has to understand (RFC 9112, 3.2.2).
         self._path = _WHOLE_ADDRESS.sub(b"/", self._path)
@@ -83,7 +83,7 @@ class LimitedChannel(http.HTTPChannel):  # type: ignore[misc] # untyped
         super().allHeadersReceived()
 
     def rawDataReceived(self, data: bytes) -> None:  # noqa: N802
-        """Take a piece of the body, up to the limit; or of what is sent while a request is at work."""
+        """Take a piece of the body, up to the limit; or data that is sent while a request is being answered."""
         if self._is_refused:
             return
         if not self._is_busy:

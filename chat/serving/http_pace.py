@@ -1,4 +1,4 @@
-"""Answers that are sent piece by piece over HTTP on daphne: the application goes on once the network has taken what it was given."""
+"""Answers that are sent piece by piece over HTTP on daphne: the application goes on once the network has taken the last piece."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ class PacedRequest(NetworkProducer, WebRequest):  # type: ignore[misc] # untyped
     """A request whose answer is written no faster than it is read."""
 
     def handle_reply(self, message: dict[str, Any]) -> None:
-        """Send a part of the answer; with the first of several, ask to be told when the network takes no more."""
+        """Send a part of the answer; with the first of several, register for Twisted's backpressure."""
         is_first = message["type"] == "http.response.body" and message.get("more_body") and self.producer is None
         if is_first and not self.finished and self.channel is not None:
             self.registerProducer(self, True)
@@ -22,7 +22,7 @@ class PacedRequest(NetworkProducer, WebRequest):  # type: ignore[misc] # untyped
             super().handle_reply(message)
 
     def _put_at_once(self, body: bytes) -> bool:
-        """Write a part of a stream where nothing waits to be written: to be told when the network can take it costs more than the writing.
+        """Write a part of a stream directly where the socket's buffer is empty: to have the reactor report that it is writable costs more.
 
         False where something waits, or the answer is over: then it goes the usual way.
         """
@@ -33,7 +33,7 @@ class PacedRequest(NetworkProducer, WebRequest):  # type: ignore[misc] # untyped
             return False
         chunk = b"%x\r\n%b\r\n" % (len(body), body)
         sent = transport.writeSomeData(chunk)
-        # Anything but a number says that the connection is lost, which the reactor finds out by itself.
+        # Not a number: the connection is lost, which the reactor finds out by itself.
         written = sent if isinstance(sent, int) else 0
         if written < len(chunk):
             transport.write(chunk[written:])
@@ -41,7 +41,7 @@ class PacedRequest(NetworkProducer, WebRequest):  # type: ignore[misc] # untyped
         return True
 
     def finish(self) -> None:
-        """The answer is whole: who does not read its rest is cut off after a while."""
+        """The answer is complete: a client that does not read its rest is cut off after a while."""
         channel = self.channel
         if self.is_held_up and channel is not None:
             # The connection's last: it is closed behind the rest.

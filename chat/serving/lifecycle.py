@@ -35,7 +35,7 @@ class StartRefused(Exception):
     """This process must not serve; the text is for people."""
 
 
-#: For so long a process that has just started waits for somebody who wants a page, before it loads the agents.
+#: A process that has just started waits so long for a request for a page before it loads the agents, in seconds.
 _FIRST_PAGE_S = 2.0
 
 
@@ -53,7 +53,7 @@ def prepare_process() -> int:
     Called before the first request, on a thread that may wait. Raises `StartRefused`.
     """
     malloc.limit_malloc_arenas()
-    os.umask(0o077)  # what is made in the data folder is this account's alone
+    os.umask(0o077)  # files made in the data folder are readable by this account alone
     try:
         alone = process_lock.acquire_lock()
         process_lock.warn_if_open()
@@ -76,7 +76,7 @@ def prepare_process() -> int:
 def _check_redis() -> None:
     if not (settings.REDIS_URL or settings.BROKER_URL):
         return
-    # Here, because who has no Redis need not wait for its client.
+    # Imported here, because processes without Redis need not wait for its client.
     from chat.runtime.redis_check import RedisRefused, check_redis  # noqa: PLC0415
 
     try:
@@ -102,7 +102,7 @@ def _preload() -> None:
     markdown.start_workers()
     _Start.answered.wait(_FIRST_PAGE_S)
     for addresses in get_resolver().url_patterns:
-        # Those of the API are loaded where they are looked at.
+        # The API's addresses are loaded when they are requested.
         getattr(addresses, "url_patterns", None)
     (broker.preload_notifier if settings.BROKER_URL else executor.preload_agents)()
 
@@ -163,7 +163,7 @@ class LifespanApplication:
 
 
 def _end_with_reactor() -> None:
-    """Where Twisted's reactor serves, as daphne's own program has it, end what is at work before it stops."""
+    """Where Twisted's reactor serves, as in daphne's own program, end the clockwork before it stops."""
     twisted: Any = sys.modules.get("twisted.internet.reactor")
     if twisted is None or not twisted.running:
         logger.warning(

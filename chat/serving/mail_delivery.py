@@ -1,4 +1,4 @@
-"""Sends mails: one after the other, on a thread of their own, whatever becomes of it."""
+"""Sends mails one after the other, on a thread of their own."""
 
 import asyncio
 import logging
@@ -30,7 +30,7 @@ class Refused(Exception):
 
 
 class MailDeliverer:
-    """What of this process is on its way. Belongs to the loop that calls it."""
+    """The mails that this process is sending. For one event loop."""
 
     def __init__(self) -> None:
         self._is_busy = False
@@ -38,7 +38,7 @@ class MailDeliverer:
         self._swept_at: float | None = None
 
     async def send_due(self) -> None:
-        """Take up what is due and begin to send it; returns before it is sent."""
+        """Claim the due mails and begin to send them; returns before they are sent."""
         if not settings.EMAIL_URL or self._is_busy:
             return
         if self._swept_at is None or time.monotonic() - self._swept_at > _SWEEP_EVERY_S:
@@ -93,7 +93,7 @@ def message_of(taken: TakenMail, address: str) -> EmailMessage:
 
 
 def send_message(message: EmailMessage) -> None:
-    """Send one. Raises `Refused` where it certainly was not sent, and what smtplib raises where nobody knows."""
+    """Send a mail. Raises `Refused` where it certainly was not sent, and what smtplib raises where that is not known."""
     connection = get_connection()
     try:
         try:

@@ -1,4 +1,4 @@
-"""The words of mails, in their readers' languages: what happened, a title and a link, and nothing that was asked or answered."""
+"""The texts of mails, in their readers' languages: what happened, a title and a link; nothing of questions and answers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Words:
 
 
 def words_of(taken: TakenMail) -> Words:
-    """The words of a mail, in its reader's language."""
+    """The text of a mail, in its reader's language."""
     with translation.override(taken.user.language or settings.LANGUAGE_CODE):
         subject, body = _WORDS[taken.mail.kind](taken)
         if taken.mail.kind not in SWITCHES:
@@ -39,12 +39,12 @@ def words_of(taken: TakenMail) -> Words:
 
 
 def sign_stop(user_id: int, kind: str) -> str:
-    """What an address carries that switches off a kind of somebody's mails."""
+    """The signed value of an address that switches off a kind of a user's mails."""
     return signing.dumps([user_id, kind], salt=_SALT)
 
 
 def read_stop(signed: str) -> tuple[int, str] | None:
-    """Whose mails of which kind such an address is about; None where it is none."""
+    """The user and the kind of mails that such a value is about; None where it is not valid."""
     try:
         user_id, kind = signing.loads(signed, salt=_SALT)
     except (signing.BadSignature, ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""A worker's figures: it serves no pages, so it tells them at a port of its own (`WORKER_METRICS_PORT`), to who has `METRICS_TOKEN`."""
+"""A worker's metrics: it serves no pages, so they are at a port of its own (`WORKER_METRICS_PORT`), for clients with `METRICS_TOKEN`."""
 
 import logging
 import threading
@@ -15,7 +15,7 @@ from chat.security.passes import is_metrics_token
 
 logger = logging.getLogger(__name__)
 
-#: Whoever asks and says nothing is given up after so long.
+#: A client that connects and sends nothing is disconnected after so many seconds.
 _SILENCE_S = 10
 
 
@@ -27,7 +27,7 @@ class _Handler(WSGIRequestHandler):
     timeout = _SILENCE_S
 
     def log_message(self, *_: Any) -> None:
-        """Who asked for figures, and how, is no news."""
+        """Requests for metrics are not logged."""
 
 
 def serve_figures() -> Callable[[], None]:

@@ -1,4 +1,4 @@
-"""What Twisted tells of the network to whoever produces for it, as something that can be waited for."""
+"""Twisted's backpressure as something that can be awaited."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What a process does by the clock: lease, sweep, stops asked for elsewhere, announcements, schedules, and its own start and end."""
+"""The periodic work of a process: lease, sweep, stops requested elsewhere, announcements, schedules; and its start and end."""
 
 import asyncio
 import logging
@@ -39,18 +39,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TICK_S = 1.0
-#: How long a stopping process waits for runs that were stopped to say so in the log; then it says so itself.
+#: How long a stopping process waits for the ends of interrupted runs to be stored; then it stores them itself.
 _STOP_S = 2.0
 _CLOSE_S = 2.0
-#: How often it is looked whether something is kept no longer.
+#: How often expired data are looked for, in seconds.
 _EXPIRE_S = 60.0
-#: The loop waits no longer than this for a thread of the database to let go of the interpreter (Python's own: 5 ms).
+#: The event loop waits no longer than this for a database thread to release the interpreter, in seconds (Python's own: 5 ms).
 _SWITCH_S = 0.0002
 
 
 @dataclass(slots=True)
 class _Process:
-    """What this process is doing: the loop it serves on, and whether it is about to stop."""
+    """The state of this process: the event loop that it serves on, and whether it is about to stop."""
 
     loop: asyncio.AbstractEventLoop | None = None
     draining: bool = False
@@ -61,7 +61,7 @@ this_process = _Process()
 
 
 def start_clockwork(look: Callable[[], Awaitable[None]] = queue_watch.start_waiting) -> None:
-    """Start this process's clockwork on the running loop; again and again is once. ``look`` starts, every second, what waits."""
+    """Start this process's clockwork on the running loop; calling it again changes nothing. ``look``, every second, starts queued runs."""
     loop = asyncio.get_running_loop()
     if this_process.loop is loop:
         return
@@ -83,7 +83,7 @@ def start_clockwork(look: Callable[[], Awaitable[None]] = queue_watch.start_wait
 
 
 async def _send_traces() -> None:
-    """Begin to send traces. OpenTelemetry's packages are loaded where they are wanted alone, and nothing waits for that."""
+    """Begin to send traces. OpenTelemetry's packages are imported only where traces are sent, on a thread."""
     began_at = clock.now()
     exporter: type[TraceExporter] = await asyncio.to_thread(import_string, "chat.traces.exporter.TraceExporter")
     this_process.traces = exporter(run_registry.PROCESS, began_at)
@@ -91,12 +91,12 @@ async def _send_traces() -> None:
 
 
 def serving_loop() -> asyncio.AbstractEventLoop | None:
-    """The loop that serves, for synchronous code that wants something done there."""
+    """The serving event loop, for synchronous code that needs something done there; None where there is none."""
     return this_process.loop
 
 
 def is_draining() -> bool:
-    """Whether the process is about to stop and takes nobody in any more."""
+    """Whether the process is about to stop and accepts no further clients."""
     return this_process.draining
 
 
@@ -106,7 +106,7 @@ def misses_database() -> bool:
 
 
 async def stop_clockwork() -> None:
-    """Take nobody and nothing in any more, let the runs come to the end of a step, tell the clients, give everything back."""
+    """Accept no further clients and runs, let the runs finish their current step, notify the clients, release everything."""
     this_process.draining = True
     run_registry.stop_accepting()
     if not await run_registry.wait_ended(settings.SHUTDOWN_S):
@@ -135,7 +135,7 @@ async def stop_clockwork() -> None:
 
 
 def force_stop() -> None:
-    """While `stop_clockwork` is at work: do not wait for the end of a step."""
+    """While `stop_clockwork` is running: do not wait for the end of a step."""
     run_registry.interrupt_all()
 
 
@@ -175,7 +175,7 @@ async def _tick_for_ever(look: Callable[[], Awaitable[None]]) -> None:
         deciding.expire_due,
     )
     while True:
-        # Each by itself, so that what one of them cannot do is not left undone by the others.
+        # One by one, so that a failure of one does not keep the others from being done.
         for chore in chores:
             try:
                 await chore()
@@ -185,7 +185,7 @@ async def _tick_for_ever(look: Callable[[], Awaitable[None]]) -> None:
 
 
 async def compare_runs() -> None:
-    """Compare the runs at work here with those that the table gives to this process."""
+    """Compare the runs that this process executes with those that the table gives to it."""
     if run_registry.is_starting():
         # Its run may be in the table and not here yet; there is another time.
         return
@@ -205,7 +205,7 @@ async def compare_runs() -> None:
 
 
 async def _find_again(run_id: UUID) -> None:
-    """See to a run of this process's that nobody executes: start it, or where it has begun before, end it."""
+    """A run of this process's that is not executed: start it or, where it has begun before, end it."""
     if not await dispatch.adopt_run(run_id) and run_id not in run_registry.running_ids():
         await recovery.interrupt(run_id)
 
@@ -215,7 +215,7 @@ _silent_runs = EachRow("Ending silent run")
 
 
 async def _erase_for_ever() -> None:
-    """Remove what was deleted, in batches, between which whoever else wants to write has as much time again."""
+    """Delete marked rows, in batches, between which other writers have as much time again."""
     pace = erasure.Pace()
     while True:
         took_s: float | None = None
@@ -228,7 +228,7 @@ async def _erase_for_ever() -> None:
 
 
 async def _expire_for_ever() -> None:
-    """Delete what is kept no longer, where that is this process's turn; between batches others write."""
+    """Delete expired data, where that is this process's turn; between batches others write."""
     while True:
         is_more = False
         try:
@@ -243,7 +243,7 @@ async def _expire_for_ever() -> None:
 
 
 async def _recheck_for_ever() -> None:
-    """Ask the provider again about those who logged in by it, on a thread that nobody else waits for; what it refuses ends at once."""
+    """Ask the provider again about users who logged in by it, on a thread of its own; a refused user's login ends at once."""
     # Loaded where there is a provider: an installation without one needs none of it.
     standing = await asyncio.to_thread(import_module, "chat.security.oidc.standing")
     while True:
@@ -265,7 +265,7 @@ def _with_own_connection(check: Callable[[], bool]) -> bool:
 
 
 class _Announcements:
-    """Tells those who are here of the operators' words."""
+    """Sends announcements of the operators to everyone who is connected."""
 
     def __init__(self) -> None:
         self._last: int | None = None
@@ -286,7 +286,7 @@ class _Sweeps:
         self._swept_at = asyncio.get_running_loop().time()
 
     async def sweep_in_time(self) -> None:
-        """Sweep, where it is time and this process's own silence says nothing about others'."""
+        """Sweep, where it is due and a gap of this process's own says nothing about others' silence."""
         now = asyncio.get_running_loop().time()
         if now - self._swept_at > settings.RUN_LEASE_S / 3:
             told = await database.read(clock.read_database)
@@ -296,7 +296,7 @@ class _Sweeps:
 
 
 async def sweep() -> None:
-    """End the runs whose process has been silent for longer than the lease, and forget its sockets."""
+    """End the runs of processes that have been silent for longer than the lease, and forget their sockets."""
     since = await database.read(clock.read_database) - timedelta(seconds=settings.RUN_LEASE_S)
     silent = await database.read(live_runs.silent_since, since)
     here = run_registry.running_ids()

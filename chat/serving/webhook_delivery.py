@@ -1,4 +1,4 @@
-"""Sends what webhooks are to be told: a few at a time, on threads of their own, whatever becomes of it."""
+"""Sends the deliveries of webhooks, a few at a time, on threads of their own."""
 
 import asyncio
 import time
@@ -24,7 +24,7 @@ def _check_host(host: str) -> None:
 
 
 class Deliverer:
-    """What of this process is on its way. Belongs to the loop that calls it."""
+    """The deliveries that this process is sending. For one event loop."""
 
     def __init__(self, poster: agents.Poster | None = None) -> None:
         self._poster = poster or agents.Poster(check_host=_check_host)
@@ -33,7 +33,7 @@ class Deliverer:
         self._swept_at = 0.0
 
     async def send_due(self) -> None:
-        """Take up what is due and begin to send it; returns before it has arrived."""
+        """Claim the due deliveries and begin to send them; returns before they are sent."""
         if not settings.WEBHOOKS or len(self._busy) >= _AT_ONCE:
             return
         if time.monotonic() - self._swept_at > _SWEEP_EVERY_S or not self._swept_at:

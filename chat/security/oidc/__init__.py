@@ -1,1 +1,1 @@
-"""Logins by an OpenID provider, beside those by password: what it is asked, what its answers must be, and what they make of an account."""
+"""Logins by an OpenID provider, beside those by password: requests, checks of its answers, and their effect on an account."""

@@ -1,4 +1,4 @@
-"""How the provider is asked: with bounds to how long, how much and how many at a time, and never anywhere but where its own word leads."""
+"""Requests to the provider, with bounds of time, size and number, and only to addresses in its own configuration."""
 
 import threading
 import time
@@ -21,7 +21,7 @@ class Unreachable(requests.RequestException):
 
 
 class BoundedSession(requests.Session):
-    """What requests are made by, each within its bounds. Raises `requests.RequestException`."""
+    """An HTTP session whose requests keep within their bounds. Raises `requests.RequestException`."""
 
     def request(self, method: Any, url: Any, *args: Any, **options: Any) -> requests.Response:
         """Ask, and read the whole answer."""

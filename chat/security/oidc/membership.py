@@ -1,4 +1,4 @@
-"""What the provider's claims make of an account: whether it may come in, its groups, whether it is staff. Nothing else is theirs to say."""
+"""The effect of the provider's claims on an account: whether it may log in, its groups, whether it is staff. Nothing else."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from chat.accounts.models import User
 
 
 def claimed_groups(claims: Mapping[str, Any]) -> set[str]:
-    """The values of the claim of groups, which may stand within others: ``realm_access.roles``."""
+    """The values of the claim of groups, which may be nested: ``realm_access.roles``."""
     found: Any = claims
     if settings.OIDC_GROUPS_CLAIM in claims:
         found = claims[settings.OIDC_GROUPS_CLAIM]
@@ -23,7 +23,7 @@ def claimed_groups(claims: Mapping[str, Any]) -> set[str]:
 
 
 def may_enter(claims: Mapping[str, Any]) -> bool:
-    """Whether these are of somebody who is let in."""
+    """Whether one of these groups may log in."""
     return not settings.OIDC_ALLOWED_GROUPS or not claimed_groups(claims).isdisjoint(settings.OIDC_ALLOWED_GROUPS)
 
 
