@@ -1,5 +1,5 @@
-"""What is common to the addresses of servers."""
+"""What addresses of servers have in common."""
 
 
 class AddressRefused(ValueError):
-    """An address that cannot be used. The text goes on where the variable's name ends: "must start with …"."""
+    """An address that cannot be used. The message continues after the variable's name: "must start with …"."""

@@ -16,5 +16,5 @@ app.steps["worker"].add("chat.tasks:Runs")
 
 @celeryd_init.connect
 def keep_files_private(**_: Any) -> None:
-    """What a worker makes in the data folder is this account's alone."""
+    """Files that a worker makes in the data folder are readable by this account alone."""
     os.umask(0o077)

@@ -10,10 +10,10 @@ from urllib.parse import unquote
 from config.addresses import AddressRefused
 
 #: Left to itself, a pool that cannot connect tries more and more seldom, for five minutes: it would miss a database that is back. Begun
-#: anew every ten seconds, it tries at least every four.
+#: again every ten seconds, it tries at least every four.
 _POSTGRES_POOL = {"min_size": 1, "max_size": 16, "timeout": 10, "reconnect_timeout": 10}
-#: A process that is frozen in the middle of a transaction holds its locks for no longer than this, nobody waits longer for one,
-#: and a server that has vanished without a word is noticed.
+#: A process that is frozen in a transaction holds its locks for no longer than this, no statement waits longer for one,
+#: and a server that has vanished silently is noticed.
 POSTGRES_SESSION = {"lock_timeout": "5s", "idle_in_transaction_session_timeout": "10s"}
 _POSTGRES_PATIENCE = {
     "connect_timeout": "5",
@@ -41,7 +41,7 @@ def describe_sqlite(path: Path) -> dict[str, Any]:
     return {
         "ENGINE": "config.sqlite",
         "NAME": path,
-        # To open it anew costs more than most of what is asked of it.
+        # To open it again costs more than most queries.
         "CONN_MAX_AGE": None,
         "OPTIONS": {
             # Taking the write lock at the start makes a transaction wait its turn; one that reads first would fail at once.
@@ -54,7 +54,7 @@ def describe_sqlite(path: Path) -> dict[str, Any]:
 
 
 def _postgres(raw: str) -> dict[str, Any]:
-    # psycopg takes a tenth of a second to import, which those who use SQLite need not wait.
+    # Importing psycopg takes a tenth of a second, which installations on SQLite need not spend.
     from config.postgres_address import parse_postgres  # noqa: PLC0415
 
     found = parse_postgres(raw)

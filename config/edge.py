@@ -1,4 +1,4 @@
-"""What is settled before anything else looks at a request: probes are answered, and plain http is led to https, once."""
+"""Requests that are answered before anything else reads them: probes, and plain http, which is redirected to https, once."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from inspect import iscoroutinefunction
@@ -21,7 +21,7 @@ from config import content_security, proxies
 #: in a circle.
 _LED = "led_to_https"
 _LED_FOR_S = 30
-#: What proxies add. A request that has one of these and no word about https came through a proxy that forgot it.
+#: Headers that proxies add. A request with one of these and none about https came through a proxy that does not send it.
 _SIGNS = ("X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Forwarded", "Via")
 
 #: How a query writes NUL, and the character in its place that `clean_text` puts there.
@@ -39,7 +39,7 @@ class EdgeMiddleware:
     """
 
     sync_capable = async_capable = True
-    #: What answers each of the probes' addresses.
+    #: The views of the probes' addresses.
     probes: Mapping[str, Callable[[HttpRequest], Awaitable[HttpResponseBase]]] = {
         "/healthz": health.healthz,
         "/readyz": health.readyz,
@@ -73,13 +73,13 @@ class EdgeMiddleware:
 
 
 def lead_to_https(request: HttpRequest) -> HttpResponse | None:
-    """Lead plain http to https, where the installation is to be reached by that; or say why it would be a circle."""
+    """Redirect plain http to https, where `PUBLIC_URL` has that; or explain why the redirect would be endless."""
     if not settings.SECURE_SSL_REDIRECT or request.is_secure():
         return None
     if not request.COOKIES.get(_LED) and not _is_forgetful(request):
         host = settings.SECURE_SSL_HOST or request.get_host()
         answer = HttpResponsePermanentRedirect(f"https://{host}{request.get_full_path()}")
-        # Kept by a browser, it would go round without asking us again.
+        # A browser that kept it would loop without asking again.
         answer["Cache-Control"] = "no-store"
         answer.set_cookie(_LED, "1", max_age=_LED_FOR_S, httponly=True, samesite="Lax")
         return answer
@@ -93,7 +93,7 @@ def lead_to_https(request: HttpRequest) -> HttpResponse | None:
 
 
 def _led(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-    """Who has come by https was not led in a circle."""
+    """A request that came by https was not redirected in a circle."""
     if request.COOKIES.get(_LED):
         response.delete_cookie(_LED, samesite="Lax")
     return response
@@ -104,7 +104,7 @@ def _ignored_peer(request: HttpRequest) -> str | None:
 
 
 def _is_forgetful(request: HttpRequest) -> bool:
-    """Whether a proxy passed this on without a word about https that may be believed."""
+    """Whether a proxy passed this on without a trusted header about https."""
     if _ignored_peer(request) is not None:
         return True
     return "X-Forwarded-Proto" not in request.headers and any(sign in request.headers for sign in _SIGNS)

@@ -1,4 +1,4 @@
-"""The ``.env`` file: read as people really write it, and whatever is wrong with it reported in a line, with the name that was meant."""
+"""The ``.env`` file: read as people really write it, and each mistake reported in a line, with the name that was meant."""
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dotenv.parser import parse_stream
 
-#: Names of ours begin so: one like them that is in the process's environment and is none of ours was meant for us, most likely.
+#: Prefixes of this product's names: a variable of the environment that has one and is unknown is most likely a mistake.
 _OUR_PREFIXES = (
     "LLM_",
     "MAX_",
@@ -55,7 +55,7 @@ def read_file(file: Path) -> dict[str, str]:
 
 
 def misspelt_names(written: Iterable[str], environ: Iterable[str], known: Collection[str]) -> Iterator[str]:
-    """Report names that are none of ours and look like one, in the file and, more warily, in the environment."""
+    """Report unknown names that look like a known one, in the file and, more carefully, in the environment."""
     for names, cutoff, prefixes in ((written, _ALIKE, ("",)), (environ, _VERY_ALIKE, _OUR_PREFIXES)):
         for name in names:
             if name in known or not name.startswith(prefixes):
@@ -66,7 +66,7 @@ def misspelt_names(written: Iterable[str], environ: Iterable[str], known: Collec
 
 
 def quoted_values(values: Mapping[str, str], known: Collection[str]) -> Iterator[str]:
-    """Report values that stand in quotes: where ``docker run --env-file`` hands them on, those would be taken for a part of them."""
+    """Report values in quotes: ``docker run --env-file`` would pass the quotes on as a part of them."""
     for name in sorted(values.keys() & set(known)):
         value = values[name].strip()
         if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":

@@ -1,6 +1,6 @@
-"""Types of variables: what is written in the environment, read; and what it must be where it can't be.
+"""Types of variables: parsing their texts, and what a value must be where it is not valid.
 
-Each is given a text that is not blank. A `ValueRefused` goes on where the variable's name ends.
+Each parser gets a text that is not blank. The message of a `ValueRefused` continues after the variable's name.
 """
 
 import json
@@ -24,14 +24,14 @@ from config.redis_address import RedisAddress, parse_redis
 
 _SHORTEST_KEY = 32
 _OWN_HOST = re.compile(r"\*|\.?[\w-]+(\.[\w-]+)*\.?|\[[0-9A-Fa-f:.]+\]", re.ASCII)
-#: What the table of accounts of providers has room for.
+#: The longest value that the table of providers' accounts can hold.
 _LONGEST_ISSUER = 200
-#: What relative paths begin at.
+#: The folder of relative paths.
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 
 class ValueRefused(ValueError):
-    """What a variable must be, as ``must be …``; and what is shown of its value: nothing where that may be secret."""
+    """What a variable must be, as ``must be …``; and what may be shown of its value: nothing where it may be secret."""
 
     def __init__(self, must: str, shown: str | None) -> None:
         super().__init__(must)
@@ -83,7 +83,7 @@ def _origins(raw: str) -> list[str]:
 
 
 def _own_hosts(raw: str) -> list[str]:
-    """Names that this server answers to: what a request's header Host may say, a dot before one meaning those below it too."""
+    """Host names of this server: values of a request's header Host; a leading dot includes those below it."""
     for word in _words(raw):
         if not _OWN_HOST.fullmatch(word):
             raise ValueRefused("must be names of hosts like chat.example.org, without scheme and port", word)
@@ -91,7 +91,7 @@ def _own_hosts(raw: str) -> list[str]:
 
 
 def _hosts(raw: str) -> list[str]:
-    """Hosts as they are looked up, ``*.`` before one meaning those below it."""
+    """Host names; a leading ``*.`` means those below it."""
     found = []
     for word in _words(raw):
         stars, host = ("*.", word[2:]) if word.startswith("*.") else ("", word)

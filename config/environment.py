@@ -1,4 +1,4 @@
-"""The variables that an installation may set: each one's type, default and range, and one line for people where a value is wrong."""
+"""The variables of an installation: each one's type, default and range, and one line for people where a value is wrong."""
 
 import os
 import re
@@ -53,7 +53,7 @@ class EnvironmentRefused(Exception):
 
 
 class Environment(BaseSettings):
-    """What is set, by the environment and, where that says nothing of it, by the ``.env`` file. What is blank counts as not set."""
+    """The values from the environment and, where it does not have a variable, from the ``.env`` file. A blank value counts as not set."""
 
     model_config = SettingsConfigDict(
         case_sensitive=True, enable_decoding=False, extra="ignore", frozen=True, validate_default=False
@@ -154,7 +154,7 @@ class Environment(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment wins over what is given, which is the file's: read by ourselves, for its errors name their line."""
+        """The environment comes before the given values, which are the file's: read here, so that errors name its lines."""
         return env_settings, init_settings
 
     @model_validator(mode="before")
@@ -190,7 +190,7 @@ def read_environment(folder: Path) -> Environment:
 
 
 def _contradictions(env: Environment) -> list[str]:
-    """What is wrong with variables of which each by itself is right."""
+    """What is wrong with a combination of variables that are valid each by itself."""
     found = []
     if env.LLM_MODEL_SERVER == "dashscope" and not env.LLM_API_KEY:
         found.append("LLM_API_KEY must be set where LLM_MODEL_SERVER is dashscope.")

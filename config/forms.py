@@ -1,4 +1,4 @@
-"""Forms that cannot be read are refused before anything looks into them: later, Django would fall over some of them."""
+"""Forms that cannot be parsed are refused before anything reads them: later, Django would fail on some of them."""
 
 from typing import Any, cast
 
@@ -14,19 +14,19 @@ from chat.protocol import ErrorCode
 from chat.web.errors import refuse_program
 
 _FORMS = frozenset({"multipart/form-data", "application/x-www-form-urlencoded"})
-#: Of a charset that there isn't, or that is none of text, Python says that it can't look it up, or that it can't read it so.
+#: The exceptions for an unknown charset, or one that is not for text.
 _UNREADABLE = (MultiPartParserError, BadRequest, SuspiciousOperation, UnreadablePostError, LookupError, ValueError)
 
 
 class FormsMiddleware(MiddlewareMixin):
-    """Passes on what is no form, and forms that can be read."""
+    """Passes on requests without a form, and forms that can be parsed."""
 
     def process_request(self, request: HttpRequest) -> HttpResponse | None:
         """Read a form; answer where that cannot be done."""
         if request.method != "POST" or request.content_type not in _FORMS:
             return None
         try:
-            request.POST  # noqa: B018 - it is read where it is first asked for
+            request.POST  # noqa: B018 - parsed on first access
         except RequestDataTooBig:
             return _refuse(request, 413, "too_large", _("The request is too large."))
         except _UNREADABLE:

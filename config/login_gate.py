@@ -1,6 +1,6 @@
-"""A gate before everything that hashes a password: few at a time, in a fair and bounded line, so that a flood of logins costs nobody else.
+"""A gate before everything that hashes a password: few at a time, in a fair and bounded queue, so that a flood of logins blocks no others.
 
-It stands before Django, which gives each request that is at work a thread.
+It is before Django, which gives each running request a thread.
 """
 
 import asyncio
@@ -16,11 +16,11 @@ from chat.web.languages import scope_language
 from config import content_security, proxies
 from config.proxies import Application, Scope
 
-#: Where a password is typed, or an account is made.
+#: Addresses where a password is sent, or an account is made.
 PATHS = ("/accounts/", "/admin/login/", "/admin/accounts/user/", "/admin/password_change/")
-#: Where a provider is asked, or a mail server, which may take their time.
+#: Addresses where a provider or a mail server is called, which may take long.
 PROVIDER_PATHS = ("/accounts/oidc/", "/accounts/email/")
-#: How long somebody waits before being asked to come back.
+#: How long a request waits before it is refused, in seconds.
 PATIENCE_S = 10.0
 _RETRY_AFTER_S = 10
 
@@ -31,7 +31,7 @@ class Full(Exception):
 
 @dataclass(slots=True)
 class Line:
-    """A few at a time; who waits is let in by turns, one of each client, so that a client with many requests holds up itself."""
+    """A few at a time; waiting clients take turns, so that one with many requests delays only itself."""
 
     at_once: int
     most: int
@@ -41,7 +41,7 @@ class Line:
     _length: int = 0
 
     async def enter(self, client: str) -> None:
-        """Wait for one's turn. Raises `Full`; whoever gets in leaves by `leave`."""
+        """Wait for one's turn. Raises `Full`; every caller that gets in calls `leave`."""
         if self._at_work < self.at_once and not self._length:
             self._at_work += 1
             return
@@ -86,7 +86,7 @@ class Line:
 
 
 class LoginGate:
-    """Lets few requests at a time to where passwords are hashed, and says to others, in words, that they have to wait."""
+    """Lets few requests at a time through to where passwords are hashed, and answers the others that they have to wait."""
 
     def __init__(self, application: Application) -> None:
         self._application = application
@@ -130,6 +130,6 @@ async def _refuse(scope: Scope, send: Any) -> None:
 
 @cache
 def busy_page(language: str) -> bytes:
-    """The page that asks to wait, rendered once in each language: it is shown when there is no time for that."""
+    """The page that asks people to wait, rendered once in each language: it is shown when there is no time for that."""
     with translation.override(language):
         return render_to_string("busy.html").encode()

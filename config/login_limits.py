@@ -1,4 +1,4 @@
-"""What happens to someone who keeps guessing passwords, or keeps making accounts."""
+"""Limits for guessing passwords, and for making accounts."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from config import proxies
 LIMITS = {("username", "ip_address"): 8, ("ip_address",): 50, ("username",): 100}
 
 
-#: Characters of a name that nobody has of which the rest says no more.
+#: Characters of an unknown name that are counted; the rest is ignored.
 _LONGEST_NAME = 200
 
 
@@ -29,7 +29,7 @@ class LimitsHandler(AxesDatabaseHandler):  # type: ignore[misc] # untyped
         named = bool(get_client_username(request, credentials))
         for attempts, parameters in zip(self.get_user_attempts(request, credentials), _parameters(), strict=True):
             if not named and "username" in parameters:
-                continue  # somebody who makes an account has no name yet
+                continue  # a user who signs up has no name yet
             limit = LIMITS[parameters]
             failures = sum(attempts.order_by().values_list("failures_since_start", flat=True)[:limit])
             nearest = max(nearest, failures / limit)
@@ -57,7 +57,7 @@ def _parameters() -> list[tuple[str, ...]]:
 
 
 def client_address(request: HttpRequest) -> str:
-    """Return whom to count a failed login against: an address, or a household's network where it is IPv6."""
+    """The client that a failed login counts for: an address, or a household's network for IPv6."""
     forwarded = request.headers.get("X-Forwarded-For", "")
     return proxies.client_network(proxies.client_address(request.META.get("REMOTE_ADDR") or "", forwarded))
 

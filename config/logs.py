@@ -12,7 +12,7 @@ from structlog.typing import EventDict, WrappedLogger
 
 from agents.masking import mask_text
 
-#: Fields that are never written down, whoever logs them.
+#: Fields that are never logged.
 PRIVATE = frozenset(
     {
         "answer",
@@ -43,12 +43,12 @@ def leave_private_out(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 #: PostgreSQL's code for a table that is not there.
 UNDEFINED_TABLE = "42P01"
-#: What a part raises that is away, or takes no changes: a fact about that part. Where in our code it was noticed is no news.
+#: Exceptions of a part that does not answer or is read-only: a fact about that part. Where in this code it was noticed does not matter.
 AWAY = (ConnectionError, TimeoutError, OperationalError, InterfaceError, InternalError)
 
 
 def lacks_tables(error: object) -> bool:
-    """Whether PostgreSQL says that a table is not there: it is empty, or about to be restored. SQLite's own word is one of `AWAY`."""
+    """Whether PostgreSQL says that a table is missing: the database is empty, or being restored. SQLite's own exception is in `AWAY`."""
     return isinstance(error, ProgrammingError) and getattr(error.__cause__, "sqlstate", "") == UNDEFINED_TABLE
 
 
@@ -59,7 +59,7 @@ def is_of_redis(error: object) -> bool:
 
 
 def say_in_a_line(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Replace a traceback by its error's own words: of a part that is away, of an empty database, of a request that is none of ours."""
+    """Replace a traceback by the exception's message: of a part that does not answer, of an empty database, of a request by a stranger."""
     info = event.get("exc_info")
     error = sys.exc_info()[1] if info is True else info[1] if isinstance(info, tuple) else info
     if isinstance(error, (*AWAY, SuspiciousOperation)) or is_of_redis(error) or lacks_tables(error):
@@ -69,7 +69,7 @@ def say_in_a_line(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def mask_addresses(_: WrappedLogger, __: str, line: str) -> str:
-    """Leave of every address in a line, and in its traceback, the host alone: the rest may be a key, whoever logged it."""
+    """Reduce every address in a line, and in its traceback, to its host: the rest may be a key, whichever library logged it."""
     return mask_text(line)
 
 
@@ -105,7 +105,7 @@ def _is_no_closed_connection(record: logging.LogRecord) -> bool:
 
 
 def plan() -> dict[str, Any]:
-    """Return the plan for the loggers: warnings of libraries, news of ours."""
+    """The logging configuration: warnings of libraries, information of the product's own."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -125,14 +125,14 @@ def plan() -> dict[str, Any]:
         "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"handlers": ["console"], "level": "WARNING"},
         "loggers": {
-            # Django gives this one a handler of its own; everything is to go one way.
+            # Django gives this one a handler of its own; all lines are to take the same way.
             "django": {"handlers": [], "level": "WARNING", "propagate": True},
             "agents": {"level": "INFO"},
             "chat": {"level": "INFO"},
             "config": {"level": "INFO"},
-            # Whoever sends traces says, once, that they are not taken.
+            # The exporter says, once, that traces are refused.
             "opentelemetry": {"level": "CRITICAL"},
-            # That connections were cut is logged by whoever was at work on one, not by the pool for each of those that lay there.
+            # Connections that were cut are logged where one was in use, not by the pool for each idle one.
             "psycopg.pool": {"filters": [_is_no_closed_connection]},
         },
     }

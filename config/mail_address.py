@@ -14,13 +14,13 @@ _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 @dataclass(frozen=True, slots=True)
 class MailServer:
-    """Where mail is sent through, as Django's settings have it."""
+    """The mail server, as Django's settings have it."""
 
     host: str
     port: int
     user: str
     password: str
-    #: Encrypted from the beginning; or from its first words on, which everything but a server on this machine must be.
+    #: Encrypted from the beginning; or by STARTTLS, which is required of every server but one on this machine.
     use_ssl: bool
     use_starttls: bool
     sender: str

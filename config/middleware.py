@@ -34,7 +34,7 @@ from chat.security.logins import StoredLogin, find_login, lacks_second_factor
 
 
 class OnLoop(MiddlewareMixin):
-    """Comes before one of Django's middleware classes, whose hooks it calls without a thread."""
+    """A base for Django's middleware classes, whose hooks it calls on the event loop instead of a thread."""
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
         """Answer, or pass the request on."""
@@ -50,7 +50,7 @@ class OnLoop(MiddlewareMixin):
         return response
 
     def asks_database(self, request: HttpRequest) -> bool:
-        """Whether what is done with this response takes a thread after all."""
+        """Whether this response needs a thread after all."""
         return False
 
 
@@ -63,7 +63,7 @@ class CommonMiddleware(OnLoop, StockCommon):
 
 
 class CsrfMiddleware(OnLoop, StockCsrf):
-    """Refuses forged requests. The forms that it looks into have been read: see `config.forms`."""
+    """Django's CSRF middleware. The forms that it reads were parsed before: see `config.forms`."""
 
     def __init__(self, get_response: Any) -> None:
         super().__init__(get_response)
@@ -75,7 +75,7 @@ class CsrfMiddleware(OnLoop, StockCsrf):
         return await refused if inspect.isawaitable(refused) else cast("HttpResponseBase | None", refused)
 
     def _reject(self, request: HttpRequest, reason: str) -> Any:
-        """The page that says so has the reader's sessions beside it: made on a thread, as Django's error pages are."""
+        """The refusal's page has the reader's sessions beside it: made on a thread, as Django's error pages are."""
         refuse = super()._reject  # type: ignore[misc] # Django's own name
         return (
             sync_to_async(refuse, thread_sensitive=False)(request, reason)
@@ -85,7 +85,7 @@ class CsrfMiddleware(OnLoop, StockCsrf):
 
 
 class AuthenticationMiddleware(OnLoop, StockAuthentication):
-    """Who asks: read once, on a reading connection, where a cookie says that somebody may be logged in, or a token does.
+    """The requesting user: read once, on a reading connection, where a cookie or a token may prove a login.
 
     What proves no login, or has to be renewed, is left to Django, which looks when somebody wants to know; whom it finds is held to the
     same rules. With a token, where those are taken, nobody looks at a cookie. A request has its token as ``token``, or why it has none:
@@ -93,14 +93,14 @@ class AuthenticationMiddleware(OnLoop, StockAuthentication):
     """
 
     def process_request(self, request: HttpRequest) -> None:
-        """Have whoever wants to know find who asks."""
+        """Have ``request.user`` and ``request.auser`` find the user when they are first used."""
         super().process_request(request)
         asked: Any = request
         asked.user = SimpleLazyObject(partial(_find_user, request))
         asked.auser = partial(_find_user_later, request)
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
-        """Pass the request on, with who asks."""
+        """Pass the request on, with its user."""
         self.process_request(request)
         asked: Any = request
         bearer = request.META.get("HTTP_AUTHORIZATION", "")
@@ -111,7 +111,7 @@ class AuthenticationMiddleware(OnLoop, StockAuthentication):
             elif session_key:
                 _take_login(asked, await database.read(find_login, session_key))
         except DatabaseError as error:
-            # Told where somebody wants to know, in the words of that place.
+            # Raised where the user is used, and answered there.
             asked.user = SimpleLazyObject(partial(_fail, error))
             asked.auser = partial(_fail_later, error)
         response: HttpResponseBase = await cast(Any, self).get_response(request)
@@ -119,7 +119,7 @@ class AuthenticationMiddleware(OnLoop, StockAuthentication):
 
 
 def _find_user(request: HttpRequest) -> User | AnonymousUser:
-    """Whom Django finds behind the session; nobody where a login of theirs does not hold."""
+    """The user that Django finds behind the session; anonymous where such a login is not valid."""
     asked: Any = request
     user: Any = find_django_user(request)
     if user.is_authenticated and (not user.may_enter or lacks_second_factor(user, request.session)):
@@ -163,7 +163,7 @@ async def _fail_later(error: DatabaseError) -> Any:
 
 
 class XFrameOptionsMiddleware(OnLoop, StockXFrameOptions):
-    """No page stands in another one's frame."""
+    """No page may be shown in a frame of another one."""
 
 
 class SessionMiddleware(OnLoop, StockSessions):
@@ -178,7 +178,7 @@ class MessageMiddleware(OnLoop, StockMessages):
     """Words for the next page."""
 
     def asks_database(self, request: HttpRequest) -> bool:
-        """Whether words were shown or added: long ones are kept in the session."""
+        """Whether messages were shown or added: long ones are stored in the session."""
         stored = request._messages  # type: ignore[attr-defined] # noqa: SLF001 - the name that Django's class gives it
         return bool(stored.used or stored.added_new)
 
@@ -189,7 +189,7 @@ def _admin_path() -> str:
 
 
 class ContentSecurityMiddleware(OnLoop, CSPMiddleware):
-    """Sends the policy with every page; Django's admin, whose scripts know no Trusted Types, does without those."""
+    """Sends the policy with every page; Django's admin, whose scripts do not use Trusted Types, is sent one without those."""
 
     def get_policy_parts(
         self, request: HttpRequest, response: HttpResponseBase, report_only: bool = False

@@ -1,4 +1,4 @@
-"""Django's handler for HTTP, whose synchronous work runs on threads that are used again, each with its database connection."""
+"""Django's handler for HTTP, whose synchronous work runs on reused threads, each with its database connection."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from io import BytesIO
@@ -19,7 +19,7 @@ PROBES = tuple(EdgeMiddleware.probes)
 
 
 class PageThread(ThreadPoolExecutor):
-    """One thread, and whether it is at work: one whose request was given up may still be."""
+    """One thread, and whether it is busy: one whose request was given up may still be."""
 
     def __init__(self) -> None:
         super().__init__(max_workers=1, thread_name_prefix="page")
@@ -60,7 +60,7 @@ class _Exchange:
         self._is_gone = False
 
     async def receive(self) -> Any:
-        """What comes next from the client."""
+        """The next message from the client."""
         message = await self._receive()
         self._is_gone = message["type"] == "http.disconnect"
         return message
@@ -79,17 +79,17 @@ class _Exchange:
 
 
 class PageHandler(ASGIHandler):
-    """Serves each request on one thread, as Django does, without making that thread and its connection anew."""
+    """Serves each request on one thread, as Django does, without making a thread and a connection for it."""
 
     def __init__(self) -> None:
         super().__init__()
         self._idle: list[PageThread] = []
-        # Each costs a change of threads. Connections are looked after when a request has ended, and the log of queries is DEBUG's.
+        # Each signal costs a change of threads. Connections are checked when a request has ended, and the log of queries is for DEBUG.
         request_started.disconnect(close_old_connections)
         request_started.disconnect(reset_queries)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve one request; probes, which come all day and need no thread, before anything else looks at it."""
+        """Serve one request; probes, which come all day and need no thread, before anything else."""
         if scope["path"].endswith(PROBES) and await self._answer_probe(scope, send):
             return
         thread = self._idle.pop() if self._idle else PageThread()
@@ -105,7 +105,7 @@ class PageHandler(ASGIHandler):
         await exchange.stream_on()
 
     async def send_response(self, response: Any, send: Any) -> None:
-        """Send an answer; a stream's own part comes when the request's thread has been given back."""
+        """Send an answer; a stream's content comes when the request's thread has been released."""
         if isinstance(response, EventStreamResponse) and not send.head_alone:
             send.stream = response
         await super().send_response(response, send)

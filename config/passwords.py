@@ -1,16 +1,16 @@
-"""How passwords are hashed: dear for who guesses, bounded for this machine."""
+"""How passwords are hashed: expensive to guess, bounded for this machine."""
 
 import threading
 
 from django.contrib.auth import hashers
 
-#: Hashes that this process makes at a time. Each holds its memory while it is at work; further ones wait.
+#: Hashes that this process makes at a time. Each holds its memory while it is being made; further ones wait.
 HASHES_AT_ONCE = 2
 _slots = threading.BoundedSemaphore(HASHES_AT_ONCE)
 
 
 class Argon2PasswordHasher(hashers.Argon2PasswordHasher):
-    """Argon2id as OWASP advises: 19 MiB, two passes, one lane. A hash of other parameters holds, and is made anew at the next login."""
+    """Argon2id as OWASP advises: 19 MiB, two passes, one lane. A hash with other parameters is valid, and replaced at the next login."""
 
     time_cost = 2
     memory_cost = 19 * 1024

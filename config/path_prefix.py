@@ -4,7 +4,7 @@ from typing import Any
 
 
 class PathPrefix:
-    """Puts the path before every address that comes without it, and says so as ASGI does, by ``root_path``.
+    """Adds the path to every address that comes without it, and names it in ASGI's ``root_path``.
 
     A proxy may pass addresses on as they are or take the path off: either way they arrive alike.
     """

@@ -44,6 +44,6 @@ def parse_postgres(raw: str) -> dict[str, Any]:
 
 
 def _reason(error: Exception, raw: str) -> str:
-    """Libpq's own words, which may repeat the whole address: then none."""
+    """Libpq's own message; empty where it repeats the whole address."""
     words = " ".join(str(error).split())
     return "it cannot be read" if raw in words or "@" in words else words

@@ -1,6 +1,6 @@
 """Bring database and data folder up to date, then hand over to the server: ``python -m config.prepare serve``.
 
-Migrations, static files and the first account. Each step looks first whether there is anything to do, so that starting again is fast.
+Migrations, static files and the first account. Each step first checks whether it has to be done, so that a restart is fast.
 Without ``serve`` that is all, as where the processes are started one by one.
 """
 
@@ -65,7 +65,7 @@ def main(command: str | None) -> None:
 
 @contextlib.contextmanager
 def one_plain_connection() -> Iterator[None]:
-    """Do without a pool for a while: its threads would retry and wait where the reason is wanted at once."""
+    """Connect without a pool for a while: its threads would retry where the reason is needed at once."""
     options = connection.settings_dict["OPTIONS"]
     pool = {name: options.pop(name) for name in ("pool",) if name in options}
     try:
@@ -76,7 +76,7 @@ def one_plain_connection() -> Iterator[None]:
 
 
 def migrate_tables() -> None:
-    """Migrate, and make what goes with the tables: permissions, agents. Where all that was done on this database, look for it alone."""
+    """Migrate, and make what belongs to the tables: permissions, agents. Where all that was done on this database, only check."""
     from chat.catalog import built_in  # noqa: PLC0415 - the models are not loaded yet above
 
     stamp = Path(settings.DATA_DIR) / ".migrated"
@@ -97,7 +97,7 @@ def is_pooled() -> bool:
 
 
 def set_session_defaults() -> None:
-    """Behind a PgBouncer, make the limits of a session's patience the role's own: there they cannot be asked for at its start."""
+    """Behind a PgBouncer, set a session's time limits for the role: its connections cannot have them."""
     if not is_pooled():
         return
     with transaction.atomic(), connection.cursor() as cursor:
@@ -113,7 +113,7 @@ def limit_session(cursor: CursorWrapper) -> None:
         cursor.execute(f"SET {name} = %s", [value])
 
 
-#: What processes that prepare the same PostgreSQL wait for; the number stands for nothing else.
+#: The key of PostgreSQL's advisory lock for processes that prepare the same database; any number would do.
 _LOCK = 0x7468696E6B
 
 
@@ -121,7 +121,7 @@ _LOCK = 0x7468696E6B
 def one_at_a_time() -> Iterator[None]:
     """Let one process at a time prepare a PostgreSQL. The others wait, and find it done."""
     if connection.vendor != "postgresql":
-        # `process_lock` has seen to it.
+        # `process_lock` has made sure of it.
         yield
         return
     # Held by a transaction on a connection of its own: a proxy may give each transaction of the other one another connection.
@@ -129,7 +129,7 @@ def one_at_a_time() -> Iterator[None]:
     try:
         holder.set_autocommit(False)
         with holder.cursor() as cursor:
-            # However long the migrations of whoever holds it take, and our own.
+            # However long migrations take, another process's or this one's.
             cursor.execute("SET LOCAL lock_timeout = 0")
             cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
             cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_LOCK])
@@ -156,14 +156,14 @@ def collect_static_files() -> None:
     if stamp.exists() and stamp.read_text("utf-8") == seen.hexdigest():
         return
     if stamp.parent.is_dir() and not os.access(stamp.parent, os.W_OK):
-        # An image that nobody can write to was made with its own.
+        # A read-only image was built with its own.
         return
     call_command("collectstatic", interactive=False, clear=True, verbosity=0)
     stamp.write_text(seen.hexdigest(), "utf-8")
 
 
 def create_first_account() -> None:
-    """Create the first account where there is none yet, and say its password once if it was made up."""
+    """Create the first account where there is none yet, and print its password once if it is a random one."""
     users = get_user_model().objects
     if users.exists():
         return
@@ -191,6 +191,6 @@ def create_first_account() -> None:
 
 
 if __name__ == "__main__":
-    os.umask(0o077)  # what is made in the data folder is this account's alone
+    os.umask(0o077)  # files made in the data folder are readable by this account alone
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     main(sys.argv[1] if len(sys.argv) > 1 else None)

@@ -1,4 +1,4 @@
-"""Who a request comes from: the client that a trusted proxy names, else whoever is connected. Only here is ``X-Forwarded-For`` read."""
+"""The client of a request: the one that a trusted proxy names, else the connected one. ``X-Forwarded-For`` is read here alone."""
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from functools import cache
@@ -11,13 +11,13 @@ Scope = MutableMapping[str, Any]
 Application = Callable[[Scope, Any, Any], Awaitable[None]]
 Address = IPv4Address | IPv6Address
 
-#: What proxies say of who asked them. From anybody else these are a stranger's own words, and are left out.
+#: Headers by which proxies name their client. From any other sender they are ignored.
 FORWARDED = frozenset(
     {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port", b"forwarded"}
 )
-#: Where `TrustedProxies` notes in a scope that somebody who is not trusted has sent such headers.
+#: Where `TrustedProxies` notes in a scope that an untrusted client has sent such headers.
 IGNORED = "thinkaloud.ignored_proxy"
-#: Part of a client's address by which it is told from others: one household or machine has at least this much of IPv6 for itself.
+#: The part of a client's address that identifies it: one household or machine has at least this much of IPv6 for itself.
 _IPV6_NETWORK = 64
 
 
@@ -47,7 +47,7 @@ def is_trusted(address: Address | None) -> bool:
 
 
 def client_address(peer: str, forwarded_for: str) -> str:
-    """The address of who asked.
+    """The client's address.
 
     ``X-Forwarded-For`` is read from the right, as long as the hop that wrote an entry is trusted; what is further to the left, or is no
     address, is somebody's own words.
@@ -64,7 +64,7 @@ def client_address(peer: str, forwarded_for: str) -> str:
 
 
 def client_network(address: str) -> str:
-    """What is counted as one client: an IPv4 address, or the network of an IPv6 one, written as its first address."""
+    """What counts as one client: an IPv4 address, or the network of an IPv6 one, written as its first address."""
     client = parse_address(address)
     if not isinstance(client, IPv6Address):
         return str(client) if client else address
@@ -77,7 +77,7 @@ def header_values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str:
 
 
 class TrustedProxies:
-    """Puts the client's own address in place of a trusted proxy's, and leaves out what anybody else claims to forward."""
+    """Puts the client's own address in place of a trusted proxy's, and removes such headers of other senders."""
 
     def __init__(self, application: Application) -> None:
         self._application = application

@@ -22,7 +22,7 @@ _SENTINEL_PARAMETERS = {*_TLS_PARAMETERS, "sentinel_username", "sentinel_passwor
 
 @dataclass(frozen=True, slots=True)
 class RedisAddress:
-    """One Redis, as the channel layer and the broker's client want it."""
+    """One Redis, as the channel layer and the broker's client take it."""
 
     #: An entry of ``CHANNEL_LAYERS``' ``hosts``.
     layer: str | dict[str, Any]
@@ -33,14 +33,14 @@ class RedisAddress:
 
 
 def parse_redis(raw: str) -> RedisAddress:
-    """Take apart the address of a Redis. Certificates are checked unless the address says ``ssl_cert_reqs=none``."""
+    """Parse the address of a Redis. Certificates are checked unless the address has ``ssl_cert_reqs=none``."""
     forms = "redis://, rediss://, unix:// or sentinel://"
     parsed = _split(re.sub(r"^redis\+sentinel://", "sentinel://", raw).replace(",", "%2C"))
     if parsed is None or parsed.scheme not in REDIS_FORMS:
         raise AddressRefused(f"must start with {forms} and name a host")
     if parsed.scheme.endswith("sentinel"):
         return _sentinels(parsed)
-    # Here, because who has no Redis need not wait for its client.
+    # Imported here, because installations without Redis need not wait for its client.
     from redis.connection import URL_QUERY_ARGUMENT_PARSERS  # noqa: PLC0415
 
     known = dict(parse_qsl(parsed.query))

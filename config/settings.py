@@ -121,7 +121,7 @@ SECURE_HSTS_SECONDS = HSTS_SECONDS if PUBLIC_URL.secure else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = HSTS_INCLUDE_SUBDOMAINS
 SECURE_HSTS_PRELOAD = HSTS_PRELOAD
 # What else the host's domain serves, and for how long it will have certificates, is the operator's to know: three settings.
-# The first three ask for Django's middleware by its names; ours, which is derived from it, has others.
+# The first three check for Django's middleware by name; this product's classes, which are derived from it, have others.
 SILENCED_SYSTEM_CHECKS = [f"security.W{number}" for number in ("001", "002", "003", "004", "005", "021")]
 CSRF_FAILURE_VIEW = "chat.web.errors.refuse_forgery"
 
@@ -183,8 +183,8 @@ CHANNEL_LAYERS = {
     else {"BACKEND": "chat.runtime.layers.ProcessChannelLayer", "CONFIG": {"capacity": 2000}}
 }
 
-# Celery's workers execute the runs where there is a broker: `celery -A config worker`. The database says what is in the queue; a message
-# only says so sooner. Hence nothing here is about keeping messages; SCALING.md says what each setting is for.
+# Celery's workers execute the runs where there is a broker: `celery -A config worker`. The database has the queue; a message
+# is only faster. Hence nothing here is about keeping messages; SCALING.md says what each setting is for.
 WORKER_APPLICATION = "config.celery.app"
 CELERY_BROKER_URL = BROKER_URL.broker if BROKER_URL else ""
 CELERY_BROKER_USE_SSL = BROKER_URL.broker_tls if BROKER_URL else None

@@ -1,4 +1,4 @@
-"""How static files get their hashed names, and how they are served: by the ASGI application, before Django hears of a request."""
+"""How static files get their hashed names, and how they are served: by the ASGI application, before Django sees the request."""
 
 import asyncio
 from pathlib import Path
@@ -59,7 +59,7 @@ def serve_static_files(application: Any) -> Any:
         root=settings.STATIC_ROOT,
         prefix=settings.STATIC_URL,
         allow_all_origins=False,
-        # The folder is filled by us alone: a look at each file for links that lead out of it took a tenth of a second at each start.
+        # The folder has only files of the product: to check each for links that lead out of it took a tenth of a second at each start.
         allow_unsafe_symlinks=True,
         add_headers_function=_add_headers,
     )
@@ -82,7 +82,7 @@ def serve_static_files(application: Any) -> Any:
     return serve
 
 
-#: What was read of files, which have another name when their content is another; those that are larger are read each time.
+#: Contents of files, which get another name when their content changes; larger ones are read each time.
 _contents: Kept[str, bytes] = Kept(8 << 20)
 _MOST_KEPT = 256 << 10
 _PIECE = 64 << 10

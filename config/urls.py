@@ -11,7 +11,7 @@ from django.views.generic import RedirectView
 
 from chat.web import echo, health, metrics
 
-# For those that ask without having read a page. The plain name, for this answer outlives the file's hashed ones.
+# For clients that request it without having read a page. The plain name, since this answer outlives the file's hashed ones.
 icon = RedirectView.as_view(url=f"{settings.STATIC_URL}chat/favicon/done.svg", permanent=True)
 
 # Where the admin had the accounts while they were Django's own users.
@@ -27,7 +27,7 @@ def lead_to_login(request: HttpRequest) -> HttpResponse:
 
 
 class Later(URLResolver):
-    """Addresses whose views are loaded when somebody asks for one of them, or for its name, which its namespace goes before.
+    """Addresses whose views are loaded when one of them is first requested, or reversed by its namespaced name.
 
     The calls of the API and what describes them take a quarter of a start, and the first page needs none.
     """

@@ -14,7 +14,7 @@ _ANY = re.compile(rb"\xe2(?:\x80[\xaa-\xae]|\x81[\xa6-\xa9])")
 
 
 def make_visible(html: bytes) -> bytes:
-    """A page in which such characters stand by their numbers."""
+    """A page in which such characters are shown by their numbers."""
     return _TURNING.sub(_shown, html) if _ANY.search(html) else html
 
 
@@ -24,7 +24,7 @@ def _shown(found: re.Match[bytes]) -> bytes:
 
 
 class VisibleTextMiddleware(OnLoop):
-    """Does so with every page, whoever has made it: names, titles, links, arguments, results, the admin."""
+    """Does so with every page, whichever view has made it: names, titles, links, arguments, results, the admin."""
 
     def process_response(self, _request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         """Answer with the page."""

@@ -1,1 +1,1 @@
-"""What makes the environment and brings what the project needs: no part of the application."""
+"""Sets up the environment and what the project needs: no part of the application."""

@@ -34,14 +34,14 @@ def find_chromium(python: Path, names: tuple[str, ...] = (*HEADLESS_BROWSERS, *W
 
 
 def tell_chromium(python: Path) -> bool:
-    """Find a browser and tell the tests, so that they needn't look again."""
+    """Find a browser and write down where it is for the tests."""
     found = find_chromium(python)
     os.environ["CHROMIUM"] = found or ""
     return found is not None
 
 
 def starts(browser: str) -> bool:
-    """Tell whether a browser shows a page; one whose system libraries are missing doesn't."""
+    """Whether a browser renders a page; one whose system libraries are missing doesn't."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}", "--dump-dom"]
         try:

@@ -179,7 +179,7 @@ def messages(catalogue: Catalog) -> Iterable[Message]:
 
 
 def is_missing(message: Message) -> bool:
-    """Whether a message has no translation, or only one that nobody has looked at since its sentence changed."""
+    """Whether a message has no translation, or one that was not checked since its sentence changed."""
     texts = message.string if isinstance(message.string, tuple) else (message.string,)
     return message.fuzzy or not all(texts)
 
@@ -205,7 +205,7 @@ def configure() -> None:
 
 
 def main() -> None:
-    """Write them, and name what is not translated yet."""
+    """Write them, and list what is not translated yet."""
     configure()
     for path, content in outputs().items():
         path.parent.mkdir(parents=True, exist_ok=True)

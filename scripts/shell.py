@@ -1,4 +1,4 @@
-"""What all chores do: run programs quietly, say what is going on, end in one line. Standard library only, and any Python can read it."""
+"""Helpers of all scripts: run programs quietly, log, end in one line. Standard library only, for any Python."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class BootstrapError(Exception):
 
 
 def run_quietly(command: Sequence[str], doing: str, environ: dict[str, str] | None = None) -> None:
-    """Run a command and show nothing of it, unless it fails: then its last word of complaint."""
+    """Run a command and show nothing of it, unless it fails: then its last line."""
     try:
         done = subprocess.run(
             command,
@@ -49,7 +49,7 @@ def fingerprint(path: Path) -> str:
 
 
 def log_line(words: str) -> None:
-    """Tell the person what is going on."""
+    """Log a line for the person who runs it."""
     print(words, file=sys.stderr, flush=True)
 
 
