@@ -94,7 +94,8 @@ def start_run(claim: ClaimedRun) -> None:
     if not accepting.is_set():
         # It was let in just before.
         handle.pause()
-    background.spawn(_execute_and_dispatch(claim, handle), f"run {claim.run.pk}")
+    # At once, not when the loop comes to it: the agent's thread begins while others are told of the run.
+    background.spawn_eagerly(_execute_and_dispatch(claim, handle), f"run {claim.run.pk}")
 
 
 async def _execute_and_dispatch(claim: ClaimedRun, handle: RunHandle) -> None:

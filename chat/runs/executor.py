@@ -29,7 +29,7 @@ from chat.runs.recorder import Recorded, RunRecorder, store_end, with_retries
 from chat.runs.registry import RunHandle, running
 from chat.runs.state import End
 from chat.runs.waiting import Wait
-from chat.runtime import clock, database, db_check, malloc
+from chat.runtime import background, clock, database, db_check, malloc
 from chat.store import drafts, history, sent_along, steering
 from chat.store.step_log import Fenced
 
@@ -63,9 +63,10 @@ async def _execute(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Fi
     run = claim.run
     finished: Finished | None = None
     unblocked: list[UUID] = []
+    # Beside the agent's beginning: what it asks its model first is on its way the sooner.
+    publishing = background.spawn(publish_events(run.session_id, claim.events), "tell of a run")
     try:
-        await publish_events(run.session_id, claim.events)
-        ended, held = await _work(claim, handle, tree)
+        ended, held = await _work(claim, handle, tree, publishing)
         if ended.end.status is RunStatus.WAITING:
             tree.has_asked = tree.has_asked or bool(ended.held)
             wait = Wait(ended.held, tuple(handle.waiting.values()), ended.end, is_news=tree.has_asked)
@@ -87,8 +88,13 @@ async def _execute(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Fi
     return finished, unblocked
 
 
-async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finished, Recorded]:
-    """Let the agent work, and record it; returns the end and what is stored together with it."""
+async def _work(
+    claim: ClaimedRun, handle: RunHandle, tree: Tree, publishing: "asyncio.Task[None]"
+) -> tuple[Finished, Recorded]:
+    """Let the agent work, and record it; returns the end and what is stored together with it.
+
+    Nothing that it does is told before ``publishing`` is done, which tells of the run's beginning.
+    """
     run = claim.run
     delegation = Delegation(claim, tree, _execute_within, resuming.the_keeper)
     handle.waiting = delegation.waiting
@@ -116,10 +122,9 @@ async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finis
             newest_word=handle.newest_word,
             wait_stored=delegation.wait_stored,
         )
-        stream.watch_partials(recorder.on_partial)
         handle.begun(stream)
         with _time_limit(stream, setup.spec.limits.time_s, _worked_s(claim)):
-            await _follow(stream, recorder, delegation, handle)
+            await _follow(stream, recorder, delegation, handle, publishing)
         outcome = stream.outcome or Outcome("failed", 0, code="internal", error="The agent ended without a result.")
     except Fenced:
         raise
@@ -137,6 +142,7 @@ async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finis
         logger.exception("Run %s failed", run.pk)
         words = "Something in this program went wrong, and the run was stopped."
         outcome = Outcome("failed", 0, code="internal", error=words)
+    await publishing
     status = RunStatus(outcome.status)
     if status is RunStatus.CANCELLED and handle.pausing:
         status = RunStatus.INTERRUPTED
@@ -149,9 +155,17 @@ async def _work(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Finis
     return Finished(end, recorder.answer, outcome.error or handle.stopped_because, outcome.held), recorded
 
 
-async def _follow(stream: agents.AgentRun, recorder: RunRecorder, delegation: Delegation, handle: RunHandle) -> None:
+async def _follow(
+    stream: agents.AgentRun,
+    recorder: RunRecorder,
+    delegation: Delegation,
+    handle: RunHandle,
+    publishing: "asyncio.Task[None]",
+) -> None:
     """Record what the agent does, to its end; what it has asked of others and does not wait for any more ends before it."""
     try:
+        await publishing
+        stream.watch_partials(recorder.on_partial)
         async for first in stream:
             await recorder.record([first, *stream.ready()])
     finally:

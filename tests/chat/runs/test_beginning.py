@@ -1,0 +1,63 @@
+"""How a run begins: its agent at once, and what is told of it in order."""
+
+import asyncio
+from collections.abc import Sequence
+from uuid import UUID
+
+import pytest
+
+from chat.accounts.models import User
+from chat.models import Run, RunStatus
+from chat.runs import dispatch, executor, recorder
+from chat.runs import registry as run_registry
+from chat.runs.children import ClaimedRun
+from chat.runtime import database
+from chat.store import drafts
+from chat.store.drafts import Draft
+from chat.store.step_log import Stored
+from tests.chat import making
+from tests.faults.world import until
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.asyncio]
+
+
+def _claim(user: User) -> ClaimedRun | None:
+    session = making.session(user)
+    making.run(session, owned_by="", message="Hello")
+    return dispatch.claim_next(session.pk)
+
+
+async def test_what_an_agent_does_is_told_after_its_beginning_however_long_that_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Telling of the beginning hangs until the agent has come to its end: nothing of that is told, shown or stored before."""
+    claim = await database.write(_claim, await database.write(making.user))
+    assert claim is not None
+    run, telling = claim.run, executor.publish_events
+    told: list[str] = []
+    growth: list[Draft] = []
+    goes_on = asyncio.Event()
+
+    async def publish(session_id: UUID, events: Sequence[Stored]) -> None:
+        if not told:
+            await goes_on.wait()
+        told.extend(event.event for event in events)
+        await telling(session_id, events)
+
+    for module in (executor, recorder):
+        monkeypatch.setattr(module, "publish_events", publish)
+    drafts.watch(run.session_id, growth.append)
+    dispatch.start_run(claim)
+    handle = run_registry.running[run.pk]
+    # Its agent is at work by now, before anybody has been told of anything.
+    assert handle.stream is not None
+    await until(lambda: handle.stream is not None and handle.stream.outcome is not None)
+    assert (told, growth) == ([], [])
+    assert await database.read(run.steps.count) == len(claim.events)
+    goes_on.set()
+    async with asyncio.timeout(20):
+        await claim.ended.wait()
+    drafts.unwatch(run.session_id, growth.append)
+    assert (told[0], told[-1]) == ("reasoning_start", "reasoning_complete")
+    ended = await database.read(Run.objects.get, pk=run.pk)
+    assert ended.status == RunStatus.COMPLETED
