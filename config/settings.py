@@ -178,7 +178,7 @@ TEMPLATES = [
 ]
 
 CHANNEL_LAYERS = {
-    "default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [REDIS_URL.layer]}}
+    "default": {"BACKEND": "chat.runtime.redis_layer.SharedChannelLayer", "CONFIG": {"hosts": [REDIS_URL.layer]}}
     if REDIS_URL
     else {"BACKEND": "chat.runtime.layers.ProcessChannelLayer", "CONFIG": {"capacity": 2000}}
 }

@@ -12,7 +12,7 @@ from chat.runtime import background, groups
 from chat.store.drafts import Draft
 from chat.store.step_log import Stored
 
-#: Seconds after which the whole text of a draft is published again, for processes that missed a piece.
+#: Seconds after which the whole text of a draft is published again, for processes that missed a piece, and to see whether any listens.
 WHOLE_EVERY_S = 1.5
 
 
@@ -22,7 +22,10 @@ async def publish_queue(session_id: UUID) -> None:
 
 
 class DraftPublisher:
-    """Publishes drafts of this process to others, in pieces; while one is being sent, newer text replaces what is pending."""
+    """Publishes drafts of this process to others, in pieces; while one is being sent, newer text replaces what is pending.
+
+    While no other process listens, only whole texts are published: a process that joins later can start from the next one.
+    """
 
     def __init__(self, session_id: UUID) -> None:
         self._group = groups.of_session(session_id)
@@ -30,9 +33,12 @@ class DraftPublisher:
         self._whole_at = 0.0
         self._next: Draft | None = None
         self._publishing = False
+        self._is_heard = True
 
     def publish(self, draft: Draft) -> None:
         """Tell of a new state, at once or after the piece that is on its way."""
+        if not self._is_heard and asyncio.get_running_loop().time() - self._whole_at <= WHOLE_EVERY_S:
+            return
         self._next = draft
         if not self._publishing:
             self._publishing = True
@@ -42,7 +48,7 @@ class DraftPublisher:
         try:
             while (draft := self._next) is not None:
                 self._next = None
-                await groups.publish(self._group, self._piece(draft))
+                self._is_heard = await groups.publish_counted(self._group, self._piece(draft)) != 0
         finally:
             self._publishing = False
 

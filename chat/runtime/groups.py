@@ -103,6 +103,16 @@ async def publish(group: str, message: Message) -> None:
     await _breaker(layer).call(lambda: layer.group_send(group, {**message, "group": group}), f"telling {group}")
 
 
+async def publish_counted(group: str, message: Message) -> int | None:
+    """Like `publish`; returns how many other processes received the message, or None if the layer does not say."""
+    layer: Any = get_channel_layer()
+    if not hasattr(layer, "count_told"):
+        await publish(group, message)
+        return None
+    told = await _breaker(layer).call(lambda: layer.count_told(group, {**message, "group": group}), f"telling {group}")
+    return None if told is False else max(0, told - _listener().hears(group))
+
+
 def is_failing() -> bool:
     """Whether the layer did not answer the last time."""
     layer = get_channel_layer()
@@ -181,6 +191,10 @@ class GroupListener:
             self._unknown.discard(member.group)
             channel = self._channel
             await _breaker(layer).call(lambda: layer.group_discard(member.group, channel), f"leaving {member.group}")
+
+    def hears(self, group: str) -> bool:
+        """Whether this process is a member of a group, as far as the layer has confirmed it."""
+        return group in self._members and group not in self._unknown
 
     async def _open(self) -> None:
         """Get a channel and listen to it; where the layer gives none, `_maintain` tries again."""

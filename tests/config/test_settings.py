@@ -102,7 +102,7 @@ def test_redis_takes_over_the_channel_layer() -> None:
     show = "from django.conf import settings; print(settings.CHANNEL_LAYERS['default']['BACKEND'])"
     assert run("manage.py", "shell", "-v0", "-c", show).stdout == "chat.runtime.layers.ProcessChannelLayer\n"
     assert run("manage.py", "shell", "-v0", "-c", show, REDIS_URL="redis://localhost").stdout == (
-        "channels_redis.pubsub.RedisPubSubChannelLayer\n"
+        "chat.runtime.redis_layer.SharedChannelLayer\n"
     )
 
 

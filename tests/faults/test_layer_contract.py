@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from channels.layers import channel_layers
 from channels_redis.core import RedisChannelLayer
-from channels_redis.pubsub import RedisPubSubChannelLayer
 
 from chat.live import registry as feed_registry
 from chat.live.handshake import Login
@@ -19,6 +18,7 @@ from chat.runs import executor, publisher, recorder
 from chat.runs import registry as run_registry
 from chat.runtime import groups
 from chat.runtime.layers import ProcessChannelLayer
+from chat.runtime.redis_layer import SharedChannelLayer
 from chat.store.drafts import Draft
 from tests.chat import making
 from tests.chat.following import Broken, Client, Losing, Silent, started, store, watching
@@ -33,7 +33,7 @@ LAYERS: dict[str, Callable[[str], Any]] = {
     "in memory, nearly full": lambda _: ProcessChannelLayer(capacity=1),
     "Redis": lambda address: RedisChannelLayer(hosts=[address]),
     "Redis, nearly full": lambda address: RedisChannelLayer(hosts=[address], capacity=1),
-    "Redis, published": lambda address: RedisPubSubChannelLayer(hosts=[address]),
+    "Redis, published": lambda address: SharedChannelLayer(hosts=[address]),
     "loses and mixes up": lambda _: Losing(5),
     "never delivers": lambda _: Silent(),
     "fails": lambda _: Broken(),
@@ -51,7 +51,7 @@ async def layer(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator
     yield chosen
     if hasattr(chosen, "close_pools"):
         await chosen.close_pools()
-    elif isinstance(chosen, RedisPubSubChannelLayer):
+    elif isinstance(chosen, SharedChannelLayer):
         await chosen.flush()
     channel_layers.backends.pop("default", None)
     if old is not None:

@@ -1,0 +1,145 @@
+"""The channel layer of processes that share a Redis: what is told at once goes out together; who tells knows whether anybody listens."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import pytest
+from channels.layers import channel_layers
+from channels_redis.pubsub import RedisPubSubChannelLayer
+
+from chat.runs.publisher import WHOLE_EVERY_S, DraftPublisher
+from chat.runtime import groups
+from chat.runtime.redis_layer import SharedChannelLayer
+from chat.store.drafts import Draft
+from tests.faults.proxy import Proxy
+from tests.faults.world import until
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest.fixture
+async def layer(redis_url: str) -> AsyncIterator[SharedChannelLayer]:
+    """This process's layer."""
+    chosen = SharedChannelLayer(hosts=[redis_url])
+    old = channel_layers.set("default", chosen)
+    yield chosen
+    await chosen.flush()
+    channel_layers.backends.pop("default", None)
+    if old is not None:
+        channel_layers.set("default", old)
+
+
+class Elsewhere:
+    """Another process that listens to a group."""
+
+    def __init__(self, redis_url: str) -> None:
+        self.layer = RedisPubSubChannelLayer(hosts=[redis_url])
+        self.channel = ""
+
+    async def join(self, group: str) -> None:
+        """Listen from now on."""
+        self.channel = await self.layer.new_channel()
+        await self.layer.group_add(group, self.channel)
+
+    async def next(self) -> dict[str, object]:
+        """What it is told next."""
+        async with asyncio.timeout(5):
+            received: dict[str, object] = await self.layer.receive(self.channel)
+            return received
+
+
+@pytest.fixture
+async def elsewhere(redis_url: str) -> AsyncIterator[Elsewhere]:
+    """Another process."""
+    other = Elsewhere(redis_url)
+    yield other
+    await other.layer.flush()
+
+
+async def test_who_tells_knows_how_many_others_listen(layer: SharedChannelLayer, elsewhere: Elsewhere) -> None:
+    """None, then one; this process does not count, whether it listens or not."""
+    assert await groups.publish_counted("a", {"type": "x"}) == 0
+    here: list[int] = []
+    member = groups.GroupSubscription("a", lambda message: here.append(message["n"]))
+    await member.open()
+    assert await groups.publish_counted("a", {"type": "x", "n": 1}) == 0
+    await elsewhere.join("a")
+    assert await groups.publish_counted("a", {"type": "x", "n": 2}) == 1
+    assert (await elsewhere.next())["n"] == 2
+    await member.close()
+    assert await groups.publish_counted("a", {"type": "x", "n": 3}) == 1
+    assert here == [1, 2]
+
+
+async def test_what_is_told_at_once_goes_out_together_and_in_order(redis_url: str, elsewhere: Elsewhere) -> None:
+    """On a line on which each answer takes 0.1 s, fifty messages take a few answers, and not fifty."""
+    parts = urlsplit(redis_url)
+    async with Proxy.before(str(parts.hostname), int(parts.port or 0)) as proxy:
+        layer = SharedChannelLayer(hosts=[proxy.instead_of(redis_url)])
+        await elsewhere.join("a")
+        await layer.group_send("a", {"n": -1})
+        proxy.latency_s = 0.05
+        began = asyncio.get_running_loop().time()
+        await asyncio.gather(*(layer.group_send("a", {"n": n}) for n in range(50)))
+        assert asyncio.get_running_loop().time() - began < 50 * 0.1 / 2
+        assert [(await elsewhere.next())["n"] for _ in range(51)] == list(range(-1, 50))
+        await layer.flush()
+
+
+async def test_who_gives_up_takes_nobodys_message_with_it(redis_url: str, elsewhere: Elsewhere) -> None:
+    """Whoever sends for all is cancelled meanwhile: the others' messages arrive, in their order."""
+    parts = urlsplit(redis_url)
+    async with Proxy.before(str(parts.hostname), int(parts.port or 0)) as proxy:
+        layer = SharedChannelLayer(hosts=[proxy.instead_of(redis_url)])
+        await elsewhere.join("a")
+        await layer.group_send("a", {"n": 0})
+        for line in proxy.lines:
+            line.freeze()
+        sending = [asyncio.create_task(layer.group_send("a", {"n": n})) for n in range(1, 5)]
+        (shard,) = layer._get_layer()._shards
+        await until(lambda: len(shard._outgoing) == 3)
+        sending[0].cancel()
+        await asyncio.gather(*sending, return_exceptions=True)
+        assert sending[0].cancelled()
+        assert [task.exception() for task in sending[1:]] == [None] * 3
+        assert [(await elsewhere.next())["n"] for _ in range(4)] == [0, 2, 3, 4]
+        await layer.flush()
+
+
+async def test_a_text_that_nobody_elsewhere_reads_is_told_now_and_then(
+    layer: SharedChannelLayer, elsewhere: Elsewhere, redis_url: str
+) -> None:
+    """Of a text that grows in many pieces a few are told; who comes later has all of it soon, and every piece from then on."""
+    session_id, run_id = uuid4(), uuid4()
+    told: list[dict[str, object]] = []
+    member = groups.GroupSubscription(groups.of_session(session_id), told.append)  # type: ignore[arg-type]
+    await member.open()
+    publisher, text = DraftPublisher(session_id), ""
+
+    async def write(pieces: int) -> None:
+        nonlocal text
+        for _ in range(pieces):
+            text += "more "
+            publisher.publish(Draft(run_id, 1, "thought", 1, text))
+            await asyncio.sleep(0.01)
+
+    await write(50)
+    assert 1 <= len(told) <= 2
+    await elsewhere.join(groups.of_session(session_id))
+    reading = asyncio.create_task(elsewhere.next())
+    began = asyncio.get_running_loop().time()
+    while not reading.done():
+        await write(1)
+    assert asyncio.get_running_loop().time() - began < WHOLE_EVERY_S + 0.5
+    first = reading.result()
+    assert (first["offset"], str(first["text"])) == (0, text[: len(str(first["text"]))])
+    seen = str(first["text"])
+    await write(20)
+    while len(seen) < len(text):
+        piece = await elsewhere.next()
+        assert piece["offset"] in (0, len(seen))
+        seen = seen[: int(str(piece["offset"]))] + str(piece["text"])
+    assert seen == text
+    await member.close()
