@@ -5,7 +5,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
+import orjson
 from django import forms
+from django.forms.fields import InvalidJSONInput
 from django.http import QueryDict
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -35,7 +37,26 @@ def _lines(text: str) -> list[str]:
 
 
 class _ObjectField(forms.JSONField):
-    """A JSON object; none is shown as nothing."""
+    """A JSON object; none is shown as nothing. Not every text that Python reads as JSON can be kept and sent as such."""
+
+    def to_python(self, value: Any) -> Any:
+        """The object, if every server and database can read it."""
+        try:
+            found = super().to_python(value)
+            sent = orjson.dumps(found)
+        except (RecursionError, ValueError, orjson.JSONEncodeError):
+            sent = b""
+        # What is no number to JSON is null in it.
+        if not sent or b"\\u0000" in sent or orjson.loads(sent) != found:
+            raise forms.ValidationError(self.error_messages["invalid"], code="invalid", params={"value": value})
+        return found
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        """What was typed, as it was typed where it is none."""
+        try:
+            return self.to_python(data)
+        except forms.ValidationError:
+            return InvalidJSONInput(data)
 
     def prepare_value(self, value: Any) -> Any:
         """The object as it is edited."""

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, cast
 from asgiref.sync import async_to_sync
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import Max, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import get_object_or_404
@@ -80,6 +81,10 @@ class AgentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             .annotate(last=Max("versions__number"))
         )
 
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """Nothing: what an agent says is typed, and not read from an address."""
+        return {}
+
     def get_readonly_fields(self, request: HttpRequest, obj: Agent | None = None) -> tuple[str, ...]:
         """A name stays; who may use an agent is for those who publish."""
         fixed = ("name",) if obj is not None else ()
@@ -136,6 +141,13 @@ class AgentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Keep who may use it, where that was asked."""
         if "groups" in form.cleaned_data:
             agent_versions.set_groups(form.instance.pk, _by(request), form.cleaned_data["groups"])
+
+    def changeform_view(self, request: HttpRequest, object_id: str | None = None, *args: Any, **kwargs: Any) -> Any:
+        """The form. Of two who send one at the same moment the second waits, and is told what the first has saved."""
+        with transaction.atomic():
+            if request.method == "POST" and object_id is not None and object_id.isdecimal() and len(object_id) < 16:
+                Agent.objects.select_for_update().filter(pk=object_id).first()
+            return super().changeform_view(request, object_id, *args, **kwargs)
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
         """Say which versions there are, and what the newest says that is not published."""

@@ -25,12 +25,16 @@ from chat.store.run_figures import Figures
 
 def figure_lines(figures: Figures) -> dict[str, Any]:
     """The figures in words: over which runs they are, and each with its name."""
+    costs = [humanize.cost(float(cost), name) for name, cost in sorted(figures.costs.items())]
+    if figures.unpriced:
+        unknown = ngettext("unknown for %(n)s run", "unknown for %(n)s runs", figures.unpriced)
+        costs.append(unknown % {"n": humanize.count(figures.unpriced)})
     of = ngettext("Of this %(n)s run", "Of these %(n)s runs", figures.runs)
     lines = [
         (gettext("Duration"), _middle_and_slow(figures.duration_ms)),
         (gettext("First token after"), _middle_and_slow(figures.first_token_ms)),
         (gettext("Tokens"), humanize.usage(figures.input_tokens, figures.output_tokens)),
-        (gettext("Cost"), ", ".join(humanize.cost(float(cost), name) for name, cost in sorted(figures.costs.items()))),
+        (gettext("Cost"), ", ".join(costs)),
     ]
     return {"of": of % {"n": f"{figures.runs:,}"}, "lines": [(name, value or "—") for name, value in lines]}
 

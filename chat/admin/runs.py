@@ -204,11 +204,11 @@ class RunAdmin(NotedRuns, ConfirmedActionsAdmin):
 
     @admin.display(description=_("tokens, cost"))
     def used(self, run: Run) -> SafeString:
-        """What went in and came out, and what that cost where it is known."""
+        """What went in and came out, and what that cost."""
         if not run.is_finished:
             return two_lines("—", "")
         used = humanize.usage(run.input_tokens, run.output_tokens, estimated=run.usage_estimated)
-        return two_lines(used, "" if run.cost is None else humanize.cost(float(run.cost), run.currency))
+        return two_lines(used, humanize.run_cost(run))
 
     @admin.display(description=_("agent, model"))
     def answered_by(self, run: Run) -> SafeString:
@@ -246,9 +246,9 @@ class RunAdmin(NotedRuns, ConfirmedActionsAdmin):
 
     @admin.display(description=_("tokens"))
     def tokens(self, run: Run) -> str:
-        """What went in and came out, and what that cost where it is known."""
+        """What went in and came out, and what that cost."""
         used = humanize.usage(run.input_tokens, run.output_tokens, estimated=run.usage_estimated)
-        return used if run.cost is None else f"{used} · {humanize.cost(float(run.cost), run.currency)}"
+        return " · ".join(part for part in (used, humanize.run_cost(run)) if part)
 
     @admin.display(description=_("stopped by"))
     def stopped_by(self, run: Run) -> str:

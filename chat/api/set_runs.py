@@ -46,6 +46,7 @@ class TotalsOut(Schema):
     input_tokens: int
     output_tokens: int
     costs: dict[str, float] = Field(description="By currency.")
+    unpriced: int = Field(description="Cases whose cost is not known.")
 
 
 class SetRunOut(Schema):
@@ -115,6 +116,7 @@ def _set_run_out(column: Column) -> dict[str, Any]:
             "input_tokens": totals.input_tokens,
             "output_tokens": totals.output_tokens,
             "costs": {currency: float(cost) for currency, cost in totals.costs.items()},
+            "unpriced": totals.unpriced,
         },
     }
 

@@ -12,7 +12,7 @@ from django.db.models import Count, OuterRef, QuerySet, Subquery, Sum
 from chat.access import Role, sets_seen_by
 from chat.accounts.models import User
 from chat.cases.set_runs import OPEN
-from chat.models import Case, CaseFile, CaseResult, CaseSet, CaseVerdict, SetRun
+from chat.models import IS_UNPRICED, Case, CaseFile, CaseResult, CaseSet, CaseVerdict, SetRun
 
 
 @dataclass(slots=True)
@@ -24,6 +24,8 @@ class Totals:
     input_tokens: int = 0
     output_tokens: int = 0
     costs: dict[str, Decimal] = field(default_factory=dict)
+    unpriced: int = 0
+    """Results whose cost is not known."""
 
     @property
     def cases(self) -> int:
@@ -122,10 +124,14 @@ def totals_of(set_run_ids: Sequence[UUID]) -> dict[UUID, Totals]:
     found = {pk: Totals() for pk in set_run_ids}
     rows = CaseResult.objects.filter(set_run__in=set_run_ids).order_by().values("set_run", "verdict", "currency")
     sums = {name: Sum(name) for name in ("duration_ms", "input_tokens", "output_tokens", "cost")}
-    summed: Iterable[Any] = rows.annotate(n=Count("pk"), **{f"sum_{name}": each for name, each in sums.items()})
+    unpriced = Count("pk", filter=IS_UNPRICED)
+    summed: Iterable[Any] = rows.annotate(
+        n=Count("pk"), unpriced=unpriced, **{f"sum_{name}": each for name, each in sums.items()}
+    )
     for row in summed:
         totals = found[row["set_run"]]
         totals.counts[row["verdict"]] = totals.counts.get(row["verdict"], 0) + row["n"]
+        totals.unpriced += row["unpriced"]
         totals.duration_ms += row["sum_duration_ms"] or 0
         totals.input_tokens += row["sum_input_tokens"] or 0
         totals.output_tokens += row["sum_output_tokens"] or 0

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Max, Min, Sum
+from django.db.models import Count, Max, Min, Q, Sum
 from django.utils import timezone
 
 from chat.exports.masking import Masker
-from chat.models import Run, Session
+from chat.models import IS_UNPRICED, Run, Session
 from chat.store import log_reader
 from chat.store.log_reader import Event
 
@@ -62,15 +62,17 @@ class Source:
     def totals(self) -> dict[str, Any]:
         """Tokens and cost of all its runs; those of a run within another are in that one's."""
         runs = Run.objects.filter(pk=self.run.pk) if self.run else Run.objects.filter(session=self.session, parent=None)
+        priced = Q(cost__isnull=False)
         sums = runs.aggregate(
             *(Sum(name) for name in ("input_tokens", "output_tokens", "cached_tokens", "cost")),
-            first=Min("currency"),
-            last=Max("currency"),
+            first=Min("currency", filter=priced),
+            last=Max("currency", filter=priced),
+            unpriced=Count("pk", filter=IS_UNPRICED),
         )
-        is_dollars = sums["first"] == sums["last"] == "USD"
+        is_known = sums["first"] == sums["last"] == "USD" and not sums["unpriced"]
         return {
             "total_prompt_tokens": sums["input_tokens__sum"] or 0,
             "total_completion_tokens": sums["output_tokens__sum"] or 0,
             "total_cached_tokens": sums["cached_tokens__sum"],
-            "total_cost_usd": float(sums["cost__sum"]) if is_dollars and sums["cost__sum"] is not None else None,
+            "total_cost_usd": float(sums["cost__sum"]) if is_known else None,
         }

@@ -73,6 +73,8 @@ IS_AT_WORK = is_one_of("status", LIVE)
 IS_LIVE = is_one_of("status", CURRENT) & IS_ROOT
 IS_UNFINISHED = HAS_NOT_ENDED & IS_ROOT
 IS_QUEUED = IS_UNFINISHED & Q(status=RunStatus.QUEUED)
+#: Of a run, or of what came of a case: it used tokens, and what they cost is not known.
+IS_UNPRICED = Q(cost=None) & (Q(input_tokens__gt=0) | Q(output_tokens__gt=0))
 AT_WORK_SQL = "status IN ('running', 'cancelling')"
 LIVE_SQL = f"status IN ('running', 'cancelling', 'waiting') AND {ROOT_SQL}"
 UNFINISHED_SQL = f"status IN ('queued', 'running', 'cancelling', 'waiting') AND {ROOT_SQL}"

@@ -6,7 +6,8 @@ For what arrives live ``static/chat/state/humanize.js`` formats alike, with the 
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from decimal import Decimal
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 from django.utils.translation import gettext as _
@@ -295,6 +296,22 @@ def cost(amount: float, currency: str) -> str:
     if 0 < amount < 0.0001:
         return nbsp(_("under %(amount)s %(currency)s") % {"amount": "0.0001", "currency": currency})
     return nbsp(f"{amount:.2f} {currency}" if amount >= 1 or amount == 0 else f"{amount:.4f} {currency}")
+
+
+class _Paid(Protocol):
+    """A run, as its table has it."""
+
+    cost: Decimal | None
+    currency: str
+    input_tokens: int
+    output_tokens: int
+
+
+def run_cost(run: _Paid) -> str:
+    """What a run cost. Where that is not known it says so; one that used nothing has none."""
+    if run.cost is not None:
+        return cost(float(run.cost), run.currency)
+    return _("cost unknown") if run.input_tokens + run.output_tokens else ""
 
 
 def status(

@@ -50,7 +50,7 @@ def inspection(run: Run, row: models.Run) -> Row:
     counts = run.counts()
     return {
         "run": run,
-        "cost": humanize.cost(float(row.cost), row.currency) if row.cost is not None else "",
+        "cost": humanize.run_cost(row),
         "ended": run.ended,
         "counts": counts,
         "facts": [

@@ -131,7 +131,7 @@ def _members(user: User) -> Iterator[tuple[str, Iterator[bytes]]]:
     yield "steering.json", _list(_values(words, without=("id", "user_id", "event_id", "reading")))
     yield "webhooks.json", _list(_values(Webhook.objects.filter(owner=user), without=("owner_id", "fingerprint")))
     yield "mails.json", _list(_values(Mail.objects.filter(user=user), without=("user_id",)))
-    yield "usage.json", _list(_values(DailyUsage.objects.filter(user=user), without=("id", "user_id")))
+    yield "usage.json", _list(_used(row) for row in _each(DailyUsage.objects.filter(user=user)))
     about = AuditEntry.objects.filter(Q(actor_id=user.pk) | Q(subject_id=user.pk))
     yield "audit.json", _list(_entry(entry, user) for entry in _each(about))
 
@@ -185,6 +185,11 @@ def _values(rows: QuerySet[Any], without: tuple[str, ...] = ()) -> Iterator[dict
 def _columns(row: Model, without: tuple[str, ...]) -> dict[str, Any]:
     names = (field.attname for field in row._meta.concrete_fields)
     return {name: getattr(row, name) for name in names if name not in without}
+
+
+def _used(row: DailyUsage) -> dict[str, Any]:
+    """A row of daily usage. An unknown cost is null."""
+    return _columns(row, ("id", "user_id")) | ({} if row.currency else {"cost": None})
 
 
 #: Columns about how a run is executed.

@@ -16,7 +16,7 @@ from django.db import connection
 from django.db.models import Aggregate, Count, F, FloatField, Func, Max, Min, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 
-from chat.models import ModelCall, Run
+from chat.models import IS_UNPRICED, ModelCall, Run
 
 #: Rows of a file at most, and those that are read at a time for it.
 MOST_ROWS, ROWS_AT_ONCE = 100_000, 1_000
@@ -86,6 +86,8 @@ class Figures:
     input_tokens: int = 0
     output_tokens: int = 0
     costs: dict[str, Decimal] = field(default_factory=dict)
+    unpriced: int = 0
+    """Runs whose cost is not known."""
 
 
 #: When a run's model spoke first, in milliseconds from the run's beginning: of a row of ``chat_run``.
@@ -126,13 +128,14 @@ def figures_of(runs: QuerySet[Run]) -> Figures:
         paid=Sum("cost", filter=priced),
         paid_in=Min("currency", filter=priced),
         also_in=Max("currency", filter=priced),
+        unpriced=Count("pk", filter=root & IS_UNPRICED),
     )
     if found["paid_in"] == found["also_in"]:
         costs = {} if found["paid"] is None else {found["paid_in"]: found["paid"]}
     else:
         costs = dict(counted.filter(priced).values_list("currency").annotate(Sum("cost")))
     tokens = (found["went_in"] or 0, found["came_out"] or 0)
-    return Figures(found["number"], found["lasted"], found["spoke"], *tokens, costs)
+    return Figures(found["number"], found["lasted"], found["spoke"], *tokens, costs, found["unpriced"])
 
 
 def _middle_and_slow(values: Any, _expression: Any, connection: Any) -> tuple[float, float] | None:

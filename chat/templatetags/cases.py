@@ -1,7 +1,7 @@
 """What the pages of sets say in words."""
 
 from django import template
-from django.utils.translation import pgettext
+from django.utils.translation import ngettext, pgettext
 
 from chat.cases.selectors import Totals
 from chat.models import CaseResult, CaseVerdict
@@ -35,4 +35,8 @@ def why_not(result: CaseResult) -> str:
 @register.filter
 def costs(totals: Totals) -> list[str]:
     """What the cases cost together, by currency."""
-    return [humanize.cost(float(amount), currency) for currency, amount in sorted(totals.costs.items())]
+    known = [humanize.cost(float(amount), currency) for currency, amount in sorted(totals.costs.items())]
+    if not totals.unpriced:
+        return known
+    unknown = ngettext("cost unknown for %(n)s case", "cost unknown for %(n)s cases", totals.unpriced)
+    return [*known, unknown % {"n": humanize.count(totals.unpriced)}]

@@ -34,6 +34,7 @@ register.filter("initials", humanize.initials)
 register.filter("tint", humanize.tint)
 register.filter("dot", humanize.dot)
 register.filter("cause", humanize.cause)
+register.filter("run_cost", humanize.run_cost)
 register.filter("markdown", markdown.markdown)
 register.filter("prepared_markdown", markdown.prepared_markdown)
 

@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
 from django.core.management.commands import flush
 from django.core.management.sql import emit_post_migrate_signal
@@ -88,6 +89,7 @@ def postgresql(address: str, *, has_tables: bool = False) -> Iterator[None]:
     database.close()
     connections[DEFAULT_DB_ALIAS] = wrapper
     connections.settings[DEFAULT_DB_ALIAS] = described
+    ContentType.objects.clear_cache()
     try:
         if not has_tables:
             call_command("migrate", verbosity=0)
@@ -97,3 +99,4 @@ def postgresql(address: str, *, has_tables: bool = False) -> Iterator[None]:
         wrapper.close()
         connections[DEFAULT_DB_ALIAS] = usual
         connections.settings[DEFAULT_DB_ALIAS] = usually
+        ContentType.objects.clear_cache()

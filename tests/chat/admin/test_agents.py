@@ -1,11 +1,15 @@
 """Agents and model servers in the admin, as somebody with just one right meets them."""
 
+import contextlib
 import re
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
@@ -13,7 +17,7 @@ from agents import ModelSettings
 from agents.models import server_facts
 from agents.models.address_list import AddressList
 from chat.accounts.models import User
-from chat.admin.agent_form import MOST_INSTRUCTIONS
+from chat.admin.agent_form import MOST_INSTRUCTIONS, AgentForm
 from chat.catalog import agents as catalog
 from chat.catalog import model_servers, server_changes
 from chat.models import Agent, AgentVersion, AuditEntry, McpServer, ModelServer, VersionState
@@ -134,6 +138,32 @@ def test_of_two_who_edit_the_later_is_told_and_loses_nothing(client: Client, wri
     assert based_on is not None
     assert client.post(address, said(instructions="Mine.", based_on=based_on[1])).status_code == 302
     assert list(agent().versions.values_list("instructions", flat=True))[:2] == ["Mine.", "Theirs."]
+
+
+@pytest.mark.usefixtures("on_each_database")
+def test_of_two_who_save_at_the_same_moment_one_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    both, clean = threading.Barrier(2), AgentForm.clean
+
+    def clean_together(form: AgentForm) -> dict[str, Any]:
+        data = clean(form)
+        # Unless the second is kept waiting, both have found now that nobody has saved meanwhile.
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(1)
+        return data
+
+    def save(client: Client) -> int:
+        try:
+            return client.post(at("change", agent().pk), said()).status_code
+        finally:
+            connection.close()
+
+    monkeypatch.setattr(AgentForm, "clean", clean_together)
+    clients = [Client(), Client()]
+    for number, client in enumerate(clients):
+        client.force_login(making.staff(*CHANGE, name=f"writer {number}"))
+    with ThreadPoolExecutor(2) as threads:
+        assert sorted(threads.map(save, clients)) == [200, 302]
+    assert agent().versions.count() == 2
 
 
 def test_a_difference_shows_what_each_version_says(client: Client, writer: User) -> None:

@@ -97,6 +97,24 @@ def test_what_cannot_be_asked_for_is_refused_and_never_a_failure(client: Client)
     assert not Budget.objects.filter(scope="user_day").exists()
 
 
+def test_an_address_may_say_anything_of_what_is_new(client: Client) -> None:
+    """An address of the page that makes one may say what is to stand in its fields."""
+    client.force_login(User.objects.create_superuser("root"))
+    asked = [
+        (reverse(f"admin:{page.opts.app_label}_{page.opts.model_name}_add"), field, said)
+        for page in admin.site._registry.values()
+        for field in page.opts.fields + page.opts.many_to_many
+        for said in ("x", "\0", "9" * 40, "[", '{"a": 1}')
+    ]
+    refused = {"\0": 400}
+    failed = [
+        (address, field.name, said)
+        for address, field, said in asked
+        if read(client, address, {field.name: said})[0] not in (200, 403, refused.get(said))
+    ]
+    assert not failed
+
+
 AGENTS_ALONE = ("chat.view_agent", "chat.add_agent", "chat.change_agent")
 
 

@@ -146,6 +146,56 @@ async def test_a_message_carries_files_and_an_agent_reads_and_searches_them(bo: 
     assert results[-1].endswith("“notes.txt”, page 1, line 3: 茶葉在櫃子裡")
 
 
+#: A file of each kind that has text, and where in it the okapi is: page and line.
+KINDS: dict[str, tuple[bytes, int, int]] = {
+    "two.pdf": (documents.pdf("the first", "the okapi"), 2, 1),
+    "letter.docx": (documents.word("Dear Bo,", "here is", "the okapi"), 1, 3),
+    "talk.pptx": (documents.slides("Hello", "the okapi", "Bye"), 2, 1),
+    "costs.xlsx": (documents.sheet([["tea", 3], ["the okapi", 1.5]]), 1, 3),
+    "notes.md": (b"# Notes\n\nthe okapi\n", 1, 3),
+    "animals.csv": (b"animal,legs\nthe okapi,4\n", 1, 2),
+    "plain.txt": (b"the first\nthe okapi\n", 1, 2),
+}
+
+
+async def test_each_kind_is_cited_by_page_and_line(bo: Browser) -> None:
+    session_id = await bo.new_session()
+    ids = [await sent(bo, name, content) for name, (content, _, _) in KINDS.items()]
+
+    async def called(message: str, **payload: Any) -> tuple[bool, str]:
+        events = await asked(bo, session_id, message, **payload)
+        (result,) = [event["data"] for event in events if event["data"].get("type") == "tool_result"]
+        return result["ok"], result["content"]
+
+    ok, found = await called(calling("search_file", query="okapi"), files=ids)
+    lines = [line.partition(": ")[0] for line in found.splitlines()[1:]]
+    assert ok
+    assert sorted(lines) == sorted(f"“{name}”, page {page}, line {line}" for name, (_, page, line) in KINDS.items())
+    for name, (_, page, line) in KINDS.items():
+        ok, read = await called(calling("read_file", file=name, page=page, from_line=line, to_line=line))
+        assert ok, read
+        head, shown, *_ = read.splitlines()
+        assert head.startswith(f"“{name}”, page {page} of "), head
+        assert head.endswith(f"lines {line}–{line}:"), head
+        assert shown.startswith(f"{line}\t"), shown
+        assert "the okapi" in shown
+
+
+async def test_a_bomb_in_offices_clothes_costs_a_sentence(bo: Browser) -> None:
+    """It has the type that it says; what is in it is found to be too large when somebody wants to read it, and nothing else happens."""
+    session_id = await bo.new_session()
+    bomb = await sent(bo, "bomb.docx", documents.bomb())
+    async with bo.http.get(f"/api/files/{bomb}/text/") as answer:
+        refused = await answer.json()
+    assert (answer.status, refused["error"]["code"]) == (415, "unsupported_media")
+    assert "larger than a file may be" in refused["error"]["message"]
+    for tool in (calling("read_file", file="bomb.docx"), calling("search_file", query="okapi")):
+        events = await asked(bo, session_id, tool, files=[bomb])
+        (result,) = [event["data"] for event in events if event["data"].get("type") == "tool_result"]
+        assert "larger than a file may be" in result["content"]
+        assert events[-1]["data"]["status"] == "completed"
+
+
 async def test_without_files_no_tool_for_them_is_offered(bo: Browser, model: ModelServer) -> None:
     session_id = await bo.new_session()
     await asked(bo, session_id, "Hello [tokens=2]")
