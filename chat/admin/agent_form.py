@@ -1,5 +1,6 @@
 """The form of an agent: what a person who writes no programs fills in, and what a version is made of."""
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -41,11 +42,10 @@ class _ObjectField(forms.JSONField):
 
     def to_python(self, value: Any) -> Any:
         """The object, if every server and database can read it."""
-        try:
+        found, sent = None, b""
+        with contextlib.suppress(RecursionError, ValueError, orjson.JSONEncodeError):
             found = super().to_python(value)
             sent = orjson.dumps(found)
-        except (RecursionError, ValueError, orjson.JSONEncodeError):
-            sent = b""
         # What is no number to JSON is null in it.
         if not sent or b"\\u0000" in sent or orjson.loads(sent) != found:
             raise forms.ValidationError(self.error_messages["invalid"], code="invalid", params={"value": value})
