@@ -398,7 +398,11 @@ def english_only(path: Path) -> Iterator[int]:
     """Lines that raise a plain string as words for people."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _RAISED:
-            at = 0 if "agents" in path.parts and node.func.id == "Refused" else _RAISED[node.func.id]
+            at = (
+                0
+                if "agents" in path.relative_to(BASE_DIR).parts and node.func.id == "Refused"
+                else _RAISED[node.func.id]
+            )
             if len(node.args) > at and isinstance(node.args[at], ast.JoinedStr | ast.Constant):
                 yield node.lineno
 
@@ -406,7 +410,11 @@ def english_only(path: Path) -> Iterator[int]:
 def test_what_is_refused_is_refused_in_sentences() -> None:
     found = {}
     for path in messages.sources():
-        if path.suffix == ".py" and "config" not in path.parts and (lines := list(english_only(path))):
+        if (
+            path.suffix == ".py"
+            and "config" not in path.relative_to(BASE_DIR).parts
+            and (lines := list(english_only(path)))
+        ):
             found[path.relative_to(BASE_DIR).as_posix()] = len(lines)
     assert found == _FOR_PROGRAMS
 
