@@ -1,7 +1,9 @@
 """A tool call's name and arguments as models write them: repaired where there is only one way to read them, else the fault in words."""
 
+import ast
 import json
 import re
+import warnings
 from collections.abc import Collection
 from typing import Any
 
@@ -18,21 +20,26 @@ def repair_arguments(raw: str) -> str:
     """The arguments as the JSON object that they can only be meant as; as they came where they are one, or might be several things."""
     if json_object(raw, None) is not None and raw.strip():
         return raw
-    text = raw.strip()
+    text = _MARKS.sub("", raw.strip().removeprefix("\ufeff"))
     for _ in range(_DEEPEST):
         if text.lower() in _NOTHING:
             return "{}"
         text = without_fence(text)
-        values = values_in(text)
-        if values is None:
+        values = values_in(text) or python_values(text)
+        if not values:
             return raw
+        if len(values) == 1 and isinstance(values[0], list):
+            values = values[0]
         if len(values) == 1 and isinstance(values[0], str):  # a text that holds the JSON
             text = values[0].strip()
             continue
         found = _only_object(values)
         if found is None:
             return raw
-        made = json.dumps(found, ensure_ascii=False)
+        try:
+            made = json.dumps(found, ensure_ascii=False)
+        except TypeError:  # Python has more than JSON
+            return raw
         return raw if json_object(made, None) is None else made
     return raw
 
@@ -43,6 +50,24 @@ def without_fence(text: str) -> str:
     if not bare.startswith("```"):
         return text
     return bare.removeprefix("```").removeprefix("json").removesuffix("```").strip()
+
+
+#: Marks of a template behind the arguments, which servers leave there.
+_MARKS = re.compile(r"(?:</tool_call>|<\|tool_call_end\|>|<\|im_end\|>|<\|eo[mt]_id\|>|<\|call\|>|</s>)\Z")
+#: Characters that are read as Python: that takes some microseconds for each, in a process that serves.
+LONGEST_PYTHON = 100_000
+
+
+def python_values(text: str) -> list[Any]:
+    """What a text is as a literal of Python's; nothing of any other text."""
+    if len(text) > LONGEST_PYTHON:
+        return []
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of escapes that Python does not know
+            return [ast.literal_eval(text)]
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+        return []
 
 
 def values_in(text: str) -> list[Any] | None:

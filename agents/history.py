@@ -188,11 +188,7 @@ def fit_to_budget(messages: list[ChatMessage], budget: int) -> tuple[list[ChatMe
     if total <= budget:
         return messages, total, LeftOut()
     head = 1 if messages and messages[0]["role"] == "system" else 0
-    starts = [
-        i
-        for i in range(head, len(messages))
-        if i == head or (messages[i]["role"] == "user" and not messages[i].keys() & {OF_TOOLS, WORD})
-    ]
+    starts = [i for i in range(head, len(messages)) if i == head or _begins_turn(messages[i])]
     keep_from = head
     for start, following in pairwise(starts):
         if total <= budget:
@@ -209,6 +205,17 @@ def fit_to_budget(messages: list[ChatMessage], budget: int) -> tuple[list[ChatMe
             total -= before - message_tokens(kept[index])
     kept, total = _without_oldest_calls(kept, head + 1, total, budget)
     return kept, total, LeftOut(len(messages) - len(kept), whole - total)
+
+
+def newest_turn(messages: list[ChatMessage]) -> list[ChatMessage]:
+    """The conversation without what was said before its newest turn."""
+    head = 1 if messages and messages[0]["role"] == "system" else 0
+    starts = (at for at in range(len(messages) - 1, head, -1) if _begins_turn(messages[at]))
+    return messages[:head] + messages[next(starts, head) :]
+
+
+def _begins_turn(message: ChatMessage) -> bool:
+    return message["role"] == "user" and not message.keys() & {OF_TOOLS, WORD}
 
 
 def explain_left_out(left_out: LeftOut) -> str:

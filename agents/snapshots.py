@@ -160,6 +160,7 @@ class StepSplitter:
         calls = [
             Call(self._unique(part.id), part.name[:_LONGEST_NAME] or NAMELESS, part.text, part.fields)
             for part in self._calls
+            if not part.is_left_out
         ]
         thoughts = {"field": reasoning_field, "steps": self._reasoning} if reasoning_field and self._reasoning else {}
         for call in calls:

@@ -39,7 +39,8 @@ def begins_again(part: Part, arguments: str) -> bool:
 def repeats_call(part: Part, id: str, name: str, arguments: str) -> bool:  # noqa: A002
     """Whether a piece is all of a whole call's arguments once more, which some servers end with."""
     is_all = arguments.strip()[:1] in ("{", '"') and arguments.rstrip()[-1:] in ("}", '"')
-    if not part.pieces or not is_all or (name and not id):
+    # What is far shorter is none: each look reads all that there is.
+    if not part.pieces or not is_all or (name and not id) or len(arguments) * _LONGEST_REPEATED < part.size:
         return False
     return part.is_whole and repair_arguments(arguments) == repair_arguments(part.text) != "{}"
 
@@ -48,5 +49,12 @@ def _joins_name(part: Part, name: str, tools: Collection[str]) -> bool:
     """Whether a name that follows a name is a piece of it, or all of it once more."""
     if part.name in tools or name == part.name:
         return name == part.name
-    part.name = clean_text(name) if name.startswith(part.name) else part.name + clean_text(name)
+    if len(part.name) < _LONGEST_NAME:
+        part.name = clean_text(name) if name.startswith(part.name) else part.name + clean_text(name)
     return True
+
+
+#: How many times as long as all of them once more arguments may be, by white space and escapes.
+_LONGEST_REPEATED = 8
+#: Characters of a name to which nothing is added any more.
+_LONGEST_NAME = 1_000

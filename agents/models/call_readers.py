@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from agents.arguments import values_in, without_fence
+from agents.arguments import LONGEST_PYTHON, python_values, values_in, without_fence
 
 Schemas = Mapping[str, Mapping[str, Any]]
 """The parameters of the tools that there are, as JSON Schema, by the tool's name."""
@@ -20,8 +20,6 @@ Said = tuple[str, str]
 
 #: Characters that the name of a tool, or the white space before a call, may have.
 LONGEST = 128
-#: Characters that are read as Python: that takes some microseconds for each, in a process that serves.
-_LONGEST_PYTHON = 100_000
 #: Parameters that one call may have.
 _MOST_PARAMETERS = 256
 NAME = re.compile(r"[\w.\-/]+")
@@ -32,21 +30,11 @@ NAME = re.compile(r"[\w.\-/]+")
 
 def _json_calls(text: str) -> list[Said]:
     # The last brace is what small models leave out; quotes as Python has them, what some write for JSON's.
-    values = values_in(text) or values_in(text + "}") or _python_values(text)
+    values = values_in(text) or values_in(text + "}") or python_values(text)
     calls = [each for value in values for each in (value if isinstance(value, list) else [value])]
     if not calls:
         raise ValueError("no JSON")
     return [_object_call(call) for call in calls]
-
-
-def _python_values(text: str) -> list[Any]:
-    """What a text is as a literal of Python's; nothing of any other text."""
-    if len(text) > _LONGEST_PYTHON:
-        return []
-    try:
-        return [ast.literal_eval(text)]
-    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
-        return []
 
 
 def _object_call(call: Any) -> Said:
@@ -197,7 +185,12 @@ _NAMED = re.compile(r"([\w.\-/]+)\s*(\{.*\}|\(.*\))", re.DOTALL)
 
 
 def _keyed_call(text: str, schemas: Schemas) -> Said:
-    """GLM's form, of which older ones hold JSON or, in brackets, arguments as Python has them."""
+    """GLM's form, of which older ones hold JSON or, in brackets, arguments as Python has them; and Hunyuan's."""
+    named, separator, held = text.partition("<tool_sep>")
+    if separator:
+        if (bare := without_fence(held).strip()).startswith("{"):
+            return named.strip(), bare
+        text = f"{named.strip()}\n{held.strip()}"
     if (older := _NAMED.fullmatch(text)) is not None:
         return python_calls(f"[{text}]", schemas)[0] if older[2][0] == "(" else (older[1], older[2])
     name = text.partition("<arg_key>")[0].strip()
@@ -221,6 +214,15 @@ def tool_calls(text: str, schemas: Schemas) -> Sequence[Said]:
     if _FUNCTION.search(text[:LONGEST]) and not text.startswith(("{", "[")):
         return _function_calls(text, schemas)
     return _json_calls(text) if text.startswith(("{", "[")) else [_keyed_call(text, schemas)]
+
+
+def grouped_calls(text: str, schemas: Schemas) -> Sequence[Said]:
+    """Hunyuan's: each call in tags of its own; and what stands within the same tags without such."""
+    text = text.strip()
+    if not text.startswith("<tool_call>"):
+        return tool_calls(text, schemas)
+    each = (held.strip().removesuffix("</tool_call>") for held in text.split("<tool_call>"))
+    return [call for held in each if held for call in tool_calls(held, schemas)]
 
 
 def one_function(text: str, schemas: Schemas) -> Sequence[Said]:
@@ -262,12 +264,15 @@ def one_invoke(text: str, schemas: Schemas) -> Sequence[Said]:
 DEEPSEEK_BEGIN, DEEPSEEK_SEPARATOR, DEEPSEEK_END = "<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>"
 
 
-def deepseek_calls(text: str, _: Schemas) -> Sequence[Said]:
+def deepseek_calls(text: str, schemas: Schemas) -> Sequence[Said]:
     """DeepSeek's form up to V3, with the arguments in a fence, and of V3.1, without; in marks that some converters have written anew."""
     text = _REWRITTEN.sub(lambda mark: mark[0].replace("_", "▁"), text)
     calls = []
     for _found, held in _elements(text, re.compile(re.escape(DEEPSEEK_BEGIN)), DEEPSEEK_END, re.escape(DEEPSEEK_BEGIN)):
         name, _separator, arguments = held.partition(DEEPSEEK_SEPARATOR)
+        if arguments.lstrip().startswith("<steptml:invoke"):  # Step's
+            calls += invoke_reader("steptml:")(arguments, schemas)
+            continue
         if name.strip() == "function" and not arguments.lstrip().startswith("{"):
             name, _separator, arguments = arguments.partition("\n")
         calls.append((name.strip(), without_fence(arguments).strip()))
@@ -331,7 +336,7 @@ def listed_calls(text: str, _: Schemas) -> Sequence[Said]:
 
 def python_calls(text: str, _: Schemas) -> Sequence[Said]:
     """LFM's form: a list of calls as Python has them, whose arguments are literals with names."""
-    if len(text) > _LONGEST_PYTHON:
+    if len(text) > LONGEST_PYTHON:
         raise ValueError("too long")
     try:
         with warnings.catch_warnings():
@@ -376,13 +381,27 @@ def calls_by_name(text: str, _: Schemas) -> Sequence[Said]:
     return [(name, _as_text(arguments)) for each in told for name, arguments in each.items()]
 
 
+_SOLAR = re.compile(r"[^<]*<\|tool_call:name\|>([^<]*)<\|tool_call:args\|>(.*)", re.DOTALL)
+
+
+def solar_calls(text: str, _: Schemas) -> Sequence[Said]:
+    """Solar's."""
+    calls = []
+    for each in text.split("<|tool_call:begin|>")[1:]:
+        if (found := _SOLAR.match(each)) is None:
+            raise ValueError("no call")
+        calls.append((found[1].strip(), found[2].partition("<|tool_call:end|>")[0].strip()))
+    return calls
+
+
 _GEMMA = re.compile(r"\s*call:([\w.\-]+)\s*(\{.*\})\s*", re.DOTALL)
 _GEMMA_QUOTE = '<|"|>'
 _GEMMA_KEY = re.compile(r"([{,]\s*)([\w.\-]+)\s*:")
 
 
 def gemma_calls(text: str, _: Schemas) -> Sequence[Said]:
-    """Gemma's form: JSON whose keys stand bare and whose texts have a quote of their own."""
+    """Gemma's forms: JSON whose keys stand bare and whose texts have a quote of their own."""
+    text = text.replace("<escape>", _GEMMA_QUOTE)
     found = _GEMMA.fullmatch(text)
     if found is None:
         raise ValueError("no call")

@@ -60,7 +60,8 @@ def _add(chunk: dict[str, Any], reply: Reply) -> Any:
     if "choices" not in chunk:
         chunk = _unwrapped(chunk)
     groq = chunk.get("x_groq") or {}
-    if error := chunk.get("error") or chunk.get("errors") or groq.get("error"):
+    error = chunk.get("error") or chunk.get("errors") or groq.get("error")
+    if _says_something(error):
         _add_choices(chunk, reply)
         raise ServerError(error)
     if usage := chunk.get("usage") or groq.get("usage"):
@@ -80,6 +81,11 @@ def _add(chunk: dict[str, Any], reply: Reply) -> Any:
 _WORDS = ("message", "detail", "msg", "error_msg")
 
 
+def _says_something(error: Any) -> bool:
+    """Whether there is an error: some gateways send all of its fields beside each chunk, with nothing in them."""
+    return any(error.values()) if isinstance(error, dict) else bool(error)
+
+
 def _unwrapped(chunk: dict[str, Any]) -> dict[str, Any]:
     """What some gateways put within an answer of their own."""
     held = (chunk.get(name) for name in ("data", "result", "response"))
@@ -96,7 +102,10 @@ def _is_error(told: dict[str, Any]) -> bool:
     if isinstance(status := told.get("status"), int) and status >= 400:
         return True
     has_words = any(told.get(key) for key in _WORDS) or bool(state)
-    return has_words and any(code and code not in (200, "200", 20000, "ok", "OK", "success") for code in codes)
+    return has_words and any(code and str(code).lower() not in _GOOD_CODES for code in codes)
+
+
+_GOOD_CODES = frozenset({"0", "200", "20000", "ok", "success"})
 
 
 def _usage(told: Any) -> Usage | None:
@@ -147,19 +156,29 @@ def _add_choices(chunk: dict[str, Any], reply: Reply) -> None:
         if not _repeats_all(delta, choice, reply):
             _add_delta(delta, reply)
     elif message := choice.get("message"):
-        # Some servers end a stream with all of it once more, some with the calls alone that they have not streamed.
-        if not reply.parts:
-            _add_delta(message, reply)
-        elif not reply.has_calls:
-            _add_calls(message, reply)
+        _add_message(message, choice, reply)
     elif isinstance(text := choice.get("text"), str):
         reply.add_field_text("content", text)
-    if error := choice.get("error"):
+    if _says_something(error := choice.get("error")):
         raise ServerError(error)
     reason = _reason(choice)
     if reason and is_end(reason) and not _is_cut_already(reply):
         is_alone = not any(value for name, value in (delta or {}).items() if name != "role")
         reply.end(reason, is_sure=is_alone)
+
+
+def _add_message(message: dict[str, Any], choice: dict[str, Any], reply: Reply) -> None:
+    """Add what stands where a stream has deltas. Some servers stream nothing but messages.
+
+    Some end a stream with all of it once more, some with the calls alone that they have not streamed.
+    """
+    is_first = not reply.parts
+    reply.is_in_messages |= is_first
+    is_all = bool(choice.get("finish_reason")) and message.get("content") == reply.content
+    if is_first or (reply.is_in_messages and not is_all):
+        _add_delta(message, reply)
+    elif not reply.has_calls:
+        _add_calls(message, reply)
 
 
 def _own_choice(choices: list[dict[str, Any] | None], reply: Reply) -> dict[str, Any] | None:
@@ -177,12 +196,21 @@ def _own_choice(choices: list[dict[str, Any] | None], reply: Reply) -> dict[str,
 
 def _reason(choice: dict[str, Any]) -> str:
     """The finish reason, if there is one. Gemini has spelled it in its own way, beside an empty one."""
-    reason = (
-        choice.get("finish_reason") or choice.get("finishReason") or (choice.get("delta") or {}).get("finish_reason")
-    )
+    delta = choice.get("delta") or {}
+    reason = choice.get("finish_reason") or choice.get("finishReason") or delta.get("finish_reason")
+    reason = reason or choice.get("finish_details") or _known_reason(choice.get("stop_reason"))
     if isinstance(reason, dict):
         reason = reason.get("type")
+    # OpenRouter's, which says there what the provider has said, and makes "stop" of what it does not know.
+    native = choice.get("native_finish_reason")
+    if reason == "stop" and isinstance(native, str) and classify_end(native) in ("cut", "withheld"):
+        return native
     return "stop" if reason is True else str(reason or "")
+
+
+def _known_reason(told: Any) -> str:
+    """What stands where vLLM puts the text that it has stopped at, if it is a reason."""
+    return told if isinstance(told, str) and classify_end(told) != "other" else ""
 
 
 def _repeats_all(delta: dict[str, Any], choice: dict[str, Any], reply: Reply) -> bool:

@@ -147,6 +147,9 @@ class CompletionReader:
         is_one = len(told) == 1
         for each in told:
             for chunk in each if isinstance(each, list) else [each]:
+                if chunk is _DONE:
+                    self._end()
+                    continue
                 self._look_at(chunk)
                 if (other := add_chunk(chunk, self._reply)) is not None:
                     raise ServerError(other)

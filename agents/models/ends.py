@@ -10,18 +10,21 @@ from agents.sentence import Sentence
 End = Literal["whole", "cut", "withheld", "other"]
 
 # In small letters, without signs, without "finish_reason" before them. Whose they are: OpenAI, Anthropic, Gemini, Cohere, Mistral,
-# Together, text-generation-inference, llama.cpp, LM Studio, watsonx, xAI, Qianfan, Zhipu.
+# Together, text-generation-inference, llama.cpp, LM Studio, watsonx, xAI, Qianfan, Zhipu, TensorRT-LLM, Aleph Alpha.
 _WORDS: dict[End, str] = {
     "whole": "stop stopped stopsequence stopstring stopstringfound stoptoken stoptokenfound stoptokenid word "
     "eos eostoken eosfound eot eotid eomid imend s endturn endofturn endoftext endofsentence endofsequence complete completed "
-    "finish finished done normal success toolcall toolcalls tooluse functioncall functioncalls",
+    "finish finished done normal success toolcall toolcalls tooluse functioncall functioncalls tool tools "
+    "end ended endid eod eodtoken eosreached endofmessage endofstream stopword stopwords stopsequences stopsequencereached stoptokenids",
     "cut": "length lengthlimit limit tokenlimit tokenlimitreached maxtoken maxtokens maxtokensreached maxtokenlimit maxlen maxlength "
     "maxcontext maxcontextlength maxoutputtokens maxnewtokens maxcompletiontokens maxpredictedtokensreached modellength "
-    "maxoutput maxtotaltokens maxseqlen context "
+    "maxoutput maxtotaltokens maxseqlen maxgenlen modelmaxlength maximumtokens outoftokens maxtokensexceeded context contextfull "
+    "contextoverflow outputlimit outputlimitreached maxoutputtokensreached maxcompletiontokensreached tokenlimitexceeded lengthexceeded "
+    "truncated "
     "modelcontextwindowexceeded contextlength contextlengthexceeded contextlengthreached contextwindowexceeded errorlimit",
     "withheld": "contentfilter contentfiltered contentpolicyviolation filter filtered sensitive safety imagesafety refusal recitation "
     "blocklist blocked prohibitedcontent spii moderation guardrail guardrailintervened errortoxic datainspectionfailed "
-    "modelarmor imageprohibitedcontent",
+    "modelarmor imageprohibitedcontent imagerecitation language guardrails guardrailtriggered policyviolation unsafe promptblocked",
 }
 _MEANINGS: dict[str, End] = {word: end for end, words in _WORDS.items() for word in words.split()}
 _NONE = frozenset({"", "null", "none", "nil", "undefined", "unspecified", "notfinished", "inprogress"})

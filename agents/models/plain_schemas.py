@@ -14,11 +14,15 @@ _DEEPEST = 8
 _MOST_PARTS = 500
 _TYPES = frozenset({"object", "array", "string", "integer", "number", "boolean"})
 _ALTERNATIVES = ("anyOf", "oneOf", "allOf")
+#: Characters of a tool's description, as OpenAI and Azure have them.
+_LONGEST_DESCRIPTION = 1_024
 
 
 def plain_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
     """A tool, as OpenAI's API has it, with plain parameters; without any where it takes none."""
     function = {name: value for name, value in tool["function"].items() if name in ("name", "description")}
+    if isinstance(told := function.get("description"), str):
+        function["description"] = told[:_LONGEST_DESCRIPTION]
     plain = _Reader(tool["function"].get("parameters") or {}).read()
     if plain.get("properties"):
         function["parameters"] = plain

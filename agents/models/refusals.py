@@ -52,7 +52,8 @@ _NO_CREDIT = re.compile(
 )
 _WITHHELD = re.compile(
     r"moderation|flagged|content[-_ ](filter|policy|management)|responsibleai|data[-_ ]?inspection|safety (system|filter|reasons)"
-    r"|inappropriate content",
+    r"|inappropriate content|content exists risk|considered high risk|usage (?:guidelines|polic)|prohibited[-_ ]content|new_sensitive"
+    r"|blocked by .{0,40}guardrail|不安全或敏感|敏感内容|违规",
     re.IGNORECASE,
 )
 _TOO_MANY = re.compile(r"rate[-_ ]?limit|too many (requests|tokens)|requests per|tokens per|throttl", re.IGNORECASE)
@@ -90,6 +91,7 @@ _LIMITS = [
         r"range of input length should be \[\d+, ?(\d[\d,]*)\]",
         r"(?:must have less than|cannot exceed|must be <=|limit (?:is|of)|maximum of) (\d[\d,]*)",
         r"context length of only (\d[\d,]*)",
+        r"\blimit:? (\d[\d,]*),? requested",
         r"maximum allowed (?:length|token size)\W{1,2}(\d[\d,]*)",
     )
 ]
@@ -202,6 +204,16 @@ def _seconds_until(moment: str, now: str) -> int:
 def is_too_long(body: str) -> bool:
     """Whether the refusal is for the request's length."""
     return _TOO_LONG.search(body) is not None
+
+
+def was_withheld(words: str) -> bool:
+    """Whether the refusal is for what was said, by a provider that judges that."""
+    return _WITHHELD.search(words) is not None
+
+
+def waits_for_time(words: str) -> bool:
+    """Whether the refusal is for too many requests, and names no size that a single one is too large for."""
+    return _TOO_MANY.search(words) is not None and not find_limit(words)[0]
 
 
 def find_limit(body: str) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from agents.errors import ModelError
 from agents.events import ModelRequest, Usage
 from agents.models.call_deltas import begins_again, continues_call, repeats_call
 from agents.models.call_readers import Schemas, bare_calls
-from agents.models.cleanup import drop_end_marks, end_open_thought, tell_drafts_from_answer, unwrap_answer
+from agents.models.cleanup import leave_out_repeated, tidy_text
 from agents.models.field_texts import FieldTexts
 from agents.models.reply_parts import Part
 from agents.models.scanner import TextScanner
@@ -61,6 +61,8 @@ class Reply(TextScanner):
         """Whether the model was asked to write its calls in its text: one within a thought counts, then, where nothing follows it."""
         self.choice: Any = None
         """Which of a server's answers this is, by its index; None until one has begun."""
+        self.is_in_messages = False
+        """Whether it comes in messages, where a stream has deltas."""
         self.parts: list[Part] = []
         self.finish_reason: str | None = None
         self.end_is_sure = False
@@ -125,7 +127,7 @@ class Reply(TextScanner):
         if text:
             self.add_field_text(f"{field} {index}", text)
         kept = self._details.setdefault((field, str(index), str(detail.get("type"))), {})
-        self._size += len(json.dumps(detail))
+        self._count(len(json.dumps(detail)))
         for name, value in detail.items():
             before = kept.get(name)
             if name in _HELD_BY_DETAILS and isinstance(before, str) and isinstance(value, str):
@@ -170,7 +172,7 @@ class Reply(TextScanner):
         if "function" in part.fields and "function" in fields:
             merged["function"] = {**part.fields["function"], **fields["function"]}
         size = len(json.dumps(merged))
-        self._size += size
+        self._count(size)
         part.fields = merged if size <= FIELDS_LIMIT else {}
 
     def add_call_delta(self, slot: int | None, id: str, name: str, arguments: str) -> None:  # noqa: A002
@@ -204,6 +206,8 @@ class Reply(TextScanner):
             return part or current
         if part is None and id and current is not None and current.id == id:
             part = current
+        if part is None and id in self._by_id and repeats_call(self._by_id[id], id, name, arguments):
+            return self._by_id[id]
         return part if part is None or continues_call(part, id, name, arguments, self.tools) else None
 
     def end(self, reason: str, *, is_sure: bool = True) -> None:
@@ -224,15 +228,11 @@ class Reply(TextScanner):
         if half:
             self.scan(clean_text(half))
         self.settle_text()
-        if self.thought_is_open:
-            end_open_thought(self.parts)
-        drop_end_marks(self.parts)
-        if self.has_thought_first:
-            tell_drafts_from_answer(self.parts)
-            unwrap_answer(self.parts)
+        tidy_text(self.parts, thought_is_open=self.thought_is_open, has_thought_first=self.has_thought_first)
         for part in self.parts:
             if part.kind == "call":
                 part.name, part.pieces[:] = known_name(part.name, self.tools), [repair_arguments(part.text)]
+        leave_out_repeated(self.parts)
         if not self.has_calls:
             self._read_as_call()
 
@@ -331,7 +331,7 @@ class Reply(TextScanner):
 
     def begin_block(self, name: str = "") -> None:
         """A call begins that is written in the text; where its tool's name is given, its arguments."""
-        self._current = Part("call", self._clock(), [""], clean_text(name), raw=not name)
+        self._current = Part("call", self._clock(), [""], clean_text(name), raw=not name, is_in_text=True)
         self._keep_call(self._current)
 
     def add_to_block(self, text: str) -> None:
@@ -360,7 +360,7 @@ class Reply(TextScanner):
         part.raw = False
         for place, (name, arguments) in enumerate(calls or ()):
             if place:
-                part = Part("call", part.began)
+                part = Part("call", part.began, is_in_text=True)
                 self._keep_call(part)
             part.name, part.pieces = name, [arguments]
         return rest or None
@@ -376,16 +376,19 @@ class Reply(TextScanner):
         """Count and clean what came; half a surrogate pair waits for the other half."""
         if self.finish_reason is not None:
             self._resume(text)
-        self._size += len(text)
-        if self._size > REPLY_LIMIT:
-            raise ModelError(
-                Sentence("The model's reply was longer than %(n)s characters, so it was stopped.", n=f"{REPLY_LIMIT:,}")
-            )
+        self._count(len(text))
         if self._half:
             text, self._half = self._half + text, ""
         if ends_in_half_a_pair(text):
             text, self._half = text[:-1], text[-1]
         return clean_text(text)
+
+    def _count(self, characters: int) -> None:
+        self._size += characters
+        if self._size > REPLY_LIMIT:
+            raise ModelError(
+                Sentence("The model's reply was longer than %(n)s characters, so it was stopped.", n=f"{REPLY_LIMIT:,}")
+            )
 
     def _resume(self, text: str) -> None:
         """What goes on after its end has not ended."""

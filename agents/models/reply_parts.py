@@ -29,8 +29,12 @@ class Part:
     fences: int = 0
     """Of text: lines of three backticks and more that it holds, and how many backticks it ends in beside them."""
     ticks: int = 0
+    is_in_text: bool = False
+    """Of a call: whether it stood in the text."""
     is_left_out: bool = False
-    """A call beyond those that are kept."""
+    """A call beyond those that are kept, or told twice."""
+    size: int = 0
+    """Of a call that does not stand in the text: characters of its arguments."""
     balance: Balance | None = None
     """Of a call whose name came more than once: whether its arguments are whole."""
     may_repeat: bool = False
@@ -46,6 +50,7 @@ class Part:
     def add(self, text: str) -> None:
         """Add to it."""
         self.pieces.append(text)
+        self.size += len(text)
         if self.balance is not None:
             self.balance.feed(text)
 

@@ -21,6 +21,10 @@ _THOUGHTS = {
     "◁think▷": "◁/think▷",
     "<mm:think>": "</mm:think>",
     "<|channel>thought": "<channel|>",
+    "<|START_THINKING|>": "<|END_THINKING|>",
+    "<|begin_of_thought|>": "<|end_of_thought|>",
+    "<longcat_think>": "</longcat_think>",
+    "<reasoning>": "</reasoning>",
 }
 _FIRST = (*_THOUGHTS, _THINK_END, *channels.HEADS)
 _LONGEST_FIRST = max(map(len, _FIRST))

@@ -21,6 +21,7 @@ from agents.models.call_readers import (
     calls_in_lines,
     deepseek_calls,
     gemma_calls,
+    grouped_calls,
     invoke_reader,
     json_or_python,
     kimi_calls,
@@ -32,6 +33,7 @@ from agents.models.call_readers import (
     one_kimi_call,
     plugin_calls,
     python_calls,
+    solar_calls,
     tool_calls,
 )
 
@@ -87,7 +89,7 @@ FORMS = {
             "<tool_call>",
             "</tool_call>",
             ("{", "[{", "<function=", "<function name=", "<function = ", "```"),
-            ("<arg_key>", "</tool_call>", "{", "("),
+            ("<arg_key>", "<tool_sep>", "</tool_call>", "{", "("),
             tool_calls,
         ),
         Form("<function=", "</function>", (), (">",), one_function),
@@ -101,10 +103,12 @@ FORMS = {
         Form("<|tools_prefix|>", "<|tools_suffix|>", ("[",), (), calls_by_name),
         Form("<longcat_tool_call>", "</longcat_tool_call>", ("{",), (), tool_calls),
         Form("<seed:tool_call>", "</seed:tool_call>", ("<function=",), (), tool_calls),
-        Form("<tool_calls>", "</tool_calls>", ("{", "[{"), (), tool_calls),
+        Form("<tool_calls>", "</tool_calls>", ("{", "[{", "<tool_call>"), (), grouped_calls),
         Form("<|START_ACTION|>", "<|END_ACTION|>", ("[", "{"), (), listed_calls),
         Form("<|tool_call_start|>", "<|tool_call_end|>", ("[",), (), python_calls),
         Form("<|tool_call>", "<tool_call|>", ("call:",), (), gemma_calls),
+        Form("<start_function_call>", "<end_function_call>", ("call:",), (), gemma_calls),
+        Form("<|tool_calls|>", "", ("<|tool_call:begin|>",), (), solar_calls),
         Form("<｜DSML｜tool_calls>", "</｜DSML｜tool_calls>", ("<｜DSML｜invoke",), (), invoke_reader("｜DSML｜")),
         Form(
             "<｜DSML｜function_calls>", "</｜DSML｜function_calls>", ("<｜DSML｜invoke",), (), invoke_reader("｜DSML｜")

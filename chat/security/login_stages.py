@@ -14,6 +14,7 @@ from django.contrib.auth import logout as django_logout
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext_lazy as _
 
 from chat.accounts.models import User
@@ -23,6 +24,8 @@ from chat.security.logins import must_have_second_factor
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 #: How long the stages may take; and how long a proof lets a user change how they log in. In seconds.
 STAGES_S, RECENT_S = 900, 600
+#: The session key of the password's hash when a login began.
+_PROVEN_BY = "login_proven_by"
 #: Proofs besides the password or the provider.
 SECOND_FACTORS = (Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN)
 
@@ -35,6 +38,7 @@ def has_second_factor(user: User) -> bool:
 def begin_login(request: HttpRequest, user: User, method: str, next_url: str, **proof: Any) -> HttpResponse:
     """Continue with a user whom ``method`` (``password``, ``mfa``) has just proven: to the next stage, or in and to ``next_url``."""
     forget_attempt(request)
+    request.session[_PROVEN_BY] = user.get_session_auth_hash()
     record_authentication(request, user, method=method, **proof)
     answer: HttpResponse = perform_login(request, Login(user=user, redirect_url=next_url))
     return answer
@@ -47,6 +51,12 @@ def forget_attempt(request: HttpRequest) -> None:
     clear_login(request)
     # Before the login is complete, there is little to keep it for.
     request.session.set_expiry(STAGES_S)
+
+
+def is_still_proven(request: HttpRequest, user: User) -> bool:
+    """Whether the password is still the one that this login began with. A new password voids what the old one has proven."""
+    proven_by = request.session.get(_PROVEN_BY)
+    return proven_by is None or constant_time_compare(proven_by, user.get_session_auth_hash())
 
 
 def proven_recently(request: HttpRequest) -> bool:

@@ -4,12 +4,13 @@ import json
 import logging
 import secrets
 from base64 import b32encode
-from hashlib import sha256
 from typing import Any, cast
 
-from allauth.mfa.adapter import DefaultMFAAdapter
+from allauth.core.internal.cryptokit import compare_user_code
+from allauth.mfa.adapter import DefaultMFAAdapter, get_adapter
 from allauth.mfa.models import Authenticator
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
+from allauth.mfa.totp.internal import auth as totp
 from allauth.mfa.webauthn.internal import auth as webauthn
 from axes.handlers.proxy import AxesProxyHandler
 from cryptography.exceptions import InvalidSignature
@@ -91,15 +92,27 @@ def prove_code(user: User, code: str) -> Authenticator | None:
         .exclude(type=Authenticator.Type.WEBAUTHN)
         .order_by("pk")
     ):
-        used = sha256(f"{factor.pk} {code}".encode()).hexdigest()
-        if factor.data.get("last_code") == used or not factor.wrap().validate_code(code):
+        if factor.type == Authenticator.Type.TOTP:
+            period = _period_of(factor, code)
+            # Nor an earlier code than the last one used: whoever has seen it could use it while it is valid. allauth remembers used codes
+            # in one process only.
+            if period is None or period <= factor.data.get("last_period", 0):
+                continue
+            factor.data["last_period"] = period
+            factor.save(update_fields=["data"])
+        elif not factor.wrap().validate_code(code):
             continue
         factor.refresh_from_db()
-        if factor.type == Authenticator.Type.TOTP:
-            factor.data["last_code"] = used
-            factor.save(update_fields=["data"])
         return cast(Authenticator, factor)
     return None
+
+
+def _period_of(factor: Authenticator, code: str) -> int | None:
+    """The TOTP counter that a code belongs to; None where it is no code that is valid now."""
+    secret = get_adapter().decrypt(factor.data["secret"])
+    periods = totp.yield_hotp_counters_from_time()
+    codes = ((period, totp.format_hotp_value(totp.hotp_value(secret, period))) for period in periods)
+    return next((period for period, expected in codes if compare_user_code(actual=code, expected=expected)), None)
 
 
 #: Exceptions for an answer that no browser sends, or that another key has signed.

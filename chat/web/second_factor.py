@@ -32,7 +32,14 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from chat.accounts.models import User
 from chat.models import Act
 from chat.security import second_factor
-from chat.security.login_stages import STAGES_S, SetUpStage, begin_login, has_second_factor, proven_recently
+from chat.security.login_stages import (
+    STAGES_S,
+    SetUpStage,
+    begin_login,
+    has_second_factor,
+    is_still_proven,
+    proven_recently,
+)
 from chat.security.logins import must_have_second_factor
 from chat.web.page import render_account_page
 from chat.web.provider_login import safe_next
@@ -51,7 +58,7 @@ def ask_second_factor(request: HttpRequest) -> HttpResponse:
     """Ask whoever has given the password for the second factor, and let them in with it."""
     stage = request._login_stage  # type: ignore[attr-defined] # noqa: SLF001 - as allauth hands it over
     user = stage.login.user
-    if user is None or not has_second_factor(user):
+    if user is None or not has_second_factor(user) or not is_still_proven(request, user):
         return redirect("login")
     if request.method == "POST":
         factor, refusal = _prove(request, user)
@@ -95,7 +102,7 @@ def require_second_factor(request: HttpRequest) -> HttpResponse:
     """Have somebody who must have a second factor set one up, and let them in with it."""
     stage = request._login_stage  # type: ignore[attr-defined] # noqa: SLF001
     user = stage.login.user
-    if user is None:
+    if user is None or not is_still_proven(request, user):
         return redirect("login")
     if request.method == "POST" and "seen" in request.POST and has_second_factor(user):
         answer: HttpResponse = stage.exit()

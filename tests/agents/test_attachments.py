@@ -124,6 +124,10 @@ NO_IMAGES = [
     (400, "The model is not multimodal."),
     (400, "multimodal input is not supported"),
     (400, "unsupported message content part: 'image'"),
+    (400, "Unsupported content type 'image_url'"),
+    (400, "messages[0].content[1].type: 'image_url' is not one of ['text']"),
+    (422, "messages.0.content.1.type: Input should be 'text'"),
+    (400, "This model does not support image inputs"),
 ]
 
 
@@ -155,6 +159,15 @@ BAD_IMAGES = [
     "cannot identify image file <_io.BytesIO object>",
     "Image size is 21 MB, which exceeds the allowed limit of 20 MB.",
     "Too many images in request: 12",
+    "Invalid base64 image_url.",
+    "Error while downloading image_url",
+    "Invalid 'messages[0].content[1].image_url.url'. Expected a base64-encoded data URL with an image MIME type",
+    "Failed to process image input",
+    "The image data you provided does not represent a valid image.",
+    "The image length and width do not meet the model restrictions. [height:8 or width:8 must be larger than 10]",
+    "absolute aspect ratio must be smaller than 200, got 300.0",
+    "Multimodal file size is too large",
+    "Invalid MIME type. Only the types png, jpeg, gif and webp can be read.",
 ]
 
 
@@ -168,6 +181,14 @@ async def test_a_picture_that_is_no_good_does_not_end_the_conversation(server: M
     await asked(server, Files(PICTURE), sees_images=True)
     sent = [isinstance(request.body["messages"][-1]["content"], list) for request in server.requests]
     assert sent == [True, False, True], "other pictures are still sent"
+
+
+async def test_pictures_that_a_proxy_does_not_let_through_do_not_end_the_conversation(server: ModelServer) -> None:
+    server.enqueue(Script(status=413, body="<html><head><title>413 Request Entity Too Large</title></head></html>"))
+    steps = await asked(server, Files(PICTURE), sees_images=True)
+    assert any("does not take as much at once" in step["content"] for step in steps if step["type"] == "thought")
+    assert steps[-2]["type"] == "final_answer"
+    assert "you cannot see them" in last_content(server)
 
 
 async def test_what_tools_return_is_kept_and_told_of(server: ModelServer) -> None:

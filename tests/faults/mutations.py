@@ -18,7 +18,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from agents import Allowance, history
-from agents.models import adapting, ends, openai_stream
+from agents.models import ends, openai_stream, refusing
 from agents.models.reply import Reply
 from agents.models.scanner import TextScanner
 from agents.tools import fetch_page, mcp_names
@@ -247,7 +247,7 @@ def decoding_with_any_codec() -> None:
 
 def giving_up_tools_at_a_word() -> None:
     """Whatever error mentions tools means that the server takes none."""
-    adapting._REFUSING_TOOLS = re.compile("tool")
+    refusing.REFUSING_TOOLS = re.compile("tool")
 
 
 def leaving_turns_open() -> None:

@@ -77,6 +77,11 @@ NO_TOOLS: list[tuple[int, str]] = [
     (400, "该模型不支持工具调用"),
     (400, "tool_use is only supported by other models"),
     (400, "tools parameter not accepted"),
+    (500, "While executing FilterExpression at line 120: Error: Unknown (built-in) filter 'items' for type String"),
+    (500, "Value is not callable: null at row 49, column 79: {%- set content = … %}"),
+    (400, "Can only get item pairs from a mapping."),
+    (400, 'Error rendering prompt with jinja template: "Unknown StringValue filter: safe".'),
+    (400, "Error rendering prompt with jinja template: Cannot call something that is not a function: got ObjectValue"),
 ]  # fmt: skip
 
 
@@ -103,6 +108,9 @@ NO_RESULTS: list[tuple[int, str]] = [
     (400, "Invalid role 'tool'"),
     (422, "role: tool is not supported"),
     (500, "This model only supports single tool-calls at once!"),
+    (400, "After the (optional) system message(s), user or tool message(s) should alternate with assistant message(s)"),
+    (400, "Function call is missing a thought_signature in functionCall parts. This is required for tools to work."),
+    (400, "messages.3.content.0.type: Expected `thinking` or `redacted_thinking`, but found `tool_use`."),
 ]
 
 
@@ -367,7 +375,11 @@ def wishing(agent: Agent, wishes: Parameters) -> Agent:
 
 @pytest.mark.parametrize(
     "words",
-    ['"gemma3:4b" does not support thinking', 'think value "high" is not supported for this model'],
+    [
+        '"gemma3:4b" does not support thinking',
+        'think value "high" is not supported for this model',
+        "Reasoning is mandatory for this endpoint and cannot be disabled.",
+    ],
 )
 async def test_where_a_model_cannot_think_it_is_not_asked_to(
     server: ModelServer, make_agent: MakeAgent, words: str
@@ -431,6 +443,7 @@ NO_SCHEMAS = [
     "JSON schema conversion failed: Unsupported pattern",
     "schema at top-level requires unspecified property 'type'",
     "tools[0].function.parameters: oneOf is not supported",
+    "Invalid 'tools[0].function.description': string too long. Expected a string with maximum length 1024, but got 2094.",
 ]
 
 
@@ -440,8 +453,9 @@ def is_odd(body: Body) -> bool:
 
 
 class OddEcho(Echo):
-    """A tool whose parameters use more of JSON Schema than some servers know."""
+    """A tool whose parameters use more of JSON Schema than some servers know, and that is described at length."""
 
+    description = f"Says it again. {'x' * 2_000}"
     parameters: ClassVar[Body] = {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "type": "object",
@@ -469,6 +483,7 @@ async def test_parameters_that_a_server_does_not_understand_are_told_in_plain(
     (tool,) = server.requests[-1].body["tools"]
     properties = tool["function"]["parameters"]["properties"]
     assert properties["text"] == {"type": "string", "description": "What to say.", "enum": ["a", "b"]}
+    assert len(tool["function"]["description"]) == 1_024
     assert properties["rows"] == {"type": "array", "items": {"type": "string"}}
     assert tool["function"]["parameters"]["required"] == ["text"]
 
@@ -491,6 +506,8 @@ NO_EMPTY_CONTENT = [
     "Invalid value for 'content': cannot be an empty string",
     "messages[2]: content must not be empty",
     "all messages must have non-empty content except for the optional final assistant message",
+    "messages: text content blocks must contain non-whitespace text",
+    "The text field in the ContentBlock object at messages.2.content.0 is blank. Add text to the text field, and try again.",
 ]
 
 
@@ -578,6 +595,132 @@ async def test_a_server_that_wants_a_thought_where_there_was_none_gets_an_empty_
     assert outcome.status == "completed"
     said = [message for message in server.requests[-1].body["messages"] if message["role"] == "assistant"]
     assert [message["reasoning_content"] for message in said] == ["", "", "Hm."]
+
+
+async def test_a_server_that_takes_no_empty_thought_gets_words(server: ModelServer, make_agent: MakeAgent) -> None:
+    words = "thinking is enabled but reasoning_content is missing in assistant tool call message at index 2"
+    refuse(
+        server,
+        lambda body: any(not each.get("reasoning_content") for each in body["messages"] if each["role"] == "assistant"),
+        400,
+        words,
+    )
+    for _ in range(2):
+        _, outcome = await ended(make_agent().start("?", history=HISTORY))
+        assert outcome.status == "completed", outcome.error
+    assert len(server.requests) == 4  # told twice, and remembered
+
+
+#: What servers say of what they had signed or enciphered themselves, once it is no longer good. A further one is one line.
+SPOILED = [
+    "messages.1.content.0: Invalid `signature` in `thinking` block",
+    "messages.7.content.2: Invalid signature in thinking block",
+    "Invalid `signature` in `thinking` block. The block is bound to a different conversation.",
+    "messages.3.content.0: `thinking` or `redacted_thinking` blocks in the latest assistant message cannot be modified.",
+    "Thought signature is not valid",
+    "Corrupted thought signature.",
+    "The encrypted content for item rs_1 could not be verified.",
+    '{"error": {"message": "Bad item", "code": "invalid_encrypted_content"}}',
+]
+
+
+@pytest.mark.parametrize("words", SPOILED)
+async def test_what_is_no_longer_good_does_not_end_the_conversation(
+    server: ModelServer, make_agent: MakeAgent, words: str
+) -> None:
+    block = {"thinking_blocks": [{"type": "thinking", "thinking": "Hm.", "signature": "s"}]}
+    call = {"index": 0, "id": "a", "function": {"name": "echo", "arguments": "{}"}, **SIGNED}
+    chunks = [{"choices": [{"delta": delta}]} for delta in (block, {"tool_calls": [call]})]
+    server.note_fields(block)
+    server.enqueue(Script(body="".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + "data: [DONE]\n\n"))
+    agent = make_agent()
+    run = agent.start("?")
+    await ended(run)
+    assert "signature" in json.dumps(server.requests[-1].body)
+    refuse(server, lambda body: "signature" in json.dumps(body["messages"]), 400, words)
+    _, outcome = await ended(agent.start("And now?", history=[{"role": "user", "content": "?"}, *run.messages]))
+    assert outcome.status == "completed", outcome.error
+    assert "tools" in server.requests[-1].body
+    assert known(server).left_out == set()  # of other conversations it may be good
+
+
+async def test_words_beside_calls_are_left_out_where_they_are_refused(
+    server: ModelServer, make_agent: MakeAgent
+) -> None:
+    words = "Assistant message must have either content or tool_calls, but not both."
+    refuse(
+        server, lambda body: any(each.get("tool_calls") and each["content"] for each in body["messages"]), 400, words
+    )
+    history = [HISTORY[0], {**HISTORY[1], "content": "Let me look."}, *HISTORY[2:]]
+    for _ in range(2):
+        _, outcome = await ended(make_agent().start("?", history=history))
+        assert outcome.status == "completed", outcome.error
+    assert len(server.requests) == 3
+
+
+#: What providers say of a conversation that they do not let through: it would be refused with each question. A further one is one line.
+WITHHELD = [
+    (400, '{"error": {"message": "The response was filtered due to the prompt triggering", "code": "content_filter"}}'),
+    (400, "Content Exists Risk"),
+    (400, "<400> InternalError.Algo.DataInspectionFailed: Input data may contain inappropriate content."),
+    (400, "The request was rejected because it was considered high risk"),
+    (403, "Content violates usage guidelines. Failed check: SAFETY_CHECK_TYPE_BIO"),
+    (400, "Invalid prompt: your prompt was flagged as potentially violating our usage policy."),
+    (400, "系统检测到输入或生成内容可能包含不安全或敏感内容，请您避免输入易产生敏感内容的提示语"),
+    (400, "invalid params, input new_sensitive (1026)"),
+]
+
+
+@pytest.mark.parametrize(("status", "words"), WITHHELD)
+async def test_what_was_said_before_does_not_end_the_conversation(
+    server: ModelServer, make_agent: MakeAgent, status: int, words: str
+) -> None:
+    refuse(server, lambda body: "Why?" in str(body["messages"]), status, words)
+    steps, outcome = await ended(make_agent().start("And the weather?", history=HISTORY))
+    assert outcome.status == "completed", outcome.error
+    assert [message["role"] for message in server.requests[-1].body["messages"]] == ["system", "user"]
+    assert "without what was said before" in steps[0]["content"]
+    await ended(make_agent().start("And the weather?"))
+    assert len(server.requests) == 3
+
+
+async def test_a_question_that_is_not_let_through_is_told_as_that(server: ModelServer, make_agent: MakeAgent) -> None:
+    refuse(server, lambda _: True, 400, "Content Exists Risk")
+    _, outcome = await ended(make_agent().start("?"))
+    assert outcome.error == "The model's provider did not let this through (400): Content Exists Risk"
+    assert len(server.requests) == 1
+
+
+ROUTED = {"provider": {"data_collection": "deny"}, "user": "u1"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "No endpoints found that can handle the requested parameters. To learn more about provider routing, visit …",
+        "No endpoints found matching your data policy for this user.",
+        "The provider does not support this.",
+    ],
+)
+async def test_where_a_request_may_go_to_is_not_left_out_because_of_a_word(
+    server: ModelServer, make_agent: MakeAgent, words: str
+) -> None:
+    refuse(server, lambda _: True, 404, words)
+    server.is_judging = False
+    await ended(wishing(make_agent(), Parameters(extra_body=ROUTED)).start("?"))
+    assert all(request.body["provider"] == ROUTED["provider"] for request in server.requests)
+    assert all(request.body["user"] == "u1" for request in server.requests)
+
+
+@pytest.mark.parametrize("words", ["Unknown parameter: 'provider'.", 'json: unknown field "provider"'])
+async def test_what_a_server_does_not_know_is_left_out_by_its_name(
+    server: ModelServer, make_agent: MakeAgent, words: str
+) -> None:
+    refuse(server, has("provider"), 400, words)
+    server.is_judging = False
+    _, outcome = await ended(wishing(make_agent(), Parameters(extra_body=ROUTED)).start("?"))
+    assert outcome.status == "completed", outcome.error
+    assert server.requests[-1].body["user"] == "u1"
 
 
 async def test_a_field_that_is_refused_does_not_go_back_again(server: ModelServer, make_agent: MakeAgent) -> None:
@@ -683,6 +826,43 @@ async def test_a_refusal_for_length_is_answered_by_cutting_once(
     assert outcome.status == "completed"
     assert len(server.requests) == 3  # remembered
     assert not notes_in(steps)
+
+
+#: What says that a request is too large, by a proxy before the server or by a budget of tokens a minute. A further one is one line.
+TOO_LARGE = [
+    "<html><head><title>413 Request Entity Too Large</title></head></html>",
+    "Payload Too Large",
+    "",
+    '{"error": {"message": "Request too large for model `m` on tokens per minute (TPM): Limit 6000, Requested 9000"}}',
+]
+
+
+@pytest.mark.parametrize("words", TOO_LARGE)
+async def test_a_request_that_is_too_large_is_cut(server: ModelServer, make_agent: MakeAgent, words: str) -> None:
+    def respond(body: Body) -> Script:
+        return Script(status=413, body=words) if size(body) > 4_500 else by_words(body)
+
+    server.respond = respond
+    _, outcome = await ended(make_agent().start("And now?", history=LONG))
+    assert outcome.status == "completed", outcome.error
+    assert len(server.requests) == 2
+    assert len(server.requests[-1].body["messages"]) > 10
+
+
+async def test_where_no_limit_is_named_it_is_cut_again(server: ModelServer, make_agent: MakeAgent) -> None:
+    refuse(server, lambda body: size(body) > 1_500, 400, "Input is too long for requested model.")
+    _, outcome = await ended(make_agent().start("And now?", history=LONG))
+    assert outcome.status == "completed", outcome.error
+    asked = len(server.requests)
+    await ended(make_agent().start("And now?", history=LONG))
+    assert len(server.requests) == asked + 1  # remembered
+
+
+async def test_it_is_not_cut_without_end(server: ModelServer, make_agent: MakeAgent) -> None:
+    refuse(server, lambda _: True, 400, "Input is too long for requested model.")
+    _, outcome = await ended(make_agent().start("And now?", history=LONG))
+    assert outcome.status == "failed"
+    assert len(server.requests) == 5
 
 
 async def test_what_cannot_be_cut_enough_is_told_in_words(server: ModelServer, make_agent: MakeAgent) -> None:

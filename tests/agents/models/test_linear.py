@@ -1,16 +1,19 @@
 """What a model or its server says is read in time that grows as it does, as it must where others are served. A further case is one line."""
 
 import contextlib
+import json
 from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import pytest
 
 from agents.arguments import known_name, repair_arguments
+from agents.errors import ModelError
 from agents.models.adapting import wants_field
 from agents.models.completion_reader import CompletionReader
 from agents.models.refusals import explain_event, explain_refusal, find_limit
-from agents.models.reply import Reply
+from agents.models.reply import REPLY_LIMIT, Reply
 from agents.models.text_calls import FORMS
 from tests.agents.models.wire.transcript import Look, Python
 from tests.agents.untrusted.linear import assert_linear
@@ -64,6 +67,53 @@ def _lines(text: str) -> None:
         reader.feed(f"data: {text}\n\ndata: [DONE]\n\n".encode())
 
 
+def _chunks(text: str) -> None:
+    """Pieces of one call, each a line of the text."""
+    reply = Reply()
+    reader = CompletionReader(reply)
+    with contextlib.suppress(ModelError):
+        reader.feed(text.encode())
+        reader.close()
+
+
+def _piece(**call: Any) -> str:
+    return f"data: {json.dumps({'choices': [{'delta': {'tool_calls': [{'index': 0, **call}]}}]})}\n\n"
+
+
+def _detail(**detail: Any) -> str:
+    return f"data: {json.dumps({'choices': [{'delta': {'reasoning_details': [{'index': 0, **detail}]}}]})}\n\n"
+
+
+#: What a call or its thought begins with, and the pieces that follow: all of them are looked at, none may cost as much as the call.
+PIECES = {
+    "whole ones behind a long one": (
+        _piece(id="a", function={"name": "python", "arguments": '{"code":"%s"}' % ("x" * 100_000)}),
+        _piece(function={"arguments": '{"a":1}'}),
+    ),
+    "whole ones with a name": (
+        _piece(id="a", function={"name": "python", "arguments": '{"code":"%s"}' % ("x" * 100_000)}),
+        _piece(id="a", function={"name": "python", "arguments": '{"a":1}'}),
+    ),
+    "names": ("", _piece(id="a", function={"name": "p" * 150})),
+    "enciphered details": ("", _detail(type="reasoning.encrypted", data="x" * 90)),
+    "fields": ("", _piece(id="a", x={"k": "v"}, function={"name": "python", "arguments": "1"})),
+}
+
+
+@pytest.mark.parametrize("name", PIECES)
+def test_pieces_of_a_call(name: str) -> None:
+    begins, piece = PIECES[name]
+    assert_linear(_chunks, begins + piece * (8 * SIZE // len(piece)))
+
+
+def test_what_is_enciphered_counts_towards_what_a_reply_may_hold() -> None:
+    reply = Reply()
+    detail = {"type": "reasoning.encrypted", "data": "x" * (REPLY_LIMIT // 2)}
+    reply.add_detail("reasoning_details", 0, detail, "")
+    with pytest.raises(ModelError, match="longer than"):
+        reply.add_detail("reasoning_details", 0, detail, "")
+
+
 #: What reads something else, what that begins with, and what is repeated.
 READ: list[tuple[Callable[[str], object], str, str]] = [
     (repair_arguments, "```json", " "),
@@ -71,6 +121,7 @@ READ: list[tuple[Callable[[str], object], str, str]] = [
     (repair_arguments, '"', "\\"),
     (repair_arguments, "", "{} "),
     (repair_arguments, "{}", "}"),
+    *((repair_arguments, "{", unit) for unit in ("'a': 1, ", "'a", "{", "</s>", "\\d")),
     (lambda text: known_name(text, ["python"]), "a", "(:1"),
     (lambda text: known_name(text, ["python"]), "", "functions."),
     (lambda text: known_name(text, ["python"]), "a", ":1<|"),

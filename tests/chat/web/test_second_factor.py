@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
+from django.core.cache import cache
 from django.test import Client
 
 from chat.accounts.models import User
@@ -91,6 +92,54 @@ def test_a_code_counts_once(client: Client, secret: str) -> None:
         browser = Client()
         give_password(browser)
         assert browser.post(STAGE, {"code": code}).status_code == expected
+
+
+def test_a_code_counts_once_in_all_processes_however_it_is_written(client: Client, secret: str) -> None:
+    code = code_of(secret)
+    for sent, expected in (
+        (code, 302),
+        (code, 200),
+        (f"{code[:3]}-{code[3:]}", 200),
+        (f"{code}.", 200),
+        (f" {code[:3]} {code[3:]}", 200),
+    ):
+        cache.clear()  # another process remembers nothing
+        browser = Client()
+        give_password(browser)
+        assert browser.post(STAGE, {"code": sent}).status_code == expected, sent
+
+
+def test_a_code_counts_no_more_behind_a_later_one(client: Client, secret: str) -> None:
+    for periods, expected in ((1, 302), (0, 200), (-1, 200)):
+        cache.clear()
+        browser = Client()
+        give_password(browser)
+        assert browser.post(STAGE, {"code": code_of(secret, periods)}).status_code == expected, periods
+
+
+@pytest.mark.parametrize("stage", ["ask", "set up"])
+def test_a_password_that_was_changed_meanwhile_lets_nobody_in(
+    client: Client, ada: User, settings: Any, request: pytest.FixtureRequest, stage: str
+) -> None:
+    """Who has it waits at the second factor while it is changed, because they have it."""
+    if stage == "ask":
+        code = code_of(request.getfixturevalue("secret"))
+        give_password(client)
+    else:
+        settings.MFA_REQUIRED = "all"
+        page = client.get(give_password(client)["Location"])
+        code = code_of(str(page.context["secret"]).replace(" ", ""))
+    ada.set_password("another-Sesame-9")
+    ada.save()
+    if stage == "ask":
+        answer = client.post(STAGE, {"code": code})
+    else:
+        required = "/accounts/second-factor/required/"
+        client.post(required, {"code": code})
+        answer = client.post(required, {"seen": "1"})
+    assert (answer.status_code, answer["Location"]) == (302, LOGIN)
+    assert not is_in(client)
+    assert Authenticator.objects.filter(type="totp").exists() is (stage == "ask"), "it has set one up of its own"
 
 
 def test_a_recovery_code_lets_in_once(client: Client, secret: str) -> None:

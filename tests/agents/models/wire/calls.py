@@ -40,6 +40,11 @@ _REPAIRED = {
     "a fence without a word": f"```\n{_RAW}\n```",
     "a brace too many": _RAW + "}",
     "white space": f"\n {_RAW}\n",
+    "a byte order mark": f"\ufeff{_RAW}",
+    "a list of them alone": f"[{_RAW}]",
+    "a comma too many": '{"code": "6*7",}',
+    "quotes as Python has them": "{'code': '6*7'}",
+    **{f"the mark {mark} behind": _RAW + mark for mark in ("</tool_call>", "<|im_end|>", "<|call|>", "</s>")},
 }
 #: What comes around the name of a tool, each of them meant as the one that there is.
 _NAMES = [
@@ -65,7 +70,19 @@ _NONE = {
     "twice an empty object": "{}{}",
     "spaces": " \n",
 }
-_UNREADABLE = ['{"code": "6', '{"code":"1"}{"code":"2"}', "[1]", "7", "code=6*7", '{"code": NaN}', '{"code":"1"},']
+_UNREADABLE = [
+    '{"code": "6',
+    '{"code":"1"}{"code":"2"}',
+    "[1]",
+    "7",
+    "code=6*7",
+    "{'code'}",
+    "{1: 2j}",
+    '[{"code":"1"},{"code":"2"}]',
+    "code",
+    '{"code": NaN}',
+    '{"code":"1"},',
+]
 
 TABLE: Table = {
     "in pieces": (_calls(call("", name="python", id="a"), call('{"code":'), call('"6*7"}')), _ONE),
@@ -141,6 +158,35 @@ TABLE: Table = {
         _calls(call(_RAW, name="python", id="a"), call("", name="python", id="a")),
         _ONE,
     ),
+    "values as Python has them": (
+        _written('{"code": "6*7", "quick": True, "names": None}'),
+        ['call: python {"code":"6*7","quick":true,"names":null}'],
+    ),
+    "escapes that JSON does not know": (_written('{"code": "\\d"}'), ['call: python {"code":"\\\\d"}']),
+    "the first of two once more, at another index": (
+        _calls(
+            call(_RAW, name="python", id="a"),
+            call("{}", name="look", id="b", index=1),
+            call(_RAW, name="python", id="a", index=2),
+        ),
+        [*_ONE, "call: look {}"],
+    ),
+    "both once more, without indexes": (
+        _calls(
+            *(call('{"code":"1"}', name="python", id="a"), call('{"code":"2"}', name="python", id="b", index=1)),
+            _several(
+                {"id": "a", "function": {"name": "python", "arguments": '{"code":"1"}'}},
+                {"id": "b", "function": {"name": "python", "arguments": '{"code":"2"}'}},
+            ),
+        ),
+        _TWO,
+    ),
+    "indexes from 1": (
+        _calls(
+            call('{"code":"1"}', name="python", id="a", index=1), call('{"code":"2"}', name="python", id="b", index=2)
+        ),
+        _TWO,
+    ),
     "arguments as an object": (_calls(call({"code": "6*7"}, name="python", id="a")), _ONE),
     "no arguments": (_calls(call(name="look", id="a")), ["call: look {}"]),
     "one instead of a list": (body(says(tool_calls={"function": {"name": "python", "arguments": _RAW}}), ends()), _ONE),
@@ -159,6 +205,10 @@ TABLE: Table = {
     ),
     "unstreamed": (
         whole({"tool_calls": [{"id": "a", "function": {"name": "python", "arguments": _RAW}}]}, "tool_calls"),
+        _ONE,
+    ),
+    "unstreamed, and no words": (
+        whole({"content": "", "tool_calls": [{"id": "a", "function": {"name": "python", "arguments": _RAW}}]}, "stop"),
         _ONE,
     ),
     "without an end": (body(call(_RAW, name="python", id="a")), _ONE),

@@ -4,15 +4,17 @@ from tests.agents.models.wire.transcript import Table, answers, body, call, ends
 
 WHOLE = (
     "stop STOP Stop eos eos_token end_turn stop_sequence COMPLETE tool_calls function_call tool_use normal "
-    "<|eom_id|> stop_token_id FINISH_REASON_STOP <|eot_id|> <|im_end|> </s> stopStringFound REASON_STOP"
+    "<|eom_id|> stop_token_id END_ID STOP_WORDS eos_reached stop_sequence_reached end_of_message FINISH_REASON_STOP "
+    "<|eot_id|> <|im_end|> </s> stopStringFound REASON_STOP"
 ).split()
 CUT = (
     "length LENGTH max_tokens MAX_TOKENS model_length max_output_tokens token_limit maxPredictedTokensReached REASON_MAX_LEN "
-    "model_context_window_exceeded contextLengthReached max_output context max_total_tokens"
+    "model_context_window_exceeded contextLengthReached max_output context max_total_tokens maximum_tokens max_tokens_exceeded "
+    "truncated context_overflow FinishReason.MAX_TOKENS"
 ).split()
 WITHHELD = [
     *("content_filter", "SAFETY", "sensitive", "RECITATION", "refusal"),
-    *("content_filter: PROHIBITED_CONTENT", "MODEL_ARMOR"),
+    *("content_filter: PROHIBITED_CONTENT", "MODEL_ARMOR", "IMAGE_RECITATION", "LANGUAGE", "policy_violation"),
 ]
 OTHER = [
     "insufficient_system_resource",
@@ -73,6 +75,27 @@ TABLE: Table = {
     "the reason within the delta": (
         body(says("Half"), {"choices": [{"delta": {"finish_reason": "length"}}]}),
         ["answer so far: Half", _LENGTH],
+    ),
+    "the reason in details": (
+        body(says("Half"), {"choices": [{"delta": {}, "finish_details": {"type": "max_tokens"}}]}),
+        ["answer so far: Half", _LENGTH],
+    ),
+    "the reason as Anthropic calls it": (
+        body(says("Half"), {"choices": [{"delta": {}, "stop_reason": "max_tokens"}]}),
+        ["answer so far: Half", _LENGTH],
+    ),
+    "the text that it stopped at": (body(says("Half"), ends("stop", stop_reason="length")), ["answer: Half"]),
+    "no reason, and a text that it stopped at": (
+        body(says("All"), {"choices": [{"delta": {}, "stop_reason": "###"}]}),
+        ["answer: All"],
+    ),
+    "the provider's own reason beside the gateway's": (
+        body(says("Half"), ends("stop", native_finish_reason="MAX_TOKENS")),
+        ["answer so far: Half", _LENGTH],
+    ),
+    "the provider's own reason, which says nothing": (
+        body(says("All"), ends("stop", native_finish_reason="completed_by_x")),
+        ["answer: All"],
     ),
     "an error beside the end": (
         body(says("Half"), ends("error", error={"message": "Upstream went away", "code": 502})),

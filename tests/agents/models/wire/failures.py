@@ -51,6 +51,22 @@ TABLE: Table = {
         body(says("Half"), 'data: {"message":"KV cache out of memory"}\n\n', done=False),
         ["answer so far: Half", _TOLD],
     ),
+    **{
+        f"no error: {error}": (
+            body(f'data: {{"error":{error},"choices":[{{"delta":{{"content":"Whole"}}}}]}}\n\n', ends()),
+            ["answer: Whole"],
+        )
+        for error in ('{"message":"","type":"","param":"","code":null}', '{"code":0,"message":""}', '""', "false")
+    },
+    **{
+        f"a sign of life: {sign}": (body(f"data: {sign}\n\n", says("Whole"), ends()), ["answer: Whole"])
+        for sign in (
+            '{"code":"0","message":"success"}',
+            '{"code":"Success","message":"going on"}',
+            '{"status":"processing"}',
+            '{"object":"ping","message":"waiting"}',
+        )
+    },
     "no error": (
         body('data: {"error":null,"code":0,"message":"ok","choices":[{"delta":{"content":"Whole"}}]}\n\n', ends()),
         ["answer: Whole"],

@@ -96,6 +96,29 @@ TABLE: Table = {
         body(says("Hello"), {"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}),
         _HELLO,
     ),
+    "messages instead of deltas": (
+        body(*({"choices": [{"message": {"content": text}}]} for text in ("Hel", "lo")), ends()),
+        _HELLO,
+    ),
+    "messages instead of deltas, and all once more": (
+        body(
+            *({"choices": [{"message": {"content": text}}]} for text in ("Hel", "lo")),
+            {"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]},
+        ),
+        _HELLO,
+    ),
+    "messages that grow": (
+        body(
+            *({"choices": [{"message": {"content": "Hello there, you"[:end]}}]} for end in (5, 9, 13, 16)),
+            {"choices": [{"message": {"content": "Hello there, you"}, "finish_reason": "stop"}]},
+        ),
+        ["answer: Hello there, you"],
+    ),
+    "unstreamed, and a stream's end behind it": (whole({"content": "Hello"}) + b"\n\ndata: [DONE]\n\n", _HELLO),
+    "unstreamed without a reason, and a stream's end behind it": (
+        whole({"content": "Hello"}, None) + b"\ndata: [DONE]",
+        _HELLO,
+    ),
     "text of the old completions": (body({"choices": [{"text": "Hello", "finish_reason": "stop"}]}), _HELLO),
     "filters without choices": (body({"choices": [], "prompt_filter_results": [{}]}, says("Hello"), ends()), _HELLO),
     "choices that say nothing": (

@@ -1,6 +1,6 @@
 """Tool calls that the model writes in its text, in the forms of many families."""
 
-from tests.agents.models.wire.transcript import Table, answers, body, ends, says
+from tests.agents.models.wire.transcript import Table, answers, body, call, ends, says
 
 _ONE = ['call: python {"code":"6*7"}']
 _TWO = ['call: python {"code":"1"}', 'call: look {"code":"2"}']
@@ -86,6 +86,14 @@ _FORMS = {
     "nothing around it but a plain fence": '```\n{"name": "python", "arguments": {"code": "6*7"}}\n```',
     "older Gemma, nothing around it but a fence": '```tool_code\npython(code="6*7")\n```',
     "Hermes, and its mark of the end": '<tool_call>{"name": "python", "arguments": {"code": "6*7"}}</tool_call><|im_end|>',
+    "FunctionGemma": "<start_function_call>call:python{code:<escape>6*7<escape>}<end_function_call>",
+    "Hunyuan": "<tool_calls>\n<tool_call>python<tool_sep>\n<arg_key>code</arg_key>\n<arg_value>6*7</arg_value>\n"
+    "</tool_call>\n</tool_calls>",
+    "Hunyuan, in one line": "<tool_call>python<tool_sep><arg_key>code</arg_key><arg_value>6*7</arg_value></tool_call>",
+    "Hunyuan's JSON": '<tool_calls>\n<tool_call>python<tool_sep>\n```json\n{"code": "6*7"}\n```\n</tool_call>\n</tool_calls>',
+    "Step": '<｜tool_calls_begin｜>\n<｜tool_call_begin｜>function<｜tool_sep｜><steptml:invoke name="python">\n'
+    '<steptml:parameter name="code">6*7</steptml:parameter>\n</steptml:invoke><｜tool_call_end｜>\n<｜tool_calls_end｜>',
+    "Solar": '<|tool_calls|>\n<|tool_call:begin|>c1<|tool_call:name|>python<|tool_call:args|>{"code": "6*7"}<|tool_call:end|>',
     "Granite": '<|tool_call|>[{"name": "python", "arguments": {"code": "6*7"}}]',
 }
 _PAIRS = {
@@ -104,9 +112,20 @@ _PAIRS = {
     "LFM": "<|tool_call_start|>[python(code='1'), look(code='2')]<|tool_call_end|>",
     "Gemma": '<|tool_call>call:python{code:<|"|>1<|"|>}<tool_call|><|tool_call>call:look{code:<|"|>2<|"|>}<tool_call|>',
     "DeepSeek V3.1": f'{_DS}{_CALL}python{_SEP}{{"code": "1"}}{_CALL_END}{_CALL}look{_SEP}{{"code": "2"}}{_CALL_END}{_DS_END}',
+    "Hunyuan": "<tool_calls>"
+    + "".join(
+        f"<tool_call>{name}<tool_sep><arg_key>code</arg_key><arg_value>{code}</arg_value></tool_call>"
+        for name, code in (("python", 1), ("look", 2))
+    )
+    + "</tool_calls>",
+    "MiniMax M1": '<tool_calls>\n{"name": "python", "arguments": {"code": "1"}}\n'
+    '{"name": "look", "arguments": {"code": "2"}}\n</tool_calls>',
+    "Solar": '<|tool_calls|><|tool_call:begin|>a<|tool_call:name|>python<|tool_call:args|>{"code": "1"}<|tool_call:end|>'
+    '<|tool_call:begin|>b<|tool_call:name|>look<|tool_call:args|>{"code": "2"}<|tool_call:end|>',
     "MiniMax": '<minimax:tool_call><invoke name="python"><parameter name="code">1</parameter></invoke>'
     '<invoke name="look"><parameter name="code">2</parameter></invoke></minimax:tool_call>',
 }
+_TOLD = call('{"code": "6*7"}', name="python", id="a")
 _THOUGHT_CALL = '<tool_call>{"name": "python", "arguments": {"code": "6*7"}}</tool_call>'
 _WITHIN = (
     "fails: The model called a tool within its thoughts, where the server passes it on as text, so nothing was run. "
@@ -130,6 +149,8 @@ _LISTS = (
     '<invoke name="dance">x</invoke>',
     "Use [TOOL_REQUEST] and [END_TOOL_REQUEST].",
     "<TOOLCALL> is Nemotron's.",
+    "<tool_calls> holds <tool_call>dance<tool_sep> and more.",
+    "Solar's begin with <|tool_calls|>.",
 )
 
 TABLE: Table = {
@@ -153,6 +174,19 @@ TABLE: Table = {
         ["thought: hm", *_ONE],
     ),
     **{f"a list for people: {text}": (answers(text), [f"answer: {text}"]) for text in _LISTS},
+    # Told by the server, and left in the text that it has read them from.
+    **{
+        f"told, too, {place}: {name}": (body(*chunks, ends("tool_calls")), _ONE)
+        for name in ("Hermes", "Qwen3-Coder", "Kimi")
+        for place, chunks in (
+            ("behind the text", (says(_FORMS[name]), _TOLD)),
+            ("before the text", (_TOLD, says(_FORMS[name]))),
+        )
+    },
+    "one told, and another in the text": (
+        body(says(_PAIRS["Hermes"]), _TOLD, ends("tool_calls")),
+        ['call: python {"code":"1"}', 'call: look {"code":"2"}', *_ONE],
+    ),
     **{f"two: {name}": (answers(text), _TWO) for name, text in _PAIRS.items()},
     "a closer in a text": (
         answers('<tool_call>{"name": "python", "arguments": {"code": "\\"</tool_call>\\" + \\\\"}}</tool_call>'),

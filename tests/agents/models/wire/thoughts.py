@@ -248,6 +248,10 @@ TABLE: Table = {
             ("◁think▷", "◁/think▷"),
             ("<mm:think>", "</mm:think>"),
             ("<|channel>thought", "<channel|>"),
+            ("<|START_THINKING|>", "<|END_THINKING|>"),
+            ("<|begin_of_thought|>", "<|end_of_thought|>"),
+            ("<longcat_think>", "</longcat_think>"),
+            ("<reasoning>", "</reasoning>"),
         )
     },
     **{
@@ -291,6 +295,13 @@ TABLE: Table = {
             _BOTH,
         )
         for name in ("answer", "response")
+    },
+    **{
+        f"thought and answer in marks: {opener}": (answers(f"{opener}hm so{closer}{around}hello{end}"), _BOTH)
+        for opener, closer, around, end in (
+            ("<|START_THINKING|>", "<|END_THINKING|>", "<|START_RESPONSE|>", "<|END_RESPONSE|>"),
+            ("<|begin_of_thought|>", "<|end_of_thought|>\n\n", "<|begin_of_solution|>", "<|end_of_solution|>"),
+        )
     },
     "an answer that holds another's tag": (
         answers("<think>hm so</think>Write <answer>x</answer>"),

@@ -1,0 +1,135 @@
+"""What servers say when they refuse something: tools, pictures, a part of a request. `agents.models.adapting` acts on it."""
+
+import re
+
+# llama.cpp: tools param requires --jinja flag; Unsupported param: tools. Ollama: … does not support tools. vLLM: "auto" tool choice
+# requires --enable-auto-tool-choice and --tool-call-parser. OpenRouter: No endpoints found that support tool use. LiteLLM: … does not
+# support parameters: ['tools']. Groq: `tool calling` is not supported with this model. Bedrock: This model doesn't support tool use.
+# Gemini, Mistral: Function calling is not enabled for … DeepSeek: … does not support Function Calling.
+# Novita: model features function calling not support. SGLang's gateways: Unsupported tool_call_parser: None. Servers that check fields
+# by their names: Unrecognized request argument supplied: tools; json: unknown field "tools"; ('tools' was unexpected).
+_TOOLS = (
+    r"[`'\"]?(?:tools?|tool[-_ ]?(?:use|usage|calls?|calling|choice)|functions?|function[-_ ]call(?:s|ing)?)[`'\"]?"
+)
+REFUSING_TOOLS = re.compile(
+    r"(?:tools|tool_choice)[`'\"]? param requires|unsupported tool_call_parser|\bno (?:native )?tool support|不支持.{0,4}(?:工具|函数)"
+    r"|(?:unsupported|unknown|unrecogni[sz]ed|unexpected|invalid) (?:request |keyword )?(?:param|parameter|field|argument|key|property)s?"
+    rf"(?: supplied)?:? {_TOOLS}(?![\w.\[])"
+    rf"|(?:param|parameter|field|argument)s? not supported:? {_TOOLS}(?![\w.\[])"
+    rf"|does(?: not|n't) support (?:the )?(?:use of )?(?:parameters?:? )?[\[{{]?{_TOOLS}(?![\w.])"
+    rf"|does(?: not|n't) have (?:the )?{_TOOLS} capabilit|(?:can ?not|can't) (?:call|use) {_TOOLS}(?![\w.])"
+    r"|\"?auto\"? tool choice requires|requires? [`'\"]?--?(?:enable-auto-tool-choice|tool-call-parser|jinja)"
+    rf"|no endpoints found that support (?:the provided )?{_TOOLS}|(?<![\w.]){_TOOLS} (?:is|are) only supported"
+    rf"|(?<![\w.]){_TOOLS}(?: parameters?)? (?:(?:is|are|was|were) )?(?:not (?:yet |currently )?|un)(?:support(?:ed)?|enabled|available"
+    r"|allowed|permitted|expected|accepted)\b"
+    rf"|(?<![\w.]){_TOOLS} (?:can ?not|can't) be used"
+    r"|property '(?:tools|functions)' is unsupported|(?<![\w.])tools: (?:extra|unexpected|unknown)"
+    r"|(?:extra_forbidden|extra inputs|extra fields)\W.{0,40}\btools\b(?!\.)",
+    re.IGNORECASE,
+)
+# llama.cpp: image input is not supported - hint: … mmproj. vLLM: … is not a multimodal model; At most 0 image(s) may be provided.
+# OpenAI: image_url is only supported by certain models. DeepSeek: unknown variant `image_url`, expected `text`. OpenRouter: No endpoints
+# found that support image input. Ollama: this model is missing data required for image input. "image_url" alone may be of one picture.
+REFUSING_IMAGES = re.compile(
+    r"not a multimodal model|at most 0 image|images? (?:is |are )?(?:not|un)(?! a valid)|support (?:for )?(?:images?|vision)"
+    r"|does(?: not|n't) support (?:image|vision|multimodal)|vision is not|\bmmproj\b|\bnot (?:a )?(?:vision|multimodal)\b"
+    r"|(?:multimodal|mm) (?:input|content|data)s? (?:is |are )?not|(?:only|just) (?:supports? |accepts? )?text\b|content part:? '?image"
+    r"|image_url\W{0,3}(?:(?:is|are|was) )?(?:only|not|un|extra)|(?:unknown|unsupported|unexpected|unrecogni[sz]ed|invalid) (?:content )?"
+    r"(?:variant|type|part)s?\W.{0,12}image_url|(?:support|for|no) (?:\w+ )?image inputs?\b|image inputs? (?:is |are )?(?:not|un)"
+    r"|content\W\d+\W(?:type: )?input should be 'text'"
+    # Who knows of no parts at all: FastAPI, serde, Go, and others that check types.
+    r"|content'? (?:must|should) be a (?:valid )?string|content: input should be a valid string|sequence, expected (?:a )?string"
+    r"|cannot unmarshal array into .{0,80}content of type string|content\W{1,3}expected (?:a )?string",
+    re.IGNORECASE,
+)
+# What is wrong with one picture, of a server that takes others: it stays in the conversation, which could not go on with it.
+BAD_IMAGE = re.compile(
+    r"(?:invalid|unsupported|corrupt|broken|malformed|too many|(?:could|can|did) ?n[o']t|fail(?:ed|ure)|unable).{0,40}\b(?:image|picture)"
+    r"|\b(?:image|picture)s?\b.{0,60}(?:invalid|unsupported|not (?:valid|supported)|corrupt|too (?:large|small|big|long|many)|exceeds?"
+    r"|(?:could|can) ?not|must be|at (?:most|least)|do(?:es)? not (?:meet|represent))"
+    r"|image_url|aspect ratio|multimodal (?:file|data)|mime type|data[ -]ur[il]\b|\bbase64\b",
+    re.IGNORECASE,
+)
+REFUSING = re.compile(
+    r"extra (?:inputs?|fields?)|extra_forbidden|not (?:permitted|allowed|supported|recognized|implemented|expected|accepted|valid)"
+    r"|unsupported|unknown|unrecogni[sz]ed|unexpected|additional propert|does(?:n't| not) support|invalid (?:param|field|arg|key)"
+    r"|only allowed|must not|cannot (?:be )?(?:specified|used|set)|no endpoints found",
+    re.IGNORECASE,
+)
+NO_SYSTEM = re.compile(
+    r"system (?:role|messages?|prompts?|instructions?) (?:is |are )?(?:not|un)|does(?:n't| not) support (?:the )?system"
+    r"|only user and assistant roles|(?:developer|system) instruction is not enabled",
+    re.IGNORECASE,
+)
+# Templates of servers that know of no results: Gemma's, Mistral's, Llama 2's; of several calls in one turn: Llama 3.1's. Servers that
+# check roles: LocalAI, TGI, KoboldCpp, Perplexity. Anthropic and Gemini, of calls that another model has made or whose thoughts are gone.
+NO_RESULTS = re.compile(
+    r"roles? must alternate|\(?s?\)? should alternate|missing a [`'\"]?thought_signature"
+    r"|expected [`'\"]?thinking[`'\"]? or [`'\"]?redacted_thinking|only supports single tool[- ]calls?"
+    r"|only user(?:,| and|,? or)? .{0,30}roles? (?:are|is) (?:supported|allowed)"
+    r"|(?:unknown|invalid|unsupported|unexpected|unrecogni[sz]ed) (?:message )?role:? ?[`'\"]?tool\b"
+    r"|role:? ?[`'\"]?tool[`'\"]? (?:is |are )?(?:not|un)(?: ?supported| ?known| ?allowed)",
+    re.IGNORECASE,
+)
+# Mistral: Tool call id (or: Function id) was … but must be a-z, A-Z, 0-9, with a length of 9. OpenAI, of ids that other servers have
+# made: Invalid 'messages[3].tool_calls[0].id': string too long. Anthropic: tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$'.
+SHORT_IDS = re.compile(
+    r"(?:tool[ _]call|function)[ _]ids?\b.{0,200}(?:length of 9|9 (?:alphanumeric )?characters)"
+    r"|(?:tool_calls\[\d+\]\.|tool_call_|tool_use\.|tool_use_)id\b.{0,40}(?:string too long|maximum length|match pattern)",
+    re.IGNORECASE | re.DOTALL,
+)
+# What a template makes of tools and calls: llama.cpp: Unknown (built-in) filter 'items' for type String; Value is not callable: null.
+# vLLM: Can only get item pairs from a mapping. LM Studio: Error rendering prompt with jinja template: "Unknown StringValue filter: safe".
+TEMPLATE_FAILS = re.compile(
+    r"unknown (?:\(built-in\) |\w+value )?(?:filter|test)\b|can only get item pairs from a mapping|value is not callable"
+    r"|cannot call something that is not a function|jinja (?:template|exception|error)|template (?:rendering|render) (?:failed|error)",
+    re.IGNORECASE,
+)
+# Mistral's older checks: Assistant message must have either content or tool_calls, but not both.
+NOT_BOTH = re.compile(
+    r"content or tool_calls,? but not both|(?:content and tool_calls|tool_calls and content) (?:can ?not|must not)",
+    re.IGNORECASE,
+)
+# Signed or enciphered, and no longer good where the gateway asks another provider, the key or what was said before is another.
+# Anthropic: Invalid `signature` in `thinking` block; bound to a different conversation. OpenAI: invalid_encrypted_content. Gemini:
+# Thought signature is not valid; Corrupted thought signature.
+SPOILED = re.compile(
+    r"(?:invalid|corrupt(?:ed)?|malformed|expired|bad)\W{1,3}(?:thinking |thought |reasoning )?(?:thought_)?signature"
+    r"|signature\W{1,3}(?:(?:is|was) )?(?:not valid|invalid|corrupt|expired|missing)|invalid_encrypted_content"
+    r"|encrypted[ _]content\b.{0,80}(?:could not|cannot|can't|failed|not) |bound to a different conversation"
+    r"|(?:thinking|redacted_thinking)[`'\"]? blocks?\b.{0,80}(?:cannot be modified|must (?:contain|have|include)|signature)",
+    re.IGNORECASE,
+)
+# Gemini: GenerateContentRequest.tools[0].function_declarations[16].parameters.properties[a].items: missing field; Unknown name "$schema"
+# at 'tools[0]…'. OpenAI: Invalid schema for function 'x': array schema missing items. Anthropic: tools.0.custom.input_schema: JSON schema
+# is invalid. llama.cpp: JSON schema conversion failed; Unrecognized schema.
+REFUSING_SCHEMAS = re.compile(
+    r"function_declarations\b|invalid (?:json )?schema for (?:function|tool)|json schema (?:is invalid|conversion failed)"
+    r"|unrecogni[sz]ed schema|schema at top-level|\btools\W{1,3}\d+\W{1,3}(?:(?:function|custom)\W)?(?:parameters|input_schema)\b"
+    r"|unknown name .{1,60} at 'tools|\btools\W{1,3}\d+\W{1,3}(?:(?:function|custom)\W)?description\b",
+    re.IGNORECASE,
+)
+# OpenAI's newer models: Unsupported parameter: 'max_tokens' … Use 'max_completion_tokens' instead.
+NEW_LENGTH = re.compile(r"\buse\W{1,3}max_completion_tokens", re.IGNORECASE)
+# Bedrock and Anthropic, behind gateways that pass a content without words on.
+NO_EMPTY = re.compile(
+    r"content blocks must (?:be non-empty|contain non-whitespace)|non-empty content"
+    r"|content(?:block)?\b.{0,60}(?:is (?:empty|blank)|(?:must not|cannot|can't|should not) be (?:an )?empty"
+    r"|at least 1 character)",
+    re.IGNORECASE,
+)
+# Ollama: "gemma3" does not support thinking; think value "high" is not supported for this model.
+NO_THINKING = re.compile(
+    r"does(?: not|n't) support (?:thinking|reasoning)\b|(?:thinking|reasoning) is mandatory"
+    r"|think(?:ing)? (?:value .{0,20})?is not supported",
+    re.IGNORECASE,
+)
+#: What a refusal for length names where the answer's length, and not the request's alone, is too much.
+ANSWER_TOO = re.compile(
+    r"max(?:_completion|_new|_output)?_tokens|(?:in|for) the completion|completion tokens|output tokens", re.IGNORECASE
+)
+MISSING = re.compile(
+    r"[`'\"]?(reasoning_content|reasoning)[`'\"]?.{0,40}(?:must be (?:passed|provided|sent|included)|is (?:missing|required))"
+    r"|(?:missing|requires?|expected)\W{1,3}(?:the )?(?:field )?[`'\"]?(reasoning_content|reasoning)\b",
+    re.IGNORECASE,
+)
