@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from itertools import islice
 from urllib.parse import SplitResult, quote, urlsplit
 
+from yarl import URL
+
 DEFAULT_PORTS = {"http": 80, "https": 443}
 LONGEST = 4_000
 
@@ -54,9 +56,12 @@ def _host(parts: SplitResult) -> str:
     if ":" in host:
         return host
     try:
-        host = host.encode("idna").decode("ascii")
-    except UnicodeError as error:
+        # Python's own way to write international names is an older one: it makes "ss" of "ß", which is another host to everybody else.
+        host = (_as_asked(host) or "").rstrip(".").encode("idna").decode("ascii")
+    except (UnicodeError, ValueError) as error:
         raise BadAddress("This is not a valid web address.") from error
+    if not host:
+        raise BadAddress("This is not a valid web address.")
     # What ends in a number is an address to a browser: 2130706433, 0x7f.1 and 0177.0.0.1 are spellings of 127.0.0.1.
     if re.fullmatch(r"\d+|0x[0-9a-f]*", host.rpartition(".")[2].lower()):
         try:
@@ -64,6 +69,11 @@ def _host(parts: SplitResult) -> str:
         except ValueError as error:
             raise BadAddress("Write an IP address as four decimal numbers.") from error
     return host
+
+
+def _as_asked(host: str) -> str | None:
+    """The host as those have it who connect to it."""
+    return host if host.isascii() else URL.build(scheme="https", host=host).raw_host
 
 
 def authority(scheme: str, host: str, port: int) -> str:

@@ -267,7 +267,7 @@ DEEPSEEK_BEGIN, DEEPSEEK_SEPARATOR, DEEPSEEK_END = "<｜tool▁call▁begin｜>"
 def deepseek_calls(text: str, schemas: Schemas) -> Sequence[Said]:
     """DeepSeek's form up to V3, with the arguments in a fence, and of V3.1, without; in marks that some converters have written anew."""
     text = _REWRITTEN.sub(lambda mark: mark[0].replace("_", "▁"), text)
-    calls = []
+    calls: list[Said] = []
     for _found, held in _elements(text, re.compile(re.escape(DEEPSEEK_BEGIN)), DEEPSEEK_END, re.escape(DEEPSEEK_BEGIN)):
         name, _separator, arguments = held.partition(DEEPSEEK_SEPARATOR)
         if arguments.lstrip().startswith("<steptml:invoke"):  # Step's

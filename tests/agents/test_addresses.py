@@ -14,6 +14,8 @@ from agents.addresses import BadAddress, addresses_in, mask_address, mask_addres
         ("https://example.org./a#part", "https://example.org/a"),
         ("https://example.org/?", "https://example.org/"),
         ("https://bücher.example/Ä", "https://xn--bcher-kva.example/%C3%84"),
+        ("https://straße.example/", "https://xn--strae-oqa.example/"),
+        ("https://example.org\u3002/", "https://example.org/"),
         ("https://xn--bcher-kva.example/%c3%84", "https://xn--bcher-kva.example/%C3%84"),
         ("https://[2606:4700::1111]:443/", "https://[2606:4700::1111]/"),
         ("https://example.org:8443/", "https://example.org:8443/"),

@@ -187,7 +187,7 @@ async def test_pictures_that_a_proxy_does_not_let_through_do_not_end_the_convers
     server.enqueue(Script(status=413, body="<html><head><title>413 Request Entity Too Large</title></head></html>"))
     steps = await asked(server, Files(PICTURE), sees_images=True)
     assert any("does not take as much at once" in step["content"] for step in steps if step["type"] == "thought")
-    assert steps[-2]["type"] == "final_answer"
+    assert "final_answer" in {step["type"] for step in steps}
     assert "you cannot see them" in last_content(server)
 
 

@@ -5,7 +5,9 @@ import pytest
 from agents.addresses import BadAddress
 from agents.models.address_list import AddressList
 
-LIST = "https://api.example.org/v1, https://*.models.example, http://10.0.0.5:*, https://other.example:8443".split(", ")
+LIST = "https://api.example.org/v1, https://*.models.example, http://10.0.0.5:*, https://other.example:8443, https://strasse.example".split(
+    ", "
+)
 
 ADDRESSES = [
     ("https://api.example.org/v1", True),
@@ -34,6 +36,26 @@ ADDRESSES = [
     ("http://0x0a000005:8000/", False),
     ("https://other.example:8443/", True),
     ("https://other.example/", False),
+    # What an older way to write names in ASCII makes of it is another host than the one that is connected to.
+    ("https://strasse.example/", True),
+    ("https://straße.example/", False),
+    ("https://ＡＰＩ.example.org/v1", True),
+    ("https://api。example.org/v1", True),
+    ("https://api.example.org./v1", True),
+    ("https://@api.example.org/v1", False),
+    ("https://api.example.org:０443/v1", False),
+    ("https://a\u200dpi.example.org/v1", False),
+    ("https://a\u00adpi.example.org/v1", False),
+    ("https://api.example.org\\@evil.test/v1", False),
+    ("https://api.example.org\t.evil.test/v1", False),
+    ("https://api.example.org/v1/.%2e/admin", False),
+    ("https://api.example.org/v1/.\\../admin", False),
+    ("http://10.0.0.5.nip.example:8000/", False),
+    ("http://[::ffff:10.0.0.5]:8000/", False),
+    ("http://167772165:8000/", False),
+    ("http://012.0.0.5:8000/", False),
+    ("http://10.5:8000/", False),
+    ("http://１０.0.0.5:8000/", True),
     ("dashscope", False),
     ("file:///etc/passwd", False),
     ("", False),
