@@ -1,9 +1,8 @@
-"""Every feed and every socket of this process: joined, left, looked after once a second, closed together."""
+"""All feeds and subscribers of this process: joined, left, checked once a second, closed together. Called on the event loop."""
 
 import asyncio
 import logging
 import time
-from typing import Any
 from uuid import UUID
 
 from chat.access import Role
@@ -18,19 +17,19 @@ logger = logging.getLogger(__name__)
 
 
 POLL_S = 1.0
-#: Feeds that are compared with the database at a time: what that takes is not to grow with their number.
+#: Feeds that are compared with the database in one query: what a query takes must not grow with their number.
 _LOOKED_AT_ONCE = 200
 
 
 open_feeds: dict[UUID, Feed] = {}
-#: Every socket of this process, also of a feed that nobody can join any more.
+#: Every subscriber of this process, also those of a feed that nobody can join any more.
 open_sockets: dict[Subscriber, None] = {}
 
 
 async def join_feed(
     session_id: UUID, login: Login, send: Send, end: End, *, acknowledges: bool = True
 ) -> tuple[Subscriber, selectors.SessionView | None]:
-    """Give a client its place in the session's feed. It is opened for the first one, which is given what was read for that."""
+    """Subscribe to a session's feed; the first subscriber opens it, and is also given the session as it was read for that."""
     feed = open_feeds.get(session_id)
     is_first = feed is None
     if feed is None:
@@ -51,24 +50,24 @@ async def join_feed(
 
 
 async def leave_feed(subscriber: Subscriber) -> None:
-    """Take a socket out; the last one closes the feed."""
+    """Remove a subscriber; the last one closes the feed."""
     open_sockets.pop(subscriber, None)
     subscriber.detach()
-    feed = subscriber.feed
-    if not feed.subscribers and open_feeds.get(feed.session_id) is feed:
+    feed = open_feeds.get(subscriber.feed.session_id)
+    if feed is not None and feed is subscriber.feed and not feed.subscribers:
         del open_feeds[feed.session_id]
         await feed.close()
 
 
 def drop_feed(feed: Feed) -> None:
-    """Let whoever comes next open the session's feed anew."""
+    """Close a feed; the next subscriber opens a new one."""
     if open_feeds.get(feed.session_id) is feed:
         del open_feeds[feed.session_id]
         background.spawn(feed.close(), "close feed")
 
 
 def all_subscribers() -> list[Subscriber]:
-    """Every socket of this process."""
+    """Every subscriber of this process."""
     return list(open_sockets)
 
 
@@ -86,7 +85,7 @@ def send_to_user(user_id: int, frame: str) -> None:
 
 
 async def poll_forever() -> None:
-    """Once a second see to every socket, and compare every feed with the log; a comparison that takes long keeps no socket waiting."""
+    """Once a second check every socket and compare every feed with the log; a slow comparison delays no check."""
     comparing: asyncio.Task[None] | None = None
     while True:
         await asyncio.sleep(POLL_S)
@@ -96,13 +95,13 @@ async def poll_forever() -> None:
 
 
 async def poll_once() -> None:
-    """See to every socket, and compare every feed with the log, once."""
+    """Check every socket and compare every feed with the log, once."""
     _check_sockets()
     await _reconcile_all()
 
 
 def _check_sockets() -> None:
-    """Close the sockets that are silent or read nothing; whoever is behind is sent what is there."""
+    """Close sockets that are silent or read nothing; let those that are behind send what they lack."""
     now = time.monotonic()
     for subscriber in all_subscribers():
         code = subscriber.overdue(now)
@@ -113,7 +112,7 @@ def _check_sockets() -> None:
 
 
 async def _reconcile_all() -> None:
-    """Compare logins and feeds with what is stored. One that cannot be compared keeps none of the others from it."""
+    """Compare logins and feeds with the database; a failure with some of them does not keep the others from it."""
     try:
         await check_logins()
     except Exception:
@@ -144,7 +143,7 @@ async def _reconcile_feeds(feeds: list[Feed]) -> None:
 
 
 def _compare_feed(feed: Feed, head: int, fingerprint: reconcile.SessionFingerprint | None) -> list[Subscriber]:
-    """Have a feed take up what is stored; ``head`` is where it was before that was read. Returns sockets of former owners."""
+    """Reconcile a feed with what is stored; ``head`` is where it was before that was read. Returns sockets of former owners."""
     if fingerprint is None:
         for subscriber in list(feed.subscribers):
             subscriber.request_close(Close.NO_SUCH_SESSION)
@@ -155,14 +154,14 @@ def _compare_feed(feed: Feed, head: int, fingerprint: reconcile.SessionFingerpri
     else:
         feed.reconcile(fingerprint)
     if former:
-        feed.is_settled = False  # till they have been told
+        feed.is_settled = False  # until they have been notified
     return former
 
 
 async def check_logins() -> None:
     """Close the sockets whose login has ended (logged out, deactivated, deleted, password changed) or whose right was withdrawn.
 
-    Whoever has another right than before is told. Of an owner's, who can hand the session over, the feed's comparison knows.
+    Clients whose role has changed are notified. A change of owner is found by the feed's comparison instead.
     """
     subscribed = all_subscribers()
     if not subscribed:
@@ -183,7 +182,7 @@ async def check_logins() -> None:
 
 
 def _owned_before(subscriber: Subscriber, owner_id: int) -> bool:
-    """Whether a socket is its session's owner's, who is that no more."""
+    """Whether a socket is that of a user who is no longer the session's owner."""
     subscription = subscriber.subscription
     return (
         subscription is not None
@@ -199,12 +198,12 @@ async def _tell_roles(subscribers: list[Subscriber]) -> None:
 
 
 async def _change_roles(subscribers: list[Subscriber], roles: list[Role | int]) -> None:
-    """Tell whoever has another right than before, and close the sockets of who has none."""
+    """Notify clients whose role has changed, and close the sockets of users who have none any more."""
     for subscriber, role in zip(subscribers, roles, strict=True):
         subscription = subscriber.subscription
         if subscription is None or subscriber not in open_sockets or role is subscription.open_socket.role:
             continue
-        # What staff look at is noted before they see it: they come in anew.
+        # What staff open is written to the audit log before they see it: they have to connect again.
         if role is Role.STAFF:
             subscriber.request_close(Close.WITHDRAWN)
         elif isinstance(role, int):
@@ -214,7 +213,7 @@ async def _change_roles(subscribers: list[Subscriber], roles: list[Role | int]) 
 
 
 async def close_all(code: int, timeout_s: float) -> None:
-    """Close every socket of this process, and wait until each has been told what was left to tell."""
+    """Close every socket of this process, and wait at most ``timeout_s`` until each was sent what was pending."""
     closing = all_subscribers()
     for subscriber in closing:
         subscriber.request_close(code)
@@ -223,6 +222,6 @@ async def close_all(code: int, timeout_s: float) -> None:
         await asyncio.wait(flushing, timeout=timeout_s)
 
 
-def feed_stats() -> dict[str, Any]:
-    """How many sessions are looked at here, and by how many sockets."""
+def feed_stats() -> dict[str, int]:
+    """How many feeds and subscribers this process has."""
     return {"feeds": len(open_feeds), "sockets": len(all_subscribers())}

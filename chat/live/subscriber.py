@@ -1,25 +1,25 @@
-"""One client's place in a feed: what it has been sent, what it has acknowledged, what it lacks."""
+"""One client's subscription to a feed: what it was sent, what it has acknowledged, what it lacks."""
 
 import asyncio
 import time
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from uuid import UUID
 
+from chat.access import Role
+from chat.live.connections import OpenSocket
 from chat.live.handshake import Login
 from chat.protocol import WINDOW, WINDOW_BYTES, Close
+from chat.protocol.frame_data import PendingWord, QueuedRun
 from chat.runtime import background, metrics
 from chat.store.drafts import Draft
-from chat.store.event_window import NOT_KNOWN
+from chat.store.event_window import NOT_KNOWN, EventWindow
+from chat.store.step_log import Stored
 
-if TYPE_CHECKING:
-    from chat.live.feed import Feed
-    from chat.live.subscriptions import SessionSubscription
-
-#: An unread window, or a frame that the network doesn't take, this old closes the socket.
+#: A full window of unacknowledged frames, or a frame that the network does not take, closes the socket after this long.
 STALL_S = 30.0
-#: Answers that may wait to be sent before the client's next command is handled.
+#: Answers that may be pending before the client's next command is handled.
 _MOST_ANSWERS = 32
 #: Without a frame from the client for this long, the socket is closed.
 SILENCE_S = 90.0
@@ -30,14 +30,55 @@ Send = Callable[[str], Awaitable[None]]
 End = Callable[[int], Coroutine[Any, Any, None]]
 
 
-class Subscriber:
-    """One client's place in a feed: what it has been sent, what it has acknowledged, what it lacks.
+class SessionEvents(Protocol):
+    """What a subscriber takes its frames from; `chat.live.feed.Feed`, which says more of each."""
 
-    A client that can say nothing, as the reader of an event stream, acknowledges nothing: it is sent what the network takes, and what it
-    lacks waits in the log.
+    session_id: UUID
+    window: EventWindow
+    drafts: dict[UUID, Draft]
+    told_at: float
+    told_from: int
+
+    @property
+    def head(self) -> int:
+        """The number of the newest event that is known."""
+
+    async def read(self, cursor: int, limit: int) -> list[Stored]:
+        """Events after a number, from the database."""
+
+    async def catch_up(self, head: int) -> None:
+        """Read from the database up to this number."""
+
+    def growth_frame(self, draft: Draft, shown: Draft | None) -> str:
+        """The frame with what a draft has more than what was shown of it."""
+
+    def mark_queue_sent(self, queue: list[QueuedRun], steering: list[PendingWord]) -> None:
+        """Note which queue a session's frame has shown."""
+
+    def report(self, trouble: str, error: Exception | None = None) -> None:
+        """Log what went wrong."""
+
+    def remove(self, subscriber: "Subscriber") -> None:
+        """Send this subscriber nothing more."""
+
+
+class Subscription(Protocol):
+    """The subscription that it belongs to; `chat.live.subscriptions.SessionSubscription`."""
+
+    open_socket: OpenSocket
+
+    async def change_role(self, role: Role) -> None:
+        """Notify the client, and those who see who is here, of another role."""
+
+
+class Subscriber:
+    """One client's subscription to a feed: what it was sent, what it has acknowledged, what it lacks. Used on the event loop.
+
+    A client that cannot send anything, as the reader of an event stream, acknowledges nothing: it is sent what the network takes, and
+    the rest stays in the log.
     """
 
-    # Thousands of them do nothing most of the time: neither they nor their feeds hold more than they need.
+    # Thousands of them are idle most of the time: neither they nor their feeds hold more than they need.
     __slots__ = (
         "_acknowledges",
         "_begun",
@@ -64,11 +105,11 @@ class Subscriber:
         "subscription",
     )
 
-    def __init__(self, feed: "Feed", login: Login, send: Send, end: End, *, acknowledges: bool = True) -> None:
+    def __init__(self, feed: SessionEvents, login: Login, send: Send, end: End, *, acknowledges: bool = True) -> None:
         self.feed = feed
         self.login = login
-        #: Whose place it is; a feed that is followed from within has none.
-        self.subscription: SessionSubscription | None = None
+        #: The subscription that it belongs to; None for a feed that is followed from within the process.
+        self.subscription: Subscription | None = None
         self._acknowledges = acknowledges
         self.cursor = 0
         self.last_heard = time.monotonic()
@@ -76,14 +117,14 @@ class Subscriber:
         self._end = end
         self._queue: list[str] = []
         self._held = 0
-        #: What has a number up to this one was stored before it came.
+        #: Events up to this number were stored before it subscribed.
         self._replayed = 0
         self._begun = False
         self._closing: int | None = None
         self._task: asyncio.Task[None] | None = None
         self._waked = False
         self._flushing = False
-        #: What it has been shown of the step that a run is writing, by run.
+        #: What it was sent of the step that each run is writing.
         self._shown: dict[UUID, Draft] = {}
         self._unacked: list[tuple[int, int]] = []
         self._unacked_bytes = 0
@@ -93,11 +134,11 @@ class Subscriber:
         self._drained: asyncio.Future[None] | None = None
 
     def start(self, session_frame: str, cursor: int) -> None:
-        """Send the session's frame, replay from after the cursor, then go live; also anew, for a client that resumes."""
+        """Send the session's frame, replay from after the cursor, then go live; called again for a client that sends `resume`."""
         if self._begun:
             self._queue.append(session_frame)
         else:
-            # What was told since the socket took its place may be newer than what this frame was made of: it comes after.
+            # Frames queued since it subscribed may be newer than what this one was made of: they come after it.
             self._queue.insert(0, session_frame)
             self._begun = True
         self.cursor, self._replayed = cursor, self.feed.head
@@ -108,16 +149,19 @@ class Subscriber:
         self.schedule_flush()
 
     def cork(self) -> None:
-        """Keep the log back until `uncork`, so that an answer to a command comes before what it causes."""
+        """Hold the log back until `uncork`, so that an answer to a command is sent before the events that it causes."""
         self._held += 1
 
     def uncork(self) -> None:
-        """Let the log flow again."""
+        """Let the log be sent again."""
         self._held -= 1
         self.schedule_flush()
 
     def send_control(self, frame: str) -> None:
-        """Send a frame that is not part of the log. Where the network takes nothing, no more is kept than the log's window has room for."""
+        """Send a frame that is not part of the log.
+
+        While the network takes nothing at most `WINDOW_BYTES` are queued; with more the socket is closed.
+        """
         self._queue.append(frame)
         if self._sending_since is not None and sum(map(len, self._queue)) > WINDOW_BYTES:
             self.request_close(Close.TOO_SLOW)
@@ -125,14 +169,14 @@ class Subscriber:
             self.schedule_flush()
 
     async def wait_drained(self) -> None:
-        """Wait until the client has read its answers, or most of them: until then it gets no more."""
+        """Wait until the client has read most of its answers; until then no further command is handled."""
         while len(self._queue) > _MOST_ANSWERS and self._closing is None:
             if self._drained is None:
                 self._drained = asyncio.get_running_loop().create_future()
             await self._drained
 
     def request_close(self, code: int) -> None:
-        """Close the socket once what is already queued for it is sent; at once where the network takes nothing."""
+        """Close the socket with ``code`` once what is already queued was sent; at once where the network takes nothing."""
         if self._closing is not None:
             return
         self._closing = code
@@ -145,12 +189,12 @@ class Subscriber:
         background.spawn(self._end(code), "close")
 
     def touch(self) -> None:
-        """The client has sent something: it is alive, and has read its growth."""
+        """Note that the client has sent something: it is alive, and has read the drafts that it was sent."""
         self.last_heard = time.monotonic()
         self._growth_bytes = 0
 
     def acknowledge(self, seq: int) -> None:
-        """Everything up to ``seq`` is in the client's state."""
+        """Note that the client has applied all events up to ``seq``."""
         read = bisect_right(self._unacked, seq, key=lambda sent: sent[0])
         self._unacked_bytes -= sum(size for _, size in self._unacked[:read])
         del self._unacked[:read]
@@ -159,7 +203,7 @@ class Subscriber:
             self.schedule_flush()
 
     def overdue(self, now: float) -> int | None:
-        """The code to close with where the client reads nothing or is silent."""
+        """The close code for a client that is silent or reads nothing, else None. ``now`` is `time.monotonic`."""
         stalled_at, sending_since = self._stalled_at, self._sending_since
         if stalled_at is not None and now - stalled_at > STALL_S:
             return Close.TOO_SLOW
@@ -170,7 +214,7 @@ class Subscriber:
         return None
 
     def schedule_flush(self) -> None:
-        """Something may be there to send."""
+        """Send what there is, in a task."""
         self._waked = True
         if not self._flushing:
             self._flushing = True
@@ -178,18 +222,18 @@ class Subscriber:
 
     @property
     def flushing(self) -> asyncio.Task[None] | None:
-        """The task that is sending, if there is something to send."""
+        """The task that is sending; None where there is nothing to send."""
         return self._task
 
     def detach(self) -> None:
-        """The socket is gone."""
+        """Stop sending; the socket has gone."""
         if self._task is not None:
             self._task.cancel()
         self.feed.remove(self)
 
     @property
     def is_behind(self) -> bool:
-        """Whether something is there for it that nobody is sending."""
+        """Whether it lacks something and no task is sending it."""
         if self._flushing:
             return False
         if self._closing is not None or not self._begun:
@@ -207,7 +251,7 @@ class Subscriber:
                 self._waked = False
                 try:
                     await self._send_all()
-                except Exception as error:  # noqa: BLE001 - told by the feed; whoever is behind is seen to again within a second
+                except Exception as error:  # noqa: BLE001 - logged by the feed; a subscriber that is behind is flushed again within a second
                     self.feed.report(UNSENT, error)
         finally:
             self._flushing = False
@@ -228,7 +272,7 @@ class Subscriber:
         try:
             await self._send(frame)
         except Exception:
-            # Whether it has arrived nobody knows: the client comes back, and says what it has.
+            # Whether it has arrived is not known: the client reconnects, and says what it has.
             self._sending_since = None
             self._queue.clear()
             self.request_close(Close.INTERNAL)
@@ -241,7 +285,7 @@ class Subscriber:
             drained.set_result(None)
 
     async def _send_log(self) -> bool:
-        """Send what the log has after the cursor; whether all of it went out."""
+        """Send the events after the cursor; returns whether all were sent."""
         while self.cursor < self.feed.head:
             batch = self.feed.window.after(self.cursor)
             if batch is NOT_KNOWN:
@@ -270,7 +314,7 @@ class Subscriber:
             if not self._has_credit() or self._growth_bytes >= WINDOW_BYTES:
                 return
             if self.cursor < self.feed.head or self._queue:
-                # Something was stored meanwhile, which comes first.
+                # Something was stored meanwhile, which is sent first.
                 self._waked = True
                 return
             shown = self._shown.get(draft.run_id)
