@@ -1,8 +1,9 @@
-"""The network's pace, kept in both directions: nobody who reads slowly, or writes fast, costs memory or others' time.
+"""Daphne with backpressure in both directions: a client that reads slowly or sends fast costs no memory, and no time of others.
 
-Daphne by itself buffers whatever it is given to send and whatever a client sends. Here a sender waits until the network has taken what it
-was given; a client is read in small pieces, only while its earlier commands have been handled, and no more often than leaves most of the
-loop's time to others. Where daphne, Autobahn or Twisted have no public way to that, a comment beside what is reached into says why.
+Daphne by itself buffers without limit what an application sends and what a client sends. Here ``send`` waits until the network has taken
+the data, and a client is read in small pieces, only while its earlier commands have been handled, and no more often than leaves most of the
+event loop's time to others. Where daphne, Autobahn or Twisted have no public interface for that, a comment beside the
+private name says why it is used.
 """
 
 import asyncio
@@ -25,27 +26,27 @@ logger = logging.getLogger(__name__)
 
 #: How long a client has to answer a close frame.
 _CLOSE_WITHIN_S = 5.0
-#: What daphne knows of a connection that it knows no more.
+#: In place of daphne's record of a connection that it has dropped.
 _GONE: Mapping[str, bool] = {"disconnected": True}
-#: Commands that may wait to be handled, and bytes that one of them may have, before no more are read.
+#: Commands that may be pending, and bytes that one of them may have, before nothing more is read from the socket.
 _MOST_WAITING = 8
 _LARGE = 64 * 1024
-#: How often daphne looks at each socket, and a ping without anything in it.
-_LOOK_S = 2
+#: How often daphne calls `check_timeouts` of each socket; and a ping frame without a payload.
+_CHECK_S = 2
 _PING = b"\x89\x00"
-#: How often it is looked whether an application that should have ended still runs.
+#: How often applications that should have ended are cancelled.
 _REAP_S = 1
 #: Frames that follow one another as fast as this are one burst, which goes out together.
 _BURST_S = 0.001
 
 
-for words_of in cast(tuple[Any, ...], (autobahn_twisted, autobahn_protocol)):
-    # With these Autobahn words, in colours, what it would write to a log that nobody reads: ten times for each socket.
-    words_of.hltype = words_of.hlval = do_nothing
+for module in cast(tuple[Any, ...], (autobahn_twisted, autobahn_protocol)):
+    # By these Autobahn formats, in colours, the arguments of its log calls, ten for each socket, whatever its log level is.
+    module.hltype = module.hlval = do_nothing
 
 
 class SendQueue(list[Any]):
-    """What Autobahn would send later, of which there is nothing here: its own takes 760 bytes for that, in each socket."""
+    """In place of Autobahn's queue of frames to send later, which stays empty here: its deque takes 760 bytes in each socket."""
 
     __slots__ = ()
 
@@ -54,7 +55,8 @@ class SendQueue(list[Any]):
         return self.pop(0)
 
 
-#: What Autobahn sets in each socket, though few ever have another value there: an open one has it from its class.
+#: Attributes that Autobahn sets on each socket, though few ever get another value: an open one has them from its class. That is memory
+#: of each idle socket, and Autobahn has no option for it.
 _USUAL: Mapping[str, Any] = {
     **dict.fromkeys(
         (
@@ -90,7 +92,7 @@ _USUAL: Mapping[str, Any] = {
         )
     ),
 }
-#: What it keeps of the handshake, and nobody asks for once that is over.
+#: Attributes that Autobahn and daphne keep of the handshake, and never read after it.
 _OF_HANDSHAKE = frozenset(
     {
         "_wskey",
@@ -111,42 +113,42 @@ _OF_HANDSHAKE = frozenset(
 class DaphneSocket(NetworkProducer, WebSocketProtocol):  # type: ignore[misc] # untyped
     """Daphne's side of one socket."""
 
-    #: Looks at it since the client last said anything.
-    _silent_looks = 0
-    #: The last event's.
+    #: How often it was checked since the client last sent anything.
+    _silent_checks = 0
+    #: The last event's frame.
     _frame: ClassVar[Frame] = Frame()
-    #: What Autobahn copies from its factory into each socket, and words for its log whether anybody reads that or not: half of what a
-    #: socket's opening takes. Here all sockets have it together, by `adopt_options`.
+    #: The options that Autobahn copies from its factory to each socket and formats for its log: half of the CPU of opening a socket. Here
+    #: the class has them for all sockets, by `adopt_options`.
     CONFIG_ATTRS: ClassVar[Sequence[str]] = ()
     perMessageCompressionAccept = staticmethod(accept_deflate)  # noqa: N815
 
     @classmethod
     def adopt_options(cls, factory: Any) -> None:
-        """Have the options of a factory from now on."""
+        """Take the options of a factory for all sockets that are opened from now on."""
         for name in super().CONFIG_ATTRS:
             if name != "perMessageCompressionAccept":
                 setattr(cls, name, getattr(factory, name))
 
     def connectionMade(self) -> None:  # noqa: N802
-        """Take the connection over from the HTTP channel, which was told until now when the network takes no more."""
+        """Take the connection over from the HTTP channel, which was the transport's producer until now."""
         super().connectionMade()
         for told in (self.is_open, self.is_closed):
-            told.addCallback(do_nothing)  # else they hold the protocol, and it them
+            told.addCallback(do_nothing)  # without it their result, which is the protocol, makes a reference cycle
         self._intake = ReadThrottle(super().dataReceived, self.transport.pauseProducing, self.transport.resumeProducing)
         self._sent_at = 0.0
         self.transport.unregisterProducer()
         self.transport.registerProducer(self, streaming=True)
 
     def connectionLost(self, reason: Any = None) -> None:  # noqa: N802
-        """Nobody waits for a client that has gone."""
+        """The client has gone: whatever waits for it goes on."""
         self._intake.end()
         self.resumeProducing()
         super().connectionLost(reason)
 
     def onOpen(self) -> None:  # noqa: N802
-        """The handshake is over, and what it said is with the application."""
+        """The handshake is over: drop what is no longer needed of it."""
         super().onOpen()
-        self.http_headers.clear()  # the application has them, too
+        self.http_headers.clear()  # the application's scope has them
         self.send_queue = SendQueue()
         self.__dict__ = {
             name: value
@@ -157,21 +159,21 @@ class DaphneSocket(NetworkProducer, WebSocketProtocol):  # type: ignore[misc] # 
     # What the client sends
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
-        """Take what the client sent."""
-        self._silent_looks = 0
+        """Pass on bytes that the client sent, as fast as they may be handled."""
+        self._silent_checks = 0
         self._intake.take(data)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:  # noqa: N802, N803
         """Put a command in the queue for the application."""
         if self._perMessageCompress is not None:
-            # Each message begins a new one anyway; kept till then, it would be most of an idle socket's memory.
+            # Autobahn begins each message with a new one, and has no public way to drop it: most of an idle socket's memory.
             self._perMessageCompress._decompressor = None  # noqa: SLF001
         super().onMessage(payload, isBinary)
         if len(payload) > _LARGE or self.application_queue.qsize() > _MOST_WAITING:
             self._intake.hold("commands")
 
     async def command(self) -> Message:
-        """The next command, for the application."""
+        """The application's ``receive``: the next command; reading goes on once none is pending."""
         message: Message = await self.application_queue.get()
         if not self.application_queue.qsize():
             self._intake.release("commands")
@@ -182,34 +184,35 @@ class DaphneSocket(NetworkProducer, WebSocketProtocol):  # type: ignore[misc] # 
         if self._drained is None:
             super().onPing(payload)
 
-    def _closeConnection(self, abort: bool = False) -> None:  # noqa: N802
+    def dropConnection(self, abort: bool = False) -> None:  # noqa: N802
         """Close once everything is sent, or after a while: a client may never read it."""
-        super()._closeConnection(abort)
-        if not abort:
+        is_open = self.state != self.STATE_CLOSED
+        super().dropConnection(abort)
+        if is_open and not abort:
             asyncio.get_running_loop().call_later(_CLOSE_WITHIN_S, self.transport.abortConnection)
 
     def check_timeouts(self) -> None:
-        """Ping a client that says nothing, and drop one that says nothing to that either.
+        """Ping a silent client, and drop one that does not answer. Daphne calls it every two seconds.
 
-        Counted by daphne's looks: Autobahn's way takes a timer and twenty random bytes for each ping, and a process that was stopped for a
-        while would hold that against its clients.
+        Counted by those calls: Autobahn's own pings take a timer and twenty random bytes each, and a process that was stopped for a while
+        would drop clients for its own silence.
         """
         if self.state != self.STATE_OPEN or self.duration() > self.server.websocket_timeout:
             super().check_timeouts()
             return
-        self._silent_looks += 1
-        since_ping = self._silent_looks * _LOOK_S - self.server.ping_interval
+        self._silent_checks += 1
+        since_ping = self._silent_checks * _CHECK_S - self.server.ping_interval
         if since_ping > self.server.ping_timeout:
             self.onAutoPingTimeout()
-        elif 0 < since_ping <= _LOOK_S:
+        elif 0 < since_ping <= _CHECK_S:
             self._put(_PING)
 
     # What it is sent
 
     def serverSend(self, content: Any, binary: bool = False) -> None:  # noqa: N802
-        """Send a frame; those of one event come one after the other, and all are the same object, framed once."""
+        """Send a frame. One that goes to many sockets is the same object each time, and is framed once for all of them."""
         if self.state == self.STATE_CLOSED:
-            return  # its application has not heard of it yet
+            return  # its application has not received the disconnect yet
         if binary or self.state != self.STATE_OPEN:
             super().serverSend(content, binary)
             return
@@ -219,47 +222,50 @@ class DaphneSocket(NetworkProducer, WebSocketProtocol):  # type: ignore[misc] # 
         self._put(frame.under(self._perMessageCompress))
 
     def _put(self, framed: bytes) -> None:
-        """Write at once where nothing waits to be written: to be told when the socket can take it costs more than the writing."""
+        """Write to the socket directly where its buffer is empty: to have the reactor report that it is writable costs more than the write.
+
+        Twisted's public `write` always waits for the reactor, and its interfaces do not say whether the buffer is empty.
+        """
         now, transport = time.monotonic(), self.transport
         sent = 0
         if now - self._sent_at > _BURST_S and not transport.dataBuffer and not transport._tempDataLen:  # noqa: SLF001
             written = transport.writeSomeData(framed)
-            # Anything but a number says that the connection is lost, which the reactor finds out by itself.
+            # Not a number: the connection is lost, which the reactor finds out by itself.
             sent = written if isinstance(written, int) else 0
         self._sent_at = now
         if sent < len(framed):
             self.sendData(framed[sent:])
 
     def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:  # noqa: N802, N803
-        """Refuse an Origin that cannot be parsed with 403, as others that are not ours."""
+        """Refuse an ``Origin`` that cannot be parsed with 403, as one that is not allowed."""
         super().failHandshake(reason, 403 if "origin" in reason.lower() else code, responseHeaders)
 
 
-for usual, value_of_most in _USUAL.items():
-    setattr(DaphneSocket, usual, value_of_most)
+for attribute, default in _USUAL.items():
+    setattr(DaphneSocket, attribute, default)
 
 
 class DaphneServer(Server):  # type: ignore[misc] # untyped
-    """Daphne, whose applications wait for the network, and which can stop listening before it stops."""
+    """Daphne with applications that wait for the network, and with a shutdown in steps. All methods run on the event loop."""
 
     def __init__(self, application: Any, **options: Any) -> None:
         super().__init__(application, **options)
         self._port: Any = None
-        #: Connections that are gone, and whose applications still run.
+        #: Closed connections whose applications still run.
         self._left: set[Any] = set()
 
     def listen_success(self, port: Any) -> None:
-        """Note where it listens, and how it was set up."""
+        """Keep the port, to stop listening by, and the socket options of the server."""
         super().listen_success(port)
         DaphneSocket.adopt_options(self.ws_factory)
         self._port = port
 
     async def stop_listening(self) -> None:
-        """Take no further connection; those that are open go on."""
+        """Accept no further connection; open ones stay."""
         await self._port.stopListening().asFuture(asyncio.get_running_loop())
 
     async def finish_requests(self, timeout_s: float) -> None:
-        """Let requests that are being answered come to their end; a thread that answers one would wait for ever for a loop that is gone."""
+        """Wait for HTTP requests that are being answered, ``timeout_s`` at most: a thread of one would wait for ever for a stopped loop."""
         answering = [
             known["application_instance"]
             for protocol, known in self.connections.items()
@@ -269,7 +275,7 @@ class DaphneServer(Server):  # type: ignore[misc] # untyped
             await asyncio.wait(answering, timeout=timeout_s)
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> MessageQueue | None:
-        """As daphne has it, with an inbox that holds less, which the application reads through its socket."""
+        """Start a connection's application as daphne does, with a smaller queue; a socket's application reads it by `command`."""
         known = self.connections.get(protocol)
         if known is None:
             return None
@@ -282,7 +288,7 @@ class DaphneServer(Server):  # type: ignore[misc] # untyped
         return inbox
 
     def protocol_disconnected(self, protocol: Any) -> None:
-        """A connection is gone; daphne may say so twice."""
+        """A connection is closed; daphne may call it twice."""
         known = self.connections.get(protocol)
         if known is None or "disconnected" in known:
             return
@@ -293,7 +299,7 @@ class DaphneServer(Server):  # type: ignore[misc] # untyped
             del self.connections[protocol]
 
     def _forget_application(self, protocol: Any, application: "asyncio.Task[None]") -> None:
-        """An application has ended, in good order or not."""
+        """An application has ended, with or without an error."""
         known = self.connections[protocol]
         del known["application_instance"]
         error = None if application.cancelled() else application.exception()
@@ -306,7 +312,7 @@ class DaphneServer(Server):  # type: ignore[misc] # untyped
             protocol.handle_exception(error)
 
     def application_checker(self) -> None:
-        """Every second, end applications that have outlived their connections; daphne goes through all connections for that."""
+        """Every second, cancel applications that have outlived their connections; daphne's own looks at every connection for that."""
         for protocol in list(self._left):
             known = self.connections[protocol]
             if time.time() - known["disconnected"] > self.application_close_timeout:
@@ -315,7 +321,7 @@ class DaphneServer(Server):  # type: ignore[misc] # untyped
         asyncio.get_running_loop().call_later(_REAP_S, self.application_checker)
 
     async def handle_reply(self, protocol: Any, message: Message) -> None:
-        """Pass on what the application sends; it may go on once the network has taken it."""
+        """The application's ``send``: returns once the network has taken what was sent."""
         if message["type"] == "websocket.send" or message.get("more_body"):
             if not self.connections.get(protocol, _GONE).get("disconnected"):
                 protocol.handle_reply(message)
