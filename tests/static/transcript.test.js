@@ -213,6 +213,31 @@ test("queue, people and title follow their frames", () => {
   assert.equal(state.people, people);
 });
 
+test("how full the context is and how spent the budget follow the root's iterations alone", () => {
+  const l = log();
+  const child = "22222222-2222-4222-8222-222222222222";
+  const within = (type, data) =>
+    l.stored(type, { content: "", iteration: 1, timestamp: 1002, ...data }, child);
+  const asked = play([l.start(), l.step("iteration_start")]);
+  assert.deepEqual([asked.context, asked.budget], [null, null]);
+  const [context, budget] = [{ used: 900, limit: 8000 }, { used: 5, limit: 10, unit: "tokens" }];
+  const told = play([l.step("iteration_end", { context, budget })], asked);
+  assert.deepEqual([told.context, told.budget], [context, budget]);
+  const parent = { run_id: l.run, tool_call_id: "a", depth: 1 };
+  const other = play(
+    [
+      within("child_start", { agent: "writer", message: "?", user: "mei", enable_reasoning: true, parent }),
+      within("child_step", { type: "iteration_end", context: { used: 70, limit: 100 }, budget: { ...budget, used: 6 } }),
+    ],
+    told,
+  );
+  assert.deepEqual([other.seq, other.context, other.budget], [5, context, budget]);
+  // Whoever joins is told it with the session; a log without any, as one that was read in, has none.
+  const joined = play([sessionFrame({ last_seq: 5, context: { used: 950, limit: 8000 } })], other);
+  assert.equal(joined.context.used, 950);
+  assert.equal(play([sessionFrame()]).context, null);
+});
+
 test("a failure keeps its words and the report's number", () => {
   const l = log();
   const run = play([
