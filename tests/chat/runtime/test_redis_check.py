@@ -1,41 +1,43 @@
 """A Redis that will not do is told at the start, with its own reason; one that is away is waited for."""
 
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
+import runpy
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 
+from chat.runtime.redis_check import RedisRefused, check_redis
 from tests import services, tls
 
-PROJECT = Path(__file__).resolve().parents[3]
-CHECK = """
-import django
-django.setup()
-from chat.runtime.redis_check import RedisRefused, check_redis
-try:
-    check_redis()
-except RedisRefused as refused:
-    print(refused)
-"""
+SETTINGS = Path(__file__).resolve().parents[3] / "config" / "settings.py"
+#: What the check looks at.
+NAMES = """REDIS_URL BROKER_URL CHANNEL_LAYERS CELERY_BROKER_URL CELERY_BROKER_USE_SSL CELERY_BROKER_TRANSPORT_OPTIONS
+    CELERY_TASK_DEFAULT_QUEUE""".split()
+
+Check = Callable[..., str]
 
 
-def check(**environment: str) -> str:
-    """What a process that was started with these settings says of its Redis."""
-    variables = {"DJANGO_SETTINGS_MODULE": "config.settings", "DATABASE_URL": "postgres://db/x", **environment}
-    done = subprocess.run(
-        [sys.executable, "-c", CHECK],
-        cwd=PROJECT,
-        env={**os.environ, **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip() + done.stderr.strip()
+@pytest.fixture
+def check(settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Check:
+    """Tells what a process that was started with these variables says of its Redis."""
+
+    def said(**environment: str) -> str:
+        for name, value in {"DATABASE_URL": "postgres://db/x", **environment}.items():
+            monkeypatch.setenv(name, value)
+        read = runpy.run_path(str(SETTINGS))
+        for name in NAMES:
+            setattr(settings, name, read[name])
+        caplog.clear()
+        refused = ""
+        try:
+            check_redis()
+        except RedisRefused as error:
+            refused = str(error)
+        return refused + "".join(caplog.messages)
+
+    return said
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +66,9 @@ def server() -> Iterator[services.Redis]:
         ("redis://all:right@{host}/0", "redis://keyless:right@{host}/1", "The Redis of BROKER_URL cannot be used: "),
     ],
 )
-def test_what_will_not_do_is_told_with_the_reason(layer: str, broker: str, told: str, server: services.Redis) -> None:
+def test_what_will_not_do_is_told_with_the_reason(
+    check: Check, layer: str, broker: str, told: str, server: services.Redis
+) -> None:
     host = f"127.0.0.1:{server.port}"
     said = check(REDIS_URL=layer.format(host=host), BROKER_URL=broker.format(host=host))
     assert said.startswith(told)
@@ -72,14 +76,14 @@ def test_what_will_not_do_is_told_with_the_reason(layer: str, broker: str, told:
     assert "right" not in said.replace("copyright", "")
 
 
-def test_one_that_is_away_is_waited_for() -> None:
+def test_one_that_is_away_is_waited_for(check: Check) -> None:
     away = f"redis://127.0.0.1:{services.free_port()}"
     said = check(REDIS_URL=f"{away}/0", BROKER_URL=f"{away}/1")
     assert said.count("does not answer; going on, and trying until it does") == 2
     assert "cannot be used" not in said
 
 
-def test_certificates_are_checked_on_both_connections(server: services.Redis, tmp_path: Path) -> None:
+def test_certificates_are_checked_on_both_connections(check: Check, server: services.Redis, tmp_path: Path) -> None:
     certificate = tls.make_certificate(tmp_path)
     other = tls.make_certificate(tmp_path, "elsewhere.test")
     with tls.tls_front(server.port, certificate) as port:
