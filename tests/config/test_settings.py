@@ -98,12 +98,14 @@ def test_without_a_public_address_loopback_speaks_plain_http(settings: Any) -> N
     assert {"localhost", "127.0.0.1", "[::1]"} <= set(settings.ALLOWED_HOSTS)
 
 
-def test_redis_takes_over_the_channel_layer() -> None:
-    show = "from django.conf import settings; print(settings.CHANNEL_LAYERS['default']['BACKEND'])"
-    assert run("manage.py", "shell", "-v0", "-c", show).stdout == "chat.runtime.layers.ProcessChannelLayer\n"
-    assert run("manage.py", "shell", "-v0", "-c", show, REDIS_URL="redis://localhost").stdout == (
-        "chat.runtime.redis_layer.SharedChannelLayer\n"
-    )
+def test_redis_takes_over_the_channel_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def backend() -> str:
+        layers = runpy.run_path(str(PROJECT / "config" / "settings.py"))["CHANNEL_LAYERS"]
+        return str(layers["default"]["BACKEND"])
+
+    assert backend() == "chat.runtime.layers.ProcessChannelLayer"
+    monkeypatch.setenv("REDIS_URL", "redis://localhost")
+    assert backend() == "chat.runtime.redis_layer.SharedChannelLayer"
 
 
 # What the other tests' databases on PostgreSQL are copied from is made in the same way.
