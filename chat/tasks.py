@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import connection
 
 from chat.runs import registry as run_registry
-from chat.runtime import broker, db_check, malloc, redis_check
+from chat.runtime import broker, db_check, malloc, open_files, redis_check
 from chat.serving.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -83,6 +83,10 @@ class Runs(bootsteps.StartStopStep):
             sys.exit(
                 "A worker of Thinkaloud works with Celery's threads (--pool threads, the default) or with --pool solo."
             )
+        try:
+            open_files.raise_limit()
+        except open_files.TooFewFiles as few:
+            sys.exit(str(few))
         malloc.limit_malloc_arenas()
         super().__init__(parent, **options)
 

@@ -29,6 +29,8 @@ def parse_database(raw: str, base: Path) -> dict[str, Any]:
     if raw.startswith(("postgres://", "postgresql://")):
         return _postgres(raw)
     if raw.startswith("sqlite:///") and raw.removeprefix("sqlite:///").strip("/:") not in {"", "memory"}:
+        if "?" in raw:
+            raise AddressRefused("must name a file alone, without parameters")
         path = base / unquote(raw.removeprefix("sqlite:///"))
         if path.parent.is_dir() and not path.is_dir():
             return describe_sqlite(path)

@@ -3,6 +3,7 @@
 Each parser gets a text that is not blank. The message of a `ValueRefused` continues after the variable's name.
 """
 
+import errno
 import json
 import os
 import re
@@ -24,8 +25,11 @@ from config.redis_address import RedisAddress, parse_redis
 
 _SHORTEST_KEY = 32
 _OWN_HOST = re.compile(r"\*|\.?[\w-]+(\.[\w-]+)*\.?|\[[0-9A-Fa-f:.]+\]", re.ASCII)
+_PLAIN_PATH = re.compile(r"[\w./~ -]{1,200}")
 #: The longest value that the table of providers' accounts can hold.
 _LONGEST_ISSUER = 200
+#: What a folder of static files must be.
+NOT_ITS_OWN = "must be a folder of its own: what is in it is served to everybody, and replaced"
 #: The folder of relative paths.
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -62,15 +66,34 @@ def _networks(raw: str) -> list[str]:
     return _words(raw)
 
 
+def _path(raw: str | Path) -> Path:
+    """Where a path leads from the project's folder; ``~`` is whoever's home. Raises `OSError` where that is nobody's."""
+    try:
+        return BASE_DIR / Path(raw).expanduser()
+    except RuntimeError:
+        raise OSError(errno.ENOENT, "no such person") from None
+
+
 def _folder(raw: str | Path) -> Path:
     """A folder that can be written to; it is made where it is missing."""
-    path = BASE_DIR / Path(raw).expanduser()
     try:
+        path = _path(raw)
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueRefused(f"must name a folder that can be made ({error.strerror})", str(path)) from None
+        raise ValueRefused(f"must name a folder that can be made ({error.strerror})", str(raw)) from None
     if not os.access(path, os.W_OK | os.X_OK):
         raise ValueRefused("must name a folder that can be written to", str(path))
+    return path
+
+
+def _static_folder(raw: str) -> Path:
+    """The folder that static files are collected in: what else is in it would be served too, and goes when they are collected anew."""
+    try:
+        path = _path(raw).resolve()
+    except OSError as error:
+        raise ValueRefused(f"must name a folder ({error.strerror})", raw) from None
+    if BASE_DIR.is_relative_to(path) or path.is_relative_to(BASE_DIR / "static"):
+        raise ValueRefused(NOT_ITS_OWN, raw)
     return path
 
 
@@ -185,8 +208,11 @@ def _json_object(raw: str) -> dict[str, Any]:
     """A JSON object, given as such or as the path of a file that holds one."""
     must = "must be a JSON object or the path of a file that holds one"
     try:
-        read = json.loads(raw if raw[0] in "{[" else (BASE_DIR / Path(raw).expanduser()).read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        read = json.loads(raw if raw[0] in "{[" else _path(raw).read_text("utf-8"))
+    except OSError as error:
+        # What is meant for JSON and is none may hold keys.
+        raise ValueRefused(f"{must} ({error.strerror})", raw if _PLAIN_PATH.fullmatch(raw) else None) from None
+    except (ValueError, RecursionError) as error:
         raise ValueRefused(f"{must} ({error})", None) from None
     if not isinstance(read, dict):
         raise ValueRefused(must, None)
@@ -211,6 +237,8 @@ def _masked(value: str) -> str:
 
 def _split(url: str) -> SplitResult | None:
     """Take an address apart, or return None when it can't be."""
+    if re.search(r"[\s\x00-\x1f]", url):
+        return None  # what `urlsplit` leaves out without a word, or takes for a part of a name
     try:
         parsed = urlsplit(url)
         parsed.port  # noqa: B018 - raises when the port is none
@@ -252,6 +280,7 @@ Issuer = Annotated[str, BeforeValidator(_issuer)]
 FieldKey = Annotated[str, BeforeValidator(_field_key)]
 Addresses = Annotated[AddressList, BeforeValidator(_addresses)]
 Folder = Annotated[Path, BeforeValidator(_folder)]
+StaticFolder = Annotated[Path | None, BeforeValidator(_static_folder)]
 PublicAddress = Annotated[PublicUrl, BeforeValidator(_public_url)]
 ModelServer = Annotated[str, BeforeValidator(_model_server)]
 Redis = Annotated[RedisAddress | None, BeforeValidator(_redis)]

@@ -14,6 +14,7 @@ from agents.models.address_list import AddressList
 from agents.specs import ToolFormat
 from config.env_file import UnreadableFile, joined_lines, misspelt_names, quoted_values, read_file
 from config.env_types import (
+    NOT_ITS_OWN,
     Addresses,
     ApprovalPolicy,
     Database,
@@ -31,6 +32,7 @@ from config.env_types import (
     PublicAddress,
     PublicUrl,
     Redis,
+    StaticFolder,
     ValueRefused,
     Words,
 )
@@ -63,7 +65,7 @@ class Environment(BaseSettings):
     PORT: int = Field(8000, ge=1, le=65535)
     DEBUG: bool = False
     DATA_DIR: Folder = Field(Path("var"), validate_default=True)
-    STATIC_ROOT: str = ""
+    STATIC_ROOT: StaticFolder = None
     PUBLIC_URL: PublicAddress = PublicUrl()
     ALLOWED_HOSTS: OwnHosts = ["localhost", "127.0.0.1", "[::1]"]
     CSRF_TRUSTED_ORIGINS: Origins = []
@@ -172,16 +174,23 @@ def read_environment(folder: Path) -> Environment:
     except UnreadableFile as unreadable:
         problems.append(str(unreadable))
     known = Environment.model_fields.keys() | _NAMES_OF_OTHERS
+    # Left in the environment as they came, bytes that are no text fail where they are first sent or stored.
+    not_text = [name for name in Environment.model_fields if not _is_text(os.environ.get(name, ""))]
+    if not_text:
+        raise EnvironmentRefused([f"{name} must be UTF-8 text." for name in not_text])
     ours: dict[str, Any] = {name: value for name, value in written.items() if name in Environment.model_fields}
+    joined = list(joined_lines(written, known))
     environment = None
     try:
         environment = Environment(**ours)
     except ValidationError as error:
-        problems += [_sentence(each) for each in error.errors()]
+        # What is wrong with two that stand on one line is that.
+        told = {line.split()[0] for line in joined}
+        problems += [_sentence(each) for each in error.errors() if each["loc"][0] not in told]
     if environment is not None:
         problems += _contradictions(environment)
     problems += misspelt_names(written, os.environ.keys() - written.keys(), known)
-    problems += joined_lines(written, known)
+    problems += joined
     if environment is not None:
         problems += quoted_values(os.environ, Environment.model_fields.keys())
     if environment is None or problems:
@@ -189,9 +198,19 @@ def read_environment(folder: Path) -> Environment:
     return environment
 
 
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _contradictions(env: Environment) -> list[str]:
     """What is wrong with a combination of variables that are valid each by itself."""
     found = []
+    if env.STATIC_ROOT is not None and env.DATA_DIR.resolve().is_relative_to(env.STATIC_ROOT):
+        found.append(f"STATIC_ROOT {NOT_ITS_OWN}, not DATA_DIR or one that it is in.")
     if env.LLM_MODEL_SERVER == "dashscope" and not env.LLM_API_KEY:
         found.append("LLM_API_KEY must be set where LLM_MODEL_SERVER is dashscope.")
     if env.LLM_API_KEY.strip().lower().startswith("bearer "):
@@ -224,7 +243,12 @@ def _sentence(error: Any) -> str:
     shown = re.sub(r"(://[^/@]*:)[^/@]*@", r"\1…@", refused.shown)
     shown = re.sub(r"(password=)[^&]*", r"\1…", shown)
     shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
-    return f"{name} {refused}, not '{shown}'."
+    return f"{name} {refused}, not '{_in_one_line(shown)}'."
+
+
+def _in_one_line(text: str) -> str:
+    """A value as a terminal can be given it: what would end its line or turn its colour stands by its number."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def _must(field: FieldInfo) -> str:

@@ -116,7 +116,8 @@ def plan() -> dict[str, Any]:
                 "processors": [
                     structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                     structlog.dev.ConsoleRenderer(
-                        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+                        colors=bool(sys.stderr and sys.stderr.isatty()),
+                        exception_formatter=structlog.dev.plain_traceback,
                     ),
                     mask_addresses,
                 ],

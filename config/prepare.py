@@ -22,7 +22,7 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.db.migrations.executor import MigrationExecutor
 
-from chat.runtime import malloc, process_lock
+from chat.runtime import malloc, open_files, process_lock
 from config.database_address import POSTGRES_SESSION
 
 MANAGE = Path(__file__).resolve().parent.parent / "manage.py"
@@ -31,6 +31,10 @@ MANAGE = Path(__file__).resolve().parent.parent / "manage.py"
 def main(command: str | None) -> None:
     """Prepare, then become the management command that serves, if one is named."""
     malloc.collect_rarely()
+    try:
+        open_files.raise_limit()
+    except open_files.TooFewFiles as few:
+        sys.exit(f"Thinkaloud cannot start: {few}")
     django.setup()
     try:
         # Before anything is changed: a server that is running on these data must not find other tables under it.
@@ -47,8 +51,8 @@ def main(command: str | None) -> None:
         sys.exit(
             f"Thinkaloud cannot start: the database of DATABASE_URL ({connection.vendor}) cannot be used: {reason}."
         )
-    except process_lock.AlreadyServing as owned:
-        sys.exit(f"Thinkaloud cannot start: {owned}")
+    except (process_lock.AlreadyServing, CommandError) as refused:
+        sys.exit(f"Thinkaloud cannot start: {refused}")
     except OSError as error:
         sys.exit(f"Thinkaloud cannot start: DATA_DIR cannot be written ({error}).")
     sys.stdout.flush()
@@ -84,7 +88,7 @@ def migrate_tables() -> None:
     newest = executor.loader.graph.leaf_nodes()
     where = [connection.settings_dict[part] for part in ("ENGINE", "HOST", "PORT", "NAME")]
     wanted = hashlib.sha256(repr((sorted(newest), where)).encode()).hexdigest()
-    if not executor.migration_plan(newest) and stamp.exists() and stamp.read_text("utf-8") == wanted:
+    if not executor.migration_plan(newest) and stamp.exists() and stamp.read_bytes() == wanted.encode():
         built_in.make_built_in()
         return
     call_command("migrate", interactive=False, verbosity=0)
@@ -153,12 +157,13 @@ def collect_static_files() -> None:
         for path, storage in finder.list([]):
             about = Path(storage.path(path)).stat()
             seen.update(f"{path} {about.st_size} {about.st_mtime_ns}\n".encode())
-    if stamp.exists() and stamp.read_text("utf-8") == seen.hexdigest():
+    if stamp.exists() and stamp.read_bytes() == seen.hexdigest().encode():
         return
     if stamp.parent.is_dir() and not os.access(stamp.parent, os.W_OK):
         # A read-only image was built with its own.
         return
-    call_command("collectstatic", interactive=False, clear=True, verbosity=0)
+    # What was not collected by us is not ours to take away.
+    call_command("collectstatic", interactive=False, clear=stamp.exists(), verbosity=0)
     stamp.write_text(seen.hexdigest(), "utf-8")
 
 

@@ -220,7 +220,7 @@ FORMAT_MODULE_PATH = ["config.formats"]
 
 STATIC_URL = f"{PUBLIC_URL.path}/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-STATIC_ROOT = Path(env.STATIC_ROOT or DATA_DIR / "static")
+STATIC_ROOT = env.STATIC_ROOT or DATA_DIR / "static"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "config.static_files.HashedStaticFiles"},

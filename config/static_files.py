@@ -1,6 +1,7 @@
 """How static files get their hashed names, and how they are served: by the ASGI application, before Django sees the request."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 from wsgiref.headers import Headers
@@ -37,6 +38,16 @@ class HashedStaticFiles(CompressedManifestStaticFilesStorage):
             address = super().url(name)
             self._addresses[name] = self.base_url, address
         return address
+
+    def read_manifest(self) -> str | None:
+        """Return what was written of the names; None where that was cut short, as by a power cut."""
+        try:
+            written: str | None = super().read_manifest()
+            if written is not None:
+                json.loads(written)
+        except ValueError:
+            return None
+        return written
 
     def save_manifest(self) -> None:
         """Write which name each file has now."""

@@ -20,7 +20,7 @@ import agents
 from chat.catalog import built_in
 from chat.rendering import markdown
 from chat.runs import executor
-from chat.runtime import broker, db_check, malloc, process_lock
+from chat.runtime import broker, db_check, malloc, open_files, process_lock
 from chat.serving import supervisor
 
 logger = logging.getLogger(__name__)
@@ -55,6 +55,7 @@ def prepare_process() -> int:
     malloc.limit_malloc_arenas()
     os.umask(0o077)  # files made in the data folder are readable by this account alone
     try:
+        open_files.raise_limit()
         alone = process_lock.acquire_lock()
         process_lock.warn_if_open()
         _check_tables(alone=alone)
@@ -63,6 +64,7 @@ def prepare_process() -> int:
         process_lock.AlreadyServing,
         db_check.MigrationsPending,
         db_check.DatabaseUnavailable,
+        open_files.TooFewFiles,
     ) as refused:
         raise StartRefused(str(refused)) from None
     _offer_extensions()

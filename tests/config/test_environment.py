@@ -1,6 +1,7 @@
 """Every variable is read with its type and range; what is wrong is one line that names it."""
 
 import os
+import re
 import runpy
 import stat
 import subprocess
@@ -150,13 +151,49 @@ def start(**environ: str) -> str:
         ("APPROVAL_UNANSWERED", "wait", "APPROVAL_UNANSWERED must be one of deny, stop, not 'wait'."),
         ("AUTO_CONTINUE", "sure", "AUTO_CONTINUE must be true or false, not 'sure'."),
         ("BROKER_URL", "amqp://localhost", "BROKER_URL must start with redis://, rediss://"),
+        ("PORT", "80\n81", "PORT must be a whole number from 1 to 65535, not '80\\n81'."),
+        ("DEBUG", "\x1b[31mno\r", "DEBUG must be true or false, not '\\x1b[31mno'."),
+        ("SECRET_KEY", "caf\udce9", "SECRET_KEY must be UTF-8 text."),
+        ("LLM_API_KEY", "\udcff", "LLM_API_KEY must be UTF-8 text."),
+        ("DATA_DIR", "~nobody-of-this-name/x", "DATA_DIR must name a folder that can be made (no such person), not"),
+        (
+            "MCP_SERVERS",
+            "~nobody-of-this-name/x",
+            "MCP_SERVERS must be a JSON object or the path of a file that holds one (",
+        ),
+        (
+            "MCP_SERVERS",
+            "x" * 5_000,
+            "MCP_SERVERS must be a JSON object or the path of a file that holds one (File name too long",
+        ),
+        ("MCP_SERVERS", '"t": {"env": {"KEY": "SECRET"}}', "MCP_SERVERS must be a JSON object or the path of a file"),
+        (
+            "DATABASE_URL",
+            "sqlite:///x.db?timeout=20",
+            "DATABASE_URL must name a file alone, without parameters, not 'sqlite:///x.db?timeout=20'.",
+        ),
+        (
+            "LLM_MODEL_SERVER",
+            "http://a b/v1",
+            "LLM_MODEL_SERVER must be dashscope or start with http:// or https:// and name",
+        ),
+        (
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "http://a\tb/",
+            "OTEL_EXPORTER_OTLP_ENDPOINT must start with http:// or https:// and",
+        ),
+        ("STATIC_ROOT", str(PROJECT), "STATIC_ROOT must be a folder of its own: what is in it is served to everybody"),
+        ("STATIC_ROOT", "/", "STATIC_ROOT must be a folder of its own: what is in it is served to everybody"),
+        ("STATIC_ROOT", "~nobody-of-this-name/x", "STATIC_ROOT must name a folder (no such person), not"),
+        ("STATIC_ROOT", "static", "STATIC_ROOT must be a folder of its own: what is in it is served to everybody"),
         ("BROKER_URL", "redis://localhost", "BROKER_URL needs REDIS_URL and a postgres:// DATABASE_URL"),
     ],
 )
 def test_a_bad_value_is_one_line_that_names_it(name: str, value: str, complaint: str) -> None:
     said = start(**{name: value})
     assert said.startswith(f"Thinkaloud cannot start: {complaint}")
-    assert "\n" not in said
+    assert said.isprintable()
+    assert not re.search(r"\bSECRET\b", said)
 
 
 def test_whoever_starts_sees_that_line_alone() -> None:

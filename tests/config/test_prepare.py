@@ -1,8 +1,10 @@
 """Before serving: tables, static files and the first account; each only where it is due."""
 
+import contextlib
 import json
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +103,18 @@ def test_static_files_are_collected_when_one_has_changed(tmp_path: Path) -> None
         assert list(paths(root)) == ["b.css"]
 
 
+def test_what_others_keep_in_the_folder_of_static_files_stays(tmp_path: Path) -> None:
+    source, root = tmp_path / "source", tmp_path / "www"
+    source.mkdir()
+    root.mkdir()
+    (source / "a.css").write_text("a {}")
+    (root / "letters.txt").write_text("years of letters")
+    with override_settings(STATICFILES_DIRS=[source], STATIC_ROOT=root, INSTALLED_APPS=["django.contrib.staticfiles"]):
+        prepare.collect_static_files()
+    assert list(paths(root)) == ["a.css"]
+    assert (root / "letters.txt").read_text() == "years of letters"
+
+
 def paths(root: Path) -> dict[str, str]:
     found: dict[str, str] = json.loads((root / "staticfiles.json").read_text())["paths"]
     return found
@@ -140,6 +154,27 @@ def preparing(address: str, folder: Path) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def test_a_database_of_another_program_is_one_line(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "thinkaloud.sqlite3")) as other:
+        other.execute("CREATE TABLE auth_user (name)")
+        other.execute("CREATE TABLE django_migrations (id INTEGER PRIMARY KEY, app, name, applied)")
+        other.execute(
+            "INSERT INTO django_migrations (app, name, applied) VALUES ('auth', '0001_initial', '2024-01-01')"
+        )
+        other.commit()
+    done = subprocess.run(
+        [sys.executable, "-m", "config.prepare", "serve"],
+        cwd=PROJECT,
+        env={**os.environ, "DATA_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("Thinkaloud cannot start: ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_several_prepare_one_database_at_the_same_moment(postgres_url: str, tmp_path: Path) -> None:

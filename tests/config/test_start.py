@@ -94,6 +94,38 @@ def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
     assert started.stderr == f"Thinkaloud cannot start: Port {port} on 127.0.0.1 is in use. Set PORT to another one.\n"
 
 
+@pytest.mark.parametrize(
+    ("limit", "told"),
+    [
+        (
+            "-n 30",
+            "Thinkaloud cannot start: This process may have only 30 files open at once, and needs 64. Raise ulimit -n.\n",
+        ),
+        ("-n 100", "may have only 100 files and connections open at once; raise ulimit -n"),
+        ("-S -n 30", ""),
+    ],
+)
+def test_how_many_files_may_be_open(tmp_path: Path, limit: str, told: str) -> None:
+    """What the system lets a process have is taken, however little it begins with; too little is one line."""
+    prepared.copy_tables(tmp_path)
+    command = ["sh", "-c", f'ulimit {limit}; exec "$@"', "sh", sys.executable, "-m", "config.prepare", "serve"]
+    port = services.free_port()
+    environ = {**os.environ, "DATA_DIR": str(tmp_path), "PORT": str(port)}
+    with subprocess.Popen(
+        command, cwd=PROJECT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        said = ""
+        for line in process.stdout:
+            said += line
+            if "http://" in line:
+                assert httpx.get(f"http://127.0.0.1:{port}/accounts/login/").status_code == 200
+                process.terminate()
+    assert told in said
+    assert (process.returncode == 0) is ("cannot start" not in told)
+    assert "Traceback" not in said
+
+
 def test_the_first_page_waits_for_no_agent(tmp_path: Path) -> None:
     """Qwen-Agent, which takes seconds, is imported beside the first requests."""
     program = """

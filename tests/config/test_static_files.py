@@ -35,6 +35,15 @@ def test_modules_import_each_other_by_hashed_names(collected: Path) -> None:
     assert f'from "./{paths["word.js"]}"' in (collected / paths["main.js"]).read_text()
 
 
+@pytest.mark.parametrize("left", [b"", b"{", b'{"paths": {"word.js"', b"\0" * 40, b"\xff\xfe"])
+def test_names_that_were_cut_short_are_made_anew(collected: Path, left: bytes) -> None:
+    """As by a power cut. A page that is asked for before that works all the same."""
+    (collected / "staticfiles.json").write_bytes(left)
+    assert HashedStaticFiles().url("word.js").startswith("/static/word.")
+    call_command("collectstatic", interactive=False, verbosity=0)
+    assert "word.js" in HashedStaticFiles().hashed_files
+
+
 async def ask(application: Any, path: str, *, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
     """The status, headers and body of an answer."""
     scope = {

@@ -28,6 +28,7 @@ DENIED = {
     "transitions and highlights": "delete Document.prototype.startViewTransition; delete window.Highlight;",
     "idle time": "delete window.requestIdleCallback;",
     "a clipboard": "Object.defineProperty(navigator, 'clipboard', { value: undefined });",
+    "the network, by its own word": "Object.defineProperty(navigator, 'onLine', { get: () => false });",
     "sockets": "delete window.WebSocket;",
     "sockets, by an error": "window.WebSocket = class { constructor() { throw new DOMException('denied', 'SecurityError'); } };",
 }
@@ -49,6 +50,62 @@ async def test_a_question_is_asked_and_answered_without(
     await expect(talk.answer).to_contain_text("It is well.")
     await talk.page.goto("/")
     await expect(talk.message).to_be_enabled()
+
+
+_SHIFTED = (
+    "const off = %d, Real = Date; globalThis.Date = class extends Real {"
+    " constructor(...a) { if (a.length) super(...a); else super(Real.now() + off); } static now() { return Real.now() + off; } };"
+)
+#: What extensions, translators and wrong clocks do to a page while an answer grows: a script that is run before any of ours.
+MEDDLING = {
+    "a translator": """addEventListener("DOMContentLoaded", () => setInterval(() => {
+        for (const place of document.querySelectorAll(".prose")) {
+            const walk = document.createTreeWalker(place, NodeFilter.SHOW_TEXT), found = [];
+            while (walk.nextNode()) if (walk.currentNode.parentElement.tagName !== "FONT") found.push(walk.currentNode);
+            for (const text of found.filter((each) => each.data.trim())) {
+                const [outer, inner] = [document.createElement("font"), document.createElement("font")];
+                text.replaceWith(outer);
+                outer.append(inner);
+                inner.append(text.data.toUpperCase());
+            }
+        }
+    }, 50))""",
+    "elements": """addEventListener("DOMContentLoaded", () => setInterval(() => {
+        for (const place of document.querySelectorAll("#log, form, .prose, main, body"))
+            if (!place.querySelector(":scope > x-other")) {
+                place.prepend(document.createElement("x-other"));
+                place.append(document.createElement("x-other"));
+            }
+    }, 50))""",
+    "attributes": """addEventListener("DOMContentLoaded", () => setInterval(() => {
+        for (const each of document.querySelectorAll("*")) each.setAttribute("data-other", each.classList.add("other") ?? "");
+    }, 200))""",
+    "words about the network": """setInterval(() => {
+        dispatchEvent(new Event("offline"));
+        dispatchEvent(new Event("online"));
+    }, 300)""",
+    "one word about the network": "setTimeout(() => dispatchEvent(new Event('offline')), 1_000)",
+    "a clock ten years behind": _SHIFTED % -315_360_000_000,
+    "a clock ten years ahead": _SHIFTED % 315_360_000_000,
+}
+_LISTS = "It is:\n\n- one item\n- two of them\n- three **bold** words here\n\n1. a\n\n   more of a\n2. b\n\n|c|d|\n|-|-|\n|1|2|\n\nThe end."
+
+
+@pytest.mark.parametrize(
+    "what", ["a translator", *(pytest.param(each, marks=pytest.mark.long) for each in [*MEDDLING][1:])]
+)
+async def test_whatever_others_do_to_the_page_no_word_is_lost(
+    enter: Enter, api: Browser, model: ModelServer, what: str
+) -> None:
+    talk = await enter("")
+    await talk.page.add_init_script(MEDDLING[what])
+    await talk.page.goto(f"/sessions/{await api.new_session()}/")
+    await talk.link_is("live")
+    model.enqueue(Script(reasoning=_LISTS, content=_LISTS, piece=3, every_s=0.02))
+    await talk.ask("Is it?")
+    await talk.ended()
+    words = (await talk.answer.inner_text()).casefold().split()
+    assert words == "it is: one item two of them three bold words here a more of a b c d 1 2 the end.".split()
 
 
 #: Texts that are wider, longer or stranger than most. A further one is one more line.

@@ -40,7 +40,7 @@ function server() {
   return { api, l, calls, stored, break: (error) => (broken = error) };
 }
 
-function setup(given = server()) {
+function setup(given = server(), network = { online: true }) {
   const frames = [];
   const states = [];
   const timers = [];
@@ -56,6 +56,7 @@ function setup(given = server()) {
       else if (Number.isInteger(frame.seq)) seq = frame.seq;
     },
     onState: (state) => states.push(state),
+    isOnline: () => network.online,
     clock: { later: (run, ms) => timers.push({ run, ms }), cancel: () => {} },
   });
   const settle = () => new Promise((resolve) => setImmediate(resolve));
@@ -234,5 +235,22 @@ test("whoever was logged out and is seen again is asked again", async () => {
   given.break(null);
   polling.nudge();
   await settle();
+  assert.equal(states.at(-1).word, "polling");
+});
+
+test("a browser that is wrong about being offline is no reason not to ask", async () => {
+  const given = server();
+  const { polling, states, settle, next } = setup(given, { online: false });
+  given.break(new TypeError("network"));
+  polling.open();
+  await settle();
+  await next();
+  assert.equal(states.at(-1).word, "offline");
+  given.break(null);
+  await next();
+  assert.equal(states.at(-1).word, "polling");
+  polling.offline();
+  assert.equal(states.at(-1).word, "offline");
+  await next();
   assert.equal(states.at(-1).word, "polling");
 });

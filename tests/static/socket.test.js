@@ -258,18 +258,48 @@ test("acks follow 250 ms after a stored frame, and at least every 100 of them", 
   assert.equal(last().sent.length, before);
 });
 
-test("offline is said and not fought; coming back connects at once", () => {
-  const { socket, clock, join, made, network, words } = setup();
+test("offline is said, and not fought; coming back connects at once", () => {
+  const { socket, clock, join, last, made, network, words } = setup();
   socket.open();
   join();
   network.online = false;
   socket.offline();
+  const said = words().length;
   assert.equal(words().at(-1), "offline");
-  clock.pass(600_000);
-  assert.equal(made.length, 1);
+  for (let round = 0; round < 40; round += 1) {
+    clock.pass(TIMES.longestRetry);
+    last().end(1006);
+  }
+  assert.equal(words().length, said);
+  assert.ok(made.length < 50);
+  network.online = true;
+  const before = made.length;
+  socket.nudge();
+  assert.equal(made.length, before + 1);
+});
+
+for (const begins of ["open", "offline"]) {
+  test(`a browser that is wrong about being offline connects (${begins})`, () => {
+    const { socket, clock, join, words } = setup({ online: false });
+    socket[begins]();
+    clock.pass(TIMES.firstRetry);
+    join();
+    assert.deepEqual(words(), ["offline", "live"]);
+    assert.equal(socket.isOpen, true);
+  });
+}
+
+test("what fails while offline is not taken for a network that blocks live connections", () => {
+  const { socket, clock, last, network, words } = setup({ online: false });
+  socket.open();
+  for (let round = 0; round < 10; round += 1) {
+    clock.pass(TIMES.longestRetry);
+    last().end(1006);
+  }
   network.online = true;
   socket.nudge();
-  assert.equal(made.length, 2);
+  last().end(1006);
+  assert.equal(words().at(-1), "waiting");
 });
 
 test("looking at the page again ends the waiting, or asks a quiet line for a word", () => {

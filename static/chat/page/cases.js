@@ -17,7 +17,7 @@ function replace(fresh) {
 }
 
 setInterval(() => {
-  if (!table.dataset.running || document.visibilityState !== "visible" || !navigator.onLine) return;
+  if (!table.dataset.running || document.visibilityState !== "visible") return;
   const query = new URLSearchParams(location.search);
   query.set("part", "table");
   fetchPart(`${location.pathname}?${query}`, replace);

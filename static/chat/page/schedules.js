@@ -57,7 +57,7 @@ function focusAgain(gone) {
   again?.focus();
 }
 
-setInterval(() => document.visibilityState === "visible" && navigator.onLine && refresh(), REFRESH_EVERY);
+setInterval(() => document.visibilityState === "visible" && refresh(), REFRESH_EVERY);
 document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && refresh());
 onNotification(refresh);
 

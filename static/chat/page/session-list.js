@@ -137,5 +137,5 @@ function paintCurrent() {
 
 countNeeds();
 const refreshIfSeen = () => document.visibilityState === "visible" && void refresh();
-setInterval(() => navigator.onLine && refreshIfSeen(), REFRESH_EVERY);
+setInterval(refreshIfSeen, REFRESH_EVERY);
 document.addEventListener("visibilitychange", refreshIfSeen);

@@ -32,7 +32,7 @@ export function loadForm(place, link, address) {
     setUpForm(place);
     const isWriting = document.activeElement?.closest(WRITES);
     const isFree = !isWriting || (isWriting instanceof HTMLTextAreaElement && isWriting.id === "message" && isWriting.value === "");
-    if (isFree && place.checkVisibility()) focusForm(place);
+    if (isFree && place.getClientRects().length > 0) focusForm(place);
   });
 }
 

@@ -131,6 +131,12 @@ function createPatch(render) {
    * @param {Token[]} around the tokens that open what the blocks lie in, outermost first
    */
   function patch(parent, parts, blocks, around) {
+    const isThere = (/** @type {ChildNode} */ node) => node.parentNode === parent;
+    if (around.length > 0 && !parts.every((part) => part.nodes.every(isThere))) {
+      // Whoever translates pages has put other words in their place.
+      parent.replaceChildren();
+      parts.length = 0;
+    }
     blocks.forEach((block, index) => {
       const sign = block.map(signature).join("\u0001");
       const part = parts[index];

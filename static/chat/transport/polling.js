@@ -83,8 +83,8 @@ export class PollingTransport {
   }
 
   offline() {
-    this.#wait(null);
     this.#become("offline");
+    this.#wait(this.#pause);
   }
 
   close() {
@@ -127,10 +127,8 @@ export class PollingTransport {
   async #poll() {
     this.#wait(null);
     if (!this.#isRunning || this.#isAsking) return;
-    if (!this.#from.isOnline()) {
-      this.#become("offline");
-      return;
-    }
+    // Asked all the same: the browser can be wrong about it, and a server on this very machine needs no network.
+    if (!this.#from.isOnline() && this.#word !== "polling") this.#become("offline");
     this.#isAsking = true;
     let hasMore = false;
     try {
@@ -169,8 +167,10 @@ export class PollingTransport {
     } else if (error instanceof ApiError && (error.status === 404 || error.status === 403)) {
       this.#isRunning = false;
       this.#become("gone");
-    } else {
+    } else if (this.#from.isOnline()) {
       this.#become("waiting", { until: null });
+    } else {
+      this.#become("offline");
     }
   }
 

@@ -84,17 +84,20 @@ export class SocketTransport {
   open() {
     this.#clear();
     this.#drop();
-    const { isOnline, url, cursor, clock, WebSocket } = this.#from;
-    if (!isOnline()) {
-      this.#become("offline");
+    if (!this.#from.isOnline()) {
+      this.#wait();
       return;
     }
     this.#become("connecting");
+    this.#connect();
+  }
+
+  #connect() {
+    const { url, cursor, clock, WebSocket } = this.#from;
     try {
       this.#socket = new WebSocket(url(cursor()));
     } catch {
-      this.#retries.notOpened();
-      this.#retry();
+      this.#lost(1006);
       return;
     }
     this.#openTimer = clock.later(() => this.#lost(1006), TIMES.open);
@@ -130,11 +133,11 @@ export class SocketTransport {
     }
   }
 
-  /** The network is gone: say so, and don't try. */
+  /** The network is gone, as the browser says. */
   offline() {
     this.#clear();
     this.#drop();
-    this.#become("offline");
+    this.#wait();
   }
 
   close() {
@@ -220,18 +223,27 @@ export class SocketTransport {
       this.#become("logged_out");
     } else if (code === CLOSE.WITHDRAWN || code === CLOSE.NO_SUCH_SESSION) {
       this.#become("gone", { code });
-    } else {
+    } else if (this.#from.isOnline()) {
       this.#retries.lost();
       this.#retry(code);
+    } else {
+      this.#wait();
     }
+  }
+
+  /**
+   * The browser knows of no network: say so, and see now and then all the same. It can be wrong, and a server on this very machine
+   * needs none.
+   */
+  #wait() {
+    if (this.#state.word !== "offline") this.#become("offline");
+    this.#retryTimer = this.#from.clock.later(() => this.#connect(), this.#retries.pause());
   }
 
   /** @param {number} [code] */
   #retry(code) {
-    const { isOnline, clock } = this.#from;
-    if (!isOnline()) {
-      this.#become("offline");
-    } else if (this.#retries.isBlocked) {
+    const { clock } = this.#from;
+    if (this.#retries.isBlocked) {
       this.#become("blocked");
     } else {
       const wait = this.#retries.pause(code);
@@ -272,12 +284,7 @@ function createRetries({ clock, random }) {
   /** @type {any} */
   let stableTimer = null;
 
-  function notOpened() {
-    neverOpened += 1;
-  }
-
   return {
-    notOpened,
     opened() {
       hasOpened = true;
       neverOpened = 0;
@@ -291,7 +298,7 @@ function createRetries({ clock, random }) {
       stableTimer = null;
     },
     lost() {
-      if (!hasOpened) notOpened();
+      if (!hasOpened) neverOpened += 1;
     },
     /** Whether the network seems to let no live connection through. */
     get isBlocked() {

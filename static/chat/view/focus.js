@@ -42,7 +42,7 @@ function reachable(within) {
 
 /** @param {Element} element */
 function isThere(element) {
-  return element.isConnected && element.checkVisibility({ visibilityProperty: true });
+  return element.isConnected && (element.checkVisibility?.({ visibilityProperty: true }) ?? element.getClientRects().length > 0);
 }
 
 /** Put focus where one goes on, if what had it is gone. */

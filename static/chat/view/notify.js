@@ -187,7 +187,7 @@ export function startNotifications({ api, storage }) {
   let isLoggedOut = false;
 
   async function ask() {
-    if (isAsking || isLoggedOut || !navigator.onLine) return;
+    if (isAsking || isLoggedOut) return;
     isAsking = true;
     askedAt = Date.now();
     try {

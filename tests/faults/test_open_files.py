@@ -1,0 +1,43 @@
+"""The process may open no further file and no connection: those who are in go on, and the next get in as soon as it may again."""
+
+import contextlib
+import resource
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.faults.invariants import check
+from tests.faults.work import rounds
+from tests.faults.world import World
+
+#: What a log says meanwhile.
+SAID = "Too many open files|unable to open database file|could not be"
+
+
+@pytest.mark.xdist_group("alone")
+async def test_strangers_take_every_connection_that_there_may_be(shared: World) -> None:
+    """A run at work ends well, and its socket stays; as soon as they have gone, others come in."""
+    world, (server,) = shared, shared.servers
+    world.model.respond = rounds(60, every_s=0.01)
+    session = await world.new_session()
+    usual = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+    async with world.client(session, name="here") as here:
+        run_id = await here.ask("Go on")
+        await here.until(lambda: here.state.seq > 20)
+        with contextlib.ExitStack() as until_they_go:
+            resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (_open_files(server.pid) + 5, usual[1]))
+            until_they_go.callback(resource.prlimit, server.pid, resource.RLIMIT_NOFILE, usual)
+            for _ in range(40):
+                until_they_go.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            before = here.state.seq
+            await here.until(lambda: here.state.seq > before + 60)
+        async with world.browser("cy") as browser:
+            assert (await browser.call("GET", "sessions/"))[0] == 200
+        assert await here.ended(run_id) == "completed"
+        await check(world, session, [here], logs_may=SAID)
+    assert here.connections == 1
+
+
+def _open_files(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
