@@ -46,6 +46,18 @@ async def test_files_go_with_the_first_message_and_are_read(enter: Enter, watch:
     await sent_files_are_shown(home)
 
 
+async def test_a_file_that_a_proxy_does_not_pass_is_told_as_that(talk: Conversation, watch: Watch) -> None:
+    watch.allow("413")
+    await talk.page.route(
+        "**/api/files/", lambda route: route.fulfill(status=413, body="<h1>413 Request Entity Too Large</h1>")
+    )
+    async with talk.page.expect_file_chooser() as chooser:
+        await talk.page.get_by_role("button", name="Attach files").click()
+    await (await chooser.value).set_files([payload("notes.txt", b"Tea: 3")])  # type: ignore[list-item]
+    files = talk.page.get_by_role("list", name="Files").get_by_role("listitem")
+    await expect(files).to_contain_text("the proxy in front of the server takes no file this large")
+
+
 async def sent_files_are_shown(talk: Conversation) -> None:
     """With the question, live and from the server; the result cites its lines."""
     files = talk.runs.locator("header").get_by_role("listitem")

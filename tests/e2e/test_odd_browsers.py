@@ -144,6 +144,14 @@ async def test_no_text_is_wider_than_a_phone(enter: Enter, api: Browser, model: 
     await talk.fits()
 
 
+async def test_what_nobody_sees_and_nothing_stores_is_left_out(talk: Conversation, model: ModelServer) -> None:
+    """As in what is copied from a terminal or a PDF."""
+    model.enqueue(Script("Yes."))
+    await talk.ask("Is\0 it\0?")
+    await talk.ended()
+    assert model.requests[-1].body["messages"][-1]["content"] == "Is it?"
+
+
 async def test_a_page_that_is_come_back_to_is_live(enter: Enter, api: Browser) -> None:
     """Also where the browser has kept it as it was."""
     talk = await enter(f"/sessions/{await api.new_session()}/")

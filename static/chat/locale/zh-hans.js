@@ -194,6 +194,7 @@ const words = {
   "Not connected yet.": "尚未连接。",
   "Not sent": "未发送",
   "Not sent yet": "尚未发送",
+  "Not sent: the proxy in front of the server takes no file this large. Its operator can allow more.": "未发送：服务器前面的代理服务器不接受这么大的文件。管理员可以放宽限制。",
   "Not sent: the server cannot be reached.": "未发送：无法连接到服务器。",
   "Nothing here looks like a secret.": "这里没有看起来像机密的内容。",
   "Nothing is running here that could be stopped.": "这里没有可以停止的运行。",

@@ -194,6 +194,7 @@ const words = {
   "Not connected yet.": "尚未連線。",
   "Not sent": "未送出",
   "Not sent yet": "尚未送出",
+  "Not sent: the proxy in front of the server takes no file this large. Its operator can allow more.": "未傳送：伺服器前面的代理伺服器不接受這麼大的檔案。管理員可以放寬限制。",
   "Not sent: the server cannot be reached.": "未傳送：無法連線到伺服器。",
   "Nothing here looks like a secret.": "這裡沒有看起來像機密的內容。",
   "Nothing is running here that could be stopped.": "這裡沒有可以停止的執行。",

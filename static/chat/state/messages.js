@@ -144,6 +144,7 @@ export const SENTENCES = Object.freeze({
   checkingFile: gettext("Checking"),
   unseenPicture: gettext("The model cannot see pictures."),
   fileNotSent: gettext("Not sent: the server cannot be reached."),
+  fileNotPassed: gettext("Not sent: the proxy in front of the server takes no file this large. Its operator can allow more."),
   /** @param {string} name */
   removeFile: (name) => gettext("Remove “%(name)s”", { name }),
   removeBadFiles: gettext("Remove the files that could not be sent first."),

@@ -3,6 +3,7 @@
  */
 
 import { errorText } from "../lib/gettext.js";
+import { SENTENCES } from "../state/messages.js";
 import { pathTo } from "./addresses.js";
 import { csrfToken } from "./api.js";
 
@@ -32,7 +33,7 @@ export function sendFile(file, { user, onProgress, signal }) {
     request.addEventListener("load", () => {
       const answer = request.response;
       if (request.status === 201 && answer?.id) resolve(answer);
-      else reject(new Error(answer?.error ? errorText(answer.error) : ""));
+      else reject(new Error(answer?.error ? errorText(answer.error) : request.status === 413 ? SENTENCES.fileNotPassed : ""));
     });
     for (const end of ["error", "abort", "timeout"]) request.addEventListener(end, () => reject(new Error("")));
     signal.addEventListener("abort", () => request.abort(), { once: true });

@@ -44,7 +44,8 @@ export function createComposer({ form, openDraft, most, attachments, onSend, onT
 
   /** @param {Way} [way] into the run at work, instead of after it */
   function submit(way) {
-    const message = text.value;
+    // Nobody sees that character, and nothing can store it; what is copied from a terminal or a PDF may hold it.
+    const message = text.value.replaceAll("\0", "");
     if (!message.trim()) return;
     const problem = text.excess || attachments.problem || (ways.areOpen && way && attachments.files.length ? SENTENCES.wordsOnly : "");
     refuse(problem);
