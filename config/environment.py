@@ -215,6 +215,8 @@ def _contradictions(env: Environment) -> list[str]:
         found.append("LLM_API_KEY must be set where LLM_MODEL_SERVER is dashscope.")
     if env.LLM_API_KEY.strip().lower().startswith("bearer "):
         found.append("LLM_API_KEY must be the key alone: the word Bearer is sent before it as it is.")
+    elif len(env.LLM_API_KEY.split()) > 1:
+        found.append("LLM_API_KEY must be one word: a blank or a line break stands in it.")
     if env.BROKER_URL and not (env.REDIS_URL and env.DATABASE_URL and "postgresql" in env.DATABASE_URL["ENGINE"]):
         found.append(
             "BROKER_URL needs REDIS_URL and a postgres:// DATABASE_URL: workers are processes of their own, which share both."
