@@ -211,12 +211,7 @@ def _contradictions(env: Environment) -> list[str]:
     found = []
     if env.STATIC_ROOT is not None and env.DATA_DIR.resolve().is_relative_to(env.STATIC_ROOT):
         found.append(f"STATIC_ROOT {NOT_ITS_OWN}, not DATA_DIR or one that it is in.")
-    if env.LLM_MODEL_SERVER == "dashscope" and not env.LLM_API_KEY:
-        found.append("LLM_API_KEY must be set where LLM_MODEL_SERVER is dashscope.")
-    if env.LLM_API_KEY.strip().lower().startswith("bearer "):
-        found.append("LLM_API_KEY must be the key alone: the word Bearer is sent before it as it is.")
-    elif len(env.LLM_API_KEY.split()) > 1:
-        found.append("LLM_API_KEY must be one word: a blank or a line break stands in it.")
+    found += _contradictions_of_model(env)
     if env.BROKER_URL and not (env.REDIS_URL and env.DATABASE_URL and "postgresql" in env.DATABASE_URL["ENGINE"]):
         found.append(
             "BROKER_URL needs REDIS_URL and a postgres:// DATABASE_URL: workers are processes of their own, which share both."
@@ -231,6 +226,18 @@ def _contradictions(env: Environment) -> list[str]:
         found.append("OIDC_SCOPES must contain openid.")
     if not all(isinstance(name, str) and name.strip() and len(name) <= 150 for name in env.OIDC_GROUPS.values()):
         found.append('OIDC_GROUPS must give each value of the claim the name of one group, as in {"idp-team": "team"}.')
+    return found
+
+
+def _contradictions_of_model(env: Environment) -> list[str]:
+    """Those of the model server's variables."""
+    found = []
+    if env.LLM_MODEL_SERVER == "dashscope" and not env.LLM_API_KEY:
+        found.append("LLM_API_KEY must be set where LLM_MODEL_SERVER is dashscope.")
+    if env.LLM_API_KEY.strip().lower().startswith("bearer "):
+        found.append("LLM_API_KEY must be the key alone: the word Bearer is sent before it as it is.")
+    elif not env.LLM_API_KEY.isprintable():
+        found.append("LLM_API_KEY must be one line: a line break, or what nobody sees, stands in it.")
     return found
 
 

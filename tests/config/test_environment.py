@@ -154,7 +154,7 @@ def start(**environ: str) -> str:
         ("PORT", "80\n81", "PORT must be a whole number from 1 to 65535, not '80\\n81'."),
         ("DEBUG", "\x1b[31mno\r", "DEBUG must be true or false, not '\\x1b[31mno'."),
         ("SECRET_KEY", "caf\udce9", "SECRET_KEY must be UTF-8 text."),
-        ("LLM_API_KEY", "sk-1\nsk-2", "LLM_API_KEY must be one word: a blank or a line break stands in it."),
+        ("LLM_API_KEY", "sk-1\nsk-2", "LLM_API_KEY must be one line: a line break, or what nobody sees, stands in it."),
         ("LLM_API_KEY", "\udcff", "LLM_API_KEY must be UTF-8 text."),
         ("DATA_DIR", "~nobody-of-this-name/x", "DATA_DIR must name a folder that can be made (no such person), not"),
         (
