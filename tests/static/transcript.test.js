@@ -136,6 +136,32 @@ test("growth of a run that is over or unknown is ignored", () => {
   assert.equal(reduce(state, l.delta({ step: 1, text: "early" }, "another")), state);
 });
 
+/** What a page of an older version is told by a newer server. A further one is one line. @type {Record<string, (l: any) => any>} */
+const FROM_LATER = {
+  "a step of an unknown kind": (l) => l.step("weighing", { step: 1, content: "which?", options: [1, 2] }),
+  "an event of an unknown kind": (l) => ({ ...l.step("thought", { step: 1, content: "" }), type: "reasoning_paused", data: { why: "?" } }),
+  "a growth of an unknown kind": (l) => l.delta({ step: 1, type: "weighing", text: "which?" }),
+  "a frame of an unknown kind": () => ({ type: "weather", data: { sky: "blue" } }),
+  "a frame without data": () => ({ type: "weather" }),
+  "an error of an unknown kind": () => ({ type: "error", data: { code: "solar_flare", message: "Later." } }),
+  "fields that nobody knows": (l) => {
+    const frame = l.step("thought", { step: 1, content: "I need it.", mood: "calm" });
+    return { ...frame, weight: 3, data: { ...frame.data, nested: { deep: [1] } } };
+  },
+};
+
+for (const [what, make] of Object.entries(FROM_LATER)) {
+  test(`a page that is older than its server goes on: ${what}`, () => {
+    const l = log();
+    const state = play([l.start(), make(l), l.step("final_answer", { step: 2, content: "One." }), l.complete()]);
+    const run = state.runs[l.run];
+    assert.equal(state.seq, l.seq);
+    assert.equal(run.status, "completed");
+    assert.equal(run.answer.text, "One.");
+    assert.ok(Object.values(counts(run)).every(Number.isInteger));
+  });
+}
+
 test("calls of one model call stand together, those of the next apart", () => {
   const l = log();
   const call = (id, iteration) =>
