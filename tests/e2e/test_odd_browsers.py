@@ -5,7 +5,7 @@ from playwright.async_api import expect
 
 from tests.e2e.conftest import Enter
 from tests.e2e.conversation import Conversation
-from tests.e2e.watch import Watch
+from tests.e2e.watch import NO_SOCKET, Watch
 from tests.model_server import ModelServer, Script
 from tests.serving import Browser
 
@@ -95,8 +95,9 @@ _LISTS = "It is:\n\n- one item\n- two of them\n- three **bold** words here\n\n1.
     "what", ["a translator", *(pytest.param(each, marks=pytest.mark.long) for each in [*MEDDLING][1:])]
 )
 async def test_whatever_others_do_to_the_page_no_word_is_lost(
-    enter: Enter, api: Browser, model: ModelServer, what: str
+    enter: Enter, api: Browser, model: ModelServer, watch: Watch, what: str
 ) -> None:
+    watch.allow(NO_SOCKET)  # one that is cut before it is open
     talk = await enter("")
     await talk.page.add_init_script(MEDDLING[what])
     await talk.page.goto(f"/sessions/{await api.new_session()}/")
