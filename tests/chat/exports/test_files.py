@@ -1,7 +1,9 @@
 """Sessions and runs as files: what each format holds, what is hidden, and how the file is called."""
 
 import json
+import re
 from collections.abc import AsyncIterator
+from html import unescape
 from typing import Any
 from urllib.parse import unquote
 
@@ -10,7 +12,7 @@ from atif import Trajectory
 from django.test import AsyncClient
 
 from chat.exports.files import FORMATS
-from chat.models import Run, Session, Step
+from chat.models import Act, AuditEntry, Door, Run, Session, Step
 from chat.runtime import database
 from tests.chat import making
 from tests.chat.exports import stock
@@ -216,3 +218,34 @@ async def test_a_branch_says_what_was_copied_and_from_where(client: AsyncClient,
         plain, _ = await saved(client, f"sessions/{session.pk}/export/?format=atif")
         assert "is_copied_context" not in plain
         assert "branched_from" not in plain
+
+
+async def test_the_menu_s_events_are_the_whole_file_and_not_what_the_page_shows(
+    client: AsyncClient, session: Session
+) -> None:
+    def make_long() -> None:
+        run = making.run(session, message="And now?")
+        making.append(run, *(making.thought("so", number) for number in range(1, 401)))
+
+    await database.write(make_long)
+    page = (await client.get(f"/sessions/{session.pk}/")).content.decode()
+    (address,) = re.findall(r'href="([^"]+)" download>(?:(?!</a>).)*Events as JSON', page, re.DOTALL)
+    text, _ = await saved(client, unescape(address).removeprefix("/api/"))
+    document = json.loads(text)
+    stored = await database.read(lambda: list(session.steps.exclude(seq=None).values_list("seq", flat=True)))
+    assert sorted(event["seq"] for event in document["events"] if event["seq"] is not None) == sorted(stored)
+    assert len(stored) > 400
+
+
+async def test_who_saves_what_is_in_the_audit_and_whether_secrets_were_hidden(
+    client: AsyncClient, session: Session
+) -> None:
+    run = await database.read(session.runs.first)
+    assert run is not None
+    for address in (f"sessions/{session.pk}", f"runs/{run.pk}"):
+        for query in ("format=json", "format=html&mask=false"):
+            await saved(client, f"{address}/export/?{query}")
+    entries = AuditEntry.objects.filter(action=Act.EXPORT).order_by("pk")
+    told = [(entry.session_id, entry.run_id, entry.door, entry.details) async for entry in entries]
+    hidden, shown = {"format": "json", "mask": True}, {"format": "html", "mask": False}
+    assert told == [(session.pk, of, Door.API, details) for of in (None, run.pk) for details in (hidden, shown)]

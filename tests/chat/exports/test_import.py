@@ -319,6 +319,14 @@ async def test_a_form_is_no_document(client: AsyncClient) -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_json")
 
 
+async def test_a_document_has_20_mib_and_no_more(client: AsyncClient) -> None:
+    largest = 20 * 1024 * 1024
+    whole = json.dumps(WEATHER)
+    assert (await sent(client, whole + " " * (largest - len(whole)))).status_code == 201
+    answer = await sent(client, whole + " " * (largest - len(whole) + 1))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
+
+
 async def test_so_many_are_read_in_within_a_minute_and_no_more(client: AsyncClient, settings: Any) -> None:
     settings.MAX_MESSAGES_PER_MINUTE = 1
     await imported(client, WEATHER)

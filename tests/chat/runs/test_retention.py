@@ -101,6 +101,7 @@ SESSIONS: dict[str, tuple[Callable[[User], Session], bool]] = {
     "with a run at work": (with_run(RunStatus.RUNNING), False),
     "with a run that is stopped": (with_run(RunStatus.CANCELLING), False),
     "with a run in line": (with_run(RunStatus.QUEUED), False),
+    "with a run that waits for people": (with_run(RunStatus.WAITING), False),
     "with a schedule": (with_schedule(enabled=True), False),
     "with a schedule that is paused": (with_schedule(enabled=False), True),
     "of somebody who keeps them for ever": (of_owner_with(0, 4000), False),

@@ -1,4 +1,6 @@
-"""Who may do what, as one table over every address and every command of the socket. A new one without a row fails."""
+"""Who may do what, as one table over every address and every command of the socket, and that whatever shows staff what is another's
+leaves an entry. A new one without a row fails.
+"""  # noqa: D205 - one thought
 
 import contextlib
 import re
@@ -9,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 import websockets
+from django.db.models import QuerySet
 from django.test import AsyncClient
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
@@ -20,11 +23,23 @@ from chat.cases import commands as case_commands
 from chat.cases import set_runs
 from chat.cases import sharing as set_sharing
 from chat.cases.commands import CaseFields
-from chat.models import ApiToken, CaseSet, Door, Run, Schedule, Scope, Session, SessionFile, StandingApproval, Webhook
+from chat.models import (
+    ApiToken,
+    AuditEntry,
+    CaseSet,
+    Door,
+    Run,
+    Schedule,
+    Scope,
+    Session,
+    SessionFile,
+    StandingApproval,
+    Webhook,
+)
 from chat.runs import notes, sharing
 from chat.runtime import database
 from chat.schedules import commands as schedule_commands
-from chat.security import tokens
+from chat.security import audit, tokens
 from chat.store import webhooks
 from chat.store.calls import CallWriter
 from tests.chat import making
@@ -38,6 +53,8 @@ PEOPLE = ("anonymous", "another", "owner", "bare", "watcher", "driver", "staff")
 LOGIN = "login"
 #: What answers who was let in; after any other, nothing is changed.
 LET_IN = (200, 201, 202, 204, 302)
+#: What answers who is shown something.
+SHOWN = (200, 201, 202)
 
 
 @dataclass(frozen=True)
@@ -551,13 +568,25 @@ def people_at(address: str) -> list[str]:
 @pytest.mark.parametrize("address", ADDRESSES)
 async def test_everyone_gets_what_the_table_says(clients: dict[str, AsyncClient], address: str) -> None:
     session, run = await database.write(owned)
+    staff = User.objects.filter(username="staff").values("pk")
     for row in rows_of(address):
         for person in people_at(address):
+            await database.write(forget_looks)
             path = await database.read(filled_in, address, session, run) + row.query
             answer = await clients[person].generic(row.method, path, row.body, content_type="application/json")
             expected = row.expected(address, person)
             assert what_came(answer) == expected, f"{person}: {row.method} {path}"
             said = answer.content.decode() if not answer.streaming else ""
+            if person == "staff" and expected in SHOWN and IN_A_SESSION.search(address):
+                door = (
+                    Door.STREAM
+                    if address.endswith("/stream/")
+                    else Door.API
+                    if address.startswith("api/")
+                    else Door.PAGE
+                )
+                told = AuditEntry.objects.filter(actor_id__in=staff, session_id=session.pk, door=door)
+                assert await told.aexists(), f"{row.method} {path} shows it, and leaves no entry"
             if person in ("anonymous", "another", "bare") or (
                 person != "owner" and expected not in (200, 201, 202, 204)
             ):
@@ -576,6 +605,12 @@ async def test_everyone_gets_what_the_table_says(clients: dict[str, AsyncClient]
             if row.method != "GET" and expected in LET_IN:
                 # What was changed, or is gone, is there again for the next.
                 session, run = await database.write(owned)
+
+
+def forget_looks() -> None:
+    """Have the next look make an entry, though it was one in the same ten minutes."""
+    QuerySet(AuditEntry).delete()
+    audit._noted.clear()
 
 
 def told_apart(answer: Any, path: str) -> tuple[Any, ...]:
