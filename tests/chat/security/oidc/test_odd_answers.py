@@ -161,10 +161,35 @@ ODD: dict[str, Callable[[Odd], Any]] = {
     "signed by a key that nobody knows": sign(lambda claims: jwt.encode(claims, KEY, "RS256", {"kid": "other"})),
     "signed by no named key": sign(lambda claims: jwt.encode(claims, KEY, "RS256")),
     "signed otherwise than the key is for": sign(lambda claims: jwt.encode(claims, KEY, "PS256", {"kid": "k"})),
+    "signed with a rule that must be understood": sign(
+        lambda claims: jwt.encode(claims, KEY, "RS256", {"kid": "k", "crit": ["x"], "x": 1})
+    ),
+    "signed by a key that it brings along": sign(
+        lambda claims: jwt.encode(
+            claims, OTHER_KEY, "RS256", {"jwk": json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(OTHER_KEY.public_key()))}
+        )
+    ),
+    "signed by a key that it says the address of": sign(
+        lambda claims: jwt.encode(claims, OTHER_KEY, "RS256", {"kid": "other", "jku": "https://elsewhere.example/keys"})
+    ),
+    "named by a key that is no name": sign(lambda claims: jwt.encode(claims, OTHER_KEY, "RS256", {"kid": ""})),
     "no ID token": sign(lambda claims: None),
     "an ID token that is none": sign(lambda claims: "a.b.c"),
     "another issuer's": claim(iss="https://elsewhere.example"),
     "another client's": claim(aud="other"),
+    "for nobody": claim(aud=[]),
+    "for what is no client": claim(aud={"a": CLIENT_ID}),
+    "another's and ours, given to another": claim(aud=[CLIENT_ID, "other"], azp="other"),
+    "of an issuer that is like ours": claim(iss="https://LOCALHOST/"),
+    "of several issuers": claim(iss=["https://elsewhere.example"]),
+    "from later": claim(iat=int(time.time()) + 3600),
+    "without a beginning": claim(iat=None),
+    "with an end that is no time": claim(exp="never"),
+    "of several logins": claim(nonce=["other"]),
+    "about somebody with a mark that turns round": lambda odd: (
+        odd.claims.update(sub="s\u202e"),
+        odd.says("/me", {"sub": "s\u202e"}),
+    ),
     "for several": claim(aud=[CLIENT_ID, "other"]),
     "given to another": claim(azp="other"),
     "expired": claim(exp=int(time.time()) - 3600, iat=int(time.time()) - 7200),
@@ -212,6 +237,63 @@ def test_an_odd_answer_lets_nobody_in(odd: Odd, client: Client, kind: str) -> No
     assert "<h1>Not logged in</h1>" in answer.content.decode()
     assert not User.objects.exists()
     assert client.get("/").status_code == 302
+
+
+#: Claims by which somebody would be taken for one who has an account here already.
+TAKEN: dict[str, dict[str, Any]] = {
+    "their address": {"email": "ada@example.org", "email_verified": True},
+    "their address, not confirmed": {"email": "ada@example.org", "email_verified": False},
+    "their name": {"preferred_username": "ada"},
+    "their name in capitals": {"preferred_username": "ADA"},
+    "their name in wide letters": {"preferred_username": "ａｄａ"},
+    "their name and more that is not seen": {"preferred_username": "ada\u200b\u2060"},
+    "their name, and nothing before it": {"preferred_username": " \tada\n"},
+    "their name as no text": {"preferred_username": ["ada"]},
+    "their number": {"sub": "1", "preferred_username": "1"},
+}
+
+
+@pytest.mark.parametrize("kind", TAKEN)
+def test_nobody_gets_another_s_account_by_what_is_claimed(odd: Odd, client: Client, kind: str) -> None:
+    ada = User.objects.create_superuser("ada", "ada@example.org", "correct horse 17")
+    odd.claims.update(TAKEN[kind])
+    odd.says("/me", {"sub": "s", **TAKEN[kind]})
+    assert log_in(client, odd)["Location"] == "/"
+    made = User.objects.exclude(pk=ada.pk).get()
+    assert client.session["_auth_user_id"] == str(made.pk)
+    assert not made.is_staff
+    assert not made.is_superuser
+    assert made.username.casefold() != "ada"
+
+
+#: Values of the claim of groups that are none of the groups, whatever they look like.
+NO_GROUPS: dict[str, Any] = {
+    "a list in a text": '["chiefs"]',
+    "several in a text": "chiefs,all",
+    "a list in a list": [["chiefs"]],
+    "an object": {"chiefs": True},
+    "objects": [{"name": "chiefs"}],
+    "another case": ["Chiefs"],
+    "spaces around": [" chiefs "],
+    "a part of it": ["chief"],
+    "a path": ["/chiefs"],
+    "a number": 7,
+    "nothing": None,
+    "true": True,
+}
+
+
+@pytest.mark.parametrize("kind", NO_GROUPS)
+def test_what_only_looks_like_a_group_makes_nobody_staff(odd: Odd, client: Client, settings: Any, kind: str) -> None:
+    settings.OIDC_STAFF_GROUPS = ["chiefs"]
+    settings.OIDC_GROUPS = {"chiefs": "Chiefs"}
+    odd.claims["groups"] = NO_GROUPS[kind]
+    assert log_in(client, odd)["Location"] == "/"
+    made = User.objects.get()
+    assert not made.is_staff
+    assert not made.groups.exists()
+    settings.OIDC_ALLOWED_GROUPS = ["chiefs"]
+    assert log_in(Client(), odd).status_code == 403
 
 
 def test_an_answer_that_says_it_is_another_provider_s_is_not_looked_at(odd: Odd, client: Client) -> None:
