@@ -124,6 +124,8 @@ class Asking:
             return False
         if is_too_long(words):
             return self._leaves_length_open(words) or self._shorten(refusal)
+        if refusing.TOO_MANY_MESSAGES.search(words):
+            return self._halve()
         if refusal.status == _TOO_LARGE:
             return not waits_for_time(words) and (self._leave_out_images(_LARGE_IMAGES) or self._shorten(refusal))
         return (
@@ -149,8 +151,12 @@ class Asking:
             return self._give_up_tools()
         if refusing.TEMPLATE_FAILS.search(words) and not refusing.NO_SYSTEM.search(words):
             return self._give_up_tools()
-        has_results = any(message["role"] == "tool" for message in self._messages)
-        return has_results and refusing.NO_RESULTS.search(words) is not None and self._give_up_tools()
+        if not any(message["role"] == "tool" for message in self._messages):
+            return False
+        if refusing.UNSIGNED_CALLS.search(words):  # in other conversations it takes tools
+            self.uses_template = True
+            return True
+        return refusing.NO_RESULTS.search(words) is not None and self._give_up_tools()
 
     def _give_up_tools(self) -> bool:
         self.uses_template = True
@@ -250,24 +256,38 @@ class Asking:
         limit, counted = find_limit(f"{refusal.words} {refusal.body}")
         if self._cuts and (limit or self._cuts >= _MOST_BLIND_CUTS):
             return False
-        self._cuts += 1
         estimate = self.input_estimate
         # Its tokens are not quite ours.
         budget = int(limit * _SHARE_OF_LIMIT * min(1.0, estimate / counted if counted > limit else 1.0))
         if not limit or budget >= estimate:
             budget = int(estimate * _BLIND_CUT)
-        overhead = estimate - fit_to_budget(self._messages, estimate)[1]
-        kept, cost, left_out = fit_to_budget(self._messages, budget - overhead)
-        if len(kept) == len(self._messages) and cost + overhead >= estimate:
+        if not self._cut_to(budget):
             return False
-        self._messages, self.input_estimate, self._limit = kept, cost + overhead, budget
-        self._cut = LeftOut(self._cut.messages + left_out.messages, self._cut.tokens + left_out.tokens)
         at = f"{limit:,} tokens" if limit else "less than was asked"
         self.note = (
             f"The model server reads {at} at a time, so the oldest of this conversation was left out. "
             "LLM_MAX_INPUT_TOKENS has to be below that."
         )
         self._learn(lambda: self._facts.record_limit(budget), f"takes requests of about {budget} tokens at most")
+        return True
+
+    def _halve(self) -> bool:
+        """Leave out the older half of the conversation, where it has too many messages; its length is no matter."""
+        if self._cuts >= _MOST_BLIND_CUTS or not self._cut_to(int(self.input_estimate * _BLIND_CUT)):
+            return False
+        self.note = "The model server takes fewer messages at a time, so the oldest of this conversation were left out."
+        return True
+
+    def _cut_to(self, budget: int) -> bool:
+        """Cut the conversation to so many tokens; false where nothing is left to cut."""
+        self._cuts += 1
+        estimate = self.input_estimate
+        overhead = estimate - fit_to_budget(self._messages, estimate)[1]
+        kept, cost, left_out = fit_to_budget(self._messages, budget - overhead)
+        if len(kept) == len(self._messages) and cost + overhead >= estimate:
+            return False
+        self._messages, self.input_estimate, self._limit = kept, cost + overhead, budget
+        self._cut = LeftOut(self._cut.messages + left_out.messages, self._cut.tokens + left_out.tokens)
         return True
 
     def _leaves_length_open(self, words: str) -> bool:

@@ -62,10 +62,9 @@ NO_SYSTEM = re.compile(
     re.IGNORECASE,
 )
 # Templates of servers that know of no results: Gemma's, Mistral's, Llama 2's; of several calls in one turn: Llama 3.1's. Servers that
-# check roles: LocalAI, TGI, KoboldCpp, Perplexity. Anthropic and Gemini, of calls that another model has made or whose thoughts are gone.
+# check roles: LocalAI, TGI, KoboldCpp, Perplexity.
 NO_RESULTS = re.compile(
-    r"roles? must alternate|\(?s?\)? should alternate|missing a [`'\"]?thought_signature"
-    r"|expected [`'\"]?thinking[`'\"]? or [`'\"]?redacted_thinking|only supports single tool[- ]calls?"
+    r"roles? must alternate|\(?s?\)? should alternate|only supports single tool[- ]calls?"
     r"|only user(?:,| and|,? or)? .{0,30}roles? (?:are|is) (?:supported|allowed)"
     r"|(?:unknown|invalid|unsupported|unexpected|unrecogni[sz]ed) (?:message )?role:? ?[`'\"]?tool\b"
     r"|role:? ?[`'\"]?tool[`'\"]? (?:is |are )?(?:not|un)(?: ?supported| ?known| ?allowed)",
@@ -78,6 +77,12 @@ SHORT_IDS = re.compile(
     r"|(?:tool_calls\[\d+\]\.|tool_call_|tool_use\.|tool_use_)id\b.{0,40}(?:string too long|maximum length|match pattern)",
     re.IGNORECASE | re.DOTALL,
 )
+# Anthropic and Gemini, of calls in this conversation that another model has made, or whose thoughts are gone.
+UNSIGNED_CALLS = re.compile(
+    r"missing a [`'\"]?thought_signature|expected [`'\"]?thinking[`'\"]? or [`'\"]?redacted_thinking", re.IGNORECASE
+)
+# OpenAI: Invalid 'messages': array too long. Expected an array with maximum length 2048.
+TOO_MANY_MESSAGES = re.compile(r"\bmessages\b\W{1,4}array too long|too many messages\b", re.IGNORECASE)
 # What a template makes of tools and calls: llama.cpp: Unknown (built-in) filter 'items' for type String; Value is not callable: null.
 # vLLM: Can only get item pairs from a mapping. LM Studio: Error rendering prompt with jinja template: "Unknown StringValue filter: safe".
 TEMPLATE_FAILS = re.compile(

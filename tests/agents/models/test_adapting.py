@@ -109,12 +109,15 @@ NO_RESULTS: list[tuple[int, str]] = [
     (422, "role: tool is not supported"),
     (500, "This model only supports single tool-calls at once!"),
     (400, "After the (optional) system message(s), user or tool message(s) should alternate with assistant message(s)"),
+]
+#: Words about what a conversation's own calls lack, which say nothing of others.
+UNSIGNED: list[tuple[int, str]] = [
     (400, "Function call is missing a thought_signature in functionCall parts. This is required for tools to work."),
     (400, "messages.3.content.0.type: Expected `thinking` or `redacted_thinking`, but found `tool_use`."),
 ]
 
 
-@pytest.mark.parametrize(("status", "words"), NO_RESULTS, ids=[row[1][:50] for row in NO_RESULTS])
+@pytest.mark.parametrize(("status", "words"), NO_RESULTS + UNSIGNED, ids=lambda value: str(value)[:50])
 async def test_where_no_results_are_known_calls_and_results_go_as_text(
     server: ModelServer, make_agent: MakeAgent, status: int, words: str
 ) -> None:
@@ -124,6 +127,17 @@ async def test_where_no_results_are_known_calls_and_results_go_as_text(
     assert outcome.status == "completed", outcome.error
     assert kinds(steps) == ["tool_use", "tool_result", "final_answer"]
     assert "<tool_response>" in server.requests[-1].body["messages"][-1]["content"]
+
+
+@pytest.mark.parametrize(("status", "words"), UNSIGNED, ids=lambda value: str(value)[:50])
+async def test_calls_that_lack_something_switch_no_tools_off_elsewhere(
+    server: ModelServer, make_agent: MakeAgent, status: int, words: str
+) -> None:
+    refuse(server, lambda body: any(message["role"] == "tool" for message in body["messages"]), status, words)
+    _, outcome = await ended(make_agent().start("?", history=HISTORY))
+    assert outcome.status == "completed", outcome.error
+    await ended(make_agent().start("?"))
+    assert "tools" in server.requests[-1].body
 
 
 async def test_roles_that_do_not_alternate_without_results_are_an_error(
@@ -848,6 +862,21 @@ async def test_a_request_that_is_too_large_is_cut(server: ModelServer, make_agen
     assert outcome.status == "completed", outcome.error
     assert len(server.requests) == 2
     assert len(server.requests[-1].body["messages"]) > 10
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["Invalid 'messages': array too long. Expected an array with maximum length 30, but got 82.", "Too many messages"],
+)
+async def test_too_many_messages_do_not_end_the_conversation(
+    server: ModelServer, make_agent: MakeAgent, words: str
+) -> None:
+    refuse(server, lambda body: len(body["messages"]) > 30, 400, words)
+    steps, outcome = await ended(make_agent().start("And now?", history=LONG))
+    assert outcome.status == "completed", outcome.error
+    assert any("takes fewer messages" in step["content"] for step in steps if step["type"] == "thought")
+    assert len(server.requests[-1].body["messages"]) > 10
+    assert known(server).input_limit == 0
 
 
 async def test_where_no_limit_is_named_it_is_cut_again(server: ModelServer, make_agent: MakeAgent) -> None:
