@@ -1,4 +1,4 @@
-"""Celery's side of the workers: the task that workers are notified by, and the part of a worker's process that executes the runs."""
+"""Celery's side of the workers: the task that notifies a worker, and the part of a worker's process that executes the runs."""
 
 import logging
 import sys
@@ -17,10 +17,10 @@ from chat.serving.worker import Worker
 
 logger = logging.getLogger(__name__)
 
-#: Pools whose calls share one process: the runs of a worker have one loop.
+#: Pools whose calls share one process: the runs of a worker share one event loop.
 _POOLS = {"celery.concurrency.thread", "celery.concurrency.solo"}
 
-#: Meanwhile what is queued is found by polling, as ever.
+#: Meanwhile queued runs are found by polling, as usual.
 _AGAIN_AFTER_S = 1.0
 
 _worker: Worker | None = None
@@ -30,24 +30,24 @@ _worker: Worker | None = None
 def execute_next_run(session_id: str, **_later: Any) -> None:
     """Execute a session's next run, if one waits and may start; until it has ended this worker has one slot less.
 
-    What a later version may say beside the session is left: all that matters is in the database.
+    What a later version may add beside the session is ignored: everything that matters is in the database.
     """
     if _worker is None or not _worker.execute_next_run(UUID(session_id)):
-        # This one is about to stop: let another hear of it.
+        # This worker is about to stop: let another one be notified.
         broker.notify_workers(UUID(session_id))
 
 
 @shared_task(name=broker.FORMER_TASK)
 def execute_next_run_as_before(session_id: str, **later: Any) -> None:
-    """The same, as a process of the version before asks for it."""
+    """The same task, as processes of the version before send it."""
     execute_next_run(session_id, **later)
 
 
 class Consumer(consumer.Consumer):
-    """Celery's, which outlives whatever its broker does: begun anew it goes on, and meanwhile the runs do.
+    """Celery's consumer, restarted whatever its broker does: it goes on when the broker is back, and meanwhile the runs do.
 
-    Celery 5.7 by itself ends where Redis has no memory left, and where a message is given back, or said to be done, over a connection that
-    was lost meanwhile. Neither is needed: what the message tells of is in the table.
+    Celery 5.7 by itself exits where Redis has no memory left, and where a message is rejected or acknowledged over a connection that
+    was lost meanwhile. Neither is needed: the run that the message is about is in the table.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -63,7 +63,7 @@ class Consumer(consumer.Consumer):
         super().on_connection_error_after_connected(exc)
 
     def on_close(self) -> None:
-        """Rest before it begins anew: a broker that refuses everything is not to be asked without end."""
+        """Pause before a restart: a broker that refuses everything must not be called without end."""
         super().on_close()
         if _worker is None or not _worker.is_stopping:
             time.sleep(_AGAIN_AFTER_S)
@@ -109,7 +109,7 @@ class Runs(bootsteps.StartStopStep):
         logger.info("This worker executes up to %d runs at a time, as %s", slots, run_registry.PROCESS)
 
     def stop(self, parent: Any) -> None:
-        """Let the runs reach the end of a step, and give back what is left of them."""
+        """Let the runs finish their current step, and interrupt those that have not."""
         if _worker is not None:
             _worker.stop()
             _worker.join()
@@ -118,10 +118,10 @@ class Runs(bootsteps.StartStopStep):
 
 
 def _told_to_stop(**_: Any) -> None:
-    """A signal has come: the first lets the runs reach the end of a step, the next does not wait for that."""
+    """A signal: the first lets the runs finish their current step, the next does not wait for that."""
     if _worker is not None:
         if _worker.is_stopping:
-            _worker.hurry()
+            _worker.force_stop()
         _worker.stop()
 
 

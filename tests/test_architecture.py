@@ -252,7 +252,7 @@ FORMER_NAMES = set(
     "OUR_FAULT page_of_app telling endline presenting dress CannotGoOn because Extent grow _grow grow_call _grown _said _say _tempo "
     "_tempos room RunTeller NoteTeller Seat take_seat Wish find_who_enters has_come tell_people tell_from_thread note_act told_otherwise "
     "say_sentence look_at_server Entrance entrance let_in Ruling Onward Reached "
-    "NoRoom carried_run tie tie_known tie_copied tie_to_case untie_from_cases".split()
+    "NoRoom carried_run hurry _see_to _rang take_from warm tie tie_known tie_copied tie_to_case untie_from_cases".split()
 )
 
 

@@ -99,7 +99,7 @@ class Pool:
                 results.append(why)
         return results
 
-    def warm(self) -> None:
+    def preload(self) -> None:
         """Start a worker, so that the first call doesn't wait for it."""
         with contextlib.suppress(Unfinished), self._worker(time.monotonic() + _START_S):
             pass
@@ -157,7 +157,7 @@ class Pool:
         gone.kill()
 
     def after_fork(self) -> None:
-        """In a forked child: its parent's workers are none of its own."""
+        """In a forked child: forget the parent's workers."""
         for each in self._workers:
             each.forget()
         self._reset()

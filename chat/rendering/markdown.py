@@ -1,6 +1,6 @@
 """Markdown of models in pages: rendered in worker processes, each text once, and shown as it is where that takes too long.
 
-A page first says what it is going to show (``prepare_markdown``), so that all of it costs one trip; a template's filter then finds it here.
+A page first names all texts that it will show (``prepare_markdown``), which are rendered in one call of a worker; a template's filter then
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString, mark_safe
 from agents.untrusted.pool import Pool, TooSlow, Unfinished
 from chat.runtime.kept import Kept, text_size
 
-#: What one text may take of a CPU, and all of a page by the clock, in seconds.
+#: What one text may take, in seconds of CPU, and all of a page by the clock.
 _CPU_S = 2.0
 _PAGE_S = 4.0
 #: Bytes of results that are kept.
@@ -29,7 +29,7 @@ _pool = Pool(2, "agents.untrusted.markdown")
 
 
 class _Results:
-    """What came of texts; None is one that was too slow. Safe to use from any thread."""
+    """Rendered texts; None for one that was too slow. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -37,7 +37,7 @@ class _Results:
         self._awaited: dict[bytes, Future[str | None]] = {}
 
     def claim(self, key: bytes) -> tuple[Future[str | None], bool]:
-        """What becomes of a text, and whether it is the caller who has to see to it: who asks meanwhile waits for the same."""
+        """A text's HTML, and whether the caller has to render it: other callers meanwhile wait for the same."""
         with self._lock:
             known = self._kept.get(key)
             if known is not None and time.monotonic() < known[1]:
@@ -49,12 +49,12 @@ class _Results:
             return self._awaited.setdefault(key, Future()), True
 
     def kept(self, key: bytes) -> str | None:
-        """What came of a text, where that is known."""
+        """A text's HTML, where it is known."""
         known = self._kept.get(key)
         return known[0] if known else None
 
     def settle(self, key: bytes, result: object) -> None:
-        """Note what came of a claimed text."""
+        """Store the result of a text that the caller had to render."""
         html = result if isinstance(result, str) else None
         with self._lock:
             if html is not None:
@@ -90,7 +90,7 @@ def _work_on(missing: dict[bytes, str]) -> None:
                 "markdown.render_markdown", [[text] for text in missing.values()], cpu_s=_CPU_S, timeout_s=_PAGE_S
             )
     finally:
-        # Whatever happened, nobody waits for ever.
+        # Whatever happened, no caller waits for ever.
         for at, key in enumerate(missing):
             _results.settle(key, results[at] if at < len(results) else Unfinished())
 
@@ -103,7 +103,7 @@ def _awaited(future: Future[str | None], until: float) -> str | None:
 
 
 def newest_thoughts(texts: Iterable[str]) -> Iterator[str]:
-    """Of a page's thoughts, the oldest first, those that are rendered with it."""
+    """Those of a page's thoughts, oldest first, that are rendered with it."""
     left = THOUGHT_CHARACTERS
     for text in reversed(list(texts)):
         left -= len(text)
@@ -118,14 +118,14 @@ def markdown(text: str) -> SafeString:
 
 
 def prepared_markdown(text: str) -> SafeString:
-    """A model's Markdown as HTML where it was rendered before; else the text as it is, which the page renders when it is looked at."""
+    """A model's Markdown as HTML where it was rendered before; else the plain text, which the page renders when it is scrolled to."""
     return _shown(text, _results.kept(_key(text)) if text else "")
 
 
 def _shown(text: str, html: str | None) -> SafeString:
     if html is None:
         return mark_safe(f'<p class="unrendered" dir="auto">{escape(text)}</p>')  # noqa: S308 - escaped
-    return mark_safe(html)  # noqa: S308 - what the allowlist has let through
+    return mark_safe(html)  # noqa: S308 - what the allowlist lets through
 
 
 def _key(text: str) -> bytes:
@@ -133,5 +133,5 @@ def _key(text: str) -> bytes:
 
 
 def start_workers() -> None:
-    """Have a worker ready before the first page is asked for."""
-    _pool.warm()
+    """Start a worker before the first page needs it."""
+    _pool.preload()

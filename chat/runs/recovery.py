@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 async def interrupt(run_id: UUID) -> bool:
-    """End a live run whose process has gone or is going; False where it has ended or moved on meanwhile."""
+    """End a live run whose process has died or is stopping; False where it has ended or another process has taken it meanwhile."""
     result = await database.write(_end, run_id)
     if result is None:
         return False
@@ -31,7 +31,7 @@ async def interrupt(run_id: UUID) -> bool:
 
 
 def interrupt_orphan(run_id: UUID) -> bool:
-    """`interrupt` for a process that has no loop yet and nobody to tell."""
+    """`interrupt` for a process that has no event loop yet, and no clients."""
     return _end(run_id) is not None
 
 
@@ -52,10 +52,10 @@ def interrupt_atomically(run_id: UUID) -> tuple[UUID, list[Stored]] | None:
     run = Run.objects.select_related("cancelled_by", "draft").filter(pk=run_id, status__in=LIVE).first()
     if run is None or not Session.objects.select_for_update().filter(pk=run.session_id).exists():
         return None
-    if not run_state.take_from(run, run_registry.PROCESS):
+    if not run_state.take_over(run, run_registry.PROCESS):
         return None
     events: list[Stored] = []
-    # What is within it ends with it, the deepest first, as where its process ends it.
+    # The runs within it end with it, the deepest first, as where its process ends it.
     for child in reversed(selectors.runs_within(run)):
         if child.status in LIVE:
             events += _close(child, stopped_with=run)[1]
@@ -67,7 +67,7 @@ def interrupt_atomically(run_id: UUID) -> tuple[UUID, list[Stored]] | None:
 
 def _close(run: Run, stopped_with: Run | None = None) -> tuple[End, list[Stored]]:
     """Close what a run has left open, and end it."""
-    # Someone had asked for it, or for the one it is within, to be stopped: then that is what has happened.
+    # A stop of it, or of a run that it is within, was requested: then it was cancelled.
     asked = next((each for each in (run, stopped_with) if each and each.status == RunStatus.CANCELLING), None)
     run.cancelled_by = None if asked is None else asked.cancelled_by
     steps = list(run.steps.order_by("position"))
@@ -75,7 +75,7 @@ def _close(run: Run, stopped_with: Run | None = None) -> tuple[End, list[Stored]
     calls.close_open(run.pk)
     usage, cost = calls.usage_of(run.pk)
     status = RunStatus.CANCELLED if asked else RunStatus.INTERRUPTED
-    # What waits within it had no process, and nobody is there any more to whom it would answer.
+    # Runs within it that wait had no process, and there is no call any more that they would answer.
     waits = Run.objects.filter(parent=run, status=RunStatus.WAITING)
     within = [
         event for child in waits for event in waiting.end(child, status, run_events.NO_RESULT, by=run.cancelled_by)

@@ -69,15 +69,15 @@ class End:
 
 
 def enqueue(run: Run, *, title: str, is_first: bool) -> None:
-    """Add a new run to the end of its session's queue, which the caller holds. ``is_first``: no run is at work before it."""
-    # It takes what is current when it begins, if it was not told otherwise.
+    """Append a new run to its session's queue; the caller holds the session's row. ``is_first``: no run before it is unfinished."""
+    # It takes the current version when it begins, if it was given none.
     run.agent_version_id = run.pinned_version
     _add(run)
     shown = {"status": RunStatus.QUEUED} if is_first else {}
     Session.objects.filter(pk=run.session_id).update(title=title, active_at=timezone.now(), **shown)
 
 
-#: Written out, because the model is asked only after it.
+#: Raw SQL, because the model is asked only after it.
 _BEGIN = "UPDATE chat_session SET title = %s, active_at = %s, status = %s WHERE id = %s"
 
 
@@ -136,7 +136,7 @@ def add_ended(run: Run) -> None:
 
 
 def add_copies(runs: Sequence[Run]) -> None:
-    """Add copies of runs that have ended: nobody executes them, and they count for nothing."""
+    """Add copies of ended runs: no process executes them, and no limit counts them."""
     Run.objects.bulk_create(runs)
 
 
@@ -183,9 +183,9 @@ def claim(run: Run, process: str) -> bool:
 
 
 def suspend(run: Run, end: End, *, is_news: bool = True) -> bool:
-    """Let a run wait for people: no process has it any more. False where it isn't running any more, or not under this fence.
+    """Let a run wait for people: no process executes it any more. False where it isn't running any more, or not under this fence.
 
-    ``end`` is what it has used so far; ``is_news``: people are told that it waits.
+    ``end`` is what it has used so far; ``is_news``: people are notified that it waits.
     """
     usage = end.usage
     moved = _moving(run.pk, RunStatus.WAITING).filter(fence=run.fence)
@@ -213,7 +213,7 @@ def suspend(run: Run, end: End, *, is_news: bool = True) -> bool:
 
 
 def has_suspended(run: Run) -> bool:
-    """Whether a run that its process has let wait does, or has, since: under this fence nobody else can have taken it up."""
+    """Whether a run that its process has let wait does, or did since: under this fence no other process can have claimed it."""
     return not Run.objects.filter(pk=run.pk, status__in=LIVE, fence=run.fence).exists()
 
 
@@ -223,13 +223,13 @@ def is_any_ready(run_ids: Collection[UUID]) -> bool:
 
 
 def ready_among(run_ids: Collection[UUID]) -> list[UUID]:
-    """Those of these runs, which have begun to wait, that wait no more, or may go on."""
+    """Those of these runs, which have begun to wait, that wait no more, or may continue."""
     waiting = Run.objects.filter(pk__in=run_ids, status=RunStatus.WAITING, decided_at=None)
     return list(set(run_ids) - set(waiting.values_list("pk", flat=True)))
 
 
 def mark_decided(run: Run) -> None:
-    """Nothing more is to be decided of a run that waits, or one within it waits no more: it may go on, as may those around it."""
+    """No request of a waiting run is open, or a run within it waits no more: it may continue, as may those around it."""
     Run.objects.filter(pk=run.pk, status=RunStatus.WAITING, decided_at=None).update(decided_at=Now())
     if run.parent is not None:
         mark_decided(run.parent)
@@ -285,7 +285,7 @@ def request_cancel(run: Run, user: User | None) -> bool:
     return bool(moved)
 
 
-#: Written out, because it stands at the end of every run; as querysets the two statements took longer than the commit.
+#: Raw SQL, because it runs at the end of every run; as querysets the two statements took longer than the commit.
 _FINISH = """UPDATE chat_run SET status = %s, ended_at = {now}, iterations = %s, input_tokens = %s, output_tokens = %s,
     usage_estimated = %s, cached_tokens = %s, reasoning_tokens = %s, cost = %s, currency = %s, code = %s,
     cancelled_by_id = COALESCE(%s, cancelled_by_id), first_token_ms = ({spoke})
@@ -319,7 +319,7 @@ def finish(run_id: UUID, session_id: UUID, end: End, *, fence: int | None = None
         )
         moved = cursor.fetchone()
     if moved is not None:
-        # Now that the run's row is held, nobody saves one any more.
+        # The run's row is locked now, so no draft of it is saved any more.
         step_log.forget_draft(run_id)
         *facts, has_words = moved
         if has_words:
@@ -331,7 +331,7 @@ def finish(run_id: UUID, session_id: UUID, end: End, *, fence: int | None = None
 
 
 def _queue_words(run_id: UUID) -> None:
-    """What was said to a run and it has not read is asked after it, as if it had been sent to the queue; no limit holds."""
+    """Steering words that a run has not read are asked after it, as if they had been sent to the queue; no limit applies."""
     # Not all of it: it may be a run that ends because not all of it can be read.
     ended = Run.objects.only("session_id", "agent_name", "enable_reasoning").get(pk=run_id)
     number = Run.objects.filter(IS_ROOT, session_id=ended.session_id).aggregate(last=Max("number"))["last"]
@@ -349,7 +349,7 @@ def _queue_words(run_id: UUID) -> None:
 
 
 def _count(status: RunStatus, agent_name: str, started_at: Any, cancel_requested_at: Any, waited_ms: int) -> None:
-    """Count a run whose end is stored now; the times are as the database gave them."""
+    """Count a run whose end is stored now in the metrics; the times are the database's."""
     metrics.runs_ended.labels(status.value, metrics.agents.of(agent_name)).inc()
     if started_at is not None:
         lasted = (clock.now() - datetime_from_db(started_at)).total_seconds() - waited_ms / 1000
@@ -360,13 +360,13 @@ def _count(status: RunStatus, agent_name: str, started_at: Any, cancel_requested
 
 
 def abandon(of: Q) -> list[UUID]:
-    """End unfinished runs whose log nobody will read any more, so that they take no place; returns those that were at work."""
+    """End unfinished runs of a log that is deleted, so that they count for no limit; returns those that were running."""
     found = dict(Run.objects.filter(HAS_NOT_ENDED, of).values_list("pk", "status"))
     Run.objects.filter(HAS_NOT_ENDED, pk__in=found).update(status=RunStatus.CANCELLED, ended_at=timezone.now())
     return [run_id for run_id, status in found.items() if status != RunStatus.QUEUED]
 
 
-def take_from(run: Run, process: str) -> bool:
+def take_over(run: Run, process: str) -> bool:
     """Take a live run away from a process that has fallen silent, so that nothing it still does is stored."""
     taken = Run.objects.filter(pk=run.pk, fence=run.fence, status__in=LIVE).update(owner=process, fence=F("fence") + 1)
     if taken:

@@ -1,7 +1,7 @@
-"""Tells the workers, by the broker, that a session has something in the queue.
+"""Notifies the workers, through the broker, that a session has a queued run.
 
-A notification is a hint: it may be lost, doubled or late, and nobody waits for it. What is in the queue is in the database, where
-every worker with a free slot looks once a second.
+A notification is a hint: it may be lost, repeated or late, and nothing waits for it. The queue is in the database, which every worker with
+a free slot polls once a second.
 """
 
 import logging
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: The task that a notification is a message to; it is `chat.tasks.execute_next_run`.
+#: The task that a notification calls: `chat.tasks.execute_next_run`.
 TASK = "chat.execute_next_run"
-#: What it was called before: processes of that version, at work beside this one, still send it.
+#: Its former name, which processes of an earlier version that run beside this one still send.
 FORMER_TASK = "chat.carry"
-#: After a failure nobody tries for so long: until then, what waits is found in the database.
+#: Seconds after a failure without another try: until then, queued runs are found by polling.
 _AWAY_S = 1.0
-#: One more try at once, because a connection that has been idle may be found broken only when it is used.
+#: One more try at once: a connection that was idle may be found broken only when it is used.
 _RETRY = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
 
 
 class WorkerNotifier:
-    """Notifies from a thread of its own, because the broker's client waits while it talks."""
+    """Sends notifications from a thread of its own, because the broker's client blocks."""
 
     def __init__(self) -> None:
         self._due: dict[UUID, None] = {}
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        #: Since when the broker has not answered.
+        #: When the broker failed to answer.
         self.away_since: float | None = None
 
     def notify(self, session_id: UUID) -> None:
@@ -45,7 +45,7 @@ class WorkerNotifier:
             self._start()
             self._changed.notify()
 
-    def warm(self) -> None:
+    def preload(self) -> None:
         """Load the broker's client before it is needed."""
         with self._changed:
             self._start()
@@ -56,7 +56,7 @@ class WorkerNotifier:
             self._thread.start()
 
     def _notify_forever(self) -> None:
-        # Here, because it takes most of a second, which those who have no broker need not wait.
+        # Imported here, because it takes most of a second, which processes without a broker need not spend.
         app: Celery = import_string(settings.WORKER_APPLICATION)
         app.finalize()
         logger.info("The broker's client is loaded")
@@ -68,17 +68,17 @@ class WorkerNotifier:
             if self.away_since is not None:
                 time.sleep(_AWAY_S)
             for session_id in due:
-                if not self._rang(app, session_id):
-                    # This one again and again, so that it is known when the broker is back; the others are found anyway.
+                if not self._sent(app, session_id):
+                    # Retry this one, to know when the broker is back; the other sessions are found by polling anyway.
                     self.notify(session_id)
                     break
 
-    def _rang(self, app: "Celery", session_id: UUID) -> bool:
+    def _sent(self, app: "Celery", session_id: UUID) -> bool:
         try:
             app.send_task(
                 TASK, kwargs={"session_id": str(session_id)}, ignore_result=True, retry=True, retry_policy=_RETRY
             )
-        except Exception as error:  # noqa: BLE001 - whatever a broker's client raises, what is in the queue stays there
+        except Exception as error:  # noqa: BLE001 - whatever a broker's client raises, the run stays in the queue
             if self.away_since is None:
                 self.away_since = time.monotonic()
                 words = " ".join(f"{type(error).__name__}: {error}".split())
@@ -97,15 +97,15 @@ notifier = WorkerNotifier()
 
 
 def notify_workers(session_id: UUID) -> None:
-    """Tell the workers of a session; returns at once, whatever becomes of it."""
+    """Notify the workers of a session with a queued run; returns at once, and raises nothing. Safe from any thread."""
     notifier.notify(session_id)
 
 
 def preload_notifier() -> None:
-    """Load what the first notification would wait for."""
-    notifier.warm()
+    """Import what the first notification needs."""
+    notifier.preload()
 
 
 def is_broken() -> bool:
-    """Whether the broker did not answer when it was last asked."""
+    """Whether the broker did not answer the last time."""
     return notifier.away_since is not None

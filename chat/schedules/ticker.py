@@ -26,11 +26,11 @@ Clock = Callable[[], datetime]
 Act = Callable[[UUID, datetime], TickResult]
 
 TICK_S = 1.0
-#: Schedules that are due, from which a share is drawn that is seen to before one looks again.
+#: How many due schedules are read, of which some are drawn and processed before the next read.
 _BATCH = 200
 _SHARE = 50
-#: Schedules that are seen to at a time, so that one that waits for the database's threads does not keep the others waiting; where there is
-#: one writer, in one transaction.
+#: Schedules that are processed at a time, so that one that waits for the database's threads does not keep the others waiting; where there
+#: is one writer, in one transaction.
 _AT_ONCE = 8
 #: While there are more that are due, what has ended may wait for so many rounds: it has done what it was to do.
 _PUT_OFF = 20
@@ -38,7 +38,7 @@ _MEASURE_S = 10.0
 
 
 class Ticker:
-    """Sees to what is due by a clock, which may be anybody's."""
+    """Processes due schedules by a clock, which tests may replace."""
 
     def __init__(self, now: Clock = clock.now) -> None:
         self._clock = now
@@ -73,7 +73,7 @@ class Ticker:
         """See to everything once; whether more may be due already."""
         is_more = False
         if self._measured_at is None or time.monotonic() - self._measured_at > _MEASURE_S:
-            # Due times are the database's: machines whose clocks differ see to each at the same moment.
+            # Due times go by the database's clock: machines whose clocks differ process each at the same moment.
             await database.read(clock.measure)
             self._measured_at = time.monotonic()
         for look, act in (
@@ -82,7 +82,7 @@ class Ticker:
             (occurrences.waiting_schedules, occurrences.start_waiting),
         ):
             found = await database.read(look)
-            # Any of them, because other processes see to the same ones at the same moment.
+            # Drawn at random, because other processes process the same ones at the same moment.
             share = random.sample(found, min(len(found), _SHARE))
             seen = await self._see_to_all(share, act)
             is_more = is_more or (seen and len(found) > len(share))
@@ -93,11 +93,11 @@ class Ticker:
         return is_more
 
     async def _see_to_all(self, schedule_ids: Sequence[UUID], act: Act) -> bool:
-        """Do one thing to each, some at a time; whether anything came of it."""
-        return any(await self._each[act.__name__].do(schedule_ids, partial(self._see_to, act)))
+        """Call a function for each, some at a time; returns whether anything was done."""
+        return any(await self._each[act.__name__].do(schedule_ids, partial(self._process, act)))
 
-    async def _see_to(self, act: Act, schedule_id: UUID) -> bool:
-        """Do it in a transaction of its own, and tell what came of it; whether anything did."""
+    async def _process(self, act: Act, schedule_id: UUID) -> bool:
+        """Call it in a transaction of its own, and publish the result; returns whether anything was done."""
         seen = await self._together.write(act, schedule_id, self._clock())
         if seen.accepted is not None:
             await run_commands.dispatch_accepted(seen.accepted)

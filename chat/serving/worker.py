@@ -1,4 +1,4 @@
-"""What a worker does: executes runs on a loop in a thread of its own, so many at a time.
+"""A worker: executes runs on an event loop in a thread of its own, so many at a time.
 
 Somebody's call (`Worker.execute_next_run`) lasts as long as the run that it has brought about; that is how a broker knows which worker
 has a free slot. The table is the truth of what is in the queue: a call for which nothing is there ends at once, and what no call
@@ -28,11 +28,11 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name="runs", daemon=True)
         self._end_figures: Callable[[], None] = lambda: None
         self._ending: asyncio.Task[None] | None = None
-        #: Whether it was told to stop.
+        #: Whether it was asked to stop.
         self.is_stopping = False
 
     def start(self) -> None:
-        """Begin to look for what is in the queue."""
+        """Begin to poll the queue."""
         self._thread.start()
         self._end_figures = serve_figures()
 
@@ -49,12 +49,12 @@ class Worker:
             return False
 
     def stop(self) -> None:
-        """Take up nothing any more and let the runs reach the end of a step; returns at once. Asked again is once."""
+        """Start no more runs and let running ones finish their current step; returns at once. Calling it again changes nothing."""
         if not self.is_stopping:
             self.is_stopping = True
             self._loop.call_soon_threadsafe(self._end)
 
-    def hurry(self) -> None:
+    def force_stop(self) -> None:
         """After `stop`: do not wait for the end of a step."""
         self._loop.call_soon_threadsafe(supervisor.force_stop)
 
@@ -89,7 +89,7 @@ class Worker:
         return True
 
     async def _look(self) -> None:
-        """Start what is in the queue, as far as slots are free."""
+        """Start queued runs, as far as slots are free."""
         if self._slots.locked():
             return
         for session_id in await database.read(run_queue.sessions_to_look_at):
@@ -97,7 +97,7 @@ class Worker:
                 return
             await self._slots.acquire()
             begun = asyncio.Event()
-            # The slot belongs to a task of its own from the beginning, so that whatever fails it is given back.
+            # The slot belongs to a task of its own from the beginning, so that it is released whatever fails.
             background.spawn(self._hold(session_id, begun), "slot")
             await begun.wait()
 

@@ -187,7 +187,7 @@ BY_A_RUN: dict[str, Callable[[Large], Any]] = {
     "interrupting": lambda at: recovery.interrupt_atomically(at.live.pk),
     "going on": lambda at: waiting.spend(at.live),
     "what a run waits for": lambda at: waiting_calls.open_within(at.live.pk),
-    "taking over": lambda at: run_state.take_from(at.live, "process 2"),
+    "taking over": lambda at: run_state.take_over(at.live, "process 2"),
     "setting aside": lambda at: quarantine.fail_run(at.live.pk),
     "setting the next aside": lambda at: quarantine.fail_next(at.session_id),
     "a batch of what is removed": lambda at: (erasure.hide_session(at.session_id), erasure.erase_batch(erasure.Pace())),

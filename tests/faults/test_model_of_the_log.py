@@ -120,7 +120,7 @@ class LogMachine(RuleBasedStateMachine):
     def another_process_takes_over(self) -> None:
         live = Run.objects.filter(session=self.session, status__in=LIVE).first()
         if live is not None:
-            assert run_state.take_from(live, "another process")
+            assert run_state.take_over(live, "another process")
             self.held.append(live)
 
     @precondition(lambda self: self.held)

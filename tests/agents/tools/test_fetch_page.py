@@ -90,7 +90,7 @@ def test_an_encoding_that_the_web_has_not_is_read_as_utf_8(site: Site, charset: 
 def endless(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
     """Pages take for ever to read, once they have arrived."""
     pool = Pool(1, "tests.agents.untrusted.slow.page_text")
-    pool.warm()
+    pool.preload()
     monkeypatch.setattr(fetch_page, "_readers", pool)
     yield pool
     pool.close()

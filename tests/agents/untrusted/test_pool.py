@@ -59,7 +59,7 @@ def test_work_that_does_not_end_well_ends_all_the_same(
 
 
 def test_work_that_waits_is_ended_by_the_clock(pool: Pool) -> None:
-    pool.warm()
+    pool.preload()
     with pytest.raises(TooSlow):
         pool.run("work.sleep", cpu_s=0.2, timeout_s=0.5)
     assert works(pool)

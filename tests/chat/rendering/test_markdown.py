@@ -142,7 +142,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
             return super().run_each(function, items, **options)
 
     pool = Counted(2, "agents.untrusted.markdown")
-    pool.warm()
+    pool.preload()
     monkeypatch.setattr(rendering_markdown, "_pool", pool)
     monkeypatch.setattr(rendering_markdown, "_results", rendering_markdown._Results())
     monkeypatch.setattr(rendering_markdown, "_CPU_S", 0.3)

@@ -91,7 +91,7 @@ def test_the_end_is_recorded_with_what_it_cost() -> None:
 def test_who_has_lost_the_run_cannot_end_it() -> None:
     run = making.run(making.session(making.user()))
     old_fence = run.fence
-    assert run_state.take_from(run, "process-2")
+    assert run_state.take_over(run, "process-2")
     assert run.fence == old_fence + 1
     assert not run_state.finish(run.pk, run.session_id, End(RunStatus.COMPLETED), fence=old_fence)
     assert run_state.finish(run.pk, run.session_id, End(RunStatus.INTERRUPTED), fence=run.fence)

@@ -80,7 +80,7 @@ def test_an_owner_whose_run_was_taken_stores_nothing() -> None:
     run = making.run(making.session(making.user()))
     assert making.append(run, making.thought("mine"))
     taken = Run.objects.get(pk=run.pk)
-    assert run_state.take_from(taken, "process-2")
+    assert run_state.take_over(taken, "process-2")
     with pytest.raises(Fenced):
         making.append(run, making.thought("zombie", 2))
     assert making.append(taken, making.thought("new owner", 2))[0].seq == 2
