@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 from collections.abc import Callable
 from itertools import product
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from agents.arguments import known_name, repair_arguments
 from agents.errors import ModelError
+from agents.models import refusing
 from agents.models.adapting import wants_field
 from agents.models.completion_reader import CompletionReader
 from agents.models.refusals import explain_event, explain_refusal, find_limit
@@ -145,10 +147,25 @@ READ: list[tuple[Callable[[str], object], str, str]] = [
     (read, "```json\n", "```\n"),
     *(
         (lambda text: explain_refusal(400, {}, text, "k"), "", unit)
-        for unit in ("content ", "image ", "unsupported ", "7 > ", "maximum context ", "input length ", "use max", "不支持")
+        for unit in ("content ", "image ", "unsupported ", "7 > ", "maximum context ", "input length ", "use max", "不支持", "blocked by ")
     ),
     (lambda text: explain_refusal(429, {"retry-after": text, "date": text}, "", "k"), "Fri, 31 Dec 2027 ", "2"),
 ]  # fmt: skip
+
+
+REFUSING = {name: pattern for name, pattern in vars(refusing).items() if isinstance(pattern, re.Pattern)}
+#: What words of a refusal are made of, and begin with.
+WORDS = [
+    *("tools ", "tools: ", "functions ", "unsupported parameter: ", "image ", "images ", "image_url ", "invalid ", "content ", "content."),
+    *("system message ", "role: ", "tool call id ", "tools[0]", "unknown name ", "filter ", "signature ", "encrypted content "),
+    *("thinking blocks ", "messages ", "reasoning_content ", "max_tokens ", "think value ", "only user, ", " "),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSING)
+def test_what_a_refusal_is_searched_for(name: str) -> None:
+    for unit in WORDS:
+        assert_linear(REFUSING[name].search, unit * (SIZE // len(unit)) + "x")
 
 
 @pytest.mark.parametrize(("work", "begins", "unit"), READ, ids=[f"{at}: {row[2]}" for at, row in enumerate(READ)])
