@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import os
 import secrets
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -197,5 +198,7 @@ def create_first_account() -> None:
 
 if __name__ == "__main__":
     os.umask(0o077)  # files made in the data folder are readable by this account alone
+    # Ctrl-C ends the preparations as SIGTERM does, without a traceback. The server sets its own handlers.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     main(sys.argv[1] if len(sys.argv) > 1 else None)

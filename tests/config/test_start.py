@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -92,6 +93,22 @@ def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
         )
     assert started.returncode == 1
     assert started.stderr == f"Thinkaloud cannot start: Port {port} on 127.0.0.1 is in use. Set PORT to another one.\n"
+
+
+def test_ctrl_c_ends_the_preparations_without_a_traceback(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "config.prepare", "serve"],
+        cwd=PROJECT,
+        env={**os.environ, "DATA_DIR": str(tmp_path), "PORT": str(services.free_port())},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    while not (tmp_path / "thinkaloud.sqlite3").exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert (process.returncode, said) == (-signal.SIGINT, "")
 
 
 @pytest.mark.parametrize(
