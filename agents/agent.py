@@ -1,4 +1,4 @@
-"""An agent: who it is, which model it asks and which tools it has. `Agent.start` sets it to work."""
+"""An agent: its spec, its model and its tools. `Agent.start` starts a run of it."""
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -8,6 +8,7 @@ from typing import Any
 from agents.approval import Gate
 from agents.errors import AgentError
 from agents.events import Step
+from agents.history import ChatMessage
 from agents.holding import Resumed
 from agents.loading import load_driver
 from agents.metering import Meter
@@ -46,18 +47,18 @@ class Agent:
         newest_word: int = 0,
         wait_stored: WaitStored = begin_at_once,
     ) -> AgentRun:
-        """Set the agent to work on ``prompt`` after ``history``, inside a running event loop.
+        """Start a run that answers ``prompt`` after ``history``. Call it inside a running event loop, which the run belongs to.
 
-        Without a prompt it goes on from the history, which then ends with the user's message or tool results.
+        Without a prompt it continues from the history, which then ends with the user's message or tool results.
         ``history`` holds messages in OpenAI's shape; ``session_id`` only labels the thread. ``skip_initial_steps`` leaves out the steps of
-        `initial_steps`, for who has recorded them beforehand. ``files`` came with the prompt; those of earlier messages stand in their
-        own ``files``. ``meter`` keeps the run's budget. ``calls``, each a tool's name and its arguments as JSON, are made before the
-        model is asked: what a run that this one goes on from had begun and not ended. ``gate`` says which calls wait for people; where
-        one does, the run ends as ``waiting``, and goes on by another start, with ``resumed``, and with all that it has done in ``history``.
-        ``newest_word``: what was said to it already, up to this number, is read by its first model call. ``wait_stored`` is called in its
-        thread before each call that may change something outside, and returns when the call is kept.
+        `initial_steps`, for a caller that has stored them already. ``files`` belong to the prompt; earlier messages have their own
+        ``files``. ``meter`` counts the run's budget. ``calls``, each a tool's name and its arguments as JSON, are made before the model is
+        asked: those that the run which this one continues had begun and not ended. ``gate`` decides which calls wait for people; where one
+        does, the run ends as ``waiting``, and is continued by another start, with ``resumed``, and with all that it has done in
+        ``history``. ``newest_word``: steering words up to this number are there already, for its first model call. ``wait_stored`` is
+        called in the run's thread before each call that may change something outside, and returns when that call is stored.
         """
-        asking: dict[str, Any] = {"role": "user", "content": prompt, **({"files": files} if files else {})}
+        asking: ChatMessage = {"role": "user", "content": prompt, **({"files": files} if files else {})}
         conversation = [*history, asking] if prompt is not None else list(history)
         asked = [message["content"] for message in conversation if message["role"] == "user"]
         if not asked:
@@ -94,7 +95,7 @@ class Agent:
         max_iterations: int = DEFAULT_MAX_ITERATIONS,
         **kwargs: Any,
     ) -> list[StepData]:
-        """The same steps as a list, when the run has ended."""
+        """The same steps as a list, once the run has ended."""
         return [step async for step in self.run_with_reasoning_stream(prompt, session_id, max_iterations, **kwargs)]
 
     async def run_async(
@@ -103,7 +104,7 @@ class Agent:
         session_id: object = None,
         max_iterations: int = DEFAULT_MAX_ITERATIONS,
         **kwargs: Any,
-    ) -> list[dict[str, Any]]:
+    ) -> list[ChatMessage]:
         """The messages that the run added to the conversation, in OpenAI's shape; the last one is the answer."""
         run = self.start(prompt, session_id=session_id, max_iterations=max_iterations, **kwargs)
         async with contextlib.aclosing(run):

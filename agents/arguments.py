@@ -1,4 +1,4 @@
-"""A tool call's name and arguments as models write them: repaired where there is only one way to read them, else the fault in words."""
+"""A tool call's name and arguments as models write them: repaired where they can be read in one way only, else described as an error."""
 
 import ast
 import json
@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Collection
 from typing import Any
 
+from agents.json_types import JsonObject
 from agents.text import json_object
 
 _DECODER = json.JSONDecoder(strict=False)
@@ -45,7 +46,7 @@ def repair_arguments(raw: str) -> str:
 
 
 def without_fence(text: str) -> str:
-    """What stands in a fence of code, if the text is one; else the text. No regex: those that could do it take their time over spaces."""
+    """The content of a code fence, if the text is one; else the text. Without a regex: those for it are slow over many spaces."""
     bare = text.strip()
     if not bare.startswith("```"):
         return text
@@ -71,7 +72,7 @@ def python_values(text: str) -> list[Any]:
 
 
 def values_in(text: str) -> list[Any] | None:
-    """The JSON values that stand one after the other in a text, with what closes too much behind the last; nothing of any other text."""
+    """The JSON values that follow one another in a text, ignoring surplus closing brackets at its end; none of any other text."""
     values: list[Any] = []
     at = 0
     try:
@@ -99,7 +100,7 @@ def first_object(text: str) -> str:
     return text[:end] if text[end:].strip() else ""
 
 
-def _only_object(values: list[Any]) -> dict[str, Any] | None:
+def _only_object(values: list[Any]) -> JsonObject | None:
     """The one object that is there, be it several times, or behind an empty one that a server begins with."""
     objects = [value for value in values if isinstance(value, dict)]
     if len(objects) != len(values):
@@ -109,7 +110,7 @@ def _only_object(values: list[Any]) -> dict[str, Any] | None:
 
 
 class Balance:
-    """Whether JSON that comes in pieces is whole by now, in time that grows as it does: brackets and quotes are all that is looked at."""
+    """Whether JSON that comes in pieces is complete, in linear time: it only follows brackets and quotes."""
 
     def __init__(self) -> None:
         self.in_string = False
@@ -139,7 +140,7 @@ class Balance:
 _SIGNS = re.compile(r'\\.|\\\Z|["{}\[\]]', re.DOTALL)
 
 
-#: What models and servers put around the name of a tool: marks of a template, the namespace that it showed tools in, a number.
+#: What models and servers add to a tool's name: template marks, the namespace in which it was shown, a number.
 _AROUND_NAME = re.compile(
     r"^(?:(?:functions?|tools?|default_api|default|assistant|commentary)[.:/])*(.+?)(?::\d+|\(.*\))?(?:<\|.*)?$",
     re.DOTALL,
@@ -158,7 +159,7 @@ def known_name(name: str, tools: Collection[str]) -> str:
     return meant[0] if len(meant) == 1 else name
 
 
-#: Characters beyond which nothing is looked for in a name.
+#: Longer names are not cleaned.
 _LONGEST_NAME = 256
 
 
@@ -167,7 +168,7 @@ def _folded(name: str) -> str:
 
 
 def describe_fault(raw: str) -> str:
-    """What is wrong with arguments that are no JSON object, as a sentence that a model can act on."""
+    """What is wrong with arguments that are no JSON object, as a sentence for the model."""
     what = _fault(raw)
     return f"The arguments of the call could not be read: {what}. They have to be one JSON object. Nothing was run."
 

@@ -1,18 +1,18 @@
-"""The words an agent speaks while it works: growth of a step being written, finished steps, and what each model call was asked.
+"""The events of a running agent: drafts of a step, finished steps, and model calls.
 
 What a finished step holds is in `agents.steps`. Lengths count UTF-16 code units, as JavaScript's ``length`` does.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
 from agents.steps import NumberedType, StepData, StepType
 
 if TYPE_CHECKING:
     from agents.holding import HeldCall
 
-#: One that waits for people has not ended: it is gone on with, by another `Agent.start`.
+#: A run that waits for people has not ended: another `Agent.start` continues it.
 Status = Literal["completed", "cancelled", "failed", "max_iterations", "waiting"]
 
 
@@ -20,8 +20,8 @@ Status = Literal["completed", "cancelled", "failed", "max_iterations", "waiting"
 class PartialStep:
     """The latest state of a step that is still being written.
 
-    ``text`` is all of the step's text so far, never a piece of it, so that a reader who missed
-    some growths needs only the last one. A higher ``attempt`` starts the step's text anew.
+    ``text`` is all of the step's text so far, so that a reader who missed
+    some drafts needs only the last one. A higher ``attempt`` begins the step's text again.
     """
 
     step: int
@@ -31,6 +31,27 @@ class PartialStep:
     tool_name: str = ""
 
 
+class ThoughtsField(TypedDict, total=False):
+    """In which field of a turn its thoughts came, and the numbers of the steps that they are; empty where they are not wanted back."""
+
+    field: str
+    steps: list[int]
+
+
+class OriginData(TypedDict, total=False):
+    """What the model's server has to be sent again of a step with each later request, and nobody else is."""
+
+    server: str
+    """The only server that is sent it, as returned by `agents.models.openai_compatible.server_id`."""
+    fields: Mapping[str, Any]
+    """For a tool call: fields that its server has sent beside the known ones."""
+    thoughts: ThoughtsField
+    turn: Mapping[str, Any]
+    """For a tool call: further fields of its turn, unchanged."""
+    is_cut: bool
+    """For an answer: whether the model's length limit cut it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One finished entry of the reasoning log.
@@ -38,14 +59,12 @@ class Step:
     ``data`` is the step dictionary of the wire: ``type``, ``content``, ``iteration``,
     ``timestamp`` (Unix seconds) and what the type adds. ``full_content`` is the whole text of a tool result
     whose ``data["content"]`` had to be cut to `agents.steps.CONTENT_LIMIT`, else ``None``. ``origin`` is what the model's server has to be
-    told of it later, and nobody else. Of a tool call: ``server``, ``fields`` of the call, ``thoughts``, the ``field`` that the
-    turn's thoughts came in and the ``steps`` that they are, and ``turn``, further fields of the turn as they came. Of an answer that
-    the model's length limit cut: ``is_cut``.
+    sent of it again.
     """
 
     data: StepData
     full_content: str | None = None
-    origin: dict[str, Any] | None = None
+    origin: OriginData | None = None
 
     @property
     def type(self) -> StepType:
@@ -84,7 +103,7 @@ def _sum(one: int | None, other: int | None) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """What of the conversation a request does not hold, because the model can't read so much: messages, and tokens as estimated."""
+    """What was left out of the conversation because the model cannot read so much: messages, and tokens as estimated."""
 
     messages: int = 0
     tokens: int = 0
@@ -92,7 +111,7 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """What a model is asked with, exactly as it is sent; neither address nor key.
+    """A request to a model, exactly as it is sent; without address and key.
 
     ``parameters`` is the rest of the request's body. ``tools`` are declared with it; ``tool_names`` are offered, also where the prompt
     declares them. ``limit`` is how many tokens the model reads, as far as is known.
@@ -120,7 +139,7 @@ class CallBegun:
 
 @dataclass(frozen=True, slots=True)
 class CallEnded:
-    """That request was answered, refused or given up; ``error`` says why, in words for people."""
+    """That request was answered, refused or given up; ``error`` says why, for people."""
 
     iteration: int
     attempt: int
@@ -128,7 +147,7 @@ class CallEnded:
     first_token_ms: int | None = None
     """From its sending to the first token; ``None`` where none came."""
     finish_reason: str = ""
-    """As the server has it."""
+    """The server's own word."""
     usage: Usage = field(default_factory=Usage)
     error: str = ""
 
@@ -138,7 +157,7 @@ ModelCallEvent: TypeAlias = CallBegun | CallEnded
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run of an agent ended. ``code`` and ``error`` (words for people) are set when it failed."""
+    """How a run of an agent ended. ``code`` and ``error`` (for people) are set when it failed."""
 
     status: Status
     iterations: int
@@ -151,7 +170,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """What somebody says to a run that is at work. ``number`` rises from word to word."""
+    """A steering word: what a user sends to a running run. ``number`` rises from word to word."""
 
     number: int
     content: str
@@ -159,9 +178,9 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class WordsWanted:
-    """A model call begins, and reads the words that are there by now: who stores the run's events hands them over by ``hand_over``.
+    """A model call begins, and reads the pending steering words: the recorder passes them to ``hand_over``.
 
-    Until then nothing goes on. It is called on the event loop; what it is given is read, and never given again.
+    The run waits for that. ``hand_over`` is called on the event loop; each word is passed once.
     """
 
     iteration: int

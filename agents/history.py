@@ -1,17 +1,42 @@
-"""A conversation made fit for a model: no call without its result, and no longer than the model can read."""
+"""A conversation made valid for a model: every call has its result, and it is no longer than the model can read."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, NotRequired, TypeAlias, TypedDict
 
 import orjson
 
 from agents.events import LeftOut
+from agents.json_types import JsonObject
 from agents.text import clean_text, estimate_tokens
 
-ChatMessage = dict[str, Any]
-"""A message in OpenAI's shape."""
+ChatMessage: TypeAlias = JsonObject
+"""A message in OpenAI's shape, with whatever fields its server has of its own."""
+
+
+class MessageOrigin(TypedDict):
+    """Fields that only the server is sent that a message or a call came from."""
+
+    server: str
+    fields: Mapping[str, Any]
+
+
+class CalledFunction(TypedDict):
+    """Which tool is called, and with what: the model's text, which may be no JSON."""
+
+    name: str
+    arguments: str
+
+
+class MessageToolCall(TypedDict):
+    """A tool call in a message of the assistant's."""
+
+    id: str
+    type: Literal["function"]
+    function: CalledFunction
+    origin: NotRequired[MessageOrigin]
+
 
 NO_RESULT = "This call was interrupted before it had a result."
 NO_ANSWER = "(This was stopped or failed before there was an answer.)"
@@ -29,9 +54,9 @@ _LONGEST_NAME = 64
 #: The field of a user's message that holds its pictures' addresses, and the tokens that one takes, about.
 IMAGES = "images"
 _IMAGE_COST = 1_000
-#: Marks a user's message of ours that shows the pictures of results: it begins no turn.
+#: Marks a user's message that this package has added to show the pictures of results: it begins no turn.
 OF_TOOLS = "of_tools"
-#: Marks a user's message that came while the turn was at work: it begins none, and is never left out of it.
+#: Marks a steering word, a user's message within a turn: it begins no turn, and is never left out of it.
 WORD = "word"
 _KNOWN_FIELDS = frozenset({"role", "content", "tool_calls", "tool_call_id", "name", IMAGES, OF_TOOLS, WORD})
 _KNOWN_IN_CALL = frozenset({"id", "type", "function"})
@@ -56,7 +81,7 @@ class _ValidNames:
         self._taken = valid.union(tool_names)
 
     def put_in(self, given: ChatMessage) -> ChatMessage:
-        """The message, or a copy of it whose names are valid where they are not."""
+        """The message, or a copy of it with valid names."""
         if given["role"] == "tool":
             name = self._sent_as(given["name"])
             return given if name == given["name"] else {**given, "name": name}
@@ -81,7 +106,7 @@ def _is_valid_name(name: str) -> bool:
 
 
 def _unused(wanted: str, used: set[str], longest: int = 200) -> str:
-    """What is wanted if nothing has it, else the same with a number; it is used from then on."""
+    """The wanted name if it is free, else the same with a number; it is used from then on."""
     found, number = wanted or "call", 1
     while found in used:
         number += 1
@@ -91,10 +116,10 @@ def _unused(wanted: str, used: set[str], longest: int = 200) -> str:
 
 
 def repair_tool_calls(history: Sequence[Mapping[str, Any]]) -> list[ChatMessage]:
-    """The history with every tool call answered, every result asked for, and no id used twice.
+    """The history with a result for every tool call, a call for every result, and no id used twice.
 
     A call left dangling by a stop or a crash gets a result that says so; a result without its call, as a cut may
-    leave behind, is dropped. Results are put right behind their call's message.
+    leave behind, is dropped. Results follow their call's message directly.
     """
     messages: list[ChatMessage] = []
     waiting: list[_Waiting] = []
@@ -132,7 +157,7 @@ def repair_tool_calls(history: Sequence[Mapping[str, Any]]) -> list[ChatMessage]
 
 
 def make_valid(messages: Sequence[ChatMessage], tool_names: Collection[str] = ()) -> list[ChatMessage]:
-    """A sound conversation as the strictest servers want it; nothing else is ever sent.
+    """A valid conversation by the rules of the strictest servers; only such are ever sent.
 
     User and assistant alternate, beginning with the user and ending with the user or with results: a turn without an answer is
     closed by words that say so. No content is empty, and names of tools hold what such names may, as unlike as they were.
@@ -162,17 +187,17 @@ def make_valid(messages: Sequence[ChatMessage], tool_names: Collection[str] = ()
 
 
 def _between(message: ChatMessage) -> str:
-    """What the assistant says before a user's message to which it has said nothing."""
+    """The assistant's words before a user's message to which it has said nothing."""
     return LOOKING if OF_TOOLS in message else READING if WORD in message else NO_ANSWER
 
 
 def without_marks(message: ChatMessage) -> ChatMessage:
-    """The message as servers take it, without what says to us alone where it comes from."""
+    """The message as servers accept it, without the marks of this package."""
     return {name: value for name, value in message.items() if name != WORD} if WORD in message else message
 
 
 def word_message(content: str) -> ChatMessage:
-    """The message that tells the model what somebody says to it while it is at work."""
+    """The message by which a model is told a steering word."""
     return {"role": "user", "content": content, WORD: True}
 
 
@@ -219,7 +244,7 @@ def _begins_turn(message: ChatMessage) -> bool:
 
 
 def explain_left_out(left_out: LeftOut) -> str:
-    """What people should know of it; empty where nothing is left out."""
+    """A sentence for people about what is left out; empty where nothing is."""
     about = f"about {left_out.tokens:,} tokens"
     if left_out.messages:
         return (
@@ -244,7 +269,7 @@ def _without_oldest_calls(
         if total <= budget:
             break
         said = [message for message in kept[start:following] if WORD in message]
-        # Each behind an assistant's, as the strictest servers want it.
+        # Each after an assistant's message, as the strictest servers require.
         words += [each for word in said for each in (_READING, word)]
         total += (
             sum(map(message_tokens, said))
@@ -259,7 +284,7 @@ def message_tokens(message: ChatMessage) -> int:
     """Tokens a message takes, estimated."""
     content = message["content"]
     tokens = 4 + estimate_tokens(_text(content)) + _other_costs(message, _KNOWN_FIELDS)
-    # Pictures beside the text or, as they are sent, among its parts.
+    # Pictures beside the text or, as they are sent, among the parts of the content.
     pictures = len(content) - 1 if isinstance(content, list) else len(message.get(IMAGES, ()))
     tokens += _IMAGE_COST * pictures
     for call in message.get("tool_calls") or ():
@@ -269,7 +294,7 @@ def message_tokens(message: ChatMessage) -> int:
 
 
 def _other_costs(part: Mapping[str, Any], known: frozenset[str]) -> int:
-    """What the fields take that only some servers have."""
+    """The tokens of fields that only some servers have."""
     if part.keys() <= known:
         return 0
     other = (value for key, value in part.items() if key not in known)
@@ -277,7 +302,7 @@ def _other_costs(part: Mapping[str, Any], known: frozenset[str]) -> int:
 
 
 def _text(content: Any) -> str:
-    """Content as text, also where it comes in parts."""
+    """Content as text, also where it is a list of parts."""
     if isinstance(content, list):
         return "".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping))
     return "" if content is None else str(content)

@@ -1,10 +1,11 @@
-"""Sorts the calls of a model's turn: what runs at once, what is refused, and what waits for people."""
+"""Sorts the calls of a model's turn: which run at once, which are refused, and which wait for people."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from agents.approval import PRIVATE, Gate, judge
+from agents.json_types import JsonObject
 from agents.steps import QuestionField
 from agents.text import json_object
 from agents.tools.ask_user import AskUserTool, fields_of
@@ -20,7 +21,7 @@ class HeldCall:
 
     id: str
     tool_name: str
-    arguments: dict[str, Any]
+    arguments: JsonObject
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """The JSON schema that they fit."""
     kind: Literal["approval", "question"] = "approval"
@@ -31,7 +32,7 @@ class HeldCall:
 
 @dataclass(frozen=True, slots=True)
 class DecidedCall:
-    """A call that has waited, in the run that goes on: it runs with these arguments, or has its outcome already.
+    """A call that has waited, in the run that continues: to be made with these arguments, or with its outcome already.
 
     One that has begun something which waited is such a call, too: it is made again.
     """
@@ -41,12 +42,12 @@ class DecidedCall:
     arguments: str
     outcome: ToolOutcome | None = None
     note: str = ""
-    """What stands before its result."""
+    """Text before its result."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """Where a run stood that has waited: its last model call and numbered step, and the calls that people have decided on."""
+    """The state of a run that has waited: its last model call and numbered step, and the calls that people have decided."""
 
     iteration: int
     step: int
@@ -66,7 +67,7 @@ class Turn:
 
 
 def sort_calls(jobs: Sequence[Job], gate: Gate) -> Turn:
-    """Sort a turn's calls. What can't run anyway, for its name or its arguments, is ready: whoever runs it says why."""
+    """Sort a turn's calls. One with an unknown name or invalid arguments counts as ready: the runner says what is wrong."""
     turn = Turn()
     for job in jobs:
         arguments = json_object(job.arguments, None)
@@ -83,25 +84,25 @@ def sort_calls(jobs: Sequence[Job], gate: Gate) -> Turn:
         elif not (why := gate.why_no_wait()):
             turn.held.append(held)
         elif held.rule == PRIVATE or held.kind == "question":
-            # The tool says in its own words why it does nothing.
+            # The tool itself says why it does nothing.
             turn.ready.append(job)
         else:
             turn.refused[job.id] = why
     return turn
 
 
-def _misfits(arguments: dict[str, Any], tool: Tool) -> bool:
+def _misfits(arguments: JsonObject, tool: Tool) -> bool:
     from agents.tools.schemas import argument_problem  # noqa: PLC0415 - as in `agents.tools.runner`
 
     return bool(argument_problem(arguments, tool.parameters))
 
 
-def _held(job: Job, tool: Tool, arguments: dict[str, Any], gate: Gate) -> HeldCall | None:
-    """What waits of a call, if it has to. Raises `ToolError` where it may not be made at all."""
+def _held(job: Job, tool: Tool, arguments: JsonObject, gate: Gate) -> HeldCall | None:
+    """The call, if it has to wait, else None. Raises `ToolError` where it must not be made at all."""
     verdict = judge(gate.policies, job.name, arguments)
     if verdict.decision == "deny":
         raise ToolError(DENIED)
-    # An agent may be called “user”, and then the tool that asks it has this name.
+    # An agent may be called “user”: the tool that asks it has this name then.
     if job.name == AskUserTool.name and tool.parameters is AskUserTool.parameters:
         fields = fields_of(arguments)
         return HeldCall(job.id, job.name, arguments, {}, "question", question=str(arguments["question"]), fields=fields)

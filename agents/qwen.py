@@ -19,8 +19,9 @@ from agents.attachments import pictures_of, with_files
 from agents.cancellation import CancelToken
 from agents.errors import AgentError
 from agents.extensions import driver, qwen_agents
-from agents.history import WORD, repair_tool_calls, word_message
+from agents.history import WORD, ChatMessage, MessageToolCall, repair_tool_calls, word_message
 from agents.holding import DecidedCall
+from agents.json_types import JsonObject
 from agents.models import base, openai_compatible
 from agents.models.demo import model
 from agents.models.reply_parts import Call
@@ -173,13 +174,13 @@ def run_conversation(
         pass
 
 
-def _first_calls(toolset: Mapping[str, Tool], host: ReplyHost) -> list[dict[str, Any]]:
+def _first_calls(toolset: Mapping[str, Tool], host: ReplyHost) -> list[ChatMessage]:
     """What the calls that the run begins with add to its conversation, when they have ended."""
     calls = host.begin_calls()
     if not calls:
         return []
     outcomes = host.run_tools([Job(call.id, call.name, call.arguments, toolset.get(call.name)) for call in calls])
-    asking = [
+    asking: list[MessageToolCall] = [
         {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
         for call in calls
     ]
@@ -194,7 +195,7 @@ def _first_calls(toolset: Mapping[str, Tool], host: ReplyHost) -> list[dict[str,
 
 def _decided_calls(
     toolset: Mapping[str, Tool], host: ReplyHost, look_at: Callable[[Sequence[FileData]], list[str]]
-) -> list[dict[str, Any]]:
+) -> list[ChatMessage]:
     """What the calls that people have decided on add to the conversation, when those that were allowed have run."""
     calls = host.decided_calls()
     jobs, outcomes = [], {}
@@ -227,7 +228,7 @@ class _NotedTool:
         self.timeout_s, self.output_limit = tool.timeout_s, tool.output_limit
         self._tool, self._note = tool, note
 
-    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
+    def call(self, arguments: JsonObject, stop: CancelToken) -> str:
         """Call it. Raises `ToolError`, behind the note too."""
         try:
             result = self._tool.call(arguments, stop)

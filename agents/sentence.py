@@ -4,7 +4,17 @@ They are ordinary strings, in English, which is what logs, models and programs g
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any, Self, TypedDict
+
+from agents.json_types import JsonObject
+
+
+class SentenceParts(TypedDict, total=False):
+    """What a sentence was made of, as JSON; empty where it is a plain string."""
+
+    template: str
+    values: JsonObject
+    """By name: strings, numbers, or the parts of another sentence; missing where there are none."""
 
 
 class Sentence(str):
@@ -27,11 +37,11 @@ class Sentence(str):
         return made
 
 
-def parts_of(text: str) -> dict[str, Any]:
+def parts_of(text: str) -> SentenceParts:
     """What a sentence was made of, as JSON: ``template`` and, where there are any, ``values``; nothing for a plain string."""
     if not isinstance(text, Sentence):
         return {}
-    parts: dict[str, Any] = {"template": text.template}
+    parts: SentenceParts = {"template": text.template}
     if text.values:
         parts["values"] = {
             name: parts_of(value) or str(value) if isinstance(value, str) else value

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal, cast
 
-from agents.events import PartialStep, Step
+from agents.events import OriginData, PartialStep, Step, ThoughtsField
 from agents.models.reply_parts import Call, Part
 from agents.steps import (
     CONTENT_LIMIT,
@@ -155,16 +155,20 @@ class StepSplitter:
         if self._calls:
             steps += self._flush_text(partial=unfinished is not None and unfinished.kind == "content")
         else:
-            cut = {"server": server, "fields": {}, "thoughts": {}, "is_cut": True} if is_cut else None
+            cut: OriginData | None = (
+                {"server": server, "fields": {}, "thoughts": {}, "is_cut": True} if is_cut else None
+            )
             steps += [replace(step, origin=cut) for step in self._flush_text("final_answer", partial=partial)]
         calls = [
             Call(self._unique(part.id), part.name[:_LONGEST_NAME] or NAMELESS, part.text, part.fields)
             for part in self._calls
             if not part.is_left_out
         ]
-        thoughts = {"field": reasoning_field, "steps": self._reasoning} if reasoning_field and self._reasoning else {}
+        thoughts: ThoughtsField = {}
+        if reasoning_field and self._reasoning:
+            thoughts = {"field": reasoning_field, "steps": self._reasoning}
         for call in calls:
-            origin = {"server": server, "fields": call.fields, "thoughts": thoughts, "turn": turn_fields}
+            origin: OriginData = {"server": server, "fields": call.fields, "thoughts": thoughts, "turn": turn_fields}
             steps.append(self._called(call, origin if call.fields or thoughts or turn_fields else None))
             thoughts, turn_fields = {}, {}
         self._begin_reply()
@@ -175,7 +179,7 @@ class StepSplitter:
         calls = [Call(self._unique(""), name, arguments, {}) for name, arguments in wanted]
         return [self._called(call, None) for call in calls], calls
 
-    def _called(self, call: Call, origin: dict[str, Any] | None) -> Step:
+    def _called(self, call: Call, origin: OriginData | None) -> Step:
         """A tool is called: its step; it is open from now on."""
         self.open_calls[call.id] = _Open(call.name, self._clock())
         return Step(

@@ -1,12 +1,14 @@
-"""The finished steps of a run's log, one type per kind: what an agent yields, the log stores and the wire sends.
+"""The finished steps of a run's log, one type per kind: yielded by an agent, stored in the log, and sent to clients.
 
 Numbers named ``step`` count a run's thoughts, tool calls, results and answers from 1 on. Times are Unix seconds, lengths UTF-16 code units.
 """
 
-from typing import Any, Literal, NotRequired, TypeAlias
+from typing import Literal, NotRequired, TypeAlias
 
 # Python's own cannot be checked against data before 3.12.
 from typing_extensions import TypedDict
+
+from agents.json_types import JsonObject
 
 #: Longest ``content`` of a tool result inside its step, in UTF-16 code units.
 CONTENT_LIMIT = 2_000
@@ -18,7 +20,7 @@ class FileData(TypedDict):
     id: str
     name: str
     media_type: str
-    """What its content is, whatever its name says."""
+    """The type of its content, whatever its name says."""
     size: int
     """Bytes."""
 
@@ -48,7 +50,7 @@ class IterationStartStep(StepBase):
 
 
 class ContextUse(TypedDict):
-    """How much of what the model reads at a time the conversation takes, in tokens."""
+    """How much of the model's context the conversation takes, in tokens."""
 
     used: int
     limit: int
@@ -74,7 +76,7 @@ class IterationEndStep(StepBase):
 
 
 class ThoughtStep(StepBase):
-    """What the model thought, or said before it called tools."""
+    """What the model thought, or wrote before it called tools."""
 
     type: Literal["thought"]
     step: int
@@ -91,12 +93,12 @@ class ToolUseStep(StepBase):
     tool_name: str
     tool_call_id: str
     """Unique in the run."""
-    arguments: dict[str, Any] | str
+    arguments: JsonObject | str
     """An object; the text that the model wrote where that is none."""
 
 
 class ToolResultStep(StepBase):
-    """What a call came to. ``content`` is the result, or its beginning."""
+    """The result of a call. ``content`` is the result, or its beginning."""
 
     type: Literal["tool_result"]
     step: int
@@ -130,7 +132,7 @@ class MaxIterationsStep(StepBase):
 
 
 class CompleteStep(StepBase):
-    """The agent has come to its end."""
+    """The agent has ended."""
 
     type: Literal["complete"]
     total_iterations: int
@@ -146,7 +148,7 @@ class ErrorStep(StepBase):
 
 
 class SteerStep(StepBase):
-    """A word that somebody has put in while the run was at work: the model call of its iteration is the first that reads it."""
+    """A steering word of a user: the model call of its iteration is the first that reads it."""
 
     type: Literal["steer"]
     user: str
@@ -154,7 +156,7 @@ class SteerStep(StepBase):
     client_message_id: str
 
 
-# People inside a run: what waits for them, and what they said. None of these has a number of its own.
+# People inside a run: requests to them, and their decisions. None of these has a number of its own.
 
 
 class ApprovalRequestStep(StepBase):
@@ -163,10 +165,10 @@ class ApprovalRequestStep(StepBase):
     type: Literal["approval_request"]
     tool_call_id: str
     tool_name: str
-    arguments: dict[str, Any]
+    arguments: JsonObject
     deadline: float
     unanswered: Literal["deny", "stop"]
-    """What becomes of it after the deadline: it is denied, or the run ends."""
+    """What happens to it after the deadline: it is denied, or the run ends."""
 
 
 class ApprovalStep(StepBase):
@@ -176,11 +178,11 @@ class ApprovalStep(StepBase):
     tool_call_id: str
     decision: Literal["allow", "deny"]
     user: str | None
-    """Null: nobody did until the deadline."""
-    arguments: NotRequired[dict[str, Any]]
-    """With which it is made instead of those that the model wrote."""
+    """Null: no one did until the deadline."""
+    arguments: NotRequired[JsonObject]
+    """The call is made with these instead of those that the model wrote."""
     scope: Literal["once", "session"]
-    """``session``: so are later calls of this tool under this rule, in runs of who asked."""
+    """``session``: later calls of this tool under this rule are allowed too, in runs of the same user."""
     reason: str
 
 
@@ -188,13 +190,13 @@ FieldKind = Literal["text", "choice", "choices", "number", "yes_no"]
 
 
 class QuestionField(TypedDict):
-    """Something that a person is asked."""
+    """A field of a question to a person."""
 
     name: str
     label: str
     kind: FieldKind
     options: NotRequired[list[str]]
-    """Of ``choice``, of which one is taken, and ``choices``, of which any number are."""
+    """Of ``choice``, of which one is selected, and ``choices``, of which any number are."""
     required: bool
 
 
@@ -213,8 +215,8 @@ class AnswerStep(StepBase):
     type: Literal["answer"]
     tool_call_id: str
     user: str | None
-    """Null: nobody did until the deadline."""
-    answers: dict[str, Any]
+    """Null: no one did until the deadline."""
+    answers: JsonObject
     """By the fields' names: texts, lists of texts, numbers, yes or no."""
 
 

@@ -17,7 +17,7 @@ from agents.cancellation import CancelToken
 from agents.errors import AgentError, LimitReached, Stopped, clear_traceback_frames, error_of, internal_error
 from agents.event_queue import EventQueue
 from agents.events import ModelRequest, Outcome, PartialStep, RunEvent, Status, Word, WordsWanted
-from agents.history import word_message
+from agents.history import ChatMessage, word_message
 from agents.holding import DecidedCall, HeldCall
 from agents.loading import load_driver
 from agents.models.ends import check_end, classify_end
@@ -41,7 +41,7 @@ class AgentRun:
     def __init__(self, task: Task) -> None:
         self.outcome: Outcome | None = None
         """How it ended; set with the last event."""
-        self.messages: list[dict[str, Any]] = []
+        self.messages: list[ChatMessage] = []
         """What the run has added to the conversation, in OpenAI's shape; ``origin`` is what goes back to the server it came from."""
         self._task = task
         self._loop = asyncio.get_running_loop()

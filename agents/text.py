@@ -4,6 +4,8 @@ import json
 from math import isfinite
 from typing import Any, NoReturn, TypeVar
 
+from agents.json_types import JsonObject
+
 T = TypeVar("T")
 
 
@@ -58,7 +60,7 @@ def estimate_tokens(text: str) -> int:
     return int((len(text) - beyond_ascii) / 4 + beyond_ascii) + 1
 
 
-def json_object(raw: str, otherwise: T) -> dict[str, Any] | T:
+def json_object(raw: str, otherwise: T) -> JsonObject | T:
     """The JSON object in a tool call's arguments, its texts clean; ``otherwise`` where they hold none.
 
     Models write line breaks into strings as they are; nothing at all means no arguments. Numbers that JSON or a

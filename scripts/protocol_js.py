@@ -4,8 +4,9 @@ import json
 import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
+from agents.json_types import JsonObject
 from agents.steps import StepData
 from chat import protocol
 from chat.protocol import schema
@@ -67,7 +68,7 @@ def _types() -> Iterator[str]:
     yield _union("Frame", ["StoredFrame", "UnstoredFrame"])
 
 
-def _object(name: str, described: dict[str, Any]) -> str:
+def _object(name: str, described: JsonObject) -> str:
     required = described.get("required", ())
     fields = []
     for field, value in described.get("properties", {}).items():
@@ -80,7 +81,7 @@ def _union(name: str, members: Iterable[str]) -> str:
     return _comment(f"@typedef {{{' | '.join(members)}}} {name}")
 
 
-def _js_type(value: dict[str, Any]) -> str:
+def _js_type(value: JsonObject) -> str:
     if "$ref" in value:
         return str(value["$ref"]).rpartition("/")[2]
     if "const" in value:
@@ -102,7 +103,7 @@ def _js_type(value: dict[str, Any]) -> str:
             return _JS_TYPES[kind]
 
 
-def _prose(described: dict[str, Any]) -> str:
+def _prose(described: JsonObject) -> str:
     return " ".join(described.get("description", "").replace("``", "`").split())
 
 

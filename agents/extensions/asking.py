@@ -1,4 +1,4 @@
-"""Our models for agents that others have written: asked in the agent's thread, with replies that it sees grow."""
+"""The models for agents of extensions: called in the agent's thread, with replies that it sees grow."""
 
 import queue
 import threading
@@ -11,6 +11,7 @@ from qwen_agent.llm.schema import Message
 
 from agents.errors import LimitReached, Stopped
 from agents.events import ModelRequest
+from agents.json_types import JsonObject
 from agents.models.reply import Reply, ReplyWriter
 from agents.models.reply_parts import Call, FinishedReply
 
@@ -38,7 +39,7 @@ class Asking:
 
     @property
     def has_asked(self) -> bool:
-        """Whether the model has been asked, so that its tokens are counted."""
+        """Whether the model was called, so that its tokens are counted."""
         return self._asked > 0
 
     def check(self) -> None:
@@ -47,7 +48,7 @@ class Asking:
             raise Stopped
 
     def stop(self) -> None:
-        """Close what is being asked, and let nothing more be."""
+        """Close the current request, and refuse further ones."""
         with self._lock:
             self._is_stopped = True
             pending = list(self._pending)
@@ -89,7 +90,7 @@ class Asking:
 
 
 class _Shower:
-    """Hands on a reply's states as it grows, on the event loop: what is new at once, more of it at a pace that eyes follow."""
+    """Passes on a reply's states as it grows, on the event loop: a new part at once, more of it at a pace that people can follow."""
 
     def __init__(self, reply: Reply, show: Callable[[FinishedReply], None]) -> None:
         self._reply = reply
@@ -126,7 +127,7 @@ class AskedModel:
     def chat(
         self,
         messages: Sequence[Any],
-        functions: list[dict[str, Any]] | None = None,
+        functions: list[JsonObject] | None = None,
         stream: bool = True,
         *_: Any,
         **__: Any,

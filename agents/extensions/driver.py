@@ -22,6 +22,7 @@ from agents.events import ModelRequest
 from agents.extensions.asking import AskedModel, Asking
 from agents.extensions.qwen_tools import OUTPUT_LIMIT, TIMEOUT_S, as_text, schema_of
 from agents.extensions.turns import Said, Turn, said_in
+from agents.json_types import JsonObject
 from agents.models.reply import Reply, ReplyWriter
 from agents.models.reply_parts import Call, FinishedReply
 from agents.sentence import Sentence
@@ -40,7 +41,7 @@ class Host(Protocol):
 
     @property
     def max_iterations(self) -> int:
-        """How often the model may be asked."""
+        """How often the model may be called."""
         ...
 
     def write(
@@ -48,30 +49,30 @@ class Host(Protocol):
     ) -> FinishedReply:
         """Have a reply written and shown, and wait for its end. ``goes_on``: it belongs to the model call of the one before.
 
-        ``request`` is what a model of ours is asked with, where one is.
+        ``request`` is the request to the model, where there is one.
         """
         ...
 
     def ask(self, writer: ReplyWriter, request: ModelRequest, reply: Reply) -> "Future[None]":
-        """Have a reply to a request written that is shown to nobody."""
+        """Have a reply to a request written that is not shown."""
         ...
 
     def offers_tools(self) -> bool:
-        """What the budget says of the next model call."""
+        """What the budget allows for the next model call."""
         ...
 
     def run_tools(self, jobs: Sequence[Job]) -> Mapping[str, ToolOutcome]:
-        """Run tool calls at the same time, wait for all, and return what came of each by id."""
+        """Run tool calls at the same time, wait for all, and return each outcome by id."""
         ...
 
     def call_at_stop(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Have ``callback`` called when the run is stopped; returns what removes it."""
+        """Have ``callback`` called when the run is stopped; returns a function that removes it."""
         ...
 
 
 @dataclass(slots=True)
 class _ToolCall:
-    """The agent has a tool called, and waits for what comes of it."""
+    """The agent calls a tool, and waits for its result."""
 
     said: Said
     tool: Tool
@@ -80,7 +81,7 @@ class _ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    """The agent says what a tool has returned."""
+    """The agent reports what a tool has returned."""
 
     said: Said
     text: str
@@ -92,7 +93,7 @@ class _End:
 
 
 class Work:
-    """An agent at work, from its beginning to its end."""
+    """A running agent of an extension, from its beginning to its end."""
 
     def __init__(self, host: Host, egress: Egress) -> None:
         self._host = host
@@ -112,7 +113,7 @@ class Work:
         self._has_written = False
 
     def model(self, made: Callable[[Asking], Any]) -> AskedModel:
-        """Our model, as the agent asks it."""
+        """The model, as the agent calls it."""
         return AskedModel(made(self._asking))
 
     # -- in the run's thread ----------------------------------------------------------------------
@@ -152,7 +153,7 @@ class Work:
         self._has_written = True
 
     def _close_open(self) -> None:
-        """The agent goes on, or has ended, and there are calls of which it has not said what came of them."""
+        """The agent continues, or has ended, and there are calls whose result it has not reported."""
         unsaid, self._open = self._open, []
         if unsaid:
             self._host.run_tools([_report(call, None) for call in unsaid])
@@ -179,7 +180,7 @@ class Work:
         return found
 
     def _refuse_calls(self) -> None:
-        """Nobody answers any more: who waits for an answer is told."""
+        """Nothing is answered any more: wake whoever waits for an answer."""
         self._news.put(_End(None))  # so that the queue has an end
         while not isinstance(news := self._news.get(), _End):
             if isinstance(news, _ToolCall) and not news.outcome.done():
@@ -210,7 +211,7 @@ class Work:
             turn.fail(error)
 
     def _see(self, yielded: Sequence[Any]) -> None:
-        """Look at the messages so far for what is new."""
+        """Compare the messages so far with what is known."""
         messages = [Message(**each) if isinstance(each, dict) else each for each in yielded]
         self._yielded = messages
         if len(messages) < self._at:  # it begins anew
@@ -273,7 +274,7 @@ class Work:
         self._news.put(_Result(said, as_text(message.content)))
 
     def call_tool(self, name: str, arguments: Any, tool: Any, call: Callable[[], Any]) -> str:
-        """Have a tool called with our limits, and wait for what comes of it; ``call`` is how the agent would."""
+        """Have a tool called with the usual limits, and wait for its result; ``call`` is how the agent would call it."""
         self._asking.check()
         written = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False, default=str)
         said = Said("call", written or "{}", name)
@@ -285,11 +286,11 @@ class Work:
         ours = getattr(tool, "tool", None)
         asked = _ToolCall(said, ours or self._egress.guard(_TheirCall(name, tool, written, call)))
         self._news.put(asked)
-        self._asking.check()  # after it was put: nobody would answer it any more
+        self._asking.check()  # after it was put: it would never be answered
         return asked.outcome.result()
 
     def _pass_yielded(self) -> None:
-        """What has been yielded so far is dealt with."""
+        """Everything that was yielded so far is handled."""
         self._at = len(self._yielded)
         last = self._yielded[-1] if self._yielded else None
         is_text = last is not None and last.role == ASSISTANT and not last.function_call
@@ -313,20 +314,20 @@ class Driven:
 
 
 class _TheirCall:
-    """A call as the agent would make it, as a tool of ours."""
+    """A call as the agent would make it, as a tool."""
 
     def __init__(self, name: str, tool: Any, arguments: str, call: Callable[[], Any]) -> None:
         self.name = name
         self.description = str(getattr(tool, "description", ""))
         is_object = json_object(arguments, None) is not None
         schema = schema_of(getattr(tool, "parameters", {}))
-        self.parameters: dict[str, Any] = schema if is_object and isinstance(schema, dict) else {}
+        self.parameters: JsonObject = schema if is_object and isinstance(schema, dict) else {}
         self.timeout_s: float = getattr(tool, "timeout_s", TIMEOUT_S)
         self.output_limit: int = getattr(tool, "output_limit", OUTPUT_LIMIT)
         self.reaches_outside = bool(getattr(tool, "reaches_outside", True))
         self._call = call
 
-    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
+    def call(self, arguments: JsonObject, stop: CancelToken) -> str:
         """Make it. Raises `ToolError`."""
         text = as_text(self._call())
         if failed := _FAILED.match(text):
@@ -349,10 +350,10 @@ class _Known:
     timeout_s, output_limit = TIMEOUT_S, OUTPUT_LIMIT
 
     def __init__(self, text: str | None) -> None:
-        self.parameters: dict[str, Any] = {}
+        self.parameters: JsonObject = {}
         self._text = text
 
-    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
+    def call(self, arguments: JsonObject, stop: CancelToken) -> str:
         """Return it. Raises `ToolError` where there is none."""
         if self._text is None:
             raise ToolError("The agent did not say what came of this call.")

@@ -1,4 +1,4 @@
-"""Qwen-Agent's tools, as people have written them by its `@register_tool`, as tools of ours."""
+"""Qwen-Agent's tools from extensions, registered by its `@register_tool`, behind this package's `Tool`."""
 
 import base64
 import json
@@ -9,6 +9,7 @@ from qwen_agent.llm.schema import ContentItem
 from qwen_agent.tools.base import BaseTool, ToolServiceError
 
 from agents.cancellation import CancelToken
+from agents.json_types import JsonObject
 from agents.masking import mask_text
 from agents.tools.file_access import ReturnedFile
 from agents.tools.tool import ToolError, ToolText
@@ -24,7 +25,7 @@ def is_tool(each: type) -> bool:
 
 
 class QwenTool:
-    """One of Qwen-Agent's tools. Limits and effects are those that its class declares as ours do, else the cautious ones."""
+    """One of Qwen-Agent's tools. Limits and effects are those that its class declares, else the cautious ones."""
 
     def __init__(self, tool: BaseTool) -> None:
         self._tool = tool
@@ -36,7 +37,7 @@ class QwenTool:
         self.has_side_effects: bool = getattr(tool, "has_side_effects", True)
         self.reaches_outside: bool = getattr(tool, "reaches_outside", True)
 
-    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
+    def call(self, arguments: JsonObject, stop: CancelToken) -> str:
         """Call it with its arguments as JSON, as Qwen-Agent does. Raises `ToolError`."""
         try:
             return as_text(self._tool.call(json.dumps(arguments, ensure_ascii=False)))
@@ -62,7 +63,7 @@ def schema_of(parameters: Any) -> Any:
 
 
 def as_text(result: Any) -> str:
-    """What a tool returned, for a model that reads text; what isn't text is described, and, where it came along, handed on beside it."""
+    """A tool's result as text for a model; what is not text is described, and passed on beside it where it came with the result."""
     if isinstance(result, str):
         return result
     if isinstance(result, list) and result and all(isinstance(item, ContentItem) for item in result):

@@ -23,6 +23,7 @@ from agents.history import (
     newest_turn,
     without_marks,
 )
+from agents.json_types import JsonObject
 from agents.models import refusing
 from agents.models.plain_schemas import plain_tool
 from agents.models.refusals import Refused, find_limit, is_too_long, waits_for_time, was_withheld
@@ -306,11 +307,11 @@ class Asking:
 
     # -- the request as it is now -----------------------------------------------------------------
 
-    def _current(self) -> dict[str, Any]:
+    def _current(self) -> JsonObject:
         body = self._changed()
         return {**body, "messages": [_in_parts(message) for message in body["messages"]]}
 
-    def _changed(self) -> dict[str, Any]:
+    def _changed(self) -> JsonObject:
         body = {key: value for key, value in self._body.items() if key not in self._left_out}
         if OLD_LENGTH in self._left_out and "max_tokens" in body:
             body["max_completion_tokens"] = body.pop("max_tokens")

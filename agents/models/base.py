@@ -1,7 +1,7 @@
-"""The base of our chat models: Qwen-Agent's loop asks for a reply and waits; the reply is written on an event loop.
+"""The base of the chat models: Qwen-Agent's loop requests a reply and waits, while it is written on an event loop.
 
-Qwen-Agent gets one finished message per model call. What grows meanwhile leaves by a side door, the
-`Reply`, which whoever shows it looks at: no copy of the whole conversation per token.
+Qwen-Agent gets one finished message per model call. What is written meanwhile is in the `Reply`, which is shown from there: no copy of the
+whole conversation for each token.
 """
 
 import socket
@@ -14,11 +14,12 @@ from qwen_agent.llm.schema import ASSISTANT, SYSTEM, FunctionCall, Message
 from qwen_agent.tools import image_search
 
 from agents.events import ModelRequest
+from agents.json_types import JsonObject
 from agents.metering import LAST_CALL
 from agents.models.reply import Reply, ReplyWriter
 from agents.models.reply_parts import FinishedReply
 
-# A tool of Qwen-Agent's that nobody here uses takes all addresses but IPv4's from the whole process, once it is imported.
+# A tool of Qwen-Agent's that is not used here replaces the process's address resolution by one for IPv4 alone, once it is imported.
 socket.getaddrinfo = image_search._orig_getaddrinfo  # noqa: SLF001
 
 
@@ -30,7 +31,7 @@ class ReplyHost(Protocol):
         ...
 
     def write(self, writer: ReplyWriter, request: ModelRequest) -> FinishedReply:
-        """Have ``writer`` write the reply to a request on the run's event loop and wait for its end.
+        """Have ``writer`` write the reply to a request on the run's event loop, and wait for its end.
 
         Raises `AgentError` when it fails, `Stopped` when the run was stopped, `LimitReached` when the run is out of
         model calls.
@@ -38,12 +39,12 @@ class ReplyHost(Protocol):
         ...
 
     def replies(self, writer: ReplyWriter, request: ModelRequest) -> Iterator[FinishedReply]:
-        """The same for a loop that looks on while a reply grows: its states, of which the last is the finished one."""
+        """The same, with states of the growing reply for a loop that follows them; the last one is the finished reply."""
         ...
 
 
 def _for_last_call(messages: list[Message]) -> list[Message]:
-    """The conversation with a word to the model that this is its last call."""
+    """The conversation with a note to the model that this is its last call."""
     if not messages or messages[0].role != SYSTEM:
         return [Message(SYSTEM, LAST_CALL), *messages]
     return [Message(SYSTEM, f"{messages[0].content}\n\n{LAST_CALL}"), *messages[1:]]
@@ -57,19 +58,19 @@ class StreamingChatModel(BaseChatModel):  # type: ignore[misc] # Qwen-Agent has 
         self._host: ReplyHost = cfg["host"]
 
     @abstractmethod
-    def prepare(self, messages: list[Message], functions: list[dict[str, Any]]) -> Any:
+    def prepare(self, messages: list[Message], functions: list[JsonObject]) -> Any:
         """Make the request, in the thread of Qwen-Agent's loop."""
 
     @abstractmethod
     def describe(self, request: Any) -> ModelRequest:
-        """What that request sends first, for the record; one that is changed and sent again is told by `Reply.on_retry`."""
+        """The first request, for the record; a changed one that is sent again is recorded by `Reply.on_retry`."""
 
     @abstractmethod
     async def write(self, request: Any, reply: Reply) -> None:
         """Write the reply to it and finish it, on the event loop. A stop comes as asyncio's cancellation."""
 
     def chat(
-        self, messages: list[Message], functions: list[dict[str, Any]] | None = None, *_: Any, **__: Any
+        self, messages: list[Message], functions: list[JsonObject] | None = None, *_: Any, **__: Any
     ) -> Iterator[list[Message]]:
         """One model call. Qwen-Agent's own version copies and tokenises the whole conversation each time."""
         if not self._host.offers_tools():
@@ -99,7 +100,7 @@ class StreamingChatModel(BaseChatModel):  # type: ignore[misc] # Qwen-Agent has 
         return self.chat(messages)
 
     def _chat_with_functions(
-        self, messages: list[Message], functions: list[dict[str, Any]], *_: Any, **__: Any
+        self, messages: list[Message], functions: list[JsonObject], *_: Any, **__: Any
     ) -> Iterator[list[Message]]:
         return self.chat(messages, functions)
 

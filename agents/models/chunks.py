@@ -1,10 +1,11 @@
-"""What one piece of a completion says, in the many shapes in which servers say it, added to a reply."""
+"""Adds a chunk of a completion, in the many shapes that servers send, to a reply."""
 
 import json
 from collections.abc import Iterator
 from typing import Any
 
 from agents.events import Usage
+from agents.json_types import JsonObject
 from agents.models.ends import classify_end, is_end
 from agents.models.reply import DETAILS, Reply
 
@@ -19,7 +20,7 @@ _MOST_TOKENS = 2**53
 
 
 class ServerError(Exception):
-    """The server says within the answer that it failed. ``told`` is what it says, as JSON."""
+    """The server reports an error within the answer. ``told`` is its message, as JSON."""
 
     def __init__(self, told: Any) -> None:
         super().__init__(repr(told)[:500])
@@ -27,7 +28,7 @@ class ServerError(Exception):
 
 
 def text_alone(chunk: Any, of_choice: Any) -> tuple[str, str] | None:
-    """The text of a chunk of that choice that says nothing else, and its field; nothing of any other, nor of what is no chunk."""
+    """The text of a chunk of that choice that has nothing else, and the text's field; None for any other chunk."""
     try:
         (choice,) = chunk["choices"]
         if (
@@ -46,7 +47,7 @@ def text_alone(chunk: Any, of_choice: Any) -> tuple[str, str] | None:
 
 
 def add_chunk(chunk: Any, reply: Reply) -> Any:
-    """Add a chunk, or a whole completion. Returns what it says besides, if it is neither and may be the words of an error.
+    """Add a chunk, or a whole completion. Returns an object that is neither and may be an error message.
 
     Raises `ServerError`, or `ValueError` for what is no chunk.
     """
@@ -56,7 +57,7 @@ def add_chunk(chunk: Any, reply: Reply) -> Any:
         raise ValueError(f"no chunk of a completion: {error!r}") from error
 
 
-def _add(chunk: dict[str, Any], reply: Reply) -> Any:
+def _add(chunk: JsonObject, reply: Reply) -> Any:
     if "choices" not in chunk:
         chunk = _unwrapped(chunk)
     groq = chunk.get("x_groq") or {}
@@ -86,14 +87,14 @@ def _says_something(error: Any) -> bool:
     return any(error.values()) if isinstance(error, dict) else bool(error)
 
 
-def _unwrapped(chunk: dict[str, Any]) -> dict[str, Any]:
-    """What some gateways put within an answer of their own."""
+def _unwrapped(chunk: JsonObject) -> JsonObject:
+    """The chunk within what some gateways wrap it in."""
     held = (chunk.get(name) for name in ("data", "result", "response"))
     return next((inner for inner in held if isinstance(inner, dict) and "choices" in inner), chunk)
 
 
-def _is_error(told: dict[str, Any]) -> bool:
-    """Whether an object without choices says that something failed, as servers and gateways say it in their own shapes."""
+def _is_error(told: JsonObject) -> bool:
+    """Whether an object without choices reports an error, in the shapes of various servers and gateways."""
     if "error" in (told.get("object"), told.get("type"), told.get("status")) or told.get("success") is False:
         return True
     state = told.get("base_resp")
@@ -136,8 +137,8 @@ _THOUGHT: tuple[tuple[str, ...], ...] = (
 )
 
 
-def _part(told: dict[str, Any], places: tuple[tuple[str, ...], ...], whole: int) -> int | None:
-    """How many of so many tokens were of a kind; ``None`` where the server says nothing, or nothing sensible, of it."""
+def _part(told: JsonObject, places: tuple[tuple[str, ...], ...], whole: int) -> int | None:
+    """How many of so many tokens were of a kind; ``None`` where the server does not say, or not plausibly."""
     for place in places:
         found: Any = told
         for name in place:
@@ -147,7 +148,7 @@ def _part(told: dict[str, Any], places: tuple[tuple[str, ...], ...], whole: int)
     return None
 
 
-def _add_choices(chunk: dict[str, Any], reply: Reply) -> None:
+def _add_choices(chunk: JsonObject, reply: Reply) -> None:
     choice = _own_choice(chunk.get("choices") or [], reply)
     if choice is None:
         return
@@ -167,7 +168,7 @@ def _add_choices(chunk: dict[str, Any], reply: Reply) -> None:
         reply.end(reason, is_sure=is_alone)
 
 
-def _add_message(message: dict[str, Any], choice: dict[str, Any], reply: Reply) -> None:
+def _add_message(message: JsonObject, choice: JsonObject, reply: Reply) -> None:
     """Add what stands where a stream has deltas. Some servers stream nothing but messages.
 
     Some end a stream with all of it once more, some with the calls alone that they have not streamed.
@@ -181,7 +182,7 @@ def _add_message(message: dict[str, Any], choice: dict[str, Any], reply: Reply) 
         _add_calls(message, reply)
 
 
-def _own_choice(choices: list[dict[str, Any] | None], reply: Reply) -> dict[str, Any] | None:
+def _own_choice(choices: list[JsonObject | None], reply: Reply) -> JsonObject | None:
     """Of several answers to the same question, which a server may give unasked, the one that began first; the others are none of ours."""
     for choice in choices:
         if choice is None:
@@ -194,7 +195,7 @@ def _own_choice(choices: list[dict[str, Any] | None], reply: Reply) -> dict[str,
     return None
 
 
-def _reason(choice: dict[str, Any]) -> str:
+def _reason(choice: JsonObject) -> str:
     """The finish reason, if there is one. Gemini has spelled it in its own way, beside an empty one."""
     delta = choice.get("delta") or {}
     reason = choice.get("finish_reason") or choice.get("finishReason") or delta.get("finish_reason")
@@ -213,7 +214,7 @@ def _known_reason(told: Any) -> str:
     return told if isinstance(told, str) and classify_end(told) != "other" else ""
 
 
-def _repeats_all(delta: dict[str, Any], choice: dict[str, Any], reply: Reply) -> bool:
+def _repeats_all(delta: JsonObject, choice: JsonObject, reply: Reply) -> bool:
     """Whether a stream ends with all of its answer once more, beside the reason."""
     content = delta.get("content")
     is_long = isinstance(content, str) and len(content) >= _LONG and bool(choice.get("finish_reason"))
@@ -229,7 +230,7 @@ def _is_cut_already(reply: Reply) -> bool:
     return reply.finish_reason is not None and classify_end(reply.finish_reason) != "whole"
 
 
-def _add_delta(delta: dict[str, Any], reply: Reply) -> None:
+def _add_delta(delta: JsonObject, reply: Reply) -> None:
     _add_reasoning(delta, reply)
     content = delta.get("content")
     if isinstance(content, str):
@@ -243,7 +244,7 @@ def _add_delta(delta: dict[str, Any], reply: Reply) -> None:
     _add_calls(delta, reply)
 
 
-def _add_calls(delta: dict[str, Any], reply: Reply) -> None:
+def _add_calls(delta: JsonObject, reply: Reply) -> None:
     calls = delta.get("tool_calls") or ()
     if isinstance(calls, dict):
         calls = [calls] if calls.keys() & _CALL_KEYS else list(calls.values())
@@ -257,7 +258,7 @@ def _add_calls(delta: dict[str, Any], reply: Reply) -> None:
 _OLD_SLOT = -1
 
 
-def _add_reasoning(delta: dict[str, Any], reply: Reply) -> None:
+def _add_reasoning(delta: JsonObject, reply: Reply) -> None:
     for name in _REASONING:
         told = delta.get(name)
         if isinstance(told, str):
@@ -296,7 +297,7 @@ def _texts(told: Any, *, is_thought: bool = False, depth: int = 0) -> Iterator[t
                 return
 
 
-def _add_call(call: dict[str, Any], reply: Reply, place: int | None) -> None:
+def _add_call(call: JsonObject, reply: Reply, place: int | None) -> None:
     """Add a piece of a call; its ``place`` among those that came with it says which one it is of where nothing else does."""
     function = call.get("function") or call  # some leave that level out
     arguments = next((function[name] for name in _ARGUMENTS if name in function), None)
@@ -324,8 +325,8 @@ _ARGUMENTS = ("arguments", "parameters", "input", "args")
 _CALL_KEYS = frozenset({"index", "id", "type", "function", "name", *_ARGUMENTS})
 
 
-def _own_fields(call: dict[str, Any], function: dict[str, Any]) -> dict[str, Any]:
-    """What a server says of a call beside the known fields: it may want it back."""
+def _own_fields(call: JsonObject, function: JsonObject) -> JsonObject:
+    """A call's fields beside the known ones, which its server may want back."""
     own = {key: value for key, value in call.items() if key not in _CALL_KEYS and value is not None}
     if function is call:
         return own

@@ -14,6 +14,7 @@ from qwen_agent.llm.schema import ASSISTANT, FUNCTION, ContentItem, Message
 from agents.addresses import mask_address
 from agents.events import LeftOut, ModelRequest
 from agents.history import IMAGES, OF_TOOLS, WORD, ChatMessage, explain_left_out, fit_to_budget, make_valid
+from agents.json_types import JsonObject
 from agents.models.adapting import Asking
 from agents.models.base import StreamingChatModel
 from agents.models.openai_stream import stream_completion
@@ -30,11 +31,11 @@ MODEL_TYPE = "openai_compatible"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked of the model."""
+    """A request to the model."""
 
     model: str
     messages: list[ChatMessage]
-    tools: list[dict[str, Any]]
+    tools: list[JsonObject]
     template: ToolTemplate
     prompt: str
     """The tools as that template has them."""
@@ -43,11 +44,11 @@ class Request:
     limit: int
     """Tokens it may hold."""
     parameters: Mapping[str, Any]
-    """What else its body holds."""
+    """The rest of its body."""
 
-    def body(self) -> dict[str, Any]:
-        """The request as the API has it."""
-        body: dict[str, Any] = {
+    def body(self) -> JsonObject:
+        """The request's body."""
+        body: JsonObject = {
             "model": self.model,
             "messages": self.messages,
             "stream": True,
@@ -77,8 +78,8 @@ class OpenAICompatible(StreamingChatModel):
         self._public_only: bool = cfg["public_only"]
         self._parameters = parameters_of_body(cfg["parameters"], self._url)
 
-    def prepare(self, messages: list[Message], functions: list[dict[str, Any]]) -> tuple[Request, Asking]:
-        """The request, and how it is put to this server as far as it is known."""
+    def prepare(self, messages: list[Message], functions: list[JsonObject]) -> tuple[Request, Asking]:
+        """The request, and its form for this server as far as that is known."""
         request = self.request(messages, functions)
         # Also where none is offered any more: to calls in the conversation the same applies.
         has_calls = bool(request.tools) or any(message["role"] == "tool" for message in request.messages)
@@ -99,10 +100,10 @@ class OpenAICompatible(StreamingChatModel):
         return request, asking
 
     def describe(self, request: tuple[Request, Asking]) -> ModelRequest:
-        """What is sent first."""
+        """The first request."""
         return request[1].described()
 
-    def request(self, messages: list[Message], functions: list[dict[str, Any]]) -> Request:
+    def request(self, messages: list[Message], functions: list[JsonObject]) -> Request:
         """The request, cut to what the model can read."""
         tools = [{"type": "function", "function": function} for function in functions]
         prompt = self._template.explain(tools) if tools else ""
@@ -139,8 +140,8 @@ class OpenAICompatible(StreamingChatModel):
         )
 
 
-def parameters_of_body(parameters: Parameters, url: str = "") -> dict[str, Any]:
-    """How the model is to write, as a request's body has it; what is ours to say there is left out of the extra body."""
+def parameters_of_body(parameters: Parameters, url: str = "") -> JsonObject:
+    """Sampling and thinking parameters of a request's body; fields that are set elsewhere are left out of the extra body."""
     plain = {name: getattr(parameters, name) for name in ("temperature", "top_p", "max_tokens", "seed")}
     found = {name: value for name, value in plain.items() if value is not None}
     if parameters.thinking is not None:
@@ -151,7 +152,7 @@ def parameters_of_body(parameters: Parameters, url: str = "") -> dict[str, Any]:
 
 
 def server_id(url: str, model: str) -> str:
-    """What tells one server's own fields from another's: its address without secrets, and the model."""
+    """Identifies a server for its own fields: its address without secrets, and the model."""
     parts = urlsplit(url)
     return f"{mask_address(url)}{parts.path.removesuffix(COMPLETIONS)} {model}"
 
@@ -198,7 +199,7 @@ def _shown(pictures: list[str]) -> ChatMessage:
     return {"role": "user", "content": "(The pictures that the tools returned.)", IMAGES: pictures, OF_TOOLS: True}
 
 
-def _with_pictures(content: str | list[ContentItem]) -> dict[str, Any]:
+def _with_pictures(content: str | list[ContentItem]) -> JsonObject:
     """Content as text, and its pictures beside it: `Asking` puts them together, for a server that takes them."""
     if isinstance(content, str):
         return {"content": content}
@@ -229,7 +230,7 @@ _checked_again = lru_cache(maxsize=4_096)(_checked_arguments)
 _KEPT_ARGUMENTS = 500
 
 
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_doubles(pairs: list[tuple[str, Any]]) -> JsonObject:
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("a key stands there twice")

@@ -6,6 +6,8 @@ Schemas of MCP servers hold whatever JSON Schema has, and one that a model serve
 from collections.abc import Mapping
 from typing import Any
 
+from agents.json_types import JsonObject
+
 Schema = Mapping[str, Any]
 
 #: Levels of a schema that are looked at; it may refer to itself.
@@ -18,7 +20,7 @@ _ALTERNATIVES = ("anyOf", "oneOf", "allOf")
 _LONGEST_DESCRIPTION = 1_024
 
 
-def plain_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
+def plain_tool(tool: Mapping[str, Any]) -> JsonObject:
     """A tool, as OpenAI's API has it, with plain parameters; without any where it takes none."""
     function = {name: value for name, value in tool["function"].items() if name in ("name", "description")}
     if isinstance(told := function.get("description"), str):
@@ -36,14 +38,14 @@ class _Reader:
         self._whole = whole
         self._left = _MOST_PARTS
 
-    def read(self) -> dict[str, Any]:
+    def read(self) -> JsonObject:
         return self._plain(self._whole, 0)
 
-    def _plain(self, schema: Any, depth: int) -> dict[str, Any]:
+    def _plain(self, schema: Any, depth: int) -> JsonObject:
         self._left -= 1
         schema = _followed(schema, self._whole)
         kind = _type(schema)
-        plain: dict[str, Any] = {"type": kind}
+        plain: JsonObject = {"type": kind}
         if isinstance(told := schema.get("description"), str) and told:
             plain["description"] = told
         choices = schema.get("enum") or ([schema["const"]] if "const" in schema else [])

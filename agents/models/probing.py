@@ -12,6 +12,8 @@ from typing import Any
 import orjson
 
 from agents.errors import ModelError
+from agents.history import ChatMessage
+from agents.json_types import JsonObject
 from agents.models import http
 from agents.models.adapting import wants_field
 from agents.models.openai_stream import stream_completion
@@ -28,7 +30,7 @@ _TOOL = {
     "function": {"name": "look", "description": "Looks.", "parameters": {"type": "object", "properties": {}}},
 }
 _CALL = {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
-_CALLED: list[dict[str, Any]] = [
+_CALLED: list[ChatMessage] = [
     _USER,
     {"role": "assistant", "content": "", "tool_calls": [_CALL]},
     {"role": "tool", "tool_call_id": "call_1", "name": "look", "content": "yes"},
@@ -57,14 +59,14 @@ _MOST_MODELS, _LONGEST_NAME = 1_000, 200
 
 @dataclass(frozen=True, slots=True)
 class ServerTraits:
-    """What a model server is like. ``None``: it could not be found out."""
+    """A model server's traits. ``None``: could not be found out."""
 
     wants_alternation: bool | None
     """Whether it refuses two messages of the user's after each other."""
     wants_fields_back: bool | None
     """Whether it refuses a call that comes back without what it would have sent with it, as thoughts or a signature."""
     context: int
-    """Tokens it reads at a time; 0 where it does not say."""
+    """Tokens that it reads at a time; 0 where it does not say."""
     facts: ServerFacts
     """What it has refused so far."""
 
@@ -75,7 +77,7 @@ def server_facts(settings: ModelSettings) -> ServerFacts:
 
 
 async def probe_server(settings: ModelSettings) -> ServerTraits:
-    """Ask the configured server; it answers a few words."""
+    """Probe the configured server by a few short requests."""
     facts = server_facts(settings)
     alternation = await _refusal(settings, facts, [_USER, _USER])
     fields = None if facts.refuses_tools else await _refusal(settings, facts, _CALLED, tools=[_TOOL])
@@ -87,10 +89,8 @@ async def probe_server(settings: ModelSettings) -> ServerTraits:
     )
 
 
-async def _refusal(
-    settings: ModelSettings, facts: ServerFacts, messages: list[dict[str, Any]], **more: Any
-) -> str | None:
-    """The words by which it refuses the request: none where it takes it, ``None`` where it fails."""
+async def _refusal(settings: ModelSettings, facts: ServerFacts, messages: list[ChatMessage], **more: Any) -> str | None:
+    """The message by which it refuses the request: empty where it accepts it, ``None`` where it fails."""
     body = {"model": settings.model, "messages": messages, "stream": True, **more}
     body = {key: value for key, value in body.items() if key not in facts.left_out}
     has_begun = asyncio.Event()
@@ -108,7 +108,7 @@ async def _refusal(
     begun = asyncio.create_task(has_begun.wait())
     await asyncio.wait((asking, begun), return_when=asyncio.FIRST_COMPLETED)
     for task in (asking, begun):
-        task.cancel()  # the first word is enough
+        task.cancel()  # the first token is enough
     try:
         await asking
     except asyncio.CancelledError:
@@ -124,7 +124,7 @@ async def _refusal(
 
 
 async def sees_images(settings: ModelSettings) -> bool | None:
-    """Whether the model says what is on a picture: a red square; ``None`` where it does not answer."""
+    """Whether the model recognises a picture of a red square; ``None`` where it does not answer."""
     question = [{"type": "text", "text": "Which colour is this picture? One word."}, _RED]
     body = {"model": settings.model, "messages": [{"role": "user", "content": question}], "stream": True}
     reply = Reply()
@@ -146,7 +146,7 @@ async def sees_images(settings: ModelSettings) -> bool | None:
 
 @dataclass(frozen=True, slots=True)
 class ServerAnswer:
-    """What a model server answers to who only asks which models it has."""
+    """What a model server answers to a request for its list of models."""
 
     status: int = 0
     models: list[str] | None = None
@@ -176,16 +176,16 @@ async def list_models(settings: ModelSettings) -> list[str] | None:
     return None if models is None else _names(models)
 
 
-def _names(models: list[dict[str, Any]]) -> list[str]:
+def _names(models: list[JsonObject]) -> list[str]:
     return [clean_text(str(each["id"]))[:_LONGEST_NAME] for each in models if each.get("id")]
 
 
-async def _models(settings: ModelSettings) -> list[dict[str, Any]] | None:
+async def _models(settings: ModelSettings) -> list[JsonObject] | None:
     base = completions_url(settings.server).removesuffix("/chat/completions")
     return _listed(await _get(f"{base}/models", settings))
 
 
-def _listed(listed: Any) -> list[dict[str, Any]] | None:
+def _listed(listed: Any) -> list[JsonObject] | None:
     models = listed.get("data") if isinstance(listed, dict) else None
     return [each for each in models if isinstance(each, dict)][:_MOST_MODELS] if isinstance(models, list) else None
 

@@ -6,6 +6,8 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from agents.arguments import Balance
+from agents.history import CalledFunction, ChatMessage, MessageOrigin, MessageToolCall
+from agents.json_types import JsonObject
 from agents.models.text_calls import arguments_in
 
 Kind = Literal["reasoning", "content", "call"]
@@ -22,7 +24,7 @@ class Part:
     """Of a call: the tool."""
     id: str = ""
     """Of a call: as the model gave it; may be empty or repeated."""
-    fields: dict[str, Any] = field(default_factory=dict)
+    fields: JsonObject = field(default_factory=dict)
     """Of a call: what its server sent of it beside the known fields."""
     raw: bool = False
     """A call in the text that isn't closed: the pieces are the text's."""
@@ -95,9 +97,9 @@ class FinishedReply:
 
 def as_message(
     content: str, calls: Sequence[Call], server: str = "", fields: Mapping[str, Any] = MappingProxyType({})
-) -> dict[str, Any]:
+) -> ChatMessage:
     """A reply in OpenAI's shape; ``origin`` is what its server wants back, and of whom ``fields`` are."""
-    message: dict[str, Any] = {"role": "assistant", "content": content}
+    message: ChatMessage = {"role": "assistant", "content": content}
     if calls:
         message["tool_calls"] = [_call_message(call, server) for call in calls]
         if fields:
@@ -105,6 +107,9 @@ def as_message(
     return message
 
 
-def _call_message(call: Call, server: str) -> dict[str, Any]:
-    origin = {"origin": {"server": server, "fields": dict(call.fields)}} if call.fields else {}
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}, **origin}
+def _call_message(call: Call, server: str) -> MessageToolCall:
+    asked: CalledFunction = {"name": call.name, "arguments": call.arguments}
+    if not call.fields:
+        return {"id": call.id, "type": "function", "function": asked}
+    origin: MessageOrigin = {"server": server, "fields": dict(call.fields)}
+    return {"id": call.id, "type": "function", "function": asked, "origin": origin}

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from agents.json_types import JsonObject
+
 #: What may have been changed on the server meanwhile is tried again after so many seconds.
 LASTS_S = 600.0
 
@@ -36,9 +38,9 @@ class ServerFacts:
         """It has answered a request that was cut to so many tokens."""
         self.input_limit, self.limited_until = tokens, self.clock() + LASTS_S
 
-    def export(self) -> dict[str, Any]:
+    def export(self) -> JsonObject:
         """What is known now, as JSON has it, for other processes to `adopt`."""
-        known: dict[str, Any] = {"left_out": sorted(self.left_out), "filled_in": self.filled_in}
+        known: JsonObject = {"left_out": sorted(self.left_out), "filled_in": self.filled_in}
         known["refuses_tools"] = self.refuses_tools
         known["input_limit"] = self.input_limit if self.clock() < self.limited_until else 0
         return known

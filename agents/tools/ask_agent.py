@@ -1,9 +1,9 @@
 """The `ask_…` tools: one agent hands a piece of work on to another. What executes it is given by whoever starts the agent."""
 
 from collections.abc import Callable
-from typing import Any
 
 from agents.cancellation import CancelToken
+from agents.json_types import JsonObject
 from agents.specs import AgentSpec
 
 #: Longest time that another agent may take, in seconds.
@@ -26,7 +26,7 @@ class AskAgentTool:
             f"Hands a piece of work on to another agent, “{spec.title}”, and returns its final answer."
             f" {spec.description} It knows nothing of this conversation, so the message has to say everything that it needs."
         )
-        self.parameters: dict[str, Any] = {
+        self.parameters: JsonObject = {
             "type": "object",
             "properties": {"message": {"type": "string", "description": "What the other agent is to do, in full."}},
             "required": ["message"],
@@ -34,6 +34,6 @@ class AskAgentTool:
         self._agent = spec.name
         self._ask = ask
 
-    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
+    def call(self, arguments: JsonObject, stop: CancelToken) -> str:
         """The other agent's answer to ``arguments["message"]``."""
         return self._ask(self._agent, str(arguments["message"]), stop)

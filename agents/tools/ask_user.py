@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast, get_args
 
 from agents.cancellation import CancelToken
+from agents.json_types import JsonObject
 from agents.sentence import Sentence
 from agents.steps import FieldKind, QuestionField
 from agents.text import utf16_length
@@ -25,7 +26,7 @@ class AskUserTool:
         "Asks the person, and returns their answers. Use it when only they can know something that you need, or are to choose;"
         " ask everything at once, by as many fields as there are things to know."
     )
-    parameters: dict[str, Any] = {
+    parameters: JsonObject = {
         "type": "object",
         "properties": {
             "question": {"type": "string", "description": "What you need to know, and why, in a sentence or two."},
@@ -59,7 +60,7 @@ class AskUserTool:
     reaches_outside = False
     has_side_effects = False
 
-    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
+    def call(self, arguments: JsonObject, stop: CancelToken) -> str:
         """Say that nobody can be asked: where somebody can, the call never comes here."""
         raise ToolError("Nobody can be asked in this run. Go on with what you know, and say what you have assumed.")
 

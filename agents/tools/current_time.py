@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from agents.cancellation import CancelToken
+from agents.json_types import JsonObject
 from agents.tools.tool import ToolError
 
 # Not from the locale: the model's language is English wherever the server runs.
@@ -16,7 +16,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-_PARAMETERS: dict[str, Any] = {
+_PARAMETERS: JsonObject = {
     "type": "object",
     "properties": {
         "time_zone": {
@@ -45,7 +45,7 @@ class CurrentTimeTool:
     def __init__(self, now: Callable[[], datetime] = _now) -> None:
         self._now = now
 
-    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
+    def call(self, arguments: JsonObject, stop: CancelToken) -> str:
         """The time in ``arguments["time_zone"]``, or in UTC."""
         name = str(arguments.get("time_zone") or "UTC").strip()
         try:

@@ -11,6 +11,7 @@ from typing import Any
 
 from agents.addresses import BadAddress, addresses_in, normalize_address, split_address
 from agents.cancellation import CancelToken
+from agents.json_types import JsonObject
 from agents.tools.policy import HostPolicy, SessionPrivacy
 from agents.tools.tool import Tool, ToolError, has_side_effects
 
@@ -50,7 +51,7 @@ class Egress:
         """The tool, behind this check where it reaches outside."""
         return GuardedTool(tool, self) if reaches_outside(tool) else tool
 
-    def admit(self, tool: Tool, arguments: dict[str, Any], *, is_decided: bool = False) -> dict[str, Any]:
+    def admit(self, tool: Tool, arguments: JsonObject, *, is_decided: bool = False) -> JsonObject:
         """The arguments as the tool may have them; raises `ToolError` with why it may not.
 
         ``is_decided``: a person has allowed the call.
@@ -59,7 +60,7 @@ class Egress:
             self._check_host(text)
         if is_decided or not self._is_private():
             return arguments
-        admitted: dict[str, Any] = self._admitted(arguments, tool.parameters, _Budget())
+        admitted: JsonObject = self._admitted(arguments, tool.parameters, _Budget())
         return admitted
 
     def add_page(self, text: str) -> None:
@@ -202,7 +203,7 @@ class GuardedTool:
         self.timeout_s, self.output_limit = tool.timeout_s, tool.output_limit
         self.has_side_effects = has_side_effects(tool)
 
-    def is_private(self, arguments: dict[str, Any]) -> bool:
+    def is_private(self, arguments: JsonObject) -> bool:
         """Whether the call would tell what nobody outside knows, so that a person has to allow it."""
         try:
             self._egress.admit(self._tool, arguments, is_decided=True)
@@ -215,7 +216,7 @@ class GuardedTool:
             return True
         return False
 
-    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
+    def call(self, arguments: JsonObject, stop: CancelToken) -> str:
         """Call the tool with what may leave; raises `ToolError` before anything does."""
         admitted = self._egress.admit(self._tool, arguments, is_decided=stop.is_decided)
         result = self._tool.call(admitted, stop)

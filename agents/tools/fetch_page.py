@@ -19,6 +19,7 @@ from urllib.parse import SplitResult, urljoin
 
 from agents.addresses import DEFAULT_PORTS, BadAddress, authority, request_target, split_address
 from agents.cancellation import CancelToken
+from agents.json_types import JsonObject
 from agents.proxies import Proxy, UnusableProxy, accepts_passage, proxy_for, refusal_of
 from agents.tools.special_addresses import IPAddress, is_public
 from agents.tools.tool import ToolError
@@ -44,7 +45,7 @@ def _resolve(host: str, port: int) -> list[str]:
     return [str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
-_PARAMETERS: dict[str, Any] = {
+_PARAMETERS: JsonObject = {
     "type": "object",
     "properties": {"url": {"type": "string", "description": "The page's address, with http:// or https://."}},
     "required": ["url"],
@@ -85,7 +86,7 @@ class FetchPageTool:
         self._tls = tls
         self._check_host = check_host
 
-    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
+    def call(self, arguments: JsonObject, stop: CancelToken) -> str:
         """Read ``arguments["url"]``."""
         with self._deadline(stop) as line:
             try:

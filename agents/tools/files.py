@@ -1,9 +1,9 @@
 """The `read_file` and `search_file` tools: the session's files, by page and line, so that an answer can name its source."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 from agents.cancellation import CancelToken
+from agents.json_types import JsonObject
 from agents.steps import FileData
 from agents.tools.file_access import SessionFiles
 from agents.tools.tool import ToolError
@@ -38,7 +38,7 @@ class ReadFileTool(_FileTool):
             "Reads the text of a file of this conversation, with page and line numbers; name these when you use what you read."
             f" A long one is read piece by piece. {_there_are(listed)}"
         )
-        self.parameters: dict[str, Any] = {
+        self.parameters: JsonObject = {
             "type": "object",
             "properties": {
                 "file": {"type": "string", "description": "The file's name, or its id."},
@@ -57,7 +57,7 @@ class ReadFileTool(_FileTool):
             "required": ["file"],
         }
 
-    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
+    def call(self, arguments: JsonObject, stop: CancelToken) -> str:
         """Read from ``arguments["file"]``."""
         file = find_file(self._listed, str(arguments["file"]))
         pages = self._files.pages(file["id"], stop)
@@ -89,7 +89,7 @@ class SearchFileTool(_FileTool):
             "Searches the files of this conversation for words and returns the lines that hold them, with file, page and line; name"
             f" these when you use what you found. Search for a few telling words. {_there_are(listed)}"
         )
-        self.parameters: dict[str, Any] = {
+        self.parameters: JsonObject = {
             "type": "object",
             "properties": {
                 "query": {"type": "string", "description": "The words; all of them have to stand near each other."},
@@ -104,7 +104,7 @@ class SearchFileTool(_FileTool):
             "required": ["query"],
         }
 
-    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
+    def call(self, arguments: JsonObject, stop: CancelToken) -> str:
         """Search for ``arguments["query"]``."""
         query = str(arguments["query"]).strip()
         if not query:

@@ -1,9 +1,10 @@
 """Keeps the files that tools return with their words: pictures, documents, whatever it is."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Self
 
 from agents.cancellation import CancelToken
+from agents.json_types import JsonObject
 from agents.steps import FileData
 from agents.tools.file_access import SessionFiles
 from agents.tools.tool import Tool, ToolText, has_side_effects
@@ -32,12 +33,12 @@ class KeepingTool:
         self.timeout_s, self.output_limit = tool.timeout_s, tool.output_limit
         self.has_side_effects = has_side_effects(tool)
 
-    def is_private(self, arguments: dict[str, Any]) -> bool:
+    def is_private(self, arguments: JsonObject) -> bool:
         """As `agents.tools.egress.GuardedTool` says it of the tool."""
         asked = getattr(self._tool, "is_private", None)
         return asked is not None and asked(arguments)
 
-    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
+    def call(self, arguments: JsonObject, stop: CancelToken) -> str:
         """Call the tool, and keep what it returns beside words."""
         result = self._tool.call(arguments, stop)
         if not isinstance(result, ToolText) or not result.files:

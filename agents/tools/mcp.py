@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from mcp import types
 
 from agents.cancellation import CancelToken
+from agents.json_types import JsonObject
 from agents.specs import McpChoice
 from agents.tools.mcp_config import server_entries
 from agents.tools.mcp_content import as_text
@@ -47,14 +48,14 @@ class MCPTool:
         self._tool = tool.name
         self.name = name
         self.description = tool.description or tool.title or tool.name
-        self.parameters: dict[str, Any] = {"type": "object", "properties": {}, **tool.input_schema}
+        self.parameters: JsonObject = {"type": "object", "properties": {}, **tool.input_schema}
         self.timeout_s = server.call_s + _GRACE_S
         # By the protocol a tool's world is open unless it says otherwise; that it only reads says nothing about where.
         closed = tool.annotations is not None and tool.annotations.open_world_hint is False
         harmless = server.config is not None and server.config.calls_harmless(tool.name)
         self.reaches_outside = not (closed or harmless)
 
-    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
+    def call(self, arguments: JsonObject, stop: CancelToken) -> str:
         """Call it on its server; a stop is passed on to the server, and each word of progress gives it more time."""
         limit = self._server.call_s
         began = time.monotonic()

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from agents.addresses import mask_address
+from agents.json_types import JsonObject
 
 Transport = Literal["stdio", "streamable-http", "sse", "http-or-sse"]
 
@@ -58,16 +59,16 @@ SILENCE_S = 300.0
 
 
 class BadConfig(ValueError):
-    """A server's entry can't be used. The text says why, in words that go on after "its configuration", and no value of it."""
+    """A server's entry cannot be used. The message says why, continues after "its configuration", and has no value of it."""
 
 
-#: Ports and the like are written as numbers by many.
+#: Ports and the like, which many files have as numbers.
 _Word = Annotated[str, Field(coerce_numbers_to_str=True)]
 
 
 @dataclass(frozen=True, slots=True)
 class Withheld:
-    """In place of a server's entry: it is not to be used, because ``why``, in words that go on after "its configuration"."""
+    """In place of a server's entry that must not be used; ``why`` continues after "its configuration"."""
 
     why: str
 
@@ -90,7 +91,7 @@ class _Entry(BaseModel):
 
 
 class ServerConfig(BaseModel):
-    """A server as it is to be reached."""
+    """How to reach a server."""
 
     transport: Transport
     command: str = ""
@@ -100,14 +101,14 @@ class ServerConfig(BaseModel):
     url: str = ""
     headers: dict[str, str] = {}
     call_s: float = CALL_S
-    """Longest time that a call may take without a word from the server."""
+    """Longest time that a call may take without progress from the server, in seconds."""
     silence_s: float = SILENCE_S
     harmless: bool | list[str] = False
-    """Tools (or all of them) of which the operator says that they send nothing outside."""
+    """Tools (or all of them) that send nothing outside, by the operator's word."""
     only: list[str] | None = None
     without: list[str] = []
     follows_redirects: bool = True
-    """Within the server's own origin; to another one nobody is followed."""
+    """Redirects to the same origin; others are never followed."""
     public_only: bool = False
     """Whether the address must not lead into a private network."""
 
@@ -119,16 +120,16 @@ class ServerConfig(BaseModel):
         return f"{self.transport} at {mask_address(self.url)}"
 
     def offers(self, tool: str) -> bool:
-        """Whether the operator wants this tool of the server's."""
+        """Whether the configuration allows this tool of the server's."""
         return tool not in self.without and (self.only is None or tool in self.only)
 
     def calls_harmless(self, tool: str) -> bool:
-        """Whether the operator says that this tool sends nothing outside."""
+        """Whether the operator has declared that this tool sends nothing outside."""
         return self.harmless if isinstance(self.harmless, bool) else tool in self.harmless
 
 
-def server_entries(configured: Mapping[str, Any]) -> dict[str, Any]:
-    """The servers' entries by name, from whatever program's file; those that are switched off are not among them."""
+def server_entries(configured: Mapping[str, Any]) -> JsonObject:
+    """The servers' entries by name, from any program's configuration file, without those that are switched off."""
     for holder in _HOLDERS:
         inside = configured.get(holder)
         if isinstance(inside, Mapping) and not _is_entry(inside):
@@ -141,7 +142,7 @@ def _is_entry(value: Mapping[str, Any]) -> bool:
     return any(isinstance(value.get(name), str | list) for field in ("command", "url") for name in _NAMES[field])
 
 
-def _switched_on(servers: Mapping[str, Any]) -> dict[str, Any]:
+def _switched_on(servers: Mapping[str, Any]) -> JsonObject:
     return {name: entry for name, entry in servers.items() if not _is_switched_off(entry)}
 
 
@@ -153,7 +154,7 @@ def _is_switched_off(entry: Any) -> bool:
 
 
 def read_config(given: Any) -> ServerConfig:
-    """A server's entry as ours, and what is ours already as it is. Raises `BadConfig`."""
+    """The configuration of an entry; one that is a configuration already is returned as it is. Raises `BadConfig`."""
     if isinstance(given, ServerConfig):
         return given
     if isinstance(given, Withheld):
@@ -188,8 +189,8 @@ def read_config(given: Any) -> ServerConfig:
     )
 
 
-def _renamed(given: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _renamed(given: Mapping[str, Any]) -> JsonObject:
+    found: JsonObject = {}
     # Zed has the program, its arguments and its environment in an object of their own.
     if isinstance(given.get("command"), Mapping):
         program = given["command"]

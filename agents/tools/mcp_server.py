@@ -22,6 +22,7 @@ from mcp import ClientSession, MCPError, StdioServerParameters, types
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 
+from agents.json_types import JsonObject
 from agents.proxies import proxy_for
 from agents.tools import mcp_program
 from agents.tools.mcp_bounds import PublicTransport, refuse_redirect
@@ -241,7 +242,7 @@ class Server:
 
     # -- calls ------------------------------------------------------------------------------------
 
-    async def call(self, tool: str, arguments: dict[str, Any], on_progress: OnProgress) -> types.CallToolResult:
+    async def call(self, tool: str, arguments: JsonObject, on_progress: OnProgress) -> types.CallToolResult:
         """Call one of its tools; when cancelled, tells the server so."""
         await self._make_sure()
         session, life = self._session, self._life

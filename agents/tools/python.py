@@ -14,7 +14,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from types import CodeType
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic_monty import (
     Monty,
@@ -28,6 +28,7 @@ from pydantic_monty import (
 from pydantic_monty._binary import find_monty_binary
 
 from agents.cancellation import CancelToken
+from agents.json_types import JsonObject
 from agents.tools.supervised import sandboxed_program
 from agents.tools.tool import ToolError
 
@@ -109,7 +110,7 @@ def _started() -> Monty:
 _pool = _Pool()
 atexit.register(_pool.close)
 
-_PARAMETERS: dict[str, Any] = {
+_PARAMETERS: JsonObject = {
     "type": "object",
     "properties": {"code": {"type": "string", "description": "The Python code to run."}},
     "required": ["code"],
@@ -136,7 +137,7 @@ class PythonTool:
     #: Fed before the code.
     prelude = _SHOW
 
-    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
+    def call(self, arguments: JsonObject, stop: CancelToken) -> str:
         """Run ``arguments["code"]`` and return its output."""
         code = str(arguments["code"])
         if len(code) > _LONGEST_CODE:

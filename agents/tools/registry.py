@@ -1,4 +1,4 @@
-"""The tools that extensions have brought, by name: whatever asks which tools there are asks here, beside the built-in ones."""
+"""The tools that extensions provide, by name; `agents.tools` looks them up here, beside the built-in ones."""
 
 import re
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agents.cancellation import CancelToken
+from agents.json_types import JsonObject
 from agents.tools.declared import Setting, hide_secrets, unset_in
 from agents.tools.tool import Tool, ToolError, ToolText, has_side_effects
 
@@ -20,7 +21,7 @@ class ToolInfo:
 
     name: str
     description: str
-    parameters: dict[str, Any]
+    parameters: JsonObject
     """JSON schema of the arguments."""
     timeout_s: float
     output_limit: int
@@ -55,11 +56,11 @@ _registry = _Registry()
 
 
 class BadTool(ValueError):
-    """An extension's tool can't be taken. The text says why, in words that go on after its class's name."""
+    """An extension's tool cannot be registered. The message says why, and continues after its class's name."""
 
 
 def info_of(tool: Tool, origin: str = "", settings: tuple[Setting, ...] = ()) -> ToolInfo:
-    """What a tool says of itself. Who doesn't say so reaches outside and has side effects."""
+    """A tool's properties. One that does not declare them reaches outside and has side effects."""
     return ToolInfo(
         tool.name,
         tool.description,
@@ -74,7 +75,7 @@ def info_of(tool: Tool, origin: str = "", settings: tuple[Setting, ...] = ()) ->
 
 
 def register_tool(info: ToolInfo, make: Callable[[], Tool]) -> None:
-    """Have agents find a tool by its name; ``make`` makes one for a run. Raises `BadTool`."""
+    """Register a tool by its name; ``make`` makes one for a run. Raises `BadTool`."""
     _check(info)
     if other := _registry.entries.get(info.name):
         raise BadTool(f"has the name “{info.name}”, which a tool of {other.info.origin} has already")
@@ -106,7 +107,7 @@ def forget_tools() -> None:
 
 
 class ExtensionTool:
-    """An extension's tool, from which no secret of its own comes out."""
+    """An extension's tool, whose results and errors are searched for its own secrets."""
 
     def __init__(self, tool: Tool, info: ToolInfo) -> None:
         self._tool = tool
@@ -115,7 +116,7 @@ class ExtensionTool:
         self.timeout_s, self.output_limit = info.timeout_s, info.output_limit
         self.has_side_effects, self.reaches_outside = info.has_side_effects, info.reaches_outside
 
-    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
+    def call(self, arguments: JsonObject, stop: CancelToken) -> str:
         """Call it. Raises `ToolError`."""
         try:
             result = self._tool.call(arguments, stop)

@@ -7,10 +7,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from agents.arguments import describe_fault
 from agents.cancellation import CancelToken, ignore_words
+from agents.json_types import JsonObject
 from agents.steps import FileData
 from agents.text import clean_text, json_object
 from agents.tools.keeping import KeptText
@@ -20,7 +21,7 @@ log = logging.getLogger(__name__)
 
 #: How long a tool may take to heed a stop before it is abandoned.
 ABANDON_S = 10.0
-#: A call that says again and again that it has come further may take so long all the same, and no longer.
+#: The most that a call may take, in seconds, however often it reports progress.
 LONGEST_S = 3_600.0
 #: How often progress is shown, and how many characters of it.
 PROGRESS_EVERY_S = 0.25
@@ -38,7 +39,7 @@ def begin_at_once(_stop: CancelToken) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ToolOutcome:
-    """What came of a tool call. ``content`` is for the model and for people."""
+    """The outcome of a tool call. ``content`` is for the model and for people."""
 
     ok: bool
     content: str
@@ -62,7 +63,7 @@ class Job:
 
 
 def run_tool(tool: Tool, raw_arguments: str, stop: CancelToken) -> ToolOutcome:
-    """Run one tool call to its end, whatever end that is."""
+    """Run one tool call to its end, and always return an outcome."""
     outcomes: list[ToolOutcome] = []
     run_tools([Job("", tool.name, raw_arguments, tool)], stop, lambda _id, outcome: outcomes.append(outcome))
     return outcomes[0]
@@ -75,11 +76,11 @@ def run_tools(
     progress: Callable[[str, str], None] = lambda _id, _words: None,
     wait_stored: WaitStored = begin_at_once,
 ) -> None:
-    """Run tool calls at the same time, each in a thread of its own; ``done`` is called as each ends, ``progress`` as it says how far it is.
+    """Run tool calls at the same time, each in a thread of its own; ``done`` is called as each ends, ``progress`` as it reports progress.
 
-    A tool that may change something outside begins when ``wait_stored`` has returned: whatever happens then, its call is known.
+    A tool that may change something outside begins when ``wait_stored`` has returned: whatever happens then, its call is in the log.
 
-    Blocks until all have ended. After ``stop`` none begins, and those that work are told; one that
+    Blocks until all have ended. After ``stop`` none begins, and running ones are cancelled; one that
     doesn't heed it within `ABANDON_S` is left to itself.
     """
     ToolTurn(jobs, stop, done, progress, wait_stored).run()
@@ -107,7 +108,7 @@ class ToolTurn:
         self._news: queue.SimpleQueue[_News | None] = queue.SimpleQueue()
 
     def wake(self, call_id: str) -> None:
-        """People have decided about what this call waits for: it is made again, if the turn is still at work. From any thread."""
+        """People have decided what this call waits for: make it again, if the turn is still running. From any thread."""
         self._news.put(call_id)
 
     def run(self) -> bool:
@@ -149,12 +150,12 @@ class ToolTurn:
             target=self._work, args=(job, job.tool, arguments), name=f"tool-{job.name}", daemon=True
         ).start()
 
-    def _work(self, job: Job, tool: Tool, arguments: dict[str, Any]) -> None:
+    def _work(self, job: Job, tool: Tool, arguments: JsonObject) -> None:
         """In the tool's thread."""
         try:
             if has_side_effects(tool):
                 self._wait_stored(job.stop)
-                if self._stop.is_set():  # which this call's own token is told a moment later
+                if self._stop.is_set():  # the token of this call is cancelled a moment later
                     raise ToolError(f"{self._stop.reason} The tool had not begun.")
             result = tool.call(arguments, job.stop)
             content, ok = str(result), True
@@ -164,7 +165,7 @@ class ToolTurn:
             return
         except ToolError as error:
             content, ok = str(error), False
-        except BaseException as error:  # the run goes on however a tool fails; a panic in Rust is no Exception
+        except BaseException as error:  # the run continues however a tool fails; a panic in Rust is no Exception
             log.exception("The tool %s failed", job.name)
             content, ok = f"The tool failed unexpectedly ({type(error).__name__}).", False
         self._news.put((job, ok, content))
@@ -206,7 +207,7 @@ class ToolTurn:
             self._waiting.append(self._held.pop(call_id))
 
     def _show_progress(self, job: Job, words: str) -> None:
-        """A tool that says how far it is has more time; it is shown so often that eyes can follow."""
+        """Give a tool that reports progress more time, and show it, at a pace that people can follow."""
         now = time.monotonic()
         timeout_s = job.tool.timeout_s if job.tool else 0.0
         job.deadline = max(job.deadline, min(now + timeout_s, job.began + max(timeout_s, LONGEST_S)))
@@ -241,14 +242,14 @@ class ToolTurn:
     def _end(self, job: Job, *, ok: bool, content: str) -> None:
         self._working.pop(job.id, None)
         self._held.pop(job.id, None)
-        # Nobody is told any more, and the job holds itself no longer by what would tell.
+        # Nothing is reported any more; without its callbacks the job is not in a reference cycle.
         job.stop.on_progress = ignore_words
         duration_ms = round((time.monotonic() - job.began) * 1000) if job.began else 0
         limit = job.tool.output_limit if job.tool else len(content)
         self._done(job.id, ToolOutcome(ok, _limited(clean_text(content), limit), duration_ms, job.files if ok else ()))
 
 
-#: A call has come to its end, or further; it waits for people; or it is to be made again, by its id.
+#: A call has ended or reported progress; or it waits for people; or it is to be made again, by its id.
 _News: TypeAlias = tuple[Job, bool | None, str] | Job | str
 
 

@@ -1,4 +1,4 @@
-"""Checks a call's arguments against its tool's JSON schema (2020-12), which may come from a server that nobody here knows.
+"""Checks a call's arguments against its tool's JSON schema (2020-12), which may come from an unknown server.
 
 What a schema can do to who checks by it is bounded: nothing is fetched, expressions of `pattern` are not tried, and a check that takes too
 long, or whose schema is none, finds nothing more. What is not found here, the tool finds.
@@ -15,9 +15,11 @@ from jsonschema.exceptions import ValidationError
 from jsonschema.validators import create
 from referencing import Registry
 
-#: Processor time that one check may take, in seconds. A whole keyword is looked at before it is asked again.
+from agents.json_types import JsonObject
+
+#: CPU time that one check may take, in seconds. It is read between keywords, not within one.
 LONGEST_CHECK_S = 0.1
-#: What is found first is what is told; more than this is not looked for.
+#: Errors beyond this many are not looked for; the first ones are reported.
 _MOST_FAULTS = 50
 _DETAIL_LIMIT = 200
 #: Their work is not bounded by the size of schema and arguments, or, as for `$dynamicRef`, nobody's tools have them.
@@ -34,8 +36,8 @@ class _TookTooLong(Exception):
     """The check has had its time."""
 
 
-def argument_problem(arguments: dict[str, Any], schema: Mapping[str, Any]) -> str:
-    """What is wrong with the arguments, as a sentence that a model can act on; empty if nothing is. May be called from any thread."""
+def argument_problem(arguments: JsonObject, schema: Mapping[str, Any]) -> str:
+    """What is wrong with the arguments, as a sentence for the model; empty if nothing is. May be called from any thread."""
     token = _deadline.set(time.thread_time() + LONGEST_CHECK_S)
     faults: list[ValidationError] = []
     try:
@@ -65,7 +67,7 @@ def _sentence(faults: list[ValidationError]) -> str:
 
 
 def _place(fault: ValidationError) -> str:
-    """Where in the arguments a fault is, as ``“places[2].name”``; nothing where it is in them all."""
+    """Where in the arguments an error is, as ``“places[2].name”``; empty for the arguments as a whole."""
     path = "".join(f"[{step}]" if isinstance(step, int) else f".{step[:80]}" for step in fault.path)
     return f"“{path.removeprefix('.')}”" if path else ""
 
@@ -101,7 +103,7 @@ def _of_numbers(check: _Check) -> _Check:
 
 
 def _without_patterns(check: _Check) -> _Check:
-    """What is additional can be told only by trying the patterns."""
+    """Which properties are additional cannot be told without trying the patterns."""
 
     def checked(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
         if "patternProperties" not in schema:
@@ -122,12 +124,12 @@ _Arguments = _create(
     type_checker=Draft202012Validator.TYPE_CHECKER,
     id_of=Draft202012Validator.ID_OF,
 )
-#: What a schema may refer to: itself, and what the library brings.
+#: What a schema may refer to: itself, and the schemas of the library.
 _NOTHING_ELSE: Any = Registry()
 
 
 def _evolve(self: Any, *, schema: Any, _resolver: Any = None) -> Any:
-    """The same for a part of the schema. One that names another draft would get that draft's class, in which nothing is bounded."""
+    """The same for a part of the schema. One that names another draft would get that draft's class, which has no bounds."""
     return _Arguments(schema, registry=_NOTHING_ELSE, _resolver=_resolver or self._resolver)
 
 

@@ -1,15 +1,15 @@
-"""The `search_history` tool: what was said before, in the asking user's own sessions."""
+"""The `search_history` tool: earlier conversations in the requesting user's own sessions."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from datetime import date
-from typing import Any
 
 from agents.cancellation import CancelToken
-from agents.tools.tool import ToolError
+from agents.json_types import JsonObject
+from agents.tools.tool import HistoryHit, ToolError
 
 _MOST = 20
 
-_PARAMETERS: dict[str, Any] = {
+_PARAMETERS: JsonObject = {
     "type": "object",
     "properties": {
         "query": {"type": "string", "description": "A few words to look for."},
@@ -25,7 +25,7 @@ _PARAMETERS: dict[str, Any] = {
 
 
 class SearchHistoryTool:
-    """Finds earlier conversations. It sees only what the search that it is handed lets it see."""
+    """Finds earlier conversations, by the search function that it is given, which decides what it may see."""
 
     name = "search_history"
     description = (
@@ -40,12 +40,12 @@ class SearchHistoryTool:
     has_side_effects = False
 
     def __init__(
-        self, search: Callable[[str, int], list[dict[str, Any]]] | None, on_found: Callable[[], None] = lambda: None
+        self, search: Callable[[str, int], Sequence[HistoryHit]] | None, on_found: Callable[[], None] = lambda: None
     ) -> None:
         self._search = search
         self._on_found = on_found
 
-    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
+    def call(self, arguments: JsonObject, stop: CancelToken) -> str:
         """Search for ``arguments["query"]``."""
         if self._search is None:
             raise ToolError("There is no history to search here.")
@@ -63,12 +63,12 @@ class SearchHistoryTool:
         )
 
 
-def _describe(hit: Mapping[str, Any]) -> str:
+def _describe(hit: HistoryHit) -> str:
     when = hit.get("date") or ""
     heading = [f"“{hit.get('session_title') or 'Untitled'}”"]
     if when:
         heading.append(when.isoformat()[:10] if isinstance(when, date) else str(when)[:10])
     if hit.get("step"):
         heading.append(f"step {hit['step']}")
-    # One paragraph a hit, whatever line breaks the excerpt has.
+    # One paragraph for each hit, without the excerpt's line breaks.
     return f"{', '.join(heading)}\n   {' '.join(str(hit.get('excerpt') or '').split())}"

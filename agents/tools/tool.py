@@ -1,16 +1,30 @@
-"""What a tool is, what it may need from outside, and how it says that it failed."""
+"""The interface of tools, what they are given from outside, and how they fail."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from datetime import datetime
+from typing import Any, Protocol, Self, TypedDict
 
 from agents.cancellation import CancelToken
+from agents.json_types import JsonObject
 from agents.tools.file_access import ReturnedFile, SessionFiles
 from agents.tools.policy import HostPolicy, SessionPrivacy
 
 
+class HistoryHit(TypedDict, total=False):
+    """A step of an earlier session that matches a search."""
+
+    session_id: str
+    session_title: str
+    date: datetime | str
+    """When it was stored; a text begins with the date."""
+    step: int | None
+    type: str
+    excerpt: str
+
+
 class ToolError(Exception):
-    """A tool could not do it. The text is a sentence that the model and people read as it stands."""
+    """A tool could not do it. The message is a sentence that is shown to the model and to people unchanged."""
 
 
 class WaitsForPeople(Exception):
@@ -18,14 +32,14 @@ class WaitsForPeople(Exception):
 
 
 class ToolText(str):
-    """What a tool returns, where that is more than words."""
+    """A tool's result with files beside its text."""
 
     __slots__ = ("files",)
 
     files: Sequence[ReturnedFile]
 
     def __new__(cls, text: str, files: Sequence[ReturnedFile]) -> Self:
-        """The words, and the files beside them, which are not kept yet."""
+        """The text, and the files, which are not stored yet."""
         made = super().__new__(cls, text)
         made.files = files
         return made
@@ -34,15 +48,15 @@ class ToolText(str):
 class Tool(Protocol):
     """Something an agent can call. A class derived from it has the limits that it does not set itself.
 
-    Limits of time and output are kept by whoever calls the tool; a tool that knows a harder way to keep them does so too. One that
-    sends nothing outside, whatever it is given, says so by ``reaches_outside = False``; one that changes nothing outside, so that
+    The caller enforces limits of time and output; a tool that has a stricter way enforces them too. One that
+    sends nothing outside, whatever its arguments, has ``reaches_outside = False``; one that changes nothing outside, so that
     a call of it may be made once more, by ``has_side_effects = False``. What the operator sets for it, it declares as
-    `agents.tools.declared.Setting` and `Secret`. Extensions' tools are made anew for each run, without arguments.
+    `agents.tools.declared.Setting` and `Secret`. An extension's tool is made for each run, without arguments.
     """
 
     @property
     def name(self) -> str:
-        """What the model calls it by."""
+        """The name that the model calls it by."""
         ...
 
     @property
@@ -51,7 +65,7 @@ class Tool(Protocol):
         ...
 
     @property
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> JsonObject:
         """JSON schema of the arguments: an object."""
         ...
 
@@ -65,35 +79,34 @@ class Tool(Protocol):
         """Longest result in characters."""
         return 50_000
 
-    def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
-        """Do it, blocking, in a thread of its own; ends soon after ``stop``. Raises `ToolError`.
+    def call(self, arguments: JsonObject, stop: CancelToken) -> str:
+        """Execute the call, blocking, in a thread of its own; ends soon after ``stop``. Raises `ToolError`.
 
-        What it returns beside words are the ``files`` of a `ToolText`.
+        Files are returned by a `ToolText`.
         """
         ...
 
 
 def has_side_effects(tool: Tool) -> bool:
-    """Whether a call may change something outside. Who doesn't say so of itself may."""
+    """Whether a call may change something outside; true for a tool that does not say so."""
     return bool(getattr(tool, "has_side_effects", True))
 
 
 @dataclass(frozen=True)
 class Toolbox:
-    """What tools need from outside, handed in by whoever starts the agent."""
+    """What the caller of an agent gives its tools."""
 
-    search_history: Callable[[str, int], list[dict[str, Any]]] | None = None
-    """``(query, limit)`` → hits in the asking user's own sessions, each with ``session_title``, ``date``
-    (text or `datetime.datetime`), ``step`` and ``excerpt``. Called in the tool's thread."""
+    search_history: Callable[[str, int], Sequence[HistoryHit]] | None = None
+    """``(query, limit)`` → hits in the requesting user's own sessions. Called in the tool's thread."""
     mcp_servers: Mapping[str, Any] = field(default_factory=dict)
     """MCP servers by name, in the form of Qwen-Agent's ``mcpServers``; all their tools are added."""
     extra: Sequence[Tool] = ()
     """Tools of the caller's own. One that bears a built-in tool's name takes its place."""
     privacy: SessionPrivacy | None = None
-    """What is kept of the session, where it outlives the run."""
+    """The session's record of private things, where it outlives the run."""
     hosts: HostPolicy = field(default_factory=HostPolicy)
-    """The hosts that tools may ask."""
+    """The hosts that tools may request."""
     is_asked_by_person: bool = True
-    """Whether a person wrote the messages that the conversation's user says; else an agent did, which may have been talked into them."""
+    """Whether a person wrote the user's messages in the conversation; else an agent did, which may have been misled into them."""
     files: SessionFiles | None = None
     """The session's files. Where it uses any, `read_file` and `search_file` are offered."""

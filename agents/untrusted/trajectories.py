@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeGuard
 import orjson
 from atif import ContentPart, ObservationResult, Step, Trajectory
 
+from agents.json_types import JsonObject
 from agents.sentence import parts_of
 from agents.steps import CONTENT_LIMIT
 from agents.text import clean_text, utf16_cut, utf16_length
@@ -24,45 +25,45 @@ _MOST_TOKENS = 2**53
 
 
 class PlannedEvent(NamedTuple):
-    """An event to be stored, in the wire's words, with its whole text where that is longer than the event's."""
+    """An event to be stored, in the protocol's terms, with its full content where that is longer than the event's."""
 
     event: str
-    data: dict[str, Any]
+    data: JsonObject
     full_content: str | None = None
 
 
 @dataclass(slots=True)
 class PlannedRun:
-    """A run to be stored: its events, and after which of them those of a run that it has asked stand."""
+    """A run to be stored: its events, and the runs that it has started, with the events that they follow."""
 
     agent: str
     model: str
     message: str
     began: float
     entries: list[PlannedEvent] = field(default_factory=list)
-    #: By the call that has asked them, with the place after its ``tool_use``.
+    #: By the call that has started them, with the place after its ``tool_use``.
     children: list[tuple[int, str, "PlannedRun"]] = field(default_factory=list)
     status: str = "completed"
     ended: float = 0.0
     iterations: int = 0
-    usage: dict[str, Any] = field(default_factory=lambda: {"input_tokens": 0, "output_tokens": 0, "estimated": False})
+    usage: JsonObject = field(default_factory=lambda: {"input_tokens": 0, "output_tokens": 0, "estimated": False})
     cost: float | None = None
 
-    def packed(self) -> dict[str, Any]:
-        """The run as a message between processes has it."""
+    def packed(self) -> JsonObject:
+        """The run as a message between processes."""
         children = [(place, call_id, child.packed()) for place, call_id, child in self.children]
         return {name: getattr(self, name) for name in self.__slots__} | {"children": children}
 
     @classmethod
-    def unpacked(cls, message: dict[str, Any]) -> "PlannedRun":
+    def unpacked(cls, message: JsonObject) -> "PlannedRun":
         """The run of such a message."""
         entries = [PlannedEvent(*each) for each in message["entries"]]
         children = [(place, call_id, cls.unpacked(child)) for place, call_id, child in message["children"]]
         return cls(**message | {"entries": entries, "children": children})
 
 
-def read_trajectory(body: bytes, now: float, ends: Sequence[str]) -> dict[str, Any]:
-    """What becomes of an ATIF document: ``runs`` in order, ``title``, ``agent`` and the ``document`` as it is kept; or a ``problem``.
+def read_trajectory(body: bytes, now: float, ends: Sequence[str]) -> JsonObject:
+    """The content of an ATIF document: ``runs`` in order, ``title``, ``agent`` and the ``document`` to be stored; or a ``problem``.
 
     ``now`` stands for times that it doesn't tell, ``ends`` are the words for how a run may have ended. A problem is a code of the wire,
     words, and what those were made of.
@@ -163,7 +164,7 @@ class _Planner:
             writer.result(call_id, name, result, at)
 
     def _ask(self, run: PlannedRun, trajectory_id: str | None, call_id: str, place: int) -> None:
-        """Have a subagent's runs asked by a call, each subagent once."""
+        """Have a call start a subagent's runs, each subagent once."""
         within = self._within.pop(trajectory_id, None)
         if within is not None:
             run.children += [(place, call_id, child) for child in _plan_runs(within, self._clock, self._ends)]
@@ -211,7 +212,7 @@ class _Writer:
         """A thought, or the answer."""
         self._add(kind, at, _cut(text, _LONGEST), step=self._next(), duration_ms=lasted if _is_count(lasted) else 0)
 
-    def call(self, told_id: str, name: str, arguments: dict[str, Any] | str, at: float) -> str:
+    def call(self, told_id: str, name: str, arguments: JsonObject | str, at: float) -> str:
         """A call; gives the name that is its alone in the run."""
         base = clean_text(told_id)[:_LONGEST_ID] or f"call-{self._number + 1}"
         call_id, short = base, base[: _LONGEST_ID - 8]
@@ -227,7 +228,7 @@ class _Writer:
         return call_id
 
     def result(self, call_id: str, name: str, result: ObservationResult, at: float) -> None:
-        """What a call came to."""
+        """The result of a call."""
         extra = result.extra or {}
         told = _time(extra.get("timestamp"))
         text = _text(result.content or "", _LONGEST_RESULT)
@@ -235,7 +236,7 @@ class _Writer:
         self._result(call_id, name, text, at if told is None else told, ok is not False, extra.get("duration_ms"))
 
     def event(self, name: str, text: str, at: float) -> None:
-        """What comes from no call."""
+        """A result that belongs to no call."""
         if text:
             self._result(self.call("", name, {}, at), name, text, at, True, None)
 
@@ -309,7 +310,7 @@ def _tokens(told: int | None) -> int:
 
 
 def _time(told: Any) -> float | None:
-    """A time, where it is one and lies within what people may have been asking."""
+    """A time, where it is a plausible one."""
     try:
         at = datetime.fromisoformat(str(told)) if told else None
         if at is None:

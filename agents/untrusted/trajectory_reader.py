@@ -8,6 +8,7 @@ import orjson
 from atif import Trajectory
 from pydantic import ValidationError
 
+from agents.json_types import JsonObject
 from agents.sentence import Sentence
 from agents.text import clean_text
 
@@ -21,7 +22,7 @@ _VERSION = re.compile(r"ATIF-v1\.\d{1,3}")
 
 
 class BadDocument(Exception):
-    """What was sent is no document that is read here: a code of the wire, and words for people."""
+    """Not a document that can be read: a code of the protocol, and a message for people."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -29,7 +30,7 @@ class BadDocument(Exception):
 
 
 def read_document(body: bytes) -> tuple[Trajectory, str]:
-    """The trajectory, and the document as it is kept. Raises `BadDocument`, whose words name the place."""
+    """The trajectory, and the document to be stored. Raises `BadDocument`, whose message names the place."""
     document = _load(body)
     if not isinstance(document, dict):
         raise BadDocument("bad_frame", Sentence("The document must be a JSON object: an ATIF trajectory."))
@@ -101,8 +102,8 @@ def _check_depth(document: Any) -> None:
     raise _too_deep()
 
 
-def _count(document: dict[str, Any]) -> None:
-    """Refuse too many steps, or trajectories, before each is looked at."""
+def _count(document: JsonObject) -> None:
+    """Refuse too many steps or trajectories, before each is read."""
     steps, trajectories = 0, 0
     level: list[Any] = [document]
     for _ in range(_MOST_NESTED):

@@ -20,6 +20,7 @@ from chat.admin.actions import ReadOnlyAdmin, user_pk
 from chat.models import LOOKS, Act, AuditEntry, Door, Run
 from chat.protocol import as_uuid
 from chat.rendering.spreadsheets import csv_line
+from chat.rendering.template_row import Row
 from chat.runtime import database
 from chat.security.audit import record_action
 from chat.store.audit_log import COLUMNS, AuditFilter, Cursor, file_row, names_in, person_of
@@ -72,7 +73,7 @@ class AuditEntryAdmin(ReadOnlyAdmin):
         return TemplateResponse(request, "admin/chat/audit.html", context)
 
 
-def audit_rows(run_id: UUID | None) -> list[dict[str, Any]]:
+def audit_rows(run_id: UUID | None) -> list[Row]:
     """The newest entries about one run or its session, in words, for the run's own page."""
     session_id = Run.objects.filter(pk=run_id).values_list("session_id", flat=True).first() if run_id else None
     if session_id is None:
@@ -120,7 +121,7 @@ def _midnight(text: str) -> datetime | None:
         return None
 
 
-def _row(entry: AuditEntry, names: dict[int | None, str]) -> dict[str, Any]:
+def _row(entry: AuditEntry, names: dict[int | None, str]) -> Row:
     """An entry in words. Of what staff looked at, whose it was says more than who it was done to."""
     details = ", ".join(f"{name}: {_shown(value)}" for name, value in entry.details.items())
     return {

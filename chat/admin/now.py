@@ -22,6 +22,7 @@ from chat.admin.formatting import admin_link, username_of
 from chat.models import LIVE, MANY_SESSIONS, Door, Run, RunStatus
 from chat.rendering import humanize
 from chat.rendering.rows import agent_title
+from chat.rendering.template_row import Row
 from chat.runs import queue as run_queue
 from chat.runtime import clock
 from chat.security import audit
@@ -57,7 +58,7 @@ def show_now(page: Any, request: HttpRequest) -> HttpResponse:
 
 def _row(
     page: Any, request: HttpRequest, run: Run, now: datetime, kinds: Mapping[UUID, str] = MappingProxyType({})
-) -> dict[str, Any]:
+) -> Row:
     is_live = run.status in LIVE
     since = run.ended_at or (run.started_at if is_live else None) or run.created_at
     step_at = getattr(run, "last_step_at", None)
@@ -83,7 +84,7 @@ def _age(moment: datetime | None, now: datetime) -> str:
     return "" if moment is None else humanize.approx_duration(max(0, round((now - moment).total_seconds())) * 1000)
 
 
-def overview(request: HttpRequest) -> dict[str, Any]:
+def overview(request: HttpRequest) -> Row:
     """What the admin's first page tells those who may see runs."""
     if not request.user.has_perm(_MAY_SEE):
         return {}
@@ -107,7 +108,7 @@ def overview(request: HttpRequest) -> dict[str, Any]:
     return {"tiles": tiles, "codes": failures.codes.most_common(5)}
 
 
-def further_pages(request: HttpRequest) -> dict[str, list[dict[str, Any]]]:
+def further_pages(request: HttpRequest) -> dict[str, list[Row]]:
     """The page in the list of all pages, for those who may see it."""
     if not request.user.has_perm(_MAY_SEE):
         return {}

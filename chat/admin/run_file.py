@@ -17,13 +17,14 @@ from chat.admin.actions import record_list, user_pk
 from chat.models import Act, Door, Run
 from chat.rendering import humanize
 from chat.rendering.spreadsheets import csv_line
+from chat.rendering.template_row import Row
 from chat.runtime import database
 from chat.security import audit
 from chat.store import run_figures
 from chat.store.run_figures import Figures
 
 
-def figure_lines(figures: Figures) -> dict[str, Any]:
+def figure_lines(figures: Figures) -> Row:
     """The figures in words: over which runs they are, and each with its name."""
     costs = [humanize.cost(float(cost), name) for name, cost in sorted(figures.costs.items())]
     if figures.unpriced:

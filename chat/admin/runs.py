@@ -42,6 +42,7 @@ from chat.models import LIVE, Door, ModelCall, Run, RunStatus, Session, Step
 from chat.protocol import as_uuid
 from chat.rendering import humanize
 from chat.rendering.calls import call_line
+from chat.rendering.template_row import Row
 from chat.runs import commands as run_commands
 from chat.runs import recovery
 from chat.runs import state as run_state
@@ -276,7 +277,7 @@ class RunAdmin(NotedRuns, ConfirmedActionsAdmin):
         found = Step.objects.filter(run__pk=as_uuid(object_id) or UUID(int=0), position__gt=begin).order_by("position")
         steps = list(found.select_related("full_content")[: _RUN_STEPS + 1])
         shown = steps[:_RUN_STEPS]
-        more: dict[str, Any] = {
+        more: Row = {
             "steps": [_row(step, str(step.seq or "·")) for step in shown],
             "began_at": begin,
             "next": shown[-1].position if len(steps) > _RUN_STEPS else None,
@@ -295,7 +296,7 @@ def _may_look(request: HttpRequest, run_id: UUID | None) -> bool:
     return run is not None and access.role_in(request.user, run.session) is not None
 
 
-def _nest(rows: Sequence[dict[str, Any]], run_id: UUID) -> None:
+def _nest(rows: Sequence[Row], run_id: UUID) -> None:
     """Put the steps of the runs that a run's calls have asked below these, numbered within theirs: 7.1, 7.2."""
     calls = {row["data"]["tool_call_id"]: row for row in rows if row["step"].type == "tool_use"}
     for child in Run.objects.filter(parent=run_id, parent_call_id__in=calls).order_by("created_at"):
@@ -320,7 +321,7 @@ def _calls(run_id: UUID | None, page: str | None) -> Page[Any]:
     return Page[Any](lines, rows.number, rows.paginator)
 
 
-def _row(step: Step, number: str) -> dict[str, Any]:
+def _row(step: Step, number: str) -> Row:
     """A step as the run's page shows it: its text, a call's arguments, or a result, cut where it is long."""
     data = selectors.step_data(step)
     text = whole_text(step, data)

@@ -23,6 +23,7 @@ from chat.catalog.prices import load_prices
 from chat.models import Act, Budget, DailyUsage, Door, Price
 from chat.rendering import humanize
 from chat.rendering.spreadsheets import csv_line
+from chat.rendering.template_row import Row
 from chat.security import audit
 from chat.store import usage
 from chat.store.usage import By, Total
@@ -70,7 +71,7 @@ class UsageAdmin(ReadOnlyAdmin):
         return TemplateResponse(request, "admin/chat/usage.html", context)
 
 
-def _bars(totals: Iterable[Total], days: list[str]) -> list[dict[str, Any]]:
+def _bars(totals: Iterable[Total], days: list[str]) -> list[Row]:
     """A bar for each day, a hundred high at most: what went in and, on top of it, what came out."""
     found = {total.name: total for total in totals}
     most = max((total.tokens for total in found.values()), default=0) or 1
@@ -92,13 +93,13 @@ def _bars(totals: Iterable[Total], days: list[str]) -> list[dict[str, Any]]:
     return bars
 
 
-def _rows(totals: list[Total]) -> list[dict[str, Any]]:
+def _rows(totals: list[Total]) -> list[Row]:
     """The totals in words, each with a bar as long as its share of the longest."""
     most = max((total.tokens for total in totals), default=0) or 1
     return [_row(total, most) for total in totals]
 
 
-def _row(total: Total, most: int) -> dict[str, Any]:
+def _row(total: Total, most: int) -> Row:
     costs = [humanize.cost(float(amount), currency) for currency, amount in sorted(total.costs.items())]
     if total.unpriced:
         unknown = ngettext("unknown for %(n)s call", "unknown for %(n)s calls", total.unpriced)

@@ -1,10 +1,13 @@
 """Agents: those that one may use, and what each can do."""
 
-from typing import Any
+from typing import Annotated
 
 from django.http import HttpRequest
-from ninja import Router, Schema
+from ninja import Router
 from pydantic import Field
+
+# Python's own cannot be checked against data before 3.12.
+from typing_extensions import TypedDict
 
 from chat.api.auth import READ
 from chat.api.bodies import user_of
@@ -15,7 +18,7 @@ from chat.runtime import database
 router = Router()
 
 
-class AgentOut(Schema):
+class AgentOut(TypedDict):
     """An agent that one may use."""
 
     name: str
@@ -23,28 +26,28 @@ class AgentOut(Schema):
     description: str
     version: int
     model: str
-    provider: str = Field(description="The name of the server that the model is at.")
+    provider: Annotated[str, Field(description="The name of the server that the model is at.")]
     tools: list[str]
-    mcp_servers: list[str] | None = Field(description="Those that it has; null: all that are configured.")
-    sub_agents: list[str] = Field(description="Agents that it may ask.")
-    starters: list[str] = Field(description="Questions to begin with.")
+    mcp_servers: Annotated[list[str] | None, Field(description="Those that it has; null: all that are configured.")]
+    sub_agents: Annotated[list[str], Field(description="Agents that it may ask.")]
+    starters: Annotated[list[str], Field(description="Questions to begin with.")]
     sees_images: bool
-    is_default: bool = Field(description="Whether it answers where none is named.")
+    is_default: Annotated[bool, Field(description="Whether it answers where none is named.")]
 
 
-class AgentList(Schema):
+class AgentList(TypedDict):
     """Agents, in the order in which they were made."""
 
     items: list[AgentOut]
 
 
-def _offered(user_id: int) -> list[dict[str, Any]]:
+def _offered(user_id: int) -> list[AgentOut]:
     usable = catalog.usable_by(user_id)
     default = catalog.default_for(usable)
     return [_agent_out(version, default) for version in usable]
 
 
-def _agent_out(version: catalog.Version, default: str) -> dict[str, Any]:
+def _agent_out(version: catalog.Version, default: str) -> AgentOut:
     spec, (model, provider) = version.spec, model_servers.names_of(version)
     return {
         "name": spec.name,
@@ -53,16 +56,16 @@ def _agent_out(version: catalog.Version, default: str) -> dict[str, Any]:
         "version": spec.version,
         "model": model,
         "provider": provider,
-        "tools": spec.tools,
+        "tools": list(spec.tools),
         "mcp_servers": None if spec.mcp is None else [choice.server for choice in spec.mcp],
-        "sub_agents": spec.sub_agents,
-        "starters": spec.starters,
+        "sub_agents": list(spec.sub_agents),
+        "starters": list(spec.starters),
         "sees_images": model_servers.sees_images(version),
         "is_default": spec.name == default,
     }
 
 
 @router.get("agents/", auth=READ, response=AgentList)
-async def list_agents(request: HttpRequest) -> dict[str, Any]:
+async def list_agents(request: HttpRequest) -> AgentList:
     """List the agents that one may use, with what each can do."""
     return {"items": await database.read(_offered, user_of(request).pk)}

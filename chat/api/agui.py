@@ -1,4 +1,4 @@
-"""AG-UI: an agent run by its protocol, and what it thinks and does streamed as that has it."""
+"""AG-UI: runs an agent by this protocol, and streams what it thinks and does."""
 
 import re
 from typing import Any, Literal
@@ -10,6 +10,7 @@ from django.http.response import HttpResponseBase
 from ninja import Router
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
 
+from agents.json_types import JsonObject
 from agents.sentence import Sentence
 from agents.text import is_clean
 from chat.accounts.models import User
@@ -36,7 +37,7 @@ _ANSWER = {
     "description": "AG-UI's events; those that the log holds have an identifier, `<seq>.<n>`",
     "content": {"text/event-stream": {}},
 }
-#: What ends a stream although its run has not ended, and that coming back does not mend.
+#: Close codes that end a stream although its run has not ended, and that a reconnect does not help against.
 _FAILURES = {
     Close.NOT_LOGGED_IN: ("not_allowed", "Your login has ended."),
     Close.WITHDRAWN: ("not_allowed", "You may not see this session any more."),
@@ -70,7 +71,7 @@ class _Resume(BaseModel):
 
     interruptId: StrictStr = Field(max_length=300)  # noqa: N815 - AG-UI's names
     status: Literal["resolved", "cancelled"]
-    payload: dict[str, Any] | None = None
+    payload: JsonObject | None = None
 
 
 class RunAgentInput(BaseModel):
@@ -139,7 +140,7 @@ async def _go_on(request: HttpRequest, user: User, asked: RunAgentInput, said: l
     found = [await database.read(waiting_run, each.interruptId) for each in said]
     runs = [run for run in found if run is not None]
     roots = [await database.read(root_of, run) for run in runs]
-    # Another's run is not told from one that there is not.
+    # Another user's run gets the same answer as one that does not exist.
     follower = await open_session(request, found[0].session_id if found[0] else None, Door.AGUI)
     if len(runs) < len(said) or len(set(roots)) > 1:
         raise Refused("not_waiting", Sentence("Nothing waits for an answer here."))
@@ -181,7 +182,7 @@ def _stream(
 
 
 def _question(messages: list[_Message]) -> str:
-    """What the user has said last."""
+    """The text of the user's last message."""
     said = _text_of(messages)
     if not is_clean(said):
         raise BadFrame(

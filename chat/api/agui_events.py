@@ -1,8 +1,8 @@
 """A run's frames as AG-UI's events, version 1.0.
 
 What comes from the log has an identifier, ``<seq>.<n>``: n counts the events that one stored event becomes, the same ones each time. Text
-that is still written has none, nor has any event as long as some text is open: where a client comes back, both are told again, from the
-log. So what a client has up to an event with an identifier is settled, and what follows that it forgets before it goes on from there.
+that is still being written has none, nor has any event as long as a text is open: to a client that reconnects, both are sent again, from
+the log. So everything up to an event with an identifier is final, and what follows it the client drops before it continues from there.
 """
 
 import math
@@ -12,15 +12,16 @@ from typing import Any, ClassVar, NamedTuple
 
 import orjson
 
+from agents.json_types import JsonObject
 from agents.text import utf16_length
 
-Event = dict[str, Any]
-Data = dict[str, Any]
+Event = JsonObject
+Data = JsonObject
 
 VERSION = "1.0"
 #: Before all events.
 NOWHERE = (0, 0)
-#: Ends of a run within another one that it has come to by itself.
+#: Ends that a run within another one has come to by itself.
 _REACHED = ("completed", "max_iterations")
 _WORDS = {
     "interrupted": "The run was interrupted before it had come to its end.",
@@ -43,7 +44,7 @@ class _Passing(NamedTuple):
 
 
 class _At(NamedTuple):
-    """An event that stands for those of a stored one up to this, which were told while they were written."""
+    """An event in place of those of a stored one up to this, which were sent while they were written."""
 
     n: int
     event: Event
@@ -68,14 +69,14 @@ class _Text:
 
 @dataclass(slots=True)
 class _Run:
-    """One run of the tree, as far as it has been told."""
+    """One run of the tree, as far as it was sent."""
 
     run_id: str
-    #: What says whose an event is: nothing for the root's.
+    #: Names the run of an event: empty for the root's.
     tag: Event
-    #: By step: the next one may be begun before the one before it is stored.
+    #: By step: the next one may begin before the one before it is stored.
     texts: dict[int, _Text] = field(default_factory=dict)
-    #: The steps whose text was begun and given up.
+    #: The steps whose text was begun and dropped.
     discarded: set[int] = field(default_factory=set)
     iteration: str = ""
     error: Data = field(default_factory=dict)
@@ -83,12 +84,12 @@ class _Run:
     has_ended: bool = False
 
     def message_id(self, step: int, attempt: object) -> str:
-        """What the message of a step is called; another one where that was begun and given up."""
+        """The id of a step's message; a new one where the text was begun and dropped."""
         return f"{self.run_id}.{step}" + (f".{attempt}" if step in self.discarded else "")
 
 
 class Translator:
-    """Turns the frames of a session, from where a run begins, into the events of that run and those within it.
+    """Turns the frames of a session, from the beginning of a run, into the events of that run and those within it.
 
     ``after`` is the last place that the client has: what comes up to it is taken in, and not told again. ``ignored`` names what the
     client has sent that nothing is done with.
@@ -110,7 +111,7 @@ class Translator:
         self._runs: dict[str, _Run] = {}
 
     def take(self, text: str) -> list[Identified]:
-        """What a frame becomes; nothing where it is another run's, or no part of the log, or comes when all is told."""
+        """The events of a frame; none where it is another run's, or no part of the log, or comes after the end."""
         if self.has_ended:
             return []
         frame = orjson.loads(text)
@@ -125,7 +126,7 @@ class Translator:
         return [each for each in told if self._is_new(seq, each)]
 
     def resume(self, iteration: int) -> list[Identified]:
-        """The events with which a run goes on that has waited, in a stream that begins within this model call."""
+        """The events of a run that has waited and continues, in a stream that begins within this model call."""
         run = self._runs[self._root] = _Run(self._root, {}, iteration=f"iteration {iteration}")
         started = {"type": "RUN_STARTED", **self._ids, "protocolVersion": VERSION}
         ignored = [_custom("ignored", list(self._ignored))] if self._ignored else []
@@ -142,12 +143,12 @@ class Translator:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the run's last event has been told."""
+        """Whether the run's last event was sent."""
         return self._root in self._runs and self._runs[self._root].has_ended
 
     @staticmethod
     def failed(code: str, message: str) -> Event:
-        """The event that ends a stream whose run can be followed no further."""
+        """The event that ends a stream whose run cannot be followed any further."""
         return {"type": "RUN_ERROR", "message": message, "code": code}
 
     def _placed(self, seq: int, told: Iterator[_Told]) -> Iterator[Identified]:
@@ -261,7 +262,7 @@ class Translator:
 
 
 def _written(run: _Run, data: Data) -> Iterator[Event]:
-    """What a piece of text becomes. A step that is told of by its end alone becomes nothing until then."""
+    """The events of a piece of text. A step that is known by its end alone has none until then."""
     if data["type"] not in ("thought", "final_answer", "response"):
         return
     kind, step, attempt, piece = _kind(data["type"]), data["step"], data["attempt"], data["text"]
@@ -288,7 +289,7 @@ def _written(run: _Run, data: Data) -> Iterator[Event]:
 
 
 def _settle(run: _Run, kind: str, data: Data) -> Iterator[_Told]:
-    """A finished text: whole, or what is missing of it where it was told while it was written."""
+    """A finished text: whole, or the rest of it where it was sent while it was written."""
     step, content = data["step"], data["content"]
     yield from _give_up_texts(run, step - 1)
     text = run.texts.get(step)
@@ -315,7 +316,7 @@ def _give_up_texts(run: _Run, until: float = math.inf) -> Iterator[_Passing]:
 
 
 def _give_up_text(run: _Run, text: _Text) -> Iterator[_Passing]:
-    """End a text that is not what it seemed to become: it began anew, or nothing came of it."""
+    """End a text that was begun again, or dropped."""
     del run.texts[text.step]
     run.discarded.add(text.step)
     yield from map(_Passing, _closing(run, text, {}))
@@ -419,7 +420,7 @@ def _usage(model: str, usage: Data) -> Event:
 
 
 def _about_end(data: Data) -> Event:
-    """What our own ends say beyond AG-UI's."""
+    """How a run has ended, beyond what AG-UI has words for."""
     usage = data["usage"]
     told = {
         "status": data["status"],

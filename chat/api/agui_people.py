@@ -1,4 +1,4 @@
-"""What waits for people, as AG-UI has it: interrupts, and what resumes them. An interrupt's id is ``<run id>:<call id>``."""
+"""Calls that wait for people, as AG-UI's interrupts, and the answers that resume them. An interrupt's id is ``<run id>:<call id>``."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,6 +6,7 @@ from uuid import UUID
 
 import orjson
 
+from agents.json_types import JsonObject
 from agents.sentence import Sentence
 from chat.api.agui_events import name_call
 from chat.models import Run, WaitingCall, WaitingKind
@@ -19,7 +20,7 @@ _ABOUT_PEOPLE = ("approval_request", "approval", "question", "answer")
 
 
 def is_about_people(text: str, run_id: UUID) -> bool:
-    """Whether a frame says that a run, or one within it, waits for people, or what they have said."""
+    """Whether a frame is a request to people, or their decision or answer, in a run or one within it."""
     if not any(f'"type":"{kind}"' in text for kind in _ABOUT_PEOPLE):
         return False
     frame = orjson.loads(text)
@@ -27,8 +28,8 @@ def is_about_people(text: str, run_id: UUID) -> bool:
     return bool((is_own or frame["type"] == "child_step") and frame["data"]["type"] in _ABOUT_PEOPLE)
 
 
-def interrupts_of(run_id: UUID, text: str) -> list[dict[str, Any]]:
-    """What a run and those within it wait for, once all that one asks is told: none before the last request, nor where it waits no more."""
+def interrupts_of(run_id: UUID, text: str) -> list[JsonObject]:
+    """The interrupts of a run and those within it, after the last request of a turn: none before that, nor where it waits no more."""
     frame = orjson.loads(text)
     said, calls = frame["data"], waiting_calls.open_within(run_id)
     own = [call.tool_call_id for call in calls if str(call.run_id) == frame["run_id"]]
@@ -38,9 +39,9 @@ def interrupts_of(run_id: UUID, text: str) -> list[dict[str, Any]]:
     return [_interrupt(call) for call in calls]
 
 
-def _interrupt(call: WaitingCall) -> dict[str, Any]:
+def _interrupt(call: WaitingCall) -> JsonObject:
     arguments = orjson.loads(call.arguments)
-    told: dict[str, Any] = {
+    told: JsonObject = {
         "id": f"{call.run_id}:{call.tool_call_id}",
         "toolCallId": name_call(str(call.run_id), call.tool_call_id),
         "expiresAt": call.deadline.isoformat(),
@@ -80,7 +81,7 @@ def root_of(run: Run) -> Run:
 def said_of(
     run: Run, interrupt_id: str, payload: Mapping[str, Any] | None, *, is_cancelled: bool
 ) -> tuple[UUID, Approval | Answered]:
-    """What somebody says of a call or a question. Raises `Refused` where it says nothing of that kind."""
+    """A person's decision or answer. Raises `Refused` where it is neither."""
     call_id = interrupt_id.partition(":")[2]
     kinds = WaitingCall.objects.filter(run=run, tool_call_id=call_id).values_list("kind", flat=True)
     kind = kinds.first()
@@ -89,13 +90,13 @@ def said_of(
         if is_cancelled:
             raise Refused("bad_arguments", Sentence("A question is answered, or the run stopped."))
         return run.pk, Answered(call_id, said)
-    # One that there is not is told so, whatever is said.
+    # A call that does not exist is refused as such, whatever the payload is.
     body = decision_of(call_id, said, is_cancelled=is_cancelled or kind is None)
     return run.pk, deciding.approval_of(body)
 
 
 def decision_of(call_id: str, said: Mapping[str, Any], *, is_cancelled: bool) -> Decide:
-    """What a client says of a call: `approved`, or `decision` as a socket's `approve` has it. Raises `BadFrame` where it says neither."""
+    """A client's decision on a call: `approved`, or `decision` as a socket's `approve` has it. Raises `BadFrame` where it has neither."""
     body = {**said, "tool_call_id": call_id}
     approved = body.pop("approved", None)
     if is_cancelled:

@@ -1,4 +1,4 @@
-"""What the API's calls take from a request: its body, checked as a frame's payload is, and who sends it."""
+"""Bodies of API requests, validated like a frame's payload, and the requesting user."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar, cast
@@ -7,6 +7,7 @@ from django.http import HttpRequest, RawPostDataException
 from django.utils import timezone
 from pydantic import BaseModel, Field, StrictFloat, StrictInt, StrictStr
 
+from agents.json_types import JsonObject
 from agents.sentence import Sentence
 from chat import protocol
 from chat.accounts.models import User
@@ -14,7 +15,7 @@ from chat.live.handshake import Login
 from chat.protocol import BadFrame
 
 T = TypeVar("T", bound=BaseModel)
-#: When a right is to end, as a client says it.
+#: When a share or token expires, as a client sends it.
 Expiry = Annotated[
     StrictInt | StrictFloat | StrictStr | None,
     Field(description="Unix seconds, or a date and time with its zone; null: never."),
@@ -23,37 +24,37 @@ _NO_JSON = BadFrame("bad_json", Sentence("The body must be JSON, with Content-Ty
 
 
 def user_of(request: HttpRequest) -> User:
-    """Who has logged in."""
+    """The logged-in user."""
     return cast(User, request.auth)  # type: ignore[attr-defined] # set by ninja
 
 
 def login_of(request: HttpRequest) -> Login:
-    """Who has logged in, and by what."""
+    """The logged-in user, and the login or token."""
     return cast(Login, request.login)  # type: ignore[attr-defined] # set by `chat.api.auth`
 
 
-def takes(kind: type[BaseModel]) -> dict[str, Any]:
-    """How the API's description tells of a body, which `payload` reads."""
+def takes(kind: type[BaseModel]) -> JsonObject:
+    """The description of a body that `payload` reads, for the OpenAPI document."""
     schema = kind.model_json_schema()
     schema = _put_in(schema, schema.pop("$defs", {}))
     required = bool(schema.get("required"))
     return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}
 
 
-def takes_header(name: str, words: str) -> dict[str, Any]:
-    """How the API's description tells of a header that a call looks at."""
+def takes_header(name: str, words: str) -> JsonObject:
+    """The description of a header that a call reads, for the OpenAPI document."""
     header = {"in": "header", "name": name, "required": False, "schema": {"type": "string"}, "description": words}
     return {"parameters": [header]}
 
 
-#: By which what a call makes can be asked for again.
+#: The header that makes a call idempotent.
 TAKES_KEY = takes_header(
     "Idempotency-Key", "1 to 64 visible ASCII characters: for 24 hours the same key gets the same again."
 )
 
 
-def _put_in(schema: Any, parts: dict[str, Any]) -> Any:
-    """A schema with its parts where it refers to them: within a larger document they are not found by where they stood."""
+def _put_in(schema: Any, parts: JsonObject) -> Any:
+    """A schema with its definitions inlined: within a larger document, references to them would lead nowhere."""
     if isinstance(schema, list):
         return [_put_in(each, parts) for each in schema]
     if not isinstance(schema, dict):
@@ -67,7 +68,7 @@ def payload(request: HttpRequest, kind: type[T]) -> T:
     """The request's body, checked as a frame's payload is; none is as good as an empty object."""
     try:
         body = request.body
-    except RawPostDataException:  # a form, which was taken apart to look for a token
+    except RawPostDataException:  # a form, which was parsed to look for a CSRF token
         raise _NO_JSON from None
     if not body.strip():
         return protocol.validated(kind, {})

@@ -7,6 +7,7 @@ from django.http import HttpRequest
 from ninja import Router, Status
 from pydantic import BaseModel, Field, StrictInt, StrictStr
 
+# Python's own cannot be checked against data before 3.12.
 from chat.api.auth import MANAGE
 from chat.api.bodies import TAKES_KEY, payload, takes, user_of
 from chat.api.errors import ErrorResponse, error_response
@@ -32,7 +33,7 @@ class NewBranch(BaseModel):
 class BranchOut(SessionOut):
     """The session that was made."""
 
-    run_id: UUID | None = Field(None, description="The run that answers its message.")
+    run_id: Annotated[UUID | None, Field(description="The run that answers its message.")]
 
 
 @router.post("sessions/{session_id}/copy/", auth=MANAGE, response={201: SessionOut}, openapi_extra=TAKES_KEY)
@@ -62,10 +63,10 @@ async def branch_session(request: HttpRequest, session_id: str) -> Any:
     return await _made(request, wanted)
 
 
-async def _made(request: HttpRequest, wanted: Branch) -> ErrorResponse | Status[dict[str, Any]]:
+async def _made(request: HttpRequest, wanted: Branch) -> ErrorResponse | Status[BranchOut]:
     try:
         made = await make_branch(user_of(request), wanted, Door.API)
     except TooLong as refused:
         return error_response(refused.code, refused.message, 400)
     session = await database.read(Session.objects.get, pk=made.session_id)
-    return Status(201, session_out(session) | await branch_of(request, session) | {"run_id": made.run_id})
+    return Status(201, {**session_out(session, await branch_of(request, session)), "run_id": made.run_id})

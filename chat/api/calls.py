@@ -1,11 +1,12 @@
 """What a run's model calls were asked, saw and cost."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from django.http import HttpRequest
 from ninja import Router
 from pydantic import Field
 
+from agents.history import ChatMessage
 from agents.sentence import Sentence
 from chat.access import VIEW_SESSIONS, Role, has_right
 from chat.api.auth import READ
@@ -21,12 +22,12 @@ from chat.security import audit
 from chat.store import branches, call_reader
 
 router = Router()
-#: Calls of a page where none says how many, and at most.
+#: Calls of a page by default, and at most.
 _PAGE, _MOST = 200, 1_000
 
 
 async def _inspected_run(request: HttpRequest, run_id: str) -> Run:
-    """The run of a path, for who may see what its models were sent: whoever drives the session, and staff."""
+    """The run of a path, for users who may see what its models were sent: the session's drivers, and staff."""
     run = await visible_run(request, run_id)
     found = await database.read(audit.find_session, user_of(request), run.session_id)
     if found is None or found[1] is Role.WATCHER:
@@ -68,7 +69,7 @@ async def list_messages(request: HttpRequest, run_id: str, number: str) -> Messa
     place = int(number) if number.isascii() and number.isdigit() and len(number) < 10 else 0
     sees_all = await database.read(has_right, user_of(request), VIEW_SESSIONS)
 
-    def look() -> list[dict[str, Any]] | None:
+    def look() -> list[ChatMessage] | None:
         call = call_reader.full_call(run, place)
         if call is None:
             return None

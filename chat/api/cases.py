@@ -1,13 +1,16 @@
 """Sets of cases: questions with what is expected of their answers, asked of versions of an agent."""
 
 import asyncio
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from ninja import Router, Schema, Status
+from ninja import Router, Status
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
+
+# Python's own cannot be checked against data before 3.12.
+from typing_extensions import TypedDict
 
 from agents.sentence import Sentence
 from chat.accounts.models import User
@@ -51,7 +54,7 @@ class CaseIn(BaseModel):
     notes: StrictStr | None = None
 
     def fields(self) -> CaseFields:
-        """As the use case takes it."""
+        """The fields for the use case."""
         expected = None if self.expected is None else "\n".join(" ".join(each.split()) for each in self.expected)
         return CaseFields(self.question, expected, self.rule, self.notes, self.files)
 
@@ -63,7 +66,7 @@ class CaseOfRun(CaseIn):
     set_name: StrictStr | None = None
 
 
-class SetOut(Schema):
+class SetOut(TypedDict):
     """A set."""
 
     id: UUID
@@ -71,37 +74,32 @@ class SetOut(Schema):
     agent_name: str
     cases: int
     owner: str
-    role: str = Field(description="owner; driver, who changes cases and asks it, too; watcher, who sees it.")
+    role: Annotated[str, Field(description="owner; driver, who changes cases and asks it, too; watcher, who sees it.")]
     created_at: float
 
 
-class SetList(Schema):
+class SetList(TypedDict):
     """Sets, newest first."""
 
     items: list[SetOut]
 
 
-class CaseOut(Schema):
+class CaseOut(formats.CaseData):
     """A case."""
 
     id: UUID
     number: int
-    question: str
-    files: list[dict[str, Any]]
-    expected: list[str]
-    rule: str
-    notes: str
     source_run: UUID | None
 
 
-class CaseList(Schema):
+class CaseList(TypedDict):
     """The cases of a set, by their numbers."""
 
     items: list[CaseOut]
 
 
 def set_key(told: str, refused: Refused | None = None) -> UUID:
-    """The identifier in a path: a set's, where ``refused`` says no other. Raises `Refused`."""
+    """The identifier in a path: a set's, where ``refused`` does not say otherwise. Raises `Refused`."""
     key = as_uuid(told)
     if key is None:
         raise refused or commands.no_such_set()
@@ -119,7 +117,7 @@ def visible_set(request: HttpRequest, set_id: str) -> CaseSet:
     return found[0]
 
 
-def _set_out(user: User, case_set: Any) -> dict[str, Any]:
+def _set_out(user: User, case_set: Any) -> SetOut:
     return {
         "id": case_set.pk,
         "name": case_set.name,
@@ -131,16 +129,15 @@ def _set_out(user: User, case_set: Any) -> dict[str, Any]:
     }
 
 
-def _case_out(case: Case) -> dict[str, Any]:
-    said = formats.case_data(case)
-    return {"id": case.pk, "number": case.number, "source_run": case.source_run, **said}
+def _case_out(case: Case) -> CaseOut:
+    return {**formats.case_data(case), "id": case.pk, "number": case.number, "source_run": case.source_run}
 
 
 # Sets
 
 
 @router.get("sets/", auth=READ, response=SetList)
-async def list_sets(request: HttpRequest, shared: bool = False) -> dict[str, Any]:
+async def list_sets(request: HttpRequest, shared: bool = False) -> SetList:
     """List one's own sets of cases, newest first; with `shared=true` those that others share with one."""
     user = user_of(request)
     sets = case_selectors.shared_sets(user) if shared else case_selectors.own_sets(user)
@@ -148,20 +145,20 @@ async def list_sets(request: HttpRequest, shared: bool = False) -> dict[str, Any
 
 
 @router.post("sets/", auth=MANAGE, response={201: SetOut}, openapi_extra=takes(SetName))
-async def create_set(request: HttpRequest) -> Status[dict[str, Any]]:
+async def create_set(request: HttpRequest) -> Status[SetOut]:
     """Make an empty set."""
     user = user_of(request)
     return Status(201, _set_out(user, await database.write(commands.make_set, user, payload(request, SetName).name)))
 
 
 @router.get("sets/{set_id}/", auth=READ, response=SetOut)
-async def get_set(request: HttpRequest, set_id: str) -> dict[str, Any]:
+async def get_set(request: HttpRequest, set_id: str) -> SetOut:
     """Show a set."""
     return await database.read(lambda: _set_out(user_of(request), visible_set(request, set_id)))
 
 
 @router.patch("sets/{set_id}/", auth=MANAGE, response=SetOut, openapi_extra=takes(SetName))
-async def rename_set(request: HttpRequest, set_id: str) -> dict[str, Any]:
+async def rename_set(request: HttpRequest, set_id: str) -> SetOut:
     """Give it another name."""
     await database.write(commands.rename_set, user_of(request), set_key(set_id), payload(request, SetName).name)
     return await database.read(lambda: _set_out(user_of(request), visible_set(request, set_id)))
@@ -179,21 +176,21 @@ async def delete_set(request: HttpRequest, set_id: str) -> Status[None]:
 
 
 async def _fields_in(user: User, set_id: UUID, new: CaseIn) -> CaseFields:
-    """What a body says of a case, with a rule that can run and files of the set's owner's."""
+    """The fields of a body, with a rule that can run and files of the set's owner's."""
     fields = await asyncio.to_thread(rules.checked, new.fields())
     (ready,) = await database.write(case_files.with_files, user, set_id, [fields])
     return ready
 
 
 @router.get("sets/{set_id}/cases/", auth=READ, response=CaseList)
-async def list_cases(request: HttpRequest, set_id: str) -> dict[str, Any]:
+async def list_cases(request: HttpRequest, set_id: str) -> CaseList:
     """List a set's cases: a thousand at most."""
     found = await database.read(lambda: list(visible_set(request, set_id).cases.order_by("number")))
     return {"items": [_case_out(case) for case in found]}
 
 
 @router.post("sets/{set_id}/cases/", auth=MANAGE, response={201: CaseOut}, openapi_extra=takes(CaseIn))
-async def add_case(request: HttpRequest, set_id: str) -> Status[dict[str, Any]]:
+async def add_case(request: HttpRequest, set_id: str) -> Status[CaseOut]:
     """Add a case."""
     fields = await _fields_in(user_of(request), set_key(set_id), payload(request, CaseIn))
     made = await database.write(commands.add_case, user_of(request), set_key(set_id), fields, Door.API)
@@ -201,7 +198,7 @@ async def add_case(request: HttpRequest, set_id: str) -> Status[dict[str, Any]]:
 
 
 @router.patch("sets/{set_id}/cases/{case_id}/", auth=MANAGE, response=CaseOut, openapi_extra=takes(CaseIn))
-async def change_case(request: HttpRequest, set_id: str, case_id: str) -> dict[str, Any]:
+async def change_case(request: HttpRequest, set_id: str, case_id: str) -> CaseOut:
     """Change a case. What came of it before stays as it was judged then."""
     key, user = set_key(case_id, _NO_CASE), user_of(request)
     fields = await _fields_in(user, set_key(set_id), payload(request, CaseIn))
@@ -217,7 +214,7 @@ async def delete_case(request: HttpRequest, set_id: str, case_id: str) -> Status
 
 
 @router.post("runs/{run_id}/case/", auth=MANAGE, response={201: CaseOut}, openapi_extra=takes(CaseOfRun))
-async def make_case_of_run(request: HttpRequest, run_id: str) -> Status[dict[str, Any]]:
+async def make_case_of_run(request: HttpRequest, run_id: str) -> Status[CaseOut]:
     """Make a case of a run's question and files: as the owner of its session, or as staff who may see it, in a set of one's own.
 
     The case keeps them when the session is deleted.
@@ -257,7 +254,7 @@ async def export_cases(request: HttpRequest, set_id: str) -> HttpResponseBase:
 
 
 @router.post("sets/{set_id}/import/", auth=MANAGE, response={201: CaseList})
-async def import_cases(request: HttpRequest, set_id: str) -> Status[dict[str, Any]]:
+async def import_cases(request: HttpRequest, set_id: str) -> Status[CaseList]:
     """Add cases from JSON lines, which are the body: all, or none where one is bad. `expected` is a list, `files` one of identifiers."""
     user, key = user_of(request), set_key(set_id)
     await database.read(visible_set, request, set_id)

@@ -1,11 +1,12 @@
 """The API's description for programs; people read it on a page that is made from it."""
 
-from typing import Any, get_args
+from typing import get_args
 
 import orjson
 from django.http import HttpRequest, HttpResponse
 from django.urls import resolve
 
+from agents.json_types import JsonObject
 from chat.api.auth import TokenAuth
 from chat.api.errors import refuse_strangers, status_of
 from chat.api.routes import api
@@ -36,8 +37,8 @@ _ANY_ERROR = {
     },
 }
 
-#: Calls of other doors, by their paths; each adds its own where its addresses are.
-other_paths: dict[str, dict[str, Any]] = {}
+#: Calls of other APIs, by their paths; each package adds its own where its addresses are.
+other_paths: dict[str, JsonObject] = {}
 
 
 async def openapi(request: HttpRequest) -> HttpResponse:
@@ -47,8 +48,8 @@ async def openapi(request: HttpRequest) -> HttpResponse:
     return HttpResponse(orjson.dumps(openapi_schema(), option=orjson.OPT_NON_STR_KEYS), content_type="application/json")
 
 
-def openapi_schema() -> dict[str, Any]:
-    """The description of all calls, as OpenAPI has it."""
+def openapi_schema() -> JsonObject:
+    """The description of all calls, as an OpenAPI document."""
     described = dict(api.get_openapi_schema(path_prefix="/api/"))
     needed = {
         api.get_openapi_operation_id(operation): auth.needed.value
@@ -64,20 +65,20 @@ def openapi_schema() -> dict[str, Any]:
                 # What OpenAPI calls a role; ninja leaves it empty.
                 if TokenAuth.__name__ in way:
                     way[TokenAuth.__name__] = [needed[call["operationId"]]]
-    # With what the types say of their fields, which ninja leaves out.
+    # With the descriptions of fields, which ninja leaves out.
     described["components"]["schemas"] |= frame_schemas()
     described["components"]["schemas"]["Error"] = _error_schema()
     for methods in described["paths"].values():
         for call in methods.values():
             call["responses"].setdefault("default", _ANY_ERROR)
-    # They come with their addresses, of which nobody may have asked for one yet.
+    # They are added when their addresses are loaded, which may not have happened yet.
     resolve("/v1/models")
     described["paths"] = {**described["paths"], **other_paths}
     return described
 
 
-def _error_schema() -> dict[str, Any]:
-    """What every call under ``/api/`` answers where it does not do what it was asked for."""
+def _error_schema() -> JsonObject:
+    """The error answer of every call under ``/api/``."""
     codes = {code: status_of(code) for code in ERROR_CODES}
     fields = {
         "code": {"type": "string", "enum": list(codes)},
@@ -103,8 +104,8 @@ async def asyncapi(request: HttpRequest) -> HttpResponse:
     return HttpResponse(orjson.dumps(socket_schema()), content_type="application/json")
 
 
-def socket_schema() -> dict[str, Any]:
-    """The description of the socket, as AsyncAPI has it."""
+def socket_schema() -> JsonObject:
+    """The description of the socket, as an AsyncAPI document."""
     commands = {f"{word}Command": _command_schema(word, payload) for word, payload in payload_schemas().items()}
     frames = [frame.__name__ for frame in (*get_args(UnstoredFrame), *get_args(StoredFrame))]
     return {
@@ -139,7 +140,7 @@ def socket_schema() -> dict[str, Any]:
     }
 
 
-def _command_schema(word: str, payload: dict[str, Any]) -> dict[str, Any]:
+def _command_schema(word: str, payload: JsonObject) -> JsonObject:
     return {
         "type": "object",
         "description": payload["description"],

@@ -3,13 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from functools import partial
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, TypeVar, cast
 
 from django.http import HttpRequest, StreamingHttpResponse
 from django.utils import timezone, translation
-from ninja import Query, Router, Schema, Status
+from ninja import Query, Router, Status
 from pydantic import Field
 
+# Python's own cannot be checked against data before 3.12.
+from typing_extensions import TypedDict
+
+from agents.json_types import JsonObject
 from agents.sentence import Sentence
 from chat.api.auth import MANAGE, READ
 from chat.api.bodies import user_of
@@ -28,7 +32,7 @@ from chat.store import branches
 router = Router()
 T = TypeVar("T")
 
-_FILE: dict[str, Any] = {
+_FILE: JsonObject = {
     "responses": {
         200: {
             "description": "The file",
@@ -43,17 +47,17 @@ _Name = Annotated[str, Query(alias="format", description=f"One of {', '.join(FOR
 _Mask = Annotated[bool, Query(description="Whether what looks like a secret is hidden.")]
 
 
-class PlaceOut(Schema):
+class PlaceOut(TypedDict):
     """Something that is hidden."""
 
-    seq: int | None = Field(description="The event's number; null for what has none, and for the title.")
-    what: str = Field(description="The kind of step.")
+    seq: Annotated[int | None, Field(description="The event's number; null for what has none, and for the title.")]
+    what: Annotated[str, Field(description="The kind of step.")]
     tool: str
-    kind: str = Field(description="What it looks like: key, token, password, private key.")
-    excerpt: str = Field(description="The text around it, masked.")
+    kind: Annotated[str, Field(description="What it looks like: key, token, password, private key.")]
+    excerpt: Annotated[str, Field(description="The text around it, masked.")]
 
 
-class PreviewOut(Schema):
+class PreviewOut(TypedDict):
     """What is hidden in a file: how much in all, and the first hundred places."""
 
     count: int
@@ -74,7 +78,7 @@ _DOCUMENT = {"requestBody": {"required": True, "content": {"application/json": {
 
 
 @router.post("sessions/import/", auth=MANAGE, response={201: SessionOut}, openapi_extra=_DOCUMENT)
-async def import_session(request: HttpRequest) -> Status[dict[str, Any]]:
+async def import_session(request: HttpRequest) -> Status[SessionOut]:
     """Make a session of an ATIF document, the body, of at most 20 MiB: it can be read like any other, and nothing can be asked in it."""
     if request.content_type != "application/json":
         raise BadFrame("bad_json", Sentence("The body must be JSON, with Content-Type: application/json."))
@@ -99,13 +103,13 @@ async def export_run(
 
 
 @router.get("sessions/{session_id}/export/preview/", auth=READ, response=PreviewOut)
-async def preview_session(request: HttpRequest, session_id: str) -> dict[str, Any]:
+async def preview_session(request: HttpRequest, session_id: str) -> PreviewOut:
     """Tell what is hidden in a file of the session."""
     return await _preview(Source(await visible_session(request, session_id)))
 
 
 @router.get("runs/{run_id}/export/preview/", auth=READ, response=PreviewOut)
-async def preview_run(request: HttpRequest, run_id: str) -> dict[str, Any]:
+async def preview_run(request: HttpRequest, run_id: str) -> PreviewOut:
     """Tell what is hidden in a file of the run."""
     run = await _run(request, run_id)
     return await _preview(Source(run.session, run))
@@ -150,13 +154,13 @@ async def _sees_original(request: HttpRequest, session: Session) -> bool:
     return await database.read(branches.seen_by(user_of(request)).filter(pk=session.copied_from).exists)
 
 
-#: So many pieces are made at the same time, whoever asks: the database's threads are there for everybody.
+#: How many pieces are made at the same time, for all requests: others need the database's threads too.
 _at_once = asyncio.Semaphore(2)
 _one_at_a_time = asyncio.Semaphore(1)
 
 
 def _as_reader() -> Callable[[Callable[[], T]], T]:
-    """What calls in the language and the time zone of this request, on whatever thread."""
+    """Returns what calls a function in the language and the time zone of this request, on any thread."""
     language, zone = translation.get_language(), timezone.get_current_timezone()
 
     def call(function: Callable[[], T]) -> T:
@@ -167,7 +171,7 @@ def _as_reader() -> Callable[[Callable[[], T]], T]:
 
 
 async def _pieces(source: Source, chosen: Format) -> AsyncIterator[bytes]:
-    """The file's pieces. The first is made before anything is answered, so that an error can still be told."""
+    """The file's pieces. The first is made before the answer begins, so that an error can still be sent."""
     texts, call = chosen.write(source), _as_reader()
 
     async def piece() -> bytes:
@@ -185,8 +189,12 @@ async def _pieces(source: Source, chosen: Format) -> AsyncIterator[bytes]:
     return pieces()
 
 
-async def _preview(source: Source) -> dict[str, Any]:
+async def _preview(source: Source) -> PreviewOut:
     async with _at_once:
         await database.read(scan_source, source)
     masker = source.masker
-    return {"count": masker.counts.total(), "kinds": dict(masker.counts), "places": masker.places}
+    places: list[PlaceOut] = [
+        {"seq": each.seq, "what": each.what, "tool": each.tool, "kind": each.kind, "excerpt": each.excerpt}
+        for each in masker.places
+    ]
+    return {"count": masker.counts.total(), "kinds": dict(masker.counts), "places": places}

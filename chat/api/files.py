@@ -1,11 +1,14 @@
 """Files: sent, looked at, and read as text."""
 
 from collections.abc import AsyncIterator
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 from urllib.parse import quote
 
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
-from ninja import Router, Schema, Status
+from ninja import Router, Status
+
+# Python's own cannot be checked against data before 3.12.
+from typing_extensions import TypedDict
 
 import agents
 from agents.sentence import Sentence
@@ -49,7 +52,7 @@ _FORM = {
 }
 
 
-class FileOut(Schema):
+class FileOut(TypedDict):
     """A file."""
 
     id: str
@@ -60,7 +63,7 @@ class FileOut(Schema):
 
 
 @router.post("files/", auth=MANAGE, response={201: FileOut}, openapi_extra=_FORM)
-async def send_file(request: HttpRequest) -> Status[dict[str, Any]]:
+async def send_file(request: HttpRequest) -> Status[FileOut]:
     """Send a file, as a form with the field `file`.
 
     What it is, is told by its content: text, PDF, Office files and pictures are taken. One that no message names within a day is removed.
@@ -91,7 +94,7 @@ async def get_file(request: HttpRequest, file_id: str) -> StreamingHttpResponse:
         "Content-Length": str(file.size),
         "Content-Security-Policy": _POLICY,
         "X-Content-Type-Options": "nosniff",
-        # It never changes; but who may see it does.
+        # Its content never changes; but who may see it does.
         "Cache-Control": "private, no-cache",
     }
     return StreamingHttpResponse(_content(file), content_type=_content_type(file.media_type), headers=headers)
@@ -117,7 +120,7 @@ async def get_text(request: HttpRequest, file_id: str) -> HttpResponse:
 
 
 async def _visible_file(request: HttpRequest, file_id: str) -> File:
-    """The file of a path: its owner's, and everybody's who sees a session that uses it, or a set with a case that does."""
+    """The file of a path, for its owner, and for everyone who sees a session or a set that uses it."""
     key, user = as_uuid(file_id), user_of(request)
     file = await database.read(files.whole().filter(pk=key).first) if key else None
     if file is not None and file.owner_id == user.pk:

@@ -7,8 +7,11 @@ from uuid import UUID
 
 from django.db.models import Q
 from django.http import HttpRequest
-from ninja import Router, Schema, Status
+from ninja import Router, Status
 from pydantic import BaseModel, Field, StrictInt, StrictStr
+
+# Python's own cannot be checked against data before 3.12.
+from typing_extensions import TypedDict
 
 from agents.sentence import Sentence
 from chat.api.auth import ASK, READ
@@ -16,6 +19,7 @@ from chat.api.bodies import payload, takes, user_of
 from chat.api.paths import visible_run, visible_session
 from chat.models import Comment, Door, Verdict
 from chat.protocol import BadFrame, as_uuid
+from chat.protocol.notes import VerdictName
 from chat.runs import notes
 from chat.runs.admission import Refused
 from chat.runtime import database
@@ -24,6 +28,7 @@ from chat.store import notes as stored_notes
 router = Router()
 
 _MOST = 1_000
+_UUID = Field(json_schema_extra={"format": "uuid"})
 
 
 class NewVerdict(BaseModel):
@@ -46,18 +51,18 @@ class NewText(BaseModel):
     text: StrictStr
 
 
-class VerdictOut(Schema):
+class VerdictOut(TypedDict):
     """Somebody's verdict on a run, and how many think what of it."""
 
-    run_id: UUID
+    run_id: Annotated[str, _UUID]
     user: str
-    verdict: str | None
+    verdict: VerdictName | None
     reason: str
     good: int
     bad: int
 
 
-class VerdictList(Schema):
+class VerdictList(TypedDict):
     """The verdicts on a run, the newest first."""
 
     items: list[VerdictOut]
@@ -65,10 +70,10 @@ class VerdictList(Schema):
     bad: int
 
 
-class CommentOut(Schema):
+class CommentOut(TypedDict):
     """A comment."""
 
-    id: UUID
+    id: Annotated[str, _UUID]
     seq: int
     user: str
     text: str
@@ -76,7 +81,7 @@ class CommentOut(Schema):
     edited_at: float | None
 
 
-class CommentPage(Schema):
+class CommentPage(TypedDict):
     """Comments, oldest first, and the cursor of the next page."""
 
     items: list[CommentOut]
@@ -96,11 +101,11 @@ async def give_verdict(request: HttpRequest, run_id: str) -> Any:
 
 
 @router.get("runs/{run_id}/verdict/", auth=READ, response=VerdictList)
-async def list_verdicts(request: HttpRequest, run_id: str) -> dict[str, Any]:
+async def list_verdicts(request: HttpRequest, run_id: str) -> VerdictList:
     """List who thinks what of a run."""
     run = await visible_run(request, run_id)
 
-    def read() -> dict[str, Any]:
+    def read() -> VerdictList:
         given = Verdict.objects.filter(run=run).exclude(word="")
         counts = stored_notes.verdict_counts(given).get(run.pk, {"good": 0, "bad": 0})
         newest = given.select_related("user").order_by("-changed_at", "-pk")[:_MOST]
@@ -116,11 +121,11 @@ async def list_comments(
     seq: Annotated[int | None, Field(ge=1, lt=2**63)] = None,
     limit: Annotated[int, Field(ge=1, le=_MOST)] = 200,
     cursor: str = "",
-) -> dict[str, Any]:
+) -> CommentPage:
     """List the comments on a session's steps, or on one step, oldest first. `cursor` is `next` of the page before."""
     session = await visible_session(request, session_id)
 
-    def read() -> dict[str, Any]:
+    def read() -> CommentPage:
         found = stored_notes.shown_comments(session.pk).filter(_after(cursor)).select_related("user")
         if seq is not None:
             found = found.filter(seq=seq)

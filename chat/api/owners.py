@@ -4,8 +4,11 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from django.http import HttpRequest
-from ninja import Router, Schema, Status
+from ninja import Router, Status
 from pydantic import BaseModel, Field, StrictStr
+
+# Python's own cannot be checked against data before 3.12.
+from typing_extensions import TypedDict
 
 from agents.sentence import Sentence
 from chat.api.auth import MANAGE, READ
@@ -29,7 +32,7 @@ class NewOwner(BaseModel):
     user: Annotated[StrictStr, Field(max_length=150)]
 
 
-class OfferOut(Schema):
+class OfferOut(TypedDict):
     """Somebody is asked to take a session over."""
 
     session_id: UUID
@@ -39,13 +42,13 @@ class OfferOut(Schema):
     offered_at: float
 
 
-class OfferList(Schema):
+class OfferList(TypedDict):
     """The sessions that one is asked to take over."""
 
     items: list[OfferOut]
 
 
-def _offer_out(offer: OwnerOffer) -> dict[str, Any]:
+def _offer_out(offer: OwnerOffer) -> OfferOut:
     return {
         "session_id": offer.session_id,
         "title": offer.session.title,
@@ -56,7 +59,7 @@ def _offer_out(offer: OwnerOffer) -> dict[str, Any]:
 
 
 @router.get("offers/", auth=READ, response=OfferList)
-async def list_offers(request: HttpRequest) -> dict[str, Any]:
+async def list_offers(request: HttpRequest) -> OfferList:
     """List the sessions that one is asked to take over."""
     return {"items": [_offer_out(offer) for offer in await database.read(handover.offers_to, user_of(request))]}
 
@@ -85,7 +88,7 @@ async def withdraw_offer(request: HttpRequest, session_id: str) -> Status[None]:
 
 
 @router.post("sessions/{session_id}/owner/accept/", auth=MANAGE, response=SessionOut)
-async def accept_offer(request: HttpRequest, session_id: str) -> dict[str, Any]:
+async def accept_offer(request: HttpRequest, session_id: str) -> SessionOut:
     """Take over a session that one was asked to. Who owned it drives it from then on; schedules into it pause."""
     key = _key(session_id)
     await database.write(handover.accept_offer, user_of(request), key, Door.API)

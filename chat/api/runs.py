@@ -1,11 +1,14 @@
 """Runs: asked for, read, stopped, continued."""
 
-from typing import Any
+from typing import Annotated
 from uuid import UUID
 
 from django.http import HttpRequest
-from ninja import Router, Schema, Status
+from ninja import Router, Status
 from pydantic import BaseModel, Field, StrictBool
+
+# Python's own cannot be checked against data before 3.12.
+from typing_extensions import TypedDict
 
 from chat import protocol
 from chat.api.auth import ASK, READ
@@ -36,41 +39,45 @@ class ContinueIn(BaseModel):
     client_message_id: ClientMessageId | None = None
 
 
-class RunOut(Schema):
+class RunOut(TypedDict):
     """A run."""
 
     id: UUID
     session_id: UUID
     status: str
-    queued: int = Field(description="Place in the queue; 0 once it runs.")
+    queued: Annotated[int, Field(description="Place in the queue; 0 once it runs.")]
     agent_name: str
-    agent_version: int | None = Field(description="The version of the agent that it took; null before it begins.")
+    agent_version: Annotated[
+        int | None, Field(description="The version of the agent that it took; null before it begins.")
+    ]
     model: str
-    provider: str = Field(description="The name of the server that the model is at.")
+    provider: Annotated[str, Field(description="The name of the server that the model is at.")]
     enable_reasoning: bool
     message: str
     client_message_id: str
     origin: str
     continues: UUID | None
-    parent: Parent | None = Field(description="By which call of which run it was asked, where it is within one.")
+    parent: Annotated[
+        Parent | None, Field(description="By which call of which run it was asked, where it is within one.")
+    ]
     created_at: float
     started_at: float | None
     ended_at: float | None
-    duration_ms: int | None = Field(description="Without the time that it has waited for people.")
-    waited_ms: int = Field(description="How long it has waited for people, until now where it does.")
-    iterations: int = Field(description="Model calls so far.")
+    duration_ms: Annotated[int | None, Field(description="Without the time that it has waited for people.")]
+    waited_ms: Annotated[int, Field(description="How long it has waited for people, until now where it does.")]
+    iterations: Annotated[int, Field(description="Model calls so far.")]
     usage: Usage
     code: str | None
     cancelled_by: str | None
 
 
-class StoppedOut(Schema):
+class StoppedOut(TypedDict):
     """A run that is being stopped, or that a word was for."""
 
     run_id: UUID
 
 
-def _run_out(run: Run) -> dict[str, Any]:
+def _run_out(run: Run) -> RunOut:
     lasted = run.ended_at - run.started_at if run.ended_at and run.started_at else None
     waited_ms = run_state.waited_ms(run)
     return {
@@ -89,8 +96,8 @@ def _run_out(run: Run) -> dict[str, Any]:
         "continues": run.continues_id,
         "parent": None if run.parent_id is None else selectors.parent_of(run),
         "created_at": run.created_at.timestamp(),
-        "started_at": run.started_at and run.started_at.timestamp(),
-        "ended_at": run.ended_at and run.ended_at.timestamp(),
+        "started_at": run.started_at.timestamp() if run.started_at else None,
+        "ended_at": run.ended_at.timestamp() if run.ended_at else None,
         "duration_ms": None if lasted is None else max(0, round(lasted.total_seconds() * 1000) - waited_ms),
         "waited_ms": waited_ms,
         "iterations": _iterations(run),
@@ -101,7 +108,7 @@ def _run_out(run: Run) -> dict[str, Any]:
 
 
 def _iterations(run: Run) -> int:
-    """How many model calls it has begun: of a run at work, what its last step says, for its row is told at its end."""
+    """How many model calls it has begun: of a running run by its last step, since its row is updated at its end."""
     if run.ended_at is not None or run.started_at is None:
         return run.iterations
     return max(run.iterations, run.steps.order_by("-position").values_list("iteration", flat=True).first() or 0)
@@ -164,7 +171,7 @@ async def steer_run(request: HttpRequest, session_id: str) -> Status[AcceptedDat
 @router.post(
     "sessions/{session_id}/unsteer/", auth=ASK, response={202: StoppedOut}, openapi_extra=takes(protocol.Unsteer)
 )
-async def unsteer_run(request: HttpRequest, session_id: str) -> Status[dict[str, Any]]:
+async def unsteer_run(request: HttpRequest, session_id: str) -> Status[StoppedOut]:
     """Take a word back that no model call has read; `run_id` is the run that it was for."""
     session = await visible_session(request, session_id)
     own_id = payload(request, protocol.Unsteer).client_message_id
@@ -172,14 +179,14 @@ async def unsteer_run(request: HttpRequest, session_id: str) -> Status[dict[str,
 
 
 @router.get("runs/{run_id}/", auth=READ, response=RunOut)
-async def get_run(request: HttpRequest, run_id: str) -> dict[str, Any]:
+async def get_run(request: HttpRequest, run_id: str) -> RunOut:
     """Show a run."""
     run = await visible_run(request, run_id)
     return await database.read(_run_out, run)
 
 
 @router.post("runs/{run_id}/cancel/", auth=ASK, response={202: StoppedOut}, openapi_extra=takes(Stop))
-async def cancel_run(request: HttpRequest, run_id: str) -> Status[dict[str, Any]]:
+async def cancel_run(request: HttpRequest, run_id: str) -> Status[StoppedOut]:
     """Stop a run."""
     run = await visible_run(request, run_id)
     stop = payload(request, Stop)

@@ -5,8 +5,11 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from django.http import HttpRequest
-from ninja import Router, Schema, Status
+from ninja import Router, Status
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
+
+# Python's own cannot be checked against data before 3.12.
+from typing_extensions import TypedDict
 
 from agents.sentence import Sentence
 from chat.api.auth import MANAGE, READ
@@ -50,7 +53,7 @@ class _Fields(BaseModel):
     enabled: StrictBool = True
 
     def given(self) -> dict[str, Any]:
-        """What the body says, as `schedules` takes it."""
+        """The given fields, as the use cases take them."""
         fields = self.model_dump(exclude_unset=True)
         if fields.get("at") is not None:
             fields["at"] = _moment(fields["at"])
@@ -69,21 +72,21 @@ class ScheduleChanges(_Fields):
     message: StrictStr = ""
 
 
-class OccurrenceOut(Schema):
+class OccurrenceOut(TypedDict):
     """A due time and what has become of it."""
 
     due_at: float
-    by_hand: bool = Field(description="It was asked for besides the schedule's times.")
-    outcome: str = Field(description=f"One of {', '.join(Outcome.values)}.")
+    by_hand: Annotated[bool, Field(description="It was asked for besides the schedule's times.")]
+    outcome: Annotated[str, Field(description=f"One of {', '.join(Outcome.values)}.")]
     words: str
-    times: int = Field(description="Of times that were missed in a row, how many they were.")
+    times: Annotated[int, Field(description="Of times that were missed in a row, how many they were.")]
     run_id: UUID | None
     session_id: UUID | None
-    set_run: int | None = Field(description="The number of the run of its set.")
+    set_run: Annotated[int | None, Field(description="The number of the run of its set.")]
     duration_ms: int | None
 
 
-class ScheduleOut(Schema):
+class ScheduleOut(TypedDict):
     """A schedule."""
 
     id: UUID
@@ -97,35 +100,35 @@ class ScheduleOut(Schema):
     cron: str | None
     time_zone: str
     enabled: bool
-    words: str = Field(description="When it runs, in words.")
-    next: list[float] = Field(description="The next five times; none while it is paused.")
-    missed: str = Field(description=f"{', '.join(MissedPolicy.values)}.")
-    overlap: str = Field(description=f"{', '.join(OverlapPolicy.values)}.")
+    words: Annotated[str, Field(description="When it runs, in words.")]
+    next: Annotated[list[float], Field(description="The next five times; none while it is paused.")]
+    missed: Annotated[str, Field(description=f"{', '.join(MissedPolicy.values)}.")]
+    overlap: Annotated[str, Field(description=f"{', '.join(OverlapPolicy.values)}.")]
     pause_after: int
-    rules: list[str] = Field(description="The three rules, in words.")
-    failures: int = Field(description="In a row, up to now.")
-    paused_because: str | None = Field(description="user, operator, done, failures or refused.")
+    rules: Annotated[list[str], Field(description="The three rules, in words.")]
+    failures: Annotated[int, Field(description="In a row, up to now.")]
+    paused_because: Annotated[str | None, Field(description="user, operator, done, failures or refused.")]
     paused_words: str | None
-    history: list[OccurrenceOut] = Field(description="The last twenty, newest first.")
+    history: Annotated[list[OccurrenceOut], Field(description="The last twenty, newest first.")]
     created_at: float
 
 
-class SchedulePage(Schema):
+class SchedulePage(TypedDict):
     """Schedules, newest first, and the cursor of the next page."""
 
     items: list[ScheduleOut]
     next: str | None
 
 
-class StartedOut(Schema):
+class StartedOut(TypedDict):
     """A run that exists now."""
 
     run_id: UUID
     session_id: UUID
-    queued: int = Field(description="Place in the queue.")
+    queued: Annotated[int, Field(description="Place in the queue.")]
 
 
-class Notifications(Schema):
+class Notifications(TypedDict):
     """What was told, oldest first, and the moment to ask from the next time."""
 
     items: list[NotificationData | WaitingData]
@@ -141,8 +144,8 @@ def _moment(at: float | str) -> datetime:
         ) from None
 
 
-def schedule_out(line: ScheduleRow) -> dict[str, Any]:
-    """A schedule as the API tells it."""
+def schedule_out(line: ScheduleRow) -> ScheduleOut:
+    """A schedule as the API returns it."""
     schedule = line.schedule
     return {
         "id": schedule.pk,
@@ -151,7 +154,7 @@ def schedule_out(line: ScheduleRow) -> dict[str, Any]:
         "message": schedule.message,
         "session_id": schedule.session_id,
         "set_id": schedule.case_set_id,
-        "at": schedule.at and schedule.at.timestamp(),
+        "at": schedule.at.timestamp() if schedule.at else None,
         "every_minutes": schedule.every_minutes,
         "cron": schedule.cron or None,
         "time_zone": schedule.time_zone,
@@ -170,7 +173,7 @@ def schedule_out(line: ScheduleRow) -> dict[str, Any]:
     }
 
 
-def _occurrence_out(occurrence: Occurrence) -> dict[str, Any]:
+def _occurrence_out(occurrence: Occurrence) -> OccurrenceOut:
     return {
         "due_at": occurrence.due_at.timestamp(),
         "by_hand": occurrence.by_hand,
@@ -195,10 +198,10 @@ def _key(schedule_id: str) -> UUID:
 
 
 @router.get("schedules/", auth=READ, response=SchedulePage)
-async def list_schedules(request: HttpRequest, cursor: str = "") -> dict[str, Any]:
+async def list_schedules(request: HttpRequest, cursor: str = "") -> SchedulePage:
     """List one's own schedules, newest first. `cursor` is `next` of the page before."""
 
-    def page() -> dict[str, Any]:
+    def page() -> SchedulePage:
         mine = schedule_selectors.schedules_of(user_of(request))
         if cursor:
             key = as_uuid(cursor)
@@ -216,7 +219,7 @@ async def list_schedules(request: HttpRequest, cursor: str = "") -> dict[str, An
 
 
 @router.post("schedules/", auth=MANAGE, response={201: ScheduleOut}, openapi_extra=takes(NewSchedule))
-async def create_schedule(request: HttpRequest) -> Status[dict[str, Any]]:
+async def create_schedule(request: HttpRequest) -> Status[ScheduleOut]:
     """Make a schedule: a message that is asked by the clock, as if it had been typed."""
     new = payload(request, NewSchedule)
     if "message" not in new.model_fields_set and new.set_id is None:
@@ -226,7 +229,7 @@ async def create_schedule(request: HttpRequest) -> Status[dict[str, Any]]:
 
 
 @router.get("schedules/{schedule_id}/", auth=READ, response=ScheduleOut)
-async def get_schedule(request: HttpRequest, schedule_id: str) -> dict[str, Any]:
+async def get_schedule(request: HttpRequest, schedule_id: str) -> ScheduleOut:
     """Show a schedule."""
     schedule = await database.read(schedule_selectors.schedules_of(user_of(request)).filter(pk=_key(schedule_id)).first)
     if schedule is None:
@@ -235,7 +238,7 @@ async def get_schedule(request: HttpRequest, schedule_id: str) -> dict[str, Any]
 
 
 @router.patch("schedules/{schedule_id}/", auth=MANAGE, response=ScheduleOut, openapi_extra=takes(ScheduleChanges))
-async def change_schedule(request: HttpRequest, schedule_id: str) -> dict[str, Any]:
+async def change_schedule(request: HttpRequest, schedule_id: str) -> ScheduleOut:
     """Change it; `enabled` pauses it, or lets it go on."""
     changes = payload(request, ScheduleChanges).given()
     schedule = await database.write(schedule_commands.change, user_of(request), _key(schedule_id), changes, clock.now())
@@ -250,10 +253,10 @@ async def delete_schedule(request: HttpRequest, schedule_id: str) -> Status[None
 
 
 @router.post("schedules/{schedule_id}/run/", auth=MANAGE, response={202: StartedOut})
-async def run_schedule(request: HttpRequest, schedule_id: str) -> Status[dict[str, Any]]:
+async def run_schedule(request: HttpRequest, schedule_id: str) -> Status[StartedOut]:
     """Run it now, besides its times. One that asks a set is refused: `POST sets/{set_id}/runs/` asks that."""
     accepted = await run_commands.accept_run(occurrences.run_now, _key(schedule_id), clock.now(), user_of(request))
-    told = {"run_id": accepted.run_id, "session_id": accepted.session_id, "queued": accepted.queued}
+    told: StartedOut = {"run_id": accepted.run_id, "session_id": accepted.session_id, "queued": accepted.queued}
     return Status(202, told)
 
 
@@ -264,7 +267,7 @@ _LATEST = 253_402_300_799
 @router.get("notifications/", auth=READ, response=Notifications)
 async def list_notifications(
     request: HttpRequest, after: Annotated[float | None, Field(ge=0, le=_LATEST)] = None
-) -> dict[str, Any]:
+) -> Notifications:
     """Read which scheduled runs have ended since a moment, and a little before, and what has begun to wait for one and waits still.
 
     What is told twice has the same `id`, or is the same call of the same run.
@@ -278,5 +281,5 @@ async def list_notifications(
     return {"items": await database.read(notifications.told_since, user_of(request), since), "now": now.timestamp()}
 
 
-async def _shown(schedule: Schedule) -> dict[str, Any]:
+async def _shown(schedule: Schedule) -> ScheduleOut:
     return await database.read(lambda: schedule_out(schedule_selectors.schedule_row(schedule)))

@@ -1,11 +1,14 @@
 """Steps that hold what is looked for."""
 
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from django.http import HttpRequest
-from ninja import Router, Schema
+from ninja import Router
 from pydantic import Field
+
+# Python's own cannot be checked against data before 3.12.
+from typing_extensions import TypedDict
 
 from chat.api.auth import READ
 from chat.api.bodies import user_of
@@ -16,13 +19,13 @@ from chat.store import search
 router = Router()
 
 
-class HitOut(Schema):
+class HitOut(TypedDict):
     """A step that was found. ``excerpt`` is text in pieces, each with whether it is one of the words looked for."""
 
     session_id: UUID
     session_title: str
     run_id: UUID
-    seq: int | None = Field(description="Empty for steps of a run without reasoning, which are never sent.")
+    seq: Annotated[int | None, Field(description="Empty for steps of a run without reasoning, which are never sent.")]
     step: int | None
     type: str
     tool_name: str
@@ -30,7 +33,7 @@ class HitOut(Schema):
     excerpt: list[tuple[str, bool]]
 
 
-class Hits(Schema):
+class Hits(TypedDict):
     """Steps that were found, newest first."""
 
     items: list[HitOut]
@@ -39,7 +42,7 @@ class Hits(Schema):
 @router.get("search/", auth=READ, response=Hits)
 async def find_steps(
     request: HttpRequest, q: str = "", limit: Annotated[int, Field(ge=1, le=100)] = PAGE_LENGTH
-) -> dict[str, Any]:
+) -> Hits:
     """Search messages, thoughts, tool arguments, results and answers of one's own sessions."""
     hits = await database.read(search.find, user_of(request), q, limit)
     return {

@@ -2,15 +2,18 @@
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple, NotRequired
 from uuid import UUID
 
 import orjson
 from django.conf import settings
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
-from ninja import Router, Schema, Status
+from ninja import Router, Status
 from pydantic import AliasChoices, BaseModel, Field, StrictBool, StrictStr
+
+# Python's own cannot be checked against data before 3.12.
+from typing_extensions import TypedDict
 
 from agents.sentence import Sentence
 from agents.text import is_clean
@@ -49,26 +52,38 @@ class SessionChanges(BaseModel):
     archived: StrictBool = False
 
 
-class SessionOut(Schema):
+class SessionOut(TypedDict):
     """A session."""
 
     id: UUID
     title: str
     agent_name: str
-    enable_reasoning: bool = Field(description="Whether its page asks for the steps, too.")
-    status: str = Field(description="Of the run at work, else of the newest; empty before the first.")
+    enable_reasoning: Annotated[bool, Field(description="Whether its page asks for the steps, too.")]
+    status: Annotated[str, Field(description="Of the run at work, else of the newest; empty before the first.")]
     archived: bool
     created_at: float
     active_at: float
     last_seq: int
-    imported: bool = Field(description="Whether it was made from another program's trajectory: it is only read.")
+    imported: Annotated[
+        bool, Field(description="Whether it was made from another program's trajectory: it is only read.")
+    ]
     websocket_path: str
-    owner: str | None = Field(None, description="Whose it is; in lists of what others share.")
-    role: str | None = Field(None, description="driver or watcher; likewise.")
-    branch: BranchData | None = Field(None, description="Its place among sessions that were copied from each other.")
+    owner: NotRequired[Annotated[str | None, Field(description="Whose it is; in lists of what others share.")]]
+    role: NotRequired[Annotated[str | None, Field(description="driver or watcher; likewise.")]]
+    branch: NotRequired[
+        Annotated[BranchData | None, Field(description="Its place among sessions that were copied from each other.")]
+    ]
 
 
-class SessionPage(Schema):
+class _More(TypedDict, total=False):
+    """Fields that only some sessions of a list have."""
+
+    owner: str
+    role: str
+    branch: BranchData
+
+
+class SessionPage(TypedDict):
     """Sessions, latest activity first, and the cursor of the next page."""
 
     items: list[SessionOut]
@@ -76,7 +91,7 @@ class SessionPage(Schema):
 
 
 class _Row(NamedTuple):
-    """What of a session's row is told."""
+    """The columns of a session that are returned."""
 
     pk: UUID
     title: str
@@ -91,7 +106,7 @@ class _Row(NamedTuple):
     family: UUID | None
 
 
-#: One's own with the latest activity, as most ask for them.
+#: One's own sessions with the latest activity: the most frequent request.
 _NEWEST = PreparedQuery(
     lambda user_id: session_lists.past_sessions(User(pk=user_id)).values_list(*_Row._fields)[: PAGE_LENGTH + 1],
     int,
@@ -99,8 +114,13 @@ _NEWEST = PreparedQuery(
 )
 
 
-def session_out(session: Session | _Row) -> dict[str, Any]:
-    """A session as it is told."""
+def session_out(session: Session, branch: BranchData | None = None) -> SessionOut:
+    """A session as its own call answers with it."""
+    return {**_listed(session), "owner": None, "role": None, "branch": branch}
+
+
+def _listed(session: Session | _Row) -> SessionOut:
+    """A session as a list has it, without fields that do not apply."""
     return {
         "id": session.pk,
         "title": session.title,
@@ -117,7 +137,7 @@ def session_out(session: Session | _Row) -> dict[str, Any]:
 
 
 @router.post("sessions/", auth=MANAGE, response={201: SessionOut}, openapi_extra=takes(NewSession) | TAKES_KEY)
-async def create_session(request: HttpRequest) -> Status[dict[str, Any]]:
+async def create_session(request: HttpRequest) -> Status[SessionOut]:
     """Open a session.
 
     With the header `Idempotency-Key`, 1 to 64 visible ASCII characters, it can be asked for again: for 24 hours the same key gets the
@@ -151,7 +171,7 @@ async def list_sessions(
     if not is_clean(agent):
         raise BadFrame("bad_text", Sentence("agent: there is a character in it that no name has."))
 
-    def page() -> tuple[list[_Row], dict[UUID, dict[str, Any]]]:
+    def page() -> tuple[list[_Row], dict[UUID, _More]]:
         user = user_of(request)
         if shared or q or status or agent or archived or cursor:
             if shared:
@@ -162,19 +182,19 @@ async def list_sessions(
         else:
             rows = _NEWEST.rows(user.pk)
         keys = [row.pk for row in rows]
-        about: dict[UUID, dict[str, Any]] = {key: {} for key in keys}
-        for key, told in session_lists.sharing_of(user, keys).items() if shared else ():
-            about[key] |= told
+        about: dict[UUID, _More] = {key: {} for key in keys}
+        for key, sharing in session_lists.sharing_of(user, keys).items() if shared else ():
+            about[key] = {"owner": sharing["owner"], "role": sharing["role"]}
         for key, branch in branches.branches_of(user, [row.pk for row in rows if row.family]).items():
             about[key]["branch"] = branch
         return rows, about
 
     found, about = await database.read(page)
-    told = {
-        "items": [session_out(session) | about[session.pk] for session in found[:PAGE_LENGTH]],
+    told: SessionPage = {
+        "items": [{**_listed(session), **about[session.pk]} for session in found[:PAGE_LENGTH]],
         "next": _cursor(found[PAGE_LENGTH - 1]) if len(found) > PAGE_LENGTH else None,
     }
-    # As `SessionPage` has it, without a check of each field: that costs as much as all the rest.
+    # As `SessionPage`, but not validated: that takes as long as everything else.
     return HttpResponse(orjson.dumps(told), content_type="application/json")
 
 
@@ -198,21 +218,21 @@ def _after(cursor: str) -> Q:
 
 
 @router.get("sessions/{session_id}/", auth=READ, response=SessionOut)
-async def get_session(request: HttpRequest, session_id: str) -> dict[str, Any]:
+async def get_session(request: HttpRequest, session_id: str) -> SessionOut:
     """Show a session."""
     session = await visible_session(request, session_id)
-    return session_out(session) | await branch_of(request, session)
+    return session_out(session, await branch_of(request, session))
 
 
-async def branch_of(request: HttpRequest, session: Session) -> dict[str, Any]:
+async def branch_of(request: HttpRequest, session: Session) -> BranchData | None:
     """Its place in its family, where it has one that the reader sees."""
     if session.family is None:
-        return {}
-    return {"branch": (await database.read(branches.branches_of, user_of(request), [session.pk])).get(session.pk)}
+        return None
+    return (await database.read(branches.branches_of, user_of(request), [session.pk])).get(session.pk)
 
 
 @router.patch("sessions/{session_id}/", auth=MANAGE, response=SessionOut, openapi_extra=takes(SessionChanges))
-async def change_session(request: HttpRequest, session_id: str) -> dict[str, Any]:
+async def change_session(request: HttpRequest, session_id: str) -> SessionOut:
     """Rename it, archive it, or change the agent and the reasoning that its page asks with."""
     session = await visible_session(request, session_id)
     changes = payload(request, SessionChanges).model_dump(exclude_unset=True)

@@ -1,12 +1,15 @@
 """Runs of sets: begun, stopped, and what came of each case."""
 
-from typing import Any
+from typing import Annotated
 from uuid import UUID
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from ninja import Router, Schema, Status
+from ninja import Router, Status
 from pydantic import BaseModel, Field, StrictInt, StrictStr
+
+# Python's own cannot be checked against data before 3.12.
+from typing_extensions import TypedDict
 
 from agents.sentence import Sentence
 from chat.api.auth import MANAGE, READ
@@ -36,39 +39,39 @@ class NewSetRun(BaseModel):
     )
 
 
-class TotalsOut(Schema):
+class TotalsOut(TypedDict):
     """What a run of a set has come to."""
 
-    counts: dict[str, int] = Field(
-        description="Cases by verdict: waiting, asked, passed, failed, answered, error, stopped."
-    )
+    counts: Annotated[
+        dict[str, int], Field(description="Cases by verdict: waiting, asked, passed, failed, answered, error, stopped.")
+    ]
     duration_ms: int
     input_tokens: int
     output_tokens: int
-    costs: dict[str, float] = Field(description="By currency.")
-    unpriced: int = Field(description="Cases whose cost is not known.")
+    costs: Annotated[dict[str, float], Field(description="By currency.")]
+    unpriced: Annotated[int, Field(description="Cases whose cost is not known.")]
 
 
-class SetRunOut(Schema):
+class SetRunOut(TypedDict):
     """A run of a set."""
 
     number: int
     agent_name: str
     version: int
-    state: str = Field(description="running, stopped or done.")
+    state: Annotated[str, Field(description="running, stopped or done.")]
     by_clock: bool
     created_at: float
     ended_at: float | None
     totals: TotalsOut
 
 
-class SetRunList(Schema):
+class SetRunList(TypedDict):
     """The runs of a set, newest first; at most two hundred."""
 
     items: list[SetRunOut]
 
 
-class ResultOut(Schema):
+class ResultOut(TypedDict):
     """What came of a case. ``compare_with`` is the run of the same case in the run of the set before."""
 
     case_id: UUID
@@ -86,7 +89,7 @@ class ResultOut(Schema):
     case_changed: bool
 
 
-class ResultPage(Schema):
+class ResultPage(TypedDict):
     """Results by the numbers of their cases, and the cursor of the next page."""
 
     items: list[ResultOut]
@@ -100,7 +103,7 @@ def _set_run(request: HttpRequest, set_id: str, number: int) -> SetRun:
     return found
 
 
-def _set_run_out(column: Column) -> dict[str, Any]:
+def _set_run_out(column: Column) -> SetRunOut:
     set_run, totals = column.set_run, column.totals
     return {
         "number": set_run.number,
@@ -109,7 +112,7 @@ def _set_run_out(column: Column) -> dict[str, Any]:
         "state": set_run.state,
         "by_clock": set_run.by_clock,
         "created_at": set_run.created_at.timestamp(),
-        "ended_at": set_run.ended_at and set_run.ended_at.timestamp(),
+        "ended_at": set_run.ended_at.timestamp() if set_run.ended_at else None,
         "totals": {
             "counts": totals.counts,
             "duration_ms": totals.duration_ms,
@@ -121,7 +124,7 @@ def _set_run_out(column: Column) -> dict[str, Any]:
     }
 
 
-def _result_out(case: Case, cell: Cell) -> dict[str, Any]:
+def _result_out(case: Case, cell: Cell) -> ResultOut:
     result: CaseResult = cell.result
     return {
         "case_id": case.pk,
@@ -140,12 +143,12 @@ def _result_out(case: Case, cell: Cell) -> dict[str, Any]:
     }
 
 
-def _shown(set_run: SetRun) -> dict[str, Any]:
+def _shown(set_run: SetRun) -> SetRunOut:
     return _set_run_out(case_selectors.columns_of([set_run])[0])
 
 
 @router.get("sets/{set_id}/runs/", auth=READ, response=SetRunList)
-async def list_set_runs(request: HttpRequest, set_id: str) -> dict[str, Any]:
+async def list_set_runs(request: HttpRequest, set_id: str) -> SetRunList:
     """List the runs of a set, newest first."""
 
     def read() -> list[Column]:
@@ -155,7 +158,7 @@ async def list_set_runs(request: HttpRequest, set_id: str) -> dict[str, Any]:
 
 
 @router.post("sets/{set_id}/runs/", auth=MANAGE, response={202: SetRunOut}, openapi_extra=takes(NewSetRun))
-async def run_set(request: HttpRequest, set_id: str) -> Status[dict[str, Any]]:
+async def run_set(request: HttpRequest, set_id: str) -> Status[SetRunOut]:
     """Ask a set of an agent, case by case, each in a session of its own that stands in no list; `MAX_CASES_AT_ONCE` at a time.
 
     A run that would wait for people is stopped: its case is an `error`. One that ends with its process is asked again.
@@ -168,25 +171,25 @@ async def run_set(request: HttpRequest, set_id: str) -> Status[dict[str, Any]]:
 
 
 @router.get("sets/{set_id}/runs/{number}/", auth=READ, response=SetRunOut)
-async def get_set_run(request: HttpRequest, set_id: str, number: int) -> dict[str, Any]:
+async def get_set_run(request: HttpRequest, set_id: str, number: int) -> SetRunOut:
     """Show how far a run of a set is."""
     return await database.read(lambda: _shown(_set_run(request, set_id, number)))
 
 
 @router.post("sets/{set_id}/runs/{number}/stop/", auth=MANAGE, response={202: SetRunOut})
-async def stop_set_run(request: HttpRequest, set_id: str, number: int) -> Status[dict[str, Any]]:
+async def stop_set_run(request: HttpRequest, set_id: str, number: int) -> Status[SetRunOut]:
     """Stop asking: what is at work ends, what waits is not asked."""
     await runner.end_runs(await database.write(set_runs.stop, user_of(request), set_key(set_id), number, Door.API))
     return Status(202, await database.read(lambda: _shown(_set_run(request, set_id, number))))
 
 
 @router.get("sets/{set_id}/runs/{number}/results/", auth=READ, response=ResultPage)
-async def list_results(request: HttpRequest, set_id: str, number: int, cursor: str = "") -> dict[str, Any]:
+async def list_results(request: HttpRequest, set_id: str, number: int, cursor: str = "") -> ResultPage:
     """Read what came of the cases. `cursor` is `next` of the page before."""
     if cursor and not (cursor.isdecimal() and len(cursor) < 10):
         raise BadFrame("bad_frame", Sentence("cursor: not one that this server gave out."))
 
-    def read() -> dict[str, Any]:
+    def read() -> ResultPage:
         set_run = _set_run(request, set_id, number)
         cases = list(
             Case.objects.filter(case_set=set_run.case_set, number__gt=int(cursor or 0)).order_by("number")[: _PAGE + 1]

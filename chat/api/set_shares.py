@@ -1,11 +1,13 @@
 """Who else may see a set of cases, or change and ask it: shared, changed, withdrawn, left."""
 
 from typing import Annotated, Any, Literal
-from uuid import UUID
 
 from django.http import HttpRequest
-from ninja import Router, Schema, Status
+from ninja import Router, Status
 from pydantic import BaseModel, Field, StrictStr
+
+# Python's own cannot be checked against data before 3.12.
+from typing_extensions import TypedDict
 
 from agents.sentence import Sentence
 from chat.access import Role
@@ -13,7 +15,7 @@ from chat.api.auth import MANAGE, READ
 from chat.api.bodies import Expiry, expiry, payload, takes, user_of
 from chat.api.cases import set_key
 from chat.api.errors import error_response
-from chat.api.shares import ShareChanges, share_out, tell_sockets
+from chat.api.shares import SetShareOut, ShareChanges, share_out, tell_sockets
 from chat.cases import sharing
 from chat.models import Door
 from chat.protocol import BadFrame
@@ -33,18 +35,7 @@ class NewSetShare(BaseModel):
     expires_at: Expiry = None
 
 
-class SetShareOut(Schema):
-    """A share of a set."""
-
-    id: UUID
-    user: str | None = None
-    group: str | None = None
-    role: str
-    expires_at: float | None
-    created_at: float
-
-
-class SetShareList(Schema):
+class SetShareList(TypedDict):
     """The shares of a set, oldest first."""
 
     items: list[SetShareOut]
@@ -53,8 +44,8 @@ class SetShareList(Schema):
 _NO_SHARE = Refused("not_found", Sentence("There is no such share."))
 
 
-@router.get("sets/{set_id}/shares/", auth=READ, response=SetShareList, exclude_unset=True)
-async def list_set_shares(request: HttpRequest, set_id: str) -> dict[str, Any]:
+@router.get("sets/{set_id}/shares/", auth=READ, response=SetShareList)
+async def list_set_shares(request: HttpRequest, set_id: str) -> SetShareList:
     """List with whom one's own set is shared."""
     shares = await database.write(sharing.list_shares, user_of(request), set_key(set_id))
     return {"items": [share_out(share) for share in shares]}
@@ -65,7 +56,6 @@ async def list_set_shares(request: HttpRequest, set_id: str) -> dict[str, Any]:
     auth=MANAGE,
     response={201: SetShareOut},
     openapi_extra=takes(NewSetShare),
-    exclude_unset=True,
 )
 async def make_set_share(request: HttpRequest, set_id: str) -> Any:
     """Share one's own set with a person, or a group of one's own."""
@@ -86,13 +76,10 @@ async def make_set_share(request: HttpRequest, set_id: str) -> Any:
     auth=MANAGE,
     response=SetShareOut,
     openapi_extra=takes(ShareChanges),
-    exclude_unset=True,
 )
-async def change_set_share(request: HttpRequest, set_id: str, share_id: str) -> dict[str, Any]:
+async def change_set_share(request: HttpRequest, set_id: str, share_id: str) -> SetShareOut:
     """Give a share of one's own set another role or another end."""
-    changes = payload(request, ShareChanges).model_dump(exclude_unset=True)
-    if "expires_at" in changes:
-        changes["expires_at"] = expiry(changes["expires_at"])
+    changes = payload(request, ShareChanges).given()
     keys = set_key(set_id), set_key(share_id, _NO_SHARE)
     share = await database.write(sharing.change_share, user_of(request), *keys, changes, Door.API)
     await tell_sockets()

@@ -1,11 +1,14 @@
 """Who else may see or drive a session: shared, changed, withdrawn."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
-from ninja import Router, Schema, Status
+from ninja import Router, Status
 from pydantic import BaseModel, Field, StrictBool, StrictStr
+
+# Python's own cannot be checked against data before 3.12.
+from typing_extensions import TypedDict
 
 from agents.sentence import Sentence
 from chat.access import Role
@@ -39,29 +42,43 @@ class ShareChanges(BaseModel):
     role: Literal["watcher", "driver"] = "watcher"
     expires_at: Expiry = None
 
+    def given(self) -> sharing.ShareChanges:
+        """The given fields, as the use cases take them. Raises `BadFrame`."""
+        changes: sharing.ShareChanges = {}
+        if "role" in self.model_fields_set:
+            changes["role"] = self.role
+        if "expires_at" in self.model_fields_set:
+            changes["expires_at"] = expiry(self.expires_at)
+        return changes
 
-class ShareOut(Schema):
-    """A share."""
+
+class SetShareOut(TypedDict):
+    """A share of a set."""
 
     id: UUID
-    user: str | None = None
-    group: str | None = None
-    link: bool
-    url: str | None = Field(None, description="Of a link: told once, when it is made.")
+    user: NotRequired[str | None]
+    group: NotRequired[str | None]
     role: str
     expires_at: float | None
     created_at: float
 
 
-class ShareList(Schema):
+class ShareOut(SetShareOut):
+    """A share."""
+
+    link: bool
+    url: NotRequired[Annotated[str | None, Field(description="Of a link: told once, when it is made.")]]
+
+
+class ShareList(TypedDict):
     """The shares of a session, oldest first."""
 
     items: list[ShareOut]
 
 
-def share_out(share: Share | SetShare) -> dict[str, Any]:
-    """What is told of a share, whatever is shared by it."""
-    told: dict[str, Any] = {
+def share_out(share: Share | SetShare) -> SetShareOut:
+    """A share of a session or a set, as the API returns it."""
+    told: SetShareOut = {
         "id": share.pk,
         "role": share.role,
         "expires_at": share.expires_at.timestamp() if share.expires_at else None,
@@ -74,13 +91,15 @@ def share_out(share: Share | SetShare) -> dict[str, Any]:
     return told
 
 
-def _share_out(share: Share, url: str = "") -> dict[str, Any]:
-    told = {**share_out(share), "link": share.link_hash is not None}
-    return {**told, "url": url} if url else told
+def _share_out(share: Share, url: str = "") -> ShareOut:
+    told: ShareOut = {**share_out(share), "link": share.link_hash is not None, "url": url}
+    if not url:
+        del told["url"]
+    return told
 
 
-@router.get("sessions/{session_id}/shares/", auth=READ, response=ShareList, exclude_unset=True)
-async def list_shares(request: HttpRequest, session_id: str) -> dict[str, Any]:
+@router.get("sessions/{session_id}/shares/", auth=READ, response=ShareList)
+async def list_shares(request: HttpRequest, session_id: str) -> ShareList:
     """List with whom one's own session is shared."""
     session = await visible_session(request, session_id)
     shares = await database.write(sharing.list_shares, user_of(request), session.pk)
@@ -92,7 +111,6 @@ async def list_shares(request: HttpRequest, session_id: str) -> dict[str, Any]:
     auth=MANAGE,
     response={201: ShareOut},
     openapi_extra=takes(NewShare),
-    exclude_unset=True,
 )
 async def make_share(request: HttpRequest, session_id: str) -> Any:
     """Share one's own session with a person, a group of one's own, or whoever has a link."""
@@ -117,14 +135,10 @@ async def make_share(request: HttpRequest, session_id: str) -> Any:
     return Status(201, _share_out(share, link_address(request, secret)))
 
 
-@router.patch(
-    "shares/{share_id}/", auth=MANAGE, response=ShareOut, openapi_extra=takes(ShareChanges), exclude_unset=True
-)
-async def change_share(request: HttpRequest, share_id: str) -> dict[str, Any]:
+@router.patch("shares/{share_id}/", auth=MANAGE, response=ShareOut, openapi_extra=takes(ShareChanges))
+async def change_share(request: HttpRequest, share_id: str) -> ShareOut:
     """Give a share of one's own session another role or another end; open sockets hear of it at once."""
-    changes = payload(request, ShareChanges).model_dump(exclude_unset=True)
-    if "expires_at" in changes:
-        changes["expires_at"] = expiry(changes["expires_at"])
+    changes = payload(request, ShareChanges).given()
     share = await database.write(sharing.change_share, user_of(request), _key(share_id), changes, Door.API)
     await tell_sockets()
     return _share_out(share)
@@ -139,7 +153,7 @@ async def withdraw_share(request: HttpRequest, share_id: str) -> HttpResponse | 
 
 
 async def tell_sockets() -> None:
-    """Have every process see at once who may still be where they are."""
+    """Have every process check at once whether open sockets may stay."""
     await groups.publish(groups.EVERYONE, group_messages.LOGINS_CHANGED)
 
 

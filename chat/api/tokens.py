@@ -1,12 +1,15 @@
 """Tokens: made and revoked by their owner on the pages, listed for the owner's programs too."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
-from ninja import Router, Schema, Status
+from ninja import Router, Status
 from pydantic import BaseModel, Field, StrictStr
+
+# Python's own cannot be checked against data before 3.12.
+from typing_extensions import TypedDict
 
 from agents.sentence import Sentence
 from chat.api.auth import PAGES_ALONE, READ
@@ -28,7 +31,7 @@ class NewToken(BaseModel):
     expires_at: Expiry = None
 
 
-class TokenOut(Schema):
+class TokenOut(TypedDict):
     """A token, of which only the beginning is shown."""
 
     id: UUID
@@ -37,19 +40,19 @@ class TokenOut(Schema):
     prefix: str
     expires_at: float | None
     created_at: float
-    last_used_at: float | None = Field(description="To the minute.")
-    last_used_door: str | None = Field(
-        description="Through which door it came then: api, socket, stream, v1, agui, metrics."
-    )
+    last_used_at: Annotated[float | None, Field(description="To the minute.")]
+    last_used_door: Annotated[
+        str | None, Field(description="Through which door it came then: api, socket, stream, v1, agui, metrics.")
+    ]
 
 
 class MadeTokenOut(TokenOut):
     """A token that was made just now."""
 
-    token: str = Field(description="The token itself. It is shown here, and never again.")
+    token: Annotated[str, Field(description="The token itself. It is shown here, and never again.")]
 
 
-class TokenList(Schema):
+class TokenList(TypedDict):
     """Tokens that were not revoked, newest first."""
 
     items: list[TokenOut]
@@ -59,7 +62,7 @@ def _moment(at: datetime | None) -> float | None:
     return at.timestamp() if at else None
 
 
-def _token_out(token: ApiToken) -> dict[str, Any]:
+def _token_out(token: ApiToken) -> TokenOut:
     return {
         "id": token.pk,
         "name": token.name,
@@ -73,13 +76,13 @@ def _token_out(token: ApiToken) -> dict[str, Any]:
 
 
 @router.get("tokens/", auth=READ, response=TokenList)
-async def list_tokens(request: HttpRequest) -> dict[str, Any]:
+async def list_tokens(request: HttpRequest) -> TokenList:
     """List one's own tokens, newest first, without those that were revoked."""
     return {"items": [_token_out(token) for token in await database.read(tokens.tokens_of, user_of(request).pk)]}
 
 
 @router.post("tokens/", auth=PAGES_ALONE, response={201: MadeTokenOut}, openapi_extra=takes(NewToken))
-async def make_token(request: HttpRequest, response: HttpResponse) -> Status[dict[str, Any]]:
+async def make_token(request: HttpRequest, response: HttpResponse) -> Status[MadeTokenOut]:
     """Make a token. It is in this answer alone; of what is kept it cannot be read again."""
     new = payload(request, NewToken)
     if is_blank(new.name):

@@ -1,12 +1,15 @@
 """What waits for people: listed, decided, answered; and what they have allowed beforehand."""
 
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 from django.http import HttpRequest
-from ninja import Router, Schema, Status
+from ninja import Router, Status
 from pydantic import Field
+
+# Python's own cannot be checked against data before 3.12.
+from typing_extensions import TypedDict
 
 from agents.sentence import Sentence
 from chat import protocol
@@ -24,11 +27,11 @@ from chat.store import waiting_calls
 router = Router()
 
 
-class WaitingOut(Schema):
+class WaitingOut(TypedDict):
     """A call that waits for a decision, or a question that waits for an answer."""
 
     session_id: UUID
-    title: str = Field(description="The session's.")
+    title: Annotated[str, Field(description="The session's.")]
     run_id: UUID
     tool_call_id: str
     kind: Literal["approval", "question"]
@@ -36,40 +39,51 @@ class WaitingOut(Schema):
     deadline: float
 
 
-class WaitingPage(Schema):
+class WaitingPage(TypedDict):
     """What waits, by its deadline, and the cursor of the next page."""
 
     items: list[WaitingOut]
     next: str | None
 
 
-class StandingOut(Schema):
+class StandingOut(TypedDict):
     """Calls of a tool that need no further decision in a session."""
 
     id: int
     tool_name: str
-    user: str = Field(description="In whose runs.")
-    allowed_by: str | None = Field(description="Null: the account is gone.")
+    user: Annotated[str, Field(description="In whose runs.")]
+    allowed_by: Annotated[str | None, Field(description="Null: the account is gone.")]
     created_at: float
 
 
-class StandingList(Schema):
+class StandingList(TypedDict):
     """What is allowed in a session, oldest first."""
 
     items: list[StandingOut]
 
 
 @router.get("waiting/", auth=READ, response=WaitingPage)
-async def list_waiting(request: HttpRequest, cursor: str = "") -> dict[str, Any]:
+async def list_waiting(request: HttpRequest, cursor: str = "") -> WaitingPage:
     """List what waits for one's decision or answer, in all sessions that one drives. `cursor` is `next` of the page before."""
     page = await database.read(waiting_calls.list_open, user_of(request).pk, _place(cursor))
-    items = [{**entry._asdict(), "deadline": entry.deadline.timestamp()} for entry in page.entries]
+    items: list[WaitingOut] = [
+        {
+            "session_id": entry.session_id,
+            "title": entry.title,
+            "run_id": entry.run_id,
+            "tool_call_id": entry.tool_call_id,
+            "kind": entry.kind,
+            "tool_name": entry.tool_name,
+            "deadline": entry.deadline.timestamp(),
+        }
+        for entry in page.entries
+    ]
     after = page.next_after
     return {"items": items, "next": f"{after[0].timestamp():.6f}-{after[1]}" if after is not None else None}
 
 
 @router.post("runs/{run_id}/approve/", auth=ASK, response={202: StoppedOut}, openapi_extra=takes(protocol.Decide))
-async def approve_call(request: HttpRequest, run_id: str) -> Status[dict[str, Any]]:
+async def approve_call(request: HttpRequest, run_id: str) -> Status[StoppedOut]:
     """Allow or deny a call of a run that waits. When all of its turn are decided, the run goes on."""
     run = await visible_run(request, run_id)
     approval = deciding.approval_of(payload(request, protocol.Decide))
@@ -78,7 +92,7 @@ async def approve_call(request: HttpRequest, run_id: str) -> Status[dict[str, An
 
 
 @router.post("runs/{run_id}/answer/", auth=ASK, response={202: StoppedOut}, openapi_extra=takes(protocol.Reply))
-async def answer_question(request: HttpRequest, run_id: str) -> Status[dict[str, Any]]:
+async def answer_question(request: HttpRequest, run_id: str) -> Status[StoppedOut]:
     """Answer what the agent of a run that waits asks."""
     run = await visible_run(request, run_id)
     said = payload(request, protocol.Reply)
@@ -87,7 +101,7 @@ async def answer_question(request: HttpRequest, run_id: str) -> Status[dict[str,
 
 
 @router.get("sessions/{session_id}/approvals/", auth=READ, response=StandingList)
-async def list_approvals(request: HttpRequest, session_id: str) -> dict[str, Any]:
+async def list_approvals(request: HttpRequest, session_id: str) -> StandingList:
     """List what people have allowed for a session, so that it is not asked again."""
     session = await visible_session(request, session_id)
     return {"items": await database.read(_standing, session.pk)}
@@ -103,7 +117,7 @@ async def revoke_approval(request: HttpRequest, session_id: str, approval_id: st
     return Status(204, None)
 
 
-def _standing(session_id: UUID) -> list[dict[str, Any]]:
+def _standing(session_id: UUID) -> list[StandingOut]:
     found = StandingApproval.objects.filter(session=session_id).select_related("user", "made_by").order_by("pk")
     return [
         {

@@ -1,12 +1,11 @@
 """The use case of sets: make, rename and delete them; add, change and remove cases. Each act is one transaction.
 
-A set is its owner's, who may share it: who drives it changes its cases, too (`sharing`). A case of a run may be made by the owner of the
+A set is its owner's, who may share it: its drivers change its cases, too (`sharing`). A case of a run may be made by the owner of the
 run's session, and by staff who may see it: in a set of their own.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 from uuid import UUID
 
 import orjson
@@ -16,6 +15,7 @@ from django.utils import timezone
 
 import agents
 from agents.sentence import Sentence
+from agents.steps import FileData
 from agents.text import clean_text
 from chat.access import Role, may_drive, may_manage, role_in, role_in_set
 from chat.accounts.models import User
@@ -33,7 +33,7 @@ LONGEST_NAME, LONGEST_TEXT = 200, 20_000
 
 @dataclass(frozen=True, slots=True)
 class CaseFields:
-    """What a person says of a case; None of what is to stay as it is. ``expected`` has a line for each word or phrase.
+    """A user's fields of a case; None of what is to stay as it is. ``expected`` has a line for each word or phrase.
 
     ``files`` are the question's; where a case is stored they are the set's owner's (`files.with_files`).
     """
@@ -45,7 +45,7 @@ class CaseFields:
     files: Sequence[UUID] | None = None
 
     def checked(self) -> dict[str, str]:
-        """What is said, as it is stored. Raises `Refused`."""
+        """The fields, as they are stored. Raises `Refused`."""
         said = {name: getattr(self, name) for name in ("question", "expected", "rule", "notes")}
         told = {name: clean_text(value.replace("\r\n", "\n")) for name, value in said.items() if value is not None}
         if "question" in told:
@@ -99,9 +99,9 @@ def rename_set(user: User, set_id: UUID, name: str) -> CaseSet:
 
 @transaction.atomic
 def remove_set(user: User, set_id: UUID, door: Door) -> list[UUID]:
-    """Delete it, its cases, what came of them, the sessions that were opened for it, and its schedules. Raises `Refused`.
+    """Delete it, its cases, their results, the sessions that were opened for it, and its schedules. Raises `Refused`.
 
-    Returns runs that were at work, which the caller stops.
+    Returns running runs, which the caller stops.
     """
     case_set = hold_set(user, set_id, may_manage)
     audit.record_action(user.pk, Act.DELETE, door, subject_id=user.pk, about=f"set {set_id}")
@@ -131,7 +131,7 @@ def check_may(user: User, case_set: CaseSet, may: Callable[[Role], bool]) -> Rol
 
 
 def no_change() -> Refused:
-    """The refusal of changes by who only sees a set."""
+    """The refusal of changes to a user who only watches a set."""
     return Refused("not_allowed", Sentence("You may see this set, but neither change nor ask it."))
 
 
@@ -141,7 +141,7 @@ def no_such_set() -> Refused:
 
 
 def remember_agent(case_set: CaseSet, agent_name: str) -> None:
-    """Keep which agent a set, which the caller holds, was asked of last."""
+    """Store which agent a set, whose row the caller holds, was asked of last."""
     case_set.agent_name = agent_name
     case_set.save(update_fields=("agent_name",))
 
@@ -158,7 +158,7 @@ def add_case(user: User, set_id: UUID, fields: CaseFields, door: Door) -> Case:
 
 
 def _note_change(user: User, case_set: CaseSet, door: Door, about: str) -> None:
-    """Note that somebody changes a set that is another's."""
+    """Write to the audit log that a user changes another's set."""
     if case_set.owner_id != user.pk:
         audit.record_action(user.pk, Act.CHANGE, door, subject_id=case_set.owner_id, about=about)
 
@@ -194,7 +194,7 @@ def import_cases(user: User, set_id: UUID, fields: Sequence[CaseFields], door: D
 
 @transaction.atomic
 def change_case(user: User, set_id: UUID, case_id: UUID, fields: CaseFields, door: Door) -> Case:
-    """Change what is said. What came of it before stays as it was judged then. Raises `Refused`."""
+    """Change the given fields. Earlier results stay as they were judged then. Raises `Refused`."""
     said = fields.checked()
     case_set = hold_set(user, set_id)
     case = find_case(set_id, case_id)
@@ -216,7 +216,7 @@ def change_case(user: User, set_id: UUID, case_id: UUID, fields: CaseFields, doo
 
 @transaction.atomic
 def remove_case(user: User, set_id: UUID, case_id: UUID, door: Door) -> None:
-    """Delete a case and what came of it; its sessions go with the set. Raises `Refused`."""
+    """Delete a case and its results; its sessions are deleted with the set. Raises `Refused`."""
     case_set = hold_set(user, set_id)
     case = find_case(set_id, case_id)
     audit.record_action(user.pk, Act.DELETE, door, subject_id=case_set.owner_id, about=f"case {case_id}")
@@ -248,7 +248,7 @@ def check_source(user: User, run_id: UUID) -> Run:
     return run
 
 
-def files_in(asked: Case | Run) -> list[dict[str, Any]]:
+def files_in(asked: Case | Run) -> list[FileData]:
     """The files of a case's or a run's question, as the wire has them."""
     return list(orjson.loads(asked.files)) if asked.files else []
 
@@ -258,7 +258,7 @@ def check_target(user: User, run_id: UUID, set_id: UUID | None) -> CaseSet | Non
     source = check_source(user, run_id)
     if set_id is None:
         return None
-    # What staff see of others' goes into no set that others see.
+    # What staff see of others' must not get into a set that others see.
     is_own = role_in(user, source.session) is Role.OWNER
     return hold_set(user, set_id, may_drive if is_own else may_manage)
 

@@ -7,7 +7,11 @@ from uuid import UUID
 import orjson
 from pydantic import BaseModel, ConfigDict, StrictStr, ValidationError
 
+# Python's own cannot be checked against data before 3.12.
+from typing_extensions import TypedDict
+
 from agents.sentence import Sentence
+from agents.steps import FileData
 from chat.cases import rules
 from chat.cases.commands import MOST_CASES, CaseFields, files_in
 from chat.cases.judging import expected_words
@@ -16,7 +20,7 @@ from chat.protocol import ErrorCode
 from chat.rendering.spreadsheets import csv_line
 from chat.runs.admission import Refused
 
-#: Of a file that is read in, bytes.
+#: The largest file that is imported, in bytes.
 LARGEST = 20_000_000
 COLUMNS = (
     "case question verdict why agent version run attempts duration_ms input_tokens output_tokens cost currency".split()
@@ -25,7 +29,7 @@ _ROWS = 500
 
 
 class _File(BaseModel):
-    """A file, as the wire names it; all but its identifier is told for people."""
+    """A file, as frames have it; only its identifier is read."""
 
     id: UUID
 
@@ -40,8 +44,18 @@ class _Line(BaseModel):
     notes: StrictStr = ""
 
 
-def case_data(case: Case) -> dict[str, Any]:
-    """What is said of a case. Files are named; a file of cases does not hold them, and is read in where they are."""
+class CaseData(TypedDict):
+    """A case, as files and the API have it."""
+
+    question: str
+    files: list[FileData]
+    expected: list[str]
+    rule: str
+    notes: str
+
+
+def case_data(case: Case) -> CaseData:
+    """A case's fields. Files are named alone; an import finds them where they are."""
     return {
         "question": case.question,
         "files": files_in(case),
@@ -95,7 +109,7 @@ def _read_line(number: int, line: bytes) -> CaseFields:
 
 
 def _why_bad(said: Any) -> str:
-    """What is wrong with a line, by the first of the errors of its type; None where it is no JSON."""
+    """What is wrong with a line, by the first error of pydantic's; None where it is no JSON."""
     if said is None or not said["loc"]:
         return Sentence("it is no JSON object")
     if said["type"] == "extra_forbidden":
@@ -104,7 +118,7 @@ def _why_bad(said: Any) -> str:
 
 
 def results_csv(set_run: SetRun) -> Iterator[str]:
-    """What came of a run of a set, a line for each case."""
+    """The results of a run of a set, a line for each case."""
     yield csv_line(COLUMNS)
     results = CaseResult.objects.filter(set_run=set_run).select_related("case").order_by("case__number")
     for result in results.iterator(_ROWS):

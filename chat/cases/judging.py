@@ -1,30 +1,47 @@
-"""Whether an answer is right: by the words that must appear in it, and by a rule. Asks no database."""
+"""Whether an answer is right: by the words that must appear in it, and by a rule. Does not use the database."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import orjson
 
 from agents import judge_answer
-from agents.sentence import Sentence, parts_of
+from agents.json_types import JsonObject
+from agents.sentence import Sentence, SentenceParts, parts_of
 from chat.models import CaseVerdict
 from chat.protocol.frames import KeptFrame
 
-#: Steps of a run that a rule is given, and missing words that are told.
+#: Steps of a run that a rule is given, and missing words that are reported.
 _MOST_STEPS, _MOST_TOLD = 500, 10
+
+
+class ToolStep(TypedDict):
+    """A tool call as a rule is given it."""
+
+    tool: str
+    arguments: Any
+    """An object; the text that the model wrote where that is none."""
+    result: str
+    ok: bool
+
+
+class WhyData(SentenceParts, total=False):
+    """Why a verdict is as it is, as it is stored; empty where there is nothing to say."""
+
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What has come of a case, and why."""
+    """A case's verdict, and why."""
 
     verdict: CaseVerdict
     why: str = ""
 
 
-def why_data(why: str) -> dict[str, Any]:
-    """A sentence as it is kept: as errors are told, so that a page says it in its reader's language."""
+def why_data(why: str) -> WhyData:
+    """A sentence as it is stored: like an error, so that a page can translate it."""
     return {"message": str(why), **parts_of(why)} if why else {}
 
 
@@ -34,7 +51,7 @@ def expected_words(text: str) -> list[str]:
 
 
 def judge(expected: str, rule: str, answer: str, steps: Sequence[Mapping[str, Any]]) -> Judged:
-    """Judge an answer. All words must appear in it, whatever their case and the spaces between them; then the rule is asked.
+    """Judge an answer. All words must appear in it, whatever their case and the spaces between them; then the rule is run.
 
     A rule may take as long as the sandbox allows: not for the loop.
     """
@@ -59,22 +76,23 @@ def _normal(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def answer_and_steps(run_id: str, frames: Sequence[KeptFrame]) -> tuple[str, list[dict[str, Any]]]:
+def answer_and_steps(run_id: str, frames: Sequence[KeptFrame]) -> tuple[str, list[ToolStep]]:
     """A run's own answer, and its calls of tools as a rule is given them."""
     answer = ""
-    calls: dict[str, dict[str, Any]] = {}
+    calls: dict[str, ToolStep] = {}
     for frame in frames:
         if frame["run_id"] != run_id or frame["type"] != "reasoning_step":
             continue
-        data: dict[str, Any] = dict(frame["data"])
+        data: JsonObject = dict(frame["data"])
         match data["type"]:
             case "final_answer":
                 answer = str(data["content"])
             case "tool_use":
-                told = {"tool": data["tool_name"], "arguments": _plain(data["arguments"]), "result": "", "ok": False}
-                calls[data["tool_call_id"]] = told
+                asked = _plain(data["arguments"])
+                calls[data["tool_call_id"]] = {"tool": data["tool_name"], "arguments": asked, "result": "", "ok": False}
             case "tool_result" if data["tool_call_id"] in calls:
-                calls[data["tool_call_id"]] |= {"result": str(data["content"]), "ok": bool(data["ok"])}
+                call = calls[data["tool_call_id"]]
+                call["result"], call["ok"] = str(data["content"]), bool(data["ok"])
     return answer, list(calls.values())[:_MOST_STEPS]
 
 

@@ -1,13 +1,12 @@
 """Every move of a run of a set, each one transaction: begun, its cases asked, settled, stopped, ended. The only writer of these tables.
 
-A case is asked in the transaction that says by which run, and settled by one that looks whether that is still so: whoever makes a move,
-and wherever that process is killed, each case has one result, and none is lost. A run that has ended with its process says nothing of
-the agent: its case is asked anew. What would wait for people waits for nobody here: it is stopped, and the result says so.
+A case is asked in the transaction that stores by which run, and settled by one that checks whether that is still so: whichever process
+makes a move, and wherever it is killed, each case has one result, and none is lost. A run that has ended with its process says nothing of
+the agent: its case is asked again. Runs of sets do not wait for people: such a run is stopped, and the result says so.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -15,6 +14,7 @@ from django.db import transaction
 from django.db.models import Max, Q
 from django.utils import timezone
 
+from agents.json_types import JsonObject
 from agents.sentence import Sentence
 from chat.access import has_right, may_drive
 from chat.accounts.models import User
@@ -41,11 +41,11 @@ from chat.security import audit
 from chat.store import waiting_calls
 from chat.store.step_log import Stored
 
-#: Who may have a set asked of versions that are not the current one: whoever tries them in the admin.
+#: The permission to ask a set of versions that are not the current one: that of trying them in the admin.
 CHANGE_AGENTS = "chat.change_agent"
 #: How often a case is asked whose runs end with their processes.
 _MOST_ATTEMPTS = 3
-#: Cases that one look asks where no number limits them, and that it sees to.
+#: Cases that one poll asks where no limit is set, and that it settles.
 _ONE_LOOK = 50
 OPEN = (CaseVerdict.WAITING, CaseVerdict.ASKED)
 
@@ -56,7 +56,7 @@ def begin(
 ) -> SetRun:
     """Begin to ask a set of an agent: of its current version, or of the one of this number. Raises `Refused`.
 
-    Who begins it by the clock says so by the door.
+    ``door`` says whether a schedule begins it.
     """
     case_set = commands.hold_set(user, set_id)
     agent_name = agent_name or commands.default_agent(case_set)
@@ -102,7 +102,7 @@ def _version_of(user: User, agent_name: str, number: int | None) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What is to be done: runs of sets that may ask more, and results whose run has ended, or waits for people."""
+    """Moves that are due: runs of sets that may ask more, and results whose run has ended, or waits for people."""
 
     set_runs: Sequence[UUID] = ()
     ended: Sequence[int] = ()
@@ -110,7 +110,7 @@ class Look:
 
 
 def look() -> Look:
-    """Look what is to be done, everywhere. One statement where nothing is."""
+    """Find the moves that are due. One statement where there are none."""
     at_work = SetRun.objects.filter(state=SetRunState.RUNNING).order_by("created_at")
     set_runs = list(at_work.values_list("pk", flat=True)[:_ONE_LOOK])
     if not set_runs:
@@ -124,7 +124,7 @@ def look() -> Look:
 
 @transaction.atomic
 def ask_next(set_run_id: UUID) -> list[Accepted]:
-    """Ask as many more cases as may be asked at a time, unless somebody else does; end it where none is left.
+    """Ask as many more cases as may be asked at a time, unless another process does; end it where none is left.
 
     The caller then calls `dispatch_accepted` for each.
     """
@@ -143,7 +143,7 @@ def ask_next(set_run_id: UUID) -> list[Accepted]:
 
 
 def _places(set_run: SetRun) -> int:
-    """How many more cases may be asked now for whoever has begun it."""
+    """How many more cases may be asked now for the user who has begun it."""
     most = settings.MAX_CASES_AT_ONCE
     if not most:
         return _ONE_LOOK
@@ -154,7 +154,7 @@ def _places(set_run: SetRun) -> int:
 
 
 def _asker(set_run: SetRun) -> User:
-    """Whose runs the cases are."""
+    """The user whose runs the cases are."""
     return set_run.asked_by or set_run.case_set.owner
 
 
@@ -186,7 +186,7 @@ def _ask(set_run: SetRun, result: CaseResult) -> Accepted | None:
 
 @dataclass(frozen=True, slots=True)
 class EndedCase:
-    """A result whose run has ended, or is gone, and what its case expects."""
+    """A result whose run has ended, or was deleted, and what its case expects."""
 
     result_id: int
     run: Run | None
@@ -194,7 +194,7 @@ class EndedCase:
     rule: str
 
     def judged_by_end(self) -> Judged | None:
-        """What is known of it already by how its run has ended; None: it has an answer, which is to be judged."""
+        """The verdict, where the end of its run decides it; None: it has an answer, which is to be judged."""
         if self.run is None:
             return Judged(CaseVerdict.ERROR, Sentence("Its session was deleted."))
         match self.run.status:
@@ -210,14 +210,14 @@ class EndedCase:
 
 
 def ended_case(result_id: int) -> EndedCase | None:
-    """A result that is to be settled; None where it is no more."""
+    """A result that is to be settled; None where it was settled already."""
     result = CaseResult.objects.select_related("case", "run").filter(pk=result_id, verdict=CaseVerdict.ASKED).first()
     return None if result is None else EndedCase(result_id, result.run, result.case.expected, result.case.rule)
 
 
 @transaction.atomic
 def settle(ended: EndedCase, judged: Judged) -> bool:
-    """Keep what has come of a case, or have it asked anew where its run ended with its process; false where somebody else has."""
+    """Store the result of a case, or have it asked again where its run ended with its process; False where another process has."""
     run = ended.run
     if run is not None and run.status == RunStatus.INTERRUPTED:
         asked = CaseResult.objects.filter(pk=ended.result_id, run=run, verdict=CaseVerdict.ASKED)
@@ -234,7 +234,7 @@ def _settle(result_id: int, run: Run | None, judged: Judged, was: CaseVerdict = 
     return bool(open_one.update(verdict=judged.verdict, why=why, settled_at=timezone.now(), **figures))
 
 
-def _figures(run: Run) -> dict[str, Any]:
+def _figures(run: Run) -> JsonObject:
     lasted = (run.ended_at - run.started_at).total_seconds() * 1000 if run.ended_at and run.started_at else None
     return {
         "duration_ms": None if lasted is None else max(0, round(lasted) - run.waited_ms),
@@ -250,7 +250,7 @@ def _figures(run: Run) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class Stopped:
-    """Runs that are to be stopped where they are at work, and events to tell, by session."""
+    """Runs that are to be stopped where they are executed, and events to publish, by session."""
 
     by: str
     running: list[UUID] = field(default_factory=list)
@@ -285,7 +285,7 @@ def stop_waiting(result_id: int) -> Stopped | None:
 
 @transaction.atomic
 def stop(user: User, set_id: UUID, number: int, door: Door) -> Stopped:
-    """Stop asking: what is at work ends, what waits is not asked. What has been judged stays. Raises `Refused`."""
+    """Stop asking: running cases are stopped, pending ones are not asked. What was judged stays. Raises `Refused`."""
     case_set = commands.hold_set(user, set_id)
     set_run = SetRun.objects.select_for_update().filter(case_set=set_id, number=number).first()
     if set_run is None:

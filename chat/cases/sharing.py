@@ -5,12 +5,12 @@ says; that sockets which are open now hear of a change is its caller's work (`gr
 """
 
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models.functions import Now
 
+from agents.json_types import JsonObject
 from agents.sentence import Sentence
 from chat.access import Role, may_manage, unexpired
 from chat.accounts.models import User
@@ -64,7 +64,7 @@ def _save(case_set: CaseSet, set_share: SetShare) -> None:
 
 
 def _note(user: User, act: Act, door: Door, set_share: SetShare) -> None:
-    who: dict[str, Any] = {"group": set_share.group_id} if set_share.group_id else {}
+    who: JsonObject = {"group": set_share.group_id} if set_share.group_id else {}
     about = f"set {set_share.case_set_id} share {set_share.pk}"
     audit.record_action(
         user.pk, act, door, subject_id=set_share.user_id or user.pk, about=about, role=str(set_share.role), **who
@@ -80,7 +80,7 @@ def _held_share(user: User, set_id: UUID, share_id: UUID) -> SetShare:
 
 
 @transaction.atomic
-def change_share(user: User, set_id: UUID, share_id: UUID, changes: dict[str, Any], door: Door) -> SetShare:
+def change_share(user: User, set_id: UUID, share_id: UUID, changes: sharing.ShareChanges, door: Door) -> SetShare:
     """Give a share another ``role`` or ``expires_at``, whichever is named. Raises `Refused`."""
     set_share = _held_share(user, set_id, share_id)
     role = Role(changes.get("role", set_share.role))
@@ -93,7 +93,7 @@ def change_share(user: User, set_id: UUID, share_id: UUID, changes: dict[str, An
 
 @transaction.atomic
 def withdraw_share(user: User, set_id: UUID, share_id: UUID, door: Door) -> None:
-    """Withdraw a share; who had no other loses the set, and the sessions in which its cases were asked. Raises `Refused`."""
+    """Withdraw a share; a user without another one loses the set, and the sessions in which its cases were asked. Raises `Refused`."""
     set_share = _held_share(user, set_id, share_id)
     _note(user, Act.UNSHARE, door, set_share)
     set_share.delete()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from itertools import pairwise
-from typing import Any
+from typing import cast
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -15,7 +15,7 @@ import httpx2
 from django.conf import settings
 
 from chat.doctor.findings import Finding, broken, doubtful, well
-from chat.security.passes import DOCTOR_HEADER, doctor_pass
+from chat.security.passes import DOCTOR_HEADER, SeenRequest, doctor_pass
 
 _PATIENCE_S = 8.0
 _OFF_S = 2.0
@@ -28,7 +28,7 @@ _ECHO = "/healthz/echo"
 class _Answer:
     status: int
     headers: httpx2.Headers
-    seen: dict[str, Any] | None
+    seen: SeenRequest | None
 
 
 def check_front() -> Iterator[Finding]:
@@ -66,10 +66,11 @@ def _ask(url: str) -> _Answer:
         seen = answer.json() if answer.status_code == 200 else None
     except ValueError:
         seen = None
-    return _Answer(answer.status_code, answer.headers, seen if isinstance(seen, dict) and "scheme" in seen else None)
+    is_ours = isinstance(seen, dict) and "scheme" in seen
+    return _Answer(answer.status_code, answer.headers, cast(SeenRequest, seen) if is_ours else None)
 
 
-def _check_headers(seen: dict[str, Any]) -> Iterator[Finding]:
+def _check_headers(seen: SeenRequest) -> Iterator[Finding]:
     public = settings.PUBLIC_URL
     scheme, _, host = public.origin.partition("://")
     if seen["ignored_peer"]:
@@ -97,7 +98,7 @@ def _check_headers(seen: dict[str, Any]) -> Iterator[Finding]:
     yield _judge_client(seen)
 
 
-def _judge_client(seen: dict[str, Any]) -> Finding:
+def _judge_client(seen: SeenRequest) -> Finding:
     if seen["forwarded_for"] or seen["ignored_peer"]:
         return well(f"this machine is seen as {seen['client']}")
     return doubtful(

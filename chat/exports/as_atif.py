@@ -1,15 +1,16 @@
 """ATIF 1.8, the Agent Trajectory Interchange Format: a user's step for each question, an agent's for each model call.
 
-Runs within runs are subagents' trajectories, which follow the steps of the one that has asked them. What ATIF has no field for is in
+Runs within runs are subagents' trajectories, which follow the steps of the run that has started them. What ATIF has no field for is in
 ``extra``, and read from there when such a file is imported.
 """
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Literal, NotRequired, TypedDict
 
 import orjson
 
+from agents.json_types import JsonObject
 from agents.tools.ask_agent import PREFIX as ASK_PREFIX
 from chat.exports.source import Source
 from chat.models import ImportedDocument, Run
@@ -20,13 +21,92 @@ from chat.store.log_reader import Event, UsedCall
 SCHEMA_VERSION = "ATIF-v1.8"
 
 
+class AtifAgent(TypedDict):
+    """Who a trajectory is of."""
+
+    name: str
+    version: str
+    model_name: NotRequired[str]
+
+
+class AtifHead(TypedDict):
+    """What a trajectory has beside its steps."""
+
+    schema_version: str
+    session_id: str
+    trajectory_id: str
+    agent: AtifAgent
+    extra: NotRequired[JsonObject]
+    final_metrics: NotRequired[JsonObject]
+
+
+class AtifCall(TypedDict):
+    """A tool call."""
+
+    tool_call_id: str
+    function_name: str
+    arguments: JsonObject
+    extra: NotRequired[JsonObject]
+
+
+class AtifReference(TypedDict):
+    """A trajectory within this one."""
+
+    trajectory_id: str
+
+
+class AtifResult(TypedDict):
+    """What a call came to; without the call where that is not in the same step."""
+
+    source_call_id: NotRequired[str]
+    content: str
+    extra: JsonObject
+    subagent_trajectory_ref: NotRequired[list[AtifReference]]
+
+
+class AtifObservation(TypedDict):
+    """The results of a step's calls."""
+
+    results: list[AtifResult]
+
+
+class AtifMetrics(TypedDict):
+    """Tokens of a model call, and what it cost where that is in US dollars."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: NotRequired[int]
+    cost_usd: NotRequired[float]
+    extra: NotRequired[JsonObject]
+
+
+class AtifStep(TypedDict):
+    """A step, without its number."""
+
+    source: Literal["user", "agent", "system"]
+    message: str
+    timestamp: NotRequired[str]
+    reasoning_content: NotRequired[str]
+    tool_calls: NotRequired[list[AtifCall]]
+    observation: NotRequired[AtifObservation]
+    model_name: NotRequired[str]
+    llm_call_count: NotRequired[int]
+    metrics: NotRequired[AtifMetrics]
+    extra: JsonObject
+    is_copied_context: NotRequired[Literal[True]]
+
+
+class _Copied(TypedDict, total=False):
+    is_copied_context: Literal[True]
+
+
 def write_atif(source: Source) -> Iterator[str]:
     """One trajectory; of a session that was imported, the one that it was made from."""
     if source.session.imported_at is not None and source.run is None:
         yield from _imported(source)
         return
     session = source.session
-    head = {
+    head: AtifHead = {
         "schema_version": SCHEMA_VERSION,
         "session_id": str(session.pk),
         "trajectory_id": str(source.run.pk if source.run else session.pk),
@@ -39,7 +119,7 @@ def write_atif(source: Source) -> Iterator[str]:
         },
     }
     totals = {name: value for name, value in source.totals().items() if value is not None}
-    yield _open(head | {"final_metrics": totals})
+    yield _open({**head, "final_metrics": totals})
     yield from _trajectory(source, source.runs())
     yield "\n"
 
@@ -50,12 +130,12 @@ def _imported(source: Source) -> Iterator[str]:
     yield orjson.dumps(source.masker.mask_json(document)).decode()
 
 
-def _open(head: dict[str, Any]) -> str:
+def _open(head: AtifHead) -> str:
     return f'{orjson.dumps(head).decode()[:-1]},"steps":['
 
 
 def _trajectory(source: Source, runs: Iterator[Run]) -> Iterator[str]:
-    """The steps of runs that follow each other, then the trajectories of those that they have asked."""
+    """The steps of consecutive runs, then the trajectories of the runs within them."""
     number = 0
     parents: list[Run] = []
     for run in runs:
@@ -72,7 +152,7 @@ def _trajectory(source: Source, runs: Iterator[Run]) -> Iterator[str]:
     children = (child for parent in parents for child in log_reader.children_of(parent.pk))
     before = ',"subagent_trajectories":[\n'
     for child in children:
-        head = {
+        head: AtifHead = {
             "schema_version": SCHEMA_VERSION,
             "session_id": str(source.session.pk),
             "trajectory_id": str(child.pk),
@@ -86,27 +166,30 @@ def _trajectory(source: Source, runs: Iterator[Run]) -> Iterator[str]:
     yield "}"
 
 
-def _agent(run: Run) -> dict[str, Any]:
+def _agent(run: Run) -> AtifAgent:
     version = run.agent_version.number if run.agent_version is not None else 1
-    return {"name": run.agent_name, "version": str(version), **({"model_name": run.model} if run.model else {})}
+    agent: AtifAgent = {"name": run.agent_name, "version": str(version)}
+    if run.model:
+        agent["model_name"] = run.model
+    return agent
 
 
-def _steps(source: Source, run: Run) -> Iterator[dict[str, Any]]:
+def _steps(source: Source, run: Run) -> Iterator[AtifStep]:
     """A run's steps, without their numbers."""
     used = log_reader.used_calls(run.pk)
     children: dict[str, list[str]] = {}
     # What a branch has from the session that it was copied from.
-    copied = {"is_copied_context": True} if run.copied_from is not None else {}
+    copied: _Copied = {"is_copied_context": True} if run.copied_from is not None else {}
     turn = _Turn(0)
     has_answer = False
     for event in source.events_of(run):
         data = event.data
         iteration = data.get("iteration", turn.iteration)
         if event.event in ("reasoning_start", "child_start"):
-            yield _question(run, data) | copied
+            yield {**_question(run, data), **copied}
             continue
         if turn.parts and (iteration != turn.iteration or event.type == "iteration_start"):
-            yield turn.step(used) | copied
+            yield {**turn.step(used), **copied}
             turn = _Turn(iteration)
         turn.iteration = iteration
         if event.type == "tool_result" and data["tool_name"].startswith(ASK_PREFIX) and not children:
@@ -118,15 +201,16 @@ def _steps(source: Source, run: Run) -> Iterator[dict[str, Any]]:
         turn.add(event, data, children)
         if event.event in ("error", "child_error"):
             if turn.parts:
-                yield turn.step(used) | copied
+                yield {**turn.step(used), **copied}
                 turn = _Turn(iteration)
-            yield {"source": "system", "message": data["message"], "extra": {"code": data["code"]}} | copied
+            failure: AtifStep = {"source": "system", "message": data["message"], "extra": {"code": data["code"]}}
+            yield {**failure, **copied}
     if turn.parts:
-        yield turn.step(used) | copied
+        yield {**turn.step(used), **copied}
 
 
-def _question(run: Run, data: dict[str, Any]) -> dict[str, Any]:
-    extra: dict[str, Any] = {"run_id": str(run.pk), "agent": data["agent"], "user": data["user"]}
+def _question(run: Run, data: JsonObject) -> AtifStep:
+    extra: JsonObject = {"run_id": str(run.pk), "agent": data["agent"], "user": data["user"]}
     extra |= {name: data[name] for name in ("model", "continues", "files") if data.get(name)}
     if run.status not in LIVE_STATUSES:
         extra["status"] = run.status
@@ -136,19 +220,19 @@ def _question(run: Run, data: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Turn:
-    """What comes of one model call: thoughts, calls with their results, an answer."""
+    """The result of one model call: thoughts, calls with their results, an answer."""
 
     def __init__(self, iteration: int) -> None:
         self.iteration = iteration
         self.parts = 0
         self._thoughts: list[str] = []
-        self._calls: list[dict[str, Any]] = []
-        self._results: list[dict[str, Any]] = []
+        self._calls: list[AtifCall] = []
+        self._results: list[AtifResult] = []
         self._answer = ""
         self._at: float | None = None
-        self._extra: dict[str, Any] = {}
+        self._extra: JsonObject = {}
 
-    def add(self, event: Event, data: dict[str, Any], children: dict[str, list[str]]) -> None:
+    def add(self, event: Event, data: JsonObject, children: dict[str, list[str]]) -> None:
         """Take in an event, where it belongs to one."""
         match event.type or event.event:
             case "thought":
@@ -170,15 +254,19 @@ class _Turn:
         if self._at is None:
             self._at = data.get("timestamp")
 
-    def _note(self, data: dict[str, Any], name: str) -> None:
+    def _note(self, data: JsonObject, name: str) -> None:
         if data.get("duration_ms") is not None:
             self._extra[name] = self._extra.get(name, 0) + data["duration_ms"]
         if data.get("partial"):
             self._extra["partial"] = True
 
-    def step(self, used: dict[int, UsedCall]) -> dict[str, Any]:
+    def step(self, used: dict[int, UsedCall]) -> AtifStep:
         """The agent's step."""
-        step: dict[str, Any] = {"source": "agent", "message": self._answer}
+        step: AtifStep = {
+            "source": "agent",
+            "message": self._answer,
+            "extra": {"iteration": self.iteration, **self._extra},
+        }
         if self._at is not None:
             step["timestamp"] = _iso(self._at)
         if self._thoughts:
@@ -192,40 +280,42 @@ class _Turn:
                     del result["source_call_id"]
             step["observation"] = {"results": self._results}
         if (call := used.get(self.iteration)) is not None:
-            step |= {"model_name": call.model, "llm_call_count": 1, "metrics": _metrics(call)}
-        return step | {"extra": {"iteration": self.iteration, **self._extra}}
+            step["model_name"], step["llm_call_count"], step["metrics"] = call.model, 1, _metrics(call)
+        return step
 
 
-def _call(data: dict[str, Any]) -> dict[str, Any]:
+def _call(data: JsonObject) -> AtifCall:
     arguments = data["arguments"]
-    call = {"tool_call_id": data["tool_call_id"], "function_name": data["tool_name"], "arguments": arguments}
+    call: AtifCall = {"tool_call_id": data["tool_call_id"], "function_name": data["tool_name"], "arguments": arguments}
     # A text that is no JSON of an object.
-    return call if isinstance(arguments, dict) else call | {"arguments": {}, "extra": {"raw_arguments": arguments}}
+    return call if isinstance(arguments, dict) else {**call, "arguments": {}, "extra": {"raw_arguments": arguments}}
 
 
-def _result(event: Event, data: dict[str, Any], children: dict[str, list[str]]) -> dict[str, Any]:
+def _result(event: Event, data: JsonObject, children: dict[str, list[str]]) -> AtifResult:
     content = data["content"] if event.content is None else event.content
-    extra: dict[str, Any] = {"ok": data["ok"], "duration_ms": data["duration_ms"], "timestamp": _iso(data["timestamp"])}
+    extra: JsonObject = {"ok": data["ok"], "duration_ms": data["duration_ms"], "timestamp": _iso(data["timestamp"])}
     if data.get("files"):
         extra["files"] = data["files"]
-    result: dict[str, Any] = {"source_call_id": data["tool_call_id"], "content": content, "extra": extra}
+    result: AtifResult = {"source_call_id": data["tool_call_id"], "content": content, "extra": extra}
     if asked := children.get(data["tool_call_id"]):
         result["subagent_trajectory_ref"] = [{"trajectory_id": each} for each in asked]
     return result
 
 
-def _metrics(call: UsedCall) -> dict[str, Any]:
-    metrics: dict[str, Any] = {"prompt_tokens": call.input_tokens, "completion_tokens": call.output_tokens}
+def _metrics(call: UsedCall) -> AtifMetrics:
+    metrics: AtifMetrics = {"prompt_tokens": call.input_tokens, "completion_tokens": call.output_tokens}
     if call.cached_tokens is not None:
         metrics["cached_tokens"] = call.cached_tokens
     if call.cost is not None and call.currency == "USD":
         metrics["cost_usd"] = float(call.cost)
-    extra: dict[str, Any] = {}
+    extra: JsonObject = {}
     if call.reasoning_tokens is not None:
         extra["reasoning_tokens"] = call.reasoning_tokens
     if call.estimated:
         extra["estimated"] = True
-    return metrics | ({"extra": extra} if extra else {})
+    if extra:
+        metrics["extra"] = extra
+    return metrics
 
 
 def _iso(timestamp: float) -> str:

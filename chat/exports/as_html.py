@@ -1,4 +1,4 @@
-"""HTML: one file with the conversation as the pages show it, which asks for nothing and runs nothing but its own script."""
+"""HTML: one file with the conversation as the pages show it, which loads nothing and runs only its own script."""
 
 import re
 from base64 import b64encode
@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from django.contrib.staticfiles import finders
 from django.utils import timezone
@@ -25,15 +24,16 @@ from chat.protocol import as_uuid
 from chat.rendering import humanize, rows
 from chat.rendering.fragments import render_fragment
 from chat.rendering.markdown import prepare_markdown
+from chat.rendering.template_row import Row
 from chat.rendering.transcript import Item
 from chat.store import files
 
 _STYLES = ("tokens", "base", "pages", "conversation", "files", "narrow")
-#: Characters of thoughts that are rendered as Markdown, the first; the others stand as they were written.
+#: Characters of thoughts that are rendered as Markdown, from the first on; further ones are shown as plain text.
 _RENDERED = 400_000
 #: Bytes of a picture that is in the file, and of all of them.
 _PICTURE, _PICTURES = 2_000_000, 20_000_000
-#: Characters that turn what stands around them, which the pages show by their numbers too.
+#: Characters that change the reading direction of their surroundings, which the pages show by their numbers too.
 _TURNING = {code: f"[U+{code:04X}]" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
 
 
@@ -73,7 +73,7 @@ class _Writer:
         return render_fragment("export/head.html", values)
 
     def run(self, row: Run) -> Iterator[str]:
-        """A root run, or one that stands alone."""
+        """A root run, or one without its root."""
         folding = Folding(self._source, row)
         run = folding.run
         yield render_fragment(
@@ -118,12 +118,12 @@ class _Writer:
         return render_fragment("export/child.html", values)
 
     def _render(self, text: str) -> None:
-        """Have a text rendered as Markdown, as long as there were not too many."""
+        """Render a text as Markdown, up to a number of characters in all."""
         self._unrendered -= len(text)
         if self._unrendered > 0:
             prepare_markdown([text])
 
-    def _shown_files(self, told: list[FileData]) -> list[dict[str, Any]]:
+    def _shown_files(self, told: list[FileData]) -> list[Row]:
         """Files as they are shown: small pictures themselves, the others by name."""
         return [{**file, "data": self._picture(file)} for file in told]
 
@@ -137,7 +137,7 @@ class _Writer:
         return f"data:{file['media_type']};base64,{b64encode(files.content(key)).decode()}"
 
 
-def _calls_of(row: dict[str, Any]) -> list[dict[str, Any]]:
+def _calls_of(row: Row) -> list[Row]:
     return [row["call"]] if row["kind"] == "call" else row.get("calls", [])
 
 

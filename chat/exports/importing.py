@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, cast
+from typing import cast
 
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from agents.json_types import JsonObject
 from agents.sentence import Sentence
 from agents.untrusted.pool import Pool, TooSlow, Unfinished
 from agents.untrusted.trajectories import PlannedRun
@@ -23,9 +24,9 @@ from chat.security import audit
 from chat.store import step_log
 from chat.store.step_log import Entry
 
-#: Bytes of a document. Its steps, its parts and how deep they lie are bounded where it is read.
+#: Bytes of a document. Its steps, its parts and their depth are bounded where it is read.
 MOST_BYTES = 20 * 1024 * 1024
-#: What reading one may take of a CPU, and by the clock, in seconds.
+#: What reading one may take, in seconds of CPU, and by the clock.
 _READ_CPU_S, _READ_S = 15.0, 40.0
 
 _readers = Pool(1, "agents.untrusted.trajectories")
@@ -42,7 +43,7 @@ class Planned:
 
 
 def plan_import(body: bytes) -> Planned:
-    """Have an ATIF document read, in a process that can be killed; asks no database. Blocks. Raises `BadFrame`, `Refused`."""
+    """Read an ATIF document, in a process that can be killed; without the database. Blocks. Raises `BadFrame`, `Refused`."""
     now = timezone.now().timestamp()
     try:
         read = _readers.run("trajectories.read_trajectory", body, now, list(ENDS), cpu_s=_READ_CPU_S, timeout_s=_READ_S)
@@ -58,13 +59,13 @@ def plan_import(body: bytes) -> Planned:
     return Planned(title_from(read["title"]), read["agent"][:AGENT_NAME_LENGTH], read["document"], runs)
 
 
-def _refusal(code: ErrorCode, message: str, parts: dict[str, Any]) -> BadFrame:
-    """What a worker has refused, with its words as they can be translated."""
+def _refusal(code: ErrorCode, message: str, parts: JsonObject) -> BadFrame:
+    """A worker's refusal, with its message as a sentence that can be translated."""
     return BadFrame(code, Sentence(parts["template"], **parts.get("values", {})) if parts else message)
 
 
 def check_import_limit(user: User) -> None:
-    """Refuse a document where so many were read in for somebody within a minute as they may ask questions. Raises `Refused`."""
+    """Refuse a document where a user has imported as many within a minute as they may ask questions. Raises `Refused`."""
     lately = Session.everything.filter(owner=user, imported_at__gt=timezone.now() - timedelta(minutes=1))
     if 0 < settings.MAX_MESSAGES_PER_MINUTE <= lately.count():
         raise Refused("rate_limited", Sentence("Too many documents in a minute. Please wait a moment."))
@@ -127,7 +128,7 @@ def _store_run(
     step_log.append_unowned(run, entries[done:], position=done, findable=False)
 
 
-def _entry(event: str, data: dict[str, Any], full_content: str | None) -> Entry:
+def _entry(event: str, data: JsonObject, full_content: str | None) -> Entry:
     return Entry(cast(StoredType, event), cast(EventData, data), full_content)
 
 

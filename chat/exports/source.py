@@ -1,9 +1,9 @@
-"""What a file is made of: a session or a run, its events through a masker."""
+"""The source of a file: a session or a run, its events through a masker."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TypedDict
 
 from django.db.models import Count, Max, Min, Q, Sum
 from django.utils import timezone
@@ -14,16 +14,41 @@ from chat.store import log_reader
 from chat.store.log_reader import Event
 
 
+class Totals(TypedDict):
+    """What all runs of a file have used, by ATIF's names; null where it is not known."""
+
+    total_prompt_tokens: int
+    total_completion_tokens: int
+    total_cached_tokens: int | None
+    total_cost_usd: float | None
+    """Null, too, where costs are in another currency, or one is not known."""
+
+
+class Original(TypedDict):
+    """What a session was copied from."""
+
+    session_id: str | None
+    """Null: the reader may not see it."""
+    after_seq: int | None
+    """The last event of the copy."""
+
+
+class BranchedFrom(TypedDict, total=False):
+    """Of a session that began as a copy, what of; of others nothing."""
+
+    branched_from: Original
+
+
 @dataclass(slots=True)
 class Source:
-    """A session, or one run of it, to be written into a file; read from the database as it is asked for."""
+    """A session, or one run of it, to be written into a file; read from the database as it is needed."""
 
     session: Session
     run: Run | None = None
     masker: Masker = field(default_factory=Masker)
     made_at: datetime = field(default_factory=timezone.now)
     sees_original: bool = False
-    """Whether who wants the file may see the session that this one was copied from, if it was."""
+    """Whether the user may see the session that this one was copied from, if it was."""
     _title: str | None = None
 
     @property
@@ -34,8 +59,8 @@ class Source:
         return self._title
 
     @property
-    def branched_from(self) -> dict[str, Any]:
-        """Of a session that began as a copy, what of and up to which event; whose that is, who has the file may not see."""
+    def branched_from(self) -> BranchedFrom:
+        """For a session that began as a copy, what of and up to which event; the original is named only to users who may see it."""
         if self.session.copied_from is None:
             return {}
         return {
@@ -59,8 +84,8 @@ class Source:
         """The run's own events, in order."""
         return self.masker.mask_events(log_reader.run_events(run.pk))
 
-    def totals(self) -> dict[str, Any]:
-        """Tokens and cost of all its runs; those of a run within another are in that one's."""
+    def totals(self) -> Totals:
+        """Tokens and cost of all its runs; those of runs within a run are part of that run's."""
         runs = Run.objects.filter(pk=self.run.pk) if self.run else Run.objects.filter(session=self.session, parent=None)
         priced = Q(cost__isnull=False)
         sums = runs.aggregate(

@@ -1,6 +1,6 @@
-"""What this door lists: agents as models, and runs as responses."""
+"""Lists of this API: agents as models, and runs as responses."""
 
-from typing import Any
+from typing import Literal, TypedDict
 from uuid import UUID
 
 import orjson
@@ -13,7 +13,18 @@ from chat.openai.responses import Asked, Status
 from chat.store import selectors, sent_along
 
 
-def models_for(user: User) -> list[dict[str, Any]]:
+class ModelData(TypedDict):
+    """An agent as OpenAI lists models, with its name and description for people."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    name: str
+    description: str
+
+
+def models_for(user: User) -> list[ModelData]:
     """The agents that a user may use, as OpenAI lists models."""
     usable = agents.usable_by(user.pk)
     made = dict(AgentVersion.objects.filter(pk__in=[each.pk for each in usable]).values_list("pk", "created_at"))
@@ -31,7 +42,7 @@ def models_for(user: User) -> list[dict[str, Any]]:
 
 
 def stored_response(user: User, run_id: UUID) -> tuple[Asked, list[Frame], Status] | None:
-    """What a run of a user's own was asked for, its frames so far, and the state of one that has not ended; None where there is none."""
+    """The request of a run of the user's own, its frames so far, and the state of one that has not ended; None where there is none."""
     place = sent_along.find_run(user.pk, run_id)
     if place is None:
         return None

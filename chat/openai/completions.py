@@ -1,7 +1,7 @@
-"""Pure: what is told of a run → OpenAI's chat completions, whole or in chunks."""
+"""Pure: a run's frames → OpenAI's chat completions, whole or in chunks."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Literal, NotRequired, TypedDict
 
 import orjson
 
@@ -12,7 +12,68 @@ from chat.protocol.frame_data import Usage
 DONE = b"data: [DONE]\n\n"
 
 
-def usage_of(usage: Usage) -> dict[str, Any]:
+class PromptDetails(TypedDict):
+    """Of the tokens sent."""
+
+    cached_tokens: int
+
+
+class CompletionDetails(TypedDict):
+    """Of the tokens written."""
+
+    reasoning_tokens: int
+
+
+class CompletionUsage(TypedDict):
+    """Tokens, by the names that they have here."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptDetails
+    completion_tokens_details: CompletionDetails
+
+
+class CompletionMessage(TypedDict):
+    """The answer."""
+
+    role: Literal["assistant"]
+    content: str
+    refusal: None
+    reasoning_content: NotRequired[str]
+    """The thoughts; a field that many servers have."""
+
+
+class Choice(TypedDict):
+    """An answer; there is only one."""
+
+    index: int
+    message: CompletionMessage
+    logprobs: None
+    finish_reason: str
+
+
+class Completion(TypedDict):
+    """An answer that is sent whole."""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: CompletionUsage
+
+
+class _Envelope(TypedDict):
+    """What every chunk has."""
+
+    id: str
+    object: Literal["chat.completion.chunk"]
+    created: int
+    model: str
+
+
+def usage_of(usage: Usage) -> CompletionUsage:
     """Tokens, by the names that they have here."""
     sent, written = usage["input_tokens"], usage["output_tokens"]
     return {
@@ -24,13 +85,13 @@ def usage_of(usage: Usage) -> dict[str, Any]:
     }
 
 
-def build_completion(run_id: str, model: str, created: int, said: AnswerParts) -> dict[str, Any]:
+def build_completion(run_id: str, model: str, created: int, said: AnswerParts) -> Completion:
     """The answer of a run that has ended with one."""
-    assert said.ended is not None  # noqa: S101 - whoever calls this has waited for it
-    message: dict[str, Any] = {"role": "assistant", "content": BETWEEN.join(said.content), "refusal": None}
+    assert said.ended is not None  # noqa: S101 - the caller has waited for it
+    message: CompletionMessage = {"role": "assistant", "content": BETWEEN.join(said.content), "refusal": None}
     if said.reasoning:
         message["reasoning_content"] = BETWEEN.join(said.reasoning)
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _reason(said.ended)}
+    choice: Choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _reason(said.ended)}
     return {
         "id": f"chatcmpl-{run_id}",
         "object": "chat.completion",
@@ -59,7 +120,7 @@ class CompletionStream:
     _head: bytes = field(init=False)
     _tail: bytes = field(init=False)
     _content: str = ""
-    #: The part that was told last in each field.
+    #: The part that was sent last in each field.
     _parts: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -73,7 +134,7 @@ class CompletionStream:
 
     @property
     def differing_answer(self) -> str:
-        """The answer as the client was told it, where that is not as the log has it; else empty."""
+        """The answer as it was sent to the client, where that differs from the log's; else empty."""
         return self._content if self._content.strip() != self._reader.answer.strip() else ""
 
     def begin(self) -> bytes:
@@ -100,7 +161,7 @@ class CompletionStream:
                 return self._delta(b'reasoning_content":', self._parted("reasoning", -1, tool_words(piece)))
 
     def _parted(self, name: str, part: int, text: str) -> str:
-        """The text, parted from what was told before it in the same field."""
+        """The text, separated from what was sent before it in the same field."""
         before = self._parts.get(name)
         self._parts[name] = part
         return text if before is None or (before == part and part > 0) else BETWEEN + text
@@ -113,13 +174,13 @@ class CompletionStream:
         if ended.error:
             return b"data: " + orjson.dumps({"error": run_failure(ended).body()}) + b"\n\n" + DONE
         choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": _reason(ended)}
-        last: dict[str, Any] = {**self._envelope(), "choices": [choice]}
+        last = {**self._envelope(), "choices": [choice]}
         if not self.with_usage:
             return b"data: " + orjson.dumps(last) + b"\n\n" + DONE
         used = {**self._envelope(), "choices": [], "usage": usage_of(ended.usage)}
         return b"".join(b"data: " + orjson.dumps(each) + b"\n\n" for each in ({**last, "usage": None}, used)) + DONE
 
-    def _envelope(self) -> dict[str, Any]:
+    def _envelope(self) -> _Envelope:
         return {
             "id": f"chatcmpl-{self.run_id}",
             "object": "chat.completion.chunk",

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Literal
 
+from agents.history import MessageToolCall
 from agents.text import is_clean
 from chat.openai.failures import bad_request, unsupported_parameter
 from chat.openai.pieces import BETWEEN
 from chat.store.sent_along import next_digest
 
 Role = Literal["user", "assistant", "tool"]
-#: Roles whose words go behind the agent's instructions.
+#: Roles whose texts are added to the agent's instructions.
 _INSTRUCTING = ("system", "developer")
 _TEXTS = ("text", "input_text", "output_text", "refusal", "summary_text")
 _IMAGES = ("image_url", "input_image")
@@ -23,13 +24,13 @@ _DATA_URL = re.compile(r"data:image/[\w.+-]{1,40};base64,")
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Something that was said, as the client keeps it."""
+    """A message, as the client keeps it."""
 
     role: Role
     text: str
     images: tuple[str, ...] = ()
     """The ``data:`` addresses of its pictures."""
-    calls: tuple[dict[str, Any], ...] = ()
+    calls: tuple[MessageToolCall, ...] = ()
     """Calls of tools that were the client's, in OpenAI's shape."""
     call_id: str = ""
     """Of a tool's result: the call's."""
@@ -37,7 +38,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What a request asks, and what was said before."""
+    """The question of a request, and the messages before it."""
 
     asked: Message
     earlier: tuple[Message, ...] = ()
@@ -52,7 +53,7 @@ def conversation_of(messages: Sequence[Message], instructions: Iterable[str], wh
 
 
 def _joined(messages: Iterable[Message]) -> Iterable[Message]:
-    """The messages; what an assistant said in several pieces, one after the other, is one."""
+    """The messages, with consecutive ones of an assistant joined into one."""
     before: Message | None = None
     for message in messages:
         if before is not None and message.role == before.role == "assistant" and not (before.calls or message.calls):
@@ -69,7 +70,7 @@ def _joined(messages: Iterable[Message]) -> Iterable[Message]:
 
 
 def digest_of(messages: Iterable[Message]) -> str:
-    """By what a conversation is known again: equal for equal messages, however their texts were sent."""
+    """A conversation's digest: equal for equal messages, however their texts were sent."""
     digest = ""
     for each in messages:
         pictures = [picture_digest(image) for image in each.images]
@@ -78,7 +79,7 @@ def digest_of(messages: Iterable[Message]) -> str:
 
 
 def picture_digest(address: str) -> str:
-    """By what a picture is known again."""
+    """A picture's digest."""
     return sha256(address.encode()).hexdigest()
 
 
@@ -120,7 +121,7 @@ def read_messages(raw: Sequence[Any], where: str) -> tuple[list[Message], list[s
 
 
 def read_items(raw: Any, where: str) -> tuple[list[Message], list[str]]:
-    """The same of the input of a response: a text, or items. Thoughts and our tools' calls are what we know ourselves."""
+    """The same for the input of a response: a text, or items. Thoughts and calls of the product's own tools are ignored."""
     if isinstance(raw, str):
         return [Message("user", _text(raw, where))], []
     if not isinstance(raw, list):
@@ -198,7 +199,7 @@ def image_bytes(address: str) -> bytes:
         raise bad_request("An image is not valid base64.", "image_url") from None
 
 
-def _calls(raw: Any, place: str) -> tuple[dict[str, Any], ...]:
+def _calls(raw: Any, place: str) -> tuple[MessageToolCall, ...]:
     """Calls of tools in OpenAI's shape, with nothing in them that models do not need."""
     if raw is None:
         return ()
@@ -207,7 +208,7 @@ def _calls(raw: Any, place: str) -> tuple[dict[str, Any], ...]:
     return tuple(_call(each, f"{place}[{number}]") for number, each in enumerate(raw))
 
 
-def _call(raw: Any, place: str) -> dict[str, Any]:
+def _call(raw: Any, place: str) -> MessageToolCall:
     function = raw.get("function") if isinstance(raw, dict) else None
     if not isinstance(function, dict):
         raise bad_request(f"{place}: a call is an object with an id and a function.", place)

@@ -1,10 +1,9 @@
-"""This door's calls as OpenAPI describes them, for the API's document."""
+"""OpenAPI descriptions of this API's calls, for the document of the whole API."""
 
-from typing import Any
-
+from agents.json_types import JsonObject
 from chat.openai.failures import STATUSES
 
-Schema = dict[str, Any]
+Schema = JsonObject
 
 _TEXT: Schema = {"type": "string"}
 _FLAG: Schema = {"type": "boolean"}

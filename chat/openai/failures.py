@@ -1,7 +1,7 @@
-"""What goes wrong, in the shape that OpenAI's clients read: ``{"error": {"message", "type", "param", "code"}}``."""
+"""Errors in the shape that OpenAI's clients read: ``{"error": {"message", "type", "param", "code"}}``."""
 
 import secrets
-from typing import Any
+from typing import TypedDict
 
 from chat.openai.pieces import Ended
 from chat.protocol import ErrorCode
@@ -30,6 +30,17 @@ STATUSES = {_NAMES.get(code, code): status for code, status in _STATUS.items()}
 _LIMITS = ("rate_limited", "queue_full")
 
 
+class ErrorBody(TypedDict):
+    """An error as OpenAI's clients read it."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+    id: str
+    """By which operators find it in the log."""
+
+
 class Failure(Exception):
     """A request that is refused, or a run that has no answer. ``code`` is the wire's, ``param`` the field that is at fault."""
 
@@ -44,20 +55,20 @@ class Failure(Exception):
         self.id = secrets.token_hex(4)
         """By which operators find it in the log."""
         self.session_id = ""
-        """Where the run is that it is about, if it is about one."""
+        """The session of the run that it is about, if it is about one."""
         self.is_final = is_final
         """Whether the same again would come to the same: clients try again by themselves, and a run costs."""
 
     @property
     def kind(self) -> str:
-        """OpenAI's word for what kind of error it is."""
+        """OpenAI's word for the kind of error."""
         if self.status >= 500:
             return "server_error"
         return {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}.get(
             self.status, "invalid_request_error"
         )
 
-    def body(self) -> dict[str, Any]:
+    def body(self) -> ErrorBody:
         """The error as clients read it."""
         return {"message": self.message, "type": self.kind, "param": self.param, "code": self.code, "id": self.id}
 
@@ -68,7 +79,7 @@ def bad_request(message: str, param: str | None = None, code: str = "bad_frame")
 
 
 def unsupported_parameter(param: str, message: str = "") -> Failure:
-    """A request for what this door does not do."""
+    """A request for something that this API does not do."""
     return bad_request(message or f"“{param}” is not supported here.", param, "unsupported_parameter")
 
 
@@ -85,5 +96,5 @@ def run_failure(ended: Ended) -> Failure:
 
 
 def run_waits(address: str) -> Failure:
-    """A run waits for a person, who decides or answers at this address; it goes on then."""
+    """A run waits for a person, who decides or answers at this address; then it continues."""
     return Failure(409, f"The run waits for a person's decision or answer, which is given at {address}", "conflict")

@@ -1,15 +1,16 @@
-"""Pure: the bodies of requests, read leniently where that costs nobody anything, and refused by the field's name where it would."""
+"""Pure: reads the bodies of requests, leniently where that does no harm; else it refuses, naming the field."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from agents.json_types import JsonObject
 from agents.text import is_clean
 from chat.openai.conversations import Conversation, conversation_of, read_items, read_messages
 from chat.openai.failures import bad_request, unsupported_parameter
 from chat.protocol import BadFrame, load
 
-Body = dict[str, Any]
-#: Asked for, they would change what comes out, and they can't here; with a value that asks for nothing they do no harm.
+Body = JsonObject
+#: They would change the answer, and are not supported; with a value that changes nothing they are accepted.
 _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "tools": ([],),
     "functions": ([],),
@@ -33,7 +34,7 @@ _METADATA_MOST = 16
 
 @dataclass(frozen=True, slots=True)
 class AnswerRequest:
-    """What a request wants."""
+    """A request for an answer."""
 
     model: str
     conversation: Conversation
@@ -63,7 +64,7 @@ def read_body(raw: bytes) -> Body:
 
 
 def parse_completion(body: Body) -> AnswerRequest:
-    """What the body of a chat completion wants; raises `Failure`."""
+    """The request of a chat completion's body; raises `Failure`."""
     raw = body.get("messages")
     if not isinstance(raw, list):
         raise bad_request("“messages” is missing, or no list.", "messages")
@@ -84,7 +85,7 @@ def parse_completion(body: Body) -> AnswerRequest:
 
 
 def parse_response(body: Body) -> AnswerRequest:
-    """What the body of a response wants, likewise."""
+    """The request of a response's body, likewise."""
     if "input" not in body:
         raise bad_request("“input” is missing.", "input")
     _refuse_unsupported(body)
@@ -111,7 +112,7 @@ def parse_response(body: Body) -> AnswerRequest:
 def _refuse_unsupported(body: Body) -> None:
     for name, harmless in _UNSUPPORTED.items():
         value = body.get(name)
-        # `True` is 1, which asks for one choice.
+        # `True` equals 1, the only supported number of choices.
         if value is not None and not any(type(value) is type(each) and value == each for each in harmless):
             raise unsupported_parameter(name)
 

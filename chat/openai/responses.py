@@ -1,31 +1,55 @@
-"""Pure: what is told of a run → the Responses API's object, whole or as a stream of events (Open Responses)."""
+"""Pure: a run's frames → the Responses API's object, whole or as a stream of events (Open Responses)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import orjson
 
+from agents.json_types import JsonObject
 from chat.openai.failures import run_failure
 from chat.openai.pieces import BETWEEN, Ended, Frame, Kind, Piece, PieceReader, Text, ToolCall, ToolResult
 from chat.protocol.frame_data import Usage
 
-#: Tools run here, not at the client: their items are of a type of our own, as the specification wants it.
+#: Tools run here, not at the client: their items have a type of this product's own, as the specification requires.
 TOOL_CALL = "thinkaloud:tool_call"
 DONE = b"data: [DONE]\n\n"
 _STEMS: dict[Kind, str] = {"thought": "rs", "text": "msg"}
 _CONTENT: dict[Kind, str] = {"thought": "reasoning_text", "text": "output_text"}
 
 Status = Literal["queued", "in_progress", "completed", "incomplete", "failed"]
-Item = dict[str, Any]
+Item = JsonObject
 
 
 def response_id(run_id: str) -> str:
-    """By what a run's response is known."""
+    """The id of a run's response."""
     return f"resp_{run_id}"
 
 
-def usage_of(usage: Usage) -> dict[str, Any]:
+class InputDetails(TypedDict):
+    """Of the tokens sent."""
+
+    cached_tokens: int
+    cache_write_tokens: int
+
+
+class OutputDetails(TypedDict):
+    """Of the tokens written."""
+
+    reasoning_tokens: int
+
+
+class ResponseUsage(TypedDict):
+    """Tokens, by the names that they have here."""
+
+    input_tokens: int
+    input_tokens_details: InputDetails
+    output_tokens: int
+    output_tokens_details: OutputDetails
+    total_tokens: int
+
+
+def usage_of(usage: Usage) -> ResponseUsage:
     """Tokens, by the names that they have here."""
     sent, written = usage["input_tokens"], usage["output_tokens"]
     return {
@@ -39,7 +63,7 @@ def usage_of(usage: Usage) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a response says of its request."""
+    """What a response repeats of its request."""
 
     run_id: str
     model: str
@@ -48,7 +72,7 @@ class Asked:
     previous: str | None = None
     metadata: dict[str, str] = field(default_factory=dict)
 
-    def resource(self, status: Status, output: list[Item], ended: Ended | None = None) -> dict[str, Any]:
+    def resource(self, status: Status, output: list[Item], ended: Ended | None = None) -> JsonObject:
         """The response in one of its states."""
         failure = run_failure(ended) if ended is not None and ended.error else None
         return {
@@ -101,7 +125,7 @@ class Output:
     run_id: str
     items: list[Item] = field(default_factory=list)
     ended: Ended | None = None
-    #: Where the items of parts and of calls are.
+    #: The places of the items of parts and calls.
     _places: dict[int | str, int] = field(default_factory=dict)
 
     def add(self, piece: Piece) -> int:
@@ -158,7 +182,7 @@ class ResponseStream:
     _output: Output = field(init=False)
     _reader: PieceReader = field(init=False)
     _number: int = 0
-    #: What is around each piece of a part that is being written, but for its number and its text.
+    #: What surrounds each piece of a part that is being written, but for its number and its text.
     _around: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -167,7 +191,7 @@ class ResponseStream:
 
     @property
     def differing_answer(self) -> str:
-        """The answer as the client was told it, where that is not as the log has it; else empty."""
+        """The answer as it was sent to the client, where that differs from the log's; else empty."""
         texts = [item["content"][0]["text"] for item in self._output.items if item["type"] == "message"]
         content = BETWEEN.join(texts)
         return content if content.strip() != self._reader.answer.strip() else ""
@@ -218,7 +242,7 @@ class ResponseStream:
         item = self._output.items[place]
         where = {"item_id": item["id"], "output_index": place, "content_index": 0}
         (part,) = item["content"]
-        more: dict[str, Any] = {"logprobs": []} if kind == "text" else {}
+        more: JsonObject = {"logprobs": []} if kind == "text" else {}
         yield self._event(f"response.{_CONTENT[kind]}.done", **where, text=part["text"], **more)
         yield self._event("response.content_part.done", **where, part=part)
         yield self._event("response.output_item.done", output_index=place, item=item)

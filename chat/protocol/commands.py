@@ -8,13 +8,14 @@ from uuid import UUID
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
 
+from agents.json_types import JsonObject
 from agents.sentence import Sentence
 from agents.text import clean_text, is_clean
 from chat.protocol.constants import ErrorCode
 
 
 class BadFrame(Exception):
-    """A frame that is no command; ``code`` is the wire's, ``message`` is for people."""
+    """A frame that is no command; ``code`` is the protocol's, ``message`` is for people."""
 
     def __init__(self, code: ErrorCode, message: str, client_message_id: str | None = None) -> None:
         super().__init__(message)
@@ -27,7 +28,7 @@ ClientMessageId = Annotated[StrictStr, Field(min_length=1, max_length=64)]
 
 
 class _Payload(BaseModel):
-    # Docstrings of attributes would be read from the source at each start, which takes longer than all else here.
+    # Docstrings of attributes would be read from the source at each start, which takes longer than everything else here.
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
@@ -54,14 +55,14 @@ class Cancel(_Payload):
 
 
 class Continue(_Payload):
-    """Go on from an ended run's last stored step, as a new run."""
+    """Continue from an ended run's last stored step, as a new run."""
 
     run_id: StrictStr
     client_message_id: ClientMessageId | None = None
 
 
 class Steer(_Payload):
-    """Put a word into the run at work, which its next model call reads; where none is at work it is a `chat`."""
+    """Send a steering word to the running run, which its next model call reads; where none is running it is a `chat`."""
 
     message: StrictStr
     client_message_id: ClientMessageId | None = Field(
@@ -73,7 +74,7 @@ class Steer(_Payload):
 
 
 class Unsteer(_Payload):
-    """Take a word back that no model call has read."""
+    """Withdraw a steering word that no model call has read."""
 
     client_message_id: ClientMessageId
 
@@ -83,7 +84,7 @@ class Decide(_Payload):
 
     tool_call_id: StrictStr
     decision: Literal["allow", "deny"]
-    arguments: dict[str, Any] | None = Field(
+    arguments: JsonObject | None = Field(
         None, description="The arguments to make it with instead; they are checked as the model's are."
     )
     scope: Literal["once", "session"] = Field(
@@ -102,7 +103,7 @@ class Reply(_Payload):
     """Answer what an agent asks."""
 
     tool_call_id: StrictStr
-    answers: dict[str, Any] = Field(description="By the fields' names.")
+    answers: JsonObject = Field(description="By the fields' names.")
 
 
 class Answer(Reply):
@@ -129,7 +130,7 @@ class Ping(_Payload):
 
 
 class Activity(_Payload):
-    """What the reader does just now: passed on to others at most once a second, never stored."""
+    """What the reader is doing now: passed on to others at most once a second, never stored."""
 
     seq: Annotated[StrictInt, Field(ge=0)] | None = Field(None, description="The number of the step that they read.")
     typing: StrictBool | None = None
@@ -182,12 +183,12 @@ def parse(text: str | None) -> Command:
     return validated(payload_type, payload)
 
 
-def validated(kind: type[C], payload: dict[str, Any]) -> C:
+def validated(kind: type[C], payload: JsonObject) -> C:
     """Check a command's payload, from a frame or an HTTP body; raises `BadFrame`."""
     own_id = payload.get("client_message_id")
     client_message_id = own_id if isinstance(own_id, str) and len(own_id) <= 64 and is_clean(own_id) else None
-    # Only what a command has is looked at: a client may write half a million other values into a frame. Its lists are of
-    # identifiers, and what is none is not found.
+    # Only a command's own fields are read: a client may write half a million other values into a frame. Its lists are of
+    # identifiers, and an invalid one is not found.
     given = [payload[name] for name in kind.model_fields if name in payload]
     texts = _texts([value for value in given if not isinstance(value, list)])
     if not all(map(is_clean, texts)):
@@ -205,7 +206,7 @@ def validated(kind: type[C], payload: dict[str, Any]) -> C:
 
 
 def _place(loc: Sequence[str | int], payload: Any) -> Iterator[str]:
-    """Where in a payload something is wrong, without the names of the types of which it may have one."""
+    """Where in a payload something is wrong, without the names of the types that a field may have."""
     for part in loc:
         if not isinstance(payload, dict | list):
             return
@@ -214,7 +215,7 @@ def _place(loc: Sequence[str | int], payload: Any) -> Iterator[str]:
 
 
 def _texts(values: list[Any]) -> Iterator[str]:
-    """The texts within values, however deep they lie."""
+    """The texts within values, at any depth."""
     while values:
         value = values.pop()
         if isinstance(value, str):
@@ -234,12 +235,12 @@ def as_uuid(value: str | None) -> UUID | None:
 
 
 def load(text: str) -> Any:
-    """Read JSON from a frame or an HTTP body, lone surrogates too, so that they are told from broken JSON; or raise `BadFrame`."""
+    """Read JSON from a frame or an HTTP body, also with lone surrogates, which are reported as such; or raise `BadFrame`."""
     try:
         return orjson.loads(text)
     except (orjson.JSONDecodeError, UnicodeEncodeError):
         pass
-    # orjson refuses lone surrogates; the slower parser tells them from broken JSON, so that people get the right words.
+    # orjson refuses lone surrogates; the slower parser distinguishes them from broken JSON, so that people get the right message.
     try:
         return json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):

@@ -1,19 +1,20 @@
-"""What frames hold: a type for each ``data``, and for what several of them have in common."""
+"""The data of frames: a type for each ``data``, and for parts that several of them have in common."""
 
-from typing import Any, Literal, NotRequired
+from typing import Literal, NotRequired
 
 # Python's own cannot be checked against data before 3.12.
 from typing_extensions import TypedDict
 
+from agents.json_types import JsonObject
 from agents.steps import BudgetUse, ContextUse, FileData, NumberedType
 from chat.protocol.constants import End, ErrorCode
 from chat.protocol.notes import NotesData
 
 LevelName = Literal["info", "warning", "error"]
 RoleName = Literal["owner", "driver", "watcher", "staff"]
-#: What can become of a due time of a schedule: its run's end, or what kept it from running.
+#: The outcome of a due time of a schedule: its run's end, or what kept it from running.
 Ended = Literal[End, "skipped", "missed"]
-#: A run that waits has no process: it goes on when people have decided.
+#: A run that waits has no process: it continues when people have decided.
 LiveStatus = Literal["running", "cancelling", "waiting"]
 DeltaType = Literal[NumberedType, "response"]
 
@@ -32,17 +33,17 @@ class Usage(TypedDict):
     input_tokens: int
     output_tokens: int
     estimated: bool
-    """Whether the model's server did not tell."""
+    """Whether the model's server has not reported them."""
     cached_tokens: NotRequired[int]
-    """Of the input, those that were in the server's cache; missing where it does not tell."""
+    """Input tokens from the server's cache; missing where it does not report them."""
     reasoning_tokens: NotRequired[int]
-    """Of the output, those of thoughts; likewise."""
+    """Output tokens of thoughts; likewise."""
     cost: NotRequired[CostData]
     """Missing where it is not known."""
 
 
 class LiveRun(TypedDict):
-    """The run at work."""
+    """The running or waiting root run."""
 
     id: str
     status: LiveStatus
@@ -50,7 +51,7 @@ class LiveRun(TypedDict):
 
 
 class Parent(TypedDict):
-    """By which call of which run a run within it was asked."""
+    """Which call of which run has started a run within it."""
 
     run_id: str
     tool_call_id: str
@@ -59,7 +60,7 @@ class Parent(TypedDict):
 
 
 class ChildRun(TypedDict):
-    """A run within the run at work."""
+    """A run within the running one."""
 
     id: str
     status: LiveStatus
@@ -68,7 +69,7 @@ class ChildRun(TypedDict):
 
 
 class QueuedRun(TypedDict):
-    """A message that waits for the runs before it."""
+    """A queued message."""
 
     run_id: str
     client_message_id: str
@@ -77,7 +78,7 @@ class QueuedRun(TypedDict):
 
 
 class PendingWord(TypedDict):
-    """A word into the run at work, which its model has not read yet."""
+    """A steering word for the running run, which its model has not read yet."""
 
     client_message_id: str
     user: str | None
@@ -93,7 +94,7 @@ class Person(TypedDict):
 
 
 class BranchData(TypedDict):
-    """Where a session stands among those that were copied from each other, as far as its reader sees them."""
+    """A session's place among those that were copied from each other, as far as its reader sees them."""
 
     family: str
     """The same for all of them."""
@@ -105,11 +106,11 @@ class BranchData(TypedDict):
     """Its place among those that part at the same event, the one that they part from first; 1 for the session that the family begins
     with."""
     count: int
-    """How many those are; for the session that the family begins with, how many the whole family has."""
+    """How many those are; for the session that the family begins with, the number of all in the family."""
 
 
 class SessionData(TypedDict):
-    """What a client is told first, and again after `resume`; the replay follows."""
+    """The first data that a client is sent, and again after `resume`; the replay follows."""
 
     session_id: str
     title: str
@@ -122,33 +123,33 @@ class SessionData(TypedDict):
     run: LiveRun | None
     queue: list[QueuedRun]
     children: list[ChildRun]
-    """Runs at work within the run at work."""
+    """Unfinished runs within the running one."""
     steering: list[PendingWord]
-    """Words into the run at work that its next model call is to read, oldest first."""
+    """Steering words that the running run's next model call will read, oldest first."""
     notes: NotesData
     context: NotRequired[ContextUse]
     """After its last model call."""
     budget: NotRequired[BudgetUse]
-    """The tightest that its next run has."""
+    """The tightest budget of its next run."""
     branch: NotRequired[BranchData]
-    """Missing where nothing was copied from it, and it from nothing, that the reader sees."""
+    """Missing where the reader sees no session that was copied from it, or that it was copied from."""
     reset: NotRequired[Literal[True]]
-    """The log is not the one that the client has: forget all of it, the whole follows."""
+    """The client has another log: drop all of it, the whole log follows."""
 
 
 class AcceptedData(TypedDict):
-    """A run that exists now: the answer to `chat` and `continue`, and to `steer` that it is taken."""
+    """A run exists now: the answer to `chat` and `continue`; and to `steer`, that the word is accepted."""
 
     client_message_id: str
     run_id: str
     queued: int
     """Place in the queue; 0: it runs."""
     steer: NotRequired[Literal[True]]
-    """It is a word into that run, which its next model call reads."""
+    """It is a steering word for that run, which its next model call reads."""
 
 
 class DeltaData(TypedDict):
-    """A text that is being written. `text` stands at `offset` of it; 0 begins the text of this step anew."""
+    """A text that is being written. `text` begins at `offset` of it; 0 begins the text of this step again."""
 
     step: int
     """Number of the step that will supersede it; 0: the answer of a run without reasoning."""
@@ -169,14 +170,14 @@ class PongData(TypedDict):
 
 
 class AnnouncementData(TypedDict):
-    """Words of the operators, to everyone."""
+    """A message from the operators, to everyone."""
 
     message: str
     level: LevelName
 
 
 class NotificationData(TypedDict):
-    """How a scheduled run of the reader's has ended, on whatever session's socket."""
+    """How a scheduled run of the reader's has ended, on the socket of any session."""
 
     id: int
     schedule_id: str
@@ -194,7 +195,7 @@ class NotificationData(TypedDict):
 
 
 class WaitingData(TypedDict):
-    """A run has begun to wait for the reader, or for somebody else who may decide, on whatever session's socket."""
+    """A run has begun to wait for the reader, or for somebody else who may decide, on the socket of any session."""
 
     kind: Literal["approval", "question"]
     session_id: str
@@ -216,18 +217,18 @@ class ErrorData(TypedDict):
     """By which operators find it in the log."""
     client_message_id: NotRequired[str]
     template: NotRequired[str]
-    """What the message was made of, by which pages translate it: the sentence with ``%(name)s`` where a value stands."""
-    values: NotRequired[dict[str, Any]]
+    """The sentence that the message was made from, with ``%(name)s`` for each value: pages translate it by this."""
+    values: NotRequired[JsonObject]
     """The values by name: strings, numbers, or a sentence's own ``template`` and ``values``."""
 
 
 class SentAlongData(TypedDict):
-    """What a client that keeps the conversation itself has sent along with a message. Its words are on the run's page."""
+    """What a client that keeps the conversation itself has sent along with a message. Its texts are on the run's page."""
 
     messages: int
     """How many earlier messages the session does not have."""
     instructions: bool
-    """Whether there is something behind the agent's instructions."""
+    """Whether it has added to the agent's instructions."""
 
 
 class ReasoningStartData(TypedDict):
@@ -240,7 +241,7 @@ class ReasoningStartData(TypedDict):
     enable_reasoning: bool
     timestamp: float
     continues: NotRequired[str]
-    """The run that this one goes on from."""
+    """The run that this one continues."""
     files: NotRequired[list[FileData]]
     """The files of the message."""
     model: NotRequired[str]
@@ -275,4 +276,4 @@ class ReasoningCompleteData(TypedDict):
     waited_ms: NotRequired[int]
     """How long it waited for people, which `duration_ms` leaves out; missing where it did not."""
     removed: NotRequired[Literal[True]]
-    """It was taken out of the queue before it began."""
+    """It was removed from the queue before it began."""

@@ -1,10 +1,11 @@
-"""What the API tells of a run's model calls: what each was asked, saw and cost. Times are Unix seconds."""
+"""Model calls of a run for the API: what each was sent, used and cost. Times are Unix seconds."""
 
-from typing import Any, NotRequired
+from typing import NotRequired
 
 # Python's own cannot be checked against data before 3.12.
 from typing_extensions import TypedDict
 
+from agents.json_types import JsonObject
 from chat.protocol.frame_data import CostData
 
 
@@ -32,11 +33,11 @@ class CallUsageData(TypedDict):
     cached_tokens: NotRequired[int]
     reasoning_tokens: NotRequired[int]
     estimated: bool
-    """Whether the model's server did not tell."""
+    """Whether the model's server has not reported them."""
 
 
 class CallData(TypedDict):
-    """A model call: a request, and what came of it. ``duration_ms`` is null until it has ended."""
+    """A model call: a request and its result. ``duration_ms`` is null until it has ended."""
 
     iteration: int
     attempt: int
@@ -45,7 +46,7 @@ class CallData(TypedDict):
     provider: str
     """The model server's name."""
     agent_version: int | None
-    parameters: dict[str, Any]
+    parameters: JsonObject
     tools: list[str]
     messages: list[SentMessageData]
     left_out: LeftOutData | None
@@ -57,7 +58,7 @@ class CallData(TypedDict):
     cost: NotRequired[CostData]
     """Missing where it is not known."""
     error: NotRequired[str]
-    """Why it has no answer, or only a piece of one."""
+    """Why it has no answer, or only a partial one."""
 
 
 class CallsData(TypedDict):
@@ -65,10 +66,10 @@ class CallsData(TypedDict):
 
     calls: list[CallData]
     next: NotRequired[str | None]
-    """The cursor of the next page, where they were asked for by pages."""
+    """The cursor of the next page, where pages were requested."""
 
 
 class MessagesData(TypedDict):
     """The messages of a call in full, as they were sent."""
 
-    messages: list[dict[str, Any]]
+    messages: list[JsonObject]

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from agents.json_types import JsonObject
 from agents.steps import StepData
 from chat.protocol.commands import PAYLOADS
 from chat.protocol.frames import StoredFrame, UnstoredFrame
@@ -14,7 +15,7 @@ _REFERENCE = "#/components/schemas/{model}"
 
 
 @cache
-def frame_schemas() -> dict[str, Any]:
+def frame_schemas() -> JsonObject:
     """The types of all frames, of their data and of the steps, by their names."""
 
     # Made when it is asked for: reading the docstrings takes longer than most of the product's start.
@@ -26,12 +27,12 @@ def frame_schemas() -> dict[str, Any]:
         stored: StoredFrame
         step: StepData
 
-    schemas: dict[str, Any] = Frames.model_json_schema(ref_template=_REFERENCE)["$defs"]
+    schemas: JsonObject = Frames.model_json_schema(ref_template=_REFERENCE)["$defs"]
     return {name: _without_titles(schema) for name, schema in schemas.items()}
 
 
 @cache
-def payload_schemas() -> dict[str, Any]:
+def payload_schemas() -> JsonObject:
     """What goes with each command, by the command's word."""
     return {word: _without_titles(payload.model_json_schema()) for word, payload in PAYLOADS.items()}
 

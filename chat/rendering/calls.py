@@ -8,10 +8,11 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from agents.history import ChatMessage
 from chat.protocol.model_calls import CallData
 from chat.rendering import humanize
+from chat.rendering.template_row import Row
 
-Row = dict[str, Any]
 Message = Mapping[str, Any]
 #: The newest messages stand open on a call's page.
 _OPEN = 2
@@ -73,7 +74,7 @@ def curl(body: Mapping[str, Any]) -> str:
     )
 
 
-def without_instructions(messages: Sequence[Message]) -> list[dict[str, Any]]:
+def without_instructions(messages: Sequence[Message]) -> list[ChatMessage]:
     """The messages without the agent's instructions: those of the system, or, sent to a server that takes none, what begins the first."""
     if any(message.get("role") == "system" for message in messages):
         return [{**each, "content": _HIDDEN} if each.get("role") == "system" else dict(each) for each in messages]

@@ -1,4 +1,4 @@
-"""Two runs side by side, for people: their steps in pairs, with the words that differ marked; asks no database."""
+"""Two runs side by side, for people: their steps in pairs, with the words that differ marked. No database."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,24 +8,25 @@ import orjson
 from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
+from agents.json_types import JsonObject
 from agents.untrusted.pool import Pool, Unfinished
 from chat.protocol.frames import KeptFrame
 from chat.rendering import humanize
 
 #: Steps of each run that are laid side by side, and characters of each of their texts.
 MOST_STEPS, MOST_CHARACTERS = 300, 20_000
-#: What one pair of texts may take of a CPU, and all of a page by the clock, in seconds.
+#: What one pair of texts may take, in seconds of CPU, and all of a page by the clock.
 _CPU_S, _PAGE_S = 0.5, 4.0
 
 _pool = Pool(1, "agents.untrusted.comparing")
 
-#: A text in pieces, each with whether the other one has it not.
+#: A text in pieces, each with whether the other text lacks it.
 Marked = list[tuple[str, bool]]
 
 
 @dataclass(slots=True)
 class Part:
-    """A step of a run, with what came of it."""
+    """A step of a run, with its result."""
 
     kind: str
     tool: str = ""
@@ -49,7 +50,7 @@ class Part:
 
     @property
     def title(self) -> str:
-        """What it is called."""
+        """Its title."""
         if self.kind == "tool":
             return self.tool
         return _("Thought") if self.kind == "thought" else pgettext("of a run", "Answer")
@@ -62,7 +63,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What stands beside each other; one of the two may be missing."""
+    """Two steps beside each other; one of them may be missing."""
 
     left: Part | None
     right: Part | None
@@ -84,7 +85,7 @@ def parts_of(run_id: str, frames: Sequence[KeptFrame]) -> list[Part]:
     for frame in frames:
         if frame["run_id"] != run_id:
             continue
-        data: dict[str, Any] = dict(frame["data"])
+        data: JsonObject = dict(frame["data"])
         kind = data.get("type") if frame["type"] == "reasoning_step" else frame["type"]
         text = str(data.get("content", ""))[:MOST_CHARACTERS]
         match kind:
@@ -109,7 +110,7 @@ def _as_text(arguments: Any) -> str:
 
 
 def compare_parts(left: Sequence[Part], right: Sequence[Part]) -> Comparison:
-    """Lay two runs side by side. Where that takes too long, their steps stand in their order, or unmarked."""
+    """Compare two runs. Where that takes too long, their steps are paired in their order, or left unmarked."""
     is_cut = max(len(left), len(right)) > MOST_STEPS
     left, right = left[:MOST_STEPS], right[:MOST_STEPS]
     keys = [[(f"{part.kind} {part.tool}", part.asked) for part in parts] for parts in (left, right)]
@@ -137,7 +138,7 @@ def _is_same(left: Part | None, right: Part | None) -> bool:
 
 
 def _mark(pairs: Sequence[tuple[Part, Part]]) -> None:
-    """Mark the words that differ, all in one trip."""
+    """Mark the words that differ, of all pairs in one call of a worker."""
     differing = [(a, b, name) for a, b in pairs for name in ("asked", "text") if getattr(a, name) != getattr(b, name)]
     texts = [(getattr(a, name), getattr(b, name)) for a, b, name in differing]
     results = _pool.run_each("comparing.mark_words", texts, cpu_s=_CPU_S, timeout_s=_PAGE_S) if texts else []

@@ -1,6 +1,6 @@
-"""The form by which somebody decides about a call, or answers what an agent asks: its fields, and what was filled in read back.
+"""The form by which people decide about a call, or answer an agent's question: its fields, and reading it back.
 
-Pure: what is asked comes in as data, what was sent as the form's own names. What is read here is checked once more where it is acted on.
+Pure: the caller passes the request and the sent form. What is read here is validated again by the use case.
 """
 
 import json
@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
+from agents.json_types import JsonObject
 from agents.steps import QuestionField
 
 #: Texts longer than this, or of several lines, get a box of several lines.
@@ -19,11 +20,11 @@ _LONGEST = 200_000
 
 
 class BadForm(Exception):
-    """What was filled in can't be taken; the text is for people."""
+    """An entry is not valid; the message is for people."""
 
 
 class Sent(Protocol):
-    """What a form has sent."""
+    """A sent form."""
 
     def get(self, key: str, default: str) -> Any:
         """The last value under a name."""
@@ -45,7 +46,7 @@ class FormField:
     #: ``text``, ``lines`` (a list of texts, one a line), ``number``, ``choice``, ``choices`` or ``json``.
     kind: str
     text: str = ""
-    #: Value, words and whether it is chosen.
+    #: Value, label and whether it is chosen.
     options: list[tuple[str, str, bool]] = field(default_factory=list)
     required: bool = False
     hint: str = ""
@@ -99,7 +100,7 @@ def _argument_field(key: str, name: str, arguments: Mapping[str, Any], schema: M
 
 
 def _kind(value: Any, part: Mapping[str, Any], *, is_there: bool) -> str:
-    """Which field fits: by the schema, and by the value that is there, which may be what no such field can show."""
+    """The kind of field that fits the schema and the present value, which may be one that no such field can show."""
     kind = _kind_by_schema(part) or (_kind_by_value(value) if is_there else "json")
     if not is_there:
         return kind
@@ -178,7 +179,7 @@ def with_sent(fields: list[FormField], sent: Sent) -> list[FormField]:
     return fields
 
 
-def read_arguments(sent: Sent, arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any] | None:
+def read_arguments(sent: Sent, arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> JsonObject | None:
     """The arguments as they were edited; None where nothing was changed. Raises `BadForm`."""
     by_fields = _read_fields(sent, arguments, schema)
     text = _lf(sent.get("json", ""))
@@ -194,7 +195,7 @@ def read_arguments(sent: Sent, arguments: Mapping[str, Any], schema: Mapping[str
     return found
 
 
-def _read_fields(sent: Sent, arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any] | None:
+def _read_fields(sent: Sent, arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> JsonObject | None:
     edited = dict(arguments)
     for shown in argument_fields(arguments, schema):
         if shown.key not in sent:
@@ -253,11 +254,11 @@ def _lf(text: Any) -> str:
     return str(text).replace("\r\n", "\n")
 
 
-# ---- what an agent asks ----
+# ---- an agent's question ----
 
 
 def question_fields(fields: Sequence[QuestionField], sent: Sent | None = None) -> list[FormField]:
-    """A field for each thing that is asked, with what was filled in before."""
+    """A field for each of a question's fields, with what was entered before."""
     return [_question_field(f"q{place}", asked, sent) for place, asked in enumerate(fields)]
 
 
@@ -279,9 +280,9 @@ def _question_field(key: str, asked: QuestionField, sent: Sent | None) -> FormFi
     return shown
 
 
-def read_answers(sent: Sent, fields: Sequence[QuestionField]) -> dict[str, Any]:
+def read_answers(sent: Sent, fields: Sequence[QuestionField]) -> JsonObject:
     """The answers by the fields' names; what was left empty is left out. Raises `BadForm`."""
-    answers: dict[str, Any] = {}
+    answers: JsonObject = {}
     for shown, asked in zip(question_fields(fields, sent), fields, strict=True):
         value = _answer(shown, asked)
         if value is None:

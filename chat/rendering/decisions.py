@@ -1,6 +1,6 @@
-"""How the pages say what people are asked for within a run, and what they have decided.
+"""Texts about requests to people within a run, and their decisions.
 
-For what arrives live ``static/chat/state/decisions.js`` says alike, with the same sentences; tested equal.
+For live frames ``static/chat/state/decisions.js`` has the same sentences; a test compares the two.
 """
 
 from typing import Any
@@ -10,13 +10,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
 from chat.rendering import humanize
+from chat.rendering.template_row import Row
 from chat.rendering.transcript import Call, Decision, Request
-
-Row = dict[str, Any]
 
 
 def decision_row(call: Call, run_id: str, asked_by: str) -> Row | None:
-    """What a call's card says of people, as ``_decision.html`` takes it; None where nobody is asked."""
+    """The data of ``_decision.html`` for a call's card; None where people are not asked."""
     request, decision = call.request, call.decision
     if request is None and decision is None:
         return None
@@ -38,7 +37,7 @@ def decision_row(call: Call, run_id: str, asked_by: str) -> Row | None:
 
 
 def asked(name: str, is_question: bool) -> str:
-    """Whose question led here."""
+    """The chain of questions that led to this run."""
     if is_question:
         return _("%(name)s's agent asks:") % {"name": name} if name else _("The agent asks:")
     if name:
@@ -47,7 +46,7 @@ def asked(name: str, is_question: bool) -> str:
 
 
 def by_itself(request: Request, time: str) -> str:
-    """What becomes of it where nobody decides; ``time`` is how long from now, or empty for no more than what."""
+    """What happens where no one decides; ``time`` is how long from now, or empty to leave that out."""
     if request.deadline is None:
         return ""
     if request.fields is not None:
@@ -58,7 +57,7 @@ def by_itself(request: Request, time: str) -> str:
 
 
 def said(decision: Decision, is_question: bool) -> str:
-    """Who has decided what."""
+    """Who has decided, and what."""
     name = {"name": decision.user}
     match decision.decision:
         case "answer" if decision.user:
@@ -75,7 +74,7 @@ def said(decision: Decision, is_question: bool) -> str:
 
 
 def changes(before: Any, after: Any) -> list[Row]:
-    """The arguments that somebody has changed: the name of each, what it was and what it is; empty where it was or is not there."""
+    """The arguments that a person has changed: the name of each, what it was and what it is; empty where it was or is not there."""
     if after is None:
         return []
     if not isinstance(before, dict) or not isinstance(after, dict):
@@ -98,7 +97,7 @@ def _words(value: Any) -> str:
 
 
 def answered(request: Request | None, decision: Decision | None) -> list[tuple[str, str]]:
-    """The answers, each with what was asked for."""
+    """The answers, each with its question."""
     if decision is None or decision.answers is None:
         return []
     fields = request.fields if request is not None and request.fields is not None else []

@@ -10,9 +10,8 @@ from chat import models
 from chat.protocol.frames import KeptFrame
 from chat.rendering import humanize
 from chat.rendering.rows import failure_banner, item_row, nest, run_summary
+from chat.rendering.template_row import Row
 from chat.rendering.transcript import Item, Run
-
-Row = dict[str, Any]
 
 
 class Piece(NamedTuple):
@@ -90,7 +89,7 @@ def step_rows(run: Run, pieces: Sequence[Piece], within: Sequence[Run], total_ms
     return rows
 
 
-#: Rows that a run within another one has there at least; all of them are on a page of its own.
+#: Rows that each run within another one has there at least; all of them are on a page of its own.
 _ROWS_WITHIN = 5
 
 
@@ -100,7 +99,7 @@ def _last_moment(run: Run, began: float) -> float:
 
 
 def _why(run: Run, waited_ms: int, total_ms: int) -> list[Row]:
-    """Where the time of the whole run went, but for trifles, as segments of a bar a thousand wide."""
+    """Where the time of the whole run went, without very small parts, as segments of a bar a thousand wide."""
     calls = [item for item in run.items if item.kind == "calls"]
     spans = {item.seq: item.span() for item in calls}
     lengths = {key: round((span[1] - span[0]) * 1000) for key, span in spans.items() if span is not None}
@@ -131,7 +130,7 @@ def _why(run: Run, waited_ms: int, total_ms: int) -> list[Row]:
     return segments
 
 
-#: What took a smaller share of the whole is not told: one in so many.
+#: Parts that took a smaller share than one in so many are left out.
 _SHARES = 200
 
 #: Steps of a time axis, in milliseconds.

@@ -1,6 +1,6 @@
-"""Folded runs dressed for the templates: every word, number and drawing that a row shows."""
+"""Folded runs as rows for the templates: every text, number and drawing that a row shows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -8,18 +8,18 @@ from django.utils.translation import ngettext, pgettext
 
 from chat.catalog import agents as catalog
 from chat.rendering import humanize
+from chat.rendering.bars import Bar
 from chat.rendering.decisions import decision_row
 from chat.rendering.sentences import translate_error, translate_sentence
+from chat.rendering.template_row import Row
 from chat.rendering.transcript import Answer, Call, Item, Run
 
-Row = dict[str, Any]
-
-#: Characters of a failed call's result that are told as its cause.
+#: Characters of a failed call's result that are shown as its cause.
 _CAUSE = 400
 
 
 def run_row(run: Run, within: Sequence[Run] = ()) -> Row:
-    """A run as ``_run.html`` takes it, with those ``within`` it, at whatever depth, in the rows of the calls that have asked them."""
+    """A run for ``_run.html``, with the runs ``within`` it, at whatever depth, in the rows of the calls that have started them."""
     counts = run.counts()
     bars = run.bars()
     rows = [item_row(run, item, bar) for item, bar in zip(run.items, bars, strict=True)]
@@ -56,7 +56,7 @@ def run_row(run: Run, within: Sequence[Run] = ()) -> Row:
 
 
 def nest(rows: Sequence[Row], run: Run, within: Sequence[Run], most: int | None = None) -> None:
-    """Put the runs within a run into its rows, each in that of the call that has asked it, with ``most`` rows of each."""
+    """Put the runs within a run into its rows, each in that of the call that has started it, with ``most`` rows of each."""
     own = [
         (child, child.parent["tool_call_id"]) for child in within if child.parent and child.parent["run_id"] == run.id
     ]
@@ -103,7 +103,7 @@ def answer_item(run: Run, answer: Answer) -> Row:
 
 
 def asked_by(run: Run) -> str:
-    """Who answers: the agent, and the model that it asks where that is known."""
+    """The answering agent, and its model where that is known."""
     return _joined(agent_title(run.agent) if run.agent else "", run.model)
 
 
@@ -121,7 +121,7 @@ _END_ICONS = {
 }
 
 
-def item_row(run: Run, item: Item, bar: Row, shown: slice = slice(None)) -> Row:
+def item_row(run: Run, item: Item, bar: Bar, shown: slice = slice(None)) -> Row:
     """One item of the outline as ``_step.html`` takes it; of its calls those that are ``shown``."""
     row: Row = {"seq": item.seq, "bar": bar, "iteration": item.iteration}
     if item.kind == "thought":
@@ -198,7 +198,7 @@ def _has_code(arguments: Any) -> bool:
 
 
 def call_state(run: Run, item: Item, call: Call) -> tuple[str, str]:
-    """A call's state and its word; a call that worked has neither."""
+    """A call's state and its word; a call that succeeded has neither."""
     if call.result is None and run.ended:
         return ("", "") if call.decision is not None else ("off", _("No result"))
     is_question = call.request is not None and call.request.fields is not None
@@ -215,7 +215,7 @@ def call_state(run: Run, item: Item, call: Call) -> tuple[str, str]:
 
 
 def inside(arguments: Any) -> Row:
-    """What an opened call shows of its arguments: code in a block, plain values as pairs, anything deeper as JSON."""
+    """An opened call's arguments: code in a block, plain values as pairs, anything deeper as JSON."""
     if not isinstance(arguments, dict):
         text = arguments if isinstance(arguments, str) else humanize.as_json(arguments)
         return {"code": text, "language": "", "pairs": []}
@@ -239,13 +239,13 @@ def answer_row(run: Run) -> Row | None:
 
 
 def failure_banner(run: Run) -> Row | None:
-    """What an end that was not a plain one says, and whose fault it was."""
+    """The banner of a run that did not just complete: what happened, and whose fault it was."""
     kept = humanize.steps(run.counts()["steps"])
     if run.removed:
         return None
     match run.status:
         case "failed":
-            error = run.error or {}
+            error: Mapping[str, Any] = run.error or {}
             report = _("Report %(id)s.") % {"id": error["id"][:8]} if error.get("id") else ""
             return {
                 "tone": "fail",

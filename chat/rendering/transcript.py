@@ -5,8 +5,9 @@ Pure; no database. Mirrored by ``static/chat/state/transcript.js`` for what arri
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Literal, cast
 
+from agents.json_types import JsonObject
 from agents.steps import (
     AnswerStep,
     ApprovalRequestStep,
@@ -17,22 +18,22 @@ from agents.steps import (
     ToolResultStep,
 )
 from agents.tools.ask_agent import PREFIX as ASK_PREFIX
-from chat.protocol.frame_data import SentAlongData, Usage
+from chat.protocol.constants import ErrorCode
+from chat.protocol.frame_data import ErrorData, Parent, SentAlongData, Usage
 from chat.protocol.frames import KeptFrame
 from chat.rendering import humanize
+from chat.rendering.bars import Bar, make_bar
 from chat.rendering.open_calls import Folded
 from chat.rendering.waits import note_waiting, wait_of
 
 LIVE_STATUSES = ("queued", "running", "waiting", "cancelling")
 #: The tool by which an agent asks people.
 ASK_USER = "ask_user"
-#: The shortest bar of a strip, in per cent of the run.
-SHORTEST_BAR = 1.6
 
 
 @dataclass(slots=True)
 class Result:
-    """What a tool gave back."""
+    """A tool's result."""
 
     seq: int | None
     at: float
@@ -46,7 +47,7 @@ class Result:
 
 @dataclass(slots=True)
 class Request:
-    """What a call waits for: a decision about it, or answers to its ``fields``."""
+    """A request to people: a decision about the call, or answers to its ``fields``."""
 
     seq: int | None
     at: float
@@ -54,13 +55,13 @@ class Request:
     deadline: float | None
     unanswered: str
     fields: list[Any] | None = None
-    #: What an agent asks, in a sentence or two.
+    #: The agent's question, in a sentence or two.
     text: str = ""
 
 
 @dataclass(slots=True)
 class Decision:
-    """What somebody has decided about a call, or answered; ``user`` is None where the deadline has."""
+    """A person's decision about a call, or answer; ``user`` is None where the deadline has passed."""
 
     seq: int | None
     at: float
@@ -71,7 +72,7 @@ class Decision:
     arguments: Any = None
     scope: str = "once"
     reason: str = ""
-    answers: dict[str, Any] | None = None
+    answers: JsonObject | None = None
 
 
 @dataclass(slots=True)
@@ -87,7 +88,7 @@ class Call:
     result: Result | None = None
     request: Request | None = None
     decision: Decision | None = None
-    #: What the run that it has asked waits for, as `Run.waits_for`.
+    #: What the run that it has started waits for, as `Run.waits_for`.
     within: str = ""
 
     @property
@@ -97,7 +98,7 @@ class Call:
 
     @property
     def waits_for(self) -> str:
-        """What it waits for, itself or by the run that it has asked: ``question``, or ``approval``; empty where it doesn't."""
+        """What it waits for, itself or by the run that it has started: ``question``, or ``approval``; empty where it doesn't."""
         if self.waits:
             return "approval" if self.request is None or self.request.fields is None else "question"
         return "" if self.result is not None else self.within
@@ -115,7 +116,7 @@ class Call:
 
 @dataclass(slots=True)
 class Item:
-    """One row of an outline: a thought, the calls that one model call asked for at once, or a word that ``by`` has said meanwhile."""
+    """One row of an outline: a thought, the calls of one model call, or a steering word, which ``by`` has sent."""
 
     kind: str
     seq: int | None
@@ -172,13 +173,13 @@ class Run(Folded):
     user: str = ""
     enable_reasoning: bool = True
     continues: str | None = None
-    #: By which call of which run it was asked, as the wire tells it; None of a root.
-    parent: dict[str, Any] | None = None
+    #: By which call of which run it was started, as frames have it; None for a root.
+    parent: Parent | None = None
     iteration: int = 0
     limit: int = 0
     items: list[Item] = field(default_factory=list)
     answer: Answer | None = None
-    error: dict[str, Any] | None = None
+    error: ErrorData | None = None
     duration_ms: int | None = None
     #: How long of that it waited for people.
     waited_ms: int | None = None
@@ -188,7 +189,7 @@ class Run(Folded):
     removed: bool = False
     #: When it has waited for people, in server time: from and until; the last without an end while it does.
     waits: list[list[float]] = field(default_factory=list)
-    #: What the run has outside of the events at hand: numbers of steps, thoughts, tools and failed calls.
+    #: Counts of events of the run that are not at hand: steps, thoughts, tools and failed calls.
     outside: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -208,7 +209,7 @@ class Run(Folded):
 
     @property
     def waits_for(self) -> str:
-        """What it waits for, where it waits for people: ``question``, or ``approval``. Empty where a tool is at work, or the model."""
+        """What it waits for: ``question``, or ``approval``. Empty where it doesn't, or a tool or the model is running."""
         return "" if self.ended else wait_of(self.calls)
 
     def went_on(self, item: Item) -> bool:
@@ -233,43 +234,32 @@ class Run(Folded):
         }
         return {name: number + self.outside.get(name, 0) for name, number in here.items()}
 
-    def bars(self, total_ms: float | None = None) -> list[dict[str, Any]]:
+    def bars(self, total_ms: float | None = None) -> list[Bar]:
         """Where each item lies in the run's time, as per cent: ``x``, ``width`` and what fills it; empty where unknown."""
         return [self.bar_of(item, self.whole_ms if total_ms is None else total_ms) for item in self.items]
 
-    def bar_of(self, item: Item, total_ms: float | None) -> dict[str, Any]:
+    def bar_of(self, item: Item, total_ms: float | None) -> Bar:
         """Where one of its items lies in so much time."""
-        return self._bar(item.span(), total_ms, self._fill(item))
+        return make_bar(item.span(), self.started_at, total_ms, self._fill(item))
 
-    def answer_bar(self, total_ms: float | None = None) -> dict[str, Any]:
+    def answer_bar(self, total_ms: float | None = None) -> Bar:
         """Where the answer lies in the run's time."""
         total = self.whole_ms if total_ms is None else total_ms
         answer = self.answer
         if answer is None or answer.duration_ms is None:
             return {}
-        return self._bar((answer.at - answer.duration_ms / 1000, answer.at), total, "model")
+        return make_bar((answer.at - answer.duration_ms / 1000, answer.at), self.started_at, total, "model")
 
-    def _fill(self, item: Item) -> str:
+    def _fill(self, item: Item) -> Literal["model", "tool", "fail"]:
         if item.kind == "thought":
             return "model"
         return "fail" if any(self.broken(item, call) for call in item.calls) else "tool"
-
-    def _bar(self, span: tuple[float, float] | None, total: float | None, fill: str) -> dict[str, Any]:
-        if span is None or not total or self.started_at is None:
-            return {}
-        start = min(100 - SHORTEST_BAR, max(0.0, (span[0] - self.started_at) * 100_000 / total))
-        width = max(SHORTEST_BAR, (span[1] - span[0]) * 100_000 / total)
-        return {"x": _tenth(start), "width": _tenth(min(width, 100 - start)), "fill": fill}
-
-
-def _tenth(number: float) -> float:
-    return int(number * 10 + 0.5) / 10
 
 
 def fold(frames: Iterable[KeptFrame], known: Mapping[str, Run] | None = None) -> list[Run]:
     """Fold stored frames, in order, into runs, those within others after the roots.
 
-    ``known`` says what is known of runs whose first event is not among the frames.
+    ``known`` has what is known of runs whose first event is not among the frames.
     """
     runs: dict[str, Run] = {}
     known = known or {}
@@ -286,7 +276,7 @@ def fold(frames: Iterable[KeptFrame], known: Mapping[str, Run] | None = None) ->
 
 
 def _open_call(run: Run, runs: dict[str, Run], known: Mapping[str, Run]) -> None:
-    """See to it that the call by which a run was asked is there: where it lies before the window of events, it stands for itself."""
+    """Make sure that the call which has started a run is there: where its event is not at hand, a call without a result stands for it."""
     asked = run.parent
     if asked is None:
         return
@@ -320,7 +310,7 @@ def apply(run: Run, frame: KeptFrame) -> None:
             run.enable_reasoning = data.get("enable_reasoning", True)
             run.limit = data.get("max_iterations", 0)
             run.continues = data.get("continues")
-            run.parent = cast(dict[str, Any] | None, data.get("parent"))
+            run.parent = cast(Parent | None, data.get("parent"))
         case "reasoning_step" | "child_step":
             _apply_step(run, seq, frame["data"])
         case "response":
@@ -329,7 +319,10 @@ def apply(run: Run, frame: KeptFrame) -> None:
         case "error" | "child_error":
             error = frame["data"]
             run.error = {"message": error["message"], "code": error["code"], "id": error.get("id", "")}
-            run.error |= {name: error[name] for name in ("template", "values") if name in error}
+            if "template" in error:
+                run.error["template"] = error["template"]
+            if "values" in error:
+                run.error["values"] = error["values"]
         case "reasoning_complete" | "child_complete":
             end = frame["data"]
             run.status = end["status"]
@@ -338,7 +331,7 @@ def apply(run: Run, frame: KeptFrame) -> None:
             run.usage = end.get("usage")
             run.cancelled_by = end.get("cancelled_by")
             run.iteration = end.get("total_iterations", run.iteration)
-            # Versions before did not say so; of what they stored, the run's row does.
+            # Earlier versions did not store it; for their runs the row has it.
             run.removed = end.get("removed", run.removed)
 
 
@@ -378,11 +371,11 @@ def _apply_step(run: Run, seq: int | None, data: StepData) -> None:
         case "max_iterations_reached":
             run.limit = data.get("max_iterations", 0)
         case "error":
-            run.error = run.error or {"message": data["error"], "code": data["code"], "id": ""}
+            run.error = run.error or {"message": data["error"], "code": cast(ErrorCode, data["code"]), "id": ""}
 
 
 def _keep_piece(run: Run) -> None:
-    """The model is asked again after a piece of an answer: that is a row like a thought's."""
+    """The model is called again after a partial answer: that becomes a row like a thought's."""
     piece, run.answer = run.answer, None
     if piece is not None:
         row = Item("thought", piece.seq, piece.step, piece.at, run.iteration, piece.text, piece.duration_ms)
@@ -391,7 +384,7 @@ def _keep_piece(run: Run) -> None:
 
 
 def _add_call(run: Run, call: Call, seq: int | None, iteration: int) -> None:
-    """Put a call behind those that its model call has asked for already."""
+    """Put a call after those of the same model call."""
     if not run.items or run.items[-1].kind != "calls" or run.items[-1].iteration != iteration:
         run.items.append(Item("calls", seq, call.step, call.at, iteration))
     run.items[-1].calls.append(call)
@@ -403,7 +396,7 @@ def _apply_waiting(
 ) -> None:
     call = next((call for call in reversed(list(run.calls)) if call.call_id == data["tool_call_id"]), None)
     if call is None:
-        # Its call lies before the window of events, or is not numbered: it stands for itself.
+        # Its call's event is not at hand, or has no number: the result gets a row of its own.
         if data["type"] == "approval_request":
             call = Call(None, 0, at, data["tool_call_id"], data["tool_name"], data["arguments"])
         elif data["type"] == "question":
@@ -445,6 +438,6 @@ def _apply_result(run: Run, seq: int | None, at: float, iteration: int, data: To
     if (call := run.open_calls.take(data["tool_call_id"])) is not None:
         call.result = result
         return
-    # Its call lies before the window of events: it stands for itself.
+    # Its call's event is not at hand: it gets a row of its own.
     call = Call(None, data["step"], at, data["tool_call_id"], data["tool_name"], {}, result)
     run.items.append(Item("calls", seq, data["step"], at, iteration, calls=[call]))

@@ -1,4 +1,4 @@
-"""A call that waits for people as the pages show it: what it is, which rules want a decision, and its form."""
+"""A call that waits for people as the pages show it: its arguments, the rules that ask for a decision, and its form."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -8,27 +8,27 @@ import orjson
 from django.utils.translation import gettext as _
 
 from agents.approval import PRIVATE, Policy, Rule
+from agents.json_types import JsonObject
 from agents.steps import QuestionField
 from chat.models import WaitingCall, WaitingKind
 from chat.rendering import decision_form, decisions, humanize, rows
 from chat.rendering.decision_form import FormField, Sent
+from chat.rendering.template_row import Row
 from chat.rendering.transcript import Call, Decision, Request
 
-Row = dict[str, Any]
 
-
-def arguments_of(call: WaitingCall) -> dict[str, Any]:
-    """What the model wants to call the tool with."""
-    return cast(dict[str, Any], orjson.loads(call.arguments or "{}"))
+def arguments_of(call: WaitingCall) -> JsonObject:
+    """The arguments by the model."""
+    return cast(JsonObject, orjson.loads(call.arguments or "{}"))
 
 
 def fields_of(call: WaitingCall) -> list[QuestionField]:
-    """What the agent asks; nothing where it asks for a decision."""
+    """The agent's question; empty for a decision."""
     return cast(list[QuestionField], orjson.loads(call.fields or "[]"))
 
 
 def waiting_row(call: WaitingCall) -> Row:
-    """What lists and the call's own page tell of it."""
+    """Its row in lists and on its own page."""
     folded = _folded(call)
     asked_by = call.run.user.get_username() if call.run.user else ""
     is_question = call.kind == WaitingKind.QUESTION
@@ -43,10 +43,10 @@ def waiting_row(call: WaitingCall) -> Row:
         "is_question": is_question,
         "word": humanize.waiting("question" if is_question else "approval"),
         "since": call.created_at.timestamp(),
-        # By the server's clock: a page counts down from here, whatever its own says.
+        # By the server's clock: a page counts down from here, whatever its own clock says.
         "left": max(0, round(call.deadline.timestamp() - time.time())),
         "unanswered": call.unanswered,
-        # What an agent asks stands in the form.
+        # An agent's question is in the form.
         **(rows.inside({}) if is_question else rows.inside(arguments)),
         "decision": decisions.decision_row(folded, str(call.run_id), asked_by),
     }
@@ -93,7 +93,7 @@ def form_row(call: WaitingCall, schema: Mapping[str, Any], sent: Sent | None = N
 
 
 def wanting_rules(call: WaitingCall, policies: Sequence[Policy]) -> list[str]:
-    """The rules that want a decision about it, in words."""
+    """The rules that ask for a decision about it, in words."""
     if call.kind == WaitingKind.QUESTION:
         return []
     if call.rule == PRIVATE:
@@ -104,6 +104,6 @@ def wanting_rules(call: WaitingCall, policies: Sequence[Policy]) -> list[str]:
 
 
 def rule_words(rule: Rule) -> str:
-    """Which calls a rule is for: ``fetch_page · url: https://*``."""
+    """Which calls a rule matches: ``fetch_page · url: https://*``."""
     arguments = [f"{name}: {glob}" for name, glob in rule.arguments]
     return " · ".join([rule.tool, *arguments])

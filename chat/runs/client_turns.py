@@ -1,18 +1,18 @@
 """The use case: ask for a client that keeps the conversation itself and sends all of it each time.
 
-Where a session of the account holds what it sends, that one is gone on with; else there is a new one, and the rest is sent along.
+Where a session of the account has the conversation that it sends, that one continues; else a new one begins, with the rest sent along.
 """
 
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID, uuid4
 
 import orjson
 from django.db import transaction
 
 from agents import PICTURES
+from agents.history import ChatMessage
 from agents.sentence import Sentence
 from chat.accounts.models import User
 from chat.models import Origin, Run, SentAlong
@@ -29,34 +29,34 @@ from chat.store.sent_along import Place, next_digest
 
 @dataclass(frozen=True, slots=True)
 class EarlierMessage:
-    """Something that was said before, in OpenAI's shape, and its pictures."""
+    """An earlier message, in OpenAI's shape, and its pictures."""
 
-    data: dict[str, Any]
+    data: ChatMessage
     images: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ClientTurn:
-    """What is asked, and what the client says was said before."""
+    """The question, and the earlier conversation as the client has it."""
 
     agent_name: str
     message: str
     images: tuple[bytes, ...] = ()
     pictures: tuple[str, ...] = ()
-    """What stands for the images in digests."""
+    """The images' digests."""
     earlier: tuple[EarlierMessage, ...] = ()
     earlier_digest: str = ""
     instructions: str = ""
     session_id: str | None = None
-    """The session to go on with, where the client names one; what was said before, it has then itself."""
+    """The session to continue, where the client names one; it has the earlier messages itself."""
     previous: UUID | None = None
-    """The run to go on from, likewise."""
+    """The run to continue from, likewise."""
     key: AskedKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A run that a client has asked for, or had; its events have numbers above ``after``."""
+    """A run that was started now or by the same request before; its events have numbers above ``after``."""
 
     session_id: UUID
     run_id: UUID
@@ -66,16 +66,16 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """Where a turn belongs. Without a ``session_id`` in a new session, ``history`` being what was said before."""
+    """Where a question belongs. Without a ``session_id`` in a new session, after ``history``."""
 
     session_id: UUID | None
     before: str | None
-    """What stands for all that was said before; None where nothing does."""
-    history: Sequence[dict[str, Any]] | None = None
+    """The digest of the whole earlier conversation; None where there is none."""
+    history: Sequence[ChatMessage] | None = None
 
 
 class _Elsewhere(Exception):
-    """What was found before the images were kept is not there any more."""
+    """What was found before the images were stored is not there any more."""
 
 
 async def ask_for_client(user: User, turn: ClientTurn) -> Asked:
@@ -172,7 +172,7 @@ def _find(user: User, turn: ClientTurn) -> _Found:
 
 
 def _from_run(user: User, run_id: UUID) -> _Found:
-    """Where one goes on from a run: in its session, or in a new one where that has gone on already."""
+    """Where to continue from a run: in its session, or in a new one where that has continued already."""
     place: Place | None = sent_along.find_run(user.pk, run_id)
     if place is None:
         raise no_such_response()
@@ -190,7 +190,7 @@ def no_such_response() -> Refused:
 def _messages(
     user: User,
     session_id: UUID,
-    said: Sequence[dict[str, Any]],
+    said: Sequence[ChatMessage],
     turn: ClientTurn,
     earlier: list[list[UUID]] | None,
 ) -> str:

@@ -1,14 +1,14 @@
-"""From a session's queue to a run at work: the next run is claimed by one process, which starts it."""
+"""From a session's queue to a running run: one process claims the next run and starts it."""
 
 import asyncio
 import logging
-from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 
+from agents.history import ChatMessage
 from chat.catalog import budgets
 from chat.catalog.setups import find_setup
 from chat.models import IS_ROOT, LIVE, Run, RunStatus, Session
@@ -40,10 +40,10 @@ async def dispatch_next(session_id: UUID) -> None:
 
 
 async def claim_and_start_next(session_id: UUID) -> asyncio.Event | None:
-    """Execute the session's next run here, if one waits and may start, and publish the queue; returns what is set when the run has ended.
+    """Execute the session's next run here, if one is queued and may start, and publish the queue; returns an event set at the run's end.
 
-    One that cannot be read is set aside as failed, and the one after it is tried. Never raises: a database that is away is asked
-    again by the poll of every second.
+    One that cannot be read is set aside as failed, and the one after it is tried. Never raises: where the database does not answer it is
+    asked again by the poll of every second.
     """
     while accepting.is_set():
         try:
@@ -78,7 +78,7 @@ async def _set_aside_next(session_id: UUID) -> bool:
 
 
 async def adopt_run(run_id: UUID) -> bool:
-    """Start a run that the table gives to this process though none here has it: its claim was committed and nobody heard of it.
+    """Start a run that the table gives to this process though it is not executed here: the result of its claim's commit was lost.
 
     False where it has ended, is executed after all, or had begun already: what has become of it then is not known.
     """
@@ -86,13 +86,13 @@ async def adopt_run(run_id: UUID) -> bool:
 
 
 def start_run(claim: ClaimedRun) -> None:
-    """Execute a claimed run, from here on by itself."""
+    """Execute a claimed run in a task of its own."""
     handle = running[claim.run.pk] = RunHandle(claim.ended)
     reason = early_stops.pop(claim.run.pk, None)
     if reason is not None:
         handle.stop(reason)
     if not accepting.is_set():
-        # It was let in just before.
+        # It was accepted just before.
         handle.pause()
     # At once, not when the loop comes to it: the agent's thread begins while others are told of the run.
     background.spawn_eagerly(_execute_and_dispatch(claim, handle), f"run {claim.run.pk}")
@@ -160,12 +160,12 @@ def claim_again(run_id: UUID) -> ClaimedRun | None:
     )
 
 
-def _history_along(run: Run) -> list[dict[str, Any]] | None:
+def _history_along(run: Run) -> list[ChatMessage] | None:
     """The session's turns, read in the transaction that claims the run. What cannot be read then is read by `_history`."""
     try:
         return load_history(run)
     except Exception as error:
-        # After an error of its own PostgreSQL does nothing more in a transaction.
+        # After an error PostgreSQL executes nothing more in a transaction.
         if isinstance(error, DatabaseError) and connection.vendor != "sqlite":
             raise
         logger.warning("What was said before run %s could not be read along", run.pk, exc_info=True)

@@ -8,7 +8,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 from uuid import UUID
 
 import orjson
@@ -17,6 +17,7 @@ from django.db import Error as DatabaseError
 
 import agents
 from agents import AgentError, Outcome, Sentence
+from agents.history import ChatMessage
 from chat.catalog import budgets, prices, tool_servers
 from chat.catalog.setups import AgentSetup, most_iterations
 from chat.models import Origin, Run, RunStatus
@@ -41,7 +42,7 @@ _NO_LIMIT = 1_000_000
 
 
 def preload_agents() -> None:
-    """Import what the first run would wait for; what is there then stays, so the garbage collector need not look at it again."""
+    """Import what the first run needs; those objects are then excluded from garbage collection."""
     agents.preload(tool_servers.connect_all())
     prices.warm_prices(settings.AGENT_MODEL.server)
     malloc.freeze_gc()
@@ -80,7 +81,7 @@ async def _execute(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Fi
     except Fenced:
         logger.warning("Run %s was taken from this process", run.pk)
     finally:
-        # What has waited may be at work again by now.
+        # A run that has waited may be running again by now.
         if running.get(run.pk) is handle:
             drafts.drop(run.session_id, run.pk)
             del running[run.pk]
@@ -162,7 +163,7 @@ async def _follow(
     handle: RunHandle,
     publishing: "asyncio.Task[None]",
 ) -> None:
-    """Record what the agent does, to its end; what it has asked of others and does not wait for any more ends before it."""
+    """Record what the agent does, to its end; runs that it has started and no longer waits for end before it."""
     try:
         await publishing
         stream.watch_partials(recorder.on_partial)
@@ -176,24 +177,24 @@ async def _follow(
 
 
 def _within(claim: ClaimedRun, setup: AgentSetup, meter: RunMeter | None) -> Within:
-    """What holds for the runs within one."""
+    """What applies to the runs within one."""
     return Within(
         claim.around if meter is None else (*claim.around, meter),
         (*claim.policies, setup.spec.policy),
-        # An extension's own loop can't be gone on with from the log.
+        # An extension's own loop cannot be continued from the log.
         claim.may_wait and not setup.spec.agent_class,
         claim.by_clock or claim.run.origin == Origin.SCHEDULE,
     )
 
 
 async def _find_words(claim: ClaimedRun, handle: RunHandle) -> None:
-    """What was said to the run while it waited for people is read by its first model call from now on."""
+    """Words that were sent while the run waited for people are read by its first model call from now on."""
     if claim.resumed is not None and (newest := await database.read(steering.newest_for, claim.run.pk)):
         handle.steer(newest, "")
 
 
 async def _unfinished(claim: ClaimedRun) -> list[history.UnfinishedCall]:
-    """What the run that this one goes on from had asked of other agents and had no answer to."""
+    """The questions to other agents that the run which this one continues has left unanswered."""
     run = claim.run
     if run.continues_id is None or claim.resumed is not None:
         return []
@@ -201,7 +202,7 @@ async def _unfinished(claim: ClaimedRun) -> list[history.UnfinishedCall]:
 
 
 def _usable(claim: ClaimedRun) -> AgentSetup:
-    """Who answers. Raises `AgentError` where nobody can."""
+    """The agent that answers. Raises `AgentError` where there is none."""
     if claim.setup is None:
         words = Sentence(
             "The agent “%(name)s” is no longer available to you. Choose another one.", name=claim.run.agent_name
@@ -229,15 +230,15 @@ def _time_limit(stream: agents.AgentRun, time_s: float | None, worked_s: float) 
 
 
 def _worked_s(claim: ClaimedRun) -> float:
-    """How long a run that has waited had been at work before."""
+    """How long a run that has waited had been running before, in seconds."""
     run = claim.run
     if claim.resumed is None or run.started_at is None:
         return 0.0
     return max(0.0, (clock.now() - run.started_at).total_seconds() - run.waited_ms / 1000)
 
 
-def load_history(run: Run, *, has_begun: bool = False) -> list[dict[str, Any]]:
-    """The session's turns before a run; none before its first one. Of a run within another one, what it goes on from.
+def load_history(run: Run, *, has_begun: bool = False) -> list[ChatMessage]:
+    """The session's turns before a run; none before its first one. Of a run within another one, what it continues from.
 
     ``has_begun``: the run has waited, and its own turn is the last of them.
     """
@@ -252,7 +253,7 @@ def load_history(run: Run, *, has_begun: bool = False) -> list[dict[str, Any]]:
 
 
 class _NoHistory(Exception):
-    """What was said before a run can't be read; ``code`` is the wire's, ``message`` is for people."""
+    """The history before a run cannot be read; ``code`` is the protocol's, ``message`` is for people."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -260,7 +261,7 @@ class _NoHistory(Exception):
         self.message = message
 
 
-async def _history(claim: ClaimedRun) -> list[dict[str, Any]]:
+async def _history(claim: ClaimedRun) -> list[ChatMessage]:
     """The session's turns before a run; a database that is away is waited for. Raises `_NoHistory`."""
     if claim.history is not None:
         return claim.history
@@ -268,7 +269,7 @@ async def _history(claim: ClaimedRun) -> list[dict[str, Any]]:
 
 
 async def _read(run: Run, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Read what was said before; a database that is away is waited for. Raises `_NoHistory`."""
+    """Read the history before a run; waits for a database that does not answer. Raises `_NoHistory`."""
     try:
         return await with_retries(run, "read", lambda: database.read(function, *args, **kwargs))
     except Exception as error:

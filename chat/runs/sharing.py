@@ -1,14 +1,14 @@
-"""Sharing a session: with a person, a group, or whoever has a link. The only writer of these tables.
+"""Sharing a session with a person, a group, or everyone who has a link. The only writer of these tables.
 
 Each function is one transaction, on a thread of the database, and checks there that its caller owns the session. What a share gives,
-`access` says; that sockets which are open now hear of a change is its caller's work (`group_messages.LOGINS_CHANGED`).
+`access` says; to notify open sockets of a change is the caller's work (`group_messages.LOGINS_CHANGED`).
 """
 
 import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TypedDict
 from uuid import UUID
 
 from django.contrib.auth.models import Group
@@ -16,6 +16,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from agents.json_types import JsonObject
 from agents.sentence import Sentence
 from agents.text import clean_text
 from chat.access import Role, may_manage, role_in, unexpired
@@ -26,15 +27,22 @@ from chat.security import audit
 
 #: Shares that a session may have.
 MOST_SHARES = 100
-#: Names that there are none of, which one account may try in an hour: more would tell who has an account here.
+#: Unknown names that one account may try in an hour: more would reveal who has an account here.
 MOST_UNKNOWN = 20
 _HOUR = timedelta(hours=1)
-#: By how it begins a link's secret is told in logs, which leave it out: see `agents.masking`.
+#: The prefix of a link's secret, by which logs leave it out: see `agents.masking`.
 _LINK, _LINK_BYTES = "lk_", 32
 
 
+class ShareChanges(TypedDict, total=False):
+    """Changes of a share; what is left out stays."""
+
+    role: str
+    expires_at: datetime | None
+
+
 class UnknownName(Refused):
-    """There is nobody, or no group of one's own, of that name."""
+    """There is no user, or no group of one's own, of that name."""
 
     def __init__(self, name: str) -> None:
         super().__init__("not_found", Sentence("There is no “%(name)s” to share with.", name=clean_text(name[:80])))
@@ -64,7 +72,7 @@ def list_shares(user: User, session_id: UUID) -> list[Share]:
 def make_share(
     user: User, session_id: UUID, target: ShareTarget, role: Role, expires_at: datetime | None, door: Door
 ) -> tuple[Share, str]:
-    """Share a session; returns the share and, of a link, its secret, which is told nowhere else. Raises `Refused`."""
+    """Share a session; returns the share and, for a link, its secret, which is not stored. Raises `Refused`."""
     if not (target.link or target.group or target.user):
         raise Refused("bad_frame", Sentence("Say with whom."))
     with transaction.atomic():
@@ -104,7 +112,7 @@ def find_target(user: User, target: ShareTarget) -> tuple[User | None, Group | N
 
 
 def find_person(name: str) -> User | None:
-    """Whoever has that user name, and whose account is open."""
+    """The active user of that name."""
     # Asked with what it cannot store, PostgreSQL fails.
     return User.objects.filter(username=clean_text(name), is_active=True, closed=None).first()
 
@@ -127,7 +135,7 @@ def _save(session: Session, share: Share) -> None:
 
 
 def count_unknown(user: User, door: Door) -> None:
-    """Count a name that there is none of, which somebody has tried; more than may be are refused."""
+    """Count an unknown name that a user has tried. Raises `Refused` after too many."""
     tried = AuditEntry.objects.filter(actor_id=user.pk, at__gt=timezone.now() - _HOUR, action=Act.SHARE_UNKNOWN)
     if tried.count() >= MOST_UNKNOWN:
         raise Refused("rate_limited", Sentence("Too many names that there are none of. Try again in an hour."), 3600)
@@ -135,7 +143,7 @@ def count_unknown(user: User, door: Door) -> None:
 
 
 def _note(user: User, act: Act, door: Door, share: Share) -> None:
-    who: dict[str, Any] = {"group": share.group_id} if share.group_id else {}
+    who: JsonObject = {"group": share.group_id} if share.group_id else {}
     subject = share.user_id or None
     audit.record_action(
         user.pk,
@@ -151,7 +159,7 @@ def _note(user: User, act: Act, door: Door, share: Share) -> None:
 
 
 def _locked_share(user: User, share_id: UUID) -> Share:
-    """A share of one's own session, which is held for the rest of the transaction."""
+    """A share of one's own session, locked for the rest of the transaction."""
     share = Share.objects.select_related("user", "group").filter(pk=share_id).first()
     session_id = share.session_id if share is not None else None
     if share is None or session_id is None:
@@ -166,7 +174,7 @@ def _locked_share(user: User, share_id: UUID) -> Share:
 
 
 @transaction.atomic
-def change_share(user: User, share_id: UUID, changes: dict[str, Any], door: Door) -> Share:
+def change_share(user: User, share_id: UUID, changes: ShareChanges, door: Door) -> Share:
     """Give a share another ``role`` or ``expires_at``, whichever is named. Raises `Refused`."""
     share = _locked_share(user, share_id)
     role = Role(changes.get("role", share.role))
@@ -182,7 +190,7 @@ def change_share(user: User, share_id: UUID, changes: dict[str, Any], door: Door
 
 @transaction.atomic
 def withdraw_share(user: User, share_id: UUID, door: Door) -> None:
-    """Withdraw a share; who had no other loses the session. Raises `Refused`."""
+    """Withdraw a share; a user without another one loses the session. Raises `Refused`."""
     share = _locked_share(user, share_id)
     _note(user, Act.UNSHARE, door, share)
     share.delete()
@@ -206,7 +214,7 @@ def leave_session(user: User, session_id: UUID, door: Door) -> None:
 
 
 def swap_owner(session: Session, owner: User, before_id: int) -> None:
-    """The session, which the caller holds, has another owner: who was it before drives it now, and nothing is shared with oneself."""
+    """The session, whose row the caller holds, has another owner: the former one drives it now, and shares with the new one are removed."""
     Share.objects.filter(session=session, user=owner).delete()
     ShareJoin.objects.filter(share__session=session, user=owner).delete()
     Share.objects.create(session=session, user_id=before_id, role=Role.DRIVER)

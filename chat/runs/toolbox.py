@@ -1,4 +1,4 @@
-"""What the tools of a run may use from here: the asking person's history, what their session has read, and the operator's settings."""
+"""What a run's tools are given: the requesting user's history, whether the session has read private things, and the settings."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 
 import agents
+from agents.tools.tool import HistoryHit
 from chat.access import is_shared
 from chat.models import IS_ROOT, Run, Session, Step
 from chat.runs.tool_files import FilesOfSession
@@ -19,7 +20,7 @@ from chat.store import search
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: How far back what people wrote, and what pages linked to, is looked for.
+#: How far back what people wrote, and what pages linked to, is read.
 _MESSAGES = 1_000
 _PAGES = 200
 
@@ -27,7 +28,7 @@ _PAGES = 200
 def toolbox_for(
     run: Run, extra: Sequence[agents.Tool] = (), mcp_servers: Mapping[str, Any] | None = None
 ) -> agents.Toolbox:
-    """What the run's agent hands to its tools, and ``extra`` tools of the run's own. ``mcp_servers``: None for the environment's."""
+    """What the run's agent gives its tools, and ``extra`` tools of the run's own. ``mcp_servers``: None for the environment's."""
     return agents.Toolbox(
         search_history=_history_of(run),
         mcp_servers=settings.MCP_SERVERS if mcp_servers is None else mcp_servers,
@@ -40,7 +41,7 @@ def toolbox_for(
 
 
 def _in_a_tools_thread(method: Callable[P, T]) -> Callable[P, T]:
-    """Wait for a database that is away for a moment; where it stays away, let the model read that."""
+    """Wait for a database that does not answer for a moment; where it stays so, let the model read that."""
 
     @wraps(method)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -55,15 +56,15 @@ def _in_a_tools_thread(method: Callable[P, T]) -> Callable[P, T]:
     return call
 
 
-def _history_of(run: Run) -> Callable[[str, int], list[dict[str, Any]]] | None:
-    """The search in the asking person's own sessions. Where others see the session too it refuses: they are not to read those by it."""
+def _history_of(run: Run) -> Callable[[str, int], list[HistoryHit]] | None:
+    """The search in the requesting user's own sessions. It refuses where others see this session too: they would read those through it."""
     user, session_id = run.user, run.session_id
     if user is None:
         return None
     # The session's own past is in the agent's history already.
     look = search.bound_to(user, apart_from=session_id)
 
-    def look_alone(query: str, limit: int) -> list[dict[str, Any]]:
+    def look_alone(query: str, limit: int) -> list[HistoryHit]:
         if _is_seen_by_others(session_id, user.pk):
             words = "Others can see this session, so earlier conversations, which are one person's alone, are not searched here."
             raise agents.ToolError(words)
@@ -78,7 +79,7 @@ def _is_seen_by_others(session_id: UUID, user_id: int) -> bool:
 
 
 class SessionRecord:
-    """A session's mark that it has read private things, and the addresses that may be asked all the same, as the database has them."""
+    """A session's mark that it has read private things, and the addresses that may be requested all the same, in the database."""
 
     def __init__(self, session_id: UUID) -> None:
         self._session_id = session_id
@@ -101,7 +102,7 @@ class SessionRecord:
 
     @_in_a_tools_thread
     def page_texts(self) -> Iterable[str]:
-        """What pages were read here, the newest first."""
+        """The pages that were read here, the newest first."""
         read = Step.objects.filter(
             session_id=self._session_id, type="tool_result", tool_name=agents.PAGE_READER, ok=True
         ).order_by("-id")

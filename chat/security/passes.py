@@ -1,12 +1,29 @@
-"""What proves who asks where nobody logs in: the operator's own token, which opens `/metrics`, and what `manage.py doctor` shows."""
+"""Authentication without a login: the operator's token, which opens `/metrics`, and the pass of `manage.py doctor`."""
+
+from typing import TypedDict
 
 from django.conf import settings
 from django.core.signing import BadSignature, TimestampSigner
 from django.utils.crypto import constant_time_compare
 
-#: Where the doctor shows its pass, and for how long one holds.
+#: The header of the doctor's pass, and how long one is valid, in seconds.
 DOCTOR_HEADER = "X-Doctor"
 _HOLDS_S = 60
+
+
+class SeenRequest(TypedDict):
+    """How a request of the doctor's has arrived here: what `/healthz/echo` answers."""
+
+    scheme: str
+    host: str
+    host_is_known: bool
+    """Whether `ALLOWED_HOSTS` has it."""
+    client: str
+    """The address that it is taken to come from."""
+    forwarded_for: str
+    forwarded_proto: str
+    ignored_peer: str
+    """Whose ``X-Forwarded-…`` headers were not believed; empty where there were none."""
 
 
 def is_metrics_token(authorization: str) -> bool:
@@ -18,7 +35,7 @@ def is_metrics_token(authorization: str) -> bool:
 
 
 def doctor_pass() -> str:
-    """What proves, for a minute, that somebody asks who knows this installation's SECRET_KEY."""
+    """A pass that proves, for a minute, that its sender knows this installation's SECRET_KEY."""
     return TimestampSigner(salt="doctor").sign("echo")
 
 

@@ -1,6 +1,6 @@
-"""Pictures in the messages that are kept of model calls. The session's files hold them already, so what is kept names the file.
+"""Pictures in the messages that are stored of model calls. They are files of the session already, so the stored message names the file.
 
-Only the table has such names: whoever asks what was sent is told it as it was.
+Only the table has such names: whoever reads a message gets it as it was sent.
 """
 
 import base64
@@ -12,16 +12,17 @@ from uuid import UUID
 
 import orjson
 
+from agents.json_types import JsonObject
 from chat.models import File
 from chat.store import files
 
-#: Begins the address of a picture that is a file of the session: its identifier and how the address began follow.
+#: Begins the address of a picture that is a file of the session; the file's id and the beginning of the original address follow.
 _NAMED = "session-file:"
 _HELD = "data:"
 
 
 def name_pictures(session_id: UUID, body: str) -> str:
-    """A message, as JSON, in which each picture that is a file of the session stands by that file's identifier."""
+    """A message, as JSON, with the id of the session's file in place of each picture that is one."""
     if f'"{_HELD}' not in body:
         return body
     message = orjson.loads(body)
@@ -33,7 +34,7 @@ def name_pictures(session_id: UUID, body: str) -> str:
 
 
 def show_pictures(session_id: UUID, body: str) -> str:
-    """The message as it was sent. A picture whose file is gone stays a name."""
+    """The message as it was sent. Where a picture's file was deleted, its name stays."""
     if f'"{_NAMED}' not in body:
         return body
     message = orjson.loads(body)
@@ -44,8 +45,8 @@ def show_pictures(session_id: UUID, body: str) -> str:
     return orjson.dumps(message).decode()
 
 
-def _addresses(message: Any) -> Iterator[dict[str, Any]]:
-    """Where a message has pictures: only there, never in its words, is an address written or read."""
+def _addresses(message: Any) -> Iterator[JsonObject]:
+    """The parts of a message that hold pictures: only their addresses are read and replaced, never its text."""
     content = message.get("content") if isinstance(message, dict) else None
     for part in content if isinstance(content, list) else ():
         if part.get("type") == "image_url":

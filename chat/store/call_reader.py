@@ -1,11 +1,12 @@
-"""A run's model calls as they are told: each with what it was asked with, and in full."""
+"""A run's model calls for the API and for pages: what each was sent, with or without the messages in full."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 
+from agents.history import ChatMessage
+from agents.json_types import JsonObject
 from chat.models import ModelCall, ModelContent, Run
 from chat.protocol.model_calls import CallData, SentMessageData
 from chat.store.call_pictures import show_pictures
@@ -14,26 +15,26 @@ from chat.store.calls import AT_ONCE, Refs, contents_in_rows, in_row, refs_of, w
 
 @dataclass(frozen=True, slots=True)
 class FullCall:
-    """A call with everything that was sent in it: messages and declared tools, each as it was."""
+    """A call with everything that was sent in it: messages and tool declarations, unchanged."""
 
     data: CallData
-    messages: list[dict[str, Any]]
-    tools: list[dict[str, Any]]
+    messages: list[ChatMessage]
+    tools: list[JsonObject]
 
 
 def rows_of(run: Run, after: int = 0, most: int | None = None) -> list[ModelCall]:
-    """The rows of a run's model calls, in order: the first one is number 1. Those behind that number, so many at most."""
+    """The rows of a run's model calls, in order; at most ``most`` of those after the one of number ``after``, from 1 on."""
     found = ModelCall.objects.filter(run=run).defer("contents").order_by("pk")
     return list(found[after:] if most is None else found[after : after + most])
 
 
 def places_of(run: Run) -> list[tuple[int, int]]:
-    """The keys of a run's model calls in order, the first one is number 1, each with its iteration."""
+    """The primary keys of a run's model calls in order, each with its iteration."""
     return list(ModelCall.objects.filter(run=run).order_by("pk").values_list("pk", "iteration"))
 
 
 def rows_at(keys: set[int]) -> dict[int, ModelCall]:
-    """The rows of some model calls, by their keys."""
+    """The rows of model calls, by their primary keys."""
     return {row.pk: row for some in _in_parts(keys) for row in ModelCall.objects.defer("contents").filter(pk__in=some)}
 
 
@@ -43,7 +44,7 @@ def hides_instructions(run: Run) -> bool:
 
 
 def calls_of(run: Run, after: int = 0, most: int | None = None) -> list[CallData]:
-    """A run's model calls in order, as the API tells them; those behind that number, so many at most."""
+    """A run's model calls in order, as the API returns them; at most ``most`` of those after the one of number ``after``."""
     rows = rows_of(run, after, most)
     lists = _lists(run, rows)
     sent = _sent({ref for refs in lists for ref in refs})
@@ -63,15 +64,15 @@ def full_call(run: Run, number: int) -> FullCall | None:
     return FullCall(data, [orjson.loads(bodies[ref]) for ref in refs], orjson.loads(tools) if tools else [])
 
 
-def sent_messages(run: Run, rows: Sequence[ModelCall]) -> list[list[dict[str, Any]]]:
-    """What each of these model calls of a run, its first ones, was asked with, in full."""
+def sent_messages(run: Run, rows: Sequence[ModelCall]) -> list[list[ChatMessage]]:
+    """The messages, in full, that each of these model calls was sent, the first ones of a run."""
     lists = _lists(run, rows)
     bodies = {ref: orjson.loads(body) for ref, body in _bodies(run, {ref for refs in lists for ref in refs}).items()}
     return [[bodies[ref] for ref in refs if ref in bodies] for refs in lists]
 
 
 def call_data(row: ModelCall, messages: list[SentMessageData]) -> CallData:
-    """A call as the API tells it, with the messages that it was asked with."""
+    """A call as the API returns it, with the messages that it was sent."""
     data: CallData = {
         "iteration": row.iteration,
         "attempt": row.attempt,
@@ -106,7 +107,7 @@ def call_data(row: ModelCall, messages: list[SentMessageData]) -> CallData:
 
 
 def _lists(run: Run, rows: Sequence[ModelCall]) -> list[Refs]:
-    """What each of a run's calls was asked with."""
+    """The keys of the messages that each of a run's calls was sent."""
     known: dict[int, Refs] = {}
     for row in rows:
         if row.base_id is not None and row.base_id not in known:
@@ -130,6 +131,6 @@ def _bodies(run: Run, refs: set[int]) -> dict[int, str]:
 
 
 def _in_parts(refs: set[int]) -> list[list[int]]:
-    """Keys of rows, so many at a time."""
+    """Primary keys in batches that fit into a statement."""
     keys = sorted(ref for ref in refs if ref > 0)
     return [keys[start : start + AT_ONCE] for start in range(0, len(keys), AT_ONCE)]

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 import orjson
 from django.db import connection
 
-from agents.history import WORD, word_message
+from agents.events import OriginData
+from agents.history import WORD, ChatMessage, MessageToolCall, word_message
 from agents.steps import FinalAnswerStep, SteerStep, ToolResultStep, ToolUseStep
 from agents.tools.ask_agent import PREFIX as ASK_PREFIX
 from chat.models import Run, RunStatus, Step
@@ -17,7 +18,7 @@ from chat.runtime.db_values import uuid_param
 #: How far back an agent's memory reads: runs at once, and characters in all. What fits its context is decided where the model is known.
 _MEMORY_RUNS = 40
 _MEMORY_CHARACTERS = 400_000
-# Written out, because the model is asked only after it: as querysets they took a quarter of the wait for the first token.
+# Raw SQL, because the model is asked only after it: as querysets they took a quarter of the time to the first token.
 _MEMORY_RUN_ROWS = """SELECT run.number, run.message, run.continues_id, run.id, run.files, along.messages FROM chat_run run
     LEFT JOIN chat_sentalong along ON along.run_id = run.id
     WHERE run.session_id = %s AND run.number < %s AND run.status <> %s AND run.parent_id IS NULL ORDER BY run.number DESC LIMIT %s"""
@@ -34,23 +35,23 @@ _MEMORY_THOUGHT_ROWS = """SELECT run.number, step.number, step.body FROM chat_ru
 
 
 class _StepRow(NamedTuple):
-    """A step that is part of the agent's memory."""
+    """A step that is part of the conversation."""
 
     data: ToolUseStep | ToolResultStep | FinalAnswerStep | SteerStep
     full_content: str | None
-    origin: dict[str, Any] | None
+    origin: OriginData | None
 
 
 @dataclass(slots=True)
 class _Turn:
     """What one run adds to the conversation."""
 
-    messages: list[dict[str, Any]]
-    #: Whether it goes on from the run before instead of beginning with a message.
+    messages: list[ChatMessage]
+    #: Whether it continues the run before instead of beginning with a message.
     continues: bool
     #: Its answer, if that is only a piece.
-    partial: dict[str, Any] | None = None
-    #: Whether the model's length limit cut it, so that who continues it writes the rest; else it is written anew.
+    partial: ChatMessage | None = None
+    #: Whether the model's length limit cut it, so that the run that continues it writes the rest; else it is written again from the start.
     is_cut: bool = False
 
     @property
@@ -63,7 +64,7 @@ class _Turn:
             self.messages = [message for message in self.messages if message is not self.partial]
 
 
-def conversation_history(session_id: UUID, before: int, *, unfinished_run: UUID | None = None) -> list[dict[str, Any]]:
+def conversation_history(session_id: UUID, before: int, *, unfinished_run: UUID | None = None) -> list[ChatMessage]:
     """The session's turns before a run's number, oldest first, as chat messages; it begins with a message of the user's.
 
     User messages, tool calls with their results, and answers; thoughts are repeated only to the server that wants them back with
@@ -90,7 +91,7 @@ def conversation_history(session_id: UUID, before: int, *, unfinished_run: UUID 
 
 
 class UnfinishedCall(NamedTuple):
-    """A question to another agent that a run has left without an answer; ``child_id`` is the run that was at work on it, if one was.
+    """A question to another agent that a run has left unanswered; ``child_id`` is the run that was answering it, if there was one.
 
     ``answer``: what that one had answered, where it had ended and only the call's result was not kept.
     """
@@ -145,7 +146,7 @@ def unfinished_calls(run_id: UUID, no_result: str) -> list[UnfinishedCall]:
 
 @dataclass(slots=True)
 class _LastTurn:
-    """What a run was at when it ended: the calls of its last turn, and the results of all."""
+    """What a run was doing when it ended: the calls of its last turn, and the results of all."""
 
     calls: dict[str, ToolUseStep]
     results: dict[str, str]
@@ -174,7 +175,7 @@ def _last_turn(run_id: UUID) -> _LastTurn:
 
 
 def _answer_within(child: Run) -> str | None:
-    """What a run within another one has answered."""
+    """The answer of a run within another one."""
     answers = Step.objects.filter(run=child.pk, event="child_step", type="final_answer")
     body = answers.order_by("-position").values_list("body", flat=True).first()
     return None if body is None else str(orjson.loads(body)["content"])
@@ -191,10 +192,10 @@ _WITHIN_THOUGHT_ROWS = (
 )
 
 
-def conversation_within(run: Run, *, has_begun: bool = False) -> list[dict[str, Any]]:
-    """What a run within another one goes on from: the message, and what the runs before it have done about it; empty where it begins.
+def conversation_within(run: Run, *, has_begun: bool = False) -> list[ChatMessage]:
+    """The history of a run within another one: its message, and what the runs before it have done about it; empty where it begins.
 
-    ``has_begun``: the run has waited, and goes on from itself.
+    ``has_begun``: the run has waited, and continues itself.
     """
     chain: list[UUID] = [run.pk] if has_begun else []
     before = run.continues_id
@@ -214,16 +215,16 @@ def conversation_within(run: Run, *, has_begun: bool = False) -> list[dict[str, 
             cursor.execute(_WITHIN_THOUGHT_ROWS, [uuid_param(run_id)])
             thoughts = {number: orjson.loads(body)["content"] for number, body in cursor.fetchall()}
             turn = _turn(None, "", steps, thoughts)
-            # What it wrote of its answer is written anew by the one that goes on, unless the model's length limit cut it.
+            # The partial answer is written again by the run that continues it, unless the model's length limit cut it.
             turn.drop_partial()
             turns.append(turn)
     return _joined(turns)
 
 
-def _joined(turns: Sequence[_Turn]) -> list[dict[str, Any]]:
+def _joined(turns: Sequence[_Turn]) -> list[ChatMessage]:
     """The messages of turns, oldest first; the pieces of an answer that was cut are one message."""
-    messages: list[dict[str, Any]] = []
-    cut: dict[str, Any] | None = None
+    messages: list[ChatMessage] = []
+    cut: ChatMessage | None = None
     for turn in turns:
         rest = turn.messages
         if turn.continues and not rest:
@@ -274,7 +275,7 @@ def _turn(message: str | None, files: str, steps: Sequence[_StepRow], thoughts: 
     messages = turn.messages
     if message is not None:
         messages.append({"role": "user", "content": message, **({"files": orjson.loads(files)} if files else {})})
-    asking: dict[str, Any] | None = None
+    asking: ChatMessage | None = None
     for step in steps:
         data = step.data
         if data["type"] == "tool_use":
@@ -286,10 +287,10 @@ def _turn(message: str | None, files: str, steps: Sequence[_StepRow], thoughts: 
         asking = None
         if data["type"] == "steer":
             _add_word(messages, data["content"])
-            # What was cut for it is not written anew.
+            # The answer that was cut for it is not written again.
             turn.partial = None
         elif data["type"] == "tool_result":
-            result: dict[str, Any] = {
+            result: ChatMessage = {
                 "role": "tool",
                 "tool_call_id": data["tool_call_id"],
                 "name": data["tool_name"],
@@ -303,20 +304,18 @@ def _turn(message: str | None, files: str, steps: Sequence[_StepRow], thoughts: 
     return turn
 
 
-def _add_word(messages: list[dict[str, Any]], content: str) -> None:
-    """Add what was said to the run; what one model call has read is one message, as it was told then."""
+def _add_word(messages: list[ChatMessage], content: str) -> None:
+    """Add a steering word; those that one model call has read are one message, as it was sent then."""
     if messages and WORD in messages[-1]:
         content = f"{messages.pop()['content']}\n\n{content}"
     messages.append(word_message(content))
 
 
-def _add_call(
-    asking: dict[str, Any], data: ToolUseStep, origin: Mapping[str, Any] | None, thoughts: Mapping[int, str]
-) -> None:
-    """Add a tool call to the message that asks for it, and what its server wants back with both."""
+def _add_call(asking: ChatMessage, data: ToolUseStep, origin: OriginData | None, thoughts: Mapping[int, str]) -> None:
+    """Add a tool call to the message that asks for it, with what its server has to be sent again."""
     arguments = data["arguments"]
     text = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
-    call: dict[str, Any] = {
+    call: MessageToolCall = {
         "id": data["tool_call_id"],
         "type": "function",
         "function": {"name": data["tool_name"], "arguments": text},
@@ -328,7 +327,7 @@ def _add_call(
     asking["tool_calls"].append(call)
 
 
-def _thoughts_of(origin: Mapping[str, Any], thoughts: Mapping[int, str]) -> dict[str, str]:
+def _thoughts_of(origin: OriginData, thoughts: Mapping[int, str]) -> dict[str, str]:
     """The thoughts of a call's turn, in the field that they came in."""
     told = origin["thoughts"]
     return {told["field"]: "\n\n".join(thoughts[at] for at in told["steps"] if at in thoughts)} if told else {}

@@ -9,6 +9,7 @@ from uuid import UUID
 import orjson
 from django.db.models import QuerySet
 
+from agents.json_types import JsonObject
 from chat.models import IS_ROOT, ModelCall, Run, Step, StepContent
 from chat.store import selectors
 
@@ -34,9 +35,9 @@ class Event:
     content: str | None = None
 
     @property
-    def data(self) -> dict[str, Any]:
-        """What it says."""
-        data: dict[str, Any] = orjson.loads(self.body)
+    def data(self) -> JsonObject:
+        """Its data, decoded."""
+        data: JsonObject = orjson.loads(self.body)
         return data
 
 
@@ -53,7 +54,7 @@ def _events(rows: list[Any]) -> Iterator[Event]:
 
 
 def run_events(run_id: UUID, *, numbered: bool | None = None) -> Iterator[Event]:
-    """A run's own events in order; ``numbered`` says of which kind alone."""
+    """A run's own events in order; ``numbered`` selects those with a number, or those without."""
     steps = Step.objects.filter(run=run_id).order_by("position")
     if numbered is not None:
         steps = steps.filter(seq__isnull=not numbered)
@@ -64,7 +65,7 @@ def run_events(run_id: UUID, *, numbered: bool | None = None) -> Iterator[Event]
 
 
 def tree_events(run: Run, *, numbered: bool | None = None) -> Iterator[Event]:
-    """The events of a run and of those within it, as they were stored."""
+    """The events of a run and of those within it, in the order of the log."""
     ids = [run.pk, *(child.pk for child in selectors.runs_within(run))]
     return heapq.merge(*(run_events(each, numbered=numbered) for each in ids), key=lambda event: event.pk)
 
@@ -91,12 +92,12 @@ def root_runs(session_id: UUID) -> Iterator[Run]:
 
 
 def children_of(run_id: UUID) -> list[Run]:
-    """The runs that a run's calls have asked, in order."""
+    """The runs that a run's calls have started, in order."""
     return list(Run.objects.filter(parent=run_id).select_related("agent_version", "user").order_by("created_at", "pk"))
 
 
 class UsedCall(NamedTuple):
-    """What a model call used, as far as it is known."""
+    """What a model call has used, as far as it is known."""
 
     iteration: int
     model: str

@@ -11,6 +11,7 @@ import orjson
 from django.db import connection
 from django.db.models import Count, Q, QuerySet
 
+from agents.json_types import JsonObject
 from agents.steps import ContextUse
 from chat.accounts.models import User
 from chat.models import (
@@ -55,7 +56,7 @@ _AFTER = """SELECT seq, event_id, run_id, event, number, body, copied_from FROM 
 
 def stored_after(session_id: UUID, after: int, limit: int, up_to: int | None = None) -> list[Stored]:
     """The session's numbered events after one, in order, ready to be sent."""
-    # Written out: whoever joins a session in which something happens asks this.
+    # Raw SQL: it runs whenever a client joins a session in which something happens.
     with connection.cursor() as cursor:
         cursor.execute(_AFTER, [uuid_param(session_id), after, _NO_NUMBER if up_to is None else up_to, limit])
         return list(starmap(_as_sent, cursor.fetchall()))
@@ -94,7 +95,7 @@ class Window:
     """A page's share of a session's events: whole model calls, in order, by the runs that they belong to."""
 
     stretches: list[Stretch]
-    #: How many numbered events lie before it.
+    #: How many numbered events come before it.
     earlier: int
 
     @property
@@ -104,7 +105,7 @@ class Window:
 
     @property
     def newest(self) -> Stretch | None:
-        """The one that its last event belongs to. Runs may lie in each other: one that waits can be removed while another is at work."""
+        """The stretch of its last event's run. Runs may be nested: one that waits can be removed while another is running."""
         return max(self.stretches, key=lambda stretch: stretch.last, default=None)
 
 
@@ -113,7 +114,7 @@ _NEWEST = """SELECT seq, event_id, run_id, event, type FROM chat_step
 
 
 def window(session_id: UUID, *, before: int | None = None, limit: int = PAGE_STEPS) -> Window:
-    """The latest events of a session, or the latest before a number, without what they say.
+    """The latest events of a session, or the latest before a number, without their data.
 
     It begins where a model call or a run begins, so that no tool's result is parted from its call.
     """
@@ -128,7 +129,7 @@ def window(session_id: UUID, *, before: int | None = None, limit: int = PAGE_STE
     stretches: dict[Any, Stretch] = {}
     roots = _roots_of({run_id for _, _, run_id, event, _ in rows if event in CHILD_TYPES.values()})
     for seq, event_id, own_id, event, _ in reversed(rows):
-        # What is within a run lies between its events.
+        # Events of runs within a run come between its own.
         run_id = roots.get(own_id, own_id)
         stretch = stretches.get(run_id)
         if stretch is None:
@@ -188,7 +189,7 @@ def _copied(copied_from: UUID | None) -> dict[str, str]:
 
 
 def steps_outside(run_id: UUID, first: int, last: int) -> dict[str, int]:
-    """How many steps a run has before and after two numbers, which lie within it."""
+    """How many steps a run has before and after two numbers of its events."""
     steps = Step.objects.filter(run_id=run_id, event__in=("reasoning_step", "child_step")).exclude(
         seq__range=(first, last)
     )
@@ -210,7 +211,7 @@ def _begins(event: str, kind: str) -> bool:
 
 
 def run_frames(run: Run) -> list[KeptFrame]:
-    """All events of a run and of those within it in order, those that are kept without a number too."""
+    """All events of a run and of those within it in order, also those without a number."""
     runs = [run.pk, *(each.pk for each in runs_within(run))]
     # As they were stored: what has no number has its place too.
     return cast(list[KeptFrame], _frames(Step.objects.filter(run__in=runs).order_by("pk")))
@@ -233,12 +234,12 @@ def event_id_at(session_id: UUID, seq: int) -> UUID | None:
 
 
 def live_run(session_id: UUID) -> LiveRun | None:
-    """The run at work, as the wire tells it."""
+    """The running or waiting root, as frames have it."""
     return at_work(session_id)[0]
 
 
 class _Current(NamedTuple):
-    """What the wire tells of a run that is current: the names are its columns'."""
+    """A current run, as frames have it, from its columns."""
 
     id: UUID
     status: LiveStatus
@@ -260,7 +261,7 @@ _current = PreparedQuery(
 
 
 def at_work(session_id: UUID) -> tuple[LiveRun | None, list[ChildRun]]:
-    """The run at work and those within it, as the wire tells them."""
+    """The running or waiting root and the runs within it, as frames have them."""
     root: LiveRun | None = None
     children: list[ChildRun] = []
     for run in _current.rows(session_id):
@@ -277,7 +278,7 @@ def at_work(session_id: UUID) -> tuple[LiveRun | None, list[ChildRun]]:
 
 
 def parent_of(run: Run | _Current) -> Parent:
-    """By which call of which run a run within it was asked, as the wire tells it."""
+    """Which call of which run has started a run within it, as frames have it."""
     return {"run_id": str(run.parent_id), "tool_call_id": run.parent_call_id, "depth": run.depth}
 
 
@@ -293,7 +294,7 @@ _queue = PreparedQuery(
 
 
 def queue(session_id: UUID) -> list[QueuedRun]:
-    """The session's line of waiting runs, as the wire tells it."""
+    """The session's queue, as frames have it."""
     return [
         {"run_id": str(run_id), "client_message_id": own_id, "user": username, "message": message}
         for run_id, own_id, username, message in _queue.rows(session_id)
@@ -301,14 +302,14 @@ def queue(session_id: UUID) -> list[QueuedRun]:
 
 
 def lines(session_id: UUID) -> tuple[list[QueuedRun], list[PendingWord]]:
-    """What waits in a session, as the wire tells it: runs for those before them, words for the model of the run at work."""
-    # In this order: a word that goes into the queue between the two is told of twice, and not for a moment nowhere.
+    """What is pending in a session, as frames have it: queued runs, and steering words for the model of the running one."""
+    # In this order: a word that is moved to the queue between the two reads is shown twice, and never missing.
     words = steering.pending_in(session_id)
     return queue(session_id), words
 
 
 def queue_position(run: Run) -> int:
-    """How many runs stand before this one and at it: 0 once it runs."""
+    """How many unfinished runs are before this one in its session: 0 once it runs."""
     if run.status != RunStatus.QUEUED:
         return 0
     return 1 + Run.objects.filter(IS_QUEUED, session_id=run.session_id, number__lt=run.number).count()
@@ -326,7 +327,7 @@ _PRESENT = f"""SELECT person.username, connection.role, COUNT(*)
 
 
 def presence(session_id: UUID) -> list[Person]:
-    """Who has sockets open on the session: user, role, number."""
+    """Who has sockets open on the session: user, role, number of sockets."""
     with connection.cursor() as cursor:
         cursor.execute(_PRESENT, [uuid_param(session_id)])
         rows: list[tuple[str, RoleName, int]] = sorted(cursor.fetchall())
@@ -335,7 +336,7 @@ def presence(session_id: UUID) -> list[Person]:
 
 @dataclass(frozen=True, slots=True)
 class SessionView:
-    """One consistent look at a session for a client that joins."""
+    """One consistent read of a session for a client that joins."""
 
     title: str
     agent_name: str
@@ -347,7 +348,7 @@ class SessionView:
     owner_id: int
     children: list[ChildRun]
     steering: list[PendingWord]
-    """Words into the run at work that it has not read."""
+    """Steering words that the running root has not read."""
     notes_version: int = 0
     """Counts changes of verdicts and comments."""
     has_family: bool = False
@@ -373,13 +374,13 @@ _VIEW_AND_DRAFTS = _VIEW.format(
 
 
 def session_view(session_id: UUID) -> SessionView | None:
-    """What the ``session`` frame tells; None where it is gone."""
+    """The data of the ``session`` frame; None where the session was deleted."""
     rows = _rows_of(_VIEW_ALONE, session_id)
     return _view(session_id, rows[0]) if rows else None
 
 
 def view_and_drafts(session_id: UUID) -> tuple[SessionView | None, list[Draft]]:
-    """The same, and what was last saved, at the same moment, of the steps that the session's runs at work are writing."""
+    """The same, and, read at the same moment, the saved drafts of the session's unfinished runs."""
     rows = _rows_of(_VIEW_AND_DRAFTS, session_id)
     if not rows:
         return None, []
@@ -413,9 +414,9 @@ def _view(session_id: UUID, row: Sequence[Any]) -> SessionView:
     return SessionView(title, agent_name, last_seq, run, queue(session_id), context, owner_id, children, words, *about)
 
 
-def step_data(step: Step) -> dict[str, Any]:
-    """A stored event's data, whatever kind it has."""
-    data: dict[str, Any] = orjson.loads(step.body)
+def step_data(step: Step) -> JsonObject:
+    """A stored event's data, decoded."""
+    data: JsonObject = orjson.loads(step.body)
     return data
 
 
@@ -436,7 +437,7 @@ def head_of(session_id: UUID) -> int:
 
 
 def place_before(run_id: UUID) -> tuple[int, int]:
-    """The number behind which a run's events stand, the log's newest where it has not begun; and that newest."""
+    """The number after which a run's events come, the log's newest where it has not begun; and that newest."""
     run = Run.objects.filter(pk=run_id).values_list("session__last_seq", "steps__seq").order_by("steps__position")
     head, first = run[0]
     return (head if first is None else first - 1), head

@@ -1,4 +1,4 @@
-"""What clients that keep a conversation themselves have sent along with a message, and by what their sessions are found again."""
+"""What clients that keep the conversation themselves send along with a message, and how their sessions are recognised."""
 
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -9,6 +9,7 @@ import orjson
 from django.db import connection
 from django.db.models import Exists, OuterRef, QuerySet
 
+from agents.history import ChatMessage
 from chat.models import IS_ROOT, Origin, Run, RunStatus, SentAlong
 from chat.runtime.db_values import uuid_param
 from chat.runtime.prepared import PreparedQuery
@@ -22,9 +23,9 @@ def next_digest(
     calls: Sequence[Mapping[str, Any]] = (),
     call_id: str = "",
 ) -> str:
-    """By what a conversation with one more message is known again: ``before`` stands for it without, "" for none.
+    """The digest of a conversation with one more message; ``before`` is the digest without it, "" for none.
 
-    ``pictures`` stand for themselves, by what they hold.
+    ``pictures`` are digests of pictures.
     """
     # Clients strip what they show, and send that back.
     said = [before, role, text.strip(), list(pictures), list(calls), call_id]
@@ -32,7 +33,7 @@ def next_digest(
 
 
 class Place(NamedTuple):
-    """Where one goes on from a run."""
+    """A run to continue from."""
 
     session_id: UUID
     run: Run
@@ -74,7 +75,7 @@ def find_conversation(owner_id: int, agent_name: str, answered: str) -> UUID | N
 
 
 def find_run(owner_id: int, run_id: UUID) -> Place | None:
-    """Where one goes on from a run of a session of one's own."""
+    """A run to continue from in a session of the user's own."""
     run = Run.objects.filter(IS_ROOT, pk=run_id, session__owner=owner_id, session__deleted_at=None).first()
     if run is None:
         return None
@@ -84,7 +85,7 @@ def find_run(owner_id: int, run_id: UUID) -> Place | None:
 
 
 def latest_in(session_id: UUID) -> str | None:
-    """By what a session is known again after its latest run, empty where by nothing; None before its first run."""
+    """The digest by which a session is recognised after its latest run, empty where it has none; None before its first run."""
     found = _latest.rows(session_id)
     return (found[0] or "") if found else None
 
@@ -118,7 +119,7 @@ def copy_for(run_ids: Mapping[UUID, UUID], owner_id: int) -> list[str]:
 
 
 def record_answer(run_id: UUID, answer: str, asked: str | None = None) -> None:
-    """The conversation goes on with this answer of the run's, as its client has it; ``asked`` is the row's, where that is known."""
+    """Note the answer of a run as its client has received it; ``asked`` is the row's digest, where it is known."""
     if asked is None:
         asked = SentAlong.objects.filter(run=run_id).values_list("asked", flat=True).first()
     if asked:
@@ -126,7 +127,7 @@ def record_answer(run_id: UUID, answer: str, asked: str | None = None) -> None:
 
 
 def of_run(run: Run) -> SentAlong | None:
-    """What was sent along with a run, read once; of most there is nothing."""
+    """What was sent along with a run, read once; for most runs nothing was."""
     if run.origin != Origin.OPENAI:
         return None
     try:
@@ -135,14 +136,14 @@ def of_run(run: Run) -> SentAlong | None:
         return None
 
 
-def messages_of(run: Run) -> list[dict[str, Any]]:
+def messages_of(run: Run) -> list[ChatMessage]:
     """The messages that were sent along with a run, as a model is given them."""
     along = of_run(run)
     return orjson.loads(along.messages) if along is not None and along.messages else []
 
 
 def instructions_of(run: Run) -> str:
-    """What goes behind the agent's instructions in a run, or in one that goes on from it."""
+    """What is added to the agent's instructions in a run, or in one that continues it."""
     begun: Run | None = run
     while begun is not None and begun.continues_id is not None:
         begun = Run.objects.filter(pk=begun.continues_id).only("continues", "origin").first()

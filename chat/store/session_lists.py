@@ -1,9 +1,9 @@
-"""Lists of sessions: one's own, and those that others share; as pages and the API filter them."""
+"""Lists of sessions, one's own and shared ones, with the filters of pages and API."""
 
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 from uuid import UUID
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
@@ -19,13 +19,13 @@ from chat.store import search, waiting_calls
 def past_sessions(
     user: User, *, text: str = "", status: str = "", agent: str = "", archived: bool = False
 ) -> QuerySet[Session]:
-    """The user's own sessions, latest activity first, as the page's and the API's filters say."""
+    """The user's own sessions, latest activity first, filtered."""
     sessions = Session.objects.filter(owner=user, archived=archived, for_set=None)
     return _as_filters_say(sessions, user, text, status, agent)
 
 
 def one_of_each_family(sessions: QuerySet[Session]) -> QuerySet[Session]:
-    """Of somebody's own sessions that were copied from each other the one with the latest activity alone."""
+    """One session of each family, the one with the latest activity, among a user's own sessions."""
     newer = Session.objects.filter(
         owner=OuterRef("owner"),
         archived=OuterRef("archived"),
@@ -36,7 +36,7 @@ def one_of_each_family(sessions: QuerySet[Session]) -> QuerySet[Session]:
 
 
 def shared_sessions(user: User, *, text: str = "", status: str = "", agent: str = "") -> QuerySet[Session]:
-    """The sessions of others that are shared with the user, likewise. Words are looked for in their titles."""
+    """The sessions that others share with the user, filtered likewise. Only their titles are searched."""
     shared = Share.objects.filter(shares_with(user.pk)).values("session_id")
     sessions = Session.objects.filter(pk__in=shared).exclude(owner=user)
     for word in clean_text(text).split():
@@ -44,8 +44,15 @@ def shared_sessions(user: User, *, text: str = "", status: str = "", agent: str 
     return _as_filters_say(sessions, user, "", status, agent)
 
 
-def sharing_of(user: User, session_ids: Sequence[UUID]) -> dict[UUID, dict[str, str]]:
-    """Of sessions that others share with the user: ``owner`` and the user's ``role``."""
+class Sharing(TypedDict):
+    """Whose session it is, and what the reader may do there."""
+
+    owner: str
+    role: str
+
+
+def sharing_of(user: User, session_ids: Sequence[UUID]) -> dict[UUID, Sharing]:
+    """``owner`` and the user's ``role`` for sessions that others share with the user."""
     roles = shared_roles(user.pk, session_ids)
     owners = Session.objects.filter(pk__in=session_ids).values_list("pk", "owner__username")
     return {pk: {"owner": owner, "role": str(roles[pk])} for pk, owner in owners if pk in roles}
@@ -62,7 +69,7 @@ def _as_filters_say(sessions: QuerySet[Session], user: User, text: str, status: 
 
 
 class ListedSession(NamedTuple):
-    """As much of a session as a list tells."""
+    """As much of a session as a list shows."""
 
     pk: UUID
     title: str
@@ -72,7 +79,7 @@ class ListedSession(NamedTuple):
     active_at: datetime
     last_seq: int
     imported_at: datetime | None
-    #: Where a run waits for people: for what, as `waiting_calls.kinds_open` says.
+    #: What a waiting run waits for, as `waiting_calls.kinds_open` returns it.
     waits_for: str = ""
 
 

@@ -1,4 +1,4 @@
-"""The only writer of the step log: numbers events, stores them, and tells nobody.
+"""The only writer of the step log: numbers events and stores them; it publishes nothing.
 
 ``seq`` comes from a counter on the session's row, raised as the first statement of the transaction that inserts the events. The row
 stays locked until the commit, so events become visible in the order of their numbers and no number is ever left out.
@@ -14,6 +14,8 @@ from django.db import connection, transaction
 from django.db.models.functions import Length
 from django.utils import timezone
 
+from agents.events import OriginData
+from agents.json_types import JsonObject
 from agents.text import clean_text
 from chat.models import LIVE, Draft, Origin, Run, Step, StepContent, StepOrigin
 from chat.protocol import body, stored_frame
@@ -72,7 +74,7 @@ class Fenced(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An event to store, as a root would tell it. ``numbered`` is false for what is kept with the run but never sent; ``origin`` is never
+    """An event to store, typed as a root's. ``numbered`` is False for what is kept with the run but never sent; ``origin`` is never
     sent either.
     """  # noqa: D205 - one thought
 
@@ -80,13 +82,13 @@ class Entry:
     data: EventData
     full_content: str | None = None
     numbered: bool = True
-    origin: dict[str, Any] | None = None
+    origin: OriginData | None = None
     id: UUID = field(default_factory=uuid4)
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A stored event as those who forward it need it: its frame, and what it supersedes."""
+    """A stored event for publishing: its frame, and the draft that it replaces."""
 
     seq: int
     run_id: UUID
@@ -115,7 +117,7 @@ def hold(run: Run) -> None:
 
 @transaction.atomic(savepoint=False)
 def append_again(run: Run, entries: Sequence[Entry]) -> list[Stored]:
-    """`append`, after a try that failed: that one may have been committed, and only the word of it was lost."""
+    """`append`, after an attempt that failed: that one may have been committed, and only the confirmation lost."""
     # With the session's row, so that a try that is still under way is over before one reads.
     _advance(run.session_id, 0)
     rows = Step.objects.filter(run_id=run.pk, event_id__in=[entry.id for entry in entries]).order_by("position")
@@ -140,7 +142,7 @@ def append_unowned(run: Run, entries: Sequence[Entry], *, position: int = 0, fin
 
 
 def _is_numbered(run: Run, entry: Entry) -> bool:
-    # Of a run within another one all is kept back where the root's reader wants no reasoning.
+    # Nothing of a run within another one is sent where the root was asked without reasoning.
     return entry.numbered and (run.parent_id is None or run.enable_reasoning)
 
 
@@ -180,7 +182,7 @@ def _insert(run: Run, seq: int, position: int, entries: Sequence[Entry], *, find
     for entry in entries:
         position += 1
         event_id, text = entry.id, body(entry.data)
-        # By its columns: whatever kind it is, it has them or not.
+        # By columns: whatever type it has, it has them or not.
         data = cast(Mapping[str, Any], entry.data)
         number = data.get("step")
         event = entry.event if run.parent_id is None else CHILD_TYPES[entry.event]
@@ -249,7 +251,7 @@ def _store(rows: Sequence[tuple[Any, ...]], insert: str = _INSERT, places: str =
     return step_ids
 
 
-#: What stands in an event's data of runs of the same session, and of files.
+#: Fields of an event's data that name runs of the same session, or files.
 _NAMES_RUNS = ("reasoning_start", "child_start")
 _HAS_FILES = '"files":'
 
@@ -259,7 +261,7 @@ class Copied:
     """A batch of copied events."""
 
     wholes: list[tuple[int, int, int]]
-    """Of those that have their whole text beside them: the key, the copy's, and the text's length."""
+    """For those with a full content: the primary key, the copy's, and the content's length."""
     files: set[UUID]
     """The files that they name."""
 
@@ -309,7 +311,7 @@ _COPY_CONTENT = (
 )
 
 
-def _about_copies(data: dict[str, Any], run_ids: Mapping[UUID, UUID]) -> Any:
+def _about_copies(data: JsonObject, run_ids: Mapping[UUID, UUID]) -> Any:
     """A run's first event, with the copies of the runs that it names."""
     if "continues" in data:
         data["continues"] = str(run_ids.get(UUID(data["continues"]), data["continues"]))
@@ -320,9 +322,9 @@ def _about_copies(data: dict[str, Any], run_ids: Mapping[UUID, UUID]) -> Any:
 
 @transaction.atomic
 def save_drafts(drafts: Sequence[Draft]) -> set[UUID]:
-    """Keep the text of steps in progress, all in one transaction; returns the runs whose text is kept.
+    """Save drafts, all in one transaction; returns the runs whose draft is saved.
 
-    The others have ended or are gone, or somebody is writing to them just now.
+    The others have ended, were deleted, or are being written to just now.
     """
     saved = set()
     statement = _SAVE_DRAFT.format(sharing=_SHARE_RUN if connection.features.has_select_for_update else "")
@@ -337,12 +339,12 @@ def save_drafts(drafts: Sequence[Draft]) -> set[UUID]:
 
 
 def forget_draft(run_id: UUID) -> None:
-    """Drop what was kept of a step in progress: its run has ended."""
+    """Delete a run's draft: the run has ended."""
     with connection.cursor() as cursor:
         cursor.execute(_FORGET_DRAFT, [uuid_param(run_id)])
 
 
 def forget_ended_drafts() -> None:
-    """Drop what a version before this one, or a restored copy, has left of runs that have ended."""
+    """Delete drafts of ended runs, which an earlier version or a restored copy has left."""
     with connection.cursor() as cursor:
         cursor.execute(_FORGET_ENDED, [*LIVE])

@@ -1,10 +1,10 @@
-"""Reads what waits for people, and what they have decided on."""
+"""Reading the calls that wait for people, and those that people have decided."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 from django.db import connection
@@ -27,26 +27,26 @@ from chat.protocol.frame_data import WaitingData
 from chat.runtime.db_values import datetime_param
 from chat.runtime.prepared import PreparedQuery
 
-#: Requests whose deadline has passed that are seen to at a time, and people who are told of one.
+#: Overdue requests that are handled at a time, and people who are notified of one.
 _MOST_DUE = 200
 _MOST_TOLD = 200
 _DUE = "SELECT id FROM chat_waitingcall WHERE decided_at IS NULL AND deadline <= %s ORDER BY deadline LIMIT %s"
 
 
 def is_known_everywhere() -> bool:
-    """Whether all processes know that runs wait: one of an older version would start what is queued behind such a run, and fail it."""
+    """Whether all processes know waiting runs: one of an earlier version would start what is queued behind such a run, and fail it."""
     return not Process.objects.filter(knows__lt=KNOWS_WAITING).exists()
 
 
 def due_calls(now: datetime) -> list[int]:
-    """The open requests whose deadline has passed, the oldest first."""
+    """The open requests that are past their deadline, the oldest first."""
     with connection.cursor() as cursor:
         cursor.execute(_DUE, [datetime_param(now), _MOST_DUE])
         return [pk for (pk,) in cursor.fetchall()]
 
 
 def begun_calls(run_id: UUID) -> set[str]:
-    """The ids of a run's calls that people have allowed and that were begun, whatever came of them."""
+    """The ids of a run's calls that people have allowed and that were begun, with or without a result."""
     begun = WaitingCall.objects.filter(run=run_id, decision="allow", spent_at__isnull=False)
     return set(begun.values_list("tool_call_id", flat=True))
 
@@ -57,17 +57,17 @@ def has_waited(run_id: UUID) -> bool:
 
 
 def is_allowed(session_id: UUID, user_id: int, tool_name: str, rule: str) -> bool:
-    """Whether somebody has allowed a tool's calls under these rules beforehand, in this session, for the runs of this user."""
+    """Whether somebody has allowed a tool's calls under these rules for the whole session, for the runs of this user."""
     return StandingApproval.objects.filter(session=session_id, user=user_id, tool_name=tool_name, rule=rule).exists()
 
 
 def open_calls(run_id: UUID) -> list[WaitingCall]:
-    """What is to be decided of a run, in the order of its calls."""
+    """The open requests of a run, in the order of its calls."""
     return list(WaitingCall.objects.filter(run=run_id, decided_at=None).order_by("pk"))
 
 
 def open_within(run_id: UUID) -> list[WaitingCall]:
-    """The same of a root and of all runs within it; nothing where it has ended."""
+    """The open requests of a root and of all runs within it; none where it has ended."""
     # A session has one root at a time.
     session_id = Run.objects.filter(pk=run_id, status__in=CURRENT).values_list("session_id", flat=True).first()
     found = WaitingCall.objects.filter(session=session_id, decided_at=None, run__status__in=CURRENT)
@@ -75,7 +75,7 @@ def open_within(run_id: UUID) -> list[WaitingCall]:
 
 
 def kinds_open(session_ids: Collection[UUID]) -> dict[UUID, str]:
-    """What sessions wait for whose run waits: ``question``, or ``approval`` where a decision is among it."""
+    """What sessions with a waiting run wait for: ``question``, or ``approval`` where at least one request is a decision."""
     found = WaitingCall.objects.filter(session__in=session_ids, decided_at=None, run__status=RunStatus.WAITING)
     kinds: dict[UUID, set[str]] = {}
     for session_id, kind in found.values_list("session_id", "kind") if session_ids else ():
@@ -84,7 +84,7 @@ def kinds_open(session_ids: Collection[UUID]) -> dict[UUID, str]:
 
 
 def deciders(session_id: UUID) -> list[int]:
-    """The people who may decide in a session: its owner, and those with whom it is shared so that they drive it."""
+    """The people who may decide in a session: its owner, and those it is shared with as drivers."""
     shares = Share.objects.filter(unexpired(), session=session_id, role="driver")
     groups = shares.exclude(group=None).values("group_id")
     people = User.objects.filter(
@@ -95,28 +95,28 @@ def deciders(session_id: UUID) -> list[int]:
 
 
 class WaitingEntry(NamedTuple):
-    """Something that waits for a person, in a list over all sessions."""
+    """An open request, in a list over all sessions."""
 
     pk: int
     session_id: UUID
     title: str
     run_id: UUID
     tool_call_id: str
-    kind: str
+    kind: Literal["approval", "question"]
     tool_name: str
     deadline: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class WaitingPage:
-    """A page of what waits; ``next_after`` is where the next one begins, None where there is none."""
+    """A page of open requests; ``next_after`` is where the next one begins, None where there is none."""
 
     entries: Sequence[WaitingEntry]
     next_after: tuple[datetime, int] | None
 
 
 def list_open(user_id: int, after: tuple[datetime, int] | None = None, limit: int = 50) -> WaitingPage:
-    """What waits in all sessions in which the user decides, by its deadline."""
+    """The open requests in all sessions in which the user decides, by deadline."""
     found = _open_for(user_id).order_by("deadline", "pk")
     if after is not None:
         deadline, pk = after
@@ -131,13 +131,13 @@ def list_open(user_id: int, after: tuple[datetime, int] | None = None, limit: in
 
 
 def begun_since(user_id: int, since: datetime, most: int) -> list[WaitingData]:
-    """What has begun to wait for a user since a moment, and waits still, oldest first; of more than so many the newest."""
+    """The requests that were made to a user since a moment and are still open, oldest first; of more than so many the newest."""
     begun = _open_for(user_id).filter(created_at__gt=since).select_related("session").order_by("-created_at", "-pk")
     return [told_of(call, call.session.title) for call in reversed(begun[:most])]
 
 
 def told_of(call: WaitingCall, title: str) -> WaitingData:
-    """What people are told of a call that has begun to wait, in a session of this title."""
+    """The notification about a call that has begun to wait, in a session of this title."""
     return {
         "kind": "question" if call.kind == WaitingKind.QUESTION else "approval",
         "session_id": str(call.session_id),
@@ -151,7 +151,7 @@ def told_of(call: WaitingCall, title: str) -> WaitingData:
 
 
 def count_open(user_id: int, most: int = 100) -> int:
-    """How much waits for a user, up to so many."""
+    """How many open requests a user has, up to so many."""
     return len(_counted(most).rows(user_id))
 
 
@@ -161,13 +161,13 @@ def _counted(most: int) -> PreparedQuery[int]:
 
 
 def _open_for(user_id: int):  # type: ignore[no-untyped-def] # a queryset of the table's
-    """The open requests of runs that wait, in sessions that are the user's own or driven by them."""
+    """The open requests of waiting runs in sessions that the user owns or drives."""
     driven = Share.objects.filter(shares_with(user_id), role="driver").values("session_id")
     return WaitingCall.objects.filter(
         Q(session__owner=user_id) | Q(session__in=driven),
         decided_at=None,
         run__status="waiting",
         session__deleted_at=None,
-        # What a set asks waits for nobody.
+        # Runs of sets do not wait for people.
         session__for_set=None,
     )

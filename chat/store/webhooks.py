@@ -1,6 +1,6 @@
-"""Webhooks: made and removed by their owner, and what they are to be sent: stored with what it tells of, kept until it has arrived.
+"""Webhooks: made and removed by their owner; their deliveries, stored in the transaction of what they are about and kept until sent.
 
-A run's end costs one question where webhooks are allowed, and nothing else: whoever delivers does so later, and by itself.
+The end of a run costs one query where webhooks are allowed: deliveries are sent later, by a task of their own.
 """
 
 import base64
@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import Any
+from typing import TypedDict
 from uuid import UUID
 
 import orjson
@@ -26,11 +26,11 @@ from chat.store.links import page_address
 #: Webhooks of one account.
 MOST_WEBHOOKS = 10
 RUN_ENDED, RUN_WAITING, PING = "run.ended", "run.waiting", "ping"
-#: Pauses before something is tried again; after the last it is given up.
+#: Pauses before another attempt; after the last one the delivery is given up.
 RETRY_AFTER = tuple(timedelta(minutes=minutes) for minutes in (0.25, 1, 5, 30, 120, 360, 720, 1440))
-#: A webhook to which nothing has arrived for so long, although it was tried, is given up.
+#: A webhook that has received nothing for so long, although it was tried, is given up.
 GIVEN_UP_AFTER = timedelta(days=3)
-#: So long something belongs to whoever has taken it up: longer than any attempt.
+#: A process holds a delivery that it has claimed for so long: longer than any attempt takes.
 _LEASE = timedelta(seconds=60)
 _KEPT_FOR = timedelta(days=30)
 #: Deliveries that are removed at a time.
@@ -43,7 +43,7 @@ class TooManyWebhooks(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A delivery that is to be tried now: where to, under which identifier, what, and signed by which secret; None: lost."""
+    """A delivery to be attempted now: address, identifier, body, and the secret that signs it; None: the secret is lost."""
 
     delivery_id: UUID
     webhook_id: UUID
@@ -52,7 +52,7 @@ class Attempt:
     secret: bytes | None
 
     def headers(self, now: float) -> dict[str, str]:
-        """The headers that go with it, as the Standard Webhooks specification has them."""
+        """The request's headers, as the Standard Webhooks specification has them."""
         stamp = str(int(now))
         signed = f"{self.delivery_id}.{stamp}.".encode() + self.body
         signature = base64.b64encode(hmac.digest(self.secret or b"", signed, "sha256")).decode()
@@ -81,12 +81,12 @@ def make_webhook(user: User, url: str) -> tuple[Webhook, str]:
 
 
 def remove_webhook(user_id: int, webhook_id: UUID) -> bool:
-    """Remove one of an account's webhooks, with what it was still to be sent; false where there is none of that identifier."""
+    """Remove one of an account's webhooks with its pending deliveries; False where there is none of that identifier."""
     return bool(Webhook.objects.filter(owner=user_id, pk=webhook_id).delete()[0])
 
 
 def revive_webhook(user_id: int, webhook_id: UUID) -> bool:
-    """Send to a webhook again that was given up, and let it be tried: false where there is none of that identifier."""
+    """Enable a webhook that was given up, and retry it; False where there is none of that identifier."""
     own = Webhook.objects.filter(owner=user_id, pk=webhook_id)
     if not own.update(disabled_at=None, failing_since=None):
         return False
@@ -100,14 +100,14 @@ def webhooks_of(user_id: int) -> list[Webhook]:
 
 
 def retry_delivery(user_id: int, delivery_id: UUID) -> bool:
-    """Try something again that was given up, or sooner than it would be; false where there is none such, or it has arrived."""
+    """Retry a delivery now, given up or not; False where there is none such, or it was received."""
     own = WebhookDelivery.objects.filter(webhook__owner=user_id, pk=delivery_id).exclude(state=DeliveryState.DELIVERED)
     held = own.filter(webhook__disabled_at=None)
     return bool(held.update(state=DeliveryState.WAITING, next_at=timezone.now(), attempts=0, settled_at=None))
 
 
 def latest_deliveries(webhook_id: UUID, most: int = 20) -> list[WebhookDelivery]:
-    """What a webhook was sent last, or is to be sent."""
+    """The latest deliveries of a webhook, sent or pending."""
     return list(WebhookDelivery.objects.filter(webhook=webhook_id)[:most])
 
 
@@ -119,7 +119,7 @@ def record_end(run_id: UUID) -> None:
 
 
 def record_waiting(run_id: UUID) -> None:
-    """Have them told that a run waits for people, likewise."""
+    """Queue deliveries about a run that waits for people, likewise."""
     _note(run_id, RUN_WAITING)
 
 
@@ -138,14 +138,14 @@ def _note(run_id: UUID, event: str) -> None:
 
 
 def is_any_due() -> bool:
-    """Whether something is to be sent now."""
+    """Whether a delivery is due."""
     due = WebhookDelivery.objects.filter(state=DeliveryState.WAITING, next_at__lte=timezone.now())
     return due.filter(webhook__disabled_at=None).exists()
 
 
 @transaction.atomic
 def take_due(most: int, busy: Collection[UUID]) -> list[Attempt]:
-    """Take up what is due, one for each webhook that is not busy: it is nobody else's for a while."""
+    """Claim the due deliveries, one for each webhook that is not busy: no other process has them for a while."""
     now = timezone.now()
     due = WebhookDelivery.objects.select_for_update(skip_locked=True, of=("self",)).select_related("webhook")
     due = due.filter(state=DeliveryState.WAITING, next_at__lte=now, webhook__disabled_at=None)
@@ -171,7 +171,7 @@ def take_due(most: int, busy: Collection[UUID]) -> list[Attempt]:
 
 @transaction.atomic
 def settle(attempt: Attempt, status: int | None, error: str) -> None:
-    """Note what has come of an attempt: arrived, or tried again later, or given up, and with it perhaps the webhook."""
+    """Store the result of an attempt: received, or to be retried later, or given up, and perhaps the webhook with it."""
     now = timezone.now()
     delivery = WebhookDelivery.objects.select_related("webhook").filter(pk=attempt.delivery_id).first()
     if delivery is None or delivery.state != DeliveryState.WAITING:
@@ -196,24 +196,44 @@ def _settle(delivery: WebhookDelivery, state: DeliveryState, now: datetime, stat
 
 
 def sweep_deliveries() -> None:
-    """Remove some of what is older than it is kept."""
+    """Delete some of the deliveries that are older than they are kept."""
     old = WebhookDelivery.objects.filter(created_at__lt=timezone.now() - _KEPT_FOR).order_by()
     WebhookDelivery.objects.filter(pk__in=list(old.values_list("pk", flat=True)[:_SWEPT])).delete()
 
 
-def _told(delivery: WebhookDelivery, run: Run | None) -> dict[str, Any]:
-    """The body of what is sent: identifiers, the title and a link; nothing that was asked or answered."""
-    told: dict[str, Any] = {"type": delivery.event, "timestamp": delivery.created_at.isoformat(), "data": {}}
+class WebhookData(TypedDict, total=False):
+    """Which run it is about: nothing for a trial, and only the run's identifier where it is gone."""
+
+    run_id: str
+    session_id: str
+    status: str
+    title: str
+    """The session's."""
+    url: str
+
+
+class WebhookBody(TypedDict):
+    """What a webhook is sent."""
+
+    type: str
+    timestamp: str
+    """When it happened, in ISO 8601."""
+    data: WebhookData
+
+
+def _told(delivery: WebhookDelivery, run: Run | None) -> WebhookBody:
+    """The body of a delivery: identifiers, the title and a link; nothing of questions and answers."""
+    data: WebhookData = {}
     if delivery.run_id is not None:
-        told["data"] = {"run_id": str(delivery.run_id)}
+        data["run_id"] = str(delivery.run_id)
     if run is not None:
-        told["data"] |= {
+        data |= {
             "session_id": str(run.session_id),
             "status": run.status,
             "title": run.session.title,
             "url": page_address(f"/sessions/{run.session_id}/#run-{run.pk}"),
         }
-    return told
+    return {"type": delivery.event, "timestamp": delivery.created_at.isoformat(), "data": data}
 
 
 # Secrets
@@ -236,5 +256,5 @@ def _secret_of(webhook: Webhook) -> bytes | None:
 
 
 def lost_secret() -> str:
-    """What is said of a webhook whose secret can't be made any more."""
+    """The message about a webhook whose secret cannot be computed any more."""
     return Sentence("SECRET_KEY has changed, and with it the secret. Remove this webhook, and make it anew.")

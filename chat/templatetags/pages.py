@@ -22,7 +22,8 @@ import agents
 from agents import FileData
 from chat.rendering import humanize, markdown
 from chat.rendering.fragments import fragment, surroundings
-from chat.rendering.rows import BLANK, Row
+from chat.rendering.rows import BLANK
+from chat.rendering.template_row import Row
 from chat.store.search import Hit
 
 register = template.Library()

@@ -1,7 +1,6 @@
 """What the pages of schedules say in words and small drawings."""
 
 from datetime import datetime, timedelta
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from django import template
@@ -12,6 +11,7 @@ from django.utils.translation import ngettext, pgettext
 from chat.models import Occurrence, Outcome
 from chat.rendering import humanize
 from chat.rendering.rows import agent_title
+from chat.rendering.template_row import Row
 from chat.schedules import selectors as schedule_selectors
 from chat.schedules.selectors import ScheduleRow
 
@@ -27,7 +27,7 @@ _DOTS = {Outcome.WAITING: "queue", Outcome.STARTED: "live", Outcome.SKIPPED: "qu
 
 
 @register.filter
-def marks(line: ScheduleRow) -> list[dict[str, Any]]:
+def marks(line: ScheduleRow) -> list[Row]:
     """The last outcomes as marks of a drawing, oldest first: tall ones failed or are at work, hollow ones did not run to their end."""
     drawn = []
     for place, occurrence in enumerate(line.last):

@@ -1,11 +1,14 @@
 """What was said, for spans: nothing, unless `OTEL_CONTENT` asks for it; then as the conventions have messages, and masked."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypedDict
 
 import orjson
 
 from agents import mask_text
+from agents.history import ChatMessage
+from agents.json_types import JsonObject
+from agents.steps import ToolResultStep, ToolUseStep
 from chat.models import ModelCall, Run, Step
 from chat.store import call_reader
 from chat.store.selectors import step_data
@@ -14,7 +17,24 @@ from chat.store.selectors import step_data
 _MOST_CHARS = 16_000
 
 Attributes = dict[str, Any]
-Part = dict[str, Any]
+
+
+class Part(TypedDict, total=False):
+    """A part of a message, as the conventions have it."""
+
+    type: Literal["text", "reasoning", "tool_call", "tool_call_response"]
+    content: str
+    id: str | None
+    name: str | None
+    arguments: str
+    response: str
+
+
+class SpanMessage(TypedDict):
+    """A message, as the conventions have it."""
+
+    role: str
+    parts: list[Part]
 
 
 class Content(Protocol):
@@ -31,7 +51,7 @@ class Content(Protocol):
         """Of each of a run's model calls: what it was asked with and what it answered."""
         ...
 
-    def tool(self, called: dict[str, Any], result: dict[str, Any] | None) -> Attributes:
+    def tool(self, called: ToolUseStep, result: ToolResultStep | None) -> Attributes:
         """Of a tool call: its arguments and its result."""
         ...
 
@@ -49,7 +69,7 @@ class NoContent:
         """Nothing."""
         return {}
 
-    def tool(self, called: dict[str, Any], result: dict[str, Any] | None) -> Attributes:
+    def tool(self, called: ToolUseStep, result: ToolResultStep | None) -> Attributes:
         """Nothing."""
         return {}
 
@@ -79,7 +99,7 @@ class MaskedContent:
             }
         return found
 
-    def tool(self, called: dict[str, Any], result: dict[str, Any] | None) -> Attributes:
+    def tool(self, called: ToolUseStep, result: ToolResultStep | None) -> Attributes:
         """The arguments, and the result as far as it stands in its step."""
         arguments = called["arguments"]
         text = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
@@ -89,7 +109,7 @@ class MaskedContent:
         return said
 
 
-def _tool_call(called: dict[str, Any]) -> Part:
+def _tool_call(called: JsonObject) -> Part:
     return {
         "type": "tool_call",
         "id": called["tool_call_id"],
@@ -99,18 +119,18 @@ def _tool_call(called: dict[str, Any]) -> Part:
 
 
 #: How steps stand in what a model has said.
-_PARTS: dict[str, Callable[[dict[str, Any]], Part]] = {
+_PARTS: dict[str, Callable[[JsonObject], Part]] = {
     "thought": lambda said: {"type": "reasoning", "content": _masked(said["content"])},
     "final_answer": lambda said: _text(said["content"]),
     "tool_use": _tool_call,
 }
 
 
-def _sent(message: dict[str, Any]) -> dict[str, Any]:
+def _sent(message: ChatMessage) -> SpanMessage:
     """A message as it was sent to a model, as the conventions have it. Pictures are left out."""
     content = message.get("content") or ""
     texts = [content] if isinstance(content, str) else [part["text"] for part in content if "text" in part]
-    parts = [_text(text) for text in texts if text]
+    parts: list[Part] = [_text(text) for text in texts if text]
     if message.get("role") == "tool":
         parts = [
             {"type": "tool_call_response", "id": message.get("tool_call_id"), "response": _masked("\n".join(texts))}
@@ -122,7 +142,7 @@ def _sent(message: dict[str, Any]) -> dict[str, Any]:
     return _message(str(message.get("role", "")), parts)
 
 
-def _message(role: str, parts: list[Part]) -> dict[str, Any]:
+def _message(role: str, parts: list[Part]) -> SpanMessage:
     return {"role": role, "parts": parts}
 
 

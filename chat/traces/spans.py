@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import orjson
@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
+from agents.steps import ToolResultStep, ToolUseStep
 from chat.models import ModelCall, Run, RunStatus, Step
 from chat.store.selectors import step_data
 from chat.traces.content import Content
@@ -144,11 +145,12 @@ def _call_span(root: Run, run: Run, call: ModelCall, bodies: Attributes) -> Read
 
 
 def _tool_spans(root: Run, run: Run, steps: Sequence[Step], content: Content) -> Iterator[ReadableSpan]:
-    results = {data["tool_call_id"]: data for step in steps if step.type == "tool_result" and (data := step_data(step))}
+    found = (cast(ToolResultStep, step_data(step)) for step in steps if step.type == "tool_result")
+    results = {data["tool_call_id"]: data for data in found}
     for step in steps:
         if step.type != "tool_use":
             continue
-        called = step_data(step)
+        called = cast(ToolUseStep, step_data(step))
         call_id = called["tool_call_id"]
         result = results.get(call_id)
         began = float(called["timestamp"])

@@ -9,12 +9,14 @@ from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 
+from agents.json_types import JsonObject
 from chat.api.docs import SOCKET, openapi_schema
 from chat.api.errors import status_of
 from chat.protocol import CLOSES, ERROR_CODES
 from chat.protocol.frames import StoredFrame, UnstoredFrame, type_of
 from chat.protocol.schema import payload_schemas
 from chat.rendering.markdown import prepare_markdown
+from chat.rendering.template_row import Row
 from chat.web.page import render_page
 
 #: A value of each type, in examples.
@@ -31,7 +33,7 @@ def docs(request: HttpRequest) -> HttpResponse:
         for address, methods in schema["paths"].items()
         for method, call in methods.items()
     ]
-    groups: dict[str, list[dict[str, Any]]] = {}
+    groups: dict[str, list[Row]] = {}
     for call in calls:
         groups.setdefault(_group(call["path"]), []).append(call)
     objects = {name: _object(described) for name, described in schema["components"]["schemas"].items()}
@@ -50,12 +52,12 @@ def docs(request: HttpRequest) -> HttpResponse:
 
 
 def _group(path: str) -> str:
-    """What a call is about: the first word of its address, after the door's own."""
+    """The group of a call: the first word of its address, after ``/api/``."""
     words = [word for word in path.split("/") if word and not word.startswith("{")]
     return words[0] if words[0] != "api" or len(words) == 1 else words[1]
 
 
-def _call(method: str, path: str, call: dict[str, Any], site: str) -> dict[str, Any]:
+def _call(method: str, path: str, call: JsonObject, site: str) -> Row:
     body = _json_of(call.get("requestBody", {}))
     can_have_body = "application/json" in call.get("requestBody", {}).get("content", {})
     example = dict(_example_fields(body)) if can_have_body else None
@@ -75,19 +77,19 @@ def _call(method: str, path: str, call: dict[str, Any], site: str) -> dict[str, 
         "example": json.dumps(example, indent=2, ensure_ascii=False) if example is not None else "",
         "curl": _curl(method, site + path, example),
         "python": _python(method, site + path, example),
-        # A door that tokens alone open has nothing to try by a login, and a stream no end.
+        # A call that takes tokens alone cannot be tried by a login, and a stream has no end.
         "can_try": path.startswith("/api/") and not path.endswith("/stream/") and "/agui/" not in path,
     }
 
 
-def _example_fields(body: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _example_fields(body: JsonObject) -> Iterator[tuple[str, Any]]:
     required = body.get("required", ())
     fields = body.get("properties", {})
     for name in required or list(fields)[:1]:
         yield name, _example_value(fields.get(name, {}))
 
 
-def _example_value(described: dict[str, Any]) -> Any:
+def _example_value(described: JsonObject) -> Any:
     if "enum" in described:
         return described["enum"][0]
     if "anyOf" in described:
@@ -96,20 +98,20 @@ def _example_value(described: dict[str, Any]) -> Any:
 
 
 def _site(request: HttpRequest) -> str:
-    """Where programs find this server: at its public address, or else where its reader has found it."""
+    """The address for programs: the public one, or else the one of this request."""
     return (settings.PUBLIC_URL.origin or f"{request.scheme}://{request.get_host()}") + str(settings.PUBLIC_URL.path)
 
 
-def _curl(method: str, url: str, example: dict[str, Any] | None) -> str:
+def _curl(method: str, url: str, example: JsonObject | None) -> str:
     """The call as a line of a shell, with the token in a variable."""
     lines = [f'curl -X {method} "{url}"', '-H "Authorization: Bearer $THINKALOUD_TOKEN"']
     if example is not None:
-        # The quote that ends a word of the shell's stands in no value of ours.
+        # No value in an example has the quote that ends a word of the shell's.
         lines += ["-H 'Content-Type: application/json'", f"-d '{json.dumps(example, ensure_ascii=False)}'"]
     return " \\\n  ".join(lines)
 
 
-def _python(method: str, url: str, example: dict[str, Any] | None) -> str:
+def _python(method: str, url: str, example: JsonObject | None) -> str:
     """The call in Python, by its standard library."""
     lines = ["import json, os", "from urllib.request import Request, urlopen", ""]
     lines.append('headers = {"Authorization": "Bearer " + os.environ["THINKALOUD_TOKEN"]}')
@@ -123,17 +125,17 @@ def _python(method: str, url: str, example: dict[str, Any] | None) -> str:
     return "\n".join(lines)
 
 
-def _json_of(content: dict[str, Any]) -> dict[str, Any]:
-    described: dict[str, Any] = content.get("content", {}).get("application/json", {}).get("schema", {})
+def _json_of(content: JsonObject) -> JsonObject:
+    described: JsonObject = content.get("content", {}).get("application/json", {}).get("schema", {})
     return described
 
 
-def _object(described: dict[str, Any]) -> dict[str, Any]:
+def _object(described: JsonObject) -> Row:
     """An object as a section shows it."""
     return {"told": described.get("description", ""), "fields": _fields(described)}
 
 
-def _fields(described: dict[str, Any]) -> list[dict[str, Any]]:
+def _fields(described: JsonObject) -> list[Row]:
     """An object's fields, as a table shows them."""
     return [
         {
@@ -146,7 +148,7 @@ def _fields(described: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _kind(described: dict[str, Any]) -> str:
+def _kind(described: JsonObject) -> str:
     """A value's type in few words."""
     if "$ref" in described:
         return str(described["$ref"]).rpartition("/")[2]

@@ -1,8 +1,7 @@
-"""Branches as pages: a question asked otherwise, an answer tried again, an earlier place gone on from; copies, and other owners."""
+"""Branches as pages: a question asked again or changed, an earlier event continued from; copies, and changes of owner."""
 
 import secrets
 from hashlib import sha256
-from typing import Any
 from uuid import UUID
 
 import orjson
@@ -20,6 +19,7 @@ from chat.models import IS_ROOT, Door, Run, Step
 from chat.protocol import group_messages
 from chat.rendering.agents import agent_rows
 from chat.rendering.sentences import translate_sentence
+from chat.rendering.template_row import Row
 from chat.runs import sharing
 from chat.runs.admission import Refused
 from chat.runs.branching import Branch, make_branch
@@ -34,7 +34,7 @@ from chat.web.page import render_page, user_of, visible_session
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def branch(request: HttpRequest, run_id: UUID) -> HttpResponse:
-    """Ask a run's question again or otherwise, or go on from its end, in a session of one's own; what there is stays as it is."""
+    """Ask a run's question again or changed, or continue from its end, in a session of one's own; the original stays as it is."""
     run = Run.objects.filter(IS_ROOT, pk=run_id).first()
     if run is None:
         raise Http404
@@ -44,7 +44,7 @@ def branch(request: HttpRequest, run_id: UUID) -> HttpResponse:
         return _refuse(request, Refused("not_allowed", Sentence("You may look at this session, but not copy it.")))
     if end is None:
         raise Http404
-    context: dict[str, Any] = {"message": "" if run.continues_id else run.message, "agent_name": run.agent_name}
+    context: Row = {"message": "" if run.continues_id else run.message, "agent_name": run.agent_name}
     status = 200
     if request.method == "POST":
         said = {name: request.POST.get(name, "") for name in ("message", "agent_name")}
@@ -74,7 +74,7 @@ def branch(request: HttpRequest, run_id: UUID) -> HttpResponse:
 
 
 def _wish(request: HttpRequest, run: Run, end: int, said: dict[str, str]) -> Branch:
-    """What a form says: ``on`` goes on behind the run; anything else asks again in its place."""
+    """The form's branch: ``on`` continues after the run; anything else asks again in its place."""
     # A form that is sent twice is one session.
     parts = (request.POST.get("form_key"), "on" in request.POST, said)
     key = sha256(repr(parts).encode()).hexdigest()
@@ -87,7 +87,7 @@ def _wish(request: HttpRequest, run: Run, end: int, said: dict[str, str]) -> Bra
 
 @act
 def copy(request: HttpRequest, session_id: UUID) -> HttpResponse:
-    """Take a copy of one's own, and go there."""
+    """Copy a session, and go to the copy."""
     visible_session(request, session_id)
     try:
         made = async_to_sync(make_branch)(user_of(request), Branch(session_id), Door.PAGE)
@@ -98,7 +98,7 @@ def copy(request: HttpRequest, session_id: UUID) -> HttpResponse:
 
 @act
 def owner(request: HttpRequest, session_id: UUID) -> HttpResponse:
-    """Take a session over, or decline, as who was asked to; or withdraw the offer, as who asked."""
+    """Accept or decline a session, as the offered user; or withdraw the offer, as its owner."""
     user = user_of(request)
     try:
         if "accept" not in request.POST:
@@ -127,7 +127,7 @@ def leave(request: HttpRequest, session_id: UUID) -> HttpResponse:
 
 
 def _refuse(request: HttpRequest, refused: Refused) -> HttpResponse:
-    """A page that says why not."""
+    """A page with the reason of a refusal."""
     answer = render_page(request, "chat/refused.html", page="refused", refused=translate_sentence(refused.message))
     answer.status_code = 400 if refused.code == "too_large" else status_of(refused.code)
     return answer

@@ -1,23 +1,24 @@
-"""What a page shows of a session's runs. One that has ended is made once: its events never change again.
+"""The runs of a session's page. An ended run is rendered once and cached: its events never change again.
 
-What is kept of a run is found by its last event, which whoever asks was let to see in a session that they may see: with the session it is
-gone for everybody. It is made of its events and of what its key holds; whatever else is to be shown in a run has to go into the key.
+A cached run is found by its last event, which the session's reader has just been given: when the session is deleted, nothing finds it. It
+is made of its events and of what its key holds; whatever else is to be shown in a run has to be part of the key.
 """
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
-from typing import Any
 from uuid import UUID
 
 import orjson
 from django.conf import settings
 from django.utils.safestring import SafeString
 
+from agents.json_types import JsonObject
 from chat import models
 from chat.catalog import agents as catalog
 from chat.models import Session
 from chat.rendering import fragments, markdown, rows, transcript
+from chat.rendering.template_row import Row
 from chat.runtime.kept import Kept, text_size
 from chat.store import selectors
 from chat.store.selectors import Stretch
@@ -30,11 +31,11 @@ class ShownRun:
 
     id: str
     html: SafeString
-    #: What the page's header says of it.
-    head: rows.Row
-    #: The folded run for the page's script, which goes on from it, and those within it.
-    state: dict[str, Any]
-    within: list[dict[str, Any]]
+    #: What the page's header shows of it.
+    head: Row
+    #: The folded run for the page's script, which continues from it, and those within it.
+    state: JsonObject
+    within: list[JsonObject]
     #: Whether it was removed from the queue before it began.
     removed: bool
 
@@ -44,7 +45,7 @@ _kept: Kept[Hashable, ShownRun] = Kept(32 << 20)
 
 def shown_runs(session: Session, window: selectors.Window, *, may_drive: bool, may_copy: bool) -> list[ShownRun]:
     """The runs of a page's share of a session, in the reader's language and time zone."""
-    # An agent's title stands in what it did.
+    # Agents' titles are part of what is shown.
     surroundings = fragments.surroundings(), may_drive, may_copy, catalog.all_titles()
     keys = {stretch.run_id: (stretch.last_id, stretch.first, surroundings) for stretch in window.stretches}
     shown = {run_id: None if settings.DEBUG else _kept.get(key) for run_id, key in keys.items()}
@@ -68,7 +69,7 @@ def _make(session: Session, tree: Sequence[transcript.Run], may: dict[str, bool]
 
 
 def _prepare_texts(runs: Sequence[transcript.Run]) -> Callable[[transcript.Run], bool]:
-    """Have the Markdown of these runs rendered; gives what says whether that was done with all of a run's that is shown as such."""
+    """Have the Markdown of these runs rendered; returns a function that says whether all of a run's was."""
     thoughts = [item.text for run in runs for item in run.items if item.kind in ("thought", "word")]
     # Those of runs within runs are rows like thoughts.
     thoughts += [run.answer.text for run in runs if run.parent is not None and run.answer is not None]
@@ -79,8 +80,8 @@ def _prepare_texts(runs: Sequence[transcript.Run]) -> Callable[[transcript.Run],
 
 
 def _folded(session: Session, stretches: Sequence[Stretch]) -> dict[UUID, list[transcript.Run]]:
-    """The runs of these stretches, each with those within it; of those that the page cuts, what the rest of the log says of them."""
-    # What a run was asked, by whom and of which model, is in its first event, for good.
+    """The runs of these stretches, each with those within it; where the page cuts a run, with figures of the rest of its log."""
+    # The question, its user and the model are in a run's first event.
     begun = [selectors.beginning_of(stretch.run_id) for stretch in stretches if not stretch.begins]
     last = max(stretch.last for stretch in stretches)
     frames = [*chain(*begun), *selectors.frames_between(session.pk, stretches[0].first, last)]
@@ -116,7 +117,7 @@ def _complete(run: transcript.Run, row: models.Run, stretch: Stretch) -> None:
 
 
 def _end(run: transcript.Run, row: models.Run) -> None:
-    """End a folded run whose last event lies elsewhere, as its row says."""
+    """End a folded run whose last event is not on the page, by its row."""
     run.status = row.status
     run.iteration = row.iterations
     run.cancelled_by = row.cancelled_by.get_username() if row.cancelled_by else None
@@ -129,7 +130,7 @@ def _end(run: transcript.Run, row: models.Run) -> None:
         run.duration_ms = round((row.ended_at - row.started_at).total_seconds() * 1000)
 
 
-def _outlined(run: transcript.Run) -> dict[str, Any]:
+def _outlined(run: transcript.Run) -> JsonObject:
     """A folded run for the page's script, without the texts that the page shows already and that no later event touches."""
     state = asdict(run)
     for item in state["items"]:

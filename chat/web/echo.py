@@ -1,8 +1,7 @@
-"""`/healthz/echo`: how a request has reached this process, told to `manage.py doctor` alone, which asks by way of the proxy in front."""
+"""`/healthz/echo`: how a request has reached this process, for `manage.py doctor`, which requests it through the proxy in front."""
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
@@ -10,9 +9,9 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from chat.security.passes import DOCTOR_HEADER, is_doctor
+from chat.security.passes import DOCTOR_HEADER, SeenRequest, is_doctor
 
-#: What a stream of ours is like: pieces with pauses between them, and the headers by which proxies pass them on at once.
+#: The properties of the product's streams: pieces with pauses between them, and the headers by which proxies pass them on at once.
 _PIECES, _PAUSE_S = 4, 0.25
 _STREAM_HEADERS = {"Cache-Control": "no-transform", "X-Accel-Buffering": "no"}
 
@@ -20,7 +19,7 @@ _STREAM_HEADERS = {"Cache-Control": "no-transform", "X-Accel-Buffering": "no"}
 @require_safe
 @never_cache
 async def echo(request: HttpRequest) -> HttpResponseBase:
-    """Tell the doctor what this request looks like from here, or send it a stream; to anybody else there is nothing here."""
+    """Answer the doctor with how this request looks from here, or with a stream; 404 for anyone else."""
     if not is_doctor(request.headers.get(DOCTOR_HEADER, "")):
         return HttpResponse("There is no such page.\n", status=404, content_type="text/plain; charset=utf-8")
     if "stream" in request.GET:
@@ -34,7 +33,7 @@ async def _pieces() -> AsyncIterator[bytes]:
         await asyncio.sleep(_PAUSE_S)
 
 
-def _seen(request: HttpRequest) -> dict[str, Any]:
+def _seen(request: HttpRequest) -> SeenRequest:
     try:
         request.get_host()
         host_is_known = True
@@ -47,6 +46,5 @@ def _seen(request: HttpRequest) -> dict[str, Any]:
         "client": request.META.get("REMOTE_ADDR", ""),
         "forwarded_for": request.headers.get("X-Forwarded-For", ""),
         "forwarded_proto": request.headers.get("X-Forwarded-Proto", ""),
-        # Whose X-Forwarded-… was not believed.
         "ignored_peer": getattr(request, "scope", {}).get("thinkaloud.ignored_proxy", ""),
     }

@@ -1,4 +1,4 @@
-"""What is shown in place of an answer that failed, or that somebody may not have."""
+"""Error pages."""
 
 import secrets
 import sys
@@ -20,19 +20,20 @@ from django.views.decorators.csrf import requires_csrf_token
 
 from agents.sentence import format_sentence
 from chat.protocol import ErrorCode, error_data
+from chat.rendering.template_row import Row
 from chat.runtime import database
 from chat.security.csrf import explain_refusal
 from chat.web.page import render_page
 
 #: When to try again where the database was away.
 _RETRY_AFTER_S = 5
-#: Whose addresses programs ask, and get errors in shapes of their own.
+#: Addresses of APIs, whose errors have shapes of their own.
 PROGRAM_PATHS = ("/api/", "/v1/")
 _NOT_OURS = "This server does not answer to the name in “Host”; its operator can add it to ALLOWED_HOSTS."
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """What is shown in place of an answer that failed with us, in words of its own where it was the database that did; reads nothing."""
+    """The page of an internal error, with words of its own where the database does not answer; makes no query."""
     away = isinstance(sys.exc_info()[1], DatabaseError)
     page = render_to_string("503.html" if away else "500.html", {"request": request, "frame": _still_frame(request)})
     answer = HttpResponse(page, status=503 if away else 500)
@@ -42,13 +43,13 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """What was asked is not to be understood; nothing of a form in it is read again."""
+    """The request cannot be parsed; nothing of a form in it is read again."""
     words = _NOT_OURS if isinstance(exception, DisallowedHost) else "This request cannot be understood."
     return refuse_program(request, 400, "bad_frame", words) or show_error(request, "400.html", 400)
 
 
 def refuse_program(request: HttpRequest, status: int, code: ErrorCode, words: str) -> HttpResponse | None:
-    """A refusal in the shape of the door that a program has asked at; None where the address is a page's."""
+    """An error in the shape of the API at this address; None where the address is a page's."""
     path = request.path.removeprefix(settings.PUBLIC_URL.path)
     if not path.startswith(PROGRAM_PATHS):
         return None
@@ -60,13 +61,13 @@ def refuse_program(request: HttpRequest, status: int, code: ErrorCode, words: st
 
 @requires_csrf_token
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """There is nothing at this address, or nothing for whoever asks."""
+    """There is nothing at this address, or nothing that the user may see."""
     return show_error(request, "404.html", 404)
 
 
 @requires_csrf_token
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Whoever asks may not do this."""
+    """The user may not do this."""
     return show_error(request, "403.html", 403)
 
 
@@ -78,10 +79,10 @@ def show_error(request: HttpRequest, template: str, status: int, **context: Any)
     if settings.SESSION_COOKIE_NAME in request.COOKIES and hasattr(request, "user"):
         make = partial(_beside_sessions, request, template, context, translation.get_language())
         try:
-            # Django calls this on a thread of its own, which is to have no connection: it would keep it.
+            # Django calls this on a thread of its own, which must not get a connection: it would keep it.
             answer = async_to_sync(database.read)(make) if isinstance(request, ASGIRequest) else make()
         except DatabaseError:
-            # Without what is known of who asks, which may ask the database again.
+            # Without the user, who might have to be read from the database.
             answer = HttpResponse(
                 render_to_string(template, {"request": request, "frame": _still_frame(request), **context})
             )
@@ -91,19 +92,17 @@ def show_error(request: HttpRequest, template: str, status: int, **context: Any)
 
 
 def refuse_forgery(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """A write that does not prove that it comes from a page of ours, with the true cause: Django's ``CSRF_FAILURE_VIEW``."""
+    """A write that does not prove that it comes from a page of this site, with the true cause: Django's ``CSRF_FAILURE_VIEW``."""
     cause = format_sentence(explain_refusal(request, reason), gettext)
     return show_error(request, "403_csrf.html", 403, cause=cause)
 
 
 def _still_frame(request: HttpRequest) -> str:
-    """The frame in which nothing is asked of the database, for those who have been logged in, as their browser says."""
+    """The page's frame without any query, for users whose browser says that they were logged in."""
     return "still.html" if settings.SESSION_COOKIE_NAME in request.COOKIES else "plain.html"
 
 
-def _beside_sessions(
-    request: HttpRequest, template: str, context: dict[str, Any], language: str
-) -> HttpResponse | None:
+def _beside_sessions(request: HttpRequest, template: str, context: Row, language: str) -> HttpResponse | None:
     if not request.user.is_authenticated:
         return None
     with translation.override(language):

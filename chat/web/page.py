@@ -23,6 +23,7 @@ from chat.models import UNFINISHED, Door, RunStatus, Session
 from chat.rendering import humanize, transcript
 from chat.rendering import rows as rendering_rows
 from chat.rendering.fragments import fragment, surroundings
+from chat.rendering.template_row import Row
 from chat.schedules.recurrence import zone_names
 from chat.security import audit
 from chat.store import selectors, session_lists, waiting_calls
@@ -30,12 +31,12 @@ from chat.store.session_lists import ListedSession
 
 #: Sessions in the list beside the conversation; all of them are on the page of past sessions.
 SIDE_SESSIONS = 60
-#: What waits for the reader is counted up to here.
+#: Open requests to the reader are counted up to this.
 _MOST_NEEDS = 99
 
 
 def user_of(request: HttpRequest) -> User:
-    """Who asks: every page here is for those who are logged in."""
+    """The logged-in user: every page here requires one."""
     return cast(User, request.user)
 
 
@@ -50,7 +51,7 @@ def visible_session(request: HttpRequest, session_id: UUID) -> tuple[Session, ac
 
 
 def run_from_row(run: models.Run) -> transcript.Run:
-    """What the run's row says of it, for pages that begin after its first event."""
+    """The run's row, folded, for pages that begin after its first event."""
     return transcript.Run(
         str(run.pk),
         status="running" if run.status in UNFINISHED else run.status,
@@ -61,7 +62,7 @@ def run_from_row(run: models.Run) -> transcript.Run:
         user=run.user.get_username() if run.user else "",
         enable_reasoning=run.enable_reasoning,
         continues=str(run.continues_id) if run.continues_id else None,
-        parent=None if run.parent_id is None else dict(selectors.parent_of(run)),
+        parent=None if run.parent_id is None else selectors.parent_of(run),
         iteration=run.iterations,
         removed=run.status == RunStatus.CANCELLED and run.started_at is None,
     )
@@ -81,7 +82,7 @@ class SideGroup:
 
 
 def _side(sessions: Sequence[ListedSession], current_id: UUID | None) -> list[SideGroup]:
-    """The list beside the conversation: what waits for its owner, what runs, then by day."""
+    """The list beside the conversation: sessions that wait for the reader, running ones, then by day."""
     waiting, running, days = SideGroup(_("Needs you")), SideGroup(pgettext("sessions", "Running")), _days()
     for session, row in zip(sessions, listed_rows("chat/_session.html", sessions, current_id), strict=True):
         if session.status == RunStatus.WAITING:
@@ -106,8 +107,8 @@ def _days() -> list[tuple[datetime, SideGroup]]:
 
 
 def listed_rows(template: str, sessions: Iterable[ListedSession], current_id: UUID | None = None) -> list[SafeString]:
-    """Sessions as rows of a list, each made once for all that it tells."""
-    # An agent's title stands in its sessions' rows.
+    """Sessions as rows of a list, each rendered once for the same values."""
+    # Agents' titles are part of sessions' rows.
     around = surroundings(), catalog.all_titles()
     return [_listed_row(template, session, session.pk == current_id, around) for session in sessions]
 
@@ -127,8 +128,8 @@ _TONES = {
 }
 
 
-def session_row(session: Session | ListedSession, waits_for: str = "") -> dict[str, Any]:
-    """What a list tells of a session, and of what it waits for."""
+def session_row(session: Session | ListedSession, waits_for: str = "") -> Row:
+    """A list's row of a session, with what it waits for."""
     agent = rendering_rows.agent_title(session.agent_name)
     ended_well = session.status in ("", RunStatus.COMPLETED)
     status = humanize.status(session.status, begun=True, waits_for=waits_for)
@@ -163,7 +164,7 @@ def render_page(
 
 
 def render_account_page(request: HttpRequest, template: str, **context: Any) -> HttpResponse:
-    """Render a page about one's account: beside the list of sessions, or alone for those who are still logging in."""
+    """Render a page about one's account: beside the list of sessions, or alone for users who are still logging in."""
     if request.user.is_authenticated:
         return render_page(request, template, **context)
     return render(request, template, context)
@@ -186,7 +187,7 @@ def listed_sessions(request: HttpRequest) -> list[ListedSession]:
 
 
 def reader_time(request: HttpRequest) -> AbstractContextManager[None]:
-    """The reader's time zone, in which a page tells times."""
+    """The reader's time zone, in which pages show times."""
     zone = reader_zone(request)
     return timezone.override(ZoneInfo(zone) if zone else None)
 

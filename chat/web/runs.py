@@ -1,7 +1,6 @@
 """The page of one run."""
 
 from collections.abc import Collection, Sequence
-from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.decorators import login_required
@@ -16,6 +15,7 @@ from chat.models import UNFINISHED, RunStatus
 from chat.protocol.frame_data import SentAlongData
 from chat.rendering import calls as call_rows
 from chat.rendering import humanize, inspection, markdown, rows, transcript
+from chat.rendering.template_row import Row
 from chat.store import branches, call_reader, notes, selectors, sent_along
 from chat.web.page import render_page, run_from_row, user_of, visible_session
 
@@ -27,18 +27,18 @@ RUN_STEPS = 100
 
 def _call_lines(
     run: models.Run, places: Sequence[tuple[int, int]], iterations: Collection[int]
-) -> dict[int, list[dict[str, Any]]]:
+) -> dict[int, list[Row]]:
     """A line for each of the run's model calls in these iterations, by iteration; ``places`` are all that it has."""
     wanted = {key: number for number, (key, iteration) in enumerate(places, 1) if iteration in iterations}
-    lines: dict[int, list[dict[str, Any]]] = {}
+    lines: dict[int, list[Row]] = {}
     for key, row in sorted(call_reader.rows_at(set(wanted)).items()):
         line = call_rows.call_line(call_reader.call_data(row, []), reverse("call", args=[run.pk, wanted[key]]))
         lines.setdefault(row.iteration, []).append(line)
     return lines
 
 
-def _sent_along(run: models.Run) -> dict[str, Any] | None:
-    """What came with the run's message from a client that keeps the conversation itself."""
+def _sent_along(run: models.Run) -> Row | None:
+    """What a client that keeps the conversation itself has sent along with the run's message."""
     along = sent_along.of_run(run)
     messages = sent_along.messages_of(run)
     if along is None or not (messages or along.instructions):

@@ -1,4 +1,4 @@
-"""Second factors: asked for on the way in, and set up, shown and removed on pages of one's own. A change is made by who was just proven."""
+"""Second factors: at the login, and the pages to set up, show and remove them, for users who have just proven who they are."""
 
 import json
 from collections.abc import Callable
@@ -31,6 +31,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from chat.accounts.models import User
 from chat.models import Act
+from chat.rendering.template_row import Row
 from chat.security import second_factor
 from chat.security.login_stages import (
     STAGES_S,
@@ -55,7 +56,7 @@ Type = Authenticator.Type
 @require_http_methods(["GET", "POST"])
 @login_stage_required(stage=AuthenticateStage.key, redirect_urlname="login")  # type: ignore[untyped-decorator]
 def ask_second_factor(request: HttpRequest) -> HttpResponse:
-    """Ask whoever has given the password for the second factor, and let them in with it."""
+    """Require the second factor of a user who has given the password, and log them in."""
     stage = request._login_stage  # type: ignore[attr-defined] # noqa: SLF001 - as allauth hands it over
     user = stage.login.user
     if user is None or not has_second_factor(user) or not is_still_proven(request, user):
@@ -71,8 +72,8 @@ def ask_second_factor(request: HttpRequest) -> HttpResponse:
     return render(request, "registration/second_factor.html", _questions(request, user))
 
 
-def _questions(request: HttpRequest, user: User) -> dict[str, Any]:
-    """What a page needs that asks for a second factor."""
+def _questions(request: HttpRequest, user: User) -> Row:
+    """What a page needs that requires a second factor."""
     types = set(Authenticator.objects.filter(user=user).values_list("type", flat=True))
     return {
         "failed": request.method == "POST",
@@ -83,7 +84,7 @@ def _questions(request: HttpRequest, user: User) -> dict[str, Any]:
 
 
 def _prove(request: HttpRequest, user: User) -> tuple[Authenticator | None, HttpResponse | None]:
-    """The factor that was sent, if it is one of this person's; or the answer to who has tried too often."""
+    """The factor that was sent, if it is one of this user's; or the answer after too many attempts."""
     if not second_factor.may_try(request, user):
         return None, cast(HttpResponse, get_lockout_response(request))
     passkey = request.POST.get("credential", "")
@@ -99,7 +100,7 @@ def _prove(request: HttpRequest, user: User) -> tuple[Authenticator | None, Http
 @require_http_methods(["GET", "POST"])
 @login_stage_required(stage=SetUpStage.key, redirect_urlname="login")  # type: ignore[untyped-decorator]
 def require_second_factor(request: HttpRequest) -> HttpResponse:
-    """Have somebody who must have a second factor set one up, and let them in with it."""
+    """Have a user who must have a second factor set one up, and log them in."""
     stage = request._login_stage  # type: ignore[attr-defined] # noqa: SLF001
     user = stage.login.user
     if user is None or not is_still_proven(request, user):
@@ -123,7 +124,7 @@ def _offer_passkey(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_POST
 def log_in_by_passkey(request: HttpRequest) -> HttpResponse:
-    """Log in by a passkey alone: it is two factors, for it asks its holder."""
+    """Log in by a passkey alone: it is two factors, since its holder has to unlock it."""
     if "credential" not in request.POST:
         return _offer_passkey(request)
     if not second_factor.may_try(request, None):
@@ -144,7 +145,7 @@ def log_in_by_passkey(request: HttpRequest) -> HttpResponse:
 
 
 def recent_proof_required(view: View) -> View:
-    """Ask who they are of those who have not shown it for a while, before a page that changes how they log in."""
+    """Require users to prove who they are, unless they just did, before a page that changes how they log in."""
 
     @never_cache
     @login_required
@@ -162,11 +163,11 @@ def recent_proof_required(view: View) -> View:
 @never_cache
 @login_required
 def confirm(request: HttpRequest) -> HttpResponse:
-    """Have whoever is logged in show once more who they are: by the password, the second factor, or their provider."""
+    """Have the logged-in user prove again who they are: by the password, the second factor, or their provider."""
     user = cast(User, request.user)
     if request.method == "POST":
         if request.POST.get("password"):
-            # Axes counts it, and answers who has tried too often.
+            # Axes counts it, and answers after too many attempts.
             if authenticate(request, username=user.get_username(), password=request.POST["password"]) == user:
                 record_authentication(request, user, method="password")
                 return redirect(safe_next(request))

@@ -1,4 +1,4 @@
-"""The pages. Each reads, asks who may, and renders; nothing here writes."""
+"""The pages of sessions. Each reads, checks access, and renders; nothing here writes."""
 
 import secrets
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from chat.catalog.setups import most_iterations
 from chat.models import UNFINISHED, RunStatus, Session
 from chat.rendering import rows
 from chat.rendering.agents import AgentRow, agent_rows
+from chat.rendering.template_row import Row
 from chat.runs import retention
 from chat.runs.admission import MOST_FILES
 from chat.schedules import handover
@@ -54,7 +55,7 @@ def home(request: HttpRequest) -> HttpResponse:
 
 
 def start_page(request: HttpRequest, **said: Any) -> HttpResponse:
-    """The start page; ``said`` is what its form holds, where that could not be sent, and why it was ``refused``."""
+    """The start page; ``said`` is the content of a form that was ``refused``, and why."""
     offer = _offer(request)
     beside = listed_sessions(request)
     with reader_time(request):
@@ -79,7 +80,7 @@ def start_page(request: HttpRequest, **said: Any) -> HttpResponse:
 @require_safe
 @login_required
 def sessions(request: HttpRequest) -> HttpResponse:
-    """Past sessions, filtered as the address says; with words to search for, the steps in which they occur."""
+    """Past sessions, filtered by the address; with a search, the steps that match."""
     if request.GET.get("part") == "side":
         return render_page(request, "chat/_sessions.html", current_id=_uuid(request.GET.get("current", "")))
     filters = {name: request.GET.get(name, "") for name in ("q", "status", "agent", "archived", "shared")}
@@ -199,9 +200,9 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
     )
 
 
-def _parted(request: HttpRequest, session: Session, window: selectors.Window) -> dict[str, list[dict[str, Any]]]:
-    """Where others of its family part from a session: behind the run that is named, or before all."""
-    parted: dict[str, list[dict[str, Any]]] = {}
+def _parted(request: HttpRequest, session: Session, window: selectors.Window) -> dict[str, list[Row]]:
+    """Where others of its family part from a session: after the run that is named, or before all."""
+    parted: dict[str, list[Row]] = {}
     if window.first == 0 and session.last_seq:
         return parted
     for place in branches.places_in(user_of(request), session):
@@ -230,7 +231,7 @@ class _Offer:
 
 
 def _offer(request: HttpRequest, agent_name: str = "") -> _Offer:
-    """What the composer offers: of that name where there is one, else the one that answers unless another is named."""
+    """The composer's agent: the one of that name where there is one, else the default."""
     usable = {version.spec.name: version for version in catalog.usable_by(user_of(request).pk)}
     chosen = agent_name if agent_name in usable else catalog.default_for(usable.values())
     most = most_iterations(usable[chosen].spec.limits) if chosen else settings.MAX_ITERATIONS
@@ -238,7 +239,7 @@ def _offer(request: HttpRequest, agent_name: str = "") -> _Offer:
 
 
 def _before(request: HttpRequest, found: Session) -> int | None:
-    """Where a page of earlier steps ends: ``before`` a number, or so that it holds the step ``at`` one."""
+    """Where a page of earlier steps ends: ``before`` a number, or so that it contains the step ``at`` one."""
     before, at = _number(request.GET.get("before")), _number(request.GET.get("at"))
     if at is not None and at <= found.last_seq - selectors.PAGE_STEPS:
         return at + selectors.PAGE_STEPS // 2

@@ -1,6 +1,5 @@
 """Sharing a set as a page: with whom it is shared, and leaving it."""
 
-from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
@@ -16,6 +15,7 @@ from chat.cases import sharing
 from chat.models import Door
 from chat.protocol import as_uuid
 from chat.rendering.sentences import translate_sentence
+from chat.rendering.template_row import Row
 from chat.runs.admission import Refused
 from chat.runs.sharing import ShareTarget, UnknownName
 from chat.web.acts import act
@@ -31,7 +31,7 @@ def shares(request: HttpRequest, set_id: UUID) -> HttpResponse:
     found = case_selectors.find_set(user, set_id)
     if found is None or not may_manage(found[1]):
         raise Http404
-    context: dict[str, Any] = {}
+    context: Row = {}
     status = 200
     if request.method == "POST":
         try:
@@ -58,7 +58,7 @@ def shares(request: HttpRequest, set_id: UUID) -> HttpResponse:
 
 
 def _act(request: HttpRequest, set_id: UUID) -> None:
-    """Do what a form says."""
+    """Apply the form."""
     user, form = user_of(request), request.POST
     share_id = as_uuid(form.get("share", ""))
     if share_id is not None and "withdraw" in form:

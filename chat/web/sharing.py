@@ -1,7 +1,6 @@
-"""Sharing as pages: with whom a session is shared, and the door behind a link."""
+"""Sharing as pages: with whom a session is shared, and the page behind a link."""
 
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.decorators import login_required
@@ -17,6 +16,7 @@ from chat.api.links import link_address
 from chat.models import Door
 from chat.protocol import as_uuid, group_messages
 from chat.rendering.sentences import translate_sentence
+from chat.rendering.template_row import Row
 from chat.runs import sharing
 from chat.runs.admission import Refused
 from chat.runtime import groups
@@ -35,7 +35,7 @@ def shares(request: HttpRequest, session_id: UUID) -> HttpResponse:
     found, role = visible_session(request, session_id)
     if not may_manage(role):
         raise Http404
-    context: dict[str, Any] = {}
+    context: Row = {}
     status = 200
     if request.method == "POST":
         try:
@@ -67,7 +67,7 @@ def shares(request: HttpRequest, session_id: UUID) -> HttpResponse:
 
 
 def _act(request: HttpRequest, session_id: UUID) -> str:
-    """Do what a form says; returns a new link's secret."""
+    """Apply the form; returns a new link's secret."""
     user, form = user_of(request), request.POST
     if "withdraw_offer" in form:
         handover.withdraw_offer(user, session_id, Door.PAGE)
@@ -94,7 +94,7 @@ def _act(request: HttpRequest, session_id: UUID) -> str:
 
 
 def role_in_form(form: QueryDict) -> Role:
-    """The role that a form gives; a watcher's, where it says nothing that is one."""
+    """The role in a form; a watcher's, where it has no valid one."""
     return Role.DRIVER if form.get("role") == Role.DRIVER else Role.WATCHER
 
 
@@ -105,13 +105,13 @@ def end_in_form(form: QueryDict) -> datetime | None:
 
 
 def tell_sockets() -> None:
-    """Have every process see at once who may still be where they are."""
+    """Have every process check at once whether open sockets may stay."""
     groups.publish_from_thread(supervisor.serving_loop(), groups.EVERYONE, group_messages.LOGINS_CHANGED)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def join(request: HttpRequest, secret: str) -> HttpResponse:
-    """Behind a link: what it leads to, and a button to join. A link that opens nothing is no page, whatever the reason."""
+    """Behind a link: what it opens, and a button to join. An invalid link is 404, whatever the reason."""
     if not request.user.is_authenticated:
         return redirect(f"{reverse('login')}?next={request.get_full_path()}")
     if request.method == "POST":

@@ -1,7 +1,6 @@
 """One's own tokens: made, shown once, revoked."""
 
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 from django import forms
@@ -17,6 +16,7 @@ from django.views.decorators.http import require_http_methods
 
 from chat.models import ApiToken, Scope
 from chat.protocol import is_blank
+from chat.rendering.template_row import Row
 from chat.security import tokens
 from chat.web.acts import act
 from chat.web.logins import publish_logins_ended
@@ -72,7 +72,7 @@ class TokenForm(forms.Form):
 def index(request: HttpRequest) -> HttpResponse:
     """One's own tokens; a new one is shown in the answer to the form that makes it, and never again."""
     form = TokenForm(request.POST if request.method == "POST" else None)
-    made: dict[str, Any] = {}
+    made: Row = {}
     if request.method == "POST" and form.is_valid():
         fields = form.cleaned_data
         expires_at = timezone.now() + timedelta(days=int(fields["days"])) if fields["days"] else None
@@ -99,7 +99,7 @@ def revoke(request: HttpRequest, token_id: UUID) -> HttpResponse:
     return redirect("tokens")
 
 
-def _line(token: ApiToken) -> dict[str, Any]:
+def _line(token: ApiToken) -> Row:
     return {
         "token": token,
         "scope": _SHORT[Scope(token.scope)],

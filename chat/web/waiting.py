@@ -1,8 +1,8 @@
-"""What waits for people as pages: the list over all sessions, and the form of each, which works without a script."""
+"""Calls that wait for people as pages: the list over all sessions, and the form of each, which works without a script."""
 
 import contextlib
 from datetime import datetime
-from typing import Any, cast
+from typing import cast
 from uuid import UUID
 
 import orjson
@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_safe
 
 from agents.approval import PRIVATE
+from agents.json_types import JsonObject
 from chat import protocol
 from chat.access import may_drive
 from chat.api.errors import status_of
@@ -26,6 +27,7 @@ from chat.rendering import decision_form
 from chat.rendering import waiting as waiting_rows
 from chat.rendering.decision_form import BadForm
 from chat.rendering.sentences import translate_sentence
+from chat.rendering.template_row import Row
 from chat.runs import deciding, waiting
 from chat.runs.admission import Refused
 from chat.store import waiting_calls, waiting_pages
@@ -53,7 +55,7 @@ def index(request: HttpRequest) -> HttpResponse:
 
 
 def _after(text: str) -> tuple[datetime, int] | None:
-    """Where a page of the list begins, as the link to it says."""
+    """Where a page of the list begins, by its address."""
     moment, _sign, key = text.partition("~")
     try:
         deadline = datetime.fromisoformat(moment)
@@ -65,7 +67,7 @@ def _after(text: str) -> tuple[datetime, int] | None:
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def decide(request: HttpRequest, run_id: UUID) -> HttpResponse:
-    """One call that waits: its form, which is answered here; as a part of another page, where the address says so."""
+    """One call that waits, with its form; as a part of another page, where the address says so."""
     call = _found(request, run_id)
     refused, status = "", 200
     if call is not None and request.method == "POST":
@@ -89,7 +91,7 @@ def decide(request: HttpRequest, run_id: UUID) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def allowed(request: HttpRequest, session_id: UUID) -> HttpResponse:
-    """What is allowed in a session without a further decision; whoever drives it takes it back here."""
+    """The standing approvals of a session; its drivers withdraw them here."""
     session, role = visible_session(request, session_id)
     if not may_drive(role):
         raise PermissionDenied
@@ -108,7 +110,7 @@ def allowed(request: HttpRequest, session_id: UUID) -> HttpResponse:
 
 
 def _found(request: HttpRequest, run_id: UUID) -> WaitingCall | None:
-    """The call, for who may decide about it; None where it waits no more and a page that is open asks. Raises `Http404`."""
+    """The call, for users who may decide it; None where it waits no more and an open page requests it. Raises `Http404`."""
     session_id = waiting_pages.session_of(run_id)
     if session_id is None:
         raise Http404
@@ -122,7 +124,7 @@ def _found(request: HttpRequest, run_id: UUID) -> WaitingCall | None:
 
 
 def _try(request: HttpRequest, call: WaitingCall) -> tuple[str, int]:
-    """Do what the form says; gives why it was refused, where it was, and the answer's status."""
+    """Apply the form; returns why it was refused, where it was, and the answer's status."""
     try:
         _act(request, call)
     except BadForm as bad:
@@ -132,33 +134,33 @@ def _try(request: HttpRequest, call: WaitingCall) -> tuple[str, int]:
     return "", 200
 
 
-def _shown(call: WaitingCall, request: HttpRequest | None = None) -> dict[str, Any]:
+def _shown(call: WaitingCall, request: HttpRequest | None = None) -> Row:
     """A call with its form as the templates take it."""
     schema = _schema(call)
     return {
         "call": waiting_rows.waiting_row(call),
         "address": urlencode({"call": call.tool_call_id}),
         "rules": waiting_rows.wanting_rules(call, waiting.policies_over(call.run)),
-        # What leaves a session that has read private things is decided each time, and what the clock asks for has no session of its own.
+        # In a session that has read private things each call is decided by itself, and scheduled runs may have no session of their own.
         "may_allow_session": call.rule != PRIVATE and not waiting_pages.is_by_clock(call.run),
         **waiting_rows.form_row(call, schema, request.POST if request is not None else None),
     }
 
 
-def _schema(call: WaitingCall) -> dict[str, Any]:
-    """What the tool takes, as it was when it was called."""
-    return cast(dict[str, Any], orjson.loads(call.parameters or "{}"))
+def _schema(call: WaitingCall) -> JsonObject:
+    """The tool's parameters, as they were when it was called."""
+    return cast(JsonObject, orjson.loads(call.parameters or "{}"))
 
 
 def _place(request: HttpRequest, call: WaitingCall) -> str:
-    """Where one is led after the form was taken without a script."""
+    """The page after a form without a script."""
     if request.POST.get("back") == "waiting":
         return reverse("waiting")
     return f"{reverse('session', args=[call.session_id])}#run-{call.run_id}"
 
 
 def _act(request: HttpRequest, call: WaitingCall) -> None:
-    """Do what the form says. Raises `BadForm`, `BadFrame` or `Refused`."""
+    """Apply the form. Raises `BadForm`, `BadFrame` or `Refused`."""
     form, user = request.POST, user_of(request)
     where = call.session_id, call.run_id
     if call.kind == WaitingKind.QUESTION:

@@ -1,6 +1,5 @@
 """One's own webhooks: made, their secret shown once, what they were sent and what has become of it, removed."""
 
-from typing import Any
 from uuid import UUID
 
 from django import forms
@@ -17,6 +16,7 @@ from django.views.decorators.http import require_http_methods
 import agents
 from chat.models import DeliveryState, Webhook, WebhookDelivery
 from chat.rendering.sentences import translate_sentence
+from chat.rendering.template_row import Row
 from chat.store import webhooks
 from chat.web.acts import act
 from chat.web.page import render_page, user_of
@@ -32,7 +32,7 @@ class WebhookForm(forms.Form):
     )
 
     def clean_url(self) -> str:
-        """An address as it may be asked for; whether it is a public one is looked at each time that something is sent."""
+        """A valid address; whether it is a public one is checked at each delivery."""
         url: str = self.cleaned_data["url"].strip()
         if (problem := agents.refusal_of_page_address(url)) is not None:
             raise forms.ValidationError(translate_sentence(problem))
@@ -43,11 +43,11 @@ class WebhookForm(forms.Form):
 @never_cache
 @login_required
 def index(request: HttpRequest) -> HttpResponse:
-    """One's own webhooks; a new one's secret is shown in the answer to the form that makes it, and never again."""
+    """One's own webhooks; a new one's secret is shown once, in the answer to its form."""
     if not settings.WEBHOOKS:
         raise Http404
     form = WebhookForm(request.POST if request.method == "POST" else None)
-    made: dict[str, Any] = {}
+    made: Row = {}
     if request.method == "POST" and form.is_valid():
         try:
             webhook, secret = webhooks.make_webhook(user_of(request), form.cleaned_data["url"])
@@ -73,7 +73,7 @@ def remove(request: HttpRequest, webhook_id: UUID) -> HttpResponse:
 
 @act
 def test(request: HttpRequest, webhook_id: UUID) -> HttpResponse:
-    """Send something to try it; one that was given up is taken up again by that."""
+    """Send a test delivery; a webhook that was given up is enabled by that."""
     if not webhooks.revive_webhook(user_of(request).pk, webhook_id):
         raise Http404
     messages.success(request, _("A test is on its way. Reload the page to see what has become of it."))
@@ -89,12 +89,12 @@ def retry(request: HttpRequest, delivery_id: UUID) -> HttpResponse:
     return redirect("webhooks")
 
 
-def _line(webhook: Webhook) -> dict[str, Any]:
+def _line(webhook: Webhook) -> Row:
     sent = [_delivery_line(each) for each in webhooks.latest_deliveries(webhook.pk)]
     return {"webhook": webhook, "sent": sent}
 
 
-def _delivery_line(delivery: WebhookDelivery) -> dict[str, Any]:
+def _delivery_line(delivery: WebhookDelivery) -> Row:
     words = {
         DeliveryState.WAITING: pgettext("delivery", "Waiting"),
         DeliveryState.DELIVERED: pgettext("delivery", "Delivered"),

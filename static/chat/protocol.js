@@ -129,12 +129,12 @@ export const WINDOW = 200;
  */
 
 /**
- * A run that exists now: the answer to `chat` and `continue`, and to `steer` that it is taken.
+ * A run exists now: the answer to `chat` and `continue`; and to `steer`, that the word is accepted.
  * @typedef {object} AcceptedData
  * @property {string} client_message_id
  * @property {string} run_id
  * @property {number} queued Place in the queue; 0: it runs.
- * @property {true} [steer] It is a word into that run, which its next model call reads.
+ * @property {true} [steer] It is a steering word for that run, which its next model call reads.
  */
 
 /**
@@ -145,7 +145,7 @@ export const WINDOW = 200;
  */
 
 /**
- * What somebody does just now; true for a few seconds, unless it is said again.
+ * What somebody is doing now; true for a few seconds, unless it is sent again.
  * @typedef {object} ActivityData
  * @property {string} user
  * @property {number} [seq] The number of the step that they read.
@@ -160,14 +160,14 @@ export const WINDOW = 200;
  */
 
 /**
- * Words of the operators, to everyone.
+ * A message from the operators, to everyone.
  * @typedef {object} AnnouncementData
  * @property {string} message
  * @property {"info" | "warning" | "error"} level
  */
 
 /**
- * Words of the operators.
+ * A message from the operators.
  * @typedef {object} AnnouncementFrame
  * @property {"announcement"} type
  * @property {AnnouncementData} data
@@ -181,7 +181,7 @@ export const WINDOW = 200;
  * @property {number} timestamp
  * @property {"answer"} type
  * @property {string} tool_call_id
- * @property {string | null} user Null: nobody did until the deadline.
+ * @property {string | null} user Null: no one did until the deadline.
  * @property {Record<string, unknown>} answers By the fields' names: texts, lists of texts, numbers, yes or no.
  */
 
@@ -196,7 +196,7 @@ export const WINDOW = 200;
  * @property {string} tool_name
  * @property {Record<string, unknown>} arguments
  * @property {number} deadline
- * @property {"deny" | "stop"} unanswered What becomes of it after the deadline: it is denied, or the run ends.
+ * @property {"deny" | "stop"} unanswered What happens to it after the deadline: it is denied, or the run ends.
  */
 
 /**
@@ -208,15 +208,15 @@ export const WINDOW = 200;
  * @property {"approval"} type
  * @property {string} tool_call_id
  * @property {"allow" | "deny"} decision
- * @property {string | null} user Null: nobody did until the deadline.
- * @property {Record<string, unknown>} [arguments] With which it is made instead of those that the model wrote.
- * @property {"once" | "session"} scope `session`: so are later calls of this tool under this rule, in runs of who
- *   asked.
+ * @property {string | null} user Null: no one did until the deadline.
+ * @property {Record<string, unknown>} [arguments] The call is made with these instead of those that the model wrote.
+ * @property {"once" | "session"} scope `session`: later calls of this tool under this rule are allowed too, in runs of
+ *   the same user.
  * @property {string} reason
  */
 
 /**
- * Where a session stands among those that were copied from each other, as far as its reader sees them.
+ * A session's place among those that were copied from each other, as far as its reader sees them.
  * @typedef {object} BranchData
  * @property {string} family The same for all of them.
  * @property {string | null} of The session that this one's log begins as a copy of; null where there is none, or none
@@ -224,8 +224,8 @@ export const WINDOW = 200;
  * @property {number | null} after_seq The last event of the copy; null for the session that the family begins with.
  * @property {number} number Its place among those that part at the same event, the one that they part from first; 1 for
  *   the session that the family begins with.
- * @property {number} count How many those are; for the session that the family begins with, how many the whole family
- *   has.
+ * @property {number} count How many those are; for the session that the family begins with, the number of all in the
+ *   family.
  */
 
 /**
@@ -237,7 +237,7 @@ export const WINDOW = 200;
  */
 
 /**
- * A run within another one has ended; its usage holds that of the runs within it.
+ * A run within another one has ended; its usage includes that of the runs within it.
  * @typedef {object} ChildCompleteFrame
  * @property {number} seq
  * @property {string} id
@@ -248,7 +248,7 @@ export const WINDOW = 200;
  */
 
 /**
- * What a run within another one writes now.
+ * What a run within another one is writing.
  * @typedef {object} ChildDeltaFrame
  * @property {"child_delta"} type
  * @property {string} run_id
@@ -267,7 +267,7 @@ export const WINDOW = 200;
  */
 
 /**
- * A run within the run at work.
+ * A run within the running one.
  * @typedef {object} ChildRun
  * @property {string} id
  * @property {"running" | "cancelling" | "waiting"} status
@@ -292,7 +292,7 @@ export const WINDOW = 200;
  */
 
 /**
- * A run within another one begins; its other events stand between those of the run that asked it.
+ * A run within another one begins; its other events come between those of the run that has started it.
  * @typedef {object} ChildStartFrame
  * @property {number} seq
  * @property {string} id
@@ -337,7 +337,7 @@ export const WINDOW = 200;
  */
 
 /**
- * The agent has come to its end.
+ * The agent has ended.
  * @typedef {object} CompleteStep
  * @property {string} content
  * @property {number} iteration
@@ -347,7 +347,7 @@ export const WINDOW = 200;
  */
 
 /**
- * How much of what the model reads at a time the conversation takes, in tokens.
+ * How much of the model's context the conversation takes, in tokens.
  * @typedef {object} ContextUse
  * @property {number} used
  * @property {number} limit 0 where it is not known.
@@ -361,7 +361,7 @@ export const WINDOW = 200;
  */
 
 /**
- * A text that is being written. `text` stands at `offset` of it; 0 begins the text of this step anew.
+ * A text that is being written. `text` begins at `offset` of it; 0 begins the text of this step again.
  * @typedef {object} DeltaData
  * @property {number} step Number of the step that will supersede it; 0: the answer of a run without reasoning.
  * @property {"thought" | "tool_use" | "tool_result" | "final_answer" | "response"} type
@@ -378,8 +378,8 @@ export const WINDOW = 200;
  * @property {ErrorCode} code
  * @property {string} id By which operators find it in the log.
  * @property {string} [client_message_id]
- * @property {string} [template] What the message was made of, by which pages translate it: the sentence with `%(name)s`
- *   where a value stands.
+ * @property {string} [template] The sentence that the message was made from, with `%(name)s` for each value: pages
+ *   translate it by this.
  * @property {Record<string, unknown>} [values] The values by name: strings, numbers, or a sentence's own `template` and
  *   `values`.
  */
@@ -407,7 +407,7 @@ export const WINDOW = 200;
  * @typedef {object} FileData
  * @property {string} id
  * @property {string} name
- * @property {string} media_type What its content is, whatever its name says.
+ * @property {string} media_type The type of its content, whatever its name says.
  * @property {number} size Bytes.
  */
 
@@ -444,7 +444,7 @@ export const WINDOW = 200;
  */
 
 /**
- * The run at work.
+ * The running or waiting root run.
  * @typedef {object} LiveRun
  * @property {string} id
  * @property {"running" | "cancelling" | "waiting"} status
@@ -462,7 +462,7 @@ export const WINDOW = 200;
  */
 
 /**
- * What is said beside the log of a session: how much of it, and up to which change.
+ * The verdicts and comments of a session: how many there are, and up to which change.
  * @typedef {object} NotesData
  * @property {number} version
  * @property {Record<string, number>} counts Comments by the number of the step that they are about.
@@ -471,7 +471,7 @@ export const WINDOW = 200;
  */
 
 /**
- * How a scheduled run of the reader's has ended, on whatever session's socket.
+ * How a scheduled run of the reader's has ended, on the socket of any session.
  * @typedef {object} NotificationData
  * @property {number} id
  * @property {string} schedule_id
@@ -494,7 +494,7 @@ export const WINDOW = 200;
  */
 
 /**
- * By which call of which run a run within it was asked.
+ * Which call of which run has started a run within it.
  * @typedef {object} Parent
  * @property {string} run_id
  * @property {string} tool_call_id
@@ -502,7 +502,7 @@ export const WINDOW = 200;
  */
 
 /**
- * A word into the run at work, which its model has not read yet.
+ * A steering word for the running run, which its model has not read yet.
  * @typedef {object} PendingWord
  * @property {string} client_message_id
  * @property {string | null} user
@@ -539,12 +539,12 @@ export const WINDOW = 200;
  */
 
 /**
- * Something that a person is asked.
+ * A field of a question to a person.
  * @typedef {object} QuestionField
  * @property {string} name
  * @property {string} label
  * @property {"text" | "choice" | "choices" | "number" | "yes_no"} kind
- * @property {Array<string>} [options] Of `choice`, of which one is taken, and `choices`, of which any number are.
+ * @property {Array<string>} [options] Of `choice`, of which one is selected, and `choices`, of which any number are.
  * @property {boolean} required
  */
 
@@ -561,14 +561,14 @@ export const WINDOW = 200;
  */
 
 /**
- * The messages that wait, at each change.
+ * The queued messages, at each change.
  * @typedef {object} QueueFrame
  * @property {"queue"} type
  * @property {Array<QueuedRun>} data
  */
 
 /**
- * A message that waits for the runs before it.
+ * A queued message.
  * @typedef {object} QueuedRun
  * @property {string} run_id
  * @property {string} client_message_id
@@ -587,7 +587,7 @@ export const WINDOW = 200;
  * @property {string} [cancelled_by]
  * @property {number} [waited_ms] How long it waited for people, which `duration_ms` leaves out; missing where it did
  *   not.
- * @property {true} [removed] It was taken out of the queue before it began.
+ * @property {true} [removed] It was removed from the queue before it began.
  */
 
 /**
@@ -602,7 +602,7 @@ export const WINDOW = 200;
  */
 
 /**
- * What a run writes now.
+ * What a run is writing.
  * @typedef {object} ReasoningDeltaFrame
  * @property {"reasoning_delta"} type
  * @property {string} run_id
@@ -617,7 +617,7 @@ export const WINDOW = 200;
  * @property {string} user Empty where the account is gone.
  * @property {boolean} enable_reasoning
  * @property {number} timestamp
- * @property {string} [continues] The run that this one goes on from.
+ * @property {string} [continues] The run that this one continues.
  * @property {Array<FileData>} [files] The files of the message.
  * @property {string} [model]
  * @property {number} [max_iterations] Model calls that it may make, by the version of its agent that it takes; absent
@@ -679,14 +679,14 @@ export const WINDOW = 200;
  */
 
 /**
- * What a client that keeps the conversation itself has sent along with a message. Its words are on the run's page.
+ * What a client that keeps the conversation itself has sent along with a message. Its texts are on the run's page.
  * @typedef {object} SentAlongData
  * @property {number} messages How many earlier messages the session does not have.
- * @property {boolean} instructions Whether there is something behind the agent's instructions.
+ * @property {boolean} instructions Whether it has added to the agent's instructions.
  */
 
 /**
- * What a client is told first, and again after `resume`; the replay follows.
+ * The first data that a client is sent, and again after `resume`; the replay follows.
  * @typedef {object} SessionData
  * @property {string} session_id
  * @property {string} title
@@ -696,13 +696,15 @@ export const WINDOW = 200;
  * @property {number} window Stored frames that may be left unacknowledged.
  * @property {LiveRun | null} run
  * @property {Array<QueuedRun>} queue
- * @property {Array<ChildRun>} children Runs at work within the run at work.
- * @property {Array<PendingWord>} steering Words into the run at work that its next model call is to read, oldest first.
+ * @property {Array<ChildRun>} children Unfinished runs within the running one.
+ * @property {Array<PendingWord>} steering Steering words that the running run's next model call will read, oldest
+ *   first.
  * @property {NotesData} notes
  * @property {ContextUse} [context] After its last model call.
- * @property {BudgetUse} [budget] The tightest that its next run has.
- * @property {BranchData} [branch] Missing where nothing was copied from it, and it from nothing, that the reader sees.
- * @property {true} [reset] The log is not the one that the client has: forget all of it, the whole follows.
+ * @property {BudgetUse} [budget] The tightest budget of its next run.
+ * @property {BranchData} [branch] Missing where the reader sees no session that was copied from it, or that it was
+ *   copied from.
+ * @property {true} [reset] The client has another log: drop all of it, the whole log follows.
  */
 
 /**
@@ -723,8 +725,7 @@ export const WINDOW = 200;
  */
 
 /**
- * A word that somebody has put in while the run was at work: the model call of its iteration is the first that reads
- *   it.
+ * A steering word of a user: the model call of its iteration is the first that reads it.
  * @typedef {object} SteerStep
  * @property {string} content
  * @property {number} iteration
@@ -735,14 +736,14 @@ export const WINDOW = 200;
  */
 
 /**
- * The words into the run at work that its model has not read yet, at each change.
+ * The steering words that the running run's model has not read yet, at each change.
  * @typedef {object} SteeringFrame
  * @property {"steering"} type
  * @property {Array<PendingWord>} data
  */
 
 /**
- * What the model thought, or said before it called tools.
+ * What the model thought, or wrote before it called tools.
  * @typedef {object} ThoughtStep
  * @property {string} content
  * @property {number} iteration
@@ -754,7 +755,7 @@ export const WINDOW = 200;
  */
 
 /**
- * What a call came to. `content` is the result, or its beginning.
+ * The result of a call. `content` is the result, or its beginning.
  * @typedef {object} ToolResultStep
  * @property {string} content
  * @property {number} iteration
@@ -788,15 +789,14 @@ export const WINDOW = 200;
  * @typedef {object} Usage
  * @property {number} input_tokens
  * @property {number} output_tokens
- * @property {boolean} estimated Whether the model's server did not tell.
- * @property {number} [cached_tokens] Of the input, those that were in the server's cache; missing where it does not
- *   tell.
- * @property {number} [reasoning_tokens] Of the output, those of thoughts; likewise.
+ * @property {boolean} estimated Whether the model's server has not reported them.
+ * @property {number} [cached_tokens] Input tokens from the server's cache; missing where it does not report them.
+ * @property {number} [reasoning_tokens] Output tokens of thoughts; likewise.
  * @property {CostData} [cost] Missing where it is not known.
  */
 
 /**
- * How many think what of a run.
+ * How many verdicts of each kind a run has.
  * @typedef {object} VerdictCounts
  * @property {number} good
  * @property {number} bad
@@ -822,7 +822,7 @@ export const WINDOW = 200;
  */
 
 /**
- * A run has begun to wait for the reader, or for somebody else who may decide, on whatever session's socket.
+ * A run has begun to wait for the reader, or for somebody else who may decide, on the socket of any session.
  * @typedef {object} WaitingData
  * @property {"approval" | "question"} kind
  * @property {string} session_id
@@ -857,7 +857,7 @@ export const WINDOW = 200;
 /** @typedef {{ type: "cancel", payload: CancelPayload }} CancelCommand */
 
 /**
- * Go on from an ended run's last stored step, as a new run.
+ * Continue from an ended run's last stored step, as a new run.
  * @typedef {object} ContinuePayload
  * @property {string} run_id
  * @property {string | null} [client_message_id]
@@ -866,7 +866,7 @@ export const WINDOW = 200;
 /** @typedef {{ type: "continue", payload: ContinuePayload }} ContinueCommand */
 
 /**
- * Put a word into the run at work, which its next model call reads; where none is at work it is a `chat`.
+ * Send a steering word to the running run, which its next model call reads; where none is running it is a `chat`.
  * @typedef {object} SteerPayload
  * @property {string} message
  * @property {string | null} [client_message_id] The same again, from the same user, is the same word: it gets the same
@@ -877,7 +877,7 @@ export const WINDOW = 200;
 /** @typedef {{ type: "steer", payload: SteerPayload }} SteerCommand */
 
 /**
- * Take a word back that no model call has read.
+ * Withdraw a steering word that no model call has read.
  * @typedef {object} UnsteerPayload
  * @property {string} client_message_id
  */
@@ -933,7 +933,7 @@ export const WINDOW = 200;
 /** @typedef {{ type: "ping", payload: PingPayload }} PingCommand */
 
 /**
- * What the reader does just now: passed on to others at most once a second, never stored.
+ * What the reader is doing now: passed on to others at most once a second, never stored.
  * @typedef {object} ActivityPayload
  * @property {number | null} [seq] The number of the step that they read.
  * @property {boolean | null} [typing]

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 from zoneinfo import available_timezones
 
+from agents.json_types import JsonObject
 from agents.models.demo.chinese import quote_text, speaks_chinese
 from agents.models.demo.dates import TAKEN, DateQuestion, Day, find_dates
 from agents.models.demo.sums import Sum, find_sums
@@ -91,7 +92,7 @@ class Ask:
     tool: str
     topic: str
     """What it is about, for the thought."""
-    arguments: Callable[[str], dict[str, Any]]
+    arguments: Callable[[str], JsonObject]
     """The call's arguments, given today's date as Python (only looked at where `needs_today`)."""
     read: Callable[[str], str]
     """The answer, from the tool's result. Raises `Unreadable`."""
@@ -172,7 +173,7 @@ def _number(result: str) -> tuple[Literal["=", "≈"], str]:
 
 
 def _date(question: DateQuestion, *, chinese: bool) -> Ask:
-    def arguments(today: str) -> dict[str, Any]:
+    def arguments(today: str) -> JsonObject:
         if not question.needs_today:
             return {"code": question.code}
         code = "\n".join(line for line in question.code.split("\n") if not line.startswith("from datetime"))

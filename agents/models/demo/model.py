@@ -18,6 +18,7 @@ from qwen_agent.llm.schema import Message
 from agents.attachments import BEFORE_FILES
 from agents.events import ModelRequest
 from agents.history import WORD, ChatMessage, without_marks
+from agents.json_types import JsonObject
 from agents.models.base import StreamingChatModel
 from agents.models.demo.asks import Ask, Unreadable, as_text, current_time, parse_asks, today_from
 from agents.models.demo.chinese import finish_reply, quote_text, speaks_chinese
@@ -70,7 +71,7 @@ class Demo(StreamingChatModel):
         self._interval_s: float = cfg.get("interval_s", INTERVAL_S)
         self._limit: int = cfg.get("max_input_tokens", 0)
 
-    def prepare(self, messages: list[Message], functions: list[dict[str, Any]]) -> Asked:
+    def prepare(self, messages: list[Message], functions: list[JsonObject]) -> Asked:
         """The conversation, and the reply to it."""
         wire = to_wire(messages)
         return Asked(wire, functions, plan_reply(wire, functions))

@@ -1,4 +1,4 @@
-"""What allauth is told about the provider: its client, whom its answers let in, and which account is theirs."""
+"""allauth's adapter for the provider: its client, which users may log in, and which account is theirs."""
 
 import logging
 import re
@@ -19,6 +19,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
+from agents.json_types import JsonObject
 from chat.accounts.models import User
 from chat.security.login_stages import forget_attempt
 from chat.security.oidc import membership, provider, standing
@@ -31,12 +32,12 @@ _LONGEST_NAME = 140
 
 
 def nonce_of(verifier: str) -> str:
-    """What an ID token must carry to be of the login whose PKCE verifier this is: the session has that, and nobody else."""
+    """The nonce that an ID token must have to belong to the login with this PKCE verifier, which only the session has."""
     return sha256(f"nonce {verifier}".encode()).hexdigest()
 
 
 def absolute_address(request: HttpRequest, page: str) -> str:
-    """A page's address, as the provider is told it."""
+    """A page's absolute address, as the provider is sent it."""
     path = reverse(page)
     return f"{settings.PUBLIC_URL.origin}{path}" if settings.PUBLIC_URL.origin else request.build_absolute_uri(path)
 
@@ -49,8 +50,8 @@ class ProviderClient(OpenIDConnectOAuth2Adapter):  # type: ignore[misc] # untype
         self._verifier = ""
 
     @property
-    def openid_config(self) -> dict[str, Any]:
-        """The provider's word about itself."""
+    def openid_config(self) -> JsonObject:
+        """The provider's configuration document."""
         return provider.find_endpoints()
 
     def get_callback_url(self, request: HttpRequest, app: SocialApp) -> str:
@@ -59,7 +60,7 @@ class ProviderClient(OpenIDConnectOAuth2Adapter):  # type: ignore[misc] # untype
 
     def get_access_token_data(
         self, request: HttpRequest, app: SocialApp, client: Any, pkce_code_verifier: Any = None
-    ) -> dict[str, Any]:
+    ) -> JsonObject:
         """Change the code for tokens."""
         self._verifier = pkce_code_verifier or ""
         form = {
@@ -73,12 +74,12 @@ class ProviderClient(OpenIDConnectOAuth2Adapter):  # type: ignore[misc] # untype
             raise OAuth2Error(f"The provider gave no tokens: {status} {str(tokens.get('error', ''))[:80]}")
         return tokens
 
-    def parse_token(self, data: dict[str, Any]) -> SocialToken:
-        """The tokens by which the provider is asked again. They are kept by `standing`, encrypted."""
+    def parse_token(self, data: JsonObject) -> SocialToken:
+        """The tokens by which the provider is asked again. `standing` stores them, encrypted."""
         return SocialToken()
 
     def complete_login(self, request: HttpRequest, app: SocialApp, token: SocialToken, **told: Any) -> SocialLogin:
-        """Who logs in, by what the provider says of them."""
+        """The user who logs in, by the provider's claims."""
         tokens = told["response"]
         claims = provider.read_claims(tokens, nonce=nonce_of(self._verifier))
         found: SocialLogin = self.get_provider().sociallogin_from_response(request, {"id_token": claims})
@@ -94,12 +95,12 @@ class Provider(OpenIDConnectProvider):  # type: ignore[misc] # untyped
         return ProviderClient(request)
 
     def get_pkce_params(self) -> dict[str, str]:
-        """What binds the code, and with it the ID token, to the session that asks."""
+        """What binds the code, and with it the ID token, to the session."""
         parameters: dict[str, str] = super().get_pkce_params()
         return {**parameters, "nonce": nonce_of(parameters["code_verifier"])}
 
-    def extract_extra_data(self, data: Any) -> dict[str, Any]:
-        """Nothing of what is claimed is kept beside the account."""
+    def extract_extra_data(self, data: Any) -> JsonObject:
+        """Claims are not stored beside the account."""
         return {}
 
     def extract_common_fields(self, data: Any) -> dict[str, str]:
@@ -108,12 +109,12 @@ class Provider(OpenIDConnectProvider):  # type: ignore[misc] # untyped
         return {name: clean_text(value) for name, value in claimed.items() if isinstance(value, str)}
 
     def extract_email_addresses(self, data: Any) -> list[Any]:
-        """None: that an address is somebody's is for them to confirm here."""
+        """None: users confirm their addresses here."""
         return []
 
 
 class ProviderAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc] # untyped
-    """Which rules allauth keeps for those who come through the provider."""
+    """allauth's rules for users of the provider."""
 
     def list_apps(
         self, request: HttpRequest, provider: str | None = None, client_id: str | None = None
@@ -133,15 +134,15 @@ class ProviderAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc] # unty
         return Provider(request, app=apps[0])
 
     def get_requests_session(self) -> BoundedSession:
-        """What requests are made by."""
+        """The HTTP session of requests."""
         return BoundedSession()
 
     def is_open_for_signup(self, request: HttpRequest, sociallogin: SocialLogin) -> bool:
-        """Whoever the provider vouches for, and a rule lets in, gets an account: `ALLOW_SIGNUP` is for those whom nobody vouches for."""
+        """Users whom the provider authenticates and a rule lets in get an account: `ALLOW_SIGNUP` is for all others."""
         return True
 
     def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
-        """Turn away those whom no rule lets in. For an account that is there, note what is said of it now."""
+        """Refuse users whom no rule lets in. For an existing account, store its claims now."""
         answer: standing.Answer = sociallogin.answer
         # What is stored while a further stage is under way holds no token.
         sociallogin.token = None
@@ -154,7 +155,7 @@ class ProviderAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc] # unty
             standing.confirm_account(sociallogin.user, answer)
 
     def save_user(self, request: HttpRequest, sociallogin: SocialLogin, form: Any = None) -> Any:
-        """Make an account, with what is said of it."""
+        """Make an account, with its claims."""
         sociallogin.user.username = free_username(sociallogin.answer.claims)
         with transaction.atomic():
             user = super().save_user(request, sociallogin, form)
@@ -164,11 +165,11 @@ class ProviderAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc] # unty
     def on_authentication_error(
         self, request: HttpRequest, provider: Any, error: Any = None, exception: Any = None, **_: Any
     ) -> None:
-        """Say that it did not work, in our words."""
+        """Show that it did not work, in this product's words."""
         raise ImmediateHttpResponse(self.explain_failure(request, exception or error))
 
     def explain_failure(self, request: HttpRequest, problem: Exception | str) -> HttpResponse:
-        """The page that says that it did not work; why, in the log."""
+        """The page that says that it did not work; the reason is in the log."""
         logger.warning("A login by the provider failed: %s", problem)
         if isinstance(problem, requests.RequestException):
             return _refuse(request, "unreachable", 503)
@@ -182,12 +183,12 @@ def _refuse(request: HttpRequest, kind: str, status: int) -> HttpResponse:
 
 
 def clean_text(text: str) -> str:
-    """What may be shown, and stored: no NUL, no mark that turns what follows around."""
+    """A claim that may be shown and stored: without NUL and characters that change the reading direction."""
     return "".join(letter for letter in text if letter.isprintable())[:_LONGEST_NAME]
 
 
-def free_username(claims: dict[str, Any]) -> str:
-    """A name that nobody has here: as the provider calls them, with a number behind it where that is somebody's already."""
+def free_username(claims: JsonObject) -> str:
+    """A free user name: the provider's name for the user, with a number where that is taken."""
     claimed = clean_text(str(claims.get("preferred_username") or claims.get("name") or "user"))
     name = re.sub(r"[^\w.@+-]+", "-", User.normalize_username(claimed)).strip("-")[:_LONGEST_NAME] or "user"
     number = 1

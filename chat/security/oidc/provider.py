@@ -1,4 +1,4 @@
-"""The provider's own word: where it is asked what, and by which keys it signs. Its tokens and its answers, checked to the letter."""
+"""The provider's configuration and keys; its tokens and answers, strictly checked."""
 
 import json
 import time
@@ -13,20 +13,21 @@ from allauth.socialaccount.providers.oauth2.client import OAuth2Error
 from django.conf import settings
 from yarl import URL
 
+from agents.json_types import JsonObject
 from chat.security.oidc.http import BoundedSession
 
-#: How long the provider's word about itself, and its keys, are believed; and how soon they are asked for again when they were none.
+#: How long the configuration and the keys are cached; and how soon they are read again after a failure.
 _KEPT_S = 3600.0
 _RETRY_S = 5.0
-#: Keys are asked for again by a token that names one that is not there, but no sooner than this.
+#: Keys are read again for a token with an unknown one, but no sooner than this.
 _KEYS_AT_LEAST_S = 10.0
-#: What an ID token may be signed by: keys of which the provider alone has the secret half.
+#: Accepted signatures of an ID token: of keys whose secret half only the provider has.
 _ALGORITHMS = frozenset("RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512 EdDSA".split())
-#: How far the provider's clock may be from ours.
+#: How far the provider's clock may be from this one, in seconds.
 _LEEWAY_S = 60
 _ENDPOINTS = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri", "end_session_endpoint")
 _LONGEST_SUBJECT = 191
-Claims = dict[str, Any]
+Claims = JsonObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class _Kept:
     """What was read at an address, and when; or why it could not be read."""
 
     read_at: float
-    document: dict[str, Any]
+    document: JsonObject
     problem: requests.RequestException | OAuth2Error | None = None
 
 
@@ -42,27 +43,27 @@ _kept: dict[str, _Kept] = {}
 
 
 def forget_documents() -> None:
-    """Ask for everything anew."""
+    """Clear the cache."""
     _kept.clear()
 
 
-def find_apps() -> list[dict[str, Any]]:
+def find_apps() -> list[JsonObject]:
     """The one client that is configured, as allauth describes clients; or none."""
-    providers: dict[str, Any] = settings.SOCIALACCOUNT_PROVIDERS
-    apps: list[dict[str, Any]] = providers["openid_connect"]["APPS"]
+    providers: JsonObject = settings.SOCIALACCOUNT_PROVIDERS
+    apps: list[JsonObject] = providers["openid_connect"]["APPS"]
     return apps
 
 
-def find_endpoints() -> dict[str, Any]:
-    """The provider's word about itself. Raises `OAuth2Error` where it is not the one that is configured, or `requests.RequestException`."""
+def find_endpoints() -> JsonObject:
+    """The provider's configuration. Raises `OAuth2Error` where it is not that of the configured issuer, or `requests.RequestException`."""
     address = f"{settings.OIDC_ISSUER.rstrip('/')}/.well-known/openid-configuration"
     return _document(address, _check_configuration)
 
 
 def logout_address(back: str) -> str:
-    """Where somebody logs out at the provider, who leads them ``back`` from there; empty where it offers that nowhere.
+    """Where to log out at the provider, which leads ``back`` from there; empty where it has no such page.
 
-    It knows by its own cookie whom, and asks them itself: no token of theirs is in the address. Raises as `find_endpoints`.
+    It knows its user by its own cookie: no token is in the address. Raises as `find_endpoints`.
     """
     offered = find_endpoints().get("end_session_endpoint")
     if not offered:
@@ -71,7 +72,7 @@ def logout_address(back: str) -> str:
     return str(URL(offered).update_query(client_id=client["client_id"], post_logout_redirect_uri=back))
 
 
-def _check_configuration(document: dict[str, Any]) -> None:
+def _check_configuration(document: JsonObject) -> None:
     said = document.get("issuer")
     if said != settings.OIDC_ISSUER:
         raise OAuth2Error(f"The provider calls itself {said!r}: OIDC_ISSUER must be exactly that")
@@ -95,8 +96,8 @@ def _is_safe(address: object) -> bool:
 
 
 def _document(
-    address: str, check: Callable[[dict[str, Any]], None] | None = None, max_age_s: float = _KEPT_S
-) -> dict[str, Any]:
+    address: str, check: Callable[[JsonObject], None] | None = None, max_age_s: float = _KEPT_S
+) -> JsonObject:
     kept = _kept.get(address)
     now = time.monotonic()
     if kept is None or now - kept.read_at >= (max_age_s if kept.problem is None else _RETRY_S):
@@ -106,7 +107,7 @@ def _document(
     return kept.document
 
 
-def _read_document(address: str, check: Callable[[dict[str, Any]], None] | None, now: float) -> _Kept:
+def _read_document(address: str, check: Callable[[JsonObject], None] | None, now: float) -> _Kept:
     try:
         document = _as_object(_get(address))
         if check:
@@ -124,7 +125,7 @@ def _get(address: str, **options: Any) -> requests.Response:
     return answer
 
 
-def _as_object(answer: requests.Response) -> dict[str, Any]:
+def _as_object(answer: requests.Response) -> JsonObject:
     try:
         read = json.loads(answer.content)
     except (ValueError, RecursionError):
@@ -134,12 +135,12 @@ def _as_object(answer: requests.Response) -> dict[str, Any]:
     return read
 
 
-def ask_tokens(form: dict[str, str]) -> tuple[int, dict[str, Any]]:
-    """Ask for tokens, as this client; returns the status and what was said. Raises as `find_endpoints` does."""
+def ask_tokens(form: dict[str, str]) -> tuple[int, JsonObject]:
+    """Request tokens, as this client; returns the status and the answer. Raises as `find_endpoints` does."""
     known = find_endpoints()
     methods = known.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])
     app = find_apps()[0]
-    options: dict[str, Any] = {}
+    options: JsonObject = {}
     if isinstance(methods, list) and "client_secret_post" in methods:
         form = {**form, "client_id": app["client_id"], "client_secret": app["secret"]}
     else:
@@ -149,8 +150,8 @@ def ask_tokens(form: dict[str, str]) -> tuple[int, dict[str, Any]]:
     return answer.status_code, _as_object(answer)
 
 
-def read_claims(tokens: dict[str, Any], *, nonce: str | None = None, subject: str | None = None) -> Claims:
-    """What tokens say of somebody: of the ID token, and of what the provider says when it is asked with the access token.
+def read_claims(tokens: JsonObject, *, nonce: str | None = None, subject: str | None = None) -> Claims:
+    """A user's claims: of the ID token, and of the provider's answer to a request with the access token.
 
     Of a login the ``nonce`` is given, and there must be an ID token; of a later question the ``subject``. Raises `OAuth2Error` where
     anything is not as it must be, `requests.RequestException` where the provider does not answer.
@@ -174,7 +175,7 @@ def read_claims(tokens: dict[str, Any], *, nonce: str | None = None, subject: st
 
 
 def ask_userinfo(access_token: str) -> Claims:
-    """What the provider says of whoever has an access token. Raises as `read_claims` does."""
+    """The provider's claims about the holder of an access token. Raises as `read_claims` does."""
     address = find_endpoints()["userinfo_endpoint"]
     return _as_object(_get(address, headers={"Authorization": f"Bearer {access_token}"}))
 
@@ -207,8 +208,8 @@ def _verify(id_token: str, nonce: str | None) -> Claims:
     return claims
 
 
-def _find_key(header: dict[str, Any]) -> jwt.PyJWK:
-    """The provider's key that a token names. One that is not known is asked for: keys change."""
+def _find_key(header: JsonObject) -> jwt.PyJWK:
+    """The provider's key that a token names. For an unknown one they are read again: keys change."""
     address = find_endpoints()["jwks_uri"]
     for max_age_s in (_KEPT_S, _KEYS_AT_LEAST_S):
         listed = _document(address, max_age_s=max_age_s).get("keys")

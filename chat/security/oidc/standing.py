@@ -1,9 +1,8 @@
-"""What the provider last said of an account: kept, and asked for again."""
+"""What the provider last said of an account: stored, and asked again."""
 
 import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import requests
 from allauth.socialaccount.providers.oauth2.client import OAuth2Error
@@ -11,6 +10,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from agents.json_types import JsonObject
 from chat.accounts.models import ProviderLogin, User
 from chat.models import NOBODY, Act, Door
 from chat.security import audit, tokens
@@ -19,31 +19,31 @@ from chat.security.sealing import seal, unseal
 
 logger = logging.getLogger(__name__)
 
-#: When somebody is asked about again whom the provider could say nothing of.
+#: When a user is asked about again of whom the provider could not answer.
 _AWAY_S = 30
-#: Whom it is asked about at a time, and until when nobody else asks about them meanwhile.
+#: How many users it is asked about at a time, and how long no other process asks about them meanwhile.
 _AT_ONCE = 20
 _CLAIMED_S = 120
 _LONGEST_S = 10_000_000
-#: What a provider says of who has a token that it does not honour any more. Whatever else it says is its own affair, or our client's.
+#: Errors of a provider for a token that is not valid any more. All others are its own problem, or this client's.
 _REFUSALS = frozenset({"invalid_grant", "access_denied"})
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the provider said of somebody, and the tokens by which it is asked again."""
+    """The provider's answer about a user, and the tokens by which it is asked again."""
 
-    claims: dict[str, Any]
-    tokens: dict[str, Any]
+    claims: JsonObject
+    tokens: JsonObject
 
 
 class _Refused(Exception):
-    """The provider says no."""
+    """The provider refuses the user."""
 
 
 @transaction.atomic
 def confirm_account(user: User, answer: Answer) -> None:
-    """Note a yes: with it come groups and standing, and the account, if it was refused, is let in again."""
+    """Store a yes: with groups and staff status; an account that was refused may log in again."""
     now = timezone.now()
     row = ProviderLogin.objects.filter(user=user).first() or ProviderLogin(user=user)
     row.issuer, row.subject, row.refresh_token = settings.OIDC_ISSUER, answer.claims["sub"], ""
@@ -57,7 +57,7 @@ def confirm_account(user: User, answer: Answer) -> None:
 
 @transaction.atomic
 def refuse_account(user_id: int) -> None:
-    """Note a no: all logins and tokens of the account end, and no password lets it in."""
+    """Store a no: all logins and tokens of the account end, and no password is accepted for it."""
     now = timezone.now()
     user = User.objects.select_for_update().get(pk=user_id)
     user.refused_at = user.refused_at or now
@@ -70,7 +70,7 @@ def refuse_account(user_id: int) -> None:
 
 
 def _keep_answer(row: ProviderLogin, answer: Answer, now: datetime) -> None:
-    """What the next question is asked by: the token for that, or, where the provider gives none, the other one for as long as it lasts."""
+    """The token of the next question: the refresh token or, where the provider gives none, the access token until it expires."""
     refresh, access = answer.tokens.get("refresh_token"), answer.tokens.get("access_token")
     if isinstance(refresh, str) and refresh:
         row.refresh_token = seal(refresh)
@@ -86,14 +86,14 @@ def _keep_answer(row: ProviderLogin, answer: Answer, now: datetime) -> None:
 
 
 def is_due() -> bool:
-    """Whether the provider is to be asked about somebody."""
+    """Whether the provider is to be asked about a user."""
     return ProviderLogin.objects.filter(next_check_at__lte=timezone.now(), issuer=settings.OIDC_ISSUER).exists()
 
 
 def check_due() -> bool:
-    """Ask the provider again about those whose time has come, a few of them; whether somebody was refused, or is something else now.
+    """Ask the provider again about some users whose time has come; returns whether one was refused, or has other rights now.
 
-    Called from a thread that may wait, by any number of processes: nobody is asked about by two.
+    Blocks, so it needs a thread of its own. Any number of processes may call it: no user is asked about by two.
     """
     now = timezone.now()
     due = ProviderLogin.objects.filter(next_check_at__lte=now, issuer=settings.OIDC_ISSUER)
@@ -165,7 +165,7 @@ def _ask(row: ProviderLogin) -> Answer:
         raise
 
 
-def _refresh(token: str | None) -> dict[str, Any]:
+def _refresh(token: str | None) -> JsonObject:
     if token is None:
         raise _Refused("its token was encrypted with another key")
     status, said = provider.ask_tokens({"grant_type": "refresh_token", "refresh_token": token})

@@ -19,6 +19,7 @@ from django.db.models import Q, QuerySet
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Left
 
+from agents.tools.tool import HistoryHit
 from chat.accounts.models import User
 from chat.models import Session, Step, StepContent
 from chat.runtime.database import ask_patiently
@@ -242,10 +243,10 @@ def steps_of_all(text: str, limit: int) -> list[int]:
     return _index().newest(query, None, limit) if query else []
 
 
-def bound_to(user: User, *, apart_from: UUID | None = None) -> Callable[[str, int], list[dict[str, Any]]]:
+def bound_to(user: User, *, apart_from: UUID | None = None) -> Callable[[str, int], list[HistoryHit]]:
     """The search that an agent's tool may use, in the tool's own thread: it sees this user's other sessions alone."""
 
-    def search(text: str, limit: int) -> list[dict[str, Any]]:
+    def search(text: str, limit: int) -> list[HistoryHit]:
         hits = ask_patiently(find, user, text, limit, width=600, apart_from=apart_from, with_marks=True)
         return [
             {
