@@ -232,7 +232,8 @@ class Asking:
         says_so = refusing.REFUSING.search(words) is not None
         named: list[str] = []
         if says_so or refusal.status in (400, 422):
-            named = [name for name in _optional_names(self._current()) if _names(words, name, says_so=says_so)]
+            may_go = (name for name in _optional_names(self._current()) if name not in self._left_out)
+            named = [name for name in may_go if _names(words, name, says_so=says_so)]
         if refusing.SHORT_IDS.search(words) and LONG_IDS not in self._left_out:
             named = [LONG_IDS]
         elif refusing.NO_EMPTY.search(words) and EMPTY not in self._left_out:
@@ -242,7 +243,7 @@ class Asking:
         elif "max_tokens" in self._body and refusing.NEW_LENGTH.search(words) and OLD_LENGTH not in self._left_out:
             named = [OLD_LENGTH]
         elif not named and refusing.NO_THINKING.search(words):
-            named = [name for name in _optional_names(self._current()) if name in _THINKING]
+            named = [name for name in _optional_names(self._current()) if name in _THINKING - self._left_out]
         elif not named and refusing.NO_SYSTEM.search(words) and SYSTEM not in self._left_out:
             named = [SYSTEM]
         for name in named:

@@ -1,5 +1,6 @@
 """What is asked once more, and how, where a server's words refuse something. A further phrase is one line."""
 
+import asyncio
 import dataclasses
 import json
 import re
@@ -624,6 +625,17 @@ async def test_a_server_that_takes_no_empty_thought_gets_words(server: ModelServ
         _, outcome = await ended(make_agent().start("?", history=HISTORY))
         assert outcome.status == "completed", outcome.error
     assert len(server.requests) == 4  # told twice, and remembered
+
+
+async def test_a_server_that_misses_a_thought_in_any_case_is_not_asked_for_ever(
+    server: ModelServer, make_agent: MakeAgent
+) -> None:
+    server.note_fields({"reasoning_content": ""})
+    refuse(server, lambda _: True, 400, "reasoning_content is missing in assistant tool call message at index 2")
+    async with asyncio.timeout(20):
+        _, outcome = await ended(make_agent().start("?", history=HISTORY))
+    assert outcome.status == "failed"
+    assert len(server.requests) <= 5
 
 
 #: What servers say of what they had signed or enciphered themselves, once it is no longer good. A further one is one line.
