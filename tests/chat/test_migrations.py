@@ -1,6 +1,7 @@
 """Databases of an earlier version, brought up to date."""
 
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -107,3 +108,65 @@ def test_keys_of_the_last_day_stand_for_what_they_stood_for(tmp_path: Path, djan
         sessions.filter(pk=made[1].pk).update(created_at=timezone.now() - timedelta(days=2))
         key = at([("chat", "0030_request_keys"), *others]).get_model("chat", "RequestKey").objects.get()
         assert (key.key, key.digest, key.session_id, key.run_id) == ("new", "d", made[0].pk, None)
+
+
+FILLED: Any = import_module("chat.migrations.0043_first_tokens_of_before")
+
+
+def check_first_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All are filled in, also where the first try ended in the middle; the others stay as they are."""
+    monkeypatch.setattr(FILLED, "_AT_ONCE", 3)
+    others = [leaf for leaf in MigrationExecutor(connection).loader.graph.leaf_nodes() if leaf[0] != "chat"]
+    old = at([("chat", "0042_run_first_token"), *others])
+    owner = old.get_model("accounts", "User").objects.create(username="ada")
+    session = old.get_model("chat", "Session").objects.create(owner=owner)
+    began = timezone.now() - timedelta(minutes=1)
+    expected = {}
+    for number in range(1, 11):
+        ended = None if number == 10 else began + timedelta(seconds=9)
+        run = old.get_model("chat", "Run").objects.create(
+            session=session,
+            number=number,
+            client_message_id=str(number),
+            started_at=began,
+            ended_at=ended,
+            status="completed",
+        )
+        # The first had no tokens; one was asked of no model, one has not ended.
+        for iteration, first in ((1, None), (2, 7), (3, 8)) if number != 9 else ():
+            old.get_model("chat", "ModelCall").objects.create(
+                session=session, run=run, iteration=iteration, attempt=1, model="m", provider="p", parameters="{}",
+                tool_names="[]", depth=0, messages="[]", first_token_ms=first, started_at=began + timedelta(milliseconds=250 * iteration),
+            )  # fmt: skip
+        expected[number] = 507 if number < 9 else None
+    asked: list[str] = []
+
+    def end_in_the_middle(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if sql.startswith("UPDATE chat_run"):
+            asked.append(sql)
+            if len(asked) == 2:
+                raise KeyboardInterrupt
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(end_in_the_middle), pytest.raises(KeyboardInterrupt):
+        at([("chat", "0043_first_tokens_of_before"), *others])
+    runs = old.get_model("chat", "Run").objects
+    assert 2 <= runs.filter(first_token_ms=507).count() <= 3, "what was done stays done"
+    at([("chat", "0043_first_tokens_of_before"), *others])
+    assert dict(runs.values_list("number", "first_token_ms")) == expected
+
+
+def test_first_tokens_of_before_are_kept(
+    tmp_path: Path, django_db_blocker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"sqlite:///{prepared.copy_tables(tmp_path)}"
+    with django_db_blocker.unblock(), databases.postgresql(address, has_tables=True):
+        check_first_tokens(monkeypatch)
+
+
+def test_first_tokens_of_before_are_kept_on_postgresql(
+    postgres_url: str, django_db_blocker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared.restore_tables(postgres_url)
+    with django_db_blocker.unblock(), databases.postgresql(postgres_url, has_tables=True):
+        check_first_tokens(monkeypatch)
