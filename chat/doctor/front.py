@@ -4,7 +4,6 @@ import http.client
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from itertools import pairwise
 from typing import cast
@@ -13,6 +12,7 @@ from uuid import uuid4
 
 import httpx2
 from django.conf import settings
+from django.utils import timezone
 
 from chat.doctor.findings import Finding, broken, doubtful, well
 from chat.security.passes import DOCTOR_HEADER, SeenRequest, doctor_pass
@@ -47,14 +47,15 @@ def check_front() -> Iterator[Finding]:
             "See that something serves, that the name leads to the proxy, and that its certificate is accepted.",
         )
         return
+    yield from _check_date(answer.headers)
     if answer.seen is None:
         yield broken(
             f"{base}{_ECHO} is not answered by this installation, but by something else ({answer.status})",
-            "Have the proxy pass this address on, with the header X-Doctor; all processes need the same SECRET_KEY.",
+            "Have the proxy pass this address on, with the header X-Doctor; all processes need the same SECRET_KEY, and machines "
+            "clocks that agree within a minute.",
         )
         return
     yield from _check_headers(answer.seen)
-    yield from _check_date(answer.headers)
     yield from _check_socket(base)
     yield from _check_stream(base)
 
@@ -113,7 +114,7 @@ def _check_date(headers: httpx2.Headers) -> Iterator[Finding]:
         told = parsedate_to_datetime(headers.get("Date", ""))
     except (TypeError, ValueError):
         return
-    off = (datetime.now(UTC) - told).total_seconds()
+    off = (timezone.now() - told).total_seconds()
     # It has no fractions, and the answer was on its way.
     if abs(off) > _OFF_S + 1:
         yield doubtful(f"the clock in front is {-off:+.0f} s off this machine's", "Set both by NTP.")

@@ -4,7 +4,6 @@ import shutil
 import stat
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 from django.conf import settings
@@ -12,6 +11,7 @@ from django.contrib.staticfiles.storage import staticfiles_storage
 from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
+from django.utils import timezone
 
 from chat.doctor.findings import Finding, broken, doubtful, well
 from chat.runtime import clock, db_check
@@ -108,7 +108,7 @@ def check_migrations() -> Iterator[Finding]:
 
 def check_clock() -> Iterator[Finding]:
     """Whether this machine's clock agrees with the database's."""
-    own, told = datetime.now(UTC), clock.read_database()
+    own, told = timezone.now(), clock.read_database()
     off = (own - told).total_seconds()
     if abs(off) < _OFF_S:
         yield well(f"agrees with the database's ({off:+.1f} s)")

@@ -28,7 +28,7 @@ http {{
     scgi_temp_path {folder}/scgi;
     map $http_upgrade $connection_upgrade {{ default upgrade; "" ""; }}
     server {{
-        listen 127.0.0.1:{port};
+        listen 127.0.0.1:{port}{tls};
         location {path} {{
             proxy_pass {target};
             proxy_http_version 1.1;
@@ -46,22 +46,33 @@ http {{
 
 
 @contextlib.contextmanager
-def in_front_of(address: str, path: str, *, takes_off: bool, instead: tuple[str, str] = ("", "")) -> Iterator[str]:
-    """The address of an nginx that passes on what is below a path, which it takes off or leaves; ``instead`` stands for a line."""
+def in_front_of(
+    address: str,
+    path: str,
+    *,
+    takes_off: bool,
+    instead: tuple[str, str] = ("", ""),
+    secure: tuple[int, Path] | None = None,
+) -> Iterator[str]:
+    """The address of an nginx that passes on what is below a path, which it takes off or leaves; ``instead`` stands for a line.
+
+    ``secure``: it takes TLS, at this port, with what is in this file.
+    """
     program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     assert program, "make test-scale brings it"
-    port = services.free_port()
+    port, certificate = secure or (services.free_port(), None)
+    tls = f" ssl; ssl_certificate {certificate}; ssl_certificate_key {certificate}" if certificate else ""
     with tempfile.TemporaryDirectory(prefix="thinkaloud-nginx-") as made:
         folder = Path(made)
         target = f"{address}/" if takes_off else address
         file = folder / "nginx.conf"
-        configuration = _CONFIGURATION.format(folder=folder, port=port, path=path, target=target)
+        configuration = _CONFIGURATION.format(folder=folder, port=port, path=path, target=target, tls=tls)
         assert instead[0] in configuration
         file.write_text(configuration.replace(*instead) if instead[0] else configuration)
         process = subprocess.Popen([program, "-e", str(folder / "error.log"), "-c", str(file), "-p", str(folder)])
         try:
             _await(process, port)
-            yield f"http://127.0.0.1:{port}"
+            yield f"{'https' if certificate else 'http'}://127.0.0.1:{port}"
         finally:
             process.terminate()
             process.wait(20)

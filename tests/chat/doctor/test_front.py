@@ -1,7 +1,13 @@
-"""The doctor asks the running product through a real nginx, whose configuration lacks a line at a time."""
+"""The doctor asks the running product through a real nginx, whose configuration lacks a line at a time; and on a machine whose clock is
+wrong.
+"""  # noqa: D205 - one thought
 
+import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,13 +17,12 @@ from chat.doctor.examination import examine
 from chat.doctor.findings import Level
 from chat.doctor.front import check_front
 from config.env_types import parse_public_url
+from tests import services, tls
 from tests.e2e.nginx import in_front_of
-from tests.serving import Server, serving
+from tests.serving import ROOT, Server, serving
 
-pytestmark = [
-    pytest.mark.long,
-    pytest.mark.skipif(shutil.which("nginx", path="/usr/sbin:/usr/bin") is None, reason="nginx is not here"),
-]
+pytestmark = pytest.mark.long
+needs_nginx = pytest.mark.skipif(shutil.which("nginx", path="/usr/sbin:/usr/bin") is None, reason="nginx is not here")
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +49,7 @@ LINES: list[tuple[tuple[str, str], Level, str]] = [
 ]
 
 
+@needs_nginx
 @pytest.mark.parametrize(("instead", "level", "said"), LINES)
 def test_a_line_that_lacks_is_found(
     served: Server, settings: Any, instead: tuple[str, str], level: Level, said: str
@@ -56,3 +62,93 @@ def test_a_line_that_lacks_is_found(
     assert any(each.level is level and said in each.said for each in found), found
     if level is Level.OK:
         assert {each.level for each in found} == {Level.OK}
+
+
+def examined(server: Server, **environment: str) -> list[dict[str, str]]:
+    """What the command tells that an operator runs beside the product."""
+    done = subprocess.run(
+        [sys.executable, "manage.py", "doctor", "--json"],
+        cwd=ROOT,
+        env={**server.environment, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found: list[dict[str, str]] = json.loads(done.stdout)["findings"]
+    assert done.returncode == any(each["level"] == "fail" for each in found), done.stderr
+    return found
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, tuple[int, Path]]]:
+    """The product, which people reach by https alone, and what its proxy takes TLS with."""
+    port, certificate = services.free_port(), tls.make_certificate(tmp_path_factory.mktemp("tls"))
+    with serving(tmp_path_factory.mktemp("data"), PUBLIC_URL=f"https://127.0.0.1:{port}") as server:
+        server.environment["SSL_CERT_FILE"] = str(certificate)
+        yield server, (port, certificate)
+
+
+_HEADERS = """
+            proxy_set_header Host $http_host;
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+            proxy_set_header X-Forwarded-Proto $scheme;"""
+_PROTO = "proxy_set_header X-Forwarded-Proto $scheme;"
+#: What stands in the file of an nginx that takes TLS instead of what the README says, and what the command says of it: how that
+#: stands, how it is said, and what is to be done.
+SECURED: dict[str, tuple[tuple[str, str], str, str, str]] = {
+    "as the README says": (("", ""), "ok", "requests come by https", ""),
+    "no header at all": ((_HEADERS, ""), "fail", "the proxy sends no X-Forwarded-Proto", "X-Forwarded-Proto $scheme;"),
+    "none, and the host": ((_HEADERS, ""), "fail", "the host is lost on the way", "proxy_set_header Host $http_host;"),
+    "no scheme": ((_PROTO, ""), "fail", "the proxy sends no X-Forwarded-Proto", "X-Forwarded-Proto $scheme;"),
+    "another scheme": (
+        (_PROTO, "proxy_set_header X-Forwarded-Proto http;"), "fail", "the proxy sends X-Forwarded-Proto: http",
+        "Have it send X-Forwarded-Proto: https",
+    ),
+    "another host": (
+        ("proxy_set_header Host $http_host;", "proxy_set_header Host other.example;"), "fail",
+        "arrives as other.example", "proxy_set_header Host $http_host;",
+    ),
+    "no upgrade": (
+        ("proxy_set_header Upgrade $http_upgrade;", ""), "fail", "WebSockets are not passed on",
+        "proxy_set_header Upgrade $http_upgrade;",
+    ),
+    "no clients": (
+        ("proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;", ""), "warn", "clients are all seen as",
+        "Have it send X-Forwarded-For",
+    ),
+}  # fmt: skip
+
+
+@needs_nginx
+@pytest.mark.parametrize("lacks", SECURED)
+def test_the_command_says_what_a_proxy_that_takes_tls_lacks(
+    secured: tuple[Server, tuple[int, Path]], lacks: str
+) -> None:
+    server, secure = secured
+    instead, level, said, action = SECURED[lacks]
+    with in_front_of(server.url, "/", takes_off=False, instead=instead, secure=secure):
+        found = [each for each in examined(server) if each["check"] == "public address"]
+    told = [each for each in found if each["level"] == level and said in each["said"]]
+    assert told, found
+    assert action in told[0]["action"]
+    if level == "ok":
+        assert {each["level"] for each in found} == {"ok"}
+
+
+#: How far the clock of the machine that the command runs on is ahead, and how that is said, of the database's and the proxy's.
+CLOCKS = [("40", "is +40 s off the database's", "-40 s off this machine's"), ("-7200", "is -7200 s off", "+7200 s off")]
+
+
+@needs_nginx
+@pytest.mark.parametrize(("ahead_s", "said", "of_the_proxy"), CLOCKS)
+def test_the_command_says_that_the_clock_is_wrong(
+    served: Server, postgres_url: str, ahead_s: str, said: str, of_the_proxy: str
+) -> None:
+    """The database's clock and the proxy's are right, this machine's is not."""
+    wrong = {"DJANGO_SETTINGS_MODULE": "tests.faults.skewed_settings", "CLOCK_AHEAD_S": ahead_s}
+    with in_front_of(served.url, "/", takes_off=False) as address:
+        found = examined(served, DATABASE_URL=postgres_url, PUBLIC_URL=address, **wrong)
+    told = {each["said"]: each for each in found if " off " in each["said"]}
+    for words in (said, of_the_proxy):
+        (line,) = [each for each in told.values() if words in each["said"]]
+        assert (line["level"], line["action"]) == ("warn", "Set both by NTP.")
