@@ -180,6 +180,7 @@ NEVER_ONE = {
     "You have %(n)d tokens, and more are not allowed. Revoke one first.": _LIMIT,
     "You have %(n)d webhooks, and more are not allowed. Remove one first.": _LIMIT,
     "You have %(n)s sets, and more are not allowed.": _LIMIT,
+    "more than %(n)s results": _FIXED,
     "“%(label)s” has to be a text of at most %(n)s characters.": _LIMIT,
 }
 

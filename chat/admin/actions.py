@@ -38,8 +38,17 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg] # Django's classes 
     @cached_property
     def count(self) -> int:
         """How many there are, or the limit."""
+        return min(self._counted, _COUNTED)
+
+    @property
+    def more_than(self) -> str:
+        """The limit, for people, where there are more; else nothing."""
+        return f"{_COUNTED:,}" if self._counted > _COUNTED else ""
+
+    @cached_property
+    def _counted(self) -> int:
         # Without what each row shows beside it.
-        return cast(QuerySet[Any], self.object_list).order_by().values("pk")[:_COUNTED].count()
+        return cast(QuerySet[Any], self.object_list).order_by().values("pk")[: _COUNTED + 1].count()
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]

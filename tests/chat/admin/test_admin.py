@@ -300,10 +300,46 @@ def test_no_list_counts_the_log(client: Client, root: User, ada: User, monkeypat
         # What people say of the rows of one page is counted whole.
         counts = [sql for sql in counts if not re.search(r"FROM .chat_(verdict|comment)\b", sql)]
         assert counts
-        assert all("LIMIT 7" in sql for sql in counts), counts
+        # One more than it counts, by which it knows that there are more.
+        assert all("LIMIT 8" in sql for sql in counts), counts
         assert len(captured) < 12, "rows bring what they show with them"
     assert rows(client, "step", p=1) != []
-    assert "7 steps" in page(client, "chat_step_changelist")
+    assert "more than 7 steps" in page(client, "chat_step_changelist")
+
+
+#: How many there are of what is counted up to seven, the language, and what stands beside the search and below the list.
+COUNTS = [
+    (6, "en", "6 results", "6 steps"),
+    (7, "en", "7 results", "7 steps"),
+    (8, "en", "more than 7 results", "more than 7 steps"),
+    (8, "zh-hant", "結果超過 7 筆", "步驟超過 7 筆"),
+    (8, "zh-hans", "结果超过 7 条", "步骤超过 7 条"),
+]
+
+
+@pytest.mark.parametrize(("n", "language", "beside", "below"), COUNTS)
+def test_a_list_says_where_its_counting_stops(
+    client: Client,
+    root: User,
+    ada: User,
+    monkeypatch: pytest.MonkeyPatch,
+    n: int,
+    language: str,
+    beside: str,
+    below: str,
+) -> None:
+    monkeypatch.setattr(actions, "_COUNTED", 7)
+    run = making.run(making.session(ada))
+    making.append(run, *[making.thought("okapi", place) for place in range(n)])
+    root.language = language
+    root.save()
+    content = client.get(
+        reverse("admin:chat_step_changelist"), {"q": "okapi"}, headers={"Accept-Language": language}
+    ).content.decode()
+    assert beside in content
+    said = " ".join(re.sub("<[^>]+>", " ", content[content.index('class="paginator"') :]).split())
+    assert below in said
+    assert f"{n} results" in content or n > 7
 
 
 def permit(user: User, *names: str) -> None:
