@@ -21,6 +21,12 @@ from chat.web.page import render_page
 
 #: A value of each type, in examples.
 _VALUES: Mapping[str, Any] = {"string": "…", "integer": 1, "number": 1, "boolean": True, "array": [], "object": {}}
+#: Of fields that do not take whatever there is.
+_NAMED: Mapping[str, Any] = {
+    "agent_name": "researcher",
+    "model": "researcher",
+    "messages": [{"role": "user", "content": "…"}],
+}
 
 
 @login_required
@@ -86,7 +92,7 @@ def _example_fields(body: JsonObject) -> Iterator[tuple[str, Any]]:
     required = body.get("required", ())
     fields = body.get("properties", {})
     for name in required or list(fields)[:1]:
-        yield name, _example_value(fields.get(name, {}))
+        yield name, _NAMED.get(name) or _example_value(fields.get(name, {}))
 
 
 def _example_value(described: JsonObject) -> Any:
