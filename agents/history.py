@@ -9,6 +9,7 @@ import orjson
 
 from agents.events import LeftOut
 from agents.json_types import JsonObject
+from agents.sentence import Sentence
 from agents.text import clean_text, estimate_tokens
 
 ChatMessage: TypeAlias = JsonObject
@@ -245,15 +246,18 @@ def _begins_turn(message: ChatMessage) -> bool:
 
 def explain_left_out(left_out: LeftOut) -> str:
     """A sentence for people about what is left out; empty where nothing is."""
-    about = f"about {left_out.tokens:,} tokens"
+    tokens = f"{left_out.tokens:,}"
     if left_out.messages:
-        return (
-            f"The conversation is longer than the model reads at a time: from here on its {left_out.messages:,} oldest messages, "
-            f"{about} with what was shortened, are left out."
+        return Sentence(
+            "The conversation is longer than the model reads at a time: from here on its %(messages)s oldest messages, about %(tokens)s "
+            "tokens with what was shortened, are left out.",
+            messages=f"{left_out.messages:,}",
+            tokens=tokens,
         )
     if left_out.tokens:
-        return (
-            f"The tools' results are longer than the model reads at a time: {about} of them are left out from here on."
+        return Sentence(
+            "The tools' results are longer than the model reads at a time: about %(tokens)s tokens of them are left out from here on.",
+            tokens=tokens,
         )
     return ""
 

@@ -25,6 +25,7 @@ from agents.json_types import JsonObject
 from agents.models import base, openai_compatible
 from agents.models.demo import model
 from agents.models.reply_parts import Call
+from agents.sentence import Sentence, join_sentences
 from agents.specs import AgentSpec, ModelSettings, Parameters
 from agents.steps import FileData
 from agents.tools import Egress, Tool, Toolbox, ToolError
@@ -159,7 +160,7 @@ def run_conversation(
         raise AgentError("tool_failed", str(error)) from error
     instructions = spec.instructions
     if missing:
-        words = f"Some tools are not available in this run. {' '.join(missing)}"
+        words = join_sentences([Sentence("Some tools are not available in this run."), *missing])
         host.note(words)
         instructions += f"\n\n{words}"
     look_at = functools.partial(pictures_of, content_of=files.content) if files and settings.sees_images else _see_none

@@ -3,7 +3,8 @@
 They are ordinary strings, in English, which is what logs, models and programs get.
 """
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self, TypedDict
 
 from agents.json_types import JsonObject
@@ -35,6 +36,15 @@ class Sentence(str):
         made.template = template
         made.values = values
         return made
+
+
+def join_sentences(texts: Iterable[str]) -> str:
+    """Sentences, one behind the other, as one; empty for none."""
+    return (
+        functools.reduce(lambda first, following: Sentence("%(first)s %(next)s", first=first, next=following), texts)
+        if (texts := list(texts))
+        else ""
+    )
 
 
 def parts_of(text: str) -> SentenceParts:

@@ -12,6 +12,7 @@ from typing import Any, Literal, cast
 
 from agents.events import OriginData, PartialStep, Step, ThoughtsField
 from agents.models.reply_parts import Call, Part
+from agents.sentence import parts_of
 from agents.steps import (
     CONTENT_LIMIT,
     BudgetUse,
@@ -204,6 +205,7 @@ class StepSplitter:
             "step": self._next_number(),
             "duration_ms": 0,
         }
+        data.update(cast(ThoughtStep, parts_of(words)))
         return Step(data)
 
     # -- tools ------------------------------------------------------------------------------------

@@ -76,11 +76,15 @@ class IterationEndStep(StepBase):
 
 
 class ThoughtStep(StepBase):
-    """What the model thought, or wrote before it called tools."""
+    """What the model thought, or wrote before it called tools; or what readers of the run should know, which no model wrote."""
 
     type: Literal["thought"]
     step: int
     duration_ms: int
+    template: NotRequired[str]
+    """Where no model said it: what ``content`` was made of, by which pages translate it, with ``%(name)s`` where a value stands."""
+    values: NotRequired[JsonObject]
+    """The values by name: strings, numbers, or a sentence's own ``template`` and ``values``."""
     partial: NotRequired[Literal[True]]
     """The run ended while it was written."""
 

@@ -161,6 +161,10 @@ NEVER_ONE = {
     "It took longer than %(n)d seconds.": _FIXED,
     "More than %(n)s steps are not copied.": _LIMIT,
     "Of the newest %(n)s model calls.": _FIXED,
+    "The conversation is longer than the model reads at a time: from here on its %(messages)s oldest messages, about %(tokens)s "
+    "tokens with what was shortened, are left out.": "whole turns, of two messages or more",
+    "The tools' results are longer than the model reads at a time: about %(tokens)s tokens of them are left out from here "
+    "on.": "an estimate of long texts",
     "Rule %(n)d names the argument “%(name)s” twice.": _NAME,
     "Rule %(n)d needs a tool: a name, in which * stands for anything.": _NAME,
     "The agent's turn was longer than %(n)s characters, so it was stopped.": _LIMIT,

@@ -28,6 +28,7 @@ from agents.models import refusing
 from agents.models.plain_schemas import plain_tool
 from agents.models.refusals import Refused, find_limit, is_too_long, waits_for_time, was_withheld
 from agents.models.server_facts import ServerFacts
+from agents.sentence import Sentence
 
 log = logging.getLogger(__name__)
 
@@ -54,10 +55,10 @@ EMPTY_THOUGHTS = "empty thoughts"
 _OWN_FIELDS = "what it sent beside the known fields"
 _NO_THOUGHT = "(not kept)"
 _TOO_LARGE = 413
-_BAD_IMAGES = (
+_BAD_IMAGES = Sentence(
     "The model server does not take one of this conversation's pictures, so this is answered without seeing any."
 )
-_LARGE_IMAGES = (
+_LARGE_IMAGES = Sentence(
     "The model server does not take as much at once, so this is answered without seeing the conversation's pictures."
 )
 _UNSEEN = "(The pictures could not be passed on: you cannot see them.)"
@@ -181,7 +182,7 @@ class Asking:
         if not refusing.REFUSING_IMAGES.search(words):
             return self._refuses_one_image(words)
         self._left_out.add(IMAGES)
-        self.note = "The model server takes no pictures, so this is answered without seeing them."
+        self.note = Sentence("The model server takes no pictures, so this is answered without seeing them.")
         self._learn(lambda: self._facts.left_out.add(IMAGES), "takes no pictures: they are left out from now on")
         return True
 
@@ -206,7 +207,9 @@ class Asking:
             self._cut.messages + len(self._messages) - len(kept), self._cut.tokens + self.input_estimate - left
         )
         self._messages, self.input_estimate = kept, left
-        self.note = "The model's provider did not let this conversation through, so this is answered without what was said before."
+        self.note = Sentence(
+            "The model's provider did not let this conversation through, so this is answered without what was said before."
+        )
         return True
 
     def _refuses_own_fields(self, words: str) -> bool:
@@ -265,10 +268,17 @@ class Asking:
             budget = int(estimate * _BLIND_CUT)
         if not self._cut_to(budget):
             return False
-        at = f"{limit:,} tokens" if limit else "less than was asked"
         self.note = (
-            f"The model server reads {at} at a time, so the oldest of this conversation was left out. "
-            "LLM_MAX_INPUT_TOKENS has to be below that."
+            Sentence(
+                "The model server reads %(limit)s tokens at a time, so the oldest of this conversation was left out. "
+                "LLM_MAX_INPUT_TOKENS has to be below that.",
+                limit=f"{limit:,}",
+            )
+            if limit
+            else Sentence(
+                "The model server reads less than was asked at a time, so the oldest of this conversation was left out. "
+                "LLM_MAX_INPUT_TOKENS has to be below that."
+            )
         )
         self._learn(lambda: self._facts.record_limit(budget), f"takes requests of about {budget} tokens at most")
         return True
@@ -277,7 +287,9 @@ class Asking:
         """Leave out the older half of the conversation, where it has too many messages; its length is no matter."""
         if self._cuts >= _MOST_BLIND_CUTS or not self._cut_to(int(self.input_estimate * _BLIND_CUT)):
             return False
-        self.note = "The model server takes fewer messages at a time, so the oldest of this conversation were left out."
+        self.note = Sentence(
+            "The model server takes fewer messages at a time, so the oldest of this conversation were left out."
+        )
         return True
 
     def _cut_to(self, budget: int) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from agents.cancellation import CancelToken
+from agents.sentence import Sentence
 from agents.specs import McpChoice
 from agents.tools import registry
 from agents.tools.ask_agent import AskAgentTool
@@ -107,7 +108,7 @@ def build_tools(
             if name not in extra:
                 built[name] = _BUILT_IN[name](toolbox, egress) if name in _BUILT_IN else registry.make_tool(name)
         except LookupError:
-            on_missing(f"The tool “{name}” is not installed.")
+            on_missing(Sentence("The tool “%(tool)s” is not installed.", tool=name))
         except ToolError as error:
             on_missing(str(error))
     built |= extra

@@ -19,6 +19,7 @@ from mcp import types
 
 from agents.cancellation import CancelToken
 from agents.json_types import JsonObject
+from agents.sentence import Sentence
 from agents.specs import McpChoice
 from agents.tools.mcp_config import server_entries
 from agents.tools.mcp_content import as_text
@@ -190,7 +191,7 @@ def connected_tools(
     for choice in choices:
         server = by_name.get(choice.server)
         if server is None:
-            missing.append(f"There is no MCP server “{choice.server}” here.")
+            missing.append(Sentence("There is no MCP server “%(server)s” here.", server=choice.server))
         elif problem := server.problem:
             missing.append(problem)
         else:
@@ -198,8 +199,14 @@ def connected_tools(
             chosen = [tool for tool in offered if choice.tools is None or tool.name in choice.tools]
             found += [MCPTool(server, tool, names.name_of(server.name, tool.name)) for tool in chosen]
             lacking = set(choice.tools or ()) - {tool.name for tool in offered}
-            missing += [f"The MCP server “{server.name}” has no tool “{name}” any more." for name in sorted(lacking)]
-            missing += [f"The MCP server “{server.name}” {words}." for words in server.offer.left_out]
+            missing += [
+                Sentence("The MCP server “%(server)s” has no tool “%(tool)s” any more.", server=server.name, tool=name)
+                for name in sorted(lacking)
+            ]
+            missing += [
+                Sentence("The MCP server “%(server)s” %(what)s.", server=server.name, what=what)
+                for what in server.offer.left_out
+            ]
     return found, missing
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from mcp import ClientSession, types
 
+from agents.sentence import Sentence
+
 MOST_TOOLS = 200
 #: Characters that a tool's description keeps, and that the schema of its arguments may have.
 DESCRIPTION_LIMIT = 4_000
@@ -37,11 +39,13 @@ def bounded_offer(tools: Sequence[types.Tool]) -> Offer:
     """As many of these tools as models can be offered."""
     left_out = []
     if len(tools) > MOST_TOOLS:
-        left_out.append(f"has more than {MOST_TOOLS} tools, of which the first were taken")
+        left_out.append(Sentence("has more than %(limit)s tools, of which the first were taken", limit=MOST_TOOLS))
     kept = []
     for tool in tools[:MOST_TOOLS]:
         if len(json.dumps(tool.input_schema)) > SCHEMA_LIMIT:
-            left_out.append(f"has a tool “{tool.name[:80]}” whose arguments take too many words to describe")
+            left_out.append(
+                Sentence("has a tool “%(tool)s” whose arguments take too many words to describe", tool=tool.name[:80])
+            )
         else:
             kept.append(tool.model_copy(update={"description": (tool.description or "")[:DESCRIPTION_LIMIT] or None}))
     return Offer(kept, left_out)

@@ -24,6 +24,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from agents.json_types import JsonObject
 from agents.proxies import proxy_for
+from agents.sentence import Sentence
 from agents.tools import mcp_program
 from agents.tools.mcp_bounds import PublicTransport, refuse_redirect
 from agents.tools.mcp_config import CALL_S, BadConfig, ServerConfig, read_config
@@ -109,8 +110,10 @@ class Server:
         if self._state == "connected":
             return ""
         if self._last_error:
-            return f"The MCP server “{self.name}” could not be started: {self._last_error}."
-        return f"The MCP server “{self.name}” is still being connected."
+            return Sentence(
+                "The MCP server “%(server)s” could not be started: %(error)s.", server=self.name, error=self._last_error
+            )
+        return Sentence("The MCP server “%(server)s” is still being connected.", server=self.name)
 
     # -- keeping the connection -------------------------------------------------------------------
 

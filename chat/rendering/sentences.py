@@ -6,6 +6,7 @@ from typing import Any
 from django.utils.translation import gettext
 
 from agents.sentence import format_parts, format_sentence
+from agents.steps import ThoughtStep
 
 
 def translate_sentence(text: str) -> str:
@@ -17,6 +18,12 @@ def translate_error(error: Mapping[str, Any]) -> str:
     """The message of an error frame: translated by its ``template`` where it has one, else as it is."""
     message = str(error.get("message", ""))
     return format_parts(error, gettext) if error.get("template") else message
+
+
+def translate_thought(step: ThoughtStep) -> str:
+    """The text of a thought: a model's as it is; what no model said translated by its ``template``."""
+    said = step["content"]
+    return format_parts({**step, "message": said}, gettext) if step.get("template") else said
 
 
 def first_sentence(words: str) -> str:

@@ -24,6 +24,7 @@ from chat.protocol.frames import KeptFrame
 from chat.rendering import humanize
 from chat.rendering.bars import Bar, make_bar
 from chat.rendering.open_calls import Folded
+from chat.rendering.sentences import translate_thought
 from chat.rendering.waits import note_waiting, wait_of
 
 LIVE_STATUSES = ("queued", "running", "waiting", "cancelling")
@@ -350,7 +351,7 @@ def _apply_step(run: Run, seq: int | None, data: StepData) -> None:
                     data["step"],
                     at,
                     iteration,
-                    text=data["content"],
+                    text=translate_thought(data),
                     duration_ms=data.get("duration_ms"),
                     partial=bool(data.get("partial")),
                 )

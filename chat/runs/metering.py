@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 
 from agents import Allowance, CallEnded, Sentence, Usage
+from agents.sentence import join_sentences
 from agents.steps import BudgetUse
 from chat.catalog.budgets import TOKENS, BudgetState, Limit
 from chat.models import BudgetScope, Cost
@@ -99,13 +100,16 @@ class RunMeter:
             if self._had_last or not self._has_asked:
                 return Allowance(refusal=_used_up(tight.limit))
             self._had_last = True
-            return Allowance(is_last=True, note=f"{_used_up(tight.limit)} One last answer follows, without tools.")
+            return Allowance(
+                is_last=True,
+                note=join_sentences([_used_up(tight.limit), Sentence("One last answer follows, without tools.")]),
+            )
         self._has_asked = True
         if share < _WARN_AT or self._is_warned:
             return Allowance()
         self._is_warned = True
         used = tight.used + self._spent.of(tight.limit)
-        return Allowance(note=f"{share:.0%} of {_named(tight.limit)} is used: {_amount(used, tight.limit)}.")
+        return Allowance(note=_mostly_used(tight.limit, f"{share:.0%}", used))
 
     def add(self, call: CallEnded, cost: Cost | None) -> None:
         """Count a call of the run's, or of one within it, that has ended."""
@@ -146,10 +150,14 @@ def _used_up(limit: Limit) -> str:
     )
 
 
-def _named(limit: Limit) -> str:
-    return {BudgetScope.RUN: "the budget of this run", BudgetScope.USER_DAY: "your budget for today"}.get(
-        BudgetScope(limit.scope), "the agent's budget for today"
-    )
+def _mostly_used(limit: Limit, share: str, used: Decimal) -> str:
+    """The sentence about a budget of which most is used."""
+    values = {"share": share, "used": _figure(used, limit), "limit": _whole(limit)}
+    if limit.scope == BudgetScope.RUN:
+        return Sentence("%(share)s of the budget of this run is used: %(used)s of %(limit)s.", **values)
+    if limit.scope == BudgetScope.USER_DAY:
+        return Sentence("%(share)s of your budget for today is used: %(used)s of %(limit)s.", **values)
+    return Sentence("%(share)s of the agent's budget for today is used: %(used)s of %(limit)s.", **values)
 
 
 def _whole(limit: Limit) -> str:
@@ -157,5 +165,5 @@ def _whole(limit: Limit) -> str:
     return f"{figure} {limit.unit}"
 
 
-def _amount(used: Decimal, limit: Limit) -> str:
-    return f"{used:,.0f} of {_whole(limit)}" if limit.unit == TOKENS else f"{used:,.4f} of {_whole(limit)}"
+def _figure(used: Decimal, limit: Limit) -> str:
+    return f"{used:,.0f}" if limit.unit == TOKENS else f"{used:,.4f}"

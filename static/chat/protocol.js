@@ -743,7 +743,8 @@ export const WINDOW = 200;
  */
 
 /**
- * What the model thought, or wrote before it called tools.
+ * What the model thought, or wrote before it called tools; or what readers of the run should know, which no model
+ *   wrote.
  * @typedef {object} ThoughtStep
  * @property {string} content
  * @property {number} iteration
@@ -751,6 +752,10 @@ export const WINDOW = 200;
  * @property {"thought"} type
  * @property {number} step
  * @property {number} duration_ms
+ * @property {string} [template] Where no model said it: what `content` was made of, by which pages translate it, with
+ *   `%(name)s` where a value stands.
+ * @property {Record<string, unknown>} [values] The values by name: strings, numbers, or a sentence's own `template` and
+ *   `values`.
  * @property {true} [partial] The run ended while it was written.
  */
 

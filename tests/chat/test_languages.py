@@ -9,12 +9,15 @@ from django.http import HttpResponse
 from django.test import Client, RequestFactory, override_settings
 from django.utils import timezone, translation
 
-from agents.sentence import Sentence, parts_of
+from agents.events import LeftOut
+from agents.history import explain_left_out
+from agents.sentence import Sentence, join_sentences, parts_of
+from agents.snapshots import StepSplitter
 from chat.accounts.models import User
 from chat.models import Occurrence, Outcome, Schedule
 from chat.protocol import error_data
 from chat.rendering import humanize, rows, transcript
-from chat.rendering.sentences import translate_error, translate_sentence
+from chat.rendering.sentences import translate_error, translate_sentence, translate_thought
 from chat.runs.admission import Refused, check_agent, check_message
 from chat.schedules.notifications import notification
 from chat.web import languages
@@ -206,6 +209,20 @@ def test_a_sentence_is_a_string_that_knows_its_parts() -> None:
         assert translate_sentence(outer) == "模型伺服器發生錯誤 (500)：100 % busy"
         assert translate_error(error_data("x", outer, "1")) == "模型伺服器發生錯誤 (500)：100 % busy"
         assert translate_error({"message": "Of an older version."}) == "Of an older version."
+
+
+def test_what_no_model_said_in_a_thought_is_translated() -> None:
+    words = join_sentences([explain_left_out(LeftOut(2, 3_000)), Sentence("One last answer follows, without tools.")])
+    noted = StepSplitter().note(words).data
+    assert noted["content"] == words
+    stored = json.loads(json.dumps(noted))
+    with translation.override("zh-hant"):
+        assert translate_thought(stored) == (
+            "對話超過模型一次能讀取的長度：從這裡起略去最舊的 2 則訊息，連同縮短的部分約 3,000 個 Token。接下來是最後一次答案，不使用工具。"
+        )
+        assert translate_thought({**stored, "values": {}}) == words
+        del stored["template"]
+        assert translate_thought(stored) == words
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,14 @@ IN_EACH = pytest.mark.parametrize(
 )
 
 
+#: Said of a conversation of which the model's server takes only a part.
+FEWER_MESSAGES = {
+    "en": "The model server takes fewer messages at a time",
+    "zh-Hant": "模型伺服器一次能接收的訊息較少",
+    "zh-Hans": "模型服务器一次能接收的消息较少",
+}
+
+
 @IN_EACH
 async def test_a_conversation(
     enter: Enter, api: Browser, model: ModelServer, language: str, size: dict[str, Any]
@@ -128,6 +136,7 @@ async def test_a_conversation(
         Script(reasoning="再想一想。", calls=[Call("search_history", {"query": "麵粉"})]),
         Script("四十二。"),
         Script("半句", fault="cut"),
+        Script(status=400, body='{"error": {"message": "Too many messages"}}'),
         Script("一二三四五六七八九十" * 400, every_s=0.03),
     )
     talk = await enter("/", locale=locale, **size)
@@ -150,6 +159,7 @@ async def test_a_conversation(
     await box.fill("數一數")
     await send.click()
     await expect(talk.answer).to_contain_text("九十一")
+    await expect(talk.runs.last).to_contain_text(FEWER_MESSAGES[language])
     await box.fill("等一等")
     await send.click()
     await expect(talk.waiting).to_have_count(1)

@@ -392,6 +392,23 @@ STORIES: dict[str, list[tuple[str, dict[str, Any]]]] = {
         complete("failed", code="model_error"),
     ],
     "failed without an event": [start(), step("error", error="Refused.", code="model_auth"), complete("failed")],
+    "told of by no model": [
+        start(),
+        step(
+            "thought",
+            step=1,
+            duration_ms=0,
+            content="In English. Seven of 10.",
+            template="%(first)s %(next)s",
+            values={
+                "first": {"template": "In English."},
+                "next": {"template": "%(n)s of %(limit)d.", "values": {"n": "Seven", "limit": 10}},
+            },
+        ),
+        step("thought", step=2, duration_ms=0, content="Seven", template="%(n)d messages", values={"n": 7}),
+        answer(3),
+        complete(),
+    ],
     "stopped": [
         start(),
         call(1),

@@ -5,6 +5,7 @@
  * by `===` what it has to paint.
  */
 
+import { errorText } from "../lib/gettext.js";
 import { answered, called, decided, waitingNoted } from "./calls.js";
 import { grow } from "./growth.js";
 import { adopt, newRun } from "./new-run.js";
@@ -312,7 +313,7 @@ function appliedStep(run, seq, data) {
             step: data.step,
             at,
             iteration,
-            text: data.content,
+            text: errorText({ template: data.template, values: data.values, message: data.content }),
             duration_ms: data.duration_ms ?? null,
             partial: Boolean(data.partial),
             calls: [],

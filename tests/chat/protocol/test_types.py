@@ -57,7 +57,7 @@ STEPS = {
     "start": ("message", ""),
     "iteration_start": ("", ""),
     "iteration_end": ("", "context budget"),
-    "thought": ("step duration_ms", "partial"),
+    "thought": ("step duration_ms", "partial template values"),
     "tool_use": ("step tool_name tool_call_id arguments", ""),
     "tool_result": ("step tool_name tool_call_id ok duration_ms truncated content_length", "files"),
     "final_answer": ("step duration_ms", "partial"),
