@@ -24,6 +24,8 @@ async def ask_all(opened: World, clients: list[Oracle]) -> dict[str, list[str]]:
     for_each = (
         (client, own_ids) for i, client in enumerate(clients) for own_ids in ([f"{i} a"], ["same"] * 2, [f"{i} b"])
     )
+    for client in clients:
+        client.shared.add("same")
     async with asyncio.timeout(60):
         await asyncio.gather(*(ask(client, *own_ids) for client, own_ids in for_each))
     return answers
