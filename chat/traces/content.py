@@ -42,6 +42,10 @@ class Content(Protocol):
 
     kinds: tuple[str, ...]
     """Of the steps that are looked at."""
+    of_call: tuple[str, ...]
+    """Columns of model calls that it needs."""
+    at_once: int
+    """Of so many runs at most all spans are in memory at the same time."""
 
     def run(self, run: Run, steps: Sequence[Step]) -> Attributes:
         """Of a run: the question and the answer."""
@@ -60,6 +64,8 @@ class NoContent:
     """Nothing of it."""
 
     kinds: tuple[str, ...] = ("tool_use", "tool_result")
+    of_call: tuple[str, ...] = ()
+    at_once: int = 100
 
     def run(self, run: Run, steps: Sequence[Step]) -> Attributes:
         """Nothing."""
@@ -78,6 +84,8 @@ class MaskedContent:
     """All of it, masked, and long texts cut."""
 
     kinds: tuple[str, ...] = ("tool_use", "tool_result", "thought", "final_answer")
+    of_call: tuple[str, ...] = ("messages", "base")
+    at_once: int = 10
 
     def run(self, run: Run, steps: Sequence[Step]) -> Attributes:
         """The question, and the last answer."""

@@ -15,14 +15,13 @@ from django.db import DatabaseError, close_old_connections, connections
 from chat.models import Run
 from chat.runtime import database
 from chat.traces import cursor
-from chat.traces.content import MaskedContent, NoContent
+from chat.traces.content import Content, MaskedContent, NoContent
 from chat.traces.sending import Sender, Sent
 from chat.traces.spans import read_trees, spans_of
 
 logger = logging.getLogger(__name__)
 
 EVERY_S = 5.0
-AT_ONCE = 50
 
 
 class TraceExporter:
@@ -65,8 +64,8 @@ class TraceExporter:
             connections.close_all()
 
     def _send_all(self) -> None:
-        while not self._stop.is_set() and cursor.take_lease(self._process, self._began_at):
-            if not send_unsent(self._sender, self._tell):
+        while not self._stop.is_set() and (lease := cursor.take_lease(self._process, self._began_at)):
+            if not send_unsent(lease, self._sender, self._tell):
                 return
 
     def _tell(self, sent: Sent) -> None:
@@ -79,28 +78,35 @@ class TraceExporter:
         self._is_away = is_away
 
 
-def send_unsent(sender: Sender, tell: Callable[[Sent], None]) -> bool:
+def send_unsent(lease: cursor.Lease, sender: Sender, tell: Callable[[Sent], None]) -> bool:
     """Send the next runs that have not been sent, and note it; whether there may be more that can be sent now."""
-    runs = cursor.unsent_runs(AT_ONCE)
+    runs = cursor.unsent_runs()
     sent = send_runs(sender, runs)
     tell(sent)
     if sent is Sent.AWAY:
         return False
-    cursor.mark_sent(runs, are_last=len(runs) < AT_ONCE)
-    return len(runs) == AT_ONCE
+    cursor.mark_sent(lease, runs, are_last=len(runs) < cursor.AT_ONCE)
+    return len(runs) == cursor.AT_ONCE
 
 
 def send_runs(sender: Sender, runs: Sequence[Run]) -> Sent:
-    """Send runs that have ended. Where the collector refuses them together, each is sent alone; what it refuses then is left out."""
+    """Send runs that have ended, some at a time; those of which the collector refuses to take the spans are left out."""
     content = MaskedContent() if settings.OTEL_CONTENT else NoContent()
-    spans = [span for tree in read_trees(runs, content.kinds) for span in spans_of(tree, content)]
-    sent = sender.send(spans) if spans else Sent.TAKEN
+    for start in range(0, len(runs), content.at_once):
+        if _send_together(sender, runs[start : start + content.at_once], content) is Sent.AWAY:
+            return Sent.AWAY
+    return Sent.TAKEN
+
+
+def _send_together(sender: Sender, runs: Sequence[Run], content: Content) -> Sent:
+    """Send runs at one go. Where the collector refuses them together, each is sent alone; what it refuses then is left out."""
+    sent = sender.send([span for tree in read_trees(runs, content) for span in spans_of(tree, content)])
     if sent is not Sent.REFUSED:
         return sent
     if len(runs) == 1:
         logger.warning("The collector does not take the trace of run %s: %s", runs[0].pk, sender.why)
         return Sent.TAKEN
     for run in runs:
-        if send_runs(sender, [run]) is Sent.AWAY:
+        if _send_together(sender, [run], content) is Sent.AWAY:
             return Sent.AWAY
     return Sent.TAKEN

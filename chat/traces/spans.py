@@ -5,7 +5,7 @@ run that a person or a schedule has asked for, with all that is within it; its i
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
@@ -13,20 +13,28 @@ from typing import Any, cast
 from uuid import UUID
 
 import orjson
-from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from django.db.models import QuerySet
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, SpanFlags, Status
 
 from agents.steps import ToolResultStep, ToolUseStep
 from chat.models import ModelCall, Run, RunStatus, Step
 from chat.store.selectors import step_data
 from chat.traces.content import Content
 
-SCOPE = InstrumentationScope("thinkaloud")
-RESOURCE = Resource({"service.name": "thinkaloud"}).merge(OTELResourceDetector().detect())
 _FAILED = (RunStatus.FAILED, RunStatus.INTERRUPTED)
-_SAMPLED = TraceFlags(TraceFlags.SAMPLED)
+_ERROR = Status(code=Status.STATUS_CODE_ERROR)
+_LOCAL = SpanFlags.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK
+#: Columns of runs that spans are made of; of an agent's version its number alone: the rest of it is long.
+_OF_RUN = (
+    "message", "session", "parent", "parent_call_id", "continues", "agent_name", "agent_version__number", "model", "provider", "origin",
+    "status", "code", "iterations", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "cost", "currency",
+    "created_at", "started_at", "ended_at",
+)  # fmt: skip
+_OF_CALL = (
+    "run", "iteration", "attempt", "model", "provider", "parameters", "started_at", "first_token_ms", "duration_ms",
+    "finish_reason", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "estimated", "cost", "currency", "error",
+)  # fmt: skip
 #: Parameters of a request that have a name of their own.
 _PARAMETERS = {
     "temperature": "gen_ai.request.temperature",
@@ -34,6 +42,8 @@ _PARAMETERS = {
     "max_tokens": "gen_ai.request.max_tokens",
     "seed": "gen_ai.request.seed",
 }
+
+_NO_SPAN, _FIRST_SPAN = bytes(8), bytes(7) + b"\1"
 
 Attributes = dict[str, Any]
 
@@ -48,41 +58,91 @@ class Tree:
     steps: dict[UUID, list[Step]] = field(default_factory=lambda: defaultdict(list))
 
 
-def read_trees(roots: Sequence[Run], kinds: Sequence[str]) -> list[Tree]:
-    """Read what the spans of these runs are made of, in a handful of queries; of their steps, those of these kinds."""
+def with_columns(runs: QuerySet[Run]) -> QuerySet[Run]:
+    """These runs with all columns that spans are made of, and no others."""
+    return runs.select_related("agent_version").only(*_OF_RUN)
+
+
+def read_trees(roots: Sequence[Run], content: Content) -> list[Tree]:
+    """Read what the spans of these runs are made of, in a handful of queries."""
     trees = {root.pk: Tree(root, [root]) for root in roots}
     tree_of = {root.pk: tree for root, tree in zip(roots, trees.values(), strict=True)}
     level: Sequence[Run] = roots
     while level:
-        level = list(_runs().filter(parent__in=[run.pk for run in level]))
+        level = list(with_columns(Run.objects.filter(parent__in=[run.pk for run in level])))
         for run in level:
             tree_of[run.pk] = tree_of[run.parent_id or run.pk]
             tree_of[run.pk].runs.append(run)
-    for call in ModelCall.objects.filter(run_id__in=list(tree_of)).defer("contents").order_by("pk"):
+    calls = ModelCall.objects.filter(run_id__in=list(tree_of)).order_by("pk")
+    for call in calls.only(*_OF_CALL, *content.of_call):
         tree_of[call.run_id].calls[call.run_id].append(call)
-    steps = Step.objects.filter(run_id__in=list(tree_of), type__in=kinds).order_by("run_id", "position")
+    steps = Step.objects.filter(run_id__in=list(tree_of), type__in=content.kinds).order_by("run_id", "position")
     for step in steps.only("run_id", "type", "iteration", "body"):
         tree_of[step.run_id].steps[step.run_id].append(step)
     return list(trees.values())
 
 
-def _runs() -> Any:
-    return Run.objects.select_related("agent_version")
-
-
-def spans_of(tree: Tree, content: Content) -> Iterator[ReadableSpan]:
+def spans_of(tree: Tree, content: Content) -> Iterator[Span]:
     """The spans of a run and of all that is within it. Each run has ended."""
     for run in tree.runs:
-        yield _run_span(tree, run, content)
+        place = _Place(tree.root, run)
+        yield _run_span(place, tree.steps[run.pk], content)
         calls = tree.calls[run.pk]
         bodies = content.calls_of(run, calls, tree.steps[run.pk])
         for call in calls:
-            yield _call_span(tree.root, run, call, bodies.get(call.pk, {}))
-        yield from _tool_spans(tree.root, run, tree.steps[run.pk], content)
+            yield _call_span(place, call, bodies.get(call.pk, {}))
+        yield from _tool_spans(place, tree.steps[run.pk], content)
 
 
-def _run_span(tree: Tree, run: Run, content: Content) -> ReadableSpan:
-    attributes = _about(run, "invoke_agent") | {
+class _Place:
+    """Where a run's spans stand: its trace, and what each of them says of the run, which are identifiers alone."""
+
+    def __init__(self, root: Run, run: Run) -> None:
+        self.run = run
+        self.trace_id = root.pk.bytes
+        self.run_span = span_id(run.pk, "run")
+        self._about = {
+            "gen_ai.agent.name": run.agent_name,
+            "gen_ai.agent.version": str(run.agent_version.number) if run.agent_version else None,
+            "gen_ai.conversation.id": str(run.session_id),
+            "thinkaloud.run.id": str(run.pk),
+        }
+
+    def span(
+        self,
+        operation: str,
+        what: str,
+        part: str,
+        times: tuple[float, float],
+        attributes: Mapping[str, Any],
+        *,
+        parent: bytes | None = None,
+        error: str = "",
+        kind: Span.SpanKind.ValueType = Span.SPAN_KIND_INTERNAL,
+        links: Sequence[Span.Link] = (),
+    ) -> Span:
+        """A span of a part of the run, below the run's own unless another is its parent; none is above an empty one."""
+        began, ended = times
+        span = Span(
+            trace_id=self.trace_id,
+            span_id=span_id(self.run.pk, part),
+            parent_span_id=self.run_span if parent is None else parent,
+            flags=_LOCAL,
+            name=f"{operation} {what}",
+            kind=kind,
+            start_time_unix_nano=_nanoseconds(began),
+            end_time_unix_nano=_nanoseconds(max(began, ended)),
+            links=links,
+            status=_ERROR if error else None,
+        )
+        told = {"gen_ai.operation.name": operation, **self._about, **attributes, "error.type": error}
+        put_attributes(span.attributes, told)
+        return span
+
+
+def _run_span(place: _Place, steps: Sequence[Step], content: Content) -> Span:
+    run = place.run
+    attributes = {
         "gen_ai.request.model": run.model,
         "gen_ai.provider.name": run.provider,
         "gen_ai.usage.input_tokens": run.input_tokens,
@@ -92,30 +152,30 @@ def _run_span(tree: Tree, run: Run, content: Content) -> ReadableSpan:
         "thinkaloud.run.status": run.status,
         "thinkaloud.run.origin": run.origin,
         "thinkaloud.run.iterations": run.iterations,
+        **_cost_of(run),
+        **content.run(run, steps),
     }
-    if run.cost is not None:
-        attributes |= {"thinkaloud.cost.amount": float(run.cost), "thinkaloud.cost.currency": run.currency}
-    error = (run.code or run.status) if run.status in _FAILED else ""
     links = []
     if run.continues_id is not None and run.parent_id is None:
-        links = [Link(_context(run.continues_id, run.continues_id, "run"))]
-    parent = None if run.parent_id is None else _context(tree.root.pk, run.parent_id, f"tool:{run.parent_call_id}")
-    return _span(
-        f"invoke_agent {run.agent_name}",
-        _context(tree.root.pk, run.pk, "run"),
-        parent,
+        before = span_id(run.continues_id, "run")
+        links = [Span.Link(trace_id=run.continues_id.bytes, span_id=before, flags=_LOCAL)]
+    return place.span(
+        "invoke_agent",
+        run.agent_name,
+        "run",
         (_began(run), _ended(run)),
-        attributes | content.run(run, tree.steps[run.pk]),
-        error=error,
+        attributes,
+        parent=b"" if run.parent_id is None else span_id(run.parent_id, f"tool:{run.parent_call_id}"),
+        error=(run.code or run.status) if run.status in _FAILED else "",
         links=links,
     )
 
 
-def _call_span(root: Run, run: Run, call: ModelCall, bodies: Attributes) -> ReadableSpan:
+def _call_span(place: _Place, call: ModelCall, bodies: Attributes) -> Span:
     parameters = orjson.loads(call.parameters)
     began = call.started_at.timestamp()
-    ended = _ended(run) if call.duration_ms is None else began + call.duration_ms / 1000
-    attributes = _about(run, "chat") | {
+    ended = _ended(place.run) if call.duration_ms is None else began + call.duration_ms / 1000
+    attributes = {
         "gen_ai.request.model": call.model,
         "gen_ai.provider.name": call.provider,
         "gen_ai.response.finish_reasons": (call.finish_reason,) if call.finish_reason else None,
@@ -128,23 +188,22 @@ def _call_span(root: Run, run: Run, call: ModelCall, bodies: Attributes) -> Read
         "thinkaloud.iteration": call.iteration,
         "thinkaloud.attempt": call.attempt,
         "thinkaloud.usage.estimated": call.estimated,
+        **{name: parameters.get(key) for key, name in _PARAMETERS.items()},
+        **_cost_of(call),
+        **bodies,
     }
-    attributes |= {name: parameters.get(key) for key, name in _PARAMETERS.items()}
-    if call.cost is not None:
-        attributes |= {"thinkaloud.cost.amount": float(call.cost), "thinkaloud.cost.currency": call.currency}
-    error = "" if call.error in ("", "stopped") else "model_error"
-    return _span(
-        f"chat {call.model}",
-        _context(root.pk, run.pk, f"call:{call.iteration}:{call.attempt}"),
-        _context(root.pk, run.pk, "run"),
+    return place.span(
+        "chat",
+        call.model,
+        f"call:{call.iteration}:{call.attempt}",
         (began, ended),
-        attributes | bodies,
-        error=error,
-        kind=SpanKind.CLIENT,
+        attributes,
+        error="" if call.error in ("", "stopped") else "model_error",
+        kind=Span.SPAN_KIND_CLIENT,
     )
 
 
-def _tool_spans(root: Run, run: Run, steps: Sequence[Step], content: Content) -> Iterator[ReadableSpan]:
+def _tool_spans(place: _Place, steps: Sequence[Step], content: Content) -> Iterator[Span]:
     found = (cast(ToolResultStep, step_data(step)) for step in steps if step.type == "tool_result")
     results = {data["tool_call_id"]: data for data in found}
     for step in steps:
@@ -154,71 +213,56 @@ def _tool_spans(root: Run, run: Run, steps: Sequence[Step], content: Content) ->
         call_id = called["tool_call_id"]
         result = results.get(call_id)
         began = float(called["timestamp"])
-        ended = _ended(run) if result is None else began + result["duration_ms"] / 1000
-        attributes = _about(run, "execute_tool") | {
+        ended = _ended(place.run) if result is None else began + result["duration_ms"] / 1000
+        attributes = {
             "gen_ai.tool.name": called["tool_name"],
             "gen_ai.tool.call.id": call_id,
             "gen_ai.tool.type": "function",
             "thinkaloud.iteration": step.iteration,
+            **content.tool(called, result),
         }
-        yield _span(
-            f"execute_tool {called['tool_name']}",
-            _context(root.pk, run.pk, f"tool:{call_id}"),
-            _context(root.pk, run.pk, "run"),
+        yield place.span(
+            "execute_tool",
+            called["tool_name"],
+            f"tool:{call_id}",
             (began, ended),
-            attributes | content.tool(called, result),
+            attributes,
             error="" if result is not None and result["ok"] else "tool_failed",
         )
 
 
-def _about(run: Run, operation: str) -> Attributes:
-    """What every span of a run says: identifiers alone."""
-    return {
-        "gen_ai.operation.name": operation,
-        "gen_ai.agent.name": run.agent_name,
-        "gen_ai.agent.version": str(run.agent_version.number) if run.agent_version else None,
-        "gen_ai.conversation.id": str(run.session_id),
-        "thinkaloud.run.id": str(run.pk),
-    }
+def _cost_of(used: Run | ModelCall) -> Attributes:
+    if used.cost is None:
+        return {}
+    return {"thinkaloud.cost.amount": float(used.cost), "thinkaloud.cost.currency": used.currency}
 
 
-def span_id(run_id: UUID, part: str) -> int:
+def put_attributes(into: Any, values: Mapping[str, Any]) -> None:
+    """Add attributes to what is sent, without those of which nothing is known."""
+    for key, value in values.items():
+        if value is not None and value != "":
+            _put(into.add(key=key).value, value)
+
+
+def _put(into: AnyValue, value: Any) -> None:
+    # A truth is a number, too, and so comes first.
+    if isinstance(value, bool):
+        into.bool_value = value
+    elif isinstance(value, int) and -(2**63) <= value < 2**63:
+        into.int_value = value
+    elif isinstance(value, float):
+        into.double_value = value
+    elif isinstance(value, list | tuple):
+        for each in value:
+            _put(into.array_value.values.add(), each)
+    else:
+        # Texts, and whatever else somebody has set as a parameter.
+        into.string_value = str(value)
+
+
+def span_id(run_id: UUID, part: str) -> bytes:
     """The identifier of the span of a part of a run: the same whenever it is asked for, and never 0."""
-    return int.from_bytes(sha256(f"{run_id}:{part}".encode()).digest()[:8], "big") or 1
-
-
-def _context(root_id: UUID, run_id: UUID, part: str) -> SpanContext:
-    return SpanContext(root_id.int, span_id(run_id, part), is_remote=False, trace_flags=_SAMPLED)
-
-
-def _span(
-    name: str,
-    context: SpanContext,
-    parent: SpanContext | None,
-    times: tuple[float, float],
-    attributes: Mapping[str, Any],
-    *,
-    error: str = "",
-    kind: SpanKind = SpanKind.INTERNAL,
-    links: Iterable[Link] = (),
-) -> ReadableSpan:
-    told = {name: value for name, value in attributes.items() if value is not None and value != ""}
-    if error:
-        told["error.type"] = error
-    began, ended = times
-    return ReadableSpan(
-        name,
-        context=context,
-        parent=parent,
-        resource=RESOURCE,
-        attributes=told,
-        links=tuple(links),
-        kind=kind,
-        status=Status(StatusCode.ERROR) if error else Status(StatusCode.UNSET),
-        start_time=_nanoseconds(began),
-        end_time=_nanoseconds(max(began, ended)),
-        instrumentation_scope=SCOPE,
-    )
+    return sha256(f"{run_id}:{part}".encode()).digest()[:8].replace(_NO_SPAN, _FIRST_SPAN)
 
 
 def _nanoseconds(moment: float) -> int:

@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.dateparse import parse_date, parse_datetime
 
 from chat.traces import cursor
-from chat.traces.exporter import AT_ONCE, send_runs
+from chat.traces.exporter import send_runs
 from chat.traces.sending import Sender, Sent
 
 
@@ -37,7 +37,7 @@ class Command(BaseCommand):
 
 
 def _in_parts(run_ids: list[Any]) -> list[list[Any]]:
-    return [run_ids[start : start + AT_ONCE] for start in range(0, len(run_ids), AT_ONCE)]
+    return [run_ids[start : start + cursor.AT_ONCE] for start in range(0, len(run_ids), cursor.AT_ONCE)]
 
 
 def _moment(text: str) -> datetime:
