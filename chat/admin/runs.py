@@ -177,7 +177,7 @@ class RunAdmin(NotedRuns, ConfirmedActionsAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """The list; figures of what it is narrowed to are asked for by its page."""
-        return super().changelist_view(request, {**(extra_context or {}), "most_rows": run_figures.MOST_ROWS})
+        return super().changelist_view(request, {**(extra_context or {}), "most_rows": f"{run_figures.MOST_ROWS:,}"})
 
     @admin.display(description=_("run"), ordering="created_at")
     def name(self, run: Run) -> str:

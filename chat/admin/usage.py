@@ -1,8 +1,7 @@
 """What was used and what it cost, for staff: by person, agent, model and day, with a chart and as a file; prices and budgets."""
 
-from collections.abc import Callable, Iterable, Sequence
-from datetime import timedelta
-from itertools import chain
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from datetime import date, timedelta
 from typing import Any, ClassVar, cast
 
 from django.contrib import admin
@@ -11,7 +10,6 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
-from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.translation import gettext, ngettext
@@ -24,6 +22,7 @@ from chat.models import Act, Budget, DailyUsage, Door, Price
 from chat.rendering import humanize
 from chat.rendering.spreadsheets import csv_line
 from chat.rendering.template_row import Row
+from chat.runtime import database
 from chat.security import audit
 from chat.store import usage
 from chat.store.usage import By, Total
@@ -51,8 +50,9 @@ class UsageAdmin(ReadOnlyAdmin):
         since = until - timedelta(days=days - 1)
         if request.GET.get("format") == "csv":
             audit.record_action(user_pk(request), Act.EXPORT, Door.ADMIN, about="usage")
-            name = f"usage-{since}-{until}.csv"
-            return cast(HttpResponse, _csv_file(name, usage.COLUMNS, usage.rows_between(since, until)))
+            headers = {"Content-Disposition": f'attachment; filename="usage-{since}-{until}.csv"'}
+            kind = "text/csv; charset=utf-8"
+            return cast(HttpResponse, StreamingHttpResponse(_lines(since, until), content_type=kind, headers=headers))
         by = cast(By, request.GET.get("by") if request.GET.get("by") in _BY else "day")
         by_day, rows = usage.totals(by, since, until)
         context = {
@@ -108,11 +108,13 @@ def _row(total: Total, most: int) -> Row:
     return {"total": total, "cost": ", ".join(costs), "into": into, "out": out}
 
 
-def _csv_file(name: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> HttpResponseBase:
-    """A file with a line of names and the rows, written as it is sent."""
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    lines = map(csv_line, chain([columns], rows))
-    return StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8", headers=headers)
+async def _lines(since: date, until: date) -> AsyncIterator[str]:
+    """The file as it is sent, so many rows at a time."""
+    yield csv_line(usage.COLUMNS)
+    last: tuple[date, int] | None = None
+    while rows := await database.read(usage.rows_after, since, until, last):
+        yield "".join(csv_line(usage.file_row(row)) for row in rows)
+        last = (rows[-1][1], rows[-1][0])
 
 
 class _LoadedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]

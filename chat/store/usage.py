@@ -1,13 +1,13 @@
 """Usage: daily sums, added up by person, agent, model or day."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from typing import Any, Literal
 
 from django.db import connection
-from django.db.models import F, QuerySet
+from django.db.models import Q, QuerySet
 
 from chat.accounts.models import User
 from chat.models import DailyUsage
@@ -22,6 +22,7 @@ _KEYS: dict[By, tuple[str, str]] = {
 }
 _COUNTS = ("calls", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
 #: Columns of the whole, as a file has them.
+ROWS_AT_ONCE = 1_000
 COLUMNS = ("day", "user", "agent", "provider", "model", "currency", *_COUNTS, "cost")
 _SUMS = ", ".join(f"SUM({name}) AS {name}" for name in (*_COUNTS, "cost"))
 #: Rows: "day" or "name", the key, the currency, and the sums.
@@ -84,13 +85,18 @@ def totals(by: By, since: date, until: date) -> tuple[list[Total], list[Total]]:
     return in_order, in_order if by == "day" else sorted(named.values(), key=lambda total: (-total.tokens, total.name))
 
 
-def rows_between(since: date, until: date) -> Iterator[tuple[Any, ...]]:
-    """The rows of these days, with the columns of `COLUMNS`."""
-    rows = _between(since, until).annotate(username=F("user__username")).order_by("day", "pk")
-    for row in rows.values_list(
-        "day", "username", "agent_name", "provider", "model", "currency", *_COUNTS, "cost"
-    ).iterator():
-        yield (*row[:-1], row[-1] if row[5] else None)
+def rows_after(since: date, until: date, last: tuple[date, int] | None) -> Sequence[tuple[Any, ...]]:
+    """The rows of these days that follow one, each its key and the columns of `COLUMNS`; so many at a time."""
+    rows = _between(since, until).order_by("day", "pk")
+    if last is not None:
+        rows = rows.filter(Q(day__gte=last[0]) & (Q(day__gt=last[0]) | Q(pk__gt=last[1])))
+    names = ("day", "user__username", "agent_name", "provider", "model", "currency", *_COUNTS, "cost")
+    return list(rows.values_list("pk", *names)[:ROWS_AT_ONCE])
+
+
+def file_row(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A row as a file has it: without its key, and without a cost where none is known."""
+    return (*row[1:-1], row[-1] if row[6] else None)
 
 
 def _between(since: date, until: date) -> QuerySet[DailyUsage]:

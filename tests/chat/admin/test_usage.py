@@ -16,6 +16,7 @@ from chat.accounts.models import User
 from chat.models import Budget, DailyUsage, Price
 from chat.store import usage
 from tests.chat import making
+from tests.chat.admin.sent import text_of
 
 pytestmark = pytest.mark.django_db
 
@@ -48,8 +49,7 @@ def used(user: User | None, **row: Any) -> None:
 def read(client: Client, **query: Any) -> str:
     answer = client.get(reverse(PAGE), query)
     assert answer.status_code == 200
-    content = b"".join(answer) if answer.streaming else answer.content  # type: ignore[arg-type]
-    return content.decode()
+    return text_of(answer)
 
 
 #: How sums are added up, and what the rows are then: name (of days, how many ago), tokens in, and what is told of the cost.
@@ -94,7 +94,11 @@ def test_odd_questions_get_the_usual_page(query: dict[str, str], client: Client,
     assert "Nothing was used in these days." in read(client, **query)
 
 
-def test_the_file_holds_the_sums_and_no_formulas(client: Client, staff: User, ada: User) -> None:
+@pytest.mark.django_db(transaction=True)
+def test_the_file_holds_the_sums_and_no_formulas(
+    client: Client, staff: User, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(usage, "ROWS_AT_ONCE", 1)
     User.objects.filter(pk=ada.pk).update(username="=cmd|' /C calc'!A0")
     used(ada, agent_name="+writer", model="@SUM(1)", cost=Decimal("0.5"), currency="USD")
     used(None, model="-1", day=today() - timedelta(days=1))
