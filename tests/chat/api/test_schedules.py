@@ -90,6 +90,7 @@ async def test_a_due_time_runs_live_in_its_session_and_its_end_is_told(bo: Brows
         told = await elsewhere.until_type("notification")
     assert (told["data"]["title"], told["data"]["status"]) == ("Sums", "completed")
     assert told["data"]["text"].startswith("Finished · ")
+    assert "kind" not in told["data"], "by which a call that waits is told apart"
     assert (told["data"]["session_id"], told["data"]["run_id"]) == (session_id, began["run_id"])
     done = await settled(bo, schedule["id"])
     assert (done["enabled"], done["paused_because"], done["next"]) == (False, "done", [])

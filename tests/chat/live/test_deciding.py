@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from uuid import uuid4
 
+import jsonschema
 import pytest
 
 from tests.model_server import ModelServer
@@ -144,6 +145,13 @@ async def test_whoever_may_decide_hears_of_it_on_every_page(bo: Browser, socket:
     # One without a socket asks.
     _, asked = await bo.call("GET", f"notifications/?after={before['now']}")
     assert asked["items"] == [told]
+    # Told apart from the end of a scheduled run, which has no `kind`.
+    _, described = await bo.call("GET", "openapi.json")
+    schemas = described["components"]["schemas"]
+    shapes = schemas["Notifications"]["properties"]["items"]["items"]["anyOf"]
+    named = [shape["$ref"].rpartition("/")[2] for shape in shapes]
+    assert [name for name in named if {"kind"} <= set(schemas[name]["required"])] == ["WaitingData"]
+    assert [name for name in named if jsonschema.Draft202012Validator(schemas[name]).is_valid(told)] == ["WaitingData"]
     await socket.send("cancel")
     await outcome(socket)
     _, asked = await bo.call("GET", f"notifications/?after={before['now']}")
