@@ -48,7 +48,7 @@ class _ObjectField(forms.JSONField):
             sent = orjson.dumps(found)
         # What is no number to JSON is null in it.
         if not sent or b"\\u0000" in sent or orjson.loads(sent) != found:
-            raise forms.ValidationError(self.error_messages["invalid"], code="invalid", params={"value": value})
+            raise forms.ValidationError(self.error_messages["invalid"], params={"value": value})
         return found
 
     def bound_data(self, data: Any, initial: Any) -> Any:

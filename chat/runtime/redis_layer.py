@@ -62,11 +62,13 @@ class _Shard(RedisSingleShardConnection):  # type: ignore[misc] # untyped
             pipeline.publish(channel, message)
         try:
             answers = await pipeline.execute(raise_on_error=False)
-        except asyncio.CancelledError:
-            # Only the caller that was sending gives up: the others' messages stay pending for them.
-            self._outgoing = batch + self._outgoing
-            raise
-        except Exception as error:  # noqa: BLE001 - raised for each caller
+        except (asyncio.CancelledError, Exception) as error:
+            # Closing the connection may raise an error of its own in place of the cancellation.
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) or (task is not None and task.cancelling()):
+                # Only the caller that was sending gives up: the others' messages stay pending for them.
+                self._outgoing = batch + self._outgoing
+                raise asyncio.CancelledError from error
             answers = [error] * len(batch)
         for (_, _, told), answer in zip(batch, answers, strict=True):
             if told.done():

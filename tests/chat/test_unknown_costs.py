@@ -215,9 +215,12 @@ def test_what_is_not_known_is_counted_as_no_money(unknown: Run) -> None:
 
 def test_a_trace_has_none(known: Run, unknown: Run) -> None:
     def costs(run: Run) -> list[Any]:
-        (tree,) = spans.read_trees([run], NoContent.kinds)
-        told = spans.spans_of(tree, NoContent())
-        return [(span.attributes or {}).get("thinkaloud.cost.amount") for span in told]
+        (tree,) = spans.read_trees([run], NoContent())
+        attributes = [
+            {each.key: each.value.double_value for each in span.attributes}
+            for span in spans.spans_of(tree, NoContent())
+        ]
+        return [each.get("thinkaloud.cost.amount") for each in attributes]
 
     assert costs(known) == [0.25, 0.25]
     assert costs(unknown) == [None, None]

@@ -34,6 +34,7 @@ PART_OF = {
     "autobahn": "daphne",
     "kombu": "celery",
     "opentelemetry-api": "opentelemetry-exporter-otlp-proto-http",
+    "opentelemetry-proto": "opentelemetry-exporter-otlp-proto-http",
     "opentelemetry-sdk": "opentelemetry-exporter-otlp-proto-http",
     "pyjwt": "django-allauth",
     "psycopg-pool": "psycopg",

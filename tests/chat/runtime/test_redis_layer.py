@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
 from channels.layers import channel_layers
 from channels_redis.pubsub import RedisPubSubChannelLayer
+from redis.asyncio.connection import AbstractConnection
 
 from chat.runs.publisher import WHOLE_EVERY_S, DraftPublisher
 from chat.runtime import groups
@@ -88,8 +90,20 @@ async def test_what_is_told_at_once_goes_out_together_and_in_order(redis_url: st
         await layer.flush()
 
 
-async def test_who_gives_up_takes_nobodys_message_with_it(redis_url: str, elsewhere: Elsewhere) -> None:
-    """Whoever sends for all is cancelled meanwhile: the others' messages arrive, in their order."""
+@pytest.mark.parametrize("closing_fails", [False, True])
+async def test_who_gives_up_takes_nobodys_message_with_it(
+    redis_url: str, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch, closing_fails: bool
+) -> None:
+    """Whoever sends for all is cancelled meanwhile: the others' messages arrive, in their order, also if closing the connection fails."""
+    closed = []
+    disconnect = AbstractConnection.disconnect
+
+    async def fail_once(self: Any, *args: Any, **options: Any) -> None:
+        await disconnect(self, *args, **options)
+        closed.append(self)
+        if closing_fails and len(closed) == 1:
+            raise TimeoutError("it took too long to close")
+
     parts = urlsplit(redis_url)
     async with Proxy.before(str(parts.hostname), int(parts.port or 0)) as proxy:
         layer = SharedChannelLayer(hosts=[proxy.instead_of(redis_url)])
@@ -100,8 +114,10 @@ async def test_who_gives_up_takes_nobodys_message_with_it(redis_url: str, elsewh
         sending = [asyncio.create_task(layer.group_send("a", {"n": n})) for n in range(1, 5)]
         (shard,) = layer._get_layer()._shards
         await until(lambda: len(shard._outgoing) == 3)
+        monkeypatch.setattr(AbstractConnection, "disconnect", fail_once)
         sending[0].cancel()
         await asyncio.gather(*sending, return_exceptions=True)
+        assert closed
         assert sending[0].cancelled()
         assert [task.exception() for task in sending[1:]] == [None] * 3
         assert [(await elsewhere.next())["n"] for _ in range(4)] == [0, 2, 3, 4]
