@@ -131,10 +131,13 @@ class StartedOut(TypedDict):
 class Notifications(TypedDict):
     """What was told, oldest first, and the moment to ask from the next time."""
 
-    items: list[NotificationData | WaitingData] = Field(
-        description="First the scheduled runs that have ended, each with an `id` and without a `kind`; then the calls that wait, each "
-        "with a `kind` and without an `id`. A client that knows no calls may pass over what has a `kind`."
-    )
+    items: Annotated[
+        list[NotificationData | WaitingData],
+        Field(
+            description="First the scheduled runs that have ended, each with an `id` and without a `kind`; then the calls that wait, each "
+            "with a `kind` and without an `id`. A client that knows no calls may pass over what has a `kind`."
+        ),
+    ]
     now: float
 
 

@@ -118,7 +118,9 @@ def test_ctrl_c_ends_the_preparations_without_a_traceback(tmp_path: Path) -> Non
             "-n 30",
             "Thinkaloud cannot start: This process may have only 30 files open at once, and needs 64. Raise ulimit -n.\n",
         ),
-        ("-n 100", "may have only 100 files and connections open at once; raise ulimit -n"),
+        pytest.param(
+            "-n 100", "may have only 100 files and connections open at once; raise ulimit -n", marks=pytest.mark.long
+        ),
         ("-S -n 30", ""),
     ],
 )
