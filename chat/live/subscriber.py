@@ -317,6 +317,9 @@ class Subscriber:
                 # Something was stored meanwhile, which is sent first.
                 self._waked = True
                 return
+            if draft.after > self.feed.head:
+                # What its run has stored before is still on its way here; clients know nothing of a run whose beginning they lack.
+                continue
             shown = self._shown.get(draft.run_id)
             if self.feed.drafts.get(draft.run_id) is not draft or (shown and not draft.is_newer_than(shown)):
                 continue

@@ -99,7 +99,7 @@ async def _work(
     run = claim.run
     delegation = Delegation(claim, tree, _execute_within, resuming.the_keeper)
     handle.waiting = delegation.waiting
-    recorder = RunRecorder(run, delegation.mark_stored)
+    recorder = RunRecorder(run, delegation.mark_stored, claim.events)
     try:
         setup = _usable(claim)
         delegation.unfinished = begun = await _unfinished(claim)

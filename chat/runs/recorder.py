@@ -62,9 +62,10 @@ class Recorded(NamedTuple):
 class RunRecorder:
     """Records the events of one run's agent in the log, and publishes them. On the serving event loop."""
 
-    def __init__(self, run: Run, on_call: Callable[[str], None]) -> None:
-        """``on_call`` is called with the id of each tool call that is stored."""
+    def __init__(self, run: Run, on_call: Callable[[str], None], begun: Sequence[Stored] = ()) -> None:
+        """``on_call`` is called with the id of each tool call that is stored. ``begun`` are the events that are stored already."""
         self._run = run
+        self._after = begun[-1].seq if begun else 0
         self._on_call = on_call
         self._saving = False
         self._late: PartialStep | None = None
@@ -158,6 +159,7 @@ class RunRecorder:
                 )
             finally:
                 self._saving = False
+            self._note_stored(events)
             for entry in entries:
                 if entry.data.get("type") == "tool_use":
                     self._on_call(str(entry.data.get("tool_call_id")))
@@ -175,9 +177,14 @@ class RunRecorder:
             lambda: _append_words(self._run, recorded, wanted, reading),
             lambda: _append_words(self._run, recorded, wanted, reading, step_log.append_again),
         )
+        self._note_stored(read.events)
         wanted.hand_over([Word(word.pk, word.message) for word in read.words])
         await publish_events(self._run.session_id, read.events)
         await publish_queue(self._run.session_id)
+
+    def _note_stored(self, events: Sequence[Stored]) -> None:
+        # News of them comes through the channel layer, to this process as well, and may be later than what is written next.
+        self._after = max([self._after, *(event.seq for event in events)])
 
     def _take(self) -> Recorded:
         """What is pending to be stored, which is removed from the pending."""
@@ -246,14 +253,23 @@ class RunRecorder:
         run = self._run
         is_child = run.parent_id is not None
         if run.enable_reasoning:
-            return Draft(run.pk, partial.step, partial.type, partial.attempt, partial.text, partial.tool_name, is_child)
+            return Draft(
+                run.pk,
+                partial.step,
+                partial.type,
+                partial.attempt,
+                partial.text,
+                partial.tool_name,
+                is_child,
+                after=self._after,
+            )
         if is_child or partial.type != "final_answer":
             return None
         # One draft for the whole answer: what turns out to be a thought is begun again by the next attempt.
         if partial.step != self._step:
             self._step = partial.step
             self._attempt += 1
-        return Draft(run.pk, 0, "response", self._attempt, partial.text)
+        return Draft(run.pk, 0, "response", self._attempt, partial.text, after=self._after)
 
     def _finished(self, step: Step) -> None:
         drafts.drop(self._run.session_id, self._run.pk)

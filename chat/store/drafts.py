@@ -37,6 +37,8 @@ class Draft:
     text: str
     tool_name: str = ""
     is_child: bool = False
+    after: int = 0
+    """The ``seq`` of the stored event that its run has written before, which is shown before it; 0 where that is not known."""
     length: int = field(default=0)
 
     def __post_init__(self) -> None:

@@ -166,6 +166,21 @@ async def test_what_was_written_and_stored_while_a_feed_opens_is_not_shown_again
     assert growth == [], "what was read in the log is shown growing"
 
 
+async def test_what_a_run_writes_is_shown_after_what_it_has_stored(started: tuple[Run, Login]) -> None:
+    """News of what is stored come through the channel layer, where it may take longer than to the next thought."""
+    run, login = started
+    client = await Client().join(run, login)
+    drafts.put(run.session_id, Draft(run.pk, 3, "thought", 1, "soon", after=2))
+    assert client.subscriber is not None
+    await feed_registry.poll_once()
+    if (sending := client.subscriber.flushing) is not None:
+        await sending
+    assert client.text == {}, "it grew before the client knew of its run"
+    await store(run, 2)
+    await client.until(lambda: client.text.get(3) == "soon")
+    assert client.seqs == [1, 2]
+
+
 async def test_a_new_attempt_starts_the_text_anew(started: tuple[Run, Login]) -> None:
     run, login = started
     client = await Client().join(run, login)
