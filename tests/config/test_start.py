@@ -104,7 +104,9 @@ def test_ctrl_c_ends_the_preparations_without_a_traceback(tmp_path: Path) -> Non
         stderr=subprocess.STDOUT,
         text=True,
     )
+    until = time.monotonic() + 60
     while not (tmp_path / "thinkaloud.sqlite3").exists() and process.poll() is None:
+        assert time.monotonic() < until, "it makes no database"
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=60)
