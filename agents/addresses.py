@@ -49,12 +49,25 @@ def split_address(url: str) -> tuple[SplitResult, str, int]:
     return parts, _host(parts), port if port is not None else DEFAULT_PORTS[parts.scheme]
 
 
+def plain_ipv6(text: str) -> str | None:
+    """The one spelling of an IPv6 address, as browsers have it, and its zone; in brackets or not. None where it is none."""
+    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    try:
+        return str(ipaddress.IPv6Address(bare.replace("%25", "%")))
+    except ValueError:
+        return None
+
+
 def _host(parts: SplitResult) -> str:
     host = (parts.hostname or "").rstrip(".")
     if not host or "%" in host:
         raise BadAddress("This is not a valid web address.")
     if ":" in host:
-        return host
+        try:
+            six = ipaddress.IPv6Address(host)
+        except ValueError as error:
+            raise BadAddress("This is not a valid web address.") from error
+        return str(six.ipv4_mapped or six)
     try:
         # Python's own way to write international names is an older one: it makes "ss" of "ß", which is another host to everybody else.
         host = (_as_asked(host) or "").rstrip(".").encode("idna").decode("ascii")

@@ -15,16 +15,17 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BeforeValidator
 
-from agents.addresses import BadAddress, authority, mask_addresses, split_address
+from agents.addresses import BadAddress, authority, mask_addresses, plain_ipv6, split_address
 from agents.approval import Policy, read_policy
 from agents.models.address_list import AddressList
+from chat.runtime.listening import NoHost, read_host
 from config.addresses import AddressRefused
 from config.database_address import parse_database
 from config.mail_address import MailServer, parse_mail
 from config.redis_address import RedisAddress, parse_redis
 
 _SHORTEST_KEY = 32
-_OWN_HOST = re.compile(r"\*|\.?[\w-]+(\.[\w-]+)*\.?|\[[0-9A-Fa-f:.]+\]", re.ASCII)
+_OWN_HOST = re.compile(r"\*|\.?[\w-]+(\.[\w-]+)*\.?", re.ASCII)
 _PLAIN_PATH = re.compile(r"[\w./~ -]{1,200}")
 #: The longest value that the table of providers' accounts can hold.
 _LONGEST_ISSUER = 200
@@ -98,19 +99,31 @@ def _static_folder(raw: str) -> Path:
 
 
 def _origins(raw: str) -> list[str]:
+    found = []
     for word in _words(raw):
         parsed = parse_public_url(word.replace("://*.", "://"))
         if parsed is None or parsed.path:
             raise ValueRefused("must be origins like https://chat.example.org", word)
-    return [word.rstrip("/") for word in _words(raw)]
+        found.append(parsed.origin.replace("://", "://*.") if "://*." in word else parsed.origin)
+    return found
 
 
 def _own_hosts(raw: str) -> list[str]:
     """Host names of this server: values of a request's header Host; a leading dot includes those below it."""
+    found = []
     for word in _words(raw):
-        if not _OWN_HOST.fullmatch(word):
+        six = plain_ipv6(word)
+        if not (_OWN_HOST.fullmatch(word) or six):
             raise ValueRefused("must be names of hosts like chat.example.org, without scheme and port", word)
-    return _words(raw)
+        found.append(f"[{six}]" if six else word)
+    return found
+
+
+def _listening_host(raw: str) -> str:
+    try:
+        return read_host(raw)
+    except NoHost as bad:
+        raise ValueRefused(str(bad), raw) from None
 
 
 def _hosts(raw: str) -> list[str]:
@@ -262,7 +275,12 @@ def parse_public_url(url: str) -> PublicUrl | None:
         or "@" in parsed.netloc
     ):
         return None
-    host = f"[{parsed.hostname}]" if ":" in parsed.hostname else parsed.hostname
+    host = parsed.hostname
+    if "[" in parsed.netloc:
+        six = plain_ipv6(host)
+        if six is None:
+            return None
+        host = f"[{six}]"
     # Browsers leave the scheme's own port out of the Origin they send.
     usual = {"http": 80, "https": 443}[parsed.scheme]
     port = "" if parsed.port in {None, usual} else f":{parsed.port}"
@@ -273,6 +291,7 @@ Words = Annotated[list[str], BeforeValidator(_words)]
 Networks = Annotated[list[str], BeforeValidator(_networks)]
 Origins = Annotated[list[str], BeforeValidator(_origins)]
 Hosts = Annotated[list[str], BeforeValidator(_hosts)]
+ListeningHost = Annotated[str, BeforeValidator(_listening_host)]
 OwnHosts = Annotated[list[str], BeforeValidator(_own_hosts)]
 Mail = Annotated[MailServer | None, BeforeValidator(_mail)]
 Endpoint = Annotated[str, BeforeValidator(_endpoint)]

@@ -24,6 +24,7 @@ from config.env_types import (
     Hosts,
     Issuer,
     JsonObject,
+    ListeningHost,
     Mail,
     ModelServer,
     Networks,
@@ -61,7 +62,7 @@ class Environment(BaseSettings):
         case_sensitive=True, enable_decoding=False, extra="ignore", frozen=True, validate_default=False
     )
 
-    HOST: str = "127.0.0.1"
+    HOST: ListeningHost = "127.0.0.1"
     PORT: int = Field(8000, ge=1, le=65535)
     DEBUG: bool = False
     DATA_DIR: Folder = Field(Path("var"), validate_default=True)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from agents.specs import ModelSettings
 from agents.tools.mcp_config import server_entries
 from agents.tools.policy import HostPolicy
+from chat.runtime.listening import EVERY_ADDRESS
 from config import content_security, logs
 from config.database_address import describe_sqlite
 from config.environment import EnvironmentRefused, read_environment
@@ -109,8 +110,9 @@ SECRET_KEY_FALLBACKS = env.SECRET_KEY_FALLBACKS
 if PUBLIC_URL.host:
     ALLOWED_HOSTS = list(dict.fromkeys([*ALLOWED_HOSTS, PUBLIC_URL.host]))
     CSRF_TRUSTED_ORIGINS = list(dict.fromkeys([*CSRF_TRUSTED_ORIGINS, PUBLIC_URL.origin]))
-if HOST not in {"0.0.0.0", "::"}:  # noqa: S104 - compared with, not bound to
-    ALLOWED_HOSTS = list(dict.fromkeys([*ALLOWED_HOSTS, f"[{HOST}]" if ":" in HOST else HOST]))
+if HOST not in EVERY_ADDRESS:
+    # A zone is this machine's own word for one of its networks: no client sends it.
+    ALLOWED_HOSTS = list(dict.fromkeys([*ALLOWED_HOSTS, f"[{HOST.partition('%')[0]}]" if ":" in HOST else HOST]))
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = PUBLIC_URL.secure
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if PUBLIC_URL.secure else None
 FORCE_SCRIPT_NAME = PUBLIC_URL.path or None

@@ -14,6 +14,7 @@ import httpx2
 from django.conf import settings
 from django.utils import timezone
 
+from agents.addresses import DEFAULT_PORTS
 from chat.doctor.findings import Finding, broken, doubtful, well
 from chat.security.passes import DOCTOR_HEADER, SeenRequest, doctor_pass
 
@@ -140,7 +141,8 @@ def _upgrade(base: str) -> int:
     """Ask for a socket, as a page of ours does that is not logged in; returns the answer's status, 0 where there was none."""
     parts = urlsplit(base)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=_PATIENCE_S)
+    # Its port is never left out: where it is, one is looked for behind the last colon of an IPv6 address.
+    connection = kind(parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme], timeout=_PATIENCE_S)
     headers = {
         "Upgrade": "websocket",
         "Connection": "Upgrade",

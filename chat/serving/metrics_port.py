@@ -11,6 +11,7 @@ from django.conf import settings
 from prometheus_client import make_wsgi_app
 
 from chat.runtime import metrics
+from chat.runtime.listening import listen_on
 from chat.security.passes import is_metrics_token
 
 logger = logging.getLogger(__name__)
@@ -21,6 +22,13 @@ _SILENCE_S = 10
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
+
+    def server_bind(self) -> None:
+        """Listen in either family, and look no name up for it."""
+        self.socket.close()
+        self.server_name, self.server_port = settings.HOST, settings.WORKER_METRICS_PORT
+        self.socket = listen_on(self.server_name, self.server_port, self.request_queue_size)
+        self.setup_environ()
 
 
 class _Handler(WSGIRequestHandler):

@@ -2,8 +2,10 @@
 
 from django.conf import settings
 
+from chat.runtime.listening import own_address
+
 
 def page_address(path: str) -> str:
     """The absolute URL of a page, whose path begins with a slash: at `PUBLIC_URL`, or where this process listens."""
-    site = settings.PUBLIC_URL.origin or f"http://{settings.HOST}:{settings.PORT}"
+    site = settings.PUBLIC_URL.origin or own_address(settings.HOST, settings.PORT)
     return f"{site}{settings.PUBLIC_URL.path}{path}"

@@ -18,6 +18,10 @@ from agents.addresses import BadAddress, addresses_in, mask_address, mask_addres
         ("https://example.org\u3002/", "https://example.org/"),
         ("https://xn--bcher-kva.example/%c3%84", "https://xn--bcher-kva.example/%C3%84"),
         ("https://[2606:4700::1111]:443/", "https://[2606:4700::1111]/"),
+        ("https://[2606:4700:0:0::0:1111]/", "https://[2606:4700::1111]/"),
+        ("https://[2606:4700::ABCD]/", "https://[2606:4700::abcd]/"),
+        ("https://[::ffff:9.9.9.9]/", "https://9.9.9.9/"),
+        ("https://[::ffff:909:909]/", "https://9.9.9.9/"),
         ("https://example.org:8443/", "https://example.org:8443/"),
     ],
 )
@@ -51,7 +55,16 @@ def test_what_asks_for_anything_else_is_another_address(other: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", ["", "example.org", "ftp://example.org/", "https://u:p@example.org/", "https://a b/", "http://1/"]
+    "bad",
+    [
+        "",
+        "example.org",
+        "ftp://example.org/",
+        "https://u:p@example.org/",
+        "https://a b/",
+        "http://1/",
+        "http://[v1.a:b]/",
+    ],
 )
 def test_what_is_no_web_address_is_told_apart(bad: str) -> None:
     with pytest.raises(BadAddress):

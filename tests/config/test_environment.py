@@ -35,6 +35,27 @@ def start(**environ: str) -> str:
     [
         ("PORT", "abc", "PORT must be a whole number from 1 to 65535, not 'abc'."),
         ("PORT", "0", "PORT must be a whole number from 1 to 65535, not '0'."),
+        (
+            "HOST",
+            "127.0.0.1:8000",
+            "HOST must be an address or a name of this machine, without scheme and port, such as",
+        ),
+        (
+            "HOST",
+            "http://0.0.0.0",
+            "HOST must be an address or a name of this machine, without scheme and port, such as",
+        ),
+        ("HOST", "*", "HOST must be an address or a name of this machine, without scheme and port, such as"),
+        ("HOST", "[::1", "HOST must be an address or a name of this machine, without scheme and port, such as"),
+        ("HOST", "[127.0.0.1]", "HOST must be an address or a name of this machine, without scheme and port, such as"),
+        ("HOST", "a" * 64, "HOST must be an address or a name of this machine, without scheme and port, such as"),
+        ("HOST", "a b", "HOST must be an address or a name of this machine, without scheme and port, such as"),
+        ("HOST", "1::2::3", "HOST must be an address or a name of this machine, without scheme and port, such as"),
+        ("PUBLIC_URL", "http://::1:8000", "PUBLIC_URL must be an address like https://chat.example.org or"),
+        ("PUBLIC_URL", "http://[v1.a]/", "PUBLIC_URL must be an address like https://chat.example.org or"),
+        ("PUBLIC_URL", "http://[fe80::1%25eth0]/", "PUBLIC_URL must be an address like https://chat.example.org or"),
+        ("ALLOWED_HOSTS", "[::1]:8000", "ALLOWED_HOSTS must be names of hosts like"),
+        ("ALLOWED_HOSTS", "[12]", "ALLOWED_HOSTS must be names of hosts like"),
         ("DEBUG", "maybe", "DEBUG must be true or false, not 'maybe'."),
         ("ALLOW_SIGNUP", "2", "ALLOW_SIGNUP must be true or false, not '2'."),
         (
@@ -256,6 +277,50 @@ def test_words_are_separated_by_commas() -> None:
     assert read(ALLOWED_HOSTS="a.example.org, b.example.org,").ALLOWED_HOSTS == ["a.example.org", "b.example.org"]
     assert read(ALLOWED_HOSTS="*,.a.example,[::1],10.0.0.5").ALLOWED_HOSTS == ["*", ".a.example", "[::1]", "10.0.0.5"]
     assert read(CSRF_TRUSTED_ORIGINS="https://a.example/").CSRF_TRUSTED_ORIGINS == ["https://a.example"]
+
+
+#: What an operator types, and what browsers and sockets are compared with. A further spelling is one line.
+@pytest.mark.parametrize(
+    ("name", "raw", "value"),
+    [
+        ("HOST", "[::1]", "::1"),
+        ("HOST", "0:0:0:0:0:0:0:1", "::1"),
+        ("HOST", "[::]", "::"),
+        ("HOST", "::0", "::"),
+        ("HOST", "0", "0.0.0.0"),
+        ("HOST", "127.1", "127.0.0.1"),
+        ("HOST", "LocalHost", "localhost"),
+        ("HOST", "fe80::1%eth0", "fe80::1%eth0"),
+        ("HOST", "[FE80::1%25eth0]", "fe80::1%eth0"),
+        ("HOST", "chat.lan.", "chat.lan."),
+        ("ALLOWED_HOSTS", "::1,[2001:DB8:0::5], 0:0::9", ["[::1]", "[2001:db8::5]", "[::9]"]),
+        ("CSRF_TRUSTED_ORIGINS", "https://A.example:443,http://[0::1]:80/", ["https://a.example", "http://[::1]"]),
+        ("CSRF_TRUSTED_ORIGINS", "https://*.A.example:8443", ["https://*.a.example:8443"]),
+        ("PUBLIC_URL", "http://[2001:DB8:0:0::1]:80/", PublicUrl("http://[2001:db8::1]", "[2001:db8::1]")),
+        ("PUBLIC_URL", "http://[::ffff:127.0.0.1]:8000", PublicUrl("http://[::ffff:7f00:1]:8000", "[::ffff:7f00:1]")),
+    ],
+)
+def test_hosts_have_the_spelling_that_browsers_send(name: str, raw: str, value: object) -> None:
+    assert getattr(read(**{name: raw}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("host", "added"),
+    [
+        ("::1", []),
+        ("[::]", []),
+        ("0", []),
+        ("localhost", []),
+        ("[fd00::5]", ["[fd00::5]"]),
+        ("fe80::1%eth0", ["[fe80::1]"]),
+        ("chat.lan", ["chat.lan"]),
+    ],
+)
+def test_the_host_that_is_listened_on_is_answered_to(host: str, added: list[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOST", host)
+        names = runpy.run_path(str(PROJECT / "config" / "settings.py"))["ALLOWED_HOSTS"]
+    assert names == ["localhost", "127.0.0.1", "[::1]", *added]
 
 
 #: Numbers at the ends of their ranges, and beyond. A further one is one line.

@@ -18,6 +18,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from twisted.internet import reactor
 
+from chat.runtime.listening import NoHost, listen_on, own_address, read_host
 from chat.serving import lifecycle, supervisor
 from chat.serving.daphne import DaphneServer, DaphneSocket
 from chat.serving.http_limits import LimitedChannel
@@ -26,6 +27,7 @@ from config.asgi import application
 logger = logging.getLogger(__name__)
 
 _BACKLOG = 2048
+_LAST_PORT = 65_535
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 #: How long requests may take that are being answered when the server has ended its runs.
 _FINISH_S = 5
@@ -56,8 +58,7 @@ class Command(BaseCommand):
                 raise CommandError(str(refused)) from None
             if ended:
                 self.stdout.write(f"{ended} run(s) that an earlier process left were ended as interrupted.")
-            shown = f"[{host}]" if ":" in host else host
-            self.stdout.write(f"Thinkaloud is at http://{shown}:{listener.getsockname()[1]}/")
+            self.stdout.write(f"Thinkaloud is at {own_address(read_host(host), listener.getsockname()[1])}/")
             self.stdout.flush()
             _serve(listener)
 
@@ -69,20 +70,16 @@ def _leave(_number: int, _frame: FrameType | None) -> None:
 @contextlib.contextmanager
 def _listening(host: str, port: int) -> Iterator[socket.socket]:
     """Listen before anything else: an address that is taken is reported at once, and early visitors wait in the listener's queue."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if not 0 <= port <= _LAST_PORT:
+        raise CommandError(f"Cannot listen on {host}, port {port}: a port is a number up to {_LAST_PORT}.")
     try:
-        listener.bind((host, port))
+        listener = listen_on(read_host(host), port, _BACKLOG)
+    except NoHost as bad:
+        raise CommandError(f"--host {bad}, not '{host}'.") from None
     except OSError as problem:
-        listener.close()
         if problem.errno == errno.EADDRINUSE:
             raise CommandError(f"Port {port} on {host} is in use. Set PORT to another one.") from None
         raise CommandError(f"Cannot listen on {host}, port {port}: {problem.strerror}.") from None
-    except OverflowError:
-        listener.close()
-        raise CommandError(f"Cannot listen on {host}, port {port}: a port is a number up to 65535.") from None
-    listener.listen(_BACKLOG)
     with listener:
         yield listener
 

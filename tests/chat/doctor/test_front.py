@@ -64,6 +64,19 @@ def test_a_line_that_lacks_is_found(
         assert {each.level for each in found} == {Level.OK}
 
 
+def test_an_address_of_ipv6_is_one_as_others(tmp_path: Path) -> None:
+    port = services.free_port()
+    server = Server(tmp_path, HOST="[::1]", PUBLIC_URL=f"http://[0:0::1]:{port}")
+    server.prepare()
+    server.start(port)
+    try:
+        found = [each for each in examined(server) if each["check"] == "public address"]
+    finally:
+        server.stop()
+    assert {each["level"] for each in found if "nothing says whom" not in each["said"]} == {"ok"}, found
+    assert {"the host arrives as it was asked for", "WebSockets are passed on"} <= {each["said"] for each in found}
+
+
 def examined(server: Server, **environment: str) -> list[dict[str, str]]:
     """What the command tells that an operator runs beside the product."""
     done = subprocess.run(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from agents import ModelSettings
 from agents.models.server_facts import forget_facts
 from chat.models import Announcement
 from tests.model_server import Call, ModelServer, Script
-from tests.serving import ROOT, Browser, Server
+from tests.serving import ROOT, Browser, Server, serving
 
 
 @pytest.mark.django_db
@@ -217,3 +218,39 @@ def test_a_port_that_is_none_is_told() -> None:
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert told.returncode == 1
     assert told.stderr.endswith("port 70000: a port is a number up to 65535.\n")
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        ("http://localhost", "--host must be an address or a name of this machine, without scheme and port, such as"),
+        ("no-such-name.invalid", "Cannot listen on no-such-name.invalid, port 8000: "),
+        ("192.0.2.77", "Cannot listen on 192.0.2.77, port 8000: Cannot assign requested address."),
+    ],
+)
+def test_a_host_that_is_not_here_is_told(host: str, said: str) -> None:
+    command = [sys.executable, "manage.py", "serve", "--host", host]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (told.returncode, told.stderr.count("\n")) == (1, 1)
+    assert said in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("host", "told", "others"),
+    [
+        ("[::1]", "http://[::1]:", []),
+        ("::", "http://localhost:", ["127.0.0.1", "[::1]"]),
+        pytest.param("0.0.0.0", "http://localhost:", ["127.0.0.1"], marks=pytest.mark.long),
+        pytest.param("localhost", "http://localhost:", ["127.0.0.1"], marks=pytest.mark.long),
+        pytest.param("127.1", "http://127.0.0.1:", [], marks=pytest.mark.long),
+    ],
+)
+async def test_where_it_listens_people_get_in(tmp_path: Path, host: str, told: str, others: list[str]) -> None:
+    """The address that it tells, and the others that it answers to, are those of a page that logs in and opens a socket."""
+    with serving(tmp_path, HOST=host) as server:
+        assert server.url.startswith(told)
+        for url in [server.url, *(f"http://{name}:{server.port}" for name in others)]:
+            async with Browser.logged_in(url) as browser:
+                session = await browser.new_session()
+                async with browser.socket(session) as socket:
+                    await socket.until_type("session")

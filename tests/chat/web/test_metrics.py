@@ -265,12 +265,13 @@ async def asked_quietly() -> Any:
     return await AsyncClient().get("/metrics", headers=BEARER)
 
 
-async def test_a_worker_tells_its_figures_at_a_port_of_its_own() -> None:
+@pytest.mark.parametrize(("host", "address"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]"), ("::", "127.0.0.1")])
+async def test_a_worker_tells_its_figures_at_a_port_of_its_own(host: str, address: str) -> None:
     port = free_port()
-    with override_settings(METRICS_TOKEN=TOKEN, WORKER_METRICS_PORT=port, HOST="127.0.0.1"):
+    with override_settings(METRICS_TOKEN=TOKEN, WORKER_METRICS_PORT=port, HOST=host):
         end = metrics_port.serve_figures()
         try:
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            async with httpx.AsyncClient(base_url=f"http://{address}:{port}") as client:
                 assert (await client.get("/metrics")).status_code == 401
                 told = await client.get("/metrics", headers=BEARER)
             # A port that is taken is no reason not to work.
