@@ -1,7 +1,7 @@
 """Tool-using agents on Qwen-Agent whose reasoning is a stream of steps. This package does not import Django or Channels."""
 
 from agents.agent import Agent, get_agent, preload
-from agents.approval import Gate, Policy, judge, read_policy
+from agents.approval import Gate, Policy, judge_call, read_policy
 from agents.documents import PICTURES, DocumentText, Unreadable, Unsupported, detect_type, has_text, read_text
 from agents.errors import AgentError, UnknownAgent
 from agents.events import (
@@ -119,8 +119,8 @@ __all__ = [
     "has_text",
     "initial_steps",
     "inspect_server",
-    "judge",
     "judge_answer",
+    "judge_call",
     "list_tools",
     "load_extensions",
     "mask_text",

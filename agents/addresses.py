@@ -89,7 +89,7 @@ def _as_asked(host: str) -> str | None:
     return host if host.isascii() else URL.build(scheme="https", host=host).raw_host
 
 
-def authority(scheme: str, host: str, port: int) -> str:
+def host_and_port(scheme: str, host: str, port: int) -> str:
     """Host and port as in an address and in a ``Host`` header."""
     shown = f"[{host}]" if ":" in host else host
     return shown if port == DEFAULT_PORTS.get(scheme) else f"{shown}:{port}"
@@ -109,7 +109,7 @@ def normalize_address(url: str) -> str:
     """
     parts, host, port = split_address(url)
     target = re.sub(r"%[0-9a-fA-F]{2}", lambda escape: escape.group().upper(), request_target(parts))
-    return f"{parts.scheme}://{authority(parts.scheme, host, port)}{target}"
+    return f"{parts.scheme}://{host_and_port(parts.scheme, host, port)}{target}"
 
 
 def addresses_in(text: str, *, bare: bool = False) -> Iterator[str]:

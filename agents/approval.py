@@ -72,7 +72,7 @@ def _is_glob(value: Any) -> bool:
     return isinstance(value, str) and 0 < len(value) <= _LONGEST_GLOB
 
 
-def judge(policies: Sequence[Policy], tool_name: str, arguments: Mapping[str, Any]) -> Verdict:
+def judge_call(policies: Sequence[Policy], tool_name: str, arguments: Mapping[str, Any]) -> Verdict:
     """The strictest policy's decision on a call."""
     found = [next((rule for rule in policy if rule.matches(tool_name, arguments)), None) for policy in policies]
     matched = [rule for rule in found if rule is not None]

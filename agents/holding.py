@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from agents.approval import PRIVATE, Gate, judge
+from agents.approval import PRIVATE, Gate, judge_call
 from agents.json_types import JsonObject
 from agents.steps import QuestionField
 from agents.text import json_object
@@ -99,7 +99,7 @@ def _misfits(arguments: JsonObject, tool: Tool) -> bool:
 
 def _held(job: Job, tool: Tool, arguments: JsonObject, gate: Gate) -> HeldCall | None:
     """The call, if it has to wait, else None. Raises `ToolError` where it must not be made at all."""
-    verdict = judge(gate.policies, job.name, arguments)
+    verdict = judge_call(gate.policies, job.name, arguments)
     if verdict.decision == "deny":
         raise ToolError(DENIED)
     # An agent may be called “user”: the tool that asks it has this name then.

@@ -12,7 +12,7 @@ from base64 import b64encode
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-from agents.addresses import DEFAULT_PORTS, authority, mask_address
+from agents.addresses import DEFAULT_PORTS, host_and_port, mask_address
 from agents.sentence import Sentence
 
 
@@ -33,7 +33,7 @@ class Proxy:
 
     def connect_request(self, host: str, port: int) -> bytes:
         """The request that makes the proxy a way to a host and port."""
-        place = authority("", host, port)
+        place = host_and_port("", host, port)
         proof = f"Proxy-Authorization: {self.authorization}\r\n" if self.authorization else ""
         return f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n{proof}\r\n".encode()
 

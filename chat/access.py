@@ -54,10 +54,10 @@ def role_of(
 def shares_with(user_id: int) -> Q:
     """The condition of those shares that count for a user now: with themselves, with a group of theirs, by a link that they joined by."""
     joined = ShareJoin.objects.filter(user_id=user_id).values("share_id")
-    return unexpired() & (_with_person(user_id) | Q(pk__in=joined))
+    return not_expired() & (_with_person(user_id) | Q(pk__in=joined))
 
 
-def unexpired() -> Q:
+def not_expired() -> Q:
     """The condition of those shares, of sessions and of sets, that hold now."""
     return Q(expires_at=None) | Q(expires_at__gt=Now())
 
@@ -69,7 +69,7 @@ def _with_person(user_id: int) -> Q:
 
 def set_shares_with(user_id: int) -> QuerySet[SetShare]:
     """The shares of sets that count for a user now: with themselves, and with a group of theirs."""
-    return SetShare.objects.filter(unexpired() & _with_person(user_id))
+    return SetShare.objects.filter(not_expired() & _with_person(user_id))
 
 
 def _highest(user_id: int, set_id: OuterRef) -> Subquery:
@@ -124,7 +124,7 @@ _ShareRow = tuple[UUID, UUID, int | None, int | None, str]
 
 
 def _shares_of(sessions: set[UUID]) -> list[_ShareRow]:
-    found = Share.objects.filter(unexpired(), session_id__in=sessions).order_by()
+    found = Share.objects.filter(not_expired(), session_id__in=sessions).order_by()
     return list(found.values_list("pk", "session_id", "user_id", "group_id", "role"))
 
 
@@ -135,7 +135,7 @@ def _set_shares_of(sessions: set[UUID]) -> Iterator[_ShareRow]:
         "pk", "for_set"
     ):
         opened[set_id].append(session_id)
-    for share in SetShare.objects.filter(unexpired(), case_set__in=list(opened)).order_by() if opened else ():
+    for share in SetShare.objects.filter(not_expired(), case_set__in=list(opened)).order_by() if opened else ():
         for session_id in opened[share.case_set_id]:
             yield share.pk, session_id, share.user_id, share.group_id, share.role
 
@@ -159,8 +159,8 @@ def is_shared(session_id: UUID) -> bool:
     """Whether a session is shared with anyone now, by itself or with the set that it was opened for."""
     sets = Session.everything.filter(pk=session_id, for_set__isnull=False).values("for_set")
     return (
-        Share.objects.filter(unexpired(), session=session_id).exists()
-        or SetShare.objects.filter(unexpired(), case_set__in=sets).exists()
+        Share.objects.filter(not_expired(), session=session_id).exists()
+        or SetShare.objects.filter(not_expired(), case_set__in=sets).exists()
     )
 
 

@@ -40,7 +40,7 @@ from chat.protocol import (
     Steer,
     Unsteer,
     as_uuid,
-    encode,
+    encode_frame,
     error_data,
 )
 from chat.protocol.frame_data import AcceptedData, PongData
@@ -210,7 +210,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
             return
         own_id: str | None = None
         try:
-            command = protocol.parse(text_data)
+            command = protocol.parse_command(text_data)
             own_id = command.client_message_id if isinstance(command, Chat | Continue | Steer | Unsteer) else None
             await self._handle(command)
         except BadFrame as bad:
@@ -243,7 +243,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
                 subscriber.acknowledge(seq)
             case Ping():
                 pong: PongData = {"last_seq": subscriber.feed.head, "timestamp": time.time()}
-                subscriber.send_control(encode({"type": "pong", "data": pong}))
+                subscriber.send_control(encode_frame({"type": "pong", "data": pong}))
             case Resume():
                 await self._resume(command)
             case Chat() | Continue() | Steer():
@@ -299,7 +299,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
             if accepted.is_word:
                 answer["steer"] = True
             # Before the log is released: the run's first events are in it already, and others may have read them.
-            subscriber.send_control(encode({"type": "accepted", "data": answer}))
+            subscriber.send_control(encode_frame({"type": "accepted", "data": answer}))
         except Refused as refused:
             self._error(refused.code, refused.message, client_message_id)
             return
@@ -353,14 +353,16 @@ class SessionConsumer(AsyncWebsocketConsumer):
         now = time.monotonic()
         if now - self._active_at >= _ACTIVITY_PAUSE_S:
             self._active_at = now
-            await live_activity.tell(self._user(), self._subscribed().open_socket, activity.seq, typing=activity.typing)
+            await live_activity.publish(
+                self._user(), self._subscribed().open_socket, activity.seq, typing=activity.typing
+            )
 
     def _error(self, code: ErrorCode, message: str, client_message_id: str | None = None) -> None:
         subscriber, open_socket = self._subscribed().subscriber, self._subscribed().open_socket
         error_id = secrets.token_hex(4)
         logger.info("Refused a command: %s %s (session %s)", code, error_id, open_socket.session_id)
         data = error_data(code, message, error_id, client_message_id)
-        subscriber.send_control(encode({"type": "error", "data": data}))
+        subscriber.send_control(encode_frame({"type": "error", "data": data}))
 
     def _subscribed(self) -> subscriptions.SessionSubscription:
         return cast(subscriptions.SessionSubscription, self._subscription)

@@ -18,10 +18,10 @@ from chat.web import webhooks as webhook_pages
 
 
 def api_docs(request: HttpRequest) -> HttpResponse:
-    """Show the API's description. All calls of the API are loaded for it: no start is to wait for them."""
-    from chat.web.api_page import docs  # noqa: PLC0415
+    """The page about the API. Imported when it is first requested, with all calls of the API, so that no start waits for them."""
+    from chat.web import api_page  # noqa: PLC0415
 
-    return docs(request)
+    return api_page.docs(request)
 
 
 urlpatterns = [

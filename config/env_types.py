@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BeforeValidator
 
-from agents.addresses import BadAddress, authority, mask_addresses, plain_ipv6, split_address
+from agents.addresses import BadAddress, host_and_port, mask_addresses, plain_ipv6, split_address
 from agents.approval import Policy, read_policy
 from agents.models.address_list import AddressList
 from chat.runtime.listening import NoHost, read_host
@@ -133,7 +133,7 @@ def _hosts(raw: str) -> list[str]:
         stars, host = ("*.", word[2:]) if word.startswith("*.") else ("", word)
         try:
             host = host.strip("[]")
-            parts, host, _ = split_address(f"http://{authority('http', host, 80)}/")
+            parts, host, _ = split_address(f"http://{host_and_port('http', host, 80)}/")
         except BadAddress:
             parts = None
         if parts is None or parts.path != "/" or parts.query or parts.fragment or parts.port:

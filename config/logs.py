@@ -104,7 +104,7 @@ def _is_no_closed_connection(record: logging.LogRecord) -> bool:
     return not record.msg.startswith("discarding closed connection")
 
 
-def plan() -> dict[str, Any]:
+def logging_config() -> dict[str, Any]:
     """The logging configuration: warnings of libraries, information of the product's own."""
     return {
         "version": 1,

@@ -23,7 +23,7 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.db.migrations.executor import MigrationExecutor
 
-from agents.addresses import authority
+from agents.addresses import host_and_port
 from chat.runtime import malloc, open_files, process_lock
 from config.database_address import POSTGRES_SESSION
 
@@ -61,7 +61,9 @@ def main(command: str | None) -> None:
     if command is None:
         return
     if command != "serve":
-        os.execv(sys.executable, [sys.executable, str(MANAGE), command, authority("", settings.HOST, settings.PORT)])
+        os.execv(
+            sys.executable, [sys.executable, str(MANAGE), command, host_and_port("", settings.HOST, settings.PORT)]
+        )
     try:
         # In this process: importing everything a second time would double the time to the first page.
         call_command("serve", host=settings.HOST, port=settings.PORT)

@@ -330,4 +330,4 @@ AXES_CLIENT_IP_CALLABLE = "config.login_limits.client_address"
 AXES_LOCKOUT_CALLABLE = "config.login_limits.locked_out"
 
 LOGGING_CONFIG = "config.logs.configure"
-LOGGING = logs.plan()
+LOGGING = logs.logging_config()

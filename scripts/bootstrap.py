@@ -25,7 +25,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(BASE_DIR))
 
 from scripts.machine import bring_chromium, bring_programs  # noqa: E402
-from scripts.shell import BootstrapError, exec_program, fingerprint, log_line, run_quietly  # noqa: E402
+from scripts.shell import BootstrapError, exec_program, file_hash, log_line, run_quietly  # noqa: E402
 
 VENV = BASE_DIR / ".venv"
 PYTHON = VENV / "bin" / "python"
@@ -212,7 +212,7 @@ def environment(lock_file: Path) -> None:
         shutil.rmtree(VENV, ignore_errors=True)
         make_venv()
     stamp = VENV / f"{lock_file.name}.installed"
-    wanted = fingerprint(lock_file)
+    wanted = file_hash(lock_file)
     if stamp.exists() and stamp.read_text("utf-8") == wanted:
         return
     pins = sum("==" in line and not line.startswith(" ") for line in lock_file.read_text("utf-8").splitlines())
@@ -221,7 +221,7 @@ def environment(lock_file: Path) -> None:
     stamp.write_text(wanted, "utf-8")
     if lock_file == DEV_LOCK:
         # The larger lock holds every pin of the smaller one (a test sees to it).
-        (VENV / f"{RUN_LOCK.name}.installed").write_text(fingerprint(RUN_LOCK), "utf-8")
+        (VENV / f"{RUN_LOCK.name}.installed").write_text(file_hash(RUN_LOCK), "utf-8")
 
 
 def make_venv() -> None:
@@ -293,7 +293,7 @@ def browser_libraries_if_possible() -> None:
 def node_packages(*, with_tests: bool) -> None:
     """Make ``node_modules`` hold what ``package-lock.json`` names."""
     stamp = NODE_MODULES / ".installed"
-    wanted = fingerprint(NPM_LOCK)
+    wanted = file_hash(NPM_LOCK)
     installed = stamp.read_text("utf-8").split() if stamp.exists() else []
     if installed[:1] == [wanted] and (not with_tests or "tests" in installed):
         return

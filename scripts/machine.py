@@ -25,12 +25,12 @@ def find_chromium(python: Path, names: tuple[str, ...] = (*HEADLESS_BROWSERS, *W
         return named
     for name in names:
         found = shutil.which(name)
-        if found and starts(found):
+        if found and browser_starts(found):
             return found
     own = "from playwright.sync_api import sync_playwright as s\nwith s() as p: print(p.chromium.executable_path)"
     asked = subprocess.run([python, "-c", own], capture_output=True, text=True, check=False)
     downloaded = asked.stdout.strip()
-    return downloaded if downloaded and Path(downloaded).exists() and starts(downloaded) else None
+    return downloaded if downloaded and Path(downloaded).exists() and browser_starts(downloaded) else None
 
 
 def tell_chromium(python: Path) -> bool:
@@ -40,7 +40,7 @@ def tell_chromium(python: Path) -> bool:
     return found is not None
 
 
-def starts(browser: str) -> bool:
+def browser_starts(browser: str) -> bool:
     """Whether a browser renders a page; one whose system libraries are missing doesn't."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}", "--dump-dom"]

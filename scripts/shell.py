@@ -43,7 +43,7 @@ def run_quietly(command: Sequence[str], doing: str, environ: dict[str, str] | No
         )
 
 
-def fingerprint(path: Path) -> str:
+def file_hash(path: Path) -> str:
     """Return what changes when the file does."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 

@@ -256,6 +256,52 @@ FORMER_NAMES = set(
 )
 
 
+#: Packages whose functions have their module's names before them: `drafts.save(…)`, `agents.preload(…)`.
+PLACES = ("agents", "chat", "config", "scripts")
+
+
+def one_word_functions() -> set[str]:
+    """Public functions of modules whose names are one word, with their modules' dotted paths."""
+    return {
+        f"{dotted_path(path)}.{node.name}"
+        for path, tree in sources(*PLACES)
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and re.fullmatch("[a-z0-9]+", node.name)
+    }
+
+
+def dotted_path(path: Path) -> str:
+    return ".".join(path.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def test_a_function_of_one_word_is_called_by_its_modules_name() -> None:
+    """A public function has two words, unless its module is the noun: then each caller names both, as in ``drafts.save(…)``.
+
+    Methods have their object before them. What a package passes on in its ``__init__`` is called by the package's name.
+    """
+    known = one_word_functions()
+    assert known >= {"chat.store.drafts.save", "chat.runtime.database.read"}
+    passed_on = {
+        f"{dotted_path(path)}.{alias.name}"
+        for path, tree in sources(*PLACES)
+        if path.name == "__init__.py"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if f"{node.module}.{alias.name}" in known
+    }
+    found = {
+        f"{path.relative_to(PROJECT)}: {node.module}.{alias.name}"
+        for path, tree in sources(*PLACES, "tests")
+        if path.name != "__init__.py"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if f"{node.module}.{alias.name}" in known | passed_on
+    }
+    assert found == set()
+
+
 #: Fields of messages between processes keep theirs: an earlier version, at work beside this one, says them too.
 SAID_BY_EARLIER_VERSIONS = {"chat/protocol/group_messages.py: because"}
 
@@ -277,7 +323,7 @@ def test_nothing_is_called_by_a_former_name() -> None:
 
 
 #: The same of the pages' scripts: functions, and files.
-FORMER_FUNCTIONS = "say show mark goOn createReading".split()
+FORMER_FUNCTIONS = "say show mark goOn createReading gist telling returned did trouble endline roughly".split()
 FORMER_FILES = "reading nodes parts plain rows".split()
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, urljoin
 
-from agents.addresses import DEFAULT_PORTS, BadAddress, authority, request_target, split_address
+from agents.addresses import DEFAULT_PORTS, BadAddress, host_and_port, request_target, split_address
 from agents.cancellation import CancelToken
 from agents.json_types import JsonObject
 from agents.proxies import Proxy, UnusableProxy, accepts_passage, proxy_for, refusal_of
@@ -201,7 +201,7 @@ class FetchPageTool:
     def _get(self, target: "_Target", line: "_Line") -> http.client.HTTPResponse:
         connection = http.client.HTTPConnection(target.host, target.port)
         connection.sock = self._connect(target, line)
-        place, path = authority(target.parts.scheme, target.host, target.port), request_target(target.parts)
+        place, path = host_and_port(target.parts.scheme, target.host, target.port), request_target(target.parts)
         forwards = target.proxy is not None and target.parts.scheme == "http"
         whole = f"http://{place}{path}" if forwards else path
         connection.putrequest("GET", whole, skip_host=True, skip_accept_encoding=True)

@@ -3,7 +3,7 @@
 import http.client
 from collections.abc import Mapping
 
-from agents.addresses import BadAddress, authority, request_target, split_address
+from agents.addresses import BadAddress, host_and_port, request_target, split_address
 from agents.cancellation import CancelToken
 from agents.sentence import Sentence
 from agents.tools.fetch_page import FetchPageTool, failure_words, web_ports_only
@@ -36,7 +36,7 @@ class Poster(FetchPageTool):
                 target = self._vet(url, line)
                 connection = http.client.HTTPConnection(target.host, target.port)
                 connection.sock = self._connect(target, line)
-                place = authority(target.parts.scheme, target.host, target.port)
+                place = host_and_port(target.parts.scheme, target.host, target.port)
                 path = request_target(target.parts)
                 forwards = target.proxy is not None and target.parts.scheme == "http"
                 sent = {"Host": place, "User-Agent": "Thinkaloud", "Connection": "close", **headers}

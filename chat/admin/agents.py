@@ -26,7 +26,7 @@ from chat.catalog import agent_versions, model_servers
 from chat.catalog.agent_versions import Unchangeable, content_of
 from chat.catalog.agents import load_version
 from chat.models import Agent, AgentVersion, ModelServer
-from chat.rendering.differences import differences
+from chat.rendering.differences import list_differences
 from chat.rendering.sentences import translate_sentence
 
 #: Versions in the list below the form, the newest.
@@ -209,7 +209,7 @@ class AgentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         asked = request.GET.get("with", "")
         other_number = int(asked) if asked.isdecimal() and len(asked) < 9 else number - 1
         other = version.agent.versions.filter(number=other_number).first()
-        found = differences(content_of(other), content_of(version)) if other is not None else []
+        found = list_differences(content_of(other), content_of(version)) if other is not None else []
         return self._page(
             request,
             "admin/chat/agent/difference.html",

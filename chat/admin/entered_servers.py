@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from agents import mask_text
 from chat.accounts.models import User
 from chat.catalog import server_changes
-from chat.catalog.sealed import BadSecret, describe_secret, seal
+from chat.catalog.sealed import BadSecret, describe_secret, seal_secret
 from chat.catalog.server_addresses import refusal_of_address
 from chat.models import EnteredServer
 from chat.rendering.sentences import translate_sentence
@@ -50,7 +50,7 @@ class ServerForm(forms.ModelForm):  # type: ignore[type-arg]
         """What can be kept."""
         key: str = self.cleaned_data["new_key"]
         try:
-            seal(key)
+            seal_secret(key)
         except BadSecret as bad:
             raise forms.ValidationError(translate_sentence(bad.message)) from None
         return key

@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from agents.approval import Policy, Rule, judge, read_policy
+from agents.approval import Policy, Rule, judge_call, read_policy
 from chat.rendering.waiting import rule_words
 
 #: Empty rows below the rules, for whoever has no scripts.
@@ -136,7 +136,7 @@ def try_policy(rows: list[Row], call: str) -> str:
         _told(gettext("This table"), own, tool, arguments),
         _told(gettext("The installation"), settings.APPROVAL_POLICY, tool, arguments),
     ]
-    decision = judge((own, settings.APPROVAL_POLICY), tool, arguments).decision
+    decision = judge_call((own, settings.APPROVAL_POLICY), tool, arguments).decision
     return "\n".join([*found, gettext("So it is: %(decision)s.") % {"decision": decision_words(decision)}])
 
 

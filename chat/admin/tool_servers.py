@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from chat.admin.actions import ReadOnlyAdmin, user_pk
 from chat.catalog import tool_servers
 from chat.models import Act, Door, Process, ToolServer
-from chat.rendering.humanize import listed
+from chat.rendering.humanize import join_list
 from chat.security import audit
 
 _ABOUT = _(
@@ -56,7 +56,7 @@ class ToolServerAdmin(ReadOnlyAdmin):
             self.log_change(request, row, gettext("Connected anew."))
             audit.record_action(user_pk(request), Act.RESTART, Door.ADMIN, about=f"tool server {name}")
             async_to_sync(tool_servers.restart)(name)
-        told = listed(names)
+        told = join_list(names)
         self.message_user(
             request, gettext("All processes were told to connect anew: %(names)s.") % {"names": told}, messages.SUCCESS
         )

@@ -17,7 +17,7 @@ from chat.accounts.models import User
 from chat.api.agui_events import NOWHERE, Identified, Translator
 from chat.api.agui_people import interrupts_of, is_about_people, root_of, said_of, waiting_run
 from chat.api.auth import ASK
-from chat.api.bodies import payload, takes, takes_header, user_of
+from chat.api.bodies import read_body, takes_body, takes_header, user_of
 from chat.api.errors import error_response
 from chat.api.event_stream import EventStreamResponse, EventWriter, format_event
 from chat.api.following import Follower, open_session
@@ -98,7 +98,7 @@ class RunAgentInput(BaseModel):
     auth=ASK,
     response={200: None},
     openapi_extra={
-        **takes(RunAgentInput),
+        **takes_body(RunAgentInput),
         **takes_header("Last-Event-ID", "The last event that the client has."),
         "responses": {200: _ANSWER},
     },
@@ -110,7 +110,7 @@ async def run_agent(request: HttpRequest, agent: str) -> HttpResponseBase:
     that event; events without an identifier that came behind it are told again. Runs within the run are subagents. What is ignored is
     named by a custom event, `ignored`.
     """
-    asked = payload(request, RunAgentInput)
+    asked = read_body(request, RunAgentInput)
     user = user_of(request)
     if asked.resume:
         return await _go_on(request, user, asked, asked.resume)

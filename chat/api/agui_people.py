@@ -10,7 +10,7 @@ from agents.json_types import JsonObject
 from agents.sentence import Sentence
 from chat.api.agui_events import name_call
 from chat.models import Run, WaitingCall, WaitingKind
-from chat.protocol import Decide, as_uuid, validated
+from chat.protocol import Decide, as_uuid, validate_payload
 from chat.runs import deciding
 from chat.runs.admission import Refused
 from chat.runs.deciding import Answered, Approval
@@ -103,4 +103,4 @@ def decision_of(call_id: str, said: Mapping[str, Any], *, is_cancelled: bool) ->
         body["decision"] = "deny"
     elif isinstance(approved, bool):
         body["decision"] = "allow" if approved else "deny"
-    return validated(Decide, body)
+    return validate_payload(Decide, body)

@@ -33,8 +33,8 @@ def login_of(request: HttpRequest) -> Login:
     return cast(Login, request.login)  # type: ignore[attr-defined] # set by `chat.api.auth`
 
 
-def takes(kind: type[BaseModel]) -> JsonObject:
-    """The description of a body that `payload` reads, for the OpenAPI document."""
+def takes_body(kind: type[BaseModel]) -> JsonObject:
+    """The description of a body that `read_body` reads, for the OpenAPI document."""
     schema = kind.model_json_schema()
     schema = _put_in(schema, schema.pop("$defs", {}))
     required = bool(schema.get("required"))
@@ -64,26 +64,26 @@ def _put_in(schema: Any, parts: JsonObject) -> Any:
     return {key: _put_in(value, parts) for key, value in schema.items()}
 
 
-def payload(request: HttpRequest, kind: type[T]) -> T:
+def read_body(request: HttpRequest, kind: type[T]) -> T:
     """The request's body, checked as a frame's payload is; none is as good as an empty object."""
     try:
         body = request.body
     except RawPostDataException:  # a form, which was parsed to look for a CSRF token
         raise _NO_JSON from None
     if not body.strip():
-        return protocol.validated(kind, {})
+        return protocol.validate_payload(kind, {})
     if request.content_type != "application/json":
         raise _NO_JSON
     try:
-        payload = protocol.load(body.decode())
+        payload = protocol.load_json(body.decode())
     except UnicodeDecodeError:
         raise BadFrame("bad_json", Sentence("The body is not UTF-8.")) from None
     if not isinstance(payload, dict):
         raise BadFrame("bad_frame", Sentence("The body must be a JSON object."))
-    return protocol.validated(kind, payload)
+    return protocol.validate_payload(kind, payload)
 
 
-def expiry(at: float | str | None) -> datetime | None:
+def read_expiry(at: float | str | None) -> datetime | None:
     """When a right is to end: a moment to come."""
     if at is None:
         return None

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, StrictInt, StrictStr
 
 # Python's own cannot be checked against data before 3.12.
 from chat.api.auth import MANAGE
-from chat.api.bodies import TAKES_KEY, payload, takes, user_of
+from chat.api.bodies import TAKES_KEY, read_body, takes_body, user_of
 from chat.api.errors import ErrorResponse, error_response
 from chat.api.paths import visible_session
 from chat.api.sessions import SessionOut, branch_of, session_out
@@ -48,7 +48,10 @@ async def copy_session(request: HttpRequest, session_id: str) -> Any:
 
 
 @router.post(
-    "sessions/{session_id}/branch/", auth=MANAGE, response={201: BranchOut}, openapi_extra=takes(NewBranch) | TAKES_KEY
+    "sessions/{session_id}/branch/",
+    auth=MANAGE,
+    response={201: BranchOut},
+    openapi_extra=takes_body(NewBranch) | TAKES_KEY,
 )
 async def branch_session(request: HttpRequest, session_id: str) -> Any:
     """Copy the log of a session up to `after_seq` into a session of one's own, and go on there with a message, if one is given.
@@ -56,7 +59,7 @@ async def branch_session(request: HttpRequest, session_id: str) -> Any:
     `after_seq` is the end of a run that nothing else lies around, or 0; anything else is `bad_seq`. The rest as for `copy/`.
     """
     session = await visible_session(request, session_id)
-    new = payload(request, NewBranch)
+    new = read_body(request, NewBranch)
     wanted = Branch(
         session.pk, new.after_seq, new.message, new.agent_name, tuple(new.files), request.headers.get(HEADER)
     )

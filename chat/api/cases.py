@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 from agents.sentence import Sentence
 from chat.accounts.models import User
 from chat.api.auth import MANAGE, READ
-from chat.api.bodies import payload, takes, user_of
+from chat.api.bodies import read_body, takes_body, user_of
 from chat.cases import commands, formats, rules
 from chat.cases import files as case_files
 from chat.cases import selectors as case_selectors
@@ -144,11 +144,11 @@ async def list_sets(request: HttpRequest, shared: bool = False) -> SetList:
     return {"items": await database.read(lambda: [_set_out(user, each) for each in sets.select_related("owner")])}
 
 
-@router.post("sets/", auth=MANAGE, response={201: SetOut}, openapi_extra=takes(SetName))
+@router.post("sets/", auth=MANAGE, response={201: SetOut}, openapi_extra=takes_body(SetName))
 async def create_set(request: HttpRequest) -> Status[SetOut]:
     """Make an empty set."""
     user = user_of(request)
-    return Status(201, _set_out(user, await database.write(commands.make_set, user, payload(request, SetName).name)))
+    return Status(201, _set_out(user, await database.write(commands.make_set, user, read_body(request, SetName).name)))
 
 
 @router.get("sets/{set_id}/", auth=READ, response=SetOut)
@@ -157,10 +157,10 @@ async def get_set(request: HttpRequest, set_id: str) -> SetOut:
     return await database.read(lambda: _set_out(user_of(request), visible_set(request, set_id)))
 
 
-@router.patch("sets/{set_id}/", auth=MANAGE, response=SetOut, openapi_extra=takes(SetName))
+@router.patch("sets/{set_id}/", auth=MANAGE, response=SetOut, openapi_extra=takes_body(SetName))
 async def rename_set(request: HttpRequest, set_id: str) -> SetOut:
     """Give it another name."""
-    await database.write(commands.rename_set, user_of(request), set_key(set_id), payload(request, SetName).name)
+    await database.write(commands.rename_set, user_of(request), set_key(set_id), read_body(request, SetName).name)
     return await database.read(lambda: _set_out(user_of(request), visible_set(request, set_id)))
 
 
@@ -189,19 +189,19 @@ async def list_cases(request: HttpRequest, set_id: str) -> CaseList:
     return {"items": [_case_out(case) for case in found]}
 
 
-@router.post("sets/{set_id}/cases/", auth=MANAGE, response={201: CaseOut}, openapi_extra=takes(CaseIn))
+@router.post("sets/{set_id}/cases/", auth=MANAGE, response={201: CaseOut}, openapi_extra=takes_body(CaseIn))
 async def add_case(request: HttpRequest, set_id: str) -> Status[CaseOut]:
     """Add a case."""
-    fields = await _fields_in(user_of(request), set_key(set_id), payload(request, CaseIn))
+    fields = await _fields_in(user_of(request), set_key(set_id), read_body(request, CaseIn))
     made = await database.write(commands.add_case, user_of(request), set_key(set_id), fields, Door.API)
     return Status(201, _case_out(made))
 
 
-@router.patch("sets/{set_id}/cases/{case_id}/", auth=MANAGE, response=CaseOut, openapi_extra=takes(CaseIn))
+@router.patch("sets/{set_id}/cases/{case_id}/", auth=MANAGE, response=CaseOut, openapi_extra=takes_body(CaseIn))
 async def change_case(request: HttpRequest, set_id: str, case_id: str) -> CaseOut:
     """Change a case. What came of it before stays as it was judged then."""
     key, user = set_key(case_id, _NO_CASE), user_of(request)
-    fields = await _fields_in(user, set_key(set_id), payload(request, CaseIn))
+    fields = await _fields_in(user, set_key(set_id), read_body(request, CaseIn))
     return _case_out(await database.write(commands.change_case, user, set_key(set_id), key, fields, Door.API))
 
 
@@ -213,14 +213,14 @@ async def delete_case(request: HttpRequest, set_id: str, case_id: str) -> Status
     return Status(204, None)
 
 
-@router.post("runs/{run_id}/case/", auth=MANAGE, response={201: CaseOut}, openapi_extra=takes(CaseOfRun))
+@router.post("runs/{run_id}/case/", auth=MANAGE, response={201: CaseOut}, openapi_extra=takes_body(CaseOfRun))
 async def make_case_of_run(request: HttpRequest, run_id: str) -> Status[CaseOut]:
     """Make a case of a run's question and files: as the owner of its session, or as staff who may see it, in a set of one's own.
 
     The case keeps them when the session is deleted.
     """
     user, key = user_of(request), set_key(run_id, Refused("not_found", Sentence("There is no such run.")))
-    new = payload(request, CaseOfRun)
+    new = read_body(request, CaseOfRun)
     if (new.set_id is None) == (new.set_name is None):
         raise BadFrame("bad_frame", Sentence("Name a set: by set_id, or by set_name for a new one."))
     run = await database.read(commands.check_source, user, key)

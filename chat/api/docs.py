@@ -41,7 +41,7 @@ _ANY_ERROR = {
 other_paths: dict[str, JsonObject] = {}
 
 
-async def openapi(request: HttpRequest) -> HttpResponse:
+async def openapi_document(request: HttpRequest) -> HttpResponse:
     """The API's description for programs."""
     if stranger := await refuse_strangers(request):
         return stranger
@@ -97,7 +97,7 @@ def _error_schema() -> JsonObject:
     }
 
 
-async def asyncapi(request: HttpRequest) -> HttpResponse:
+async def asyncapi_document(request: HttpRequest) -> HttpResponse:
     """The socket's description for programs."""
     if stranger := await refuse_strangers(request):
         return stranger

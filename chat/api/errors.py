@@ -73,7 +73,7 @@ def error_response(code: ErrorCode, message: str, status: int | None = None) -> 
     return told
 
 
-def refused(_: HttpRequest, failure: Refused) -> HttpResponse:
+def refused_command(_: HttpRequest, failure: Refused) -> HttpResponse:
     """The answer to a command that is refused."""
     told = error_response(failure.code, failure.message)
     if failure.wait_s is not None:

@@ -59,7 +59,7 @@ async def list_events(
     def look() -> tuple[selectors.SessionView | None, list[drafts.Draft], list[str], NotesData]:
         # The draft before the log: a step that is stored in between supersedes it, and is there.
         saved = [draft for _, draft in reconcile.saved_drafts([session.pk])]
-        written = drafts.of(session.pk) or saved
+        written = drafts.of_session(session.pk) or saved
         view = selectors.session_view(session.pk)
         head = view.last_seq if view else 0
         said = notes.summary(session.pk, user_of(request).pk, view.notes_version if view else 0)
@@ -68,8 +68,8 @@ async def list_events(
     view, written, frames, said = await database.read(look)
     if view is None:
         raise Refused("not_found", Sentence("There is no such session."))
-    growth = next((protocol.encode(draft.frame(0)) for draft in written if not draft.is_child), "null")
-    within = ",".join(protocol.encode(draft.frame(0)) for draft in written if draft.is_child)
+    growth = next((protocol.encode_frame(draft.frame(0)) for draft in written if not draft.is_child), "null")
+    within = ",".join(protocol.encode_frame(draft.frame(0)) for draft in written if draft.is_child)
     told = (view.run, view.queue, view.children, view.steering)
     run, queue, children, steering = (orjson.dumps(each).decode() for each in told)
     return HttpResponse(

@@ -122,7 +122,7 @@ async def get_text(request: HttpRequest, file_id: str) -> HttpResponse:
 async def _visible_file(request: HttpRequest, file_id: str) -> File:
     """The file of a path, for its owner, and for everyone who sees a session or a set that uses it."""
     key, user = as_uuid(file_id), user_of(request)
-    file = await database.read(files.whole().filter(pk=key).first) if key else None
+    file = await database.read(files.complete_files().filter(pk=key).first) if key else None
     if file is not None and file.owner_id == user.pk:
         return file
     for session_id in await database.read(files.sessions_using, file.pk) if file is not None else ():

@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 
 from agents.sentence import Sentence
 from chat.api.auth import ASK, READ
-from chat.api.bodies import payload, takes, user_of
+from chat.api.bodies import read_body, takes_body, user_of
 from chat.api.paths import visible_run, visible_session
 from chat.models import Comment, Door, Verdict
 from chat.protocol import BadFrame, as_uuid
@@ -88,11 +88,11 @@ class CommentPage(TypedDict):
     next: str | None
 
 
-@router.put("runs/{run_id}/verdict/", auth=ASK, response=VerdictOut, openapi_extra=takes(NewVerdict))
+@router.put("runs/{run_id}/verdict/", auth=ASK, response=VerdictOut, openapi_extra=takes_body(NewVerdict))
 async def give_verdict(request: HttpRequest, run_id: str) -> Any:
     """Say what one thinks of a run, or take it back: one verdict of each person. All who see the session may, but for staff."""
     run = await visible_run(request, run_id)
-    new = payload(request, NewVerdict)
+    new = read_body(request, NewVerdict)
     given, told = await database.write(
         notes.give_verdict, user_of(request), run.session_id, run.pk, new.verdict or "", new.reason
     )
@@ -136,20 +136,22 @@ async def list_comments(
     return await database.read(read)
 
 
-@router.post("sessions/{session_id}/comments/", auth=ASK, response={201: CommentOut}, openapi_extra=takes(NewComment))
+@router.post(
+    "sessions/{session_id}/comments/", auth=ASK, response={201: CommentOut}, openapi_extra=takes_body(NewComment)
+)
 async def write_comment(request: HttpRequest, session_id: str) -> Status[Any]:
     """Comment on a step. All who see the session may, but for staff."""
     session = await visible_session(request, session_id)
-    new = payload(request, NewComment)
+    new = read_body(request, NewComment)
     written, told = await database.write(notes.write_comment, user_of(request), session.pk, new.seq, new.text)
     await notes.publish(told)
     return Status(201, written)
 
 
-@router.patch("comments/{comment_id}/", auth=ASK, response=CommentOut, openapi_extra=takes(NewText))
+@router.patch("comments/{comment_id}/", auth=ASK, response=CommentOut, openapi_extra=takes_body(NewText))
 async def edit_comment(request: HttpRequest, comment_id: str) -> Any:
     """Change one's own comment."""
-    key, new = _key(comment_id), payload(request, NewText)
+    key, new = _key(comment_id), read_body(request, NewText)
     edited, told = await database.write(notes.edit_comment, user_of(request), key, new.text)
     await notes.publish(told)
     return edited

@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 
 from agents.sentence import Sentence
 from chat.api.auth import MANAGE, READ
-from chat.api.bodies import payload, takes, user_of
+from chat.api.bodies import read_body, takes_body, user_of
 from chat.api.errors import error_response
 from chat.api.paths import visible_session
 from chat.api.sessions import SessionOut, session_out
@@ -64,14 +64,14 @@ async def list_offers(request: HttpRequest) -> OfferList:
     return {"items": [_offer_out(offer) for offer in await database.read(handover.offers_to, user_of(request))]}
 
 
-@router.post("sessions/{session_id}/owner/", auth=MANAGE, response={201: OfferOut}, openapi_extra=takes(NewOwner))
+@router.post("sessions/{session_id}/owner/", auth=MANAGE, response={201: OfferOut}, openapi_extra=takes_body(NewOwner))
 async def offer_session(request: HttpRequest, session_id: str) -> Any:
     """Ask somebody to take over a session of one's own; whoever was asked before is asked no more.
 
     They accept by `accept/`. An unknown name is 400 `not_found`, as for shares.
     """
     session = await visible_session(request, session_id)
-    name = payload(request, NewOwner).user
+    name = read_body(request, NewOwner).user
     try:
         offer = await database.write(handover.offer_session, user_of(request), session.pk, name, Door.API)
     except sharing.UnknownName as unknown:

@@ -40,7 +40,7 @@ from chat.api.errors import (
     invalid_input,
     not_logged_in,
     out_of_scope,
-    refused,
+    refused_command,
     storage_error,
 )
 from chat.protocol import BadFrame
@@ -78,7 +78,7 @@ _handlers: dict[type[Exception], Callable[[HttpRequest, Any], HttpResponse]] = {
     ),
     RequestDataTooBig: lambda *_: error_response("too_large", Sentence("The request is too large.")),
     BadFrame: lambda _, failure: error_response(failure.code, failure.message),
-    Refused: refused,
+    Refused: refused_command,
     BadField: lambda _, failure: error_response(failure.code, f"{failure.field}: {failure.message}"),
 }
 

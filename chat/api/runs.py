@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 
 from chat import protocol
 from chat.api.auth import ASK, READ
-from chat.api.bodies import payload, takes, user_of
+from chat.api.bodies import read_body, takes_body, user_of
 from chat.api.paths import visible_run, visible_session
 from chat.models import Door, Origin, Run
 from chat.protocol import ClientMessageId
@@ -126,12 +126,12 @@ def _accepted(accepted: run_commands.Accepted) -> Status[AcceptedData]:
 
 
 @router.post(
-    "sessions/{session_id}/messages/", auth=ASK, response={202: AcceptedData}, openapi_extra=takes(protocol.Chat)
+    "sessions/{session_id}/messages/", auth=ASK, response={202: AcceptedData}, openapi_extra=takes_body(protocol.Chat)
 )
 async def send_message(request: HttpRequest, session_id: str) -> Status[AcceptedData]:
     """Ask: start a run, or queue it. The same `client_message_id` again gets the same answer and nothing else."""
     session = await visible_session(request, session_id)
-    chat = payload(request, protocol.Chat)
+    chat = read_body(request, protocol.Chat)
     accepted = await run_commands.ask(
         user_of(request),
         session.pk,
@@ -146,7 +146,7 @@ async def send_message(request: HttpRequest, session_id: str) -> Status[Accepted
 
 
 @router.post(
-    "sessions/{session_id}/steer/", auth=ASK, response={202: AcceptedData}, openapi_extra=takes(protocol.Steer)
+    "sessions/{session_id}/steer/", auth=ASK, response={202: AcceptedData}, openapi_extra=takes_body(protocol.Steer)
 )
 async def steer_run(request: HttpRequest, session_id: str) -> Status[AcceptedData]:
     """Put a word into the run at work: its next model call reads it, with `interrupt` at once. Where none is at work, ask it.
@@ -155,7 +155,7 @@ async def steer_run(request: HttpRequest, session_id: str) -> Status[AcceptedDat
     An agent of an extension reads no words: they go into the queue.
     """
     session = await visible_session(request, session_id)
-    word = payload(request, protocol.Steer)
+    word = read_body(request, protocol.Steer)
     accepted = await steering.steer(
         user_of(request),
         session.pk,
@@ -169,12 +169,12 @@ async def steer_run(request: HttpRequest, session_id: str) -> Status[AcceptedDat
 
 
 @router.post(
-    "sessions/{session_id}/unsteer/", auth=ASK, response={202: StoppedOut}, openapi_extra=takes(protocol.Unsteer)
+    "sessions/{session_id}/unsteer/", auth=ASK, response={202: StoppedOut}, openapi_extra=takes_body(protocol.Unsteer)
 )
 async def unsteer_run(request: HttpRequest, session_id: str) -> Status[StoppedOut]:
     """Take a word back that no model call has read; `run_id` is the run that it was for."""
     session = await visible_session(request, session_id)
-    own_id = payload(request, protocol.Unsteer).client_message_id
+    own_id = read_body(request, protocol.Unsteer).client_message_id
     return Status(202, {"run_id": await steering.unsteer(user_of(request), session.pk, own_id, Door.API)})
 
 
@@ -185,19 +185,19 @@ async def get_run(request: HttpRequest, run_id: str) -> RunOut:
     return await database.read(_run_out, run)
 
 
-@router.post("runs/{run_id}/cancel/", auth=ASK, response={202: StoppedOut}, openapi_extra=takes(Stop))
+@router.post("runs/{run_id}/cancel/", auth=ASK, response={202: StoppedOut}, openapi_extra=takes_body(Stop))
 async def cancel_run(request: HttpRequest, run_id: str) -> Status[StoppedOut]:
     """Stop a run."""
     run = await visible_run(request, run_id)
-    stop = payload(request, Stop)
+    stop = read_body(request, Stop)
     await run_commands.cancel(user_of(request), run.session_id, run.pk, everything=stop.all, door=Door.API)
     return Status(202, {"run_id": run.pk})
 
 
-@router.post("runs/{run_id}/continue/", auth=ASK, response={202: AcceptedData}, openapi_extra=takes(ContinueIn))
+@router.post("runs/{run_id}/continue/", auth=ASK, response={202: AcceptedData}, openapi_extra=takes_body(ContinueIn))
 async def continue_run(request: HttpRequest, run_id: str) -> Status[AcceptedData]:
     """Go on from the session's latest run, as a new run, whose identifier is in the answer."""
     run = await visible_run(request, run_id)
-    onward = payload(request, ContinueIn)
+    onward = read_body(request, ContinueIn)
     accepted = await run_commands.continue_run(user_of(request), run.session_id, run.pk, onward.client_message_id)
     return _accepted(accepted)

@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 
 from agents.sentence import Sentence
 from chat.api.auth import MANAGE, READ
-from chat.api.bodies import payload, takes, user_of
+from chat.api.bodies import read_body, takes_body, user_of
 from chat.models import Door, MissedPolicy, Occurrence, Outcome, OverlapPolicy, Schedule
 from chat.protocol import BadFrame, as_uuid
 from chat.protocol.frame_data import NotificationData, WaitingData
@@ -224,10 +224,10 @@ async def list_schedules(request: HttpRequest, cursor: str = "") -> SchedulePage
     return await database.read(page)
 
 
-@router.post("schedules/", auth=MANAGE, response={201: ScheduleOut}, openapi_extra=takes(NewSchedule))
+@router.post("schedules/", auth=MANAGE, response={201: ScheduleOut}, openapi_extra=takes_body(NewSchedule))
 async def create_schedule(request: HttpRequest) -> Status[ScheduleOut]:
     """Make a schedule: a message that is asked by the clock, as if it had been typed."""
-    new = payload(request, NewSchedule)
+    new = read_body(request, NewSchedule)
     if "message" not in new.model_fields_set and new.set_id is None:
         raise BadFrame("bad_frame", Sentence("Say the message, or name a set by set_id."))
     schedule = await database.write(schedule_commands.make, user_of(request), new.given(), clock.now())
@@ -243,10 +243,10 @@ async def get_schedule(request: HttpRequest, schedule_id: str) -> ScheduleOut:
     return await _shown(schedule)
 
 
-@router.patch("schedules/{schedule_id}/", auth=MANAGE, response=ScheduleOut, openapi_extra=takes(ScheduleChanges))
+@router.patch("schedules/{schedule_id}/", auth=MANAGE, response=ScheduleOut, openapi_extra=takes_body(ScheduleChanges))
 async def change_schedule(request: HttpRequest, schedule_id: str) -> ScheduleOut:
     """Change it; `enabled` pauses it, or lets it go on."""
-    changes = payload(request, ScheduleChanges).given()
+    changes = read_body(request, ScheduleChanges).given()
     schedule = await database.write(schedule_commands.change, user_of(request), _key(schedule_id), changes, clock.now())
     return await _shown(schedule)
 

@@ -19,7 +19,7 @@ from agents.sentence import Sentence
 from agents.text import is_clean
 from chat.accounts.models import User
 from chat.api.auth import MANAGE, READ
-from chat.api.bodies import TAKES_KEY, payload, takes, user_of
+from chat.api.bodies import TAKES_KEY, read_body, takes_body, user_of
 from chat.api.paths import visible_session
 from chat.models import Door, RunStatus, Session
 from chat.protocol import BadFrame
@@ -136,14 +136,14 @@ def _listed(session: Session | _Row) -> SessionOut:
     }
 
 
-@router.post("sessions/", auth=MANAGE, response={201: SessionOut}, openapi_extra=takes(NewSession) | TAKES_KEY)
+@router.post("sessions/", auth=MANAGE, response={201: SessionOut}, openapi_extra=takes_body(NewSession) | TAKES_KEY)
 async def create_session(request: HttpRequest) -> Status[SessionOut]:
     """Open a session.
 
     With the header `Idempotency-Key`, 1 to 64 visible ASCII characters, it can be asked for again: for 24 hours the same key gets the
     same session.
     """
-    new = payload(request, NewSession)
+    new = read_body(request, NewSession)
     key = request.headers.get(request_keys.HEADER)
     session = await runs_sessions.create_session(
         user_of(request), agent_name=new.agent_name, title=new.title, enable_reasoning=new.enable_reasoning, key=key
@@ -231,11 +231,11 @@ async def branch_of(request: HttpRequest, session: Session) -> BranchData | None
     return (await database.read(branches.branches_of, user_of(request), [session.pk])).get(session.pk)
 
 
-@router.patch("sessions/{session_id}/", auth=MANAGE, response=SessionOut, openapi_extra=takes(SessionChanges))
+@router.patch("sessions/{session_id}/", auth=MANAGE, response=SessionOut, openapi_extra=takes_body(SessionChanges))
 async def change_session(request: HttpRequest, session_id: str) -> SessionOut:
     """Rename it, archive it, or change the agent and the reasoning that its page asks with."""
     session = await visible_session(request, session_id)
-    changes = payload(request, SessionChanges).model_dump(exclude_unset=True)
+    changes = read_body(request, SessionChanges).model_dump(exclude_unset=True)
     return session_out(await runs_sessions.change_session(user_of(request), session, **changes) if changes else session)
 
 

@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 
 from agents.sentence import Sentence
 from chat.api.auth import MANAGE, READ
-from chat.api.bodies import payload, takes, user_of
+from chat.api.bodies import read_body, takes_body, user_of
 from chat.api.cases import file_answer, set_key, visible_set
 from chat.cases import formats, runner, set_runs
 from chat.cases import selectors as case_selectors
@@ -157,13 +157,13 @@ async def list_set_runs(request: HttpRequest, set_id: str) -> SetRunList:
     return {"items": [_set_run_out(column) for column in await database.read(read)]}
 
 
-@router.post("sets/{set_id}/runs/", auth=MANAGE, response={202: SetRunOut}, openapi_extra=takes(NewSetRun))
+@router.post("sets/{set_id}/runs/", auth=MANAGE, response={202: SetRunOut}, openapi_extra=takes_body(NewSetRun))
 async def run_set(request: HttpRequest, set_id: str) -> Status[SetRunOut]:
     """Ask a set of an agent, case by case, each in a session of its own that stands in no list; `MAX_CASES_AT_ONCE` at a time.
 
     A run that would wait for people is stopped: its case is an `error`. One that ends with its process is asked again.
     """
-    new = payload(request, NewSetRun)
+    new = read_body(request, NewSetRun)
     set_run = await database.write(
         set_runs.begin, user_of(request), set_key(set_id), agent_name=new.agent_name, version=new.version
     )
@@ -195,7 +195,7 @@ async def list_results(request: HttpRequest, set_id: str, number: int, cursor: s
             Case.objects.filter(case_set=set_run.case_set, number__gt=int(cursor or 0)).order_by("number")[: _PAGE + 1]
         )
         runs = case_selectors.runs_of(set_run.case_set).filter(number__lte=number)[:2]
-        lines = case_selectors.table(cases[:_PAGE], [Column(each, case_selectors.Totals()) for each in runs])
+        lines = case_selectors.results_table(cases[:_PAGE], [Column(each, case_selectors.Totals()) for each in runs])
         items = [_result_out(line.case, line.cells[0]) for line in lines if line.cells[0] is not None]
         return {"items": items, "next": str(cases[_PAGE - 1].number) if len(cases) > _PAGE else None}
 

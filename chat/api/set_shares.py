@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 from agents.sentence import Sentence
 from chat.access import Role
 from chat.api.auth import MANAGE, READ
-from chat.api.bodies import Expiry, expiry, payload, takes, user_of
+from chat.api.bodies import Expiry, read_body, read_expiry, takes_body, user_of
 from chat.api.cases import set_key
 from chat.api.errors import error_response
 from chat.api.shares import SetShareOut, ShareChanges, share_out, tell_sockets
@@ -55,14 +55,14 @@ async def list_set_shares(request: HttpRequest, set_id: str) -> SetShareList:
     "sets/{set_id}/shares/",
     auth=MANAGE,
     response={201: SetShareOut},
-    openapi_extra=takes(NewSetShare),
+    openapi_extra=takes_body(NewSetShare),
 )
 async def make_set_share(request: HttpRequest, set_id: str) -> Any:
     """Share one's own set with a person, or a group of one's own."""
-    key, new = set_key(set_id), payload(request, NewSetShare)
+    key, new = set_key(set_id), read_body(request, NewSetShare)
     if (new.user is None) == (new.group is None):
         raise BadFrame("bad_frame", Sentence("Share with exactly one: a person or a group."))
-    target, ends = ShareTarget(new.user or "", new.group or ""), expiry(new.expires_at)
+    target, ends = ShareTarget(new.user or "", new.group or ""), read_expiry(new.expires_at)
     try:
         share = await database.write(sharing.make_share, user_of(request), key, target, Role(new.role), ends, Door.API)
     except UnknownName as unknown:
@@ -75,11 +75,11 @@ async def make_set_share(request: HttpRequest, set_id: str) -> Any:
     "sets/{set_id}/shares/{share_id}/",
     auth=MANAGE,
     response=SetShareOut,
-    openapi_extra=takes(ShareChanges),
+    openapi_extra=takes_body(ShareChanges),
 )
 async def change_set_share(request: HttpRequest, set_id: str, share_id: str) -> SetShareOut:
     """Give a share of one's own set another role or another end."""
-    changes = payload(request, ShareChanges).given()
+    changes = read_body(request, ShareChanges).given()
     keys = set_key(set_id), set_key(share_id, _NO_SHARE)
     share = await database.write(sharing.change_share, user_of(request), *keys, changes, Door.API)
     await tell_sockets()

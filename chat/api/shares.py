@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 from agents.sentence import Sentence
 from chat.access import Role
 from chat.api.auth import MANAGE, READ
-from chat.api.bodies import Expiry, expiry, payload, takes, user_of
+from chat.api.bodies import Expiry, read_body, read_expiry, takes_body, user_of
 from chat.api.errors import error_response
 from chat.api.links import link_address
 from chat.api.paths import visible_session
@@ -48,7 +48,7 @@ class ShareChanges(BaseModel):
         if "role" in self.model_fields_set:
             changes["role"] = self.role
         if "expires_at" in self.model_fields_set:
-            changes["expires_at"] = expiry(self.expires_at)
+            changes["expires_at"] = read_expiry(self.expires_at)
         return changes
 
 
@@ -110,12 +110,12 @@ async def list_shares(request: HttpRequest, session_id: str) -> ShareList:
     "sessions/{session_id}/shares/",
     auth=MANAGE,
     response={201: ShareOut},
-    openapi_extra=takes(NewShare),
+    openapi_extra=takes_body(NewShare),
 )
 async def make_share(request: HttpRequest, session_id: str) -> Any:
     """Share one's own session with a person, a group of one's own, or whoever has a link."""
     session = await visible_session(request, session_id)
-    new = payload(request, NewShare)
+    new = read_body(request, NewShare)
     if sum((new.user is not None, new.group is not None, new.link)) != 1:
         raise BadFrame("bad_frame", Sentence("Share with exactly one: a person, a group or a link."))
     target = sharing.ShareTarget(new.user or "", new.group or "", link=new.link)
@@ -126,7 +126,7 @@ async def make_share(request: HttpRequest, session_id: str) -> Any:
             session.pk,
             target,
             Role(new.role),
-            expiry(new.expires_at),
+            read_expiry(new.expires_at),
             Door.API,
         )
     except sharing.UnknownName as unknown:
@@ -135,10 +135,10 @@ async def make_share(request: HttpRequest, session_id: str) -> Any:
     return Status(201, _share_out(share, link_address(request, secret)))
 
 
-@router.patch("shares/{share_id}/", auth=MANAGE, response=ShareOut, openapi_extra=takes(ShareChanges))
+@router.patch("shares/{share_id}/", auth=MANAGE, response=ShareOut, openapi_extra=takes_body(ShareChanges))
 async def change_share(request: HttpRequest, share_id: str) -> ShareOut:
     """Give a share of one's own session another role or another end; open sockets hear of it at once."""
-    changes = payload(request, ShareChanges).given()
+    changes = read_body(request, ShareChanges).given()
     share = await database.write(sharing.change_share, user_of(request), _key(share_id), changes, Door.API)
     await tell_sockets()
     return _share_out(share)

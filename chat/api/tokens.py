@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 
 from agents.sentence import Sentence
 from chat.api.auth import PAGES_ALONE, READ
-from chat.api.bodies import Expiry, expiry, payload, takes, user_of
+from chat.api.bodies import Expiry, read_body, read_expiry, takes_body, user_of
 from chat.models import ApiToken, Door, Scope
 from chat.protocol import BadFrame, as_uuid, group_messages, is_blank
 from chat.runs.admission import Refused
@@ -81,17 +81,22 @@ async def list_tokens(request: HttpRequest) -> TokenList:
     return {"items": [_token_out(token) for token in await database.read(tokens.tokens_of, user_of(request).pk)]}
 
 
-@router.post("tokens/", auth=PAGES_ALONE, response={201: MadeTokenOut}, openapi_extra=takes(NewToken))
+@router.post("tokens/", auth=PAGES_ALONE, response={201: MadeTokenOut}, openapi_extra=takes_body(NewToken))
 async def make_token(request: HttpRequest, response: HttpResponse) -> Status[MadeTokenOut]:
     """Make a token. It is in this answer alone; of what is kept it cannot be read again."""
-    new = payload(request, NewToken)
+    new = read_body(request, NewToken)
     if is_blank(new.name):
         raise BadFrame("bad_frame", Sentence("A name needs at least one letter, digit or sign that can be seen."))
     if new.scope not in Scope.values:
         raise BadFrame("bad_frame", Sentence("scope: one of %(known)s.", known=", ".join(Scope.values)))
     try:
         made, text = await database.write(
-            tokens.make_token, user_of(request), new.name.strip(), Scope(new.scope), expiry(new.expires_at), Door.API
+            tokens.make_token,
+            user_of(request),
+            new.name.strip(),
+            Scope(new.scope),
+            read_expiry(new.expires_at),
+            Door.API,
         )
     except tokens.TooManyTokens:
         words = Sentence("You have %(n)d tokens, and more are not allowed. Revoke one first.", n=tokens.MOST_TOKENS)

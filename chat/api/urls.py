@@ -13,7 +13,7 @@ from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, re_path
 
 from chat.api.askers import PAGE_HEADER
-from chat.api.docs import asyncapi, openapi
+from chat.api.docs import asyncapi_document, openapi_document
 from chat.api.errors import ErrorResponse, error_response, refuse_strangers
 from chat.api.routes import api
 
@@ -67,8 +67,8 @@ def _addresses() -> Iterator[URLPattern]:
 
 
 urlpatterns = [
-    path("openapi.json", openapi, name="api-schema"),
-    path("asyncapi.json", asyncapi, name="socket-schema"),
+    path("openapi.json", openapi_document, name="api-schema"),
+    path("asyncapi.json", asyncapi_document, name="socket-schema"),
     *_addresses(),
     re_path(r"", unknown, name="api-unknown"),
 ]

@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 from agents.sentence import Sentence
 from chat import protocol
 from chat.api.auth import ASK, READ
-from chat.api.bodies import payload, takes, user_of
+from chat.api.bodies import read_body, takes_body, user_of
 from chat.api.paths import visible_run, visible_session
 from chat.api.runs import StoppedOut
 from chat.models import Door, StandingApproval
@@ -82,20 +82,20 @@ async def list_waiting(request: HttpRequest, cursor: str = "") -> WaitingPage:
     return {"items": items, "next": f"{after[0].timestamp():.6f}-{after[1]}" if after is not None else None}
 
 
-@router.post("runs/{run_id}/approve/", auth=ASK, response={202: StoppedOut}, openapi_extra=takes(protocol.Decide))
+@router.post("runs/{run_id}/approve/", auth=ASK, response={202: StoppedOut}, openapi_extra=takes_body(protocol.Decide))
 async def approve_call(request: HttpRequest, run_id: str) -> Status[StoppedOut]:
     """Allow or deny a call of a run that waits. When all of its turn are decided, the run goes on."""
     run = await visible_run(request, run_id)
-    approval = deciding.approval_of(payload(request, protocol.Decide))
+    approval = deciding.approval_of(read_body(request, protocol.Decide))
     await deciding.approve(user_of(request), run.session_id, run.pk, approval, Door.API)
     return Status(202, {"run_id": run.pk})
 
 
-@router.post("runs/{run_id}/answer/", auth=ASK, response={202: StoppedOut}, openapi_extra=takes(protocol.Reply))
+@router.post("runs/{run_id}/answer/", auth=ASK, response={202: StoppedOut}, openapi_extra=takes_body(protocol.Reply))
 async def answer_question(request: HttpRequest, run_id: str) -> Status[StoppedOut]:
     """Answer what the agent of a run that waits asks."""
     run = await visible_run(request, run_id)
-    said = payload(request, protocol.Reply)
+    said = read_body(request, protocol.Reply)
     await deciding.answer(user_of(request), run.session_id, run.pk, said.tool_call_id, said.answers, Door.API)
     return Status(202, {"run_id": run.pk})
 

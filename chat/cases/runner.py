@@ -38,7 +38,7 @@ class Runner:
         self._is_away = False
 
     async def run(self) -> None:
-        """Look for ever. A database that is away is waited for."""
+        """Do what is due, again and again, until cancelled. While the database is down it retries."""
         while True:
             is_busy = False
             try:
@@ -53,8 +53,8 @@ class Runner:
             await asyncio.sleep(BUSY_S if is_busy else IDLE_S)
 
     async def move_on(self) -> bool:
-        """Make all moves that are due, once; returns whether a set is being asked."""
-        found = await database.read(set_runs.look)
+        """Do all that is due, once; returns whether the run of a set is running."""
+        found = await database.read(set_runs.find_due_moves)
         await self._stopping.do(found.waiting, _stop_waiting)
         for result_id in found.ended:
             if result_id not in self._judging and len(self._judging) < _JUDGED_AT_ONCE:

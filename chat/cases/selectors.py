@@ -140,7 +140,7 @@ def totals_of(set_run_ids: Sequence[UUID]) -> dict[UUID, Totals]:
     return found
 
 
-def table(cases: Sequence[Case], columns: Sequence[Column]) -> list[Line]:
+def results_table(cases: Sequence[Case], columns: Sequence[Column]) -> list[Line]:
     """The results of these cases in these runs of their set, which are given newest first."""
     runs = [column.set_run for column in columns]
     results = CaseResult.objects.filter(set_run__in=runs, case__in=[case.pk for case in cases])

@@ -46,7 +46,7 @@ CHANGE_AGENTS = "chat.change_agent"
 #: How often a case is asked whose runs end with their processes.
 _MOST_ATTEMPTS = 3
 #: Cases that one poll asks where no limit is set, and that it settles.
-_ONE_LOOK = 50
+_AT_ONCE = 50
 OPEN = (CaseVerdict.WAITING, CaseVerdict.ASKED)
 
 
@@ -101,25 +101,25 @@ def _version_of(user: User, agent_name: str, number: int | None) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """Moves that are due: runs of sets that may ask more, and results whose run has ended, or waits for people."""
+class DueMoves:
+    """What has to be done now: runs of sets that may ask further cases, and results whose run has ended or waits for people."""
 
     set_runs: Sequence[UUID] = ()
     ended: Sequence[int] = ()
     waiting: Sequence[int] = ()
 
 
-def look() -> Look:
-    """Find the moves that are due. One statement where there are none."""
+def find_due_moves() -> DueMoves:
+    """Find what has to be done now, at most `_AT_ONCE` of each kind. One statement where no set runs."""
     at_work = SetRun.objects.filter(state=SetRunState.RUNNING).order_by("created_at")
-    set_runs = list(at_work.values_list("pk", flat=True)[:_ONE_LOOK])
+    set_runs = list(at_work.values_list("pk", flat=True)[:_AT_ONCE])
     if not set_runs:
-        return Look()
+        return DueMoves()
     asked = CaseResult.objects.filter(set_run__in=set_runs, verdict=CaseVerdict.ASKED).order_by("pk")
     moved = asked.filter(Q(run=None) | Q(run__status__in=[*ENDED, RunStatus.WAITING]))
-    found = list(moved.values_list("pk", "run__status")[:_ONE_LOOK])
+    found = list(moved.values_list("pk", "run__status")[:_AT_ONCE])
     waiting = [pk for pk, status in found if status == RunStatus.WAITING]
-    return Look(set_runs, [pk for pk, _ in found if pk not in waiting], waiting)
+    return DueMoves(set_runs, [pk for pk, _ in found if pk not in waiting], waiting)
 
 
 @transaction.atomic
@@ -146,7 +146,7 @@ def _places(set_run: SetRun) -> int:
     """How many more cases may be asked now for the user who has begun it."""
     most = settings.MAX_CASES_AT_ONCE
     if not most:
-        return _ONE_LOOK
+        return _AT_ONCE
     user = _asker(set_run)
     theirs = Q(asked_by=user) | Q(asked_by=None, case_set__owner=user)
     own = SetRun.objects.filter(theirs, state=SetRunState.RUNNING)

@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 
 from agents.json_types import JsonObject
 from agents.sentence import Sentence
-from chat.access import Role, may_manage, unexpired
+from chat.access import Role, may_manage, not_expired
 from chat.accounts.models import User
 from chat.cases import commands
 from chat.models import Act, CaseSet, Door, SetShare
@@ -26,7 +26,7 @@ from chat.security import audit
 def list_shares(user: User, set_id: UUID) -> list[SetShare]:
     """The shares of one's own set that have not expired, oldest first. Raises `Refused`."""
     commands.hold_set(user, set_id, may_manage)
-    return list(SetShare.objects.filter(unexpired(), case_set=set_id).select_related("user", "group"))
+    return list(SetShare.objects.filter(not_expired(), case_set=set_id).select_related("user", "group"))
 
 
 def make_share(

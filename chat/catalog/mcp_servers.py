@@ -12,7 +12,7 @@ from django.conf import settings
 
 from agents import McpChoice, mask_text
 from agents.tools.mcp_config import ServerConfig, Transport, Withheld
-from chat.catalog.sealed import BadSecret, unseal
+from chat.catalog.sealed import BadSecret, unseal_secret
 from chat.catalog.server_addresses import addresses_for
 from chat.models import McpServer, Process, ToolServer
 
@@ -66,7 +66,7 @@ def entry_of(server: McpServer) -> ServerConfig | Withheld:
     if not allowed.allows(server.address):
         return Withheld("names an address that is not allowed any more")
     try:
-        key = unseal(server.key)
+        key = unseal_secret(server.key)
     except BadSecret as bad:
         return Withheld(f"has a key that can't be read: {mask_text(str(bad.message)).rstrip('.')}")
     shown = f"Bearer {key}" if server.key_header.lower() == _BEARER else key

@@ -8,7 +8,7 @@ from django.conf import settings
 
 from agents import AgentError, ModelSettings, Sentence
 from chat.catalog.agents import Version
-from chat.catalog.sealed import BadSecret, unseal
+from chat.catalog.sealed import BadSecret, unseal_secret
 from chat.catalog.server_addresses import addresses_for
 from chat.models import ModelServer
 
@@ -71,7 +71,7 @@ def settings_at(server: ModelServer, model: str) -> ModelSettings:
             Sentence("The address of the model server “%(name)s” is not allowed any more.", name=server.name),
         )
     try:
-        key = unseal(server.key)
+        key = unseal_secret(server.key)
     except BadSecret as bad:
         raise AgentError(
             "model_auth",

@@ -26,7 +26,7 @@ class BadSecret(Exception):
         self.message = message
 
 
-def seal(text: str) -> str:
+def seal_secret(text: str) -> str:
     """A secret as it may be stored. Raises `BadSecret`."""
     if not text or _VARIABLE.fullmatch(text):
         return text
@@ -39,8 +39,8 @@ def seal(text: str) -> str:
     return SEALED + _cipher().encrypt(text.encode()).decode()
 
 
-def unseal(stored: str) -> str:
-    """The secret of what `seal` made. Raises `BadSecret`."""
+def unseal_secret(stored: str) -> str:
+    """The secret of what `seal_secret` made. Raises `BadSecret`."""
     if not stored:
         return ""
     if variable := _VARIABLE.fullmatch(stored):
@@ -57,7 +57,7 @@ def unseal(stored: str) -> str:
 def can_unseal(stored: str) -> bool:
     """Whether it can be read with the current settings."""
     try:
-        unseal(stored)
+        unseal_secret(stored)
     except BadSecret:
         return False
     return True

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from chat.accounts.models import User
 from chat.catalog import mcp_servers, model_servers, tool_servers
-from chat.catalog.sealed import seal
+from chat.catalog.sealed import seal_secret
 from chat.models import Act, Door, EnteredServer, McpServer, ModelServer
 from chat.security import audit
 
@@ -26,7 +26,7 @@ def save_server(server: S, by: User, *, name: str, address: str, key: str | None
     kind = type(server)._default_manager  # noqa: SLF001 - of whichever kind it is
     before = kind.select_for_update().filter(pk=server.pk).first()
     if key is not None:
-        server.key = seal(key)
+        server.key = seal_secret(key)
     elif before is not None and before.address != address:
         server.key = ""
     for field, value in {"name": name, "address": address, **more}.items():

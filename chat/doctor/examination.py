@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from django.db import DatabaseError, connections
 
 from agents import mask_text
-from chat.doctor.findings import Check, Finding, Level, broken
+from chat.doctor.findings import Check, Finding, Level
 
 PATIENCE_S = 20.0
 _NO_IDEA = "See whether it is there at all."
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class CheckResult:
     """A finding, and the check that it comes from."""
 
     check: str
@@ -45,22 +45,22 @@ class _Running:
         except Exception as error:  # noqa: BLE001 - whatever a broken part makes of a check is what it tells
             words = " ".join(f"{type(error).__name__}: {error}".split())
             action = "See to the database and its migrations first." if isinstance(error, DatabaseError) else _NO_IDEA
-            self.findings.append(broken(f"could not be looked at ({words[:300]})", action))
+            self.findings.append(Finding.fail(f"could not be looked at ({words[:300]})", action))
         finally:
             connections.close_all()
 
-    def wait(self, until: float, patience_s: float) -> Iterator[Told]:
-        assert self.thread is not None  # noqa: S101 - started by `examine`
+    def wait(self, until: float, patience_s: float) -> Iterator[CheckResult]:
+        assert self.thread is not None  # noqa: S101 - started by `run_checks`
         self.thread.join(max(0.0, until - time.monotonic()))
         found = list(self.findings)
         if self.thread.is_alive():
             words = f"has not answered within {patience_s:g} s"
-            found.append(broken(words, "It hangs: see whether a firewall drops what is sent there."))
+            found.append(Finding.fail(words, "It hangs: see whether a firewall drops what is sent there."))
         for finding in found:
-            yield Told(self.name, Finding(finding.level, mask_text(finding.said), mask_text(finding.action)))
+            yield CheckResult(self.name, Finding(finding.level, mask_text(finding.text), mask_text(finding.action)))
 
 
-def examine(checks: Mapping[str, Check], patience_s: float = PATIENCE_S) -> Iterator[Told]:
+def run_checks(checks: Mapping[str, Check], patience_s: float = PATIENCE_S) -> Iterator[CheckResult]:
     """What the checks tell, in their order; each has so long. Secrets in what parts say are masked."""
     running = [_Running(name, check) for name, check in checks.items()]
     for each in running:

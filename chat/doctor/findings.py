@@ -1,12 +1,13 @@
-"""What a check tells."""
+"""What a check finds out about one part of an installation."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
 
 class Level(StrEnum):
-    """How it stands with a part."""
+    """How serious a finding is."""
 
     OK = "ok"
     WARN = "warn"
@@ -15,26 +16,26 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """How it stands with one thing, as a line for people, and what mends it where it is not well."""
+    """The state of one thing, in a line for people; ``action`` says what to do about it, and is empty where nothing has to be done."""
 
     level: Level
-    said: str
+    text: str
     action: str = ""
+
+    @classmethod
+    def ok(cls, text: str) -> Self:
+        """Everything is as it should be."""
+        return cls(Level.OK, text)
+
+    @classmethod
+    def warn(cls, text: str, action: str) -> Self:
+        """It works, but somebody should do something about it."""
+        return cls(Level.WARN, text, action)
+
+    @classmethod
+    def fail(cls, text: str, action: str) -> Self:
+        """It does not work."""
+        return cls(Level.FAIL, text, action)
 
 
 Check = Callable[[], Iterable[Finding]]
-
-
-def well(said: str) -> Finding:
-    """It is as it should be."""
-    return Finding(Level.OK, said)
-
-
-def doubtful(said: str, action: str) -> Finding:
-    """It works, and should be seen to."""
-    return Finding(Level.WARN, said, action)
-
-
-def broken(said: str, action: str) -> Finding:
-    """It does not work."""
-    return Finding(Level.FAIL, said, action)

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from agents.addresses import DEFAULT_PORTS
-from chat.doctor.findings import Finding, broken, doubtful, well
+from chat.doctor.findings import Finding
 from chat.security.passes import DOCTOR_HEADER, SeenRequest, doctor_pass
 
 _PATIENCE_S = 8.0
@@ -36,21 +36,21 @@ def check_front() -> Iterator[Finding]:
     """Whether the address that people use leads here, and what becomes of scheme, host, client, sockets and streams on the way."""
     public = settings.PUBLIC_URL
     if not public.host:
-        yield well("PUBLIC_URL is not set: plain http on this machine")
+        yield Finding.ok("PUBLIC_URL is not set: plain http on this machine")
         return
     base = f"{public.origin}{public.path}"
     try:
         answer = _ask(f"{base}{_ECHO}")
     except (httpx2.HTTPError, OSError) as error:
         words = " ".join(f"{type(error).__name__}: {error}".split())
-        yield broken(
+        yield Finding.fail(
             f"{base} cannot be reached from here: {words}",
             "See that something serves, that the name leads to the proxy, and that its certificate is accepted.",
         )
         return
     yield from _check_date(answer.headers)
     if answer.seen is None:
-        yield broken(
+        yield Finding.fail(
             f"{base}{_ECHO} is not answered by this installation, but by something else ({answer.status})",
             "Have the proxy pass this address on, with the header X-Doctor; all processes need the same SECRET_KEY, and machines "
             "clocks that agree within a minute.",
@@ -76,34 +76,34 @@ def _check_headers(seen: SeenRequest) -> Iterator[Finding]:
     public = settings.PUBLIC_URL
     scheme, _, host = public.origin.partition("://")
     if seen["ignored_peer"]:
-        yield broken(
+        yield Finding.fail(
             f"X-Forwarded-… comes from {seen['ignored_peer']}, which is none of TRUSTED_PROXIES, and is not believed",
             f"Add {seen['ignored_peer']} to TRUSTED_PROXIES.",
         )
     elif seen["scheme"] != scheme:
         said = f"X-Forwarded-Proto: {seen['forwarded_proto']}" if seen["forwarded_proto"] else "no X-Forwarded-Proto"
-        yield broken(
+        yield Finding.fail(
             f"requests seem to come by {seen['scheme']}: the proxy sends {said}",
             f"Have it send X-Forwarded-Proto: {scheme} (nginx: proxy_set_header X-Forwarded-Proto $scheme;).",
         )
     else:
-        yield well(f"requests come by {scheme}")
+        yield Finding.ok(f"requests come by {scheme}")
     if seen["host"] != host:
-        yield broken(
+        yield Finding.fail(
             f"the host is lost on the way: {host} arrives as {seen['host'] or 'nothing'}",
             "Have the proxy pass Host on as it came (nginx: proxy_set_header Host $http_host;).",
         )
     elif not seen["host_is_known"]:
-        yield broken(f"{host} is none of ALLOWED_HOSTS", "Add it there.")
+        yield Finding.fail(f"{host} is none of ALLOWED_HOSTS", "Add it there.")
     else:
-        yield well("the host arrives as it was asked for")
+        yield Finding.ok("the host arrives as it was asked for")
     yield _judge_client(seen)
 
 
 def _judge_client(seen: SeenRequest) -> Finding:
     if seen["forwarded_for"] or seen["ignored_peer"]:
-        return well(f"this machine is seen as {seen['client']}")
-    return doubtful(
+        return Finding.ok(f"this machine is seen as {seen['client']}")
+    return Finding.warn(
         f"clients are all seen as {seen['client']}: nothing says whom the proxy asks for",
         "Have it send X-Forwarded-For (nginx: $proxy_add_x_forwarded_for), unless nothing is in front: "
         "who guesses passwords is held off by address.",
@@ -118,20 +118,20 @@ def _check_date(headers: httpx2.Headers) -> Iterator[Finding]:
     off = (timezone.now() - told).total_seconds()
     # It has no fractions, and the answer was on its way.
     if abs(off) > _OFF_S + 1:
-        yield doubtful(f"the clock in front is {-off:+.0f} s off this machine's", "Set both by NTP.")
+        yield Finding.warn(f"the clock in front is {-off:+.0f} s off this machine's", "Set both by NTP.")
 
 
 def _check_socket(base: str) -> Iterator[Finding]:
     status = _upgrade(base)
     if status == 101:
-        yield well("WebSockets are passed on")
+        yield Finding.ok("WebSockets are passed on")
     elif status == 403:
-        yield broken(
+        yield Finding.fail(
             "a socket of the site's own page is refused (403): scheme or host differ from PUBLIC_URL's",
             "Mend what the lines above name.",
         )
     else:
-        yield broken(
+        yield Finding.fail(
             f"WebSockets are not passed on (answered by {status or 'nothing'}): pages fall back to asking again and again",
             "nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; Connection $connection_upgrade;",
         )
@@ -169,12 +169,12 @@ def _check_stream(base: str) -> Iterator[Finding]:
         ):
             arrived.extend(time.monotonic() for _ in answer.iter_raw())
     except (httpx2.HTTPError, OSError) as error:
-        yield broken(f"a stream breaks off: {type(error).__name__}", "See the proxy's log.")
+        yield Finding.fail(f"a stream breaks off: {type(error).__name__}", "See the proxy's log.")
         return
     if sum(later - earlier > _PAUSE_S for earlier, later in pairwise(arrived)) >= _PAUSES:
-        yield well("streams are passed on as they come")
+        yield Finding.ok("streams are passed on as they come")
     else:
-        yield doubtful(
+        yield Finding.warn(
             "streams are held back and come all at once",
             "nginx: proxy_buffering off; and no compression of text/event-stream.",
         )

@@ -8,7 +8,7 @@ import httpx2
 from django.conf import settings
 from django.core import mail
 
-from chat.doctor.findings import Finding, broken, well
+from chat.doctor.findings import Finding
 
 _PATIENCE_S = 8.0
 
@@ -17,7 +17,7 @@ def check_login_provider() -> Iterator[Finding]:
     """Whether OIDC's provider tells of itself, under the name that is configured."""
     issuer = settings.OIDC_ISSUER
     if not issuer:
-        yield well("none is configured (OIDC_ISSUER): people log in by their passwords")
+        yield Finding.ok("none is configured (OIDC_ISSUER): people log in by their passwords")
         return
     address = f"{issuer.rstrip('/')}/.well-known/openid-configuration"
     try:
@@ -26,33 +26,37 @@ def check_login_provider() -> Iterator[Finding]:
         told: Any = answer.json() if answer.status_code == 200 else None
     except (httpx2.HTTPError, OSError, ValueError) as error:
         words = " ".join(f"{type(error).__name__}: {error}".split())
-        yield broken(f"{address} cannot be read: {words}", "See that OIDC_ISSUER is right, and reached from here.")
+        yield Finding.fail(
+            f"{address} cannot be read: {words}", "See that OIDC_ISSUER is right, and reached from here."
+        )
         return
     if not isinstance(told, dict):
-        yield broken(
+        yield Finding.fail(
             f"{address} is answered by {answer.status_code}", "See that OIDC_ISSUER is what the provider calls itself."
         )
     elif told.get("issuer") != issuer:
-        yield broken(
+        yield Finding.fail(
             f"the provider calls itself {told.get('issuer')}, not {issuer}",
             "Write OIDC_ISSUER to the letter, slash and all.",
         )
     else:
-        yield well(f"{issuer} tells of itself")
+        yield Finding.ok(f"{issuer} tells of itself")
 
 
 def check_mail() -> Iterator[Finding]:
     """Whether the mail server takes our login; nothing is sent."""
     if not getattr(settings, "EMAIL_URL", ""):
-        yield well("none is configured (EMAIL_URL): nothing is mailed")
+        yield Finding.ok("none is configured (EMAIL_URL): nothing is mailed")
         return
     try:
         with mail.get_connection():
             pass
     except smtplib.SMTPAuthenticationError as refused:
-        yield broken(f"the server does not take the login ({refused.smtp_code})", "Set name and password in EMAIL_URL.")
+        yield Finding.fail(
+            f"the server does not take the login ({refused.smtp_code})", "Set name and password in EMAIL_URL."
+        )
     except (OSError, smtplib.SMTPException) as error:
         words = " ".join(f"{type(error).__name__}: {error}".split())
-        yield broken(f"{settings.EMAIL_HOST}:{settings.EMAIL_PORT} cannot be used: {words}", "See to EMAIL_URL.")
+        yield Finding.fail(f"{settings.EMAIL_HOST}:{settings.EMAIL_PORT} cannot be used: {words}", "See to EMAIL_URL.")
     else:
-        yield well(f"{settings.EMAIL_HOST}:{settings.EMAIL_PORT} takes what we send")
+        yield Finding.ok(f"{settings.EMAIL_HOST}:{settings.EMAIL_PORT} takes what we send")

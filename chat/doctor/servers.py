@@ -11,7 +11,7 @@ from agents import AgentError, ModelSettings, mask_text
 from agents.models.probing import reach_server
 from chat.catalog import mcp_servers, model_servers
 from chat.catalog import sealed as sealing
-from chat.doctor.findings import Finding, broken, doubtful, well
+from chat.doctor.findings import Finding
 from chat.models import AgentVersion, McpServer, ModelServer, Process
 from chat.runtime import redis_check
 
@@ -23,7 +23,7 @@ _CONNECTED_WITHIN_S, _LOOK_EVERY_S = 15.0, 0.2
 def check_channel_layer() -> Iterator[Finding]:
     """Whether the Redis of the channel layer does what is asked of it."""
     if not settings.REDIS_URL:
-        yield well("is this process's memory (REDIS_URL is not set): one process serves")
+        yield Finding.ok("is this process's memory (REDIS_URL is not set): one process serves")
         return
     yield from _check_redis("REDIS_URL", redis_check.try_channel_layer, "clients see steps up to a second later")
 
@@ -31,7 +31,7 @@ def check_channel_layer() -> Iterator[Finding]:
 def check_broker() -> Iterator[Finding]:
     """Whether the broker does, and whether anybody works for it."""
     if not settings.BROKER_URL:
-        yield well("none is wanted (BROKER_URL is not set): the process that serves executes the runs")
+        yield Finding.ok("none is wanted (BROKER_URL is not set): the process that serves executes the runs")
         return
     yield from _check_redis("BROKER_URL", redis_check.try_broker, "runs start up to a second later")
 
@@ -48,22 +48,22 @@ def _check_redis(name: str, attempt: "redis_check.Attempt", otherwise: str) -> I
             if lasting
             else f"See that the Redis of {name} runs. Until then {otherwise}."
         )
-        yield broken(f"cannot be used: {lasting or words}", action)
+        yield Finding.fail(f"cannot be used: {lasting or words}", action)
         return
     took_ms = (time.perf_counter() - began) * 1000
-    yield well(f"does what is asked of it, within {took_ms:.0f} ms")
+    yield Finding.ok(f"does what is asked of it, within {took_ms:.0f} ms")
 
 
 def check_processes() -> Iterator[Finding]:
     """Which processes live, and what they have noticed around them."""
     alive = list(Process.objects.order_by("name"))
     if not alive:
-        yield doubtful("none lives: nobody serves", "Start one: make run, or manage.py serve.")
+        yield Finding.warn("none lives: nobody serves", "Start one: make run, or manage.py serve.")
         return
-    yield well(f"{len(alive)} live")
+    yield Finding.ok(f"{len(alive)} live")
     for process in alive:
         for line in filter(None, process.noticed.split("\n")):
-            yield doubtful(f"{process.name} has noticed: {line}", "Mend what it names, then restart that process.")
+            yield Finding.warn(f"{process.name} has noticed: {line}", "Mend what it names, then restart that process.")
 
 
 def check_model_servers() -> Iterator[Finding]:
@@ -72,7 +72,7 @@ def check_model_servers() -> Iterator[Finding]:
     if configured.server:
         yield from _check_model_server("LLM_MODEL_SERVER", configured)
     else:
-        yield doubtful(
+        yield Finding.warn(
             "LLM_MODEL_SERVER is not set: the built-in demo model answers, which is no language model",
             "Name a server, then run: manage.py check_llm",
         )
@@ -83,7 +83,7 @@ def check_model_servers() -> Iterator[Finding]:
             try:
                 yield from _check_model_server(server.name, model_servers.settings_at(server, model))
             except AgentError as problem:
-                yield broken(f"{server.name}: {problem.message}", "See to it in the admin, under Model servers.")
+                yield Finding.fail(f"{server.name}: {problem.message}", "See to it in the admin, under Model servers.")
 
 
 def _check_model_server(name: str, asked: ModelSettings) -> Iterator[Finding]:
@@ -92,29 +92,31 @@ def _check_model_server(name: str, asked: ModelSettings) -> Iterator[Finding]:
     reached = asyncio.run(reach_server(asked))
     took_ms = (time.perf_counter() - began) * 1000
     if reached.problem:
-        yield broken(
+        yield Finding.fail(
             f"{where}: {reached.problem}", "See that it runs, and is reached from here; proxies are HTTPS_PROXY's."
         )
     elif reached.status in (401, 403):
-        yield broken(
+        yield Finding.fail(
             f"{where} does not take the key ({reached.status})", "Set LLM_API_KEY, or the server's key in the admin."
         )
     elif reached.models is None:
-        yield doubtful(
+        yield Finding.warn(
             f"{where} answers, and lists no models ({reached.status})", "Ask it something: manage.py check_llm"
         )
     elif asked.model and asked.model not in reached.models:
         known = ", ".join(reached.models[:5]) or "none"
-        yield doubtful(f"{where} does not list {asked.model}; it has {known}", "Set LLM_MODEL, or the agent's model.")
+        yield Finding.warn(
+            f"{where} does not list {asked.model}; it has {known}", "Set LLM_MODEL, or the agent's model."
+        )
     else:
-        yield well(f"{where} answers in {took_ms:.0f} ms{f', and has {asked.model}' if asked.model else ''}")
+        yield Finding.ok(f"{where} answers in {took_ms:.0f} ms{f', and has {asked.model}' if asked.model else ''}")
 
 
 def check_tool_servers() -> Iterator[Finding]:
     """Whether each MCP server can be connected to from here."""
     configured = mcp_servers.all_configured()
     if not configured:
-        yield well("none is configured (MCP_SERVERS, or in the admin)")
+        yield Finding.ok("none is configured (MCP_SERVERS, or in the admin)")
         return
     agents.preload(configured)
     until = time.monotonic() + _CONNECTED_WITHIN_S
@@ -125,10 +127,10 @@ def check_tool_servers() -> Iterator[Finding]:
         time.sleep(_LOOK_EVERY_S)
     for state in agents.server_states():
         if state.state == "connected":
-            yield well(f"{state.name} ({state.transport}) has {state.tools} tools")
+            yield Finding.ok(f"{state.name} ({state.transport}) has {state.tools} tools")
         else:
             why = mask_text(state.last_error) or "it does not answer"
-            yield broken(
+            yield Finding.fail(
                 f"{state.name} ({state.transport}): {why}",
                 "See to its entry in MCP_SERVERS or in the admin, and that it runs.",
             )
@@ -143,16 +145,16 @@ def check_secrets() -> Iterator[Finding]:
     ]
     if not settings.FIELD_KEY:
         if sealed:
-            yield broken(
+            yield Finding.fail(
                 "FIELD_KEY is not set, and keys are encrypted with one", "Set the FIELD_KEY that they were made with."
             )
         else:
-            yield well("FIELD_KEY is not set: keys are named as env:AGENT_…, none is in the database")
+            yield Finding.ok("FIELD_KEY is not set: keys are named as env:AGENT_…, none is in the database")
         return
     unread = [server.name for server in sealed if not sealing.can_unseal(server.key)]
     for name in unread:
-        yield broken(
+        yield Finding.fail(
             f"the key of {name} was encrypted with another FIELD_KEY", "Set that one again, or enter the key anew."
         )
     if not unread:
-        yield well(f"FIELD_KEY is set{f', and reads the keys of {len(sealed)} servers' if sealed else ''}")
+        yield Finding.ok(f"FIELD_KEY is set{f', and reads the keys of {len(sealed)} servers' if sealed else ''}")

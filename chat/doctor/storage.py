@@ -13,7 +13,7 @@ from django.db import OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
-from chat.doctor.findings import Finding, broken, doubtful, well
+from chat.doctor.findings import Finding
 from chat.runtime import clock, db_check
 
 _SLOW_MS = 20
@@ -35,12 +35,12 @@ def check_database() -> Iterator[Finding]:
         action = "See that the server of DATABASE_URL runs, and that name, password and database are right."
         if connection.vendor == "sqlite":
             action = "It is a file in DATA_DIR: see that this account may read and write it, and that there is room on its disk."
-        yield broken(f"does not answer: {' '.join(str(db_check.reason_of(away)).split())}", action)
+        yield Finding.fail(f"does not answer: {' '.join(str(db_check.reason_of(away)).split())}", action)
         return
     took_ms = min(_round_trip_ms() for _ in range(_ROUNDS))
-    yield well(f"{_version()}, answers in {took_ms:.1f} ms")
+    yield Finding.ok(f"{_version()}, answers in {took_ms:.1f} ms")
     if took_ms > _SLOW_MS:
-        yield doubtful(
+        yield Finding.warn(
             f"an answer takes {took_ms:.0f} ms: a run waits for about five of them", "Bring it nearer to the processes."
         )
     yield from _check_sqlite() if connection.vendor == "sqlite" else _check_postgresql()
@@ -67,32 +67,32 @@ def _scalar(statement: str) -> str:
 def _check_sqlite() -> Iterator[Finding]:
     mode = _scalar("PRAGMA journal_mode")
     if mode != "wal":
-        yield doubtful(
+        yield Finding.warn(
             f"its journal mode is {mode}: who writes keeps out who reads",
             "Put it on a disk of this machine, where WAL works; a network's file system has none.",
         )
     said = _scalar("PRAGMA quick_check(1)")
     if said != "ok":
-        yield broken(f"its file is damaged: {said}", "Restore a backup: manage.py restore FILE.")
+        yield Finding.fail(f"its file is damaged: {said}", "Restore a backup: manage.py restore FILE.")
 
 
 def _check_postgresql() -> Iterator[Finding]:
     major = connection.get_database_version()[0]
     if major < _OLDEST_POSTGRESQL:
-        yield doubtful(f"version {major} is old", f"Upgrade PostgreSQL to {_OLDEST_POSTGRESQL} or newer.")
+        yield Finding.warn(f"version {major} is old", f"Upgrade PostgreSQL to {_OLDEST_POSTGRESQL} or newer.")
     if _scalar("SELECT pg_is_in_recovery()") == "True":
-        yield broken(
+        yield Finding.fail(
             "this is a standby, which takes no changes",
             "Name the primary in DATABASE_URL, or add ?target_session_attrs=read-write.",
         )
     free = int(_scalar("SELECT current_setting('max_connections')::int - (SELECT count(*) FROM pg_stat_activity)"))
     if free < _FEW_CONNECTIONS:
-        yield doubtful(
+        yield Finding.warn(
             f"only {free} more connections are to be had; a process takes up to 12",
             "Raise max_connections, or put a PgBouncer before it (SCALING.md).",
         )
     if _scalar("SELECT current_setting('server_encoding')") != "UTF8":
-        yield broken("its encoding is not UTF8", "Create the database anew with ENCODING 'UTF8'.")
+        yield Finding.fail("its encoding is not UTF8", "Create the database anew with ENCODING 'UTF8'.")
 
 
 def check_migrations() -> Iterator[Finding]:
@@ -101,9 +101,9 @@ def check_migrations() -> Iterator[Finding]:
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
     if plan:
         names = ", ".join(str(migration) for migration, _ in plan[:3])
-        yield broken(f"{len(plan)} are not applied ({names}{' …' if plan[3:] else ''})", "Run: manage.py migrate")
+        yield Finding.fail(f"{len(plan)} are not applied ({names}{' …' if plan[3:] else ''})", "Run: manage.py migrate")
     else:
-        yield well("all are applied")
+        yield Finding.ok("all are applied")
 
 
 def check_clock() -> Iterator[Finding]:
@@ -111,9 +111,9 @@ def check_clock() -> Iterator[Finding]:
     own, told = timezone.now(), clock.read_database()
     off = (own - told).total_seconds()
     if abs(off) < _OFF_S:
-        yield well(f"agrees with the database's ({off:+.1f} s)")
+        yield Finding.ok(f"agrees with the database's ({off:+.1f} s)")
     else:
-        yield doubtful(f"is {off:+.0f} s off the database's: times of steps are off as much", "Set both by NTP.")
+        yield Finding.warn(f"is {off:+.0f} s off the database's: times of steps are off as much", "Set both by NTP.")
 
 
 def check_disk() -> Iterator[Finding]:
@@ -124,11 +124,11 @@ def check_disk() -> Iterator[Finding]:
         free = shutil.disk_usage(folder).free
         said = f"{free / (1 << 30):.1f} GiB are free where {name} is"
         if free < _HARDLY_FREE:
-            yield broken(said, "Make room: nothing can be stored without.")
+            yield Finding.fail(said, "Make room: nothing can be stored without.")
         elif free < _LITTLE_FREE:
-            yield doubtful(said, "Make room before it is full.")
+            yield Finding.warn(said, "Make room before it is full.")
         else:
-            yield well(said)
+            yield Finding.ok(said)
 
 
 def check_permissions() -> Iterator[Finding]:
@@ -139,9 +139,11 @@ def check_permissions() -> Iterator[Finding]:
     opened = [path for path in private if path.exists() and _others_can_read(path)]
     for path in opened:
         mode = stat.S_IMODE(path.stat().st_mode)
-        yield doubtful(f"other accounts of this machine can read {path} (mode {mode:o})", f"Run: chmod -R go= {path}")
+        yield Finding.warn(
+            f"other accounts of this machine can read {path} (mode {mode:o})", f"Run: chmod -R go= {path}"
+        )
     if not opened:
-        yield well("what is private can be read by this account alone")
+        yield Finding.ok("what is private can be read by this account alone")
 
 
 def _others_can_read(path: Path) -> bool:
@@ -158,10 +160,12 @@ def check_static_files() -> Iterator[Finding]:
         name = ""
     collected = Path(settings.STATIC_ROOT) / name.removeprefix(settings.STATIC_URL)
     if not name or name.endswith(_A_STATIC_FILE) or not collected.is_file():
-        yield broken(f"are not collected in {settings.STATIC_ROOT}: pages have neither style nor scripts", action)
+        yield Finding.fail(f"are not collected in {settings.STATIC_ROOT}: pages have neither style nor scripts", action)
         return
     missing = [each for each in ("vendor",) if not (Path(settings.STATIC_ROOT) / each).is_dir()]
     if missing:
-        yield broken("the browser's libraries are missing", "Run: make vendor, then manage.py collectstatic --no-input")
+        yield Finding.fail(
+            "the browser's libraries are missing", "Run: make vendor, then manage.py collectstatic --no-input"
+        )
         return
-    yield well(f"are collected in {settings.STATIC_ROOT}")
+    yield Finding.ok(f"are collected in {settings.STATIC_ROOT}")

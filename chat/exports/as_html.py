@@ -131,7 +131,7 @@ class _Writer:
         key = as_uuid(file["id"])
         if file["media_type"] not in agents.PICTURES or key is None or file["size"] > min(_PICTURE, self._bytes_left):
             return ""
-        if not files.whole().filter(pk=key, uses__session=self._source.session).exists():
+        if not files.complete_files().filter(pk=key, uses__session=self._source.session).exists():
             return ""
         self._bytes_left -= file["size"]
         return f"data:{file['media_type']};base64,{b64encode(files.content(key)).decode()}"

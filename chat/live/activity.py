@@ -9,7 +9,7 @@ from chat.protocol.notes import ActivityData
 from chat.runtime import database, groups
 
 
-async def tell(user: User, open_socket: OpenSocket, seq: int | None, *, typing: bool | None) -> None:
+async def publish(user: User, open_socket: OpenSocket, seq: int | None, *, typing: bool | None) -> None:
     """Publish which step a user reads and whether they type, as far as others may know it.
 
     Typing is published only of users who may ask; where a watcher reads, only if they have switched that on; nothing of staff.

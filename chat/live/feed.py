@@ -14,7 +14,7 @@ from uuid import UUID
 
 from chat.live.notes import NotePublisher
 from chat.live.subscriber import READ_FRAMES, UNSENT, Subscriber
-from chat.protocol import Close, encode, group_messages
+from chat.protocol import Close, encode_frame, group_messages
 from chat.protocol.frame_data import PendingWord, Person, QueuedRun
 from chat.protocol.group_messages import TextWritten
 from chat.runtime import background, database, groups, metrics
@@ -141,7 +141,7 @@ class Feed:
             self.drafts.clear()
         # Only now: a step that was being written while the log was read may be part of what was read.
         drafts.watch(self.session_id, self.take_draft)
-        for draft in [*drafts.of(self.session_id), *saved]:
+        for draft in [*drafts.of_session(self.session_id), *saved]:
             self.take_draft(draft)
         self._notes.open(view.notes_version if view else 0)
         self.view = view
@@ -183,7 +183,7 @@ class Feed:
         since, until, frame = self._growth.get(draft.run_id, (None, None, ""))
         if frame and since is shown and until is draft:
             return frame
-        frame = encode(draft.frame(shown.length if shown else 0))
+        frame = encode_frame(draft.frame(shown.length if shown else 0))
         self._growth[draft.run_id] = (shown, draft, frame)
         return frame
 
@@ -278,7 +278,7 @@ class Feed:
             metrics.healed_messages.inc()
         # Another feed of this session may have been closed after this one was opened, and have ended the watch with it.
         drafts.watch(self.session_id, self.take_draft)
-        for draft in drafts.of(self.session_id):
+        for draft in drafts.of_session(self.session_id):
             self.take_draft(draft)
         self._catch_up_soon(fingerprint.head)
         self._notes.reconcile(fingerprint.notes)
@@ -334,10 +334,10 @@ class Feed:
             unsure, self._queue_unsure = self._queue_unsure, False
             if steering != self._steering_sent or unsure:
                 self._steering_sent = steering
-                self.broadcast(encode({"type": "steering", "data": steering}))
+                self.broadcast(encode_frame({"type": "steering", "data": steering}))
             if queue != self._queue_sent or unsure:
                 self._queue_sent = queue
-                self.broadcast(encode({"type": "queue", "data": queue}))
+                self.broadcast(encode_frame({"type": "queue", "data": queue}))
 
     def _take_all(self, events: list[Stored], at: float) -> None:
         if not events:
@@ -389,7 +389,7 @@ class Feed:
 
         Where a piece was lost nothing is shown until the whole text comes, which the run publishes again and again.
         """
-        if drafts.of(self.session_id):
+        if drafts.of_session(self.session_id):
             return
         self._grown_at = time.monotonic()
         run_id, step, attempt = UUID(message["run_id"]), message["step"], message["attempt"]
@@ -406,7 +406,7 @@ class Feed:
         """Whether text of a run elsewhere has been missing so long that messages may be getting lost. ``now`` is `monotonic`."""
         if self._fingerprint is None or not self._fingerprint.is_live or now - self._grown_at <= _UNHEARD_S:
             return False
-        return groups.reach_others() and not drafts.of(self.session_id)
+        return groups.reach_others() and not drafts.of_session(self.session_id)
 
     def take_draft(self, draft: Draft) -> None:
         """Show a newer state of the step that a run is writing; an older one is ignored."""
@@ -447,4 +447,4 @@ class Feed:
             self._sending_people = self.is_settled = False
         if people != self._people:
             self._people = people
-            self.broadcast(encode({"type": "presence", "data": people}))
+            self.broadcast(encode_frame({"type": "presence", "data": people}))

@@ -8,7 +8,7 @@ import time
 from typing import Protocol
 from uuid import UUID
 
-from chat.protocol import encode
+from chat.protocol import encode_frame
 from chat.protocol.frames import UnstoredFrame
 from chat.protocol.group_messages import ActivityChanged, Noted
 from chat.runtime import background, database, metrics
@@ -80,7 +80,7 @@ class NotePublisher:
         self._activity += 1
         if self._activity <= _MOST_ACTIVITY_PER_S:
             frame: UnstoredFrame = {"type": "activity", "data": message["data"]}
-            self._readers.broadcast(encode(frame))
+            self._readers.broadcast(encode_frame(frame))
 
     def _read_soon(self) -> None:
         if self._told is not None and self.is_behind and not self._is_reading:

@@ -14,7 +14,7 @@ from chat.live import connections, registry
 from chat.live.handshake import Login
 from chat.live.presence import presence
 from chat.live.subscriber import End, Send, Subscriber
-from chat.protocol import Close, as_uuid, encode, group_messages
+from chat.protocol import Close, as_uuid, encode_frame, group_messages
 from chat.protocol.frame_data import RoleName, SessionData
 from chat.runtime import database, groups
 from chat.store import branches, notes, selectors
@@ -59,7 +59,7 @@ class SessionSubscription:
             if session_id in family:
                 data["branch"] = family[session_id]
         subscriber.feed.mark_queue_sent(view.queue, view.steering)
-        subscriber.start(encode({"type": "session", "data": data}), 0 if reset else last_seq)
+        subscriber.start(encode_frame({"type": "session", "data": data}), 0 if reset else last_seq)
 
     async def change_role(self, role: Role) -> None:
         """Notify the client, and those who see who is here, of its new role."""

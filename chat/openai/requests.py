@@ -7,7 +7,7 @@ from agents.json_types import JsonObject
 from agents.text import is_clean
 from chat.openai.conversations import Conversation, conversation_of, read_items, read_messages
 from chat.openai.failures import bad_request, unsupported_parameter
-from chat.protocol import BadFrame, load
+from chat.protocol import BadFrame, load_json
 
 Body = JsonObject
 #: They would change the answer, and are not supported; with a value that changes nothing they are accepted.
@@ -53,7 +53,7 @@ class AnswerRequest:
 def read_body(raw: bytes) -> Body:
     """The JSON object of a request; raises `Failure`."""
     try:
-        body = load(raw.decode())
+        body = load_json(raw.decode())
     except UnicodeDecodeError:
         raise bad_request("The body is not UTF-8.", code="bad_json") from None
     except BadFrame as failure:

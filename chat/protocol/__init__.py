@@ -22,9 +22,9 @@ from chat.protocol.commands import (
     Steer,
     Unsteer,
     as_uuid,
-    load,
-    parse,
-    validated,
+    load_json,
+    parse_command,
+    validate_payload,
 )
 from chat.protocol.constants import (
     CLOSES,
@@ -38,8 +38,8 @@ from chat.protocol.constants import (
     ErrorCode,
 )
 from chat.protocol.frame_data import ErrorData
-from chat.protocol.frames import STEP_TYPES, STORED, UNSTORED, encode, error_data, stored_frame
-from chat.protocol.texts import body, is_blank
+from chat.protocol.frames import STEP_TYPES, STORED, UNSTORED, encode_frame, error_data, stored_frame
+from chat.protocol.texts import clean_json, is_blank
 
 __all__ = [
     "CLOSES",
@@ -73,12 +73,12 @@ __all__ = [
     "Steer",
     "Unsteer",
     "as_uuid",
-    "body",
-    "encode",
+    "clean_json",
+    "encode_frame",
     "error_data",
     "is_blank",
-    "load",
-    "parse",
+    "load_json",
+    "parse_command",
     "stored_frame",
-    "validated",
+    "validate_payload",
 ]

@@ -155,11 +155,11 @@ PAYLOADS: dict[str, type[Command]] = {
 COMMANDS = tuple(PAYLOADS)
 
 
-def parse(text: str | None) -> Command:
+def parse_command(text: str | None) -> Command:
     """Turn a client's text frame into a command, or raise `BadFrame`; None stands for a binary frame."""
     if text is None:
         raise BadFrame("bad_frame", Sentence("Frames must be text, not binary."))
-    frame = load(text)
+    frame = load_json(text)
     if not isinstance(frame, dict):
         raise BadFrame("bad_frame", Sentence("A frame must be a JSON object with a type."))
     kind = frame.get("type")
@@ -180,10 +180,10 @@ def parse(text: str | None) -> Command:
         payload = {}
     if not isinstance(payload, dict):
         raise BadFrame("bad_frame", Sentence("The payload must be a JSON object."))
-    return validated(payload_type, payload)
+    return validate_payload(payload_type, payload)
 
 
-def validated(kind: type[C], payload: JsonObject) -> C:
+def validate_payload(kind: type[C], payload: JsonObject) -> C:
     """Check a command's payload, from a frame or an HTTP body; raises `BadFrame`."""
     own_id = payload.get("client_message_id")
     client_message_id = own_id if isinstance(own_id, str) and len(own_id) <= 64 and is_clean(own_id) else None
@@ -234,7 +234,7 @@ def as_uuid(value: str | None) -> UUID | None:
         return None
 
 
-def load(text: str) -> Any:
+def load_json(text: str) -> Any:
     """Read JSON from a frame or an HTTP body, also with lone surrogates, which are reported as such; or raise `BadFrame`."""
     try:
         return orjson.loads(text)

@@ -273,7 +273,7 @@ UNSTORED = tuple(word for word in map(type_of, get_args(UnstoredFrame)) if word 
 STEP_TYPES = tuple(map(type_of, get_args(StepData)))
 
 
-def encode(frame: UnstoredFrame) -> str:
+def encode_frame(frame: UnstoredFrame) -> str:
     """The text of a frame that is not stored."""
     return orjson.dumps(frame).decode()
 

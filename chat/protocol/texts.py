@@ -21,7 +21,7 @@ def is_blank(text: str) -> bool:
     return all(unicodedata.category(letter) in _UNSEEN or letter in _EMPTY for letter in text)
 
 
-def body(data: Mapping[str, Any]) -> str:
+def clean_json(data: Mapping[str, Any]) -> str:
     """JSON text of an event's data, clean enough for every database and every browser.
 
     The one sanitiser for what models and tools wrote: NUL and lone surrogates become U+FFFD, NaN and infinities null.

@@ -24,19 +24,19 @@ def decision_row(call: Call, run_id: str, asked_by: str) -> Row | None:
         "waits": call.waits,
         "run_id": run_id,
         "call": urlencode({"call": call.call_id}),
-        "why": asked(asked_by, is_question) if call.waits else "",
+        "why": request_line(asked_by, is_question) if call.waits else "",
         "asks": request.text if request is not None else "",
         "deadline": request.deadline if request is not None and call.waits else None,
         "by_itself": by_itself(request, "") if request is not None and call.waits else "",
-        "said": said(decision, is_question) if decision is not None else "",
+        "said": decision_line(decision, is_question) if decision is not None else "",
         "at": decision.at if decision is not None else None,
         "reason": decision.reason if decision is not None else "",
-        "changes": changes(call.arguments, decision.arguments) if decision is not None else [],
-        "answers": answered(request, decision),
+        "changes": argument_changes(call.arguments, decision.arguments) if decision is not None else [],
+        "answers": answer_pairs(request, decision),
     }
 
 
-def asked(name: str, is_question: bool) -> str:
+def request_line(name: str, is_question: bool) -> str:
     """The chain of questions that led to this run."""
     if is_question:
         return _("%(name)s's agent asks:") % {"name": name} if name else _("The agent asks:")
@@ -56,7 +56,7 @@ def by_itself(request: Request, time: str) -> str:
     return _("Denied by itself in %(time)s") % {"time": time} if time else _("Denied by itself")
 
 
-def said(decision: Decision, is_question: bool) -> str:
+def decision_line(decision: Decision, is_question: bool) -> str:
     """Who has decided, and what."""
     name = {"name": decision.user}
     match decision.decision:
@@ -73,7 +73,7 @@ def said(decision: Decision, is_question: bool) -> str:
     return _("Nobody answered in time") if is_question else _("Denied by itself: nobody decided in time")
 
 
-def changes(before: Any, after: Any) -> list[Row]:
+def argument_changes(before: Any, after: Any) -> list[Row]:
     """The arguments that a person has changed: the name of each, what it was and what it is; empty where it was or is not there."""
     if after is None:
         return []
@@ -96,7 +96,7 @@ def _words(value: Any) -> str:
     return value if isinstance(value, str) else humanize.as_json(value)
 
 
-def answered(request: Request | None, decision: Decision | None) -> list[tuple[str, str]]:
+def answer_pairs(request: Request | None, decision: Decision | None) -> list[tuple[str, str]]:
     """The answers, each with its question."""
     if decision is None or decision.answers is None:
         return []
@@ -114,5 +114,5 @@ def _answer(value: Any) -> str:
         case None | "" | []:
             return "–"
         case list():
-            return humanize.listed(map(_words, value))
+            return humanize.join_list(map(_words, value))
     return _words(value)

@@ -28,7 +28,7 @@ class Difference(NamedTuple):
 _AROUND = 2
 
 
-def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Difference]:
+def list_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Difference]:
     """The fields in which the contents of two versions, as returned by `chat.catalog.agent_versions.content_of`, differ."""
     return [
         Difference(label, "", "", list(_lines(str(before[name]), str(after[name]))))

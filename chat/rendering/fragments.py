@@ -19,8 +19,8 @@ from chat.runtime.kept import Kept, text_size
 _kept: Kept[Hashable, SafeString] = Kept(16 << 20)
 
 
-def surroundings() -> Hashable:
-    """What all texts and times of a page depend on, beside their values."""
+def reader_key() -> Hashable:
+    """What all texts and times of a page depend on besides their values: the reader's language, time zone and day."""
     return get_language(), timezone.get_current_timezone_name(), timezone.localdate()
 
 
@@ -29,8 +29,10 @@ def render_fragment(template: str, values: Mapping[str, Any]) -> SafeString:
     return SafeString(get_template(template).render(dict(values)))
 
 
-def fragment(template: str, key: Hashable, values: Callable[[], Mapping[str, Any]]) -> SafeString:
-    """The fragment of a template. ``values`` is called where its key is new: key and surroundings are all that it may depend on."""
+def cached_fragment(template: str, key: Hashable, values: Callable[[], Mapping[str, Any]]) -> SafeString:
+    """The fragment of a template, from the cache if possible. ``values`` is called only for a new key: key and template are all that
+    the fragment may depend on.
+    """  # noqa: D205 - one thought
     whole_key = template, key
     html = None if settings.DEBUG else _kept.get(whole_key)
     if html is None:

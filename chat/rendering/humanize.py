@@ -114,7 +114,7 @@ def quoted(text: str) -> str:
     return _("“%(text)s”") % {"text": text}
 
 
-def listed(parts: Iterable[str]) -> str:
+def join_list(parts: Iterable[str]) -> str:
     """Parts of a sentence in a row."""
     return pgettext("between the parts of a list", ", ").join(parts)
 
@@ -237,7 +237,7 @@ def summarize_tools(tool_names: Iterable[str], thoughts: int = 0) -> str:
     times: dict[str, int] = {}
     for name in tool_names:
         times[name] = times.get(name, 0) + 1
-    told = listed(_done(name, number) for name, number in times.items())
+    told = join_list(_done(name, number) for name, number in times.items())
     if not told:
         return _("Thought it through") if thoughts else ""
     return told[:1].upper() + told[1:]

@@ -9,7 +9,7 @@ from django.utils.translation import ngettext
 from chat import models
 from chat.protocol.frames import KeptFrame
 from chat.rendering import humanize
-from chat.rendering.rows import failure_banner, item_row, nest, run_summary
+from chat.rendering.rows import failure_banner, item_row, nest_children, run_summary
 from chat.rendering.template_row import Row
 from chat.rendering.transcript import Item, Run
 
@@ -85,7 +85,7 @@ def step_rows(run: Run, pieces: Sequence[Piece], within: Sequence[Run], total_ms
         | {"seq": piece.item.calls[piece.calls.start].seq if piece.item.calls else piece.item.seq}
         for piece in pieces
     ]
-    nest(rows, run, within, max(_ROWS_WITHIN, most // max(1, len(within))))
+    nest_children(rows, run, within, max(_ROWS_WITHIN, most // max(1, len(within))))
     return rows
 
 

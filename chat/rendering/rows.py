@@ -23,7 +23,7 @@ def run_row(run: Run, within: Sequence[Run] = ()) -> Row:
     counts = run.counts()
     bars = run.bars()
     rows = [item_row(run, item, bar) for item, bar in zip(run.items, bars, strict=True)]
-    nest(rows, run, within)
+    nest_children(rows, run, within)
     return {
         "id": run.id,
         "status": run.status,
@@ -55,7 +55,7 @@ def run_row(run: Run, within: Sequence[Run] = ()) -> Row:
     }
 
 
-def nest(rows: Sequence[Row], run: Run, within: Sequence[Run], most: int | None = None) -> None:
+def nest_children(rows: Sequence[Row], run: Run, within: Sequence[Run], most: int | None = None) -> None:
     """Put the runs within a run into its rows, each in that of the call that has started it, with ``most`` rows of each."""
     own = [
         (child, child.parent["tool_call_id"]) for child in within if child.parent and child.parent["run_id"] == run.id
@@ -74,7 +74,7 @@ def _child_row(run: Run, within: Sequence[Run], number: str, most: int | None) -
         rows.append(answer_item(run, run.answer))
     for place, row in enumerate(rows, 1):
         row["n"] = f"{number}.{place}"
-    nest(rows, run, within, most)
+    nest_children(rows, run, within, most)
     return {
         "id": run.id,
         "ended": run.ended,
@@ -178,7 +178,7 @@ def call_row(run: Run, item: Item, call: Call) -> Row:
         "icon": call.icon,
         "telling": humanize.summarize_arguments(call.arguments),
         "arguments": call.arguments,
-        **inside(call.arguments),
+        **arguments_row(call.arguments),
         "result": result,
         "duration_ms": None if result is None else result.duration_ms,
         "out": humanize.summarize_result(content) if result is not None and result.ok else "",
@@ -214,7 +214,7 @@ def call_state(run: Run, item: Item, call: Call) -> tuple[str, str]:
     return "off", pgettext("a call", "Cancelled") if run.status == "cancelled" else pgettext("a call", "Interrupted")
 
 
-def inside(arguments: Any) -> Row:
+def arguments_row(arguments: Any) -> Row:
     """An opened call's arguments: code in a block, plain values as pairs, anything deeper as JSON."""
     if not isinstance(arguments, dict):
         text = arguments if isinstance(arguments, str) else humanize.as_json(arguments)

@@ -47,7 +47,7 @@ def waiting_row(call: WaitingCall) -> Row:
         "left": max(0, round(call.deadline.timestamp() - time.time())),
         "unanswered": call.unanswered,
         # An agent's question is in the form.
-        **(rows.inside({}) if is_question else rows.inside(arguments)),
+        **(rows.arguments_row({}) if is_question else rows.arguments_row(arguments)),
         "decision": decisions.decision_row(folded, str(call.run_id), asked_by),
     }
 

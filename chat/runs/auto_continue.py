@@ -17,8 +17,8 @@ def continuation_of(run: Run) -> Run | None:
     return run.continuations.filter(client_message_id__startswith=_AUTOMATIC).first()
 
 
-def after(run: Run, end: End) -> None:
-    """Put the continuation of a run that was interrupted in the queue, within the transaction that ends it and holds its session."""
+def enqueue_continuation(run: Run, end: End) -> None:
+    """Queue the continuation of an interrupted run. Called in the transaction that ends the run and has locked its session."""
     if not settings.AUTO_CONTINUE or end.status is not RunStatus.INTERRUPTED:
         return
     session = run.session

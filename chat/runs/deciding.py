@@ -13,7 +13,7 @@ import orjson
 from django.db import transaction
 from django.utils import timezone
 
-from agents import judge
+from agents import judge_call
 from agents.approval import PRIVATE
 from agents.sentence import Sentence
 from agents.steps import AnswerStep, ApprovalStep, PeopleStep
@@ -242,7 +242,7 @@ def _checked_arguments(run: Run, call: WaitingCall, approval: Approval) -> Mappi
         raise Refused("bad_arguments", Sentence("The arguments are too long."))
     if problem := argument_problem(dict(changed), orjson.loads(call.parameters or "{}")):
         raise Refused("bad_arguments", problem)
-    if judge(waiting.policies_over(run), call.tool_name, changed).decision == "deny":
+    if judge_call(waiting.policies_over(run), call.tool_name, changed).decision == "deny":
         raise Refused("bad_arguments", Sentence("The rules forbid this call with these arguments."))
     return changed
 

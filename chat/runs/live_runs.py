@@ -52,7 +52,7 @@ def silent_since(since: datetime) -> list[UUID]:
         return uuids_from_db(run_id for (run_id,) in cursor.fetchall())
 
 
-def everywhere() -> list[UUID]:
+def all_live() -> list[UUID]:
     """All live runs, of all processes."""
     with connection.cursor() as cursor:
         cursor.execute(_LIVE_RUNS.format(silent=""))

@@ -428,5 +428,5 @@ def end_run(
     if run.origin == Origin.OPENAI and (end.status in _ANSWERED or end.code == "budget_exceeded"):
         along = sent_along.of_run(run)
         sent_along.record_answer(run.pk, answer, along.asked if along else None)
-    auto_continue.after(run, end)
+    auto_continue.enqueue_continuation(run, end)
     return events, run_queue.sessions_unblocked_by(run)

@@ -61,7 +61,7 @@ def interrupt_atomically(run_id: UUID) -> tuple[UUID, list[Stored]] | None:
             events += _close(child, stopped_with=run)[1]
     end, closing = _close(run)
     if run.parent_id is None:
-        auto_continue.after(run, end)
+        auto_continue.enqueue_continuation(run, end)
     return run.session_id, [*events, *closing]
 
 

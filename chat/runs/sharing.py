@@ -19,7 +19,7 @@ from django.utils import timezone
 from agents.json_types import JsonObject
 from agents.sentence import Sentence
 from agents.text import clean_text
-from chat.access import Role, may_manage, role_in, unexpired
+from chat.access import Role, may_manage, not_expired, role_in
 from chat.accounts.models import User
 from chat.models import Act, AuditEntry, Door, Session, Share, ShareJoin
 from chat.runs.admission import Refused, lock_session
@@ -66,7 +66,7 @@ def list_shares(user: User, session_id: UUID) -> list[Share]:
     """The shares of a session that have not expired, oldest first. Raises `Refused`."""
     with transaction.atomic():
         lock_session(session_id, user, _owns)
-    return list(Share.objects.filter(unexpired(), session_id=session_id).select_related("user", "group"))
+    return list(Share.objects.filter(not_expired(), session_id=session_id).select_related("user", "group"))
 
 
 def make_share(
@@ -222,7 +222,7 @@ def swap_owner(session: Session, owner: User, before_id: int) -> None:
 
 def find_link(secret: str) -> Share | None:
     """The share that a link's secret opens, if it still does."""
-    found = Share.objects.filter(unexpired(), link_hash=_hashed(secret), session__deleted_at=None)
+    found = Share.objects.filter(not_expired(), link_hash=_hashed(secret), session__deleted_at=None)
     return found.select_related("session", "session__owner").first()
 
 

@@ -335,7 +335,7 @@ def _queue_words(run_id: UUID) -> None:
     # Not all of it: it may be a run that ends because not all of it can be read.
     ended = Run.objects.only("session_id", "agent_name", "enable_reasoning").get(pk=run_id)
     number = Run.objects.filter(IS_ROOT, session_id=ended.session_id).aggregate(last=Max("number"))["last"]
-    for place, word in enumerate(steering.leave(run_id), start=1):
+    for place, word in enumerate(steering.queue_unread(run_id), start=1):
         run = Run(
             session_id=ended.session_id,
             number=number + place,

@@ -104,7 +104,7 @@ class FilesOfSession:
         return [files.describe(file) for file in kept], problems
 
     def _find(self, file_id: str) -> File | None:
-        return files.whole().filter(pk=UUID(file_id), uses__session=self._session_id).first()
+        return files.complete_files().filter(pk=UUID(file_id), uses__session=self._session_id).first()
 
     def _file(self, file_id: str) -> File:
         file = self._find(file_id)
@@ -123,4 +123,4 @@ def _kept(owner_id: int, returned: ReturnedFile, number: int) -> File:
         kind = media_type.rpartition("/")[2]
         name = f"{'picture' if media_type in agents.PICTURES else 'file'}-{number}.{'bin' if media_type == _UNKNOWN else kind}"
     sha256 = hashlib.sha256(returned.content).hexdigest()
-    return files.keep(owner_id, name=name, media_type=media_type, content=returned.content, sha256=sha256)
+    return files.store_file(owner_id, name=name, media_type=media_type, content=returned.content, sha256=sha256)

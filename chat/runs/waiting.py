@@ -321,7 +321,7 @@ def _decided(call: WaitingCall, policies: Sequence[Policy]) -> DecidedCall:
             who = call.decided_by.get_username()
             words = f"{who} denied this call, so it was not run." + (f" {call.reason}" if call.reason else "")
         return said(ToolOutcome(ok=False, content=words, duration_ms=0))
-    if agents.judge(policies, call.tool_name, orjson.loads(arguments)).decision == "deny":
+    if agents.judge_call(policies, call.tool_name, orjson.loads(arguments)).decision == "deny":
         # The rules have changed since.
         return said(ToolOutcome(ok=False, content=DENIED, duration_ms=0))
     return _begun(call)

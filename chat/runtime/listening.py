@@ -3,7 +3,7 @@
 import re
 import socket
 
-from agents.addresses import authority, plain_ipv6
+from agents.addresses import host_and_port, plain_ipv6
 
 #: What stands for all of this machine's addresses.
 EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
@@ -31,7 +31,7 @@ def read_host(text: str) -> str:
 
 def own_address(host: str, port: int) -> str:
     """The origin by which browsers on this machine reach what listens there."""
-    return f"http://{authority('', 'localhost' if host in EVERY_ADDRESS else host, port)}"
+    return f"http://{host_and_port('', 'localhost' if host in EVERY_ADDRESS else host, port)}"
 
 
 def listen_on(host: str, port: int, backlog: int) -> socket.socket:

@@ -8,7 +8,7 @@ from cronsim import CronSim
 from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
 
-from chat.rendering.humanize import listed
+from chat.rendering.humanize import join_list
 from chat.schedules.recurrence import Cron, Every, Once, Recurrence
 
 #: As cron numbers them: 0 and 7 are Sunday.
@@ -99,7 +99,7 @@ def _days(day: str, month: str, weekday: str) -> str:
     if len(names) == 1:
         return _("every %(weekday)s") % {"weekday": names[0]}
     if names:
-        return _("every %(weekdays)s and %(weekday)s") % {"weekdays": listed(names[:-1]), "weekday": names[-1]}
+        return _("every %(weekdays)s and %(weekday)s") % {"weekdays": join_list(names[:-1]), "weekday": names[-1]}
     return ""
 
 

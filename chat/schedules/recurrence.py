@@ -172,7 +172,7 @@ class Cron:
 Recurrence = Once | Every | Cron
 
 
-def following(recurrence: Recurrence, moment: datetime, number: int) -> list[datetime]:
+def next_times(recurrence: Recurrence, moment: datetime, number: int) -> list[datetime]:
     """The next due times after a moment, at most so many."""
     found: list[datetime] = []
     due = recurrence.after(moment)
@@ -215,7 +215,7 @@ def zone_names() -> frozenset[str]:
 def once(at: datetime, now: datetime, of_zone: ZoneInfo) -> Once:
     """A single time; one that names no zone is the clock's of ``of_zone``. Raises `Invalid`."""
     try:
-        moment = (at if at.tzinfo is not None else existing(at, of_zone)).astimezone(UTC)
+        moment = (at if at.tzinfo is not None else existing_time(at, of_zone)).astimezone(UTC)
         is_near = moment - now <= FARTHEST
     except OverflowError:
         raise Invalid("at", Sentence("That date lies outside of what a calendar holds.")) from None
@@ -226,7 +226,7 @@ def once(at: datetime, now: datetime, of_zone: ZoneInfo) -> Once:
     return Once(moment)
 
 
-def existing(wall: datetime, of_zone: ZoneInfo) -> datetime:
+def existing_time(wall: datetime, of_zone: ZoneInfo) -> datetime:
     """The moment at which a zone's clock shows this: the first of two, and where it never does, the first after the gap."""
     moment = wall.replace(tzinfo=of_zone, fold=0)
     while moment.astimezone(UTC).astimezone(of_zone).replace(tzinfo=None) != wall:

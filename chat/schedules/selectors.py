@@ -70,7 +70,7 @@ def _line(schedule: Schedule, last: list[Occurrence]) -> ScheduleRow:
         again = recurrence_of(schedule)
     except Invalid as invalid:
         return ScheduleRow(schedule, ZoneInfo("UTC"), translate_sentence(invalid.message), [], last)
-    times = [schedule.next_at, *recurrence.following(again, schedule.next_at, NEXT - 1)] if schedule.next_at else []
+    times = [schedule.next_at, *recurrence.next_times(again, schedule.next_at, NEXT - 1)] if schedule.next_at else []
     return ScheduleRow(schedule, zone, schedule_humanize.recurrence_words(again, zone), times, last)
 
 

@@ -7,13 +7,13 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 
 
-def seal(text: str) -> str:
+def encrypt_text(text: str) -> str:
     """A secret as it may be stored."""
     return _cipher().encrypt(text.encode()).decode()
 
 
-def unseal(stored: str) -> str | None:
-    """The secret of what `seal` made; None where none of the keys of now is the one that it was made with."""
+def decrypt_text(stored: str) -> str | None:
+    """The secret of what `encrypt_text` made; None where none of the keys of now is the one that it was made with."""
     try:
         return _cipher().decrypt(stored.encode()).decode()
     except InvalidToken:

@@ -25,7 +25,7 @@ from chat.accounts.models import User
 from chat.models import Act, Door
 from chat.security import audit
 from chat.security.logins import must_have_second_factor
-from chat.security.sealing import seal, unseal
+from chat.security.sealing import decrypt_text, encrypt_text
 
 logger = logging.getLogger(__name__)
 
@@ -60,11 +60,11 @@ class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc] # untyped
 
     def encrypt(self, text: str) -> str:
         """A secret as it may be stored."""
-        return seal(text)
+        return encrypt_text(text)
 
     def decrypt(self, encrypted_text: str) -> str:
         """A secret; one that no key reads any more is as if it were another: nothing proves it."""
-        found = unseal(encrypted_text)
+        found = decrypt_text(encrypted_text)
         if found is None:
             logger.error(
                 "A second factor was encrypted with another key than FIELD_KEY or SECRET_KEY: it proves nothing any more"

@@ -22,7 +22,7 @@ from chat.catalog.model_facts import FactsLoader
 from chat.catalog.prices import PriceLoader
 from chat.live import connections
 from chat.live import registry as feed_registry
-from chat.protocol import Close, encode, group_messages
+from chat.protocol import Close, encode_frame, group_messages
 from chat.runs import deciding, dispatch, erasure, live_runs, queue_watch, recovery, retention
 from chat.runs import registry as run_registry
 from chat.runs import state as run_state
@@ -144,7 +144,7 @@ def recover_runs() -> int:
     connections.forget_all()
     step_log.forget_ended_drafts()
     ended = 0
-    for run_id in live_runs.everywhere():
+    for run_id in live_runs.all_live():
         try:
             ended += recovery.interrupt_orphan(run_id)
         except Exception:
@@ -276,7 +276,7 @@ class _Announcements:
             self._last = await database.read(selectors.last_announcement)
         for pk, announcement in await database.read(selectors.announcements_after, self._last):
             self._last = pk
-            feed_registry.send_to_everyone(encode({"type": "announcement", "data": announcement}))
+            feed_registry.send_to_everyone(encode_frame({"type": "announcement", "data": announcement}))
 
 
 class _Sweeps:
@@ -322,4 +322,6 @@ def _hear(received: groups.Message) -> None:
         case "restart_tool_server":
             background.spawn(tool_servers.connect_anew(message["name"]), "connect tool server")
         case "notification":
-            feed_registry.send_to_user(message["user_id"], encode({"type": "notification", "data": message["data"]}))
+            feed_registry.send_to_user(
+                message["user_id"], encode_frame({"type": "notification", "data": message["data"]})
+            )

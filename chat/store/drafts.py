@@ -103,7 +103,7 @@ def unwatch(session_id: UUID, watcher: Watcher) -> None:
         del watchers[session_id]
 
 
-def of(session_id: UUID) -> list[Draft]:
+def of_session(session_id: UUID) -> list[Draft]:
     """The drafts of a session's runs in this process, one for each run that is writing."""
     return list(cells.get(session_id, {}).values())
 

@@ -88,7 +88,7 @@ def finish(file: File, session_id: UUID | None = None) -> None:
         _attach(session_id, [file.pk])
 
 
-def keep(owner_id: int, *, name: str, media_type: str, content: bytes, sha256: str) -> File:
+def store_file(owner_id: int, *, name: str, media_type: str, content: bytes, sha256: str) -> File:
     """`begin`, each chunk, and `finish`, on the caller's thread; no session uses it yet. Raises `StorageFull`."""
     file = begin(owner_id, name=name, media_type=media_type, size=len(content), sha256=sha256)
     for number, at in enumerate(range(0, len(content), CHUNK)):
@@ -109,7 +109,7 @@ def attach(session_id: UUID, user_id: int, file_ids: Sequence[UUID]) -> str:
 
     Raises `Missing` where one is neither.
     """
-    found = {file.pk: file for file in whole().filter(pk__in=file_ids).filter(_at_hand(session_id, user_id))}
+    found = {file.pk: file for file in complete_files().filter(pk__in=file_ids).filter(_at_hand(session_id, user_id))}
     if len(found) < len(file_ids):
         raise Missing
     _attach(session_id, file_ids)
@@ -139,7 +139,7 @@ def _attach(session_id: UUID, file_ids: Sequence[UUID]) -> None:
 
 def attach_to_case(case_id: UUID, owner_id: int, file_ids: Sequence[UUID]) -> str:
     """Let a case use files of its set's owner; returns them as `Run.files` has them. Raises `Missing` where one is not theirs."""
-    found = {file.pk: file for file in whole().filter(pk__in=file_ids, owner=owner_id)}
+    found = {file.pk: file for file in complete_files().filter(pk__in=file_ids, owner=owner_id)}
     if len(found) < len(file_ids):
         raise Missing
     CaseFile.objects.bulk_create([CaseFile(case_id=case_id, file_id=file_id) for file_id in file_ids])
@@ -172,14 +172,14 @@ def _at_hand(session_id: UUID, user_id: int) -> Q:
     return Q(owner=user_id) | Q(pk__in=used_here)
 
 
-def whole() -> QuerySet[File]:
-    """The files that there are."""
+def complete_files() -> QuerySet[File]:
+    """The files that are stored completely."""
     return File.objects.filter(is_whole=True)
 
 
 def of_session(session_id: UUID) -> list[File]:
     """The files that a session uses, the first one first; the newest of very many."""
-    newest = whole().filter(uses__session=session_id).order_by("-uses__id")[:MOST_LISTED]
+    newest = complete_files().filter(uses__session=session_id).order_by("-uses__id")[:MOST_LISTED]
     return list(newest)[::-1]
 
 

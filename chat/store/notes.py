@@ -7,7 +7,7 @@ from uuid import UUID
 from django.db.models import Count, Q, QuerySet
 
 from chat.models import Comment, Step, Verdict, VerdictWord
-from chat.protocol import encode
+from chat.protocol import encode_frame
 from chat.protocol.notes import (
     CommentData,
     CommentFrame,
@@ -112,7 +112,7 @@ def verdict_data(verdict: Verdict, counts: VerdictCounts) -> VerdictData:
 def verdict_frame(verdict: Verdict, counts: VerdictCounts) -> str:
     """Its frame."""
     frame: VerdictFrame = {"type": "verdict", "data": verdict_data(verdict, counts)}
-    return encode(frame)
+    return encode_frame(frame)
 
 
 def comment_data(comment: Comment, count: int) -> CommentData:
@@ -135,4 +135,4 @@ def comment_data(comment: Comment, count: int) -> CommentData:
 def comment_frame(comment: Comment, count: int) -> str:
     """Its frame."""
     frame: CommentFrame = {"type": "comment", "data": comment_data(comment, count)}
-    return encode(frame)
+    return encode_frame(frame)

@@ -112,8 +112,8 @@ def read_by(run: Run, reading: UUID) -> list[SteeringWord]:
     return list(SteeringWord.objects.select_related("user").filter(run=run, reading=reading).order_by("pk"))
 
 
-def leave(run_id: UUID) -> Sequence[SteeringWord]:
-    """The words that a run which ends now has not read, oldest first, and their removal: the caller puts them into the queue."""
+def queue_unread(run_id: UUID) -> Sequence[SteeringWord]:
+    """Mark the words that an ending run has not read as queued, and return them, oldest first: the caller makes runs of them."""
     words = list(SteeringWord.objects.filter(run=run_id, state=WordState.PENDING).order_by("pk"))
     SteeringWord.objects.filter(pk__in=[word.pk for word in words]).update(state=WordState.QUEUED)
     return words

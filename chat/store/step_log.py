@@ -18,7 +18,7 @@ from agents.events import OriginData
 from agents.json_types import JsonObject
 from agents.text import clean_text
 from chat.models import LIVE, Draft, Origin, Run, Step, StepContent, StepOrigin
-from chat.protocol import body, stored_frame
+from chat.protocol import clean_json, stored_frame
 from chat.protocol.frames import CHILD_TYPES, EventData, StoredType
 from chat.runtime.db_values import datetime_param, uuid_param
 from chat.store import search
@@ -181,7 +181,7 @@ def _insert(run: Run, seq: int, position: int, entries: Sequence[Entry], *, find
     stored: list[Stored] = []
     for entry in entries:
         position += 1
-        event_id, text = entry.id, body(entry.data)
+        event_id, text = entry.id, clean_json(entry.data)
         # By columns: whatever type it has, it has them or not.
         data = cast(Mapping[str, Any], entry.data)
         number = data.get("step")
@@ -217,7 +217,7 @@ def _insert(run: Run, seq: int, position: int, entries: Sequence[Entry], *, find
     if kept:
         StepContent.objects.bulk_create(kept)
     origins = [
-        StepOrigin(step_id=at, data=body(entry.origin))
+        StepOrigin(step_id=at, data=clean_json(entry.origin))
         for at, entry in zip(step_ids, entries, strict=True)
         if entry.origin is not None
     ]
@@ -281,7 +281,7 @@ def copy_events(session_id: UUID, step_ids: Sequence[int], run_ids: Mapping[UUID
         if event in _NAMES_RUNS or _HAS_FILES in text:
             data = orjson.loads(text)
             files |= {UUID(file["id"]) for file in data.get("files", ())}
-            told = body(_about_copies(data, run_ids)) if event in _NAMES_RUNS else text
+            told = clean_json(_about_copies(data, run_ids)) if event in _NAMES_RUNS else text
         keys.append(key)
         own = [uuid_param(session_id), uuid_param(uuid4()), uuid_param(event_id)]
         copies.append((*own, uuid_param(run_ids[run_id]), datetime_param(created_at), event, told, *rest))

@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import Q
 
-from chat.access import shares_with, unexpired
+from chat.access import not_expired, shares_with
 from chat.accounts.models import User
 from chat.models import (
     CURRENT,
@@ -85,7 +85,7 @@ def kinds_open(session_ids: Collection[UUID]) -> dict[UUID, str]:
 
 def deciders(session_id: UUID) -> list[int]:
     """The people who may decide in a session: its owner, and those it is shared with as drivers."""
-    shares = Share.objects.filter(unexpired(), session=session_id, role="driver")
+    shares = Share.objects.filter(not_expired(), session=session_id, role="driver")
     groups = shares.exclude(group=None).values("group_id")
     people = User.objects.filter(
         Q(sessions=session_id) | Q(pk__in=shares.exclude(user=None).values("user_id")) | Q(groups__in=groups),

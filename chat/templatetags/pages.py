@@ -21,7 +21,7 @@ from django.utils.translation import gettext as _
 import agents
 from agents import FileData
 from chat.rendering import humanize, markdown
-from chat.rendering.fragments import fragment, surroundings
+from chat.rendering.fragments import cached_fragment, reader_key
 from chat.rendering.rows import BLANK
 from chat.rendering.template_row import Row
 from chat.store.search import Hit
@@ -95,7 +95,7 @@ def icon(name: str, css: str = "", slot: str = "") -> SafeString:
 @register.simple_tag
 def constant(template_name: str, **values: Any) -> SafeString:
     """A part of pages that is the same wherever its values are: it sees nothing of the page but them."""
-    return fragment(template_name, (surroundings(), *values.items()), lambda: values)
+    return cached_fragment(template_name, (reader_key(), *values.items()), lambda: values)
 
 
 @register.simple_tag(takes_context=True)

@@ -45,7 +45,7 @@ def outcome_words(line: ScheduleRow) -> str:
     counted = {kind: kinds.count(kind) for kind in ("ok", "bad", "skip", "now") if kind in kinds}
     return ngettext("Last %(n)d: %(outcomes)s", "Last %(n)d: %(outcomes)s", number) % {
         "n": number,
-        "outcomes": humanize.listed(_counted(kind, n) for kind, n in counted.items()),
+        "outcomes": humanize.join_list(_counted(kind, n) for kind, n in counted.items()),
     }
 
 

@@ -16,7 +16,7 @@ from chat.web.errors import show_error
 View = Callable[..., HttpResponseBase]
 
 
-def act(view: View) -> View:
+def form_action(view: View) -> View:
     """A view that takes POST alone, of those who are logged in. Others log in first, and then come to the page whose form it was: there
     it can be done again, while this address has nothing to show them.
     """  # noqa: D205 - one thought
@@ -29,7 +29,7 @@ def act(view: View) -> View:
             return refused
         return view(request, *args, **kwargs) if request.user.is_authenticated else redirect_to_login(_page_of(request))
 
-    acting.is_act = True  # type: ignore[attr-defined]
+    acting.is_form_action = True  # type: ignore[attr-defined]
     return acting
 
 
@@ -43,6 +43,6 @@ def _page_of(request: HttpRequest) -> str:
         found = resolve(parts.path.removeprefix(get_script_prefix().rstrip("/")))
     except Resolver404:
         return reverse("home")
-    if getattr(found.func, "is_act", False):
+    if getattr(found.func, "is_form_action", False):
         return reverse("home")
     return f"{parts.path}?{parts.query}" if parts.query else parts.path

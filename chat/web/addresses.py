@@ -17,12 +17,12 @@ from django.views.decorators.http import require_http_methods
 
 from chat.accounts import addresses
 from chat.accounts.models import User
-from chat.web.acts import act
+from chat.web.acts import form_action
 
 logger = logging.getLogger(__name__)
 
 
-@act
+@form_action
 def send_confirmation(request: HttpRequest) -> HttpResponse:
     """Mail a link to the address that the account has."""
     user = cast(User, request.user)

@@ -27,7 +27,7 @@ from chat.runtime import background, groups
 from chat.schedules import handover
 from chat.serving import supervisor
 from chat.store import selectors
-from chat.web.acts import act
+from chat.web.acts import form_action
 from chat.web.page import render_page, user_of, visible_session
 
 
@@ -85,7 +85,7 @@ def _wish(request: HttpRequest, run: Run, end: int, said: dict[str, str]) -> Bra
     return Branch(run.session_id, before, said["message"], said["agent_name"] or None, files, key)
 
 
-@act
+@form_action
 def copy(request: HttpRequest, session_id: UUID) -> HttpResponse:
     """Copy a session, and go to the copy."""
     visible_session(request, session_id)
@@ -96,7 +96,7 @@ def copy(request: HttpRequest, session_id: UUID) -> HttpResponse:
     return redirect("session", made.session_id)
 
 
-@act
+@form_action
 def owner(request: HttpRequest, session_id: UUID) -> HttpResponse:
     """Accept or decline a session, as the offered user; or withdraw the offer, as its owner."""
     user = user_of(request)
@@ -114,7 +114,7 @@ def owner(request: HttpRequest, session_id: UUID) -> HttpResponse:
     return redirect("session", session_id)
 
 
-@act
+@form_action
 def leave(request: HttpRequest, session_id: UUID) -> HttpResponse:
     """Give up what was shared with oneself."""
     visible_session(request, session_id)

@@ -33,7 +33,7 @@ from chat.runs import registry as run_registry
 from chat.runs.admission import Refused
 from chat.security import audit
 from chat.web import set_sharing
-from chat.web.acts import act
+from chat.web.acts import form_action
 from chat.web.page import render_page, user_of, visible_session
 
 #: Cases on one page, and runs of the set beside each other.
@@ -124,7 +124,7 @@ def case_set(request: HttpRequest, set_id: UUID) -> HttpResponse:
     start = runs.start_index() - 1 if runs.paginator.count else 0
     shown = list(case_selectors.runs_of(found)[start : start + COLUMNS + 1])
     columns = case_selectors.columns_of(shown)
-    lines = case_selectors.table(list(cases), columns)
+    lines = case_selectors.results_table(list(cases), columns)
     usable = catalog.usable_by(user_of(request).pk)
     part = request.GET.get("part") == "table"
     return render_page(
@@ -153,13 +153,13 @@ def _versions(request: HttpRequest, agent_name: str) -> list[int]:
     return list(found[:50])
 
 
-@act
+@form_action
 def rename(request: HttpRequest, set_id: UUID) -> HttpResponse:
     """Give a set another name."""
     return _act(request, set_id, lambda: commands.rename_set(user_of(request), set_id, request.POST.get("name", "")))
 
 
-@act
+@form_action
 def run(request: HttpRequest, set_id: UUID) -> HttpResponse:
     """Ask it of an agent."""
     version = request.POST.get("version", "")
@@ -176,7 +176,7 @@ def run(request: HttpRequest, set_id: UUID) -> HttpResponse:
     )
 
 
-@act
+@form_action
 def stop(request: HttpRequest, set_id: UUID, number: int) -> HttpResponse:
     """Ask it no further."""
 
@@ -336,7 +336,7 @@ def _form_page(request: HttpRequest, form: CaseForm, **context: Any) -> HttpResp
     return answer
 
 
-@act
+@form_action
 def import_cases(request: HttpRequest, set_id: UUID) -> HttpResponse:
     """Add cases from a file of JSON lines."""
     sent = request.FILES.get("file")

@@ -46,8 +46,8 @@ _kept: Kept[Hashable, ShownRun] = Kept(32 << 20)
 def shown_runs(session: Session, window: selectors.Window, *, may_drive: bool, may_copy: bool) -> list[ShownRun]:
     """The runs of a page's share of a session, in the reader's language and time zone."""
     # Agents' titles are part of what is shown.
-    surroundings = fragments.surroundings(), may_drive, may_copy, catalog.all_titles()
-    keys = {stretch.run_id: (stretch.last_id, stretch.first, surroundings) for stretch in window.stretches}
+    common = fragments.reader_key(), may_drive, may_copy, catalog.all_titles()
+    keys = {stretch.run_id: (stretch.last_id, stretch.first, common) for stretch in window.stretches}
     shown = {run_id: None if settings.DEBUG else _kept.get(key) for run_id, key in keys.items()}
     missing = [stretch for stretch in window.stretches if shown[stretch.run_id] is None]
     if missing:

@@ -22,7 +22,7 @@ from chat.catalog import agents as catalog
 from chat.models import UNFINISHED, Door, RunStatus, Session
 from chat.rendering import humanize, transcript
 from chat.rendering import rows as rendering_rows
-from chat.rendering.fragments import fragment, surroundings
+from chat.rendering.fragments import cached_fragment, reader_key
 from chat.rendering.template_row import Row
 from chat.schedules.recurrence import zone_names
 from chat.security import audit
@@ -109,13 +109,13 @@ def _days() -> list[tuple[datetime, SideGroup]]:
 def listed_rows(template: str, sessions: Iterable[ListedSession], current_id: UUID | None = None) -> list[SafeString]:
     """Sessions as rows of a list, each rendered once for the same values."""
     # Agents' titles are part of sessions' rows.
-    around = surroundings(), catalog.all_titles()
+    around = reader_key(), catalog.all_titles()
     return [_listed_row(template, session, session.pk == current_id, around) for session in sessions]
 
 
 def _listed_row(template: str, session: ListedSession, is_current: bool, around: Hashable) -> SafeString:
     key = around, session, is_current
-    return fragment(template, key, lambda: session_row(session, session.waits_for) | {"is_current": is_current})
+    return cached_fragment(template, key, lambda: session_row(session, session.waits_for) | {"is_current": is_current})
 
 
 _TONES = {

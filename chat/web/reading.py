@@ -4,11 +4,11 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import resolve_url
 from django.utils.http import url_has_allowed_host_and_scheme
 
-from chat.web.acts import act
+from chat.web.acts import form_action
 from chat.web.page import user_of
 
 
-@act
+@form_action
 def choose_reading(request: HttpRequest) -> HttpResponse:
     """Keep whether it is shown (``on`` is 1), and go back."""
     user = user_of(request)

@@ -32,7 +32,7 @@ from chat.schedules import occurrences
 from chat.schedules import selectors as schedule_selectors
 from chat.schedules.recurrence import LONGEST_CRON, MOST_MINUTES
 from chat.store import session_lists
-from chat.web.acts import act
+from chat.web.acts import form_action
 from chat.web.page import reader_zone, render_page
 
 #: Schedules on one page, and sessions to choose from, the latest.
@@ -293,7 +293,7 @@ def preview(request: HttpRequest) -> HttpResponse:
     return render(request, "chat/_preview.html", {"line": line, "problem": problem})
 
 
-@act
+@form_action
 def run(request: HttpRequest, schedule_id: UUID) -> HttpResponse:
     """Run it now, and go where it is seen."""
     schedule = _own(request, schedule_id)
@@ -306,7 +306,7 @@ def run(request: HttpRequest, schedule_id: UUID) -> HttpResponse:
     return redirect("session", accepted.session_id)
 
 
-@act
+@form_action
 def switch(request: HttpRequest, schedule_id: UUID) -> HttpResponse:
     """Pause or resume it."""
     enabled = request.POST.get("enabled") == "true"

@@ -18,7 +18,7 @@ from chat.rendering.sentences import translate_sentence
 from chat.rendering.template_row import Row
 from chat.runs.admission import Refused
 from chat.runs.sharing import ShareTarget, UnknownName
-from chat.web.acts import act
+from chat.web.acts import form_action
 from chat.web.page import reader_time, render_page, user_of
 from chat.web.sharing import DAYS, end_in_form, role_in_form, tell_sockets
 
@@ -71,7 +71,7 @@ def _act(request: HttpRequest, set_id: UUID) -> None:
         sharing.make_share(user, set_id, target, role_in_form(form), end_in_form(form), Door.PAGE)
 
 
-@act
+@form_action
 def leave(request: HttpRequest, set_id: UUID) -> HttpResponse:
     """Give up a set that was shared with oneself."""
     if case_selectors.find_set(user_of(request), set_id) is None:

@@ -13,13 +13,13 @@ from chat.protocol import BadFrame
 from chat.rendering.sentences import translate_sentence
 from chat.runs import commands as run_commands
 from chat.runs.admission import Refused
-from chat.web.acts import act
+from chat.web.acts import form_action
 from chat.web.errors import refuse_forgery
 from chat.web.page import user_of
 from chat.web.sessions import start_page
 
 
-@act
+@form_action
 def begin(request: HttpRequest) -> HttpResponse:
     """Open a session with the message, and go there; where that is refused, the start page again, with the text and the reason."""
     # Browsers send a box's lines as if they were a mail's.
@@ -32,7 +32,7 @@ def begin(request: HttpRequest) -> HttpResponse:
     key = sha256(repr((request.POST.get("form_key"), message, agent_name, enable_reasoning)).encode()).hexdigest()
     wish = {"message": message, "agent_name": agent_name, "enable_reasoning": enable_reasoning}
     try:
-        protocol.validated(protocol.Chat, wish)
+        protocol.validate_payload(protocol.Chat, wish)
         accepted = async_to_sync(run_commands.begin)(
             user_of(request), message=message, agent_name=agent_name, enable_reasoning=enable_reasoning, key=key
         )

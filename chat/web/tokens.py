@@ -18,7 +18,7 @@ from chat.models import ApiToken, Scope
 from chat.protocol import is_blank
 from chat.rendering.template_row import Row
 from chat.security import tokens
-from chat.web.acts import act
+from chat.web.acts import form_action
 from chat.web.logins import publish_logins_ended
 from chat.web.page import render_page, user_of
 
@@ -89,7 +89,7 @@ def index(request: HttpRequest) -> HttpResponse:
     return answer
 
 
-@act
+@form_action
 def revoke(request: HttpRequest, token_id: UUID) -> HttpResponse:
     """Revoke one."""
     if not tokens.revoke_token(user_of(request).pk, token_id):

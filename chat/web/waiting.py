@@ -165,7 +165,7 @@ def _act(request: HttpRequest, call: WaitingCall) -> None:
     where = call.session_id, call.run_id
     if call.kind == WaitingKind.QUESTION:
         answers = decision_form.read_answers(form, waiting_rows.fields_of(call))
-        said = protocol.validated(protocol.Reply, {"tool_call_id": call.tool_call_id, "answers": answers})
+        said = protocol.validate_payload(protocol.Reply, {"tool_call_id": call.tool_call_id, "answers": answers})
         async_to_sync(deciding.answer)(user, *where, said.tool_call_id, said.answers, Door.PAGE)
         return
     wish = form.get("decision", "")
@@ -181,5 +181,5 @@ def _act(request: HttpRequest, call: WaitingCall) -> None:
         "scope": "session" if wish == "session" else "once",
         "reason": form.get("reason", "").strip(),
     }
-    approval = deciding.approval_of(protocol.validated(protocol.Decide, decision))
+    approval = deciding.approval_of(protocol.validate_payload(protocol.Decide, decision))
     async_to_sync(deciding.approve)(user, *where, approval, Door.PAGE)

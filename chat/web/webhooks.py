@@ -18,7 +18,7 @@ from chat.models import DeliveryState, Webhook, WebhookDelivery
 from chat.rendering.sentences import translate_sentence
 from chat.rendering.template_row import Row
 from chat.store import webhooks
-from chat.web.acts import act
+from chat.web.acts import form_action
 from chat.web.page import render_page, user_of
 
 
@@ -62,7 +62,7 @@ def index(request: HttpRequest) -> HttpResponse:
     return answer
 
 
-@act
+@form_action
 def remove(request: HttpRequest, webhook_id: UUID) -> HttpResponse:
     """Remove one."""
     if not webhooks.remove_webhook(user_of(request).pk, webhook_id):
@@ -71,7 +71,7 @@ def remove(request: HttpRequest, webhook_id: UUID) -> HttpResponse:
     return redirect("webhooks")
 
 
-@act
+@form_action
 def test(request: HttpRequest, webhook_id: UUID) -> HttpResponse:
     """Send a test delivery; a webhook that was given up is enabled by that."""
     if not webhooks.revive_webhook(user_of(request).pk, webhook_id):
@@ -80,7 +80,7 @@ def test(request: HttpRequest, webhook_id: UUID) -> HttpResponse:
     return redirect("webhooks")
 
 
-@act
+@form_action
 def retry(request: HttpRequest, delivery_id: UUID) -> HttpResponse:
     """Try something again that has not arrived, at once."""
     if not webhooks.retry_delivery(user_of(request).pk, delivery_id):

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from agents.approval import Rule, judge, read_policy
+from agents.approval import Rule, judge_call, read_policy
 from agents.tools.ask_user import answer_problem, fields_of
 from agents.tools.tool import ToolError
 
@@ -47,13 +47,13 @@ VERDICTS: list[tuple[list[list[dict[str, Any]]], str, dict[str, Any], str]] = [
 def test_the_first_rule_of_the_strictest_policy_counts(
     policies: list[list[dict[str, Any]]], tool: str, arguments: dict[str, Any], decision: str
 ) -> None:
-    assert judge([read_policy(policy) for policy in policies], tool, arguments).decision == decision
+    assert judge_call([read_policy(policy) for policy in policies], tool, arguments).decision == decision
 
 
 def test_what_wants_a_decision_is_named_by_its_rules() -> None:
-    named = [judge([read_policy([each])], "mail", {"to": "a"}).rule for each in (ASK, ASK, rule("ask", to="*"))]
+    named = [judge_call([read_policy([each])], "mail", {"to": "a"}).rule for each in (ASK, ASK, rule("ask", to="*"))]
     assert named[0] == named[1] != named[2]
-    assert judge([read_policy([DENY])], "mail", {}).rule == ""
+    assert judge_call([read_policy([DENY])], "mail", {}).rule == ""
 
 
 #: What is no policy, and what the sentence about it says.

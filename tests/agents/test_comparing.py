@@ -2,7 +2,8 @@
 
 import pytest
 
-from agents.untrusted.comparing import COMPARED, align, mark_words
+from agents.untrusted import comparing
+from agents.untrusted.comparing import COMPARED, mark_words
 
 T, P, W, A = ("thought ", ""), ("tool python", "1+1"), ("tool fetch_page", "a"), ("answer ", "")
 ALIGNED = [
@@ -18,7 +19,7 @@ ALIGNED = [
 
 @pytest.mark.parametrize(("left", "right", "pairs"), ALIGNED)
 def test_steps_stand_beside_what_they_are_most_like(left: list, right: list, pairs: list) -> None:  # type: ignore[type-arg]
-    assert align(left, right) == pairs
+    assert comparing.align(left, right) == pairs
 
 
 WORDS = [

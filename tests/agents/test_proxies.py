@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from agents.models import http
-from agents.models.http import ProxyRefused, Unreachable, post
+from agents.models.http import ProxyRefused, Unreachable
 from agents.proxies import UnusableProxy, proxy_for
 from agents.tools import CancelToken, Toolbox, ToolError, build_tools, mcp
 from agents.tools.fetch_page import FetchPageTool
@@ -142,7 +142,7 @@ async def test_model_servers_are_reached_by_it(
     with proxying(server.server_address[1]) as proxy:
         monkeypatch.setenv(f"{scheme.upper()}_PROXY", f"http://me:pass%20word@{proxy.address}")
         for _ in range(2):
-            connection = await post(f"{scheme}://secure.test/v1/chat", {}, b"?", connect_s=5)
+            connection = await http.post(f"{scheme}://secure.test/v1/chat", {}, b"?", connect_s=5)
             assert connection.status == 200
             assert await connection.read() == b"yes"
             assert await connection.read() == b""
@@ -176,10 +176,10 @@ async def test_a_proxy_that_refuses_is_said(monkeypatch: pytest.MonkeyPatch, ref
     with proxying(9, refusal=refusal) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://me:SECRET@{proxy.address}/SECRET")
         with pytest.raises(ProxyRefused) as caught:
-            await post("https://secure.test/v1/chat", {}, b"?", connect_s=5)
+            await http.post("https://secure.test/v1/chat", {}, b"?", connect_s=5)
         assert str(caught.value) == f"The proxy at http://{proxy.address}{words}"
     with pytest.raises(Unreachable, match="does not answer"):
-        await post("https://secure.test/v1/chat", {}, b"?", connect_s=5)
+        await http.post("https://secure.test/v1/chat", {}, b"?", connect_s=5)
 
 
 # -- pages ----------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from chat.live import registry as feed_registry
 from chat.live.handshake import Login
 from chat.live.subscriber import Subscriber
 from chat.models import Run
-from chat.protocol import WINDOW, encode, group_messages
+from chat.protocol import WINDOW, encode_frame, group_messages
 from chat.protocol.frame_data import SessionData
 from chat.protocol.group_messages import TextWritten
 from chat.runs.publisher import publish_events
@@ -106,7 +106,7 @@ class Client:
     async def join(self, run: Run, login: Login, after: int = 0) -> "Client":
         """Take a place in the feed."""
         self.subscriber, _ = await feed_registry.join_feed(run.session_id, login, self._send, self._end)
-        self.subscriber.start(encode({"type": "session", "data": _session(run)}), after)
+        self.subscriber.start(encode_frame({"type": "session", "data": _session(run)}), after)
         return self
 
     async def _send(self, frame: str) -> None:

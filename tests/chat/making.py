@@ -63,7 +63,9 @@ def run(of: Session, *, message: str = "Why?", owned_by: str = "process-1", **fi
 def file(owner: User, text: str = "Tea: 3 euros", *used_in: Session, name: str = "notes.txt") -> File:
     """A text file of somebody's, which sessions may use."""
     content = text.encode()
-    made = files.keep(owner.pk, name=name, media_type="text/plain", content=content, sha256=sha256(content).hexdigest())
+    made = files.store_file(
+        owner.pk, name=name, media_type="text/plain", content=content, sha256=sha256(content).hexdigest()
+    )
     for each in used_in:
         files.attach(each.pk, owner.pk, [made.pk])
     return made

@@ -19,7 +19,7 @@ from chat.protocol import error_data
 from chat.rendering import humanize, rows, transcript
 from chat.rendering.sentences import translate_error, translate_sentence, translate_thought
 from chat.runs.admission import Refused, check_agent, check_message
-from chat.schedules.notifications import notification
+from chat.schedules import notifications
 from chat.web import languages
 from config.login_gate import busy_page
 from tests.chat import making
@@ -288,7 +288,7 @@ def test_a_notification_brings_its_text_in_each_language(db: None) -> None:
     now = timezone.now()
     missed = Occurrence.objects.create(schedule=schedule, due_at=now, outcome=Outcome.MISSED, times=3, settled_at=now)
     with translation.override("zh-hans"):
-        found = notification(missed.pk)
+        found = notifications.notification(missed.pk)
     assert found is not None
     assert found[1]["text"] == "Missed, 3 times"
     assert found[1]["texts"] == {"en": "Missed, 3 times", "zh-hans": "已错过 3 次", "zh-hant": "已錯過 3 次"}

@@ -99,12 +99,12 @@ def test_a_browser_that_shows_nothing_is_none(tmp_path: Path) -> None:
     broken = tmp_path / "chromium"
     broken.write_text("#!/bin/sh\necho cannot open shared object file >&2\nexit 127\n")
     broken.chmod(0o755)
-    assert not machine.starts(str(broken))
-    assert not machine.starts(str(tmp_path / "missing"))
+    assert not machine.browser_starts(str(broken))
+    assert not machine.browser_starts(str(tmp_path / "missing"))
 
 
 def test_the_browser_of_the_tests_starts(chromium: str) -> None:
-    assert machine.starts(chromium)
+    assert machine.browser_starts(chromium)
 
 
 def test_node_is_new_enough(bare: Path) -> None:

@@ -18,7 +18,7 @@ def written() -> io.StringIO:
     """What a process that logs as we do writes."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
-    plan = logs.plan()["formatters"]["line"]
+    plan = logs.logging_config()["formatters"]["line"]
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(processors=plan["processors"], foreign_pre_chain=plan["foreign_pre_chain"])
     )

@@ -16,7 +16,7 @@ django.setup()
 
 from chat.accounts.models import User  # noqa: E402 - Django's models want it set up
 from chat.models import Run  # noqa: E402
-from chat.store.step_log import append  # noqa: E402
+from chat.store import step_log  # noqa: E402
 from tests.chat import making  # noqa: E402
 
 
@@ -46,7 +46,7 @@ def write(together: Barrier, count: int, run_ids: list[UUID]) -> None:
     together.wait(30)
     for number in range(count):
         try:
-            append(runs[number % len(runs)], [making.thought(f"{number} 天氣")])
+            step_log.append(runs[number % len(runs)], [making.thought(f"{number} 天氣")])
         except Error as error:
             print(f"failed: {error}", flush=True)  # noqa: T201
 

@@ -6,7 +6,7 @@ import footnote from "markdown-it-footnote";
 import MarkdownIt from "markdown-it";
 
 import { makeParsers, parserFor } from "../../static/chat/lib/markdown.js";
-import { inside } from "../../static/chat/run/result.js";
+import { argumentsRow } from "../../static/chat/run/result.js";
 import { answerBar, broken, counts, itemBar, waitsFor, wholeMs } from "../../static/chat/state/figures.js";
 import { grow } from "../../static/chat/state/growth.js";
 import { initial, reduce } from "../../static/chat/state/transcript.js";
@@ -36,7 +36,7 @@ const questions = {
   },
   strip: (texts) => texts.map(stripMarkdown),
   words: (calls) => calls.map(([name, ...args]) => words[name](...args)),
-  inside: (all) => all.map(inside),
+  inside: (all) => all.map(argumentsRow),
   growth: (deltas) => deltas.reduce(grow, null)?.text ?? null,
   transcript(frames) {
     const state = frames.reduce(reduce, initial());
@@ -47,19 +47,19 @@ const questions = {
         run: told,
         counts: counts(run),
         bars: [...run.items.map((item) => itemBar(run, item, wholeMs(run))), answerBar(run, wholeMs(run))],
-        endline: run.ended ? words.endline(run, counts(run)) : "",
+        endline: run.ended ? words.runSummary(run, counts(run)) : "",
         waits: waitsFor(run),
         calls: run.items.flatMap((item) =>
           item.calls.map((call) => ({
             state: words.callState(run, call, broken(run, item, call)),
-            asked: decisions.asked(run.user, Boolean(call.request?.fields)),
+            asked: decisions.requestLine(run.user, Boolean(call.request?.fields)),
             byItself: call.request ? [decisions.byItself(call.request, ""), decisions.byItself(call.request, "0:59")] : null,
-            said: call.decision ? decisions.said(call.decision, Boolean(call.request?.fields)) : "",
-            changes: call.decision ? decisions.changes(call.arguments, call.decision.arguments) : [],
-            answers: decisions.answered(call.request, call.decision),
+            said: call.decision ? decisions.decisionLine(call.decision, Boolean(call.request?.fields)) : "",
+            changes: call.decision ? decisions.argumentChanges(call.arguments, call.decision.arguments) : [],
+            answers: decisions.answerPairs(call.request, call.decision),
           })),
         ),
-        trouble: run.ended ? words.trouble(run, counts(run)) : null,
+        trouble: run.ended ? words.failureBanner(run, counts(run)) : null,
       };
     });
   },

@@ -129,7 +129,7 @@ def compare_words(ask: Ask) -> None:
     names = ["", "mei", "Mei-Hua Lin", "jonas.weber@example.com", "林美華", "a", "__", "𠮷太", "𠮷太.吉", "mei.𠮷"]
     expected: list[tuple[list[Any], Any]] = []
     for ms in times:
-        expected += [(["duration", ms], humanize.duration(ms)), (["roughly", ms], humanize.approx_duration(ms))]
+        expected += [(["duration", ms], humanize.duration(ms)), (["approxDuration", ms], humanize.approx_duration(ms))]
     expected += [(["clock", ms], humanize.clock(ms)) for ms in times if ms is not None]
     expected += [(["count", number], humanize.count(number)) for number in numbers]
     expected += [(["size", number], humanize.size(number)) for number in numbers]
@@ -137,7 +137,7 @@ def compare_words(ask: Ask) -> None:
         expected += [([name, number], getattr(humanize, name)(number)) for number in numbers]
     alongs: list[SentAlongData] = [{"messages": n, "instructions": both} for n in (0, 1, 2) for both in (True, False)]
     expected += [(["sentAlong", along], humanize.sent_along(along)) for along in alongs]
-    expected += [(["gist", text], humanize.first_line(text)) for text in TEXTS]
+    expected += [(["firstLine", text], humanize.first_line(text)) for text in TEXTS]
     expected += [(["markdownGist", text], humanize.markdown_gist(text)) for text in [*TEXTS, "**a** " * 400, "😀" * 1_200]]
     questions = [*TEXTS, "line\n" * 11, "line\n" * 12, "x" * 960, "x" * 961, "😀" * 481, "y" * 81 + "\n" * 10]
     # Whether they can be seen; a further one is one entry.
@@ -159,10 +159,10 @@ def compare_words(ask: Ask) -> None:
     assert [text for text in ("a", ".", " 題 ", "👍🏽", "\u200bx", "e\u0301", "7") if protocol.is_blank(text)] == []
     expected += [(["isBlank", text], protocol.is_blank(text)) for text in [*blanks, *TEXTS, "a\u200b", "."]]
     expected += [(["isLong", text], humanize.is_long(text)) for text in questions]
-    expected += [(["returned", text], humanize.summarize_result(text)) for text in [*RESULTS, *TEXTS]]
-    expected += [(["telling", one], humanize.summarize_arguments(one)._asdict()) for one in ARGUMENTS]
-    expected += [(["did", some, 1], humanize.summarize_tools(some, 1)) for some in tools]
-    expected += [(["did", some], humanize.summarize_tools(some)) for some in tools]
+    expected += [(["summarizeResult", text], humanize.summarize_result(text)) for text in [*RESULTS, *TEXTS]]
+    expected += [(["summarizeArguments", one], humanize.summarize_arguments(one)._asdict()) for one in ARGUMENTS]
+    expected += [(["summarizeTools", some, 1], humanize.summarize_tools(some, 1)) for some in tools]
+    expected += [(["summarizeTools", some], humanize.summarize_tools(some)) for some in tools]
     expected += [(["icon", name], humanize.icon(name)) for name in ("python", "fetch_page", "other")]
     expected += [(["initials", name], humanize.initials(name)) for name in names]
     expected += [(["tint", name], humanize.tint(name)) for name in names]
@@ -190,7 +190,7 @@ def compare_words(ask: Ask) -> None:
 
 
 def test_the_inside_of_a_call_is_the_same(ask: Ask) -> None:
-    mine = [rows.inside(one) for one in ARGUMENTS]
+    mine = [rows.arguments_row(one) for one in ARGUMENTS]
     assert ask("inside", ARGUMENTS) == json.loads(json.dumps(mine))
 
 
@@ -533,11 +533,11 @@ def told_of(run: transcript.Run, item: transcript.Item, call: transcript.Call) -
     times = ("", "0:59")
     return {
         "state": rows.call_state(run, item, call),
-        "asked": decisions.asked(run.user, is_question),
+        "asked": decisions.request_line(run.user, is_question),
         "byItself": None if request is None else [decisions.by_itself(request, time) for time in times],
-        "said": "" if decision is None else decisions.said(decision, is_question),
-        "changes": [] if decision is None else decisions.changes(call.arguments, decision.arguments),
-        "answers": decisions.answered(request, decision),
+        "said": "" if decision is None else decisions.decision_line(decision, is_question),
+        "changes": [] if decision is None else decisions.argument_changes(call.arguments, decision.arguments),
+        "answers": decisions.answer_pairs(request, decision),
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from chat.doctor.checks import CHECKS
-from chat.doctor.examination import PATIENCE_S, examine
+from chat.doctor.examination import PATIENCE_S, run_checks
 from chat.doctor.findings import Level
 
 
@@ -29,16 +29,16 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Tell; the exit code is 1 where something does not work."""
         found = []
-        for told in examine(CHECKS, options["timeout"]):
+        for told in run_checks(CHECKS, options["timeout"]):
             found.append(told)
             if not options["json"]:
-                self.stdout.write(f"{told.level:4}  {told.check}: {told.finding.said}")
+                self.stdout.write(f"{told.level:4}  {told.check}: {told.finding.text}")
                 if told.finding.action:
                     self.stdout.write(f"      → {told.finding.action}")
                 self.stdout.flush()
         if options["json"]:
             lines = [
-                {"check": each.check, "level": each.level, "said": each.finding.said, "action": each.finding.action}
+                {"check": each.check, "level": each.level, "said": each.finding.text, "action": each.finding.action}
                 for each in found
             ]
             self.stdout.write(json.dumps({"findings": lines}, ensure_ascii=False, indent=2))

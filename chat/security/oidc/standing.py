@@ -15,7 +15,7 @@ from chat.accounts.models import ProviderLogin, User
 from chat.models import NOBODY, Act, Door
 from chat.security import audit, tokens
 from chat.security.oidc import membership, provider
-from chat.security.sealing import seal, unseal
+from chat.security.sealing import decrypt_text, encrypt_text
 
 logger = logging.getLogger(__name__)
 
@@ -73,13 +73,13 @@ def _keep_answer(row: ProviderLogin, answer: Answer, now: datetime) -> None:
     """The token of the next question: the refresh token or, where the provider gives none, the access token until it expires."""
     refresh, access = answer.tokens.get("refresh_token"), answer.tokens.get("access_token")
     if isinstance(refresh, str) and refresh:
-        row.refresh_token = seal(refresh)
+        row.refresh_token = encrypt_text(refresh)
     if row.refresh_token:
         row.access_token, row.access_expires_at = "", None
     elif isinstance(access, str) and len(answer.tokens) > 1:
         # As the provider has just given it, with all that comes with it.
         lasts = answer.tokens.get("expires_in")
-        row.access_token = seal(access)
+        row.access_token = encrypt_text(access)
         row.access_expires_at = now + timedelta(seconds=min(lasts, _LONGEST_S)) if isinstance(lasts, int) else None
     row.confirmed_at = now
     row.next_check_at = now + timedelta(seconds=settings.OIDC_RECHECK_S) if settings.OIDC_RECHECK_S else None
@@ -150,9 +150,9 @@ def _tells_groups(answer: Answer) -> bool:
 
 def _ask(row: ProviderLogin) -> Answer:
     if row.refresh_token:
-        tokens = _refresh(unseal(row.refresh_token))
+        tokens = _refresh(decrypt_text(row.refresh_token))
     else:
-        access = unseal(row.access_token) if row.access_token else None
+        access = decrypt_text(row.access_token) if row.access_token else None
         has_ended = row.access_expires_at is not None and row.access_expires_at <= timezone.now()
         if access is None or has_ended:
             raise _Refused("there is no token by which to ask")

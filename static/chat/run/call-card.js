@@ -3,7 +3,7 @@
  */
 
 import { clone, find, setData, setIcon, setShown, setText, slot } from "../lib/dom.js";
-import { atOnce, duration, failed, icon, returned, telling, ticking } from "../state/humanize.js";
+import { atOnce, duration, failed, icon, summarizeArguments, summarizeResult, ticking } from "../state/humanize.js";
 import { callState } from "../state/run-status.js";
 import { broken, isWaiting, span, wentOn } from "../state/figures.js";
 import { fillDecision, tickDecision } from "./decision.js";
@@ -198,12 +198,12 @@ function kept(inside, call) {
 function fillLine(card, call, word, before) {
   setText(slot(card, "name"), call.name);
   if (call.arguments !== null) {
-    const { text, code } = telling(call.arguments);
+    const { text, code } = summarizeArguments(call.arguments);
     const arg = slot(card, "arg");
     setText(arg, text);
     if (!card.classList.contains("mini")) arg.classList.toggle("mono", code);
   }
-  if (call.result?.ok && call.result !== before) setText(slot(card, "out"), returned(call.result.content));
+  if (call.result?.ok && call.result !== before) setText(slot(card, "out"), summarizeResult(call.result.content));
   setWord(card, word);
   setText(slot(card, "dur"), call.result ? duration(call.result.duration_ms) : "");
 }

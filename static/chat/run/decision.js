@@ -3,7 +3,7 @@
  */
 
 import { find, make, setShown, setText, slot } from "../lib/dom.js";
-import { answered, asked, byItself, changes, said } from "../state/decisions.js";
+import { answerPairs, argumentChanges, byItself, decisionLine, requestLine } from "../state/decisions.js";
 import { isWaiting } from "../state/figures.js";
 import { clock } from "../state/humanize.js";
 import { pathTo } from "../transport/addresses.js";
@@ -22,20 +22,20 @@ export function fillDecision(part, run, call) {
   const waits = isWaiting(call) && !run.ended;
   setShown(part, request !== null || decision !== null);
   setShown(slot(part, "ask"), waits);
-  setText(slot(part, "why"), waits ? asked(run.user, isQuestion) : "");
+  setText(slot(part, "why"), waits ? requestLine(run.user, isQuestion) : "");
   setShown(slot(part, "why"), waits);
   setText(slot(part, "asks"), request?.text ?? "");
   setShown(slot(part, "asks"), Boolean(request?.text));
   fillDeadline(part, call, null);
   setShown(slot(part, "decided"), decision !== null);
-  setText(slot(part, "said"), decision ? said(decision, isQuestion) : "");
+  setText(slot(part, "said"), decision ? decisionLine(decision, isQuestion) : "");
   /** @type {HTMLTimeElement} */
   const at = slot(part, "said-at");
   if (decision) fillTime(at, decision.at);
   setText(slot(part, "reason"), decision?.reason ?? "");
   setShown(slot(part, "reason"), Boolean(decision?.reason));
-  fillPairs(slot(part, "answers"), answered(request, decision).flatMap(([label, words]) => [make("dt", label), make("dd", words)]));
-  fillPairs(slot(part, "changes"), decision && call.arguments !== null ? changes(call.arguments, decision.arguments).flatMap(changed) : []);
+  fillPairs(slot(part, "answers"), answerPairs(request, decision).flatMap(([label, words]) => [make("dt", label), make("dd", words)]));
+  fillPairs(slot(part, "changes"), decision && call.arguments !== null ? argumentChanges(call.arguments, decision.arguments).flatMap(changed) : []);
   const place = slot(part, "form");
   if (waits && "mayDecide" in part.dataset) {
     /** @type {HTMLAnchorElement} */

@@ -25,7 +25,7 @@ const PIECE = 16_000;
  */
 export function fillArguments(card, args) {
   const part = find(card, '[data-part="arguments"]');
-  const { code, language, pairs } = inside(args);
+  const { code, language, pairs } = argumentsRow(args);
   const list = slot(part, "pairs");
   list.replaceChildren(...pairs.flatMap(([name, value]) => [make("dt", name), make("dd", value)]));
   setShown(list, pairs.length > 0);
@@ -42,7 +42,7 @@ export function fillArguments(card, args) {
  * @param {any} args
  * @returns {{code: string, language: string, pairs: [string, string][]}}
  */
-export function inside(args) {
+export function argumentsRow(args) {
   if (args === null || typeof args !== "object" || Array.isArray(args)) {
     return { code: typeof args === "string" ? args : asJson(args), language: "", pairs: [] };
   }

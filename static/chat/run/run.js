@@ -3,8 +3,8 @@
  */
 
 import { clone, makeBar, setData, setIcon, setShown, setText, slot } from "../lib/dom.js";
-import { atWorkLine, did, failed, initials, isLong, joined, roughly, sentAlong, steps, ticking, tint } from "../state/humanize.js";
-import { endIcon, endline, status, trouble } from "../state/run-status.js";
+import { approxDuration, atWorkLine, failed, initials, isLong, joined, sentAlong, steps, summarizeTools, ticking, tint } from "../state/humanize.js";
+import { endIcon, failureBanner, runSummary, status } from "../state/run-status.js";
 import { answerBar, counts, itemBar, using, waitedMs, waitsFor, wholeMs } from "../state/figures.js";
 import { pathTo } from "../transport/addresses.js";
 import { createAnswer } from "./answer.js";
@@ -216,8 +216,8 @@ function statusOf(run) {
 function paintSummary(article, run) {
   const number = counts(run);
   const tools = run.items.flatMap((item) => item.calls.map((call) => call.name));
-  setText(slot(article, "what"), did(tools, number.thoughts) || atWorkLine);
-  setText(slot(article, "fact"), joined(number.steps ? steps(number.steps) : "", run.ended ? roughly(run.duration_ms) : ""));
+  setText(slot(article, "what"), summarizeTools(tools, number.thoughts) || atWorkLine);
+  setText(slot(article, "fact"), joined(number.steps ? steps(number.steps) : "", run.ended ? approxDuration(run.duration_ms) : ""));
   const failures = failed(number.failed);
   setText(slot(article, "failed"), failures);
   setShown(slot(article, "failed"), failures !== "");
@@ -291,9 +291,9 @@ function paintEnding(article, run, mayDrive) {
   const number = counts(run);
   article.classList.toggle("removed", run.removed);
   setShown(slot(article, "ending"), true);
-  setText(slot(article, "endline"), endline(run, number));
+  setText(slot(article, "endline"), runSummary(run, number));
   setIcon(slot(article, "end-i"), endIcon(run.status));
-  const matter = trouble(run, number);
+  const matter = failureBanner(run, number);
   const banner = slot(article, "trouble");
   setShown(banner, matter !== null);
   if (matter === null) return;

@@ -21,7 +21,7 @@ const callOf = ({ step, tool_call_id, tool_name }, seq, at) => ({
  * @param {import("../protocol.js").ToolUseStep} data
  * @returns {Run}
  */
-export function called(run, seq, at, iteration, data) {
+export function foldCall(run, seq, at, iteration, data) {
   const call = { ...callOf(data, seq, at), arguments: data.arguments, result: null, request: null, decision: null };
   return addCall(run, call, seq, iteration);
 }
@@ -74,7 +74,7 @@ function calls(seq, call, iteration) {
  * @param {import("../protocol.js").ToolResultStep} data
  * @returns {Run}
  */
-export function answered(run, seq, at, iteration, data) {
+export function foldResult(run, seq, at, iteration, data) {
   const content = data.content ?? "";
   const result = {
     seq,
@@ -123,7 +123,7 @@ function withCall(run, isMeant, more) {
  * @param {any} data
  * @returns {Run}
  */
-export function decided(run, seq, at, data) {
+export function foldDecision(run, seq, at, data) {
   const part = waitingPart(seq, at, data);
   const next = withCall(run, (call) => call.call_id === data.tool_call_id, part);
   if (next !== null || !part.request) return next ?? run;

@@ -3,7 +3,7 @@
  */
 
 import { gettext, pgettext } from "../lib/gettext.js";
-import { asJson, listed } from "./humanize.js";
+import { asJson, joinList } from "./humanize.js";
 
 /** @import { Decision, Request } from "./types.js" */
 
@@ -12,7 +12,7 @@ import { asJson, listed } from "./humanize.js";
  * @param {string} name
  * @param {boolean} isQuestion
  */
-export function asked(name, isQuestion) {
+export function requestLine(name, isQuestion) {
   if (isQuestion) return name ? gettext("%(name)s's agent asks:", { name }) : gettext("The agent asks:");
   return name
     ? gettext("%(name)s's agent wants to make this call. A rule wants somebody to decide.", { name })
@@ -36,7 +36,7 @@ export function byItself({ deadline, fields, unanswered }, time) {
  * @param {Decision} decision
  * @param {boolean} isQuestion
  */
-export function said({ decision, user: name, scope }, isQuestion) {
+export function decisionLine({ decision, user: name, scope }, isQuestion) {
   if (decision === "answer" && name) return gettext("Answered by %(name)s", { name });
   if (decision === "allow") {
     if (name === null) return gettext("Allowed");
@@ -52,7 +52,7 @@ export function said({ decision, user: name, scope }, isQuestion) {
  * @param {any} after
  * @returns {{name: string, before: string, after: string}[]}
  */
-export function changes(before, after) {
+export function argumentChanges(before, after) {
   if (after === null) return [];
   if (!isObject(before) || !isObject(after)) {
     const [old, fresh] = [words(before), words(after)];
@@ -76,7 +76,7 @@ const words = (value) => (typeof value === "string" ? value : asJson(value));
  * @param {Decision|null} decision
  * @returns {[string, string][]}
  */
-export function answered(request, decision) {
+export function answerPairs(request, decision) {
   const labels = new Map((request?.fields ?? []).map(({ name, label }) => [name, label || name]));
   return Object.entries(decision?.answers ?? {}).map(([name, value]) => [labels.get(name) ?? name, answer(value)]);
 }
@@ -85,5 +85,5 @@ export function answered(request, decision) {
 function answer(value) {
   if (typeof value === "boolean") return value ? pgettext("an answer", "Yes") : pgettext("an answer", "No");
   if (value === null || value === "" || (Array.isArray(value) && !value.length)) return "–";
-  return Array.isArray(value) ? listed(value.map(words)) : words(value);
+  return Array.isArray(value) ? joinList(value.map(words)) : words(value);
 }

@@ -21,7 +21,7 @@ const LINES = 12;
  * A number and its unit on one line: "5 s" breaks nowhere.
  * @param {string} figure
  */
-function bound(figure) {
+function nbsp(figure) {
   return figure.replaceAll(" ", "\u00a0");
 }
 
@@ -31,7 +31,7 @@ function bound(figure) {
  */
 export function duration(ms) {
   if (ms === null || ms === undefined) return "";
-  if (ms < 100) return bound(ms >= 1 ? gettext("%(n)s ms", { n: ms }) : gettext("under 1 ms"));
+  if (ms < 100) return nbsp(ms >= 1 ? gettext("%(n)s ms", { n: ms }) : gettext("under 1 ms"));
   if (ms < 59950) {
     const tenths = Math.floor((ms + 50) / 100);
     return inSeconds(`${Math.floor(tenths / 10)}.${tenths % 10}`);
@@ -43,7 +43,7 @@ export function duration(ms) {
  * A measured time within a sentence: "0.4 s", "31 s", "1 m 12 s".
  * @param {Milliseconds} ms
  */
-export function roughly(ms) {
+export function approxDuration(ms) {
   if (ms === null || ms === undefined) return "";
   if (ms < 950) return duration(ms);
   if (ms < 59500) return inSeconds(Math.floor((ms + 500) / 1000));
@@ -54,17 +54,17 @@ export function roughly(ms) {
 function minutes(ms) {
   const seconds = Math.floor((ms + 500) / 1000);
   if (seconds < 3600) return inMinutes(seconds);
-  return bound(gettext("%(h)s h %(m)s m", { h: Math.floor(seconds / 3600), m: two(Math.floor(seconds / 60) % 60) }));
+  return nbsp(gettext("%(h)s h %(m)s m", { h: Math.floor(seconds / 3600), m: two(Math.floor(seconds / 60) % 60) }));
 }
 
 /** @param {number} seconds */
 function inMinutes(seconds) {
-  return bound(gettext("%(m)s m %(s)s s", { m: Math.floor(seconds / 60), s: two(seconds % 60) }));
+  return nbsp(gettext("%(m)s m %(s)s s", { m: Math.floor(seconds / 60), s: two(seconds % 60) }));
 }
 
 /** @param {number|string} number */
 function inSeconds(number) {
-  return bound(gettext("%(n)s s", { n: number }));
+  return nbsp(gettext("%(n)s s", { n: number }));
 }
 
 /**
@@ -110,10 +110,10 @@ export function count(number) {
  * @param {number} length
  */
 export function size(length) {
-  if (length < 1000) return bound(ngettext("%(n)d character", "%(n)d characters", length));
-  if (length < 999500) return bound(gettext("%(n)s kB", { n: Math.floor((length + 500) / 1000) }));
+  if (length < 1000) return nbsp(ngettext("%(n)d character", "%(n)d characters", length));
+  if (length < 999500) return nbsp(gettext("%(n)s kB", { n: Math.floor((length + 500) / 1000) }));
   const tenths = Math.floor((length + 50000) / 100000);
-  return bound(gettext("%(n)s MB", { n: `${Math.floor(tenths / 10)}.${tenths % 10}` }));
+  return nbsp(gettext("%(n)s MB", { n: `${Math.floor(tenths / 10)}.${tenths % 10}` }));
 }
 
 /**
@@ -121,14 +121,14 @@ export function size(length) {
  * @param {number} number
  */
 export function fileSize(number) {
-  return number >= 1000 ? size(number) : bound(ngettext("%(n)d byte", "%(n)d bytes", number));
+  return number >= 1000 ? size(number) : nbsp(ngettext("%(n)d byte", "%(n)d bytes", number));
 }
 
 /**
  * The beginning of a text on one line.
  * @param {string} text
  */
-export function gist(text) {
+export function firstLine(text) {
   const line = text.slice(0, 400).split(/\s+/u).filter(Boolean).join(" ");
   return line.length <= GIST ? line : Array.from(line).slice(0, GIST).join("");
 }
@@ -138,7 +138,7 @@ export function gist(text) {
  * @param {string} text
  */
 export function markdownGist(text) {
-  return gist(stripMarkdown(Array.from(text.slice(0, 2 * GIST_OF)).slice(0, GIST_OF).join("")));
+  return firstLine(stripMarkdown(Array.from(text.slice(0, 2 * GIST_OF)).slice(0, GIST_OF).join("")));
 }
 
 const SEEN = /[^\p{Z}\p{Cc}\p{Cf}\p{Cs}\p{Mn}\p{Me}\u115f\u1160\u2800\u3164\uffa0]/u;
@@ -164,16 +164,16 @@ export function isLong(message) {
  * @param {unknown} args
  * @returns {{ text: string, code: boolean }}
  */
-export function telling(args) {
+export function summarizeArguments(args) {
   if (args === null || typeof args !== "object" || Array.isArray(args)) {
-    return { text: gist(plain(args)), code: true };
+    return { text: firstLine(plain(args)), code: true };
   }
   const { query, url, code } = /** @type {Record<string, unknown>} */ (args);
-  if (typeof query === "string") return { text: gettext("“%(text)s”", { text: gist(query) }), code: false };
-  if (typeof url === "string") return { text: gist(url).replace(/^https?:\/\//u, ""), code: false };
+  if (typeof query === "string") return { text: gettext("“%(text)s”", { text: firstLine(query) }), code: false };
+  if (typeof url === "string") return { text: firstLine(url).replace(/^https?:\/\//u, ""), code: false };
   if (typeof code === "string") return tellingCode(code);
   const values = Object.values(args).filter((value) => ["string", "number", "boolean"].includes(typeof value));
-  return { text: gist(values.slice(0, 2).map(plain).join(", ")), code: false };
+  return { text: firstLine(values.slice(0, 2).map(plain).join(", ")), code: false };
 }
 
 /** @param {string} code */
@@ -188,7 +188,7 @@ function tellingCode(code) {
       return false;
     }) ?? lines[0] ?? "";
   const comment = first.startsWith("#") ? first.replace(/^[# ]+|[# ]+$/gu, "") : "";
-  return comment ? { text: gist(comment), code: false } : { text: gist(first), code: true };
+  return comment ? { text: firstLine(comment), code: false } : { text: firstLine(first), code: true };
 }
 
 /** @param {unknown} value */
@@ -208,14 +208,14 @@ export function asJson(value) {
  * What came back from a call, in few words.
  * @param {string} content
  */
-export function returned(content) {
+export function summarizeResult(content) {
   const text = content.trim();
   if ((text[0] === "[" || text[0] === "{") && text.length <= 2000) {
     const value = parsed(text);
     if (Array.isArray(value)) return ngettext("%(n)d item", "%(n)d items", value.length);
     if (typeof value === "object" && value !== null) return fields(Object.keys(value).length);
   }
-  return gist(text);
+  return firstLine(text);
 }
 
 /** @param {number} number */
@@ -281,11 +281,11 @@ function done(name, times) {
  * @param {string[]} toolNames
  * @param {number} thoughts
  */
-export function did(toolNames, thoughts = 0) {
+export function summarizeTools(toolNames, thoughts = 0) {
   /** @type {Map<string, number>} */
   const times = new Map();
   for (const name of toolNames) times.set(name, (times.get(name) ?? 0) + 1);
-  const told = listed([...times].map(([name, number]) => done(name, number)));
+  const told = joinList([...times].map(([name, number]) => done(name, number)));
   if (!told) return thoughts ? gettext("Thought it through") : "";
   return told[0].toUpperCase() + told.slice(1);
 }
@@ -294,26 +294,26 @@ export function did(toolNames, thoughts = 0) {
  * Parts of a sentence in a row.
  * @param {string[]} parts
  */
-export const listed = (parts) => parts.join(pgettext("between the parts of a list", ", "));
+export const joinList = (parts) => parts.join(pgettext("between the parts of a list", ", "));
 
 /**
  * How long a run has waited for people; nothing for not at all.
  * @param {Milliseconds} ms
  */
-export const waited = (ms) => (ms ? bound(gettext("waited %(time)s", { time: roughly(ms) })) : "");
+export const waited = (ms) => (ms ? nbsp(gettext("waited %(time)s", { time: approxDuration(ms) })) : "");
 
 export const atWorkLine = gettext("Working");
 /** @param {number} number */
-export const steps = (number) => bound(ngettext("%(n)d step", "%(n)d steps", number));
+export const steps = (number) => nbsp(ngettext("%(n)d step", "%(n)d steps", number));
 /** @param {number} number */
-export const tools = (number) => bound(ngettext("%(n)d tool", "%(n)d tools", number));
+export const tools = (number) => nbsp(ngettext("%(n)d tool", "%(n)d tools", number));
 /** @param {number} number */
-export const failed = (number) => (number ? bound(ngettext("%(n)d failed", "%(n)d failed", number)) : "");
+export const failed = (number) => (number ? nbsp(ngettext("%(n)d failed", "%(n)d failed", number)) : "");
 /** @param {(string|null|undefined)[]} parts */
 export const joined = (...parts) => parts.filter(Boolean).join(" · ");
 /** @param {Milliseconds} ms */
 export const thoughtFor = (ms) => 
-  ms === null || ms === undefined ? gettext("Thought") : gettext("Thought for %(time)s", { time: roughly(ms) });
+  ms === null || ms === undefined ? gettext("Thought") : gettext("Thought for %(time)s", { time: approxDuration(ms) });
 /** @param {number} number */
 export const atOnce = (number) => ngettext("%(n)d call at once", "%(n)d calls at once", number);
 /**
@@ -336,7 +336,7 @@ export const iterationOf = (number, limit) =>
 export function usage(used) {
   const exact = gettext("%(input)s in / %(output)s out", { input: count(used.input_tokens), output: count(used.output_tokens) });
   const told = used.estimated ? gettext("about %(usage)s", { usage: exact }) : exact;
-  return told.split(" / ").map(bound).join(" / ");
+  return told.split(" / ").map(nbsp).join(" / ");
 }
 
 /**
@@ -344,7 +344,7 @@ export function usage(used) {
  * @param {{used: number, limit: number}} context
  */
 export function contextUse({ used, limit }) {
-  return bound(gettext("Context %(share)s%%", { share: String(Math.min(100, Math.ceil((used * 100) / limit))) }));
+  return nbsp(gettext("Context %(share)s%%", { share: String(Math.min(100, Math.ceil((used * 100) / limit))) }));
 }
 
 /**
@@ -352,7 +352,7 @@ export function contextUse({ used, limit }) {
  * @param {{used: number, limit: number}} budget
  */
 export function budgetUse({ used, limit }) {
-  return bound(gettext("Budget %(share)s%%", { share: String(Math.min(100, Math.floor((used * 100) / limit))) }));
+  return nbsp(gettext("Budget %(share)s%%", { share: String(Math.min(100, Math.floor((used * 100) / limit))) }));
 }
 
 /**

@@ -4,7 +4,7 @@
 
 import { errorText, gettext, ngettext, pgettext } from "../lib/gettext.js";
 import { callWaitsFor } from "./figures.js";
-import { failed, joined, roughly, steps, tools, usage, waited } from "./humanize.js";
+import { approxDuration, failed, joined, steps, tools, usage, waited } from "./humanize.js";
 /** @import { Call, Counts, Run } from "./types.js" */
 
 /**
@@ -133,7 +133,7 @@ export const endIcon = (name) => END_ICONS[name] ?? "check";
  * @param {Run} run
  * @param {Counts} counts
  */
-export function trouble(run, counts) {
+export function failureBanner(run, counts) {
   const kept = steps(counts.steps);
   if (run.removed) return null;
   switch (run.status) {
@@ -179,7 +179,7 @@ export function trouble(run, counts) {
  * @param {Run} run
  * @param {Counts} counts
  */
-export function endline(run, counts) {
+export function runSummary(run, counts) {
   if (run.removed) {
     const name = run.cancelled_by;
     return name ? gettext("Removed from the queue by %(name)s", { name }) : gettext("Removed from the queue");
@@ -191,7 +191,7 @@ export function endline(run, counts) {
     run.enable_reasoning ? steps(counts.steps) : "",
     counts.tools ? tools(counts.tools) : "",
     failed(counts.failed),
-    roughly(run.duration_ms),
+    approxDuration(run.duration_ms),
     waited(run.waited_ms),
     used && spent ? usage(used) : "",
   );

@@ -6,7 +6,7 @@
  */
 
 import { errorText } from "../lib/gettext.js";
-import { answered, called, decided, waitingNoted } from "./calls.js";
+import { foldCall, foldDecision, foldResult, waitingNoted } from "./calls.js";
 import { grow } from "./growth.js";
 import { adopt, newRun } from "./new-run.js";
 
@@ -322,9 +322,9 @@ function appliedStep(run, seq, data) {
         ],
       };
     case "tool_use":
-      return called(next, seq, at, iteration, data);
+      return foldCall(next, seq, at, iteration, data);
     case "tool_result":
-      return answered(next, seq, at, iteration, data);
+      return foldResult(next, seq, at, iteration, data);
     case "final_answer":
       return {
         ...next,
@@ -348,7 +348,7 @@ function appliedStep(run, seq, data) {
     case "question":
     case "approval":
     case "answer":
-      return decided(next, seq, at, data);
+      return foldDecision(next, seq, at, data);
     case "error":
       return next.error ? next : { ...next, error: { message: data.error, code: data.code, id: "" } };
     default:

@@ -4,7 +4,7 @@
 
 import { byId, makeRect, setData, setShown, setText, slot, visible } from "../lib/dom.js";
 import { waitedMs, waitsFor } from "../state/figures.js";
-import { budgetUse, clock, contextUse, iterationOf, roughly, usage, waited } from "../state/humanize.js";
+import { approxDuration, budgetUse, clock, contextUse, iterationOf, usage, waited } from "../state/humanize.js";
 import { dot } from "../state/run-status.js";
 import { SENTENCES } from "../state/messages.js";
 import { badged } from "./badge.js";
@@ -46,7 +46,7 @@ export function createHeader({ page, onStop }) {
   /** @param {number|null} now */
   function tick(now) {
     if (shown === null) return;
-    let text = roughly(shown.duration_ms);
+    let text = approxDuration(shown.duration_ms);
     const waits = now === null && !shown.ended ? 0 : waitedMs(shown, now ?? 0);
     if (!shown.ended) text = now === null || shown.started_at === null ? "" : clock((now - shown.started_at) * 1000 - waits);
     setText(time, text);

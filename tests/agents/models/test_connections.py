@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from agents.models import http
-from agents.models.http import CutOff, Unreachable, post
+from agents.models.http import CutOff, Unreachable
 from tests.model_server import ModelServer
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -76,7 +76,7 @@ async def until_closed(_reader: asyncio.StreamReader, _writer: asyncio.StreamWri
 
 async def ask(url: str, **headers: str) -> tuple[int, bytes]:
     """Ask, read to the end, and give the connection back."""
-    connection = await post(url, headers, b"{}", connect_s=2)
+    connection = await http.post(url, headers, b"{}", connect_s=2)
     with contextlib.closing(connection):
         body = b""
         while data := await connection.read():
@@ -104,7 +104,7 @@ async def test_an_answer_is_the_same_however_it_is_cut(name: str, cut: int) -> N
 
 async def test_what_comes_together_is_one_piece() -> None:
     async with serving(Server(CHUNKED + b"1\r\na\r\n1\r\nb\r\n1\r\nc\r\n0\r\n\r\n")) as server:
-        connection = await post(server.url, {}, b"{}", connect_s=2)
+        connection = await http.post(server.url, {}, b"{}", connect_s=2)
         with contextlib.closing(connection):
             assert [await connection.read(), await connection.read()] == [b"abc", b""]
 
@@ -212,7 +212,7 @@ async def test_an_answer_to_nothing_is_never_taken_for_one() -> None:
 
 async def test_an_answer_left_before_its_end_takes_its_connection_along() -> None:
     async with serving(Server(CHUNKED + b"3\r\nOne\r\n", then=until_closed)) as server:
-        connection = await post(server.url, {}, b"{}", connect_s=2)
+        connection = await http.post(server.url, {}, b"{}", connect_s=2)
         assert await connection.read() == b"One"
         connection.close()
         await asyncio.wait_for(server.left.wait(), 5)
@@ -254,7 +254,7 @@ async def test_what_nobody_reads_stays_in_the_network() -> None:
         writer.write(b"0\r\n\r\n")
 
     async with serving(Server(CHUNKED, then=flood)) as server:
-        connection = await post(server.url, {}, b"{}", connect_s=2)
+        connection = await http.post(server.url, {}, b"{}", connect_s=2)
         with contextlib.closing(connection):
             async with asyncio.timeout(10):
                 while connection._transport.is_reading():  # noqa: ASYNC110 - it tells nobody when it pauses
@@ -277,7 +277,7 @@ async def paused(told: bytes, **options: ssl.SSLContext) -> AsyncIterator[http.C
         said.set()
 
     async with serving(Server(CHUNKED + b"3\r\none\r\n", then=say_more), **options) as server:
-        connection = await post(server.url, {}, b"{}", connect_s=2)
+        connection = await http.post(server.url, {}, b"{}", connect_s=2)
         with contextlib.closing(connection):
             assert await connection.read() == b"one"
             connection.pause()
@@ -330,7 +330,7 @@ async def test_a_pause_ends_with_the_next_read(tls: tuple[ssl.SSLContext, ssl.SS
 )
 async def test_where_nothing_answers(url: str) -> None:
     with pytest.raises(Unreachable):
-        await post(url, {}, b"{}", connect_s=2)
+        await http.post(url, {}, b"{}", connect_s=2)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
@@ -357,7 +357,7 @@ async def test_who_gives_up_while_connecting_leaves_no_connection_behind(host: s
         gc.disable()
         try:
             for steps in range(40):
-                asking = asyncio.create_task(post(url, {}, b"{}", connect_s=5))
+                asking = asyncio.create_task(http.post(url, {}, b"{}", connect_s=5))
                 for _ in range(steps):
                     await asyncio.sleep(0)
                 asking.cancel()
@@ -382,7 +382,7 @@ async def test_who_does_not_take_the_call_is_not_waited_for() -> None:
             waiting.setblocking(False)
             waiting.connect_ex(full.getsockname())
         with pytest.raises(Unreachable):
-            await post(f"http://127.0.0.1:{full.getsockname()[1]}/", {}, b"{}", connect_s=0.3)
+            await http.post(f"http://127.0.0.1:{full.getsockname()[1]}/", {}, b"{}", connect_s=0.3)
 
 
 async def test_a_request_names_its_host_and_proves_its_user() -> None:
@@ -410,7 +410,7 @@ async def test_no_header_holds_another(key: str) -> None:
 
 def test_what_is_idle_is_closed_with_its_loop(server: ModelServer, recwarn: pytest.WarningsRecorder) -> None:
     async def once() -> tuple[asyncio.AbstractEventLoop, http.Connection]:
-        connection = await post(f"{server.url}/chat/completions", {}, SOME, connect_s=2)
+        connection = await http.post(f"{server.url}/chat/completions", {}, SOME, connect_s=2)
         while await connection.read():
             pass
         connection.close()

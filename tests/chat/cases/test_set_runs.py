@@ -55,7 +55,7 @@ def a_set(owner: User, *cases: CaseFields) -> CaseSet:
 
 def look() -> None:
     """What a process does, without its loop."""
-    found = set_runs.look()
+    found = set_runs.find_due_moves()
     for result_id in found.waiting:
         set_runs.stop_waiting(result_id)
     for result_id in found.ended:
@@ -295,7 +295,7 @@ def test_a_thousand_cases_are_asked_with_as_many_statements_as_ten(ada: User) ->
         with CaptureQueriesContext(connection) as begun:
             set_run = set_runs.begin(ada, case_set.pk)
             set_runs.ask_next(set_run.pk)
-            set_runs.look()
+            set_runs.find_due_moves()
         # Rows are inserted some hundred at a time.
         counted.append(sum('INSERT INTO "chat_caseresult"' not in each["sql"] for each in begun))
         set_runs.stop(ada, case_set.pk, 1, Door.API)

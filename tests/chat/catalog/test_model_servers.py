@@ -8,7 +8,7 @@ from agents import AgentError, AgentSpec, ModelSettings
 from agents.models.address_list import AddressList
 from chat.accounts.models import User
 from chat.catalog import agents, model_servers, server_changes
-from chat.catalog.sealed import BadSecret, describe_secret, seal, unseal
+from chat.catalog.sealed import BadSecret, describe_secret, seal_secret, unseal_secret
 from chat.models import Act, AuditEntry, ModelServer
 from tests.chat import making
 
@@ -63,9 +63,9 @@ def test_a_key_is_in_no_table_and_in_no_description_as_it_is(ada: User) -> None:
     made = server(ada)
     stored = ModelServer.objects.values_list("key", flat=True).get()
     assert "sk-secret" not in stored
-    assert unseal(stored) == "sk-secret"
+    assert unseal_secret(stored) == "sk-secret"
     assert describe_secret(made.key) == "••••••"
-    assert describe_secret(seal("env:AGENT_KEY")) == "env:AGENT_KEY"
+    assert describe_secret(seal_secret("env:AGENT_KEY")) == "env:AGENT_KEY"
     assert "sk-secret" not in repr(model_servers.settings_for(version(made, "m")))
 
 
@@ -81,21 +81,21 @@ KEYS = [
 @pytest.mark.parametrize(("typed", "words"), KEYS)
 def test_variables_of_the_program_itself_cannot_be_asked_for(typed: str, words: str) -> None:
     with pytest.raises(BadSecret, match=words):
-        seal(typed)
+        seal_secret(typed)
 
 
 def test_without_a_field_key_only_variables_are_taken(settings: Any) -> None:
     settings.FIELD_KEY = ""
-    assert unseal(seal("env:AGENT_KEY")) == "from the environment"
+    assert unseal_secret(seal_secret("env:AGENT_KEY")) == "from the environment"
     with pytest.raises(BadSecret, match="Without FIELD_KEY"):
-        seal("sk-secret")
+        seal_secret("sk-secret")
 
 
 def test_another_address_empties_the_key(ada: User) -> None:
     made = server(ada)
     assert server(ada, made, key=None, name="renamed").key
     assert server(ada, made, key=None, address="https://models.example/v2").key == ""
-    assert unseal(server(ada, made, key="sk-new", address="https://models.example/v3").key) == "sk-new"
+    assert unseal_secret(server(ada, made, key="sk-new", address="https://models.example/v3").key) == "sk-new"
     assert server(ada, made, key="").key == ""
     assert AuditEntry.objects.filter(action=Act.SAVE, about="model server models").count() == 4
 

@@ -24,8 +24,8 @@ from django.utils import timezone
 from chat.catalog import sealed
 from chat.doctor import front, others, servers, storage
 from chat.doctor.checks import CHECKS
-from chat.doctor.examination import examine
-from chat.doctor.findings import Check, Finding, Level, broken, well
+from chat.doctor.examination import run_checks
+from chat.doctor.findings import Check, Finding, Level
 from chat.models import ModelServer, Process
 from chat.runtime import clock
 from chat.security.passes import DOCTOR_HEADER, doctor_pass
@@ -115,7 +115,7 @@ def model_away(settings: Any, *_: Any) -> None:
 
 def key_lost(settings: Any, *_: Any) -> None:
     settings.FIELD_KEY = "a key of the fields, long enough."
-    ModelServer.objects.create(name="lab", address="http://127.0.0.1:1/v1", key=sealed.seal("sk-hunter2"))
+    ModelServer.objects.create(name="lab", address="http://127.0.0.1:1/v1", key=sealed.seal_secret("sk-hunter2"))
     settings.FIELD_KEY = "another key of fields, long enough."
 
 
@@ -220,12 +220,12 @@ def test_what_is_broken_is_found_with_what_mends_it(
     newest = _newest_migration()
     try:
         breaks(settings, monkeypatch, tmp_path)
-        found = list(examine({"it": check}))
+        found = list(run_checks({"it": check}))
     finally:
         MigrationRecorder.Migration.objects.get_or_create(app=newest.app, name=newest.name)
     worst = max(found, key=lambda told: list(Level).index(told.level))
     assert worst.level is level, found
-    assert said in worst.finding.said
+    assert said in worst.finding.text
     assert action in worst.finding.action
     assert "hunter2" not in str(found)
 
@@ -248,11 +248,11 @@ def test_a_model_server_is_asked_which_models_it_has(settings: Any, name: str, l
         model(settings, server.url, name)
         (told,) = servers.check_model_servers()
         assert server.requests == [], "nothing is generated"
-    assert (told.level, said in told.said) == (level, True), told
+    assert (told.level, said in told.text) == (level, True), told
 
 
 def failing() -> Iterable[Finding]:
-    yield well("so far")
+    yield Finding.ok("so far")
     raise ConnectionError("https://ada:hunter2@db.example.org/x went away")
 
 
@@ -260,12 +260,12 @@ def test_a_check_that_fails_or_hangs_stops_no_other() -> None:
     let_go = threading.Event()
 
     def hanging() -> Iterable[Finding]:
-        yield well("begun")
+        yield Finding.ok("begun")
         let_go.wait(60)
-        yield well("too late")
+        yield Finding.ok("too late")
 
-    checks = {"one": failing, "two": hanging, "three": lambda: [broken("no", "Do it.")]}
-    found = [(told.check, told.level, told.finding.said) for told in examine(checks, 0.3)]
+    checks = {"one": failing, "two": hanging, "three": lambda: [Finding.fail("no", "Do it.")]}
+    found = [(told.check, told.level, told.finding.text) for told in run_checks(checks, 0.3)]
     let_go.set()
     assert [(check, level) for check, level, _ in found] == [
         ("one", Level.OK),
@@ -305,7 +305,7 @@ def test_what_a_proxy_makes_of_a_request_is_judged(
         "ignored_peer": "",
     }
     found = list(front._check_headers({**right, **differs}))
-    assert any(each.level is level and said in each.said for each in found), found
+    assert any(each.level is level and said in each.text for each in found), found
     assert max((list(Level).index(each.level) for each in found), default=0) == list(Level).index(level)
 
 
@@ -346,6 +346,6 @@ def test_the_command_tells_all_of_an_installation_where_everything_is_broken(tmp
 def test_the_command_says_in_lines_what_is_well(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chat.management.commands.doctor.CHECKS", {"disk": lambda: [well("there is room")]})
+    monkeypatch.setattr("chat.management.commands.doctor.CHECKS", {"disk": lambda: [Finding.ok("there is room")]})
     call_command("doctor")
     assert capsys.readouterr().out == "ok    disk: there is room\n"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from django.conf import settings as django_settings
 
-from chat.doctor.examination import examine
+from chat.doctor.examination import run_checks
 from chat.doctor.findings import Level
 from chat.doctor.front import check_front
 from config.env_types import parse_public_url
@@ -58,8 +58,8 @@ def test_a_line_that_lacks_is_found(
         public = parse_public_url(address)
         assert public is not None
         settings.PUBLIC_URL = public
-        found = [told.finding for told in examine({"public address": check_front})]
-    assert any(each.level is level and said in each.said for each in found), found
+        found = [told.finding for told in run_checks({"public address": check_front})]
+    assert any(each.level is level and said in each.text for each in found), found
     if level is Level.OK:
         assert {each.level for each in found} == {Level.OK}
 

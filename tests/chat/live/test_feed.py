@@ -20,7 +20,7 @@ from chat.live.connections import OpenSocket
 from chat.live.handshake import Login
 from chat.live.subscriptions import SessionSubscription
 from chat.models import Run, Session, Step
-from chat.protocol import WINDOW, Close, encode
+from chat.protocol import WINDOW, Close, encode_frame
 from chat.protocol.frame_data import AcceptedData
 from chat.runs import commands as run_commands
 from chat.runs import publisher
@@ -98,7 +98,7 @@ async def test_what_runs_within_write_comes_beside_what_their_root_writes(starte
     assert [frame["data"]["offset"] for frame in deltas] == [0, 0, 0], "one for each, from its beginning"
     ended = next(run_id for run_id in texts if run_id != run.pk)
     drafts.drop(run.session_id, ended)
-    assert {draft.run_id for draft in drafts.of(run.session_id)} == texts.keys() - {ended}
+    assert {draft.run_id for draft in drafts.of_session(run.session_id)} == texts.keys() - {ended}
 
 
 async def test_what_a_run_tells_other_processes_is_put_together_there(started: tuple[Run, Login]) -> None:
@@ -241,7 +241,7 @@ async def test_what_is_held_back_comes_after_the_answer(started: tuple[Run, Logi
     client.subscriber.cork()
     await store(run, 3)
     accepted: AcceptedData = {"client_message_id": "m", "run_id": str(run.pk), "queued": 0}
-    client.subscriber.send_control(encode({"type": "accepted", "data": accepted}))
+    client.subscriber.send_control(encode_frame({"type": "accepted", "data": accepted}))
     client.subscriber.uncork()
     await client.until(lambda: client.seqs == [1, 2, 3])
     assert [frame["type"] for frame in client.frames[:3]] == ["session", "accepted", "reasoning_step"]

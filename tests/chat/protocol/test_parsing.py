@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from agents.text import is_clean
 from chat import protocol
-from chat.protocol import Ack, BadFrame, Cancel, Chat, Continue, Ping, Resume, parse
+from chat.protocol import Ack, BadFrame, Cancel, Chat, Continue, Ping, Resume, parse_command
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ from chat.protocol import Ack, BadFrame, Cancel, Chat, Continue, Ping, Resume, p
     ],
 )
 def test_commands(frame: Any, command: Any) -> None:
-    assert parse(json.dumps(frame)) == command
+    assert parse_command(json.dumps(frame)) == command
 
 
 def test_what_no_command_has_is_read_and_left_at_that() -> None:
@@ -46,8 +46,8 @@ def test_what_no_command_has_is_read_and_left_at_that() -> None:
         work(text)
         return time.thread_time() - began
 
-    assert parse(text) == Chat(message="x")
-    assert min(cpu_s(parse) for _ in range(5)) < 1.5 * min(cpu_s(protocol.load) for _ in range(5)) + 0.001
+    assert parse_command(text) == Chat(message="x")
+    assert min(cpu_s(parse_command) for _ in range(5)) < 1.5 * min(cpu_s(protocol.load_json) for _ in range(5)) + 0.001
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_what_no_command_has_is_read_and_left_at_that() -> None:
 )
 def test_bad_frames_have_a_code_and_words(text: str, code: str) -> None:
     with pytest.raises(BadFrame) as refused:
-        parse(text)
+        parse_command(text)
     assert refused.value.code == code
     assert refused.value.message.endswith(".")
     refused.value.message.encode()
@@ -97,14 +97,14 @@ def test_bad_frames_have_a_code_and_words(text: str, code: str) -> None:
 
 def test_a_bad_chat_is_answered_under_its_own_identifier() -> None:
     with pytest.raises(BadFrame) as refused:
-        parse('{"type":"chat","payload":{"message":7,"client_message_id":"m1"}}')
+        parse_command('{"type":"chat","payload":{"message":7,"client_message_id":"m1"}}')
     assert refused.value.client_message_id == "m1"
 
 
 def outcome(text: str) -> str:
     """What becomes of a text: a command, or the code it is refused with."""
     try:
-        parse(text)
+        parse_command(text)
     except BadFrame as refused:
         return refused.code
     return "command"
@@ -147,7 +147,7 @@ def strings(value: Any) -> Iterator[str]:
     st.dictionaries(any_text, st.recursive(any_text | st.floats() | st.integers(), st.lists, max_leaves=8), max_size=5)
 )
 def test_what_is_stored_is_json_that_both_databases_and_browsers_take(data: dict[str, Any]) -> None:
-    body = protocol.body(data)
+    body = protocol.clean_json(data)
     body.encode()
     assert "\x00" not in body
 
@@ -160,12 +160,12 @@ def test_what_is_stored_is_json_that_both_databases_and_browsers_take(data: dict
 
 def test_clean_data_is_stored_as_it_is() -> None:
     data = {"text": "Zürich 天氣 🙂", "list": [1, 2.5, None, True], "nested": {"a": "\\u0000"}}
-    assert json.loads(protocol.body(data)) == data
+    assert json.loads(protocol.clean_json(data)) == data
 
 
 def test_what_cannot_be_stored_is_replaced() -> None:
     data = {"nul": "a\x00b", "lone": "a\ud800b", "pair": "🙂", "nan": math.nan, "inf": -math.inf, "big": 10**40}
-    assert json.loads(protocol.body(data)) == {
+    assert json.loads(protocol.clean_json(data)) == {
         "nul": "a\ufffdb",
         "lone": "a\ufffdb",
         "pair": "🙂",
@@ -179,7 +179,7 @@ def test_nesting_without_end_is_cut() -> None:
     deep: Any = "x"
     for _ in range(5_000):
         deep = [deep]
-    assert "…" in protocol.body({"arguments": deep})
+    assert "…" in protocol.clean_json({"arguments": deep})
 
 
 def test_a_stored_frame_is_the_json_a_client_gets() -> None:

@@ -22,8 +22,8 @@ SAID: dict[str, Callable[[str], object]] = {
     "query": lambda text: humanize.summarize_arguments({"query": text}),
     "address": lambda text: humanize.summarize_arguments({"url": text}),
     "unreadable arguments": humanize.summarize_arguments,
-    "pairs": lambda text: rows.inside({"a": text}),
-    "JSON": lambda text: rows.inside({"a": [text]}),
+    "pairs": lambda text: rows.arguments_row({"a": text}),
+    "JSON": lambda text: rows.arguments_row({"a": [text]}),
     "visible text": lambda text: make_visible(text.encode()),
 }
 #: What is repeated; a further one is one line.

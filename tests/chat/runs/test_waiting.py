@@ -348,7 +348,7 @@ async def test_what_is_decided_and_not_taken_up_is_found(here: Here, model: Mode
 
 async def test_nothing_but_people_ends_the_wait(here: Here, model: ModelServer) -> None:
     run_id = await held(here, model)
-    assert await database.read(live_runs.everywhere) == []
+    assert await database.read(live_runs.all_live) == []
     assert await database.read(live_runs.silent_since, timezone.now() + timedelta(days=1)) == []
     assert await database.read(run_queue.sessions_to_look_at) == []
     assert not await recovery.interrupt(run_id)

@@ -263,7 +263,7 @@ def test_an_interrupted_run_that_the_server_continues_counts_by_its_end(ada: Use
     run_state.claim(first, "process-1")
     with override_settings(AUTO_CONTINUE=True), transaction.atomic():
         run_state.finish(first.pk, first.session_id, End(RunStatus.INTERRUPTED))
-        auto_continue.after(first, End(RunStatus.INTERRUPTED))
+        auto_continue.enqueue_continuation(first, End(RunStatus.INTERRUPTED))
     tick(NOW + 31 * MINUTE)
     assert outcomes(schedule) == [("09:30", "started")]
     finish(schedule)

@@ -64,12 +64,12 @@ def local(moments: list[datetime], zone: ZoneInfo) -> list[str]:
     ],
 )
 def test_spring_and_autumn(expression: str, after: str, times: list[str]) -> None:
-    found = recurrence.following(Cron(expression, BERLIN), utc(after), len(times))
+    found = recurrence.next_times(Cron(expression, BERLIN), utc(after), len(times))
     assert local(found, BERLIN) == times
 
 
 def test_minutes_count_as_they_pass() -> None:
-    found = recurrence.following(Every(90, utc("2027-03-28T00:00")), utc("2027-03-28T00:00"), 3)
+    found = recurrence.next_times(Every(90, utc("2027-03-28T00:00")), utc("2027-03-28T00:00"), 3)
     assert local(found, BERLIN) == ["03-28 03:30 +0200", "03-28 05:00 +0200", "03-28 06:30 +0200"]
 
 
@@ -125,7 +125,7 @@ def by_hand(cron: Cron, since: datetime, until: datetime) -> list[datetime]:
     wall = (since - timedelta(days=1)).replace(tzinfo=None)
     while wall <= (until + timedelta(days=1)).replace(tzinfo=None):
         if shows(cron.expression, wall):
-            found.append(recurrence.existing(wall, cron.zone).astimezone(UTC))
+            found.append(recurrence.existing_time(wall, cron.zone).astimezone(UTC))
         wall += MINUTE
     return sorted({moment for moment in found if since <= moment <= until})
 

@@ -435,7 +435,7 @@ def test_a_picture_is_kept_once_and_told_as_it_was_sent(ada: User, session: Sess
     content = base64.b64decode(PIXEL)
     for used_in, each in ((session, content), (making.session(ada), b"another")):
         digest = sha256(each).hexdigest()
-        file = files.keep(ada.pk, name="a.png", media_type="image/png", content=each, sha256=digest)
+        file = files.store_file(ada.pk, name="a.png", media_type="image/png", content=each, sha256=digest)
         files.attach(used_in.pk, ada.pk, [file.pk])
     run = making.run(session)
     # The same again is the same content still, whatever is kept of it.

@@ -27,9 +27,9 @@ def ada() -> User:
 def test_a_file_is_there_when_it_is_whole(ada: User) -> None:
     file = files.begin(ada.pk, name="a.txt", media_type="text/plain", size=2, sha256="")
     files.add_chunk(file, 0, b"hi")
-    assert not files.whole().exists()
+    assert not files.complete_files().exists()
     files.finish(file)
-    assert files.content(files.whole().get().pk) == b"hi"
+    assert files.content(files.complete_files().get().pk) == b"hi"
 
 
 NAMES = {
@@ -162,7 +162,7 @@ WITHOUT_TEXT = {
 @pytest.mark.parametrize("case", WITHOUT_TEXT)
 def test_why_there_is_no_text_is_kept(case: str, ada: User) -> None:
     kind, content, words = WITHOUT_TEXT[case]
-    file = files.keep(ada.pk, name="a", media_type=kind, content=content, sha256="")
+    file = files.store_file(ada.pk, name="a", media_type=kind, content=content, sha256="")
     for _ in range(2):
         with pytest.raises(file_texts.NoText, match=words) as found:
             file_texts.prepare(File.objects.get(pk=file.pk))

@@ -31,7 +31,7 @@ def acts(patterns: list[URLPattern | URLResolver], space: str = "") -> Iterator[
     for pattern in patterns:
         if isinstance(pattern, URLResolver):
             yield from acts(pattern.url_patterns, f"{space}{pattern.namespace}:" if pattern.namespace else space)
-        elif getattr(pattern.callback, "is_act", False):
+        elif getattr(pattern.callback, "is_form_action", False):
             names = {
                 name: kind.to_python("7") if "int" in type(kind).__name__.lower() else ID
                 for name, kind in pattern.pattern.converters.items()

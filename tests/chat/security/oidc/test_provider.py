@@ -19,7 +19,7 @@ from chat.accounts.models import ProviderLogin, User
 from chat.security.logins import find_login
 from chat.security.oidc import provider as provider_module
 from chat.security.oidc import standing
-from chat.security.sealing import unseal
+from chat.security.sealing import decrypt_text
 from tests import oidc
 from tests.chat import making
 from tests.oidc import OidcProvider, log_in, use_provider
@@ -75,7 +75,7 @@ def test_no_token_of_the_provider_is_stored_in_the_clear(provider: OidcProvider,
     log_in(client)
     row = ProviderLogin.objects.get()
     assert row.access_token == ""
-    refresh = unseal(row.refresh_token)
+    refresh = decrypt_text(row.refresh_token)
     assert refresh
     assert refresh not in str(dict(client.session))
     assert row.refresh_token != refresh
@@ -269,7 +269,7 @@ def test_the_second_factor_is_asked_for_after_the_provider_too(provider: OidcPro
     TOTP.activate(User.objects.get(), secret)
     assert log_in(client, "?next=/schedules/")["Location"] == "/accounts/second-factor/"
     assert not is_in(client)
-    refresh = unseal(ProviderLogin.objects.get().refresh_token)
+    refresh = decrypt_text(ProviderLogin.objects.get().refresh_token)
     assert refresh
     assert refresh not in str(dict(client.session))
     code = format_hotp_value(hotp_value(secret, int(time.time()) // 30))
