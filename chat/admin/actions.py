@@ -1,4 +1,4 @@
-"""What operators may do to what is listed: asked for, confirmed, done to each, and reported."""
+"""Actions of operators on the objects of a list: confirmed on a page of their own, executed on each object, and reported."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,37 +26,37 @@ from chat.security import audit
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
 
-#: A list's length is known up to here.
+#: Longer lists are not counted exactly.
 _COUNTED = 10_000
-#: Objects that one action takes.
+#: How many objects one action handles.
 _MOST = 200
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg] # Django's classes take no parameters at run time
-    """Counts a list only up to a limit, which a database does fast however long the table is."""
+    """Counts a list only up to a limit, which is fast however long the table is."""
 
     @cached_property
     def count(self) -> int:
-        """How many there are, or the limit."""
+        """The number of objects, or the limit."""
         return min(self._counted, _COUNTED)
 
     @property
     def more_than(self) -> str:
-        """The limit, for people, where there are more; else nothing."""
+        """The limit, for people, if there are more objects than that; else empty."""
         return f"{_COUNTED:,}" if self._counted > _COUNTED else ""
 
     @cached_property
     def _counted(self) -> int:
-        # Without what each row shows beside it.
+        # Counting does not need what the rows show of related tables.
         return cast(QuerySet[Any], self.object_list).order_by().values("pk")[: _COUNTED + 1].count()
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Shown to those who have the permission to view it; never edited."""
+    """A list that users with the view permission can read; nothing can be edited."""
 
-    #: Whether its rows belong to people, so that each look at them is noted.
+    #: Whether its rows belong to users: then every view of them is recorded in the audit.
     is_private = True
-    #: What may be done here is noted where it is done.
+    #: The audit entries are written by what is done here, not by the admin site.
     notes_itself = True
     paginator = BoundedPaginator
     show_full_result_count = False
@@ -64,42 +64,42 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_per_page = 50
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Who was given just that: being allowed to do something to them is another permission."""
+        """Only with the view permission itself: a permission for an action does not include it."""
         return bool(request.user.has_perm(f"{self.opts.app_label}.view_{self.opts.model_name}"))
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """A list, once it is noted that somebody looks at it, or searches."""
+        """The list; viewing and searching it are recorded first."""
         if self.is_private and self.has_view_permission(request):
             record_list(request)
         return super().changelist_view(request, extra_context)
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
-        """One of them, once it is noted that somebody looks at what is another's."""
+        """One object; if it is another user's, viewing it is recorded first."""
         thing = super().get_object(request, object_id, from_field)
         if self.is_private and thing is not None and self.has_view_permission(request, thing):
             record_look(request, thing)
         return thing
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Nobody."""
+        """Always False."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Nobody."""
+        """Always False."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Nobody: what may be deleted is, by an action, through the use case."""
+        """Always False: what may be deleted is deleted by an action, through the use case."""
         return False
 
 
 def user_pk(request: HttpRequest) -> int:
-    """The primary key of who asks."""
+    """The primary key of the requesting user."""
     return cast(int, request.user.pk)
 
 
 def record_list(request: HttpRequest) -> None:
-    """Note a look at a list of what is others', or a search in it."""
+    """Record that the requesting user views or searches a list of other users' objects."""
     if request.GET.get("q", "").strip():
         audit.record_search(user_pk(request), Door.ADMIN)
     else:
@@ -107,13 +107,13 @@ def record_list(request: HttpRequest) -> None:
 
 
 def record_look(request: HttpRequest, thing: Any) -> None:
-    """Note a look at a session or at something of one that is somebody else's."""
+    """Record that the requesting user views a session of somebody else, or an object in it."""
     if (session_id := session_of_another(request, thing)) is not None:
         audit.record_view(user_pk(request), session_id, Door.ADMIN)
 
 
 def record_act(request: HttpRequest, thing: Any, act: Act) -> None:
-    """Note that something is done to it, likewise, before it is."""
+    """Record, before it is done, that something is done to a session of somebody else, or to an object in it."""
     if (session_id := session_of_another(request, thing)) is None:
         return
     if isinstance(thing, Schedule):
@@ -125,7 +125,7 @@ def record_act(request: HttpRequest, thing: Any, act: Act) -> None:
 
 
 def session_of_another(request: HttpRequest, thing: Any) -> UUID | None:
-    """The session that it is of, if it isn't one's own; a schedule has its own owner, and not always a session."""
+    """The session that an object belongs to, None if it is one's own. A schedule has an owner of its own, and not always a session."""
     owned = thing if isinstance(thing, Session | Schedule) else thing.session
     session_id: UUID | None = thing.pk if isinstance(thing, Session) else thing.session_id
     return session_id or MANY_SESSIONS if owned.owner_id != user_pk(request) else None
@@ -133,16 +133,16 @@ def session_of_another(request: HttpRequest, thing: Any) -> UUID | None:
 
 @dataclass(frozen=True, slots=True)
 class ConfirmedAction:
-    """Something that may be done to objects: it is asked for, done one by one to those that it fits, and reported."""
+    """An action that is confirmed on a page, executed on each object that it applies to, and reported."""
 
     label: "StrOrPromise"
     permission: str
     question: "StrOrPromise"
     do: Callable[[User, Any], str]
     fits: Callable[[Any], bool] = lambda _: True
-    #: Why it does not fit the others.
+    #: Why it does not apply to the other objects, for people.
     otherwise: "StrOrPromise" = ""
-    #: Whether it is noted with the act itself, whoever does it through whichever door.
+    #: Whether the use case writes the audit entry itself.
     is_noted: bool = False
 
 
@@ -151,14 +151,14 @@ def _about(name: str, text: str) -> str:
 
 
 class ConfirmedActionsAdmin(ReadOnlyAdmin):
-    """Read-only but for a few acts, each of which asks first and then says what has become of each object."""
+    """A read-only list with some actions, each of which asks for confirmation and then reports what happened to each object."""
 
     acts: ClassVar[Mapping[str, ConfirmedAction]] = {}
-    #: Pages beside the list that offer acts, and are led back to.
+    #: Further pages that offer the actions, by name, with the address to return to.
     backs: ClassVar[Mapping[str, str]] = {}
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the page that asks."""
+        """Add the confirmation page."""
         page = self.admin_site.admin_view(self.act)
         return [path("act/<str:name>/", page, name=f"chat_{self.opts.model_name}_act"), *super().get_urls()]
 
@@ -172,7 +172,10 @@ class ConfirmedActionsAdmin(ReadOnlyAdmin):
         return f"{page}?{urlencode({'id': keys, **({'back': back} if back else {})}, doseq=True)}"
 
     def acts_on(self, request: HttpRequest, thing: Any, *, back: str = "") -> list[tuple["StrOrPromise", str]]:
-        """What somebody may do to it, each with the address of the page that asks. ``back`` is one of `backs`: where it leads then."""
+        """The actions that the user may do to an object, each with the address of its confirmation page.
+
+        ``back``: a key of `backs`, the page to return to.
+        """
         may = self._may(request).items()
         return [(act.label, self._address(name, [str(thing.pk)], back)) for name, act in may if act.fits(thing)]
 
@@ -181,7 +184,7 @@ class ConfirmedActionsAdmin(ReadOnlyAdmin):
         return reverse(f"admin:{name}")
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """The acts that the user may, as a list's actions."""
+        """The actions that the user may do, as Django's admin expects them."""
 
         def leading_to(name: str) -> Callable[..., HttpResponse]:
             def ask(_: Any, __: HttpRequest, chosen: QuerySet[Any]) -> HttpResponse:
@@ -194,7 +197,7 @@ class ConfirmedActionsAdmin(ReadOnlyAdmin):
         return {**super().get_actions(request), **acts}
 
     def act(self, request: HttpRequest, name: str) -> HttpResponse:
-        """Ask whether it is meant; when it is, do it and say what has happened."""
+        """Ask for confirmation; when it is given, execute the action and report."""
         if name not in self.acts:
             raise Http404
         act = self._may(request).get(name)
@@ -226,7 +229,7 @@ class ConfirmedActionsAdmin(ReadOnlyAdmin):
         )
 
     def _left_out(self, act: ConfirmedAction, number: int, of: int) -> str:
-        """Say to how many the act does nothing, and why."""
+        """Say for how many objects the action does nothing, and why."""
         if not number:
             return ""
         if of == 1:
@@ -247,7 +250,7 @@ class ConfirmedActionsAdmin(ReadOnlyAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Offer the acts that fit on the object's own page too."""
+        """Offer the applicable actions on the object's own page too."""
         thing = self.get_object(request, object_id)
         offered = [] if thing is None else self.acts_on(request, thing)
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), "acts": offered})

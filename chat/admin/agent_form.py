@@ -1,4 +1,4 @@
-"""The form of an agent: what a person who writes no programs fills in, and what a version is made of."""
+"""The form of an agent, for people who do not write programs; each save makes a new version."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ from chat.catalog.agent_versions import SavedMeanwhile, content_of
 from chat.models import Agent, AgentVersion, ModelServer
 from chat.rendering.sentences import first_sentence, translate_sentence
 
-#: Characters of instructions: about what a model of today reads at a time leaves room for besides.
+#: Characters of instructions: about as much as leaves a usual model room for the conversation.
 MOST_INSTRUCTIONS = 50_000
 _MOST_STARTERS, _LONGEST_STARTER = 8, 300
 _LONGEST_BODY = 10_000
@@ -38,33 +38,33 @@ def _lines(text: str) -> list[str]:
 
 
 class _ObjectField(forms.JSONField):
-    """A JSON object; none is shown as nothing. Not every text that Python reads as JSON can be kept and sent as such."""
+    """A JSON object, empty if there is none. Refuses what Python reads but databases or model servers do not."""
 
     def to_python(self, value: Any) -> Any:
-        """The object, if every server and database can read it."""
+        """The object, if every database and server can read it."""
         found, sent = None, b""
         with contextlib.suppress(RecursionError, ValueError, orjson.JSONEncodeError):
             found = super().to_python(value)
             sent = orjson.dumps(found)
-        # What is no number to JSON is null in it.
+        # What JSON cannot express as a number is null in it.
         if not sent or b"\\u0000" in sent or orjson.loads(sent) != found:
             raise forms.ValidationError(self.error_messages["invalid"], params={"value": value})
         return found
 
     def bound_data(self, data: Any, initial: Any) -> Any:
-        """What was typed, as it was typed where it is none."""
+        """The text as it was typed, if it is not JSON."""
         try:
             return self.to_python(data)
         except forms.ValidationError:
             return InvalidJSONInput(data)
 
     def prepare_value(self, value: Any) -> Any:
-        """The object as it is edited."""
+        """The object as text for editing."""
         return super().prepare_value(value) if value else ""
 
 
 class AgentForm(forms.ModelForm):  # type: ignore[type-arg] # Django's classes take no parameters at run time
-    """An agent with the words of its newest version. What is saved is the version after that one."""
+    """The form of an agent, filled with its newest version. Saving makes the next version."""
 
     based_on = forms.IntegerField(widget=forms.HiddenInput, required=False)
     title = forms.CharField(widget=_WIDE, label=_("Title"), max_length=80, help_text=_("The name that people see."))
@@ -192,7 +192,7 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg] # Django's classes t
             forms.Script("chat/page/policy-table.js", type="module"),
         )
 
-    #: What somebody else has saved since the form was opened.
+    #: The version that somebody else has saved since the form was opened.
     saved_meanwhile: AgentVersion | None = None
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -214,7 +214,7 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg] # Django's classes t
         self.fields["model_server"].queryset = open_servers  # type: ignore[attr-defined]
 
     def clean_instructions(self) -> str:
-        """Not longer than a model reads."""
+        """Check the length of the instructions."""
         text: str = self.cleaned_data["instructions"].replace("\r\n", "\n").strip()
         if len(text) > MOST_INSTRUCTIONS:
             raise forms.ValidationError(
@@ -224,7 +224,7 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg] # Django's classes t
         return text
 
     def clean_starters(self) -> list[str]:
-        """The questions, one a line."""
+        """The example questions, one a line."""
         found = _lines(self.cleaned_data["starters"])
         if len(found) > _MOST_STARTERS or any(len(line) > _LONGEST_STARTER for line in found):
             raise forms.ValidationError(
@@ -234,7 +234,7 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg] # Django's classes t
         return found
 
     def clean_extra_body(self) -> dict[str, Any]:
-        """An object, which says nothing that this program says itself."""
+        """Check that it is an object without fields that this program sets itself."""
         found = self.cleaned_data["extra_body"] or {}
         if not isinstance(found, dict) or len(json.dumps(found)) > _LONGEST_BODY:
             raise forms.ValidationError(gettext("It must be a JSON object of up to 10,000 characters."))
@@ -252,13 +252,13 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg] # Django's classes t
         return text
 
     def clean(self) -> dict[str, Any]:
-        """A model server of one's own has no model by itself; and who has been overtaken is told, with all that was typed kept."""
+        """Check that an own model server has a model, and that nobody else has saved a version meanwhile; then what was typed is kept."""
         data: dict[str, Any] = super().clean() or self.cleaned_data
         newest = newest_of(self.instance)
         if newest is not None and newest.number != data.get("based_on"):
             self.saved_meanwhile = newest
             self.add_error(None, translate_sentence(SavedMeanwhile(newest).message))
-            # Sent once more, it is the version after that one.
+            # If it is submitted again, it becomes the version after that one.
             typed = cast(QueryDict, self.data).copy()
             typed["based_on"] = str(newest.number)
             self.data = typed
@@ -270,7 +270,7 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg] # Django's classes t
         return data
 
     def content(self) -> dict[str, Any]:
-        """What the version says."""
+        """The content of the new version."""
         data = self.cleaned_data
         plain = (
             "title",
@@ -300,7 +300,7 @@ def newest_of(agent: Agent) -> AgentVersion | None:
 
 
 def initial_of(version: AgentVersion) -> dict[str, Any]:
-    """A version as the form shows it."""
+    """A version as initial values of the form."""
     said = content_of(version)
     thinking = version.parameters.get("thinking")
     return {
@@ -333,7 +333,7 @@ _TOOL_MARK = "\t"
 
 
 def _server_choices(newest: AgentVersion | None) -> list[tuple[str, SafeString]]:
-    """The servers that there are, each with its tools as far as they are known, and what was chosen before."""
+    """The available tool servers, each with its tools as far as they are known, and those chosen before."""
     known = mcp_servers.known_tools()
     choices: dict[str, SafeString] = {}
     for server in mcp_servers.names_to_choose():

@@ -1,4 +1,4 @@
-"""An agent's version tried by staff before it is published: nothing of it is stored."""
+"""Staff try a version of an agent before it is published. Nothing of it is stored."""
 
 import asyncio
 from collections.abc import Iterator
@@ -21,12 +21,12 @@ from chat.rendering import humanize
 from chat.rendering.sentences import translate_sentence
 from chat.store import search
 
-#: So long somebody is kept waiting, in seconds.
+#: Seconds after which a trial is stopped.
 _PATIENCE_S = 60
 
 
 class Finding(NamedTuple):
-    """Something that the trial shows: whether it holds, None where that is not known, and what is to be said of it."""
+    """Something that the trial has found out: whether it holds, None if unknown, and a sentence about it."""
 
     what: str
     holds: bool | None
@@ -35,7 +35,7 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """What came of a trial: the answer, or why there is none, and what it shows of the model."""
+    """The result of a trial: the answer, or why there is none, and what was found out about the model."""
 
     answer: str
     problem: str
@@ -43,7 +43,7 @@ class Tried:
 
 
 def try_version(version: AgentVersion, question: str, by: User) -> Tried:
-    """Ask the version; without a question, what needs a tool."""
+    """Ask the version a question; without one, a question that needs a tool."""
     tried = agents.Version(version.pk, agents.spec_of(version), version.model_server_id)
     try:
         model = model_servers.settings_for(tried)

@@ -1,4 +1,4 @@
-"""Agents in the admin: their form, which makes a further version at each save; versions compared, tried, published, restored."""
+"""Agents in the admin: their form, which makes a new version at each save; versions compared, tried, published, restored."""
 
 from typing import Any, ClassVar, cast
 
@@ -29,14 +29,14 @@ from chat.models import Agent, AgentVersion, ModelServer
 from chat.rendering.differences import list_differences
 from chat.rendering.sentences import translate_sentence
 
-#: Versions in the list below the form, the newest.
+#: How many versions are listed below the form, newest first.
 _VERSIONS = 30
 PUBLISH = "chat.publish_agent"
 
 
 @admin.register(Agent)
 class AgentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Whoever may change agents writes drafts; to publish one, to archive an agent and to say who may use it is another right."""
+    """With the change permission one writes drafts; publishing, archiving, and setting who may use an agent need the publish permission."""
 
     form = AgentForm
     change_form_template = "admin/chat/agent/change_form.html"
@@ -73,7 +73,7 @@ class AgentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     acts: ClassVar[tuple[str, ...]] = ("publish", "restore", "archive", "bring_back")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Agent]:
-        """All agents, with what every row shows."""
+        """All agents, with what the rows of the list show."""
         every: QuerySet[Agent] = super().get_queryset(request)
         return (
             every.select_related("current__model_server")
@@ -82,36 +82,36 @@ class AgentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         )
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        """Nothing: what an agent says is typed, and not read from an address."""
+        """Always empty: the form takes no values from the URL."""
         return {}
 
     def get_readonly_fields(self, request: HttpRequest, obj: Agent | None = None) -> tuple[str, ...]:
-        """A name stays; who may use an agent is for those who publish."""
+        """The name cannot be changed; who may use an agent can be set only by those who publish."""
         fixed = ("name",) if obj is not None else ()
         return fixed if request.user.has_perm(PUBLISH) else (*fixed, "groups")
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody: runs name their version. An agent is archived."""
+        """Always False, because runs refer to versions. Agents are archived instead."""
         return False
 
     @admin.display(description=_("title"))
     def shown_title(self, agent: Agent) -> str:
-        """How people know it."""
+        """The title that people see."""
         return agent.current.title if agent.current is not None else "–"
 
     @admin.display(description=_("published"))
     def published(self, agent: Agent) -> str:
-        """Which version runs take."""
+        """The version that runs use."""
         return str(agent.current.number) if agent.current is not None else "–"
 
     @admin.display(description=_("newest"))
     def newest(self, agent: Any) -> str:
-        """The last one that was saved."""
+        """The version that was saved last."""
         return str(agent.last or "–")
 
     @admin.display(description=_("model"))
     def asks(self, agent: Agent) -> str:
-        """The model that it asks, and where."""
+        """The model, and its server."""
         if agent.current is None:
             return "–"
         return " · ".join(dict.fromkeys(model_servers.names_of(load_version(agent.current.pk))))
@@ -123,13 +123,13 @@ class AgentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.display(description=_("offered"), boolean=True)
     def is_offered(self, agent: Agent) -> bool:
-        """Whether it is offered to anybody."""
+        """Whether users can choose it."""
         return agent.archived_at is None and agent.current is not None
 
     # -- saving -----------------------------------------------------------------------------------
 
     def save_model(self, request: HttpRequest, obj: Agent, form: Any, change: bool) -> None:
-        """Make a further version."""
+        """Make a new version."""
         data = form.cleaned_data
         if change:
             based_on = data["based_on"] or 0
@@ -138,19 +138,19 @@ class AgentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         agent_versions.make_agent(obj, _by(request), form.content(), note=data["note"])
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
-        """Keep who may use it, where that was asked."""
+        """Save who may use it, if the user may set that."""
         if "groups" in form.cleaned_data:
             agent_versions.set_groups(form.instance.pk, _by(request), form.cleaned_data["groups"])
 
     def changeform_view(self, request: HttpRequest, object_id: str | None = None, *args: Any, **kwargs: Any) -> Any:
-        """The form. Of two who send one at the same moment the second waits, and is told what the first has saved."""
+        """The form. If two users save at the same moment, the second one waits, and then sees what the first has saved."""
         with transaction.atomic():
             if request.method == "POST" and object_id is not None and object_id.isdecimal() and len(object_id) < 16:
                 Agent.objects.select_for_update().filter(pk=object_id).first()
             return super().changeform_view(request, object_id, *args, **kwargs)
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
-        """Say which versions there are, and what the newest says that is not published."""
+        """Add the list of versions, and what is different in a newest version that is not published."""
         agent: Agent | None = context.get("original")
         if agent is not None and agent.pk:
             versions = list(agent.versions.select_related("created_by")[: _VERSIONS + 1])
@@ -162,7 +162,7 @@ class AgentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return super().render_change_form(request, context, *args, **kwargs)
 
     def response_change(self, request: HttpRequest, obj: Agent) -> HttpResponse:
-        """Back to the form: a draft is seldom the last word."""
+        """Return to the form: a draft is usually edited again."""
         newest = newest_of(obj)
         if newest is not None:
             told = gettext("Version %(n)d is saved as a draft. Runs go on with the published one.") % {
@@ -172,13 +172,13 @@ class AgentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return HttpResponseRedirect(_address(obj))
 
     def response_add(self, request: HttpRequest, obj: Agent, post_url_continue: str | None = None) -> HttpResponse:
-        """Likewise."""
+        """Return to the form."""
         return self.response_change(request, obj)
 
     # -- versions ---------------------------------------------------------------------------------
 
     def get_urls(self) -> list[URLPattern]:
-        """The admin's own, and those of versions."""
+        """The admin's own addresses, and those of the versions."""
         view = self.admin_site.admin_view
         own = [
             path("policy/", view(require_POST(self.try_policy)), name="chat_agent_policy"),
@@ -191,7 +191,7 @@ class AgentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return [*own, *urls]
 
     def try_policy(self, request: HttpRequest) -> HttpResponse:
-        """What the rules of the form, as they stand in it, say of a call."""
+        """What the rules in the form, as they are now, decide about a call."""
         if not (self.has_change_permission(request) or self.has_add_permission(request)):
             raise PermissionDenied
         rows = PolicyWidget().value_from_datadict(request.POST, MultiValueDict(), "policy")
@@ -204,7 +204,7 @@ class AgentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return get_object_or_404(every, agent=agent_id, number=number)
 
     def show_difference(self, request: HttpRequest, agent_id: int, number: int) -> HttpResponse:
-        """What a version says otherwise than another one: the one before it, unless the address says which."""
+        """The differences between a version and another one: the one before it, unless the URL names another."""
         version = self._version(request, agent_id, number)
         asked = request.GET.get("with", "")
         other_number = int(asked) if asked.isdecimal() and len(asked) < 9 else number - 1
@@ -221,7 +221,7 @@ class AgentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         )
 
     def show_trial(self, request: HttpRequest, agent_id: int, number: int) -> HttpResponse:
-        """Try a version before it is published: a question, what the agent does with it, and what its model can."""
+        """Try a version before it is published: ask it a question, and show what the agent does and what its model can."""
         version = self._version(request, agent_id, number)
         if not self.has_change_permission(request):
             raise PermissionDenied
@@ -242,7 +242,7 @@ class AgentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return TemplateResponse(request, template, context)
 
     def do_act(self, request: HttpRequest, agent_id: int, act: str) -> HttpResponse:
-        """Publish or restore a version, archive an agent or bring it back."""
+        """Publish or restore a version; archive an agent, or restore it."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         if act not in self.acts:
@@ -281,7 +281,7 @@ class AgentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return gettext("“%(name)s” is offered again.") % {"name": agent.name}
 
     def list_models(self, request: HttpRequest) -> HttpResponse:
-        """The models of a server, as it lists them, for the form."""
+        """The models that a server lists, for the form."""
         if not (self.has_change_permission(request) or self.has_add_permission(request)):
             raise PermissionDenied
         try:
@@ -293,7 +293,7 @@ class AgentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 def _chosen_server(key: str) -> ModelSettings:
-    """A server that the form names; none is the installation's. Raises `AgentError`, or `Http404` for what is none."""
+    """The server that the form names; the installation's if none. Raises `AgentError`, or `Http404` for an unknown one."""
     if key:
         number = int(key) if key.isdecimal() and len(key) < 16 else 0
         return model_servers.settings_at(get_object_or_404(ModelServer, pk=number), "")

@@ -1,4 +1,4 @@
-"""The audit for those who may see it: one page with filters, the same as a file. Nothing here is changed."""
+"""The audit: a page with filters, and the same entries as a file. Read-only."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -26,9 +26,9 @@ from chat.security.audit import record_action
 from chat.store.audit_log import COLUMNS, AuditFilter, Cursor, file_row, names_in, person_of
 
 _ROWS = 100
-#: Of a run's, on its own page.
+#: How many entries a run's own page shows.
 _BESIDE_A_RUN = 20
-#: Entries that are read at a time for the file.
+#: How many entries are read at a time for the file.
 _AT_ONCE = 1_000
 _FIELDS = ("person", "action", "door", "session", "since", "until")
 _ACTS = dict(Act.choices)
@@ -42,7 +42,7 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     is_private = False
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """The entries that are asked for, a page of them, newest first."""
+        """A page of the entries that match the filters, newest first."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         typed = {name: request.GET.get(name, "").strip() for name in _FIELDS}
@@ -74,7 +74,7 @@ class AuditEntryAdmin(ReadOnlyAdmin):
 
 
 def audit_rows(run_id: UUID | None) -> list[Row]:
-    """The newest entries about one run or its session, in words, for the run's own page."""
+    """The newest entries about a run or its session, in words, for the run's own page."""
     session_id = Run.objects.filter(pk=run_id).values_list("session_id", flat=True).first() if run_id else None
     if session_id is None:
         return []
@@ -86,7 +86,7 @@ def audit_rows(run_id: UUID | None) -> list[Row]:
 
 
 def _filter_of(typed: dict[str, str]) -> tuple[AuditFilter, list[str]]:
-    """What was typed, and what of it cannot be: then nothing is shown, rather than everything."""
+    """The filter from the typed values, and the errors in them: with errors nothing is shown, rather than everything."""
     problems: list[str] = []
 
     def understood(name: str, value: Any, problem: str) -> Any:
@@ -113,7 +113,7 @@ def _filter_of(typed: dict[str, str]) -> tuple[AuditFilter, list[str]]:
 
 
 def _midnight(text: str) -> datetime | None:
-    """The beginning of a day; None where it is none."""
+    """The beginning of a day; None if it is not a date."""
     try:
         day = parse_date(text)
         return timezone.make_aware(datetime(day.year, day.month, day.day)) if day and day.year < 9999 else None  # noqa: DTZ001 - made aware; a day follows
@@ -122,7 +122,7 @@ def _midnight(text: str) -> datetime | None:
 
 
 def _row(entry: AuditEntry, names: dict[int | None, str]) -> Row:
-    """An entry in words. Of what staff looked at, whose it was says more than who it was done to."""
+    """An entry in words. For views by staff it shows whose session it was."""
     details = ", ".join(f"{name}: {_shown(value)}" for name, value in entry.details.items())
     return {
         "at": entry.at,
@@ -148,7 +148,7 @@ def _csv_file(wanted: AuditFilter) -> StreamingHttpResponse:
 
 
 async def _lines(wanted: AuditFilter) -> AsyncIterator[str]:
-    """The file, as it is sent: so many entries at a time, those that there were when it began."""
+    """The lines of the file, read in batches; only entries that existed when it began."""
     yield csv_line(COLUMNS)
     before: Cursor | None = None
     wanted = replace(wanted, until=min(filter(None, (wanted.until, timezone.now()))))

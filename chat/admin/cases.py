@@ -1,4 +1,4 @@
-"""Sets of cases in the admin: whose, of how many cases, how often asked, and what the newest run came to. Nothing of what is asked."""
+"""Sets of cases in the admin: owner, number of cases and runs, and the newest result. Their contents are not shown."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def _count(rows: Any) -> Any:
 
 @admin.register(CaseSet)
 class CaseSetAdmin(ReadOnlyAdmin):
-    """Read-only. What a set is called and asks is its owner's own words, and not shown."""
+    """Read-only. Names and cases of a set are its owner's, and are not shown."""
 
     is_private = False
     list_display = ("id", "owner", "agent_name", "cases_in_it", "times_asked", "newest_result", "created_at")
@@ -33,23 +33,23 @@ class CaseSetAdmin(ReadOnlyAdmin):
     readonly_fields = list_display
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CaseSet]:
-        """All sets, with what every row shows."""
+        """All sets, with what the rows of the list show."""
         every: QuerySet[CaseSet] = super().get_queryset(request)
         return every.annotate(size=_count(Case.objects), asked=_count(SetRun.objects))
 
     @admin.display(description=_("cases"))
     def cases_in_it(self, case_set: Any) -> int:
-        """How many it has."""
+        """The number of cases."""
         return int(case_set.size)
 
     @admin.display(description=_("times asked"))
     def times_asked(self, case_set: Any) -> int:
-        """How often it was asked."""
+        """The number of its runs."""
         return int(case_set.asked)
 
     @admin.display(description=_("newest result"))
     def newest_result(self, case_set: CaseSet) -> str:
-        """What came of it the last time."""
+        """The result of its newest run."""
         newest = case_selectors.runs_of(case_set).first()
         if newest is None:
             return "–"

@@ -1,4 +1,4 @@
-"""Servers that staff enter, in the admin, for those who were permitted just that: who may change agents can choose one, and no more."""
+"""Servers that staff enter, for users with the permission to do that: users who may change agents can only choose one."""
 
 from typing import Any, ClassVar, cast
 
@@ -21,7 +21,7 @@ _SENT_AS = "authorization"
 
 
 class ServerForm(forms.ModelForm):  # type: ignore[type-arg]
-    """A server. Its key is never shown again: what is typed replaces it."""
+    """A server. Its key is never shown; a typed one replaces it."""
 
     new_key = forms.CharField(
         label=_("New key"),
@@ -40,14 +40,14 @@ class ServerForm(forms.ModelForm):  # type: ignore[type-arg]
         }
 
     def clean_address(self) -> str:
-        """Where the operator has allowed servers to be."""
+        """Check that it is an address that the operator has allowed."""
         address: str = self.cleaned_data["address"].strip()
         if refusal := refusal_of_address(type(self.instance), address):
             raise forms.ValidationError(translate_sentence(refusal))
         return address
 
     def clean_new_key(self) -> str:
-        """What can be kept."""
+        """Check that the key can be stored."""
         key: str = self.cleaned_data["new_key"]
         try:
             seal_secret(key)
@@ -56,7 +56,7 @@ class ServerForm(forms.ModelForm):  # type: ignore[type-arg]
         return key
 
     def clean(self) -> dict[str, Any]:
-        """The key alone, where the word before it is sent by us."""
+        """Check that the key was typed without the word that this program puts before it."""
         data: dict[str, Any] = super().clean() or self.cleaned_data
         is_sent_so = data.get("key_header", _SENT_AS).strip().lower() == _SENT_AS
         if is_sent_so and data.get("new_key", "").lower().startswith("bearer "):
@@ -64,18 +64,18 @@ class ServerForm(forms.ModelForm):  # type: ignore[type-arg]
         return data
 
     def submitted_key(self) -> str | None:
-        """The new key; empty for none, None to leave it as it is."""
+        """The new key; empty to remove it, None to leave it unchanged."""
         if self.cleaned_data["no_key"]:
             return ""
         return self.cleaned_data["new_key"] or None
 
     def more(self) -> dict[str, Any]:
-        """What servers of this kind have beside name, address and key."""
+        """The fields that servers of this kind have besides name, address and key."""
         return {}
 
 
 class EnteredServerAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Where servers are that agents may ask."""
+    """The servers that agents may use."""
 
     notes_itself = True
     list_display = ("name", "shown_address", "shown_key", "is_open", "changed_at", "changed_by")
@@ -85,26 +85,26 @@ class EnteredServerAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     actions = ("close", "open_again")
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody: versions name it. A server is closed."""
+        """Always False, because versions refer to it. A server is closed instead."""
         return False
 
     @admin.display(description=_("address"))
     def shown_address(self, server: EnteredServer) -> str:
-        """Where it is."""
+        """The address, masked."""
         return mask_text(server.address)
 
     @admin.display(description=_("key"))
     def shown_key(self, server: EnteredServer) -> str:
-        """The variable that holds it, or that there is one."""
+        """The name of the variable that holds the key, or only that there is one."""
         return describe_secret(server.key) or "–"
 
     @admin.display(description=_("open"), boolean=True)
     def is_open(self, server: EnteredServer) -> bool:
-        """Whether agents may ask it."""
+        """Whether agents may use it."""
         return server.archived_at is None
 
     def save_model(self, request: HttpRequest, obj: EnteredServer, form: Any, change: bool) -> None:
-        """Enter or change it."""
+        """Save it."""
         data = form.cleaned_data
         had_key = bool(obj.key)
         server_changes.save_server(
@@ -120,12 +120,12 @@ class EnteredServerAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.action(description=_("Close: agents may ask it no more"), permissions=["change"])
     def close(self, request: HttpRequest, queryset: QuerySet[EnteredServer]) -> None:
-        """Have nobody ask these any more; runs of their agents fail, and say so."""
+        """Close servers: runs of agents that use them fail, and say why."""
         for server in queryset:
             server_changes.close_server(server, cast(User, request.user), closed=True)
 
     @admin.action(description=_("Open again"), permissions=["change"])
     def open_again(self, request: HttpRequest, queryset: QuerySet[EnteredServer]) -> None:
-        """Have agents ask these again."""
+        """Open servers again."""
         for server in queryset:
             server_changes.close_server(server, cast(User, request.user), closed=False)

@@ -1,4 +1,4 @@
-"""What lists of the admin can be narrowed to."""
+"""The filters of lists in the admin."""
 
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -20,14 +20,14 @@ from chat.store.run_figures import Elapsed
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
 
-#: Steps are filtered among so many of the newest.
+#: Steps are filtered among this many of the newest.
 NEWEST_STEPS = 100_000
-#: What runs have is found among so many of the newest.
+#: The choices of a filter come from this many of the newest runs.
 _NEWEST_RUNS = 1_000
 
 
 class ChoiceFilter(admin.SimpleListFilter):
-    """A filter whose choices are known without asking the database."""
+    """A filter whose choices need no query."""
 
     choices_of: "tuple[tuple[str, StrOrPromise], ...]" = ()
 
@@ -36,24 +36,24 @@ class ChoiceFilter(admin.SimpleListFilter):
         return self.choices_of
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Those that fit the choice."""
+        """The rows that match the chosen value."""
         value = self.value()
         return queryset if value is None else self.fitting(queryset, str(value))
 
     def fitting(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
-        """Those that fit one of the choices."""
+        """The rows that match one of the choices."""
         return queryset.filter(**{str(self.parameter_name): value})
 
 
 class StatusFilter(ChoiceFilter):
-    """By status; all that is not finished is one choice."""
+    """By status; all unfinished ones are one choice."""
 
     title = _("status")
     parameter_name = "status"
     choices_of = (("unfinished", _("Unfinished")), *((str(status), _(str(status.label))) for status in RunStatus))
 
     def fitting(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
-        """Those of that status."""
+        """The rows of that status."""
         return queryset.filter(status__in=UNFINISHED if value == "unfinished" else [value])
 
 
@@ -64,12 +64,12 @@ class AgentFilter(ChoiceFilter):
     parameter_name = "agent_name"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> tuple[tuple[str, str], ...]:
-        """All that there are, archived ones too."""
+        """All agents, with archived ones."""
         return tuple((name, agent_title(name)) for name in catalog.all_names())
 
 
 class RecentFilter(admin.SimpleListFilter):
-    """By a value of a column that has few: those of the newest rows are offered, and whichever is chosen."""
+    """By a column with few different values: offers those of the newest rows, and the chosen one."""
 
     column: str
 
@@ -80,7 +80,7 @@ class RecentFilter(admin.SimpleListFilter):
         return [(value, value) for value in sorted(values) if value]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Those with that value."""
+        """The rows with that value."""
         return queryset if self.value() is None else queryset.filter(**{self.column: self.value()})
 
 
@@ -92,14 +92,14 @@ class ModelFilter(RecentFilter):
 
 
 class ReasonFilter(RecentFilter):
-    """By why a run failed, as the wire's error code."""
+    """By why a run failed, as an error code of the protocol."""
 
     title = _("reason")
     parameter_name = column = "code"
 
 
 class OriginFilter(ChoiceFilter):
-    """By the door through which a run was asked for."""
+    """By where a run was started from."""
 
     title = _("origin")
     parameter_name = "origin"
@@ -107,7 +107,7 @@ class OriginFilter(ChoiceFilter):
 
 
 class UserFilter(admin.SimpleListFilter):
-    """By user: those who were here last, and whoever is chosen. Anyone else is found by name."""
+    """By user: offers the users that were here last, and the chosen one. Others are found by name."""
 
     title = _("user")
     parameter_name = "of"
@@ -119,7 +119,7 @@ class UserFilter(admin.SimpleListFilter):
         return [(name, name) for name in sorted(names) if name]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """What belongs to the user: a session to its owner, a run to who asked for it."""
+        """The rows of that user: sessions by owner, runs by the user who started them."""
         field = "user__username" if queryset.model is Run else "owner__username"
         return queryset if self.value() is None else queryset.filter(**{field: self.value()})
 
@@ -132,11 +132,11 @@ class SlowFilter(ChoiceFilter):
     choices_of = (("10", _("Over 10 s")), ("60", _("Over 1 minute")), ("300", _("Over 5 minutes")))
 
     def fitting(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
-        """Those that took longer, or have been at work for longer."""
+        """The runs that took longer, or have been running for longer."""
         if value not in dict(self.choices_of):
             return queryset
         longest = timedelta(seconds=int(value))
-        # By no index: most runs have ended, and those that were asked for last are wanted first.
+        # Without an index: most runs have ended, and the newest are wanted first.
         timed: QuerySet[Any] = queryset.alias(lasted=Elapsed(F("ended_at"), F("started_at")))
         at_work = Q(ended_at=None, started_at__lt=clock.now() - longest)
         return timed.filter(Q(lasted__gt=longest.total_seconds() * 1000) | at_work)
@@ -150,14 +150,14 @@ class TroubleFilter(ChoiceFilter):
     choices_of = (("failed", _("Failed or interrupted")), ("silent", _("Running, but silent")))
 
     def fitting(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
-        """Those in that trouble."""
+        """The rows with that problem."""
         if value == "silent":
             return queryset.filter(status__in=LIVE, heartbeat_at__lt=clock.now() - timedelta(seconds=10))
         return queryset.filter(status__in=(RunStatus.FAILED, RunStatus.INTERRUPTED))
 
 
 class StepTypeFilter(ChoiceFilter):
-    """By type, among the newest."""
+    """By type, among the newest steps."""
 
     title = format_lazy(_("type (newest {n})"), n=f"{NEWEST_STEPS:,}")
     parameter_name = "kind"
@@ -167,14 +167,14 @@ class StepTypeFilter(ChoiceFilter):
     )
 
     def fitting(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
-        """Those of that type."""
+        """The steps of that type."""
         newest = Step.objects.aggregate(last=Max("pk"))["last"] or 0
         recent = queryset.filter(pk__gt=newest - NEWEST_STEPS)
         return recent.filter(ok=False) if value == "failed" else recent.filter(type=value)
 
 
 class HealthFilter(ChoiceFilter):
-    """By how a schedule fares."""
+    """By the state of a schedule."""
 
     title = _("health")
     parameter_name = "health"
@@ -187,7 +187,7 @@ class HealthFilter(ChoiceFilter):
     )
 
     def fitting(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
-        """Those that fare so."""
+        """The schedules in that state."""
         match value:
             case "failing":
                 return queryset.filter(failures__gt=0)

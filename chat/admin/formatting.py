@@ -1,4 +1,4 @@
-"""How values are shown in lists and on pages of the admin."""
+"""How values are shown in the admin's lists and pages."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -20,29 +20,29 @@ SHOWN_CHARACTERS = 2_000
 
 
 def admin_link(to: Model, text: object = "") -> SafeString:
-    """A link to a row's own page in the admin."""
+    """A link to an object's page in the admin."""
     page = reverse(f"admin:chat_{to._meta.model_name}_change", args=[to.pk])
     return format_html('<a href="{}">{}</a>', page, text or str(to))
 
 
 def two_lines(first: str, second: str) -> SafeString:
-    """Two facts of one cell, the second smaller."""
+    """Two facts in one cell, the second one smaller."""
     return format_html("{}<br><small>{}</small>", first, second)
 
 
 def username_of(user: User | None) -> str:
-    """Whose it is; a dash where the account is gone."""
+    """The user's name; a dash if the account is deleted."""
     return user.get_username() if user is not None else "—"
 
 
 def whole_text(step: Step, data: Mapping[str, Any]) -> str:
-    """What a step says, all of it, also where that is stored apart."""
+    """The whole text of a step, also if it is stored in a table of its own."""
     whole = getattr(step, "full_content", None)
     return str(whole.content) if whole is not None else shortened_text(step, data)
 
 
 def shortened_text(step: Step, data: Mapping[str, Any]) -> str:
-    """What a step says, as far as the step itself carries it."""
+    """The text of a step, cut as the step's event has it."""
     if step.type == "tool_use":
         arguments = data.get("arguments")
         return arguments if isinstance(arguments, str) else humanize.as_json(arguments)
@@ -52,17 +52,17 @@ def shortened_text(step: Step, data: Mapping[str, Any]) -> str:
 
 
 def format_moment(moment: datetime | None) -> str:
-    """A time in the zone of the page; a dash where there is none."""
+    """A time in the page's zone; a dash if there is none."""
     return "—" if moment is None else f"{timezone.localtime(moment):%Y-%m-%d %H:%M}"
 
 
 def join_lines(lines: list[Any]) -> SafeString | str:
-    """Lines below each other; a dash where there are none."""
+    """Lines below each other; a dash if there are none."""
     return format_html_join(SafeString("<br>"), "{}", ((line,) for line in lines)) if lines else "—"
 
 
 def occurrence_line(occurrence: Occurrence) -> SafeString:
-    """When a schedule was due, what came of it, and how long that took."""
+    """When a schedule was due, what happened, and how long it took."""
     words_of_it = schedule_selectors.outcome_word(occurrence)
     told = admin_link(occurrence.run, words_of_it) if occurrence.run is not None else words_of_it
     by_hand = gettext("started by hand") if occurrence.by_hand else ""

@@ -1,7 +1,7 @@
 """Names of tables, columns and choices in the reader's language.
 
-The models name them in English, which migrations keep: a further language is no change of a table. `translate_names` makes lazy
-translations of them, and the list is what ``make messages`` finds them by; a test holds it against the models.
+The models name them in English, which migrations keep, so that a further language does not change a table. `translate_names` makes lazy
+translations of them; ``make messages`` finds them by the list here, and a test compares it with the models.
 """
 
 from typing import Any
@@ -281,7 +281,7 @@ NAMES = (
     gettext_noop("“tokens”, or a currency such as USD."),
 )
 
-#: What other applications show on these pages and have no translation of.
+#: Words of other applications that these pages show, and for which those have no translations.
 OTHERS = (
     gettext_noop("Access attempts"),
     gettext_noop("Access failures"),
@@ -299,7 +299,7 @@ OTHERS = (
 
 
 def translate_names(app_label: str) -> None:
-    """Do so with every table of an application that has pages here."""
+    """Make the names of all tables of an application translatable."""
     for model in admin.site._registry:  # noqa: SLF001 - there is no other list of them
         if model._meta.app_label == app_label:
             model._meta.verbose_name = gettext_lazy(str(model._meta.verbose_name))

@@ -1,4 +1,4 @@
-"""Failed logins, as axes keeps them: who was tried from where, and who is held off. What was sent is not shown."""
+"""Failed logins, as axes stores them: names, addresses, and who is locked out. What was typed is not shown."""
 
 from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django.contrib import admin
@@ -7,14 +7,14 @@ from django.http import HttpRequest
 
 from chat.admin.actions import ReadOnlyAdmin
 
-# Logins are in the audit; axes keeps none of them here.
+# Logins are in the audit; axes does not store them.
 for model in (AccessAttempt, AccessFailureLog, AccessLog):
     admin.site.unregister(model)
 
 
 @admin.register(AccessFailureLog)
 class FailureAdmin(ReadOnlyAdmin):
-    """Each failed login."""
+    """Failed logins."""
 
     is_private = False
     list_display = ("attempt_time", "username", "ip_address", "locked_out", "path_info")
@@ -27,7 +27,7 @@ class FailureAdmin(ReadOnlyAdmin):
 
 @admin.register(AccessAttempt)
 class AttemptAdmin(ReadOnlyAdmin):
-    """What is counted against a name and an address. Whoever may delete it lets them try again at once."""
+    """The counted failures of a name and an address. Deleting one ends its lockout."""
 
     is_private = notes_itself = False
     list_display = ("attempt_time", "username", "ip_address", "failures_since_start")
@@ -37,5 +37,5 @@ class AttemptAdmin(ReadOnlyAdmin):
     readonly_fields = fields
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Who was given just that."""
+        """Only with the delete permission itself."""
         return bool(request.user.has_perm("axes.delete_accessattempt"))

@@ -1,4 +1,4 @@
-"""MCP servers at addresses, in the admin: entered, tried, and their tools listed for the form of agents."""
+"""MCP servers with an address, in the admin: entered, tried, and their tools listed for the form of agents."""
 
 import re
 from typing import Any, ClassVar
@@ -23,44 +23,44 @@ from chat.catalog import mcp_servers, server_changes
 from chat.models import McpServer
 from chat.rendering.sentences import first_sentence, translate_sentence
 
-#: So long somebody who tries a server is kept waiting, in seconds.
+#: Seconds after which a trial is stopped.
 PATIENCE_S = 15
 _HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,39}")
-#: Headers that say how a request is to be read; no key is one of them.
+#: Headers that control how a request is read, and so cannot hold a key.
 _NO_KEYS = frozenset(
     {"host", "connection", "content-length", "content-type", "transfer-encoding", "te", "upgrade", "accept"}
 )
 
 
 class McpServerForm(ServerForm):
-    """A server of tools."""
+    """An MCP server."""
 
     class Meta(ServerForm.Meta):
         model = McpServer
         fields = ("name", "address", "transport", "key_header")
 
     def clean_name(self) -> str:
-        """None that the environment has: that one's tools would be called by it too."""
+        """Refuse a name that the environment's configuration has: tools of both servers would have the same names."""
         name: str = self.cleaned_data["name"]
         if name in settings.MCP_SERVERS:
             raise forms.ValidationError(gettext("The environment has a tool server of this name already."))
         return name
 
     def clean_key_header(self) -> str:
-        """A header of its own."""
+        """Refuse headers that are not free for a key."""
         header: str = self.cleaned_data["key_header"]
         if not _HEADER.fullmatch(header) or header.lower() in _NO_KEYS:
             raise forms.ValidationError(gettext("Write the name of a header, as Authorization or X-API-Key."))
         return header
 
     def more(self) -> dict[str, Any]:
-        """How it is spoken with, and in which header it takes its key."""
+        """Its transport, and the header of its key."""
         return {name: self.cleaned_data[name] for name in ("transport", "key_header")}
 
 
 @admin.register(McpServer)
 class McpServerAdmin(EnteredServerAdmin):
-    """Where tools are that agents may be given."""
+    """The MCP servers whose tools agents may use."""
 
     form = McpServerForm
     change_form_template = "admin/chat/mcpserver/change_form.html"
@@ -69,20 +69,20 @@ class McpServerAdmin(EnteredServerAdmin):
 
     @admin.display(description=_("tools"))
     def shown_tools(self, server: McpServer) -> SafeString | str:
-        """What the last trial has found, each with its first sentence."""
+        """The tools that the last trial found, each with the first sentence of its description."""
         if not server.offered:
             return gettext("Not known yet: save the server, then try it.")
         rows = ((name, first_sentence(words)) for name, words in sorted(server.offered.items()))
         return format_html("<ul>{}</ul>", format_html_join("", "<li><code>{}</code> {}</li>", rows))
 
     def get_urls(self) -> list[URLPattern]:
-        """The admin's own, and the trial."""
+        """The admin's own addresses, and that of the trial."""
         view = self.admin_site.admin_view(require_POST(self.try_server))
         urls: list[URLPattern] = super().get_urls()
         return [path("<int:pk>/try/", view, name="chat_mcpserver_try"), *urls]
 
     def try_server(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Connect to it now, from this process, and keep which tools it has."""
+        """Connect to it now, from this process, and store its list of tools."""
         if not self.has_change_permission(request):
             raise PermissionDenied
         server = get_object_or_404(McpServer, pk=pk)

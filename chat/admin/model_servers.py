@@ -11,7 +11,7 @@ from chat.models import ModelServer
 
 
 class ModelServerForm(ServerForm):
-    """A server of models, and which of them see pictures."""
+    """A model server, and which of its models accept pictures."""
 
     seeing = forms.CharField(
         label=_("Models that see pictures"),
@@ -29,14 +29,14 @@ class ModelServerForm(ServerForm):
         self.initial.setdefault("seeing", "\n".join(self.instance.seeing_models))
 
     def more(self) -> dict[str, Any]:
-        """Its models that see pictures."""
+        """Its models that accept pictures."""
         lines = self.cleaned_data["seeing"].splitlines()
         return {"seeing_models": [line.strip() for line in lines if line.strip()]}
 
 
 @admin.register(ModelServer)
 class ModelServerAdmin(EnteredServerAdmin):
-    """Where models are that agents may ask."""
+    """The model servers that agents may use."""
 
     form = ModelServerForm
     fields = ("name", "address", "shown_key", "new_key", "no_key", "seeing")

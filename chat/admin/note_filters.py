@@ -1,4 +1,4 @@
-"""What people say about runs, in the admin's list of them: filters and counts."""
+"""Verdicts and comments in the admin's list of runs: filters and counts."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ else:
 
 
 class VerdictFilter(ChoiceFilter):
-    """By what people think of a run."""
+    """By the users' verdicts on a run."""
 
     title = _("verdict")
     parameter_name = "verdict"
@@ -33,7 +33,7 @@ class VerdictFilter(ChoiceFilter):
     )
 
     def fitting(self, queryset: QuerySet[Run], value: str) -> QuerySet[Run]:
-        """Those that somebody has judged so."""
+        """The runs with such a verdict."""
         words = (VerdictWord.GOOD, VerdictWord.BAD) if value == "both" else (value,)
         for word in words:
             queryset = queryset.filter(pk__in=Verdict.objects.filter(word=word).values("run_id"))
@@ -41,26 +41,26 @@ class VerdictFilter(ChoiceFilter):
 
 
 class CommentFilter(ChoiceFilter):
-    """By whether there are comments on a run's steps."""
+    """By whether the run's steps have comments."""
 
     title = _("comments")
     parameter_name = "comments"
     choices_of = (("some", _("With comments")),)
 
     def fitting(self, queryset: QuerySet[Run], value: str) -> QuerySet[Run]:
-        """Those with comments: only sessions that have any are looked at."""
+        """The runs with comments: only sessions that have any are searched."""
         commented = Comment.objects.filter(deleted_at=None).values("session_id")
         return queryset.filter(Exists(_comments()), session__in=commented)
 
 
 def _comments() -> QuerySet[Comment]:
-    """The comments on the steps of the run that a query is about."""
+    """The comments on the steps of an outer query's run."""
     steps = Step.objects.filter(run=OuterRef(OuterRef("pk")), seq__isnull=False).values("seq")
     return Comment.objects.filter(session=OuterRef("session"), deleted_at=None, seq__in=steps).order_by()
 
 
 def _count_comments(runs: Sequence[Run]) -> dict[UUID, int]:
-    """How many comments there are on the steps of these runs, by run."""
+    """The number of comments on the steps of each of these runs."""
     commented: dict[tuple[UUID, int], int] = {}
     rows = Comment.objects.filter(session__in={run.session_id for run in runs}, deleted_at=None).order_by()
     for session_id, seq, n in (
@@ -76,12 +76,12 @@ def _count_comments(runs: Sequence[Run]) -> dict[UUID, int]:
 
 
 class NotedRuns(_Admin):
-    """A list of runs that says how many verdicts and comments there are: of a page's rows alone, all of them at once."""
+    """A list of runs with the numbers of verdicts and comments, read for the rows of one page at once."""
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """The list, whose rows know it."""
+        """The list, whose rows have the numbers."""
         changes = super().get_changelist_instance(request)
-        # A page's rows are found by their keys first: whatever is shown beside them is then asked for no other run.
+        # The primary keys of a page's rows are found first, so that everything beside them is read for these runs only.
         keys = list(changes.result_list.values_list("pk", flat=True)) if changes.result_count else []
         rows = self.get_queryset(request).in_bulk(keys)
         runs = [rows[key] for key in keys if key in rows]
@@ -94,7 +94,7 @@ class NotedRuns(_Admin):
 
     @admin.display(description=_("said of it"))
     def said(self, run: Run) -> str:
-        """In few words; empty where nobody has said anything."""
+        """The numbers in words; empty if there are none."""
         return str(getattr(run, "said_of_it", ""))
 
 

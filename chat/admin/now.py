@@ -1,7 +1,7 @@
-"""What is at work, waits or is stuck now: a page that staff keep open, asked for anew every two seconds, and the first page's figures.
+"""What runs, waits or is stuck at present: a page that polls every two seconds, and the figures on the first page of the admin.
 
-It is asked for, and not told of: what there is to tell comes from every process, and one small statement each two seconds for each open
-page is less than a group that every step of every run would be sent to.
+The page polls, and is not a subscriber: the events come from all processes, and one small query every two seconds for each open page costs
+less than a group that every step of every run is published to.
 """
 
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ _MAY_SEE = "chat.view_run"
 
 
 def show_now(page: Any, request: HttpRequest) -> HttpResponse:
-    """The page, or with ``?part`` what changes of it. ``page`` is the runs' own in the admin, which knows what may be done to them."""
+    """The page, or with ``?part`` the part of it that changes. ``page`` is the admin class of runs, which knows the actions."""
     if not page.has_view_permission(request):
         raise PermissionDenied
     audit.record_view(user_pk(request), MANY_SESSIONS, Door.ADMIN)
@@ -85,7 +85,7 @@ def _age(moment: datetime | None, now: datetime) -> str:
 
 
 def overview(request: HttpRequest) -> Row:
-    """What the admin's first page tells those who may see runs."""
+    """The figures on the first page of the admin, for users who may view runs."""
     if not request.user.has_perm(_MAY_SEE):
         return {}
     today = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
@@ -109,7 +109,7 @@ def overview(request: HttpRequest) -> Row:
 
 
 def further_pages(request: HttpRequest) -> dict[str, list[Row]]:
-    """The page in the list of all pages, for those who may see it."""
+    """The entry in the admin's list of pages, for users who may view runs."""
     if not request.user.has_perm(_MAY_SEE):
         return {}
     return {

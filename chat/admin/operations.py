@@ -1,4 +1,4 @@
-"""What operators look after: processes, sockets and announcements."""
+"""Processes, sockets and announcements in the admin."""
 
 from typing import TYPE_CHECKING, ClassVar
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
 
 
-#: As the list of who is here calls them.
+#: The names of the roles, as the list of connected people has them.
 _ROLES: "dict[str, StrOrPromise]" = {
     Role.OWNER: _("owner"),
     Role.DRIVER: pgettext_lazy("a role", "may ask"),
@@ -31,7 +31,7 @@ _ROLES: "dict[str, StrOrPromise]" = {
 
 
 class RoleFilter(ChoiceFilter):
-    """By what somebody is to the session."""
+    """By the user's role in the session."""
 
     title = _("role")
     parameter_name = "role"
@@ -40,7 +40,7 @@ class RoleFilter(ChoiceFilter):
 
 @admin.register(Connection)
 class ConnectionAdmin(ReadOnlyAdmin):
-    """Sockets that are open now."""
+    """Sockets that are open."""
 
     list_display = ("user", "role_words", "of_session", "process", "opened_at")
     list_filter = (RoleFilter,)
@@ -52,18 +52,18 @@ class ConnectionAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("role"), ordering="role")
     def role_words(self, connection: Connection) -> str:
-        """What they are to the session."""
+        """The user's role in the session."""
         return str(_ROLES.get(connection.role, connection.role))
 
     @admin.display(description=_("session"))
     def of_session(self, connection: Connection) -> SafeString:
-        """What it is open on."""
+        """The session that it is open on."""
         return admin_link(connection.session)
 
 
 @admin.register(Process)
 class ProcessAdmin(ReadOnlyAdmin):
-    """The processes, and what each has noticed that is wrong around it."""
+    """The processes, and the problems that each has reported."""
 
     is_private = False
     list_display = ("name", "noticed_lines", "seen_at")
@@ -72,13 +72,13 @@ class ProcessAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("noticed"), ordering="noticed")
     def noticed_lines(self, process: Process) -> SafeString:
-        """Each cause on a line of its own."""
+        """The problems, one a line."""
         return format_html_join(mark_safe("<br>"), "{}", ((line,) for line in process.noticed.splitlines()))
 
 
 @admin.register(Announcement)
 class AnnouncementAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Words to everyone: one that is added reaches every open page within two seconds."""
+    """Announcements: a new one appears on every open page within two seconds."""
 
     list_display = ("message", "level", "created_at")
     list_filter = ("level",)
@@ -87,5 +87,5 @@ class AnnouncementAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     formfield_overrides: ClassVar = {CharField: {"widget": Textarea(attrs={"rows": 4, "cols": 80})}}
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Nobody: what was said was said."""
+        """Always False: announcements cannot be changed."""
         return False

@@ -1,4 +1,4 @@
-"""What staff try keeps its own request's thread for as long as it takes, no other's: of such trials a process has a few at a time."""
+"""What staff try may take long. It keeps the thread of its own request busy, and a process executes only a few such trials at a time."""
 
 import contextlib
 import threading
@@ -13,7 +13,7 @@ _free = threading.BoundedSemaphore(MOST_AT_ONCE)
 
 
 class Busy(Exception):
-    """Others are trying something; ``message`` is a sentence for people."""
+    """Too many trials are running; ``message`` is a sentence for people."""
 
     def __init__(self) -> None:
         self.message = Sentence("Others are trying something just now. Try again in a moment.")
@@ -22,12 +22,12 @@ class Busy(Exception):
 
 @contextlib.contextmanager
 def one_of_few() -> Iterator[None]:
-    """Be one of the few trials at a time, without a connection to the database meanwhile. Raises `Busy` at once where there are so many."""
+    """Take one of the few places for a trial, and give the database connection back meanwhile. Raises `Busy` at once if there is none."""
     if not _free.acquire(blocking=False):
         raise Busy
     try:
         if not connection.in_atomic_block:
-            # Of a pool of them, which others wait for.
+            # The connection is from a pool, which other requests wait for.
             connection.close()
         yield
     finally:

@@ -1,4 +1,4 @@
-"""An agent's policy as a table: which of its calls wait for people. And what policies say of a call that somebody makes up."""
+"""An agent's approval policy as a table in its form; and what policies decide about a call that is typed for a trial."""
 
 import json
 import shlex
@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from agents.approval import Policy, Rule, judge_call, read_policy
 from chat.rendering.waiting import rule_words
 
-#: Empty rows below the rules, for whoever has no scripts.
+#: Empty rows below the rules, for browsers without scripts.
 _EMPTY_ROWS = 2
 _PARTS = ("tool", "arguments", "decision")
 
@@ -30,12 +30,12 @@ Row = dict[str, str]
 
 
 def decision_words(decision: str) -> str:
-    """What is to become of a call, in a word."""
+    """A decision, in a word."""
     return {"allow": gettext("allow"), "ask": gettext("ask people"), "deny": gettext("deny")}.get(decision, decision)
 
 
 class PolicyWidget(forms.Widget):
-    """The rules as the rows of a table; a row without anything in it counts for nothing."""
+    """The rules as the rows of a table; empty rows are ignored."""
 
     template_name = "admin/chat/agent/policy.html"
 
@@ -51,22 +51,22 @@ class PolicyWidget(forms.Widget):
         }
 
     def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> SafeString:
-        """By the application's own templates, which the renderer of Django's widgets does not look for."""
+        """Rendered with the project's templates, which the renderer of Django's widgets does not search."""
         return render_to_string(self.template_name, self.get_context(name, value, attrs))
 
     def value_from_datadict(self, data: Any, files: MultiValueDict[str, Any], name: str) -> list[Row]:
-        """The rows that say something, in their order."""
+        """The rows that are not empty, in order."""
         columns = [data.getlist(f"{name}-{part}") if hasattr(data, "getlist") else [] for part in _PARTS]
         rows = [dict(zip(_PARTS, map(str, row), strict=True)) for row in zip(*columns, strict=False)]
         return [row for row in rows if row["tool"].strip() or row["arguments"].strip()]
 
     def value_omitted_from_data(self, data: Any, files: Any, name: str) -> bool:
-        """Whether the form has no such table."""
+        """Whether the submitted form has no such table."""
         return f"{name}-tool" not in data
 
 
 def _as_rows(value: Any) -> list[Row]:
-    """Rules, or rows as they were sent, as the table shows them."""
+    """Rules, or rows as they were submitted, as the table shows them."""
     return [
         {
             "tool": str(each.get("tool", "")),
@@ -84,7 +84,7 @@ def _as_lines(arguments: Any) -> str:
 
 
 class PolicyField(forms.Field):
-    """A list of rules, as a version keeps them."""
+    """A list of rules, as a version stores them."""
 
     widget = PolicyWidget
     default_error_messages = {
@@ -96,11 +96,11 @@ class PolicyField(forms.Field):
     }
 
     def has_changed(self, initial: Any, data: Any) -> bool:
-        """Whether the rules are others."""
+        """Whether the rules have changed."""
         return bool(_as_rows(initial) != _as_rows(data))
 
     def clean(self, value: Any) -> list[dict[str, Any]]:
-        """The rows as rules. What is odd is named with the number of its row."""
+        """The rows as rules. Errors name the number of the row."""
         rules = [self._rule(number, row) for number, row in enumerate(value or [], 1)]
         try:
             read_policy(rules)
@@ -126,7 +126,7 @@ class PolicyField(forms.Field):
 
 
 def try_policy(rows: list[Row], call: str) -> str:
-    """What the table and the installation's rules say of a call, in a sentence or two. The call is written as `read_call` reads it."""
+    """What the table and the installation's rules decide about a call, in one or two sentences. `read_call` says how a call is written."""
     try:
         own = read_policy(PolicyField().clean(rows))
         tool, arguments = read_call(call)
@@ -150,7 +150,10 @@ def _told(whose: str, policy: Policy, tool: str, arguments: dict[str, Any]) -> s
 
 
 def read_call(text: str) -> tuple[str, dict[str, Any]]:
-    """A call as people write it: a tool's name, and its arguments as a JSON object or as ``name=value``. Raises `ValidationError`."""
+    """Parse a call as people type it: the tool's name, and its arguments as a JSON object or as ``name=value``.
+
+    Raises `ValidationError`.
+    """
     tool, _space, rest = text.strip().partition(" ")
     rest = rest.strip()
     if not tool:

@@ -1,4 +1,4 @@
-"""The list of runs as figures and as a file, for whatever it is narrowed to."""
+"""Figures of the runs that the admin's list shows, and the same runs as a file."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -25,7 +25,7 @@ from chat.store.run_figures import Figures
 
 
 def figure_lines(figures: Figures) -> Row:
-    """The figures in words: over which runs they are, and each with its name."""
+    """The figures in words, each with its name, and the number of runs that they are computed from."""
     costs = [humanize.cost(float(cost), name) for name, cost in sorted(figures.costs.items())]
     if figures.unpriced:
         unknown = ngettext("unknown for %(n)s run", "unknown for %(n)s runs", figures.unpriced)
@@ -48,7 +48,7 @@ def _middle_and_slow(found: tuple[float, float] | None) -> str:
 
 
 def show_figures(page: Any, request: HttpRequest) -> HttpResponse:
-    """Figures of the runs that the list shows by the same query. The list's page asks for them when it is there: it waits for none."""
+    """The figures of the runs that match the list's query. The list's page requests them after it is loaded."""
     if not page.has_view_permission(request):
         raise PermissionDenied
     try:
@@ -62,7 +62,7 @@ def show_figures(page: Any, request: HttpRequest) -> HttpResponse:
 
 
 def send_runs(page: Any, request: HttpRequest) -> HttpResponseBase:
-    """A file of the runs that the list shows by the same query, the newest `MOST_ROWS` at most: figures and names, not what was said."""
+    """The runs that match the list's query as a file, the newest `MOST_ROWS` at most: figures and names, no contents."""
     if not page.has_view_permission(request):
         raise PermissionDenied
     try:
@@ -75,7 +75,7 @@ def send_runs(page: Any, request: HttpRequest) -> HttpResponseBase:
 
 
 async def _lines(runs: QuerySet[Run]) -> AsyncIterator[str]:
-    """The file as it is sent, so many rows at a time."""
+    """The lines of the file, read in batches."""
     yield csv_line(run_figures.COLUMNS)
     last, sent = None, 0
     while sent < run_figures.MOST_ROWS:

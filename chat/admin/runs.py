@@ -50,7 +50,7 @@ from chat.runs.admission import Refused
 from chat.runtime import clock
 from chat.store import call_reader, run_figures, selectors, waiting_calls
 
-#: Steps, and model calls, on one page of a run.
+#: How many steps, and how many model calls, a page of a run shows.
 _RUN_STEPS, _RUN_CALLS = 200, 100
 
 
@@ -66,7 +66,7 @@ def _interrupt(_user: User, run: Run) -> str:
 
 
 def _continue(_user: User, run: Run) -> str:
-    """As whoever had asked: it is their session, and their budget."""
+    """Continue as the user who asked: it is their session and their budget."""
     if run.user is None:
         raise Refused("not_continuable", Sentence("Whoever asked for it has no account any more."))
     async_to_sync(run_commands.continue_run)(run.user, run.session_id, run.pk)
@@ -74,7 +74,7 @@ def _continue(_user: User, run: Run) -> str:
 
 
 def _has_word(word: str) -> Q:
-    """Whether a run's message, its session's title or the name of who asked has it, or it is an identifier of either."""
+    """The condition that a run's message, its session's title or its user's name has a word, or that the word is the id of either."""
     titled, named = Session.objects.filter(title__icontains=word), User.objects.filter(username__icontains=word)
     has = Q(message__icontains=word) | Q(session__in=titled.values("pk")) | Q(user__in=named.values("pk"))
     return has if (key := as_uuid(word)) is None else has | Q(pk=key) | Q(session=key)
@@ -82,7 +82,7 @@ def _has_word(word: str) -> Q:
 
 @admin.register(Run)
 class RunAdmin(NotedRuns, ConfirmedActionsAdmin):
-    """Runs, and each one's steps in order."""
+    """Runs, and a page of each run with its steps."""
 
     change_list_template = "admin/chat/run_list.html"
     list_display = ("name", "state", "took_and_spoke", "used", "answered_by", "said", "asked")
@@ -100,7 +100,7 @@ class RunAdmin(NotedRuns, ConfirmedActionsAdmin):
         ("created_at", admin.DateFieldListFilter),
     )
     list_select_related = ("session", "user")
-    #: What `get_search_results` looks at.
+    #: The columns that `get_search_results` searches.
     search_fields = ("message", "session__title", "user__username", "=id", "=session__id")
     search_help_text = _("Message, session, user name or identifier. What was said is searched among the steps.")
     ordering = ("-created_at",)
@@ -148,7 +148,7 @@ class RunAdmin(NotedRuns, ConfirmedActionsAdmin):
     backs: ClassVar[Mapping[str, str]] = {"now": "chat_run_now"}
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the page of what is at work, and the list's file and figures."""
+        """Add the page of running runs, the file and the figures."""
         page = self.admin_site.admin_view(partial(show_now, self))
         file = self.admin_site.admin_view(partial(send_runs, self))
         figures = self.admin_site.admin_view(partial(show_figures, self))
@@ -160,8 +160,8 @@ class RunAdmin(NotedRuns, ConfirmedActionsAdmin):
         return [*own, *super().get_urls()]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
-        """All runs, with what every row shows."""
-        # Few are being deleted: where a list had to join the sessions for it, SQLite would go through all of these first.
+        """All runs, with what the rows of the list show."""
+        # Few sessions are being deleted. If the list joined the sessions to leave these out, SQLite would read all sessions first.
         deleted = Session.everything.filter(deleted_at__isnull=False)
         every = super().get_queryset(request).exclude(session__in=deleted.values("pk"))
         return run_figures.with_figures(every).select_related("session", "user", "cancelled_by", "agent_version")
@@ -169,29 +169,29 @@ class RunAdmin(NotedRuns, ConfirmedActionsAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Run], search_term: str
     ) -> tuple[QuerySet[Run], bool]:
-        """Those with all of the words. Titles and names are looked through once each, and not once for every run."""
+        """The runs that contain all words. Titles and names are searched once, instead of once for each run."""
         for word in smart_split(search_term):
             is_quoted = word[0] in "\"'" and word[0] == word[-1] and len(word) > 1
             queryset = queryset.filter(_has_word(unescape_string_literal(word) if is_quoted else word))
         return queryset, False
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """The list; figures of what it is narrowed to are asked for by its page."""
+        """The list. Its page requests the figures afterwards."""
         return super().changelist_view(request, {**(extra_context or {}), "most_rows": f"{run_figures.MOST_ROWS:,}"})
 
     @admin.display(description=_("run"), ordering="created_at")
     def name(self, run: Run) -> str:
-        """The beginning of its message."""
+        """The beginning of the message."""
         return run.beginning or str(run)
 
     @admin.display(description=_("session"))
     def of_session(self, run: Run) -> SafeString:
-        """Where it belongs."""
+        """The session that it belongs to."""
         return admin_link(run.session, humanize.first_line(str(run.session))[:40])
 
     @admin.display(description=_("status"), ordering="status")
     def state(self, run: Run) -> SafeString:
-        """Where it stands, and why it failed or, at work, what executes it and how long ago that was last known to be alive."""
+        """The status, with why it failed, or which process executes it and how old its last heartbeat is."""
         if run.status in LIVE:
             return two_lines(run.get_status_display(), f"{run.owner} · {self.last_sign_of_life(run)}")
         if run.status == RunStatus.WAITING:
@@ -200,12 +200,12 @@ class RunAdmin(NotedRuns, ConfirmedActionsAdmin):
 
     @admin.display(description=_("took, first token after"))
     def took_and_spoke(self, run: Run) -> SafeString:
-        """How long it took, and how long it was silent first."""
+        """How long it took, and the time to its first token."""
         return two_lines(self.took(run), self.first_token(run))
 
     @admin.display(description=_("tokens, cost"))
     def used(self, run: Run) -> SafeString:
-        """What went in and came out, and what that cost."""
+        """Tokens in and out, and their cost."""
         if not run.is_finished:
             return two_lines("—", "")
         used = humanize.usage(run.input_tokens, run.output_tokens, estimated=run.usage_estimated)
@@ -213,27 +213,27 @@ class RunAdmin(NotedRuns, ConfirmedActionsAdmin):
 
     @admin.display(description=_("agent, model"))
     def answered_by(self, run: Run) -> SafeString:
-        """Which agent, and which model it had."""
+        """The agent and the model."""
         return two_lines(run.agent_name, run.model)
 
     @admin.display(description=_("user, asked at"), ordering="created_at")
     def asked(self, run: Run) -> SafeString:
-        """Who asked, and when."""
+        """Which user asked, and when."""
         return two_lines(username_of(run.user), localize(timezone.localtime(run.created_at)))
 
     @admin.display(description=_("user"), ordering="user__username")
     def asked_by(self, run: Run) -> str:
-        """Who asked."""
+        """Which user asked."""
         return username_of(run.user)
 
     @admin.display(description=_("agent version"))
     def by_version(self, run: Run) -> str:
-        """Which version of its agent it took."""
+        """The version of the agent."""
         return "—" if run.agent_version is None else f"{run.agent_name} {run.agent_version.number}"
 
     @admin.display(description=_("took"))
     def took(self, run: Run) -> str:
-        """How long it took, or has been at work."""
+        """How long it took, or has been running."""
         if run.started_at is None:
             return "—"
         lasted = (run.ended_at or clock.now()) - run.started_at
@@ -241,29 +241,29 @@ class RunAdmin(NotedRuns, ConfirmedActionsAdmin):
 
     @admin.display(description=_("first token after"))
     def first_token(self, run: Run) -> str:
-        """From its beginning to the first token of a model."""
+        """The time from its start to the first token of a model."""
         first_ms: float | None = getattr(run, "first_ms", None)
         return "" if first_ms is None else humanize.duration(max(0, round(first_ms)))
 
     @admin.display(description=_("tokens"))
     def tokens(self, run: Run) -> str:
-        """What went in and came out, and what that cost."""
+        """Tokens in and out, and their cost."""
         used = humanize.usage(run.input_tokens, run.output_tokens, estimated=run.usage_estimated)
         return " · ".join(part for part in (used, humanize.run_cost(run)) if part)
 
     @admin.display(description=_("stopped by"))
     def stopped_by(self, run: Run) -> str:
-        """Who stopped it."""
+        """Which user stopped it."""
         return username_of(run.cancelled_by)
 
     @admin.display(description=_("process"))
     def owned_by(self, run: Run) -> str:
-        """The process that executes it, while it is at work."""
+        """The process that executes it, while it is running."""
         return run.owner if run.status in LIVE else "—"
 
     @admin.display(description=_("last sign of life"))
     def last_sign_of_life(self, run: Run) -> str:
-        """How long ago its process last said that it is alive, by the database's clock."""
+        """How old the last heartbeat of its process is, by the database's clock."""
         if run.status not in LIVE or run.heartbeat_at is None:
             return "—"
         return gettext("%(n)d s ago") % {"n": max(0, round((clock.now() - run.heartbeat_at).total_seconds()))}
@@ -271,7 +271,7 @@ class RunAdmin(NotedRuns, ConfirmedActionsAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Show the run's steps in order below what is known of it."""
+        """Show the run's steps, in order, below its fields."""
         after = request.GET.get("after", "")
         begin = int(after) if after.isascii() and after.isdigit() and len(after) < 10 else 0
         found = Step.objects.filter(run__pk=as_uuid(object_id) or UUID(int=0), position__gt=begin).order_by("position")
@@ -291,13 +291,13 @@ class RunAdmin(NotedRuns, ConfirmedActionsAdmin):
 
 
 def _may_look(request: HttpRequest, run_id: UUID | None) -> bool:
-    """Whether the run's page as people see it, which is its session's, is there for somebody who may see runs here."""
+    """Whether a user who may view runs here may also open the run's page in its session."""
     run = Run.objects.select_related("session").filter(pk=run_id).first() if run_id is not None else None
     return run is not None and access.role_in(request.user, run.session) is not None
 
 
 def _nest(rows: Sequence[Row], run_id: UUID) -> None:
-    """Put the steps of the runs that a run's calls have asked below these, numbered within theirs: 7.1, 7.2."""
+    """Insert the steps of the runs that a run's calls have started below these calls, numbered 7.1, 7.2 and so on."""
     calls = {row["data"]["tool_call_id"]: row for row in rows if row["step"].type == "tool_use"}
     for child in Run.objects.filter(parent=run_id, parent_call_id__in=calls).order_by("created_at"):
         asking = calls[child.parent_call_id]
@@ -311,7 +311,7 @@ def _nest(rows: Sequence[Row], run_id: UUID) -> None:
 
 
 def _calls(run_id: UUID | None, page: str | None) -> Page[Any]:
-    """A page of the run's model calls, each with the page that shows what the model saw."""
+    """A page of the run's model calls, each with a link to what the model received."""
     found = ModelCall.objects.filter(run=run_id or UUID(int=0)).defer("contents").order_by("pk")
     rows = Paginator(found, _RUN_CALLS).get_page(page)
     lines = [
@@ -322,7 +322,7 @@ def _calls(run_id: UUID | None, page: str | None) -> Page[Any]:
 
 
 def _row(step: Step, number: str) -> Row:
-    """A step as the run's page shows it: its text, a call's arguments, or a result, cut where it is long."""
+    """A step as the run's page shows it: its text, the arguments of a call, or a result, long ones cut."""
     data = selectors.step_data(step)
     text = whole_text(step, data)
     return {

@@ -45,7 +45,7 @@ def _run_now(_user: User, schedule: Schedule) -> str:
 
 @admin.register(Schedule)
 class ScheduleAdmin(ConfirmedActionsAdmin):
-    """Schedules: when each runs next, how it fared last, and how often it has failed in a row."""
+    """Schedules: when each is due next, how its last run ended, and how often it has failed in a row."""
 
     list_display = ("name", "owned_by", "runs_when", "health", "next_time", "last_time", "failure_streak")
     list_filter = (HealthFilter, AgentFilter, UserFilter)
@@ -91,7 +91,7 @@ class ScheduleAdmin(ConfirmedActionsAdmin):
     }
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Schedule]:
-        """All schedules, with what every row shows."""
+        """All schedules, with what the rows of the list show."""
         newest = Occurrence.objects.filter(schedule=OuterRef("pk")).order_by("-due_at")
         last = {"last_due": newest.values("due_at")[:1], "last_outcome": newest.values("outcome")[:1]}
         every: QuerySet[Schedule] = super().get_queryset(request)
@@ -99,7 +99,7 @@ class ScheduleAdmin(ConfirmedActionsAdmin):
 
     @admin.display(description=_("owner"), ordering="owner__username")
     def owned_by(self, schedule: Schedule) -> str:
-        """Whose it is."""
+        """The owner."""
         return username_of(schedule.owner)
 
     @admin.display(description=_("when"))
@@ -109,7 +109,7 @@ class ScheduleAdmin(ConfirmedActionsAdmin):
 
     @admin.display(description=_("health"), ordering="paused_because")
     def health(self, schedule: Schedule) -> str:
-        """Whether it runs, and why it does not."""
+        """Whether it is active, and if not, why."""
         return schedule_selectors.pause_reason(schedule) or gettext("Runs by its times")
 
     @admin.display(description=_("next"), ordering="next_at")
@@ -119,26 +119,26 @@ class ScheduleAdmin(ConfirmedActionsAdmin):
 
     @admin.display(description=_("last"))
     def last_time(self, schedule: Any) -> SafeString:
-        """When it was due last, and what became of that."""
+        """When it was due last, and what happened then."""
         return two_lines(format_moment(schedule.last_due), schedule.last_outcome or "")
 
     @admin.display(description=_("failures in a row"), ordering="failures")
     def failure_streak(self, schedule: Schedule) -> str:
-        """How often it has failed in a row, and after how often it pauses."""
+        """How often it has failed in a row, and after how many failures it pauses."""
         if not schedule.pause_after:
             return str(schedule.failures)
         return gettext("%(n)s of %(total)s") % {"n": schedule.failures, "total": schedule.pause_after}
 
     @admin.display(description=_("runs in"))
     def into(self, schedule: Schedule) -> SafeString | str:
-        """Its session, where it has one."""
+        """The session that it asks in, if it has one."""
         if not schedule.keeps_session:
             return gettext("a new session each time")
         return admin_link(schedule.session) if schedule.session is not None else gettext("its session was deleted")
 
     @admin.display(description=_("next times"))
     def next_times(self, schedule: Schedule) -> SafeString | str:
-        """The next five, by its own clock."""
+        """The next five times, in its own time zone."""
         line = schedule_selectors.schedule_row(schedule)
         moments = [moment.astimezone(line.zone) for moment in line.next]
         written = pgettext("date format", "D j M Y, H:i")
@@ -146,12 +146,12 @@ class ScheduleAdmin(ConfirmedActionsAdmin):
 
     @admin.display(description=_("rules"))
     def stated_rules(self, schedule: Schedule) -> SafeString | str:
-        """Its rules, as its owner reads them."""
+        """Its rules in words, as its owner's page has them."""
         return join_lines(schedule_selectors.schedule_rules(schedule))
 
     @admin.display(description=_("last twenty"))
     def history(self, schedule: Schedule) -> SafeString | str:
-        """What became of its last due times, newest first, with the runs."""
+        """What happened at its last due times, newest first, with the runs."""
         return join_lines(
             [occurrence_line(occurrence) for occurrence in reversed(schedule_selectors.schedule_row(schedule).last)]
         )

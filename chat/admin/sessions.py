@@ -69,17 +69,17 @@ class SessionAdmin(ConfirmedActionsAdmin):
 
     @admin.display(description=_("session"), ordering="title")
     def title_or_id(self, session: Session) -> str:
-        """Its title, or what there is instead."""
+        """The title, or what is shown if it has none."""
         return str(session)
 
     @admin.display(description=_("owner"), ordering="owner__username")
     def owned_by(self, session: Session) -> str:
-        """Whose it is."""
+        """The owner."""
         return username_of(session.owner)
 
     @admin.display(description=_("see"))
     def leads_to(self, session: Session) -> SafeString:
-        """Its runs, and the conversation as people see it."""
+        """Links to its runs and to the conversation."""
         every_run = f"{reverse('admin:chat_run_changelist')}?session__id__exact={session.pk}"
         conversation = reverse("session", args=[session.pk])
         return format_html(

@@ -1,4 +1,4 @@
-"""What the admin calls itself, and what its first page tells."""
+"""The admin's titles, and what its first page shows."""
 
 from django.contrib import admin
 from django.utils.translation import gettext_lazy

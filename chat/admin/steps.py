@@ -21,7 +21,7 @@ _FOUND_STEPS = 1_000
 
 @admin.register(Step)
 class StepAdmin(ReadOnlyAdmin):
-    """Steps: found by their words, or by way of their run."""
+    """Steps, found by their text or through their run."""
 
     list_display = ("id", "of_run", "seq", "kind", "tool_name", "ok", "took", "beginning", "created_at")
     list_filter = (StepTypeFilter,)
@@ -48,30 +48,30 @@ class StepAdmin(ReadOnlyAdmin):
     readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Step]:
-        """All steps; a long result's whole text only on its own page."""
+        """All steps; the whole text of a long result only on its own page."""
         return super().get_queryset(request).filter(session__deleted_at=None).select_related("run", "session")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """Ask the search index, not the table."""
+        """Search the search index instead of the table."""
         if not search_term.strip():
             return queryset, False
         return queryset.filter(pk__in=search.steps_of_all(search_term, _FOUND_STEPS)), False
 
     @admin.display(description=_("session"))
     def of_session(self, step: Step) -> SafeString:
-        """Where it belongs."""
+        """The session that it belongs to."""
         return admin_link(step.session)
 
     @admin.display(description=_("run"))
     def of_run(self, step: Step) -> SafeString:
-        """Where it belongs."""
+        """The run that it belongs to."""
         return admin_link(step.run, humanize.first_line(step.run.message)[:40])
 
     @admin.display(description=_("type"))
     def kind(self, step: Step) -> str:
-        """What it is."""
+        """The type, in words."""
         return step.type or step.event
 
     @admin.display(description=_("took"))
@@ -81,16 +81,16 @@ class StepAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("text"))
     def beginning(self, step: Step) -> str:
-        """The beginning of what it says."""
+        """The beginning of its text."""
         gist = humanize.markdown_gist if (step.type or step.event) in search.MARKDOWN else humanize.first_line
         return gist(shortened_text(step, selectors.step_data(step)))[:80]
 
     @admin.display(description=_("text"))
     def text(self, step: Step) -> SafeString:
-        """All that it says."""
+        """Its whole text."""
         return format_html('<pre class="step-text">{}</pre>', whole_text(step, selectors.step_data(step)))
 
     @admin.display(description=_("data"))
     def data(self, step: Step) -> SafeString:
-        """The event as it was sent."""
+        """The event as clients receive it."""
         return format_html('<pre class="step-text">{}</pre>', humanize.as_json(selectors.step_data(step)))

@@ -1,4 +1,4 @@
-"""The operators' page of tokens: whose, with which scope, when it was used last, and "revoke"; never what proves one."""
+"""API tokens in the admin: owner, scope, last use, and an action that revokes them. The secret is never shown."""
 
 from asgiref.sync import async_to_sync
 from django.contrib import admin, messages
@@ -16,7 +16,7 @@ from chat.security import tokens
 
 @admin.register(ApiToken)
 class ApiTokenAdmin(ReadOnlyAdmin):
-    """Read-only, but for revoking. What a token is called is its owner's own words, and not shown."""
+    """Read-only, except for revoking. The name of a token is its owner's, and is not shown."""
 
     is_private = False
     list_display = (
@@ -37,12 +37,12 @@ class ApiTokenAdmin(ReadOnlyAdmin):
     actions = ("revoke",)
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
-        """Who may revoke the tokens of others."""
+        """Whether the user may revoke the tokens of others."""
         return request.user.has_perm("chat.change_apitoken")
 
     @admin.action(description=_("Revoke"), permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> None:
-        """End these tokens; what is open by them closes."""
+        """Revoke these tokens; connections that use them are closed."""
         ended = sum(
             tokens.revoke_token(token.user_id, token.pk, by=user_pk(request), door=Door.ADMIN) for token in queryset
         )

@@ -1,4 +1,4 @@
-"""The operators' page of MCP servers: the state of each in each process, its last error, and "connect anew"."""
+"""The state of each MCP server in each process, with its last error, and an action that reconnects it."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ _ABOUT = _(
 
 @admin.register(ToolServer)
 class ToolServerAdmin(ReadOnlyAdmin):
-    """Read-only, but for connecting anew. Servers come from the configuration, and are nobody's own."""
+    """Read-only, except for reconnecting. The servers come from the configuration."""
 
     is_private = False
     list_display = ("name", "state", "tools", "transport", "attempts", "last_error", "since", "process")
@@ -34,21 +34,21 @@ class ToolServerAdmin(ReadOnlyAdmin):
     actions = ("connect_anew",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ToolServer]:
-        """Of processes that are alive: what another one said last is no news of anything."""
+        """The states in processes that are alive: those in others are out of date."""
         rows: QuerySet[ToolServer] = super().get_queryset(request)
         return rows.filter(process__in=Process.objects.values("name"))
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Say what the list is."""
+        """The list, with a sentence that explains it."""
         return super().changelist_view(request, {**(extra_context or {}), "subtitle": _ABOUT})
 
     def has_restart_permission(self, request: HttpRequest) -> bool:
-        """Who may have servers connected anew."""
+        """Whether the user may reconnect servers."""
         return request.user.has_perm("chat.restart_toolserver")
 
     @admin.action(description=_("Connect anew, in all processes"), permissions=["restart"])
     def connect_anew(self, request: HttpRequest, queryset: QuerySet[ToolServer]) -> None:
-        """Tell every process to end its connection to these servers and to make a new one; calls under way end with it."""
+        """Make every process close its connection to these servers and open a new one. Calls that are running fail."""
         names: dict[str, ToolServer] = {}
         for row in queryset:
             names.setdefault(row.name, row)

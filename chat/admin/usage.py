@@ -1,4 +1,4 @@
-"""What was used and what it cost, for staff: by person, agent, model and day, with a chart and as a file; prices and budgets."""
+"""Tokens used and their cost, for staff: by user, agent, model and day, with a chart and a file; prices and budgets."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import date, timedelta
@@ -27,21 +27,21 @@ from chat.security import audit
 from chat.store import usage
 from chat.store.usage import By, Total
 
-#: Days that are shown, by choice.
+#: The periods that can be chosen, in days.
 _DAYS = (7, 30, 90, 365)
 _BY: dict[By, Any] = {"day": _("by day"), "user": _("by person"), "agent": _("by agent"), "model": _("by model")}
-#: Rows of the table; what is beyond them is in the file.
+#: How many rows the table shows; the file has all.
 _ROWS = 200
 
 
 @admin.register(DailyUsage)
 class UsageAdmin(ReadOnlyAdmin):
-    """One page instead of a list: totals, their chart and the file. It holds sums, and nothing that was said."""
+    """A page instead of a list: totals, their chart and the file. It shows sums only, no contents."""
 
     is_private = False
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """The totals of the days that are asked for."""
+        """The totals of the chosen days."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         asked = request.GET.get("days", "")
@@ -72,7 +72,7 @@ class UsageAdmin(ReadOnlyAdmin):
 
 
 def _bars(totals: Iterable[Total], days: list[str]) -> list[Row]:
-    """A bar for each day, a hundred high at most: what went in and, on top of it, what came out."""
+    """A bar for each day, at most 100 high: input tokens, with output tokens on top."""
     found = {total.name: total for total in totals}
     most = max((total.tokens for total in found.values()), default=0) or 1
     bars = []
@@ -94,7 +94,7 @@ def _bars(totals: Iterable[Total], days: list[str]) -> list[Row]:
 
 
 def _rows(totals: list[Total]) -> list[Row]:
-    """The totals in words, each with a bar as long as its share of the longest."""
+    """The totals in words, each with a bar that shows its share of the largest."""
     most = max((total.tokens for total in totals), default=0) or 1
     return [_row(total, most) for total in totals]
 
@@ -109,7 +109,7 @@ def _row(total: Total, most: int) -> Row:
 
 
 async def _lines(since: date, until: date) -> AsyncIterator[str]:
-    """The file as it is sent, so many rows at a time."""
+    """The lines of the file, read in batches."""
     yield csv_line(usage.COLUMNS)
     last: tuple[date, int] | None = None
     while rows := await database.read(usage.rows_after, since, until, last):
@@ -118,29 +118,29 @@ async def _lines(since: date, until: date) -> AsyncIterator[str]:
 
 
 class _LoadedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """A table that processes keep in memory: this one reads it again at once, others within seconds."""
+    """A table that processes cache: this process reads it again after each change, others within seconds."""
 
     load: ClassVar[Callable[[], None]]
 
     def save_model(self, request: HttpRequest, obj: Model, form: Any, change: bool) -> None:
-        """Save, and read again."""
+        """Save, and read the table again."""
         super().save_model(request, obj, form, change)
         transaction.on_commit(type(self).load)
 
     def delete_model(self, request: HttpRequest, obj: Model) -> None:
-        """Delete, and read again."""
+        """Delete, and read the table again."""
         super().delete_model(request, obj)
         transaction.on_commit(type(self).load)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        """Delete several, and read again."""
+        """Delete several, and read the table again."""
         super().delete_queryset(request, queryset)
         transaction.on_commit(type(self).load)
 
 
 @admin.register(Price)
 class PriceAdmin(_LoadedAdmin):
-    """What tokens cost here: holds before the prices that are known of public servers, from the next call on."""
+    """What tokens cost here. These prices take precedence over the known ones of public servers, from the next call on."""
 
     load = staticmethod(load_prices)
     list_display = ("provider", "model", "input", "cached", "output", "currency")
@@ -149,10 +149,10 @@ class PriceAdmin(_LoadedAdmin):
 
 
 class _PersonSelect(AutocompleteSelect):
-    """Shows a form again, whatever was sent as the person."""
+    """A choice of users that can show a submitted form again, whatever value it had."""
 
     def optgroups(self, name: str, value: Sequence[str], attr: Any = None) -> Any:
-        """Who was chosen, where it can be anybody."""
+        """The chosen user only, because it can be any user."""
         keys = [key for key in value if not key or (key.isascii() and key.isdecimal() and len(key) < 19)]
         return super().optgroups(name, keys, attr)
 
@@ -169,7 +169,7 @@ class BudgetAdmin(_LoadedAdmin):
     autocomplete_fields: ClassVar = ("user",)
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        """The person is found by name."""
+        """Users are found by name."""
         return super().formfield_for_foreignkey(
             db_field, request, **kwargs, widget=_PersonSelect(db_field, self.admin_site)
         )

@@ -25,28 +25,28 @@ def _with_sessions(name: str, number: int) -> str:
     return text % {"name": name, "n": f"{number:,}"}
 
 
-# What allauth would show there: tokens and secrets, and whose account is whose. People see to their own, the environment to the rest.
+# allauth would register pages for tokens and secrets here. Users manage their own; everything else is configured by the environment.
 for model in (EmailAddress, Authenticator, SocialAccount, SocialApp, SocialToken):
     admin.site.unregister(model)
 
 
 @admin.register(User)
 class AccountAdmin(UserAdmin):  # type: ignore[type-arg]
-    """Accounts. With one that is deleted its sessions go too, and what is at work in them stops."""
+    """Accounts. Deleting one deletes its sessions too, and stops the runs in them."""
 
     fieldsets = (*(UserAdmin.fieldsets or ()), (gettext_lazy("Retention"), {"fields": ("retention_days",)}))
     actions = ("remove_second_factors",)
     readonly_fields = ("refused_at",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
-        """All accounts but those that are being removed."""
+        """All accounts, except those that are being deleted."""
         every: QuerySet[User] = super().get_queryset(request)
         return every.filter(closed=None)
 
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
-        """Say what goes, without reading every step of it."""
+        """What would be deleted, without reading every step."""
         users = list(objs)
         lost = [_with_sessions(str(user), user.sessions.count()) for user in users]
         missing = set() if self.has_delete_permission(request) else {"user"}
@@ -54,7 +54,10 @@ class AccountAdmin(UserAdmin):  # type: ignore[type-arg]
 
     @admin.action(description=gettext_lazy("Remove all second factors"), permissions=["change"])
     def remove_second_factors(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        """For who has lost them: they log in without, and set them up anew. Nobody does it for who has more rights than they."""
+        """Remove the second factors of users who have lost theirs: they log in without one, and can set it up again.
+
+        Not allowed for users with more rights than the requesting user.
+        """
         from chat.security import second_factor  # noqa: PLC0415 - its libraries are loaded where they are used
 
         done = 0
@@ -66,23 +69,23 @@ class AccountAdmin(UserAdmin):  # type: ignore[type-arg]
         self.message_user(request, text % {"n": done})
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002 - Django's name
-        """Set somebody's password, which ends their tokens, and note it, as one."""
+        """Set somebody's password, revoke their tokens and record it, in one transaction."""
         with transaction.atomic():
             if request.method == "POST" and id.isdecimal():
                 tokens.revoke_all(int(id), by=request.user.pk, door=Door.ADMIN)
             answer = super().user_change_password(request, id, form_url)
-            # Nothing was saved where the form is shown again.
+            # If the form is shown again, nothing was saved.
             transaction.set_rollback(answer.status_code != HTTPStatus.FOUND)
             return answer
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
-        """Save an account; with one that is deactivated its tokens end."""
+        """Save an account. If it is deactivated, its tokens are revoked."""
         if change and not obj.is_active:
             tokens.revoke_all(obj.pk, by=request.user.pk, door=Door.ADMIN)
         super().save_model(request, obj, form, change)
 
     def delete_model(self, request: HttpRequest, obj: User) -> None:
-        """Close an account at once; all that belongs to it is removed little by little, however much it is."""
+        """Deactivate an account immediately; its data are deleted in the background, in small steps."""
         at_work = erasure.close_account(obj.pk)
         # Django deletes in a transaction of its own.
         transaction.on_commit(lambda: async_to_sync(sessions.account_closed)(at_work))

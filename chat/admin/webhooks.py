@@ -1,4 +1,4 @@
-"""The operators' page of webhooks: whose, at which host, and whether what they are sent arrives."""
+"""Webhooks in the admin: owner, host, and whether deliveries arrive."""
 
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -17,7 +17,7 @@ from chat.store import webhooks
 
 @admin.register(Webhook)
 class WebhookAdmin(ReadOnlyAdmin):
-    """Read-only. The rest of an address is often the secret by which somebody else's service takes what comes: its host alone is shown."""
+    """Read-only. Of the address only the host is shown: its path is often a secret of the receiving service."""
 
     is_private = False
     list_display = ("host", "owner", "state", "waiting", "created_at")
@@ -28,29 +28,29 @@ class WebhookAdmin(ReadOnlyAdmin):
     readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Webhook]:
-        """All of them, with how much waits for each."""
+        """All webhooks, with the number of waiting deliveries."""
         waits = Count("deliveries", filter=Q(deliveries__state=DeliveryState.WAITING))
         return cast("QuerySet[Webhook]", super().get_queryset(request).annotate(waits=waits))
 
     @admin.display(description=_("host"))
     def host(self, webhook: Webhook) -> str:
-        """Where it leads."""
+        """The host that it delivers to."""
         return urlsplit(webhook.url).hostname or ""
 
     @admin.display(description=_("state"))
     def state(self, webhook: Webhook) -> str:
-        """Whether what it is sent arrives."""
+        """Whether deliveries arrive."""
         if webhook.disabled_at is not None:
             return gettext("Given up: nothing arrived for days")
         return gettext("Nothing arrives") if webhook.failing_since is not None else gettext("Works")
 
     @admin.display(description=_("waits to be sent"), ordering="waits")
     def waiting(self, webhook: Webhook) -> int:
-        """How much waits to be sent there."""
+        """How many deliveries wait."""
         return cast(int, cast(Any, webhook).waits)
 
     @admin.display(description=_("last problem"))
     def last_problem(self, webhook: Webhook) -> str:
-        """Why what was tried last has not arrived."""
+        """Why the last attempt failed."""
         problems = (translate_sentence(each.error) for each in webhooks.latest_deliveries(webhook.pk) if each.error)
         return next(problems, "—")

@@ -1,5 +1,5 @@
-"""Is this installation well, and what mends it where it is not: `manage.py doctor`.
+"""The checks of `manage.py doctor`: whether each part of an installation works, and what to do where it does not.
 
-A check looks at one part and tells `Finding`s. It may take its time and may fail in any way; `examination` sees to both. Nothing here
-changes anything, and nothing that is told holds a secret.
+A check examines one part and yields `Finding`s. It may be slow and may raise anything; `examination` handles both. Nothing here
+changes anything, and no finding contains a secret.
 """

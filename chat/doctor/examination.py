@@ -1,4 +1,4 @@
-"""Runs checks side by side, each in a thread of its own and for a bounded time; whatever one does stops no other."""
+"""Runs the checks in parallel, each in its own thread and with a time limit; a check that fails or hangs does not affect the others."""
 
 import threading
 import time
@@ -16,14 +16,14 @@ _NO_IDEA = "See whether it is there at all."
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """A finding, and the check that it comes from."""
+    """A finding, with the name of the check that it comes from."""
 
     check: str
     finding: Finding
 
     @property
     def level(self) -> Level:
-        """How it stands."""
+        """How serious the finding is."""
         return self.finding.level
 
 
@@ -42,7 +42,7 @@ class _Running:
         try:
             for finding in self.check():
                 self.findings.append(finding)
-        except Exception as error:  # noqa: BLE001 - whatever a broken part makes of a check is what it tells
+        except Exception as error:  # noqa: BLE001 - whatever the check raises is its finding
             words = " ".join(f"{type(error).__name__}: {error}".split())
             action = "See to the database and its migrations first." if isinstance(error, DatabaseError) else _NO_IDEA
             self.findings.append(Finding.fail(f"could not be looked at ({words[:300]})", action))
@@ -61,7 +61,7 @@ class _Running:
 
 
 def run_checks(checks: Mapping[str, Check], patience_s: float = PATIENCE_S) -> Iterator[CheckResult]:
-    """What the checks tell, in their order; each has so long. Secrets in what parts say are masked."""
+    """Run the checks, each for at most ``patience_s`` seconds, and yield their findings in the order of the checks, with secrets masked."""
     running = [_Running(name, check) for name, check in checks.items()]
     for each in running:
         each.start()

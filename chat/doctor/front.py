@@ -1,4 +1,4 @@
-"""What is between people and the processes: this installation asks itself by way of `PUBLIC_URL`, and says what the proxy in front does."""
+"""What is in front of the processes: this installation sends requests to its own `PUBLIC_URL`, and checks what the proxy makes of them."""
 
 import http.client
 import time
@@ -20,7 +20,7 @@ from chat.security.passes import DOCTOR_HEADER, SeenRequest, doctor_pass
 
 _PATIENCE_S = 8.0
 _OFF_S = 2.0
-#: The pieces of a stream come one after the other, a quarter of a second apart, unless something holds them back.
+#: The pieces of a stream arrive a quarter of a second apart, unless something buffers them.
 _PAUSE_S, _PAUSES = 0.1, 2
 _ECHO = "/healthz/echo"
 
@@ -33,7 +33,7 @@ class _Answer:
 
 
 def check_front() -> Iterator[Finding]:
-    """Whether the address that people use leads here, and what becomes of scheme, host, client, sockets and streams on the way."""
+    """Whether the public address leads here, and whether scheme, host, client address, sockets and streams pass the proxy unchanged."""
     public = settings.PUBLIC_URL
     if not public.host:
         yield Finding.ok("PUBLIC_URL is not set: plain http on this machine")
@@ -116,7 +116,7 @@ def _check_date(headers: httpx2.Headers) -> Iterator[Finding]:
     except (TypeError, ValueError):
         return
     off = (timezone.now() - told).total_seconds()
-    # It has no fractions, and the answer was on its way.
+    # The header has no fractions of a second, and the answer took time to arrive.
     if abs(off) > _OFF_S + 1:
         yield Finding.warn(f"the clock in front is {-off:+.0f} s off this machine's", "Set both by NTP.")
 
@@ -138,7 +138,7 @@ def _check_socket(base: str) -> Iterator[Finding]:
 
 
 def _upgrade(base: str) -> int:
-    """Ask for a socket, as a page of ours does that is not logged in; returns the answer's status, 0 where there was none."""
+    """Request a WebSocket as one of our pages does, without a login; returns the status of the answer, 0 if there was none."""
     parts = urlsplit(base)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     # Its port is never left out: where it is, one is looked for behind the last colon of an IPv6 address.

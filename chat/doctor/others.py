@@ -1,4 +1,4 @@
-"""Services of others that people are logged in and written to by: the provider of OIDC, the mail server."""
+"""External services: the OpenID Connect provider and the mail server."""
 
 import smtplib
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ _PATIENCE_S = 8.0
 
 
 def check_login_provider() -> Iterator[Finding]:
-    """Whether OIDC's provider tells of itself, under the name that is configured."""
+    """Whether the OpenID Connect provider can be reached, and calls itself what `OIDC_ISSUER` says."""
     issuer = settings.OIDC_ISSUER
     if not issuer:
         yield Finding.ok("none is configured (OIDC_ISSUER): people log in by their passwords")
@@ -44,7 +44,7 @@ def check_login_provider() -> Iterator[Finding]:
 
 
 def check_mail() -> Iterator[Finding]:
-    """Whether the mail server takes our login; nothing is sent."""
+    """Whether the mail server accepts our login; no mail is sent."""
     if not getattr(settings, "EMAIL_URL", ""):
         yield Finding.ok("none is configured (EMAIL_URL): nothing is mailed")
         return

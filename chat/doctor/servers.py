@@ -1,4 +1,4 @@
-"""What this installation asks over the network: Redis, the broker, models, tools."""
+"""The servers that this installation uses over the network: Redis, the broker, model servers, tool servers."""
 
 import asyncio
 import time
@@ -16,12 +16,12 @@ from chat.models import AgentVersion, McpServer, ModelServer, Process
 from chat.runtime import redis_check
 
 _SLOW_MS = 20
-#: So long MCP servers have to be connected to.
+#: How long MCP servers have to connect.
 _CONNECTED_WITHIN_S, _LOOK_EVERY_S = 15.0, 0.2
 
 
 def check_channel_layer() -> Iterator[Finding]:
-    """Whether the Redis of the channel layer does what is asked of it."""
+    """Whether the Redis of the channel layer works."""
     if not settings.REDIS_URL:
         yield Finding.ok("is this process's memory (REDIS_URL is not set): one process serves")
         return
@@ -29,7 +29,7 @@ def check_channel_layer() -> Iterator[Finding]:
 
 
 def check_broker() -> Iterator[Finding]:
-    """Whether the broker does, and whether anybody works for it."""
+    """Whether the broker's Redis works."""
     if not settings.BROKER_URL:
         yield Finding.ok("none is wanted (BROKER_URL is not set): the process that serves executes the runs")
         return
@@ -55,7 +55,7 @@ def _check_redis(name: str, attempt: "redis_check.Attempt", otherwise: str) -> I
 
 
 def check_processes() -> Iterator[Finding]:
-    """Which processes live, and what they have noticed around them."""
+    """Which processes run, and which problems they have reported."""
     alive = list(Process.objects.order_by("name"))
     if not alive:
         yield Finding.warn("none lives: nobody serves", "Start one: make run, or manage.py serve.")
@@ -67,7 +67,7 @@ def check_processes() -> Iterator[Finding]:
 
 
 def check_model_servers() -> Iterator[Finding]:
-    """Whether each model server answers, takes its key, and has the models that are asked of it."""
+    """Whether each model server answers, accepts its key, and has the models that agents use."""
     configured: ModelSettings = settings.AGENT_MODEL
     if configured.server:
         yield from _check_model_server("LLM_MODEL_SERVER", configured)
@@ -113,7 +113,7 @@ def _check_model_server(name: str, asked: ModelSettings) -> Iterator[Finding]:
 
 
 def check_tool_servers() -> Iterator[Finding]:
-    """Whether each MCP server can be connected to from here."""
+    """Whether this machine can connect to each MCP server."""
     configured = mcp_servers.all_configured()
     if not configured:
         yield Finding.ok("none is configured (MCP_SERVERS, or in the admin)")
@@ -137,7 +137,7 @@ def check_tool_servers() -> Iterator[Finding]:
 
 
 def check_secrets() -> Iterator[Finding]:
-    """Whether what encrypts is set, and reads what was encrypted."""
+    """Whether `FIELD_KEY` is set, and decrypts the stored keys."""
     sealed = [
         server
         for kind in (ModelServer, McpServer)

@@ -1,4 +1,4 @@
-"""The database, its tables and its clock, the disk, who can read what is on it, and the static files."""
+"""The database with its tables and clock, the disk, file permissions, and the static files."""
 
 import shutil
 import stat
@@ -18,17 +18,17 @@ from chat.runtime import clock, db_check
 
 _SLOW_MS = 20
 _ROUNDS = 5
-#: Of the disk so much has to be free: SQLite's log of writes, a backup's copy.
+#: Bytes of disk that should be free, for SQLite's write-ahead log and a backup: below the first a warning, below the second a failure.
 _LITTLE_FREE, _HARDLY_FREE = 2 << 30, 200 << 20
 _OFF_S = 2.0
 _FEW_CONNECTIONS = 30
 _OLDEST_POSTGRESQL = 14
-#: Collected in every installation.
+#: A file that is collected in every installation.
 _A_STATIC_FILE = "chat/page/main.js"
 
 
 def check_database() -> Iterator[Finding]:
-    """Whether it answers, how fast, and how it is set."""
+    """Whether the database answers, how fast, and how it is configured."""
     try:
         connection.ensure_connection()
     except OperationalError as away:
@@ -96,7 +96,7 @@ def _check_postgresql() -> Iterator[Finding]:
 
 
 def check_migrations() -> Iterator[Finding]:
-    """Whether the tables are those of this version."""
+    """Whether all migrations are applied."""
     executor = MigrationExecutor(connection)
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
     if plan:
@@ -107,7 +107,7 @@ def check_migrations() -> Iterator[Finding]:
 
 
 def check_clock() -> Iterator[Finding]:
-    """Whether this machine's clock agrees with the database's."""
+    """Whether the clocks of this machine and the database agree."""
     own, told = timezone.now(), clock.read_database()
     off = (own - told).total_seconds()
     if abs(off) < _OFF_S:
@@ -117,7 +117,7 @@ def check_clock() -> Iterator[Finding]:
 
 
 def check_disk() -> Iterator[Finding]:
-    """Whether there is room."""
+    """Whether there is enough free disk space."""
     for name, folder in {"DATA_DIR": settings.DATA_DIR, "the static files": Path(settings.STATIC_ROOT)}.items():
         if not folder.exists():
             continue
@@ -132,7 +132,7 @@ def check_disk() -> Iterator[Finding]:
 
 
 def check_permissions() -> Iterator[Finding]:
-    """Whether other accounts of this machine can read what is none of theirs."""
+    """Whether other accounts of this machine can read private files."""
     private = [settings.DATA_DIR, settings.DATA_DIR / "secret_key", settings.BASE_DIR / ".env"]
     if connection.vendor == "sqlite" and Path(connection.settings_dict["NAME"]).is_absolute():
         private.append(Path(connection.settings_dict["NAME"]))
@@ -152,7 +152,7 @@ def _others_can_read(path: Path) -> bool:
 
 
 def check_static_files() -> Iterator[Finding]:
-    """Whether they are collected, and are those of this version."""
+    """Whether the static files are collected, and are those of this version."""
     action = "Run: manage.py collectstatic --no-input --clear"
     try:
         name = staticfiles_storage.url(_A_STATIC_FILE)

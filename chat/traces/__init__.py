@@ -1,4 +1,4 @@
-"""Traces by OpenTelemetry: spans made of what is stored of a run, and sent to a collector. Nothing here is on the way of a run.
+"""Traces by OpenTelemetry: spans built from the stored data of ended runs, and sent to a collector. No run waits for any of it.
 
-`spans` makes them, `cursor` keeps what has been sent, `sending` sends, `exporter` does so by itself in a thread of its own.
+`spans` builds the spans, `cursor` stores what has been sent, `sending` sends them, `exporter` does all of it in a background thread.
 """

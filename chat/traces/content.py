@@ -1,4 +1,4 @@
-"""What was said, for spans: nothing, unless `OTEL_CONTENT` asks for it; then as the conventions have messages, and masked."""
+"""The contents of messages and tool calls in spans: only if `OTEL_CONTENT` is set, in the conventions' format, with secrets masked."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol, TypedDict
@@ -13,14 +13,14 @@ from chat.models import ModelCall, Run, Step
 from chat.store import call_reader
 from chat.store.selectors import step_data
 
-#: Of one text so many characters are sent; collectors refuse what is too large.
+#: The longest text that is sent, in characters: collectors reject large requests.
 _MOST_CHARS = 16_000
 
 Attributes = dict[str, Any]
 
 
 class Part(TypedDict, total=False):
-    """A part of a message, as the conventions have it."""
+    """A part of a message, in the format of OpenTelemetry's conventions."""
 
     type: Literal["text", "reasoning", "tool_call", "tool_call_response"]
     content: str
@@ -31,37 +31,37 @@ class Part(TypedDict, total=False):
 
 
 class SpanMessage(TypedDict):
-    """A message, as the conventions have it."""
+    """A message, in the format of OpenTelemetry's conventions."""
 
     role: str
     parts: list[Part]
 
 
 class Content(Protocol):
-    """What spans say of what was said."""
+    """Builds those attributes of spans that hold contents."""
 
     kinds: tuple[str, ...]
-    """Of the steps that are looked at."""
+    """The types of steps that it needs."""
     of_call: tuple[str, ...]
-    """Columns of model calls that it needs."""
+    """The columns of model calls that it needs."""
     at_once: int
-    """Of so many runs at most all spans are in memory at the same time."""
+    """How many runs may be sent in one request: their spans are in memory at the same time."""
 
     def run(self, run: Run, steps: Sequence[Step]) -> Attributes:
-        """Of a run: the question and the answer."""
+        """The attributes of a run: its question and its answer."""
         ...
 
     def calls_of(self, run: Run, calls: Sequence[ModelCall], steps: Sequence[Step]) -> dict[int, Attributes]:
-        """Of each of a run's model calls: what it was asked with and what it answered."""
+        """The attributes of a run's model calls by primary key: the messages sent, and the answer."""
         ...
 
     def tool(self, called: ToolUseStep, result: ToolResultStep | None) -> Attributes:
-        """Of a tool call: its arguments and its result."""
+        """The attributes of a tool call: its arguments and its result."""
         ...
 
 
 class NoContent:
-    """Nothing of it."""
+    """Adds no contents."""
 
     kinds: tuple[str, ...] = ("tool_use", "tool_result")
     of_call: tuple[str, ...] = ()
@@ -81,7 +81,7 @@ class NoContent:
 
 
 class MaskedContent:
-    """All of it, masked, and long texts cut."""
+    """Adds all contents, with secrets masked and long texts cut."""
 
     kinds: tuple[str, ...] = ("tool_use", "tool_result", "thought", "final_answer")
     of_call: tuple[str, ...] = ("messages", "base")
@@ -96,7 +96,7 @@ class MaskedContent:
         return said
 
     def calls_of(self, run: Run, calls: Sequence[ModelCall], steps: Sequence[Step]) -> dict[int, Attributes]:
-        """The messages as they were sent, and the steps that came of them."""
+        """The messages as they were sent, and the steps that the call resulted in."""
         found: dict[int, Attributes] = {}
         for call, messages in zip(calls, call_reader.sent_messages(run, calls), strict=True):
             own = [step for step in steps if step.iteration == call.iteration and step.type in _PARTS]
@@ -108,7 +108,7 @@ class MaskedContent:
         return found
 
     def tool(self, called: ToolUseStep, result: ToolResultStep | None) -> Attributes:
-        """The arguments, and the result as far as it stands in its step."""
+        """The arguments, and the result as its step has it, where long ones are cut."""
         arguments = called["arguments"]
         text = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
         said = {"gen_ai.tool.call.arguments": _masked(text)}
@@ -126,7 +126,7 @@ def _tool_call(called: JsonObject) -> Part:
     }
 
 
-#: How steps stand in what a model has said.
+#: By type, how a step is written as a part of the model's message.
 _PARTS: dict[str, Callable[[JsonObject], Part]] = {
     "thought": lambda said: {"type": "reasoning", "content": _masked(said["content"])},
     "final_answer": lambda said: _text(said["content"]),
@@ -135,7 +135,7 @@ _PARTS: dict[str, Callable[[JsonObject], Part]] = {
 
 
 def _sent(message: ChatMessage) -> SpanMessage:
-    """A message as it was sent to a model, as the conventions have it. Pictures are left out."""
+    """A message to a model, in the conventions' format. Pictures are left out."""
     content = message.get("content") or ""
     texts = [content] if isinstance(content, str) else [part["text"] for part in content if "text" in part]
     parts: list[Part] = [_text(text) for text in texts if text]
@@ -159,7 +159,7 @@ def _text(text: str) -> Part:
 
 
 def _masked(text: str) -> str:
-    """A text without what looks like a secret; masked before it is cut, so that no half of one is left."""
+    """A text with secrets masked, then cut: in this order, so that no half of a secret remains."""
     whole = mask_text(text)
     return whole if len(whole) <= _MOST_CHARS else f"{whole[:_MOST_CHARS]}… [{len(whole) - _MOST_CHARS} more]"
 

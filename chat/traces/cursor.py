@@ -1,6 +1,7 @@
-"""Which runs have been sent, and which process sends: so that none is left out, whatever is restarted when, and two don't send the same.
+"""Which runs have been sent, and which process sends: so that no run is left out after a restart, and no two processes send the same.
 
-Ends become visible in another order than they have their times. Hence the cursor stays behind, and what is sent beyond it is noted by run.
+Transactions commit in another order than the times at which runs ended. So the cursor stays some minutes behind, and each run that was
+sent after it has a row of its own.
 """
 
 from collections.abc import Sequence
@@ -17,26 +18,29 @@ from chat.runtime import clock
 from chat.runtime.prepared import PreparedQuery
 from chat.traces.spans import with_columns
 
-#: Runs that are sent together.
+#: How many runs are read at a time.
 AT_ONCE = 100
 LEASE_S = 60
-#: An end is visible to others well before it is so old: no transaction lasts that long.
+#: A run that ended this long ago is visible to all processes: no transaction lasts that long.
 _SETTLED_AFTER = timedelta(minutes=10)
-#: The cursor moves by so much at least: most of the time nothing is written.
+#: The cursor only moves by at least this much, so that it is seldom written.
 _MOVED_BY = timedelta(minutes=5)
 _THE_ONE = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """That a process may send: from when on, and what time it was by the database's clock when it asked."""
+    """The permission to send: runs that ended ``since`` then may be unsent; ``now`` was the database's time when it was granted."""
 
     since: datetime
     now: datetime
 
 
 def take_lease(process: str, since: datetime | None = None) -> Lease | None:
-    """Let this process send for a while, unless another does. The first time, what ended ``since`` then, or from now on, is sent."""
+    """Take or renew the lease for `LEASE_S` seconds; None while another process has it.
+
+    ``since``: where to begin when nothing was ever sent.
+    """
     now = clock.read_database()
     lease = {"process": process, "leased_until": now + timedelta(seconds=LEASE_S)}
     held, is_new = TraceCursor.objects.get_or_create(pk=_THE_ONE, defaults={"since": since or now, **lease})
@@ -47,12 +51,12 @@ def take_lease(process: str, since: datetime | None = None) -> Lease | None:
 
 
 def give_up_lease(process: str) -> None:
-    """Let another process send at once."""
+    """Release the lease, so that another process can take it immediately."""
     TraceCursor.objects.filter(pk=_THE_ONE, process=process).update(leased_until=Now())
 
 
 def unsent_runs() -> list[Run]:
-    """The `AT_ONCE` runs that ended first of those that have not been sent; those within others go with them."""
+    """The unsent runs that ended first, at most `AT_ONCE`. Runs within others are not listed: they are sent with their root."""
     found = _UNSENT.rows()
     return list(ended_roots().filter(pk__in=found).order_by("ended_at")) if found else []
 
@@ -64,19 +68,19 @@ def _unsent() -> "models.QuerySet[Run, UUID]":
     return found.values_list("pk", flat=True)[:AT_ONCE]
 
 
-# Asked every few seconds, mostly for nothing.
+# Executed every few seconds, mostly without a result.
 _UNSENT = PreparedQuery(_unsent, make=lambda pk: pk)
 
 
 def ended_roots() -> "models.QuerySet[Run]":
-    """Runs that were asked for and have ended."""
+    """Ended runs that are not within another run and not copied."""
     ended = Run.objects.filter(ended_at__isnull=False, parent__isnull=True, copied_from=None)
     ended = ended.exclude(status__in=UNFINISHED)
     return with_columns(ended)
 
 
 def mark_sent(lease: Lease, runs: Sequence[Run], *, are_last: bool) -> None:
-    """These have been sent. ``are_last``: no other was waiting, so the cursor moves on to what is settled."""
+    """Store that these runs have been sent. ``are_last``: no others are unsent, so the cursor may move forward."""
     noted = [TracedRun(run_id=run.pk, ended_at=run.ended_at) for run in runs if run.ended_at]
     if noted:
         TracedRun.objects.bulk_create(noted, ignore_conflicts=True)

@@ -1,7 +1,7 @@
-"""Sends the traces of runs that have ended, from a thread of its own: nothing waits for it, and it never gives up.
+"""Sends the traces of ended runs from a background thread, and retries for as long as it takes.
 
-Of all processes one does so at a time. A run is noted as sent once the collector has taken it, so that after a crash it may be sent again,
-as the same spans, and none is left out.
+One process sends at a time. A run is marked as sent when the collector has accepted it: after a crash it may be sent again, as the same
+spans, but none is left out.
 """
 
 import logging
@@ -25,10 +25,10 @@ EVERY_S = 5.0
 
 
 class TraceExporter:
-    """The thread, and what it has told the log."""
+    """The thread that sends. Logs when the collector cannot be reached, and when it can be reached again."""
 
     def __init__(self, process: str, began_at: datetime) -> None:
-        """``began_at``: when the process began to execute runs; where nothing was ever sent, what ended since then is."""
+        """``process``: the name of this process, which holds the lease. ``began_at``: where to begin when nothing was ever sent."""
         self._process = process
         self._began_at = began_at
         self._sender = Sender()
@@ -37,11 +37,11 @@ class TraceExporter:
         self._thread = threading.Thread(target=self._run, name="traces", daemon=True)
 
     def start(self) -> None:
-        """Send from now on."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self, timeout_s: float) -> None:
-        """Send no more; what is on its way is waited for, for a moment."""
+        """Stop the thread, and wait for a request that is being sent, at most so many seconds."""
         self._stop.set()
         self._sender.close()
         self._thread.join(timeout_s)
@@ -59,17 +59,17 @@ class TraceExporter:
                     logger.exception("Traces could not be sent; trying again")
             cursor.give_up_lease(self._process)
         except DatabaseError:
-            logger.info("The lease of who sends traces runs out by itself")
+            logger.info("The lease for sending traces could not be released; it expires by itself")
         finally:
             connections.close_all()
 
     def _send_all(self) -> None:
         while not self._stop.is_set() and (lease := cursor.take_lease(self._process, self._began_at)):
-            if not send_unsent(lease, self._sender, self._tell):
+            if not send_unsent(lease, self._sender, self._log_change):
                 return
 
-    def _tell(self, sent: Sent) -> None:
-        """Tell the log that the collector is away, or is back: once."""
+    def _log_change(self, sent: Sent) -> None:
+        """Log a change: the collector cannot be reached any more, or can again."""
         is_away = sent is Sent.AWAY
         if is_away and not self._is_away:
             logger.warning("Traces wait: the collector (OTEL_EXPORTER_OTLP_ENDPOINT) is away, %s", self._sender.why)
@@ -78,11 +78,11 @@ class TraceExporter:
         self._is_away = is_away
 
 
-def send_unsent(lease: cursor.Lease, sender: Sender, tell: Callable[[Sent], None]) -> bool:
-    """Send the next runs that have not been sent, and note it; whether there may be more that can be sent now."""
+def send_unsent(lease: cursor.Lease, sender: Sender, on_sent: Callable[[Sent], None]) -> bool:
+    """Send the next unsent runs and mark them as sent; returns whether there may be more. ``on_sent`` is called with the outcome."""
     runs = cursor.unsent_runs()
     sent = send_runs(sender, runs)
-    tell(sent)
+    on_sent(sent)
     if sent is Sent.AWAY:
         return False
     cursor.mark_sent(lease, runs, are_last=len(runs) < cursor.AT_ONCE)
@@ -90,7 +90,7 @@ def send_unsent(lease: cursor.Lease, sender: Sender, tell: Callable[[Sent], None
 
 
 def send_runs(sender: Sender, runs: Sequence[Run]) -> Sent:
-    """Send runs that have ended, some at a time; those of which the collector refuses to take the spans are left out."""
+    """Send ended runs, some at a time. Runs that the collector rejects are logged and left out; stops when it cannot be reached."""
     content = MaskedContent() if settings.OTEL_CONTENT else NoContent()
     for start in range(0, len(runs), content.at_once):
         if _send_together(sender, runs[start : start + content.at_once], content) is Sent.AWAY:
@@ -99,7 +99,7 @@ def send_runs(sender: Sender, runs: Sequence[Run]) -> Sent:
 
 
 def _send_together(sender: Sender, runs: Sequence[Run], content: Content) -> Sent:
-    """Send runs at one go. Where the collector refuses them together, each is sent alone; what it refuses then is left out."""
+    """Send runs in one request. If the collector rejects it, each run is sent alone, and those that it rejects again are left out."""
     sent = sender.send([span for tree in read_trees(runs, content) for span in spans_of(tree, content)])
     if sent is not Sent.REFUSED:
         return sent

@@ -17,23 +17,23 @@ from opentelemetry.util.re import parse_env_headers
 from chat.traces.spans import put_attributes
 
 _PATIENCE_S = 10.0
-#: Answers that say that these spans are not taken, now or later.
+#: Statuses by which the collector rejects the spans for good.
 _REFUSALS = (400, 413, 415, 422)
 _SCOPE = InstrumentationScope(name="thinkaloud")
 
 
 class _Exporter(OTLPSpanExporter):
-    """The library's, for spans in the shape in which they are sent: without its own objects, which cost as much again."""
+    """The library's exporter, for spans that are protobuf messages already: converting its own span objects doubles the CPU time."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        # What OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say goes before.
+        # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence.
         told = {"service.name": "thinkaloud", **OTELResourceDetector().detect().attributes}
         self._resource = Resource()
         put_attributes(self._resource.attributes, told)
 
     def send(self, spans: Sequence[Span]) -> bool:
-        """Send spans; whether they were taken."""
+        """Send spans; returns whether the collector accepted them."""
         scope_spans = [ScopeSpans(scope=_SCOPE, spans=spans)]
         request = ExportTraceServiceRequest(
             resource_spans=[ResourceSpans(resource=self._resource, scope_spans=scope_spans)]
@@ -42,17 +42,17 @@ class _Exporter(OTLPSpanExporter):
 
 
 class Sent(Enum):
-    """What came of it."""
+    """The outcome of a request."""
 
     TAKEN = "taken"
     REFUSED = "refused"
-    """The collector does not want these spans."""
+    """The collector rejects these spans; retrying is pointless."""
     AWAY = "away"
-    """It does not answer, or not well: later it may."""
+    """It does not answer, or with a temporary error: to be retried later."""
 
 
 class Sender:
-    """A collector. To be used from one thread."""
+    """The connection to a collector. To be used from one thread, except `close`."""
 
     def __init__(self) -> None:
         self._status = 0
@@ -67,20 +67,20 @@ class Sender:
         )
 
     def send(self, spans: Sequence[Span]) -> Sent:
-        """Send spans; blocks for up to ten seconds."""
+        """Send spans; blocks for at most ten seconds."""
         self._status = 0
         taken = self._exporter.send(spans)
-        if taken and self._status < 300:  # to the library, one that leads elsewhere has taken them
+        if taken and self._status < 300:  # the library counts a redirect as a success
             return Sent.TAKEN
         return Sent.REFUSED if self._status in _REFUSALS else Sent.AWAY
 
     def close(self) -> None:
-        """Wait for nothing any more; from any thread."""
+        """Abort waiting and retries. May be called from any thread."""
         self._exporter.shutdown()  # type: ignore[no-untyped-call]
 
     @property
     def why(self) -> str:
-        """What the collector answered last, for people."""
+        """The last answer of the collector, as words for the log."""
         return f"it answers {self._status}" if self._status else "it does not answer"
 
     def _note_status(self, response: requests.Response, *_: Any, **__: Any) -> None:

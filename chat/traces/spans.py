@@ -1,7 +1,7 @@
 """Spans of a run by OpenTelemetry's conventions for generative AI: the run, its model calls, its tool calls, and the runs within it.
 
-All of it is read from what is stored, and identifiers follow from those of the run: made again, they are the same spans. One trace is one
-run that a person or a schedule has asked for, with all that is within it; its identifier is the run's own.
+Everything is read from the database, and identifiers are derived from the run's: built again, the spans are the same. A trace is one run
+that a user or a schedule has started, with all runs within it; its identifier is the run's.
 """
 
 from collections import defaultdict
@@ -25,7 +25,7 @@ from chat.traces.content import Content
 _FAILED = (RunStatus.FAILED, RunStatus.INTERRUPTED)
 _ERROR = Status(code=Status.STATUS_CODE_ERROR)
 _LOCAL = SpanFlags.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK
-#: Columns of runs that spans are made of; of an agent's version its number alone: the rest of it is long.
+#: The columns of runs that spans need; only the number of an agent's version, whose other columns are large.
 _OF_RUN = (
     "message", "session", "parent", "parent_call_id", "continues", "agent_name", "agent_version__number", "model", "provider", "origin",
     "status", "code", "iterations", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "cost", "currency",
@@ -50,7 +50,7 @@ Attributes = dict[str, Any]
 
 @dataclass(slots=True)
 class Tree:
-    """A run that was asked for, all runs within it, and their model calls and steps by run."""
+    """A root run, all runs within it, and their model calls and steps by run."""
 
     root: Run
     runs: list[Run]
@@ -59,12 +59,12 @@ class Tree:
 
 
 def with_columns(runs: QuerySet[Run]) -> QuerySet[Run]:
-    """These runs with all columns that spans are made of, and no others."""
+    """Limit a query to the columns that spans need."""
     return runs.select_related("agent_version").only(*_OF_RUN)
 
 
 def read_trees(roots: Sequence[Run], content: Content) -> list[Tree]:
-    """Read what the spans of these runs are made of, in a handful of queries."""
+    """Read what the spans of these root runs need: one query per level of runs, one for model calls, one for steps."""
     trees = {root.pk: Tree(root, [root]) for root in roots}
     tree_of = {root.pk: tree for root, tree in zip(roots, trees.values(), strict=True)}
     level: Sequence[Run] = roots
@@ -83,7 +83,7 @@ def read_trees(roots: Sequence[Run], content: Content) -> list[Tree]:
 
 
 def spans_of(tree: Tree, content: Content) -> Iterator[Span]:
-    """The spans of a run and of all that is within it. Each run has ended."""
+    """The spans of a root run and of all runs within it, which have all ended."""
     for run in tree.runs:
         place = _Place(tree.root, run)
         yield _run_span(place, tree.steps[run.pk], content)
@@ -95,7 +95,7 @@ def spans_of(tree: Tree, content: Content) -> Iterator[Span]:
 
 
 class _Place:
-    """Where a run's spans stand: its trace, and what each of them says of the run, which are identifiers alone."""
+    """Builds the spans of one run: with its trace, and the identifiers of the run that each span has."""
 
     def __init__(self, root: Run, run: Run) -> None:
         self.run = run
@@ -121,7 +121,7 @@ class _Place:
         kind: Span.SpanKind.ValueType = Span.SPAN_KIND_INTERNAL,
         links: Sequence[Span.Link] = (),
     ) -> Span:
-        """A span of a part of the run, below the run's own unless another is its parent; none is above an empty one."""
+        """A span of a part of the run. Its parent is the run's span, unless ``parent`` names another; an empty ``parent`` means none."""
         began, ended = times
         span = Span(
             trace_id=self.trace_id,
@@ -238,14 +238,14 @@ def _cost_of(used: Run | ModelCall) -> Attributes:
 
 
 def put_attributes(into: Any, values: Mapping[str, Any]) -> None:
-    """Add attributes to what is sent, without those of which nothing is known."""
+    """Add attributes to a protobuf message, without those that are None or empty."""
     for key, value in values.items():
         if value is not None and value != "":
             _put(into.add(key=key).value, value)
 
 
 def _put(into: AnyValue, value: Any) -> None:
-    # A truth is a number, too, and so comes first.
+    # A bool is an int, too, and so comes first.
     if isinstance(value, bool):
         into.bool_value = value
     elif isinstance(value, int) and -(2**63) <= value < 2**63:
@@ -256,17 +256,17 @@ def _put(into: AnyValue, value: Any) -> None:
         for each in value:
             _put(into.array_value.values.add(), each)
     else:
-        # Texts, and whatever else somebody has set as a parameter.
+        # Texts, and any other value that somebody has set as a parameter.
         into.string_value = str(value)
 
 
 def span_id(run_id: UUID, part: str) -> bytes:
-    """The identifier of the span of a part of a run: the same whenever it is asked for, and never 0."""
+    """The span identifier of a part of a run: always the same, and never 0."""
     return sha256(f"{run_id}:{part}".encode()).digest()[:8].replace(_NO_SPAN, _FIRST_SPAN)
 
 
 def _nanoseconds(moment: float) -> int:
-    # A float holds no more than microseconds of our time.
+    # The float of a present time is exact to microseconds only.
     return round(moment * 1e6) * 1_000
 
 

@@ -348,7 +348,7 @@ def test_a_ticker_of_its_own_waits_for_its_database(tmp_path: Path) -> None:
         )
         assert ticker.stdout is not None
         try:
-            assert ticker.stdout.readline() == "Thinkaloud sees to the schedules.\n"
+            assert ticker.stdout.readline() == "Thinkaloud handles the schedules.\n"
             assert any("Schedules wait for the database" in line for line in ticker.stdout)
             postgres.start()
             tables = tables_of(server.environment)

@@ -1,4 +1,4 @@
-"""``manage.py announce TEXT``: a word to everyone who is connected."""
+"""``manage.py announce TEXT``: shows a message to everyone who is connected."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -13,17 +13,17 @@ from chat.security import audit
 
 
 class Command(BaseCommand):
-    """Tell everyone."""
+    """Store an announcement, which all serving processes send to their clients."""
 
-    help = "Tell everyone who is connected: on each open page it appears within two seconds."
+    help = "Show a message to everyone who is connected: it appears on each open page within two seconds."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Declare the words and how urgent they are."""
+        """The text, and how urgent it is."""
         parser.add_argument("text", help="what to say")
         parser.add_argument("--level", choices=Level.values, default=Level.INFO)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Write it down; every serving process looks for new ones each second."""
+        """Store it; every serving process reads new ones each second."""
         announcement = Announcement(message=clean_text(options["text"]).strip(), level=options["level"])
         try:
             announcement.full_clean()

@@ -1,4 +1,4 @@
-"""``manage.py backup FILE``: a copy of the database as it is at one moment."""
+"""``manage.py backup FILE``: makes a consistent copy of the database."""
 
 from argparse import ArgumentParser
 from pathlib import Path
@@ -15,11 +15,11 @@ class Command(BaseCommand):
     help = "Copy the database into a new file, also while the product serves. `manage.py restore` puts it back."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Declare the file."""
+        """The file to write."""
         parser.add_argument("file", type=Path, help="where to; it must not exist yet")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Copy, and say where the copy is."""
+        """Copy, and print where the copy is."""
         try:
             write_backup(options["file"])
         except BackupFailed as failed:

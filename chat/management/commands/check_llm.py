@@ -1,4 +1,4 @@
-"""``manage.py check_llm``: does the configured model answer, stream, report usage and call tools, how fast, and what it refuses."""
+"""``manage.py check_llm``: whether the configured model answers, streams, reports usage and calls tools, how fast, and what it refuses."""
 
 import asyncio
 from typing import Any
@@ -15,12 +15,12 @@ from chat.catalog.model_facts import save_facts
 
 
 class Command(BaseCommand):
-    """Ask the model something that needs a tool, and tell what happened."""
+    """Ask the model something that needs a tool, and report what happened."""
 
     help = "Say whether the configured model answers, streams, reports usage and calls tools, how fast, and what it refuses."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Ask, and tell; the exit code is 1 where the model cannot run an agent."""
+        """Ask and report; the exit code is 1 if the model cannot run an agent."""
         model: ModelSettings = settings.AGENT_MODEL
         if model.server:
             self.stdout.write(f"Asking {model.model or 'the model'} at {agents.mask_text(model.server)} …")
@@ -75,7 +75,7 @@ class Command(BaseCommand):
             self.stdout.write(f"  speed: about {usage.output_tokens / wrote_s:.0f} tokens a second")
 
     def _tell_traits(self, model: ModelSettings, traits: ServerTraits) -> None:
-        """What it refuses, and that it is not asked for."""
+        """Report what the server refuses, and that requests leave it out."""
         facts = traits.facts
         if facts.refuses_tools:
             self.stdout.write("  refuses tools: yes, so they go in the prompt")
@@ -99,7 +99,7 @@ class Command(BaseCommand):
             self.stdout.write(f"  context: {f'{traits.context:,} tokens' if traits.context else 'it does not say'}")
 
     def _save_facts(self, model: ModelSettings) -> None:
-        """Have all processes know it."""
+        """Store the facts for all processes."""
         try:
             save_facts(model)
         except DatabaseError as error:

@@ -1,4 +1,4 @@
-"""``manage.py doctor``: says of every part whether it is well, and what to do where it is not."""
+"""``manage.py doctor``: reports whether each part works, and what to do where it does not."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ from chat.doctor.findings import Level
 
 
 class Command(BaseCommand):
-    """Look at everything, change nothing, print no secret."""
+    """Run all checks. Changes nothing and prints no secrets."""
 
     help = (
         "Say whether database, Redis, servers, files, clock and the proxy in front are well, and what to do where not."
@@ -20,14 +20,14 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Take how it is to be told."""
-        parser.add_argument("--json", action="store_true", help="tell it as JSON, for programs")
+        """The output format and the time limit."""
+        parser.add_argument("--json", action="store_true", help="print JSON, for programs")
         parser.add_argument(
             "--timeout", type=float, default=PATIENCE_S, help="seconds that each check has (default: %(default)g)"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Tell; the exit code is 1 where something does not work."""
+        """Report; the exit code is 1 if something does not work."""
         found = []
         for told in run_checks(CHECKS, options["timeout"]):
             found.append(told)

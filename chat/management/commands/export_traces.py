@@ -1,4 +1,4 @@
-"""``manage.py export_traces``: sends the traces of runs again, or those from before a collector was named."""
+"""``manage.py export_traces``: sends the traces of runs again, or of runs that ended before a collector was configured."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -13,16 +13,16 @@ from chat.traces.sending import Sender, Sent
 
 
 class Command(BaseCommand):
-    """Send what is stored; sent twice it is the same spans. What the processes send by themselves goes on beside it."""
+    """Send the traces of stored runs. Sent twice, they are the same spans; the processes go on sending meanwhile."""
 
     help = "Send the traces of runs that ended since a moment to OTEL_EXPORTER_OTLP_ENDPOINT, those that were sent before too."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Take the moment."""
+        """The time to start from."""
         parser.add_argument("--since", type=_moment, required=True, help="as 2026-11-01 or 2026-11-01T08:30:00Z")
 
     def handle(self, *args: Any, since: datetime, **options: Any) -> None:
-        """Send, oldest first; where the collector fails it is told from when to go on, and the exit code is 1."""
+        """Send, oldest first. If the collector fails, print where to continue from; the exit code is then 1."""
         if not settings.OTEL_EXPORTER_OTLP_ENDPOINT:
             raise CommandError("Set OTEL_EXPORTER_OTLP_ENDPOINT to the address of a collector.")
         sender, count = Sender(), 0

@@ -1,4 +1,4 @@
-"""``manage.py restore FILE``: puts a copy of the database back."""
+"""``manage.py restore FILE``: replaces the database with a copy."""
 
 from argparse import ArgumentParser
 from pathlib import Path
@@ -11,16 +11,16 @@ from chat.store.backups import BackupFailed, restore_backup
 
 
 class Command(BaseCommand):
-    """Put a copy in the place of the database."""
+    """Replace the database with a copy."""
 
     help = "Put a copy that `manage.py backup` made in the place of the database. Stop every process first; what is there is lost."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Declare the file."""
+        """The file to read."""
         parser.add_argument("file", type=Path, help="the copy")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Put it back, then bring its tables up to this version's."""
+        """Restore it, then apply the migrations of this version."""
         try:
             restore_backup(options["file"])
         except BackupFailed as failed:

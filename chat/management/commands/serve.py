@@ -29,26 +29,26 @@ logger = logging.getLogger(__name__)
 _BACKLOG = 2048
 _LAST_PORT = 65_535
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-#: How long requests may take that are being answered when the server has ended its runs.
+#: How long requests that are being answered may still take after the server has ended its runs.
 _FINISH_S = 5
 #: Shorter than the 24 h after which a channel layer forgets its members.
 _LONGEST_SOCKET_S = 12 * 3600
 
 
 class Command(BaseCommand):
-    """Own the data, end what an earlier process left, then serve pages, the API and sockets, and execute runs."""
+    """Lock the data directory, end runs that an earlier process left, then serve pages, API and sockets, and execute runs."""
 
     help = "Serve pages, API and sockets, and execute runs."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Declare the address."""
+        """The address to listen on."""
         parser.add_argument("--host", default=settings.HOST)
         parser.add_argument("--port", type=int, default=settings.PORT, help="0 takes a free one")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Serve until SIGTERM, SIGHUP (a terminal that was closed) or Ctrl-C."""
+        """Serve until SIGTERM, SIGHUP (the terminal was closed) or Ctrl-C."""
         for number in _STOPS:
-            # Until the loop takes them: nothing has begun that would have to be ended.
+            # Until the loop handles signals, nothing has started that would have to be stopped.
             signal.signal(number, _leave)
         host, port = options["host"], options["port"]
         with _listening(host, port) as listener:
@@ -64,12 +64,12 @@ class Command(BaseCommand):
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:
-    os._exit(0)  # an exception would end in whatever callback it interrupts
+    os._exit(0)  # an exception would be lost in whatever callback it interrupts
 
 
 @contextlib.contextmanager
 def _listening(host: str, port: int) -> Iterator[socket.socket]:
-    """Listen before anything else: an address that is taken is reported at once, and early visitors wait in the listener's queue."""
+    """Listen before anything else: an address in use is reported at once, and early requests wait in the listener's backlog."""
     if not 0 <= port <= _LAST_PORT:
         raise CommandError(f"Cannot listen on {host}, port {port}: a port is a number up to {_LAST_PORT}.")
     try:
@@ -87,7 +87,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 def _serve(listener: socket.socket) -> None:
     def ready() -> None:
         loop = asyncio.get_event_loop()
-        # Held for the server's life: the loop keeps only weak references to tasks.
+        # Kept for the server's lifetime: the loop has only weak references to tasks.
         stopping: list[asyncio.Task[None]] = []
 
         def stop() -> None:
@@ -109,14 +109,14 @@ def _serve(listener: socket.socket) -> None:
         except Exception:
             logger.exception("The server could not be stopped in good order")
         finally:
-            # Twisted's own stop is found on the reactor it chose, which its types do not know.
+            # `stop` is a method of the reactor that Twisted has chosen, which its types do not declare.
             cast(Any, reactor).stop()
 
     WebSocketFactory.protocol = DaphneSocket
     HTTPFactory.protocol = LimitedChannel
     server = DaphneServer(
         application,
-        # It closes what it is given.
+        # Daphne closes the descriptor that it is given.
         endpoints=[f"fd:fileno={os.dup(listener.fileno())}"],
         signal_handlers=False,
         ready_callable=ready,

@@ -1,4 +1,4 @@
-"""``manage.py tick``: sees to the schedules, and to nothing else, in a process of its own."""
+"""``manage.py tick``: handles the schedules, and nothing else, in a process of its own."""
 
 import asyncio
 import signal
@@ -12,13 +12,13 @@ from chat.schedules import ticker
 
 
 class Command(BaseCommand):
-    """Claim what is due and queue it; processes that execute runs start it from there."""
+    """Queue the runs of schedules that are due; other processes execute them."""
 
     help = "See to the schedules in a process of its own. Any number may do so; each process that serves does it too."
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Tick until SIGTERM, SIGHUP or Ctrl-C."""
-        # The runs are for others to execute.
+        # Other processes execute the runs.
         run_registry.stop_accepting()
         asyncio.run(self._tick())
 
@@ -28,7 +28,7 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, stop.set)
         background.spawn(ticker.tick_for_ever(), "schedules")
-        self.stdout.write("Thinkaloud sees to the schedules.")
+        self.stdout.write("Thinkaloud handles the schedules.")
         self.stdout.flush()
         await stop.wait()
         await background.drain(2.0)
