@@ -1,7 +1,7 @@
-"""To which tool call a piece of one belongs, as far as that can be told of what servers stream.
+"""Finds out to which tool call a streamed piece belongs.
 
-Servers differ: some give no index, some the same index to all calls, some another one to each piece; some no ids, some repeat the name,
-some send it in pieces, some send all once more at the end.
+Servers differ: some give no index, some the same index to all calls, some another one to each piece; some give no ids, some repeat the
+name, some send it in pieces, some send the whole call again at the end.
 """
 
 from collections.abc import Collection
@@ -12,9 +12,9 @@ from agents.text import clean_text
 
 
 def continues_call(part: Part, id: str, name: str, arguments: str, tools: Collection[str]) -> bool:  # noqa: A002
-    """Whether a piece with a name or an id belongs to this call, as far as that can be told; else it begins another one."""
+    """Whether a piece with a name or an id belongs to this call; otherwise it begins another one."""
     if id and part.id and id != part.id:
-        # Some servers make up an id for each piece.
+        # Some servers generate a new id for each piece.
         begins = bool(name) and (not arguments or arguments.lstrip().startswith("{") or not part.pieces)
         return not begins and not part.is_whole
     if not name or not part.name:
@@ -31,22 +31,22 @@ def continues_call(part: Part, id: str, name: str, arguments: str, tools: Collec
 
 
 def begins_again(part: Part, arguments: str) -> bool:
-    """Whether a piece is the beginning of another call of this one's name, which was said again when this one was whole."""
+    """Whether a piece begins another call of the same name, which was sent again after this call was complete."""
     is_more = part.may_repeat and bool(arguments.strip()) and part.is_whole
     return is_more and not repeats_call(part, part.id, part.name, arguments)
 
 
 def repeats_call(part: Part, id: str, name: str, arguments: str) -> bool:  # noqa: A002
-    """Whether a piece is all of a whole call's arguments once more, which some servers end with."""
+    """Whether a piece repeats all arguments of a complete call, with which some servers end."""
     is_all = arguments.strip()[:1] in ("{", '"') and arguments.rstrip()[-1:] in ("}", '"')
-    # What is far shorter is none: each look reads all that there is.
+    # A much shorter piece cannot: and each comparison reads all arguments.
     if not part.pieces or not is_all or (name and not id) or len(arguments) * _LONGEST_REPEATED < part.size:
         return False
     return part.is_whole and repair_arguments(arguments) == repair_arguments(part.text) != "{}"
 
 
 def _joins_name(part: Part, name: str, tools: Collection[str]) -> bool:
-    """Whether a name that follows a name is a piece of it, or all of it once more."""
+    """Whether a name that follows a name is a piece of it, or repeats it."""
     if part.name in tools or name == part.name:
         return name == part.name
     if len(part.name) < _LONGEST_NAME:
@@ -54,7 +54,7 @@ def _joins_name(part: Part, name: str, tools: Collection[str]) -> bool:
     return True
 
 
-#: How many times as long as all of them once more arguments may be, by white space and escapes.
+#: How many times longer a repetition of the arguments may be, because of white space and escapes.
 _LONGEST_REPEATED = 8
-#: Characters of a name to which nothing is added any more.
+#: Characters of a name; what comes after these is ignored.
 _LONGEST_NAME = 1_000

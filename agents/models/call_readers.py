@@ -1,7 +1,7 @@
-"""Reads the tool calls that models write into their text, each in the form that it was trained on.
+"""Parses the tool calls that models write into their text, each in the form that it was trained on.
 
-Each function takes what stands between a form's opener and closer, and the tools that there are; it returns the calls, and raises
-`ValueError` or `TypeError` where it holds none that can be read.
+Each function takes the text between a form's opener and closer, and the tools by name; it returns the calls, and raises `ValueError` or
+`TypeError` if the text has none that can be parsed.
 """
 
 import ast
@@ -18,7 +18,7 @@ Schemas = Mapping[str, Mapping[str, Any]]
 Said = tuple[str, str]
 """A call: the tool's name, and its arguments as text."""
 
-#: Characters that the name of a tool, or the white space before a call, may have.
+#: Characters that a tool's name, or the white space before a call, may have.
 LONGEST = 128
 #: Parameters that one call may have.
 _MOST_PARAMETERS = 256
@@ -29,7 +29,7 @@ NAME = re.compile(r"[\w.\-/]+")
 
 
 def _json_calls(text: str) -> list[Said]:
-    # The last brace is what small models leave out; quotes as Python has them, what some write for JSON's.
+    # Small models leave out the last brace; some write Python's quotes in JSON.
     values = values_in(text) or values_in(text + "}") or python_values(text)
     calls = [each for value in values for each in (value if isinstance(value, list) else [value])]
     if not calls:
@@ -55,7 +55,7 @@ def _as_text(arguments: Any) -> str:
 
 
 def bare_calls(text: str, schemas: Schemas) -> list[Said]:
-    """The calls that a reply is, where it is calls for tools that there are and nothing else: Llama, xLAM and Phi write such."""
+    """The calls of a reply that consists of calls for known tools and nothing else: Llama, xLAM and Phi write these."""
     text = _MARKS_OF_END.sub("", text).strip().removesuffix("</tool_call>").rstrip()
     text = _unfenced(text)
     text = re.sub(r"\A(?:functools|\[TOOL_CALLS\])\s*(?=\[)", "", text)
@@ -69,12 +69,12 @@ def bare_calls(text: str, schemas: Schemas) -> list[Said]:
 
 
 def _unfenced(text: str) -> str:
-    """What stands in the one fence that a text is, where it is of a kind that calls are put into; else the text."""
+    """The content of the fence, if the text is one fence of a kind that calls are put into; else the text."""
     if not text.startswith("```") or not text.endswith("\n```"):
         return text
     kind, _, held = text[3:-3].partition("\n")
     held = held.strip()
-    if kind.strip() == "tool_code":  # older Gemmas: as Python has them
+    if kind.strip() == "tool_code":  # older Gemmas: a call in Python's syntax
         return f"[{held}]"
     return held if kind.strip() in _CALL_FENCES else text
 
@@ -83,7 +83,7 @@ _CALL_FENCES = frozenset({"", "json", "tool_call"})
 
 
 def _bare_python(text: str, schemas: Schemas) -> list[Said]:
-    """Llama 4's: a list of calls as Python has them, each of a tool that there is."""
+    """Llama 4's form: a list of calls in Python's syntax, each for a known tool."""
     try:
         calls = list(python_calls(text, schemas))
     except (ValueError, RecursionError):
@@ -103,7 +103,7 @@ def _is_bare(call: Any, schemas: Schemas) -> bool:
 
 
 def _elements(text: str, opener: re.Pattern[str], closer: str, follower: str) -> Iterator[tuple[re.Match[str], str]]:
-    """Elements and what they hold. One ends with the closer that is followed by what may follow, or where the next one begins."""
+    """Elements with their content. One ends at a closer that is followed by what may follow it, or where the next one begins."""
     follows = re.compile(rf"\s*(?:{follower}|\Z)")
     last = text.rfind(closer)
     at = 0
@@ -134,7 +134,7 @@ _TYPES: dict[type, tuple[str, ...]] = {
 
 
 def _typed(text: str, schema: Mapping[str, Any]) -> Any:
-    """A parameter's text as a value of the type that the tool wants; a text where it wants one, or says nothing."""
+    """A parameter's text as a value of the type in the tool's schema; a string if that says so, or nothing."""
     kind = schema.get("type")
     kinds = [kind] if isinstance(kind, str) else kind or []
     try:
@@ -145,7 +145,7 @@ def _typed(text: str, schema: Mapping[str, Any]) -> Any:
 
 
 def _unlined(text: str) -> str:
-    """A text without the lines that it is put between."""
+    """The text without the line breaks around it."""
     return text.removeprefix("\n").removesuffix("\n")
 
 
@@ -154,13 +154,13 @@ def _properties(name: str, schemas: Schemas) -> Mapping[str, Mapping[str, Any]]:
     return properties
 
 
-# Bounded: without a bound, openers that never close take time that grows with the square of their number.
+# Bounded: otherwise openers that are never closed take time that grows with the square of their number.
 _FUNCTION = re.compile(r"<function\s{0,4}(?:=|name=)\s{0,4}([^>\n]{1,256})>")
 _PARAMETER = re.compile(r"<parameter\s{0,4}(?:=|name=)\s{0,4}([^>\n]{1,256})>")
 
 
 def _function_calls(text: str, schemas: Schemas) -> list[Said]:
-    """Qwen3-Coder's form, with Llama's, in which a function holds JSON."""
+    """Qwen3-Coder's form, and Llama's, in which a function contains JSON."""
     calls = []
     for found, held in _elements(text, _FUNCTION, "</function>", r"</?tool_call>|<function\s{0,4}(?:=|name=)"):
         name = found[1].strip().strip("\"'")
@@ -185,7 +185,7 @@ _NAMED = re.compile(r"([\w.\-/]+)\s*(\{.*\}|\(.*\))", re.DOTALL)
 
 
 def _keyed_call(text: str, schemas: Schemas) -> Said:
-    """GLM's form, of which older ones hold JSON or, in brackets, arguments as Python has them; and Hunyuan's."""
+    """GLM's form, in older versions with JSON or, in brackets, with arguments in Python's syntax; and Hunyuan's."""
     named, separator, held = text.partition("<tool_sep>")
     if separator:
         if (bare := without_fence(held).strip()).startswith("{"):
@@ -208,8 +208,8 @@ def _keyed_call(text: str, schemas: Schemas) -> Said:
 
 
 def tool_calls(text: str, schemas: Schemas) -> Sequence[Said]:
-    """Hermes' and Qwen's form, and what stands within the same tags otherwise."""
-    text = text.strip().removesuffix("<tool_call>").rstrip()  # which small models close with, too
+    """Hermes' and Qwen's form, and other content of the same tags."""
+    text = text.strip().removesuffix("<tool_call>").rstrip()  # small models write it in place of the closer, too
     text = without_fence(text)
     if _FUNCTION.search(text[:LONGEST]) and not text.startswith(("{", "[")):
         return _function_calls(text, schemas)
@@ -217,7 +217,7 @@ def tool_calls(text: str, schemas: Schemas) -> Sequence[Said]:
 
 
 def grouped_calls(text: str, schemas: Schemas) -> Sequence[Said]:
-    """Hunyuan's: each call in tags of its own; and what stands within the same tags without such."""
+    """Hunyuan's form: each call in tags of its own; and other content of the same tags."""
     text = text.strip()
     if not text.startswith("<tool_call>"):
         return tool_calls(text, schemas)
@@ -226,12 +226,12 @@ def grouped_calls(text: str, schemas: Schemas) -> Sequence[Said]:
 
 
 def one_function(text: str, schemas: Schemas) -> Sequence[Said]:
-    """One of `_function_calls`, whose opener is what it begins with."""
+    """One call of `_function_calls`, whose text begins with its opener."""
     return _function_calls("<function=" + text, schemas)
 
 
 def invoke_reader(sign: str) -> Callable[[str, Schemas], Sequence[Said]]:
-    """MiniMax's form, and DeepSeek's from V3.2 on, whose tags bear a sign."""
+    """A reader of MiniMax's form, and of DeepSeek's since V3.2, whose tags have a prefix."""
     invoke = re.compile(rf'<{sign}invoke\s+name="([^"]+)"\s*>')
     parameter = re.compile(rf'<{sign}parameter\s+name="([^"]+)"(?:\s+string="(\w+)")?\s*>')
 
@@ -255,7 +255,7 @@ def invoke_reader(sign: str) -> Callable[[str, Schemas], Sequence[Said]]:
 
 
 def one_invoke(text: str, schemas: Schemas) -> Sequence[Said]:
-    """One call of MiniMax's form, whose opener is what it begins with."""
+    """One call of MiniMax's form, whose text begins with its opener."""
     return invoke_reader("")(f'<invoke name="{text}', schemas)
 
 
@@ -265,7 +265,7 @@ DEEPSEEK_BEGIN, DEEPSEEK_SEPARATOR, DEEPSEEK_END = "<｜tool▁call▁begin｜>"
 
 
 def deepseek_calls(text: str, schemas: Schemas) -> Sequence[Said]:
-    """DeepSeek's form up to V3, with the arguments in a fence, and of V3.1, without; in marks that some converters have written anew."""
+    """DeepSeek's form up to V3, with the arguments in a fence, and of V3.1, without; some converters have changed its marks."""
     text = _REWRITTEN.sub(lambda mark: mark[0].replace("_", "▁"), text)
     calls: list[Said] = []
     for _found, held in _elements(text, re.compile(re.escape(DEEPSEEK_BEGIN)), DEEPSEEK_END, re.escape(DEEPSEEK_BEGIN)):
@@ -282,7 +282,7 @@ def deepseek_calls(text: str, schemas: Schemas) -> Sequence[Said]:
 
 
 def one_deepseek_call(text: str, schemas: Schemas) -> Sequence[Said]:
-    """One call of DeepSeek's, without the marks around all of them."""
+    """One call of DeepSeek's form, without the marks around all calls."""
     return deepseek_calls(DEEPSEEK_BEGIN + text, schemas)
 
 
@@ -304,7 +304,7 @@ def kimi_calls(text: str, _: Schemas) -> Sequence[Said]:
 
 
 def one_kimi_call(text: str, schemas: Schemas) -> Sequence[Said]:
-    """One call of Kimi's, without the marks around all of them."""
+    """One call of Kimi's form, without the marks around all calls."""
     return kimi_calls("<|tool_call_begin|>" + text, schemas)
 
 
@@ -313,7 +313,7 @@ _MISTRAL = re.compile(r"\s*([\w.\-/]+?)\s*(?:\[CALL_ID\]\s*\w+\s*)?(?:\[ARGS\]\s
 
 
 def mistral_calls(text: str, _: Schemas) -> Sequence[Said]:
-    """Mistral's forms: a list of JSON, or each call with its name before its arguments."""
+    """Mistral's forms: a JSON list, or each call with its name before its arguments."""
     calls: list[Said] = []
     for each in _MARKS_OF_END.sub("", text).split("[TOOL_CALLS]"):
         if each.lstrip().startswith(("[", "{")):
@@ -326,7 +326,7 @@ def mistral_calls(text: str, _: Schemas) -> Sequence[Said]:
 
 
 def listed_calls(text: str, _: Schemas) -> Sequence[Said]:
-    """JSON to the end: Llama's and Granite's form."""
+    """JSON up to the end: Llama's and Granite's form."""
     text = _MARKS_OF_END.sub("", text).strip()
     try:
         return _json_calls(text)
@@ -335,12 +335,12 @@ def listed_calls(text: str, _: Schemas) -> Sequence[Said]:
 
 
 def python_calls(text: str, _: Schemas) -> Sequence[Said]:
-    """LFM's form: a list of calls as Python has them, whose arguments are literals with names."""
+    """LFM's form: a list of calls in Python's syntax, whose arguments are named literals."""
     if len(text) > LONGEST_PYTHON:
         raise ValueError("too long")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of escapes that Python does not know
+            warnings.simplefilter("ignore")  # for escapes that Python does not know
             listed = ast.parse(text.strip(), mode="eval").body
         calls = listed.elts if isinstance(listed, ast.List) else []
         return [_python_call(call) for call in calls]
@@ -356,7 +356,7 @@ def _python_call(call: ast.expr) -> Said:
 
 
 def calls_in_lines(text: str, schemas: Schemas) -> Sequence[Said]:
-    """OLMo's: a call on each line, as Python has it; else that of `invoke_reader`."""
+    """OLMo's form: a call on each line, in Python's syntax; else the form of `invoke_reader`."""
     if "<invoke" in text[:LONGEST]:
         return invoke_reader("")(text, schemas)
     return python_calls(f"[{','.join(filter(None, map(str.strip, text.strip().splitlines())))}]", schemas)
@@ -371,12 +371,12 @@ def json_or_python(text: str, schemas: Schemas) -> Sequence[Said]:
 
 
 def plugin_calls(text: str, schemas: Schemas) -> Sequence[Said]:
-    """InternLM's."""
+    """InternLM's form."""
     return tool_calls(text.strip().removeprefix("<|plugin|>"), schemas)
 
 
 def calls_by_name(text: str, _: Schemas) -> Sequence[Said]:
-    """Apertus': a list of objects, each with the tool's name as its one key."""
+    """Apertus' form: a list of objects, each with the tool's name as its only key."""
     (told,) = values_in(text.strip()) or [[]]
     return [(name, _as_text(arguments)) for each in told for name, arguments in each.items()]
 
@@ -385,7 +385,7 @@ _SOLAR = re.compile(r"[^<]*<\|tool_call:name\|>([^<]*)<\|tool_call:args\|>(.*)",
 
 
 def solar_calls(text: str, _: Schemas) -> Sequence[Said]:
-    """Solar's."""
+    """Solar's form."""
     calls = []
     for each in text.split("<|tool_call:begin|>")[1:]:
         if (found := _SOLAR.match(each)) is None:
@@ -400,7 +400,7 @@ _GEMMA_KEY = re.compile(r"([{,]\s*)([\w.\-]+)\s*:")
 
 
 def gemma_calls(text: str, _: Schemas) -> Sequence[Said]:
-    """Gemma's forms: JSON whose keys stand bare and whose texts have a quote of their own."""
+    """Gemma's forms: JSON with keys without quotes, and strings with quotes of its own."""
     text = text.replace("<escape>", _GEMMA_QUOTE)
     found = _GEMMA.fullmatch(text)
     if found is None:

@@ -1,4 +1,4 @@
-"""The form in which gpt-oss writes ("harmony"), where the server has not read it: messages, each behind a header that names its channel.
+"""The format of gpt-oss ("harmony"), if the server has not parsed it: messages, each with a header that names its channel.
 
 ``<|channel|>analysis<|message|>…<|end|><|start|>assistant<|channel|>commentary to=functions.x <|constrain|>json<|message|>{…}<|call|>``
 """
@@ -15,30 +15,30 @@ _OPENERS = (START, CHANNEL)
 _MARKS = (*_OPENERS, *ENDS)
 MARK = re.compile("|".join(map(re.escape, _MARKS)))
 BEGINNINGS = frozenset(mark[:n] for mark in _MARKS for n in range(1, len(mark)))
-#: What the first message begins with.
+#: How the first message may begin.
 HEADS = (f"{START}assistant", *(f"{CHANNEL}{name}" for name in ("analysis", "commentary", "final")))
 _RECIPIENT = re.compile(r"\bto=([^\s<]+)")
-#: Whom a message may be for that is no tool.
+#: Recipients of messages that are not tools.
 _PEOPLE = frozenset({"assistant", "user", "all"})
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a message is, and of a call the tool."""
+    """The kind of a message, and for a call its tool."""
 
     kind: Literal["reasoning", "content", "call"]
     tool: str = ""
 
 
 def is_header(text: str) -> bool | None:
-    """Whether a message's header begins the text; ``None`` where that can't be told yet."""
+    """Whether the text begins with a message's header; ``None`` while that is undecided."""
     if text.startswith(HEADS):
         return True
     return None if any(head.startswith(text) for head in HEADS) else False
 
 
 def follows_end(text: str) -> bool | None:
-    """Whether what stands behind a mark of a message's end is another message, whoever's; ``None`` where that can't be told yet."""
+    """Whether another message follows the mark that ends a message; ``None`` while that is undecided."""
     rest = text.lstrip()
     if rest.startswith(_OPENERS) or len(text) - len(rest) > LONGEST_HEADER:
         return True
@@ -46,11 +46,11 @@ def follows_end(text: str) -> bool | None:
 
 
 def parse_header(text: str) -> Header:
-    """What a header says, given without the mark that ends it."""
+    """Parse a header, given without the mark that ends it."""
     role = text.removeprefix(START).partition(CHANNEL)[0].split() if text.startswith(START) else []
     found = _RECIPIENT.search(text)
     if found is not None and found[1] not in _PEOPLE:
         return Header("call", found[1].removeprefix("functions."))
     if (role and role[0] != "assistant") or f"{CHANNEL}analysis" in text.replace(" ", ""):
-        return Header("reasoning")  # that of a tool which the model has only thought of, too
+        return Header("reasoning")  # also the channel of a tool that the model has only thought of
     return Header("content")

@@ -1,4 +1,4 @@
-"""Adds a chunk of a completion, in the many shapes that servers send, to a reply."""
+"""Adds chunks of a completion, in the many formats that servers send, to a reply."""
 
 import json
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ from agents.json_types import JsonObject
 from agents.models.ends import classify_end, is_end
 from agents.models.reply import DETAILS, Reply
 
-#: Fields of reasoning as text, in the order in which they are looked for.
+#: Fields with reasoning as text, in the order of precedence.
 _REASONING = ("reasoning_content", "reasoning", "reasoning_text", "thinking")
 _TEXTS = frozenset({"content", *_REASONING})
-# Parts of a list that hold what was thought, by their type or by the field that holds it.
+# Parts of a list that are thoughts, by their type or by the name of their field.
 _THOUGHT_TYPES = ("thinking", "reasoning", "thought")
 _HELD_IN = ("text", "thinking", "reasoning", "summary", "content", "refusal")
 _DEEPEST = 8
@@ -28,7 +28,7 @@ class ServerError(Exception):
 
 
 def text_alone(chunk: Any, of_choice: Any) -> tuple[str, str] | None:
-    """The text of a chunk of that choice that has nothing else, and the text's field; None for any other chunk."""
+    """The text of a chunk that has nothing but text for that choice, and the text's field; None for other chunks."""
     try:
         (choice,) = chunk["choices"]
         if (
@@ -47,9 +47,9 @@ def text_alone(chunk: Any, of_choice: Any) -> tuple[str, str] | None:
 
 
 def add_chunk(chunk: Any, reply: Reply) -> Any:
-    """Add a chunk, or a whole completion. Returns an object that is neither and may be an error message.
+    """Add a chunk, or a whole completion. Returns an object that is neither, which may be an error message.
 
-    Raises `ServerError`, or `ValueError` for what is no chunk.
+    Raises `ServerError`, or `ValueError` for anything else.
     """
     try:
         return _add(chunk, reply)
@@ -83,18 +83,18 @@ _WORDS = ("message", "detail", "msg", "error_msg")
 
 
 def _says_something(error: Any) -> bool:
-    """Whether there is an error: some gateways send all of its fields beside each chunk, with nothing in them."""
+    """Whether there is an error: some gateways send all fields of one, empty, with each chunk."""
     return any(error.values()) if isinstance(error, dict) else bool(error)
 
 
 def _unwrapped(chunk: JsonObject) -> JsonObject:
-    """The chunk within what some gateways wrap it in."""
+    """The chunk without the object that some gateways put around it."""
     held = (chunk.get(name) for name in ("data", "result", "response"))
     return next((inner for inner in held if isinstance(inner, dict) and "choices" in inner), chunk)
 
 
 def _is_error(told: JsonObject) -> bool:
-    """Whether an object without choices reports an error, in the shapes of various servers and gateways."""
+    """Whether an object without choices reports an error, in the formats of various servers and gateways."""
     if "error" in (told.get("object"), told.get("type"), told.get("status")) or told.get("success") is False:
         return True
     state = told.get("base_resp")
@@ -110,7 +110,7 @@ _GOOD_CODES = frozenset({"0", "200", "20000", "ok", "success"})
 
 
 def _usage(told: Any) -> Usage | None:
-    """Counts of tokens, if they are any."""
+    """The token counts, if there are any."""
     if not isinstance(told, dict):
         return None
     counts = []
@@ -122,7 +122,7 @@ def _usage(told: Any) -> Usage | None:
     return Usage(counts[0], counts[1], False, _part(told, _CACHED, counts[0]), _part(told, _THOUGHT, counts[1]))
 
 
-# Of a count, the part that is told beside it: in details or, DeepSeek's, Anthropic's and Moonshot's, at the top.
+# The paths of a part of a count: in the details or, with DeepSeek, Anthropic and Moonshot, at the top level.
 _CACHED: tuple[tuple[str, ...], ...] = (
     ("prompt_tokens_details", "cached_tokens"),
     ("input_tokens_details", "cached_tokens"),
@@ -138,7 +138,7 @@ _THOUGHT: tuple[tuple[str, ...], ...] = (
 
 
 def _part(told: JsonObject, places: tuple[tuple[str, ...], ...], whole: int) -> int | None:
-    """How many of so many tokens were of a kind; ``None`` where the server does not say, or not plausibly."""
+    """How many tokens of a count were of a kind; ``None`` if the server does not say so, or not plausibly."""
     for place in places:
         found: Any = told
         for name in place:
@@ -169,9 +169,9 @@ def _add_choices(chunk: JsonObject, reply: Reply) -> None:
 
 
 def _add_message(message: JsonObject, choice: JsonObject, reply: Reply) -> None:
-    """Add what stands where a stream has deltas. Some servers stream nothing but messages.
+    """Add a message where streams have deltas. Some servers stream only messages.
 
-    Some end a stream with all of it once more, some with the calls alone that they have not streamed.
+    Some end a stream by repeating the whole message, some with only the calls, which they have not streamed.
     """
     is_first = not reply.parts
     reply.is_in_messages |= is_first
@@ -183,7 +183,7 @@ def _add_message(message: JsonObject, choice: JsonObject, reply: Reply) -> None:
 
 
 def _own_choice(choices: list[JsonObject | None], reply: Reply) -> JsonObject | None:
-    """Of several answers to the same question, which a server may give unasked, the one that began first; the others are none of ours."""
+    """The choice that began first: servers may send several answers without being asked to, and the others are ignored."""
     for choice in choices:
         if choice is None:
             continue
@@ -196,13 +196,13 @@ def _own_choice(choices: list[JsonObject | None], reply: Reply) -> JsonObject | 
 
 
 def _reason(choice: JsonObject) -> str:
-    """The finish reason, if there is one. Gemini has spelled it in its own way, beside an empty one."""
+    """The finish reason, if there is one. Gemini has sent it in its own spelling, with an empty one beside it."""
     delta = choice.get("delta") or {}
     reason = choice.get("finish_reason") or choice.get("finishReason") or delta.get("finish_reason")
     reason = reason or choice.get("finish_details") or _known_reason(choice.get("stop_reason"))
     if isinstance(reason, dict):
         reason = reason.get("type")
-    # OpenRouter's, which says there what the provider has said, and makes "stop" of what it does not know.
+    # OpenRouter's field for the provider's reason: it replaces unknown reasons with "stop".
     native = choice.get("native_finish_reason")
     if reason == "stop" and isinstance(native, str) and classify_end(native) in ("cut", "withheld"):
         return native
@@ -210,23 +210,23 @@ def _reason(choice: JsonObject) -> str:
 
 
 def _known_reason(told: Any) -> str:
-    """What stands where vLLM puts the text that it has stopped at, if it is a reason."""
+    """The value if it is a finish reason: vLLM has the text there at which it has stopped."""
     return told if isinstance(told, str) and classify_end(told) != "other" else ""
 
 
 def _repeats_all(delta: JsonObject, choice: JsonObject, reply: Reply) -> bool:
-    """Whether a stream ends with all of its answer once more, beside the reason."""
+    """Whether a stream ends by repeating the whole answer with the finish reason."""
     content = delta.get("content")
     is_long = isinstance(content, str) and len(content) >= _LONG and bool(choice.get("finish_reason"))
     return is_long and content == reply.content
 
 
-#: Characters that no last piece of an answer has in common with all before it by chance.
+#: A last piece of this many characters does not repeat all before it by chance.
 _LONG = 32
 
 
 def _is_cut_already(reply: Reply) -> bool:
-    """Whether the reply has ended before, badly: another end behind that mends nothing."""
+    """Whether the reply has already ended incompletely: a second finish reason does not change that."""
     return reply.finish_reason is not None and classify_end(reply.finish_reason) != "whole"
 
 
@@ -251,7 +251,7 @@ def _add_calls(delta: JsonObject, reply: Reply) -> None:
     for place, call in enumerate(calls):
         if call:
             _add_call(call, reply, place if len(calls) > 1 else None)
-    if function := delta.get("function_call"):  # what calls were before there could be several
+    if function := delta.get("function_call"):  # calls as they were before several were possible
         _add_call({"index": _OLD_SLOT, "function": function}, reply, None)
 
 
@@ -277,13 +277,11 @@ def _add_reasoning(delta: JsonObject, reply: Reply) -> None:
 
 
 def _texts(told: Any, *, is_thought: bool = False, depth: int = 0) -> Iterator[tuple[bool, str]]:
-    """The texts in a list of parts, each with whether it was thought. What is enciphered, or no text, is none."""
+    """The texts in a list of parts, each with whether it is a thought. Encrypted parts and other media are left out."""
     if isinstance(told, str):
         if told:
             yield is_thought, told
-    elif isinstance(told, int | float) and not isinstance(
-        told, bool
-    ):  # a number by itself, of servers that parse too much
+    elif isinstance(told, int | float) and not isinstance(told, bool):  # a number, from servers that parse too much
         yield is_thought, str(told)
     elif isinstance(told, list) and depth < _DEEPEST:
         for part in told:
@@ -298,8 +296,8 @@ def _texts(told: Any, *, is_thought: bool = False, depth: int = 0) -> Iterator[t
 
 
 def _add_call(call: JsonObject, reply: Reply, place: int | None) -> None:
-    """Add a piece of a call; its ``place`` among those that came with it says which one it is of where nothing else does."""
-    function = call.get("function") or call  # some leave that level out
+    """Add a piece of a call. Its ``place`` among the calls of the chunk identifies the call if nothing else does."""
+    function = call.get("function") or call  # some leave out that level
     arguments = next((function[name] for name in _ARGUMENTS if name in function), None)
     if arguments is None or arguments == "":
         arguments = ""
@@ -313,20 +311,20 @@ def _add_call(call: JsonObject, reply: Reply, place: int | None) -> None:
 
 
 def _slot(index: Any, otherwise: int | None) -> int | None:
-    """The index of a call; some servers send it as a text or a fraction, and some send none."""
+    """The index of a call; some servers send it as a string or a fraction, and some send none."""
     try:
         return otherwise if index is None else int(index)
     except (TypeError, ValueError, OverflowError):
         return otherwise
 
 
-#: What servers call the arguments of a call.
+#: The names that servers use for a call's arguments.
 _ARGUMENTS = ("arguments", "parameters", "input", "args")
 _CALL_KEYS = frozenset({"index", "id", "type", "function", "name", *_ARGUMENTS})
 
 
 def _own_fields(call: JsonObject, function: JsonObject) -> JsonObject:
-    """A call's fields beside the known ones, which its server may want back."""
+    """The fields of a call besides the known ones, which its server may need back."""
     own = {key: value for key, value in call.items() if key not in _CALL_KEYS and value is not None}
     if function is call:
         return own

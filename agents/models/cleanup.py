@@ -1,4 +1,4 @@
-"""What is left to do with the text of a reply that has ended: marks and tags that only its end shows to be none of the answer."""
+"""Cleans up the text of an ended reply: removes marks and tags of which only the end shows that they are not part of the answer."""
 
 import json
 import re
@@ -9,9 +9,9 @@ from agents.text import json_object
 
 _ENDS_OF_THOUGHT = ("</think>", "</thinking>", "</thought>")
 _STRAY_END = re.compile(r"^</think>[ \t]*$", re.MULTILINE)
-#: How many marks are looked for, each of which takes as long as the text is.
+#: How many marks are searched for; each search takes time in proportion to the text.
 _MOST_MARKS = 4
-#: What stands around all of an answer, behind a thought: Hunyuan's, Granite's and ERNIE's; Command's; OpenThinker's.
+#: Tags that some models put around the whole answer, after a thought: Hunyuan's, Granite's and ERNIE's; Command's; OpenThinker's.
 _WRAPPERS = {
     "<answer>": "</answer>",
     "<response>": "</response>",
@@ -21,7 +21,10 @@ _WRAPPERS = {
 
 
 def tidy_text(parts: list[Part], *, thought_is_open: bool, has_thought_first: bool) -> None:
-    """Leave out what is none of the text; ``thought_is_open``: it ended within a thought, ``has_thought_first``: it began with one."""
+    """Remove from the parts what is not text.
+
+    ``thought_is_open``: the reply ended within a thought; ``has_thought_first``: it began with one.
+    """
     if thought_is_open:
         _end_open_thought(parts)
     _drop_end_marks(parts)
@@ -31,7 +34,7 @@ def tidy_text(parts: list[Part], *, thought_is_open: bool, has_thought_first: bo
 
 
 def _drop_end_marks(parts: list[Part]) -> None:
-    """Leave out the marks by which the model ends a text, where the server has passed them on, right behind the text."""
+    """Remove the marks by which a model ends its text, at the end of the text, if the server has passed them on."""
     for _ in range(_MOST_MARKS):
         last = parts[-1] if parts else None
         if last is None or last.kind == "call" or not (found := END_MARK.search("".join(last.pieces[-LONGEST_MARK:]))):
@@ -49,7 +52,7 @@ def _drop_end_marks(parts: list[Part]) -> None:
 
 
 def _end_open_thought(parts: list[Part]) -> None:
-    """End a last thought, whose own end has not come, where another tag's has: small models mix them up."""
+    """End a last thought that is still open at the closing tag of another kind: small models confuse them."""
     last = parts[-1] if parts else None
     if last is None or last.kind != "reasoning":
         return
@@ -63,7 +66,7 @@ def _end_open_thought(parts: list[Part]) -> None:
 
 
 def _tell_drafts_from_answer(parts: list[Part]) -> None:
-    """Some models think once more behind their thoughts, without saying so, and end that by the tag, on a line of its own."""
+    """Make text a thought if it ends with a closing tag on its own line: some models think again, without an opening tag."""
     last = parts[-1] if parts else None
     if last is None or last.kind != "content" or "</think>" not in (text := last.text) or "<think>" in text:
         return
@@ -75,7 +78,7 @@ def _tell_drafts_from_answer(parts: list[Part]) -> None:
 
 
 def leave_out_repeated(parts: list[Part]) -> None:
-    """Leave out calls that stand in the text and were told by the server, too: some pass on the text that they have read them from."""
+    """Drop calls in the text that the server has also reported as calls: some servers pass on the text that they have parsed."""
     calls = [part for part in parts if part.kind == "call"]
     told = {(part.name, _read(part.text)) for part in calls if not part.is_in_text}
     for part in calls:
@@ -88,7 +91,7 @@ def _read(arguments: str) -> str:
 
 
 def _unwrap_answer(parts: list[Part]) -> None:
-    """Take away the tag that some models put around all of their answer, behind a thought."""
+    """Remove the tag that some models put around the whole answer, after a thought."""
     last = parts[-1] if parts else None
     if last is None or last.kind != "content":
         return

@@ -17,17 +17,17 @@ from agents.sentence import Sentence
 
 log = logging.getLogger(__name__)
 
-#: Bytes one event of a stream, or a whole unstreamed answer, may have.
+#: The size limit in bytes of one event of a stream, or of a whole unstreamed answer.
 EVENT_LIMIT = 4 << 20
 
 _MARK = b"\xef\xbb\xbf"
 _OBJECTS = (b"data: {", b"data:{")
 _DONE = object()
-#: How servers and proxies say that nothing more comes.
+#: How servers and proxies mark the end of a stream.
 _ENDS = frozenset({b"[DONE]", b"[done]", b"[Done]", b"DONE", b'"[DONE]"'})
 _LONGEST_END = 1 + max(map(len, _ENDS))
 _KNOWN_KEYS = frozenset({"choices", "error", "errors"})
-#: What the answers of other APIs hold: Anthropic's, OpenAI's Responses, Ollama's, Gemini's, text-generation-inference's, lists of models.
+#: Keys in the answers of other APIs: Anthropic's, OpenAI's Responses, Ollama's, Gemini's, text-generation-inference's, lists of models.
 _OTHER_KEYS = frozenset(
     {
         "delta",
@@ -47,17 +47,17 @@ _END_EVENTS = frozenset({b"done", b"end", b"close"})
 
 
 class WebPage(ValueError):
-    """What came is a page for people."""
+    """The body is an HTML page."""
 
 
 class OtherApi(ValueError):
-    """What came is the answer of another API."""
+    """The body is the answer of another API."""
 
 
 class CompletionReader:
-    """Fed with a body as it comes, adds to a reply what it says.
+    """Fed with the pieces of a body, adds their content to a reply.
 
-    Its methods raise `ModelError`, `ServerError`, or `ValueError` for what is no completion.
+    Its methods raise `ModelError`, `ServerError`, or `ValueError` for a body that is not a completion.
     """
 
     def __init__(self, reply: Reply) -> None:
@@ -72,7 +72,7 @@ class CompletionReader:
         self._has_heard = self._is_odd = self._is_foreign = False
 
     def feed(self, data: bytes) -> bool:
-        """Take more of the body. Returns whether any of it was from the model; what only keeps the connection open is not."""
+        """Add a piece of the body. Returns whether any of it was from the model; data that only keeps the connection open is not."""
         if self._is_json is None and not (data := self._sniff(data)):
             return False
         if self._is_json:
@@ -93,7 +93,7 @@ class CompletionReader:
         return heard
 
     def close(self) -> None:
-        """The body has ended."""
+        """Called when the body has ended."""
         if self._is_json:
             self._add_whole(bytes(self._pending))
         elif not self._reply.done:
@@ -112,7 +112,7 @@ class CompletionReader:
     # -- what kind of body ------------------------------------------------------------------------
 
     def _sniff(self, data: bytes) -> bytes:
-        """What has come so far, once it is known what it is: servers label it in many ways, or not at all."""
+        """The body so far, as soon as its kind is known: servers label it in many ways, or not at all."""
         self._pending += data
         begun = bytes(self._pending)
         text = begun.removeprefix(_MARK).lstrip()
@@ -130,7 +130,7 @@ class CompletionReader:
             raise ModelError(words)
 
     def _without_returns(self, data: bytes) -> bytes:
-        """Lines that end as others do: a carriage return alone ends one, too."""
+        """The data with all line ends as line feeds: a carriage return alone ends a line, too."""
         if self._ends_in_return:
             data = b"\r" + data
         self._ends_in_return = data.endswith(b"\r")
@@ -139,7 +139,7 @@ class CompletionReader:
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _add_whole(self, body: bytes) -> None:
-        """Add what a server that doesn't stream has answered, or one that sends a line of JSON for each chunk."""
+        """Add the answer of a server that does not stream, or that sends a line of JSON for each chunk."""
         try:
             told = [_parsed(body)]
         except ValueError:
@@ -157,28 +157,27 @@ class CompletionReader:
             self._end_unsaid()
 
     def _look_at(self, chunk: Any) -> None:
-        """See whether an object is another API's: only those lack choices and hold what those do."""
+        """Raise `OtherApi` for an object of another API: without choices, and with a key of those."""
         if isinstance(chunk, dict) and not chunk.keys() & _KNOWN_KEYS:
             self._is_foreign |= bool(chunk.keys() & _OTHER_KEYS) or isinstance(chunk.get("message"), dict)
 
     def _end(self) -> None:
-        """The server has said that nothing more comes."""
+        """The server has marked the end of the stream."""
         self._reply.done = True
         if self._reply.finish_reason is None and self._told is None and (self._reply.parts or not self._note):
             self._end_unsaid()
 
     def _end_unsaid(self) -> None:
-        """All that there is has come, without a word on why it ended."""
+        """The body has ended without such a mark and without a finish reason."""
         log.info("A model server gave no finish reason; what it sent up to the end counts as whole.")
         self._reply.end("stop")
 
     # -- the event stream -------------------------------------------------------------------------
 
     def _add_lines(self, lines: Sequence[bytes], *, is_all: bool = False) -> bool:
-        """Add what lines of the stream say; whether any was from the model.
+        """Add lines of the stream; returns whether any was from the model.
 
-        Lines that come together are parsed together, and chunks that hold text alone, which is nearly all of them, are added
-        together.
+        Lines that arrive together are parsed together, and chunks that contain only text, which is nearly all, are added together.
         """
         heard = False
         field = ""
@@ -198,13 +197,13 @@ class CompletionReader:
                 else:
                     self._look_at(chunk)
                     self._told = add_chunk(chunk, self._reply) or self._told
-        finally:  # what stood before a line that can't be read has been said all the same
+        finally:  # what came before a line that cannot be parsed counts all the same
             if texts:
                 self._reply.add_field_text(field, "".join(texts))
         return heard
 
     def _parsed_together(self, lines: Sequence[bytes]) -> list[Any] | None:
-        """What the lines carry; nothing where any is out of the ordinary."""
+        """The data of the lines; None if any of them is unusual."""
         payloads = [line[5:] for line in lines if line.startswith(_OBJECTS)]
         if len(payloads) + lines.count(b"") != len(lines) or self._event or self._data is not None:
             return None
@@ -215,7 +214,7 @@ class CompletionReader:
         return chunks if len(chunks) == len(payloads) else None
 
     def _parsed_one_by_one(self, lines: Sequence[bytes], *, is_all: bool) -> Iterator[Any]:
-        """The same line by line, as the standard has it; but what is JSON by itself need not wait for its event's end."""
+        """The same line by line, by the standard; but data that is valid JSON is not held back until its event ends."""
         for line in [*lines, b""] if is_all else lines:
             name, _, value = line.partition(b":")
             if not line:
@@ -224,7 +223,7 @@ class CompletionReader:
                 self._event, self._data = b"", None
             elif name == b"event":
                 self._event = value.strip()
-            elif name == b"error":  # llama.cpp's own
+            elif name == b"error":  # llama.cpp's own field
                 yield {"error": _parsed_or_text(value)}
             elif name == b"data":
                 if not self._reply.done:
@@ -254,12 +253,12 @@ class CompletionReader:
                 yield from self._chunks(chunk)
 
     def _dispatched(self, data: bytes, *, is_cut: bool) -> Iterator[Any]:
-        """An event whose data was no JSON line by line."""
+        """The data of an event whose single lines were not JSON."""
         try:
             yield from self._chunks(_parsed(data))
         except ValueError:
             if data.lstrip().startswith((b"{", b"[")) and self._event != b"error":
-                if is_cut:  # nothing that was said whole
+                if is_cut:  # cut off, so not a complete event
                     return
                 raise
             self._note = data.decode("utf-8", "replace").strip()
@@ -282,16 +281,16 @@ def _parsed(payload: bytes) -> Any:
     try:
         return orjson.loads(payload)
     except orjson.JSONDecodeError:
-        # orjson refuses halves of surrogate pairs, which come where a server cuts its escapes anywhere.
+        # orjson refuses lone surrogates, which occur when a server splits its escapes anywhere.
         try:
-            # Nor does it take what some servers don't escape: a tab or a form feed within a text.
+            # It also refuses what some servers do not escape, as tabs and form feeds in strings.
             return json.loads(payload.removeprefix(_MARK).decode("utf-8", "replace"), strict=False)
         except RecursionError as error:
             raise ValueError("nested too deeply") from error
 
 
 def _error_line(line: bytes) -> Any:
-    """The error that a line is which belongs to no event, as gateways write it into a stream that has broken; nothing of any other."""
+    """The error in a line that belongs to no event, as gateways write it into a broken stream; None for other lines."""
     try:
         told = _parsed(line)
     except ValueError:
@@ -300,7 +299,7 @@ def _error_line(line: bytes) -> Any:
 
 
 def _undoubled(value: bytes) -> bytes:
-    """The data of a line, without the name of the field that some proxies put before it once more."""
+    """The data of a line, without the field name that some proxies repeat before it."""
     value = value.strip()
     for _ in range(_MOST_DOUBLED):
         if not value.startswith(b"data:"):
@@ -313,7 +312,7 @@ _MOST_DOUBLED = 4
 
 
 def _run_together(value: bytes) -> list[Any]:
-    """The events of a line, where what sent them has left out the ends of lines between; nothing of any other line."""
+    """The events in a line whose line ends are missing; None for other lines."""
     if value.count(b'{"') < 2 or not value.endswith((b"}", *_ENDS)):
         return []
     found: list[Any] = []

@@ -1,4 +1,4 @@
-"""Bodies that come compressed, though they were asked for as they are: some gateways do it all the same."""
+"""Decompresses bodies that come compressed although the request did not accept it: some gateways do that."""
 
 import asyncio
 import sys
@@ -18,28 +18,28 @@ else:
     from backports import zstd
 
 _PIECE = 1 << 16
-#: Bytes that an answer may be unpacked to: a small one may hold gigabytes of nothing.
+#: Bytes that an answer may be decompressed to: a small body may expand to gigabytes.
 MOST_UNPACKED = 128 << 20
 _MOST_CODINGS = 3
-#: What a stream may ask of our memory, as a power of two: RFC 9659 allows HTTP no more.
+#: The largest window of a stream, as a power of two; RFC 9659 allows HTTP no more.
 _ZSTD_WINDOW = 23
 
 
 class _Unpacker(Protocol):
-    """Undoes one coding, at most `_PIECE` bytes at a time."""
+    """Decodes one coding, at most `_PIECE` bytes at a time."""
 
     is_whole: bool
-    """Whether what came so far may be all."""
+    """Whether the data received so far may be complete."""
 
     def feed(self, packed: bytes) -> None:
-        """Take more, once `take` has nothing left."""
+        """Add compressed data; only after `take` has returned everything."""
 
     def take(self) -> bytes:
-        """The next piece; nothing where more is needed first."""
+        """The next piece; empty if more data is needed first."""
 
 
 class _Deflated:
-    """What gzip, zlib and deflate pack; deflate comes with zlib's head or, against the standard, without."""
+    """gzip, zlib and deflate, the last with zlib's header or, against the standard, without."""
 
     def __init__(self) -> None:
         self.is_whole = False
@@ -63,7 +63,7 @@ class _Deflated:
                 self._inflate = None
             if data:
                 return data
-        # What was held back for want of room.
+        # Data that was held back because the piece was full.
         return b"" if self._inflate is None else self._inflate.decompress(b"", _PIECE)
 
 
@@ -122,7 +122,7 @@ _UNPACKERS: dict[str, Callable[[], _Unpacker]] = {
 
 
 class Body:
-    """The body of an answer as it was before it was compressed. Raises as `Connection` does, `ModelError` for what can't be unpacked."""
+    """The decompressed body of an answer. Raises as `Connection` does, and `ModelError` for data that cannot be decompressed."""
 
     def __init__(self, connection: Connection) -> None:
         self.pause = connection.pause
@@ -137,12 +137,12 @@ class Body:
                     "The model server sent its answer compressed (%(name)s), though it was asked not to.", name=name
                 )
             )
-        # The last one named was put on last.
+        # The coding named last was applied last.
         self._unpackers = [_UNPACKERS[name]() for name in reversed(codings)]
         self._unpacked = 0
 
     async def read(self) -> bytes:
-        """What has come since the last time, waiting for it if need be; nothing at the end."""
+        """What was received since the last call; waits if there is nothing, and is empty at the end."""
         if not self._unpackers:
             return await self._connection.read()
         while not (data := self._take(len(self._unpackers))):
@@ -155,11 +155,11 @@ class Body:
         self._unpacked += len(data)
         if self._unpacked > MOST_UNPACKED:
             raise ModelError(Sentence("The model server's answer was too large to read."))
-        await asyncio.sleep(0)  # a little may hold very much, and others want their turn
+        await asyncio.sleep(0)  # little data may expand to much: let other tasks run
         return data
 
     def _take(self, layers: int) -> bytes:
-        """The next piece of what so many codings held; nothing where more has to come first."""
+        """The next piece after decoding so many layers; empty if more data is needed first."""
         if not layers:
             return b""
         unpacker = self._unpackers[layers - 1]

@@ -1,4 +1,4 @@
-"""The marks by which models end a text, which servers take away, or not."""
+"""The marks by which models end their text; some servers do not remove them."""
 
 import re
 
@@ -6,5 +6,5 @@ END_MARK = re.compile(
     r"(?<!\s)(</s>|<\|im_end\|>|<\|eot_id\|>|<\|eom_id\|>|<\|end\|>|<\|endoftext\|>|<\|end_of_text\|>|<end_of_turn>|<turn\|>"
     r"|<\|return\|>|<\|END_OF_TURN_TOKEN\|>|<\|end_of_role\|>|<｜end▁of▁sentence｜>|\[EOS\])\s*\Z"
 )
-#: Pieces that such a mark may have come in.
+#: How many pieces such a mark may arrive in.
 LONGEST_MARK = 64

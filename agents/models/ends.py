@@ -1,4 +1,4 @@
-"""How a reply ended: servers have many words for it, and only some of them mean that the answer is whole."""
+"""How a reply ended: servers use many words for it, and only some of them mean that the answer is complete."""
 
 import re
 from typing import Literal
@@ -40,7 +40,7 @@ def _bare(reason: str) -> str:
 
 
 def is_end(reason: str) -> bool:
-    """Whether a server's finish reason says that the reply has ended at all."""
+    """Whether a server's finish reason means that the reply has ended."""
     return _bare(reason) not in _NONE
 
 
@@ -51,7 +51,7 @@ def classify_end(reason: str) -> End:
 
 
 def check_end(reply: Reply) -> None:
-    """Raise `ModelError` where a finished reply is not a whole one, or holds neither an answer nor a call."""
+    """Raise `ModelError` if a finished reply is not complete, or has neither an answer nor a call."""
     reason = reply.finish_reason or ""
     end = classify_end(reason)
     has_answer = bool(reply.content.strip())
@@ -80,7 +80,7 @@ def check_end(reply: Reply) -> None:
 
 
 def _no_answer(reply: Reply) -> ModelError:
-    """Why a reply without text and calls is none."""
+    """The error for a reply without text and calls."""
     if reply.call_in_thought:
         return ModelError(
             Sentence(

@@ -1,11 +1,12 @@
-"""The texts of a stream's fields: most servers send what is new with each chunk, some send all that there is so far.
+"""The texts of a stream's fields: most servers send the new text with each chunk, some send the whole text so far.
 
-Which it is, the first chunks show: only one of the two makes each begin with all of the one before.
+The first chunks show which: only with the second kind does each begin with the whole text of the one before.
 """
 
 from collections.abc import Iterator
 
-#: Chunks in a row, each beginning with all of the one before, and characters of the last, that show that a server sends all.
+#: How many chunks in a row have to begin with the whole text of the one before, and how long the last must be, to show that a server sends
+#: the whole text each time.
 _ENOUGH_CHUNKS = 3
 _ENOUGH_CHARACTERS = 8
 
@@ -14,7 +15,7 @@ Said = tuple[str, str]
 
 
 class FieldTexts:
-    """What of each chunk's text is new. One for each reply."""
+    """Finds the new text of each chunk. One object for each reply."""
 
     def __init__(self) -> None:
         self.plain: set[str] = set()
@@ -25,7 +26,7 @@ class FieldTexts:
         self._all: dict[str, str] = {}
 
     def add(self, field: str, text: str) -> Iterator[Said]:
-        """Take a chunk's text, and tell what is to be added now."""
+        """Add a chunk's text; yields what is to be added to the reply now."""
         if self.holding not in ("", field):
             yield from self.flush()
         if field in self.plain:
@@ -36,7 +37,7 @@ class FieldTexts:
             yield field, self._compare(field, text)
 
     def flush(self) -> Iterator[Said]:
-        """Something else comes, or nothing more: tell what was held back."""
+        """Called when another field follows, or the stream ends: yields the text that was held back."""
         field, self.holding = self.holding, ""
         if not field:
             return
@@ -49,7 +50,7 @@ class FieldTexts:
             yield field, "".join(chunks[1:])
 
     def _compare(self, field: str, text: str) -> str:
-        """What is new, where it isn't known yet what the field's chunks hold. The first one is new in any case."""
+        """The new text, while it is not known yet what the chunks contain. The first one is always new."""
         chunks = self._first.setdefault(field, [])
         chunks.append(text)
         if len(chunks) == 1:
@@ -69,7 +70,7 @@ class FieldTexts:
 
     def _rest(self, field: str, text: str) -> str:
         before = self._all[field]
-        if before.startswith(text):  # the same once more
+        if before.startswith(text):  # the same again
             return ""
         self._all[field] = text
         return text.removeprefix(before)

@@ -46,11 +46,11 @@ _Place = tuple[str, str, int, bool]
 
 
 class Unreachable(OSError):
-    """No connection could be made, or the address is none."""
+    """No connection could be made, or the address is not valid."""
 
 
 class ProxyRefused(Unreachable):
-    """The environment's proxy leads nowhere. ``message`` is a sentence for people."""
+    """The proxy of the environment refuses to connect. ``message`` is a sentence for people."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -58,15 +58,15 @@ class ProxyRefused(Unreachable):
 
 
 class CutOff(ConnectionError):
-    """The connection ended before the answer did."""
+    """The connection ended before the answer was complete."""
 
 
 class Unanswered(CutOff):
-    """It ended before any byte of the answer came."""
+    """The connection ended before any byte of the answer arrived."""
 
 
 class Connection(asyncio.Protocol):
-    """A connection with the answer to its current request: `close` it, whatever happens."""
+    """A connection with the answer to its current request. Callers must `close` it in any case."""
 
     def __init__(self, idle: "_Idle", place: _Place) -> None:
         self.status = 0
@@ -75,7 +75,7 @@ class Connection(asyncio.Protocol):
         self._idle = idle
         self._place = place
         self._pieces: list[bytes] = []
-        #: What the parser calls for each piece of a body: nothing of Python's.
+        #: The parser calls this for each piece of a body: a method in C, so that no Python runs.
         self.on_body = self._pieces.append
         self._parser: httptools.HttpResponseParser | None = None
         self._waiting = self._aside = 0
@@ -87,10 +87,10 @@ class Connection(asyncio.Protocol):
         self._reader: asyncio.Future[None] | None = None
         self._expiry: asyncio.TimerHandle | None = None
 
-    # -- for who asks -----------------------------------------------------------------------------
+    # -- for callers ------------------------------------------------------------------------------
 
     async def ask(self, request: bytes) -> None:
-        """Send a request and wait for the head of its answer. Raises `CutOff`, or `ValueError` for what is no HTTP."""
+        """Send a request and wait for the head of its answer. Raises `CutOff`, or `ValueError` for an answer that is not HTTP."""
         if self._expiry is not None:
             self._expiry.cancel()
         self.status = self._waiting = self._aside = 0
@@ -103,7 +103,7 @@ class Connection(asyncio.Protocol):
             await self._more()
 
     async def read(self) -> bytes:
-        """What has come of the body since the last call, waiting if nothing has; empty at its end. Raises as `ask`."""
+        """The body received since the last call; waits if there is none, and is empty at the end. Raises as `ask` does."""
         if self._is_paused:
             self._catch_up()
         if not self._pieces:
@@ -119,19 +119,19 @@ class Connection(asyncio.Protocol):
         return data
 
     def pause(self) -> None:
-        """Leave what comes in the network until the next `read`."""
+        """Stop reading from the network until the next `read`."""
         self._is_paused = True
         self._transport.pause_reading()
 
     def _catch_up(self) -> None:
-        """Take what waits in the network, without being told of it: the event loop's word costs more than the reading."""
+        """Read what is available without waiting for the event loop's notification, which costs more than reading."""
         if self._file is not None and not self._transport.is_closing():
-            with contextlib.suppress(OSError):  # nothing there; what else it may be, the transport finds out
+            with contextlib.suppress(OSError):  # nothing available; the transport reports other errors
                 if data := os.read(self._file, _PIECE):
                     self.data_received(data)
 
     def close(self) -> None:
-        """Keep the connection for the next request where its answer was read to the end; else end it at once."""
+        """Keep the connection for the next request if its answer was read completely; otherwise end it immediately."""
         if self._is_whole and self._may_go_on and self._error is None:
             self._parser = None
             self._pieces.clear()
@@ -141,7 +141,7 @@ class Connection(asyncio.Protocol):
             self.abort()
 
     def abort(self) -> None:
-        """End the connection."""
+        """End the connection immediately."""
         self._idle.discard(self._place, self)
         self._transport.abort()
 
@@ -151,19 +151,19 @@ class Connection(asyncio.Protocol):
         self._reader = asyncio.get_running_loop().create_future()
         await self._reader
 
-    # -- for the network --------------------------------------------------------------------------
+    # -- called by the event loop -----------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection is made."""
+        """The connection is established."""
         self._transport = cast(asyncio.Transport, transport)
         network = self._transport.get_extra_info("socket")
         network.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        # Under TLS, what comes from the network is the transport's alone.
+        # With TLS, only the transport can read from the network.
         self._file = network.fileno() if self._transport.get_extra_info("ssl_object") is None else None
 
     def data_received(self, data: bytes) -> None:
-        """Take what came apart."""
-        if self._parser is None:  # an answer to nothing
+        """Parse received bytes."""
+        if self._parser is None:  # data without a request
             self.abort()
             return
         self._has_heard = True
@@ -181,7 +181,7 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """It ended, which is the end of some answers."""
+        """The connection ended, which completes answers without a length."""
         self._idle.discard(self._place, self)
         if self.status and self._ends_with_connection and error is None:
             self._is_whole = True
@@ -199,20 +199,20 @@ class Connection(asyncio.Protocol):
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
 
-    # -- for the parser ---------------------------------------------------------------------------
+    # -- called by the parser ---------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        """An answer begins, and it had better be the first."""
+        """An answer begins; a second one is an error."""
         if self._is_whole:
             raise ValueError("one request, two answers")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Note a header; what follows a body is of no use."""
+        """Store a header; trailers are ignored."""
         if not self.status:
             self.headers[name.decode("latin1").lower()] = value.decode("latin1")
 
     def on_headers_complete(self) -> None:
-        """The head is there, unless it only says that the answer is still to come."""
+        """The head is complete, unless it is an interim response."""
         status = cast(Any, self._parser).get_status_code()
         if status < 200:
             self.headers.clear()
@@ -221,14 +221,14 @@ class Connection(asyncio.Protocol):
         self._ends_with_connection = not self.headers.keys() & {"content-length", "transfer-encoding"}
 
     def on_message_complete(self) -> None:
-        """The answer is whole."""
+        """The answer is complete."""
         if self.status:
             self._is_whole = True
             self._may_go_on = cast(Any, self._parser).should_keep_alive()
 
 
 class _Idle:
-    """The connections of one event loop that wait for their next request."""
+    """The idle connections of one event loop."""
 
     def __init__(self) -> None:
         self._by_place: dict[_Place, list[Connection]] = {}
@@ -237,7 +237,7 @@ class _Idle:
         self._by_place.setdefault(place, []).append(connection)
 
     def take(self, place: _Place) -> Connection | None:
-        """The one used last, which is the least likely to be closed soon."""
+        """The connection that was used last, which is the least likely to be closed soon."""
         found = self._by_place.get(place)
         if not found:
             return None
@@ -271,7 +271,7 @@ async def _idle_here() -> _Idle:
 
 
 async def _lifetime(loop: asyncio.AbstractEventLoop) -> AsyncIterator[None]:
-    """Closes idle connections with the event loop: loops close async generators begun on them."""
+    """Closes idle connections with the event loop: loops close the async generators that were started in them."""
     try:
         yield
     finally:
@@ -291,7 +291,7 @@ async def post(
 
 
 async def get(url: str, headers: Mapping[str, str], *, connect_s: float, public_only: bool = False) -> Connection:
-    """Get what is there, likewise."""
+    """Send a GET request; arguments and errors as for `post`."""
     return await _send("GET", _address(url), headers, b"", connect_s, public_only=public_only)
 
 
@@ -306,7 +306,7 @@ async def _send(
     if kept is not None:
         with contextlib.suppress(Unanswered):
             return await _asked(kept, request)
-        # It had died meanwhile, unannounced.
+        # The server had closed it meanwhile.
     return await _asked(await _connect(idle, place, proxy, connect_s), request)
 
 
@@ -345,7 +345,7 @@ def _head(method: str, address: URL, headers: Mapping[str, str], proxy: Proxy | 
         lines["Authorization"] = f"Basic {proof}"
     target = address.raw_path_qs
     if proxy is not None and address.scheme == "http":
-        # A proxy is told where to, too; with TLS it is only asked for the way there.
+        # A proxy needs the whole address; with TLS, only a tunnel is requested from it.
         target = f"http://{host}{port}{target}"
         if proxy.authorization:
             lines["Proxy-Authorization"] = proxy.authorization
@@ -367,7 +367,7 @@ async def _connect(idle: _Idle, place: _Place, proxy: Proxy | None, connect_s: f
                 ]
                 if not addresses:
                     raise Unreachable("an address in a private network")
-            # asyncio's own way to try several leaves a connection open where it is cancelled while it makes one.
+            # asyncio's own way of trying several addresses leaks a connection if it is cancelled while it connects.
             network = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS_S)
             if proxy is not None and scheme == "https":
                 await _pass_through(network, proxy, host, port)
@@ -389,7 +389,7 @@ async def _connect(idle: _Idle, place: _Place, proxy: Proxy | None, connect_s: f
 
 
 async def _pass_through(network: socket.socket, proxy: Proxy, host: str, port: int) -> None:
-    """Have the proxy connect through. What comes after its answer comes from the server, which does not speak first."""
+    """Have the proxy open a tunnel. What follows its answer comes from the server, which does not speak first."""
     loop = asyncio.get_running_loop()
     answer = b""
     try:
@@ -412,7 +412,7 @@ async def _pass_through(network: socket.socket, proxy: Proxy, host: str, port: i
 
 
 async def _addresses(host: str, port: int) -> list[Any]:
-    """The addresses of a host name; an IP address needs no thread to resolve it."""
+    """The addresses of a host name; an IP address is used as it is, without a thread for resolving."""
     try:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except socket.gaierror:
@@ -421,5 +421,5 @@ async def _addresses(host: str, port: int) -> list[Any]:
 
 @functools.cache
 def tls_context() -> ssl.SSLContext:
-    """Reading the certificates of all authorities takes some ten milliseconds."""
+    """Cached, because loading the certificates of all authorities takes about ten milliseconds."""
     return ssl.create_default_context()

@@ -1,4 +1,4 @@
-"""What a model's reply is made of: stretches of thought, text and tool calls; and what a finished one comes to."""
+"""The parts of a model's reply: thoughts, text and tool calls; and a finished reply."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,56 +15,56 @@ Kind = Literal["reasoning", "content", "call"]
 
 @dataclass(slots=True)
 class Part:
-    """A stretch of the reply of one kind. Its text only grows."""
+    """A contiguous part of the reply, of one kind. Its text only grows."""
 
     kind: Kind
     began: float
     pieces: list[str] = field(default_factory=list)
     name: str = ""
-    """Of a call: the tool."""
+    """For a call: the tool's name."""
     id: str = ""
-    """Of a call: as the model gave it; may be empty or repeated."""
+    """For a call: the id that the model gave; may be empty or repeated."""
     fields: JsonObject = field(default_factory=dict)
-    """Of a call: what its server sent of it beside the known fields."""
+    """For a call: the fields that its server sent besides the known ones."""
     raw: bool = False
-    """A call in the text that isn't closed: the pieces are the text's."""
+    """For a call in the text that is not closed yet: the pieces are those of the text."""
     fences: int = 0
-    """Of text: lines of three backticks and more that it holds, and how many backticks it ends in beside them."""
+    """For text: the number of lines with three or more backticks, and how many backticks it ends with."""
     ticks: int = 0
     is_in_text: bool = False
-    """Of a call: whether it stood in the text."""
+    """For a call: whether it was in the text."""
     is_left_out: bool = False
-    """A call beyond those that are kept, or told twice."""
+    """For a call: whether it is dropped, because there are too many or it is a repetition."""
     size: int = 0
-    """Of a call that does not stand in the text: characters of its arguments."""
+    """For a call that is not in the text: the length of its arguments in characters."""
     balance: Balance | None = None
-    """Of a call whose name came more than once: whether its arguments are whole."""
+    """For a call whose name came more than once: whether its arguments are complete."""
     may_repeat: bool = False
-    """Of such a call: whether what comes next may be another one of its name."""
+    """For such a call: whether the next piece may be another call of the same name."""
 
     @property
     def text(self) -> str:
-        """All of it so far; of a call, its arguments."""
+        """The text so far; for a call, its arguments."""
         if len(self.pieces) != 1:
             self.pieces[:] = ["".join(self.pieces)]
         return arguments_in(self.pieces[0]) if self.raw else self.pieces[0]
 
     def add(self, text: str) -> None:
-        """Add to it."""
+        """Add text."""
         self.pieces.append(text)
         self.size += len(text)
         if self.balance is not None:
             self.balance.feed(text)
 
     def count_fences(self, text: str) -> None:
-        """Keep count of fences in text that is added."""
+        """Count the fences in text that is added."""
         run = "`" * self.ticks + text
         self.fences += run.count("```")
         self.ticks = (len(run) - len(run.rstrip("`"))) % 3
 
     @property
     def is_whole(self) -> bool:
-        """Of a call: whether its arguments are whole."""
+        """For a call: whether its arguments are complete JSON."""
         if self.balance is None:
             self.balance = Balance()
             self.balance.feed(self.text)
@@ -73,32 +73,32 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A finished tool call, its id unique in the run. ``arguments`` is the model's text, which may be no JSON."""
+    """A finished tool call, with an id that is unique in the run. ``arguments`` is the model's text, which may not be JSON."""
 
     id: str
     name: str
     arguments: str
     fields: Mapping[str, Any] = field(default_factory=dict)
-    """What its server sent of it beside these, and wants back."""
+    """The fields that its server sent besides these, and needs back."""
 
 
 @dataclass(frozen=True, slots=True)
 class FinishedReply:
-    """A finished reply as Qwen-Agent's loop is to see it."""
+    """A finished reply in the form that Qwen-Agent's loop needs."""
 
     content: str
     reasoning: str
     calls: Sequence[Call]
     server: str
-    """Who wrote it, as `agents.models.openai_compatible.server_id` has it."""
+    """The server that wrote it, as `agents.models.openai_compatible.server_id` identifies it."""
     fields: Mapping[str, Any]
-    """What that server wants back with it."""
+    """The fields that the server needs back."""
 
 
 def as_message(
     content: str, calls: Sequence[Call], server: str = "", fields: Mapping[str, Any] = MappingProxyType({})
 ) -> ChatMessage:
-    """A reply in OpenAI's shape; ``origin`` is what its server wants back, and of whom ``fields`` are."""
+    """A reply in OpenAI's format. ``fields`` are those that ``server`` needs back."""
     message: ChatMessage = {"role": "assistant", "content": content}
     if calls:
         message["tool_calls"] = [_call_message(call, server) for call in calls]

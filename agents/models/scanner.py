@@ -1,4 +1,4 @@
-"""Finds thoughts and tool calls in the text of a reply, however it is cut into pieces: tags that mean something where they stand."""
+"""Finds thoughts and tool calls in the text of a reply, however it is split into pieces: tags that have a meaning at their position."""
 
 import re
 from abc import ABC, abstractmethod
@@ -11,7 +11,7 @@ from agents.models.call_readers import Schemas
 from agents.models.text_calls import FORMS, Boundary, Form
 
 _THINK, _THINK_END, _CALL_END = "<think>", "</think>", "</tool_call>"
-#: What a reply that begins with a thought begins with, and what ends the thought.
+#: How a thought at the beginning of a reply begins, and by what it ends.
 _THOUGHTS = {
     _THINK: _THINK_END,
     "<thinking>": "</thinking>",
@@ -28,7 +28,7 @@ _THOUGHTS = {
 }
 _FIRST = (*_THOUGHTS, _THINK_END, *channels.HEADS)
 _LONGEST_FIRST = max(map(len, _FIRST))
-#: Characters behind a call's opener within which it is known whether it is one.
+#: How many characters after a call's opener decide whether it is one.
 _WINDOW = 600
 
 
@@ -42,20 +42,20 @@ def _any_of(tags: tuple[str, ...]) -> re.Pattern[str]:
 
 _PROSE_TAGS = (_THINK, _THINK_END)
 _ALL_TAGS = (*_PROSE_TAGS, _CALL_END, *FORMS)
-# By whether calls are looked for.
+# By whether calls are searched for.
 _TAGS = {False: _any_of(_PROSE_TAGS), True: _any_of(_ALL_TAGS)}
 _BEGINNINGS = {False: _beginnings(_PROSE_TAGS), True: _beginnings(_ALL_TAGS)}
 _SPACE = re.compile(r"\s*")
-# Behind these a tag is spoken of, in the middle of a line.
+# After these, in the middle of a line, a tag is only mentioned.
 _SPOKEN_AFTER = frozenset(" \t\u00a0\"'`([{<:=*_/\\|,“‘（「『《«")
 _QUOTING = frozenset("\"'`([{“‘（「『《«*")
 _SPOKEN_BEFORE = frozenset(" \t\u00a0\"'`)]}>.,;:!?*”’）」』》»，。、；：！？")
 
 
 class TextScanner(ABC):
-    """Goes through the content of one reply as it comes.
+    """Processes the content of one reply as it arrives.
 
-    The reply itself is one: were it held by one, no ended reply would be freed before the garbage collector comes.
+    Replies subclass it instead of holding one: a reference cycle would keep ended replies in memory until the garbage collector runs.
     """
 
     def __init__(self, *, calls_in_text: bool) -> None:
@@ -85,19 +85,19 @@ class TextScanner(ABC):
         """Whether the reply began with a thought."""
         return self._began_as_thought or self.has_reasoned
 
-    # -- what comes of it -------------------------------------------------------------------------
+    # -- implemented by the reply -----------------------------------------------------------------
 
     @abstractmethod
     def append(self, kind: Literal["reasoning", "content"], text: str) -> None:
-        """Text of a thought, or of the answer."""
+        """Add text to a thought, or to the answer."""
 
     @abstractmethod
     def last_character(self) -> str:
-        """What the next character of the text follows; nothing where it begins one."""
+        """The last character of the text; empty if there is none."""
 
     @abstractmethod
     def is_quoted(self) -> bool:
-        """Whether what follows stands in code."""
+        """Whether the next text is in code."""
 
     @abstractmethod
     def is_text_alone(self) -> bool:
@@ -105,43 +105,46 @@ class TextScanner(ABC):
 
     @abstractmethod
     def follows_call(self) -> bool:
-        """Whether there was nothing since a call."""
+        """Whether nothing came since a call."""
 
     @abstractmethod
     def has_thought(self, text: str) -> bool:
-        """Whether the thoughts so far hold this, white space aside."""
+        """Whether the thoughts so far contain this text, apart from white space."""
 
     @abstractmethod
     def turn_into_thought(self) -> None:
-        """The text so far was a thought."""
+        """Make the text so far a thought."""
 
     @abstractmethod
     def pass_tag(self, gap: str = "") -> None:
-        """White space that follows separates no words; a ``gap`` separates what follows from text of its kind before."""
+        """Ignore white space that follows; a ``gap`` separates the next text from text of the same kind before it."""
 
     @abstractmethod
     def begin_block(self, name: str = "") -> None:
-        """A call begins that is written in the text; where its tool's name is given, its arguments."""
+        """A call in the text begins; with ``name``, what follows are its arguments."""
 
     @abstractmethod
     def add_to_block(self, text: str) -> None:
-        """That call goes on."""
+        """Add text to that call."""
 
     @abstractmethod
     def end_block(self, form: Form, *, until: str = "") -> str | None:
-        """It ends: at the first ``until``, if given, else at its end. Returns what is behind; ``None`` where it can't be read."""
+        """End that call at the first ``until``, if given, else at its end.
 
-    # -- for who reads the answer -----------------------------------------------------------------
+        Returns the text after it; ``None`` if the call cannot be parsed.
+        """
+
+    # -- for callers ------------------------------------------------------------------------------
 
     def scan(self, text: str, *, is_all: bool = False) -> None:
-        """Take the next text. Half a tag is nothing until its other half comes, or ``is_all`` that does."""
+        """Process the next text. Half a tag is held back until its other half comes, or ``is_all`` says that none will."""
         text, self._held = self._held + text, ""
         at = 0
         while at < len(text):
             at = _SCANNERS[self._state](self, text, at, is_all)
 
     def settle_text(self) -> None:
-        """Nothing more comes: what was held back is what it is."""
+        """Process what was held back, because no more comes."""
         if self._state != "call":
             self.scan("", is_all=True)
         if self._state == "thought":
@@ -174,7 +177,7 @@ class TextScanner(ABC):
             return begins
         if head.startswith(
             _THINK_END
-        ):  # the rest of a thought that the server has passed on elsewhere, or an empty one
+        ):  # the rest of a thought that the server has sent in another field, or an empty one
             self.pass_tag()
             self._state, self._began_as_thought = "text", True
             return begins + len(_THINK_END)
@@ -200,7 +203,7 @@ class TextScanner(ABC):
         self._add_to_thought(text[at:start])
         end = start + len(self._closer)
         before = (self._told_twice or [""])[-1][-1:] if self._told_twice is not None else self.last_character()
-        if before == "`":  # it may be spoken of, in code
+        if before == "`":  # it may be only mentioned, in code
             if end == len(text) and not is_all:
                 return self._hold(text, start)
             if text[end : end + 1] == "`":
@@ -237,7 +240,7 @@ class TextScanner(ABC):
             return self._enter_message(channels.parse_header(begun[:found]), at + found + len(channels.MESSAGE))
         if follows is not False and len(begun) < channels.LONGEST_HEADER:
             return len(text) if is_all else self._hold(text, at)
-        # What stands there has no header: some servers take those of answers away.
+        # There is no header: some servers remove those of answers.
         end = self._enter_message(channels.Header("content"), at)
         if begun[0] == "<":
             self.append("content", begun[0])
@@ -274,14 +277,14 @@ class TextScanner(ABC):
         return found.end() if is_end else found.start()
 
     def _is_end_of_message(self, text: str, at: int) -> bool | None:
-        """Whether a mark ends the message, rather than is spoken of in it."""
+        """Whether a mark ends the message, instead of being mentioned in it."""
         counts = channels.follows_end(text[at : at + 2 * channels.LONGEST_HEADER])
         if counts is False and self._message == "reasoning":
             return self.last_character() not in _SPOKEN_AFTER or text[at] not in _SPOKEN_BEFORE
         return counts
 
     def _is_within_text(self) -> bool:
-        """Whether a mark stands in code, or in a text that the arguments of a call hold."""
+        """Whether a mark is in code, or in a string of a call's arguments."""
         return self._balance.in_string if self._message == "call" else self.last_character() == "`"
 
     def _add_to_message(self, text: str) -> None:
@@ -309,7 +312,7 @@ class TextScanner(ABC):
             counts = self._is_thought_again()
         elif tag == _THINK_END:
             counts = self._is_unopened_end(text[end : end + 1], is_all=is_all)
-        else:  # servers leave it behind where they have read the rest
+        else:  # servers leave it in the text when they have parsed the rest
             counts = self.follows_call()
         if counts is None:
             return self._hold(text, start)
@@ -319,7 +322,7 @@ class TextScanner(ABC):
         return end
 
     def _end_of_text(self, text: str, at: int) -> int:
-        """Where what may be the beginning of a tag begins."""
+        """The position of what may be the beginning of a tag."""
         last = max(text.rfind("<", at), text.rfind("[", at))
         return last if last >= 0 and text[last:] in _BEGINNINGS[self.calls_in_text] else len(text)
 
@@ -331,7 +334,7 @@ class TextScanner(ABC):
         return counts
 
     def _is_unopened_end(self, after: str, *, is_all: bool) -> bool | None:
-        """Whether the text so far was a thought, begun by the prompt's template."""
+        """Whether the text so far was a thought that the prompt's template has begun."""
         before = self.last_character()
         may_be = not (self._is_spoken_of or self._began_as_thought or self.has_reasoned or before in _QUOTING)
         if not may_be or not self.is_text_alone():
@@ -383,7 +386,7 @@ class TextScanner(ABC):
         self._state = "text"
         rest = self.end_block(self._form, until=self._form.closer if is_all and self._has_refused else "")
         self.pass_tag()
-        if rest and is_all:  # it was no text within a text that held the closer
+        if rest and is_all:  # the text that contained the closer was no string
             self._takes_any_closer = True
             self.scan(rest, is_all=True)
             self.settle_text()
@@ -400,7 +403,7 @@ _SCANNERS: dict[str, Callable[[TextScanner, str, int, bool], int]] = {
 
 
 def _partial(text: str, at: int, tag: str) -> int:
-    """Where the beginning of a tag begins at a text's end; the end where there is none."""
+    """The position of a tag's beginning at the end of a text; the end if there is none."""
     for start in range(max(at, len(text) - len(tag) + 1), len(text)):
         if tag.startswith(text[start:]):
             return start

@@ -1,6 +1,6 @@
-"""Tool calls that models write into their text, in the forms that they were trained on, where the server has not read them.
+"""Tool calls that models write into their text, in the forms that they were trained on, if the server has not parsed them.
 
-A form begins with its opener, if what follows is the beginning of a call: prose speaks of such tags, too.
+A form begins at its opener only if the beginning of a call follows: prose mentions such tags, too.
 """
 
 import re
@@ -44,16 +44,16 @@ class Form:
 
     opener: str
     closer: str
-    """Empty where a call goes on to the end of the reply."""
+    """Empty if a call extends to the end of the reply."""
     starts: tuple[str, ...]
-    """What follows the opener, white space aside …"""
+    """What must follow the opener, apart from white space …"""
     after_name: tuple[str, ...]
-    """… or follows the name of a tool there."""
+    """… or must follow a known tool's name there."""
     read: Callable[[str, Schemas], Sequence[Said]]
-    """Its calls; raises `ValueError` or `TypeError` where it holds none that can be read."""
+    """Parses the calls; raises `ValueError` or `TypeError` if there are none that can be parsed."""
 
     def begins(self, after: str, schemas: Schemas, *, is_all: bool) -> bool | None:
-        """Whether a call begins, by what follows the opener; ``None`` where that can't be told yet, unless it ``is_all`` there is."""
+        """Whether a call begins, by the text after the opener; ``None`` while that is undecided; ``is_all``: no more text comes."""
         rest = after.lstrip()
         if len(after) - len(rest) > LONGEST:
             return False
@@ -81,7 +81,7 @@ def _starts(text: str, starts: Sequence[str]) -> bool | None:
     return None if any(start.startswith(text) for start in starts) else False
 
 
-#: All of them; what none of them is remains text.
+#: All forms; anything that none of them matches remains text.
 FORMS = {
     form.opener: form
     for form in (
@@ -134,20 +134,20 @@ _ARGUMENTS = re.compile(r'"(?:arguments|parameters)"\s*:\s*')
 
 
 def name_in(begun: str) -> str:
-    """The name of the tool that a call which is being written is for, if it is there yet."""
+    """The name of the tool in a call that is being written, as soon as it is complete."""
     found = _NAMES.search(begun)
     return next(filter(None, found.groups()), "").strip() if found else ""
 
 
 def arguments_in(begun: str) -> str:
-    """The arguments of a call that is being written, as far as they are there."""
+    """The arguments of a call that is being written, so far."""
     if found := _ARGUMENTS.search(begun):
         return begun[found.end() :]
     return "" if begun.lstrip().startswith(("{", "[")) else begun
 
 
 class Boundary:
-    """Whether a closer stands where a call in the text may end, rather than within one of the texts that it holds. Fed as it comes."""
+    """Decides whether a closer in a call ends it, or is part of a string in its arguments. Fed with the text as it arrives."""
 
     def __init__(self, form: Form) -> None:
         self._form = form
@@ -155,14 +155,14 @@ class Boundary:
         self._balance = Balance()
 
     def feed(self, text: str) -> None:
-        """More of the call has come."""
+        """Add the next text of the call."""
         if len(self._begun) < LONGEST:
             self._begun = (self._begun + text).lstrip()[: 2 * LONGEST]
         self._tail = (self._tail + text)[-LONGEST:]
         self._balance.feed(text)
 
     def may_end(self) -> bool:
-        """Whether a closer here ends the call."""
+        """Whether a closer at this position ends the call."""
         if self._begun.startswith(("{", "[")):
             return not self._balance.in_string
         tail = self._tail.rstrip()
