@@ -1,23 +1,24 @@
-"""Two runs laid side by side: which of their steps belong together, and which words differ. What models and tools wrote is untrusted:
-it may be made so that comparing it takes for ever. Runs in a worker: see ``agents.untrusted.pool``.
-"""  # noqa: D205 - one thought
+"""Compares two runs: which of their steps correspond, and which words differ.
+
+Texts of models and tools are untrusted: comparing them may take very long. Runs in a worker: see ``agents.untrusted.pool``.
+"""
 
 import re
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 
-#: Characters of each text that are compared; of what is longer the rest stays unmarked.
+#: How many characters of each text are compared; the rest of a longer one stays unmarked.
 COMPARED = 8_000
 _WORDS = re.compile(r"\s+|\w+|[^\w\s]")
 
-#: A step: its kind with its tool, and what it was asked.
+#: A step: its kind with its tool, and the text of its call.
 Step = tuple[str, str]
-#: Places in the two lists; None where there is nothing beside.
+#: Indexes in the two lists; None if a step has no counterpart.
 Pair = tuple[int | None, int | None]
 
 
 def align(left: Sequence[Step], right: Sequence[Step]) -> list[Pair]:
-    """The steps of two runs in pairs, in order: those that ask the same first, then those of the same kind and tool."""
+    """Pair the steps of two runs, in order: equal ones first, then those of the same kind and tool."""
     pairs: list[Pair] = []
     exact = SequenceMatcher(None, [tuple(each) for each in left], [tuple(each) for each in right], autojunk=False)
     for tag, a, a_end, b, b_end in exact.get_opcodes():
@@ -39,7 +40,7 @@ def _by_kind(left: Sequence[Step], right: Sequence[Step], here: range, there: ra
 
 
 def mark_words(left: str, right: str) -> list[list[tuple[str, bool]]]:
-    """Both texts in pieces, each with whether the other one has it not."""
+    """Both texts in pieces, each with whether the other text lacks it."""
     a, b = _WORDS.findall(left[:COMPARED]), _WORDS.findall(right[:COMPARED])
     marked: list[list[tuple[str, bool]]] = [[], []]
     for tag, a_at, a_end, b_at, b_end in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():

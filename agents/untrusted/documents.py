@@ -1,6 +1,6 @@
-"""Documents as text, page by page. Runs in a worker, which is ended where it takes long: see ``agents.untrusted.pool``.
+"""Extracts the text of documents, page by page. Runs in a worker, which is killed if it takes long: see ``agents.untrusted.pool``.
 
-Each library is imported by the first document that needs it. What unpacks to more than a document has any use for is not unpacked.
+Each library is imported for the first document that needs it. Archives that decompress to more than a document needs are refused.
 """
 
 import io
@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
-#: Characters of a document's text, its pages, and the bytes that a document may hold unpacked.
+#: Limits: characters of a document's text, pages, and bytes after decompression.
 MOST_CHARACTERS = 4_000_000
 _MOST_PAGES = 5_000
 _MOST_UNPACKED = 200_000_000
@@ -23,7 +23,7 @@ _OFFICE = {
 
 
 def office_kind(content: bytes) -> str:
-    """What an archive is: ``docx``, ``xlsx``, ``xlsb``, ``pptx``, or empty for any other."""
+    """The kind of an archive: ``docx``, ``xlsx``, ``xlsb``, ``pptx``, or empty for any other."""
     parts = _parts(content)
     if parts is None:
         return ""
@@ -33,17 +33,17 @@ def office_kind(content: bytes) -> str:
 
 
 def _parts(content: bytes) -> list[zipfile.ZipInfo] | None:
-    """What an archive holds, by its index; None where it is no archive that can be read."""
+    """The entries of an archive, by its index; None if it is not an archive that can be read."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError):
-        # Bytes that others made: zipfile raises each of these for an index that lies of itself, and whoever asks says what it means.
+        # zipfile raises each of these for an invalid index; the caller decides what that means.
         return None
 
 
 def extract_pages(kind: str, content: bytes) -> list[Any]:
-    """The pages of a document's text and, where it has none that can be read, a sentence that says why."""
+    """The text of a document's pages, or a sentence that says why it cannot be read."""
     if kind in ("docx", "xlsx", "xlsb", "pptx") and (problem := _packed_problem(content)):
         return [[], problem]
     try:
@@ -60,11 +60,11 @@ def extract_pages(kind: str, content: bytes) -> list[Any]:
 
 
 class _Locked(Exception):
-    """It needs a password."""
+    """The document needs a password."""
 
 
 def _packed_problem(content: bytes) -> str:
-    """What is wrong with an archive before anything of it is unpacked; what its index hides, memory and time end."""
+    """What is wrong with an archive, by its index; what that does not show, the limits of memory and time stop."""
     parts = _parts(content)
     if parts is None:
         return "It is damaged."
@@ -145,7 +145,7 @@ def _text(content: bytes) -> Iterator[str]:
 
 
 def decode_text(content: bytes) -> str | None:
-    """Bytes as text, whatever of the usual encodings they are in; None where they are none."""
+    """Decode text in any of the usual encodings; None if it is in none of them."""
     for encoding, marks in (("utf-8-sig", b""), ("utf-16", b"\xff\xfe"), ("utf-16", b"\xfe\xff")):
         if marks and not content.startswith(marks):
             continue
@@ -164,7 +164,7 @@ def decode_text(content: bytes) -> str | None:
 
 
 def is_text(content: bytes) -> bool:
-    """Whether bytes are text that people wrote, and not something that happens to be readable."""
+    """Whether bytes are text that people wrote, rather than data that can be decoded by chance."""
     text = decode_text(content)
     if text is None:
         return False
@@ -172,9 +172,9 @@ def is_text(content: bytes) -> bool:
     return odd * 100 <= len(text)
 
 
-#: Control characters that no text has many of.
+#: Control characters that are rare in text.
 _ODD = [chr(code) for code in range(32) if chr(code) not in "\t\n\r\f\x1b"]
-#: Bytes by which an encoding is guessed, and those that are still in use.
+#: How many bytes an encoding is guessed from, and the encodings that are still in use.
 _LOOKED_AT = 64 * 1024
 _ENCODINGS = ["big5", "big5hkscs", "gb18030", "shift_jis", "euc_jp", "euc_kr", "cp1251", "cp1252"]
 

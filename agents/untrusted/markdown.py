@@ -1,7 +1,7 @@
-"""Markdown of models → HTML that is safe to show, with the grammar and the class names of ``static/chat/lib/markdown.js``.
+"""Renders the Markdown of models as safe HTML, with the grammar and the class names of ``static/chat/lib/markdown.js``.
 
-What a model wrote is untrusted: no HTML of its own but a few harmless tags, no images (a remote one tells its server who reads), no
-styles; and what the renderer makes of it goes through an allowlist once more. Runs in a worker: see ``agents.untrusted.pool``.
+Models' texts are untrusted: only a few harmless tags of HTML are kept, no images (a remote one tells its server who reads), no styles; and
+the rendered HTML is passed through an allowlist. Runs in a worker: see ``agents.untrusted.pool``.
 """
 
 from collections.abc import Sequence
@@ -42,26 +42,26 @@ _ALLOWED_CLASSES = {
 
 
 def render_markdown(text: str) -> str:
-    """A model's Markdown as HTML."""
+    """Render a model's Markdown as HTML."""
     return sanitize_html(_parser(text).render(text))
 
 
 def sanitize_html(html: str) -> str:
-    """What the allowlist lets through of HTML."""
+    """Remove everything from HTML that is not on the allowlist."""
     return nh3.clean(
         html,
         tags=_TAGS,
         attributes=_ATTRIBUTES,
         allowed_classes=_ALLOWED_CLASSES,
         url_schemes={"http", "https", "mailto", "tel"},
-        # A model knows no address of ours; what looks like one leads elsewhere ("//evil") or somewhere unasked.
+        # Relative addresses are dropped: models do not know ours, and "//evil" leads elsewhere.
         url_relative="deny",
         link_rel="noopener noreferrer nofollow",
     )
 
 
 def _fence(self: RendererHTML, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
-    """Code as it is: the browser colours it, in a worker that it ends when that takes long."""
+    """Code is only escaped: the browser colours it, in a worker that it kills if that takes long."""
     token = tokens[idx]
     info = token.info.split()
     language = info[0].lower() if info else ""
@@ -72,7 +72,7 @@ def _fence(self: RendererHTML, tokens: Sequence[Token], idx: int, options: Optio
 
 
 def _image(self: RendererHTML, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
-    """A picture becomes a link to it: it is fetched only by who wants to see it."""
+    """A picture becomes a link, so that it is fetched only if the reader follows it."""
     token = tokens[idx]
     words = self.renderInlineAsText(token.children or [], options, env) or "image"
     address = str(token.attrs.get("src", ""))
@@ -84,7 +84,7 @@ def _image(self: RendererHTML, tokens: Sequence[Token], idx: int, options: Optio
 
 
 def _heading(self: RendererHTML, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
-    """Headings of an answer stand below those of the page."""
+    """Headings of an answer are below those of the page."""
     token = tokens[idx]
     level = min(6, int(token.tag[1]) + 2)
     return f'<h{level} dir="auto">' if token.nesting == 1 else f"</h{level}>\n"
@@ -112,7 +112,7 @@ def _host(self: RendererHTML, tokens: Sequence[Token], idx: int, options: Option
 
 
 def _footnote_ref(self: RendererHTML, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
-    """A number, no link: its target would have the same name in each answer of a page."""
+    """A number without a link: the id of its target would be the same in each answer of a page."""
     return f"<sup>[{tokens[idx].meta['id'] + 1}]</sup>"
 
 
@@ -163,6 +163,6 @@ _without_footnotes = _build(footnotes=False)
 
 
 def _parser(text: str) -> MarkdownIt:
-    """The library's footnotes take time by the square of their number, and of the text before the end of a mark."""
+    """A parser, with footnotes only for texts that are short enough: the library takes time that grows with the square of their number."""
     few = len(text) <= markdown_rules.FOOTNOTES_IN and text.count("[^") <= markdown_rules.MOST_FOOTNOTES
     return _with_footnotes if few else _without_footnotes

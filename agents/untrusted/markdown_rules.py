@@ -1,7 +1,7 @@
-"""What our Markdown reads beyond CommonMark, tables and strikethrough; ``static/chat/lib/markdown-rules.js`` reads the same.
+"""Our additions to CommonMark, tables and strikethrough; ``static/chat/lib/markdown-rules.js`` has the same.
 
-Each rule's work is proportional to the text: none looks further ahead than a fixed number of characters, or twice at what it has
-looked at. ``tests/agents/untrusted/test_linear.py`` holds them to it.
+Each rule takes time proportional to the text: none reads further ahead than a fixed number of characters, or reads the same text twice.
+``tests/agents/untrusted/test_linear.py`` checks that.
 """
 
 import re
@@ -20,20 +20,20 @@ from markdown_it.token import Token
 
 ALERTS = ("note", "tip", "important", "warning", "caution")
 
-#: Characters of a formula in a line, and of an address.
+#: The longest inline formula, and the longest address, in characters.
 _LONGEST_FORMULA = 2_000
 _LONGEST_ADDRESS = 2_000
-#: Characters of a text that may have footnotes, and how many marks of them.
+#: The longest text in which footnotes are recognised, and the largest number of their marks.
 FOOTNOTES_IN = 200_000
 MOST_FOOTNOTES = 1_000
 
 
 def add_rules(md: MarkdownIt) -> None:
-    """Have a parser read what is ours."""
+    """Add our rules to a parser."""
     if md.linkify is not None:
-        # main.py and README.md are no web sites.
+        # main.py and README.md are not web sites.
         md.linkify.set({"fuzzy_link": False, "fuzzy_email": False})
-    # The library's own two look at all the text there is for each address.
+    # The library's own two rules search the whole text for each address.
     md.core.ruler.disable("linkify")
     md.inline.ruler.at("linkify", _address)
     md.inline.ruler.before("escape", "math_inline", _math_inline)
@@ -57,7 +57,7 @@ _WORD = re.compile(r"\s[A-Za-z]{2,}")
 
 
 def _math_inline(state: StateInline, silent: bool) -> bool:
-    r"""``$x$``, ``\(x\)``; dollars that mean money or a variable of the shell are none."""
+    r"""``$x$`` and ``\(x\)``; dollars that mean money or a variable of a shell do not begin a formula."""
     for opening, closing in _INLINE_MARKS:
         if not state.src.startswith(opening, state.pos):
             continue
@@ -74,7 +74,7 @@ def _math_inline(state: StateInline, silent: bool) -> bool:
     return False
 
 
-#: Where each mark was found last, looking from where: so that nothing is looked through twice.
+#: Where each mark was found last, and from where it was searched, so that no text is searched twice.
 _marks: WeakKeyDictionary[StateInline, dict[str, tuple[int, int]]] = WeakKeyDictionary()
 
 
@@ -89,7 +89,7 @@ def _next_mark(state: StateInline, mark: str, begin: int) -> int:
 
 
 def _is_formula(src: str, start: int, end: int) -> bool:
-    """Whether single dollars at two places hold a formula."""
+    """Whether the text between single dollars at two positions is a formula."""
     content, before, after = src[start + 1 : end], src[start - 1 : start], src[end + 1 : end + 2]
     if before.isascii() and before.isalnum():  # US$
         return False
@@ -102,7 +102,7 @@ def _is_formula(src: str, start: int, end: int) -> bool:
 
 
 def _math_block(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
-    """A formula on lines of its own, closed by its mark at the end of a line."""
+    """A formula on lines of its own; its closing mark is at the end of a line."""
     first = _line(state, start_line).strip()
     for opening, closing, keep in _block_marks(first):
         lines = [first[len(opening) :]]
@@ -123,15 +123,15 @@ def _math_block(state: StateBlock, start_line: int, end_line: int, silent: bool)
 
 
 def _block_marks(first: str) -> list[tuple[str, str, bool]]:
-    """What opens and closes the formula that begins with a line, and whether these belong to it."""
+    """The marks that open and close a formula which begins on this line, and whether they are part of it."""
     if found := _ENVIRONMENT.match(first):
         return [(found.group(), f"\\end{{{found.group(1)}}}", True)]
     return [(opening, closing, False) for opening, closing in _BLOCK_MARKS if first.startswith(opening)]
 
 
 def _closing_line(state: StateBlock, start: int, end: int, lines: list[str], closing: str) -> int | None:
-    """The line that ends with a mark, before any empty one; what is read is added to ``lines``."""
-    # Up to where it was looked for in vain: from within, it would be in vain again.
+    """The line that ends with the closing mark, before any empty line; lines that were read are added to ``lines``."""
+    # Up to where it was searched without success: a search from within that range would fail too.
     unclosed = state.env.setdefault("unclosed", {})
     key = (closing, end, state.blkIndent, state.level)
     first, last = unclosed.get(key, (0, 0))
@@ -160,7 +160,7 @@ _SUMMARY = re.compile(r"<summary>(.*)</summary>", re.IGNORECASE)
 
 
 def _harmless_tag(state: StateInline, silent: bool) -> bool:
-    """A few tags without attributes, which models write where Markdown has nothing: ``<br>`` in a cell."""
+    """A few tags without attributes, which models use where Markdown has no syntax: ``<br>`` in a cell."""
     if state.src[state.pos] != "<":
         return False
     found = _HARMLESS.match(state.src[state.pos : state.pos + _LONGEST_TAG])
@@ -174,7 +174,7 @@ def _harmless_tag(state: StateInline, silent: bool) -> bool:
 
 
 def _details(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
-    """``<details>`` on a line of its own, to its ``</details>`` or to the end; what is inside is Markdown."""
+    """``<details>`` on a line of its own, up to its ``</details>`` or the end; its content is Markdown."""
     found = (
         _DETAILS.fullmatch(_line(state, start_line).strip()) if state.sCount[start_line] - state.blkIndent < 4 else None
     )
@@ -218,7 +218,7 @@ _SCHEMES = ("https", "http", "mailto")
 _SCHEME_LETTER = re.compile(r"[a-z0-9.+-]", re.IGNORECASE)
 _SPACE = re.compile(r"\s")
 _SOMEWHERE = re.compile(r"(?:https?|mailto|tel):", re.IGNORECASE)
-#: What parts the words of a text in which addresses are looked for, what ends an address's host, and what nobody sees.
+#: What separates words in which addresses are searched, what ends an address's host, and what is invisible.
 _NO_ADDRESS = re.compile(r"[^\w.\-:/?#@%]+")
 _PATH = re.compile(r"[/?#]")
 _UNSEEN = re.compile("[\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
@@ -238,12 +238,12 @@ def _address(state: StateInline, silent: bool) -> bool:
     if space is None and start + _LONGEST_ADDRESS < len(state.src):
         return False
     ahead = ahead[: space.start()] if space else ahead
-    # What stands before "@" only looks like a host.
+    # Text before "@" only looks like a host.
     is_blind = scheme != "mailto" and "@" in _PATH.split(ahead[len(scheme) + 3 :], maxsplit=1)[0]
     link = state.md.linkify.match_at_start(ahead) if state.md.linkify and not is_blind else None
     if link is None or not state.pending.endswith(before[-len(scheme) :]):
         return False
-    # A star at its end belongs to what is around it.
+    # A star at its end belongs to the text around it.
     url = str(link.url).rstrip("*")
     href = state.md.normalizeLink(url)
     if not state.md.validateLink(href):
@@ -258,12 +258,12 @@ def _address(state: StateInline, silent: bool) -> bool:
 
 
 def leads_somewhere(address: str) -> bool:
-    """Whether an address is one that a reader can follow."""
+    """Whether a reader can follow an address."""
     return _SOMEWHERE.match(address) is not None
 
 
 def other_host(text: str, address: str) -> str:
-    """The host that an address leads to, where the text over it names another one; else nothing."""
+    """The host of an address, if the link's text names another host; else empty."""
     try:
         parts = urlsplit(address)
         host = (parts.hostname or parts.path.rpartition("@")[2]).removeprefix("www.")
@@ -277,7 +277,7 @@ def other_host(text: str, address: str) -> str:
 
 
 def _host_in(word: str) -> tuple[str, bool]:
-    """The host that a word reads like, if it does, and whether it is the one that a browser would see there."""
+    """The host that a word looks like, if it does, and whether a browser would show the same host."""
     authority = _PATH.split(word.partition("://")[2] if "://" in word else word, maxsplit=1)[0]
     name, _, after = authority.rpartition("@")
     named = after.partition(":")[0].strip(".-").lower().removeprefix("www.")
@@ -288,7 +288,7 @@ def _host_in(word: str) -> tuple[str, bool]:
 
 
 def _links(state: StateCore) -> None:
-    """A link that leads nowhere is no link; beside one whose text names another host stands its own."""
+    """A link that leads nowhere becomes text; beside a link whose text names another host, its real host is shown."""
     for token in state.tokens:
         children = token.children
         if token.type != "inline" or not children or not any(child.type == "link_open" for child in children):
@@ -335,13 +335,13 @@ def _tasks(state: StateCore) -> None:
             continue
         if (found := _TASK.match(inline.content)) and inline.children and inline.children[0].type == "text":
             first = inline.children[0]
-            # The text before the parser's next token may end within the mark's space.
+            # The parser's next token may begin within the space after the mark.
             first.content = ("☐ " if found.group(1) == " " else "☑ ") + first.content[3:].lstrip()
             item.attrSet("class", "task")
 
 
 def _wide_spaces(state: StateCore) -> None:
-    """A paragraph loses the spaces and tabs around it, as CommonMark has it, and no others: Chinese ones begin with wide spaces."""
+    """Paragraphs lose the spaces and tabs around them, as in CommonMark, but no others: Chinese paragraphs begin with wide spaces."""
     lines = state.src.split("\n")
     for opening, inline in pairwise(state.tokens):
         if opening.type not in ("paragraph_open", "heading_open") or inline.map is None:
@@ -357,7 +357,7 @@ def _wide_spaces(state: StateCore) -> None:
 
 
 def _wide(text: str) -> str:
-    """The white space that a text ends with, without the spaces and tabs before it."""
+    """The white space at the end of a text, without the spaces and tabs before it."""
     return text[len(text.rstrip()) :].lstrip(" \t")
 
 
@@ -398,7 +398,7 @@ _DIRECTED = {"paragraph_open", "blockquote_open", "bullet_list_open", "ordered_l
 
 
 def _direction(state: StateCore) -> None:
-    """Each block reads in the direction of its own words; a list or a quotation as a whole, so that its marks stand on that side."""
+    """Each block has the direction of its own text; lists and quotations have one as a whole, so that their marks are on that side."""
     for token in state.tokens:
         if token.level == 0 and token.type in _DIRECTED:
             token.attrSet("dir", "auto")
@@ -406,7 +406,7 @@ def _direction(state: StateCore) -> None:
 
 # Emphasis beside Chinese, Japanese and Korean
 
-#: Letters and punctuation written without spaces between words; the browser's renderer has the same.
+#: Letters and punctuation that are written without spaces between words; the browser's renderer has the same.
 CJK = re.compile(
     "[\u1100-\u11ff\u20a9\u2329-\u232a\u2630-\u2637\u268a-\u268f\u2e80-\u2e99\u2e9b-\u2ef3\u2f00-\u303e\u3041-\u3247\u3250-\ua4c6"
     "\ua960-\ua97c\uac00-\ud7fb\uf900-\ufaff\ufe10-\ufe19\ufe30-\ufe6b\uff01-\uffee\U00016fe0-\U00018dff\U0001aff0-\U0001b2ff"
@@ -416,9 +416,9 @@ CJK = re.compile(
 
 
 def _scan_delims(self: StateInline, start: int, can_split_word: bool) -> Scanned:
-    """Whether stars or the like open and close, by CommonMark with the CJK-friendly rule of markdown-cjk-friendly.
+    """Whether stars and similar marks open or close emphasis, by CommonMark with the CJK-friendly rule of markdown-cjk-friendly.
 
-    (Its packages: the one for Python takes no parser since version 4, the one for the browser is not one file.)
+    (Its package for Python takes no parser since version 4, the one for browsers is not a single file.)
     """
     end = start
     while end < self.posMax and self.src[end] == self.src[start]:

@@ -1,8 +1,8 @@
-"""HTML as text that reads well: title, headings, paragraphs, lists, tables, and links with their addresses.
+"""Converts HTML to readable text: title, headings, paragraphs, lists, tables, and links with their addresses.
 
-Reads the page as a stream of tags, in slices, and builds no tree: tree builders take hours on a few
-megabytes of nested or attribute-laden markup. This one stops as soon as it has enough. Runs in a worker,
-which is ended where it takes long all the same: see ``agents.untrusted.pool``.
+Parses the page as a stream of tags, in slices, without building a tree: tree builders take hours for a few megabytes of nested or
+attribute-laden markup. Stops as soon as it has enough text. Runs in a worker, which is killed if it takes long all the same: see
+``agents.untrusted.pool``.
 """
 
 import re
@@ -68,9 +68,10 @@ _META_CHARSET = re.compile(rb"""<meta[^>]{1,500}?charset\s*=\s*["']?\s*([\w-]+)"
 
 
 def decode_body(body: bytes, charset: str | None) -> str:
-    """The text of ``body``; what can't be decoded becomes U+FFFD.
+    """Decode ``body``; what cannot be decoded becomes U+FFFD.
 
-    ``charset`` is a label of the web's own encodings. Python knows far more, and some of those take the square of the length.
+    ``charset`` is one of the encodings that browsers know. Python knows more, and for some of those decoding takes the square of the
+    length.
     """
     known = webencodings.lookup(charset or "") or webencodings.UTF8
     text: str = webencodings.decode(body, known, errors="replace")[0]
@@ -78,7 +79,7 @@ def decode_body(body: bytes, charset: str | None) -> str:
 
 
 def decode_start(body: bytes, charset: str | None, limit: int) -> str:
-    """The first ``limit`` characters of what is text as it is."""
+    """The first ``limit`` characters of a plain text."""
     return decode_body(body, charset)[:limit]
 
 
@@ -94,13 +95,13 @@ def from_html(body: bytes, charset: str | None, url: str, limit: int) -> tuple[s
             found = html.find(end, at)
             at = len(html) if found < 0 else found + len(end)
     if not reader.done:
-        # Text without a tag after it is held back until a tag comes.
+        # The parser holds back text until a tag follows.
         reader.feed("<br>")
     return reader.title.strip(), reader.text.strip()
 
 
 def _declared(body: bytes) -> str | None:
-    """The encoding that a page names itself; none in which that could not have been read."""
+    """The encoding that a page declares; None for encodings in which the declaration could not have been read."""
     found = _META_CHARSET.search(body[:4_096])
     label = found.group(1).decode("ascii", "replace") if found else ""
     return None if label.lower().startswith("utf-16") else label or None
@@ -123,7 +124,7 @@ class _Reader(HTMLParser):
         self._in_main = False
 
     def stuck_until(self) -> str:
-        """What ends the tag or comment that has gone on for too long, which is then forgotten; empty if none has.
+        """What ends a tag or comment that is too long; the parser then discards it. Empty if there is none.
 
         Embedded pictures are such tags. Reading on would cost more with each slice.
         """
@@ -157,7 +158,7 @@ class _Reader(HTMLParser):
 
     def _open(self, tag: str, attrs: dict[str, str | None]) -> None:
         if tag == "main" and not self._in_main:
-            # What came before is the site, not the page.
+            # What came before belongs to the site, not to the page.
             self._out.clear()
             self._length = 0
             self._in_main = True
@@ -176,7 +177,7 @@ class _Reader(HTMLParser):
             self._put(f"[image: {alt}]")
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        # In HTML the slash means nothing, but within SVG, which is skipped.
+        # In HTML the slash has no meaning, but in SVG, which is skipped, it has.
         if not self._skip:
             self.handle_starttag(tag, attrs)
 
@@ -199,7 +200,7 @@ class _Reader(HTMLParser):
         self._break_for(tag)
 
     def parse_html_declaration(self, i: int) -> int:
-        """Take ``<![…>`` for the comment that browsers see in it, where the parser would fail on some of it."""
+        """Handle ``<![…>`` as a comment, as browsers do: the parser would fail on some of it."""
         return self.parse_bogus_comment(i) if self.rawdata.startswith("<![", i) else super().parse_html_declaration(i)
 
     def handle_data(self, data: str) -> None:
@@ -228,7 +229,7 @@ class _Reader(HTMLParser):
             self.done = True
 
     def _break_for(self, tag: str) -> None:
-        """End the line, for a paragraph with an empty line after it; breaks in a row don't add up."""
+        """End the line; paragraphs are separated by one empty line, however many breaks follow each other."""
         wanted = 2 if tag in _PARAGRAPHS else 1 if tag in _LINES else 0
         if not wanted or self.done:
             return

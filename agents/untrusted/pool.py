@@ -1,8 +1,8 @@
 """Worker processes for untrusted text, each of which can be killed at any moment.
 
-A pool has no thread of its own and costs nothing while nobody calls: who calls talks to the worker itself, over a socket, and kills
-it when time is up. The interpreter of the process that serves is never held. (Of the libraries, pebble polls in three threads and
-starts workers from the caller's main module; anyio's processes can be asked from a loop alone, and have no limits.)
+A pool has no thread of its own and costs nothing while nobody calls: the caller's thread talks to the worker over a socket, and kills it
+when the time is up. The interpreter of the serving process is never blocked. (Of the libraries, pebble polls in three threads and starts
+workers from the caller's main module; anyio's processes can be used from a loop only, and have no limits.)
 """
 
 import atexit
@@ -25,9 +25,9 @@ from agents.untrusted import worker
 logger = logging.getLogger(__name__)
 
 _WORKER = str(Path(worker.__file__).resolve())
-#: How long a worker may take to start, whatever time the call has left: on a busy machine it would never be there otherwise.
+#: How long a worker may take to start, whatever time the call has left: on a busy machine none would ever be ready otherwise.
 _START_S = 10.0
-#: Of our environment a worker gets nothing else: it holds secrets, and the worker needs none.
+#: The only variables of our environment that a worker gets: it needs no others, and some are secrets.
 _ENVIRONMENT = ("LD_LIBRARY_PATH",)
 
 
@@ -36,20 +36,20 @@ class Unfinished(Exception):
 
 
 class TooSlow(Unfinished):
-    """The work itself took more than it may."""
+    """The work itself exceeded its limit."""
 
 
 class Stoppable(Protocol):
-    """What can end a call from another thread: calls back once when it is set; ``add_callback`` returns what removes the callback."""
+    """What can end a call from another thread. ``add_callback`` registers a callback, which is called once, and returns what removes it."""
 
     def add_callback(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Have something called when it is set."""
+        """Register a function to be called when it is set."""
 
 
 class Pool:
-    """Worker processes, at most ``size`` of them, started when first needed. Safe to use from any thread, and after a fork.
+    """Worker processes, at most ``size`` of them, started when first needed. May be used from any thread, and after a fork.
 
-    ``modules`` are imported by each worker; a function is named by the last part of its module's name and its own:
+    ``modules`` are imported by each worker; a function is named by the last part of its module's name and its own name:
     ``markdown.render_markdown``.
     """
 
@@ -65,7 +65,11 @@ class Pool:
         self._workers: set[_Worker] = set()
 
     def run(self, function: str, *arguments: Any, cpu_s: float, timeout_s: float, stop: Stoppable | None = None) -> Any:
-        """Call ``function`` with ``arguments`` in a worker; raises `Unfinished`, or `TooSlow`, which is one."""
+        """Call ``function`` with ``arguments`` in a worker, and wait for its result.
+
+        ``cpu_s``: seconds of CPU time that the call may use; ``timeout_s``: seconds by the clock, waiting for a worker included;
+        ``stop`` ends it early. Raises `Unfinished`, or its subclass `TooSlow`.
+        """
         (result,) = self.run_each(function, [arguments], cpu_s=cpu_s, timeout_s=timeout_s, stop=stop)
         if isinstance(result, Unfinished):
             raise result
@@ -80,10 +84,10 @@ class Pool:
         timeout_s: float,
         stop: Stoppable | None = None,
     ) -> list[Any]:
-        """Call ``function`` once for each of ``items`` in one trip; returns what each gave, or the `Unfinished` that became of it.
+        """Call ``function`` once for each of ``items`` in one message; returns each result, or the `Unfinished` in its place.
 
-        Each may use ``cpu_s`` seconds of CPU, all together take ``timeout_s`` by the clock. One that takes too long costs no other
-        its result.
+        Each call may use ``cpu_s`` seconds of CPU; together they may take ``timeout_s`` seconds by the clock. One that takes too
+        long does not lose the results of the others.
         """
         deadline = time.monotonic() + timeout_s
         results: list[Any] = []
@@ -100,7 +104,7 @@ class Pool:
         return results
 
     def preload(self) -> None:
-        """Start a worker, so that the first call doesn't wait for it."""
+        """Start a worker, so that the first call does not wait for it."""
         with contextlib.suppress(Unfinished), self._worker(time.monotonic() + _START_S):
             pass
 
@@ -137,7 +141,7 @@ class Pool:
         with self._changed:
             if used.is_spent:
                 self._drop(used)
-                # At once, so that it is ready when it is needed.
+                # Immediately, so that it is ready when it is needed.
                 with contextlib.suppress(Unfinished):
                     self._idle.append(self._start())
             elif used in self._workers:
@@ -157,7 +161,7 @@ class Pool:
         gone.kill()
 
     def after_fork(self) -> None:
-        """In a forked child: forget the parent's workers."""
+        """Called in a forked child: forget the parent's workers."""
         for each in self._workers:
             each.forget()
         self._reset()
@@ -199,7 +203,7 @@ class _Worker:
                 raise
         self._socket = ours
         self._is_ready = False
-        #: Whether it has to be replaced, and whether that is because time was up.
+        #: Whether the worker has to be replaced, and whether that is because the time was up.
         self.is_spent = self.is_late = False
 
     @property
@@ -212,7 +216,7 @@ class _Worker:
             self._is_ready = True
 
     def begin(self, function: str, items: Sequence[Sequence[Any]], cpu_s: float, deadline: float) -> None:
-        # Its results wait in the socket until they are read here: what is sent last must not wait for that.
+        # The worker's results wait in the socket until they are read here: sending the last items must not wait for that.
         with self._talking(deadline):
             self._socket.sendall(worker.pack_message([function, [list(each) for each in items], cpu_s]))
 
@@ -221,7 +225,7 @@ class _Worker:
         try:
             ok, came, spent = self._receive(deadline)
         except Unfinished as why:
-            # It may have been the ones before it that left it no time.
+            # The items before it may have used up the time.
             raise TooSlow(str(why)) if self.is_late and time.monotonic() - began >= cpu_s else why from None
         if not ok:
             logger.warning("Work on a text failed: %s", came)
@@ -236,7 +240,7 @@ class _Worker:
 
     @contextlib.contextmanager
     def _talking(self, deadline: float) -> Iterator[None]:
-        """Whatever ends the talk early ends the worker."""
+        """Kills the worker if anything ends the exchange early."""
         self._socket.settimeout(max(0.001, deadline - time.monotonic()))
         try:
             yield
@@ -246,7 +250,7 @@ class _Worker:
         except (EOFError, OSError, ValueError) as error:
             self.is_spent = True
             self._process.kill()
-            # It was ended by the kernel at the end of its CPU time, or by whoever stopped the call.
+            # The kernel has killed it at its CPU limit, or the caller has stopped the call.
             if self._process.wait() == -signal.SIGPROF:
                 raise TooSlow("took too much CPU") from None
             raise Unfinished("the worker has ended") from error
@@ -258,7 +262,7 @@ class _Worker:
             yield
         finally:
             if remove_callback is not None:
-                # Before it goes back: from then on it works for somebody else.
+                # Before it is returned to the pool, where another call may take it.
                 remove_callback()
 
     def kill(self) -> None:
@@ -267,7 +271,7 @@ class _Worker:
         self.discard()
 
     def forget(self) -> None:
-        """Leave the process, which is another's child, alone."""
+        """Leave the process alone: it is another process's child."""
         self._process.returncode = 0
         self.discard()
 

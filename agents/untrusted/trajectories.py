@@ -1,7 +1,7 @@
-"""A trajectory as runs with their events, as they would have been stored had they run here. Runs in a worker: see `agents.untrusted.pool`.
+"""Converts a trajectory to runs with their events, as if they had been executed here. Runs in a worker: see `agents.untrusted.pool`.
 
-A user's step begins a run; what an agent says last in it is its answer, and what it says beside calls or before going on is a thought.
-What comes from no call, as a system's step does, stands as a call of that name with its result.
+A user's step begins a run; the agent's last text in it is the answer, and its other texts are thoughts. A step that belongs to no call, as
+a system's, becomes a call of that name with its result.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,14 +18,14 @@ from agents.steps import CONTENT_LIMIT
 from agents.text import clean_text, utf16_cut, utf16_length
 from agents.untrusted.trajectory_reader import BadDocument, read_document
 
-#: The longest text of a step that is shown, in UTF-16 code units, of a result, and of a name; the document has all of it.
+#: The longest text of a step, of a result, of a name and of an id, in UTF-16 code units; the stored document has all of it.
 _LONGEST, _LONGEST_RESULT, _LONGEST_NAME, _LONGEST_ID = 200_000, 1_000_000, 100, 200
 _SINCE, _UNTIL = datetime(1970, 1, 2, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 _MOST_TOKENS = 2**53
 
 
 class PlannedEvent(NamedTuple):
-    """An event to be stored, in the protocol's terms, with its full content where that is longer than the event's."""
+    """An event to be stored, in the protocol's format, with its whole content if that is longer than the event's."""
 
     event: str
     data: JsonObject
@@ -34,14 +34,14 @@ class PlannedEvent(NamedTuple):
 
 @dataclass(slots=True)
 class PlannedRun:
-    """A run to be stored: its events, and the runs that it has started, with the events that they follow."""
+    """A run to be stored: its events, and the runs that it has started, with the events after which they started."""
 
     agent: str
     model: str
     message: str
     began: float
     entries: list[PlannedEvent] = field(default_factory=list)
-    #: By the call that has started them, with the place after its ``tool_use``.
+    #: By the call that started them: the position after its ``tool_use``, the call, the run.
     children: list[tuple[int, str, "PlannedRun"]] = field(default_factory=list)
     status: str = "completed"
     ended: float = 0.0
@@ -56,7 +56,7 @@ class PlannedRun:
 
     @classmethod
     def unpacked(cls, message: JsonObject) -> "PlannedRun":
-        """The run of such a message."""
+        """The run in such a message."""
         entries = [PlannedEvent(*each) for each in message["entries"]]
         children = [(place, call_id, cls.unpacked(child)) for place, call_id, child in message["children"]]
         return cls(**message | {"entries": entries, "children": children})
@@ -65,8 +65,8 @@ class PlannedRun:
 def read_trajectory(body: bytes, now: float, ends: Sequence[str]) -> JsonObject:
     """The content of an ATIF document: ``runs`` in order, ``title``, ``agent`` and the ``document`` to be stored; or a ``problem``.
 
-    ``now`` stands for times that it doesn't tell, ``ends`` are the words for how a run may have ended. A problem is a code of the wire,
-    words, and what those were made of.
+    ``now`` replaces missing times, ``ends`` are the statuses that a run may have ended with. A problem is an error code of the
+    protocol, a template and its values.
     """
     try:
         trajectory, document = read_document(body)
@@ -100,7 +100,7 @@ class _Planner:
         for asked, steps in _by_question(self._of.steps):
             runs.append(self._run(asked, steps))
         if runs and self._within:
-            # Those that no result speaks of are not lost.
+            # Runs that no result refers to are kept.
             for number, each in enumerate(list(self._within), 1):
                 self._ask(runs[-1], each, f"subagent-{number}", len(runs[-1].entries) - 1)
         return runs
@@ -164,7 +164,7 @@ class _Planner:
             writer.result(call_id, name, result, at)
 
     def _ask(self, run: PlannedRun, trajectory_id: str | None, call_id: str, place: int) -> None:
-        """Have a call start a subagent's runs, each subagent once."""
+        """Make a call start a subagent's runs, each subagent once."""
         within = self._within.pop(trajectory_id, None)
         if within is not None:
             run.children += [(place, call_id, child) for child in _plan_runs(within, self._clock, self._ends)]
@@ -177,13 +177,13 @@ class _Planner:
 
 
 class _Writer:
-    """Adds a run's events, numbered as a run's are."""
+    """Adds events to a run, with the numbers that a run's events have."""
 
     def __init__(self, run: PlannedRun) -> None:
         self.run = run
         self._number = 0
         self._ids: set[str] = set()
-        #: How often a name was taken that many calls had.
+        #: How often a name was used that several calls had.
         self._again: dict[str, int] = {}
 
     def _add(self, kind: str, at: float, content: str = "", full: str | None = None, **fields: Any) -> None:
@@ -209,11 +209,11 @@ class _Writer:
             run.cost = (run.cost or 0) + used.cost_usd
 
     def say(self, kind: str, text: str, at: float, lasted: Any) -> None:
-        """A thought, or the answer."""
+        """Add a thought, or the answer."""
         self._add(kind, at, _cut(text, _LONGEST), step=self._next(), duration_ms=lasted if _is_count(lasted) else 0)
 
     def call(self, told_id: str, name: str, arguments: JsonObject | str, at: float) -> str:
-        """A call; gives the name that is its alone in the run."""
+        """Add a call; returns its id, which is unique in the run."""
         base = clean_text(told_id)[:_LONGEST_ID] or f"call-{self._number + 1}"
         call_id, short = base, base[: _LONGEST_ID - 8]
         while call_id in self._ids:
@@ -228,7 +228,7 @@ class _Writer:
         return call_id
 
     def result(self, call_id: str, name: str, result: ObservationResult, at: float) -> None:
-        """The result of a call."""
+        """Add the result of a call."""
         extra = result.extra or {}
         told = _time(extra.get("timestamp"))
         text = _text(result.content or "", _LONGEST_RESULT)
@@ -236,7 +236,7 @@ class _Writer:
         self._result(call_id, name, text, at if told is None else told, ok is not False, extra.get("duration_ms"))
 
     def event(self, name: str, text: str, at: float) -> None:
-        """A result that belongs to no call."""
+        """Add a step that belongs to no call, as a call with its result."""
         if text:
             self._result(self.call("", name, {}, at), name, text, at, True, None)
 
@@ -258,7 +258,7 @@ class _Writer:
         )
 
     def end(self, lasted_ms: int) -> None:
-        """The run's last event."""
+        """Add the run's last event."""
         run = self.run
         if run.cost is not None:
             run.usage["cost"] = {"amount": run.cost, "currency": "USD"}
@@ -267,7 +267,7 @@ class _Writer:
 
 
 def _by_question(steps: Sequence[Step]) -> Iterator[tuple[Step | None, list[Step]]]:
-    """The steps of each run, with the user's step that has begun it; None where there is none before them."""
+    """The steps of each run, with the user's step that began it; None if there is none before them."""
     asked: Step | None = None
     following: list[Step] = []
     for step in steps:
@@ -310,7 +310,7 @@ def _tokens(told: int | None) -> int:
 
 
 def _time(told: Any) -> float | None:
-    """A time, where it is a plausible one."""
+    """A time, if it is a plausible one."""
     try:
         at = datetime.fromisoformat(str(told)) if told else None
         if at is None:

@@ -1,4 +1,4 @@
-"""An ATIF document of another program, read and checked: what comes in is no more than a server can carry, and valid. Runs in a worker."""
+"""Parses and validates an ATIF document of another program, within limits that a server can handle. Runs in a worker."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from agents.json_types import JsonObject
 from agents.sentence import Sentence
 from agents.text import clean_text
 
-#: Steps and trajectories in a document, lists and objects in it, and how deep they may lie in each other.
+#: Limits: steps and trajectories in a document, lists and objects, and their depth.
 MOST_STEPS = 10_000
 _MOST_TRAJECTORIES = 500
 _MOST_PARTS = 1_000_000
@@ -22,7 +22,7 @@ _VERSION = re.compile(r"ATIF-v1\.\d{1,3}")
 
 
 class BadDocument(Exception):
-    """Not a document that can be read: a code of the protocol, and a message for people."""
+    """The document cannot be read: an error code of the protocol, and a message for people."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -30,7 +30,7 @@ class BadDocument(Exception):
 
 
 def read_document(body: bytes) -> tuple[Trajectory, str]:
-    """The trajectory, and the document to be stored. Raises `BadDocument`, whose message names the place."""
+    """The trajectory, and the document to be stored. Raises `BadDocument`, whose message names the position of the error."""
     document = _load(body)
     if not isinstance(document, dict):
         raise BadDocument("bad_frame", Sentence("The document must be a JSON object: an ATIF trajectory."))
@@ -53,14 +53,14 @@ def _load(body: bytes) -> Any:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
-        # Lone surrogates, which it refuses, are only repaired.
+        # Lone surrogates, which orjson refuses, are repaired.
         try:
             text = body.decode()
             document = json.loads(text, parse_constant=_refuse, parse_int=_integer)
         except (ValueError, RecursionError):
             raise BadDocument("bad_json", Sentence("This is not valid JSON.")) from None
         return _cleaned(document)
-    # What models and tools have said is repaired as it is when they say it here.
+    # Texts of models and tools are repaired in the same way as those of runs here.
     return _cleaned(document) if b"\\u0000" in body else document
 
 
@@ -103,7 +103,7 @@ def _check_depth(document: Any) -> None:
 
 
 def _count(document: JsonObject) -> None:
-    """Refuse too many steps or trajectories, before each is read."""
+    """Refuse too many steps or trajectories before parsing each of them."""
     steps, trajectories = 0, 0
     level: list[Any] = [document]
     for _ in range(_MOST_NESTED):

@@ -1,4 +1,4 @@
-"""A worker process of ``agents.untrusted.pool``: does one piece of work after another, each within its CPU time, and dies with its parent.
+"""A worker process of ``agents.untrusted.pool``: handles one call after another, each with a CPU limit, and dies with its parent.
 
 Started as a file, with the number of its socket and the modules to import: it must not import the application.
 """
@@ -19,27 +19,27 @@ import msgpack
 
 _HEAD = struct.Struct(">I")
 _MIB = 1 << 20
-#: A longer message is refused by whom it is sent to.
+#: A longer message is refused by its recipient.
 _LARGEST = 256 * _MIB
-#: Address space; more is a MemoryError here, and no trouble for the server.
+#: Address space; more is a MemoryError in this process, and does not affect the server.
 _MEMORY = 768 * _MIB
-#: A worker that holds more than this after its work is replaced, so that memory is given back.
+#: A worker that uses more memory than this after a call is replaced, so that the memory is freed.
 _RESTING_MEMORY = 160 * _MIB
 
 
 def pack_message(message: Any) -> bytes:
-    """A message with its length before it. Lone surrogates, which models do write, pass."""
+    """A message with its length before it. Lone surrogates, which models do write, are preserved."""
     body: bytes = msgpack.packb(message, unicode_errors="surrogatepass")
     return _HEAD.pack(len(body)) + body
 
 
 def unpack_message(body: bytes) -> Any:
-    """The message that ``pack`` made, without its length."""
+    """The message that `pack_message` made, without its length."""
     return msgpack.unpackb(body, unicode_errors="surrogatepass", strict_map_key=False)
 
 
 def receive_message(connection: socket.socket) -> Any:
-    """The next message; EOFError where there will be none, ValueError where it is no message of ours."""
+    """The next message. Raises EOFError at the end of the connection, ValueError if it is not one of ours."""
     (size,) = _HEAD.unpack(_exactly(connection, _HEAD.size))
     if size > _LARGEST:
         raise ValueError(size)
@@ -58,9 +58,9 @@ def _exactly(connection: socket.socket, size: int) -> bytes:
 
 
 def _die_with_parent() -> None:
-    """Be ended by the kernel as soon as standard input, whose other end the parent alone holds, is closed.
+    """Have the kernel kill this process as soon as its standard input, whose other end only the parent has, is closed.
 
-    Also in the middle of a regular expression, which no thread and no handler of ours would interrupt.
+    This works also within a regular expression, which no thread and no signal handler of ours would interrupt.
     """
     signal.signal(signal.SIGIO, signal.SIG_DFL)
     fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
@@ -80,8 +80,8 @@ def _limit() -> None:
 
 
 def main(handle: int, modules: list[str]) -> None:
-    """Work until the parent is gone."""
-    # The parent decides when it ends: a Ctrl-C or a service manager's signal to all of the group is the server's to answer.
+    """Handle calls until the parent is gone."""
+    # The parent decides when it ends: Ctrl-C, or a service manager's signal to the group, is handled by the server.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
@@ -99,8 +99,8 @@ def main(handle: int, modules: list[str]) -> None:
 
 
 def _one(work: Any, arguments: list[Any], cpu_s: float) -> list[Any]:
-    """Do one piece of work: whether it was done, its result, and whether this process had better be replaced."""
-    # By default the signal ends the process, whatever holds the interpreter.
+    """Handle one call; returns whether it succeeded, its result, and whether this process should be replaced."""
+    # By default the signal kills the process, even while the interpreter is blocked.
     signal.setitimer(signal.ITIMER_PROF, cpu_s)
     try:
         ok, came = True, work(*arguments)
@@ -111,7 +111,7 @@ def _one(work: Any, arguments: list[Any], cpu_s: float) -> list[Any]:
 
 
 def _resident() -> int:
-    """Bytes held now (the most ever held counts the parent's too); 0 where the system has no such file."""
+    """Bytes of memory in use now (the maximum would include the parent's); 0 if the system has no such file."""
     try:
         return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * resource.getpagesize()
     except OSError:
@@ -121,7 +121,7 @@ def _resident() -> int:
 if __name__ == "__main__":
     agents = Path(__file__).resolve().parent.parent
     sys.path.insert(0, str(agents.parent))
-    # Of the package around this one a worker needs the folder alone: its own __init__ imports all of the agents.
+    # An empty package with our path: the __init__ of the real one imports all of the agents.
     sys.modules["agents"] = ModuleType("agents")
     sys.modules["agents"].__path__ = [str(agents)]
     try:
