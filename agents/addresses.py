@@ -64,10 +64,9 @@ def _host(parts: SplitResult) -> str:
         raise BadAddress("This is not a valid web address.")
     if ":" in host:
         try:
-            six = ipaddress.IPv6Address(host)
+            return str(ipaddress.IPv6Address(host))
         except ValueError as error:
             raise BadAddress("This is not a valid web address.") from error
-        return str(six.ipv4_mapped or six)
     try:
         # Python's own way to write international names is an older one: it makes "ss" of "ß", which is another host to everybody else.
         host = (_as_asked(host) or "").rstrip(".").encode("idna").decode("ascii")

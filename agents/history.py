@@ -262,6 +262,16 @@ def explain_left_out(left_out: LeftOut) -> str:
     return ""
 
 
+def explain_fewer_tools(offered: int, most: int) -> Sentence:
+    """A sentence for people about tools of an agent that its model is not offered."""
+    return Sentence(
+        "The model server takes fewer tools at a time: of this agent's %(all)s, the model is offered the first %(most)s in this "
+        "conversation.",
+        all=f"{offered:,}",
+        most=f"{most:,}",
+    )
+
+
 def _without_oldest_calls(
     kept: list[ChatMessage], first: int, total: int, budget: int
 ) -> tuple[list[ChatMessage], int]:

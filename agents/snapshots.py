@@ -144,12 +144,14 @@ class StepSplitter:
         reasoning_field: str = "",
         turn_fields: Mapping[str, Any] = MappingProxyType({}),
         is_cut: bool = False,
+        note: str = "",
     ) -> tuple[list[Step], list[Call]]:
         """The reply has ended: its last steps, and its tool calls with ids unique in the run.
 
         ``partial``: it ended before its end, so its last text is a piece. ``server`` is who wrote it, and ``reasoning_field`` the
         field that its thoughts came in, ``turn_fields`` what else that server wants back with the turn.
-        ``is_cut``: the model's length limit cut it, so that who goes on writes the rest of it.
+        ``is_cut``: the model's length limit cut it, so that who goes on writes the rest of it. ``note``: what people should know of its
+        answer, before which it stands.
         """
         unfinished = parts[-1] if partial and parts else None
         steps = list(self._finish_parts(parts, len(parts), unfinished))
@@ -159,6 +161,7 @@ class StepSplitter:
             cut: OriginData | None = (
                 {"server": server, "fields": {}, "thoughts": {}, "is_cut": True} if is_cut else None
             )
+            steps += [self.note(note)] if note else []
             steps += [replace(step, origin=cut) for step in self._flush_text("final_answer", partial=partial)]
         calls = [
             Call(self._unique(part.id), part.name[:_LONGEST_NAME] or NAMELESS, part.text, part.fields)

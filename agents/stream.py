@@ -323,6 +323,7 @@ class AgentRun:
             reasoning_field=reply.reasoning_field,
             turn_fields=reply.details,
             is_cut=error is not None and classify_end(reply.finish_reason or "") == "cut",
+            note=reply.end_note,
         )
         self._push(steps)
         self._calls.end(call, reply, error)

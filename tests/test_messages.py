@@ -175,6 +175,8 @@ NEVER_ONE = {
     "The name has %(n)s characters; at most %(most)s are allowed.": _LENGTH,
     "The name may have %(most)s characters.": _LIMIT,
     "The newest %(n)s of these runs at most": _FIXED,
+    "This agent has %(n)d tools. Many model servers take %(most)d at a time at most: their models are offered the first ones "
+    "alone.": _LIMIT,
     "This session has %(n)d comments, and takes no more.": _LIMIT,
     "Too many attempts failed, with this name or from your network. For up to %(minutes)s minutes nobody gets in here that way, "
     "even with the right password. Someone with access to the server can lift the wait with <code>manage.py axes_reset</code>.": _FIXED,

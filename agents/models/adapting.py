@@ -18,6 +18,7 @@ from agents.history import (
     OF_TOOLS,
     WORD,
     ChatMessage,
+    explain_fewer_tools,
     fit_to_budget,
     message_tokens,
     newest_turn,
@@ -101,7 +102,8 @@ class Asking:
         self._may_use_template = may_use_template
         self._left_out = set(facts.left_out)
         self._filled_in = facts.filled_in
-        self._limit = self._cuts = 0
+        self._limit = self._cuts = self._cuts_of_tools = 0
+        self._all_tools = len(body.get("tools", ()))
         self._given_limit, self._cut = limit, left_out
         self._learned: list[Callable[[], None]] = []
 
@@ -124,6 +126,8 @@ class Asking:
             return self._leave_out_earlier()
         if refusal.status in (401, 402, 403, 429):
             return False
+        if refusing.TOO_MANY_TOOLS.search(words) and self._offer_fewer_tools(words):
+            return True
         if is_too_long(words):
             return self._leaves_length_open(words) or self._shorten(refusal)
         if refusing.TOO_MANY_MESSAGES.search(words):
@@ -163,6 +167,21 @@ class Asking:
     def _give_up_tools(self) -> bool:
         self.uses_template = True
         self._learn(self._facts.record_tools_refused, "takes no tools; for some minutes they go in the prompt")
+        return True
+
+    def _offer_fewer_tools(self, words: str) -> bool:
+        """Offer the first of the tools alone, as many as the server says or half of them."""
+        offered = self._body.get("tools", [])
+        if self.uses_template or len(offered) < 2 or self._cuts_of_tools >= _MOST_BLIND_CUTS:
+            return False
+        self._cuts_of_tools += 1
+        named = [int(found[1]) for found in refusing.MOST_TOOLS.finditer(words)] or [len(offered) // 2]
+        most = next((number for number in named if 0 < number < len(offered)), 0)
+        if not most:
+            return False
+        self._body = {**self._body, "tools": offered[:most]}
+        self.note = explain_fewer_tools(self._all_tools, most)
+        self._learn(lambda: setattr(self._facts, "most_tools", most), f"takes at most {most} tools")
         return True
 
     def _refuses_schemas(self, words: str) -> bool:

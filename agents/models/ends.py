@@ -28,6 +28,7 @@ _WORDS: dict[End, str] = {
 }
 _MEANINGS: dict[str, End] = {word: end for end, words in _WORDS.items() for word in words.split()}
 _NONE = frozenset({"", "null", "none", "nil", "undefined", "unspecified", "notfinished", "inprogress"})
+_CALLED = frozenset("toolcall toolcalls tooluse functioncall functioncalls tool tools".split())
 _SIGNS = re.compile(r"[\W_]+")
 _BEFORE = ("finishreason", "stopreason", "reason")
 
@@ -51,7 +52,10 @@ def classify_end(reason: str) -> End:
 
 
 def check_end(reply: Reply) -> None:
-    """Raise `ModelError` if a finished reply is not complete, or has neither an answer nor a call."""
+    """Raise `ModelError` if a finished reply is not complete, or has neither an answer nor a call.
+
+    A reply without the call that its server speaks of gets an `end_note`.
+    """
     reason = reply.finish_reason or ""
     end = classify_end(reason)
     has_answer = bool(reply.content.strip())
@@ -77,6 +81,11 @@ def check_end(reply: Reply) -> None:
         )
     if not reply.has_calls and not has_answer:
         raise _no_answer(reply)
+    if not reply.has_calls and reply.tools and _bare(reason) in _CALLED:
+        # Servers lose calls that they cannot read, and some say so of each answer: whether it is whole, nobody knows.
+        reply.end_note = Sentence(
+            "The model server says that a tool was called here, and has sent no call: this may not be the whole answer."
+        )
 
 
 def _no_answer(reply: Reply) -> ModelError:
@@ -85,6 +94,13 @@ def _no_answer(reply: Reply) -> ModelError:
         return ModelError(
             Sentence(
                 "The model called a tool within its thoughts, where the server passes it on as text, so nothing was run. "
+                "The server's tool parser may not fit the model; LLM_TOOL_FORMAT=template does without one."
+            )
+        )
+    if _bare(reply.finish_reason or "") in _CALLED:
+        return ModelError(
+            Sentence(
+                "The model server says that a tool was called, and has sent no call, so nothing was run. "
                 "The server's tool parser may not fit the model; LLM_TOOL_FORMAT=template does without one."
             )
         )

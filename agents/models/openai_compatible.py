@@ -13,7 +13,16 @@ from qwen_agent.llm.schema import ASSISTANT, FUNCTION, ContentItem, Message
 
 from agents.addresses import mask_address
 from agents.events import LeftOut, ModelRequest
-from agents.history import IMAGES, OF_TOOLS, WORD, ChatMessage, explain_left_out, fit_to_budget, make_valid
+from agents.history import (
+    IMAGES,
+    OF_TOOLS,
+    WORD,
+    ChatMessage,
+    explain_fewer_tools,
+    explain_left_out,
+    fit_to_budget,
+    make_valid,
+)
 from agents.json_types import JsonObject
 from agents.models.adapting import Asking
 from agents.models.base import StreamingChatModel
@@ -94,6 +103,12 @@ class OpenAICompatible(StreamingChatModel):
             left_out=request.left_out,
             limit=request.limit,
         )
+        if (
+            request.tools
+            and len(request.tools) < len(functions)
+            and not any(each.role == ASSISTANT for each in messages)
+        ):
+            asking.note = explain_fewer_tools(len(functions), len(request.tools))
         if request.left_out.messages > self._told.messages or (request.left_out.tokens and not self._told.tokens):
             self._told = request.left_out
             asking.note = explain_left_out(request.left_out)
@@ -105,11 +120,13 @@ class OpenAICompatible(StreamingChatModel):
 
     def request(self, messages: list[Message], functions: list[JsonObject]) -> Request:
         """The request, cut to what the model can read."""
-        tools = [{"type": "function", "function": function} for function in functions]
+        facts = facts_of(self._url, self.model)
+        most = facts.most_tools if self._tool_format not in TEMPLATES and not facts.refuses_tools else 0
+        tools = [{"type": "function", "function": function} for function in functions[: most or None]]
         prompt = self._template.explain(tools) if tools else ""
         overhead = estimate_tokens(prompt)
         valid = make_valid(to_wire(messages, server_id(self._url, self.model)), {each["name"] for each in functions})
-        limit = facts_of(self._url, self.model).limit(self._budget)
+        limit = facts.limit(self._budget)
         wire, cost, left_out = fit_to_budget(valid, limit - overhead)
         return Request(
             self.model, wire, tools, self._template, prompt, cost + overhead, left_out, limit, self._parameters

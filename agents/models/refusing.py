@@ -83,6 +83,25 @@ UNSIGNED_CALLS = re.compile(
 )
 # OpenAI: Invalid 'messages': array too long. Expected an array with maximum length 2048.
 TOO_MANY_MESSAGES = re.compile(r"\bmessages\b\W{1,4}array too long|too many messages\b", re.IGNORECASE)
+# OpenAI: Invalid 'tools': array too long. Expected an array with maximum length 128; or its code alone. Groq: 'tools' : maximum number of
+# items is 128. Copilot: You may not include more than 128 tools in your request. Gemini: tools[0].function_declarations: At most 512
+# function declarations can be specified. xAI: Maximum tools limit reached. 219 tools have been provided but the maximum is 200. Servers
+# that check types: pydantic, zod, ajv, Smithy.
+_ALL_TOOLS = r"(?<![\w\]])[`'\"]?(?:tools|functions|function[_ ]declarations)(?!\w)[`'\"]?"
+TOO_MANY_TOOLS = re.compile(
+    rf"(?:too many|(?:more than|at most|limit of|up to|only supports?|only allows?) \d{{1,6}}|max(?:imum)?(?: number of)?) {_ALL_TOOLS}"
+    rf"|number of {_ALL_TOOLS}.{{0,20}}(?:exceed|limit|maximum|above|over|too)"
+    rf"|{_ALL_TOOLS}\W{{0,3}}(?:array |list |member )?(?:(?:is )?too long|maximum number of items|array_above_max_length"
+    r"|(?:must|should|can) (?:not )?(?:have|contain) (?:at most|no more|more than|fewer|up to|a maximum)"
+    r"|failed to satisfy constraint: member must have length less)"
+    rf"|too long - {_ALL_TOOLS}|(?:tools|工具|函数) ?的?(?:数量|个数).{{0,8}}(?:超|过多|最多|不能)|最多.{{0,6}}\d{{1,6}} ?个(?:工具|函数)",
+    re.IGNORECASE,
+)
+MOST_TOOLS = re.compile(
+    r"(?:\bmax(?:imum)?(?: [a-z]{1,12}){0,4}|at most|more than|up to|exceed|equal to|limit of|limit is|最多(?:支持)?|超过)"
+    r"[^\w\n]{0,3}(\d{1,6})",
+    re.IGNORECASE,
+)
 # What a template makes of tools and calls: llama.cpp: Unknown (built-in) filter 'items' for type String; Value is not callable: null.
 # vLLM: Can only get item pairs from a mapping. LM Studio: Error rendering prompt with jinja template: "Unknown StringValue filter: safe".
 TEMPLATE_FAILS = re.compile(

@@ -79,8 +79,8 @@ class Reply(TextScanner):
         """The field that reasoning came in, if a field of its own."""
         self.server = ""
         """Who writes it, where it has fields of its own."""
-        self.note = ""
-        """What people should know of how it was asked for."""
+        self.note = self.end_note = ""
+        """What people should know of how it was asked for, and of how it ended."""
         self.call_in_thought = False
         """Whether a call within the thoughts is all that there is."""
         self.surplus = 0

@@ -19,6 +19,8 @@ class ServerFacts:
     """Parts of a request, by name, that it refuses."""
     filled_in: str = ""
     """The field that it wants in each of an assistant's messages, with or without words."""
+    most_tools: int = 0
+    """Tools that it takes at a time; 0: any number."""
     refuses_tools_until: float = 0.0
     input_limit: int = 0
     """Tokens a request may hold, as we estimate them; 0: whatever is configured."""
@@ -41,6 +43,7 @@ class ServerFacts:
     def export(self) -> JsonObject:
         """What is known now, as JSON has it, for other processes to `adopt`."""
         known: JsonObject = {"left_out": sorted(self.left_out), "filled_in": self.filled_in}
+        known["most_tools"] = self.most_tools
         known["refuses_tools"] = self.refuses_tools
         known["input_limit"] = self.input_limit if self.clock() < self.limited_until else 0
         return known
@@ -50,6 +53,7 @@ class ServerFacts:
         until = self.clock() + lasts_s
         self.left_out.update(str(name) for name in known.get("left_out", ()))
         self.filled_in = self.filled_in or str(known.get("filled_in", ""))
+        self.most_tools = self.most_tools or int(known.get("most_tools", 0))
         if known.get("refuses_tools"):
             self.refuses_tools_until = max(self.refuses_tools_until, until)
         if limit := int(known.get("input_limit", 0)):

@@ -1,8 +1,11 @@
 """The caller's rules about private things and hosts, which `agents.tools.egress` enforces."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from typing import Protocol
+
+from agents.tools.special_addresses import embedded_ipv4
 
 
 class SessionPrivacy(Protocol):
@@ -37,7 +40,15 @@ class HostPolicy:
 
     def allows(self, host: str) -> bool:
         """Whether a host may be requested. It is as returned by `agents.addresses.split_address`."""
-        return not _matches(host, self.denied) and (not self.allowed or _matches(host, self.allowed))
+        if any(_matches(each, self.denied) for each in (host, *_inside(host))):
+            return False
+        return not self.allowed or _matches(host, self.allowed)
+
+
+def _inside(host: str) -> Iterator[str]:
+    """The IPv4 address that an IPv6 one leads to."""
+    if ":" in host and (inside := embedded_ipv4(IPv6Address(host))) is not None:
+        yield str(inside)
 
 
 def _matches(host: str, patterns: Sequence[str]) -> bool:

@@ -65,7 +65,7 @@ def is_public(address: IPAddress) -> bool:
     """Whether anyone on the internet would reach a web site at this address, and nothing else is meant by it."""
     if isinstance(address, ipaddress.IPv4Address):
         return not any(address in block for block in _IPV4)
-    inside = _embedded(address)
+    inside = embedded_ipv4(address)
     if inside is not None and not is_public(inside):
         return False
     if address.ipv4_mapped is not None or address in _NAT64:
@@ -73,7 +73,7 @@ def is_public(address: IPAddress) -> bool:
     return address in _GLOBAL_UNICAST and not any(address in block for block in _IPV6)
 
 
-def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+def embedded_ipv4(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
     """The IPv4 address to which a gateway would take us. 6to4 and Teredo are refused as blocks, whatever they hold."""
     number = int(address)
     if address.ipv4_mapped is not None or address in _NAT64 or (number >> 32) & 0xFFFFFFFF in _ISATAP:

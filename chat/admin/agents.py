@@ -22,7 +22,7 @@ from chat.accounts.models import User
 from chat.admin.agent_form import AgentForm, newest_of
 from chat.admin.agent_trial import try_version
 from chat.admin.policy_field import PolicyWidget, try_policy
-from chat.catalog import agent_versions, model_servers
+from chat.catalog import agent_versions, mcp_servers, model_servers
 from chat.catalog.agent_versions import Unchangeable, content_of
 from chat.catalog.agents import load_version
 from chat.models import Agent, AgentVersion, ModelServer
@@ -31,6 +31,8 @@ from chat.rendering.sentences import translate_sentence
 
 #: How many versions are listed below the form, newest first.
 _VERSIONS = 30
+#: OpenAI's limit, and that of many who have its API.
+_MOST_TOOLS = 128
 PUBLISH = "chat.publish_agent"
 
 
@@ -169,7 +171,18 @@ class AgentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
                 "n": newest.number
             }
             self.message_user(request, told, messages.SUCCESS)
+            self._warn_of_many(request, newest)
         return HttpResponseRedirect(_address(obj))
+
+    def _warn_of_many(self, request: HttpRequest, version: AgentVersion) -> None:
+        """Say that there are more tools than many model servers take."""
+        count = len(version.tools) + mcp_servers.count_tools(version.mcp)
+        if count > _MOST_TOOLS:
+            told = gettext(
+                "This agent has %(n)d tools. Many model servers take %(most)d at a time at most: their models are offered the first ones "
+                "alone."
+            ) % {"n": count, "most": _MOST_TOOLS}
+            self.message_user(request, told, messages.WARNING)
 
     def response_add(self, request: HttpRequest, obj: Agent, post_url_continue: str | None = None) -> HttpResponse:
         """Return to the form."""

@@ -91,6 +91,13 @@ def known_tools() -> dict[str, dict[str, str]]:
     return found
 
 
+def count_tools(mcp: Sequence[Mapping[str, Any]] | None) -> int:
+    """How many tools of servers a version has that chooses so, as far as they are known."""
+    known = known_tools()
+    chosen = [{"server": name} for name in settings.MCP_SERVERS] if mcp is None else mcp
+    return sum(len(known.get(each["server"], {}) if each.get("tools") is None else each["tools"]) for each in chosen)
+
+
 def names_to_choose() -> list[str]:
     """The servers that an agent may be given."""
     entered = McpServer.objects.filter(archived_at=None).values_list("name", flat=True)

@@ -20,8 +20,7 @@ from agents.addresses import BadAddress, addresses_in, mask_address, mask_addres
         ("https://[2606:4700::1111]:443/", "https://[2606:4700::1111]/"),
         ("https://[2606:4700:0:0::0:1111]/", "https://[2606:4700::1111]/"),
         ("https://[2606:4700::ABCD]/", "https://[2606:4700::abcd]/"),
-        ("https://[::ffff:9.9.9.9]/", "https://9.9.9.9/"),
-        ("https://[::ffff:909:909]/", "https://9.9.9.9/"),
+        ("https://[::FFFF:909:0909]/", "https://[::ffff:909:909]/"),
         ("https://example.org:8443/", "https://example.org:8443/"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import functools
 import json
 import re
 from collections.abc import Callable
@@ -511,6 +512,88 @@ async def test_where_plain_parameters_are_refused_too_the_tools_go_in_the_prompt
     assert outcome.status == "completed", outcome.error
     assert "<tools>" in server.requests[-1].body["messages"][0]["content"]
     assert len(server.requests) == 3
+
+
+#: What servers say that take only so many tools at a time, and how many that leaves of 300. A further one is one line.
+TOO_MANY_TOOLS: list[tuple[int, str, int]] = [
+    (400, "Invalid 'tools': array too long. Expected an array with maximum length 128, but got an array with length 300 instead.", 128),
+    (400, "'tools' : maximum number of items is 128", 128),
+    (400, "You may not include more than 128 tools in your request.", 128),
+    (400, "* tools[0].function_declarations: [FIELD_INVALID] At most 256 function declarations can be specified.", 256),
+    (400, "Maximum tools limit reached. 300 tools have been provided but the maximum is 200.", 200),
+    (422, '{"detail": [{"loc": ["body", "tools"], "msg": "List should have at most 64 items after validation, not 300"}]}', 64),
+    (400, '{"error": {"message": "Bad request", "param": "tools", "code": "array_above_max_length"}}', 150),
+    (400, "[{'type': 'function'}] is too long - 'tools'", 150),
+    (400, "$.tools: Array must contain at most 20 element(s)", 20),
+    (400, "tools: must NOT have more than 128 items", 128),
+    (400, "The number of tools (300) exceeds the maximum allowed (128).", 128),
+    (400, "Number of functions cannot exceed 64", 64),
+    (400, "Too many tools: 300 provided, at most 40 are allowed", 40),
+    (400, "too many functions", 150),
+    (400, "Maximum number of tools exceeded (max: 100)", 100),
+    (400, "Value at 'toolConfig.tools' failed to satisfy constraint: Member must have length less than or equal to 100", 100),
+    (400, "tools 数量超过限制，最多支持 128 个", 128),
+    (400, "工具数量不能超过64", 64),
+    (413, "Too many tools: the limit is 32", 32),
+]  # fmt: skip
+
+
+@functools.cache
+def numbered_tools(count: int) -> list[Echo]:
+    return [type("Numbered", (Echo,), {"name": f"echo_{at}"})() for at in range(count)]
+
+
+def told_in(steps: list[Body]) -> list[str]:
+    return [step["content"] for step in steps if step["type"] == "thought"]
+
+
+NOTE = "The model server takes fewer tools at a time: of this agent's 300, the model is offered the first %d in this conversation."
+
+
+@pytest.mark.parametrize(("status", "words", "most"), TOO_MANY_TOOLS, ids=[row[1][:60] for row in TOO_MANY_TOOLS])
+async def test_of_too_many_tools_the_first_are_offered(
+    server: ModelServer, make_agent: MakeAgent, caplog: pytest.LogCaptureFixture, status: int, words: str, most: int
+) -> None:
+    refuse(server, lambda body: len(body.get("tools", ())) > most, status, words)
+    agent = make_agent(tools=numbered_tools(300))
+    run = agent.start('[call=echo_3:{"text": "a"}]')
+    steps, outcome = await ended(run)
+    assert outcome.status == "completed", outcome.error
+    assert told_in(steps) == [NOTE % most]
+    assert kinds(steps)[-3:] == ["tool_use", "tool_result", "final_answer"]
+    names = [tool["function"]["name"] for tool in server.requests[-1].body["tools"]]
+    assert names == [f"echo_{at}" for at in range(most)]
+    assert len(server.requests) == 3  # told once, and remembered
+    # Later questions of the conversation are not told again; those of another one are.
+    history = [{"role": "user", "content": "?"}, *run.messages]
+    steps, _ = await ended(agent.start("And now?", history=history))
+    assert not told_in(steps)
+    steps, _ = await ended(agent.start("?"))
+    assert told_in(steps) == [NOTE % most]
+    assert len(server.requests) == 5
+    assert caplog.text.count(f"takes at most {most} tools") == 1
+    # Whoever has no more is told nothing.
+    steps, _ = await ended(make_agent(tools=numbered_tools(most)).start("?"))
+    assert not told_in(steps)
+
+
+async def test_a_server_that_finds_any_number_too_large_is_not_asked_for_ever(
+    server: ModelServer, make_agent: MakeAgent
+) -> None:
+    refuse(server, has("tools"), 400, "Too many tools")
+    _, outcome = await ended(make_agent(tools=numbered_tools(300)).start("?"))
+    assert outcome.error == "The model server refused the request (400): Too many tools"
+    assert len(server.requests) <= 6
+    assert known(server).most_tools == 0
+
+
+async def test_what_is_not_sent_costs_nothing_of_the_conversation(server: ModelServer, make_agent: MakeAgent) -> None:
+    refuse(server, lambda body: len(body.get("tools", ())) > 5, 400, TOO_MANY_TOOLS[0][1].replace("128", "5"))
+    agent = make_agent(tools=numbered_tools(300), max_input_tokens=3_000)
+    for _ in range(2):
+        _, outcome = await ended(agent.start("?", history=HISTORY))
+        assert outcome.status == "completed", outcome.error
+    assert len(server.requests[-1].body["messages"]) == 2 + len(HISTORY)
 
 
 #: What servers say that take no content without words beside calls. A further one is one line.

@@ -287,6 +287,11 @@ def test_not_even_the_name_is_looked_up(url: str) -> None:
         (("*.a.test",), ("b.a.test",), "https://c.a.test/", True),
         ((), ("xn--bcher-kva.test",), "https://bücher.test/", False),
         (("192.0.2.1",), (), "https://192.0.2.1/", True),
+        ((), ("192.0.2.1",), "https://[::ffff:192.0.2.1]/", False),
+        ((), ("192.0.2.1",), "https://[0:0:0:0:0:FFFF:c000:201]/", False),
+        ((), ("192.0.2.1",), "https://[64:ff9b::192.0.2.1]/", False),
+        ((), ("2606:4700::1111",), "https://[2606:4700:0:0::1111]/", False),
+        (("192.0.2.1",), (), "https://[::ffff:192.0.2.1]/", False),
     ],
 )
 def test_the_operators_lists_hold_for_whatever_is_an_address(

@@ -190,6 +190,21 @@ def test_a_new_agent_is_offered_to_nobody_before_it_is_published(
     assert AuditEntry.objects.filter(about="agent poet 1").count() == 2
 
 
+#: How many tools of a server's make how many in all, and whether that is told to be many.
+@pytest.mark.parametrize(("offered", "warns"), [(127, False), (128, True), (400, True)])
+@pytest.mark.parametrize("choice", ["many", "many\ttool0"])
+def test_more_tools_than_many_servers_take_are_told(
+    client: Client, writer: User, offered: int, warns: bool, choice: str
+) -> None:
+    tools = {f"tool{at}": "" for at in range(offered)}
+    McpServer.objects.create(name="many", address="https://models.example/mcp", transport="http", offered=tools)
+    sent = said(all_servers=None, servers=[choice])
+    told = client.post(at("change", agent().pk), sent, follow=True).content.decode()
+    assert "is saved as a draft" in told
+    words = f"This agent has {offered + 1} tools. Many model servers take 128 at a time at most"
+    assert (words in told) is (warns and choice == "many")
+
+
 #: What a careless and a hostile person would send. A further one is one line: the fields, and a word of the refusal.
 REFUSED = [
     ({"instructions": "x" * 1_000_000}, "1,000,000 characters; at most 50,000"),

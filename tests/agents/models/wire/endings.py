@@ -3,10 +3,12 @@
 from tests.agents.models.wire.transcript import Table, answers, body, call, ends, says, whole
 
 WHOLE = (
-    "stop STOP Stop eos eos_token end_turn stop_sequence COMPLETE tool_calls function_call tool_use normal "
+    "stop STOP Stop eos eos_token end_turn stop_sequence COMPLETE normal "
     "<|eom_id|> stop_token_id END_ID STOP_WORDS eos_reached stop_sequence_reached end_of_message FINISH_REASON_STOP "
     "<|eot_id|> <|im_end|> </s> stopStringFound REASON_STOP"
 ).split()
+#: Ends that say that a tool was called.
+CALLED = "tool_calls TOOL_CALLS function_call tool_use tool-calls FinishReason.TOOL_CALLS".split()
 CUT = (
     "length LENGTH max_tokens MAX_TOKENS model_length max_output_tokens token_limit maxPredictedTokensReached REASON_MAX_LEN "
     "model_context_window_exceeded contextLengthReached max_output context max_total_tokens maximum_tokens max_tokens_exceeded "
@@ -29,6 +31,11 @@ OTHER = [
 ]
 _LENGTH = "fails: The model reached its length limit, so its answer breaks off here."
 _WITHHELD = "fails: The model's provider withheld the rest of the answer (content filter)."
+_NO_CALL = "thought: The model server says that a tool was called here, and has sent no call: this may not be the whole answer."
+_NOTHING = (
+    "fails: The model server says that a tool was called, and has sent no call, so nothing was run. "
+    "The server's tool parser may not fit the model; LLM_TOOL_FORMAT=template does without one."
+)
 _LOST = "fails: The model's answer was cut off before its end."
 
 
@@ -51,6 +58,34 @@ TABLE: Table = {
     },
     "a reason that is only true": (body(says("One"), ends(True)), ["answer: One"]),
     **{f"whole: {reason}": (body(says("Half"), ends(reason)), ["answer: Half"]) for reason in WHOLE},
+    **{
+        f"called, without a call: {reason}": (
+            body(says("Let me look."), ends(reason)),
+            [_NO_CALL, "answer: Let me look."],
+        )
+        for reason in CALLED
+    },
+    "called, with an empty list of calls": (
+        body(says("Let me look.", tool_calls=[]), ends("tool_calls")),
+        [_NO_CALL, "answer: Let me look."],
+    ),
+    "called, with a call that is not one": (
+        body(says("Let me look."), says(tool_calls=None), ends("tool_calls")),
+        [_NO_CALL, "answer: Let me look."],
+    ),
+    "called, in an answer that is not streamed": (
+        whole({"content": "Let me look.", "tool_calls": []}, "tool_calls"),
+        [_NO_CALL, "answer: Let me look."],
+    ),
+    "called, with a call in the text": (
+        body(says('Let me.\n<tool_call>{"name": "look", "arguments": {}}</tool_call>'), ends("tool_calls")),
+        ["thought: Let me.", "call: look {}"],
+    ),
+    "called, without a word": (body(ends("tool_calls")), [_NOTHING]),
+    "called, with a thought alone": (
+        body(says(reasoning_content="Hm"), ends("tool_calls")),
+        ["thought so far: Hm", _NOTHING],
+    ),
     **{f"cut: {reason}": (body(says("Half"), ends(reason)), ["answer so far: Half", _LENGTH]) for reason in CUT},
     **{
         f"withheld: {reason}": (body(says("Half"), ends(reason)), ["answer so far: Half", _WITHHELD])

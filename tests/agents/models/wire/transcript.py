@@ -110,7 +110,7 @@ def told(pieces: Iterable[bytes], *, asks_for_text_calls: bool = False) -> list[
         check_end(reply)
     except (ModelError, ServerError, ValueError) as caught:
         error = caught if isinstance(caught, ModelError) else openai_stream._in_words(caught, "http://h/v1", "", 1)
-    steps, _ = StepSplitter().finish(reply.parts, partial=error is not None)
+    steps, _ = StepSplitter().finish(reply.parts, partial=error is not None, note=reply.end_note)
     return [*map(shown, (step.data for step in steps)), *([f"fails: {error}"] if error else [])]
 
 
