@@ -45,7 +45,6 @@ def main(command: str | None) -> None:
             migrate_tables()
             set_session_defaults()
             create_first_account()
-        collect_static_files()
     except DatabaseError as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if "unsupported startup parameter" in str(error):
@@ -57,6 +56,10 @@ def main(command: str | None) -> None:
         sys.exit(f"Thinkaloud cannot start: {refused}")
     except OSError as error:
         sys.exit(f"Thinkaloud cannot start: DATA_DIR cannot be written ({error}).")
+    try:
+        collect_static_files()
+    except (OSError, CommandError) as error:
+        sys.exit(f"Thinkaloud cannot start: static files cannot be collected in {settings.STATIC_ROOT} ({error}).")
     sys.stdout.flush()
     if command is None:
         return

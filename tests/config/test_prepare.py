@@ -128,13 +128,15 @@ def paths(root: Path) -> dict[str, str]:
             "the database of DATABASE_URL (postgresql) cannot be used: ",
         ),
         ({"PORT": "99999"}, "PORT must be a whole number from 1 to 65535, not '99999'."),
+        ({"STATIC_ROOT": "/proc/x"}, "static files cannot be collected in /proc/x ("),
     ],
 )
-def test_a_start_that_cannot_be_is_one_line(environ: dict[str, str], complaint: str) -> None:
+def test_a_start_that_cannot_be_is_one_line(tmp_path: Path, environ: dict[str, str], complaint: str) -> None:
+    prepared.copy_tables(tmp_path)
     done = subprocess.run(
         [sys.executable, "-m", "config.prepare", "serve"],
         cwd=PROJECT,
-        env={**os.environ, **environ},
+        env={**os.environ, "DATA_DIR": str(tmp_path), **environ},
         capture_output=True,
         text=True,
         check=False,
