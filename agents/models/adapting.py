@@ -255,7 +255,9 @@ class Asking:
         named: list[str] = []
         if says_so or refusal.status in (400, 422):
             may_go = (name for name in _optional_names(self._current()) if name not in self._left_out)
-            named = [name for name in may_go if _names(words, name, says_so=says_so)]
+            # What is named behind the refused part is what the server does take.
+            refused = refusing.KNOWN_PARTS.split(words, maxsplit=1)[0]
+            named = [name for name in may_go if _names(refused, name, says_so=says_so)]
         if refusing.SHORT_IDS.search(words) and LONG_IDS not in self._left_out:
             named = [LONG_IDS]
         elif refusing.NO_EMPTY.search(words) and EMPTY not in self._left_out:

@@ -56,6 +56,13 @@ REFUSING = re.compile(
     r"|only allowed|must not|cannot (?:be )?(?:specified|used|set)|no endpoints found",
     re.IGNORECASE,
 )
+# serde: unknown field `a`, expected one of `b`, `c`. Gateways: Unsupported parameter: a. Supported parameters are: b, c.
+KNOWN_PARTS = re.compile(
+    r"expected (?:one of )?[`'\"\[]|must be one of|did you mean"
+    r"|(?<!not )\b(?:supported|allowed|valid|known|accepted|permitted|available) (?:request |body )?"
+    r"(?:param(?:eter)?|field|key|propert(?:y|ie)|argument|option)s?\b",
+    re.IGNORECASE,
+)
 NO_SYSTEM = re.compile(
     r"system (?:role|messages?|prompts?|instructions?) (?:is |are )?(?:not|un)|does(?:n't| not) support (?:the )?system"
     r"|only user and assistant roles|(?:developer|system) instruction is not enabled",

@@ -345,6 +345,30 @@ async def test_what_names_no_part_is_asked_once(
     assert len(server.requests) == 1
 
 
+#: What servers say of a field that they do not know, with what they do know behind it. A further one is one line.
+KNOWN_TOO = [
+    "unknown field `chat_template_kwargs`, expected one of `messages`, `model`, `stream`, `stream_options`, `temperature`",
+    "Failed to deserialize the JSON body: chat_template_kwargs: unknown field `chat_template_kwargs`, expected `stream` or `temperature`",
+    "Unsupported parameter: 'chat_template_kwargs'. Supported parameters are: model, 'stream', stream_options, temperature.",
+    "Unknown parameter chat_template_kwargs. Allowed fields: ['messages', 'stream', 'stream_options', 'temperature']",
+    "Not supported parameters: chat_template_kwargs; valid parameters: stream_options, temperature",
+    "Unrecognized request argument supplied: chat_template_kwargs (did you mean stream_options?)",
+    "Invalid field 'chat_template_kwargs'. Must be one of: 'messages', 'stream', 'stream_options', 'temperature'",
+]
+
+
+@pytest.mark.parametrize("words", KNOWN_TOO)
+async def test_what_a_server_names_as_known_is_not_left_out(
+    server: ModelServer, make_agent: MakeAgent, words: str
+) -> None:
+    refuse(server, has("chat_template_kwargs"), 400, words)
+    server.is_judging = False
+    _, outcome = await ended(wishing(make_agent(), Parameters(thinking=True, temperature=0.5)).start("?"))
+    assert outcome.status == "completed", outcome.error
+    assert known(server).left_out == {"chat_template_kwargs"}
+    assert len(server.requests) == 2
+
+
 async def test_what_is_refused_in_any_case_is_told_after_few_tries(server: ModelServer, make_agent: MakeAgent) -> None:
     words = "stream_options, 'stream', messages.1.name: not supported; this model does not support tools; System role not supported"
     refuse(server, lambda _: True, 400, words)
