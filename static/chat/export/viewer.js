@@ -1,6 +1,6 @@
 /**
- * The script within a conversation that was saved as a file: themes, folding, and the keyboard. Runs alone, from wherever the file is
- * opened, and asks for nothing.
+ * The script in a session that was saved as a file: themes, folding, and the keyboard. It works wherever the file is opened, and loads
+ * nothing.
  */
 (() => {
   const root = document.documentElement;
@@ -14,7 +14,7 @@
     for (const each of folds()) each.open = isOpen;
   }
 
-  /** Open whatever the step of the address lies in. */
+  /** Open all parts that contain the target of the address. */
   function reveal() {
     const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
     if (!target) return;
@@ -42,7 +42,7 @@
   };
 
   /**
-   * Go to the row after or before the one that has the focus.
+   * Move to the row after or before the focused one.
    *
    * @param {number} by
    */

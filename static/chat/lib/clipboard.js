@@ -1,5 +1,5 @@
 /**
- * Copying, and saying what came of it: in the button for a moment, and in words where nothing was copied.
+ * Copying to the clipboard: the button shows for a moment that it worked; a failure is reported in words.
  */
 
 import { setIcon } from "./dom.js";
@@ -8,7 +8,10 @@ import { writeClipboard } from "./platform.js";
 import { SENTENCES } from "../state/messages.js";
 
 const SHOWN_FOR = 1_200;
-/** What each button says when nothing was just copied. @type {WeakMap<Element, {label: string, symbol: string, timer?: ReturnType<typeof setTimeout>}>} */
+/**
+ * What each button shows when nothing was just copied.
+ * @type {WeakMap<Element, {label: string, symbol: string, timer?: ReturnType<typeof setTimeout>}>}
+ */
 const plain = new WeakMap();
 
 /**

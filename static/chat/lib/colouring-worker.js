@@ -1,4 +1,4 @@
-/** Finds the colours of code. Whoever started it ends it when that takes long. */
+/** Colours code. The page terminates this worker if it takes long. */
 
 /** @type {any} */
 let library = null;

@@ -1,13 +1,13 @@
 /**
- * Colours for code, by classes alone: found in a Worker, which is ended when a block takes long. The tab is never held.
+ * Colours code, with classes only, in a worker that is terminated if a block takes long, so that the tab is never blocked.
  */
 
 import { bring } from "./markdown.js";
 import { visible } from "./dom.js";
 
-/** Longer code stays plain. */
+/** Longer code is not coloured. */
 const LONGEST = 50_000;
-/** Milliseconds that one block may take, and that the worker may take to start. */
+/** The time limits for one block, and for the worker's start, in milliseconds. */
 const BLOCK = 500;
 const START = 10_000;
 
@@ -15,7 +15,7 @@ const START = 10_000;
 let worker = null;
 /** @type {any} */
 let library = null;
-/** One after the other, so that each has its time to itself. @type {Promise<unknown>} */
+/** Blocks are coloured one after the other, so that each has its whole time. @type {Promise<unknown>} */
 let queue = Promise.resolve();
 
 /**
@@ -37,7 +37,7 @@ async function colour(code) {
   const text = code.textContent ?? "";
   const { language } = code.dataset;
   const html = await ask({ text, language });
-  // It may show something else by now.
+  // The element may show something else by now.
   if (html === null || code.textContent !== text) return;
   library ??= (await bring("dompurify")).default;
   code.innerHTML = library.sanitize(visible(html), {
@@ -56,7 +56,7 @@ async function ask(question) {
 }
 
 /**
- * What the worker answers; null, and the end of the worker, where it does not in time.
+ * The worker's answer; null if it is not there in time, which terminates the worker.
  *
  * @param {Worker} asked
  * @param {object} question
@@ -88,7 +88,7 @@ function answer(asked, question, patience) {
 }
 
 /**
- * A worker that has loaded the library; null where there is none.
+ * A worker that has loaded the library; null if that fails.
  *
  * @returns {Promise<Worker|null>}
  */
@@ -103,7 +103,7 @@ async function start() {
 }
 
 /**
- * The page demands that addresses of scripts are vouched for: this one is the page's own.
+ * The page's policy requires trusted script addresses: this one is the page's own.
  *
  * @param {string} address
  * @returns {string}

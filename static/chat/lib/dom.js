@@ -1,11 +1,11 @@
 /**
- * The page's own markup, found, cloned and filled. No markup is written in scripts: it stands in the templates, once.
+ * Finds, clones and fills the page's markup. Scripts contain no markup: it is written once, in the templates.
  */
 
 /** @import { Bar } from "../state/types.js" */
 
 /**
- * An element of the page that is known to be there.
+ * An element that the page always has.
  *
  * @template {HTMLElement} [E=HTMLElement]
  * @param {string} id
@@ -16,7 +16,7 @@ export function byId(id) {
 }
 
 /**
- * A copy of what the page's `<template id="t-…">` holds.
+ * A copy of the content of the page's `<template id="t-…">`.
  *
  * @param {string} name
  * @returns {HTMLElement}
@@ -27,8 +27,8 @@ export function clone(name) {
 }
 
 /**
- * The part of an element that its markup calls by a name. Markup and scripts come together: what is asked for is there. Where it may be
- * missing, `E` says so.
+ * The part of an element with this name in its markup. Markup and scripts belong together, so it is there; where it may be missing, `E`
+ * says so.
  *
  * @template {Element|null} [E=HTMLElement]
  * @param {ParentNode} root
@@ -40,7 +40,7 @@ export function slot(root, name) {
 }
 
 /**
- * The first element below another that a selector finds, where the markup has one.
+ * The first descendant that matches a selector, if there is one.
  *
  * @template {Element|null} [E=HTMLElement]
  * @param {ParentNode} root
@@ -52,7 +52,7 @@ export function find(root, selector) {
 }
 
 /**
- * All elements below another that a selector finds.
+ * All descendants that match a selector.
  *
  * @template {Element} [E=HTMLElement]
  * @param {ParentNode} root
@@ -64,7 +64,7 @@ export function findAll(root, selector) {
 }
 
 /**
- * The nearest element around another, itself among them, where the markup has one.
+ * The nearest ancestor that matches a selector, or the element itself.
  *
  * @template {Element|null} [E=HTMLElement]
  * @param {Element} element
@@ -76,7 +76,7 @@ export function closest(element, selector) {
 }
 
 /**
- * The nearest element around what an event happened to, or null.
+ * The nearest element around an event's target that matches a selector, or null.
  *
  * @template {HTMLElement} [E=HTMLElement]
  * @param {Event} event
@@ -87,11 +87,14 @@ export function closestTo(event, selector) {
   return event.target instanceof Element ? event.target.closest(selector) : null;
 }
 
-/** Characters that turn others round unseen, so that "gpj.exe" reads "exe.jpg". Marks that only say which way a letter reads stay. */
+/**
+ * Characters that reverse the text after them invisibly, so that "gpj.exe" reads "exe.jpg". Marks that only give a letter its direction
+ * stay.
+ */
 const TURNING = /[\u202a-\u202e\u2066-\u2069]/gu;
 
 /**
- * A text in which nothing turns others round unseen: such characters are shown by their numbers. The server does so for its pages.
+ * The text with such characters replaced by their numbers. The server does the same in its pages.
  *
  * @param {string} text
  */
@@ -100,7 +103,7 @@ export function visible(text) {
 }
 
 /**
- * Put text into a part; writes only what changes, so that selections and screen readers are left alone.
+ * Set an element's text; writes only changes, so that selections and screen readers are not disturbed.
  *
  * @param {Element|null} element
  * @param {string} text
@@ -111,7 +114,7 @@ export function setText(element, text) {
 }
 
 /**
- * Show or hide; drawings, too.
+ * Show or hide an element, also in drawings.
  *
  * @param {Element|null} element
  * @param {boolean} isShown
@@ -121,7 +124,7 @@ export function setShown(element, isShown) {
 }
 
 /**
- * Point an icon at another symbol of the sprite.
+ * Let an icon show another symbol of the sprite.
  *
  * @param {Element|null} svg
  * @param {string} name
@@ -172,7 +175,7 @@ export function makeBar(bar) {
 }
 
 /**
- * Where a bar lies, as attributes: no style is written.
+ * Set a bar's position by attributes, because styles are not allowed.
  *
  * @param {Element|null} element
  * @param {Bar|null} bar

@@ -1,20 +1,20 @@
 /**
- * Pages that the server renders, and parts of them, as they are asked for again.
+ * Fetches pages of the server, and parts of them.
  *
- * The browser makes documents of them, in which nothing runs or loads: text would have to be trusted to become markup.
+ * The browser parses them as documents, in which nothing runs or loads: parsing text as markup would need a trusted type.
  */
 
 /**
  * Fetch a part of a page.
  *
  * @param {string} address
- * @param {(body: HTMLElement|null) => void} take given the part's body, or null where it can't be had
- * @returns {XMLHttpRequest} whose `abort()` calls it off
+ * @param {(body: HTMLElement|null) => void} take called with the part's body, or null if it cannot be fetched
+ * @returns {XMLHttpRequest} its `abort()` cancels the request
  */
 export function fetchPart(address, take) {
   const request = openRequest(address);
   request.onloadend = () => {
-    // A page of another address is one to log in.
+    // A redirect leads to the login page.
     const isTheSame = request.responseURL === new URL(address, location.href).href;
     take(request.status === 200 && isTheSame ? request.response.body : null);
   };
@@ -26,7 +26,7 @@ export function fetchPart(address, take) {
  * Fetch a page of ours.
  *
  * @param {string} address
- * @returns {Promise<Document|null>} null where it can't be had
+ * @returns {Promise<Document|null>} null if it cannot be fetched
  */
 export function fetchPage(address) {
   return new Promise((resolve) => {
@@ -37,11 +37,11 @@ export function fetchPage(address) {
 }
 
 /**
- * Send what a form says, and take the part of a page that answers it, whether that is content or refused.
+ * Submit a form, and return the part of the page in the answer, whether it was accepted or refused.
  *
  * @param {string} address
  * @param {FormData} data
- * @returns {Promise<HTMLElement|null>} null where there is no such answer
+ * @returns {Promise<HTMLElement|null>} null if there is no such answer
  */
 export function postForm(address, data) {
   return new Promise((resolve) => {
@@ -54,7 +54,7 @@ export function postForm(address, data) {
   });
 }
 
-/** Milliseconds after which an answer counts as one that can't be had: whoever asks again by the clock waits for the one before. */
+/** Milliseconds after which a request counts as failed: periodic requests wait for the one before. */
 const PATIENCE = 30_000;
 
 /** @param {string} address @param {string} [method] */
@@ -67,7 +67,7 @@ function openRequest(address, method = "GET") {
 }
 
 /**
- * Put what the server has rendered in place of what an element holds.
+ * Replace an element's content with what the server has rendered.
  *
  * @param {Element} element
  * @param {Element} fresh from another document

@@ -1,9 +1,8 @@
 /**
- * The page's words in its reader's language. English stands in the scripts; a page in another language loads that language's
- * catalogue, a module of static/chat/locale, before its own scripts, which then look each sentence up here.
+ * Translations of the scripts' sentences. The scripts contain English; a page in another language loads that language's catalogue, a module
+ * of static/chat/locale, before its own scripts.
  *
- * A sentence names what stands in it: "%(n)s new". Messages are found in the scripts by `make messages`, so they are written out
- * where they are used.
+ * Sentences name their values: "%(n)s new". `make messages` finds them in the scripts, so they are written out where they are used.
  */
 
 /** @type {Record<string, string | string[]>} */
@@ -12,7 +11,7 @@ let messages = {};
 let pluralForm = () => 0;
 
 /**
- * Take a language's words. Called once, by its catalogue, before anything is said.
+ * Set the translations. Called once, by the catalogue, before any sentence is used.
  * @param {Record<string, string | string[]>} translated by the English sentence; where it depends on a number, its forms
  * @param {(number: number) => number} formOf which of the forms a number takes
  */
@@ -22,7 +21,7 @@ export function setCatalogue(translated, formOf) {
 }
 
 /**
- * Put values where a text names them; "%%" is a per cent sign. What has no value stays as it is.
+ * Replace the names in a text by their values; "%%" is a per cent sign. Names without a value stay.
  * @param {string} text
  * @param {Record<string, unknown>} values
  */
@@ -48,7 +47,7 @@ export function gettext(text, values = {}) {
 }
 
 /**
- * The same for a word that means different things in different places.
+ * The same for a text that has different meanings in different contexts.
  * @param {string} context which of them
  * @param {string} text in English
  * @param {Record<string, unknown>} values
@@ -58,7 +57,7 @@ export function pgettext(context, text, values = {}) {
 }
 
 /**
- * A sentence that depends on a number, which stands in it as "%(n)d".
+ * A sentence that depends on a number, which it contains as "%(n)d".
  * @param {string} one
  * @param {string} many
  * @param {number} number
@@ -71,12 +70,12 @@ export function ngettext(one, many, number, values = {}) {
 }
 
 /**
- * A sentence of the server's as the parts that it was made of; a value may be one itself.
+ * The parts of a sentence from the server; a value may be such a sentence itself.
  * @typedef {{ template?: string, values?: Record<string, unknown>, message?: string }} Parts
  */
 
 /**
- * The message of an error in the reader's language: by its template where it has one, else as it came.
+ * An error's message in the reader's language if it has a template, else as it came.
  * @param {Parts} error
  * @returns {string}
  */

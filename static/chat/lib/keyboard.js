@@ -1,10 +1,10 @@
 /**
- * What keys mean where people write by an input method.
+ * Key events of people who type with an input method.
  */
 
 /**
- * Whether an input method is composing, or has just ended with this very key: the key is its own then, and means nothing to the page.
- * Chromium and Firefox say so of the key itself; Safari ends the composition first, and marks the key that ended it by the number 229.
+ * Whether a key belongs to an input method's composition, or has just ended it, so that the page ignores it. Chromium and Firefox mark the
+ * key itself; Safari ends the composition first, and gives the key that ended it the code 229.
  *
  * @param {KeyboardEvent} event
  */

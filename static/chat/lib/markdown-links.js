@@ -1,5 +1,5 @@
 /**
- * Addresses in our Markdown: what in a text becomes a link, which links lead somewhere, and beside which stands the host they lead to.
+ * Addresses in our Markdown: which texts become links, which links are kept, and when the real host is shown beside a link.
  */
 
 /** @import { Token } from "./markdown.js" */
@@ -18,7 +18,7 @@ const UNSEEN = /[\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/gu;
  */
 export function address(state, silent) {
   if (state.linkLevel > 0 || state.src[state.pos] !== ":") return false;
-  // Not in what is pending: the engine would copy all of it each time.
+  // Not in the pending text: the engine would copy all of it each time.
   const before = state.src.slice(Math.max(0, state.pos - 8), state.pos);
   const scheme = SCHEMES.find((name) => before.toLowerCase().endsWith(name));
   if (!scheme || /[a-z0-9.+-]/iu.test(before.slice(0, -scheme.length).slice(-1))) return false;
@@ -27,11 +27,11 @@ export function address(state, silent) {
   const space = ahead.search(/\s/u);
   if (space < 0 && start + LONGEST_ADDRESS < state.src.length) return false;
   if (space >= 0) ahead = ahead.slice(0, space);
-  // What stands before "@" only looks like a host.
+  // Text before "@" only looks like a host.
   const isBlind = scheme !== "mailto" && ahead.slice(scheme.length + 3).split(/[/?#]/u)[0].includes("@");
   const link = isBlind ? null : state.md.linkify.matchAtStart(ahead);
   if (!link || !state.pending.endsWith(before.slice(-scheme.length))) return false;
-  // A star at its end belongs to what is around it.
+  // A star at its end belongs to the text around it.
   let end = link.url.length;
   while (link.url[end - 1] === "*") end -= 1;
   const url = link.url.slice(0, end);
@@ -48,7 +48,7 @@ export function address(state, silent) {
 }
 
 /**
- * Whether an address is one that a reader can follow.
+ * Whether a reader can follow an address.
  *
  * @param {string} href
  */
@@ -57,7 +57,7 @@ export function leadsSomewhere(href) {
 }
 
 /**
- * The host that an address leads to, where the text over it names another one; else nothing.
+ * The host of an address, if the link's text names another host; else empty.
  *
  * @param {string} text
  * @param {string} href
@@ -95,7 +95,7 @@ function hostIn(word) {
 }
 
 /**
- * A link that leads nowhere is no link; beside one whose text names another host stands its own.
+ * A link that leads nowhere becomes text; beside a link whose text names another host, its real host is shown.
  *
  * @param {any} state
  */

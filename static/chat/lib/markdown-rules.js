@@ -1,6 +1,6 @@
 /**
- * What our Markdown reads beyond CommonMark, tables and strikethrough: the rules of agents/untrusted/markdown_rules.py, which tells why.
- * No rule looks further ahead than a fixed number of characters, or twice at what it has looked at.
+ * Our additions to CommonMark, tables and strikethrough: the rules of agents/untrusted/markdown_rules.py, which has the reasons. No rule
+ * reads further ahead than a fixed number of characters, or reads the same text twice.
  */
 
 import { address, links } from "./markdown-links.js";
@@ -9,19 +9,19 @@ import { address, links } from "./markdown-links.js";
 
 export const ALERTS = ["note", "tip", "important", "warning", "caution"];
 const LONGEST_FORMULA = 2_000;
-/** Characters of a text that may have footnotes, and how many marks of them. */
+/** The longest text in which footnotes are recognised, and the largest number of their marks. */
 const FOOTNOTES_IN = 200_000;
 const MOST_FOOTNOTES = 1_000;
 
 /**
- * Have a parser read what is ours.
+ * Add our rules to a parser.
  *
  * @param {any} md
  */
 export function addRules(md) {
-  // main.py and README.md are no web sites.
+  // main.py and README.md are not web sites.
   md.linkify.set({ fuzzyLink: false, fuzzyEmail: false });
-  // The library's own two look at all the text there is for each address.
+  // The library's own two rules search the whole text for each address.
   md.core.ruler.disable("linkify");
   md.inline.ruler.at("linkify", address);
   md.inline.ruler.before("escape", "math_inline", mathInline);
@@ -46,7 +46,7 @@ export function addRules(md) {
 }
 
 /**
- * Whether a text may have footnotes: the library takes time by the square of their number.
+ * Whether a text may have footnotes: the library takes time that grows with the square of their number.
  *
  * @param {string} text
  */
@@ -70,7 +70,7 @@ const BLOCK_MARKS = [
 const ENVIRONMENT = /^\\begin\{((?:equation|align|alignat|gather|multline|eqnarray|flalign)\*?)\}/u;
 
 /**
- * `$x$`, `\(x\)`; dollars that mean money or a variable of the shell are none.
+ * `$x$`, `\(x\)`; dollars that mean money or a variable of a shell do not begin a formula.
  *
  * @param {any} state
  * @param {boolean} silent
@@ -90,7 +90,7 @@ function mathInline(state, silent) {
   return false;
 }
 
-/** Where each mark was found last, looking from where: so that nothing is looked through twice. */
+/** Where each mark was found last, and from where it was searched, so that no text is searched twice. */
 /** @type {WeakMap<object, Map<string, [number, number]>>} */
 const lastFound = new WeakMap();
 
@@ -111,7 +111,7 @@ function nextMark(state, mark, begin) {
 }
 
 /**
- * Whether single dollars at two places hold a formula.
+ * Whether the text between single dollars at two positions is a formula.
  *
  * @param {string} src
  * @param {number} start
@@ -126,7 +126,7 @@ function isFormula(src, start, end) {
 }
 
 /**
- * A formula on lines of its own, closed by its mark at the end of a line.
+ * A formula on lines of its own; its closing mark is at the end of a line.
  *
  * @param {any} state
  * @param {number} startLine
@@ -163,7 +163,7 @@ function blockMarks(first) {
   return BLOCK_MARKS.find(([opening]) => first.startsWith(opening));
 }
 
-/** Where marks were looked for in vain: from within, it would be in vain again. */
+/** Where marks were searched without success: a search from within that range would fail too. */
 /** @type {WeakMap<object, Map<string, [number, number]>>} */
 const unclosed = new WeakMap();
 
@@ -209,7 +209,7 @@ const DETAILS = /^<details( open)?>[ \t]*(?:<summary>(.*)<\/summary>)?$/iu;
 const SUMMARY = /^<summary>(.*)<\/summary>$/iu;
 
 /**
- * A few tags without attributes, which models write where Markdown has nothing: `<br>` in a cell.
+ * A few tags without attributes, which models use where Markdown has no syntax: `<br>` in a cell.
  *
  * @param {any} state
  * @param {boolean} silent
@@ -227,7 +227,7 @@ function harmlessTag(state, silent) {
 }
 
 /**
- * `<details>` on a line of its own, to its `</details>` or to the end; what is inside is Markdown.
+ * `<details>` on a line of its own, up to its `</details>` or the end; its content is Markdown.
  *
  * @param {any} state
  * @param {number} startLine
@@ -353,7 +353,7 @@ function title(state, words, next) {
 const DIRECTED = new Set(["paragraph_open", "blockquote_open", "bullet_list_open", "ordered_list_open", "details_open"]);
 
 /**
- * Each block reads in the direction of its own words; a list or a quotation as a whole, so that its marks stand on that side.
+ * Each block has the direction of its own text; a list or quotation has one direction as a whole, so that its marks are on that side.
  *
  * @param {any} state
  */
@@ -369,7 +369,7 @@ const CJK =
   /[\u1100-\u11ff\u20a9\u2329-\u232a\u2630-\u2637\u268a-\u268f\u2e80-\u2e99\u2e9b-\u2ef3\u2f00-\u303e\u3041-\u3247\u3250-\ua4c6\ua960-\ua97c\uac00-\ud7fb\uf900-\ufaff\ufe10-\ufe19\ufe30-\ufe6b\uff01-\uffee\u{16fe0}-\u{18dff}\u{1aff0}-\u{1b2ff}\u{1d300}-\u{1d376}\u{1f200}\u{1f202}\u{1f210}-\u{1f219}\u{1f21b}-\u{1f22e}\u{1f230}-\u{1f231}\u{1f237}\u{1f23b}\u{1f240}-\u{1f248}\u{20000}-\u{3fffd}]/u;
 
 /**
- * Whether stars or the like open and close: CommonMark with the rule of markdown-cjk-friendly.
+ * Whether stars and similar marks open or close emphasis: CommonMark with the rule of markdown-cjk-friendly.
  *
  * @param {any} state
  * @param {number} start

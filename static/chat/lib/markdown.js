@@ -1,15 +1,16 @@
 /**
- * Markdown of models → safe nodes, while it grows. The grammar and class names of chat/rendering/markdown.py.
+ * Renders the Markdown of models as safe nodes, while it is being written. The grammar and class names are those of
+ * chat/rendering/markdown.py.
  *
- * The libraries are loaded when first needed; where one is missing, the text stays plain. What comes out of the renderer goes
- * through DOMPurify, and into the document only as a TrustedHTML of it.
+ * The libraries are loaded when first needed; if one is missing, the text stays plain. The renderer's output passes through DOMPurify, and
+ * gets into the document only as its TrustedHTML.
  */
 
 import { visible } from "./dom.js";
 import { leadsSomewhere, otherHost } from "./markdown-links.js";
 import { addRules, mayHaveFootnotes } from "./markdown-rules.js";
 
-/** A piece of a parsed text, see markdown-it. @typedef {{
+/** A token of markdown-it. @typedef {{
  *   type: string, tag: string, attrs: [string, string][]|null, map: [number, number]|null, nesting: number, level: number,
  *   children: Token[]|null, content: string, markup: string, info: string, meta: any, block: boolean, hidden: boolean,
  *   attrGet(name: string): string|null, attrSet(name: string, value: string): void,
@@ -18,7 +19,7 @@ import { addRules, mayHaveFootnotes } from "./markdown-rules.js";
 /** @typedef {(tokens: Token[], index: number, options: any, env: any, self: any) => string} Rule */
 
 /**
- * `parse` reads a text as tokens; `env` keeps what its definitions say. `toTemplate` makes safe nodes of tokens.
+ * `parse` turns a text into tokens; `env` keeps the text's definitions. `toTemplate` makes safe nodes of tokens.
  *
  * @typedef {{parse(text: string, env: object): Token[], toTemplate(tokens: Token[], env: object): DocumentFragment}} Renderer
  */
@@ -28,12 +29,12 @@ const TAGS = (
   "tbody td th thead tr ul"
 ).split(" ");
 const ATTRIBUTES = ["class", "data-language", "dir", "href", "open", "rel", "start", "target", "title"];
-/** A longer formula stays as it was written. */
+/** Longer formulas stay as they were written. */
 const LONGEST_TEX = 10_000;
-/** Milliseconds of formulas at a stretch. */
+/** Milliseconds of formulas in one go. */
 const STRETCH = 30;
 
-/** A library by the name that the page's import map gives it. (A literal name would be taken for a file of ours when names are hashed.) */
+/** Import a library by its name in the page's import map. (A literal name would be taken for one of our files when names are hashed.) */
 export const bring = (/** @type {string} */ name) => import(name);
 
 const REL = "noopener noreferrer nofollow";
@@ -43,7 +44,7 @@ let loading = null;
 /** @type {Renderer|null} */
 let renderer = null;
 
-/** Load the libraries. Returns the renderer, or null where they are not there. */
+/** Load the libraries. Returns the renderer, or null if they cannot be loaded. */
 export function load() {
   loading ??= Promise.all([bring("markdown-it"), bring("markdown-it-footnote"), bring("dompurify")]).then(
     ([markdownIt, footnote, purify]) => (renderer = build(makeParsers(markdownIt.default, footnote.default), purify.default)),
@@ -52,13 +53,13 @@ export function load() {
   return loading;
 }
 
-/** The renderer where `load` has brought it already, else null. */
+/** The renderer if `load` has finished, else null. */
 export function loaded() {
   return renderer;
 }
 
 /**
- * One parser that reads footnotes, and one that doesn't.
+ * Two parsers: one with footnotes, one without.
  *
  * @param {any} MarkdownIt
  * @param {any} footnote
@@ -66,7 +67,7 @@ export function loaded() {
  */
 export function makeParsers(MarkdownIt, footnote) {
   return /** @type {[any, any]} */ ([true, false].map((withFootnotes) => {
-    // As deep as the server's.
+    // As deep as on the server.
     const md = new MarkdownIt({ html: false, linkify: true, maxNesting: 20 });
     if (withFootnotes) {
       md.use(footnote);
@@ -160,7 +161,7 @@ function addRenderRules(md) {
   rules.td_open = cell;
   rules.math_inline = (tokens, index) => `<span class="math">${escapeHtml(tokens[index].content)}</span>`;
   rules.math_block = (tokens, index) => `<div class="math">${escapeHtml(tokens[index].content)}</div>\n`;
-  // A number, no link: its target would have the same name in each answer of a page.
+  // A number without a link: the id of its target would be the same in each answer of a page.
   rules.footnote_ref = (tokens, index) => `<sup>[${tokens[index].meta.id + 1}]</sup>`;
   rules.footnote_block_open = () => '<div class="footnotes">\n<ol>\n';
   rules.footnote_block_close = () => "</ol>\n</div>\n";
@@ -173,7 +174,7 @@ function addRenderRules(md) {
 let mathematics = null;
 
 /**
- * Turn TeX into MathML; what cannot be read stays as it was written.
+ * Convert TeX to MathML; what cannot be parsed stays as it was written.
  *
  * @param {HTMLElement[]} elements
  */
@@ -200,10 +201,10 @@ export async function typeset(elements) {
       temml.render(tex, holder, { displayMode: element.nodeName === "DIV", throwOnError: true, trust: false });
       element.replaceChildren(...holder.childNodes);
       element.title = tex;
-      // A long formula scrolls in its own box, by keys too.
+      // A long formula scrolls in its own box, also by keys.
       if (element.nodeName === "DIV") element.tabIndex = 0;
     } catch {
-      // Unreadable TeX is shown as it is.
+      // Invalid TeX is shown as it is.
     }
   }
 }

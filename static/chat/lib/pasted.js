@@ -1,10 +1,10 @@
 /**
- * What a paste brings.
+ * The content of a paste.
  */
 
 /**
- * The files that are meant. Office programs put a picture of the copied text beside it: then the text is meant. A file's own name, which
- * some systems put there, is no such text.
+ * The pasted files. Office programs add a picture of copied text: then the text is meant. Some systems add a file's name as text, which
+ * does not count.
  *
  * @param {Pick<DataTransfer, "types"|"files"|"getData">|null} data
  * @returns {File[]}

@@ -1,17 +1,17 @@
 /**
- * What browsers give to secure pages alone, each with another way, or with an answer that there is none.
+ * Features that browsers offer on secure pages only, each with a fallback, or with the answer that there is none.
  *
- * A page that is opened over plain HTTP, by a name or an address, is not secure. No other file asks for these parts of the browser.
+ * A page that is opened over plain HTTP, except on this machine, is not secure. Only this file uses these features.
  */
 
-/** A name that nobody else makes up: 32 hexadecimal digits. */
+/** A unique name: 32 hexadecimal digits. */
 export function newId() {
   const bytes = globalThis.crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /**
- * Put something into the clipboard; returns whether it is there.
+ * Write to the clipboard; returns whether that worked.
  *
  * @param {string|Promise<string>} text what is pasted where only text is taken; a promise, where it has to be fetched first
  * @param {string} [html] what is pasted where more is taken; may be empty
@@ -19,14 +19,14 @@ export function newId() {
 export async function writeClipboard(text, html = "") {
   if (globalThis.navigator.clipboard?.write && globalThis.ClipboardItem) {
     try {
-      // The promises are handed in as they are: some browsers only take what is asked for in the very click.
+      // The promises are passed on as they are: some browsers only accept a write within the click itself.
       /** @type {(type: string, content: string|Promise<string>) => Promise<Blob>} */
       const blob = (type, content) => Promise.resolve(content).then((whole) => new Blob([whole], { type }));
       const item = { "text/plain": blob("text/plain", text), ...(html ? { "text/html": blob("text/html", html) } : {}) };
       await globalThis.navigator.clipboard.write([new ClipboardItem(item)]);
       return true;
     } catch {
-      // Not allowed, or not while the page has no focus: the old way may still do.
+      // Not allowed, or not while the page has no focus: the old way may still work.
     }
   }
   try {
@@ -37,7 +37,7 @@ export async function writeClipboard(text, html = "") {
 }
 
 /**
- * The way from before there was a clipboard for scripts: needs a selection, which is given back.
+ * The old way, by a command: it needs a selection, which is restored afterwards.
  *
  * @param {string} text
  * @param {string} html
@@ -50,7 +50,7 @@ function copyByCommand(text, html) {
   area.value = text;
   area.readOnly = true;
   area.className = "sr";
-  // What lies outside an open dialog cannot be selected.
+  // Text outside an open dialog cannot be selected.
   (document.querySelector("dialog[open]") ?? document.body).append(area);
   area.focus({ preventScroll: true });
   area.select();
@@ -74,20 +74,20 @@ function copyByCommand(text, html) {
   }
 }
 
-/** Whether the browser may show notifications: `granted`, `denied`, `default` (nobody has said), `insecure` or `unsupported`. */
+/** Whether the browser may show notifications: `granted`, `denied`, `default` (not asked yet), `insecure` or `unsupported`. */
 export function notificationPermission() {
   if (!globalThis.isSecureContext) return "insecure";
   return "Notification" in globalThis ? globalThis.Notification.permission : "unsupported";
 }
 
-/** Ask the reader for leave to show notifications; only after a click. Returns what is so then. */
+/** Ask the reader to allow notifications; only after a click. Returns the resulting state. */
 export async function requestNotifications() {
   if (notificationPermission() === "default") await globalThis.Notification.requestPermission();
   return notificationPermission();
 }
 
 /**
- * Have the browser show a notification; null where it does not.
+ * Show a notification; null if that is not possible.
  *
  * @param {string} title
  * @param {NotificationOptions} options
@@ -96,18 +96,18 @@ export function showNotification(title, options) {
   try {
     return notificationPermission() === "granted" ? new globalThis.Notification(title, options) : null;
   } catch {
-    // Phones have it for service workers alone.
+    // On phones only service workers can show one.
     return null;
   }
 }
 
-/** Whether the browser knows passkeys, and may ask for them here. */
+/** Whether the browser supports passkeys on this page. */
 export function hasPasskeys() {
   return typeof PublicKeyCredential === "function" && "parseRequestOptionsFromJSON" in PublicKeyCredential;
 }
 
 /**
- * Have whoever sits before the browser make a passkey, or answer with one; returns the answer as JSON. Fails where that is cancelled.
+ * Ask the browser to create a passkey, or to sign with one; returns the result as JSON. Fails if the user cancels.
  *
  * @param {any} publicKey what the server wants to have signed
  * @param {boolean} isNew

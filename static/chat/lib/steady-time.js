@@ -1,12 +1,15 @@
 /**
- * Time that only grows: a system's clock can be set back, and its ticks stand still while the machine sleeps.
+ * A clock that never goes back: a system's clock can be set back, and its monotonic clock stands still while the machine sleeps.
  */
 
-/** So much more by the clock than by its ticks, and the machine has slept, or the clock was set forward: that has passed, then. */
+/**
+ * If the clock has advanced this much more than the monotonic clock, in milliseconds, the machine has slept or the clock was set forward:
+ * then that time counts.
+ */
 const SLEPT = 1_000;
 
 /**
- * Tells milliseconds, of which only differences mean anything.
+ * Returns milliseconds, of which only differences have a meaning.
  *
  * @param {() => number} [clock] what the system says that the time is, in milliseconds
  * @param {() => number} [ticks] milliseconds that nobody sets

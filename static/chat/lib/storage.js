@@ -1,8 +1,8 @@
 /**
- * What the browser keeps for a page, where it keeps anything: a storage may be missing, full, or taken away at any time.
+ * The browser's storage, if it has any: it may be missing, full, or be taken away at any time.
  */
 
-/** This browser's storage, or null where it gives none. @returns {Storage|null} */
+/** The browser's local storage, or null if it is not available. @returns {Storage|null} */
 export function localStore() {
   try {
     return globalThis.localStorage ?? null;
@@ -11,7 +11,7 @@ export function localStore() {
   }
 }
 
-/** This tab's own storage, or null where there is none. @returns {Storage|null} */
+/** The tab's session storage, or null if it is not available. @returns {Storage|null} */
 export function tabStore() {
   try {
     return globalThis.sessionStorage ?? null;
@@ -21,7 +21,7 @@ export function tabStore() {
 }
 
 /**
- * By which this browser's tabs hear of each other; null where it lets them not. @returns {BroadcastChannel|null}
+ * A channel to the browser's other tabs; null if it is not available.
  *
  * @param {string} name
  */
@@ -34,7 +34,7 @@ export function tabChannel(name) {
 }
 
 /**
- * The text under a key; null where there is none, or none can be read.
+ * The text under a key; null if there is none, or it cannot be read.
  *
  * @param {Storage|null} storage
  * @param {string} key
@@ -48,7 +48,7 @@ export function readText(storage, key) {
 }
 
 /**
- * Keep a text. Returns whether it is kept.
+ * Store a text. Returns whether that worked.
  *
  * @param {Storage|null} storage
  * @param {string} key
@@ -64,7 +64,7 @@ export function writeText(storage, key, text) {
 }
 
 /**
- * Forget what lies under a key. What cannot be reached is not kept either.
+ * Remove a key. Failures are ignored.
  *
  * @param {Storage|null} storage
  * @param {string} key
@@ -73,12 +73,12 @@ export function removeText(storage, key) {
   try {
     storage?.removeItem(key);
   } catch {
-    // The storage was taken away, and all in it.
+    // The storage was taken away, with its content.
   }
 }
 
 /**
- * All keys that begin so; none where they cannot be read.
+ * All keys with a prefix; empty if they cannot be read.
  *
  * @param {Storage|null} storage
  * @param {string} prefix

@@ -1,8 +1,8 @@
 /**
- * A model's Markdown as words in a line: without its marks, for lists that show a piece of a text. The mirror of chat/strip_markdown.py.
+ * A model's Markdown as plain words, for lists that show part of a text. The mirror of chat/strip_markdown.py.
  */
 
-/** What takes up a line by itself, and what stands at the beginning of one. */
+/** Lines that are marks only, and marks at the beginning of lines. */
 const BLOCKS = [
   /^[ \t]*(?:[-*_][ \t]*){3,}$/gmu,
   /^[ \t]*(?:\|[ \t]*)?:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*(?:\|[ \t]*)?$/gmu,
@@ -28,7 +28,7 @@ const INLINE = new RegExp(
     String.raw`(?<!\*)(?<stars>\*{2,3})(?=[^ \t\n*])(?<strong>[^*\n]+)(?<=[^ \t])\k<stars>(?!\*)`,
     String.raw`~~(?=[^ \t\n~])(?<struck>[^~\n]+)~~`,
     String.raw`(?<![A-Za-z0-9_])(?<lines>_{1,3})(?=[^ \t\n_])(?<stressed>[^_\n]+)(?<=[^ \t])\k<lines>(?![A-Za-z0-9_])`,
-    // The mark of what begins or ends elsewhere; a star between two numbers or names is none.
+    // A mark without its counterpart; a star between two numbers or names is none.
     "`+",
     String.raw`(?<![A-Za-z0-9)\]*])\*{1,3}(?=[^ \t\n*])`,
     String.raw`(?<=[^ \t\n*])\*{1,3}(?![A-Za-z0-9(\[*])`,
@@ -83,6 +83,6 @@ function wordsOf(mark, found) {
   if (found.entity) return ENTITIES[found.entity];
   const verbatim = found.code ?? found.escaped ?? found.address;
   if (verbatim !== undefined) return verbatim;
-  // It has no mark of its own kind in it, so this ends soon.
+  // It contains no mark of its own kind, so this ends soon.
   return stripInline(found.picture || found.link || found.strong || found.struck || found.stressed || "");
 }

@@ -1,5 +1,5 @@
 /**
- * What people do just now: this reader's typing and place in the log, told to the others, and theirs, shown here for a few seconds.
+ * Activity: this reader's typing and position in the log, sent to the others, and theirs, shown here for a few seconds.
  */
 
 import { byId, setText } from "../lib/dom.js";
@@ -7,20 +7,20 @@ import { typingLine } from "../state/note-words.js";
 
 /** @import { ActivityData } from "../protocol.js" */
 
-/** Milliseconds between two words about it, at least; a little more than the server takes. */
+/** Milliseconds between two messages, at least; a little more than the server's limit. */
 const PAUSE = 1_100;
-/** For so long it is true, unless it is told again; and so often it is told again as long as it is so. */
+/** How long a report holds if it is not repeated, and how often it is repeated. */
 const TYPING_HOLDS = 5_000;
 const READING_HOLDS = 30_000;
 const TYPING_AGAIN = 3_000;
 const READING_AGAIN = 12_000;
-/** Where somebody reads is looked for so often. */
+/** How often the reader's position is determined, in milliseconds. */
 const LOOK_EVERY = 3_000;
 
 /**
  * @param {object} from
  * @param {string} from.me the reader's name
- * @param {(payload: object) => boolean} from.send false where nothing can be sent now
+ * @param {(payload: object) => boolean} from.send returns false if nothing can be sent now
  * @param {boolean} from.drives whether others are told that this reader types
  * @param {boolean} from.showsReading whether others are told where this reader reads
  * @param {HTMLElement} from.scroll where the log scrolls
@@ -29,23 +29,23 @@ const LOOK_EVERY = 3_000;
  */
 export function createActivity({ me, send, drives, showsReading, scroll, box, onReading }) {
   const line = byId("typing");
-  /** Until when each of the others is taken to type. @type {Map<string, number>} */
+  /** Until when each of the others counts as typing. @type {Map<string, number>} */
   const typing = new Map();
-  /** Where each of them reads, and until when that is taken to be so. @type {Map<string, {seq: number, until: number}>} */
+  /** Where each of them reads, and until when that holds. @type {Map<string, {seq: number, until: number}>} */
   const reading = new Map();
   let toldAt = -Infinity;
   let told = { typing: false, seq: 0 };
   let typingAt = -Infinity;
   let readingAt = -Infinity;
 
-  /** The step in the middle of what is in sight; 0 for none. */
+  /** The step in the middle of the visible part; 0 if there is none. */
   function seqInSight() {
     const { left, top, width, height } = scroll.getBoundingClientRect();
     const at = document.elementFromPoint(left + width / 2, top + height / 2)?.closest(".step[id], .answer[id]");
     return Number(at?.id.slice(1)) || 0;
   }
 
-  /** Tell what is new, or was told too long ago. @param {boolean} [isLooking] whether the log is looked at, too */
+  /** Send what is new, or was sent too long ago. @param {boolean} [isLooking] whether the log is looked at, too */
   function tell(isLooking = false) {
     const now = performance.now();
     if (now - toldAt < PAUSE || document.visibilityState !== "visible") return;
@@ -80,7 +80,7 @@ export function createActivity({ me, send, drives, showsReading, scroll, box, on
   setInterval(() => tell(true), LOOK_EVERY);
 
   return {
-    /** Twice a second: what was true long ago is not any more. */
+    /** Called twice a second: forget what has expired. */
     tick() {
       paint();
       if (told.typing) tell();

@@ -1,9 +1,9 @@
-/** The list of runs: its figures, asked for when the list is there. Where they do not come, the link to their page stays. */
+/** The list of runs: its figures are requested after the list is loaded. If that fails, the link to their page stays. */
 
 const place = document.querySelector("#figures");
 const from = place?.querySelector("a")?.href;
 
-/** Ask, and put them where the link is. */
+/** Request the figures, and show them in place of the link. */
 async function show() {
   if (!place || !from) return;
   const answer = await fetch(from, { redirect: "error", headers: { Accept: "text/html" } });

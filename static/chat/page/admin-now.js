@@ -1,4 +1,4 @@
-/** The page of what is at work now: asked for anew every two seconds, as long as somebody sees it. */
+/** The page of running runs: requested again every two seconds while it is visible. */
 
 const EVERY_MS = 2_000;
 
@@ -8,7 +8,7 @@ const now = document.querySelector("#now");
 const old = document.querySelector("#not-updated");
 let shown = "";
 
-/** Ask, and show what is so; what somebody is about to press stays under their finger and their focus. */
+/** Request the page and show it; a button that is focused or about to be pressed stays in place. */
 async function update() {
   if (!now || document.hidden || now.querySelector(":active")) return;
   const answer = await fetch(now.dataset.part ?? "", { redirect: "error", headers: { Accept: "text/html" } });
@@ -22,7 +22,7 @@ async function update() {
   if (id && document.activeElement?.id !== id) document.getElementById(id)?.focus({ preventScroll: true });
 }
 
-/** Again and again, each time once the last answer is there. */
+/** Repeat, each time after the last answer has arrived. */
 async function follow() {
   for (;;) {
     await new Promise((resolve) => setTimeout(resolve, EVERY_MS));

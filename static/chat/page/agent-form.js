@@ -1,5 +1,5 @@
 /**
- * The form of an agent: the models of the chosen server are offered while a model's name is typed.
+ * The form of an agent: offers the models of the chosen server while a model's name is typed.
  */
 
 const server = /** @type {HTMLSelectElement|null} */ (document.getElementById("id_model_server"));

@@ -1,18 +1,18 @@
 /**
- * The API's page: a call found by its words, and tried with the reader's own login.
+ * The API's page: filters calls by words, and tries them with the reader's own login.
  */
 
 import { findAll } from "../lib/dom.js";
 import { pathTo } from "../transport/addresses.js";
 import { csrfToken } from "../transport/api.js";
 
-/** So much of an answer is shown. */
+/** How many characters of an answer are shown. */
 const SHOWN = 20_000;
 const finder = /** @type {HTMLInputElement} */ (document.getElementById("find-call"));
 const calls = findAll(document, "[data-call]").map((call) => ({ call, words: (call.textContent ?? "").toLowerCase() }));
 const groups = findAll(document, "[data-calls]");
 
-/** Show the calls that have all of the words. */
+/** Show the calls that contain all words. */
 function filterCalls() {
   const wanted = finder.value.toLowerCase().split(/\s+/u).filter(Boolean);
   for (const { call, words } of calls) {
@@ -24,7 +24,7 @@ function filterCalls() {
 }
 
 /**
- * The address that a form asks, with what is typed in it.
+ * The address of a call, with the typed values in it.
  *
  * @param {HTMLFormElement} form
  */
@@ -42,7 +42,7 @@ function addressOf(form) {
 }
 
 /**
- * Send a call, and show what is answered.
+ * Send a call, and show the answer.
  *
  * @param {HTMLFormElement} form
  */
@@ -73,7 +73,7 @@ async function send(form) {
 }
 
 /**
- * JSON as it is read; anything else as it is.
+ * JSON indented; anything else unchanged.
  *
  * @param {string} text
  */

@@ -1,4 +1,4 @@
-/** Light and dark, as the reader chooses; alone on pages of the administration. */
+/** Light and dark, as the reader chooses; loaded alone on pages of the administration. */
 
 import { setData } from "../lib/dom.js";
 import { keepPreference } from "./preferences.js";
@@ -11,14 +11,14 @@ for (const button of themes) {
     const { themeChoice = "" } = button.dataset;
     setData(root, "theme", themeChoice);
     keepPreference("theme", themeChoice);
-    // Where the page's template could not write on the document itself.
+    // On pages whose template cannot write attributes on the root element.
     document.querySelector('meta[name="theme"]')?.setAttribute("content", themeChoice);
     for (const other of themes) other.setAttribute("aria-pressed", String(other === button));
   });
   button.setAttribute("aria-pressed", String(button.dataset.themeChoice === chosen()));
 }
 
-/** What is chosen now; empty for what the system says. */
+/** The current choice; empty for the system's. */
 function chosen() {
   return root.dataset.theme ?? document.querySelector('meta[name="theme"]')?.getAttribute("content") ?? "";
 }

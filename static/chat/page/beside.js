@@ -1,5 +1,5 @@
 /**
- * What is beside the log: verdicts, comments, and what others do just now; put together for the conversation's page.
+ * Verdicts, comments and activity for the conversation's page.
  */
 
 import { byId } from "../lib/dom.js";
@@ -24,7 +24,7 @@ export function createBeside({ page, api, send, onRefused, onReading }) {
   const common = { log: byId("log"), api, me: page.name, mayNote: page.may.note, onRefused };
   const comments = new Comments({ ...common, session, isOwner: role === "owner" });
   const verdicts = new Verdicts(common);
-  /** Up to which change of verdicts and comments the page has been told. */
+  /** The version of verdicts and comments that the page has. */
   let version = 0;
   /** @template {{version: number}} T @param {(said: T) => void} take @returns {(said: T) => void} */
   const once = (take) => (said) => {
@@ -45,10 +45,10 @@ export function createBeside({ page, api, send, onRefused, onReading }) {
   onKey("m", () => comments.openHere());
 
   return {
-    /** Steps have come, or will be painted. */
+    /** Steps have arrived, or will be painted. */
     stepsChanged: () => comments.paintSoon(),
     tick: activity.tick,
-    /** What is done with each frame about it. @type {Record<string, (data: any) => void>} */
+    /** The handler of each such frame. @type {Record<string, (data: any) => void>} */
     receivers: {
       comment: once((said) => comments.take(said)),
       verdict: once((said) => verdicts.take(said)),

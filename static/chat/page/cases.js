@@ -1,5 +1,5 @@
 /**
- * The page of a set of cases: its table is kept up to date while the set is being asked.
+ * The page of a set of cases: its table is kept up to date while the set is running.
  */
 
 import { byId } from "../lib/dom.js";

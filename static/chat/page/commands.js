@@ -1,5 +1,5 @@
 /**
- * What a reader asks of runs: to stop one, to go on from one, to remove one from the queue.
+ * A reader's commands on runs: stop one, continue one, remove one from the queue.
  */
 
 import { newId } from "../lib/platform.js";
@@ -23,13 +23,13 @@ import { notice } from "../view/notices.js";
 export function createCommands({ me, session, api, connection, onStopping, giveBack }) {
   /** Runs that this page has asked to stop. @type {Set<string>} */
   const stops = new Set();
-  /** Texts of messages that are being removed from the queue to be written anew, by their runs. @type {Map<string, string>} */
+  /** Texts of messages that are being removed from the queue for editing, by their runs. @type {Map<string, string>} */
   const takingBack = new Map();
-  /** What to do when a wish to go on is refused, by the wish's id. @type {Map<string, () => void>} */
+  /** What to do if a request to continue is refused, by its id. @type {Map<string, () => void>} */
   const continuing = new Map();
 
   /**
-   * Over the open connection, else by a call of the API. Returns whether it could be sent.
+   * Send over the open connection, else by a call of the API. Returns whether that worked.
    *
    * @param {string} type
    * @param {object} payload
@@ -57,7 +57,7 @@ export function createCommands({ me, session, api, connection, onStopping, giveB
       onStopping(run, false);
     },
     /**
-     * Who asked from this page to stop a run; null where nobody did.
+     * The reader's name if this page has asked to stop the run; null if not.
      *
      * @param {string} run
      */
@@ -90,7 +90,7 @@ export function createCommands({ me, session, api, connection, onStopping, giveB
       continuing.delete(id);
     },
     /**
-     * The server has refused something; `id` is the wish's, where it was one to go on.
+     * The server has refused something; `id` is that of a request to continue, if it was one.
      *
      * @param {string} code
      * @param {string|undefined} id
@@ -103,7 +103,7 @@ export function createCommands({ me, session, api, connection, onStopping, giveB
       if (code === "nothing_to_cancel") stops.clear();
     },
     /**
-     * A run has ended. Only what the log says was removed from the queue is given back: else it would be asked twice.
+     * A run has ended. Its text is given back only if the log says that it was removed from the queue: otherwise it would be asked twice.
      *
      * @param {string} run
      * @param {string} status
@@ -119,7 +119,7 @@ export function createCommands({ me, session, api, connection, onStopping, giveB
 }
 
 /**
- * Take a word back that no model has read.
+ * Take back a steering message that no model has read.
  *
  * @param {{session: string, api: Api, giveBack: (text: string) => void}} from
  * @param {string} id

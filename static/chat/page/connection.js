@@ -1,5 +1,5 @@
 /**
- * The page's connection: live, or over the API where that is blocked or not wanted; and what the reader sees of it.
+ * The page's connection: live, or over the API if live connections are blocked or switched off; and what the reader sees of it.
  */
 
 import { byId } from "../lib/dom.js";
@@ -16,9 +16,9 @@ import { closeNotice, notice } from "../view/notices.js";
 /** @import { Api } from "../transport/api.js" */
 /** @import { Frame, Link, Page, Store, Transport } from "../state/types.js" */
 
-/** The pause before a server that does not answer at all is tried again, in milliseconds. */
+/** The pause before a server that does not answer is tried again, in milliseconds. */
 const PROBE_AGAIN = 5_000;
-/** What is not true any more once the connection is open. */
+/** Notices that are outdated once the connection is open. */
 const PASSED = ["logged-out", "gone", "too-many", "refused"];
 
 export class Connection {
@@ -45,11 +45,11 @@ export class Connection {
     this.#switch = createSwitch({ storage, key: `thinkaloud.transport.${from.page.user}`, onChange: () => this.start() });
     addEventListener("online", () => this.nudge());
     addEventListener("offline", () => this.#transport?.offline());
-    // A page put aside by the browser must not hold a dead connection when it comes back.
+    // A page in the browser's back/forward cache must not come back with a dead connection.
     addEventListener("pageshow", (event) => event.persisted && this.nudge());
   }
 
-  /** Connect, by the way that the reader has chosen. */
+  /** Connect in the way that the reader has chosen. */
   start() {
     if (this.#switch.isApiWanted) this.#goOverApi();
     else this.#goLive();
@@ -65,12 +65,12 @@ export class Connection {
     return this.#transport?.send(type, payload) ?? false;
   }
 
-  /** An event is missing: have those after the last one again. */
+  /** An event is missing: request all events after the last one again. */
   resume() {
     this.#transport?.resume();
   }
 
-  /** Check at once whether the connection lives. */
+  /** Check immediately whether the connection works. */
   nudge() {
     this.#transport?.nudge();
   }
@@ -83,7 +83,7 @@ export class Connection {
     return this.#transport?.isOpen ?? false;
   }
 
-  /** Whether the live connection takes messages already while it is being opened. */
+  /** Whether a live connection accepts messages while it is still being opened. */
   get takesEarly() {
     return this.#isSocket && this.#link.word !== "waiting";
   }
@@ -98,7 +98,7 @@ export class Connection {
     this.#from.onLink(next);
   }
 
-  /** Live connections never opened. Where the API answers, the network is to blame; where it doesn't, the server is away. */
+  /** Live connections never opened. If the API answers, the network blocks them; if not, the server is unavailable. */
   async #probe() {
     const { api, session, cursor } = this.#from;
     try {
@@ -147,7 +147,7 @@ export class Connection {
     transport.open();
   }
 
-  /** What both ways need of the page. */
+  /** The callbacks that both transports need. */
   #hooks() {
     const { cursor, onFrame } = this.#from;
     return { cursor, onFrame, onState: (/** @type {Link} */ link) => this.#changed(link), isOnline: () => navigator.onLine };
@@ -155,7 +155,7 @@ export class Connection {
 }
 
 /**
- * The reader's switch between the live connection and the API. Where it cannot be kept, it holds for this page.
+ * The reader's switch between the live connection and the API. If it cannot be stored, it applies to this page only.
  *
  * @param {object} from
  * @param {Store} from.storage
@@ -196,7 +196,7 @@ function socketUrl(session, { seq, id }) {
 }
 
 /**
- * A notice for what does not pass by itself.
+ * A notice for conditions that do not pass by themselves.
  *
  * @param {Link} link
  */

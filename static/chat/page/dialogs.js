@@ -1,5 +1,5 @@
 /**
- * What is done to a session from its menu: rename, archive, delete; and the dialogs that ask for it.
+ * Actions of a session's menu: rename, archive, delete; and their dialogs.
  */
 
 import { copy } from "../lib/clipboard.js";
@@ -16,12 +16,12 @@ import { pageSession, publishTitles, refresh } from "./session-list.js";
 /** @typedef {{id: string, title: string, archived: boolean}} Target */
 
 /**
- * Have the page's buttons and menus do what they say.
+ * Connect the page's buttons and menus to their actions.
  *
  * @param {Api} api
  */
 export function setUpDialogs(api) {
-  /** The session that the open menu or dialog is about. @type {Target} */
+  /** The session of the open menu or dialog. @type {Target} */
   let target = { id: "", title: "", archived: false };
 
   /** @type {Record<string, (button: HTMLElement) => void>} */
@@ -68,7 +68,7 @@ export function setUpDialogs(api) {
   });
 
   /**
-   * A button of the page's own menu speaks of the page's session.
+   * A button of the page's own menu refers to the page's session.
    *
    * @param {HTMLElement} button
    */
@@ -102,7 +102,7 @@ function openDialog(id) {
 }
 
 /**
- * Open a dialog, and act once it is answered with yes. It stays open, with the reason, where that fails.
+ * Open a dialog, and act when it is confirmed. If that fails, it stays open and shows why.
  *
  * @param {string} id
  * @param {() => Promise<void>} act
@@ -175,7 +175,7 @@ function remove(api, { id, title }) {
   });
 }
 
-/** The list beside and the list on the page both show it. */
+/** Both the list at the side and the list on the page show it. */
 function showChange() {
   if (location.pathname === pathTo("sessions/")) location.reload();
   else void refresh();

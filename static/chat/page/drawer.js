@@ -21,7 +21,7 @@ document.querySelector(".scrim")?.addEventListener("click", (event) => {
   closeDrawer();
 });
 
-/** Open the drawer, where the list is one. */
+/** Open the drawer, if the list is one. */
 export function openDrawer() {
   if (PHONE.matches) location.hash = "sessions";
 }
@@ -29,7 +29,7 @@ export function openDrawer() {
 /** Close the drawer. Returns whether it was open. */
 export function closeDrawer() {
   if (location.hash !== "#sessions") return false;
-  // The hash must really go for :target to let the drawer close; "#" alone would scroll nothing here, the page itself never scrolls.
+  // Only removing the hash lets :target close the drawer. "#" alone scrolls nothing here, because the page itself never scrolls.
   location.hash = "";
   return true;
 }

@@ -1,12 +1,12 @@
 /**
- * Enter sends the start page's message also while the page's other scripts are on their way: by the form, as its button does.
+ * Enter sends the start page's message even before the page's other scripts are loaded: by submitting the form, as its button does.
  */
 
 import { isComposing } from "../lib/keyboard.js";
 
 document.addEventListener("keydown", (event) => {
   const { target, key, shiftKey, altKey } = event;
-  // Once the message box has begun, it takes the key itself.
+  // Once the message box's own script has started, it handles the key.
   if (event.defaultPrevented || key !== "Enter" || shiftKey || altKey || isComposing(event)) return;
   if (!(target instanceof HTMLTextAreaElement) || target.id !== "message" || matchMedia("(pointer: coarse)").matches) return;
   event.preventDefault();

@@ -1,5 +1,5 @@
 /**
- * Single keys, where nothing can be meant as text.
+ * Single-key shortcuts, ignored where the key may be text.
  */
 
 import { byId } from "../lib/dom.js";
@@ -17,7 +17,7 @@ hasLetters.checked = readText(storage, "thinkaloud.keys") !== "off";
 hasLetters.addEventListener("change", () => writeText(storage, "thinkaloud.keys", hasLetters.checked ? "on" : "off"));
 
 /**
- * Let a single key do something. None may leave the page, stop or delete anything.
+ * Register a single key. None may leave the page, stop or delete anything.
  *
  * @param {string} key
  * @param {() => void} run
@@ -26,7 +26,7 @@ export function onKey(key, run) {
   keys.set(key, run);
 }
 
-/** What takes letters itself: to write them, or to find a choice that begins with them. */
+/** Elements that take letters themselves: to write them, or to find a choice that begins with them. */
 const TAKES_KEYS =
   "input:not([type=checkbox], [type=radio], [type=button], [type=submit], [type=reset], [type=file], [type=range], [type=color]), textarea, select," +
   "[contenteditable]:not([contenteditable=false]), [role=textbox], [role=searchbox], [role=combobox], [role=listbox], [role=menu], [role=menuitem]";

@@ -1,5 +1,5 @@
 /**
- * The conversation's page put together: connection → state → view, and what a reader asks for.
+ * The conversation's page: connection → state → view, and the reader's actions.
  */
 
 import { byId } from "../lib/dom.js";
@@ -33,7 +33,7 @@ import { Steps } from "./steps.js";
 const TICK_EVERY = 500;
 /** Steps in which people are asked, or say something. */
 const PEOPLE = ["approval_request", "question", "approval", "answer"];
-/** Milliseconds after which a queue that nothing stands before and that does not move is shown as waiting for room. */
+/** Milliseconds after which a queue that does not move, with no run before it, is shown as waiting for capacity. */
 const NO_ROOM = 10_000;
 
 /** @type {Page} */
@@ -45,7 +45,7 @@ const clock = createServerClock(page.now);
 let state = initial(page);
 let isScheduled = false;
 let hasUnsentChanged = true;
-/** Since when the queue has stood still with no run at work before it. @type {number|null} */
+/** Since when the queue has not moved, with no run before it. @type {number|null} */
 let standsSince = null;
 
 // ---- parts ----
@@ -114,7 +114,7 @@ const beside = createBeside({
 function repaint() {
   if (isScheduled) return;
   isScheduled = true;
-  // A page out of sight gets no frames; its title still says how the run is doing.
+  // A hidden page gets no animation frames; its title still shows the run's status.
   if (document.visibilityState === "visible") requestAnimationFrame(paint);
   else setTimeout(paint, 250);
 }
@@ -131,7 +131,7 @@ function paint() {
 }
 
 /**
- * The session's row in the list shows of the run what the page's head shows.
+ * Show the run's status in the session's row, as the page's head does.
  *
  * @param {Run} run
  */
@@ -149,7 +149,7 @@ function showInList(run) {
   });
 }
 
-/** Whether messages are queued, nothing is at work, and still none is started: people have too much at work, or workers are away. */
+/** Whether messages are queued and nothing runs: the user's runs are at their limit, or no worker is available. */
 function standsStill() {
   const run = current(state);
   if (!state.queue.length || (run && !run.ended)) standsSince = null;
@@ -181,7 +181,7 @@ function linked(link) {
 
 // ---- frames ----
 
-/** What is done with a frame that is no part of the conversation's state. @type {Record<string, (data: any) => void>} */
+/** The handlers of frames that are not part of the conversation's state. @type {Record<string, (data: any) => void>} */
 const receivers = {
   accepted({ client_message_id: id }) {
     commands.accepted(id);
@@ -218,7 +218,7 @@ function receive(frame) {
   state = reduce(state, frame);
   if (frame.type === "session") hasJoined(frame.data);
   if (frame.type === "reasoning_start" || frame.type === "reasoning_complete") runChanged(frame);
-  // Where it waits for people, and where it does no longer, the list says so.
+  // When it begins or ceases to wait for people, the list shows that.
   if ((frame.type === "reasoning_step" || frame.type === "child_step") && PEOPLE.includes(frame.data.type)) void refresh();
   if (state.gap && !before.gap) connection.resume();
   if (state !== before) repaint();
@@ -230,7 +230,7 @@ function hasJoined(data) {
   if (data.title) view.setTitle(data.title);
   beside.joined(data);
   if (data.role !== page.session.role) {
-    // The page was made for another role, which may do other things; what is typed in its box is kept on this device.
+    // The page was rendered for another role; what is typed in its box is stored on this device.
     location.reload();
     return;
   }
@@ -260,7 +260,7 @@ function send(message) {
   view.scroll.toEnd();
 }
 
-/** ↑ in an empty box: what was refused or is not sent yet, else the last one queued. Returns whether there is one. */
+/** ↑ in an empty box: take back what was refused or is not sent yet, else the last queued message. Returns whether there is one. */
 function takeBack() {
   const last = outgoing.last;
   if (last?.tried && !last.error) return false;
@@ -280,7 +280,7 @@ function showStopping(run, isStopping) {
 }
 
 /**
- * The agent and the switch are the session's: whoever comes back finds them as they were.
+ * The agent and the switch are stored with the session, and are the same on its next page.
  *
  * @param {{agent_name: string, enable_reasoning: boolean}} choice
  */
@@ -334,7 +334,7 @@ onKey("w", () => {
 });
 onKey("End", () => view.scroll.toEnd());
 onKey("Escape", () => composer?.focus());
-/** No single key stops a run: what is meant as a word must not end it. */
+/** No single key stops a run: a key that is meant as text must not end it. */
 document.addEventListener("keydown", (event) => {
   if (event.key !== "." || !(event.ctrlKey || event.metaKey) || event.shiftKey || event.altKey) return;
   const run = runAtWork();
@@ -345,7 +345,7 @@ document.addEventListener("keydown", (event) => {
 });
 document.querySelector('[data-action="fold-all"]')?.addEventListener("click", (event) => {
   if (event.target instanceof Element) /** @type {HTMLElement|null} */ (event.target.closest("[popover]"))?.hidePopover();
-  // Focus within one goes to its summary.
+  // If the focus is within one, it moves to its summary.
   /** @type {NodeListOf<HTMLDetailsElement>} */
   const outlines = document.querySelectorAll("#log .outline[open]");
   for (const outline of outlines) outline.open = false;
@@ -354,7 +354,7 @@ const steps = new Steps({ onGo: view.scroll.leave, first: page.first, last: () =
 
 // ---- begin ----
 
-// Before anything comes: what the server has rendered is taken for the state that it was rendered from.
+// Before any frame: the server's markup is taken as the view of the state that it was rendered from.
 paint();
 if (page.live) {
   connection.start();
@@ -362,5 +362,5 @@ if (page.live) {
 }
 steps.toHash();
 if (!matchMedia("(pointer: coarse)").matches && !location.hash) composer?.focus();
-// Where something fails before this, the page says so by itself.
+// If something fails before this line, the page reports that by itself.
 byId("not-started").remove();

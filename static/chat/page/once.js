@@ -1,5 +1,5 @@
 /**
- * What is shown once, copied by a button.
+ * A secret that is shown once, with a button that copies it.
  */
 
 import { copy } from "../lib/clipboard.js";

@@ -1,5 +1,5 @@
 /**
- * Messages on their way out: sent once there is a connection, shown while they wait, and given back where they are refused.
+ * Messages being sent: sent when there is a connection, shown while they wait, and given back if they are refused.
  */
 
 import { CLOSE } from "../protocol.js";
@@ -10,11 +10,11 @@ import { closeNotice, notice } from "../view/notices.js";
 /** @import { Outbox } from "../transport/outbox.js" */
 /** @import { FileData, Link, UnsentMessage, Way } from "../state/types.js" */
 
-/** A message that is accepted this soon, in milliseconds, never shows as being sent. */
+/** A message that is accepted within this time, in milliseconds, is never shown as being sent. */
 const SOON = 400;
-/** The pause before a message goes out again that the server could not take, or that another page has left unsent. */
+/** The pause before a message is sent again that the server could not accept, or that another page has left unsent. */
 const SEND_AGAIN = 2_000;
-/** A message that has no answer for so long, in milliseconds, makes the page check whether the connection lives. */
+/** Without an answer to a message for this long, in milliseconds, the page checks whether the connection works. */
 const ANSWER_WITHIN = 5_000;
 
 export class Outgoing {
@@ -34,7 +34,7 @@ export class Outgoing {
     addEventListener("storage", (event) => {
       if (!event.key?.startsWith("thinkaloud.outbox.")) return;
       from.onChange();
-      // Its own page sends it, unless that is closed first.
+      // The page that it belongs to sends it, unless that is closed first.
       if (event.newValue) setTimeout(() => this.flush(), SEND_AGAIN);
     });
   }
@@ -54,7 +54,7 @@ export class Outgoing {
     setTimeout(() => outbox.has(id) && connection.nudge(), ANSWER_WITHIN);
   }
 
-  /** Send what has not gone out over this connection, if it takes messages. */
+  /** Send the messages that have not been sent over this connection, if it accepts any. */
   flush() {
     const { outbox, connection, hasJoined } = this.#from;
     if (!connection.isOpen && !(connection.takesEarly && hasJoined())) return;
@@ -69,7 +69,7 @@ export class Outgoing {
   }
 
   /**
-   * Take one back that is not on its way.
+   * Take back a message that is not being sent.
    *
    * @param {string} id
    * @param {string|null} text put into the message box, to be written anew
@@ -77,7 +77,7 @@ export class Outgoing {
   remove(id, text) {
     const { outbox, onChange, giveBack } = this.#from;
     const item = outbox.items().find((one) => one.client_message_id === id);
-    // Another page may have sent it, or had it back, just now.
+    // Another page may just have sent it, or taken it back.
     if (!item || (item.tried && !item.error)) return;
     outbox.remove(id);
     onChange();
@@ -91,7 +91,7 @@ export class Outgoing {
     this.#from.onChange();
   }
 
-  /** What has no answer goes out again. */
+  /** Send messages without an answer again. */
   again() {
     this.#from.outbox.forgetSent();
     this.#from.onChange();
@@ -106,7 +106,7 @@ export class Outgoing {
     const { outbox, onChange } = this.#from;
     if (!id || !outbox.has(id)) return false;
     if (code === "storage") {
-      // Whether it was taken is not known. Under the same name it is not taken twice.
+      // It is not known whether it was accepted. With the same id it is not accepted twice.
       setTimeout(() => {
         outbox.forgetSending(id);
         this.flush();
@@ -117,7 +117,7 @@ export class Outgoing {
   }
 
   /**
-   * The connection is another.
+   * The connection has changed.
    *
    * @param {Link} link
    */
@@ -128,13 +128,13 @@ export class Outgoing {
     if (word === "waiting" && code === CLOSE.TOO_LARGE) refuseLongest(outbox);
   }
 
-  /** The last one, whether or not it can be had back. */
+  /** The last message, whether or not it can be taken back. */
   get last() {
     return this.#from.outbox.items().at(-1);
   }
 
   /**
-   * What to show of them: not what will be accepted in the next instant.
+   * The messages to show: not those that will be accepted in the next instant.
    *
    * @returns {UnsentMessage[]}
    */
@@ -147,7 +147,7 @@ export class Outgoing {
       .map((item) => ({
         ...item,
         label: item.error ? SENTENCES.refused : isOpen ? SENTENCES.sending : SENTENCES.notSent,
-        // One that may have been taken already can only be removed from the queue, once it is known to stand there.
+        // A message that may have been accepted can only be removed from the queue, once it is known to be there.
         isOnItsWay: Boolean(item.tried && !item.error),
       }));
   }
@@ -159,7 +159,7 @@ export class Outgoing {
 }
 
 /**
- * The connection was closed over a message that is longer than any may be: that message would close the next one, too.
+ * The connection was closed because of a message over the size limit, which would close the next one, too.
  *
  * @param {Outbox} outbox
  */

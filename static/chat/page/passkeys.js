@@ -1,5 +1,5 @@
 /**
- * Forms that a passkey answers: what the server asks stands in the form, or is fetched from where it is sent; the browser's answer goes back
+ * Forms that are answered by a passkey: the server's challenge is in the form, or is fetched from its address; the browser's answer is sent
  * as one of its fields.
  */
 
@@ -9,7 +9,7 @@ import { askForPasskey, hasPasskeys } from "../lib/platform.js";
 /** @typedef {HTMLFormElement & { credential: HTMLInputElement }} PasskeyForm */
 
 /**
- * What the server wants to have signed.
+ * The challenge that the server wants to have signed.
  *
  * @param {PasskeyForm} form
  * @returns {Promise<any>}
@@ -24,7 +24,7 @@ async function findQuestion(form) {
 }
 
 /**
- * Ask the browser, which asks whoever sits before it.
+ * Ask the browser, which asks the user.
  *
  * @param {PasskeyForm} form
  */

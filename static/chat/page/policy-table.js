@@ -1,5 +1,5 @@
 /**
- * The table of an agent's rules: moved, added, removed, and tried on a call before they are saved.
+ * The table of an agent's rules: rules are moved, added, removed, and tried on a call before saving.
  */
 
 const box = /** @type {HTMLElement|null} */ (document.querySelector("[data-policy]"));

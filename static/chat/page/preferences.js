@@ -1,5 +1,5 @@
 /**
- * What every page does: let the server know the reader's time zone, and keep what the reader has chosen.
+ * For every page: tell the server the reader's time zone, and store the reader's choices.
  */
 
 import { pathTo } from "../transport/addresses.js";
@@ -8,7 +8,7 @@ import { pathTo } from "../transport/addresses.js";
 const YEAR = 31_536_000;
 
 /**
- * Keep a small choice where the server can read it, so that the next page is right from its first paint.
+ * Store a small choice in a cookie, so that the server renders the next page accordingly.
  *
  * @param {string} name
  * @param {string} value empty forgets it
@@ -21,7 +21,7 @@ export function keepPreference(name, value) {
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 if (zone && /^[\w+\-/]+$/u.test(zone)) keepPreference("tz", zone);
 
-// The token in a form is as old as the page; logging in, in whatever tab, has made a new one.
+// The token in a form is as old as the page; a login in another tab has made a new one.
 document.addEventListener(
   "submit",
   ({ target }) => {

@@ -1,5 +1,5 @@
 /**
- * A session saved as a file, with a look beforehand at what is hidden in it; a trajectory of another program's read in.
+ * Saving a session as a file, with a preview of what is hidden in it; importing a trajectory of another program.
  */
 
 import { byId, find, setShown, setText, slot } from "../lib/dom.js";
@@ -8,12 +8,12 @@ import { pathTo } from "../transport/addresses.js";
 
 /** @import { Api } from "../transport/api.js" */
 
-/** Places that the dialog shows of those that are hidden. */
+/** How many hidden places the dialog shows. */
 const SHOWN = 20;
 const MOST_BYTES = 20 * 1024 * 1024;
 
 /**
- * Ask for a format, and have the browser save the file.
+ * Ask for a format, and let the browser save the file.
  *
  * @param {Api} api
  * @param {string} session
@@ -61,7 +61,7 @@ export function saveSession(api, session) {
 }
 
 /**
- * Show what would be hidden; gives how much that is, null where it could not be learned.
+ * Show what would be hidden; returns how much that is, null if that is unknown.
  *
  * @param {Api} api
  * @param {string} session
@@ -101,7 +101,7 @@ function save(address) {
 }
 
 /**
- * Ask for an ATIF document, and open the session that is made of it.
+ * Ask for an ATIF document, and open the session that is made from it.
  *
  * @param {Api} api
  */

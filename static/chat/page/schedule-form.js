@@ -1,5 +1,5 @@
 /**
- * The form of a schedule: shows, while one types, when it would run.
+ * The form of a schedule: shows while typing when it would run.
  */
 
 import { byId, closest } from "../lib/dom.js";
@@ -11,7 +11,7 @@ const place = byId("preview");
 /** @type {HTMLFormElement} */
 const form = closest(place, "form");
 const times = closest(place, "fieldset");
-/** The fields that say when. */
+/** The fields that determine the times. */
 const FIELDS = ["when", "cron", "every_minutes", "at", "time_zone"];
 
 /** @type {ReturnType<typeof setTimeout>|undefined} */
@@ -23,7 +23,7 @@ function preview() {
   asked?.abort();
   const values = new FormData(form);
   const query = new URLSearchParams(FIELDS.map((name) => [name, String(values.get(name) ?? "")]));
-  // What is not filled in yet is nothing wrong.
+  // An empty field is not an error yet.
   place.hidden = !query.get(query.get("when") ?? "")?.trim();
   if (!place.hidden) asked = fetchPart(`${place.dataset.from}?${query}`, show);
 }

@@ -1,5 +1,5 @@
 /**
- * The page of the schedules: kept up to date, and the switch for notifications of the browser.
+ * The page of schedules: kept up to date, with a switch for the browser's notifications.
  */
 
 import { pathTo } from "../transport/addresses.js";
@@ -17,7 +17,7 @@ const storage = localStore();
 
 // ---- the list, as the server renders it ----
 
-/** The token of the forms is another one in each answer, and as good as the last. @param {Element} element */
+/** The forms' CSRF token differs in each answer, but is equally valid: it is ignored in comparisons. @param {Element} element */
 const textOf = (element) => element.innerHTML.replace(/name="csrfmiddlewaretoken" value="[^"]*"/gu, "").trim();
 
 let shown = textOf(list);
@@ -45,7 +45,7 @@ function replace(fresh) {
 }
 
 /**
- * Have what is in the place of an element that had focus have it now.
+ * Focus the element that has replaced a focused one.
  *
  * @param {Element} gone
  */
@@ -73,7 +73,7 @@ box.addEventListener("change", async () => {
   paintChoice();
 });
 
-/** Whether it is on; where it can't be, why. */
+/** Whether it is on, or why it is not possible. */
 function paintChoice() {
   const why = /** @type {Record<string, string>} */ (SENTENCES.noNotifications)[notificationPermission()] ?? "";
   box.checked = isWanted(storage);

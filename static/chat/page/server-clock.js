@@ -1,5 +1,5 @@
 /**
- * The server's time, as far as this page can know it.
+ * The server's time, as exactly as this page can know it.
  */
 
 /**
@@ -7,8 +7,8 @@
  * @param {() => number} [ticks] milliseconds that nobody sets: the system's clock may be put right at any time
  */
 export function createServerClock(now, ticks = () => performance.now()) {
-  // A time that arrives has been on its way for a while: the highest difference seen is the one with the least delay in it. Ticks may
-  // stand still while the machine sleeps, which the next time makes good.
+  // A time that arrives was delayed on its way: the highest difference seen has the least delay. The page's clock may stand still while the
+  // machine sleeps, which the next message corrects.
   let offset = now * 1000 - ticks();
   return {
     /** The server's time now, in seconds. */

@@ -1,5 +1,5 @@
 /**
- * The list of sessions beside every page, kept up to date: the server renders it, as it did at first.
+ * The list of sessions at the side of every page, kept up to date: the server renders it.
  */
 
 import { byId, make, setShown } from "../lib/dom.js";
@@ -10,27 +10,30 @@ import { pathTo } from "../transport/addresses.js";
 import { setBadge } from "../view/badge.js";
 import { closeNotice, notice } from "../view/notices.js";
 
-/** What a session's row says of its run. @typedef {{dot: string, word: string, tone: string, agent: string, isLive: boolean}} SessionRow */
+/**
+ * What a session's row shows of its run.
+ * @typedef {{dot: string, word: string, tone: string, agent: string, isLive: boolean}} SessionRow
+ */
 
 const REFRESH_EVERY = 10_000;
-/** Changes come in bunches: the list is fetched once for all that come within so many milliseconds. */
+/** Changes come in bunches: the list is fetched once for all within this time, in milliseconds. */
 const PAUSE = 300;
 
 const list = byId("side-list");
-/** Whom the page was made for. */
+/** The user that the page was rendered for. */
 const madeFor = byId("sessions").dataset.user;
 /** @type {Set<(titles: Record<string, string>) => void>} */
 const watchers = new Set();
 /** @type {Promise<void>|null} */
 let refreshing = null;
 let shown = "";
-/** Who was logged in when the list came last. */
+/** The user that the last list was rendered for. */
 let loggedIn = madeFor;
 /** @type {SessionRow|null} */
 let current = null;
 
 /**
- * Call a function with the sessions' titles, by their ids, whenever there are new ones.
+ * Register a function that is called with the sessions' titles, by id, after each update.
  *
  * @param {(titles: Record<string, string>) => void} watcher
  */
@@ -39,7 +42,7 @@ export function onRefresh(watcher) {
 }
 
 /**
- * Hand titles to all functions given to `onRefresh`.
+ * Call all functions registered with `onRefresh`.
  *
  * @param {Record<string, string>} titles
  */
@@ -47,7 +50,7 @@ export function publishTitles(titles) {
   for (const watcher of watchers) watcher(titles);
 }
 
-/** Bring the list up to date. */
+/** Update the list. */
 export function refresh() {
   refreshing ??= new Promise((resolve) => setTimeout(resolve, PAUSE)).then(fetchList).finally(() => {
     refreshing = null;
@@ -55,13 +58,13 @@ export function refresh() {
   return refreshing;
 }
 
-/** The id of the session that the page shows; empty on other pages. */
+/** The id of the page's session; empty on other pages. */
 export function pageSession() {
   return location.pathname.match(/\/sessions\/([0-9a-f-]{36})\/$/u)?.[1] ?? "";
 }
 
 /**
- * The open session's own row says what its page's head says.
+ * The row of the open session shows what the page's head shows.
  *
  * @param {SessionRow} row
  */
@@ -92,7 +95,7 @@ async function fetchList() {
 }
 
 /**
- * Whether somebody else has logged in since this page was made: their list is not for it.
+ * Whether another user has logged in since this page was rendered: the list is not for this page then.
  *
  * @param {HTMLElement} fresh
  */
@@ -118,7 +121,7 @@ function titlesOf(rows) {
   return Object.fromEntries([...found].map(({ dataset }) => [dataset.session ?? "", dataset.title ?? ""]));
 }
 
-/** How much waits for the reader stands with the list. */
+/** The number of waiting calls is shown with the list. */
 function countNeeds() {
   setBadge(Number(list.querySelector("[data-needs]")?.getAttribute("data-needs") ?? 0));
 }

@@ -1,5 +1,5 @@
 /**
- * What is around every page of a logged-in reader: the list of sessions, menus, dialogs, light and dark, and the keys.
+ * The frame of every page of a logged-in reader: the list of sessions, menus, dialogs, light and dark, and the keys.
  */
 
 import { byId, closestTo } from "../lib/dom.js";
@@ -13,7 +13,7 @@ import "./drawer.js";
 import "./keys.js";
 import { refresh } from "./session-list.js";
 
-/** The API, as the one whom the page was made for. */
+/** The API, for the user that the page was rendered for. */
 export const api = createApi({ user: byId("sessions").dataset.user });
 
 startNotifications({ api, storage: localStore() });
@@ -44,7 +44,7 @@ for (const menu of menus) {
 }
 
 /**
- * Put a menu below or above an element, whole within the window.
+ * Position a menu below or above an element, completely within the window.
  *
  * @param {HTMLElement} menu
  * @param {DOMRect} anchor

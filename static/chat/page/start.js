@@ -1,5 +1,5 @@
 /**
- * The start page: the first message makes the session, and goes to its page in the outbox.
+ * The start page: the first message creates the session, and is sent by its page, from the outbox.
  */
 
 import { pathTo } from "../transport/addresses.js";
@@ -15,7 +15,10 @@ import { onKey } from "./keys.js";
 import { api } from "./shell.js";
 import { SENTENCES } from "../state/messages.js";
 
-/** What a session is asked for by, and its first message: kept until there is one. @typedef {{wish: string, key: string, message: string|null, id: string|null}} Kept */
+/**
+ * The key of the request for a session, and its first message: stored until there is a session.
+ * @typedef {{wish: string, key: string, message: string|null, id: string|null}} Kept
+ */
 
 /** @import { FileData } from "../state/types.js" */
 
@@ -34,7 +37,7 @@ composer.focus();
 onKey("Escape", () => composer.focus());
 
 let beginning = false;
-/** What the session is asked for by, until there is one: an answer that was lost must not leave a second session. */
+/** Where that is stored: after a lost answer the same request must not create a second session. */
 const asked = `thinkaloud.beginning.${page.user}`;
 /** @type {Kept|null} */
 let keep = null;
@@ -64,7 +67,7 @@ function idFor({ message, files }) {
   return id;
 }
 
-/** Where it cannot be kept, it is known for as long as this page is open. @param {Kept|null} next */
+/** If it cannot be stored, it is known as long as this page is open. @param {Kept|null} next */
 function remember(next) {
   if (next === null) removeText(tabStore(), asked);
   else writeText(tabStore(), asked, JSON.stringify(next));
@@ -82,11 +85,11 @@ async function begin(message) {
     const outbox = createOutbox({ storage, user: page.user, session: id });
     const item = outbox.add({ ...message, client_message_id: idFor(message), at: Date.now() });
     if (!outbox.isSaved) {
-      // No storage to take it there: it goes out from here.
+      // Without storage the message is sent from here.
       const files = message.files.map((file) => file.id);
       await api.send(id, { ...message, files, client_message_id: item.client_message_id });
     }
-    // What was typed meanwhile is not what was sent.
+    // What was typed meanwhile was not sent.
     if (composer.text === message.message) composer.clear();
     remember(null);
     location.assign(pathTo(`sessions/${id}/`));
@@ -100,7 +103,7 @@ async function begin(message) {
 
 addEventListener("online", () => composer.refuse(""));
 
-// A page that comes back from the browser's own memory may send again.
+// A page that comes back from the back/forward cache may send again.
 addEventListener("pageshow", (event) => {
   if (!event.persisted) return;
   beginning = false;
@@ -113,5 +116,5 @@ document.addEventListener("click", (event) => {
   event.preventDefault();
   composer.offer(find(starter, "span").textContent ?? "");
 });
-// Where something fails before this, the page says so by itself.
+// If something fails before this line, the page reports that by itself.
 byId("not-started").remove();

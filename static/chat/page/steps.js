@@ -1,5 +1,5 @@
 /**
- * Going from step to step: by single keys, and by links that lead to one.
+ * Moving from step to step: by single keys, and by links to a step.
  */
 
 import { copy } from "../lib/clipboard.js";
@@ -10,7 +10,7 @@ import { SENTENCES } from "../state/messages.js";
 
 export class Steps {
   #from;
-  /** The step that the keys are at. @type {HTMLElement|null} */
+  /** The step that the keys have selected. @type {HTMLElement|null} */
   #at = null;
 
   /**
@@ -34,13 +34,13 @@ export class Steps {
     addEventListener("hashchange", () => this.toHash());
   }
 
-  /** A link to a step opens what it lies in; one that is not on this page is on an earlier one, or nowhere. */
+  /** A link to a step opens the parts around it; a step that is not on this page is on an earlier one, or does not exist. */
   toHash() {
     closeNotice("no-step");
     const id = decoded(location.hash.slice(1));
     if (!/^(s\d+|run-[0-9a-f-]+)$/u.test(id)) return;
     const isStep = id.startsWith("s");
-    // A result has no row of its own: it lies in its call's card.
+    // A result has no row of its own: it is in its call's card.
     const element = document.getElementById(id) ?? document.querySelector(`#log [data-result="${id.slice(1)}"]`);
     if (element) this.#reveal(element, isStep);
     else if (isStep) this.#toEarlier(Number(id.slice(1)));
@@ -48,7 +48,7 @@ export class Steps {
   }
 
   /**
-   * Open the page that a step is on; where it is on none, say so.
+   * Open the page with a step; if there is none, say so.
    *
    * @param {number} number
    */
@@ -110,7 +110,7 @@ export class Steps {
   }
 }
 
-/** The steps that are in sight, and the answers. */
+/** The visible steps, and the answers. */
 function allSteps() {
   return findAll(document, "#log .step[id], #log .answer[id]").filter((step) => step.offsetParent !== null || step.matches(".answer"));
 }

@@ -1,6 +1,6 @@
 /**
- * The page of all that waits for the reader: its forms are sent without leaving it, what begins to wait joins them, and what others decide
- * gives way to who has done so.
+ * The page of everything that waits for the reader: its forms are sent without leaving it, new calls are added, and forms of calls that
+ * others decide are replaced by their decision.
  */
 
 import { byId, find, findAll, setText } from "../lib/dom.js";
@@ -14,7 +14,7 @@ import { onWaiting } from "../view/notify.js";
 const list = byId("needs-list");
 
 /**
- * The deadlines that are counted down, each by this page's steady clock, in milliseconds.
+ * The deadlines, each as a time of this page's steady clock, in milliseconds.
  * @type {Map<HTMLElement, number>}
  */
 const deadlines = new Map();
@@ -26,7 +26,7 @@ function setUpAll(among) {
   countDown();
 }
 
-/** Say how long there is until each is decided by itself. */
+/** Show how much time is left until each deadline. */
 function countDown() {
   for (const [place, at] of deadlines) {
     const item = place.closest("[data-call]");
@@ -41,7 +41,7 @@ function countDown() {
 }
 
 /**
- * Nothing waits there any more: only who has decided still stands there.
+ * The call no longer waits: only the decision is shown.
  *
  * @param {Element} item
  */
@@ -51,7 +51,7 @@ function settle(item) {
 }
 
 /**
- * What has become of a call that waits no more, in place of its form.
+ * Show what has happened to a call that no longer waits, in place of its form.
  *
  * @param {HTMLElement} item
  */
@@ -61,9 +61,9 @@ function lookAgain(item) {
   const place = find(item, '[data-slot="form"]');
   if (!form || !place) return;
   const asked = fetchPart(`${form.action}&part=form`, (body) => {
-    // Its session is gone, or the reader's no more.
+    // The session was deleted, or is not shared with the reader any more.
     if (asked.status === 404) item.remove();
-    // One that is sent just now gets its own answer.
+    // A form that is being sent gets its own answer.
     if (body === null || find(body, "form") || !place.contains(form)) return;
     const hadFocus = place.contains(document.activeElement);
     replaceContent(place, body);
@@ -72,7 +72,7 @@ function lookAgain(item) {
   });
 }
 
-/** Add what is not there yet, and look again at what is not listed any more; what somebody may be filling in is left alone. */
+/** Add new calls, and update those that are not listed any more; forms that may be in use are left alone. */
 async function update() {
   const page = await fetchPage(location.href);
   if (page === null) return;
@@ -93,5 +93,5 @@ setInterval(countDown, 1000);
 onNeeds((number) => {
   if (number !== findAll(list, "form").length) void update();
 });
-// As many as before may wait where one was decided and another has come.
+// The number may be the same although one was decided and another one was added.
 onWaiting(() => void update());

@@ -74,7 +74,7 @@ export function createAnswer({ place, keepEnd, run }) {
 
   return {
     /**
-     * Show what the run has of its answer.
+     * Show the run's answer as far as it exists.
      *
      * @param {Run} next
      */
@@ -82,7 +82,7 @@ export function createAnswer({ place, keepEnd, run }) {
       if (next.answer !== null) {
         if (shown?.seq !== next.answer.seq) finish(next.answer);
       } else if (next.growth !== null && isAnswer(next.growth)) {
-        // A piece of an answer that was cut is a row now.
+        // The first part of an answer that was cut off is a row now.
         if (shown !== null && shown.seq !== null) close();
         open().text.write(next.growth.text);
       } else if (shown !== null) {
@@ -93,7 +93,7 @@ export function createAnswer({ place, keepEnd, run }) {
 }
 
 /**
- * Whether what is being written is the answer.
+ * Whether the draft is that of the answer.
  *
  * @param {Growth|null} growth
  * @returns {boolean}

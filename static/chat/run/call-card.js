@@ -1,5 +1,5 @@
 /**
- * Tool calls: the row of one, the row of several at once, and the card of each with what it was asked and what came back.
+ * Tool calls: the row of one, the row of several at once, and the card of each with its arguments and result.
  */
 
 import { clone, find, setData, setIcon, setShown, setText, slot } from "../lib/dom.js";
@@ -12,7 +12,7 @@ import { enhanceCard, fillArguments, fillResult } from "./result.js";
 /** @import { Call, Item, Run } from "../state/types.js" */
 /** @import { Choices } from "../view/choices.js" */
 
-/** Characters of a failed call's result that stand in its row. */
+/** How many characters of a failed call's result its row shows. */
 const CAUSE = 400;
 
 /** What is inside a card: the call it shows, and which of its parts are filled. @typedef {{call: Call|null, args: boolean, result: boolean, people: boolean}} Inside */
@@ -20,7 +20,7 @@ const CAUSE = 400;
 /** @typedef {ReturnType<typeof createCallCards>} CallCards */
 
 /**
- * Make a row say what its calls are now.
+ * Update a row of calls.
  *
  * @param {CallCards} cards
  * @param {HTMLElement} element
@@ -79,7 +79,7 @@ export function createCallCards({ contentUrl, choices }) {
   const cards = new Map();
 
   /**
-   * The line and the inside of one call; returns its state: `live`, `fail`, `off`, or empty for one that worked.
+   * Update the line and the inside of one call; returns its state: `live`, `fail`, `off`, or empty if it succeeded.
    *
    * @param {HTMLElement} card
    * @param {Run} run
@@ -96,7 +96,7 @@ export function createCallCards({ contentUrl, choices }) {
     cards.set(card, kept(inside, call));
     if (card instanceof HTMLDetailsElement) {
       const isNew = inside === undefined && card.classList.contains("tool");
-      // What people are asked for is in sight, whatever else is.
+      // What people are asked for is always visible.
       if (state === "wait" && !inside?.call?.request) card.open = true;
       else if (isNew) card.open = choices.step(call.seq) ?? (!run.ended && typeof call.arguments?.code === "string");
       if (card.open) fillInside(card);
@@ -106,7 +106,7 @@ export function createCallCards({ contentUrl, choices }) {
   }
 
   /**
-   * What people are asked about a call, and what they have said.
+   * What people are asked about a call, and what they have decided.
    *
    * @param {HTMLElement} card
    * @param {Run} run
@@ -119,7 +119,7 @@ export function createCallCards({ contentUrl, choices }) {
   }
 
   /**
-   * Fill a card's parts, when it is open.
+   * Fill a card's parts if it is open.
    *
    * @param {HTMLElement} card
    */
@@ -137,7 +137,7 @@ export function createCallCards({ contentUrl, choices }) {
     fill,
     fillInside,
     /**
-     * A card that the server has filled. What of it waits for people is filled once more: its form is not the server's.
+     * Take over a card that the server has filled. The part for people is filled again: the server's has another form.
      *
      * @param {HTMLElement} card
      * @param {Run} run
@@ -148,7 +148,7 @@ export function createCallCards({ contentUrl, choices }) {
       if (call && isWaiting(call)) fillPeople(card, run, call);
     },
     /**
-     * Show how long a call has been at work, or has waited.
+     * Show how long a call has been running, or has waited.
      *
      * @param {Call} call
      * @param {number} now the server's time
@@ -159,7 +159,7 @@ export function createCallCards({ contentUrl, choices }) {
       setText(slot(card, "dur"), ticking((now - call.at) * 1000));
       if (isWaiting(call)) tickDecision(find(card, '[data-part="decision"]'), call, now);
     },
-    /** Code was opened to be watched; at the run's end it is history, unless the reader has chosen. */
+    /** The code was opened by the page while the call was running; at the run's end it is closed, unless the reader has chosen. */
     fold() {
       for (const [card, { call }] of cards) {
         if (call && choices.step(call.seq) === undefined && card instanceof HTMLDetailsElement) card.open = false;
@@ -169,7 +169,7 @@ export function createCallCards({ contentUrl, choices }) {
 }
 
 /**
- * What of a card's inside still holds for what is said of its call now.
+ * Which parts of an open card are still up to date for a call.
  *
  * @param {Inside|undefined} inside
  * @param {Call} call
@@ -180,7 +180,7 @@ function kept(inside, call) {
   if (!inside || !before) return { call, args: call.arguments === null, result: false, people: false };
   return {
     call,
-    // What the server has rendered and then left out of the state is there already.
+    // What the server has rendered, and left out of the state, is there already.
     args: call.arguments === null || (inside.args && before.arguments === call.arguments),
     result: inside.result && before.result === call.result,
     people: inside.people && before.request === call.request && before.decision === call.decision,
@@ -218,7 +218,7 @@ function setWord(row, word) {
 }
 
 /**
- * What can be copied of a part of a card.
+ * The text that is copied from a part of a card.
  *
  * @param {HTMLElement} part
  * @returns {string}

@@ -1,5 +1,5 @@
 /**
- * The runs within a run: each a small outline of its own in the row of the call that has asked it.
+ * The runs within a run: each with a small outline in the row of the call that started it.
  */
 
 import { clone, find, setData, setText, slot } from "../lib/dom.js";
@@ -27,7 +27,7 @@ export function createChildren({ contentUrl, keepEnd, choices, agentTitle }) {
 
   return {
     /**
-     * Where what a run within this one has asked goes; null where that is not shown.
+     * Where a run goes that was started within one of these; null if its place is not shown.
      *
      * @param {string} id
      * @param {string} callId
@@ -96,7 +96,7 @@ function createChild({ run: first, at, contentUrl, keepEnd, choices, agentTitle 
       if (run.ended) {
         outline.drawBars(run, null);
         setText(slot(element, "child-dur"), duration(run.duration_ms));
-        // It was opened to be watched.
+        // The page opened it because it was running.
         if (painted && !painted.ended) element.open = false;
       } else if (!painted) element.open = true;
       setData(element, "status", run.status);
@@ -115,7 +115,7 @@ function createChild({ run: first, at, contentUrl, keepEnd, choices, agentTitle 
 const answers = new WeakMap();
 
 /**
- * The rows of a run within another one: its answer is the last, like a thought.
+ * The rows of a run within another one: the answer is the last one, shown like a thought.
  *
  * @param {Run} run
  * @returns {Item[]}

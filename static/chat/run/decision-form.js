@@ -1,5 +1,5 @@
 /**
- * The form by which somebody decides, or answers: the server renders it and reads what it says, here as on its page without scripts.
+ * The form for a decision or an answer: the server renders it and parses it, as on its own page without scripts.
  */
 
 import { closestTo, find, findAll, setShown } from "../lib/dom.js";
@@ -8,11 +8,11 @@ import { isComposing } from "../lib/keyboard.js";
 import { SENTENCES } from "../state/messages.js";
 import { csrfToken } from "../transport/api.js";
 
-/** Where people write: focus is not taken from there. */
+/** Elements that people write in: focus is not taken from there. */
 const WRITES = "input, textarea, select, [contenteditable], dialog, [popover], .decide-form";
 
 /**
- * Put the form into its place, unless it is there or on its way.
+ * Load the form into its place, unless it is there or being loaded.
  *
  * @param {HTMLElement} place
  * @param {HTMLAnchorElement} link to the form's own page, which is offered where the form can't be had
@@ -37,7 +37,7 @@ export function loadForm(place, link, address) {
 }
 
 /**
- * Nothing waits here any more.
+ * Remove the form, because the call no longer waits.
  *
  * @param {HTMLElement} place
  */
@@ -53,7 +53,7 @@ export function dropForm(place) {
 }
 
 /**
- * The field to answer in, or the group of buttons: Enter there allows nothing.
+ * Focus the field for the answer, or the group of buttons: Enter on the group allows nothing.
  *
  * @param {HTMLElement} place
  */
@@ -64,7 +64,7 @@ export function focusForm(place) {
 }
 
 /**
- * Have a form sent without leaving the page, and by Ctrl and Enter too.
+ * Send a form without leaving the page, also by Ctrl and Enter.
  *
  * @param {HTMLElement} place
  */
@@ -81,7 +81,7 @@ export function setUpForm(place) {
     /** @type {HTMLButtonElement|null} */
     const main = find(form, "[data-main]");
     if (isSend && main) form.requestSubmit(main);
-    // A field of one line must not allow a call because somebody ends it with Enter.
+    // Enter in a field of one line must not allow a call.
     const isLine = event.key === "Enter" && closestTo(event, "input:not([type=checkbox], [type=radio])");
     if (isSend || isLine) event.preventDefault();
   });
@@ -96,13 +96,13 @@ async function send(place, form, submitter) {
   const address = new URL(form.action);
   address.searchParams.set("part", "form");
   const data = new FormData(form, submitter);
-  // Logging in makes a new one, and the form may be older than that.
+  // A login makes a new CSRF token, and the form may be older.
   data.set("csrfmiddlewaretoken", csrfToken());
   const buttons = findAll(form, "button:not([hidden])");
   for (const button of buttons) /** @type {HTMLButtonElement} */ (button).disabled = true;
   const body = await postForm(address.href, data);
   if (body !== null) {
-    // Meanwhile the log may have said the same.
+    // The log may have reported the same meanwhile.
     document.dispatchEvent(new Event("thinkaloud:decided"));
     if (!place.contains(form)) return;
     replaceContent(place, body);

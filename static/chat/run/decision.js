@@ -1,5 +1,5 @@
 /**
- * The part of a call's card that people are asked in, and that says what they have decided.
+ * The part of a call's card in which people are asked, and which shows their decision.
  */
 
 import { find, make, setShown, setText, slot } from "../lib/dom.js";
@@ -40,7 +40,7 @@ export function fillDecision(part, run, call) {
   if (waits && "mayDecide" in part.dataset) {
     /** @type {HTMLAnchorElement} */
     const link = slot(part, "decide");
-    // Asked of the link itself it would depend on whether the card is in the page yet.
+    // Asking the link itself would depend on whether the card is in the page yet.
     const address = new URL(pathTo(`runs/${run.id}/decide/?call=${encodeURIComponent(call.call_id)}`), location.href).href;
     link.href = address;
     loadForm(place, link, address);
@@ -48,7 +48,7 @@ export function fillDecision(part, run, call) {
 }
 
 /**
- * Once a second: how long there is until it is decided by itself.
+ * Once a second: how long it is until the deadline decides.
  *
  * @param {HTMLElement} part
  * @param {Call} call

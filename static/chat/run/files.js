@@ -8,11 +8,11 @@ import { pathTo } from "../transport/addresses.js";
 
 /** @import { FileData } from "../state/types.js" */
 
-/** Types that the server sends for being shown. */
+/** Media types that the server sends for display. */
 export const PICTURES = Object.freeze(["image/png", "image/jpeg", "image/gif", "image/webp"]);
 
 /**
- * Show files in the list that an element has for them.
+ * Show files in an element's list.
  *
  * @param {HTMLElement} element
  * @param {FileData[]} files

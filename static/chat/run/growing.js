@@ -1,13 +1,13 @@
 /**
- * Text that grows, put into the document so that what does not change stays the very same node: selections, focus and scroll places in
- * it live on, and the cost of an update follows what is new in it.
+ * Text that grows, written into the document so that unchanged nodes stay the same: selections, focus and scroll positions in them are
+ * kept, and the cost of an update depends on what is new.
  */
 
 import { visible } from "../lib/dom.js";
 import { complete } from "./unfinished.js";
 
 /**
- * Have a text node say something else: what both say stays, and what is new is put behind it.
+ * Change a text node: the common beginning stays, and the new text is appended.
  *
  * @param {Text} node
  * @param {string} text
@@ -26,7 +26,7 @@ export function growText(node, text) {
 }
 
 /**
- * Write a growing text into an element as it is.
+ * Write a growing text into an element without formatting.
  *
  * @param {HTMLElement} element
  * @param {string} text
@@ -41,7 +41,8 @@ export function growPlain(element, text) {
 /** @import { Renderer, Token } from "../lib/markdown.js" */
 
 /**
- * What was put into the document for a block. `sign` tells whether the block has changed since; `parts` are the blocks in it, where it has any.
+ * What was written into the document for a block. `sign` shows whether the block has changed since; `parts` are the blocks in it, if it has
+ * any.
  *
  * @typedef {{sign: string, type: string, opened: string, nodes: ChildNode[], parts: Part[]|null}} Part
  */
@@ -51,8 +52,8 @@ const CONTAINERS = ["bullet_list", "ordered_list", "list_item", "blockquote", "t
 const BLOCKS = "blockquote, details, div, dl, h1, h2, h3, h4, h5, h6, hr, li, ol, p, pre, section, table, tbody, thead, tr, ul";
 
 /**
- * Writes one growing Markdown text into an element. Blocks that are finished are never touched again: each call parses from the last
- * unfinished one on, and of that only the parts are rendered that read otherwise than before.
+ * Writes one growing Markdown text into an element. Finished blocks are never touched again: each call parses from the last unfinished
+ * block on, and renders only those parts of it that have changed.
  *
  * @param {HTMLElement} element
  * @param {Renderer} renderer what `load` of markdown.js gives
@@ -64,12 +65,12 @@ export function createWriter(element, renderer) {
   /** @type {Part[]} */
   let tail = [];
   let shown = "";
-  /** What a text's definitions say, kept from one reading to the next. @type {Record<string, any>} */
+  /** The text's definitions, kept between two calls of `write`. @type {Record<string, any>} */
   let env = {};
   const patch = createPatch((tokens) => renderer.toTemplate(tokens, env));
 
   /**
-   * Show the text as it is now, and as far as it can be read. Returns the nodes that will not change any more.
+   * Show the text so far. Returns the nodes that will not change any more.
    *
    * @param {string} text
    * @param {boolean} isWhole
@@ -79,7 +80,7 @@ export function createWriter(element, renderer) {
     if (!text.startsWith(shown.slice(0, done))) reset();
     shown = text;
     const rest = text.slice(done);
-    // Their numbers begin anew with each text that is read.
+    // Their numbers start at 1 in each parse.
     delete env.footnotes;
     const tokens = renderer.parse(isWhole ? rest : complete(rest), env);
     const blocks = split(tokens);
@@ -102,7 +103,7 @@ export function createWriter(element, renderer) {
   }
 
   /**
-   * The whole text at its end. Where it defines links or notes, an earlier block may read differently now: all is rendered once more.
+   * Show the whole text at its end. If it defines links or notes, earlier blocks may have changed: then everything is rendered again.
    *
    * @param {string} text
    * @returns {ChildNode[]}
@@ -117,13 +118,13 @@ export function createWriter(element, renderer) {
 }
 
 /**
- * What has a part of the document say what Markdown says now, and leaves alone what it has said before.
+ * Updates a part of the document to new Markdown, and leaves unchanged nodes alone.
  *
  * @param {(tokens: Token[]) => ParentNode} render
  */
 function createPatch(render) {
   /**
-   * Make what stands in `parent` say what the blocks say.
+   * Update `parent` to show these blocks.
    *
    * @param {ParentNode} parent
    * @param {Part[]} parts what was put there, block by block; changed in place
@@ -133,7 +134,7 @@ function createPatch(render) {
   function patch(parent, parts, blocks, around) {
     const isThere = (/** @type {ChildNode} */ node) => node.parentNode === parent;
     if (around.length > 0 && !parts.every((part) => part.nodes.every(isThere))) {
-      // Whoever translates pages has put other words in their place.
+      // A translator of pages has replaced its text.
       parent.replaceChildren();
       parts.length = 0;
     }
@@ -159,7 +160,7 @@ function createPatch(render) {
   }
 
   /**
-   * Where only a part of a block can have changed, change that. Returns whether it could be done.
+   * If only a part of a block can have changed, change that. Returns whether that was possible.
    *
    * @param {Part} part
    * @param {Token[]} block
@@ -177,7 +178,7 @@ function createPatch(render) {
     }
     if (part.parts === null) return false;
     const inner = split(block.slice(1, -1));
-    // A list whose items move apart is another list.
+    // A list becomes another list when blank lines separate its items.
     const { parts } = part;
     if (inner.some((one, index) => parts[index] && parts[index].opened !== opening(one[0]))) return false;
     patch(innermost(node, open), parts, inner, [...around, open]);
@@ -185,7 +186,7 @@ function createPatch(render) {
   }
 
   /**
-   * The nodes of a block, rendered within what it lies in: an item without its list, a row without its table is nothing.
+   * The nodes of a block, rendered within its parents: an item needs its list, a row its table.
    *
    * @param {Token[]} block
    * @param {Token[]} around
@@ -220,7 +221,7 @@ function describe(sign, block, nodes) {
 }
 
 /**
- * Whether a node stands on lines of its own.
+ * Whether a node is a block in its line.
  *
  * @param {Node} node
  */
@@ -229,7 +230,7 @@ function isBlock(node) {
 }
 
 /**
- * The element that holds what a token opens: a table lies in a box of its own.
+ * The element that contains what a token opens: a table is in a box of its own.
  *
  * @param {ParentNode} node
  * @param {Token} open
@@ -256,7 +257,7 @@ function elementsOf(root) {
 }
 
 /**
- * The nodes that count: between blocks, space is none.
+ * The child nodes, without the white space between blocks.
  *
  * @param {ParentNode} root
  * @param {Token|null} open
@@ -274,7 +275,7 @@ function nodesOf(root, open) {
 }
 
 /**
- * Which nodes belong to which block: each has one, but for the words of a close list's item, which stand there by themselves.
+ * Assign nodes to blocks: each has one, except the text of an item in a tight list, whose nodes are children of the item.
  *
  * @param {Token[][]} blocks
  * @param {ChildNode[]} nodes
@@ -296,7 +297,7 @@ function assign(blocks, nodes) {
 }
 
 /**
- * The tokens of each block on the outermost level, those that show nothing left out.
+ * The tokens of each block on the outermost level, without those that show nothing.
  *
  * @param {Token[]} tokens
  */
@@ -318,7 +319,7 @@ function split(tokens) {
 }
 
 /**
- * What a token says by itself, and with what it holds.
+ * A token's own properties, without and with those of its content.
  *
  * @param {Token} token
  */
@@ -332,7 +333,7 @@ function signature(token) {
 }
 
 /**
- * Have a node look like another of its kind, keeping it and all in it that is alike. What the page has put into it stays.
+ * Change a node into another of its kind, keeping it and its unchanged content. Nodes that the page has added stay.
  *
  * @param {ChildNode} old
  * @param {ChildNode} fresh

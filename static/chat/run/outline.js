@@ -1,5 +1,5 @@
 /**
- * The outline of one run: a row for each thought and each turn's calls, the row of what is being written, and their bars.
+ * The outline of one run: a row for each thought and each turn's calls, the row of the draft, and their bars.
  */
 
 import { clone, findAll, make, setBar, setData, setIcon, setShown, setText, slot } from "../lib/dom.js";
@@ -14,12 +14,15 @@ import { setNumber } from "./row.js";
 /** @import { CallCards } from "./call-card.js" */
 /** @import { Growth, Item, Run } from "../state/types.js" */
 
-/** Finished blocks of a growing thought that stay in its small window, which shows three lines. */
+/** How many finished blocks of a growing thought stay in its small window, which shows three lines. */
 const RECENT = 4;
-/** Characters of growing arguments that stand in their row. */
+/** How many characters of growing arguments their row shows. */
 const LAST_CHARACTERS = 120;
 
-/** What is painted of an item: the element, and what it looked like then. @typedef {{item: Item, element: HTMLElement, wentOn: boolean|null, ended: boolean}} Row */
+/**
+ * A painted item: its element, and its state at that time.
+ * @typedef {{item: Item, element: HTMLElement, wentOn: boolean|null, ended: boolean}} Row
+ */
 
 /**
  * @param {object} from
@@ -36,7 +39,7 @@ export function createOutline({ list, cards, keepEnd, number = "" }) {
   const numberAt = (index) => number && `${number}.${index + 1}`;
 
   /**
-   * Show what is new or different. Returns how many rows were added.
+   * Show what is new or has changed. Returns how many rows were added.
    *
    * @param {Run} run
    * @param {number|null} now the server's time, where it is known
@@ -81,7 +84,7 @@ export function createOutline({ list, cards, keepEnd, number = "" }) {
   }
 
   return {
-    /** The rows that the server has rendered. @param {Run} run @param {Item[]} items */
+    /** Take over the rows that the server has rendered. @param {Run} run @param {Item[]} items */
     adopt(run, items = run.items) {
       rows.push(...adopted({ list, cards }, run, items));
     },
@@ -93,7 +96,7 @@ export function createOutline({ list, cards, keepEnd, number = "" }) {
       return list.firstElementChild === null;
     },
     /**
-     * Twice a second while the run is at work.
+     * Twice a second while the run is running.
      *
      * @param {Run} run
      * @param {number} now
@@ -110,7 +113,7 @@ export function createOutline({ list, cards, keepEnd, number = "" }) {
 }
 
 /**
- * The rows that the server has rendered: the last ones, where it has left earlier ones out of the state.
+ * The rows that the server has rendered: only the last ones, if it has left earlier ones out of the state.
  *
  * @param {{list: HTMLElement, cards: CallCards}} from
  * @param {Run} run
@@ -121,7 +124,7 @@ function adopted({ list, cards }, run, items) {
   const elements = items.length ? /** @type {HTMLElement[]} */ ([...list.children].slice(-items.length)) : [];
   return elements.map((element, index) => {
     const item = items[index];
-    // Those of runs within it come after its own.
+    // Rows of the runs within it come after its own.
     const own = findAll(element, "[data-call]").slice(0, item.calls.length);
     own.forEach((card, place) => cards.adopt(card, run, item.calls[place] ?? null));
     return { item, element, wentOn: null, ended: run.ended };
@@ -129,7 +132,7 @@ function adopted({ list, cards }, run, items) {
 }
 
 /**
- * Where a run that was asked by a call goes, and the number of the step that it is within; null where there is no such call.
+ * Where a run that was started by a call goes, and the number of the step that contains it; null if there is no such call.
  *
  * @param {Row[]} rows
  * @param {string} callId
@@ -144,7 +147,7 @@ function placeIn(rows, callId, numberAt) {
 }
 
 /**
- * Show how long the calls of a row have been at work.
+ * Show how long the calls of a row have been running.
  *
  * @param {CallCards} cards
  * @param {Row} row
@@ -173,7 +176,7 @@ function build(cards, run, item, number) {
 }
 
 /**
- * A row of calls as it is now: another one where a second call has joined the first.
+ * The updated row of calls: a new element when a second call has joined the first.
  *
  * @param {CallCards} cards
  * @param {HTMLElement} element
@@ -188,7 +191,7 @@ function repainted(cards, element, run, item, number) {
     return element;
   }
   const fresh = build(cards, run, item, number);
-  // The runs within it stay as they are.
+  // The runs within it stay unchanged.
   slot(fresh, "children").replaceWith(/** @type {HTMLElement} */ (slot(element, "children")));
   element.replaceWith(fresh);
   return fresh;
@@ -291,7 +294,7 @@ function fillThought(element, item) {
 }
 
 /**
- * Whether what happens later still changes how an item reads.
+ * Whether later events can still change how an item is shown.
  *
  * @param {Item} item
  */
@@ -300,7 +303,7 @@ function isUnsettled(item) {
 }
 
 /**
- * When the latest finished thing of the run ended, in the server's seconds: what grows now began then.
+ * When the run's last finished step ended, in the server's seconds: the draft began then.
  *
  * @param {Run} run
  */
@@ -314,7 +317,7 @@ function lastMoment(run) {
 }
 
 /**
- * How long the run has taken up to now, in milliseconds; 0 where that is not known.
+ * How long the run has taken so far, in milliseconds; 0 if unknown.
  *
  * @param {Run} run
  * @param {number|null} now

@@ -1,18 +1,18 @@
 /**
- * A text that grows in an element, painted as often as the page can afford.
+ * A growing text in an element, painted as often as the page can afford.
  */
 
 import { load, loaded } from "../lib/markdown.js";
 import { createWriter, growPlain } from "./growing.js";
 
-/** Milliseconds between two paintings of a growing text. */
+/** Milliseconds between two paints of a growing text. */
 const PAINT_EVERY = 100;
-/** Painting takes at most the one part in so many of the time, however long the text is. */
+/** Painting takes at most one part in this many of the time, however long the text is. */
 const COST_SHARE = 5;
-/** And the longest pause that may follow, in milliseconds: a machine that was held up once would leave the text standing. */
+/** The longest pause between paints, in milliseconds: otherwise one slow paint would stop the text for long. */
 const LONGEST_PAUSE = 1_000;
 
-// What grows is formatted from its first word on, if the libraries are there by then.
+// A growing text is formatted from the first word on, if the libraries are loaded by then.
 void load();
 
 /**
@@ -56,7 +56,7 @@ export function createPacedText({ prose, keepEnd, onBlocks }) {
   return {
     prose,
     /**
-     * The text is now this; it is shown at once or soon.
+     * Set the text; it is painted now or soon.
      *
      * @param {string} next
      */
@@ -74,13 +74,13 @@ export function createPacedText({ prose, keepEnd, onBlocks }) {
         if (!isOver) keepEnd(paint);
       }, wait);
     },
-    /** Nothing more is shown of it. */
+    /** Stop showing the text. */
     stop() {
       isOver = true;
       clearTimeout(timer);
     },
     /**
-     * The text is complete. Where the libraries are not there, it stays as it was written.
+     * The text is complete. Without the libraries it stays unformatted.
      *
      * @param {string} whole
      * @param {(blocks: ChildNode[]) => void} onFinished given all blocks, once they are formatted

@@ -1,5 +1,5 @@
 /**
- * Prose of models once it does not change any more: colours, formulas and copy buttons, each put in once.
+ * Models' texts when they do not change any more: colours, formulas and copy buttons, each added once.
  */
 
 import { highlight } from "../lib/colouring.js";
@@ -19,7 +19,7 @@ export function offerCopies(prose) {
 }
 
 /**
- * Finished blocks get their colours, formulas and copy buttons.
+ * Add colours, formulas and copy buttons to finished blocks.
  *
  * @param {ChildNode[]} nodes all finished blocks of a text, in order
  * @param {{decorated?: number}} memory how many of them have been done; kept by the caller, changed here
@@ -37,7 +37,7 @@ export function decorate(nodes, memory = {}) {
 }
 
 /**
- * A thought that is opened: rendered where the page did not do it, and decorated, once.
+ * A thought was opened: render it if the page has not done so, and decorate it, once.
  *
  * @param {Element} details
  */
@@ -56,7 +56,7 @@ export async function openThought(details) {
 }
 
 /**
- * What is being selected is done once it is not any more: new nodes would take the selection away.
+ * Wait until nothing in these elements is selected: new nodes would destroy the selection.
  *
  * @param {HTMLElement[]} elements
  * @param {(elements: HTMLElement[]) => unknown} act

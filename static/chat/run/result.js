@@ -1,5 +1,5 @@
 /**
- * What a tool was asked and gave back, inside its card: JSON as a table or a tree, text as text, and the whole of a long one.
+ * A tool's arguments and result inside its card: JSON as a table or a tree, text as text, and the whole of a long result.
  */
 
 import { clone, closest, closestTo, find, findAll, make, setShown, setText, slot, visible } from "../lib/dom.js";
@@ -14,7 +14,7 @@ import { fillFiles } from "./files.js";
 const TABLE_COLUMNS = 12;
 const TABLE_ROWS = 50;
 const TREE_CHILDREN = 100;
-/** Characters in one piece of a long text: small enough that a piece out of sight costs nothing. */
+/** Characters in one piece of a long text: small enough that invisible pieces cost nothing. */
 const PIECE = 16_000;
 
 /**
@@ -37,7 +37,7 @@ export function fillArguments(card, args) {
 }
 
 /**
- * What an opened call shows of its arguments: code in a block, plain values as pairs, anything deeper as JSON.
+ * How an open card shows the arguments: code in a block, plain values as pairs, anything deeper as JSON.
  *
  * @param {any} args
  * @returns {{code: string, language: string, pairs: [string, string][]}}
@@ -84,7 +84,7 @@ export function fillResult(card, result, contentUrl) {
 }
 
 /**
- * An opened card: colour its code, and offer its result in the shapes it has.
+ * A card was opened: colour its code, and offer its result in several formats.
  *
  * @param {HTMLElement} card
  */
@@ -110,7 +110,7 @@ export function enhanceCard(card) {
   const isTable = tabular(value);
   find(seg, '[data-as="table"]').hidden = !isTable;
   find(part, ".part-h .end").prepend(seg);
-  /** The result in each shape that was asked for. @type {Record<string, HTMLElement>} */
+  /** The result in each format that was requested. @type {Record<string, HTMLElement>} */
   const shapes = { raw };
   /** @param {string} as */
   const choose = (as) => {
@@ -131,7 +131,7 @@ export function enhanceCard(card) {
 }
 
 /**
- * A block that is cut to its first lines can be shown whole.
+ * Offer to show the whole of a block that is cut to its first lines.
  *
  * @param {HTMLElement} block
  */
@@ -265,7 +265,7 @@ function leaf(name, value) {
 }
 
 /**
- * Show the whole of a long result in a box of its own, in pieces of which only those in sight are laid out.
+ * Show the whole of a long result in a box of its own, in pieces, of which only visible ones are laid out.
  *
  * @param {HTMLElement} link
  * @param {() => Promise<string>} fetchContent

@@ -1,11 +1,11 @@
 /**
- * What rows of an outline and the answer have in common.
+ * Functions for the rows of an outline and for the answer.
  */
 
 import { setText, slot } from "../lib/dom.js";
 
 /**
- * Give a row the number of its stored event, by which it can be linked to.
+ * Give a row the number of its stored event, to which links can point.
  *
  * @param {HTMLElement} element
  * @param {number|null} seq null where it has none

@@ -1,5 +1,5 @@
 /**
- * One run of the log, painted: question, outline, answer, end. Touches only what has changed since it was painted last.
+ * The view of one run: question, outline, answer, end. Changes only what is different since the last paint.
  */
 
 import { clone, makeBar, setData, setIcon, setShown, setText, slot } from "../lib/dom.js";
@@ -75,7 +75,7 @@ export class RunArticle {
   }
 
   /**
-   * Paint the run as it now is. Returns how many rows were added.
+   * Paint the run. Returns how many rows were added.
    *
    * @param {Run} run
    * @param {number|null} now the server's time, where it is known
@@ -99,7 +99,7 @@ export class RunArticle {
   }
 
   /**
-   * Twice a second while it runs: clocks and bars.
+   * Twice a second while the run is running: clocks and bars.
    *
    * @param {number|null} now
    */
@@ -111,7 +111,7 @@ export class RunArticle {
   }
 
   /**
-   * Paint a run within this one, at whatever depth.
+   * Paint a run within this one, at any depth.
    *
    * @param {Run} child
    * @param {number|null} now
@@ -125,7 +125,7 @@ export class RunArticle {
   }
 
   /**
-   * Fill the parts of a call's card, when it is open.
+   * Fill the parts of a call's card if it is open.
    *
    * @param {HTMLElement} card
    */
@@ -134,7 +134,7 @@ export class RunArticle {
     else this.#cards.fillInside(card);
   }
 
-  /** Whether the last toggle of the outline was ours, not the reader's. */
+  /** Whether the last toggle of the outline was the page's own, not the reader's. */
   takeFold() {
     const ours = this.#isFoldedByUs;
     this.#isFoldedByUs = false;
@@ -164,7 +164,7 @@ export class RunArticle {
   }
 
   /**
-   * The run is over. Its outline folds, unless the reader has chosen.
+   * The run has ended. Its outline folds, unless the reader has chosen.
    *
    * @param {boolean} wasSeen whether the page has shown it at work
    */
@@ -183,7 +183,7 @@ export class RunArticle {
 }
 
 /**
- * The article of a run that begins under the reader's eyes.
+ * Prepare the article of a run that starts while the page is open.
  *
  * @param {HTMLElement} article
  * @param {Run} run
@@ -208,7 +208,7 @@ function statusOf(run) {
 }
 
 /**
- * What the run has done so far, in one line.
+ * A summary of what the run has done so far.
  *
  * @param {HTMLElement} article
  * @param {Run} run
@@ -224,7 +224,7 @@ function paintSummary(article, run) {
 }
 
 /**
- * The whole run as bars, in the line that stands for its outline.
+ * The whole run as bars, in the line that is shown when its outline is folded.
  *
  * @param {HTMLElement} strip
  * @param {Run} run
@@ -235,7 +235,7 @@ function paintStrip(strip, run) {
 }
 
 /**
- * Who asked what, when, of whom.
+ * The user, the time, the agent and the question.
  *
  * @param {HTMLElement} article
  * @param {Run} run
@@ -281,7 +281,7 @@ function paintHead(article, run, { agent, locale }) {
 }
 
 /**
- * How the run ended, and what the matter was if it did not end well.
+ * How the run ended, and the problem if it did not end well.
  *
  * @param {HTMLElement} article
  * @param {Run} run

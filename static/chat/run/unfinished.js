@@ -1,14 +1,14 @@
 /**
- * The end of a Markdown text that is still growing, so that no mark is seen before it is known what it means: what is opened is closed,
- * and what says nothing yet is held back. Looks at the last paragraph alone.
+ * The end of a growing Markdown text, prepared so that no mark is visible before its meaning is known: open marks are closed, and marks
+ * without a meaning yet are held back. Reads only the last paragraph.
  */
 
-/** Longer paragraphs are shown as they come. */
+/** Longer paragraphs are shown unchanged. */
 const LONGEST = 4_000;
 
 const ROW = /^[ \t]*\|/u;
 const BELOW_HEAD = /^[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*\n/u;
-/** A mark at the very end: whether it opens or closes, what follows will tell. */
+/** A mark at the very end: whether it opens or closes depends on what follows. */
 const LAST_MARK = /(?:^|(?<=[\s(（「“‘]))(?:\*{1,3}|_{1,3}|~{1,2}|`{1,3}|!?\[|\$|\\[([]?|<\/?[a-z]{0,8})$/iu;
 const OPEN_FORMULA = /\$\$(?:(?!\$\$)[^])*$|\\\[(?:(?!\\\])[^])*$|\\\((?:(?!\\\))[^])*$|\\begin\{[^]*$/u;
 const LINK_ADDRESS = /!?\[([^\]\n]*)\]\([^)\n]*$/u;
@@ -34,7 +34,7 @@ function isInFence(text) {
 }
 
 /**
- * Whether a table's first row stands there alone: until the line below it, it may be anything.
+ * Whether the text is only a table's first row: before the line below it, it may be anything.
  *
  * @param {string} paragraph
  */
@@ -65,11 +65,11 @@ function withoutOpenFormula(paragraph) {
 
 /** Stars of sums and powers: 2*3, 2**10, 2 * 3. */
 const TIMES = /(?<=[0-9)\]])\*{1,2}(?=[0-9(])|(?<=[ \t])\*{1,2}(?=[ \t])/gu;
-/** A mark within a word or between two factors opens nothing that people would write so: a*b, n**k. */
+/** A mark within a word or between two factors does not open emphasis: a*b, n**k. */
 const WITHIN_WORDS = /[a-z0-9)\]]$/iu;
 
 /**
- * With a mark that was opened and not closed, closed.
+ * The text with an open mark closed.
  *
  * @param {string} text
  * @param {string} mark

@@ -1,5 +1,5 @@
 /**
- * A run's calls, as its steps tell of them: asked for, waiting for people, decided, answered. Pure, as transcript.js is.
+ * A run's tool calls, folded from its steps: requested, waiting for people, decided, answered. Pure, as transcript.js is.
  */
 
 import { waitsFor } from "./figures.js";
@@ -12,7 +12,7 @@ const callOf = ({ step, tool_call_id, tool_name }, seq, at) => ({
 });
 
 /**
- * A call that the model asks for.
+ * Fold a call that the model requests.
  *
  * @param {Run} run
  * @param {number} seq
@@ -27,7 +27,7 @@ export function foldCall(run, seq, at, iteration, data) {
 }
 
 /**
- * Put a call behind those that its model call has asked for already.
+ * Add a call to those that its model call has already requested.
  *
  * @param {Run} run
  * @param {Call} call
@@ -65,7 +65,7 @@ function calls(seq, call, iteration) {
 }
 
 /**
- * What a call came to.
+ * Fold a call's result.
  *
  * @param {Run} run
  * @param {number} seq
@@ -88,13 +88,13 @@ export function foldResult(run, seq, at, iteration, data) {
   };
   const next = withCall(run, (call) => call.call_id === data.tool_call_id && call.result === null, { result });
   if (next !== null) return next;
-  // Its call lies before what this page holds: it stands for itself.
+  // The call is before the first event of this page: the result is shown alone.
   const call = { ...callOf(data, null, at), arguments: {}, result, request: null, decision: null };
   return { ...run, items: [...run.items, calls(seq, call, iteration)] };
 }
 
 /**
- * A run with something more said of its latest call of a kind; null where it has none.
+ * The run with a change to its latest matching call; null if there is none.
  *
  * @param {Run} run
  * @param {(call: Call) => boolean} isMeant
@@ -115,7 +115,7 @@ function withCall(run, isMeant, more) {
 }
 
 /**
- * A call waits for people, or does no longer.
+ * Fold a request for a decision, or a decision.
  *
  * @param {Run} run
  * @param {number} seq
@@ -127,7 +127,7 @@ export function foldDecision(run, seq, at, data) {
   const part = waitingPart(seq, at, data);
   const next = withCall(run, (call) => call.call_id === data.tool_call_id, part);
   if (next !== null || !part.request) return next ?? run;
-  // Its call lies before what this page holds, or is not numbered: it stands for itself.
+  // The call is before the first event of this page, or has no number: the request is shown alone.
   const { tool_call_id, tool_name = "ask_user", arguments: args = {} } = data;
   const call = { ...callOf({ step: 0, tool_call_id, tool_name }, null, at), arguments: args, result: null, request: null, decision: null };
   return addCall(run, { ...call, ...part }, seq, data.iteration ?? 0);
@@ -150,7 +150,7 @@ function waitingPart(seq, at, data) {
 }
 
 /**
- * What a run waits for has changed, perhaps: so has, for the call that has asked it, what that waits for, and for the run of that call.
+ * Update what the calls above a run wait for, after the run's own state may have changed.
  *
  * @param {Record<string, Run>} runs
  * @param {string} id

@@ -1,5 +1,5 @@
 /**
- * How the page says what people are asked for within a run, and what they have decided: as chat/rendering/decisions.py does; tested equal.
+ * What the page says about requests and decisions within a run: as chat/rendering/decisions.py does; a test compares the two.
  */
 
 import { gettext, pgettext } from "../lib/gettext.js";
@@ -8,7 +8,7 @@ import { asJson, joinList } from "./humanize.js";
 /** @import { Decision, Request } from "./types.js" */
 
 /**
- * Whose question led here.
+ * Whose question led to this request.
  * @param {string} name
  * @param {boolean} isQuestion
  */
@@ -20,7 +20,7 @@ export function requestLine(name, isQuestion) {
 }
 
 /**
- * What becomes of it where nobody decides.
+ * What happens if nobody decides.
  * @param {Request} request
  * @param {string} time how long from now; empty for no more than what
  */
@@ -32,7 +32,7 @@ export function byItself({ deadline, fields, unanswered }, time) {
 }
 
 /**
- * Who has decided what.
+ * Who has decided, and what.
  * @param {Decision} decision
  * @param {boolean} isQuestion
  */
@@ -47,7 +47,7 @@ export function decisionLine({ decision, user: name, scope }, isQuestion) {
 }
 
 /**
- * The arguments that somebody has changed: the name of each, what it was and what it is; empty where it was or is not there.
+ * The arguments that a person has changed: the name of each, with its old and new value; empty if it is missing.
  * @param {any} before
  * @param {any} after
  * @returns {{name: string, before: string, after: string}[]}
@@ -71,7 +71,7 @@ const isObject = (value) => value !== null && typeof value === "object" && !Arra
 const words = (value) => (typeof value === "string" ? value : asJson(value));
 
 /**
- * The answers, each with what was asked for.
+ * The answers, each with its question.
  * @param {Request|null} request
  * @param {Decision|null} decision
  * @returns {[string, string][]}

@@ -1,8 +1,8 @@
 /**
- * The text that is being written, kept per user and session so that it survives reloads and closed tabs.
+ * The text in the message box, stored per user and session so that it survives reloads and closed tabs.
  *
- * Each tab has a draft of its own, and writes no other's. What a tab has left behind is taken over by the next page of that session; so
- * a text is never in two boxes at once, and never in none.
+ * Each tab has its own draft, and writes no other tab's. The draft of a closed tab is taken over by the session's next page; so a text is
+ * never in two boxes at once, and never lost.
  */
 
 import { newId } from "../lib/platform.js";
@@ -10,7 +10,7 @@ import { keysBelow, readText, removeText, tabChannel, writeText } from "../lib/s
 
 const KEY = "thinkaloud.draft";
 const TAB = "thinkaloud.tab";
-/** So long tabs that live have to say which drafts are theirs. */
+/** How long tabs have to answer which drafts are theirs, in milliseconds. */
 const ANSWER_WITHIN = 250;
 
 /** @import { Store } from "./types.js" */
@@ -44,10 +44,10 @@ export function createDraft({
   /** @param {string} name */
   const textOf = (name) => readText(storage, keyOf(name)) ?? "";
   const names = createNames({ tab, channel, prefix, onCopied: (name) => onLost(textOf(name)) });
-  /** What was written last, where it was kept. @type {string|null} */
+  /** The text that was stored last; null if it was not stored. @type {string|null} */
   let last = null;
 
-  /** The key of a text that no page has in its box; undefined where there is none. */
+  /** The key of a text that no page has in its box; undefined if there is none. */
   function leftBehind() {
     const held = [names.mine, ...names.others].map(keyOf);
     // The key without a tab's name is from an earlier version.
@@ -55,7 +55,7 @@ export function createDraft({
   }
 
   /**
-   * Keep the text as it is now. Returns whether it would survive a reload.
+   * Store the text. Returns whether it would survive a reload.
    *
    * @param {string} text
    */
@@ -82,7 +82,7 @@ export function createDraft({
       return last ?? "";
     },
     write,
-    /** While this page slept, another may have taken its text over. */
+    /** While this page was suspended, another may have taken over its text. */
     check() {
       if (!last || textOf(names.mine) === last || !storage) return;
       const text = last;
@@ -95,7 +95,7 @@ export function createDraft({
 }
 
 /**
- * What this tab is called, and what others are that live: each writes a draft under its own name.
+ * The name of this tab, and those of other open tabs: each stores its draft under its own name.
  *
  * @param {object} from
  * @param {Store} from.tab
@@ -104,7 +104,7 @@ export function createDraft({
  * @param {(name: string) => void} from.onCopied this tab is the copy of one that lives: given the name that both had
  */
 function createNames({ tab, channel, prefix, onCopied }) {
-  /** This page among all, so that it does not take its own question for another's. */
+  /** Identifies this page, so that it does not take its own question for another's. */
   const me = newId();
   /** @type {Set<string>} */
   const others = new Set();
@@ -117,7 +117,7 @@ function createNames({ tab, channel, prefix, onCopied }) {
     if (data.asks) channel.postMessage({ prefix, from: me, name: mine });
     else if (data.name !== mine) others.add(data.name);
     else if (isNew) {
-      // A copied tab has copied the name too: who comes later takes another, and leaves the text to the first.
+      // A duplicated tab has the same name: the newer one takes another, and leaves the text to the first.
       others.add(mine);
       mine = newName(tab);
       onCopied(data.name);
@@ -130,7 +130,7 @@ function createNames({ tab, channel, prefix, onCopied }) {
       return mine;
     },
     others,
-    /** Whoever lives has said so by now. */
+    /** All open tabs have answered by now. */
     settle() {
       isNew = false;
     },
@@ -138,7 +138,7 @@ function createNames({ tab, channel, prefix, onCopied }) {
 }
 
 /**
- * A new name for a tab. Where it cannot be kept, it is known until the next reload.
+ * A new name for a tab. If it cannot be stored, it lasts until the next reload.
  *
  * @param {Store} tab
  */

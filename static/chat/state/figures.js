@@ -1,6 +1,5 @@
 /**
- * What can be counted and measured of a run: its steps, its failures, and where its bars lie. The mirror of what
- * chat/rendering/transcript.py says of them.
+ * Counts and measures of a run: its steps, its failures, and the positions of its bars. The mirror of chat/rendering/transcript.py.
  */
 
 /** @import { Bar, Call, Counts, Item, Run } from "./types.js" */
@@ -17,7 +16,7 @@ export function wentOn(run, item) {
 }
 
 /**
- * Whether a call has failed; one that was ended together with its run has not.
+ * Whether a call has failed; a call that was ended together with its run has not.
  *
  * @param {Run} run
  * @param {Item} item
@@ -49,7 +48,7 @@ export function counts(run) {
   return { steps: here.steps + steps, thoughts: here.thoughts + earlier, tools: here.tools + tools, failed: here.failed + broke };
 }
 
-/** From a run's beginning to its end, with what it waited for people; null before that. @param {Run} run */
+/** From a run's start to its end, including the time that it waited for people; null before the end. @param {Run} run */
 export const wholeMs = (run) => (run.duration_ms === null ? null : run.duration_ms + (run.waited_ms ?? 0));
 
 /**
@@ -67,27 +66,27 @@ export function waitedMs(run, now) {
 export const isWaiting = (call) => call.request !== null && call.decision === null && call.result === null;
 
 /**
- * What a run waits for, where it waits for people: `question`, or `approval`. Empty where a tool is at work, or the model.
+ * What a run waits for, if it waits for people: `question`, or `approval`. Empty while a tool or the model is running.
  *
  * @param {Run} run
  */
 export function waitsFor(run) {
   const open = run.items.flatMap((item) => item.calls.filter((call) => call.result === null));
-  // What is decided of a turn begins when all of it is.
+  // The decided calls of a turn start when all of them are decided.
   const isAsked = open.some(isWaiting);
   const kinds = open.filter((call) => call.decision === null || !isAsked).map(callWaitsFor);
   if (run.ended || !kinds.length || kinds.includes("")) return "";
   return kinds.every((what) => what === "question") ? "question" : "approval";
 }
 
-/** The same of a call, itself or by the run that it has asked. @param {Call} call */
+/** The same for a call: it waits itself, or the run that it has started does. @param {Call} call */
 export function callWaitsFor(call) {
   if (isWaiting(call)) return call.request?.fields ? "question" : "approval";
   return call.result === null ? call.within : "";
 }
 
 /**
- * Names of the tools that are at work.
+ * Names of the tools that are running.
  *
  * @param {Run} run
  * @returns {string[]}
@@ -115,7 +114,7 @@ export function span(item) {
 }
 
 /**
- * Where a span lies in the run's time, as per cent; null where unknown.
+ * The position of a span in the run's time, in per cent; null if unknown.
  *
  * @param {Run} run
  * @param {[number, number]|null} of

@@ -1,12 +1,12 @@
 /**
- * A step that is being written: its text, put together from deltas.
+ * The draft of the step that is being written, put together from deltas.
  */
 
 /** @import { Growth } from "./types.js" */
 
 /**
- * Put a delta where it belongs. Offsets count UTF-16 code units, as `length` does.
- * Offset 0 starts the step's text anew; a lower attempt, an older step, and what lies beyond the text one has are ignored.
+ * Add a delta. Offsets count UTF-16 code units, as `length` does. Offset 0 starts the step's text again; deltas of a lower attempt or an
+ * older step, and those beyond the end of the text, are ignored.
  *
  * @param {Growth|null} growth
  * @param {import("../protocol.js").DeltaData} data

@@ -1,6 +1,6 @@
 /**
- * How the page formats durations, sizes, tools and ends: as chat/rendering/humanize.py does, with the same sentences, so both have one
- * translation; tested equal. How a run stands is said in run-status.js, what else the scripts say to people in messages.js.
+ * How the page formats durations, sizes and tools: as chat/rendering/humanize.py does, with the same sentences, so that both have one
+ * translation; a test compares the two. The states of runs are in run-status.js, the scripts' other sentences in messages.js.
  */
 
 import { gettext, ngettext, pgettext } from "../lib/gettext.js";
@@ -11,14 +11,14 @@ import { stripMarkdown } from "../lib/strip-markdown.js";
 /** @typedef {number|null|undefined} Milliseconds */
 
 const GIST = 160;
-/** Characters of a Markdown text that are read for them: the rest may be marks. */
+/** How many characters of a Markdown text are read for it: some of them may be marks. */
 const GIST_OF = 600;
-/** Characters of a question that stand on one line, about, and the lines from which on it is folded. */
+/** About how many characters of a question are on one line, and from how many lines on it is folded. */
 const LINE = 80;
 const LINES = 12;
 
 /**
- * A number and its unit on one line: "5 s" breaks nowhere.
+ * A number and its unit with a no-break space: "5 s" is never broken.
  * @param {string} figure
  */
 function nbsp(figure) {
@@ -152,7 +152,7 @@ export function isBlank(text) {
 }
 
 /**
- * Whether a question is folded to its first lines: told by its text alone, so that server and page agree.
+ * Whether a question is folded to its first lines: determined by its text alone, so that server and page agree.
  * @param {string} message
  */
 export function isLong(message) {
@@ -160,7 +160,7 @@ export function isLong(message) {
 }
 
 /**
- * The argument that tells most about a call, and whether it is code.
+ * The most informative argument of a call, and whether it is code.
  * @param {unknown} args
  * @returns {{ text: string, code: boolean }}
  */
@@ -183,7 +183,7 @@ function tellingCode(code) {
   const first =
     lines.find((line) => {
       if (!isOpen && !/^(?:import|from) /u.test(line)) return true;
-      // An import in brackets goes on over several lines.
+      // An import in brackets continues over several lines.
       isOpen = (isOpen || line.includes("(")) && !line.includes(")");
       return false;
     }) ?? lines[0] ?? "";
@@ -205,7 +205,7 @@ export function asJson(value) {
 }
 
 /**
- * What came back from a call, in few words.
+ * A call's result in a few words.
  * @param {string} content
  */
 export function summarizeResult(content) {
@@ -277,7 +277,7 @@ function done(name, times) {
 }
 
 /**
- * One line for what a run did: "Searched past sessions, read 2 pages".
+ * What a run did, in one line: "Searched past sessions, read 2 pages".
  * @param {string[]} toolNames
  * @param {number} thoughts
  */
@@ -291,13 +291,13 @@ export function summarizeTools(toolNames, thoughts = 0) {
 }
 
 /**
- * Parts of a sentence in a row.
+ * Join the parts of a list in a sentence.
  * @param {string[]} parts
  */
 export const joinList = (parts) => parts.join(pgettext("between the parts of a list", ", "));
 
 /**
- * How long a run has waited for people; nothing for not at all.
+ * How long a run has waited for people; empty if it has not.
  * @param {Milliseconds} ms
  */
 export const waited = (ms) => (ms ? nbsp(gettext("waited %(time)s", { time: approxDuration(ms) })) : "");
@@ -340,7 +340,7 @@ export function usage(used) {
 }
 
 /**
- * How much of what the model reads at a time the conversation takes.
+ * How much of the model's context the conversation uses.
  * @param {{used: number, limit: number}} context
  */
 export function contextUse({ used, limit }) {
@@ -356,7 +356,7 @@ export function budgetUse({ used, limit }) {
 }
 
 /**
- * Two letters for a person.
+ * A user's initials.
  * @param {string} name
  */
 export function initials(name) {
@@ -367,7 +367,7 @@ export function initials(name) {
 }
 
 /**
- * One of four quiet tints for a person, always the same one.
+ * One of four tints for a user, always the same one.
  * @param {string} name
  */
 export function tint(name) {
@@ -375,7 +375,7 @@ export function tint(name) {
 }
 
 /**
- * What a client that keeps the conversation itself has sent along with a message.
+ * What a client that keeps the conversation itself has sent with a message.
  *
  * @param {import("../protocol.js").SentAlongData} along
  */

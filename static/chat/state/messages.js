@@ -1,5 +1,5 @@
 /**
- * What the page's scripts say to people, but for what they format (humanize.js): the connection's chip, notices, labels.
+ * The scripts' sentences, except those that are formatted (humanize.js): the connection's chip, notices, labels.
  */
 
 import { gettext, ngettext, pgettext } from "../lib/gettext.js";
@@ -7,7 +7,7 @@ import { gettext, ngettext, pgettext } from "../lib/gettext.js";
 /** @import { Link } from "./types.js" */
 
 /**
- * What the connection's chip says: a word, a remark, and the longer sentence behind it.
+ * What the connection's chip shows: a word, a remark, and the longer sentence behind it.
  * @param {Link} state
  */
 export function connection(state) {
@@ -65,7 +65,7 @@ export function connection(state) {
 }
 
 /**
- * What somebody is in a session.
+ * The name of a user's role in a session.
  * @param {string} role
  */
 export function roleName(role) {
@@ -83,7 +83,7 @@ export function roleName(role) {
   }
 }
 
-/** Sentences of the page's own, for what the server doesn't word. */
+/** The page's own sentences, for what the server has none. */
 export const SENTENCES = Object.freeze({
   blocked: [
     gettext("Live connection blocked: refreshing over the API."),

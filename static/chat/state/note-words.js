@@ -1,5 +1,5 @@
 /**
- * What the page says about verdicts, comments and what others do just now.
+ * The sentences about verdicts, comments and activity.
  */
 
 import { gettext, ngettext, pgettext } from "../lib/gettext.js";
@@ -7,14 +7,14 @@ import { gettext, ngettext, pgettext } from "../lib/gettext.js";
 /** @param {number} n */
 export const commentCount = (n) => ngettext("%(n)d comment", "%(n)d comments", n);
 
-/** Who types just now. @param {string[]} users */
+/** Who is typing. @param {string[]} users */
 export function typingLine(users) {
   if (!users.length) return "";
   if (users.length > 1) return ngettext("%(n)d person is typing", "%(n)d people are typing", users.length);
   return gettext("%(name)s is typing", { name: users[0] });
 }
 
-/** Where somebody reads. @param {number} seq */
+/** Where a user reads. @param {number} seq */
 export const readsAt = (seq) => gettext("reads event %(n)s", { n: seq });
 
 export const NOTES = {

@@ -1,5 +1,6 @@
 /**
- * How the page says where a run and its calls stand and how they ended: as chat/rendering/humanize.py and rows.py do; tested equal.
+ * What the page says about the states and ends of runs and their calls: as chat/rendering/humanize.py and rows.py do; a test compares the
+ * two.
  */
 
 import { errorText, gettext, ngettext, pgettext } from "../lib/gettext.js";
@@ -8,7 +9,7 @@ import { approxDuration, failed, joined, steps, tools, usage, waited } from "./h
 /** @import { Call, Counts, Run } from "./types.js" */
 
 /**
- * The one status word of a run.
+ * The status of a run, in a word.
  * @param {string} name
  * @param {{ using?: string[], growing?: string, begun?: boolean, by?: string|null, limit?: number, waits_for?: string }} more
  */
@@ -81,13 +82,13 @@ const DOTS = Object.freeze({
 });
 
 /**
- * The dot before the status word.
+ * The dot before the status.
  * @param {string} name
  */
 export const dot = (name) => DOTS[name] ?? "done";
 
 /**
- * The headline of a failure, by the wire's error code.
+ * The headline of a failure, by the protocol's error code.
  * @param {string} code
  */
 export function cause(code) {
@@ -129,7 +130,7 @@ const END_ICONS = Object.freeze({
 export const endIcon = (name) => END_ICONS[name] ?? "check";
 
 /**
- * What an end that was not a plain one says.
+ * What is shown about an end that was not a normal one.
  * @param {Run} run
  * @param {Counts} counts
  */
@@ -198,7 +199,7 @@ export function runSummary(run, counts) {
 }
 
 /**
- * A call's state and its word; a call that worked has neither.
+ * A call's state and its word; a call that succeeded has neither.
  * @param {Run} run
  * @param {Call} call
  * @param {boolean} isBroken
@@ -222,6 +223,6 @@ export function callState(run, call, isBroken) {
  * @param {string} other
  */
 function sentences(one, other) {
-  // A full stop of Chinese has its space within.
+  // A full stop in Chinese includes its space.
   return one && other ? `${one}${"。！？".includes(one.slice(-1)) ? "" : " "}${other}` : one || other;
 }

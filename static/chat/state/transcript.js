@@ -1,8 +1,8 @@
 /**
  * Frames in, state out. Pure: no document, no clock, no socket. The mirror of chat/rendering/transcript.py.
  *
- * The state is never changed in place: what a frame does not touch stays the very same object, so that the view sees
- * by `===` what it has to paint.
+ * The state is never changed in place: what a frame does not change stays the same object, so that the view finds by `===` what it has to
+ * paint.
  */
 
 import { errorText } from "../lib/gettext.js";
@@ -16,7 +16,7 @@ const REQUESTS = ["approval_request", "question"];
 const LIVE = ["queued", "running", "cancelling"];
 
 /**
- * The state of a page that knows nothing yet, or what the server put into it.
+ * The initial state: empty, or what the server has put into the page.
  *
  * @param {Partial<Page>} page
  * @returns {State}
@@ -51,7 +51,7 @@ function idsOf(words = []) {
 }
 
 /**
- * The run that the page speaks of: the one at work, else the latest one that was not removed from the queue.
+ * The run that the page's head shows: the running one, else the latest one that was not removed from the queue.
  *
  * @param {State} state
  * @returns {Run|null}
@@ -117,7 +117,7 @@ function joinedSession(state, data) {
 }
 
 /**
- * A run that is being stopped says so only in the session's own frame.
+ * The status of a run that is being stopped comes only in the session's own frame.
  *
  * @param {State["runs"]} runs
  * @param {{id: string, status: string}} live
@@ -129,7 +129,7 @@ function cancelling(runs, { id, status }) {
 }
 
 /**
- * This reader asked for the stop, or has heard of it: the run is on its way to its end.
+ * A stop was requested, by this reader or another: the run is ending.
  *
  * @param {State} state
  * @param {string} runId
@@ -140,7 +140,7 @@ export function stopping(state, runId) {
 }
 
 /**
- * The session is gone, and all of it with it: nothing here goes on.
+ * The session was deleted, and everything in it with it.
  *
  * @param {State} state
  * @returns {State}
@@ -183,13 +183,13 @@ function stored(state, frame) {
 /** Whether an event is of a run within another one. @param {StoredFrame} frame */
 const isWithin = (frame) => frame.type.startsWith("child_");
 
-/** Where a run that was not known goes. @param {State} state @param {StoredFrame} frame */
+/** Where a run that was not known is added. @param {State} state @param {StoredFrame} frame */
 function begun(state, frame) {
   return isWithin(frame) ? { within: [...state.within, frame.run_id] } : { order: [...state.order, frame.run_id] };
 }
 
 /**
- * What the end of an iteration tells of the model's context and of the budget.
+ * The model's context and the budget, as the end of an iteration reports them.
  *
  * @param {StoredFrame} frame
  * @returns {{context?: State["context"], budget?: State["budget"]}}
@@ -205,7 +205,7 @@ function sharesOf({ type, data }) {
  * @returns {State["live"]}
  */
 function liveAfter(live, run, runs) {
-  // One that is removed from the queue starts and ends in the middle of the one at work.
+  // A run that is removed from the queue starts and ends while another one is running.
   if (live && !runs[live.id]?.ended) return live;
   return run.ended ? null : { id: run.id, status: run.status, started_at: run.started_at };
 }
@@ -357,7 +357,7 @@ function appliedStep(run, seq, data) {
 }
 
 /**
- * The model is asked again after a piece of an answer: that is a row like a thought's.
+ * The model is asked again after the first part of an answer: that part becomes a row like a thought's.
  *
  * @param {Run} run
  * @returns {Run}
@@ -369,7 +369,7 @@ function withPieceKept(run) {
 }
 
 /**
- * A finished step replaces what had grown under its number, whatever type that had.
+ * A finished step replaces the draft with its number, whatever type that had.
  *
  * @param {Run} run
  * @param {number} step
@@ -394,7 +394,7 @@ function grown(state, runId, data) {
   return { ...state, runs: { ...state.runs, [runId]: { ...run, growth } } };
 }
 
-/** What an error says, with the parts of its sentence where it has any. @param {any} data */
+/** An error, with the parts of its sentence if it has any. @param {any} data */
 function errorOf({ message, code, id = "", template, values }) {
   return { message, code, id, ...(template === undefined ? {} : { template }), ...(values === undefined ? {} : { values }) };
 }

@@ -1,11 +1,11 @@
 /**
- * The shapes that the page's scripts hand to each other, for the type checker alone: nothing imports this file when a page runs.
+ * The types that the page's scripts share, for the type checker only: nothing imports this file when a page runs.
  *
  * Times are the server's, in seconds; durations are milliseconds; `seq` numbers the session's stored events from 1.
  */
 
 /**
- * What the connection hands on: frames, and word of a message that could not be sent.
+ * What the connection passes on: frames, and reports of messages that could not be sent.
  *
  * @typedef {import("../protocol.js").Frame | { type: "unsent", data: { client_message_id?: string } }} Frame
  */
@@ -15,11 +15,11 @@
 /** @typedef {import("../protocol.js").QueuedRun} QueuedMessage */
 /** @typedef {import("../protocol.js").PendingWord} PendingWord */
 /** @typedef {import("../protocol.js").Person} Person */
-/** By which call of which run a run within it was asked. @typedef {import("../protocol.js").Parent} Parent */
+/** The call, and its run, that started a run within it. @typedef {import("../protocol.js").Parent} Parent */
 /** @typedef {import("../protocol.js").FileData} FileData */
 
 /**
- * What a tool gave back. `content` may be cut off; `content_length` says how long all of it is.
+ * A tool's result. `content` may be cut off; `content_length` is the length of the whole.
  *
  * @typedef {{
  *   seq: number|null, at: number, ok: boolean, content: string, duration_ms: number|null, truncated: boolean, content_length: number,
@@ -28,7 +28,7 @@
  */
 
 /**
- * What a call waits for: a decision about it, or answers to its `fields`. At its `deadline` it is decided by itself, as `unanswered` says.
+ * What a call waits for: a decision, or answers to its `fields`. After its `deadline` the decision is `unanswered`.
  *
  * @typedef {{ seq: number|null, at: number, deadline: number|null, unanswered: string, fields: Field[]|null, text: string }} Request
  */
@@ -36,7 +36,7 @@
 /** @typedef {{ name: string, label: string, kind: string, options?: string[], required: boolean }} Field */
 
 /**
- * What somebody has decided about a call, or answered; `user` is null where its deadline has. `arguments` are null where they are the model's.
+ * The decision on a call, or the answers; `user` is null if its deadline has decided. `arguments` are null if they are unchanged.
  *
  * @typedef {{
  *   seq: number|null, at: number, decision: string, user: string|null, arguments: any, scope: string, reason: string,
@@ -45,8 +45,8 @@
  */
 
 /**
- * A tool call. `arguments` is null where the page was made without them: they stand in the markup already. `within` says what the run that
- * it has asked waits for.
+ * A tool call. `arguments` is null if the page was rendered without them: they are in the markup already. `within` is what the run that
+ * it has started waits for.
  *
  * @typedef {{
  *   seq: number|null, step: number, at: number, call_id: string, name: string, arguments: any, result: CallResult|null,
@@ -66,7 +66,7 @@
 /** @typedef {{ seq: number|null, step: number, at: number, text: string, duration_ms: number|null, partial: boolean }} Answer */
 
 /**
- * The step that is being written. `attempt` counts how often the model has begun it.
+ * The draft of the step that is being written. `attempt` counts how often the model has started it.
  *
  * @typedef {{ step: number, type: string, attempt: number, text: string, tool_name: string }} Growth
  */
@@ -76,8 +76,8 @@
 /** @typedef {{ steps: number, thoughts: number, tools: number, failed: number }} Counts */
 
 /**
- * A run as the page knows it. `outside` counts what of it lies on earlier pages; `finished` is its last finished step; `waits` are the times for
- * which it has waited for people, from and until, the last without an end while it does.
+ * A run in the page's state. `outside` are the counts of its steps on earlier pages; `finished` is its last finished step; `waits` are the
+ * periods in which it has waited for people, the last one without an end while it waits.
  *
  * @typedef {{
  *   id: string, status: string, ended: boolean, started_at: number|null, agent: string, model: string, message: string, files: FileData[],
@@ -92,9 +92,9 @@
 /** @typedef {{ id: string, title: string, agent: string, role: string }} Session */
 
 /**
- * What the page knows of its session. `seq` and `id` are those of the last event it holds, `head` is the number of the session's last;
- * `gap` says that one between was lost, and `resets` counts how often all was begun anew. `order` are the roots, `within` the runs within
- * them, each in the order in which they began; `words` are the ids of all that was said to a run at work while the page looked on.
+ * The page's state of its session. `seq` and `id` are those of the page's last event, `head` is the number of the session's last event;
+ * `gap` means that an event between was lost, and `resets` counts how often the state was rebuilt. `order` are the roots, `within` the runs
+ * within them, each in the order of their start; `words` are the ids of all steering messages since the page was opened.
  *
  * @typedef {{
  *   session: Session|null, seq: number, id: string|null, head: number, joined: boolean, order: string[], within: string[], runs: Record<string, Run>,

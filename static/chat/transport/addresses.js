@@ -1,11 +1,11 @@
 /**
- * Addresses of this site, below whatever path it is served.
+ * Addresses of this site, which may be served below a path.
  */
 
 const page = globalThis.document;
-/** Written on the document, or by a template that has only its head. @type {HTMLMetaElement|null|undefined} */
+/** Set in the document, or in pages of which a template has only the head. @type {HTMLMetaElement|null|undefined} */
 const named = page?.querySelector?.('meta[name="home"]');
 const HOME = page?.documentElement.dataset.home ?? named?.content ?? "/";
 
-/** The path of a page or a call, given from the site's own home on: `pathTo("sessions/")`. @param {string} path */
+/** The path of a page or a call, given relative to the site's home: `pathTo("sessions/")`. @param {string} path */
 export const pathTo = (path) => `${HOME}${path}`;

@@ -1,11 +1,11 @@
 /**
- * Single calls of the API.
+ * Calls of the API.
  */
 
 import { errorText } from "../lib/gettext.js";
 import { pathTo } from "./addresses.js";
 
-/** A refusal of the API, with its words for people. */
+/** A refusal by the API, with a message for people. */
 export class ApiError extends Error {
   /**
    * @param {number} status of HTTP
@@ -19,23 +19,23 @@ export class ApiError extends Error {
   }
 }
 
-/** The token that proves that a request comes from a page of ours: read when it is needed, because logging in makes a new one. */
+/** The CSRF token: read when it is needed, because a login makes a new one. */
 export function csrfToken() {
   return document.cookie.match(/(?:^|;\s*)csrftoken=([^;]*)/u)?.[1] ?? "";
 }
 
-/** Milliseconds after which an answer is taken for lost. What is asked twice is not done twice. */
+/** Milliseconds after which an answer counts as lost. Calls that are repeated are executed only once. */
 const PATIENCE = 30_000;
 
 /** @typedef {ReturnType<typeof createApi>} Api */
 
 /**
- * Calls of the API. Each returns what the API answers, or throws an `ApiError`; or another error, where there is no answer.
+ * Calls of the API. Each returns the API's answer, or throws an `ApiError`; or another error if there is no answer.
  *
  * @param {object} from
  * @param {typeof globalThis.fetch} [from.fetch]
  * @param {() => string} [from.token]
- * @param {string} [from.user] whom the page was made for; where somebody else has logged in since, what it asks for is refused
+ * @param {string} [from.user] the user that the page was rendered for; if another user has logged in since, requests are refused
  */
 export function createApi({ fetch = globalThis.fetch.bind(globalThis), token = csrfToken, user = "" }) {
   /**
@@ -124,14 +124,14 @@ export function createApi({ fetch = globalThis.fetch.bind(globalThis), token = c
      */
     continueRun: (run, payload = {}) => call("POST", `runs/${run}/continue/`, payload),
     /**
-     * Say something to the run at work.
+     * Send a steering message to the running run.
      *
      * @param {string} session
      * @param {object} payload
      */
     steer: (session, payload) => call("POST", `sessions/${session}/steer/`, payload),
     /**
-     * Take that back, where no model has read it.
+     * Take one back that no model has read.
      *
      * @param {string} session
      * @param {string} id

@@ -1,8 +1,8 @@
 /**
- * What was asked and not yet accepted. Kept in this browser, per user and session, so that it survives reloads; the server
- * knows each message by its client_message_id, so that sending it again never asks twice.
+ * Messages that are not accepted yet. Stored in this browser, per user and session, so that they survive reloads; the server knows each
+ * message by its client_message_id, so that it can be sent again without being asked twice.
  *
- * Each message lies under a key of its own: pages of one session write at the same time, and none overwrites what another has put in.
+ * Each message has a key of its own: pages of one session write at the same time, without overwriting each other's.
  */
 
 import { newId } from "../lib/platform.js";
@@ -23,12 +23,12 @@ const KEY = "thinkaloud.outbox";
  */
 export function createOutbox({ storage, user, session, makeId = newId }) {
   const kept = createKept(storage, `${KEY}.${user}.${session}`);
-  /** On their way over the connection that is open now. @type {Set<string>} */
+  /** Sent over the current connection. @type {Set<string>} */
   const sent = new Set();
 
   return {
     /**
-     * Put a message in, to be sent as soon as there is a way.
+     * Add a message, to be sent as soon as possible.
      *
      * @param {Partial<OutboxItem> & {message: string}} message
      * @returns {OutboxItem}
@@ -37,11 +37,11 @@ export function createOutbox({ storage, user, session, makeId = newId }) {
       return kept.add({ client_message_id, message, files, agent_name, enable_reasoning, at, ...(way && { way }) });
     },
     /**
-     * All that is not accepted, oldest first. What was refused has its `error`; what has ever been `tried` and has no answer may
-     * have been taken already, so that nobody may have it back to write it anew.
+     * All messages that are not accepted, oldest first. Refused ones have an `error`; those with `tried` and without an answer may have
+     * been accepted, and so cannot be taken back for editing.
      */
     items: kept.read,
-    /** What is to be sent over a connection that has just opened: each message once per connection. */
+    /** The messages to send over a connection that has just opened: each once per connection. */
     unsent() {
       return kept.read().filter((item) => !item.error && !sent.has(item.client_message_id));
     },
@@ -50,12 +50,12 @@ export function createOutbox({ storage, user, session, makeId = newId }) {
       sent.add(id);
       kept.change(id, { tried: true });
     },
-    /** The connection broke: whatever has no answer yet goes out again. */
+    /** The connection broke: messages without an answer are sent again. */
     forgetSent() {
       sent.clear();
     },
     /**
-     * It did not go out, or the server could not take it just now: it goes out again, over the same connection too.
+     * The message was not sent, or the server could not accept it: it is sent again, over the same connection too.
      *
      * @param {string} id
      */
@@ -65,7 +65,7 @@ export function createOutbox({ storage, user, session, makeId = newId }) {
     /** Accepted, or taken back. */
     remove: kept.remove,
     /**
-     * Refused by the server, in words.
+     * The server has refused the message.
      *
      * @param {string} id
      * @param {{code: string, message: string}} error
@@ -77,7 +77,7 @@ export function createOutbox({ storage, user, session, makeId = newId }) {
     has(id) {
       return kept.read().some((item) => item.client_message_id === id);
     },
-    /** Whether what is in it would survive a reload. */
+    /** Whether its messages would survive a reload. */
     get isSaved() {
       return kept.isSaved;
     },
@@ -85,7 +85,7 @@ export function createOutbox({ storage, user, session, makeId = newId }) {
 }
 
 /**
- * Messages as they lie in the storage; and those that it did not take, for as long as the page lives.
+ * Messages in the storage; and those that could not be stored, for as long as the page is open.
  *
  * @param {Store} storage
  * @param {string} list the key that earlier versions kept all messages under, in one list

@@ -1,5 +1,5 @@
 /**
- * The stand-in for the live connection, where that is blocked or not wanted: it asks the API again and again.
+ * The fallback for the live connection, if that is blocked or switched off: polls the API.
  */
 
 import { SENTENCES } from "../state/messages.js";
@@ -16,8 +16,7 @@ export const POLL = Object.freeze({ busy: 1_000, idle: 3_000, hidden: 10_000, lo
 const TIMERS = { later: (run, ms) => setTimeout(run, ms), cancel: (timer) => clearTimeout(timer) };
 
 /**
- * Has the methods of a socket, and hands over the very same frames.
- * What is being written has no place in the log, so a step appears when it is finished.
+ * Has the methods of a socket, and passes on the same frames. Drafts are not in the log, so a step appears when it is finished.
  *
  * @implements {Transport}
  */
@@ -29,10 +28,10 @@ export class PollingTransport {
   #word = "idle";
   #failures = 0;
   #isRunning = false;
-  /** Whether the session has something to do, so that something new can be expected soon. */
+  /** Whether the session is busy, so that new events can be expected soon. */
   #isBusy = false;
   #isAsking = false;
-  /** What was reported of the connection last, as JSON. */
+  /** The state that was reported last, as JSON. */
   #reported = "";
 
   /**
@@ -59,7 +58,7 @@ export class PollingTransport {
   }
 
   /**
-   * Send a command; false where there is none of that name, or nothing is sent any more.
+   * Send a command; false for an unknown command, or after closing.
    *
    * @param {string} type
    * @param {any} payload
@@ -77,7 +76,7 @@ export class PollingTransport {
 
   nudge() {
     this.#failures = 0;
-    // Whoever was logged out may have logged in again, here or in another tab.
+    // A logged-out reader may have logged in again, here or in another tab.
     if (this.#word === "logged_out") this.#isRunning = true;
     void this.#poll();
   }
@@ -114,7 +113,7 @@ export class PollingTransport {
   }
 
   /**
-   * Ask after so many milliseconds, and not before; null for not at all.
+   * Poll after so many milliseconds; null for never.
    *
    * @param {number|null} pause
    */
@@ -127,7 +126,7 @@ export class PollingTransport {
   async #poll() {
     this.#wait(null);
     if (!this.#isRunning || this.#isAsking) return;
-    // Asked all the same: the browser can be wrong about it, and a server on this very machine needs no network.
+    // Poll anyway: the browser can be wrong, and a server on this machine needs no network.
     if (!this.#from.isOnline() && this.#word !== "polling") this.#become("offline");
     this.#isAsking = true;
     let hasMore = false;
@@ -141,7 +140,7 @@ export class PollingTransport {
     if (this.#isRunning) this.#wait(hasMore ? 0 : this.#pause);
   }
 
-  /** Hand over what is new. Returns whether there is more. */
+  /** Pass on new events. Returns whether there are more. */
   async #ask() {
     const { api, session, page, cursor, onFrame } = this.#from;
     const before = cursor().seq;
@@ -174,7 +173,7 @@ export class PollingTransport {
     }
   }
 
-  /** Milliseconds between two questions. */
+  /** Milliseconds between two polls. */
   get #pause() {
     if (this.#failures) return Math.min(POLL.longest, POLL.busy * 2 ** this.#failures);
     if (this.#from.isHidden()) return POLL.hidden;
@@ -207,7 +206,7 @@ export class PollingTransport {
 }
 
 /**
- * What each command is as a call; each returns the frame that the socket would answer with.
+ * The call for each command; each returns the frame that the socket would answer with.
  *
  * @param {Pick<Api, "send"|"steer"|"cancel"|"continueRun">} api
  * @param {string} session
@@ -235,7 +234,7 @@ function commandsOver(api, session) {
 }
 
 /**
- * Whether the server itself has refused. A proxy's answer, or none, leaves open whether the message was accepted.
+ * Whether the server itself has refused. After a proxy's answer, or none, it is unknown whether the message was accepted.
  *
  * @param {unknown} error
  * @returns {error is ApiError}

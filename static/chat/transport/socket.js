@@ -1,8 +1,8 @@
 /**
- * The live connection: one state word from a frozen list, reconnecting by itself.
+ * The live connection: its state is one word from a frozen list, and it reconnects automatically.
  *
- * Everything it needs from outside is handed in (WebSocket, clock, random, network state), so that tests run it without any.
- * It knows nothing of the document and nothing of what frames mean beyond their order.
+ * Everything from outside is passed in (WebSocket, clock, random, network state), so that tests need none of it. It knows nothing about the
+ * document, and about frames only their order.
  */
 
 import { steadyNow } from "../lib/steady-time.js";
@@ -34,9 +34,9 @@ export const TIMES = Object.freeze({
 });
 
 const ACK_EVERY = 100;
-/** Closed by these, the connection is opened again at once. @type {(number|undefined)[]} */
+/** After these close codes, the connection is opened again immediately. @type {(number|undefined)[]} */
 const AT_ONCE = [CLOSE.RESTARTING, CLOSE.TOO_SLOW, CLOSE.SILENT];
-/** Tries that never opened, after which the network is taken to block live connections. */
+/** After this many attempts that never opened, the network is assumed to block live connections. */
 const BLOCKED_AFTER = 3;
 
 /** @import { Frame, Link, Transport } from "../state/types.js" */
@@ -56,7 +56,7 @@ export class SocketTransport {
   #socket = null;
   /** @type {Link & {from?: number}} */
   #state = { word: "idle" };
-  /** The number of the session's last event, as the server has said it when the connection opened. */
+  /** The number of the session's last event, as the server reported it when the connection opened. */
   #head = 0;
   /** @type {any} */
   #retryTimer = null;
@@ -105,7 +105,7 @@ export class SocketTransport {
   }
 
   /**
-   * Send a command; false where the connection is not open.
+   * Send a command; false if the connection is not open.
    *
    * @param {string} type
    * @param {object} payload
@@ -116,15 +116,15 @@ export class SocketTransport {
     return true;
   }
 
-  /** Ask for everything after what one has, where frames were missed. */
+  /** Request everything after the last event, because frames were missed. */
   resume() {
     const { seq, id } = this.#from.cursor();
     return this.send("resume", { last_seq: seq, ...(id ? { last_id: id } : {}) });
   }
 
-  /** The network is back, or the page is looked at again: try at once, or make sure the connection lives. */
+  /** The network is back, or the page is visible again: try immediately, or check that the connection works. */
   nudge() {
-    // Whoever was logged out may have logged in again, here or in another tab.
+    // A logged-out reader may have logged in again, here or in another tab.
     if (["waiting", "offline", "logged_out"].includes(this.#state.word)) {
       this.#retries.hurry();
       this.open();
@@ -133,7 +133,7 @@ export class SocketTransport {
     }
   }
 
-  /** The network is gone, as the browser says. */
+  /** The browser reports that there is no network. */
   offline() {
     this.#clear();
     this.#drop();
@@ -170,7 +170,7 @@ export class SocketTransport {
   }
 
   /**
-   * Hear of a connection until it is dropped.
+   * Handle the events of a connection until it is dropped.
    *
    * @param {WebSocket} socket
    */
@@ -232,8 +232,7 @@ export class SocketTransport {
   }
 
   /**
-   * The browser knows of no network: say so, and see now and then all the same. It can be wrong, and a server on this very machine
-   * needs none.
+   * The browser reports no network: show that, and still try now and then. It can be wrong, and a server on this machine needs none.
    */
   #wait() {
     if (this.#state.word !== "offline") this.#become("offline");
@@ -252,7 +251,7 @@ export class SocketTransport {
     }
   }
 
-  /** Let go of the connection: nothing more is heard of it. */
+  /** Drop the connection: its events are ignored from now on. */
   #drop() {
     this.#heartbeat.end();
     this.#acks.end();
@@ -271,7 +270,7 @@ export class SocketTransport {
 }
 
 /**
- * How often the connection has failed, and so how long to wait before the next try.
+ * How often the connection has failed, and so how long to wait before the next attempt.
  *
  * @param {object} from
  * @param {Clock} from.clock
@@ -289,7 +288,7 @@ function createRetries({ clock, random }) {
       hasOpened = true;
       neverOpened = 0;
     },
-    /** The server has answered. What holds for a while makes up for earlier failures. */
+    /** The server has answered. A connection that lasts for a while makes up for earlier failures. */
     joined() {
       stableTimer ??= clock.later(() => (failures = 0), TIMES.stable);
     },
@@ -300,19 +299,19 @@ function createRetries({ clock, random }) {
     lost() {
       if (!hasOpened) neverOpened += 1;
     },
-    /** Whether the network seems to let no live connection through. */
+    /** Whether the network seems to block live connections. */
     get isBlocked() {
       return neverOpened >= BLOCKED_AFTER;
     },
     /**
-     * Milliseconds before the next try.
+     * Milliseconds before the next attempt.
      *
      * @param {number} [code] why the last one ended
      */
     pause(code) {
       const ceiling = Math.min(TIMES.longestRetry, TIMES.firstRetry * 2 ** failures);
       const atOnce = AT_ONCE.includes(code) && failures === 0;
-      // Full jitter, so that a thousand pages do not come back in the same instant.
+      // Full jitter, so that a thousand pages do not reconnect at the same moment.
       const wait = atOnce ? random() * TIMES.firstRetry : ceiling / 2 + (random() * ceiling) / 2;
       failures += 1;
       return code === CLOSE.TOO_MANY ? Math.max(wait, TIMES.longestRetry / 2) : wait;
@@ -328,7 +327,7 @@ function createRetries({ clock, random }) {
 }
 
 /**
- * A ping every 20 s; no word 10 s after one means that the connection is dead, however late this timer ran.
+ * A ping every 20 s; without any frame for 10 s after one, the connection is dead, however late this timer ran.
  *
  * @param {object} from
  * @param {Clock} from.clock
@@ -366,7 +365,7 @@ function createHeartbeat({ clock, ping, onSilent }) {
     heard() {
       heardAt = clock.now();
     },
-    /** Make sure that it lives, where nothing was heard of late. */
+    /** Check the connection, unless something has arrived recently. */
     nudge() {
       if (clock.now() - heardAt > TIMES.quiet) askNow();
     },
@@ -378,7 +377,7 @@ function createHeartbeat({ clock, ping, onSilent }) {
 }
 
 /**
- * Acknowledges what has arrived: soon, and not for each event.
+ * Acknowledges events: soon, but not one by one.
  *
  * @param {object} from
  * @param {Clock} from.clock
@@ -403,7 +402,7 @@ function createAcks({ clock, ack }) {
     begin() {
       unacked = 0;
     },
-    /** A stored event has come. */
+    /** A stored event has arrived. */
     add() {
       unacked += 1;
       if (unacked >= ACK_EVERY) flush();

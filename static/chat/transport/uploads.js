@@ -1,5 +1,5 @@
 /**
- * Sends files. Not by `fetch`, which tells nobody how far it has come.
+ * Uploads files. Not by `fetch`, which does not report progress.
  */
 
 import { errorText } from "../lib/gettext.js";
@@ -10,11 +10,11 @@ import { csrfToken } from "./api.js";
 /** @import { FileData } from "../state/types.js" */
 
 /**
- * Send one file. The promise is refused with an `Error` whose message is for people; it is empty where there was no answer.
+ * Upload one file. The promise is rejected with an `Error` whose message is for people, and empty if there was no answer.
  *
  * @param {File} file
  * @param {object} on
- * @param {string|number} on.user whom the page was made for
+ * @param {string|number} on.user the user that the page was rendered for
  * @param {(share: number) => void} on.onProgress how much of it has gone out, from 0 to 1
  * @param {AbortSignal} on.signal
  * @returns {Promise<FileData>}

@@ -1,5 +1,5 @@
 /**
- * The files beside the message box: chosen, pasted or dropped, sent at once, and named by the message that is sent next.
+ * The files beside the message box: chosen, pasted or dropped, uploaded immediately, and part of the next message.
  */
 
 import { clone, find, setShown, setText, slot } from "../lib/dom.js";
@@ -11,7 +11,10 @@ import { sendFile } from "../transport/uploads.js";
 
 /** @import { FileData, Page } from "../state/types.js" */
 
-/** A file in the list. `sent` is there once the server has it. @typedef {{row: HTMLElement, stop: AbortController, sent: FileData|null, error: boolean}} Attachment */
+/**
+ * A file in the list. `sent` is set when the server has it.
+ * @typedef {{row: HTMLElement, stop: AbortController, sent: FileData|null, error: boolean}} Attachment
+ */
 
 export class Attachments {
   #from;
@@ -36,7 +39,7 @@ export class Attachments {
     button.addEventListener("click", () => input.click());
     input.addEventListener("change", () => {
       this.add(input.files);
-      // The same one can be chosen again.
+      // The same file can be chosen again.
       input.value = "";
     });
     form.addEventListener("paste", (event) => {
@@ -49,7 +52,7 @@ export class Attachments {
     this.#watchDrops(form);
   }
 
-  /** A file that is dropped beside the box must not take the page's place. @param {HTMLFormElement} form */
+  /** A file that is dropped beside the box must not replace the page. @param {HTMLFormElement} form */
   #watchDrops(form) {
     /** @param {DragEvent} event */
     const holdsFiles = (event) => event.dataTransfer?.types.includes("Files") ?? false;
@@ -67,7 +70,7 @@ export class Attachments {
     });
   }
 
-  /** Take files in, and send them. @param {Iterable<File>|null} files */
+  /** Add files, and upload them. @param {Iterable<File>|null} files */
   add(files) {
     for (const file of files ?? []) void this.#send(file);
   }
@@ -91,7 +94,7 @@ export class Attachments {
     }
   }
 
-  /** Say of a picture whether the agent's model will see it. @param {Attachment} attachment */
+  /** Say for a picture whether the agent's model will see it. @param {Attachment} attachment */
   #tellUnseen({ row, sent }) {
     if (sent === null) return;
     /** @type {HTMLSelectElement} */
@@ -138,7 +141,7 @@ export class Attachments {
     find(this.#from.form, "textarea").focus();
   }
 
-  /** Why the message cannot go out yet; empty where it can. */
+  /** Why the message cannot be sent yet; empty if it can. */
   get problem() {
     if (this.#all.some((one) => one.error)) return SENTENCES.removeBadFiles;
     return this.#all.some((one) => one.sent === null) ? SENTENCES.filesUnderWay : "";
@@ -149,14 +152,14 @@ export class Attachments {
     return this.#all.map((one) => one.sent).filter((file) => file !== null);
   }
 
-  /** Empty the list: its files are on their way. */
+  /** Empty the list: its files are being sent with a message. */
   clear() {
     this.#all = [];
     this.#list.replaceChildren();
     setShown(this.#list, false);
   }
 
-  /** Put files back that were sent before. @param {FileData[]} files */
+  /** Add files again that were part of a message. @param {FileData[]} files */
   giveBack(files) {
     for (const file of files) {
       const attachment = this.#show(file.name, file.size);

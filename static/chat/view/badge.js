@@ -1,5 +1,5 @@
 /**
- * How much waits for the reader, over all their sessions: beside the link to it, and before the title of the tab.
+ * The number of calls that wait for the reader, in all their sessions: beside the link to their page, and before the title of the tab.
  */
 
 import { setShown, setText } from "../lib/dom.js";
@@ -9,7 +9,7 @@ let count = 0;
 const watchers = new Set();
 
 /**
- * Call a function whenever the number changes.
+ * Register a function that is called when the number changes.
  *
  * @param {(number: number) => void} watcher
  */
@@ -20,7 +20,7 @@ export function onNeeds(watcher) {
 const prefix = () => (count ? `(${count}) ` : "");
 
 /**
- * A title as the tab shows it.
+ * A title with the number before it.
  *
  * @param {string} title
  */
@@ -29,7 +29,7 @@ export function badged(title) {
 }
 
 /**
- * Say how much waits.
+ * Set the number.
  *
  * @param {number} number
  */

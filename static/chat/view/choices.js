@@ -1,5 +1,5 @@
 /**
- * Which outlines and steps the reader has opened or closed: kept in this browser for good, the latest thousand.
+ * Which outlines and steps the reader has opened or closed: stored in this browser without an end, the latest thousand.
  */
 
 import { readText, writeText } from "../lib/storage.js";
@@ -43,7 +43,7 @@ export function createChoices({ storage, user, session }) {
 
   return {
     /**
-     * Whether a run's outline is to be open; undefined where the reader has not chosen.
+     * Whether a run's outline should be open; undefined if the reader has not chosen.
      *
      * @param {string} run
      * @returns {boolean|undefined}
@@ -55,7 +55,7 @@ export function createChoices({ storage, user, session }) {
      */
     setOutline: (run, isOpen) => set(`r${run}`, isOpen),
     /**
-     * Whether the card of the call with this number is to be open; undefined where the reader has not chosen.
+     * Whether the card of the call with this number should be open; undefined if the reader has not chosen.
      *
      * @param {number|string|null|undefined} seq
      * @returns {boolean|undefined}

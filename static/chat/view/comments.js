@@ -1,7 +1,7 @@
 /**
- * Comments on steps: how many there are, at their places, and the thread of each step that was opened.
+ * Comments on steps: their numbers, at the steps, and the thread of each step that was opened.
  *
- * The session's frame tells the numbers; what a thread says is read when it is opened, and what is told later is put into it.
+ * The session's frame has the numbers; a thread is fetched when it is opened, and later comments are added to it.
  */
 
 import { closest, closestTo, find, findAll, setShown, setText, slot } from "../lib/dom.js";
@@ -11,7 +11,7 @@ import { Thread } from "./thread.js";
 /** @import { Api } from "../transport/api.js" */
 /** @import { CommentData, NotesData } from "../protocol.js" */
 
-/** Milliseconds after which numbers are at the places that have come. */
+/** Milliseconds after which the numbers are shown at new steps. */
 const SOON = 150;
 
 export class Comments {
@@ -37,11 +37,11 @@ export class Comments {
     this.#from = { ...from, onSaid: (/** @type {CommentData} */ comment) => this.take(comment) };
     this.#log = log;
     log.addEventListener("click", (event) => this.#clicked(event));
-    // A page of earlier steps, or a run, has come.
+    // A page of earlier steps, or a run, was added.
     new MutationObserver(() => this.paintSoon()).observe(log, { childList: true });
   }
 
-  /** Once what has come is painted; many at once are painted once. */
+  /** Paint after new steps are painted; many changes at once are painted once. */
   paintSoon() {
     if (this.#isDue) return;
     this.#isDue = true;
@@ -51,12 +51,12 @@ export class Comments {
     }, SOON);
   }
 
-  /** Open the thread of the step that the keys are at. */
+  /** Open the thread of the step that the keys have selected. */
   openHere() {
     this.#open(find(this.#log, ".at[id]"));
   }
 
-  /** @param {NotesData} notes @param {boolean} isNews whether something has changed since the page was told last */
+  /** @param {NotesData} notes @param {boolean} isNews whether something has changed since the last frame */
   joined(notes, isNews) {
     this.#counts.clear();
     for (const [seq, count] of Object.entries(notes.counts)) this.#counts.set(Number(seq), count);
@@ -71,14 +71,14 @@ export class Comments {
     this.#paint();
   }
 
-  /** The element of a step; a result has none of its own, and lies in its call's. @param {number} seq @returns {HTMLElement|null} */
+  /** The element of a step; a result has none of its own, and is in its call's. @param {number} seq @returns {HTMLElement|null} */
   #placeOf(seq) {
     const own = document.getElementById(`s${seq}`);
     if (own && this.#log.contains(own)) return own;
     return this.#log.querySelector(`[data-result="${seq}"]`)?.closest(".step, .answer") ?? null;
   }
 
-  /** The thread that is shown at a step, which also holds what is said about its result. @param {number} seq */
+  /** The thread of a step, which also has the comments on its result. @param {number} seq */
   #threadAt(seq) {
     const place = this.#placeOf(seq);
     if (!place) return null;
@@ -123,7 +123,7 @@ export class Comments {
 }
 
 /**
- * A folded outline says how much is said inside.
+ * A folded outline shows the number of comments inside.
  *
  * @param {HTMLElement} article
  */

@@ -1,5 +1,5 @@
 /**
- * The message box: what is typed is kept, Enter sends, and a refusal stands in words beside it.
+ * The message box: the typed text is stored, Enter sends, and a refusal is shown beside it.
  */
 
 import { closestTo, find, setShown, setText, slot } from "../lib/dom.js";
@@ -33,7 +33,7 @@ export function createComposer({ form, openDraft, most, attachments, onSend, onT
   const ways = createWays(form);
 
   /**
-   * Say why the text cannot be sent; empty takes that away.
+   * Show why the text cannot be sent; empty removes that.
    *
    * @param {string} why
    */
@@ -44,7 +44,7 @@ export function createComposer({ form, openDraft, most, attachments, onSend, onT
 
   /** @param {Way} [way] into the run at work, instead of after it */
   function submit(way) {
-    // Nobody sees that character, and nothing can store it; what is copied from a terminal or a PDF may hold it.
+    // This character is invisible and cannot be stored; text that was copied from a terminal or a PDF may contain it.
     const message = text.value.replaceAll("\0", "");
     if (!message.trim()) return;
     const problem = text.excess || attachments.problem || (ways.areOpen && way && attachments.files.length ? SENTENCES.wordsOnly : "");
@@ -55,7 +55,7 @@ export function createComposer({ form, openDraft, most, attachments, onSend, onT
   text.box.addEventListener("keydown", (event) => {
     if (isComposing(event)) return;
     const isPlain = !event.shiftKey && !event.altKey && !event.ctrlKey && !event.metaKey;
-    // A thumb has no Shift+Enter: there, Enter is a new line, and the button sends.
+    // On-screen keyboards have no Shift+Enter: there, Enter is a new line, and the button sends.
     if (event.key === "Enter" && event.altKey) {
       event.preventDefault();
       submit(event.shiftKey ? "now" : "next");
@@ -73,14 +73,14 @@ export function createComposer({ form, openDraft, most, attachments, onSend, onT
   ways.onPress(submit);
 
   return {
-    /** Empty the box: its text is on its way. */
+    /** Empty the box: its text is being sent. */
     clear() {
       text.set("");
       attachments.clear();
     },
     offer: text.offer,
     /**
-     * Put a text back, before what is being written now, and its files; and go on with it.
+     * Put a text and its files back, before the current text, and focus the box.
      *
      * @param {string} said
      * @param {FileData[]} [files]
@@ -89,14 +89,14 @@ export function createComposer({ form, openDraft, most, attachments, onSend, onT
       text.giveBack(said);
       attachments.giveBack(files);
     },
-    /** The text as it stands. */
+    /** The current text. */
     get text() {
       return text.value;
     },
     refuse,
     focus: () => text.box.focus({ preventScroll: true }),
     /**
-     * Say whether a message would be queued, and whether it could go into a run at work.
+     * Show whether a message would be queued, and whether it could be sent to a running run.
      *
      * @param {boolean} isQueueing
      * @param {boolean} isAtWork
@@ -111,7 +111,7 @@ export function createComposer({ form, openDraft, most, attachments, onSend, onT
 }
 
 /**
- * The buttons by which a message goes into the run at work instead of behind it. They are there while one is.
+ * The buttons that send a message to the running run instead of queueing it. They are shown while one is running.
  *
  * @param {HTMLFormElement} form
  */
@@ -139,7 +139,7 @@ function createWays(form) {
 }
 
 /**
- * The text that is being written: kept as it is typed, and as high as it needs.
+ * The text in the box: stored as it is typed, in a box as high as it needs.
  *
  * @param {object} from
  * @param {HTMLFormElement} from.form
@@ -153,14 +153,14 @@ function createText({ form, openDraft, most, onType }) {
   const ask = box.placeholder;
   if (TOUCH.matches) box.enterKeyHint = "enter";
   const fit = createFit(box, find(form, "#length"), excess);
-  /** Whether what is in the box would survive a reload. */
+  /** Whether the text would survive a reload. */
   let isKept = true;
   const draft = openDraft({
     onFound: (text) => box.value === "" && fill(text),
     onLost: (text) => box.value === text && fill(""),
   });
 
-  /** Why the text is too long to be sent; empty where it is not. */
+  /** Why the text is too long to be sent; empty if it is not. */
   function excess() {
     return most > 0 && box.value.length > most ? SENTENCES.tooLong(box.value.length, most) : "";
   }
@@ -188,7 +188,7 @@ function createText({ form, openDraft, most, onType }) {
   /** @param {string[]} texts */
   const joined = (...texts) => texts.filter((text) => text.trim()).join("\n\n");
 
-  // What was typed before this script ran stands behind what is kept.
+  // What was typed before this script ran is appended to the stored text.
   const kept = draft.read();
   if (kept && kept !== box.value) set(joined(kept, box.value));
   else if (box.value) draft.write(box.value);
@@ -213,9 +213,9 @@ function createText({ form, openDraft, most, onType }) {
     get excess() {
       return excess();
     },
-    /** Offer a text, behind what stands there. @param {string} text */
+    /** Append a suggested text. @param {string} text */
     offer: (text) => write(joined(box.value, text)),
-    /** Put a text back, before what is being written now, and go on with it. @param {string} text */
+    /** Put a text back, before the current one, and focus the box. @param {string} text */
     giveBack: (text) => write(joined(text, box.value)),
     /** @param {boolean} isBusy */
     setBusy(isBusy) {
@@ -225,7 +225,7 @@ function createText({ form, openDraft, most, onType }) {
 }
 
 /**
- * Has the box be as high as its text, and say where that is too long.
+ * Adjusts the box's height to its text, and reports a text that is too long.
  *
  * @param {HTMLTextAreaElement} box
  * @param {HTMLElement} length
@@ -244,7 +244,7 @@ function createFit(box, length, excess) {
 }
 
 /**
- * The agent and the switch beside the box. Returns what gives the choice as it is.
+ * The agent and the switch beside the box. Returns a function that returns the current choice.
  *
  * @param {HTMLFormElement} form
  * @param {(choice: Choice) => void} onChoose
@@ -257,13 +257,13 @@ function watchChoice(form, onChoose) {
   const chosen = () => ({ agent_name: agent.value, enable_reasoning: reasoning.checked });
   for (const choice of [agent, reasoning]) choice.addEventListener("change", () => onChoose(chosen()));
   agent.addEventListener("change", () => showAgent(agent.value));
-  // A browser may have kept another choice than the page was made with.
+  // A browser may have restored another choice than the page was rendered with.
   showAgent(agent.value);
   return chosen;
 }
 
 /**
- * What the chosen agent is for, and the questions to begin with, stand beside the box.
+ * Show the description of the chosen agent, and its example questions, beside the box.
  *
  * @param {string} name
  */
@@ -274,7 +274,7 @@ function showAgent(name) {
 }
 
 /**
- * The button that sends, and the line that says what it does.
+ * The button that sends, and the line that explains it.
  *
  * @param {HTMLFormElement} form
  */
@@ -283,7 +283,7 @@ function createSendButton(form) {
   /** @type {HTMLButtonElement} */
   const button = find(form, ".send");
   const words = { hint: hint.textContent ?? "", label: button.getAttribute("aria-label") ?? "" };
-  // Only from here on is there something that a click can start: a form that is sent by the browser would take the text with it.
+  // The button works only from here on: a form that the browser itself submits would lose the text.
   button.type = "submit";
   return {
     /** @param {boolean} isBusy */

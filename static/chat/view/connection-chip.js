@@ -7,7 +7,7 @@ import { connection } from "../state/messages.js";
 
 /** @import { Link } from "../state/types.js" */
 
-/** Symbols of the tones that have one; the others have a dot. @type {Record<string, string>} */
+/** The symbols of tones that have one; the others have a dot. @type {Record<string, string>} */
 const SYMBOLS = { wait: "refresh", fail: "offline" };
 /** @type {Record<string, string>} */
 const DOTS = { live: "live", catching_up: "queue" };

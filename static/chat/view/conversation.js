@@ -1,5 +1,5 @@
 /**
- * The conversation's page, painted from its state: what of the state is shown by which part.
+ * The conversation's page, painted from its state: assigns parts of the state to the parts of the page.
  */
 
 import { byId } from "../lib/dom.js";
@@ -21,7 +21,7 @@ import { createWaiting } from "./waiting.js";
 /** @import { Page, Person, Run, State, Store, UnsentMessage } from "../state/types.js" */
 
 /**
- * What a reader's click asks for.
+ * The reader's actions.
  *
  * @typedef {{
  *   stop(run: string, people: Person[]): void,
@@ -34,7 +34,7 @@ import { createWaiting } from "./waiting.js";
  */
 
 /**
- * What is painted beside the state: the server's time where it is known, the messages that are not accepted yet (null: as before), and
+ * What is painted besides the state: the server's time if it is known, the messages that are not accepted yet (null: unchanged), and
  * whether the queue's first message can be expected to start.
  *
  * @typedef {{now: number|null, unsent: UnsentMessage[]|null, isMoving: boolean}} Given
@@ -123,7 +123,7 @@ export function createView({ page, act, storage, fetchContent }) {
 }
 
 /**
- * The page's head, and what else speaks of the latest run alone.
+ * The page's head, and everything else that shows only the latest run.
  *
  * @param {object} from
  * @param {Page} from.page

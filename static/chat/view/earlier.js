@@ -1,5 +1,5 @@
 /**
- * Earlier steps, put before those on the page: they come as the very page that the link leads to.
+ * Earlier steps, added before those on the page: they are parts of the page that the link leads to.
  */
 
 import { closestTo, find, findAll, setShown, slot } from "../lib/dom.js";

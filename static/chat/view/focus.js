@@ -1,17 +1,17 @@
 /**
- * After every act, focus is where one goes on. What had it may have gone with the act: a row that was removed, a button that has done its
- * work, a menu that has closed. Browsers then put it nowhere, and whoever uses keys begins again at the top of the page.
+ * Keeps the focus in a useful place after every action. The focused element may be removed by the action: a row that is deleted, a button
+ * that has done its work, a menu that closes. Browsers then move the focus nowhere, and keyboard users start again at the top of the page.
  */
 
 import { closestTo, findAll } from "../lib/dom.js";
 
 const FOCUSABLE =
   "a[href], button:not([disabled]), input:not([disabled]), textarea:not([disabled]), select:not([disabled]), summary, [tabindex]:not([tabindex='-1'])";
-/** Lists whose next row goes on where one was removed. */
+/** Lists in which the next row gets the focus when one is removed. */
 const LISTS = "#waiting, #notices, .steps, .side-list, .list, .composer";
 const LOOK_EVERY = 250;
 
-/** What had focus last, and where it stood: the way up from it, and its place among what can have focus there. */
+/** The element that was focused last, and where it was: its ancestors, and its position among their focusable elements. */
 /** @typedef {{target: HTMLElement, path: Element[], list: HTMLElement|null, row: string|null, place: number}} Place */
 
 /** @type {Place|null} */
@@ -19,7 +19,7 @@ let last = null;
 
 document.addEventListener("focusin", ({ target }) => {
   if (!(target instanceof HTMLElement)) return;
-  // Whatever closes hands on to where it was opened from.
+  // A closed menu or dialog passes the focus to the element that opened it.
   if (target.closest("dialog, [popover]")) return;
   /** @type {HTMLElement|null} */
   const list = target.closest(LISTS);
@@ -30,7 +30,7 @@ document.addEventListener("focusin", ({ target }) => {
   last = { target, path, list, row, place: list ? reachable(list).indexOf(target) : -1 };
 });
 
-/** A press on an empty place takes focus away on purpose. */
+/** A press on an empty place removes the focus on purpose. */
 document.addEventListener("pointerdown", (event) => {
   if (!closestTo(event, FOCUSABLE)) last = null;
 });
@@ -45,7 +45,7 @@ function isThere(element) {
   return element.isConnected && (element.checkVisibility?.({ visibilityProperty: true }) ?? element.getClientRects().length > 0);
 }
 
-/** Put focus where one goes on, if what had it is gone. */
+/** Move the focus if its element is gone. */
 export function keepFocus() {
   const isNowhere = document.activeElement === null || document.activeElement === document.body;
   if (last === null || !isNowhere || document.querySelector("dialog[open], [popover]:popover-open")) return;
@@ -70,7 +70,7 @@ function successor({ path, list, row, place }) {
     const beside = rest[Math.min(place, rest.length - 1)];
     if (beside) return beside;
   }
-  // Within a run, its own row or the run.
+  // Within a run, to the row or the run.
   for (const outer of path) {
     if (isThere(outer) && outer.closest("#log") && !outer.matches("#log")) {
       const near = reachable(outer)[0];
@@ -78,7 +78,7 @@ function successor({ path, list, row, place }) {
     }
   }
   const box = document.getElementById("message");
-  // On glass, focus in a box opens the keyboard over what is being read.
+  // On touch screens, focusing a box opens the keyboard over the text that is being read.
   if (box && isThere(box) && !matchMedia("(pointer: coarse)").matches) return box;
   /** @type {HTMLElement|null} */
   const whole = document.querySelector("main .scroll") ?? document.getElementById("content");
@@ -87,5 +87,5 @@ function successor({ path, list, row, place }) {
 }
 
 for (const act of ["click", "keyup", "close", "toggle"]) document.addEventListener(act, () => setTimeout(keepFocus), true);
-// Much that an act asks for happens only when the server has answered.
+// Many results of an action appear only after the server's answer.
 setInterval(keepFocus, LOOK_EVERY);

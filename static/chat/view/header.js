@@ -1,5 +1,5 @@
 /**
- * The head of a conversation's page: what the latest run is doing, its figures, and the same in the browser's tab.
+ * The head of a conversation's page: the latest run's status and figures, and the same in the browser's tab.
  */
 
 import { byId, makeRect, setData, setShown, setText, slot, visible } from "../lib/dom.js";
@@ -12,13 +12,13 @@ import { pathTo } from "../transport/addresses.js";
 
 /** @import { Page, Run } from "../state/types.js" */
 
-/** Marks of the gauge; it is left out where more than two iterations would share one. */
+/** The marks of the gauge; it is hidden if more than two iterations would share one. */
 const GAUGE = 20;
 
 /**
  * @param {object} from
  * @param {Page} from.page
- * @param {(run: Run) => void} from.onStop asked to stop the run that is shown
+ * @param {(run: Run) => void} from.onStop stops the shown run
  */
 export function createHeader({ page, onStop }) {
   const state = byId("run-state");
@@ -99,7 +99,7 @@ export function createHeader({ page, onStop }) {
 }
 
 /**
- * A run's dot: what waits for people is amber here, in the list and in the tab.
+ * A run's dot: amber if it waits for people, in the list and in the tab.
  *
  * @param {Run|null} run
  */
@@ -108,7 +108,7 @@ function dotOf(run) {
 }
 
 /**
- * The browser's tab: what is at work says so even where the page is out of sight.
+ * The browser's tab shows a running run even if the page is hidden.
  *
  * @param {Run|null} run
  * @param {string} title the session's
@@ -125,7 +125,7 @@ function paintTab(run, title, doing = "") {
 }
 
 /**
- * How far the run is, and what it has spent.
+ * The run's progress, and what it has used.
  *
  * @param {Run} run
  * @param {number} limit iterations that it may take
@@ -146,14 +146,14 @@ function paintFigures(run, limit) {
 }
 
 /**
- * How much of the model's context, or of a budget, is used: from four fifths on it is a warning.
+ * How much of the model's context, or of a budget, is used: from 80 % on it is a warning.
  *
  * @param {string} id
  * @param {{used: number, limit: number}|null} share
  * @param {(share: {used: number, limit: number}) => string} words
  */
 function paintShare(id, share, words) {
-  // It stands in the message box, which whoever only watches has not.
+  // It is in the message box, which watchers do not have.
   const gauge = document.getElementById(id);
   if (gauge === null) return;
   const isKnown = share !== null && share.limit > 0;
@@ -178,7 +178,7 @@ function paintLinks(run) {
 }
 
 /**
- * How many of the iterations that it may take the run has used.
+ * How many of its possible iterations the run has used.
  *
  * @param {Run} run
  * @param {number} limit

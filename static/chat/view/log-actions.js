@@ -1,5 +1,5 @@
 /**
- * What the buttons of the log's rows do, and the two that appear on a row under the pointer or with focus.
+ * The buttons in the log's rows, and the two buttons that appear on a row under the pointer or with focus.
  */
 
 import { copy } from "../lib/clipboard.js";
@@ -25,7 +25,10 @@ export function createLogActions({ log, runOf, fetchContent, fillCard, keepPlace
   /** @param {HTMLElement} element @returns {HTMLElement} */
   const runAround = (element) => closest(element, ".run");
 
-  /** What each action does; rows open by a click, so that what their buttons do must not reach them. @type {Record<string, (button: HTMLElement) => void>} */
+  /**
+   * The handler of each action; a click on a row opens it, so clicks on its buttons must not reach it.
+   * @type {Record<string, (button: HTMLElement) => void>}
+   */
   const actions = {
     "copy-code": (button) => copyText(button.closest(".codeblock")?.querySelector("code")?.textContent ?? "", button),
     "copy-part": (button) => copyText(textOfPart(closest(button, "[data-part]")), button),
@@ -57,7 +60,7 @@ export function createLogActions({ log, runOf, fetchContent, fillCard, keepPlace
   });
 
   /**
-   * What a model wrote, as it wrote it and as it is shown: for where only text is taken, and for where more is.
+   * A model's text, as Markdown and as HTML: for targets that accept only text, and for others.
    *
    * @param {HTMLElement} prose
    * @param {string|undefined} written what the page knows of it; what the server has rendered is not in the state
@@ -91,7 +94,7 @@ export function createLogActions({ log, runOf, fetchContent, fillCard, keepPlace
 }
 
 /**
- * The actions of a row take the strip's place; they stand beside what opens the row, not inside it.
+ * The actions of a row take the place of its strip; they are beside the element that opens the row, not inside it.
  *
  * @param {HTMLElement} log
  */
@@ -122,7 +125,7 @@ function linkTo(element) {
 }
 
 /**
- * Show the whole of a long question, or its first lines alone.
+ * Show the whole of a long question, or only its first lines.
  *
  * @param {HTMLElement} button
  * @param {HTMLElement} question

@@ -1,5 +1,5 @@
 /**
- * The log: its runs, each painted where it has changed.
+ * The log: its runs, each painted when it has changed.
  */
 
 import { findAll } from "../lib/dom.js";
@@ -73,13 +73,13 @@ export function createLog({ log, page, choices, scroll }) {
 
   return {
     /**
-     * What is shown of a run; undefined where it is not on this page.
+     * The view of a run; undefined if it is not on this page.
      *
      * @param {string} [id]
      */
     runOf: (id = "") => runs.get(id),
     /**
-     * Paint what has changed since another state. Returns how many rows were added.
+     * Paint what has changed between two states. Returns how many rows were added.
      *
      * @param {State} state
      * @param {State|null} before
@@ -100,7 +100,7 @@ export function createLog({ log, page, choices, scroll }) {
     /** Whether the page itself has just folded a run's outline. @param {string} id */
     takeFold: (id) => runs.get(id)?.takeFold() ?? false,
     /**
-     * Have a call's card hold what it shows; cards of earlier pages do already.
+     * Fill a call's card; cards of earlier pages are filled already.
      *
      * @param {HTMLElement} card
      */

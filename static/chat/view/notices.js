@@ -1,12 +1,12 @@
 /**
- * Lines across the top of a page: what the reader should know and may close.
+ * Notices at the top of a page, which the reader may close.
  */
 
 import { byId, clone, find, setIcon, setText, slot } from "../lib/dom.js";
 
 const notices = byId("notices");
 
-/** How long a notice stays that is true for the moment alone, in milliseconds. */
+/** How long a passing notice is shown, in milliseconds. */
 const PASSING = 5_000;
 
 /**
@@ -22,8 +22,8 @@ const PASSING = 5_000;
  */
 
 /**
- * Show a notice across the top of the page. It takes the place of one of the same kind. Whoever shows one of something that lasts closes it when that
- * has passed; a `passing` one goes by itself.
+ * Show a notice at the top of the page. It replaces one of the same kind. The caller closes a notice about a lasting condition when that
+ * has passed; a `passing` one disappears automatically.
  *
  * @param {string} kind
  * @param {Notice} what
@@ -58,7 +58,7 @@ export function notice(kind, { title = "", text = "", tone = "", icon = "bell", 
 }
 
 /**
- * Take a notice away, if it is there.
+ * Remove a notice, if it is there.
  *
  * @param {string} kind
  */

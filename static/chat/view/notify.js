@@ -1,8 +1,9 @@
 /**
- * Says that a scheduled run has ended, or that a run waits for the reader: on this page, and where the reader allows it by the browser itself, once for all tabs.
+ * Notifies that a scheduled run has ended, or that a run waits for the reader: on this page, and if the reader allows it by the browser
+ * itself, once for all tabs.
  *
- * A page with a live connection gets it at once. All ask now and then, so that nothing is lost with a connection; what comes twice has
- * the same id.
+ * A page with a live connection gets it immediately. All pages poll now and then, so that nothing is lost with a connection; duplicates
+ * have the same id.
  */
 
 import { pathTo } from "../transport/addresses.js";
@@ -17,17 +18,17 @@ import { SENTENCES } from "../state/messages.js";
 /** @import { Store } from "../state/types.js" */
 
 const ASK_EVERY = 10_000;
-/** A page out of sight asks more rarely, and only where there is something that it could do. */
+/** A hidden page polls less often, and only if it could show something. */
 const ASK_HIDDEN_EVERY = 30_000;
-/** So long a page out of sight waits for one in sight to show it first, in milliseconds. */
+/** How long a hidden page waits for a visible one to show it first, in milliseconds. */
 const OTHERS_FIRST = 1_500;
-/** More lines than these would cover the page. */
+/** More lines than this would cover the page. */
 const MOST_LINES = 3;
 /** @type {Readonly<Record<string, string>>} */
 const TONES = Object.freeze({ failed: "fail", interrupted: "wait", max_iterations: "wait", skipped: "wait" });
 
 /**
- * The end of a scheduled run, or that one was skipped. `paused` says that its schedule is, because of that.
+ * The end of a scheduled run, or a skipped one. `paused` says that its schedule has paused because of it.
  *
  * @typedef {{
  *   id: string, session_id: string|null, run_id: string|null, title: string, text: string, texts?: Record<string, string>, status: string, paused: boolean,
@@ -35,7 +36,7 @@ const TONES = Object.freeze({ failed: "fail", interrupted: "wait", max_iteration
  */
 
 /**
- * A run has begun to wait for the reader, or for another who may decide.
+ * A run has begun to wait for the reader, or for another user who may decide.
  *
  * @typedef {import("../protocol.js").WaitingData} WaitingNotification
  */
@@ -49,14 +50,14 @@ const watchers = new Set();
 /** @type {Set<() => void>} */
 const waitingWatchers = new Set();
 const tabs = tabChannel("thinkaloud.notifications");
-/** What another tab has shown to somebody who looks at it. @type {Set<string>} */
+/** What another tab has shown while it was visible. @type {Set<string>} */
 const seenElsewhere = new Set();
 tabs?.addEventListener("message", (event) => seenElsewhere.add(event.data));
 
 const choice = "thinkaloud.notify";
 
 /**
- * Whether the reader wants notifications of the browser, and the browser may show them.
+ * Whether the reader wants the browser's notifications, and the browser may show them.
  *
  * @param {Store} storage
  */
@@ -65,7 +66,7 @@ export function isWanted(storage) {
 }
 
 /**
- * Turn that on or off; asks the browser for leave, so only after a click. Returns whether it is on now.
+ * Switch that on or off; asks the browser for permission, so only after a click. Returns whether it is on now.
  *
  * @param {Store} storage
  * @param {boolean} wanted
@@ -77,7 +78,7 @@ export async function want(storage, wanted) {
 }
 
 /**
- * Call a function with each notification.
+ * Register a function that is called with each notification.
  *
  * @param {(data: ScheduleNotification) => void} watcher
  */
@@ -86,7 +87,7 @@ export function onNotification(watcher) {
 }
 
 /**
- * Call a function whenever something more waits for the reader.
+ * Register a function that is called when another call waits for the reader.
  *
  * @param {() => void} watcher
  */
@@ -98,7 +99,7 @@ export function onWaiting(watcher) {
 let kept = null;
 
 /**
- * Take one, from wherever it comes.
+ * Handle a notification, from any source.
  *
  * @param {ScheduleNotification|WaitingNotification} data
  */
@@ -111,14 +112,14 @@ export function receive(data) {
   received.add(data.id);
   for (const watcher of watchers) watcher(data);
   const isHere = data.session_id !== null && location.pathname === pathTo(`sessions/${data.session_id}/`);
-  // Who looks at the run has seen its end.
+  // A reader who has the run open has seen its end.
   if (!isHere || data.paused) show(data);
   if (document.visibilityState === "visible") tabs?.postMessage(data.id);
   else setTimeout(() => notifyByBrowser(data), OTHERS_FIRST);
 }
 
 /**
- * Take word of a call that waits.
+ * Handle the notification of a call that waits.
  *
  * @param {WaitingNotification} data
  */
@@ -129,7 +130,7 @@ function receiveWaiting({ run_id: run, tool_call_id: call, session_id: session, 
   for (const look of waitingWatchers) look();
   const text = kind === "question" ? SENTENCES.asksYou : SENTENCES.needsYou(tool);
   const href = pathTo(`sessions/${session}/#run-${run}`);
-  // It stands in the session itself, and in the list of all that waits.
+  // It is shown in the session itself, and in the list of all waiting calls.
   if (![pathTo(`sessions/${session}/`), pathTo("waiting/")].includes(location.pathname)) {
     notice(`notification-${id}`, { title: title || SENTENCES.newSession, text, tone: "wait", icon: "approve", link: { text: SENTENCES.openRun, href } });
   }
@@ -138,7 +139,7 @@ function receiveWaiting({ run_id: run, tool_call_id: call, session_id: session, 
 }
 
 /**
- * What it says, in the page's language where the server has put it in that.
+ * The text, in the page's language if the server has sent it.
  * @param {ScheduleNotification} data
  */
 const textOf = (data) => data.texts?.[document.documentElement.lang.toLowerCase()] ?? data.text;
@@ -163,7 +164,7 @@ function notifyByBrowser(data) {
 /** @param {{id: string, title: string, text: string, href: string}} told */
 function tellByBrowser({ id, title, text, href }) {
   if (!isWanted(kept) || seenElsewhere.has(id) || document.visibilityState === "visible") return;
-  // One with the same tag takes the other's place: tabs that all notify show one.
+  // One with the same tag replaces the other: if several tabs notify, one is shown.
   const shown = showNotification(visible(title), { body: visible(text), tag: `thinkaloud-${id}` });
   shown?.addEventListener("click", () => {
     window.focus();
@@ -172,7 +173,7 @@ function tellByBrowser({ id, title, text, href }) {
 }
 
 /**
- * Ask from now on.
+ * Start polling.
  *
  * @param {object} from
  * @param {Api} from.api
@@ -206,7 +207,7 @@ export function startNotifications({ api, storage }) {
     if (isSeen || (isWanted(storage) && Date.now() - askedAt >= ASK_HIDDEN_EVERY)) ask();
   }, ASK_EVERY);
   const seen = () => {
-    // Whoever looks at the page again may have logged in again.
+    // A reader who returns to the page may have logged in again.
     isLoggedOut = false;
     if (document.visibilityState === "visible") ask();
   };

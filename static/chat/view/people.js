@@ -1,5 +1,5 @@
 /**
- * Who has the session open: faces in the head, and behind them a list of who is here with which role, and where they read.
+ * Who has the session open: faces in the head, and a list with their roles, and where they read.
  */
 
 import { byId, make, setShown } from "../lib/dom.js";
@@ -10,9 +10,9 @@ import { readsAt } from "../state/note-words.js";
 
 /** @import { Person } from "../state/types.js" */
 
-/** More faces than these become a number. */
+/** More faces than this become a number. */
 const MOST = 4;
-/** More people than these are not listed. */
+/** More people than this are not listed. */
 const MOST_LISTED = 50;
 
 /**

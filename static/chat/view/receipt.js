@@ -1,5 +1,5 @@
 /**
- * What follows a click on Stop: who asked, and what has ended since, line by line, until the run itself ends.
+ * What is shown after a click on Stop: who requested it, and what has ended since, line by line, until the run itself ends.
  */
 
 import { clone, setIcon, setText, slot } from "../lib/dom.js";
@@ -8,7 +8,7 @@ import { SENTENCES } from "../state/messages.js";
 
 /** @import { Run } from "../state/types.js" */
 
-/** `items` and `wasWriting` are what the run had when it was asked to stop. @typedef {{
+/** `items` and `wasWriting` are the run's state when the stop was requested. @typedef {{
  *   run: string, element: HTMLElement, since: number|null, items: number, wasWriting: boolean, key: string,
  * }} Receipt */
 

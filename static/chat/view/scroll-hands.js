@@ -1,8 +1,8 @@
 /**
- * Hands that scroll: what shows them before the box has moved, and when the box must not be moved.
+ * Scrolling by the reader: signs of it before the box has moved, and when the box must not be moved.
  */
 
-/** Pixels that rounding may cost: less than the least that a hand moves. */
+/** Pixels of rounding errors: less than the smallest movement by a reader. */
 export const ROUNDING = 0.75;
 
 const KEYS_UP = ["PageUp", "ArrowUp", "Home"];
@@ -12,13 +12,13 @@ const FIELDS = "input, textarea, select, [contenteditable]";
 /**
  * @param {object} from
  * @param {HTMLElement} from.scroll the box that is scrolled
- * @param {() => void} from.onUp the first sign of a hand that goes up
- * @param {() => void} from.onGrab a hand has taken the box; where that goes will be seen
+ * @param {() => void} from.onUp the first sign that the reader scrolls up
+ * @param {() => void} from.onGrab the reader has started to scroll, in a direction that is not known yet
  * @param {(isPressed: boolean) => void} from.onPress a button or a finger is down, and may be about to choose text or to drag; or no more
  */
 export function watchHands({ scroll, onUp, onGrab, onPress }) {
   let isPressed = false;
-  /** Where the finger began, in pixels from the window's top. @type {number|null} */
+  /** Where the finger was put down, in pixels from the window's top. @type {number|null} */
   let touchedAt = null;
 
   function press() {
@@ -55,12 +55,12 @@ export function watchHands({ scroll, onUp, onGrab, onPress }) {
   function pointed(event) {
     if (event.pointerType === "touch") return;
     onGrab();
-    // No browser says when the scrollbar is let go, and Firefox takes back what it has moved when the page is moved by a script meanwhile.
+    // No browser reports when the scrollbar is released, and Firefox undoes the reader's movement if a script moves the page meanwhile.
     if (event.target === scroll && event.offsetX > scroll.clientWidth) {
       onUp();
       return;
     }
-    // With the middle button the box drifts up slower than it grows.
+    // With the middle button the box may scroll up more slowly than it grows.
     if (event.button === 1 && event.target instanceof Element && !event.target.closest("a")) onUp();
     if (event.button === 0) press();
   }
@@ -70,7 +70,7 @@ export function watchHands({ scroll, onUp, onGrab, onPress }) {
     onGrab();
     press();
     touchedAt = event.touches[0].clientY;
-    // What is touched may be gone before it is let go.
+    // The touched element may be removed before the release.
     for (const end of LIFTED) event.target?.addEventListener(end, released, { once: true, passive: true });
   }
 
@@ -98,7 +98,7 @@ function fingers(event) {
 }
 
 /**
- * Whether a smaller box between the hand and ours takes the movement.
+ * Whether a smaller scrolling box below the pointer takes the movement.
  *
  * @param {HTMLElement} scroll
  * @param {EventTarget|null} target

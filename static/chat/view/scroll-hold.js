@@ -1,8 +1,8 @@
 /**
- * Holding a place: what is being read stays where it is while something above it changes.
+ * Holds a position: what is being read stays in place while something above it changes.
  */
 
-/** Frames for which a place is held after a change above it: rows that come into sight get their real height only then. */
+/** For how many frames a position is held after a change above it: rows that become visible get their real height only then. */
 const FRAMES = 12;
 const PLACES = ".q, .step, .answer, .run";
 
@@ -40,7 +40,7 @@ export function createHold({ scroll, log, onMove }) {
 
   return {
     /**
-     * Change what lies above without moving what is being read.
+     * Change something above without moving what is being read.
      *
      * @param {() => void} change
      */
@@ -55,7 +55,7 @@ export function createHold({ scroll, log, onMove }) {
       change();
       hold(anchor, before, FRAMES);
     },
-    /** A hand has taken over. */
+    /** The reader scrolls. */
     release() {
       if (held) release();
     },

@@ -1,9 +1,9 @@
 /**
- * Where the reader is: at the end and following it, or somewhere above. No scroll that the reader did not ask for.
+ * Where the reader is: at the end and following it, or somewhere above. The page never scrolls against the reader's wish.
  *
- * A reader's scrolling is known from growth by its direction, not its time: growth never moves the box up, and the page's own moves are
- * known. So whatever way one scrolls, the first pixel up is seen, and before the box is ever moved to its end it is checked whether there was one.
- * What cannot be seen by the place alone, because it begins too slowly to outrun the growth, is taken at its first sign.
+ * A reader's scrolling is distinguished from growth by its direction, not its time: growth never moves the box up, and the page's own moves are
+ * known. So the first pixel up is detected, however the reader scrolls, and this is checked before the box is moved to its end. A movement
+ * that begins too slowly to outrun the growth cannot be detected by the position, and counts from its first event.
  */
 
 import { setShown, setText, slot } from "../lib/dom.js";
@@ -11,9 +11,9 @@ import { SENTENCES } from "../state/messages.js";
 import { ROUNDING, watchHands } from "./scroll-hands.js";
 import { createHold } from "./scroll-hold.js";
 
-/** Milliseconds for which an end that has just moved on still counts as the end, for a hand that was on its way there. */
+/** For how many milliseconds an end that has just moved away still counts as the end, for a reader who is scrolling to it. */
 const CHASE = 250;
-/** Frames at the end, one after another, after which a jump there has landed; and the most that it may take. */
+/** After how many frames at the end in a row a jump has arrived; and after how many it gives up. */
 const STEADY = 4;
 const LANDING = 90;
 
@@ -46,13 +46,13 @@ export function createScroll({ scroll, log, jump }) {
     },
   });
   watchSelection(log, follower.leave);
-  /** The content or the box has another size: stay at the end, unless a hand is at work or has left it. */
+  /** The content or the box has another size: stay at the end, unless the reader is scrolling or has left it. */
   const sizes = new ResizeObserver(() => follower.resized() && stay());
   for (const box of [log, scroll]) sizes.observe(box);
 
   return {
     /**
-     * Do something that makes the content longer or shorter, and stay at the end where it is followed; returns what it returns.
+     * Change the content's height, and stay at the end if it is followed; returns the function's result.
      *
      * @template T
      * @param {() => T} change
@@ -64,7 +64,7 @@ export function createScroll({ scroll, log, jump }) {
       return result;
     },
     /**
-     * Change what lies above without moving what is being read.
+     * Change something above without moving what is being read.
      *
      * @param {() => void} change
      */
@@ -76,7 +76,7 @@ export function createScroll({ scroll, log, jump }) {
       change();
       stay();
     },
-    /** So many rows have come. */
+    /** So many rows were added. */
     addMissed: follower.addMissed,
     toEnd: follower.land,
     leave: follower.leave,
@@ -92,30 +92,30 @@ export function createScroll({ scroll, log, jump }) {
  */
 function createFollower({ scroll, jump }) {
   let isFollowing = true;
-  /** Where the box was when it was checked or moved last. */
+  /** The box's position when it was checked or moved last. */
   let lastTop = scroll.scrollTop;
   const ends = createEnds(scroll);
   const landing = createLanding({ scroll, check, toEnd });
   const jumpButton = createJump({ scroll, jump, onJump: land });
 
-  /** See what a hand has done since the last check. Returns whether the end is followed. */
+  /** Detect the reader's scrolling since the last check. Returns whether the end is followed. */
   function check() {
     const { scrollTop } = scroll;
     const end = lastPlace(scroll);
-    // A box that has become shorter takes its place with it: that is no hand.
+    // A box whose content has become shorter scrolls by itself: that is not the reader.
     if (scrollTop < Math.min(lastTop, end) - ROUNDING) leave();
     else if (!isFollowing && scrollTop > lastTop && scrollTop >= ends.nearest(end) - ROUNDING) follow();
     lastTop = scrollTop;
     return isFollowing;
   }
 
-  /** A movement that has begun and is not to be seen yet, as a smooth one, outlives a step from where we are, and no place that is set. */
+  /** A smooth movement that has begun, but is not visible yet, survives a relative scroll, but not an absolute one. */
   function toEnd() {
     if (fromEnd(scroll) > ROUNDING) scroll.scrollBy({ top: scroll.scrollHeight, behavior: "instant" });
     lastTop = scroll.scrollTop;
   }
 
-  /** To the end and to stay there. */
+  /** Scroll to the end and stay there. */
   function land() {
     landing.stop();
     follow();
@@ -149,7 +149,7 @@ function createFollower({ scroll, jump }) {
     get isFollowing() {
       return isFollowing;
     },
-    /** The page itself has moved the box: that is no hand. */
+    /** The page itself has moved the box, not the reader. */
     moved: () => (lastTop = scroll.scrollTop),
     /** The content or the box has another size. Returns whether the end is followed. */
     resized() {
@@ -165,7 +165,7 @@ function createFollower({ scroll, jump }) {
 }
 
 /**
- * Whoever chooses text in the log reads there.
+ * A reader who selects text in the log reads there.
  *
  * @param {HTMLElement} log
  * @param {() => void} onChoose
@@ -179,7 +179,7 @@ function watchSelection(log, onChoose) {
 }
 
 /**
- * The last place that a box can be scrolled to.
+ * The largest scroll position of a box.
  *
  * @param {HTMLElement} scroll
  */
@@ -193,7 +193,7 @@ function fromEnd(scroll) {
 }
 
 /**
- * Where the box's end was in the last moments: a hand on its way there may reach an end that has just moved on.
+ * The positions of the box's end in the last moments: a reader who scrolls to the end may reach one that has just moved away.
  *
  * @param {HTMLElement} scroll
  */
@@ -207,7 +207,7 @@ function createEnds(scroll) {
       if (end !== known) recent.push({ at: performance.now(), place: known });
       known = end;
     },
-    /** The nearest place that is the end, or was it a moment ago. @param {number} end */
+    /** The nearest position that is the end, or was it a moment ago. @param {number} end */
     nearest(end) {
       const now = performance.now();
       recent = recent.filter(({ at }) => now - at < CHASE);
@@ -220,7 +220,7 @@ function createEnds(scroll) {
 }
 
 /**
- * A jump to the end takes some frames: rows that come into sight only now get their real height, and the end moves away.
+ * A jump to the end takes some frames: rows that become visible get their real height only then, which moves the end.
  *
  * @param {object} from
  * @param {HTMLElement} from.scroll
@@ -256,7 +256,7 @@ function createLanding({ scroll, check, toEnd }) {
 }
 
 /**
- * The button that leads to the end: seen by whoever has left it, once there is something new or it is more than a page away.
+ * The button that leads to the end: shown if the reader has left it, once there is something new or it is more than a page away.
  *
  * @param {object} from
  * @param {HTMLElement} from.scroll

@@ -1,5 +1,5 @@
 /**
- * The comments on one step, below it: a line with their number, which opens to what they say and to a box for one more.
+ * The comments on one step, below it: a line with their number, which opens to the comments and a box for another one.
  */
 
 import { clone, closestTo, find, setShown, setText, slot } from "../lib/dom.js";
@@ -17,14 +17,14 @@ export class Thread {
   #element;
   /** @type {HTMLTextAreaElement} */
   #box;
-  /** The steps that it is about: the call's and its result's. */
+  /** The numbers of its steps: the call's and its result's. */
   #about;
   /** @type {Map<string, Comment>} */
   #comments = new Map();
   #isRead = false;
-  /** What was told while it was read. @type {Comment[]|null} */
+  /** Comments that arrived while the thread was being fetched. @type {Comment[]|null} */
   #meanwhile = null;
-  /** Which comment the box changes; empty: it takes a new one. */
+  /** The comment that the box edits; empty: a new one. */
   #changing = "";
 
   /**
@@ -64,20 +64,20 @@ export class Thread {
     if (this.#isRead) this.#paintComments();
   }
 
-  /** It is about this step, too. @param {number} other */
+  /** The thread also shows the comments on this step. @param {number} other */
   hear(other) {
     if (this.#about.has(other)) return;
     this.#about.add(other);
     this.readAgain();
   }
 
-  /** What it says may be older than what is stored. */
+  /** The thread may be out of date. */
   readAgain() {
     this.#isRead = false;
     if (this.#element.open) void this.#read();
   }
 
-  /** Open it, to write in it. */
+  /** Open the thread, with the focus in the box. */
   open() {
     /** @type {HTMLDetailsElement|null|undefined} */
     let outer = this.#from.place.closest("details");
@@ -180,7 +180,7 @@ export class Thread {
     this.#box.focus();
   }
 
-  /** Do what may be refused, and say so then. @param {() => Promise<void>} act */
+  /** Do something that may be refused, and show that. @param {() => Promise<void>} act */
   async #attempt(act) {
     try {
       await act();
@@ -189,7 +189,7 @@ export class Thread {
     }
   }
 
-  /** What the reader has done is shown at once; where the connection is live, it is told once more. @param {Comment} comment */
+  /** Show what the reader has done immediately; a live connection sends it again. @param {Comment} comment */
   #tell(comment) {
     this.#keep(comment);
     const count = [...this.#comments.values()].filter((each) => each.seq === comment.seq).length;
@@ -236,7 +236,7 @@ export class Thread {
 }
 
 /**
- * Whether this is the second press of a button that takes two; the first says so.
+ * Whether this is the second press of a button that needs two; the first one asks for it.
  *
  * @param {HTMLElement} button
  */

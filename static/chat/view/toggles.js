@@ -1,5 +1,5 @@
 /**
- * What the reader opens and closes in the log: remembered, and kept apart from what the page opens and closes itself.
+ * What the reader opens and closes in the log: stored, and distinguished from what the page opens and closes itself.
  */
 
 import { closest, closestTo, findAll } from "../lib/dom.js";
@@ -19,10 +19,10 @@ import { enhanceCard } from "../run/result.js";
 export function createToggles({ log, choices, takeFold, fillCard, onOpen }) {
   applyChoices(log, choices);
 
-  /** Whether the latest press was the reader's: what opens after it is theirs. */
+  /** Whether the last press was the reader's: what opens after it is the reader's choice. */
   let isByHand = false;
   for (const press of ["pointerdown", "keydown"]) log.addEventListener(press, () => (isByHand = true));
-  // Programs that read pages aloud send a click alone.
+  // Screen readers send only a click.
   log.addEventListener("click", (event) => (isByHand ||= closestTo(event, "summary") !== null), true);
   log.addEventListener("toggle", toggled, true);
 
@@ -44,7 +44,7 @@ export function createToggles({ log, choices, takeFold, fillCard, onOpen }) {
 }
 
 /**
- * Open and close what the server has rendered as the reader has left it.
+ * Open and close what the server has rendered according to the reader's choices.
  *
  * @param {HTMLElement} log
  * @param {Choices} choices

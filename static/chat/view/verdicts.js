@@ -1,5 +1,5 @@
 /**
- * What people think of each run: two buttons with numbers at its end, and a box for why.
+ * The verdicts on each run: two buttons with numbers at its end, and a box for the reason.
  */
 
 import { clone, closest, closestTo, find, findAll, make, setShown, setText, slot } from "../lib/dom.js";
@@ -103,7 +103,7 @@ export class Verdicts {
   }
 
   /**
-   * Ask why, below the run's last line, beside what others have said.
+   * Ask for the reason, below the run's last line, beside those of others.
    *
    * @param {HTMLElement} article
    * @param {Word} word

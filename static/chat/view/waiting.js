@@ -1,5 +1,5 @@
 /**
- * What waits above the message box: the session's queue, and messages of this browser that are not accepted yet.
+ * What is shown above the message box: the session's queue, and messages of this browser that are not accepted yet.
  */
 
 import { clone, closestTo, setData, setText, slot, visible } from "../lib/dom.js";
@@ -7,7 +7,10 @@ import { SENTENCES } from "../state/messages.js";
 
 /** @import { Page, State, UnsentMessage } from "../state/types.js" */
 
-/** The queue, what the run at work has not read, and what was said to one ever. @typedef {Pick<State, "queue"|"steering"|"words">} Waits */
+/**
+ * The queue, the messages that the running run has not read, and the ids of all that were sent to one.
+ * @typedef {Pick<State, "queue"|"steering"|"words">} Waits
+ */
 
 /**
  * A row; it has either a `run` or a `message`.
@@ -66,7 +69,7 @@ export function createWaiting({ place, page, onRemoveQueued, onTakeBackWord, onR
       if (!place) return;
       const kept = new Map(/** @type {HTMLElement[]} */ ([...place.children]).map((element) => [element.dataset.key, element]));
       const wanted = rowsOf(waits, unsent, isMoving).map((row) => fill(kept.get(row.key) ?? clone("waiting"), row));
-      // What stays is not touched: it may have focus.
+      // Unchanged rows are not touched: they may have the focus.
       for (const element of kept.values()) if (!wanted.includes(element)) element.remove();
       wanted.forEach((element, index) => {
         if (place.children[index] !== element) place.insertBefore(element, place.children[index] ?? null);
