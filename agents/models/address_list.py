@@ -1,4 +1,4 @@
-"""The operator's list of addresses at which model servers may be that others than the operator name."""
+"""The operator's list of addresses of model servers that staff may enter."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _ANY_PORT = "*"
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where servers may be: ``host`` with ``*.`` before it stands for those below it, ``port`` 0 for any."""
+    """One entry: ``host`` with ``*.`` before it means its subdomains, ``port`` 0 any port."""
 
     scheme: str
     host: str
@@ -20,7 +20,7 @@ class _Place:
     path: str
 
     def holds(self, parts: SplitResult, host: str, port: int) -> bool:
-        """Whether an address, taken apart, lies there."""
+        """Whether an address, split into its parts, matches."""
         return (
             parts.scheme == self.scheme
             and (host.endswith(self.host[1:]) if self.is_wide else host == self.host)
@@ -30,18 +30,18 @@ class _Place:
 
     @property
     def is_wide(self) -> bool:
-        """Whether it stands for hosts that the operator has not named."""
+        """Whether it matches hosts that the operator has not named."""
         return self.host.startswith("*.")
 
 
 class AddressList:
-    """Addresses like ``https://api.example.org/v1``, ``https://*.example.org`` or ``http://10.0.0.5:*``: what begins so may be asked.
+    """Addresses like ``https://api.example.org/v1``, ``https://*.example.org`` or ``http://10.0.0.5:*``, and everything below them.
 
-    A star stands before a host for all hosts below it, and for any port; nowhere else.
+    A star stands for all subdomains of a host, or for any port; it is not allowed elsewhere.
     """
 
     def __init__(self, patterns: Sequence[str]) -> None:
-        """Raises `BadAddress` for what is no such pattern."""
+        """Raises `BadAddress` for an invalid pattern."""
         self._places = [_place(pattern) for pattern in patterns]
 
     def __bool__(self) -> bool:
@@ -52,7 +52,7 @@ class AddressList:
         return bool(self._holding(address))
 
     def names_host(self, address: str) -> bool:
-        """Whether the operator has named the very host, which may then be in a private network."""
+        """Whether the operator has named exactly this host, which may then be in a private network."""
         return any(not place.is_wide for place in self._holding(address))
 
     def _holding(self, address: str) -> list[_Place]:

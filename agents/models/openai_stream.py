@@ -1,7 +1,7 @@
-"""The lean client of an OpenAI-compatible server: one streamed chat completion, read into a `Reply`.
+"""A client for OpenAI-compatible servers: one streamed chat completion, read into a `Reply`.
 
-No hidden retries: a request is made once, and what goes wrong is said. Leaving it in any way but the end of the
-stream closes the connection, so that the server stops generating.
+No hidden retries: a request is made once, and errors are raised. Leaving the stream before its end closes the connection, so that the
+server stops generating.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from agents.text import clean_text
 
 log = logging.getLogger(__name__)
 
-#: Some servers repeat the request in what they say of it, and only all of that can be read.
+#: Some servers repeat the request in their error, which can only be parsed completely.
 _ERROR_BODY_LIMIT = 256 << 10
 _NO_CONTENT = 204
 _CONNECT_S = 15.0
@@ -35,16 +35,16 @@ _USAGE_S = 10.0
 async def stream_completion(
     url: str, api_key: str, body: bytes, reply: Reply, *, timeout_s: float, public_only: bool = False
 ) -> None:
-    """Post ``body`` to ``url`` and read the answer into ``reply`` as it comes. Raises `ModelError`.
+    """Post ``body`` to ``url`` and read the answer into ``reply`` as it arrives. Raises `ModelError`.
 
-    ``timeout_s`` is the longest silence: of the server before the answer, or between two pieces of it. ``public_only`` as for
+    ``timeout_s`` is the longest silence in seconds: before the answer, or between two pieces of it. ``public_only`` as for
     `agents.models.http.post`.
     """
     try:
         async with asyncio.timeout(timeout_s) as timeout:
             await _exchange(url, api_key, body, reply, _Silence(timeout, timeout_s), public_only=public_only)
     except (ServerError, OSError, ValueError) as error:
-        # With the last word said, a missing end of the stream is no loss, nor is rubbish behind it. (A timeout is an OSError.)
+        # After the finish reason, a missing end of the stream loses nothing, and invalid data is ignored. (A timeout is an OSError.)
         is_loss = reply.finish_reason is None or (reply.has_resumed and not reply.done)
         if is_loss or not (reply.done or isinstance(error, OSError)):
             log.warning("Model server %s: %s", mask_address(url), hide_key(repr(error), api_key))
@@ -65,7 +65,7 @@ class _Silence:
         self._valid_until = 0.0
 
     def touch(self) -> None:
-        """Something arrived. The timer is reset only now and then: for each token it would cost more than the token."""
+        """Something arrived. The timer is only reset now and then: resetting it for each token would cost more than the token."""
         now = self._loop.time()
         if now > self._valid_until:
             slack = self.longest_s / 20
@@ -73,7 +73,7 @@ class _Silence:
             self._timeout.reschedule(now + self.longest_s + slack)
 
     def at_most(self, seconds: float) -> None:
-        """Nothing of worth is to come any more: wait no longer than this from now."""
+        """Only the end is due: wait no longer than this from now, in seconds."""
         self._valid_until = 0.0
         when = self._loop.time() + min(seconds, self.longest_s)
         self._timeout.reschedule(min(when, self._timeout.when() or when))
@@ -85,7 +85,7 @@ async def _exchange(url: str, api_key: str, body: bytes, reply: Reply, silence: 
         headers["Authorization"] = f"Bearer {api_key}"
     connect_s = min(_CONNECT_S, silence.longest_s)
     connection = await http.post(url, headers, body, connect_s=connect_s, public_only=public_only)
-    # Closed before the answer's end, it is of no further use.
+    # A connection that is closed before the answer's end cannot be used again.
     with contextlib.closing(connection):
         if 300 <= connection.status < 400:
             raise _sent_elsewhere(connection, url, api_key)
@@ -96,7 +96,7 @@ async def _exchange(url: str, api_key: str, body: bytes, reply: Reply, silence: 
 
 
 def _in_words(error: Exception, url: str, api_key: str, timeout_s: float) -> ModelError:
-    """An exception's message for people. The order matters: some of these exceptions are special cases of others."""
+    """The error for people. The order of the cases matters: some of these exceptions are subclasses of others."""
     if isinstance(error, ServerError):
         return explain_event(error.told, api_key)
     if isinstance(error, ProxyRefused):
@@ -141,14 +141,14 @@ async def _read(connection: Connection, reply: Reply, silence: _Silence) -> None
         if heard:
             reply.notify()
         if reply.done:
-            # Only the body's end is due; without it the connection is of no further use.
+            # Only the end of the body is due; without it the connection cannot be used again.
             silence.at_most(_TAIL_S)
         elif reply.end_is_sure:
             silence.at_most(_USAGE_S)
         elif heard:
             silence.touch()
         if reply.finish_reason is None and (pause := reply.pause()):
-            # The machine is busy: what comes meanwhile waits in the socket, and is read at one go.
+            # The machine is busy: data that arrives meanwhile waits in the socket, and is read at once.
             body.pause()
             await asyncio.sleep(pause)
             reply.resume()
@@ -156,7 +156,7 @@ async def _read(connection: Connection, reply: Reply, silence: _Silence) -> None
 
 
 def _sent_elsewhere(connection: Connection, url: str, api_key: str) -> ModelError:
-    """Where a redirect leads. It is not followed: that would send the key along."""
+    """The error for a redirect, with its target. Redirects are not followed: that would send the key along."""
     try:
         target = URL(connection.headers.get("location", ""))
         target = (URL(url).join(target)).with_user(None).with_query(None).with_fragment(None)
@@ -181,14 +181,14 @@ def _sent_elsewhere(connection: Connection, url: str, api_key: str) -> ModelErro
 
 
 async def _refusal(connection: Connection, api_key: str) -> Refused:
-    """The error of a status other than 200."""
+    """The error in an answer with a status other than 200."""
     body = clean_text((await _bounded(connection, _ERROR_BODY_LIMIT)).decode("utf-8", "replace"))
     log.warning("Model server answered %s: %s", connection.status, hide_key(body[:1000], api_key))
     return explain_refusal(connection.status, connection.headers, body, api_key)
 
 
 async def _bounded(connection: Connection, limit: int) -> bytes:
-    """The body up to ``limit`` bytes; more is left unread."""
+    """At most ``limit`` bytes of the body; the rest is left unread."""
     body = bytearray()
     unpacked = Body(connection)
     while data := await unpacked.read():

@@ -1,6 +1,6 @@
-"""JSON schemas of tools' parameters as the strictest model servers take them: types, descriptions, choices, and nothing else.
+"""Simplifies the JSON schemas of tools' parameters for the strictest model servers: types, descriptions, enums, and nothing else.
 
-Schemas of MCP servers hold whatever JSON Schema has, and one that a model server refuses would end every question.
+Schemas of MCP servers contain all of JSON Schema, and one that a model server refuses would end every question.
 """
 
 from collections.abc import Mapping
@@ -10,13 +10,13 @@ from agents.json_types import JsonObject
 
 Schema = Mapping[str, Any]
 
-#: Levels of a schema that are looked at; it may refer to itself.
+#: How many levels of a schema are read; it may refer to itself.
 _DEEPEST = 8
-#: Parts of one schema that are told in full.
+#: How many parts of one schema are described completely.
 _MOST_PARTS = 500
 _TYPES = frozenset({"object", "array", "string", "integer", "number", "boolean"})
 _ALTERNATIVES = ("anyOf", "oneOf", "allOf")
-#: Characters of a tool's description, as OpenAI and Azure have them.
+#: The longest description of a tool, in characters: OpenAI's and Azure's limit.
 _LONGEST_DESCRIPTION = 1_024
 
 

@@ -1,6 +1,6 @@
-"""Asks a model server what it is like: how strict it is with conversations, and how much it reads at a time.
+"""Finds out what a model server is like: how strict it is with conversations, and how many tokens it accepts.
 
-What it shows of itself while it is asked ordinary questions stands in `agents.models.server_facts` already.
+What ordinary requests have shown is in `agents.models.server_facts`.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ _RED = {
         "CQQCgUAgEAgEgi/BAjLD/C5w/SM9AAAAAElFTkSuQmCC"
     },
 }
-#: Where servers write how many tokens they read: vLLM and SGLang, OpenRouter, Groq, LM Studio, llama.cpp.
+#: Keys under which servers report how many tokens they accept: vLLM and SGLang, OpenRouter, Groq, LM Studio, llama.cpp.
 _CONTEXT_KEYS = (
     "max_model_len",
     "context_length",
@@ -59,25 +59,25 @@ _MOST_MODELS, _LONGEST_NAME = 1_000, 200
 
 @dataclass(frozen=True, slots=True)
 class ServerTraits:
-    """A model server's traits. ``None``: could not be found out."""
+    """A model server's traits. ``None``: unknown."""
 
     wants_alternation: bool | None
-    """Whether it refuses two messages of the user's after each other."""
+    """Whether it refuses two consecutive messages of the user."""
     wants_fields_back: bool | None
-    """Whether it refuses a call that comes back without what it would have sent with it, as thoughts or a signature."""
+    """Whether it refuses a call that is sent back without its own fields, such as thoughts or a signature."""
     context: int
-    """Tokens that it reads at a time; 0 where it does not say."""
+    """The number of tokens that it accepts; 0 if it does not report that."""
     facts: ServerFacts
     """What it has refused so far."""
 
 
 def server_facts(settings: ModelSettings) -> ServerFacts:
-    """What this process knows of the configured server and model."""
+    """What this process knows about the configured server and model."""
     return facts_of(completions_url(settings.server), settings.model)
 
 
 async def probe_server(settings: ModelSettings) -> ServerTraits:
-    """Probe the configured server by a few short requests."""
+    """Probe the configured server with a few short requests."""
     facts = server_facts(settings)
     alternation = await _refusal(settings, facts, [_USER, _USER])
     fields = None if facts.refuses_tools else await _refusal(settings, facts, _CALLED, tools=[_TOOL])
@@ -90,7 +90,7 @@ async def probe_server(settings: ModelSettings) -> ServerTraits:
 
 
 async def _refusal(settings: ModelSettings, facts: ServerFacts, messages: list[ChatMessage], **more: Any) -> str | None:
-    """The message by which it refuses the request: empty where it accepts it, ``None`` where it fails."""
+    """The message with which it refuses the request: empty if it accepts it, ``None`` if the request fails."""
     body = {"model": settings.model, "messages": messages, "stream": True, **more}
     body = {key: value for key, value in body.items() if key not in facts.left_out}
     has_begun = asyncio.Event()
@@ -124,7 +124,7 @@ async def _refusal(settings: ModelSettings, facts: ServerFacts, messages: list[C
 
 
 async def sees_images(settings: ModelSettings) -> bool | None:
-    """Whether the model recognises a picture of a red square; ``None`` where it does not answer."""
+    """Whether the model recognises a picture of a red square; ``None`` if it does not answer."""
     question = [{"type": "text", "text": "Which colour is this picture? One word."}, _RED]
     body = {"model": settings.model, "messages": [{"role": "user", "content": question}], "stream": True}
     reply = Reply()
@@ -146,17 +146,17 @@ async def sees_images(settings: ModelSettings) -> bool | None:
 
 @dataclass(frozen=True, slots=True)
 class ServerAnswer:
-    """What a model server answers to a request for its list of models."""
+    """A model server's answer to a request for its list of models."""
 
     status: int = 0
     models: list[str] | None = None
     """``None``: it lists none."""
     problem: str = ""
-    """Why it could not be asked, for people; empty where it answered."""
+    """Why the request failed, for people; empty if it did not."""
 
 
 async def reach_server(settings: ModelSettings) -> ServerAnswer:
-    """Ask a server which models it has: nothing is generated."""
+    """Ask a server for its list of models; nothing is generated."""
     base = completions_url(settings.server).removesuffix("/chat/completions")
     try:
         status, body = await _ask(f"{base}/models", settings)
@@ -171,7 +171,7 @@ async def reach_server(settings: ModelSettings) -> ServerAnswer:
 
 
 async def list_models(settings: ModelSettings) -> list[str] | None:
-    """The names of the server's models, as it lists them; ``None`` where it does not."""
+    """The names of the server's models, as it lists them; ``None`` if it does not."""
     models = await _models(settings)
     return None if models is None else _names(models)
 
@@ -199,17 +199,17 @@ async def _find_context(settings: ModelSettings) -> int:
 
 
 def _contexts(said: Any, depth: int = 0) -> Iterator[int]:
-    """Whatever is said of a context's size."""
+    """All context sizes in the answer."""
     if isinstance(said, dict) and depth < 4:
         yield from (said[key] for key in _CONTEXT_KEYS if isinstance(said.get(key), int))
         for value in said.values():
             yield from _contexts(value, depth + 1)
-    elif isinstance(said, list) and len(said) == 1:  # of several models none is the one
+    elif isinstance(said, list) and len(said) == 1:  # of several models it is unknown which is meant
         yield from _contexts(said[0], depth + 1)
 
 
 async def _get(url: str, settings: ModelSettings) -> Any:
-    """The JSON that is there; nothing where there is none."""
+    """The JSON at an address; None if there is none."""
     try:
         status, body = await _ask(url, settings)
         return orjson.loads(body) if status == 200 else None

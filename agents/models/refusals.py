@@ -1,6 +1,6 @@
-"""What a model server means by refusing a request: its own reason, found in whatever shape it has, and the wire's code for it.
+"""Parses the refusals of model servers: the server's reason, in whatever format, and the protocol's error code for it.
 
-Pure. What may be done about a refusal is `agents.models.adapting`'s affair.
+Pure. `agents.models.adapting` decides what can be done about a refusal.
 """
 
 import ast
@@ -17,25 +17,25 @@ from agents.sentence import Sentence
 from agents.text import clean_text
 
 _LONGEST_REASON = 300
-#: Characters of one text that are looked at: within a stream an error may have millions.
+#: How many characters of a text are parsed: an error within a stream may have millions.
 _LONGEST_SAID = 8_192
-#: Where servers put their words, those nearest to the cause first.
+#: Keys of texts for people, those nearest to the cause first.
 _REASON_KEYS = (
     *("raw", "metadata", "error", "errors", "detail", "message", "msg", "error_message", "error_msg"),
     *("error_description", "details", "description", "title", "reason", "base_resp", "status_msg"),
     *("Message", "errorMessage", "err", "fault", "faultstring"),
 )
-#: Beside their words, what servers tell machines.
+#: Keys of codes for programs.
 _CODE_KEYS = ("code", "type", "status", "param", "reason", "error_code")
-#: What stands around somebody else's words and says nothing itself.
+#: Text around another server's message, which has no meaning itself.
 _WRAPPERS = re.compile(
     r"^(provider returned error|upstream (error|request failed)|bad request|internal server error|unprocessable entity|error"
     r"|validation error|invalid request|(litellm\.)?\w*(error|exception):?)\.?$",
     re.IGNORECASE,
 )
-#: What colours a terminal, other control characters but white space, and what turns text round.
+#: Terminal colours, control characters except white space, and characters that reverse text.
 _UNSEEN = re.compile("\x1b\\[[0-9;]*[A-Za-z]|[\x00-\x08\x0e-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2060-\u2069\ufeff]")
-#: Names of exceptions before the words of one.
+#: Names of exceptions before their messages.
 _CLASSES = re.compile(r"^(?:(?:litellm\.)?\w*(?:Error|Exception)(?::| -) ?)+")
 _TITLE = re.compile(r"<title[^>]{0,200}>([^<]*)", re.IGNORECASE)
 _XML_MESSAGE = re.compile(r"<message>([^<]{1,300})", re.IGNORECASE)
@@ -73,7 +73,7 @@ _TOO_LONG = re.compile(
     r"|reduce the length of the (messages|prompt|input)|prompt ?超长|(输入|上下文).{0,12}(超过|超出|超长)",
     re.IGNORECASE,
 )
-#: How servers name what a request may hold; thousands may be parted by commas.
+#: How servers report the size limit of a request; thousands may be separated by commas.
 _LIMITS = [
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
@@ -109,7 +109,8 @@ _COUNTS = [
 class Refused(ModelError):
     """The model server answered with an error.
 
-    ``words`` are all that it says of it, for machines too, but nothing that it repeats of the request; ``body`` is all of it.
+    ``words`` is everything that it says about the error, codes too, without what it repeats of the request; ``body`` is the whole
+    answer.
     """
 
     def __init__(self, message: str, code: str, status: int, words: str, body: str) -> None:
@@ -120,7 +121,7 @@ class Refused(ModelError):
 
 
 def explain_refusal(status: int, headers: Mapping[str, str], body: str, api_key: str) -> Refused:
-    """What an answer with a status other than 200 means: the body's reason decides, the status only where it gives none."""
+    """The meaning of an answer with a status other than 200: determined by the body's reason, by the status only if there is none."""
     said = _parse(body)
     reason = "" if said is None else describe_error(said)
     words = f"{reason} {' '.join(_codes(said))}".strip()
@@ -129,7 +130,7 @@ def explain_refusal(status: int, headers: Mapping[str, str], body: str, api_key:
 
 
 def explain_event(error: Any, api_key: str) -> Refused:
-    """What an error within a stream means, which some servers answer with where others give a status."""
+    """The meaning of an error within a stream, which some servers send instead of a status."""
     reason = describe_error(error)
     given = error.get("code") if isinstance(error, dict) else None
     status = given if isinstance(given, int) and 400 <= given < 600 else 400
@@ -177,7 +178,7 @@ def _classify_by_status(status: int, words: str, *, is_reasoned: bool) -> tuple[
 
 
 def _wait(headers: Mapping[str, str], body: str) -> str:
-    """Seconds after which the server wants to be asked again, if it says so."""
+    """After how many seconds the server wants to be asked again, as text; empty if it does not say so."""
     given = headers.get("retry-after", "")
     milliseconds = headers.get("retry-after-ms", "")
     if re.fullmatch(r"\d{1,9}", milliseconds):
@@ -194,7 +195,7 @@ def _wait(headers: Mapping[str, str], body: str) -> str:
 
 
 def _seconds_until(moment: str, now: str) -> int:
-    """Seconds from one moment to a later one by the same clock, the server's, as HTTP writes both; else 0."""
+    """Seconds between two times of the server's clock, both as HTTP writes them; else 0."""
     try:
         return max(0, int((parsedate_to_datetime(moment) - parsedate_to_datetime(now)).total_seconds()))
     except (TypeError, ValueError, OverflowError):
@@ -202,22 +203,22 @@ def _seconds_until(moment: str, now: str) -> int:
 
 
 def is_too_long(body: str) -> bool:
-    """Whether the refusal is for the request's length."""
+    """Whether the refusal is about the request's length."""
     return _TOO_LONG.search(body) is not None
 
 
 def was_withheld(words: str) -> bool:
-    """Whether the refusal is for what was said, by a provider that judges that."""
+    """Whether a provider's content filter has refused the request."""
     return _WITHHELD.search(words) is not None
 
 
 def waits_for_time(words: str) -> bool:
-    """Whether the refusal is for too many requests, and names no size that a single one is too large for."""
+    """Whether the refusal is about too many requests, without a size that a single request exceeds."""
     return _TOO_MANY.search(words) is not None and not find_limit(words)[0]
 
 
 def find_limit(body: str) -> tuple[int, int]:
-    """How many tokens a request may hold and how many it held, as a refusal for its length says; 0 where it doesn't."""
+    """How many tokens a request may have and how many it had, as a refusal for its length reports; 0 if it does not."""
     return _number(_LIMITS, body), _number(_COUNTS, body)
 
 
@@ -227,7 +228,7 @@ def _number(patterns: list[re.Pattern[str]], text: str) -> int:
 
 
 def with_reason(words: str, reason: str, api_key: str) -> str:
-    """The words with the server's own reason, if it gave one fit for people."""
+    """The text with the server's own reason, if there is one for people."""
     reason = hide_key(" ".join(_UNSEEN.sub("", clean_text(reason)).split()), api_key)
     if not reason or "Traceback" in reason:
         return words if words.endswith(".") else Sentence("%(what)s.", what=words)
@@ -238,38 +239,38 @@ def with_reason(words: str, reason: str, api_key: str) -> str:
 
 
 def hide_key(text: str, secret: str) -> str:
-    """The text without the secret, and addresses in it without theirs."""
+    """The text without the secret, and without secrets in its addresses."""
     return mask_text(hide_secret(text, secret))
 
 
 def hide_secret(text: str, secret: str) -> str:
-    """The text without the secret alone."""
+    """The text without the secret."""
     return text.replace(secret, "…") if secret else text
 
 
 def find_reason(body: str) -> str:
-    """The innermost sentences for people in what a server said, several joined; empty where there are none.
+    """The innermost sentences for people in a server's error, several joined; empty if there are none.
 
-    It may be JSON in any of the shapes in use, JSON or Python's way to write it inside a sentence, text, or a web page.
+    The error may be JSON in any of the common formats, JSON or a Python literal inside a sentence, text, or an HTML page.
     """
     return describe_error(_parse(body))
 
 
 def describe_error(said: Any) -> str:
-    """`find_reason`, of what has been parsed already."""
+    """`find_reason` for parsed data."""
     found = "; ".join(dict.fromkeys(" ".join(sentence.split()) for sentence in _sentences(said)))
     if found or not isinstance(said, dict):
         return found
-    # Some tell machines alone.
+    # Some servers have only codes.
     return next((code for code in _codes(said) if not code.isdigit() and code.lower() != "error"), "")
 
 
 def _parse(body: str) -> Any:
-    """JSON as what it holds, a web page as its title, and anything else as it is."""
+    """JSON parsed, an HTML page as its title, and anything else unchanged."""
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
-        if body.startswith(("{", "[")):  # cut off, or not quite JSON
+        if body.startswith(("{", "[")):  # cut off, or not valid JSON
             said = _MESSAGE.search(body[:_LONGEST_SAID])
             return said[1].replace('\\"', '"') if said else body[:_LONGEST_REASON]
         if "<" not in body[:200]:
@@ -279,7 +280,7 @@ def _parse(body: str) -> Any:
 
 
 def _codes(said: Any, depth: int = 0) -> Iterator[str]:
-    """What is said for machines: short words under well-known names."""
+    """Codes for programs: short words under well-known names."""
     if isinstance(said, str):
         said = _embedded(said[:_LONGEST_SAID])
     if depth > 8 or not isinstance(said, dict | list):
@@ -308,7 +309,7 @@ def _sentences(said: Any, depth: int = 0) -> Iterator[str]:
 
 
 def _in_mapping(said: dict[Any, Any], depth: int) -> Iterator[str]:
-    if "msg" in said and "loc" in said:  # of a validation, field by field
+    if "msg" in said and "loc" in said:  # a validation error, field by field
         place = (
             ".".join(str(part) for part in said["loc"] if part != "body")
             if isinstance(said["loc"], list | tuple)
@@ -330,7 +331,7 @@ def _in_mapping(said: dict[Any, Any], depth: int) -> Iterator[str]:
 
 
 def _embedded(text: str) -> Any:
-    """What a sentence carries in braces, as JSON or as Python writes it; nothing where it carries none."""
+    """The object in braces within a sentence, as JSON or as a Python literal; None if there is none."""
     at = re.search(r"[{\[]", text)
     if at is None:
         return None
@@ -347,7 +348,7 @@ def _embedded(text: str) -> Any:
 
 
 def _is_error(found: dict[Any, Any]) -> bool:
-    """Whether it looks like an error, not like something that the words are about."""
+    """Whether it is an error, not something that the error is about."""
     return bool(found.keys() & {"error", "errors", "detail", "loc"}) or (
         "message" in found and bool(found.keys() & {"code", "type", "status", "object", "param"})
     )

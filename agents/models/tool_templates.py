@@ -1,4 +1,4 @@
-"""Tools, calls and results as text in the prompt, for servers that have none of their own, in the forms that models were trained on."""
+"""Tools, calls and results as text in the prompt, for servers without tool calls, in the forms that models were trained on."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -13,17 +13,17 @@ from agents.history import IMAGES, ChatMessage
 
 @dataclass(frozen=True, slots=True)
 class ToolTemplate:
-    """One form: how it is explained, around ``{tool_descs}``, and how a call of a name and arguments is written."""
+    """One form: its explanation, with ``{tool_descs}`` in it, and how a call with a name and arguments is written."""
 
     explained: str
     write_call: Callable[[str, Mapping[str, Any]], str]
 
     def explain(self, tools: Sequence[Mapping[str, Any]]) -> str:
-        """The tools, as OpenAI's API has them, and how to call them."""
+        """The prompt that describes the tools, given in OpenAI's format, and how to call them."""
         return self.explained.format(tool_descs="\n".join(orjson.dumps(tool).decode() for tool in tools))
 
     def put_in(self, messages: Sequence[ChatMessage], prompt: str) -> list[ChatMessage]:
-        """The conversation with tools, calls and results as text. ``prompt`` is what `explain` has made; empty where none is offered."""
+        """The conversation with tools, calls and results as text. ``prompt`` is that of `explain`; empty if no tools are offered."""
         wire: list[ChatMessage] = [{"role": "system", "content": prompt}] if prompt else []
         for message in messages:
             role, content = message["role"], message["content"]
@@ -76,7 +76,7 @@ def _llama(name: str, arguments: Mapping[str, Any]) -> str:
 _TOOLS = "# Tools\n\nThese functions help to answer:\n<tools>\n{tool_descs}\n</tools>\n\n"
 _ANSWER = "Where no function helps, answer without one. Results come back in <tool_response></tool_response>."
 
-#: The one that most models know: Hermes', which is Qwen's up to 3.
+#: The form that most models know: Hermes', which is Qwen's up to Qwen 3.
 TEMPLATE = "template"
 #: By the value of ``LLM_TOOL_FORMAT``, which are those of `agents.specs.ToolFormat`.
 TEMPLATES = {
