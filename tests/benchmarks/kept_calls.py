@@ -12,48 +12,56 @@ from tests.benchmarks.stage import Outcome, Stage
 from tests.benchmarks.stub import Note
 
 _MOST = 1.03
-_SESSIONS, _TURNS, _STREAMS = 8, 5, 20
-_MESSAGE = f"What time is it? [tag={TAG} reasoning=5 tokens=30 every=2 call=current_time:{{}}]"
-_LONG = f"What time is it? [tag={TAG} reasoning=20 tokens=200 every=20 call=current_time:{{}}]"
+_SESSIONS, _TURNS, _STREAMS, _TOKENS = 4, 5, 20, 200
+_MESSAGE = f"What time is it? [tag={TAG} reasoning=5 every=2 call=current_time:{{}}]"
+_LONG = f"What time is it? [tag={TAG} reasoning={_TOKENS} every=20 call=current_time:{{}}]"
 
 
 def kept_calls(stage: Stage, sizes: Sizes) -> Measured:
     """Medians over so many pairs. In each, both stream long answers at once, then both answer short questions one after the other.
 
-    All of them call a tool, so that there are two model calls. Long answers say what a token costs, short ones what a run does.
+    All of them call a tool, so that there are two model calls, and each thinks for `_TOKENS` or a few. Long answers say what a token
+    costs, short ones what a run does. Each pair has processes that are newly started: one can be some hundredths slower than another for
+    all of its life.
     """
-    count = sizes.pairs * (_SESSIONS + _STREAMS) + 2
-    with stage.product() as keeping:
-        kept = stage.rows("sessions", count)
-        warm_up(stage, keeping, kept[:2], _MESSAGE)
-        with (
-            stage.apart("unstored", DJANGO_SETTINGS_MODULE="tests.benchmarks.unstored_settings"),
-            stage.product() as without,
-        ):
-            unkept = stage.rows("sessions", count)
-            warm_up(stage, without, unkept[:2], _MESSAGE)
-            long, short = [], []
-            for at in range(2, count, _SESSIONS + _STREAMS):
-                streams, turns = slice(at, at + _STREAMS), slice(at + _STREAMS, at + _STREAMS + _SESSIONS)
+    count = _SESSIONS + _STREAMS + 2
+    streams, turns = slice(2, 2 + _STREAMS), slice(2 + _STREAMS, count)
+    long, short = [], []
+    for _ in range(sizes.pairs):
+        with stage.product() as keeping:
+            kept = stage.rows("sessions", count)
+            warm_up(stage, keeping, kept[:2], _MESSAGE)
+            with (
+                stage.apart("unstored", DJANGO_SETTINGS_MODULE="tests.benchmarks.unstored_settings"),
+                stage.product() as without,
+            ):
+                unkept = stage.rows("sessions", count)
+                warm_up(stage, without, unkept[:2], _MESSAGE)
                 sides = ((keeping, kept[streams]), (without, unkept[streams]))
                 long.append(run_pair(stage, *sides, "load", message=_LONG, spread_s=1.0))
                 sides = ((keeping, kept[turns]), (without, unkept[turns]))
                 short.append(run_pair(stage, *sides, "turns", message=_MESSAGE, times=_TURNS))
-    outcomes = [outcome for pair in (*long, *short) for outcome in pair[2]]
+    outcomes = [outcome for pair in (*long, *short) for outcome in pair.all_outcomes]
     problems = problems_of(*outcomes)
     name = f"calls kept, {sizes.pairs} pairs"
-    thousands = _STREAMS * 220 / 1_000
+    # Of two rounds with two calls each.
+    thousands, runs = 2 * _STREAMS * 2 * _TOKENS / 1_000, 2 * _SESSIONS * _TURNS
     rows = []
     for what, unit, values, most in (
-        ("server CPU per 1,000 tokens", "s", [[cpu / thousands for cpu in pair[:2]] for pair in long], _MOST),
+        ("server CPU per 1,000 tokens", "s", [[cpu / thousands for cpu in pair.seconds] for pair in long], _MOST),
         (
             "server CPU of a short run",
             "ms",
-            [[cpu / _SESSIONS / _TURNS * MS for cpu in pair[:2]] for pair in short],
+            [[cpu / runs * MS for cpu in pair.seconds] for pair in short],
             None,
         ),
-        ("first token", "ms", [[_median(side, _added) for side in pair[2]] for pair in short], _MOST),
-        ("after a tool round", "ms", [[_median(side, added_after_tool) for side in pair[2]] for pair in short], _MOST),
+        ("first token", "ms", [[_median(side, _added) for side in pair.outcomes] for pair in short], _MOST),
+        (
+            "after a tool round",
+            "ms",
+            [[_median(side, added_after_tool) for side in pair.outcomes] for pair in short],
+            _MOST,
+        ),
     ):
         ours, theirs = (median(pair[side] for pair in values) for side in (0, 1))
         rows.append(Row(f"{name}: {what}, median", unit, ours, theirs, most and theirs * most))
@@ -66,5 +74,5 @@ def _added(turn: Turn, notes: Mapping[str, Sequence[Note]]) -> float:
     return inf if turn.first is None else (turn.first - turn.sent - (note.first - note.at)) * MS
 
 
-def _median(side: Outcome, time: Callable[[Turn, Mapping[str, Sequence[Note]]], float]) -> float:
-    return median(time(turn, side.notes) for turn in side.turns if not turn.problems)
+def _median(side: Sequence[Outcome], time: Callable[[Turn, Mapping[str, Sequence[Note]]], float]) -> float:
+    return median(time(turn, one.notes) for one in side for turn in one.turns if not turn.problems)

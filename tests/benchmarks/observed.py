@@ -5,7 +5,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -18,42 +18,66 @@ from tests.chat.traces.collector import Collector
 _TOKEN = "for the benchmark"
 _MOST = 1.03
 _SCRAPED_EVERY_S = 15.0
-_MESSAGE = f"What time is it? [tag={TAG} reasoning=10 tokens=100 every=20 call=current_time:{{}}]"
+_MESSAGE = f"What time is it? [tag={TAG} reasoning=100 every=20 call=current_time:{{}}]"
 
 
 def observed(stage: Stage, sizes: Sizes) -> Measured:
-    """The median of the processor times of so many pairs: in each, the one answers, then the other, and both rest as long."""
-    with stage.product() as without, Collector() as collector:
-        plain = stage.rows("sessions", sizes.observed_sessions + 2)
-        warm_up(stage, without, plain[:2], _MESSAGE)
-        environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.address, "METRICS_TOKEN": _TOKEN}
-        with stage.apart("observed", **environment), stage.product() as watched, _scraping(watched):
-            seen = stage.rows("sessions", sizes.observed_sessions + 2)
-            warm_up(stage, watched, seen[:2], _MESSAGE)
-            sides = ((watched, seen[2:]), (without, plain[2:]))
-            pairs = [run_pair(stage, *sides, "load", message=_MESSAGE, spread_s=1.0) for _ in range(sizes.pairs)]
+    """The median of the processor times of so many pairs, each of two processes that are newly started.
+
+    One process can be some hundredths slower than another that is started in the same way, for all of its life.
+    """
+    pairs = []
+    with Collector() as collector:
+        environment = {"METRICS_TOKEN": _TOKEN, "OTEL_EXPORTER_OTLP_ENDPOINT": collector.address}
+        for _ in range(sizes.pairs):
+            with stage.product() as without:
+                plain = stage.rows("sessions", sizes.observed_sessions + 2)
+                warm_up(stage, without, plain[:2], _MESSAGE)
+                with stage.apart("observed", **environment), stage.product() as watched, _scraping(watched):
+                    seen = stage.rows("sessions", sizes.observed_sessions + 2)
+                    warm_up(stage, watched, seen[:2], _MESSAGE)
+                    sides = ((watched, seen[2:]), (without, plain[2:]))
+                    pairs.append(run_pair(stage, *sides, "load", message=_MESSAGE, spread_s=1.0))
         traces = sum(not span.parent_span_id for span in collector.spans)
-    ours, theirs = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    outcomes = [outcome for pair in pairs for outcome in pair[2]]
+    ours, theirs = (median(pair.seconds[side] for pair in pairs) for side in (0, 1))
+    outcomes = [outcome for pair in pairs for outcome in pair.all_outcomes]
     problems = problems_of(*outcomes)
-    if traces < sizes.observed_sessions * (sizes.pairs - 1):
+    if traces < sizes.observed_sessions * sizes.pairs:
         problems.append(f"only {traces} runs were sent as traces")
-    name = f"traces and figures on, {sizes.pairs} pairs of {sizes.observed_sessions} runs"
+    name = f"traces and figures on, {sizes.pairs} pairs of 2 × {sizes.observed_sessions} runs"
     rows = [
-        Row(f"{name}: server CPU, median", "s", median(ours), median(theirs), median(theirs) * _MOST),
+        Row(f"{name}: server CPU, median", "s", ours, theirs, theirs * _MOST),
         errors(name, problems),
     ]
     return Measured(rows, worst(*(outcome.window for outcome in outcomes)), None, problems)
 
 
-def run_pair(
-    stage: Stage, ours: tuple[Side, list[str]], theirs: tuple[Side, list[str]], kind: str, **job: Any
-) -> tuple[float, float, list[Outcome]]:
-    """Have clients do a job with one side and then with the other; the processor seconds that each process took, and what was seen."""
-    before = [_cpu_s(side.pid) for side, _ in (ours, theirs)]
-    outcomes = [stage.run(side, kind, sessions, **job) for side, sessions in (ours, theirs)]
-    after = [_cpu_s(side.pid) for side, _ in (ours, theirs)]
-    return after[0] - before[0], after[1] - before[1], outcomes
+class Pair(NamedTuple):
+    """What both sides took for one job, and what their clients saw."""
+
+    seconds: tuple[float, float]
+    """Processor seconds of our process, and of theirs."""
+    outcomes: tuple[list[Outcome], list[Outcome]]
+
+    @property
+    def all_outcomes(self) -> list[Outcome]:
+        """Those of both sides."""
+        return [*self.outcomes[0], *self.outcomes[1]]
+
+
+def run_pair(stage: Stage, ours: tuple[Side, list[str]], theirs: tuple[Side, list[str]], kind: str, **job: Any) -> Pair:
+    """Have clients do a job twice with each side: with ours, theirs, theirs and ours again.
+
+    So a machine that becomes slower or quicker meanwhile burdens both alike.
+    """
+    sides = (ours, theirs)
+    before = [_cpu_s(side.pid) for side, _ in sides]
+    outcomes: tuple[list[Outcome], list[Outcome]] = ([], [])
+    for which in (0, 1, 1, 0):
+        side, sessions = sides[which]
+        outcomes[which].append(stage.run(side, kind, sessions, **job))
+    after = [_cpu_s(side.pid) for side, _ in sides]
+    return Pair((after[0] - before[0], after[1] - before[1]), outcomes)
 
 
 def _cpu_s(pid: int) -> float:
