@@ -1,6 +1,6 @@
-"""Asks a model server once more, in a way that it takes, where its words say what it refuses: tools, a part, a field it misses, the length.
+"""Repeats a request in a form that the server accepts, if its message says what it refuses: tools, a part, a missing field, the length.
 
-What was learned is remembered only once the server has answered, see `agents.models.server_facts`.
+What was learned is remembered only when the server has answered, see `agents.models.server_facts`.
 """
 
 import functools
@@ -33,17 +33,17 @@ from agents.sentence import Sentence
 
 log = logging.getLogger(__name__)
 
-#: What may be left of a limit for the request itself: the answer needs the rest.
+#: The share of a limit that the request itself may use: the answer needs the rest.
 _SHARE_OF_LIMIT = 0.75
-#: To what share a request is cut where the server does not say its limit.
+#: The share to which a request is cut if the server does not report its limit.
 _BLIND_CUT = 0.5
-#: How often it is cut like that.
+#: How often it is cut in this way.
 _MOST_BLIND_CUTS = 4
 _NEEDED = frozenset({"model", "messages", "tools"})
 _NEEDED_IN_MESSAGES = frozenset({"role", "content", "tool_calls", "tool_call_id"})
 _KNOWN = _NEEDED_IN_MESSAGES | {"name", IMAGES, OF_TOOLS, WORD}
 _NEEDED_IN_CALLS = frozenset({"id", "type", "function"})
-#: Plain words that name a part all the same. Others say nothing unless it is said, too, that they are refused.
+#: Ordinary words that name a part all the same. Others count only if the message also says that they are refused.
 _TELLING_NAMES = frozenset({"temperature", "seed"})
 SYSTEM = "system"
 LONG_IDS = "long ids of tool calls"
@@ -52,7 +52,7 @@ EMPTY = "empty contents beside tool calls"
 OLD_LENGTH = "max_tokens under its older name"
 BESIDE_CALLS = "words beside tool calls"
 EMPTY_THOUGHTS = "empty thoughts"
-#: Of this conversation alone: what its server sent beside the known fields, and does not take back any more.
+#: For this conversation only: what its server sent besides the known fields, and does not accept any more.
 _OWN_FIELDS = "what it sent beside the known fields"
 _NO_THOUGHT = "(not kept)"
 _TOO_LARGE = 413
@@ -64,18 +64,18 @@ _LARGE_IMAGES = Sentence(
 )
 _UNSEEN = "(The pictures could not be passed on: you cannot see them.)"
 
-#: Where a request says whether the model is to think.
+#: Where a request says whether the model should think.
 _THINKING = frozenset({"chat_template_kwargs", "enable_thinking", "reasoning_effort", "reasoning", "think", "thinking"})
 _SHORT_ID = 9
 
 
 def wants_field(words: str) -> bool:
-    """Whether a refusal says that something is missing which the server would have sent itself."""
+    """Whether a refusal says that a field is missing which the server would have sent itself."""
     return refusing.MISSING.search(words) is not None or "thought_signature" in words
 
 
 class Asking:
-    """One request, changed as the server's refusals say, until it is answered or refused for good."""
+    """One request, changed according to the server's refusals until it is answered or finally refused."""
 
     def __init__(
         self,
@@ -108,11 +108,11 @@ class Asking:
         self._learned: list[Callable[[], None]] = []
 
     def encode(self) -> bytes:
-        """The request as it goes over the wire now."""
+        """The request as it is sent now."""
         return orjson.dumps(self._current())
 
     def described(self) -> ModelRequest:
-        """The same for the record: `encode` is its messages, tools, model and parameters, and nothing else."""
+        """The same for the record: the messages, tools, model and parameters of `encode`, and nothing else."""
         body = self._current()
         messages, tools, model = body.pop("messages"), body.pop("tools", []), body.pop("model")
         names = [tool["function"]["name"] for tool in self._body.get("tools", ())]
@@ -120,7 +120,7 @@ class Asking:
         return ModelRequest(model, messages, tools, names, body, self._cut, limit)
 
     def adapt(self, refusal: Refused) -> bool:
-        """Change the request as the refusal says; false where it doesn't say what would do."""
+        """Change the request according to the refusal; returns False if that does not say what would be accepted."""
         words = refusal.words
         if refusal.status in (400, 403, 422, 451) and was_withheld(words):
             return self._leave_out_earlier()
@@ -144,7 +144,7 @@ class Asking:
         )
 
     def remember(self) -> None:
-        """The server has answered: what it refused before that it is not asked for again."""
+        """The server has answered: remember what it refused, so that it is not sent again."""
         for learn in self._learned:
             learn()
 
@@ -159,7 +159,7 @@ class Asking:
             return self._give_up_tools()
         if not any(message["role"] == "tool" for message in self._messages):
             return False
-        if refusing.UNSIGNED_CALLS.search(words):  # in other conversations it takes tools
+        if refusing.UNSIGNED_CALLS.search(words):  # in other conversations it accepts tools
             self.uses_template = True
             return True
         return refusing.NO_RESULTS.search(words) is not None and self._give_up_tools()
@@ -170,7 +170,7 @@ class Asking:
         return True
 
     def _offer_fewer_tools(self, words: str) -> bool:
-        """Offer the first of the tools alone, as many as the server says or half of them."""
+        """Offer only the first tools, as many as the server says or half of them."""
         offered = self._body.get("tools", [])
         if self.uses_template or len(offered) < 2 or self._cuts_of_tools >= _MOST_BLIND_CUTS:
             return False
@@ -185,7 +185,7 @@ class Asking:
         return True
 
     def _refuses_schemas(self, words: str) -> bool:
-        """Say less of the tools' parameters; where that is refused, too, put the tools in the prompt."""
+        """Simplify the tools' parameters; if that is refused, too, put the tools in the prompt."""
         if "tools" not in self._body or self.uses_template or not refusing.REFUSING_SCHEMAS.search(words):
             return False
         if SCHEMAS in self._left_out:
@@ -206,7 +206,7 @@ class Asking:
         return True
 
     def _refuses_one_image(self, words: str) -> bool:
-        """Leave the pictures out this once, where one of them is no good."""
+        """Leave out the pictures, only this time, because one of them is invalid."""
         return refusing.BAD_IMAGE.search(words) is not None and self._leave_out_images(_BAD_IMAGES)
 
     def _leave_out_images(self, note: str) -> bool:
@@ -217,7 +217,7 @@ class Asking:
         return True
 
     def _leave_out_earlier(self) -> bool:
-        """Leave out what was said before the newest turn, this once: it is asked with each question that follows."""
+        """Leave out everything before the newest turn, only this time: it is sent with the next questions."""
         kept = newest_turn(self._messages)
         if len(kept) == len(self._messages):
             return False
@@ -232,7 +232,7 @@ class Asking:
         return True
 
     def _refuses_own_fields(self, words: str) -> bool:
-        """Send nothing of the server's own back, where what it signed or enciphered is no longer good."""
+        """Do not send the server's own fields back, because its signed or encrypted data is not valid any more."""
         if _OWN_FIELDS in self._left_out or not refusing.SPOILED.search(words):
             return False
         self._left_out.add(_OWN_FIELDS)
@@ -255,7 +255,7 @@ class Asking:
         named: list[str] = []
         if says_so or refusal.status in (400, 422):
             may_go = (name for name in _optional_names(self._current()) if name not in self._left_out)
-            # What is named behind the refused part is what the server does take.
+            # What is named after the refused part is what the server does accept.
             refused = refusing.KNOWN_PARTS.split(words, maxsplit=1)[0]
             named = [name for name in may_go if _names(refused, name, says_so=says_so)]
         if refusing.SHORT_IDS.search(words) and LONG_IDS not in self._left_out:
@@ -283,7 +283,7 @@ class Asking:
         if self._cuts and (limit or self._cuts >= _MOST_BLIND_CUTS):
             return False
         estimate = self.input_estimate
-        # Its tokens are not quite ours.
+        # Its tokens are not exactly ours.
         budget = int(limit * _SHARE_OF_LIMIT * min(1.0, estimate / counted if counted > limit else 1.0))
         if not limit or budget >= estimate:
             budget = int(estimate * _BLIND_CUT)
@@ -305,7 +305,7 @@ class Asking:
         return True
 
     def _halve(self) -> bool:
-        """Leave out the older half of the conversation, where it has too many messages; its length is no matter."""
+        """Leave out the older half of the conversation, because it has too many messages, whatever their length."""
         if self._cuts >= _MOST_BLIND_CUTS or not self._cut_to(int(self.input_estimate * _BLIND_CUT)):
             return False
         self.note = Sentence(
@@ -314,7 +314,7 @@ class Asking:
         return True
 
     def _cut_to(self, budget: int) -> bool:
-        """Cut the conversation to so many tokens; false where nothing is left to cut."""
+        """Cut the conversation to this many tokens; returns False if nothing can be cut."""
         self._cuts += 1
         estimate = self.input_estimate
         overhead = estimate - fit_to_budget(self._messages, estimate)[1]
@@ -326,7 +326,7 @@ class Asking:
         return True
 
     def _leaves_length_open(self, words: str) -> bool:
-        """Leave the answer's length to the server, this once: what the conversation and it take together is too much for some."""
+        """Leave the answer's length to the server, only this time: some servers refuse conversation and answer together as too long."""
         if "max_tokens" not in self._body or "max_tokens" in self._left_out or not refusing.ANSWER_TOO.search(words):
             return False
         self._left_out.add("max_tokens")
@@ -395,7 +395,7 @@ class Asking:
 
 
 def _in_parts(message: ChatMessage) -> ChatMessage:
-    """A message with pictures as the API has it: its text and they as parts of its content."""
+    """A message with pictures in the API's format: its text and the pictures as parts of its content."""
     message = without_marks(message)
     if IMAGES not in message:
         return message
@@ -405,7 +405,7 @@ def _in_parts(message: ChatMessage) -> ChatMessage:
 
 
 def _optional_names(body: Mapping[str, Any]) -> Iterator[str]:
-    """What a request could do without."""
+    """The parts of a request that can be left out."""
     found: dict[str, None] = dict.fromkeys(body.keys() - _NEEDED)
     for message in body["messages"]:
         found |= dict.fromkeys(message.keys() - _NEEDED_IN_MESSAGES)
@@ -415,8 +415,9 @@ def _optional_names(body: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _names(words: str, name: str, *, says_so: bool) -> bool:
-    """Whether the words name that part as what is refused."""
-    # A word that may stand in any sentence: what an operator has written into the body, as where it may be sent to, is not lost by one.
+    """Whether the message names that part as refused."""
+    # A word that may occur in any sentence: fields that an operator has added to the body, such as the allowed providers, are not lost by
+    # one.
     if not name.isalpha() or name in _TELLING_NAMES:
         return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", words) is not None
     quoted = (
@@ -426,7 +427,7 @@ def _names(words: str, name: str, *, says_so: bool) -> bool:
 
 
 def _with_short_ids(message: ChatMessage) -> ChatMessage:
-    """The message with its ids of calls made of nine letters and digits, the same ones for the same id."""
+    """The message with call ids of nine letters and digits, always the same for the same id."""
     short = dict(message)
     if "tool_call_id" in short:
         short["tool_call_id"] = _short(short["tool_call_id"])
@@ -440,7 +441,7 @@ def _short(call_id: str) -> str:
 
 
 def _without_system(messages: list[ChatMessage]) -> list[ChatMessage]:
-    """The system's words as the beginning of the first user's."""
+    """The system's message as the beginning of the first message of the user."""
     if not messages or messages[0]["role"] != "system":
         return messages
     system, first, *others = messages

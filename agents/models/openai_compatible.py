@@ -47,13 +47,13 @@ class Request:
     tools: list[JsonObject]
     template: ToolTemplate
     prompt: str
-    """The tools as that template has them."""
+    """The tools in the format of that template."""
     input_estimate: int
     left_out: LeftOut
     limit: int
-    """Tokens it may hold."""
+    """The largest number of tokens."""
     parameters: Mapping[str, Any]
-    """The rest of its body."""
+    """The rest of the body."""
 
     def body(self) -> JsonObject:
         """The request's body."""
@@ -67,7 +67,7 @@ class Request:
         return {**body, "tools": self.tools} if self.tools else body
 
     def in_template(self, messages: Sequence[ChatMessage]) -> list[ChatMessage]:
-        """Messages of it with the tools in the prompt."""
+        """The messages with the tools in the prompt."""
         return self.template.put_in(messages, self.prompt)
 
 
@@ -88,9 +88,9 @@ class OpenAICompatible(StreamingChatModel):
         self._parameters = parameters_of_body(cfg["parameters"], self._url)
 
     def prepare(self, messages: list[Message], functions: list[JsonObject]) -> tuple[Request, Asking]:
-        """The request, and its form for this server as far as that is known."""
+        """The request, and its form for this server as far as that is known. Called in the thread of Qwen-Agent's loop."""
         request = self.request(messages, functions)
-        # Also where none is offered any more: to calls in the conversation the same applies.
+        # Also if no tools are offered any more: the same applies to calls in the conversation.
         has_calls = bool(request.tools) or any(message["role"] == "tool" for message in request.messages)
         asking = Asking(
             request.body(),
@@ -119,7 +119,7 @@ class OpenAICompatible(StreamingChatModel):
         return request[1].described()
 
     def request(self, messages: list[Message], functions: list[JsonObject]) -> Request:
-        """The request, cut to what the model can read."""
+        """The request, cut to what the model accepts."""
         facts = facts_of(self._url, self.model)
         most = facts.most_tools if self._tool_format not in TEMPLATES and not facts.refuses_tools else 0
         tools = [{"type": "function", "function": function} for function in functions[: most or None]]
@@ -158,7 +158,7 @@ class OpenAICompatible(StreamingChatModel):
 
 
 def parameters_of_body(parameters: Parameters, url: str = "") -> JsonObject:
-    """Sampling and thinking parameters of a request's body; fields that are set elsewhere are left out of the extra body."""
+    """Sampling and thinking parameters of a request's body, without fields of the extra body that are set elsewhere."""
     plain = {name: getattr(parameters, name) for name in ("temperature", "top_p", "max_tokens", "seed")}
     found = {name: value for name, value in plain.items() if value is not None}
     if parameters.thinking is not None:
@@ -175,9 +175,9 @@ def server_id(url: str, model: str) -> str:
 
 
 def to_wire(messages: Sequence[Message], server: str = "") -> list[ChatMessage]:
-    """Qwen-Agent's messages, in which each tool call is one of its own, in OpenAI's shape.
+    """Convert Qwen-Agent's messages, in which each tool call is a message of its own, to OpenAI's format.
 
-    What ``server`` sent beside the known fields goes back to it; what another one sent does not.
+    Fields that ``server`` sent besides the known ones are sent back to it; those of other servers are not.
     """
     wire: list[ChatMessage] = []
     seen: list[str] = []
@@ -212,12 +212,12 @@ def to_wire(messages: Sequence[Message], server: str = "") -> list[ChatMessage]:
 
 
 def _shown(pictures: list[str]) -> ChatMessage:
-    """Pictures that tools returned: results hold text alone, so they follow in a message of the user's, within the turn."""
+    """Pictures that tools returned: results contain only text, so the pictures follow in a message of the user, within the turn."""
     return {"role": "user", "content": "(The pictures that the tools returned.)", IMAGES: pictures, OF_TOOLS: True}
 
 
 def _with_pictures(content: str | list[ContentItem]) -> JsonObject:
-    """Content as text, and its pictures beside it: `Asking` puts them together, for a server that takes them."""
+    """Content as text, with its pictures beside it: `Asking` combines them for a server that accepts pictures."""
     if isinstance(content, str):
         return {"content": content}
     text = "".join(item.text for item in content if item.text)
@@ -225,8 +225,8 @@ def _with_pictures(content: str | list[ContentItem]) -> JsonObject:
 
 
 def _arguments(raw: str) -> str:
-    """Arguments that servers can parse, as they came where all read the same: several answer 400 to a history that holds others."""
-    # A conversation's calls are sent with each request again.
+    """Arguments that all servers can parse, unchanged if they can: several servers answer 400 to a history with invalid ones."""
+    # The calls of a conversation are sent again with each request.
     return _checked_again(raw) if len(raw) <= _KEPT_ARGUMENTS else _checked_arguments(raw)
 
 
@@ -243,7 +243,7 @@ def _checked_arguments(raw: str) -> str:
 
 
 _checked_again = lru_cache(maxsize=4_096)(_checked_arguments)
-#: Characters of arguments that are kept as they were found to be.
+#: The results of checking arguments up to this many characters are cached.
 _KEPT_ARGUMENTS = 500
 
 

@@ -1,4 +1,4 @@
-"""A model's reply while it is being written: what comes in pieces, sorted into thoughts, text and tool calls."""
+"""A model's reply while it is being written: pieces are sorted into thoughts, text and tool calls."""
 
 import json
 import time
@@ -18,25 +18,25 @@ from agents.models.text_calls import Form, name_in
 from agents.sentence import Sentence
 from agents.text import clean_text, ends_in_half_a_pair, estimate_tokens
 
-#: Characters one reply may have. No model writes that much; a broken or hostile server does.
+#: The longest reply, in characters. No model writes that much; a broken or hostile server does.
 REPLY_LIMIT = 2_000_000
-#: Characters of JSON that a tool call may have beside the known fields.
+#: The longest JSON, in characters, that a tool call may have besides the known fields.
 FIELDS_LIMIT = 65_536
 
-#: Fields that hold the parts of the reasoning, signed or enciphered: OpenRouter's, and LiteLLM's of Anthropic's blocks.
+#: Fields with the parts of the reasoning, signed or encrypted: OpenRouter's, and LiteLLM's of Anthropic's blocks.
 DETAILS = ("reasoning_details", "thinking_blocks")
 _HELD_BY_DETAILS = frozenset({"text", "summary", "data", "thinking"})
 
-#: Tool calls of one reply that are run; of further ones the first is kept, for the model to be told.
+#: How many tool calls of a reply are run; of further ones the first is kept, so that the model gets an error.
 MOST_CALLS = 64
 
 
 class Reply(TextScanner):
-    """Collects one reply of a model, on the event loop that reads it.
+    """Collects one reply of a model. Used on the event loop that reads it.
 
-    A model class adds what comes and calls `notify` when it has added something; who shows the reply
-    looks at `parts`. Thoughts and calls that are written in the content are found there as `TextScanner` says: calls only if
-    ``calls_in_text``. Tags quoted as code, or spoken of in prose, stay text. Half a tag is nothing until its other half comes.
+    The model class adds pieces and then calls `notify`; readers use `parts`. `TextScanner` finds thoughts and calls in the content, calls
+    only if ``calls_in_text``. Tags that are quoted as code, or mentioned in prose, stay text. Half a tag is held back until its other
+    half comes.
     """
 
     def __init__(
@@ -118,11 +118,11 @@ class Reply(TextScanner):
         elif not field.startswith(DETAILS):
             self.reasoning_field = field
             self.add_reasoning(text)
-        elif not self.reasoning_field:  # else it is the same once more
+        elif not self.reasoning_field:  # otherwise it is a repetition
             self.add_reasoning(text)
 
     def add_detail(self, field: str, place: int, detail: Mapping[str, Any], text: str) -> None:
-        """Add one of a chunk's details of reasoning in one of `DETAILS`, with its text; what the server told of it goes back as it came."""
+        """Add one of a chunk's details of reasoning in one of `DETAILS`, with its text; the server's own data is sent back unchanged."""
         index = detail.get("index", place)
         if text:
             self.add_field_text(f"{field} {index}", text)
@@ -142,16 +142,16 @@ class Reply(TextScanner):
             self.append("reasoning", text)
 
     def add_content(self, text: str) -> None:
-        """Add text of the answer, tags and all."""
+        """Add text of the answer, with any tags."""
         if not (text := self._take(text)):
             return
-        if not self._held and self._state == "text" and "<" not in text and "[" not in text:  # nothing to look at
+        if not self._held and self._state == "text" and "<" not in text and "[" not in text:  # nothing to scan
             self.append("content", text)
         else:
             self.scan(text)
 
     def add_call(self, name: str, arguments: str = "", id: str = "") -> Part:  # noqa: A002
-        """Begin a tool call; `extend_call` adds to its arguments."""
+        """Start a tool call; `extend_call` adds to its arguments."""
         self.settle_text()
         part = self._current = Part("call", self._clock(), [], clean_text(name), clean_text(id))
         self._keep_call(part)
@@ -164,7 +164,7 @@ class Reply(TextScanner):
             self._extend(self._current, arguments)
 
     def add_call_fields(self, fields: Mapping[str, Any]) -> None:
-        """Keep what the server sent of the tool call being written beside the known fields, unless it is too much."""
+        """Store the server's fields of the current tool call besides the known ones, unless they are too large."""
         part = self._current
         if part is None or part.is_left_out:
             return
@@ -176,7 +176,7 @@ class Reply(TextScanner):
         part.fields = merged if size <= FIELDS_LIMIT else {}
 
     def add_call_delta(self, slot: int | None, id: str, name: str, arguments: str) -> None:  # noqa: A002
-        """Add a piece of a native tool call as servers stream it: a new call, or more of one; see `agents.models.call_deltas`."""
+        """Add a streamed piece of a native tool call: a new call, or more of one; see `agents.models.call_deltas`."""
         if self.finish_reason is not None:
             self._resume(name + arguments)
         if self.texts.holding:
@@ -197,12 +197,12 @@ class Reply(TextScanner):
             self._by_id[id] = part
 
     def _called(self, slot: int | None, id: str, name: str, arguments: str) -> Part | None:  # noqa: A002
-        """The call that a piece is more of; nothing where it begins one."""
+        """The call that a piece continues; None if it begins one."""
         current = self._current
         part = current if slot is None else self._slots.get(slot)
         if id and not name and id in self._by_id:
             return self._by_id[id]
-        if not (name or id):  # more of the call that is being written, whatever its index
+        if not (name or id):  # more of the current call, whatever its index
             return part or current
         if part is None and id and current is not None and current.id == id:
             part = current
@@ -211,18 +211,18 @@ class Reply(TextScanner):
         return part if part is None or continues_call(part, id, name, arguments, self.tools) else None
 
     def end(self, reason: str, *, is_sure: bool = True) -> None:
-        """The server says why the model has ended; not for sure, where it says so beside text. Text that comes yet makes it void."""
+        """The server reports the finish reason; ``is_sure`` is False if it does so beside text. Later text revokes it."""
         self._add_held()
         self.finish_reason = reason
         self.end_is_sure = is_sure and not self.has_resumed
 
     def finish(self, reason: str) -> None:
-        """The model has said that it is done, and why."""
+        """The model has finished, with this reason."""
         self.settle()
         self.finish_reason = reason
 
     def settle(self) -> None:
-        """Nothing more comes: what was held back for its other half is what it is, and calls are read."""
+        """No more comes: text that was held back is processed, and calls are parsed."""
         self._add_held()
         half, self._half = self._half, ""
         if half:
@@ -250,13 +250,13 @@ class Reply(TextScanner):
 
     @property
     def fields(self) -> dict[str, Any]:
-        """What its server wants back with it: servers that speak of reasoning in a field of its own take it back, some insist on it."""
+        """The fields that its server needs back: servers with a reasoning field accept it, and some require it."""
         thoughts = {self.reasoning_field: self.reasoning} if self.reasoning_field and self.reasoning else {}
         return {**thoughts, **self.details}
 
     @property
     def details(self) -> dict[str, Any]:
-        """The details of its reasoning, signed or enciphered, that its server wants back as they came; none where they are too much."""
+        """The signed or encrypted details of its reasoning, which its server needs back unchanged; empty if they are too large."""
         told: dict[str, list[dict[str, Any]]] = {}
         for (field, *_), detail in self._details.items():
             told.setdefault(field, []).append(detail)
@@ -264,7 +264,7 @@ class Reply(TextScanner):
 
     @property
     def has_calls(self) -> bool:
-        """Whether a tool call has begun."""
+        """Whether a tool call has started."""
         return any(part.kind == "call" for part in self.parts)
 
     def counted(self) -> Usage:
@@ -277,7 +277,7 @@ class Reply(TextScanner):
     # -- for the scanner --------------------------------------------------------------------------
 
     def append(self, kind: Literal["reasoning", "content"], text: str) -> None:
-        """Add text of a kind. White space alone opens nothing: models put blank lines between thought, call and answer."""
+        """Add text of a kind. White space alone starts no part: models put blank lines between thought, call and answer."""
         last = self.parts[-1] if self.parts else None
         if self._after_tag:
             text = text.lstrip()
@@ -298,13 +298,13 @@ class Reply(TextScanner):
                 last.count_fences(text)
 
     def last_character(self) -> str:
-        """What the next character of the text follows; nothing where it begins one."""
+        """The last character of the text; empty if there is none."""
         if self._space or not self.parts or self.parts[-1].kind == "call" or self._after_tag:
             return self._space[-1:]
         return self.parts[-1].pieces[-1][-1:]
 
     def is_quoted(self) -> bool:
-        """Whether what follows stands in code, where the model talks about it rather than uses it."""
+        """Whether the next text is in code, where the model mentions tags rather than using them."""
         last = self.parts[-1] if self.parts else None
         return last is not None and last.kind == "content" and (last.fences % 2 == 1 or self.last_character() == "`")
 
@@ -317,25 +317,25 @@ class Reply(TextScanner):
         return bool(self.parts) and self.parts[-1].kind == "call"
 
     def has_thought(self, text: str) -> bool:
-        """Whether the thoughts so far hold this, white space aside."""
+        """Whether the thoughts so far contain this text, apart from white space."""
         return " ".join(text.split()) in " ".join(self.reasoning.split())
 
     def turn_into_thought(self) -> None:
-        """The text so far was a thought."""
+        """Make the text so far a thought."""
         self.parts[0].kind = "reasoning"
 
     def pass_tag(self, gap: str = "") -> None:
-        """White space that follows separates no words; a ``gap`` separates what follows from text of its kind before."""
+        """Ignore white space that follows; a ``gap`` separates the next text from text of the same kind before it."""
         self._after_tag, self._gap = True, gap
         self._space = ""
 
     def begin_block(self, name: str = "") -> None:
-        """A call begins that is written in the text; where its tool's name is given, its arguments."""
+        """A call in the text starts; with ``name``, what follows are its arguments."""
         self._current = Part("call", self._clock(), [""], clean_text(name), raw=not name, is_in_text=True)
         self._keep_call(self._current)
 
     def add_to_block(self, text: str) -> None:
-        """It goes on."""
+        """Add text to that call."""
         part = self._current
         if part is not None:
             part.pieces.append(text)
@@ -343,7 +343,7 @@ class Reply(TextScanner):
                 part.name = name_in("".join(part.pieces))
 
     def end_block(self, form: Form, *, until: str = "") -> str | None:
-        """It ends: at the first ``until``, if given and it can't be read to its end. Returns what is behind it."""
+        """End that call: at the first ``until``, if given and the whole cannot be parsed. Returns the text after it."""
         part = self._current
         if part is None:
             return None
@@ -368,12 +368,12 @@ class Reply(TextScanner):
     # -- inside -----------------------------------------------------------------------------------
 
     def _add_held(self) -> None:
-        """What was held back until the next chunk would show what it is."""
+        """Add what was held back until the next chunk would show what it is."""
         for name, new in self.texts.flush():
             self._add_text(name, new)
 
     def _take(self, text: str) -> str:
-        """Count and clean what came; half a surrogate pair waits for the other half."""
+        """Count and clean the text; half a surrogate pair waits for the other half."""
         if self.finish_reason is not None:
             self._resume(text)
         self._count(len(text))
@@ -391,7 +391,7 @@ class Reply(TextScanner):
             )
 
     def _resume(self, text: str) -> None:
-        """What goes on after its end has not ended."""
+        """Text that follows an end has revoked it."""
         if self.finish_reason is not None and text and not text.isspace():
             self.finish_reason = None
             self.has_resumed, self.end_is_sure = True, False
@@ -409,7 +409,7 @@ class Reply(TextScanner):
             self.parts.append(part)
 
     def _read_as_call(self) -> None:
-        """Read a call that is all there is of a reply: as JSON without any tags, or within a thought."""
+        """Parse a reply that is nothing but a call: as JSON without any tags, or within a thought."""
         last = self.parts[-1] if self.parts else None
         is_one_text = [part.kind for part in self.parts if part.kind != "reasoning"] == ["content"]
         if last is not None and last.kind == "content" and is_one_text and self.calls_in_text:
@@ -435,7 +435,7 @@ class Reply(TextScanner):
             self.parts[-1:] = probe.parts
 
 
-#: Pieces of a call in the text within which its name comes.
+#: The name of a call in the text is in this many of its first pieces.
 _NAME_WITHIN = 100
 
 

@@ -1,4 +1,4 @@
-"""What model servers have shown of themselves, by server and model, so that what they refuse is asked of them once."""
+"""What is known about model servers, by server and model, so that refused parts of requests are sent only once."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -7,41 +7,41 @@ from typing import Any
 
 from agents.json_types import JsonObject
 
-#: What may have been changed on the server meanwhile is tried again after so many seconds.
+#: What may have been changed on the server is tried again after this many seconds.
 LASTS_S = 600.0
 
 
 @dataclass(slots=True)
 class ServerFacts:
-    """What one server takes of requests for one model. Empty: everything."""
+    """What one server accepts in requests for one model. Empty: everything."""
 
     left_out: set[str] = field(default_factory=set)
-    """Parts of a request, by name, that it refuses."""
+    """The names of parts of a request that it refuses."""
     filled_in: str = ""
-    """The field that it wants in each of an assistant's messages, with or without words."""
+    """The field that it requires in each of an assistant's messages, with or without text."""
     most_tools: int = 0
-    """Tools that it takes at a time; 0: any number."""
+    """How many tools it accepts in a request; 0: any number."""
     refuses_tools_until: float = 0.0
     input_limit: int = 0
-    """Tokens a request may hold, as we estimate them; 0: whatever is configured."""
+    """The largest number of tokens in a request, by our estimate; 0: as configured."""
     limited_until: float = 0.0
     clock: Callable[[], float] = time.monotonic
 
     @property
     def refuses_tools(self) -> bool:
-        """Whether it has refused the API's ``tools`` lately, and done without them."""
+        """Whether it has recently refused the API's ``tools``, and answered without them."""
         return self.clock() < self.refuses_tools_until
 
     def record_tools_refused(self) -> None:
-        """It has answered a request without tools that it had refused with them."""
+        """Called when it has answered a request without tools that it had refused with them."""
         self.refuses_tools_until = self.clock() + LASTS_S
 
     def record_limit(self, tokens: int) -> None:
-        """It has answered a request that was cut to so many tokens."""
+        """Called when it has answered a request that was cut to this many tokens."""
         self.input_limit, self.limited_until = tokens, self.clock() + LASTS_S
 
     def export(self) -> JsonObject:
-        """What is known now, as JSON has it, for other processes to `adopt`."""
+        """The current facts as JSON, for other processes to `adopt`."""
         known: JsonObject = {"left_out": sorted(self.left_out), "filled_in": self.filled_in}
         known["most_tools"] = self.most_tools
         known["refuses_tools"] = self.refuses_tools
@@ -49,7 +49,7 @@ class ServerFacts:
         return known
 
     def adopt(self, known: Mapping[str, Any], lasts_s: float) -> None:
-        """Take over what another process has learned; what may change meanwhile holds for so many seconds from now."""
+        """Take over what another process has learned; facts that may change hold for ``lasts_s`` seconds."""
         until = self.clock() + lasts_s
         self.left_out.update(str(name) for name in known.get("left_out", ()))
         self.filled_in = self.filled_in or str(known.get("filled_in", ""))
@@ -60,7 +60,7 @@ class ServerFacts:
             self.input_limit, self.limited_until = limit, max(self.limited_until, until)
 
     def limit(self, configured: int) -> int:
-        """Tokens a request may hold now."""
+        """The largest number of tokens in a request at present."""
         return min(configured, self.input_limit) if self.clock() < self.limited_until else configured
 
 
@@ -68,10 +68,10 @@ _facts: dict[tuple[str, str], ServerFacts] = {}
 
 
 def facts_of(server: str, model: str) -> ServerFacts:
-    """What is known of a server, by its address, and a model; to be changed by who learns more."""
+    """The facts about a server, by its address, and a model; a mutable object, shared by all callers."""
     return _facts.setdefault((server, model), ServerFacts())
 
 
 def forget_facts() -> None:
-    """Know nothing of any server."""
+    """Forget all facts."""
     _facts.clear()

@@ -1,7 +1,6 @@
-"""What the demo model understands of a question: parts that a tool can settle each, and how to read the tools' results.
+"""What the demo model understands of a question: parts that a tool can answer, and how to read the tools' results.
 
-Every number in an answer is read from a tool's result. A result that isn't what was asked for is `Unreadable`,
-and the answer says so.
+Every number in an answer comes from a tool's result. An unexpected result is `Unreadable`, and the answer says so.
 """
 
 import re
@@ -18,12 +17,12 @@ from agents.models.demo.dates import TAKEN, DateQuestion, Day, find_dates
 from agents.models.demo.sums import Sum, find_sums
 from agents.text import json_object
 
-#: What is read of a message; a demo's question is shorter.
+#: How many characters of a message are read; a demo's question is shorter.
 _READ = 4_000
 
 # ASCII, so that an English word ends where a Chinese one begins.
 _WORDS = re.IGNORECASE | re.ASCII
-# Full-width forms as their plain twins, place by place, so that places stay what they are.
+# Full-width forms as their ASCII counterparts, one to one, so that positions stay the same.
 _PLAIN = {wide: wide - 0xFEE0 for wide in range(0xFF01, 0xFF5F)} | dict.fromkeys(range(0xE000, 0xE200), " ")
 _PLAIN |= dict.fromkeys((0x3000, 0xA0, 0x2009, 0x202F, 0x0A), " ") | {0x2212: "-"}
 _URL = re.compile(r"(?:https?://|\bwww\.)[^\s<>\"'「」『』，。；！？）)]+", _WORDS)
@@ -50,7 +49,7 @@ _ASK_ME = re.compile(
     r"\bask me\b\s*(?:about\b)?[\s:,]*(?P<what>[^\n.;?!]+?)(?=,?\s+and\b|[\n.;?!]|\s*$)|(?:問我|问我)[\s:,]*(?P<about>[^\n。；?!]+)",
     _WORDS,
 )
-#: A file with a text, as `agents.attachments` tells of it.
+#: A file with a text, as `agents.attachments` describes it.
 _TEXT_FILE = re.compile(r"“(?P<name>[^”]{1,400})”, [^;]{0,200}?, to be read with read_file")
 _PLACE = re.compile(r"\bin\s+(?P<place>[a-z][a-z_/ .'-]{1,40}?)(?=\s+(?:right|now|at|today)\b|[?.,!;]|\s*$)", _WORDS)
 _HAN_PLACES = {
@@ -81,30 +80,30 @@ _WEEKDAY = "|".join(_WEEKDAYS)
 
 
 class Unreadable(Exception):
-    """A tool's result is not what was asked for."""
+    """A tool's result is not the expected one."""
 
 
 @dataclass(frozen=True)
 class Ask:
-    """A part of a question that one tool call settles."""
+    """A part of a question that one tool call answers."""
 
     start: int
     tool: str
     topic: str
-    """What it is about, for the thought."""
+    """The subject, for the thought."""
     arguments: Callable[[str], JsonObject]
-    """The call's arguments, given today's date as Python (only looked at where `needs_today`)."""
+    """The call's arguments, given today's date as Python (only used if `needs_today`)."""
     read: Callable[[str], str]
     """The answer, from the tool's result. Raises `Unreadable`."""
     needs_today: bool = False
 
 
 def parse_asks(message: str, files: str = "") -> list[Ask]:
-    """The parts of a message that can be settled, in its order, and its files, of which ``files`` tells; nothing where there are none."""
+    """The parts of a message that can be answered, in order, and its files, which ``files`` describes; empty if there are none."""
     original = message[:_READ]
     chinese = speaks_chinese(message)
     text = original.translate(_PLAIN)
-    # What another agent is to do is read by that one.
+    # The part for another agent is read by that agent.
     asks = [_hand_on(match, original[slice(*match.span("what"))], chinese=chinese) for match in _HAND_ON.finditer(text)]
     text = _HAND_ON.sub(lambda match: TAKEN * len(match[0]), text)
     asks += [
@@ -136,7 +135,7 @@ def today_from(result: str) -> str:
 
 
 def current_time(*, chinese: bool) -> Ask:
-    """The question what day it is, which others depend on."""
+    """The question for today's date, which others depend on."""
     return _now(0, "", chinese=chinese)
 
 
@@ -155,13 +154,13 @@ def _sum(found: Sum, label: str, *, chinese: bool) -> Ask:
 
 
 def _number(result: str) -> tuple[Literal["=", "≈"], str]:
-    """A number as people read it: thousands set apart, and no more digits than a float really has."""
+    """A number as people read it: with separators, and with no more digits than a float really has."""
     if re.fullmatch(r"-?\d{1,6000}", result):
         return "=", re.sub(r"(?<=\d)(?=(?:\d{3})+$)", ",", result)
     if not re.fullmatch(r"-?\d+(?:\.\d+)?(?:e[+-]\d+)?", result):
         raise Unreadable
     exact, rounded = Decimal(result), Decimal(f"{float(result):.12g}")
-    # 0.30000000000000004 is 0.3; of 0.3333333333333333 the digits simply go on.
+    # 0.30000000000000004 is 0.3; the digits of 0.3333333333333333 repeat.
     sign: Literal["=", "≈"] = "≈" if exact != rounded and len(str(rounded).strip("-0.").replace(".", "")) > 10 else "="
     if rounded and not Decimal("1e-6") <= abs(rounded) < Decimal("1e15"):
         return sign, f"{float(result):.12g}"
@@ -257,7 +256,7 @@ _ZH_DATE_TOPICS = {
 
 
 def _closed_up(text: str) -> str:
-    """Chinese without spaces between its characters."""
+    """Chinese text without spaces between its characters."""
     return re.sub("(?<=[\u3400-\u9fff]) (?=[\u3400-\u9fff])", "", text)
 
 
@@ -278,7 +277,7 @@ def _now(start: int, zone: str, *, chinese: bool) -> Ask:
 
 
 def _zone(text: str) -> str:
-    """The time zone of the place that is named, if one is; what isn't known goes to the tool as it is."""
+    """The time zone of a place that is named; an unknown one is passed to the tool unchanged."""
     for name, zone in _HAN_PLACES.items():
         if name in text:
             return zone
@@ -336,10 +335,10 @@ def _hand_on(match: re.Match[str], what: str, *, chinese: bool) -> Ask:
     what = what.strip(" ,，")
 
     def read(result: str) -> str:
-        # Without the other one's signature: the same stands below all of it.
+        # Without the other agent's signature: the same one follows at the end.
         said = result.partition("\n\n*—")[0].strip()
         head = f"{name}的回答：" if chinese else f"The {name} answers:"
-        # As it was written: it is Markdown already.
+        # Unchanged: it is Markdown already.
         quoted = "\n".join(f"> {line}".rstrip() for line in said[:2_000].split("\n"))
         return f"{head}\n\n{quoted}"
 
@@ -408,7 +407,7 @@ def _matched(pattern: str, result: str) -> tuple[str, ...]:
 
 
 def as_text(text: str) -> str:
-    """Text that Markdown shows as it stands."""
+    """Text escaped for Markdown."""
     return re.sub(r"([\\`*_\[\]<>|~])", r"\\\1", text)
 
 

@@ -1,11 +1,11 @@
-"""The demo model's Chinese, Traditional as it is written down, and Simplified where it was asked in that."""
+"""The demo model's Chinese: its texts are written in Traditional Chinese, and converted to Simplified for questions in that."""
 
 import re
 
 _HAN = re.compile("[\u3400-\u9fff]")
 _OPEN, _CLOSE = "\ue200", "\ue201"
 _QUOTED = re.compile(f"({_OPEN}[^{_CLOSE}]*{_CLOSE})")
-#: Words that the mainland has others for; then the letters of what is left.
+#: Words that are different in mainland China; the remaining characters are converted one by one.
 _WORDS = {
     "伺服器": "服务器",
     "設定": "设置",
@@ -28,7 +28,7 @@ _LETTERS = str.maketrans(
     "来个们内则动问启吗实寻对几从凭应数时会东样没测为无尔现结给经网编台与里讯讨设试话该说谈请论读这连周过开间关页题么点齐纽约范伦历湾矶询称头复",
 )
 
-#: Letters that Taiwan's set has, too, but that nobody there writes for what is asked here.
+#: Characters that are in Taiwan's set, too, but that nobody there writes in such questions.
 _SHORT = frozenset("几么个与从无尔")
 
 
@@ -38,12 +38,12 @@ def speaks_chinese(text: str) -> bool:
 
 
 def quote_text(text: str) -> str:
-    """Somebody else's words: they stay as they are written. `finish_reply` takes the marks off."""
+    """Mark a quotation, which is not converted. `finish_reply` removes the marks."""
     return f"{_OPEN}{text}{_CLOSE}"
 
 
 def finish_reply(question: str, reply: str) -> str:
-    """The reply in the script of the question; where that doesn't show, in Traditional."""
+    """The reply in the script of the question; if that is unclear, in Traditional."""
     parts = _QUOTED.split(reply)
     if _is_simplified(question):
         parts = [part if part.startswith(_OPEN) else _simplified(part) for part in parts]
@@ -51,7 +51,7 @@ def finish_reply(question: str, reply: str) -> str:
 
 
 def _is_simplified(text: str) -> bool:
-    """Whether more letters of it are in the mainland's oldest set alone than in Taiwan's alone."""
+    """Whether more of its characters are only in the mainland's oldest set than only in Taiwan's."""
     letters = _HAN.findall(text)
     mainland = sum(letter in _SHORT or (_is_in("gb2312", letter) and not _is_in("big5", letter)) for letter in letters)
     taiwan = sum(_is_in("big5", letter) and not _is_in("gb2312", letter) for letter in letters)

@@ -38,12 +38,12 @@ _DATES = [
 _FIXED = {"christmas": (12, 25), "聖誕": (12, 25), "newyear": (1, 1), "元旦": (1, 1)}
 _AWAY = {"the_day_after": 2, "後天": 2, "tomorrow": 1, "明天": 1, "yesterday": -1, "昨天": -1, "today": 0, "今天": 0}
 
-# Dates are taken out of the text and stand in it as one of these each, so that a question is matched by its words.
+# Dates are replaced in the text by one of these marks each, so that a question is matched by its words.
 _TODAY_MARK, _MARKS = "\ue100", 64
 _MARK = f"[{_TODAY_MARK}-{chr(ord(_TODAY_MARK) + _MARKS - 1)}]"
-#: Stands where something was understood, so that what is around it is not taken for one.
+#: Replaces what was understood, so that it is not read again as a part of its surroundings.
 TAKEN = "\ue000"
-# Bounded, and from a number's beginning on: else time grows with the square of its length.
+# Bounded, and only from a number's beginning: otherwise the time grows with the square of the length.
 _HOW_MANY = rf"(?P<n>(?<!\d)\d[\d,]{{0,30}}|\b(?:an?|{'|'.join(WORDS)})\b|[{HAN}]{{1,12}})"
 _UNIT = r"(?P<unit>days?\b|weeks?\b|fortnights?\b|months?\b|years?\b|[個个]?(?:星期|禮拜|礼拜)|週|周|[個个]月|天|日|年)"
 _SPAN = rf"{_HOW_MANY}\s*{_UNIT}"
@@ -51,7 +51,7 @@ _SPAN = rf"{_HOW_MANY}\s*{_UNIT}"
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """A date as somebody wrote it: a full one, one of this year, or one seen from today."""
+    """A date as written: a complete one, one of this year, or one relative to today."""
 
     label: str
     year: int | None = None
@@ -59,15 +59,15 @@ class Day:
     day: int = 0
     away: int | None = None
     note: str = ""
-    """How an ambiguous one was read."""
+    """How an ambiguous date was read."""
 
     @property
     def needs_today(self) -> bool:
-        """Whether it means nothing without today's date."""
+        """Whether today's date is needed to compute it."""
         return self.year is None
 
     def python(self, *, coming: bool = False) -> str:
-        """The date as Python; ``coming``: the next such day rather than this year's."""
+        """The date as Python; ``coming``: the next such day instead of this year's."""
         if self.away is not None:
             return (
                 "today" if self.away == 0 else f"today {'+' if self.away > 0 else '-'} timedelta(days={abs(self.away)})"
@@ -81,7 +81,7 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class DateQuestion:
-    """A question about dates. ``code`` may use ``today``, which has to be put before it where `needs_today`."""
+    """A question about dates. ``code`` may use ``today``, which must be defined before it if `needs_today`."""
 
     kind: Literal["weekday", "days", "weeks", "date"]
     start: int
@@ -93,7 +93,7 @@ class DateQuestion:
 
 
 def find_dates(text: str) -> tuple[list[DateQuestion], str, int | None]:
-    """All questions about dates; the text without them; where today itself is asked for, if it is."""
+    """All questions about dates; the text without them; the position of a question for today itself, if there is one."""
     return _Finder(text).find()
 
 
@@ -115,7 +115,7 @@ class _Finder:
         return found, re.sub(_MARK, TAKEN, self._text), asks_today.start() if asks_today else None
 
     def _mark(self, text: str) -> str:
-        """Put a mark where a date stands, and spaces behind it, so that places stay what they are."""
+        """Replace each date by a mark and spaces, so that positions stay the same."""
         for pattern in _DATES:
 
             def replace(match: re.Match[str]) -> str:
@@ -134,7 +134,7 @@ class _Finder:
         return self._days[ord(mark) - ord(_TODAY_MARK)]
 
     def _each(self, pattern: re.Pattern[str], ask: Callable[[re.Match[str]], DateQuestion | None]) -> None:
-        """Ask for each match, and take out of the text what was understood."""
+        """Ask for each match, and remove from the text what was understood."""
         at = 0
         while match := pattern.search(self._text, at):
             question = ask(match)
@@ -144,7 +144,7 @@ class _Finder:
                 self._text = self._text[: match.start()] + TAKEN * len(match[0]) + self._text[match.end() :]
 
     def _label(self, match: re.Match[str]) -> str:
-        # A mark at the end stands for the whole date, of which the text has as many spaces behind it.
+        # A mark at the end stands for the whole date, which has spaces after the mark in the text.
         last = match[0][-1]
         more = len(self._day(last).label) - 1 if re.fullmatch(_MARK, last) and last != _TODAY_MARK else 0
         if last == _TODAY_MARK:
@@ -152,7 +152,7 @@ class _Finder:
         return " ".join(self._original[match.start() : match.end() + more].split())
 
     def _asks_length(self, match: re.Match[str]) -> bool:
-        """Whether a length of time is asked for where the match stands, rather than a weekday."""
+        """Whether the matched question is about a length of time, rather than a weekday."""
         before = [edge.end() for edge in _EDGE.finditer(self._text, 0, match.start())]
         after = _EDGE.search(self._text, match.end())
         clause = self._text[before[-1] if before else 0 : after.start() if after else None]
@@ -220,7 +220,7 @@ def _read(match: re.Match[str]) -> Day | None:
 
 
 def _read_numeric(label: str, a: int, b: int, year: int | None) -> Day:
-    """1/3/2031: the day first, as most of the world writes it, unless that is no date."""
+    """1/3/2031: the day first, as in most of the world, unless that is no date."""
     day, month = (a, b) if b <= 12 else (b, a)
     note = f"{year}-{month:02}-{day:02}" if a <= 12 and b <= 12 and a != b else ""
     return Day(label, year, month, day, note=note)
@@ -253,7 +253,7 @@ def _shift_days(start: str, days: int) -> str:
 
 
 def _shift_months(start: str, months: int) -> str:
-    """The same day of another month, or that month's last where it is shorter."""
+    """The same day of another month, or that month's last day if it is shorter."""
     return (
         "from datetime import date, timedelta\n"
         f"start = {start}\n"
@@ -278,7 +278,7 @@ def _of(name: str, sign: int) -> Callable[[re.Match[str]], tuple[str | None, int
     return lambda match: (match[name] if name else None, sign)
 
 
-# Each with where its date stands ("" for today) and which way it goes.
+# Each with the position of its date ("" for today) and its direction.
 _SHIFTS = [
     (re.compile(pattern, _WORDS), read)
     for pattern, read in (

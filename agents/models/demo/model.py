@@ -1,8 +1,7 @@
-"""The built-in demo model: no language model, but a real part of the real loop.
+"""The built-in demo model: not a language model, but a real part of the real loop.
 
-It understands sums, dates, the time of day, earlier conversations and web addresses, has the tools work them
-out, and answers from what the tools returned. So everything around a model can be seen at work
-before one is connected.
+It understands sums, dates, the time of day, earlier conversations and web addresses, lets the tools compute them, and answers from the
+tools' results. So everything around a model can be seen working before one is connected.
 """
 
 import asyncio
@@ -27,21 +26,21 @@ from agents.models.reply import Reply
 from agents.text import estimate_tokens
 
 MODEL_TYPE = "demo"
-#: Seconds between tokens: as fast as a good model on a good day.
+#: Seconds between tokens: the speed of a good model.
 INTERVAL_S = 1 / 35
 
-#: Parts of one message that are answered.
+#: How many parts of a message are answered.
 _MOST = 8
 
 _SIGNED = "*— the built-in demo model. Connect a real one with `LLM_MODEL_SERVER` and `LLM_MODEL`.*"
 _SIGNED_ZH = "*— 內建的示範模型。設定 `LLM_MODEL_SERVER` 與 `LLM_MODEL` 即可連接真正的模型。*"
-# Words in pieces of up to six letters with the space before them, and single Chinese characters: about what tokens are.
+# Words in pieces of up to six letters with the space before them, and single Chinese characters: about the size of tokens.
 _TOKEN = re.compile(r"\s*(?:[^\W\d_\u3400-\u9fff]{1,6}|\d{1,3}|[\u3400-\u9fff]|[^\w\s]|_)|\s+")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One reply: what to think, then what to say or which tools to call, each by name and arguments as JSON."""
+    """One reply: a thought, then a text or tool calls, each with name and arguments as JSON."""
 
     reasoning: str
     content: str = ""
@@ -50,7 +49,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Asked:
-    """What the model was asked, and the reply that it is going to give."""
+    """A request, and the reply that will be given."""
 
     messages: Sequence[ChatMessage]
     functions: Sequence[Mapping[str, Any]]
@@ -58,13 +57,13 @@ class Asked:
 
     @property
     def input_estimate(self) -> int:
-        """Tokens that a real model would have had to read."""
+        """The number of tokens that a real model would have read."""
         return sum(estimate_tokens(message["content"]) for message in self.messages)
 
 
 @register_llm(MODEL_TYPE)
 class Demo(StreamingChatModel):
-    """Writes what `plan` decides, at a human pace. ``cfg["interval_s"]``: seconds between tokens."""
+    """Writes what `plan` has decided, at a readable speed. ``cfg["interval_s"]``: seconds between tokens."""
 
     def __init__(self, cfg: dict[str, Any]) -> None:
         super().__init__(cfg)
@@ -77,7 +76,7 @@ class Demo(StreamingChatModel):
         return Asked(wire, functions, plan_reply(wire, functions))
 
     def describe(self, request: Asked) -> ModelRequest:
-        """What a real model would have been sent."""
+        """The request that a real model would have been sent."""
         return ModelRequest(
             model=MODEL_TYPE,
             messages=[without_marks(message) for message in request.messages],
@@ -87,7 +86,7 @@ class Demo(StreamingChatModel):
         )
 
     async def write(self, request: Asked, reply: Reply) -> None:
-        """Write it out, token by token."""
+        """Write the reply, token by token."""
         planned, reply.input_estimate = request.plan, request.input_estimate
         # Pages and questions are quoted; a call in them is a quotation too.
         reply.calls_in_text = False
@@ -110,7 +109,7 @@ class Demo(StreamingChatModel):
 
 
 def plan_reply(messages: Sequence[ChatMessage], functions: Sequence[Mapping[str, Any]]) -> Plan:
-    """The next reply in a conversation: calls while something is left to find out, then the answer."""
+    """The next reply in a conversation: calls while results are missing, then the answer."""
     asked = (place for place, message in enumerate(messages) if message["role"] == "user" and WORD not in message)
     last = max(asked, default=None)
     if last is None:
@@ -128,7 +127,7 @@ def plan_reply(messages: Sequence[ChatMessage], functions: Sequence[Mapping[str,
 
 
 def _heed(word: str, question: str) -> str:
-    """What it thinks of a word that came while it was at work."""
+    """The thought about a steering message."""
     said = " ".join(word.split())[:300]
     if speaks_chinese(question):
         return f"你剛才補充說「{said}」，我接下來就照這句話做。"
@@ -136,7 +135,7 @@ def _heed(word: str, question: str) -> str:
 
 
 class _Turn:
-    """One question and what the tools have returned for it so far."""
+    """One question with the tools' results so far."""
 
     def __init__(self, question: str, asks: Sequence[Ask], tools: set[str], since: Sequence[ChatMessage]) -> None:
         self._chinese = speaks_chinese(question)
@@ -157,7 +156,7 @@ class _Turn:
     # -- what to call -----------------------------------------------------------------------------
 
     def _read_today(self) -> str | None:
-        """Today's date as Python; empty where the clock gave none, ``None`` while it hasn't been asked."""
+        """Today's date as Python; empty if the tool returned none, ``None`` if it has not been called."""
         if not any(ask.needs_today for ask in self._asks) or "current_time" not in self._tools:
             return ""
         result = self._results.get(_call(self._clock, ""))
@@ -252,7 +251,7 @@ class _Turn:
 
 
 def _results(messages: Sequence[ChatMessage]) -> Iterator[tuple[tuple[str, str], str]]:
-    """What tools have returned, by name and arguments of the call."""
+    """The tools' results, by name and arguments of the call."""
     calls: dict[str, tuple[str, str]] = {}
     for message in messages:
         for call in message.get("tool_calls") or ():
@@ -290,7 +289,7 @@ _EXAMPLES = (
 
 
 def _introduction(question: str, functions: Sequence[Mapping[str, Any]]) -> Plan:
-    """What it says to everything it can't do: what it is, what it can, and how to get a real model."""
+    """The answer to everything else: what the demo model is, what it can do, and how to connect a real model."""
     chinese = speaks_chinese(question)
     tools = {function["name"] for function in functions}
     examples = "\n".join(f"- {zh if chinese else en}" for tool, en, zh in _EXAMPLES if tool in tools)

@@ -60,7 +60,7 @@ def parse_number(text: str) -> Decimal | None:
 
 
 def match_number(text: str, at: int) -> tuple[Decimal, int] | None:
-    """The number that begins at a place in a text, with words of scale behind it (“3 million”), and where it ends."""
+    """The number that begins at a position in a text, with words of scale after it (“3 million”), and where it ends."""
     found = _NUMBER.match(text, at)
     if found is None:
         return None

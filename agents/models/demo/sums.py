@@ -10,10 +10,10 @@ from agents.models.demo.quantities import match_number
 
 # ASCII, so that an English word ends where a Chinese one begins.
 _WORDS = re.IGNORECASE | re.ASCII
-#: Nesting beyond this is nobody's question.
+#: Deeper nesting is not a real question.
 _DEEPEST = 25
 
-# Longer ones first: what begins alike is told apart by the first that fits.
+# Longer ones first: of those with the same beginning, the first that matches is used.
 _TOKENS: Sequence[tuple[str, re.Pattern[str]]] = [
     (kind, re.compile(pattern, _WORDS))
     for kind, pattern in (
@@ -62,7 +62,7 @@ _TOKENS: Sequence[tuple[str, re.Pattern[str]]] = [
 
 
 class Token(NamedTuple):
-    """A word or sign of a sum, and where it stands."""
+    """A word or sign of a sum, and its position."""
 
     kind: str
     text: str
@@ -82,7 +82,7 @@ class Sum:
 
 
 class _Node(NamedTuple):
-    """A piece of Python: its text, how tightly it binds, and how much there is to compute in it."""
+    """A piece of Python: its text, its precedence, and how much it computes."""
 
     code: str
     binds: int
@@ -94,7 +94,7 @@ _ADD, _MULTIPLY, _NEGATE, _POWER, _ATOM = 1, 2, 3, 4, 5
 
 
 def find_sums(text: str) -> list[Sum]:
-    """All sums in the text, in order. A number alone is none."""
+    """All sums in the text, in order. A number alone is not a sum."""
     tokens = list(_tokens(text))
     found: list[Sum] = []
     at = 0
@@ -130,7 +130,7 @@ def _tokens(text: str) -> Iterator[Token]:
 
 
 def _number_token(text: str, at: int) -> Token | None:
-    # Part of a word, of a version or of a name is no number.
+    # A part of a word, of a version or of a name is not a number.
     if at and (text[at - 1].isascii() and text[at - 1].isalpha()) and text[at : at + 1].isascii():
         return None
     found = match_number(text, at)
@@ -157,7 +157,7 @@ def _with_imports(code: str) -> str:
 
 
 class _Parser:
-    """Reads one sum from ``tokens[at:]``, as far as it goes. Each method returns ``None`` where there is none."""
+    """Parses one sum from ``tokens[at:]``, as far as it goes. Each method returns ``None`` if there is none."""
 
     def __init__(self, tokens: Sequence[Token], at: int) -> None:
         self._tokens = tokens
@@ -201,7 +201,7 @@ class _Parser:
         return taken
 
     def _attempt(self, read: Callable[[], _Node | None]) -> _Node | None:
-        """What ``read`` finds; where it finds nothing, nothing was read."""
+        """The result of ``read``; if it finds nothing, no token is consumed."""
         start = self.at
         node = read()
         if node is None:
@@ -275,7 +275,7 @@ class _Parser:
         return None
 
     def _ending(self, node: _Node) -> _Node | None:
-        """What may stand behind a number: ``%``, ``squared``, ``of 80``."""
+        """What may follow a number: ``%``, ``squared``, ``of 80``."""
         kind = self._peek()
         self.at += 1
         if kind in _ENDINGS:
@@ -355,7 +355,7 @@ class _Parser:
         return _Node(code, _ATOM if kind == "sum" else _MULTIPLY, 1)
 
     def _instructed(self, kind: str) -> _Node | None:
-        """What “add 5 to 7” and “subtract 5 from 7” ask for."""
+        """The operation in “add 5 to 7” and “subtract 5 from 7”."""
         what = self._product()
         if what is None or not self._take("to" if kind == "add" else "from"):
             return None
