@@ -217,6 +217,13 @@ def postgres_with_tables(postgres_server: str, postgres_template: str) -> Iterat
         yield address
 
 
+@pytest.fixture(scope="module")
+def tables(postgres_server: str, postgres_template: str) -> Iterator[str]:
+    """The address of a PostgreSQL database with all tables, which a module's tests share and empty."""
+    with services.database(postgres_server, f"tables_{uuid.uuid4().hex}", template=postgres_template) as address:
+        yield address
+
+
 @pytest.fixture
 def postgres_url(postgres_server: str) -> Iterator[str]:
     """The address of an empty PostgreSQL database of the test's own."""

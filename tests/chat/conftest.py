@@ -1,13 +1,10 @@
 """A whole product to talk to, shared by the tests of a module."""
 
 from collections.abc import AsyncIterator, Iterator
-from uuid import uuid4
 
 import pytest
-from django.core.management import call_command
 
-from tests import services
-from tests.chat.databases import postgresql
+from tests.chat.databases import empty, postgresql
 from tests.model_server import ModelServer
 from tests.serving import Browser, Server, serving
 
@@ -36,13 +33,6 @@ async def bo(product: Server) -> AsyncIterator[Browser]:
         yield browser
 
 
-@pytest.fixture(scope="module")
-def tables(postgres_server: str, postgres_template: str) -> Iterator[str]:
-    """The address of a PostgreSQL database with all tables, which a module's tests share."""
-    with services.database(postgres_server, f"tables_{uuid4().hex}", template=postgres_template) as address:
-        yield address
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
 def on_each_database(request: pytest.FixtureRequest, transactional_db: None) -> Iterator[None]:
     """A test is one of both databases."""
@@ -51,4 +41,4 @@ def on_each_database(request: pytest.FixtureRequest, transactional_db: None) -> 
         return
     with postgresql(request.getfixturevalue("tables"), has_tables=True):
         yield
-        call_command("flush", verbosity=0, interactive=False)
+        empty()

@@ -48,6 +48,22 @@ def fill_again(verbosity: int, interactive: bool, db: str, **options: Any) -> No
             cursor.executemany(f"INSERT INTO {emptied.ops.quote_name(table)} VALUES ({places})", rows)
 
 
+def empty() -> None:
+    """Empty the tables of this thread's PostgreSQL, and fill them with what a new database has.
+
+    As `flush` does, which makes the files of all tables anew, and takes a hundred times as long where most of them are empty.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() AND tablename != 'django_migrations'"
+        )
+        tables = [connection.ops.quote_name(table) for (table,) in cursor.fetchall()]
+        # Then nothing is done by what is deleted: the order of the tables does not matter, nor what keeps their rows.
+        cursor.execute("SET LOCAL session_replication_role = replica")
+        cursor.execute("; ".join(f"DELETE FROM {table}" for table in tables))
+    fill_again(verbosity=0, interactive=False, db=DEFAULT_DB_ALIAS)
+
+
 def _rows(db: str) -> dict[str, list[tuple[Any, ...]]]:
     """All rows of the tables that hold any, but for those that say which migrations were applied."""
     found = {}

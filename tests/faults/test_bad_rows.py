@@ -24,8 +24,7 @@ from chat.schedules import commands as schedule_commands
 from chat.schedules import ticker
 from chat.serving import supervisor
 from chat.serving.worker import Worker
-from tests.chat import making
-from tests.chat.databases import postgresql
+from tests.chat import databases, making
 from tests.faults.here import Here, here  # noqa: F401 - a fixture
 
 
@@ -108,12 +107,13 @@ async def bad(request: pytest.FixtureRequest, transactional_db: None) -> AsyncIt
         yield what
         return
     # Tests share the thread that Django's synchronous code runs on, and with it the connection.
-    there = postgresql(request.getfixturevalue("postgres_with_tables"), has_tables=True)
+    there = databases.postgresql(request.getfixturevalue("tables"), has_tables=True)
     await sync_to_async(there.__enter__)()
     try:
         assert await runtime_database.read(lambda: connection.vendor) == "postgresql"
         yield what
     finally:
+        await sync_to_async(databases.empty)()
         await sync_to_async(there.__exit__)(None, None, None)
 
 

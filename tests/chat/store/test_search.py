@@ -20,17 +20,17 @@ from chat.store.search import text as search_text
 from chat.store.step_log import Entry
 from tests.agents.untrusted.linear import assert_linear
 from tests.chat import databases, making
-from tests.chat.databases import postgresql
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest) -> Iterator[str]:
+def database(request: pytest.FixtureRequest, transactional_db: None) -> Iterator[str]:
     """Each of the two databases."""
     if request.param == "sqlite":
         yield "sqlite"
     else:
-        with postgresql(request.getfixturevalue("postgres_with_tables"), has_tables=True):
+        with databases.postgresql(request.getfixturevalue("tables"), has_tables=True):
             yield "postgresql"
+            databases.empty()
 
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
