@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
+from uuid import UUID
 
 import aiohttp
 import websockets
@@ -98,11 +99,33 @@ class Server:
                 prepared.restore_tables(address)
             self._make(names)
             return
-        database = self.data_dir / "thinkaloud.sqlite3"
-        shutil.copyfile(prepared.made_once("prepared.sqlite3", _make_prepared), database)
-        with contextlib.closing(sqlite3.connect(database)) as file, file:
+        shutil.copyfile(prepared.made_once("prepared.sqlite3", _make_prepared), self.data_dir / "thinkaloud.sqlite3")
+        with self._file() as file:
             file.execute("UPDATE auth_user SET username = ?", names[:1])
             file.executemany(_ADD_USER, [(name,) for name in names[1:]])
+
+    def replace_users(self, *names: str) -> None:
+        """Let there be users of these names who have nothing yet, the first one staff, and those before them be no more let in.
+
+        Meant for a database file that `prepare` has made; the process may be running. The very first user stays as they are.
+        """
+        with self._file() as file:
+            file.execute(
+                "UPDATE auth_user SET username = username || '-' || id, is_active = false"
+                " WHERE id > (SELECT min(id) FROM auth_user)"
+            )
+            file.executemany(_ADD_USER, [(name,) for name in names])
+            file.execute("UPDATE auth_user SET is_staff = true, is_superuser = true WHERE username = ?", names[:1])
+
+    def runs_at_work(self) -> list[UUID]:
+        """The runs that have not ended, by the database file."""
+        with self._file() as file:
+            return [UUID(run_id) for (run_id,) in file.execute("SELECT id FROM chat_run WHERE ended_at IS NULL")]
+
+    @contextlib.contextmanager
+    def _file(self) -> Iterator[sqlite3.Connection]:
+        with contextlib.closing(sqlite3.connect(self.data_dir / "thinkaloud.sqlite3", timeout=WAIT_S)) as file, file:
+            yield file
 
     def _make(self, names: Sequence[str]) -> None:
         self.manage("shell", "--no-imports", "--command", _MAKE.format(password=PASSWORD, names=names))

@@ -1,35 +1,88 @@
-"""A whole product to talk to, shared by the tests of a module."""
+"""A whole product to talk to, which all modules share that change nothing of its settings."""
 
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from tests.chat.databases import empty, postgresql
+from tests.faults.world import until
 from tests.model_server import ModelServer
-from tests.serving import Browser, Server, serving
+from tests.serving import WAIT_S, Browser, Server, serving
+
+#: What every product of these tests is told beside its model.
+_ENVIRONMENT = {
+    "MAX_MESSAGES_PER_MINUTE": "0",
+    "MAX_ACTIVE_RUNS_PER_USER": "0",
+    "LLM_MODEL": "stub",
+    "LLM_API_KEY": "key",
+    "LLM_TIMEOUT_S": "3",
+}
+#: Who ends what a module has left at work in the product that is shared.
+_KEEPER = "keeper"
 
 
-@pytest.fixture(scope="module")
-def model() -> Iterator[ModelServer]:
-    """The model's side, which does what the words of a message say; see ``tests/model_server.py``."""
+@pytest.fixture(scope="session")
+def shared_model() -> Iterator[ModelServer]:
+    """`model`, when the first test wants it."""
     with ModelServer() as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def product(tmp_path_factory: pytest.TempPathFactory, model: ModelServer) -> Iterator[Server]:
-    """The product as a process, with the users ada (staff), bo and cy."""
+def model(shared_model: ModelServer) -> ModelServer:
+    """The model's side, which does what the words of a message say; see ``tests/model_server.py``."""
+    shared_model.reset()
+    return shared_model
+
+
+@pytest.fixture(scope="session")
+def shared_product(tmp_path_factory: pytest.TempPathFactory, shared_model: ModelServer) -> Iterator[Server]:
+    """`product`, when the first test wants it: a start takes longer than most tests."""
     data = tmp_path_factory.mktemp("data")
-    limits = {"MAX_MESSAGES_PER_MINUTE": "0", "MAX_ACTIVE_RUNS_PER_USER": "0"}
-    llm = {"LLM_MODEL_SERVER": model.url, "LLM_MODEL": "stub", "LLM_API_KEY": "key", "LLM_TIMEOUT_S": "3"}
-    with serving(data, "ada", "bo", "cy", **limits, **llm) as server:
+    with serving(data, _KEEPER, LLM_MODEL_SERVER=shared_model.url, **_ENVIRONMENT) as server:
         yield server
 
 
-@pytest.fixture
-async def bo(product: Server) -> AsyncIterator[Browser]:
-    """A logged-in user."""
+@pytest.fixture(scope="session")
+async def keeper(shared_product: Server) -> AsyncIterator[Browser]:
+    """Staff of the shared product."""
+    async with Browser.logged_in(shared_product.url, _KEEPER) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+async def product(shared_product: Server, keeper: Browser, model: ModelServer) -> AsyncIterator[Server]:
+    """The product as a process, with the users ada (staff), bo and cy, who have nothing yet.
+
+    All modules share the process: what others have left there is others' own, and nothing of it is at work.
+    """
+    shared_product.replace_users("ada", "bo", "cy")
+    shared_product.output.clear()
+    yield shared_product
+    for run_id in shared_product.runs_at_work():
+        await keeper.call("POST", f"runs/{run_id}/cancel/", {"all": True})
+    await until(lambda: not shared_product.runs_at_work(), WAIT_S, "the module's runs to end")
+
+
+@pytest.fixture(scope="module")
+def own_product(tmp_path_factory: pytest.TempPathFactory, model: ModelServer) -> Iterator[Server]:
+    """As `product`, for a module that leaves more behind than others should have to do with."""
+    data = tmp_path_factory.mktemp("data")
+    with serving(data, "ada", "bo", "cy", LLM_MODEL_SERVER=model.url, **_ENVIRONMENT) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+async def cookies_of_bo(product: Server) -> dict[str, str]:
+    """Those of a login, which is enough for all tests of a module: a password takes long to check."""
     async with Browser.logged_in(product.url, "bo") as browser:
+        return browser.cookies
+
+
+@pytest.fixture
+async def bo(product: Server, cookies_of_bo: dict[str, str]) -> AsyncIterator[Browser]:
+    """A logged-in user."""
+    async with Browser.logged_in(product.url, "bo", cookies_of_bo) as browser:
         yield browser
 
 

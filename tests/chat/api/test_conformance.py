@@ -133,6 +133,12 @@ class Door:
 
 
 @pytest.fixture(scope="module")
+def product(own_product: Server) -> Server:
+    """One of this module's own, which is asked for much that is odd."""
+    return own_product
+
+
+@pytest.fixture(scope="module")
 def door(product: Server) -> Door:
     return Door.opened(product)
 

@@ -145,6 +145,12 @@ class Client:
 
 
 @pytest.fixture(scope="module")
+def product(own_product: Server) -> Server:
+    """One of this module's own, which is asked for much that is odd."""
+    return own_product
+
+
+@pytest.fixture(scope="module")
 def client(product: Server) -> Client:
     return Client(product)
 

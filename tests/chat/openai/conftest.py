@@ -31,10 +31,9 @@ async def make_token(browser: Browser, scope: str) -> str:
 
 
 @pytest.fixture
-async def door(product: Server) -> AsyncIterator[Door]:
+async def door(product: Server, bo: Browser) -> AsyncIterator[Door]:
     """Bo's."""
-    async with Browser.logged_in(product.url, "bo") as browser:
-        token = await make_token(browser, "ask")
-        address = f"{product.url}/v1"
-        async with AsyncOpenAI(base_url=address, api_key=token, max_retries=0) as client:
-            yield Door(browser, client, token, address)
+    token = await make_token(bo, "ask")
+    address = f"{product.url}/v1"
+    async with AsyncOpenAI(base_url=address, api_key=token, max_retries=0) as client:
+        yield Door(bo, client, token, address)
