@@ -219,6 +219,70 @@ async def test_at_great_zoom_what_is_read_has_most_of_the_window(
     await talk.ended("Stopped by mei")
 
 
+#: What is wider than the window, from the innermost on.
+WIDE = """(width) => {
+  const isShownBy = (outer) => getComputedStyle(outer).overflowX === "visible" || outer.getBoundingClientRect().right > width + 1;
+  const wide = [...document.body.querySelectorAll("*")].filter((one) => {
+    for (let outer = one.parentElement; outer !== document.body; outer = outer.parentElement) if (!isShownBy(outer)) return false;
+    const { right, width: own } = one.getBoundingClientRect();
+    return one.checkVisibility() && own > 1 && right > width + 1;
+  });
+  return wide.filter((one) => !wide.some((inner) => inner !== one && one.contains(inner)))
+    .map((one) => `${Math.round(one.getBoundingClientRect().right - width)} px: ${one.outerHTML.slice(0, 90)}`);
+}"""
+#: The pages of people, beside a conversation and what belongs to it.
+PAGES = (
+    *("/", "/sessions/", "/sessions/?q=wide", "/waiting/", "/sets/", "/schedules/", "/schedules/new/", "/api/docs"),
+    *("/accounts/", "/accounts/tokens/", "/accounts/data/", "/accounts/data/delete/"),
+    *("/accounts/security/", "/accounts/confirm/", "/accounts/password_change/"),
+)
+
+
+@pytest.mark.parametrize(("width", "letters"), [(360, 2), (180, 1)], ids=["letters", "zoom"])
+async def test_at_twice_the_size_every_page_fits_a_phone(
+    enter: Enter, api: Browser, model: ModelServer, width: int, letters: int
+) -> None:
+    """The reader has set the browser's letters to 200 %, or zooms to 200 %, on a phone that is 360 px wide."""
+    model.enqueue(
+        Script(reasoning="Thinking " * 40, calls=[Call("python", {"code": "print('" + "z" * 300 + "')"})]),
+        Script(LONG_LINE),
+    )
+    talk = await enter(
+        f"/sessions/{await api.new_session()}/", **{**PHONE, "viewport": {"width": width, "height": 740}}
+    )
+    devtools = await talk.page.context.new_cdp_session(talk.page)
+    await devtools.send("Page.setFontSizes", {"fontSizes": {"standard": 16 * letters, "fixed": 13 * letters}})
+    assert await talk.page.evaluate("() => getComputedStyle(document.documentElement).fontSize") == f"{16 * letters}px"
+    too_wide: dict[str, list[str]] = {}
+
+    async def look(name: str) -> None:
+        # A phone's window widens with what is in it, so its own width says nothing.
+        found = await talk.page.evaluate(WIDE, width)
+        if found or await talk.page.evaluate("() => document.documentElement.scrollWidth") > width:
+            too_wide[name] = found
+
+    await look("a new conversation")
+    await talk.ask("Whatever is wide " + "w" * 200)
+    await talk.ended()
+    await look("a conversation")
+    await talk.open_steps()
+    await look("its steps")
+    run, session = await talk.runs.get_attribute("data-run"), talk.page.url.split("/")[4]
+    _, made = await api.call("POST", "sets/", {"name": "A set of " + "w" * 80})
+    within = [f"/runs/{run}/{part}" for part in ("", "branch/", "case/", "calls/1/")]
+    within += [f"/sessions/{session}/{part}" for part in ("share/", "allowed/")]
+    within += [f"/sets/{made['id']}/{part}" for part in ("", "share/", "cases/new/")]
+    for path in (*within, *PAGES):
+        answer = await talk.page.goto(path)
+        assert answer is not None
+        assert answer.status == 200, path
+        await look(path)
+    await talk.page.context.clear_cookies()
+    await talk.page.goto("/accounts/login/")
+    await look("the login")
+    assert not too_wide
+
+
 #: Whether each control can be told from what lies behind it: it draws an edge, a text or a symbol in a colour of its own.
 UNSEEN = """() => {
   const CLEAR = /^rgba\\(.*, 0\\)$|transparent/;
