@@ -147,6 +147,31 @@ def test_how_many_files_may_be_open(tmp_path: Path, limit: str, told: str) -> No
     assert "Traceback" not in said
 
 
+#: What may be odd about a process's surroundings, without a word about it. A further one is one line.
+SURROUNDINGS = ["umask 777", "unset PATH", "unset HOME XDG_CACHE_HOME", "ulimit -v 1000000", "exec 2>&-"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("before", SURROUNDINGS)
+def test_odd_surroundings_are_no_matter(tmp_path: Path, before: str) -> None:
+    prepared.copy_tables(tmp_path)
+    command = ["sh", "-c", f'{before}; exec "$@"', "sh", sys.executable, "-m", "config.prepare", "serve"]
+    port = services.free_port()
+    environ = {**os.environ, "DATA_DIR": str(tmp_path), "PORT": str(port)}
+    with subprocess.Popen(
+        command, cwd=PROJECT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        said = ""
+        for line in process.stdout:
+            said += line
+            if "http://" in line:
+                assert httpx.get(f"http://127.0.0.1:{port}/accounts/login/").status_code == 200
+                process.terminate()
+    assert process.returncode == 0, said
+    assert "Traceback" not in said
+
+
 def test_the_first_page_waits_for_no_agent(tmp_path: Path) -> None:
     """Qwen-Agent, which takes seconds, is imported beside the first requests."""
     program = """
