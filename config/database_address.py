@@ -13,8 +13,13 @@ from config.addresses import AddressRefused
 #: again every ten seconds, it tries at least every four.
 _POSTGRES_POOL = {"min_size": 1, "max_size": 16, "timeout": 10, "reconnect_timeout": 10}
 #: A process that is frozen in a transaction holds its locks for no longer than this, no statement waits longer for one,
-#: and a server that has vanished silently is noticed.
-POSTGRES_SESSION = {"lock_timeout": "5s", "idle_in_transaction_session_timeout": "10s"}
+#: and a server that has vanished silently is noticed. Times are written as they are read here, whatever the server's own style is.
+POSTGRES_SESSION = {
+    "lock_timeout": "5s",
+    "idle_in_transaction_session_timeout": "10s",
+    "DateStyle": "ISO",
+    "IntervalStyle": "postgres",
+}
 _POSTGRES_PATIENCE = {
     "connect_timeout": "5",
     "keepalives_idle": "10",

@@ -1,6 +1,7 @@
 """The pool of connections to PostgreSQL, as its callers find it after connections have died, or where there can be none."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,35 @@ def callers(postgres_url: str, django_db_blocker: Any) -> Iterator[list[BaseData
         for caller in found:
             caller.close()
         found[0].close_pool()  # type: ignore[attr-defined]
+
+
+#: How a database may have been told to write what it stores, by its operator or for another program. A further one is one line.
+STYLES = {
+    "datestyle": "SQL, DMY",
+    "intervalstyle": "sql_standard",
+    "bytea_output": "escape",
+    "timezone": "Asia/Kathmandu",
+}
+
+
+@pytest.mark.parametrize("name", STYLES)
+def test_a_database_s_own_style_is_read(postgres_url: str, django_db_blocker: Any, name: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as operator:
+        row = operator.execute("SELECT quote_ident(current_database())").fetchone()
+        assert row is not None
+        operator.execute(f"ALTER DATABASE {row[0]} SET {name} TO '{STYLES[name]}'".encode())
+        caller = pooled(postgres_url)
+        try:
+            with django_db_blocker.unblock(), caller.cursor() as cursor:
+                cursor.execute(
+                    "SELECT '2026-11-30 05:40:17.064732+00'::timestamptz, '1 day 2 hours'::interval, 'ä\\000'::bytea"
+                )
+                when, long, raw = cursor.fetchone()
+        finally:
+            caller.close()
+            caller.close_pool()  # type: ignore[attr-defined]
+    assert when == datetime(2026, 11, 30, 5, 40, 17, 64732, tzinfo=UTC)
+    assert (long, bytes(raw)) == (timedelta(days=1, hours=2), "ä\0".encode())
 
 
 def test_nobody_pauses_for_connections_that_have_died(
