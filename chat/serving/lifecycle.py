@@ -68,7 +68,11 @@ def prepare_process() -> int:
     ) as refused:
         raise StartRefused(str(refused)) from None
     _offer_extensions()
-    ended = supervisor.recover_runs() if alone else 0
+    try:
+        ended = supervisor.recover_runs() if alone else 0
+    except DatabaseError as refused:
+        reason = " ".join(str(refused).split()) or type(refused).__name__
+        raise StartRefused(f"The database of DATABASE_URL cannot be written: {reason}.") from None
     connection.close()
     threading.Thread(target=_preload, name="warm", daemon=True).start()
     _Start.done = True

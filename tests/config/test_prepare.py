@@ -179,6 +179,27 @@ def test_a_database_of_another_program_is_one_line(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+def test_a_database_that_takes_no_writes_is_one_line(postgres_url: str, tmp_path: Path) -> None:
+    """As a replica, or one whose disk is full."""
+    prepared.restore_tables(postgres_url)
+    with psycopg.connect(postgres_url, autocommit=True) as operator:
+        operator.execute(
+            f"ALTER DATABASE {postgres_url.rpartition('/')[2]} SET default_transaction_read_only TO on".encode()
+        )
+    done = subprocess.run(
+        [sys.executable, "manage.py", "serve", "--port", "0"],
+        cwd=PROJECT,
+        env={**os.environ, "DATABASE_URL": postgres_url, "DATA_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    words = "The database of DATABASE_URL cannot be written: cannot execute DELETE in a read-only transaction.\n"
+    assert done.stderr.endswith(words)
+    assert "Traceback" not in done.stderr
+
+
 def test_several_prepare_one_database_at_the_same_moment(postgres_url: str, tmp_path: Path) -> None:
     """Three begin at once with an empty PostgreSQL, while somebody holds them up until all wait: each succeeds, and one account is made."""
     with psycopg.connect(postgres_url) as holder:
