@@ -67,16 +67,21 @@ def prepare_process() -> int:
         open_files.TooFewFiles,
     ) as refused:
         raise StartRefused(str(refused)) from None
+    except DatabaseError as refused:
+        raise StartRefused(f"The database of DATABASE_URL cannot be read: {_reason_of(refused)}.") from None
     _offer_extensions()
     try:
         ended = supervisor.recover_runs() if alone else 0
     except DatabaseError as refused:
-        reason = " ".join(str(refused).split()) or type(refused).__name__
-        raise StartRefused(f"The database of DATABASE_URL cannot be written: {reason}.") from None
+        raise StartRefused(f"The database of DATABASE_URL cannot be written: {_reason_of(refused)}.") from None
     connection.close()
     threading.Thread(target=_preload, name="warm", daemon=True).start()
     _Start.done = True
     return ended
+
+
+def _reason_of(refused: DatabaseError) -> str:
+    return " ".join(str(refused).split()) or type(refused).__name__
 
 
 def _check_redis() -> None:

@@ -179,13 +179,24 @@ def test_a_database_of_another_program_is_one_line(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_a_database_that_takes_no_writes_is_one_line(postgres_url: str, tmp_path: Path) -> None:
-    """As a replica, or one whose disk is full."""
+#: What an operator may have done to a database that has its tables, and what a start says of it. A further one is one line.
+REFUSING_DATABASES = [
+    (
+        "ALTER DATABASE %s SET default_transaction_read_only TO on",
+        "cannot be written: cannot execute DELETE in a read-only transaction.",
+    ),
+    (
+        "ALTER TABLE django_migrations RENAME COLUMN name TO named",
+        "cannot be read: column django_migrations.name does not exist LINE 1: ",
+    ),
+]
+
+
+@pytest.mark.parametrize(("act", "told"), REFUSING_DATABASES)
+def test_a_database_that_refuses_is_one_line(postgres_url: str, tmp_path: Path, act: str, told: str) -> None:
     prepared.restore_tables(postgres_url)
     with psycopg.connect(postgres_url, autocommit=True) as operator:
-        operator.execute(
-            f"ALTER DATABASE {postgres_url.rpartition('/')[2]} SET default_transaction_read_only TO on".encode()
-        )
+        operator.execute(act.replace("%s", postgres_url.rpartition("/")[2]).encode())
     done = subprocess.run(
         [sys.executable, "manage.py", "serve", "--port", "0"],
         cwd=PROJECT,
@@ -195,8 +206,7 @@ def test_a_database_that_takes_no_writes_is_one_line(postgres_url: str, tmp_path
         check=False,
     )
     assert done.returncode == 1
-    words = "The database of DATABASE_URL cannot be written: cannot execute DELETE in a read-only transaction.\n"
-    assert done.stderr.endswith(words)
+    assert f"CommandError: The database of DATABASE_URL {told}" in done.stderr
     assert "Traceback" not in done.stderr
 
 
