@@ -71,7 +71,11 @@ class SessionSubscription:
     async def leave(self) -> None:
         """End the subscription."""
         presence.remove_connection(self.process, self.open_socket)
-        await registry.leave_feed(self.subscriber)
+        try:
+            await registry.leave_feed(self.subscriber)
+        finally:
+            # Each has the other, and with it the socket: nothing but the garbage collector would free them, which comes rarely.
+            self.subscriber.subscription = None
 
 
 async def open_subscription(

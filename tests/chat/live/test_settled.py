@@ -1,8 +1,11 @@
 """A feed on which nothing happens is not compared in full; what is stored, or could not be done, is taken up all the same."""
 
 import asyncio
+import gc
 import json
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from uuid import uuid4
 
 import pytest
@@ -174,3 +177,21 @@ async def test_a_session_in_use_is_compared_in_full(settled: Watcher) -> None:
     await settled.poll_until(lambda: not settled.feed.is_settled)
     await registry.poll_once()
     assert not settled.feed.is_settled
+
+
+async def test_who_has_left_is_freed_at_once(layer: object) -> None:
+    """Nothing of a client that has gone is left for the garbage collector, which comes rarely."""
+    session, login = await database.write(_prepare)
+    watcher = Watcher(session, login)
+    gone = weakref.ref(watcher)
+    grant = connections.Grant(Role.OWNER, 0)
+    taken, view = await subscriptions.open_subscription("p", session.pk, login, grant, watcher.send, watcher.end)
+    await taken.begin(0, None, view)
+    await watcher.poll_until(partial(watcher.has, "session"))
+    gc.disable()
+    try:
+        await taken.leave()
+        del taken, watcher
+        assert gone() is None, "it is kept by what it had"
+    finally:
+        gc.enable()
