@@ -76,6 +76,8 @@ class _Pool:
             # Nothing waits on a loop that is closed.
             with contextlib.suppress(RuntimeError):
                 answer.get_loop().call_soon_threadsafe(_settle, answer, settled, result, error)
+            # While it waits for the next call, a thread holds nothing of the last one.
+            del asked, call, answer, settled, result, error
         connections.close_all()
 
     def close(self) -> None:
