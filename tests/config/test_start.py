@@ -113,6 +113,25 @@ def test_ctrl_c_ends_the_preparations_without_a_traceback(tmp_path: Path) -> Non
     assert (process.returncode, said) == (-signal.SIGINT, "")
 
 
+def serve_once(tmp_path: Path, before: str) -> tuple[int, str]:
+    """Serve in a shell after this command, and end it once a page was answered; its exit code, and what it printed."""
+    prepared.copy_tables(tmp_path)
+    command = ["sh", "-c", f'{before}; exec "$@"', "sh", sys.executable, "-m", "config.prepare", "serve"]
+    port = services.free_port()
+    environ = {**os.environ, "DATA_DIR": str(tmp_path), "PORT": str(port)}
+    with subprocess.Popen(
+        command, cwd=PROJECT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        said = ""
+        for line in process.stdout:
+            said += line
+            if "http://" in line:
+                assert httpx.get(f"http://127.0.0.1:{port}/accounts/login/").status_code == 200
+                process.terminate()
+    return process.returncode, said
+
+
 @pytest.mark.parametrize(
     ("limit", "told"),
     [
@@ -128,22 +147,9 @@ def test_ctrl_c_ends_the_preparations_without_a_traceback(tmp_path: Path) -> Non
 )
 def test_how_many_files_may_be_open(tmp_path: Path, limit: str, told: str) -> None:
     """What the system lets a process have is taken, however little it begins with; too little is one line."""
-    prepared.copy_tables(tmp_path)
-    command = ["sh", "-c", f'ulimit {limit}; exec "$@"', "sh", sys.executable, "-m", "config.prepare", "serve"]
-    port = services.free_port()
-    environ = {**os.environ, "DATA_DIR": str(tmp_path), "PORT": str(port)}
-    with subprocess.Popen(
-        command, cwd=PROJECT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        assert process.stdout is not None
-        said = ""
-        for line in process.stdout:
-            said += line
-            if "http://" in line:
-                assert httpx.get(f"http://127.0.0.1:{port}/accounts/login/").status_code == 200
-                process.terminate()
+    code, said = serve_once(tmp_path, f"ulimit {limit}")
     assert told in said
-    assert (process.returncode == 0) is ("cannot start" not in told)
+    assert (code == 0) is ("cannot start" not in told)
     assert "Traceback" not in said
 
 
@@ -154,21 +160,8 @@ SURROUNDINGS = ["umask 777", "unset PATH", "unset HOME XDG_CACHE_HOME", "ulimit 
 @pytest.mark.long
 @pytest.mark.parametrize("before", SURROUNDINGS)
 def test_odd_surroundings_are_no_matter(tmp_path: Path, before: str) -> None:
-    prepared.copy_tables(tmp_path)
-    command = ["sh", "-c", f'{before}; exec "$@"', "sh", sys.executable, "-m", "config.prepare", "serve"]
-    port = services.free_port()
-    environ = {**os.environ, "DATA_DIR": str(tmp_path), "PORT": str(port)}
-    with subprocess.Popen(
-        command, cwd=PROJECT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        assert process.stdout is not None
-        said = ""
-        for line in process.stdout:
-            said += line
-            if "http://" in line:
-                assert httpx.get(f"http://127.0.0.1:{port}/accounts/login/").status_code == 200
-                process.terminate()
-    assert process.returncode == 0, said
+    code, said = serve_once(tmp_path, before)
+    assert code == 0, said
     assert "Traceback" not in said
 
 
