@@ -138,7 +138,8 @@ function createFollower({ scroll, jump }) {
     jumpButton.show();
   }
 
-  scroll.addEventListener("scroll", check, { passive: true });
+  // The first sign of scrolling comes before the box moves: how far away the end is, is known only after it.
+  scroll.addEventListener("scroll", () => check() || jumpButton.show(), { passive: true });
   scroll.classList.add("following");
 
   return {
