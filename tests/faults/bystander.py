@@ -1,6 +1,6 @@
-"""Somebody else on the same server, whose pings are timed: nobody's fault may keep them waiting.
+"""Another client of the same server, whose pings are timed: it must not be kept waiting by what breaks elsewhere.
 
-``python -m tests.faults.bystander URL COOKIE SESSION`` is their program, a process of its own: the one that breaks things is busy. It pings
+``python -m tests.faults.bystander URL COOKIE SESSION`` runs it as a process of its own, because the process of the test is busy. It pings
 on time whether or not it is answered, and prints for each ping when it was sent and how long its answer took.
 """
 
@@ -20,13 +20,13 @@ import websockets
 from tests.serving import ROOT, Browser
 
 EVERY_S = 0.02
-#: How long the beginning is watched, while nothing is broken yet.
+#: For how long pings are timed before anything is broken.
 CALM_S = 0.5
 _ANSWER_S = 20.0
 
 
 class Bystander:
-    """One such person, as the tests see them. Times are `time.monotonic`'s, which all processes of a machine share."""
+    """The client as the tests see it. Times are `time.monotonic`'s, which all processes of a machine share."""
 
     def __init__(self) -> None:
         #: Of each answered ping: when it was sent, and how long the answer took.
@@ -39,12 +39,12 @@ class Bystander:
     @classmethod
     @contextlib.asynccontextmanager
     async def beside(cls, browser: Browser) -> AsyncIterator[Self]:
-        """Somebody with a login and a session of their own, for the length of a block; they have had a calm moment before it begins."""
+        """A client with its own login and session, for the length of a block; pings are timed for `CALM_S` before the block begins."""
         other = cls()
         cookie = "; ".join(f"{key}={value}" for key, value in browser.cookies.items())
         command = [sys.executable, "-m", "tests.faults.bystander", browser.url, cookie, await browser.new_session()]
         program = await asyncio.to_thread(subprocess.Popen, command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        # By a thread, because the loop stands still between tests: once its pipe is full, nobody would read from its socket any more.
+        # In a thread, because the loop does not run between tests: once the pipe is full, the program would no longer read its socket.
         hearing = threading.Thread(target=other._hear, args=[program.stdout, asyncio.get_running_loop()])
         hearing.start()
         try:
@@ -58,17 +58,17 @@ class Bystander:
             await asyncio.to_thread(hearing.join)
 
     def begin_anew(self) -> None:
-        """Watch from now on."""
+        """Forget the waits so far."""
         self._watched_from = time.monotonic()
         self.waits.clear()
 
     async def meanwhile(self) -> list[float]:
-        """How long each answer took since the watch began; those that are still waited for are waited for."""
+        """How long each answer took since `begin_anew`; returns once every ping so far is answered."""
         await self._answered(time.monotonic())
         return [took for sent_at, took in self.waits if sent_at >= self._watched_from]
 
     async def _answered(self, until: float) -> None:
-        """Wait until a ping that was sent after some moment has been answered."""
+        """Wait until a ping that was sent after this time has been answered."""
         async with asyncio.timeout(_ANSWER_S + CALM_S):
             while not self.waits or self.waits[-1][0] < until:
                 self._changed.clear()

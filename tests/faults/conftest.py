@@ -1,4 +1,4 @@
-"""Worlds to break: each test has its own."""
+"""Fixtures that start the product in its topologies, for tests to break."""
 
 import contextlib
 import uuid
@@ -16,17 +16,17 @@ from tests.model_server import ModelServer
 from tests.serving import Browser, Server, serving
 
 OpenWorld = Callable[..., World]
-#: What the fixture ``record_property`` is: notes a figure, which is told at the end.
+#: The type of the fixture ``record_property``, which records a figure for the summary.
 Record = Callable[[str, Any], None]
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark what is here: `make test-faults` runs it, wherever it is started."""
+    """Mark the tests of this folder, so that `make test-faults` selects them wherever it is started."""
     item.add_marker("faults")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Tell the figures that tests have noted."""
+    """Print the figures that tests have recorded."""
     reports = [report for reports in terminalreporter.stats.values() for report in reports]
     figures = [
         f"{report.nodeid.rpartition('/')[2]}: {name}: {value}"
@@ -42,7 +42,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture
 def model() -> Iterator[ModelServer]:
-    """The model's side, which does what the words of a message say; see ``tests/model_server.py``."""
+    """The model server, which does what the words of a message say; see ``tests/model_server.py``."""
     with ModelServer() as server:
         yield server
 
@@ -50,7 +50,7 @@ def model() -> Iterator[ModelServer]:
 @pytest.fixture(scope="session")
 def ready(postgres_server: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The name of a database with tables and users on the PostgreSQL server that the whole session shares."""
-    # By a name of its own: more than one folder of tests has this fixture.
+    # With a name of its own, because other folders of tests have such a fixture too.
     name = f"ready_{uuid.uuid4().hex}"
     worlds.make_ready(postgres_server, tmp_path_factory.mktemp("ready"), name)
     return name
@@ -80,7 +80,7 @@ def open_world(tmp_path: Path, model: ModelServer, request: pytest.FixtureReques
             if "redis_url" not in options:
                 options["redis_url"] = request.getfixturevalue("redis_url")
             if topology == "workers":
-                # Beside the channel layer, in the same Redis.
+                # In the same Redis as the channel layer.
                 options.setdefault("broker_url", f"{options['redis_url'].rpartition('/')[0]}/1")
                 return until_done.enter_context(worlds.workers(tmp_path / "data", model, **options))
             return until_done.enter_context(worlds.pair(tmp_path / "data", model, **options))
@@ -90,14 +90,14 @@ def open_world(tmp_path: Path, model: ModelServer, request: pytest.FixtureReques
 
 @pytest.fixture(scope="session")
 def shared_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """`shared`, when the first test wants it."""
+    """`shared`, started by the first test that uses it."""
     with ModelServer() as model, worlds.alone(tmp_path_factory.mktemp("alone"), model, MAX_QUEUED_RUNS="0") as opened:
         yield opened
 
 
 @pytest.fixture
 def shared(shared_alone: World) -> World:
-    """One process on SQLite for tests that leave it as it was, in the group ``alone``: a start takes longer than most of them."""
+    """One process on SQLite for tests that leave the product unchanged, in the group ``alone``: a start takes longer than most tests."""
     shared_alone.begin_anew()
     return shared_alone
 
@@ -106,7 +106,7 @@ def shared(shared_alone: World) -> World:
 def shared_pair(
     postgres_server: str, redis_server: str, ready: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[World]:
-    """`two`, when the first test wants it."""
+    """`two`, started by the first test that uses it."""
     with contextlib.ExitStack() as until_done:
         model = until_done.enter_context(ModelServer())
         database = until_done.enter_context(services.database(postgres_server, "pair", template=ready))
@@ -118,7 +118,7 @@ def shared_pair(
 
 @pytest.fixture
 def two(shared_pair: World) -> World:
-    """Two processes on PostgreSQL and Redis for tests that leave them as they were, in the group ``pair``."""
+    """Two processes on PostgreSQL and Redis for tests that leave them unchanged, in the group ``pair``."""
     shared_pair.begin_anew()
     return shared_pair
 
@@ -127,7 +127,7 @@ def two(shared_pair: World) -> World:
 def shared_workers(
     postgres_server: str, redis_server: str, ready: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[World]:
-    """Two processes that serve and two workers, for tests that leave them as they were."""
+    """Two processes that serve and two workers, for tests that leave them unchanged."""
     with contextlib.ExitStack() as until_done:
         model = until_done.enter_context(ModelServer())
         addresses = {
@@ -139,7 +139,7 @@ def shared_workers(
         yield until_done.enter_context(worlds.workers(folder, model, **addresses, MAX_QUEUED_RUNS="0"))
 
 
-#: Each of the two, for tests of both; one is enough for the short selection.
+#: Each of the two topologies, for tests that need both; one is enough for the short selection.
 ON_EACH_TOPOLOGY = [
     pytest.param("shared", marks=pytest.mark.xdist_group("alone"), id="sqlite"),
     pytest.param("two", marks=(pytest.mark.xdist_group("pair"), pytest.mark.long), id="postgres"),
@@ -155,10 +155,7 @@ def on_each_topology(request: pytest.FixtureRequest) -> World:
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The product, with the users ada (staff), bo and cy, for tests in the group ``served``.
-
-    It must write of no surprise.
-    """
+    """The product, with the users ada (staff), bo and cy, for tests in the group ``served``. Fails if it logs anything unexpected."""
     with ModelServer() as model:
         llm = {"LLM_MODEL_SERVER": model.url, "LLM_MODEL": "stub", "LLM_API_KEY": "key"}
         limits = {"MAX_MESSAGES_PER_MINUTE": "0", "MAX_SOCKETS_PER_USER": "0"}
@@ -169,14 +166,14 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 async def bystander(bo: Browser) -> AsyncIterator[Bystander]:
-    """`others`, when the first test wants them."""
+    """`others`, started by the first test that uses it."""
     async with Bystander.beside(bo) as other:
         yield other
 
 
 @pytest.fixture
 def others(bystander: Bystander) -> Bystander:
-    """Somebody else there, whose pings are timed from the beginning of the test."""
+    """The bystander on that product, whose pings are timed from the beginning of the test."""
     bystander.begin_anew()
     return bystander
 

@@ -1,4 +1,4 @@
-"""The product's settings with one more tool for its agents, in their own process: it heeds no stop, and never ends."""
+"""The product's settings with one more tool for its agents, in the product's own process: it ignores cancellation and never ends."""
 
 import threading
 from dataclasses import replace
@@ -14,7 +14,7 @@ INSTALLED_APPS = [*INSTALLED_APPS, "tests.faults.deaf_settings.WithDeafTool"]
 
 
 class Deaf:
-    """A call that nothing ends, as one into a library that waits for what never comes."""
+    """A call that nothing ends, like one into a library that waits for something that never happens."""
 
     name = "deaf"
     description = "Never ends."
@@ -29,13 +29,13 @@ class Deaf:
 
 
 class WithDeafTool(AppConfig):
-    """Gives the tool to every run once all of the product is there."""
+    """Adds the tool to every run's tools once all applications are loaded."""
 
     name = "tests.faults"
     label = "deaf"
 
     def ready(self) -> None:
-        """Do it."""
+        """Add it."""
         from chat.runs import toolbox  # noqa: PLC0415 - its models exist only now
 
         usual = toolbox.toolbox_for

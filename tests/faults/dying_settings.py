@@ -1,7 +1,7 @@
-"""The product's settings for a process that dies when it has told of so many events as the file ``dies_after`` in its data folder says.
+"""The product's settings for a process that exits after it has published as many events as the file ``dies_after`` in its data folder says.
 
-It counts from when the file has changed; empty or missing: never. Where the file says ``at NUMBER SESSION``, it dies before it tells of
-that event of that session, whichever of several processes it is that stores it.
+It counts from when the file was last changed; with an empty or missing file it never exits. Where the file says ``at NUMBER SESSION``, it
+exits before it publishes that event of that session, whichever of several processes stores the event.
 """
 
 import os
@@ -22,13 +22,13 @@ INSTALLED_APPS = [*INSTALLED_APPS, "tests.faults.dying_settings.Dying"]
 
 
 class Dying(AppConfig):
-    """Counts the events of runs at work, once all of the product is there."""
+    """Counts the published events of runs, once all applications are loaded."""
 
     name = "tests.faults"
     label = "dying"
 
     def ready(self) -> None:
-        """Do it."""
+        """Begin to count."""
         from chat.runs import executor, publisher, recorder  # noqa: PLC0415 - their models exist only now
 
         telling, told = executor.publish_events, Path(os.environ["DATA_DIR"], "dies_after")

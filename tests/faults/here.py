@@ -1,4 +1,4 @@
-"""Runs executed within the test's own process, on its own database: what is done to them can then be done at any point."""
+"""Runs executed in the test's own process, on its own database: so a test can interfere at any point of a run."""
 
 import asyncio
 import contextlib
@@ -29,19 +29,19 @@ ENDS_WITHIN_S = 20.0
 
 @dataclass
 class Here:
-    """Somebody and their session."""
+    """A user and their session."""
 
     user: User
     session: Session
 
     def request(self, **body: Any) -> HttpRequest:
-        """A request of theirs, as the API's functions take it."""
+        """A request of that user, as the API's functions take it."""
         request = RequestFactory().post("/", orjson.dumps(body), content_type="application/json")
         request.user = request.auth = self.user  # type: ignore[attr-defined]
         return request
 
     async def earlier_run(self, events: int = 1, status: RunStatus = RunStatus.FAILED) -> Run:
-        """A run that has ended, with so many thoughts."""
+        """Store a run that has ended, with this many steps of reasoning."""
 
         def make() -> Run:
             run = making.run(self.session)
@@ -52,12 +52,12 @@ class Here:
         return await sync_to_async(make)()
 
     async def statuses(self) -> list[str]:
-        """How the session's runs stand, in their order."""
+        """The statuses of the session's runs, in order."""
         runs = Run.objects.filter(session__owner=self.user).order_by("created_at")
         return await sync_to_async(lambda: list(runs.values_list("status", flat=True)))()
 
     async def all_ended(self, within_s: float = ENDS_WITHIN_S) -> bool:
-        """Wait until what was handed to the threads is done and none of their runs is unfinished; whether that came to be."""
+        """Wait until the threads have done their work and no run is unfinished; returns False if that takes too long."""
         await sync_to_async(lambda: None)()
         with contextlib.suppress(Error):
             await database.write(lambda: None)
@@ -77,7 +77,7 @@ class Here:
 
 
 def _forget_others() -> None:
-    """What tests have left in this process's memory: its sockets and runs, and that it was told to stop."""
+    """Reset what earlier tests have left in this process's memory: sockets, runs, and the request to stop."""
     feed_registry.open_feeds.clear()
     drafts.cells.clear()
     run_registry.running.clear()
@@ -88,7 +88,7 @@ def _forget_others() -> None:
 
 @pytest.fixture
 async def here(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Here]:
-    """Somebody and their session, and the demo model, which does not take its time; the clock does nothing meanwhile."""
+    """A user, a session and the demo model without its pauses; the periodic tasks do not run."""
     monkeypatch.setattr(model, "INTERVAL_S", 0.0)
     _forget_others()
     old = channel_layers.set("default", InMemoryChannelLayer(capacity=2000))

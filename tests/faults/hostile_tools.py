@@ -1,4 +1,4 @@
-"""An MCP server on stdio whose tools misbehave: a program of its own, which needs nothing. Its process ids go to the file it is given."""
+"""An MCP server on stdio whose tools misbehave: a program without dependencies. It writes its process ids to the file it is given."""
 
 import json
 import os
@@ -21,7 +21,7 @@ ANYTHING = {"type": "object", "properties": {"megabytes": {"type": "integer"}}}
 
 
 def answer(request: dict[str, Any]) -> Any:
-    """What is answered to a request; some never are."""
+    """The answer to a request; some requests are never answered."""
     match request["method"]:
         case "initialize":
             version = request["params"]["protocolVersion"]
@@ -63,7 +63,7 @@ def call(name: str, arguments: dict[str, Any]) -> Any:
 
 
 def escape() -> None:
-    """Leave a child behind where nobody looks for it."""
+    """Leave a child process behind in a session of its own."""
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
@@ -75,13 +75,13 @@ def escape() -> None:
 
 
 def ignore_signals() -> None:
-    """Heed none of those that ask."""
+    """Ignore the signals that ask a process to end."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
 
 
 def note() -> None:
-    """Write down this process."""
+    """Write down the id of this process."""
     with Path(sys.argv[1]).open("a") as file:
         file.write(f"{os.getpid()}\n")
 

@@ -1,6 +1,6 @@
-"""What a process holds, for tests that look whether it grows: the product's addresses, and one more that tells.
+"""One more address of the product that shows what its process holds, for tests that check whether that grows.
 
-``tests.faults.settings`` puts it in place. It is no part of the product, so it may look where nobody else does.
+``tests.faults.settings`` installs it. It is no part of the product, so it may read private names.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ _FREED_AT_ONCE = (AgentRun, DaphneSocket)
 
 @require_safe
 async def inside(_request: HttpRequest) -> JsonResponse:
-    """The tasks of the serving loop, by what they run, what is kept about sessions, sockets and runs, and how many of these there are."""
+    """The tasks of the serving loop by what they run, what is kept about sessions, sockets and runs, and how many of these there are."""
     tasks = Counter(
         getattr(task.get_coro(), "__qualname__", "?") for task in asyncio.all_tasks(supervisor.serving_loop())
     )
@@ -38,7 +38,7 @@ async def inside(_request: HttpRequest) -> JsonResponse:
         "sockets": len(connections.open_here),
         **feed_registry.feed_stats(),
     }
-    # What nobody needs any more is to be freed at once: the collector, which would find it too, comes every few minutes.
+    # What nobody needs any more must be freed at once; the garbage collector would free it too, but only runs every few minutes.
     objects = Counter(type(each).__name__ for each in gc.get_objects() if type(each) in _FREED_AT_ONCE)
     return JsonResponse({"tasks": tasks, "kept": kept, "objects": objects})
 

@@ -1,8 +1,8 @@
-"""The way from the log to clients on a clock of its own, where each wait for a part outside can be delayed or made to fail.
+"""The way from the log to clients on a virtual clock, where each await of something outside can be delayed or made to fail.
 
-Sockets, feeds and groups are the product's. Each wait for what is outside (the database's answers, the channel layer, the network) is a
-point, and the points of a scenario are numbered as they are reached: the same faults at the same numbers give the same course again.
-No time passes but the clock's, and no thread takes part.
+Sockets, feeds and groups are the product's. Each await of something outside (the database's answers, the channel layer, the network) is a
+point, and the points of a scenario are numbered as they are reached: the same faults at the same numbers give the same order of events
+again. Only the virtual clock passes time, and no thread takes part.
 """
 
 import asyncio
@@ -20,12 +20,12 @@ from chat.protocol import stored_frame
 from chat.runtime import groups
 from chat.store.step_log import Stored
 
-#: More than any course reaches that doesn't go round and round.
+#: More points than any scenario reaches, unless it is in an endless loop.
 MOST_POINTS = 6_000
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """A loop whose clock goes on only when nothing is left to do, at once and by as much as is waited for."""
+    """A loop whose clock advances only when nothing is left to do: at once, to the next timer."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -35,7 +35,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self.now
 
     def monotonic(self) -> float:
-        """The same, for who asks the module ``time``."""
+        """The same time, for code that asks the module ``time``."""
         return self.now
 
 
@@ -51,13 +51,13 @@ class _Selector(io_selectors.SelectSelector):
 
 
 class Hot(AssertionError):
-    """Something goes round and round."""
+    """The scenario is in an endless loop."""
 
 
-#: What may happen at a point: the words name it in a plan.
+#: What may happen at a point; a plan of faults names it by these words.
 DELAYS = {"0.3 s late": 0.3, "1.2 s late": 1.2, "4 s late": 4.0}
 FAILS = "fails"
-#: Late, whoever gives up waiting for it: as a connection that takes no cancelling.
+#: Late, and not to be cancelled meanwhile: like a connection that ignores cancellation.
 STUCK = "stuck for 3 s"
 LOST, DOUBLED, OVERTAKEN = "lost", "doubled", "overtaken"
 OF_DATABASE = ("1.2 s late", "4 s late", FAILS)
@@ -68,23 +68,23 @@ OF_NETWORK = ("1.2 s late", FAILS)
 
 @dataclass
 class Points:
-    """The points of one course, numbered as they are reached, and what happens at which."""
+    """The points that were reached in one scenario, by number, and what happens at which."""
 
     loop: VirtualLoop
     faults: Mapping[int, str]
-    #: What each was about, and what might have happened there.
+    #: The name of each point, and the faults that are possible there.
     reached: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     last_fault_at: float = 0.0
 
     async def reach(self, name: str, kinds: tuple[str, ...], failure: Exception | None = None) -> str:
-        """Be at a point: wait, fail, or go on at once; returns what else is to happen there."""
+        """Pass a point: wait, fail, or go on at once; returns the fault, as some are for the caller to carry out."""
         number = len(self.reached)
         if number > MOST_POINTS:
             raise Hot(f"more than {MOST_POINTS} points, the last of them {name}")
         self.reached.append((name, kinds))
         fault = self.faults.get(number, "")
         await asyncio.sleep(0)
-        if fault not in kinds:  # another course may have brought another point to this number
+        if fault not in kinds:  # in another order of events this number is another point
             return ""
         lasts = DELAYS.get(fault, 3.0 if fault == STUCK else 0.0)
         self.last_fault_at = max(self.last_fault_at, self.loop.time() + lasts)
@@ -109,7 +109,7 @@ class Points:
 
 
 class Database:
-    """The door to the database: each call waits at a point before it is answered, and at another until the answer arrives."""
+    """Access to the database: each call passes one point before it is answered, and another before the answer arrives."""
 
     def __init__(self, points: Points, answer: Callable[..., Any]) -> None:
         self._points = points
@@ -165,7 +165,7 @@ class Layer:
 
 
 class Watcher:
-    """A client: one socket after another, what it was sent, and what it complains of."""
+    """A client: its sockets one after another, what it was sent, and which rules of the protocol were broken."""
 
     def __init__(self, points: Points, session_id: UUID, name: str) -> None:
         self._points = points
@@ -174,10 +174,10 @@ class Watcher:
         self.seq = 0
         self.people = 0
         self.line: list[Any] = []
-        #: The text in progress, and of which step it is.
+        #: The text in progress, and the number of its step.
         self.text, self._written = "", 0
         self.closed_at = 0.0
-        #: What it says it has, for each ``session`` frame it waits for.
+        #: The ``last_seq`` of each ``session`` frame that is still to come.
         self._wanted: list[int] = []
         self._commands: asyncio.Queue[dict[str, Any]] | None = None
         self.complaints: list[str] = []
@@ -185,11 +185,11 @@ class Watcher:
 
     @property
     def is_here(self) -> bool:
-        """Whether it wants to be told."""
+        """Whether it is connected."""
         return self._commands is not None
 
     def joins(self, seq: int | None = None) -> None:
-        """Open a socket, with what it has, or as if it had so much."""
+        """Open a socket with the ``last_seq`` that it has, or with another one."""
         self._commands = asyncio.Queue()
         self._commands.put_nowait({"type": "websocket.connect"})
         has = self.seq if seq is None else seq
@@ -197,13 +197,13 @@ class Watcher:
         self._spawn(self._serve(self._commands, has))
 
     def goes(self) -> None:
-        """Close it."""
+        """Close the socket."""
         if self._commands is not None:
             self._commands.put_nowait({"type": "websocket.disconnect", "code": 1001})
         self._commands = None
 
     def resumes(self, seq: int) -> None:
-        """Ask for everything after a number once more."""
+        """Ask for everything after a number again."""
         self._wanted.append(seq)
         self._say("resume", last_seq=seq)
 
@@ -222,7 +222,7 @@ class Watcher:
                 await self._points.reach(f"send {self.name} {kind}", OF_NETWORK, RuntimeError("the network is away"))
             finally:
                 if kind == "websocket.close" and commands is self._commands:
-                    # Arrived or not, that is the end of it.
+                    # Whether or not the frame has arrived, the socket is closed.
                     self._come_back()
             if commands is self._commands:
                 self._take(message)
@@ -236,7 +236,7 @@ class Watcher:
         }
         try:
             await SessionConsumer()(scope, commands.get, send)
-        except RuntimeError:  # as a server does with what an application raises
+        except RuntimeError:  # raised by the application, which makes a server close the socket
             if commands is self._commands:
                 self._come_back()
 
@@ -273,7 +273,7 @@ class Watcher:
                     self._say("ack", seq=self.seq)
 
     async def stop(self) -> None:
-        """End what is left of it."""
+        """Cancel its tasks."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

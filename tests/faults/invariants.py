@@ -1,9 +1,10 @@
-"""What must hold whatever breaks. Each rule returns, in words, where it does not; `check` looks at all of them.
+"""What must hold whatever breaks.
 
-Every client has each event once, in order, as the database has it; all show the same, and the same as one that comes fresh; nothing
-that was ever shown is missing; a message became one run; a run has one beginning, one end and nothing after it, and no two of a session
-were at work at once; nobody was told of what is not theirs; and no log shows a traceback. No process has taken more memory than its
-sockets' windows and a little, and nobody else was kept waiting.
+Each rule returns a sentence for each place where it is violated; `check` applies all of them. Every client has each event once, in order,
+as the database has it; all clients show the same, and the same as one that has just loaded everything; nothing that was ever shown is
+missing; each message became one run; a run has one beginning, one end and nothing after it, and no two runs of a session were executed at
+the same time; nobody received what belongs to others; no log shows a traceback. No process has used more memory than the windows of its
+sockets and a little more, and no other client was kept waiting.
 """
 
 import asyncio
@@ -19,11 +20,11 @@ from tests.serving import Server
 
 UNFINISHED = ("queued", "running", "cancelling")
 MB = 1024 * 1024
-#: What a client may be sent without acknowledging it; and what a process may take beside that.
+#: How much a client may be sent that it has not acknowledged, and how much memory a process may use in addition to that.
 WINDOW_BYTES, SPARE_BYTES = MB, 50 * MB
-#: How often the product compares itself with its database: what a group message that was lost may cost anybody.
+#: How often the product compares itself with its database: the most that a lost group message may delay an event.
 POLL_S = 1.0
-#: What a log may never show.
+#: What must never be in a log.
 ALARMS = re.compile(r"Traceback \(most recent|exception was never retrieved|database is locked|Unhandled")
 
 
@@ -38,11 +39,11 @@ async def check(
     others: Bystander | None = None,
     sockets: int = 0,
 ) -> list[StoredEvent]:
-    """Wait until all is quiet and everybody has everything, then assert every rule; returns the session's events.
+    """Wait until no run is at work and every client is up to date, then assert every rule; returns the session's events.
 
-    ``logs_may``: an expression for lines of the log that are no violation here. ``restored``: the database was set back, so what was
-    shown before may be gone. ``others``: somebody on another session, whom what is broken here must not concern.
-    ``sockets``: how many there are besides.
+    ``logs_may``: an expression for lines of the log that are allowed here. ``restored``: the database was set back, so what was shown
+    before may be gone. ``others``: a client on another session, which must not be affected. ``sockets``: how many further sockets there
+    are.
     """
     head = await world.quiet(session_id, timeout_s)
     # The end of the last run and the end of the queue are published one after the other.
@@ -76,13 +77,13 @@ async def check(
 
 
 async def check_costs(server: Server, sockets: int, others: Bystander | None = None) -> None:
-    """Assert of a process what must hold of it whatever its clients do: its memory, and others' time."""
+    """Assert that a process used bounded memory and kept nobody else waiting, whatever its clients did."""
     broken = await costs([server], sockets, others)
     assert not broken, "\n".join(broken)
 
 
 async def costs(servers: Sequence[Server], sockets: int, others: Bystander | None) -> list[str]:
-    """What so many sockets may not cost."""
+    """The violations of the two rules on memory and waiting, for this many sockets."""
     broken: list[str] = []
     for server in servers:
         if server.process is not None and server.process.poll() is None:
@@ -94,13 +95,13 @@ async def costs(servers: Sequence[Server], sockets: int, others: Bystander | Non
 
 
 def bounded_memory(taken: int, sockets: int) -> Iterator[str]:
-    """A process takes at most a window for each socket, and a little."""
+    """A process uses at most a window of memory for each socket, and a little more."""
     if taken > sockets * WINDOW_BYTES + SPARE_BYTES:
         yield f"{taken / MB:.0f} MB were taken for {sockets} sockets"
 
 
 def nobody_waits(calm: Sequence[float], meanwhile: Sequence[float]) -> Iterator[str]:
-    """On other sessions answers come as soon as before, or nearly so."""
+    """On other sessions answers take as long as before, or little longer."""
     usual, slow = _p99(calm), _p99(meanwhile)
     if slow > 2 * usual + POLL_S:
         yield f"somebody else waited {slow:.2f} s, and {usual:.3f} s before"
@@ -160,7 +161,7 @@ def one_run_a_message(clients: Iterable[Oracle], runs: Sequence[StoredRun]) -> I
 
 
 def lifecycles(events: Sequence[StoredEvent], runs: Sequence[StoredRun]) -> Iterator[str]:
-    """Each run has one beginning, has ended as its last event says, and was alone at work."""
+    """Each run has one beginning, has ended as its last event says, and no other run was executed meanwhile."""
     at_work: str | None = None
     ended: dict[str, str] = {}
     begun: set[str] = set()
@@ -173,7 +174,7 @@ def lifecycles(events: Sequence[StoredEvent], runs: Sequence[StoredRun]) -> Iter
             yield f"event {event.seq} {'begins its run again' if is_first else 'comes before its run has begun'}"
         begun.add(event.run_id)
         is_within = kind != event.event
-        # One that is removed from the queue starts and ends in the middle of the one at work, and so does one within it.
+        # One that is removed from the queue starts and ends while another one is executed, and so does a run within a run.
         at_work = at_work or event.run_id
         if kind == "reasoning_complete":
             ended[event.run_id] = event.data["status"]
@@ -188,7 +189,7 @@ def lifecycles(events: Sequence[StoredEvent], runs: Sequence[StoredRun]) -> Iter
 
 
 def nobody_elses(clients: Iterable[Oracle], runs: Sequence[StoredRun]) -> Iterator[str]:
-    """A client was told of its session's runs alone."""
+    """A client received events of its own session's runs only."""
     own = {run.id for run in runs}
     for client in clients:
         for run_id in {frame["run_id"] for frame in client.seen.values()} - own:
@@ -196,7 +197,7 @@ def nobody_elses(clients: Iterable[Oracle], runs: Sequence[StoredRun]) -> Iterat
 
 
 def quiet_logs(lines: Iterable[str], may: str = "") -> Iterator[str]:
-    """No log shows a traceback, a task nobody waited for, or a lock that was given up on."""
+    """No log shows a traceback, a task whose exception nobody read, or a lock that was given up."""
     printed = list(lines)
     for number, line in enumerate(printed):
         if ALARMS.search(line) and not (may and re.search(may, line)):
@@ -205,7 +206,7 @@ def quiet_logs(lines: Iterable[str], may: str = "") -> Iterator[str]:
 
 
 def idle_database(database: Database, session_id: str) -> Iterator[str]:
-    """Nothing is kept of texts in progress once nothing is in progress."""
+    """No text in progress is stored once no run is at work."""
     drafts = database.rows(
         "SELECT run_id FROM chat_draft WHERE run_id IN (SELECT id FROM chat_run WHERE session_id = ?)", session_id
     )

@@ -1,7 +1,7 @@
-"""The channel layers of the product, with messages that get lost, doubled, late and out of order.
+"""The channel layers of the product, with messages that get lost, duplicated, delayed and reordered.
 
-``tests.faults.settings`` puts them in place; ``GROUP_MESSAGES`` in the environment says what happens to how many, as shares of one:
-``lost=0.5 doubled=0.2 late=0.1``. What is late is sent after later messages, in any order.
+``tests.faults.settings`` installs them; ``GROUP_MESSAGES`` in the environment says which share of the messages that happens to: ``lost=0.5
+doubled=0.2 late=0.1``. A late message is sent after later ones, in any order.
 """
 
 import os
@@ -15,7 +15,7 @@ Message = dict[str, Any]
 
 
 class Fate:
-    """Decides what becomes of each message."""
+    """Decides at random what happens to each message."""
 
     def __init__(self, words: str) -> None:
         shares = {name: float(share) for name, _, share in (word.partition("=") for word in words.split())}
@@ -25,7 +25,7 @@ class Fate:
         self._kept: list[tuple[str, Message]] = []
 
     def of(self, group: str, message: Message) -> list[tuple[str, Message]]:
-        """What is sent now in this message's place."""
+        """The messages to send now instead of this one: none, it, two of it, or earlier ones too."""
         drawn = self._random.random()
         if drawn < self._lost:
             return []
@@ -46,7 +46,7 @@ class FaultyProcessLayer(ProcessChannelLayer):
         self._fate = Fate(os.environ.get("GROUP_MESSAGES", ""))
 
     async def group_send(self, group: str, message: Message) -> None:
-        """Send what fate leaves of it."""
+        """Send what remains of the message."""
         for one in self._fate.of(group, message):
             await super().group_send(*one)
 
@@ -59,7 +59,7 @@ class FaultyRedisLayer(SharedChannelLayer):
         self._fate = Fate(os.environ.get("GROUP_MESSAGES", ""))
 
     async def count_told(self, group: str, message: Message) -> int:
-        """Send what fate leaves of it."""
+        """Send what remains of the message."""
         told = 1
         for one in self._fate.of(group, message):
             told = await super().count_told(*one)

@@ -1,6 +1,6 @@
-"""The product's settings with a guard switched off, which the variable ``MUTATION`` names; see ``tests.faults.mutations``.
+"""The product's settings with the guard switched off that the variable ``MUTATION`` names; see ``tests.faults.mutations``.
 
-Where it names none, all guards are on: so that the same test, run in the same way, is seen to pass.
+With an empty variable all guards are on, so that the same test, run in the same way, can be seen to pass.
 """
 
 import os
@@ -14,13 +14,13 @@ INSTALLED_APPS = [*INSTALLED_APPS, "tests.faults.mutated_settings.Mutated"]
 
 
 class Mutated(AppConfig):
-    """Switches the guard off once all of the product is there."""
+    """Switches the guard off once all applications are loaded."""
 
     name = "tests.faults"
     label = "mutations"
 
     def ready(self) -> None:
-        """Do it."""
+        """Switch it off."""
         from tests.faults.mutations import MUTATIONS  # noqa: PLC0415 - imports what exists only now
 
         if mutation := os.environ["MUTATION"]:

@@ -1,7 +1,4 @@
-"""The product with one of its guards switched off, to see that a fault test notices.
-
-``tests.faults.mutated_settings`` puts it in place.
-"""
+"""Each guard of the product can be switched off here, to see that a test of faults notices. ``tests.faults.mutated_settings`` does so."""
 
 import asyncio
 import re
@@ -48,7 +45,7 @@ from config import login_limits
 
 
 def without_the_counter_row() -> None:
-    """Numbers come from a sequence of the database, which locks nothing; so do places, which would collide without the lock."""
+    """Event numbers come from a sequence of the database, which takes no lock; so do positions, which would collide without the lock."""
     owned_position = step_log._owned_position
 
     def number(sequence: str) -> int:
@@ -57,7 +54,7 @@ def without_the_counter_row() -> None:
             last: int = cursor.fetchone()[0]
         return last
 
-    # The sequences are the product's own, which has no use for them meanwhile.
+    # The product's own sequences are used, because the product does not need these meanwhile.
     def advance(session_id: UUID, count: int) -> int:
         return max((number("auth_group_id_seq") for _ in range(count)), default=0)
 
@@ -70,7 +67,7 @@ def without_the_counter_row() -> None:
 
 
 def reading_before_joining() -> None:
-    """A feed reads the log, and joins its group afterwards."""
+    """A feed reads the log first and joins its group afterwards."""
     opening, join = Feed._open, GroupSubscription.open
 
     async def open_late(self: Feed) -> None:
@@ -88,12 +85,12 @@ def reading_before_joining() -> None:
 
 
 def without_the_fence() -> None:
-    """Who writes to a run is not asked whether it is still theirs."""
+    """A write to a run does not check whether the process still owns the run."""
     step_log._OWNED = step_log._OWNED.replace("fence = %s AND", "(1 = 1 OR fence = %s) AND")
 
 
 def without_unique_message_ids() -> None:
-    """A message that comes again is a new one, though it is answered as the one it is."""
+    """A message that is sent again makes a new run, although its answer has the id of the first one."""
     asking = run_commands.ask_atomically
 
     def ask(*args: Any, **options: Any) -> Any:
@@ -104,12 +101,12 @@ def without_unique_message_ids() -> None:
 
 
 def without_the_credit_window() -> None:
-    """A client is sent everything, whether it has read anything or not."""
+    """A client is sent everything, whether or not it has acknowledged anything."""
     Subscriber._has_credit = lambda _: True  # type: ignore[method-assign]
 
 
 def without_the_finish_reason() -> None:
-    """A model's answer that ends without saying why counts as whole."""
+    """A model's answer that ends without a finish reason counts as complete."""
     reading = openai_stream._read
 
     async def read(response: Any, reply: Reply, *rest: Any) -> None:
@@ -121,17 +118,17 @@ def without_the_finish_reason() -> None:
 
 
 def counting_every_end_as_whole() -> None:
-    """A model's answer is whole whatever its server gives as the reason for its end."""
+    """A model's answer counts as complete whatever its finish reason."""
     ends.classify_end = lambda _: "whole"
 
 
 def taking_every_tag_for_a_thought() -> None:
-    """A tag of thoughts counts wherever it stands, also where it is spoken of."""
+    """A tag of thoughts opens a thought wherever it is, also where the text is about such tags."""
     TextScanner._is_thought_again = lambda _: True  # type: ignore[method-assign]
 
 
 def telling_calls_apart_by_index_alone() -> None:
-    """A piece of a call whose index is new is a call, though it has neither name nor id."""
+    """A piece of a call with a new index begins a call, even without a name and an id."""
     adding = Reply.add_call_delta
 
     def add(self: Reply, slot: int | None, *rest: Any) -> None:
@@ -143,7 +140,7 @@ def telling_calls_apart_by_index_alone() -> None:
 
 
 def telling_before_saving() -> None:
-    """Events are told while the transaction that stores them is still open."""
+    """Events are published while the transaction that stores them is still open."""
 
     async def stored(run: Any, store: Callable[[], Any], _: Callable[[], Any]) -> Any:
         loop = asyncio.get_running_loop()
@@ -153,7 +150,7 @@ def telling_before_saving() -> None:
             result = store()
             events = result[0] if isinstance(result, tuple) else result
             asyncio.run_coroutine_threadsafe(publisher.publish_events(run.session_id, events), loop).result()
-            # A commit that takes its time, as on a slow disk: nothing is waited for, this is the fault.
+            # A slow commit, as on a slow disk: the pause is the fault itself, nothing is waited for.
             time.sleep(0.3)
             return result
 
@@ -163,7 +160,7 @@ def telling_before_saving() -> None:
 
 
 def starting_parted_from_accepting() -> None:
-    """A run is started by who asked for it, once they hear that it was accepted: not where they have gone away."""
+    """A run is started by the task that asked for it, after it was accepted: so not if that task is cancelled in between."""
 
     async def write_and_start(
         start: Callable[[Any], Any], function: Callable[..., Any], *args: Any, **options: Any
@@ -176,13 +173,13 @@ def starting_parted_from_accepting() -> None:
 
 
 def without_limits_of_logins() -> None:
-    """Guesses are counted by name and address together alone."""
+    """Failed logins are counted for the pair of name and address only."""
     for counted in (("ip_address",), ("username",)):
         login_limits.LIMITS[counted] = 1_000_000
 
 
 def reading_once() -> None:
-    """What a run reads on its way is not asked for again."""
+    """What a run reads while it is executed is not read again after an error."""
     waited = recorder.with_retries
 
     async def once(run: Any, done: str, first: Callable[[], Any], again: Any = None) -> Any:
@@ -192,7 +189,7 @@ def reading_once() -> None:
 
 
 def a_bad_row_ends_the_look() -> None:
-    """What fails for one row fails for those after it."""
+    """An error for one row is an error for the rows after it too."""
 
     async def next_of(session_id: UUID) -> Any:
         claim = await run_registry.write_and_start(dispatch._start_if_claimed, dispatch.claim_next, session_id)
@@ -206,7 +203,7 @@ def a_bad_row_ends_the_look() -> None:
 
 
 def staff_without_permission() -> None:
-    """Being staff is enough."""
+    """Being staff is enough to see others' sessions."""
 
     def is_staff(user: Any, _: str) -> bool:
         return bool(user.is_active and user.is_staff)
@@ -215,11 +212,11 @@ def staff_without_permission() -> None:
 
 
 def noting_after_answering() -> None:
-    """A look is noted by and by."""
+    """The audit entry of a look is written later, and not in the transaction."""
     note = audit._note
 
     def later(*entry: Any) -> None:
-        # Far later than a machine that is busy takes to look for the note.
+        # Far later than a busy machine takes to look for the entry.
         timer = threading.Timer(60, note, entry)
         timer.daemon = True
         timer.start()
@@ -228,7 +225,7 @@ def noting_after_answering() -> None:
 
 
 def rendering_in_the_serving_process() -> None:
-    """Markdown is rendered where it is asked for, for as long as that takes."""
+    """Markdown is rendered in the serving process, however long that takes."""
 
     def run_each(_: Pool, function: str, items: Sequence[Sequence[Any]], **__: Any) -> list[Any]:
         return [getattr(markdown, function.rpartition(".")[2])(*item) for item in items]
@@ -237,7 +234,7 @@ def rendering_in_the_serving_process() -> None:
 
 
 def decoding_with_any_codec() -> None:
-    """Pages are decoded where they are fetched, by whatever codec Python has."""
+    """Pages are decoded in the serving process, by any codec that Python has."""
 
     def run(_: Pool, function: str, body: bytes, charset: str | None, *rest: Any, **__: Any) -> Any:
         return body.decode(charset or "utf-8", errors="replace")[: rest[-1]]
@@ -246,12 +243,12 @@ def decoding_with_any_codec() -> None:
 
 
 def giving_up_tools_at_a_word() -> None:
-    """Whatever error mentions tools means that the server takes none."""
+    """Any error that mentions tools counts as the server not supporting tools."""
     refusing.REFUSING_TOOLS = re.compile("tool")
 
 
 def leaving_turns_open() -> None:
-    """A turn without an answer is sent as it is."""
+    """A turn without an answer is sent without one."""
     making_valid = history.make_valid
 
     def make_valid(*args: Any) -> list[Any]:
@@ -261,12 +258,12 @@ def leaving_turns_open() -> None:
 
 
 def sending_names_as_they_came() -> None:
-    """Names of tools that the model has called are sent back as they are."""
+    """Names of tools that the model has called are sent back unchanged."""
     history._ValidNames.put_in = lambda _, given: dict(given)  # type: ignore[method-assign]
 
 
 def jumping_over_a_hole() -> None:
-    """A feed that opens goes to the log's head, and keeps what it has read before."""
+    """A feed that opens skips to the log's end, but keeps its old window."""
     opening = Feed._open
 
     async def open_and_jump(self: Feed) -> None:
@@ -275,12 +272,12 @@ def jumping_over_a_hole() -> None:
         before.last, self.window = max(before.last, self.window.last), before
 
     Feed._open = open_and_jump  # type: ignore[method-assign]
-    # And it takes what it is told before it is open.
+    # And it accepts group messages before it is open.
     Feed.is_open = property(lambda _: True)  # type: ignore[assignment,method-assign]
 
 
 def without_a_second_try() -> None:
-    """Who is behind because something has failed is not seen to again, neither at once nor by the poll of every second."""
+    """A client that is behind after an error is not sent the rest, neither at once nor by the poll of every second."""
     Subscriber.is_behind = property(lambda _: False)  # type: ignore[assignment,method-assign]
     sending = Subscriber._send_all
 
@@ -295,13 +292,13 @@ def without_a_second_try() -> None:
 
 
 def saving_drafts_after_the_end() -> None:
-    """A text in progress is saved whatever has become of its run."""
+    """A text in progress is saved although its run has ended."""
     step_log._SAVE_DRAFT = step_log._SAVE_DRAFT.replace("AND status IN (%s, %s)", "AND %s <> %s")
     step_log._SHARE_RUN = ""
 
 
 def leasing_by_ones_own_clock() -> None:
-    """What has fallen silent is told by the machine's own clock."""
+    """Whether a lease has expired is decided by the machine's own clock."""
 
     def own() -> datetime:
         return timezone.now()
@@ -310,12 +307,12 @@ def leasing_by_ones_own_clock() -> None:
 
 
 def without_the_private_mark() -> None:
-    """That a session has read private things is not kept for its next run."""
+    """That a session has read private data is not stored for its next run."""
     toolbox.SessionRecord.mark = lambda _: None  # type: ignore[method-assign]
 
 
 def with_names_that_collide() -> None:
-    """Of two tools whose names become one, the last has it."""
+    """Of two tools whose names become the same, the last one has the name."""
 
     def name_of(_: Any, server: str, tool: str) -> str:
         return re.sub(r"[^A-Za-z0-9_-]", "_", f"{server}-{tool}")[:64]
@@ -324,7 +321,7 @@ def with_names_that_collide() -> None:
 
 
 def without_the_guard_before_a_proxy() -> None:
-    """Where a proxy leads out, it is asked for whatever address a model names."""
+    """Through an outgoing proxy, any address that a model names is fetched."""
     vetted = fetch_page.FetchPageTool._vetted
 
     def unguarded(self: Any, host: str, port: int, line: Any, *, is_proxied: bool) -> list[str]:
@@ -334,7 +331,7 @@ def without_the_guard_before_a_proxy() -> None:
 
 
 def forgetting_what_an_attempt_has_read() -> None:
-    """Words that were read by an attempt whose outcome nobody has heard of are not found again."""
+    """Words that were read by an attempt whose outcome is unknown are not found again."""
     reading = steering.read_by
 
     def read_by(run: Any, attempt: UUID) -> list[SteeringWord]:
@@ -345,7 +342,7 @@ def forgetting_what_an_attempt_has_read() -> None:
 
 
 def leaving_words_with_their_run() -> None:
-    """What a run has not read when it ends, ends with it."""
+    """Words that a run has not read when it ends are not queued."""
 
     def leave(_: UUID) -> None:
         """Queue nothing."""
@@ -354,7 +351,7 @@ def leaving_words_with_their_run() -> None:
 
 
 def without_a_look_for_words_after_waiting() -> None:
-    """A run that goes on is told of what is said from then on alone."""
+    """A run that is resumed reads only the words that are said from then on."""
 
     async def look(*_: Any) -> None:
         """Find nothing."""
@@ -363,7 +360,7 @@ def without_a_look_for_words_after_waiting() -> None:
 
 
 def copying_with_the_right_of_before() -> None:
-    """Who may copy a session is asked before it is copied, and not again before the copy is shown."""
+    """The right to copy a session is checked before the copy is made, and not again before the copy becomes visible."""
 
     def lock(session_id: UUID, *_: Any) -> Session:
         return Session.objects.get(pk=session_id)
@@ -372,7 +369,7 @@ def copying_with_the_right_of_before() -> None:
 
 
 def counting_decided_calls_as_not_begun() -> None:
-    """A run that goes on does not keep that the calls which were decided are begun from then on."""
+    """A run that is resumed does not store that the decided calls have begun."""
     spending = waiting.spend
 
     def spend(run: Run) -> Any:
@@ -385,12 +382,12 @@ def counting_decided_calls_as_not_begun() -> None:
 
 
 def beginning_calls_before_they_are_stored() -> None:
-    """A tool that changes something outside does not wait until its call is in the log."""
+    """A tool with side effects does not wait until its call is in the log."""
     children.Delegation.wait_stored = lambda *_: None  # type: ignore[method-assign]
 
 
 def asking_again_what_was_answered_within() -> None:
-    """What another agent had answered is not known where its call's result was not kept."""
+    """The answer of another agent is not found again where the result of the call was not stored."""
     taking = children.Delegation._take_unfinished
 
     def take(self: Any, *asked: str) -> Any:
@@ -401,29 +398,29 @@ def asking_again_what_was_answered_within() -> None:
 
 
 def growing_what_is_stored() -> None:
-    """A feed forgets which steps are stored: what others still tell of them is shown."""
+    """A feed forgets which steps are stored, so a late text in progress of a stored step is shown."""
     Feed._settle = lambda *_: None  # type: ignore[method-assign]
 
 
 def keeping_pages_for_whoever_comes() -> None:
-    """What is made once of a run is shown to whoever reads it, whatever they may do."""
+    """The cached fragments of a run are shown to everybody, whatever their rights."""
     keeping, getting = conversation._kept.keep, conversation._kept.get
     conversation._kept.keep = lambda key, *rest: keeping(key[:2], *rest)  # type: ignore[method-assign,index]
     conversation._kept.get = lambda key: getting(key[:2])  # type: ignore[method-assign,index]
 
 
 def making_the_same_copy_again() -> None:
-    """A key says nothing of the copy that was made with it."""
+    """The idempotency key of a copy is not looked up."""
     branching.find_made = branching.claim_key = lambda *_: None
 
 
 def asking_sets_side_by_side() -> None:
-    """Whoever looks asks a set, also while another process does."""
+    """Several processes ask the cases of a set at the same time."""
     SetRun.objects.select_for_update = lambda **_: SetRun.objects.all()  # type: ignore[method-assign]
 
 
 def settling_whatever_has_become_of_it() -> None:
-    """A verdict counts, whether its case is still asked or not."""
+    """A verdict is stored even if its case is no longer being asked."""
 
     def settle(result_id: int, run: Run | None, judged: Any, **_: Any) -> bool:
         return bool(CaseResult.objects.filter(pk=result_id).update(verdict=judged.verdict, run=run))
@@ -432,12 +429,12 @@ def settling_whatever_has_become_of_it() -> None:
 
 
 def spending_without_an_end() -> None:
-    """Budgets are counted, and nothing comes of it."""
+    """Budgets are counted, but limit nothing."""
     RunMeter.allow = lambda _: Allowance()  # type: ignore[method-assign]
 
 
 def pricing_by_the_hour_of_reckoning() -> None:
-    """A call is priced by when its cost is reckoned: here half a day after it was asked."""
+    """A call is priced by the time at which its cost is calculated: here half a day after the call."""
     cost_of = prices.cost_of
 
     def reckon(*args: Any, asked_at: datetime, **options: Any) -> Any:
@@ -447,7 +444,7 @@ def pricing_by_the_hour_of_reckoning() -> None:
 
 
 def reading_documents_in_the_serving_process() -> None:
-    """What somebody sends in is read where it came in, for as long as that takes."""
+    """Uploaded files are read in the serving process, however long that takes."""
 
     def run(_: Pool, function: str, *arguments: Any, **__: Any) -> Any:
         return getattr(trajectories, function.rpartition(".")[2])(*arguments)

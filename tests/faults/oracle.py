@@ -1,4 +1,4 @@
-"""A client that knows what must hold: it keeps its own state by the wire's rules, comes back after every cut, and notes each broken rule.
+"""A client that knows what must hold: it keeps its own state by the protocol's rules, reconnects after every cut, and records broken rules.
 
 It shares no code with the product, so that a mistake there is not repeated here; only the types of frames are the product's.
 """
@@ -19,9 +19,9 @@ from tests import wire_types
 
 Frame = dict[str, Any]
 
-#: Told, and never to be tried again.
+#: Close codes after which a client must not reconnect.
 FINAL_CODES = (4401, 4403, 4404)
-#: A command that these answer may be sent again; anything else is the answer.
+#: Error codes after which a command may be sent again; any other code is final.
 PASSING_CODES = ("storage",)
 STORED = ("reasoning_start", "reasoning_step", "response", "reasoning_complete", "error")
 STORED += ("child_start", "child_step", "child_error", "child_complete")
@@ -76,12 +76,12 @@ class Run:
     answer: str | None = None
     last_step: int = 0
     growth: Growth | None = None
-    #: By which call of which run it was asked; None of a root.
+    #: The id of the call that has started it; None for a root run.
     parent: Frame | None = None
 
     @property
     def is_child(self) -> bool:
-        """Whether it is within another one."""
+        """Whether it is within another run."""
         return self.parent is not None
 
     @property
@@ -95,32 +95,32 @@ class Run:
         return kinds == ["tool_use"]
 
     def shown(self) -> Any:
-        """All of it that should be the same on every screen."""
+        """Everything that must look the same on every screen."""
         entries = [(frame["seq"], frame["id"], frame["type"], frame["data"]) for frame in self.entries]
         growth = self.growth.text if self.growth else None
         return [self.status, self.message, entries, self.answer, growth]
 
 
 class State:
-    """The reducer: frames in, what a client shows out. What breaks a rule is handed to ``complain``."""
+    """The reducer: it turns frames into what a client shows, and calls ``complain`` for each broken rule."""
 
     def __init__(self, complain: Callable[[str], None]) -> None:
         self._complain = complain
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything, as a client does that is told to start over."""
+        """Forget everything, as a client does when it is told to start over."""
         self.seq = 0
         self.id: str | None = None
         self.runs: dict[str, Run] = {}
         self.live: str | None = None
-        #: The runs that were seen growing.
+        #: The runs of which text in progress was received.
         self.grown: set[str] = set()
         self.queue: list[Frame] = []
         self.people: list[Frame] = []
 
     def shown(self) -> Any:
-        """All of it that should be the same on every screen."""
+        """Everything that must look the same on every screen."""
         runs = {run_id: run.shown() for run_id, run in self.runs.items()}
         return {"seq": self.seq, "id": self.id, "runs": runs, "live": self.live, "queue": self.queue}
 
@@ -129,7 +129,7 @@ class State:
         return sorted((frame for run in self.runs.values() for frame in run.entries), key=lambda frame: frame["seq"])
 
     def take(self, frame: Frame) -> None:
-        """Take a frame that is no answer to a command."""
+        """Apply a frame that is no answer to a command."""
         data = frame["data"]
         match frame["type"]:
             case "session":
@@ -154,7 +154,7 @@ class State:
             return
         known = run.growth
         if known is None or (data["step"], data["attempt"]) > (known.step, known.attempt):
-            # Where its beginning is missing, nothing is shown until the whole comes.
+            # Where its beginning is missing, nothing is shown until the whole text comes.
             known = Growth(data["step"], data["type"], data["attempt"])
             if not known.put(data["offset"], data["text"]):
                 return
@@ -192,7 +192,7 @@ class State:
     def _begin(self, run: Run, frame: Frame) -> None:
         run.message, run.parent = frame["data"]["message"], frame["data"].get("parent")
         if run.parent is None:
-            # One that is removed from the queue starts and ends in the middle of the one at work.
+            # One that is removed from the queue starts and ends while another one is executed.
             self.live = self.live or frame["run_id"]
             return
         around = self.runs.get(run.parent["run_id"])
@@ -214,7 +214,7 @@ class State:
             run.answer = data["content"]
 
     def _compare(self, growth: Growth | None, data: Frame) -> None:
-        """What was shown while it grew must be the beginning of what is stored; of one cut off by a crash, the other way round too."""
+        """The text that was shown in progress must be a prefix of the stored one; after a crash the stored one may be the shorter."""
         if growth is None or growth.type == "tool_use" or data.get("type") not in (None, "thought", "final_answer"):
             return
         shown, kept = growth.text.strip(), data["content"].strip()
@@ -234,9 +234,9 @@ class _Command:
 
 
 class Oracle:
-    """One client of one session, through thick and thin, until it is told to stop.
+    """One client of one session, which reconnects until it is told to stop.
 
-    ``addresses`` says where the product may be reached right now, one of which is taken at random for each connection.
+    ``addresses`` says where the product can be reached now; one of them is taken at random for each connection.
     """
 
     def __init__(
@@ -254,31 +254,31 @@ class Oracle:
     ) -> None:
         self.name = name
         self.session_id = session_id
-        #: Cuts its own connection after about so long, again and again.
+        #: The average number of seconds after which it cuts its own connection, again and again; None: never.
         self.restless_s = restless_s
         self.acknowledges = acknowledges
         self.ping_s = ping_s
         self.silence_s = silence_s
         self.state = State(self.complain)
-        #: Rules that were broken, in words.
+        #: A sentence for each rule that was broken.
         self.violations: list[str] = []
         #: Every numbered event that was ever shown: its number, id and frame.
         self.seen: dict[tuple[int, str], Frame] = {}
         self.acknowledged = 0
         self.resets = 0
         self.connections = 0
-        #: Codes by which connections ended; 1006 where there was none.
+        #: The close codes of its connections; 1006 where there was none.
         self.closes: list[int] = []
         self.errors: list[Frame] = []
-        #: From the making of each event that was told live to its receipt.
+        #: Seconds from the creation of each event that arrived live to its receipt.
         self.delays: list[float] = []
-        #: The same for tokens that are stamped with the time of their sending.
+        #: The same for tokens, whose texts are the times at which they were sent.
         self.token_delays: list[float] = []
-        #: From losing a connection to the first frame of the next.
+        #: Seconds from losing a connection to the first frame of the next one.
         self.away: list[float] = []
-        #: The runs that its messages became, by their ids.
+        #: The runs that its messages became, by the messages' ids.
         self.accepted: dict[str, str] = {}
-        #: Messages that other clients send by the same id: such a run may begin before this client is answered.
+        #: Messages that other clients send with the same id: such a run may begin before this client is answered.
         self.shared: set[str] = set()
         self._addresses = addresses
         self._cookie = cookie
@@ -298,10 +298,10 @@ class Oracle:
         self._posting: set[asyncio.Task[None]] = set()
 
     def complain(self, words: str) -> None:
-        """Note a broken rule."""
+        """Record a broken rule."""
         self.violations.append(f"{self.name}, connection {self.connections}: {words}")
 
-    # Its life
+    # Connecting
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._live(), name=self.name)
@@ -329,12 +329,12 @@ class Oracle:
 
     @property
     def is_refused(self) -> bool:
-        """Whether it was sent away for good."""
+        """Whether it was closed with a code after which it must not reconnect."""
         return self.closes[-1:] != [] and self.closes[-1] in FINAL_CODES
 
     @property
     def is_connected(self) -> bool:
-        """Whether it has a connection on which the session has been told."""
+        """Whether it has a connection on which the ``session`` frame has arrived."""
         return self._socket is not None and self._joined
 
     async def _connect(self) -> None:
@@ -363,13 +363,13 @@ class Oracle:
                 async for text in socket:
                     self._unacknowledged_size += len(text)
                     await self._take(wire_types.checked(json.loads(text)))
-                # It ends without an exception where it was closed by a code that means well.
+                # It ends without an exception when it was closed with 1000 or 1001.
                 self.closes.append(socket.close_code or 1006)
             finally:
                 keeping.cancel()
 
     async def _keep(self, socket: Any) -> None:
-        """Ping; leave a connection on which nothing comes, and any after a while where one is restless."""
+        """Ping; close a connection on which nothing arrives, and, for a restless client, any connection after a while."""
         ends_at = time.monotonic() + self._random.expovariate(1 / self.restless_s) if self.restless_s else float("inf")
         pinged_at = time.monotonic()
         while True:
@@ -384,7 +384,7 @@ class Oracle:
         socket.transport.abort()
 
     def cut(self) -> None:
-        """Lose the connection now, if there is one."""
+        """Abort the connection, if there is one."""
         if self._socket is not None:
             self._socket.transport.abort()
 
@@ -456,7 +456,7 @@ class Oracle:
         self._runs_told.add(run_id)
 
     def _measure(self, run_id: str) -> None:
-        """Tokens that are times: how old is each that is new here."""
+        """Where tokens are times of sending, record the age of each new one."""
         growth = self.state.runs[run_id].growth if run_id in self.state.runs else None
         if growth is None or growth.type != "final_answer":
             return
@@ -491,11 +491,11 @@ class Oracle:
         return True
 
     async def ask(self, message: str, **more: Any) -> str:
-        """Ask, as often as it takes to be answered; returns the run's id. Raises `Refused`."""
+        """Send a message until it is answered; returns the run's id. Raises `Refused`."""
         return await self._command("chat", {"message": message, **more})
 
     async def go_on(self, run_id: str) -> str:
-        """Continue a run, as often as it takes to be answered; returns the new run's id. Raises `Refused`."""
+        """Continue a run, again until it is answered; returns the new run's id. Raises `Refused`."""
         return await self._command("continue", {"run_id": run_id})
 
     async def _command(self, kind: str, payload: Frame) -> str:
@@ -516,7 +516,7 @@ class Oracle:
 
     def _answered(self, data: Frame) -> None:
         own_id, run_id = data["client_message_id"], data["run_id"]
-        # Its run may have begun by a message of the same id, of this client's or another's.
+        # Its run may have been started by a message with the same id, of this client or another one.
         is_shared = own_id in self.shared or own_id in self.accepted
         if self.accepted.setdefault(own_id, run_id) != run_id:
             self.complain(f"one message became the runs {self.accepted[own_id]} and {run_id}")
@@ -551,7 +551,7 @@ class Oracle:
                 waiter.set_result(None)
 
     async def until(self, condition: Callable[[], Any], timeout_s: float = 20.0) -> None:
-        """Wait until something holds of what has come so far; it is looked at after each frame, and when a connection is lost."""
+        """Wait until a condition holds for what has been received; checked after each frame, and when a connection is lost."""
         if condition():
             return
         entry = (condition, asyncio.get_running_loop().create_future())

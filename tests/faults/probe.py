@@ -1,11 +1,11 @@
-"""Asks a server how it is, from a process of its own: what a test itself is busy with is no time that the server took."""
+"""Asks a server for its health from a process of its own, so that the time which the test itself needs is not counted."""
 
 import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncIterator
 
-#: Asks again and again until there is no more to read; tells how long each answer took.
+#: The program: asks again and again until its input is closed, and prints how long each answer took.
 _PROBE = """
 import http.client, select, sys, time
 while not select.select([sys.stdin], [], [], 0.02)[0]:
@@ -19,7 +19,7 @@ while not select.select([sys.stdin], [], [], 0.02)[0]:
 
 @contextlib.asynccontextmanager
 async def probed(port: int) -> AsyncIterator[list[float]]:
-    """How long the server's answers to somebody else took during a block, in seconds, sorted at its end."""
+    """How long the server's answers took during a block, in seconds; filled and sorted at its end."""
     waited: list[float] = []
     probe = await asyncio.create_subprocess_exec(
         sys.executable, "-c", _PROBE, str(port), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE

@@ -1,4 +1,4 @@
-"""A network between two parts that breaks on command: slow, frozen, cut at a byte, reset, half closed, away."""
+"""A TCP proxy that breaks connections on command: slow, frozen, cut at a byte, reset, half closed, refused."""
 
 import asyncio
 import contextlib
@@ -14,51 +14,51 @@ _LINGER_ZERO = struct.pack("ii", 1, 0)
 
 
 class Line:
-    """One connection through the proxy: from a client to the part behind."""
+    """One connection through the proxy: from a client to the server behind it."""
 
     def __init__(self, near: asyncio.StreamWriter, far: asyncio.StreamWriter, cut_after: int | None) -> None:
         self.near = near
         self.far = far
-        #: Bytes that may still go to the client before the line is cut.
+        #: How many bytes may still go to the client before the connection is cut.
         self.left = cut_after
         self.flows = asyncio.Event()
         self.flows.set()
 
     def freeze(self) -> None:
-        """Let nothing through any more, in either direction, and tell nobody."""
+        """Stop passing data in either direction, without closing anything."""
         self.flows.clear()
 
     def thaw(self) -> None:
-        """Let flow what was held up."""
+        """Pass the data that was held back, and go on."""
         self.flows.set()
 
     def close(self) -> None:
-        """End both halves properly."""
+        """Close both sides with FIN."""
         for writer in (self.near, self.far):
             writer.close()
 
     def reset(self) -> None:
-        """End both halves by a reset."""
+        """Close both sides with RST."""
         for writer in (self.near, self.far):
             _reset(writer)
 
     def half_close(self) -> None:
-        """Tell the client that nothing more will come, while the part behind knows of nothing."""
+        """Close the side towards the client only; the server notices nothing."""
         if self.near.can_write_eof():
             self.near.write_eof()
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    # A socket that is closed already has nothing to reset.
+    # A socket that is already closed cannot be reset.
     with contextlib.suppress(OSError):
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
     writer.transport.abort()
 
 
 class Proxy:
-    """Listens on a loopback port and passes what comes to a host and port.
+    """Listens on a loopback port and passes data to a host and port.
 
-    Its settings hold for the connections that are opened from then on; `lines` are those that are open, each to be broken alone.
+    Its settings apply to connections that are opened from then on; `lines` has the open ones, each of which can be broken by itself.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -66,13 +66,13 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.lines: list[Line] = []
-        #: Connections taken so far.
+        #: Connections accepted so far.
         self.taken = 0
-        #: Held up for so long, each way and each piece.
+        #: The delay in seconds of each piece, in each direction.
         self.latency_s = 0.0
-        #: Bytes towards the client after which a new connection is cut; None: never.
+        #: After how many bytes towards the client a new connection is cut; None: never.
         self.cut_after: int | None = None
-        #: New connections are taken, and nothing flows on them.
+        #: New connections are accepted, but pass no data.
         self.frozen = False
         #: New connections are reset at once.
         self.refuses = False
@@ -94,36 +94,36 @@ class Proxy:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port on which it listens."""
         assert self._server is not None
         return int(self._server.sockets[0].getsockname()[1])
 
     def instead_of(self, url: str) -> str:
-        """The same address, by way of the proxy."""
+        """The same URL, but through the proxy."""
         parts = urlsplit(url)
         login, at, _ = parts.netloc.rpartition("@")
         return urlunsplit(parts._replace(netloc=f"{login}{at}127.0.0.1:{self.port}"))
 
     def freeze(self) -> None:
-        """Freeze what is open and what will be opened."""
+        """Freeze all connections, and the ones still to be opened."""
         self.frozen = True
         for line in self.lines:
             line.freeze()
 
     def thaw(self) -> None:
-        """Let everything flow again."""
+        """Undo `freeze`."""
         self.frozen = False
         for line in self.lines:
             line.thaw()
 
     def reset(self) -> None:
-        """Reset what is open."""
+        """Reset all open connections."""
         for line in list(self.lines):
             line.reset()
 
     def _take(self, near_reader: asyncio.StreamReader, near: asyncio.StreamWriter) -> None:
         self.taken += 1
-        # A task of our own: asyncio complains of those it makes itself when they are cancelled.
+        # In a task of our own: asyncio logs an error for tasks that it has made itself when they are cancelled.
         task = asyncio.create_task(self._serve(near_reader, near))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -148,7 +148,7 @@ class Proxy:
             line.close()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, line: Line) -> None:
-        """Pass one direction to its end. What breaks one breaks both, as on a network."""
+        """Pass one direction until its end. An error in one direction closes both."""
         with contextlib.suppress(OSError):
             while data := await reader.read(_AT_ONCE):
                 if self.latency_s:

@@ -1,4 +1,4 @@
-"""A client that is free to break every rule: it writes bytes of its choice, and reads only when it is told to."""
+"""A client that may break every rule of the protocol: it writes any bytes, and reads only when it is told to."""
 
 import asyncio
 import base64
@@ -15,7 +15,7 @@ from tests import wire_types
 from tests.serving import WAIT_S, Browser
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
-#: What a connection that ended without a close frame counts as.
+#: The code for a connection that ended without a close frame.
 NO_CLOSE_FRAME = 1006
 
 
@@ -28,7 +28,7 @@ def frame(
     masked: bool = True,
     length: int | None = None,
 ) -> bytes:
-    """A frame as a client sends it, or as none may; ``length`` is what it claims to hold."""
+    """Build a frame, valid or not; ``length`` is the length that its header claims."""
     data = payload.encode() if isinstance(payload, str) else payload
     claimed = len(data) if length is None else length
     first = (0x80 if fin else 0) | reserved << 4 | opcode
@@ -44,7 +44,7 @@ def frame(
 
 
 async def handshake(url: str, path: str, *headers: str) -> int:
-    """Try to open a socket with these header lines beside those of the protocol; returns the status that answers it."""
+    """Try a WebSocket handshake with these additional headers; returns the status of the answer."""
     address = urlsplit(url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     try:
@@ -81,7 +81,7 @@ class RawSocket:
     async def open(
         cls, browser: Browser, session: str, query: str = "", *, receive_buffer: int = 0, extensions: str = ""
     ) -> AsyncIterator["RawSocket"]:
-        """Connect as this browser's user; a small receive buffer lets the server feel soon that nobody reads."""
+        """Connect as this browser's user; with a small receive buffer, so that the server soon notices that nothing is read."""
         address = urlsplit(browser.url)
         assert address.hostname is not None
         with socket.socket() as connection:
@@ -108,12 +108,12 @@ class RawSocket:
         return port
 
     async def write(self, data: bytes, within_s: float = WAIT_S) -> None:
-        """Write bytes as they are."""
+        """Write these bytes."""
         async with asyncio.timeout(within_s):
             await self._loop.sock_sendall(self._connection, data)
 
     async def flood(self, data: bytes, *, total: int, within_s: float) -> int:
-        """Write the same bytes again and again as fast as they are taken, up to a total or a time; returns how many were taken."""
+        """Write the same bytes again and again, up to a number of bytes or of seconds; returns how many were accepted."""
         sent = 0
         with contextlib.suppress(TimeoutError, ConnectionError):
             async with asyncio.timeout(within_s):
@@ -122,7 +122,7 @@ class RawSocket:
                     try:
                         sent += self._connection.send(view[sent % len(data) :])
                     except BlockingIOError:
-                        # As soon as the kernel has room; asyncio's own sending doesn't tell how much it sent.
+                        # With `sock_sendall` asyncio does not say how many bytes were sent.
                         await _writable(self._connection)
                     else:
                         await asyncio.sleep(0)
@@ -138,7 +138,7 @@ class RawSocket:
             return head[0] & 0x0F, await self._exactly(length)
 
     async def message(self, within_s: float = WAIT_S) -> dict[str, Any]:
-        """The next message's JSON; the protocol's pings before it are answered."""
+        """Read the next message as JSON, and answer WebSocket pings that come before it."""
         while True:
             opcode, payload = await self.frame(within_s)
             if opcode == PING:
@@ -150,7 +150,7 @@ class RawSocket:
             return message
 
     async def ending(self, within_s: float = WAIT_S) -> int:
-        """Read to the end of the connection; returns the server's close code."""
+        """Read until the connection ends; returns the server's close code."""
         code = NO_CLOSE_FRAME
         try:
             async with asyncio.timeout(within_s):

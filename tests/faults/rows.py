@@ -1,4 +1,4 @@
-"""What the database holds before something is broken. Run inside the product by ``manage.py shell``."""
+"""Rows that are written to the database before something is broken. Run inside the product by ``manage.py shell``."""
 
 from django.db import transaction
 
@@ -9,7 +9,7 @@ from tests.serving import Server
 
 @transaction.atomic
 def long_session(username: str, steps: int, characters: int) -> None:
-    """A session of one finished run with so many thoughts of so many characters; prints its identifier."""
+    """Make a session of one finished run with this many steps of reasoning of this many characters; prints its identifier."""
     session = making.session(User.objects.get(username=username))
     run = making.run(session)
     text = ("The tide follows the moon. " * (characters // 27 + 1))[:characters]
@@ -20,6 +20,6 @@ def long_session(username: str, steps: int, characters: int) -> None:
 
 
 def make_long_session(server: Server, username: str, steps: int, characters: int = 3_000) -> str:
-    """The identifier of a new such session in a server's database."""
+    """Make such a session in a server's database; returns its identifier."""
     command = f"from tests.faults import rows\nrows.long_session({username!r}, {steps}, {characters})"
     return server.manage("shell", "--no-imports", "--command", command).strip()

@@ -1,6 +1,6 @@
-"""The product's settings for a process that is looked into, and whose channel layer may be faulty.
+"""The product's settings for a process whose state can be inspected, and whose channel layer may be faulty.
 
-See ``tests.faults.inside``, and ``tests.faults.layers``, which is in place where ``GROUP_MESSAGES`` is set.
+See ``tests.faults.inside``, and ``tests.faults.layers``, which is used when ``GROUP_MESSAGES`` is set.
 """
 
 import os

@@ -1,7 +1,7 @@
-"""The product's settings for a process on a machine whose clock is wrong, by ``CLOCK_AHEAD_S`` seconds.
+"""The product's settings for a process on a machine whose clock is wrong by ``CLOCK_AHEAD_S`` seconds.
 
-Everything that asks what time it is gets that clock's; what only measures how long something takes is not touched, as on such a machine.
-SQLite lives in the process and would ask the machine's own: this is for processes that share a PostgreSQL.
+All code that asks for the time of day gets the wrong one; code that measures durations is not affected, as on such a machine. SQLite runs
+in the process and would ask the machine's own clock: this is for processes that share a PostgreSQL.
 """
 
 import os

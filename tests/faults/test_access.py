@@ -1,4 +1,4 @@
-"""Who may listen: logins that end and rights that are withdrawn while a run streams, identifiers, and addresses of our own."""
+"""Who may receive what: logins that end and rights that are withdrawn while a run streams, others' identifiers, and internal addresses."""
 
 import asyncio
 import contextlib
@@ -17,12 +17,12 @@ from tests.faults.world import USUAL, Database
 from tests.model_server import Call, ModelServer, Script
 from tests.serving import PASSWORD, Browser, Server, Socket, serving
 
-#: They share a product: at two workers it would be started twice.
+#: They share a product: in two processes of the tests it would be started twice.
 pytestmark = pytest.mark.xdist_group("access")
 
 SLOW = "Tell [tokens=4000 every=25]"
 NOT_LOGGED_IN, WITHDRAWN, GONE = 4401, 4403, 4404
-#: How long after the login or the right has ended the last frame may come.
+#: How long after the login or the right has ended a last frame may still arrive.
 WITHIN_S = 5.0
 
 USERS = ("ada", "bo", "cy", *(f"di{number}" for number in range(12)))
@@ -53,19 +53,19 @@ def product(tmp_path_factory: pytest.TempPathFactory, llm: dict[str, str]) -> It
 
 @pytest.fixture
 def database(product: Server) -> Database:
-    """Its database, to be changed behind its back."""
+    """Its database, for changes that the product does not know of."""
     return Database(str(product.data_dir / "thinkaloud.sqlite3"))
 
 
 @pytest.fixture
 async def di(product: Server) -> AsyncIterator[Browser]:
-    """A user of the test's own, logged in."""
+    """A new user for each test, logged in."""
     async with Browser.logged_in(product.url, next(NEWCOMERS)) as browser:
         yield browser
 
 
 async def submit(browser: Browser, path: str, **fields: str) -> None:
-    """Send a form, as a page does."""
+    """Submit a form, as a page does."""
     form = {"csrfmiddlewaretoken": browser.cookie("csrftoken"), **fields}
     headers = {"Referer": f"{browser.url}{path}"}
     async with browser.http.post(path, data=form, headers=headers, allow_redirects=False) as answer:
@@ -81,7 +81,7 @@ ENDINGS = {
 
 
 async def closes(socket: Socket, code: int) -> None:
-    """The socket is closed with this code, soon."""
+    """Wait until the socket is closed, and check the code."""
     assert await socket.closed(WITHIN_S) == code
 
 
@@ -97,7 +97,7 @@ async def test_a_login_ends_while_a_run_streams(product: Server, database: Datab
     async with di.socket(session) as again:
         await closes(again, NOT_LOGGED_IN)
     assert (await di.call("GET", f"sessions/{session}/"))[0] == 401
-    # The run belongs to the server, not to who watches it.
+    # The run belongs to the server, not to the socket that watches it.
     async with Browser.logged_in(product.url, "ada") as ada, ada.socket(session) as staff:
         assert (await staff.receive())["data"]["run"]["status"] == "running"
         await staff.send("cancel")
@@ -107,7 +107,7 @@ async def test_a_login_ends_while_a_run_streams(product: Server, database: Datab
 async def test_a_user_is_deleted_while_their_run_streams(
     product: Server, own_model: ModelServer, database: Database, di: Browser
 ) -> None:
-    """Deletion of the account while streaming: socket, run and log go with it, and the model is left alone."""
+    """Deletion of the account while streaming: the session and its run are deleted, the socket is closed, the model's connection too."""
     session = await di.new_session()
     asked = len(own_model.requests)
     async with di.socket(session) as socket:
@@ -141,7 +141,7 @@ async def test_one_of_two_logins_ends(product: Server, di: Browser, how: str) ->
             await again.until_type("reasoning_complete")
 
 
-#: How staff come by the right to see others' sessions, and lose it.
+#: Ways in which staff are given the right to see others' sessions, and lose it.
 PERMITTED = """INSERT INTO auth_user_user_permissions (user_id, permission_id)
     SELECT auth_user.id, auth_permission.id FROM auth_user, auth_permission, django_content_type
     WHERE username = '{name}' AND codename = 'view_session'
@@ -182,7 +182,7 @@ async def test_staff_lose_the_right_to_watch_while_a_run_streams(
 
 @contextlib.contextmanager
 def running(server: Server) -> Iterator[Server]:
-    """A server on data that are there already, for the length of a block."""
+    """Start a server on existing data, for the length of a block."""
     server.start()
     try:
         yield server
@@ -192,7 +192,7 @@ def running(server: Server) -> Iterator[Server]:
 
 @pytest.mark.long
 async def test_the_secret_key_is_rotated(tmp_path: Path, llm: dict[str, str]) -> None:
-    """SECRET_KEY rotation with fallbacks: the login holds over HTTP and sockets, and the run's log goes on; without, it ends."""
+    """SECRET_KEY rotation with fallbacks: the login stays valid over HTTP and sockets, and the run continues; without fallbacks it ends."""
     old, new = "an old key " * 6, "a new key " * 6
     before = Server(tmp_path, SECRET_KEY=old, **llm)
     before.prepare(*USERS[:2])
@@ -239,13 +239,13 @@ CALLS = [
 
 
 def without_id(answer: Any) -> Any:
-    """An error's body without what is made up for each."""
+    """An error's body without the fields that differ in each answer."""
     answer["error"].pop("id")
     return answer
 
 
 async def test_what_is_someone_elses_cannot_be_told_from_what_does_not_exist(product: Server) -> None:
-    """Id enumeration: every call and command with another's identifiers answers just as with ones that were made up."""
+    """Id enumeration: every call and command with another user's identifiers is answered exactly as with identifiers that do not exist."""
     async with Browser.logged_in(product.url, "bo") as bo, Browser.logged_in(product.url, "cy") as cy:
         foreign = await bo.new_session()
         async with bo.socket(foreign) as socket:
@@ -281,7 +281,7 @@ async def test_what_is_someone_elses_cannot_be_told_from_what_does_not_exist(pro
 
 
 class Trap:
-    """Listens on loopback, and counts who comes."""
+    """Listens on loopback, and counts its connections."""
 
     def __init__(self) -> None:
         self._listener = sockets.create_server(("127.0.0.1", 0))
@@ -307,7 +307,7 @@ class Trap:
 
 
 async def test_a_model_cannot_send_the_agent_to_addresses_of_ours(product: Server, own_model: ModelServer) -> None:
-    """SSRF through a whole run: loopback in every spelling, metadata, files; the product itself and a listener stay unvisited."""
+    """SSRF through a whole run: loopback in every spelling, metadata service, files; neither the product nor a listener is connected to."""
     with Trap() as trap:
         addresses = [
             f"http://{host}:{trap.port}/"

@@ -1,4 +1,4 @@
-"""Many ask at once: on one session, from several clients and processes, the same message and others."""
+"""Many messages at the same time: on one session, from several clients and processes, the same message and different ones."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from tests.faults.world import World
 
 
 async def ask_all(opened: World, clients: list[Oracle]) -> dict[str, list[str]]:
-    """Each client asks two things of its own and, twice, one that all ask, which is the same message; returns the runs by message."""
+    """Each client sends two messages of its own and, twice, one with an id that all share; returns the runs by message."""
     answers: dict[str, list[str]] = {}
 
     async def ask(client: Oracle, *own_ids: str) -> None:
@@ -32,7 +32,7 @@ async def ask_all(opened: World, clients: list[Oracle]) -> dict[str, list[str]]:
 
 
 async def test_everybody_asks_at_once(on_each_topology: World) -> None:
-    """Six clients send a dozen messages at one moment, and all the same one twice: a run each, one at a time, in the queue's order."""
+    """Six clients send a dozen messages at once, and all of them the same one twice: one run each, one at a time, in the queue's order."""
     opened = on_each_topology
     session = await opened.new_session()
     async with contextlib.AsyncExitStack() as until_done:
@@ -54,7 +54,7 @@ async def test_everybody_asks_at_once(on_each_topology: World) -> None:
 
 @pytest.mark.long
 async def test_a_line_that_is_full_says_so_and_goes_on(open_world: OpenWorld) -> None:
-    """Ten messages at once where two may wait: three are taken and answered, the others are told that the queue is full."""
+    """Ten messages at once where two may be queued: three are accepted and answered, the others are refused because the queue is full."""
     opened = open_world("sqlite", MAX_QUEUED_RUNS="2")
     session = await opened.new_session()
     async with opened.client(session) as client:

@@ -1,4 +1,4 @@
-"""Staff and what belongs to others, on the running product: seen by permission alone, and noted before it is seen."""
+"""What staff see of others' sessions, on the running product: only with the permission, and recorded before it is shown."""
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -22,7 +22,7 @@ UNWRITABLE = "CREATE TRIGGER no_audit BEFORE INSERT ON chat_auditentry BEGIN SEL
 
 @pytest.fixture(scope="module")
 def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The product as a process: ada has all rights, bo owns, looker may look, bare is staff and no more."""
+    """The product: ada has all rights, bo owns the session, looker is to be given the permission, bare is staff without it."""
     folder = tmp_path_factory.mktemp("audit")
     with ModelServer() as model:
         llm = {"LLM_MODEL_SERVER": model.url, "LLM_MODEL": "stub", "LLM_API_KEY": "key"}
@@ -32,7 +32,7 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def permit_looker(server: Server) -> None:
-    """Make two people staff, and let one of them look."""
+    """Make both staff, and give looker the permission."""
     database = Database(str(server.data_dir / "thinkaloud.sqlite3"))
     database.rows("UPDATE auth_user SET is_staff = true WHERE username IN ('looker', 'bare')")
     database.rows(PERMIT)
@@ -68,7 +68,7 @@ async def by_socket(browser: Browser, session: str) -> int:
         return await socket.closed()
 
 
-#: Each door: how a session is opened there, and what comes of it where there is nothing to be told, and where nothing can be noted.
+#: Each way to see a session: how it is opened, and the answer where it may not be seen, and where the audit entry cannot be written.
 DOORS: dict[str, tuple[Callable[[Browser, str], Any], int, int]] = {
     "page": (by_page, 404, 503),
     "api": (by_api, 404, 503),
@@ -78,7 +78,7 @@ DOORS: dict[str, tuple[Callable[[Browser, str], Any], int, int]] = {
 
 @pytest.mark.parametrize("door", DOORS)
 async def test_staff_see_only_what_they_were_permitted_to(product: Server, session: str, door: str) -> None:
-    """Being staff opens no door; the permission does."""
+    """Being staff is not enough; the permission is needed."""
     look, hidden, _ = DOORS[door]
     async with Browser.logged_in(product.url, "bare") as bare:
         assert await look(bare, session) == hidden, "staff see what nobody permitted"
@@ -90,7 +90,7 @@ async def test_staff_see_only_what_they_were_permitted_to(product: Server, sessi
 async def test_whatever_staff_see_is_noted_already(
     product: Server, database: Database, session: str, door: str
 ) -> None:
-    """The entry is committed before the first byte of the answer."""
+    """The audit entry is committed before the first byte of the answer."""
     look, _, _ = DOORS[door]
     async with Browser.logged_in(product.url, "looker") as looker:
         assert await look(looker, session) == 200
@@ -105,7 +105,7 @@ async def test_whatever_staff_see_is_noted_already(
 async def test_what_cannot_be_noted_is_shown_to_nobody(
     product: Server, database: Database, session: str, door: str
 ) -> None:
-    """The table takes nothing: staff see nothing, and whoever owns it all the same."""
+    """The audit table accepts no rows: staff are shown nothing, while the owner still sees the session."""
     look, _, refused = DOORS[door]
     async with Browser.logged_in(product.url, "looker") as looker, Browser.logged_in(product.url, "bo") as bo:
         database.rows(UNWRITABLE)
@@ -119,14 +119,14 @@ async def test_what_cannot_be_noted_is_shown_to_nobody(
 async def test_a_stop_over_the_socket_is_noted_in_the_transaction_that_stops(
     product: Server, database: Database, session: str
 ) -> None:
-    """Where it cannot be noted, the run goes on."""
+    """If the audit entry cannot be written, the run is not stopped."""
     async with (
         Browser.logged_in(product.url, "bo") as bo,
         Browser.logged_in(product.url, "ada") as ada,
         bo.socket(session) as owner,
         ada.socket(session) as staff,
     ):
-        await staff.until_type("session")  # let in, and the look noted, before nothing can be noted
+        await staff.until_type("session")  # opened, and the entry written, before the table refuses rows
         await owner.send("chat", message="Wait [fault=hang]")
         await owner.until_step("iteration_start")
         acts = "SELECT action, door FROM chat_auditentry WHERE session_id = ? AND action <> 'view'"

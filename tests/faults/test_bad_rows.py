@@ -1,4 +1,4 @@
-"""A row that cannot be read is one row: it is told, set aside as failed, and whatever else is looked at in the same look goes on."""
+"""A row that cannot be read affects only itself: the error is logged, the run is set to failed, and the other rows are handled as usual."""
 
 import asyncio
 import contextlib
@@ -35,7 +35,7 @@ def _execute(statement: str, *values: Any) -> None:
 
 @dataclass(frozen=True)
 class Bad:
-    """What is wrong with a row: the statement that makes it so, in which ``%s`` is the run, its session, or the schedule."""
+    """A kind of corruption: the statement that causes it, in which ``%s`` is the id of the run, its session, or the schedule."""
 
     statement: str
     of: str = "run"
@@ -43,11 +43,11 @@ class Bad:
     """With which the run fails."""
 
     def spoil(self, run: Run) -> None:
-        """Make it so."""
+        """Execute the statement."""
         _execute(self.statement, uuid_param(run.session_id if self.of == "session" else run.pk))
 
 
-#: What can be wrong with a run, wherever it is stored, and what only one of the databases lets in. A further one is one line.
+#: How a run can be corrupted, in any database, or where only one of them accepts it. A further one is one line.
 SPOILT: dict[str, dict[str, Bad]] = {
     "both": {
         "a step that is no JSON": Bad("UPDATE chat_step SET body = '{\"type\": ' WHERE session_id = %s", "session"),
@@ -71,7 +71,7 @@ SPOILT: dict[str, dict[str, Bad]] = {
         "a year before our era": Bad("UPDATE chat_run SET created_at = '0044-03-15 BC' WHERE id = %s"),
     },
 }
-#: What can be wrong with a schedule.
+#: How a schedule can be corrupted.
 BAD_SCHEDULES: dict[str, dict[str, Bad]] = {
     "both": {
         "an expression that is none": Bad("UPDATE chat_schedule SET cron = 'every now and then' WHERE id = %s"),
@@ -91,7 +91,7 @@ BAD_SCHEDULES: dict[str, dict[str, Bad]] = {
 
 
 def _on_each(bad: dict[str, dict[str, Bad]]) -> list[Any]:
-    """All of them on each of the databases that lets them in."""
+    """Each kind of corruption on each database that accepts it."""
     return [
         pytest.param((database, each), id=f"{name}, {database}")
         for database in ("sqlite", "postgresql")
@@ -101,12 +101,12 @@ def _on_each(bad: dict[str, dict[str, Bad]]) -> list[Any]:
 
 @pytest.fixture
 async def bad(request: pytest.FixtureRequest, transactional_db: None) -> AsyncIterator[Bad]:
-    """What is wrong, on the database that lets it in; ask for it before ``here``."""
+    """The corruption, with the database that accepts it in use; ask for this fixture before ``here``."""
     database, what = request.param
     if database == "sqlite":
         yield what
         return
-    # Tests share the thread that Django's synchronous code runs on, and with it the connection.
+    # All tests share the thread in which Django's synchronous code runs, and its connection.
     there = databases.postgresql(request.getfixturevalue("tables"), has_tables=True)
     await sync_to_async(there.__enter__)()
     try:
@@ -142,7 +142,7 @@ def _status(run_id: UUID) -> tuple[str, str]:
 
 
 async def _become(run_id: UUID, within_s: float = 20) -> tuple[str, str]:
-    """Wait until a run has ended, but not for ever; returns how it stands."""
+    """Wait, with a time limit, until a run has ended; returns its status."""
     until = asyncio.get_running_loop().time() + within_s
     while True:
         found = await sync_to_async(_status)(run_id)
@@ -153,7 +153,7 @@ async def _become(run_id: UUID, within_s: float = 20) -> tuple[str, str]:
 
 
 async def _by_worker() -> None:
-    """A worker's look, with two slots; both are free afterwards."""
+    """One poll of a worker with two slots; both are free afterwards."""
     worker = Worker(2)
     try:
         await worker._look()
@@ -175,16 +175,16 @@ async def test_what_waits_and_cannot_be_read(
     caplog: pytest.LogCaptureFixture,
     look: str,
 ) -> None:
-    """Among three that wait, the second cannot be read: in one poll it is set aside as failed, and the others are executed."""
+    """Of three queued runs the second cannot be read: one poll sets it to failed and executes the others."""
     first = await sync_to_async(_waiting)(here.user)
     spoilt = await sync_to_async(_waiting)(here.user, bad=bad)
     last = await sync_to_async(_waiting)(here.user)
-    # What it raises ends the poll, as it does by the clock.
+    # An error ends the poll, as it does where the poll is periodic.
     with caplog.at_level(logging.WARNING), contextlib.suppress(ValueError):
         await LOOKS[look]()
     ends = [await _become(run_id) for run_id in (first, spoilt, last)]
     assert ends == [("completed", ""), ("failed", bad.code), ("completed", "")], "a bad row stood in others' way"
-    # That an agent was withdrawn meanwhile is nothing for the log.
+    # That an agent was withdrawn meanwhile is no error to be logged.
     assert caplog.records or bad.code != "internal"
     names = await sync_to_async(_names)(spoilt)
     assert (names[0], names[-2:]) == ("reasoning_start", ["error", "reasoning_complete"])
@@ -199,7 +199,7 @@ def _names(run_id: UUID) -> list[str]:
 @pytest.mark.parametrize("sweep", ["by the clock", "at the start"])
 @pytest.mark.parametrize("bad", _on_each(SPOILT), indirect=True)
 async def test_what_a_dead_process_left_and_cannot_be_read(bad: Bad, here: Here, sweep: str) -> None:  # noqa: F811
-    """Among three that were at work, one cannot be read: each is ended in one sweep."""
+    """Of three runs that a dead process has left, one cannot be read: one sweep ends all of them."""
     found = [await sync_to_async(_waiting)(here.user, bad=how, live=True) for how in (None, bad, None)]
     if sweep == "by the clock":
         await supervisor.sweep()
@@ -212,7 +212,7 @@ async def test_what_a_dead_process_left_and_cannot_be_read(bad: Bad, here: Here,
 
 @pytest.mark.parametrize("bad", _on_each(BAD_SCHEDULES), indirect=True)
 async def test_a_schedule_that_cannot_be_read(bad: Bad, here: Here) -> None:  # noqa: F811
-    """Among three that are due, one cannot be read: in one tick the others have their runs."""
+    """Of three schedules that are due, one cannot be read: one tick starts runs for the others."""
     now = timezone.now()
 
     def make(what: Bad | None) -> UUID:
@@ -231,7 +231,7 @@ async def test_a_schedule_that_cannot_be_read(bad: Bad, here: Here) -> None:  # 
 
 
 async def test_a_session_that_is_no_identifier_is_left_out(here: Here, caplog: pytest.LogCaptureFixture) -> None:  # noqa: F811
-    """What waits in a session whose identifier is none is told of, and the others are found."""
+    """A queued run whose session's id is invalid is logged, and the other queued runs are found."""
     run_id = await sync_to_async(_waiting)(here.user)
 
     def spoil() -> None:
@@ -247,12 +247,12 @@ async def test_a_session_that_is_no_identifier_is_left_out(here: Here, caplog: p
     await sync_to_async(spoil_all)()
     await queue_watch.start_waiting()
     assert await _become(run_id) == ("completed", "")
-    # That an agent was withdrawn meanwhile is nothing for the log.
+    # That an agent was withdrawn meanwhile is no error to be logged.
     assert caplog.records or bad.code != "internal"
 
 
 def test_what_has_ended_is_not_set_aside(transactional_db: None) -> None:
-    """Nor what is gone."""
+    """Neither an ended run nor a deleted one is set to failed."""
     run = making.run(making.session(making.user()))
     making.end(run)
     assert quarantine.fail_run(run.pk) is None

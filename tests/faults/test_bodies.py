@@ -1,4 +1,4 @@
-"""Requests that are too large, or never end: refused before they are stored, whatever they are sent to."""
+"""Requests that are too large, or never end, are refused before they are stored, on every route."""
 
 import asyncio
 from collections.abc import Iterator
@@ -53,7 +53,7 @@ class Client:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        #: Set once the server has said something.
+        #: Set once the server has sent something.
         self.is_answered = asyncio.Event()
 
     @classmethod
@@ -74,13 +74,13 @@ class Client:
                 while more := await self._reader.read(65_536):
                     rest += more
             except ConnectionError:
-                pass  # it went on sending
+                pass  # the client was still sending
         self._writer.close()
         return int(head.split(b" ")[1]), head + rest
 
 
 def stored(server: Server) -> list[str]:
-    """The files that the process has open without a name, as bodies are stored."""
+    """The process's open files without a name, in which bodies are stored."""
     found = []
     for entry in Path(f"/proc/{server.pid}/fd").iterdir():
         try:
@@ -92,7 +92,7 @@ def stored(server: Server) -> list[str]:
     return found
 
 
-#: Ways to send more than anybody needs.
+#: Ways to send too much.
 LENGTH = f"Content-Length: {LARGE}\r\n\r\n".encode()
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 WAYS = {
@@ -128,7 +128,7 @@ async def test_a_body_that_is_too_large_is_refused_unread(product: Server, path:
     assert stored(product) == []
 
 
-#: Requests that stop in the middle.
+#: Requests that stop before their end.
 UNFINISHED = {
     "a line": b"POST /accounts/login/ HT",
     "headers": b"POST /accounts/login/ HTTP/1.1\r\nHost: localhost\r\nX-A: b\r\n",
@@ -142,7 +142,7 @@ UNFINISHED = {
 @pytest.mark.parametrize("is_dribbling", [False, True], ids=["silent", "dribbling"])
 @pytest.mark.parametrize("what", UNFINISHED)
 async def test_what_does_not_end_is_ended(product: Server, what: str, is_dribbling: bool) -> None:
-    """Whether the client falls silent or sends a byte now and then."""
+    """A client that sends nothing more, and one that sends a byte now and then."""
     client = await Client.connect(product)
     await client.write(UNFINISHED[what])
     answering = asyncio.create_task(client.answer())
@@ -158,12 +158,12 @@ async def test_what_does_not_end_is_ended(product: Server, what: str, is_dribbli
 
 
 async def test_what_keeps_within_its_limits_is_served(product: Server) -> None:
-    """A body as large as its route allows, in pieces; and one request after the other on a connection that rests between them."""
+    """A body as large as its route allows, in chunks; and two requests on one connection that is idle in between."""
     client = await Client.connect(product)
     reader, writer = client._reader, client._writer
     for rests in (False, True):
         if rests:
-            await asyncio.sleep(TIMEOUT_S * 1.5)  # longer than a request may take: this connection has none at work
+            await asyncio.sleep(TIMEOUT_S * 1.5)  # longer than a request may take, but none is in progress
         body = b"x" * 60_000
         writer.write(b"POST /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body))
         for start in range(0, len(body), 10_000):
@@ -187,7 +187,7 @@ async def test_an_upload_as_large_as_the_api_takes(product: Server) -> None:
     assert stored(product) == []
 
 
-#: What may be asked for in other ways than by a path that begins with a slash, and the status that answers it. A further one is one line.
+#: Request targets other than a path that begins with a slash, and the status of the answer. A further one is one line.
 TARGETS = {
     "GET http://localhost/healthz": 200,
     "GET HTTPS://localhost:8443/healthz?x=1": 200,
@@ -210,7 +210,7 @@ async def test_a_target_that_is_no_path_is_answered(product: Server, target: str
     assert status == TARGETS[target]
 
 
-#: What is longer than a line may be, and whether JSON answers it. A further one is one line.
+#: Header lines or targets that are too long, and whether the answer is JSON. A further one is one line.
 LONG_LINES = {
     "a search": (b"GET /sessions/?q=" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", False),
     "a search of the API": (b"GET /api/search/?q=" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", True),
@@ -236,7 +236,7 @@ async def test_a_line_that_is_too_long_is_refused_in_words(product: Server, what
     "path", ["/ask/it", "/ask/it/", "/ask/item", "/ask", "", "/ask/it?x", "http://localhost/ask/it"]
 )
 async def test_what_is_asked_of_a_site_below_a_path_is_answered(below_a_path: Server, path: str) -> None:
-    """The site's own address without the slash, too, and what only begins alike."""
+    """The site's own path without the slash at its end, too, and paths that only begin with the same letters."""
     client = await Client.connect(below_a_path)
     await client.write(f"GET {path or '/'} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
     status, answer = await client.answer()

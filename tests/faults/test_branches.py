@@ -1,4 +1,4 @@
-"""Copies of long sessions whose process is killed in the middle: nothing half is ever seen, and nothing of it stays."""
+"""The process is killed while it copies a long session: nobody ever sees a partial copy, and nothing of it remains."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ MAKE = f"from tests.benchmarks import rows; rows.long_session({EVENTS})"
 
 
 def copied_events(world: World, source: str) -> int:
-    """How many events copies have that are still in the making."""
+    """How many events are in copies that are not finished."""
     counted = world.database.rows(
         "SELECT count(*) FROM chat_step step JOIN chat_session session ON session.id = step.session_id "
         "WHERE session.deleted_at IS NOT NULL AND session.id <> ?",
@@ -38,7 +38,7 @@ async def seen(browser: Browser) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("topology", ["sqlite", "postgres"])
 async def test_a_process_is_killed_while_it_copies(open_world: OpenWorld, topology: str) -> None:
-    """Killed early and late: the session is not there, the source is as it was; asked for again it is whole, and there once."""
+    """Killed early and late: there is no copy, and the source is unchanged; asked for again, there is one copy, and it is complete."""
     world = open_world(topology)
     victim, other = world.servers[0], len(world.servers) - 1
     source = str(UUID(json.loads(victim.manage("shell", "--no-imports", "--command", MAKE))))
@@ -74,6 +74,6 @@ async def test_a_process_is_killed_while_it_copies(open_world: OpenWorld, topolo
         (e.seq, e.event, e.data) for e in log
     ]
     assert world.database.events(source) == log
-    # What was given up is removed once nobody can be at it any more.
+    # An unfinished copy is deleted once no process can be working on it any more.
     world.database.rows("UPDATE chat_session SET deleted_at = created_at WHERE deleted_at IS NOT NULL")
     await until(lambda: copied_events(world, source) == 0, 60, "what was left of the copies to be removed")

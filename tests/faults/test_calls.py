@@ -1,4 +1,4 @@
-"""The record of what the model saw, wherever the process that asked it is killed: whole, and true."""
+"""The record of each model call is complete and correct, whenever the process that made the call is killed."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ from tests.model_server import Call, ModelServer, Script
 
 
 def respond(body: dict[str, Any]) -> Script:
-    """A sum by a tool, twice, then the answer."""
+    """A tool call for a sum, twice, then the answer."""
     replies = sum(message["role"] == "assistant" for message in body["messages"])
     if replies < 2:
         return Script(reasoning="Let me see.", calls=[Call("python", {"code": f"{replies}+41"})])
@@ -23,14 +23,14 @@ def respond(body: dict[str, Any]) -> Script:
 
 
 class Patient:
-    """Answers a run's call when those before it are kept: an agent does not wait for a disk that is slow, and may be several ahead."""
+    """Answers a run's call only when the earlier calls are recorded: an agent does not wait for the disk, and may be some calls ahead."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._asked: Counter[str] = Counter()
 
     def respond(self, body: dict[str, Any]) -> Script:
-        """The same, then."""
+        """Then answer in the same way."""
         ((run,),) = self._world.database.rows("SELECT id FROM chat_run ORDER BY created_at DESC LIMIT 1")
         before = self._asked[run]
         self._asked[run] += 1
@@ -45,7 +45,7 @@ class Patient:
 
 
 async def recorded(world: World, run_id: str) -> list[tuple[dict[str, Any], bytes]]:
-    """A run's calls as the API tells them, each with its messages in full."""
+    """A run's model calls as the API returns them, each with all its messages."""
     async with world.browser() as browser:
         _, answer = await browser.call("GET", f"runs/{run_id}/calls/")
         found = []
@@ -83,13 +83,13 @@ async def test_a_call_is_recorded_as_it_was_sent_wherever_the_process_is_killed(
                 assert await client.ended(runs[1]) == "completed"
         of_runs = [await recorded(world, run_id) for run_id in runs]
         for run in of_runs:
-            # Of a run that has ended nothing is under way: a call has come to its end, or says that it was broken off.
+            # When a run has ended, none of its calls is in progress: each has ended, or is marked as interrupted.
             assert all(call["duration_ms"] is not None for call, _ in run[:-1])
             assert all(call["duration_ms"] is not None or call["error"] == INTERRUPTED for call, _ in run[-1:])
         sent = [orjson.dumps(request.body["messages"]) for request in model.requests]
         kept = [messages for run in of_runs for _, messages in run]
         broken_off = len(of_runs[0]) if len(runs) == 2 else len(kept)
-        # The last before the end may have been kept and not sent yet, or sent and not kept yet; no other may.
+        # The last call may be recorded but not sent, or sent but not recorded; no earlier one may.
         ways = (kept, kept[: broken_off - 1] + kept[broken_off:])
         without = [sent[:at] + sent[at + 1 :] for at in (broken_off,)]
         assert sent in ways or any(one == kept for one in without), (dies_after, len(sent), len(kept))

@@ -1,4 +1,4 @@
-"""Stopping a run: in every phase, from any client and process, twice, too late, and with its owner dead or frozen."""
+"""Stopping a run: in every phase, from any client and process, twice, too late, and while its process is dead or frozen."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ from tests.faults.oracle import Oracle
 from tests.faults.world import World
 from tests.model_server import ModelServer
 
-#: From the command to the run's last event, and to the end of the model's connection.
+#: The limits, in seconds: from the command to the run's last event, and to the end of the model's connection.
 AT_ONCE_S = 1.0
 LEASE_S = 3.0
 
@@ -47,19 +47,19 @@ def two(request: pytest.FixtureRequest) -> World:
 
 
 def at(opened: World, session_id: str, process: int, **options: Any) -> Oracle:
-    """A client that stays at one of the processes."""
+    """A client that is always connected to one of the processes."""
     return opened.client(session_id, at=lambda: [opened.addresses[process]], **options)
 
 
 async def stopped(client: Oracle, run_id: str, timeout_s: float = 20.0) -> dict[str, Any]:
-    """Wait for a run's end, which says that somebody stopped it; returns the data of its last event."""
+    """Wait until a run has ended as stopped; returns the data of its last event."""
     assert await client.ended(run_id, timeout_s) == "cancelled"
     data: dict[str, Any] = client.state.runs[run_id].entries[-1]["data"]
     return data
 
 
 def growth_of(client: Oracle, run_id: str) -> bool:
-    """Whether a client sees a text of a run growing."""
+    """Whether a client has received text in progress of a run."""
     return run_id in client.state.runs and client.state.runs[run_id].growth is not None
 
 
@@ -72,7 +72,7 @@ def has_step(client: Oracle, run_id: str, kind: str) -> bool:
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["at its owner", "at the other process"])
 @pytest.mark.xdist_group("pair")
 async def test_a_stop_in_every_phase(two: World, record_property: Record, phase: str, elsewhere: bool) -> None:
-    """A stop in each phase of a run, given at the process that executes it or at the other one: at once, and honestly recorded."""
+    """A stop in each phase of a run, sent to the process that executes it or to the other: it ends at once, with the right event."""
     session = await two.new_session()
     async with at(two, session, 0) as owner, at(two, session, int(elsewhere)) as other:
         run_id = await owner.ask(PHASES[phase])
@@ -112,12 +112,12 @@ async def test_a_stop_in_every_phase(two: World, record_property: Record, phase:
 
 @pytest.mark.long
 async def test_a_stop_while_the_model_is_being_connected_to(tmp_path: Path, record_property: Record) -> None:
-    """The model's machine does not even answer the handshake of the connection."""
+    """The machine of the model server does not even answer the TCP handshake."""
     with contextlib.ExitStack() as sockets:
         deaf = sockets.enter_context(socket.socket())
         deaf.bind(("127.0.0.1", 0))
         deaf.listen(0)
-        for _ in range(8):  # its line is full: further handshakes are left without an answer
+        for _ in range(8):  # its backlog is full: further handshakes get no answer
             waiting = sockets.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(deaf.getsockname())
@@ -139,7 +139,7 @@ async def test_a_stop_while_the_model_is_being_connected_to(tmp_path: Path, reco
 @pytest.mark.long
 @pytest.mark.xdist_group("pair")
 async def test_stops_that_meet_the_end_of_the_run(two: World) -> None:
-    """Twenty runs are stopped, each twice and from two processes, around the moment in which they end by themselves: each ends once."""
+    """Twenty runs are stopped, each twice and through two processes, at about the time when they complete: each has one end."""
     draw = random.Random(7)
 
     async def one() -> str:
@@ -147,7 +147,7 @@ async def test_stops_that_meet_the_end_of_the_run(two: World) -> None:
         async with at(two, session, 0) as owner, at(two, session, 1) as other:
             await other.until(lambda: other.is_connected)
             run_id = await owner.ask("Say [tokens=10 every=10]")
-            await asyncio.sleep(draw.uniform(0.05, 0.3))  # the moment is the fault
+            await asyncio.sleep(draw.uniform(0.05, 0.3))  # the time of the stop is the fault
             await asyncio.gather(owner.send("cancel", run_id=run_id), other.send("cancel", run_id=run_id))
             status = await owner.ended(run_id)
             await owner.send("cancel", run_id=run_id)
@@ -164,7 +164,7 @@ async def test_stops_that_meet_the_end_of_the_run(two: World) -> None:
 
 @pytest.mark.xdist_group("pair")
 async def test_nobody_else_stops_it(two: World) -> None:
-    """Another user names the run, on a session of their own and over HTTP: they learn nothing and stop nothing."""
+    """Another user sends the run's id, on a session of their own and over HTTP: nothing is stopped, and the answer reveals nothing."""
     session, foreign = await two.new_session("bo"), await two.new_session("cy")
     async with at(two, session, 0) as bo, two.client(foreign, "cy") as cy:
         run_id = await bo.ask(SLOW)
@@ -184,7 +184,7 @@ async def test_nobody_else_stops_it(two: World) -> None:
 
 @pytest.mark.xdist_group("pair")
 async def test_a_stop_from_a_page_that_is_served_by_a_thread(two: World, record_property: Record) -> None:
-    """Staff stop a run in the admin, whose code runs in a thread beside the loop, at the process that executes it and at the other one."""
+    """Staff stop a run in the admin, whose code runs in a thread, at the process that executes the run and at the other one."""
     act = reverse("admin:chat_run_act", args=["stop"])
     for process in (0, 1):
         session = await two.new_session()
@@ -205,7 +205,7 @@ async def test_a_stop_from_a_page_that_is_served_by_a_thread(two: World, record_
 
 @pytest.mark.long
 async def test_a_stop_that_no_group_message_tells(open_world: Any, model: ModelServer, record_property: Record) -> None:
-    """Every group message is lost: the owner finds the stop in the database."""
+    """Every group message is lost: the process of the run finds the stop in the database."""
     opened = open_world("postgres", **world.FAULTY_LAYER, GROUP_MESSAGES="lost=1.0")
     session = await opened.new_session()
     async with at(opened, session, 0) as owner, at(opened, session, 1) as other:
@@ -226,7 +226,7 @@ async def test_a_stop_that_no_group_message_tells(open_world: Any, model: ModelS
 async def test_a_stop_whose_owner_cannot_hear(
     open_world: Any, model: ModelServer, record_property: Record, how: str
 ) -> None:
-    """The owner is killed, or frozen and woken later: the run ends as stopped by who stopped it, and the owner adds nothing."""
+    """The run's process is killed, or frozen and resumed later: the run ends as stopped by that user, and the process adds nothing."""
     opened = open_world("postgres", RUN_LEASE_S=f"{LEASE_S:g}")
     session = await opened.new_session()
     owner_process = opened.servers[0]
@@ -254,6 +254,6 @@ async def test_a_stop_whose_owner_cannot_hear(
         again = await other.ask("And now? [tokens=2]")
         assert await other.ended(again) == "completed"
         if how == "frozen":
-            # It has noticed when it has let the model go.
+            # It has noticed when it has closed the model's connection.
             await model.until(lambda: model.requests[0].closed_at is not None, 10)
         await invariants.check(opened, session, [other])

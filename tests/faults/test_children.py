@@ -1,4 +1,4 @@
-"""Runs within runs, carried in this process: each a run of its own in the one log, none left behind, whatever becomes of its root."""
+"""Runs within runs, executed in this process: all are in one log, each as its own run, and none is unfinished when the root ends."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ __all__ = ["here"]
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.asyncio]
 
-#: Who may ask whom: `boss` anybody, `ring` itself without end, `helper` nobody.
+#: Which agent may ask which: `boss` may ask any, `ring` itself without end, `helper` none.
 SPECS = (
     AgentSpec(
         "boss", "Boss", "Hands everything on.", "You hand on.", ("python",), sub_agents=("helper", "boss", "ring")
@@ -46,11 +46,11 @@ ADD: Call = Call("python", {"code": "6*7"})
 
 
 def ask(message: str, of: str = "helper") -> Call:
-    """A question to another agent."""
+    """A model's call that asks another agent."""
     return Call(f"ask_{of}", {"message": message})
 
 
-#: What the model says to a message, reply by reply; the last one again and again.
+#: What the model answers to a message, call by call; the last answer is repeated.
 PLANS: dict[str, Sequence[Script]] = {
     "hand on": [Script(reasoning="Who knows?", calls=[ask("work")]), Script("The boss says so.")],
     "work": [Script(reasoning="Let me see.", calls=[ADD]), Script("It is 42.")],
@@ -78,9 +78,9 @@ PLANS: dict[str, Sequence[Script]] = {
 
 
 def respond(body: dict[str, Any]) -> Script:
-    """By the last user's message, and how many replies there have been since."""
+    """Choose the plan by the last user message, and the step by the number of answers since."""
     messages = body["messages"]
-    # What a run that goes on may be told last by us is no plan.
+    # The words that the product adds when a run is resumed are not the name of a plan.
     last = max(at for at, message in enumerate(messages) if message["content"].strip() in PLANS)
     replies = sum(message["role"] == "assistant" for message in messages[last:])
     plan = PLANS[messages[last]["content"].strip()]
@@ -89,7 +89,7 @@ def respond(body: dict[str, Any]) -> Script:
 
 @pytest.fixture
 def planned(transactional_db: None, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[ModelServer]:
-    """The model's side of all agents, which follow `PLANS`."""
+    """The model server for all agents, which follows `PLANS`."""
     monkeypatch.setattr(built_in, "AGENTS", {spec.name: spec for spec in SPECS})
     built_in.make_built_in()
     with ModelServer() as server:
@@ -100,27 +100,27 @@ def planned(transactional_db: None, monkeypatch: pytest.MonkeyPatch, settings: A
 
 
 async def start(here: Here, message: str, **fields: Any) -> UUID:
-    """Ask the boss, or who is named."""
+    """Send a message to the boss, or another agent."""
     accepted = await commands.ask(here.user, here.session.pk, message=message, **{"agent_name": "boss", **fields})
     return accepted.run_id
 
 
 async def finish(here: Here, message: str, **fields: Any) -> Run:
-    """Ask, and wait until all has ended."""
+    """Send a message, and wait until all runs have ended."""
     run_id = await start(here, message, **fields)
     assert await here.all_ended()
     return await database.read(Run.objects.select_related("cancelled_by").get, pk=run_id)
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait until something in the database or in memory is so."""
+    """Wait until a condition on the database or the process holds."""
     async with asyncio.timeout(ENDS_WITHIN_S):
         while not await database.read(condition):  # noqa: ASYNC110 - the database tells nobody
             await asyncio.sleep(0.01)
 
 
 def tree(here: Here) -> list[Run]:
-    """The session's runs, each before those within it."""
+    """The session's runs, parents before children."""
     return list(Run.objects.filter(session=here.session).order_by("number", "depth", "created_at"))
 
 
@@ -130,12 +130,12 @@ async def log(here: Here) -> list[Step]:
 
 
 def told(steps: Sequence[Step], names: dict[UUID, str]) -> list[str]:
-    """Events in a word each, with whose they are."""
+    """One word for each event, with the run that it belongs to."""
     return [f"{names[step.run_id]} {step.type or step.event}" for step in steps]
 
 
 def check_log(steps: Sequence[Step], runs: Sequence[Run]) -> None:
-    """No number left out; each run begins and ends once, within the one that asked it, and as its row says."""
+    """Check that no number is missing, that each run begins and ends once, within its parent, and that its last event matches its row."""
     assert [step.seq for step in steps] == list(range(1, len(steps) + 1))
     by_run = {run.pk: [step for step in steps if step.run_id == run.pk] for run in runs}
     for run in runs:
@@ -158,7 +158,7 @@ def check_log(steps: Sequence[Step], runs: Sequence[Run]) -> None:
 
 
 async def result_of(here: Here, tool: str = "ask_helper") -> tuple[bool, str]:
-    """What came of the root's first call of a tool."""
+    """The result of the root's first tool call."""
     step = await database.read(
         lambda: Step.objects.filter(event="reasoning_step", type="tool_result", tool_name=tool).order_by("pk").first()
     )
@@ -185,7 +185,7 @@ async def test_a_question_to_another_agent_is_a_run_within_the_one_that_asks(her
         )
     ]
     assert await result_of(here) == (True, "It is 42.")
-    # Tokens count once, at the root: its end holds those of both.
+    # Each token is counted once in the root: its last event has the sum of both runs.
     own = sum(len(script.deltas()) for script in PLANS["hand on"])
     assert root.output_tokens == own + child.output_tokens
     assert child.output_tokens == sum(len(script.deltas()) for script in PLANS["work"])
@@ -197,7 +197,7 @@ async def test_a_later_model_call_is_told_of_the_call_and_its_result_alone(here:
     past = await database.read(history.conversation_history, here.session.pk, 2)
     assert [message["role"] for message in past] == ["user", "assistant", "tool", "assistant"]
     assert past[2]["content"] == "It is 42."
-    # Nor does what an agent wrote to another count as a person's words.
+    # Nor is what an agent wrote to another one a message of a user.
     assert await database.read(toolbox.SessionRecord(here.session.pk).person_texts) == ["hand on"]
     within = [
         request.body["messages"] for request in planned.requests if request.body["messages"][1]["content"] == "work"
@@ -262,7 +262,7 @@ async def test_there_are_limits_in_clear_words(
 
 
 async def test_what_a_run_may_use_holds_for_all_within_it(here: Here, planned: ModelServer) -> None:
-    """Its budget is used up by its own first call: what it asks is asked of no model, and it has one last answer, without tools."""
+    """The root's first call uses up its budget: the child makes no model call, and the root makes one last call without tools."""
     root = await finish(here, "hand on what is spent", agent_name="tight")
     runs = await database.read(tree, here)
     assert [(run.agent_name, run.status, run.code) for run in runs] == [
@@ -372,17 +372,17 @@ async def test_without_reasoning_nothing_of_them_is_numbered(here: Here, planned
 async def test_a_pause_ends_them_with_their_root_and_the_next_run_goes_on_with_each(
     here: Here, planned: ModelServer
 ) -> None:
-    """As where a process is told to stop: what is asked after comes from the runs that were broken off."""
+    """As when a process is told to stop: the children of the next run continue the interrupted ones."""
     hangs = iter([Script(fault="hang")])
 
     def hang_once(body: dict[str, Any]) -> Script:
-        """The innermost is not done before it is broken off."""
+        """The innermost run does not end before the interruption."""
         is_innermost = body["messages"][-1]["content"].strip() == "work"
         return next(hangs, None) or respond(body) if is_innermost else respond(body)
 
     planned.respond = hang_once
     await start(here, "two levels")
-    # Asked, and not only begun: else it is the next run's question that hangs.
+    # The child was really asked: otherwise the call would hang in the next run.
     await until(lambda: any(request.body["messages"][-1]["content"].strip() == "work" for request in planned.requests))
     run_registry.stop_accepting()
     run_registry.interrupt_all()
@@ -394,7 +394,7 @@ async def test_a_pause_ends_them_with_their_root_and_the_next_run_goes_on_with_e
 
 
 async def go_on(here: Here, root: UUID) -> None:
-    """Continue a root to its end: what was at work within it goes on too, and nothing whose result is stored is done again."""
+    """Continue a root until it completes: interrupted children are continued too, and no call with a stored result is repeated."""
     before = await database.read(tree, here)
     await commands.continue_run(here.user, here.session.pk, root)
     assert await here.all_ended()
@@ -412,7 +412,7 @@ async def go_on(here: Here, root: UUID) -> None:
 
 
 def live_at(n: int) -> Callable[..., Any]:
-    """`publish_events`, after whose nth event the process is taken for dead: another one ends its run."""
+    """`publish_events`, but at the nth event the run's process counts as dead, and another process ends the run."""
     count, died = itertools.count(1), []
     telling = executor.publish_events
 
@@ -427,7 +427,7 @@ def live_at(n: int) -> Callable[..., Any]:
     return publish
 
 
-#: Events of "two levels", all told.
+#: The number of events of the plan "two levels".
 EVENTS = 40
 
 
@@ -452,7 +452,7 @@ async def test_a_run_that_is_taken_away_at_any_event_leaves_nothing_and_goes_on(
     await go_on(here, root)
 
 
-#: After which event the first run is taken away, and after which of its own the one that goes on.
+#: The event at which the first run is interrupted, and the event at which its continuation is.
 TWICE = [*itertools.product((13, 20), (1, 2, 3, 5, 9)), (31, 1), (31, 2), (31, 3)]
 
 
@@ -460,7 +460,7 @@ TWICE = [*itertools.product((13, 20), (1, 2, 3, 5, 9)), (31, 1), (31, 2), (31, 3
 async def test_one_that_is_taken_away_twice_goes_on_with_what_was_stored_first(
     here: Here, planned: ModelServer, monkeypatch: pytest.MonkeyPatch, n: int, again: int
 ) -> None:
-    """The run that goes on is broken off at any event, too: also before it had asked what it was to ask again."""
+    """The continuation is interrupted at any event, too: also before it has repeated the calls that it has to repeat."""
 
     async def ends_at(event: int, asked: Callable[[], Awaitable[Any]]) -> Any:
         publish = live_at(event)
@@ -483,7 +483,7 @@ async def test_one_that_is_taken_away_twice_goes_on_with_what_was_stored_first(
     assert {run.status for run in runs if run.number == 3} == {"completed"}
     done = [run for run in runs if run.agent_name == "helper" and run.status == "completed"]
     assert len(done) == 1, "the work was done again"
-    # Each but the first goes on from one that was broken off.
+    # Each run but the first continues an interrupted one.
     by_agent: dict[str, list[Run]] = {}
     for run in runs:
         if run.parent_id:
@@ -495,7 +495,7 @@ async def test_one_that_is_taken_away_twice_goes_on_with_what_was_stored_first(
 
 
 def fan_out(body: dict[str, Any]) -> Script:
-    """Eight questions at once to the developer, who writes each answer slowly."""
+    """Ask the developer eight questions at once; its answers are slow."""
     last = max(at for at, message in enumerate(body["messages"]) if message["role"] == "user")
     if "Fan out" not in body["messages"][last]["content"]:
         return Script(reasoning="Let me think. " * 10, content="A part of it. " * 10, every_s=0.03)
@@ -509,7 +509,7 @@ def fan_out(body: dict[str, Any]) -> Script:
 async def test_ten_parents_with_eight_children_each_stream_at_once(
     open_world: OpenWorld, model: ModelServer, record_property: Record, topology: str
 ) -> None:
-    """Each client has each event once, in order, and what it was shown growing is what was stored."""
+    """Each client has each event once, in order, and the text in progress that it received is a prefix of what was stored."""
     model.respond = fan_out
     world = open_world(topology)
     sessions = [await world.new_session() for _ in range(10)]
@@ -534,7 +534,7 @@ async def test_ten_parents_with_eight_children_each_stream_at_once(
 async def test_the_process_is_killed_at_every_event_of_a_nested_run(
     open_world: OpenWorld, model: ModelServer, topology: str
 ) -> None:
-    """And started again, and the run continued: nothing is lost or doubled, nothing says that it runs, and the work goes on."""
+    """Then it is restarted, and the run continued: nothing is lost or duplicated, no run is left at work, and the work is finished."""
     model.respond = nested
     world = open_world(topology, DJANGO_SETTINGS_MODULE="tests.faults.dying_settings")
     [server] = world.servers
@@ -552,14 +552,14 @@ async def test_the_process_is_killed_at_every_event_of_a_nested_run(
             told.write_text("")
             await world.start(server)
             run_id = await asking
-            # What is stored with its end is not told of before.
+            # An event that is stored in one transaction with the run's last one is not published before it.
             if await client.ended(run_id) == "interrupted":
                 assert await client.ended(await client.go_on(run_id)) == "completed"
             await invariants.check(world, session, [client])
 
 
 def nested(body: dict[str, Any]) -> Script:
-    """The researcher hands on, the developer calculates."""
+    """The researcher asks the developer, which calculates."""
     asked = [message["content"] for message in body["messages"] if message["role"] == "user"]
     has_result = body["messages"][-1]["role"] == "tool"
     if "Work" in asked:

@@ -1,4 +1,4 @@
-"""Commands that come twice, thrice, at once, by other ways and at other processes: each has its effect once."""
+"""Commands that are sent twice, three times, at the same time, by different routes and to different processes take effect once."""
 
 import asyncio
 import contextlib
@@ -17,17 +17,17 @@ SHORT = "Say [tokens=2 call=current_time:{}]"
 
 @pytest.fixture
 def world(on_each_topology: World) -> World:
-    """One process on SQLite, or two on PostgreSQL and Redis, for all tests: none of them breaks a process."""
+    """One process on SQLite, or two on PostgreSQL and Redis, for all tests here, which leave them unchanged."""
     return on_each_topology
 
 
 @contextlib.asynccontextmanager
 async def two_tabs(world: World, session: str) -> Any:
-    """One user's two tabs on a session; where there are two processes, each at another one."""
+    """One user's two tabs on a session; where there are two processes, each tab is connected to another one."""
     async with (
         world.browser("bo", 0) as one,
         world.browser("bo", -1) as two,
-        # What they have not read when they leave need not be waited for.
+        # Frames that they have not read when they close need not be waited for.
         one.socket(session, close_timeout=0.1) as first,
         two.socket(session, close_timeout=0.1) as second,
     ):
@@ -37,7 +37,7 @@ async def two_tabs(world: World, session: str) -> Any:
 
 
 async def answer(socket: Socket, own_id: str) -> tuple[str, str]:
-    """The answer to one's own message: what it is, and the run's id or the error's code."""
+    """The answer to this client's own message: its type, and the run's id or the error's code."""
     frame = await socket.until(
         lambda f: f["type"] in ("accepted", "error") and f["data"].get("client_message_id") == own_id
     )
@@ -45,7 +45,7 @@ async def answer(socket: Socket, own_id: str) -> tuple[str, str]:
 
 
 async def posted(browser: Browser, session: str, **payload: Any) -> tuple[str, str]:
-    """The same over HTTP."""
+    """The same for a message that is sent over HTTP."""
     status, body = await browser.call("POST", f"sessions/{session}/messages/", payload)
     return ("accepted", body["run_id"]) if status == 202 else ("error", body["error"]["code"])
 

@@ -1,4 +1,4 @@
-"""A call that may change something outside is in the log before it begins: whatever dies then, it is known that it may have been made."""
+"""A tool call with side effects is in the log before it begins: after a crash it is known that it may have been made."""
 
 import asyncio
 import threading
@@ -20,12 +20,12 @@ __all__ = ["here"]
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.asyncio]
 
-#: How long a slow disk takes, at most, where the tool does not begin meanwhile.
+#: For how long a slow disk is simulated, during which the tool must not begin.
 SLOW_S = 0.3
 
 
 class Bell:
-    """A tool in the place of one that the demo model calls; it knows which of its calls were stored when it began."""
+    """A tool that replaces one which the demo model calls; it records whether its call was stored when it began."""
 
     name = "python"
     description = "Rings."
@@ -48,13 +48,13 @@ class Bell:
 
 
 def give(bell: Bell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have every run use it."""
+    """Make every run use it."""
     usual = toolbox.toolbox_for
     monkeypatch.setattr(toolbox, "toolbox_for", lambda *args, **options: replace(usual(*args, **options), extra=[bell]))
 
 
 def slow_down(wait: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the database wait before it stores that a tool is called."""
+    """Make the database wait before it stores a tool call."""
     usual = step_log.append
 
     def append(run: Run, entries: Sequence[step_log.Entry]) -> list[step_log.Stored]:

@@ -1,4 +1,4 @@
-"""An account with very much in it is deleted, and what is kept no longer, while others write: none of them waits for it."""
+"""A very large account is deleted, and expired sessions are, while others write: no write has to wait for that."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ from tests.chat import large, making
 from tests.chat.databases import postgresql
 from tests.faults.conftest import Record
 
-#: Runs of the account, with five steps each, and how long nobody waits, in seconds: among other tests the machine itself makes wait.
+#: The account's runs, with five steps each, and how many seconds a write may take: other tests on the machine slow it down, too.
 SIZES = [
     pytest.param(4_000, 5.0, id="20,000 steps"),
     pytest.param(200_000, 1.0, id="1,000,000 steps", marks=pytest.mark.long),
@@ -46,7 +46,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path, django_db_blocker: 
 
 
 class _Writer(threading.Thread):
-    """Somebody else's run, which stores a step every few milliseconds; remembers how long the slowest one took."""
+    """Another user's run, which stores a step every few milliseconds, and records how long the slowest one took."""
 
     def __init__(self, run: Run) -> None:
         super().__init__(daemon=True)
@@ -58,7 +58,7 @@ class _Writer(threading.Thread):
 
     def run(self) -> None:
         try:
-            # A pause as between the steps of a run; nothing is waited for.
+            # A pause as between the steps of a run; it is not used to wait for anything.
             while not self._over.wait(0.01):
                 began = time.monotonic()
                 step_log.append(self._run, [making.thought("apples", self.stored + 1)])
@@ -78,7 +78,7 @@ class _Writer(threading.Thread):
 def test_others_do_not_wait_while_an_account_is_removed(
     database: str, runs: int, longest_s: float, record_property: Record
 ) -> None:
-    """From the moment it is closed until the last row is gone, a step of somebody else's is stored within a second, every time."""
+    """From the closing of the account until its last row is deleted, each step of another user's run is stored within a second."""
     gone = large.fill(runs, 5, users_in_all=1)
     large.index()
     bob = making.user("bob")
@@ -110,7 +110,7 @@ def test_others_do_not_wait_while_an_account_is_removed(
 
 
 async def _expire_beside(runs: list[Run]) -> tuple[float, int]:
-    """Have all go whose time is over, as a process that serves does; how long a step of these runs took at most, and their number."""
+    """Delete expired sessions as a serving process does; returns the time of the slowest step meanwhile, and the number of steps."""
     slowest_s, stored = 0.0, 0
 
     async def store_steps(run: Run) -> None:
@@ -119,7 +119,7 @@ async def _expire_beside(runs: list[Run]) -> tuple[float, int]:
             began = time.monotonic()
             await runtime_database.write(step_log.append, run, [making.thought("apples", number)])
             slowest_s, stored = max(slowest_s, time.monotonic() - began), stored + 1
-            # A pause as between the steps of a run; nothing is waited for.
+            # A pause as between the steps of a run; it is not used to wait for anything.
             await asyncio.sleep(0.01)
 
     at_work = [asyncio.ensure_future(store_steps(run)) for run in runs]
@@ -135,7 +135,7 @@ async def _expire_beside(runs: list[Run]) -> tuple[float, int]:
 def test_others_do_not_wait_while_what_is_kept_no_longer_goes(
     database: str, settings: Any, record_property: Record
 ) -> None:
-    """All sessions of a month ago, 20,000 steps in 200 of them, but for those in which something is still to happen."""
+    """All sessions of a month ago, 20,000 steps in 200 of them, except those that are still in use."""
     large.fill(4_000, 5)
     large.index()
     settings.RETENTION_DAYS = 7

@@ -1,4 +1,4 @@
-"""What no client of ours would send: broken framing, floods, nonsense in every field. Nothing else in the server notices."""
+"""What no proper client sends: broken framing, floods, nonsense in every field. Other clients of the server must not notice."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ from tests.faults.raw_socket import (
 )
 from tests.serving import Browser, Server
 
-#: They share a product: at two workers it would be started twice.
+#: They share a product: in two processes of the tests it would be started twice.
 pytestmark = pytest.mark.xdist_group("served")
 
 PING_COMMAND = json.dumps({"type": "ping"})
@@ -38,14 +38,14 @@ TOO_LARGE = 4413
 
 
 async def works(bo: Browser) -> None:
-    """A run goes through from its start to its end."""
+    """Check that a run completes."""
     async with bo.socket(await bo.new_session()) as socket:
         await socket.send("chat", message="Say [tokens=2]")
         assert (await socket.until_type("reasoning_complete"))["data"]["status"] == "completed"
 
 
 async def until_answer(raw: RawSocket, kind: str) -> dict[str, Any]:
-    """Read up to a frame of this type."""
+    """Read frames until one has this type."""
     while True:
         answer = await raw.message()
         if answer["type"] == kind:
@@ -95,7 +95,7 @@ async def test_framing_that_is_broken_ends_that_connection_alone(bo: Browser, ki
 async def test_a_small_message_that_unfolds_to_very_much(
     served: Server, bo: Browser, others: Bystander, pieces: int
 ) -> None:
-    """Huge message: 256 MB of zeros, compressed to a thousandth, by a client that has agreed on compression, where the server does."""
+    """Huge message: 256 MB of zeros, compressed to a thousandth; sent by a client with negotiated compression, if the server offers it."""
     packer = zlib.compressobj(wbits=-15)
     packed = b"".join(packer.compress(b"\x00" * MB) for _ in range(256)) + packer.flush(zlib.Z_SYNC_FLUSH)
     size = len(packed) // pieces + 1
@@ -118,7 +118,7 @@ async def test_a_small_message_that_unfolds_to_very_much(
 
 
 async def test_framing_that_is_odd_but_allowed(bo: Browser) -> None:
-    """Frame fuzz: pieces, empty pieces, pings between them, pongs nobody asked for, one byte at a time."""
+    """Frame fuzz: fragments, empty fragments, pings between them, unsolicited pongs, one byte at a time."""
     async with RawSocket.open(bo, await bo.new_session()) as raw:
         await raw.write(frame(b"unasked", PONG) + frame(PING_COMMAND[:5], fin=False) + frame(b"", PING))
         await raw.write(frame(b"", CONTINUATION, fin=False) + frame(PING_COMMAND[5:], CONTINUATION))
@@ -137,7 +137,7 @@ async def test_framing_that_is_odd_but_allowed(bo: Browser) -> None:
 
 
 async def test_half_a_frame_hinders_nobody(bo: Browser) -> None:
-    """Frame fuzz: connections that begin a frame and never finish it stay open and unheard; others work."""
+    """Frame fuzz: connections that begin a frame and never finish it stay open and do not disturb others."""
     session = await bo.new_session()
     async with RawSocket.open(bo, session) as one, RawSocket.open(bo, session) as two:
         await one.write(frame(PING_COMMAND)[:1])
@@ -165,7 +165,7 @@ FLOODS: dict[str, bytes] = {
 async def test_a_flood_costs_bounded_memory_and_nobody_elses_time(
     served: Server, bo: Browser, others: Bystander, kind: str
 ) -> None:
-    """Flood: one client sends up to 400 MB as fast as it can, reading what it is answered; others are served as ever."""
+    """Flood: one client sends up to 400 MB as fast as it can and reads the answers; others are served as quickly as before."""
     async with RawSocket.open(bo, await bo.new_session()) as raw:
         served.rest()
         others.begin_anew()
@@ -177,7 +177,7 @@ async def test_a_flood_costs_bounded_memory_and_nobody_elses_time(
 
 @pytest.mark.long
 async def test_thirty_floods_at_once(served: Server, bo: Browser, others: Bystander) -> None:
-    """Flood: thirty clients at once, each with another kind, for ten seconds."""
+    """Flood: thirty clients at once, of different kinds, for ten seconds."""
     served.rest()
     others.begin_anew()
     kinds = [*FLOODS.values()] * 3
@@ -220,7 +220,7 @@ FIELDS = [
     "seq",
 ]
 payloads = st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=5), json_values, max_size=5) | json_values
-#: What would start a run is fuzzed too, but refused by its message.
+#: A command that would start a run is fuzzed too, but with a message that is refused.
 commands = st.fixed_dictionaries(
     {},
     optional={
@@ -255,7 +255,7 @@ texts = (
 
 
 async def answers_to(raw: RawSocket, text: bytes, number: int) -> list[dict[str, Any]]:
-    """Send a frame and an unknown command behind it; what comes before the refusal of that is the answer to the frame."""
+    """Send a frame and then an unknown command; returns the answers that come before the refusal of the latter."""
     behind = f"behind {number}"
     await raw.write(frame(text) + frame(json.dumps({"type": behind})))
     answers: list[dict[str, Any]] = []
@@ -267,7 +267,7 @@ async def answers_to(raw: RawSocket, text: bytes, number: int) -> list[dict[str,
 
 
 async def fuzz(bo: Browser, examples: int) -> None:
-    """Send so many frames of nonsense on one socket; each gets at most errors, and none ends it."""
+    """Send this many frames of nonsense on one socket; each is answered by an error or not at all, and none closes the socket."""
     async with RawSocket.open(bo, await bo.new_session()) as raw:
         await until_answer(raw, "session")
         loop = asyncio.get_running_loop()
@@ -289,7 +289,7 @@ async def fuzz(bo: Browser, examples: int) -> None:
 
 
 async def test_nonsense_gets_an_error_and_the_socket_stays_open(bo: Browser) -> None:
-    """JSON fuzz: depth, huge numbers, NaN, doubled keys, lone surrogates, NUL, wrong types, unknown commands."""
+    """JSON fuzz: depth, huge numbers, NaN, duplicate keys, lone surrogates, NUL, wrong types, unknown commands."""
     await fuzz(bo, 80)
 
 
@@ -300,7 +300,7 @@ async def test_two_thousand_pieces_of_nonsense(bo: Browser) -> None:
 
 
 async def test_bytes_at_random(bo: Browser) -> None:
-    """Frame fuzz: connections that send random bytes after a proper handshake."""
+    """Frame fuzz: connections that send random bytes after a valid handshake."""
     for seed in range(20):
         async with RawSocket.open(bo, await bo.new_session()) as raw:
             await raw.write(os.urandom(200 * (1 + seed % 5)) + b"\x00" * 4096)

@@ -1,4 +1,4 @@
-"""Whatever is late or fails on the way from the log to a client, at any point: each client gets each event once, in order, and soon."""
+"""Whatever is late or fails on the way from the log to a client: each client gets each event once, in order, and soon."""
 
 import asyncio
 import logging
@@ -46,7 +46,7 @@ from tests.faults.interleaving import (
     event,
 )
 
-#: How a course goes: when, who, what. ``joins 3`` is with what it has up to 3; without a number, with what it really has.
+#: What happens in a scenario: when, to which client, what. ``joins 3`` is with ``last_seq`` 3; without a number it is the real one.
 SCENARIOS = {
     "one after the other": "0 a joins 0; 0.7 b joins 7; 1.5 c joins 0",
     "at once": "0 a joins 0; 0 b joins 12; 0 c joins 5",
@@ -55,20 +55,20 @@ SCENARIOS = {
     "alone": "0 a joins 0; 1.1 a goes; 1.2 a joins",
     "when all is written": "6 a joins 0; 6.1 b joins 4; 9 b resumes 0",
 }
-#: Those in which another process executes the run, whose text in progress comes by the group.
+#: Scenarios in which another process executes the run, so that its text in progress comes through the channel layer.
 ELSEWHERE = ("one after the other", "come and go")
-#: How many events the log begins with, and how many are added, every so many seconds. Windows are as small beside them as in life.
+#: How many events the log begins with, how many are added, and the seconds in between. The windows are small in the same proportion.
 BEGINS_WITH, ADDED, EVERY_S = 12, 14, 0.4
 KEPT, READ_AT_ONCE = 6, 5
-#: After the last fault: a poll each second, and what comes of it; whose socket was closed comes back first.
+#: The seconds after the last fault: a poll each second, and its work; a client whose socket was closed has to reconnect first.
 WITHIN_S, COMING_BACK_S = 2.0, 4.0
 OF_ALL = (*DELAYS, FAILS, STUCK, LOST, DOUBLED, OVERTAKEN)
-#: A plan to follow once more, as it was printed: ``PLAN='{12: "fails"}'``.
+#: A plan of faults to repeat, as printed by a failed test: ``PLAN='{12: "fails"}'``.
 PLAN = literal_eval(os.environ.get("PLAN", "None"))
 
 
 class MemoryLog:
-    """A session's log in memory, which answers as `selectors` and `sockets` do."""
+    """A session's log in memory, with the answers that `selectors` and `sockets` would give."""
 
     def __init__(self) -> None:
         self.owner_id = 1
@@ -78,7 +78,7 @@ class MemoryLog:
         self.people: dict[UUID, int] = {}
         self.draft: Draft | None = None
         self._opened = 0
-        #: What it was asked and has no answer to.
+        #: Calls for which it has no answer.
         self.unknown: set[str] = set()
         self.user = SimpleNamespace(pk=1, is_staff=False)
 
@@ -91,8 +91,8 @@ class MemoryLog:
         return self.events[-1].seq if self.events else 0
 
     def answer(self, function: Any, *args: Any, **_: Any) -> Any:
-        """What a function that was handed to the database's door would return."""
-        if function.__name__ == "<lambda>":  # whose login has ended, whose right was withdrawn
+        """The answer to a function that was passed to `database.read` or `database.write`."""
+        if function.__name__ == "<lambda>":  # expired logins, withdrawn rights
             return set(), []
         if not hasattr(self, function.__name__):
             self.unknown.add(function.__name__)
@@ -140,7 +140,7 @@ class MemoryLog:
 
 
 class Course:
-    """One scenario with faults at some of its points."""
+    """One run of a scenario, with faults at some of its points."""
 
     def __init__(self, name: str, faults: Mapping[int, str]) -> None:
         scenario, self.is_elsewhere = SCENARIOS[name], name in ELSEWHERE
@@ -151,11 +151,11 @@ class Course:
             self.log.append()
         self.watchers = {name: Watcher(self.points, self.log.session_id, name) for name in "abc"}
         self.acts = [act.split() for act in scenario.split("; ")]
-        #: When what clients are to know was last changed, by who writes or by themselves.
+        #: When the data that clients should have were last changed.
         self.changed_at = 0.0
 
     def run(self, patch: pytest.MonkeyPatch) -> Points:
-        """Go through it; raises AssertionError where somebody is not sent what they should be."""
+        """Run the scenario; raises AssertionError if a client was not sent what it should be."""
         door, clock = (
             Database(self.points, self.log.answer),
             SimpleNamespace(monotonic=self.loop.time, time=self.loop.time),
@@ -206,7 +206,7 @@ class Course:
             self.changed_at = max(self.changed_at, self.loop.time())
 
     async def _write(self) -> None:
-        """Let a run in another process store and tell; at the end the line and the text in progress change as well."""
+        """Store and publish events as a run in another process; at the end the queue and the text in progress change as well."""
         for number in range(ADDED):
             await asyncio.sleep(EVERY_S)
             if number == ADDED // 2:
@@ -231,20 +231,20 @@ class Course:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Windows that a short log exceeds, and nothing of a serving process but the feeds."""
+    """Windows that a short log exceeds, and no part of a serving process but the feeds."""
     monkeypatch.setattr(feed, "KEPT_FRAMES", KEPT)
     monkeypatch.setattr(subscriber, "READ_FRAMES", READ_AT_ONCE)
     monkeypatch.setattr(supervisor, "start_clockwork", lambda: None)
-    # Sockets that earlier tests have left count towards limits.
+    # Sockets that earlier tests have left would count towards limits.
     monkeypatch.setattr(connections, "open_here", {})
-    # What goes wrong on purpose is told thousands of times.
+    # The faults would be logged thousands of times.
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
 
 
 def follow(name: str, faults: Mapping[int, str]) -> Points:
-    """Go through a scenario with these faults; what goes wrong says how to see it again."""
+    """Run a scenario with these faults; a failure says how to repeat it."""
     course = Course(name, faults)
     try:
         with pytest.MonkeyPatch.context() as patch:
@@ -259,7 +259,7 @@ def follow(name: str, faults: Mapping[int, str]) -> Points:
 
 
 def single_faults(points: Points, network_every: int = 17) -> list[tuple[int, str]]:
-    """Every fault at every point, but of the sends, which are alike, only some."""
+    """Every fault at every point; of the sends, which are all alike, only some."""
     numbered = list(enumerate(points.reached))
     sends = [number for number, (name, _) in numbered if name.startswith("send")]
     left_out = set(sends) - set(sends[::network_every])
@@ -269,7 +269,7 @@ def single_faults(points: Points, network_every: int = 17) -> list[tuple[int, st
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_one_fault_at_any_point_costs_nobody_an_event(name: str) -> None:
-    """Joining, opening, replaying, catching up, sending and leaving: each wait is delayed and made to fail, one at a time."""
+    """Joining, opening, replaying, catching up, sending and leaving: each await is delayed and made to fail, one at a time."""
     if PLAN is not None:
         follow(name, PLAN)
         return
@@ -281,7 +281,7 @@ def test_one_fault_at_any_point_costs_nobody_an_event(name: str) -> None:
 @pytest.mark.parametrize("name", SCENARIOS)
 @pytest.mark.parametrize("courses", [40, pytest.param(4_000, marks=pytest.mark.long)])
 def test_two_faults_at_any_points_cost_nobody_an_event(name: str, courses: int) -> None:
-    """Pairs of faults, drawn from all there are: the second one of those that come up once the first has happened."""
+    """Pairs of faults, drawn at random: the second one from the points that are reached after the first has happened."""
     draw = random.Random(f"{name} {courses}")
     points = follow(name, {})
     for _ in range(courses):
@@ -294,7 +294,7 @@ def test_two_faults_at_any_points_cost_nobody_an_event(name: str, courses: int) 
 @pytest.mark.parametrize("name", SCENARIOS)
 @pytest.mark.parametrize("courses", [30, pytest.param(2_000, marks=pytest.mark.long)])
 def test_many_faults_cost_nobody_an_event(name: str, courses: int) -> None:
-    """A quarter of all points in the first part of a course is late or fails."""
+    """A quarter of all points in the first part of a scenario is late or fails."""
     draw = random.Random(f"{name} {courses} many")
     for _ in range(courses):
         faults = {
@@ -309,7 +309,7 @@ def test_many_faults_cost_nobody_an_event(name: str, courses: int) -> None:
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_all_pairs_of_the_first_faults(name: str) -> None:
-    """Depth two, all of it, for the points until the first clients have been let in."""
+    """All pairs of faults, at the points until the first clients have joined."""
     faults = [(number, kind) for number, kind in single_faults(follow(name, {}), 3) if number < 40]
     for first, second in combinations(faults, 2):
         if first[0] != second[0]:
@@ -318,7 +318,7 @@ def test_all_pairs_of_the_first_faults(name: str) -> None:
 
 @pytest.mark.django_db
 def test_the_log_in_memory_answers_as_the_real_one() -> None:
-    """What courses are given in place of the database's answers is what the database would answer."""
+    """The answers that the scenarios use are the database's own answers."""
     log = MemoryLog()
     session = making.session(making.user())
     log.owner_id = session.owner_id

@@ -1,4 +1,4 @@
-"""Group messages are lost, doubled, late and out of order: that costs time, and never a step."""
+"""Group messages are lost, duplicated, delayed and reordered: that delays events, and never loses one."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from tests.faults.work import keep_busy, rounds
 from tests.faults.world import FAULTY_LAYER
 from tests.model_server import ModelServer
 
-#: The product asks its log this often, whatever the group says; and what a machine at work adds.
+#: The product polls its log this often, whatever group messages say; plus what a busy machine adds.
 LATEST_S = 1.0 + 0.2
 
 
@@ -27,7 +27,7 @@ LATEST_S = 1.0 + 0.2
 async def test_group_messages_are_lost_doubled_late_and_out_of_order(
     open_world: OpenWorld, model: ModelServer, topology: str, fate: str, capacity: str
 ) -> None:
-    """Half of the group messages dropped, others doubled, delayed and reordered, with room for two; and all of them dropped."""
+    """Half of the group messages lost, others duplicated, delayed and reordered, with a capacity of two messages; and all of them lost."""
     model.respond = rounds(20, every_s=0.005)
     world = open_world(topology, **FAULTY_LAYER, GROUP_MESSAGES=fate, LAYER_CAPACITY=capacity)
     session = await world.new_session()
@@ -38,7 +38,7 @@ async def test_group_messages_are_lost_doubled_late_and_out_of_order(
             )
             for number, server in enumerate(world.servers * 2)
         ]
-        # A line, which is told by group messages too; each of its runs is asked for at another process.
+        # A queue, which is published by group messages too; each of its runs is requested at another process.
         asking = [asyncio.create_task(client.ask("Go on")) for client in clients]
         runs = [await one for one in asking]
         for run in runs:

@@ -1,4 +1,4 @@
-"""What holds on every channel layer: in memory, both of Redis, one that loses and mixes up, one that never delivers, one that fails."""
+"""What holds on every channel layer: in memory, both of Redis, one that loses and reorders, one that delivers nothing, one that fails."""
 
 import asyncio
 import contextlib
@@ -39,13 +39,13 @@ LAYERS: dict[str, Callable[[str], Any]] = {
     "fails": lambda _: Broken(),
 }
 DELIVERS = ("in memory", "Redis", "Redis, published")
-#: Where more than a window were sent, it would be there in this time.
+#: If more than a window were sent, it would have arrived within this time.
 MORE_WITHIN_S = 2.0
 
 
 @pytest.fixture(params=LAYERS)
 async def layer(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator[Any]:
-    """The layer that the product talks through in the test."""
+    """The channel layer that the product uses in the test."""
     chosen = LAYERS[request.param](redis_url)
     old = channel_layers.set("default", chosen)
     yield chosen
@@ -64,7 +64,7 @@ def only(*names: str) -> pytest.MarkDecorator:
 
 
 async def test_each_event_comes_once_in_order_and_soon(started: tuple[Run, Login]) -> None:
-    """Whatever the layer does with group messages: each event once, in order, within two seconds; early and late clients alike."""
+    """Whatever the layer does with group messages: each event once, in order, within two seconds; for early and late clients alike."""
     run, login = started
     early = await Client().join(run, login)
     await store(run, 20)
@@ -78,7 +78,7 @@ async def test_each_event_comes_once_in_order_and_soon(started: tuple[Run, Login
 
 @only("in memory", "Redis", "Redis, published", "loses and mixes up")
 async def test_a_growing_text_is_put_together_and_heals(started: tuple[Run, Login]) -> None:
-    """Pieces of a growing text get lost, doubled and mixed up: none is put where it does not belong, and the whole comes again."""
+    """Pieces of a text in progress are lost, duplicated and reordered: none is put in the wrong place, and the whole text comes again."""
     run, login = started
     client = await Client().join(run, login)
     drafts_abroad = publisher.DraftPublisher(run.session_id)
@@ -86,7 +86,7 @@ async def test_a_growing_text_is_put_together_and_heals(started: tuple[Run, Logi
     for number in range(200):
         text += f"{number} 天 "
         drafts_abroad.publish(Draft(run.pk, 1, "thought", 1, text))
-        await asyncio.sleep(0.03)  # the pace of a model
+        await asyncio.sleep(0.03)  # as fast as a model writes
         shown = client.text.get(1, "")
         assert text.startswith(shown)
         whole += shown == text
@@ -97,7 +97,7 @@ async def test_a_growing_text_is_put_together_and_heals(started: tuple[Run, Logi
 
 @only(*DELIVERS)
 async def test_members_hear_until_they_leave_and_nobody_else(layer: Any, watching: None) -> None:
-    """Two groups, members that come and go: each hears its own group from its joining to its leaving."""
+    """Two groups whose members come and go: each receives its own group's messages, from joining to leaving."""
     heard: dict[str, list[int]] = {"a": [], "b": [], "late": []}
     members = {
         name: groups.GroupSubscription(name[0], lambda m, name=name: heard[name].append(m["n"])) for name in heard
@@ -119,7 +119,7 @@ async def test_members_hear_until_they_leave_and_nobody_else(layer: Any, watchin
 
 @only(*DELIVERS)
 async def test_what_a_thread_tells_is_heard_at_once(layer: Any, watching: None) -> None:
-    """Code outside the loop tells a group while the loop has nothing else to do: heard at once, not when a timer happens to go off."""
+    """A thread sends to a group while the loop is idle: the message arrives at once, and not when the next timer fires."""
     heard: list[float] = []
     loop = asyncio.get_running_loop()
     member = groups.GroupSubscription("quiet", lambda _: heard.append(loop.time()))
@@ -132,7 +132,7 @@ async def test_what_a_thread_tells_is_heard_at_once(layer: Any, watching: None) 
 
 @only(*DELIVERS)
 async def test_a_stop_reaches_the_process_that_executes_the_run(layer: Any, started: tuple[Run, Login]) -> None:
-    """A stop of a run that this process does not execute: every process is told, with the words."""
+    """A stop of a run that this process does not execute: every process receives it, with its reason."""
     told: list[tuple[str, str]] = []
     member = groups.GroupSubscription(groups.EVERYONE, lambda m: told.append((m["run_id"], m["because"])))
     await member.open()
@@ -143,7 +143,7 @@ async def test_a_stop_reaches_the_process_that_executes_the_run(layer: Any, star
 
 @pytest.fixture
 def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The log is not asked for its head within the length of a test: what the group has not brought is not there."""
+    """Polls are rarer than the test is long: an event that no group message has announced does not arrive."""
     monkeypatch.setattr(feed_registry, "POLL_S", 3_600.0)
 
 
@@ -151,7 +151,7 @@ def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_what_is_stored_while_a_client_joins_is_not_missed(
     seldom: None, layer: Any, started: tuple[Run, Login]
 ) -> None:
-    """An event is stored and told just before the feed has joined its group: it is in what is read then, without waiting for a poll."""
+    """An event is stored and published just before the feed has joined its group: it is in what is read then, without a poll."""
     run, login = started
     joining = layer.group_add
 
@@ -170,7 +170,7 @@ async def test_what_is_stored_while_a_client_joins_is_not_missed(
 
 @only("in memory")
 async def test_who_acknowledges_nothing_is_sent_one_window(started: tuple[Run, Login]) -> None:
-    """A client reads and acknowledges nothing of a long log: it is sent one window of it, whatever else happens."""
+    """A client acknowledges nothing of a long log: it is sent one window of it, whatever else happens."""
     run, login = started
     await store(run, WINDOW + 50)
     client = await Client().join(run, login)
@@ -183,7 +183,7 @@ async def test_who_acknowledges_nothing_is_sent_one_window(started: tuple[Run, L
 
 @only("in memory")
 async def test_an_end_that_nobody_tells_is_seen(started: tuple[Run, Login]) -> None:
-    """The process ends a run and dies before it tells: who watches sees it all the same."""
+    """The process ends a run and dies before it publishes that: sockets receive the end all the same."""
     run, login = started
     client = await Client().join(run, login)
     await asyncio.to_thread(_end, run)

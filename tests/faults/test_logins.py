@@ -1,4 +1,4 @@
-"""Many logins at once: they wait for one another, and cost nobody else time or memory."""
+"""Many logins at the same time: they wait for one another, and slow nobody else down and use bounded memory."""
 
 import asyncio
 from collections import Counter
@@ -28,7 +28,7 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 class Flood:
-    """Strangers who send a form, each with a cookie and a token of their own making."""
+    """Clients without an account who submit a form, each with a cookie and a token of its own."""
 
     def __init__(self, url: str, http: aiohttp.ClientSession) -> None:
         self._url = url
@@ -36,7 +36,7 @@ class Flood:
         self.statuses: Counter[int] = Counter()
 
     async def send(self, where: str, name: str, address: str) -> int:
-        """Send a form as somebody at this address; the proxy that says so is trusted, being on this machine."""
+        """Submit a form from this address; the test is a trusted proxy, because it is on this machine."""
         token = "a" * 32
         password = "correct horse 17"
         form = {"username": name, "password": password, "password1": password, "password2": "another one 18"}
@@ -49,7 +49,7 @@ class Flood:
 
 
 def addresses(number: int) -> str:
-    """Another address for each number."""
+    """A different address for each number."""
     return f"203.{number // 65536 % 256}.{number // 256 % 256}.{number % 256}"
 
 
@@ -58,7 +58,7 @@ def addresses(number: int) -> str:
 async def test_a_burst_of_logins_costs_nobody_else(
     product: Server, where: str, burst: int, record_property: Record
 ) -> None:
-    """Hundreds at once with made-up names, each from an address of its own: health is answered at once, and memory stays."""
+    """Hundreds at once with invented names, each from its own address: the health check is answered at once, and memory stays bounded."""
     product.loaded.wait()
     product.rest()
     connector = aiohttp.TCPConnector(limit=0)
@@ -79,13 +79,13 @@ async def test_a_burst_of_logins_costs_nobody_else(
 
 
 async def test_hashes_are_few_and_small(product: Server) -> None:
-    """As it is installed: OWASP's parameters, with which a hash takes 19 MiB."""
+    """With the default settings: OWASP's parameters, with which a hash takes 19 MiB."""
     ((password,),) = Database(str(product.data_dir / "thinkaloud.sqlite3")).rows("SELECT password FROM auth_user")
     assert password.startswith("argon2$argon2id$v=19$m=19456,t=2,p=1$")
 
 
-#: Failed logins that have one thing in common: who they are by, and from where; and how many of them there may be. The numbers stand here
-#: once more, or a product without limits would be asked for ever.
+#: Failed logins that have the name, the address or both in common, and how many of them are allowed. The numbers are repeated here, because
+#: a product without limits would be asked for ever.
 GUESSES = {
     "by address": (50, lambda number: (f"nobody{number}", "198.51.100.1")),
     "by address, of IPv6": (
@@ -98,7 +98,7 @@ GUESSES = {
 
 @pytest.mark.parametrize("common", GUESSES)
 async def test_guesses_are_limited(product: Server, common: str) -> None:
-    """Each guess differs from the others but for its name, or for where it comes from."""
+    """Only the name, the address or both are the same in all the attempts."""
     limit, guess = GUESSES[common]
     async with aiohttp.ClientSession() as http:
         flood = Flood(product.url, http)

@@ -1,4 +1,4 @@
-"""Sessions of ten thousand steps: opened anew, come back to, and watched by many."""
+"""Sessions of ten thousand steps: opened, resumed, and watched by many."""
 
 import asyncio
 import json
@@ -43,9 +43,9 @@ async def bo(product: Server) -> AsyncIterator[Browser]:
 
 
 async def read(bo: Browser, session: str, after: int = 0) -> float:
-    """Read from after a number to the head; returns the seconds from opening the socket to the last frame.
+    """Read from after a number to the last event; returns the seconds from opening the socket to the last frame.
 
-    What was received is looked at afterwards: reading is to take no longer than it must.
+    The frames are checked afterwards, so that reading takes no longer than it must.
     """
     texts: list[str] = []
     began = time.monotonic()
@@ -53,7 +53,7 @@ async def read(bo: Browser, session: str, after: int = 0) -> float:
         head = (await socket.receive())["data"]["last_seq"]
         assert head >= STEPS
         async for text in socket.connection:
-            # Presence is told in between.
+            # Frames of presence come in between.
             if '"seq":' not in text[:60]:
                 continue
             texts.append(text)
@@ -76,7 +76,7 @@ async def test_ten_thousand_steps_replay_in_two_seconds(bo: Browser, session: st
 
 @pytest.mark.long
 async def test_who_is_five_behind_is_back_at_once(bo: Browser, session: str, record_property: Record) -> None:
-    """Resume deep in a long session: five events behind its head, twenty times; the median counts."""
+    """Resume deep in a long session: five events before its end, twenty times; the median counts."""
     took = percentile([await read(bo, session, STEPS - 5) for _ in range(20)], 0.5)
     record_property("ms", round(1000 * took))
     assert took <= 0.05
@@ -96,7 +96,7 @@ async def test_fifty_watch_it_from_its_beginning(
 
 
 async def read_with_patience(bo: Browser, session: str) -> None:
-    """Read all of it, keeping numbers only; fifty clients in one process take their time."""
+    """Read all of it, keeping only the numbers; the time limit allows for fifty clients in one process."""
     expected = 0
     async with bo.socket(session, ping_interval=None) as socket:
         head = (await socket.receive(60))["data"]["last_seq"]
@@ -110,7 +110,7 @@ async def read_with_patience(bo: Browser, session: str) -> None:
 
 @pytest.mark.long
 async def test_it_grows_while_it_is_replayed(bo: Browser, session: str) -> None:
-    """A late joiner while a run writes at the head: the replay runs into what is live without a hole or a double."""
+    """A late joiner while a run writes: the replay goes over into live events without a gap or a duplicate."""
     async with bo.socket(session, f"?last_seq={STEPS}") as asking:
         await asking.send("chat", message="Tell [reasoning=10 tokens=100 every=5 call=current_time:{}]")
         await asking.until_type("reasoning_start")

@@ -1,4 +1,4 @@
-"""A set of as many cases as one may have: asked to its end of the demo model, and stopped whole. How long it took is a figure."""
+"""A set with as many cases as one may have: run with the demo model to its end, and stopped. The time taken is recorded as a figure."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from tests.faults.conftest import Record
 from tests.serving import Browser, serving
 
 CASES = 1_000
-#: As many at a time as one process executes well; no person's limit is to be what is measured.
+#: As many at a time as one process executes well; the limit of a user must not be what is measured.
 AT_ONCE = {"MAX_CASES_AT_ONCE": "40", "MAX_ACTIVE_RUNS_PER_USER": "0", "MAX_MESSAGES_PER_MINUTE": "0"}
 LINES = "\n".join(
     json.dumps({"question": f"What is {n} * 7?", "rule": f"'{n * 7}' in answer.replace(',', '')"})
@@ -36,7 +36,7 @@ async def _counts(bo: Browser, set_id: str, number: int) -> tuple[str, dict[str,
 
 
 async def _page_ms(bo: Browser, path: str) -> int:
-    """How long a page takes, the middle one of five, in milliseconds."""
+    """How long a page takes in milliseconds, the median of five."""
     took = []
     for _ in range(5):
         began = time.monotonic()
@@ -95,7 +95,7 @@ async def test_a_thousand_cases_are_stopped_in_one_act(tmp_path: Path, record_pr
             while await _unfinished(tmp_path):  # noqa: ASYNC110 - of another process
                 await asyncio.sleep(0.05)
             record_property("nothing at work after, s", round(time.monotonic() - began, 3))
-            # Another begins at once.
+            # Another one can be started at once.
             assert (await bo.call("POST", f"sets/{set_id}/runs/", {}))[0] == 202
 
 

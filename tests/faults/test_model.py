@@ -1,4 +1,4 @@
-"""Every way in which a model server fails, in the second call of a run, after a tool: told as it is, never taken for an answer."""
+"""Every way in which a model server can fail, in the second call of a run, after a tool: reported as that error, never as an answer."""
 
 import json
 import time
@@ -14,7 +14,7 @@ from tests.faults.oracle import Oracle
 from tests.faults.world import World
 from tests.model_server import Call, ModelServer, Script
 
-#: They share a product: at two workers it would be started twice.
+#: They share a product: in two processes of the tests it would be started twice.
 pytestmark = pytest.mark.xdist_group("model")
 
 SILENCE_S = 2.0
@@ -53,7 +53,7 @@ FAILURES: dict[str, tuple[Script, str]] = {
     "an answer without end": (Script(TEXT, fault="huge"), "model_error"),
     "an event without end": (Script(TEXT, fault="long_event"), "model_error"),
 }
-#: After these the server would go on for ever: it has to be let go.
+#: After these the model server would send for ever: the test has to stop it.
 OPEN_ENDED = ("hang", "stall", "pings", "huge", "long_event")
 
 
@@ -66,7 +66,7 @@ def model() -> Iterator[ModelServer]:
 
 @pytest.fixture(scope="module")
 def shared(model: ModelServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """One process on SQLite, with little patience for models."""
+    """One process on SQLite, with short timeouts for models."""
     settings = {"LLM_TIMEOUT_S": f"{SILENCE_S:g}", "LLM_API_KEY": KEY}
     with world.alone(tmp_path_factory.mktemp("data"), model, **settings) as opened:
         yield opened
@@ -82,7 +82,7 @@ async def client(shared: World, model: ModelServer) -> AsyncIterator[Oracle]:
 
 
 def entries(client: Oracle, run_id: str) -> list[dict[str, Any]]:
-    """What a client has of a run."""
+    """All events of a run that a client has."""
     return client.state.runs[run_id].entries
 
 
@@ -93,9 +93,9 @@ def steps(client: Oracle, run_id: str, kind: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("failure", FAILURES)
 async def test_a_failure_of_the_model_server(shared: World, model: ModelServer, client: Oracle, failure: str) -> None:
-    """The model server answers the second call of a run with a failure: it is told as it is, and the run goes on from there."""
+    """The model server fails in the second call of a run: the error is reported, and the run can be continued."""
     script, code = FAILURES[failure]
-    # A connection that was kept, and ends without a word, is asked anew once.
+    # A kept connection that ends without an answer is replaced by a new one, once.
     model.enqueue(LOOK, script, *([script] if script.fault == "drop" else []))
     began = time.monotonic()
     run_id = await client.ask("What time is it?")
@@ -113,7 +113,7 @@ async def test_a_failure_of_the_model_server(shared: World, model: ModelServer, 
     assert not [bad for bad in ("Traceback", KEY, "<h1>", "Error(") if bad in str(told)]
     if failure.startswith("429"):
         assert "in 7 s" in words
-    # What was said so far is kept, as what it is; what was done stays done.
+    # What was written so far is stored as partial; completed steps stay.
     assert [result["ok"] for result in steps(client, run_id, "tool_result")] == [True]
     answers = steps(client, run_id, "final_answer")
     assert all(answer["partial"] is True for answer in answers)
@@ -121,7 +121,7 @@ async def test_a_failure_of_the_model_server(shared: World, model: ModelServer, 
     assert script.fault in ("huge", "long_event") or TEXT.startswith(said)
     if script.fault in OPEN_ENDED:
         await model.until(lambda: model.requests[1].closed_at is not None, 2)
-    # Going on takes the committed messages, of the torn ones only what a limit cut, and calls no tool twice.
+    # The next run has the completed messages, of the partial ones only what a limit has cut, and repeats no tool call.
     again = await client.go_on(run_id)
     assert await client.ended(again) == "completed"
     roles = [message["role"] for message in model.requests[-1].body["messages"]]
@@ -143,7 +143,7 @@ _PIECES = [
 ]
 PIECES = "".join(f'data: {{"choices": [{{"delta": {{"tool_calls": {json.dumps(each)}}}}}]}}\n\n' for each in _PIECES)
 DONE = 'data: {"choices": [{"finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
-#: What a server sends, and the steps that it means: each one's type, and its text or arguments. More of them in tests/agents/models/wire.
+#: What a server sends, and the expected steps: each one's type, and its text or arguments. More of them in tests/agents/models/wire.
 MEANT: dict[str, tuple[Script, list[tuple[str, Any]]]] = {
     "prose that speaks of tags": (Script(PROSE), [("thought", "Hm."), ("final_answer", PROSE[18:])]),
     "pieces of a call under other indexes": (Script(body=PIECES + DONE), [("tool_use", {"code": "6*7"})]),
@@ -152,7 +152,7 @@ MEANT: dict[str, tuple[Script, list[tuple[str, Any]]]] = {
 
 @pytest.mark.parametrize("name", MEANT)
 async def test_what_was_meant_is_what_is_read(shared: World, model: ModelServer, client: Oracle, name: str) -> None:
-    """Servers differ in how they say things: the steps are what was meant, and the run goes on from there."""
+    """Servers write the same thing in different ways: the steps are what was meant, and the run completes."""
     script, meant = MEANT[name]
     model.enqueue(script, Script("So."))
     run_id = await client.ask("What is 6*7?")
@@ -164,7 +164,7 @@ async def test_what_was_meant_is_what_is_read(shared: World, model: ModelServer,
 
 @pytest.mark.long
 async def test_a_model_server_that_goes_and_comes_back(tmp_path: Path) -> None:
-    """The model server ends between two messages and is started again after the second: nothing else has to be."""
+    """The model server ends between two messages and is started again after the second: nothing else has to be restarted."""
     first = ModelServer().start()
     with world.alone(tmp_path, first) as opened:
         async with opened.client(await opened.new_session()) as client:
@@ -180,7 +180,7 @@ async def test_a_model_server_that_goes_and_comes_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bytes_per_write", [1, 3])
 async def test_an_answer_in_crumbs(shared: World, model: ModelServer, client: Oracle, bytes_per_write: int) -> None:
-    """Every byte comes by itself, characters and surrogate pairs torn apart: the answer is whole, and so is what was shown meanwhile."""
+    """Each byte comes separately, which splits characters and surrogate pairs: the answer is complete, and so was the text in progress."""
     crumbs = Script(TEXT, bytes_per_write=bytes_per_write, reasoning="想 🙂 ", escape=bytes_per_write == 3)
     model.enqueue(replace(LOOK, bytes_per_write=bytes_per_write), crumbs)
     run_id = await client.ask("What time is it?")
@@ -190,7 +190,7 @@ async def test_an_answer_in_crumbs(shared: World, model: ModelServer, client: Or
 
 
 async def test_the_longest_answer_that_is_taken(shared: World, model: ModelServer, client: Oracle) -> None:
-    """An answer of nearly two million characters, as fast as it goes: whole, and no other client waits for it."""
+    """An answer of nearly two million characters, as fast as possible: it is complete, and no other client is delayed."""
     text = "0123456789" * 190_000
     model.enqueue(Script(text, piece=4_000))
     async with shared.client(await shared.new_session()) as other:

@@ -1,7 +1,8 @@
-"""The log, the runs and a client's state against a simple model, whatever order things happen in. The database is a real file.
+"""The log, the runs and a client's state against a simple model, for any order of events.
 
-Hypothesis makes up the order: steps are stored or lost in a crash, told or not, twice or late; owners die, are replaced, and write on as if
-nothing had happened; clients come, go and come back; runs are stopped, end, are continued; the database is set back to an earlier state.
+The database is a real file. Hypothesis chooses the order: steps are stored or lost in a crash, published or not, twice or late; processes
+die, are replaced, and write on as if nothing had happened; clients connect, disconnect and reconnect; runs are stopped, end, are continued;
+the database is set back to an earlier state.
 """
 
 import json
@@ -38,11 +39,11 @@ MESSAGES = ("a", "b", "c", "d", "e", "f")
 
 
 class Crash(Exception):
-    """The process is gone."""
+    """The process has crashed."""
 
 
 class Client:
-    """What one client has, and the frames on their way to it."""
+    """What one client has, and the frames that are on their way to it."""
 
     def __init__(self) -> None:
         self.complaints: list[str] = []
@@ -50,18 +51,18 @@ class Client:
         self.connected = False
 
     def take(self, stored: Stored) -> None:
-        """Take a frame as it is told, unless an earlier one is missing: then it is read from the log, as feeds do."""
+        """Apply a published frame, unless an earlier one is missing: then read from the log, as feeds do."""
         if self.connected and stored.seq <= self.state.seq + 1:
             self.state.take(json.loads(stored.frame))
 
     def catch_up(self, session_id: UUID) -> None:
-        """Take what the log has and it lacks."""
+        """Read from the log what the client does not have yet."""
         for stored in selectors.stored_after(session_id, self.state.seq, 1_000):
             self.state.take(json.loads(stored.frame))
 
 
 class LogMachine(RuleBasedStateMachine):
-    """One session's life."""
+    """A session during the test."""
 
     clients = Bundle("clients")
 
@@ -69,9 +70,9 @@ class LogMachine(RuleBasedStateMachine):
         super().__init__()
         self.user = User.objects.get_or_create(username="ada")[0]
         self.session = making.session(self.user)
-        #: What must be in the log: numbers and ids.
+        #: The expected content of the log: numbers and ids.
         self.committed: list[tuple[int, str]] = []
-        #: Every copy of a run that some process believes to execute, living or not.
+        #: Every copy of a run that some process believes to own, whether or not that process is alive.
         self.held: list[Run] = []
         self.runs: dict[str, UUID] = {}
         self.everybody: list[Client] = []
@@ -195,7 +196,7 @@ class LogMachine(RuleBasedStateMachine):
     def set_the_database_back(self, to: int) -> None:
         if Run.objects.filter(session=self.session, status__in=UNFINISHED).exists() or not self.committed:
             return
-        # To the end of some run, as a copy taken at a quiet moment has it: one that is removed from the queue ends amid another.
+        # Set back to the end of some run; one that is removed from the queue ends while another one is executed.
         spans: dict[UUID, list[int]] = {}
         for run_id, seq in Step.objects.filter(session=self.session).order_by("seq").values_list("run_id", "seq"):
             spans.setdefault(run_id, []).append(seq)
@@ -299,7 +300,7 @@ def on_each_database(request: pytest.FixtureRequest, transactional_db: None) -> 
 @pytest.mark.usefixtures("on_each_database")
 @pytest.mark.parametrize("examples", [30, pytest.param(300, marks=pytest.mark.long)])
 def test_any_order_of_events_keeps_the_log_the_runs_and_the_clients_sound(examples: int) -> None:
-    """Crashes before and after commits, lost and doubled messages, zombies, sweeps, stops and a database set back, in any order."""
+    """Crashes before and after commits, lost and duplicated messages, zombies, sweeps, stops and a database set back, in any order."""
     plan = hypothesis_settings(
         max_examples=examples,
         stateful_step_count=30,

@@ -1,4 +1,4 @@
-"""Each guard of the product is switched off, and a fault test must fail for that very reason: none of them passes whatever happens."""
+"""Each guard of the product is switched off, and the test of that guard must fail for exactly that reason: so no test always passes."""
 
 import os
 import re
@@ -25,8 +25,8 @@ ASKING = ("test_asking.py::test_everybody_asks_at_once[{}]", "a message became s
 OPEN = "a turn without an answer was left open"
 LACKING = "a client lacks something"
 STORING = ("test_storing.py::test_whatever_is_shown_is_stored_already[{}]", "shown before it was stored")
-#: Each mutation, the tests that must fail by it, and what of their own they must say then. A guard that works the same whatever the
-#: product runs on has one. On SQLite numbers need no counter row: it lets only one transaction write at a time anyway.
+#: Each mutation, the tests that must fail because of it, and words of the failed assertion. A guard that is the same on every topology has
+#: one test. On SQLite numbers need no counter row, because only one transaction can write at a time.
 NOTICED = [
     (
         "without_the_counter_row",
@@ -242,19 +242,19 @@ NOTICED = [
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of a test: the words by which it failed, empty where it passed; and whether it was it that failed, or its set-up."""
+    """The outcome of a test: the message of its failure, empty if it passed; and whether the test itself failed, and not its set-up."""
 
     words: str
     is_own: bool
 
 
 def verdicts(mutation: str, tests: list[str], folder: Path) -> dict[str, Verdict]:
-    """Run some tests on the product with a guard switched off, or with all of them on; returns what became of each that ran."""
+    """Run some tests on the product with a guard switched off, or with all of them on; returns the outcome of each that ran."""
     report = folder / "report.xml"
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q", "-n", "0", "--ds=tests.faults.mutated_settings", "-m", ""),
-            # The only form of the report in which tests may note figures.
+            # The only format of the report that allows tests to record properties.
             *("-o", "junit_family=xunit1"),
             *("--hypothesis-seed=1", "-p", "no:cacheprovider", f"--junitxml={report}"),
             *(f"tests/faults/{test}" for test in tests),
@@ -278,7 +278,7 @@ def verdicts(mutation: str, tests: list[str], folder: Path) -> dict[str, Verdict
 
 @pytest.fixture(scope="module")
 def unmutated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Verdict]:
-    """What becomes of those that are asked for where no guard is switched off, run in the same way."""
+    """The outcomes of these tests with no guard switched off, run in the same way."""
     asked_for = (item.callspec.params.get("test") for item in request.session.items if hasattr(item, "callspec"))
     chosen = set(asked_for) & {test for _, test, _ in NOTICED}
     return verdicts("", sorted(chosen), tmp_path_factory.mktemp("unmutated"))
@@ -289,7 +289,7 @@ def test_every_mutation_has_a_test_that_is_to_notice() -> None:
 
 
 def test_the_tests_that_are_to_notice_are_there() -> None:
-    """A name that is no test's would make all of them fail, in the long run alone."""
+    """With a wrong name the long test below would fail, but nothing would show it earlier."""
     names = [f"tests/faults/{test}" for _, test, _ in NOTICED]
     collect = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-m", "", "--collect-only", "-p", "no:cacheprovider"]
     found = subprocess.run([*collect, *names], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -302,7 +302,7 @@ def test_the_tests_that_are_to_notice_are_there() -> None:
 def test_a_guard_that_is_switched_off_is_noticed(
     unmutated: dict[str, Verdict], tmp_path: Path, mutation: str, test: str, words: str
 ) -> None:
-    """The product runs without one of its guards: the test that is about it fails by its own assertion, and passes with the guard."""
+    """The product runs without one of its guards: the guard's test fails by its own assertion, and passes with the guard."""
     file, _, name = test.partition("::")
     assert unmutated[f"{Path(file).name}::{name}"] == Verdict("", is_own=True)
     (noticed,) = verdicts(mutation, [test], tmp_path).values()

@@ -1,4 +1,4 @@
-"""The network between client and product is cut, reset, frozen: a client that comes back has everything, once and in order."""
+"""The network between client and product is cut, reset, frozen: a client that reconnects gets everything, once and in order."""
 
 import asyncio
 import contextlib
@@ -19,14 +19,14 @@ from tests.serving import ROOT, Server
 
 
 def through(network: Proxy, world: World, session: str, **options: float) -> Oracle:
-    """A client whose connections go through the network."""
+    """A client whose connections go through the proxy."""
     return world.client(session, name="through", at=lambda: [f"http://127.0.0.1:{network.port}"], **options)
 
 
 @pytest.mark.xdist_group("alone")
 @pytest.mark.parametrize("places", [50, pytest.param(200, marks=pytest.mark.long)])
 async def test_the_connection_is_cut_at_every_byte(shared: World, places: int) -> None:
-    """A network cut at many places of the stream of frames, evenly spread, while a run is told: in the middle of words and of frames."""
+    """The connection is cut after many different numbers of bytes while a run streams: in the middle of words and of frames."""
     shared.model.respond = rounds(120, every_s=0.002)
     world = shared
     session = await world.new_session()
@@ -37,11 +37,11 @@ async def test_the_connection_is_cut_at_every_byte(shared: World, places: int) -
     ):
         run_id = await whole.ask("Go on")
         for place in range(places):
-            # From within the handshake's answer to some frames on; odd steps, so that no frame's length divides them.
+            # From within the answer to the handshake to some frames later; odd steps, which no frame's length is a multiple of.
             network.cut_after = 100 + 37 * place * (200 // places)
             taken = network.taken
             async with asyncio.timeout(20):
-                # Also one that is still being opened, and would never be cut where the run has nothing more to say.
+                # Also one that is still being opened, and would otherwise never be cut if the run sends nothing more.
                 while network.taken == taken:
                     cut.cut()
                     await asyncio.sleep(0.01)
@@ -54,7 +54,7 @@ async def test_the_connection_is_cut_at_every_byte(shared: World, places: int) -
 
 
 def answers(server: Server, rest_s: float) -> list[tuple[int, int]]:
-    """Ask twice over one connection, which rests in between; returns each answer's status, and the client's port."""
+    """Send two requests over one connection, which is idle in between; returns each answer's status, and the client's port."""
     found = []
     with contextlib.closing(HTTPConnection("127.0.0.1", server.port)) as connection:
         for pause in (0.0, rest_s):
@@ -70,11 +70,11 @@ def answers(server: Server, rest_s: float) -> list[tuple[int, int]]:
 @pytest.mark.long
 @pytest.mark.xdist_group("served")
 async def test_a_connection_rests_for_longer_than_the_proxy_keeps_it(served: Server) -> None:
-    """The proxy passes a message on once: on a connection that is closed at that moment it would be lost, and somebody told 502."""
+    """The proxy forwards a message only once: on a connection that the server closes at that moment it would be lost, with a 502."""
     kept = re.search(r"^\s*keepalive (\d+)s$", (ROOT / "Caddyfile").read_text(), re.MULTILINE)
     assert kept is not None
     first, second = await asyncio.to_thread(answers, served, int(kept[1]) + 2)
-    # The client would open another one, where the server says that it closes the first.
+    # The client would open a new connection if the server announced that it closes this one.
     assert first == second
     assert second[0] == 200
 
@@ -82,7 +82,7 @@ async def test_a_connection_rests_for_longer_than_the_proxy_keeps_it(served: Ser
 @pytest.mark.xdist_group("alone")
 @pytest.mark.parametrize("ends", ["reset", "half_close"])
 async def test_connections_end_otherwise(shared: World, ends: str) -> None:
-    """Connections that are reset, or closed towards the client alone, again and again."""
+    """Connections that are reset, or closed on the client's side only, again and again."""
     shared.model.respond = rounds(1_000, every_s=0.002)
     world = shared
     session = await world.new_session()
@@ -95,7 +95,7 @@ async def test_connections_end_otherwise(shared: World, ends: str) -> None:
         connections = 0
         for _ in range(15):
             seq = client.state.seq
-            # Each brings something before it ends.
+            # Each connection receives something before it ends.
             await client.until(  # type: ignore[misc]
                 lambda connections=connections, seq=seq: client.connections > connections and client.state.seq > seq
             )
@@ -112,7 +112,7 @@ async def test_connections_end_otherwise(shared: World, ends: str) -> None:
 
 @pytest.mark.long
 async def test_a_connection_dies_without_a_word(open_world: OpenWorld, model: ModelServer) -> None:
-    """A blackhole and a forgetful router: the client notices within 35 s, the product forgets the socket within 95 s."""
+    """A blackhole and a router that forgets the connection: the client notices within 35 s, the product frees the socket within 95 s."""
     model.respond = rounds(200, every_s=0.03)
     world = open_world("sqlite")
     session = await world.new_session()
@@ -123,7 +123,7 @@ async def test_a_connection_dies_without_a_word(open_world: OpenWorld, model: Mo
     ):
         run_id = await whole.ask("Go on")
         await client.until(lambda: client.state.seq > 50)
-        # The router forgets the open connection; new ones it lets through.
+        # The router forgets the open connection; new ones work.
         for line in network.lines:
             line.freeze()
         began = time.monotonic()

@@ -1,4 +1,4 @@
-"""Verdicts and comments over two processes on PostgreSQL and Redis: told by one, heard at the other, and judged at once by many."""
+"""Verdicts and comments over two processes on PostgreSQL and Redis: written at one, received at the other, and by many at once."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.xdist_group("pair"), pytest.mark.long]
 
 
 async def judged_by(browser: Browser, run_id: str, words: list[str]) -> list[int]:
-    """Judge a run again and again; the statuses."""
+    """Change the verdict of a run again and again; returns the statuses."""
     return [(await browser.call("PUT", f"runs/{run_id}/verdict/", {"verdict": word}))[0] for word in words]
 
 
@@ -27,7 +27,7 @@ async def test_what_is_said_at_one_process_is_heard_at_the_other(two: World) -> 
                 assert status == 201
                 told = (await socket.until_type("comment", 2))["data"]
                 assert told == {**made, "count": 1, "version": number + 1}
-            # Both at once, on the same run: each change has a number of its own, and comes once, in order.
+            # Both at once, on the same run: each change has its own number, and arrives once, in order.
             words = ["good", "bad"] * 5
             statuses = await asyncio.gather(judged_by(here, run_id, words), judged_by(there, run_id, words))
             assert statuses == [[200] * 10] * 2
@@ -38,7 +38,7 @@ async def test_what_is_said_at_one_process_is_heard_at_the_other(two: World) -> 
             versions = [f["data"]["version"] for f in socket.frames if f["type"] in ("comment", "verdict")]
             assert versions == sorted(set(versions))
             assert last["data"]["version"] == versions[-1]
-            # What somebody does at one process is passed on at the other.
+            # A change at one process is published to the other.
             async with here.socket(session_id) as typing:
                 hello = await typing.receive()
                 assert hello["data"]["notes"] == {

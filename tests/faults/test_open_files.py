@@ -1,4 +1,4 @@
-"""The process may open no further file and no connection: those who are in go on, and the next get in as soon as it may again."""
+"""The process cannot open another file or connection: existing connections go on, and new ones are accepted as soon as possible."""
 
 import contextlib
 import resource
@@ -11,13 +11,13 @@ from tests.faults.invariants import check
 from tests.faults.work import rounds
 from tests.faults.world import World
 
-#: What a log says meanwhile.
+#: What the log may contain meanwhile.
 SAID = "Too many open files|unable to open database file|could not be"
 
 
 @pytest.mark.xdist_group("alone")
 async def test_strangers_take_every_connection_that_there_may_be(shared: World) -> None:
-    """A run at work ends well, and its socket stays; as soon as they have gone, others come in."""
+    """A run at work completes, and its socket stays open; as soon as the other connections are closed, new ones are accepted."""
     world, (server,) = shared, shared.servers
     world.model.respond = rounds(60, every_s=0.01)
     session = await world.new_session()

@@ -1,4 +1,4 @@
-"""The judge is judged: every rule of the invariants is broken once, and must be heard to complain."""
+"""The checks are checked: every rule of the invariants is broken once, and the violation must be reported."""
 
 import asyncio
 import json
@@ -46,7 +46,7 @@ def joined(last_seq: int = 0, **more: Any) -> Frame:
 
 
 async def played(*frames: Frame, connections: int = 1) -> Oracle:
-    """A client that has received some frames, as if on one connection, or on each of some."""
+    """A client that has received these frames, on one connection or on several."""
     client = Oracle(list, "", SESSION, acknowledges=False)
     for _ in range(connections):
         client._joined = False
@@ -179,7 +179,7 @@ def test_memory_beyond_all_windows_is_noticed() -> None:
 
 
 async def test_memory_that_a_process_takes_is_counted(shared: World) -> None:
-    """The limit is looked at where it counts: at the most a real process has held, whatever it holds now."""
+    """The highest memory that a real process has used counts, not what it uses at the end."""
     (server,) = shared.servers
     assert await asyncio.to_thread(server.loaded.wait, 60)
     server.rest()
@@ -198,7 +198,7 @@ def test_a_wait_of_others_is_noticed() -> None:
 
 
 async def test_a_bystander_who_is_kept_waiting_is_noticed(shared: World) -> None:
-    """A process that stands still: whoever pings it says so, also of the pings that are only answered afterwards."""
+    """A process that is blocked: the bystander reports it, also for pings that are only answered afterwards."""
     async with shared.browser() as browser, Bystander.beside(browser) as others:
         await invariants.check_costs(shared.servers[0], 1, others)
         process = shared.servers[0].process

@@ -1,16 +1,16 @@
-"""Where a page may come from that opens a socket."""
+"""The origins of pages that may open a socket."""
 
 import pytest
 
 from tests.faults.raw_socket import handshake
 from tests.serving import Browser, Server
 
-#: They share a product with others: at two workers it would be started twice.
+#: They share a product with others: in two processes of the tests it would be started twice.
 pytestmark = pytest.mark.xdist_group("served")
 
 
 async def test_origins_that_are_not_this_very_site(served: Server, bo: Browser) -> None:
-    """Origin table: other ports, schemes, hosts, look-alikes, nonsense, none, two, and hosts that are not ours."""
+    """Origin table: other ports, schemes, hosts, look-alikes, nonsense, none, two, and hosts that are not allowed."""
     path = f"/ws/chat/{await bo.new_session()}/"
     port = served.port
     own = f"http://127.0.0.1:{port}"
@@ -60,7 +60,7 @@ async def test_origins_that_are_not_this_very_site(served: Server, bo: Browser) 
     ]
     refused = [(headers, await handshake(bo.url, path, cookie, *headers)) for headers in foreign]
     assert not [each for each in refused if each[1] != 403]
-    # What is no proper request may be refused as such, before anyone asks who sent it.
+    # An invalid request may be refused as invalid, before its origin is checked.
     for origins in ((own, "http://evil.example"), (own, own), ("\x7f",)):
         lines = [f"Origin: {origin}" for origin in origins]
         assert await handshake(bo.url, path, host, cookie, *lines) in (403, 400), origins

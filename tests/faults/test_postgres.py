@@ -1,4 +1,4 @@
-"""PostgreSQL goes away, comes back as it was, as it was earlier, or empty: runs wait, and no two histories are mixed."""
+"""PostgreSQL is stopped, and comes back as it was, in an earlier state, or empty: runs wait, and two histories are never mixed."""
 
 import asyncio
 import contextlib
@@ -23,16 +23,16 @@ from tests.model_server import ModelServer
 from tests.services import Postgres
 
 NOT_LOGGED_IN, GONE, INTERNAL = 4401, 4404, 4500
-#: A run may have given up on a database that has been away for so long, in seconds.
+#: The shortest time in seconds after which a run may give up on an unavailable database.
 GIVES_UP_AFTER_S = 15
 
-#: They share a PostgreSQL: at two workers it would be made twice.
+#: They share a PostgreSQL: in two processes of the tests it would be started twice.
 pytestmark = pytest.mark.xdist_group("postgres")
 
 
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    """A PostgreSQL of the module's own, to be broken, with tables and users in the database ``ready``."""
+    """A PostgreSQL of the module's own, which tests break, with tables and users in the database ``ready``."""
     with services.own_postgres() as server:
         make_ready(server.url, tmp_path_factory.mktemp("ready"))
         yield server
@@ -46,14 +46,14 @@ def database(postgres: Postgres) -> Iterator[str]:
 
 
 def orders(server: Postgres, *statements: str) -> None:
-    """Give the server orders, from outside the product's database."""
+    """Execute SQL on the server, from outside the product's database."""
     with psycopg.connect(server.url, autocommit=True) as connection:
         for statement in statements:
             connection.execute(statement.encode())
 
 
 HANG_UP = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'product'"
-#: PostgreSQL copies and renames only what nobody is connected to.
+#: PostgreSQL only copies and renames a database that nobody is connected to.
 SHUT = ("ALTER DATABASE product ALLOW_CONNECTIONS false", HANG_UP)
 OPEN = "ALTER DATABASE product ALLOW_CONNECTIONS true"
 
@@ -67,7 +67,7 @@ def copy(server: Postgres, name: str, *changes: str) -> None:
 
 
 def is_ready(address: str) -> bool:
-    """Whether a process says that people can be sent to it."""
+    """Whether a process reports that it is ready to be sent requests."""
     try:
         with urlopen(f"{address}/readyz") as answer:
             return bool(answer.status == 200)
@@ -76,12 +76,12 @@ def is_ready(address: str) -> bool:
 
 
 def fail_over(server: Postgres, name: str) -> None:
-    """Let another database serve in the product's place, which is dropped."""
+    """Replace the product's database by another one; the old one is dropped."""
     orders(server, *SHUT, "DROP DATABASE product WITH (FORCE)", f"ALTER DATABASE {name} RENAME TO product")
 
 
 async def restarted(server: Postgres) -> None:
-    await asyncio.to_thread(server.end, signal.SIGQUIT)  # what pg_ctl calls immediate
+    await asyncio.to_thread(server.end, signal.SIGQUIT)  # PostgreSQL's mode "immediate"
     await asyncio.sleep(1)
     await asyncio.to_thread(server.start)
 
@@ -112,7 +112,7 @@ async def two_clients(world: World, session: str, **options: float) -> AsyncIter
 async def test_postgres_breaks_while_a_run_is_at_work(
     postgres: Postgres, database: str, open_world: OpenWorld, model: ModelServer, topology: str, times: int
 ) -> None:
-    """All connections of PostgreSQL ended, and its immediate restart: no run fails, no socket closes."""
+    """All connections of PostgreSQL ended, and an immediate restart: no run fails, no socket is closed."""
     model.respond = rounds(30, every_s=0.005)
     world = open_world(topology, database_url=database)
     session = await world.new_session()
@@ -129,7 +129,7 @@ async def test_postgres_breaks_while_a_run_is_at_work(
 async def test_connections_are_ended_as_runs_begin(
     postgres: Postgres, database: str, open_world: OpenWorld, model: ModelServer
 ) -> None:
-    """In a long session, whose turns are read by themselves, all connections are ended just as each run begins: none fails."""
+    """In a long session, whose history is read separately, all connections are ended just as each run begins: none fails."""
     model.respond = rounds(60, every_s=0.001)
     world = open_world("postgres", database_url=database)
     session = await world.new_session()
@@ -146,7 +146,7 @@ async def test_connections_are_ended_as_runs_begin(
 
 
 def cut_again_and_again(server: Postgres, every_s: float, until: threading.Event) -> int:
-    """End all connections after pauses of that length; returns how many were ended."""
+    """End all connections again and again, with pauses of this length; returns how many were ended."""
     ended = 0
     with psycopg.connect(server.url, autocommit=True) as operator:
         while not until.wait(every_s):
@@ -154,7 +154,7 @@ def cut_again_and_again(server: Postgres, every_s: float, until: threading.Event
     return ended
 
 
-#: Pauses between the cuts, in seconds, and for how long they go on; None: until the run has ended.
+#: The pauses between the cuts in seconds, and for how many seconds they go on; None: until the run has ended.
 CUTS: dict[str, Any] = {
     "time for something between them": (0.1, None),
     "no time": pytest.param(0.0, 5.0, marks=pytest.mark.long),
@@ -172,7 +172,7 @@ async def test_connections_are_ended_again_and_again(
     for_s: float | None,
     record_property: Record,
 ) -> None:
-    """Where there is time between two cuts a run goes on between them; where there is none it ends soon after the last."""
+    """With enough time between two cuts a run makes progress in between; with too little it ends soon after the last cut."""
     model.respond = rounds(10, every_s=0.001)
     world = open_world("postgres", database_url=database)
     session = await world.new_session()
@@ -193,7 +193,7 @@ async def test_connections_are_ended_again_and_again(
         record_property("ended after the last cut within, s", round(time.monotonic() - began, 1))
         assert status == "completed" or (for_s or 0) > GIVES_UP_AFTER_S
         await check(world, session, [here, there])
-    # Thousands of them would say nothing more than those who were at work on one.
+    # Thousands of such lines would say nothing more than the errors of the runs.
     assert not any("discarding closed connection" in line for line in world.output)
 
 
@@ -201,7 +201,7 @@ async def test_connections_are_ended_again_and_again(
 async def test_postgres_is_away_for_longer_than_the_lease(
     postgres: Postgres, database: str, open_world: OpenWorld, model: ModelServer
 ) -> None:
-    """PostgreSQL is away for 40 s, and nobody can renew a lease: nobody takes that for the death of another, and the run goes on."""
+    """PostgreSQL is unavailable for 40 s, and no lease can be renewed: no process counts another as dead, and the run goes on."""
     model.respond = rounds(200, every_s=0.005)
     world = open_world("postgres", database_url=database)
     session = await world.new_session()
@@ -222,7 +222,7 @@ async def test_postgres_is_away_for_longer_than_the_lease(
 
 @contextlib.contextmanager
 def read_only(server: Postgres) -> Iterator[None]:
-    """Let the server take no changes, as one does whose disk is nearly full, or that is still another's standby."""
+    """Make the server read-only, like one whose disk is nearly full, or that is still a standby."""
     reload = "SELECT pg_reload_conf()"
     orders(server, "ALTER SYSTEM SET default_transaction_read_only TO on", reload)
     try:
@@ -235,7 +235,7 @@ def read_only(server: Postgres) -> Iterator[None]:
 async def test_postgres_takes_no_changes(
     postgres: Postgres, database: str, open_world: OpenWorld, model: ModelServer, stays: bool
 ) -> None:
-    """For a moment, or for longer than a run waits: people go on reading, and the run goes on, or ends as failed; the next one works."""
+    """Read-only for a moment, or for longer than a run waits: people can read, the run goes on or ends as failed; the next one works."""
     model.respond = rounds(60, every_s=0.005)
     world = open_world("postgres", database_url=database)
     session = await world.new_session()
@@ -261,7 +261,7 @@ async def test_postgres_takes_no_changes(
 async def test_postgres_stays_away(
     postgres: Postgres, database: str, open_world: OpenWorld, model: ModelServer, record_property: Record
 ) -> None:
-    """PostgreSQL is away until the run has given up: it has failed when PostgreSQL is back, and the next one works."""
+    """PostgreSQL is unavailable until the run has given up: the run is failed when PostgreSQL is back, and the next one works."""
     model.respond = rounds(200, every_s=0.005)
     world = open_world("postgres", database_url=database)
     session = await world.new_session()
@@ -287,7 +287,7 @@ async def test_postgres_stays_away(
 async def test_postgres_comes_back_as_it_was_earlier(
     postgres: Postgres, database: str, open_world: OpenWorld, model: ModelServer
 ) -> None:
-    """A failover to an older copy, while the processes serve: every client drops what is no more, and mixes nothing."""
+    """A failover to an older copy, while the processes serve: every client drops what no longer exists, and mixes nothing."""
     model.respond = rounds(5)
     world = open_world("postgres", database_url=database)
     session = await world.new_session()
@@ -310,7 +310,7 @@ async def test_postgres_comes_back_as_it_was_earlier(
 async def test_postgres_comes_back_empty(
     postgres: Postgres, database: str, open_world: OpenWorld, model: ModelServer
 ) -> None:
-    """Failovers to copies without tables, without sessions, without people: clients are told by an error or a code, nothing else breaks."""
+    """Failovers to copies without tables, sessions or users: clients get an error or a close code, and nothing else breaks."""
     model.respond = rounds(300, every_s=0.02)
     world = open_world("postgres", database_url=database)
     session = await world.new_session()
@@ -321,7 +321,7 @@ async def test_postgres_comes_back_empty(
         await here.ask("Go on")
         await there.until(lambda: there.state.seq > 20)
         await asyncio.to_thread(fail_over, postgres, "no_tables")
-        # As while a database is away: who is there stays and is told what could not be done, and nobody comes in.
+        # As while a database is unavailable: open sockets stay and are sent an error, and new ones are refused.
         asking = asyncio.create_task(here.ask("Are you there?"))
         await here.until(lambda: "storage" in [error["code"] for error in here.errors])
         there.cut()
@@ -330,7 +330,7 @@ async def test_postgres_comes_back_empty(
         for client in (here, there):
             await client.until(lambda client=client: client.closes[-1:] == [GONE])  # type: ignore[misc]
         asking.cancel()
-        # What was at work for the session is let go.
+        # What the process kept for the session's run is freed.
         await model.until(lambda: all(request.closed_at or request.finished_at for request in model.requests))
     assert here.violations == there.violations == []
     async with two_clients(world, await world.new_session()) as (here, there):
@@ -339,7 +339,7 @@ async def test_postgres_comes_back_empty(
         await asyncio.to_thread(fail_over, postgres, "no_people")
         for client in (here, there):
             await client.until(lambda client=client: client.closes[-1:] == [NOT_LOGGED_IN])  # type: ignore[misc]
-    # Each connection that was broken is found out when it is used next.
+    # A broken connection is only noticed when it is used next.
     for address in world.addresses:
         await until(lambda address=address: is_ready(address), wanted="the process to be ready")  # type: ignore[misc]
     assert not list(quiet_logs(world.output, "could not be"))

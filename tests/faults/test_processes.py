@@ -1,4 +1,4 @@
-"""Processes die, freeze and come back: no client notices more than a pause."""
+"""Processes are killed, frozen and restarted: clients notice no more than a pause."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ from tests.serving import Server
 def killing(
     world: World, victims: Sequence[Server | str], *, every_s: float = 4.0, times: int = 1_000, seed: int = 0
 ) -> contextlib.AbstractAsyncContextManager[list[float]]:
-    """Kill one process after the other, every few seconds, and start it again; a session stands for the process at work for it."""
+    """Kill one process after the other, every few seconds, and restart it; given a session, kill the process that executes its run."""
     turns = itertools.cycle(victims)
 
     async def kill_one() -> bool:
@@ -29,7 +29,7 @@ def killing(
         if isinstance(victim, str):
             victim = await asyncio.to_thread(world.executing_server, victim)
         if victim is None:
-            # Between two runs, or the last has ended: nobody asks for another one.
+            # Between two runs, or after the last one: no process executes a run of it.
             return False
         await world.kill(victim)
         await world.start(victim)
@@ -39,7 +39,7 @@ def killing(
 
 
 def prey(world: World, session: str) -> Sequence[Server | str]:
-    """Who is to be killed: all that serve, and where workers execute the runs, the one at work for the session."""
+    """The processes to kill: all that serve, or, with workers, the one that executes the session's run."""
     return [session, *world.servers] if world.workers else world.servers
 
 
@@ -47,7 +47,7 @@ def prey(world: World, session: str) -> Sequence[Server | str]:
 async def test_a_process_is_killed_in_the_middle_of_its_runs(
     open_world: OpenWorld, model: ModelServer, topology: str
 ) -> None:
-    """Kill -9 of the process that executes the runs, mid-run; where there are more, of one after the other."""
+    """SIGKILL of the process that executes the runs, mid-run; where there are several, of one after the other."""
     model.respond = rounds(15, every_s=0.01)
     world = open_world(topology)
     session = await world.new_session()
@@ -59,7 +59,7 @@ async def test_a_process_is_killed_in_the_middle_of_its_runs(
             while len(killed) < 2:
                 await keep_busy(patient, patient.state.seq + 50)
         events = await check(world, session, [patient, restless])
-    # Killed while at work, at least once.
+    # Killed while it executed a run, at least once.
     assert [event for event in events if event.data.get("status") == "interrupted"]
     assert not list(idle_database(world.database, session))
 
@@ -69,7 +69,7 @@ async def test_a_process_is_killed_in_the_middle_of_its_runs(
 async def test_everything_breaks_at_once_for_a_thousand_events(
     open_world: OpenWorld, model: ModelServer, record_property: Record, topology: str
 ) -> None:
-    """Five clients that come and go, a thousand events, each process killed every few seconds, half the group messages dropped."""
+    """Five clients that reconnect, a thousand events, each process killed every few seconds, half the group messages lost."""
     model.respond = rounds(30)
     world = open_world(topology, **FAULTY_LAYER, GROUP_MESSAGES="lost=0.5 doubled=0.1 late=0.1")
     session = await world.new_session()
@@ -81,12 +81,12 @@ async def test_everything_breaks_at_once_for_a_thousand_events(
             for number in range(5)
         ]
         async with contextlib.AsyncExitStack() as until_enough:
-            # Each by itself, so that now and then none is left.
+            # Each independently, so that now and then no process is running.
             killed = [
                 await until_enough.enter_async_context(killing(world, [victim], seed=seed))
                 for seed, victim in enumerate(prey(world, session))
             ]
-            # Kills between two runs interrupt none.
+            # A kill between two runs interrupts none.
             while (
                 clients[0].state.seq < 1_000 or min(map(len, killed)) < 4 or statuses(world, session)["interrupted"] < 3
             ):
@@ -107,7 +107,7 @@ def statuses(world: World, session: str) -> Counter[str]:
 
 @pytest.mark.parametrize("topology", ["postgres", SCALE])
 async def test_the_owner_of_a_run_freezes_and_wakes(open_world: OpenWorld, model: ModelServer, topology: str) -> None:
-    """A zombie: the process is stopped for longer than its lease while it works, and wakes when its run has been ended by another."""
+    """A zombie: the process is frozen for longer than its lease during a run, and resumes when another process has ended that run."""
     model.respond = rounds(200, every_s=0.01)
     world = open_world(topology, RUN_LEASE_S="2")
     session = await world.new_session()
@@ -119,7 +119,7 @@ async def test_the_owner_of_a_run_freezes_and_wakes(open_world: OpenWorld, model
         assert frozen is not None
         frozen.process.send_signal(signal.SIGSTOP)  # type: ignore[union-attr]
         try:
-            # The lease, a sweep, and what a lock that was held when it froze is given.
+            # The lease, a sweep, and the time until PostgreSQL ends a frozen connection that holds a lock.
             assert await watching.ended(run_id, 30) == "interrupted"
             ended_at = watching.state.seq
         finally:
@@ -134,7 +134,7 @@ async def test_the_owner_of_a_run_freezes_and_wakes(open_world: OpenWorld, model
 
 @pytest.mark.long
 async def test_the_sockets_of_a_dead_process_are_forgotten(open_world: OpenWorld) -> None:
-    """Kill -9 of a web process that is not started again: within the lease nobody is said to be there who is not."""
+    """SIGKILL of a web process that is not restarted: when its lease has expired, its sockets no longer count as present."""
     world = open_world("postgres", RUN_LEASE_S="2", MAX_SOCKETS_PER_USER="2")
     session = await world.new_session()
     dying, other = world.servers
@@ -143,7 +143,7 @@ async def test_the_sockets_of_a_dead_process_are_forgotten(open_world: OpenWorld
             await here.until(lambda: [person["sockets"] for person in here.state.people] == [2])
             await world.kill(dying)
         await here.until(lambda: [person["sockets"] for person in here.state.people] == [1], 20)
-        # The dead ones take nobody's place.
+        # The dead sockets do not count towards limits.
         async with _at(world, session, other) as another:
             await another.until(lambda: another.is_connected)
             await here.until(lambda: [person["sockets"] for person in here.state.people] == [2])
@@ -160,7 +160,7 @@ def _at(world: World, session: str, server: Server) -> Oracle:
 async def test_a_process_whose_clock_is_wrong_ends_nobodys_run(
     open_world: OpenWorld, model: ModelServer, ahead_s: str
 ) -> None:
-    """Of two processes one has a clock that is ahead or behind: each executes a run for several leases, and nobody ends the other's."""
+    """One of two processes has a clock that is fast or slow: each executes a run for several leases, and neither ends the other's."""
     model.respond = rounds(6, every_s=0.1)
     world = open_world("postgres", RUN_LEASE_S="2")
     wrong = world.servers[1]

@@ -1,4 +1,4 @@
-"""The broken network breaks as it says."""
+"""The proxy of these tests breaks connections as its methods say."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,7 +12,7 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 @pytest.fixture
 async def proxy() -> AsyncIterator[Proxy]:
-    """A proxy before something that sends everything back."""
+    """A proxy in front of a server that returns whatever it is sent."""
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(100):

@@ -1,4 +1,4 @@
-"""What staff change in one process, of which the others know at once: agents' versions, and servers of tools."""
+"""What staff change at one process applies at the others at once: versions of agents, and MCP servers."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ SERVER = {"name": "far", "transport": "http-or-sse", "key_header": "Authorizatio
 
 
 async def submit(staff: Browser, page: str, **form: Any) -> None:
-    """Send a form of the admin, which then leads on."""
+    """Submit a form of the admin, which then redirects."""
     fields = {**form, "csrfmiddlewaretoken": staff.cookie("csrftoken")}
     headers = {"Referer": f"{staff.url}{page}"}
     async with staff.http.post(page, data=fields, headers=headers, allow_redirects=False) as answer:

@@ -1,4 +1,4 @@
-"""Redis goes away, stops answering or refuses: no socket closes, no run fails, and every event comes within two seconds."""
+"""Redis stops, freezes or returns errors: no socket is closed, no run fails, and every event arrives within two seconds."""
 
 import asyncio
 import contextlib
@@ -23,20 +23,20 @@ from tests.model_server import ModelServer
 from tests.services import Redis
 
 Break = Callable[[Redis], Awaitable[None]]
-#: What a lost group message may cost; the rest is the machine's.
+#: How long a lost group message may delay an event; the rest is for a busy machine.
 LATEST_S = 2.0
 
 
 @pytest.fixture
 def redis() -> Iterator[Redis]:
-    """A Redis of the test's own, to be broken."""
+    """A Redis of the test's own, which it breaks."""
     with services.own_redis() as server:
         yield server
 
 
 @contextlib.asynccontextmanager
 async def connected(redis: Redis) -> AsyncIterator[Client]:
-    """Somebody who gives Redis orders."""
+    """A connection to Redis for the test."""
     async with Client.from_url(redis.url) as client:
         yield client
 
@@ -101,7 +101,7 @@ async def test_redis_breaks_in_every_way_while_a_run_is_watched(
             before = there.state.seq
             await there.until(lambda before=before: there.state.seq > before + 20)  # type: ignore[misc]
             await broken(redis)
-            # In the middle of it, somebody comes and goes.
+            # In the middle of it, a client connects and disconnects.
             async with _at(world, session, 1) as late:
                 await late.until(lambda late=late: late.state.seq >= there.state.seq - 5, 5)  # type: ignore[misc]
         done.set()
@@ -117,7 +117,7 @@ async def test_redis_breaks_in_every_way_while_a_run_is_watched(
 async def test_a_network_forgets_its_connections_to_redis(
     redis: Redis, open_world: OpenWorld, model: ModelServer
 ) -> None:
-    """Connections to Redis that die without a word to either side: events come by the poll, and soon as fast as before."""
+    """Connections to Redis that are lost without notice to either side: events come by the poll, and soon as fast as before."""
     model.respond = rounds(60, every_s=0.005)
     async with Proxy.before("127.0.0.1", int(redis.url.rsplit(":", 1)[1].split("/")[0])) as network:
         world = await asyncio.to_thread(open_world, "postgres", redis_url=network.instead_of(redis.url))
@@ -129,7 +129,7 @@ async def test_a_network_forgets_its_connections_to_redis(
             for line in network.lines:
                 line.freeze()
             forgotten = len(there.delays)
-            # Each process makes sure every ten seconds that it hears, and takes two to be sure that it does not.
+            # Each process tests its subscription every ten seconds, and notices after two more that it is broken.
             await there.until(lambda: max(there.delays[forgotten:], default=0) > 0.5)
             await there.until(lambda: max(there.delays[-100:]) < 0.5, 25)
             done.set()
@@ -146,7 +146,7 @@ async def test_a_network_forgets_its_connections_to_redis(
 async def test_sockets_open_while_redis_is_slow(
     redis: Redis, open_world: OpenWorld, model: ModelServer, latencies_s: Sequence[float]
 ) -> None:
-    """Joining takes seconds, in a session that is longer than a feed reads at once and grows: every client gets everything, and soon."""
+    """Joining takes seconds, in a session that is longer than a feed reads at once, and grows: every client gets everything, and soon."""
     model.respond = rounds(60, every_s=0.005)
     async with Proxy.before("127.0.0.1", int(redis.url.rsplit(":", 1)[1].split("/")[0])) as network:
         world = await asyncio.to_thread(open_world, "postgres", redis_url=network.instead_of(redis.url))
@@ -177,7 +177,7 @@ async def test_sockets_open_while_redis_is_slow(
 async def test_redis_is_gone_while_a_program_is_told_an_answer(
     redis: Redis, open_world: OpenWorld, model: ModelServer
 ) -> None:
-    """A stream of OpenAI's API, and one of server-sent events at the other process: neither loses a word, and the run does not notice."""
+    """A stream of OpenAI's API, and one of server-sent events at the other process: neither loses a token, and the run is not affected."""
     model.respond = rounds(20, every_s=0.02)
     world = await asyncio.to_thread(open_world, "postgres", redis_url=redis.url)
     async with world.browser() as browser:

@@ -1,4 +1,4 @@
-"""What a model server is asked after something went wrong: it is valid, and nothing is given up for it."""
+"""What is sent to a model server after an error: the request is valid, and no capability is given up because of that error."""
 
 from collections.abc import AsyncIterator, Iterator
 
@@ -28,7 +28,7 @@ def shared(model: ModelServer, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture
 async def client(shared: World, model: ModelServer) -> AsyncIterator[Oracle]:
-    """A client on a session of its own, whose model server refuses what strict ones do."""
+    """A client on a session whose model server refuses what strict servers refuse."""
     model.reset()
     model.refuses_like = "vLLM"
     async with shared.client(await shared.new_session()) as client:
@@ -43,7 +43,7 @@ async def client(shared: World, model: ModelServer) -> AsyncIterator[Oracle]:
 async def test_an_error_that_mentions_tools_is_that_error_alone(
     shared: World, model: ModelServer, client: Oracle, words: str
 ) -> None:
-    """One garbled call of the model's fails its run, and no other one."""
+    """One malformed tool call of the model fails its own run, and no other run."""
     model.enqueue(Script(status=500, body=words))
     await client.ended(await client.ask("What time is it?"))
     async with shared.client(await shared.new_session()) as other:
@@ -53,7 +53,7 @@ async def test_an_error_that_mentions_tools_is_that_error_alone(
 
 @pytest.mark.parametrize("left", ["stopped before the first word", "failed at once"])
 async def test_a_turn_without_an_answer_does_not_spoil_the_next(model: ModelServer, client: Oracle, left: str) -> None:
-    """A run is stopped before its first word, or its model server fails: a server that wants turns to alternate goes on."""
+    """A run is stopped before its first word, or its model server fails: a server that wants alternating turns accepts the next one."""
     if left == "failed at once":
         model.enqueue(Script(status=503))
         assert await client.ended(await client.ask("What time is it?")) == "failed"
@@ -73,7 +73,7 @@ async def test_a_turn_without_an_answer_does_not_spoil_the_next(model: ModelServ
 
 
 async def test_a_name_that_no_server_takes_does_not_kill_the_session(model: ModelServer, client: Oracle) -> None:
-    """The model calls what does not exist, by a name that no server takes in a history."""
+    """The model calls a tool that does not exist, by a name that no server accepts in a history."""
     model.enqueue(Script(calls=[Call("browser.open", {"url": "x"})]))
     assert await client.ended(await client.ask("Open it.")) == "completed", "a name was sent back as it came"
     assert await client.ended(await client.ask("And now?")) == "completed"

@@ -1,4 +1,4 @@
-"""Due times, with tickers killed and frozen at any statement, downtime and clock changes: each is seen to once, none is lost."""
+"""Due times, with tickers killed and frozen at any statement, downtime and clock changes: each is handled once, none is lost."""
 
 import asyncio
 import os
@@ -25,7 +25,7 @@ from tests.serving import ROOT, Server
 
 NOW = datetime(2027, 1, 4, 9, 0, 30, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
-#: A frozen holder of locks loses them after this, instead of the usual ten seconds.
+#: A frozen ticker's locks are released after this time, instead of the usual ten seconds.
 FROZEN_FOR_S = 1
 COLUMNS = (
     "id, owner_id, name, agent_name, message, keeps_session, session_id, at, every_minutes, cron, time_zone, since, missed, "
@@ -34,14 +34,14 @@ COLUMNS = (
 
 
 class Tables:
-    """Schedules put into the product's database, and what became of them, with nothing of the product."""
+    """Schedules that are inserted into the product's database, and their occurrences, without any code of the product."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._owner = int(database.rows("SELECT id FROM auth_user WHERE username = 'bo'")[0][0])
 
     def add(self, next_at: datetime, number: int = 1, **fields: Any) -> list[str]:
-        """Schedules that are due at a moment; returns their identifiers."""
+        """Insert schedules that are due at a time; returns their identifiers."""
         usual = {
             "owner_id": self._owner,
             "name": "Prices",
@@ -85,7 +85,7 @@ class Tables:
         return self._database._address.startswith("postgres")
 
     def occurrences(self, schedule: str | None = None) -> list[tuple[datetime, str, int, bool]]:
-        """When each was due, its outcome, for how many times it stands, and whether it has a run."""
+        """For each occurrence: when it was due, its outcome, how many due times it stands for, and whether it has a run."""
         rows = self._database.rows(
             "SELECT schedule_id, due_at, outcome, times, run_id FROM chat_occurrence ORDER BY due_at"
         )
@@ -116,7 +116,7 @@ def _moment(value: Any) -> datetime:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def environment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """The environment of processes on an own database with tables and users."""
+    """The environment of processes on a database of their own, with tables and users."""
     if request.param == "sqlite":
         server = Server(tmp_path)
         server.prepare("ada", "bo", "cy")
@@ -128,7 +128,7 @@ def environment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict
 
 
 def _impatient(address: str) -> str:
-    """A PostgreSQL address whose sessions lose their locks soon where they are frozen."""
+    """A PostgreSQL URL whose connections release their locks soon after their process is frozen."""
     return f"{address}?options=-c%20lock_timeout=5s%20-c%20idle_in_transaction_session_timeout={FROZEN_FOR_S}s"
 
 
@@ -144,11 +144,11 @@ def clock(tmp_path: Path) -> Path:
     return file
 
 
-# At every statement
+# Killed and frozen at every statement
 
 
 def test_a_ticker_killed_at_any_statement_loses_and_doubles_nothing(environment: dict[str, str], clock: Path) -> None:
-    """Killed before its first statement, its second …, until one survives: the next ticker sees to what is due, once."""
+    """Killed before its first statement, its second …, until one survives: the next ticker handles what is due, once."""
     tables = tables_of(environment)
     with ticking.breakable(environment) as ticker:
         statement, answer = 0, ""
@@ -162,7 +162,7 @@ def test_a_ticker_killed_at_any_statement_loses_and_doubles_nothing(environment:
             assert len(found) <= 1
             assert all(has_run for *_, has_run in found), "claimed, but without its run"
             assert tables.runs() == len(tables.occurrences())
-            # A second ticker, which nobody kills.
+            # A second ticker, which is not killed.
             assert ticker.ask("kill", 10_000, clock) == "survived"
             assert tables.occurrences(schedule) == [(now, "started", 1, True)]
     assert statement > 10
@@ -174,7 +174,7 @@ def test_a_ticker_killed_at_any_statement_loses_and_doubles_nothing(environment:
 def test_a_ticker_frozen_at_any_statement_loses_and_doubles_nothing(
     environment: dict[str, str], clock: Path, every: int
 ) -> None:
-    """Frozen while it may hold locks: others go on with what is due meanwhile, and what it does when it thaws changes nothing."""
+    """Frozen while it may hold locks: others handle what is due meanwhile, and what it does when it is resumed changes nothing."""
     tables = tables_of(environment)
     statement, is_over = 1, False
     with ticking.breakable(environment) as frozen, ticking.breakable(environment) as other:
@@ -184,7 +184,7 @@ def test_a_ticker_frozen_at_any_statement_loses_and_doubles_nothing(
             schedule, *_ = tables.add(now, at=now)
             answer, _, child = frozen.ask("stop", statement, clock).partition(" ")
             is_over = answer == "survived"
-            # Nobody waits for the frozen one: another schedule is seen to at once.
+            # The others do not wait for the frozen one: another schedule is handled at once.
             second, *_ = tables.add(now, at=now)
             began = time.monotonic()
             assert other.ask("kill", 10_000, clock) == "survived"
@@ -203,13 +203,13 @@ def test_a_ticker_frozen_at_any_statement_loses_and_doubles_nothing(
             statement += every
 
 
-# An hour
+# An hour of the clock
 
 
 async def an_hour(
     environment: dict[str, str], clock: Path, tables: Tables, *, minutes: int, tickers: int, seed: int = 7
 ) -> None:
-    """Let tickers live through so many minutes of a clock, each killed or frozen at random and started again."""
+    """Let tickers run through this many minutes of the clock, each killed or frozen at random and restarted."""
     draw = random.Random(seed)
     crowd = [ticking.Loop(environment, clock) for _ in range(tickers)]
     stop = asyncio.Event()
@@ -232,7 +232,7 @@ async def an_hour(
         for minute in range(1, minutes + 1):
             now = NOW + minute * MINUTE
             ticking.set_clock(clock, now)
-            # The clock goes on when somebody has seen to the minute, or else it would be one that was missed.
+            # The clock advances only once the minute has been handled; otherwise that minute would count as missed.
             await until(lambda now=now: min(tables.next_at()) > now, 60, f"minute {minute} to be seen to")  # type: ignore[misc]
     finally:
         stop.set()
@@ -255,7 +255,7 @@ async def test_tickers_killed_at_random_see_to_every_minute_once(
     """Every minute of the hour, and every fifth, has exactly one occurrence, and every occurrence exactly one run."""
     tables = tables_of(environment)
     begin = NOW.replace(second=0) + MINUTE
-    # Without a limit to what waits, for nothing here executes the runs: all but the first of each wait for it.
+    # Without a limit on queued runs, because nothing here executes them: all but the first of each schedule stay queued.
     environment["MAX_QUEUED_RUNS"] = "0"
     each = tables.add(begin, 5, every_minutes=1, since=NOW.replace(second=0))
     fifth = tables.add(begin + 4 * MINUTE, 3, cron="*/5 * * * *")
@@ -272,7 +272,7 @@ async def test_tickers_killed_at_random_see_to_every_minute_once(
     assert tables.runs() == sum(has_run for *_, has_run in tables.occurrences())
 
 
-# The product as people run it
+# The product as it is deployed
 
 
 @pytest.mark.parametrize("topology", ["sqlite", pytest.param("postgres", marks=pytest.mark.long), SCALE])
@@ -295,7 +295,7 @@ async def test_all_that_is_due_in_one_minute_starts_within_it(
 
 
 async def test_what_was_due_while_nothing_ran(open_world: OpenWorld) -> None:
-    """After three hours of downtime: once, or not at all, and never a burst."""
+    """After three hours of downtime: one run or none, depending on the setting, and never a burst."""
     world = open_world("sqlite")
     server = world.servers[0]
     await asyncio.to_thread(server.stop)
@@ -334,7 +334,7 @@ async def test_a_run_whose_process_is_killed_is_interrupted_and_its_due_time_not
 
 
 def test_a_ticker_of_its_own_waits_for_its_database(tmp_path: Path) -> None:
-    """Started while PostgreSQL is away it says so in words, sees to what is due once it is back, and ends when it is told to."""
+    """Started while PostgreSQL is down it logs that, handles what is due once PostgreSQL is up, and ends on SIGTERM."""
     with services.own_postgres() as postgres:
         server = Server(tmp_path / "ready", DATABASE_URL=make_ready(postgres.url, tmp_path / "ready"))
         postgres.end(signal.SIGQUIT)
@@ -358,7 +358,7 @@ def test_a_ticker_of_its_own_waits_for_its_database(tmp_path: Path) -> None:
             while not tables.occurrences(schedule):
                 assert time.monotonic() < ends_at
             assert [outcome for _, outcome, *_ in tables.occurrences(schedule)] == ["started"]
-            # It is queued: this process executes nothing.
+            # It is queued: this process executes no runs.
             assert tables.runs("queued") == 1
         finally:
             ticker.terminate()
@@ -381,14 +381,14 @@ def test_a_ticker_of_its_own_waits_for_its_database(tmp_path: Path) -> None:
 def test_the_nights_on_which_clocks_are_changed(
     environment: dict[str, str], clock: Path, day: datetime, expected: list[str]
 ) -> None:
-    """From midnight to morning, a tick every ten minutes: what is due at 02:30 and at 03:15 runs once each."""
+    """From midnight to morning, a tick every ten minutes: schedules that are due at 02:30 and at 03:15 have one run each."""
     zone = ZoneInfo("Europe/Berlin")
     tables = tables_of(environment)
     begin = day.replace(tzinfo=zone).astimezone(UTC)
     ticking.set_clock(clock, begin)
     tables.add(begin, cron="30 2 * * *", time_zone=zone.key)
     tables.add(begin, cron="15 3 * * *", time_zone=zone.key)
-    # Their first due time is for the product to find.
+    # The product calculates the first due time.
     with ticking.breakable(environment) as ticker:
         for tick in range(1, 36):
             ticking.set_clock(clock, begin + tick * 10 * MINUTE)

@@ -1,4 +1,4 @@
-"""A set is asked to its end whatever is killed: each case has one result, and none is asked twice but where its run was cut off."""
+"""A run of a set is completed whatever process is killed: each case has one result, and is only asked again if its run was interrupted."""
 
 import asyncio
 import sqlite3
@@ -16,7 +16,7 @@ CASES = 6
 
 
 async def _begin(browser: Browser, cases: int) -> str:
-    """A set that is being asked."""
+    """Start a run of a set."""
     set_id = str((await browser.call("POST", "sets/", {"name": "Counting"}))[1]["id"])
     for n in range(cases):
         case = {"question": f"Count {n} [tokens=30 every=60]", "rule": "len(answer) > 20"}
@@ -35,7 +35,7 @@ async def test_killed_midway_it_goes_on_and_nothing_is_doubled_or_lost(tmp_path:
         async with Browser.logged_in(server.url, "bo") as bo:
             set_id = await _begin(bo, CASES)
             async with asyncio.timeout(60):
-                # One has been judged, others are being answered.
+                # One case has been judged, others are being answered.
                 while not (await _results(bo, set_id))["totals"]["counts"].get("passed"):  # noqa: ASYNC110 - of another process
                     await asyncio.sleep(0.02)
         server.kill()
@@ -56,7 +56,7 @@ async def test_killed_midway_it_goes_on_and_nothing_is_doubled_or_lost(tmp_path:
 
 
 def _executing(world: World) -> Server | None:
-    """A process that has a case at work."""
+    """A process that is executing a case."""
     owners = [owner for (owner,) in world.database.rows("SELECT owner FROM chat_run WHERE status = 'running'")]
     return next((each for each in world.executors if any(f":{each.pid}:" in owner for owner in owners)), None)
 
@@ -64,7 +64,7 @@ def _executing(world: World) -> Server | None:
 @pytest.mark.long
 @pytest.mark.parametrize("topology", ["postgres", SCALE])
 async def test_several_processes_ask_it_and_are_killed_in_turn(open_world: OpenWorld, topology: str) -> None:
-    """Twice one that has a case at work, then each that serves: no case is cut off more often than it is asked anew."""
+    """Twice one that is executing a case, then each that serves: no case is interrupted more often than it is asked again."""
     world, cases = open_world(topology), 3 * CASES
     async with world.browser() as bo:
         set_id = await _begin(bo, cases)

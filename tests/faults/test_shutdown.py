@@ -1,4 +1,4 @@
-"""A server told to stop (SIGTERM) while runs are at work: each comes to the end of its step, and nobody misses anything."""
+"""A server is told to stop (SIGTERM) while it executes runs: each finishes its step, and no client misses anything."""
 
 import asyncio
 import contextlib
@@ -25,15 +25,15 @@ from tests.serving import USERNAME, Browser, Server, Socket
 
 #: A second of text and no tool.
 SHORT = "Tell [tokens=50 every=20]"
-#: Text for far longer than anybody waits.
+#: Text for much longer than the server waits.
 ENDLESS = "Tell [tokens=3000 every=20]"
-#: A call that takes a second, and text after it.
+#: A tool call that takes a second, and text after it.
 CALLING = 'Work [call=python:{"code": "n = 0\\nwhile n < 3000000: n += 1\\nn"}]'
 
 
 @pytest.fixture
 def stopping(tmp_path: Path, model: ModelServer) -> Any:
-    """Makes a prepared server with the settings wanted."""
+    """Makes a server with these settings, which is not yet started."""
     made: list[Server] = []
 
     def make(**environment: str) -> Server:
@@ -50,7 +50,7 @@ def stopping(tmp_path: Path, model: ModelServer) -> Any:
 
 
 async def stop(server: Server, socket: Socket) -> float:
-    """Tell it to stop, and follow to the end as a client; returns how long it took."""
+    """Send SIGTERM, and let a client follow until the end; returns how long that took."""
     began = time.monotonic()
     ending = asyncio.create_task(asyncio.to_thread(server.stop))
     assert await socket.closed() == 4012
@@ -60,13 +60,13 @@ async def stop(server: Server, socket: Socket) -> float:
 
 
 def end_of(socket: Socket) -> dict[str, Any]:
-    """The data of the last run's end."""
+    """The data of the last run's last event."""
     return next(f["data"] for f in reversed(socket.frames) if f["type"] == "reasoning_complete")
 
 
 @pytest.fixture
 async def log_in() -> AsyncIterator[Any]:
-    """Logs in to a server; logged out after the test."""
+    """Logs in to a server; logs out after the test."""
     async with contextlib.AsyncExitStack() as stack:
 
         async def enter(server: Server) -> Browser:
@@ -76,7 +76,7 @@ async def log_in() -> AsyncIterator[Any]:
 
 
 async def test_an_answer_that_is_nearly_done_is_finished_first(stopping: Any, log_in: Any) -> None:
-    """SIGTERM in the middle of an answer that ends within the limit: the run completes, and the client has all of it."""
+    """SIGTERM in the middle of an answer that ends within the limit: the run completes, and the client receives all of it."""
     server = stopping().start()
     ada = await log_in(server)
     async with ada.socket(await ada.new_session()) as socket:
@@ -91,7 +91,7 @@ async def test_an_answer_that_is_nearly_done_is_finished_first(stopping: Any, lo
 async def test_a_call_at_work_gets_its_result_and_the_model_is_not_asked_again(
     stopping: Any, log_in: Any, model: ModelServer
 ) -> None:
-    """SIGTERM inside a tool: the tool ends, the run is interrupted before the next model call and can be continued."""
+    """SIGTERM during a tool call: the call is finished, the run is interrupted before the next model call and can be continued."""
     server = stopping().start()
     ada = await log_in(server)
     session = await ada.new_session()
@@ -118,7 +118,7 @@ async def test_a_call_at_work_gets_its_result_and_the_model_is_not_asked_again(
 async def test_what_takes_too_long_is_interrupted_with_what_it_has(
     stopping: Any, log_in: Any, model: ModelServer
 ) -> None:
-    """SIGTERM in the middle of an answer that goes on and on: after the limit it is stored as it stands, the model let go."""
+    """SIGTERM during an answer that does not end: after the limit it is stored as partial, and the model's connection is closed."""
     server = stopping(SHUTDOWN_S="1").start()
     ada = await log_in(server)
     async with ada.socket(await ada.new_session()) as socket:
@@ -147,7 +147,7 @@ async def test_told_twice_it_waits_no_longer(stopping: Any, log_in: Any) -> None
 
 
 def test_told_before_it_has_begun_to_serve_it_ends_in_good_order(stopping: Any) -> None:
-    """SIGTERM the moment after the server has said where it is."""
+    """SIGTERM just after the server has printed its address."""
     server = stopping().start()
     assert server.stop() == 0
     assert not [line for line in server.output if "Traceback" in line]
@@ -155,11 +155,11 @@ def test_told_before_it_has_begun_to_serve_it_ends_in_good_order(stopping: Any) 
 
 @pytest.mark.django_db(transaction=True)
 async def test_a_run_let_in_at_the_last_moment_is_not_left_at_work() -> None:
-    """SIGTERM between the commit that starts a run and its first step: the run is marked by the process itself."""
+    """SIGTERM between the commit that starts a run and its first step: the process itself marks the run as interrupted."""
     run = await sync_to_async(lambda: making.run(making.session(making.user()), owned_by=run_registry.PROCESS))()
     supervisor.start_clockwork()
     await supervisor.stop_clockwork()
-    # The tests after this one are executed by the same process.
+    # The runs of later tests are executed by the same process.
     run_registry.start_accepting()
     await run.arefresh_from_db()
     assert run.status == RunStatus.INTERRUPTED
@@ -206,7 +206,7 @@ async def test_while_it_stops_it_lets_nobody_in_and_keeps_what_is_asked(stopping
 async def test_where_it_is_wanted_the_next_start_goes_on_by_itself(
     stopping: Any, log_in: Any, model: ModelServer
 ) -> None:
-    """SIGTERM inside a harmless tool with AUTO_CONTINUE: the next start goes on from the result, and calls nothing twice."""
+    """SIGTERM during a tool call without side effects, with AUTO_CONTINUE: the next start continues after the result, repeating no call."""
     server = stopping(AUTO_CONTINUE="true").start()
     ada = await log_in(server)
     session = await ada.new_session()
@@ -227,7 +227,7 @@ async def test_where_it_is_wanted_the_next_start_goes_on_by_itself(
 @pytest.mark.long
 @pytest.mark.parametrize("topology", ["postgres", SCALE])
 async def test_restarted_one_after_the_other_under_load(open_world: Any, model: ModelServer, topology: str) -> None:
-    """SIGTERM to each process in turn, again and again, while four people work: they are back at once, and runs go on by themselves."""
+    """SIGTERM to each process in turn, again and again, while four clients work: they reconnect at once, runs continue by themselves."""
     opened = open_world(topology, AUTO_CONTINUE="true", SHUTDOWN_S="2")
     model.respond = work.rounds(12, every_s=0.01)
     sessions = [await opened.new_session() for _ in range(4)]

@@ -1,4 +1,4 @@
-"""Clients that read slowly, never, or without saying so: they cost bounded memory, nobody's time, and lose nothing."""
+"""Clients that read slowly, never, or acknowledge nothing: they use bounded memory, delay nobody, and lose no event."""
 
 import asyncio
 import contextlib
@@ -18,26 +18,26 @@ from tests.faults.rows import make_long_session
 from tests.faults.world import until
 from tests.serving import Browser, Server
 
-#: They share a product: at two workers it would be started twice.
+#: They share a product: in two processes of the tests it would be started twice.
 pytestmark = pytest.mark.xdist_group("served")
 
 TOO_SLOW = 4408
 #: Numbered events that a client may be sent without acknowledging any.
 WINDOW = 200
-#: Where more than a window were sent, it would be there in this time.
+#: If more than a window were sent, it would have arrived within this time.
 MORE_WITHIN_S = 2.0
-#: The server's own patience, and its second's grain.
+#: The server's timeout in seconds, plus the second between its checks.
 PATIENCE_S = 30.0
 
 
 @pytest.fixture(scope="module")
 def long_session(served: Server) -> str:
-    """A session of 2,000 steps and 6 MB: more than twenty may cost, if each were sent all of it."""
+    """A session of 2,000 steps and 6 MB: too much memory if all of it were buffered for each of twenty clients."""
     return make_long_session(served, "bo", 2_000)
 
 
 async def read_all(bo: Browser, session: str, after: int = 0) -> float:
-    """Read a session to its head as a good client does; returns the seconds it took."""
+    """Read a session to its last event as a proper client does; returns the seconds it took."""
     began = time.monotonic()
     async with bo.socket(session, f"?last_seq={after}") as socket:
         head = (await socket.receive())["data"]["last_seq"]
@@ -49,14 +49,14 @@ async def read_all(bo: Browser, session: str, after: int = 0) -> float:
 async def twenty_stalled_readers(
     served: Server, bo: Browser, others: Bystander, session: str, record_property: Record
 ) -> None:
-    """Let twenty clients open a session and read nothing, and look what that costs, and whom."""
+    """Let twenty clients open a session and read nothing; check the memory, and how long others wait."""
     await read_all(bo, session)
     served.rest()
     others.begin_anew()
     async with contextlib.AsyncExitStack() as stalled:
         for _ in range(20):
             await stalled.enter_async_context(RawSocket.open(bo, session, receive_buffer=4096))
-        # Others read as fast as ever.
+        # Others are sent events as fast as before.
         assert await read_all(bo, session) < 5
         await check_costs(served, 20, others)
         record_property("MB", round(served.most_taken / MB))
@@ -91,7 +91,7 @@ FLOODS: dict[str, bytes] = {
 async def test_a_client_that_asks_and_asks_and_never_reads_an_answer(
     served: Server, bo: Browser, others: Bystander, long_session: str, kind: str
 ) -> None:
-    """Never-reading client: it floods the server with what is answered, and leaves the answers unread."""
+    """Never-reading client: it floods the server with commands that are answered, and does not read the answers."""
     async with RawSocket.open(bo, long_session, receive_buffer=4096) as raw:
         served.rest()
         others.begin_anew()
@@ -101,7 +101,7 @@ async def test_a_client_that_asks_and_asks_and_never_reads_an_answer(
 
 @pytest.mark.long
 async def test_who_never_reads_is_closed_and_misses_nothing(served: Server, bo: Browser, long_session: str) -> None:
-    """Never-reading client: after half a minute its connection ends, and nothing of it is left in the server."""
+    """Never-reading client: after half a minute its connection is closed, and the server keeps nothing of it."""
     async with RawSocket.open(bo, long_session, receive_buffer=4096) as raw:
 
         def is_open() -> bool:
@@ -118,7 +118,7 @@ async def test_who_never_reads_is_closed_and_misses_nothing(served: Server, bo: 
 
 @pytest.mark.long
 async def test_who_never_acknowledges_is_told_to_resume(bo: Browser, long_session: str) -> None:
-    """Acknowledgements are lost: the window fills, the socket is closed with 4408, and the client resumes where it was."""
+    """Lost acknowledgements: the window fills, the socket is closed with 4408, and the client resumes where it was."""
     async with bo.socket(long_session) as socket:
         socket.acknowledges = False
         began = time.monotonic()
@@ -130,7 +130,7 @@ async def test_who_never_acknowledges_is_told_to_resume(bo: Browser, long_sessio
 
 
 async def test_who_acknowledges_nothing_is_sent_one_window(bo: Browser, long_session: str) -> None:
-    """Acknowledgements are lost, though everything is read: one window of the log is sent, and what is asked is answered."""
+    """Lost acknowledgements, though everything is read: one window of the log is sent, and commands are answered."""
     async with bo.socket(long_session) as socket:
         socket.acknowledges = False
         await socket.until(lambda f: f.get("seq") == WINDOW)
@@ -149,13 +149,13 @@ async def test_who_acknowledges_nothing_is_sent_one_window(bo: Browser, long_ses
 async def test_acknowledgements_that_make_no_sense(
     bo: Browser, long_session: str, acknowledged: Callable[[int], int]
 ) -> None:
-    """Acknowledgements beyond the head, ahead of what was sent, backwards: no step is skipped or sent twice."""
-    # What it has not read yet when it leaves need not be waited for.
+    """Acknowledgements beyond the last event, beyond what was sent, and backwards: no event is skipped or sent twice."""
+    # Frames that it has not read when it closes need not be waited for.
     async with bo.socket(long_session, close_timeout=0.1) as socket:
         socket.acknowledges = False
         await socket.receive()
         while len(socket.stored()) < 1_000:
-            # Presence is told in between.
+            # Frames of presence come in between.
             read = (await socket.receive()).get("seq", 0)
             if not read:
                 continue

@@ -1,7 +1,7 @@
-"""Everything at once, for long: nothing grows but the log.
+"""Many kinds of load at once, for a long time: nothing grows but the log.
 
-``SOAK_MINUTES=30`` for the real thing; unless told otherwise it is a short form of it, which finds what grows fast. Memory counts in the
-real thing only: in its first five minutes a process has been seen to grow by 40 MB, and more slowly after that.
+``SOAK_MINUTES=30`` for the full test; by default it is a short one, which finds only what grows fast. Memory is checked in the full test
+only: in its first five minutes a process has been seen to grow by 40 MB, and more slowly after that.
 """
 
 import asyncio
@@ -25,11 +25,11 @@ from tests.serving import Browser
 
 MINUTES = float(os.environ.get("SOAK_MINUTES", "2"))
 SAMPLES = 120
-#: How long a conversation lasts, more or less.
+#: The approximate length of a conversation in seconds.
 TALK_S = 30.0
 TALKS = 20
 IS_LONG = MINUTES >= 20
-#: Until what is measured counts: caches fill, threads and connections are opened when they are needed first.
+#: The seconds before measurements count: caches fill, and threads and connections are opened when they are first needed.
 WARM_S = 600.0 if IS_LONG else 60.0
 #: Each number counts by the least of it in each twelfth of the time: what is held for a moment, as the 100 MB that checking a password
 #: takes, is not what grows. By how much of it the last third may have more than the first, and what the slope may come to.
@@ -54,14 +54,14 @@ MESSAGES = (
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What a process holds at a moment."""
+    """What a process holds at one time."""
 
     numbers: dict[str, float]
     told: dict[str, Any]
 
 
 async def look(browser: Browser, process: psutil.Process) -> Held:
-    """Look from outside and from inside."""
+    """Measure it from outside and from inside."""
     async with browser.http.get("/inside") as answer:
         told = await answer.json()
     handles = process.num_fds()
@@ -80,7 +80,7 @@ async def look(browser: Browser, process: psutil.Process) -> Held:
 
 
 async def at_rest(browser: Browser, process: psutil.Process) -> Held:
-    """What a process holds once nothing of that has changed for some seconds."""
+    """What a process holds once that has not changed for some seconds."""
     held, since = await look(browser, process), time.monotonic()
     ends_at = since + SETTLED_WITHIN_S
     while time.monotonic() - since < REST_S and time.monotonic() < ends_at:
@@ -92,7 +92,7 @@ async def at_rest(browser: Browser, process: psutil.Process) -> Held:
 
 
 async def when_all_have_gone(browser: Browser, process: psutil.Process, before: Held) -> Held:
-    """What a process holds once that is no more than before; or after a while, whatever it is then."""
+    """What a process holds once that is no more than before; or, after a time limit, what it holds then."""
     ends_at = time.monotonic() + SETTLED_WITHIN_S
     while True:
         held = await look(browser, process)
@@ -102,7 +102,7 @@ async def when_all_have_gone(browser: Browser, process: psutil.Process, before: 
 
 
 def more_than(before: Held, after: Held) -> dict[str, tuple[float, float]]:
-    """What there is more of than may be left."""
+    """What there is more of than allowed."""
     return {
         name: (before.numbers[name], after.numbers[name])
         for name, more in LEFT.items()
@@ -111,7 +111,7 @@ def more_than(before: Held, after: Held) -> dict[str, tuple[float, float]]:
 
 
 def grown(samples: list[Held]) -> tuple[list[str], list[str]]:
-    """How each number has developed, in words; and which of them are not flat."""
+    """How each number has developed, as text; and which of them have grown."""
     size = len(samples) // WINDOWS
     windows = [samples[start : start + size] for start in range(0, size * WINDOWS, size)]
     words, not_flat = [], []
@@ -125,11 +125,11 @@ def grown(samples: list[Held]) -> tuple[list[str], list[str]]:
     return words, not_flat
 
 
-# What people do
+# What clients do
 
 
 async def ask_and_stop(client: Oracle, draw: random.Random, until: float) -> int:
-    """Ask, stop and go on at random; returns how many runs it took to their end."""
+    """Send, stop and continue at random; returns how many runs have ended."""
     ended = 0
     while time.monotonic() < until:
         run_id = await client.ask(draw.choice(MESSAGES))
@@ -144,9 +144,9 @@ async def ask_and_stop(client: Oracle, draw: random.Random, until: float) -> int
 
 
 async def talk(world: World, browser: Browser, draw: random.Random, ends_at: float) -> tuple[int, int, int]:
-    """One conversation after the other, each on three sockets that come and go; returns how many, their runs and their connections.
+    """One conversation after the other, each on three sockets that reconnect; returns how many, their runs and their connections.
 
-    A new one now and then, because what a run remembers of its session is to grow no more than people's sessions do.
+    A new session now and then, because a run reads its session's history, which should not grow longer than people's sessions do.
     """
     talks = runs = connections = 0
     while time.monotonic() < ends_at:
@@ -173,7 +173,7 @@ async def leaf_through(browser: Browser, draw: random.Random, ends_at: float) ->
         session = draw.choice(found["items"])["id"]
         paths = ("/", "/sessions/?q=word1", f"/sessions/{session}/", f"/api/sessions/{session}/events/?limit=100")
         async with browser.http.get(draw.choice(paths)) as answer:
-            # One may have been deleted since it was listed.
+            # It may have been deleted since it was listed.
             assert answer.status in (200, 404)
             await answer.read()
         looked += 1
@@ -182,7 +182,7 @@ async def leaf_through(browser: Browser, draw: random.Random, ends_at: float) ->
 
 
 async def come_and_go(world: World, browser: Browser, draw: random.Random, ends_at: float) -> int:
-    """Open sessions, ask, and delete them with the run at work and a socket on them; returns how many."""
+    """Open sessions, ask, and delete them while the run is at work and a socket is open; returns how many."""
     gone = 0
     while time.monotonic() < ends_at:
         session = await browser.new_session()
@@ -198,7 +198,7 @@ async def come_and_go(world: World, browser: Browser, draw: random.Random, ends_
 
 
 async def meanwhile(people: list[asyncio.Task[Any]], seconds: float) -> None:
-    """Let time pass, unless something happens to somebody: then nothing that is measured counts."""
+    """Wait, unless a client has failed: then the measurements are worthless."""
     done, _ = await asyncio.wait(people, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
     for task in done:
         task.result()
@@ -206,15 +206,16 @@ async def meanwhile(people: list[asyncio.Task[Any]], seconds: float) -> None:
 
 @pytest.mark.long
 async def test_everything_at_once_for_long(open_world: OpenWorld, model: ModelServer, record_property: Record) -> None:
-    """Twenty sessions, sixty sockets that come and go, runs that are stopped, fail and go on: what the process holds stays flat.
+    """Twenty sessions, sixty sockets that reconnect, runs that are stopped, fail and continue: what the process holds does not grow.
 
-    Handles, threads, tasks, what is kept of sockets, sessions and runs, and memory; and when all have gone, nothing is left of them.
+    Handles, threads, tasks, what is kept of sockets, sessions and runs, and memory; and when all clients have left, nothing of them
+    remains.
     """
     world = open_world("sqlite", **LOOKED_INTO)
     process = psutil.Process(world.servers[0].pid)
     samples: list[Held] = []
     async with world.browser() as browser, world.browser() as looker:
-        # What the first of each kind needs stays for all.
+        # What is opened on first use stays open.
         async with world.client(await browser.new_session()) as first:
             for asked in MESSAGES:
                 await first.ended(await first.ask(asked))

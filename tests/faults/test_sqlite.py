@@ -1,4 +1,4 @@
-"""SQLite is locked by somebody else, or the disk takes no more: nothing that was shown is missing, and no run stays stuck."""
+"""SQLite is locked by another process, or the disk is full: nothing that was shown is missing, and no run is stuck."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ from tests.faults.work import rounds
 from tests.faults.world import World, until
 from tests.model_server import ModelServer
 
-#: What a log says of such a database.
+#: What the log may contain about such a database.
 SAID = "could not be|could not be renewed|disk I/O error|locked|full"
 
 
@@ -27,7 +27,7 @@ SAID = "could not be|could not be renewed|disk I/O error|locked|full"
     "seconds", [3, pytest.param(8, marks=pytest.mark.long), pytest.param(14, marks=pytest.mark.long)]
 )
 async def test_the_database_is_locked_by_somebody_else(shared: World, seconds: int) -> None:
-    """A helper process holds SQLite's write lock: the run waits for it, people go on reading, and nothing fails."""
+    """Another process holds SQLite's write lock: the run waits for it, people can read, and nothing fails."""
     world = shared
     world.model.respond = rounds(20, every_s=0.005)
     session = await world.new_session()
@@ -38,7 +38,7 @@ async def test_the_database_is_locked_by_somebody_else(shared: World, seconds: i
             other.execute("BEGIN EXCLUSIVE")
             shown = here.state.seq
             await asyncio.sleep(seconds)
-            # What was made up meanwhile is not shown before it is stored: one batch may have been on its way.
+            # Nothing that the model writes meanwhile is shown before it is stored, except one batch that may have been on its way.
             assert here.state.seq - shown <= 10
             status, answer = await reader.call("GET", f"sessions/{session}/events/")
             assert (status, answer["last_seq"]) == (200, here.state.seq)
@@ -51,7 +51,7 @@ async def test_the_database_is_locked_by_somebody_else(shared: World, seconds: i
 @pytest.mark.xdist_group("alone")
 @pytest.mark.long
 async def test_logging_in_while_the_database_is_locked(shared: World) -> None:
-    """It waits for a while; then the page says what is the matter and what to do, and doing it works."""
+    """It waits for a while; then the page says what is wrong and to try again, and trying again works."""
     async with shared.browser("ada") as browser:
         with contextlib.closing(sqlite3.connect(shared.servers[0].data_dir / "thinkaloud.sqlite3")) as other:
             other.execute("BEGIN EXCLUSIVE")
@@ -64,20 +64,20 @@ async def test_logging_in_while_the_database_is_locked(shared: World) -> None:
 
 
 async def fill(world: World) -> None:
-    """Let the process write nothing to any file, as on a disk that is full."""
+    """Set the process's limit of file size, so that it cannot write, as on a full disk."""
     _, hard = resource.prlimit(world.servers[0].pid, resource.RLIMIT_FSIZE)
     resource.prlimit(world.servers[0].pid, resource.RLIMIT_FSIZE, (1, hard))
 
 
 async def empty(world: World) -> None:
-    """Let the process write again."""
+    """Remove that limit."""
     _, hard = resource.prlimit(world.servers[0].pid, resource.RLIMIT_FSIZE)
     resource.prlimit(world.servers[0].pid, resource.RLIMIT_FSIZE, (hard, hard))
 
 
 @pytest.mark.xdist_group("alone")
 async def test_the_disk_is_full_for_a_moment(shared: World) -> None:
-    """The process may write to no file (a limit of its own), and soon may again: the run goes on."""
+    """The process cannot write to any file (by its own limit), and soon can again: the run goes on."""
     world = shared
     world.model.respond = rounds(20, every_s=0.005)
     session = await world.new_session()
@@ -93,7 +93,7 @@ async def test_the_disk_is_full_for_a_moment(shared: World) -> None:
 
 @pytest.mark.long
 async def test_the_disk_stays_full(open_world: OpenWorld, model: ModelServer) -> None:
-    """The disk takes no more for longer than a run waits: who asks is told, the run ends as failed, and the next one works."""
+    """The disk is full for longer than a run waits: messages are refused with an error, the run ends as failed, and the next one works."""
     model.respond = rounds(100, every_s=0.005)
     world = open_world("sqlite", RUN_LEASE_S="120")
     session = await world.new_session()
@@ -116,7 +116,7 @@ async def test_the_disk_stays_full(open_world: OpenWorld, model: ModelServer) ->
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of its own, in memory, with room for 32 MB."""
+    """A disk of its own, in memory, of 32 MB."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
@@ -129,7 +129,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def use_up(disk: Path) -> Path:
-    """Write to a disk until it takes no more; returns the file that takes all the room."""
+    """Fill a disk; returns the file that takes up the space."""
     ballast = disk / "ballast"
     with ballast.open("wb", buffering=0) as file:
         try:
@@ -143,7 +143,7 @@ def use_up(disk: Path) -> Path:
 @pytest.mark.long
 @pytest.mark.parametrize("stays", [False, True])
 async def test_no_space_is_left_on_the_disk(small_disk: Path, model: ModelServer, stays: bool) -> None:
-    """The disk itself is full (ENOSPC), for a moment or for longer than a run waits: the run goes on, or ends as failed; the next works."""
+    """The disk itself is full (ENOSPC), for a moment or longer than a run waits: the run goes on, or ends as failed; the next works."""
     model.respond = rounds(100, every_s=0.005)
     with worlds.alone(small_disk / "data", model, RUN_LEASE_S="120") as world:
         session = await world.new_session()
@@ -155,7 +155,7 @@ async def test_no_space_is_left_on_the_disk(small_disk: Path, model: ModelServer
             status, answer = await reader.call("GET", f"sessions/{session}/events/")
             assert (status, answer["last_seq"]) == (200, here.state.seq)
             asking = asyncio.create_task(here.ask("Are you there?"))
-            # The answer names the message, so that whoever sent it can send it again.
+            # The error has the message's id, so that the client can send it again.
             await here.until(lambda: any(error["code"] == "storage" for error in here.errors))
             assert here.errors[-1]["client_message_id"]
             await asyncio.sleep(18 if stays else 1)

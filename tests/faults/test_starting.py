@@ -1,4 +1,4 @@
-"""What is accepted is started, whenever the client that asked for it goes away: at each wait of each way of asking."""
+"""What is accepted is started, although the client disconnects: at each await of each way to start a run."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
@@ -35,7 +35,7 @@ Work = Coroutine[Any, Any, Any]
 
 
 class _Leaving:
-    """Work that is given up at one of its waits: before what it waits for has come, or when it has, and before it hears of it."""
+    """Cancels work at one of its awaits: before the awaited result is there, or when it is there but has not been delivered yet."""
 
     def __init__(self, work: Work, at: int, *, add_connection: bool) -> None:
         self._work = work
@@ -74,7 +74,7 @@ class _Leaving:
 
 
 class _Subscriber:
-    """A socket's place in a feed that shows nothing."""
+    """A subscriber to a feed that discards everything."""
 
     feed = SimpleNamespace(head=0)
 
@@ -130,13 +130,13 @@ async def _continue_by_socket(here: Here) -> Work:  # noqa: F811
 
 
 async def _look(here: Here) -> Work:  # noqa: F811
-    """What takes up, every second, what waits; a process that is told to stop gives it up."""
+    """The periodic check that starts queued runs; a process that is told to stop cancels it."""
     await sync_to_async(occurrences.run_now)(await _schedule(here), timezone.now(), here.user)  # type: ignore[arg-type]
     session = await sync_to_async(lambda: Run.objects.get(status="queued").session_id)()
     return dispatch.dispatch_next(session)
 
 
-#: Each way in which a run is brought about. A further one is one line.
+#: Each way in which a run is started. A further one is one line.
 WAYS = {
     "a message over HTTP": _message_over_http,
     "a continuation over HTTP": _continue_over_http,
@@ -152,7 +152,7 @@ WAYS = {
 @pytest.mark.parametrize("add_connection", [False, True], ids=["while it waits", "when the answer has come"])
 @pytest.mark.parametrize("way", WAYS)
 async def test_who_asks_goes_away_at_each_wait(here: Here, way: str, add_connection: bool) -> None:  # noqa: F811
-    """Wherever the request is cancelled, there is no run, or one that comes to its end; nothing but the request itself starts it."""
+    """Wherever the request is cancelled, there is no run, or one that ends; only the request itself starts it."""
     at = 0
     with override_settings(MAX_SCHEDULES_PER_USER=0, MAX_MESSAGES_PER_MINUTE=0):
         while True:
@@ -172,7 +172,7 @@ async def test_a_socket_goes_away_at_each_wait_of_its_opening(
     monkeypatch: pytest.MonkeyPatch,
     add_connection: bool,
 ) -> None:
-    """Wherever it is given up, no row says afterwards that it is open: it would count for as long as the process lives."""
+    """Wherever it is cancelled, no row says afterwards that the socket is open: it would count for as long as the process lives."""
     monkeypatch.setattr(handshake, "login_of", lambda _scope: Login(here.user, "key"))
     at = 0
     while True:
@@ -180,7 +180,7 @@ async def test_a_socket_goes_away_at_each_wait_of_its_opening(
         leaving = _Leaving(_open_and_leave(here), at, add_connection=add_connection)
         await asyncio.gather(asyncio.create_task(leaving.run()), return_exceptions=True)
         async with asyncio.timeout(20):
-            # What leaving hands over comes after what opening has handed over.
+            # The work that closing hands to the threads comes after the work that opening has handed to them.
             while True:
                 is_said = await database.write(Connection.objects.exists)
                 if not is_said and not connections.open_here and presence.writing is None:
@@ -196,7 +196,7 @@ async def _open_and_leave(here: Here) -> None:  # noqa: F811
     consumer.scope = {"type": "websocket", "headers": [], "url_route": route, "query_string": b""}  # type: ignore[assignment]
 
     async def send(_message: Any) -> None:
-        """Nobody reads it."""
+        """Discard it."""
 
     consumer.base_send = send
     try:
@@ -206,7 +206,7 @@ async def _open_and_leave(here: Here) -> None:  # noqa: F811
 
 
 async def test_a_client_hangs_up_while_its_message_is_stored(open_world: OpenWorld) -> None:
-    """Real requests, whose connections are closed sooner and later: each session has no run, or one that comes to its end soon."""
+    """Real requests, whose connections are closed earlier or later: each session has no run, or one that ends soon."""
     world = open_world("sqlite", RUN_LEASE_S="60")
     async with world.browser() as browser:
         sessions = [await browser.new_session() for _ in range(32)]
@@ -214,7 +214,7 @@ async def test_a_client_hangs_up_while_its_message_is_stored(open_world: OpenWor
             await asyncio.gather(
                 *(_send_and_hang_up(browser, sessions[n], after_s=n * 0.01) for n in range(begin, begin + 4))
             )
-        # The last of them is patient: what the others have handed over is stored before its message is.
+        # The last client waits for its answer: what the others have handed to the threads is stored before that.
         status, _ = await browser.call("POST", f"sessions/{sessions[-1]}/messages/", {"message": "Say this [tokens=2]"})
         assert status == 202
         for session in sessions:
@@ -240,6 +240,6 @@ async def _send_and_hang_up(browser: Browser, session: str, *, after_s: float) -
     _reader, writer = await asyncio.open_connection(host, int(port))
     writer.write("\r\n".join([*lines, "", ""]).encode() + body)
     await writer.drain()
-    # How long it is there is what differs from one to the next, not something that is waited for.
+    # How long the connection is open is what varies; the pause does not wait for anything.
     await asyncio.sleep(after_s)
     writer.transport.abort()

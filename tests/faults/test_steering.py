@@ -1,4 +1,4 @@
-"""Words into runs whose process dies: each is in the log or in the queue, and never in both, whatever was committed of its reading."""
+"""Messages to a run whose process dies: each is in the log or in the queue, and never in both, whatever was committed."""
 
 import asyncio
 import contextlib
@@ -38,7 +38,7 @@ def model_side(transactional_db: None, settings: Any) -> Iterator[ModelServer]:
 
 
 def told(here: Here) -> list[str]:
-    """What became of the words: those in the log, then those that were asked after the first message."""
+    """Where the messages are: those in the log, then those that became runs after the first message."""
     steps = Step.objects.filter(session=here.session, type="steer").order_by("pk")
     read = [str(selectors.step_data(step)["content"]) for step in steps]
     runs = Run.objects.filter(session=here.session).order_by("number")
@@ -76,14 +76,14 @@ async def test_a_process_dies_around_a_word(
     assert await database.read(told, here) == ["Be brief."], "a word was lost, or told twice"
 
 
-# Two processes on PostgreSQL: what is said at one is read by the run of the other
+# Two processes on PostgreSQL: a message sent to one is read by the run of the other
 
 LONG = "Count [tokens=3000 every=20]"
 
 
 @contextlib.asynccontextmanager
 async def at_work(world: World) -> AsyncIterator[tuple[str, str, Socket, Socket]]:
-    """A session whose run the first process executes, its id, the run's, and a socket at either process."""
+    """A session whose run the first process executes: its id, the run's, and a socket at each process."""
     async with world.browser(process=0) as here, world.browser(process=1) as there:
         session_id = await here.new_session()
         async with here.socket(session_id) as own, there.socket(session_id) as other:
@@ -97,7 +97,7 @@ async def at_work(world: World) -> AsyncIterator[tuple[str, str, Socket, Socket]
 
 
 def pending(frame: dict[str, Any]) -> list[str] | None:
-    """The words that wait, by what a frame tells; None where it tells nothing of them."""
+    """The messages that are not yet read, from a frame; None if the frame does not list them."""
     return [word["message"] for word in frame["data"]] if frame["type"] == "steering" else None
 
 
@@ -105,7 +105,7 @@ def pending(frame: dict[str, Any]) -> list[str] | None:
 @pytest.mark.xdist_group("pair")
 @pytest.mark.long
 async def test_a_word_crosses_to_the_process_that_executes_the_run(two: World, ways: tuple[str, str]) -> None:
-    """Said at either process, seen and taken back at the other; and what interrupts is read at once, wherever it is said."""
+    """Sent at either process, visible at the other and withdrawn there; one that interrupts is read at once, wherever it is sent."""
     async with at_work(two) as (session_id, run_id, own, other):
         saying, looking = (other, own) if ways[0] == "steer" else (own, other)
         await saying.send("steer", message="Never mind.", client_message_id="back")
@@ -130,7 +130,7 @@ async def test_a_word_crosses_to_the_process_that_executes_the_run(two: World, w
 @pytest.mark.xdist_group("pair")
 @pytest.mark.long
 async def test_words_are_said_read_and_taken_back_at_once_through_two_processes(two: World) -> None:
-    """Each is in the end where its answers said, and in one place alone: read, in the queue, or taken back."""
+    """Each message is where its answers said, and in one place only: read, in the queue, or withdrawn."""
     numbers = range(30)
 
     async def say(browser: Browser, session_id: str, number: int) -> tuple[int, Any]:
@@ -165,7 +165,7 @@ async def test_words_are_said_read_and_taken_back_at_once_through_two_processes(
 
 @pytest.mark.long
 async def test_the_process_that_was_to_read_a_word_is_killed(open_world: OpenWorld, model: ModelServer) -> None:
-    """The other process finds its run silent, ends it, and asks what was said to it next, once."""
+    """The other process finds that the lease has expired, ends the run, and makes one run of the message that it had not read."""
     world = open_world("postgres")
     async with at_work(world) as (session_id, run_id, _, other):
         await other.send("steer", message="Be brief. [tokens=2]", client_message_id="word")

@@ -8,7 +8,7 @@ from tests.faults.world import World
 
 
 class Sceptic(Oracle):
-    """Looks every event up in the database the moment it comes."""
+    """A client that looks up every event in the database as soon as it arrives."""
 
     def __init__(self, *args: object, look_up: object, **options: object) -> None:
         super().__init__(*args, **options)  # type: ignore[arg-type]
@@ -22,7 +22,7 @@ class Sceptic(Oracle):
 
 
 async def test_whatever_is_shown_is_stored_already(on_each_topology: World) -> None:
-    """The power fails the moment after an event was shown: it is in the database by then, each one."""
+    """Every event is in the database by the time that it is shown, so that a power failure just afterwards loses none."""
     opened = on_each_topology
     opened.model.respond = work.rounds(5)
     session = await opened.new_session()

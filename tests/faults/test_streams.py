@@ -1,4 +1,4 @@
-"""Event streams under bad conditions: readers that stop reading, many of them, servers that are killed, proxies that hold back."""
+"""Event streams under bad conditions: clients that stop reading, many of them, servers that are killed, proxies that buffer."""
 
 import asyncio
 import contextlib
@@ -20,13 +20,13 @@ from tests.faults.world import until
 from tests.serving import Browser, Server
 
 on_served = pytest.mark.xdist_group("served")
-#: The server's own patience.
+#: The server's timeout in seconds.
 PATIENCE_S = 30.0
 
 
 @contextlib.asynccontextmanager
 async def never_reading(browser: Browser, session: str) -> AsyncIterator[int]:
-    """A stream that nobody reads, of a client with a tiny receive buffer; its own port."""
+    """Open a stream that is never read, with a tiny receive buffer; yields the client's port."""
     address = urlsplit(browser.url)
     assert address.hostname is not None
     loop = asyncio.get_running_loop()
@@ -47,7 +47,7 @@ async def never_reading(browser: Browser, session: str) -> AsyncIterator[int]:
 async def test_twenty_streams_that_nobody_reads(
     served: Server, bo: Browser, others: Bystander, record_property: Record
 ) -> None:
-    """Slow consumer: twenty streams of 6 MB with tiny receive buffers are never read; they cost little, and nobody's time."""
+    """Slow consumer: twenty streams of 6 MB with tiny receive buffers are never read; they use little memory, and delay nobody."""
     session = make_long_session(served, "bo", 2_000)
     served.rest()
     others.begin_anew()
@@ -65,7 +65,7 @@ async def test_twenty_streams_that_nobody_reads(
 @on_served
 @pytest.mark.long
 async def test_a_stream_that_nobody_reads_is_ended(served: Server, bo: Browser) -> None:
-    """Never-reading client: after half a minute its connection is gone."""
+    """Never-reading client: after half a minute its connection is closed."""
     session = make_long_session(served, "bo", 2_000)
     async with never_reading(bo, session) as port:
 
@@ -92,7 +92,7 @@ async def test_a_hundred_readers_of_one_run(bo: Browser) -> None:
 
 
 async def test_a_server_that_is_killed_in_mid_stream(open_world: OpenWorld) -> None:
-    """The process dies while a run is streamed: whoever comes back with the last event that they have gets the rest, each once."""
+    """The process dies while a run is streamed: a client that reconnects with its last event id gets the rest, each event once."""
     world = open_world("sqlite")
     session = await world.new_session()
     async with world.browser() as browser:
@@ -117,7 +117,7 @@ async def test_a_server_that_is_killed_in_mid_stream(open_world: OpenWorld) -> N
 @pytest.mark.long
 @pytest.mark.scale
 async def test_a_proxy_with_its_own_defaults_holds_nothing_back(served: Server, bo: Browser) -> None:
-    """Behind nginx that buffers, as it does by itself: growth comes through as it is written."""
+    """Behind nginx with its default buffering: text in progress arrives while it is written."""
     with in_front_of(
         served.url, "/", takes_off=False, instead=("proxy_buffering off;", "proxy_buffering on;")
     ) as address:

@@ -1,4 +1,4 @@
-"""Characters and numbers that one database takes and the other refuses: from models, tools and people, the same on both."""
+"""Characters and numbers that one database accepts and the other refuses: from models, tools and people, the same result on both."""
 
 import contextlib
 import json
@@ -15,7 +15,7 @@ from tests.faults.world import World
 from tests.model_server import Call, ModelServer, Script
 from tests.serving import Browser
 
-#: They share a product with others: at two workers it would be started twice.
+#: They share a product with others: in two processes of the tests it would be started twice.
 pytestmark = pytest.mark.xdist_group("pair")
 
 NUL, HIGH, LOW, REPLACED = "\x00", "\ud83d", "\ude00", "\ufffd"
@@ -23,20 +23,20 @@ NUL, HIGH, LOW, REPLACED = "\x00", "\ud83d", "\ude00", "\ufffd"
 
 @pytest.fixture(scope="module")
 def beside(shared_pair: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """The product on SQLite, with the same model as the one on PostgreSQL."""
+    """The product on SQLite, with the same model server as the one on PostgreSQL."""
     with worlds.alone(tmp_path_factory.mktemp("texts"), shared_pair.model) as opened:
         yield opened
 
 
 @pytest.fixture
 def model(two: World) -> ModelServer:
-    """Their model."""
+    """The model server of both."""
     return two.model
 
 
 @pytest.fixture
 async def bos(beside: World, two: World) -> AsyncIterator[list[Browser]]:
-    """The same user, logged in to each; at the end neither has written of a surprise."""
+    """The same user, logged in to each; at the end neither product has logged anything unexpected."""
     async with contextlib.AsyncExitStack() as until_done:
         yield [await until_done.enter_async_context(world.browser("bo")) for world in (beside, two)]
     for world in (beside, two):
@@ -44,7 +44,7 @@ async def bos(beside: World, two: World) -> AsyncIterator[list[Browser]]:
 
 
 async def told(bo: Browser, message: str) -> list[dict[str, Any]]:
-    """Ask in a new session; returns the stored frames' data without what differs from run to run, as sent and as loaded later."""
+    """Send a message in a new session; returns the stored frames, as sent live and as loaded, without fields that always differ."""
     session = await bo.new_session()
     async with bo.socket(session) as socket:
         await socket.send("chat", message=message)
@@ -60,7 +60,7 @@ async def told(bo: Browser, message: str) -> list[dict[str, Any]]:
             assert answer.status == 200, page
     passing = ("timestamp", "duration_ms")
     data = [{name: value for name, value in f["data"].items() if name not in passing} for f in socket.stored()]
-    # Tools of one turn end in any order.
+    # Tool calls of one turn end in any order.
     results = sorted(steps(data, "tool_result"), key=lambda result: str(result["tool_call_id"]))
     return [each for each in data if each.get("type") != "tool_result"] + [{**result, "step": 0} for result in results]
 
@@ -75,7 +75,7 @@ CLEAN = f"a{REPLACED}b{REPLACED}c{REPLACED}d\x01\x7f\u2028\ufeff\uffff\U0001f600
 
 
 async def test_a_model_writes_what_cannot_be_stored(model: ModelServer, bos: list[Browser]) -> None:
-    """NUL and lone surrogates in thoughts, arguments, names, results and answers; a pair that comes in two pieces stays a pair."""
+    """NUL and lone surrogates in thoughts, arguments, names, results and answers; a pair that arrives in two pieces stays a pair."""
     logs = []
     for bo in bos:
         model.enqueue(
@@ -123,13 +123,13 @@ async def test_a_model_writes_what_cannot_be_stored(model: ModelServer, bos: lis
 async def test_a_model_writes_arguments_that_are_hardly_json(
     model: ModelServer, bos: list[Browser], arguments: str
 ) -> None:
-    """NaN, infinities, huge numbers, depth, doubled keys: stored, sent and loaded the same, as JSON that browsers read."""
+    """NaN, infinities, huge numbers, depth, duplicate keys: stored, sent and loaded the same, as JSON that browsers can read."""
     logs = []
     for bo in bos:
         model.enqueue(Script(calls=[Call("python", arguments)]), Script("Done."))
         logs.append(await told(bo, "Arguments"))
     assert logs[0] == logs[1]
-    # Browsers know no NaN, and neither may our JSON.
+    # Browsers do not accept NaN in JSON, so ours must not contain it.
     json.loads(json.dumps(steps(logs[0], "tool_use")[0]["arguments"], allow_nan=False))
     assert [each["status"] for each in logs[0] if "status" in each] == ["completed"]
 
@@ -162,7 +162,7 @@ NUMBERS = [
     "\u0663",
     "%00",
 ]
-#: A made-up cursor, and others.
+#: An invented cursor, and others.
 WORDS = [
     "%00",
     "%ED%A0%80",
@@ -183,7 +183,7 @@ WORDS = [
 
 
 async def test_people_send_what_cannot_be_stored(bos: list[Browser]) -> None:
-    """NUL, surrogates, numbers beyond every column, SQL and search syntax in every field of the API: refused or taken, never a failure."""
+    """NUL, surrogates, numbers beyond every column, SQL and search syntax in every field of the API: refused or accepted, never a 500."""
     seen: list[list[tuple[str, int]]] = []
     for bo in bos:
         session = await bo.new_session(title="t")
@@ -229,8 +229,8 @@ async def test_people_send_what_cannot_be_stored(bos: list[Browser]) -> None:
 
 
 async def status_of(bo: Browser, method: str, path: str, body: Any) -> int:
-    """The status of an answer, whatever it holds."""
-    # Written by hand, so that a surrogate is sent as JSON's escape.
+    """The status of an answer, whatever its body."""
+    # Written by hand, so that a surrogate is sent as an escape of JSON.
     data = None if body is None else json.dumps(body)
     headers = {"X-CSRFToken": bo.cookie("csrftoken"), "Referer": f"{bo.url}/", "Content-Type": "application/json"}
     address = f"{bo.url}/api/{path}" if not path.startswith("..") else f"{bo.url}{path[2:]}"
@@ -242,7 +242,7 @@ async def status_of(bo: Browser, method: str, path: str, body: Any) -> int:
 
 
 async def test_a_form_holds_what_cannot_be_stored(bos: list[Browser]) -> None:
-    """NUL in the login form and in an account's fields: a page that says so, not a failure."""
+    """NUL in the login form and in an account's fields: a page with an error, not a 500."""
     for bo in bos:
         for path, fields in (
             ("/accounts/login/", {"username": f"a{NUL}b", "password": f"c{NUL}d"}),

@@ -1,4 +1,4 @@
-"""Tools that hang, heed nothing, leave children behind or flood: the run goes on or can be stopped, and nobody else suffers."""
+"""Tools that hang, ignore signals, leave children behind or flood: the run goes on or can be stopped, and nothing else is affected."""
 
 import json
 import sys
@@ -17,7 +17,7 @@ from tests.faults.world import World
 from tests.http_proxy import proxying
 from tests.model_server import Call, ModelServer, Script
 
-#: What a tool is given to heed a stop.
+#: How long a tool has to end after a stop.
 FORCED_S = 10.0
 PROGRAM = str(Path(__file__).with_name("hostile_tools.py"))
 
@@ -32,7 +32,7 @@ def hostile(tmp_path: Path, model: ModelServer) -> Iterator[World]:
 
 
 def wait_connected(opened: World, *names: str) -> None:
-    """Runs take the tools that are there: wait until they are."""
+    """Wait until the MCP server is connected: runs only have the tools that are connected."""
     ends_at = time.monotonic() + 60
     wanted = ("The agents are loaded", *(f"The MCP server {name} is connected" for name in names or ("bad",)))
     while not all(any(words in line for line in opened.output) for words in wanted):
@@ -57,14 +57,14 @@ def results(client: Oracle, run_id: str) -> list[dict[str, Any]]:
 
 
 def begun(client: Oracle, run_id: str) -> bool:
-    """Whether a run's tool call has begun."""
+    """Whether a run has called a tool."""
     run = client.state.runs.get(run_id)
     return run is not None and any(entry["data"].get("type") == "tool_use" for entry in run.entries)
 
 
 @pytest.mark.parametrize("kind", [*(pytest.param(kind, marks=pytest.mark.long) for kind in ("hang", "deaf")), "fork"])
 async def test_a_tool_that_never_ends(hostile: World, model: ModelServer, tmp_path: Path, kind: str) -> None:
-    """A tool hangs, ignores all signals, or forks children that do: a stop ends the run at once, the server's end all of them."""
+    """A tool hangs, ignores all signals, or forks children that do: a stop ends the run at once, the server's shutdown all of them."""
     model.enqueue(Script(calls=[Call(f"bad-{kind}")]))
     session = await hostile.new_session()
     async with hostile.client(session) as client, hostile.client(await hostile.new_session()) as other:
@@ -97,7 +97,7 @@ async def test_a_tool_that_never_ends(hostile: World, model: ModelServer, tmp_pa
 async def test_nothing_outlives_a_server(
     hostile: World, model: ModelServer, tmp_path: Path, kind: str, end: str
 ) -> None:
-    """Whatever ends the server: its tools' processes end with it, what those have started too, and interpreters at work."""
+    """However the server ends: its tools' processes end with it, their children too, and interpreters that are working."""
     calls = [Call(f"bad-{kind}"), Call("python", {"code": "while True: pass"})]
     model.enqueue(Script(calls=calls))
     async with hostile.client(await hostile.new_session()) as client:
@@ -115,26 +115,26 @@ async def test_nothing_outlives_a_server(
 
 
 def alive(process: psutil.Process) -> bool:
-    """Whether a process still runs."""
+    """Whether a process is still running."""
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
 def descendants(server: psutil.Process) -> list[psutil.Process]:
-    """What a process has started, and what that has."""
+    """The children of a process, and their children."""
     return server.children(recursive=True)
 
 
 @pytest.mark.long
 async def test_a_tool_that_cannot_be_stopped(tmp_path: Path, model: ModelServer) -> None:
-    """A tool in the product's own process heeds no stop: after ten seconds the run ends without it, says so, and all else goes on."""
+    """A tool in the product's own process ignores a stop: after ten seconds the run ends without it and says so, and all else goes on."""
     settings = {"DJANGO_SETTINGS_MODULE": "tests.faults.deaf_settings"}
     with world.alone(tmp_path / "data", model, **settings) as opened:
         session = await opened.new_session()
         async with opened.client(session) as client, opened.client(await opened.new_session()) as other:
-            for _ in range(2):  # the second time with a thread that is lost already
+            for _ in range(2):  # the second time with one thread already lost
                 model.enqueue(Script(calls=[Call("deaf"), Call("current_time")]))
                 run_id = await client.ask("Use it")
-                # The one has ended, the other will not.
+                # The first tool has ended, the second does not.
                 await client.until(lambda: begun(client, run_id) and len(results(client, run_id)) == 1)  # noqa: B023 - waited for at once
                 told_at = time.monotonic()
                 await client.send("cancel")
@@ -156,7 +156,7 @@ async def test_a_tool_that_cannot_be_stopped(tmp_path: Path, model: ModelServer)
 
 @pytest.mark.parametrize("kind", ["flood", pytest.param("babble", marks=pytest.mark.long)])
 async def test_a_tool_that_floods(hostile: World, model: ModelServer, kind: str) -> None:
-    """A tool answers with 100 MB, or writes 100 MB that are no answer: what is kept is cut, and others are answered meanwhile."""
+    """A tool returns 100 MB, or writes 100 MB that are no answer: what is stored is cut, and other clients are answered meanwhile."""
     session = await hostile.new_session()
     async with (
         hostile.browser() as browser,
@@ -179,7 +179,7 @@ async def test_a_tool_that_floods(hostile: World, model: ModelServer, kind: str)
 
 
 async def test_tools_whose_names_become_one_are_told_apart(model: ModelServer, tmp_path: Path) -> None:
-    """Two servers whose names differ by a sign that models don't take: each tool is the one that it is said to be."""
+    """Two servers whose names differ only in a character that models do not accept: each tool is called on the right server."""
     servers = {
         name: {"command": sys.executable, "args": [PROGRAM, str(tmp_path / "pids"), name]} for name in ("a.b", "a_b")
     }
@@ -194,7 +194,7 @@ async def test_tools_whose_names_become_one_are_told_apart(model: ModelServer, t
 
 
 async def test_a_proxy_is_not_asked_for_what_is_inside(model: ModelServer, tmp_path: Path) -> None:
-    """Where everything leaves by a proxy, which would reach more than the internet, it is asked for nothing else."""
+    """With an outgoing proxy, which could reach internal addresses: only public addresses are requested from it."""
     with proxying(9, refusal=b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n") as proxy:
         egress = {"HTTP_PROXY": f"http://{proxy.address}", "NO_PROXY": "127.0.0.1,localhost"}
         with world.alone(tmp_path / "data", model, **egress) as opened:

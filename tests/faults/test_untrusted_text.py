@@ -1,4 +1,4 @@
-"""Texts that take for ever to read: the server that shows or fetches them does everything else meanwhile."""
+"""Texts that take extremely long to process: the server that shows or fetches them does everything else meanwhile."""
 
 import asyncio
 import http.server
@@ -19,10 +19,10 @@ from tests.faults.world import World, until
 from tests.model_server import ModelServer, Script
 from tests.serving import Browser, Server
 
-#: Takes the renderer several seconds of CPU; with what is in front of it, each is another text.
+#: Takes the renderer several seconds of CPU; with a different beginning each is a different text.
 WORST = "[" * 200_000
 PEOPLE = 10
-#: Far more than a page may take, and far less than ten such texts do.
+#: Much longer than a page may take, and much shorter than ten such texts take.
 ANSWERED_S = 30.0
 
 
@@ -36,7 +36,7 @@ async def asked(world: World, model: ModelServer, text: str) -> str:
 
 
 async def opened(browser: Browser, session: str) -> str | None:
-    """The page of a session; nothing where it isn't answered."""
+    """The page of a session; empty if there was no answer."""
     try:
         async with browser.http.get(f"/sessions/{session}/", timeout=aiohttp.ClientTimeout(total=ANSWERED_S)) as page:
             return await page.text() if page.status == 200 else None
@@ -45,7 +45,7 @@ async def opened(browser: Browser, session: str) -> str | None:
 
 
 def busy(server: Server) -> bool:
-    """Whether one of a server's workers for texts has used its CPU this last moment."""
+    """Whether one of a server's worker processes for texts has used CPU since the last look."""
     workers = [child for child in psutil.Process(server.pid).children() if "untrusted" in " ".join(child.cmdline())]
     return any(child.cpu_percent(0.1) > 20 for child in workers)
 
@@ -53,7 +53,7 @@ def busy(server: Server) -> bool:
 async def test_ten_people_open_the_worst_texts(
     open_world: OpenWorld, model: ModelServer, record_property: Record
 ) -> None:
-    """Ten people open ten of them at once: each gets the page, with the text as it is, and nobody else waits; a stop is heard."""
+    """Ten clients open ten of them at once: each gets the page, with the text unrendered, and nobody else waits; a stop works."""
     world = open_world("sqlite")
     sessions = [await asked(world, model, f"{number} {WORST}") for number in range(PEOPLE)]
     server = world.servers[0]
@@ -63,13 +63,13 @@ async def test_ten_people_open_the_worst_texts(
         async with probed(server.port) as took:
             pages = await asyncio.gather(*(opened(browser, session) for session in sessions))
         if None in pages:
-            # It would not end by itself.
+            # The run would not end by itself.
             await world.kill(server)
         assert [page is not None for page in pages] == [True] * PEOPLE, "a page was not answered"
         assert all('class="unrendered"' in (page or "") for page in pages)
         before, typical, longest = statistics.median(calm), statistics.quantiles(took, n=20)[-1], max(took)
         record_property("/healthz meanwhile", f"95 of 100 in {typical * 1000:.0f} ms, at most {longest * 1000:.0f} ms")
-        # On a machine that others use, everything takes longer.
+        # On a busy machine everything takes longer.
         assert typical < 0.2 + 10 * before, "the server stood still"
         fresh = await asked(world, model, f"fresh {WORST}")
         looking = asyncio.create_task(opened(browser, fresh))
@@ -86,7 +86,7 @@ PAGE = "words" * 200_000
 
 @pytest.fixture
 def site() -> Iterator[str]:
-    """A page that says it is written in an encoding that Python has and the web has not."""
+    """A page that declares an encoding which Python supports and browsers do not."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -106,9 +106,9 @@ def site() -> Iterator[str]:
 
 
 async def test_a_page_in_an_encoding_that_the_web_has_not(site: str) -> None:
-    """`fetch_page` of a megabyte in ``punycode``, whose decoder takes the square of it: read as UTF-8, at once."""
+    """`fetch_page` of a megabyte in ``punycode``, whose decoder takes quadratic time: it is read as UTF-8, at once."""
     tool = FetchPageTool(allow_address=lambda _: True, allow_port=lambda _: True, total_s=60.0)
-    # A thread that ends with the process, not before: nothing would end its decoder.
+    # The decoder could not be stopped, and so its thread would live as long as the process.
     read: list[str] = []
     reading = threading.Thread(target=lambda: read.append(_fetch(tool, site)), daemon=True)
     reading.start()

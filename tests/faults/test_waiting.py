@@ -1,4 +1,4 @@
-"""A run that waits for people survives whatever ends its processes; killed around a decision, its call is never made twice unasked."""
+"""A run that waits for a decision survives the end of its process: killed at any time, it makes no call twice unless asked again."""
 
 import asyncio
 import contextlib
@@ -25,32 +25,32 @@ HELD = Call("python", {"code": "6*7"})
 
 
 def respond(body: dict[str, Any]) -> Script:
-    """One call, and the answer once there is a result that is one."""
+    """One tool call, and the answer once its result is there."""
     results = [message["content"] for message in body["messages"] if message["role"] == "tool"]
     return Script("So it is 42.") if "42" in results else Script(reasoning="Let me see.", calls=[HELD])
 
 
 def respond_within(body: dict[str, Any]) -> Script:
-    """The researcher hands on, and the developer's call is held."""
+    """The researcher asks the developer, whose call waits for a decision."""
     if body["messages"][1]["content"] == "Calculate":
         return respond(body)
     results = [message for message in body["messages"] if message["role"] == "tool"]
     return Script("So it is.") if results else Script(calls=[Call("ask_developer", {"message": "Calculate"})])
 
 
-#: Whose call is held: the root's own, or that of a run within it; how the model answers, and how many runs there are.
+#: Whose call waits: the root's own, or that of a child run; how the model answers, and how many runs there are.
 HOLDERS = {"its own": (respond, 1), "of a run within it": (respond_within, 2)}
 
 
 async def decide_open(world: World, session_id: str, process: int = 0) -> int:
-    """Allow whatever waits in a session; returns how much that was."""
+    """Allow all calls of a session that wait; returns how many there were."""
     async with world.browser(process=process) as browser:
         status, waiting = await browser.call("GET", "waiting/")
         assert status == 200, waiting
         own = [item for item in waiting["items"] if item["session_id"] == session_id]
         for item in own:
             body = {"tool_call_id": item["tool_call_id"], "decision": "allow"}
-            # The answer may be lost with the process; whoever was first has decided.
+            # The answer may be lost with the process; the first decision counts.
             await browser.call("POST", f"runs/{item['run_id']}/approve/", body)
     return len(own)
 
@@ -67,7 +67,7 @@ async def waits(world: World, session_id: str) -> None:
 
 
 async def finish(world: World, session_id: str, client: Oracle, run_id: str) -> None:
-    """Decide and go on as often as it takes."""
+    """Decide and continue as often as necessary."""
     for _ in range(4):
         if status_of(world, session_id) == "waiting":
             await decide_open(world, session_id)
@@ -75,13 +75,13 @@ async def finish(world: World, session_id: str, client: Oracle, run_id: str) -> 
             return
         assert ended == "interrupted"
         run_id = await client.go_on(run_id)
-        # Where the result was there already, nothing more is asked for.
+        # Where the result was already stored, no decision is asked for again.
         await until(lambda: status_of(world, session_id) in SETTLED, wanted="the run to wait, or to end")
     raise AssertionError("the run came to no end")
 
 
 def calls_made(world: World, session_id: str) -> list[bool]:
-    """Of each call that was decided on, whether it has a result of its own."""
+    """For each decided call, whether it has a result of its own."""
     bodies = [event.data for event in world.database.events(session_id)]
     return [body["ok"] for body in bodies if body.get("type") == "tool_result"]
 
@@ -90,7 +90,7 @@ def calls_made(world: World, session_id: str) -> list[bool]:
 async def test_the_process_is_killed_at_every_event_around_a_decision(
     open_world: OpenWorld, model: ModelServer, holder: str
 ) -> None:
-    """A run that had begun to wait waits on, and goes on when it is decided; one that had gone on is interrupted, and asks again."""
+    """A run that waits keeps waiting, and is resumed by the decision; a run that was resumed is interrupted, and asks again."""
     model.respond, _ = HOLDERS[holder]
     settings = {"DJANGO_SETTINGS_MODULE": "tests.faults.dying_settings", "APPROVAL_POLICY": POLICY}
     world = open_world("sqlite", **settings)
@@ -104,7 +104,7 @@ async def test_the_process_is_killed_at_every_event_around_a_decision(
         await decide_open(world, session)
         assert await client.ended(run_id) == "completed"
         length = client.state.seq
-    # How a run within another one survives before that is looked at by itself.
+    # How a child run survives before that is tested elsewhere.
     for dies_after in range(1 if holder == "its own" else waits_at - 1, length):
         session = await world.new_session()
         told.write_text(f"{dies_after} {session}")
@@ -123,7 +123,7 @@ async def test_the_process_is_killed_at_every_event_around_a_decision(
             await world.start(server)
             run_id = await asking
             if at_death == "waiting":
-                # Its start has left it alone.
+                # The restart has left it waiting.
                 assert status_of(world, session) in ("waiting", "running", "completed")
             await finish(world, session, client, run_id)
             assert calls_made(world, session)[-1]
@@ -131,7 +131,7 @@ async def test_the_process_is_killed_at_every_event_around_a_decision(
 
 
 async def dead_one(world: World, session_id: str) -> Server:
-    """Decide whatever begins to wait, through either process that serves, until a process has died of it; which one."""
+    """Decide all calls that wait, through either process that serves, until a process has died of it; returns that process."""
     asked = itertools.count()
     while True:
         for process in world.processes:
@@ -148,7 +148,7 @@ async def dead_one(world: World, session_id: str) -> Server:
 async def test_one_of_several_processes_is_killed_at_every_event_around_a_decision(
     open_world: OpenWorld, model: ModelServer, topology: str, holder: str
 ) -> None:
-    """Whichever stored it, and whichever serves, executes or decides: the others see to the run, and no call is made undecided."""
+    """Whichever process stored the event, and whichever serves or executes: the others continue the run; no call is made undecided."""
     model.respond, _ = HOLDERS[holder]
     settings = {"DJANGO_SETTINGS_MODULE": "tests.faults.dying_settings", "APPROVAL_POLICY": POLICY}
     world = open_world(topology, **settings)
@@ -165,7 +165,7 @@ async def test_one_of_several_processes_is_killed_at_every_event_around_a_decisi
         await decide_open(world, session, process=1)
         assert await client.ended(run_id) == "completed"
         decided = [event.seq for event in world.database.events(session) if event.data.get("type") == "tool_result"]
-    # The call, the request, the decision, and all until each of the calls that stood open has its result.
+    # The call, the request, the decision, and all events until each waiting call has its result.
     for number in range(waits_at - 1, decided[-1] + 1):
         session = await world.new_session()
         tell(f"at {number} {session}")
@@ -176,7 +176,7 @@ async def test_one_of_several_processes_is_killed_at_every_event_around_a_decisi
             tell("")
             await world.start(died)
             await finish(world, session, client, await asking)
-            # Each decision was for one call; one that was begun and has no result of its own was closed as that.
+            # Each decision was for one call; a call that had begun and has no result of its own was closed as such.
             assert calls_made(world, session)[-1]
             await invariants.check(world, session, [client], logs_may="Traceback")
 
@@ -186,7 +186,7 @@ async def test_one_of_several_processes_is_killed_at_every_event_around_a_decisi
 async def test_everything_is_killed_while_a_run_waits(
     open_world: OpenWorld, model: ModelServer, topology: str, holder: str
 ) -> None:
-    """And started again, and decided through another process: the same run goes on, and its call is made once."""
+    """Then they are restarted, and another process receives the decision: the same run goes on, and its call is made once."""
     model.respond, runs = HOLDERS[holder]
     world = open_world(topology, APPROVAL_POLICY=POLICY)
     session = await world.new_session()

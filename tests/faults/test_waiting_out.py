@@ -1,4 +1,4 @@
-"""A database that is away for a moment, at any point of a run's way: each read and write waits for it, and the run goes on to its end."""
+"""A database that is unavailable for a moment, at any point of a run: each read and write is repeated, and the run completes."""
 
 import asyncio
 import itertools
@@ -19,7 +19,7 @@ from chat.store import history
 from tests.chat import making
 from tests.faults.here import Here, here  # noqa: F401 - a fixture
 
-#: What databases raise that are away, or take no changes for now.
+#: The errors of databases that are unavailable or read-only.
 ERRORS = {
     "hung up": OperationalError("server closed the connection unexpectedly"),
     "closed": InterfaceError("the connection is closed"),
@@ -27,18 +27,18 @@ ERRORS = {
 }
 
 
-#: Calls that a run makes, and a few of the clock's after it.
+#: How many database calls a run makes, and a few of the periodic tasks after it.
 _MOST = 25
 
 
 class _Away:
-    """Stands between the threads and the database, which is away from one call on, for so many."""
+    """A wrapper of the database threads that makes some calls fail, from the nth on."""
 
     def __init__(self, first: int, times: int, error: Exception, *, done: bool) -> None:
         self._calls = itertools.count(1)
         self._away = range(first, first + times)
         self._error = error
-        #: Whether what was asked is done all the same, and only the word of it is lost.
+        #: Whether the call takes effect all the same, and only its answer is lost.
         self._done = done
         self._usual = database.with_usable_connection
         self.was_away = False
@@ -53,7 +53,7 @@ class _Away:
 
 
 async def _asked(here: Here) -> Accepted:  # noqa: F811
-    """Ask as a client does: again and again under the same identifier, until there is an answer."""
+    """Send a message as a client does: again with the same identifier, until it is answered."""
     async with asyncio.timeout(20):
         while True:
             try:
@@ -65,7 +65,7 @@ async def _asked(here: Here) -> Accepted:  # noqa: F811
 
 
 async def _by_the_clock() -> None:
-    """What a process does every second, sooner."""
+    """What a process does every second, but at once."""
     while True:
         for chore in (supervisor.compare_runs, queue_watch.start_waiting):
             try:
@@ -90,7 +90,7 @@ async def test_the_database_is_away_at_each_point_of_a_run(
     reads_along: bool,
     done: bool,
 ) -> None:
-    """From each call of the database on, one or three fail, undone, or done and not told: the run is complete and whole."""
+    """From each call of the database on, one or three fail, with or without having taken effect: the run completes, its log is right."""
     monkeypatch.setattr(recorder, "RETRY_AFTER_S", (0.01,) * 7)
     monkeypatch.setattr(dispatch, "SHORT_LOG", 300 if reads_along else 0)
     usual = None
@@ -123,7 +123,7 @@ async def test_what_was_said_before_cannot_be_read_for_long(
     monkeypatch: pytest.MonkeyPatch,
     error: str,
 ) -> None:
-    """The database does not answer until the run gives up: the words say that it was read from, not written to."""
+    """The database cannot be read until the run gives up: the error says that reading failed, and not writing."""
     monkeypatch.setattr(recorder, "RETRY_AFTER_S", (0.01,) * 7)
     monkeypatch.setattr(dispatch, "SHORT_LOG", 0)
     await here.earlier_run()

@@ -1,4 +1,4 @@
-"""What is done to a run that waits in one process while others serve or execute: decided once, by who may, and gone with its owner."""
+"""Changes to a run that waits, in one process while others serve or execute: one decision counts, by somebody who may, and none is left."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -40,32 +40,32 @@ async def share(world: World, session: str, role: str) -> str:
 
 
 async def stop_first(world: World, session: str, run_id: str, body: Body) -> list[int]:
-    """Stopped in one process, decided in the other."""
+    """Stopped in one process, then decided in the other."""
     stopped = await call_at(world, 0, "POST", f"runs/{run_id}/cancel/")
     return [stopped, await approve(world, 1, run_id, body)]
 
 
 async def stop_at_once(world: World, session: str, run_id: str, body: Body) -> list[int]:
-    """Stopped and denied at the same time: whichever is first, the run ends, and what was decided is there or refused."""
+    """Stopped and refused at the same time: the run ends in either order, and the decision is stored or rejected."""
     stopped, decided = await asyncio.gather(
         call_at(world, 0, "POST", f"runs/{run_id}/cancel/"), approve(world, 1, run_id, body)
     )
     assert decided in (202, 409)
     await until(lambda: status_of(world, session) in ("cancelled", "completed"), wanted="the run's end")
-    # Where the decision was first, the run may be through before the stop is there.
+    # If the decision came first, the run may have completed before the stop.
     assert stopped == 202 or (decided == 202 and status_of(world, session) == "completed")
     return []
 
 
 async def decide_twice(world: World, session: str, run_id: str, body: Body) -> list[int]:
-    """In both at the same time, and once more when the run has ended."""
+    """Decided in both at the same time, and again when the run has ended."""
     both = await asyncio.gather(*(approve(world, process, run_id, body) for process in (0, 1)))
     await until(lambda: status_of(world, session) == "completed", wanted="the run's end")
     return [*sorted(both), await approve(world, 1, run_id, body)]
 
 
 async def decide_late(world: World, session: str, run_id: str, body: Body) -> list[int]:
-    """Its deadline has passed, whichever process has seen to that."""
+    """Decided after its deadline, whichever process has noticed that."""
     world.database.rows(
         "UPDATE chat_waitingcall SET deadline = ? WHERE session_id = ?", datetime.now(UTC), UUID(session)
     )
@@ -75,7 +75,7 @@ async def decide_late(world: World, session: str, run_id: str, body: Body) -> li
 
 
 async def decide_by_role(world: World, session: str, run_id: str, body: Body) -> list[int]:
-    """By a stranger, by staff, by who watches, and by the same as soon as another process has made them a driver."""
+    """Decided by a stranger, by staff, by a viewer, and by that viewer as soon as another process has made them a driver."""
     statuses = [await approve(world, 1, run_id, body, user) for user in ("cy", "ada")]
     made = await share(world, session, "watcher")
     statuses.append(await approve(world, 1, run_id, body, "cy"))
@@ -86,14 +86,14 @@ async def decide_by_role(world: World, session: str, run_id: str, body: Body) ->
 
 
 async def decide_without_the_right(world: World, session: str, run_id: str, body: Body) -> list[int]:
-    """By who was a driver until a moment ago, in another process."""
+    """Decided by somebody who was a driver until another process has changed that."""
     made = await share(world, session, "driver")
     withdrawn = await call_at(world, 0, "DELETE", f"shares/{made}/")
     return [withdrawn, await approve(world, 1, run_id, body, "cy")]
 
 
 async def decide_wrongly(world: World, session: str, run_id: str, body: Body) -> list[int]:
-    """With arguments that don't fit, of a call that there is not, as a question; and then as it should be."""
+    """Decided with wrong arguments, for a call that does not exist, as a question; and then correctly."""
     odd = [{"arguments": {"code": 7}}, {"arguments": {}}, {"arguments": "6*7"}, {"tool_call_id": "call_99"}]
     statuses = [await approve(world, n % 2, run_id, {**body, **each}) for n, each in enumerate(odd)]
     answer = {"tool_call_id": body["tool_call_id"], "answers": {}}
@@ -103,7 +103,7 @@ async def decide_wrongly(world: World, session: str, run_id: str, body: Body) ->
     return statuses
 
 
-#: What comes before a decision, or with it; what the calls are answered with, and where the run may stand then. A further one is one entry.
+#: What happens before a decision, or with it; the possible results of the calls and statuses of the run. A further one is one entry.
 RACES: dict[str, tuple[Callable[..., Awaitable[list[int]]], list[int], set[str]]] = {
     "stopped": (stop_first, [202, 409], {"cancelled"}),
     "stopped at the same time": (stop_at_once, [], {"cancelled", "completed"}),
@@ -133,7 +133,7 @@ async def test_what_races_with_a_decision_in_another_process_is_settled_once(
             status = status_of(world, session)
             assert (name, answered, status in statuses) == (name, expected, True)
             approvals = [event for event in world.database.events(session) if event.data.get("type") == "approval"]
-            # Only who has let a deadline pass is asked again.
+            # Only a call whose deadline has passed is asked for again.
             assert len(approvals) == (name == "after the deadline" or status == "completed") or "same time" in name
             if status != "waiting":
                 assert calls_made(world, session) == [status == "completed"], name
@@ -141,7 +141,7 @@ async def test_what_races_with_a_decision_in_another_process_is_settled_once(
 
 
 def respond_beside(body: Body) -> Script:
-    """Two questions at once: one developer's call is held, the other one writes for a while."""
+    """Two children at once: one developer's call waits, the other one writes for a while."""
     asked = body["messages"][1]["content"]
     if asked == "Write":
         return Script(content="A part of it. " * 60, every_s=0.02)
@@ -156,7 +156,7 @@ def respond_beside(body: Body) -> Script:
 async def test_two_decide_at_once_while_another_process_executes_the_run(
     open_world: OpenWorld, model: ModelServer, topology: str
 ) -> None:
-    """The root is at work, for what it asked beside: one decision counts, and the call is made without waiting for the other's end."""
+    """The root is executed because of its other child: one decision counts, and the call does not wait for the other child's end."""
     model.respond = respond_beside
     world = open_world(topology, APPROVAL_POLICY=POLICY)
     session = await world.new_session()
@@ -197,7 +197,7 @@ async def delete_in_admin(world: World) -> None:
             assert answer.status == 302, await answer.text()
 
 
-#: What there must be no row of any more; all name their session or run by this column.
+#: The tables that must have no row of it any more; the column names their session or run.
 GOES = {"chat_session": "id", "chat_waitingcall": "session_id", "chat_run": "session_id", "chat_step": "session_id"}
 
 
@@ -211,7 +211,7 @@ async def test_the_owner_is_deleted_while_a_run_waits(
     holder: str,
     how: Callable[[World], Awaitable[None]],
 ) -> None:
-    """In one process, with sockets open in the other: both are closed, nobody can decide any more, and nothing is left or asked."""
+    """In one process, with sockets open in the other: both are closed, nobody can decide any more, no row is left, no model is asked."""
     model.respond, _ = HOLDERS[holder]
     world = open_world(topology, APPROVAL_POLICY=POLICY)
     session = await world.new_session()

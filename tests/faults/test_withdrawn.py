@@ -1,4 +1,4 @@
-"""What was shared is so no more while it is watched at another process: a session, or a set and the sessions in which it is asked."""
+"""A share is withdrawn while it is watched at another process: of a session, or of a set and the sessions of its cases."""
 
 import asyncio
 import time
@@ -22,7 +22,7 @@ SLOW = "Tell [tokens=4000 every=25]"
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What is shared with cy, by which share, and the session that comes with it; ``bo`` is its owner, at the first process."""
+    """What is shared with cy: by which share, and its session; ``bo`` is the owner, at the first process."""
 
     world: World
     bo: Browser
@@ -51,7 +51,7 @@ async def expire(shared: Shared) -> None:
 
 
 async def leave_group(shared: Shared) -> None:
-    """Somebody takes cy out of the group, of which no process is told."""
+    """Remove cy from the group directly in the database, so that no process is notified."""
     shared.world.database.rows(
         "DELETE FROM auth_user_groups WHERE group_id = (SELECT id FROM auth_group WHERE name = ?) "
         "AND user_id = (SELECT id FROM auth_user WHERE username = ?)",
@@ -61,7 +61,7 @@ async def leave_group(shared: Shared) -> None:
 
 
 async def leave_group_in_admin(shared: Shared) -> None:
-    """An operator does, in the admin."""
+    """An operator removes cy in the admin."""
     [(key,)] = shared.world.database.rows("SELECT id FROM auth_user WHERE username = ?", "cy")
     async with shared.world.browser("ada") as ada:
         path = f"/admin/accounts/user/{key}/change/"
@@ -82,7 +82,7 @@ async def delete(shared: Shared) -> None:
     await shared.act(shared.bo, "DELETE", shared.path)
 
 
-#: How it ends, whether it was shared with a group, and with which code what is open is closed. A further way is one entry.
+#: How it ends, whether it was shared with a group, and the close code of open sockets. A further way is one entry.
 ENDS: dict[str, tuple[Callable[[Shared], Awaitable[None]], bool, int]] = {
     "withdrawn": (withdraw, False, WITHDRAWN),
     "withdrawn from a group": (withdraw, True, WITHDRAWN),
@@ -96,14 +96,14 @@ ENDS: dict[str, tuple[Callable[[Shared], Awaitable[None]], bool, int]] = {
 
 
 async def share_session(world: World, bo: Browser) -> tuple[str, str, str]:
-    """A session in which a run streams: its path, how its shares are called, and itself."""
+    """A session in which a run streams: its path, the path of its shares, and the session."""
     session = await bo.new_session()
     assert (await bo.call("POST", f"sessions/{session}/messages/", {"message": SLOW}))[0] == 202
     return f"sessions/{session}/", "shares/", session
 
 
 async def share_set(world: World, bo: Browser) -> tuple[str, str, str]:
-    """A set whose only case is being asked, and streams."""
+    """A set whose only case is being answered, and streams."""
     case_set = (await bo.call("POST", "sets/", {"name": "Tales"}))[1]["id"]
     path = f"sets/{case_set}/"
     assert (await bo.call("POST", f"{path}cases/", {"question": SLOW}))[0] == 201
@@ -130,7 +130,7 @@ def make_group(world: World) -> str:
 
 
 async def pages_of(shared: Shared) -> list[str]:
-    """Every page and address by which cy came to what is shared."""
+    """Every page and address through which cy can see it."""
     [(run,)] = shared.world.database.rows("SELECT id FROM chat_run WHERE session_id = ?", UUID(shared.session))
     api = [f"/api/sessions/{shared.session}/{part}" for part in ("", "events/", "comments/", "export/?format=json")]
     pages = [f"/sessions/{shared.session}/", f"/runs/{UUID(str(run))}/", f"/api/runs/{UUID(str(run))}/", *api]
@@ -152,7 +152,7 @@ async def statuses(browser: Browser, pages: list[str]) -> dict[str, int]:
 async def test_who_watches_at_another_process_loses_it_at_once(
     on_each_topology: World, what: str, end: str, record_property: Record
 ) -> None:
-    """The socket and the stream are closed, also of a run at work, and neither a page nor a call knows of it any more."""
+    """The socket and the stream are closed, also during a run, and every page and call answers as if it did not exist."""
     world = on_each_topology
     ending, is_group, code = ENDS[end]
     group = make_group(world)
@@ -180,7 +180,7 @@ async def test_who_watches_at_another_process_loses_it_at_once(
                 assert session not in str((await cy.call("GET", listed))[1])
                 assert path.split("/")[1] not in str((await cy.call("GET", listed))[1])
             if code == WITHDRAWN:
-                # For its owner nothing has changed.
+                # Nothing has changed for its owner.
                 await own.until_type("reasoning_delta")
         async with cy.socket(session) as again:
             assert await again.closed(WITHIN_S) == GONE
@@ -190,7 +190,7 @@ async def test_who_watches_at_another_process_loses_it_at_once(
 
 @pytest.mark.parametrize("what", WHAT)
 async def test_who_drives_at_another_process_only_watches_from_then_on(on_each_topology: World, what: str) -> None:
-    """The socket stays and is told, what is asked by it is refused, and it drives again as soon as it may."""
+    """The socket stays open and receives events, its commands are refused, and it may send them again as soon as the right is back."""
     world = on_each_topology
     async with world.browser("bo") as bo, world.browser("cy", len(world.servers) - 1) as cy:
         path, shares, session = await WHAT[what](world, bo)

@@ -1,4 +1,4 @@
-"""Workers execute the runs: messages get lost, come twice or too late, and the broker goes away; no run is lost, doubled or stuck."""
+"""Workers execute the runs: messages are lost, duplicated or late, and the broker stops; no run is lost, executed twice or stuck."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ from tests.serving import Server
 pytestmark = [pytest.mark.long, pytest.mark.scale]
 
 SLOW = "Tell [tokens=3000 every=20]"
-#: A worker looks into the table every second; the rest is the machine's.
+#: A worker polls the table every second; the rest is for a busy machine.
 FOUND_WITHIN_S = 3.0
 QUEUE = "thinkaloud"
 
@@ -44,7 +44,7 @@ def model() -> Iterator[ModelServer]:
 
 @pytest.fixture(scope="module")
 def broker() -> Iterator[Redis]:
-    """A broker apart from the channel layer, to be broken alone."""
+    """A broker of its own, separate from the channel layer, which tests break."""
     with services.own_redis() as server:
         yield server
 
@@ -64,7 +64,7 @@ def world(
         limits = {
             "MAX_RUNS_PER_WORKER": "2",
             "MAX_QUEUED_RUNS": "0",
-            # Sooner than the runs end: a worker is sent again what it is at work on.
+            # Shorter than the runs take: a worker is sent its message again while it executes the run.
             "DJANGO_SETTINGS_MODULE": "tests.scale.impatient_settings",
         }
         with two_and_two(tmp_path_factory.mktemp("data"), model, **addresses, **limits) as opened:
@@ -72,12 +72,12 @@ def world(
 
 
 def told(broker: Redis) -> Any:
-    """The broker, to be given orders."""
+    """A connection to the broker."""
     return Client.from_url(broker.url)
 
 
 def ring(broker: Redis, session: str, times: int) -> None:
-    """Tell the workers of a session, as the product does."""
+    """Notify the workers of a session, as the product does."""
     with app.connection_for_write(url=broker.url) as connection:
         for _ in range(times):
             app.send_task(runtime_broker.TASK, [session], connection=connection, ignore_result=True)
@@ -94,7 +94,7 @@ def at_work(world: World) -> list[tuple[Any, ...]]:
 
 
 async def test_the_processes_that_serve_execute_nothing(world: World, model: ModelServer) -> None:
-    """Runs asked for on either of them are executed by workers, and come to both at once."""
+    """Runs that were requested at either of them are executed by workers, and their events arrive at both."""
     model.reset()
     model.respond = work.rounds(3)
     session = await world.new_session()
@@ -108,7 +108,7 @@ async def test_the_processes_that_serve_execute_nothing(world: World, model: Mod
 
 
 async def test_messages_that_come_many_times_start_a_run_once(world: World, model: ModelServer, broker: Redis) -> None:
-    """The broker hands out each message twenty times, some after the run has ended: it is executed once."""
+    """The broker delivers each message twenty times, sometimes after the run has ended: it is executed once."""
     model.reset()
     model.respond = work.rounds(2, every_s=0.01)
     session = await world.new_session()
@@ -123,7 +123,7 @@ async def test_messages_that_come_many_times_start_a_run_once(world: World, mode
 
 
 async def test_a_message_that_comes_again_while_its_run_is_at_work(world: World, model: ModelServer) -> None:
-    """A run that takes longer than the broker's patience (a second here): what is sent again finds nothing to do."""
+    """A run that takes longer than the broker's visibility timeout (a second here): the repeated message has no effect."""
     model.reset()
     session = await world.new_session()
     async with world.client(session) as client:
@@ -135,7 +135,7 @@ async def test_a_message_that_comes_again_while_its_run_is_at_work(world: World,
 
 
 async def test_messages_that_are_lost(world: World, model: ModelServer, broker: Redis) -> None:
-    """Whatever is in the broker is thrown away again and again: what is queued is found in the table."""
+    """The broker is emptied again and again: queued runs are found in the table."""
     model.reset()
     model.respond = work.rounds(2)
     sessions = [await world.new_session() for _ in range(3)]
@@ -160,7 +160,7 @@ async def test_messages_that_are_lost(world: World, model: ModelServer, broker: 
 
 
 async def test_the_broker_is_away(world: World, model: ModelServer, broker: Redis) -> None:
-    """Killed while messages are accepted and runs are at work: they are executed all the same; the outage and its end are reported."""
+    """Killed while messages are accepted and runs are at work: they are executed all the same; the outage and its end are logged."""
     model.reset()
     model.respond = work.rounds(10, every_s=0.02)
     session, later = [await world.new_session() for _ in range(2)]
@@ -181,7 +181,7 @@ async def test_the_broker_is_away(world: World, model: ModelServer, broker: Redi
         await check(world, later, [other])
     assert any("The broker does not answer" in line for server in world.servers for line in server.output)
     assert any("The broker answers again" in line for server in world.servers for line in server.output)
-    # The workers listen to it again.
+    # The workers are connected to it again.
     await until(lambda: told(broker).info("clients")["blocked_clients"] >= 2, 60, "the workers to listen")
 
 
@@ -208,7 +208,7 @@ async def test_no_worker_takes_more_than_it_has_slots_for(world: World, model: M
 
 
 async def test_a_worker_that_dies_is_followed_by_another(world: World, model: ModelServer) -> None:
-    """Kill -9 of the worker at work, which stays dead: within the lease its run ends, and the other executes what was queued."""
+    """SIGKILL of the worker that executes a run, without a restart: when its lease expires the run ends, and the other takes the queue."""
     model.reset()
     session = await world.new_session()
     async with world.client(session) as client:
@@ -222,18 +222,18 @@ async def test_a_worker_that_dies_is_followed_by_another(world: World, model: Mo
         await world.kill(dying)
         try:
             assert await client.ended(run_id, 30) == "interrupted"
-            # The lease, a sweep, a tick, and what a machine with much to do takes.
+            # The lease, a sweep, a tick, and the time that a busy machine adds.
             assert time.monotonic() - began < 3 + 1 + 1 + 5
             assert await client.ended(behind) == "completed"
             await check(world, session, [client])
         finally:
             await world.start(dying)
-    # Who ends a run of the dead one is its owner from then on: any that lives, also the one that goes on.
+    # Any living process may end the dead one's run and is its owner then, also the one that continues it.
     assert not any(dead in owner for owner in owners(world, session))
 
 
 async def test_a_worker_told_to_stop(world: World, model: ModelServer) -> None:
-    """SIGTERM in the middle of a long text: it is interrupted after SHUTDOWN_S, its worker ends with 0, the other takes what is in line."""
+    """SIGTERM during a long text: the run is interrupted after SHUTDOWN_S, its worker exits with 0, the other one takes what is queued."""
     model.reset()
     session = await world.new_session()
     async with world.client(session) as client:
@@ -252,13 +252,13 @@ async def test_a_worker_told_to_stop(world: World, model: ModelServer) -> None:
             await check(world, session, [client])
         finally:
             await world.start(stopping)
-    # SHUTDOWN_S, what is waited for those that were stopped, and what Celery takes.
+    # SHUTDOWN_S, the time for stopped runs to end, and the time that Celery takes.
     assert took < 0.5 + 2 + 5
     assert len(owners(world, session)) == 2
 
 
 async def test_all_workers_are_gone(world: World, model: ModelServer) -> None:
-    """What is asked waits, those who are on call are told, and the first worker that is back executes it."""
+    """Messages are queued, the health check reports that, and the first worker that is back executes them."""
     model.reset()
     model.respond = work.rounds(2)
     session = await world.new_session()
@@ -279,7 +279,7 @@ async def test_all_workers_are_gone(world: World, model: ModelServer) -> None:
 async def test_steps_reach_a_client_at_once(
     world: World, model: ModelServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A run on a worker is watched at each of the processes that serve: from the making of a step, before it is saved, to its receipt."""
+    """A run on a worker, watched at each process that serves: the time from a step's creation, before it is stored, to its receipt."""
     model.reset()
     model.respond = work.rounds(40, every_s=0.005)
     session = await world.new_session()
@@ -295,7 +295,7 @@ async def test_steps_reach_a_client_at_once(
 
 
 async def test_nobody_has_more_runs_at_work_than_allowed(open_world: OpenWorld, model: ModelServer) -> None:
-    """Six sessions of one user begin at once on two workers, with two allowed: never more than two are at work, and all are executed."""
+    """Six sessions of one user start at once on two workers, with a limit of two: never more than two are at work, and all are executed."""
     model.reset()
     opened = open_world("workers", MAX_ACTIVE_RUNS_PER_USER="2")
     sessions = [await opened.new_session() for _ in range(6)]
@@ -311,7 +311,7 @@ async def test_nobody_has_more_runs_at_work_than_allowed(open_world: OpenWorld, 
 
 
 async def test_all_is_away_at_the_start(model: ModelServer, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Processes that serve and workers start before PostgreSQL, Redis and the broker: they say so, and work as soon as these are there."""
+    """Processes that serve and workers start before PostgreSQL, Redis and the broker: they log that, and work as soon as these are up."""
     model.reset()
     model.respond = work.rounds(2)
     with services.own_postgres() as postgres, services.own_redis() as redis, services.own_redis() as broker:
@@ -339,7 +339,7 @@ def _at(world: World, session: str, server: Server) -> Oracle:
 
 
 def _health(world: World) -> str:
-    """What all processes that serve say of themselves."""
+    """The health checks of all processes that serve."""
 
     async def ask() -> set[str]:
         async with aiohttp.ClientSession() as http:

@@ -19,7 +19,7 @@ PROCESSES = 8
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def data(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Server, Database]]:
-    """Tables and users, which nobody serves, and what reads them."""
+    """Tables and users, without a server, and a reader."""
     if request.param == "sqlite":
         server = Server(tmp_path)
         server.prepare(*USERS)
@@ -45,7 +45,7 @@ def run(server: Server, *arguments: str) -> list[str]:
 
 
 def follow(database: Database, session_id: UUID, head: int) -> list[int]:
-    """Read a log by its cursor until it has so many events, as clients are fed; returns the numbers seen."""
+    """Read a log by its cursor until it has this many events, as feeds do; returns the numbers."""
     seen: list[int] = []
     while not seen or seen[-1] < head:
         cursor = seen[-1] if seen else 0
@@ -58,7 +58,7 @@ def follow(database: Database, session_id: UUID, head: int) -> list[int]:
 
 @pytest.mark.parametrize("sessions", [1, pytest.param(50, marks=pytest.mark.long)])
 async def test_eight_processes_append_at_the_same_time(data: tuple[Server, Database], sessions: int) -> None:
-    """Eight processes append to one session, or each to fifty: numbers are dense, and who reads by a cursor meanwhile misses nothing."""
+    """Eight processes append to one session, or each to fifty: numbers have no gaps, and a reader by cursor misses nothing meanwhile."""
     server, database = data
     runs = await asyncio.to_thread(run, server, "make", str(sessions))
     session_ids = [UUID(str(found)) for (found,) in database.rows("SELECT session_id FROM chat_run ORDER BY id")]

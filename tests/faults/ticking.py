@@ -1,8 +1,8 @@
-"""Tickers to break, as processes of their own.
+"""Tickers in processes of their own, which tests kill and freeze.
 
-``python -m tests.faults.ticking loop CLOCK`` ticks by the time that stands in the file CLOCK. ``… at`` reads lines like ``kill 7 CLOCK``
-and answers each: a child of it does one tick by that clock, and is killed (or with ``stop`` frozen) when it is about to execute its
-seventh statement. It answers ``killed``, ``stopped PID`` or, where there were fewer statements, ``survived``.
+``python -m tests.faults.ticking loop CLOCK`` ticks by the time in the file CLOCK. ``… at`` reads lines like ``kill 7 CLOCK`` and answers
+each: a child of it does one tick by that clock, and is killed (or with ``stop`` frozen) when it is about to execute its seventh statement.
+It answers ``killed``, ``stopped PID`` or, where there were fewer statements, ``survived``.
 """
 
 import asyncio
@@ -24,12 +24,12 @@ PAUSE_S = 0.05
 
 
 def clock(file: Path) -> Callable[[], datetime]:
-    """A clock that shows what stands in a file."""
+    """A clock whose time is read from a file."""
     return lambda: datetime.fromisoformat(file.read_text("utf-8"))
 
 
 def set_clock(file: Path, now: datetime) -> None:
-    """Let it show another time, at once."""
+    """Set the time of such a clock, atomically."""
     draft = file.with_suffix(".new")
     draft.write_text(now.isoformat(), "utf-8")
     draft.replace(file)
@@ -54,7 +54,7 @@ def _at() -> None:
         _, status = os.waitpid(child, os.WUNTRACED)
         if os.WIFSTOPPED(status):
             print(f"stopped {child}", flush=True)  # noqa: T201 - likewise
-            # To its end, which comes when whoever asked has let it go on.
+            # Runs until the end, after whoever sent `stop` has let it continue.
             os.waitpid(child, 0)
             print("ended", flush=True)  # noqa: T201 - likewise
         else:
@@ -62,7 +62,7 @@ def _at() -> None:
 
 
 def _tick_until(number: signal.Signals, statements: int, file: Path) -> None:
-    """One tick without its loop, on one connection, up to a statement."""
+    """One tick without the ticker's loop, on one connection, up to a statement."""
     from chat.schedules import occurrences  # noqa: PLC0415 - not before Django is set up
 
     left = statements
@@ -89,7 +89,7 @@ def _tick_until(number: signal.Signals, statements: int, file: Path) -> None:
 
 
 class Breakable:
-    """The process that answers to ``at``, for tests."""
+    """The process of the mode ``at``, for tests."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         self._process = subprocess.Popen(
@@ -101,19 +101,19 @@ class Breakable:
         )
 
     def ask(self, what: str, statement: int, file: Path) -> str:
-        """Let a child tick; returns what became of it."""
+        """Run one tick in a child; returns what happened to it."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{what} {statement} {file}\n")
         self._process.stdin.flush()
         return self.answer()
 
     def answer(self) -> str:
-        """What it says next."""
+        """Read the next line of its output."""
         assert self._process.stdout is not None
         return self._process.stdout.readline().strip()
 
     def end(self) -> None:
-        """End it."""
+        """End the process."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait(20)
@@ -123,7 +123,7 @@ class Breakable:
 
 @contextmanager
 def breakable(environment: dict[str, str]) -> Iterator[Breakable]:
-    """Such a process for the length of a block."""
+    """Start such a process for the length of a block."""
     process = Breakable(environment)
     try:
         yield process
@@ -132,7 +132,7 @@ def breakable(environment: dict[str, str]) -> Iterator[Breakable]:
 
 
 class Loop:
-    """The process that answers to ``loop``, which can be killed and started again."""
+    """The process of the mode ``loop``, which can be killed and started again."""
 
     def __init__(self, environment: dict[str, str], file: Path) -> None:
         self._environment = environment
@@ -141,7 +141,7 @@ class Loop:
         self.starts = 0
 
     def start(self) -> None:
-        """Start it, and wait until it ticks."""
+        """Start it, and wait for its first tick."""
         self.starts += 1
         command = [sys.executable, "-m", "tests.faults.ticking", "loop", str(self._file)]
         self._process = subprocess.Popen(command, env=self._environment, stdout=subprocess.PIPE, text=True)
@@ -149,7 +149,7 @@ class Loop:
         assert self._process.stdout.readline() == "ticking\n"
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """End it with SIGKILL."""
         self.signal(signal.SIGKILL)
         assert self._process is not None
         self._process.wait()

@@ -1,4 +1,4 @@
-"""Work for the product: what the model does, and a client that keeps it busy while things break."""
+"""Work for the product: what the model answers, and a client that sends messages while something breaks."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ ANSWER = "It is done, as far as it could be done: every part of it, one after th
 
 
 def rounds(count: int, *, every_s: float = 0.002) -> Respond:
-    """A model that thinks, looks at the clock so many times, and answers: five events a round and six more."""
+    """A model that thinks, calls the clock this many times, and answers: five events for each call and six more."""
 
     def respond(body: dict[str, Any]) -> Script:
         messages = body["messages"]
@@ -24,7 +24,7 @@ def rounds(count: int, *, every_s: float = 0.002) -> Respond:
 
 
 async def keep_busy(client: Oracle, events: int, *, timeout_s: float = 240.0, message: str = "Go on and on") -> None:
-    """Ask, and continue what was interrupted, until the session has so many events."""
+    """Send messages, and continue interrupted runs, until the session has this many events."""
     while client.state.seq < events:
         run_id = await client.ask(message)
         while await client.ended(run_id, timeout_s) != "completed" and client.state.seq < events:

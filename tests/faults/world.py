@@ -1,4 +1,4 @@
-"""The product as people run it, of parts that can be broken: one process on SQLite, or two on PostgreSQL and Redis."""
+"""The product as it is deployed, in parts that can be broken: one process on SQLite, or two on PostgreSQL and Redis."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ from tests.model_server import ModelServer
 from tests.serving import Browser, Server, Worker
 
 USERS = ("ada", "bo", "cy")
-#: What tests would otherwise run into, and a lease short enough to wait for.
+#: Without the limits that tests would otherwise reach, and with a short lease.
 USUAL = {
     "MAX_MESSAGES_PER_MINUTE": "0",
     "MAX_ACTIVE_RUNS_PER_USER": "0",
@@ -29,16 +29,16 @@ USUAL = {
     "RUN_LEASE_S": "3",
     "LLM_TIMEOUT_S": "10",
 }
-#: A process that can be looked into, see ``tests.faults.inside``; with ``GROUP_MESSAGES`` its channel layer is faulty too.
+#: A process whose state can be inspected, see ``tests.faults.inside``; with ``GROUP_MESSAGES`` its channel layer is faulty too.
 LOOKED_INTO = {"DJANGO_SETTINGS_MODULE": "tests.faults.settings"}
 FAULTY_LAYER = LOOKED_INTO
-#: The topology of `make test-scale`: what is shown on it takes longer to start than most tests take.
+#: The topology of `make test-scale`: it takes longer to start than most tests take.
 SCALE = pytest.param("workers", marks=[pytest.mark.long, pytest.mark.scale])
 
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """A numbered event as it lies in the database."""
+    """A numbered event as stored in the database."""
 
     seq: int
     id: str
@@ -49,7 +49,7 @@ class StoredEvent:
 
 @dataclass(frozen=True, slots=True)
 class StoredRun:
-    """A run as it lies in the database."""
+    """A run as stored in the database."""
 
     id: str
     number: int
@@ -62,13 +62,13 @@ class StoredRun:
 
 
 class Database:
-    """The product's database, read and written with nothing of the product."""
+    """The product's database, read and written without any code of the product."""
 
     def __init__(self, address: str) -> None:
         self._address = address
 
     def rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        """What a statement returns; values stand for ``?``."""
+        """Run a query; ``?`` stands for the values."""
         if self._address.startswith("postgres"):
             with psycopg.connect(self._address) as server:
                 found = server.execute(statement.replace("?", "%s").encode(), values)
@@ -79,7 +79,7 @@ class Database:
             ).fetchall()
 
     def head(self, session_id: str) -> int:
-        """The session's last number."""
+        """The number of the session's last event."""
         return int(self.rows("SELECT last_seq FROM chat_session WHERE id = ?", UUID(session_id))[0][0])
 
     def events(self, session_id: str) -> list[StoredEvent]:
@@ -93,7 +93,7 @@ class Database:
         ]
 
     def runs(self, session_id: str) -> list[StoredRun]:
-        """The session's runs, in the order they were asked for."""
+        """The session's runs, in the order in which they were requested."""
         return [
             StoredRun(str(UUID(str(run_id))), *rest)
             for run_id, *rest in self.rows(
@@ -119,7 +119,7 @@ class World:
 
     @property
     def addresses(self) -> list[str]:
-        """Where the processes listen, also while they are being started again."""
+        """The URLs of the processes, also of those that are being restarted."""
         return [server.url for server in self.servers]
 
     @property
@@ -129,21 +129,21 @@ class World:
 
     @property
     def executors(self) -> Sequence[Server]:
-        """Those that execute the runs."""
+        """The processes that execute runs."""
         return self.workers or self.servers
 
     def executing_server(self, session_id: str) -> Server | None:
-        """The process that executes the session's run, if one is at work."""
+        """The process that executes the session's run; None if none is at work."""
         owners = [run.owner for run in self.database.runs(session_id) if run.status in ("running", "cancelling")]
         return next((process for process in self.executors if owners and f":{process.pid}:" in owners[0]), None)
 
     @property
     def output(self) -> list[str]:
-        """All that the processes have printed, or have since `begin_anew`."""
+        """All that the processes have printed since `begin_anew`, or since their start."""
         return [line for server in self.processes for line in server.output[self._heard.get(server, 0) :]]
 
     def begin_anew(self) -> None:
-        """Another test begins: what was printed before it is none of its business, nor is the model to know of it."""
+        """Forget what was printed so far, and what the model server was asked, before another test begins."""
         self._heard = {server: len(server.output) for server in self.processes}
         for server in self.processes:
             server.rest()
@@ -151,11 +151,11 @@ class World:
 
     @contextlib.asynccontextmanager
     async def browser(self, username: str = "bo", process: int = 0) -> AsyncIterator[Browser]:
-        """Somebody logged in, at one of the processes. One login is enough for all of them: a password takes long to check."""
+        """A logged-in browser at one of the processes. A user logs in only once for all processes, because checking a password is slow."""
         cookies = self._cookies.get(username, {})
         async with Browser.logged_in(self.servers[process].url, username, cookies) as browser:
             if not cookies:
-                # To check a password takes 100 MB on purpose, for a moment.
+                # Checking a password takes 100 MB for a moment, by design.
                 self.servers[process].forget_most()
             self._cookies[username] = browser.cookies
             yield browser
@@ -168,21 +168,21 @@ class World:
     def client(
         self, session_id: str, username: str = "bo", *, at: Callable[[], Sequence[str]] | None = None, **options: Any
     ) -> Oracle:
-        """A client of a session, for somebody who has been logged in before (as by `new_session`)."""
+        """A client of a session, for a user who is already logged in (as by `new_session`)."""
         options.setdefault("name", f"{username} {uuid4().hex[:4]}")
         cookie = "; ".join(f"{key}={value}" for key, value in self._cookies[username].items())
         return Oracle(at or (lambda: self.addresses), cookie, session_id, **options)
 
     async def kill(self, server: Server) -> None:
-        """End a process as a power cut would."""
+        """End a process with SIGKILL."""
         await asyncio.to_thread(server.kill)
 
     async def start(self, server: Server) -> None:
-        """Start a process that has ended, where it was."""
+        """Start a process again that has ended, at the same address."""
         await asyncio.to_thread(server.start, server.port)
 
     async def quiet(self, session_id: str, timeout_s: float = 60.0) -> int:
-        """Wait until no run of the session is at work or queued; returns its last number."""
+        """Wait until no run of the session is at work or queued; returns the number of its last event."""
 
         def at_work() -> bool:
             return any(run.status in ("queued", "running", "cancelling") for run in self.database.runs(session_id))
@@ -204,7 +204,7 @@ class World:
 
 
 async def until(condition: Callable[[], bool], timeout_s: float = 20.0, wanted: str = "what was wanted") -> None:
-    """Wait until something outside this process holds. Where it cannot be asked just now, it doesn't hold yet."""
+    """Wait until something outside this process is true. If it cannot be checked at the moment, it counts as not yet true."""
     ends_at = time.monotonic() + timeout_s
     while True:
         with contextlib.suppress(psycopg.Error, sqlite3.OperationalError):
@@ -214,17 +214,17 @@ async def until(condition: Callable[[], bool], timeout_s: float = 20.0, wanted: 
         await asyncio.sleep(0.05)
 
 
-# Faults that go on while something else is done
+# Faults that are repeated during a test
 
 
 @contextlib.asynccontextmanager
 async def meanwhile(
     fault: Callable[[], Awaitable[Any]], *, every_s: float, times: int = 1_000_000, seed: int = 0
 ) -> AsyncIterator[list[float]]:
-    """Do something so many times, after pauses of about so long, for the length of a block; yields when it was done.
+    """Do something this many times at random intervals, for the length of a block; yields the times at which it was done.
 
-    Where it gives False there was nothing to break just then. One that is under way at the end is finished, so that what it broke
-    stands again.
+    Where it returns False, there was nothing to break at that moment. One that is under way at the end is finished, so that everything
+    works again.
     """
     done_at: list[float] = []
     stop = asyncio.Event()
@@ -311,7 +311,7 @@ def _started(processes: Sequence[Server]) -> Iterator[None]:
 
 
 def make_ready(server_url: str, folder: Path, name: str = "ready") -> str:
-    """Make a database with tables and users on a PostgreSQL server, for others to be copied from; returns its address."""
+    """Make a database with tables and users on a PostgreSQL server, as a template for others; returns its URL."""
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
     address = f"{server_url.rpartition('/')[0]}/{name}"

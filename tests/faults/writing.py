@@ -1,7 +1,7 @@
 """Processes that do nothing but append to logs: ``python -m tests.faults.writing make SESSIONS`` or ``… race PROCESSES COUNT RUN…``.
 
 ``make`` prints the ids of new runs, each at work in a session of its own. In a ``race`` every process appends to the runs in turn; all
-begin at the same moment, and what fails is printed.
+begin at the same moment, and errors are printed.
 """
 
 import multiprocessing
@@ -41,7 +41,7 @@ def race(processes: int, count: int, run_ids: list[UUID]) -> None:
 
 
 def write(together: Barrier, count: int, run_ids: list[UUID]) -> None:
-    """Append a step at a time."""
+    """Append one step after another."""
     runs = [Run.objects.get(pk=run_id) for run_id in run_ids]
     together.wait(30)
     for number in range(count):
