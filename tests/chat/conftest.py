@@ -1,4 +1,4 @@
-"""A whole product to talk to, which all modules share that change nothing of its settings."""
+"""The product as a process, which all modules share that do not change its settings."""
 
 from collections.abc import AsyncIterator, Iterator
 
@@ -9,7 +9,7 @@ from tests.faults.world import until
 from tests.model_server import ModelServer
 from tests.serving import WAIT_S, Browser, Server, serving
 
-#: What every product of these tests is told beside its model.
+#: The settings of every product of these tests, beside its model.
 _ENVIRONMENT = {
     "MAX_MESSAGES_PER_MINUTE": "0",
     "MAX_ACTIVE_RUNS_PER_USER": "0",
@@ -17,27 +17,27 @@ _ENVIRONMENT = {
     "LLM_API_KEY": "key",
     "LLM_TIMEOUT_S": "3",
 }
-#: Who ends what a module has left at work in the product that is shared.
+#: The user that stops the runs which a module has left in the shared product.
 _KEEPER = "keeper"
 
 
 @pytest.fixture(scope="session")
 def shared_model() -> Iterator[ModelServer]:
-    """`model`, when the first test wants it."""
+    """`model`, started by the first test that uses it."""
     with ModelServer() as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def model(shared_model: ModelServer) -> ModelServer:
-    """The model's side, which does what the words of a message say; see ``tests/model_server.py``."""
+    """The model server, which does what the words of a message say; see ``tests/model_server.py``."""
     shared_model.reset()
     return shared_model
 
 
 @pytest.fixture(scope="session")
 def shared_product(tmp_path_factory: pytest.TempPathFactory, shared_model: ModelServer) -> Iterator[Server]:
-    """`product`, when the first test wants it: a start takes longer than most tests."""
+    """`product`, started by the first test that uses it: a start takes longer than most tests."""
     data = tmp_path_factory.mktemp("data")
     with serving(data, _KEEPER, LLM_MODEL_SERVER=shared_model.url, **_ENVIRONMENT) as server:
         yield server
@@ -45,16 +45,16 @@ def shared_product(tmp_path_factory: pytest.TempPathFactory, shared_model: Model
 
 @pytest.fixture(scope="session")
 async def keeper(shared_product: Server) -> AsyncIterator[Browser]:
-    """Staff of the shared product."""
+    """A member of staff of the shared product."""
     async with Browser.logged_in(shared_product.url, _KEEPER) as browser:
         yield browser
 
 
 @pytest.fixture(scope="module")
 async def product(shared_product: Server, keeper: Browser, model: ModelServer) -> AsyncIterator[Server]:
-    """The product as a process, with the users ada (staff), bo and cy, who have nothing yet.
+    """The product as a process, with the users ada (staff), bo and cy, who own nothing yet.
 
-    All modules share the process: what others have left there is others' own, and nothing of it is at work.
+    All modules share the process: objects of earlier modules belong to other users, and none of their runs is at work.
     """
     shared_product.replace_users("ada", "bo", "cy")
     shared_product.output.clear()
@@ -66,7 +66,7 @@ async def product(shared_product: Server, keeper: Browser, model: ModelServer) -
 
 @pytest.fixture(scope="module")
 def own_product(tmp_path_factory: pytest.TempPathFactory, model: ModelServer) -> Iterator[Server]:
-    """As `product`, for a module that leaves more behind than others should have to do with."""
+    """Like `product`, for a module that leaves more behind than other modules should see."""
     data = tmp_path_factory.mktemp("data")
     with serving(data, "ada", "bo", "cy", LLM_MODEL_SERVER=model.url, **_ENVIRONMENT) as server:
         yield server
@@ -74,7 +74,7 @@ def own_product(tmp_path_factory: pytest.TempPathFactory, model: ModelServer) ->
 
 @pytest.fixture(scope="module")
 async def cookies_of_bo(product: Server) -> dict[str, str]:
-    """Those of a login, which is enough for all tests of a module: a password takes long to check."""
+    """The cookies of one login, for all tests of a module: checking a password takes long."""
     async with Browser.logged_in(product.url, "bo") as browser:
         return browser.cookies
 
@@ -88,7 +88,7 @@ async def bo(product: Server, cookies_of_bo: dict[str, str]) -> AsyncIterator[Br
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def on_each_database(request: pytest.FixtureRequest, transactional_db: None) -> Iterator[None]:
-    """A test is one of both databases."""
+    """Mark a test as one that runs on both databases."""
     if request.param == "sqlite":
         yield
         return

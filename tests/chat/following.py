@@ -1,4 +1,4 @@
-"""Following a session within this process: a socket's end at a feed, what a run tells, and channel layers that behave in every way."""
+"""Followers of a session in this process: a socket's subscription to a feed, the messages of a run, and misbehaving channel layers."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ from tests.chat import making
 
 
 class Losing(InMemoryChannelLayer):
-    """Drops half of the messages, doubles some, and delivers others late and out of order."""
+    """Loses half of the messages, duplicates some, and delivers others late and out of order."""
 
     def __init__(self, seed: int) -> None:
         super().__init__(capacity=5)
@@ -34,7 +34,7 @@ class Losing(InMemoryChannelLayer):
         self._late: list[tuple[str, dict[str, Any]]] = []
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
-        """Send, or do something worse."""
+        """Send it, or misbehave."""
         fate = self._random.random()
         if fate < 0.5:
             return
@@ -52,7 +52,7 @@ class Silent(InMemoryChannelLayer):
     """Never delivers anything."""
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
-        """Forget it."""
+        """Discard it."""
 
 
 class Broken(InMemoryChannelLayer):
@@ -69,7 +69,7 @@ class Broken(InMemoryChannelLayer):
 
 @pytest.fixture
 def layer(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """The channel layer of the test, the usual one where it names none."""
+    """The channel layer of the test; the usual one unless it is parametrized."""
     chosen = getattr(request, "param", None) or InMemoryChannelLayer(capacity=2000)
     old = channel_layers.set("default", chosen)
     yield chosen
@@ -80,8 +80,8 @@ def layer(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 @pytest.fixture
 async def watching(layer: Any) -> AsyncIterator[None]:
-    """The comparison with the log runs, as in a serving process."""
-    # What an earlier test has left listens to its own layer, and would go on doing so.
+    """The periodic comparison with the log runs, as in a serving process."""
+    # Subscriptions of an earlier test use its own layer, and would go on doing so.
     await background.drain(5)
     watch = background.spawn(feed_registry.poll_forever(), "watch")
     yield
@@ -94,7 +94,7 @@ async def watching(layer: Any) -> AsyncIterator[None]:
 
 
 class Client:
-    """A socket's end: what it was sent, and what it keeps of that as the wire says a client does."""
+    """A socket's side of a feed: what it was sent, and what it keeps of that by the rules of the protocol."""
 
     def __init__(self) -> None:
         self.frames: list[dict[str, Any]] = []
@@ -104,7 +104,7 @@ class Client:
         self._changed = asyncio.Condition()
 
     async def join(self, run: Run, login: Login, after: int = 0) -> "Client":
-        """Take a place in the feed."""
+        """Subscribe to the feed."""
         self.subscriber, _ = await feed_registry.join_feed(run.session_id, login, self._send, self._end)
         self.subscriber.start(encode_frame({"type": "session", "data": _session(run)}), after)
         return self
@@ -129,11 +129,11 @@ class Client:
 
     @property
     def seqs(self) -> list[int]:
-        """The numbers of the stored events received, in the order received."""
+        """The numbers of the stored events received, in order of arrival."""
         return [frame["seq"] for frame in self.frames if "seq" in frame]
 
     async def until(self, condition: Callable[[], bool], timeout_s: float = 10) -> None:
-        """Wait until what was received is enough."""
+        """Wait until a condition holds for what was received."""
         async with asyncio.timeout(timeout_s), self._changed:
             await self._changed.wait_for(condition)
 
@@ -171,14 +171,14 @@ async def started(watching: None) -> tuple[Run, Login]:
 
 
 async def store(run: Run, count: int, *, after: int = 0) -> None:
-    """Save events and tell of each, as a run does."""
+    """Store events and publish them, as a run does."""
     for number in range(after + 1, after + count + 1):
         stored = await database.write(making.append, run, making.thought(f"thought {number}", number))
         await publish_events(run.session_id, stored)
 
 
 async def grow(run: Run, text: str, told: int, *, step: int = 1, attempt: int = 1) -> None:
-    """Tell the group what is new of a step in progress, as a run in another process does."""
+    """Publish a piece of a text in progress to the group, as a run in another process does."""
     message: TextWritten = {
         "version": group_messages.VERSION,
         "type": "written",

@@ -1,4 +1,4 @@
-"""A database as it is after years: made by a few statements, because row by row it would take longer than the years."""
+"""A database after years of use: filled by a few statements, because row by row would take too long."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,7 +14,7 @@ from tests.chat import making
 
 USERS = 50
 RUNS_OF_SESSION = 20
-#: Runs that are at work, and as many that wait behind them.
+#: How many runs are at work; as many are queued behind them.
 LIVE = 20
 
 _UUID = {
@@ -29,7 +29,7 @@ _NUMBERS = {
 
 @dataclass(frozen=True)
 class Large:
-    """Where in it one may look: somebody, a session of theirs with a run at work and one queued, an ended run, and a schedule."""
+    """Objects in it: a user, one of their sessions with a run at work and one queued, an ended run, and a schedule."""
 
     user_id: int
     session_id: UUID
@@ -94,7 +94,7 @@ def fill(runs: int, steps_of_run: int, users_in_all: int = USERS) -> Large:
             f"""INSERT INTO chat_modelcontent (session_id, sha256, role, tokens, body)
             SELECT session.id, 'so' || n.i, 'user', 5, '{{}}' FROM chat_session session, {numbers(4)}"""
         )
-        # Half of them are open, for years.
+        # Half of them have no end, for years.
         cursor.execute(
             """INSERT INTO chat_waitingcall (session_id, run_id, tool_call_id, kind, tool_name, arguments, fields, rule, unanswered,
                 created_at, deadline, decided_at, decision, new_arguments, reason, answers)
@@ -126,7 +126,7 @@ def fill(runs: int, steps_of_run: int, users_in_all: int = USERS) -> Large:
         )
         fill_audit(cursor, runs)
         if connection.vendor == "postgresql":
-            # It does so by itself after a while; SQLite never does.
+            # PostgreSQL does so automatically after a while; SQLite never does.
             cursor.execute("ANALYZE")
         cursor.execute(f"SELECT {uuid('a', str(last))}, {uuid('c', '1')}")
         session_id, schedule_id = (uuid_from_db(value) for value in cursor.fetchone())
@@ -142,7 +142,7 @@ def fill(runs: int, steps_of_run: int, users_in_all: int = USERS) -> Large:
 
 
 def fill_audit(cursor: Any, entries: int) -> None:
-    """So many entries, a few seconds apart: nearly all are looks of some of the staff, by three doors."""
+    """This many entries, a few seconds apart: nearly all are views by some of the staff, on three kinds of pages."""
     numbers = _NUMBERS[connection.vendor].format(count=entries)
     at = "datetime('2020-01-01', '+' || n.i || ' seconds')"
     if connection.vendor == "postgresql":
@@ -184,7 +184,7 @@ def index() -> None:
     with connection.cursor() as cursor:
         if connection.vendor == "sqlite":
             cursor.execute(f"INSERT INTO chat_search (rowid, terms) SELECT id, {_WORDS} FROM chat_step WHERE %s", [1])
-            # What filling has left in the write-ahead log is not for whoever writes next to carry over.
+            # Otherwise the next writer would have to checkpoint the whole write-ahead log.
             cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         else:
             cursor.execute(

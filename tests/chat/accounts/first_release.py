@@ -1,4 +1,4 @@
-"""A database as the first release left it when its process was killed: its tables, and what a person had in them."""
+"""A database as the first release left it when its process was killed: its tables, and what a user had in them."""
 
 import json
 import uuid
@@ -23,7 +23,7 @@ STATE = [
     ("sessions", "0001_initial"),
 ]
 LONG = "The tide is high. " * 2_000
-#: By run what it was asked, how it stood, and what was stored of it: events with their data.
+#: For each run: the message, the status, and its stored events with their data.
 RUNS: dict[str, tuple[str, list[tuple[str, dict[str, Any]]]]] = {
     "When is high tide?": (
         "completed",

@@ -1,4 +1,4 @@
-"""``python -m tests.chat.accounts.former ACT PASSWORD``: a process of a version whose accounts were Django's own users."""
+"""``python -m tests.chat.accounts.former ACT PASSWORD``: a process of an earlier version, whose accounts were Django's own users."""
 
 import os
 import sys
@@ -25,7 +25,7 @@ PASSWORD = sys.argv[2]
 
 
 def make() -> None:
-    """Make the tables, and people with all that hangs on them; print a login's key."""
+    """Make the tables, and users with rows in all tables that refer to them; print a login's key."""
     call_command("migrate", verbosity=0, skip_checks=True)
     people = {name: User.objects.create_user(name, f"{name}@example.org", PASSWORD) for name in ("ada", "bo", "cy")}
     ada, bo, cy = people.values()
@@ -58,7 +58,7 @@ def make_first() -> None:
 
 
 def note(by: User, about: User) -> None:
-    """Write into the admin's history."""
+    """Write an entry into the admin's history."""
     kind = ContentType.objects.get_for_model(User)
     LogEntry.objects.create(
         user=by, content_type=kind, object_id=about.pk, object_repr=str(about), action_flag=ADDITION
@@ -66,7 +66,7 @@ def note(by: User, about: User) -> None:
 
 
 def use() -> None:
-    """Work on a database that the version after it has migrated meanwhile."""
+    """Use a database that a later version has migrated meanwhile."""
     dee = User.objects.create_user("dee", password=PASSWORD)
     assert dee.check_password(PASSWORD)
     assert authenticate(HttpRequest(), username="dee", password=PASSWORD) == dee
@@ -76,7 +76,7 @@ def use() -> None:
 
 
 def migrate() -> None:
-    """Migrate once more, as going back to that version does, and grant what is made anew."""
+    """Migrate once more, as after going back to that version, and grant a permission on a new model."""
     call_command("migrate", verbosity=0, skip_checks=True)
     dee = User.objects.get(username="dee")
     dee.user_permissions.add(Permission.objects.get(codename="delete_user", content_type__app_label="auth"))

@@ -5,7 +5,7 @@ from config.settings import INSTALLED_APPS, MIDDLEWARE
 
 AUTH_USER_MODEL = "auth.User"
 INSTALLED_APPS = [
-    # Our part of the admin is written for the accounts of today.
+    # Our part of the admin is written for the current user model.
     "django.contrib.admin.apps.SimpleAdminConfig" if name == "chat.apps.SiteConfig" else name
     for name in INSTALLED_APPS
     if name != "chat.accounts" and not name.startswith("allauth")

@@ -1,4 +1,4 @@
-"""Databases of versions whose accounts were Django's own users keep all of them, and all that hangs on them."""
+"""Databases of versions whose accounts were Django's own users keep all accounts, and all rows that refer to them."""
 
 import contextlib
 import os
@@ -36,7 +36,7 @@ PASSWORD = "a long enough password"
 
 
 def former(address: str, act: str) -> str:
-    """Have a process of the former version do something with a database; what it printed."""
+    """Let a process of the earlier version do something with a database; returns its output."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.chat.accounts.former", act, PASSWORD],
         env={**os.environ, "DATABASE_URL": address},
@@ -49,14 +49,14 @@ def former(address: str, act: str) -> str:
 
 
 def as_left(address: str, act: str) -> str:
-    """The same with a database that is empty yet; of a file, once for all tests, each of which has a copy."""
+    """The same with an empty database; on SQLite it is made once for all tests, each of which has a copy."""
     if not address.startswith("sqlite"):
         return former(address, act)
     return _copy(address, _made(act))
 
 
 def as_adopted(address: str, act: str) -> str:
-    """The same, migrated by this version since."""
+    """The same, migrated by the current version."""
     if not address.startswith("sqlite"):
         said = former(address, act)
         call_command("migrate", verbosity=0)
@@ -84,7 +84,7 @@ def _copy(address: str, made: Path) -> str:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def address(request: pytest.FixtureRequest, tmp_path: Path, django_db_blocker: Any) -> Iterator[str]:
-    """The address of an empty database, to which the test's own connection goes too."""
+    """The address of an empty database, which the test's own connection uses too."""
     with contextlib.ExitStack() as until_done:
         empty = f"sqlite:///{tmp_path}/former.sqlite3"
         if request.param == "postgresql":
@@ -92,14 +92,14 @@ def address(request: pytest.FixtureRequest, tmp_path: Path, django_db_blocker: A
             empty = until_done.enter_context(services.database(server, f"former_{uuid4().hex}"))
         until_done.enter_context(django_db_blocker.unblock())
         until_done.enter_context(postgresql(empty, has_tables=True))
-        # Threads that read are connected anew as well.
+        # Threads that read get new connections as well.
         database.close()
         yield empty
         database.close()
         connection.close()
 
 
-#: Where the other tests of PostgreSQL show that each migration goes through.
+#: The database on which the tests of PostgreSQL show that each migration works.
 briefly = pytest.mark.parametrize(
     "address", ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)], indirect=True
 )
@@ -149,7 +149,7 @@ def test_everything_of_a_former_database_is_kept(address: str) -> None:
 
 
 def test_a_database_of_the_first_release_goes_on(address: str) -> None:
-    """Through every migration since: all is there as it was told, what was at work is ended, and what waited is run next."""
+    """Through every migration since: all events are there, the run that was at work has ended, and the queued one is started."""
     session_id = as_adopted(address, "make first")
     check_tables()
     connection.check_constraints()
@@ -165,7 +165,7 @@ def test_a_database_of_the_first_release_goes_on(address: str) -> None:
     assert browser.get(f"/api/sessions/{session_id}/events/4/content/").content.decode() == first_release.LONG
     assert [hit["seq"] for hit in browser.get("/api/search/?q=okapi quay").json()["items"]] == [2]
 
-    # Its process is gone: what was at work is interrupted with what it had said, and what waited is next.
+    # Its process is gone: the run at work is interrupted with the text that it had written, and the queued one is started.
     supervisor.recover_runs()
     page = browser.get(f"/sessions/{session_id}/").content.decode()
     assert all(words in page for words in ("Tides", "At <strong>noon</strong>", "Six hours later.", "Thank you"))
@@ -218,7 +218,7 @@ def test_a_process_of_the_former_version_goes_on_meanwhile(address: str) -> None
 
     assert may_log_in("dee")
     assert Session.objects.get(title="Meanwhile").owner.username == "dee"
-    # What it wrote of accounts in the admin's history is found again with the next migration.
+    # Its entries in the admin's history refer to the right accounts after the next migration.
     call_command("migrate", verbosity=0)
     assert {str(entry.get_edited_object()) for entry in LogEntry.objects.all()} == {"bo", "dee"}
     assert not ContentType.objects.filter(app_label="auth", model="user").exists()

@@ -1,4 +1,4 @@
-"""What is sent as an answer, a file that is written while it is sent too."""
+"""The body of a response, also of one that is streamed."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from asgiref.sync import async_to_sync
 
 
 def text_of(answer: Any) -> str:
-    """All of it, in a test that is no coroutine."""
+    """The whole body as text, for tests that are no coroutines."""
 
     async def collect() -> bytes:
         return b"".join([part async for part in answer])

@@ -1,4 +1,4 @@
-"""The operators' view: read-only, complete, fast, and its acts say what they did."""
+"""The operators' view: read-only, complete and fast; its actions say what they have done."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -235,7 +235,7 @@ def test_runs_are_filtered_by_what_people_say_of_them(client: Client, root: User
     for text in ("Why?", "So?", "Gone"):
         made, _ = notes.write_comment(ada, runs["commented"].session_id, 1, text)
     notes.delete_comment(ada, UUID(made["id"]), Door.API)
-    # Beside it, in the same session, nobody has commented.
+    # In the same session, a run without comments.
     making.end(runs["commented"])
     runs["beside"] = making.run(runs["commented"].session, message="beside")
     making.append(runs["beside"], making.thought("hm"))
@@ -297,17 +297,17 @@ def test_no_list_counts_the_log(client: Client, root: User, ada: User, monkeypat
         with CaptureQueriesContext(connection) as captured:
             page(client, f"chat_{model}_changelist")
         counts = [query["sql"] for query in captured if "COUNT(" in query["sql"]]
-        # What people say of the rows of one page is counted whole.
+        # The comments on the rows of one page are counted exactly.
         counts = [sql for sql in counts if not re.search(r"FROM .chat_(verdict|comment)\b", sql)]
         assert counts
-        # One more than it counts, by which it knows that there are more.
+        # It counts one more than it shows, to know that there are more.
         assert all("LIMIT 8" in sql for sql in counts), counts
         assert len(captured) < 12, "rows bring what they show with them"
     assert rows(client, "step", p=1) != []
     assert "more than 7 steps" in page(client, "chat_step_changelist")
 
 
-#: How many there are of what is counted up to seven, the language, and what stands beside the search and below the list.
+#: How many rows there are, where seven are counted at most; the language; and the texts beside the search and below the list.
 COUNTS = [
     (6, "en", "6 results", "6 steps"),
     (7, "en", "7 results", "7 steps"),
@@ -374,7 +374,7 @@ def test_staff_without_permission_see_nothing(client: Client, ada: User) -> None
 
 
 def do(client: Client, model: str, name: str, *things: Any) -> str:
-    """Choose things in their list, answer the question, and return what is told then."""
+    """Run an admin action on rows of a list, confirm it, and return the message."""
     chosen = {"action": name, "_selected_action": [str(thing.pk) for thing in things]}
     asked = client.post(reverse(f"admin:chat_{model}_changelist"), chosen, follow=True)
     content = asked.content.decode()
@@ -416,7 +416,7 @@ def test_runs_are_interrupted_after_asking(client: Client, root: User, ada: User
 
 
 def told_at_once(client: Client, name: str, *chosen: Run) -> str:
-    """Choose runs to which the act does nothing, and return what is told then, without a question."""
+    """Run an admin action that has no effect on these runs; returns the message, which comes without a confirmation."""
     fields = {"action": name, "_selected_action": [str(run.pk) for run in chosen]}
     told = client.post(reverse("admin:chat_run_changelist"), fields, follow=True)
     assert told.request["PATH_INFO"] == reverse("admin:chat_run_changelist")

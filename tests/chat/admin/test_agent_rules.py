@@ -1,6 +1,6 @@
-"""What the administration lets nobody do who may change agents and no more: run commands, send keys elsewhere, say where servers are.
+"""What staff who may only change agents must not be able to do: run commands, send keys elsewhere, choose addresses of servers.
 
-Each rule is tried by everything that reaches a version: forms, fields that no form shows, addresses, restored and imported versions.
+Each rule is tried in every way that can change a version: forms, fields that no form has, addresses, restored and imported versions.
 """
 
 import json
@@ -33,12 +33,12 @@ KEY = "sk-of-the-keeper"
 
 @pytest.fixture(autouse=True)
 def servers(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Model, Model]]:
-    """Two model servers on this machine, of which the operator has allowed both, and a tool server that the environment names."""
+    """Two model servers on this machine, both allowed by the operator, and an MCP server from the environment."""
     server_facts.forget_facts()
     monkeypatch.setenv("AGENT_KEY", "from the environment")
     with Model() as one, Model() as two:
         for each in (one, two):
-            each.is_judging = False  # a strict one is sent no pictures
+            each.is_judging = False  # a strict server refuses pictures
         settings.MODEL_SERVER_ADDRESSES = AddressList([f"http://{one.host}:*"])
         settings.MCP_SERVER_ADDRESSES = AddressList(["https://tools.example"])
         settings.MCP_SERVERS = {"time": {"command": "time-server"}}
@@ -51,7 +51,7 @@ def servers(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Mo
 
 @pytest.fixture
 def writer(client: Client) -> User:
-    """One of the staff who may change agents, and no more."""
+    """A member of staff who may change agents, and nothing else."""
     user = making.staff(*CHANGE, name="writer")
     client.force_login(user)
     return user
@@ -59,7 +59,7 @@ def writer(client: Client) -> User:
 
 @pytest.fixture
 def own(servers: tuple[Model, Model]) -> ModelServer:
-    """A model server that somebody else has entered, with a key."""
+    """A model server that another member of staff has entered, with a key."""
     return server_changes.save_server(
         ModelServer(), making.staff(name="keeper"), name="own", address=servers[0].url, key=KEY
     )
@@ -71,7 +71,7 @@ def newest() -> AgentVersion:
     return found
 
 
-#: What a version would have to say for the rules to be broken, by the names of its columns and of what is beside it.
+#: Values of a version that would break the rules, by the names of its columns and related tables.
 SMUGGLED = {
     "agent_class": "os.system",
     "mcp": '[{"server": "sh", "command": "sh", "args": ["-c", "id"]}]',
@@ -124,7 +124,7 @@ def test_who_may_change_agents_makes_no_new_one_of_them(client: Client) -> None:
     assert (copied.status_code, Agent.objects.count()) == (403, 3)
 
 
-#: Choices that were never offered: what is sent, and a word of the refusal.
+#: Choices that the form does not have: what is sent, and a word of the error.
 NO_CHOICES = [
     ({"all_servers": None, "servers": ["time\tsh -c id"]}, "not one of the available choices"),
     ({"all_servers": None, "servers": ['{"command": "sh"}']}, "not one of the available choices"),
@@ -150,7 +150,7 @@ def test_what_was_not_offered_cannot_be_chosen(
     assert agent().versions.count() == 1
 
 
-#: Texts in the field of further fields that are no object which can be kept and sent: of a careless and of a hostile person.
+#: Texts in the field for further parameters that are no object which can be stored and sent: sent by mistake or on purpose.
 ODD_BODIES = [
     '{"a": NaN}',
     '{"a": -Infinity}',
@@ -178,7 +178,7 @@ def test_a_body_that_no_server_could_be_sent_is_refused(client: Client) -> None:
     assert agent().versions.count() == 1
 
 
-#: Addresses of the administration: what they are asked, and what is answered. Nothing of it may reach a server or a version.
+#: Addresses of the admin: the request, and the answer. None of them may send anything to a server or change a version.
 ADDRESSES: list[tuple[str, dict[str, str], int]] = [
     ("models", {"server": "https://evil.test/v1"}, 404),
     ("models", {"server": "999"}, 404),
@@ -226,7 +226,7 @@ def test_addresses_lead_to_nothing_else(
 def test_a_chosen_server_is_sent_its_key_and_nobody_else_is(
     client: Client, writer: User, own: ModelServer, servers: tuple[Model, Model]
 ) -> None:
-    """Tried as a draft, which the writer may: the key goes where its keeper has said, whatever the version says."""
+    """Tried as a draft, which the writer may do: the key is only sent where the member of staff who entered it said."""
     one, two = servers
     body = {"base_url": two.url, "api_key": "env:AGENT_KEY", "extra_headers": {"Authorization": "x"}}
     saved = client.post(at("change", agent().pk), said(model_server=own.pk, model="m", extra_body=json.dumps(body)))
@@ -278,7 +278,7 @@ def test_a_restored_version_opens_nothing_that_was_closed(client: Client, writer
     assert agent().current.number == 1
 
 
-#: What a version could say that no form has made, as one is that was brought in from elsewhere.
+#: Values of a version that no form can make, as in a file from elsewhere.
 BROUGHT_IN: dict[str, Any] = {
     "mcp": [
         {"server": "time", "command": "sh", "args": ["-c", "id"], "env": {"A": "env:SECRET_KEY"}},
@@ -303,7 +303,7 @@ def test_a_version_from_elsewhere_brings_neither_commands_nor_addresses(client: 
         assert not hasattr(spec.parameters, "api_key")
         answer = client.post(at("try", agent().pk, version.number), {"question": "?"})
         assert "The extension that brought this agent is not installed any more." in answer.content.decode()
-    # And the form, saved as it is shown, takes none of it along but the names, which find nothing.
+    # The form, saved unchanged, keeps none of it but the names, which refer to nothing.
     assert client.get(at("change", agent().pk)).status_code == 200
     saved = client.post(at("change", agent().pk), said(based_on=3, all_servers=None, servers=["time", "mine"]))
     assert saved.status_code == 302, errors(saved)

@@ -1,4 +1,4 @@
-"""Agents and model servers in the admin, as somebody with just one right meets them."""
+"""Agents and model servers in the admin, for staff with only one of the permissions."""
 
 import contextlib
 import re
@@ -38,7 +38,7 @@ def servers_allowed(settings: Any) -> None:
 
 @pytest.fixture
 def writer(client: Client) -> User:
-    """One of the staff who may change agents, and no more."""
+    """A member of staff who may change agents, and nothing else."""
     user = making.staff(*CHANGE, name="writer")
     client.force_login(user)
     return user
@@ -60,7 +60,7 @@ def at(page: str, *args: Any) -> str:
 
 
 def said(**changes: Any) -> dict[str, Any]:
-    """What a browser sends of the form."""
+    """The form's fields as a browser sends them."""
     form = {
         "based_on": 1,
         "title": "Researcher",
@@ -146,7 +146,7 @@ def test_of_two_who_save_at_the_same_moment_one_is_told(monkeypatch: pytest.Monk
 
     def clean_together(form: AgentForm) -> dict[str, Any]:
         data = clean(form)
-        # Unless the second is kept waiting, both have found now that nobody has saved meanwhile.
+        # If the second request did not have to wait, both would have found that nobody has saved meanwhile.
         with contextlib.suppress(threading.BrokenBarrierError):
             both.wait(1)
         return data
@@ -190,7 +190,7 @@ def test_a_new_agent_is_offered_to_nobody_before_it_is_published(
     assert AuditEntry.objects.filter(about="agent poet 1").count() == 2
 
 
-#: How many tools of a server's make how many in all, and whether that is told to be many.
+#: How many tools of a server, how many in all, and whether the page warns that they are many.
 @pytest.mark.parametrize(("offered", "warns"), [(127, False), (128, True), (400, True)])
 @pytest.mark.parametrize("choice", ["many", "many\ttool0"])
 def test_more_tools_than_many_servers_take_are_told(
@@ -205,7 +205,7 @@ def test_more_tools_than_many_servers_take_are_told(
     assert (words in told) is (warns and choice == "many")
 
 
-#: What a careless and a hostile person would send. A further one is one line: the fields, and a word of the refusal.
+#: What may be sent by mistake or on purpose. A further one is one line: the fields, and a word of the error.
 REFUSED = [
     ({"instructions": "x" * 1_000_000}, "1,000,000 characters; at most 50,000"),
     ({"instructions": "x" * (MOST_INSTRUCTIONS + 1)}, "50,001 characters"),
@@ -247,14 +247,14 @@ def test_a_server_of_ones_own_has_no_model_by_itself(client: Client, writer: Use
 @pytest.mark.parametrize("name", ["Poet", "1st", "a b", "a-b", "x" * 41, "researcher", "é", "poet\n"])
 def test_names_that_no_agent_may_have(client: Client, writer: User, name: str) -> None:
     answer = client.post(at("add"), said(name=name, based_on=None))
-    if name == "poet\n":  # white space around a name is no part of it
+    if name == "poet\n":  # white space around a name is removed
         assert Agent.objects.filter(name="poet").exists()
         return
     assert answer.status_code == 200
     assert Agent.objects.count() == 3
 
 
-# What somebody who may change agents may not
+# What the permission to change agents does not allow
 
 
 def acts(of: Agent) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -287,7 +287,7 @@ def test_who_may_use_an_agent_is_not_the_writers_to_say(client: Client, writer: 
     assert not agent().groups.exists()
     publisher.post(at("change", agent().pk), said(groups=[inside.pk], based_on=2))
     assert list(agent().groups.all()) == [inside]
-    # What the writer saves later leaves that as it is.
+    # Saving later does not change that.
     client.post(at("change", agent().pk), said(based_on=3))
     assert list(agent().groups.all()) == [inside]
 
@@ -306,7 +306,7 @@ def test_others_see_nothing_of_agents(client: Client, nobody: str | None) -> Non
     assert {client.get(page).status_code for page in pages} == {403 if nobody else 302}
 
 
-# Trying
+# Trying a draft
 
 
 @pytest.fixture
@@ -314,7 +314,7 @@ def model(settings: Any) -> Iterator[Model]:
     """A model server on this machine, which the operator has allowed and staff have entered."""
     server_facts.forget_facts()
     with Model() as running:
-        running.is_judging = False  # a strict one is sent no pictures
+        running.is_judging = False  # a strict server refuses pictures
         settings.MODEL_SERVER_ADDRESSES = AddressList([f"http://{running.host}:*"])
         settings.AGENT_MODEL = ModelSettings()
         yield running
@@ -335,7 +335,7 @@ def test_a_draft_is_tried_at_its_own_server_before_it_is_published(client: Clien
     assert (asked.body["temperature"], asked.headers["Authorization"]) == (0.1, "Bearer sk-own")
     assert "sees pictures" in page
     assert AgentVersion.objects.get(number=2).state == VersionState.DRAFT
-    # A server that is gone is told of, too.
+    # An error is shown for a server that is gone, too.
     server_changes.close_server(own, writer, closed=True)
     model_servers.forget()
     assert "was closed" in client.post(at("try", agent().pk, 2), {"question": "?"}).content.decode()

@@ -31,7 +31,7 @@ def people() -> dict[str, User]:
 
 @pytest.fixture
 def noted(people: dict[str, User]) -> list[str]:
-    """Entries, each with a word of its own in ``about``."""
+    """Audit entries, each with its own word in ``about``."""
     staff, ada, bo = (people[name].pk for name in ("staff", "ada", "bo"))
     lines: list[tuple[str, int, Act, Door, int | None, UUID, int]] = [
         ("one", staff, Act.VIEW, Door.PAGE, ada, SESSION, 0),
@@ -55,7 +55,7 @@ def noted(people: dict[str, User]) -> list[str]:
     return [line[0] for line in reversed(lines)]
 
 
-#: What is filtered by, and which entries are left, newest first.
+#: A filter, and the entries that it leaves, newest first.
 FILTERS: dict[str, tuple[dict[str, str], str]] = {
     "nothing": ({}, "six five four three two one"),
     "a person who did it, or whose it was": ({"person": "ada"}, "three one"),
@@ -143,7 +143,7 @@ def test_odd_names_are_nobody(text: str) -> None:
     assert person_of(text) in (None, 0)
 
 
-#: Cells, and how they stand in a file.
+#: Values, and how they are written in a file.
 CELLS = {
     "=1+1": "'=1+1",
     "+1": "'+1",

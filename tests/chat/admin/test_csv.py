@@ -1,6 +1,8 @@
-"""Every CSV file of the administration, with odd words wherever words of people stand: read back they are what they were, or quoted where a
-spreadsheet would reckon. A further file is found by itself, and is one more line.
-"""  # noqa: D205 - one thought
+"""Every CSV file of the admin, with odd texts in every cell that people can fill.
+
+When it is read, each is what it was, or is quoted where a spreadsheet would take it for a formula. A new file is found automatically, and
+needs one more line here.
+"""
 
 import csv
 import io
@@ -20,7 +22,7 @@ from tests.chat import making
 from tests.chat.admin.sent import text_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
-#: Words, and how they stand in a cell. A further one is one more line.
+#: Texts, and how they are written in a cell. A further one is one more line.
 ODD = {
     "=1+1": "'=1+1",
     "+1": "'+1",
@@ -61,7 +63,7 @@ def sums(word: str) -> None:
     )
 
 
-#: What each is made of; what narrows it, so that the others are not in it; and the columns that hold the word.
+#: How each file's rows are made; a filter that leaves out the other rows; and the columns that have the text.
 FILES: dict[str, tuple[str, Callable[[str], None], dict[str, str], tuple[str, ...]]] = {
     "runs": ("admin:chat_run_csv", runs, {"status": "completed"}, ("user", "agent", "provider", "model")),
     "audit": (
@@ -77,11 +79,11 @@ FILES: dict[str, tuple[str, Callable[[str], None], dict[str, str], tuple[str, ..
 @pytest.mark.parametrize("name", FILES)
 def test_odd_words_are_read_back_as_they_were_and_none_is_a_formula(client: Client, name: str) -> None:
     page, make, query, columns = FILES[name]
-    # PostgreSQL takes no such character, and so there is none.
+    # PostgreSQL cannot store this character.
     words = [word for word in ODD if "\x00" not in word or connection.vendor == "sqlite"]
     for word in words:
         make(word)
-    # What is narrowed away.
+    # Rows that the filter leaves out.
     making.run(making.session(making.user("left out")))
     AuditEntry.objects.create(actor_id=0, action=Act.DELETE, door=Door.PAGE, window=0)
     DailyUsage.objects.create(day="2001-01-01", agent_name="left out", model="m", calls=1)
@@ -103,7 +105,7 @@ def test_each_file_that_there_is_has_its_line(client: Client) -> None:
     found = set()
     for page in admin.site._registry.values():
         for pattern in page.get_urls():
-            # Of those that are about no single object.
+            # In the log entries that are about no single object.
             if pattern.name and not pattern.pattern.converters:
                 name = f"admin:{pattern.name}"
                 answers = [client.get(reverse(name), query) for query in ({}, {"format": "csv"})]

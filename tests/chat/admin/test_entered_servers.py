@@ -1,4 +1,4 @@
-"""Servers of models and of tools in the admin, as somebody meets them who may enter one kind of them, and no more."""
+"""Model servers and MCP servers in the admin, for staff who may only enter one of the two kinds."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,7 +49,7 @@ Login = Callable[[type[EnteredServer]], Client]
 
 @pytest.fixture
 def keeper() -> Login:
-    """Logs in one of the staff who may enter servers of a kind, and no more."""
+    """Logs in a member of staff who may enter servers of one kind, and nothing else."""
 
     def log_in(kind: type[EnteredServer]) -> Client:
         made = Client()
@@ -65,7 +65,7 @@ def page(kind: type[EnteredServer], name: str, *args: Any) -> str:
 
 
 def enter(client: Client, kind: type[EnteredServer], pk: int | None = None, **form: Any) -> Any:
-    """What a browser sends of the form."""
+    """The form's fields as a browser sends them."""
     said = {"name": "servers", "address": ALLOWED, "new_key": "sk-secret"}
     own = {"seeing": "*-vl"} if kind is ModelServer else {"transport": "http-or-sse", "key_header": "Authorization"}
     address = page(kind, "add") if pk is None else page(kind, "change", pk)
@@ -90,7 +90,7 @@ def test_a_server_is_entered_and_its_key_is_never_shown(keeper: Login, kind: typ
     )
     assert "sk-secret" not in shown + made.key
     assert made.key not in shown
-    # Saved again without a key, it keeps it; at another address it is gone.
+    # Saved again without a key, it keeps its key; with another address the key is removed.
     enter(client, kind, made.pk, new_key="", name="renamed")
     assert (only(kind).name, only(kind).key) == ("renamed", made.key)
     answer = enter(client, kind, made.pk, new_key="", address=f"{ALLOWED}/other")
@@ -104,7 +104,7 @@ def test_a_server_is_entered_and_its_key_is_never_shown(keeper: Login, kind: typ
     assert told.count() == 4
 
 
-#: What a careless and a hostile person would send of either kind. A further one is one line: the fields, and a word of the refusal.
+#: What may be sent for either kind, by mistake or on purpose. A further one is one line: the fields, and a word of the error.
 REFUSED = [
     ({"address": "https://evil.test/v1"}, "has not allowed this address"),
     ({"address": "http://169.254.169.254/latest"}, "has not allowed this address"),
@@ -118,7 +118,7 @@ REFUSED = [
     ({"new_key": "Bearer sk-1"}, "Enter the key alone"),
     ({"name": ""}, "required"),
 ]
-#: The same for tool servers.
+#: The same for MCP servers.
 TOOL_SERVERS_REFUSED = [
     ({"name": "time"}, "has a tool server of this name already"),
     ({"name": "Two Words"}, "valid value"),
@@ -156,12 +156,12 @@ def test_who_keeps_one_kind_has_nothing_to_do_with_the_other(keeper: Login) -> N
         assert client.get(reverse("admin:chat_agent_changelist")).status_code == 403
 
 
-# Tool servers: tried, chosen, changed
+# MCP servers: tried, chosen, changed
 
 
 @pytest.fixture
 def entered(keeper: Login, settings: Any, tmp_path: Path) -> Iterator[tuple[Client, McpServer, Server]]:
-    """A server of tools on this machine, which the operator has allowed and staff have entered."""
+    """An MCP server on this machine, which the operator has allowed and staff have entered."""
     there = Server(tmp_path)
     with serving(there, "streamable-http") as address:
         settings.MCP_SERVER_ADDRESSES = AddressList(["http://127.0.0.1:*"])
@@ -219,7 +219,7 @@ def test_a_trial_says_what_is_wrong(entered: tuple[Client, McpServer, Server], s
 
 
 def offered_to(choices: tuple[McpChoice, ...]) -> tuple[list[str], list[str]]:
-    """The names of tools that a run would have now, and what it would be told of others."""
+    """The names of the tools that a run would have now, and the notes about missing ones."""
     missing: list[str] = []
     box = agents.Toolbox(mcp_servers=mcp_servers.configured_for(choices))
     return sorted(agents.tools.build_tools([], box, None, missing.append, choices)), missing
@@ -228,7 +228,7 @@ def offered_to(choices: tuple[McpChoice, ...]) -> tuple[list[str], list[str]]:
 def test_runs_have_a_server_as_it_is_entered_now(
     entered: tuple[Client, McpServer, Server], settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Changed, closed, its address not allowed any more, its variable gone: the next run knows, in a process that goes on."""
+    """Changed, disabled, its address no longer allowed, its variable missing: the next run has that, without a restart of the process."""
     settings.MCP_SERVERS = {}
     client, server, _ = entered
     chosen = (McpChoice("far", ("add",)),)

@@ -1,4 +1,4 @@
-"""What is at work now, for staff: complete, bounded, by permission; and what the admin's first page tells."""
+"""The page of what is at work now: complete, bounded, and only with the permission; and the figures on the admin's first page."""
 
 import re
 from datetime import timedelta
@@ -95,7 +95,7 @@ def test_it_shows_what_is_so(client: Client) -> None:
     assert (server.name, server.calls, server.failed, server.last_error) == ("cluster", 3, 1, "refused: overloaded")
 
 
-#: What somebody may, and the acts that are offered for a run at work and for one that has failed.
+#: Somebody's permissions, and the actions that are offered for a run at work and for a failed one.
 MAY: dict[str, tuple[tuple[str, ...], set[str], set[str]]] = {
     "look": (("chat.view_run",), set(), set()),
     "stop": (("chat.view_run", "chat.stop_run"), {"stop"}, set()),

@@ -1,6 +1,7 @@
-"""What careless or hostile people send to the administration is refused in words, and never a failure, on both databases; and each of its
-pages opens for those alone who may see it. A further page is found by itself.
-"""  # noqa: D205 - one thought
+"""Malformed requests to the admin get an error and never a 500, on both databases; each page opens only for those who may see it.
+
+A new page is found automatically.
+"""
 
 from collections.abc import Iterator
 from decimal import Decimal
@@ -21,7 +22,7 @@ from tests.chat import making
 
 pytestmark = pytest.mark.django_db(transaction=True)
 HOSTILE = "<script>alert(1)</script> =1+1"
-#: Addresses that can be asked for, and what is answered: the page, what it is about, its query and the status.
+#: Addresses and the expected answer: the page, its object, its query and the status.
 ODD_ADDRESSES: tuple[tuple[str, tuple[Any, ...], dict[str, str], int], ...] = (
     *(("chat_run_changelist", (), {"q": text}, 200) for text in ("'\"", "'", '" OR 1=1 --', "\ud800", HOSTILE)),
     *(("chat_run_figures", (), {"q": text}, 200) for text in ("'\"", "'")),
@@ -39,7 +40,7 @@ ODD_ADDRESSES: tuple[tuple[str, tuple[Any, ...], dict[str, str], int], ...] = (
 
 
 def things() -> dict[str, Any]:
-    """One of each that has a page, hostile by its words; by the name of its table."""
+    """A row in each table that has a page, with hostile texts; by the name of its table."""
     ada = making.user("ada")
     run = making.run(making.session(ada, title=HOSTILE), message=HOSTILE)
     making.append(run, making.thought(HOSTILE), making.step("final_answer", HOSTILE, step=2))
@@ -71,11 +72,11 @@ def pages(there: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 
 def read(client: Client, address: str, query: Any = None) -> tuple[int, str]:
-    """What is answered."""
-    # As bytes: what is no text is none of ours to encode.
+    """The body of an answer."""
+    # As bytes: the test client cannot encode invalid text.
     asked = urlencode(query or {}, doseq=True, errors="surrogatepass")
     answer = client.get(f"{address}?{asked}" if asked else address)
-    # A file is written while it is sent: see each one's own tests.
+    # A file is streamed; the tests of that file read it.
     return answer.status_code, "" if answer.streaming else answer.content.decode()
 
 
@@ -88,7 +89,7 @@ def test_what_cannot_be_asked_for_is_refused_and_never_a_failure(client: Client)
         for page, args, query, _ in ODD_ADDRESSES
     ]
     assert answered == [(page, query, status) for page, _, query, status in ODD_ADDRESSES]
-    # A number that only PostgreSQL looks for.
+    # A number that only PostgreSQL searches for.
     assert read(client, reverse("admin:accounts_user_changelist"), {"groups": "9" * 40})[0] in (200, 302)
     for person in ("\0", "x", "9" * 40, "", HOSTILE):
         sent = {"scope": "user_day", "user": person, "agent_name": "", "limit": "x", "unit": "tokens"}
@@ -99,7 +100,7 @@ def test_what_cannot_be_asked_for_is_refused_and_never_a_failure(client: Client)
 
 
 def test_an_address_may_say_anything_of_what_is_new(client: Client) -> None:
-    """An address of the page that makes one may say what is to stand in its fields."""
+    """The query of an add page may contain initial values of its fields."""
     client.force_login(User.objects.create_superuser("root"))
     asked = [
         (reverse(f"admin:{page.opts.app_label}_{page.opts.model_name}_add"), field, said)
@@ -117,14 +118,14 @@ def test_an_address_may_say_anything_of_what_is_new(client: Client) -> None:
 
 
 EVERY = {str(model._meta.model_name) for model in admin.site._registry}
-#: Who was permitted what, by the beginnings of permissions; the tables whose pages open, None for all; and the pages that take a change.
+#: Permissions by their beginnings; the tables whose pages open, None for all; and the pages that accept changes.
 RIGHTS: dict[str, tuple[tuple[str, ...], set[str] | None, set[str]]] = {
     "nothing": ((), set(), set()),
     "agents alone": (
         ("chat.view_agent", "chat.add_agent", "chat.change_agent"), {"agent"}, {"chat_agent_add", "chat_agent_change"},
     ),
     "looks": (("*.view_",), None, set()),
-    # Without the right to see runs, people or steps, which these tables lead to.
+    # Without the permissions to view runs, users or steps, which these tables refer to.
     "sessions alone": (("chat.view_session",), {"session"}, set()),
     "steps alone": (("chat.view_step",), {"step"}, set()),
 }  # fmt: skip
@@ -134,7 +135,7 @@ RIGHTS: dict[str, tuple[tuple[str, ...], set[str] | None, set[str]]] = {
 @pytest.mark.parametrize(
     ("on_each_database", "may"),
     [
-        # What may be seen is looked up alike on both: one that sees most shows what PostgreSQL refuses.
+        # Permissions are checked in the same way on both databases; somebody who sees most pages finds what PostgreSQL refuses.
         pytest.param(kind, may, marks=[pytest.mark.long] * (kind == "postgres" and may != "looks"))
         for kind in ("sqlite", "postgres")
         for may in RIGHTS
@@ -156,14 +157,14 @@ def test_who_may_change_all_and_see_nothing_sees_nothing_that_is_only_shown(clie
     only_shown = {
         str(model._meta.model_name) for model, page in admin.site._registry.items() if isinstance(page, ReadOnlyAdmin)
     }
-    # Django shows whoever may change something what there is.
+    # Django also shows an object to those who may change it.
     assert opened == EVERY - only_shown
     assert only_shown >= {"session", "run", "step", "schedule", "auditentry"}
     assert {page.split("_")[1] for page in changed} <= opened
 
 
 def what_opens(client: Client, *permissions: str) -> tuple[set[str], set[str]]:
-    """What opens for staff who were permitted this, `*.` standing for every application: tables, and pages that take a change."""
+    """What opens for staff with these permissions, where `*.` stands for every application: tables, and pages that accept changes."""
     staff, there = making.staff(), things()
     staff.user_permissions.set(
         permission

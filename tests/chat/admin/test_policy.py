@@ -1,4 +1,4 @@
-"""An agent's policy as a table: what it is read as, what is refused, and what it says of a call before it is saved."""
+"""An agent's policy as a table: how it is parsed, what is refused, and the preview for a call before it is saved."""
 
 from typing import Any
 

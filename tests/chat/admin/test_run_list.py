@@ -1,4 +1,4 @@
-"""The list of runs as figures and as a file: right against sums made by hand, bounded, permitted, noted."""
+"""The list of runs, its figures and its file: compared with sums made by hand, bounded, restricted, and audited."""
 
 import csv
 import io
@@ -28,7 +28,7 @@ LIST, FILE, FIGURES = "admin:chat_run_changelist", "admin:chat_run_csv", "admin:
 
 
 def ended(owner: User, lasted_ms: int, spoke_ms: int | None = None, **fields: Any) -> Run:
-    """A run that took so long, and whose model's first token came so long after its beginning, by its second request."""
+    """A run with this duration, whose model's first token came this long after its start, in its second request."""
     run = making.run(making.session(owner))
     began = timezone.now() - timedelta(minutes=1)
     usual = {"status": RunStatus.COMPLETED, "started_at": began, "ended_at": began + timedelta(milliseconds=lasted_ms)}
@@ -54,11 +54,11 @@ def test_figures_are_those_of_a_sum_by_hand() -> None:
     root = ended(ada, 5, None, status=RunStatus.FAILED)
     ended(ada, 1, None, parent=root, input_tokens=10**6, status=RunStatus.FAILED)
     ended(ada, 1, None, copied_from=root.pk, input_tokens=10**6, status=RunStatus.FAILED)
-    making.run(making.session(ada))  # has no end yet
+    making.run(making.session(ada))  # has not ended
     found = run_figures.figures_of(Run.objects.exclude(status=RunStatus.FAILED))
 
     def brute(values: list[int]) -> tuple[int, int]:
-        """The least value that so large a part of all is not above."""
+        """The percentile by brute force: the least value that is not exceeded by this share of all values."""
 
         def least(part: float) -> int:
             return min(value for value in values if sum(other <= value for other in values) >= part * len(values))
@@ -76,7 +76,7 @@ def test_figures_are_those_of_a_sum_by_hand() -> None:
 
 @pytest.mark.usefixtures("on_each_database")
 def test_they_are_of_all_runs_and_not_only_of_the_newest() -> None:
-    """Of more runs than a page or a statement reads at a time: the old ones are the slow ones."""
+    """More runs than one page or one statement reads: the old ones are the slow ones."""
     runs, session, began = 12_000, making.session(making.user("ada")), timezone.now() - timedelta(days=9)
     Run.objects.bulk_create(
         Run(
@@ -100,7 +100,7 @@ def test_they_say_of_how_many_runs_they_are(runs: int, words: str) -> None:
 
 @pytest.mark.usefixtures("on_each_database")
 def test_when_a_run_spoke_first_is_kept_when_it_ends() -> None:
-    """The same as is looked up of one at work, and not reckoned again afterwards."""
+    """The same value as is computed for a run at work, and not computed again afterwards."""
     run = ended(making.user("ada"), 2_000, 730, status=RunStatus.RUNNING, ended_at=None)
     (looked_up,) = run_figures.with_figures(Run.objects.all()).values_list("first_ms", flat=True)
     assert run_state.finish(run.pk, run.session_id, run_state.End(RunStatus.COMPLETED))
@@ -155,7 +155,7 @@ def test_the_list_asks_as_much_for_many_runs_as_for_few(client: Client) -> None:
     assert asked[0] == asked[1] <= 14, asked
 
 
-#: What is searched for, and the numbers of the runs that have it; also in quotes, and as identifiers.
+#: A search, and the numbers of the runs that it finds; also in quotes, and as identifiers.
 SEARCHES = (
     ("", {1, 2, 3}),
     ("TIDE", {1, 3}),
@@ -211,7 +211,7 @@ def test_what_the_page_asks_for_later_is_noted_and_for_those_who_may_see_runs(cl
 
 
 def test_a_page_s_runs_are_found_by_the_index_of_dates_and_none_where_there_are_none(client: Client) -> None:
-    """SQLite went through all sessions first, and asked for the first token of each run that it passed over."""
+    """SQLite used to scan all sessions first, and then looked up the first token of each skipped run."""
     client.force_login(making.staff("chat.view_run"))
     for _ in range(3):
         ended(making.user(str(uuid4())), 500, 50)
@@ -243,7 +243,7 @@ async def test_the_file_has_what_the_list_has_in_pieces_and_is_noted(monkeypatch
     def make() -> tuple[User, list[Run]]:
         ada = making.user("=cmd()")
         runs = [ended(ada, 1_500, 250, model="@m", cost=Decimal("0.5"), currency="USD") for _ in range(7)]
-        # Several of one moment, which a piece may end within.
+        # Several runs with the same time, among which a batch may end.
         Run.objects.update(created_at=timezone.now())
         ended(ada, 10, status=RunStatus.FAILED, code="internal")
         return making.staff("chat.view_run"), runs

@@ -1,4 +1,4 @@
-"""A run that has asked other agents, as staff see it: their steps stand within its own, numbered as theirs."""
+"""Runs within a run in the admin: their steps are shown within its own, numbered like them."""
 
 import re
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def ask(run: Run, number: int, call_id: str) -> Run:
-    """A call of another agent, and the run that it has begun."""
+    """A call of another agent, and the run that it has started."""
     asked = {"message": "Write it."}
     making.append(run, step("tool_use", step=number, tool_call_id=call_id, tool_name="ask_writer", arguments=asked))
     within = child_of(run, call_id, "Write it.")

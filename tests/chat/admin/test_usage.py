@@ -1,4 +1,4 @@
-"""The usage page of staff: sums by person, agent, model and day; the file; prices and budgets; fast over very many rows."""
+"""The usage page of staff: sums by user, agent, model and day; the file; prices and budgets; fast with very many rows."""
 
 import csv
 import io
@@ -24,7 +24,7 @@ PAGE = "admin:chat_dailyusage_changelist"
 
 
 def today() -> date:
-    """The day as the product counts it: asked for in each test, of which some may begin a day later than others."""
+    """The current date of the product, evaluated in each test, because some may run after midnight."""
     return timezone.now().date()
 
 
@@ -35,7 +35,7 @@ def ada() -> User:
 
 @pytest.fixture
 def staff(client: Client) -> User:
-    """One who may see usage, and nothing else."""
+    """A member of staff who may see usage, and nothing else."""
     made = making.staff("chat.view_dailyusage")
     client.force_login(made)
     return made
@@ -52,7 +52,7 @@ def read(client: Client, **query: Any) -> str:
     return text_of(answer)
 
 
-#: How sums are added up, and what the rows are then: name (of days, how many ago), tokens in, and what is told of the cost.
+#: How sums are grouped, and the expected rows: name (for days, how many ago), input tokens, and the text of the cost.
 SUMS: dict[str, list[tuple[str | int, int, str]]] = {
     "day": [
         (3, 5, "unknown for 1 call"),
@@ -105,7 +105,7 @@ def test_the_file_holds_the_sums_and_no_formulas(
     header, first, second = list(csv.reader(io.StringIO(read(client, format="csv"))))
     assert header == list(usage.COLUMNS)
     assert first[:6] == [str(today() - timedelta(days=1)), "", "researcher", "default", "'-1", ""]
-    assert first[-1] == ""  # its cost is not known
+    assert first[-1] == ""  # its cost is unknown
     assert second[1:6] == ["'=cmd|' /C calc'!A0", "'+writer", "default", "'@SUM(1)", "USD"]
     assert Decimal(second[-1]) == Decimal("0.5")
 
@@ -118,7 +118,7 @@ def test_whoever_was_not_permitted_sees_none_of_it(client: Client, ada: User) ->
 
 
 def test_a_year_of_very_many_sums_is_added_up_by_an_index(client: Client, staff: User, ada: User) -> None:
-    """The sums that 100,000 calls make at most, were each a sum of its own; what is asked for is a month of them."""
+    """The most sums that 100,000 calls can make, one each; the page shows one month of them."""
     people = User.objects.bulk_create(User(username=f"person{n}") for n in range(100))
     start = datetime(2001, 1, 1, tzinfo=UTC).date()
     DailyUsage.objects.bulk_create(
@@ -152,7 +152,7 @@ def test_staff_set_prices_and_budgets(client: Client) -> None:
     assert "100000" in client.get(reverse("admin:chat_budget_changelist")).content.decode()
 
 
-#: What is no price or no budget, and the field that says so.
+#: Invalid prices and budgets, and the field with the error.
 WRONG: list[tuple[str, dict[str, str], str]] = [
     ("price", {"model": "m", "provider": "*", "input": "-1", "output": "1", "currency": "USD"}, "input"),
     ("price", {"model": "m", "provider": "*", "input": "1", "output": "1", "currency": "usd"}, "currency"),

@@ -1,4 +1,4 @@
-"""AG-UI 1.0, held against its own types and its own client, whose verification is on."""
+"""AG-UI 1.0, compared with its own types and its own client, which verifies every stream."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ SLOW = "Count [tokens=400 every=25]"
 
 
 def drive(**asked: Any) -> list[dict[str, Any]]:
-    """What AG-UI's own client makes of runs, or of recorded streams. It says nothing: no field is unknown to it."""
+    """What AG-UI's own client reads from runs, or from recorded streams. It logs nothing, so it knows every field."""
     node = shutil.which("node")
     assert node, "make test brings it"
     done = subprocess.run(
@@ -63,20 +63,20 @@ async def running(
 
 
 def checked(event: ServerSentEvent) -> dict[str, Any]:
-    """What an event holds, which has its type."""
+    """The content of an event, which is validated against its type."""
     told: dict[str, Any] = json.loads(event.data)
     EVENTS.validate_python(told)
     return told
 
 
 async def events_of(browser: Browser, body: dict[str, Any], *, last: str = "") -> list[tuple[str, dict[str, Any]]]:
-    """A run's events to the stream's end, each with its identifier. One without has, for the client, that of the one before."""
+    """A run's events until the end of the stream, each with its id. To a client, an event without id has that of the one before."""
     async with running(browser, body, last=last) as events:
         return [(event.id, checked(event)) async for event in events]
 
 
 def kinds(events: list[tuple[str, dict[str, Any]]]) -> list[str]:
-    """Their types, texts that come piece by piece as one."""
+    """The types of events; consecutive pieces of one text count once."""
     found = [event["type"] for _, event in events]
     return [kind for before, kind in zip(["", *found], found, strict=False) if kind != before]
 
@@ -128,12 +128,12 @@ async def test_the_same_run_again_is_the_same_events_and_asks_nobody(bo: Browser
     asked = len(model.requests)
     again = await events_of(bo, body)
     assert len(model.requests) == asked
-    # A text may begin before the one before it is stored, and comes piece by piece.
+    # A text may begin before the previous one is stored, and arrives in pieces.
     brackets = [sorted(kind for kind in kinds(told) if not kind.endswith("CONTENT")) for told in (live, again)]
     assert brackets[0] == brackets[1]
     assert [event["type"] for _, event in again].count("TEXT_MESSAGE_CONTENT") == 1
     assert [event["type"] for _, event in live].count("TEXT_MESSAGE_CONTENT") > 1
-    # Behind each of them the rest comes, exactly.
+    # After each of them the rest follows, exactly.
     for n, (place, _) in enumerate(again):
         assert await events_of(bo, body, last=place) == again[n + 1 :]
 
@@ -157,7 +157,7 @@ async def test_a_live_run_whose_client_is_cut_off_after_each_event_is_whole(bo: 
     assert pieced["messages"] == read["messages"]
 
 
-#: What ends a run, and with what AG-UI ends it.
+#: How a run ends, and the event with which AG-UI ends it.
 ENDS: dict[str, tuple[str, dict[str, Any]]] = {
     "Say [tokens=5]": ("RUN_FINISHED", {"outcome": {"type": "success"}}),
     "Break [tokens=20 after=5 fault=error_event]": ("RUN_ERROR", {"code": "model_error"}),
@@ -187,14 +187,14 @@ async def test_how_a_run_ends(bo: Browser, message: str) -> None:
 
 
 def test_its_own_client_s_verification_is_on() -> None:
-    """What the tests above rely on."""
+    """The tests above rely on it."""
     started = {"type": "RUN_STARTED", "threadId": "t", "runId": "r"}
     orphan = {"type": "TEXT_MESSAGE_CONTENT", "messageId": "1", "delta": "x"}
     body = "".join(f"data: {json.dumps(event)}\n\n" for event in (started, orphan))
     assert "No active text message found" in drive(recorded=[body])[0]["error"]
 
 
-#: What is refused before anything begins: the body's changes, the status, the code.
+#: What is refused before a run starts: changes of the body, the status, the code.
 BAD: dict[str, tuple[dict[str, Any], int, str]] = {
     "no thread": ({"threadId": None}, 400, "bad_frame"),
     "an empty thread": ({"threadId": ""}, 400, "bad_frame"),
@@ -256,7 +256,7 @@ async def test_a_thread_is_its_account_s_own_and_so_is_a_session(product: Server
     await events_of(bo, body)
     _, mine = await bo.call("GET", "sessions/")
     async with Browser.logged_in(product.url, "cy") as another:
-        # The name of another's session is a name like any other, also where it is that session's identifier.
+        # Another user's session id is a thread id like any other, also where it is the id of that session.
         for thread in ("shared name", mine["items"][0]["id"]):
             assert kinds(await events_of(another, question("Say [tokens=2]", thread=thread)))[-1] == "RUN_FINISHED"
         _, theirs = await another.call("GET", "sessions/")
@@ -308,11 +308,11 @@ async def test_a_stream_whose_session_is_deleted_says_so(bo: Browser) -> None:
     assert (last["type"], last["code"]) == ("RUN_ERROR", "not_found")
 
 
-# The translation by itself: whatever a log holds, and however much of it was seen live
+# The translation by itself: for any log, of which any part was already sent live
 
 
 def frames_of(random_: random.Random) -> tuple[str, list[dict[str, Any]]]:
-    """A run's log, with runs within it, ends of every kind, and calls left open by none."""
+    """A run's log, with runs within it, every kind of end, and no call left open."""
     root, seq = str(uuid4()), 0
     frames: list[dict[str, Any]] = []
 
@@ -360,9 +360,9 @@ def frames_of(random_: random.Random) -> tuple[str, list[dict[str, Any]]]:
 
 
 def with_growth(random_: random.Random, frames: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The frames, with some of what was told while their texts were written: also what came to nothing, or to something else.
+    """The frames, with text in progress in between: also of texts that were never stored, or stored differently.
 
-    A text may grow before the one before it is stored.
+    A text may begin before the previous one is stored.
     """
     before: list[dict[str, Any]] = []
     for frame in frames:
@@ -399,7 +399,7 @@ def test_whatever_was_seen_live_it_is_valid_and_goes_on_exactly_from_each_event(
         live = [each for frame in with_growth(random_, frames) for each in live_one.take(json.dumps(frame))]
         for each in (*replay, *live):
             EVENTS.validate_python(each.event)
-        # What a client has that was cut off somewhere, and then is told the rest.
+        # What a client has that was disconnected at some event, and then receives the rest.
         settled = [n for n, each in enumerate(live) if each.place is not None]
         at = random_.choice(settled)
         rest_of = Translator("t", "r", root, after=live[at].place or (0, 0))
@@ -418,7 +418,7 @@ def test_every_close_code_is_told_or_mended_by_coming_back() -> None:
     assert set(agui._FAILURES) == codes - mended
 
 
-#: What is said of a call that waits, and what it comes to; None: it is refused, and the call goes on waiting.
+#: The answer to a call that waits, and the result; None: it is refused, and the call goes on waiting.
 DECISIONS: dict[str, tuple[dict[str, Any], bool, str | None]] = {
     "approved": ({"approved": True}, False, "allow"),
     "not approved": ({"approved": False, "reason": "No."}, False, "deny"),

@@ -1,4 +1,4 @@
-"""The page of the API: each call has an example in curl and one in Python, which work as they stand there."""
+"""The page of the API: each call has an example in curl and one in Python, which work without changes."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ import pytest
 from tests.serving import Browser
 
 EXAMPLE = re.compile(r"<pre[^>]*><code>(.*?)</code></pre>", re.DOTALL)
-#: Calls that are made, by their methods and addresses. Others' bodies are made up, and need what is there.
+#: Calls that are really made, by method and address. The bodies of the others are invented, and need data that exist.
 MADE = {
     ("GET", "/api/agents/"),
     ("GET", "/api/sessions/"),
@@ -30,7 +30,7 @@ MADE = {
 
 
 async def said(*command: str, token: str) -> Any:
-    """What a program prints, as JSON."""
+    """The output of a program, as JSON."""
     done = await asyncio.create_subprocess_exec(
         *command,
         env={"THINKALOUD_TOKEN": token},
@@ -43,7 +43,7 @@ async def said(*command: str, token: str) -> Any:
 
 
 def call_of(line: str) -> tuple[str, str]:
-    """The method and the address of an example in curl."""
+    """The method and the address in an example with curl."""
     words = shlex.split(line.replace("\\\n", " "))
     assert words[:2] == ["curl", "-X"]
     return words[2], words[3]

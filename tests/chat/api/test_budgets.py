@@ -1,4 +1,4 @@
-"""A budget from the admin to the wire: one last answer, then none, then there is budget again."""
+"""A budget from the admin to the frames: one last answer, then none, then there is budget again."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.serving import Browser, serving
 
 @pytest.fixture
 async def ada(tmp_path: Path, model: ModelServer) -> AsyncIterator[Browser]:
-    """Somebody of the staff, at a server of her own: budgets hold for all who use it."""
+    """A member of staff, on a server of her own, because budgets affect all its users."""
     llm = {"LLM_MODEL_SERVER": model.url, "LLM_MODEL": "stub"}
     with serving(tmp_path, "ada", **llm) as server:
         async with Browser.logged_in(server.url) as browser:
@@ -21,7 +21,7 @@ async def ada(tmp_path: Path, model: ModelServer) -> AsyncIterator[Browser]:
 
 
 async def submit(browser: Browser, path: str, form: dict[str, str]) -> str:
-    """Send a form of the admin; returns where it leads."""
+    """Submit a form of the admin; returns where it redirects to."""
     form = {**form, "csrfmiddlewaretoken": browser.cookie("csrftoken")}
     headers = {"Referer": f"{browser.url}/admin/"}
     async with browser.http.post(f"/admin/chat/{path}", data=form, headers=headers, allow_redirects=False) as answer:
@@ -47,7 +47,7 @@ async def test_a_budget_is_spent_and_there_is_budget_again(ada: Browser, model: 
     budget = next(step["budget"] for step in reversed(steps) if "budget" in step)
     assert budget["used"] == run["usage"]["input_tokens"] + run["usage"]["output_tokens"]
 
-    # Used up: a question is kept, and its run fails before the model is asked anything.
+    # Exhausted: a message is stored, and its run fails before the model is called.
     refused = await ask(ada, session_id, "And now?")
     run = await ended(ada, refused)
     assert (run["status"], run["code"], run["iterations"]) == ("failed", "budget_exceeded", 1)

@@ -1,4 +1,4 @@
-"""The JSON API, to the letter: what a client of someone else's making relies on."""
+"""The JSON API exactly as documented: what other people's clients rely on."""
 
 import asyncio
 import json
@@ -320,7 +320,7 @@ async def test_the_description_needs_nothing_but_our_own_files(bo: Browser) -> N
     }
 
 
-# Without a server of its own: reads, limits, and whatever is sent
+# In the test's own process: reads, limits, and malformed requests
 
 
 @pytest.fixture
@@ -468,7 +468,7 @@ async def test_unknown_addresses_and_methods_are_told_as_json(client: AsyncClien
                 assert answer.json()["error"]["code"] == "bad_frame"
 
 
-#: Addresses that are read, as ``HEAD`` is answered at each: what ``GET`` says, without what it shows.
+#: Addresses that are read; a ``HEAD`` request gets the headers of ``GET``, without the body.
 READ_AT = {
     "sessions/": 200,
     "sessions/{session}/": 200,
@@ -492,7 +492,7 @@ async def test_an_address_that_is_read_answers_head(client: AsyncClient, session
         assert head.content == b""
 
 
-#: What is refused for now, and after how many seconds it is worth trying again.
+#: What is refused only for now, and the number of seconds in ``Retry-After``.
 FOR_NOW: dict[str, tuple[Exception, int, str | None]] = {
     "too many": (Refused("rate_limited", "Too many."), 429, "10"),
     "too many within an hour": (Refused("rate_limited", "Too many.", 3600), 429, "3600"),
@@ -554,7 +554,7 @@ async def test_sessions_come_by_page_latest_first(client: AsyncClient) -> None:
         making.session(ada, title="old", archived=True)
         Session.objects.filter(title="s3").update(status=RunStatus.FAILED)
         Session.objects.filter(title="s4").update(status=RunStatus.CANCELLING)
-        # Many at the very same moment: the cursor still neither skips nor repeats one.
+        # Many with exactly the same time: the cursor still neither skips nor repeats one.
         Session.objects.filter(title__in=[f"s{n}" for n in range(20, 60)]).update(
             active_at=Session.objects.get(title="s20").active_at
         )

@@ -1,6 +1,6 @@
-"""The API does what its own document says: schemathesis makes requests from it, fitting and not, and holds the answers against it.
+"""The API behaves as its own document says: schemathesis makes valid and invalid requests from it, and checks the answers.
 
-Each call is asked with tokens of each scope: nothing that is sent is this program's fault, and no answer is another than described.
+Each call is made with tokens of each scope: no request causes a 500, and no answer differs from its description.
 """
 
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ from tests.serving import PASSWORD, Server
 
 DOCUMENT: dict[str, Any] = orjson.loads(orjson.dumps(docs.openapi_schema(), option=orjson.OPT_NON_STR_KEYS))
 _METHODS = {"get", "post", "patch", "put", "delete"}
-#: Every call that the document names: its method, its path, and what a token must hold for it, None where no token does.
+#: Every call in the document: its method, its path, and the scope that a token needs; None where tokens are not accepted.
 OPERATIONS: dict[str, tuple[str, str, Scope | None]] = {
     f"{method.upper()} {path}": (
         method,
@@ -37,9 +37,9 @@ OPERATIONS: dict[str, tuple[str, str, Scope | None]] = {
 }
 for _methods in DOCUMENT["paths"].values():
     for _call in _methods.values():
-        # Who asks is this module's affair: schemathesis would make up cookies and headers for it.
+        # This module chooses the login: schemathesis would invent cookies and headers for it.
         del _call["security"]
-#: A stream has no end: its first event says enough.
+#: A stream does not end: its first event is enough.
 SCHEMA = schemathesis.openapi.from_dict(
     DOCUMENT, config=schemathesis.Config.from_dict({"max-stream-events": 1, "request-timeout": 5.0})
 )
@@ -55,7 +55,7 @@ CHECKED = CHECKS.get_by_names(
 )
 #: The statuses of errors under ``/api/``: those of the codes, and those of an address itself.
 _REFUSED = {*map(status_of, ERROR_CODES), 401, 405} - {500}
-#: What is rarely made up, in a body.
+#: Field names that random bodies rarely contain.
 _REAL: dict[str, Any] = {"model": "researcher", "agent_name": "researcher", "stream": False, "user": "cy"}
 _FEW = settings(
     max_examples=10,
@@ -70,7 +70,7 @@ _MANY = settings(_FEW, max_examples=100)
 
 @dataclass
 class Door:
-    """Somebody's tokens, by scope, and what there is of theirs, by the name that addresses have for it."""
+    """A user's tokens, by scope, and the user's objects, by the names of the parameters that refer to them."""
 
     url: str
     http: requests.Session
@@ -96,21 +96,21 @@ class Door:
         return door
 
     def of(self, operation: str) -> dict[str, str]:
-        """What an operation may be asked of, made anew for one that may take it away."""
+        """An object for an operation, newly made where the operation may delete it."""
         key = operation if operation.startswith("DELETE") or operation.endswith("/leave/") else ""
         if key not in self._stocks:
             self._stocks[key] = self.stock()
         return self._stocks[key]
 
     def call(self, method: str, path: str, **options: Any) -> Any:
-        """The JSON of an answer to somebody who may do all that a token may."""
+        """The JSON of an answer to a client with all scopes."""
         headers = {"Authorization": f"Bearer {self.tokens[Scope.MANAGE]}"}
         answer = self.http.request(method, f"{self.url}/api/{path}", headers=headers, timeout=10, **options)
         assert answer.ok, answer.text
         return answer.json()
 
     def stock(self) -> dict[str, str]:
-        """Something of each kind that an address can name, made for this."""
+        """Make an object of each kind that an address can name."""
         session = self.call("POST", "sessions/", json={"title": "mine"})["id"]
         run = self.call("POST", f"sessions/{session}/messages/", json={"message": "Why?"})["run_id"]
         schedule = {"name": "daily", "agent_name": "researcher", "message": "Why?", "every_minutes": 60}
@@ -134,7 +134,7 @@ class Door:
 
 @pytest.fixture(scope="module")
 def product(own_product: Server) -> Server:
-    """One of this module's own, which is asked for much that is odd."""
+    """One of this module's own, because it is sent many odd requests."""
     return own_product
 
 
@@ -144,10 +144,10 @@ def door(product: Server) -> Door:
 
 
 def ask(door: Door, there_is: dict[str, str], operation: str, data: st.DataObject) -> None:
-    """Ask for a call as the document has it or otherwise, of what there is or is not, and look at the answer."""
+    """Make a request, valid or not, for objects that exist or not, and check the answer."""
     method, path, needed = OPERATIONS[operation]
     mode = data.draw(st.sampled_from(list(schemathesis.GenerationMode)))
-    # Mostly of what there is, or the call would go no further.
+    # Mostly objects that exist; otherwise nearly every answer would be 404.
     named = {name: value for name, value in there_is.items() if f"{{{name}}}" in path}
     case = data.draw(
         SCHEMA[path][method].as_strategy(
@@ -164,7 +164,7 @@ def ask(door: Door, there_is: dict[str, str], operation: str, data: st.DataObjec
     if needed is None or not scope.holds(needed):
         assert answer.status_code in {403, 404}, answer.text
     if path.startswith("/api/"):
-        # What stands for all errors there, "default", leaves the status open.
+        # "default", which describes all errors, leaves the status open.
         assert answer.status_code < 300 or answer.status_code in _REFUSED
 
 

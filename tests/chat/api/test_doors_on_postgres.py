@@ -1,4 +1,4 @@
-"""The doors on PostgreSQL: asked by OpenAI's client, saved and read in as files, entered by a provider. SQLite has tables of its own."""
+"""OpenAI's client, files, and logging in by a provider, on PostgreSQL. The tables of cases are run on SQLite."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ ANSWER = "The tools said: 42"
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[OidcProvider]:
-    """Not started yet: it has to know where the product is."""
+    """Not started yet, because it has to know the product's address."""
     provider = OidcProvider()
     yield provider
     provider.stop()

@@ -1,4 +1,4 @@
-"""Every code that an error is told with is one of the protocol's, which clients know."""
+"""Every error code in the source is one of the protocol's, which clients know."""
 
 import ast
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ CODES = set(
     "model_timeout model_cut_off model_error tool_failed storage internal budget_exceeded too_many_files "
     "unsupported_media not_waiting bad_arguments bad_seq not_decided".split()
 )
-#: Which argument of a call is a code, by what is called; ``code=`` is one in any call.
+#: Which argument of a call is the code, by the name of the function; ``code=`` is one in any call.
 PLACES = {
     "AgentError": 0,
     "BadField": 2,
@@ -27,20 +27,20 @@ PLACES = {
     "error_response": 0,
     "error_data": 0,
 }
-#: Modules whose functions return codes beside words.
+#: Modules whose functions return a code and a text.
 RETURNING = {"agents/models/refusals.py"}
 SOURCES = sorted(path for folder in ("agents", "chat", "config") for path in (ROOT / folder).rglob("*.py"))
 
 
 def _name(called: ast.expr) -> str:
-    """What is called; a log's own ``error`` tells nobody."""
+    """The name of the called function, but not of a logger's ``error``."""
     if isinstance(called, ast.Attribute):
         return called.attr if called.attr != "error" else ""
     return called.id if isinstance(called, ast.Name) else ""
 
 
 def _codes(node: ast.expr) -> Iterator[str]:
-    """The texts that an expression may be."""
+    """The texts that an expression may have as its value."""
     if isinstance(node, ast.IfExp):
         yield from _codes(node.body)
         yield from _codes(node.orelse)
@@ -52,7 +52,7 @@ def _codes(node: ast.expr) -> Iterator[str]:
 
 
 def codes_in(path: Path) -> Iterator[str]:
-    """The codes that a module names where it tells of an error."""
+    """The codes that a module uses in errors."""
     name = str(path.relative_to(ROOT))
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Return) and name in RETURNING and isinstance(node.value, ast.Tuple):
@@ -73,7 +73,7 @@ def test_only_codes_of_the_protocol_are_told(path: Path) -> None:
 
 
 def test_codes_are_found_where_they_are_told() -> None:
-    """Else the test above would say nothing."""
+    """Otherwise the test above would show nothing."""
     found = {code for path in SOURCES for code in codes_in(path)}
     assert CODES - found == set()
 

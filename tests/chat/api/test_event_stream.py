@@ -1,4 +1,4 @@
-"""Event streams by themselves: written no faster than they are read, ended with their client, and no thread's while they last."""
+"""Event streams by themselves: written no faster than they are read, ended when their client leaves, and without a thread."""
 
 import asyncio
 from typing import Any
@@ -13,7 +13,7 @@ from config.page_handler import PageHandler
 
 
 class Connection:
-    """A client's side: what it was sent, whether it takes any more, and when it leaves."""
+    """The client's side: what it was sent, whether it reads any more, and when it disconnects."""
 
     def __init__(self) -> None:
         self.sent: list[dict[str, Any]] = []
@@ -45,7 +45,7 @@ class Connection:
                 await self.changed.wait()
 
 
-#: What became of the stream's producer.
+#: What has happened to the stream's producer.
 ends: list[str] = []
 
 
@@ -68,7 +68,7 @@ urlpatterns = [path("stream/", stream)]
 
 @pytest.fixture
 def handler(settings: Any) -> PageHandler:
-    """Django's chain without what needs a database."""
+    """Django's chain of middleware, without what needs a database."""
     settings.ROOT_URLCONF = __name__
     settings.MIDDLEWARE = ["config.middleware.CommonMiddleware", "config.middleware.SecurityMiddleware"]
     ends.clear()
@@ -94,7 +94,7 @@ async def test_it_has_the_headers_of_middleware_and_no_thread_while_it_lasts(han
     assert headers[b"Content-Type"] == b"text/event-stream; charset=utf-8"
     assert headers[b"X-Content-Type-Options"] == b"nosniff"
     assert b"Content-Length" not in headers
-    # The request's thread has been given back.
+    # The request's thread has been released.
     assert len(handler._idle) == 1
     connection.has_left.set()
     await asyncio.wait_for(serving, 10)
@@ -130,5 +130,5 @@ async def test_who_takes_nothing_is_left_after_a_while(handler: PageHandler, mon
     connection = Connection()
     connection.takes.clear()
     await asyncio.wait_for(asked(handler, connection), 10)
-    # The first piece was never taken: nothing more was written, and the connection's end was.
+    # The first piece was never read: nothing more was written, and the connection was ended.
     assert [message.get("more_body") for message in connection.sent] == [None, True, False]

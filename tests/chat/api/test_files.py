@@ -1,4 +1,4 @@
-"""Files over HTTP, to the letter: sent, looked at, asked about, read by an agent; and what is refused."""
+"""Files over HTTP exactly as documented: uploaded, described, sent with a message, read by an agent; and what is refused."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ async def sent(browser: Browser, name: str = "notes.txt", content: bytes = NOTES
 
 
 async def asked(browser: Browser, session_id: str, message: str, **payload: Any) -> list[dict[str, Any]]:
-    """The events of a run, asked for and ended."""
+    """The events of a run, from the message to its end."""
     last_seq = (await browser.call("GET", f"sessions/{session_id}/"))[1]["last_seq"]
     async with browser.socket(session_id, f"?last_seq={last_seq}") as socket:
         await socket.send("chat", message=message, **payload)
@@ -38,7 +38,7 @@ async def asked(browser: Browser, session_id: str, message: str, **payload: Any)
 
 
 def told_last(model: ModelServer) -> Any:
-    """What the model was told by the last user's message."""
+    """The model's last user message."""
     return [message for message in model.requests[-1].body["messages"] if message["role"] == "user"][-1]["content"]
 
 
@@ -136,7 +136,7 @@ async def test_a_message_carries_files_and_an_agent_reads_and_searches_them(bo: 
     assert [(result["ok"], result["content"]) for result in results] == [
         (True, "“notes.txt”, page 1 of 1, lines 2–3:\n2\tMilk: 1 euro\n3\t茶葉在櫃子裡")
     ]
-    # A later turn knows them too, and is told of them again.
+    # A later turn has them too, and its message lists them again.
     found = await asked(bo, session_id, calling("search_file", query="OKAPI"))
     results = [event["data"]["content"] for event in found if event["data"].get("type") == "tool_result"]
     assert results[-1] == "1 line for “OKAPI”:\n“two.pdf”, page 2, line 1: the okapi"
@@ -146,7 +146,7 @@ async def test_a_message_carries_files_and_an_agent_reads_and_searches_them(bo: 
     assert results[-1].endswith("“notes.txt”, page 1, line 3: 茶葉在櫃子裡")
 
 
-#: A file of each kind that has text, and where in it the okapi is: page and line.
+#: A file of each type that has text, and where in it the word okapi is: page and line.
 KINDS: dict[str, tuple[bytes, int, int]] = {
     "two.pdf": (documents.pdf("the first", "the okapi"), 2, 1),
     "letter.docx": (documents.word("Dear Bo,", "here is", "the okapi"), 1, 3),
@@ -182,7 +182,7 @@ async def test_each_kind_is_cited_by_page_and_line(bo: Browser) -> None:
 
 
 async def test_a_bomb_in_offices_clothes_costs_a_sentence(bo: Browser) -> None:
-    """It has the type that it says; what is in it is found to be too large when somebody wants to read it, and nothing else happens."""
+    """It has the type that it claims; only when its text is read it is found to be too large, and nothing else happens."""
     session_id = await bo.new_session()
     bomb = await sent(bo, "bomb.docx", documents.bomb())
     async with bo.http.get(f"/api/files/{bomb}/text/") as answer:

@@ -1,4 +1,4 @@
-"""What a run's models were sent, over HTTP: held against what the model server got."""
+"""What a run's model calls sent, over HTTP: compared with what the model server received."""
 
 import asyncio
 from pathlib import Path
@@ -48,7 +48,7 @@ async def test_the_messages_are_exactly_those_that_were_sent(bo: Browser, model:
 
 
 async def test_they_are_read_by_pages(bo: Browser) -> None:
-    """By whoever asks for pages: whoever does not gets all of them, as ever."""
+    """Only if the client asks for pages; otherwise it gets all messages, as before."""
     session_id = await bo.new_session()
     run_id = await ask(bo, session_id, "Twice [call=current_time:{} call=current_time:{}] [call=current_time:{}]")
     await ended(bo, run_id)
@@ -76,7 +76,7 @@ async def test_a_call_at_work_is_told_and_the_session_says_how_full_the_context_
     run_id = await ask(bo, session_id, "Count [call=current_time:{} tokens=400 every=25]")
     async with bo.socket(session_id) as socket:
         await socket.until(lambda frame: frame["data"].get("type") == "iteration_end")
-        # Begun in the commit of the step that says so.
+        # Begun in the same commit as the step that announces it.
         calls = await calls_of(bo, run_id)
         assert [call["duration_ms"] is None for call in calls] == [False, True]
         await bo.call("POST", f"runs/{run_id}/cancel/", {})

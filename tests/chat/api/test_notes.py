@@ -1,4 +1,4 @@
-"""Verdicts on runs and comments on steps: who may say what, what is refused, and what of it is told to whom."""
+"""Verdicts on runs and comments on steps: who may write what, what is refused, and who is sent it."""
 
 import json
 from typing import Any
@@ -20,7 +20,7 @@ PEOPLE = ("owner", "driver", "watcher", "staff", "another")
 
 
 class World:
-    """A session with a run of three steps, and people around it."""
+    """A session with a run of three steps, and users with different rights."""
 
     def __init__(self) -> None:
         self.users = {name: making.user(name) for name in PEOPLE if name != "staff"}
@@ -42,20 +42,20 @@ class World:
         return self.clients[who]
 
     async def call(self, who: str, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """Ask the API as somebody."""
+        """Call the API as somebody."""
         text = body if isinstance(body, str) else "" if body is None else json.dumps(body)
         client = await self.client(who)
         answer = await client.generic(method, f"/api/{path}", text, content_type="application/json")
         return answer.status_code, json.loads(answer.content) if answer.content else None
 
     async def comment(self, who: str, text: str = "Why so?", seq: int = 2) -> Any:
-        """Comment on a step; the comment."""
+        """Comment on a step; returns the comment."""
         status, made = await self.call(who, "POST", f"sessions/{self.session.pk}/comments/", {"seq": seq, "text": text})
         assert status == 201, made
         return made
 
     async def version(self) -> int:
-        """How many changes there were."""
+        """The number of changes so far."""
         return int((await Session.objects.aget(pk=self.session.pk)).notes_version)
 
 
@@ -80,7 +80,7 @@ async def test_one_verdict_of_each_person_and_how_many_think_so(world: World) ->
         assert (status, given["verdict"], given["user"], (given["good"], given["bad"])) == (200, word, who, counts)
         assert given["reason"] == (f"says {who}" if word else "")
     assert await world.version() == 5
-    # The same again changes nothing.
+    # The same verdict again changes nothing.
     assert (await world.call("owner", "PUT", path, {"verdict": "good", "reason": "says owner"}))[0] == 200
     assert await world.version() == 5
     _, listed = await world.call("staff", "GET", path)
@@ -127,7 +127,7 @@ async def test_a_comment_is_written_changed_and_deleted(world: World) -> None:
     assert not await AuditEntry.objects.filter(action=Act.DELETE).aexists(), "one's own is nobody else's affair"
 
 
-#: Who, on a comment of the watcher's: what changing and what deleting it brings.
+#: Who, and the status of changing and of deleting the watcher's comment.
 RIGHTS = {"owner": (403, 204), "driver": (403, 403), "watcher": (200, 204), "staff": (403, 403), "another": (404, 404)}
 
 
@@ -144,7 +144,7 @@ async def test_its_author_changes_a_comment_and_the_owner_may_delete_it(world: W
 
 
 SAY = {"seq": 2, "text": "x"}
-#: What is refused, by what it is sent to: body, status and code.
+#: What is refused: the call's path, body, status and code.
 REFUSED: dict[str, tuple[str, Any, int, str]] = {
     "no body": ("comments", None, 400, "bad_frame"),
     "no JSON": ("comments", "{", 400, "bad_json"),
@@ -202,7 +202,7 @@ async def test_nobody_comments_or_changes_without_end(world: World, monkeypatch:
     monkeypatch.setattr(notes, "CHANGES_PER_MINUTE", 3)
     made = [await world.comment("watcher", seq=seq) for seq in (1, 2)]
     path = f"sessions/{world.session.pk}/comments/"
-    # What was deleted counts, too.
+    # Deleted comments count, too.
     assert (await world.call("watcher", "DELETE", f"comments/{made[0]['id']}/"))[0] == 204
     status, refused = await world.call("watcher", "POST", path, SAY)
     assert (status, refused["error"]["code"]) == (429, "rate_limited")
@@ -240,7 +240,7 @@ async def test_whose_share_is_withdrawn_says_nothing_more(world: World) -> None:
         assert (status, refused["error"]["message"]) == (404, "There is no such comment.")
 
 
-# Told to those who are there, by the product as it is started
+# Sent to everybody on the session, by the product as it is deployed
 
 
 async def test_everybody_on_the_session_hears_of_it_and_no_model_does(
@@ -294,7 +294,7 @@ async def test_activity_is_passed_on_as_far_as_others_are_to_know(product: Serve
         async with bo.socket(session_id) as own, cy.socket(session_id) as other, staff.socket(session_id) as look:
             for socket in (own, other, look):
                 await socket.until_type("session")
-            # Of a watcher and of staff nothing is told, nor is what comes within the same second.
+            # Nothing is sent of watchers and staff, nor a second time within one second.
             await other.send("activity", seq=3, typing=True)
             await look.send("activity", seq=3, typing=True)
             await own.send("activity", seq=2, typing=True)
@@ -305,7 +305,7 @@ async def test_activity_is_passed_on_as_far_as_others_are_to_know(product: Serve
             assert (await other.until_type("error"))["data"]["code"] == "bad_seq"
             await other.send("activity", seq=-1)
             assert (await other.until_type("error"))["data"]["code"] == "bad_frame"
-            # Once they have switched it on, where they read is told, and that alone.
+            # With the setting switched on, their reading position is sent, and nothing else.
             async with cy.http.post(
                 "/accounts/reading/", data={"on": "1", "csrfmiddlewaretoken": cy.cookie("csrftoken")}
             ) as answer:

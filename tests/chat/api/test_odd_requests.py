@@ -1,4 +1,4 @@
-"""Odd numbers, texts and bodies, sent to every call of the API that its own document names: a client's fault is never ours."""
+"""Odd numbers, texts and bodies in every call that the API's own document names: an error of the client never causes a 500."""
 
 import http.client
 import json
@@ -15,7 +15,7 @@ import config.urls  # noqa: F401 - a door describes its calls where its addresse
 from chat.api import docs
 from tests.serving import PASSWORD, Server
 
-#: Values that have been, or could be, more than somebody reckoned with. A further one is one more line.
+#: Values that code may not expect. A further one is one more line.
 ODD_VALUES = [
     "",
     "0",
@@ -93,7 +93,7 @@ OPERATIONS = {f"{method} {path}": (method, path, call) for method, path, call in
 
 
 class Client:
-    """Somebody logged in, over plain HTTP, who sends what no library would."""
+    """A logged-in client over plain HTTP, which can send what no library would."""
 
     def __init__(self, server: Server, username: str = "bo") -> None:
         self._server = server
@@ -110,7 +110,7 @@ class Client:
     def send(
         self, method: str, path: str, body: bytes = b"", kind: str = "", *, proven: bool = True
     ) -> tuple[int, str, bytes]:
-        """Send a request; returns status, type and body of the answer. ``proven``: it shows that it comes from a page of ours."""
+        """Send a request; returns status, type and body of the answer. ``proven``: with the CSRF token of a page."""
         connection = http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=30)
         headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in self._cookies.items())}
         headers |= {"Content-Length": str(len(body))}
@@ -122,7 +122,7 @@ class Client:
             headers["Content-Type"] = kind
         connection.request(method, path, body, {name: value.encode() for name, value in headers.items()})  # type: ignore[misc]
         answer = connection.getresponse()
-        # A stream has no end: its first piece says enough.
+        # A stream does not end: its first piece is enough.
         streams = answer.headers.get_content_type() == "text/event-stream"
         said = answer.read1(65_536) if streams else answer.read()
         for cookie in answer.headers.get_all("Set-Cookie") or ():
@@ -132,7 +132,7 @@ class Client:
         return answer.status, answer.headers.get("Content-Type", ""), said
 
     def send_two(self, first: tuple[str, str], second: tuple[str, str]) -> list[tuple[int, int, int]]:
-        """Send two requests on one connection; returns each answer's status, the length it says it has, and the bytes that came."""
+        """Send two requests on one connection; returns each answer's status, its ``Content-Length``, and the bytes that arrived."""
         connection = http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=30)
         headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in self._cookies.items())}
         told = []
@@ -146,7 +146,7 @@ class Client:
 
 @pytest.fixture(scope="module")
 def product(own_product: Server) -> Server:
-    """One of this module's own, which is asked for much that is odd."""
+    """One of this module's own, because it is sent many odd requests."""
     return own_product
 
 
@@ -168,7 +168,7 @@ def body_fields(call: dict[str, Any]) -> list[str]:
 
 
 def bodies(call: dict[str, Any]) -> st.SearchStrategy[tuple[bytes, str]]:
-    """Bodies with the call's own fields and odd values in them, and such as are none."""
+    """Bodies with the call's own fields and odd values in them, and invalid bodies."""
     known = st.dictionaries(st.sampled_from(body_fields(call) or ["x"]), JSON, max_size=5)
     own = known.map(lambda fields: json.dumps(fields).encode())
     return st.tuples(own, st.just("application/json")) | st.tuples(
@@ -188,7 +188,7 @@ def test_a_clients_fault_is_never_ours(client: Client, product: Server, operatio
             if data.draw(st.booleans()):
                 query[name] = data.draw(TEXTS)
             continue
-        # Mostly what there is, or the call would go no further.
+        # Mostly objects that exist; otherwise nearly every answer would be 404.
         real = client.session_id if name == "session_id" and method != "DELETE" else str(UUID(int=0))
         value = data.draw(st.just(real) | st.just(real) | TEXTS)
         path = path.replace(f"{{{name}}}", quote(value.encode("utf-8", "replace"), safe=""))
@@ -324,6 +324,6 @@ def test_a_form_that_cannot_be_read_is_the_clients_fault(
 def test_an_answer_to_head_has_no_body(client: Client, path: str) -> None:
     (status, told, came), after = client.send_two(("HEAD", path), ("GET", "/healthz"))
     assert (status, came) == (200, 0)
-    # What is longer than one part is what a body can be left of.
+    # An unexpected body that is longer than one packet would be read as the next answer.
     assert told > 0
     assert after[0] == 200

@@ -1,4 +1,4 @@
-"""Texts and numbers that PostgreSQL refuses to store, in every field of every door: SQLite takes most of them."""
+"""Texts and numbers that PostgreSQL cannot store, in every field of every request: SQLite accepts most of them."""
 
 import json
 import time
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.long, pytest.mark.usefixtures("nothing_failed")]
 
 _JSON, _FORM = "application/json", "application/x-www-form-urlencoded"
 
-#: What is put in the place of each field in turn. A further one is one more line.
+#: The values for each field in turn. A further one is one more line.
 ODD: dict[str, Any] = {
     "NUL": "a\x00b",
     "half a pair": "a\ud800b",
@@ -31,7 +31,7 @@ ODD: dict[str, Any] = {
     "deep": json.loads("[" * 200 + "]" * 200),
     "an odd key": {"a\x00b": "\ud800"},
 }
-#: Where they are put: the method, the address and a body that is taken as it is. A further door is one more line.
+#: The requests: the method, the address and a body that is accepted as it is. A further one is one more line.
 DOORS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "a session": ("POST", "sessions/", {"title": "a", "agent_name": "researcher", "enable_reasoning": True}),
     "a title": ("PATCH", "sessions/{session}/", {"title": "a", "agent_name": "researcher", "archived": False}),
@@ -132,7 +132,7 @@ DOORS: dict[str, tuple[str, str, dict[str, Any]]] = {
         },
     ),
 }
-#: What is asked for by an address.
+#: Addresses of the API.
 ADDRESSES = [
     *(f"sessions/?{name}=" for name in ("q", "status", "agent", "archived", "shared", "cursor")),
     *("search/?q=", "search/?limit=", "search/?q=a&limit=", "notifications/?after=", "waiting/?cursor="),
@@ -148,7 +148,7 @@ ADDRESSES = [
     *("sessions/?shared=true&q=", "sessions/?archived=true&q=", "/compare/?a={run}&b=", "/runs/{run}/decide/?call="),
     *("/v1/responses/", "/v1/models/", "/runs/{run}/calls/", "/sessions/{session}/?focus="),
 ]
-#: What staff ask for.
+#: Addresses of the admin.
 STAFF = [
     *(f"/admin/chat/{name}/?q=" for name in ("run", "session", "schedule", "event", "agent", "apitoken", "auditentry")),
     *(f"/admin/chat/{name}/?p=" for name in ("run", "session", "schedule")),
@@ -218,7 +218,7 @@ FORMS: dict[str, tuple[str, dict[str, str]]] = {
     "a webhook": ("/accounts/webhooks/", {"url": "https://a.example/"}),
     "a way of reading": ("/accounts/reading/", {"on": "1", "next": "/"}),
 }
-#: What forms cannot hold otherwise; bytes are sent as they are.
+#: Texts that only forms can contain; bytes are sent as they are.
 IN_FORMS = [
     "a\x00b",
     "\ufffe\uffff",
@@ -245,7 +245,7 @@ def product(tmp_path_factory: pytest.TempPathFactory, tables: str, model: ModelS
 
 @pytest.fixture
 def nothing_failed(product: Server) -> Iterator[None]:
-    """Whatever was answered, nothing has failed within."""
+    """Whatever the answers were, the product has logged no error."""
     before = len(product.output)
     yield
     said = "".join(product.output[before:])
@@ -253,7 +253,7 @@ def nothing_failed(product: Server) -> Iterator[None]:
 
 
 class Odd(Client):
-    """Bo, who has a session with a run, and a set."""
+    """The user bo, with a session that has a run, and a set."""
 
     def __init__(self, server: Server) -> None:
         super().__init__(server)
@@ -267,13 +267,13 @@ class Odd(Client):
         self.there["set"] = self._made("sets/", {"name": "a"})["id"]
 
     def named(self, text: str) -> str:
-        """The text with the ids of what there is."""
+        """Replace names in a text by ids of existing objects."""
         for name, found in self.there.items():
             text = text.replace(f"{{{name}}}", found)
         return text
 
     def ask(self, method: str, path: str, body: bytes = b"", kind: str = "") -> tuple[int, bytes]:
-        """Send a request to an address, of the API where it names none; its status and body."""
+        """Send a request; an address without a leading slash is one of the API. Returns status and body."""
         path = self.named(path)
         status, _, said = self.send(method, path if path.startswith("/") else f"/api/{path}", body, kind)
         return status, said
@@ -293,7 +293,7 @@ def client(product: Server) -> Odd:
 
 
 def _with(body: dict[str, Any], field: str, value: Any) -> dict[str, Any]:
-    """The body with that value in a field; of what stands under "each", a list of the one with that."""
+    """The body with that value in a field; of what is under "each", a list of the one with that."""
     name, _, inner = field.partition(".")
     lists = {key: [held["each"]] for key, held in body.items() if isinstance(held, dict) and "each" in held}
     return {**body, **lists, **({name: [{**body[name]["each"], inner: value}]} if inner else {name: value})}
@@ -339,7 +339,7 @@ def test_an_address_of_the_admin_is_refused_or_found(operator: Client, address: 
         assert status < 500, (odd[:20], said[:500])
 
 
-#: What is said on a socket: a command, and a payload that is taken as it is.
+#: What is sent on a socket: a command, and a payload that is accepted as it is.
 COMMANDS: dict[str, dict[str, Any]] = {
     "chat": {"message": "a", "agent_name": "researcher", "client_message_id": "{new}", "files": []},
     "cancel": {"run_id": "{run}", "all": False},

@@ -1,4 +1,4 @@
-"""The API's calls for schedules, to the letter, on the product as people run it: what is scheduled runs, live, and its end is told."""
+"""The API's calls for schedules as documented, on the product as it is deployed: due schedules run, live, and send notifications."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ CRON = {"message": QUICK, "cron": "0 9 * * 1-5", "time_zone": "Asia/Taipei"}
 
 @pytest.fixture
 async def cy(product: Server) -> AsyncIterator[Browser]:
-    """Somebody else."""
+    """Another user."""
     async with Browser.logged_in(product.url, "cy") as browser:
         yield browser
 
@@ -29,7 +29,7 @@ async def made(browser: Browser, **fields: Any) -> dict[str, Any]:
 
 
 async def settled(browser: Browser, schedule_id: str, number: int = 1) -> dict[str, Any]:
-    """The schedule, once so many of its occurrences have ended."""
+    """Wait until this many occurrences have ended; returns the schedule."""
     async with asyncio.timeout(20):
         while True:
             status, schedule = await browser.call("GET", f"schedules/{schedule_id}/")
@@ -74,7 +74,7 @@ async def test_a_schedule_is_made_shown_changed_and_deleted(bo: Browser) -> None
 
 
 async def test_a_due_time_runs_live_in_its_session_and_its_end_is_told(bo: Browser) -> None:
-    """Whoever has the session open sees the run from its start to its end; the owner's other pages are told of the end."""
+    """A client with the session open receives the run from start to end; the owner's other pages receive the end."""
     session_id, other_id = await bo.new_session(), await bo.new_session()
     _, before = await bo.call("GET", "notifications/")
     assert before["items"] == []
@@ -101,7 +101,7 @@ async def test_a_due_time_runs_live_in_its_session_and_its_end_is_told(bo: Brows
     _, run = await bo.call("GET", f"runs/{began['run_id']}/")
     assert (run["origin"], run["status"]) == ("schedule", "completed")
     assert run["client_message_id"].startswith("sched:")
-    # Who could not hear it asks.
+    # A client that was not connected asks for it.
     _, missed = await bo.call("GET", f"notifications/?after={before['now']}")
     assert told["data"] in missed["items"]
     assert missed["now"] > before["now"]
@@ -219,7 +219,7 @@ async def test_an_empty_body_and_an_anonymous_caller(bo: Browser, product: Serve
 
 
 async def test_there_are_only_so_many(cy: Browser) -> None:
-    """A hundred by the setting's default; more than one page of them is read page by page."""
+    """A hundred by the setting's default; the list has more than one page."""
     for number in range(100):
         await made(cy, name=f"Number {number}")
     status, told = await cy.call("POST", "schedules/", CRON)

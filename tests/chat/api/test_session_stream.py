@@ -1,4 +1,4 @@
-"""A session by server-sent events: what a socket is sent, to a client of others' making."""
+"""A session by server-sent events: the frames that a socket is sent, read by other people's clients."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ async def ask(browser: Browser, session_id: str, message: str = ASK) -> str:
 
 
 async def finished_session(browser: Browser) -> str:
-    """A session with a run that has come to its end."""
+    """A session with a run that has ended."""
     session_id = await browser.new_session()
     async with following(browser, session_id) as stream:
         await ask(browser, session_id)
@@ -53,7 +53,7 @@ async def test_a_stream_is_sent_what_a_socket_is(bo: Browser) -> None:
     for event, frame in zip(stream.events, stream.frames(), strict=True):
         if "seq" in frame:
             last = f"{frame['seq']}.{frame['id']}"
-        # An event without one of its own has, for the client, that of the one before.
+        # To a client, an event without an id has that of the one before.
         assert event.id == last
 
 
@@ -72,8 +72,7 @@ async def test_a_client_that_is_cut_off_after_each_event_loses_none_and_gets_non
     assert got == read["events"]
 
 
-#: What a client says of what it has (``ID``: the third event's own name), and how the stream begins: the first event's number, whether
-#: after a reset.
+#: The client's last event id (``ID``: the third event's), and how the stream begins: the first event's number, whether after a reset.
 PLACES: dict[str, tuple[str, str, int, bool]] = {
     "nothing": ("", "", 1, False),
     "a number": ("?after=5", "", 6, False),
@@ -108,7 +107,7 @@ async def test_a_stream_begins_after_what_the_client_has(bo: Browser, product: S
             await stream.until(lambda event: "seq" in json.loads(event.data))
             assert stream.stored()[0]["seq"] == begins
         else:
-            # Presence comes by itself; of the log there is nothing.
+            # Presence is sent in any case; of the log nothing is.
             assert (await stream.until_type("presence")).id == ""
             assert stream.stored() == []
 
@@ -180,7 +179,7 @@ async def test_a_run_goes_on_when_its_reader_leaves(bo: Browser) -> None:
 
 @pytest.mark.long
 async def test_a_stream_on_which_nothing_happens_is_kept_open(bo: Browser) -> None:
-    """For half a minute there are comments alone, never further apart than proxies wait at the least; what then happens comes at once."""
+    """For half a minute only comments are sent, often enough for every proxy's timeout; then an event arrives at once."""
     session_id = await bo.new_session()
     async with bo.http.get(f"/api/sessions/{session_id}/stream/") as answer:
         came, comments = time.monotonic(), 0

@@ -1,4 +1,4 @@
-"""Sharing a session: who sees it, what they may do there, and that both end at once."""
+"""Sharing a session: who sees it, what they may do, and that both end at once."""
 
 import time
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ from tests.serving import Browser, Server
 
 @pytest.fixture
 async def cy(product: Server) -> AsyncIterator[Browser]:
-    """Somebody else."""
+    """Another user."""
     async with Browser.logged_in(product.url, "cy") as browser:
         yield browser
 
@@ -51,7 +51,7 @@ async def test_a_watcher_sees_and_a_driver_asks(bo: Browser, cy: Browser) -> Non
     status, accepted = await cy.call("POST", f"sessions/{session_id}/messages/", {"message": "hello"})
     assert status == 202
     assert (await ended(bo, accepted["run_id"]))["status"] == "completed"
-    # What the session is called and whether it is there at all is its owner's to say.
+    # Only the owner may rename or delete the session.
     assert (await cy.call("PATCH", f"sessions/{session_id}/", {"title": "mine"}))[0] == 403
     assert (await cy.call("DELETE", f"sessions/{session_id}/"))[0] == 403
     assert (await cy.call("GET", f"sessions/{session_id}/shares/"))[0] == 403
@@ -121,7 +121,7 @@ async def test_a_link_makes_watchers_until_it_is_withdrawn(bo: Browser, cy: Brow
     await nobody.http.close()
 
 
-#: A body that is refused, with which code and status.
+#: Refused bodies, with code and status.
 BAD: dict[str, tuple[Any, int, str]] = {
     "nobody": ({}, 400, "bad_frame"),
     "two at once": ({"user": "cy", "link": True}, 400, "bad_frame"),
@@ -174,7 +174,7 @@ def test_names_that_there_are_none_of_are_limited() -> None:
     assert made.user == bo
 
 
-#: How a session is shared with somebody, as user, group, link and what of it has expired; and the role that comes of it.
+#: How a session is shared: with a user, a group, by link, and which shares have expired; and the resulting role.
 WAYS: dict[str, tuple[list[tuple[str, Role, bool]], Role | None]] = {
     "not at all": ([], None),
     "as a watcher": ([("user", Role.WATCHER, True)], Role.WATCHER),
@@ -210,12 +210,12 @@ def test_what_comes_of_shares(name: str) -> None:
         if not holds:
             Share.objects.filter(pk=made.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
     assert role_in(other, session) is expected
-    # The same, asked of many at once.
+    # The same, in one query for many sessions.
     assert shared_roles_of({(session.pk, other.pk)}).get((session.pk, other.pk)) is expected
     assert role_in(owner, session) is Role.OWNER
     assert role_in(making.user("cy"), session) is None
     assert is_shared(session.pk) == any(holds for *_, holds in ways)
-    # Who is told of what waits there, and may decide it.
+    # Who is notified of calls that wait, and may decide them.
     assert set(waiting_calls.deciders(session.pk)) == {owner.pk, *([other.pk] if expected is Role.DRIVER else [])}
 
 
@@ -318,7 +318,7 @@ async def test_a_copy_is_ones_own_and_a_branch_goes_on_otherwise(bo: Browser, cy
     assert [event["copied_from"] for event in own["events"]] == [event["id"] for event in log["events"]]
     async with cy.socket(copy["id"]) as socket:
         assert (await socket.receive())["data"]["branch"] == copy["branch"]
-    # Going on from before the first question, as another agent.
+    # Continued from before the first message, with another agent.
     wish = {"after_seq": 0, "message": QUICK, "agent_name": "writer"}
     status, made = await bo.call("POST", f"sessions/{session_id}/branch/", wish)
     assert (status, made["agent_name"], made["branch"]["after_seq"]) == (201, "writer", 0)
@@ -333,7 +333,7 @@ async def test_a_copy_is_ones_own_and_a_branch_goes_on_otherwise(bo: Browser, cy
         assert status == 400, refused
 
 
-#: What is no branch, with which code and status; and what is no word into a run.
+#: Invalid branches, with code and status; and invalid steering messages.
 ODD_BRANCHES: dict[str, tuple[Any, int, str]] = {
     "from nowhere": ({}, 400, "bad_frame"),
     "from a text": ({"after_seq": "1"}, 400, "bad_frame"),
@@ -384,7 +384,7 @@ async def test_what_is_no_word_starts_nothing(bo: Browser, branched: str, odd: s
 
 @pytest.fixture(scope="module")
 def odd_session() -> dict[str, str]:
-    """The session of a module's tests that change nothing in it, once it is made."""
+    """The session of all tests here that change nothing in it."""
     return {}
 
 

@@ -1,4 +1,4 @@
-"""The README's examples of event streams and AG-UI, as they stand there but for the address, the session and the token."""
+"""The README's examples of event streams and AG-UI, unchanged but for the address, the session and the token."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ import pytest
 from tests.serving import ROOT, Browser, Server
 
 README = (ROOT / "README.md").read_text("utf-8")
-#: Where an example stands, how it is run, and what it says of an answer.
+#: The heading of an example, how it is run, and what it prints.
 EXAMPLES = {
     "Event streams": (["/bin/sh", "-c"], "event: reasoning_complete"),
     "AG-UI": ([shutil.which("node") or "node", "--input-type=module", "-e"], "word11"),
@@ -31,14 +31,14 @@ async def test_an_example_works(product: Server, bo: Browser, section: str) -> N
     example = example.replace("$SESSION", session_id)
     assert product.url in example
     assert made["token"] in example
-    # In a group of its own, which ends with what the shell has started.
+    # In a process group of its own, to end what the shell has started.
     running = await asyncio.create_subprocess_exec(
         *command, example, cwd=ROOT, stdout=asyncio.subprocess.PIPE, start_new_session=True
     )
     assert running.stdout is not None
     try:
         async with asyncio.timeout(20):
-            # A stream goes on until it is left.
+            # A stream continues until its client leaves.
             while expected not in (line := (await running.stdout.readline()).decode()):
                 assert line, "it has ended"
     finally:

@@ -1,4 +1,4 @@
-"""Tokens, to the letter: what programs may do with one, and what becomes of every other thing that is sent in its place."""
+"""Tokens as documented: what programs may do with one, and how anything else in their place is answered."""
 
 import json
 import time
@@ -56,7 +56,7 @@ async def stage(transactional_db: None) -> AsyncIterator[Stage]:
     tokens.forget_attempts()
 
 
-# Made, shown once, listed, revoked
+# Create, show once, list, revoke
 
 
 async def test_a_token_is_made_shown_once_listed_and_revoked(stage: Stage) -> None:
@@ -145,7 +145,7 @@ OPERATIONS = [
 
 @pytest.mark.parametrize("have", list(Scope))
 async def test_a_scope_opens_what_it_holds_and_nothing_else(stage: Stage, have: Scope) -> None:
-    """Every call there is: too small a scope is told before anything is looked up, a large enough one lets one in."""
+    """For every call: a token with too small a scope is refused before anything is looked up, one with a large enough scope is accepted."""
     for method, path, needed in OPERATIONS:
         address = path.lstrip("/").replace("{session_id}", str(uuid4())).replace("{run_id}", str(uuid4()))
         address = address.replace("{", "").replace("}", "")
@@ -178,7 +178,7 @@ def test_the_description_says_it_too() -> None:
 
 
 async def test_a_token_has_no_rights_of_staff(stage: Stage) -> None:
-    """Its account is staff who sees the sessions of others; with a token those are not there."""
+    """Its account is staff with the permission to see others' sessions; with a token these do not exist."""
     theirs = await database.write(making.session, stage.other)
     await stage.client.aforce_login(stage.owner)
     assert (await stage.call("GET", f"sessions/{theirs.pk}/")).status_code == 200
@@ -222,7 +222,7 @@ async def test_it_is_told_when_and_by_which_door_a_token_was_used(stage: Stage) 
     assert used["manage"] is None
 
 
-# What is no token
+# Invalid tokens
 
 
 def bearers(texts: dict[str, str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A schedule asks a set, by the rules that it states for its runs."""
+"""A schedule that runs a set, by its own rule for overlapping runs."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -54,7 +54,7 @@ def test_a_due_time_asks_the_set_and_its_end_is_told(ada: User, case_set: CaseSe
     assert (told["title"], told["run_id"]) == ("Prices", None)
 
 
-#: While the last is still going: what the schedule's rule makes of the next time, and of it once the last has ended.
+#: While the last run of the set is at work: the schedule's rule, and the outcome of the next due time, now and after that run's end.
 OVERLAPS = {"skip": ("skipped", "skipped"), "queue": ("waiting", "started")}
 
 
@@ -97,7 +97,7 @@ def test_a_schedule_goes_with_its_set(ada: User, case_set: CaseSet) -> None:
     assert not Schedule.objects.exists()
 
 
-#: What a schedule of a set can't be.
+#: Invalid schedules of a set.
 REFUSED: dict[str, dict[str, Any]] = {
     "a message too": {"message": "hello"},
     "no set": {"set_id": "x"},

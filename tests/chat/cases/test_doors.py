@@ -1,4 +1,4 @@
-"""Sets by their pages and by the API: the same acts, the same refusals, and files that come back as they went."""
+"""Sets by their pages and by the API: the same actions, the same errors, and files that are imported as they were exported."""
 
 import json
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ def web(client: Client, ada: User) -> Client:
 
 
 def filled(owner: User, cases: int = 3, runs: int = 2) -> CaseSet:
-    """A set that was asked, with a run for each result."""
+    """A set that was run, with a run for each result."""
     made = commands.make_set(owner, "Prices")
     commands.add_cases(owner, made.pk, [CaseFields(f"question {n}") for n in range(cases)])
     session = making.session(owner)
@@ -138,7 +138,7 @@ def test_staff_make_a_case_of_another_s_run_with_a_copy_of_its_files(client: Cli
 
 
 NOBODY_S = "6f9619ff-8b86-4d01-b42d-00c04fc964ff"
-#: What programs send, and the code by which it is refused.
+#: What programs send, and the code of the error.
 BAD: dict[str, tuple[str, str, Any, str]] = {
     "a set without a name": ("POST", "sets/", {"name": " "}, "bad_frame"),
     "a long name": ("POST", "sets/", {"name": "x" * 201}, "bad_frame"),
@@ -176,7 +176,7 @@ def test_bad_input_by_the_api_is_refused(web: Client, ada: User, kind: str) -> N
     assert Case.objects.count() == before
 
 
-#: Files that are no cases, and what is said of them.
+#: Files that contain no cases, and the error.
 BAD_FILES = {
     "nothing": (b"", "no cases"),
     "no JSON": (b'{"question": "a"}\nso', "Line 2: it is no JSON object"),
@@ -222,7 +222,7 @@ def test_a_case_s_files_are_one_s_own_and_go_out_and_come_in_by_their_names(web:
     assert call(web, "PATCH", f"sets/{made.pk}/cases/{added.json()['id']}/", {"files": []}).json()["files"] == []
     assert made.cases.get().files == ""
 
-    # Elsewhere they are not: nothing is read in.
+    # Another user does not have these files: nothing is imported.
     bo = making.user("bo")
     theirs = commands.make_set(bo, "Mine")
     web.force_login(bo)

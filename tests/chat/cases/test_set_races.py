@@ -1,4 +1,4 @@
-"""Several processes see to the same set: no case is asked by two of them, and none is settled by who comes too late."""
+"""Several processes run the same set: no case is asked by two of them, and a result that comes too late changes nothing."""
 
 import threading
 from collections.abc import Callable
@@ -39,7 +39,7 @@ def claimed(session_id: UUID) -> Run:
 
 
 def ask_beside(set_run_id: UUID) -> list[object]:
-    """What a second process asks, while a first one has asked and not committed yet."""
+    """What a second process asks, while a first one has asked but not committed yet."""
     found: list[object] = []
 
     def ask() -> None:
@@ -83,7 +83,7 @@ def test_who_has_judged_too_late_changes_nothing() -> None:
     assert (is_kept, result.verdict) == (False, CaseVerdict.STOPPED), "what was stopped has been judged"
 
 
-#: What may have become of a case's run that nobody has judged yet.
+#: The possible states of a case's run that has not been judged yet.
 GONE: dict[str, Callable[[Run], object]] = {
     "it has ended": lambda run: run_state.finish(run.pk, run.session_id, End(RunStatus.COMPLETED)),
     "its session is deleted": lambda run: erasure.hide_session(run.session_id),

@@ -1,4 +1,4 @@
-"""A set is asked case by case: each has one result, whatever ends meanwhile, and no more of them are at work than may be."""
+"""A set is run case by case: each has one result, whatever ends meanwhile, and no more cases are at work than allowed."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -33,7 +33,7 @@ from chat.store import search, selectors, session_lists
 from tests.chat import making
 
 pytestmark = pytest.mark.django_db
-#: What the tests' product does with a run, by the word that its question begins with.
+#: How the tests' product executes a run, by the first word of its message.
 ENDS = {
     "fail": RunStatus.FAILED,
     "limit": RunStatus.MAX_ITERATIONS,
@@ -54,7 +54,7 @@ def a_set(owner: User, *cases: CaseFields) -> CaseSet:
 
 
 def look() -> None:
-    """What a process does, without its loop."""
+    """What a process does periodically, once."""
     found = set_runs.find_due_moves()
     for result_id in found.waiting:
         set_runs.stop_waiting(result_id)
@@ -73,7 +73,7 @@ def look() -> None:
 
 @transaction.atomic
 def execute() -> int:
-    """Let every run that waits begin and end, as its question says; how many."""
+    """Execute every queued run, as its message says; returns how many there were."""
     queued = list(Run.objects.filter(status=RunStatus.QUEUED))
     for run in queued:
         found = run_queue.next_in(run.session_id)
@@ -98,7 +98,7 @@ def verdicts(set_run: SetRun) -> list[str]:
     return list(set_run.results.order_by("case__number").values_list("verdict", flat=True))
 
 
-#: What is asked and expected, and what comes of it.
+#: The message and the expectation of a case, and its result.
 CASES: dict[str, tuple[CaseFields, str, str]] = {
     "nothing is expected": (CaseFields("hello"), "answered", ""),
     "words, in any case and spacing": (CaseFields("a  Long\tanswer", "LONG answer\necho   of"), "passed", ""),
@@ -178,7 +178,7 @@ def test_an_older_version_is_asked_by_those_alone_who_change_agents(ada: User) -
     assert asked == {ada: newer.pk, staff: first.pk}
 
 
-#: What is refused before anything is asked, and by which code.
+#: What is refused before anything is asked, and the code.
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no such agent": ({"agent_name": "nobody"}, "unknown_agent"),
     "no such version": ({"version": 99}, "not_found"),
@@ -267,7 +267,7 @@ def test_an_account_that_is_closed_meanwhile_has_results_that_say_so(ada: User) 
     assert not Session.objects.exists()
 
 
-#: What a person writes, and the code by which it is refused.
+#: Invalid cases, and the code of the error.
 BAD_CASES: dict[str, tuple[Sequence[CaseFields], str]] = {
     "no question": ([CaseFields(" \n")], "empty_message"),
     "none at all": ([CaseFields(expected="so")], "empty_message"),
@@ -296,7 +296,7 @@ def test_a_thousand_cases_are_asked_with_as_many_statements_as_ten(ada: User) ->
             set_run = set_runs.begin(ada, case_set.pk)
             set_runs.ask_next(set_run.pk)
             set_runs.find_due_moves()
-        # Rows are inserted some hundred at a time.
+        # Rows are inserted in batches of some hundred.
         counted.append(sum('INSERT INTO "chat_caseresult"' not in each["sql"] for each in begun))
         set_runs.stop(ada, case_set.pk, 1, Door.API)
     assert counted[1] <= counted[0]

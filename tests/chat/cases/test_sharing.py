@@ -1,4 +1,4 @@
-"""A set is shared with people and groups: what each may, and that it ends at once. A further act is a line."""
+"""A set is shared with users and groups: what each role may do, and that it ends at once. A further action is one line."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -40,7 +40,7 @@ def case_set(ada: User) -> CaseSet:
 
 
 def shared(case_set: CaseSet, name: str, role: Role, **fields: Any) -> User:
-    """Somebody with whom the set is shared."""
+    """A user with whom the set is shared."""
     user = making.user(name)
     sharing.make_share(case_set.owner, case_set.pk, ShareTarget(name), role, fields.get("expires_at"), Door.API)
     return user
@@ -50,7 +50,7 @@ def a_case(case_set: CaseSet) -> Any:
     return case_set.cases.get().pk
 
 
-#: What is done to a set, and who may: an owner does all of it.
+#: What can be done with a set, and by whom; an owner may do all of it.
 ACTS: dict[str, tuple[Callable[[User, CaseSet], Any], bool]] = {
     "adds a case": (lambda user, of: commands.add_case(user, of.pk, CaseFields("x"), Door.API), True),
     "adds many": (lambda user, of: commands.import_cases(user, of.pk, [CaseFields("x")], Door.API), True),
@@ -131,7 +131,7 @@ def test_what_has_expired_counts_for_no_limit(case_set: CaseSet) -> None:
     assert [share.user for share in SetShare.objects.all()] == [bo]
 
 
-#: With whom a set cannot be shared, and what is said.
+#: With whom a set cannot be shared, and the error.
 BAD_SHARES: dict[str, tuple[ShareTarget, str]] = {
     "oneself": (ShareTarget("ada"), "bad_frame"),
     "nobody": (ShareTarget(), "bad_frame"),

@@ -1,4 +1,4 @@
-"""Agents as data: which version a run takes, who may use an agent, and what is said where there is none."""
+"""Agents as data: which version a run uses, who may use an agent, and the error where there is none."""
 
 import asyncio
 import json
@@ -39,7 +39,7 @@ def agent(name: str = "researcher") -> Agent:
 
 
 def published(by: User, name: str = "researcher", **changes: Any) -> AgentVersion:
-    """A further version of an agent, which runs take from now on."""
+    """A further version of an agent, which runs use from now on."""
     now = agent(name)
     assert now.current is not None
     newest = now.versions.order_by("-number")[0]
@@ -126,7 +126,7 @@ def test_a_draft_is_taken_by_no_run(ada: User) -> None:
 
 
 def test_what_another_process_publishes_is_taken_by_the_next_message(ada: User) -> None:
-    """Nothing that this process has read stands between."""
+    """No cache of this process delays that."""
     session = making.session(ada)
     ask(ada, session.pk)
     now = agent()
@@ -137,7 +137,7 @@ def test_what_another_process_publishes_is_taken_by_the_next_message(ada: User) 
 
 
 def test_starting_a_run_asks_for_no_version_that_is_known(ada: User) -> None:
-    """What a version says is read once, and which is current comes along with what lets the message in."""
+    """The content of a version is read once; which version is current is read by the statement that admits the message."""
     session = making.session(ada)
     ask(ada, session.pk)
     with CaptureQueriesContext(
@@ -214,7 +214,7 @@ def test_a_message_of_before_gets_its_answer_also_when_its_agent_is_gone(ada: Us
     assert commands.ask_atomically(ada, session.pk, **again).run_id == first.run_id  # type: ignore[arg-type]
 
 
-# At work
+# Runs at work
 
 
 async def carried_out(claim: Any) -> Run:
@@ -224,7 +224,7 @@ async def carried_out(claim: Any) -> Run:
 
 
 def in_the_queue(user: User, happens: Any) -> Any:
-    """The claim of a run that waited for its turn while something happened."""
+    """The claim of a run that was queued while something happened."""
     session = making.session(user)
     making.run(session, owned_by="", message="What time is it in Tokyo?")
     happens()
@@ -274,7 +274,7 @@ def test_of_two_who_edit_one_agent_the_later_is_told_and_nothing_is_lost(ada: Us
     with pytest.raises(SavedMeanwhile, match=r"Version 2 was saved by ada while you were writing") as told:
         agent_versions.save_version(now.pk, bo, content | {"title": "Bo's"}, based_on=1)
     assert told.value.newest == first
-    # Having seen it, Bo's is the one after.
+    # After seeing the other version, Bo saves his as the next one.
     assert agent_versions.save_version(now.pk, bo, content | {"title": "Bo's"}, based_on=2).number == 3
     assert list(now.versions.order_by("number").values_list("title", flat=True)) == ["Researcher", "Ada's", "Bo's"]
 
@@ -303,7 +303,7 @@ CIRCLES = [
 def test_agents_that_would_ask_one_another_in_a_circle_are_not_published(
     ada: User, _case: str, asks: dict[str, list[str]], circle: str
 ) -> None:
-    # Of those that come with the program, one asks others already.
+    # One of the built-in agents already asks others.
     published(ada, sub_agents=[])
     *before, last = asks.items()
     for name, others in before:
@@ -347,7 +347,7 @@ def test_looking_which_agents_there_are_is_one_statement_a_second(ada: User) -> 
     assert len(asked) == 1
 
 
-# What pages and programs are told
+# What pages and programs are shown
 
 
 def test_the_page_offers_those_that_one_may_use_with_what_they_can_do(client: Client, ada: User) -> None:

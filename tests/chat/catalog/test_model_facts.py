@@ -1,4 +1,4 @@
-"""What was found out about the model server is written down, and taken over by processes that have not asked it."""
+"""What one process has found out about a model server is stored, and used by the other processes."""
 
 from datetime import timedelta
 from typing import Any
@@ -37,7 +37,7 @@ def test_another_process_knows_all_of_it(facts: ServerFacts, settings: Any) -> N
     assert found.export() == facts.export()
     assert found.refuses_tools
     assert found.limit(58_000) == 3_000
-    # Neither the address nor the password in it is there.
+    # Neither the address nor its password is stored.
     assert "secret" not in str(list(ModelServerFacts.objects.values_list()))
     assert "127.0.0.1" not in str(list(ModelServerFacts.objects.values_list()))
 

@@ -1,4 +1,4 @@
-"""Model servers that staff enter: where they may be, who holds their keys, and what a run is told where one can't be asked."""
+"""Model servers that staff enter: allowed addresses, storage of keys, and the error of a run whose server cannot be used."""
 
 from typing import Any
 

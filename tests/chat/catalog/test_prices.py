@@ -1,4 +1,4 @@
-"""What calls cost: by known prices, by the staff's own, or unknown."""
+"""What calls cost: by public prices, by the staff's own, or unknown."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
@@ -13,16 +13,16 @@ from chat.models import Cost, Price
 
 pytestmark = pytest.mark.django_db
 
-#: A million tokens in and out at once; of the input, so many from the cache.
+#: A million tokens in and out; of the input, this many from the cache.
 M = 1_000_000
 OPENAI, OPENROUTER = "https://api.openai.com/v1", "https://openrouter.ai/api/v1"
 DEEPSEEK, MOONSHOT = "https://api.deepseek.com", "https://api.moonshot.ai/v1"
 
-#: When the calls were asked: what is known of a price may hold from a day on, or for some hours of each.
+#: When the calls were made: a price may be valid from a day on, or at some hours of each day.
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 EVENING = NOON.replace(hour=20)
 
-#: Server, model, tokens, and what they cost in US dollars at noon; None: it is not known. A further price is a line.
+#: Server, model, tokens, and the cost in US dollars at noon; None: unknown. A further price is a line.
 KNOWN: list[tuple[str, str, Usage, str | None]] = [
     (OPENAI, "gpt-4o", Usage(M, 0), "2.5"),
     (OPENAI, "gpt-4o", Usage(0, M), "10"),
@@ -36,7 +36,7 @@ KNOWN: list[tuple[str, str, Usage, str | None]] = [
     ("https://api.x.ai/v1", "grok-4-0709", Usage(M, 0), "3"),
     (OPENAI, "a-model-of-ours", Usage(M, M), None),
     (OPENAI, "", Usage(M, M), None),
-    # The same names on a machine of one's own cost what nobody knows.
+    # The price of the same models on one's own machine is unknown.
     ("http://127.0.0.1:8000/v1", "gpt-4o", Usage(M, M), None),
     ("http://gpt-4o.test/v1", "deepseek-chat", Usage(M, M), None),
     ("dashscope", "qwen-max", Usage(M, M), None),
@@ -50,7 +50,7 @@ def test_known_prices(server: str, model: str, usage: Usage, dollars: str | None
     assert prices.cost_of(usage, model=model, provider="default", server=server, asked_at=NOON) == wanted
 
 
-#: When it was asked, and what a million tokens from the cache cost then.
+#: The time of the call, and the cost of a million tokens from the cache at that time.
 BY_THE_HOUR = [
     (NOON, "0.07"),
     (EVENING, "0.035"),
@@ -68,7 +68,7 @@ def test_a_price_that_changes_with_the_hour_is_that_of_the_question(asked_at: da
 
 @pytest.fixture
 def own() -> Iterator[None]:
-    """The staff's own prices, of which this process knows."""
+    """The staff's own prices, loaded by this process."""
     rows: list[dict[str, Any]] = [
         {"model": "*", "provider": "cluster", "input": 1, "output": 2, "currency": "EUR"},
         {"model": "qwen*", "input": 4, "cached": 1, "output": 8, "currency": "CNY"},
@@ -87,13 +87,13 @@ def own() -> Iterator[None]:
 OWN = [
     ("default", "qwen3-8b", Usage(M, M), "12", "CNY"),
     ("default", "Qwen3-8B", Usage(M, 0, False, M), "1", "CNY"),
-    # What says more about what it is for comes first.
+    # The more specific price comes first.
     ("default", "qwen-max", Usage(M, M), "48", "CNY"),
     ("elsewhere", "qwen-max", Usage(M, M), "12", "CNY"),
-    # Without a price of its own, cached input costs what other input does.
+    # Without a price of its own, cached input costs as much as other input.
     ("default", "qwen-max", Usage(M, 0, False, M), "16", "CNY"),
     ("cluster", "whatever", Usage(M, M), "3", "EUR"),
-    # A price of nothing is a price, and stands before the public one.
+    # A price of 0 is a price, and has precedence over the public one.
     ("default", "gpt-4o", Usage(M, M), "0", "USD"),
 ]
 

@@ -1,4 +1,4 @@
-"""What operators see of MCP servers, and what they may do: in each process for itself, and in a real one."""
+"""What operators see of MCP servers, and their actions: in each process by itself, and in a real one."""
 
 import asyncio
 import json
@@ -128,7 +128,7 @@ async def test_a_process_that_executes_runs_connects_to_what_is_entered(
 
 
 async def test_a_serving_process_shows_its_servers_and_connects_anew(tmp_path: Path) -> None:
-    """A real process with a server that works and one that doesn't: the page says so, and the button works."""
+    """A real process with one server that works and one that does not: the page shows that, and the button reconnects."""
     journal = tmp_path / "journal"
     servers = {
         "good": {"command": sys.executable, "args": [PROGRAM, str(journal)]},

@@ -1,4 +1,4 @@
-"""Each part that can be broken is found broken, with what mends it; what is well is found well; no check stops another."""
+"""Each part that can be broken is reported with its remedy; what works is reported as working; no check stops another."""
 
 import json
 import os
@@ -35,7 +35,7 @@ from tests.services import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.django_db(transaction=True)
-#: What a case has started, which ends with it.
+#: What a case has started and must end.
 listening: list[ThreadingHTTPServer] = []
 Break = Callable[[Any, pytest.MonkeyPatch, Path], Any]
 
@@ -50,7 +50,7 @@ def ended() -> Iterator[None]:
 
 
 def nothing(*_: Any) -> None:
-    """All is well."""
+    """Nothing is broken."""
 
 
 def unmigrated(*_: Any) -> None:
@@ -133,7 +133,7 @@ def tools_missing(settings: Any, *_: Any) -> None:
 
 
 def provider(added: str | None) -> Break:
-    """A provider that calls itself by its address and this; None: there is none."""
+    """A provider with this address and issuer; None: there is none."""
 
     def start(settings: Any, *_: Any) -> None:
         settings.OIDC_ISSUER = f"http://127.0.0.1:{free_port()}"
@@ -166,7 +166,7 @@ def nobody_serves(settings: Any, *_: Any) -> None:
     settings.PUBLIC_URL = PublicUrl(f"http://127.0.0.1:{port}", "127.0.0.1", secure=False)
 
 
-#: The check, what is broken, how it stands then, how that is said, and what is to be done.
+#: The check, what is broken, the expected state, its text, and the remedy.
 CASES: list[tuple[Check, Break, Level, str, str]] = [
     (storage.check_database, nothing, Level.OK, "answers in", ""),
     (storage.check_database, no_room, Level.FAIL, "does not answer: disk I/O error", "room on its disk"),
@@ -238,7 +238,7 @@ def test_static_files_that_are_collected_are_well(settings: Any, tmp_path: Path)
     assert [each.level for each in storage.check_static_files()] == [Level.FAIL]
 
 
-#: What a model server says of itself, by the model that is asked of it.
+#: What a model server answers, by the model that it is asked for.
 MODELS = [("scripted", Level.OK, "has scripted"), ("other", Level.WARN, "does not list other")]
 
 
@@ -278,7 +278,7 @@ def test_a_check_that_fails_or_hangs_stops_no_other() -> None:
     assert "has not answered within 0.3 s" in found[3][2]
 
 
-#: What a request looked like when it arrived: what differs from how it should, how that stands, and how it is said.
+#: A request as it arrived: what differs from a proper one, the expected state, and its text.
 SEEN: list[tuple[dict[str, Any], Level, str]] = [
     ({}, Level.OK, "requests come by https"),
     ({"scheme": "http", "forwarded_proto": ""}, Level.FAIL, "the proxy sends no X-Forwarded-Proto"),

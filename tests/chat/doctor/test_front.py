@@ -1,6 +1,4 @@
-"""The doctor asks the running product through a real nginx, whose configuration lacks a line at a time; and on a machine whose clock is
-wrong.
-"""  # noqa: D205 - one thought
+"""The doctor asks the running product through a real nginx with a line missing in its configuration, and with a wrong clock."""
 
 import json
 import shutil
@@ -31,9 +29,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-#: A stream that is compressed comes when the compressor has enough of it.
+#: A compressed stream only arrives once the compressor's buffer is full.
 _PACKED = "gzip on; gzip_types text/event-stream; gzip_min_length 0; gzip_proxied any;"
-#: What stands in nginx's file instead of what the README says, how that stands, and how it is said.
+#: What is in nginx's file instead of the README's lines, the expected state, and its text.
 LINES: list[tuple[tuple[str, str], Level, str]] = [
     (("", ""), Level.OK, "streams are passed on as they come"),
     (("proxy_set_header Host $http_host;", ""), Level.FAIL, "the host is lost on the way"),
@@ -78,7 +76,7 @@ def test_an_address_of_ipv6_is_one_as_others(tmp_path: Path) -> None:
 
 
 def examined(server: Server, **environment: str) -> list[dict[str, str]]:
-    """What the command tells that an operator runs beside the product."""
+    """The output of the command that an operator runs beside the product."""
     done = subprocess.run(
         [sys.executable, "manage.py", "doctor", "--json"],
         cwd=ROOT,
@@ -94,7 +92,7 @@ def examined(server: Server, **environment: str) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, tuple[int, Path]]]:
-    """The product, which people reach by https alone, and what its proxy takes TLS with."""
+    """The product, which is reached by https only, and the certificate of its proxy."""
     port, certificate = services.free_port(), tls.make_certificate(tmp_path_factory.mktemp("tls"))
     with serving(tmp_path_factory.mktemp("data"), PUBLIC_URL=f"https://127.0.0.1:{port}") as server:
         server.environment["SSL_CERT_FILE"] = str(certificate)
@@ -106,8 +104,8 @@ _HEADERS = """
             proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
             proxy_set_header X-Forwarded-Proto $scheme;"""
 _PROTO = "proxy_set_header X-Forwarded-Proto $scheme;"
-#: What stands in the file of an nginx that takes TLS instead of what the README says, and what the command says of it: how that
-#: stands, how it is said, and what is to be done.
+#: What is in the file of an nginx with TLS instead of the README's lines, and the output of the command: the state, its text, and the
+#: remedy.
 SECURED: dict[str, tuple[tuple[str, str], str, str, str]] = {
     "as the README says": (("", ""), "ok", "requests come by https", ""),
     "no header at all": ((_HEADERS, ""), "fail", "the proxy sends no X-Forwarded-Proto", "X-Forwarded-Proto $scheme;"),
@@ -148,7 +146,7 @@ def test_the_command_says_what_a_proxy_that_takes_tls_lacks(
         assert {each["level"] for each in found} == {"ok"}
 
 
-#: How far the clock of the machine that the command runs on is ahead, and how that is said, of the database's and the proxy's.
+#: How fast the clock of the command's machine is, and the text about the database's and the proxy's clocks.
 CLOCKS = [("40", "is +40 s off the database's", "-40 s off this machine's"), ("-7200", "is -7200 s off", "+7200 s off")]
 
 
@@ -157,7 +155,7 @@ CLOCKS = [("40", "is +40 s off the database's", "-40 s off this machine's"), ("-
 def test_the_command_says_that_the_clock_is_wrong(
     served: Server, postgres_url: str, ahead_s: str, said: str, of_the_proxy: str
 ) -> None:
-    """The database's clock and the proxy's are right, this machine's is not."""
+    """The database's clock and the proxy's are right, this machine's is wrong."""
     wrong = {"DJANGO_SETTINGS_MODULE": "tests.faults.skewed_settings", "CLOCK_AHEAD_S": ahead_s}
     with in_front_of(served.url, "/", takes_off=False) as address:
         found = examined(served, DATABASE_URL=postgres_url, PUBLIC_URL=address, **wrong)

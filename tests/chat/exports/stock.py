@@ -1,4 +1,4 @@
-"""A session that has everything which a file of it may have to show."""
+"""A session with everything that its file may have to show."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from tests.chat import making
 from tests.chat.making import step
 
 KEY = "sk-proj-x7Qp2Lm9Zt4Vb8Nc1Ks6"
-#: Ends beyond what is carried inside its step, which cuts it in two.
+#: A result that is longer than its step holds: the cut is within the key.
 LONG = "x" * 1_990 + f" {KEY} and then " + "y" * 500
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\u202egpj.exe ](javascript:alert(3)) ```\n# no heading"
 
@@ -27,7 +27,7 @@ def ended(run: Run, status: RunStatus = RunStatus.COMPLETED, **end: Any) -> None
 
 
 def child_of(parent: Run, call_id: str, message: str) -> Run:
-    """A run that a call of a run at work has asked."""
+    """A run that was started by a call of a run at work."""
     child = Run(agent_name="writer", message=message, parent_call_id=call_id)
     child.agent_version_id = parent.agent_version_id
     run_state.begin_within(child, parent)

@@ -1,4 +1,4 @@
-"""What people have decided within a run stands in its files."""
+"""Decisions of people within a run are in its files."""
 
 from typing import Any
 

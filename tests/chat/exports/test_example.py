@@ -1,4 +1,4 @@
-"""The README's examples, as they stand there, against the product."""
+"""The README's examples, unchanged, against the product."""
 
 import asyncio
 import json

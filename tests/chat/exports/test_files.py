@@ -1,4 +1,4 @@
-"""Sessions and runs as files: what each format holds, what is hidden, and how the file is called."""
+"""Sessions and runs as files: the content of each format, what is masked, and the file's name."""
 
 import json
 import re
@@ -87,7 +87,7 @@ async def test_json_has_every_event_as_it_was_sent(client: AsyncClient, session:
     wholes = [event.pop("full_content") for event in told if "full_content" in event]
     assert told == sent
     assert wholes == [stock.LONG]
-    # What was kept and never sent stands with its run.
+    # A step that is stored without a number is in its run.
     kept = [event for event in document["events"] if event["seq"] is None]
     assert [event["data"]["type"] for event in kept] == ["thought", "final_answer"]
     assert document["session"]["title"] == session.title
@@ -129,7 +129,7 @@ async def test_atif_is_valid_and_its_children_are_subagents(client: AsyncClient,
 
 async def test_markdown_keeps_what_tools_said_in_its_fence(client: AsyncClient, session: Session) -> None:
     text, _ = await saved(client, f"sessions/{session.pk}/export/?format=markdown&mask=false")
-    # In a fence of more ticks than it has.
+    # The fence has more backticks than the text.
     assert f"````\n{stock.HOSTILE}\n````" in text
     assert "> > **Answer" not in text
     assert "> Oolong." in text
@@ -194,7 +194,7 @@ async def test_a_preview_tells_what_is_hidden_and_where(client: AsyncClient, ses
 
 @pytest.mark.parametrize("sees", [True, False], ids=["the original is seen", "the original is another's now"])
 async def test_a_branch_says_what_was_copied_and_from_where(client: AsyncClient, session: Session, sees: bool) -> None:
-    """Which session it was is told to whom that one may be shown alone; that it is a copy, to everybody."""
+    """Which session was copied is only shown to those who may see that one; that it is a copy, to everybody."""
     end = (await database.read(Session.objects.get, pk=session.pk)).last_seq
     answer = await client.post(
         f"/api/sessions/{session.pk}/branch/", {"after_seq": end}, content_type="application/json"

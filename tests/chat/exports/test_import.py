@@ -1,4 +1,4 @@
-"""Other programs' trajectories read in: shown like any session, and only read; nothing that somebody may send does harm."""
+"""Other programs' trajectories are imported: shown like any session, read-only; and no file can do harm."""
 
 import json
 from collections.abc import AsyncIterator, Callable
@@ -38,7 +38,7 @@ WEATHER: dict[str, Any] = {
         },
     ],
 }
-#: With all that the format can say.
+#: With every feature of the format.
 RICH: dict[str, Any] = {
     "schema_version": "ATIF-v1.7",
     "session_id": "025B810F-B3A2-4C67-93C0-FE7A142A947A",
@@ -144,10 +144,10 @@ async def test_our_own_files_come_back_as_they_went(client: AsyncClient) -> None
 
     one = told((await exported(client, first, "json"))["events"])
     other = told((await exported(client, second, "json"))["events"])
-    # A quiet run's steps have numbers now, a failure is a word of the system's, and text that goes on is a thought.
+    # Steps of a run without reasoning have numbers now, an error is a system message, and continued text is a thought.
     one = [event for event in one if event[0] != "response"]
     other = [event for event in other if event[3] != "system"]
-    # A run within another one may stand before or after what went on beside it.
+    # A child run may come before or after what its parent did at the same time.
     for is_child in (False, True):
         assert [it for it in other if it[0].startswith("child") is is_child] == [
             it for it in one if it[0].startswith("child") is is_child
@@ -192,7 +192,7 @@ async def test_nothing_can_be_asked_in_it(client: AsyncClient, act: str, body: d
     )
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "not_allowed")
     assert "imported" in answer.json()["error"]["message"]
-    # It is its owner's to name and to remove, with all that it was made from.
+    # Its owner may rename and delete it, with everything that was imported.
     assert (
         await client.patch(f"/api/sessions/{session_id}/", {"title": "Mine"}, content_type="application/json")
     ).status_code == 200
@@ -225,7 +225,7 @@ def step(**fields: Any) -> Callable[[dict[str, Any]], None]:
 
 STEP = {"step_id": 1, "source": "agent", "message": ""}
 SUB = {**WEATHER, "trajectory_id": "s"}
-#: What is refused, with its code and a word of the place.
+#: What is refused, with its code and a word of the location.
 REFUSED: dict[str, tuple[Any, str, str]] = {
     "no JSON": ("{", "bad_json", "JSON"),
     "NaN": ('{"schema_version": NaN}', "bad_json", "JSON"),
@@ -270,7 +270,7 @@ async def test_what_cannot_be_read_is_refused_by_its_place(client: AsyncClient, 
     assert not await database.read(Session.objects.exists)
 
 
-#: What is odd and can be shown.
+#: Odd documents that can be shown.
 ODD: dict[str, Any] = {
     "no steps": {**WEATHER, "steps": []},
     "NUL and half a pair": json.dumps(changed(step(message="a\0b"))).replace("Let me", "\\ud83d"),
@@ -338,7 +338,7 @@ async def test_so_many_are_read_in_within_a_minute_and_no_more(client: AsyncClie
 async def test_reading_has_an_end_and_the_next_document_is_read(
     client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # It takes longer than a thousandth of a second, with the clock or without.
+    # It takes longer than a millisecond in any case.
     large = {**WEATHER, "steps": [{**STEP, "step_id": n, "message": "x" * 500} for n in range(1, MOST_STEPS)]}
     with monkeypatch.context() as hurried:
         hurried.setattr(importing, "_READ_CPU_S", 0.001)
