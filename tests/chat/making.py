@@ -1,4 +1,4 @@
-"""Rows that tests of the log and of sockets begin with."""
+"""Rows with which tests of the log and of sockets begin."""
 
 from hashlib import sha256
 from typing import Any, cast, get_args
@@ -22,14 +22,14 @@ def user(name: str = "ada", **fields: Any) -> User:
 
 
 def staff(*permissions: str, name: str = "staff") -> User:
-    """One of the staff, who was permitted this and no more."""
+    """A member of staff with only these permissions."""
     made = user(name, is_staff=True)
     permit(made, *permissions)
     return made
 
 
 def permit(to: User, *permissions: str) -> None:
-    """Permit somebody just this, as the admin does: `chat.view_session`."""
+    """Give somebody just this permission, as the admin does: `chat.view_session`."""
     to.user_permissions.set(
         Permission.objects.get(content_type__app_label=app, codename=name)
         for app, name in (each.split(".") for each in permissions)
@@ -42,7 +42,7 @@ def session(owner: User, **fields: Any) -> Session:
 
 
 def run(of: Session, *, message: str = "Why?", owned_by: str = "process-1", **fields: Any) -> Run:
-    """A run at work, unless ``owned_by`` is empty: then it waits."""
+    """A run at work; with an empty ``owned_by`` it is queued."""
     assert isinstance(of.owner, User)
     made = Run(
         session=of,
@@ -61,7 +61,7 @@ def run(of: Session, *, message: str = "Why?", owned_by: str = "process-1", **fi
 
 
 def file(owner: User, text: str = "Tea: 3 euros", *used_in: Session, name: str = "notes.txt") -> File:
-    """A text file of somebody's, which sessions may use."""
+    """A text file, which the owner's sessions may use."""
     content = text.encode()
     made = files.store_file(
         owner.pk, name=name, media_type="text/plain", content=content, sha256=sha256(content).hexdigest()
@@ -71,7 +71,7 @@ def file(owner: User, text: str = "Tea: 3 euros", *used_in: Session, name: str =
     return made
 
 
-#: What the fields of a step are where a test does not say.
+#: The fields of a step where a test does not set them.
 _USUAL: dict[str, Any] = {
     "content": "",
     "iteration": 1,
@@ -93,7 +93,7 @@ _STEPS = {type_of(kind): kind for kind in get_args(StepData)}
 
 
 def step(kind: str, content: str = "", *, full: str | None = None, numbered: bool = True, **given: Any) -> Entry:
-    """A step of a kind with all that it has to have; ``full`` is the whole text of one that is cut."""
+    """A step of this type with all fields that it must have; ``full`` is the whole text of one that is cut."""
     told = {
         **_USUAL,
         "type": kind,

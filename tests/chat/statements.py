@@ -1,4 +1,4 @@
-"""What is asked of the database by the clock, within a run's transactions, and for lists: each statement by what it is for."""
+"""The SQL statements of the periodic tasks, of runs' transactions, and of lists, each by its purpose."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -81,7 +81,7 @@ def _draft(at: Large) -> Draft:
 
 
 def audit_place() -> Cursor:
-    """A place in the midst of the audit's entries."""
+    """A cursor in the middle of the audit's entries."""
     return Cursor(timezone.now() - timedelta(days=2000), 5_000)
 
 
@@ -108,7 +108,7 @@ _LIMITS = [
     Limit(scope, None, "", Decimal(10), unit) for scope in ("user_day", "agent_day") for unit in ("tokens", "USD")
 ]
 
-#: What is asked by the clock, by each process, every second or every few. A further one is one line.
+#: Statements of the periodic tasks of each process, every second or every few. A further one is one line.
 BY_THE_CLOCK: dict[str, Callable[[Large], Any]] = {
     "what is kept no longer": lambda at: list(retention.untouched_sessions([at.user_id], SOON)[:50]),
     "entries that are kept no longer": lambda _: audit.remove_older(SOON - timedelta(days=3_000), 100),
@@ -146,7 +146,7 @@ BY_THE_CLOCK: dict[str, Callable[[Large], Any]] = {
     "keys that are kept no longer": lambda _: request_keys.sweep_keys(100),
     "whose turn a chore is": lambda _: chores.is_due(retention.KEYS, timezone.now()),
 }
-#: What a transaction of a run does, from its message to its end.
+#: Statements of a run's transactions, from its message to its end.
 BY_A_RUN: dict[str, Callable[[Large], Any]] = {
     "the standing of a message": lambda at: admission.load_for_update(at.session_id, at.user_id, "m1"),
     "asking": _ask,
@@ -198,7 +198,7 @@ BY_A_RUN: dict[str, Callable[[Large], Any]] = {
     "a schedule's next": lambda at: occurrences.start_waiting(at.schedule.pk, timezone.now()),
     "a schedule run now": lambda at: (at.schedule.occurrences.all().delete(), _run_now(at)),
 }
-#: What somebody's pages list, however many sessions there are.
+#: Statements of the lists on a user's pages, however many sessions there are.
 BY_A_PAGE: dict[str, Callable[[Large], Any]] = {
     "the list of sessions": lambda at: list(session_lists.past_sessions(User(pk=at.user_id))[:30]),
     "those of an agent": lambda at: list(session_lists.past_sessions(User(pk=at.user_id), agent="researcher")[:30]),

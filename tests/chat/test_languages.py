@@ -1,4 +1,4 @@
-"""Which language somebody reads; and that what is read is in it, pages, errors and notifications alike."""
+"""Which language a user reads; and that pages, errors and notifications are all in that language."""
 
 import json
 import re
@@ -27,7 +27,7 @@ from tests.chat import making
 LOGIN = "/accounts/login/"
 LOG_IN = {"en": "Log in", "zh-hant": "登入", "zh-hans": "登录"}
 
-#: What browsers send, and what nobody should. A further header is one line.
+#: What browsers send, and what should never be sent. A further header is one line.
 ACCEPTED = [
     ("", "en"),
     ("zh-TW", "zh-hant"),
@@ -173,7 +173,7 @@ def test_what_programs_read_is_english_and_says_nothing_of_languages(client: Cli
         assert answer.content.isascii()
 
 
-#: Pages that are shown in place of what was asked for, and what each says.
+#: Pages that are shown instead of the requested one, and a text of each.
 ODD_PAGES = [
     ("/nothing/here/", {}, 404, "這裡沒有東西"),
     ("/accounts/login/", {"HTTP_HOST": "elsewhere.example"}, 400, "錯誤的要求"),
@@ -189,7 +189,7 @@ def test_pages_of_errors_are_in_it_too(
     assert (answer.status_code, words in answer.content.decode()) == (status, True), answer.content.decode()
 
 
-# Sentences that travel
+# Errors that are translated later
 
 
 def test_a_sentence_is_a_string_that_knows_its_parts() -> None:
@@ -238,7 +238,7 @@ def test_parts_that_do_not_fit_are_said_in_english(error: dict[str, Any]) -> Non
     assert translate_error(error) == "Seven messages"
 
 
-#: Refusals by the use cases. Each is said in the page's language, with what it is about.
+#: Errors of the use cases. Each is shown in the page's language, with its values.
 REFUSALS = [
     (lambda: check_message(" "), "訊息是空的。"),
     (lambda: check_message("x" * 40_000), "訊息有 40,000 個字元；最多 32,000 個。"),

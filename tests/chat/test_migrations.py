@@ -1,4 +1,4 @@
-"""Databases of an earlier version, brought up to date."""
+"""Databases of an earlier version are migrated."""
 
 from datetime import timedelta
 from importlib import import_module
@@ -25,7 +25,7 @@ BEFORE, AFTER = [("chat", "0004_schedules"), *OTHERS], [("chat", "0006_audit"), 
 
 
 def at(state: list[tuple[str, str]]) -> Any:
-    """Bring the database to a state; the tables as they are in it."""
+    """Migrate the database to a state; returns the models of that state."""
     MigrationExecutor(connection).migrate(state)
     return MigrationExecutor(connection).loader.project_state(state).apps
 
@@ -68,7 +68,7 @@ FORBIDDEN = {
 
 
 def check_guard() -> None:
-    """Entries stay as they are, in a database that is up to date."""
+    """Check that entries cannot be changed in a migrated database."""
     audit.record_action(1, Act.STOP, Door.API, subject_id=2)
     before = AuditEntry.objects.values().get()
     for forbidden, statement in FORBIDDEN.items():
@@ -114,7 +114,7 @@ FILLED: Any = import_module("chat.migrations.0043_first_tokens_of_before")
 
 
 def check_first_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All are filled in, also where the first try ended in the middle; the others stay as they are."""
+    """Check that all are filled in, also where the first attempt was interrupted; the others stay unchanged."""
     monkeypatch.setattr(FILLED, "_AT_ONCE", 3)
     others = [leaf for leaf in MigrationExecutor(connection).loader.graph.leaf_nodes() if leaf[0] != "chat"]
     old = at([("chat", "0042_run_first_token"), *others])
@@ -132,7 +132,7 @@ def check_first_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
             ended_at=ended,
             status="completed",
         )
-        # The first had no tokens; one was asked of no model, one has not ended.
+        # The first had no tokens; one made no model call, one has not ended.
         for iteration, first in ((1, None), (2, 7), (3, 8)) if number != 9 else ():
             old.get_model("chat", "ModelCall").objects.create(
                 session=session, run=run, iteration=iteration, attempt=1, model="m", provider="p", parameters="{}",

@@ -1,4 +1,4 @@
-"""Markdown as words in a line: a piece of a text in a list has no marks, wherever it was cut, and costs what its length costs."""
+"""Markdown as plain words on one line: the excerpt in a list has no marks, wherever it was cut, and takes linear time."""
 
 import pytest
 
@@ -28,7 +28,7 @@ CASES = [
     ("---\n* * *\n1. first\n2) second", "1. first 2) second"),
     ("a<br>b, H<sub>2</sub>O, <kbd>Esc</kbd>, <script>", "a b, H2O, Esc, <script>"),
     ("a &amp; b &lt; c &nbsp;d \\*e\\*", "a & b < c d *e*"),
-    # Cut out of the middle.
+    # Excerpts from the middle.
     ("cut** and `half", "cut and half"),
     ("the rest](https://a.example/x) of **it", "the rest of it"),
     ("", ""),

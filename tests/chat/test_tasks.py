@@ -1,4 +1,4 @@
-"""What a worker refuses before it begins, in words; and that it understands what other versions notify it by."""
+"""What a worker refuses at its start, with a clear error; and that it understands notifications of other versions."""
 
 import inspect
 import os
@@ -11,7 +11,7 @@ import pytest
 from chat import tasks
 from tests.serving import ROOT
 
-#: Of processes that are not there: nothing is asked of them.
+#: Settings with addresses where nothing listens: nothing is connected to.
 ADDRESSES = {
     "DATABASE_URL": "postgres://someone@127.0.0.1:1/nothing",
     "REDIS_URL": "redis://127.0.0.1:1/0",
@@ -54,6 +54,6 @@ def test_what_cannot_work_is_refused_in_words(options: list[str], environment: d
     ],
 )
 def test_a_notification_of_another_version_names_the_session(args: list[Any], kwargs: dict[str, Any]) -> None:
-    """As Celery calls the task with what a process of that version has put into the message."""
+    """As Celery calls the task with the arguments that a process of that version has put into the message."""
     bound = inspect.signature(tasks.execute_next_run.run).bind(*args, **kwargs)
     assert bound.arguments["session_id"] == "a"

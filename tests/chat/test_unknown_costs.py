@@ -1,6 +1,7 @@
-"""What a call cost is not known of every model. Wherever a cost is shown it says so then, and never that it was nothing; and a sum of what
-is known says that there is more.
-"""  # noqa: D205 - one thought
+"""The cost of a call is not known for every model.
+
+Wherever a cost is shown it is called unknown then, and never zero; and a sum of known costs says that it is incomplete.
+"""
 
 import csv
 import io
@@ -43,7 +44,7 @@ def ada() -> User:
 
 
 def ended(owner: User, cost: Cost | None) -> Run:
-    """A run of one model call, in a session of its own; nothing is known of the price of its model where there is no cost."""
+    """A run of one model call, in a session of its own; without a cost the price of its model is unknown."""
     run = making.run(making.session(owner), message="What is tea?")
     making.append(run, run_events.started(run, model="m"), making.step("iteration_start"))
     request = ModelRequest("m", [{"role": "user", "content": "What is tea?"}])
@@ -88,7 +89,7 @@ def words_of(answer: Any) -> str:
     return " ".join(text.replace("\N{NO-BREAK SPACE}", " ").split())
 
 
-#: Pages that are about one run: whose reader it is, and its address.
+#: Pages about one run: who reads it, and its address.
 PAGES: dict[str, tuple[bool, Callable[[Run], str]]] = {
     "its page": (False, lambda run: reverse("run", args=[run.pk])),
     "its call": (False, lambda run: reverse("call", args=[run.pk, 1])),

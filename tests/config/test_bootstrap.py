@@ -1,4 +1,4 @@
-"""The verbs' ground: an environment that fits its lock, and one line where something is missing."""
+"""What all commands of ``make`` need: an environment that matches its lock, and one line of error where something is missing."""
 
 import importlib.util
 import os
@@ -16,7 +16,7 @@ SCRIPT = bootstrap.BASE_DIR / "scripts" / "bootstrap.py"
 
 @pytest.fixture
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty place for an environment, and a PATH with nothing on it but this Python."""
+    """An empty folder for an environment, and a PATH with nothing on it but this Python."""
     if not importlib.util.find_spec("ensurepip") and not importlib.util.find_spec("pip"):
         pytest.skip(
             "This environment's Python can neither make a pip nor has one, so it can fill no other environment."
@@ -108,7 +108,7 @@ def test_the_browser_of_the_tests_starts(chromium: str) -> None:
 
 
 def test_node_is_new_enough(bare: Path) -> None:
-    """With none on the PATH, it is the wheel's."""
+    """Without one on the PATH, it is the one from PyPI."""
     node = bootstrap.find_node(Path(sys.executable))
     version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
     assert int(version[1:].split(".")[0]) >= bootstrap.OLDEST_NODE

@@ -1,4 +1,4 @@
-"""What starts the product in containers: read by the linters and parsers of those who run it, and held against the project itself."""
+"""The files that start the product in containers: checked by the linters and parsers of those tools, and compared with the project."""
 
 import json
 import os
@@ -20,7 +20,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 PROGRAMS = Path(sys.executable).parent
 DOCKERFILE = (PROJECT / "Dockerfile").read_text("utf-8")
 COMPOSE: dict[str, Any] = yaml.safe_load((PROJECT / "compose.yaml").read_text("utf-8"))
-#: The same with what stands for values given: their defaults, or any text.
+#: The same with values for its variables: their defaults, or any text.
 GIVEN: dict[str, Any] = yaml.safe_load(
     re.sub(
         r"\$\{\w+(?::-([^}]*)|:\?[^}]*)\}",
@@ -56,7 +56,7 @@ def test_the_proxy_takes_its_file_and_has_nothing_to_format() -> None:
 
 def test_the_composition_is_what_the_specification_says() -> None:
     assert set(PyCompose.from_json(json.dumps(GIVEN)).service_names()) == set(SERVICES)
-    # What the specification does not know is refused.
+    # Unknown keys are refused.
     with pytest.raises(ValueError, match="replicas"):
         PyCompose.from_json(json.dumps({"services": {"web": {"image": "x", "replicas": 2}}}))
 
@@ -111,7 +111,7 @@ def test_whatever_lasts_is_looked_after() -> None:
     assert any("database:" in volume for volume in SERVICES["postgres"]["volumes"])
     named = {volume.partition(":")[0] for s in SERVICES.values() for volume in s.get("volumes", ())}
     assert {volume for volume in named if not volume.startswith(".")} == set(COMPOSE["volumes"])
-    # Longer than the product takes to stop, whatever SHUTDOWN_S comes to by default.
+    # Longer than the product takes to stop with the default of SHUTDOWN_S.
     assert all(service["stop_grace_period"] == "30s" for service in OURS.values())
 
 
@@ -123,7 +123,7 @@ def test_nobody_has_more_than_he_needs(name: str) -> None:
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["mem_limit"]
     assert service["pids_limit"]
-    # What is reached by all of them would be reached by whoever gets into one.
+    # A network that all of them share could be used by an attacker in any of them.
     assert service["networks"]
     assert ("ports" in service) is (name == "proxy")
     assert not service.get("privileged")

@@ -1,4 +1,4 @@
-"""Pages may run nothing but our own files and the one script that has the page's nonce."""
+"""Pages may only run our own files and the one script that has the page's nonce."""
 
 import pytest
 from django.http import HttpRequest, HttpResponse

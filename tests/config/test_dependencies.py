@@ -1,4 +1,4 @@
-"""What the product depends on is what it uses: each by an import, or named here with its reason."""
+"""Every dependency is used: it is imported, or is named here with the reason."""
 
 import ast
 import sys
@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 PROJECT = Path(__file__).resolve().parents[2]
 PRODUCT = [*PROJECT.glob("agents/**/*.py"), *PROJECT.glob("chat/**/*.py"), *PROJECT.glob("config/**/*.py")]
 
-#: Depended on without an import of ours. A further one is one line, with why.
+#: Dependencies that our code does not import. A further one is one line, with the reason.
 NOT_IMPORTED = {
     "argon2-cffi": "Django's password hasher imports it",
     "linkify-it-py": "markdown-it-py finds bare addresses by it",
@@ -27,7 +27,7 @@ NOT_IMPORTED = {
     "tqdm": "Qwen-Agent imports it, and does not declare it",
     "tzdata": "zoneinfo reads it where the system has no time zones",
 }
-#: Imported without being depended on by name, because what is depended on is made of it.
+#: Imported, but not listed as a dependency, because a listed one is built on it.
 PART_OF = {
     "anyio": "mcp",
     "asgiref": "django",
@@ -51,7 +51,7 @@ def declared() -> set[str]:
 
 
 def imported() -> set[str]:
-    """The distributions that files of the product import, whichever way."""
+    """The distributions that files of the product import in any way."""
     ours = {*sys.stdlib_module_names, "agents", "chat", "config"}
     found = {name for file in PRODUCT for name in _imports(file) if name.partition(".")[0] not in ours}
     return {canonicalize_name(owner) for name in found for owner in _owners(name)}
@@ -59,7 +59,7 @@ def imported() -> set[str]:
 
 @cache
 def _by_package() -> Mapping[str, list[str]]:
-    """Who brings which package: read from each distribution's list of files, which takes seconds."""
+    """Which distributions contain each package: from their lists of files, which takes seconds."""
     return packages_distributions()
 
 
@@ -69,7 +69,7 @@ def _files_of(owner: str) -> list[str]:
 
 
 def _owners(module: str) -> list[str]:
-    """The distributions that a module, or a name in one, comes from: of a package that several share, the one that has the module."""
+    """The distributions of a module, or of a name in it: where several share a package, the one that has the module."""
     top = module.partition(".")[0]
     owners = _by_package().get(top, [top])
     if len(set(owners)) == 1:
@@ -101,7 +101,7 @@ def test_each_dependency_is_used_or_has_its_reason() -> None:
 
 
 def test_what_is_imported_is_depended_on() -> None:
-    # From Python 3.14 on a part of it.
+    # Part of the standard library from Python 3.14 on.
     assert imported() - declared() - {"compression"} == set(PART_OF)
     assert set(PART_OF.values()) <= declared()
 

@@ -1,4 +1,4 @@
-"""What is settled before anything else looks: probes, the way to https, and why it cannot be found."""
+"""What is decided before anything else: health checks, the redirect to https, and the reason why it cannot work."""
 
 import logging
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def https(settings: Any) -> None:
     settings.CSRF_TRUSTED_ORIGINS = [f"https://{HOST}"]
 
 
-# Probes
+# Health checks
 
 
 @pytest.mark.django_db(transaction=True)
@@ -53,7 +53,7 @@ def test_probes_answer_to_any_host_and_tell_it_nothing(
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(("path", "words"), [("/healthz", "ok\n"), ("/readyz", '{"ready": true}')])
 async def test_probes_answer_as_a_server_asks(https: None, path: str, words: str) -> None:
-    answer = await AsyncClient().get(path)  # as testserver, which the installation is not
+    answer = await AsyncClient().get(path)  # with the host "testserver", which is not the installation's
     assert (answer.status_code, answer.content.decode()) == (200, words)
 
 
@@ -81,10 +81,10 @@ def test_a_program_that_asks_by_another_name_is_told_so_in_its_door_s_shape(
     assert host not in error["message"].split()
 
 
-# The way to https
+# The redirect to https
 
 ELSEWHERE = {"X-Forwarded-For": "198.51.100.7"}
-#: Requests by plain http that would go round in a circle, and what the operator is told.
+#: Requests by plain http that would be redirected for ever, and the text for the operator.
 CIRCLES: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
     "nothing is said, the second time": ({}, {"led_to_https": "1"}, "sends no X-Forwarded-Proto"),
     "a proxy's signs, and nothing about https": (ELSEWHERE, {}, "sends no X-Forwarded-Proto"),
@@ -140,10 +140,10 @@ def test_who_came_by_https_may_go_by_http_again(https: None, db: None) -> None:
         assert not client.cookies["led_to_https"].value
 
 
-# Writes whose origin is not what the server was asked as
+# Writes whose origin does not match the host of the request
 
 OWN = "https://chat.example.org"
-#: What a proxy makes of a request from a page at https://chat.example.org, and what is told.
+#: What a proxy does to a request from a page at https://chat.example.org, and the explanation.
 MANGLED: dict[str, tuple[dict[str, str], list[str]]] = {
     "the scheme is lost": (
         {"Host": HOST, "Origin": OWN},
@@ -194,7 +194,7 @@ def test_the_true_cause_is_told(
 @pytest.mark.parametrize("mangled", MANGLED)
 @pytest.mark.django_db
 def test_staff_find_the_cause(settings: Any, django_user_model: Any, door: str, mangled: str) -> None:
-    """Whoever has no log at hand finds it in the admin, from the process's next sign of life on, in whatever process it was."""
+    """The admin shows it from the process's next heartbeat on, whichever process it was, to staff who cannot read the log."""
     settings.ALLOWED_HOSTS = [HOST, "127.0.0.1"]
     headers, told = MANGLED[mangled]
     if door == "page":
@@ -210,7 +210,7 @@ def test_staff_find_the_cause(settings: Any, django_user_model: Any, door: str, 
         assert words in page, words
 
 
-#: What else is missing, and what the person is told.
+#: What else is missing, and the text for the user.
 UNPROVEN: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
     "no cookie": ({}, {"X-CSRFToken": "a" * 32}, "no cookie csrftoken"),
     "no token": ({"csrftoken": "a" * 32}, {}, "has no token"),

@@ -1,4 +1,4 @@
-"""The ``.env`` file as people write it: what is wrong with it is one line that says what to do."""
+"""The ``.env`` file as people write it: a mistake is one line that says what to do."""
 
 from pathlib import Path
 

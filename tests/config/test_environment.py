@@ -1,4 +1,4 @@
-"""Every variable is read with its type and range; what is wrong is one line that names it."""
+"""Every variable is read with its type and range; a wrong value is one line that names it."""
 
 import os
 import re
@@ -19,7 +19,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 
 def start(**environ: str) -> str:
-    """Read the settings anew with some variables set; returns what a start that is refused says."""
+    """Read the settings again with some variables set; returns the error of a refused start."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environ.items():
             patch.setenv(name, value)
@@ -249,7 +249,7 @@ def test_a_password_is_never_repeated() -> None:
 
 
 def read(**values: str) -> Environment:
-    """What is set where these variables are."""
+    """The settings with these variables."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in values.items():
             patch.setenv(name, value)
@@ -257,7 +257,7 @@ def read(**values: str) -> Environment:
 
 
 def refused(**values: str) -> list[str]:
-    """What is wrong with these."""
+    """The error about these variables."""
     with pytest.raises(EnvironmentRefused) as problems:
         read(**values)
     return problems.value.problems
@@ -279,7 +279,7 @@ def test_words_are_separated_by_commas() -> None:
     assert read(CSRF_TRUSTED_ORIGINS="https://a.example/").CSRF_TRUSTED_ORIGINS == ["https://a.example"]
 
 
-#: What an operator types, and what browsers and sockets are compared with. A further spelling is one line.
+#: What an operator enters, and what browsers and sockets are compared with. A further spelling is one line.
 @pytest.mark.parametrize(
     ("name", "raw", "value"),
     [
@@ -411,7 +411,7 @@ def test_postgres_is_taken_apart_and_pooled() -> None:
     ]
     assert found["OPTIONS"]["sslmode"] == "require"
     assert found["OPTIONS"]["pool"]["max_size"] == 16
-    # Else a pool that could not connect for a while misses a database that is back.
+    # Otherwise a pool that could not connect for a while would not notice that the database is back.
     assert found["OPTIONS"]["pool"]["reconnect_timeout"] <= found["OPTIONS"]["pool"]["timeout"]
 
 

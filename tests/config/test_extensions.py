@@ -1,4 +1,4 @@
-"""Extensions as a process starts: whichever it is, it says in a line what is wrong with one."""
+"""Extensions at the start of a process: each kind of process reports a faulty one in one line."""
 
 import os
 import subprocess

@@ -13,13 +13,13 @@ from config.login_gate import Full, Line, LoginGate
 
 
 async def settled() -> None:
-    """Everybody has done what can be done."""
+    """Let all tasks do what they can."""
     for _ in range(100):
         await asyncio.sleep(0)
 
 
 async def entering(line: Line, client: str, entered: list[str]) -> asyncio.Task[None]:
-    """Somebody who waits in the queue, and is noted when let in."""
+    """A client that waits in the queue, and is recorded when it is let in."""
 
     async def enter() -> None:
         await line.enter(client)
@@ -148,7 +148,7 @@ async def test_who_is_sent_away_is_told_so() -> None:
 
 
 class Owasp(passwords.Argon2PasswordHasher):
-    """As it is installed; the tests' own is made cheap."""
+    """The installation's hasher; that of the tests is made cheap."""
 
     time_cost, memory_cost, parallelism = 2, 19_456, 1
 

@@ -1,4 +1,4 @@
-"""Guessing passwords is held off, without shutting the person out for ever or from everywhere."""
+"""Guessing passwords is slowed down, without locking the user out for ever or everywhere."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -38,7 +38,7 @@ def lock() -> None:
 
 
 def time_passes(time: timedelta) -> None:
-    """Let what was noted of failed logins be that much older."""
+    """Let the recorded failures be that much older."""
     AccessAttempt.objects.update(attempt_time=F("attempt_time") - time)
 
 
@@ -71,7 +71,7 @@ def test_a_right_password_forgets_the_wrong_ones(admin: User) -> None:
         assert log_in("the right one").status_code == 302
 
 
-#: What somebody keeps trying, how often it is let through, and what is refused after that.
+#: What is tried again and again, how often it is accepted, and what is refused after that.
 FLOODS: dict[str, tuple[Callable[[int], Any], int, Callable[[], Any]]] = {
     "made-up names from one address": (
         lambda n: log_in("x", name=f"nobody{n}"),

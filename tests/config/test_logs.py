@@ -1,4 +1,4 @@
-"""What people and models wrote, and secrets, stay out of the log."""
+"""Texts of users and models, and secrets, are never logged."""
 
 import io
 import logging
@@ -15,7 +15,7 @@ from config import logs
 
 @pytest.fixture
 def written() -> io.StringIO:
-    """What a process that logs as we do writes."""
+    """The output of a process with our logging."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     plan = logs.logging_config()["formatters"]["line"]

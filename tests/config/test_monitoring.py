@@ -1,4 +1,4 @@
-"""The rules and the dashboard for Prometheus ask for figures that there are, and each alert fires when it should."""
+"""The rules and the dashboard for Prometheus use metrics that exist, and each alert fires when it should."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from chat.runtime import metrics
 from chat.serving import gauges
 
 FOLDER = Path(__file__).resolve().parents[2] / "config" / "monitoring"
-#: What the Python client tells of a process, and what Prometheus itself knows.
+#: Metrics of the Python client about a process, and those of Prometheus itself.
 OF_OTHERS = {"process_cpu_seconds_total", "process_resident_memory_bytes"}
 
 
@@ -32,7 +32,7 @@ def queries() -> Iterator[str]:
 
 
 def names_of_series() -> set[str]:
-    """Every series that a process tells, by the names that queries use."""
+    """Every series of a process, by the names that queries use."""
     gauges_everywhere = {"queued_runs", "active_runs", "waiting_sessions", "oldest_queued_seconds"}
     found = {f"thinkaloud_{name}" for name in gauges_everywhere}
     for family in metrics.REGISTRY.collect():

@@ -1,4 +1,4 @@
-"""The application under servers that others start: it begins, recovers, ends in good order, or says that it refuses."""
+"""The application in other servers: it starts, recovers and shuts down, or refuses with a clear error."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ from tests.faults.world import until
 from tests.model_server import ModelServer
 from tests.serving import ROOT, Browser, Server
 
-#: The arguments with which each server's own program is started; {port} is where it listens.
+#: The command line of each server; {port} is where it listens.
 SERVERS = {
     "uvicorn": ["uvicorn", "config.asgi:application", "--host", "127.0.0.1", "--port", "{port}"],
     "daphne": ["daphne", "--bind", "127.0.0.1", "--port", "{port}", "config.asgi:application"],
@@ -28,7 +28,7 @@ SERVERS = {
 
 
 class Started:
-    """Such a program at work on a data folder."""
+    """Such a server on a data folder."""
 
     def __init__(self, name: str, data: Path, *, file: Path, **environment: str) -> None:
         self.port = services.free_port()
@@ -46,7 +46,7 @@ class Started:
 
     @property
     def output(self) -> str:
-        """All it has said."""
+        """All its output."""
         return self._file.read_text()
 
     def answers(self) -> bool:
@@ -64,7 +64,7 @@ class Started:
 
 @pytest.fixture
 def model() -> Iterator[ModelServer]:
-    """The model's side."""
+    """The model server."""
     with ModelServer() as server:
         yield server
 
@@ -102,7 +102,7 @@ async def test_it_serves_ends_its_runs_and_recovers(name: str, model: ModelServe
                 assert status == 202
                 await until(lambda: run_of(data)[0] == "running", 20, "the run")
             server.end(number)
-            # Told to stop, it says how its run ended before it is gone; killed, the next one does.
+            # On SIGTERM it stores how its run ended before it exits; if it was killed, the next one does.
             assert run_of(data) == (("interrupted", "reasoning_complete") if sound else ("running", run_of(data)[1]))
         with started(name, data, tmp_path / "output", **llm) as server:
             await until(server.answers, 60, "an answer")

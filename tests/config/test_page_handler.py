@@ -1,4 +1,4 @@
-"""How requests get through Django: middleware without threads, and threads that are used again."""
+"""How requests get through Django: middleware without threads, and threads that are reused."""
 
 import asyncio
 import threading
@@ -23,13 +23,13 @@ started, release = threading.Event(), threading.Event()
 
 
 def page(_request: HttpRequest) -> HttpResponse:
-    """Note on which thread it is made."""
+    """Record the thread of the view."""
     threads.append(threading.get_ident())
     return HttpResponse("made")
 
 
 def slow(_request: HttpRequest) -> HttpResponse:
-    """Wait until the test says so."""
+    """Wait until the test allows it to go on."""
     threads.append(threading.get_ident())
     started.set()
     release.wait(20)
@@ -41,7 +41,7 @@ urlpatterns = [path("page/", page), path("slow/", slow)]
 
 @pytest.fixture
 def handler(settings: Any) -> PageHandler:
-    """Django's chain without what needs a database."""
+    """Django's chain of middleware, without what needs a database."""
     settings.ROOT_URLCONF = __name__
     settings.MIDDLEWARE = []
     threads.clear()
@@ -51,7 +51,7 @@ def handler(settings: Any) -> PageHandler:
 
 
 async def get(handler: PageHandler, address: str, left: asyncio.Event | None = None, cookie: bytes = b"") -> int:
-    """Ask for a page, as a server does; who has ``left`` waits no more."""
+    """Request a page, as a server does; with ``left`` the client disconnects."""
     scope = {
         "type": "http",
         "method": "GET",
@@ -115,11 +115,11 @@ def test_a_thread_says_whether_it_is_at_work() -> None:
 
 @pytest.mark.parametrize("name", settings.MIDDLEWARE)
 def test_no_middleware_takes_a_request_from_the_loop(name: str) -> None:
-    """One that is not asynchronous would move all that comes after it to a thread."""
+    """One that is not asynchronous would move everything after it to a thread."""
     assert import_string(name).async_capable
 
 
-#: How often answering changes to the request's own thread: for its view, its template where that is apart, and its end.
+#: How often a request moves to its thread: for its view, for its template if that is separate, and for its end.
 CHANGES = {"/accounts/login/": 3, "/": 2, "/sessions/": 2, "/api/sessions/": 1, "/healthz": 0}
 
 

@@ -1,4 +1,4 @@
-"""The pool of connections to PostgreSQL, as its callers find it after connections have died, or where there can be none."""
+"""The pool of connections to PostgreSQL, as its callers see it after connections were lost, or where none is possible."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ CALLERS = 6
 
 
 def pooled(address: str) -> BaseDatabaseWrapper:
-    """A connection of the pool of an address, which waits a second at most."""
+    """A connection from the pool of an address, which waits a second at most."""
     named = parse_database(address, Path())
     options = {**named["OPTIONS"], "pool": {**named["OPTIONS"]["pool"], "timeout": 1}}
     described = {**connections.settings[DEFAULT_DB_ALIAS], **named, "OPTIONS": options}
@@ -28,7 +28,7 @@ def pooled(address: str) -> BaseDatabaseWrapper:
 
 @pytest.fixture
 def callers(postgres_url: str, django_db_blocker: Any) -> Iterator[list[BaseDatabaseWrapper]]:
-    """So many callers of one pool."""
+    """This many callers of one pool."""
     found = [pooled(postgres_url) for _ in range(CALLERS)]
     with django_db_blocker.unblock():
         yield found
@@ -37,7 +37,7 @@ def callers(postgres_url: str, django_db_blocker: Any) -> Iterator[list[BaseData
         found[0].close_pool()  # type: ignore[attr-defined]
 
 
-#: How a database may have been told to write what it stores, by its operator or for another program. A further one is one line.
+#: Settings of a database, made by its operator or for another program. A further one is one line.
 STYLES = {
     "datestyle": "SQL, DMY",
     "intervalstyle": "sql_standard",
@@ -69,7 +69,7 @@ def test_a_database_s_own_style_is_read(postgres_url: str, django_db_blocker: An
 def test_nobody_pauses_for_connections_that_have_died(
     callers: list[BaseDatabaseWrapper], postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All idle ones are cut at once: each caller has one that works, and the pool has let none of them sleep meanwhile."""
+    """All idle connections are ended at once: each caller gets one that works, and none had to wait for a retry."""
     for caller in callers:
         caller.connect()
     for caller in callers:
@@ -89,7 +89,7 @@ def test_nobody_pauses_for_connections_that_have_died(
     assert slept == []
 
 
-#: Addresses at which there is no database for us, and what of the reason is told; ``{}`` is a server's. A further one is one line.
+#: Addresses of unusable databases, and a part of the error; ``{}`` is a server's. A further one is one line.
 NOWHERE = {
     "{server}/nope": 'database "nope" does not exist',
     "{server}/postgres?sslmode=require": "SSL",
@@ -103,7 +103,7 @@ NOWHERE = {
 def test_a_start_tells_why_there_is_no_connection(
     postgres_server: str, django_db_blocker: Any, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
-    """The pool itself would say no more than that it has waited."""
+    """The pool itself would only say that it has waited."""
     address_here = address.format(server=postgres_server.rpartition("/")[0])
     wrapper = pooled(address_here)
     usual, usually = connections[DEFAULT_DB_ALIAS], connections.settings[DEFAULT_DB_ALIAS]

@@ -1,4 +1,4 @@
-"""Before serving: tables, static files and the first account; each only where it is due."""
+"""Before serving: tables, static files and the first account; each only when necessary."""
 
 import contextlib
 import json
@@ -179,7 +179,7 @@ def test_a_database_of_another_program_is_one_line(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
-#: What an operator may have done to a database that has its tables, and what a start says of it. A further one is one line.
+#: What an operator may have done to a database that has its tables, and the error at the start. A further one is one line.
 REFUSING_DATABASES = [
     (
         "ALTER DATABASE %s SET default_transaction_read_only TO on",
@@ -211,7 +211,7 @@ def test_a_database_that_refuses_is_one_line(postgres_url: str, tmp_path: Path, 
 
 
 def test_several_prepare_one_database_at_the_same_moment(postgres_url: str, tmp_path: Path) -> None:
-    """Three begin at once with an empty PostgreSQL, while somebody holds them up until all wait: each succeeds, and one account is made."""
+    """Three processes begin at once with an empty PostgreSQL, locked until all of them wait: each succeeds, and one account is made."""
     with psycopg.connect(postgres_url) as holder:
         holder.execute("SELECT pg_advisory_xact_lock(%s)", [prepare._LOCK])
         processes = [preparing(postgres_url, tmp_path / str(n)) for n in range(3)]
@@ -225,7 +225,7 @@ def test_several_prepare_one_database_at_the_same_moment(postgres_url: str, tmp_
 
 
 def test_who_prepares_and_dies_keeps_nobody_waiting(postgres_url: str, tmp_path: Path) -> None:
-    """One is killed while it waits, as one is that is preparing: the lock goes with its connection."""
+    """One process is killed while it waits, another while it prepares: the lock is released with its connection."""
     prepared.restore_tables(postgres_url)
     with psycopg.connect(postgres_url) as holder:
         holder.execute("SELECT pg_advisory_xact_lock(%s)", [prepare._LOCK])
@@ -234,7 +234,7 @@ def test_who_prepares_and_dies_keeps_nobody_waiting(postgres_url: str, tmp_path:
         assert "waiting" in killed.stdout.readline()
         killed.kill()
         killed.communicate()
-        # As where the one that holds it is killed: its connection is gone, and nothing else is done.
+        # As if the one that holds it were killed: its connection is gone, and nothing else is done.
         holder.close()
     assert other.wait(120) == 0, other.communicate()
     other.communicate()

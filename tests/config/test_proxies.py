@@ -1,4 +1,4 @@
-"""Who a request comes from, through proxies that are trusted and such as are not."""
+"""The client of a request, through trusted and untrusted proxies."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ PRIVATE = ["127.0.0.0/8", "::1/128", "10.0.0.0/8"]
 @pytest.mark.parametrize(
     ("peer", "forwarded_for", "client"),
     [
-        # Reached directly: whatever is claimed is the client's own words.
+        # Direct requests: the headers are the client's own.
         ("203.0.113.9", "198.51.100.7", "203.0.113.9"),
         ("203.0.113.9", "127.0.0.1", "203.0.113.9"),
         ("203.0.113.9", "", "203.0.113.9"),
@@ -24,17 +24,17 @@ PRIVATE = ["127.0.0.0/8", "::1/128", "10.0.0.0/8"]
         ("127.0.0.1", "198.51.100.7", "198.51.100.7"),
         ("::1", "2001:db8::7", "2001:db8::7"),
         ("::ffff:10.0.0.1", "198.51.100.7", "198.51.100.7"),
-        # Who is behind a proxy can write only what stands to the left of what the proxy wrote.
+        # A client behind a proxy can only write what is to the left of the proxy's entry.
         ("10.0.0.1", "192.0.2.1, 198.51.100.7", "198.51.100.7"),
         ("10.0.0.1", "10.0.0.9, 198.51.100.7", "198.51.100.7"),
         ("10.0.0.1", "192.0.2.1, 198.51.100.7, 10.0.0.2", "198.51.100.7"),
-        # All of them are ours: the farthest.
+        # All of them are trusted: the farthest.
         ("10.0.0.1", "10.0.0.3, 10.0.0.2", "10.0.0.3"),
         # As some proxies write them.
         ("10.0.0.1", "198.51.100.7:4711", "198.51.100.7"),
         ("10.0.0.1", "[2001:db8::7]:4711", "2001:db8::7"),
         ("10.0.0.1", " 198.51.100.7 ", "198.51.100.7"),
-        # What is no address, however it is written, names nobody.
+        # An entry that is no address, however it is written, names no client.
         ("10.0.0.1", "198.51.100.7, unknown", "10.0.0.1"),
         ("10.0.0.1", "198.51.100.7, ", "10.0.0.1"),
         ("10.0.0.1", ",", "10.0.0.1"),
@@ -51,7 +51,7 @@ PRIVATE = ["127.0.0.0/8", "::1/128", "10.0.0.0/8"]
         ("10.0.0.1", "[" * 50_000, "10.0.0.1"),
         ("10.0.0.1", "fe80::7%eth0", "fe80::7"),
         ("10.0.0.1", "::ffff:198.51.100.7", "198.51.100.7"),
-        # What is no address ends it: the last that is one stands.
+        # An entry that is no address ends the search: the last address before it counts.
         ("10.0.0.1", "unknown", "10.0.0.1"),
         ("10.0.0.1", "198.51.100.7, <script>", "10.0.0.1"),
         ("10.0.0.1", "198.51.100.7, junk, 10.0.0.2", "10.0.0.2"),
@@ -101,7 +101,7 @@ async def test_what_a_trusted_proxy_says_is_passed_on(settings: Any, kind: str) 
     for peer in (["10.0.0.1", 4711], ["::1", 4711], None):
         scope = await passed_on(peer, *SAYS, kind=kind)
         assert scope["client"][0] == "198.51.100.7"
-        # As a server that writes it into its own log reads it.
+        # As a server reads it that writes it into its own log.
         assert get_client_addr(scope) == "198.51.100.7:0"  # type: ignore[arg-type]
         assert SAYS[1] in scope["headers"]
         assert IGNORED not in scope

@@ -1,4 +1,4 @@
-"""What a public address with https implies, seen from outside, in a process that started with it."""
+"""What a public https address changes, seen from outside, in a process that was started with it."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def run(*command: str, **environ: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What an installation at https://chat.example.org answers."""
+    """The answers of an installation at https://chat.example.org."""
     asked = [
         ("plain", "/accounts/login/", {}),
         ("secure", "/accounts/login/", {"X-Forwarded-Proto": "https"}),
@@ -108,7 +108,7 @@ def test_redis_takes_over_the_channel_layer(monkeypatch: pytest.MonkeyPatch) -> 
     assert backend() == "chat.runtime.redis_layer.SharedChannelLayer"
 
 
-# What the other tests' databases on PostgreSQL are copied from is made in the same way.
+# The template database of the other tests on PostgreSQL is made in the same way.
 @pytest.mark.long
 def test_the_product_migrates_and_serves_on_postgres(postgres_url: str) -> None:
     show = "from chat.models import Session; print(Session.objects.count())"

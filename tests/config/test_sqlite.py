@@ -1,4 +1,4 @@
-"""Statements on SQLite: what its cursor remembers of them changes nothing of what they do."""
+"""Statements on SQLite: the cursor's cache of converted statements changes no result."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from config.sqlite.base import Cursor
 
 pytestmark = pytest.mark.django_db
 
-#: A statement with Django's placeholders, its values, and the row that it gives.
+#: A statement with Django's placeholders, its values, and the row that it returns.
 STATEMENTS: list[tuple[str, Sequence[Any] | Mapping[str, Any] | None, tuple[Any, ...]]] = [
     ("SELECT %s, %s", [1, "two"], (1, "two")),
     ("SELECT %s", (None,), (None,)),
@@ -32,7 +32,7 @@ def test_a_statement_is_executed_as_djangos_own_cursor_does(
 ) -> None:
     with connection.cursor() as cursor:
         assert isinstance(cursor.cursor, Cursor)
-        for _ in range(2):  # as it is read, and as it is remembered
+        for _ in range(2):  # converted for the first time, and from the cache
             cursor.execute(statement, values)
             assert cursor.fetchone() == row
         djangos = connection.connection.cursor(factory=SQLiteCursorWrapper)

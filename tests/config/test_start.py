@@ -1,4 +1,4 @@
-"""What ``make run`` hands over to: prepared, served, stopped, and started again with its data."""
+"""What ``make run`` starts: prepared, served, stopped, and started again with its data."""
 
 import os
 import re
@@ -18,7 +18,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 
 class Started:
-    """One start on a data folder, from its first line to the address it tells."""
+    """One start on a data folder, from its first line to the address that it prints."""
 
     def __init__(self, data: Path, port: int, **environ: str) -> None:
         self.process = subprocess.Popen(
@@ -43,7 +43,7 @@ class Started:
 
 
 def log_in(port: int, username: str, password: str) -> httpx.Response:
-    """Log in as a browser does and return the first page."""
+    """Log in as a browser does; returns the first page."""
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", follow_redirects=True) as browser:
         page = browser.get("/accounts/login/")
         assert page.status_code == 200
@@ -114,7 +114,7 @@ def test_ctrl_c_ends_the_preparations_without_a_traceback(tmp_path: Path) -> Non
 
 
 def serve_once(tmp_path: Path, before: str) -> tuple[int, str]:
-    """Serve in a shell after this command, and end it once a page was answered; its exit code, and what it printed."""
+    """Serve in a shell after this command, and end it once a page was answered; returns its exit code and output."""
     prepared.copy_tables(tmp_path)
     command = ["sh", "-c", f'{before}; exec "$@"', "sh", sys.executable, "-m", "config.prepare", "serve"]
     port = services.free_port()
@@ -146,14 +146,14 @@ def serve_once(tmp_path: Path, before: str) -> tuple[int, str]:
     ],
 )
 def test_how_many_files_may_be_open(tmp_path: Path, limit: str, told: str) -> None:
-    """What the system lets a process have is taken, however little it begins with; too little is one line."""
+    """The hard limit of the system is used, however low the soft limit is; one that is too low is one line of error."""
     code, said = serve_once(tmp_path, f"ulimit {limit}")
     assert told in said
     assert (code == 0) is ("cannot start" not in told)
     assert "Traceback" not in said
 
 
-#: What may be odd about a process's surroundings, without a word about it. A further one is one line.
+#: Odd environments of a process, which cause no message. A further one is one line.
 SURROUNDINGS = ["umask 777", "unset PATH", "unset HOME XDG_CACHE_HOME", "ulimit -v 1000000", "exec 2>&-"]
 
 
@@ -166,7 +166,7 @@ def test_odd_surroundings_are_no_matter(tmp_path: Path, before: str) -> None:
 
 
 def test_the_first_page_waits_for_no_agent(tmp_path: Path) -> None:
-    """Qwen-Agent, which takes seconds, is imported beside the first requests."""
+    """Qwen-Agent, which takes seconds to import, is imported beside the first requests."""
     program = """
 import sys, django
 django.setup(set_prefix=False)

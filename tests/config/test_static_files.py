@@ -1,4 +1,4 @@
-"""Static files get names that change with their content, and are served as they are."""
+"""Static files get names that change with their content, and are served unchanged."""
 
 import gzip
 import json
@@ -37,7 +37,7 @@ def test_modules_import_each_other_by_hashed_names(collected: Path) -> None:
 
 @pytest.mark.parametrize("left", [b"", b"{", b'{"paths": {"word.js"', b"\0" * 40, b"\xff\xfe"])
 def test_names_that_were_cut_short_are_made_anew(collected: Path, left: bytes) -> None:
-    """As by a power cut. A page that is asked for before that works all the same."""
+    """As after a power cut. A page that is requested before the repair works all the same."""
     (collected / "staticfiles.json").write_bytes(left)
     assert HashedStaticFiles().url("word.js").startswith("/static/word.")
     call_command("collectstatic", interactive=False, verbosity=0)
@@ -66,7 +66,7 @@ async def ask(application: Any, path: str, *, method: str = "GET", **headers: st
 
 
 async def behind(_scope: Any, _receive: Any, send: Any) -> None:
-    """What is no static file."""
+    """The application behind it, for what is no static file."""
     await send({"type": "http.response.start", "status": 404, "headers": []})
     await send({"type": "http.response.body", "body": b"Django's"})
 
@@ -80,7 +80,7 @@ async def test_hashed_files_are_served_for_ever_and_compressed(collected: Path, 
     assert headers["content-type"].startswith("text/javascript")
     assert "immutable" in headers["cache-control"]
     assert "access-control-allow-origin" not in headers
-    # What pages have, too.
+    # The headers that pages have, too.
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["strict-transport-security"] == "max-age=3600; includeSubDomains"
     assert (await ask(served, address, method="HEAD"))[2] == b""

@@ -1,4 +1,4 @@
-"""What turns other text round unseen stands by its number in every page, and as it is in what forms hand back."""
+"""Characters that change the direction of text are shown by their number on every page, and unchanged in the fields of forms."""
 
 import re
 import time
@@ -48,7 +48,7 @@ def test_a_title_turns_nothing_round(client: Client, page: str) -> None:
     session = Session.objects.create(owner=user, title=f"report{RLO}gpj.exe", agent_name="researcher")
     client.force_login(user)
     answer = client.get(page.format(session.pk))
-    # A browser is given no more of it than is said here.
+    # A browser is sent no other such character.
     assert int(answer["Content-Length"]) == len(answer.content)
     html = answer.content.decode()
     assert RLO not in re.sub("<input[^>]*>", "", html)

@@ -1,4 +1,4 @@
-"""What people decide and answer by a socket's commands and by the API, at once and too late, against the product as it is started."""
+"""Decisions and answers by a socket's commands and by the API, at the same time and too late, on the product as it is deployed."""
 
 import asyncio
 import json
@@ -29,14 +29,14 @@ def product(tmp_path_factory: pytest.TempPathFactory, model: ModelServer) -> Ite
 
 @pytest.fixture
 async def socket(bo: Browser) -> AsyncIterator[Socket]:
-    """A socket on a session of one's own."""
+    """A socket on a new session of the user's."""
     async with bo.socket(await bo.new_session()) as opened:
         await opened.until_type("session")
         yield opened
 
 
 async def held(socket: Socket, message: str = CALL) -> dict[str, Any]:
-    """Ask, and receive up to what the run waits for; returns the names by which that is decided."""
+    """Send a message, and receive until the run waits; returns the ids that a decision needs."""
     await socket.send("chat", message=message)
     request = await socket.until(
         lambda frame: frame["type"] == "reasoning_step" and frame["data"]["type"] in ("approval_request", "question")
@@ -45,13 +45,13 @@ async def held(socket: Socket, message: str = CALL) -> dict[str, Any]:
 
 
 async def outcome(socket: Socket) -> tuple[bool, str, str]:
-    """Receive up to the run's end; what its call came to, and how it ended."""
+    """Receive until the run's end; returns the result of its call, and the run's status."""
     complete = await socket.until_type("reasoning_complete")
     [result] = socket.steps("tool_result")
     return result["ok"], result["content"], complete["data"]["status"]
 
 
-#: What is asked, the command that decides it, and what the call comes to.
+#: The message, the command that decides, and the result of the call.
 DECIDED: dict[str, tuple[str, str, dict[str, Any], tuple[bool, str]]] = {
     "allow": (CALL, "approve", {"decision": "allow"}, (True, "42")),
     "with other arguments": (CALL, "approve", {"decision": "allow", "arguments": {"code": "6*8"}}, (True, "48")),
@@ -102,7 +102,7 @@ async def test_of_two_at_once_one_decides_and_the_other_is_told_who_was_first(bo
     assert len(socket.steps("approval")) == 1
 
 
-#: What is said wrongly of a call that waits, and the refusal's code.
+#: Invalid commands for a call that waits, and the code of the error.
 WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
     "arguments that do not fit": ("approve", {"decision": "allow", "arguments": {"code": 7}}, "bad_arguments"),
     "arguments that are no object": ("approve", {"decision": "allow", "arguments": []}, "bad_frame"),
@@ -142,10 +142,10 @@ async def test_whoever_may_decide_hears_of_it_on_every_page(bo: Browser, socket:
     assert status == 200
     [item] = [item for item in waiting["items"] if item["run_id"] == names["run_id"]]
     assert item["deadline"] == told["deadline"]
-    # One without a socket asks.
+    # A user without a socket asks the API.
     _, asked = await bo.call("GET", f"notifications/?after={before['now']}")
     assert asked["items"] == [told]
-    # Told apart from the end of a scheduled run, which has no `kind`.
+    # A notification of a scheduled run's end has no `kind`.
     _, described = await bo.call("GET", "openapi.json")
     schemas = described["components"]["schemas"]
     shapes = schemas["Notifications"]["properties"]["items"]["items"]["anyOf"]

@@ -140,7 +140,7 @@ async def test_growth_that_comes_after_its_step_is_stored_is_not_shown(started: 
 async def test_what_was_written_and_stored_while_a_feed_opens_is_not_shown_again(
     started: tuple[Run, Login], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever comes just then is told the log alone, which has the step."""
+    """A client that joins just then is only sent the log, which has the step."""
     run, login = started
     read, reading, stored = selectors.view_and_drafts, threading.Event(), threading.Event()
 
@@ -167,7 +167,7 @@ async def test_what_was_written_and_stored_while_a_feed_opens_is_not_shown_again
 
 
 async def test_what_a_run_writes_is_shown_after_what_it_has_stored(started: tuple[Run, Login]) -> None:
-    """News of what is stored come through the channel layer, where it may take longer than to the next thought."""
+    """Notifications of stored events come through the channel layer, and may be slower than the model's next thought."""
     run, login = started
     client = await Client().join(run, login)
     drafts.put(run.session_id, Draft(run.pk, 3, "thought", 1, "soon", after=2))
@@ -248,7 +248,7 @@ async def test_what_is_held_back_comes_after_the_answer(started: tuple[Run, Logi
 
 
 async def subscribed(client: Client, run: Run, login: Login) -> SessionConsumer:
-    """A socket whose place in the feed is this client's."""
+    """A socket that is subscribed to the feed by this client."""
     await client.join(run, login)
     consumer = SessionConsumer()
     consumer.login = login
@@ -264,7 +264,7 @@ async def test_a_message_is_accepted_before_anybody_sees_its_run(started: tuple[
     consumer = await subscribed(client, run, login)
 
     async def ask() -> run_commands.Accepted:
-        """Let the feed read the run's first events from the log, as it does every second, before the socket is answered."""
+        """Let the feed poll the log, and read the run's first events, before the socket's command is answered."""
         await store(run, 2)
         await client.subscriber.feed.catch_up(2)  # type: ignore[union-attr]
         return run_commands.Accepted(run.session_id, run.pk, "mine", 0, is_new=False)
@@ -362,7 +362,7 @@ async def test_a_line_that_was_told_and_is_gone_before_anyone_looked(started: tu
     run, login = started
     client = await Client().join(run, login)
     assert client.subscriber is not None
-    # The session's frame has a message queued; the group's message that the queue is empty again was lost.
+    # The session frame had a queued message; the group message that the queue is empty again was lost.
     client.subscriber.feed.mark_queue_sent([{"run_id": "one that has begun meanwhile"}], [])
     await client.until(lambda: any(frame["type"] == "queue" and frame["data"] == [] for frame in client.frames))
 
@@ -382,7 +382,7 @@ async def test_a_hole_in_the_log_is_passed_over_told_once_and_keeps_nobody_busy(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Numbers that a damaged database has lost; what comes after them still comes, and later events come as ever."""
+    """Numbers that are missing in a damaged database: what comes after them is still sent, and so are later events."""
     run, login = started
     early = await Client().join(run, login) if kept else None
     await store(run, 10)
@@ -398,7 +398,7 @@ async def test_a_hole_in_the_log_is_passed_over_told_once_and_keeps_nobody_busy(
     monkeypatch.setattr(selectors, "stored_after", count)
     client = await Client().join(run, login)
     left = [seq for seq in range(1, 11) if seq not in missing]
-    if not kept:  # else those in memory are sent
+    if not kept:  # otherwise those in memory are sent
         await client.until(lambda: client.seqs == left)
     for _ in range(3):
         await feed_registry.poll_once()

@@ -1,4 +1,4 @@
-"""Verdicts and comments reach every socket once and in order, whatever the channel layer does with the messages that tell of them."""
+"""Verdicts and comments reach every socket once and in order, whatever the channel layer does with the messages about them."""
 
 from typing import Any
 
@@ -16,14 +16,14 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.asyncio]
 
 
 async def say(run: Run, login: Login, text: str, seq: int = 1) -> str:
-    """Comment on a step, and tell the others; the comment's identifier."""
+    """Comment on a step, and publish it; returns the comment's id."""
     made, told = await database.write(notes.write_comment, login.user, run.session_id, seq, text)
     await notes.publish(told)
     return made["id"]
 
 
 def heard(client: Client) -> list[dict[str, Any]]:
-    """What a socket was told of verdicts and comments."""
+    """The frames about verdicts and comments that a socket was sent."""
     return [frame["data"] for frame in client.frames if frame["type"] in ("comment", "verdict")]
 
 

@@ -1,4 +1,4 @@
-"""Which sockets are open: counted at once, written a moment later, all of them together."""
+"""Which sockets are open: counted at once, written to the database a moment later, all of them together."""
 
 import asyncio
 from collections.abc import Iterator
@@ -66,7 +66,7 @@ def test_many_that_come_and_go_together_are_written_together(session: Session, m
         first = [come(session) for _ in range(20)]
         for each in first:
             here.add_connection(PROCESS, each)
-        # Gone before anybody was told.
+        # Closed before the others were notified.
         here.remove_connection(PROCESS, first.pop())
         await settled(here)
         for each in first[:5]:

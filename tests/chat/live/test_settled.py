@@ -1,4 +1,4 @@
-"""A feed on which nothing happens is not compared in full; what is stored, or could not be done, is taken up all the same."""
+"""A feed on which nothing happens is not compared in full with the database; new rows, or failures, are noticed all the same."""
 
 import asyncio
 import gc
@@ -28,14 +28,14 @@ __all__ = ["layer"]
 pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.asyncio,
-    # What is taken up is in the database alone: no group tells of it.
+    # What must be noticed is only in the database: no group message announces it.
     pytest.mark.parametrize("layer", [Silent()], indirect=True),
 ]
 PATIENCE_S = 10
 
 
 class Watcher:
-    """An owner's place at a session on which nothing happens, and what came there."""
+    """An owner's subscription to a session on which nothing happens, and the frames that it was sent."""
 
     def __init__(self, session: Session, login: Login) -> None:
         self.session, self.login = session, login
@@ -43,27 +43,27 @@ class Watcher:
         self.closed: int | None = None
 
     async def send(self, frame: str) -> None:
-        """Take a frame."""
+        """Record a frame."""
         self.frames.append(json.loads(frame))
 
     async def end(self, code: int) -> None:
-        """Be closed."""
+        """Record the close code."""
         self.closed = code
 
     @property
     def feed(self) -> Feed:
-        """Its session's feed."""
+        """The feed of its session."""
         return registry.open_feeds[self.session.pk]
 
     async def poll_until(self, is_so: Callable[[], bool]) -> None:
-        """Compare again and again until something is so."""
+        """Compare with the database again and again until a condition holds."""
         async with asyncio.timeout(PATIENCE_S):
             while not is_so():
                 await registry.poll_once()
                 await asyncio.sleep(0.01)
 
     def has(self, kind: str, data: object = None) -> bool:
-        """Whether a frame came."""
+        """Whether a frame was sent."""
         return any(frame["type"] == kind and data in (None, frame["data"]) for frame in self.frames)
 
 
@@ -77,7 +77,7 @@ def _prepare() -> tuple[Session, Login]:
 
 @pytest.fixture
 async def settled(layer: object) -> AsyncIterator[Watcher]:
-    """A place at a session that was compared, and nothing was left to do."""
+    """A subscription whose session was compared, with no difference left."""
     session, login = await database.write(_prepare)
     watcher = Watcher(session, login)
     grant = connections.Grant(Role.OWNER, 0)
@@ -180,7 +180,7 @@ async def test_a_session_in_use_is_compared_in_full(settled: Watcher) -> None:
 
 
 async def test_who_has_left_is_freed_at_once(layer: object) -> None:
-    """Nothing of a client that has gone is left for the garbage collector, which comes rarely."""
+    """A client that has disconnected is freed at once; the garbage collector would only do so minutes later."""
     session, login = await database.write(_prepare)
     watcher = Watcher(session, login)
     freed = asyncio.Event()
@@ -193,7 +193,7 @@ async def test_who_has_left_is_freed_at_once(layer: object) -> None:
     try:
         await taken.leave()
         del taken, watcher
-        # A database thread may just be done with it.
+        # A database thread may still be about to release it.
         await asyncio.wait_for(freed.wait(), PATIENCE_S)
     finally:
         gc.enable()

@@ -1,4 +1,4 @@
-"""The wire, to the letter, against the product as it is started: what a client of someone else's making relies on."""
+"""The protocol of the socket exactly as documented, on the product as it is deployed: what other people's clients rely on."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ DENIED = 403
 
 
 async def ask(socket: Socket, message: str = ASK, **more: Any) -> dict[str, Any]:
-    """Ask, and receive up to the run's end."""
+    """Send a message, and receive until the run's end."""
     await socket.send("chat", message=message, **more)
     accepted = await socket.until_type("accepted")
     return await socket.until(lambda f: f["type"] == "reasoning_complete" and f["run_id"] == accepted["data"]["run_id"])
@@ -192,7 +192,7 @@ async def test_messages_wait_in_line_and_run_in_order(bo: Browser) -> None:
         for name in "abc":
             run = accepted[name]["run_id"]
             await socket.until(lambda f, run=run: f["type"] == "reasoning_complete" and f["run_id"] == run)
-        # Their events stand together.
+        # The events of each run are consecutive.
         runs = [f["run_id"] for f in socket.stored()]
         assert [r for i, r in enumerate(runs) if i == 0 or runs[i - 1] != r] == [accepted[n]["run_id"] for n in "abc"]
 
@@ -216,13 +216,13 @@ async def test_the_same_message_again_never_makes_a_second_run(bo: Browser) -> N
 
 
 async def completed(socket: Socket) -> dict[str, Any]:
-    """What says that a run has ended, which may have come before an answer that was waited for."""
+    """The event that ends a run, which may have arrived before an answer that was waited for."""
     known = (frame for frame in socket.frames if frame["type"] == "reasoning_complete")
     return next(known, None) or await socket.until_type("reasoning_complete")
 
 
 async def later_head(socket: Socket) -> int:
-    """The log's head now."""
+    """The number of the log's last event now."""
     await socket.send("ping")
     head: int = (await socket.until_type("pong"))["data"]["last_seq"]
     return head
@@ -281,7 +281,7 @@ async def test_stop_in_every_phase(bo: Browser, model: ModelServer, phase: str) 
             own = [f["type"] for f in socket.stored() if f["run_id"] == run]
             assert own == ["reasoning_start", "reasoning_complete"]
             await socket.send("cancel")
-        # Once more: the session is usable, and the model is given no open call.
+        # Once more: the session can still be used, and the model is sent no call without a result.
         done = await ask(socket, "Once more [tokens=2]")
         assert done["data"]["status"] == "completed"
         calls = [c["id"] for m in model.requests[-1].body["messages"] for c in m.get("tool_calls") or ()]
@@ -335,7 +335,7 @@ async def test_continue_goes_on_from_what_is_stored(bo: Browser, model: ModelSer
         await socket.send("cancel")
         await socket.until(lambda f: f["type"] == "reasoning_complete" and f["run_id"] == start["run_id"])
         assert len(model.requests) == before + 1 > asked + 1
-        # The old one is not the latest any more.
+        # The old one is no longer the latest.
         await socket.send("continue", run_id=stopped["run_id"])
         assert (await socket.until_type("error"))["data"]["code"] == "not_continuable"
 
@@ -438,7 +438,7 @@ async def test_a_frame_beyond_every_limit_ends_the_connection_and_no_other(bo: B
 
 
 async def handshake(bo: Browser, path: str, **headers: str | None) -> int:
-    """Try to open a socket; returns the close code, or the status that refused it."""
+    """Try to open a socket; returns the close code, or the status of the refused handshake."""
     cookies = "; ".join(f"{c.key}={c.value}" for c in bo.http.cookie_jar)
     sent = {"Cookie": cookies, "Origin": bo.url, **headers}
     address = f"{bo.url.replace('http', 'ws', 1)}{path}"

@@ -1,4 +1,4 @@
-"""Sockets that programs open with a token: let in, held to its scope, and closed when it ends, by whichever process that was."""
+"""Sockets that programs open with a token: accepted, limited to its scope, and closed when it is revoked in any process."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ README = (Path(__file__).resolve().parents[3] / "README.md").read_text("utf-8")
 
 @contextlib.asynccontextmanager
 async def socket(url: str, session_id: str, *authorization: str, **headers: str) -> AsyncIterator[Socket]:
-    """A socket as a program opens it: with this header, and neither cookie nor origin but those given."""
+    """A socket as a program opens it: with this header, and only the given cookie and origin."""
     sent = [*(("Authorization", value) for value in authorization), *headers.items()]
     address = f"{url.replace('http', 'ws', 1)}/ws/chat/{session_id}/"
     async with websockets.connect(address, additional_headers=sent, max_queue=None) as connection:
@@ -30,7 +30,7 @@ async def socket(url: str, session_id: str, *authorization: str, **headers: str)
 
 
 async def token(browser: Browser, scope: str = "read", **fields: Any) -> tuple[str, str]:
-    """A token's id, and the header that sends it."""
+    """A token's id, and the header with it."""
     status, made = await browser.call("POST", "tokens/", {"name": "t", "scope": scope, **fields})
     assert status == 201, made
     return made["id"], f"Bearer {made['token']}"
@@ -40,7 +40,7 @@ def test_every_command_says_what_a_token_must_hold() -> None:
     assert set(consumers.NEEDED) == set(protocol.commands.PAYLOADS.values())
 
 
-#: What each command brings to a token of each scope: the type of the frame that answers, or an error's code.
+#: The answer to each command, for a token of each scope: the type of the frame, or an error's code.
 COMMANDS: list[tuple[str, dict[str, Any], str, str]] = [
     ("ping", {}, "pong", "pong"),
     ("resume", {"last_seq": 0}, "session", "session"),
@@ -77,7 +77,7 @@ async def test_no_page_s_origin_matters_and_no_token_opens_another_s_session(pro
         for headers in ({}, {"Origin": "https://elsewhere.example"}):
             async with socket(product.url, session_id, (await token(bo))[1], **headers) as own:
                 assert (await own.receive())["type"] == "session"
-        # The owner's cookie does not help another's token.
+        # The owner's cookie does not help another user's token.
         async with socket(product.url, session_id, theirs, Cookie=own_cookie, Origin=product.url) as closed:
             assert await closed.closed() == protocol.Close.NO_SUCH_SESSION
 
@@ -110,7 +110,7 @@ async def test_a_socket_closes_when_its_token_ends_and_no_other_does(product: Se
     _, stays = await token(bo)
 
     def change(column: str, value: str, token_id: str) -> None:
-        """As another process does it, which tells nobody."""
+        """As another process does it, without notifying anybody."""
         with contextlib.closing(sqlite3.connect(product.data_dir / "thinkaloud.sqlite3")) as file, file:
             file.execute(f"UPDATE chat_apitoken SET {column} = ? WHERE id = ?", (value, token_id.replace("-", "")))
 
@@ -143,7 +143,7 @@ async def test_a_stream_ends_when_its_token_does(product: Server, bo: Browser) -
 
 
 async def test_another_password_ends_what_a_token_has_opened(product: Server) -> None:
-    """Sockets and streams by a token end with the password it was made under; the page where it was changed goes on."""
+    """Sockets and streams of a token end when the password is changed; the page on which it was changed stays connected."""
     async with Browser.logged_in(product.url, "cy") as cy:
         session_id = await cy.new_session()
         _, header = await token(cy)

@@ -1,4 +1,4 @@
-"""The commands that operators type."""
+"""The management commands that operators use."""
 
 import os
 import subprocess
@@ -60,7 +60,7 @@ def check_llm(**settings: str) -> tuple[int, str, str]:
 @pytest.fixture
 def model_server() -> Iterator[ModelServer]:
     with ModelServer() as server:
-        server.is_judging = False  # the command asks on purpose what nothing else asks
+        server.is_judging = False  # the command makes a request on purpose that nothing else makes
         yield server
 
 
@@ -121,7 +121,7 @@ def lacks_thoughts(body: dict[str, Any]) -> bool:
 
 CALLING = Script(reasoning="Hm.", calls=[Call("python", {"code": "1234 * 5678"})])
 ANSWERING = Script("It is 7,006,652.")
-#: What a server refuses, how it says so, and what is told of it.
+#: What a server refuses, its error, and the command's output.
 TRAITS: dict[str, tuple[Callable[[dict[str, Any]], bool], Script, str]] = {
     "nothing": (lambda _: False, Script(), "wants turns to alternate: no"),
     "tools": (
@@ -148,7 +148,7 @@ TRAITS: dict[str, tuple[Callable[[dict[str, Any]], bool], Script, str]] = {
 
 
 def told_here(settings: Any, model_server: ModelServer) -> str:
-    """What the command says, in this process, which is quicker; it brings an event loop of its own."""
+    """The command's output, in this process, which is faster; it starts an event loop of its own."""
     forget_facts()
     settings.AGENT_MODEL = ModelSettings(model_server.url, "stub")
     out = StringIO()
@@ -246,7 +246,7 @@ def test_a_host_that_is_not_here_is_told(host: str, said: str) -> None:
     ],
 )
 async def test_where_it_listens_people_get_in(tmp_path: Path, host: str, told: str, others: list[str]) -> None:
-    """The address that it tells, and the others that it answers to, are those of a page that logs in and opens a socket."""
+    """The address that it prints, and the others that it answers to, are those of a page that logs in and opens a socket."""
     with serving(tmp_path, HOST=host) as server:
         assert server.url.startswith(told)
         for url in [server.url, *(f"http://{name}:{server.port}" for name in others)]:

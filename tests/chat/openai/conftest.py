@@ -1,4 +1,4 @@
-"""One served product, and tokens of its users."""
+"""The product as a process, and tokens of its users."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from tests.serving import Browser, Server
 
 @dataclass(frozen=True)
 class Door:
-    """Somebody's way in: their login on the pages, and the unmodified client with a token of theirs."""
+    """A user's access: their login on the pages, and OpenAI's unmodified client with a token of theirs."""
 
     browser: Browser
     client: AsyncOpenAI
@@ -20,7 +20,7 @@ class Door:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What plain HTTP needs."""
+        """The headers for plain HTTP."""
         return {"Authorization": f"Bearer {self.token}"}
 
 

@@ -1,4 +1,4 @@
-"""A run's frames, as a session's clients are sent them, in few words."""
+"""A run's frames, as clients of a session are sent them, written in short form."""
 
 import itertools
 from typing import Any

@@ -1,4 +1,4 @@
-"""Clients of npm, as they come, against the served product; one process of Node for all that they do."""
+"""Unmodified clients from npm against the product; one process of Node for all of them."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ REASONING = f'{IDEAS}\n\n→ python {{"code":"6*7"}}\n\n← python 42\n\n{IDEAS}
 
 @pytest.fixture
 async def told(door: Door) -> dict[str, Any]:
-    """What each client has made of it."""
+    """What each client has read."""
     node = bootstrap.find_node(Path(sys.executable))
     script = ROOT / "tests" / "chat" / "openai" / "clients.js"
     done = await asyncio.create_subprocess_exec(
@@ -33,7 +33,7 @@ async def told(door: Door) -> dict[str, Any]:
 
 
 def trimmed(thoughts: str) -> str:
-    """Without the spaces that a thought turns out to end with, which may have been sent by then."""
+    """The text without spaces at its end: a thought's are removed when it ends, but may have been sent before."""
     return re.sub(r" +(?=\n\n|\Z)", "", thoughts)
 
 

@@ -1,4 +1,4 @@
-"""Chat completions: asked by the unmodified Python client of a served product, and found again as sessions."""
+"""Chat completions: requested by the unmodified Python client, and shown as sessions."""
 
 import asyncio
 import base64
@@ -25,7 +25,7 @@ def asking(*words: str) -> list[ChatCompletionMessageParam]:
 
 
 async def ask(client: AsyncOpenAI, *words: str, **more: Any) -> tuple[str, str]:
-    """Ask; the answer, and the session that it was asked in."""
+    """Send it; returns the answer, and its session."""
     raw = await client.chat.completions.with_raw_response.create(model=MODEL, messages=asking(*words), **more)
     return raw.parse().choices[0].message.content or "", raw.headers["X-Session-Id"]
 
@@ -114,11 +114,11 @@ async def test_a_conversation_is_gone_on_with(door: Door, model: ModelServer, st
     parts: Any = [{"type": "text", "text": "One.\n"}]
     two, same = await go_on(first, parts, "Two?")
     assert (one, two, same) == ("One.", "Two.", session)
-    # What the model is given is the session's own: nothing twice.
+    # What the model is sent is the session's own history: nothing twice.
     assert [m["content"] for m in model.requests[-1].body["messages"][1:]] == [first, "One.", "Two?"]
     three, same = await go_on(first, "One.", "Two?", "Two.", "Three?")
     assert (three, same) == ("Three.", session)
-    # Of the middle, another conversation: a new session, and what was said before is sent along.
+    # From an earlier point it is another conversation: a new session, and the earlier messages are sent to the model too.
     _, other = await go_on(first, "One.", "Else?")
     assert other != session
     assert [m["content"] for m in model.requests[-1].body["messages"][1:]] == [first, "One.", "Else?"]
@@ -200,7 +200,7 @@ async def test_a_session_that_is_named(door: Door, model: ModelServer, product: 
         assert (missing.value.status_code, missing.value.code) == (404, "not_found")
 
 
-#: What the model does, and the status and code that the client is told of a run without an answer.
+#: What the model does, and the status and code that the client gets for a run without an answer.
 FAILING = {
     "[fault=bad_json]": (502, {"model_error", "model_cut_off"}),
     "[status=401]": (502, {"model_auth"}),

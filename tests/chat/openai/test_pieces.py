@@ -1,4 +1,4 @@
-"""Frames in, chunks and events out: without a server, and each text once."""
+"""Frames are turned into chunks and events: without a server, and each text once."""
 
 import json
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ CALL = '→ python {"code":"6*7"}'
 
 @dataclass(frozen=True)
 class Case:
-    """A run's frames, and what a client of a stream has of them at the end."""
+    """A run's frames, and what a client of the stream has in the end."""
 
     frames: Sequence[Frame]
     content: Sequence[str]
@@ -173,7 +173,7 @@ CASES = {
         [step("iteration_start", 0), answer(1, "Yes"), step("complete", 0, total_iterations=1)][1:2], ["Yes"]
     ),
 }
-#: How a run ends without an answer: its last frames, and the code and words that the client is told.
+#: How a run ends without an answer: its last frames, and the code and text that the client gets.
 FAILURES = {
     "failed": (
         [failed("model_timeout", "The model was silent."), ended("failed", code="model_timeout")],
@@ -193,7 +193,7 @@ def whole(case: Case) -> list[Frame]:
 
 
 def events(body: bytes) -> list[dict[str, Any]]:
-    """The events of a stream, which ends as it must."""
+    """The events of a stream, which is checked to end correctly."""
     assert body.endswith(b"data: [DONE]\n\n")
     told = []
     for block in body.decode().split("\n\n")[:-2]:
@@ -249,7 +249,7 @@ def test_response_events(name: str) -> None:
 
 
 def assert_built(told: Sequence[dict[str, Any]], output: Sequence[dict[str, Any]]) -> None:
-    """What a client puts together from the events is what the last one says."""
+    """Check that what a client assembles from the events equals the last event."""
     built: dict[int, dict[str, Any]] = {}
     growing: dict[str, str] = {}
     for event in told:

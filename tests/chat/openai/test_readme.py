@@ -1,4 +1,4 @@
-"""The README's examples, as they stand there but for the address and the token."""
+"""The README's examples, unchanged but for the address and the token."""
 
 import asyncio
 import re

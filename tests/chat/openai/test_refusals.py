@@ -1,4 +1,4 @@
-"""Who gets in, and what is told to those who do not: in the shape of this door's clients, and never a 500."""
+"""Who is let in, and the errors for others: in the format of OpenAI's API, and never a 500."""
 
 import asyncio
 import http.client
@@ -74,7 +74,7 @@ async def test_anothers_response_is_not_there(product: Server, door: Door) -> No
     assert (status, told["error"]["code"]) == (404, "not_found")
 
 
-#: Addresses and methods that are none: the status.
+#: Addresses and methods that do not exist: the status.
 ELSEWHERE = {
     ("GET", "/v1/"): 404,
     ("GET", "/v1/nothing"): 404,
@@ -108,7 +108,7 @@ async def test_a_body_that_is_too_large(product: Server, door: Door) -> None:
     assert_error(told)
 
 
-#: Bodies that are no JSON by their type: the type, the body, and the status.
+#: Bodies whose content type is not JSON: the type, the body, and the status.
 OTHER_TYPES = {
     "none": ("", ASK, 200),
     "a form, as curl says without being told": ("application/x-www-form-urlencoded", ASK, 200),
@@ -150,7 +150,7 @@ TEXTS = st.text(max_size=20) | st.sampled_from(["..", "%00", "x" * 300, "resp_",
 
 @pytest.fixture(scope="module")
 def bearer(product: Server) -> str:
-    """A token that may ask, for all examples."""
+    """A token with the scope to ask, for all examples."""
 
     async def make() -> str:
         async with Browser.logged_in(product.url, "bo") as browser:

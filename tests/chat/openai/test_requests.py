@@ -1,4 +1,4 @@
-"""Bodies of requests: what they want, what is refused by the name of its field, and which conversations are the same."""
+"""Bodies of requests: what they ask for, errors that name their field, and which conversations are the same."""
 
 import base64
 import json
@@ -93,7 +93,7 @@ def test_the_items_of_a_response_are_read() -> None:
 
 
 ASSISTANT = {"role": "assistant", "content": "Yes"}
-#: Refused: the body, and the field that is named. A further one is one line.
+#: Refused bodies, and the field that the error names. A further one is one line.
 REFUSED: dict[str, tuple[dict[str, Any], str | None, str]] = {
     "no messages": ({"model": "researcher"}, "messages", "bad_frame"),
     "messages that are none": ({"model": "researcher", "messages": "hi"}, "messages", "bad_frame"),

@@ -1,4 +1,4 @@
-"""Responses, by the unmodified Python client: whole, streamed, gone on from, read again."""
+"""Responses, by the unmodified Python client: whole, streamed, continued, retrieved."""
 
 import pytest
 from openai import APIError, APIStatusError
@@ -27,7 +27,7 @@ async def test_a_response_and_its_items(door: Door) -> None:
     assert again.status == "completed"
 
 
-#: The client has no type for the items of our tools, and says so where it copies them.
+#: The client has no type for the items of our tools, and warns where it copies them.
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
 async def test_a_stream_builds_the_same(door: Door) -> None:
     async with door.client.responses.stream(model=MODEL, input=SUM) as stream:
@@ -47,7 +47,7 @@ async def test_a_response_is_gone_on_from(door: Door, model: ModelServer) -> Non
     two = await door.client.responses.create(model=MODEL, input="Two?", previous_response_id=one.id)
     assert two.metadata == one.metadata
     assert [m["content"] for m in model.requests[-1].body["messages"][1:]] == ["One?", "One.", "Two?"]
-    # From one that was gone on from already: what was said up to it, in a session of its own.
+    # Continued from one that was continued already: a new session with the history up to it.
     other = await door.client.responses.create(model=MODEL, input="Else?", previous_response_id=one.id)
     assert other.metadata != one.metadata
     assert [m["content"] for m in model.requests[-1].body["messages"][1:]] == ["One?", "One.", "Else?"]

@@ -1,4 +1,4 @@
-"""The documents of the socket and of the API are made from the types, and lead nowhere in vain."""
+"""The documents of the socket and of the API are made from the types, and every reference in them resolves."""
 
 from collections.abc import Iterator
 from typing import Any, get_args

@@ -1,4 +1,4 @@
-"""In a rolling restart two versions hear each other: each reads what it can, leaves the rest, and finds it in the database."""
+"""In a rolling restart two versions exchange messages: each reads what it knows, ignores the rest, and finds it in the database."""
 
 import asyncio
 import logging
@@ -25,7 +25,7 @@ __all__ = ["layer", "started", "watching"]
 RUN = "11111111-1111-4111-8111-111111111111"
 FRAME = '{"type":"reasoning_step","seq":4,"id":"22222222-2222-4222-8222-222222222222","run_id":"' + RUN + '","data":{}}'
 
-#: Messages as the version before sent them, recorded there, and what they say now. A further one is one entry.
+#: Messages as the previous version sent them, recorded there, and what they mean now. A further one is one entry.
 RECORDED: list[tuple[dict[str, Any], dict[str, Any]]] = [
     (
         {"type": "stored", "events": [[4, RUN, FRAME, "reasoning_step", 2]], "group": "session.1"},
@@ -75,7 +75,7 @@ def test_so_is_what_it_says_to_all(old: dict[str, Any]) -> None:
 
 
 def heard_before(message: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """What a feed of the version before makes of a message, by its contract: types that it does not know it leaves."""
+    """How a feed of the previous version reads a message, according to its contract: it ignores unknown types."""
     match message["type"]:
         case "stored":
             return [("event", seq, UUID(run), *rest) for seq, run, *rest in message["events"]]
@@ -97,7 +97,7 @@ def heard_before(message: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     return []
 
 
-#: What is said now, and what the version before hears of it. What it hears nothing of, the poll of every second finds for it.
+#: The current messages, and what the previous version reads of them. What it does not read it finds by the poll of every second.
 SAID: dict[str, tuple[Mapping[str, Any], list[tuple[Any, ...]]]] = {
     "events": (
         {
@@ -165,7 +165,7 @@ def test_every_message_is_tried() -> None:
 
 @pytest.mark.django_db(transaction=True)
 class TestAFeed:
-    """A feed that hears another version, with real sockets behind it."""
+    """A feed that is sent messages of another version, with real sockets connected to it."""
 
     async def test_shows_what_a_process_of_the_version_before_tells(self, started: tuple[Run, Login]) -> None:
         run, login = started
@@ -194,7 +194,7 @@ class TestAFeed:
 
 @pytest.mark.django_db(transaction=True)
 async def test_what_is_published_is_what_is_tried(started: tuple[Run, Login], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The messages of the tables are those that the product sends."""
+    """The messages of the tables above are those that the product sends."""
     run, _ = started
     sent = asyncio.Queue[Mapping[str, Any]]()
 

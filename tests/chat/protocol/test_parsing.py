@@ -1,4 +1,4 @@
-"""Commands parsed from anything a client may send; text and JSON as both databases and every browser take them."""
+"""Commands parsed from anything that a client may send; text and JSON as both databases and every browser accept them."""
 
 import json
 import math
@@ -38,7 +38,7 @@ def test_commands(frame: Any, command: Any) -> None:
 
 
 def test_what_no_command_has_is_read_and_left_at_that() -> None:
-    """A megabyte of small values keeps the loop no longer than their JSON does."""
+    """A megabyte of small values blocks the loop no longer than parsing their JSON takes."""
     text = '{"type":"chat","payload":{"message":"x","more":[' + "0," * 500_000 + "0]}}"
 
     def cpu_s(work: Callable[[str], Any]) -> float:
@@ -102,7 +102,7 @@ def test_a_bad_chat_is_answered_under_its_own_identifier() -> None:
 
 
 def outcome(text: str) -> str:
-    """What becomes of a text: a command, or the code it is refused with."""
+    """What a text is parsed as: a command, or the code of its error."""
     try:
         parse_command(text)
     except BadFrame as refused:

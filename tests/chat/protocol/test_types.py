@@ -1,4 +1,4 @@
-"""What a frame, a step and a command hold is written down here once more: a change of the contract is a change of these tables."""
+"""The fields of each frame, step and command, written down a second time: a change of the protocol is a change of these tables."""
 
 from typing import Any, get_args
 
@@ -11,7 +11,7 @@ from chat.protocol.frames import StoredFrame, StoredType, UnstoredFrame, type_of
 from chat.runs.state import ENDED
 from tests import wire_types
 
-#: Of each type of stored event: the fields of its data, and those that may be missing. Those of steps are below.
+#: For each type of stored event: the fields of its data, and the optional ones. Those of steps are below.
 STORED = {
     "reasoning_start": (
         "agent message user enable_reasoning timestamp",
@@ -21,13 +21,13 @@ STORED = {
     "error": ("message code id", "client_message_id template values"),
     "reasoning_complete": ("status total_iterations duration_ms usage", "code cancelled_by removed waited_ms"),
 }
-#: The same of a run within another one.
+#: The same for those of a run within another one.
 STORED |= {
     "child_start": (f"{STORED['reasoning_start'][0]} parent", STORED["reasoning_start"][1]),
     "child_error": STORED["error"],
     "child_complete": STORED["reasoning_complete"],
 }
-#: Of each type of frame that is not stored. What is told as a list has the fields of one.
+#: For each type of frame that is not stored. For a list: the fields of its items.
 UNSTORED = {
     "session": (
         "session_id title agent last_seq role window run queue children steering notes",
@@ -45,13 +45,13 @@ UNSTORED = {
     "verdict": ("run_id user verdict reason good bad version", ""),
     "comment": ("id seq user text created_at edited_at count version", "deleted"),
     "activity": ("user", "seq typing"),
-    # How a scheduled run has ended, and that one waits: what both have, and what one of them has.
+    # How a scheduled run has ended, and that a run waits: the fields that both have, and those that one of them has.
     "notification": (
         "title run_id session_id timestamp",
         "id schedule_id text texts status paused duration_ms kind tool_call_id tool_name deadline",
     ),
 }
-#: Of each kind of step, beside what all have.
+#: For each kind of step, the fields beside the common ones.
 EVERY_STEP = "type content iteration timestamp"
 STEPS = {
     "start": ("message", ""),
@@ -70,7 +70,7 @@ STEPS = {
     "question": ("tool_call_id fields deadline", ""),
     "answer": ("tool_call_id user answers", ""),
 }
-#: Of each command.
+#: For each command.
 COMMANDS = {
     "chat": ("message", "agent_name enable_reasoning client_message_id files"),
     "cancel": ("", "run_id all"),
@@ -157,5 +157,5 @@ PONG = {"type": "pong", "data": {"last_seq": 1, "timestamp": 1.5}}
     ],
 )
 def test_what_is_not_as_its_type_says_is_noticed(frame: dict[str, Any], is_well: bool) -> None:
-    """By the check that every test's sockets and stored events are given."""
+    """This is the check that every test's sockets and stored events go through."""
     assert (wire_types.fault_of(frame) == "") is is_well

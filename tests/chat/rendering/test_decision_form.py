@@ -1,4 +1,4 @@
-"""The form by which people decide: which field fits which argument, and what is read back of it."""
+"""The form with which people decide: the field for each argument, and how the submitted form is read."""
 
 from typing import Any
 
@@ -48,14 +48,14 @@ KINDS: list[tuple[dict[str, Any], dict[str, Any], dict[str, str]]] = [
             "deep": "json",
         },
     ),
-    # What the model wrote fits no such field.
+    # The model's value does not fit such a field.
     (
         {"to": 5, "n": "five", "ok": "yes", "level": "none", "tags": [1], "maybe": None},
         SCHEMA,
         dict.fromkeys(("to", "n", "ok", "level", "tags", "maybe", "deep"), "json"),
     ),
     ({"tags": ["a\nb"]}, {"properties": {"tags": SCHEMA["properties"]["tags"]}}, {"tags": "json"}),
-    # Schemas of servers that nobody here knows.
+    # Unusual schemas of servers.
     ({"a": "x"}, {"properties": [], "required": 3}, {"a": "text"}),
     ({"a": "x"}, {"properties": {"a": True}}, {"a": "text"}),
     ({"a": "x"}, {"properties": {"a": {"type": ["string", "number"], "enum": []}}}, {"a": "json"}),
@@ -72,7 +72,7 @@ def test_each_argument_has_the_field_that_fits(
 
 
 ARGUMENTS = {"to": "a\nb", "n": 2.0, "ok": True, "tags": ["x", "y"], "deep": {"a": 1}}
-#: to, n, ok, tags, deep, level, maybe: a0 … a6.
+#: The arguments to, n, ok, tags, deep, level, maybe are the fields a0 … a6.
 READ: list[tuple[dict[str, Any], dict[str, Any] | None]] = [
     ({}, None),
     ({"a0": "a\r\nb", "a1": "2.0", "a2": "true", "a3": "x\r\ny", "a5": "", "a6": ""}, None),

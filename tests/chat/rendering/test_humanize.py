@@ -1,4 +1,4 @@
-"""What pages say of a text takes time in proportion to it, and says something of any."""
+"""Texts for pages are made of any input, in time proportional to its length."""
 
 import json
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from chat.rendering import humanize, rows
 from config.visible_text import make_visible
 from tests.agents.untrusted.linear import assert_linear
 
-#: What is said of untrusted texts; a further one is one line.
+#: Functions that are given untrusted texts; a further one is one line.
 SAID: dict[str, Callable[[str], object]] = {
     "gist": humanize.first_line,
     "markdown_gist": humanize.markdown_gist,
@@ -68,7 +68,7 @@ def test_something_is_said_of_any(unit: str, length: int) -> None:
     [
         ("No words came.", "Report 7f3a.", "No words came. Report 7f3a."),
         ("沒有回應。", "報告 7f3a。", "沒有回應。報告 7f3a。"),
-        # What a server has said is in its own language.
+        # A server's own error text is not translated.
         ("伺服器回報：The server had an error.", "報告 7f3a。", "伺服器回報：The server had an error. 報告 7f3a。"),
         ("", "Report 7f3a.", "Report 7f3a."),
         ("No words came.", "", "No words came."),

@@ -1,4 +1,4 @@
-"""Markdown of models becomes HTML that can do nothing, and whatever it is, the page is served."""
+"""Markdown of models becomes harmless HTML, and the page is served whatever the text is."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -127,13 +127,13 @@ def test_a_picture_becomes_a_link_to_it() -> None:
     assert ">a map</a>" in html
 
 
-#: Takes the renderer ages.
+#: Takes the renderer extremely long.
 ENDLESS = "[" * 400_000
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Rendering with little patience and nothing remembered; how many texts each trip to a worker had."""
+    """Rendering with a short timeout and an empty cache; returns how many texts each call of a worker had."""
     trips: list[int] = []
 
     class Counted(Pool):

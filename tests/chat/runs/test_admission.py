@@ -1,4 +1,4 @@
-"""Every limit refuses in clear words, and what is within it goes on."""
+"""Every limit is refused with a clear error, and what is within the limits works."""
 
 from collections.abc import AsyncIterator, Iterator
 
@@ -12,7 +12,7 @@ SLOW = "[tokens=400 every=25]"
 
 @pytest.fixture(scope="module")
 def tight(tmp_path_factory: pytest.TempPathFactory, model: ModelServer) -> Iterator[Server]:
-    """The product with little room."""
+    """The product with low limits."""
     limits = {
         "MAX_MESSAGES_PER_MINUTE": "6",
         "MAX_QUEUED_RUNS": "1",
@@ -29,7 +29,7 @@ def tight(tmp_path_factory: pytest.TempPathFactory, model: ModelServer) -> Itera
 
 @pytest.fixture
 async def someone(tight: Server, request: pytest.FixtureRequest) -> AsyncIterator[Browser]:
-    """A user of the test's own, so that no test counts against another."""
+    """A new user for each test, so that tests do not count towards each other's limits."""
     async with Browser.logged_in(tight.url, request.param) as browser:
         yield browser
 
@@ -50,7 +50,7 @@ async def test_the_line_and_the_runs_at_work_are_limited(someone: Browser) -> No
         await one.send("chat", message="[tokens=1]", client_message_id="too many")
         error = (await one.until_type("error"))["data"]
         assert (error["code"], error["client_message_id"]) == ("queue_full", "too many")
-        # Nothing runs in the other session, but its user has one at work.
+        # In the other session nothing is at work, but its user has a run at work.
         await two.send("chat", message="[tokens=2]")
         waiting = (await two.until_type("accepted"))["data"]
         assert waiting["queued"] == 1

@@ -1,7 +1,7 @@
-"""Whatever is done to a session, in whatever order, and whatever its models answer: no strict server refuses what it asks next.
+"""Whatever is done to a session, in any order, and whatever its models answer: no strict server refuses the next request.
 
-Each course is a few acts on one session and on what is copied from it, with real runs; every request that any of them makes is judged
-by `tests.strict_judge`. At its end each session is asked once more, and answers.
+Each example is a few actions on one session and its copies, with real runs; every request of any run is checked by `tests.strict_judge`. At
+the end each session is sent one more message, and answers.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.asyncio]
 
 BOSS = AgentSpec("boss", "Boss", "Does it.", "You are the boss.", ("python", "ask_user"), sub_agents=("clerk",))
 CLERK = AgentSpec("clerk", "Clerk", "Works.", "You are the clerk.", ("python", "ask_user"))
-#: Code that holds a 7 waits; code with a 13 is never run.
+#: Code with a 7 waits for a decision; code with a 13 is denied.
 POLICY = read_policy(
     [
         {"tool": "python", "arguments": {"code": "*13*"}, "decision": "deny"},
@@ -48,7 +48,7 @@ QUESTION = Call("ask_user", {"question": "Where to?", "fields": [{"name": "city"
 WITHIN = Call("ask_clerk", {"message": "Work."})
 SIGNED = Call("python", {"code": "2+2"}, extra={"extra_content": {"google": {"thought_signature": "abc"}}})
 
-#: What a model answers a request with.
+#: The answers of the model to a request.
 ANSWERS: dict[str, Script] = {
     "words": Script("So."),
     "a thought": Script("So.", reasoning="Hm."),
@@ -78,7 +78,7 @@ ANSWERS: dict[str, Script] = {
 
 @dataclass
 class Course:
-    """A session, what was copied from it, and the model of them all, which answers as planned and afterwards with words."""
+    """A session, its copies, and the model of them all, which answers as planned and afterwards with text."""
 
     here: Here
     server: ModelServer
@@ -91,7 +91,7 @@ class Course:
         return self.sessions[self.chosen % len(self.sessions)]
 
     async def rest(self, condition: Callable[[], bool] | None = None) -> None:
-        """Wait until each run has ended, waits for people, or hears nothing more from its model."""
+        """Wait until each run has ended, waits for a decision, or gets nothing more from its model."""
         async with asyncio.timeout(ENDS_WITHIN_S):
             while not await database.read(condition or self._rests):  # noqa: ASYNC110 - the database tells nobody
                 await asyncio.sleep(0.005)
@@ -148,7 +148,7 @@ async def stop_within(course: Course) -> None:
 
 
 async def die(course: Course) -> None:
-    """The process of the run at work has died, and it is found to have."""
+    """The process of the run at work has died, and the sweep notices."""
     run = await course.newest(status__in=LIVE)
     if run is not None and run.status != RunStatus.WAITING:
         await recovery.interrupt(run.pk)
@@ -209,7 +209,7 @@ async def take_back(course: Course) -> None:
 
 
 async def branch(course: Course, message: str | None = "Why else?", back: int = 0) -> None:
-    """Go on otherwise from the end of a run, or ask it again; what comes then is done to the new session."""
+    """Branch from the end of a run, or ask its message again; later actions are done to the new session."""
     after = await database.read(_ends, course.session.pk)
     place = after[max(0, len(after) - 1 - back)]
     made = await branching.make_branch(
@@ -269,7 +269,7 @@ async def begin(here: Here, server: ModelServer, answers: list[str]) -> Course:
 
 
 async def finish(course: Course) -> None:
-    """Stop what is left, and ask each session once more: it answers."""
+    """Stop what is left, and send each session one more message: it answers."""
     for place in range(len(course.sessions)):
         course.chosen = place
         await do(course, stop_all)
@@ -283,7 +283,7 @@ async def finish(course: Course) -> None:
 
 
 async def do(course: Course, act: Act) -> None:
-    """Do it, if that can be done now."""
+    """Do the action, if it is possible now."""
     try:
         await act(course)
     except Refused:
@@ -291,7 +291,7 @@ async def do(course: Course, act: Act) -> None:
     await course.rest()
 
 
-#: Few of the quick profile's examples: each is a second of real runs.
+#: Fewer examples in the quick profile, because each takes a second of real runs.
 EXAMPLES = 300 if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else 12
 
 

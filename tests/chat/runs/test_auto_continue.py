@@ -1,4 +1,4 @@
-"""An interrupted run is gone on with by itself where that is wanted, harmless, and not for ever."""
+"""An interrupted run is continued automatically where that is configured, free of side effects, and not too often."""
 
 from collections.abc import Callable
 
@@ -15,12 +15,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def interrupted_by_its_own_process(run: Run) -> None:
-    """The process that executes the run stops in good order."""
+    """The process that executes the run shuts down."""
     recorder.end_run(run, [], End(RunStatus.INTERRUPTED))
 
 
 def interrupted_by_a_sweep(run: Run) -> None:
-    """The process that carried the run is gone."""
+    """The process that executed the run is gone."""
     assert recovery.interrupt_orphan(run.pk)
 
 
@@ -30,7 +30,7 @@ BOTH = pytest.mark.parametrize("interrupt", [interrupted_by_its_own_process, int
 
 @pytest.fixture(autouse=True)
 def wanted(settings: object) -> None:
-    """Going on by itself is switched on."""
+    """Switch it on."""
     settings.AUTO_CONTINUE = True  # type: ignore[attr-defined]
 
 
@@ -116,7 +116,7 @@ def test_not_where_it_is_not_wanted(session: Session, interrupt: Interrupt, sett
 
 @pytest.mark.parametrize(("calls", "is_continued"), [(["python"], True), (["python", "mail-send"], False)])
 def test_what_runs_within_have_called_counts_too(session: Session, calls: list[str], is_continued: bool) -> None:
-    """The question itself changes nothing."""
+    """The call of the other agent itself has no side effects."""
     run = making.run(session)
     making.append(run, called("ask_writer"))
     child = Run(agent_name="writer", message="Do it", parent_call_id="1")

@@ -1,4 +1,4 @@
-"""How a run begins: its agent at once, and what is told of it in order."""
+"""How a run begins: its agent starts at once, and its events are published in order."""
 
 import asyncio
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ def _claim(user: User) -> ClaimedRun | None:
 async def test_what_an_agent_does_is_told_after_its_beginning_however_long_that_takes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Telling of the beginning hangs until the agent has come to its end: nothing of that is told, shown or stored before."""
+    """Publishing of the first event hangs until the agent has ended: nothing else is published, shown or stored before it."""
     claim = await database.write(_claim, await database.write(making.user))
     assert claim is not None
     run, telling = claim.run, executor.publish_events
@@ -49,7 +49,7 @@ async def test_what_an_agent_does_is_told_after_its_beginning_however_long_that_
     drafts.watch(run.session_id, growth.append)
     dispatch.start_run(claim)
     handle = run_registry.running[run.pk]
-    # Its agent is at work by now, before anybody has been told of anything.
+    # Its agent is at work by now, before anything was published.
     assert handle.stream is not None
     await until(lambda: handle.stream is not None and handle.stream.outcome is not None)
     assert (told, growth) == ([], [])

@@ -1,4 +1,4 @@
-"""Copies of sessions: exact, whole or not there at all, and counted nowhere."""
+"""Copies of sessions: exact, complete or not there at all, and counted nowhere."""
 
 import io
 import zipfile
@@ -62,7 +62,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 def nothing_runs_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Runs wait in line: no model is asked."""
+    """Runs stay queued: no model is called."""
     monkeypatch.setattr(run_registry, "executes_runs", lambda: False)
     yield
     database.close()
@@ -91,7 +91,7 @@ def frames(session: Session) -> list[StoredFrame]:
 
 
 def told_alike(session: Session) -> list[Any]:
-    """A log without what a copy has of its own."""
+    """A log without what differs in each copy."""
     runs: dict[str, int] = {}
 
     def named(run_id: str) -> int:
@@ -134,7 +134,7 @@ def test_a_copy_has_the_same_log_with_identifiers_of_its_own(on_each_database: N
     assert {frame["run_id"] for frame in theirs}.isdisjoint(frame["run_id"] for frame in before)
     for stored in selectors.stored_after(copy.pk, 0, 1_000):
         wire_types.checked(orjson.loads(stored.frame))
-    # What is kept without a number, and whole texts, too; the old log is as it was.
+    # Steps without a number, and whole texts, are copied too; the old log is unchanged.
     assert Step.objects.filter(session=copy).count() == Step.objects.filter(session=source).count()
     kept = Step.objects.filter(session=copy, seq=None).order_by("pk")
     assert [step.body for step in kept] == [
@@ -155,7 +155,7 @@ def test_the_agents_memory_of_a_copy_is_the_copied_turns(ada: User) -> None:
     third = source.runs.filter(parent=None).latest("number")
     assert history.conversation_history(branch.pk, 9) == history.conversation_history(source.pk, third.number)
     assert history.conversation_history(copied(ada, source, 0).pk, 4) == []
-    # A copy of a copy names what it was made from; a run, the one that was carried.
+    # A copy of a copy names the session it was made from; a run, the one that was executed.
     again = copied(ada, branch, first)
     assert [frame["copied_from"] for frame in frames(again)] == [frame["id"] for frame in frames(branch)[:first]]
     carried = {run.copied_from for run in again.runs.all()}
@@ -163,7 +163,7 @@ def test_the_agents_memory_of_a_copy_is_the_copied_turns(ada: User) -> None:
 
 
 def at_work(ada: User) -> Session:
-    """Two ended runs, the second one while the first was at work; then one at work around another that was removed."""
+    """Two ended runs, the second one while the first was at work; then one at work, during which another one was removed from the queue."""
     session = making.session(ada, title="Busy")
     first = making.run(session)
     stock.begun(first)
@@ -200,7 +200,7 @@ def test_what_is_at_work_is_not_copied(ada: User) -> None:
 
 
 def test_an_open_request_is_never_copied(ada: User) -> None:
-    """A run that waits for people has not ended: all of it, its request too, stays where it is."""
+    """A run that waits has not ended: none of it is copied, its request for a decision neither."""
     source = stock.fill(ada)
     end = source.last_seq
     waiting = making.run(source)
@@ -298,7 +298,7 @@ def test_what_dies_halfway_is_seen_by_nobody_and_swept(ada: User, monkeypatch: p
 
     monkeypatch.setattr(branching, "_EVENTS", 5)
     monkeypatch.setattr(branching, "_show_whole", die)
-    # As where a process is killed: nobody is there to clean up.
+    # As where a process is killed, which cleans up nothing.
     monkeypatch.setattr(branching, "_discard", lambda _: None)
     with pytest.raises(RuntimeError):
         make(ada, source)
@@ -346,7 +346,7 @@ def test_the_same_key_gets_the_same_session_and_run(ada: User) -> None:
             make(ada, source, **{**wish, "after_seq": ends_of(source)[0]})
         assert refused.value.code == "conflict"
     assert Session.objects.count() == 3
-    # With a session its key goes.
+    # The key is deleted with the session.
     erasure.hide_session(first.session_id)
     assert make(ada, source, **wish).session_id != first.session_id
 
@@ -365,13 +365,13 @@ def test_nothing_of_a_copy_is_counted_or_found(ada: User, bo: User) -> None:
     copies = [copied(ada, source), copied(bo, source)]
     assert figures(ada) == counted
     assert [table.objects.count() for table in (ModelCall, DailyUsage, File, WebhookDelivery)] == kept
-    # What it was asked with is read where it was asked, by who may read it there: here both, as its owner and as a driver of it.
+    # Model calls are read in the session where they were made, by those who may see it: here both, its owner and a driver.
     its = copies[1].runs.get(number=1, parent=None)
     assert call_reader.rows_of(its) == []
     assert len(call_reader.calls_of(branches.executed_run(bo, its))) == 1
     Share.objects.update(role="watcher")
     assert branches.executed_run(bo, its) == its
-    # A hit would be the same words again.
+    # Otherwise a search would find the same words twice.
     for copy in copies:
         assert not [hit for hit in search.find(copy.owner, "tea", 100) if hit.session_id == copy.pk]
     noted = AuditEntry.objects.filter(action="copy").order_by("id")
@@ -382,7 +382,7 @@ def test_nothing_of_a_copy_is_counted_or_found(ada: User, bo: User) -> None:
 
 
 def figures(user: User) -> dict[str, Any]:
-    """All that counts runs by who asked, or hands them on."""
+    """All figures that count runs by user, and all that export them."""
     admission = load_for_update(making.session(user).pk, user.pk, "m")
     assert admission is not None
     return {
@@ -408,7 +408,7 @@ def test_files_are_used_by_reference_and_only_those_of_what_was_copied(ada: User
     copy = copied(bo, source, ends_of(source)[0])
     assert list(SessionFile.objects.filter(session=copy).values_list("file", flat=True)) == [early.pk]
     assert copy.has_files
-    # With the original's end, the copy has it still.
+    # When the original is deleted, the copy still has it.
     erasure.hide_session(source.pk)
     while erasure.erase_batch(erasure.Pace()) is not None:
         pass
@@ -491,7 +491,7 @@ def test_families_tell_each_reader_what_that_one_sees(ada: User, bo: User) -> No
     theirs = copied(bo, root, first)
     assert branches.branches_of(ada, [root.pk]) == {}, "of a copy of somebody else's nothing is told"
     b, c = copied(ada, root, first), copied(ada, root, second)
-    # From a place that lies in what was copied, one parts from the log that this was copied from.
+    # Where a branch point lies in the copied part, the branch belongs to the log that was copied.
     d, e = copied(ada, b, first), copied(ada, c, first)
     told = branches.branches_of(ada, [root.pk, b.pk, c.pk, d.pk, e.pk])
     places = {pk: (data["of"], data["after_seq"], data["number"], data["count"]) for pk, data in told.items()}

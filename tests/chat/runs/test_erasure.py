@@ -1,4 +1,4 @@
-"""What is deleted is gone for everybody at once, and from the tables little by little; whoever is killed meanwhile, it goes on."""
+"""What is deleted is invisible at once, and removed from the tables in batches; if a process is killed meanwhile, another goes on."""
 
 from collections.abc import Callable
 from typing import Any
@@ -54,7 +54,7 @@ def ada() -> User:
 
 @pytest.fixture
 def long(ada: User, monkeypatch: pytest.MonkeyPatch) -> Session:
-    """A session that is too long to be removed at once: a run that has ended, one at work and one in line."""
+    """A session that is too long to be removed at once: a run that has ended, one at work and one queued."""
     monkeypatch.setattr(erasure, "_AT_ONCE", 1)
     return fill(ada)
 
@@ -87,7 +87,7 @@ def fill(owner: User) -> Session:
 
 
 def shown(session: Session, user: User) -> list[str]:
-    """Where the session, or something of it, can still be found; each look is one line."""
+    """The places where the session, or a part of it, can still be found; each query is one line."""
     client = Client()
     client.force_login(user)
     looks: dict[str, Callable[[], Any]] = {
@@ -112,7 +112,7 @@ def shown(session: Session, user: User) -> list[str]:
 
 @pytest.mark.parametrize("staff", [False, True], ids=["its owner", "staff"])
 def test_a_long_session_is_gone_at_once(long: Session, ada: User, staff: bool) -> None:
-    """Everything of it is still in the tables, and nothing of it is found by anybody."""
+    """All its rows are still in the tables, and none of them is found by anybody."""
     reader = making.user("root", is_staff=True, is_superuser=True) if staff else ada
     live = long.runs.get(status=RunStatus.RUNNING)
     assert erasure.hide_session(long.pk) == [live.pk]
@@ -127,7 +127,7 @@ def test_a_long_session_is_gone_at_once(long: Session, ada: User, staff: bool) -
 
 
 def test_what_is_looked_at_above_can_be_found(ada: User) -> None:
-    """Of a session that is not deleted all but the line is: it has a run at work."""
+    """For a session that is not deleted all of them find something, except the queue: it has a run at work."""
     assert len(shown(fill(ada), ada)) == 11
 
 
@@ -162,7 +162,7 @@ def empty(owner: User) -> bool:
 
 
 def erase(rows: int = 3, most: int = 200) -> int:
-    """Remove all that is deleted, few rows at a time; returns in how many batches."""
+    """Remove everything that is deleted, a few rows at a time; returns the number of batches."""
     pace = erasure.Pace()
     for batches in range(most):
         pace.rows = rows
@@ -182,7 +182,7 @@ def test_it_is_removed_in_batches(long: Session, ada: User) -> None:
 
 
 def test_it_goes_on_where_a_batch_failed(long: Session, ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A crash in the middle of any batch undoes that batch, and whoever comes next goes on."""
+    """A crash in the middle of a batch undoes that batch, and the next process goes on."""
     erasure.hide_session(long.pk)
     usual = erasure._delete
     calls = 0
@@ -191,7 +191,7 @@ def test_it_goes_on_where_a_batch_failed(long: Session, ada: User, monkeypatch: 
         nonlocal calls
         calls += 1
         usual(rows)
-        # Not as often as any one batch deletes, or that would never be done.
+        # Fewer times than any one batch deletes, because otherwise it would never end.
         if calls % 29 == 0:
             raise OperationalError("the process was killed")
 
@@ -247,7 +247,7 @@ def test_a_closed_account_cannot_be_asked_for(ada: User) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_runs_within_runs_are_removed_before_those_that_asked_them(ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each batch is committed by itself, and leaves no run that refers to one that is gone."""
+    """Each batch is committed by itself, and leaves no run that refers to a deleted one."""
     monkeypatch.setattr(erasure, "_AT_ONCE", 1)
     session = making.session(ada)
     asking = making.run(session)

@@ -1,4 +1,4 @@
-"""Budgets: which hold for whom, and what a run may still do when they are used up."""
+"""Budgets: which ones apply to whom, and what a run may still do when they are exhausted."""
 
 from collections.abc import Iterator
 from datetime import date
@@ -27,7 +27,7 @@ def money(limit: str, used: str = "0", scope: str = "user_day") -> BudgetState:
 
 
 def call(used: int) -> CallEnded:
-    """A call that used so many tokens; each costs a cent."""
+    """A call that used this many tokens; each costs a cent."""
     return CallEnded(1, 1, 5, usage=Usage(used, 0))
 
 
@@ -36,7 +36,7 @@ def cents(ended: CallEnded) -> Cost | None:
 
 
 def course(meter: RunMeter, calls: list[int]) -> list[str]:
-    """What a run may do before each of its calls, and after the last, in a word."""
+    """What a run may do before each of its calls, and after the last, in one word each."""
     told = []
     for used in [*calls, None]:
         allowance = meter.allow()
@@ -48,7 +48,7 @@ def course(meter: RunMeter, calls: list[int]) -> list[str]:
     return told
 
 
-#: Budgets, what each call uses, and what the run may do before each.
+#: Budgets, the usage of each call, and what the run may do before each.
 COURSES: dict[str, tuple[list[BudgetState], list[int], list[str]]] = {
     "none": ([], [10**9], ["free", "free"]),
     "far from it": ([tokens(1_000)], [100, 100], ["free", "free", "free"]),
@@ -81,7 +81,7 @@ def test_a_call_whose_cost_is_not_known_uses_no_money() -> None:
 
 
 def test_what_others_use_meanwhile_counts_and_ones_own_once() -> None:
-    """Three of a person's runs at the same time: the sums of the day hold all that is stored, of this run too."""
+    """Three runs of one user at the same time: the sums of the day contain everything that is stored, this run's own usage too."""
     meter = RunMeter([tokens(1_000, 0, "user_day"), tokens(5_000)], cents)
     assert meter.allow() == Allowance()
     meter.spend(call(300))
@@ -91,7 +91,7 @@ def test_what_others_use_meanwhile_counts_and_ones_own_once() -> None:
     assert meter.allow().is_last
 
 
-# Which hold
+# Which budgets apply
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def ada(db: None) -> Iterator[User]:
 
 @pytest.fixture
 def used(ada: User) -> User:
-    """Somebody who has used something today, and yesterday; and somebody else."""
+    """A user with usage today and yesterday; and another user with usage."""
     bo = making.user("bo")
     today = timezone.now().date()
     rows: list[dict[str, Any]] = [
@@ -124,7 +124,7 @@ def used(ada: User) -> User:
     return bo
 
 
-#: Budgets, and what is used of each by a run of ada's with the researcher; None: it does not hold for that.
+#: Budgets, and the usage that counts for a run of ada's with the researcher; None: the budget does not apply.
 HOLDING: dict[str, tuple[dict[str, Any], int | None]] = {
     "each run": ({"scope": "run"}, 0),
     "each run of another agent": ({"scope": "run", "agent_name": "writer"}, None),
@@ -148,7 +148,7 @@ def test_which_budgets_hold_and_what_is_used_of_them(name: str, ada: User, used:
     assert found == ([] if wanted is None else [wanted])
 
 
-#: What an agent's version says of its runs, and what holds for each: limits and units.
+#: The limits of an agent's version, and what applies to each run: limits and units.
 OF_VERSIONS: list[tuple[Limits, list[tuple[str, str]]]] = [
     (Limits(), []),
     (Limits(tokens=5_000), [("5000", "tokens")]),

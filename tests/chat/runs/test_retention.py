@@ -1,4 +1,4 @@
-"""What is kept no longer goes, and nothing else: sessions by their owners' days, entries of the audit by the installation's."""
+"""What has expired is deleted, and nothing else: sessions by their owners' setting, audit entries by the installation's."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -44,7 +44,7 @@ def connections_are_given_back() -> Iterator[None]:
 
 
 def aged(owner: User, days: float, **fields: Any) -> Session:
-    """A session in which nothing has happened for so long."""
+    """A session in which nothing has happened for this long."""
     made = making.session(owner, **fields)
     Session.objects.filter(pk=made.pk).update(active_at=NOW - timedelta(days=days))
     return Session.objects.get(pk=made.pk)
@@ -92,7 +92,7 @@ def of_owner_with(days: int | None, age: float) -> Callable[[User], Session]:
     return make
 
 
-#: Sessions where the installation keeps them for 30 days; and whether they are gone afterwards.
+#: Sessions where the installation keeps them for 30 days; and whether they are deleted.
 SESSIONS: dict[str, tuple[Callable[[User], Session], bool]] = {
     "untouched for longer": (plain, True),
     "untouched for less": (lambda owner: aged(owner, 29.9), False),
@@ -112,7 +112,7 @@ SESSIONS: dict[str, tuple[Callable[[User], Session], bool]] = {
 
 
 def expire() -> None:
-    """What the clock does, until nothing is to do."""
+    """Do what the periodic task does, until nothing is left to do."""
     while async_to_sync(retention.expire_some)():
         pass
 

@@ -1,4 +1,4 @@
-"""What a session keeps of its reader's choices, titles that can be seen, and sessions that are asked for twice."""
+"""A session's stored choices, titles with visible characters, and sessions that are requested twice."""
 
 import asyncio
 from datetime import timedelta
@@ -42,7 +42,7 @@ async def test_a_run_names_its_agent_and_its_model(bo: Browser) -> None:
     assert start["data"]["model"]
 
 
-#: What cannot be seen; a further case is one entry.
+#: Texts without visible characters; a further case is one entry.
 BLANK = [
     " ",
     "\n\t",
@@ -86,11 +86,11 @@ async def test_a_message_that_cannot_be_seen_is_empty(bo: Browser, message: str)
     assert (status, answer["error"]["code"]) == (400, "empty_message")
 
 
-# Asked for twice
+# Requested twice
 
 
 async def make(browser: Browser, key: str, **body: Any) -> tuple[int, Any]:
-    """Ask for a session under a key."""
+    """Request a session with an idempotency key."""
     return await browser.call("POST", "sessions/", body, headers={"Idempotency-Key": key})
 
 

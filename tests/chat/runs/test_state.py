@@ -1,4 +1,4 @@
-"""Runs move as their table of moves says, and in no other way; one is live per session."""
+"""Runs change their status as the table of transitions says, and in no other way; one run per session is live."""
 
 from datetime import timedelta
 from typing import Any
@@ -174,7 +174,7 @@ def test_who_has_no_room_is_not_looked_at(settings: Any) -> None:
     settings.MAX_ACTIVE_RUNS_PER_USER = 2
     busy, idle = making.user("busy"), making.user("idle")
     waiting = [making.run(making.session(user), owned_by="").session_id for user in (busy, busy, busy, idle)]
-    # Of each user's no more than may start.
+    # For each user no more than may start.
     assert run_queue.waiting_sessions() == [*waiting[:2], waiting[3]]
     assert run_queue.waiting_sessions(busy.pk) == waiting[:2]
     for _ in range(2):
@@ -196,7 +196,7 @@ def test_an_end_makes_way_for_its_own_session_and_for_those_that_its_users_limit
     assert run_queue.sessions_unblocked_by(ended) == []
     settings.MAX_ACTIVE_RUNS_PER_USER = 1
     assert run_queue.sessions_unblocked_by(ended) == [other.pk]
-    # Whoever's message is next in the session itself.
+    # Other users whose messages are next in the session itself.
     making.run(shared, user=bo, owned_by="")
     assert run_queue.sessions_unblocked_by(ended) == [shared.pk, other.pk]
     settings.MAX_ACTIVE_RUNS_PER_USER = 0

@@ -1,4 +1,4 @@
-"""Words into runs at work: read once or queued once, whatever happens around it; each row of the table is a course of events."""
+"""Messages to runs at work: read once or queued once, whatever happens meanwhile; each row of the table is an order of events."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -43,7 +43,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def begun(here: Here, server: ModelServer, *scripts: Script) -> UUID:
-    """A run whose model has been asked once, and has not answered."""
+    """A run whose model was called once, and has not answered."""
     server.enqueue(*scripts)
     accepted = await commands.ask(here.user, here.session.pk, message="Tell me.", agent_name="writer")
     await server.until(lambda: bool(server.requests))
@@ -94,7 +94,7 @@ async def test_where_the_run_ends_first_it_is_asked_next_past_limits(
     assert await here.all_ended()
     assert await database.read(read_words, here) == []
     assert await database.read(asked, here) == ["Tell me.", "One.", "Two."]
-    # The same again is what it was, and nothing more is asked.
+    # The same message again has the same answer, and nothing more is queued.
     assert (await say(here, "One.")).is_word
     assert len(await database.read(asked, here)) == 3
 
@@ -211,7 +211,7 @@ async def test_a_later_run_is_told_what_was_said(here: Here, model_side: ModelSe
     assert told == ["Tell me.", "Be brief.", "What did I say?"]
 
 
-# While the run waits for people: what is said stays where it is until the run goes on, or ends.
+# While the run waits for a decision: messages stay pending until the run is resumed, or ends.
 
 
 async def allow(here: Here, run_id: UUID) -> None:
@@ -235,7 +235,7 @@ async def take_back(here: Here, run_id: UUID) -> None:
     await allow(here, run_id)
 
 
-#: What ends the waiting, and where the word is then: read by the run, asked after it, or neither.
+#: What ends the waiting, and where the message is then: read by the run, queued after it, or neither.
 AFTER_WAITING: dict[str, tuple[Callable[[Here, UUID], Any], list[str], list[str]]] = {
     "allowed": (allow, ["Be brief."], []),
     "denied": (deny, ["Be brief."], []),
@@ -261,7 +261,7 @@ async def test_what_is_said_while_a_run_waits_stays_pending(
     view = await database.read(selectors.session_view, here.session.pk)
     assert view is not None
     assert [word["message"] for word in view.steering] == ["Be brief."]
-    # Nothing was decided by it, and nothing is at work.
+    # The message decides nothing, and no run is at work.
     assert await database.read(WaitingCall.objects.filter(run=run_id).count) == 1
     assert (await database.read(Run.objects.get, pk=run_id)).status == RunStatus.WAITING
     await act(here, run_id)
@@ -274,7 +274,7 @@ async def test_what_is_said_while_a_run_waits_stays_pending(
 
 
 async def test_what_came_too_late_is_known_by_its_place_in_the_queue(here: Here, model_side: ModelServer) -> None:
-    """The page says of a message in the queue that it was said to a run which has ended: also after it was loaded anew."""
+    """The page marks a queued message as one that was sent to a run which has ended meanwhile: also after a reload."""
     run_id = await begun(here, model_side, Script(STORY, every_s=0.02), Script(STORY, every_s=0.02), Script("Two."))
     await commands.ask(here.user, here.session.pk, message="Asked.", client_message_id="Asked.")
     for word in ("One.", "Two."):

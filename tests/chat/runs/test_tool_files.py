@@ -1,4 +1,4 @@
-"""What the tools of a run may do with files, against the database: its session's alone, and what is kept of results."""
+"""The files of a run's tools, in the database: only its own session's, and how files in results are stored."""
 
 import pytest
 from django.test import override_settings

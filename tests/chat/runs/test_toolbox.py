@@ -1,4 +1,4 @@
-"""Sessions that had read private things before there was a mark for it bear it from the upgrade on."""
+"""Sessions that had read private data before there was a mark for that are marked by the migration."""
 
 import os
 import sqlite3
@@ -11,7 +11,7 @@ from tests.serving import ROOT
 
 
 def migrate(folder: Path, *to: str) -> None:
-    """Bring a database on SQLite to where a version had it."""
+    """Migrate a database on SQLite to an earlier version."""
     subprocess.run(
         [sys.executable, "manage.py", "migrate", "-v0", *to],
         cwd=ROOT,

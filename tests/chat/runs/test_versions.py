@@ -1,4 +1,4 @@
-"""While processes of two versions are alive: nothing is stored that the older one would take for something else."""
+"""While processes of two versions are running: nothing is stored that the older one would misunderstand."""
 
 import pytest
 from django.db import connection
@@ -18,7 +18,7 @@ __all__ = ["here", "model"]
 
 pytestmark = test_waiting.pytestmark
 
-#: The sign of life of a process that does not know of runs that wait, as its version gives it: recorded there.
+#: The heartbeat of a process whose version does not know of runs that wait: recorded there.
 _SIGN = "INSERT INTO chat_process (name, seen_at, noticed) VALUES (%s, %s, %s)"
 
 

@@ -1,4 +1,4 @@
-"""Runs that wait for people: they hold nothing meanwhile, are decided once, and go on as the same run."""
+"""Runs that wait for decisions: they hold no resources meanwhile, are decided once, and go on as the same run."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +34,7 @@ __all__ = ["here"]
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.asyncio]
 
 AGENT = AgentSpec("clerk", "Clerk", "Does what it may.", "You work.", ("python", "current_time", "ask_user"))
-#: Code that holds a 7 waits; code with a 13 is never run.
+#: Code with a 7 waits for a decision; code with a 13 is denied.
 POLICY = read_policy(
     [
         {"tool": "python", "arguments": {"code": "*13*"}, "decision": "deny"},
@@ -59,7 +59,7 @@ QUESTION = Call(
 
 @pytest.fixture
 def model(transactional_db: None, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[ModelServer]:
-    """The model of the one agent."""
+    """The model of the only agent."""
     monkeypatch.setattr(built_in, "AGENTS", {AGENT.name: AGENT})
     built_in.make_built_in()
     settings.APPROVAL_POLICY = POLICY
@@ -75,14 +75,14 @@ async def ask(here: Here, message: str = "Go.", session: Session | None = None, 
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait until something in the database or in memory is so."""
+    """Wait until a condition on the database or the process holds."""
     async with asyncio.timeout(ENDS_WITHIN_S):
         while not await database.read(condition):  # noqa: ASYNC110 - the database tells nobody
             await asyncio.sleep(0.01)
 
 
 async def waits(run_id: UUID) -> Run:
-    """Wait until the run waits for people, and nothing of it is left in this process."""
+    """Wait until the run waits for a decision, and nothing of it is left in this process."""
     await until(lambda: Run.objects.filter(pk=run_id, status=RunStatus.WAITING).exists())
     await until(lambda: not run_registry.running_ids())
     return await database.read(Run.objects.get, pk=run_id)
@@ -126,7 +126,7 @@ ENDING = ["iteration_end", "iteration_start", "final_answer", "iteration_end", "
 
 @dataclass(frozen=True)
 class Turn:
-    """A turn of the model's, what people say of it, and what comes of it."""
+    """A turn of the model, the decisions, and the results."""
 
     calls: Sequence[Call]
     said: Sequence[tuple[str, dict[str, Any]]]
@@ -206,7 +206,7 @@ async def test_a_turn_waits_for_people_and_goes_on(here: Here, model: ModelServe
         result = result_of(steps, call)
         assert result["ok"] is ok
         assert words in result["content"]
-    # The model is told all of it, in the order of a turn, once.
+    # The model is sent all results, in the order of its calls, once.
     told = model.requests[-1].body["messages"]
     assert [message["role"] for message in told] == ["system", "user", "assistant", *["tool"] * len(turn.calls)]
     assert {message["tool_call_id"]: message["content"] for message in told[3:]} == {
@@ -219,7 +219,7 @@ async def test_a_turn_waits_for_people_and_goes_on(here: Here, model: ModelServe
 
 
 async def held(here: Here, model: ModelServer, *calls: Call, message: str = "Go.", **fields: Any) -> UUID:
-    """A run that waits because of these calls, and will say that it is done."""
+    """A run that waits because of these calls, and answers "done" after them."""
     model.enqueue(Script(reasoning="Hm.", calls=calls or [HELD]), Script("Done."))
     run_id = await ask(here, message, **fields)
     await waits(run_id)
@@ -240,7 +240,7 @@ async def test_a_question_is_a_form_and_its_answers_are_the_result(here: Here, m
 
     for wrong in ({}, {"city": "Paris"}, {"city": ["Oslo"]}, {"city": "Oslo", "nights": "two"}, {"town": "Oslo"}):
         assert await refused(answer(wrong)) == "bad_arguments"
-    # It is no call to be allowed.
+    # A question is no call that could be allowed.
     assert await refused(approve(here, run_id)) == "not_waiting"
     await answer({"city": "Rome", "nights": 2})
     run = await ended(here, run_id)
@@ -257,7 +257,7 @@ async def test_what_waits_is_ended_at_once_by_a_stop(here: Here, model: ModelSer
     behind = await ask(here, "After it.")
     assert await here.statuses() == ["waiting", "queued"]
     await commands.cancel(here.user, here.session.pk)
-    # Nothing waits for a process: it has ended with the command.
+    # No process has to notice the stop: the run has ended with the command.
     run = await database.read(Run.objects.select_related("cancelled_by").get, pk=run_id)
     assert (run.status, run.cancelled_by, run.waiting_since) == (RunStatus.CANCELLED, here.user, None)
     steps = await steps_of(run_id)
@@ -269,7 +269,7 @@ async def test_what_waits_is_ended_at_once_by_a_stop(here: Here, model: ModelSer
     assert (await ended(here, behind)).status == RunStatus.COMPLETED
 
 
-#: A request of a hand other than that which a call of the table makes: who, of which run, which call, with which arguments.
+#: How a decision differs from the correct one of the table below: by whom, of which run, which call, with which arguments.
 async def test_who_decides_late_or_wrongly_is_told_so(here: Here, model: ModelServer, settings: Any) -> None:
     stranger, watcher, driver = [await sync_to_async(making.user)(name) for name in ("stranger", "watcher", "driver")]
     await share(here, watcher, "watcher")
@@ -295,7 +295,7 @@ async def test_who_decides_late_or_wrongly_is_told_so(here: Here, model: ModelSe
         assert [await refused(act) for act in acts] == [code] * len(acts)
     log = await steps_of(run_id)
     assert names(log)[-1] == REQUEST
-    # Of two at once the first stands, and the other is told who that was.
+    # Of two at the same time the first counts, and the other is told who decided.
     outcomes = await asyncio.gather(by(driver), by(here.user), return_exceptions=True)
     [late] = [outcome for outcome in outcomes if isinstance(outcome, Refused)]
     first = driver if outcomes[1] is late else here.user
@@ -367,7 +367,7 @@ async def test_an_owner_who_is_deleted_leaves_nothing_that_waits(here: Here, mod
     said = deciding.approve(driver, here.session.pk, run_id, Approval("call_1", "allow"), Door.API)
     assert await refused(said) in ("not_found", "not_waiting")
     assert not (await database.read(waiting_calls.list_open, driver.pk)).entries
-    # What its deadline finds of it is let go of.
+    # The deadline's task finds nothing of it, and ends.
     await sync_to_async(WaitingCall.objects.update)(deadline=timezone.now() - timedelta(seconds=1))
     await deciding.expire_due()
     await queue_watch.start_waiting()
@@ -394,7 +394,7 @@ async def test_those_that_wait_count_for_no_limit(here: Here, model: ModelServer
 async def test_a_call_that_may_have_run_is_closed_as_that_and_asked_for_again(
     here: Here, model: ModelServer, settings: Any, auto: bool
 ) -> None:
-    """A process took the run and died: its call counts as begun from the moment that gives it to a process."""
+    """A process took the run and died: its call counts as begun from the transaction that gives it to a process."""
     settings.AUTO_CONTINUE = auto
     run_id = await held(here, model)
     run_registry.stop_accepting()
@@ -416,7 +416,7 @@ async def test_a_call_that_may_have_run_is_closed_as_that_and_asked_for_again(
     model.enqueue(Script(reasoning="Again.", calls=[HELD]), Script("Done."))
     onward = (await commands.continue_run(here.user, here.session.pk, run_id)).run_id
     await waits(onward)
-    # The session's calls have names of their own.
+    # A session's calls have different ids.
     again = (await steps_of(onward))[-1]
     await approve(here, onward, again["tool_call_id"])
     assert (await ended(here, onward)).status == RunStatus.COMPLETED
@@ -429,7 +429,7 @@ async def test_a_tool_can_be_allowed_for_the_session_and_that_be_taken_back(here
     model.enqueue(Script(calls=[ALSO_HELD]), Script("Done."))
     free = await ended(here, await ask(here, "Again."))
     assert REQUEST not in names(await steps_of(free.pk))
-    # Not by the clock, and in no other session.
+    # Not by the periodic task, and not in another session.
     clocked = await held(here, model, origin=Origin.SCHEDULE)
     await commands.cancel(here.user, here.session.pk)
     await ended(here, clocked)

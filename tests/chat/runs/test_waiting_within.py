@@ -1,4 +1,4 @@
-"""Runs within runs that wait for people: no process holds them nor those that asked, and each end leads to the next."""
+"""Runs within runs that wait for decisions: no process holds them or their parents, and each end resumes the parent."""
 
 import asyncio
 import threading
@@ -55,7 +55,7 @@ def lead(n: int) -> Call:
 
 @pytest.fixture
 def model(transactional_db: None, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator["Office"]:
-    """The models of three agents: the boss asks who it is told to, the lead asks the clerk, the clerk calls `python`."""
+    """The models of three agents: the boss asks whomever it is told to, the lead asks the clerk, the clerk calls `python`."""
     monkeypatch.setattr(built_in, "AGENTS", {each.name: each for each in (BOSS, LEAD, CLERK)})
     built_in.make_built_in()
     settings.APPROVAL_POLICY = POLICY
@@ -68,7 +68,7 @@ def model(transactional_db: None, monkeypatch: pytest.MonkeyPatch, settings: Any
 
 @dataclass
 class Office:
-    """What the agents do: each calls tools once, and then says what it was told."""
+    """The plan of the agents: each makes its calls once, and then repeats their results."""
 
     server: ModelServer
     asked: tuple[Call, ...] = ()
@@ -77,7 +77,7 @@ class Office:
         messages = body["messages"]
         last = max(at for at, message in enumerate(messages) if message["role"] == "user")
         told = [message["content"] for message in messages[last:] if message["role"] == "tool"]
-        # What was broken off is asked for again.
+        # Interrupted calls are made again.
         if results := [words for words in told if not words.startswith("The server stopped")]:
             return Script(" & ".join(results))
         who, task = messages[0]["content"], messages[last]["content"]
@@ -100,7 +100,7 @@ async def ask(here: Here, model: Office, *calls: Call, **fields: Any) -> UUID:
 
 
 async def wait(run_id: UUID, requests: int) -> None:
-    """Wait until a root waits, and nothing of it is left in this process, with so many requests open."""
+    """Wait until a root waits with this many open requests, and nothing of it is left in this process."""
     await until(lambda: Run.objects.filter(pk=run_id, status=RunStatus.WAITING).exists())
     await until(lambda: not run_registry.running_ids())
     await until(lambda: WaitingCall.objects.filter(decided_at=None).count() == requests)
@@ -113,7 +113,7 @@ async def held(here: Here, model: Office, *calls: Call, requests: int | None = N
 
 
 async def requests() -> list[WaitingCall]:
-    """What is open, by what it would work out."""
+    """The open requests, by the code that they would run."""
     found = WaitingCall.objects.filter(decided_at=None).select_related("run")
     return await database.read(lambda: sorted(found, key=lambda call: call.arguments))
 
@@ -138,14 +138,14 @@ async def results_of(run_id: UUID) -> list[tuple[bool, str]]:
 
 
 async def statuses() -> list[str]:
-    """Of all runs, the root first."""
+    """The statuses of all runs, the root first."""
     return await database.read(
         lambda: list(Run.objects.order_by("depth", "created_at").values_list("status", flat=True))
     )
 
 
 async def in_order(here: Here) -> None:
-    """The session's log is whole, each run's figures are its own and those of the runs within it, and each run's steps are in order."""
+    """Check that the log has no gaps, that each run's figures include those of its children, and that its steps are in order."""
     numbers = await database.read(
         lambda: list(
             Step.objects.filter(session=here.session, seq__isnull=False).order_by("seq").values_list("seq", flat=True)
@@ -164,7 +164,7 @@ async def in_order(here: Here) -> None:
     assert not await database.read(WaitingCall.objects.filter(decided_at=None).exists)
 
 
-#: What the boss asks for at once; the orders in which people decide; and what its calls bring.
+#: What the boss calls at once; the orders of the decisions; and the results of its calls.
 TREES: dict[str, tuple[tuple[Call, ...], list[int], str]] = {
     "one": ((clerk(1),), [0], "10"),
     "two, the first first": ((clerk(1), clerk(2)), [0, 0], "10 & 20"),
@@ -187,9 +187,9 @@ async def test_each_decision_leads_on(here: Here, model: Office, tree: tuple[tup
     root = await ended(here, run_id)
     assert set(await statuses()) == {"completed"}
     final = [step["content"] for step in await log_of(run_id) if step.get("type") == "final_answer"]
-    # Results come in the order of the decisions.
+    # Results are in the order of the decisions.
     assert [sorted(words.split(" & ")) for words in final] == [answer.split(" & ")]
-    # Each model was asked once before the wait and once after it; nobody was asked again for what was known.
+    # Each model was called once before the wait and once after it, and never again for what was known.
     assert len(model.server.requests) == 2 * len(await statuses())
     assert root.waited_ms > 0
     await in_order(here)
@@ -197,7 +197,7 @@ async def test_each_decision_leads_on(here: Here, model: Office, tree: tuple[tup
 
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Keeps `current_time` at work until it is set, or its call is stopped."""
+    """Keeps `current_time` busy until it is set, or the call is stopped."""
     opened = threading.Event()
 
     def call(self: CurrentTimeTool, arguments: dict[str, Any], stop: Any) -> str:
@@ -212,7 +212,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 
 @pytest.fixture
 async def beside(here: Here, model: Office, gate: threading.Event) -> UUID:
-    """A root of which one call waits for people while another one is at work."""
+    """A root of which one call waits for a decision while another one is at work."""
     run_id = await ask(here, model, clerk(1), Call("current_time", {}))
     await until(lambda: WaitingCall.objects.filter(decided_at=None).exists())
     return run_id
@@ -295,7 +295,7 @@ async def test_one_that_waits_is_stopped_alone_while_the_root_is_at_work(
 
 @pytest.mark.parametrize("unanswered", ["deny", "stop"])
 async def test_deadlines_hold_within_runs(here: Here, model: Office, settings: Any, unanswered: str) -> None:
-    """Denied, the one that asked goes on; stopped, it ends, and who asked it is told."""
+    """Denied, the parent goes on; stopped, it ends, and its parent gets the result."""
     settings.APPROVAL_UNANSWERED = unanswered
     run_id = await held(here, model, clerk(1))
     await sync_to_async(WaitingCall.objects.update)(deadline=timezone.now() - timedelta(seconds=1))
@@ -323,7 +323,7 @@ async def test_what_was_decided_and_not_taken_up_is_found(here: Here, model: Off
 
 
 async def test_a_process_that_took_it_up_and_died_leaves_all_of_it_interrupted(here: Here, model: Office) -> None:
-    """*Continue* asks those again that were at work, and they people."""
+    """*Continue* repeats those that were at work, and they ask for decisions again."""
     run_id = await held(here, model, lead(1), clerk(2))
     run_registry.stop_accepting()
     await decide(here, (await requests())[0])
@@ -385,7 +385,7 @@ async def test_people_are_told_once_of_each_request(here: Here, model: Office, m
     assert told.count(run_id) == 1
     await decide(here, (await requests())[0])
     await wait(run_id, 1)
-    # Only what was open before is open now.
+    # Only the requests that were open before are open now.
     assert told.count(run_id) == 1
     await decide(here, (await requests())[0])
     await ended(here, run_id)

@@ -1,4 +1,4 @@
-"""Tasks are held, their failures noted, and work that need not wait makes no task."""
+"""Tasks are referenced until they end, their errors are logged, and work that never awaits makes no task."""
 
 import asyncio
 import logging

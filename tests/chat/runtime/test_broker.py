@@ -1,4 +1,4 @@
-"""Workers are notified by the broker, and nobody is kept waiting where there is none."""
+"""Workers are notified through the broker, and no request waits for a broker that is down."""
 
 import json
 import signal
@@ -28,7 +28,7 @@ def broker() -> Iterator[Redis]:
 
 @pytest.fixture
 def notifier(broker: Redis, monkeypatch: pytest.MonkeyPatch) -> WorkerNotifier:
-    """A notifier on it."""
+    """A notifier that uses it."""
     own = Celery("test", broker=broker.url, set_as_current=False)
     own.conf.task_default_queue = app.conf.task_default_queue
     own.conf.broker_transport_options = app.conf.broker_transport_options
@@ -44,7 +44,7 @@ def until(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
 
 
 def rung(broker: Redis) -> list[str]:
-    """The sessions that workers would hear of, in order."""
+    """The sessions of which workers were notified, in order."""
     with redis.Redis.from_url(broker.url) as client:
         messages = [json.loads(raw) for raw in client.lrange(QUEUE, 0, -1)]
     assert {message["headers"]["task"] for message in messages} <= {TASK}

@@ -1,4 +1,4 @@
-"""Leases, sweeps and schedules go by the database's clock, whatever a machine's own says; how far it is off is measured and told."""
+"""Leases, sweeps and schedules use the database's clock, whatever a machine's own clock says; the difference is measured and reported."""
 
 import asyncio
 import uuid
@@ -27,14 +27,14 @@ from tests.chat.databases import postgresql
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-#: By how much this machine's clock may be wrong.
+#: How wrong this machine's clock may be.
 SKEWS = [-86_400.0, -120.0, -1.0, 0.0, 1.0, 120.0, 86_400.0]
 REALLY = timezone.now
 
 
 @pytest.fixture(params=SKEWS)
 def ahead_s(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> float:
-    """This machine's clock is ahead of the database's by so many seconds."""
+    """Let this machine's clock be ahead of the database's by this many seconds."""
     return _set(monkeypatch, request.param)
 
 
@@ -45,7 +45,7 @@ def _set(monkeypatch: pytest.MonkeyPatch, seconds: float) -> float:
 
 @pytest.fixture(autouse=True)
 def skew(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing has been measured yet."""
+    """Forget the measurements."""
     monkeypatch.setattr(clock, "_skew", clock._Skew())
 
 
@@ -84,7 +84,7 @@ def _beaten() -> Run:
     return run
 
 
-#: Every way in which a run's process gives a sign of life.
+#: Every way in which the process of a run writes a heartbeat.
 SIGNS: dict[str, Callable[[], Run]] = {"claimed": _claimed, "begun": _begun, "beaten": _beaten}
 
 
@@ -191,7 +191,7 @@ async def test_an_answer_that_took_long_says_nothing_of_the_clock(monkeypatch: p
 
 
 def test_a_gap_between_signs_of_life_gives_the_others_time() -> None:
-    """Also where the database's clock is set, or the machine slept: nobody is ended before a whole lease has passed."""
+    """Also where the database's clock is set, or the machine was suspended: no run is ended before a whole lease has passed."""
     heart, lease = heartbeat.Heartbeat(), 30.0
     for at in (1000.0, 1005.0):
         heart._has_beaten(at)

@@ -1,4 +1,4 @@
-"""The threads that read and write ask the database that a test is about, whatever tests before it have left."""
+"""The database threads use the database of the current test, whatever earlier tests have left."""
 
 import asyncio
 import weakref
@@ -14,7 +14,7 @@ from tests.chat.databases import postgresql
 
 
 class Client:
-    """What a call may hold."""
+    """An object that a call may reference."""
 
     name = "bo"
 
@@ -33,7 +33,7 @@ def test_threads_that_were_left_ask_the_other_database_when_a_test_changes_it(ta
 
 @pytest.mark.asyncio
 async def test_an_idle_thread_holds_nothing_of_its_last_call() -> None:
-    """What was written for a client that has gone would stay until that thread is needed again."""
+    """Otherwise what a call has written for a client that has disconnected would stay in memory until the thread's next call."""
     freed = asyncio.Event()
     client = Client()
     weakref.finalize(client, asyncio.get_running_loop().call_soon_threadsafe, freed.set)

@@ -1,4 +1,4 @@
-"""Values of statements that are written out: as Django itself gives them to each database, and back again."""
+"""Values of raw SQL statements: converted as Django itself converts them for each database, and back again."""
 
 import contextlib
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ IDS = [
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def vendor(request: pytest.FixtureRequest, transactional_db: None) -> Iterator[str]:
-    """Each database in turn is the one that is asked."""
+    """Use each database in turn."""
     with contextlib.ExitStack() as until_done:
         if request.param == "postgresql":
             until_done.enter_context(postgresql(request.getfixturevalue("postgres_url"), has_tables=True))

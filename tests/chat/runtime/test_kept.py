@@ -1,4 +1,4 @@
-"""What is kept in a process: up to so many bytes, the least used forgotten first."""
+"""A cache of one process: up to a number of bytes, the least recently used entries are dropped first."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,7 +17,7 @@ def test_it_takes_no_more_than_it_may() -> None:
     for number in range(100):
         kept.keep(number, "x" * 1_000, 1_000)
     here = [number for number in range(100) if kept.get(number) is not None]
-    # Each counts something beside its text.
+    # Each entry counts some bytes beside its text.
     assert 5 <= len(here) < 10
     assert here == list(range(100 - len(here), 100))
 

@@ -1,4 +1,4 @@
-"""Queries that are worded once find what Django's own find, whatever they are asked for next."""
+"""Queries that are compiled once find what Django's own find, whatever values they are executed with."""
 
 from typing import Any
 

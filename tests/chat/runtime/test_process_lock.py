@@ -1,4 +1,4 @@
-"""The data folder belongs to the account that the product runs under, and to nobody else."""
+"""The data folder is only accessible to the account that runs the product."""
 
 import os
 import stat
@@ -18,7 +18,7 @@ def open_to_others(folder: Path) -> dict[str, str]:
     return {name: f"{mode:o}" for name, mode in modes.items() if mode & 0o077}
 
 
-#: What makes files in the data folder, each on one that is not there yet.
+#: What makes files in the data folder, each when it does not exist yet.
 MAKERS = {
     "migrate": ["manage.py", "migrate", "-v0", "contenttypes"],
     "prepare": ["-m", "config.prepare"],
@@ -26,7 +26,7 @@ MAKERS = {
 }
 
 
-#: What prepares does what the others do.
+#: "prepare" does what the others do.
 @pytest.mark.parametrize(
     "maker", [pytest.param(maker, marks=[pytest.mark.long] * (maker == "prepare")) for maker in MAKERS]
 )

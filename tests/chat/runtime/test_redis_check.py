@@ -1,4 +1,4 @@
-"""A Redis that will not do is told at the start, with its own reason; one that is away is waited for."""
+"""A Redis that cannot be used is reported at the start, with its own error; one that is down is waited for."""
 
 import runpy
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from chat.runtime.redis_check import RedisRefused, check_redis
 from tests import services, tls
 
 SETTINGS = Path(__file__).resolve().parents[3] / "config" / "settings.py"
-#: What the check looks at.
+#: The part that is checked.
 NAMES = """REDIS_URL BROKER_URL CHANNEL_LAYERS CELERY_BROKER_URL CELERY_BROKER_USE_SSL CELERY_BROKER_TRANSPORT_OPTIONS
     CELERY_TASK_DEFAULT_QUEUE""".split()
 
@@ -21,7 +21,7 @@ Check = Callable[..., str]
 
 @pytest.fixture
 def check(settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Check:
-    """Tells what a process that was started with these variables says of its Redis."""
+    """The error of a process that is started with these variables."""
 
     def said(**environment: str) -> str:
         for name, value in {"DATABASE_URL": "postgres://db/x", **environment}.items():
@@ -42,7 +42,7 @@ def check(settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCapt
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[services.Redis]:
-    """A Redis with a password, and with people who may do less."""
+    """A Redis with a password, and with users who have fewer rights."""
     with services.own_redis("--requirepass", "right", "--databases", "4") as server:
         with redis.Redis(port=server.port, password="right") as client:
             client.execute_command("ACL SETUSER all on >right ~* &* +@all")

@@ -1,4 +1,4 @@
-"""The channel layer of processes that share a Redis: what is told at once goes out together; who tells knows whether anybody listens."""
+"""The channel layer of processes that share a Redis: concurrent messages are sent together, and senders know whether anybody subscribes."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -34,19 +34,19 @@ async def layer(redis_url: str) -> AsyncIterator[SharedChannelLayer]:
 
 
 class Elsewhere:
-    """Another process that listens to a group."""
+    """Another process that subscribes to a group."""
 
     def __init__(self, redis_url: str) -> None:
         self.layer = RedisPubSubChannelLayer(hosts=[redis_url])
         self.channel = ""
 
     async def join(self, group: str) -> None:
-        """Listen from now on."""
+        """Subscribe."""
         self.channel = await self.layer.new_channel()
         await self.layer.group_add(group, self.channel)
 
     async def next(self) -> dict[str, object]:
-        """What it is told next."""
+        """The next message."""
         async with asyncio.timeout(5):
             received: dict[str, object] = await self.layer.receive(self.channel)
             return received
@@ -61,7 +61,7 @@ async def elsewhere(redis_url: str) -> AsyncIterator[Elsewhere]:
 
 
 async def test_who_tells_knows_how_many_others_listen(layer: SharedChannelLayer, elsewhere: Elsewhere) -> None:
-    """None, then one; this process does not count, whether it listens or not."""
+    """None, then one; this process itself does not count, whether it subscribes or not."""
     assert await groups.publish_counted("a", {"type": "x"}) == 0
     here: list[int] = []
     member = groups.GroupSubscription("a", lambda message: here.append(message["n"]))
@@ -76,7 +76,7 @@ async def test_who_tells_knows_how_many_others_listen(layer: SharedChannelLayer,
 
 
 async def test_what_is_told_at_once_goes_out_together_and_in_order(redis_url: str, elsewhere: Elsewhere) -> None:
-    """On a line on which each answer takes 0.1 s, fifty messages take a few answers, and not fifty."""
+    """On a connection on which each answer takes 0.1 s, fifty messages take the time of a few answers, and not of fifty."""
     parts = urlsplit(redis_url)
     async with Proxy.before(str(parts.hostname), int(parts.port or 0)) as proxy:
         layer = SharedChannelLayer(hosts=[proxy.instead_of(redis_url)])
@@ -94,7 +94,7 @@ async def test_what_is_told_at_once_goes_out_together_and_in_order(redis_url: st
 async def test_who_gives_up_takes_nobodys_message_with_it(
     redis_url: str, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch, closing_fails: bool
 ) -> None:
-    """Whoever sends for all is cancelled meanwhile: the others' messages arrive, in their order, also if closing the connection fails."""
+    """The task that sends for all is cancelled: the others' messages arrive, in their order, also if closing the connection fails."""
     closed = []
     disconnect = AbstractConnection.disconnect
 
@@ -127,7 +127,7 @@ async def test_who_gives_up_takes_nobodys_message_with_it(
 async def test_a_text_that_nobody_elsewhere_reads_is_told_now_and_then(
     layer: SharedChannelLayer, elsewhere: Elsewhere, redis_url: str
 ) -> None:
-    """Of a text that grows in many pieces a few are told; who comes later has all of it soon, and every piece from then on."""
+    """Of a text in many pieces only some are sent; a later subscriber soon has the whole text, and every piece from then on."""
     session_id, run_id = uuid4(), uuid4()
     told: list[dict[str, object]] = []
     member = groups.GroupSubscription(groups.of_session(session_id), told.append)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Writes that are handed over at the same moment: each gets its own answer, and one that fails takes nothing from the others."""
+"""Writes that are submitted at the same time: each gets its own result, and one that fails does not affect the others."""
 
 import asyncio
 
@@ -52,7 +52,7 @@ async def test_what_is_asked_for_at_once_is_one_commit() -> None:
     begun: list[str] = []
 
     def note(name: str) -> None:
-        # Savepoints within one transaction: the outermost knows none.
+        # Savepoints within one transaction: for the outermost there is none.
         begun.append(f"{name} {len(connection.savepoint_ids)}")
 
     await asyncio.gather(*(together.write(note, name) for name in "abc"))

@@ -1,4 +1,4 @@
-"""A session gets another owner: who may, what goes along, and what each sees afterwards."""
+"""A session gets another owner: who may transfer it, what goes with it, and what each user sees afterwards."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -50,7 +50,7 @@ def found(user: User) -> int:
 
 def test_another_owner_has_all_of_it_and_the_old_one_drives(on_each_database: None) -> None:
     ada, bo, cy = people()
-    # More than one batch, and than a lot of the index on SQLite, and entries of others between them.
+    # More than one batch, and more than a segment of SQLite's index, with entries of others between them.
     session, other = spoken(ada, 450), spoken(cy)
     fields = {"message": "?", "every_minutes": 60, "session_id": str(session.pk)}
     commands.make(ada, fields, timezone.now())
@@ -59,7 +59,7 @@ def test_another_owner_has_all_of_it_and_the_old_one_drives(on_each_database: No
     assert [offer.session for offer in handover.offers_to(bo)] == [session]
     assert role_in(bo, session) is Role.WATCHER, "asked is not owned"
     handover.accept_offer(bo, session.pk, Door.API)
-    # Nobody is shown what is not theirs, also while the index is being moved.
+    # Nobody is shown what is not theirs, also while the index is being updated.
     assert found(ada) == 0
     async_to_sync(handover.move_index)()
     session.refresh_from_db()
@@ -77,7 +77,7 @@ def test_another_owner_has_all_of_it_and_the_old_one_drives(on_each_database: No
         (Act.OFFER, ada.pk, bo.pk),
         (Act.HAND_OVER, bo.pk, ada.pk),
     ]
-    # What is said from now on is the new owner's at once; and once more to another, before and after a batch.
+    # New texts are the new owner's at once; transferred again to another user, before and after a batch.
     making.append(session.runs.get(), making.thought("oolong again", 451))
     assert found(bo) == 451
     hand_over(session, bo, cy)
@@ -101,7 +101,7 @@ def offered(ada: User, session: Session) -> None:
     handover.offer_session(ada, session.pk, "bo", Door.API)
 
 
-#: Who does what with an offer that is made to bo, and what they are told; "" is done.
+#: Who does what with an offer that is made to bo, and the error; "" if it succeeds.
 ACTS: list[tuple[str, str, str]] = [
     ("ada", "accept", "not_found"),
     ("cy", "accept", "not_found"),
@@ -172,7 +172,7 @@ def test_one_leaves_what_was_shared_with_oneself() -> None:
     assert AuditEntry.objects.get(action=Act.LEAVE).actor_id == bo.pk
 
 
-# While something is under way in it
+# While a run is at work in it
 
 
 def at_work(session: Session) -> Run:
@@ -196,7 +196,7 @@ UNDER_WAY = {"at work": at_work, "in the queue": in_line, "waiting for people": 
 
 @pytest.mark.parametrize("what", UNDER_WAY)
 def test_a_run_under_way_stays_whose_it_is_and_is_the_new_owners_to_stop(what: str) -> None:
-    """It goes on as it was asked, by whom it was asked; its new owner decides in it and stops it, and so does the old one, who drives."""
+    """It goes on for the user who asked; the new owner decides in it and may stop it, and so may the old one, who is a driver."""
     ada, bo, _cy = people()
     session = making.session(ada)
     run = UNDER_WAY[what](session)
@@ -210,7 +210,7 @@ def test_a_run_under_way_stays_whose_it_is_and_is_the_new_owners_to_stop(what: s
         role = role_in(person, session)
         assert role is not None
         assert may_drive(role)
-    # When the account of who asked it goes, the session stays, which is another's by now, and all that is in it.
+    # When the account of the user who asked is deleted, the session stays, because it is another's by now, with all its content.
     erasure.close_account(ada.pk)
     while erasure.erase_batch(erasure.Pace()) is not None:
         pass
@@ -219,7 +219,7 @@ def test_a_run_under_way_stays_whose_it_is_and_is_the_new_owners_to_stop(what: s
 
 
 def test_who_has_gone_meanwhile_takes_nothing_over() -> None:
-    """Who was asked, or who has asked, is deactivated before it is accepted: nothing changes hands."""
+    """The user who was offered it, or who has offered it, is deactivated before it is accepted: the owner does not change."""
     ada, bo, cy = people()
     first, second = spoken(ada), spoken(cy)
     handover.offer_session(ada, first.pk, "bo", Door.API)
@@ -237,7 +237,7 @@ def test_who_has_gone_meanwhile_takes_nothing_over() -> None:
 
 
 def test_its_only_owner_does_not_leave_and_a_former_one_does() -> None:
-    """A session has an owner always: who wants to be rid of it hands it over first, and leaves then."""
+    """A session always has an owner: to leave it, the owner transfers it first."""
     ada, bo, _cy = people()
     session = spoken(ada)
     with pytest.raises(Refused) as refused:
@@ -247,7 +247,7 @@ def test_its_only_owner_does_not_leave_and_a_former_one_does() -> None:
     sharing.leave_session(ada, session.pk, Door.API)
     session.refresh_from_db()
     assert (role_in(ada, session), role_in(bo, session)) == (None, Role.OWNER)
-    # Handed over while nobody else sees it, and back again.
+    # Transferred while nobody else sees it, and back again.
     sharing.make_share(bo, session.pk, ShareTarget(user="ada"), Role.WATCHER, None, Door.API)
     hand_over(session, bo, ada)
     session.refresh_from_db()
@@ -267,5 +267,5 @@ def test_schedules_go_along_paused_and_only_their_owner_starts_them(is_paused: b
     schedule = Schedule.objects.get(pk=made.pk)
     assert (schedule.enabled, schedule.owner) == (False, ada)
     assert schedule.next_at is None
-    # What asks elsewhere goes on.
+    # A schedule for other sessions is not affected.
     assert Schedule.objects.get(pk=other.pk).enabled

@@ -1,4 +1,4 @@
-"""What is due is seen to once, by the rules that the schedule states, and by nobody's leave but its owner's."""
+"""What is due is handled once, by the rules of the schedule, and with the rights of its owner."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -38,7 +38,7 @@ def made(owner: User, now: datetime = NOW, **fields: Any) -> Schedule:
 
 
 def tick(now: datetime) -> None:
-    """What a ticker does, without its loop."""
+    """What a ticker does, once."""
     for due in occurrences.due_schedules(now, 1000):
         occurrences.claim(due, now)
     for ended in occurrences.ended_schedules():
@@ -65,7 +65,7 @@ def reread(schedule: Schedule) -> Schedule:
     return schedule
 
 
-# Being due
+# Due times
 
 
 def test_a_due_time_is_a_message_of_the_owners_in_a_new_session(ada: User) -> None:
@@ -168,7 +168,7 @@ def test_a_clock_that_is_set_back_runs_nothing_twice(ada: User) -> None:
     assert Run.objects.count() == 1
 
 
-# Overlap
+# Overlapping runs
 
 
 def test_the_next_one_waits_for_the_last(ada: User) -> None:
@@ -299,7 +299,7 @@ def test_a_run_that_is_deleted_with_its_session_is_over(ada: User) -> None:
     assert outcomes(schedule)[-1] == ("10:00", "started")
 
 
-# By hand
+# Run now
 
 
 def test_run_now_is_besides_its_times_and_not_while_it_runs(ada: User) -> None:
@@ -349,7 +349,7 @@ def test_only_the_last_of_the_history_is_kept(ada: User, monkeypatch: pytest.Mon
     assert [due for due, _ in outcomes(schedule)] == ["11:00", "11:30", "12:00"]
 
 
-# Bad input
+# Invalid input
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""When something is due, against the clocks of the world: what zones do to their clocks is worked out here minute by minute."""
+"""Due times in many time zones: their changes between summer and winter time are calculated here minute by minute."""
 
 import itertools
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,7 @@ from chat.schedules.recurrence import Cron, Every, Invalid, Once
 MINUTE = timedelta(minutes=1)
 NOW = datetime(2026, 11, 23, 7, 30, tzinfo=UTC)
 TAIPEI, BERLIN, NEW_YORK = ZoneInfo("Asia/Taipei"), ZoneInfo("Europe/Berlin"), ZoneInfo("America/New_York")
-#: With an hour put forward and back, half an hour (Lord Howe), two hours (Troll), by night and at midnight (Santiago, Beirut).
+#: Zones that change by an hour, half an hour (Lord Howe), two hours (Troll), by night and at midnight (Santiago, Beirut).
 ZONES = [
     "Europe/Berlin",
     "America/New_York",
@@ -45,14 +45,14 @@ def local(moments: list[datetime], zone: ZoneInfo) -> list[str]:
     [
         # 2027-03-28, 02:00 becomes 03:00: at the first moment after the gap.
         ("30 2 * * *", "2027-03-27T00:00", ["03-27 02:30 +0100", "03-28 03:00 +0200", "03-29 02:30 +0200"]),
-        # Two times within the gap, or one within and one right after it, are one.
+        # Two times within the gap, or one within and one right after it, count once.
         ("0,30 2 * * *", "2027-03-28T00:00", ["03-28 03:00 +0200", "03-29 02:00 +0200", "03-29 02:30 +0200"]),
         ("0 2,3 * * *", "2027-03-28T00:00", ["03-28 03:00 +0200", "03-29 02:00 +0200", "03-29 03:00 +0200"]),
-        # Every half hour goes on as time does.
+        # Every half hour follows elapsed time.
         ("*/30 * * * *", "2027-03-28T00:20", ["03-28 01:30 +0100", "03-28 03:00 +0200", "03-28 03:30 +0200"]),
         # 2027-10-31, 03:00 becomes 02:00: the first of the two only.
         ("30 2 * * *", "2027-10-30T00:00", ["10-30 02:30 +0200", "10-31 02:30 +0200", "11-01 02:30 +0100"]),
-        # Also for who asks between the two.
+        # Also if asked for between the two.
         ("30 2 * * *", "2027-10-31T00:45", ["11-01 02:30 +0100", "11-02 02:30 +0100"]),
         ("30 2 * * *", "2027-10-31T01:15", ["11-01 02:30 +0100", "11-02 02:30 +0100"]),
         # Every half hour, both.
@@ -85,11 +85,11 @@ def test_a_time_without_a_zone_is_the_clocks(wall: str, moment: str) -> None:
     assert recurrence.once(datetime.fromisoformat(wall), NOW, BERLIN) == Once(utc(moment))
 
 
-# Against every minute
+# Compared with every minute
 
 
 def matches(field: str, value: int, least: int, most: int) -> bool:
-    """Whether a field of a number, ``*``, a step, a stretch or a list of these holds a value."""
+    """Whether a field of a number, ``*``, a step, a range or a list of these contains a value."""
     for term in field.split(","):
         body, _, step = term.partition("/")
         first, _, last = body.partition("-")
@@ -112,7 +112,7 @@ def shows(expression: str, wall: datetime) -> bool:
 
 
 def by_hand(cron: Cron, since: datetime, until: datetime) -> list[datetime]:
-    """The due times from one moment to another by the stated rule: a look at the clock on the wall every minute."""
+    """The due times in an interval by the documented rule: checked against local time every minute."""
     minute, hour = cron.expression.split()[:2]
     found = []
     if minute.startswith("*") or hour.startswith("*"):
@@ -131,7 +131,7 @@ def by_hand(cron: Cron, since: datetime, until: datetime) -> list[datetime]:
 
 
 def changes(zone: ZoneInfo, year: int) -> list[datetime]:
-    """When a zone's clock is put forward or back in a year, to the hour."""
+    """The hours of a year in which a zone's offset changes."""
     begin = datetime(year, 1, 1, tzinfo=UTC)
     hours = [begin + timedelta(hours=number) for number in range(366 * 24)]
     return [
@@ -150,7 +150,7 @@ def a_number(least: int, most: int) -> st.SearchStrategy[str]:
 
 fields = {
     "minute": st.one_of(a_number(0, 59), st.sampled_from(["*", "*/15", "*/7", "0,30", "10-20/5", "59"])),
-    # The hours at which clocks are changed, most of the time.
+    # The hours at which offsets change, most of the time.
     "hour": st.one_of(a_number(0, 3), st.sampled_from(["*", "*/2", "1-3", "0,23", "2,3", "0-23"])),
     "day": st.sampled_from(["*", "*", "*", "1", "28-31", "*/2"]),
     "month": st.sampled_from(["*", "*", "3,10", "1-12"]),
@@ -159,10 +159,10 @@ fields = {
 
 @st.composite
 def crons(draw: st.DrawFn) -> tuple[Cron, datetime]:
-    """An expression, and a moment within two days of its zone's clock being changed."""
+    """An expression, and a time within two days of an offset change in its zone."""
     name = draw(st.sampled_from(ZONES))
     day = draw(fields["day"])
-    # Where both are named either will do, which is for the library to know.
+    # Where both are given either one matches, which is the library's rule.
     weekday = draw(st.sampled_from(["*", "0", "1-5", "6,7"])) if day == "*" else "*"
     expression = f"{draw(fields['minute'])} {draw(fields['hour'])} {day} {draw(fields['month'])} {weekday}"
     change = draw(st.sampled_from(CHANGES[name]))
@@ -215,7 +215,7 @@ def test_years_of_minutes_are_not_counted_one_by_one() -> None:
     assert Cron("0 0 29 2 *", BERLIN).latest(utc("2020-01-01T00:00"), NOW) == utc("2024-02-28T23:00")
 
 
-# What people write
+# What people enter
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,7 @@ def test_a_single_time_must_lie_ahead_and_not_too_far(at: datetime, why: str) ->
         recurrence.once(at, NOW, TAIPEI)
 
 
-# Words
+# Descriptions
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What people and staff do to accounts, rights and what is everybody's: each has its entry, in the transaction that does it."""
+"""What users and staff do to accounts, permissions and shared objects: each has its audit entry, in the same transaction."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -26,14 +26,14 @@ PASSWORD, NEW = "correct horse 17", "another horse 18"
 
 @dataclass
 class World:
-    """Root, who may all, and ada, who has a session and a schedule; each in a browser."""
+    """Root, who has all permissions, and ada, who has a session and a schedule; each in a browser."""
 
     root: Client
     ada: Client
     nobody: Client
 
     def post(self, address: str, /, **fields: Any) -> None:
-        """Root sends a form of the admin's."""
+        """Root submits a form of the admin."""
         answer = self.root.post(address, fields)
         assert answer.status_code == 302, answer.content.decode()[-3000:]
 
@@ -64,7 +64,7 @@ def the(model: Any, **fields: Any) -> Any:
 
 
 def account(name: str, **fields: Any) -> dict[str, Any]:
-    """The admin's form of an account, as it is but for some fields."""
+    """The admin's form of an account, unchanged but for some fields."""
     user = the(User, username=name)
     joined = timezone.localtime(user.date_joined)
     usual = {"username": name, "date_joined_0": f"{joined:%Y-%m-%d}", "date_joined_1": f"{joined:%H:%M:%S}"}
@@ -79,7 +79,7 @@ def login(client: Client, password: str) -> None:
     client.post("/accounts/login/", {"username": "ada", "password": password})
 
 
-#: Every act: how it is done, who did it, as what it is noted and by which door, about what, and whose it was.
+#: Every action: how it is done, by whom, its word and door in the audit, its object, and the object's owner.
 ACTS: dict[str, tuple[Callable[[World], Any], str, str, str, str, str]] = {
     "a login": (lambda world: login(world.nobody, PASSWORD), "ada", "login", "page", "", "ada"),
     "a failed login": (lambda world: login(world.nobody, "wrong"), "", "login_failed", "page", "", "ada"),
@@ -202,7 +202,7 @@ def test_each_act_is_noted_once(world: World, act: str, settings: Any) -> None:
 
 
 def state() -> dict[str, list[Any]]:
-    """What the acts change."""
+    """What the actions change."""
     models: tuple[Any, ...] = (User, Group, Price, Budget, Announcement, Session, Schedule, ModelServer)
     found = {model.__name__: list(model.objects.order_by("pk").values()) for model in models}
     for user in found["User"]:
@@ -235,7 +235,7 @@ def test_what_rights_somebody_has_then_is_told_by_numbers(world: World) -> None:
     group, ada = the(Group), the(User, username="ada")
     world.post(page("accounts_user_change", ada.pk), **account("ada", groups=[group.pk], is_staff="on"))
     assert the(AuditEntry).details == {
-        # The form's clock has no parts of a second.
+        # The form's times have no fractions of a second.
         "fields": ["date_joined", "groups", "is_staff", "last_login"],
         "is_active": True,
         "is_staff": True,
@@ -260,7 +260,7 @@ def test_saving_what_is_as_it_was_is_no_change(world: World) -> None:
     assert not AuditEntry.objects.exists()
 
 
-#: Addresses, and what is kept of them.
+#: Addresses, and the part of each that is stored.
 NETWORKS = {
     "192.0.2.77": "192.0.2.0/24",
     "2001:db8:1:2::7": "2001:db8:1::/48",

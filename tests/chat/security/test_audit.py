@@ -1,4 +1,4 @@
-"""What staff see that belongs to others: by permission alone, and noted before it is answered."""
+"""What staff see of others' data: only with the permission, and recorded before it is sent."""
 
 import contextlib
 import json
@@ -32,7 +32,7 @@ SECRET = "the okapi is at the quay"
 
 @pytest.fixture(autouse=True)
 def nothing_noted() -> Iterator[None]:
-    """What an earlier test's database had noted is not in this one's."""
+    """Forget what an earlier test's database had recorded."""
     audit._noted.clear()
     yield
     audit._noted.clear()
@@ -41,7 +41,7 @@ def nothing_noted() -> Iterator[None]:
 
 @pytest.fixture
 def run() -> Run:
-    """Somebody's run at work, which said a secret."""
+    """A user's run at work, whose log contains a secret."""
     session = making.session(making.user("ada"), title=SECRET)
     made = making.run(session, message=SECRET)
     making.append(made, making.thought(SECRET))
@@ -49,7 +49,7 @@ def run() -> Run:
 
 
 def by_nobody(user: User) -> None:
-    """Staff, and that is all."""
+    """Staff without permissions."""
 
 
 def directly(user: User) -> None:
@@ -108,7 +108,7 @@ def test_the_permission_decides(run: Run, right: str) -> None:
     assert (access.holders_among({user.pk}, access.VIEW_SESSIONS) == {user.pk}) is sees
 
 
-#: Every way to see what is another's: through which door, what is asked for, and what the entry is about.
+#: Every way to see others' data: the door (page, API …), the request, and the object of the audit entry.
 LOOKS: dict[str, tuple[Door, Callable[[Run], str], bool, Act]] = {
     "the session's page": (Door.PAGE, lambda run: f"/sessions/{run.session_id}/", True, Act.VIEW),
     "the run's page": (Door.PAGE, lambda run: f"/runs/{run.pk}/", True, Act.VIEW),
@@ -165,7 +165,7 @@ ALL = [f"chat.view_{model}" for model in ("session", "run", "step", "schedule", 
 
 @pytest.fixture
 def staff(client: Client) -> User:
-    """One who may see everything, logged in."""
+    """A member of staff who may see everything, logged in."""
     user = making.staff(*ALL, access.STOP_RUNS)
     client.force_login(user)
     return user
@@ -186,7 +186,7 @@ def test_each_look_is_noted_once(client: Client, staff: User, run: Run, look: st
 
 @pytest.fixture
 def unwritable(transactional_db: None) -> Iterator[None]:
-    """The table takes nothing."""
+    """The audit table accepts no rows."""
     with connection.cursor() as cursor:
         cursor.execute(
             "CREATE TRIGGER no_audit BEFORE INSERT ON chat_auditentry BEGIN SELECT RAISE(ABORT, 'disk full'); END"
@@ -218,7 +218,7 @@ def test_who_was_not_permitted_sees_nothing_and_nothing_is_noted(client: Client,
 
 
 async def opened(user: User, run: Run) -> list[str]:
-    """What somebody is sent who opens a socket on a run's session."""
+    """What somebody is sent who opens a socket on the session of a run."""
     sent: list[str] = []
 
     async def send(message: Any) -> None:
@@ -311,7 +311,7 @@ def test_entries_are_read_by_those_who_may_and_changed_by_nobody(client: Client,
     assert AuditEntry.objects.get(pk=entry.pk).actor_id == staff.pk
 
 
-#: Who stops a run of somebody else's, and what comes of it.
+#: Who stops another user's run, and the result.
 STOPS = {
     "may stop": ((access.STOP_RUNS,), None),
     "may see and stop": ((access.VIEW_SESSIONS, access.STOP_RUNS), None),
@@ -338,7 +338,7 @@ def by_api(client: Client, run: Run) -> None:
 
 
 def by_socket(client: Client, run: Run) -> None:
-    """As a socket does, which the page sends its stop through."""
+    """As by a socket, which the page sends its stop command on."""
     user = User.objects.get(username="staff")
     async_to_sync(run_commands.cancel)(user, run.session_id, door=Door.SOCKET)
 
@@ -354,7 +354,7 @@ def in_admin(model: str, act: str) -> Callable[[Client, Run], None]:
 
 
 def _schedule(run: Run, *, enabled: bool) -> Schedule:
-    """One of the same person's, into the same session."""
+    """A schedule of the same user's, into the same session."""
     fields = {"owner": run.session.owner, "session": run.session, "keeps_session": True, "agent_name": "researcher"}
     now = timezone.now()
     return Schedule.objects.create(
@@ -368,7 +368,7 @@ def _schedule(run: Run, *, enabled: bool) -> Schedule:
     )
 
 
-#: Every way to do something to what is another's: through which door, how, and as what it is noted.
+#: Every way to change others' data: the door (page, API …), how it is done, and the word in the audit.
 ACTS: dict[str, tuple[Door, Callable[[Client, Run], None], Act]] = {
     "a stop by the API": (Door.API, by_api, Act.STOP),
     "a stop by a socket": (Door.SOCKET, by_socket, Act.STOP),

@@ -1,4 +1,4 @@
-"""Who is behind a session cookie: found in one statement, and by nothing that is kept from before."""
+"""The user of a session cookie: found in one statement, and never by outdated cached data."""
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -26,14 +26,14 @@ BACKEND = "django.contrib.auth.backends.ModelBackend"
 
 @pytest.fixture(autouse=True)
 def nobody_known(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What an earlier test's database had is not in this one's."""
+    """Forget what an earlier test's database had."""
     monkeypatch.setattr(logins, "_known", logins.Kept(1 << 20))
     yield
     database.close()
 
 
 def log_in(user: User, **changes: Any) -> str:
-    """A login's session key."""
+    """Log in; returns the session key."""
     store = SessionStore()
     proof = {
         SESSION_KEY: str(user.pk),

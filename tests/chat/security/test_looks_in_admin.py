@@ -1,4 +1,4 @@
-"""Whatever page or file of the administration shows what somebody said, or whose it is, leaves an entry. Each page is found by itself."""
+"""Every page or file of the admin that shows others' texts or names their owners writes an audit entry. Pages are found automatically."""
 
 from collections.abc import Iterator
 from itertools import product
@@ -19,14 +19,14 @@ from tests.chat import making
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SECRET = "the okapi is at the quay"
-#: Tables whose rows belong to people's sessions: each page of theirs is a look, whatever it shows just now.
+#: Tables whose rows belong to sessions: each of their pages counts as a view, whatever it shows at the moment.
 PRIVATE = {"session", "run", "step", "schedule", "connection"}
-#: What is noted as an act of its own.
+#: Pages that are recorded as actions of their own.
 FILES = {"chat_run_csv"}
 
 
 def things() -> dict[str, Any]:
-    """One of each that belongs to a session of somebody's, by the name of its table."""
+    """A row in each table that belongs to somebody's session, by the name of the table."""
     ada = making.user("ada")
     run = making.run(making.session(ada, title=SECRET), message=SECRET)
     making.append(run, making.thought(SECRET))
@@ -37,7 +37,7 @@ def things() -> dict[str, Any]:
 
 
 def pages(there: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """The table, the name and the address of each page, with each way to ask it that shows something else."""
+    """The table, the name and the address of each page, with each of its queries that shows something else."""
     for model, page in admin.site._registry.items():
         table = str(model._meta.model_name)
         key = getattr(there.get(table), "pk", 0)
@@ -51,7 +51,7 @@ def pages(there: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 
 def forget_looks() -> None:
-    """Have the next look make an entry, though it was one in the same ten minutes."""
+    """Let the next view write an entry, although it would be one of the same ten minutes."""
     QuerySet(AuditEntry).delete()
     audit._noted.clear()
 

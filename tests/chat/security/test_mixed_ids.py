@@ -1,4 +1,4 @@
-"""Requests about what is one's own that name something of another's in their middle: each is told as what does not exist."""
+"""Requests about one's own objects that contain the id of another user's: each is answered as if that did not exist."""
 
 import json
 from typing import Any
@@ -36,7 +36,7 @@ SECRET = "the okapi is at the quay"
 
 
 class Things:
-    """What somebody has, of each kind one."""
+    """One object of each kind that a user has."""
 
     def __init__(self, name: str, words: str) -> None:
         self.user = making.user(name)
@@ -72,7 +72,7 @@ class Things:
 
 
 def rows() -> dict[str, tuple[str, str, Any]]:
-    """By what is tried: method, address and body, with ``my_…`` and ``their_…`` for identifiers."""
+    """For each request: method, address and body, with ``my_…`` and ``their_…`` for identifiers."""
     asked = {"message": "hello", "client_message_id": "c1"}
     decided = {"interruptId": "{their_run}.call_1", "status": "resolved", "payload": {"decision": "allow"}}
     agui = {
@@ -137,7 +137,7 @@ def world() -> dict[str, str]:
 
 
 def kept() -> str:
-    """All that the other one has."""
+    """All rows of the other user."""
     ada = User.objects.get(username="ada")
     sessions = Session.objects.filter(owner=ada)
     sets = CaseSet.objects.filter(owner=ada)
@@ -179,7 +179,7 @@ def test_what_is_anothers_is_as_if_it_were_not(world: dict[str, str]) -> None:
 
 
 def filled_in(told: Any, world: dict[str, str]) -> Any:
-    """The address or body with identifiers in it."""
+    """The address or body with the identifiers."""
     text = json.dumps(told)
     for name, value in world.items():
         text = text.replace("{" + name + "}", value)

@@ -1,4 +1,4 @@
-"""An account's tokens end with its password, and with its right to come in; and with nothing else."""
+"""An account's tokens are revoked with its password, with its right to log in, and by nothing else."""
 
 from collections.abc import Callable
 from typing import Any
@@ -59,7 +59,7 @@ def hash_anew(world: World) -> None:
     assert not User.objects.get(pk=world.ada.pk).password.startswith("pbkdf2"), "it was hashed anew"
 
 
-#: What is done, and by whom and through which door her token has ended then; None: it has not.
+#: What is done, and by whom and through which door her token was revoked then; None: it was not.
 CASES: dict[str, tuple[Callable[[World], Any], tuple[str, str] | None]] = {
     "she changes her password": (change_own(), ("ada", "page")),
     "she mistypes the old one": (change_own(old="wrong"), None),

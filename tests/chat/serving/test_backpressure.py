@@ -1,4 +1,4 @@
-"""What a connection has brought waits in line for its application, in order, and none of it is lost."""
+"""What a connection has received waits for its application, in order, and nothing is lost."""
 
 import asyncio
 

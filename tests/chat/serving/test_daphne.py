@@ -1,4 +1,4 @@
-"""Daphne's side of a socket: set up as its factory says."""
+"""Daphne's side of a socket: configured as its factory says."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ from chat.serving.frames import accept_deflate
 
 
 class Server:
-    """As much of the server as a socket that was just connected knows of it."""
+    """The part of the server that a newly connected socket uses."""
 
     root_path = ""
     websocket_timeout = 3600
@@ -24,24 +24,24 @@ class Server:
 
 
 class Network(StringTransport):
-    """A network that takes everything at once."""
+    """A transport that accepts everything at once."""
 
     dataBuffer = b""  # noqa: N815 - Twisted's name
     _tempDataLen = 0  # noqa: N815 - Twisted's name
 
     def writeSomeData(self, data: bytes) -> int:  # noqa: N802 - Twisted's name
-        """Take all of it."""
+        """Accept all of it."""
         self.write(data)
         return len(data)
 
 
 class Channel:
-    """What the connection was before it became a socket."""
+    """The HTTP connection before it became a socket."""
 
 
 @pytest.fixture
 def worded(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What Autobahn puts into words for its log."""
+    """Whatever Autobahn formats for its log."""
     words: list[Any] = []
     monkeypatch.setattr(autobahn, "pformat", words.append)
     return words
@@ -61,14 +61,14 @@ def test_a_socket_has_the_options_of_its_factory_and_nobody_words_them(worded: l
     assert differing == {"perMessageCompressionAccept"}
     assert socket.perMessageCompressionAccept is accept_deflate
     assert (socket.maxFramePayloadSize, socket.openHandshakeTimeout, socket.autoPingInterval) == (12_345, 3, 7)
-    # All sockets have them together.
+    # Attributes of the class, shared by all sockets.
     assert not set(options) & set(vars(socket))
     assert worded == [[]]
 
 
 @pytest.fixture
 async def opened() -> DaphneSocket:
-    """A socket whose handshake is over."""
+    """A socket after its handshake."""
     factory = WebSocketFactory(Server(), server="Daphne")
     factory.protocol = DaphneSocket
     DaphneSocket.adopt_options(factory)
@@ -81,7 +81,7 @@ async def opened() -> DaphneSocket:
 
 
 def _look(socket: DaphneSocket, times: int) -> bytes:
-    """Look at a socket so often; what it was sent meanwhile."""
+    """Call the periodic check this many times; returns what the client was sent."""
     socket.transport.clear()
     for _ in range(times):
         socket.check_timeouts()
@@ -108,13 +108,13 @@ async def test_any_word_of_a_client_is_an_answer(opened: DaphneSocket) -> None:
 
 
 class Request:
-    """A connection with an application, to the server."""
+    """A connection with an application, as the server knows it."""
 
     def __init__(self) -> None:
         self.told: list[BaseException] = []
 
     def handle_exception(self, error: BaseException) -> None:
-        """Note what the client would be told."""
+        """Record the error that the client would get."""
         self.told.append(error)
 
 
@@ -146,7 +146,7 @@ def _serving(application: Applications) -> tuple[DaphneServer, Request]:
 
 
 async def _settle() -> None:
-    """Let a task end, and its callbacks be called."""
+    """Let a task end, and its callbacks run."""
     for _ in range(3):
         await asyncio.sleep(0)
 

@@ -1,4 +1,4 @@
-"""The process itself: killed, stopped, started twice, started elsewhere; nothing that was shown is lost, nothing stays stuck."""
+"""The process: killed, stopped, started twice, started on other data; nothing that was shown is lost, no run is stuck."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ def stopped_server(tmp_path: Path, model: ModelServer) -> Any:
 
 
 def stored_in_file(server: Server, session: str) -> list[tuple[int, str]]:
-    """What the database file holds, read with nothing of ours."""
+    """The content of the database file, read without any code of the product."""
     with contextlib.closing(sqlite3.connect(server.data_dir / "thinkaloud.sqlite3")) as database:
         rows = database.execute(
             "SELECT seq, event_id FROM chat_step WHERE session_id = ? AND seq IS NOT NULL ORDER BY seq",
@@ -61,7 +61,7 @@ async def test_killed_at_a_frame_it_is_stored_and_the_run_is_interrupted_at_the_
         last = socket.stored()[-1]
         async with browser.socket(session, f"?last_seq={last['seq']}&last_id={last['id']}") as again:
             hello = await again.receive()
-            # Before the first page is served: there is no run at work to be seen.
+            # Before the first page is served: no page shows the run as at work.
             assert hello["data"]["run"] is None
             end = await again.until_type("reasoning_complete")
             assert end["data"]["status"] == "interrupted"
@@ -121,7 +121,7 @@ async def test_stopped_it_interrupts_its_runs_and_tells_its_clients(stopped_serv
 
 
 def refused(server: Server, *arguments: str) -> str:
-    """Start a second process on the same data; returns the one line it ends with."""
+    """Start a second process on the same data; returns the line with which it ends."""
     environment = server.environment
     done = subprocess.run(
         [sys.executable, "manage.py", "serve", *arguments],
@@ -138,7 +138,7 @@ def refused(server: Server, *arguments: str) -> str:
 
 
 async def test_its_threads_share_one_heap(stopped_server: Server) -> None:
-    """What one thread frees is there for all: else the process grows for long by what lies free in heaps of others."""
+    """Memory that one thread frees can be used by all: otherwise the process grows because of free memory in other threads' heaps."""
     server = stopped_server.start()
     async with (
         Browser.logged_in(server.url, USERNAME) as browser,

@@ -1,4 +1,4 @@
-"""Mails, through a mail server that is really there: to confirmed addresses alone, at most once, tried again, switched off."""
+"""Mails, through a real mail server: to confirmed addresses only, at most once, retried, switched off."""
 
 import re
 import socket
@@ -29,7 +29,7 @@ QUESTION = "the okapi is at the quay"
 
 
 class Post:
-    """A mail server: keeps what it takes; ``answer`` is what it says to a mail, ``hangs_up`` lets it end the connection instead."""
+    """A mail server: keeps what it accepts; ``answer`` is its reply to a mail, with ``hangs_up`` it closes the connection instead."""
 
     def __init__(self) -> None:
         self.got: list[Any] = []
@@ -90,7 +90,7 @@ def run_of(owner: User, status: RunStatus = RunStatus.WAITING, **fields: Any) ->
 
 
 async def send() -> None:
-    """Send what is due, and wait for what comes of it."""
+    """Send what is due, and wait for the result."""
     await MailDeliverer().send_due()
     for task in [task for task in background.tasks if task.get_name() == "mail"]:
         await task
@@ -101,7 +101,7 @@ async def the_mail() -> Mail:
 
 
 async def record_waiting(**fields: Any) -> UUID:
-    """Somebody's run waits."""
+    """A user's run waits."""
 
     def note() -> UUID:
         run = run_of(person(**fields))
@@ -140,7 +140,7 @@ def change(**fields: Any) -> Callable[[Run], Any]:
     return lambda run: User.objects.update(**fields)
 
 
-#: What happens between the note and the sending, after which nothing is sent.
+#: What happens between storing a mail and sending it, so that it is not sent.
 DROPPED: dict[str, Callable[[Run], Any]] = {
     "it was decided": decided,
     "the session is gone": lambda run: run.session.delete(),
@@ -166,7 +166,7 @@ def by_person(owner: User) -> Run:
     return run_of(owner, RunStatus.FAILED)
 
 
-#: A run that has ended, or waits, and how many mails are kept for it.
+#: A run that has ended, or waits, and how many mails are stored for it.
 NOTED: dict[str, tuple[Callable[[User], Run], Callable[[UUID], None], int]] = {
     "a schedule's failed": (
         lambda owner: run_of(owner, RunStatus.FAILED, origin=Origin.SCHEDULE),
@@ -210,11 +210,11 @@ async def test_so_many_are_sent_in_an_hour_and_no_more(post: Post) -> None:
     assert await database.read(Mail.objects.count) == 20
 
 
-#: What the server does, and what becomes of the mail: whether it is tried again.
+#: What the server does, and whether the mail is retried.
 FAILURES: dict[str, tuple[Callable[[Post], Any], MailState]] = {
     "refuses it for now": (lambda post: setattr(post, "answer", "451 Later"), MailState.WAITING),
     "refuses it": (lambda post: setattr(post, "answer", "550 Never"), MailState.FAILED),
-    # Nobody knows whether it has it.
+    # It is unknown whether the server has it.
     "hangs up after it": (lambda post: setattr(post, "hangs_up", True), MailState.FAILED),
 }
 
@@ -250,12 +250,12 @@ async def test_a_process_that_dies_while_it_sends_has_no_mail_sent_twice(post: P
     await database.write(Mail.objects.update, next_at=timezone.now() - timedelta(seconds=1))
     await send()
     assert (post.got, (await the_mail()).state) == ([], MailState.FAILED)
-    # Whoever took it up comes back: what was settled stays so.
+    # The process that had taken it resumes: the final state stays.
     await database.write(mails.mark_sent, taken.mail)
     assert (await the_mail()).state == MailState.FAILED
 
 
-# A new password
+# Password reset
 
 
 @pytest.fixture
@@ -291,7 +291,7 @@ def provider_account() -> None:
     user.save()
 
 
-#: Accounts, and addresses that are typed, for which no mail is kept.
+#: Accounts, and entered addresses, for which no mail is stored.
 NO_RESET: dict[str, tuple[Callable[[], Any], str]] = {
     "nobody's address": (person, "bo@example.org"),
     "an address that was not confirmed": (lambda: person(is_confirmed=False), "ada@example.org"),
@@ -316,7 +316,7 @@ def test_what_is_no_address_is_refused(page: Client, address: str) -> None:
     assert ask(page, address).status_code == 400
 
 
-# No more of these
+# Unsubscribing
 
 
 def test_mails_are_switched_off_by_their_link_and_on_again_on_the_page(page: Client) -> None:
@@ -325,7 +325,7 @@ def test_mails_are_switched_off_by_their_link_and_on_again_on_the_page(page: Cli
     assert page.get(place).status_code == 200
     ada.refresh_from_db()
     assert ada.mail_waiting, "a program that opens links switches nothing off"
-    # As mail programs do it: without a login, and without a page's token.
+    # As mail programs do it: without a login, and without a CSRF token.
     assert Client(enforce_csrf_checks=True).post(place, {"List-Unsubscribe": "One-Click"}).status_code == 200
     ada.refresh_from_db()
     assert (ada.mail_waiting, ada.mail_failures) == (False, True)
@@ -338,7 +338,7 @@ def test_mails_are_switched_off_by_their_link_and_on_again_on_the_page(page: Cli
 
 @pytest.mark.parametrize(
     "signed",
-    # Named here, for a signature has its second in it: processes of one run would name the test differently, and none would begin.
+    # With names, because a signature contains the time: the processes of one test run would have different test ids, and none would start.
     ["x", "a:b:c", pytest.param(mail_texts.sign_stop(1, "run.waiting")[:-1] + "_", id="signed otherwise")],
 )
 def test_what_no_mail_has_carried_switches_nothing_off(page: Client, signed: str) -> None:

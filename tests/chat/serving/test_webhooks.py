@@ -1,4 +1,4 @@
-"""Webhooks, to a receiver that is really there: told once a run has ended, signed, tried again, given up; and never in a run's way."""
+"""Webhooks, to a real receiver: sent once when a run has ended, signed, retried, disabled after failures; and without delaying a run."""
 
 import json
 import re
@@ -30,7 +30,7 @@ README = (Path(__file__).resolve().parents[3] / "README.md").read_text("utf-8")
 
 
 class Receiver:
-    """What receives: each request's headers and body; answers with ``status``, or never while ``silent``."""
+    """A receiver: stores each request's headers and body; answers with ``status``, or never while ``silent``."""
 
     def __init__(self) -> None:
         self.got: list[tuple[dict[str, str], bytes]] = []
@@ -75,12 +75,12 @@ async def owner(transactional_db: None) -> AsyncIterator[User]:
 
 
 def near(total_s: float = 10.0) -> agents.Poster:
-    """A sender that may ask this machine."""
+    """A sender that may connect to this machine."""
     return agents.Poster(allow_address=lambda address: address.is_loopback, allow_port=lambda _: True, total_s=total_s)
 
 
 async def deliver(deliverer: Deliverer) -> None:
-    """Send what is due, and wait for what comes of it."""
+    """Send what is due, and wait for the result."""
     await deliverer.send_due()
     for task in [task for task in background.tasks if task.get_name() == "webhook"]:
         await task
@@ -162,7 +162,7 @@ async def test_where_the_operator_allows_none_nothing_is_asked_or_stored(owner: 
     assert await database.read(WebhookDelivery.objects.count) == 0
 
 
-#: What the receiver does, and what is said of it.
+#: What the receiver does, and the recorded error.
 FAILURES = {
     "refuses": (500, "500"),
     "leads elsewhere": (302, "302"),
@@ -308,7 +308,7 @@ def test_an_account_has_so_many_webhooks_and_no_more(client: Client, bo: User) -
     assert Webhook.objects.count() == webhooks.MOST_WEBHOOKS
 
 
-#: Something that was to be sent: what has become of it, whose it is, and what is answered to whoever would have it sent again.
+#: A delivery: its state, its owner, and the answer to a request to send it again.
 SENT: dict[str, tuple[dict[str, Any], str, int]] = {
     "given up": ({"state": DeliveryState.FAILED, "attempts": 9}, "bo", 302),
     "it waits for its time": ({"attempts": 2, "next_at": timezone.now() + timedelta(hours=2)}, "bo", 302),

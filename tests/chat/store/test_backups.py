@@ -1,4 +1,4 @@
-"""Copies of the database: made while it is written to, put back whole, step by step as the documents say, on both databases."""
+"""Backups of the database: made while it is written to, restored completely, step by step as documented, on both databases."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ Make = Callable[[], Server]
 
 
 def manage(server: Server, *arguments: str) -> tuple[int, str]:
-    """Run a management command; returns its exit status and all it said."""
+    """Run a management command; returns its exit status and its output."""
     done = subprocess.run(
         [sys.executable, "manage.py", *arguments],
         cwd=ROOT,
@@ -36,7 +36,7 @@ def manage(server: Server, *arguments: str) -> tuple[int, str]:
 
 @pytest.fixture
 def model() -> Iterator[ModelServer]:
-    """The model's side."""
+    """The model server."""
     with ModelServer() as server:
         yield server
 
@@ -57,10 +57,10 @@ def made(request: pytest.FixtureRequest, tmp_path: Path, model: ModelServer) -> 
 
 
 async def ask(server: Server, session: str, words: str) -> None:
-    """Ask, and wait for the end."""
+    """Send a message, and wait for the run's end."""
     async with Browser.logged_in(server.url, "ada") as browser:
         last_seq = (await browser.call("GET", f"sessions/{session}/"))[1]["last_seq"]
-        # Without what was said before, which has ended.
+        # Without the events of earlier runs, which have ended.
         async with browser.socket(session, f"?last_seq={last_seq}") as socket:
             await socket.send("chat", message=words)
             await socket.until_type("reasoning_complete")
@@ -76,7 +76,7 @@ async def test_a_copy_is_one_moment_and_comes_back_after_a_crash(made: tuple[Ser
         _, file = await browser.send_file("a.txt", b"tea", session_id=session)
     await ask(server, session, "Tell [tokens=5]")
     before = database.events(session)
-    # While a run is at work, and what it has stored lies in the write-ahead log.
+    # While a run is at work, and its events are in the write-ahead log.
     running = asyncio.create_task(ask(server, session, "Tell [tokens=100 every=10 call=current_time:{}]"))
     assert (await asyncio.to_thread(manage, server, "backup", str(copy)))[0] == 0
     await running
@@ -84,7 +84,7 @@ async def test_a_copy_is_one_moment_and_comes_back_after_a_crash(made: tuple[Ser
     later = database.events(session)
     assert len(later) > len(before)
 
-    # No process may serve what is put back.
+    # No process may serve a database that is being restored.
     status, said = await asyncio.to_thread(manage, server, "restore", str(copy))
     assert status == 1
     assert "Stop" in said
@@ -99,7 +99,7 @@ async def test_a_copy_is_one_moment_and_comes_back_after_a_crash(made: tuple[Ser
     restored = database.events(session)
     assert restored[: len(before)] == before
     assert restored == later[: len(restored)]
-    # It is served again, what was at work in the copy has an end, and the next question is answered.
+    # It is served again, the run that was at work in the backup has an end, and the next message is answered.
     server.start()
     await ask(server, session, "Tell [tokens=5]")
     async with (

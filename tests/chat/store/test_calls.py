@@ -1,4 +1,4 @@
-"""What a run's model calls were asked, saw and cost: stored by reference, read again exactly, gone with the session."""
+"""The messages, results and costs of a run's model calls: stored by reference, read exactly as sent, deleted with the session."""
 
 import base64
 from decimal import Decimal
@@ -38,7 +38,7 @@ def session(ada: User) -> Session:
 
 @pytest.fixture(params=["in rows of calls", "in a table of their own", "either way"])
 def kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Where contents stand: short ones in the row of the call in which they are new, and long ones apart."""
+    """Where contents are stored: short ones in the row of the call in which they are new, and long ones in a table of their own."""
     monkeypatch.setattr(
         calls, "_IN_ROW", {"in rows of calls": 10**6, "in a table of their own": -1, "either way": 60}[request.param]
     )
@@ -46,7 +46,7 @@ def kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
 
 def bodies() -> dict[str, str]:
-    """What is kept of contents, by their digests; each is kept once."""
+    """The stored contents, by their digests; each is stored once."""
     apart = list(ModelContent.objects.values_list("sha256", "body"))
     lists = ModelCall.objects.exclude(contents=None).values_list("contents", flat=True)
     beside = [(digest, orjson.dumps(body).decode()) for each in lists for digest, *_, body in orjson.loads(each)]
@@ -65,13 +65,13 @@ def ended(iteration: int = 1, attempt: int = 1, cost: Cost | None = None, **more
 
 
 def write(writer: CallWriter, *events: CallBegun | PricedCall) -> None:
-    """Store them as the recorder does: within a transaction."""
+    """Store calls as the recorder does: within a transaction."""
     with transaction.atomic():
         writer.write(events)
 
 
 def written(run: Run, *conversations: Messages) -> None:
-    """A run whose calls were asked with these, one after the other."""
+    """A run with these calls, one after the other."""
     writer = CallWriter(run, provider="default")
     for number, messages in enumerate(conversations, 1):
         write(writer, begun(messages, number))
@@ -86,7 +86,7 @@ def said(words: str) -> dict[str, Any]:
     return {"role": "assistant", "content": words}
 
 
-#: Conversations as calls one after the other are asked with them.
+#: Conversations as consecutive calls send them.
 COURSES: dict[str, list[Messages]] = {
     "growing": [[SYSTEM, user("1")], [SYSTEM, user("1"), said("2"), user("3")]],
     "the same again": [[SYSTEM, user("1")], [SYSTEM, user("1")]],
@@ -163,7 +163,7 @@ def test_a_call_is_told_as_the_protocol_says(session: Session) -> None:
 
 
 def stored_size() -> int:
-    """Characters that calls and their contents take."""
+    """The number of characters that calls and their contents take."""
     rows = ModelCall.objects.values_list("messages", "parameters", "tool_names", "contents")
     return sum(len(text or "") for row in rows for text in row) + sum(
         len(body) for body in ModelContent.objects.values_list("body", flat=True)
@@ -173,7 +173,7 @@ def stored_size() -> int:
 @pytest.mark.usefixtures("kept")
 @pytest.mark.parametrize("others", ["the same process", "another process each time"])
 def test_what_is_stored_grows_with_what_is_said_and_not_with_its_square(others: str, session: Session) -> None:
-    """40 turns of one session, each with two calls that are asked with all that was said before."""
+    """40 turns of one session, each with two calls that send the whole history."""
     sizes: list[int] = []
     messages: Messages = [SYSTEM]
     for turn in range(40):
@@ -213,7 +213,7 @@ def test_an_attempt_that_was_refused_stands_beside_the_next(session: Session) ->
     assert first is not None
     assert second is not None
     assert (len(first.tools), len(second.tools), len(second.messages)) == (1, 0, 1)
-    assert DailyUsage.objects.get().calls == 1  # what was refused costs nothing
+    assert DailyUsage.objects.get().calls == 1  # a refused attempt costs nothing
 
 
 @pytest.mark.usefixtures("kept")
@@ -230,7 +230,7 @@ def test_what_was_taken_back_is_written_again_whole(session: Session) -> None:
     with pytest.raises(ConnectionError):
         taken_back()
     write(writer, begun(messages), ended())
-    # And what was committed though nobody heard of it is not counted twice.
+    # And what was committed although no answer arrived is not counted twice.
     write(writer, begun(messages), ended())
     write(writer, begun([*messages, said("2")], 2))
     assert [len(call["messages"]) for call in call_reader.calls_of(run)] == [2, 3]
@@ -300,7 +300,7 @@ def test_a_further_call_asks_the_database_the_same_few_things(session: Session) 
         ) as asked:
             write(writer, begun(messages, iteration), ended(iteration))
         counts.append(len([each for each in asked if not each["sql"].startswith(("BEGIN", "COMMIT"))]))
-    # The call with what is new in it and its end, and the day's sum.
+    # The call with its new contents and its end, and the day's sum.
     assert counts == [2] * 11
 
 
@@ -316,7 +316,7 @@ def test_the_next_run_of_a_process_looks_for_nothing_that_it_has_written(session
 
 @pytest.mark.parametrize("newest_here", [False, True])
 def test_what_another_process_has_written_meanwhile_is_gone_on_from(newest_here: bool, session: Session) -> None:
-    """A session whose runs are carried by two processes in turns: none takes what it remembers for all there is."""
+    """The runs of a session are executed by two processes in turns: neither takes its cache for the complete list."""
     first, second = ([SYSTEM, user("1")], [SYSTEM, user("1"), said("2"), user("3")])
     written(making.run(session), first)
     here = dict(calls._last_calls)
@@ -338,7 +338,7 @@ def test_what_another_process_has_written_meanwhile_is_gone_on_from(newest_here:
 
 
 def test_a_process_of_the_version_before_goes_on_from_it_and_is_gone_on_from(session: Session) -> None:
-    """It knows no contents in rows: it writes them apart, once more, and refers to messages of the call before by their places."""
+    """It does not know of contents in rows: it stores them in the table again, and refers to earlier messages by their places."""
     run = making.run(session)
     written(run, [SYSTEM, user("1")])
     apart = [
@@ -354,7 +354,7 @@ def test_a_process_of_the_version_before_goes_on_from_it_and_is_gone_on_from(ses
         **told, tools=apart[1], iteration=2, attempt=1, base=base, depth=1, messages=messages, duration_ms=4
     )
     calls._last_calls.clear()
-    run.fence += 1  # it has waited for people, and was taken up again
+    run.fence += 1  # it has waited for a decision, and was resumed
     write(CallWriter(run, provider="default"), begun([SYSTEM, user("1"), said("2"), user("3")], 3))
     asked = [(found.messages, found.tools) for n in (1, 2, 3) if (found := call_reader.full_call(run, n)) is not None]
     third = [SYSTEM, user("1"), said("2"), user("3")]
@@ -372,7 +372,7 @@ def test_so_many_sessions_are_remembered_and_no_more(ada: User, monkeypatch: pyt
 
 
 def test_a_call_that_is_told_again_with_its_end_is_stored_once_and_ended(session: Session) -> None:
-    """As when it is not known whether what begins it was committed."""
+    """As when it is unknown whether its beginning was committed."""
     run = making.run(session)
     write(CallWriter(run, provider="default"), begun([user("1")]))
     for _ in range(2):
@@ -393,7 +393,7 @@ def test_the_session_says_how_full_the_context_is(session: Session) -> None:
     view = selectors.session_view(session.pk)
     assert view is not None
     assert view.context == {"used": 110, "limit": 8_000}
-    # An agent that is asked by another one has a context of its own.
+    # An agent that is asked by another one has its own context.
     Run.objects.update(parent=run)
     view = selectors.session_view(session.pk)
     assert view is not None
@@ -411,12 +411,12 @@ PIXEL = base64.b64encode(b"\x89PNG of nothing").decode()
 
 
 def seen(url: str, words: str = "What is this?") -> dict[str, Any]:
-    """A question with a picture, as a model that sees is sent it."""
+    """A question with a picture, as sent to a model that accepts pictures."""
     content = [{"type": "text", "text": words}, {"type": "image_url", "image_url": {"url": url}}]
     return {"role": "user", "content": content}
 
 
-#: Messages, and whether their picture is kept once more: only what is a file of the session need not be.
+#: Messages, and whether their picture is stored once more: a file of the session need not be.
 PICTURES: dict[str, tuple[dict[str, Any], bool]] = {
     "a file of the session": (seen(f"data:image/png;base64,{PIXEL}"), False),
     "a file of another session": (seen(f"data:image/png;base64,{base64.b64encode(b'another').decode()}"), True),
@@ -438,7 +438,7 @@ def test_a_picture_is_kept_once_and_told_as_it_was_sent(ada: User, session: Sess
         file = files.store_file(ada.pk, name="a.png", media_type="image/png", content=each, sha256=digest)
         files.attach(used_in.pk, ada.pk, [file.pk])
     run = making.run(session)
-    # The same again is the same content still, whatever is kept of it.
+    # The same picture again is the same content, whatever is still stored of it.
     written(run, [SYSTEM, message], [SYSTEM, message, said("A pixel."), user("Sure?")])
 
     assert call_reader.sent_messages(run, call_reader.rows_of(run))[0] == [SYSTEM, message]

@@ -1,4 +1,4 @@
-"""The text in progress: a save that fails is tried again, and nothing is kept of a run that has ended."""
+"""The text in progress: a save that fails is repeated, and nothing is kept of a run that has ended."""
 
 import threading
 import uuid
@@ -57,7 +57,7 @@ def execute(statement: str) -> None:
         cursor.execute(statement)
 
 
-#: What keeps a text from being saved, and what ends that; the table is renamed, the connection writes nothing, a row is refused.
+#: What prevents saving, and what ends that; the table is renamed, the connection is read-only, a row is refused.
 FAILURES: dict[str, tuple[str, str]] = {
     "the table is away": ("ALTER TABLE chat_draft RENAME TO gone", "ALTER TABLE gone RENAME TO chat_draft"),
     "nothing can be written": ("PRAGMA query_only = ON", "PRAGMA query_only = OFF"),
@@ -152,7 +152,7 @@ def elsewhere(threads: ThreadPoolExecutor, work: Callable[[], Any]) -> Future[An
 @pytest.mark.parametrize("was_saved", [False, True])
 @pytest.mark.parametrize("way", ENDS)
 def test_a_save_on_its_way_when_the_run_ends_leaves_nothing(on_each_database: str, way: str, was_saved: bool) -> None:
-    """The save has been done and is not committed; then the run ends."""
+    """The save has been executed and is not committed; then the run ends."""
     run = making.run(making.session(making.user(uuid.uuid4().hex)))
     if was_saved:
         step_log.save_drafts([draft(run, "ha")])
@@ -169,7 +169,7 @@ def test_a_save_on_its_way_when_the_run_ends_leaves_nothing(on_each_database: st
 @pytest.mark.parametrize("was_saved", [False, True])
 @pytest.mark.parametrize("way", ENDS)
 def test_a_save_while_the_run_is_ending_leaves_nothing(on_each_database: str, way: str, was_saved: bool) -> None:
-    """The run has ended and that is not committed; then somebody saves."""
+    """The run's end is not committed; then the text is saved."""
     run = making.run(making.session(making.user(uuid.uuid4().hex)))
     if was_saved:
         step_log.save_drafts([draft(run, "ha")])
@@ -185,14 +185,14 @@ def test_a_save_while_the_run_is_ending_leaves_nothing(on_each_database: str, wa
             saving = elsewhere(threads, save)
             is_saving.wait()
             if on_each_database == "postgres":
-                saving.result()  # it waits for nobody
+                saving.result()  # it does not wait for the lock
         saving.result()
     _nothing_is_left(run)
 
 
 def test_a_save_waits_for_nobody_and_comes_again(on_each_database: str) -> None:
     if on_each_database == "sqlite":
-        return  # there only one transaction writes at a time
+        return  # on SQLite only one transaction writes at a time
     busy, free = (making.run(making.session(making.user(uuid.uuid4().hex))) for _ in range(2))
     with ThreadPoolExecutor(1) as threads:
         with transaction.atomic():
@@ -204,7 +204,7 @@ def test_a_save_waits_for_nobody_and_comes_again(on_each_database: str) -> None:
 
 
 def _wait_for_a_lock(waiting: Future[Any]) -> None:
-    """Until the other transaction waits for this one, or is through."""
+    """Wait until the other transaction waits for this one, or has ended."""
     with connection.cursor() as cursor:
         while not waiting.done():
             cursor.execute("SELECT COUNT(*) FROM pg_locks WHERE NOT granted")
@@ -217,12 +217,12 @@ def _nothing_is_left(run: Run) -> None:
     assert not models.Draft.objects.filter(run=run).exists(), "a draft of a run that has ended was kept"
 
 
-# What is left all the same
+# Drafts that are left all the same
 
 
 @pytest.mark.parametrize("sweeps", ["at the start", "by the clock"])
 async def test_drafts_of_ended_runs_are_swept(sweeps: str) -> None:
-    """A version before this one, or a copy that was put back, may have left some."""
+    """An earlier version, or a restored backup, may have left some."""
 
     def leave() -> Run:
         ended, live = (making.run(making.session(making.user(name))) for name in ("ada", "bo"))

@@ -1,4 +1,4 @@
-"""A window of events has no hole, and never passes off what it does not know for nothing."""
+"""A window of events has no gap, and never treats unknown events as missing ones."""
 
 from uuid import UUID, uuid4
 

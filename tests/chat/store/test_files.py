@@ -1,4 +1,4 @@
-"""Files in the database: whole or not there, counted for their owner, found by session, read and searched by page and line."""
+"""Files in the database: complete or not there, counted for their owner, found by session, read and searched by page and line."""
 
 from datetime import timedelta
 from uuid import uuid4
@@ -150,7 +150,7 @@ def test_one_endless_line_is_broken(ada: User) -> None:
     assert [len(line) for _, line in file_texts.lines(file, 1)] == [1_000] * 10
 
 
-#: Files without text: their type, what is in them, and why there is none. Each reason is one that pages can say in other languages.
+#: Files without text: their type, their content, and the reason. Each reason can be translated for pages.
 WITHOUT_TEXT = {
     "damaged": ("application/pdf", b"%PDF-1.4 nothing", r"It is damaged, or not quite what it says it is \(\w+\)\."),
     "a picture": ("image/png", documents.picture(), r"It is a picture\."),

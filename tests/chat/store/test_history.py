@@ -1,4 +1,4 @@
-"""What an agent remembers of a session: whatever state a session is left in, its next request is valid."""
+"""An agent's history of a session: whatever state the session was left in, the next request is valid."""
 
 import json
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.django_db
 
 @dataclass(frozen=True)
 class PastRun:
-    """A run as it may have been left behind."""
+    """A run in a state in which it may have been left."""
 
     message: str
     replies: list[list[Part]]
@@ -77,7 +77,7 @@ _RUNS = st.builds(
 
 
 def events_of(past: PastRun) -> list[Entry]:
-    """All that the agent would have told of the run."""
+    """All that the agent would have yielded in the run."""
     splitter = StepSplitter()
     steps = splitter.open(past.message)
     for number, parts in enumerate(past.replies):
@@ -94,7 +94,7 @@ def events_of(past: PastRun) -> list[Entry]:
 
 
 def leave_behind(session: Session, past: PastRun, before: Run | None) -> Run:
-    """Store the run in the state that it was left in."""
+    """Store the run in that state."""
     continues = before if past.continues and before is not None and before.status in CONTINUABLE else None
     run = making.run(session, message=past.message, enable_reasoning=past.enable_reasoning, continues=continues)
     step_log.append(run, events_of(past)[: past.kept])
@@ -135,7 +135,7 @@ def reply(*parts: Part) -> list[Part]:
 
 
 def past(replies: list[list[Part]], **more: Any) -> PastRun:
-    """A run that was left as said, else whole."""
+    """A run with these properties, otherwise complete."""
     fields: dict[str, Any] = {
         "message": "Why?",
         "kept": 99,
@@ -176,7 +176,7 @@ def test_the_details_of_a_turns_reasoning_come_back_as_they_came() -> None:
     assert memory[1]["origin"]["fields"] == {"reasoning_content": "Hm.", **DETAILS}
     body = next(bodies([*memory, {"role": "user", "content": "And now?"}]))
     assert body["messages"][2]["reasoning_details"] == DETAILS["reasoning_details"]
-    before = {"server": SERVER, "fields": {}, "thoughts": {}}  # as of versions that kept none
+    before = {"server": SERVER, "fields": {}, "thoughts": {}}  # as in versions that stored none
     StepOrigin.objects.update(data=json.dumps(before))
     assert "origin" not in history.conversation_history(session.pk, 2)[1]
 
@@ -213,7 +213,7 @@ def test_a_piece_of_an_answer_is_forgotten_once_there_is_the_whole() -> None:
 
 
 def write(run: Run, text: str, end: RunStatus, *, is_cut: bool) -> Run:
-    """Have a run end with a piece of an answer."""
+    """Let a run end with a partial answer."""
     parts = [Part("content", 0.0, [text])]
     steps, _ = StepSplitter().finish(parts, partial=True, server=SERVER, is_cut=is_cut)
     making.append(run, *(Entry("reasoning_step", step.data, origin=step.origin) for step in steps))

@@ -1,4 +1,4 @@
-"""The address of a page, as mails and webhooks have it."""
+"""The URL of a page, as mails and webhooks contain it."""
 
 from typing import Any
 

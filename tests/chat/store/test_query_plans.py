@@ -1,4 +1,4 @@
-"""How the databases execute what is asked by the clock and within a run's transactions: by indexes, however long the tables are."""
+"""How the databases execute the statements of periodic tasks and runs' transactions: with indexes, however long the tables are."""
 
 import contextlib
 import re
@@ -34,7 +34,7 @@ SIZES = [
 
 @pytest.fixture(scope="module", params=SIZES)
 def size(request: pytest.FixtureRequest) -> tuple[int, int]:
-    """How many runs, and steps of each."""
+    """How many runs there are, and how many steps each has."""
     found: tuple[int, int] = request.param
     return found
 
@@ -54,13 +54,13 @@ def large(
             template = request.getfixturevalue("postgres_template")
             address = until_done.enter_context(services.database(server, f"plans_{uuid4().hex}", template=template))
         until_done.enter_context(django_db_blocker.unblock())
-        # The same for both: a connection of the test's own.
+        # The same on both databases: a connection of the test's own.
         until_done.enter_context(postgresql(address, has_tables=True))
         yield fill(*size)
 
 
 class _Explained:
-    """Explains each statement before it is executed, and keeps what reads a whole table."""
+    """Explains each statement before it is executed, and records those that read a whole table."""
 
     def __init__(self) -> None:
         self.whole: list[str] = []
@@ -109,7 +109,7 @@ class _Explained:
 @pytest.mark.xdist_group("query plans")
 @pytest.mark.parametrize("asked", EVERYTHING)
 def test_no_statement_reads_a_whole_table(large: Large, asked: str) -> None:
-    """Each statement is explained by the database on the way; an index of few rows may be read whole, a table may not."""
+    """Each statement is explained by the database before it is executed; an index of few rows may be read completely, a table may not."""
     explained = _Explained()
     with transaction.atomic():
         large.live.refresh_from_db()

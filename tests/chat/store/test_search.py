@@ -1,4 +1,4 @@
-"""Search finds the same on both databases, only what is one's own, and whatever is typed."""
+"""Search finds the same on both databases, only the user's own sessions, and accepts any query."""
 
 import time
 from collections.abc import Iterator
@@ -380,9 +380,9 @@ def test_any_text_is_stored_and_any_query_answered(text: str, query: str) -> Non
         (making.thought("**" + "b" * 300 + " the ok**api** and okapi** end"), "okapi", "…the <okapi> and <okapi> end"),
         (step("final_answer", 1, "- *okapi*\n- ~~quagga~~"), "quagga", "okapi <quagga>"),
         (Entry("response", {"content": "> the **okapi**"}), "okapi", "the <okapi>"),
-        # Where the word stands in a mark alone, the mark is what was found.
+        # Where the word is only in Markdown marks, these are what was found.
         (making.thought("see [it](https://okapi.example)"), "okapi", "see [it](https://<okapi>.example)"),
-        # What no model wrote as Markdown stands as it is.
+        # A text that no model wrote is not treated as Markdown.
         (step("tool_result", 1, "okapi ** 2", tool_name="python", tool_call_id="1", ok=True), "okapi", "<okapi> ** 2"),
         (
             step("tool_use", 1, tool_name="python", tool_call_id="1", arguments={"code": "*okapi"}),
@@ -405,7 +405,7 @@ def test_an_excerpt_has_its_width_however_long_a_word_is() -> None:
         assert len("".join(piece for piece, _ in hit.excerpt)) <= 162
 
 
-#: What is looked for in so many repetitions of it; a further one is one line.
+#: What is searched for in many repetitions; a further one is one line.
 LONG = ["okapi ", "okapi", "**okapi** ", "[okapi](", "天氣", "okapi\u0301 ", "_okapi"]
 
 

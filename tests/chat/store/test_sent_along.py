@@ -1,4 +1,4 @@
-"""What clients sent along: given to the model with what it belongs to, and known again only where all is the same."""
+"""Messages that API clients send along: given to the model with their run, and recognised only if everything is the same."""
 
 import json
 
@@ -25,7 +25,7 @@ def ada() -> User:
 
 
 def asked(owner: User, session: Session | None = None, **along: str) -> Run:
-    """A run at work that a client asked for."""
+    """A run at work that an API client has requested."""
     session = session or making.session(owner)
     run = making.run(session, origin=Origin.OPENAI)
     sent_along.add(SentAlong(owner=owner, agent_name=session.agent_name, asked=ASKED, **along), run)
@@ -47,7 +47,7 @@ def test_a_conversation_is_found_while_nothing_else_came(ada: User) -> None:
     other = making.user("bo")
     assert sent_along.find_conversation(other.pk, "researcher", ANSWERED) is None
     assert sent_along.find_conversation(ada.pk, "writer", ANSWERED) is None
-    # What was taken out of the queue has changed nothing; what has begun, has.
+    # What was removed from the queue has changed nothing; what has begun, has.
     waiting = making.run(run.session, owned_by="")
     run_state.finish(waiting.pk, run.session_id, End(RunStatus.CANCELLED))
     assert sent_along.find_conversation(ada.pk, "researcher", ANSWERED) is not None

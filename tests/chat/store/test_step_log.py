@@ -1,4 +1,4 @@
-"""The log's promises: dense numbers in commit order, one owner, nothing half stored."""
+"""The guarantees of the log: numbers without gaps in the order of commits, one owner, nothing stored in part."""
 
 import json
 import threading

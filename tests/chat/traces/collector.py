@@ -1,4 +1,4 @@
-"""A collector of traces: takes what is sent by OTLP over HTTP, decoded by OpenTelemetry's own messages, or behaves badly."""
+"""A collector of traces: accepts OTLP over HTTP, decoded by OpenTelemetry's own messages, or misbehaves."""
 
 import threading
 from collections import deque
@@ -11,7 +11,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
 class Collector:
-    """Listens at ``address``. ``statuses`` are what it answers next, 200 where there are none."""
+    """Listens at ``address``. ``statuses`` are its next answers; 200 when there are none."""
 
     def __init__(self) -> None:
         self.requests: list[ExportTraceServiceRequest] = []
@@ -49,7 +49,7 @@ class Collector:
 
     @property
     def spans(self) -> list[Span]:
-        """All that was taken, in order."""
+        """All that it has accepted, in order."""
         return [
             span
             for request in self.requests

@@ -1,4 +1,4 @@
-"""What of a run is sent to a collector, that none is left out, and that a collector which behaves badly costs nothing."""
+"""The traces of runs that a collector is sent: complete, and a collector that misbehaves disturbs nothing."""
 
 import json
 import logging
@@ -52,7 +52,7 @@ def call(run: Run, iteration: int, *, error: str = "", said: str = "Why?") -> No
 
 
 def ended_run(status: RunStatus = RunStatus.COMPLETED, code: str = "", **fields: Any) -> Run:
-    """A run with two model calls, a tool that worked and one that was left open, that has ended."""
+    """A run that has ended, with two model calls, a tool call with a result and one without."""
     run = making.run(making.session(making.user(f"user-{uuid4().hex[:8]}")), **fields)
     call(run, 1)
     use = {"tool_name": "python", "timestamp": 1_800_000_001.0, "arguments": {"code": f"key = '{KEY}'"}}
@@ -71,7 +71,7 @@ def ended_run(status: RunStatus = RunStatus.COMPLETED, code: str = "", **fields:
 
 
 def take_all() -> None:
-    """A collector was named before anything ended: nothing of what follows is passed over."""
+    """A collector was configured before any run had ended, so that none is skipped."""
     cursor.take_lease("process-1")
     TraceCursor.objects.update(since=timezone.now() - timedelta(days=1))
 
@@ -176,7 +176,7 @@ def test_many_runs_are_read_together_and_no_column_later(collector: Collector, s
         ended_run()
     with CaptureQueriesContext(connection) as captured:
         assert send() == [Sent.TAKEN]
-    # So Django asks for a column of one row that was left out.
+    # Otherwise Django would load the missing columns row by row.
     later = [
         query["sql"] for query in captured if re.search(r'FROM "chat_(?!tracecursor)\w+" .* LIMIT 21', query["sql"])
     ]
@@ -210,7 +210,7 @@ def test_what_was_said_is_sent_masked_where_it_is_asked_for(collector: Collector
     assert "It is" in attributes_of(worked)["gen_ai.tool.call.result"]
 
 
-#: How a run ended, by which code, and the error of its span.
+#: How a run has ended, its error code, and the error of its span.
 ENDS = [
     (RunStatus.COMPLETED, "", None),
     (RunStatus.CANCELLED, "", None),
@@ -275,7 +275,7 @@ def test_what_was_sent_is_not_sent_again_and_made_again_it_is_the_same(collector
     assert collector.requests[1] == collector.requests[0]
 
 
-#: What a collector answers at first, what comes of it, and whether it is asked again for that later.
+#: The collector's first answers, the result, and whether the same is sent again later.
 BAD_ANSWERS = [(429, Sent.AWAY), (503, Sent.AWAY), (401, Sent.AWAY), (404, Sent.AWAY), (302, Sent.AWAY)]
 
 
@@ -299,7 +299,7 @@ def test_what_a_collector_refuses_is_told_and_keeps_nothing_else_from_it(
 ) -> None:
     take_all()
     runs = [ended_run() for _ in range(3)]
-    # All together, and then the second alone.
+    # All together, and then the second one alone.
     collector.statuses.extend([400, 200, 413, 200])
     assert send() == [Sent.TAKEN]
     assert [UUID(bytes=span.trace_id) for span in collector.spans if not span.parent_span_id] == [
@@ -347,7 +347,7 @@ def test_one_process_sends_at_a_time_and_another_when_it_is_silent() -> None:
 
 def test_what_ended_before_a_collector_was_named_is_left_to_the_command(collector: Collector) -> None:
     ended_run()
-    # In another millisecond: SQLite's clock has no finer moments.
+    # In another millisecond, which is the resolution of SQLite's clock.
     Run.objects.update(ended_at=F("ended_at") - timedelta(seconds=1))
     cursor.take_lease("process-1")
     assert send() == [Sent.TAKEN]
@@ -381,7 +381,7 @@ def test_the_thread_sends_by_itself_and_tells_once_that_the_collector_is_away(
 
     monkeypatch.setattr(cursor, "take_lease", counted)
     began_at = timezone.now()
-    # Before it has looked for the first time ever.
+    # Before its first look.
     run = ended_run()
     collector.statuses.extend([401] * 3)
     sending = TraceExporter("process-1", began_at)

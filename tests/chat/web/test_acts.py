@@ -1,4 +1,4 @@
-"""What is done by a form alone, asked for by somebody who is not logged in any more: the login leads to the page where it can be done."""
+"""Actions that have only a form, requested by a user who is no longer logged in: the login leads to the page with the form."""
 
 import uuid
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from tests.chat import making
 
 ID = uuid.UUID(int=7)
 PAGE = f"/sessions/{ID}/"
-#: What the browser says of the page whose form it was, and where the login then leads.
+#: The ``Referer`` of the request, and where the login leads.
 REFERERS = (
     (f"http://testserver{PAGE}", PAGE),
     (f"http://testserver{PAGE}?before=7&x=%2F", f"{PAGE}?before=7&x=%2F"),
@@ -27,7 +27,7 @@ REFERERS = (
 
 
 def acts(patterns: list[URLPattern | URLResolver], space: str = "") -> Iterator[str]:
-    """The addresses of all that is done by a form alone."""
+    """The addresses of all actions that have only a form."""
     for pattern in patterns:
         if isinstance(pattern, URLResolver):
             yield from acts(pattern.url_patterns, f"{space}{pattern.namespace}:" if pattern.namespace else space)

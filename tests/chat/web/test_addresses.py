@@ -1,4 +1,4 @@
-"""Confirming an address: by a link that only its account can use, and only where mail is sent."""
+"""Confirming a mail address: by a link that only its account can use, and only where mail is configured."""
 
 import re
 from typing import Any

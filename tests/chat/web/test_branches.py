@@ -1,4 +1,4 @@
-"""Branches, copies and other owners by forms alone: no script is needed for any of it."""
+"""Branches, copies and transfers by forms, without scripts."""
 
 import re
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ def client_of(name: str) -> Client:
 
 
 def post(client: Client, path: str, **form: str) -> str:
-    """Send a form; where it leads."""
+    """Submit a form; returns where it redirects to."""
     answer = client.post(path, form)
     assert answer.status_code == 302, answer.content.decode()[-1500:]
     return str(answer["Location"])
@@ -137,7 +137,7 @@ def test_the_list_shows_a_family_as_one(source: Session) -> None:
     listed = client.get("/sessions/").content.decode()
     assert listed.count('class="line-row"') == 1
     assert "3 branches" in words(listed)
-    # Looked for, each is found.
+    # A search finds each of them.
     assert client.get("/sessions/?status=completed").content.decode().count('class="line-row"') == 3
 
 
@@ -147,11 +147,11 @@ def test_two_runs_stand_side_by_side(source: Session) -> None:
     page = client.get(f"/compare/?a={first.pk}&b={second.pk}").content.decode()
     assert page.count('class="beside') > 2
     assert "<ins>" in page
-    # A model's own words are shown as its Markdown, as everywhere.
+    # A model's own text is rendered as Markdown, as everywhere.
     assert page.count('<div class="prose"><') > 1
     assert "unrendered" not in page
     assert "<script>alert" not in page
-    # Where it can be compared with what; an address will do; what one does not see is not there.
+    # Which runs can be compared; an address is accepted; a run that the user may not see does not exist.
     offered = client.get(f"/compare/?a={first.pk}").content.decode()
     assert f"b={second.pk}" in offered
     for address in (
@@ -196,12 +196,12 @@ def test_who_has_joined_by_a_link_compares_runs_until_it_is_withdrawn(source: Se
 
 @pytest.mark.parametrize(("name", "may_copy"), [("ada", True), ("bo", True), ("staff", False)])
 def test_nobody_is_shown_a_way_that_is_closed_to_them(source: Session, name: str, may_copy: bool) -> None:
-    """Staff look, and compare, which is noted as a look; they copy nothing, so that no run leads them to a branch."""
+    """Staff view and compare, which is recorded; they cannot copy, so no run has a link to branch."""
     making.staff(access.VIEW_SESSIONS)
     client, run = client_of(name), quiet(source)
     page = client.get(f"/sessions/{source.pk}/").content.decode()
     ways = re.findall(r'<a [^>]*data-slot="branch"[^>]*>', page)
-    # Of the runs that are there, and of those that will come.
+    # For existing runs, and for those that arrive later.
     assert len(ways) > 2
     assert {" hidden" in way for way in ways} == {not may_copy}
     assert client.get(f"/runs/{run.pk}/branch/").status_code == (200 if may_copy else 403)

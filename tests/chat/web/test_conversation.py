@@ -1,4 +1,4 @@
-"""What is made once of a conversation's page: the same as what is made anew, and nothing that is another's or of another day."""
+"""Cached parts of a conversation's page are the same as newly rendered ones, and never another user's or another day's."""
 
 import re
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from tests.chat import making
 
 pytestmark = pytest.mark.django_db
 
-#: What each answer has of its own.
+#: What differs in each answer.
 OWN = re.compile(r'nonce="[^"]+"|name="csrfmiddlewaretoken" value="[^"]+"|"now": [\d.]+')
 
 
@@ -76,7 +76,7 @@ def told(session: Session, *entries: Entry, status: RunStatus = RunStatus.COMPLE
 
 
 ANSWER = making.step("final_answer", "It is **397.8**.", step=8)
-#: Conversations, each with the query that shows the part of it in question.
+#: Conversations, each with the query of the part in question.
 CONVERSATIONS: dict[str, tuple[Callable[[Session], Any], str]] = {
     "one run": (lambda session: told(session, *steps(), ANSWER), ""),
     "several": (lambda session: [told(session, *steps(), ANSWER) for _ in range(3)], ""),
@@ -101,7 +101,7 @@ CONVERSATIONS: dict[str, tuple[Callable[[Session], Any], str]] = {
 
 
 def looked_at(page: Client, address: str) -> str:
-    """The page, without what is different in each answer."""
+    """The page, without what differs in each answer."""
     answer = page.get(address)
     assert answer.status_code == 200
     return OWN.sub("", answer.content.decode())
@@ -228,7 +228,7 @@ def test_a_text_that_was_not_rendered_in_time_is_rendered_the_next_time(
 
 
 def test_no_part_that_is_kept_has_what_belongs_to_one_answer(page: Client, ada: User) -> None:
-    """The nonce and the token against forgery are in every answer anew, and only where they are put."""
+    """The nonce and the CSRF token differ in every answer, and are only in the places made for them."""
     session = making.session(ada)
     told(session, *steps(), ANSWER)
     answers = [page.get(f"/sessions/{session.pk}/") for _ in range(2)]

@@ -1,4 +1,4 @@
-"""Pages in place of an answer: beside the list of sessions for whoever is logged in, alone for others, in the reader's language."""
+"""Error pages: beside the list of sessions for logged-in users, without it for others, in the reader's language."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -18,13 +18,13 @@ from tests.chat import making
 
 LANGUAGES = {"en": "There is nothing here", "zh-Hant": "這裡沒有東西", "zh-Hans": "这里没有东西"}
 NOWHERE = "/sessions/00000000-0000-0000-0000-000000000000/"
-#: What marks the frame of the application, and the page that stands alone.
+#: Text of the application's frame, and of the page without it.
 FRAME, ALONE = 'id="side-list"', 'class="sheet-page'
 
 
 @pytest.fixture
 async def asked(transactional_db: None) -> AsyncIterator[AsyncClient]:
-    """As the product is served: Django calls error pages on a thread of its own."""
+    """As the product is served: Django calls error views in a thread of its own."""
     client = AsyncClient()
     user = await database.write(making.user)
     await database.write(making.session, user, title="Tea and cake")
@@ -73,8 +73,8 @@ async def test_where_the_list_cannot_be_made_the_page_stands_alone(
     assert (FRAME in told, ALONE in told, "Tea and cake" in told) == (True, False, False)
 
 
-#: A page in place of an answer: its status, whether the list of sessions is beside it, what comes of the view, and what the page says
-#: in each language. What has failed with us asks the database for nothing more.
+#: An error page: its status, whether the list of sessions is beside it, the error of the view, and a text of the page in each language.
+#: Errors of the product itself make no further query.
 PLACES: dict[str, tuple[int, bool, Any, dict[str, str]]] = {
     "not understood": (
         400,

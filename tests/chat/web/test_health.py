@@ -1,4 +1,4 @@
-"""Who may be sent to this process."""
+"""Whether requests may be sent to this process."""
 
 from typing import Any
 from uuid import uuid4
@@ -95,10 +95,10 @@ async def test_tables_that_are_not_up_to_date_are_named() -> None:
 
 
 class Deaf(InMemoryChannelLayer):  # type: ignore[misc] # Channels has no types
-    """Takes every message and delivers none."""
+    """A channel layer that accepts every message and delivers none."""
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
-        """Lose it."""
+        """Discard it."""
 
 
 async def test_a_channel_layer_that_loses_everything_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

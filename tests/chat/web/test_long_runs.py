@@ -1,4 +1,4 @@
-"""Runs of very many steps on their own pages: a page holds as much of a long one as of a short one, and all pages hold all of it."""
+"""Runs of very many steps on their own pages: the size of a page is bounded, and the pages together have all steps."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ from tests.chat.web.test_pages import told
 
 pytestmark = pytest.mark.django_db
 
-#: More than this no page of a run is long, in bytes.
+#: The most bytes of a run's page.
 MOST = 1_000_000
 
 
@@ -39,7 +39,7 @@ def result(n: int, iteration: int, name: str = "python") -> Entry:
 
 
 def turn_by_turn(ada: Any, count: int) -> Run:
-    """So many model calls, each with a thought and a call."""
+    """This many model calls, each with a thought and a tool call."""
     entries = []
     for n in range(1, count + 1):
         thought = step("thought", "I look at it. " * 20, step=n, iteration=n)
@@ -52,13 +52,13 @@ def turn_by_turn(ada: Any, count: int) -> Run:
 
 
 def at_once(ada: Any, count: int) -> Run:
-    """One model call that asks for so many, as other programs' trajectories may have."""
+    """One model call with this many tool calls, as other programs' trajectories may have."""
     numbers = range(1, count + 1)
     return told(ada, *(use(n, 1) for n in numbers), *(result(n, 1) for n in numbers))
 
 
 def by_another_agent(ada: Any, count: int) -> Run:
-    """One call, and a run of so many steps within it."""
+    """One call, and a child run with this many steps."""
     root = making.run(making.session(ada))
     begun(root)
     making.append(root, use(1, 1, "ask_writer"))
@@ -88,7 +88,7 @@ def test_a_page_of_a_long_run_is_no_longer_and_asks_no_more(kind: str, client: C
         assert answer.status_code == 200
         assert len(answer.content) < MOST
         assert len(_calls_on(answer)) <= RUN_STEPS
-        # What is looked at once a second, like the agents, may fall on either.
+        # Queries that are cached for a second, like that of the agents, may be in either.
         asked_of.append(sum("chat_step" in each["sql"] or "chat_modelcall" in each["sql"] for each in statements))
     assert asked_of[0] == asked_of[1]
 
@@ -106,7 +106,7 @@ def test_its_pages_have_each_call_once_and_in_order(kind: str, client: Client) -
     if kind == "at_once":
         assert "Calls 51 to 100 of 217 at once" in pages[0].content.decode()
     else:
-        # Beside each iteration stands what the model saw, on whichever page it is.
+        # Beside each iteration is the link to its model call, on every page.
         links = [link for page in pages for link in re.findall(r"/calls/(\d+)/", page.content.decode())]
         assert links == [str(n) for n in range(1, count + 1)]
 
@@ -140,7 +140,7 @@ def _calls_on(page: Any) -> list[dict[str, Any]]:
 
 
 class CountedId(str):
-    """An identifier that counts how often it is compared."""
+    """An id that counts how often it is compared."""
 
     __slots__ = ()
     compared = 0
@@ -167,7 +167,7 @@ def test_results_find_their_calls_without_looking_through_all(order: int, monkey
 
 
 def test_its_model_calls_stand_in_the_administration_page_by_page(client: Client) -> None:
-    """Beside the steps, which have pages of their own: either's place is kept while one turns the other's."""
+    """Beside the steps, which have their own pages: paging one of them keeps the other's page."""
     count = 3 * RUN_STEPS + 1
     run = turn_by_turn(making.user("ada"), count)
     client.force_login(making.staff("chat.view_run", "chat.view_session"))

@@ -1,4 +1,4 @@
-"""What is counted, who may see it, and that telling it keeps nobody waiting."""
+"""The metrics, who may read them, and that collecting them delays nobody."""
 
 import asyncio
 import threading
@@ -32,7 +32,7 @@ __all__ = ["layer", "started", "watching"]
 pytestmark = pytest.mark.django_db(transaction=True)
 TOKEN = "a token for the scraper"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
-#: Every label that a figure may have.
+#: Every label that a metric may have.
 LABELS = {"end", "agent", "model_server", "currency", "le"}
 
 
@@ -55,7 +55,7 @@ def stopped(run: Run) -> None:
     making.end(run, RunStatus.CANCELLED)
 
 
-#: What happens to a run, the figure that counts it, and by how much.
+#: What happens to a run, the metric that counts it, and by how much.
 COUNTED: list[tuple[Callable[[Run], Any], str, dict[str, str], float]] = [
     (ended, "runs_total", {"end": "failed", "agent": "researcher"}, 1),
     (ended, "run_seconds_count", {"end": "failed"}, 1),
@@ -123,7 +123,7 @@ async def test_a_step_s_way_to_a_client_is_measured_and_a_replay_is_none(started
     client = await Client().join(run, login)
     await client.until(lambda: client.seqs == [1, 2, 3])
     assert figure("step_delay_seconds_count") == before
-    # What is found at the poll of every second, before the group has told of it, has no way to measure.
+    # An event that the poll of every second finds before its group message arrives has no time to measure.
     for after in range(3, 43, 2):
         await store(run, 2, after=after)
         await client.until(lambda after=after: client.seqs[-1:] == [after + 2])
@@ -253,7 +253,7 @@ async def test_figures_are_put_into_words_off_the_loop_and_once_for_all_who_ask(
     monkeypatch.setattr(metrics, "render_figures", render)
     asking = [asyncio.create_task(asked_quietly()) for _ in range(5)]
     assert await asyncio.to_thread(began.wait, 10)
-    # Those who come while it is being made get the same.
+    # Requests that arrive meanwhile get the same text.
     go_on.set()
     assert {answer.status_code for answer in await asyncio.gather(*asking)} == {200}
     database.close()
@@ -274,7 +274,7 @@ async def test_a_worker_tells_its_figures_at_a_port_of_its_own(host: str, addres
             async with httpx.AsyncClient(base_url=f"http://{address}:{port}") as client:
                 assert (await client.get("/metrics")).status_code == 401
                 told = await client.get("/metrics", headers=BEARER)
-            # A port that is taken is no reason not to work.
+            # The worker works even if the port is taken.
             metrics_port.serve_figures()()
         finally:
             await asyncio.to_thread(end)
@@ -282,7 +282,7 @@ async def test_a_worker_tells_its_figures_at_a_port_of_its_own(host: str, addres
     assert "thinkaloud_runs_here" in told.text
 
 
-#: Whose token, what it holds, and what it gets.
+#: Whose token, its scope, and the answer.
 TOKENS = [
     (("chat.view_metrics",), Scope.READ, 200),
     (("chat.view_metrics",), Scope.MANAGE, 200),

@@ -1,4 +1,4 @@
-"""What the model saw, on pages: beside each iteration of a run, and one call in full."""
+"""What the model was sent, on pages: beside each iteration of a run, and one call in full."""
 
 import json
 import shlex
@@ -71,7 +71,7 @@ def page(client: Client, ada: User) -> Client:
 
 
 def asked(run: Run, calls: int = 1) -> Run:
-    """The run, with so many model calls."""
+    """The run, with this many model calls."""
     writer = CallWriter(run, provider="default")
     for iteration in range(1, calls + 1):
         tail = [{"role": "user", "content": f"More {number}"} for number in range(iteration - 1)]
@@ -104,7 +104,7 @@ def test_a_runs_page_tells_of_each_iteration_what_it_used_and_leads_to_what_the_
     assert "12 messages left out, about 3.4k tokens" in text
     assert text.count("cost unknown") == 2
     html = page.get(reverse("run", args=[run.pk])).content.decode()
-    # The third came to no step, and is there all the same.
+    # The third call led to no step, and is shown all the same.
     assert all(reverse("call", args=[run.pk, number]) in html for number in (1, 2, 3))
 
 
@@ -149,7 +149,7 @@ def test_a_call_is_shown_readable_raw_and_as_a_command(page: Client, ada: User) 
 
 
 def test_the_command_is_one_for_any_text() -> None:
-    """A shell passes the body on as it is, and carries nothing of it out."""
+    """A shell passes the body on unchanged, and executes nothing in it."""
     body = {"messages": [{"role": "user", "content": QUESTION + "'; exit 7 #\n\\"}]}
     line = call_rows.curl(body).replace("curl ", "printf %s ", 1).rpartition("--data-binary ")[2]
     told_by_shell = subprocess.run(["sh", "-c", f"printf %s {line}"], capture_output=True, text=True, check=True).stdout
@@ -166,7 +166,7 @@ def test_instructions_can_be_taken_out_wherever_they_stand() -> None:
     hidden = call_rows.without_instructions(MESSAGES)
     assert "You are you." not in str(hidden)
     assert hidden[1:] == MESSAGES[1:]
-    # Servers that take no system's words get them in front of the first of the user's.
+    # Servers that accept no system message get it before the first user message.
     folded = [{"role": "user", "content": f"You are you.\n\n{QUESTION}"}, *MESSAGES[2:]]
     assert "You are you." not in str(call_rows.without_instructions(folded))
 

@@ -1,4 +1,4 @@
-"""The pages name all modules of their scripts, so that a browser fetches them at once."""
+"""The pages list all modules of their scripts, so that a browser fetches them at once."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from chat.templatetags.modules import modules_below
 from tests.chat import making
 
 STATIC = Path(settings.BASE_DIR) / "static"
-#: Scripts of pages, and a module far below each; a further one is one line.
+#: Scripts of pages, and a module that each imports indirectly; a further one is one line.
 FAR_BELOW = {
     "chat/page/main.js": "chat/lib/markdown-links.js",
     "chat/page/start.js": "chat/lib/platform.js",
@@ -19,7 +19,7 @@ FAR_BELOW = {
     "chat/page/shell.js": "chat/view/focus.js",
     "chat/page/preferences.js": "chat/transport/addresses.js",
 }
-#: Whatever a file imports, however it is written.
+#: All imports of a file, however they are written.
 ANY_IMPORT = re.compile(r"""^import\b[^"']*["'](\.{1,2}/[^"']+)["']""", re.MULTILINE)
 
 

@@ -1,4 +1,4 @@
-"""One's own data: the archive has all of it and nothing of others', and an account that is deleted leaves nothing in any table."""
+"""A user's own data: the archive has all of it and nothing of others', and a deleted account leaves nothing in any table."""
 
 import io
 import json
@@ -68,7 +68,7 @@ from tests.chat import making
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PASSWORD = "correct horse 17"
-#: Tables in which nothing belongs to one person, or, of usage, its sums are kept.
+#: Tables in which no row belongs to one user, or, for usage, whose sums are kept.
 OF_NOBODY = set(
     "Permission Group ContentType Migration Process ToolServer Announcement ModelServerFacts Price Agent AgentVersion ModelServer "
     "McpServer TraceCursor TracedRun Chore AuditPurge AuditEntry AccessLog AccessFailureLog SocialApp".split()
@@ -82,7 +82,7 @@ def connections_are_given_back() -> Iterator[None]:
 
 
 def fill(name: str) -> User:
-    """Somebody with a row in each table."""
+    """A user with a row in each table."""
     user = making.user(name, email=f"{name}@example.org", first_name=name.title())
     session = making.session(user, title=f"{name} asks about apples")
     run = making.run(session, message=f"What would {name} eat?")
@@ -141,7 +141,7 @@ def fill(name: str) -> User:
 
 
 def counts() -> dict[str, int]:
-    """The rows of every table that has any of somebody's."""
+    """The number of rows of every table that has rows of this user."""
     found = {model.__name__: model._base_manager.count() for model in apps.get_models(include_auto_created=True)}
     with connection.cursor() as cursor:
         for table in ("chat_search", "chat_search_new"):
@@ -150,7 +150,7 @@ def counts() -> dict[str, int]:
     return {name: count for name, count in found.items() if name not in OF_NOBODY}
 
 
-#: Of these a person has rows only by another package's doing, which this one's tests do not make.
+#: Users have rows in these only through another package, which these tests do not use.
 NOT_FILLED = set(
     "User_groups User_user_permissions Group_permissions SocialAccount SocialToken SocialApp_sites EmailAddress EmailConfirmation "
     "ClosedAccount chat_search Agent_groups AccessAttemptExpiration".split()
@@ -158,7 +158,7 @@ NOT_FILLED = set(
 
 
 def proven(client: Client) -> None:
-    """Whoever is logged in shows who they are."""
+    """Enter the password, as before an account can be deleted."""
     assert client.post("/accounts/confirm/", {"password": PASSWORD}).status_code == 302
 
 
@@ -168,7 +168,7 @@ def erase_all() -> None:
 
 
 def test_every_table_that_has_something_of_somebody_s_is_looked_at() -> None:
-    """A further table is one line of `fill`: it goes with its account, and whether into the archive is to be thought of."""
+    """A new table is one line of `fill`: its rows are deleted with the account, and whether the archive has them must be decided."""
     before = counts()
     Client().force_login(fill("ada"))
     grown = {name for name, count in counts().items() if count > before[name]}
@@ -196,7 +196,7 @@ def test_an_account_that_is_deleted_leaves_nothing_in_any_table() -> None:
     assert Client().post("/accounts/login/", {"username": "ada", "password": PASSWORD}).status_code == 200
 
 
-#: What is typed that deletes nothing, and what is said of it.
+#: Entered texts that delete nothing, and the error.
 REFUSED = {
     "another's name": ({"username": "bo", "password": PASSWORD}, "not your user name"),
     "a wrong password": ({"username": "ada", "password": "wrong"}, "not right"),
@@ -313,7 +313,7 @@ def test_a_long_session_comes_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None
     ]
 
 
-#: Names that files have, and what stands for them in the archive.
+#: Names of files, and their names in the archive.
 NAMES = {
     "notes.txt": "notes.txt",
     "a b (1).md": "a b (1).md",

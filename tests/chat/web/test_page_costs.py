@@ -1,4 +1,4 @@
-"""What pages ask of the database does not grow with what there is beside a conversation: as many statements, however much it is."""
+"""The number of queries of a page does not grow with what surrounds a conversation."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 
 
 def branch(source: Session, after: int, parted_from: Session | None = None) -> Session:
-    """A session that parts from another one, without what was copied."""
+    """A branch of another session, without the copied part."""
     if source.family is None:
         source.family = uuid4()
         source.save()
@@ -29,19 +29,19 @@ def branch(source: Session, after: int, parted_from: Session | None = None) -> S
 
 
 def beside_each_other(source: Session, count: int) -> None:
-    """Branches that all part at the same place."""
+    """Branches that all begin at the same place."""
     for _ in range(count):
         branch(source, 4)
 
 
 def at_many_places(source: Session, count: int) -> None:
-    """Each behind another event."""
+    """Each begins after another event."""
     for number in range(count):
         branch(source, number + 1)
 
 
 def from_each_other(source: Session, count: int) -> None:
-    """Each from the one before."""
+    """Each is a branch of the one before."""
     last = source
     for _ in range(count):
         last = branch(source, source.last_seq, last)
@@ -67,7 +67,7 @@ def shared(source: Session, count: int) -> None:
 
 
 def queued(source: Session, count: int) -> None:
-    """Messages that were said to a run which has ended, in the queue."""
+    """Queued messages that were sent to a run which has ended."""
     run = source.runs.get(number=1, parent=None)
     for _ in range(count):
         own_id = uuid4().hex
@@ -100,7 +100,7 @@ def test_a_page_asks_as_much_however_much_there_is(client: Client, what: str, pa
 
 
 def test_places_of_a_large_family_are_found_in_one_look() -> None:
-    """A thousand sessions that part at as many places: each is told of, and gone through once."""
+    """A thousand branches that begin at as many places: each is shown, and read once."""
     source = stock.fill(making.user("ada"))
     family = uuid4()
     Session.objects.filter(pk=source.pk).update(family=family)

@@ -1,4 +1,4 @@
-"""The pages: what they show, to whom, and that looking changes nothing."""
+"""The pages: what they show, to whom, and that viewing changes nothing."""
 
 import json
 import re
@@ -66,7 +66,7 @@ def result(of: int, ok: bool = True, name: str = "python", **more: Any) -> Entry
 
 
 def told(owner: User, *entries: Entry, status: RunStatus | None = RunStatus.COMPLETED, **fields: Any) -> Run:
-    """A run in a session of its own, with its start and these entries stored."""
+    """A run in a session of its own, with its first event and these entries stored."""
     session = making.session(owner, title=fields.pop("title", "Sums"))
     run = making.run(session, message="What is 17 % of 2,340?", **fields)
     making.append(run, start(run), *entries)
@@ -95,7 +95,7 @@ def text_of(answer: Any) -> str:
 
 
 def state_of(answer: Any) -> dict[str, Any]:
-    """What the page's script is given."""
+    """The state that the page's script is given."""
     found = re.search(r'(?s)<script id="page-state" type="application/json">(.*?)</script>', answer.content.decode())
     assert found
     state: dict[str, Any] = json.loads(found[1])
@@ -147,7 +147,7 @@ def test_texts_that_the_page_shows_already_are_not_sent_twice(page: Client, ada:
     run = told(ada, step("thought", step=1, content=secret, duration_ms=1), complete())
     html = page.get(f"/sessions/{run.session_id}/").content.decode()
     assert secret not in json.dumps(state_of(page.get(f"/sessions/{run.session_id}/")))
-    assert html.count(secret) == 2  # the folded row and the opened one
+    assert html.count(secret) == 2  # the collapsed row and the expanded one
 
 
 @pytest.mark.parametrize(
@@ -392,7 +392,7 @@ def test_what_is_someone_elses_does_not_exist(client: Client, ada: User) -> None
     foreign = [client.get(address) for address in pages_of(run)[2:]]
     missing = [client.get(f"/sessions/{uuid4()}/"), client.get(f"/runs/{uuid4()}/")]
     assert [answer.status_code for answer in [*foreign, *missing]] == [404] * 4
-    # But for what is another one in every answer.
+    # Except what differs in every answer.
     anew = re.compile(r'(?<=csrfmiddlewaretoken" value=")\w+|(?<=nonce=")[^"]+')
     there, nowhere = (anew.sub("", answer.content.decode()) for answer in (foreign[0], missing[0]))
     assert there == nowhere
@@ -488,7 +488,7 @@ def test_when_a_schedule_would_run_is_told_to_people_alone() -> None:
     assert Client().post("/schedules/preview/").status_code == 405
 
 
-# What fails with us
+# Errors of the product
 
 
 def test_a_database_that_does_not_answer_has_words_of_its_own(page: Client) -> None:
@@ -570,7 +570,7 @@ def test_a_run_within_a_run_has_a_page_of_its_own(page: Client, nested: Run) -> 
 def test_a_window_that_begins_within_a_child_shows_it_in_its_place(
     nested: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Though the call lies before the window, as in a run whose children have more steps than a page."""
+    """Although the call is before the window, as in a run whose children have more steps than a page."""
     monkeypatch.setattr(selectors, "PAGE_STEPS", 3)
     window = selectors.window(nested.session_id, before=9, limit=2)
     assert [(stretch.run_id, stretch.first, stretch.last) for stretch in window.stretches] == [(nested.pk, 7, 8)]

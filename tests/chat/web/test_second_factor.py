@@ -1,4 +1,4 @@
-"""Second factors: set up, asked for on every way in, shown and removed by who has just proven to be it."""
+"""Second factors: set up, required on every way in, shown and removed only after the password was entered recently."""
 
 import json
 import time
@@ -42,7 +42,7 @@ def code_of(secret: str, periods: int = 0) -> str:
 
 
 def set_up(client: Client) -> str:
-    """Set an app up; returns its secret."""
+    """Set an authenticator app up; returns its secret."""
     page = client.get(APP)
     secret = str(page.context["secret"]).replace(" ", "")
     answer = client.post(APP, {"code": code_of(secret, -1)})
@@ -52,7 +52,7 @@ def set_up(client: Client) -> str:
 
 @pytest.fixture
 def secret(ada: User) -> str:
-    """That of the app of whoever has one."""
+    """The secret of a user's app."""
     client = Client()
     give_password(client)
     return set_up(client)
@@ -103,7 +103,7 @@ def test_a_code_counts_once_in_all_processes_however_it_is_written(client: Clien
         (f"{code}.", 200),
         (f" {code[:3]} {code[3:]}", 200),
     ):
-        cache.clear()  # another process remembers nothing
+        cache.clear()  # another process has no cache
         browser = Client()
         give_password(browser)
         assert browser.post(STAGE, {"code": sent}).status_code == expected, sent
@@ -121,7 +121,7 @@ def test_a_code_counts_no_more_behind_a_later_one(client: Client, secret: str) -
 def test_a_password_that_was_changed_meanwhile_lets_nobody_in(
     client: Client, ada: User, settings: Any, request: pytest.FixtureRequest, stage: str
 ) -> None:
-    """Who has it waits at the second factor while it is changed, because they have it."""
+    """An attacker who has the old password waits at the second factor while it is changed."""
     if stage == "ask":
         code = code_of(request.getfixturevalue("secret"))
         give_password(client)
@@ -155,7 +155,7 @@ def test_who_keeps_guessing_codes_is_held_off_like_who_guesses_passwords(client:
     answers = [client.post(STAGE, {"code": f"{number:06}"}).status_code for number in range(8)]
     assert answers == [200] * 7 + [429]
     assert client.post(STAGE, {"code": code_of(secret)}).status_code == 429
-    # Also a further login that has the right password.
+    # Also another login with the right password.
     again = Client()
     assert give_password(again).status_code == 429
 
@@ -260,7 +260,7 @@ def test_who_must_have_one_sets_it_up_before_getting_in(
     before = Client()
     give_password(before)
     settings.MFA_REQUIRED = required
-    # A login from before the rule holds no more, whichever way it is asked about.
+    # A login from before the rule is no longer valid, however it is checked.
     assert is_in(before) is not must
     assert (find_login(before.cookies["sessionid"].value) is None) is must
     where = give_password(client)["Location"]

@@ -1,4 +1,4 @@
-"""The page on which a session is shared, as forms without a script, and the door behind a link."""
+"""The page on which a session is shared, by forms without scripts, and the page behind a share link."""
 
 import re
 from datetime import timedelta

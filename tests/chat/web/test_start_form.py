@@ -1,4 +1,4 @@
-"""The start page's form, sent by the browser itself."""
+"""The start page's form, submitted by the browser itself."""
 
 import re
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ HIDDEN = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)">')
 
 @pytest.fixture
 async def ada(transactional_db: None) -> AsyncIterator[AsyncClient]:
-    """A logged-in client that is held to prove where its requests come from."""
+    """A logged-in client whose CSRF tokens are checked."""
     client = AsyncClient(enforce_csrf_checks=True)
     await client.aforce_login(await database.write(making.user, "ada"))
     yield client
@@ -26,7 +26,7 @@ async def ada(transactional_db: None) -> AsyncIterator[AsyncClient]:
 
 
 async def opened(client: AsyncClient) -> dict[str, str]:
-    """The fields of the form as the page has them, with a message in it."""
+    """The fields of the form as on the page, with a message."""
     html = (await client.get("/")).content.decode()
     form = re.search(r'(?s)<form class="composer".*?</form>', html)
     assert form is not None
@@ -70,7 +70,7 @@ async def test_a_form_that_is_sent_twice_is_one_message(ada: AsyncClient) -> Non
     assert len({places[0], other, again}) == 3
 
 
-#: What is sent in place of what the form has, with which settings; the answer's status and its words. A further one is one line.
+#: What is sent instead of the form's fields, with which settings; the answer's status and text. A further one is one line.
 REFUSALS: dict[str, tuple[dict[str, str], dict[str, Any], int, str]] = {
     "nothing": ({"message": ""}, {}, 400, "The message is empty."),
     "spaces": ({"message": " \r\n\t"}, {}, 400, "The message is empty."),

@@ -1,4 +1,4 @@
-"""The page of one's own tokens, and the operators' page of everybody's."""
+"""The page of a user's own tokens, and the operators' page of all tokens."""
 
 import re
 from datetime import timedelta
@@ -77,7 +77,7 @@ def test_one_revokes_one_s_own_and_nobody_else_s(client: Client, bo: User) -> No
     assert f"/accounts/tokens/{own.pk}/revoke/" not in page, "what has ended can't be revoked"
 
 
-#: Permissions, and what staff with them get when they revoke: whether it is done.
+#: Permissions, and whether staff with them may revoke.
 STAFF: list[tuple[tuple[str, ...], bool]] = [
     (("chat.view_apitoken", "chat.change_apitoken"), True),
     (("chat.view_apitoken",), False),

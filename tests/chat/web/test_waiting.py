@@ -1,4 +1,4 @@
-"""What waits for people as pages: the list, and the form of each call, which works without a script."""
+"""The pages of calls that wait: the list, and the form of each call, which works without scripts."""
 
 import re
 from datetime import timedelta
@@ -180,7 +180,7 @@ def test_who_was_second_is_told_who_was_first(client: Client, ada: User, session
     assert "Denied by bo" in second.content.decode()
     assert "<form" not in second.content.decode()
     assert "Denied by bo" in client.get(address(call)).content.decode()
-    # The run ends: what was open is gone.
+    # The run ends: the open requests are gone.
     other = WaitingCall.objects.get(run=call.run, tool_call_id="another")
     where = address(other, part="form")
     other.delete()
@@ -252,6 +252,6 @@ def test_lists_say_what_a_session_waits_for_as_its_page_does(
         "now": staff.get("/admin/chat/run/now/"),
         "runs": staff.get("/admin/chat/run/"),
     }
-    # In the choices of a filter every status has its own word.
+    # In a filter every status has its own word.
     told = {name: re.sub("<option.*?</option>", "", page.content.decode()) for name, page in pages.items()}
     assert {name for name, text in told.items() if word not in text} == set()

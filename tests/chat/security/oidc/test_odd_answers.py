@@ -1,4 +1,4 @@
-"""A provider, or somebody in its place, whose answers are not as they must be: nobody gets in by them, and no page breaks."""
+"""An identity provider, or an attacker in its place, with wrong answers: nobody is logged in, and no page fails."""
 
 import json
 import threading
@@ -26,7 +26,7 @@ PUBLIC = KEY.public_key().public_bytes(serialization.Encoding.PEM, serialization
 
 
 class Odd:
-    """Answers as a test says: of each path the status, the headers and the body."""
+    """Answers as a test says: for each path the status, the headers and the body."""
 
     def __init__(self) -> None:
         self.nonce = ""
@@ -239,7 +239,7 @@ def test_an_odd_answer_lets_nobody_in(odd: Odd, client: Client, kind: str) -> No
     assert client.get("/").status_code == 302
 
 
-#: Claims by which somebody would be taken for one who has an account here already.
+#: Claims that name somebody who already has an account here.
 TAKEN: dict[str, dict[str, Any]] = {
     "their address": {"email": "ada@example.org", "email_verified": True},
     "their address, not confirmed": {"email": "ada@example.org", "email_verified": False},
@@ -266,7 +266,7 @@ def test_nobody_gets_another_s_account_by_what_is_claimed(odd: Odd, client: Clie
     assert made.username.casefold() != "ada"
 
 
-#: Values of the claim of groups that are none of the groups, whatever they look like.
+#: Values of the groups claim that contain none of the groups, although they look like it.
 NO_GROUPS: dict[str, Any] = {
     "a list in a text": '["chiefs"]',
     "several in a text": "chiefs,all",
@@ -327,7 +327,7 @@ def test_a_new_key_of_the_provider_is_found(odd: Odd, client: Client, monkeypatc
     assert log_in(client, odd).status_code == 302
 
 
-#: What the provider says when it is asked again, and whether that ends the login.
+#: The provider's answer to a repeated check, and whether it ends the login.
 SAID_AGAIN: dict[str, tuple[Callable[[Odd], Any], bool]] = {
     "the token is good": (lambda odd: None, False),
     "the token is worth nothing": (say("/me", {"error": "invalid_token"}, 401), True),

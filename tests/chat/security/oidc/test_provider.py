@@ -1,4 +1,4 @@
-"""Logging in by a provider that others wrote: who comes in, with which groups, and when it is over."""
+"""Logging in by an identity provider that others wrote: who gets in, with which groups, and when the login ends."""
 
 import re
 import time
@@ -169,7 +169,7 @@ def test_turning_back_is_told(provider: OidcProvider, client: Client) -> None:
     assert "You did not log in at Example ID" in answer.content.decode()
 
 
-#: How somebody who is in stops being welcome.
+#: How a logged-in user loses access at the provider.
 ENDS: dict[str, Callable[[OidcProvider, Any], Any]] = {
     "the provider knows them no more": lambda provider, settings: provider.forget("g-9"),
     "they have left the groups that are let in": lambda provider, settings: (
@@ -200,12 +200,12 @@ def test_who_is_refused_when_asked_again_is_out_everywhere(provider: OidcProvide
     user.refresh_from_db()
     assert user.is_active, "that is for staff to say"
     assert not user.may_enter
-    # A password does not let in either, whoever gave it.
+    # A password does not let them in either.
     user.set_password(PASSWORD)
     user.save()
     answer = two.post("/accounts/login/", {"username": "grace", "password": PASSWORD})
     assert answer.status_code == 403
-    # Once welcome again, they log in anew; what was ended stays so.
+    # When access is restored, they log in again; ended logins stay ended.
     settings.OIDC_ALLOWED_GROUPS = []
     provider.know("g-9", **WHO)
     log_in(three := Client())
@@ -245,7 +245,7 @@ def test_while_the_provider_is_away_its_last_answer_holds(provider: OidcProvider
         assert "does not answer as it should" in answer.content.decode()
     finally:
         provider.start()
-    # It has forgotten everybody: its tokens are worth nothing now, and so it says.
+    # It has forgotten all users: its tokens are invalid now, and it says so.
     provider_module.forget_documents()
     make_due()
     assert standing.check_due()
@@ -318,7 +318,7 @@ def test_another_site_cannot_have_somebody_logged_in(provider: OidcProvider, cli
 
 
 def test_the_answer_to_somebody_else_s_question_is_none(provider: OidcProvider) -> None:
-    """A login that an attacker began cannot be ended in another's browser, nor twice."""
+    """A login that an attacker has begun cannot be completed in another browser, nor twice."""
     provider.know("g-14", **WHO)
     attacker, victim = Client(), Client()
     back = oidc.walk(attacker.get("/accounts/oidc/login/")["Location"], "http://testserver").removeprefix(
@@ -359,7 +359,7 @@ def test_who_logs_out_is_led_out_of_the_provider_too(provider: OidcProvider, cli
         (there,) = re.findall(r'action="([^"]+)"', asked.text)
         back = browser.post(there, {**confirmed, "logout": "yes"}, allow_redirects=False)
         assert back.headers["Location"].startswith("http://testserver/accounts/login/")
-        # Nobody comes in by what they had there.
+        # Another user does not get in with the cookies that are left.
         provider.cancel_next()
         assert log_in(Client(), own=browser).status_code == 403
 
@@ -369,7 +369,7 @@ def test_who_came_by_a_password_is_led_to_the_login(provider: OidcProvider, clie
     assert client.post("/accounts/logout/")["Location"] == "/accounts/login/"
 
 
-#: What a provider may say of where one logs out.
+#: What a provider may say about its logout page.
 OFFERS: dict[str, dict[str, Any]] = {
     "nothing": {},
     "no address": {"end_session_endpoint": 7},
