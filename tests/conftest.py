@@ -33,17 +33,17 @@ from scripts import machine
 from tests import model_server, prepared, services, wire_types
 from tests.chat import databases
 
-# What is tried by chance is the same each time, or a run would say of a change what is another's; the thorough profile looks for more.
+# Random examples are the same each time: otherwise a failure could be no fault of the change; the thorough profile tries more.
 hypothesis.settings.register_profile("quick", max_examples=100, deadline=None, derandomize=True)
 hypothesis.settings.register_profile("thorough", max_examples=3_000, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
-# Argon2 still, at its cheapest: tests make many users, and none of them is worth guessing.
+# Argon2 too, but with its lowest cost: tests make many users, whose passwords need no protection.
 Argon2PasswordHasher.time_cost = 1
 Argon2PasswordHasher.memory_cost = 8
 Argon2PasswordHasher.parallelism = 1
 
-# What staff look at is noted once in so many seconds: of no test they end in the middle, which would count more statements than before.
+# A view by staff is recorded once in so many seconds: the period must not end during a test, which would count an additional statement.
 audit.WINDOW_S = 10**9
 
 #: A browser that makes no requests of its own and may run as root.
@@ -55,14 +55,14 @@ BROWSER_FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    # A name that is not this machine's own: pages under it are in no secure context.
+    # Another machine's name, so that pages under it are no secure context.
     "--host-resolver-rules=MAP name.lan 127.0.0.1",
 ]
 
 
 @pytest.fixture(autouse=True)
 def requests_are_valid() -> Iterator[None]:
-    """Fail the test in which a model server was sent what a strict one refuses."""
+    """Fail the test in which a model server was sent a request that a strict one would refuse."""
     model_server.FAULTS.clear()
     yield
     faults = list(model_server.FAULTS)
@@ -72,7 +72,7 @@ def requests_are_valid() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def tables_are_read_anew() -> None:
-    """Keep nothing of what earlier tests had in tables that were emptied since; `tests.leftovers` empties what needs no function."""
+    """Clear caches of tables that were emptied since; `tests.leftovers` clears those that need no function."""
     catalog.forget()
     model_servers.forget()
     mcp_servers.forget()
@@ -82,7 +82,7 @@ def tables_are_read_anew() -> None:
 
 @pytest.fixture(autouse=True)
 def frames_have_their_types(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Fail the test in which a frame was sent, or an event stored, that is not as `chat.protocol` says."""
+    """Fail the test in which a frame was sent, or an event stored, that does not match its type in `chat.protocol`."""
     wire_types.FAULTS.clear()
     if request.node.get_closest_marker("odd_events") is None:
         monkeypatch.setattr(search, "index", _index_what_has_its_type)
@@ -96,10 +96,10 @@ _index = search.index
 
 
 def _index_what_has_its_type(session_id: uuid.UUID, steps: Iterable[search.Indexed]) -> None:
-    """Look at each event that is stored in this process, numbered or not, as the log has it."""
+    """Check each event that is stored in this process, numbered or not, as it is in the log."""
     looked_at = list(steps)
     for step in looked_at:
-        # Where it has no number, any will do.
+        # For an event without a number, any number will do.
         wire_types.checked({"type": step.event, "seq": 1, "id": "", "run_id": "", "data": json.loads(step.body)})
     _index(session_id, looked_at)
 
@@ -108,13 +108,13 @@ UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
-    """Name a test the same in every process of a parallel run, also one whose parameter is made up anew in each."""
+    """Give a test the same id in every process of a parallel run, also if its parameter is a new object in each."""
     return UUID.sub("uuid", val) if isinstance(val, str) and UUID.search(val) else None
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """In a parallel run, start no module's server twice, and let nobody wait for the longest check at the end."""
+    """In a parallel run, start each module's server only once, and begin with the longest tests."""
     for item in items:
         assert isinstance(item, pytest.Function)
         has_server = "product" in item.fixturenames or ("e2e" in item.path.parts and "server" in item.fixturenames)
@@ -126,7 +126,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[object]:
-    """Keep the garbage collector out of it: it would look again and again at what is collected, of which nothing is garbage."""
+    """Disable the garbage collector during collection: it would scan the collected tests again and again, and free nothing."""
     gc.disable()
     try:
         return (yield)
@@ -135,17 +135,17 @@ def pytest_collection() -> Iterator[object]:
 
 
 def pytest_collection_finish() -> None:
-    """Have the garbage collector look no more at the tests themselves: twelve thousand of them stay to the end."""
+    """Exclude the collected tests from garbage collection: twelve thousand of them stay until the end."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
-    """Test on a database file (in this process's own folder), because one in memory cannot be shared by threads."""
+    """Use a database file (in this process's own folder), because one in memory cannot be shared by threads."""
     database = connections["default"].settings_dict
     database["TEST"]["NAME"] = str(Path(os.environ["DATA_DIR"]) / "tests.sqlite3")
-    # What these tests store has to outlive no power cut; that the product's does is none of their business.
+    # These tests need no durability after a power cut; other tests check that of the product.
     begun = database["OPTIONS"]["init_command"]
     database["OPTIONS"]["init_command"] = begun.replace("synchronous=FULL", "synchronous=OFF")
     prepared.copy_tables(Path(os.environ["DATA_DIR"])).rename(database["TEST"]["NAME"])
@@ -153,13 +153,13 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
 
 @pytest.fixture(scope="session")
 def django_db_keepdb() -> bool:
-    """Have that file, which has its tables, not made anew."""
+    """Keep that file, which has its tables."""
     return True
 
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
-    """Make the tables; those of the audit can be emptied between tests, which the product's own database lets nobody do."""
+    """Make the tables; those of the audit can be emptied between tests, which the product's own database does not allow."""
     with django_db_blocker.unblock():
         databases.let_audit_be_emptied()
 
@@ -214,7 +214,7 @@ def postgres_template(postgres_server: str, django_db_setup: None, django_db_blo
         with django_db_blocker.unblock(), databases.postgresql(address, has_tables=True):
             databases.let_audit_be_emptied()
 
-    # Whoever asks for it may be on an event loop.
+    # The test may be on an event loop.
     with ThreadPoolExecutor(1) as thread:
         thread.submit(make).result()
     return name

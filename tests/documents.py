@@ -1,4 +1,4 @@
-"""Files as people send them, made small: each kind with some known words in it."""
+"""Small files as people send them: each type with some known words in it."""
 
 import io
 import struct
@@ -84,7 +84,7 @@ def picture(width: int = 8, height: int = 8) -> bytes:
 
 
 def bomb(megabytes: int = 250) -> bytes:
-    """A document of Word's that would be so large unpacked."""
+    """A Word document that would be very large when unpacked."""
     written = io.BytesIO()
     with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         archive.writestr("[Content_Types].xml", "<Types/>")

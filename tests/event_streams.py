@@ -1,4 +1,4 @@
-"""Following a session by server-sent events, with a client of others' making."""
+"""Following a session by server-sent events, with a client that others wrote."""
 
 import contextlib
 import json
@@ -13,7 +13,7 @@ from tests.serving import WAIT_S, Browser
 
 
 class EventStream:
-    """One stream's events: those that were read, and the next."""
+    """The events of one stream: those that were read, and the next."""
 
     def __init__(self, source: EventSource) -> None:
         self.source = source
@@ -22,11 +22,11 @@ class EventStream:
 
     @property
     def response(self) -> httpx.Response:
-        """The answer whose body the stream is."""
+        """The response with the stream."""
         return self.source.response
 
     async def next(self) -> ServerSentEvent:
-        """The next event, whose data has the type that it says."""
+        """The next event; the type in its data is checked to be its own."""
         event = await anext(self._coming)
         if event.event != "close":
             frame = wire_types.checked(json.loads(event.data))
@@ -35,7 +35,7 @@ class EventStream:
         return event
 
     async def until(self, wanted: Callable[[ServerSentEvent], bool]) -> ServerSentEvent:
-        """Read up to and including an event that is wanted."""
+        """Read up to and including an event for which this holds."""
         while not wanted(event := await self.next()):
             pass
         return event
@@ -45,14 +45,14 @@ class EventStream:
         return await self.until(lambda event: event.event == kind)
 
     async def closed(self) -> int:
-        """Read to the end; returns the code that it says."""
+        """Read to the end; returns the close code in the last event."""
         code: int = json.loads((await self.until_type("close")).data)["code"]
         with contextlib.suppress(StopAsyncIteration):
             raise AssertionError(f"after the end there is {await self.next()}")
         return code
 
     def frames(self) -> list[dict[str, Any]]:
-        """What the events read so far hold."""
+        """The data of the events read so far."""
         return [json.loads(event.data) for event in self.events if event.event != "close"]
 
     def stored(self) -> list[dict[str, Any]]:
@@ -63,7 +63,7 @@ class EventStream:
 @contextlib.asynccontextmanager
 async def client_of(browser: Browser, url: str = "") -> AsyncIterator[httpx.AsyncClient]:
     """An HTTP client with a browser's login."""
-    # Proxies of the machine's own environment have no part in this.
+    # Not through a proxy of the machine's own environment.
     async with httpx.AsyncClient(
         base_url=url or browser.url, cookies=browser.cookies, timeout=WAIT_S, trust_env=False
     ) as client:
@@ -74,7 +74,7 @@ async def client_of(browser: Browser, url: str = "") -> AsyncIterator[httpx.Asyn
 async def following(
     browser: Browser, session_id: str, query: str = "", *, last: str = "", url: str = "", token: str = ""
 ) -> AsyncIterator[EventStream]:
-    """A stream of a session, after the event that is called ``last``; with a token, that counts and not the login."""
+    """A stream of a session, after the event with the id ``last``; with a token, that is used and not the login."""
     headers = {"Last-Event-ID": last} if last else {}
     headers |= {"Authorization": token} if token else {}
     async with (

@@ -1,6 +1,6 @@
-"""A forward proxy on loopback, as offices have them: passes requests on, connects through, and asks for a password where it is told to.
+"""A forward proxy on loopback, as companies have them: forwards requests, tunnels with CONNECT, and may ask for a password.
 
-Whatever names it is asked for, it leads to one port of this machine: so sites can have any name.
+Whatever host it is asked for, it connects to one port of this machine, so that sites can have any name.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 
 class HttpProxy:
-    """Leads to ``port``; ``asked`` is the first line of each request, ``proofs`` what it was authorized by."""
+    """Connects to ``port``; ``asked`` has the first line of each request, ``proofs`` its authorization."""
 
     def __init__(self, port: int, *, refusal: bytes = b"") -> None:
         self.asked: list[str] = []
@@ -23,7 +23,7 @@ class HttpProxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
-        # Closing alone would not wake the thread that waits for somebody to connect.
+        # Closing alone would not wake the thread that waits for connections.
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 

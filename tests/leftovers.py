@@ -1,8 +1,8 @@
-"""What tests share by the process they run in: nothing of one is there for the next.
+"""State of the test process that must not be left from one test to the next.
 
-What the product only remembers, to ask its tables less often, is forgotten before each test: the tables were emptied or rolled back
-meanwhile, and may give the same keys again. What is at work after a test is ended. A test that leaves something open fails itself, and
-not one after it. A further one of each kind is a line.
+Caches of database rows are cleared before each test: the tables were emptied or rolled back meanwhile, and may use the same keys again.
+Work that is left after a test is ended. A test that leaves something open fails itself, and not one after it. A further one of each kind is
+a line.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-#: By the names of their modules, which are looked at where a test has imported them: what is open until somebody closes it.
+#: State that is open until somebody closes it, by module; checked only if a test has imported the module.
 HELD = [
     "agents.specs._extensions",
     "chat.live.connections.open_here",
@@ -23,7 +23,7 @@ HELD = [
     "chat.store.drafts.watchers",
     "chat.web.own_data._being_sent",
 ]
-#: What is at work, and what stands for it.
+#: Work in progress, and the state that belongs to it.
 AT_WORK = [
     "chat.runtime.background.tasks",
     "chat.live.presence.presence._closed",
@@ -32,7 +32,7 @@ AT_WORK = [
     "chat.runs.registry.running",
     "chat.runs.registry.starting_writes",
 ]
-#: What is remembered of rows, of servers and of what was told already.
+#: Caches of rows, of what servers support, and of what was already logged.
 REMEMBERED = [
     "agents.models.server_facts._facts",
     "chat.protocol.group_messages._reported",
@@ -54,13 +54,13 @@ REMEMBERED = [
     "chat.web.conversation._kept",
     "config.static_files._contents",
 ]
-#: A task that was cancelled may take as long to end.
+#: The time in seconds that a cancelled task may take to end.
 _ENDS_WITHIN_S = 5.0
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup() -> Iterator[None]:
-    """Begin without what earlier tests have had."""
+    """Clear the caches of earlier tests."""
     for _, memory in _found(REMEMBERED):
         memory.clear()
     return (yield)
@@ -68,7 +68,7 @@ def pytest_runtest_setup() -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown() -> Iterator[None]:
-    """When all of a test's fixtures are done with, look at what is left: it is told, and taken from the next one's way."""
+    """When all fixtures of a test have ended, check what is left: report it, and remove it."""
     result = yield
     _end_work()
     left = [f"{name}: {list(held)[:3]}" for name, held in _found(HELD) if held]
@@ -87,7 +87,7 @@ def pytest_runtest_teardown() -> Iterator[None]:
 
 
 def _end_work() -> None:
-    """End what is at work, and what waits on a loop that has ended: nobody would be told of it."""
+    """End tasks that are left, also those of a loop that has ended, which would never be reported."""
     for task in list(next((tasks for _, tasks in _found(AT_WORK[:1])), ())):
         loop = task.get_loop()
         if not loop.is_running() and not loop.is_closed():
@@ -98,7 +98,7 @@ def _end_work() -> None:
 
 
 def _found(names: list[str]) -> Iterator[tuple[str, Any]]:
-    """Those of the named that are there, in modules that were imported."""
+    """Those of the named objects that exist, in modules that were imported."""
     for name in names:
         parts = name.split(".")
         known = next((n for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in sys.modules), 0)

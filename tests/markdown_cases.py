@@ -1,4 +1,4 @@
-"""Markdown as models write it, and the HTML that readers get; the server's renderer and the browser's are both held to it.
+"""Markdown as models write it, and the expected HTML; the server's renderer and the browser's are both tested with it.
 
 ``dir="auto"``, which each block has, is left out here.
 """
@@ -25,7 +25,7 @@ CASES: list[tuple[str, str]] = [
     ("1. a\n2. b", "<ol>\n<li>a</li>\n<li>b</li>\n</ol>"),
     ("a &amp; b < c", P.format("a &amp; b &lt; c")),
     ("main.py and README.md", P.format("main.py and README.md")),
-    # Formulas, and what is none
+    # Formulas, and what looks like one
     ("costs $5 and $6", P.format("costs $5 and $6")),
     ("from $ 5 to $ 6", P.format("from $ 5 to $ 6")),
     ("5 % of \\$10", P.format("5 % of $10")),
@@ -102,7 +102,7 @@ CASES: list[tuple[str, str]] = [
     ("[up](#top)", P.format("up")),
     ("[out](//evil.test/x)", P.format(f"out{host('//evil.test/x')}")),
     ("[x](javascript:alert)", P.format("[x](javascript:alert)")),
-    # Spaces that Chinese and Japanese paragraphs begin with stay; spaces and tabs go
+    # Ideographic spaces at the beginning of a paragraph stay; spaces and tabs are removed
     ("　　第一段。\n　第二行", P.format("　　第一段。\n　第二行")),
     ("  　 a　 \t", P.format("　 a　")),
     ("- 　a\n\n> 　b\n\n# 　c", "<ul>\n<li>　a</li>\n</ul>\n<blockquote>\n<p>　b</p>\n</blockquote>\n<h3>　c</h3>"),
@@ -119,7 +119,7 @@ CASES: list[tuple[str, str]] = [
     ("a  \nb\\\nc\r\nd", P.format("a<br>\nb<br>\nc\nd")),
     ("3. a\n4. b", '<ol start="3">\n<li>a</li>\n<li>b</li>\n</ol>'),
     ("-a\n1.b\n2. c", P.format("-a\n1.b\n2. c")),
-    # A text that reads like another address
+    # A link text that looks like another address
     (
         "[https://bank.test](https://evil.test/)",
         P.format(link("https://evil.test/", "https://bank.test") + host("evil.test")),

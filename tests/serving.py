@@ -1,4 +1,4 @@
-"""The product as a process of its own, as ``make run`` starts it, and clients that speak the wire to it."""
+"""The product as a process of its own, as ``make run`` starts it, and clients that speak its protocol."""
 
 import asyncio
 import contextlib
@@ -28,12 +28,12 @@ ROOT = Path(__file__).resolve().parent.parent
 USERNAME, PASSWORD = "ada", "correct horse 17"
 START_S = 120.0
 WAIT_S = 20.0
-#: The last that a process says before it does nothing more by itself: one that executes runs, one that leaves them to workers.
+#: The last line that a process prints at its start: of one that executes runs, and of one that leaves them to workers.
 LOADED = ("The agents are loaded", "The broker's client is loaded")
 ACK_EVERY = 50
 
 
-#: Makes the tables, and users with one password, of which a single hash is enough: it takes longer than all the rest of them.
+#: Makes the tables, and users with one password, which is hashed only once, because that takes longer than everything else.
 _MAKE = """
 from django.contrib.auth.hashers import make_password
 from chat.accounts.models import User
@@ -56,11 +56,11 @@ class Server:
 
     def __init__(self, data_dir: Path, **environment: str) -> None:
         self.data_dir = data_dir
-        #: All it has printed, over all its starts.
+        #: All that it has printed, over all its starts.
         self.output: list[str] = []
         self.url = ""
         self.process: subprocess.Popen[str] | None = None
-        #: Set once all that runs need has been loaded, which goes on beside the first requests.
+        #: Set once all that runs need has been loaded, which happens in parallel with the first requests.
         self.loaded = threading.Event()
         self._at_rest = 0
         self.environment = {
@@ -69,7 +69,7 @@ class Server:
             "DATA_DIR": str(data_dir),
             "DATABASE_URL": "",
             "PYTHONUNBUFFERED": "1",
-            # Few tests are about what a run at work does when its server is stopped.
+            # Few tests are about runs that are at work when their server is stopped.
             "SHUTDOWN_S": "0.5",
             **environment,
         }
@@ -93,7 +93,7 @@ class Server:
         names = users or (USERNAME,)
         address, is_of_tests = self.environment["DATABASE_URL"], "TESTS_SHARED" in os.environ
         if address or not is_of_tests:
-            # What an address asks for beside is the product's to understand.
+            # Options in the address's query are for the product only.
             is_plain = address.startswith("postgres") and "?" not in address
             if is_of_tests and is_plain and not prepared.has_tables(address):
                 prepared.restore_tables(address)
@@ -105,9 +105,9 @@ class Server:
             file.executemany(_ADD_USER, [(name,) for name in names[1:]])
 
     def replace_users(self, *names: str) -> None:
-        """Let there be users of these names who have nothing yet, the first one staff, and those before them be no more let in.
+        """Make new users with these names, who own nothing yet, the first one staff; the former ones can no longer log in.
 
-        Meant for a database file that `prepare` has made; the process may be running. The very first user stays as they are.
+        For a database file that `prepare` has made; the process may be running. The very first user stays unchanged.
         """
         with self._file() as file:
             file.execute(
@@ -131,7 +131,7 @@ class Server:
         self.manage("shell", "--no-imports", "--command", _MAKE.format(password=PASSWORD, names=names))
 
     def start(self, port: int = 0) -> Self:
-        """Start the process and wait until it says where it is."""
+        """Start the process and wait until it prints its address."""
         self.loaded = threading.Event()
         self.process = subprocess.Popen(
             self._command(port),
@@ -150,7 +150,7 @@ class Server:
     def _command(self, port: int) -> list[str]:
         return [sys.executable, "manage.py", "serve", "--port", str(port)]
 
-    #: What it says when it is ready, and where it is.
+    #: The line with its address, which it prints when it is ready.
     _READY = re.compile(r"http://\S+?(?=/\s*$)")
 
     def _read(self, process: "subprocess.Popen[str]", said: threading.Event, loaded: threading.Event) -> None:
@@ -169,7 +169,7 @@ class Server:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port on which it listens."""
         return int(self.url.rsplit(":", 1)[1])
 
     @property
@@ -179,24 +179,24 @@ class Server:
         return self.process.pid
 
     def rest(self) -> None:
-        """Count from here what the process takes of memory."""
+        """Measure the process's memory from now on."""
         # It may be killed at this very moment.
         with contextlib.suppress(OSError):
             self.forget_most()
             self._at_rest = self._memory("VmRSS")
 
     def forget_most(self) -> None:
-        """Do not count what the process took for a moment, and has given back."""
+        """Forget the highest memory so far."""
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")
 
     @property
     def most_taken(self) -> int:
-        """The bytes of memory that the process has held at most, beyond what it held at `rest`."""
+        """The most memory in bytes that the process has used, beyond what it used at `rest`."""
         return self._memory("VmHWM") - self._at_rest
 
     @property
     def heaps_of_threads(self) -> int:
-        """How many heaps it has beside the main one: glibc keeps 64 MiB of addresses for each, most of them without access."""
+        """How many malloc arenas it has beside the main one: glibc reserves 64 MiB of addresses for each, most of it without access."""
         reserved = re.findall(
             r"^\w+-(\w+) ---p 0+ 00:00 0 *$", Path(f"/proc/{self.pid}/maps").read_text(), re.MULTILINE
         )
@@ -209,13 +209,13 @@ class Server:
         raise ProcessLookupError(self.pid)
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """End it with SIGKILL."""
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
     def stop(self) -> int:
-        """Ask it to end; returns its exit status."""
+        """Send it SIGTERM; returns its exit status."""
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
@@ -238,7 +238,7 @@ def _make_prepared(path: Path) -> None:
 
 
 class Worker(Server):
-    """One of Celery's workers on the product's application; it listens to the broker, and nowhere."""
+    """A Celery worker of the product's application; it connects to the broker, and listens on no port."""
 
     _READY = re.compile(r"This worker executes up to \d+ runs")
 
@@ -268,7 +268,7 @@ class Browser:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        #: Who is logged in.
+        #: The name of the user.
         self.username = ""
         self.http = aiohttp.ClientSession(base_url=url, cookie_jar=aiohttp.CookieJar(unsafe=True))
 
@@ -277,7 +277,7 @@ class Browser:
     async def logged_in(
         cls, url: str, username: str = USERNAME, cookies: Mapping[str, str] | None = None
     ) -> AsyncIterator["Browser"]:
-        """Log in through the login page, as people do; or come back with the cookies of an earlier login."""
+        """Log in through the login page, as people do; or use the cookies of an earlier login."""
         browser = cls(url)
         try:
             if cookies:
@@ -290,7 +290,7 @@ class Browser:
             await browser.http.close()
 
     async def log_in(self, username: str) -> None:
-        """Fill in the login form, and be in."""
+        """Fill in the login form, and check that it worked."""
         status, text = await self.try_to_log_in(username)
         assert status == 302, text
 
@@ -316,14 +316,14 @@ class Browser:
     async def call(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, Any]:
-        """Call the API; returns the status and the JSON it answered with."""
+        """Call the API; returns the status and the JSON of the answer."""
         headers = {"X-CSRFToken": self.cookie("csrftoken"), "Referer": f"{self.url}/", **(headers or {})}
         async with self.http.request(method, f"/api/{path}", json=body, headers=headers) as answer:
             text = await answer.text()
             return answer.status, json.loads(text) if text else None
 
     async def send_file(self, name: str, content: bytes, **fields: str) -> tuple[int, Any]:
-        """Send a file as a form, under a media type that says nothing of it; returns the status and the JSON."""
+        """Upload a file in a form, with a media type that does not tell what it is; returns the status and the JSON."""
         form = aiohttp.FormData(quote_fields=False)
         form.add_field("file", io.BytesIO(content), filename=name, content_type="application/x-lie")
         for key, value in fields.items():
@@ -345,14 +345,14 @@ class Browser:
         address = f"{self.url.replace('http', 'ws', 1)}/ws/chat/{session_id}/{query}"
         headers = {"Cookie": cookies}
         options = {"origin": self.url, "max_size": None, "compression": None, **options}
-        # What is not read waits here and not on the way, or closing would wait for its reader.
+        # Frames that are not read are kept here and not in the network, because otherwise closing would wait for their reader.
         options = {"max_queue": None, **options}
         async with websockets.connect(address, additional_headers=headers, **options) as connection:
             yield Socket(connection)
 
 
 class Socket:
-    """A client's side of one socket: remembers every frame."""
+    """A client's side of one socket: keeps every frame."""
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
@@ -376,7 +376,7 @@ class Socket:
         return frame
 
     async def until(self, wanted: Callable[[dict[str, Any]], bool], timeout_s: float = WAIT_S) -> dict[str, Any]:
-        """Receive frames up to and including one that is wanted."""
+        """Receive frames up to and including one for which this holds."""
         async with asyncio.timeout(timeout_s):
             while True:
                 frame = await self.receive(timeout_s)

@@ -1,7 +1,7 @@
-"""The strictest server there is, as one function: what is wrong with a request for a chat completion.
+"""The strictest model server possible, as one function: what is wrong with a request for a chat completion.
 
-Each rule is kept by some server in use, which answers 400 or 422 where it is broken. `tests.model_server` asks it about every request
-that the product sends in any test; see there how a test fails by its words.
+Each rule is that of some real server, which answers 400 or 422 where it is broken. `tests.model_server` checks every request with it that
+the product sends in any test; see there how a test fails because of its result.
 """
 
 import base64
@@ -20,12 +20,12 @@ _FIELDS = {
     "assistant": {"role", "content", "tool_calls"},
     "tool": {"role", "content", "tool_call_id", "name"},
 }
-#: Who may speak after whom, a tool apart: its results stand behind their calls.
+#: Which role may follow which, apart from tool results, which follow their calls.
 _AFTER = {"": ("system", "user"), "system": ("user",), "user": ("assistant",), "assistant": ("user",)}
 
 
 def find_faults(body: Mapping[str, Any], sent_before: Collection[str] = ()) -> list[str]:
-    """All that a strict server would refuse the request for, in words; ``sent_before``: further fields that the server has sent itself."""
+    """Every reason for which a strict server would refuse the request; ``sent_before``: further fields that the server has sent."""
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
         return ["there are no messages"]
@@ -76,7 +76,7 @@ def _message_faults(message: Mapping[str, Any], sent_before: Collection[str]) ->
 
 
 def _part_faults(parts: list[Any]) -> Iterator[str]:
-    """A user's content in parts: its text first, then its pictures, each with all that it is."""
+    """A user's content in parts: its text first, then its pictures, each with all its fields."""
     kinds = [part.get("type") for part in parts]
     if kinds[:1] != ["text"] or len(kinds) < 2 or set(kinds[1:]) != {"image_url"}:
         yield f"the parts of a content are {kinds!r}"

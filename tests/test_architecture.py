@@ -1,4 +1,4 @@
-"""The rules that no linter knows. Layers are import-linter's, in ``pyproject.toml``."""
+"""Rules that no linter knows. The layers are import-linter's, in ``pyproject.toml``."""
 
 import ast
 import functools
@@ -12,7 +12,7 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
 
-#: Who alone writes a table. Deleting a session takes everything of it along; that is the database's doing.
+#: The only module that writes a table. Rows that go with a deleted session are deleted by the database.
 WRITERS = {
     "Run": ["runs/state.py"],
     "Step": ["store/step_log.py"],
@@ -64,7 +64,7 @@ WRITERS = {
     "Webhook": ["store/webhooks.py"],
     "WebhookDelivery": ["store/webhooks.py"],
 }
-#: How a row, or a session's or user's rows, of that table are called where they are used.
+#: The names by which rows of that table, or a session's or user's rows, are used in the code.
 CALLED = {
     "Run": {"Run", "run", "runs"},
     "Step": {"Step", "step", "steps"},
@@ -119,8 +119,8 @@ CALLED = {
 WRITES = {"create", "get_or_create", "update_or_create", "bulk_create", "bulk_update", "update", "delete", "save"}
 WRITES |= {f"a{name}" for name in WRITES}
 
-#: A project's folder names no other place of the machine it was written on, and no address of a package registry:
-#: put together here, so that this file names none either.
+#: The source names no path of the machine it was written on, and no address of a package registry:
+#: the patterns are put together here, so that this file contains none either.
 ELSEWHERE = [f"/{name}/" for name in ("work", "root", "home")]
 REGISTRIES = [
     ".".join(parts)
@@ -128,7 +128,7 @@ REGISTRIES = [
 ]
 
 
-#: Tables of ours that a statement written out changes.
+#: Tables that a raw SQL statement changes.
 WRITING_SQL = re.compile(r"\b(?:INSERT INTO|UPDATE|DELETE FROM)\s+(chat_[a-z]+)\b")
 
 
@@ -160,7 +160,7 @@ def written_tables(tree: ast.Module) -> Iterator[tuple[str, int]]:
                 yield from ((table, node.lineno) for table in WRITERS if f"chat_{table.lower()}" == name)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in WRITES:
             receiver = names_in(node.func.value)
-            # Of a chain, what it starts from and what is asked of that: Run.objects, session.runs, run.
+            # The base of a chain and the attributes that are used on it: Run.objects, session.runs, run.
             for table, called in CALLED.items():
                 if called & set(receiver[:2]):
                     yield table, node.lineno
@@ -168,7 +168,7 @@ def written_tables(tree: ast.Module) -> Iterator[tuple[str, int]]:
 
 @functools.cache
 def places_of_writing() -> dict[str, set[tuple[str, int]]]:
-    """By table, where it is written: files, looked through once for all tables, and lines."""
+    """For each table, where it is written: files and lines, found once for all tables."""
     found: dict[str, set[tuple[str, int]]] = {table: set() for table in WRITERS}
     for path, tree in sources("chat", "config"):
         for table, line in written_tables(tree):
@@ -178,7 +178,7 @@ def places_of_writing() -> dict[str, set[tuple[str, int]]]:
 
 @pytest.mark.parametrize("table", WRITERS)
 def test_a_table_is_written_in_one_place(table: str) -> None:
-    # What is deleted is removed by one module, from all tables.
+    # Deleted sessions and accounts are removed by one module, from all tables.
     allowed = {f"chat/{name}" for name in [*WRITERS[table], "runs/erasure.py"]}
     assert {f"{file}:{line}" for file, line in places_of_writing()[table] if file not in allowed} == set()
 
@@ -197,7 +197,7 @@ def test_only_the_groups_know_the_channel_layer() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("channels.layers")
     }
-    # `layers` is a layer, and hands nothing to anyone.
+    # `layers` contains a layer, and is used by no other module.
     assert knowing == {"chat/runtime/groups.py", "chat/runtime/layers.py"}
 
 
@@ -243,7 +243,7 @@ def test_the_larger_lock_holds_every_pin_of_the_smaller() -> None:
     assert pins("requirements.lock") < pins("requirements-dev.lock")
 
 
-#: Words that this code once had for things that the field has names for; `CONTRIBUTING.md` says which it uses.
+#: Words that this code once used for things that have established names; `CONTRIBUTING.md` says which it uses.
 FORMER_NAMES = set(
     "carry carrying _Carried carried_by take_up take_next takes_runs place_in_line _IN_LINE Standing _let_in set_going made_way has_room "
     "_make_room _room tell_stored tell_everyone _Abroad grew Growth on_growth doorbell _Bell _Ear _hears _go_deaf _tend _Door is_shut "
@@ -256,7 +256,7 @@ FORMER_NAMES = set(
 )
 
 
-#: Packages whose functions have their module's names before them: `drafts.save(…)`, `agents.preload(…)`.
+#: Packages whose functions are called with their module's name: `drafts.save(…)`, `agents.preload(…)`.
 PLACES = ("agents", "chat", "config", "scripts")
 
 
@@ -302,7 +302,7 @@ def test_a_function_of_one_word_is_called_by_its_modules_name() -> None:
     assert found == set()
 
 
-#: Fields of messages between processes keep theirs: an earlier version, at work beside this one, says them too.
+#: Fields of messages between processes keep these names, because an earlier version uses them too and may be running at the same time.
 SAID_BY_EARLIER_VERSIONS = {"chat/protocol/group_messages.py: because"}
 
 
@@ -322,7 +322,7 @@ def test_nothing_is_called_by_a_former_name() -> None:
     assert found == SAID_BY_EARLIER_VERSIONS
 
 
-#: The same of the pages' scripts: functions, and files.
+#: The same for the pages' scripts: functions, and files.
 FORMER_FUNCTIONS = "say show mark goOn createReading gist telling returned did trouble endline roughly".split()
 FORMER_FILES = "reading nodes parts plain rows".split()
 
@@ -334,7 +334,7 @@ def test_no_script_has_a_former_name() -> None:
     assert found + [path.name for path in scripts if path.stem in FORMER_FILES] == []
 
 
-#: Words that are translated stand on one line, however long: a template's tag may not be broken.
+#: Translated texts are on one line, however long: a template's tag may not contain a line break.
 TRANSLATED = re.compile(r"\{% (blocktrans(?:late)?)\b.*?\{% end\1 %\}|\{% trans(?:late)? .*?%\}")
 LONGEST_TEMPLATE_LINE = 200
 
@@ -357,13 +357,13 @@ def test_files_of_the_product_stay_small() -> None:
     assert {name: size for name, size in sizes.items() if size > 450 and name not in generated} == {}
 
 
-#: What has to reach into the product's inside: it switches guards off there, one by one.
+#: Tests that have to access private names: they switch guards off, one by one.
 INSIDE = {"tests/faults/mutations.py"}
 PRODUCT = ("agents", "chat", "config", "scripts")
 
 
 def imported(tree: ast.Module) -> dict[str, str]:
-    """What a file calls the modules and names of the product that it imports, each with its dotted path."""
+    """How a file refers to the modules and names of the product that it imports, each with its dotted path."""
     found = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in PRODUCT:
@@ -372,7 +372,7 @@ def imported(tree: ast.Module) -> dict[str, str]:
 
 
 def private_names(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    """Private names of the product's modules that a file uses: imported, read, written, or patched; each with its module."""
+    """Private names of the product's modules that a file imports, reads, writes or patches; each with its module."""
     names = imported(tree)
     for path in names.values():
         module, _, name = path.rpartition(".")
@@ -396,7 +396,7 @@ def is_module(path: str) -> bool:
 
 
 def test_no_test_reaches_into_private_names_of_another_package() -> None:
-    """The tests of a package may look into its modules: those of others use what is public, and what they need is made so."""
+    """The tests of a package may use the private names of its modules; those of others use public names only."""
     found = set()
     for path, tree in sources("tests"):
         place = path.relative_to(PROJECT)

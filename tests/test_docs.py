@@ -1,4 +1,4 @@
-"""The README is true both ways: what it names exists, and what exists is named."""
+"""The README is correct both ways: what it names exists, and what exists is named."""
 
 import re
 import runpy
@@ -25,7 +25,7 @@ BLOCKS = re.findall(r"^```\w*\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 @pytest.fixture(scope="module")
 def settings_as_they_come() -> dict[str, Any]:
-    """The settings of an installation that sets nothing (the suite has emptied every variable)."""
+    """The settings of an installation that sets no variable (the suite has emptied every one)."""
     return runpy.run_path(str(PROJECT / "config" / "settings.py"))
 
 
@@ -36,7 +36,7 @@ def table(first_heading: str) -> list[list[str]]:
 
 
 def as_written(value: object) -> str:
-    """A default as the README puts it."""
+    """A default as the README writes it."""
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     if isinstance(value, float):
@@ -100,7 +100,7 @@ def test_the_targets_are_the_verbs(targets: list[str]) -> None:
 def test_every_address_it_names_leads_somewhere() -> None:
     addresses = {word for word in CODE if re.fullmatch(r"/[a-z/]+", word)}
     assert {"/admin/", "/healthz"} <= addresses
-    # Of a group of addresses, its beginning is named: /api/.
+    # For a group of addresses, its beginning is named: /api/.
     assert [address for address in addresses if not leads_somewhere(address)] == []
 
 
@@ -165,7 +165,7 @@ def test_every_package_is_named() -> None:
     assert {f"{package}/" for package in packages} <= set(CODE)
 
 
-#: The rows of the table of frames, and whose words they name.
+#: The rows of the table of frames, and the module with their types.
 OF_RUNS_WITHIN = {name for name in (*protocol.STORED, *protocol.UNSTORED) if name.startswith("child_")}
 SPOKEN_BY = {
     "client": set(protocol.COMMANDS),
@@ -192,7 +192,7 @@ def test_the_changelog_knows_the_version() -> None:
 
 
 def first_steps(text: str) -> list[str]:
-    """The commands, without their remarks, and the settings of the table of models."""
+    """The commands, without their comments, and the settings of the table of models."""
     commands = [
         line.partition("#")[0].strip()
         for block in re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)

@@ -1,4 +1,4 @@
-"""Every word that people read can be translated, and is: catalogues whole, consistent, and in step with the sources."""
+"""Every text that people read can be translated, and is: catalogues are complete, consistent, and up to date with the sources."""
 
 import ast
 import functools
@@ -68,8 +68,8 @@ def faults(folder: str, message: Message) -> Iterator[str]:
             yield "its tags are others"
 
 
-#: What Chinese is not written with. Full-width signs beside Chinese; a space between Chinese and Latin letters or figures; the quotes
-#: of the place.
+#: What must not be in Chinese text: half-width punctuation beside Chinese, no space between Chinese and Latin letters or figures, and
+#: quotation marks of the other place.
 _WRONG = {
     f"a half-width sign after Chinese: {sign}": re.compile(f"[{HAN}」”）]{re.escape(sign)}(?![A-Za-z0-9])")
     for sign in ",;:?!"
@@ -82,12 +82,12 @@ _WRONG = {
     "three points": re.compile(r"\.\.\."),
 }
 _QUOTES = {"zh_Hant": "“”‘’", "zh_Hans": "「」『』"}
-#: The oldest sets of letters of either place: what is in one of them alone is not written in the other.
+#: The oldest character sets of either place: a character that is in only one of them must not be in the other's translations.
 _LETTERS = {"zh_Hant": "big5", "zh_Hans": "gb2312"}
 
 
 def typography(folder: str, text: str) -> Iterator[str]:
-    """What is wrong with how it is set."""
+    """What is wrong with its typography."""
     yield from (what for what, pattern in _WRONG.items() if pattern.search(text))
     for letter in re.findall(f"[{HAN}]", text):
         try:
@@ -97,7 +97,7 @@ def typography(folder: str, text: str) -> Iterator[str]:
     yield from (f"a quote of the other Chinese: {quote}" for quote in _QUOTES[folder] if quote in text)
 
 
-#: Formats of dates, which are set by Django's letters.
+#: Formats of dates, which are written with Django's letters.
 def is_format(message: Message) -> bool:
     return message.context == "date format"
 
@@ -112,7 +112,7 @@ def test_translations_are_well_made(folder: str) -> None:
     assert not wrong, "\n".join(f"{name}\n    {', '.join(found)}" for name, found in wrong.items())
 
 
-#: Faults that must be seen, each with what is told of it: that the test above can fail. A further one is one line.
+#: Mistakes that must be found, each with its message, to show that the test above can fail. A further one is one line.
 BAD = [
     ("zh_Hant", "%(n)d steps", "%(m)d 個步驟", "names"),
     ("zh_Hant", "%(n)d steps", "個步驟", "names"),
@@ -135,16 +135,16 @@ def test_what_is_wrong_is_seen(folder: str, sentence: str, text: str, told: str)
     assert told in " ".join(faults(folder, Message(sentence, text)))
 
 
-# One of a kind
+# Singular and plural
 
-#: A number and, with a word between them or not, what there are so many of.
+#: A number and, with a word between them or not, a plural.
 _MANY = re.compile(
     r"%\((?:n|number|count|most|minutes|days|seconds|tokens)\)[ds] (?:[a-z]+ ){0,2}?(?!(?:is|was|has|does|its|this|s|ms)\b)[a-z]+s\b"
     r"|%\(\w+\)d (?:[a-z]+ ){0,2}?(?!(?:is|was|has|does|its|this|s|ms)\b)[a-z]+s\b"
 )
 _LIMIT, _LENGTH = "a limit that is fixed", "a length beyond a limit"
 _FIXED, _NAME = "a number that is fixed", "no number of things: what is called by it"
-#: Sentences that name several of something and have no form for one of it, each with why it is never one.
+#: Sentences with a plural and no singular form, each with the reason why it is never one.
 NEVER_ONE = {
     "%(field)s: %(n)s characters; at most %(most)s are allowed.": _LENGTH,
     "%(n)s characters; at most %(most)s are allowed.": _LENGTH,
@@ -192,7 +192,7 @@ NEVER_ONE = {
 
 
 def is_without_singular(sentence: str | tuple[str, ...]) -> bool:
-    """Whether it counts something and has no form for one."""
+    """Whether a sentence counts something and has no singular form."""
     return isinstance(sentence, str) and _MANY.search(sentence) is not None
 
 
@@ -222,7 +222,7 @@ def test_what_is_counted_without_a_form_for_one_is_seen(sentence: str | tuple[st
 
 
 def glossary() -> list[tuple[str, dict[str, list[str]]]]:
-    """Terms, each with what it may be called in either Chinese."""
+    """Terms, each with its allowed translations in either Chinese."""
     rows = []
     for line in (messages.LOCALE / "GLOSSARY.md").read_text("utf-8").splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
@@ -245,11 +245,11 @@ def test_a_term_is_translated_as_the_glossary_says(folder: str, term: str, names
     assert not wrong
 
 
-# Words that were forgotten
+# Texts that were forgotten
 
 
 class _Visible(HTMLParser):
-    """The texts of a page, and the attributes that are read."""
+    """The texts of a page, and the attributes that are read aloud."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -299,7 +299,7 @@ _TAGS = re.compile(
 
 
 def bare_words(template: str) -> list[str]:
-    """Words of a template that stand outside of what is translated."""
+    """Words of a template outside of translated texts."""
     page = _Visible()
     page.feed(_TAGS.sub("", template))
     return [word for text in page.found for word in re.findall(r"[A-Za-z][A-Za-z_']+", text) if word not in _NAMES]
@@ -318,15 +318,15 @@ def test_a_forgotten_word_of_a_template_is_seen() -> None:
     assert bare_words("<code>manage.py</code>{# none #}<input type='submit' value='{% trans 'Go' %}'>") == []
 
 
-#: The pieces of a script: comments and regular expressions, which say nothing to people; strings; names; signs.
+#: The tokens of a script: comments and regular expressions, which contain no texts; strings; names; punctuation.
 _PIECE = re.compile(
     r"(?P<none>//[^\n]*|/\*.*?\*/|(?<=[(,=:\[!&|?{};>])\s*/(?![*/])(?:[^/\\\n\[]|\\.|\[(?:[^\]\\\n]|\\.)*\])+/[a-z]*)"
     r"|(?P<string>\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\.)*`)|(?P<name>[\w$]+)|(?P<sign>[^\s\w])",
     re.DOTALL,
 )
-#: A string that reads like a sentence or a label.
+#: A string that looks like a sentence or a label.
 _SENTENCE = re.compile(r"[A-Z][a-z]+(?: [a-z]+)*|.*[a-z]+ [a-z]+ .*|.*[a-z]{2}\.|.*\$\{.*\} [a-z]+.*", re.DOTALL)
-#: What says nothing to people: functions whose strings are sentences already, or keys, selectors and faults of ours.
+#: Functions whose arguments are no texts: those that translate, and those that take keys, selectors or errors for developers.
 _SILENT = {
     *("gettext", "ngettext", "pgettext", "Error", "TypeError", "RangeError", "onKey"),
     *("querySelector", "querySelectorAll", "closest", "matches"),
@@ -334,7 +334,7 @@ _SILENT = {
 
 
 def unsaid(script: str) -> list[str]:
-    """Strings of a script that look like words for people and are given to no function of translation."""
+    """Strings of a script that look like texts and are passed to no function that translates."""
     found: list[str] = []
     within: list[str] = []
     before = ""
@@ -375,7 +375,7 @@ def test_a_forgotten_word_of_a_script_is_seen() -> None:
     assert unsaid('say(node, gettext("Try again."));') == []
 
 
-#: What is raised with words for people; its second argument is a `Sentence`, or somebody else's words.
+#: Exceptions with a text for people; their second argument is a `Sentence`, or a text of another program.
 _RAISED = {
     "Refused": 1,
     "BadFrame": 1,
@@ -387,7 +387,7 @@ _RAISED = {
     "ProxyRefused": 0,
     "error_response": 1,
 }
-#: Words for programs, of which a page has no use.
+#: Texts for programs, which pages do not show.
 _FOR_PROGRAMS = {
     "chat/api/agui.py": 1,
     "chat/api/exports.py": 1,
@@ -402,7 +402,7 @@ _FOR_PROGRAMS = {
 
 
 def english_only(path: Path) -> Iterator[int]:
-    """Lines that raise a plain string as words for people."""
+    """Lines that raise a plain string as a text for people."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _RAISED:
             at = (

@@ -15,7 +15,7 @@ from tests.model_server import Call, ModelServer, Script, by_words
 
 
 def ask(url: str, message: str) -> list[dict[str, Any]]:
-    """The chunks that come as an answer."""
+    """The chunks of the answer."""
     body = {"model": "m", "messages": [{"role": "user", "content": message}]}
     request = urllib.request.Request(
         f"{url}/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
@@ -63,7 +63,7 @@ def test_it_leaves_no_connection_behind() -> None:
                 deaf.sendall(request.encode())
                 deaf.recv(1)  # and no more
                 clients.enter_context(socket.create_connection(address))  # perhaps not even accepted
-        gc.collect()  # which warns of what is left open, and a warning is a failure
+        gc.collect()  # which would warn of open connections, and warnings are errors
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The servers that other tests rely on are real, reachable and separate."""
+"""The servers that other tests use are real, reachable and separate."""
 
 import psycopg
 import redis

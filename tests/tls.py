@@ -1,4 +1,4 @@
-"""TLS for tests: a certificate of one's own, and a front that takes TLS and passes on what comes."""
+"""TLS for tests: a self-signed certificate, and a proxy that accepts TLS and forwards the data."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 
 
 def make_certificate(folder: Path, host: str = "127.0.0.1") -> Path:
-    """Write a certificate that vouches for itself, with its key, for an address or a name; returns the file."""
+    """Write a self-signed certificate, with its key, for an address or a name; returns the file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
     now = dt.datetime.now(dt.UTC)
@@ -45,7 +45,7 @@ def make_certificate(folder: Path, host: str = "127.0.0.1") -> Path:
 
 @contextlib.contextmanager
 def tls_front(port: int, certificate: Path) -> Iterator[int]:
-    """Take TLS on a port of the system's choice, which is yielded, and pass on what comes to a loopback port."""
+    """Accept TLS on a port of the system's choice, which is yielded, and forward the data to a loopback port."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate)
 

@@ -1,4 +1,4 @@
-"""Holds every frame that a test's socket is sent, and every event that is stored, against the product's types: whole, nothing beside."""
+"""Checks every frame that a test's socket is sent, and every stored event, against the product's types: no field missing, none unknown."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from agents.steps import StepData
 from chat.protocol.frames import StoredFrame, UnstoredFrame, type_of
 
-#: What did not have its type in the test that runs: `tests/conftest.py` fails it then.
+#: What did not match its type in the current test, which `tests/conftest.py` then fails.
 FAULTS: list[str] = []
 
 
@@ -22,12 +22,12 @@ def _strict(kind: type) -> type[BaseModel]:
 
 _UNSTORED = {type_of(kind): _strict(kind) for kind in get_args(UnstoredFrame)}
 _STORED = {type_of(kind): _strict(kind) for kind in get_args(StoredFrame)}
-#: Of a stored step, what its kind holds says more than what no kind does.
+#: For a stored step, errors about its own kind say more than those about the common fields.
 _STEPS = {type_of(kind): _strict(kind) for kind in get_args(StepData)}
 
 
 def checked(frame: dict[str, Any]) -> dict[str, Any]:
-    """The frame, which is looked at."""
+    """The frame, after the check."""
     fault = fault_of(frame)
     if fault:
         FAULTS.append(f"{fault}\n{json.dumps(frame)[:1_000]}")
@@ -35,7 +35,7 @@ def checked(frame: dict[str, Any]) -> dict[str, Any]:
 
 
 def fault_of(frame: Mapping[str, Any]) -> str:
-    """What is wrong with a frame; empty where nothing is."""
+    """What is wrong with a frame; empty if nothing is."""
     kinds = _STORED if "seq" in frame else _UNSTORED
     model = kinds.get(frame.get("type", ""))
     if model is None:

@@ -1,4 +1,4 @@
-"""The product as a process, a scripted model behind it, and people with browsers in front of it.
+"""The product as a process, a scripted model server, and users with browsers.
 
 A module has one server, started on a copy of a data folder that is made once for the whole run of the tests.
 """
@@ -21,7 +21,7 @@ from tests.model_server import ModelServer
 from tests.serving import Browser, Server
 
 STAFF, READER, OTHER = "ada", "mei", "omar"
-#: Generous: the machine may be busy with other things.
+#: Long, because the machine may be busy.
 PATIENCE_MS = 20_000
 
 Enter = Callable[..., Awaitable[Conversation]]
@@ -36,7 +36,7 @@ def patience() -> None:
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with tables, people and collected static files, made by whichever process of the tests comes first."""
+    """A data folder with tables, users and collected static files, made by whichever process of the tests comes first."""
     if not all((bootstrap.VENDOR / name).exists() for name in bootstrap.BROWSER_LIBRARIES):
         pytest.fail("The browser's libraries are missing: make vendor brings them.")
     shared = tmp_path_factory.getbasetemp()
@@ -73,7 +73,7 @@ def module_model() -> Iterator[ModelServer]:
 
 @pytest.fixture
 def model(module_model: ModelServer) -> ModelServer:
-    """The module's model server, with nothing remembered of earlier tests."""
+    """The module's model server, without the requests of earlier tests."""
     module_model.reset()
     return module_model
 
@@ -102,7 +102,7 @@ def server(data_dir: Path, module_model: ModelServer, settings_of_server: dict[s
 
 @pytest.fixture(scope="module")
 async def accounts(server: Server) -> AsyncIterator[dict[str, Browser]]:
-    """Everyone, logged in over HTTP: for the cookies of their browsers, and to ask the API what is stored."""
+    """All users, logged in over HTTP: for the cookies of their browsers, and for calls of the API."""
     clients: dict[str, Browser] = {}
     try:
         for name in (STAFF, READER, OTHER):
@@ -116,13 +116,13 @@ async def accounts(server: Server) -> AsyncIterator[dict[str, Browser]]:
 
 @pytest.fixture
 def api(accounts: dict[str, Browser]) -> Browser:
-    """What the reader's own scripts would see."""
+    """The API, called as the reader."""
     return accounts[READER]
 
 
 @pytest.fixture
 async def watch(server: Server) -> AsyncIterator[Watch]:
-    """Looks over every page of the test: nothing may be written to a console, and no request may leave."""
+    """Checks every page of the test: nothing may be written to a console, and no request may go to another host."""
     watching = Watch(server.url)
     yield watching
     watching.assert_nothing_happened()
@@ -132,7 +132,7 @@ async def watch(server: Server) -> AsyncIterator[Watch]:
 async def new_browser(
     browser: Chromium, server: Server, watch: Watch, browser_context_args: dict[str, Any]
 ) -> AsyncIterator[NewBrowser]:
-    """Opens a browser of nobody's, as it comes."""
+    """Opens a browser in which nobody is logged in."""
     contexts: list[BrowserContext] = []
 
     async def open_one(**options: Any) -> BrowserContext:
@@ -150,7 +150,7 @@ async def new_browser(
 
 @pytest.fixture
 async def enter(new_browser: NewBrowser, accounts: dict[str, Browser], server: Server) -> Enter:
-    """Opens a browser in which someone is logged in, and a page in it."""
+    """Opens a browser in which somebody is logged in, and a page in it."""
 
     async def open_page(path: str = "/", *, user: str = READER, **options: Any) -> Conversation:
         context = await new_browser(**options)
@@ -168,7 +168,7 @@ async def enter(new_browser: NewBrowser, accounts: dict[str, Browser], server: S
 
 @pytest.fixture
 async def talk(enter: Enter, api: Browser) -> Conversation:
-    """The reader, on the page of a session of their own in which nothing was asked yet."""
+    """The page of a new session of the reader's."""
     conversation = await enter(f"/sessions/{await api.new_session()}/")
     await conversation.is_live()
     return conversation

@@ -1,4 +1,4 @@
-"""The page of a conversation as its reader uses it: by roles and labels, where it has them."""
+"""The page of a conversation, used by roles and labels where it has them."""
 
 import re
 
@@ -32,7 +32,7 @@ class Conversation:
         return found[1]
 
     async def ask(self, text: str) -> None:
-        """Type a message and press Enter; on glass, where that is a new line, the button."""
+        """Type a message and press Enter; on a touch screen, where that is a new line, press the button."""
         await self.message.fill(text)
         if await self.page.evaluate("() => matchMedia('(pointer: coarse)').matches"):
             await self.page.get_by_role("button", name=re.compile("^Send")).tap()
@@ -40,7 +40,7 @@ class Conversation:
             await self.message.press("Enter")
 
     async def link_is(self, *words: str) -> None:
-        """Wait until the connection's chip stands at one of these words."""
+        """Wait until the connection's status is one of these words."""
         await expect(self.chip).to_have_attribute("data-state", re.compile(f"^({'|'.join(words)})$"))
 
     async def is_live(self) -> None:
@@ -48,7 +48,7 @@ class Conversation:
         await self.link_is("live")
 
     async def is_at_work(self) -> None:
-        """Wait until a run is going."""
+        """Wait until a run is at work."""
         await expect(self.stop).to_be_visible()
 
     async def ended(self, word: str = "Finished") -> None:
@@ -60,20 +60,20 @@ class Conversation:
         return self.log.locator(f"[data-item={kind}]")
 
     async def open_outline(self, run: Locator | None = None) -> None:
-        """Unfold a run's outline: the last one's, unless another is meant."""
+        """Expand a run's outline: the last one's by default."""
         outline = (run or self.runs.last).locator("details.outline")
         if await outline.get_attribute("open") is None:
             await outline.locator("> summary").click()
 
     async def open_steps(self) -> None:
-        """Unfold the last run's outline and every step in it."""
+        """Expand the last run's outline and every step in it."""
         await self.open_outline()
         closed = self.runs.last.locator(".steps :is([data-call], [data-item=thought] details):not([open]) > summary")
         while await closed.count():
             await closed.first.click()
 
     async def numbers(self) -> list[str]:
-        """The numbers of the rows, as they stand."""
+        """The numbers of the rows, as displayed."""
         rows: list[str] = await self.log.locator(".step[id], .answer[id]").evaluate_all(
             "rows => rows.map(row => row.id)"
         )

@@ -1,7 +1,7 @@
-"""Firefox, by the protocol that all browsers share (WebDriver BiDi), as far as a reader's hand needs it.
+"""Firefox, by the standard protocol of browsers (WebDriver BiDi), as far as the tests of reading need it.
 
-Playwright's own build of Firefox is nobody's browser; here it is the one that people have. ``Page`` has of Playwright's names those that
-the tests of reading use.
+Playwright has its own build of Firefox; here it is the one that people use. ``Page`` has those of Playwright's methods that the tests of
+reading use.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _KEYS = {
     "Shift": "\ue008",
     "Space": " ",
 }
-#: No first steps, no updates, no calls home; scrollbars that stay.
+#: No first-run pages, updates or telemetry; scrollbars that stay visible.
 _PREFERENCES = {
     "app.update.disabledForTesting": True,
     "browser.shell.checkDefaultBrowser": False,
@@ -49,12 +49,12 @@ _UNTIL = """async (arg) => {{
 
 
 def installed() -> str | None:
-    """Where a Firefox is, if there is one."""
+    """The path of a Firefox, if one is installed."""
     return next((path for name in INSTALLED if (path := shutil.which(name))), None)
 
 
 class Page:
-    """The one page of a Firefox."""
+    """The only page of a Firefox."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
@@ -65,7 +65,7 @@ class Page:
         self.keyboard = _Keyboard(self)
 
     async def send(self, method: str, **params: Any) -> Any:
-        """Ask for something, and wait for the answer."""
+        """Send a command, and wait for the answer."""
         number = next(self._ids)
         await self._socket.send_json({"id": number, "method": method, "params": params})
         while True:
@@ -75,7 +75,7 @@ class Page:
                 return message["result"]
 
     async def begin(self, width: int, height: int) -> None:
-        """Begin a session, and give the page its size."""
+        """Begin a session, and set the page's size."""
         await self.send("session.new", capabilities={})
         self._context = (await self.send("browsingContext.getTree"))["contexts"][0]["context"]
         await self.send(
@@ -109,7 +109,7 @@ class Page:
         return json.loads(answer["result"]["value"])
 
     async def wait_for_function(self, function: str, arg: Any = None) -> None:
-        """Wait until a function says yes."""
+        """Wait until a function returns true."""
         async with asyncio.timeout(_WAIT_S):
             await self.evaluate(_UNTIL.format(function=function), arg)
 
@@ -118,7 +118,7 @@ class Page:
         return _Locator(self, selector)
 
     async def act(self, kind: str, *actions: dict[str, Any], **parameters: Any) -> None:
-        """Do something by a device of the hand."""
+        """Perform actions of an input device."""
         device = {"type": kind, "id": kind, "actions": list(actions), **parameters}
         await self.send("input.performActions", context=self._context, actions=[device])
 

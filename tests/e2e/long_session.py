@@ -1,4 +1,4 @@
-"""Sessions too long to be talked into being: written by the product's own writers, inside ``manage.py shell``."""
+"""Very long sessions, written by the product's own code inside ``manage.py shell``."""
 
 from chat.accounts.models import User
 from chat.models import RunStatus
@@ -9,7 +9,7 @@ from tests.chat import making
 
 
 def write(username: str, *, message: str, thoughts: int, result_length: int = 0) -> str:
-    """One run of so many thoughts, and a call whose result has this length; returns the session's id."""
+    """Make one run with this many thoughts, and a call whose result has this length; returns the session's id."""
     session = making.session(User.objects.get(username=username), title=message)
     run = making.run(session, message=message)
     run.refresh_from_db()

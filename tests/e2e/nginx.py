@@ -54,9 +54,9 @@ def in_front_of(
     instead: tuple[str, str] = ("", ""),
     secure: tuple[int, Path] | None = None,
 ) -> Iterator[str]:
-    """The address of an nginx that passes on what is below a path, which it takes off or leaves; ``instead`` stands for a line.
+    """Start an nginx that forwards a path, which it strips or keeps; returns its URL. ``instead`` replaces a line.
 
-    ``secure``: it takes TLS, at this port, with what is in this file.
+    ``secure``: it accepts TLS at this port, with the certificate in this file.
     """
     program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     assert program, "make test-scale brings it"

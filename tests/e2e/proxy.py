@@ -1,4 +1,4 @@
-"""A network between browser and server that lets pages through and no live connection, as some companies' do."""
+"""A proxy between browser and server that forwards pages and refuses WebSockets, as some companies' proxies do."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 import aiohttp
 from aiohttp import web
 
-#: Of one hop, not of the message.
+#: Headers of one hop, not of the message.
 _HOP = {"connection", "content-length", "content-encoding", "keep-alive", "transfer-encoding", "upgrade"}
 
 
 @contextlib.asynccontextmanager
 async def refusing_upgrades(target: str) -> AsyncIterator[str]:
-    """The address of a proxy for ``target`` that answers every WebSocket handshake with 403."""
+    """The URL of a proxy for ``target`` that answers every WebSocket handshake with 403."""
     async with aiohttp.ClientSession(auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()) as client:
 
         async def forward(request: web.Request) -> web.StreamResponse:

@@ -1,7 +1,7 @@
-"""Pictures of every page in every state worth looking at: ``python -m tests.e2e.screenshots FOLDER``.
+"""Screenshots of every page in every important state: ``python -m tests.e2e.screenshots FOLDER``.
 
-On a desk and on a phone, light and dark; the conversation with the demo model as it comes, failures with a scripted one.
-Without a folder: the README's picture, made anew.
+On a desktop and on a phone, light and dark; the conversation with the demo model, errors with a scripted one. Without a folder: the
+README's picture, taken again.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ README = Path(__file__).parent / "screenshots" / "session.png"
 
 
 async def main(*arguments: str) -> None:
-    """Take them all, or the one."""
+    """Take all of them, or the README's."""
     expect.set_options(timeout=30_000)
     chromium = machine.find_chromium(Path(sys.executable))
     async with async_playwright() as playwright:
@@ -117,7 +117,7 @@ async def someone(browser: Chromium, server: Server, size: str, scheme: Any) -> 
 
 
 async def begin(context: BrowserContext, text: str) -> Conversation:
-    """A page of its own on which this was asked."""
+    """A new page with a message that was sent."""
     page = await context.new_page()
     await page.goto("/")
     await Conversation(page).ask(text)
@@ -126,7 +126,7 @@ async def begin(context: BrowserContext, text: str) -> Conversation:
 
 
 async def histories(browser: Chromium, server: Server, model: ModelServer, folder: Path) -> None:
-    """What only a scripted model does: failures, long outlines, a queue; taken once a look, and kept as past sessions."""
+    """What needs a scripted model: errors, long outlines, a queue; taken once for each look, and kept as past sessions."""
     for size in SIZES:
         for scheme in SCHEMES:
             context = await someone(browser, server, size, scheme)
@@ -246,7 +246,7 @@ async def pages(browser: Chromium, server: Server, folder: Path, size: str, sche
 
 @contextlib.contextmanager
 def without_logins(server: Server) -> Iterator[None]:
-    """The database lacks what every page needs."""
+    """Remove a table from the database that every page needs."""
     with contextlib.closing(sqlite3.connect(server.data_dir / "thinkaloud.sqlite3")) as file:
         file.execute("ALTER TABLE django_session RENAME TO elsewhere")
         try:
@@ -256,7 +256,7 @@ def without_logins(server: Server) -> Iterator[None]:
 
 
 async def take(page: Page, folder: Path, size: str, scheme: str, name: str) -> None:
-    """One picture: what one sees without scrolling."""
+    """Take one screenshot, of what is visible without scrolling."""
     await page.evaluate("() => document.fonts.ready")
     await page.screenshot(path=folder / f"{name}-{size}-{scheme}.png")
 

@@ -1,4 +1,4 @@
-"""What comes of an act: where focus goes on, what is copied, what is said, and what ends when a session is gone."""
+"""After an action: where the focus is, what is copied, what is announced, and what stops when a session is deleted."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -19,12 +19,12 @@ LONG_QUESTION = "\n".join(f"line {n} of a question [tokens=2]" for n in range(60
 
 @pytest.fixture(scope="module")
 def settings_of_server() -> dict[str, str]:
-    """Runs that a test leaves behind stand in no other's way."""
+    """Without limits that runs of earlier tests would count towards."""
     return {"MAX_ACTIVE_RUNS_PER_USER": "0", "MAX_SOCKETS_PER_USER": "0"}
 
 
 async def pasted(talk: Conversation) -> list[str]:
-    """What a page would get that is pasted into now, as text and as HTML."""
+    """What a page would receive if the clipboard were pasted, as text and as HTML."""
     await talk.message.focus()
     await talk.page.evaluate(f"() => {{ window.pasted = ({PASTED})() }}")
     await talk.page.keyboard.press("ControlOrMeta+v")
@@ -51,7 +51,7 @@ async def test_an_answer_is_copied_as_it_was_written_and_as_it_is_shown(
     assert "<button" not in html
     question = talk.runs.last.get_by_role("button", name="Copy question")
     await question.click()
-    # Its name says now that it is copied, as the answer's may still do.
+    # Its label says "Copied" now, and the answer's may still do so.
     await expect(question).to_have_count(0)
     assert (await pasted(talk))[0] == "What **is** it?"
 
@@ -109,7 +109,7 @@ async def test_choices_are_kept_with_the_session_and_runs_name_them(talk: Conver
     await expect(talk.log.locator("[data-slot=by]")).to_have_text(["Writer · scripted", "Developer · scripted"])
 
 
-# Gone
+# Deleted sessions
 
 
 @pytest.mark.parametrize("over_api", [False, True])
@@ -155,7 +155,7 @@ async def test_a_title_that_cannot_be_seen_is_refused_in_words(talk: Conversatio
 # Links
 
 
-#: Links that lead nowhere, and what is said; a further one is one line.
+#: Links that lead nowhere, and the message; a further one is one line.
 NOWHERE = {
     "#s99999": "There is no step 99999 in this session.",
     "#s0": "There is no step 0 in this session.",
@@ -180,7 +180,7 @@ async def test_a_link_to_what_is_not_there_says_so(talk: Conversation, link: str
 
 
 async def keys_only(page: Page, name: str | re.Pattern[str], within: str = "body") -> None:
-    """Press a button as keys do."""
+    """Press a button by keyboard."""
     await page.locator(within).get_by_role("button", name=name, exact=isinstance(name, str)).last.focus()
     await page.keyboard.press("Enter")
 
@@ -189,7 +189,7 @@ async def escaping_rename(talk: Conversation) -> str:
     await keys_only(talk.page, "More")
     await keys_only(talk.page, "Rename")
     await expect(talk.page.get_by_role("dialog").get_by_label("Title")).to_be_focused()
-    # The list is brought up to date meanwhile: what opened the dialog may be another element by then.
+    # The list may have been updated meanwhile, with a new element for the one that opened the dialog.
     await talk.page.evaluate("() => document.querySelector('#side-list').replaceChildren()")
     await talk.page.keyboard.press("Escape")
     return "[popovertarget=page-menu]"
@@ -276,7 +276,7 @@ async def closing_the_keys(talk: Conversation) -> str:
     return "#scroll"
 
 
-#: Acts, and where focus is then; a further one is one line.
+#: Actions, and where the focus is afterwards; a further one is one line.
 ACTS: list[Callable[[Conversation], Awaitable[str]]] = [
     escaping_rename,
     escaping_rename_of_a_row,
@@ -297,7 +297,7 @@ async def test_after_an_act_focus_is_where_one_goes_on(
 ) -> None:
     where = await act(talk)
     if "{run}" in where:
-        # Within the run it was in, or where one writes.
+        # Within its run, or in the message box.
         where = f"{where.format(run=await talk.runs.first.get_attribute('data-run'))}, #message"
     await talk.page.wait_for_function("where => document.activeElement.matches(where)", arg=where)
 
@@ -331,7 +331,7 @@ async def test_no_single_key_leaves_stops_or_deletes(
     await talk.ask("Never end [tokens=2000 every=50]")
     await expect(talk.answer).to_contain_text("word1")
     address = talk.page.url
-    # All that a keyboard writes but what opens the list of keys and the search, which take what follows for themselves.
+    # All keys of a keyboard but those that open the list of keys and the search, which receive what is typed next.
     for letter in [chr(code) for code in range(33, 127) if chr(code) not in "/?"] + ["Delete", "Backspace"]:
         await place(talk.page)
         await talk.page.keyboard.press(letter)
@@ -345,7 +345,7 @@ async def test_no_single_key_leaves_stops_or_deletes(
     await talk.ended("Stopped by mei")
 
 
-# What is said
+# Announcements
 
 
 async def test_what_is_said_ends_with_its_cause(talk: Conversation, watch: Watch) -> None:
@@ -381,7 +381,7 @@ async def test_copied_is_said_only_where_something_was(enter: Enter, api: Browse
 
 
 async def test_a_call_is_shown_the_same_as_before(talk: Conversation, model: ModelServer) -> None:
-    """A step's own copy holds what it shows."""
+    """A step's own copy button copies what the step shows."""
     model.enqueue(Script(calls=[Call("python", {"code": "print(6 * 7)"})]), Script("Done."))
     await talk.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     await talk.ask("Count")

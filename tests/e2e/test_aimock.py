@@ -1,4 +1,4 @@
-"""The whole product against a model server that others wrote: aimock, by way of npm."""
+"""The whole product against a model server that others wrote: aimock, from npm."""
 
 import json
 import re
@@ -64,7 +64,7 @@ def settings_of_server(aimock: str) -> dict[str, str]:
 
 
 def journal(address: str) -> list[dict[str, Any]]:
-    """What aimock was asked."""
+    """The requests that aimock received."""
     with urllib.request.urlopen(f"{address}/__aimock/journal") as answer:
         entries: list[dict[str, Any]] = json.load(answer)
     return entries

@@ -1,4 +1,4 @@
-"""Ask, watch, stop, come back: the promise, in a browser."""
+"""Ask, watch, stop, reload: the main functions in a browser."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ from tests.e2e.conversation import Conversation
 from tests.model_server import Call, ModelServer, Script
 from tests.serving import Browser
 
-# Installed before asking: notes when the answer's text has become longer, by the page's own clock.
+# Installed before asking: records when the answer's text has become longer, by the page's own clock.
 NOTE_GROWTH = """() => {
   window.growths = [];
   let length = 0;
@@ -27,7 +27,7 @@ NOTE_GROWTH = """() => {
 
 
 async def stored(api: Browser, session: str) -> list[dict[str, Any]]:
-    """Every event of a session, as the API tells it."""
+    """Every event of a session, from the API."""
     status, answer = await api.call("GET", f"sessions/{session}/events/?limit=1000")
     assert status == 200
     events: list[dict[str, Any]] = answer["events"]
@@ -241,7 +241,7 @@ async def test_a_waiting_message_can_be_taken_back_and_edited(talk: Conversation
 
 
 async def test_a_message_that_never_ran_stands_before_no_run(talk: Conversation) -> None:
-    """The page's head goes on speaking of the run that was at work, which can still be continued."""
+    """The page's header still shows the run that was at work, which can be continued."""
     await talk.ask("First [tokens=2000 every=20]")
     await expect(talk.answer).to_contain_text("word3")
     await talk.ask("Never mind")
@@ -364,7 +364,7 @@ async def test_the_reader_is_followed_only_at_the_end(talk: Conversation) -> Non
 
 
 async def test_who_leaves_the_end_by_a_key_is_shown_the_way_back(talk: Conversation) -> None:
-    """The key comes before the box moves; nothing grows after it."""
+    """The key event comes before the box scrolls; no text arrives afterwards."""
     await talk.ask("Long [tokens=1500]")
     await talk.ended()
     await talk.endline.click()
@@ -394,7 +394,7 @@ async def test_an_answer_that_the_length_limit_cut_says_so_and_can_be_gone_on_wi
     assert gone_on == ["Tell me about tides", "The tides follow the moon, and the sun.", "And now?"]
 
 
-#: What of the runs within a run its reader sees of their rows.
+#: What is visible of child runs in their rows.
 ROWS_WITHIN = """() => [...document.querySelectorAll("#log [data-child], #log [data-child] .step")].map((row) => [
   row.dataset.status ?? row.dataset.item, row.dataset.number ?? row.id, row.dataset.state ?? "",
   ...[...row.querySelectorAll("[data-slot]")].filter((part) => part.closest("[data-child], .step") === row)

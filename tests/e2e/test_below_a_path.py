@@ -1,4 +1,4 @@
-"""The whole way of a new user where the site is served below a path of its host."""
+"""A new user's first steps where the site is served below a path of its host."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""A server that dies, a network that goes away, and one that allows no live connection."""
+"""A server that dies, a network that is interrupted, and one that refuses WebSockets."""
 
 import re
 from collections.abc import AsyncIterator
@@ -15,13 +15,13 @@ from tests.serving import Browser, Server
 
 
 def questions_asked(model: ModelServer, text: str) -> int:
-    """How many of the model's requests end with this question."""
+    """How many of the model's requests end with this message."""
     return sum(request.body["messages"][-1].get("content") == text for request in model.requests)
 
 
 @pytest.fixture
 async def proxied(server: Server, watch: Watch) -> AsyncIterator[str]:
-    """The server's address beyond a network that refuses live connections."""
+    """The server's URL behind a proxy that refuses WebSockets."""
     async with refusing_upgrades(server.url) as address:
         watch.origins.add(address)
         watch.allow(NO_SOCKET)
@@ -30,7 +30,7 @@ async def proxied(server: Server, watch: Watch) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def behind_proxy(proxied: str, enter: Enter, api: Browser) -> Conversation:
-    """The reader on a new session's page in that network, after the page has found out; it closes before the network does."""
+    """The reader on a new session's page behind that proxy, after the page has switched to polling; closed before the proxy is."""
     talk = await enter(f"/sessions/{await api.new_session()}/", base_url=proxied)
     await talk.link_is("polling")
     return talk
@@ -174,7 +174,7 @@ async def test_a_server_killed_in_mid_run_comes_back_and_the_run_can_be_continue
     await talk.ask('Think twice [tokens=400 every=50 reasoning=5 call=python:{"code": "6*7"}]')
     await talk.ended()
     await talk.ask("And go on [tokens=400 every=50 reasoning=5]")
-    # Of what is being written, the last two seconds may be lost; this is more.
+    # Of a text in progress, the last two seconds may be lost; this is more.
     await expect(talk.answer).to_contain_text("word60")
     numbers = await talk.numbers()
     server.kill()
@@ -193,7 +193,7 @@ async def test_a_server_killed_in_mid_run_comes_back_and_the_run_can_be_continue
     await expect(talk.answer).to_have_text("Back again.")
 
 
-#: What becomes of a script that a page needs, and which one; a further way is one line.
+#: What happens to a script that a page needs, and which one; a further way is one line.
 NOT_STARTED = {
     "blocked": ("page/main", {}),
     "blocked further down": ("state/humanize", {}),
@@ -219,7 +219,7 @@ async def test_a_page_whose_script_does_not_start_says_so(talk: Conversation, wa
     address = re.compile(rf"/chat/{name}\.[^/]*js$")
     await page.route(address, lambda route: route.fulfill(**answer) if answer else route.abort())
     await page.reload()
-    # Not before the script would have come.
+    # Not before the script would have arrived.
     await expect(words).to_be_hidden()
     await page.evaluate("() => document.getAnimations().forEach((animation) => animation.finish())")
     await expect(words).to_be_visible()

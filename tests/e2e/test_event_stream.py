@@ -4,7 +4,7 @@ import asyncio
 
 from tests.e2e.conversation import Conversation
 
-#: Follows a session, and ends when it is told that it ends; what it was told is put where a test reads it.
+#: Follows a session until the stream says that it ends; the events are stored where the test reads them.
 FOLLOW = """(session) => new Promise((done) => {
   const told = [];
   const source = new EventSource(`/api/sessions/${session}/stream/`);

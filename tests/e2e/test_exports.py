@@ -1,4 +1,4 @@
-"""A session saved as a file and read in again, and the file opened by itself, in a browser."""
+"""A session exported and imported, and the exported file opened by itself, in a browser."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Files beside a message, in a browser: chosen, pasted, refused, taken away, sent, and shown with the question and its result."""
+"""Files with a message, in a browser: chosen, pasted, refused, removed, sent, and shown with the message and the result."""
 
 import json
 import re
@@ -59,7 +59,7 @@ async def test_a_file_that_a_proxy_does_not_pass_is_told_as_that(talk: Conversat
 
 
 async def sent_files_are_shown(talk: Conversation) -> None:
-    """With the question, live and from the server; the result cites its lines."""
+    """With the message, live and after a reload; the result cites its lines."""
     files = talk.runs.locator("header").get_by_role("listitem")
     await expect(files).to_have_text([re.compile("notes.txt.*14.bytes"), re.compile("pasted.png")])
     picture = files.nth(1).locator("img")

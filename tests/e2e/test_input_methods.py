@@ -1,4 +1,4 @@
-"""Writing by an input method: the Enter that chooses a word is the input method's, whatever order the browser tells it in."""
+"""Input methods: the Enter that accepts a word belongs to the input method, in whatever order the browser reports it."""
 
 from collections.abc import Awaitable, Callable
 
@@ -8,26 +8,26 @@ from playwright.async_api import CDPSession, expect
 from tests.e2e.conversation import Conversation
 
 TEXT = "你好 [tokens=2]"
-#: What browsers say that a key is while an input method has it.
+#: The key that browsers report while an input method handles it.
 TAKEN = 229
 
 Act = Callable[[CDPSession], Awaitable[None]]
 
 
 async def compose(ime: CDPSession, letters: str = "ni hao") -> None:
-    """Letters that are not a text yet stand underlined in the box."""
+    """Letters of an unfinished composition, underlined in the box."""
     await ime.send(
         "Input.imeSetComposition", {"text": letters, "selectionStart": len(letters), "selectionEnd": len(letters)}
     )
 
 
 async def choose(ime: CDPSession) -> None:
-    """They become a text: the composition is over."""
+    """Finish the composition: the letters become text."""
     await ime.send("Input.insertText", {"text": TEXT})
 
 
 async def press(ime: CDPSession, code: int, key: str = "Enter") -> None:
-    """A key goes down and up, without what it would write."""
+    """A key is pressed and released, without the text that it would enter."""
     for kind in ("rawKeyDown", "keyUp"):
         await ime.send(
             "Input.dispatchKeyEvent", {"type": kind, "key": key, "code": "Enter", "windowsVirtualKeyCode": code}
@@ -60,7 +60,7 @@ async def several_words(ime: CDPSession) -> None:
     await press(ime, TAKEN)
 
 
-#: In which order a key and the end of its composition come; a further one is one line.
+#: The orders of a key and the end of its composition; a further one is one line.
 ORDERS: dict[str, Act] = {"Chromium": chromium, "Firefox": firefox, "Safari": safari, "several words": several_words}
 
 
@@ -70,7 +70,7 @@ async def test_the_enter_of_an_input_method_sends_nothing(talk: Conversation, or
     ime = await talk.page.context.new_cdp_session(talk.page)
     await ORDERS[order](ime)
     await expect(talk.message).to_have_value(TEXT)
-    # The next one is the writer's own: it sends what was chosen, and nothing has been sent before it.
+    # The next Enter is the user's own: it sends the text, and nothing was sent before.
     await talk.message.press("Enter")
     await talk.ended()
     await expect(talk.questions).to_have_text([TEXT])

@@ -1,6 +1,6 @@
-"""The pages in each language, on a desk and on a phone: nothing is left in English, nothing is cut, and what comes live reads as later.
+"""The pages in each language, on a desktop and on a phone: nothing is left in English or cut, and live text is the same as after a reload.
 
-With ``SHOTS=FOLDER`` a picture of each page is kept there.
+With ``SHOTS=FOLDER`` screenshots of each page are saved there.
 """
 
 import os
@@ -16,26 +16,26 @@ from tests.e2e.watch import ANSWERED, Watch
 from tests.model_server import Call, ModelServer, Script
 from tests.serving import Browser
 
-#: Of each language: what a browser that wants it says, and "Finished", "Stopped by mei".
+#: For each language: what a browser that prefers it sends, and "Finished", "Stopped by mei".
 LANGUAGES = {
     "en": ("en-US", "Finished", "Stopped by mei"),
     "zh-Hant": ("zh-TW", "已完成", "由 mei 停止"),
     "zh-Hans": ("zh-CN", "已完成", "由 mei 停止"),
 }
-#: English is looked at by all other tests, too.
+#: English is checked by all other tests.
 EACH = [pytest.param(name, marks=[pytest.mark.long] * (name == "en")) for name in LANGUAGES]
 SIZES: dict[str, dict[str, Any]] = {
     "desk": {"viewport": {"width": 1440, "height": 900}},
     "phone": {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True},
 }
 
-#: What is called the same in every language: names, of the product, of tools, of people, of signs and units, and the names of languages.
+#: What has the same name in every language: the product, tools, people, symbols, units, and languages.
 NAMES = """
 Thinkaloud API JSON OpenAPI Python python current_time fetch_page search_history researcher developer writer mei omar ada example
 com https http Asia Taipei UTC cron Cron kB MB English Ctrl Alt Esc End scripted Token Cookie JavaScript Unix URL ID MCP admin qwen default
 OpenAI AG UI ATIF HTML Markdown
 """.split()
-#: What anybody can read or hear of a page: its texts that are shown, and what stands for a picture or in an empty field.
+#: What can be read or heard of a page: its visible texts, alternative texts and placeholders.
 READ = """() => {
   const SKIPPED = "script, style, template, noscript, code, pre, .prose, .mono, option[value*='/'], datalist, .asks, .raw, .ava, "
     + "[data-slot=q], [data-slot=arg], [data-slot=out], [data-slot=pairs], [data-slot=cause], .quote, "
@@ -50,7 +50,7 @@ READ = """() => {
   }
   return found;
 }"""
-#: Labels and headings of which a part is not seen; titles that people have given may be.
+#: Labels and headings that are partly cut off; titles that people have entered may be.
 CUT = """() => {
   const LABELS = "button, .btn, .seg > *, label, legend, h1, h2, h3, .navrow, .navrow .name, th, dt, .chip .lbl, .run-state";
   const GIVEN = ".sr, .sr *, [data-slot=q], .schedule h2, #title, .side-list *";
@@ -60,7 +60,7 @@ CUT = """() => {
     .filter((one) => one.checkVisibility() && !one.matches(GIVEN) && isCut(one))
     .map((one) => `${one.textContent.trim()} (${one.scrollWidth} > ${one.clientWidth})`);
 }"""
-#: What a conversation says, without what is hidden.
+#: The texts of a conversation, without hidden ones.
 SAID = """() => [...document.querySelectorAll("#log article.run")].map((run) => {
   const texts = [];
   const walk = (element) => {
@@ -76,7 +76,7 @@ SAID = """() => [...document.querySelectorAll("#log article.run")].map((run) => 
 
 
 def in_english(texts: list[str]) -> list[str]:
-    """Words that nobody has translated."""
+    """Words that are not translated."""
     words = (
         word
         for text in texts
@@ -86,7 +86,7 @@ def in_english(texts: list[str]) -> list[str]:
 
 
 async def look_over(page: Page, language: str, name: str) -> None:
-    """Nothing is in another language, too wide, or cut."""
+    """Check that nothing is untranslated, too wide, or cut."""
     assert await page.locator("html").get_attribute("lang") == language, name
     if folder := os.environ.get("SHOTS"):
         width = (page.viewport_size or {"width": 0})["width"]
@@ -102,20 +102,20 @@ async def look_over(page: Page, language: str, name: str) -> None:
         assert not left, f"{name}: {left}"
 
 
-#: The languages and windows of these tests. The two kinds of Chinese are as wide as each other, so one of them shows what fits a desk.
+#: The languages and windows of these tests. The two kinds of Chinese have the same widths, so one of them is enough on a desktop.
 IN_EACH = pytest.mark.parametrize(
     ("size", "language"),
     [
         pytest.param(window, language, marks=[pytest.mark.long] * is_long, id=f"{name}-{language}")
         for name, window in SIZES.items()
         for language in LANGUAGES
-        # English is looked at by all other tests, too.
+        # English is checked by all other tests.
         for is_long in [language == "en" or (name, language) == ("desk", "zh-Hans")]
     ],
 )
 
 
-#: Said of a conversation of which the model's server takes only a part.
+#: Shown in a conversation of which the model's server accepts only a part.
 FEWER_MESSAGES = {
     "en": "The model server takes fewer messages at a time",
     "zh-Hant": "模型伺服器一次能接收的訊息較少",
@@ -234,13 +234,13 @@ async def test_accounts_and_errors(
         await look_over(page, language, name)
 
 
-#: What is called so everywhere: values as they are stored, and the names of other applications' tables.
+#: What has the same name everywhere: stored values, and the names of other applications' tables.
 STORED = """
 model_cut_off tool_result tool_use thought final_answer error socket page api view search stop interrupt delete pause resume run ok CSV
 completed cancelled failed max_iterations interrupted queued running cancelling reasoning_start reasoning_step reasoning_complete
 Socket MCP_SERVERS start iteration_start iteration_end complete Django Axes axes Webhook
 """.split()
-# A run at work has its process, which is called after this machine.
+# A run at work shows its process, which is named after this machine.
 STORED += re.findall(r"[A-Za-z][A-Za-z_]+", socket.gethostname())
 
 
@@ -257,7 +257,7 @@ async def test_the_administration(enter: Enter, api: Browser, model: ModelServer
         "cron": "0 9 * * 1-5",
     }
     _, schedule = await api.call("POST", "schedules/", wanted)
-    # A run at work has words of its own: its process, its model.
+    # A run at work shows names of its own: its process, its model.
     await (await enter(f"/sessions/{session}/")).ended()
     page = (await enter("", user=STAFF, locale=LANGUAGES[language][0], **SIZES["desk"])).page
     left = {}

@@ -1,4 +1,4 @@
-"""Logging in otherwise than by a password alone: with a passkey, and by a provider that takes it back while one is in."""
+"""Other ways to log in: with a passkey, and by an identity provider that revokes the access while a user is logged in."""
 
 import os
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ AT_REST = "() => Promise.all(document.getAnimations().map(animation => animation
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[OidcProvider]:
-    """Not started yet: it has to know where the product is."""
+    """Not started yet, because it has to know the product's address."""
     provider = OidcProvider()
     yield provider
     provider.stop()
@@ -44,7 +44,7 @@ async def log_out(page: Page) -> None:
 
 
 async def picture(page: Page, name: str) -> None:
-    """With ``SHOTS=FOLDER``: keep what a page looks like, in both widths and themes."""
+    """With ``SHOTS=FOLDER``: save screenshots of a page in both widths and themes."""
     if "SHOTS" not in os.environ:
         return
     size = page.viewport_size
@@ -62,7 +62,7 @@ async def picture(page: Page, name: str) -> None:
 async def test_a_passkey_lets_in_alone_and_after_a_password(
     server: Server, new_browser: NewBrowser, watch: Watch
 ) -> None:
-    # A passkey is a name's, and no address's.
+    # A passkey belongs to a host name, and not to an IP address.
     base_url = server.url.replace("127.0.0.1", "localhost")
     watch.origins.add(base_url)
     page = await (await new_browser(base_url=base_url)).new_page()

@@ -1,4 +1,4 @@
-"""Long sessions and large results: they open, and the page goes on answering."""
+"""Long sessions and large results: they open, and the page stays responsive."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ THOUGHTS, RESULT = 2_000, 1_000_000
 
 @pytest.fixture(scope="module")
 def written(data_dir: Path, server: Server) -> str:
-    """A session with that many steps, the last of them large."""
+    """A session with this many steps, the last of them large."""
     code = "from tests.e2e import long_session\n"
     code += f"print(long_session.write({READER!r}, message='A long one', thoughts={THOUGHTS}, result_length={RESULT}))"
     return server.manage("shell", "--no-imports", "--command", code).strip().splitlines()[-1]

@@ -1,4 +1,4 @@
-"""How full the model's context is, and what the model saw, in a browser."""
+"""How full the model's context is, and what the model was sent, in a browser."""
 
 import re
 
@@ -16,7 +16,7 @@ async def test_the_context_fills_live_and_the_runs_page_leads_to_what_the_model_
     page = talk.page
     await expect(page.locator("#context")).to_be_hidden()
     await talk.ask("What time is it?")
-    # While the second call is still to come: it is told by what the first one used.
+    # While the second call is still to come: the value is that of the first one.
     await expect(page.locator("#context")).to_have_text("Context\N{NO-BREAK SPACE}81%")
     await talk.ended()
     await page.reload()

@@ -1,4 +1,4 @@
-"""Two people at one run: what one thinks of it and says about a step, the other sees at once; and who types."""
+"""Two users at one run: verdicts and comments of one are shown to the other at once; and who is typing."""
 
 import re
 
@@ -18,7 +18,7 @@ async def test_a_run_is_judged_and_its_steps_commented_on_by_two(enter: Enter, a
     theirs = await enter(f"/sessions/{mine.session_id}/", user=OTHER)
     await theirs.is_live()
 
-    # By keys alone: the first step, a comment on it, sent.
+    # By keyboard alone: the first step, a comment on it, sent.
     page, other = mine.page, theirs.page
     await page.locator(".outline > summary").click()
     await page.keyboard.press("j")
@@ -32,17 +32,17 @@ async def test_a_run_is_judged_and_its_steps_commented_on_by_two(enter: Enter, a
     await expect(other.locator(".thread .said")).to_have_text("Is that so? <b>No.</b>")
     await expect(other.locator(".thread").get_by_role("button", name="Delete the comment")).to_be_hidden()
 
-    # Where they read, as a link there.
+    # The place that they read is a link there.
     await expect(page.locator("#people-list a")).to_have_attribute("href", re.compile(r"^#s\d+$"))
 
-    # Who may ask is seen to type; what is typed as a comment is nobody's affair until it is sent.
+    # A user who may ask is shown as typing; somebody who types a comment is not.
     await other.locator(".thread textarea").fill("It is.")
     await theirs.message.fill("And now")
     await expect(page.locator("#typing")).to_have_text(f"{OTHER} is typing")
     await other.locator(".thread").get_by_role("button", name="Comment", exact=True).click()
     await expect(page.locator(".thread .said")).to_have_text(["Is that so? <b>No.</b>", "It is."])
 
-    # A verdict, why, and how many think so.
+    # A verdict, its reason, and how many users share it.
     await other.get_by_role("button", name="A bad run").click()
     await other.locator(".verdict-why textarea").fill("It is not.")
     await other.locator(".verdict-why").get_by_role("button", name="Save").click()
@@ -52,7 +52,7 @@ async def test_a_run_is_judged_and_its_steps_commented_on_by_two(enter: Enter, a
     await expect(page.locator(".verdict-why li")).to_contain_text("It is not.")
     await expect(other.get_by_role("button", name="A bad run")).to_have_text("2")
 
-    # Its author changes a comment, the owner deletes one; who comes back finds the rest.
+    # Its author changes a comment, the owner deletes one; a user who was away finds the rest.
     await page.locator(".thread").get_by_role("button", name="Change the comment").click()
     await page.locator(".thread textarea").fill("I see.")
     await page.locator(".thread textarea").press("ControlOrMeta+Enter")

@@ -1,4 +1,4 @@
-"""Browsers that deny what most allow, texts that nobody reckons with, and ways of going to and fro."""
+"""Browsers without features that most have, unusual texts, and going back and forth."""
 
 import pytest
 from playwright.async_api import expect
@@ -9,7 +9,7 @@ from tests.e2e.watch import NO_SOCKET, Watch
 from tests.model_server import ModelServer, Script
 from tests.serving import Browser
 
-#: What a browser may deny or lack: a script that is run before any of ours. A further one is one more line.
+#: What a browser may refuse or lack: a script that is run before any of ours. A further one is one more line.
 DENIED = {
     "storage": "for (const name of ['localStorage', 'sessionStorage'])"
     " Object.defineProperty(window, name, { get() { throw new DOMException('denied', 'SecurityError'); } });",
@@ -97,7 +97,7 @@ _LISTS = "It is:\n\n- one item\n- two of them\n- three **bold** words here\n\n1.
 async def test_whatever_others_do_to_the_page_no_word_is_lost(
     enter: Enter, api: Browser, model: ModelServer, watch: Watch, what: str
 ) -> None:
-    watch.allow(NO_SOCKET)  # one that is cut before it is open
+    watch.allow(NO_SOCKET)  # an answer that the limit cuts before it is open
     talk = await enter("")
     await talk.page.add_init_script(MEDDLING[what])
     await talk.page.goto(f"/sessions/{await api.new_session()}/")
@@ -146,7 +146,7 @@ async def test_no_text_is_wider_than_a_phone(enter: Enter, api: Browser, model: 
 
 
 async def test_what_nobody_sees_and_nothing_stores_is_left_out(talk: Conversation, model: ModelServer) -> None:
-    """As in what is copied from a terminal or a PDF."""
+    """Such as text that is copied from a terminal or a PDF."""
     model.enqueue(Script("Yes."))
     await talk.ask("Is\0 it\0?")
     await talk.ended()
@@ -154,7 +154,7 @@ async def test_what_nobody_sees_and_nothing_stores_is_left_out(talk: Conversatio
 
 
 async def test_a_page_that_is_come_back_to_is_live(enter: Enter, api: Browser) -> None:
-    """Also where the browser has kept it as it was."""
+    """Also where the browser has kept the page in its back/forward cache."""
     talk = await enter(f"/sessions/{await api.new_session()}/")
     await talk.is_live()
     await talk.ask("One [tokens=3]")
@@ -174,7 +174,7 @@ async def test_a_page_that_is_come_back_to_is_live(enter: Enter, api: Browser) -
 
 
 async def test_what_is_read_out_does_not_flood(talk: Conversation) -> None:
-    """A screen reader hears where a run is and how it ended, and not each piece of a growing answer."""
+    """A screen reader announces where a run is and how it ended, and not each piece of a text in progress."""
     await talk.page.evaluate(
         """() => {
             window.said = [];

@@ -1,4 +1,4 @@
-"""Logging in, two people, one's own past sessions, and hands that use no mouse."""
+"""Logging in, two users, past sessions, and the keyboard instead of a mouse."""
 
 import asyncio
 import re
@@ -13,7 +13,7 @@ from tests.serving import PASSWORD, Browser, Server
 
 
 async def focused(page: Page, role: str, name: str | re.Pattern[str]) -> None:
-    """Tab until this has the focus."""
+    """Press Tab until this element has the focus."""
     wanted = page.get_by_role(role, name=name)  # type: ignore[arg-type] # a literal there
     for _ in range(40):
         await page.keyboard.press("Tab")
@@ -160,7 +160,7 @@ async def test_search_leads_to_the_step(talk: Conversation, model: ModelServer) 
     await talk.ask("Birds?")
     await talk.ended()
     page = talk.page
-    # The first one is only in a result, which lies in its call's card.
+    # The first one is only in a result, which is in its call's card.
     for words, kind in (("kingfisher 17", "call"), ("天氣", "answer"), ("herons", "thought")):
         search = page.get_by_role("searchbox", name="Search every step")
         await search.fill(words)
@@ -241,7 +241,7 @@ async def test_staff_find_a_run_in_the_administration(talk: Conversation, enter:
     await talk.ask("For the administration [tokens=3]")
     await talk.ended()
     page = (await enter("/admin/chat/run/", user=STAFF)).page
-    # Asked for by the page itself, once the list is there.
+    # Requested by the page itself, once the list is there.
     await expect(page.locator("dl.figures")).to_contain_text("Duration")
     await page.locator("#result_list tbody th").get_by_role("link").first.click()
     await expect(page.locator("#content")).to_contain_text("For the administration")

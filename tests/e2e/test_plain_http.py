@@ -1,4 +1,4 @@
-"""The page by the name of another machine over plain HTTP, where browsers give less: everything works, or says why not."""
+"""The page by another machine's name over plain HTTP, where browsers disable features: everything works, or explains why not."""
 
 import re
 from urllib.parse import urlsplit
@@ -13,7 +13,7 @@ from tests.model_server import ModelServer, Script
 from tests.serving import PASSWORD, Server
 
 NAME = "name.lan"
-#: Both flavours of what is pasted, as a page gets them.
+#: Both formats of a paste, as a page receives them.
 PASTED = """() => new Promise((resolve) => document.addEventListener("paste", (event) => {
   event.preventDefault();
   resolve([event.clipboardData.getData("text/plain"), event.clipboardData.getData("text/html")]);
@@ -22,13 +22,13 @@ PASTED = """() => new Promise((resolve) => document.addEventListener("paste", (e
 
 @pytest.fixture(scope="module")
 def settings_of_server() -> dict[str, str]:
-    """Open to the network, as far as a test may be."""
+    """Reachable from the network, as far as a test may be."""
     return {"ALLOWED_HOSTS": f"{NAME},127.0.0.1"}
 
 
 @pytest.fixture
 async def by_name(new_browser: NewBrowser, server: Server, watch: Watch) -> Conversation:
-    """The reader, who has logged in on a page that is in no secure context."""
+    """The reader, logged in on a page that is no secure context."""
     address = f"http://{NAME}:{urlsplit(server.url).port}"
     watch.origins.add(address)
     watch.allow("Cross-Origin-Opener-Policy header has been ignored")
@@ -44,7 +44,7 @@ async def by_name(new_browser: NewBrowser, server: Server, watch: Watch) -> Conv
 
 
 async def paste(talk: Conversation) -> list[str]:
-    """What a page would get that is pasted into now."""
+    """What a page would receive if the clipboard were pasted."""
     await talk.message.focus()
     pasted = await talk.page.evaluate_handle(f"() => {{ window.pasted = ({PASTED})() }}")
     await pasted.dispose()

@@ -1,4 +1,4 @@
-"""A conversation on paper: whole, in ink on white, and nothing that is pressed."""
+"""A printed conversation: complete, in black on white, and without controls."""
 
 import re
 from typing import Any
@@ -25,7 +25,7 @@ WIDTHS: dict[str, Any] = {"desk": {"width": 1280, "height": 800}, "phone": {"wid
 
 
 async def conversation(enter: Enter, api: Browser, model: ModelServer, **options: Any) -> Conversation:
-    """One that is longer than a window, with a thought, a call and code, its outlines folded."""
+    """A conversation that is longer than a window, with a thought, a call and code, its outlines collapsed."""
     lines = "\n".join(f"line_{number} = {number}" for number in range(120))
     model.enqueue(
         Script(reasoning="I think of it.", calls=[Call("python", {"code": "print(6 * 7)"})]),
@@ -53,7 +53,7 @@ async def test_a_conversation_prints_whole(enter: Enter, api: Browser, model: Mo
     for selector in PRESSED.values():
         for element in await page.locator(selector).all():
             await expect(element).to_be_hidden()
-    # Nothing has a place of its own that scrolls: all of it lies on the page.
+    # No part scrolls by itself: everything is laid out on the page.
     cut = await page.evaluate(
         "() => [...document.querySelectorAll('#scroll, #log, #log pre, #log .thought, #log .q')]"
         ".filter((box) => box.scrollHeight > box.clientHeight + 1 && getComputedStyle(box).overflowY !== 'visible')"
@@ -62,7 +62,7 @@ async def test_a_conversation_prints_whole(enter: Enter, api: Browser, model: Mo
     assert cut == []
     assert await page.evaluate("() => document.documentElement.scrollHeight > 2 * innerHeight")
     await expect(talk.questions).to_have_text(["To be printed", "And this"])
-    # The rows of the folded outlines, and the last line of long code.
+    # The rows of the collapsed outlines, and the last line of long code.
     await expect(talk.step("call").locator(".row").first).to_be_visible()
     await expect(talk.log.get_by_text(re.compile("line_119"))).to_be_visible()
     ground, ink = await page.evaluate(

@@ -1,4 +1,4 @@
-"""A tool that says how far it is: seen in the run's outline while it works."""
+"""The progress of a tool is shown in the run's outline while it works."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ def settings_of_server(tmp_path_factory: pytest.TempPathFactory) -> dict[str, st
 
 
 def wait_connected(server: Server) -> None:
-    """Wait until the tools are there."""
+    """Wait until the tools are available."""
     ends_at = time.monotonic() + 60
     while not any("The MCP server far is connected" in line for line in server.output):
         assert time.monotonic() < ends_at, "the tools' server was never connected"
@@ -37,7 +37,7 @@ async def test_how_far_a_tool_is_shows_while_it_works_and_is_stopped_with_it(
 ) -> None:
     conversation = await enter(f"/sessions/{await api.new_session()}/")
     await conversation.is_live()
-    # A run takes the tools that are there when it begins.
+    # A run has the tools that are available when it begins.
     await asyncio.to_thread(wait_connected, server)
     model.enqueue(Script(calls=[Call("far-advance", {"steps": 1000, "every_s": 0.1})]))
     await conversation.ask("Go far")

@@ -1,6 +1,6 @@
-"""Reading while an answer grows: a hand that goes up is never pulled back, by whatever means and at whatever speed.
+"""Scrolling up while an answer grows: the page never scrolls back by itself, whatever was used to scroll and however fast it grows.
 
-The page's own socket is passed through to the server, and the growth is written into it at an exact pace.
+The page's own socket is passed through to the server, and text in progress is inserted at an exact pace.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ from tests.e2e.conftest import Enter
 from tests.model_server import ModelServer, Script
 from tests.serving import Browser
 
-#: Updates a second: each time one of the three, all of them where there is time.
+#: Updates a second: each test runs at one of the three, or at all of them in the long tests.
 SPEEDS = (5, 25, 60)
 PACES = [pytest.param((25,), id="25"), pytest.param(SPEEDS, id="each", marks=pytest.mark.long)]
 LINE = "And so it goes on, line after line, until the end of it.\n\n"
-#: So many updates must have been painted after a hand before its place is looked at; few of those that come slowly.
+#: How many updates must have been painted after a scroll before its position is checked; fewer for the slow pace.
 LATER = 12
 LATER_BUT_SLOW = 4
 BOX = "document.getElementById('scroll')"
@@ -40,7 +40,7 @@ class Growth:
         self._run = ""
 
     async def listen(self) -> None:
-        """Stand in the line between page and server, and pass everything on."""
+        """Forward everything between page and server."""
         await self.page.route_web_socket(re.compile("/ws/chat/"), self._opened)
 
     def _opened(self, socket: WebSocketRoute) -> None:
@@ -56,7 +56,7 @@ class Growth:
         server.on_message(heard)
 
     def write(self, text: str) -> None:
-        """Have the answer grow by a text."""
+        """Add a text to the answer."""
         assert self._socket is not None
         data = {"step": 7, "type": "final_answer", "attempt": 0, "offset": self._length, "text": text}
         self._socket.send(json.dumps({"type": "reasoning_delta", "run_id": self._run, "data": data}))
@@ -64,7 +64,7 @@ class Growth:
         self._written.set()
 
     async def begin(self) -> None:
-        """Begin the answer anew, longer than the page, and stand at its end."""
+        """Begin the answer again, longer than the page, and scroll to its end."""
         self._length = 0
         self.write(LINE * 80)
         await self.page.evaluate(f"() => {{ {BOX}.scrollTop = 1e7 }}")
@@ -74,7 +74,7 @@ class Growth:
 
     @contextlib.asynccontextmanager
     async def at(self, speed: int, pieces: int = 1) -> AsyncIterator[None]:
-        """Grow by a line, or by a piece of one, so many times a second, until the block is left."""
+        """Add a line, or a piece of one, this many times a second, until the block is left."""
         size = -(-len(LINE) // pieces)
 
         async def go_on() -> None:
@@ -92,7 +92,7 @@ class Growth:
                 await task
 
     async def goes_on(self, updates: int = LATER) -> None:
-        """Wait until the answer has grown so many times more, and what has come is painted."""
+        """Wait until the answer has grown this many times more, and that is painted."""
         for _ in range(updates):
             self._written.clear()
             await self._written.wait()
@@ -104,7 +104,7 @@ class Growth:
 
 @pytest.fixture(scope="module")
 def settings_of_server() -> dict[str, str]:
-    """Runs that never end stand in nobody's way."""
+    """Without limits that unfinished runs of earlier tests would count towards."""
     return {"MAX_ACTIVE_RUNS_PER_USER": "0", "MAX_SOCKETS_PER_USER": "0"}
 
 
@@ -112,7 +112,7 @@ def settings_of_server() -> dict[str, str]:
 async def browser(
     playwright: Playwright, browser_name: str, browser_type_launch_args: dict[str, Any]
 ) -> AsyncIterator[Chromium]:
-    """A browser with scrollbars, which one without a window hides."""
+    """A browser with scrollbars, which a headless one hides by default."""
     kind = getattr(playwright, browser_name)
     browser: Chromium = await kind.launch(**browser_type_launch_args, ignore_default_args=["--hide-scrollbars"])
     yield browser
@@ -121,7 +121,7 @@ async def browser(
 
 @pytest.fixture
 async def growth(enter: Enter, api: Browser, model: ModelServer) -> Growth:
-    """A run whose model says nothing more, on a page that shows what we write."""
+    """A run whose model writes nothing more, on a page that shows what the test inserts."""
     model.respond = lambda _body: Script("", reasoning="Hm. ", fault="stall", fault_after=1)
     talk = await enter("", has_touch=True)
     growth = Growth(talk.page)
@@ -134,7 +134,7 @@ async def growth(enter: Enter, api: Browser, model: ModelServer) -> Growth:
     return growth
 
 
-#: What stands at the upper edge of the box, and how far from it.
+#: The element at the upper edge of the box, and its distance from it.
 PLACE = """() => {
   const top = document.getElementById("scroll").getBoundingClientRect().top;
   const lines = [...document.querySelectorAll("#log .q, #log .answer .prose > *")];
@@ -151,7 +151,7 @@ async def middle(page: Page) -> tuple[float, float]:
 
 
 async def drag(page: Page, *distances: float) -> None:
-    """A finger on the glass that goes down by so many pixels, one move after another: the content follows it."""
+    """A finger moves down on the screen by this many pixels, one event after another: the content follows it."""
     client: CDPSession = await page.context.new_cdp_session(page)
     x, y = await middle(page)
     await client.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
@@ -163,13 +163,13 @@ async def drag(page: Page, *distances: float) -> None:
 
 
 def finger(pixels: int) -> Callable[[Page], Awaitable[None]]:
-    """A drag by so many pixels at a person's pace."""
+    """A drag by this many pixels at a person's speed."""
     steps = max(4, pixels // 8)
     return lambda page: drag(page, *[pixels / steps] * steps)
 
 
 def wheel(*turns: int) -> Callable[[Page], Awaitable[None]]:
-    """So many turns of the wheel."""
+    """This many turns of the wheel."""
 
     async def turn(page: Page) -> None:
         await page.mouse.move(*await middle(page))
@@ -181,7 +181,7 @@ def wheel(*turns: int) -> Callable[[Page], Awaitable[None]]:
 
 
 def key(name: str, times: int = 1) -> Callable[[Page], Awaitable[None]]:
-    """A key, with the conversation in focus."""
+    """A key, with the focus in the conversation."""
 
     async def press(page: Page) -> None:
         await page.locator("#scroll").focus()
@@ -192,7 +192,7 @@ def key(name: str, times: int = 1) -> Callable[[Page], Awaitable[None]]:
 
 
 def script(what: str) -> Callable[[Page], Awaitable[None]]:
-    """What the browser itself does for a person, without any event of a hand before it."""
+    """Scrolling that the browser does for a user, without an input event before it."""
 
     async def run(page: Page) -> None:
         await page.evaluate(what)
@@ -201,7 +201,7 @@ def script(what: str) -> Callable[[Page], Awaitable[None]]:
 
 
 def scrollbar(moves: int) -> Callable[[Page], Awaitable[None]]:
-    """Its thumb, taken at the lower end and dragged up a little at a time."""
+    """The scrollbar's thumb, taken at its lower end and dragged up a little at a time."""
 
     async def dragged(page: Page) -> None:
         box = await page.locator("#scroll").bounding_box()
@@ -219,11 +219,11 @@ def scrollbar(moves: int) -> Callable[[Page], Awaitable[None]]:
 
 
 async def selecting(page: Page) -> None:
-    """The mouse drawn over words of the answer."""
+    """The mouse dragged over words of the answer."""
     _, y = await middle(page)
     box = await page.locator("#log .answer .prose").bounding_box()
     assert box is not None
-    # Between two lines Chromium begins no selection: then a little lower.
+    # Chromium begins no selection between two lines: then a little lower.
     for begin in (y, y + 8, y + 16):
         await page.mouse.move(box["x"] + 20, begin)
         await page.mouse.down()
@@ -237,7 +237,7 @@ async def selecting(page: Page) -> None:
 
 
 async def drifting(page: Page) -> None:
-    """The middle button, and the mouse a little above it."""
+    """The middle button, and the mouse a little above where it was pressed."""
     x, y = await middle(page)
     await page.mouse.move(x, y)
     await page.mouse.down(button="middle")
@@ -247,7 +247,7 @@ async def drifting(page: Page) -> None:
     await page.mouse.click(x, y - 40)
 
 
-#: A further means is one line.
+#: The means of scrolling. A further one is one line.
 MEANS: dict[str, Callable[[Page], Awaitable[None]]] = {
     "a finger, 30 px": finger(30),
     "a finger, 80 px": finger(80),
@@ -270,7 +270,7 @@ MEANS: dict[str, Callable[[Page], Awaitable[None]]] = {
 }
 
 
-#: Those by which another one of the table goes as well.
+#: The means that behave like another one of the table.
 SAME = ("a finger, 80 px", "a finger, 250 px", "Home", "ArrowUp", "a jump to an element")
 
 
@@ -281,7 +281,7 @@ async def test_a_hand_that_goes_up_is_never_pulled_back(growth: Growth, means: s
 
 
 async def stays(growth: Any, go_up: Callable[[Any], Awaitable[None]], means: str, speeds: Sequence[int]) -> None:
-    """Go up while it grows, at each of these speeds, and see that the place stays; in any browser that can do what this does."""
+    """Scroll up while it grows, at each pace, and check that the position stays; in any browser that supports the means."""
     page = growth.page
     for speed in speeds:
         await growth.begin()
@@ -299,7 +299,7 @@ async def stays(growth: Any, go_up: Callable[[Any], Awaitable[None]], means: str
 
 
 async def settled(page: Page) -> None:
-    """Wait until a movement that was begun has come to its end."""
+    """Wait until a scroll that has begun is finished."""
     await page.evaluate(f"""() => new Promise((resolve) => {{
       let [last, steady] = [-1, 0];
       const look = () => {{
@@ -312,19 +312,19 @@ async def settled(page: Page) -> None:
 
 
 async def to_the_end(page: Page) -> None:
-    """The wheel, all the way down."""
+    """Turn the wheel until the end."""
     await wheel(*[1000] * 12)(page)
 
 
 async def swiping(page: Page) -> None:
-    """A finger that swipes up, again and again, until the end is there: it has to be faster than the growth."""
+    """Swipe up with a finger, again and again, until the end is reached: that has to be faster than the growth."""
     for _ in range(12):
         await drag(page, *[-120] * 9)
         if await page.evaluate(f"() => {AT_END}"):
             return
 
 
-#: The ways back; a further one is one line.
+#: The ways back to the end; a further one is one line.
 BACK: dict[str, Callable[[Page], Awaitable[None]]] = {
     "Jump to live": lambda page: page.locator("#jump").click(),
     "the wheel": to_the_end,
@@ -340,7 +340,7 @@ async def test_reaching_the_end_follows_again(growth: Growth, back: str, speeds:
 
 
 async def follows(growth: Any, back: str, speeds: Sequence[int]) -> None:
-    """Go up, then back to the end, at each of these speeds, and see that it is followed."""
+    """Scroll up, then back to the end, at each pace, and check that the page follows the growth again."""
     page = growth.page
     for speed in speeds:
         await growth.begin()
@@ -366,7 +366,7 @@ async def test_coming_near_the_end_is_not_reaching_it(growth: Growth) -> None:
         assert await page.evaluate(PLACE) == before
 
 
-#: What is chosen while it grows: the Markdown so far, what goes on growing, and where the chosen words stand.
+#: The text that is selected while it grows: the Markdown so far, what is added, and the selected words.
 #: Kinds of text that are made of what others of the tables below are made of.
 ALIKE = ("a loose list", "a numbered list", "a quotation", "a heading")
 CHOSEN = {
@@ -408,7 +408,7 @@ async def test_what_is_chosen_stays_chosen_while_it_grows(growth: Growth, kind: 
     assert await page.evaluate("() => document.getSelection().toString()") == "irst words"
 
 
-#: How many nodes an update may build that adds one part to 300 that are there.
+#: How many nodes an update may create that adds one block to 300 existing ones.
 FEW = 30
 LONG = {
     "a list": ("".join(f"- item {n} with `code`\n" for n in range(300)), "- one more\n"),
@@ -441,7 +441,7 @@ async def test_the_cost_of_growing_follows_what_is_new(growth: Growth, kind: str
     assert 0 <= built <= 5 * FEW, f"{built} nodes in five updates"
 
 
-# All that is parsed into a template, and all that comes into the log.
+# Everything that is parsed into a template, and everything that is inserted into the log.
 COUNT_NODES = """() => {
   window.built = 0;
   const size = (node) => node.childNodes ? 1 + [...node.childNodes].reduce((sum, one) => sum + size(one), 0) : 1;
@@ -458,7 +458,7 @@ COUNT_NODES = """() => {
 
 async def test_a_machine_that_was_held_up_paints_on(growth: Growth) -> None:
     page = growth.page
-    # The next painting takes a minute, by the page's clock.
+    # The next frame takes a minute, by the page's clock.
     await page.evaluate("""() => {
       const now = performance.now.bind(performance);
       const { get, set } = Object.getOwnPropertyDescriptor(Element.prototype, "innerHTML");

@@ -1,4 +1,4 @@
-"""Reading while an answer grows, in the Firefox that people have: Chromium's hands, but for the finger, which it can't be given."""
+"""Scrolling while an answer grows, in the Firefox that people use: the same means as in Chromium except touch, which it cannot simulate."""
 
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -15,7 +15,7 @@ from tests.serving import Browser, Server
 
 pytestmark = pytest.mark.skipif(firefox.installed() is None, reason="No Firefox is installed.")
 
-# Installed before the page's scripts: the socket that they open, into which we write.
+# Installed before the page's scripts: the socket that they open, into which the test writes.
 LISTEN = """() => {
   const Real = WebSocket;
   window.WebSocket = class extends Real {
@@ -46,7 +46,7 @@ class Growth:
         self._run = run
 
     async def begin(self) -> None:
-        """Begin the answer anew, longer than the page, and stand at its end."""
+        """Begin the answer again, longer than the page, and scroll to its end."""
         await self.page.evaluate(
             f"([run, text]) => {{ begin(run, text); {BOX}.scrollTop = 1e7 }}", [self._run, LINE * 80]
         )
@@ -56,7 +56,7 @@ class Growth:
 
     @contextlib.asynccontextmanager
     async def at(self, speed: int, pieces: int = 1) -> AsyncIterator[None]:
-        """Grow by a line, or by a piece of one, so many times a second, until the block is left."""
+        """Add a line, or a piece of one, this many times a second, until the block is left."""
         begin = """([line, size, pause]) => {
           window.updates = 0;
           window.growing = setInterval(() => {
@@ -72,7 +72,7 @@ class Growth:
             await self.page.evaluate("() => clearInterval(window.growing)")
 
     async def goes_on(self, updates: int = LATER) -> None:
-        """Wait until the answer has grown so many times more, and what has come is painted."""
+        """Wait until the answer has grown this many times more, and that is painted."""
         begin, length = await self.page.evaluate("() => [window.updates, window.written]")
         await self.page.wait_for_function("(n) => window.updates >= n", begin + updates)
         await self.page.wait_for_function(f"(n) => {LINES} >= n", length // len(LINE) - updates)
@@ -80,7 +80,7 @@ class Growth:
 
 @pytest.fixture(scope="module")
 def settings_of_server() -> dict[str, str]:
-    """Runs that never end stand in nobody's way."""
+    """Without limits that unfinished runs of earlier tests would count towards."""
     return {"MAX_ACTIVE_RUNS_PER_USER": "0", "MAX_SOCKETS_PER_USER": "0"}
 
 
@@ -98,7 +98,7 @@ async def fox(
 
 @pytest.fixture
 async def growth(fox: firefox.Page, server: Server, api: Browser, model: ModelServer) -> Growth:
-    """A run whose model says nothing more, on a page that shows what we write."""
+    """A run whose model writes nothing more, on a page that shows what the test inserts."""
     model.respond = lambda _body: Script("", reasoning="Hm. ", fault="stall", fault_after=1)
     session = await api.new_session()
     status, run = await api.call("POST", f"sessions/{session}/messages/", {"message": "Go on"})
@@ -111,18 +111,18 @@ async def growth(fox: firefox.Page, server: Server, api: Browser, model: ModelSe
     return growth
 
 
-#: What it does beyond Chromium's: that one ends a movement of a script's as soon as the box is moved by another, before it can be seen.
+#: In Chromium a script's smooth scroll ends as soon as the box is scrolled by something else, before that can be seen.
 MORE = {"smoothly by 60 px": script(f"() => {BOX}.scrollBy({{ top: -60, behavior: 'smooth' }})")}
-#: It has no fingers for us, and its `find` goes to the end by itself where the last line has the words, which is to follow.
+#: Touch cannot be simulated, and `find` scrolls to the end by itself where the last line has the words, which counts as the end.
 HANDS = {name: go_up for name, go_up in {**MEANS, **MORE}.items() if "finger" not in name and name != "find in page"}
 
 
-#: What Firefox does in a way of its own; the others take long, and are Chromium's as well.
+#: What Firefox does differently from Chromium; the others take long, and are tested in Chromium as well.
 OWN = ("the scrollbar", "smoothly by 60 px", "End")
 
 
 def long_but_own(names: Iterable[str]) -> list[Any]:
-    """The cases of a table, of which only those of Firefox's own run each time."""
+    """The cases of a table; those that Firefox does not do differently are marked as long."""
     return [pytest.param(name, marks=() if name in OWN else pytest.mark.long) for name in names]
 
 

@@ -1,4 +1,4 @@
-"""What models, tools and people write is text: it runs nothing and fetches nothing."""
+"""What models, tools and users write is text: it executes nothing and requests nothing."""
 
 import json
 import re
@@ -27,7 +27,7 @@ MARKDOWN = (
 
 
 async def nothing_ran(page: Page) -> None:
-    """No script of theirs, and nothing in the document that would be one."""
+    """Check that none of their scripts ran, and that the document contains none."""
     assert await page.evaluate("() => window.ran") is None
     main = page.get_by_role("main")
     await expect(
@@ -128,9 +128,9 @@ async def test_code_that_takes_long_to_colour_stays_plain_and_the_page_goes_on(
         await talk.is_live()
 
 
-#: Characters that turn others round unseen; a further one is one entry.
+#: Characters that invisibly reverse others; a further one is one entry.
 TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-# What is ever seen of them in a text of the page, in its title or in what a hand is told, from before its first script on.
+# All that a reader sees of them in the page's texts, title and tooltips, from before its first script on.
 NOTE_TURNING = r"""() => {
   window.turned = [];
   const turning = /[\u202a-\u202e\u2066-\u2069]/u;

@@ -1,4 +1,4 @@
-"""The page of the schedules, and that their ends are told wherever their owner is."""
+"""The page of schedules, and notifications of their runs' ends, wherever their owner is."""
 
 import re
 from typing import Any
@@ -35,7 +35,7 @@ def row(page: Page, name: str) -> Any:
 
 
 async def test_from_the_navigation_to_a_schedule_that_runs(enter: Enter, watch: Watch) -> None:
-    """Made by hand with a mistake on the way, run now, paused, resumed, changed and deleted."""
+    """Made by keyboard and mouse with a mistake on the way, run now, paused, resumed, changed and deleted."""
     watch.allow(ANSWERED.format(status="400"))
     page = (await enter("/", **TAIPEI)).page
     await page.get_by_role("link", name="Schedules").click()
@@ -110,7 +110,7 @@ async def test_one_sees_while_typing_when_it_would_run(enter: Enter, api: Browse
     await page.get_by_label("Once").check()
     await page.get_by_label("Date and time").fill("2020-01-01T09:30")
     await expect(preview).to_contain_text("past")
-    # What is there already is shown at once.
+    # The value that is already there is shown at once.
     made = await make(api)
     await page.goto(f"/schedules/{made['id']}/")
     await expect(preview).to_contain_text("every weekday at 09:00, Taipei")
@@ -152,7 +152,7 @@ async def test_one_never_sees_the_others(enter: Enter, api: Browser, watch: Watc
 
 
 async def test_an_end_is_told_on_the_other_pages(enter: Enter, api: Browser) -> None:
-    """On the page of another session at once, on a page without a connection a little later, on its own session's not at all."""
+    """On another session's page at once, on a page without a connection a little later, on its own session's page not at all."""
     session = await api.new_session()
     made = await make(api, name="Price watch", session_id=session)
     own = await enter(f"/sessions/{session}/")

@@ -1,4 +1,4 @@
-"""Sets of cases in Chromium: a case is made of a run, the set asked twice, its table read, and two of its runs compared."""
+"""Sets of cases in Chromium: a case is made of a run, the set is run twice, its table read, and two of its runs compared."""
 
 import re
 
@@ -21,7 +21,7 @@ async def test_from_a_run_to_a_case_that_is_asked_again_and_compared(enter: Ente
     await page.get_by_role("button", name="Save").click()
     await expect(page.get_by_role("heading", name="Clocks")).to_be_visible()
 
-    # Asked; what comes of it appears by itself.
+    # Run; the results appear without a reload.
     await page.get_by_role("button", name="Ask the set").click()
     await expect(page.locator(".verdict-passed")).to_have_count(1)
     await expect(page.locator("table.cases thead")).to_contain_text("1 of 1 passed")
@@ -33,7 +33,7 @@ async def test_from_a_run_to_a_case_that_is_asked_again_and_compared(enter: Ente
     await expect(page.locator(".verdict-failed")).to_have_count(1)
     await expect(page.locator(".why-not")).to_have_text("The answer lacks “half past”.")
 
-    # What was asked stands in no list of sessions; the cell leads to its run, and to both beside each other.
+    # Its runs are in no list of sessions; the cell links to its run, and to the comparison of both.
     await expect(page.locator("#side-list").get_by_role("link", name="What time is it?")).to_have_count(1)
     await table.get_by_role("link", name="Compare", exact=True).click()
     await expect(page.locator(".beside.heads section")).to_have_count(2)

@@ -1,4 +1,4 @@
-"""A session shared with somebody who has it open: what they may do there changes, and ends, while they look."""
+"""A session shared with a user who has it open: what they may do changes, and ends, without a reload."""
 
 import re
 
@@ -32,7 +32,7 @@ async def test_what_one_may_changes_while_one_looks(enter: Enter, api: Browser, 
     await expect(theirs.message).to_have_count(0)
     await expect(theirs.stop).to_be_hidden()
     await expect(other.get_by_role("link", name="Share")).to_have_count(0)
-    # Who is here, as what.
+    # Who is present, and in which role.
     people = mine.page.locator("#people")
     await expect(people).to_have_attribute("title", re.compile(f"{OTHER} · watches"))
     await people.click()
@@ -55,7 +55,7 @@ async def test_what_one_may_changes_while_one_looks(enter: Enter, api: Browser, 
     await theirs.link_is("gone")
     await photograph(other, "withdrawn")
     length = len(await theirs.log.inner_text())
-    # The run goes on, and is seen to, but not there.
+    # The run goes on, but is no longer shown there.
     await mine.stop.click()
     await mine.ended("Stopped by mei")
     assert len(await theirs.log.inner_text()) == length
@@ -64,7 +64,7 @@ async def test_what_one_may_changes_while_one_looks(enter: Enter, api: Browser, 
 
 
 async def test_a_link_is_joined_listed_and_left(enter: Enter, api: Browser, accounts: dict[str, Browser]) -> None:
-    """Shown once, joined by a button, found under what is shared with one, copied, and given up."""
+    """Shown once, accepted by a button, listed under shared sessions, copied, and left."""
     session = await api.new_session(title="Lakes")
     owner = (await enter(f"/sessions/{session}/share/")).page
     await owner.get_by_text("A link", exact=True).click()
@@ -89,7 +89,7 @@ async def test_a_link_is_joined_listed_and_left(enter: Enter, api: Browser, acco
 async def test_who_hands_a_session_over_drives_it_on_the_page_that_is_open(
     enter: Enter, api: Browser, accounts: dict[str, Browser]
 ) -> None:
-    """What only an owner does is not offered there any more; what was typed stays."""
+    """Actions of the owner are no longer offered there; typed text stays."""
     mine = await enter(f"/sessions/{await api.new_session(title='Hills')}/")
     await mine.is_live()
     share = mine.page.locator(f"a[href='/sessions/{mine.session_id}/share/']")

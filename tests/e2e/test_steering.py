@@ -1,4 +1,4 @@
-"""What is said to a run at work, and sessions that part: what becomes of it is seen at its place."""
+"""Messages to a run at work, and branches of sessions: what happens to them is shown at their place."""
 
 import re
 
@@ -14,12 +14,12 @@ LONG = "Count [tokens=3000 every=20]"
 async def test_what_is_said_to_a_run_shows_what_has_become_of_it(
     enter: Enter, api: Browser, model: ModelServer
 ) -> None:
-    """It waits, and is taken back; interrupts, and is read at its step; comes too late, and is queued."""
+    """It is pending, and withdrawn; interrupts, and is read at its step; comes too late, and is queued."""
     conversation = await enter(f"/sessions/{await api.new_session()}/")
     await conversation.is_live()
     page, message, waiting = conversation.page, conversation.message, conversation.waiting
     await conversation.ask(LONG)
-    # What is said before the model is asked, its first call reads at once.
+    # A message that is sent before the model is called is read by its first call.
     await model.until(lambda: len(model.requests) == 1)
     await conversation.is_at_work()
 
@@ -30,7 +30,7 @@ async def test_what_is_said_to_a_run_shows_what_has_become_of_it(
     await waiting.get_by_role("button", name="Take back and edit").click()
     await expect(waiting).to_have_count(0)
     await expect(message).to_have_value("Be brief. [tokens=2]")
-    # Interrupted and said in one act.
+    # Stop and send in one action.
     await page.get_by_role("button", name="Interrupt and say it now").click()
     await conversation.ended()
     word = conversation.step("word")
@@ -43,7 +43,7 @@ async def test_what_is_said_to_a_run_shows_what_has_become_of_it(
     await conversation.open_outline()
     await expect(word.locator("[data-slot=name]")).to_have_text(said)
 
-    # Two words that the run has not read when it is stopped: the first is asked next, the second behind it.
+    # Two messages that the run has not read when it is stopped: the first is asked next, the second after it.
     await conversation.is_live()
     await conversation.ask(LONG)
     await model.until(lambda: len(model.requests) == 3)
@@ -66,14 +66,14 @@ async def test_what_is_said_to_a_run_shows_what_has_become_of_it(
 
 
 def siblings(page: Page) -> Locator:
-    """Where sessions part, on the page."""
+    """The links to branches on the page."""
     return page.get_by_role("navigation", name="Branches")
 
 
 async def test_a_question_is_edited_and_asked_again_and_the_branches_lead_to_each_other(
     enter: Enter, api: Browser
 ) -> None:
-    """Twice: they are one in the list, stand beside each other at the place where they part, and are compared."""
+    """Twice: they are one row in the list, are shown beside each other where they branch, and are compared."""
     conversation = await enter(f"/sessions/{await api.new_session(title='Tea')}/")
     await conversation.is_live()
     page = conversation.page
@@ -97,7 +97,7 @@ async def test_a_question_is_edited_and_asked_again_and_the_branches_lead_to_eac
     await expect(siblings(page)).to_have_text(re.compile("Branch 2 of 3"))
     await expect(conversation.questions).to_have_text(["First? [tokens=3]", "Otherwise 2? [tokens=3]"])
 
-    # Compared with its sibling, from the run's own acts.
+    # Compared with its sibling, by the run's own menu.
     await conversation.runs.last.get_by_role("link", name="Compare with…").click()
     await page.get_by_role("link", name=re.compile("Second")).click()
     await expect(page.locator(".beside.heads h2 a")).to_have_text([re.compile("^Otherwise 2"), re.compile("^Second")])

@@ -1,4 +1,4 @@
-"""A thought reads as an answer does: while it grows, when it is opened, and when the page comes anew."""
+"""A thought is rendered like an answer: while it grows, when it is opened, and after a reload."""
 
 import re
 
@@ -11,7 +11,7 @@ from tests.e2e.conversation import Conversation
 from tests.model_server import ModelServer, Script
 from tests.serving import Browser
 
-#: A thought, what its row says of it, and what must be found in it; a further one is one line.
+#: A thought, its row's text, and what must be in it; a further one is one line.
 THOUGHTS = {
     "emphasis": ("Now **weigh** `both`.\n\n- one\n- two", "Now weigh both. one two", "strong, li, p > code"),
     "a heading": ("# Plan\n\n1. look\n2. count", "Plan 1. look 2. count", "h3, ol"),
@@ -37,7 +37,7 @@ async def test_a_thought_is_rendered_live_and_by_the_server_alike(
         await expect(thought.locator(".arg")).to_have_text(told)
         for part in parts.split(", "):
             await expect(thought.locator(f".prose {part}").first).to_be_visible()
-        # Between blocks, space is none.
+        # Spaces between blocks do not count.
         html = re.sub(r"\s*(</?\w[^>]*>)\s*", r"\1", await thought.locator(".prose").inner_html())
         # Colours come later, or never where the browser is busy.
         seen.append(re.sub(r'<span class="hljs-\w+">([^<]*)</span>', r"\1", html))
@@ -55,7 +55,7 @@ async def test_a_growing_thought_shows_its_newest_lines_without_marks(talk: Conv
     await expect(window.locator("strong").last).to_have_text("the last")
     await expect(window.locator("strong").last).to_be_in_viewport()
     assert "*" not in await window.inner_text()
-    # What is out of sight above does not stay.
+    # What has scrolled out above is removed.
     assert await window.locator(".prose > *").count() < 10
 
 
@@ -91,7 +91,7 @@ async def test_a_thought_that_did_not_come_rendered_is_when_it_is_opened(
     assert "*" not in await thought.inner_text()
 
 
-#: What is wider than a phone; a further one is one line.
+#: Texts that are wider than a phone; a further one is one line.
 WIDE = {
     "a word": "x" * 500,
     "an address": "https://a.example/" + "path/" * 80,

@@ -1,4 +1,4 @@
-"""What was typed is never lost and never asked twice, whatever breaks at whatever moment; and how a thumb types."""
+"""A typed message is never lost and never sent twice, whatever fails; and typing on a phone."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ Fault = Callable[[Conversation], Awaitable[None]]
 
 
 def answering(where: re.Pattern[str], *answers: str) -> Fault:
-    """Ask while the network treats the next requests so: `lost` after, `broken` before they arrive, or a proxy's status."""
+    """Send while the next requests are `lost` (their answers), `broken` (before they arrive), or answered with a proxy's status."""
 
     async def fault(talk: Conversation) -> None:
         left = list(answers)
@@ -41,7 +41,7 @@ def answering(where: re.Pattern[str], *answers: str) -> Fault:
         await talk.page.route(where, handle)
         await talk.ask(TEXT)
         for _ in answers if where is SESSIONS else ():
-            # Whatever it was, the text is kept, and the reader is told.
+            # In any case the text is kept, and the user is told.
             await expect(talk.page.locator("#refused")).to_be_visible()
             await expect(talk.message).to_have_value(TEXT)
             await talk.message.press("Enter")
@@ -50,7 +50,7 @@ def answering(where: re.Pattern[str], *answers: str) -> Fault:
 
 
 async def reloading_while_it_begins(talk: Conversation) -> None:
-    """The page is reloaded when the server has made the session, and the answer is not there yet."""
+    """The page is reloaded when the server has made the session, before the answer has arrived."""
     made = asyncio.Event()
 
     async def handle(route: Route) -> None:
@@ -67,7 +67,7 @@ async def reloading_while_it_begins(talk: Conversation) -> None:
 
 
 def breaking(*, arrives: bool) -> Fault:
-    """The socket breaks between the message and its answer; what was sent has arrived or not."""
+    """The socket is closed between the message and its answer; the message has arrived or not."""
 
     async def fault(talk: Conversation) -> None:
         broken = asyncio.Event()
@@ -255,7 +255,7 @@ async def test_logging_in_again_sends_what_was_typed_meanwhile(
         await expect(talk.page.get_by_text("You are logged out.")).to_have_count(0)
         await talk.ended()
         await expect(talk.questions).to_have_text([TEXT])
-        # What changes something has the new token.
+        # The next form has the new token.
         await talk.page.get_by_role("button", name="More", exact=True).click()
         await talk.page.get_by_role("button", name="Rename", exact=True).click()
         await talk.page.get_by_role("dialog").get_by_label("Title").fill("Renamed later")
@@ -266,7 +266,7 @@ async def test_logging_in_again_sends_what_was_typed_meanwhile(
         await expect(talk.page).to_have_url(re.compile("/accounts/"))
 
 
-#: Where something is typed while somebody else logs in, and whether the page itself stays what it is; a further page is one line.
+#: Where something is typed while another user logs in, and whether the page stays the same; a further page is one line.
 PLACES = ["/", "/sessions/{session}/"]
 
 
@@ -314,7 +314,7 @@ async def test_what_was_typed_is_not_said_by_who_logs_in_after(
         if place != "/":
             await talk.page.reload()
             await talk.is_live()
-        # Where the page knew already that it could not be sent, it is still the text that is being written.
+        # Where the page already knew that it could not be sent, it is still in the message box.
         if await talk.message.input_value():
             await talk.message.press("Enter")
         await talk.ended()

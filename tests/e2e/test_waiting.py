@@ -1,4 +1,4 @@
-"""A run that waits for people: decided on in another browser, after the server was started anew; answered by keyboard; without a script."""
+"""A run that waits for a decision: in another browser, after a restart of the server; by keyboard; without scripts."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from tests.e2e.watch import ANSWERED, KEEP_SHOWN, NO_NETWORK, NO_SOCKET, UNSEEN,
 from tests.model_server import Call, ModelServer, Script
 from tests.serving import Browser, Server
 
-#: Every agent may ask, and calculate.
+#: Every agent may ask questions, and calculate.
 GIVE = """
 from chat.catalog import built_in
 from chat.models import AgentVersion
@@ -62,7 +62,7 @@ def server(data_dir: Path, module_model: ModelServer) -> Iterator[Server]:
 
 
 async def photograph(page: Page, name: str) -> None:
-    """With SHOTS=FOLDER, keep pictures of a page in both widths and themes."""
+    """With SHOTS=FOLDER, save screenshots of a page in both widths and themes."""
     folder = os.environ.get("SHOTS", "")
     if not folder:
         return
@@ -201,7 +201,7 @@ async def test_the_browser_tells_who_looks_elsewhere_and_has_allowed_it(
 async def test_the_call_of_a_run_within_it_is_decided_on_the_page_of_the_one_that_asked(
     enter: Enter, talk: Conversation, model: ModelServer
 ) -> None:
-    """The run's head says what it waits for, the card stands within the call that asked, and after the decision all goes on."""
+    """The run's header says what it waits for, the card is within the call that asked, and after the decision both go on."""
 
     def respond(body: dict[str, Any]) -> Script:
         has_result = body["messages"][-1]["role"] == "tool"
@@ -226,7 +226,7 @@ async def test_the_call_of_a_run_within_it_is_decided_on_the_page_of_the_one_tha
     await card.get_by_role("button", name="Allow once").click()
     await talk.ended()
     await expect(talk.log).to_contain_text("The developer says 42.")
-    # Where it was open, too, it is told instead of asked.
+    # The other open page shows that it was decided, instead of the form.
     await expect(inbox.page.locator("#needs-list")).to_contain_text("Allowed by mei")
     await expect(inbox.page.locator("#needs-list :is(form, .deadline)")).to_have_count(0)
     await expect(inbox.page.locator("#needs-list .state")).to_have_text("")

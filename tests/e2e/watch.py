@@ -1,17 +1,17 @@
-"""What must never happen on a page, whatever a test is about; and what a browser is asked to show beside it."""
+"""What must never happen on a page, whatever a test is about; and the notifications that a browser was asked to show."""
 
 import re
 from urllib.parse import urlsplit
 
 from playwright.async_api import BrowserContext, ConsoleMessage, Dialog, Request, WebError
 
-#: What a browser says of an answer that is not 200, which is no fault of a page.
+#: What a browser logs for an answer that is not 200, which is no error of a page.
 ANSWERED = r"Failed to load resource: the server responded with a status of {status}"
 NO_SOCKET = r"WebSocket connection to '\S+' failed"
 NO_NETWORK = (
     r"Failed to load resource: net::ERR_(INTERNET_DISCONNECTED|CONNECTION_REFUSED|CONNECTION_RESET|EMPTY_RESPONSE)"
 )
-#: What the browser is asked to show, kept in the page too: without a window it shows nobody anything, and allows it to no page.
+#: The browser's notifications are recorded in the page: a headless one shows none, and never allows them.
 KEEP_SHOWN = """const Real = Notification;
 globalThis.Notification = class extends Real {
   static permission = "granted";
@@ -27,7 +27,7 @@ UNSEEN = "Object.defineProperty(document, 'visibilityState', { get: () => 'hidde
 
 
 class Watch:
-    """Collects errors and warnings of consoles (breaches of the content policy are among them), exceptions, and requests elsewhere."""
+    """Collects errors and warnings of consoles (such as violations of the content policy), exceptions, and requests to other hosts."""
 
     def __init__(self, origin: str) -> None:
         self.origins = {origin}
@@ -36,7 +36,7 @@ class Watch:
         self._allowed: list[re.Pattern[str]] = []
 
     def allow(self, *patterns: str) -> None:
-        """Let messages pass that a test provokes."""
+        """Allow messages that a test provokes."""
         self._allowed += [re.compile(pattern) for pattern in patterns]
 
     def look_at(self, context: BrowserContext) -> None:
@@ -65,6 +65,6 @@ class Watch:
         self._problems.append(f"request to {request.url}")
 
     def assert_nothing_happened(self) -> None:
-        """Fail with all that was seen and not allowed."""
+        """Fail with everything that was recorded and not allowed."""
         left = [problem for problem in self._problems if not any(pattern.search(problem) for pattern in self._allowed)]
         assert not left, "\n".join(left)
