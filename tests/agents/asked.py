@@ -1,4 +1,4 @@
-"""What a model server would be asked after a conversation, without asking."""
+"""The requests that a model server would be sent after a conversation, without sending them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -17,14 +17,14 @@ from agents.specs import Parameters
 
 URL = "http://model.test/v1"
 MODEL = "m"
-#: As a step's origin names it.
+#: The name of the server in a step's origin.
 SERVER = server_id(completions_url(URL), MODEL)
 #: Fields that this server has sent, in these tests.
 OWN_FIELDS = ("reasoning_content", "reasoning", "reasoning_details", "extra_content", "thought_signature")
 
 
 def bodies(conversation: Sequence[Mapping[str, Any]], budget: int = 58_000) -> Iterator[dict[str, Any]]:
-    """The request after a conversation: as the API has it, with the tools in the prompt, and to servers that refuse parts of it."""
+    """The requests after a conversation: in the API's form, with the tools in the prompt, and to servers that refuse parts of it."""
     model = OpenAICompatible(
         {
             "model": MODEL,

@@ -1,4 +1,4 @@
-"""What tests of the agents share: a scripted model server, and tools simple enough to know the outcome of."""
+"""Fixtures of the agents' tests: a scripted model server, and tools with predictable results."""
 
 import dataclasses
 import threading
@@ -13,7 +13,7 @@ from tests.model_server import ModelServer
 
 
 class Echo:
-    """Says what it is told, three times."""
+    """Repeats its argument three times."""
 
     name = "echo"
     description = "Says the text three times."
@@ -41,7 +41,7 @@ class Failing(Echo):
 
 
 class Waiting(Echo):
-    """Waits until it is stopped, or, for ``deaf``, until the test lets it go."""
+    """Waits until it is stopped, or, with ``deaf``, until the test ends it."""
 
     name = "waiting"
 
@@ -79,7 +79,7 @@ MakeAgent = Callable[..., Agent]
 
 @pytest.fixture
 def make_agent(server: ModelServer, waiting: Waiting) -> MakeAgent:
-    """Makes an agent with the simple tools alone that asks the scripted server."""
+    """Makes an agent that has only these tools and calls the scripted server."""
 
     def make(*, tools: Sequence[Tool] | None = None, **settings: Any) -> Agent:
         extra = [Echo(), Failing(), waiting] if tools is None else tools
@@ -91,15 +91,15 @@ def make_agent(server: ModelServer, waiting: Waiting) -> MakeAgent:
 
 
 async def steps_of(run: AgentRun) -> list[dict[str, Any]]:
-    """The finished steps of a run, to its end."""
+    """The finished steps of a run, until its end."""
     return [event.data async for event in run if isinstance(event, Step)]
 
 
 async def growths_of(run: AgentRun) -> list[PartialStep]:
-    """The growths of a run, to its end."""
+    """The texts in progress of a run, until its end."""
     return [event async for event in run if isinstance(event, PartialStep)]
 
 
 def kinds(steps: Sequence[dict[str, Any]]) -> list[str]:
-    """The types of the steps that count."""
+    """The types of the steps that matter here."""
     return [step["type"] for step in steps if "step" in step]

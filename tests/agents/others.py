@@ -1,4 +1,4 @@
-"""Agents on Qwen-Agent that tests write down, at work."""
+"""Agents written for Qwen-Agent by the tests, and runs of them."""
 
 import textwrap
 import threading
@@ -18,7 +18,7 @@ def start(
     released: threading.Event | None = None,
     **settings: Any,
 ) -> agents.AgentRun:
-    """A run of the agent of the class ``A`` in a module of this source. What it waits for is ``released``."""
+    """A run of the agent of the class ``A`` in a module with this source. What it waits for is ``released``."""
     names: dict[str, Any] = {"__name__": "written_here", "released": released}
     exec(PREFIX + textwrap.dedent(source), names)
     take_agent(names["A"], "written_here")

@@ -1,4 +1,4 @@
-"""Addresses as text: one spelling each, found in what people and pages write, and shown without what may be secret."""
+"""URLs as text: one spelling for each, found in texts and pages, and shown without secrets."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The agents by name, and the simple calls."""
+"""Agents by name, and the simple functions of the package."""
 
 import asyncio
 import subprocess
@@ -29,7 +29,7 @@ def test_what_qwen_agent_changes_for_the_whole_process_is_taken_back() -> None:
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
 
 
-#: Counts words as Qwen-Agent's own code does, once it has been loaded as we load it, and says when the real tokenizer was read.
+#: Counts words as Qwen-Agent's own code does, after it was imported by us, and prints when the real tokenizer was loaded.
 COUNTS = """
 from agents import loading, qwen_tokenizer
 loading.load_driver()
@@ -47,7 +47,7 @@ def test_qwen_s_tokenizer_is_read_when_somebody_counts_by_it() -> None:
     subprocess.run([sys.executable, "-W", "ignore", "-c", COUNTS], cwd=ROOT, check=True)
 
 
-#: Has Qwen-Agent's own code ask a server, once it has been loaded as we load it; and asks for a client on several threads at once.
+#: Lets Qwen-Agent's own code call a server, after it was imported by us; and makes a client in several threads at once.
 ASKS = """
 import sys
 from concurrent.futures import ThreadPoolExecutor

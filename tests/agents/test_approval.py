@@ -1,4 +1,4 @@
-"""Policies: which rule counts, what a rule may say, and what a form of `ask_user` takes."""
+"""Approval policies: which rule applies, what a rule may contain, and the form of `ask_user`."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def rule(decision: str, tool: str = "*", **arguments: str) -> dict[str, Any]:
     return {"tool": tool, "decision": decision, **({"arguments": arguments} if arguments else {})}
 
 
-#: Policies, a call's tool and arguments, and what is decided.
+#: Policies, a call's tool and arguments, and the decision.
 VERDICTS: list[tuple[list[list[dict[str, Any]]], str, dict[str, Any], str]] = [
     ([], "mail", {}, "allow"),
     ([[ASK]], "mail", {}, "ask"),
@@ -23,21 +23,21 @@ VERDICTS: list[tuple[list[list[dict[str, Any]]], str, dict[str, Any], str]] = [
     ([[ASK]], "mail2", {}, "allow"),
     ([[rule("ask", "ma*")]], "mail", {}, "ask"),
     ([[rule("ask", "files-*")]], "files-remove", {}, "ask"),
-    # The first that matches counts.
+    # The first rule that matches applies.
     ([[rule("allow", "mail"), DENY]], "mail", {}, "allow"),
     ([[DENY, rule("allow", "mail")]], "mail", {}, "deny"),
-    # An argument has to be there to match.
+    # An argument that does not exist does not match.
     ([[rule("ask", to="*")]], "mail", {}, "allow"),
     ([[rule("ask", to="*")]], "mail", {"to": ""}, "ask"),
     ([[rule("ask", to="*@example.org")]], "mail", {"to": "a@example.org"}, "ask"),
     ([[rule("ask", to="*@example.org")]], "mail", {"to": "a@example.com"}, "allow"),
     ([[rule("deny", to="a*", cc="*")]], "mail", {"to": "a"}, "allow"),
     ([[rule("deny", to="a*", cc="*")]], "mail", {"to": "a", "cc": None}, "deny"),
-    # What is no text is matched as JSON.
+    # Values that are no text are matched as JSON.
     ([[rule("ask", n="5")]], "mail", {"n": 5}, "ask"),
     ([[rule("ask", all="true")]], "mail", {"all": True}, "ask"),
     ([[rule("ask", to='*"b"*')]], "mail", {"to": ["a", "b"]}, "ask"),
-    # Of several policies the strictest holds.
+    # Of several policies the strictest applies.
     ([[rule("allow", "mail")], [ASK]], "mail", {}, "ask"),
     ([[ASK], [DENY], []], "mail", {}, "deny"),
 ]
@@ -56,7 +56,7 @@ def test_what_wants_a_decision_is_named_by_its_rules() -> None:
     assert judge_call([read_policy([DENY])], "mail", {}).rule == ""
 
 
-#: What is no policy, and what the sentence about it says.
+#: Invalid policies, and a part of the error.
 BAD: list[tuple[Any, str]] = [
     ({}, "list of rules"),
     (None, "list of rules"),
@@ -95,7 +95,7 @@ FORM = fields_of(
         ],
     }
 )
-#: Answers, and what is said of them; nothing: they fit.
+#: Answers, and the error about them; an empty one: they are valid.
 ANSWERS: list[tuple[dict[str, Any], str]] = [
     ({"text": "x"}, ""),
     ({"text": "x", "one": "a", "some": ["b", "a"], "n": 1.5, "yes": False}, ""),

@@ -1,4 +1,4 @@
-"""Files in a conversation: what a model is told and shown of them, and what becomes of those that tools return."""
+"""Files in a conversation: how a model is sent them, and how files are stored that tools return."""
 
 import dataclasses
 import json
@@ -49,7 +49,7 @@ class Files:
 
 
 class Drawing(Echo):
-    """Returns a picture beside its words."""
+    """Returns a picture with its text."""
 
     name = "draw"
 
@@ -106,7 +106,7 @@ async def test_pictures_go_along_where_tools_stand_in_the_prompt(server: ModelSe
     assert last_content(server)[1]["type"] == "image_url"
 
 
-#: What servers answer that take no pictures. A further one is one line.
+#: Errors of servers that do not accept pictures. A further one is one line.
 NO_IMAGES = [
     (500, "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj"),
     (400, "At most 0 image(s) may be provided in one prompt."),
@@ -146,7 +146,7 @@ async def test_a_server_that_takes_no_pictures_is_asked_without(server: ModelSer
     assert len(server.requests) == 3, "it is not tried again"
 
 
-#: What servers answer of one picture that is no good. A further one is one line.
+#: Errors of servers about one invalid picture. A further one is one line.
 BAD_IMAGES = [
     "failed to process image",
     "Could not process image",

@@ -1,4 +1,4 @@
-"""Steps side by side, and the words that differ."""
+"""Steps of two runs side by side, and the words in which they differ."""
 
 import pytest
 

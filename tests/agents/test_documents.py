@@ -1,4 +1,4 @@
-"""Files of every kind as text, and what is not what it says."""
+"""The text of files of every type, and files that are not what their names say."""
 
 import io
 import zipfile
@@ -14,7 +14,7 @@ OFFICE = "application/vnd.openxmlformats-officedocument."
 BIG5 = "這是一個繁體中文的檔案，裡面有很多字。今天天氣很好。"
 GB = "这是一个简体中文的文件，里面有很多字。今天天气很好。"
 
-#: A name, its content, the type that it is told to be, and its pages.
+#: A name, the content, the detected type, and the pages.
 READ: dict[str, tuple[str, bytes, str, list[str]]] = {
     "text": ("notes.txt", "one\nzwei é".encode(), "text/plain", ["one\nzwei é"]),
     "code is text": ("page.html", b"<b>hi</b>", "text/plain", ["<b>hi</b>"]),
@@ -97,7 +97,7 @@ def test_why_a_file_cannot_be_read(case: str) -> None:
 
 
 def test_a_file_that_never_ends_costs_itself_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A PDF whose pages are its own children; beside it another is read."""
+    """A PDF whose pages refer to themselves as children; another file is read at the same time."""
     loop = documents.pdf("x").replace(b"/Kids [4 0 R]", b"/Kids [2 0 R]")
     monkeypatch.setattr("agents.documents._READ_CPU_S", 0.3)
     assert read_text("application/pdf", loop).pages == []

@@ -1,4 +1,4 @@
-"""What an error holds once it is handled."""
+"""What an exception references after it was handled."""
 
 import weakref
 
@@ -6,7 +6,7 @@ from agents.errors import clear_traceback_frames
 
 
 class Kept:
-    """Something that a call works with."""
+    """An object that a function uses."""
 
 
 def reading(kept: Kept) -> None:

@@ -1,4 +1,4 @@
-"""Tools and agents of extensions: loaded at the start, used as any other, and refused in a line."""
+"""Tools and agents of extensions: loaded at the start, used like all others, and reported in one line if they are faulty."""
 
 import importlib
 import re

@@ -1,4 +1,4 @@
-"""What an agent needs to hand work on: calls that a run begins with, and whose words a conversation holds."""
+"""What asking other agents needs: calls with which a run begins, and who has written a conversation's messages."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ BOSS = AgentSpec("boss", "Boss", "Hands on.", "You hand on.", ())
 
 
 def answering(asked: list[tuple[str, str, str]]) -> AskAgentTool:
-    """A tool whose agent answers at once; what it is asked is noted."""
+    """A tool whose agent answers at once; its questions are recorded."""
 
     def ask(agent: str, message: str, stop: CancelToken) -> str:
         asked.append((agent, message, stop.call_id))
@@ -72,13 +72,13 @@ async def test_a_stop_before_the_first_call_ends_the_run() -> None:
 
 
 class Private:
-    """A session that has read private things."""
+    """A tool that reads private data."""
 
     def is_marked(self) -> bool:
         return True
 
     def mark(self) -> None:
-        """It has."""
+        """Mark the session."""
 
     def person_texts(self) -> list[str]:
         return []
@@ -91,7 +91,7 @@ class Private:
 async def test_an_address_that_an_agent_wrote_to_another_is_none_that_a_person_wrote(
     by_person: bool, is_read: bool
 ) -> None:
-    """Else whoever talks an agent into a message has private words carried out by the one that reads it."""
+    """Otherwise somebody could make one agent send another a message with an address, to which that one would send private words."""
     address = "http://192.0.2.1/private-words"
     with ModelServer() as server:
         server.enqueue(Script(calls=[Call("fetch_page", {"url": address})]), Script("Done."))
@@ -100,5 +100,5 @@ async def test_an_address_that_an_agent_wrote_to_another_is_none_that_a_person_w
         agent = Agent(spec, ModelSettings(server.url, "stub"), toolbox)
         steps = await agent.run_with_reasoning(f"Read {address}")
     [result] = [step["content"] for step in steps if step["type"] == "tool_result"]
-    # Neither is read: one leads nowhere that may be asked, the other is not even looked at.
+    # Neither is fetched: one has an address that is not allowed, the other is not even looked up.
     assert ("earlier conversations have been read in this session" in result) is not is_read

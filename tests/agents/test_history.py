@@ -1,4 +1,4 @@
-"""Histories made fit for a model."""
+"""Histories made valid for a model."""
 
 import json
 import re
@@ -66,7 +66,7 @@ TURN = st.lists(st.integers(0, 400), max_size=3).map(
 
 
 def renumbered(turn: list[dict[str, Any]], prefix: str) -> list[dict[str, Any]]:
-    """The turn with ids that no other has."""
+    """The turn with ids that no other turn has."""
     found: list[dict[str, Any]] = json.loads(re.sub(r'("(?:tool_call_id|id)": ")', rf"\g<1>{prefix}", json.dumps(turn)))
     return found
 
@@ -82,7 +82,7 @@ def test_what_fits_is_the_newest_turns_whole(turns: list[list[dict[str, Any]]], 
     assert left_out == LeftOut(len(messages) - len(kept), sum(map(message_tokens, messages)) - total)
     number_kept = sum(m["role"] == "user" for m in kept)
     assert repair_tool_calls(kept) == kept
-    if sum(map(message_tokens, [system, *turns[-1]])) > budget:  # its results are too short to be shortened
+    if sum(map(message_tokens, [system, *turns[-1]])) > budget:  # its results are too short to be cut
         assert number_kept == 1
         assert kept[1] == turns[-1][0]
         assert kept[2:] == turns[-1][-(len(kept) - 2) :]

@@ -1,4 +1,4 @@
-"""What looks like a secret is hidden, and nothing else is."""
+"""What looks like a secret is masked, and nothing else."""
 
 import json
 from itertools import pairwise
@@ -77,7 +77,7 @@ def test_a_secret_is_hidden(name: str) -> None:
     assert all(masked[each.start : each.end] == f"[hidden {each.kind}]" for each in told)
     assert mask_secrets(masked) == masked
     assert may_hold_secret(text)
-    # In JSON it is looked for as it stands there.
+    # In JSON the escaped form is searched for.
     assert may_hold_secret(json.dumps(text, ensure_ascii=False))
 
 

@@ -1,4 +1,4 @@
-"""What each model call was asked and what came of it, as a run tells it: held against what the model server got."""
+"""The messages and results of each model call, as a run reports them: compared with what the model server received."""
 
 import itertools
 from typing import Any
@@ -17,12 +17,12 @@ ECHO = Call("echo", {"text": "hi"})
 
 
 async def calls_of(run: AgentRun) -> list[CallBegun | CallEnded]:
-    """A run's model calls, to its end."""
+    """A run's model calls, until its end."""
     return [event async for event in run if isinstance(event, CallBegun | CallEnded)]
 
 
 def body_of(call: CallBegun) -> dict[str, Any]:
-    """The request that a call says it was asked with, as the API has it."""
+    """The request of a call as it is reported, in the API's form."""
     request = call.request
     tools = {"tools": list(request.tools)} if request.tools else {}
     return {"model": request.model, "messages": list(request.messages), **request.parameters, **tools}
@@ -57,7 +57,7 @@ async def test_a_call_tells_exactly_what_was_sent(way: str, server: ModelServer,
     begun = [call for call in calls if isinstance(call, CallBegun)]
     ended = [call for call in calls if isinstance(call, CallEnded)]
     assert [body_of(call) for call in begun] == [request.body for request in server.requests]
-    # One after the other, each attempt by its number; those that were refused say why.
+    # One after the other, each attempt with its number; those that were refused have the reason.
     assert calls == list(itertools.chain.from_iterable(zip(begun, ended, strict=True)))
     tried = [(1, attempt + 1) for attempt in range(len(refusals) + 1)]
     assert [(call.iteration, call.attempt) for call in begun] == [*tried, (2, 1)]
@@ -140,7 +140,7 @@ async def test_nothing_is_left_out_of_a_short_conversation(server: ModelServer, 
     assert begun.request.left_out == LeftOut()
 
 
-#: Usage as servers tell it, and what of it was cached and thought.
+#: Usage as servers report it, and how much of it was cached and for thoughts.
 TOLD: list[tuple[dict[str, Any], int | None, int | None]] = [
     ({}, None, None),
     ({"prompt_tokens_details": None, "completion_tokens_details": None}, None, None),
@@ -167,7 +167,7 @@ def test_usage_says_what_was_cached_and_thought(
 
 
 class Counting:
-    """A meter that lets so many calls be, and one last after them."""
+    """A budget that allows this many calls, and one last call after them."""
 
     def __init__(self, calls: int) -> None:
         self.left = calls

@@ -1,4 +1,4 @@
-"""Agents that others have written on Qwen-Agent: whatever they do, their steps are those of any other run."""
+"""Agents that others have written for Qwen-Agent: whatever they do, their steps are those of any other run."""
 
 import threading
 import time
@@ -63,7 +63,7 @@ async def test_an_agent_that_calls_tools_by_our_model(server: ModelServer, monke
     assert sorted(tool["function"]["name"] for tool in asked[0]["tools"]) == ["current_time", "roll_dice"]
 
 
-#: What an agent does, and the steps that it becomes: type, content or what was called with, iteration.
+#: What an agent does, and the resulting steps: type, content or arguments, iteration.
 AGENTS = {
     "yields alone, growing": (
         """
@@ -323,7 +323,7 @@ WAITING = """
         class A(FnCallAgent):
             def __init__(self, llm): super().__init__([Wait()], llm)
 """
-#: Where an agent is when it is stopped: what it does, whether it has come there, and the steps that it leaves.
+#: Where an agent is when it is stopped: what it does, whether it is there yet, and the resulting steps.
 STOPPED = {
     "while it says something": (
         """
@@ -419,7 +419,7 @@ async def test_an_agent_is_told_what_was_said_before_and_its_tokens_count(server
 
 
 async def test_an_agent_asks_no_tool_with_private_words(server: ModelServer) -> None:
-    """Once earlier conversations have been read, its own tools are given nothing that could carry them, as all others."""
+    """Once earlier conversations were read, its tools are not given arguments that could carry their words out, like all tools."""
     source = """
     class Send(RollDice):
         name = "send"

@@ -1,4 +1,4 @@
-"""When growth is looked at: at once, then at a pace that follows the loop; on a loop whose time is ours to pass."""
+"""When text in progress is sent: at once, then at a pace that depends on the loop's load; on a loop with a virtual clock."""
 
 import asyncio
 import itertools
@@ -13,18 +13,18 @@ from agents.pace import PACE_S, SLOWEST_PACE_S, Throttle
 
 
 class Clock(selectors.SelectSelector):
-    """Passes the time that the loop would sleep."""
+    """Advances the virtual clock instead of sleeping."""
 
     now = 0.0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """Sleep by moving the clock on."""
+        """Sleep by advancing the clock."""
         self.now += timeout or 0.0
         return super().select(0)
 
 
 class Loop(asyncio.SelectorEventLoop):
-    """An event loop in which nothing takes time but waiting, and being held up."""
+    """An event loop on which only waiting, and `hold_up`, take time."""
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -35,7 +35,7 @@ class Loop(asyncio.SelectorEventLoop):
         return self.clock.now
 
     def hold_up(self, seconds: float) -> None:
-        """Stand in for work that keeps the loop from its timers."""
+        """Simulate work that blocks the loop."""
         self.clock.now += seconds
 
 
@@ -52,7 +52,7 @@ def on_a_loop(body: Body) -> None:
 
 
 def looks(loop: Loop) -> tuple[Throttle, list[float]]:
-    """A pacer, and when it looked."""
+    """A pacer, and the times at which it has looked."""
     times: list[float] = []
     pacer = Throttle()
     pacer.begin(lambda: times.append(round(loop.time(), 5)))
@@ -201,7 +201,7 @@ def test_what_was_held_back_is_shown_though_nothing_more_comes() -> None:
 
 
 async def _several(loop: Loop) -> tuple[Throttle, list[float], list[Throttle]]:
-    """A pacer among 25, at the pace that so many have."""
+    """A pacer among 25, at the pace for so many."""
     (pacer, times), *others = [looks(loop) for _ in range(25)]
     await asyncio.sleep(5)
     return pacer, times, [pacer, *(other for other, _ in others)]
@@ -212,7 +212,7 @@ def test_beside_several_what_comes_sooner_than_it_is_shown_is_left_in_its_socket
         pacer, times, all_ = await _several(loop)
         began = loop.time()
         pacer.request()
-        assert pacer.pause() == 0  # nobody knows yet how fast it comes
+        assert pacer.pause() == 0  # its rate is still unknown
         await asyncio.sleep(0.02)
         pacer.request()
         assert 0.01 < pacer.pause() < 0.02

@@ -1,4 +1,4 @@
-"""What leaves goes by the environment's proxies: to model servers, sites and MCP servers, with TLS and without."""
+"""Outgoing connections through the proxies of the environment: to model servers, sites and MCP servers, with TLS and without."""
 
 import asyncio
 import os
@@ -27,7 +27,7 @@ VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """None of this machine's own."""
+    """Without this machine's own proxies."""
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
@@ -91,7 +91,7 @@ def test_a_proxy_that_cannot_be_used_is_said(monkeypatch: pytest.MonkeyPatch, ad
 
 
 class Answering(BaseHTTPRequestHandler):
-    """A model server that says yes."""
+    """A model server with a fixed answer."""
 
     protocol_version = "HTTP/1.1"
 
@@ -109,7 +109,7 @@ class Answering(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def model(certificate: Path) -> Iterator[Callable[[str], ThreadingHTTPServer]]:  # noqa: F811 - the fixture
-    """Starts a model server that speaks plainly or by TLS."""
+    """Starts a model server with plain HTTP or TLS."""
     running: list[ThreadingHTTPServer] = []
 
     def start(scheme: str) -> ThreadingHTTPServer:
@@ -136,7 +136,7 @@ async def test_model_servers_are_reached_by_it(
     certificate: Path,  # noqa: F811 - the fixture
     scheme: str,
 ) -> None:
-    """Twice over one connection, with the proxy's password told to the proxy alone where TLS is spoken."""
+    """Twice over one connection; with TLS the proxy's password is sent only to the proxy."""
     monkeypatch.setattr(http, "tls_context", lambda: ssl.create_default_context(cafile=certificate))
     server = model(scheme)
     with proxying(server.server_address[1]) as proxy:
@@ -148,7 +148,7 @@ async def test_model_servers_are_reached_by_it(
             assert await connection.read() == b""
             connection.close()
         connection.abort()
-        await asyncio.sleep(0.01)  # for the loop to let go of it
+        await asyncio.sleep(0.01)  # until the loop has closed it
     first = "CONNECT secure.test:443 HTTP/1.1" if scheme == "https" else "POST http://secure.test/v1/chat HTTP/1.1"
     assert proxy.asked == [first], "the connection was used again"
     assert proxy.proofs == ["Basic bWU6cGFzcyB3b3Jk"]
@@ -190,7 +190,7 @@ def reader(resolve: Callable[[str, int], list[str]], **options: Any) -> FetchPag
 
 
 def known(**names: list[str]) -> Callable[[str, int], list[str]]:
-    """A resolver that knows the proxy's address and, of names, these; their dots are underscores."""
+    """A resolver that knows the proxy's address and these names, with underscores for their dots."""
 
     def resolve(host: str, port: int) -> list[str]:
         if host == "127.0.0.1":

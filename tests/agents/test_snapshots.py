@@ -12,7 +12,7 @@ from agents.models.reply import Reply
 from agents.snapshots import NAMELESS, StepSplitter
 from agents.steps import CONTENT_LIMIT
 
-# A message is a list of (what, text): what the model says, in order.
+# A message is a list of (kind, text): what the model writes, in order.
 Said = list[tuple[str, str]]
 
 WORDS = st.text(st.sampled_from("ab \n天😀<"), max_size=8)
@@ -32,7 +32,7 @@ def counter() -> Callable[[], float]:
 
 @dataclass
 class Watched:
-    """What came out of a run of messages, and in which order."""
+    """What a run has yielded for some messages, in order."""
 
     events: list[Step | PartialStep]
 
@@ -42,7 +42,7 @@ class Watched:
 
 
 def watch(messages: Sequence[Said], looks: Sequence[bool], piece: int) -> Watched:
-    """Write the messages piece by piece, looking where ``looks`` says so (repeated as needed); answer every call."""
+    """Write the messages piece by piece, and look after pieces where ``looks`` says so (repeated as needed); answer every call."""
     splitter = StepSplitter(clock=counter(), now=counter())
     events: list[Step | PartialStep] = [*splitter.open("?")]
     ticks = 0

@@ -1,4 +1,4 @@
-"""Words said to a run at work: read by its next model call, or at once, and told to the model as the strictest servers want it."""
+"""Messages to a run at work: read by its next model call, or at once, and sent to the model as the strictest servers require."""
 
 import asyncio
 import threading
@@ -17,7 +17,7 @@ BECAUSE = "Interrupted by Mei."
 
 
 class Gate(Echo):
-    """Returns when the test has said what it had to say."""
+    """Returns when the test has sent its message."""
 
     name = "gate"
 
@@ -31,7 +31,7 @@ class Gate(Echo):
 
 @dataclass
 class Reader:
-    """Reads a run to its end, says words to it when something holds, and hands them over when they are wanted, as a recorder does."""
+    """Reads a run to its end, sends messages to it when a condition holds, and delivers them when they are read, as a recorder does."""
 
     run: AgentRun
     says: Sequence[tuple[Callable[[Any], bool], str, bool]]
@@ -49,7 +49,7 @@ class Reader:
                 self.steps += [
                     {"type": "steer", "content": word.content, "iteration": event.iteration} for word in words
                 ]
-                await asyncio.sleep(0)  # as a database takes its time
+                await asyncio.sleep(0)  # a database is not immediate
                 event.hand_over(words)
             said = self.said
             while self.said < len(self.says) and self.says[self.said][0](event):
@@ -68,7 +68,7 @@ def kind(name: str, **fields: Any) -> Callable[[Any], bool]:
 
 
 def growing(name: str, text: str) -> Callable[[Any], bool]:
-    """Whether an event is a growth of this kind, with this text in it."""
+    """Whether an event is text in progress of this kind that contains this text."""
     return lambda event: isinstance(event, PartialStep) and event.type == name and text in event.text
 
 
@@ -77,7 +77,7 @@ GATE = Call("gate", {"text": "a"})
 WAIT = Call("waiting", {"text": "a"})
 SLOW = "Once upon a time there was a king. " * 40
 PARTIAL = {"partial": True}
-#: What the model says, what is said to it and when, the steps that matter, and the roles of what the last request holds after the system's.
+#: The model's answers, the messages and when they are sent, the steps that matter, and the roles of the last request after the system's.
 CASES: dict[str, tuple[list[Script], list[tuple[Any, str, bool]], list[str], list[str]]] = {
     "while a tool works": (
         [Script(calls=[GATE]), Script("Yes.")],
@@ -201,7 +201,7 @@ async def test_a_tool_that_is_stopped_for_a_word_says_so(
 
 
 async def test_words_that_come_late_or_twice_cut_nothing(server: ModelServer, make_agent: MakeAgent) -> None:
-    """As messages between processes do: what was read is not cut for again."""
+    """As messages between processes may be: one that was read already interrupts nothing."""
     server.enqueue(Script(calls=[GATE]), Script("A whole answer, slowly.", every_s=0.01))
     gate = Gate()
     run = make_agent(tools=[gate]).start("?")
@@ -221,7 +221,7 @@ async def test_words_that_come_late_or_twice_cut_nothing(server: ModelServer, ma
 async def test_what_was_said_before_it_began_is_read_by_the_first_call(
     server: ModelServer, make_agent: MakeAgent
 ) -> None:
-    """However soon that is: the agent knows of it from its start."""
+    """However early that is: the agent has it from its start."""
     server.enqueue(Script("Yes."))
     run = make_agent().start("?", newest_word=1)
     steps = await Reader(run, [], waiting=[Word(1, "Be brief.")]).read()

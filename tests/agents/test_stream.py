@@ -91,10 +91,10 @@ async def test_the_model_is_asked_with_instructions_history_tools_and_results(
     assert second["messages"][:6] == first["messages"]
     call, result = second["messages"][6:]
     assert call["tool_calls"][0]["function"] == {"name": "echo", "arguments": '{"text": "hi"}'}
-    # The server speaks of reasoning in a field of its own, so it gets it back.
+    # The server sends reasoning in a field of its own, so it is sent back in that field.
     assert call["reasoning_content"] == "Hm."
     assert result == {"role": "tool", "tool_call_id": "call_1", "name": "echo", "content": "hihihi"}
-    assert server.requests[0].peer == server.requests[1].peer  # one connection serves both
+    assert server.requests[0].peer == server.requests[1].peer  # one connection is used for both
 
 
 async def test_it_goes_on_from_a_history_without_a_prompt(server: ModelServer, make_agent: MakeAgent) -> None:
@@ -145,7 +145,7 @@ async def test_calls_of_one_turn_run_together(server: ModelServer, make_agent: M
     # The first call can only end because the second, which comes later, has begun.
     assert [results[f"call_{n}"]["ok"] for n in (1, 2, 3, 4)] == [True, True, False, False]
     assert list(results).index("call_2") < list(results).index("call_1")
-    # To the model they go in the order of the calls.
+    # They are sent to the model in the order of the calls.
     sent = server.requests[1].body["messages"]
     assert [message["tool_call_id"] for message in sent if message["role"] == "tool"] == [
         "call_1",
@@ -214,7 +214,7 @@ async def test_arguments_that_are_no_json_reach_the_model_again_as_json(
     assert call["function"]["arguments"] == '{"unreadable": "{\\"text\\": oops"}'
 
 
-# -- growth ---------------------------------------------------------------------------------------
+# -- text in progress -----------------------------------------------------------------------------
 
 
 async def test_text_grows_at_once_and_then_at_a_pace(server: ModelServer, make_agent: MakeAgent) -> None:
@@ -273,7 +273,7 @@ async def test_twenty_five_iterations_work_when_allowed(server: ModelServer, mak
 
 
 class Advancing(Echo):
-    """Says how far it is before it answers."""
+    """Reports its progress before it answers."""
 
     name = "advancing"
 
@@ -299,7 +299,7 @@ async def test_how_far_a_tool_is_grows_under_the_number_of_its_result(
 async def test_what_is_missing_is_a_step_of_the_run_and_known_to_the_model(
     server: ModelServer, make_agent: MakeAgent
 ) -> None:
-    """A configured server that isn't there keeps nobody waiting, and the log says so."""
+    """A configured server that is not available delays nothing, and the log says that it is missing."""
     server.enqueue(Script("I can't."))
     agent = make_agent(tools=[])
     broken = {"command": "/no/such/program", "timeout": "soon"}

@@ -1,4 +1,4 @@
-"""Runs of an agent that are stopped, paused or closed: at once, wherever they are, and leaving nothing open."""
+"""Runs of an agent that are stopped, paused or closed: at once, in whatever state they are, and leaving nothing open."""
 
 import asyncio
 import gc
@@ -15,7 +15,7 @@ from tests.model_server import Call, ModelServer, Script
 
 
 async def stopped(run: AgentRun, when: Any) -> tuple[list[dict[str, Any]], float]:
-    """Stop the run at the first event for which ``when`` holds; its steps, and how long it took to end."""
+    """Stop the run at the first event for which ``when`` holds; returns its steps, and how long it took to end."""
     steps: list[dict[str, Any]] = []
     stopped_at = None
     async for event in run:
@@ -187,7 +187,7 @@ async def test_a_closed_run_has_ended(server: ModelServer, make_agent: MakeAgent
 async def test_a_run_that_has_ended_waits_for_no_collector(
     server: ModelServer, make_agent: MakeAgent, replies: list[Script]
 ) -> None:
-    """Else ended runs, with all that they have said, are what most of a busy process's memory holds."""
+    """Otherwise most of a busy process's memory would be ended runs, with all their texts."""
     await steps_of(make_agent().start("Warm up"))
     gc.collect()
     gc.disable()
@@ -200,7 +200,7 @@ async def test_a_run_that_has_ended_waits_for_no_collector(
         freed = asyncio.Event()
         weakref.finalize(run, asyncio.get_running_loop().call_soon_threadsafe, freed.set)
         del run, event
-        # Its thread and its model's connection may have a last word to say.
+        # Its thread and its model's connection may still have a callback to run.
         await asyncio.wait_for(freed.wait(), 5)
     finally:
         gc.enable()

@@ -1,4 +1,4 @@
-"""No conversation whatever makes a request that the strictest server refuses."""
+"""No conversation results in a request that the strictest server refuses."""
 
 import json
 from collections.abc import Mapping
@@ -127,7 +127,7 @@ NAMED: list[tuple[list[str], list[str]]] = [
     (["browser.open"], ["browser_open"]),
     (["browser.open", "browser_open"], ["browser_open_2", "browser_open"]),
     (["browser.open", "browser open", "browser.open"], ["browser_open", "browser_open_2", "browser_open"]),
-    (["fetch.page"], ["fetch_page_2"]),  # a tool that there is
+    (["fetch.page"], ["fetch_page_2"]),  # a tool that exists
     ([""], ["unnamed"]),
     (["x" * 70, "x" * 71], ["x" * 64, "x" * 56 + "_2"]),
 ]

@@ -1,1 +1,1 @@
-"""What the running product is measured by: ``python -m tests.benchmarks``."""
+"""Benchmarks of the running product: ``python -m tests.benchmarks``."""

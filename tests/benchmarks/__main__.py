@@ -20,20 +20,20 @@ from tests.benchmarks.measuring import Row, Window, verdict
 from tests.benchmarks.stage import Stage
 from tests.serving import ROOT
 
-#: How often a figure is measured before its being void stands.
+#: How many times a figure is measured before a void result stands.
 ATTEMPTS = 3
-#: … and how long all the repeating may take, for each of `--runs`: the whole stays below ten minutes.
+#: How long all the repetitions may take, for each of `--runs`: the whole stays below ten minutes.
 REPEATS_S = 70.0
 _DIGITS = {"": 0, "/s": 0, "×": 2, "s": 3}
 _HEAD = ("figure", "product", "yardstick", "ratio", "bound", "")
 
 
 def main() -> int:
-    """Measure, print, and say by the exit status whether every bound was kept."""
+    """Measure and print; the exit status says whether every bound was kept."""
     options = _options()
     usual = Sizes(sessions=options.sessions, rate=options.rate, tokens=options.tokens, ramp_s=options.ramp)
     sizes = replace(usual, **dict(options.size))
-    # On the disk that holds the product's data: what a commit costs depends on it.
+    # On the disk with the product's data, because the cost of a commit depends on the disk.
     data = ROOT / "var"
     data.mkdir(exist_ok=True)
     if options.profile:
@@ -60,7 +60,7 @@ def main() -> int:
 def _measured(
     measure: Callable[[], Measured], tell: Callable[[Measured, int, float], None], left: float
 ) -> tuple[Measured, float]:
-    """A figure, measured again while it is void and there is time left for that; and the time that is left then."""
+    """A figure, measured again while it is void and there is time left; and the time that is left then."""
     attempt = 0
     while True:
         attempt += 1
@@ -106,7 +106,7 @@ def _count(text: str) -> int:
 
 
 def _size(text: str) -> tuple[str, float]:
-    """A size and its number, of the kind that it has."""
+    """The name of a size and its value, in the type of that size."""
     name, _, number = text.partition("=")
     usual = asdict(Sizes())
     if name not in usual:
@@ -115,7 +115,7 @@ def _size(text: str) -> tuple[str, float]:
 
 
 def _tell(title: str, began: float, measured: Measured, attempt: int, took: float) -> None:
-    """A line about the figure's windows, and its problems."""
+    """Print a line about the figure's windows, and its problems."""
     sides = {"product": measured.product, "yardstick": measured.yardstick}
     windows = "; ".join(f"{side}: {_lateness(window)}" for side, window in sides.items() if window is not None)
     times = f"took {took:.0f} s, {time.monotonic() - began:.0f} s in all"
@@ -132,7 +132,7 @@ def _lateness(window: Window) -> str:
 
 
 def _table(done: dict[str, Measured]) -> str:
-    """The table as Markdown, which is how it is recorded."""
+    """The table as Markdown, for recording."""
     lines = [_HEAD]
     for measured in done.values():
         no_yardstick = measured.yardstick is not None and measured.yardstick.is_void

@@ -1,4 +1,4 @@
-"""The yardstick of single requests: a bare ASGI answer on Daphne, with nothing around it. Prints its address."""
+"""The reference for single requests: a minimal ASGI application on Daphne. Prints its address."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ _HEADERS = [(b"content-type", b"text/plain"), (b"content-length", b"3")]
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    """Answer."""
+    """Answer every request."""
     await receive()
     await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
     await send({"type": "http.response.body", "body": b"ok\n"})

@@ -1,7 +1,7 @@
-"""A real Chromium in front of the page: how soon something is painted, and how evenly frames come while one scrolls and types.
+"""A real Chromium on the page: how soon something is painted, and how even frames are while scrolling and typing.
 
-Runs like a client (`tests.benchmarks.client`), as a process of its own. The yardstick for scrolling is the same text in
-plain paragraphs, scrolled in the same browser by the same gesture: what a page can reach on this machine, without a GPU.
+Runs like a client (`tests.benchmarks.client`), as a process of its own. The reference for scrolling is the same text in plain paragraphs,
+scrolled in the same browser by the same gesture: the best that a page can reach on this machine, without a GPU.
 """
 
 import asyncio
@@ -55,7 +55,7 @@ _PLAIN = """() => {
 
 
 async def opened(context: BrowserContext, job: Job, seen: Seen) -> None:
-    """Open the page so often; the first time fills the browser's cache and isn't counted."""
+    """Open the page this many times; the first time fills the browser's cache and is not counted."""
     paints = seen.series["first paint"] = []
     for _ in range(job.times + 1):
         page = await context.new_page()
@@ -67,7 +67,7 @@ async def opened(context: BrowserContext, job: Job, seen: Seen) -> None:
 
 
 async def scrolled(context: BrowserContext, job: Job, seen: Seen) -> None:
-    """Scroll through the session with every step there and every outline open."""
+    """Scroll through the session with every step loaded and every outline expanded."""
     page = await context.new_page()
     await page.goto(f"{job.url}/sessions/{job.sessions[0]}/")
     talk = Conversation(page)
@@ -128,11 +128,11 @@ async def large(context: BrowserContext, job: Job, seen: Seen) -> None:
 
 
 async def _frames(page: Page, scroller: str) -> list[float]:
-    """Milliseconds between frames while one scrolls up and down again."""
+    """Milliseconds between frames while scrolling up and down again."""
     devtools: CDPSession = await page.context.new_cdp_session(page)
     box = await page.locator(scroller).bounding_box()
     assert box is not None
-    # At the margin: what scrolls by itself inside, such as a long result, would take the wheel.
+    # At the margin: elements that scroll by themselves, such as a long result, would receive the wheel's events.
     gesture = {"x": box["x"] + 12, "y": box["y"] + box["height"] / 2, "speed": _SPEED}
     await page.locator(scroller).evaluate("element => { element.scrollTop = element.scrollHeight; }")
     await page.evaluate(_COUNT_FRAMES)
@@ -142,7 +142,7 @@ async def _frames(page: Page, scroller: str) -> list[float]:
             "Input.synthesizeScrollGesture", {**gesture, "yDistance": way, "gestureSourceType": "mouse"}
         )
         moved = abs(await page.locator(scroller).evaluate("element => element.scrollTop") - before)
-        # Less than the gesture's length: what was not laid out before takes its true height above the window.
+        # Less than the gesture's length: elements above the window get their true height only when they are laid out.
         if moved < _LEAST:
             raise RuntimeError(f"{scroller} moved {moved} px only")
     return _intervals(await page.evaluate(_COUNTED))
@@ -164,7 +164,7 @@ async def main() -> None:
     expect.set_options(timeout=_PATIENCE_MS)
     async with async_playwright() as playwright:
         chromium = await playwright.chromium.launch(
-            # What people have, where it is there: one without windows is faster.
+            # The full browser that people use, if it is installed: the headless shell is faster.
             executable_path=machine.find_chromium(
                 Path(sys.executable), (*machine.WHOLE_BROWSERS, *machine.HEADLESS_BROWSERS)
             ),

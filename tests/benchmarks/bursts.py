@@ -1,4 +1,4 @@
-"""The figures of what comes all at once: sockets that come back, schedules that are due, and the first page of a later start."""
+"""Figures of what happens all at once: sockets that reconnect, schedules that are due, and the first page after a restart."""
 
 import time
 import urllib.request
@@ -10,14 +10,14 @@ from tests.benchmarks.figure import MOST_GROWTH, MS, UNHURRIED, Measured, Sizes,
 from tests.benchmarks.measuring import Row, grown, percentile
 from tests.benchmarks.stage import Stage
 
-#: From when on the schedules are made to when they are due.
+#: How many seconds after their creation the schedules are due.
 _AHEAD_S = 30
 _WITHIN_S = 90
 _STILL_S = 20.0
 
 
 def back(stage: Stage, sizes: Sizes) -> Measured:
-    """Sockets that are lost together and come back together, as after a restart of a proxy."""
+    """Sockets that are lost together and reconnect together, as after a restart of a proxy."""
     count = sizes.open_sockets
     with stage.product() as product:
         sessions = stage.rows("sessions", count + 2)
@@ -43,7 +43,7 @@ def back(stage: Stage, sizes: Sizes) -> Measured:
 
 
 def still(stage: Stage, sizes: Sizes) -> Measured:
-    """What the server spends on sockets on which nothing happens, each on a session of its own, and on a tenth of them."""
+    """The server's CPU time for idle sockets, each on a session of its own; and for a tenth of them."""
     counts = sizes.still_sockets // 10, sizes.still_sockets
     with stage.product() as product:
         sessions = stage.rows("sessions", counts[1] + 2)
@@ -61,7 +61,7 @@ def still(stage: Stage, sizes: Sizes) -> Measured:
 
 
 def due(stage: Stage, sizes: Sizes) -> Measured:
-    """Schedules that are due in one second, each into a session of its own: until the last one's run has begun."""
+    """Schedules that are due in the same second, each with a session of its own: until the last one's run has begun."""
     count = sizes.schedules
     with stage.apart("due"), stage.product() as product:
         warm_up(stage, product, stage.rows("sessions", 2), f"Tell me [tag={TAG}]")
@@ -81,7 +81,7 @@ def due(stage: Stage, sizes: Sizes) -> Measured:
 
 
 def later_start(stage: Stage, sizes: Sizes) -> Measured:
-    """What `make run` takes to its first page on data that are there."""
+    """The time of `make run` until its first page, with existing data."""
     times = []
     for _ in range(sizes.starts + 1):
         began = time.perf_counter()
@@ -92,6 +92,6 @@ def later_start(stage: Stage, sizes: Sizes) -> Measured:
                     break
                 time.sleep(0.005)
             times.append((time.perf_counter() - began) * MS)
-    # The first one makes what the others find.
+    # The first start makes the files that the others find.
     row = Row("make run, a later start: to the first page, median", "ms", percentile(times[1:], 0.5), None, 1_200.0)
     return Measured([row], UNHURRIED)

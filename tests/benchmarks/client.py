@@ -1,6 +1,6 @@
-"""A client process of the benchmark: reads one job as JSON, says "ready", waits for a line, works, and prints what it saw.
+"""A client process of the benchmark: reads one job as JSON, prints "ready", waits for a line, works, and prints its measurements.
 
-Frames are kept as they come, with the time; they are read when all is over, so that reading delays none of them.
+Frames are stored as they arrive, with the time, and only parsed at the end, so that parsing delays none of them.
 """
 
 import asyncio
@@ -17,21 +17,21 @@ import psutil
 
 from tests.benchmarks.measuring import Lateness, Ticker, Turn, read_turn
 
-#: Stands in a job's message for what tells its run from others.
+#: A placeholder in a job's message for a tag that is different for each run.
 TAG = "TAG"
 _DELTA = '{"type":"reasoning_delta"'
 _ACK_EVERY = 100
 _PATIENCE_S = 60.0
 _OPENING_AT_ONCE = 20
 _COMMENT_PAUSE_S = 0.3
-#: What a page would have been given, to show that a request comes from it.
+#: The CSRF token, as a page would have it.
 _TOKEN = "t" * 32
 _SETTLED_BYTES = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a client is to do, to which server."""
+    """The task of a client, and its server."""
 
     kind: str
     url: str
@@ -53,7 +53,7 @@ class Job:
 
 @dataclass(slots=True)
 class Seen:
-    """What a client saw."""
+    """The measurements of a client."""
 
     turns: list[Turn] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """One run's frames as they came."""
+    """The frames of one run as they arrived."""
 
     tag: str
     sent: float
@@ -77,7 +77,7 @@ class Heard:
     frames: list[tuple[float, str]]
 
     def read(self) -> Turn:
-        """What they say."""
+        """The parsed frames."""
         return read_turn(self.tag, self.sent, self.frames, self.seq)
 
 
@@ -99,7 +99,7 @@ class Client:
         )
 
     async def open(self, session: str, query: str = "") -> "Socket":
-        """Open a socket; returns once the session's frame is here."""
+        """Open a socket; returns when the session frame has arrived."""
         began = time.perf_counter()
         connection = await self.http.ws_connect(f"{self.job.url}/ws/chat/{session}/{query}", max_msg_size=0)
         socket = Socket(connection, session)
@@ -109,7 +109,7 @@ class Client:
         return socket
 
     async def open_all(self) -> list["Socket"]:
-        """Open a socket for each of the job's sessions, a few at a time, and take what is stored there."""
+        """Open a socket for each of the job's sessions, a few at a time, and receive what is stored there."""
         gate = asyncio.Semaphore(_OPENING_AT_ONCE)
 
         async def open_(session: str) -> Socket:
@@ -121,24 +121,24 @@ class Client:
         return await asyncio.gather(*map(open_, self.job.sessions))
 
     async def hold(self, sessions: Sequence[str]) -> None:
-        """Open sockets that stay open, doing nothing."""
+        """Open sockets that stay open and idle."""
         gate = asyncio.Semaphore(_OPENING_AT_ONCE)
 
         async def hold(session: str) -> None:
             async with gate:
                 socket = await self.open(session)
-            # Only one who reads answers the server's pings.
+            # The server's pings are only answered by a client that reads.
             self._held.append(asyncio.create_task(socket.drain()))
 
         await asyncio.gather(*map(hold, sessions))
 
     def cpu_s(self) -> float:
-        """The server's processor time so far."""
+        """The server's CPU time so far."""
         times = self.server.cpu_times()
         return float(times.user + times.system)
 
     async def settled_bytes(self) -> int:
-        """The server's memory, once it has stopped changing."""
+        """The server's memory, once it no longer changes."""
         before = 0
         for _ in range(20):
             now = int(self.server.memory_info().rss)
@@ -174,7 +174,7 @@ class Socket:
         await self._connection.send_str(orjson.dumps({"type": kind, "payload": payload}).decode())
 
     async def until(self, kind: str, *, seq: int = 0) -> list[tuple[float, str]]:
-        """Receive up to a frame of a type or number, or to a refusal; returns each frame as it came, with its time."""
+        """Receive up to a frame of a type or number, or an error; returns each frame as it arrived, with its time."""
         frames = []
         while True:
             message = await self._connection.receive()
@@ -201,13 +201,13 @@ class Socket:
             await self.until("", seq=self.head)
 
     async def ask(self, message: str, tag: str) -> "Heard":
-        """Ask, and receive to the run's end."""
+        """Send a message, and receive until the run's end."""
         seq, sent = self.seq, time.time()
         await self.send("chat", message=message.replace(TAG, tag))
         return await self.hear(tag, sent, seq)
 
     async def hear(self, tag: str, sent: float, seq: int) -> "Heard":
-        """Receive to the run's end, whoever asked."""
+        """Receive until the end of a run that another client has started."""
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 return Heard(tag, sent, seq, await self.until("reasoning_complete"))
@@ -225,24 +225,24 @@ class Socket:
 
 
 def _is_refusal(frame: dict[str, Any]) -> bool:
-    """Whether it is an error that belongs to no run: what was asked for will not come."""
+    """Whether it is an error that belongs to no run: the expected frame will not come."""
     return frame["type"] == "error" and "seq" not in frame
 
 
 async def turns(client: Client, seen: Seen) -> None:
-    """Ask one thing after the other, ``times`` in each session, with a pause in which the server comes to rest."""
+    """Send messages one after the other, ``times`` in each session, with a pause in which the server becomes idle."""
     sockets = await client.open_all()
     await _start(client)
     for number, socket in enumerate(sockets):
         for time_ in range(client.job.times):
             heard = await socket.ask(client.job.message, f"{number}-{time_}")
             seen.turns.append(heard.read())
-            # Out of step with whatever the server does by the clock.
+            # Not in phase with the server's periodic tasks.
             await asyncio.sleep(0.04 + 0.07 * ((number * 5 + time_ * 3) % 7) / 7)
 
 
 async def decided(client: Client, seen: Seen) -> None:
-    """Ask what has to be decided, in each session once, and decide; the seconds are when."""
+    """In each session, send a message whose run waits for a decision, and decide; the seconds say when."""
     sockets = await client.open_all()
     await _start(client)
     for number, socket in enumerate(sockets):
@@ -258,7 +258,7 @@ async def decided(client: Client, seen: Seen) -> None:
 
 
 async def load(client: Client, seen: Seen) -> None:
-    """Ask in all sessions, so that all stream at once; where there is more than one time, one after the other in each."""
+    """Send a message in all sessions, so that all stream at once; with more than one time, one after the other in each."""
     job = client.job
     sockets = await client.open_all()
     await _start(client)
@@ -273,7 +273,7 @@ async def load(client: Client, seen: Seen) -> None:
 
 
 async def openings(client: Client, seen: Seen) -> None:
-    """The same with the opening of each socket, as other doors are opened with what is asked through them."""
+    """The same including the opening of each socket, for comparison with requests that open a stream."""
     job = client.job
     await _start(client)
 
@@ -289,7 +289,7 @@ async def openings(client: Client, seen: Seen) -> None:
 
 
 async def completions(client: Client, seen: Seen) -> None:
-    """The same through the door of OpenAI's API: a stream for each answer."""
+    """The same by OpenAI's API: a stream for each answer."""
     job = client.job
     await _start(client)
 
@@ -309,7 +309,7 @@ async def completions(client: Client, seen: Seen) -> None:
 
 
 def _as_frames(lines: Sequence[tuple[float, bytes]]) -> list[tuple[float, str]]:
-    """What chunks of a completion say, as frames would have said it."""
+    """The frames that would say the same as the chunks of a completion."""
     frames: list[tuple[float, str]] = []
     text = ""
 
@@ -332,7 +332,7 @@ def _as_frames(lines: Sequence[tuple[float, bytes]]) -> list[tuple[float, str]]:
 
 
 async def watch(client: Client, seen: Seen) -> None:
-    """Watch one answer on many sockets of its session. The first of them asks, where there is something to ask."""
+    """Watch one answer on many sockets of its session. The first of them sends the message, if there is one."""
     job = client.job
     sockets = await client.open_all()
     await _start(client)
@@ -350,7 +350,7 @@ async def watch(client: Client, seen: Seen) -> None:
 
 
 async def _comment(client: Client, socket: Socket, times: int) -> list[float]:
-    """Comment on the session's first step again and again while it is watched; how long each took, in milliseconds."""
+    """Comment on the session's first step again and again while it is watched; returns the milliseconds of each request."""
     took = []
     for number in range(times):
         await asyncio.sleep(_COMMENT_PAUSE_S)
@@ -366,7 +366,7 @@ async def _comment(client: Client, socket: Socket, times: int) -> list[float]:
 
 
 def _read(heard: Sequence[list[Heard] | BaseException], seen: Seen) -> None:
-    """What all of them say, now that nothing is measured any more."""
+    """Parse everything that was received, now that nothing is measured any more."""
     for each in heard:
         if isinstance(each, BaseException):
             seen.problems.append(repr(each))
@@ -387,7 +387,7 @@ async def connect(client: Client, seen: Seen) -> None:
 
 
 async def back(client: Client, seen: Seen) -> None:
-    """Lose sockets all at once, and open each again at once: how long it takes until each has its session's frame."""
+    """Close sockets all at once, and reopen each at once: the time until each has its session frame."""
     sockets = await client.open_all()
     await _start(client)
     await asyncio.gather(*(socket.close() for socket in sockets))
@@ -404,7 +404,7 @@ async def back(client: Client, seen: Seen) -> None:
 
 
 async def idle(client: Client, seen: Seen) -> None:
-    """How much memory the server takes for each further socket that does nothing."""
+    """The server's memory for each further idle socket."""
     job = client.job
     first, more = job.sessions[: job.held], job.sessions[job.held :]
     await client.hold(first)
@@ -415,7 +415,7 @@ async def idle(client: Client, seen: Seen) -> None:
 
 
 async def still(client: Client, _seen: Seen) -> None:
-    """Hold sockets that do nothing, for so long."""
+    """Keep idle sockets open for this long."""
     await client.hold(client.job.sessions)
     await client.settled_bytes()
     await _start(client)
@@ -423,7 +423,7 @@ async def still(client: Client, _seen: Seen) -> None:
 
 
 async def replay(client: Client, seen: Seen) -> None:
-    """From opening a socket to having every stored frame of the session, or those after the last one that the client has."""
+    """From opening a socket to the session's last stored frame, from the beginning or after a client's last event."""
     job, query = client.job, ""
     if job.after:
         query = f"?last_seq={job.after}&last_id={await _id_of(client, job.after)}"
@@ -440,14 +440,14 @@ async def replay(client: Client, seen: Seen) -> None:
 
 
 async def _id_of(client: Client, seq: int) -> str:
-    """A stored event's identifier, by which a client proves that it knows this very log."""
+    """The id of a stored event, by which a client shows that it has this log's events."""
     path = f"/api/sessions/{client.job.sessions[0]}/events/?after={seq - 1}&limit=1"
     async with client.http.get(f"{client.job.url}{path}") as answer:
         return str((await answer.json())["events"][0]["id"])
 
 
 async def get(client: Client, seen: Seen) -> None:
-    """From asking for each of some pages to its last byte, one at a time. A path may have ``POST`` before it: nothing is sent with it."""
+    """From requesting each of some pages to its last byte, one at a time. A path with ``POST`` before it is sent an empty body."""
     await _start(client)
     for path, expected in client.job.pages.items():
         times = seen.series[path] = []
@@ -471,7 +471,7 @@ _KINDS: dict[str, Callable[[Client, Seen], Awaitable[None]]] = {
 
 
 async def _start(client: Client) -> None:
-    """Say that all is prepared, and wait for the word; what is measured begins now."""
+    """Print that all is prepared, and wait for the start; the measurement begins now."""
     gc.collect()
     gc.freeze()
     print("ready", flush=True)
@@ -480,7 +480,7 @@ async def _start(client: Client) -> None:
 
 
 def _finish(client: Client, seen: Seen) -> None:
-    """What is measured is over; the rest is reading."""
+    """The measurement is over; the rest is parsing."""
     if seen.lateness is None:
         seen.lateness = client.ticker.take()
         seen.cpu_s = client.cpu_s()

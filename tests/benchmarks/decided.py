@@ -1,4 +1,4 @@
-"""Runs that wait for people: how soon one goes on when it is decided, and what thousands cost that wait."""
+"""Runs that wait for decisions: how soon one continues after its decision, and what thousands that wait cost."""
 
 import json
 import time
@@ -13,14 +13,14 @@ from tests.benchmarks.stage import Outcome, Side, Stage
 
 _POLICY = json.dumps([{"tool": "current_time", "decision": "ask"}])
 _MESSAGE = f"What time is it? [tag={TAG} tokens=5 call=current_time:{{}}]"
-#: How long a process that does nothing is looked at.
+#: For how many seconds an idle process is measured.
 _IDLE_S = 10.0
-#: Of what thousands of runs that wait may cost beside their rows.
+#: The most memory and CPU that thousands of waiting runs may cost, apart from their rows.
 _MOST_MIB = 5.0
 
 
 def decided(stage: Stage, sizes: Sizes) -> Measured:
-    """From a decision that is sent to the next request to the model; and an idle process beside so many runs that wait."""
+    """From sending a decision to the next request to the model; and an idle process with this many waiting runs."""
     here = _decided(stage, sizes)
     elsewhere = _decided(stage, sizes, has_worker=True)
     rows = [
@@ -44,7 +44,7 @@ def decided(stage: Stage, sizes: Sizes) -> Measured:
 
 
 def _decided(stage: Stage, sizes: Sizes, *, has_worker: bool = False) -> Outcome:
-    """Runs that wait, each decided over the socket that has asked."""
+    """Runs that wait, each decided on the socket that has sent the message."""
     with stage.apart("decided", has_worker=has_worker, APPROVAL_POLICY=_POLICY), stage.product() as product:
         sessions = stage.rows("sessions", sizes.turns + 2)
         warm_up(stage, product, sessions[:2], f"Tell me [tag={TAG}]")
@@ -61,9 +61,9 @@ def _rows(name: str, outcome: Outcome, bound_ms: float) -> list[Row]:
 
 
 def _idle(side: Side) -> tuple[float, int]:
-    """The processor time of a process that is asked for nothing, and its memory."""
+    """The CPU time of a process that is sent nothing, and its memory."""
     process = psutil.Process(side.pid)
-    # What it does after its start is over.
+    # Until the work after its start is done.
     time.sleep(_IDLE_S)
     began = process.cpu_times()
     time.sleep(_IDLE_S)

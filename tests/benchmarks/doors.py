@@ -1,4 +1,4 @@
-"""What another door costs beside the socket, in the same process and on the same answers."""
+"""The cost of OpenAI's API in comparison with sockets, in the same process and for the same answers."""
 
 from itertools import islice
 
@@ -8,7 +8,7 @@ from tests.benchmarks.measuring import Row, percentile
 from tests.benchmarks.stage import Outcome, Stage
 
 _RATE = 50.0
-#: The server's CPU for a token may be so many times what it is over sockets.
+#: The most that the server's CPU time for a token may be, as a multiple of that over sockets.
 _MOST = 1.2
 _SHORT = 20
 
@@ -28,11 +28,11 @@ def doors(stage: Stage, sizes: Sizes) -> Measured:
         rest = iter(sessions[4:])
 
         def answers(kind: str, tokens: int) -> Outcome:
-            """As many sessions as are to stream at once, each with an answer of so many tokens."""
+            """As many sessions as are to stream at once, each with an answer of this many tokens."""
             own = list(islice(rest, count))
             return stage.run(product, kind, own, message=asked(tokens), spread_s=sizes.ramp_s, token=token)
 
-        # Both doors from their opening on: a stream is opened with what it asks, and a short answer is nearly all opening.
+        # Both including their opening: a stream is opened by the request itself, and a short answer consists mostly of that.
         sockets, v1 = answers("openings", tokens), answers("completions", tokens)
         short = [answers(kind, _SHORT) for kind in ("openings", "completions")]
     name = f"/v1: {count} streams × {_RATE:g}/s"

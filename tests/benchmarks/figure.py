@@ -1,4 +1,4 @@
-"""What a figure is, and what figures are worked out with."""
+"""The type of a figure, and functions with which figures are calculated."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,15 +9,15 @@ from tests.benchmarks.stage import Outcome, Side, Stage
 from tests.benchmarks.stub import Note
 
 MS = 1_000.0
-#: Growth that is worse than linear by more than this is a fault.
+#: Growth that is worse than linear by more than this is an error.
 MOST_GROWTH = 1.3
-#: The window of what no client's clock measures.
+#: The name of the window for what no client measures.
 UNHURRIED = Window(Lateness(0.0, 0.0), Lateness(0.0, 0.0))
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much is done for a figure."""
+    """The sizes of what is done for a figure."""
 
     turns: int = 50
     sessions: int = 100
@@ -63,7 +63,7 @@ class Sizes:
 
 @dataclass(slots=True)
 class Measured:
-    """A figure's rows, the windows in which they were measured, and what went wrong."""
+    """A figure's rows, the windows in which they were measured, and problems."""
 
     rows: list[Row]
     product: Window
@@ -77,7 +77,7 @@ class Measured:
 
 
 def median_of(times: Sequence[Measured]) -> Measured:
-    """A figure that was measured several times; void where one of them was."""
+    """The median of several measurements of a figure; void if one of them was."""
     yardsticks = [each.yardstick for each in times if each.yardstick is not None]
     return Measured(
         [middle(rows) for rows in zip(*(each.rows for each in times), strict=True)],
@@ -88,7 +88,7 @@ def median_of(times: Sequence[Measured]) -> Measured:
 
 
 def warm_up(stage: Stage, side: Side, sessions: Sequence[str], *messages: str) -> None:
-    """Let the server load what it loads at first use; it is not what is measured."""
+    """Let the server load what it loads on first use, which is not to be measured."""
     for message in messages:
         problems = problems_of(stage.run(side, "turns", sessions, message=message, times=3))
         if problems:
@@ -96,7 +96,7 @@ def warm_up(stage: Stage, side: Side, sessions: Sequence[str], *messages: str) -
 
 
 def added(turn: Turn, notes: Mapping[str, Sequence[Note]]) -> float:
-    """Milliseconds from sending the message to the first text, without those the model took."""
+    """Milliseconds from sending the message to the first text, minus those of the model."""
     (note,) = notes[turn.tag]
     if turn.first is None:  # it came with the finished answer only
         return math.inf
@@ -104,7 +104,7 @@ def added(turn: Turn, notes: Mapping[str, Sequence[Note]]) -> float:
 
 
 def added_after_tool(turn: Turn, notes: Mapping[str, Sequence[Note]]) -> float:
-    """Milliseconds from sending the message to the first text after the tool's result, without those the model took."""
+    """Milliseconds from sending the message to the first text after the tool's result, minus those of the model."""
     asking, answering = notes[turn.tag]
     if turn.after_tool is None:
         return math.inf
@@ -112,7 +112,7 @@ def added_after_tool(turn: Turn, notes: Mapping[str, Sequence[Note]]) -> float:
 
 
 def lost(side: Outcome, expected: int) -> float:
-    """Tokens that the stub sent, or should have sent, and that are not in the answers as they stand in the end."""
+    """Tokens that the stub sent, or should have sent, and that are missing in the final answers."""
     kept = 0
     for turn in side.turns:
         sent = side.notes[turn.tag][0].text.split() if turn.tag in side.notes else []
@@ -129,7 +129,7 @@ def delays(side: Outcome) -> list[float]:
 
 
 def both(ours: Sequence[float], theirs: Sequence[float], share: float) -> tuple[float, float]:
-    """A percentile of both sides, in milliseconds."""
+    """A percentile of the product and the reference, in milliseconds."""
     return percentile(ours, share) * MS, percentile(theirs, share) * MS
 
 
@@ -139,7 +139,7 @@ def worst(*windows: Window) -> Window:
 
 
 def problems_of(*sides: Outcome) -> list[str]:
-    """What went wrong, in the clients and in the turns."""
+    """The problems of the clients and of the turns."""
     return [
         problem
         for side in sides
@@ -148,5 +148,5 @@ def problems_of(*sides: Outcome) -> list[str]:
 
 
 def errors(name: str, problems: Sequence[str]) -> Row:
-    """The row that counts what went wrong."""
+    """The row with the number of problems."""
     return Row(f"{name}: errors", "", float(len(problems)), None, 0.0)

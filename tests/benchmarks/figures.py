@@ -1,4 +1,4 @@
-"""The figures of answers as they stream, and the list of all: what is done to get each, and the bounds it has to keep."""
+"""The figures of streaming answers, and the list of all figures: how each is measured, and its bounds."""
 
 from collections.abc import Callable, Sequence
 from statistics import fmean
@@ -43,9 +43,9 @@ _LONG_SESSION = 2_000
 _LARGE_RESULT = 1_000_000
 _WATCHED_RATE = 50.0
 _HEAVY_RATE, _HEAVY_TOKENS = 50.0, 400
-#: Server CPU for 1,000 tokens; the ratio to the relay's, which sends a frame for every token, says what of it is the machine's.
+#: The server's CPU time for 1,000 tokens; the ratio to the relay's, which sends a frame for every token, does not depend on the machine.
 _HEAVY_CPU_S = 0.055
-#: What few sessions and what very many are held to: how many, the delay of a token at p99, and CPU.
+#: The bounds for few and for very many sessions: how many, the delay of a token at p99, and CPU.
 _FEW, _FEW_MS, _FEW_CPU_S = 25, 40.0, 0.10
 _MOST, _MOST_MS, _MOST_CPU_S = 400, 100.0, 0.045
 _AT_START_MB = 200.0
@@ -53,7 +53,7 @@ _FRAME_S = 1 / 60
 
 
 def first_token(stage: Stage, sizes: Sizes) -> Measured:
-    """The time added to the model's own first token, for one user."""
+    """The time that is added to the model's own first token, for one user."""
     count = sizes.turns // _TURNS
     with stage.product() as product:
         plain, after = _asked(stage, product, stage.rows("sessions", 2 * count + 2), _WITH_TOOL)
@@ -74,12 +74,12 @@ def first_token(stage: Stage, sizes: Sizes) -> Measured:
 
 
 def stock(stage: Stage, sizes: Sizes) -> Measured:
-    """The same beside Qwen-Agent's own loop as it comes."""
+    """The same in comparison with Qwen-Agent's own loop, unchanged."""
     count = sizes.stock_turns // _TURNS
     with stage.product() as product:
         ours, ours_after = _asked(stage, product, stage.rows("sessions", 2 * count + 2), _WITH_TOOL)
     with stage.stock() as loop:
-        # Qwen-Agent's way of asking for tools is a template in the text.
+        # Qwen-Agent's way of calling tools is a template in the text.
         asking = _WITH_TOOL.replace(" call=", " template call=")
         theirs, theirs_after = _asked(stage, loop, [str(i) for i in range(2 * count + 2)], asking)
     problems = problems_of(ours, ours_after, theirs, theirs_after)
@@ -103,7 +103,7 @@ def stock(stage: Stage, sizes: Sizes) -> Measured:
 
 
 def _asked(stage: Stage, side: Side, sessions: Sequence[str], with_tool: str) -> tuple[Outcome, Outcome]:
-    """Warm up in two of the sessions, then ask in one half of the others plainly, in the other half with a tool."""
+    """Warm up in two of the sessions, then send plain messages in half of the others, and messages that need a tool in the other half."""
     half = len(sessions) // 2 + 1
     warm_up(stage, side, sessions[:2], _PLAIN, with_tool)
     return (
@@ -136,24 +136,24 @@ def connect(stage: Stage, sizes: Sizes) -> Measured:
 
 
 def load(stage: Stage, sizes: Sizes) -> Measured:
-    """Many sessions streaming at once: nothing lost, nothing late, and what it costs."""
+    """Many sessions streaming at once: nothing lost, nothing late, and the CPU time."""
     return _load(stage, sizes.sessions, sizes.rate, sizes.tokens, sizes.ramp_s)
 
 
 def heavy_load(stage: Stage, sizes: Sizes) -> Measured:
-    """As many sessions, and as fast, as one process is to carry."""
+    """As many sessions, and as fast, as one process must be able to serve."""
     return _load(
         stage, sizes.heavy_sessions, _HEAVY_RATE, _HEAVY_TOKENS, sizes.ramp_s, clients=2, most_cpu_s=_HEAVY_CPU_S
     )
 
 
 def few_sessions(stage: Stage, sizes: Sizes) -> Measured:
-    """So few sessions that each may be shown nearly every token."""
+    """So few sessions that nearly every token may be sent separately."""
     return _load(stage, _FEW, _HEAVY_RATE, _HEAVY_TOKENS, sizes.ramp_s, most_ms=_FEW_MS, most_cpu_s=_FEW_CPU_S)
 
 
 def most_sessions(stage: Stage, sizes: Sizes) -> Measured:
-    """As many as one process can carry at all."""
+    """As many sessions as one process can serve at all."""
     bounds = {"most_ms": _MOST_MS, "most_cpu_s": _MOST_CPU_S}
     return _load(stage, _MOST, _HEAVY_RATE, _HEAVY_TOKENS, sizes.ramp_s, clients=2, **bounds)
 
@@ -184,7 +184,7 @@ def _load(
 
 
 def watchers(stage: Stage, sizes: Sizes) -> Measured:
-    """One answer that many sockets of its session watch."""
+    """One answer that many sockets of its session receive."""
     count = sizes.watchers
     message = f"Tell me about tides [tag={TAG} tokens={sizes.tokens} every={1000 / _WATCHED_RATE:g} stamp]"
     with stage.product() as product:
@@ -200,7 +200,7 @@ def watchers(stage: Stage, sizes: Sizes) -> Measured:
 
 
 def commented(stage: Stage, sizes: Sizes) -> Measured:
-    """The same, while somebody comments: each comment goes to every socket."""
+    """The same, while somebody comments: each comment is sent to every socket."""
     count, times = sizes.watchers, 10
     message = f"Tell me about tides [tag={TAG} tokens={sizes.tokens} every={1000 / _WATCHED_RATE:g} stamp]"
     with stage.product() as product:
@@ -224,12 +224,12 @@ def _streamed(name: str, ours: Outcome, theirs: Outcome, tokens: int, most_ms: f
         errors(name, wrong),
         cpu,
     ]
-    # What the relay loses would make it a yardstick of something else.
+    # A relay that loses tokens would not be a valid reference.
     return Measured(rows, ours.window, theirs.window, wrong + [f"relay: {each}" for each in problems_of(theirs)])
 
 
 def idle(stage: Stage, sizes: Sizes) -> Measured:
-    """The server's memory for a socket on which nothing happens, each on a session of its own."""
+    """The server's memory for an idle socket, each on a session of its own."""
     held = 100
     with stage.product() as product:
         sessions = stage.rows("sessions", held + sizes.idle_sockets + 2)
@@ -242,7 +242,7 @@ def idle(stage: Stage, sizes: Sizes) -> Measured:
 
 
 def resident(stage: Stage, _sizes: Sizes) -> Measured:
-    """The server's memory once it has loaded all that runs need, before anybody has asked anything."""
+    """The server's memory once it has loaded all that runs need, before the first message."""
     with stage.product() as product:
         stage.wait_loaded()
         resident_mb = psutil.Process(product.pid).memory_info().rss / 1e6
@@ -275,7 +275,7 @@ def page(stage: Stage, sizes: Sizes) -> Measured:
         Row("a result of 1 MB opens: longest between frames", "ms", max(series["a megabyte"]), None, 250.0),
         errors("page", problems),
     ]
-    # The browser measures itself: it was late where even plain text did not get its frames.
+    # The browser measures itself: it was late if even plain text did not get its frames.
     late = Lateness.of([max(0.0, between / MS - _FRAME_S) for between in plain])
     return Measured(rows, Window(late, Lateness(0.0, 0.0)), problems=problems)
 

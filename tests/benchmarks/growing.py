@@ -1,4 +1,4 @@
-"""How cost grows with size: each cost at two sizes, and how it has grown."""
+"""How costs grow with size: each cost at two sizes, and the growth."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,11 +15,11 @@ _RATE = 20
 _WATCHED_RATE = 50
 _TOKENS = 120
 _RAMP_S = 2.0
-#: Long answers: so many at once, at so many milliseconds between tokens.
+#: Long answers: how many at once, and the milliseconds between tokens.
 _STREAMS = 4
-#: Branches, comments and shares of a session, each.
+#: How many branches, comments and shares a session has.
 _BESIDE = (20, 200)
-#: Sessions that an account has, and agents that there are.
+#: How many sessions an account has, and how many agents there are.
 _STORED = (1_000, 10_000)
 _AGENTS = (6, 60)
 _BUILT_IN = 3
@@ -38,17 +38,17 @@ class _Growing:
     outcomes: list[Outcome] = field(default_factory=list)
 
     def take(self, count: int) -> list[str]:
-        """So many new sessions."""
+        """This many new sessions."""
         return list(itertools.islice(self.sessions, count))
 
     def run(self, kind: str, sessions: Sequence[str], message: str, **job: Any) -> Outcome:
-        """Have it do something, and keep what came of it."""
+        """Run a job, and keep its result."""
         outcome = self.stage.run(self.product, kind, sessions, message=f"{message} [tag={TAG} {job.pop('how')}]", **job)
         self.outcomes.append(outcome)
         return outcome
 
     def compare(self, what: str, unit: str, costs: Mapping[int, float], *, is_whole: bool = False) -> None:
-        """Two costs by size, and their growth. A cost is per unit of what grows, or ``is_whole``: then it may grow as that does."""
+        """Two costs by size, and their growth. A cost is per unit of what grows, unless ``is_whole``: then it may grow proportionally."""
         (small, cheap), (large, dear) = costs.items()
         sizes = f"{small:,} → {large:,}"
         self.rows += [Row(what.replace("#", f"{size:,}"), unit, cost) for size, cost in costs.items()]
@@ -57,7 +57,7 @@ class _Growing:
 
 
 def growth(stage: Stage, sizes: Sizes) -> Measured:
-    """Sessions, watchers, steps there, turns before, length: nothing becomes dearer faster than it becomes larger."""
+    """Sessions, watchers, stored steps, earlier turns, length: no cost grows faster than proportionally."""
     sessions, watchers = (
         (sizes.most_sessions // 4, sizes.most_sessions),
         (sizes.most_watchers // 10, sizes.most_watchers),
@@ -104,7 +104,7 @@ def _watchers(growing: _Growing, counts: Sequence[int], tokens: int) -> None:
 
 
 def _first_tokens(growing: _Growing, what: str, sessions: Mapping[int, Sequence[str]]) -> None:
-    """In sessions that have something behind them."""
+    """In sessions with a history."""
     costs = {}
     for count, each in sessions.items():
         how = "tokens=5 every=20 stamp"
@@ -114,7 +114,7 @@ def _first_tokens(growing: _Growing, what: str, sessions: Mapping[int, Sequence[
 
 
 def _pages(growing: _Growing, surrounded: Mapping[int, str], times: int) -> None:
-    """Conversations with something beside them, opened."""
+    """Conversations with branches, comments and shares, opened."""
     pages = {count: f"/sessions/{session}/" for count, session in surrounded.items()}
     got = growing.stage.run(growing.product, "get", times=times, pages=dict.fromkeys(pages.values(), "</html>"))
     growing.outcomes.append(got)
@@ -123,7 +123,7 @@ def _pages(growing: _Growing, surrounded: Mapping[int, str], times: int) -> None
 
 
 def _lists(growing: _Growing, times: int) -> None:
-    """What stands on every page: sessions and agents, of which there are few and then many."""
+    """Lists on every page: sessions and agents, of which there are few and then many."""
     for what, counts, make, before, path in (
         ("# sessions stored: the API's list, median", _STORED, "past_sessions", 0, "/api/sessions/"),
         ("# agents: the start page, median", _AGENTS, "agents", _BUILT_IN, "/"),

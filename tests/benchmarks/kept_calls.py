@@ -1,4 +1,4 @@
-"""What it costs to keep every model call with what it was asked: the product beside itself without, in turns."""
+"""The cost of storing every model call with its messages: the product compared with itself without that, in turns."""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
@@ -18,11 +18,11 @@ _LONG = f"What time is it? [tag={TAG} reasoning={_TOKENS} every=20 call=current_
 
 
 def kept_calls(stage: Stage, sizes: Sizes) -> Measured:
-    """Medians over so many pairs. In each, both stream long answers at once, then both answer short questions one after the other.
+    """Medians over this many pairs.
 
-    All of them call a tool, so that there are two model calls, and each thinks for `_TOKENS` or a few. Long answers say what a token
-    costs, short ones what a run does. Each pair has processes that are newly started: one can be some hundredths slower than another for
-    all of its life.
+    In each, both stream long answers at once, then both answer short messages one after the other. All of them call a tool, so that
+    there are two model calls, each of which thinks for `_TOKENS` or a few. Long answers show the cost of a token, short ones that of a
+    run. Each pair has newly started processes, because one can be some hundredths slower than another for all of its life.
     """
     count = _SESSIONS + _STREAMS + 2
     streams, turns = slice(2, 2 + _STREAMS), slice(2 + _STREAMS, count)
@@ -44,7 +44,7 @@ def kept_calls(stage: Stage, sizes: Sizes) -> Measured:
     outcomes = [outcome for pair in (*long, *short) for outcome in pair.all_outcomes]
     problems = problems_of(*outcomes)
     name = f"calls kept, {sizes.pairs} pairs"
-    # Of two rounds with two calls each.
+    # For two rounds with two calls each.
     thousands, runs = 2 * _STREAMS * 2 * _TOKENS / 1_000, 2 * _SESSIONS * _TURNS
     rows = []
     for what, unit, values, most in (
@@ -69,7 +69,7 @@ def kept_calls(stage: Stage, sizes: Sizes) -> Measured:
 
 
 def _added(turn: Turn, notes: Mapping[str, Sequence[Note]]) -> float:
-    """Milliseconds from sending the message to the first text, without those that the model took for the first of its two calls."""
+    """Milliseconds from sending the message to the first text, minus those of the model for its first call."""
     note, _ = notes[turn.tag]
     return inf if turn.first is None else (turn.first - turn.sent - (note.first - note.at)) * MS
 

@@ -1,4 +1,4 @@
-"""The pure part of measuring: percentiles, lateness, and reading what a client received."""
+"""The calculations of the benchmarks: percentiles, lateness, and parsing what a client received."""
 
 import asyncio
 import math
@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import orjson
 
-#: A client or a stub whose timers are later than this at the 99th percentile measures itself, not the product.
+#: If the timers of a client or a stub are later than this at the 99th percentile, it measures itself, and not the product.
 LATE_S = 0.020
 TICK_S = 0.005
 _STOOD_STILL_S = 3_600.0
@@ -33,19 +33,19 @@ class Lateness:
 
     @classmethod
     def of(cls, samples: Sequence[float]) -> Self:
-        """The lateness that ticks say. A process that never ticked was late all the time."""
+        """The lateness, from the ticks. A process that never ticked was late all the time."""
         if not samples:
             return cls(_STOOD_STILL_S, _STOOD_STILL_S)
         return cls(percentile(samples, 0.5), percentile(samples, 0.99))
 
     @property
     def is_late(self) -> bool:
-        """Whether what was measured meanwhile is void."""
+        """Whether measurements made meanwhile are void."""
         return self.p99 > LATE_S
 
 
 class Ticker:
-    """Notes how late the running loop is, every few milliseconds."""
+    """Measures how late the running loop is, every few milliseconds."""
 
     def __init__(self) -> None:
         self._samples: list[float] = []
@@ -54,13 +54,13 @@ class Ticker:
         self._tick()
 
     def _tick(self) -> None:
-        # From due time to due time, so that one long standstill counts as often as it kept a tick waiting.
+        # By due times, so that one long delay counts for every tick that it has delayed.
         self._samples.append(self._loop.time() - self._due)
         self._due += TICK_S
         self._loop.call_at(self._due, self._tick)
 
     def take(self) -> Lateness:
-        """The lateness since the last time this was asked."""
+        """The lateness since the last call."""
         samples, self._samples = self._samples, []
         return Lateness.of(samples)
 
@@ -73,7 +73,7 @@ class Text:
     attempt: int = 0
 
     def apply(self, attempt: int, offset: int, text: str) -> None:
-        """Put a piece in its place: an older attempt is ignored, and so is a piece beyond what is there."""
+        """Insert a piece at its offset: one of an older attempt is ignored, and so is one beyond the end."""
         if attempt < self.attempt or (offset and (attempt > self.attempt or offset > len(self.text))):
             return
         self.attempt = attempt
@@ -82,7 +82,7 @@ class Text:
 
 @dataclass(slots=True)
 class Turn:
-    """One run as its client saw it. Times are of the machine's clock."""
+    """One run as its client saw it. Times are those of the machine's clock."""
 
     tag: str
     sent: float
@@ -97,7 +97,7 @@ class Turn:
 
 
 def read_turn(tag: str, sent: float, frames: Sequence[tuple[float, str]], seq: int = 0) -> Turn:
-    """What the frames that were received after a message say; ``seq`` is the last stored one before it."""
+    """Parse the frames that were received after a message; ``seq`` is the number of the last event before it."""
     reading = _Reading(Turn(tag, sent), seq)
     for at, raw in frames:
         reading.take(at, orjson.loads(raw))
@@ -115,7 +115,7 @@ class _Reading:
         self._shown = 0
 
     def take(self, at: float, frame: dict[str, Any]) -> None:
-        """Read the next frame."""
+        """Parse the next frame."""
         data, problems = frame["data"], self.turn.problems
         if "seq" in frame:
             if frame["seq"] != self._seq + 1:
@@ -154,7 +154,7 @@ class _Reading:
 
 
 def _delays(at: float, answer: str, shown: int) -> list[float]:
-    """The delays of the stamped tokens that an answer has beyond those that were shown before."""
+    """The delays of the stamped tokens that were not shown before."""
     stamps = (answer[i * STAMP : (i + 1) * STAMP] for i in range(shown, len(answer) // STAMP))
     try:
         return [at - float(stamp) for stamp in stamps]
@@ -164,7 +164,7 @@ def _delays(at: float, answer: str, shown: int) -> list[float]:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table. A bound is the most that is allowed; without a unit it is a count."""
+    """One line of the table. A bound is the most that is allowed; a row without a unit is a count."""
 
     name: str
     unit: str
@@ -174,7 +174,7 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
-        """How many times the yardstick's figure the product's is."""
+        """The product's figure divided by the reference's."""
         return self.product / self.yardstick if self.yardstick else None
 
     @property
@@ -184,20 +184,20 @@ class Row:
 
     @property
     def is_missed(self) -> bool:
-        """Whether the product is beyond the bound, or the figure is missing."""
+        """Whether the bound is exceeded, or the figure is missing."""
         return self.bound is not None and not self.product <= self.bound
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """How late client and stub were while one side was measured."""
+    """How late client and stub were while the product or the reference was measured."""
 
     client: Lateness
     stub: Lateness
 
     @property
     def is_void(self) -> bool:
-        """Whether either was too late for the figure to mean anything."""
+        """Whether either was so late that the figure means nothing."""
         return self.client.is_late or self.stub.is_late
 
 
@@ -211,7 +211,7 @@ def verdict(row: Row, window: Window) -> str:
 
 
 def middle(rows: Sequence[Row]) -> Row:
-    """One row measured several times: the median of each side; of a count the worst, because no error is outvoted."""
+    """The result of a row that was measured several times: the median; for a count the worst, so that no error is lost."""
     share = 1.0 if rows[0].is_count else 0.5
     yardsticks = [row.yardstick for row in rows if row.yardstick is not None]
     return replace(
@@ -226,5 +226,5 @@ def _middle(values: Sequence[float], share: float) -> float:
 
 
 def grown(small: float, large: float, times: float = 1.0) -> float:
-    """How a cost grows: 1.0 where what is ``times`` as large costs ``times`` as much, more where it costs more than that."""
+    """The growth of a cost: 1.0 if ``times`` the size costs ``times`` as much, more if it costs more than that."""
     return large / small / times if small else math.nan

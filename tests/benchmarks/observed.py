@@ -1,4 +1,4 @@
-"""What it costs to be watched over: the product with traces sent and figures told, beside itself without, in turns."""
+"""The cost of monitoring: the product with traces and metrics, compared with itself without, in turns."""
 
 import threading
 import urllib.request
@@ -22,7 +22,7 @@ _MESSAGE = f"What time is it? [tag={TAG} reasoning=100 every=20 call=current_tim
 
 
 def observed(stage: Stage, sizes: Sizes) -> Measured:
-    """The median of the processor times of so many pairs, each of two processes that are newly started.
+    """The median of the CPU times of this many pairs, each of two newly started processes.
 
     One process can be some hundredths slower than another that is started in the same way, for all of its life.
     """
@@ -53,7 +53,7 @@ def observed(stage: Stage, sizes: Sizes) -> Measured:
 
 
 class Pair(NamedTuple):
-    """What both sides took for one job, and what their clients saw."""
+    """The CPU time of both sides for one job, and what their clients saw."""
 
     seconds: tuple[float, float]
     """Processor seconds of our process, and of theirs."""
@@ -61,14 +61,14 @@ class Pair(NamedTuple):
 
     @property
     def all_outcomes(self) -> list[Outcome]:
-        """Those of both sides."""
+        """The outcomes of both sides."""
         return [*self.outcomes[0], *self.outcomes[1]]
 
 
 def run_pair(stage: Stage, ours: tuple[Side, list[str]], theirs: tuple[Side, list[str]], kind: str, **job: Any) -> Pair:
-    """Have clients do a job twice with each side: with ours, theirs, theirs and ours again.
+    """Run a job twice on each side: on ours, theirs, theirs and ours again.
 
-    So a machine that becomes slower or quicker meanwhile burdens both alike.
+    So a machine that becomes slower or faster meanwhile affects both alike.
     """
     sides = (ours, theirs)
     before = [_cpu_s(side.pid) for side, _ in sides]
@@ -87,7 +87,7 @@ def _cpu_s(pid: int) -> float:
 
 @contextmanager
 def _scraping(side: Side) -> Iterator[None]:
-    """Somebody asks for the figures now and then."""
+    """Request the metrics every few seconds, as Prometheus does."""
     stop = threading.Event()
     asked = urllib.request.Request(f"{side.url}/metrics", headers={"Authorization": f"Bearer {_TOKEN}"})
 

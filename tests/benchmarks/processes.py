@@ -1,4 +1,4 @@
-"""What it costs that several processes serve, rather than one."""
+"""The cost of serving with several processes instead of one."""
 
 from tests.benchmarks.client import TAG
 from tests.benchmarks.figure import Measured, Sizes, errors, lost, problems_of, warm_up, worst
@@ -6,7 +6,7 @@ from tests.benchmarks.measuring import Row
 from tests.benchmarks.stage import Stage
 
 _RATE = 50.0
-#: The CPU for a token may be so many times what it is where one process serves.
+#: The most that the CPU time for a token may be, as a multiple of that with one process.
 _MOST = 1.1
 
 

@@ -1,6 +1,6 @@
-"""The yardstick: a bare relay from the model's stream to the WebSockets of a session, a frame per token. No database, no agent, no rights.
+"""The reference: a minimal relay from the model's stream to the WebSockets of a session, a frame per token.
 
-``python -m tests.benchmarks.relay <model's address>`` prints its own.
+No database, no agent, no permissions. ``python -m tests.benchmarks.relay <model's address>`` prints its own.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from aiohttp import web
 async def relay(
     sockets: Collection[web.WebSocketResponse], client: aiohttp.ClientSession, model: str, message: str
 ) -> None:
-    """Ask the model, and send on what it says, encoded once for all."""
+    """Call the model, and forward its text, serialised once for all sockets."""
     body = {"model": "stub", "stream": True, "messages": [{"role": "user", "content": message}]}
     length = 0
     pending = b""
@@ -36,7 +36,7 @@ async def relay(
 
 
 async def tell(sockets: Collection[web.WebSocketResponse], frame: str) -> None:
-    """Send a frame to all that are open now."""
+    """Send a frame to all open sockets."""
     for socket in list(sockets):
         await socket.send_str(frame)
 

@@ -1,4 +1,4 @@
-"""What the database holds before it is measured. Run inside the product by ``manage.py shell``; each prints JSON."""
+"""Rows that are written to the database before a measurement. Run inside the product by ``manage.py shell``; each prints JSON."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ _APPENDED = 125
 _LOOKS = 21
 _PAGE_LOOKS = 7
 _PEOPLE = 50
-#: Has runs begin at any time within three weeks, speak within five seconds and take up to two minutes.
+#: Lets runs begin at any time within three weeks, have their first token within five seconds and take up to two minutes.
 _SPREAD = {
     "sqlite": """UPDATE chat_run SET created_at = strftime('%Y-%m-%d %H:%M:%f', created_at, '+' || abs(random() % 1814400) || ' seconds'),
         ended_at = strftime('%Y-%m-%d %H:%M:%f', started_at, '+' || abs(random() % 120000) / 1000.0 || ' seconds'),
@@ -43,7 +43,7 @@ _SPREAD = {
     "postgresql": """UPDATE chat_run SET created_at = created_at + random() * interval '21 days',
         ended_at = started_at + random() * interval '2 minutes', first_token_ms = random() * 5000 WHERE ended_at IS NOT NULL""",
 }
-#: What staff look at, and where.
+#: The pages of staff, and their addresses.
 _STAFF_PAGES = {
     "the list of runs": "/admin/chat/run/",
     "… its hundredth page": "/admin/chat/run/?p=100",
@@ -62,7 +62,7 @@ _STAFF_PAGES = {
 
 
 def login() -> None:
-    """A login's session cookie, made without the page: password hashing is not what is measured."""
+    """A login's session cookie, made without the login page: password hashing is not to be measured."""
     user = User.objects.get(username=USER)
     store = SessionStore()
     store["_auth_user_id"] = str(user.pk)
@@ -85,13 +85,13 @@ def sessions(count: int) -> None:
 
 
 def long_session(events: int) -> None:
-    """A session with so many stored events, in runs of nine model calls with a tool each."""
+    """A session with this many stored events, in runs of nine model calls with a tool each."""
     print(json.dumps(str(_long_session(events).pk)))
 
 
 @transaction.atomic
 def runs_of_calls(*counts: int) -> None:
-    """Runs of so many model calls each, every call kept with what it was asked, and with a tool's call and result."""
+    """Runs of this many model calls each, every call stored with its messages, and with a tool's call and result."""
     made = []
     for count in counts:
         run = making.run(making.session(User.objects.get(username=USER)), message=_QUESTION)
@@ -121,7 +121,7 @@ def _long_session(events: int) -> Session:
 
 
 def schedules(count: int, in_s: int) -> None:
-    """Schedules that are due together, so many seconds from now, each into a session of its own."""
+    """Schedules that are due at the same time, this many seconds from now, each with a session of its own."""
     now = timezone.now()
     at = now + timedelta(seconds=in_s)
     owner = User.objects.get(username=USER)
@@ -150,7 +150,7 @@ def begun() -> None:
 
 @transaction.atomic
 def waiting(count: int) -> None:
-    """Sessions each with a run that waits for people, until tomorrow."""
+    """Sessions each with a run that waits for a decision, until tomorrow."""
     user, now = User.objects.get(username=USER), timezone.now()
     made = Session.objects.bulk_create(Session(owner=user, status="waiting") for _ in range(count))
     runs = Run.objects.bulk_create(
@@ -166,12 +166,12 @@ def waiting(count: int) -> None:
 
 
 def large_result(length: int) -> None:
-    """A session with a tool's result of so many characters."""
+    """A session with a tool's result of this many characters."""
     print(json.dumps(long_session_of.write(USER, message="A large result", thoughts=5, result_length=length)))
 
 
 def past_sessions(count: int) -> None:
-    """Sessions as a list of past ones shows them: titles, all kinds of ends, none active at the time of another. Prints the newest."""
+    """Past sessions for the list of them: with titles, all statuses of runs, each at another time. Prints the newest."""
     agents, ends = ("researcher", "developer", "writer"), ("completed",) * 7 + ("failed", "cancelled", "interrupted")
     made = Session.objects.bulk_create(
         Session(
@@ -182,7 +182,7 @@ def past_sessions(count: int) -> None:
         )
         for number in range(count)
     )
-    # When something last happened is set by itself in a new row.
+    # A new row's time of last activity is always set to now.
     now = timezone.now()
     for number, session in enumerate(made):
         session.active_at = now - timedelta(minutes=7 * number)
@@ -192,7 +192,7 @@ def past_sessions(count: int) -> None:
 
 @transaction.atomic
 def agents(count: int) -> None:
-    """So many further agents, each as the researcher is."""
+    """This many further agents, each like the researcher."""
     usual = Agent.objects.select_related("current").get(name="researcher").current
     assert usual is not None
     for number in range(Agent.objects.count(), Agent.objects.count() + count):
@@ -206,13 +206,13 @@ def agents(count: int) -> None:
 
 
 def searched(count: int) -> None:
-    """An account's thoughts, in sessions of 1,000 and runs of 100, written by the database itself: only so are many there soon."""
+    """Thoughts of one account, in sessions of 1,000 and runs of 100, inserted by SQL, which is fast enough for so many."""
     print(json.dumps(str(searchable.load(User.objects.get(username=USER).pk, count))))
 
 
 @transaction.atomic
 def talked(count: int, *turns: int) -> None:
-    """Sessions of so many questions and answers each, for each number of turns so many."""
+    """Sessions with this many messages and answers each, for each number of turns this many."""
     made = [[making.session(User.objects.get(username=USER), title="Turns") for _ in range(count)] for _ in turns]
     for sessions, number in zip(made, turns, strict=True):
         for session in sessions:
@@ -224,7 +224,7 @@ def talked(count: int, *turns: int) -> None:
 
 
 def growing(*events: int) -> None:
-    """Sessions of so many stored events, and the seconds that each of some more takes to be stored."""
+    """Sessions with this many stored events, and the seconds in which each of some more is stored."""
     print(json.dumps([_growing(count) for count in events]))
 
 
@@ -242,7 +242,7 @@ def _growing(events: int) -> tuple[str, list[float]]:
 
 
 def surrounded(*counts: int) -> None:
-    """Sessions with so many branches, comments and shares each."""
+    """Sessions with this many branches, comments and shares each."""
     print(json.dumps([str(_surrounded(count).pk) for count in counts]))
 
 
@@ -273,7 +273,7 @@ def _surrounded(count: int) -> Session:
 
 
 def branched(events: int) -> None:
-    """Go on from the end of a session of so many events, in another: the seconds until it is there, and of each write meanwhile."""
+    """Branch from the end of a session with this many events: the seconds until the branch exists, and of each write meanwhile."""
     source = _long_session(events)
     beside = making.run(making.session(source.owner), message="And now?")
     asyncio.run(_branch_beside(source, beside))
@@ -353,12 +353,12 @@ def _step(kind: str, iteration: int, content: str = "", **more: Any) -> Entry:
 
 
 def by_the_clock(runs: int) -> None:
-    """Many runs, of five steps each; prints the milliseconds of each list by the clock, and of reading one row by its key."""
+    """Many runs, of five steps each; prints the milliseconds of each periodic query, and of reading one row by its key."""
     at = large.fill(runs, 5)
 
     def took_ms(look: Callable[[], Any]) -> float:
         look()
-        # The quickest: what else the machine does is none of the database's business, and a whole table is never read quickly.
+        # The fastest time: other load on the machine must not count, and a scan of a whole table is never fast.
         return min(_timed(look) for _ in range(_LOOKS)) * 1000
 
     one = took_ms(lambda: Session.objects.filter(pk=at.session_id).values_list("last_seq").get())
@@ -366,10 +366,10 @@ def by_the_clock(runs: int) -> None:
 
 
 def staff_pages(runs: int) -> None:
-    """Many runs, of five steps each, and a year's usage of fifty people; prints the milliseconds of each of the staff's pages over them."""
+    """Many runs, of five steps each, and a year's usage of fifty users; prints the milliseconds of each of the staff's pages."""
     large.fill(runs, 5)
     with connection.cursor() as cursor:
-        # No two of them were asked for at the same moment.
+        # Each was requested at another time.
         cursor.execute(_SPREAD[connection.vendor])
         if connection.vendor == "postgresql":
             cursor.execute("VACUUM ANALYZE chat_run")

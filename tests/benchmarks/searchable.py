@@ -1,6 +1,6 @@
-"""Very many steps that can be found, written by the database itself: through `chat.store.step_log` a million would take an hour.
+"""Very many searchable steps, inserted by SQL: through `chat.store.step_log` a million would take an hour.
 
-What comes of it is the same: a step's row with its body as it is sent, and its entry in the index as `chat.store.search` makes it.
+The result is the same: a step's row with its body as it is sent, and its entry in the index as `chat.store.search` makes it.
 """
 
 import importlib
@@ -18,7 +18,7 @@ _PER_SESSION = 1_000
 _PER_RUN = 100
 
 _COLUMNS = "id, session_id, run_id, seq, position, event_id, event, type, number, iteration, tool_name, ok, duration_ms, body, created_at"
-#: The steps by number, each with its two pieces and the word it ends with; and the name of a session or run by its number.
+#: The steps by number, each with its two pieces and its last word; and the name of a session or run by its number.
 _SOURCE = {
     "sqlite": (
         """(WITH RECURSIVE numbers (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM numbers WHERE i < {last}) SELECT i FROM numbers)
@@ -46,7 +46,7 @@ _ENTRIES = {
 
 
 def load(owner_id: int, count: int) -> UUID:
-    """Write so many steps of one account; returns one of their sessions."""
+    """Insert this many steps of one account; returns one of their sessions."""
     count -= count % _PER_SESSION
     _sessions(owner_id, count)
     kind = connection.vendor
@@ -76,7 +76,7 @@ def load(owner_id: int, count: int) -> UUID:
 
 
 def _sessions(owner_id: int, count: int) -> None:
-    """The sessions and runs of the steps; their names are their numbers."""
+    """The sessions and runs of the steps; their names are numbers."""
     Session.objects.bulk_create(
         Session(
             id=UUID(int=number + 1),
@@ -107,7 +107,7 @@ def _sessions(owner_id: int, count: int) -> None:
 
 
 def _on_sqlite(statements: Sequence[str]) -> None:
-    """Without a journal: a load that breaks off is thrown away."""
+    """Without a journal: an interrupted load is thrown away."""
     pieces = [(number, text, " ".join(search_text.index_terms(text))) for number, text in enumerate(texts.pieces())]
     with connection.cursor() as cursor:
         for pragma in ("foreign_keys=OFF", "synchronous=OFF", "journal_mode=OFF", "cache_size=-200000"):
@@ -120,12 +120,12 @@ def _on_sqlite(statements: Sequence[str]) -> None:
 
 
 def _on_postgresql(statements: Sequence[str]) -> None:
-    """The index is made when all is there, by the statement that made it in the beginning."""
+    """The index is created when all rows are there, by the statement of the migration."""
     pieces = [(number, text, list(search_text.index_terms(text))) for number, text in enumerate(texts.pieces())]
     created: Sequence[str] = importlib.import_module("chat.migrations.0002_search").CREATE["postgresql"]
     (index,) = (statement for statement in created if "USING gin" in statement)
     with connection.cursor() as cursor:
-        # Without the checks of keys that refer to other rows, which are there.
+        # Without checking foreign keys, whose rows exist.
         cursor.execute("SET session_replication_role = replica")
         cursor.execute("SET maintenance_work_mem = '256MB'")
         cursor.execute("CREATE TEMP TABLE piece (id integer PRIMARY KEY, text text, terms text[])")
@@ -136,5 +136,5 @@ def _on_postgresql(statements: Sequence[str]) -> None:
             cursor.execute(statement)
         cursor.execute(index)
         cursor.execute("SELECT setval(pg_get_serial_sequence('chat_step', 'id'), (SELECT max(id) FROM chat_step))")
-        # What a server at work has done by itself long before so many are there.
+        # What autovacuum would have done long before a table has so many rows.
         cursor.execute("VACUUM ANALYZE")

@@ -1,4 +1,4 @@
-"""Where the server's time goes under the heavy load: samples of what it does, counted by the part of the product that does it."""
+"""Where the server's CPU time goes under the heavy load: samples of its stacks, counted by part of the product."""
 
 import re
 from collections import Counter
@@ -9,7 +9,7 @@ from tests.benchmarks.figure import Measured, Sizes, problems_of, warm_up
 from tests.benchmarks.measuring import Row
 from tests.benchmarks.stage import Stage
 
-#: Parts and the files that are theirs; the innermost frame that is anybody's decides.
+#: Parts of the product and their files; the innermost frame in any of these files decides.
 _PARTS = (
     ("the model's answer read and parsed", r"agents/models/|httptools/"),
     ("the agent's steps and Qwen-Agent's loop", r"agents/|qwen_agent/"),
@@ -21,13 +21,13 @@ _PARTS = (
 )
 _DATABASE = "database threads"
 _LOOP = "event loop and the rest"
-# Below this the stack is the same for everything: the server's own start.
+# Frames below this are the same in every stack: the server's own start.
 _BOTTOM = "_run_once (asyncio"
 _RATE, _TOKENS = 50.0, 400
 
 
 def part_of(stack: str) -> str:
-    """The part of the product that a collapsed stack, outermost frame first, was sampled in."""
+    """The part of the product in which a collapsed stack, outermost frame first, was sampled."""
     if "_Pool._work (chat/runtime/database.py" in stack:
         return _DATABASE
     frames = stack.split(_BOTTOM, 1)[-1].split(";")
@@ -49,7 +49,7 @@ def counted(lines: Iterable[str]) -> dict[str, float]:
 
 
 def cpu_shares(stage: Stage, sizes: Sizes) -> Measured:
-    """Each part's share of the time for which the interpreter is at work, while sessions stream as in `heavy-load`."""
+    """Each part's share of the time in which the interpreter runs, while sessions stream as in `heavy-load`."""
     message = f"Tell me about tides [tag={TAG} tokens={_TOKENS} every={1000 / _RATE:g} stamp]"
     with stage.product() as product:
         sessions = stage.rows("sessions", sizes.heavy_sessions + 2)

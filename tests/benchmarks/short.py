@@ -1,4 +1,4 @@
-"""The figures of short things: the processor time of the server for one request, one socket, one run."""
+"""Figures of short things: the server's CPU time for one request, one socket, one run."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from tests.benchmarks.stage import Outcome, Side, Stage
 
 _CONVERSATION = 200
 _STATIC = "/static/chat/favicon/done.svg"
-#: What of a static file is ours: the rest is a bare answer's on this machine, where that is more than the bound.
+#: The product's own part of a static file: the rest is that of the minimal application, where that alone exceeds the bound.
 _STATIC_MS, _BESIDE_BARE_MS = 1.0, 0.3
 _PLAIN = f"Tell me about tides [tag={TAG} tokens=5]"
 _WITH_TOOL = f"What time is it? [tag={TAG} tokens=5 call=current_time:{{}}]"
 
 
 def costs(stage: Stage, sizes: Sizes) -> Measured:
-    """What the server spends on each of the short things, one at a time."""
+    """The server's CPU time for each of the short things, one at a time."""
     times = sizes.requests
     with stage.bare() as bare:
         # The first ones load what is loaded once.

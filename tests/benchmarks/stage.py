@@ -33,7 +33,7 @@ _LONGEST_JOB_S = 180
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What clients connect to: the product or the relay."""
+    """A server that clients connect to: the product or the relay."""
 
     url: str
     pid: int
@@ -42,7 +42,7 @@ class Side:
 
 @dataclass(slots=True)
 class Outcome:
-    """What clients saw of one side, what the stub noted meanwhile, and how late both were."""
+    """What clients saw of one server, the stub's record of that time, and how late both were."""
 
     window: Window
     notes: dict[str, list[Note]]
@@ -91,7 +91,7 @@ class Stage:
 
     @contextlib.contextmanager
     def product(self) -> Iterator[Side]:
-        """The product, newly started, so that no figure depends on those before it."""
+        """The product, newly started, so that no figure depends on earlier ones."""
         assert self._server is not None
         folder = self._server.data_dir
         if folder not in self._cookies:
@@ -105,7 +105,7 @@ class Stage:
 
     @contextlib.contextmanager
     def beside(self) -> Iterator[Side]:
-        """One more process of the product on the same data, beside one that serves already."""
+        """One more process of the product on the same data as another one."""
         assert self._server is not None
         another = Server(self._server.data_dir)
         another.environment = self._server.environment
@@ -123,7 +123,7 @@ class Stage:
 
     @contextlib.contextmanager
     def make_run(self) -> Iterator[str]:
-        """The product as ``make run`` starts it, on a data folder that it keeps for the next time; gives the address where it will be."""
+        """The product as ``make run`` starts it, on a data folder that is kept for the next time; yields its future address."""
         port = services.free_port()
         environment = {
             "DATA_DIR": str(self._folder / "make-run"),
@@ -144,10 +144,10 @@ class Stage:
     def apart(
         self, name: str, *, served: bool = False, has_redis: bool = False, has_worker: bool = False, **environment: str
     ) -> Iterator[None]:
-        """Let the product have data of its own meanwhile, where ``served`` on PostgreSQL: what it fills burdens no other figure.
+        """Give the product data of its own for a block, with ``served`` on PostgreSQL, so that they affect no other figure.
 
-        ``has_redis``: so that several processes can serve. ``has_worker``: that executes the runs, in a process of its own, and Redis
-        leads to it.
+        ``has_redis``: so that several processes can serve. ``has_worker``: which executes the runs in a process of its own,
+        notified through Redis.
         """
         usual = self._server
         with contextlib.ExitStack() as until_done:
@@ -170,7 +170,7 @@ class Stage:
 
     @contextlib.contextmanager
     def stock(self) -> Iterator[Side]:
-        """Qwen-Agent's loop as it comes, newly started."""
+        """Qwen-Agent's own loop, newly started."""
         folder = {"QWEN_AGENT_DEFAULT_WORKSPACE": str(self._folder / "qwen-agent")}
         with _process("tests.benchmarks.stock", self._stub_url, **folder) as (url, pid):
             yield Side(url, pid)
@@ -183,12 +183,12 @@ class Stage:
 
     @contextlib.contextmanager
     def bare(self) -> Iterator[Side]:
-        """A bare answer on the product's server, newly started."""
+        """The minimal application on the product's server, newly started."""
         with _process("tests.benchmarks.bare") as (url, pid):
             yield Side(url, pid)
 
     def rows(self, what: str, *arguments: int) -> Any:
-        """Put something into the product's database; see `tests.benchmarks.rows`."""
+        """Write rows to the product's database; see `tests.benchmarks.rows`."""
         assert self._server is not None
         call = f"{what}({', '.join(map(str, arguments))})"
         return json.loads(
@@ -196,7 +196,7 @@ class Stage:
         )
 
     def look(self, side: Side, kind: str, session: str, **job: Any) -> Outcome:
-        """Have a browser do a job."""
+        """Run a job in a browser."""
         return self._run(
             side, [Job(kind, side.url, side.cookie, side.pid, [session], **job)], "tests.benchmarks.browser"
         )
@@ -212,9 +212,9 @@ class Stage:
         beside: Sequence[Side] = (),
         **job: Any,
     ) -> Outcome:
-        """Have clients do a job, each in its share of the sessions where it is a load. What is watched, one of them asks.
+        """Run a job in clients, which share the sessions where it is a load. Of clients that watch, one sends the message.
 
-        Where there are further processes ``beside``, the clients go to each of them in turn, and CPU is that of all together.
+        With further processes ``beside``, the clients connect to each of them in turn, and CPU is that of all together.
         """
         shares = max(clients, self._clients) if kind in {"load", "openings", "completions", "watch"} else 1
         jobs = [
@@ -271,7 +271,7 @@ class Stage:
 
     @contextlib.contextmanager
     def sampling(self) -> Iterator[Callable[[], list[str]]]:
-        """Sample what the product does in the jobs of this block; call what it gives for their collapsed stacks."""
+        """Sample the product's stacks during the jobs of this block; call the yielded function for the collapsed stacks."""
         usual = self._profiles
         with tempfile.TemporaryDirectory(prefix="stacks-", dir=self._folder) as folder:
             self._profiles = Path(folder)
@@ -282,7 +282,7 @@ class Stage:
 
     @contextlib.contextmanager
     def _profiled(self, side: Side, kind: str) -> Iterator[None]:
-        """Where wanted, sample what the product does meanwhile; a file of collapsed stacks for each job."""
+        """If wanted, sample the product's stacks meanwhile; a file of collapsed stacks for each job."""
         if self._profiles is None or not side.cookie:
             yield
             return
@@ -299,7 +299,7 @@ class Stage:
                 sampler.send_signal(signal.SIGINT)
 
     def _journal(self) -> Any:
-        """The stub's notes since the last time."""
+        """The stub's record since the last time."""
         address = f"{self._stub_url.removesuffix('/v1')}/journal"
         with urllib.request.urlopen(address, timeout=30) as answer:
             return orjson.loads(answer.read())
@@ -307,7 +307,7 @@ class Stage:
 
 @contextlib.contextmanager
 def _process(module: str, *arguments: str, **environment: str) -> Iterator[tuple[str, int]]:
-    """A process of ours that prints its address when it can be used."""
+    """Start a process of ours, which prints its address when it is ready."""
     command = [sys.executable, "-m", module, *arguments]
     environment = {**os.environ, **environment}
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
@@ -320,7 +320,7 @@ def _process(module: str, *arguments: str, **environment: str) -> Iterator[tuple
 
 @contextlib.contextmanager
 def _worker_of(server: Server) -> Iterator[None]:
-    """A worker beside a server."""
+    """A worker with the settings of a server."""
     worker = Worker(server.data_dir)
     worker.environment = server.environment
     worker.start()
@@ -341,7 +341,7 @@ def _client(job: Job, module: str) -> "subprocess.Popen[str]":
 
 
 def _line(client: "subprocess.Popen[str]", expected: str = "") -> str:
-    """The client's next line; one that takes too long is ended."""
+    """The client's next line; a client that takes too long is ended."""
     assert client.stdout is not None
     watchdog = threading.Timer(_LONGEST_JOB_S, client.kill)
     watchdog.start()
@@ -355,7 +355,7 @@ def _line(client: "subprocess.Popen[str]", expected: str = "") -> str:
 
 
 def _cpu_s(pid: int) -> float:
-    """A process's processor time so far."""
+    """A process's CPU time so far."""
     times = psutil.Process(pid).cpu_times()
     return float(times.user + times.system)
 

@@ -1,7 +1,7 @@
-"""A yardstick: Qwen-Agent as it comes, behind a bare WebSocket, as its tutorials have it. Nothing is kept.
+"""A reference: Qwen-Agent unchanged, behind a minimal WebSocket, as in its tutorials. Nothing is stored.
 
-Its own loop with its own OpenAI client, in a thread for each message; each state that the loop yields becomes a frame with the whole
-text. ``python -m tests.benchmarks.stock <model's address>`` prints its own.
+Its own loop with its own OpenAI client, in a thread for each message; each state that the loop yields becomes a frame with the whole text.
+``python -m tests.benchmarks.stock <model's address>`` prints its own.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ class CurrentTime(BaseTool):  # type: ignore[misc] # Qwen-Agent has no types
 
 
 def frame(messages: list[dict[str, Any]]) -> dict[str, Any]:
-    """The frame of a state: of the last message, the whole text."""
+    """The frame for a state: of the last message, the whole text."""
     step, last = len(messages), messages[-1]
     if last["role"] == FUNCTION:
         return {"type": "reasoning_step", "data": {"type": "tool_result", "step": step, "content": last["content"]}}
@@ -43,7 +43,7 @@ def frame(messages: list[dict[str, Any]]) -> dict[str, Any]:
 
 async def serve(model: str) -> None:
     """Serve until ended."""
-    logger.setLevel("WARNING")  # a line per call of the model else
+    logger.setLevel("WARNING")  # otherwise it would log a line for each call of the model
     agent = Assistant(llm={"model": "stub", "model_server": model, "api_key": "none"}, function_list=["current_time"])
     loop = asyncio.get_running_loop()
 

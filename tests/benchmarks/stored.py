@@ -1,4 +1,4 @@
-"""The figures of what is stored already: replayed, listed, searched."""
+"""Figures of stored data: replayed, listed, searched."""
 
 from collections.abc import Iterator, Mapping
 from urllib.parse import quote
@@ -15,7 +15,7 @@ _CALLS = 200
 _BEHIND = 5
 _RETURNS = 50
 _SESSIONS_OF_A_PAGE = 40
-#: As often is searched until nobody was late: to load everything anew for that would take minutes.
+#: How often a search is repeated until no client was late: loading everything again for that would take minutes.
 _ATTEMPTS = 2
 _ANYTHING = f"Tell me [tag={TAG}]"
 _SEARCHES = {
@@ -45,7 +45,7 @@ def open_2000(stage: Stage, sizes: Sizes) -> Measured:
 
 
 def run_page(stage: Stage, sizes: Sizes) -> Measured:
-    """The page of a run of 200 model calls, and that of what the last of them saw; the yardstick is a run of one call."""
+    """The page of a run of 200 model calls, and that of the last call's messages; the reference is a run of one call."""
     with stage.product() as product:
         many, one = stage.rows("runs_of_calls", _CALLS, 1)
         pages = [f"/runs/{many}/", f"/runs/{many}/calls/{_CALLS}/", f"/runs/{one}/", f"/runs/{one}/calls/1/"]
@@ -61,7 +61,7 @@ def run_page(stage: Stage, sizes: Sizes) -> Measured:
 
 
 def replay(stage: Stage, sizes: Sizes) -> Measured:
-    """A very long session: all of it over one socket, and the few events that someone who comes back has missed."""
+    """A very long session: all of it over one socket, and the few events that a reconnecting client has missed."""
     count = sizes.replayed
     with stage.product() as product:
         session = [stage.rows("long_session", count)]
@@ -81,7 +81,7 @@ def replay(stage: Stage, sizes: Sizes) -> Measured:
 
 
 def branch(stage: Stage, sizes: Sizes) -> Measured:
-    """A very long session is gone on from in a branch: until that is there, and how long others wait who write meanwhile."""
+    """A branch of a very long session: the time until it exists, and how long other writes wait meanwhile."""
     rows: list[Row] = []
     for name, elsewhere in (("SQLite", stage.apart("branch")), ("PostgreSQL", stage.apart("postgresql", served=True))):
         with elsewhere:
@@ -97,7 +97,7 @@ def branch(stage: Stage, sizes: Sizes) -> Measured:
 
 
 def history(stage: Stage, sizes: Sizes) -> Measured:
-    """The lists of someone who has very many sessions."""
+    """The lists of a user with very many sessions."""
     with stage.apart("history"):
         session = stage.rows("past_sessions", sizes.past_sessions)
         last = -(-sizes.past_sessions // _SESSIONS_OF_A_PAGE)
@@ -119,7 +119,7 @@ def history(stage: Stage, sizes: Sizes) -> Measured:
 
 
 def search(stage: Stage, sizes: Sizes) -> Measured:
-    """Words looked for in very many steps of one account, in both databases."""
+    """Searches in very many steps of one account, in both databases."""
     rows: list[Row] = []
     problems: list[str] = []
     windows: list[Window] = []
@@ -129,7 +129,7 @@ def search(stage: Stage, sizes: Sizes) -> Measured:
             with stage.product() as product:
                 warm_up(stage, product, [session], _ANYTHING)
                 addresses = dict(_addresses())
-                # What tells a hit, in JSON and in HTML.
+                # What shows that there is a hit, in JSON and in HTML.
                 pages = {each: '"session_id"' if "/api/" in each else "<mark>" for each in addresses.values()}
                 got = stage.run(product, "get", times=1, pages=pages)
                 for _ in range(_ATTEMPTS):
@@ -143,7 +143,7 @@ def search(stage: Stage, sizes: Sizes) -> Measured:
 
 
 def _addresses() -> Iterator[tuple[str, str]]:
-    """What is looked for, and the address at which it is found."""
+    """What is searched for, and the address of the search."""
     for what, words in _SEARCHES.items():
         yield what, f"/api/search/?q={quote(words)}"
     yield "the page of a common word", f"/sessions/?q={quote(COMMON)}"
@@ -156,7 +156,7 @@ def _found(name: str, addresses: Mapping[str, str], series: Mapping[str, list[fl
 
 
 def clock(stage: Stage, sizes: Sizes) -> Measured:
-    """What every process asks of the database by the clock, where very many runs are stored; beside it, one row read by its key."""
+    """The periodic queries of every process with very many stored runs; in comparison with reading one row by its key."""
     rows: list[Row] = []
     for name, elsewhere in (("SQLite", stage.apart("clock")), ("PostgreSQL", stage.apart("postgresql", served=True))):
         with elsewhere:
@@ -170,7 +170,7 @@ def clock(stage: Stage, sizes: Sizes) -> Measured:
 
 
 def staff(stage: Stage, sizes: Sizes) -> Measured:
-    """What staff look at in the administration where very many steps are stored, in both databases; within one process."""
+    """The staff's pages in the admin with very many stored steps, in both databases; within one process."""
     rows: list[Row] = []
     for name, elsewhere in (("SQLite", stage.apart("staff")), ("PostgreSQL", stage.apart("postgresql", served=True))):
         with elsewhere:

@@ -1,6 +1,6 @@
-"""The model's side of the benchmark: the tests' model server, with a lean stamped stream, and notes of what it sent and how late it was.
+"""The benchmark's model server: that of the tests, with a fast stamped stream, and a record of what it sent and how late it was.
 
-``python -m tests.benchmarks.stub`` prints its address; ``GET /journal`` there tells the notes since the last time it was asked.
+``python -m tests.benchmarks.stub`` prints its address; ``GET /journal`` there returns the record since the last time.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _TEMPLATE_RESULT = "<tool_response>"
 
 @dataclass(slots=True)
 class Note:
-    """One request: the tag in its message, when it was there, when its first token and when its last was sent, and the stamps."""
+    """One request: the tag in its message, when it arrived, when its first token and when its last was sent, and the stamps."""
 
     tag: str
     at: float
@@ -68,7 +68,7 @@ class Stub(ModelServer):
 
     @staticmethod
     async def _stamped(script: Script, stream: _Stream, note: Note) -> None:
-        """A token of the content's words is its time of sending. Due times are fixed, so that a late one delays no other."""
+        """Each token of the text is the time at which it is sent. Due times are fixed, so that a late one delays no other."""
         loop = asyncio.get_running_loop()
         event = f"data: {orjson.dumps(_chunk(stream, {'content': _HERE})).decode()}\n\n"
         before, _, after = event.partition(_HERE)
@@ -90,7 +90,7 @@ class Stub(ModelServer):
 
 
 def _plainly(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Messages in which a tool's result is a tool's, which Qwen-Agent's own template writes as the user's."""
+    """Messages in which a tool's result has the role of a tool; Qwen-Agent's own template gives it that of the user."""
     return [
         {**message, "role": "tool"} if str(message.get("content")).startswith(_TEMPLATE_RESULT) else message
         for message in messages

@@ -1,4 +1,4 @@
-"""The benchmark's own arithmetic: a figure is worth no more than this."""
+"""The benchmark's own calculations, on which every figure depends."""
 
 import argparse
 import asyncio
@@ -79,7 +79,7 @@ async def test_a_standstill_counts_as_often_as_it_kept_a_tick_waiting() -> None:
     ticker = Ticker()
     ticker.take()
     until = time.monotonic() + 20 * TICK_S
-    while time.monotonic() < until:  # stands in for a loop that is busy with something else
+    while time.monotonic() < until:  # simulates a loop that is busy with something else
         pass
     await asyncio.sleep(0)
     lateness = ticker.take()
@@ -91,11 +91,11 @@ async def test_a_standstill_counts_as_often_as_it_kept_a_tick_waiting() -> None:
     ("pieces", "text"),
     [
         ([(1, 0, "ab"), (1, 2, "cd")], "abcd"),
-        ([(1, 0, "ab"), (1, 3, "d")], "ab"),  # a gap is waited out
+        ([(1, 0, "ab"), (1, 3, "d")], "ab"),  # waits for the missing piece
         ([(1, 0, "ab"), (1, 3, "d"), (1, 0, "abcd")], "abcd"),
         ([(1, 0, "ab"), (2, 0, "x")], "x"),
         ([(2, 0, "x"), (1, 0, "ab")], "x"),
-        ([(1, 0, "ab"), (2, 2, "cd")], "ab"),  # a piece of a text whose beginning is not here
+        ([(1, 0, "ab"), (2, 2, "cd")], "ab"),  # a piece of a text whose beginning is missing
         ([(1, 0, "abcd"), (1, 2, "cd")], "abcd"),
     ],
 )

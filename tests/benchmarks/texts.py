@@ -1,12 +1,12 @@
-"""Made-up texts that are searched: words as often as in a language, and a few whose number of occurrences is known.
+"""Generated texts for searches: words as frequent as in a language, and a few whose number of occurrences is known.
 
-A step's text is two pieces, another pair for each step, and ends with one of two words that meet in `TOGETHER` steps alone.
+A step's text is two pieces, another pair for each step, and ends with one of two words that occur together in `TOGETHER` steps only.
 """
 
 import itertools
 import random
 
-#: In `TOGETHER` steps.
+#: Two words that occur together in `TOGETHER` steps.
 RARE = "zanzibar"
 #: In nearly half of all.
 COMMON = "tide"

@@ -1,4 +1,4 @@
-"""The product's settings without one thing that it does: model calls are not kept. For what keeping them costs."""
+"""The product's settings without storing model calls, to measure the cost of storing them."""
 
 from django.apps import AppConfig
 
@@ -9,13 +9,13 @@ INSTALLED_APPS = [*INSTALLED_APPS, "tests.benchmarks.unstored_settings.Unstored"
 
 
 class Unstored(AppConfig):
-    """Keeps none from the beginning on."""
+    """Stores no model calls."""
 
     name = "tests.benchmarks"
     label = "unstored"
 
     def ready(self) -> None:
-        """Let their only writer write nothing."""
+        """Replace the function that writes them."""
         from chat.store.calls import CallWriter  # noqa: PLC0415 - the models are not loaded yet above
 
         CallWriter.write = lambda *_: None  # type: ignore[method-assign]

@@ -366,9 +366,9 @@ async def test_coming_near_the_end_is_not_reaching_it(growth: Growth) -> None:
         assert await page.evaluate(PLACE) == before
 
 
-#: The text that is selected while it grows: the Markdown so far, what is added, and the selected words.
-#: Kinds of text that are made of what others of the tables below are made of.
+#: Kinds of text that consist of the same elements as others of the tables below.
 ALIKE = ("a loose list", "a numbered list", "a quotation", "a heading")
+#: The text that is selected while it grows: the Markdown so far, what is added, and the selected words.
 CHOSEN = {
     "a paragraph": ("The first words of a paragraph that goes on", " and on", "p"),
     "a list": ("- first words\n- second", "\n- more", "li"),

@@ -1,4 +1,4 @@
-"""An agent as Qwen-Agent has them, unchanged but for what it declares."""
+"""An agent as Qwen-Agent has them, unchanged except for what it declares."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +10,7 @@ from tests.example_extension.roll_dice import RollDice
 
 
 class Poet(FnCallAgent):  # type: ignore[misc] # Qwen-Agent has no types
-    """Answers, and signs what it has written."""
+    """Answers, and signs its texts."""
 
     tools = ("current_time",)
 

@@ -1,4 +1,4 @@
-"""The proxy that the product is run behind, with the very file that `compose.yaml` gives it."""
+"""The proxy in front of the product, with the configuration file of `compose.yaml`."""
 
 import os
 import socket
@@ -12,14 +12,14 @@ from pathlib import Path
 from tests import services
 from tests.serving import ROOT
 
-#: It comes with the tests' packages.
+#: Installed with the tests' packages.
 PROGRAM = Path(sys.executable).parent / "caddy"
 _READY_WITHIN_S = 20.0
 
 
 @contextmanager
 def before(addresses: Sequence[str], folder: Path) -> Iterator[str]:
-    """The address of a proxy in front of some addresses of the product, for the length of a block."""
+    """The URL of a proxy in front of some processes of the product, for the length of a block."""
     port = services.free_port()
     process = subprocess.Popen(
         [PROGRAM, "run", "--config", ROOT / "Caddyfile", "--adapter", "caddyfile"],

@@ -1,4 +1,4 @@
-"""The databases and worlds that these tests copy are made as those of the tests that break things."""
+"""The databases and processes of these tests are made like those of the tests of faults."""
 
 from tests.faults.conftest import model, open_world, ready
 

@@ -1,6 +1,6 @@
 """Arize Phoenix, a receiver of traces that others wrote, as a process.
 
-It is heavy, and so no part of the lock: `PHOENIX` names the Python of an environment that has it; without, one is made for the test.
+It is large, and so not in the lock: `PHOENIX` names the Python of an environment that has it; without that, one is made for the test.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ _READY_WITHIN_S = 120
 
 @contextlib.contextmanager
 def phoenix(folder: Path) -> Iterator[str]:
-    """Its address, where it also takes traces."""
+    """Its URL, which also accepts traces."""
     port = free_port()
     own = {
         "PHOENIX_WORKING_DIR": str(folder / "data"),

@@ -1,4 +1,4 @@
-"""Parts in the forms that large installations have: PostgreSQL behind a PgBouncer or on two hosts, a Redis that Sentinels watch."""
+"""PostgreSQL and Redis as large installations run them: behind a PgBouncer, on two hosts, watched by Sentinels."""
 
 import contextlib
 import os
@@ -32,7 +32,7 @@ POOL = 3
 
 
 class PgBouncer(services.Service):
-    """A PgBouncer of Debian's that hands the server's connections on with each transaction; all its other settings are as they come."""
+    """A PgBouncer of Debian's that pools by transaction; all its other settings are the defaults."""
 
     def __init__(self, postgres_url: str, folder: Path) -> None:
         program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
@@ -62,7 +62,7 @@ def empty(postgres_server: str) -> Iterator[str]:
 
 @pytest.fixture
 def bouncer(empty: str) -> Iterator[PgBouncer]:
-    """A PgBouncer before it."""
+    """A PgBouncer in front of it."""
     with tempfile.TemporaryDirectory(prefix="thinkaloud-pgbouncer-") as folder:
         server = PgBouncer(empty, Path(folder)).start()
         try:
@@ -80,7 +80,7 @@ def prepare(folder: Path, address: str) -> subprocess.CompletedProcess[str]:
 
 
 async def ask_and_check(world: World, times: int = 3) -> None:
-    """Ask so often in a session with two clients, one at each process; both have all of it."""
+    """Send this many messages in a session with two clients, one at each process; both receive everything."""
     session = await world.new_session()
     async with (
         world.client(session, at=lambda: world.addresses[:1]) as one,
@@ -98,8 +98,8 @@ async def test_postgresql_behind_a_pgbouncer_that_pools_by_transaction(
     done = prepare(tmp_path, address)
     assert done.returncode == 0, done.stderr
     assert "Log in as" in done.stdout
-    # A process that is frozen in the middle of a transaction keeps its locks no longer for it: in no session, also not in those that
-    # were open before the role had its limits.
+    # A process that is frozen in the middle of a transaction must not keep its locks: in no connection, also not in those that were open
+    # before the role had its limits.
     with contextlib.ExitStack() as until_done:
         for _ in range(POOL):
             through = until_done.enter_context(psycopg.connect(bouncer.url))
@@ -146,7 +146,7 @@ async def test_postgresql_on_two_hosts_is_followed_to_the_one_that_is_promoted(
     """The primary dies in the middle of a run and its standby is promoted: no run fails, no socket closes, nothing is lost."""
     model.respond = rounds(60, every_s=0.005)
     with services.own_postgres() as primary, services.standby_of(primary) as standby:
-        # The standby first, as it may well be: it takes no changes.
+        # The standby first, as it may happen: it is read-only.
         hosts = f"127.0.0.1:{standby.port},127.0.0.1:{primary.port}"
         address = f"postgres://postgres@{hosts}/postgres?target_session_attrs=read-write"
         done = prepare(tmp_path / "prepare", address)
@@ -169,7 +169,7 @@ async def test_postgresql_on_two_hosts_is_followed_to_the_one_that_is_promoted(
 
 
 def health(url: str) -> str:
-    """What a process says of itself."""
+    """The health of a process, as it reports it."""
     with urllib.request.urlopen(f"{url}/healthz") as answer:
         text: str = answer.read().decode()
     return text

@@ -1,7 +1,7 @@
-"""The image and the whole of `compose.yaml`, run for real: only where somebody names an engine.
+"""The image and all of `compose.yaml`, run for real: only where an engine is named.
 
 ``CONTAINER_ENGINE=podman`` (with podman-compose) or ``CONTAINER_ENGINE=docker``; ``CONTAINER_BUILD_OPTIONS`` are further options of its
-``build``, as for a machine that reaches registries in a way of its own. Ports 8700 and 8743 of loopback must be free.
+``build``, for a machine that reaches registries in its own way. Ports 8700 and 8743 of loopback must be free.
 """
 
 import contextlib
@@ -31,12 +31,12 @@ pytestmark = [
 COMPOSE = {"docker": ["docker", "compose"], "podman": ["podman-compose"]}
 PORT = 8700
 ADDRESS = f"http://127.0.0.1:{PORT}"
-#: What our own layers may have: with the slim image of Python, which has 130 MB, less than 500.
+#: The most that our own layers may have: with the slim image of Python, which has 130 MB, less than 500.
 MOST_OF_OURS = 370e6
 
 
 def engine(*arguments: str, check: bool = True) -> str:
-    """Run the engine; returns what it printed."""
+    """Run the engine; returns its output."""
     done = subprocess.run([ENGINE, *arguments], capture_output=True, text=True, check=False)
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -48,7 +48,7 @@ def size_of(image: str) -> int:
 
 
 class Composition:
-    """The services of the file, started one by one: not every engine knows what the file says of their order."""
+    """The services of the file, started one by one: not every engine follows the order that the file gives."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -66,7 +66,7 @@ class Composition:
         (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in values.items()))
 
     def run(self, *arguments: str) -> str:
-        """Run the composing program in the folder."""
+        """Run the compose program in the folder."""
         environment = {**os.environ, "HTTP_PORT": f"127.0.0.1:{PORT}", "HTTPS_PORT": "127.0.0.1:8743"}
         done = subprocess.run(
             [*COMPOSE[ENGINE], "--project-name", self.name, *arguments],
@@ -80,13 +80,13 @@ class Composition:
         return done.stdout + done.stderr
 
     def container(self, service: str) -> str:
-        """A service's container, as its engine names it."""
+        """The name of a service's container in its engine."""
         names = engine("ps", "--all", "--format", "{{.Names}}").split()
         (found,) = [name for name in names if name in {f"{self.name}_{service}_1", f"{self.name}-{service}-1"}]
         return found
 
     def is_healthy(self, service: str) -> bool:
-        """Ask what the service's own health check asks, where it asks it."""
+        """Run the service's own health check in its container."""
         kind, *command = self.services[service]["healthcheck"]["test"]
         command = [part.replace("$$", "$") for part in command]
         asked = ["sh", "-c", *command] if kind == "CMD-SHELL" else command
@@ -94,7 +94,7 @@ class Composition:
         return done.returncode == 0
 
     def start(self, *services: str) -> None:
-        """Start services, and wait until they are well."""
+        """Start services, and wait until they are healthy."""
         self.run("up", "--detach", "--no-build", *services)
         ends_at = time.monotonic() + 120
         for service in services:
@@ -103,7 +103,7 @@ class Composition:
                 time.sleep(0.5)
 
     def recreate(self, service: str) -> None:
-        """As at an upgrade: stop it in good order, remove it, and start it from the image."""
+        """As at an upgrade: stop it with SIGTERM, remove it, and start it from the image."""
         engine("stop", "--time", "30", self.container(service))
         engine("rm", self.container(service))
         self.start(service)
@@ -111,7 +111,7 @@ class Composition:
 
 @pytest.fixture(scope="module")
 def image() -> str:
-    """The image, built as people build it."""
+    """The image, built as documented."""
     options = shlex.split(os.environ.get("CONTAINER_BUILD_OPTIONS", ""))
     engine("build", *options, "--tag", "thinkaloud", str(ROOT))
     return "thinkaloud"
@@ -119,7 +119,7 @@ def image() -> str:
 
 @pytest.fixture(scope="module")
 def composition(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composition]:
-    """All services, up and well."""
+    """All services, running and healthy."""
     made = Composition(tmp_path_factory.mktemp("compose"))
     try:
         made.start("postgres", "redis")
@@ -152,7 +152,7 @@ def test_a_health_check_can_fail(composition: Composition) -> None:
 
 
 async def test_questions_through_the_proxy_while_everything_is_replaced(composition: Composition) -> None:
-    """One asks while processes are killed, stopped and replaced one after another: each answer comes, and no step is missing."""
+    """Messages are sent while processes are killed, stopped and replaced one after another: each is answered, no step is missing."""
     async with Browser.logged_in(ADDRESS, "ada") as browser:
         session = await browser.new_session()
         cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())

@@ -1,4 +1,4 @@
-"""Two processes that serve, behind the proxy of `compose.yaml`, and two workers: hundreds of sessions, and processes that come and go."""
+"""Two processes that serve, behind the proxy of `compose.yaml`, and two workers: hundreds of sessions, while processes are restarted."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ from tests.serving import Browser
 pytestmark = [pytest.mark.long, pytest.mark.scale]
 
 SESSIONS = 200
-#: One thinks and answers, each word being the time of its sending; the other looks at the clock in between.
+#: One model thinks and answers, each token being the time of its sending; the other calls the clock in between.
 MESSAGES = (
     "Tell [reasoning=10 tokens=60 every=50 stamp]",
     "Tell [reasoning=10 tokens=40 every=50 call=current_time:{}]",
@@ -57,7 +57,7 @@ def scaled(
 
 @contextlib.asynccontextmanager
 async def clients(scaled: tuple[World, str], count: int) -> AsyncIterator[list[tuple[str, Oracle]]]:
-    """A client in each of so many new sessions, by way of the proxy; all of one person, who has no limits."""
+    """A client in each of this many new sessions, through the proxy; all of one user, who has no limits."""
     world, proxy = scaled
     async with contextlib.AsyncExitStack() as until_done:
         async with world.browser() as direct, Browser.logged_in(proxy, "bo", direct.cookies) as browser:
@@ -77,7 +77,7 @@ async def clients(scaled: tuple[World, str], count: int) -> AsyncIterator[list[t
 async def test_a_load_of_two_hundred_sessions(
     scaled: tuple[World, str], model: ModelServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """All ask within five seconds: every run completes, nobody misses anything, and the figures are printed."""
+    """All send within five seconds: every run completes, no client misses anything, and the figures are printed."""
     world, _ = scaled
     model.reset()
     async with clients(scaled, SESSIONS) as opened:
@@ -109,12 +109,12 @@ async def test_a_load_of_two_hundred_sessions(
         )
     assert set(ends) == {"completed"}
     assert not broken
-    # None of the two has done it alone.
+    # Both have executed some of them.
     assert len(executed) == 2
 
 
 async def test_processes_come_and_go_under_load(scaled: tuple[World, str], model: ModelServer) -> None:
-    """Sixty sessions at work while each process in turn is killed or told to stop, and started again: every step once, every run ended."""
+    """Sixty sessions at work while each process in turn is killed or told to stop, and restarted: every step once, every run ended."""
     world, _ = scaled
     model.reset()
     draw = random.Random(17)
@@ -131,14 +131,14 @@ async def test_processes_come_and_go_under_load(scaled: tuple[World, str], model
 
 
 async def _until_completed(client: Oracle) -> None:
-    """Ask, and follow, by hand where it is not continued by itself, until something was completed; three times."""
+    """Send, and continue by hand where that is not automatic, until a run has completed; three times."""
     for _ in range(3):
         run_id = await client.ask(MESSAGES[1])
         while await client.ended(run_id, 180) != "completed":
             try:
                 run_id = await client.go_on(run_id)
             except Refused:
-                # It goes on by itself.
+                # It is continued automatically.
                 break
 
 

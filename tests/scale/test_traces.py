@@ -1,4 +1,4 @@
-"""Traces of the running product in a receiver that others wrote: what it makes of them, and that sent again they are the same."""
+"""Traces of the running product in a receiver that others wrote: how it shows them, and that repeated ones change nothing."""
 
 import asyncio
 from collections import Counter
@@ -12,7 +12,7 @@ from tests.scale.phoenix import phoenix
 from tests.serving import Browser, Server, serving
 
 pytestmark = [pytest.mark.long, pytest.mark.scale]
-#: Asked of the demo model: a tool call, and a run within a run.
+#: Messages to the demo model: a tool call, and a run within a run.
 QUESTIONS = ("What is 17 % of 2,340?", "Ask the developer: what is 12 % of 50?")
 _LOOKS = 120
 
@@ -58,7 +58,7 @@ async def test_phoenix_shows_runs_their_calls_and_tools_and_sent_again_no_more(r
     by_id = {span["context"]["span_id"]: span for span in spans}
     developer = next(span for span in spans if span["name"] == "invoke_agent developer")
     assert by_id[developer["parent_id"]]["name"] == "execute_tool ask_developer"
-    # What it makes of the conventions by itself.
+    # What it derives from the conventions by itself.
     kinds = {span["name"].split()[0]: span["span_kind"] for span in spans}
     assert kinds == {"invoke_agent": "AGENT", "chat": "LLM", "execute_tool": "TOOL"}
     call = next(span for span in spans if span["name"] == "chat demo")

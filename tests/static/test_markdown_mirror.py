@@ -1,4 +1,4 @@
-"""The browser's Markdown is the server's: one table of cases, and mixtures of their pieces."""
+"""The browser's Markdown renderer and the server's give the same result: for a table of cases, and for mixtures of their pieces."""
 
 import contextlib
 import json
@@ -21,7 +21,7 @@ Ask = Callable[[str, Any], Any]
 
 
 def asking() -> Iterator[Ask]:
-    """Ask the scripts, in a Node that stays open for the next question."""
+    """Call the scripts, in a Node that stays open for further calls."""
     node = bootstrap.find_node(Path(sys.executable))
     with subprocess.Popen(
         [node, str(HERE / "mirror.js")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -41,7 +41,7 @@ def asking() -> Iterator[Ask]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Callable[[str], str]]:
-    """What the browser's renderer makes of a text, through the same allowlist."""
+    """The HTML of the browser's renderer for a text, through the same allowlist."""
     with contextlib.contextmanager(asking)() as ask:
         yield lambda text: markdown.sanitize_html(ask("markdown", [text])[0])
 

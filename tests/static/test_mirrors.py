@@ -1,4 +1,4 @@
-"""What stands twice, in Python for pages and in JavaScript for what arrives live, says the same."""
+"""What is implemented twice, in Python for pages and in JavaScript for live text, gives the same result."""
 
 import contextlib
 import json
@@ -32,7 +32,7 @@ Ask = Callable[[str, Any], Any]
 
 @contextlib.contextmanager
 def scripts_in(language: str) -> Iterator[Ask]:
-    """Ask the scripts, in a Node that stays open for the next question; they have the words of a language, as a page gives them to them."""
+    """Call the scripts, in a Node that stays open for further calls; with the texts of a language, as a page provides them."""
     node = bootstrap.find_node(Path(sys.executable))
     catalogue = bootstrap.BASE_DIR / "static" / "chat" / "locale" / f"{language}.js"
     words = ["--import", catalogue.as_uri()] if catalogue.exists() else []
@@ -54,14 +54,14 @@ def scripts_in(language: str) -> Iterator[Ask]:
 
 @pytest.fixture(scope="session")
 def ask() -> Iterator[Ask]:
-    """Ask the scripts in English."""
+    """Call the scripts in English."""
     with scripts_in("en") as asked:
         yield asked
 
 
 @pytest.fixture(scope="session", params=[code for code, _ in settings.LANGUAGES])
 def ask_in_language(request: pytest.FixtureRequest) -> Iterator[tuple[str, Ask]]:
-    """A language, and the scripts that speak it."""
+    """A language, and the scripts in that language."""
     with scripts_in(request.param) as asked:
         yield request.param, asked
 
@@ -140,7 +140,7 @@ def compare_words(ask: Ask) -> None:
     expected += [(["firstLine", text], humanize.first_line(text)) for text in TEXTS]
     expected += [(["markdownGist", text], humanize.markdown_gist(text)) for text in [*TEXTS, "**a** " * 400, "😀" * 1_200]]
     questions = [*TEXTS, "line\n" * 11, "line\n" * 12, "x" * 960, "x" * 961, "😀" * 481, "y" * 81 + "\n" * 10]
-    # Whether they can be seen; a further one is one entry.
+    # Whether such characters are visible; a further one is one entry.
     blanks = [
         "",
         " ",
@@ -257,7 +257,7 @@ FILE = {"id": "f1", "name": "red.png", "media_type": "image/png", "size": 73}
 
 
 def within(told: tuple[str, dict[str, Any]], run: str = "r2", **more: Any) -> tuple[str, dict[str, Any]]:
-    """The same of a run within another one; its start is told which call has asked it."""
+    """The same for a child run; its first event says which call has started it."""
     kind, data = told
     return f"child_{kind.removeprefix('reasoning_')}", {"run": run, **data, **more}
 
@@ -270,7 +270,7 @@ def word(text: str = "Be brief.", user: str = "mei") -> tuple[str, dict[str, Any
     return step("steer", content=text, user=user, client_message_id="w")
 
 
-#: The root has asked two, of which one asks a third; the second asks people something, and so does the third, two levels down.
+#: The root has asked two, of which one asks a third; the second waits for a decision, and so does the third, two levels down.
 WAITS_WITHIN = [
     start(),
     call(1, "ask_developer"),
@@ -527,7 +527,7 @@ def compare_story(ask: Ask, name: str) -> None:
 
 
 def told_of(run: transcript.Run, item: transcript.Item, call: transcript.Call) -> dict[str, Any]:
-    """What a call's card says of it, and of what people are asked about it."""
+    """What a call's card shows of it, and of the decision that it waits for."""
     request, decision = call.request, call.decision
     is_question = request is not None and request.fields is not None
     times = ("", "0:59")
@@ -544,7 +544,7 @@ def told_of(run: transcript.Run, item: transcript.Item, call: transcript.Call) -
 def grow(
     text: str | None, at: tuple[int, int] | None, delta: dict[str, Any]
 ) -> tuple[str | None, tuple[int, int] | None]:
-    """The rule of the wire in Python, on UTF-16: put the text at its offset; 0 starts anew; older and unfitting is ignored."""
+    """The protocol's rule in Python, on UTF-16: insert the text at its offset; 0 begins again; older and misplaced pieces are ignored."""
     place = (delta["step"], delta["attempt"])
     if at is not None and place < at:
         return text, at
@@ -576,7 +576,7 @@ letters = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 
 @st.composite
 def told(draw: st.DrawFn) -> tuple[list[dict[str, Any]], str]:
-    """What a server tells of texts that grow, with some of it lost, doubled and late, and the whole of the last text at its end."""
+    """What a server sends of texts in progress, with some of it lost, duplicated and late, and the whole of the last text at its end."""
     run = uuid4()
     deltas: list[dict[str, Any]] = []
     whole = ""
@@ -604,7 +604,7 @@ def test_growth_ends_right_whatever_was_lost(ask: Ask, story: tuple[list[dict[st
     assert ask("growth", deltas) == whole
 
 
-#: What the root of such a story waits for, whoever waits within it.
+#: What the root of such a log waits for, whichever run within it waits.
 WAITS = {
     "one of two waits within": "",
     "both wait within": "approval",

@@ -1,4 +1,4 @@
-"""The page's words and types of the protocol are those of ``chat/protocol``."""
+"""The names and types of the protocol in the page's scripts are those of ``chat/protocol``."""
 
 from scripts import protocol_js
 

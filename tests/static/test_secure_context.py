@@ -1,4 +1,4 @@
-"""What browsers give to secure pages alone is asked for in one file, which has another way for each."""
+"""Features that browsers only provide on secure pages are used in one file, which has an alternative for each."""
 
 import re
 from pathlib import Path
@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 STATIC = Path(__file__).resolve().parents[2] / "static" / "chat"
-#: The one that may.
+#: The only file that may use them.
 PLATFORM = "platform.js"
-#: What is missing, or refuses, on a page that came over plain HTTP from another machine. A further one is a line.
+#: What is missing, or fails, on a page that came over plain HTTP from another machine. A further one is a line.
 SECURE_ONLY = (
     r"randomUUID",
     r"crypto\.subtle",
@@ -32,7 +32,7 @@ SECURE_ONLY = (
 
 
 def code(path: Path) -> str:
-    """A script without its comments and its texts."""
+    """A script without its comments and strings."""
     text = re.sub(r"/\*.*?\*/", "", path.read_text("utf-8"), flags=re.DOTALL)
     text = re.sub(r'"(?:[^"\\\n]|\\.)*"', '""', text)
     return re.sub(r"(?<!:)//.*", "", text)

@@ -1,4 +1,4 @@
-"""Markdown that is still growing: what is shown of it before it is known what its last marks mean."""
+"""Markdown in progress: what is shown before it is known what the last marks mean."""
 
 from collections.abc import Callable
 from typing import Any
@@ -40,7 +40,7 @@ CASES = [
     ("a <su", "a "),
     ("```py\na ** b [", "```py\na ** b ["),
     ("**done**\n\nmore **bo", "**done**\n\nmore **bo**"),
-    # Stars that multiply
+    # Multiplication signs
     ("2*3 = 6", "2*3 = 6"),
     ("2**10 = 1024", "2**10 = 1024"),
     ("n**k grows", "n**k grows"),
@@ -50,7 +50,7 @@ CASES = [
     ("2*3 and *it", "2*3 and *it*"),
     ("2 * 3 and *it", "2 * 3 and *it*"),
     ("**A** is 2*3 **mo", "**A** is 2*3 **mo**"),
-    # Chinese, emoji, and marks within each other
+    # Chinese, emoji, and nested marks
     ("文字**重點", "文字**重點**"),
     ("**重點：*", "**重點：***"),
     ("a **👨‍", "a **👨‍**"),

@@ -1,4 +1,4 @@
-"""What is asked once more, and how, where a server's words refuse something. A further phrase is one line."""
+"""What is sent again, and how, where a server's error says that it does not support something. A further phrase is one line."""
 
 import asyncio
 import dataclasses
@@ -23,7 +23,7 @@ Body = dict[str, Any]
 def refuse(
     server: ModelServer, refuses: Callable[[Body], bool], status: int, words: str, then: Script | None = None
 ) -> None:
-    """Have the server refuse what it refuses with these words, and answer everything else."""
+    """Let the server refuse a feature with this text, and answer everything else."""
     text = words if words.startswith(("{", "[")) else json.dumps({"error": {"message": words}})
 
     def respond(body: Body) -> Script:
@@ -100,7 +100,7 @@ async def test_words_that_say_so_mean_no_tools(
     assert "takes no tools" in caplog.text
 
 
-#: Words of servers that know of no results of tools; they are refused only once there are some.
+#: Errors of servers that do not support tool results; they are sent only once there are some.
 NO_RESULTS: list[tuple[int, str]] = [
     (500, "Conversation roles must alternate user/assistant/user/assistant/..."),
     (400, "After the optional system message, conversation roles must alternate user/assistant/user/assistant/..."),
@@ -112,7 +112,7 @@ NO_RESULTS: list[tuple[int, str]] = [
     (500, "This model only supports single tool-calls at once!"),
     (400, "After the (optional) system message(s), user or tool message(s) should alternate with assistant message(s)"),
 ]
-#: Words about what a conversation's own calls lack, which say nothing of others.
+#: Errors about a conversation's own tool calls, which say nothing of other conversations.
 UNSIGNED: list[tuple[int, str]] = [
     (400, "Function call is missing a thought_signature in functionCall parts. This is required for tools to work."),
     (400, "messages.3.content.0.type: Expected `thinking` or `redacted_thinking`, but found `tool_use`."),
@@ -322,7 +322,7 @@ async def test_a_part_that_is_refused_is_left_out_from_then_on(
         _, outcome = await ended(make_agent().start("?", history=HISTORY))
         assert outcome.status == "completed", outcome.error
         assert outcome.usage.estimated
-    assert len(server.requests) == 3  # told once, and remembered
+    assert len(server.requests) == 3  # announced once, and remembered
     assert caplog.text.count(f"refuses {part}: it is left out from now on") == 1
 
 
@@ -345,7 +345,7 @@ async def test_what_names_no_part_is_asked_once(
     assert len(server.requests) == 1
 
 
-#: What servers say of a field that they do not know, with what they do know behind it. A further one is one line.
+#: Errors about an unknown field that also list the known ones. A further one is one line.
 KNOWN_TOO = [
     "unknown field `chat_template_kwargs`, expected one of `messages`, `model`, `stream`, `stream_options`, `temperature`",
     "Failed to deserialize the JSON body: chat_template_kwargs: unknown field `chat_template_kwargs`, expected `stream` or `temperature`",
@@ -378,7 +378,7 @@ async def test_what_is_refused_in_any_case_is_told_after_few_tries(server: Model
     assert known(server).left_out == set()
 
 
-# -- what goes back to the server that it came from ------------------------------------------------
+# -- what is sent back to the server that it came from ---------------------------------------------
 
 
 def lacks(field: str, *, everywhere: bool = False) -> Callable[[Body], bool]:
@@ -425,7 +425,7 @@ async def test_where_a_model_cannot_think_it_is_not_asked_to(
     server: ModelServer, make_agent: MakeAgent, words: str
 ) -> None:
     refuse(server, has("chat_template_kwargs"), 400, words)
-    server.is_judging = False  # a strict one takes no field beside the API's
+    server.is_judging = False  # a strict server refuses fields that the API does not have
     agent = wishing(make_agent(), Parameters(thinking=True))
     for _ in range(2):
         _, outcome = await ended(agent.start("?"))
@@ -474,7 +474,7 @@ async def test_the_length_of_an_answer_is_asked_for_by_the_name_that_the_server_
     assert [request.body.get("max_completion_tokens") for request in server.requests] == [None, 300, 300]
 
 
-#: What servers say of a tool's parameters that they do not understand. A further one is one line.
+#: Errors about a tool's parameters that the server does not support. A further one is one line.
 NO_SCHEMAS = [
     "* GenerateContentRequest.tools[0].function_declarations[16].parameters.properties[actions].items: missing field.",
     "Invalid JSON payload received. Unknown name \"$schema\" at 'tools[0].function_declarations[0].parameters': Cannot find field.",
@@ -493,7 +493,7 @@ def is_odd(body: Body) -> bool:
 
 
 class OddEcho(Echo):
-    """A tool whose parameters use more of JSON Schema than some servers know, and that is described at length."""
+    """A tool whose parameters use more of JSON Schema than some servers support, with a long description."""
 
     description = f"Says it again. {'x' * 2_000}"
     parameters: ClassVar[Body] = {
@@ -519,7 +519,7 @@ async def test_parameters_that_a_server_does_not_understand_are_told_in_plain(
         steps, outcome = await ended(make_agent(tools=[OddEcho()]).start('[call=echo:{"text": "a"}]'))
         assert outcome.status == "completed", outcome.error
         assert kinds(steps) == ["tool_use", "tool_result", "final_answer"]
-    assert len(server.requests) == 5  # told once, and remembered
+    assert len(server.requests) == 5  # announced once, and remembered
     (tool,) = server.requests[-1].body["tools"]
     properties = tool["function"]["parameters"]["properties"]
     assert properties["text"] == {"type": "string", "description": "What to say.", "enum": ["a", "b"]}
@@ -538,7 +538,7 @@ async def test_where_plain_parameters_are_refused_too_the_tools_go_in_the_prompt
     assert len(server.requests) == 3
 
 
-#: What servers say that take only so many tools at a time, and how many that leaves of 300. A further one is one line.
+#: Errors of servers with a maximum number of tools, and how many of 300 are sent then. A further one is one line.
 TOO_MANY_TOOLS: list[tuple[int, str, int]] = [
     (400, "Invalid 'tools': array too long. Expected an array with maximum length 128, but got an array with length 300 instead.", 128),
     (400, "'tools' : maximum number of items is 128", 128),
@@ -587,8 +587,8 @@ async def test_of_too_many_tools_the_first_are_offered(
     assert kinds(steps)[-3:] == ["tool_use", "tool_result", "final_answer"]
     names = [tool["function"]["name"] for tool in server.requests[-1].body["tools"]]
     assert names == [f"echo_{at}" for at in range(most)]
-    assert len(server.requests) == 3  # told once, and remembered
-    # Later questions of the conversation are not told again; those of another one are.
+    assert len(server.requests) == 3  # announced once, and remembered
+    # Later messages of the conversation do not announce it again; those of another one do.
     history = [{"role": "user", "content": "?"}, *run.messages]
     steps, _ = await ended(agent.start("And now?", history=history))
     assert not told_in(steps)
@@ -596,7 +596,7 @@ async def test_of_too_many_tools_the_first_are_offered(
     assert told_in(steps) == [NOTE % most]
     assert len(server.requests) == 5
     assert caplog.text.count(f"takes at most {most} tools") == 1
-    # Whoever has no more is told nothing.
+    # Nothing is announced to users without more tools.
     steps, _ = await ended(make_agent(tools=numbered_tools(most)).start("?"))
     assert not told_in(steps)
 
@@ -620,7 +620,7 @@ async def test_what_is_not_sent_costs_nothing_of_the_conversation(server: ModelS
     assert len(server.requests[-1].body["messages"]) == 2 + len(HISTORY)
 
 
-#: What servers say that take no content without words beside calls. A further one is one line.
+#: Errors of servers that refuse an empty content beside tool calls. A further one is one line.
 NO_EMPTY_CONTENT = [
     "messages: text content blocks must be non-empty",
     "bedrock error: The content field in the Message object at messages.2 is empty. Add a ContentBlock object",
@@ -638,17 +638,17 @@ async def test_where_no_content_may_be_empty_calls_go_without(
     server: ModelServer, make_agent: MakeAgent, words: str
 ) -> None:
     refuse(server, lambda body: any(message["content"] == "" for message in body["messages"]), 400, words)
-    server.is_judging = False  # others, which the judge speaks for, want a text there
+    server.is_judging = False  # other servers, for which the judge stands, want a text there
     for _ in range(2):
         _, outcome = await ended(make_agent().start("?", history=HISTORY))
         assert outcome.status == "completed", outcome.error
-    assert len(server.requests) == 3  # told once, and remembered
+    assert len(server.requests) == 3  # announced once, and remembered
     called = server.requests[-1].body["messages"][2]
     assert (called["content"], len(called["tool_calls"])) == (None, 1)
 
 
 async def test_blocks_of_thought_go_back_as_they_came(server: ModelServer, make_agent: MakeAgent) -> None:
-    """LiteLLM's, whose signature Anthropic wants back before a call, beside the field of the same text."""
+    """LiteLLM's, whose signature Anthropic requires before a call, beside the field with the same text."""
     told: list[Body] = [
         {
             "reasoning_content": "Hm, ",
@@ -674,7 +674,7 @@ async def test_blocks_of_thought_go_back_as_they_came(server: ModelServer, make_
 
 
 async def test_the_details_of_reasoning_go_back_as_they_came(server: ModelServer, make_agent: MakeAgent) -> None:
-    """In one piece, whichever way they came."""
+    """In one piece, in whatever form they arrived."""
     text = {"type": "reasoning.text", "index": 0, "format": "x-v1"}
     told = [
         {"reasoning_details": [{**text, "text": "Hm, "}]},
@@ -731,7 +731,7 @@ async def test_a_server_that_takes_no_empty_thought_gets_words(server: ModelServ
     for _ in range(2):
         _, outcome = await ended(make_agent().start("?", history=HISTORY))
         assert outcome.status == "completed", outcome.error
-    assert len(server.requests) == 4  # told twice, and remembered
+    assert len(server.requests) == 4  # announced twice, and remembered
 
 
 async def test_a_server_that_misses_a_thought_in_any_case_is_not_asked_for_ever(
@@ -745,7 +745,7 @@ async def test_a_server_that_misses_a_thought_in_any_case_is_not_asked_for_ever(
     assert len(server.requests) <= 5
 
 
-#: What servers say of what they had signed or enciphered themselves, once it is no longer good. A further one is one line.
+#: Errors about a signature or encrypted content of the server's own that is no longer valid. A further one is one line.
 SPOILED = [
     "messages.1.content.0: Invalid `signature` in `thinking` block",
     "messages.7.content.2: Invalid signature in thinking block",
@@ -775,7 +775,7 @@ async def test_what_is_no_longer_good_does_not_end_the_conversation(
     _, outcome = await ended(agent.start("And now?", history=[{"role": "user", "content": "?"}, *run.messages]))
     assert outcome.status == "completed", outcome.error
     assert "tools" in server.requests[-1].body
-    assert known(server).left_out == set()  # of other conversations it may be good
+    assert known(server).left_out == set()  # in other conversations it may be valid
 
 
 async def test_words_beside_calls_are_left_out_where_they_are_refused(
@@ -792,7 +792,8 @@ async def test_words_beside_calls_are_left_out_where_they_are_refused(
     assert len(server.requests) == 3
 
 
-#: What providers say of a conversation that they do not let through: it would be refused with each question. A further one is one line.
+#: Errors of providers about a conversation that their moderation refuses: each later request would be refused too. A further one is one
+#: line.
 WITHHELD = [
     (400, '{"error": {"message": "The response was filtered due to the prompt triggering", "code": "content_filter"}}'),
     (400, "Content Exists Risk"),
@@ -925,7 +926,7 @@ LONG = [
 
 
 def notes_in(steps: list[Body]) -> list[str]:
-    """What people are told of how the model was asked."""
+    """The notes for people about how the model was called."""
     return [step["content"] for step in steps if "LLM_MAX_INPUT_TOKENS" in step["content"]]
 
 
@@ -962,7 +963,7 @@ async def test_a_refusal_for_length_is_answered_by_cutting_once(
     assert not notes_in(steps)
 
 
-#: What says that a request is too large, by a proxy before the server or by a budget of tokens a minute. A further one is one line.
+#: Errors about a too large request, of a proxy or of a token limit per minute. A further one is one line.
 TOO_LARGE = [
     "<html><head><title>413 Request Entity Too Large</title></head></html>",
     "Payload Too Large",

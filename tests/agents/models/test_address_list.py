@@ -1,4 +1,4 @@
-"""Which addresses of model servers the operator's list lets staff enter."""
+"""Which addresses of model servers the operator's list allows staff to enter."""
 
 import pytest
 
@@ -36,7 +36,7 @@ ADDRESSES = [
     ("http://0x0a000005:8000/", False),
     ("https://other.example:8443/", True),
     ("https://other.example/", False),
-    # What an older way to write names in ASCII makes of it is another host than the one that is connected to.
+    # In an older standard the name has another ASCII form than that of the host that is connected to.
     ("https://strasse.example/", True),
     ("https://straße.example/", False),
     ("https://ＡＰＩ.example.org/v1", True),

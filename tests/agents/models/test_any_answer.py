@@ -1,4 +1,4 @@
-"""Whatever bytes a model server sends: steps, or one clear error of the model; never an exception of ours, never a part as a whole."""
+"""Whatever bytes a model server sends: steps, or one clear error of the model; never an internal error, nor a part taken for the whole."""
 
 import json
 
@@ -63,7 +63,7 @@ _CHUNKS = st.builds(lambda delta, reason: {"choices": [{"delta": delta, "finish_
 
 
 def check(pieces: list[bytes]) -> list[str]:
-    """Read them, and look at what comes of it."""
+    """Read them, and check the result."""
     said = told(pieces)
     failures = [line for line in said if line.startswith("fails: ")]
     assert len(failures) == (said[-1:] == failures[-1:] != [])
@@ -107,7 +107,7 @@ def test_any_json(chunks: list[object], done: bool) -> None:
 
 @given(_BODIES, st.integers(0, 2_000))
 def test_a_stream_that_is_cut_is_never_whole(data: bytes, cut: int) -> None:
-    """But for one that has said before why it ends, or that it does."""
+    """Unless it has already sent a finish reason, or the end of the stream."""
     part = data[:cut]
     said = check([part])
     if (

@@ -1,4 +1,4 @@
-"""Connections to model servers: what comes over them is what was sent, however it was cut, and none is kept that should not be."""
+"""Connections to model servers: what arrives is what was sent, however it was split, and none is kept open that should not be."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 class Server:
-    """Answers each request with what it is given, and notes what it was asked, and over how many connections."""
+    """Answers each request as it is told, and records the requests and the number of connections."""
 
     def __init__(self, *answers: bytes, cut: int = 0, then: Answer | None = None) -> None:
         self.asked: list[bytes] = []
@@ -50,7 +50,7 @@ class Server:
                 for at in range(0, len(answer), self._cut or len(answer)):
                     writer.write(answer[at : at + (self._cut or len(answer))])
                     await writer.drain()
-                    await asyncio.sleep(0)  # the pieces are to leave as they are
+                    await asyncio.sleep(0)  # the pieces must be sent separately
             if self._then is not None:
                 await self._then(reader, writer)
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -70,12 +70,12 @@ async def serving(server: Server, host: str = "127.0.0.1", tls: ssl.SSLContext |
 
 
 async def until_closed(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
-    """Say nothing more, and wait for the client to go."""
+    """Send nothing more, and wait for the client to disconnect."""
     await _reader.read()
 
 
 async def ask(url: str, **headers: str) -> tuple[int, bytes]:
-    """Ask, read to the end, and give the connection back."""
+    """Send a request, read to the end, and return the connection to the pool."""
     connection = await http.post(url, headers, b"{}", connect_s=2)
     with contextlib.closing(connection):
         body = b""
@@ -139,7 +139,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK"
 
 
 class DyingServer:
-    """Answers the first request of each connection, and does with each further one what it is given; a reset has no end of its own."""
+    """Answers the first request of each connection, and each further one as it is told; a reset is no proper end."""
 
     def __init__(self, dying_words: bytes, *, reads: bool, resets: bool) -> None:
         self.connections = self.asked = 0
@@ -235,7 +235,7 @@ async def test_an_answer_left_before_its_end_takes_its_connection_along() -> Non
 )
 async def test_what_is_no_answer_says_so(told: bytes, error: type[Exception], words: str) -> None:
     async def close(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
-        """Say nothing more, and go."""
+        """Send nothing more, and close."""
 
     async with serving(Server(told, then=close)) as server:
         with pytest.raises(error, match=words):
@@ -268,7 +268,7 @@ async def test_what_nobody_reads_stays_in_the_network() -> None:
 
 @contextlib.asynccontextmanager
 async def paused(told: bytes, **options: ssl.SSLContext) -> AsyncIterator[http.Connection]:
-    """A connection that has read one piece and paused; what is told then waits in the network."""
+    """A connection that has read one piece and paused; what is sent then waits in the network."""
     go_on, said = asyncio.Event(), asyncio.Event()
 
     async def say_more(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -283,7 +283,7 @@ async def paused(told: bytes, **options: ssl.SSLContext) -> AsyncIterator[http.C
             connection.pause()
             go_on.set()
             await said.wait()
-            if not options:  # under TLS, the transport takes it off the network even then, and keeps it
+            if not options:  # with TLS, the transport reads from the network even then, and buffers
                 network = connection._transport.get_extra_info("socket").fileno()
                 arrived, _, _ = await asyncio.to_thread(select.select, [network], [], [], 10)
                 assert arrived
@@ -296,7 +296,7 @@ async def test_what_waited_during_a_pause_is_read_without_the_loops_word() -> No
         with pytest.raises(StopIteration) as read:  # it never waits
             reading.send(None)
         assert read.value.value == b"two and"
-        # Nothing waits now: the loop is asked again, and tells of the end.
+        # Nothing waits now: the loop is used again, and reports the end.
         with pytest.raises(CutOff):
             await connection.read()
 
@@ -335,7 +335,7 @@ async def test_where_nothing_answers(url: str) -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 async def test_who_gives_up_while_connecting_leaves_no_connection_behind(host: str) -> None:
-    """Stopped after one step of the event loop, after two …: the server sees each connection end, without a garbage collection."""
+    """Cancelled after one step of the event loop, after two …: the server sees each connection end, without a garbage collection."""
     here: set[asyncio.StreamWriter] = set()
     nobody = asyncio.Event()
     connections_made = 0
@@ -377,7 +377,7 @@ async def test_who_does_not_take_the_call_is_not_waited_for() -> None:
         full = sockets.enter_context(socket.socket())
         full.bind(("127.0.0.1", 0))
         full.listen(0)
-        for _ in range(4):  # who waits in the queue until there is no room
+        for _ in range(4):  # who fill the listener's backlog
             waiting = sockets.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(full.getsockname())
@@ -424,7 +424,7 @@ def test_what_is_idle_is_closed_with_its_loop(server: ModelServer, recwarn: pyte
 
 
 def certificate(folder: Path) -> Path:
-    """A certificate of one's own for 127.0.0.1, with its key."""
+    """A self-signed certificate for 127.0.0.1, with its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "model server")])
     now = dt.datetime.now(dt.UTC)
@@ -449,7 +449,7 @@ def certificate(folder: Path) -> Path:
 
 @pytest.fixture
 def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """What a server needs for TLS, and a client that trusts it; such a client is what we are, for the test."""
+    """The server's side of TLS, and a client that trusts it, which the product uses in this test."""
     path = certificate(tmp_path)
     ours = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     ours.load_cert_chain(path)

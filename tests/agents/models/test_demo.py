@@ -1,4 +1,4 @@
-"""The demo model: what it decides to do, and whole runs of an agent with it, on the real loop and real tools."""
+"""The demo model: which tools it calls, and whole runs of an agent with it, in the real loop and with real tools."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ SIGNED_ZH = "*— 內建的示範模型。設定 `LLM_MODEL_SERVER` 與 `LLM_MOD
 
 
 def decide(question: str, *rounds: Sequence[str], functions: Sequence[dict[str, Any]] = FUNCTIONS) -> Plan:
-    """What the model does next after so many rounds of calls with these results."""
+    """What the model does next after this many rounds of calls with these results."""
     messages: list[dict[str, Any]] = [
         {"role": "system", "content": "You are a test."},
         {"role": "user", "content": question},
@@ -155,11 +155,11 @@ def test_more_parts_than_it_answers() -> None:
     assert said(question, [str(n + 1) for n in range(8)]).endswith("\nI answer the first 8 parts of a message only.")
 
 
-# -- what it says ---------------------------------------------------------------------------------
+# -- what it answers ------------------------------------------------------------------------------
 
 
 def test_numbers_in_the_answer_are_the_tools() -> None:
-    """Whatever the tools return is what it says: it knows nothing by itself."""
+    """Whatever the tools return is what it says: it calculates nothing by itself."""
     assert (
         said(FLAGSHIP, ["123456.5", "'Tuesday'"]) == "- 17 % of 2,340 = **123,456.5**.\n- 2031-03-01 is a **Tuesday**."
     )
@@ -324,7 +324,7 @@ def test_chinese_is_answered_in_chinese() -> None:
     assert planned.content.endswith(SIGNED_ZH)
 
 
-#: Questions in either Chinese, and a piece of the answer. What is quoted stays as it was written.
+#: Messages in either Chinese, and a piece of the answer. Quotations stay unchanged.
 CHINESE = [
     ("你好，你是誰？", [], "我是內建的示範模型"),
     ("你好，你是谁？", [], "我是内置的演示模型"),
@@ -494,7 +494,7 @@ async def test_a_page_that_is_not_public_is_refused_and_the_answer_says_so() -> 
 
 
 class Broken(Echo):
-    """A `python` that does what its maker says."""
+    """A `python` that behaves as its test says."""
 
     name = "python"
 

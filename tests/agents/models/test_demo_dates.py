@@ -1,4 +1,4 @@
-"""Questions about dates in people's words: what is found, and what the real tool computes from it."""
+"""Questions about dates in everyday words: what is recognised, and what the real tool computes."""
 
 import pytest
 from hypothesis import given
@@ -30,7 +30,7 @@ MARCH_1 = [
 
 
 def computed(question: str) -> list[str]:
-    """What the real tool returns for each question about a date, were it the 22nd of November 2026."""
+    """What the real tool returns for each question about a date, with the 22nd of November 2026 as today."""
     tool = PythonTool()
     asks = [ask for ask in parse_asks(question) if ask.tool == "python"]
     return [tool.call(ask.arguments(TODAY), CancelToken()).strip("'") for ask in asks]

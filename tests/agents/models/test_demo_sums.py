@@ -1,4 +1,4 @@
-"""Sums in people's words: what is found, and that Python makes of it what people mean."""
+"""Sums in everyday words: what is recognised, and that Python computes what people mean."""
 
 import pytest
 from hypothesis import given

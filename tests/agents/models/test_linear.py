@@ -1,4 +1,4 @@
-"""What a model or its server says is read in time that grows as it does, as it must where others are served. A further case is one line."""
+"""What a model or its server sends is parsed in linear time, because the same loop serves other clients. A further case is one line."""
 
 import contextlib
 import json
@@ -21,7 +21,7 @@ from tests.agents.models.wire.transcript import Look, Python
 from tests.agents.untrusted.linear import assert_linear
 
 SIZE = 24_000
-#: What is repeated behind the beginning of a call.
+#: What is repeated after the beginning of a call.
 UNITS = [
     " ",
     "\n",
@@ -40,12 +40,12 @@ UNITS = [
     "</parameter>x",
     "(:1",
 ]
-#: What calls begin with, behind the opener of their form.
+#: The beginnings of calls, after the opening mark of their format.
 BEGINNINGS = ["{", "[", "python", "```json", "<function=python>", '<invoke name="python">', "python(", "[python("]
 
 
 def read(text: str) -> None:
-    """A reply of this text, in one piece."""
+    """A reply with this text, in one piece."""
     reply = Reply()
     reply.tools = {tool.name: tool.parameters for tool in (Python, Look)}
     reply.add_content(text)
@@ -70,7 +70,7 @@ def _lines(text: str) -> None:
 
 
 def _chunks(text: str) -> None:
-    """Pieces of one call, each a line of the text."""
+    """Pieces of one call, one for each line of the text."""
     reply = Reply()
     reader = CompletionReader(reply)
     with contextlib.suppress(ModelError):
@@ -86,7 +86,7 @@ def _detail(**detail: Any) -> str:
     return f"data: {json.dumps({'choices': [{'delta': {'reasoning_details': [{'index': 0, **detail}]}}]})}\n\n"
 
 
-#: What a call or its thought begins with, and the pieces that follow: all of them are looked at, none may cost as much as the call.
+#: The beginning of a call or its thought, and the pieces that follow: all of them are read, and none may cost as much as the whole call.
 PIECES = {
     "whole ones behind a long one": (
         _piece(id="a", function={"name": "python", "arguments": '{"code":"%s"}' % ("x" * 100_000)}),
@@ -116,7 +116,7 @@ def test_what_is_enciphered_counts_towards_what_a_reply_may_hold() -> None:
         reply.add_detail("reasoning_details", 0, detail, "")
 
 
-#: What reads something else, what that begins with, and what is repeated.
+#: Other parsers, the beginning of their input, and what is repeated.
 READ: list[tuple[Callable[[str], object], str, str]] = [
     (repair_arguments, "```json", " "),
     (repair_arguments, "```", " ``` "),
@@ -154,7 +154,7 @@ READ: list[tuple[Callable[[str], object], str, str]] = [
 
 
 REFUSING = {name: pattern for name, pattern in vars(refusing).items() if isinstance(pattern, re.Pattern)}
-#: What words of a refusal are made of, and begin with.
+#: The beginning of an error's text, and what is repeated.
 WORDS = [
     *("tools ", "tools: ", "functions ", "unsupported parameter: ", "image ", "images ", "image_url ", "invalid ", "content ", "content."),
     *("system message ", "role: ", "tool call id ", "tools[0]", "unknown name ", "filter ", "signature ", "encrypted content "),

@@ -1,4 +1,4 @@
-"""What can go wrong between us and a model server, each with its code and its words."""
+"""What can go wrong between the product and a model server, each with its code and its text."""
 
 import asyncio
 import json
@@ -111,7 +111,7 @@ async def test_what_goes_wrong_has_a_code_and_words_for_people(
     shown = f"{steps} {run.outcome}"
     assert KEY not in shown + caplog.text
     assert "Traceback" not in shown
-    assert len(server.requests) == 1  # nothing is tried twice behind the user's back
+    assert len(server.requests) == 1  # nothing is retried without the user's knowledge
 
 
 @pytest.mark.parametrize(

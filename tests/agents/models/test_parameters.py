@@ -1,4 +1,4 @@
-"""How a version of an agent has its model write: what of that stands in each request."""
+"""A version's parameters for the model: the fields of each request."""
 
 from dataclasses import replace
 from typing import Any
@@ -29,7 +29,7 @@ def test_what_stands_in_a_request(parameters: Parameters, url: str, body: dict[s
 
 
 async def test_they_reach_the_server(server: ModelServer, make_agent: MakeAgent) -> None:
-    server.is_judging = False  # a strict one takes no field beside the API's
+    server.is_judging = False  # a strict server refuses fields that the API does not have
     server.enqueue(Script("Yes."))
     agent = make_agent()
     wishes = Parameters(temperature=0.2, seed=7, thinking=False, extra_body={"top_k": 5, "model": "another"})

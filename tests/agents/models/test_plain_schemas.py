@@ -1,4 +1,4 @@
-"""Schemas of tools' parameters in the plain form that every model server takes."""
+"""Schemas of tools' parameters in the simple form that every model server supports."""
 
 import json
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from agents.models.plain_schemas import plain_tool
 
-#: A schema of one parameter, and what is told of it. A further one is one line.
+#: A schema of one parameter, and its simple form. A further one is one line.
 PLAIN: list[tuple[Any, dict[str, Any]]] = [
     ({"type": "string", "minLength": 1, "format": "uri", "default": "a"}, {"type": "string"}),
     ({"type": ["null", "integer"]}, {"type": "integer"}),

@@ -1,4 +1,4 @@
-"""What servers say when they refuse, in the shapes they say it in, and what is made of it. A further case is one line."""
+"""Errors of model servers, in the formats in which they send them, and how they are classified. A further case is one line."""
 
 import json
 from typing import Any
@@ -11,7 +11,7 @@ KEY = "sk-very-secret"
 
 
 def err(message: str, **more: Any) -> str:
-    """As OpenAI has it."""
+    """An error in OpenAI's format."""
     return json.dumps({"error": {"message": message, **more}})
 
 
@@ -25,9 +25,9 @@ BUSY = "The model server has had too many requests"
 TOO_LONG = "This is longer than the model can read; LLM_MAX_INPUT_TOKENS has to be below what it can"
 UNKNOWN = "The model server does not know this model or address"
 
-#: Status, body, the wire's code, all the words.
+#: Status, body, the code in the protocol, all its words.
 SAID: list[tuple[int, str, str, str]] = [
-    # Shapes
+    # Formats
     (400, err("No such thing."), "model_error", f"{REFUSED} (400): No such thing."),
     (400, '{"error": "No such thing."}', "model_error", f"{REFUSED} (400): No such thing."),
     (
@@ -183,7 +183,7 @@ SAID: list[tuple[int, str, str, str]] = [
         "model_auth",
         f"{NOT_ALLOWED} (403): Access Denied",
     ),
-    # What is cut off, and repeats a request that speaks of something else
+    # A truncated error that quotes a request about something else
     (
         422,
         '{"detail": [{"loc": ["body", "x"], "msg": "Extra inputs", "input": "the context length does not support tools',
@@ -191,12 +191,12 @@ SAID: list[tuple[int, str, str, str]] = [
         f"{REFUSED} (422): Extra inputs",
     ),
     (400, '{"error": {"message": "He said \\"no\\".", "input": "a', "model_error", f'{REFUSED} (400): He said "no".'),
-    # Codes alone
+    # Codes without text
     (404, '{"error": {"code": "model_not_found"}}', "model_error", f"{UNKNOWN} (404): model_not_found"),
     (529, '{"error": {"message": "", "type": "overloaded_error"}}', "model_error", f"{FAILED} (529): overloaded_error"),
     (400, '{"error": {"message": null, "code": 400, "type": "error"}}', "model_error", f"{REFUSED} (400)."),
     (401, '{"error": {"type": "authentication_error"}}', "model_auth", f"{BAD_KEY} (401): authentication_error"),
-    # The key is the matter, or it isn't
+    # Errors about the key, and errors that only mention it
     (401, "", "model_auth", f"{BAD_KEY} (401)."),
     (401, err("Incorrect API key provided."), "model_auth", f"{BAD_KEY} (401): Incorrect API key provided."),
     (401, err("No auth credentials found"), "model_auth", f"{BAD_KEY} (401): No auth credentials found"),
@@ -231,7 +231,7 @@ SAID: list[tuple[int, str, str, str]] = [
         "model_error",
         f"{WITHHELD} (400): Input data may contain inappropriate content.",
     ),
-    # Credit, and too many
+    # Credit, and too many requests
     (
         429,
         err("You exceeded your current quota, please check your plan.", code="insufficient_quota"),
@@ -278,7 +278,7 @@ SAID: list[tuple[int, str, str, str]] = [
         "model_rate_limited",
         f"{BUSY} (429). Try again in 0.5 s. Please try again in 500ms.",
     ),
-    # What isn't there, and what is too long
+    # Not found, and too long
     (405, '{"detail": "Method Not Allowed"}', "model_error", f"{UNKNOWN} (405): Method Not Allowed"),
     (404, err("The model `m` does not exist"), "model_error", f"{UNKNOWN} (404): The model `m` does not exist"),
     (404, "", "model_error", f"{UNKNOWN} (404)."),
@@ -327,7 +327,7 @@ def test_when_to_come_back_is_told_whatever_the_status(status: int, verb: str, h
     assert str(explain_refusal(status, headers, err("Overloaded."), "")) == told
 
 
-#: What a refusal for length says: the limit, and how much was asked, as far as it says so.
+#: Errors about the length: the limit, and the size of the request, as far as they are named.
 TOO_MUCH: list[tuple[str, int, int]] = [
     ("This model's maximum context length is 4096 tokens. However, your messages resulted in 5000 tokens.", 4096, 5000),
     (

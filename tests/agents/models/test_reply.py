@@ -1,4 +1,4 @@
-"""What a model writes, sorted into thoughts, text and tool calls, however it is cut into pieces."""
+"""The text of a model, divided into thoughts, answer and tool calls, however it is split into pieces."""
 
 import json
 from itertools import pairwise
@@ -15,7 +15,7 @@ from agents.models.reply import Reply
 
 
 def told(*pieces: str, **options: Any) -> Reply:
-    """A reply whose content came in these pieces."""
+    """A reply whose content arrived in these pieces."""
     reply = Reply(**options)
     for piece in pieces:
         reply.add_content(piece)
@@ -28,7 +28,7 @@ def parts(reply: Reply) -> list[tuple[str, str]]:
 
 
 def in_pieces(text: str, cuts: list[int]) -> list[str]:
-    """The text, cut at these places."""
+    """The text, split at these places."""
     places = sorted({min(cut, len(text)) for cut in cuts} | {0, len(text)})
     return [text[a:b] for a, b in pairwise(places)]
 
@@ -148,7 +148,7 @@ def test_white_space_alone_opens_nothing() -> None:
             [(0, "a", "f", "{"), (1, "b", "g", "{"), (0, "", "", "}"), (1, "", "", "}")],
             [("a", "f", "{}"), ("b", "g", "{}")],
         ),
-        # The same index for all calls, told apart by their ids; or, without ids, because the one before was complete.
+        # The same index for all calls, distinguished by their ids; or, without ids, because the previous one was complete.
         ([(0, "a", "f", "{}"), (0, "b", "f", "{}")], [("a", "f", "{}"), ("b", "f", "{}")]),
         ([(0, "", "f", "{}"), (0, "", "f", "{}")], [("", "f", "{}"), ("", "f", "{}")]),
         # No index at all.

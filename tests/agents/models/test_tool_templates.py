@@ -1,4 +1,4 @@
-"""Tools, calls and results in the forms that models were trained on: what is shown to a model as a call is read as that call."""
+"""Tools, calls and results in the formats that models were trained on: a call in such a format is parsed as that call."""
 
 from typing import Any, get_args
 

@@ -1,4 +1,4 @@
-"""What model servers send, and what comes of it, whichever way the bytes are cut: the tables stand in ``wire``."""
+"""What model servers send, and the resulting steps, however the bytes are split: the tables are in ``wire``."""
 
 import asyncio
 import gzip
@@ -30,7 +30,7 @@ TRANSCRIPTS: Table = {
     for module in (calls, channels, endings, failures, framing, text_calls, thoughts)
     for name, entry in module.TABLE.items()
 }
-#: Longer ones are cut at so many places, evenly: the rest would show nothing else.
+#: Longer ones are split at this many places, evenly: more would show nothing else.
 _MOST_CUTS = 500
 
 
@@ -56,7 +56,7 @@ def test_a_call_within_a_thought_counts_where_it_was_asked_for_in_the_text(name:
 
 @asynccontextmanager
 async def serving(*responses: bytes) -> AsyncIterator[str]:
-    """A server that answers each request with the next of these, byte for byte, and the last of them from then on."""
+    """A server that answers requests with these, byte for byte; the last of them is repeated."""
     waiting = list(responses)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -76,7 +76,7 @@ def response(data: bytes, *headers: str, status: str = "200 OK") -> bytes:
 
 
 async def run_told(make_agent: MakeAgent, *responses: bytes) -> list[str]:
-    """What becomes of a run whose model calls are answered so, written as `told` does."""
+    """The result of a run whose model calls are answered with these, in the form of `told`."""
     async with serving(*responses, response(answers("So."))) as address:
         run = make_agent(server=address, tools=[Python(), Look()]).start("?")
         steps = await steps_of(run)
@@ -104,12 +104,12 @@ _MOVED = "fails: The model server sends requests on to another address"
 
 
 def _wide(data: bytes) -> bytes:
-    """Packed as for a window of 128 MiB."""
+    """Compressed as with a window of 128 MiB."""
     packer = zstd.ZstdCompressor(options={zstd.CompressionParameter.window_log: 27})
     return packer.compress(data) + packer.flush()
 
 
-#: How answers are labelled, packed and sent elsewhere.
+#: Content types and encodings of answers, redirects and the like.
 RESPONSES = {
     "packed": (response(gzip.compress(_HELLO), _STREAM, _GZIP), _ANSWER),
     "packed, as zlib does": (response(zlib.compress(_HELLO), _STREAM, "Content-Encoding: deflate"), _ANSWER),
@@ -229,7 +229,7 @@ async def test_how_an_answer_is_labelled_and_packed(make_agent: MakeAgent, name:
     assert await run_told(make_agent, data) == expected
 
 
-#: A little that holds very much: by its coding, what packs it.
+#: Small bodies that unpack to very much: the encoding, and the function that packs them.
 PACKERS = {"gzip": gzip.compress, "br": brotli.compress, "zstd": zstd.compress}
 
 
@@ -244,7 +244,7 @@ async def test_what_unpacks_to_very_much_is_refused(
 
 
 class _Arrived:
-    """A connection of which everything has come."""
+    """A connection whose data have all arrived."""
 
     def __init__(self, coding: str, data: bytes) -> None:
         self.headers = {"content-encoding": coding}
@@ -272,7 +272,7 @@ async def test_others_have_their_turn_between_the_pieces_of_what_unpacks_to_much
     pieces = [piece async for piece in _pieces(unpacked)]
     other.cancel()
     assert len(pieces) >= 8
-    assert max(map(len, pieces)) <= 1 << 18  # Brotli ends a piece with what it is at
+    assert max(map(len, pieces)) <= 1 << 18  # Brotli finishes a piece that it has begun
     assert turns >= len(pieces) - 1
 
 

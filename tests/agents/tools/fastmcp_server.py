@@ -1,4 +1,4 @@
-"""A server of tools built on FastMCP, a package of other people's: on stdio, or on HTTP at the port that is the argument."""
+"""An MCP server built with FastMCP, a package of other authors: on stdio, or on HTTP at the port that is the argument."""
 
 import base64
 import sys
@@ -38,7 +38,7 @@ def tide(of: Tide) -> Tide:
 
 @server.tool
 async def advance(steps: int, context: Context) -> str:
-    """Says how far it is, and writes into its log."""
+    """Reports progress, and writes to its log."""
     for number in range(1, steps + 1):
         await context.info(f"at {number}")
         await context.report_progress(number, steps, f"step {number}")

@@ -1,6 +1,6 @@
 """A real MCP server for the tests of `agents.tools.mcp`: on stdio, or on HTTP with a transport and a port as arguments.
 
-What happens goes to the file named by the first argument.
+Its events are written to the file named by the first argument.
 """
 
 import os
@@ -42,7 +42,7 @@ async def wait(seconds: float) -> str:
 
 @server.tool()
 async def advance(steps: int, every_s: float, context: Context) -> str:  # type: ignore[type-arg]
-    """Says how far it is, step by step."""
+    """Reports progress step by step."""
     for number in range(1, steps + 1):
         await anyio.sleep(every_s)
         await context.report_progress(number, steps, f"step {number}")
@@ -51,7 +51,7 @@ async def advance(steps: int, every_s: float, context: Context) -> str:  # type:
 
 @server.tool()
 async def learn(context: Context) -> str:  # type: ignore[type-arg]
-    """Has one tool more from now on, and says so."""
+    """Has one more tool from now on, and notifies the client."""
     server.add_tool(lambda: "known", "learnt", description="Knows.")
     await context.session.send_tool_list_changed()
     return "learnt"

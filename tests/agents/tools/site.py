@@ -1,4 +1,4 @@
-"""A web site on loopback for `fetch_page`, and ways to have it read."""
+"""A web site on loopback for `fetch_page`, and ways to fetch it."""
 
 import ipaddress
 import threading
@@ -23,7 +23,10 @@ def any_port(_port: int) -> bool:
 
 
 class Site:
-    """A web site on loopback. ``pages`` answer by path; ``asked`` is what was asked for, ``headers`` with what."""
+    """A web site on loopback.
+
+    ``pages`` answer by path; ``asked`` has the requested paths, ``headers`` their headers.
+    """
 
     def __init__(self) -> None:
         self.pages: dict[str, Answer] = {}
@@ -76,7 +79,7 @@ class Site:
         self.pages[path] = answer
 
     def endless(self, path: str, piece: bytes, every_s: float, headers: bool = True, status: bool = False) -> None:
-        """Send ``piece`` again and again until the other side closes; note that it has."""
+        """Send ``piece`` again and again until the client closes; record that it has."""
 
         def answer(handler: BaseHTTPRequestHandler) -> None:
             if headers:

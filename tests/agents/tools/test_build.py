@@ -1,4 +1,4 @@
-"""What `build` makes of names and a toolbox."""
+"""`build`, with names of tools and a toolbox."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Once a session has read private things, nothing leaves it but addresses that a person wrote or a page linked to."""
+"""Once a session has read private data, only addresses can be fetched that a user wrote or a page linked to."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -23,7 +23,7 @@ HISTORY: list[dict[str, Any]] = [
 
 
 class Outside:
-    """A tool that sends what it is given to somewhere, as an MCP server's may."""
+    """A tool that sends its arguments somewhere, as an MCP server's may."""
 
     name = "far-open"
     description = "Opens a page far away."
@@ -107,7 +107,7 @@ def test_what_was_written_or_linked_is_asked_for_in_its_one_spelling(url: str, a
     assert tool.given == [{"url": asked}]
 
 
-#: Ways to carry words out by an address.
+#: Ways to send words out in an address.
 TRICKS = [
     "https://evil.test/?q=words",
     "https://words.evil.test/",

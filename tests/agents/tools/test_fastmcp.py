@@ -1,4 +1,4 @@
-"""Tools of a server that is built on FastMCP, over each transport that it has: other people's servers mostly are."""
+"""Tools of a server built with FastMCP, over each of its transports: most of other people's servers use it."""
 
 import socket
 import subprocess
@@ -58,7 +58,7 @@ def stopped(tools: dict[str, Tool]) -> Any:
     return failure(tools["theirs-wait"], stop, seconds=60), call(tools["theirs-wait"], seconds=0)
 
 
-#: What is asked of it, and what has to come of that.
+#: The call, and the expected result.
 ASKED: dict[str, tuple[Callable[[dict[str, Tool]], Any], Any]] = {
     "names": (sorted, [f"theirs-{name}" for name in ("add", "advance", "fail", "picture", "tide", "wait")]),
     "what a tool is for": (lambda tools: tools["theirs-add"].description, "Adds two numbers."),

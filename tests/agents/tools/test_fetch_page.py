@@ -1,4 +1,4 @@
-"""What the `fetch_page` tool makes of the pages of real sites on loopback."""
+"""The text that `fetch_page` returns for pages of real sites on loopback."""
 
 import gzip
 import threading
@@ -88,7 +88,7 @@ def test_an_encoding_that_the_web_has_not_is_read_as_utf_8(site: Site, charset: 
 
 @pytest.fixture
 def endless(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
-    """Pages take for ever to read, once they have arrived."""
+    """Reading pages never ends, once they have arrived."""
     pool = Pool(1, "tests.agents.untrusted.slow.page_text")
     pool.preload()
     monkeypatch.setattr(fetch_page, "_readers", pool)

@@ -1,4 +1,4 @@
-"""The strict default of `fetch_page` against what would abuse it: whatever an address looks like, it is vetted, and so is who answers."""
+"""The strict defaults of `fetch_page` against abuse: every address is checked, in any spelling, and so is the one that is connected to."""
 
 import ipaddress
 import socket
@@ -25,7 +25,7 @@ __all__ = ["site"]
 
 
 def strict(*answers: str) -> FetchPageTool:
-    """Addresses are policed as in production; ports are not, so that a refusal is the address's; names are invented."""
+    """Addresses are checked as in production; ports are not, so that a refusal is about the address; names are invented."""
     return FetchPageTool(
         allow_port=any_port,
         resolve=lambda host, port: list(answers) or [str(info[4][0]) for info in socket.getaddrinfo(host, port)],
@@ -178,7 +178,7 @@ def test_credentials_are_refused(url: str) -> None:
     assert "user name or password" in failure(url)
 
 
-# -- the vetted address is the one connected to ---------------------------------------------------
+# -- the checked address is the one that is connected to ------------------------------------------
 
 
 def test_a_name_that_answers_differently_the_second_time_gains_nothing(site: Site) -> None:

@@ -1,4 +1,4 @@
-"""`fetch_page` ends in time, whatever a site does, and at once where it is told to."""
+"""`fetch_page` ends in time, whatever a site does, and at once when it is stopped."""
 
 import gzip
 import socket
@@ -117,7 +117,7 @@ def test_cancel_closes_the_connection_at_once(site: Site, headers: bool, every_s
 
 def test_cancel_while_connecting() -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
-        # The queue of a server that accepts nobody: further connections stay without an answer.
+        # The backlog of a server that accepts nothing: further connections get no answer.
         waiting = [socket.socket() for _ in range(4)]
         for each in waiting:
             each.setblocking(False)

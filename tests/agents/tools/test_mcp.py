@@ -1,4 +1,4 @@
-"""MCP servers' tools, against a real server in its own process."""
+"""MCP servers' tools, with a real server in its own process."""
 
 import contextlib
 import os
@@ -23,14 +23,14 @@ SERVER = str(Path(__file__).with_name("mcp_server.py"))
 
 
 class Server:
-    """The test server as configured, and what it has noted."""
+    """The test server's configuration, and the events that it has written."""
 
     def __init__(self, folder: Path, name: str = "test") -> None:
         self.journal = folder / "journal"
         self.config: dict[str, Any] = {name: {"command": sys.executable, "args": [SERVER, str(self.journal)]}}
 
     def tools(self) -> dict[str, Tool]:
-        """The tools, when every server has been tried once."""
+        """The tools, when a connection to every server was tried once."""
         missing: list[str] = []
 
         def tried() -> bool:
@@ -178,7 +178,7 @@ def test_a_server_that_died_is_started_again(server: Server) -> None:
     assert server.pid() != first
 
 
-#: Configurations by which none is started, and why.
+#: Configurations that cannot be started, and the reason.
 BROKEN: list[tuple[Any, str]] = [
     ({"command": "/no/such/program"}, "there is no program “/no/such/program”"),
     ({"command": sys.executable, "args": ["-c", "import sys; sys.exit('secret words')"]}, "it ended at once"),
@@ -234,7 +234,7 @@ MUTE = {"command": sys.executable, "args": ["-c", "import sys; sys.stdin.read()"
 
 
 def test_nobody_waits_for_a_server(server: Server) -> None:
-    """One that never answers, one that isn't there yet: the tools that there are come at once, and of the others it is said."""
+    """One that never answers, one that is not there yet: tools of the others are available at once, and these are reported as missing."""
     server.config["mute"] = MUTE
     began = time.monotonic()
     missing: list[str] = []
@@ -331,7 +331,7 @@ def serving(server: Server, kind: str, **environment: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("kind", ["sse", "streamable-http"])
 def test_servers_over_http(server: Server, kind: str) -> None:
-    """Where nothing is said of the transport, the newer one is tried first, and the older one then."""
+    """Without a configured transport, the newer one is tried first, and then the older one."""
     with serving(server, kind) as url:
         for said in ({"type": kind}, {"transport": kind}, {}):
             server.config = {"far": {"url": url, **said}}
@@ -392,7 +392,7 @@ def test_servers_end_with_our_process(server: Server, end: str) -> None:
     assert eventually(lambda: gone(server.pid()))
 
 
-#: Says that what it returns fits an expression, which takes longer than anybody lives to be found wrong.
+#: A result that is said to match a pattern, which would take longer than a lifetime to check.
 BOASTING = """
 import json, sys
 schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": "^(a+)+$"}}}
@@ -418,7 +418,7 @@ def test_what_a_server_says_of_its_results_is_not_tried(server: Server) -> None:
     assert call(tools["test-add"], a=1, b=1) == "2"
 
 
-#: What an agent chose of two servers, which tools it has by that, and what it is told of.
+#: What an agent has chosen of two servers, the tools that it has, and the missing ones that are reported.
 CHOICES: list[tuple[tuple[McpChoice, ...] | None, set[str], list[str]]] = [
     (None, {"test-add", "test-fail", "other-add"}, []),
     ((), set(), []),
@@ -434,7 +434,7 @@ CHOICES: list[tuple[tuple[McpChoice, ...] | None, set[str], list[str]]] = [
 
 
 def test_an_agent_has_the_servers_and_tools_that_it_chose(server: Server) -> None:
-    """What the operator leaves out stays out, whoever chooses it."""
+    """Tools that the operator excludes stay excluded, whoever chooses them."""
     one = server.config["test"]
     server.config = {
         "test": {**one, "includeTools": ["add", "fail"]},

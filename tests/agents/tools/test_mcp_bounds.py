@@ -1,4 +1,4 @@
-"""Servers at addresses that others than the operator have named: where a request to one leads, and what it carries there."""
+"""MCP servers at addresses that staff have entered: where a request may lead, and what it contains there."""
 
 import json
 import threading
@@ -28,7 +28,7 @@ def entered(address: str, transport: Transport = "http-or-sse", *, public_only: 
 
 @pytest.fixture
 def elsewhere() -> Iterator[tuple[str, list[str]]]:
-    """Answers every request with a redirect: to where its path says, and notes what came. Yields its address and its notes."""
+    """Answers every request with a redirect to where its path says, and records it. Yields its address and the records."""
     heard: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -53,7 +53,7 @@ def elsewhere() -> Iterator[tuple[str, list[str]]]:
 @pytest.mark.parametrize("transport", ["sse", "streamable-http", "http-or-sse"])
 @pytest.mark.parametrize("within", [True, False])
 def test_no_redirect_is_followed(elsewhere: tuple[str, list[str]], transport: Transport, within: bool) -> None:
-    """Neither to another place nor within the same one, which may lie outside what the operator has allowed."""
+    """Neither to another host nor within the same one, which may be outside of what the operator has allowed."""
     address, heard = elsewhere
     url = f"{address}/same" if within else f"{address}/to/http://localhost:{address.rpartition(':')[2]}/other"
     found, problem = inspect_server("far", entered(url, transport), 20)

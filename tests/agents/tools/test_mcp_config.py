@@ -1,4 +1,4 @@
-"""The configurations of other programs, as people paste them, and what becomes of each."""
+"""Configurations of other programs, as people paste them, and how each is understood."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from agents.tools.mcp_names import LONGEST, ToolNames
 
 STDIO = {"command": "npx", "args": ["-y", "@x/server"], "env": {"KEY": "value"}}
 
-#: A program, its entry for a server, and what of ours it means.
+#: A program, its entry for a server, and our equivalent.
 ENTRIES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("Claude Desktop", STDIO, {"transport": "stdio", "command": "npx", "args": ["-y", "@x/server"], "env": {"KEY": "value"}}),
     ("Claude Code", {"type": "http", "url": "https://h.test/mcp"}, {"transport": "streamable-http"}),

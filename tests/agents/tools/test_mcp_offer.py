@@ -1,4 +1,4 @@
-"""What is taken of what an MCP server offers, against a real one."""
+"""How much of an MCP server's list of tools is used, with a real server."""
 
 from agents.tools import CancelToken, Toolbox, build_tools
 from tests.agents.tools.test_mcp import Server, eventually, server  # noqa: F401 - a fixture

@@ -1,4 +1,4 @@
-"""The `python` tool in its real sandbox: results, limits, cancel, crashes."""
+"""The `python` tool in its real sandbox: results, limits, stops, crashes."""
 
 import contextlib
 import ctypes
@@ -47,7 +47,7 @@ def eventually(condition: Callable[[], bool], within_s: float = 10) -> bool:
 
 
 def workers(of: int | None = None) -> list[psutil.Process]:
-    """The interpreter processes of a process, and not those of servers that tests have started from it."""
+    """The interpreter processes of a process, but not those of servers that tests have started from it."""
     found = []
     for supervisor in psutil.Process(of).children():
         try:
@@ -281,7 +281,7 @@ def test_twenty_at_once() -> None:
 
 
 def test_twenty_programs_are_parsed_at_once() -> None:
-    """With the interpreter's lock handed over in the middle of it, as a garbage collection does that runs Python."""
+    """With a switch of threads in the middle of it, as by a garbage collection that runs Python code."""
 
     def hand_over(*_: Any) -> None:
         time.sleep(0)

@@ -1,4 +1,4 @@
-"""Rules that judge an answer: what they may be, and what becomes of those that are bad. A further one is a line."""
+"""Rules that judge an answer: which ones are valid, and the result of faulty ones. A further one is a line."""
 
 import time
 from typing import Any
@@ -31,7 +31,7 @@ def test_a_rule_that_holds(rule: str) -> None:
     assert (ruling.passed, ruling.why) == (True, "")
 
 
-#: Rules, whether they judged, and what is said.
+#: Rules, whether they judged the answer, and the message.
 DO_NOT = {
     "false": ("'43' in answer", False, "says no"),
     "zero": ("answer.count('44')", False, "says no"),
@@ -72,7 +72,7 @@ def test_a_long_answer_and_a_long_rule_are_taken() -> None:
     assert judge_answer("x = 0\n" + "x += 1\n" * (LONGEST_RULE // 7) + "x > 100", answer, STEPS).passed
 
 
-#: Rules that can never judge, and what is said of them beforehand; of all others nothing is.
+#: Rules that can never work, and the error when they are saved; there is none for all others.
 NEVER = {
     "no Python": ("this is no Python", "Line 1: SyntaxError"),
     "an open bracket": ("x = 1\ny = (\nz", "Line 3: SyntaxError: unexpected EOF"),
@@ -105,7 +105,7 @@ def test_what_can_never_judge_is_told_with_its_line_and_nothing_is_run() -> None
         assert bool(words) == bool(told), (kind, told)
 
 
-#: Rules that judge, however they come by their names: of none of them is anything told beforehand.
+#: Rules that work, however they define their names: there is no error for any of them.
 NAMES = {
     "builtins": "sorted([len(answer), int('7'), *map(abs, [1])])",
     "comprehensions": "[b for a in [[1]] for b in a] and {k: v for k, v in {1: 2}.items()} and {s['ok'] for s in steps}",

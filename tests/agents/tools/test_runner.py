@@ -1,4 +1,4 @@
-"""How tool calls are run, and every way they end."""
+"""How tool calls are executed, and every way in which they end."""
 
 import threading
 import time
@@ -82,7 +82,7 @@ def test_calls_of_one_turn_run_at_the_same_time_and_are_told_as_they_end() -> No
 
     class Meeting(Echo):
         def call(self, arguments: dict[str, Any], stop: CancelToken) -> str:
-            meeting.wait()  # only passed when all three are here
+            meeting.wait()  # only passed when all three are running
             if arguments["text"] != "last":
                 first_ended.wait(10)
             return str(arguments["text"])
@@ -147,7 +147,7 @@ def test_after_a_stop_nothing_begins() -> None:
 
 
 class Slow:
-    """Says how far it is, and takes longer than its time."""
+    """Reports progress, and takes longer than its time limit."""
 
     name = "slow"
     description = "Takes its time."
@@ -185,7 +185,7 @@ def test_no_word_of_progress_lengthens_a_call_for_ever(monkeypatch: pytest.Monke
 
 
 class Harmless(Echo):
-    """May be called once more."""
+    """Has no side effects."""
 
     has_side_effects = False
 

@@ -1,4 +1,4 @@
-"""Arguments checked against a tool's schema: what is wrong is told in words, and no schema costs more than its share."""
+"""Arguments checked against a tool's schema: errors are sentences, and the time for any schema is limited."""
 
 import re
 import socket
@@ -17,7 +17,7 @@ def of(**properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties}
 
 
-#: Schema, arguments, and what is said of them; nothing where they will do. A further case is one line.
+#: Schema, arguments, and the error; an empty one if they are valid. A further case is one line.
 CASES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({}, {"anything": [1]}, ""),
     (of(a=TEXT), {"a": "x", "b": 1}, ""),
@@ -59,16 +59,16 @@ CASES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ),
     ({**of(a={"$ref": "#/$defs/t"}), "$defs": {"t": TEXT}}, {"a": 1}, "The argument “a” has to be of type string"),
     ({**of(a={"$ref": "#/definitions/t"}), "definitions": {"t": TEXT}}, {"a": 1}, "The argument “a” has to be of type"),
-    # An earlier draft, where these are about the keyword beside them.
+    # An earlier draft, in which these keywords have no effect.
     (of(a={"minimum": 0, "exclusiveMinimum": True}), {"a": 1}, ""),
-    # Schemas that are none, or that can't be followed, speak against no call; what was found before does.
+    # Invalid schemas, or references that cannot be resolved, refuse no call; errors that were found before are kept.
     ({"required": True}, {}, ""),
     ({"properties": []}, {"a": 1}, ""),
     (of(a={"type": "text"}), {"a": 1}, ""),
     (of(a={"$ref": "#/nowhere"}), {"a": 1}, ""),
     (of(a={"$ref": "file:///etc/passwd"}), {"a": 1}, ""),
     ({"required": ["a"], **of(b={"type": "text"})}, {"b": 1}, "The call lacks the argument “a”. Nothing was run."),
-    # What is left to the tool.
+    # What only the tool itself can check.
     (of(a={"pattern": "^x$"}), {"a": "y"}, ""),
     (of(a={"format": "date"}), {"a": "y"}, ""),
     ({**of(), "patternProperties": {"^x": TEXT}, "additionalProperties": False}, {"y": 1}, ""),
@@ -85,7 +85,7 @@ def test_what_is_wrong_is_a_sentence_that_names_it(
 
 
 def _ladder(rungs: int) -> dict[str, Any]:
-    """Each step asks for the next one twice."""
+    """Each level refers to the next one twice."""
     steps = {str(n): {"allOf": [{"$ref": f"#/$defs/{n + 1}"}] * 2} for n in range(rungs)}
     return {"$defs": {**steps, str(rungs): {}}, "$ref": "#/$defs/0"}
 
@@ -99,7 +99,7 @@ def _deep(levels: int) -> dict[str, Any]:
 
 _EVIL = {"pattern": "^(a+)+$"}
 _VICTIM = {"a": "a" * 60 + "b"}
-#: What a server may have written to keep whoever checks by it busy. A further one is one line.
+#: Schemas by which a server could keep the checker busy. A further one is one line.
 HOSTILE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "an expression without end": (of(a=_EVIL), _VICTIM),
     "… in the name of another draft": (of(a={**_EVIL, "$schema": "http://json-schema.org/draft-07/schema#"}), _VICTIM),
@@ -136,7 +136,7 @@ def test_no_schema_keeps_who_checks_busy(what: str) -> None:
     schema, arguments = HOSTILE[what]
     began = time.thread_time()
     argument_problem(arguments, schema)
-    # Its own processor time, of which one keyword more than the limit may be part.
+    # The CPU time of the check, which may exceed the limit by one keyword.
     assert time.thread_time() - began < 10 * schemas.LONGEST_CHECK_S
 
 

@@ -1,4 +1,4 @@
-"""What `fetch_page` takes for public, held against IANA's registries block by block."""
+"""Which addresses `fetch_page` takes for public, compared with IANA's registries block by block."""
 
 import ipaddress
 
@@ -28,7 +28,7 @@ def test_what_lies_beside_them_is_public(address: str) -> None:
     assert is_public(ipaddress.ip_address(address))
 
 
-#: Addresses of the second family that lead to one of the first, in each way there is.
+#: IPv6 addresses that contain an IPv4 address, in each of the formats.
 EMBEDDING = [
     "::ffff:{}", "64:ff9b::{}", "::{}", "2002:{hex}::1", "2001:0:{hex}::1", "64:ff9b:1::{}",
     "2a00::5efe:{hex}", "2a00::200:5efe:{hex}",

@@ -1,4 +1,4 @@
-"""The word to stop."""
+"""The token that stops a tool."""
 
 import threading
 

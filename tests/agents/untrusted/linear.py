@@ -1,16 +1,16 @@
-"""Whether work is in proportion to the length of its text."""
+"""Checks that work takes time in proportion to the length of its text."""
 
 import time
 from collections.abc import Callable
 
-#: Four times the text may take so many times as long; by the square it would be sixteen.
+#: A text four times as long may take this many times as long; quadratic work would take sixteen times as long.
 _MOST = 8
-#: Shorter times than this, in seconds of CPU, say little.
+#: Shorter times than this, in seconds of CPU, are not meaningful.
 _LEAST_S = 0.02
 
 
 def cpu_s(work: Callable[[str], object], text: str) -> float:
-    """The CPU time that work takes, at best."""
+    """The lowest CPU time of several repetitions."""
     return min(_once(work, text) for _ in range(3))
 
 
@@ -21,7 +21,10 @@ def _once(work: Callable[[str], object], text: str) -> float:
 
 
 def assert_linear(work: Callable[[str], object], text: str, took: Callable[[str], float] | None = None) -> None:
-    """Fails where a text takes far more than four times as long as its first quarter. What takes next to nothing is not measured twice."""
+    """Fails where a text takes much more than four times as long as its first quarter.
+
+    Very short times are not measured twice.
+    """
     if took is None and _once(work, text) < _LEAST_S:
         return
     measure = took or (lambda some: cpu_s(work, some))

@@ -1,4 +1,4 @@
-"""Each rule of our Markdown, and each of the libraries' that texts can lean on, takes time in proportion to the text, in both renderers."""
+"""Each rule of our Markdown, and each of the libraries' that texts can use, takes linear time, in both renderers."""
 
 import json
 import subprocess

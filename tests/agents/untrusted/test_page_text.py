@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from agents.untrusted.page_text import decode_body, from_html
 from tests.agents.untrusted.linear import assert_linear
 
-#: Some of them take the square of the length, others are no text.
+#: Some of them take quadratic time, others contain no text.
 NOT_OF_THE_WEB = [
     "punycode",
     "idna",
@@ -98,12 +98,12 @@ def test_the_title_is_one_line_and_the_first_one() -> None:
         ("\ufeff天".encode(), None, "天"),
         ("天".encode("big5"), "big5", "天"),
         (b"\xff\xfd", "utf-8", "\ufffd\ufffd"),
-        # What a page's first bytes say counts for more than its header.
+        # The byte order mark of a page counts for more than its header.
         ("天".encode("utf-16"), "utf-8", "天"),
-        # Labels that browsers know, and Python does not, or reads otherwise.
+        # Names that browsers support, and Python does not, or takes for another encoding.
         (b"\x93a\x94", "iso-8859-1", "“a”"),
         ("한".encode("cp949"), "ks_c_5601-1987", "한"),
-        # Encodings that Python has and the web has not.
+        # Encodings that Python supports and browsers do not.
         *((b"a-", label, "a-") for label in NOT_OF_THE_WEB),
         (b"a", "no-such-encoding", "a"),
         (b"a", "hex", "a"),

@@ -15,7 +15,7 @@ from agents import CancelToken
 from agents.untrusted.pool import Pool, TooSlow, Unfinished
 from tests.serving import ROOT
 
-#: What a call may use here; by the clock far more, because others use the machine too.
+#: The CPU time that a call may use here; the time by the clock is much longer, because the machine is shared.
 LIMITS = {"cpu_s": 0.5, "timeout_s": 20.0}
 
 
@@ -163,6 +163,6 @@ def test_a_pool_that_nobody_asks_costs_nothing(pool: Pool) -> None:
     threading.Event().wait(1.0)
     after = worker.cpu_times(), worker.num_ctx_switches().voluntary
     assert after[0] == before[0]
-    # It may have been on its way to rest.
+    # It may have been about to become idle.
     assert after[1] - before[1] <= 1
     assert threading.active_count() <= threads

@@ -25,7 +25,7 @@ def spin() -> None:
 
 
 def backtrack(text: str) -> None:
-    """Holds the interpreter inside one call for ages."""
+    """Blocks the interpreter within one call for a very long time."""
     re.match(r"(a+)+$", text)
 
 

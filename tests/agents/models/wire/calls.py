@@ -1,4 +1,4 @@
-"""Tool calls as servers stream them, in pieces of many kinds, and arguments that are not quite JSON."""
+"""Tool calls as servers stream them, split in many ways, and arguments that are not quite JSON."""
 
 import json
 
@@ -46,7 +46,7 @@ _REPAIRED = {
     "quotes as Python has them": "{'code': '6*7'}",
     **{f"the mark {mark} behind": _RAW + mark for mark in ("</tool_call>", "<|im_end|>", "<|call|>", "</s>")},
 }
-#: What comes around the name of a tool, each of them meant as the one that there is.
+#: What may surround the name of a tool; in each case the existing tool is meant.
 _NAMES = [
     "functions.python",
     "functions.python:0",

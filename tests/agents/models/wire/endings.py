@@ -1,4 +1,4 @@
-"""Ends, and what isn't one."""
+"""The end of an answer, and what is no end."""
 
 from tests.agents.models.wire.transcript import Table, answers, body, call, ends, says, whole
 
@@ -7,7 +7,7 @@ WHOLE = (
     "<|eom_id|> stop_token_id END_ID STOP_WORDS eos_reached stop_sequence_reached end_of_message FINISH_REASON_STOP "
     "<|eot_id|> <|im_end|> </s> stopStringFound REASON_STOP"
 ).split()
-#: Ends that say that a tool was called.
+#: Finish reasons of tool calls.
 CALLED = "tool_calls TOOL_CALLS function_call tool_use tool-calls FinishReason.TOOL_CALLS".split()
 CUT = (
     "length LENGTH max_tokens MAX_TOKENS model_length max_output_tokens token_limit maxPredictedTokensReached REASON_MAX_LEN "
@@ -43,7 +43,7 @@ def _other(reason: str) -> str:
     return f"fails: The model server ended the answer before its end, and gave “{reason}” as the reason."
 
 
-#: Marks that models end their texts with, and texts that end in one that is meant.
+#: Marks that models write at the end, and texts that really end with one.
 MARKS = "</s> <|im_end|> <|eot_id|> <|end|> <|endoftext|> <end_of_turn> <turn|> <｜end▁of▁sentence｜>".split()
 SPOKEN = ["It ends with </s>", "A text is <s>struck</s>", "Llama's is `<|eot_id|>", "Ends with <|im_end|>"]
 

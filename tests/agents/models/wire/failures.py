@@ -1,4 +1,4 @@
-"""Errors that come within an answer."""
+"""Errors within an answer."""
 
 from tests.agents.models.wire.transcript import Table, body, ends, says
 

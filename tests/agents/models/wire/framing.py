@@ -1,4 +1,4 @@
-"""Event streams as the standard has them and as servers have them, and bodies that are none."""
+"""Event streams as in the standard and as servers send them, and bodies that are no event streams."""
 
 from tests.agents.models.wire.transcript import Table, body, ends, says, whole
 

@@ -1,4 +1,4 @@
-"""Tool calls that the model writes in its text, in the forms of many families."""
+"""Tool calls in the model's text, in the formats of many families of models."""
 
 from tests.agents.models.wire.transcript import Table, answers, body, call, ends, says
 
@@ -132,7 +132,7 @@ _WITHIN = (
     "The server's tool parser may not fit the model; LLM_TOOL_FORMAT=template does without one."
 )
 
-#: Lists and objects that are none of calls.
+#: Lists and objects that are no calls.
 _LISTS = (
     '```json\n{"name": "Mei", "arguments": {}}\n```',
     '```json\n{"name": "python", "arguments": {"code": "1"}}\n```\nis how it is written.',
@@ -174,7 +174,7 @@ TABLE: Table = {
         ["thought: hm", *_ONE],
     ),
     **{f"a list for people: {text}": (answers(text), [f"answer: {text}"]) for text in _LISTS},
-    # Told by the server, and left in the text that it has read them from.
+    # Sent as a call by the server, which also leaves the text that it has parsed.
     **{
         f"told, too, {place}: {name}": (body(*chunks, ends("tool_calls")), _ONE)
         for name in ("Hermes", "Qwen3-Coder", "Kimi")
@@ -258,7 +258,7 @@ TABLE: Table = {
         ],
     ),
 }
-#: Where the model was asked to write its calls in its text.
+#: Where the model was told to write its calls in the text.
 ASKED_FOR: Table = {
     "within a thought's field": (body(says(reasoning_content=f"hm\n{_THOUGHT_CALL}"), ends()), ["thought: hm", *_ONE]),
     "within a thought that does not end": (answers(f"<think>hm\n{_coder('6*7')}\n"), ["thought: hm", *_ONE]),

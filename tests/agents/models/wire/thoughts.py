@@ -1,4 +1,4 @@
-"""Thoughts and refusals in the fields that servers have for them, and tags in the text."""
+"""Thoughts and refusals in the fields that servers use for them, and in tags in the text."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ _PROSE = (
 
 
 def _grows(text: str, *, step: int = 3) -> list[str]:
-    """All so far of a text, with each chunk."""
+    """Each chunk has the whole text so far."""
     return [text[:end] for end in range(step, len(text) + step, step)]
 
 
@@ -35,7 +35,7 @@ _LONG = "The user says hello, so hello it is."
 
 
 def _of(index: int, chunk: dict[str, Any]) -> dict[str, Any]:
-    """The chunk as a piece of a server's answer of that index."""
+    """The chunk with another index of the answer."""
     return {**chunk, "choices": [{**choice, "index": index} for choice in chunk["choices"]]}
 
 

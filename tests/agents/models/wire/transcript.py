@@ -1,6 +1,6 @@
-"""What a model server sends, byte for byte, and what has to come of it: how the tables of this folder are written and read.
+"""How the tables of this folder are written and read: what a model server sends, byte for byte, and the expected steps.
 
-A further case is one line in one of the tables: a name, the bytes, and the steps and the end that they have to become.
+A further case is one line in one of the tables: a name, the bytes, and the steps and the end.
 """
 
 import json
@@ -21,7 +21,7 @@ Table = dict[str, tuple[bytes, list[str]]]
 
 
 def body(*chunks: dict[str, Any] | str, done: bool = True, end: str = "\n\n") -> bytes:
-    """An event stream of chunks; a text is put into it as it is."""
+    """An event stream of chunks; a text is inserted as it is."""
     events = [chunk if isinstance(chunk, str) else f"data: {_json(chunk)}{end}" for chunk in chunks]
     return ("".join(events) + (f"data: [DONE]{end}" if done else "")).encode("utf-8", "surrogatepass")
 
@@ -43,19 +43,19 @@ def call(
     id: str | None = None,  # noqa: A002
     index: int | None = 0,
 ) -> dict[str, Any]:
-    """A chunk with a piece of a tool call; what is ``None`` is not sent."""
+    """A chunk with a piece of a tool call; fields that are ``None`` are left out."""
     function = {key: value for key, value in (("name", name), ("arguments", arguments)) if value is not None}
     told = {key: value for key, value in (("index", index), ("id", id)) if value is not None}
     return says(tool_calls=[{**told, "function": function}])
 
 
 def answers(text: str, *, piece: int = 7) -> bytes:
-    """A stream of this content, cut into pieces."""
+    """A stream with this content, split into pieces."""
     return body(*(says(text[i : i + piece]) for i in range(0, len(text), piece)), ends())
 
 
 def whole(message: dict[str, Any], reason: str | None = "stop", **more: Any) -> bytes:
-    """An answer that isn't streamed."""
+    """An answer that is not streamed."""
     choice = {"message": message} | ({"finish_reason": reason} if reason else {})
     return _json({"choices": [choice], **more}).encode()
 
@@ -92,7 +92,7 @@ class Look(Python):
 
 
 def told(pieces: Iterable[bytes], *, asks_for_text_calls: bool = False) -> list[str]:
-    """What comes of a body that comes in these pieces: its steps, and how it ends if not well."""
+    """The result of a body that arrives in these pieces: its steps, and its end unless that is a success."""
     reply = Reply()
     reply.tools = {tool.name: tool.parameters for tool in (Python, Look)}
     reply.asks_for_text_calls = asks_for_text_calls
@@ -115,7 +115,7 @@ def told(pieces: Iterable[bytes], *, asks_for_text_calls: bool = False) -> list[
 
 
 def shown(data: dict[str, Any]) -> str:
-    """A step as the tables have it."""
+    """A step in the form of the tables."""
     if data["type"] == "tool_use":
         arguments = data["arguments"]
         return f"call: {data['tool_name']} {arguments if isinstance(arguments, str) else _json(arguments)}"

@@ -1,4 +1,4 @@
-"""A reader of pages that never ends, wherever it is asked."""
+"""A replacement of the reader of pages that never ends."""
 
 
 def from_html(*_: object) -> None:
