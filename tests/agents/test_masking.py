@@ -77,7 +77,7 @@ def test_a_secret_is_hidden(name: str) -> None:
     assert all(masked[each.start : each.end] == f"[hidden {each.kind}]" for each in told)
     assert mask_secrets(masked) == masked
     assert may_hold_secret(text)
-    # In JSON the escaped form is searched for.
+    # Also within JSON, where it is escaped.
     assert may_hold_secret(json.dumps(text, ensure_ascii=False))
 
 
