@@ -8,10 +8,8 @@ from agents.events import Usage
 from agents.json_types import JsonObject
 from agents.models.ends import classify_end, is_end
 from agents.models.reply import DETAILS, Reply
+from agents.models.text_chunks import REASONING_FIELDS
 
-#: Fields with reasoning as text, in the order of precedence.
-_REASONING = ("reasoning_content", "reasoning", "reasoning_text", "thinking")
-_TEXTS = frozenset({"content", *_REASONING})
 # Parts of a list that are thoughts, by their type or by the name of their field.
 _THOUGHT_TYPES = ("thinking", "reasoning", "thought")
 _HELD_IN = ("text", "thinking", "reasoning", "summary", "content", "refusal")
@@ -25,25 +23,6 @@ class ServerError(Exception):
     def __init__(self, told: Any) -> None:
         super().__init__(repr(told)[:500])
         self.told = told
-
-
-def text_alone(chunk: Any, of_choice: Any) -> tuple[str, str] | None:
-    """The text of a chunk that has nothing but text for that choice, and the text's field; None for other chunks."""
-    try:
-        (choice,) = chunk["choices"]
-        if (
-            (choice.get("index") or 0) != of_choice
-            or choice.get("finish_reason")
-            or "finishReason" in choice
-            or chunk.get("usage")
-            or "error" in chunk
-            or "error" in choice
-        ):
-            return None
-        ((field, text),) = [said for said in choice["delta"].items() if said[1] and said[0] != "role"]
-    except (AttributeError, LookupError, TypeError, ValueError):
-        return None
-    return (field, text) if field in _TEXTS and isinstance(text, str) else None
 
 
 def add_chunk(chunk: Any, reply: Reply) -> Any:
@@ -259,7 +238,7 @@ _OLD_SLOT = -1
 
 
 def _add_reasoning(delta: JsonObject, reply: Reply) -> None:
-    for name in _REASONING:
+    for name in REASONING_FIELDS:
         told = delta.get(name)
         if isinstance(told, str):
             if told:

@@ -37,7 +37,10 @@ def _drop_end_marks(parts: list[Part]) -> None:
     """Remove the marks by which a model ends its text, at the end of the text, if the server has passed them on."""
     for _ in range(_MOST_MARKS):
         last = parts[-1] if parts else None
-        if last is None or last.kind == "call" or not (found := END_MARK.search("".join(last.pieces[-LONGEST_MARK:]))):
+        if last is None or last.kind == "call":
+            return
+        found = END_MARK.search("".join(last.pieces[-LONGEST_MARK:]).rstrip()[-LONGEST_MARK:])
+        if found is None:
             return
         text = last.text
         bare = text.rstrip()[: -len(found[1])].rstrip()

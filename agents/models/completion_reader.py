@@ -11,8 +11,9 @@ from typing import Any
 import orjson
 
 from agents.errors import ModelError
-from agents.models.chunks import ServerError, add_chunk, text_alone
+from agents.models.chunks import ServerError, add_chunk
 from agents.models.reply import Reply
+from agents.models.text_chunks import read_text_alone
 from agents.sentence import Sentence
 
 log = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ class CompletionReader:
             data, self._pending = bytes(self._pending) + data[:end], bytearray(data[end:])
         if self._reply.done:
             return False
-        heard = self._add_lines(data[:-1].split(b"\n"))
+        heard = self._add_text_alone(data) or self._add_lines(data[:-1].split(b"\n"))
         self._has_heard |= heard
         return heard
 
@@ -174,32 +175,27 @@ class CompletionReader:
 
     # -- the event stream -------------------------------------------------------------------------
 
-    def _add_lines(self, lines: Sequence[bytes], *, is_all: bool = False) -> bool:
-        """Add lines of the stream; returns whether any was from the model.
+    def _add_text_alone(self, events: bytes) -> bool:
+        """Add events that contain only new text of one field, which nearly all do; False, with nothing added, for others."""
+        reply = self._reply
+        if reply.choice is None or self._event or self._data is not None:
+            return False
+        read = read_text_alone(events, reply.choice)
+        if read is None or read[0] not in reply.texts.plain:
+            return False
+        reply.add_field_text(*read)
+        return True
 
-        Lines that arrive together are parsed together, and chunks that contain only text, which is nearly all, are added together.
-        """
+    def _add_lines(self, lines: Sequence[bytes], *, is_all: bool = False) -> bool:
+        """Add lines of the stream; returns whether any was from the model. Lines that arrive together are parsed together."""
         heard = False
-        field = ""
-        texts: list[str] = []
-        try:
-            for chunk in self._parsed_together(lines) or self._parsed_one_by_one(lines, is_all=is_all):
-                heard = True
-                said = text_alone(chunk, self._reply.choice)
-                if texts and (said is None or said[0] != field or field not in self._reply.texts.plain):
-                    self._reply.add_field_text(field, "".join(texts))
-                    texts.clear()
-                if said is not None:
-                    field = said[0]
-                    texts.append(said[1])
-                elif chunk is _DONE:
-                    self._end()
-                else:
-                    self._look_at(chunk)
-                    self._told = add_chunk(chunk, self._reply) or self._told
-        finally:  # what came before a line that cannot be parsed counts all the same
-            if texts:
-                self._reply.add_field_text(field, "".join(texts))
+        for chunk in self._parsed_together(lines) or self._parsed_one_by_one(lines, is_all=is_all):
+            heard = True
+            if chunk is _DONE:
+                self._end()
+            else:
+                self._look_at(chunk)
+                self._told = add_chunk(chunk, self._reply) or self._told
         return heard
 
     def _parsed_together(self, lines: Sequence[bytes]) -> list[Any] | None:
