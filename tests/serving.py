@@ -100,7 +100,7 @@ class Server:
             self._make(names)
             return
         shutil.copyfile(prepared.made_once("prepared.sqlite3", _make_prepared), self.data_dir / "thinkaloud.sqlite3")
-        with self._file() as file:
+        with self.open_database() as file:
             file.execute("UPDATE auth_user SET username = ?", names[:1])
             file.executemany(_ADD_USER, [(name,) for name in names[1:]])
 
@@ -109,21 +109,22 @@ class Server:
 
         For a database file that `prepare` has made; the process may be running. The very first user stays unchanged.
         """
-        with self._file() as file:
+        with self.open_database() as file:
             file.execute(
                 "UPDATE auth_user SET username = username || '-' || id, is_active = false"
-                " WHERE id > (SELECT min(id) FROM auth_user)"
+                " WHERE id > (SELECT min(id) FROM auth_user) AND NOT instr(username, '-' || id)"
             )
             file.executemany(_ADD_USER, [(name,) for name in names])
             file.execute("UPDATE auth_user SET is_staff = true, is_superuser = true WHERE username = ?", names[:1])
 
     def runs_at_work(self) -> list[UUID]:
         """The runs that have not ended, by the database file."""
-        with self._file() as file:
+        with self.open_database() as file:
             return [UUID(run_id) for (run_id,) in file.execute("SELECT id FROM chat_run WHERE ended_at IS NULL")]
 
     @contextlib.contextmanager
-    def _file(self) -> Iterator[sqlite3.Connection]:
+    def open_database(self) -> Iterator[sqlite3.Connection]:
+        """Its database file; what was changed in a block is stored at its end."""
         with contextlib.closing(sqlite3.connect(self.data_dir / "thinkaloud.sqlite3", timeout=WAIT_S)) as file, file:
             yield file
 

@@ -1,8 +1,10 @@
 """The product as a process, a scripted model server, and users with browsers.
 
-A module has one server, started on a copy of a data folder that is made once for the whole run of the tests.
+All modules without settings of their own share one server, on which each test has new users. A server is started on a copy of a data
+folder that is made once for the whole run of the tests.
 """
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -17,6 +19,8 @@ from playwright.async_api import BrowserContext, expect
 from scripts import bootstrap
 from tests.e2e.conversation import Conversation
 from tests.e2e.watch import Watch
+from tests.faults.world import until
+from tests.logins import write_logins
 from tests.model_server import ModelServer
 from tests.serving import Browser, Server
 
@@ -24,6 +28,8 @@ STAFF, READER, OTHER = "ada", "mei", "omar"
 #: Long, because the machine may be busy.
 PATIENCE_MS = 20_000
 
+#: Cookies by their names, by the names of users.
+Logins = dict[str, dict[str, str]]
 Enter = Callable[..., Awaitable[Conversation]]
 NewBrowser = Callable[..., Awaitable[BrowserContext]]
 
@@ -47,14 +53,59 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "static" / "staticfiles.json").exists():
             server = Server(folder)
-            server.prepare(STAFF, READER, OTHER)
+            server.prepare("keeper")
             server.manage("collectstatic", "--no-input", "--verbosity", "0")
     return folder
 
 
+@pytest.fixture(scope="session")
+def model_server() -> Iterator[ModelServer]:
+    """The model server of this process of the tests."""
+    with ModelServer() as server:
+        yield server
+
+
+@pytest.fixture
+def model(model_server: ModelServer) -> ModelServer:
+    """The model server, without the requests of earlier tests."""
+    model_server.reset()
+    return model_server
+
+
+@pytest.fixture(scope="session")
+def shared_server(
+    prepared: Path, tmp_path_factory: pytest.TempPathFactory, model_server: ModelServer
+) -> Iterator[Server]:
+    """`server`, when the first test wants it: a start takes longer than most tests."""
+    with _started(_copied(prepared, tmp_path_factory), model_server) as process:
+        yield process
+
+
 @pytest.fixture(scope="module")
 def data_dir(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The module's own data folder."""
+    """The data folder of a module with its own server."""
+    return _copied(prepared, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def settings_of_server() -> dict[str, str] | None:
+    """Further environment of a module's own server; None: the module uses the shared one."""
+    return None
+
+
+@pytest.fixture(scope="module")
+def server(
+    request: pytest.FixtureRequest, model_server: ModelServer, settings_of_server: dict[str, str] | None
+) -> Iterator[Server]:
+    """The product as a process. What earlier tests have left there belongs to other users, and none of it is running."""
+    if settings_of_server is None:
+        yield request.getfixturevalue("shared_server")
+        return
+    with _started(request.getfixturevalue("data_dir"), model_server, **settings_of_server) as process:
+        yield process
+
+
+def _copied(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     for path in prepared.iterdir():
         if path.name == "static":
@@ -64,54 +115,42 @@ def data_dir(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def module_model() -> Iterator[ModelServer]:
-    """The module's model server."""
-    with ModelServer() as server:
-        yield server
-
-
-@pytest.fixture
-def model(module_model: ModelServer) -> ModelServer:
-    """The module's model server, without the requests of earlier tests."""
-    module_model.reset()
-    return module_model
-
-
-@pytest.fixture(scope="module")
-def settings_of_server() -> dict[str, str]:
-    """Further environment of the module's server; a module may have its own."""
-    return {}
-
-
-@pytest.fixture(scope="module")
-def server(data_dir: Path, module_model: ModelServer, settings_of_server: dict[str, str]) -> Iterator[Server]:
-    """The product, started on the module's data."""
-    environment = {
-        "LLM_MODEL_SERVER": module_model.url,
-        "LLM_MODEL": "scripted",
-        "MAX_MESSAGES_PER_MINUTE": "0",
-        **settings_of_server,
-    }
-    process = Server(data_dir, **environment).start()
+@contextlib.contextmanager
+def _started(data_dir: Path, model_server: ModelServer, **environment: str) -> Iterator[Server]:
+    usual = {"LLM_MODEL_SERVER": model_server.url, "LLM_MODEL": "scripted", "MAX_MESSAGES_PER_MINUTE": "0"}
+    process = Server(data_dir, **{**usual, **environment}).start()
     try:
         yield process
     finally:
         process.stop()
 
 
-@pytest.fixture(scope="module")
-async def accounts(server: Server) -> AsyncIterator[dict[str, Browser]]:
-    """All users, logged in over HTTP: for the cookies of their browsers, and for calls of the API."""
-    clients: dict[str, Browser] = {}
-    try:
-        for name in (STAFF, READER, OTHER):
-            clients[name] = Browser(server.url)
-            await clients[name].log_in(name)
+def log_in_newly(server: Server) -> Logins:
+    """Make new users, who have no data yet and are logged in; returns the cookies of their browsers."""
+    names = (STAFF, READER, OTHER)
+    server.replace_users(*names)
+    with server.open_database() as file:
+        return write_logins(file, names)
+
+
+@pytest.fixture
+def logins(server: Server) -> Logins:
+    """The cookies of the users' browsers. The users are new in each test; a module that overrides this fixture may share them."""
+    return log_in_newly(server)
+
+
+@pytest.fixture
+async def accounts(server: Server, logins: Logins) -> AsyncIterator[dict[str, Browser]]:
+    """All users, logged in: for the cookies of their browsers, and for calls of the API. At the end their runs are stopped."""
+    async with contextlib.AsyncExitStack() as until_done:
+        clients = {
+            name: await until_done.enter_async_context(Browser.logged_in(server.url, name, cookies))
+            for name, cookies in logins.items()
+        }
         yield clients
-    finally:
-        for client in clients.values():
-            await client.http.close()
+        for run_id in server.runs_at_work():
+            await clients[STAFF].call("POST", f"runs/{run_id}/cancel/", {"all": True})
+        await until(lambda: not server.runs_at_work(), wanted="the test's runs to end")
 
 
 @pytest.fixture
@@ -130,9 +169,13 @@ async def watch(server: Server) -> AsyncIterator[Watch]:
 
 @pytest.fixture
 async def new_browser(
-    browser: Chromium, server: Server, watch: Watch, browser_context_args: dict[str, Any]
+    browser: Chromium,
+    server: Server,
+    accounts: dict[str, Browser],
+    watch: Watch,
+    browser_context_args: dict[str, Any],
 ) -> AsyncIterator[NewBrowser]:
-    """Opens a browser in which nobody is logged in."""
+    """Opens a browser in which nobody is logged in. It is closed before the test's runs are stopped."""
     contexts: list[BrowserContext] = []
 
     async def open_one(**options: Any) -> BrowserContext:

@@ -17,12 +17,6 @@ MARKDOWN = "## A heading\n\n1. **one**\n2. two\n\n```python\nprint(1)\n```\n\nTh
 LONG_QUESTION = "\n".join(f"line {n} of a question [tokens=2]" for n in range(60))
 
 
-@pytest.fixture(scope="module")
-def settings_of_server() -> dict[str, str]:
-    """Without limits that runs of earlier tests would count towards."""
-    return {"MAX_ACTIVE_RUNS_PER_USER": "0", "MAX_SOCKETS_PER_USER": "0"}
-
-
 async def pasted(talk: Conversation) -> list[str]:
     """What a page would receive if the clipboard were pasted, as text and as HTML."""
     await talk.message.focus()

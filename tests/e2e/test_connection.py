@@ -19,6 +19,12 @@ def questions_asked(model: ModelServer, text: str) -> int:
     return sum(request.body["messages"][-1].get("content") == text for request in model.requests)
 
 
+@pytest.fixture(scope="module")
+def settings_of_server() -> dict[str, str]:
+    """A server of its own: one test stops it for a while."""
+    return {}
+
+
 @pytest.fixture
 async def proxied(server: Server, watch: Watch) -> AsyncIterator[str]:
     """The server's URL behind a proxy that refuses WebSockets."""

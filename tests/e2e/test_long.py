@@ -1,19 +1,24 @@
 """Long sessions and large results: they open, and the page stays responsive."""
 
 import re
-from pathlib import Path
 
 import pytest
 from playwright.async_api import expect
 
-from tests.e2e.conftest import READER, Enter
+from tests.e2e.conftest import READER, Enter, Logins, log_in_newly
 from tests.serving import Server
 
 THOUGHTS, RESULT = 2_000, 1_000_000
 
 
 @pytest.fixture(scope="module")
-def written(data_dir: Path, server: Server) -> str:
+def logins(server: Server) -> Logins:
+    """Users shared by all tests, because their session takes long to write."""
+    return log_in_newly(server)
+
+
+@pytest.fixture(scope="module")
+def written(server: Server, logins: Logins) -> str:
     """A session with this many steps, the last of them large."""
     code = "from tests.e2e import long_session\n"
     code += f"print(long_session.write({READER!r}, message='A long one', thoughts={THOUGHTS}, result_length={RESULT}))"

@@ -103,12 +103,6 @@ class Growth:
 
 
 @pytest.fixture(scope="module")
-def settings_of_server() -> dict[str, str]:
-    """Without limits that unfinished runs of earlier tests would count towards."""
-    return {"MAX_ACTIVE_RUNS_PER_USER": "0", "MAX_SOCKETS_PER_USER": "0"}
-
-
-@pytest.fixture(scope="module")
 async def browser(
     playwright: Playwright, browser_name: str, browser_type_launch_args: dict[str, Any]
 ) -> AsyncIterator[Chromium]:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.e2e import firefox
-from tests.e2e.conftest import READER
+from tests.e2e.conftest import READER, Logins, log_in_newly
 from tests.e2e.test_reading import AT_END, BACK, BOX, LATER, LINE, MEANS, PACES, follows, script, stays
 from tests.model_server import ModelServer, Script
 from tests.serving import Browser, Server
@@ -79,19 +79,17 @@ class Growth:
 
 
 @pytest.fixture(scope="module")
-def settings_of_server() -> dict[str, str]:
-    """Without limits that unfinished runs of earlier tests would count towards."""
-    return {"MAX_ACTIVE_RUNS_PER_USER": "0", "MAX_SOCKETS_PER_USER": "0"}
+def logins(server: Server) -> Logins:
+    """Users shared by all tests, as the browser is."""
+    return log_in_newly(server)
 
 
 @pytest.fixture(scope="module")
-async def fox(
-    tmp_path_factory: pytest.TempPathFactory, server: Server, accounts: dict[str, Browser]
-) -> AsyncIterator[firefox.Page]:
+async def fox(tmp_path_factory: pytest.TempPathFactory, server: Server, logins: Logins) -> AsyncIterator[firefox.Page]:
     """A Firefox in which the reader is logged in."""
     async with firefox.opened(tmp_path_factory.mktemp("firefox")) as page:
-        for cookie in accounts[READER].http.cookie_jar:
-            await page.add_cookie(cookie.key, cookie.value, urlsplit(server.url).hostname or "")
+        for name, value in logins[READER].items():
+            await page.add_cookie(name, value, urlsplit(server.url).hostname or "")
         await page.add_init_script(LISTEN)
         yield page
 

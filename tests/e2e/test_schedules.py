@@ -24,12 +24,6 @@ async def make(api: Browser, **fields: Any) -> dict[str, Any]:
     return dict(schedule)
 
 
-@pytest.fixture(autouse=True)
-async def _none_before(api: Browser) -> None:
-    for schedule in (await api.call("GET", "schedules/"))[1]["items"]:
-        assert (await api.call("DELETE", f"schedules/{schedule['id']}/"))[0] == 204
-
-
 def row(page: Page, name: str) -> Any:
     return page.locator(".schedule").filter(has=page.get_by_role("heading", name=name))
 

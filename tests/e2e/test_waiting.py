@@ -47,10 +47,10 @@ QUESTION = Call(
 
 
 @pytest.fixture(scope="module")
-def server(data_dir: Path, module_model: ModelServer) -> Iterator[Server]:
+def server(data_dir: Path, model_server: ModelServer) -> Iterator[Server]:
     process = Server(
         data_dir,
-        LLM_MODEL_SERVER=module_model.url,
+        LLM_MODEL_SERVER=model_server.url,
         LLM_MODEL="scripted",
         MAX_MESSAGES_PER_MINUTE="0",
         APPROVAL_POLICY=json.dumps(POLICY),
