@@ -244,7 +244,7 @@ def without_id(answer: Any) -> Any:
     return answer
 
 
-async def test_what_is_someone_elses_cannot_be_told_from_what_does_not_exist(product: Server) -> None:
+async def test_ids_of_others_cannot_be_told_from_ids_that_do_not_exist(product: Server) -> None:
     """Id enumeration: every call and command with another user's identifiers is answered exactly as with identifiers that do not exist."""
     async with Browser.logged_in(product.url, "bo") as bo, Browser.logged_in(product.url, "cy") as cy:
         foreign = await bo.new_session()

@@ -31,7 +31,7 @@ async def ask_all(opened: World, clients: list[Oracle]) -> dict[str, list[str]]:
     return answers
 
 
-async def test_everybody_asks_at_once(on_each_topology: World) -> None:
+async def test_messages_of_many_clients_at_once_become_one_run_each(on_each_topology: World) -> None:
     """Six clients send a dozen messages at once, and all of them the same one twice: one run each, one at a time, in the queue's order."""
     opened = on_each_topology
     session = await opened.new_session()
@@ -53,7 +53,7 @@ async def test_everybody_asks_at_once(on_each_topology: World) -> None:
 
 
 @pytest.mark.long
-async def test_a_line_that_is_full_says_so_and_goes_on(open_world: OpenWorld) -> None:
+async def test_a_full_queue_refuses_messages_and_goes_on(open_world: OpenWorld) -> None:
     """Ten messages at once where two may be queued: three are accepted and answered, the others are refused because the queue is full."""
     opened = open_world("sqlite", MAX_QUEUED_RUNS="2")
     session = await opened.new_session()

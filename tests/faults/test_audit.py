@@ -87,7 +87,7 @@ async def test_staff_see_only_what_they_were_permitted_to(product: Server, sessi
 
 
 @pytest.mark.parametrize("door", DOORS)
-async def test_whatever_staff_see_is_noted_already(
+async def test_a_view_by_staff_is_in_the_audit_before_it_is_answered(
     product: Server, database: Database, session: str, door: str
 ) -> None:
     """The audit entry is committed before the first byte of the answer."""
@@ -102,7 +102,7 @@ async def test_whatever_staff_see_is_noted_already(
 
 
 @pytest.mark.parametrize("door", DOORS)
-async def test_what_cannot_be_noted_is_shown_to_nobody(
+async def test_a_view_that_cannot_be_recorded_in_the_audit_is_refused(
     product: Server, database: Database, session: str, door: str
 ) -> None:
     """The audit table accepts no rows: staff are shown nothing, while the owner still sees the session."""
@@ -116,7 +116,7 @@ async def test_what_cannot_be_noted_is_shown_to_nobody(
             database.rows("DROP TRIGGER no_audit")
 
 
-async def test_a_stop_over_the_socket_is_noted_in_the_transaction_that_stops(
+async def test_a_stop_by_socket_is_in_the_audit_in_its_transaction(
     product: Server, database: Database, session: str
 ) -> None:
     """If the audit entry cannot be written, the run is not stopped."""

@@ -169,7 +169,7 @@ LOOKS: dict[str, Callable[[], Awaitable[None]]] = {"who serves": queue_watch.sta
 
 @pytest.mark.parametrize("look", LOOKS)
 @pytest.mark.parametrize("bad", _on_each(SPOILT), indirect=True)
-async def test_what_waits_and_cannot_be_read(
+async def test_a_queued_run_that_cannot_be_read_is_set_to_failed(
     bad: Bad,
     here: Here,  # noqa: F811
     caplog: pytest.LogCaptureFixture,
@@ -198,7 +198,7 @@ def _names(run_id: UUID) -> list[str]:
 
 @pytest.mark.parametrize("sweep", ["by the clock", "at the start"])
 @pytest.mark.parametrize("bad", _on_each(SPOILT), indirect=True)
-async def test_what_a_dead_process_left_and_cannot_be_read(bad: Bad, here: Here, sweep: str) -> None:  # noqa: F811
+async def test_an_orphaned_run_that_cannot_be_read_is_ended(bad: Bad, here: Here, sweep: str) -> None:  # noqa: F811
     """Of three runs that a dead process has left, one cannot be read: one sweep ends all of them."""
     found = [await sync_to_async(_waiting)(here.user, bad=how, live=True) for how in (None, bad, None)]
     if sweep == "by the clock":
@@ -211,7 +211,7 @@ async def test_what_a_dead_process_left_and_cannot_be_read(bad: Bad, here: Here,
 
 
 @pytest.mark.parametrize("bad", _on_each(BAD_SCHEDULES), indirect=True)
-async def test_a_schedule_that_cannot_be_read(bad: Bad, here: Here) -> None:  # noqa: F811
+async def test_a_schedule_that_cannot_be_read_stops_no_other(bad: Bad, here: Here) -> None:  # noqa: F811
     """Of three schedules that are due, one cannot be read: one tick starts runs for the others."""
     now = timezone.now()
 
@@ -251,7 +251,7 @@ async def test_a_session_that_is_no_identifier_is_left_out(here: Here, caplog: p
     assert caplog.records or bad.code != "internal"
 
 
-def test_what_has_ended_is_not_set_aside(transactional_db: None) -> None:
+def test_an_ended_run_is_not_set_to_failed(transactional_db: None) -> None:
     """Neither an ended run nor a deleted one is set to failed."""
     run = making.run(making.session(making.user()))
     making.end(run)

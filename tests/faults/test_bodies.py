@@ -141,7 +141,7 @@ UNFINISHED = {
 
 @pytest.mark.parametrize("is_dribbling", [False, True], ids=["silent", "dribbling"])
 @pytest.mark.parametrize("what", UNFINISHED)
-async def test_what_does_not_end_is_ended(product: Server, what: str, is_dribbling: bool) -> None:
+async def test_a_request_that_never_ends_is_ended(product: Server, what: str, is_dribbling: bool) -> None:
     """A client that sends nothing more, and one that sends a byte now and then."""
     client = await Client.connect(product)
     await client.write(UNFINISHED[what])
@@ -157,7 +157,7 @@ async def test_what_does_not_end_is_ended(product: Server, what: str, is_dribbli
     assert stored(product) == []
 
 
-async def test_what_keeps_within_its_limits_is_served(product: Server) -> None:
+async def test_a_request_within_its_limits_is_served(product: Server) -> None:
     """A body as large as its route allows, in chunks; and two requests on one connection that is idle in between."""
     client = await Client.connect(product)
     reader, writer = client._reader, client._writer
@@ -235,7 +235,7 @@ async def test_a_line_that_is_too_long_is_refused_in_words(product: Server, what
 @pytest.mark.parametrize(
     "path", ["/ask/it", "/ask/it/", "/ask/item", "/ask", "", "/ask/it?x", "http://localhost/ask/it"]
 )
-async def test_what_is_asked_of_a_site_below_a_path_is_answered(below_a_path: Server, path: str) -> None:
+async def test_requests_to_a_site_below_a_path_are_answered(below_a_path: Server, path: str) -> None:
     """The site's own path without the slash at its end, too, and paths that only begin with the same letters."""
     client = await Client.connect(below_a_path)
     await client.write(f"GET {path or '/'} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())

@@ -138,7 +138,7 @@ async def test_a_stop_while_the_model_is_being_connected_to(tmp_path: Path, reco
 
 @pytest.mark.long
 @pytest.mark.xdist_group("pair")
-async def test_stops_that_meet_the_end_of_the_run(two: World) -> None:
+async def test_stops_around_the_end_of_a_run_end_it_once(two: World) -> None:
     """Twenty runs are stopped, each twice and through two processes, at about the time when they complete: each has one end."""
     draw = random.Random(7)
 
@@ -163,7 +163,7 @@ async def test_stops_that_meet_the_end_of_the_run(two: World) -> None:
 
 
 @pytest.mark.xdist_group("pair")
-async def test_nobody_else_stops_it(two: World) -> None:
+async def test_another_user_cannot_stop_a_run(two: World) -> None:
     """Another user sends the run's id, on a session of their own and over HTTP: nothing is stopped, and the answer reveals nothing."""
     session, foreign = await two.new_session("bo"), await two.new_session("cy")
     async with at(two, session, 0) as bo, two.client(foreign, "cy") as cy:
@@ -204,7 +204,9 @@ async def test_a_stop_from_a_page_that_is_served_by_a_thread(two: World, record_
 
 
 @pytest.mark.long
-async def test_a_stop_that_no_group_message_tells(open_world: Any, model: ModelServer, record_property: Record) -> None:
+async def test_a_stop_works_without_group_messages(
+    open_world: Any, model: ModelServer, record_property: Record
+) -> None:
     """Every group message is lost: the process of the run finds the stop in the database."""
     opened = open_world("postgres", **world.FAULTY_LAYER, GROUP_MESSAGES="lost=1.0")
     session = await opened.new_session()
@@ -223,7 +225,7 @@ async def test_a_stop_that_no_group_message_tells(open_world: Any, model: ModelS
 
 @pytest.mark.long
 @pytest.mark.parametrize("how", ["dead", "frozen"])
-async def test_a_stop_whose_owner_cannot_hear(
+async def test_a_stop_ends_the_run_of_a_dead_or_frozen_process(
     open_world: Any, model: ModelServer, record_property: Record, how: str
 ) -> None:
     """The run's process is killed, or frozen and resumed later: the run ends as stopped by that user, and the process adds nothing."""

@@ -208,7 +208,7 @@ async def test_a_later_model_call_is_told_of_the_call_and_its_result_alone(here:
     ]
 
 
-async def test_many_at_once_and_at_two_levels_stay_in_order(here: Here, planned: ModelServer) -> None:
+async def test_child_runs_at_once_and_at_two_levels_stay_in_order(here: Here, planned: ModelServer) -> None:
     root = await finish(here, "two at once")
     runs, steps = await database.read(tree, here), await log(here)
     assert [(run.status, run.depth) for run in runs] == [
@@ -248,7 +248,7 @@ async def test_a_question_without_an_answer_says_why(
         ("ring", "ring", 3, 1, "Agents may ask each other 3 levels deep"),
     ],
 )
-async def test_there_are_limits_in_clear_words(
+async def test_limits_of_child_runs_have_clear_errors(
     here: Here, planned: ModelServer, message: str, agent: str, runs: int, refusals: int, words: str
 ) -> None:
     root = await finish(here, message, agent_name=agent)
@@ -261,7 +261,7 @@ async def test_there_are_limits_in_clear_words(
     check_log(steps, found)
 
 
-async def test_what_a_run_may_use_holds_for_all_within_it(here: Here, planned: ModelServer) -> None:
+async def test_a_budget_of_a_run_holds_for_its_child_runs(here: Here, planned: ModelServer) -> None:
     """The root's first call uses up its budget: the child makes no model call, and the root makes one last call without tools."""
     root = await finish(here, "hand on what is spent", agent_name="tight")
     runs = await database.read(tree, here)
@@ -273,7 +273,7 @@ async def test_what_a_run_may_use_holds_for_all_within_it(here: Here, planned: M
     assert root.input_tokens + root.output_tokens > 1
 
 
-async def test_when_its_time_is_over_all_within_it_ends(here: Here, planned: ModelServer) -> None:
+async def test_a_time_limit_of_a_run_ends_its_child_runs(here: Here, planned: ModelServer) -> None:
     await start(here, "hand on what hangs", agent_name="hurried")
     await planned.until(lambda: any(each.body["messages"][-1]["content"] == "hang" for each in planned.requests))
     assert await here.all_ended()
@@ -285,7 +285,7 @@ async def test_when_its_time_is_over_all_within_it_ends(here: Here, planned: Mod
     check_log(steps, runs)
 
 
-async def test_one_whose_time_is_over_says_so_and_its_parent_goes_on(here: Here, planned: ModelServer) -> None:
+async def test_a_child_run_past_its_time_limit_says_so_and_its_parent_goes_on(here: Here, planned: ModelServer) -> None:
     root = await finish(here, "hand on to who is brief", agent_name="calm")
     runs = await database.read(tree, here)
     assert root.status == "completed"
@@ -295,7 +295,7 @@ async def test_one_whose_time_is_over_says_so_and_its_parent_goes_on(here: Here,
     assert "time limit of 0.3 s was reached" in words
 
 
-async def test_they_count_neither_as_active_runs_nor_as_messages(
+async def test_child_runs_count_neither_as_active_runs_nor_as_messages(
     here: Here, planned: ModelServer, settings: Any
 ) -> None:
     settings.MAX_ACTIVE_RUNS_PER_USER, settings.MAX_MESSAGES_PER_MINUTE = 2, 2
@@ -329,7 +329,7 @@ async def test_a_stop_reaches_every_level_at_once(here: Here, planned: ModelServ
     assert not any(step.ok for step in steps if step.type == "tool_result")
 
 
-async def test_one_is_stopped_alone_and_its_parent_goes_on(here: Here, planned: ModelServer) -> None:
+async def test_a_child_run_is_stopped_alone_and_its_parent_goes_on(here: Here, planned: ModelServer) -> None:
     await start(here, "hand on what hangs")
     await until(lambda: Run.objects.filter(depth=1).exists())
     child = (await database.read(tree, here))[1]
@@ -344,7 +344,7 @@ async def test_one_is_stopped_alone_and_its_parent_goes_on(here: Here, planned: 
     assert refused.value.code == "not_continuable"
 
 
-async def test_a_session_names_what_is_at_work_in_it(here: Here, planned: ModelServer) -> None:
+async def test_a_session_names_its_runs_at_work(here: Here, planned: ModelServer) -> None:
     root = await start(here, "hand on deep what hangs")
     await until(lambda: Run.objects.filter(depth=2).exists())
     view = await database.read(selectors.session_view, here.session.pk)
@@ -359,7 +359,7 @@ async def test_a_session_names_what_is_at_work_in_it(here: Here, planned: ModelS
     assert await here.all_ended()
 
 
-async def test_without_reasoning_nothing_of_them_is_numbered(here: Here, planned: ModelServer) -> None:
+async def test_child_runs_without_reasoning_have_no_numbered_events(here: Here, planned: ModelServer) -> None:
     root = await finish(here, "hand on", enable_reasoning=False)
     steps = await log(here)
     numbered = [step for step in steps if step.seq is not None]
@@ -369,7 +369,7 @@ async def test_without_reasoning_nothing_of_them_is_numbered(here: Here, planned
     assert [within[0].event, within[-1].event] == ["child_start", "child_complete"]
 
 
-async def test_a_pause_ends_them_with_their_root_and_the_next_run_goes_on_with_each(
+async def test_child_runs_are_interrupted_with_their_root_and_continued_by_the_next(
     here: Here, planned: ModelServer
 ) -> None:
     """As when a process is told to stop: the children of the next run continue the interrupted ones."""
@@ -432,7 +432,7 @@ EVENTS = 40
 
 
 @pytest.mark.parametrize("n", range(1, EVENTS, 3))
-async def test_a_run_that_is_taken_away_at_any_event_leaves_nothing_and_goes_on(
+async def test_a_run_interrupted_at_any_event_leaves_nothing_open_and_continues(
     here: Here, planned: ModelServer, monkeypatch: pytest.MonkeyPatch, n: int
 ) -> None:
     publish = live_at(n)
@@ -457,7 +457,7 @@ TWICE = [*itertools.product((13, 20), (1, 2, 3, 5, 9)), (31, 1), (31, 2), (31, 3
 
 
 @pytest.mark.parametrize(("n", "again"), TWICE)
-async def test_one_that_is_taken_away_twice_goes_on_with_what_was_stored_first(
+async def test_a_run_interrupted_twice_continues_with_what_was_stored_first(
     here: Here, planned: ModelServer, monkeypatch: pytest.MonkeyPatch, n: int, again: int
 ) -> None:
     """The continuation is interrupted at any event, too: also before it has repeated the calls that it has to repeat."""

@@ -77,7 +77,7 @@ async def test_each_event_comes_once_in_order_and_soon(started: tuple[Run, Login
 
 
 @only("in memory", "Redis", "Redis, published", "loses and mixes up")
-async def test_a_growing_text_is_put_together_and_heals(started: tuple[Run, Login]) -> None:
+async def test_a_text_in_progress_is_put_together_and_repaired(started: tuple[Run, Login]) -> None:
     """Pieces of a text in progress are lost, duplicated and reordered: none is put in the wrong place, and the whole text comes again."""
     run, login = started
     client = await Client().join(run, login)
@@ -96,7 +96,7 @@ async def test_a_growing_text_is_put_together_and_heals(started: tuple[Run, Logi
 
 
 @only(*DELIVERS)
-async def test_members_hear_until_they_leave_and_nobody_else(layer: Any, watching: None) -> None:
+async def test_group_members_receive_messages_until_they_leave(layer: Any, watching: None) -> None:
     """Two groups whose members come and go: each receives its own group's messages, from joining to leaving."""
     heard: dict[str, list[int]] = {"a": [], "b": [], "late": []}
     members = {
@@ -118,7 +118,7 @@ async def test_members_hear_until_they_leave_and_nobody_else(layer: Any, watchin
 
 
 @only(*DELIVERS)
-async def test_what_a_thread_tells_is_heard_at_once(layer: Any, watching: None) -> None:
+async def test_a_group_message_of_a_thread_arrives_at_once(layer: Any, watching: None) -> None:
     """A thread sends to a group while the loop is idle: the message arrives at once, and not when the next timer fires."""
     heard: list[float] = []
     loop = asyncio.get_running_loop()
@@ -148,7 +148,7 @@ def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @only(*DELIVERS)
-async def test_what_is_stored_while_a_client_joins_is_not_missed(
+async def test_an_event_stored_while_a_client_joins_is_not_missed(
     seldom: None, layer: Any, started: tuple[Run, Login]
 ) -> None:
     """An event is stored and published just before the feed has joined its group: it is in what is read then, without a poll."""
@@ -169,7 +169,7 @@ async def test_what_is_stored_while_a_client_joins_is_not_missed(
 
 
 @only("in memory")
-async def test_who_acknowledges_nothing_is_sent_one_window(started: tuple[Run, Login]) -> None:
+async def test_a_client_that_acknowledges_nothing_is_sent_one_window(started: tuple[Run, Login]) -> None:
     """A client acknowledges nothing of a long log: it is sent one window of it, whatever else happens."""
     run, login = started
     await store(run, WINDOW + 50)
@@ -182,7 +182,7 @@ async def test_who_acknowledges_nothing_is_sent_one_window(started: tuple[Run, L
 
 
 @only("in memory")
-async def test_an_end_that_nobody_tells_is_seen(started: tuple[Run, Login]) -> None:
+async def test_an_end_that_is_not_published_is_found(started: tuple[Run, Login]) -> None:
     """The process ends a run and dies before it publishes that: sockets receive the end all the same."""
     run, login = started
     client = await Client().join(run, login)

@@ -75,7 +75,7 @@ async def test_ten_thousand_steps_replay_in_two_seconds(bo: Browser, session: st
 
 
 @pytest.mark.long
-async def test_who_is_five_behind_is_back_at_once(bo: Browser, session: str, record_property: Record) -> None:
+async def test_a_client_five_events_behind_resumes_at_once(bo: Browser, session: str, record_property: Record) -> None:
     """Resume deep in a long session: five events before its end, twenty times; the median counts."""
     took = percentile([await read(bo, session, STEPS - 5) for _ in range(20)], 0.5)
     record_property("ms", round(1000 * took))
@@ -83,7 +83,7 @@ async def test_who_is_five_behind_is_back_at_once(bo: Browser, session: str, rec
 
 
 @pytest.mark.long
-async def test_fifty_watch_it_from_its_beginning(
+async def test_fifty_viewers_replay_a_long_session_at_once(
     product: Server, bo: Browser, session: str, record_property: Record
 ) -> None:
     """Fifty viewers open the same long session at once: each gets all of it, memory stays bounded, others are served."""
@@ -109,7 +109,7 @@ async def read_with_patience(bo: Browser, session: str) -> None:
 
 
 @pytest.mark.long
-async def test_it_grows_while_it_is_replayed(bo: Browser, session: str) -> None:
+async def test_a_session_grows_while_it_is_replayed(bo: Browser, session: str) -> None:
     """A late joiner while a run writes: the replay goes over into live events without a gap or a duplicate."""
     async with bo.socket(session, f"?last_seq={STEPS}") as asking:
         await asking.send("chat", message="Tell [reasoning=10 tokens=100 every=5 call=current_time:{}]")

@@ -151,7 +151,9 @@ MEANT: dict[str, tuple[Script, list[tuple[str, Any]]]] = {
 
 
 @pytest.mark.parametrize("name", MEANT)
-async def test_what_was_meant_is_what_is_read(shared: World, model: ModelServer, client: Oracle, name: str) -> None:
+async def test_unusual_answers_are_read_as_they_are_meant(
+    shared: World, model: ModelServer, client: Oracle, name: str
+) -> None:
     """Servers write the same thing in different ways: the steps are what was meant, and the run completes."""
     script, meant = MEANT[name]
     model.enqueue(script, Script("So."))
@@ -179,7 +181,9 @@ async def test_a_model_server_that_goes_and_comes_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bytes_per_write", [1, 3])
-async def test_an_answer_in_crumbs(shared: World, model: ModelServer, client: Oracle, bytes_per_write: int) -> None:
+async def test_an_answer_in_single_bytes_is_complete(
+    shared: World, model: ModelServer, client: Oracle, bytes_per_write: int
+) -> None:
     """Each byte comes separately, which splits characters and surrogate pairs: the answer is complete, and so was the text in progress."""
     crumbs = Script(TEXT, bytes_per_write=bytes_per_write, reasoning="想 🙂 ", escape=bytes_per_write == 3)
     model.enqueue(replace(LOOK, bytes_per_write=bytes_per_write), crumbs)

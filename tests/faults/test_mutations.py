@@ -18,13 +18,16 @@ LOG = (
     "a step was stored by who had lost the run",
 )
 JOINING = (
-    "test_layer_contract.py::test_what_is_stored_while_a_client_joins_is_not_missed[{}]",
+    "test_layer_contract.py::test_an_event_stored_while_a_client_joins_is_not_missed[{}]",
     "what was stored while it joined is missing",
 )
-ASKING = ("test_asking.py::test_everybody_asks_at_once[{}]", "a message became several runs")
+ASKING = (
+    "test_asking.py::test_messages_of_many_clients_at_once_become_one_run_each[{}]",
+    "a message became several runs",
+)
 OPEN = "a turn without an answer was left open"
 LACKING = "a client lacks something"
-STORING = ("test_storing.py::test_whatever_is_shown_is_stored_already[{}]", "shown before it was stored")
+STORING = ("test_storing.py::test_every_shown_event_is_stored_already[{}]", "shown before it was stored")
 #: Each mutation, the tests that must fail because of it, and words of the failed assertion. A guard that is the same on every topology has
 #: one test. On SQLite numbers need no counter row, because only one transaction can write at a time.
 NOTICED = [
@@ -38,12 +41,12 @@ NOTICED = [
     *(("without_unique_message_ids", ASKING[0].format(on), ASKING[1]) for on in ("sqlite", "postgres")),
     (
         "without_the_credit_window",
-        "test_layer_contract.py::test_who_acknowledges_nothing_is_sent_one_window[in memory]",
+        "test_layer_contract.py::test_a_client_that_acknowledges_nothing_is_sent_one_window[in memory]",
         "more was sent than one window",
     ),
     (
         "without_the_credit_window",
-        "test_slow_clients.py::test_who_acknowledges_nothing_is_sent_one_window",
+        "test_slow_clients.py::test_a_client_that_acknowledges_nothing_is_sent_one_window",
         "more was sent than one window",
     ),
     (
@@ -53,7 +56,7 @@ NOTICED = [
     ),
     (
         "starting_parted_from_accepting",
-        "test_starting.py::test_who_asks_goes_away_at_each_wait[a message over HTTP-while it waits]",
+        "test_starting.py::test_a_cancelled_request_leaves_no_stuck_run[a message over HTTP-while it waits]",
         "a run was accepted and never started",
     ),
     (
@@ -63,7 +66,7 @@ NOTICED = [
     ),
     (
         "a_bad_row_ends_the_look",
-        "test_bad_rows.py::test_what_waits_and_cannot_be_read[a time that is none, sqlite-who serves]",
+        "test_bad_rows.py::test_a_queued_run_that_cannot_be_read_is_set_to_failed[a time that is none, sqlite-who serves]",
         "a bad row stood in others' way",
     ),
     (
@@ -73,12 +76,12 @@ NOTICED = [
     ),
     (
         "taking_every_tag_for_a_thought",
-        "test_model.py::test_what_was_meant_is_what_is_read[prose that speaks of tags]",
+        "test_model.py::test_unusual_answers_are_read_as_they_are_meant[prose that speaks of tags]",
         "it was read as something else",
     ),
     (
         "telling_calls_apart_by_index_alone",
-        "test_model.py::test_what_was_meant_is_what_is_read[pieces of a call under other indexes]",
+        "test_model.py::test_unusual_answers_are_read_as_they_are_meant[pieces of a call under other indexes]",
         "it was read as something else",
     ),
     (
@@ -130,7 +133,7 @@ NOTICED = [
     *(
         (
             "noting_after_answering",
-            f"test_audit.py::test_whatever_staff_see_is_noted_already[{door}]",
+            f"test_audit.py::test_a_view_by_staff_is_in_the_audit_before_it_is_answered[{door}]",
             "shown before it was noted",
         )
         for door in ("page", "api", "socket")
@@ -164,7 +167,7 @@ NOTICED = [
     ),
     (
         "leaving_words_with_their_run",
-        "test_steering.py::test_a_process_dies_around_a_word[before it is read]",
+        "test_steering.py::test_a_process_that_dies_loses_no_steering_message[before it is read]",
         "a word was lost, or told twice",
     ),
     (
@@ -194,7 +197,7 @@ NOTICED = [
     ),
     (
         "asking_again_what_was_answered_within",
-        "test_children.py::test_a_run_that_is_taken_away_at_any_event_leaves_nothing_and_goes_on[19]",
+        "test_children.py::test_a_run_interrupted_at_any_event_leaves_nothing_open_and_continues[19]",
         "what had been answered is asked again",
     ),
     (

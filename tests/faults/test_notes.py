@@ -15,7 +15,7 @@ async def judged_by(browser: Browser, run_id: str, words: list[str]) -> list[int
     return [(await browser.call("PUT", f"runs/{run_id}/verdict/", {"verdict": word}))[0] for word in words]
 
 
-async def test_what_is_said_at_one_process_is_heard_at_the_other(two: World) -> None:
+async def test_verdicts_and_comments_reach_the_other_process(two: World) -> None:
     async with two.browser("bo", process=0) as here, two.browser("bo", process=1) as there:
         session_id = await here.new_session()
         async with there.socket(session_id) as socket:

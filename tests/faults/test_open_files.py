@@ -16,7 +16,7 @@ SAID = "Too many open files|unable to open database file|could not be"
 
 
 @pytest.mark.xdist_group("alone")
-async def test_strangers_take_every_connection_that_there_may_be(shared: World) -> None:
+async def test_open_connections_keep_working_when_no_file_can_be_opened(shared: World) -> None:
     """A run at work completes, and its socket stays open; as soon as the other connections are closed, new ones are accepted."""
     world, (server,) = shared, shared.servers
     world.model.respond = rounds(60, every_s=0.01)

@@ -29,7 +29,7 @@ async def _results(browser: Browser, set_id: str) -> dict[str, Any]:
     return dict((await browser.call("GET", f"sets/{set_id}/runs/1/"))[1])
 
 
-async def test_killed_midway_it_goes_on_and_nothing_is_doubled_or_lost(tmp_path: Path, model: ModelServer) -> None:
+async def test_a_set_goes_on_after_a_kill_without_loss_or_duplicates(tmp_path: Path, model: ModelServer) -> None:
     llm = {"LLM_MODEL_SERVER": model.url, "LLM_MODEL": "stub", "LLM_API_KEY": "key", "MAX_MESSAGES_PER_MINUTE": "0"}
     with serving(tmp_path, "ada", "bo", **llm) as server:
         async with Browser.logged_in(server.url, "bo") as bo:
@@ -63,7 +63,7 @@ def _executing(world: World) -> Server | None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("topology", ["postgres", SCALE])
-async def test_several_processes_ask_it_and_are_killed_in_turn(open_world: OpenWorld, topology: str) -> None:
+async def test_a_set_goes_on_when_its_processes_are_killed_in_turn(open_world: OpenWorld, topology: str) -> None:
     """Twice one that is executing a case, then each that serves: no case is interrupted more often than it is asked again."""
     world, cases = open_world(topology), 3 * CASES
     async with world.browser() as bo:

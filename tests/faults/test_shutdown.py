@@ -115,7 +115,7 @@ async def test_a_call_at_work_gets_its_result_and_the_model_is_not_asked_again(
         assert not again.steps("tool_use")
 
 
-async def test_what_takes_too_long_is_interrupted_with_what_it_has(
+async def test_a_run_that_exceeds_the_shutdown_limit_is_interrupted(
     stopping: Any, log_in: Any, model: ModelServer
 ) -> None:
     """SIGTERM during an answer that does not end: after the limit it is stored as partial, and the model's connection is closed."""
@@ -133,7 +133,7 @@ async def test_what_takes_too_long_is_interrupted_with_what_it_has(
 
 
 @pytest.mark.long
-async def test_told_twice_it_waits_no_longer(stopping: Any, log_in: Any) -> None:
+async def test_a_second_signal_interrupts_runs_at_once(stopping: Any, log_in: Any) -> None:
     """A second SIGTERM, or Ctrl-C twice: runs are interrupted at once."""
     server = stopping(SHUTDOWN_S="60").start()
     ada = await log_in(server)
@@ -146,7 +146,7 @@ async def test_told_twice_it_waits_no_longer(stopping: Any, log_in: Any) -> None
     assert end_of(socket)["status"] == "interrupted"
 
 
-def test_told_before_it_has_begun_to_serve_it_ends_in_good_order(stopping: Any) -> None:
+def test_a_signal_before_the_first_request_ends_the_process_cleanly(stopping: Any) -> None:
     """SIGTERM just after the server has printed its address."""
     server = stopping().start()
     assert server.stop() == 0
@@ -175,7 +175,7 @@ async def nobody_listens(server: Server) -> None:
     await until(refuses, 5, "new connections to be refused")
 
 
-async def test_while_it_stops_it_lets_nobody_in_and_keeps_what_is_asked(stopping: Any, log_in: Any) -> None:
+async def test_a_stopping_server_refuses_connections_and_queues_messages(stopping: Any, log_in: Any) -> None:
     """A new connection and a message between SIGTERM and the end: refused, and kept in the queue for the next start."""
     server = stopping(SHUTDOWN_S="60").start()
     ada = await log_in(server)
@@ -203,9 +203,7 @@ async def test_while_it_stops_it_lets_nobody_in_and_keeps_what_is_asked(stopping
 
 
 @pytest.mark.long
-async def test_where_it_is_wanted_the_next_start_goes_on_by_itself(
-    stopping: Any, log_in: Any, model: ModelServer
-) -> None:
+async def test_the_next_start_continues_runs_with_auto_continue(stopping: Any, log_in: Any, model: ModelServer) -> None:
     """SIGTERM during a tool call without side effects, with AUTO_CONTINUE: the next start continues after the result, repeating no call."""
     server = stopping(AUTO_CONTINUE="true").start()
     ada = await log_in(server)

@@ -100,7 +100,9 @@ async def test_a_client_that_asks_and_asks_and_never_reads_an_answer(
 
 
 @pytest.mark.long
-async def test_who_never_reads_is_closed_and_misses_nothing(served: Server, bo: Browser, long_session: str) -> None:
+async def test_a_client_that_never_reads_is_closed_and_misses_nothing(
+    served: Server, bo: Browser, long_session: str
+) -> None:
     """Never-reading client: after half a minute its connection is closed, and the server keeps nothing of it."""
     async with RawSocket.open(bo, long_session, receive_buffer=4096) as raw:
 
@@ -117,7 +119,7 @@ async def test_who_never_reads_is_closed_and_misses_nothing(served: Server, bo: 
 
 
 @pytest.mark.long
-async def test_who_never_acknowledges_is_told_to_resume(bo: Browser, long_session: str) -> None:
+async def test_a_client_that_never_acknowledges_is_told_to_resume(bo: Browser, long_session: str) -> None:
     """Lost acknowledgements: the window fills, the socket is closed with 4408, and the client resumes where it was."""
     async with bo.socket(long_session) as socket:
         socket.acknowledges = False
@@ -129,7 +131,7 @@ async def test_who_never_acknowledges_is_told_to_resume(bo: Browser, long_sessio
     await read_all(bo, long_session, after=last)
 
 
-async def test_who_acknowledges_nothing_is_sent_one_window(bo: Browser, long_session: str) -> None:
+async def test_a_client_that_acknowledges_nothing_is_sent_one_window(bo: Browser, long_session: str) -> None:
     """Lost acknowledgements, though everything is read: one window of the log is sent, and commands are answered."""
     async with bo.socket(long_session) as socket:
         socket.acknowledges = False
@@ -165,7 +167,7 @@ async def test_acknowledgements_that_make_no_sense(
         assert [f["seq"] for f in socket.stored()] == list(range(1, 1_001))
 
 
-async def test_who_reads_one_frame_a_moment_gets_every_one_and_keeps_nobody_waiting(bo: Browser) -> None:
+async def test_a_slow_reader_gets_every_frame_and_delays_nobody(bo: Browser) -> None:
     """Slow consumer: one client reads a frame every 50 ms of a run that another follows live."""
     session = await bo.new_session()
     async with RawSocket.open(bo, session, receive_buffer=4096) as slow, bo.socket(session) as fast:

@@ -151,7 +151,11 @@ WAYS = {
 
 @pytest.mark.parametrize("add_connection", [False, True], ids=["while it waits", "when the answer has come"])
 @pytest.mark.parametrize("way", WAYS)
-async def test_who_asks_goes_away_at_each_wait(here: Here, way: str, add_connection: bool) -> None:  # noqa: F811
+async def test_a_cancelled_request_leaves_no_stuck_run(
+    here: Here,  # noqa: F811
+    way: str,
+    add_connection: bool,
+) -> None:
     """Wherever the request is cancelled, there is no run, or one that ends; only the request itself starts it."""
     at = 0
     with override_settings(MAX_SCHEDULES_PER_USER=0, MAX_MESSAGES_PER_MINUTE=0):
@@ -167,7 +171,7 @@ async def test_who_asks_goes_away_at_each_wait(here: Here, way: str, add_connect
 
 
 @pytest.mark.parametrize("add_connection", [False, True], ids=["while it waits", "when the answer has come"])
-async def test_a_socket_goes_away_at_each_wait_of_its_opening(
+async def test_a_socket_cancelled_at_each_await_of_its_opening_leaves_no_row(
     here: Here,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
     add_connection: bool,

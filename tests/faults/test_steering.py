@@ -47,7 +47,7 @@ def told(here: Here) -> list[str]:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("when", ["before it is read", "as it is read", "when it was read"])
-async def test_a_process_dies_around_a_word(
+async def test_a_process_that_dies_loses_no_steering_message(
     here: Here, model_side: ModelServer, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     model_side.enqueue(STORY, STORY, Script("Yes."))
@@ -104,7 +104,7 @@ def pending(frame: dict[str, Any]) -> list[str] | None:
 @pytest.mark.parametrize("ways", [("steer", "unsteer"), ("unsteer", "steer")], ids=["said there", "said here"])
 @pytest.mark.xdist_group("pair")
 @pytest.mark.long
-async def test_a_word_crosses_to_the_process_that_executes_the_run(two: World, ways: tuple[str, str]) -> None:
+async def test_a_steering_message_reaches_the_process_that_executes_the_run(two: World, ways: tuple[str, str]) -> None:
     """Sent at either process, visible at the other and withdrawn there; one that interrupts is read at once, wherever it is sent."""
     async with at_work(two) as (session_id, run_id, own, other):
         saying, looking = (other, own) if ways[0] == "steer" else (own, other)
@@ -129,7 +129,7 @@ async def test_a_word_crosses_to_the_process_that_executes_the_run(two: World, w
 
 @pytest.mark.xdist_group("pair")
 @pytest.mark.long
-async def test_words_are_said_read_and_taken_back_at_once_through_two_processes(two: World) -> None:
+async def test_steering_messages_through_two_processes_are_in_one_place_each(two: World) -> None:
     """Each message is where its answers said, and in one place only: read, in the queue, or withdrawn."""
     numbers = range(30)
 
@@ -164,7 +164,7 @@ async def test_words_are_said_read_and_taken_back_at_once_through_two_processes(
 
 
 @pytest.mark.long
-async def test_the_process_that_was_to_read_a_word_is_killed(open_world: OpenWorld, model: ModelServer) -> None:
+async def test_a_steering_message_of_a_killed_process_is_queued_once(open_world: OpenWorld, model: ModelServer) -> None:
     """The other process finds that the lease has expired, ends the run, and makes one run of the message that it had not read."""
     world = open_world("postgres")
     async with at_work(world) as (session_id, run_id, _, other):

@@ -21,7 +21,7 @@ class Sceptic(Oracle):
         await super()._take(frame)
 
 
-async def test_whatever_is_shown_is_stored_already(on_each_topology: World) -> None:
+async def test_every_shown_event_is_stored_already(on_each_topology: World) -> None:
     """Every event is in the database by the time that it is shown, so that a power failure just afterwards loses none."""
     opened = on_each_topology
     opened.model.respond = work.rounds(5)

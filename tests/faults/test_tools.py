@@ -94,7 +94,7 @@ async def test_a_tool_that_never_ends(hostile: World, model: ModelServer, tmp_pa
         *(pytest.param(*both, marks=pytest.mark.long) for both in (("fork", "stopped"), ("escape", "killed"))),
     ],
 )
-async def test_nothing_outlives_a_server(
+async def test_processes_of_tools_end_with_their_server(
     hostile: World, model: ModelServer, tmp_path: Path, kind: str, end: str
 ) -> None:
     """However the server ends: its tools' processes end with it, their children too, and interpreters that are working."""

@@ -118,7 +118,7 @@ async def test_the_database_is_away_at_each_point_of_a_run(
 
 
 @pytest.mark.parametrize("error", ERRORS)
-async def test_what_was_said_before_cannot_be_read_for_long(
+async def test_a_history_that_cannot_be_read_for_long_fails_the_run(
     here: Here,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
     error: str,

@@ -116,7 +116,7 @@ RACES: dict[str, tuple[Callable[..., Awaitable[list[int]]], list[int], set[str]]
 
 
 @pytest.mark.parametrize("topology", ["postgres", SCALE])
-async def test_what_races_with_a_decision_in_another_process_is_settled_once(
+async def test_a_decision_that_races_with_another_process_is_settled_once(
     open_world: OpenWorld, model: ModelServer, topology: str
 ) -> None:
     model.respond, _ = HOLDERS["its own"]

@@ -149,7 +149,7 @@ async def statuses(browser: Browser, pages: list[str]) -> dict[str, int]:
 
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("what", WHAT)
-async def test_who_watches_at_another_process_loses_it_at_once(
+async def test_a_viewer_at_another_process_loses_access_at_once(
     on_each_topology: World, what: str, end: str, record_property: Record
 ) -> None:
     """The socket and the stream are closed, also during a run, and every page and call answers as if it did not exist."""
@@ -189,7 +189,7 @@ async def test_who_watches_at_another_process_loses_it_at_once(
 
 
 @pytest.mark.parametrize("what", WHAT)
-async def test_who_drives_at_another_process_only_watches_from_then_on(on_each_topology: World, what: str) -> None:
+async def test_a_driver_at_another_process_becomes_a_viewer_at_once(on_each_topology: World, what: str) -> None:
     """The socket stays open and receives events, its commands are refused, and it may send them again as soon as the right is back."""
     world = on_each_topology
     async with world.browser("bo") as bo, world.browser("cy", len(world.servers) - 1) as cy:

@@ -310,7 +310,9 @@ async def test_nobody_has_more_runs_at_work_than_allowed(open_world: OpenWorld, 
     assert most == 2
 
 
-async def test_all_is_away_at_the_start(model: ModelServer, tmp_path_factory: pytest.TempPathFactory) -> None:
+async def test_processes_start_while_all_databases_are_away(
+    model: ModelServer, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """Processes that serve and workers start before PostgreSQL, Redis and the broker: they log that, and work as soon as these are up."""
     model.reset()
     model.respond = work.rounds(2)
