@@ -16,6 +16,7 @@ from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 import agents
+from agents.json_types import JsonObject
 from agents.specs import OWN_FIELDS
 from chat.admin.policy_field import PolicyField
 from chat.catalog import mcp_servers
@@ -233,7 +234,7 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg] # Django's classes t
             )
         return found
 
-    def clean_extra_body(self) -> dict[str, Any]:
+    def clean_extra_body(self) -> JsonObject:
         """Check that it is an object without fields that this program sets itself."""
         found = self.cleaned_data["extra_body"] or {}
         if not isinstance(found, dict) or len(json.dumps(found)) > _LONGEST_BODY:
@@ -351,7 +352,7 @@ def _chosen(mcp: Iterable[Mapping[str, Any]]) -> Iterable[str]:
         yield from [choice["server"]] if tools is None else [f"{choice['server']}{_TOOL_MARK}{tool}" for tool in tools]
 
 
-def _mcp_of(values: Iterable[str]) -> list[dict[str, Any]]:
+def _mcp_of(values: Iterable[str]) -> list[JsonObject]:
     chosen: dict[str, list[str] | None] = {}
     for value in values:
         server, is_tool, tool = value.partition(_TOOL_MARK)

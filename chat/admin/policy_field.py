@@ -14,6 +14,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from agents.approval import Policy, Rule, judge_call, read_policy
+from agents.json_types import JsonObject
 from chat.rendering.waiting import rule_words
 
 #: Empty rows below the rules, for browsers without scripts.
@@ -99,7 +100,7 @@ class PolicyField(forms.Field):
         """Whether the rules have changed."""
         return bool(_as_rows(initial) != _as_rows(data))
 
-    def clean(self, value: Any) -> list[dict[str, Any]]:
+    def clean(self, value: Any) -> list[JsonObject]:
         """The rows as rules. Errors name the number of the row."""
         rules = [self._rule(number, row) for number, row in enumerate(value or [], 1)]
         try:
@@ -108,7 +109,7 @@ class PolicyField(forms.Field):
             raise forms.ValidationError(str(error)) from None
         return rules
 
-    def _rule(self, number: int, row: Row) -> dict[str, Any]:
+    def _rule(self, number: int, row: Row) -> JsonObject:
         tool = row["tool"].strip()
         if not tool:
             raise forms.ValidationError(self.error_messages["no_tool"], params={"n": number})
@@ -140,7 +141,7 @@ def try_policy(rows: list[Row], call: str) -> str:
     return "\n".join([*found, gettext("So it is: %(decision)s.") % {"decision": decision_words(decision)}])
 
 
-def _told(whose: str, policy: Policy, tool: str, arguments: dict[str, Any]) -> str:
+def _told(whose: str, policy: Policy, tool: str, arguments: JsonObject) -> str:
     matching = ((number, rule) for number, rule in enumerate(policy, 1) if rule.matches(tool, arguments))
     number, rule = next(matching, (0, Rule("*", "allow")))
     if not number:
@@ -149,7 +150,7 @@ def _told(whose: str, policy: Policy, tool: str, arguments: dict[str, Any]) -> s
     return gettext("%(whose)s: rule %(n)d (%(rule)s) fits: %(decision)s.") % said
 
 
-def read_call(text: str) -> tuple[str, dict[str, Any]]:
+def read_call(text: str) -> tuple[str, JsonObject]:
     """Parse a call as people type it: the tool's name, and its arguments as a JSON object or as ``name=value``.
 
     Raises `ValidationError`.

@@ -12,6 +12,7 @@ from typing import IO, Any, cast
 import orjson
 from django.db.models import Model, Q, QuerySet
 
+from agents.json_types import JsonObject
 from chat.accounts.models import User
 from chat.models import (
     ApiToken,
@@ -136,7 +137,7 @@ def _members(user: User) -> Iterator[tuple[str, Iterator[bytes]]]:
     yield "audit.json", _list(_entry(entry, user) for entry in _each(about))
 
 
-def _account(user: User) -> dict[str, Any]:
+def _account(user: User) -> JsonObject:
     fields = (
         "username",
         "first_name",
@@ -177,17 +178,17 @@ def _list(items: Iterator[Any]) -> Iterator[bytes]:
     yield b"\n]\n" if between != b"[\n" else b"[]\n"
 
 
-def _values(rows: QuerySet[Any], without: tuple[str, ...] = ()) -> Iterator[dict[str, Any]]:
+def _values(rows: QuerySet[Any], without: tuple[str, ...] = ()) -> Iterator[JsonObject]:
     """Rows as their columns."""
     return (_columns(row, without) for row in _each(rows))
 
 
-def _columns(row: Model, without: tuple[str, ...]) -> dict[str, Any]:
+def _columns(row: Model, without: tuple[str, ...]) -> JsonObject:
     names = (field.attname for field in row._meta.concrete_fields)
     return {name: getattr(row, name) for name in names if name not in without}
 
 
-def _used(row: DailyUsage) -> dict[str, Any]:
+def _used(row: DailyUsage) -> JsonObject:
     """A row of daily usage. An unknown cost is null."""
     return _columns(row, ("id", "user_id")) | ({} if row.currency else {"cost": None})
 
@@ -219,7 +220,7 @@ def _session_json(session: Session) -> Iterator[bytes]:
     yield b"}\n"
 
 
-def _event(step: Step) -> dict[str, Any]:
+def _event(step: Step) -> JsonObject:
     event = {
         "type": step.event,
         "seq": step.seq,
@@ -249,12 +250,12 @@ def _content(file: File) -> Iterator[bytes]:
         number += 1
 
 
-def _schedule(schedule: Schedule) -> dict[str, Any]:
+def _schedule(schedule: Schedule) -> JsonObject:
     outcomes = Occurrence.objects.filter(schedule=schedule)
     return {**_columns(schedule, ("owner_id",)), "occurrences": list(_values(outcomes, ("schedule_id",)))}
 
 
-def _case_set(case_set: CaseSet) -> dict[str, Any]:
+def _case_set(case_set: CaseSet) -> JsonObject:
     cases, results = Case.objects.filter(case_set=case_set), CaseResult.objects.filter(set_run__case_set=case_set)
     return {
         **_columns(case_set, ("owner_id",)),
@@ -264,7 +265,7 @@ def _case_set(case_set: CaseSet) -> dict[str, Any]:
     }
 
 
-def _entry(entry: AuditEntry, user: User) -> dict[str, Any]:
+def _entry(entry: AuditEntry, user: User) -> JsonObject:
     """An audit entry, without the names of staff."""
     by = (
         "you"
