@@ -306,7 +306,7 @@ def test_a_function_of_one_word_is_called_by_its_modules_name() -> None:
 SAID_BY_EARLIER_VERSIONS = {"chat/protocol/group_messages.py: because"}
 
 
-def test_nothing_is_called_by_a_former_name() -> None:
+def test_no_former_name_is_used() -> None:
     found = {
         f"{path.relative_to(PROJECT)}: {name}"
         for path, tree in sources("agents", "chat", "config", "scripts")

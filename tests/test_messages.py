@@ -131,7 +131,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("folder", "sentence", "text", "told"), BAD)
-def test_what_is_wrong_is_seen(folder: str, sentence: str, text: str, told: str) -> None:
+def test_mistakes_in_translations_are_found(folder: str, sentence: str, text: str, told: str) -> None:
     assert told in " ".join(faults(folder, Message(sentence, text)))
 
 
@@ -196,7 +196,7 @@ def is_without_singular(sentence: str | tuple[str, ...]) -> bool:
     return isinstance(sentence, str) and _MANY.search(sentence) is not None
 
 
-def test_what_is_counted_has_a_form_for_one() -> None:
+def test_counted_sentences_have_a_singular() -> None:
     found = {str(message.id) for message in catalogue(FOLDERS[0]) if is_without_singular(message.id)}
     assert sorted(found - set(NEVER_ONE)) == [], "ngettext, or where the number can't be one, a reason above"
     assert sorted(set(NEVER_ONE) - found) == [], "sentences that are no more"
@@ -214,7 +214,7 @@ def test_what_is_counted_has_a_form_for_one() -> None:
         ("Version %(n)d is a draft", False),
     ],
 )
-def test_what_is_counted_without_a_form_for_one_is_seen(sentence: str | tuple[str, ...], is_one: bool) -> None:
+def test_counted_sentences_without_a_singular_are_found(sentence: str | tuple[str, ...], is_one: bool) -> None:
     assert is_without_singular(sentence) is is_one
 
 
@@ -414,7 +414,7 @@ def english_only(path: Path) -> Iterator[int]:
                 yield node.lineno
 
 
-def test_what_is_refused_is_refused_in_sentences() -> None:
+def test_errors_are_raised_with_sentences() -> None:
     found = {}
     for path in messages.sources():
         if (

@@ -40,7 +40,7 @@ def test_it_answers_by_the_words_of_the_message_and_keeps_a_record() -> None:
         server.wait_for(lambda: request.finished_at is not None)
 
 
-def test_what_is_enqueued_comes_first() -> None:
+def test_enqueued_answers_come_first() -> None:
     with ModelServer() as server:
         server.enqueue(Script("a", usage={"prompt_tokens": 1, "completion_tokens": 2}))
         chunks = ask(server.url, "[tokens=1]")

@@ -48,7 +48,7 @@ def test_addresses_that_ask_the_same_have_one_spelling(spelling: str, one: str) 
         "https://example.org.words.test/a/b",
     ],
 )
-def test_what_asks_for_anything_else_is_another_address(other: str) -> None:
+def test_different_addresses_have_different_spellings(other: str) -> None:
     same = {"https://example.org/a/b?"}  # an empty query is not sent
     assert (normalize_address(other) == "https://example.org/a/b") is (other in same)
 
@@ -65,7 +65,7 @@ def test_what_asks_for_anything_else_is_another_address(other: str) -> None:
         "http://[v1.a:b]/",
     ],
 )
-def test_what_is_no_web_address_is_told_apart(bad: str) -> None:
+def test_an_address_that_is_no_web_address_is_refused(bad: str) -> None:
     with pytest.raises(BadAddress):
         normalize_address(bad)
 
@@ -93,7 +93,7 @@ def test_addresses_are_found_in_what_people_write(text: str, address: str) -> No
 @pytest.mark.parametrize(
     "text", ["me@example.org", "1.5 and 2.5", "no address", "https://", "file.name@x", "ftp://example.org/a"]
 )
-def test_what_is_no_address_is_not_taken_for_one(text: str) -> None:
+def test_other_text_is_not_taken_for_an_address(text: str) -> None:
     assert list(addresses_in(text, bare=True)) == []
 
 
@@ -120,7 +120,7 @@ def test_a_page_full_of_signs_is_read_in_linear_time() -> None:
         ("SECRET", "an address that can't be read"),
     ],
 )
-def test_of_an_address_the_host_alone_is_shown(address: str, shown: str) -> None:
+def test_only_the_host_of_an_address_is_shown(address: str, shown: str) -> None:
     assert mask_address(address) == shown
 
 

@@ -23,7 +23,7 @@ def test_agents_are_found_by_name() -> None:
         get_agent("poet")
 
 
-def test_what_qwen_agent_changes_for_the_whole_process_is_taken_back() -> None:
+def test_changes_of_qwen_agent_to_the_process_are_undone() -> None:
     load = "from agents import loading\nloading.load_driver()\n"
     script = f"import socket\nbefore = socket.getaddrinfo\n{load}assert socket.getaddrinfo is before"
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)

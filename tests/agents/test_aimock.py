@@ -82,7 +82,7 @@ async def test_thoughts_parallel_calls_and_a_second_turn(aimock: str, make_agent
     assert [message["role"] for message in sent] == ["system", "user", "assistant", "tool", "tool", "assistant", "user"]
 
 
-async def test_what_it_does_not_know_is_an_error_in_words(aimock: str, make_agent: MakeAgent) -> None:
+async def test_an_unknown_request_is_an_error_with_a_text(aimock: str, make_agent: MakeAgent) -> None:
     run = make_agent(server=f"{aimock}/v1").start("Nobody scripted this.")
     await steps_of(run)
     assert run.outcome is not None

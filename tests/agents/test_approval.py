@@ -50,7 +50,7 @@ def test_the_first_rule_of_the_strictest_policy_counts(
     assert judge_call([read_policy(policy) for policy in policies], tool, arguments).decision == decision
 
 
-def test_what_wants_a_decision_is_named_by_its_rules() -> None:
+def test_a_call_that_requires_a_decision_names_its_rules() -> None:
     named = [judge_call([read_policy([each])], "mail", {"to": "a"}).rule for each in (ASK, ASK, rule("ask", to="*"))]
     assert named[0] == named[1] != named[2]
     assert judge_call([read_policy([DENY])], "mail", {}).rule == ""
@@ -74,7 +74,7 @@ BAD: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("value", "words"), BAD)
-def test_what_is_no_policy_is_refused_in_words(value: Any, words: str) -> None:
+def test_an_invalid_policy_is_refused_with_an_error(value: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         read_policy(value)
 
@@ -140,6 +140,6 @@ def test_a_question_without_fields_is_one_for_a_text() -> None:
         [{"name": "a", "kind": "choices", "options": []}],
     ],
 )
-def test_what_makes_no_form_is_told_to_the_model(fields: list[dict[str, Any]]) -> None:
+def test_an_invalid_form_is_reported_to_the_model(fields: list[dict[str, Any]]) -> None:
     with pytest.raises(ToolError, match="Nobody was asked"):
         fields_of({"question": "?", "fields": fields})

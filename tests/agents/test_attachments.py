@@ -191,7 +191,7 @@ async def test_pictures_that_a_proxy_does_not_let_through_do_not_end_the_convers
     assert "you cannot see them" in last_content(server)
 
 
-async def test_what_tools_return_is_kept_and_told_of(server: ModelServer) -> None:
+async def test_files_that_tools_return_are_stored_and_reported(server: ModelServer) -> None:
     files = Files()
     steps = await asked(server, files, 'Draw [call=draw:{"text": "x"}]')
     (result,) = [step for step in steps if step["type"] == "tool_result"]

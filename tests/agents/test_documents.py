@@ -41,7 +41,7 @@ READ: dict[str, tuple[str, bytes, str, list[str]]] = {
 
 
 @pytest.mark.parametrize("case", READ)
-def test_what_a_file_is_and_says(case: str) -> None:
+def test_the_type_and_text_of_a_file(case: str) -> None:
     name, content, media_type, pages = READ[case]
     assert detect_type(name, content) == media_type
     assert has_text(media_type)
@@ -73,7 +73,7 @@ REFUSED: dict[str, tuple[str, Callable[[], bytes], str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_refused(case: str) -> None:
+def test_a_file_of_another_type_is_refused(case: str) -> None:
     name, make, words = REFUSED[case]
     with pytest.raises(agents.Unsupported, match=words):
         detect_type(name, make())

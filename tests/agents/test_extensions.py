@@ -36,7 +36,7 @@ def tool(name: str) -> Any:
 
 
 @pytest.mark.usefixtures("example")
-def test_what_an_extension_brings_stands_beside_what_is_built_in() -> None:
+def test_tools_and_agents_of_an_extension_are_added_to_the_built_in_ones() -> None:
     tools = {tool.name: tool for tool in agents.list_tools()}
     assert list(tools) == ["python", "current_time", "search_history", "fetch_page", "ask_user", "roll_dice", "weather"]
     weather, dice = tools["weather"], tools["roll_dice"]
@@ -184,7 +184,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_whatever_is_wrong_with_an_extension_is_told_in_a_line(
+def test_any_error_in_an_extension_is_reported_in_a_line(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, words = BAD[case]
@@ -200,7 +200,7 @@ def test_whatever_is_wrong_with_an_extension_is_told_in_a_line(
     assert "\n" not in refused.value.problems[0]
 
 
-def test_all_extensions_that_are_wrong_are_told_of() -> None:
+def test_all_faulty_extensions_are_reported() -> None:
     with pytest.raises(agents.ExtensionsRefused) as refused:
         agents.load_extensions(["no_such_module", EXAMPLE, "tests.no_such"])
     assert refused.value.problems == [

@@ -72,7 +72,7 @@ def renumbered(turn: list[dict[str, Any]], prefix: str) -> list[dict[str, Any]]:
 
 
 @given(st.lists(TURN, min_size=1, max_size=6), st.integers(0, 1_500))
-def test_what_fits_is_the_newest_turns_whole(turns: list[list[dict[str, Any]]], budget: int) -> None:
+def test_the_newest_turns_that_fit_are_kept_whole(turns: list[list[dict[str, Any]]], budget: int) -> None:
     system = {"role": "system", "content": "You are you."}
     turns = [renumbered(turn, f"turn{number}_") for number, turn in enumerate(turns)]
     messages = [system, *(message for turn in turns for message in turn)]

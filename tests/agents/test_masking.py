@@ -86,7 +86,7 @@ def test_other_text_stays(text: str) -> None:
     assert mask_secrets(text) == text
 
 
-def test_what_stands_around_stays() -> None:
+def test_text_around_a_secret_stays() -> None:
     assert (
         mask_secrets("postgres://bo:hunter2@db/x?password=abc&y=1")
         == "postgres://bo:[hidden password]@db/x?password=[hidden password]&y=1"

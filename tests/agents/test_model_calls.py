@@ -106,7 +106,7 @@ async def test_a_call_that_fails_says_why(
     assert ended.usage.estimated
 
 
-async def test_what_was_left_out_is_told_in_the_call_and_at_that_place(
+async def test_omitted_messages_are_reported_in_the_call_and_at_their_place(
     server: ModelServer, make_agent: MakeAgent
 ) -> None:
     history = []

@@ -212,7 +212,7 @@ AGENTS = {
 
 
 @pytest.mark.parametrize("case", AGENTS)
-async def test_whatever_an_agent_yields_becomes_steps(case: str, server: ModelServer) -> None:
+async def test_anything_that_an_agent_yields_becomes_steps(case: str, server: ModelServer) -> None:
     source, expected = AGENTS[case]
     server.enqueue(Script("one"), Script("two"))
     run = start(server, source)
@@ -389,7 +389,7 @@ async def test_an_agent_is_stopped_wherever_it_is(
         await server.until(lambda: server.requests[0].closed_at is not None)
 
 
-async def test_what_the_model_writes_grows_on_the_way_through_an_agent(server: ModelServer) -> None:
+async def test_text_in_progress_passes_through_an_agent(server: ModelServer) -> None:
     server.enqueue(Script("One two three four five six seven eight.", reasoning="Hm, so.", every_s=0.06))
     run = start(server, "class A(FnCallAgent):\n    def __init__(self, llm): super().__init__(llm=llm)\n")
     texts: dict[str, list[str]] = {}

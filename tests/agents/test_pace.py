@@ -72,7 +72,7 @@ def test_the_first_is_shown_at_once_and_what_follows_at_the_pace() -> None:
     on_a_loop(body)
 
 
-def test_what_cannot_wait_is_shown_now_and_nothing_is_shown_after_the_end() -> None:
+def test_urgent_text_is_shown_at_once_and_none_after_the_end() -> None:
     async def body(loop: Loop) -> None:
         pacer, times = looks(loop)
         pacer.request()
@@ -108,7 +108,7 @@ def test_a_late_loop_slows_the_pace_down_to_its_limit_and_recovers() -> None:
     on_a_loop(body)
 
 
-def test_one_long_standstill_is_no_load() -> None:
+def test_one_long_pause_of_the_loop_is_no_load() -> None:
     async def body(loop: Loop) -> None:
         pacer, _ = looks(loop)
         await _hold_up(loop, 0.5, 1)
@@ -149,7 +149,7 @@ def test_each_reply_beside_others_takes_a_little_of_the_pace(replies: int, pace_
     on_a_loop(body)
 
 
-def test_of_many_at_once_some_are_looked_at_together() -> None:
+def test_some_of_many_texts_are_looked_at_together() -> None:
     async def body(loop: Loop) -> None:
         pacers = [looks(loop)[0] for _ in range(300)]
         await asyncio.sleep(0.1)
@@ -165,7 +165,7 @@ def test_of_many_at_once_some_are_looked_at_together() -> None:
     on_a_loop(body)
 
 
-def test_what_is_read_after_a_pause_is_shown_with_what_was_held_back() -> None:
+def test_text_read_after_a_pause_is_shown_with_the_delayed_text() -> None:
     async def body(loop: Loop) -> None:
         pacer, times = looks(loop)
         await _hold_up(loop, 0.03, 100)
@@ -184,7 +184,7 @@ def test_what_is_read_after_a_pause_is_shown_with_what_was_held_back() -> None:
     on_a_loop(body)
 
 
-def test_what_was_held_back_is_shown_though_nothing_more_comes() -> None:
+def test_delayed_text_is_shown_though_nothing_more_comes() -> None:
     async def body(loop: Loop) -> None:
         pacer, times = looks(loop)
         await _hold_up(loop, 0.03, 100)
@@ -250,7 +250,7 @@ def test_beside_several_what_comes_later_than_it_could_be_shown_is_read_as_it_co
     on_a_loop(body)
 
 
-def test_what_was_held_back_beside_several_waits_for_nothing_that_does_not_come() -> None:
+def test_delayed_text_beside_several_does_not_wait_for_more() -> None:
     async def body(loop: Loop) -> None:
         pacer, times, all_ = await _several(loop)
         began = loop.time()
@@ -267,7 +267,7 @@ def test_what_was_held_back_beside_several_waits_for_nothing_that_does_not_come(
     on_a_loop(body)
 
 
-def test_of_several_some_are_looked_at_together() -> None:
+def test_some_of_several_texts_are_looked_at_together() -> None:
     async def body(loop: Loop) -> None:
         found: list[float] = []
         pacers = [Throttle() for _ in range(25)]

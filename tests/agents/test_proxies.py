@@ -274,7 +274,7 @@ def test_a_redirect_into_the_house_is_refused_behind_a_proxy_too(
     assert len(proxy.asked) == 1
 
 
-def test_what_is_exempt_is_asked_directly(monkeypatch: pytest.MonkeyPatch, site: Site) -> None:  # noqa: F811 - the fixture
+def test_exempt_hosts_are_connected_to_directly(monkeypatch: pytest.MonkeyPatch, site: Site) -> None:  # noqa: F811 - the fixture
     site.page("/", "<p>direct</p>")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "127.0.0.0/8")

@@ -170,7 +170,7 @@ async def test_a_word_is_read_by_the_next_model_call(
     assert not any(message.keys() - {"role", "content", "tool_calls", "tool_call_id", "name"} for message in last)
 
 
-async def test_what_is_cut_for_a_word_stays_as_a_piece_and_the_connection_is_closed(
+async def test_an_answer_interrupted_by_a_message_is_kept_as_partial(
     server: ModelServer, make_agent: MakeAgent
 ) -> None:
     server.enqueue(Script(SLOW, every_s=0.01), Script("Yes."))
@@ -218,9 +218,7 @@ async def test_words_that_come_late_or_twice_cut_nothing(server: ModelServer, ma
     assert [step.get("partial") for step in steps if step["type"] == "final_answer"] == [None]
 
 
-async def test_what_was_said_before_it_began_is_read_by_the_first_call(
-    server: ModelServer, make_agent: MakeAgent
-) -> None:
+async def test_a_message_before_the_start_is_read_by_the_first_call(server: ModelServer, make_agent: MakeAgent) -> None:
     """However early that is: the agent has it from its start."""
     server.enqueue(Script("Yes."))
     run = make_agent().start("?", newest_word=1)
@@ -229,7 +227,7 @@ async def test_what_was_said_before_it_began_is_read_by_the_first_call(
     assert server.requests[0].body["messages"][-1]["content"] == "Be brief."
 
 
-async def test_at_the_limit_of_model_calls_words_are_left(server: ModelServer, make_agent: MakeAgent) -> None:
+async def test_at_the_limit_of_model_calls_messages_stay_unread(server: ModelServer, make_agent: MakeAgent) -> None:
     server.enqueue(Script(calls=[GATE]))
     gate = Gate()
     run = make_agent(tools=[gate]).start("?", max_iterations=1)

@@ -97,7 +97,7 @@ async def test_the_model_is_asked_with_instructions_history_tools_and_results(
     assert server.requests[0].peer == server.requests[1].peer  # one connection is used for both
 
 
-async def test_it_goes_on_from_a_history_without_a_prompt(server: ModelServer, make_agent: MakeAgent) -> None:
+async def test_a_run_continues_a_history_without_a_prompt(server: ModelServer, make_agent: MakeAgent) -> None:
     server.enqueue(Script("So it is."))
     history = [
         {"role": "user", "content": "What is hi?"},
@@ -296,7 +296,7 @@ async def test_how_far_a_tool_is_grows_under_the_number_of_its_result(
     assert result["content"] == "there"
 
 
-async def test_what_is_missing_is_a_step_of_the_run_and_known_to_the_model(
+async def test_a_missing_tool_is_a_step_of_the_run_and_known_to_the_model(
     server: ModelServer, make_agent: MakeAgent
 ) -> None:
     """A configured server that is not available delays nothing, and the log says that it is missing."""

@@ -79,7 +79,7 @@ _MESSAGES = st.one_of(
 
 
 @given(st.lists(_MESSAGES, max_size=12), st.sampled_from([0, 200, 1_200, 58_000]))
-def test_whatever_was_said_the_request_is_valid(conversation: list[dict[str, Any]], budget: int) -> None:
+def test_the_request_after_any_conversation_is_valid(conversation: list[dict[str, Any]], budget: int) -> None:
     for body in bodies(conversation, budget):
         assert not find_faults(body, OWN_FIELDS), "a strict server refuses the request"
 

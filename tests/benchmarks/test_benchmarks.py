@@ -164,7 +164,7 @@ def test_arguments_of_a_tool_and_empty_growth_are_no_first_text() -> None:
     ],
     ids=["hole", "twice", "error", "failed", "other text than had grown"],
 )
-def test_what_must_not_happen_is_a_problem(frames: list[tuple[float, str]]) -> None:
+def test_errors_of_a_turn_are_problems(frames: list[tuple[float, str]]) -> None:
     assert len(read_turn("a", BEGAN, frames).problems) == 1
 
 

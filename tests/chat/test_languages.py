@@ -166,7 +166,7 @@ def test_an_account_keeps_its_language_for_every_browser(client: Client, db: Non
     assert another.get("/")["Content-Language"] == "zh-Hans"
 
 
-def test_what_programs_read_is_english_and_says_nothing_of_languages(client: Client, db: None) -> None:
+def test_answers_for_programs_are_english(client: Client, db: None) -> None:
     for path in ("/api/sessions/", "/healthz"):
         answer = client.get(path, headers={"Accept-Language": "zh-TW"})
         assert "Content-Language" not in answer
@@ -211,7 +211,7 @@ def test_a_sentence_is_a_string_that_knows_its_parts() -> None:
         assert translate_error({"message": "Of an older version."}) == "Of an older version."
 
 
-def test_what_no_model_said_in_a_thought_is_translated() -> None:
+def test_notes_of_the_product_in_a_thought_are_translated() -> None:
     words = join_sentences([explain_left_out(LeftOut(2, 3_000)), Sentence("One last answer follows, without tools.")])
     noted = StepSplitter().note(words).data
     assert noted["content"] == words

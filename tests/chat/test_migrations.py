@@ -30,7 +30,7 @@ def at(state: list[tuple[str, str]]) -> Any:
     return MigrationExecutor(connection).loader.project_state(state).apps
 
 
-def test_who_stopped_runs_of_others_may_go_on(tmp_path: Path, django_db_blocker: Any) -> None:
+def test_staff_who_could_stop_runs_keep_that_right(tmp_path: Path, django_db_blocker: Any) -> None:
     address = f"sqlite:///{tmp_path / 'new.sqlite3'}"
     with django_db_blocker.unblock(), databases.postgresql(address, has_tables=True):
         old = at(BEFORE)

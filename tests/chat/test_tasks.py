@@ -38,7 +38,9 @@ def worker(*options: str, **environment: str) -> subprocess.CompletedProcess[str
         (["--pool", "processes"], ADDRESSES, "A worker of Thinkaloud works with Celery's threads"),
     ],
 )
-def test_what_cannot_work_is_refused_in_words(options: list[str], environment: dict[str, str], words: str) -> None:
+def test_invalid_settings_of_a_worker_are_refused_with_an_error(
+    options: list[str], environment: dict[str, str], words: str
+) -> None:
     done = worker(*options, **environment)
     assert done.returncode == 1
     assert words in done.stderr

@@ -115,7 +115,7 @@ def test_pages_say_that_it_is_not_known(page: str, client: Client, ada: User, un
     assert "cost unknown" not in words
 
 
-def test_what_used_nothing_has_no_cost_at_all(client: Client, ada: User) -> None:
+def test_a_run_without_usage_has_no_cost(client: Client, ada: User) -> None:
     run = making.run(making.session(ada))
     making.end(run, RunStatus.CANCELLED)
     client.force_login(ada)
@@ -205,7 +205,7 @@ def test_usage_has_none(client: Client, ada: User, known: Run, unknown: Run) -> 
     assert {row["currency"]: row["cost"][:4] for row in rows} == {"USD": "0.25", "": ""}
 
 
-def test_what_is_not_known_is_counted_as_no_money(unknown: Run) -> None:
+def test_an_unknown_cost_uses_no_money_of_a_budget(unknown: Run) -> None:
     def counted() -> dict[Any, float]:
         return {tuple(sorted(sample.labels.items())): sample.value for sample in metrics.cost.collect()[0].samples}
 

@@ -80,7 +80,7 @@ def test_a_redis_for_the_channel_layer_and_the_broker(
         ("amqp://h", "must start with"),
     ],
 )
-def test_what_is_no_redis(raw: str, complaint: str) -> None:
+def test_an_invalid_redis_address_is_refused(raw: str, complaint: str) -> None:
     with pytest.raises(AddressRefused) as refused:
         parse_redis(raw)
     assert str(refused.value).startswith(complaint)
@@ -133,7 +133,7 @@ def test_a_postgresql(raw: str, host: str, port: str, options: dict[str, str], p
         "postgres://me:secret@[db/chat",
     ],
 )
-def test_what_is_no_postgresql(raw: str) -> None:
+def test_an_invalid_postgresql_address_is_refused(raw: str) -> None:
     with pytest.raises(AddressRefused) as refused:
         parse_postgres(raw)
     assert "secret" not in str(refused.value)

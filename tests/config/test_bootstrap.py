@@ -79,7 +79,7 @@ def test_an_unknown_verb_is_one_line(arguments: list[str]) -> None:
     )
 
 
-def test_it_needs_nothing_but_the_standard_library() -> None:
+def test_bootstrap_needs_only_the_standard_library() -> None:
     done = subprocess.run(
         [sys.executable, "-I", "-S", str(SCRIPT)],
         capture_output=True,

@@ -61,7 +61,7 @@ def test_the_composition_is_what_the_specification_says() -> None:
         PyCompose.from_json(json.dumps({"services": {"web": {"image": "x", "replicas": 2}}}))
 
 
-def test_what_is_copied_into_the_image_is_there() -> None:
+def test_files_copied_into_the_image_exist() -> None:
     copied = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
     names = {name for line in copied for name in line.split()}
     assert {"agents", "chat", "config", "templates", "static", "manage.py", "requirements.lock"} <= names
@@ -104,7 +104,7 @@ def test_no_secret_stands_there_and_every_setting_exists() -> None:
         assert not re.search(r"://[^$@/]*:[^$@/]+@", str(service.get("environment", {})))
 
 
-def test_whatever_lasts_is_looked_after() -> None:
+def test_permanent_services_are_checked_and_restarted() -> None:
     for name, service in SERVICES.items():
         if service.get("restart") != "no" and name != "ticker":
             assert "test" in service["healthcheck"], name
@@ -116,7 +116,7 @@ def test_whatever_lasts_is_looked_after() -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_nobody_has_more_than_he_needs(name: str) -> None:
+def test_services_have_only_the_access_that_they_need(name: str) -> None:
     service = SERVICES[name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
@@ -132,7 +132,7 @@ def test_nobody_has_more_than_he_needs(name: str) -> None:
         assert not volume.startswith(("/", "~"))
 
 
-def test_what_keeps_the_data_is_reached_by_ours_alone() -> None:
+def test_databases_are_reached_by_the_product_only() -> None:
     assert COMPOSE["networks"]["data"] == {"internal": True}
     assert {name for name, service in SERVICES.items() if "data" in service["networks"]} == {*OURS, "postgres", "redis"}
     assert [SERVICES[name]["networks"] for name in ("postgres", "redis", "proxy")] == [["data"], ["data"], ["edge"]]

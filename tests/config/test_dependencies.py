@@ -100,13 +100,13 @@ def test_each_dependency_is_used_or_has_its_reason() -> None:
     assert unused == set(NOT_IMPORTED), "imported by nobody, or by somebody by now"
 
 
-def test_what_is_imported_is_depended_on() -> None:
+def test_every_imported_package_is_a_dependency() -> None:
     # Part of the standard library from Python 3.14 on.
     assert imported() - declared() - {"compression"} == set(PART_OF)
     assert set(PART_OF.values()) <= declared()
 
 
 @pytest.mark.parametrize("package", sorted(PART_OF))
-def test_who_is_part_of_another_comes_with_it(package: str) -> None:
+def test_a_package_within_another_is_a_dependency_of_it(package: str) -> None:
     needed = {canonicalize_name(Requirement(line).name) for line in requires(PART_OF[package]) or ()}
     assert package in needed

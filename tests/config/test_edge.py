@@ -58,7 +58,7 @@ async def test_probes_answer_as_a_server_asks(https: None, path: str, words: str
 
 
 @pytest.mark.django_db(transaction=True)
-def test_who_knows_the_name_is_told_more(https: None) -> None:
+def test_a_probe_with_the_right_host_is_told_more(https: None) -> None:
     told = Client(headers={"Host": HOST}).get("/readyz").json()
     assert {"ready", "database", "migrations", "channel_layer"} <= told.keys()
 
@@ -132,7 +132,7 @@ def test_plain_http_is_led_to_the_public_address(
     assert answer["Cache-Control"] == "no-store", "a browser that kept it would go round by itself"
 
 
-def test_who_came_by_https_may_go_by_http_again(https: None, db: None) -> None:
+def test_hsts_is_short_enough_to_go_back_to_http(https: None, db: None) -> None:
     client = Client(headers={"Host": HOST})
     for _ in range(3):
         assert client.get("/accounts/login/").status_code == 301
@@ -220,7 +220,7 @@ UNPROVEN: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
 
 
 @pytest.mark.parametrize("unproven", UNPROVEN)
-def test_what_is_missing_is_told(rf: RequestFactory, unproven: str) -> None:
+def test_a_missing_origin_or_token_is_reported(rf: RequestFactory, unproven: str) -> None:
     cookies, headers, words = UNPROVEN[unproven]
     rf.cookies.load(cookies)
     request = rf.post("/api/sessions/", headers=headers)

@@ -22,7 +22,7 @@ KNOWN = ["LLM_MODEL", "LLM_MODEL_SERVER", "LLM_API_KEY", "PORT", "HOST", "MAX_IT
         (b"", {}),
     ],
 )
-def test_what_a_file_says(written: bytes, values: dict[str, str], tmp_path: Path) -> None:
+def test_the_lines_of_an_env_file_are_read(written: bytes, values: dict[str, str], tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.write_bytes(written)
     assert read_file(file) == values
@@ -82,7 +82,7 @@ def test_a_name_in_the_file_that_looks_like_a_setting(name: str, meant: str | No
     ("name", "told"),
     [("LLM_MODLE", True), ("MAX_ITERATION", True), ("REDIS_PORT", False), ("HOSTNAME", False), ("PORTS", False)],
 )
-def test_of_the_environment_only_what_can_be_meant_for_us(name: str, told: bool) -> None:
+def test_only_similar_names_in_the_environment_are_reported(name: str, told: bool) -> None:
     assert bool(list(misspelt_names([], [name], KNOWN))) is told
 
 

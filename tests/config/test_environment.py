@@ -218,7 +218,7 @@ def test_a_bad_value_is_one_line_that_names_it(name: str, value: str, complaint:
     assert not re.search(r"\bSECRET\b", said)
 
 
-def test_whoever_starts_sees_that_line_alone() -> None:
+def test_a_refused_start_prints_that_line_only() -> None:
     done = subprocess.run(
         [sys.executable, "manage.py", "check"],
         cwd=PROJECT,
@@ -373,7 +373,7 @@ def test_a_public_url_gives_the_origin_that_browsers_send(raw: str, url: PublicU
         "ftp://x",
     ],
 )
-def test_what_is_no_public_url(raw: str) -> None:
+def test_an_invalid_public_url_is_refused(raw: str) -> None:
     assert len(refused(PUBLIC_URL=raw)) == 1
 
 
@@ -395,7 +395,7 @@ def test_a_relative_database_is_in_the_projects_folder() -> None:
 @pytest.mark.parametrize(
     "raw", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:////no/such/folder/x.db", "x.db", "postgres://db"]
 )
-def test_what_is_no_database(raw: str) -> None:
+def test_an_invalid_database_address_is_refused(raw: str) -> None:
     assert len(refused(DATABASE_URL=raw)) == 1
 
 
@@ -441,7 +441,7 @@ def test_a_secret_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["secret_key"]
 
 
-def test_all_that_start_at_once_get_the_same_secret(tmp_path: Path) -> None:
+def test_processes_that_start_at_once_get_the_same_secret(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         secrets = set(pool.map(kept_secret, [tmp_path / "secret_key"] * 64))
     assert len(secrets) == 1

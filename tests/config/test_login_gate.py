@@ -56,7 +56,7 @@ async def test_a_line_is_bounded_for_each_and_for_all(others: list[str], full: s
     assert entered == []
 
 
-async def test_who_waits_too_long_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_login_that_waits_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(login_gate, "PATIENCE_S", 0.01)
     line = Line(at_once=1, most=4, most_of_one=3)
     await line.enter("first")
@@ -80,7 +80,7 @@ async def test_who_waits_too_long_is_sent_away(monkeypatch: pytest.MonkeyPatch) 
         ("GET", "/", False),
     ],
 )
-async def test_what_hashes_waits_and_nothing_else(method: str, path: str, is_held: bool) -> None:
+async def test_only_requests_that_hash_a_password_wait(method: str, path: str, is_held: bool) -> None:
     at_work, most, go_on = 0, 0, asyncio.Event()
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -125,7 +125,7 @@ async def test_a_provider_that_is_slow_holds_up_no_other_login() -> None:
     await asyncio.gather(*tasks)
 
 
-async def test_who_is_sent_away_is_told_so() -> None:
+async def test_a_refused_login_says_so() -> None:
     sent: list[Any] = []
 
     async def send(message: Any) -> None:

@@ -94,7 +94,7 @@ def test_a_mistake_of_ours_is_said_with_its_place(written: io.StringIO) -> None:
         "postgres://u:SECRET@mcp.test/name",
     ],
 )
-def test_of_addresses_the_host_alone_is_written(written: io.StringIO, address: str) -> None:
+def test_only_the_host_of_an_address_is_logged(written: io.StringIO, address: str) -> None:
     log = logging.getLogger("chat.of_the_test")
     log.info("It is at %s, they say", address)
     log.info("It is there", extra={"address": address})

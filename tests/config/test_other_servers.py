@@ -88,7 +88,7 @@ def run_of(data: Path) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("name", [pytest.param("uvicorn", marks=pytest.mark.long), "daphne"])
-async def test_it_serves_ends_its_runs_and_recovers(name: str, model: ModelServer, tmp_path: Path) -> None:
+async def test_another_server_serves_ends_its_runs_and_recovers(name: str, model: ModelServer, tmp_path: Path) -> None:
     data = tmp_path / "data"
     Server(data).prepare("ada")
     llm = {"LLM_MODEL_SERVER": model.url, "LLM_MODEL": "stub", "LLM_API_KEY": "key", "SHUTDOWN_S": "0.5"}

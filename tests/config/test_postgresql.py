@@ -66,7 +66,7 @@ def test_a_database_s_own_style_is_read(postgres_url: str, django_db_blocker: An
     assert (long, bytes(raw)) == (timedelta(days=1, hours=2), "ä\0".encode())
 
 
-def test_nobody_pauses_for_connections_that_have_died(
+def test_no_caller_waits_for_connections_that_have_died(
     callers: list[BaseDatabaseWrapper], postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All idle connections are ended at once: each caller gets one that works, and none had to wait for a retry."""

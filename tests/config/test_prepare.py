@@ -56,7 +56,7 @@ class TestFirstAccount:
         assert capsys.readouterr().out == ""
 
     @pytest.mark.parametrize(("field", "value"), [("username", "two words"), ("email", "nobody")])
-    def test_what_cannot_be_used_is_one_line(self, settings: Any, field: str, value: str) -> None:
+    def test_an_invalid_first_account_is_one_line(self, settings: Any, field: str, value: str) -> None:
         settings.FIRST_ACCOUNT = {"username": "admin", "password": "", "email": "", field: value}
         with pytest.raises(
             SystemExit, match=f"^Thinkaloud cannot start: DJANGO_SUPERUSER_{field.upper()} cannot be used: "

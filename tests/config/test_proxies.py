@@ -96,7 +96,7 @@ SAYS = [(b"x-forwarded-for", b"198.51.100.7"), (b"x-forwarded-proto", b"https")]
 
 
 @pytest.mark.parametrize("kind", ["http", "websocket"])
-async def test_what_a_trusted_proxy_says_is_passed_on(settings: Any, kind: str) -> None:
+async def test_headers_of_a_trusted_proxy_are_passed_on(settings: Any, kind: str) -> None:
     settings.TRUSTED_PROXIES = PRIVATE
     for peer in (["10.0.0.1", 4711], ["::1", 4711], None):
         scope = await passed_on(peer, *SAYS, kind=kind)
@@ -109,7 +109,7 @@ async def test_what_a_trusted_proxy_says_is_passed_on(settings: Any, kind: str) 
 
 @pytest.mark.parametrize("kind", ["http", "websocket"])
 @pytest.mark.parametrize("name", sorted(proxies.FORWARDED))
-async def test_what_anybody_else_says_is_left_out(settings: Any, kind: str, name: bytes) -> None:
+async def test_headers_of_an_untrusted_client_are_left_out(settings: Any, kind: str, name: bytes) -> None:
     settings.TRUSTED_PROXIES = PRIVATE
     scope = await passed_on(["203.0.113.9", 4711], (name, b"https"), kind=kind)
     assert scope["client"][0] == "203.0.113.9"

@@ -74,7 +74,7 @@ def test_probes_are_not_redirected(answers: dict[str, Any]) -> None:
     assert answers["ready"]["status"] != 301
 
 
-def test_what_the_proxy_says_is_believed(answers: dict[str, Any]) -> None:
+def test_headers_of_the_proxy_are_trusted(answers: dict[str, Any]) -> None:
     assert answers["secure"]["status"] == 200
     assert answers["secure"]["headers"]["Strict-Transport-Security"] == "max-age=3600"
     assert answers["secure"]["cookies"] == {"csrftoken": True}

@@ -90,7 +90,7 @@ async def test_hashed_files_are_served_for_ever_and_compressed(collected: Path, 
         assert (await ask(served, elsewhere))[2] == b"Django's"
 
 
-async def test_what_a_browser_can_unpack_is_served_packed(collected: Path) -> None:
+async def test_files_are_compressed_for_browsers_that_support_it(collected: Path) -> None:
     paths = json.loads((collected / "staticfiles.json").read_text())["paths"]
     served, address = serve_static_files(behind), f"/static/{paths['long.js']}"
     _, headers, packed = await ask(served, address, accept_encoding="gzip, br")

@@ -26,12 +26,12 @@ def test_each_such_character_is_shown(char: str) -> None:
         f'<input value="{RLO}">',
     ],
 )
-def test_all_else_stays_as_it_is(html: str) -> None:
+def test_other_text_stays_unchanged(html: str) -> None:
     assert make_visible(html.encode()).decode() == html
 
 
 @pytest.mark.parametrize("unit", ["<textarea ", "<input ", "<textarea>", RLO, "\u2028"])
-def test_it_takes_time_in_proportion(unit: str) -> None:
+def test_showing_characters_takes_linear_time(unit: str) -> None:
     def took(times: int) -> float:
         page = (unit * times + RLO).encode()
         before = time.process_time()

@@ -172,12 +172,12 @@ NOTICED = [
     ),
     (
         "without_a_look_for_words_after_waiting",
-        "../chat/runs/test_steering.py::test_what_is_said_while_a_run_waits_stays_pending[denied-next]",
+        "../chat/runs/test_steering.py::test_a_message_to_a_run_that_waits_stays_pending[denied-next]",
         "what was said while it waited was not read",
     ),
     (
         "copying_with_the_right_of_before",
-        "../chat/runs/test_branching.py::test_what_is_withdrawn_meanwhile_is_not_shown",
+        "../chat/runs/test_branching.py::test_a_copy_of_a_share_withdrawn_meanwhile_is_not_shown",
         "what was withdrawn meanwhile was copied",
     ),
     (
@@ -207,7 +207,7 @@ NOTICED = [
     ),
     (
         "keeping_pages_for_whoever_comes",
-        "../chat/web/test_conversation.py::test_who_only_looks_is_not_shown_what_the_owner_may_do[chromium]",
+        "../chat/web/test_conversation.py::test_viewers_are_not_shown_the_actions_of_the_owner[chromium]",
         "a page is another reader's",
     ),
     (
@@ -222,7 +222,7 @@ NOTICED = [
     ),
     (
         "settling_whatever_has_become_of_it",
-        "../chat/cases/test_set_races.py::test_who_has_judged_too_late_changes_nothing",
+        "../chat/cases/test_set_races.py::test_a_verdict_that_comes_too_late_changes_nothing",
         "what was stopped has been judged",
     ),
     (

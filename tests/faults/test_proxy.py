@@ -31,7 +31,7 @@ async def say(proxy: Proxy, words: bytes = b"hello") -> Streams:
     return reader, writer
 
 
-async def test_it_passes_what_comes_late_where_it_is_slow(proxy: Proxy) -> None:
+async def test_a_slow_proxy_passes_data_late(proxy: Proxy) -> None:
     proxy.latency_s = 0.05
     began = asyncio.get_running_loop().time()
     reader, writer = await say(proxy)
@@ -42,14 +42,14 @@ async def test_it_passes_what_comes_late_where_it_is_slow(proxy: Proxy) -> None:
 
 
 @pytest.mark.parametrize("bytes_", [0, 1, 4])
-async def test_it_cuts_after_so_many_bytes(proxy: Proxy, bytes_: int) -> None:
+async def test_the_proxy_cuts_after_so_many_bytes(proxy: Proxy, bytes_: int) -> None:
     proxy.cut_after = bytes_
     reader, writer = await say(proxy)
     assert await reader.read() == b"hello"[:bytes_]
     writer.close()
 
 
-async def test_it_freezes_and_thaws(proxy: Proxy) -> None:
+async def test_the_proxy_freezes_and_thaws(proxy: Proxy) -> None:
     reader, writer = await say(proxy)
     await reader.readexactly(5)
     proxy.freeze()
@@ -64,7 +64,7 @@ async def test_it_freezes_and_thaws(proxy: Proxy) -> None:
     new.close()
 
 
-async def test_it_resets(proxy: Proxy) -> None:
+async def test_the_proxy_resets(proxy: Proxy) -> None:
     reader, _ = await say(proxy)
     await reader.readexactly(5)
     proxy.reset()
@@ -76,7 +76,7 @@ async def test_it_resets(proxy: Proxy) -> None:
         await reader.read(1)
 
 
-async def test_it_closes_one_half(proxy: Proxy) -> None:
+async def test_the_proxy_closes_one_half(proxy: Proxy) -> None:
     reader, writer = await say(proxy)
     await reader.readexactly(5)
     proxy.lines[0].half_close()

@@ -294,7 +294,7 @@ async def test_all_that_is_due_in_one_minute_starts_within_it(
     assert took < 60
 
 
-async def test_what_was_due_while_nothing_ran(open_world: OpenWorld) -> None:
+async def test_times_due_while_nothing_ran_are_made_up_for_once(open_world: OpenWorld) -> None:
     """After three hours of downtime: one run or none, depending on the setting, and never a burst."""
     world = open_world("sqlite")
     server = world.servers[0]

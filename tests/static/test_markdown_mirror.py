@@ -57,5 +57,5 @@ PIECES = (
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=8).map("".join))
-def test_they_render_any_mixture_alike(browser: Callable[[str], str], text: str) -> None:
+def test_both_renderers_render_any_mixture_alike(browser: Callable[[str], str], text: str) -> None:
     assert browser(text) == markdown.render_markdown(text)

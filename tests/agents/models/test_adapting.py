@@ -88,7 +88,7 @@ NO_TOOLS: list[tuple[int, str]] = [
 
 
 @pytest.mark.parametrize(("status", "words"), NO_TOOLS, ids=[row[1][:50] for row in NO_TOOLS])
-async def test_words_that_say_so_mean_no_tools(
+async def test_an_error_about_tools_puts_them_in_the_prompt(
     server: ModelServer, make_agent: MakeAgent, caplog: pytest.LogCaptureFixture, status: int, words: str
 ) -> None:
     refuse(server, lambda body: "tools" in body, status, words)
@@ -120,7 +120,7 @@ UNSIGNED: list[tuple[int, str]] = [
 
 
 @pytest.mark.parametrize(("status", "words"), NO_RESULTS + UNSIGNED, ids=lambda value: str(value)[:50])
-async def test_where_no_results_are_known_calls_and_results_go_as_text(
+async def test_calls_and_results_are_text_where_the_tool_role_is_refused(
     server: ModelServer, make_agent: MakeAgent, status: int, words: str
 ) -> None:
     refuse(server, lambda body: any(message["role"] == "tool" for message in body["messages"]), status, words)
@@ -207,7 +207,7 @@ async def test_tools_are_given_up_only_where_it_works_without_them(server: Model
     assert "tools" in server.requests[-1].body
 
 
-async def test_what_was_given_up_is_asked_for_again_after_a_while(
+async def test_a_refused_feature_is_tried_again_after_a_while(
     server: ModelServer, make_agent: MakeAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1_000.0
@@ -222,7 +222,7 @@ async def test_what_was_given_up_is_asked_for_again_after_a_while(
     assert "tools" in server.requests[-1].body
 
 
-async def test_it_is_this_model_of_this_server_alone(server: ModelServer, make_agent: MakeAgent) -> None:
+async def test_a_refused_feature_counts_for_one_model_of_one_server(server: ModelServer, make_agent: MakeAgent) -> None:
     server.enqueue(Script(status=400, body="This model does not support tools"))
     await ended(make_agent().start("?"))
     await ended(make_agent(model="another").start("?"))
@@ -336,7 +336,7 @@ async def test_a_part_that_is_refused_is_left_out_from_then_on(
         (401, "Unknown parameter: 'stream_options'"),
     ],
 )
-async def test_what_names_no_part_is_asked_once(
+async def test_an_error_that_names_no_part_is_not_retried(
     server: ModelServer, make_agent: MakeAgent, status: int, words: str
 ) -> None:
     refuse(server, lambda _: True, status, words)
@@ -358,7 +358,7 @@ KNOWN_TOO = [
 
 
 @pytest.mark.parametrize("words", KNOWN_TOO)
-async def test_what_a_server_names_as_known_is_not_left_out(
+async def test_a_field_that_a_server_names_as_known_is_not_left_out(
     server: ModelServer, make_agent: MakeAgent, words: str
 ) -> None:
     refuse(server, has("chat_template_kwargs"), 400, words)
@@ -369,7 +369,7 @@ async def test_what_a_server_names_as_known_is_not_left_out(
     assert len(server.requests) == 2
 
 
-async def test_what_is_refused_in_any_case_is_told_after_few_tries(server: ModelServer, make_agent: MakeAgent) -> None:
+async def test_a_request_refused_in_any_form_fails_after_few_tries(server: ModelServer, make_agent: MakeAgent) -> None:
     words = "stream_options, 'stream', messages.1.name: not supported; this model does not support tools; System role not supported"
     refuse(server, lambda _: True, 400, words)
     _, outcome = await ended(make_agent().start("?", history=HISTORY))
@@ -421,7 +421,7 @@ def wishing(agent: Agent, wishes: Parameters) -> Agent:
         "Reasoning is mandatory for this endpoint and cannot be disabled.",
     ],
 )
-async def test_where_a_model_cannot_think_it_is_not_asked_to(
+async def test_thinking_is_not_requested_where_the_model_cannot_think(
     server: ModelServer, make_agent: MakeAgent, words: str
 ) -> None:
     refuse(server, has("chat_template_kwargs"), 400, words)
@@ -528,7 +528,7 @@ async def test_parameters_that_a_server_does_not_understand_are_told_in_plain(
     assert tool["function"]["parameters"]["required"] == ["text"]
 
 
-async def test_where_plain_parameters_are_refused_too_the_tools_go_in_the_prompt(
+async def test_tools_go_in_the_prompt_where_plain_parameters_are_refused_too(
     server: ModelServer, make_agent: MakeAgent
 ) -> None:
     refuse(server, has("tools"), 400, NO_SCHEMAS[0])
@@ -611,7 +611,9 @@ async def test_a_server_that_finds_any_number_too_large_is_not_asked_for_ever(
     assert known(server).most_tools == 0
 
 
-async def test_what_is_not_sent_costs_nothing_of_the_conversation(server: ModelServer, make_agent: MakeAgent) -> None:
+async def test_tools_that_are_not_sent_cost_nothing_of_the_conversation(
+    server: ModelServer, make_agent: MakeAgent
+) -> None:
     refuse(server, lambda body: len(body.get("tools", ())) > 5, 400, TOO_MANY_TOOLS[0][1].replace("128", "5"))
     agent = make_agent(tools=numbered_tools(300), max_input_tokens=3_000)
     for _ in range(2):
@@ -634,7 +636,7 @@ NO_EMPTY_CONTENT = [
 
 
 @pytest.mark.parametrize("words", NO_EMPTY_CONTENT)
-async def test_where_no_content_may_be_empty_calls_go_without(
+async def test_calls_have_no_content_where_it_may_not_be_empty(
     server: ModelServer, make_agent: MakeAgent, words: str
 ) -> None:
     refuse(server, lambda body: any(message["content"] == "" for message in body["messages"]), 400, words)
@@ -759,7 +761,7 @@ SPOILED = [
 
 
 @pytest.mark.parametrize("words", SPOILED)
-async def test_what_is_no_longer_good_does_not_end_the_conversation(
+async def test_an_invalid_signature_does_not_end_the_conversation(
     server: ModelServer, make_agent: MakeAgent, words: str
 ) -> None:
     block = {"thinking_blocks": [{"type": "thinking", "thinking": "Hm.", "signature": "s"}]}
@@ -807,7 +809,7 @@ WITHHELD = [
 
 
 @pytest.mark.parametrize(("status", "words"), WITHHELD)
-async def test_what_was_said_before_does_not_end_the_conversation(
+async def test_a_moderated_history_does_not_end_the_conversation(
     server: ModelServer, make_agent: MakeAgent, status: int, words: str
 ) -> None:
     refuse(server, lambda body: "Why?" in str(body["messages"]), status, words)
@@ -819,7 +821,7 @@ async def test_what_was_said_before_does_not_end_the_conversation(
     assert len(server.requests) == 3
 
 
-async def test_a_question_that_is_not_let_through_is_told_as_that(server: ModelServer, make_agent: MakeAgent) -> None:
+async def test_a_moderated_question_is_reported_as_that(server: ModelServer, make_agent: MakeAgent) -> None:
     refuse(server, lambda _: True, 400, "Content Exists Risk")
     _, outcome = await ended(make_agent().start("?"))
     assert outcome.error == "The model's provider did not let this through (400): Content Exists Risk"
@@ -848,7 +850,7 @@ async def test_where_a_request_may_go_to_is_not_left_out_because_of_a_word(
 
 
 @pytest.mark.parametrize("words", ["Unknown parameter: 'provider'.", 'json: unknown field "provider"'])
-async def test_what_a_server_does_not_know_is_left_out_by_its_name(
+async def test_a_field_that_a_server_does_not_know_is_left_out(
     server: ModelServer, make_agent: MakeAgent, words: str
 ) -> None:
     refuse(server, has("provider"), 400, words)
@@ -874,7 +876,7 @@ async def test_a_field_that_is_refused_does_not_go_back_again(server: ModelServe
 SIGNED = {"extra_content": {"google": {"thought_signature": "abc"}}}
 
 
-async def test_what_a_call_carries_goes_back_as_it_came_to_its_server_alone(
+async def test_fields_of_a_call_are_sent_back_unchanged_to_its_server_alone(
     server: ModelServer, make_agent: MakeAgent
 ) -> None:
     server.enqueue(Script(calls=[Call("echo", {"text": "a"}, extra=SIGNED), Call("echo", {"text": "b"})]))
@@ -999,7 +1001,7 @@ async def test_too_many_messages_do_not_end_the_conversation(
     assert known(server).input_limit == 0
 
 
-async def test_where_no_limit_is_named_it_is_cut_again(server: ModelServer, make_agent: MakeAgent) -> None:
+async def test_a_conversation_is_cut_again_where_no_limit_is_named(server: ModelServer, make_agent: MakeAgent) -> None:
     refuse(server, lambda body: size(body) > 1_500, 400, "Input is too long for requested model.")
     _, outcome = await ended(make_agent().start("And now?", history=LONG))
     assert outcome.status == "completed", outcome.error
@@ -1008,14 +1010,14 @@ async def test_where_no_limit_is_named_it_is_cut_again(server: ModelServer, make
     assert len(server.requests) == asked + 1  # remembered
 
 
-async def test_it_is_not_cut_without_end(server: ModelServer, make_agent: MakeAgent) -> None:
+async def test_a_conversation_is_not_cut_without_end(server: ModelServer, make_agent: MakeAgent) -> None:
     refuse(server, lambda _: True, 400, "Input is too long for requested model.")
     _, outcome = await ended(make_agent().start("And now?", history=LONG))
     assert outcome.status == "failed"
     assert len(server.requests) == 5
 
 
-async def test_what_cannot_be_cut_enough_is_told_in_words(server: ModelServer, make_agent: MakeAgent) -> None:
+async def test_a_conversation_that_cannot_be_cut_enough_is_an_error(server: ModelServer, make_agent: MakeAgent) -> None:
     refuse(server, lambda _: True, 400, "This model's maximum context length is 4096 tokens.")
     _, outcome = await ended(make_agent().start("And now?", history=LONG))
     assert outcome.status == "failed"

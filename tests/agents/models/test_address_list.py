@@ -70,7 +70,7 @@ def test_addresses(address: str, allowed: bool) -> None:
 @pytest.mark.parametrize(
     "pattern", ["*", "https://*", "https://a*.example", "https://*.*", "ftp://x.example", "x.example", "https://x/?a"]
 )
-def test_what_is_no_pattern_is_refused(pattern: str) -> None:
+def test_an_invalid_pattern_is_refused(pattern: str) -> None:
     with pytest.raises(BadAddress):
         AddressList([pattern])
 

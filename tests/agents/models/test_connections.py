@@ -102,7 +102,7 @@ async def test_an_answer_is_the_same_however_it_is_cut(name: str, cut: int) -> N
         assert await ask(server.url) == (status, body)
 
 
-async def test_what_comes_together_is_one_piece() -> None:
+async def test_data_that_arrive_together_are_one_piece() -> None:
     async with serving(Server(CHUNKED + b"1\r\na\r\n1\r\nb\r\n1\r\nc\r\n0\r\n\r\n")) as server:
         connection = await http.post(server.url, {}, b"{}", connect_s=2)
         with contextlib.closing(connection):
@@ -129,7 +129,7 @@ async def test_a_connection_is_used_again_and_not_for_ever(monkeypatch: pytest.M
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOKHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nFake",
     ],
 )
-async def test_what_ends_with_its_answer_is_not_used_again(answer: bytes) -> None:
+async def test_a_connection_that_ends_with_its_answer_is_not_used_again(answer: bytes) -> None:
     async with serving(Server(answer, answer, then=until_closed)) as server:
         assert await ask(server.url) == await ask(server.url) == (200, b"OK")
         assert server.connections == 2
@@ -191,7 +191,7 @@ async def test_a_new_connection_that_dies_is_not_asked_again() -> None:
         assert server.connections == 1
 
 
-async def test_an_answer_to_nothing_is_never_taken_for_one() -> None:
+async def test_an_answer_without_a_request_is_never_used() -> None:
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK"
     unasked = asyncio.Event()
 
@@ -233,7 +233,7 @@ async def test_an_answer_left_before_its_end_takes_its_connection_along() -> Non
         (CHUNKED + b"0\r\n" + b"X: y\r\n" * 50_000, ValueError, "without end"),
     ],
 )
-async def test_what_is_no_answer_says_so(told: bytes, error: type[Exception], words: str) -> None:
+async def test_an_invalid_answer_is_an_error(told: bytes, error: type[Exception], words: str) -> None:
     async def close(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         """Send nothing more, and close."""
 
@@ -242,7 +242,7 @@ async def test_what_is_no_answer_says_so(told: bytes, error: type[Exception], wo
             await ask(server.url)
 
 
-async def test_what_nobody_reads_stays_in_the_network() -> None:
+async def test_data_that_nobody_reads_stay_in_the_network() -> None:
     sent = 0
 
     async def flood(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -290,7 +290,7 @@ async def paused(told: bytes, **options: ssl.SSLContext) -> AsyncIterator[http.C
             yield connection
 
 
-async def test_what_waited_during_a_pause_is_read_without_the_loops_word() -> None:
+async def test_data_that_waited_during_a_pause_are_read_without_the_loop() -> None:
     async with paused(b"3\r\ntwo\r\n4\r\n and\r\n") as connection:
         reading = connection.read()
         with pytest.raises(StopIteration) as read:  # it never waits
@@ -302,7 +302,7 @@ async def test_what_waited_during_a_pause_is_read_without_the_loops_word() -> No
 
 
 @pytest.mark.parametrize(("told", "error"), [(b"", CutOff), (b"no chunk\r\n", ValueError)])
-async def test_what_went_wrong_during_a_pause_is_said_after_it(told: bytes, error: type[Exception]) -> None:
+async def test_an_error_during_a_pause_is_raised_after_it(told: bytes, error: type[Exception]) -> None:
     async with paused(told) as connection:
         with pytest.raises(error):
             await connection.read()
@@ -328,13 +328,13 @@ async def test_a_pause_ends_with_the_next_read(tls: tuple[ssl.SSLContext, ssl.SS
         "https://127.0.0.1:9/v1",
     ],
 )
-async def test_where_nothing_answers(url: str) -> None:
+async def test_an_address_where_nothing_answers_is_an_error(url: str) -> None:
     with pytest.raises(Unreachable):
         await http.post(url, {}, b"{}", connect_s=2)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-async def test_who_gives_up_while_connecting_leaves_no_connection_behind(host: str) -> None:
+async def test_a_cancelled_connect_leaves_no_connection_behind(host: str) -> None:
     """Cancelled after one step of the event loop, after two …: the server sees each connection end, without a garbage collection."""
     here: set[asyncio.StreamWriter] = set()
     nobody = asyncio.Event()
@@ -372,7 +372,7 @@ async def test_who_gives_up_while_connecting_leaves_no_connection_behind(host: s
         assert connections_made > 2
 
 
-async def test_who_does_not_take_the_call_is_not_waited_for() -> None:
+async def test_a_server_that_accepts_nothing_is_not_waited_for() -> None:
     with contextlib.ExitStack() as sockets:
         full = sockets.enter_context(socket.socket())
         full.bind(("127.0.0.1", 0))
@@ -401,14 +401,14 @@ async def test_a_request_names_its_host_and_proves_its_user() -> None:
 
 
 @pytest.mark.parametrize("key", ["Bearer a\r\nX-Evil: b", "Bearer a\nb", "Bearer \0"])
-async def test_no_header_holds_another(key: str) -> None:
+async def test_a_header_cannot_contain_another(key: str) -> None:
     async with serving(Server(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")) as server:
         with pytest.raises(ValueError, match="line break"):
             await ask(server.url, Authorization=key)
         assert not server.asked
 
 
-def test_what_is_idle_is_closed_with_its_loop(server: ModelServer, recwarn: pytest.WarningsRecorder) -> None:
+def test_an_idle_connection_is_closed_with_its_loop(server: ModelServer, recwarn: pytest.WarningsRecorder) -> None:
     async def once() -> tuple[asyncio.AbstractEventLoop, http.Connection]:
         connection = await http.post(f"{server.url}/chat/completions", {}, SOME, connect_s=2)
         while await connection.read():

@@ -62,7 +62,7 @@ def test_a_date_is_the_same_however_it_is_written(date: str) -> None:
         ("距離{}還有幾天", "1560"),
     ],
 )
-def test_what_is_asked_of_dates(question: str, result: str, date: str) -> None:
+def test_questions_about_dates_are_understood(question: str, result: str, date: str) -> None:
     assert computed(question.format(date)) == [result]
 
 
@@ -119,7 +119,7 @@ def test_two_questions_in_a_sentence_keep_apart() -> None:
         "10:30",
     ],
 )
-def test_what_is_no_question_about_a_date_is_none(text: str) -> None:
+def test_other_questions_are_not_about_dates(text: str) -> None:
     questions, rest, now = find_dates(text)
     assert questions == []
     assert now is None
@@ -148,7 +148,7 @@ def test_asking_for_today(text: str) -> None:
     assert now is not None
 
 
-def test_what_date_is_asked_of_another_day_is_not_today() -> None:
+def test_a_question_about_another_day_is_not_about_today() -> None:
     assert find_dates("What is the date 45 days after 2031-03-01?")[2] is None
     assert find_dates("What day is 2031-03-01?")[2] is None
 

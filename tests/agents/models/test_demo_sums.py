@@ -109,7 +109,7 @@ def test_several_in_one_sentence() -> None:
         "三個人",
     ],
 )
-def test_what_is_no_sum_is_none(text: str) -> None:
+def test_other_text_is_no_sum(text: str) -> None:
     assert find_sums(text) == []
 
 

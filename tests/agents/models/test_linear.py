@@ -108,7 +108,7 @@ def test_pieces_of_a_call(name: str) -> None:
     assert_linear(_chunks, begins + piece * (8 * SIZE // len(piece)))
 
 
-def test_what_is_enciphered_counts_towards_what_a_reply_may_hold() -> None:
+def test_encrypted_reasoning_counts_towards_the_limit_of_a_reply() -> None:
     reply = Reply()
     detail = {"type": "reasoning.encrypted", "data": "x" * (REPLY_LIMIT // 2)}
     reply.add_detail("reasoning_details", 0, detail, "")
@@ -163,11 +163,11 @@ WORDS = [
 
 
 @pytest.mark.parametrize("name", REFUSING)
-def test_what_a_refusal_is_searched_for(name: str) -> None:
+def test_an_error_is_searched_in_linear_time(name: str) -> None:
     for unit in WORDS:
         assert_linear(REFUSING[name].search, unit * (SIZE // len(unit)) + "x")
 
 
 @pytest.mark.parametrize(("work", "begins", "unit"), READ, ids=[f"{at}: {row[2]}" for at, row in enumerate(READ)])
-def test_whatever_else_they_say(work: Callable[[str], object], begins: str, unit: str) -> None:
+def test_other_parsers_take_linear_time(work: Callable[[str], object], begins: str, unit: str) -> None:
     assert_linear(work, begins + unit * (4 * SIZE // len(unit)) + "x")

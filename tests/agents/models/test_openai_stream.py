@@ -88,7 +88,7 @@ FAULTS: list[tuple[str, Script, str, str]] = [
 
 
 @pytest.mark.parametrize(("name", "script", "code", "words"), FAULTS, ids=[fault[0] for fault in FAULTS])
-async def test_what_goes_wrong_has_a_code_and_words_for_people(
+async def test_an_error_has_a_code_and_a_text(
     server: ModelServer,
     make_agent: MakeAgent,
     caplog: pytest.LogCaptureFixture,
@@ -147,7 +147,7 @@ async def test_an_address_is_shown_without_its_secrets(make_agent: MakeAgent) ->
         ("", "does not say which."),
     ],
 )
-async def test_where_a_redirect_leads_is_told_and_not_followed(
+async def test_a_redirect_is_reported_and_not_followed(
     server: ModelServer, make_agent: MakeAgent, location: str, words: str
 ) -> None:
     server.enqueue(Script(status=308, body="", headers={"Location": location}))
@@ -332,5 +332,5 @@ def test_a_stream_says_the_same_however_it_is_cut(
         (" DashScope ", f"{DASHSCOPE}/chat/completions"),
     ],
 )
-def test_where_completions_are(server_: str, url: str) -> None:
+def test_the_address_of_completions(server_: str, url: str) -> None:
     assert completions_url(server_) == url

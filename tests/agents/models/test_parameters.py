@@ -24,11 +24,11 @@ BODIES: list[tuple[Parameters, str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("parameters", "url", "body"), BODIES)
-def test_what_stands_in_a_request(parameters: Parameters, url: str, body: dict[str, Any]) -> None:
+def test_parameters_are_fields_of_the_request(parameters: Parameters, url: str, body: dict[str, Any]) -> None:
     assert parameters_of_body(parameters, url) == body
 
 
-async def test_they_reach_the_server(server: ModelServer, make_agent: MakeAgent) -> None:
+async def test_parameters_reach_the_server(server: ModelServer, make_agent: MakeAgent) -> None:
     server.is_judging = False  # a strict server refuses fields that the API does not have
     server.enqueue(Script("Yes."))
     agent = make_agent()
@@ -61,7 +61,7 @@ async def test_a_run_that_fails_from_outside_closes_what_is_open(server: ModelSe
     await server.until(lambda: server.requests[0].closed_at is not None)
 
 
-async def test_what_a_server_says_of_itself(server: ModelServer, make_agent: MakeAgent) -> None:
+async def test_the_description_of_a_server_is_read(server: ModelServer, make_agent: MakeAgent) -> None:
     model = make_agent().model
     assert await list_models(model) == ["scripted"]
     server.is_judging = False

@@ -81,7 +81,7 @@ def test_content_is_sorted_into_thoughts_text_and_calls(name: str) -> None:
 
 
 @given(st.sampled_from(sorted(TEXTS)), st.lists(st.integers(0, 130)))
-def test_where_the_stream_is_cut_makes_no_difference(name: str, cuts: list[int]) -> None:
+def test_a_reply_is_the_same_wherever_the_stream_is_cut(name: str, cuts: list[int]) -> None:
     text, expected = TEXTS[name]
     assert parts(told(*in_pieces(text, cuts))) == expected
 

@@ -35,7 +35,7 @@ def test_every_value_of_the_setting_that_names_a_template_has_one() -> None:
 
 @pytest.mark.parametrize("name", TEMPLATES)
 @given(_ARGUMENTS, st.integers(1, 9))
-def test_what_is_shown_as_a_call_is_read_as_that_call(name: str, arguments: dict[str, Any], piece: int) -> None:
+def test_a_call_in_a_template_is_parsed_as_that_call(name: str, arguments: dict[str, Any], piece: int) -> None:
     said = TEMPLATES[name].write_call("python", arguments)
     (call,) = told([answers(said, piece=piece)])
     kind, tool, raw = call.split(" ", 2)

@@ -35,7 +35,7 @@ _MOST_CUTS = 500
 
 
 @pytest.mark.parametrize("name", TRANSCRIPTS)
-def test_what_a_server_sends_becomes_the_same_wherever_it_is_cut(name: str) -> None:
+def test_a_body_becomes_the_same_steps_wherever_it_is_cut(name: str) -> None:
     data, expected = TRANSCRIPTS[name]
     assert told([data]) == expected
     assert told(bytes([byte]) for byte in data) == expected
@@ -235,7 +235,7 @@ PACKERS = {"gzip": gzip.compress, "br": brotli.compress, "zstd": zstd.compress}
 
 @pytest.mark.parametrize("coding", PACKERS)
 @pytest.mark.parametrize("filler", [b"\n", b": wait\n\n", b'data: {"choices":[]}\n\n', b" "])
-async def test_what_unpacks_to_very_much_is_refused(
+async def test_a_body_that_unpacks_to_very_much_is_refused(
     make_agent: MakeAgent, monkeypatch: pytest.MonkeyPatch, coding: str, filler: bytes
 ) -> None:
     monkeypatch.setattr(compression, "MOST_UNPACKED", 2 << 20)
@@ -281,7 +281,7 @@ async def _pieces(unpacked: compression.Body) -> AsyncIterator[bytes]:
         yield piece
 
 
-async def test_of_very_many_calls_some_are_run_and_the_model_is_told(make_agent: MakeAgent) -> None:
+async def test_some_of_very_many_calls_are_run_and_the_model_is_told(make_agent: MakeAgent) -> None:
     data = body(*(call("{}", name="look", id=f"c{n}", index=n) for n in range(10_000)), ends("tool_calls"))
     async with serving(response(data), response(answers("So."))) as address:
         run = make_agent(server=address, tools=[Python(), Look()]).start("?")

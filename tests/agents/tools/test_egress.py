@@ -101,7 +101,7 @@ def refusal(call: Callable[[], object]) -> str:
         ("https://read.test/next?page=2", "https://read.test/next?page=2"),
     ],
 )
-def test_what_was_written_or_linked_is_asked_for_in_its_one_spelling(url: str, asked: str) -> None:
+def test_a_written_or_linked_address_is_fetched_in_its_one_spelling(url: str, asked: str) -> None:
     tool = Outside()
     assert private().guard(tool).call({"url": url}, CancelToken()) == "opened"
     assert tool.given == [{"url": asked}]
@@ -154,7 +154,9 @@ TRICKS = [
     ],
     ids=["argument", "list", "object", "name"],
 )
-def test_nothing_else_reaches_the_tool(url: str, arguments: Callable[[str], dict[str, Any]]) -> None:
+def test_an_address_from_elsewhere_does_not_reach_the_tool(
+    url: str, arguments: Callable[[str], dict[str, Any]]
+) -> None:
     tool = Outside()
     guarded = private().guard(tool)
     words = refusal(lambda: guarded.call(arguments(url), CancelToken()))
@@ -179,7 +181,7 @@ def test_words_are_not_carried_by_other_values_either(arguments: dict[str, Any])
     assert tool.given == []
 
 
-def test_what_carries_no_words_passes() -> None:
+def test_values_without_words_are_allowed() -> None:
     tool, arguments = Outside(), {"url": "https://read.test/", "mode": "fast", "raw": True, "depth": 2}
     private().guard(tool).call(arguments, CancelToken())
     private().guard(tool).call({}, CancelToken())
@@ -241,7 +243,7 @@ def test_a_search_that_finds_something_marks_the_session_before_it_is_told() -> 
     assert not record.marked, "nothing was found, so nothing private is known"
 
 
-def test_what_cannot_be_marked_is_not_told() -> None:
+def test_private_data_are_not_returned_if_the_mark_cannot_be_stored() -> None:
     class Away(Record):
         def mark(self) -> None:
             raise ToolError("The database is away.")

@@ -76,6 +76,6 @@ ASKED: dict[str, tuple[Callable[[dict[str, Tool]], Any], Any]] = {
 
 
 @pytest.mark.parametrize("what", ASKED)
-def test_what_it_offers_is_ours(tools: dict[str, Tool], what: str) -> None:
+def test_tools_of_a_fastmcp_server_work(tools: dict[str, Tool], what: str) -> None:
     ask, wanted = ASKED[what]
     assert ask(tools) == wanted

@@ -65,7 +65,7 @@ def test_encodings(site: Site, body: bytes, kind: str) -> None:
 @pytest.mark.parametrize(
     "kind", ["image/png", "application/pdf", "application/octet-stream", "video/mp4", "application/zip"]
 )
-def test_what_is_not_text_is_refused_by_its_type(site: Site, kind: str) -> None:
+def test_a_page_that_is_no_text_is_refused_by_its_type(site: Site, kind: str) -> None:
     site.page("/b", b"whatever", kind)
     assert failure(f"{site.url}/b") == f"This address holds {kind}, which is not text, so it can't be read."
 

@@ -72,7 +72,7 @@ def test_ten_seconds_is_the_default_and_within_the_tools_own_timeout() -> None:
 # -- failures -------------------------------------------------------------------------------------
 
 
-def test_nobody_there() -> None:
+def test_a_refused_connection_is_an_error() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]

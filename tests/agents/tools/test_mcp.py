@@ -110,7 +110,7 @@ def test_a_tool_that_fails_says_why(server: Server) -> None:
     assert failure(server.tools()["test-fail"]) == "Error executing tool fail: the disk is full"
 
 
-def test_what_is_not_text_is_described(server: Server) -> None:
+def test_results_that_are_no_text_are_described(server: Server) -> None:
     result = call(server.tools()["test-mixed"])
     assert isinstance(result, ToolText)
     assert [(file.name, len(file.content)) for file in result.files] == [("", 1_200)]
@@ -233,7 +233,7 @@ def test_a_server_that_says_nothing_is_given_up(server: Server, monkeypatch: pyt
 MUTE = {"command": sys.executable, "args": ["-c", "import sys; sys.stdin.read()"]}
 
 
-def test_nobody_waits_for_a_server(server: Server) -> None:
+def test_no_run_waits_for_a_server(server: Server) -> None:
     """One that never answers, one that is not there yet: tools of the others are available at once, and these are reported as missing."""
     server.config["mute"] = MUTE
     began = time.monotonic()
@@ -351,9 +351,7 @@ def test_servers_over_http(server: Server, kind: str) -> None:
     ],
 )
 @pytest.mark.parametrize("kind", ["sse", "streamable-http", ""])
-def test_what_a_server_says_when_it_refuses_is_said(
-    server: Server, kind: str, status: int, body: str, said: str
-) -> None:
+def test_the_error_text_of_a_server_is_reported(server: Server, kind: str, status: int, body: str, said: str) -> None:
     class Refusing(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -411,7 +409,7 @@ for line in sys.stdin:
 """
 
 
-def test_what_a_server_says_of_its_results_is_not_tried(server: Server) -> None:
+def test_an_output_schema_of_a_server_is_not_checked(server: Server) -> None:
     server.config["boasting"] = {"command": sys.executable, "args": ["-c", BOASTING], "timeout": 5}
     tools = server.tools()
     assert '"aaaa' in call(tools["boasting-spell"])

@@ -101,7 +101,7 @@ def test_variables_of_the_environment_are_filled_in(monkeypatch: pytest.MonkeyPa
     "entry",
     [None, [], "x", {}, {"command": ""}, {"args": ["x"]}, {"url": "h.test"}, {"url": "file:///x"}, {"command": 7}],
 )
-def test_what_names_no_server_is_refused_without_its_values(entry: Any) -> None:
+def test_a_configuration_without_servers_is_refused_without_its_values(entry: Any) -> None:
     with pytest.raises(BadConfig):
         read_config(entry)
 

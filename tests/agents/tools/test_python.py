@@ -196,7 +196,7 @@ def test_the_limit_of_time_is_five_seconds_and_ends_an_endless_loop() -> None:
     assert time.monotonic() - began < 3
 
 
-def test_what_was_printed_before_the_time_was_up_is_kept() -> None:
+def test_output_before_the_time_limit_is_kept() -> None:
     message = failure("print('so far')\nwhile True: pass", tool=hasty())
     assert "Before that it printed:\nso far" in message
 
@@ -353,7 +353,7 @@ def test_interpreters_are_confined() -> None:
     assert worker.rlimit(psutil.RLIMIT_AS) == (2 << 30, 2 << 30)
 
 
-def test_where_they_cannot_be_confined_they_work_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interpreters_work_where_they_cannot_be_confined(monkeypatch: pytest.MonkeyPatch) -> None:
     for confined in (None, "/no/such/program"):
         monkeypatch.setattr(python, "sandboxed_program", lambda *_, path=confined: path)
         with contextlib.closing(_Pool()) as pool:

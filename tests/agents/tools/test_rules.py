@@ -98,7 +98,7 @@ NEVER = {
 }
 
 
-def test_what_can_never_judge_is_told_with_its_line_and_nothing_is_run() -> None:
+def test_a_rule_that_can_never_judge_is_refused_with_its_line() -> None:
     said = check_rules([rule for rule, _ in NEVER.values()])
     for (kind, (_, words)), told in zip(NEVER.items(), said, strict=True):
         assert words in told, kind

@@ -76,7 +76,7 @@ CASES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("schema", "arguments", "words"), CASES)
-def test_what_is_wrong_is_a_sentence_that_names_it(
+def test_a_wrong_argument_is_a_sentence_that_names_it(
     schema: dict[str, Any], arguments: dict[str, Any], words: str
 ) -> None:
     said = argument_problem(arguments, schema)
@@ -141,7 +141,7 @@ def test_no_schema_keeps_who_checks_busy(what: str) -> None:
 
 
 @pytest.mark.parametrize("reference", ["$ref", "$dynamicRef", "$schema", "$id"])
-def test_nothing_is_fetched(reference: str) -> None:
+def test_no_schema_is_fetched(reference: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as elsewhere:
         address = f"http://127.0.0.1:{elsewhere.getsockname()[1]}/schema"
         elsewhere.setblocking(False)

@@ -24,7 +24,7 @@ PUBLIC = [
 
 
 @pytest.mark.parametrize("address", PUBLIC)
-def test_what_lies_beside_them_is_public(address: str) -> None:
+def test_addresses_beside_special_blocks_are_public(address: str) -> None:
     assert is_public(ipaddress.ip_address(address))
 
 
@@ -45,5 +45,5 @@ def test_an_address_that_hides_another_is_judged_by_it(way: str, inside: str) ->
 
 
 @pytest.mark.parametrize("address", ["4000::1", "1000::1", "8000::1", "e000::1", "200::1", "100:0:0:2::1"])
-def test_what_nobody_has_been_given_is_not_public(address: str) -> None:
+def test_unassigned_addresses_are_not_public(address: str) -> None:
     assert not is_public(ipaddress.ip_address(address))

@@ -59,7 +59,7 @@ def test_html_as_text(html: str, text: str) -> None:
 @pytest.mark.parametrize(
     "tag", ["script", "style", "noscript", "template", "svg", "nav", "aside", "footer", "form", "head", "select"]
 )
-def test_what_is_not_the_page_is_left_out(tag: str) -> None:
+def test_scripts_and_the_like_are_left_out(tag: str) -> None:
     assert text_of(f"<p>before</p><{tag}><p>hidden</p><{tag}>too</{tag}></{tag}><p>after</p>").split() == [
         "before",
         "after",
@@ -115,7 +115,7 @@ def test_decoding_never_fails(body: bytes, charset: str | None, text: str) -> No
     assert decode_body(body, charset) == text
 
 
-def test_it_stops_when_it_has_enough() -> None:
+def test_reading_stops_when_there_is_enough_text() -> None:
     _, text = from_html(b"<p>word</p>" * 400_000, None, PAGE, 1_000)
     assert 1_000 <= len(text) < 1_100
 

@@ -65,13 +65,13 @@ def test_work_that_waits_is_ended_by_the_clock(pool: Pool) -> None:
     assert works(pool)
 
 
-def test_one_that_is_slow_costs_no_other_its_result(pool: Pool) -> None:
+def test_slow_work_costs_no_other_its_result(pool: Pool) -> None:
     texts = ["b", "a" * 60 + "b", "c", "a" * 60 + "c", "d"]
     results = pool.run_each("work.backtrack", [[text] for text in texts], **LIMITS)
     assert [type(result) for result in results] == [type(None), TooSlow, type(None), TooSlow, type(None)]
 
 
-def test_who_finds_no_worker_free_is_told_and_nothing_of_theirs_was_slow(pool: Pool) -> None:
+def test_a_caller_without_a_free_worker_is_told_so(pool: Pool) -> None:
     stop = CancelToken()
     busy = [
         threading.Thread(target=lambda: pool.run_each("work.sleep", [[]], cpu_s=60, timeout_s=60, stop=stop))

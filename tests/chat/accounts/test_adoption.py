@@ -180,7 +180,7 @@ def test_a_database_of_the_first_release_goes_on(address: str) -> None:
 
 
 @briefly
-def test_its_tables_are_those_of_a_new_database(address: str, tmp_path: Path) -> None:
+def test_migrated_tables_are_those_of_a_new_database(address: str, tmp_path: Path) -> None:
     def columns() -> dict[str, list[tuple[Any, ...]]]:
         with connection.cursor() as cursor:
             return {

@@ -149,7 +149,7 @@ def test_a_run_s_steps_are_read_in_order_with_what_they_say_and_took(client: Cli
     assert reverse("run", args=[run.pk]) in content
 
 
-def test_its_page_as_people_see_it_is_led_to_and_back_by_those_who_may_see_both(client: Client, ada: User) -> None:
+def test_a_run_links_to_its_public_page_and_back(client: Client, ada: User) -> None:
     run = talk(ada)
     here, there = reverse("admin:chat_run_change", args=[run.pk]), reverse("run", args=[run.pk])
     for rights, leads_there, leads_back in (
@@ -580,7 +580,7 @@ def test_schedules_are_paused_resumed_and_run_by_operators(client: Client, root:
     assert reverse("admin:chat_run_change", args=[run.pk]) in page(client, "chat_schedule_change", schedule.pk)
 
 
-def test_who_may_only_look_may_do_nothing_to_schedules(client: Client, ada: User) -> None:
+def test_schedules_cannot_be_changed_by_staff_who_may_only_view_them(client: Client, ada: User) -> None:
     looker = making.user("looker", is_staff=True)
     looker.user_permissions.add(Permission.objects.get(codename="view_schedule"))
     client.force_login(looker)

@@ -118,7 +118,7 @@ def test_fields_that_the_form_has_not_say_nothing(client: Client, writer: User) 
     assert AgentVersion.objects.count() == 4
 
 
-def test_who_may_change_agents_makes_no_new_one_of_them(client: Client) -> None:
+def test_the_right_to_change_agents_does_not_allow_to_add_one(client: Client) -> None:
     client.force_login(making.staff("chat.view_agent", "chat.change_agent"))
     copied = client.post(at("change", agent().pk), said(name="another", _saveasnew="1"))
     assert (copied.status_code, Agent.objects.count()) == (403, 3)
@@ -139,7 +139,7 @@ NO_CHOICES = [
 
 
 @pytest.mark.parametrize(("changes", "words"), NO_CHOICES, ids=lambda value: value if isinstance(value, str) else "")
-def test_what_was_not_offered_cannot_be_chosen(
+def test_choices_that_were_not_offered_are_refused(
     client: Client, writer: User, own: ModelServer, changes: dict[str, Any], words: str
 ) -> None:
     server_changes.close_server(own, writer, closed=True)

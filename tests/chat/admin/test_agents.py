@@ -111,7 +111,7 @@ def test_a_save_is_a_draft_and_publishing_makes_runs_take_it(client: Client, wri
     assert catalog.load_version(made.pk).spec.parameters.temperature == 0.3
 
 
-def test_what_the_form_shows_saved_again_says_the_same(client: Client, writer: User) -> None:
+def test_a_form_saved_unchanged_changes_nothing(client: Client, writer: User) -> None:
     client.post(at("change", agent().pk), said(temperature="0.3", thinking="true", starters="Why?", time_s="9"))
     form = client.get(at("change", agent().pk)).context["adminform"].form
     shown = {name: form[name].value() for name in form.fields}
@@ -124,7 +124,7 @@ def test_what_the_form_shows_saved_again_says_the_same(client: Client, writer: U
     assert (second.parameters, second.limits) == (third.parameters, third.limits)
 
 
-def test_of_two_who_edit_the_later_is_told_and_loses_nothing(client: Client, writer: User, publisher: Client) -> None:
+def test_the_later_of_two_editors_is_told_and_loses_nothing(client: Client, writer: User, publisher: Client) -> None:
     address = at("change", agent().pk)
     assert publisher.post(address, said(instructions="Theirs.")).status_code == 302
     answer = client.post(address, said(instructions="Mine.", note="mine"))
@@ -141,7 +141,7 @@ def test_of_two_who_edit_the_later_is_told_and_loses_nothing(client: Client, wri
 
 
 @pytest.mark.usefixtures("on_each_database")
-def test_of_two_who_save_at_the_same_moment_one_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_of_two_who_save_at_the_same_moment_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     both, clean = threading.Barrier(2), AgentForm.clean
 
     def clean_together(form: AgentForm) -> dict[str, Any]:
@@ -230,7 +230,9 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("changes", "words"), REFUSED, ids=lambda value: value if isinstance(value, str) else "")
-def test_what_cannot_be_is_refused_in_words(client: Client, writer: User, changes: dict[str, Any], words: str) -> None:
+def test_invalid_fields_are_refused_with_an_error(
+    client: Client, writer: User, changes: dict[str, Any], words: str
+) -> None:
     answer = client.post(at("change", agent().pk), said(**changes))
     assert answer.status_code == 200
     assert words in errors(answer)
@@ -273,7 +275,7 @@ def acts(of: Agent) -> dict[str, tuple[str, dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("act", list(acts(Agent(pk=1))))
-def test_who_may_change_agents_may_do_no_more(client: Client, writer: User, act: str) -> None:
+def test_the_right_to_change_agents_allows_nothing_else(client: Client, writer: User, act: str) -> None:
     address, form = acts(agent())[act]
     assert client.post(address, form).status_code == 403
     assert agent().archived_at is None
@@ -281,7 +283,7 @@ def test_who_may_change_agents_may_do_no_more(client: Client, writer: User, act:
     assert not McpServer.objects.exists()
 
 
-def test_who_may_use_an_agent_is_not_the_writers_to_say(client: Client, writer: User, publisher: Client) -> None:
+def test_the_groups_of_an_agent_are_not_for_writers_to_change(client: Client, writer: User, publisher: Client) -> None:
     inside = Group.objects.create(name="inside")
     client.post(at("change", agent().pk), said(groups=[inside.pk]))
     assert not agent().groups.exists()

@@ -141,7 +141,7 @@ def test_servers_that_may_not_be(keeper: Login, of: type[EnteredServer], form: d
     assert not of._default_manager.exists()
 
 
-def test_where_the_operator_allows_none_none_can_be_entered(
+def test_no_server_can_be_entered_where_the_operator_allows_none(
     keeper: Login, kind: type[EnteredServer], settings: Any
 ) -> None:
     settings.MODEL_SERVER_ADDRESSES = settings.MCP_SERVER_ADDRESSES = AddressList(())
@@ -149,7 +149,7 @@ def test_where_the_operator_allows_none_none_can_be_entered(
     assert variable in errors(enter(keeper(kind), kind))
 
 
-def test_who_keeps_one_kind_has_nothing_to_do_with_the_other(keeper: Login) -> None:
+def test_the_right_to_one_kind_of_servers_does_not_open_the_other(keeper: Login) -> None:
     for kind, other in (KINDS, reversed(KINDS)):
         client = keeper(kind)
         assert {client.get(page(other, name)).status_code for name in ("add", "changelist")} == {403}

@@ -48,7 +48,7 @@ def called(session: Session, run: Run, provider: str, *errors: str) -> None:
 
 
 @pytest.mark.usefixtures("on_each_database")
-def test_it_shows_what_is_so(client: Client) -> None:
+def test_the_page_of_current_runs_shows_what_is_at_work(client: Client) -> None:
     ada = making.user("ada")
     client.force_login(making.staff("chat.view_run"))
     now = timezone.now()
@@ -123,7 +123,7 @@ def test_acts_are_offered_and_done_by_permission(name: str, client: Client, ada:
         assert entries.count() == (1 if expected[0] == 302 else 0), act
 
 
-def test_what_was_interrupted_goes_on_for_whoever_had_asked(client: Client, ada: User) -> None:
+def test_an_interrupted_run_is_continued_for_the_user_who_asked(client: Client, ada: User) -> None:
     staff = making.staff("chat.view_run", "chat.change_run")
     client.force_login(staff)
     run = at(making.run(making.session(ada)), status=RunStatus.INTERRUPTED, ended_at=timezone.now())
@@ -155,7 +155,7 @@ def test_a_part_is_asked_for_by_few_statements_however_much_there_is(client: Cli
     assert content.count("/act/stop/") == 13
 
 
-def test_it_is_bounded(client: Client, ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_of_current_runs_is_bounded(client: Client, ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(at_work, "MOST", 3)
     client.force_login(making.staff("chat.view_run"))
     for n in range(4):

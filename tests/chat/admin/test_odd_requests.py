@@ -81,7 +81,7 @@ def read(client: Client, address: str, query: Any = None) -> tuple[int, str]:
 
 
 @pytest.mark.usefixtures("on_each_database")
-def test_what_cannot_be_asked_for_is_refused_and_never_a_failure(client: Client) -> None:
+def test_an_odd_request_is_refused_and_never_a_failure(client: Client) -> None:
     client.force_login(User.objects.create_superuser("root"))
     things()
     answered = [
@@ -152,7 +152,7 @@ def test_pages_open_for_whoever_may_see_them_and_change_for_nobody_who_only_look
 
 
 @pytest.mark.usefixtures("on_each_database")
-def test_who_may_change_all_and_see_nothing_sees_nothing_that_is_only_shown(client: Client) -> None:
+def test_staff_who_may_only_change_see_no_read_only_pages(client: Client) -> None:
     opened, changed = what_opens(client, "*.change_")
     only_shown = {
         str(model._meta.model_name) for model, page in admin.site._registry.items() if isinstance(page, ReadOnlyAdmin)

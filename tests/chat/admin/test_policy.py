@@ -80,7 +80,7 @@ def test_a_call_is_read_as_people_write_it(text: str, call: tuple[str, dict[str,
 
 
 @pytest.mark.parametrize("text", ["", "  ", "python {", "python words", "python =1"])
-def test_what_is_no_call_is_refused(text: str) -> None:
+def test_text_that_is_no_call_is_refused(text: str) -> None:
     with pytest.raises(forms.ValidationError):
         read_call(text)
 

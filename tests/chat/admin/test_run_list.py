@@ -75,7 +75,7 @@ def test_figures_are_those_of_a_sum_by_hand() -> None:
 
 
 @pytest.mark.usefixtures("on_each_database")
-def test_they_are_of_all_runs_and_not_only_of_the_newest() -> None:
+def test_figures_are_of_all_runs_and_not_only_of_the_newest() -> None:
     """More runs than one page or one statement reads: the old ones are the slow ones."""
     runs, session, began = 12_000, making.session(making.user("ada")), timezone.now() - timedelta(days=9)
     Run.objects.bulk_create(
@@ -94,7 +94,7 @@ def test_they_are_of_all_runs_and_not_only_of_the_newest() -> None:
 @pytest.mark.parametrize(
     ("runs", "words"), [(1, "Of this 1 run"), (2, "Of these 2 runs"), (1_200, "Of these 1,200 runs")]
 )
-def test_they_say_of_how_many_runs_they_are(runs: int, words: str) -> None:
+def test_figures_say_of_how_many_runs_they_are(runs: int, words: str) -> None:
     assert run_file.figure_lines(run_figures.Figures(runs))["of"] == words
 
 
@@ -197,7 +197,7 @@ def test_the_list_is_searched_by_message_title_name_and_identifier(client: Clien
         assert found.result_count == len(numbers), words
 
 
-def test_what_the_page_asks_for_later_is_noted_and_for_those_who_may_see_runs(client: Client) -> None:
+def test_parts_loaded_later_are_audited_and_require_the_permission(client: Client) -> None:
     for who, status in (
         (making.staff(name="bare"), 403),
         (making.user("ada"), 302),

@@ -110,7 +110,7 @@ def test_the_file_holds_the_sums_and_no_formulas(
     assert Decimal(second[-1]) == Decimal("0.5")
 
 
-def test_whoever_was_not_permitted_sees_none_of_it(client: Client, ada: User) -> None:
+def test_usage_is_not_shown_without_the_permission(client: Client, ada: User) -> None:
     for who, status in ((making.staff(name="bare"), 403), (ada, 302)):
         client.force_login(who)
         assert client.get(reverse(PAGE)).status_code == status
@@ -165,7 +165,7 @@ WRONG: list[tuple[str, dict[str, str], str]] = [
 
 
 @pytest.mark.parametrize(("model", "form", "field"), WRONG)
-def test_what_is_none_is_refused(model: str, form: dict[str, str], field: str, client: Client) -> None:
+def test_invalid_prices_and_budgets_are_refused(model: str, form: dict[str, str], field: str, client: Client) -> None:
     client.force_login(making.user("root", is_staff=True, is_superuser=True))
     answer = client.post(reverse(f"admin:chat_{model}_add"), form)
     assert answer.status_code == 200

@@ -186,7 +186,7 @@ async def test_how_a_run_ends(bo: Browser, message: str) -> None:
     assert len(verified[0]["events"]) == len(told)
 
 
-def test_its_own_client_s_verification_is_on() -> None:
+def test_the_verification_of_the_agui_client_is_on() -> None:
     """The tests above rely on it."""
     started = {"type": "RUN_STARTED", "threadId": "t", "runId": "r"}
     orphan = {"type": "TEXT_MESSAGE_CONTENT", "messageId": "1", "delta": "x"}
@@ -230,7 +230,7 @@ BAD: dict[str, tuple[dict[str, Any], int, str]] = {
 
 
 @pytest.mark.parametrize("case", BAD)
-async def test_what_cannot_be_run_is_refused_by_a_status(bo: Browser, case: str) -> None:
+async def test_an_invalid_run_is_refused_by_a_status(bo: Browser, case: str) -> None:
     changes, status, code = BAD[case]
     answer = await bo.call("POST", "agui/researcher/", question() | changes)
     assert (answer[0], answer[1]["error"]["code"]) == (status, code)
@@ -384,7 +384,7 @@ def with_growth(random_: random.Random, frames: list[dict[str, Any]]) -> Iterato
     yield from before
 
 
-def test_whatever_was_seen_live_it_is_valid_and_goes_on_exactly_from_each_event() -> None:
+def test_any_stream_is_valid_and_resumes_exactly_from_each_event() -> None:
     streams = []
     for seed in range(150):
         random_ = random.Random(seed)
@@ -433,7 +433,7 @@ DECISIONS: dict[str, tuple[dict[str, Any], bool, str | None]] = {
 
 
 @pytest.mark.parametrize("case", DECISIONS)
-def test_what_is_said_of_a_call_is_no_guess(case: str) -> None:
+def test_only_a_clear_answer_decides_a_call(case: str) -> None:
     said, is_cancelled, decision = DECISIONS[case]
     if decision is not None:
         assert agui_people.decision_of("call_1", said, is_cancelled=is_cancelled).decision == decision
@@ -469,7 +469,7 @@ async def test_a_run_that_waits_is_an_interrupt_and_resumed_by_its_answers(bo: B
     assert (status, answer["error"]["code"]) == (409, "conflict")
 
 
-async def test_of_several_answers_in_one_resume_all_count_or_none(bo: Browser, model: ModelServer) -> None:
+async def test_several_answers_in_one_resume_all_count_or_none(bo: Browser, model: ModelServer) -> None:
     def asking(what: str) -> Call:
         return Call("ask_user", {"question": what, "fields": [{"name": "city", "kind": "text"}]})
 

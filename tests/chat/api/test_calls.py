@@ -212,7 +212,7 @@ async def test_staff_see_and_stop_but_do_not_steer(product: Server, bo: Browser)
     assert (await ended(bo, run_id))["cancelled_by"] == "ada"
 
 
-async def test_what_was_said_is_found_at_its_step(bo: Browser) -> None:
+async def test_search_finds_a_text_at_its_step(bo: Browser) -> None:
     session_id = await bo.new_session(title="Zoo")
     run_id = await ask(bo, session_id, "About the 麒麟 and the okapi [reasoning=2]")
     await ended(bo, run_id)
@@ -503,7 +503,7 @@ FOR_NOW: dict[str, tuple[Exception, int, str | None]] = {
 
 
 @pytest.mark.parametrize("why", FOR_NOW)
-async def test_what_is_refused_for_now_says_when_to_come_back(
+async def test_a_temporary_refusal_says_when_to_retry(
     client: AsyncClient, session: Session, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
     failure, status, wait = FOR_NOW[why]
@@ -517,9 +517,7 @@ async def test_what_is_refused_for_now_says_when_to_come_back(
 
 
 @pytest.mark.parametrize("key", [str(uuid4()), "x", "1", "%F0%9F%99%82", "0" * 400])
-async def test_what_is_no_session_or_run_of_ones_own_is_not_found(
-    client: AsyncClient, session: Session, key: str
-) -> None:
+async def test_sessions_and_runs_of_others_are_not_found(client: AsyncClient, session: Session, key: str) -> None:
     for method, path in (
         ("GET", f"sessions/{key}/"),
         ("PATCH", f"sessions/{key}/"),

@@ -86,7 +86,7 @@ def asked(handler: PageHandler, connection: Connection) -> "asyncio.Task[None]":
     return asyncio.create_task(handler(scope, connection.receive, connection.send))
 
 
-async def test_it_has_the_headers_of_middleware_and_no_thread_while_it_lasts(handler: PageHandler) -> None:
+async def test_a_stream_has_the_headers_of_middleware_and_no_thread(handler: PageHandler) -> None:
     connection = Connection()
     serving = asked(handler, connection)
     await connection.until(b"data: 1")
@@ -101,7 +101,7 @@ async def test_it_has_the_headers_of_middleware_and_no_thread_while_it_lasts(han
     assert ends == ["cancelled"]
 
 
-async def test_its_events_are_lines_that_every_client_reads(handler: PageHandler) -> None:
+async def test_events_of_a_stream_are_lines_that_every_client_reads(handler: PageHandler) -> None:
     connection = Connection()
     serving = asked(handler, connection)
     await connection.until(b"data: 1\n\n")
@@ -124,7 +124,9 @@ async def test_a_comment_is_written_where_nothing_else_is(
     await asyncio.wait_for(serving, 10)
 
 
-async def test_who_takes_nothing_is_left_after_a_while(handler: PageHandler, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_that_reads_nothing_is_disconnected_after_a_while(
+    handler: PageHandler, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(event_stream, "_LOOK_S", 0.01)
     monkeypatch.setattr(event_stream, "STALL_S", 0.05)
     connection = Connection()

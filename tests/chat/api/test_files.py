@@ -207,7 +207,7 @@ async def test_without_files_no_tool_for_them_is_offered(bo: Browser, model: Mod
     assert offered >= {"read_file", "search_file"}
 
 
-async def test_who_may_have_a_file(product: Server, bo: Browser) -> None:
+async def test_a_file_is_for_those_who_may_see_its_session(product: Server, bo: Browser) -> None:
     session_id = await bo.new_session()
     file_id = await sent(bo)
     async with Browser.logged_in(product.url, "cy") as other, Browser.logged_in(product.url, "ada") as staff:

@@ -47,7 +47,7 @@ async def test_the_messages_are_exactly_those_that_were_sent(bo: Browser, model:
     assert model.url not in str(calls)
 
 
-async def test_they_are_read_by_pages(bo: Browser) -> None:
+async def test_model_calls_are_read_by_pages(bo: Browser) -> None:
     """Only if the client asks for pages; otherwise it gets all messages, as before."""
     session_id = await bo.new_session()
     run_id = await ask(bo, session_id, "Twice [call=current_time:{} call=current_time:{}] [call=current_time:{}]")

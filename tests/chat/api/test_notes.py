@@ -67,7 +67,7 @@ async def world(transactional_db: None) -> Any:
     database.close()
 
 
-async def test_one_verdict_of_each_person_and_how_many_think_so(world: World) -> None:
+async def test_each_user_has_one_verdict_and_all_are_counted(world: World) -> None:
     path = f"runs/{world.run.pk}/verdict/"
     for who, word, counts in (
         ("owner", "good", (1, 0)),
@@ -132,7 +132,7 @@ RIGHTS = {"owner": (403, 204), "driver": (403, 403), "watcher": (200, 204), "sta
 
 
 @pytest.mark.parametrize("who", RIGHTS)
-async def test_its_author_changes_a_comment_and_the_owner_may_delete_it(world: World, who: str) -> None:
+async def test_a_comment_is_changed_by_its_author_and_deleted_by_the_owner_too(world: World, who: str) -> None:
     made = await world.comment("watcher")
     path = f"comments/{made['id']}/"
     changing, deleting = RIGHTS[who]
@@ -173,7 +173,7 @@ REFUSED: dict[str, tuple[str, Any, int, str]] = {
 
 
 @pytest.mark.parametrize("sent", REFUSED)
-async def test_what_is_refused_stores_nothing(world: World, sent: str) -> None:
+async def test_a_refused_comment_or_verdict_stores_nothing(world: World, sent: str) -> None:
     to, body, status, code = REFUSED[sent]
     method, path = ("PUT", f"runs/{world.run.pk}/verdict/")
     if to == "comments":
@@ -190,14 +190,14 @@ async def test_the_longest_comment_is_taken_whole(world: World) -> None:
 
 
 @pytest.mark.parametrize(("who", "status"), [("staff", 403), ("another", 404)])
-async def test_who_looks_in_from_outside_says_nothing(world: World, who: str, status: int) -> None:
+async def test_strangers_and_staff_cannot_judge_or_comment(world: World, who: str, status: int) -> None:
     assert (await world.call(who, "PUT", f"runs/{world.run.pk}/verdict/", {"verdict": "bad"}))[0] == status
     assert (await world.call(who, "POST", f"sessions/{world.session.pk}/comments/", SAY))[0] == status
     assert (await world.call("owner", "PUT", f"runs/{world.other.pk}/verdict/", {"verdict": "bad"}))[0] == 404
     assert await world.version() == 0
 
 
-async def test_nobody_comments_or_changes_without_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_comments_and_changes_are_limited(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notes, "COMMENTS_PER_MINUTE", 2)
     monkeypatch.setattr(notes, "CHANGES_PER_MINUTE", 3)
     made = [await world.comment("watcher", seq=seq) for seq in (1, 2)]
@@ -232,7 +232,7 @@ async def test_pages_show_it_to_who_has_no_scripts_too(world: World) -> None:
             assert [each in answer.content.decode() for each in words] == [True] * len(words), path
 
 
-async def test_whose_share_is_withdrawn_says_nothing_more(world: World) -> None:
+async def test_users_of_a_withdrawn_share_cannot_judge_or_comment(world: World) -> None:
     made = await world.comment("watcher")
     await world.session.shares.all().adelete()
     for method in ("PATCH", "DELETE"):

@@ -119,7 +119,7 @@ async def test_an_address_that_names_no_event_is_refused(bo: Browser, after: str
     assert (status, answer["error"]["code"]) == (400, "bad_last_seq")
 
 
-async def test_whoever_may_not_see_a_session_gets_a_status_and_no_stream(product: Server, bo: Browser) -> None:
+async def test_a_stream_of_another_users_session_is_refused_by_a_status(product: Server, bo: Browser) -> None:
     session_id = await bo.new_session()
     async with Browser.logged_in(product.url, "cy") as another:
         for asking, session, expected in (

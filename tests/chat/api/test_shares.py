@@ -191,7 +191,7 @@ WAYS: dict[str, tuple[list[tuple[str, Role, bool]], Role | None]] = {
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("name", WAYS)
-def test_what_comes_of_shares(name: str) -> None:
+def test_the_role_that_results_from_shares(name: str) -> None:
     ways, expected = WAYS[name]
     owner, other = making.user(), making.user("bo")
     session = making.session(owner)
@@ -275,7 +275,7 @@ async def test_earlier_conversations_are_not_searched_where_others_see_it(bo: Br
 
 
 @pytest.mark.django_db
-def test_who_is_deactivated_or_gone_is_nobody_to_share_with() -> None:
+def test_nothing_is_shared_with_a_deactivated_or_deleted_user() -> None:
     owner, gone = making.user(), making.user("gone")
     session = making.session(owner)
     User.objects.filter(pk=gone.pk).update(is_active=False)
@@ -365,7 +365,7 @@ ODD_WORDS: dict[str, tuple[Any, int, str]] = {
 
 
 @pytest.mark.parametrize("odd", ODD_BRANCHES)
-async def test_what_is_no_branch_makes_no_session(bo: Browser, branched: str, odd: str) -> None:
+async def test_an_invalid_branch_makes_no_session(bo: Browser, branched: str, odd: str) -> None:
     body, status, code = ODD_BRANCHES[odd]
     before = len((await bo.call("GET", "sessions/"))[1]["items"])
     answered, refused = await bo.call("POST", f"sessions/{branched}/branch/", body)
@@ -374,7 +374,7 @@ async def test_what_is_no_branch_makes_no_session(bo: Browser, branched: str, od
 
 
 @pytest.mark.parametrize("odd", ODD_WORDS)
-async def test_what_is_no_word_starts_nothing(bo: Browser, branched: str, odd: str) -> None:
+async def test_an_invalid_steering_message_starts_nothing(bo: Browser, branched: str, odd: str) -> None:
     body, status, code = ODD_WORDS[odd]
     answered, refused = await bo.call("POST", f"sessions/{branched}/steer/", body)
     assert (answered, refused["error"]["code"]) == (status, code)

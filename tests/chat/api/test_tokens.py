@@ -108,7 +108,7 @@ BAD_BODIES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("body", BAD_BODIES.values(), ids=BAD_BODIES)
-async def test_what_describes_no_token_makes_none(stage: Stage, body: Any) -> None:
+async def test_an_invalid_request_makes_no_token(stage: Stage, body: Any) -> None:
     await stage.client.aforce_login(stage.other)
     answer = await stage.call("POST", "tokens/", body=body)
     assert answer.status_code == 400
@@ -211,7 +211,7 @@ async def test_with_a_token_neither_cookie_nor_csrf_nor_origin_counts(stage: Sta
     assert (await stage.call("POST", "sessions/", None, {})).status_code == 403, "the cookie alone proves no page"
 
 
-async def test_it_is_told_when_and_by_which_door_a_token_was_used(stage: Stage) -> None:
+async def test_the_last_use_of_a_token_is_shown(stage: Stage) -> None:
     for _ in range(2):
         assert (await stage.call("GET", "agents/", f"Bearer {stage.texts['read']}")).status_code == 200
     for task in list(background.tasks):
@@ -250,7 +250,7 @@ def bearers(texts: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", bearers({"manage": "tk_" + "0" * 49}))
-async def test_what_is_no_token_lets_nobody_in_whatever_cookie_comes_with_it(stage: Stage, name: str) -> None:
+async def test_an_invalid_token_is_refused_whatever_cookie_comes_with_it(stage: Stage, name: str) -> None:
     await stage.client.aforce_login(stage.owner)
     sent = bearers(stage.texts)[name]
     for method, path in (("GET", "sessions/"), ("POST", "sessions/"), ("GET", "nothing/"), ("PUT", "agents/")):
@@ -303,9 +303,7 @@ async def test_a_token_in_an_address_or_another_header_is_none(stage: Stage) -> 
     assert (await stage.call("GET", "sessions/", None, None, **{"X-Api-Key": text})).status_code == 401
 
 
-async def test_who_keeps_trying_is_held_off_and_who_has_a_token_is_not(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_guessing_tokens_is_limited_and_valid_ones_are_not(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens.Attempts, "MOST", 5)
     good = f"Bearer {stage.texts['read']}"
     assert (await stage.call("GET", "sessions/", good)).status_code == 200

@@ -79,7 +79,7 @@ def test_a_set_that_is_asked_by_hand_is_not_asked_twice_and_the_schedule_goes_on
     assert (outcomes(schedule), schedule.enabled) == ([("09:30", "skipped")], True)
 
 
-def test_one_that_people_stop_is_cancelled_and_an_empty_set_pauses_its_schedule(ada: User, case_set: CaseSet) -> None:
+def test_a_stopped_run_of_a_set_is_cancelled_and_an_empty_set_pauses_its_schedule(ada: User, case_set: CaseSet) -> None:
     schedule = scheduled(ada, case_set)
     tick(NOW + 30 * MINUTE)
     set_runs.stop(ada, case_set.pk, 1, Door.PAGE)
@@ -106,7 +106,7 @@ REFUSED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_what_does_not_fit_is_refused(ada: User, case_set: CaseSet, kind: str) -> None:
+def test_an_invalid_schedule_of_a_set_is_refused(ada: User, case_set: CaseSet, kind: str) -> None:
     with pytest.raises(Refused):
         scheduled(ada, case_set, **REFUSED[kind])
     assert not Schedule.objects.exists()

@@ -69,7 +69,7 @@ def test_a_set_is_asked_by_one_at_a_time(tables: str, transactional_db: None) ->
 
 
 @pytest.mark.django_db
-def test_who_has_judged_too_late_changes_nothing() -> None:
+def test_a_verdict_that_comes_too_late_changes_nothing() -> None:
     set_run = begin()
     [accepted, *_] = set_runs.ask_next(set_run.pk)
     making.end(claimed(accepted.session_id))

@@ -118,7 +118,7 @@ CASES: dict[str, tuple[CaseFields, str, str]] = {
 
 
 @pytest.mark.parametrize("kind", CASES)
-def test_what_comes_of_a_case(ada: User, kind: str) -> None:
+def test_the_result_of_a_case(ada: User, kind: str) -> None:
     fields, verdict, why = CASES[kind]
     set_run = set_runs.begin(ada, a_set(ada, fields).pk)
     for _ in range(10):
@@ -133,7 +133,7 @@ def test_what_comes_of_a_case(ada: User, kind: str) -> None:
     assert not Run.objects.filter(ended_at=None).exists()
 
 
-def test_so_many_at_a_time_and_each_once(ada: User) -> None:
+def test_cases_are_asked_once_and_a_limited_number_at_a_time(ada: User) -> None:
     sets = [a_set(ada, *(CaseFields(f"question {n}") for n in range(5))) for _ in range(2)]
     begun = [set_runs.begin(ada, each.pk) for each in sets]
     executed = 0
@@ -186,7 +186,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("wish", REFUSED)
-def test_what_is_refused_begins_nothing(ada: User, wish: str) -> None:
+def test_a_refused_run_of_a_set_begins_nothing(ada: User, wish: str) -> None:
     fields, code = REFUSED[wish]
     case_set = a_set(ada, CaseFields("hello"))
     with pytest.raises(Refused) as refused:
@@ -302,7 +302,7 @@ def test_a_thousand_cases_are_asked_with_as_many_statements_as_ten(ada: User) ->
     assert counted[1] <= counted[0]
 
 
-def test_on_each_database_a_set_is_asked_to_its_end(on_each_database: None) -> None:
+def test_a_set_is_asked_to_its_end_on_each_database(on_each_database: None) -> None:
     ada = making.user()
     set_run = set_runs.begin(ada, a_set(ada, CaseFields("hello", "hello"), CaseFields("wait"), CaseFields("die")).pk)
     for _ in range(10):

@@ -84,7 +84,7 @@ TRIED = [(act, role) for act in ACTS for role in (Role.WATCHER, Role.DRIVER, Non
 
 
 @pytest.mark.parametrize(("act", "role"), TRIED)
-def test_what_each_role_may(case_set: CaseSet, act: str, role: Role | None) -> None:
+def test_the_rights_of_each_role_of_a_set(case_set: CaseSet, act: str, role: Role | None) -> None:
     do, drivers_may = ACTS[act]
     making.user("cy")
     bo = shared(case_set, "bo", role) if role else making.user("bo")
@@ -121,7 +121,7 @@ def test_a_group_s_members_see_it_the_highest_role_holds_and_the_end_of_a_share_
     assert roles() == [None, None, None]
 
 
-def test_what_has_expired_counts_for_no_limit(case_set: CaseSet) -> None:
+def test_an_expired_share_of_a_set_counts_for_no_limit(case_set: CaseSet) -> None:
     over = timezone.now() - timedelta(seconds=1)
     people = [making.user(f"was{number}") for number in range(sharing.MOST_SHARES)]
     SetShare.objects.bulk_create(
@@ -142,7 +142,7 @@ BAD_SHARES: dict[str, tuple[ShareTarget, str]] = {
 
 
 @pytest.mark.parametrize("kind", BAD_SHARES)
-def test_what_cannot_be_shared_is_refused(case_set: CaseSet, kind: str) -> None:
+def test_an_invalid_share_of_a_set_is_refused(case_set: CaseSet, kind: str) -> None:
     Group.objects.create(name="others")
     shared(case_set, "bo", Role.WATCHER)
     target, code = BAD_SHARES[kind]
@@ -152,7 +152,7 @@ def test_what_cannot_be_shared_is_refused(case_set: CaseSet, kind: str) -> None:
     assert SetShare.objects.count() == 1
 
 
-def test_who_drives_asks_in_their_own_name_in_the_owner_s_sessions_until_it_is_withdrawn(case_set: CaseSet) -> None:
+def test_a_driver_of_a_set_asks_in_their_own_name_until_it_is_withdrawn(case_set: CaseSet) -> None:
     ada = case_set.owner
     file = making.file(ada, "pears")
     commands.add_case(ada, case_set.pk, CaseFields("And pears?", files=[file.pk]), Door.API)
@@ -174,7 +174,7 @@ def test_who_drives_asks_in_their_own_name_in_the_owner_s_sessions_until_it_is_w
     assert (set_run.asked_by, SetRun.objects.count()) == (bo, 1)
 
 
-def test_who_sees_a_set_sees_the_sessions_that_were_opened_for_it_and_nothing_else(case_set: CaseSet) -> None:
+def test_a_shared_set_shows_its_own_sessions_and_nothing_else(case_set: CaseSet) -> None:
     ada = case_set.owner
     set_runs.begin(ada, case_set.pk)
     look()
@@ -195,7 +195,7 @@ def test_who_sees_a_set_sees_the_sessions_that_were_opened_for_it_and_nothing_el
     assert access.role_in(bo, session) is None
 
 
-def test_on_each_database_roles_are_found(on_each_database: None) -> None:
+def test_roles_are_found_on_each_database(on_each_database: None) -> None:
     ada = making.user()
     case_set = commands.make_set(ada, "Prices")
     session = making.session(ada, for_set=case_set.pk)

@@ -78,7 +78,7 @@ def test_an_agent_of_an_extension_is_one_in_each_of_its_versions(ada: User) -> N
         forget_agents()
 
 
-def test_what_staff_have_made_of_them_stays(ada: User) -> None:
+def test_changes_of_staff_to_built_in_agents_stay(ada: User) -> None:
     published(ada, title="Finder")
     agent_versions.archive_agent(agent("writer").pk, ada, archived=True)
     built_in.make_built_in()
@@ -125,7 +125,7 @@ def test_a_draft_is_taken_by_no_run(ada: User) -> None:
     assert agents.title_of("researcher") == "Researcher"
 
 
-def test_what_another_process_publishes_is_taken_by_the_next_message(ada: User) -> None:
+def test_a_version_published_by_another_process_is_used_by_the_next_message(ada: User) -> None:
     """No cache of this process delays that."""
     session = making.session(ada)
     ask(ada, session.pk)
@@ -192,7 +192,7 @@ def test_names_that_no_agent_has_are_refused_whatever_they_are(ada: User, name: 
     refused.value.message.encode()
 
 
-def test_who_is_in_one_of_its_groups_may_use_it(ada: User) -> None:
+def test_an_agent_is_for_members_of_its_groups(ada: User) -> None:
     inside = Group.objects.create(name="inside")
     agent_versions.set_groups(agent().pk, ada, [inside, Group.objects.create(name="more")])
     bo = making.user("bo")
@@ -265,7 +265,7 @@ async def test_a_run_keeps_within_the_limits_of_its_agent(limits: dict[str, Any]
 # Changing them
 
 
-def test_of_two_who_edit_one_agent_the_later_is_told_and_nothing_is_lost(ada: User) -> None:
+def test_the_later_of_two_editors_of_an_agent_is_told_and_nothing_is_lost(ada: User) -> None:
     bo = making.user("bo")
     now = agent()
     assert now.current is not None
@@ -332,7 +332,7 @@ def test_every_change_is_in_the_audit(ada: User) -> None:
     ]
 
 
-def test_what_a_version_of_another_program_says_more_is_left_out(ada: User) -> None:
+def test_unknown_fields_of_a_version_are_ignored(ada: User) -> None:
     made = published(ada, parameters={"temperature": 0.5, "mood": "good"}, limits={"iterations": 3, "walks": 2})
     spec = agents.load_version(made.pk).spec
     assert (spec.parameters.temperature, spec.limits.iterations) == (0.5, 3)

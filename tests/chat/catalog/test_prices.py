@@ -106,6 +106,6 @@ def test_own_prices_come_first(provider: str, model: str, usage: Usage, amount: 
 
 
 @pytest.mark.usefixtures("own")
-def test_what_no_own_price_is_for_has_its_public_one() -> None:
+def test_a_model_without_an_own_price_has_the_public_one() -> None:
     found = prices.cost_of(Usage(M, 0), model="gpt-4o-mini", provider="default", server=OPENAI, asked_at=NOON)
     assert found == Cost(Decimal("0.15"), "USD")

@@ -56,7 +56,7 @@ def test_each_process_has_rows_of_its_own_and_they_end_with_it() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_nothing_is_written_where_nothing_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unchanged_state_of_a_server_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
     states = [state("a")]
     monkeypatch.setattr(agents, "server_states", lambda: list(states))
     publisher = tool_servers.Publisher("one")
@@ -76,7 +76,7 @@ async def test_nothing_is_written_where_nothing_has_changed(monkeypatch: pytest.
     ("permissions", "sees", "restarts"),
     [([], False, False), (["view_toolserver"], True, False), (["view_toolserver", "restart_toolserver"], True, True)],
 )
-def test_what_staff_may_do_is_what_they_are_permitted(
+def test_actions_on_tool_servers_require_their_permission(
     client: Client, monkeypatch: pytest.MonkeyPatch, permissions: list[str], sees: bool, restarts: bool
 ) -> None:
     told: list[str] = []

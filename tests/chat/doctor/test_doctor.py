@@ -207,7 +207,7 @@ CASES: list[tuple[Check, Break, Level, str, str]] = [
 
 
 @pytest.mark.parametrize(("check", "breaks", "level", "said", "action"), CASES)
-def test_what_is_broken_is_found_with_what_mends_it(
+def test_a_broken_part_is_reported_with_its_remedy(
     check: Check,
     breaks: Break,
     level: Level,
@@ -291,7 +291,7 @@ SEEN: list[tuple[dict[str, Any], Level, str]] = [
 
 
 @pytest.mark.parametrize(("differs", "level", "said"), SEEN)
-def test_what_a_proxy_makes_of_a_request_is_judged(
+def test_changes_of_a_request_by_a_proxy_are_reported(
     settings: Any, differs: dict[str, Any], level: Level, said: str
 ) -> None:
     settings.PUBLIC_URL = PublicUrl("https://chat.example.org", "chat.example.org", secure=True)

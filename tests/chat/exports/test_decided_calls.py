@@ -27,7 +27,7 @@ def test_markdown_tells_who_decided_what() -> None:
     assert "Answered by jonas\n\n- How many?: 2" in _call(ANSWERED)
 
 
-def test_so_does_a_page_that_is_kept() -> None:
+def test_html_tells_who_decided_what() -> None:
     for call, words in (
         (CHANGED, ["Allowed by jonas", "<del>a</del> <ins>b</ins>"]),
         (ANSWERED, ["<dt>How many?</dt><dd>2</dd>"]),

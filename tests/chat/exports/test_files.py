@@ -170,7 +170,7 @@ async def test_every_file_system_takes_its_name(client: AsyncClient, title: str,
 
 
 @pytest.mark.parametrize("query", ["format=pdf", "format=", "mask=perhaps", "format=html&mask="])
-async def test_what_is_no_format_is_refused_in_words(client: AsyncClient, session: Session, query: str) -> None:
+async def test_an_unknown_format_is_refused_with_an_error(client: AsyncClient, session: Session, query: str) -> None:
     answer = await client.get(f"/api/sessions/{session.pk}/export/?{query}")
     assert answer.status_code == 400
     assert answer.json()["error"]["code"] == "bad_frame"
@@ -237,9 +237,7 @@ async def test_the_menu_s_events_are_the_whole_file_and_not_what_the_page_shows(
     assert len(stored) > 400
 
 
-async def test_who_saves_what_is_in_the_audit_and_whether_secrets_were_hidden(
-    client: AsyncClient, session: Session
-) -> None:
+async def test_an_export_is_in_the_audit_with_its_masking(client: AsyncClient, session: Session) -> None:
     run = await database.read(session.runs.first)
     assert run is not None
     for address in (f"sessions/{session.pk}", f"runs/{run.pk}"):

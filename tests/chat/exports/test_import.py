@@ -123,7 +123,7 @@ async def kinds(client: AsyncClient, session_id: str) -> list[str]:
 
 
 @pytest.mark.parametrize("document", [WEATHER, RICH], ids=["small", "rich"])
-async def test_what_came_in_goes_out_again(client: AsyncClient, document: dict[str, Any]) -> None:
+async def test_an_imported_document_is_exported_unchanged(client: AsyncClient, document: dict[str, Any]) -> None:
     assert await exported(client, await imported(client, document)) == document
 
 
@@ -154,7 +154,7 @@ async def test_our_own_files_come_back_as_they_went(client: AsyncClient) -> None
         ]
 
 
-async def test_it_is_shown_as_any_session(client: AsyncClient) -> None:
+async def test_an_imported_session_is_shown_as_any_session(client: AsyncClient) -> None:
     session_id = await imported(client, RICH)
     assert await kinds(client, session_id) == [
         *("reasoning_start", "tool_use", "tool_result", "reasoning_complete"),
@@ -181,7 +181,7 @@ async def test_it_is_shown_as_any_session(client: AsyncClient) -> None:
     ("act", "body"),
     [("sessions/{session}/messages/", {"message": "Why?"}), ("runs/{run}/continue/", {})],
 )
-async def test_nothing_can_be_asked_in_it(client: AsyncClient, act: str, body: dict[str, Any]) -> None:
+async def test_nothing_can_be_asked_in_an_imported_session(client: AsyncClient, act: str, body: dict[str, Any]) -> None:
     document = json.loads(json.dumps(WEATHER))
     document["steps"][0]["extra"] = {"status": "failed"}
     session_id = await imported(client, document)
@@ -260,7 +260,7 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-async def test_what_cannot_be_read_is_refused_by_its_place(client: AsyncClient, name: str) -> None:
+async def test_an_invalid_document_is_refused_with_the_place(client: AsyncClient, name: str) -> None:
     document, code, word = REFUSED[name]
     answer = await sent(client, document)
     assert answer.status_code == (413 if code == "too_large" else 400)
@@ -327,7 +327,7 @@ async def test_a_document_has_20_mib_and_no_more(client: AsyncClient) -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
 
 
-async def test_so_many_are_read_in_within_a_minute_and_no_more(client: AsyncClient, settings: Any) -> None:
+async def test_imports_are_limited_per_minute(client: AsyncClient, settings: Any) -> None:
     settings.MAX_MESSAGES_PER_MINUTE = 1
     await imported(client, WEATHER)
     answer = await sent(client, WEATHER)

@@ -67,7 +67,7 @@ DECIDED: dict[str, tuple[str, str, dict[str, Any], tuple[bool, str]]] = {
 
 @pytest.mark.parametrize("by", ["socket", "api"])
 @pytest.mark.parametrize(("message", "command", "said", "expected"), DECIDED.values(), ids=DECIDED)
-async def test_it_is_decided_by_a_command(
+async def test_a_call_is_decided_by_a_command(
     bo: Browser, socket: Socket, by: str, message: str, command: str, said: dict[str, Any], expected: tuple[bool, str]
 ) -> None:
     names = await held(socket, message)
@@ -82,7 +82,7 @@ async def test_it_is_decided_by_a_command(
     assert told["user"] == "bo"
 
 
-async def test_of_two_at_once_one_decides_and_the_other_is_told_who_was_first(bo: Browser, socket: Socket) -> None:
+async def test_one_of_two_decisions_counts_and_the_other_is_told_who_was_first(bo: Browser, socket: Socket) -> None:
     names = await held(socket)
     body = {"tool_call_id": names["tool_call_id"], "decision": "allow"}
     answering = asyncio.create_task(bo.call("POST", f"runs/{names['run_id']}/approve/", body))
@@ -113,7 +113,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
 }
 
 
-async def test_what_is_said_wrongly_changes_nothing(bo: Browser, socket: Socket) -> None:
+async def test_an_invalid_decision_changes_nothing(bo: Browser, socket: Socket) -> None:
     names = await held(socket)
     head = socket.stored()[-1]["seq"]
     for command, said, code in WRONG.values():
@@ -130,7 +130,7 @@ async def test_what_is_said_wrongly_changes_nothing(bo: Browser, socket: Socket)
     assert (await socket.until_type("error"))["data"]["code"] == "not_waiting"
 
 
-async def test_whoever_may_decide_hears_of_it_on_every_page(bo: Browser, socket: Socket) -> None:
+async def test_a_waiting_call_is_notified_on_every_page_of_its_drivers(bo: Browser, socket: Socket) -> None:
     _, before = await bo.call("GET", "notifications/")
     async with bo.socket(await bo.new_session()) as elsewhere:
         await elsewhere.until_type("session")

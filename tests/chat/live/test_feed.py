@@ -72,7 +72,7 @@ async def test_growth_arrives_in_pieces_and_a_late_client_begins_with_the_whole(
     assert second.frames[-1]["data"]["offset"] == 0
 
 
-async def test_what_runs_within_write_comes_beside_what_their_root_writes(started: tuple[Run, Login]) -> None:
+async def test_text_in_progress_of_child_runs_comes_beside_that_of_their_root(started: tuple[Run, Login]) -> None:
     run, login = started
     early = await Client().join(run, login)
     texts = {run.pk: ["a", "ab"], uuid4(): ["c", "cd"], uuid4(): ["e", "ef"]}
@@ -101,7 +101,7 @@ async def test_what_runs_within_write_comes_beside_what_their_root_writes(starte
     assert {draft.run_id for draft in drafts.of_session(run.session_id)} == texts.keys() - {ended}
 
 
-async def test_what_a_run_tells_other_processes_is_put_together_there(started: tuple[Run, Login]) -> None:
+async def test_text_in_progress_is_put_together_in_other_processes(started: tuple[Run, Login]) -> None:
     run, login = started
     client = await Client().join(run, login)
     drafts_abroad = publisher.DraftPublisher(run.session_id)
@@ -137,7 +137,7 @@ async def test_growth_that_comes_after_its_step_is_stored_is_not_shown(started: 
     assert growth == [], "what is stored is shown growing"
 
 
-async def test_what_was_written_and_stored_while_a_feed_opens_is_not_shown_again(
+async def test_text_stored_while_a_feed_opens_is_not_shown_again(
     started: tuple[Run, Login], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A client that joins just then is only sent the log, which has the step."""
@@ -166,7 +166,7 @@ async def test_what_was_written_and_stored_while_a_feed_opens_is_not_shown_again
     assert growth == [], "what was read in the log is shown growing"
 
 
-async def test_what_a_run_writes_is_shown_after_what_it_has_stored(started: tuple[Run, Login]) -> None:
+async def test_text_in_progress_is_shown_after_stored_events(started: tuple[Run, Login]) -> None:
     """Notifications of stored events come through the channel layer, and may be slower than the model's next thought."""
     run, login = started
     client = await Client().join(run, login)
@@ -234,7 +234,7 @@ async def test_a_silent_client_is_closed(started: tuple[Run, Login], monkeypatch
     await client.until(lambda: client.closed == Close.SILENT)
 
 
-async def test_what_is_held_back_comes_after_the_answer(started: tuple[Run, Login]) -> None:
+async def test_events_held_back_come_after_the_answer(started: tuple[Run, Login]) -> None:
     run, login = started
     client = await Client().join(run, login)
     assert client.subscriber is not None

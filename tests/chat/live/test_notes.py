@@ -43,7 +43,7 @@ async def test_each_change_is_told_once_and_in_order(started: tuple[Run, Login])
 
 
 @pytest.mark.parametrize("layer", [Silent()], indirect=True)
-async def test_what_was_changed_again_before_it_was_healed_is_told_as_it_is_now(started: tuple[Run, Login]) -> None:
+async def test_a_note_changed_twice_is_told_as_it_is_now(started: tuple[Run, Login]) -> None:
     run, login = started
     await store(run, 1)
     client = await Client().join(run, login)
@@ -62,7 +62,7 @@ async def test_what_was_changed_again_before_it_was_healed_is_told_as_it_is_now(
 
 
 @pytest.mark.parametrize("layer", [Silent()], indirect=True)
-async def test_what_went_with_its_author_does_not_keep_the_rest_back(started: tuple[Run, Login]) -> None:
+async def test_notes_of_a_deleted_author_do_not_keep_the_rest_back(started: tuple[Run, Login]) -> None:
     run, login = started
     await store(run, 1)
     client = await Client().join(run, login)

@@ -83,7 +83,7 @@ def test_many_that_come_and_go_together_are_written_together(session: Session, m
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("is_lost", [False, True], ids=["it was not written", "nobody said that it was"])
-def test_what_could_not_be_written_is_written_later(
+def test_presence_that_could_not_be_written_is_written_later(
     session: Session, monkeypatch: pytest.MonkeyPatch, is_lost: bool
 ) -> None:
     note, failures = connections.store_connections, iter((True, True, False, True, False))
@@ -126,7 +126,7 @@ def test_rows_of_what_is_gone_are_left_out_and_cost_no_other(session: Session) -
 
 
 @pytest.mark.django_db
-def test_who_enters_is_asked_in_one_statement(session: Session) -> None:
+def test_a_new_socket_is_checked_in_one_statement(session: Session) -> None:
     assert isinstance(session.owner, User)
     other = OpenSocket(session.pk, session.owner_id, Role.OWNER, uuid4())
     connections.store_connections("process 2", [other], [])
@@ -140,7 +140,7 @@ def test_who_enters_is_asked_in_one_statement(session: Session) -> None:
 
 
 @pytest.mark.django_db
-def test_nobody_has_more_sockets_than_they_may(session: Session, settings: Any) -> None:
+def test_sockets_of_a_user_are_limited(session: Session, settings: Any) -> None:
     settings.MAX_SOCKETS_PER_USER = 3
     another = making.session(making.user("bo"))
     first = [come(session, elsewhere=1) for _ in range(2)]

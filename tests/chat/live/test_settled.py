@@ -120,7 +120,7 @@ def _delete(session: Session) -> None:
         (_delete, lambda watcher: watcher.closed == Close.NO_SUCH_SESSION),
     ],
 )
-async def test_what_is_stored_is_taken_up(
+async def test_stored_changes_are_noticed(
     settled: Watcher, change: Callable[[Session], None], seen: Callable[[Watcher], bool]
 ) -> None:
     await registry.poll_once()
@@ -130,14 +130,12 @@ async def test_what_is_stored_is_taken_up(
     await settled.poll_until(lambda: seen(settled))
 
 
-async def test_what_was_told_and_is_gone_is_told_again(settled: Watcher) -> None:
+async def test_a_lost_change_is_sent_again(settled: Watcher) -> None:
     settled.feed.mark_queue_sent([{"run_id": "one that has begun meanwhile"}], [])  # type: ignore[typeddict-item]
     await settled.poll_until(lambda: settled.has("queue", []))
 
 
-async def test_what_could_not_be_read_is_read_by_the_next_look(
-    settled: Watcher, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_failed_read_is_repeated_by_the_next_poll(settled: Watcher, monkeypatch: pytest.MonkeyPatch) -> None:
     read, fails = selectors.presence, True
 
     def presence(session_id: object) -> object:
@@ -155,7 +153,7 @@ async def test_what_could_not_be_read_is_read_by_the_next_look(
     await settled.poll_until(lambda: settled.has("presence"))
 
 
-async def test_who_could_not_be_told_of_another_owner_is_told_by_the_next_look(
+async def test_a_failed_notice_of_another_owner_is_repeated_by_the_next_poll(
     settled: Watcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tell: Callable[..., Awaitable[None]] = registry._change_roles
@@ -179,7 +177,7 @@ async def test_a_session_in_use_is_compared_in_full(settled: Watcher) -> None:
     assert not settled.feed.is_settled
 
 
-async def test_who_has_left_is_freed_at_once(layer: object) -> None:
+async def test_a_client_that_has_left_is_freed_at_once(layer: object) -> None:
     """A client that has disconnected is freed at once; the garbage collector would only do so minutes later."""
     session, login = await database.write(_prepare)
     watcher = Watcher(session, login)

@@ -134,7 +134,9 @@ async def test_a_client_that_comes_back_gets_the_rest_once_and_in_order(bo: Brow
         ("?agent_name=nobody", 1, False, "unknown_agent"),
     ],
 )
-async def test_where_a_client_begins(bo: Browser, query: str, begins: int, reset: bool, code: str | None) -> None:
+async def test_a_socket_begins_after_last_seq(
+    bo: Browser, query: str, begins: int, reset: bool, code: str | None
+) -> None:
     session = await bo.new_session()
     async with bo.socket(session) as socket:
         await ask(socket, "Say [tokens=3]")
@@ -289,7 +291,7 @@ async def test_stop_in_every_phase(bo: Browser, model: ModelServer, phase: str) 
         assert calls == results
 
 
-async def test_nothing_to_stop_is_said_and_nothing_stored(bo: Browser) -> None:
+async def test_a_stop_without_a_run_is_an_error_and_stores_nothing(bo: Browser) -> None:
     async with bo.socket(await bo.new_session()) as socket:
         await socket.send("cancel")
         assert (await socket.until_type("error"))["data"]["code"] == "nothing_to_cancel"
@@ -479,14 +481,14 @@ async def test_other_paths_are_refused(bo: Browser) -> None:
         assert await handshake(bo, path) == DENIED, path
 
 
-async def test_what_is_not_yours_does_not_exist(bo: Browser, product: Server) -> None:
+async def test_a_socket_on_another_users_session_is_refused(bo: Browser, product: Server) -> None:
     async with Browser.logged_in(product.url, "cy") as cy:
         foreign = await cy.new_session()
     for path in (f"/ws/chat/{foreign}/", f"/ws/chat/{foreign}", f"/ws/chat/{uuid4()}/", "/ws/chat/7/", "/ws/chat/%00/"):
         assert await handshake(bo, path) == 4404, path
 
 
-async def test_who_is_not_logged_in(bo: Browser) -> None:
+async def test_a_socket_without_a_login_is_refused(bo: Browser) -> None:
     path = f"/ws/chat/{await bo.new_session()}/"
     for cookie in (None, "sessionid=nonsense", "sessionid=", "sessionid=a; sessionid=b", ";;;=", "x" * 5000):
         assert await handshake(bo, path, Cookie=cookie) == 4401, cookie

@@ -92,7 +92,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("sent", BAD.values(), ids=BAD)
-async def test_what_is_no_token_is_not_logged_in_whatever_cookie_comes_with_it(
+async def test_an_invalid_token_opens_no_socket_whatever_cookie_comes_with_it(
     product: Server, bo: Browser, sent: list[str]
 ) -> None:
     session_id = await bo.new_session()

@@ -31,7 +31,7 @@ def test_an_announcement_is_written_down(level: str) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("text", ["", "  ", "x" * 2001])
-def test_what_cannot_be_announced_is_refused_in_words(text: str) -> None:
+def test_an_invalid_announcement_is_refused_with_an_error(text: str) -> None:
     with pytest.raises(CommandError, match="cannot be announced"):
         call_command("announce", text)
     assert not Announcement.objects.exists()
@@ -159,7 +159,7 @@ def told_here(settings: Any, model_server: ModelServer) -> str:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("refused", TRAITS)
-def test_what_a_server_refuses_is_told(settings: Any, model_server: ModelServer, refused: str) -> None:
+def test_check_llm_reports_what_a_server_refuses(settings: Any, model_server: ModelServer, refused: str) -> None:
     refuses, refusal, told_of_it = TRAITS[refused]
 
     def respond(body: dict[str, Any]) -> Script:
@@ -200,7 +200,7 @@ def test_how_much_a_server_reads_is_told(
     assert words in told_here(settings, model_server)
 
 
-def test_where_a_server_has_moved_to_is_told(settings: Any, model_server: ModelServer) -> None:
+def test_check_llm_reports_a_redirect(settings: Any, model_server: ModelServer) -> None:
     headers = {"Location": "https://api.test/v2/chat/completions"}
     model_server.enqueue(Script(status=308, body="", headers=headers))
     with pytest.raises(CommandError, match=r"set LLM_MODEL_SERVER=https://api\.test/v2$"):
@@ -245,7 +245,9 @@ def test_a_host_that_is_not_here_is_told(host: str, said: str) -> None:
         pytest.param("127.1", "http://127.0.0.1:", [], marks=pytest.mark.long),
     ],
 )
-async def test_where_it_listens_people_get_in(tmp_path: Path, host: str, told: str, others: list[str]) -> None:
+async def test_users_can_log_in_at_each_address_that_serve_prints(
+    tmp_path: Path, host: str, told: str, others: list[str]
+) -> None:
     """The address that it prints, and the others that it answers to, are those of a page that logs in and opens a socket."""
     with serving(tmp_path, HOST=host) as server:
         assert server.url.startswith(told)

@@ -150,7 +150,7 @@ async def test_text_before_tools_is_known_again_as_it_was_told(door: Door, model
     assert same == raw.headers["X-Session-Id"]
 
 
-async def test_what_instructs_stands_behind_the_agents_own(door: Door, model: ModelServer) -> None:
+async def test_system_messages_come_after_the_agents_instructions(door: Door, model: ModelServer) -> None:
     model.enqueue(Script("Ay."), Script("Plain."))
     messages: Any = [{"role": "system", "content": "Speak as a pirate."}, *asking("Ahoy?")]
     raw = await door.client.chat.completions.with_raw_response.create(model=MODEL, messages=messages)
@@ -330,7 +330,7 @@ async def test_a_long_conversation_is_taken(door: Door) -> None:
     assert json.dumps(answer)
 
 
-async def test_who_waits_for_a_whole_answer_is_told_where_it_is_decided(door: Door) -> None:
+async def test_a_waiting_run_is_an_error_with_the_address_of_the_decision(door: Door) -> None:
     with pytest.raises(APIStatusError) as waits:
         await ask(door.client, 'Plan it [call=ask_user:{"question":"Where?"}]')
     assert waits.value.status_code == 409

@@ -89,7 +89,7 @@ ELSEWHERE = {
 
 
 @pytest.mark.parametrize("call", ELSEWHERE)
-async def test_what_is_not_there(product: Server, door: Door, call: tuple[str, str]) -> None:
+async def test_an_unknown_address_or_method_is_refused(product: Server, door: Door, call: tuple[str, str]) -> None:
     status, told, headers = send(product, *call, headers=door.headers)
     assert status == ELSEWHERE[call]
     assert_error(told)

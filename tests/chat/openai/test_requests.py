@@ -179,7 +179,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str | None, str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_refused_is_named(name: str) -> None:
+def test_a_refused_field_is_named(name: str) -> None:
     body, param, code = REFUSED[name]
     read = parse_response if "input" in body or name == "no input" else parse_completion
     with pytest.raises(Failure) as refused:

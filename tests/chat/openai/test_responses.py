@@ -63,7 +63,7 @@ async def test_items_sent_back_are_the_conversation(door: Door, model: ModelServ
     assert two.metadata == one.metadata
 
 
-async def test_what_fails_is_an_error(door: Door) -> None:
+async def test_a_failed_run_is_an_error(door: Door) -> None:
     with pytest.raises(APIStatusError) as failed:
         await door.client.responses.create(model=MODEL, input="[status=401]")
     assert (failed.value.status_code, failed.value.code) == (502, "model_auth")

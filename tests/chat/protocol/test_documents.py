@@ -58,7 +58,7 @@ def test_each_frame_and_step_is_described_in_both(kind: type) -> None:
         assert described["description"]
 
 
-def test_what_the_api_tells_of_events_is_what_the_socket_sends() -> None:
+def test_the_documents_of_api_and_socket_describe_the_same_events() -> None:
     schemas = docs.openapi_schema()["components"]["schemas"]
     told = {each.rpartition("/")[2] for each in references(schemas["EventsOut"])}
     assert {kind.__name__ for kind in get_args(StoredFrame)} < told

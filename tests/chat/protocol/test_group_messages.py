@@ -63,14 +63,14 @@ RECORDED_FOR_ALL: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize(("old", "now"), RECORDED, ids=lambda each: each["type"])
-def test_what_the_version_before_says_is_understood(old: dict[str, Any], now: dict[str, Any]) -> None:
+def test_messages_of_the_version_before_are_understood(old: dict[str, Any], now: dict[str, Any]) -> None:
     read = group_messages.read_session_message(old)
     assert read is not None
     assert {key: value for key, value in read.items() if key != "group"} == now
 
 
 @pytest.mark.parametrize("old", RECORDED_FOR_ALL, ids=lambda each: each["type"])
-def test_so_is_what_it_says_to_all(old: dict[str, Any]) -> None:
+def test_messages_to_all_processes_of_the_version_before_are_understood(old: dict[str, Any]) -> None:
     assert group_messages.read_process_message(old) == old
 
 
@@ -193,7 +193,9 @@ class TestAFeed:
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_what_is_published_is_what_is_tried(started: tuple[Run, Login], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_tables_have_the_messages_that_the_product_sends(
+    started: tuple[Run, Login], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The messages of the tables above are those that the product sends."""
     run, _ = started
     sent = asyncio.Queue[Mapping[str, Any]]()

@@ -37,7 +37,7 @@ def test_commands(frame: Any, command: Any) -> None:
     assert parse_command(json.dumps(frame)) == command
 
 
-def test_what_no_command_has_is_read_and_left_at_that() -> None:
+def test_unknown_fields_of_a_command_are_ignored() -> None:
     """A megabyte of small values blocks the loop no longer than parsing their JSON takes."""
     text = '{"type":"chat","payload":{"message":"x","more":[' + "0," * 500_000 + "0]}}"
 
@@ -111,7 +111,7 @@ def outcome(text: str) -> str:
 
 
 @given(st.text(max_size=300) | st.binary(max_size=300).map(lambda data: data.decode("latin1")))
-def test_whatever_text_comes_is_a_command_or_a_bad_frame(text: str) -> None:
+def test_any_text_is_a_command_or_a_bad_frame(text: str) -> None:
     assert outcome(text) in {"command", *protocol.ERROR_CODES}
 
 
@@ -123,7 +123,7 @@ json_values = st.recursive(
 
 
 @given(st.sampled_from([*protocol.COMMANDS, "other"]), json_values)
-def test_whatever_payload_comes_is_a_command_or_a_bad_frame(kind: str, payload: Any) -> None:
+def test_any_payload_is_a_command_or_a_bad_frame(kind: str, payload: Any) -> None:
     assert outcome(json.dumps({"type": kind, "payload": payload})) in {"command", *protocol.ERROR_CODES}
 
 
@@ -146,7 +146,7 @@ def strings(value: Any) -> Iterator[str]:
 @given(
     st.dictionaries(any_text, st.recursive(any_text | st.floats() | st.integers(), st.lists, max_leaves=8), max_size=5)
 )
-def test_what_is_stored_is_json_that_both_databases_and_browsers_take(data: dict[str, Any]) -> None:
+def test_stored_json_is_valid_for_both_databases_and_browsers(data: dict[str, Any]) -> None:
     body = protocol.clean_json(data)
     body.encode()
     assert "\x00" not in body
@@ -163,7 +163,7 @@ def test_clean_data_is_stored_as_it_is() -> None:
     assert json.loads(protocol.clean_json(data)) == data
 
 
-def test_what_cannot_be_stored_is_replaced() -> None:
+def test_characters_that_cannot_be_stored_are_replaced() -> None:
     data = {"nul": "a\x00b", "lone": "a\ud800b", "pair": "🙂", "nan": math.nan, "inf": -math.inf, "big": 10**40}
     assert json.loads(protocol.clean_json(data)) == {
         "nul": "a\ufffdb",

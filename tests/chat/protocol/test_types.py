@@ -156,6 +156,6 @@ PONG = {"type": "pong", "data": {"last_seq": 1, "timestamp": 1.5}}
         ({**EVENT, "data": {**STEP, "iteration": None}}, False),
     ],
 )
-def test_what_is_not_as_its_type_says_is_noticed(frame: dict[str, Any], is_well: bool) -> None:
+def test_a_frame_that_does_not_match_its_type_is_noticed(frame: dict[str, Any], is_well: bool) -> None:
     """This is the check that every test's sockets and stored events go through."""
     assert (wire_types.fault_of(frame) == "") is is_well

@@ -92,7 +92,7 @@ READ: list[tuple[dict[str, Any], dict[str, Any] | None]] = [
 
 
 @pytest.mark.parametrize(("fields", "expected"), READ)
-def test_what_was_changed_is_read(fields: dict[str, Any], expected: Any) -> None:
+def test_changed_arguments_are_read(fields: dict[str, Any], expected: Any) -> None:
     if expected == "both":
         with pytest.raises(BadForm):
             decision_form.read_arguments(sent(fields), ARGUMENTS, SCHEMA)
@@ -113,7 +113,7 @@ def test_what_was_changed_is_read(fields: dict[str, Any], expected: Any) -> None
         {"json": "x" * 200_001},
     ],
 )
-def test_what_cannot_be_read_is_refused(fields: dict[str, Any]) -> None:
+def test_an_invalid_field_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(BadForm):
         decision_form.read_arguments(sent(fields), ARGUMENTS, SCHEMA)
 
@@ -141,7 +141,7 @@ def test_answers_are_read(fields: dict[str, Any], answers: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize("place", range(5))
-def test_what_is_required_is(place: int) -> None:
+def test_required_arguments_are_required_in_the_form(place: int) -> None:
     fields = [asked | {"required": number == place} for number, asked in enumerate(FIELDS)]
     with pytest.raises(BadForm):
         decision_form.read_answers(sent({}), fields)

@@ -50,13 +50,13 @@ REPEATED = [
 
 @pytest.mark.parametrize("said", SAID)
 @pytest.mark.parametrize("unit", REPEATED)
-def test_what_is_said_takes_time_in_proportion(said: str, unit: str) -> None:
+def test_texts_for_pages_take_linear_time(said: str, unit: str) -> None:
     assert_linear(SAID[said], unit * (400_000 // len(unit)))
 
 
 @pytest.mark.parametrize("unit", REPEATED)
 @pytest.mark.parametrize("length", [1, 100, 1_000, 2_000])
-def test_something_is_said_of_any(unit: str, length: int) -> None:
+def test_any_input_has_a_text_for_pages(unit: str, length: int) -> None:
     text = (unit * length)[:length]
     for say in SAID.values():
         say(text)

@@ -96,12 +96,12 @@ def test_nothing_runs_loads_or_styles(attack: str) -> None:
 
 
 @given(st.lists(st.one_of(st.sampled_from(ATTACKS), st.text(max_size=20)), max_size=6).map("\n".join))
-def test_nothing_does_in_any_mixture(text: str) -> None:
+def test_no_mixture_runs_loads_or_styles(text: str) -> None:
     inspect(markdown.render_markdown(text))
 
 
 @pytest.mark.parametrize(("text", "html"), CASES)
-def test_what_models_write_reads_well(text: str, html: str) -> None:
+def test_markdown_of_models_is_rendered(text: str, html: str) -> None:
     assert markdown.render_markdown(text).replace(' dir="auto"', "").strip() == html
 
 
@@ -158,7 +158,7 @@ def test_a_text_that_takes_too_long_is_shown_as_it_is_and_not_tried_again(impati
     assert impatient == [1]
 
 
-def test_it_costs_no_other_text_of_the_page_its_looks(impatient: list[int]) -> None:
+def test_a_slow_text_costs_no_other_text_of_the_page_its_markup(impatient: list[int]) -> None:
     done = rendering_markdown.prepare_markdown(["**a**", ENDLESS, "**b**"])
     assert [html and "<strong>" in html for html in done.values()] == [True, None, True]
 
@@ -170,20 +170,20 @@ def test_a_page_of_many_texts_costs_one_trip(impatient: list[int]) -> None:
     assert impatient == [200]
 
 
-def test_what_was_not_prepared_is_shown_as_it_is_and_costs_no_trip(impatient: list[int]) -> None:
+def test_a_text_that_was_not_prepared_is_shown_unrendered(impatient: list[int]) -> None:
     rendering_markdown.prepare_markdown(["**a**"])
     assert rendering_markdown.prepared_markdown("**a**") == '<p dir="auto"><strong>a</strong></p>\n'
     assert rendering_markdown.prepared_markdown("**b** <") == '<p class="unrendered" dir="auto">**b** &lt;</p>'
     assert impatient == [1]
 
 
-def test_of_thoughts_the_newest_are_rendered_with_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_newest_thoughts_are_rendered_with_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rendering_markdown, "THOUGHT_CHARACTERS", 10)
     assert list(rendering_markdown.newest_thoughts(["aaaa", "bbbb", "cccc"])) == ["cccc", "bbbb"]
     assert list(rendering_markdown.newest_thoughts(["a", "b" * 11])) == []
 
 
-def test_who_asks_for_the_same_meanwhile_waits_for_it(impatient: list[int]) -> None:
+def test_a_second_request_for_the_same_text_waits_for_the_first(impatient: list[int]) -> None:
     with ThreadPoolExecutor(10) as people:
         pages = list(people.map(rendering_markdown.markdown, [ENDLESS] * 10))
     assert len(set(pages)) == 1

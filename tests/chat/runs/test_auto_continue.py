@@ -46,7 +46,7 @@ def called(name: str) -> Entry:
 
 
 @BOTH
-def test_it_waits_in_line_as_a_new_run(session: Session, interrupt: Interrupt) -> None:
+def test_an_interrupted_run_is_queued_as_a_new_run(session: Session, interrupt: Interrupt) -> None:
     run = making.run(session)
     making.append(run, called("python"))
     interrupt(run)
@@ -115,7 +115,7 @@ def test_not_where_it_is_not_wanted(session: Session, interrupt: Interrupt, sett
 
 
 @pytest.mark.parametrize(("calls", "is_continued"), [(["python"], True), (["python", "mail-send"], False)])
-def test_what_runs_within_have_called_counts_too(session: Session, calls: list[str], is_continued: bool) -> None:
+def test_tool_calls_of_child_runs_count_too(session: Session, calls: list[str], is_continued: bool) -> None:
     """The call of the other agent itself has no side effects."""
     run = making.run(session)
     making.append(run, called("ask_writer"))

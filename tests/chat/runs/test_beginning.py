@@ -27,7 +27,7 @@ def _claim(user: User) -> ClaimedRun | None:
     return dispatch.claim_next(session.pk)
 
 
-async def test_what_an_agent_does_is_told_after_its_beginning_however_long_that_takes(
+async def test_events_of_an_agent_are_published_after_the_start_of_its_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Publishing of the first event hangs until the agent has ended: nothing else is published, shown or stored before it."""

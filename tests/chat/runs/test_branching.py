@@ -187,7 +187,7 @@ ASKED: Any = {
 }
 
 
-def test_what_is_at_work_is_not_copied(ada: User) -> None:
+def test_a_run_at_work_is_not_copied(ada: User) -> None:
     source = at_work(ada)
     assert [frame["type"] for frame in frames(source)] == [
         *("reasoning_start", "reasoning_start", "reasoning_complete", "reasoning_complete"),
@@ -258,7 +258,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("odd", REFUSED)
-def test_what_is_refused_leaves_nothing(ada: User, odd: str) -> None:
+def test_a_refused_copy_leaves_nothing(ada: User, odd: str) -> None:
     source = stock.fill(ada)
     more, code = REFUSED[odd]
     with pytest.raises(Refused) as refused:
@@ -290,7 +290,7 @@ def test_a_long_log_is_refused(ada: User, monkeypatch: pytest.MonkeyPatch) -> No
     assert Session.everything.count() == 1
 
 
-def test_what_dies_halfway_is_seen_by_nobody_and_swept(ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_copy_is_invisible_and_swept(ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
     source = stock.fill(ada)
 
     def die(*_: Any) -> None:
@@ -316,7 +316,9 @@ def test_what_dies_halfway_is_seen_by_nobody_and_swept(ada: User, monkeypatch: p
     assert Step.objects.exclude(session=source).count() == 0
 
 
-def test_what_is_withdrawn_meanwhile_is_not_shown(ada: User, bo: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_of_a_share_withdrawn_meanwhile_is_not_shown(
+    ada: User, bo: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = stock.fill(ada)
     share, _ = sharing.make_share(ada, source.pk, ShareTarget(user="bo"), access.Role.WATCHER, None, Door.API)
     before = branching._show_whole
@@ -428,7 +430,7 @@ def test_marks_pass_on(ada: User, mark: str) -> None:
         assert refused.value.code == "not_allowed"
 
 
-def test_what_was_sent_along_is_remembered_and_found_by_nobody(ada: User) -> None:
+def test_messages_sent_along_are_copied_and_found_by_nobody(ada: User) -> None:
     source = making.session(ada)
     run = making.run(source, origin="openai")
     said = [{"role": "user", "content": "before"}]
@@ -513,7 +515,7 @@ def test_families_tell_each_reader_what_that_one_sees(ada: User, bo: User) -> No
     assert [place.number for place in branches.places_in(ada, Session.objects.get(pk=root.pk))] == [1, 1]
 
 
-def test_what_goes_on_in_a_copy_counts_again(ada: User) -> None:
+def test_new_runs_in_a_copy_count(ada: User) -> None:
     source = stock.fill(ada)
     made = make(ada, source, message="Green tea?")
     run = Run.objects.get(pk=made.run_id)

@@ -126,7 +126,7 @@ def test_a_long_session_is_gone_at_once(long: Session, ada: User, staff: bool) -
     assert occurrences.ended_schedules() == [Schedule.objects.get().pk]
 
 
-def test_what_is_looked_at_above_can_be_found(ada: User) -> None:
+def test_the_queries_above_find_a_session_that_is_not_deleted(ada: User) -> None:
     """For a session that is not deleted all of them find something, except the queue: it has a run at work."""
     assert len(shown(fill(ada), ada)) == 11
 
@@ -171,7 +171,7 @@ def erase(rows: int = 3, most: int = 200) -> int:
     raise AssertionError("there is no end to it")
 
 
-def test_it_is_removed_in_batches(long: Session, ada: User) -> None:
+def test_a_long_session_is_removed_in_batches(long: Session, ada: User) -> None:
     others = fill(making.user("bob"))
     erasure.hide_session(long.pk)
     assert erase() > 5
@@ -181,7 +181,7 @@ def test_it_is_removed_in_batches(long: Session, ada: User) -> None:
     assert len(search.find(others.owner, "apples")) == len(search.find(others.owner, "apples", 100)) == 21
 
 
-def test_it_goes_on_where_a_batch_failed(long: Session, ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_removal_goes_on_where_a_batch_failed(long: Session, ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """A crash in the middle of a batch undoes that batch, and the next process goes on."""
     erasure.hide_session(long.pk)
     usual = erasure._delete

@@ -69,7 +69,7 @@ def test_a_run_is_warned_then_has_one_last_call_and_then_none(name: str) -> None
     assert course(RunMeter(standings, cents), calls) == told, "a run may do something else than its budgets let it"
 
 
-def test_what_is_used_is_told_after_each_call() -> None:
+def test_usage_of_budgets_is_told_after_each_call() -> None:
     meter = RunMeter([tokens(1_000), money("100", "3")], cents)
     assert meter.spend(call(200)) == {"used": 200.0, "limit": 1000.0, "unit": "tokens"}
     assert RunMeter([], cents).spend(call(200)) is None
@@ -80,7 +80,7 @@ def test_a_call_whose_cost_is_not_known_uses_no_money() -> None:
     assert course(meter, [10**6, 10**6]) == ["free"] * 3
 
 
-def test_what_others_use_meanwhile_counts_and_ones_own_once() -> None:
+def test_usage_of_parallel_runs_counts_and_the_own_once() -> None:
     """Three runs of one user at the same time: the sums of the day contain everything that is stored, this run's own usage too."""
     meter = RunMeter([tokens(1_000, 0, "user_day"), tokens(5_000)], cents)
     assert meter.allow() == Allowance()
@@ -162,12 +162,12 @@ OF_VERSIONS: list[tuple[Limits, list[tuple[str, str]]]] = [
 
 
 @pytest.mark.parametrize(("limits", "holding"), OF_VERSIONS)
-def test_what_an_agents_version_allows_its_runs(limits: Limits, holding: list[tuple[str, str]]) -> None:
+def test_the_limits_of_an_agents_version_hold_for_its_runs(limits: Limits, holding: list[tuple[str, str]]) -> None:
     found = [(str(each.limit.limit), each.limit.unit) for each in budgets.of_version(limits)]
     assert found == holding
 
 
-def test_where_there_are_no_budgets_nothing_is_asked_for_them(ada: User, django_assert_num_queries: Any) -> None:
+def test_no_query_is_made_where_there_are_no_budgets(ada: User, django_assert_num_queries: Any) -> None:
     budgets.load_budgets()
     with django_assert_num_queries(0):
         assert budgets.standings_for(ada.pk, "researcher") == []

@@ -136,12 +136,12 @@ def check(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", SESSIONS)
-def test_what_is_untouched_goes(thirty: None, case: str) -> None:
+def test_untouched_sessions_go(thirty: None, case: str) -> None:
     check(case)
 
 
 @pytest.mark.parametrize("case", ["with an ended run", "with a run in line", "with a schedule"])
-def test_the_same_on_postgresql(thirty: None, postgres_with_tables: str, case: str) -> None:
+def test_untouched_sessions_go_on_postgresql(thirty: None, postgres_with_tables: str, case: str) -> None:
     with postgresql(postgres_with_tables, has_tables=True):
         try:
             check(case)
@@ -157,7 +157,9 @@ def test_without_a_setting_only_those_go_for_whom_staff_said_so() -> None:
     assert [session.owner for session in Session.objects.all()] == [ada]
 
 
-def test_all_of_many_go_whoever_holds_some(thirty: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_of_many_expired_sessions_go_although_some_are_locked(
+    thirty: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(retention, "_USERS", 2)
     monkeypatch.setattr(retention, "_AT_ONCE", 3)
     people = [making.user(f"user {n}") for n in range(7)]
@@ -177,7 +179,7 @@ def test_all_of_many_go_whoever_holds_some(thirty: None, monkeypatch: pytest.Mon
     assert not Session.objects.exists()
 
 
-def test_one_process_at_a_time_and_another_after_a_crash(thirty: None) -> None:
+def test_expired_sessions_are_deleted_by_one_process_at_a_time(thirty: None) -> None:
     aged(making.user("ada"), 40)
     now = timezone.now()
     assert chores.claim(retention.SESSIONS, now) == ""
@@ -190,7 +192,7 @@ def test_one_process_at_a_time_and_another_after_a_crash(thirty: None) -> None:
     assert not chores.is_due(retention.SESSIONS, timezone.now() + timedelta(minutes=50)), "in an hour again"
 
 
-def test_what_cannot_be_noted_stays(thirty: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_stays_if_its_deletion_cannot_be_audited(thirty: None, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise IntegrityError("disk full")
 
@@ -201,7 +203,7 @@ def test_what_cannot_be_noted_stays(thirty: None, monkeypatch: pytest.MonkeyPatc
     assert Session.objects.get().pk == session.pk
 
 
-def test_one_that_is_touched_meanwhile_stays(thirty: None) -> None:
+def test_a_session_that_is_used_meanwhile_stays(thirty: None) -> None:
     session = aged(making.user("ada"), 40)
     Session.objects.filter(pk=session.pk).update(active_at=NOW)
     assert not retention.expire_session(session.pk, NOW)

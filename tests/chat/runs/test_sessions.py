@@ -74,7 +74,7 @@ async def test_a_new_session_with_such_a_title_has_none(bo: Browser, title: str)
 
 
 @pytest.mark.parametrize("title", ["x", "題", "👍🏽", ".", "e\u0301", "\u200bx"])
-async def test_what_can_be_seen_is_a_title(bo: Browser, title: str) -> None:
+async def test_a_visible_text_is_a_title(bo: Browser, title: str) -> None:
     session = await bo.new_session()
     assert (await bo.call("PATCH", f"sessions/{session}/", {"title": title}))[1]["title"] == title
 
@@ -102,14 +102,14 @@ async def test_the_same_key_gets_the_same_session_also_at_once(bo: Browser) -> N
     assert (await make(bo, uuid4().hex, agent_name="writer"))[1]["id"] != answers[0][1]["id"]
 
 
-async def test_it_stays_the_same_after_it_was_changed_and_asked(bo: Browser) -> None:
+async def test_a_key_finds_its_session_after_changes(bo: Browser) -> None:
     key = uuid4().hex
     _, made = await make(bo, key, title="First")
     await bo.call("PATCH", f"sessions/{made['id']}/", {"title": "Second", "agent_name": "developer"})
     assert (await make(bo, key, title="First"))[1]["id"] == made["id"]
 
 
-async def test_the_same_key_with_other_wishes_is_a_conflict(bo: Browser) -> None:
+async def test_the_same_key_with_another_request_is_a_conflict(bo: Browser) -> None:
     key = uuid4().hex
     await make(bo, key, agent_name="writer")
     for other in ({}, {"agent_name": "developer"}, {"agent_name": "writer", "title": "x"}):
@@ -137,7 +137,7 @@ async def test_a_key_is_its_owners_alone(bo: Browser, product: Server) -> None:
 
 
 @pytest.mark.parametrize("key", ["", " ", "x" * 65, "a b"])
-async def test_what_is_no_key_is_refused(bo: Browser, key: str) -> None:
+async def test_an_invalid_key_is_refused(bo: Browser, key: str) -> None:
     status, answer = await make(bo, key)
     assert (status, answer["error"]["code"]) == (400, "bad_frame")
 

@@ -36,7 +36,7 @@ def test_a_client_message_makes_one_run_whatever_the_code_does() -> None:
         making.run(session, client_message_id="same", owned_by="")
 
 
-def test_of_two_who_claim_one_is_given_it() -> None:
+def test_a_run_is_given_to_one_of_two_who_claim_it() -> None:
     run = making.run(making.session(making.user()), owned_by="")
     mine, yours = Run.objects.get(pk=run.pk), Run.objects.get(pk=run.pk)
     assert run_state.claim(mine, "mine")
@@ -88,7 +88,7 @@ def test_the_end_is_recorded_with_what_it_cost() -> None:
     assert run.ended_at is not None
 
 
-def test_who_has_lost_the_run_cannot_end_it() -> None:
+def test_a_former_owner_cannot_end_a_run() -> None:
     run = making.run(making.session(making.user()))
     old_fence = run.fence
     assert run_state.take_over(run, "process-2")
@@ -170,7 +170,7 @@ def test_sessions_that_wait_are_told_longest_first() -> None:
     assert run_queue.waiting_sessions() == [early.pk, late.pk]
 
 
-def test_who_has_no_room_is_not_looked_at(settings: Any) -> None:
+def test_queued_runs_of_users_at_their_limit_are_skipped(settings: Any) -> None:
     settings.MAX_ACTIVE_RUNS_PER_USER = 2
     busy, idle = making.user("busy"), making.user("idle")
     waiting = [making.run(making.session(user), owned_by="").session_id for user in (busy, busy, busy, idle)]
@@ -231,7 +231,7 @@ def test_live_and_unfinished_are_what_the_constraint_says() -> None:
     assert set(UNFINISHED) | set(run_state.ENDED) == set(RunStatus)
 
 
-def test_of_a_users_sessions_only_as_many_are_named_as_may_start() -> None:
+def test_only_as_many_sessions_of_a_user_are_named_as_may_start() -> None:
     ada, bo = making.user(), making.user("bo")
     making.run(making.session(ada))
     waiting = [making.session(ada) for _ in range(5)]

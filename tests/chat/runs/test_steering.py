@@ -63,7 +63,9 @@ def asked(here: Here) -> list[str]:
     return list(Run.objects.filter(session=here.session).order_by("number").values_list("message", flat=True))
 
 
-async def test_at_once_it_cuts_the_answer_and_is_told_to_the_model(here: Here, model_side: ModelServer) -> None:
+async def test_an_interrupting_message_cuts_the_answer_and_is_sent_to_the_model(
+    here: Here, model_side: ModelServer
+) -> None:
     run_id = await begun(here, model_side, Script(STORY, every_s=0.02), Script("As you like."))
     accepted = await say(here, "Be brief.", interrupt=True)
     assert (accepted.run_id, accepted.is_word, accepted.queued) == (run_id, True, 0)
@@ -84,7 +86,7 @@ async def test_at_once_it_cuts_the_answer_and_is_told_to_the_model(here: Here, m
         await commands.ask(here.user, here.session.pk, message="Be brief.", client_message_id="Be brief.")
 
 
-async def test_where_the_run_ends_first_it_is_asked_next_past_limits(
+async def test_a_message_is_asked_next_past_limits_where_the_run_ends_first(
     here: Here, model_side: ModelServer, settings: Any
 ) -> None:
     settings.MAX_QUEUED_RUNS = 1
@@ -99,7 +101,7 @@ async def test_where_the_run_ends_first_it_is_asked_next_past_limits(
     assert len(await database.read(asked, here)) == 3
 
 
-async def test_where_nothing_is_at_work_it_is_a_message(here: Here, model_side: ModelServer) -> None:
+async def test_a_message_where_nothing_is_at_work_makes_a_run(here: Here, model_side: ModelServer) -> None:
     model_side.enqueue(Script("Yes."))
     accepted = await say(here, "Hello.")
     assert not accepted.is_word
@@ -108,7 +110,7 @@ async def test_where_nothing_is_at_work_it_is_a_message(here: Here, model_side: 
     assert await database.read(asked, here) == ["Hello."]
 
 
-async def test_it_can_be_taken_back_until_it_was_read(here: Here, model_side: ModelServer) -> None:
+async def test_a_message_can_be_taken_back_until_it_was_read(here: Here, model_side: ModelServer) -> None:
     await begun(here, model_side, Script(STORY, every_s=0.02), Script("Yes."))
     await say(here, "Be brief.")
     (word,) = (await database.read(selectors.lines, here.session.pk))[1]
@@ -123,7 +125,7 @@ async def test_it_can_be_taken_back_until_it_was_read(here: Here, model_side: Mo
         assert refused.value.code == "nothing_to_cancel"
 
 
-async def test_what_stops_all_takes_words_back_too(here: Here, model_side: ModelServer) -> None:
+async def test_stopping_all_takes_messages_back_too(here: Here, model_side: ModelServer) -> None:
     await begun(here, model_side, Script(STORY, every_s=0.02))
     await say(here, "Be brief.")
     await commands.cancel(here.user, here.session.pk, everything=True)
@@ -187,7 +189,7 @@ async def test_a_commit_that_nobody_heard_of_is_not_made_twice(
     assert seqs == list(range(1, len(seqs) + 1))
 
 
-async def test_who_steers_another_s_run_is_in_the_audit(here: Here, model_side: ModelServer) -> None:
+async def test_steering_another_users_run_is_in_the_audit(here: Here, model_side: ModelServer) -> None:
     driver = await database.write(making.user, "driver")
     await database.write(
         sharing.make_share, here.user, here.session.pk, sharing.ShareTarget(user="driver"), Role.DRIVER, None, Door.API
@@ -247,7 +249,7 @@ AFTER_WAITING: dict[str, tuple[Callable[[Here, UUID], Any], list[str], list[str]
 
 @pytest.mark.parametrize("interrupt", [False, True], ids=["next", "now"])
 @pytest.mark.parametrize("end", AFTER_WAITING)
-async def test_what_is_said_while_a_run_waits_stays_pending(
+async def test_a_message_to_a_run_that_waits_stays_pending(
     here: Here, model_side: ModelServer, settings: Any, end: str, interrupt: bool
 ) -> None:
     settings.APPROVAL_POLICY = read_policy([{"tool": "python", "decision": "ask"}])
@@ -273,7 +275,7 @@ async def test_what_is_said_while_a_run_waits_stays_pending(
         assert told[-3:] == ["tool", "assistant", "user"], "a word stands behind the call's result"
 
 
-async def test_what_came_too_late_is_known_by_its_place_in_the_queue(here: Here, model_side: ModelServer) -> None:
+async def test_a_message_that_came_too_late_is_marked_in_the_queue(here: Here, model_side: ModelServer) -> None:
     """The page marks a queued message as one that was sent to a run which has ended meanwhile: also after a reload."""
     run_id = await begun(here, model_side, Script(STORY, every_s=0.02), Script(STORY, every_s=0.02), Script("Two."))
     await commands.ask(here.user, here.session.pk, message="Asked.", client_message_id="Asked.")

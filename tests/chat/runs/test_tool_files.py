@@ -23,7 +23,7 @@ def kept(run: Run, *contents: tuple[str, bytes]) -> tuple[list[tuple[str, str]],
     return [(file["name"], file["media_type"]) for file in files], problems
 
 
-def test_what_is_returned_is_kept_for_the_session_under_a_name(run: Run) -> None:
+def test_a_returned_file_is_stored_for_the_session_under_a_name(run: Run) -> None:
     png, odd = documents.picture(), bytes(range(256))
     assert kept(run, ("", png), ("../a/report.pdf", documents.pdf("x")), ("", odd), ("data.bin", odd)) == (
         [
@@ -40,7 +40,7 @@ def test_what_is_returned_is_kept_for_the_session_under_a_name(run: Run) -> None
 
 
 @override_settings(MAX_FILE_MB=1, MAX_FILES_PER_USER_MB=1)
-def test_what_cannot_be_kept_is_said(run: Run) -> None:
+def test_a_file_that_cannot_be_stored_is_reported(run: Run) -> None:
     files, problems = kept(
         run, ("", b""), ("a.txt", b"x" * 1_000_001), ("b.txt", b"x" * 990_000), ("c.txt", b"x" * 20_000)
     )

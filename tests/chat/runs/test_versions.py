@@ -34,7 +34,7 @@ def live_as_before(name: str) -> None:
         pytest.param(QUESTION, "Nobody can be asked", id="a question"),
     ],
 )
-async def test_nothing_begins_to_wait_until_all_know_what_that_is(
+async def test_no_run_waits_until_all_processes_know_what_that_is(
     here: Here, model: ModelServer, call: Call, words: str
 ) -> None:
     await database.write(connections.store_heartbeat, "new:1")
@@ -51,7 +51,7 @@ async def test_nothing_begins_to_wait_until_all_know_what_that_is(
     await waits(await ask(here))
 
 
-async def test_one_that_was_killed_is_soon_forgotten(here: Here) -> None:
+async def test_a_killed_process_is_soon_forgotten(here: Here) -> None:
     await database.write(live_as_before, "old:1")
     assert not await database.read(waiting_calls.is_known_everywhere)
     await database.write(connections.forget_silent, "new:1", clock.now())

@@ -250,7 +250,7 @@ async def test_a_question_is_a_form_and_its_answers_are_the_result(here: Here, m
     assert run.status == RunStatus.COMPLETED
 
 
-async def test_what_waits_is_ended_at_once_by_a_stop(here: Here, model: ModelServer) -> None:
+async def test_a_stop_ends_a_waiting_run_at_once(here: Here, model: ModelServer) -> None:
     run_id = await held(here, model, HELD, ALSO_HELD)
     await approve(here, run_id, "call_2")
     model.enqueue(Script("The next one."))
@@ -270,7 +270,7 @@ async def test_what_waits_is_ended_at_once_by_a_stop(here: Here, model: ModelSer
 
 
 #: How a decision differs from the correct one of the table below: by whom, of which run, which call, with which arguments.
-async def test_who_decides_late_or_wrongly_is_told_so(here: Here, model: ModelServer, settings: Any) -> None:
+async def test_a_late_or_wrong_decision_is_refused(here: Here, model: ModelServer, settings: Any) -> None:
     stranger, watcher, driver = [await sync_to_async(making.user)(name) for name in ("stranger", "watcher", "driver")]
     await share(here, watcher, "watcher")
     await share(here, driver, "driver")
@@ -335,7 +335,7 @@ async def test_a_deadline_decides_where_nobody_has(
     assert await refused(approve(here, run_id)) == "not_waiting"
 
 
-async def test_what_is_decided_and_not_taken_up_is_found(here: Here, model: ModelServer) -> None:
+async def test_a_decided_run_that_was_not_resumed_is_found(here: Here, model: ModelServer) -> None:
     run_id = await held(here, model)
     run_registry.stop_accepting()
     await approve(here, run_id)
@@ -346,7 +346,7 @@ async def test_what_is_decided_and_not_taken_up_is_found(here: Here, model: Mode
     assert names(await steps_of(run_id)) == [*BEGINNING, USE, REQUEST, APPROVAL, RESULT, *ENDING]
 
 
-async def test_nothing_but_people_ends_the_wait(here: Here, model: ModelServer) -> None:
+async def test_only_a_decision_ends_the_wait(here: Here, model: ModelServer) -> None:
     run_id = await held(here, model)
     assert await database.read(live_runs.all_live) == []
     assert await database.read(live_runs.silent_since, timezone.now() + timedelta(days=1)) == []

@@ -219,7 +219,7 @@ async def beside(here: Here, model: Office, gate: threading.Event) -> UUID:
 
 
 @pytest.mark.parametrize("told", ["here", "at the poll"])
-async def test_one_goes_on_while_the_root_is_at_work(
+async def test_a_decided_child_run_goes_on_while_the_root_is_at_work(
     here: Here, beside: UUID, gate: threading.Event, monkeypatch: pytest.MonkeyPatch, told: str
 ) -> None:
     if told == "at the poll":
@@ -239,7 +239,7 @@ async def test_one_goes_on_while_the_root_is_at_work(
     await in_order(here)
 
 
-async def test_what_is_decided_as_the_root_begins_to_wait_is_not_lost(
+async def test_a_decision_as_the_root_begins_to_wait_is_not_lost(
     here: Here, beside: UUID, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_registry, "wake_runs", lambda _: asyncio.sleep(0))
@@ -269,7 +269,7 @@ async def test_a_stop_ends_what_waits_beside_what_is_at_work(here: Here, beside:
 
 
 @pytest.mark.parametrize("depth", [1, 2])
-async def test_one_that_waits_is_stopped_alone_and_the_others_go_on(here: Here, model: Office, depth: int) -> None:
+async def test_a_waiting_child_run_is_stopped_alone_and_the_others_go_on(here: Here, model: Office, depth: int) -> None:
     run_id = await held(here, model, lead(1))
     child = await database.read(Run.objects.get, depth=depth)
     await stop(here, child.pk)
@@ -282,7 +282,7 @@ async def test_one_that_waits_is_stopped_alone_and_the_others_go_on(here: Here, 
     await in_order(here)
 
 
-async def test_one_that_waits_is_stopped_alone_while_the_root_is_at_work(
+async def test_a_waiting_child_run_is_stopped_alone_while_the_root_is_at_work(
     here: Here, beside: UUID, gate: threading.Event
 ) -> None:
     [call] = await requests()
@@ -311,7 +311,7 @@ async def test_deadlines_hold_within_runs(here: Here, model: Office, settings: A
     await in_order(here)
 
 
-async def test_what_was_decided_and_not_taken_up_is_found(here: Here, model: Office) -> None:
+async def test_a_decided_child_run_that_was_not_resumed_is_found(here: Here, model: Office) -> None:
     run_id = await held(here, model, lead(1))
     run_registry.stop_accepting()
     await decide(here, (await requests())[0])
@@ -342,7 +342,7 @@ async def test_a_process_that_took_it_up_and_died_leaves_all_of_it_interrupted(h
 
 
 @pytest.mark.parametrize(("origin", "passes"), [(Origin.CHAT, True), (Origin.SCHEDULE, False)])
-async def test_what_is_allowed_for_the_session_is_so_within_runs_too(
+async def test_a_tool_allowed_for_the_session_is_allowed_in_child_runs_too(
     here: Here, model: Office, origin: Origin, passes: bool
 ) -> None:
     first = await held(here, model, clerk(1))

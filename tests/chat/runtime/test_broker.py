@@ -53,7 +53,7 @@ def rung(broker: Redis) -> list[str]:
     return [each["session_id"] for each in told]
 
 
-def test_it_tells_of_sessions_in_order(notifier: WorkerNotifier, broker: Redis) -> None:
+def test_workers_are_notified_of_sessions_in_order(notifier: WorkerNotifier, broker: Redis) -> None:
     sessions = [uuid.uuid4() for _ in range(5)]
     for session in sessions:
         notifier.notify(session)

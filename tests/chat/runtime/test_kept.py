@@ -5,14 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 from chat.runtime.kept import Kept, text_size
 
 
-def test_what_is_kept_is_found_and_what_is_not_is_not() -> None:
+def test_a_cached_value_is_found() -> None:
     kept: Kept[str, str] = Kept(10_000)
     kept.keep("a", "one", 3)
     kept.keep("a", "two", 3)
     assert (kept.get("a"), kept.get("b")) == ("two", None)
 
 
-def test_it_takes_no_more_than_it_may() -> None:
+def test_a_cache_takes_no_more_bytes_than_it_may() -> None:
     kept: Kept[int, str] = Kept(10_000)
     for number in range(100):
         kept.keep(number, "x" * 1_000, 1_000)
@@ -22,14 +22,14 @@ def test_it_takes_no_more_than_it_may() -> None:
     assert here == list(range(100 - len(here), 100))
 
 
-def test_what_is_used_stays() -> None:
+def test_a_recently_used_value_stays() -> None:
     kept: Kept[int, str] = Kept(10_000)
     for number in range(100):
         kept.keep(number, "x" * 1_000, 1_000)
         assert kept.get(0) is not None
 
 
-def test_what_is_larger_than_all_is_not_kept() -> None:
+def test_a_value_larger_than_the_cache_is_not_kept() -> None:
     kept: Kept[str, str] = Kept(10_000)
     kept.keep("small", "x", 1)
     kept.keep("large", "x" * 20_000, 20_000)

@@ -30,7 +30,7 @@ MAKERS = {
 @pytest.mark.parametrize(
     "maker", [pytest.param(maker, marks=[pytest.mark.long] * (maker == "prepare")) for maker in MAKERS]
 )
-def test_what_is_made_is_nobody_elses(tmp_path: Path, maker: str) -> None:
+def test_files_in_the_data_folder_are_private(tmp_path: Path, maker: str) -> None:
     folder = tmp_path / "data"
     subprocess.run(
         [sys.executable, *MAKERS[maker]],

@@ -66,7 +66,7 @@ def server() -> Iterator[services.Redis]:
         ("redis://all:right@{host}/0", "redis://keyless:right@{host}/1", "The Redis of BROKER_URL cannot be used: "),
     ],
 )
-def test_what_will_not_do_is_told_with_the_reason(
+def test_an_unusable_redis_is_reported_with_the_reason(
     check: Check, layer: str, broker: str, told: str, server: services.Redis
 ) -> None:
     host = f"127.0.0.1:{server.port}"
@@ -76,7 +76,7 @@ def test_what_will_not_do_is_told_with_the_reason(
     assert "right" not in said.replace("copyright", "")
 
 
-def test_one_that_is_away_is_waited_for(check: Check) -> None:
+def test_a_redis_that_is_away_is_waited_for(check: Check) -> None:
     away = f"redis://127.0.0.1:{services.free_port()}"
     said = check(REDIS_URL=f"{away}/0", BROKER_URL=f"{away}/1")
     assert said.count("does not answer; going on, and trying until it does") == 2

@@ -60,7 +60,7 @@ async def elsewhere(redis_url: str) -> AsyncIterator[Elsewhere]:
     await other.layer.flush()
 
 
-async def test_who_tells_knows_how_many_others_listen(layer: SharedChannelLayer, elsewhere: Elsewhere) -> None:
+async def test_a_sender_knows_how_many_others_subscribe(layer: SharedChannelLayer, elsewhere: Elsewhere) -> None:
     """None, then one; this process itself does not count, whether it subscribes or not."""
     assert await groups.publish_counted("a", {"type": "x"}) == 0
     here: list[int] = []
@@ -75,7 +75,7 @@ async def test_who_tells_knows_how_many_others_listen(layer: SharedChannelLayer,
     assert here == [1, 2]
 
 
-async def test_what_is_told_at_once_goes_out_together_and_in_order(redis_url: str, elsewhere: Elsewhere) -> None:
+async def test_concurrent_messages_are_sent_together_and_in_order(redis_url: str, elsewhere: Elsewhere) -> None:
     """On a connection on which each answer takes 0.1 s, fifty messages take the time of a few answers, and not of fifty."""
     parts = urlsplit(redis_url)
     async with Proxy.before(str(parts.hostname), int(parts.port or 0)) as proxy:
@@ -91,7 +91,7 @@ async def test_what_is_told_at_once_goes_out_together_and_in_order(redis_url: st
 
 
 @pytest.mark.parametrize("closing_fails", [False, True])
-async def test_who_gives_up_takes_nobodys_message_with_it(
+async def test_a_cancelled_sender_loses_no_message_of_others(
     redis_url: str, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch, closing_fails: bool
 ) -> None:
     """The task that sends for all is cancelled: the others' messages arrive, in their order, also if closing the connection fails."""

@@ -47,7 +47,7 @@ async def test_each_gets_its_own_answer_and_one_that_fails_is_undone_alone() -> 
     assert await names() == ["ada", "bo", "cy"]
 
 
-async def test_what_is_asked_for_at_once_is_one_commit() -> None:
+async def test_concurrent_writes_are_one_commit() -> None:
     together = Together()
     begun: list[str] = []
 
@@ -59,7 +59,7 @@ async def test_what_is_asked_for_at_once_is_one_commit() -> None:
     assert begun == ["a 1", "b 1", "c 1"]
 
 
-async def test_whoever_asked_and_has_gone_takes_nothing_from_the_others() -> None:
+async def test_a_cancelled_write_does_not_affect_the_others() -> None:
     together = Together()
     gone = asyncio.ensure_future(together.write(make, "ada"))
     stays = asyncio.ensure_future(together.write(make, "bo"))
@@ -70,7 +70,7 @@ async def test_whoever_asked_and_has_gone_takes_nothing_from_the_others() -> Non
     assert await names() == ["ada", "bo"]
 
 
-async def test_where_nothing_can_be_committed_everyone_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failed_commit_is_an_error_for_every_write(monkeypatch: pytest.MonkeyPatch) -> None:
     async def fail(*_: object) -> None:
         raise OSError("the disk is full")
 

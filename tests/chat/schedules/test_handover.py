@@ -117,7 +117,7 @@ ACTS: list[tuple[str, str, str]] = [
 
 
 @pytest.mark.parametrize(("name", "act", "code"), ACTS)
-def test_who_may_do_what_with_an_offer(name: str, act: str, code: str) -> None:
+def test_the_rights_to_act_on_an_offer(name: str, act: str, code: str) -> None:
     ada, _bo, _cy = people()
     dan = making.user("dan")
     session = spoken(ada)
@@ -159,7 +159,7 @@ def test_an_offer_needs_somebody_else(name: str, code: str) -> None:
         assert refused.value.code == "rate_limited"
 
 
-def test_one_leaves_what_was_shared_with_oneself() -> None:
+def test_a_user_leaves_a_shared_session() -> None:
     ada, bo, cy = people()
     session = spoken(ada)
     sharing.make_share(ada, session.pk, ShareTarget(user="bo"), Role.DRIVER, None, Door.API)
@@ -218,7 +218,7 @@ def test_a_run_under_way_stays_whose_it_is_and_is_the_new_owners_to_stop(what: s
     assert session.runs.filter(pk=run.pk).exists()
 
 
-def test_who_has_gone_meanwhile_takes_nothing_over() -> None:
+def test_an_offer_of_or_to_a_deactivated_user_has_no_effect() -> None:
     """The user who was offered it, or who has offered it, is deactivated before it is accepted: the owner does not change."""
     ada, bo, cy = people()
     first, second = spoken(ada), spoken(cy)
@@ -236,7 +236,7 @@ def test_who_has_gone_meanwhile_takes_nothing_over() -> None:
         handover.offer_session(ada, first.pk, "bo", Door.API)
 
 
-def test_its_only_owner_does_not_leave_and_a_former_one_does() -> None:
+def test_the_owner_cannot_leave_a_session_and_a_former_one_can() -> None:
     """A session always has an owner: to leave it, the owner transfers it first."""
     ada, bo, _cy = people()
     session = spoken(ada)

@@ -86,7 +86,7 @@ def test_a_due_time_is_a_message_of_the_owners_in_a_new_session(ada: User) -> No
     assert outcomes(schedule) == [("09:30", "completed")]
 
 
-def test_it_runs_in_one_session_where_that_is_wanted(ada: User) -> None:
+def test_a_schedule_runs_in_one_session_where_that_is_set(ada: User) -> None:
     session = making.session(ada, title="Flour")
     schedule = made(ada, session_id=str(session.pk))
     for number in (1, 2):
@@ -182,7 +182,7 @@ def test_the_next_one_waits_for_the_last(ada: User) -> None:
 
 
 @pytest.mark.parametrize(("overlap", "second"), [("queue", "waiting"), ("skip", "skipped")])
-def test_one_that_waits_for_people_has_not_ended(ada: User, overlap: str, second: str) -> None:
+def test_an_occurrence_whose_run_waits_has_not_ended(ada: User, overlap: str, second: str) -> None:
     schedule = made(ada, overlap=overlap)
     tick(NOW + 30 * MINUTE)
     assert Run.objects.update(status=RunStatus.WAITING, waiting_since=NOW) == 1
@@ -222,7 +222,7 @@ def test_a_session_whose_line_is_full_skips_and_does_not_pause(ada: User) -> Non
 # Failures
 
 
-def test_it_pauses_after_failures_in_a_row_and_tells(ada: User) -> None:
+def test_a_schedule_pauses_after_failures_in_a_row_and_notifies(ada: User) -> None:
     schedule = made(ada, pause_after=2)
     for number, status in enumerate(
         (RunStatus.FAILED, RunStatus.COMPLETED, RunStatus.INTERRUPTED, RunStatus.FAILED), 1
@@ -241,7 +241,7 @@ def test_it_pauses_after_failures_in_a_row_and_tells(ada: User) -> None:
     assert (resumed.enabled, resumed.failures, resumed.paused_because) == (True, 0, "")
 
 
-def test_what_a_person_stops_is_no_failure(ada: User) -> None:
+def test_a_stopped_run_is_no_failure_of_a_schedule(ada: User) -> None:
     schedule = made(ada, pause_after=1)
     tick(NOW + 30 * MINUTE)
     finish(schedule, RunStatus.CANCELLED)
@@ -272,7 +272,7 @@ def test_an_interrupted_run_that_the_server_continues_counts_by_its_end(ada: Use
 
 
 @pytest.mark.parametrize("what", ["session", "agent", "owner"])
-def test_what_cannot_be_asked_pauses_and_says_why(ada: User, what: str) -> None:
+def test_a_schedule_that_cannot_ask_pauses_and_says_why(ada: User, what: str) -> None:
     session = making.session(ada)
     schedule = made(ada, session_id=str(session.pk))
     if what == "session":
@@ -374,7 +374,7 @@ def test_only_the_last_of_the_history_is_kept(ada: User, monkeypatch: pytest.Mon
         ({"pause_after": 10**9}, "bad_frame", "from 0"),
     ],
 )
-def test_what_a_schedule_cannot_be(ada: User, fields: dict[str, Any], code: str, why: str) -> None:
+def test_an_invalid_schedule_is_refused(ada: User, fields: dict[str, Any], code: str, why: str) -> None:
     with pytest.raises(Refused, match=why) as refused:
         made(ada, **fields)
     assert refused.value.code == code
@@ -398,7 +398,7 @@ def test_a_user_has_so_many_and_others_are_not_touched_by_that(ada: User) -> Non
         made(ada)
 
 
-def test_nobody_touches_anothers(ada: User) -> None:
+def test_schedules_of_others_cannot_be_changed(ada: User) -> None:
     schedule = made(ada)
     eve = making.user("eve", is_staff=True)
     for act in (
@@ -426,7 +426,7 @@ def on_postgres(postgres_with_tables: str, transactional_db: None) -> Iterator[N
         yield
 
 
-def test_the_same_on_postgresql(on_postgres: None) -> None:
+def test_due_times_are_handled_on_postgresql(on_postgres: None) -> None:
     assert connection.vendor == "postgresql"
     ada = making.user()
     session = making.session(ada)

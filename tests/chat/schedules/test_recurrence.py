@@ -226,7 +226,7 @@ def test_years_of_minutes_are_not_counted_one_by_one() -> None:
         *("* " * 200, ",,, * * * *"),
     ],
 )
-def test_what_is_no_cron_expression(expression: str) -> None:
+def test_an_invalid_cron_expression_is_refused(expression: str) -> None:
     with pytest.raises(Invalid) as refused:
         recurrence.cron(expression, NOW, TAIPEI)
     assert refused.value.field == "cron"
@@ -234,12 +234,12 @@ def test_what_is_no_cron_expression(expression: str) -> None:
 
 
 @pytest.mark.parametrize("expression", ["0 0 30 2 *", "0 0 31 2,4,6,9,11 *", "0 0 31 4 */1"])
-def test_what_never_comes(expression: str) -> None:
+def test_a_cron_expression_that_is_never_due_is_refused(expression: str) -> None:
     with pytest.raises(Invalid, match="never comes"):
         recurrence.cron(expression, NOW, TAIPEI)
 
 
-def test_nothing_runs_more_often_than_every_minute() -> None:
+def test_a_schedule_runs_at_most_every_minute() -> None:
     with pytest.raises(Invalid, match="seconds"):
         recurrence.cron("*/10 * * * * *", NOW, TAIPEI)
     for minutes in (0, -5, recurrence.MOST_MINUTES + 1, 10**30):
@@ -248,7 +248,7 @@ def test_nothing_runs_more_often_than_every_minute() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "Mars/Olympus", "../../etc/passwd", "asia/taipei ", "UTC\x00", "Asia", "+08:00"])
-def test_what_is_no_zone(name: str) -> None:
+def test_an_invalid_time_zone_is_refused(name: str) -> None:
     with pytest.raises(Invalid, match="no time zone"):
         recurrence.zone(name)
 

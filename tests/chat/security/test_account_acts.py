@@ -211,7 +211,7 @@ def state() -> dict[str, list[Any]]:
 
 
 @pytest.mark.parametrize("act", sorted(ACTS.keys() - {"a failed login", "a failed login as nobody", "a logout"}))
-def test_what_cannot_be_noted_is_not_done(world: World, act: str) -> None:
+def test_an_act_on_accounts_that_cannot_be_audited_is_not_done(world: World, act: str) -> None:
     before = state()
     for client in (world.root, world.ada, world.nobody):
         client.raise_request_exception = False
@@ -231,7 +231,7 @@ def test_what_cannot_be_noted_is_not_done(world: World, act: str) -> None:
         assert world.nobody.get("/accounts/").status_code == 302
 
 
-def test_what_rights_somebody_has_then_is_told_by_numbers(world: World) -> None:
+def test_a_change_of_permissions_is_audited_with_their_ids(world: World) -> None:
     group, ada = the(Group), the(User, username="ada")
     world.post(page("accounts_user_change", ada.pk), **account("ada", groups=[group.pk], is_staff="on"))
     assert the(AuditEntry).details == {
@@ -245,7 +245,7 @@ def test_what_rights_somebody_has_then_is_told_by_numbers(world: World) -> None:
     }
 
 
-def test_who_is_noted_lockouts_fills_no_audit(world: World) -> None:
+def test_repeated_lockouts_do_not_fill_the_audit(world: World) -> None:
     for _ in range(20):
         login(world.nobody, "wrong")
     assert 7 <= AuditEntry.objects.count() <= 9
@@ -271,5 +271,5 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("address", NETWORKS)
-def test_of_an_address_only_the_network_is_kept(address: str, rf: Any) -> None:
+def test_only_the_network_of_an_address_is_stored(address: str, rf: Any) -> None:
     assert account_acts.network_of(rf.get("/", REMOTE_ADDR=address)) == NETWORKS[address]

@@ -198,7 +198,9 @@ def unwritable(transactional_db: None) -> Iterator[None]:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("look", LOOKS)
-def test_what_cannot_be_noted_is_not_shown(client: Client, staff: User, run: Run, unwritable: None, look: str) -> None:
+def test_a_look_that_cannot_be_audited_shows_nothing(
+    client: Client, staff: User, run: Run, unwritable: None, look: str
+) -> None:
     _, address, _, _ = LOOKS[look]
     client.raise_request_exception = False
     answer = client.get(address(run))
@@ -208,7 +210,7 @@ def test_what_cannot_be_noted_is_not_shown(client: Client, staff: User, run: Run
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("look", LOOKS)
-def test_who_was_not_permitted_sees_nothing_and_nothing_is_noted(client: Client, run: Run, look: str) -> None:
+def test_a_refused_look_shows_nothing_and_is_not_audited(client: Client, run: Run, look: str) -> None:
     _, address, _, _ = LOOKS[look]
     client.force_login(making.staff())
     answer = client.get(address(run))
@@ -254,7 +256,7 @@ def test_a_socket_that_cannot_be_noted_is_not_opened(staff: User, run: Run, unwr
 
 
 @pytest.mark.django_db(transaction=True)
-def test_one_s_own_is_no_look(client: Client, staff: User) -> None:
+def test_viewing_own_data_is_not_audited(client: Client, staff: User) -> None:
     own = making.run(making.session(staff))
     for address in (f"/sessions/{own.session_id}/", f"/runs/{own.pk}/", f"/api/sessions/{own.session_id}/events/"):
         assert client.get(address).status_code == 200
@@ -398,7 +400,9 @@ def test_each_act_is_noted(client: Client, staff: User, run: Run, act: str) -> N
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("act", ACTS)
-def test_what_cannot_be_noted_is_not_done(client: Client, staff: User, run: Run, unwritable: None, act: str) -> None:
+def test_an_act_on_others_data_that_cannot_be_audited_is_not_done(
+    client: Client, staff: User, run: Run, unwritable: None, act: str
+) -> None:
     making.permit(staff, *MAY_ACT)
     client.raise_request_exception = False
     with contextlib.suppress(AssertionError, DatabaseError):

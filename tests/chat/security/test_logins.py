@@ -48,7 +48,7 @@ def log_in(user: User, **changes: Any) -> str:
 
 
 @pytest.mark.django_db
-def test_who_is_known_is_found_in_one_statement() -> None:
+def test_a_cached_login_takes_one_statement() -> None:
     ada, bo = making.user("ada"), making.user("bo")
     keys = {log_in(user, seen=user.username): user for user in (ada, bo)}
     for key in keys:
@@ -91,7 +91,7 @@ ENDS: dict[str, Callable[[User, str], Any]] = {
 @pytest.mark.django_db
 @pytest.mark.parametrize("is_known", [False, True], ids=["asked for the first time", "known"])
 @pytest.mark.parametrize("end", ENDS)
-def test_what_ends_a_login_ends_it_at_once(end: str, is_known: bool) -> None:
+def test_a_login_ends_at_once(end: str, is_known: bool) -> None:
     user = making.user()
     key = log_in(user)
     if is_known:
@@ -111,7 +111,7 @@ def test_a_session_that_proves_no_login_is_none(proof: dict[str, Any]) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("key", ["", "nothing", "\x00", "a" * 300, "水", "' OR 1=1 --"])
-def test_whatever_is_sent_as_a_key_is_none(key: str) -> None:
+def test_an_invalid_session_key_is_no_login(key: str) -> None:
     making.user()
     assert find_login(key) is None
 

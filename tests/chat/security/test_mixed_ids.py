@@ -163,7 +163,7 @@ def ask(client: Client, method: str, address: str, body: Any) -> Any:
     return client.generic(method, address, "" if body is None else json.dumps(body), content_type="application/json")
 
 
-def test_what_is_anothers_is_as_if_it_were_not(world: dict[str, str]) -> None:
+def test_an_id_of_another_user_is_as_one_that_does_not_exist(world: dict[str, str]) -> None:
     client = Client()
     client.force_login(User.objects.get(username="bo"))
     nobodys = {name: "0" * 8 + value[8:] if name.startswith("their_") else value for name, value in world.items()}

@@ -82,7 +82,7 @@ def vars_of(user: User) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_ends_tokens(case: str) -> None:
+def test_the_events_that_revoke_tokens(case: str) -> None:
     act, ended = CASES[case]
     world = World()
     act(world)

@@ -22,7 +22,7 @@ async def test_an_inbox_gives_what_it_got_in_order_and_waits_for_more() -> None:
     assert inbox.qsize() == 1
 
 
-async def test_who_stopped_waiting_takes_nothing_along() -> None:
+async def test_a_cancelled_reader_loses_no_message() -> None:
     inbox = MessageQueue()
     waiting = asyncio.ensure_future(inbox.get())
     await asyncio.sleep(0)

@@ -168,7 +168,7 @@ async def test_a_connection_is_forgotten_once_it_and_its_application_are_gone(*,
     assert not server.connections
 
 
-async def test_what_fails_in_an_application_is_told_to_a_client_that_is_there(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_error_in_an_application_is_sent_to_a_connected_client(caplog: pytest.LogCaptureFixture) -> None:
     application = Applications()
     application.error = error = ValueError("no such thing")
     _, request = _serving(application)

@@ -83,7 +83,7 @@ async def test_killed_at_a_frame_it_is_stored_and_the_run_is_interrupted_at_the_
         assert server.stop() == 0
 
 
-async def test_at_most_two_seconds_of_an_unfinished_text_are_lost_in_a_crash(stopped_server: Server) -> None:
+async def test_a_crash_loses_at_most_two_seconds_of_a_text_in_progress(stopped_server: Server) -> None:
     server = stopped_server.start()
     async with Browser.logged_in(server.url, USERNAME) as browser:
         session = await browser.new_session()
@@ -137,7 +137,7 @@ def refused(server: Server, *arguments: str) -> str:
     return done.stderr.strip()
 
 
-async def test_its_threads_share_one_heap(stopped_server: Server) -> None:
+async def test_threads_of_a_process_share_one_heap(stopped_server: Server) -> None:
     """Memory that one thread frees can be used by all: otherwise the process grows because of free memory in other threads' heaps."""
     server = stopped_server.start()
     async with (

@@ -154,7 +154,7 @@ DROPPED: dict[str, Callable[[Run], Any]] = {
 
 
 @pytest.mark.parametrize("case", DROPPED)
-async def test_what_is_not_so_any_more_is_not_mailed(post: Post, case: str) -> None:
+async def test_an_outdated_mail_is_not_sent(post: Post, case: str) -> None:
     run_id = await record_waiting()
     await database.write(lambda: DROPPED[case](Run.objects.get(pk=run_id)))
     await send()
@@ -183,7 +183,7 @@ NOTED: dict[str, tuple[Callable[[User], Run], Callable[[UUID], None], int]] = {
 
 
 @pytest.mark.parametrize("case", NOTED)
-async def test_who_is_mailed_of_what(post: Post, case: str) -> None:
+async def test_mails_are_stored_for_the_right_users_and_events(post: Post, case: str) -> None:
     make, note, expected = NOTED[case]
 
     def act() -> None:
@@ -194,13 +194,13 @@ async def test_who_is_mailed_of_what(post: Post, case: str) -> None:
     assert len(post.got) == expected
 
 
-async def test_where_nothing_is_mailed_nothing_is_stored(post: Post) -> None:
+async def test_no_mail_is_stored_without_a_mail_server(post: Post) -> None:
     with override_settings(EMAIL_URL=None):
         await record_waiting()
     assert not await database.read(Mail.objects.exists)
 
 
-async def test_so_many_are_sent_in_an_hour_and_no_more(post: Post) -> None:
+async def test_mails_per_hour_are_limited(post: Post) -> None:
     def note() -> None:
         run = run_of(person())
         for _ in range(25):
@@ -312,7 +312,7 @@ def test_an_answer_does_not_tell_who_is_known(page: Client, case: str) -> None:
 
 
 @pytest.mark.parametrize("address", ["", "x", "a@b", "a\x00@example.org", "a@example.org\nBcc: b@example.org"])
-def test_what_is_no_address_is_refused(page: Client, address: str) -> None:
+def test_an_invalid_address_is_refused(page: Client, address: str) -> None:
     assert ask(page, address).status_code == 400
 
 
@@ -341,7 +341,7 @@ def test_mails_are_switched_off_by_their_link_and_on_again_on_the_page(page: Cli
     # With names, because a signature contains the time: the processes of one test run would have different test ids, and none would start.
     ["x", "a:b:c", pytest.param(mail_texts.sign_stop(1, "run.waiting")[:-1] + "_", id="signed otherwise")],
 )
-def test_what_no_mail_has_carried_switches_nothing_off(page: Client, signed: str) -> None:
+def test_an_invalid_unsubscribe_link_switches_nothing_off(page: Client, signed: str) -> None:
     person()
     assert page.post(f"/accounts/mail/stop/{signed}/").status_code == 404
     assert User.objects.get().mail_waiting

@@ -154,7 +154,7 @@ async def test_only_the_owner_s_webhooks_hear_of_it_and_none_of_runs_within_runs
     assert told == [owner.pk]
 
 
-async def test_where_the_operator_allows_none_nothing_is_asked_or_stored(owner: User, receiver: Receiver) -> None:
+async def test_webhooks_are_neither_stored_nor_sent_where_they_are_off(owner: User, receiver: Receiver) -> None:
     await database.write(webhooks.make_webhook, owner, receiver.url)
     with override_settings(WEBHOOKS=False):
         await database.write(ended_run, owner)
@@ -172,7 +172,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize(("status", "said"), FAILURES.values(), ids=FAILURES)
-async def test_what_does_not_arrive_comes_again_later_under_the_same_name(
+async def test_a_failed_delivery_is_retried_under_the_same_id(
     owner: User, receiver: Receiver, status: int, said: str
 ) -> None:
     await database.write(webhooks.make_webhook, owner, receiver.url)
@@ -210,7 +210,7 @@ async def test_a_process_that_dies_with_a_delivery_leaves_it_to_the_next(owner: 
 @pytest.mark.parametrize(
     "url", ["http://127.0.0.1/", "http://169.254.169.254/latest/", "http://[::1]/", "http://localhost/"]
 )
-async def test_nothing_is_sent_to_what_is_not_public(owner: User, url: str) -> None:
+async def test_webhooks_are_only_sent_to_public_addresses(owner: User, url: str) -> None:
     await database.write(webhooks.make_webhook, owner, url)
     await database.write(ended_run, owner)
     await deliver(Deliverer())
@@ -218,9 +218,7 @@ async def test_nothing_is_sent_to_what_is_not_public(owner: User, url: str) -> N
     assert "not on the public internet" in delivery.error
 
 
-async def test_what_never_arrives_is_given_up_and_then_the_webhook_until_it_is_tried_by_hand(
-    owner: User, receiver: Receiver
-) -> None:
+async def test_failed_deliveries_are_given_up_and_then_the_webhook(owner: User, receiver: Receiver) -> None:
     receiver.status = 500
     await database.write(webhooks.make_webhook, owner, receiver.url)
     await database.write(ended_run, owner)
@@ -295,7 +293,7 @@ BAD_ADDRESSES = [
 
 
 @pytest.mark.parametrize("url", BAD_ADDRESSES)
-def test_what_is_no_address_makes_no_webhook(client: Client, bo: User, url: str) -> None:
+def test_an_invalid_address_makes_no_webhook(client: Client, bo: User, url: str) -> None:
     answer = client.post("/accounts/webhooks/", {"url": url})
     assert answer.status_code == 400
     assert not Webhook.objects.exists()
@@ -318,7 +316,7 @@ SENT: dict[str, tuple[dict[str, Any], str, int]] = {
 
 
 @pytest.mark.parametrize("case", SENT)
-def test_one_can_have_it_sent_again_and_nobody_else(client: Client, bo: User, case: str) -> None:
+def test_a_delivery_is_sent_again_for_its_owner_only(client: Client, bo: User, case: str) -> None:
     fields, whose, status = SENT[case]
     owner = bo if whose == "bo" else making.user(whose)
     webhook, _ = webhooks.make_webhook(owner, "https://example.org/")
@@ -337,7 +335,7 @@ def test_one_can_have_it_sent_again_and_nobody_else(client: Client, bo: User, ca
         assert WebhookDelivery.objects.values().get() == before
 
 
-def test_nothing_is_sent_again_to_a_webhook_that_was_given_up(client: Client, bo: User) -> None:
+def test_a_disabled_webhook_is_sent_nothing_again(client: Client, bo: User) -> None:
     webhook, _ = webhooks.make_webhook(bo, "https://example.org/")
     sent = WebhookDelivery.objects.create(webhook=webhook, event="run.ended", state=DeliveryState.FAILED, attempts=9)
     Webhook.objects.update(disabled_at=timezone.now())
@@ -346,7 +344,7 @@ def test_nothing_is_sent_again_to_a_webhook_that_was_given_up(client: Client, bo
     assert client.post(address).status_code == 404
 
 
-async def test_what_is_sent_again_arrives_under_the_name_that_it_had(owner: User, receiver: Receiver) -> None:
+async def test_a_repeated_delivery_has_the_same_id(owner: User, receiver: Receiver) -> None:
     receiver.status = 500
     await database.write(webhooks.make_webhook, owner, receiver.url)
     await database.write(ended_run, owner)

@@ -120,7 +120,7 @@ async def test_a_copy_is_one_moment_and_comes_back_after_a_crash(made: tuple[Ser
         ("CREATE TABLE notes (words TEXT)", "no database of Thinkaloud's"),
     ],
 )
-def test_what_cannot_be_put_back_changes_nothing(content: bytes | str | None, told: str, tmp_path: Path) -> None:
+def test_an_invalid_backup_changes_nothing(content: bytes | str | None, told: str, tmp_path: Path) -> None:
     server = Server(tmp_path / "data")
     server.prepare("ada")
     copy = tmp_path / "copy"

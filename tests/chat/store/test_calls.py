@@ -108,7 +108,7 @@ COURSES["odd"][0][0]["content"] = "\x00 😀 “a” \\u0000"
 
 @pytest.mark.usefixtures("kept")
 @pytest.mark.parametrize("course", COURSES)
-def test_what_was_sent_is_read_again(course: str, session: Session) -> None:
+def test_stored_messages_are_read_as_they_were_sent(course: str, session: Session) -> None:
     conversations = COURSES[course]
     run = making.run(session)
     written(run, *conversations)
@@ -172,7 +172,7 @@ def stored_size() -> int:
 
 @pytest.mark.usefixtures("kept")
 @pytest.mark.parametrize("others", ["the same process", "another process each time"])
-def test_what_is_stored_grows_with_what_is_said_and_not_with_its_square(others: str, session: Session) -> None:
+def test_stored_calls_grow_linearly_with_the_conversation(others: str, session: Session) -> None:
     """40 turns of one session, each with two calls that send the whole history."""
     sizes: list[int] = []
     messages: Messages = [SYSTEM]
@@ -217,7 +217,7 @@ def test_an_attempt_that_was_refused_stands_beside_the_next(session: Session) ->
 
 
 @pytest.mark.usefixtures("kept")
-def test_what_was_taken_back_is_written_again_whole(session: Session) -> None:
+def test_a_rolled_back_call_is_written_again_whole(session: Session) -> None:
     run = making.run(session)
     writer = CallWriter(run, provider="default")
     messages = [SYSTEM, user("1")]
@@ -315,7 +315,7 @@ def test_the_next_run_of_a_process_looks_for_nothing_that_it_has_written(session
 
 
 @pytest.mark.parametrize("newest_here", [False, True])
-def test_what_another_process_has_written_meanwhile_is_gone_on_from(newest_here: bool, session: Session) -> None:
+def test_calls_continue_those_that_another_process_has_written(newest_here: bool, session: Session) -> None:
     """The runs of a session are executed by two processes in turns: neither takes its cache for the complete list."""
     first, second = ([SYSTEM, user("1")], [SYSTEM, user("1"), said("2"), user("3")])
     written(making.run(session), first)
@@ -363,7 +363,7 @@ def test_a_process_of_the_version_before_goes_on_from_it_and_is_gone_on_from(ses
     assert [body for *_, body in added] == [user("3")]
 
 
-def test_so_many_sessions_are_remembered_and_no_more(ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_of_sessions_is_limited(ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calls, "_REMEMBERED", 2)
     sessions = [making.session(ada) for _ in range(3)]
     for each in sessions:
@@ -400,7 +400,7 @@ def test_the_session_says_how_full_the_context_is(session: Session) -> None:
     assert view.context is None
 
 
-def test_nothing_of_a_call_names_an_address_or_a_key(session: Session) -> None:
+def test_a_stored_call_contains_no_address_or_key(session: Session) -> None:
     run = making.run(session)
     written(run, [SYSTEM, user("1")])
     told = orjson.dumps(call_reader.calls_of(run)).decode()

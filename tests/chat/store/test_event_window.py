@@ -19,9 +19,7 @@ def stored(seq: int, run_id: UUID = RUN) -> Stored:
 @given(
     begins=st.integers(0, 30), offered=st.lists(st.integers(1, 60)), keep=st.integers(1, 5), asked=st.integers(0, 70)
 )
-def test_whatever_is_offered_it_holds_one_run_of_numbers(
-    begins: int, offered: list[int], keep: int, asked: int
-) -> None:
+def test_a_window_holds_consecutive_numbers(begins: int, offered: list[int], keep: int, asked: int) -> None:
     window, last = EventWindow(begins, keep), begins
     for seq in [*offered, *range(begins + 1, begins + 9)]:
         if seq == last + 1:

@@ -78,7 +78,7 @@ def test_only_what_is_at_hand_can_be_tied(ada: User) -> None:
     assert [file.pk for file in files.of_session(session.pk)] == [of_the_session.pk, own.pk]
 
 
-def test_what_was_never_used_goes_after_a_day(ada: User) -> None:
+def test_an_unused_file_goes_after_a_day(ada: User) -> None:
     old, used, new = making.file(ada), making.file(ada, "b", making.session(ada)), making.file(ada)
     unfinished = files.begin(ada.pk, name="a", media_type="text/plain", size=1, sha256="")
     day_before = timezone.now() - files.UNUSED_FOR - timedelta(seconds=1)
@@ -144,7 +144,7 @@ def test_chinese_is_found_by_its_characters(ada: User) -> None:
     assert [hit.line for hit in file_texts.search([file], "櫃子", 5)] == [2]
 
 
-def test_one_endless_line_is_broken(ada: User) -> None:
+def test_a_very_long_line_is_broken(ada: User) -> None:
     file = making.file(ada, "x" * 10_000)
     file_texts.prepare(file)
     assert [len(line) for _, line in file_texts.lines(file, 1)] == [1_000] * 10

@@ -112,7 +112,7 @@ def leave_behind(session: Session, past: PastRun, before: Run | None) -> Run:
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.lists(_RUNS, min_size=1, max_size=4), st.sampled_from([300, 58_000]))
-def test_whatever_a_session_was_left_in_its_next_request_is_valid(runs: list[PastRun], budget: int) -> None:
+def test_the_next_request_is_valid_whatever_state_a_session_was_left_in(runs: list[PastRun], budget: int) -> None:
     with transaction.atomic():
         session = making.session(making.user())
         before: Run | None = None
@@ -156,7 +156,7 @@ ANSWERED = reply(Part("reasoning", 0.0, ["So."]), Part("content", 0.0, ["Because
 
 
 @pytest.mark.parametrize("enable_reasoning", [True, False])
-def test_what_a_server_wants_back_with_its_calls_comes_back(enable_reasoning: bool) -> None:
+def test_fields_of_a_server_are_sent_back_with_its_calls(enable_reasoning: bool) -> None:
     session = making.session(making.user())
     leave_behind(session, past([LOOKED, ANSWERED], enable_reasoning=enable_reasoning), None)
     memory = history.conversation_history(session.pk, 2)
@@ -181,7 +181,7 @@ def test_the_details_of_a_turns_reasoning_come_back_as_they_came() -> None:
     assert "origin" not in history.conversation_history(session.pk, 2)[1]
 
 
-def test_what_a_server_wants_back_is_on_no_wire() -> None:
+def test_fields_of_a_server_are_not_sent_to_clients() -> None:
     session = making.session(making.user())
     run = leave_behind(session, past([LOOKED, ANSWERED]), None)
     sent = [stored.frame for stored in selectors.stored_after(session.pk, 0, 100)]

@@ -171,7 +171,7 @@ def test_words_are_found_and_marked_in_any_script(text: str, query: str, marks: 
 
 
 @pytest.mark.parametrize("query", ["氣天", "預天", "天氣很好", "art", "noon", "天 雨 snow"])
-def test_what_does_not_stand_there_is_not_found(query: str) -> None:
+def test_words_that_do_not_occur_are_not_found(query: str) -> None:
     ada = making.user()
     conversation(ada, making.thought("天氣預報: partly cloudy, 雨 in the afternoon, article 5"))
     assert found(ada, query) == []
@@ -349,7 +349,7 @@ HOSTILE = [
 ]
 
 
-def test_nothing_that_is_typed_makes_it_fail() -> None:
+def test_no_query_makes_search_fail() -> None:
     ada = making.user()
     session = conversation(ada, making.thought("okapi"))
     for query in HOSTILE:

@@ -70,7 +70,7 @@ def test_a_session_is_known_by_its_latest_run_alone(ada: User) -> None:
     assert (kept.owner, kept.agent_name, kept.asked, kept.request_key) == (ada, session.agent_name, ASKED, None)
 
 
-def test_of_two_that_are_the_same_the_newer_is_gone_on_with(ada: User) -> None:
+def test_the_newer_of_two_equal_conversations_is_continued(ada: User) -> None:
     older, newer = answered(ada), answered(ada)
     assert newer.session_id != older.session_id
     assert sent_along.find_conversation(ada.pk, "researcher", ANSWERED) == newer.session_id
@@ -78,7 +78,7 @@ def test_of_two_that_are_the_same_the_newer_is_gone_on_with(ada: User) -> None:
     assert sent_along.find_conversation(ada.pk, "researcher", ANSWERED) == older.session_id
 
 
-def test_what_was_sent_along_comes_before_the_message_in_later_turns_too(ada: User) -> None:
+def test_messages_sent_along_come_before_the_message_in_later_turns_too(ada: User) -> None:
     run = asked(ada, messages=json.dumps(EARLIER), instructions="Be brief.")
     assert executor.load_history(run) == EARLIER
     assert sent_along.instructions_of(run) == "Be brief."

@@ -27,7 +27,7 @@ def test_events_are_numbered_from_one_without_holes() -> None:
     assert session.last_seq == 3
 
 
-def test_what_is_returned_is_what_is_stored() -> None:
+def test_returned_events_are_as_stored() -> None:
     session = making.session(making.user())
     run = making.run(session)
     stored = making.append(run, making.thought("天氣 🙂"))
@@ -104,7 +104,7 @@ def test_a_stored_step_ends_its_draft_and_no_later_one() -> None:
     assert not Draft.objects.exists()
 
 
-def test_what_was_stored_though_nobody_heard_of_it_is_not_stored_again() -> None:
+def test_events_of_an_unacknowledged_commit_are_not_stored_again() -> None:
     run = making.run(making.session(making.user()))
     entries = [
         making.thought("a"),
@@ -120,7 +120,7 @@ def test_what_was_stored_though_nobody_heard_of_it_is_not_stored_again() -> None
     assert run.session.last_seq == 3
 
 
-def test_of_a_run_that_has_ended_no_draft_is_kept() -> None:
+def test_no_draft_is_kept_of_an_ended_run() -> None:
     run = making.run(making.session(making.user()))
     making.end(run)
     step_log.save_drafts(

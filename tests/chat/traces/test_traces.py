@@ -132,7 +132,7 @@ def test_a_run_is_a_trace_of_its_model_and_tool_calls(collector: Collector) -> N
     assert [each.value.string_value for each in resource if each.key == "service.name"] == ["thinkaloud"]
 
 
-def test_where_it_comes_from_can_be_said_by_opentelemetry_s_own_variables(
+def test_the_resource_of_traces_is_set_by_opentelemetrys_variables(
     collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_SERVICE_NAME", "ours")
@@ -146,7 +146,7 @@ def test_where_it_comes_from_can_be_said_by_opentelemetry_s_own_variables(
     assert sent.scope_spans[0].scope.name == "thinkaloud"
 
 
-def test_whatever_somebody_has_set_as_a_parameter_is_told(collector: Collector) -> None:
+def test_any_parameter_is_in_the_trace(collector: Collector) -> None:
     take_all()
     run = ended_run()
     odd = {"temperature": 2**63, "top_p": {"a": None}, "max_tokens": [1, None, ["x"]], "seed": True}
@@ -156,7 +156,7 @@ def test_whatever_somebody_has_set_as_a_parameter_is_told(collector: Collector) 
     assert [told[f"gen_ai.request.{name}"] for name in odd] == [str(2**63), "{'a': None}", [1, "None", ["x"]], True]
 
 
-def test_of_what_was_said_little_is_in_memory_at_once(collector: Collector, settings: Any) -> None:
+def test_few_texts_are_in_memory_at_once(collector: Collector, settings: Any) -> None:
     settings.OTEL_CONTENT = True
     take_all()
     runs = [ended_run() for _ in range(12)]
@@ -184,7 +184,7 @@ def test_many_runs_are_read_together_and_no_column_later(collector: Collector, s
     assert is_told or len(captured) < 15
 
 
-def test_nothing_that_was_said_is_sent_unless_it_is_asked_for(collector: Collector) -> None:
+def test_texts_are_not_sent_by_default(collector: Collector) -> None:
     take_all()
     ended_run(message="the okapi")
     send()
@@ -194,7 +194,7 @@ def test_nothing_that_was_said_is_sent_unless_it_is_asked_for(collector: Collect
     assert "Hm." not in said
 
 
-def test_what_was_said_is_sent_masked_where_it_is_asked_for(collector: Collector, settings: Any) -> None:
+def test_texts_are_sent_masked_with_otel_content(collector: Collector, settings: Any) -> None:
     settings.OTEL_CONTENT = True
     take_all()
     ended_run(message="the okapi")
@@ -261,7 +261,7 @@ def test_a_run_that_goes_on_from_another_says_so(collector: Collector) -> None:
     assert link.span_id == span_id(stopped.pk, "run")
 
 
-def test_what_was_sent_is_not_sent_again_and_made_again_it_is_the_same(collector: Collector) -> None:
+def test_a_trace_is_sent_once_and_made_again_is_the_same(collector: Collector) -> None:
     take_all()
     ended_run()
     send()
@@ -280,7 +280,7 @@ BAD_ANSWERS = [(429, Sent.AWAY), (503, Sent.AWAY), (401, Sent.AWAY), (404, Sent.
 
 
 @pytest.mark.parametrize(("status", "came"), BAD_ANSWERS)
-def test_what_a_collector_did_not_take_is_sent_when_it_is_back(
+def test_traces_are_sent_when_a_collector_is_back(
     collector: Collector, status: int, came: Sent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("chat.traces.sending._PATIENCE_S", 0.2)
@@ -294,7 +294,7 @@ def test_what_a_collector_did_not_take_is_sent_when_it_is_back(
     assert {UUID(bytes=span.trace_id) for span in collector.spans} == {run.pk}
 
 
-def test_what_a_collector_refuses_is_told_and_keeps_nothing_else_from_it(
+def test_a_refused_trace_is_logged_and_does_not_delay_others(
     collector: Collector, caplog: pytest.LogCaptureFixture
 ) -> None:
     take_all()
@@ -332,7 +332,7 @@ def test_the_cursor_moves_on_and_takes_its_notes_along(collector: Collector) -> 
     assert len(collector.requests) == 1
 
 
-def test_one_process_sends_at_a_time_and_another_when_it_is_silent() -> None:
+def test_traces_are_sent_by_one_process_at_a_time() -> None:
     assert cursor.take_lease("one")
     assert not cursor.take_lease("two")
     assert cursor.take_lease("one")
@@ -345,7 +345,7 @@ def test_one_process_sends_at_a_time_and_another_when_it_is_silent() -> None:
     assert cursor.take_lease("one")
 
 
-def test_what_ended_before_a_collector_was_named_is_left_to_the_command(collector: Collector) -> None:
+def test_runs_before_a_collector_was_configured_are_not_sent(collector: Collector) -> None:
     ended_run()
     # In another millisecond, which is the resolution of SQLite's clock.
     Run.objects.update(ended_at=F("ended_at") - timedelta(seconds=1))

@@ -47,7 +47,7 @@ def test_without_a_place_to_go_it_leads_home(client: Client, ada: User) -> None:
 
 
 @pytest.mark.parametrize("place", HOSTILE_NEXT)
-def test_it_never_leads_to_another_site(client: Client, ada: User, place: str) -> None:
+def test_a_login_never_redirects_to_another_site(client: Client, ada: User, place: str) -> None:
     assert log_in(client, next=place) == (302, "/")
     with override_settings(ALLOW_SIGNUP=True):
         client.logout()
@@ -77,7 +77,7 @@ def test_after_a_wrong_password_it_is_the_password_that_is_asked_for(client: Cli
     assert b'id="id_username_error" role="alert"' in nameless.content
 
 
-def test_who_keeps_guessing_is_held_off_in_clear_words(client: Client, ada: User) -> None:
+def test_guessing_passwords_is_limited_with_a_clear_error(client: Client, ada: User) -> None:
     for _ in range(8):
         answer = client.post(LOGIN, {"username": "ada", "password": "wrong"})
     assert answer.status_code == 429

@@ -61,7 +61,7 @@ def test_the_login_leads_to_the_page_whose_form_it_was(client: Client) -> None:
 
 
 @pytest.mark.django_db
-def test_it_is_done_there_once_logged_in(client: Client) -> None:
+def test_the_act_is_done_on_that_page_after_the_login(client: Client) -> None:
     user = making.user("ada")
     session = making.session(user)
     page = reverse("session", args=[session.pk])

@@ -56,7 +56,7 @@ def test_another_address_has_to_be_confirmed_anew(client: Client, ada: User) -> 
     assert confirmed_address(ada) is None
 
 
-def test_nobody_else_can_use_the_link(client: Client, ada: User) -> None:
+def test_a_confirmation_link_is_for_its_account_only(client: Client, ada: User) -> None:
     client.post(SEND)
     place = link()
     assert Client().get(place)["Location"].startswith("/accounts/login/")
@@ -73,7 +73,7 @@ def test_a_link_works_for_a_day(client: Client, ada: User) -> None:
     assert client.post(link()).status_code == 404
 
 
-def test_so_many_mails_are_sent_in_an_hour_and_no_more(client: Client, ada: User) -> None:
+def test_confirmation_mails_per_hour_are_limited(client: Client, ada: User) -> None:
     for _ in range(addresses.MOST_MAILS + 2):
         answer = client.post(SEND, follow=True)
     assert len(mail.outbox) == addresses.MOST_MAILS

@@ -82,12 +82,12 @@ def test_a_question_is_asked_otherwise_and_both_lead_to_each_other(source: Sessi
     assert "Branch 1 of 2" in words(client.get(back[1]).content.decode())
 
 
-def test_of_what_others_have_copied_nothing_is_shown(source: Session) -> None:
+def test_branches_of_others_are_not_shown(source: Session) -> None:
     post(client_of("bo"), f"/sessions/{source.pk}/copy/")
     assert "Branch" not in words(client_of("ada").get(f"/sessions/{source.pk}/").content.decode())
 
 
-def test_one_goes_on_from_the_end_of_an_earlier_run(source: Session) -> None:
+def test_a_branch_begins_at_the_end_of_an_earlier_run(source: Session) -> None:
     client, first = client_of("ada"), source.runs.get(number=1, parent=None)
     there = post(client, f"/runs/{first.pk}/branch/", on="1", message="", agent_name="")
     made = Session.objects.get(copied_from=source.pk)
@@ -100,7 +100,7 @@ ODD = {"no words": ({"message": " "}, 400), "an agent that is none": ({"message"
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_what_is_refused_says_why_and_keeps_what_was_typed(source: Session, odd: str) -> None:
+def test_a_refused_branch_says_why_and_keeps_the_typed_text(source: Session, odd: str) -> None:
     form, status = ODD[odd]
     answer = client_of("ada").post(f"/runs/{quiet(source).pk}/branch/", form)
     assert answer.status_code == status
@@ -180,7 +180,7 @@ def test_two_runs_of_one_question_are_told_apart_by_version_and_time(source: Ses
     assert page.count(question) == 1
 
 
-def test_who_has_joined_by_a_link_compares_runs_until_it_is_withdrawn(source: Session) -> None:
+def test_a_user_of_a_share_link_compares_runs_until_it_is_withdrawn(source: Session) -> None:
     making.user("guest")
     first, second = source.runs.get(number=1, parent=None), source.runs.get(message=stock.HOSTILE)
     address, guest = f"/compare/?a={first.pk}&b={second.pk}", client_of("guest")
@@ -195,7 +195,7 @@ def test_who_has_joined_by_a_link_compares_runs_until_it_is_withdrawn(source: Se
 
 
 @pytest.mark.parametrize(("name", "may_copy"), [("ada", True), ("bo", True), ("staff", False)])
-def test_nobody_is_shown_a_way_that_is_closed_to_them(source: Session, name: str, may_copy: bool) -> None:
+def test_links_to_branch_are_only_shown_to_those_who_may(source: Session, name: str, may_copy: bool) -> None:
     """Staff view and compare, which is recorded; they cannot copy, so no run has a link to branch."""
     making.staff(access.VIEW_SESSIONS)
     client, run = client_of(name), quiet(source)

@@ -109,7 +109,7 @@ def looked_at(page: Client, address: str) -> str:
 
 @pytest.mark.parametrize("language", ["en", "zh-hant"])
 @pytest.mark.parametrize("name", CONVERSATIONS)
-def test_what_is_kept_is_what_would_be_made_anew(
+def test_cached_parts_are_as_newly_rendered_ones(
     page: Client, ada: User, settings: Any, name: str, language: str
 ) -> None:
     session = making.session(ada, title="Sums <1>")
@@ -154,7 +154,7 @@ def test_a_run_at_work_is_shown_as_far_as_it_is(page: Client, ada: User) -> None
     assert looked_at(page, f"/sessions/{session.pk}/").count("Finished ·") == 2
 
 
-def test_who_only_looks_is_not_shown_what_the_owner_may_do(page: Client, ada: User) -> None:
+def test_viewers_are_not_shown_the_actions_of_the_owner(page: Client, ada: User) -> None:
     run = told(making.session(ada), *steps(), status=RunStatus.CANCELLED)
     address = f"/sessions/{run.session_id}/"
     staff = Client()
@@ -169,7 +169,7 @@ def test_who_only_looks_is_not_shown_what_the_owner_may_do(page: Client, ada: Us
     assert hidden == [False, True, False, True], "a page is another reader's"
 
 
-def test_what_is_kept_is_shown_to_nobody_who_may_not_see_the_session(page: Client, ada: User) -> None:
+def test_cached_parts_are_not_shown_to_users_without_the_right(page: Client, ada: User) -> None:
     session = making.session(ada)
     told(session, *steps(), ANSWER)
     address = f"/sessions/{session.pk}/"

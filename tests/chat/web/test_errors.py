@@ -44,12 +44,12 @@ async def test_there_is_nothing_and_the_way_back_is_beside_it(asked: AsyncClient
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-async def test_it_is_said_in_the_reader_s_language(asked: AsyncClient, language: str) -> None:
+async def test_an_error_page_is_in_the_readers_language(asked: AsyncClient, language: str) -> None:
     page = await asked.get(NOWHERE, headers={"Accept-Language": language})
     assert LANGUAGES[language] in page.content.decode()
 
 
-async def test_whoever_is_not_logged_in_gets_the_page_alone(asked: AsyncClient) -> None:
+async def test_an_error_page_without_a_login_is_without_the_list(asked: AsyncClient) -> None:
     for cookie in ("", "x" * 32):
         stranger = AsyncClient()
         if cookie:
@@ -60,7 +60,7 @@ async def test_whoever_is_not_logged_in_gets_the_page_alone(asked: AsyncClient) 
         assert (FRAME in told, ALONE in told) == (False, True)
 
 
-async def test_where_the_list_cannot_be_made_the_page_stands_alone(
+async def test_an_error_page_is_without_the_list_if_that_fails(
     asked: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*_: Any, **__: Any) -> Any:
@@ -147,7 +147,7 @@ async def test_a_stranger_s_bad_request_stands_alone(asked: AsyncClient) -> None
 
 
 @pytest.mark.django_db
-def test_what_somebody_may_not_do_is_said_in_the_frame(client: Client) -> None:
+def test_a_forbidden_page_is_in_the_frame(client: Client) -> None:
     user: User = making.staff("chat.view_run")
     client.force_login(user)
     page = client.get("/admin/chat/webhook/")

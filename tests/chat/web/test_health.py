@@ -33,7 +33,7 @@ async def test_everyone_may_ask_and_nothing_redirects() -> None:
     assert "sessionid" not in answer.cookies
 
 
-async def test_what_is_away_is_told_in_words_and_is_no_reason_to_go_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_healthz_names_unavailable_parts_and_does_not_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(broker.notifier, "away_since", 1.0)
     monkeypatch.setattr(supervisor.heart, "missed", True)
     answer = await AsyncClient().get("/healthz")
@@ -61,7 +61,7 @@ async def test_a_queue_that_nothing_executes_is_noticed_and_so_is_that_it_moves_
     assert (await AsyncClient().get("/healthz")).content == b"ok\n"
 
 
-async def test_all_that_is_needed_is_there() -> None:
+async def test_a_process_is_ready_with_all_its_parts() -> None:
     everything = {"ready": True, "database": "ok", "migrations": "ok", "channel_layer": "ok", "serving": "ok"}
     assert await ready() == (200, everything)
     layer = groups.get_channel_layer()

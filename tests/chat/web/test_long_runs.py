@@ -94,7 +94,7 @@ def test_a_page_of_a_long_run_is_no_longer_and_asks_no_more(kind: str, client: C
 
 
 @pytest.mark.parametrize("kind", ["turn_by_turn", "at_once"])
-def test_its_pages_have_each_call_once_and_in_order(kind: str, client: Client) -> None:
+def test_pages_of_a_long_run_have_each_call_once_and_in_order(kind: str, client: Client) -> None:
     ada = making.user("ada")
     client.force_login(ada)
     count = 2 * RUN_STEPS + 17
@@ -111,7 +111,7 @@ def test_its_pages_have_each_call_once_and_in_order(kind: str, client: Client) -
         assert links == [str(n) for n in range(1, count + 1)]
 
 
-def test_all_steps_of_a_run_within_a_run_are_on_its_own_page(client: Client) -> None:
+def test_a_page_of_a_child_run_has_all_its_steps(client: Client) -> None:
     ada = making.user("ada")
     client.force_login(ada)
     root = by_another_agent(ada, RUN_STEPS + 1)
@@ -166,7 +166,7 @@ def test_results_find_their_calls_without_looking_through_all(order: int, monkey
     assert CountedId.compared < 4 * len(numbers)
 
 
-def test_its_model_calls_stand_in_the_administration_page_by_page(client: Client) -> None:
+def test_model_calls_of_a_long_run_are_paged_in_the_admin(client: Client) -> None:
     """Beside the steps, which have their own pages: paging one of them keeps the other's page."""
     count = 3 * RUN_STEPS + 1
     run = turn_by_turn(making.user("ada"), count)

@@ -91,7 +91,7 @@ COUNTED: list[tuple[Callable[[Run], Any], str, dict[str, str], float]] = [
 
 
 @pytest.mark.parametrize(("act", "name", "labels", "more"), COUNTED)
-def test_what_happens_is_counted(act: Callable[[Run], Any], name: str, labels: dict[str, str], more: float) -> None:
+def test_events_of_a_run_are_counted(act: Callable[[Run], Any], name: str, labels: dict[str, str], more: float) -> None:
     run = making.run(making.session(making.user()))
     before = figure(name, **labels)
     act(run)
@@ -133,7 +133,7 @@ async def test_a_step_s_way_to_a_client_is_measured_and_a_replay_is_none(started
 
 
 @pytest.mark.parametrize("layer", [Silent()], indirect=True)
-async def test_what_the_log_makes_up_for_is_counted(started: tuple[Run, Any]) -> None:
+async def test_lost_group_messages_are_counted(started: tuple[Run, Any]) -> None:
     run, login = started
     client = await Client().join(run, login)
     before = figure("healed_group_messages_total")
@@ -190,7 +190,7 @@ async def test_staff_see_it_by_permission(permissions: tuple[str, ...], status: 
 
 
 @override_settings(METRICS_TOKEN=TOKEN)
-async def test_its_labels_are_closed_and_name_nobody() -> None:
+async def test_labels_of_metrics_are_closed_and_name_nobody() -> None:
     run = await database.write(lambda: making.run(making.session(making.user("okapi"), title="okapi")))
     await database.write(ended, run)
     answer = await asked(AsyncClient(), **BEARER)
@@ -205,7 +205,7 @@ async def test_its_labels_are_closed_and_name_nobody() -> None:
 
 
 @override_settings(METRICS_TOKEN=TOKEN)
-async def test_what_is_so_everywhere_is_read_from_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_metrics_of_all_processes_are_read_from_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gauges.gauges, "_everywhere", None)
 
     def make() -> None:

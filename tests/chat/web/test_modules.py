@@ -24,7 +24,7 @@ ANY_IMPORT = re.compile(r"""^import\b[^"']*["'](\.{1,2}/[^"']+)["']""", re.MULTI
 
 
 @pytest.mark.parametrize("path", FAR_BELOW)
-def test_all_that_a_script_imports_is_found(path: str) -> None:
+def test_all_imports_of_a_script_are_found(path: str) -> None:
     found = modules_below(path)
     assert FAR_BELOW[path] in found
     assert len(found) == len(set(found))

@@ -206,7 +206,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("typed", REFUSED)
-def test_what_does_not_fit_deletes_nothing(client: Client, typed: str) -> None:
+def test_a_wrong_confirmation_deletes_nothing(client: Client, typed: str) -> None:
     client.force_login(making.user("ada"))
     proven(client)
     fields, said = REFUSED[typed]
@@ -216,7 +216,7 @@ def test_what_does_not_fit_deletes_nothing(client: Client, typed: str) -> None:
     assert not ClosedAccount.objects.exists()
 
 
-def test_who_has_not_shown_who_they_are_is_asked_first(client: Client) -> None:
+def test_the_password_is_asked_for_before_an_account_is_deleted(client: Client) -> None:
     client.force_login(making.user("ada"))
     answer = client.post("/accounts/data/delete/", {"username": "ada", "password": PASSWORD})
     assert answer["Location"].startswith("/accounts/confirm/")

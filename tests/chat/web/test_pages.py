@@ -292,7 +292,7 @@ def test_a_run_is_inspected_with_its_events_as_they_are_stored(page: Client, ada
 
 
 @pytest.mark.parametrize(("took_ms", "is_told"), [(400, True), (300, False)])
-def test_what_took_next_to_no_time_is_not_told(page: Client, ada: User, took_ms: int, is_told: bool) -> None:
+def test_very_short_durations_are_not_shown(page: Client, ada: User, took_ms: int, is_told: bool) -> None:
     thought = step("thought", step=1, content="I compute it.", duration_ms=8100)
     run = told(ada, thought, call(2), result(2, timestamp=1001 + took_ms / 1000, duration_ms=took_ms), complete())
     html = page.get(f"/runs/{run.pk}/").content.decode()
@@ -380,13 +380,13 @@ def test_looking_changes_nothing(page: Client, ada: User) -> None:
     assert rows() == before
 
 
-def test_whoever_is_not_logged_in_is_led_to_the_login(client: Client, ada: User) -> None:
+def test_pages_without_a_login_lead_to_the_login(client: Client, ada: User) -> None:
     for address in pages_of(whole_run(ada)):
         answer = client.get(address)
         assert (answer.status_code, answer["Location"]) == (302, f"/accounts/login/?next={address}")
 
 
-def test_what_is_someone_elses_does_not_exist(client: Client, ada: User) -> None:
+def test_pages_of_others_do_not_exist(client: Client, ada: User) -> None:
     run = whole_run(ada)
     client.force_login(making.user("bo"))
     foreign = [client.get(address) for address in pages_of(run)[2:]]
@@ -411,7 +411,7 @@ def test_staff_read_but_do_not_ask(client: Client, ada: User) -> None:
 
 
 @pytest.mark.odd_events
-def test_what_people_and_models_wrote_stays_text(page: Client, ada: User) -> None:
+def test_texts_of_users_and_models_are_escaped(page: Client, ada: User) -> None:
     nasty = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
     session = making.session(ada, title=nasty)
     run = making.run(session, message=nasty)
@@ -502,7 +502,7 @@ def test_a_database_that_does_not_answer_has_words_of_its_own(page: Client) -> N
         assert f'href="{path}"' in answer.text
 
 
-def test_what_else_fails_shows_no_traceback(page: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_shows_no_traceback(page: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     page.raise_request_exception = False
     monkeypatch.setattr("chat.store.session_lists.listed_sessions", lambda *_, **__: 1 / 0)
     answer = page.get("/")

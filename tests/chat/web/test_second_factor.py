@@ -150,7 +150,7 @@ def test_a_recovery_code_lets_in_once(client: Client, secret: str) -> None:
         assert browser.post(STAGE, {"code": code}).status_code == expected
 
 
-def test_who_keeps_guessing_codes_is_held_off_like_who_guesses_passwords(client: Client, secret: str) -> None:
+def test_guessing_codes_is_limited_like_guessing_passwords(client: Client, secret: str) -> None:
     give_password(client)
     answers = [client.post(STAGE, {"code": f"{number:06}"}).status_code for number in range(8)]
     assert answers == [200] * 7 + [429]
@@ -242,7 +242,7 @@ def test_a_factor_is_removed_and_its_recovery_codes_with_the_last(client: Client
     assert give_password(Client())["Location"] == "/sessions/"
 
 
-def test_nobody_removes_another_s(client: Client, secret: str) -> None:
+def test_a_factor_of_another_user_cannot_be_removed(client: Client, secret: str) -> None:
     making.user("bo")
     client.post(LOGIN, {"username": "bo", "password": PASSWORD})
     factor = Authenticator.objects.get(type="totp")
@@ -253,7 +253,7 @@ def test_nobody_removes_another_s(client: Client, secret: str) -> None:
 @pytest.mark.parametrize(
     ("required", "is_staff", "must"), [("staff", True, True), ("staff", False, False), ("all", False, True)]
 )
-def test_who_must_have_one_sets_it_up_before_getting_in(
+def test_a_required_second_factor_is_set_up_before_getting_in(
     client: Client, ada: User, settings: Any, required: str, is_staff: bool, must: bool
 ) -> None:
     User.objects.update(is_staff=is_staff)

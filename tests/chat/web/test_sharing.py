@@ -33,7 +33,7 @@ def client(ada: User) -> Client:
     return client
 
 
-def test_it_is_shared_changed_and_withdrawn_by_forms(client: Client, session: Session, ada: User) -> None:
+def test_a_session_is_shared_changed_and_withdrawn_by_forms(client: Client, session: Session, ada: User) -> None:
     making.user("bo")
     ada.groups.add(Group.objects.create(name="team"))
     page = f"/sessions/{session.pk}/share/"
@@ -66,7 +66,7 @@ def test_a_link_is_shown_once_and_joins_by_a_button(client: Client, session: Ses
     assert "Apples" not in bo.get("/sessions/").content.decode()
 
 
-def test_what_has_expired_opens_nothing_and_counts_for_no_limit(client: Client, session: Session) -> None:
+def test_an_expired_share_opens_nothing_and_counts_for_no_limit(client: Client, session: Session) -> None:
     page = f"/sessions/{session.pk}/share/"
     match = re.search(r"http://testserver(/s/[\w-]+/)", client.post(page, {"kind": "link"}).content.decode())
     assert match is not None
@@ -82,7 +82,7 @@ def test_what_has_expired_opens_nothing_and_counts_for_no_limit(client: Client, 
     assert [share.user_id for share in Share.objects.all()] == [User.objects.get(username="bo").pk]
 
 
-def test_what_is_refused_is_said_beside_what_was_typed(client: Client, session: Session) -> None:
+def test_a_refused_share_shows_the_error_and_the_typed_text(client: Client, session: Session) -> None:
     page = f"/sessions/{session.pk}/share/"
     refused = client.post(page, {"kind": "user", "user": "<b>nobody", "role": "driver", "days": "7"})
     assert refused.status_code == 400

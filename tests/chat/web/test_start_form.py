@@ -87,7 +87,7 @@ REFUSALS: dict[str, tuple[dict[str, str], dict[str, Any], int, str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSALS)
-async def test_what_is_refused_stays_in_the_box_with_the_reason(
+async def test_a_refused_message_stays_in_the_box_with_the_reason(
     ada: AsyncClient, settings: LazySettings, case: str
 ) -> None:
     change, limits, status, words = REFUSALS[case]
@@ -107,7 +107,7 @@ async def test_what_is_refused_stays_in_the_box_with_the_reason(
     assert await Session.objects.acount() == sessions, "no session without its message"
 
 
-async def test_what_somebody_else_typed_is_neither_sent_nor_shown(ada: AsyncClient) -> None:
+async def test_a_message_typed_by_another_user_is_neither_sent_nor_shown(ada: AsyncClient) -> None:
     fields = await opened(ada)
     await ada.aforce_login(await database.write(making.user, "bo"))
     answer = await sent(ada, await opened(ada) | {"user": fields["user"], "message": "Ada's kumquat"})
@@ -123,7 +123,7 @@ async def test_a_form_from_elsewhere_is_refused(ada: AsyncClient) -> None:
     assert await Session.objects.acount() == 0
 
 
-async def test_who_is_not_logged_in_is_asked_to(transactional_db: None) -> None:
+async def test_the_start_form_without_a_login_leads_to_the_login(transactional_db: None) -> None:
     answer = await AsyncClient().post("/sessions/new/", {"message": "hello"})
     assert answer["Location"].startswith("/accounts/login/")
     database.close()

@@ -64,7 +64,7 @@ def test_a_name_is_text_and_nothing_else(client: Client, bo: User) -> None:
     assert "<script>alert(1)" not in answer.content.decode()
 
 
-def test_one_revokes_one_s_own_and_nobody_else_s(client: Client, bo: User) -> None:
+def test_a_user_revokes_only_own_tokens(client: Client, bo: User) -> None:
     own, text = tokens.make_token(bo, "mine", Scope.READ, None)
     other, _ = tokens.make_token(making.user("cy"), "theirs", Scope.READ, None)
     assert client.post(f"/accounts/tokens/{other.pk}/revoke/").status_code == 404

@@ -107,7 +107,7 @@ def test_a_form_decides(client: Client, session: Session, name: str) -> None:
     assert call.decided_by == session.owner
 
 
-def test_it_is_allowed_for_the_session(client: Client, session: Session) -> None:
+def test_a_call_is_allowed_for_the_session(client: Client, session: Session) -> None:
     call = waiting(session)
     client.post(address(call), {"decision": "session", "back": "waiting"})
     assert list(StandingApproval.objects.values_list("tool_name", "user__username")) == [("send_mail", "ada")]
@@ -121,7 +121,7 @@ def test_it_is_allowed_for_the_session(client: Client, session: Session) -> None
     assert "Nothing is allowed beforehand" in client.get(page).content.decode()
 
 
-def test_what_is_asked_is_answered(client: Client, session: Session) -> None:
+def test_a_question_is_answered(client: Client, session: Session) -> None:
     call = asking(session)
     shown = client.get(address(call)).content.decode()
     assert "Two &lt;i&gt;things" in shown
@@ -150,7 +150,7 @@ REFUSED: dict[str, tuple[bool, dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("name", REFUSED)
 @pytest.mark.parametrize("part", [True, False])
-def test_what_cannot_be_taken_is_said_in_the_form(client: Client, session: Session, name: str, part: bool) -> None:
+def test_an_invalid_decision_is_shown_in_the_form(client: Client, session: Session, name: str, part: bool) -> None:
     is_question, form, words = REFUSED[name]
     call = asking(session) if is_question else waiting(session)
     answer = client.post(address(call, **({"part": "form"} if part else {})), form)
@@ -170,7 +170,7 @@ def test_what_cannot_be_taken_is_said_in_the_form(client: Client, session: Sessi
     assert call.decided_at is None
 
 
-def test_who_was_second_is_told_who_was_first(client: Client, ada: User, session: Session) -> None:
+def test_a_second_decision_is_told_who_was_first(client: Client, ada: User, session: Session) -> None:
     bo = making.user("bo")
     Share.objects.create(session=session, user=bo, role="driver")
     call = waiting(session)

@@ -254,7 +254,7 @@ TAKEN: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("kind", TAKEN)
-def test_nobody_gets_another_s_account_by_what_is_claimed(odd: Odd, client: Client, kind: str) -> None:
+def test_claims_give_nobody_another_users_account(odd: Odd, client: Client, kind: str) -> None:
     ada = User.objects.create_superuser("ada", "ada@example.org", "correct horse 17")
     odd.claims.update(TAKEN[kind])
     odd.says("/me", {"sub": "s", **TAKEN[kind]})
@@ -284,7 +284,7 @@ NO_GROUPS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("kind", NO_GROUPS)
-def test_what_only_looks_like_a_group_makes_nobody_staff(odd: Odd, client: Client, settings: Any, kind: str) -> None:
+def test_an_odd_groups_claim_makes_nobody_staff(odd: Odd, client: Client, settings: Any, kind: str) -> None:
     settings.OIDC_STAFF_GROUPS = ["chiefs"]
     settings.OIDC_GROUPS = {"chiefs": "Chiefs"}
     odd.claims["groups"] = NO_GROUPS[kind]
@@ -351,7 +351,7 @@ def test_without_a_token_for_it_the_other_one_asks_again_as_long_as_it_lasts(
     assert (client.get("/").status_code == 302) is is_end
 
 
-def test_once_it_lasts_no_more_the_login_ends(odd: Odd, client: Client) -> None:
+def test_a_login_ends_with_its_access_token(odd: Odd, client: Client) -> None:
     log_in(client, odd)
     row = ProviderLogin.objects.get()
     ProviderLogin.objects.update(next_check_at=row.confirmed_at, access_expires_at=row.confirmed_at)
@@ -372,9 +372,7 @@ def test_once_it_lasts_no_more_the_login_ends(odd: Odd, client: Client) -> None:
         ({}, "user"),
     ],
 )
-def test_whatever_they_are_called_there_they_get_a_name_that_is_nobody_s(
-    odd: Odd, client: Client, claimed: dict[str, Any], name: str
-) -> None:
+def test_a_new_account_gets_a_free_username(odd: Odd, client: Client, claimed: dict[str, Any], name: str) -> None:
     User.objects.create_user("root")
     odd.claims.update(claimed)
     assert log_in(client, odd).status_code == 302

@@ -81,7 +81,7 @@ def test_no_token_of_the_provider_is_stored_in_the_clear(provider: OidcProvider,
     assert row.refresh_token != refresh
 
 
-def test_the_same_person_comes_back_to_the_same_account_whatever_they_are_called_now(provider: OidcProvider) -> None:
+def test_a_renamed_user_of_the_provider_gets_the_same_account(provider: OidcProvider) -> None:
     provider.know("g-3", **WHO)
     log_in(Client())
     provider.know("g-3", **{**WHO, "preferred_username": "hopper", "email": "other@example.org"})
@@ -98,7 +98,7 @@ def test_accounts_are_never_joined_by_name_or_address(provider: OidcProvider, cl
     assert client.get("/accounts/").context["user"] == made
 
 
-def test_the_same_sub_of_another_issuer_is_somebody_else(provider: OidcProvider, client: Client) -> None:
+def test_the_same_sub_of_another_issuer_is_another_account(provider: OidcProvider, client: Client) -> None:
     other = making.user("root")
     SocialAccount.objects.create(user=other, provider="https://elsewhere.example", uid="g-5")
     provider.know("g-5", **WHO)
@@ -150,9 +150,7 @@ def test_groups_are_read_again_at_each_login_and_those_given_by_hand_stay(
     assert not user.is_staff
 
 
-def test_who_is_in_none_of_the_groups_that_are_let_in_is_told_so(
-    provider: OidcProvider, settings: Any, client: Client
-) -> None:
+def test_a_user_in_no_allowed_group_is_refused(provider: OidcProvider, settings: Any, client: Client) -> None:
     use_provider(settings, provider.issuer, OIDC_ALLOWED_GROUPS=["staff-of-ours"])
     provider.know("g-8", **WHO, groups=["visitors"])
     answer = log_in(client)
@@ -180,7 +178,7 @@ ENDS: dict[str, Callable[[OidcProvider, Any], Any]] = {
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_who_is_refused_when_asked_again_is_out_everywhere(provider: OidcProvider, settings: Any, end: str) -> None:
+def test_a_user_refused_by_a_recheck_is_logged_out_everywhere(provider: OidcProvider, settings: Any, end: str) -> None:
     provider.know("g-9", **WHO, groups=["ours"])
     one, two = Client(), Client()
     log_in(one)
@@ -277,7 +275,7 @@ def test_the_second_factor_is_asked_for_after_the_provider_too(provider: OidcPro
     assert is_in(client)
 
 
-def test_who_must_have_a_second_factor_sets_it_up_also_after_the_provider(
+def test_a_required_second_factor_is_set_up_after_the_provider_too(
     provider: OidcProvider, settings: Any, client: Client
 ) -> None:
     settings.MFA_REQUIRED = "all"
@@ -286,7 +284,7 @@ def test_who_must_have_a_second_factor_sets_it_up_also_after_the_provider(
     assert not is_in(client)
 
 
-def test_who_has_no_password_confirms_by_the_provider(provider: OidcProvider, client: Client) -> None:
+def test_an_account_without_a_password_confirms_by_the_provider(provider: OidcProvider, client: Client) -> None:
     provider.know("g-17", **WHO)
     log_in(client)
     assert client.get("/accounts/password_change/").status_code == 404
@@ -307,7 +305,9 @@ def test_who_has_no_password_confirms_by_the_provider(provider: OidcProvider, cl
 @pytest.mark.parametrize(
     "place", ["https://elsewhere.example/", "//elsewhere.example", "/\\elsewhere.example", "javascript:alert(1)"]
 )
-def test_it_never_leads_to_another_site(provider: OidcProvider, client: Client, place: str) -> None:
+def test_a_login_by_the_provider_never_redirects_to_another_site(
+    provider: OidcProvider, client: Client, place: str
+) -> None:
     provider.know("g-13", **WHO)
     assert log_in(client, f"?next={place}")["Location"] == "/"
 
@@ -331,7 +331,7 @@ def test_the_answer_to_somebody_else_s_question_is_none(provider: OidcProvider) 
     assert Client().get(back).status_code == 403
 
 
-def test_what_is_asked_is_bound_to_the_session(provider: OidcProvider, client: Client) -> None:
+def test_the_request_to_the_provider_is_bound_to_the_session(provider: OidcProvider, client: Client) -> None:
     asked = client.get("/accounts/oidc/login/?scope=admin&process=connect&auth_params=x%3Dy")["Location"]
     for part in ("state=", "nonce=", "code_challenge=", "code_challenge_method=S256", "response_type=code"):
         assert part in asked
@@ -345,7 +345,7 @@ def test_without_a_provider_there_is_no_such_page(client: Client) -> None:
     assert b"Continue with" not in client.get("/accounts/login/").content
 
 
-def test_who_logs_out_is_led_out_of_the_provider_too(provider: OidcProvider, client: Client) -> None:
+def test_a_logout_leads_to_the_logout_of_the_provider(provider: OidcProvider, client: Client) -> None:
     provider.know("g-20", **WHO)
     with requests.Session() as browser:
         log_in(client, own=browser)
@@ -364,7 +364,7 @@ def test_who_logs_out_is_led_out_of_the_provider_too(provider: OidcProvider, cli
         assert log_in(Client(), own=browser).status_code == 403
 
 
-def test_who_came_by_a_password_is_led_to_the_login(provider: OidcProvider, client: Client) -> None:
+def test_a_logout_leads_to_the_login_after_a_password(provider: OidcProvider, client: Client) -> None:
     client.force_login(making.user("ada"))
     assert client.post("/accounts/logout/")["Location"] == "/accounts/login/"
 
@@ -378,7 +378,7 @@ OFFERS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("offer", OFFERS)
-def test_where_the_provider_offers_no_logout_one_is_led_to_the_login(
+def test_a_logout_leads_to_the_login_where_the_provider_has_none(
     provider: OidcProvider, client: Client, monkeypatch: pytest.MonkeyPatch, offer: str
 ) -> None:
     told = {name: value for name, value in provider_module.find_endpoints().items() if name != "end_session_endpoint"}
@@ -388,6 +388,6 @@ def test_where_the_provider_offers_no_logout_one_is_led_to_the_login(
     provider_module.forget_documents()
 
 
-def test_who_is_in_is_not_told_that_they_are_out(provider: OidcProvider, client: Client) -> None:
+def test_the_page_after_a_logout_is_not_shown_to_logged_in_users(provider: OidcProvider, client: Client) -> None:
     client.force_login(making.user("ada"))
     assert client.get("/accounts/oidc/logout/")["Location"] == "/"
