@@ -1,6 +1,7 @@
-"""Who may do what, as one table over every address and every command of the socket, and that whatever shows staff what is another's
-leaves an entry. A new one without a row fails.
-"""  # noqa: D205 - one thought
+"""Who may do what, as one table of all addresses and all commands of the socket.
+
+Whatever shows staff others' data must also write an audit entry. A new address or command without a row fails.
+"""
 
 import contextlib
 import re
@@ -45,24 +46,23 @@ from chat.store.calls import CallWriter
 from tests.chat import making
 from tests.serving import Browser, Server, Socket
 
-#: Stands in every session of the owner's, and so must stand in no answer to anyone who may not see it.
+#: A text in every session of the owner's, which must be in no answer to a user who may not see the session.
 SECRET = "the okapi is at the quay"
-#: Staff may see sessions and stop runs; who is staff and was permitted nothing is "bare". The owner's session is shared with a
-#: watcher and a driver.
+#: "staff" may see sessions and stop runs; "bare" is staff without permissions. The owner's session is shared with a watcher and a driver.
 PEOPLE = ("anonymous", "another", "owner", "bare", "watcher", "driver", "staff")
 LOGIN = "login"
-#: What answers who was let in; after any other, nothing is changed.
+#: The statuses after which something may have changed; after any other, nothing has.
 LET_IN = (200, 201, 202, 204, 302)
-#: What answers who is shown something.
+#: The statuses of answers that show something.
 SHOWN = (200, 201, 202)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A request, and what each gets: a status, or LOGIN for a redirect to the login page.
+    """A request, and the status for each user; LOGIN stands for a redirect to the login page.
 
-    Of what is in a session, a watcher gets what staff get, and a driver what a watcher gets, where they have no word of their own; of
-    all else, what another gets.
+    For the content of a session, a watcher gets what staff get, and a driver what a watcher gets, unless the row says otherwise; for
+    everything else they get what another user gets.
     """
 
     method: str
@@ -76,7 +76,7 @@ class Row:
     driver: int | str | None = None
 
     def expected(self, address: str, person: str) -> int | str:
-        """What somebody gets; being staff alone opens the admin's door, and nothing of others."""
+        """The status for a user; being staff only opens the admin itself, and nothing of others."""
         if person == "bare":
             person = "staff" if address.startswith("admin/") else "another"
         if person == "driver" and self.driver is None:
@@ -88,16 +88,16 @@ class Row:
 
 
 def page(another: int, owner: int, staff: int, *, query: str = "") -> list[Row]:
-    """A page: whoever is not logged in is sent to log in."""
+    """A page: without a login, it redirects to the login page."""
     return [Row("GET", LOGIN, another, owner, staff, query=query), Row("POST", 405, 405, 405, 405)]
 
 
-#: What is in a session, by the names of what its address leads to.
+#: Names of parameters of addresses that belong to a session.
 IN_A_SESSION = re.compile(r"<(?:\w+:)?(?:session|run|file)_id>")
 SCHEDULE = '{"message": "hello", "every_minutes": 60}'
 AGUI = '{"threadId": "t", "runId": "r", "messages": [{"role": "user", "content": "hello"}]}'
 ROWS: dict[str, list[Row]] = {
-    # Pages. Lists show what is one's own, to staff too.
+    # Pages. Lists show the user's own objects, also to staff.
     "": page(200, 200, 200),
     "sessions/": page(200, 200, 200, query="?q=okapi"),
     "sessions/new/": [Row("GET", 405, 405, 405, 405), Row("POST", LOGIN, 403, 403, 403)],
@@ -107,7 +107,7 @@ ROWS: dict[str, list[Row]] = {
         Row("GET", LOGIN, 404, 200, 200, watcher=404, driver=200),
         Row("POST", 405, 405, 405, 405),
     ],
-    # What waits is for whoever drives; a call that there is none of is told to nobody.
+    # Decisions are for drivers; a call that does not exist is not found for anybody.
     "waiting/": page(200, 200, 200),
     "runs/<uuid:run_id>/decide/": [
         Row("GET", LOGIN, 404, 404, 403, watcher=403, driver=404),
@@ -117,10 +117,11 @@ ROWS: dict[str, list[Row]] = {
         Row("GET", LOGIN, 404, 200, 403, watcher=403, driver=200),
         Row("POST", LOGIN, 404, 404, 403, watcher=403, driver=404),
     ],
-    # With whom a session is shared is its owner's to say, and to know; what a link leads to, anybody's who has it and logs in.
+    # Shares are shown to the owner only; the page of a share link to any logged-in user who has the link.
     "sessions/<uuid:session_id>/share/": [Row("GET", LOGIN, 404, 200, 404), Row("POST", LOGIN, 404, 400, 404)],
-    # For whoever sees it, but for staff; what the forms lack is refused. Here the run has not ended, and nobody was asked.
-    # Of two runs that one sees; here none is named.
+    # For users who see the session, except staff; the form lacks fields, so it is refused. Here the run has not ended, and no question was
+    # asked.
+    # For two runs that the user may see; here none is named.
     "compare/": page(404, 404, 404),
     "runs/<uuid:run_id>/branch/": [
         Row("GET", LOGIN, 404, 404, 403, watcher=404),
@@ -133,7 +134,7 @@ ROWS: dict[str, list[Row]] = {
     "sessions/<uuid:session_id>/owner/": [Row("POST", LOGIN, 404, 404, 404)],
     "sessions/<uuid:session_id>/leave/": [Row("POST", LOGIN, 404, 403, 403, watcher=302)],
     "s/<str:secret>/": [Row("GET", LOGIN, 404, 404, 404), Row("POST", LOGIN, 404, 404, 404)],
-    # One's own data, of whoever asks.
+    # The user's own data.
     "data/archive/": [Row("GET", LOGIN, 200, 200, 200), Row("POST", 405, 405, 405, 405)],
     # The API.
     "^api/docs/?$": [Row("GET", LOGIN, 200, 200, 200)],
@@ -164,7 +165,7 @@ ROWS: dict[str, list[Row]] = {
         Row("PATCH", 401, 404, 200, 403, '{"role": "driver"}', watcher=403),
         Row("DELETE", 401, 404, 204, 403, watcher=403),
     ],
-    # A session of one's own that begins as a copy: for whoever sees it, but for staff.
+    # A session that begins as a copy: for users who see the original, except staff.
     "api/sessions/<session_id>/copy/": [
         Row("GET", 401, 405, 405, 405),
         Row("POST", 401, 404, 201, 403, watcher=201),
@@ -173,7 +174,7 @@ ROWS: dict[str, list[Row]] = {
         Row("POST", 401, 404, 201, 403, '{"after_seq": 0}', watcher=201),
         Row("POST", 401, 404, 201, 403, '{"after_seq": 0, "message": "hello"}', watcher=201),
     ],
-    # Whose it is its owner says, and who was asked by them; nobody was here.
+    # The owner offers the session, and the user who was offered it accepts; here it was offered to nobody.
     "api/offers/": [Row("GET", 401, 200, 200, 200)],
     "api/sessions/<session_id>/owner/": [
         Row("POST", 401, 404, 201, 403, '{"user": "another"}'),
@@ -181,7 +182,7 @@ ROWS: dict[str, list[Row]] = {
     ],
     "api/sessions/<session_id>/owner/accept/": [Row("POST", 401, 404, 404, 404)],
     "api/sessions/<session_id>/leave/": [Row("POST", 401, 404, 403, 403, watcher=204)],
-    # Whoever sees the session by a right of their own says what they think of it; what staff think they say elsewhere.
+    # Users who see the session by a right of their own may judge and comment; staff may not.
     "api/runs/<run_id>/verdict/": [
         Row("GET", 401, 404, 200, 200),
         Row("PUT", 401, 404, 200, 403, '{"verdict": "good"}', watcher=200),
@@ -190,12 +191,12 @@ ROWS: dict[str, list[Row]] = {
         Row("GET", 401, 404, 200, 200),
         Row("POST", 401, 404, 201, 403, '{"seq": 1, "text": "so"}', watcher=201),
     ],
-    # Here it is the owner's own.
+    # Here it is the owner's own comment.
     "api/comments/<comment_id>/": [
         Row("PATCH", 401, 404, 200, 403, '{"text": "so"}', watcher=403),
         Row("DELETE", 401, 404, 204, 403, watcher=403),
     ],
-    # As one file, and read in from one: its owner's, like any session.
+    # As one file, and imported from one: the owner's, like any session.
     "api/sessions/<session_id>/export/": [
         Row("GET", 401, 404, 200, 200, query="?format=html"),
         Row("POST", 401, 405, 405, 405),
@@ -204,8 +205,8 @@ ROWS: dict[str, list[Row]] = {
     "api/runs/<run_id>/export/": [Row("GET", 401, 404, 200, 200, query="?format=markdown&mask=false")],
     "api/runs/<run_id>/export/preview/": [Row("GET", 401, 404, 200, 200)],
     "api/sessions/import/": [Row("GET", 401, 405, 405, 405), Row("POST", 401, 400, 400, 400)],
-    # Files: their owner's, and of those who see a session that uses them. A form is sent in `tests/chat/api/test_files.py`.
-    # Whoever asks has a session of their own for it; that of another is a name like any other.
+    # Files: for their owner, and users who see a session that uses them. A form is sent in `tests/chat/api/test_files.py`.
+    # Each user has a session of their own for it; the id of another user's session is a name like any other.
     "api/agui/<agent>/": [Row("GET", 401, 405, 405, 405), Row("POST", 401, 404, 404, 404, AGUI)],
     "api/files/": [Row("GET", 401, 405, 405, 405), Row("POST", 401, 400, 400, 400)],
     "api/files/<file_id>/": [Row("GET", 401, 404, 200, 200)],
@@ -222,7 +223,7 @@ ROWS: dict[str, list[Row]] = {
     ],
     "api/runs/<run_id>/cancel/": [Row("POST", 401, 404, 202, 202, watcher=403, driver=202)],
     "api/runs/<run_id>/continue/": [Row("POST", 401, 404, 409, 403, driver=409)],
-    # What waits for people: for those who drive the session. Here nothing does, so that there is nothing to decide.
+    # Calls that wait: for drivers of the session. Here none waits, so there is nothing to decide.
     "api/waiting/": [Row("GET", 401, 200, 200, 200), Row("POST", 401, 405, 405, 405)],
     "api/runs/<run_id>/approve/": [
         Row("POST", 401, 404, 409, 403, '{"tool_call_id": "c", "decision": "allow"}', watcher=403, driver=409)
@@ -234,15 +235,15 @@ ROWS: dict[str, list[Row]] = {
     "api/sessions/<session_id>/approvals/<approval_id>/": [
         Row("DELETE", 401, 404, 204, 403, watcher=403, driver=204),
     ],
-    # The door of OpenAI's clients, which tokens alone open.
+    # OpenAI's API, which accepts tokens only.
     "v1/models": [Row("GET", 401, 401, 401, 401), Row("POST", 401, 401, 401, 401)],
     "v1/models/<str:name>": [Row("GET", 401, 401, 401, 401)],
     "v1/chat/completions": [Row("GET", 401, 401, 401, 401), Row("POST", 401, 401, 401, 401)],
     "v1/responses": [Row("GET", 401, 401, 401, 401), Row("POST", 401, 401, 401, 401)],
     "v1/responses/<str:response_id>": [Row("GET", 401, 401, 401, 401)],
     "v1/": [Row("GET", 401, 401, 401, 401), Row("POST", 401, 401, 401, 401)],
-    # Sets of cases are their owner's, and of those with whom they are shared: who drives one changes its cases and asks it. Of a run the
-    # session's owner and staff make a case, staff in a set of their own. Here the set is being asked.
+    # Sets of cases: for their owner, and users with whom they are shared; drivers change the cases and run the set. A case is made of a run
+    # by the session's owner, and by staff in a set of their own. Here the set is being run.
     "sets/": [Row("GET", LOGIN, 200, 200, 200), Row("POST", LOGIN, 400, 400, 400)],
     "sets/<uuid:set_id>/": [Row("GET", LOGIN, 404, 200, 404, watcher=200), Row("POST", 405, 405, 405, 405)],
     "sets/<uuid:set_id>/rename/": [
@@ -321,7 +322,7 @@ ROWS: dict[str, list[Row]] = {
     "api/sets/<set_id>/runs/<number>/results/": [Row("GET", 401, 404, 200, 404, watcher=200)],
     "api/sets/<set_id>/runs/<number>/stop/": [Row("POST", 401, 404, 202, 404, watcher=403, driver=202)],
     "api/runs/<run_id>/case/": [Row("POST", 401, 404, 201, 201, '{"set_name": "mine"}', watcher=403)],
-    # Schedules are their owner's alone; staff see to them in the admin.
+    # Schedules are for their owner only; staff change them in the admin.
     "schedules/": page(200, 200, 200),
     "schedules/new/": [Row("GET", LOGIN, 200, 200, 200)],
     "schedules/preview/": [Row("GET", LOGIN, 200, 200, 200), Row("POST", 405, 405, 405, 405)],
@@ -336,14 +337,14 @@ ROWS: dict[str, list[Row]] = {
         Row("DELETE", 401, 404, 204, 404),
     ],
     "api/schedules/<schedule_id>/run/": [Row("POST", 401, 404, 202, 404)],
-    # Tokens are their owner's alone; a stranger's cannot be told from none.
+    # Tokens are for their owner only; those of others are as if they did not exist.
     "api/tokens/": [
         Row("GET", 401, 200, 200, 200),
         Row("POST", 401, 201, 201, 201, '{"name": "mine", "scope": "read"}'),
     ],
     "api/tokens/<token_id>/": [Row("DELETE", 401, 404, 204, 404), Row("GET", 401, 405, 405, 405)],
     "api/notifications/": [Row("GET", 401, 200, 200, 200)],
-    # Accounts: everyone's own, and nobody else's.
+    # Accounts: each user's own only.
     "accounts/": [Row("GET", LOGIN, 200, 200, 200)],
     # Here the operator has allowed none.
     "accounts/webhooks/": [Row("GET", LOGIN, 404, 404, 404)],
@@ -366,17 +367,17 @@ ROWS: dict[str, list[Row]] = {
     "accounts/oidc/logout/": [Row("GET", 404, 404, 404, 404), Row("POST", 405, 405, 405, 405)],
     "accounts/email/": [Row("GET", 405, 405, 405, 405), Row("POST", LOGIN, 404, 404, 404)],
     "accounts/email/<str:key>/": [Row("GET", LOGIN, 404, 404, 404), Row("POST", LOGIN, 404, 404, 404)],
-    # Here nothing is mailed, and what no mail has carried is no link.
+    # Here no mail is sent, and a link that no mail has contained is invalid.
     "accounts/password_reset/": [Row("GET", 404, 404, 404, 404), Row("POST", 404, 404, 404, 404)],
     "accounts/password_reset/<uidb64>/pr_<token>/": [Row("GET", 404, 404, 404, 404), Row("POST", 404, 404, 404, 404)],
     "accounts/mail/stop/<str:signed>/": [Row("GET", 404, 404, 404, 404), Row("POST", 404, 404, 404, 404)],
-    # Stages of a login, for whoever is in the middle of one: others are led to its beginning, or home.
+    # Stages of a login: users who are not in that stage are redirected to the login, or to the start page.
     "accounts/second-factor/": [Row("GET", LOGIN, 302, 302, 302), Row("POST", LOGIN, 302, 302, 302)],
     "accounts/second-factor/required/": [Row("GET", LOGIN, 302, 302, 302), Row("POST", LOGIN, 302, 302, 302)],
     "accounts/passkey/": [Row("GET", 405, 405, 405, 405), Row("POST", 200, 200, 200, 200)],
     "accounts/confirm/": [Row("GET", LOGIN, 200, 200, 200)],
     "accounts/security/": [Row("GET", LOGIN, 200, 200, 200)],
-    # Only for those who have just shown who they are.
+    # Only for users who have entered their password recently.
     "accounts/security/app/": [Row("GET", LOGIN, 302, 302, 302)],
     "accounts/security/codes/": [Row("GET", LOGIN, 302, 302, 302), Row("POST", LOGIN, 302, 302, 302)],
     "accounts/security/passkeys/add/": [Row("GET", LOGIN, 302, 302, 302)],
@@ -384,11 +385,11 @@ ROWS: dict[str, list[Row]] = {
         Row("GET", 405, 405, 405, 405),
         Row("POST", LOGIN, 302, 302, 302),
     ],
-    # Whether others see where one reads.
+    # Whether others see where the user reads.
     "accounts/reading/": [Row("GET", 405, 405, 405, 405), Row("POST", LOGIN, 302, 302, 302)],
-    # What a page is read in; whoever is logged in has it kept with the account.
+    # The language of pages; for a logged-in user it is stored with the account.
     "accounts/language/": [Row("GET", 405, 405, 405, 405), Row("POST", 302, 302, 302, 302)],
-    # The admin: here staff are without permissions of their own; with them they see what those say.
+    # The admin: here staff have no permissions; with them they see what the permissions say.
     "admin/": [Row("GET", LOGIN, LOGIN, LOGIN, 200)],
     "admin/login/": [Row("GET", LOGIN, LOGIN, LOGIN, LOGIN)],
     "admin/logout/": [Row("GET", 302, 302, 302, 405)],
@@ -397,11 +398,11 @@ ROWS: dict[str, list[Row]] = {
     "admin/autocomplete/": [Row("GET", LOGIN, LOGIN, LOGIN, 403)],
     "admin/jsi18n/": [Row("GET", LOGIN, LOGIN, LOGIN, 200)],
     "admin/r/<path:content_type_id>/<path:object_id>/": [Row("GET", LOGIN, LOGIN, LOGIN, 404)],
-    # What is at work now, and the list of runs as a file: as the runs' own pages.
+    # The runs at work now, and the list of runs as a file: like the pages of runs.
     "admin/chat/run/now/": [Row("GET", LOGIN, LOGIN, LOGIN, 403)],
     "admin/chat/run/csv/": [Row("GET", LOGIN, LOGIN, LOGIN, 403)],
     "admin/chat/run/figures/": [Row("GET", LOGIN, LOGIN, LOGIN, 403)],
-    # Versions of agents: for those alone who may see agents, and a change of one for those who may change them.
+    # Versions of agents: for staff who may view agents; changes for those who may change them.
     "admin/chat/agent/models/": [Row("GET", LOGIN, LOGIN, LOGIN, 403)],
     "admin/chat/agent/policy/": [Row("GET", LOGIN, LOGIN, LOGIN, 405), Row("POST", LOGIN, LOGIN, LOGIN, 403)],
     "admin/chat/agent/<int:agent_id>/versions/<int:number>/": [Row("GET", LOGIN, LOGIN, LOGIN, 403)],
@@ -416,24 +417,24 @@ ROWS: dict[str, list[Row]] = {
     ],
     "admin/^(?P<app_label>auth|chat|axes|accounts)/$": [Row("GET", LOGIN, LOGIN, LOGIN, 404)],
     "admin/(?P<url>.*)$": [Row("GET", LOGIN, LOGIN, LOGIN, 404)],
-    # Where accounts were in earlier versions: leads on, whoever asks.
+    # The address of accounts in earlier versions: redirects everybody.
     "^admin/auth/user/(?P<rest>.*)$": [Row("GET", 301, 301, 301, 301)],
     # The icon, a static file.
     "favicon.ico": [Row("GET", 301, 301, 301, 301)],
-    # For those who watch over the process.
+    # For monitoring.
     "healthz": [Row("GET", 200, 200, 200, 200), Row("POST", 405, 405, 405, 405)],
     "readyz": [Row("GET", 200, 200, 200, 200), Row("POST", 405, 405, 405, 405)],
     "healthz/echo": [Row("GET", 404, 404, 404, 404), Row("POST", 405, 405, 405, 405)],
     "metrics": [Row("GET", 401, 403, 403, 403), Row("POST", 405, 405, 405, 405)],
 }
-#: Every model's pages in the admin.
+#: The pages of every model in the admin.
 MODEL_PAGE = re.compile(
     r"admin/(auth|axes|chat|accounts)/\w+/((add|act/<str:name>|<path:object_id>(/\w+)?|<id>/password)/)?"
 )
-#: Those of them that are about the owner's session or run.
+#: Those that are about the owner's session or run.
 OWN_ID = re.compile(r"admin/chat/(session|run)/")
 MODEL_ROWS = [Row("GET", LOGIN, LOGIN, LOGIN, 403), Row("POST", LOGIN, LOGIN, LOGIN, 403)]
-#: An object's bare address leads to its page, and what doesn't exist has no history, for whoever may be there at all.
+#: An object's address without a suffix redirects to its page, and objects that do not exist have no history, for all who may use the admin.
 LEADS_ON = [Row("GET", LOGIN, LOGIN, LOGIN, 302)]
 
 
@@ -482,7 +483,7 @@ async def clients(transactional_db: None) -> AsyncIterator[dict[str, AsyncClient
 
 
 def owned() -> tuple[Session, Run]:
-    """A session of the owner's with a run at work, which said a secret, and a schedule for it."""
+    """A session of the owner's with a run at work, whose log contains a secret, and a schedule for it."""
     owner = User.objects.get(username="owner")
     session = making.session(owner, title=SECRET)
     fields = {"message": SECRET, "every_minutes": 60, "session_id": str(session.pk)}
@@ -508,7 +509,7 @@ def owned() -> tuple[Session, Run]:
 
 
 def filled_in(address: str, session: Session | None, run: Run | None) -> str:
-    """The address with identifiers in it: those of a session and its run, or such as nothing has."""
+    """The address with identifiers: those of a session and its run, or identifiers that nothing has."""
     session_id = str(session.pk if session else uuid4())
     run_id = str(run.pk if run else uuid4())
     about = OWN_ID.match(address)
@@ -558,7 +559,7 @@ def what_came(answer: Any) -> int | str:
 
 
 def people_at(address: str) -> list[str]:
-    """Who is tried there: what a session is shared for is in it, and staff with rights have tables of their own in the admin."""
+    """The users of this address: for a session with its shares; in the admin staff with permissions have tables of their own."""
     left_out = {"staff"} if address.startswith("admin/") else set()
     if address.startswith("admin/") or not re.search(r"_id>|^s/|^api/search|^(api/)?sessions/$", address):
         left_out |= {"watcher", "driver"}
@@ -603,12 +604,12 @@ async def test_everyone_gets_what_the_table_says(clients: dict[str, AsyncClient]
             if address == "accounts/logout/" and person != "anonymous" and row.method == "POST":
                 await clients[person].aforce_login(await User.objects.aget(username=person))
             if row.method != "GET" and expected in LET_IN:
-                # What was changed, or is gone, is there again for the next.
+                # Restore what was changed or deleted, for the next user.
                 session, run = await database.write(owned)
 
 
 def forget_looks() -> None:
-    """Have the next look make an entry, though it was one in the same ten minutes."""
+    """Let the next view write an entry, although it would be one of the same ten minutes."""
     QuerySet(AuditEntry).delete()
     audit._noted.clear()
 
@@ -623,8 +624,8 @@ def told_apart(answer: Any, path: str) -> tuple[Any, ...]:
 # The socket
 
 
-#: What each command brings to who drives, the owner too, to who watches and to staff: the type of the first frame that answers it, or an
-#: error's code.
+#: The answer to each command, for drivers (the owner too), watchers and staff: the type of the first frame that answers it, or an error's
+#: code.
 COMMANDS: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "chat": ({"message": "hello"}, "accepted", "not_allowed", "not_allowed"),
     "continue": ({"run_id": "RUN"}, "not_continuable", "not_allowed", "not_allowed"),
@@ -653,7 +654,7 @@ async def answer_to(socket: Socket, command: str, run_id: str) -> str:
     payload = COMMANDS[command][0]
     await socket.send(command, **{key: run_id if value == "RUN" else value for key, value in payload.items()})
     if command in ("ack", "activity"):
-        # Nothing answers it; that the socket lives on does.
+        # It has no answer; the next command shows that the socket is still open.
         await socket.send("ping")
     kinds = ("accepted", "error", "session", "pong", "reasoning_complete")
     frame = await socket.until(lambda frame: frame["type"] in kinds)
