@@ -1,4 +1,4 @@
-"""What addresses of servers have in common."""
+"""The exception of all parsers of servers' addresses."""
 
 
 class AddressRefused(ValueError):

@@ -1,11 +1,11 @@
-"""What the administration is for, in groups: its pages by what staff come to do, whichever application a table is of."""
+"""The admin's pages in groups by task, whichever application their tables belong to."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.utils.translation import gettext, gettext_noop
 
-#: Each group's name and the tables in it, in order. A table that stands nowhere comes last, under its application's name.
+#: Each group's name and its tables, in order. A table without a group comes last, under its application's name.
 _TASKS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("work", gettext_noop("What runs"), ("run", "session", "step", "schedule", "caseset", "dailyusage")),
     (
@@ -22,7 +22,7 @@ _TASKS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 def arrange_by_task(
     applications: Iterable[dict[str, Any]], further: Mapping[str, list[dict[str, Any]]]
 ) -> list[dict[str, Any]]:
-    """The admin's list of applications, each with its tables, as one of tasks in the same shape; ``further`` pages come first."""
+    """Convert the admin's list of applications into one of tasks, with the same structure; ``further`` pages come first."""
     waiting = {model["object_name"].lower(): (model, app) for app in applications for model in app["models"]}
     tasks = []
     for label, name, tables in _TASKS:

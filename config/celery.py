@@ -10,11 +10,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 app = Celery("thinkaloud")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
-# By name, because it needs the application's models, which are not there yet.
+# By name, because it imports the application's models, which are not loaded yet.
 app.steps["worker"].add("chat.tasks:Runs")
 
 
 @celeryd_init.connect
 def keep_files_private(**_: Any) -> None:
-    """Files that a worker makes in the data folder are readable by this account alone."""
+    """Let files that a worker makes in the data folder be readable by this account only."""
     os.umask(0o077)

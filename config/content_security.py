@@ -4,7 +4,7 @@ from typing import Any
 
 from csp.constants import NONCE, NONE, SELF
 
-#: Nothing but our own files, and the one inline script that has the page's nonce (the import map).
+#: Only our own files, and the one inline script that has the page's nonce (the import map).
 POLICY: dict[str, list[Any]] = {
     "default-src": [NONE],
     "script-src": [SELF, NONCE],

@@ -1,6 +1,6 @@
-"""Addresses of databases, taken apart into Django's settings for them.
+"""Addresses of databases, parsed into Django's settings.
 
-Dj-database-url would know of one host and one port alone, and takes whatever parameter is written.
+Dj-database-url supports only one host and one port, and accepts any parameter.
 """
 
 from pathlib import Path
@@ -9,8 +9,8 @@ from urllib.parse import unquote
 
 from config.addresses import AddressRefused
 
-#: Left to itself, a pool that cannot connect tries more and more seldom, for five minutes: it would miss a database that is back. Begun
-#: again every ten seconds, it tries at least every four.
+#: A pool that cannot connect would by default retry less and less often, for five minutes, and notice late that a database is back. When it
+#: starts again every ten seconds, it retries at least every four.
 _POSTGRES_POOL = {"min_size": 1, "max_size": 16, "timeout": 10, "reconnect_timeout": 10}
 #: A process that is frozen in a transaction holds its locks for no longer than this, no statement waits longer for one,
 #: and a server that has vanished silently is noticed. Times are written as they are read here, whatever the server's own style is.
@@ -30,7 +30,7 @@ _POSTGRES_PATIENCE = {
 
 
 def parse_database(raw: str, base: Path) -> dict[str, Any]:
-    """Django's description of the database that an address names, ``base`` being where a relative file is. Raises `AddressRefused`."""
+    """Django's settings for the database of an address, in which ``base`` is the folder of a relative file. Raises `AddressRefused`."""
     if raw.startswith(("postgres://", "postgresql://")):
         return _postgres(raw)
     if raw.startswith("sqlite:///") and raw.removeprefix("sqlite:///").strip("/:") not in {"", "memory"}:
@@ -44,17 +44,17 @@ def parse_database(raw: str, base: Path) -> dict[str, Any]:
 
 
 def describe_sqlite(path: Path) -> dict[str, Any]:
-    """Django's description of a database in a file."""
+    """Django's settings for a database in a file."""
     return {
         "ENGINE": "config.sqlite",
         "NAME": path,
-        # To open it again costs more than most queries.
+        # Opening it again takes longer than most queries.
         "CONN_MAX_AGE": None,
         "OPTIONS": {
             # Taking the write lock at the start makes a transaction wait its turn; one that reads first would fail at once.
             "transaction_mode": "IMMEDIATE",
             "timeout": 10,
-            # FULL: a step that a screen has shown is still there after a power cut.
+            # FULL: a step that was shown to somebody is still there after a power cut.
             "init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=FULL;",
         },
     }
@@ -66,8 +66,8 @@ def _postgres(raw: str) -> dict[str, Any]:
 
     found = parse_postgres(raw)
     session = " ".join(f"-c {name}={value}" for name, value in POSTGRES_SESSION.items())
-    # A pooler that hands a session on takes no options at its start; `config.prepare` makes them the role's own there.
+    # A pooler accepts no options at the start of a connection; `config.prepare` sets them for the role.
     own = {} if found["DISABLE_SERVER_SIDE_CURSORS"] else {"options": session}
     options = {**_POSTGRES_PATIENCE, **own, **found["OPTIONS"], "pool": _POSTGRES_POOL}
-    # A connection goes back to the pool when a request has ended.
+    # A connection is returned to the pool when a request has ended.
     return {"ENGINE": "config.postgresql", "CONN_MAX_AGE": 0, **found, "OPTIONS": options}

@@ -1,4 +1,4 @@
-"""Requests that are answered before anything else reads them: probes, and plain http, which is redirected to https, once."""
+"""Requests that are answered before anything else reads them: health checks, and plain http, which is redirected to https, once."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from inspect import iscoroutinefunction
@@ -17,29 +17,28 @@ from chat.web import echo, health, metrics
 from chat.web.errors import PROGRAM_PATHS
 from config import content_security, proxies
 
-#: Set where somebody is led from http to https, and taken back by the first request that came by https: whoever brings it by http was led
-#: in a circle.
+#: Set by the redirect from http to https, and deleted by the first request over https: a request over http that has it was redirected in a
+#: circle.
 _LED = "led_to_https"
 _LED_FOR_S = 30
 #: Headers that proxies add. A request with one of these and none about https came through a proxy that does not send it.
 _SIGNS = ("X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Forwarded", "Via")
 
-#: How a query writes NUL, and the character in its place that `clean_text` puts there.
+#: The escape of NUL in a query, and of the character that `clean_text` replaces it with.
 _NUL, _REPLACEMENT = "%00", "%EF%BF%BD"
 
 Answer = Callable[[HttpRequest], Any]
 
 
 class EdgeMiddleware:
-    """Answers probes, and `/metrics` to the operator's token, whatever name or scheme they are asked by; and leads to https.
+    """Answers health checks, and `/metrics` to the operator's token, with any host name or scheme; and redirects to https.
 
-    Probes and scrapers use addresses. A page is asked for nothing by a character at which PostgreSQL fails: another stands in its place.
-
-    What it does is done where it is called, without a hop through a thread.
+    Health checks and scrapers use IP addresses. NUL in a query, which PostgreSQL does not accept, is replaced. It works where it is
+    called, without a thread.
     """
 
     sync_capable = async_capable = True
-    #: The views of the probes' addresses.
+    #: The views of the health checks' addresses.
     probes: Mapping[str, Callable[[HttpRequest], Awaitable[HttpResponseBase]]] = {
         "/healthz": health.healthz,
         "/readyz": health.readyz,
@@ -93,7 +92,7 @@ def lead_to_https(request: HttpRequest) -> HttpResponse | None:
 
 
 def _led(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-    """A request that came by https was not redirected in a circle."""
+    """Delete the cookie of the redirect, because this request came by https."""
     if request.COOKIES.get(_LED):
         response.delete_cookie(_LED, samesite="Lax")
     return response
@@ -104,7 +103,7 @@ def _ignored_peer(request: HttpRequest) -> str | None:
 
 
 def _is_forgetful(request: HttpRequest) -> bool:
-    """Whether a proxy passed this on without a trusted header about https."""
+    """Whether a proxy forwarded this without a trusted header about https."""
     if _ignored_peer(request) is not None:
         return True
     return "X-Forwarded-Proto" not in request.headers and any(sign in request.headers for sign in _SIGNS)

@@ -1,4 +1,4 @@
-"""The ``.env`` file: read as people really write it, and each mistake reported in a line, with the name that was meant."""
+"""The ``.env`` file, in all forms in which people write it; each mistake is reported in a line, with the name that was meant."""
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dotenv.parser import parse_stream
 
-#: Prefixes of this product's names: a variable of the environment that has one and is unknown is most likely a mistake.
+#: Prefixes of this product's variables: an unknown variable of the environment with one of them is most likely a mistake.
 _OUR_PREFIXES = (
     "LLM_",
     "MAX_",
@@ -21,16 +21,16 @@ _OUR_PREFIXES = (
     "SHUTDOWN_",
 )
 _NAME = re.compile(r"[\w.-]+")
-#: How much alike two names must be for one to be taken for the other (as difflib counts it; 1 is equal).
+#: How similar two names must be for a suggestion (difflib's ratio; 1 is equal).
 _ALIKE, _VERY_ALIKE = 0.75, 0.85
 
 
 class UnreadableFile(ValueError):
-    """The file is there and cannot be read; the text is for people."""
+    """The file exists and cannot be read; the text is for people."""
 
 
 def read_file(file: Path) -> dict[str, str]:
-    """Return what a ``.env`` file sets; nothing where there is none. Raises `UnreadableFile`."""
+    """Return the settings of a ``.env`` file; empty if there is none. Raises `UnreadableFile`."""
     try:
         written = file.read_bytes()
     except FileNotFoundError:
@@ -47,7 +47,7 @@ def read_file(file: Path) -> dict[str, str]:
     values = {}
     for each in parse_stream(StringIO(text)):
         if each.error or (each.key is not None and not _NAME.fullmatch(each.key)):
-            # Skipped as by a shell, it would be a setting that is silently not made.
+            # Ignored as by a shell, the setting would silently have no effect.
             raise UnreadableFile(f"{file.name} must be lines of NAME=value; line {each.original.line} is none.")
         if each.key is not None and each.value is not None:
             values[each.key] = each.value
@@ -55,7 +55,7 @@ def read_file(file: Path) -> dict[str, str]:
 
 
 def misspelt_names(written: Iterable[str], environ: Iterable[str], known: Collection[str]) -> Iterator[str]:
-    """Report unknown names that look like a known one, in the file and, more carefully, in the environment."""
+    """Report unknown names that are similar to a known one, in the file and, more cautiously, in the environment."""
     for names, cutoff, prefixes in ((written, _ALIKE, ("",)), (environ, _VERY_ALIKE, _OUR_PREFIXES)):
         for name in names:
             if name in known or not name.startswith(prefixes):
@@ -66,7 +66,7 @@ def misspelt_names(written: Iterable[str], environ: Iterable[str], known: Collec
 
 
 def quoted_values(values: Mapping[str, str], known: Collection[str]) -> Iterator[str]:
-    """Report values in quotes: ``docker run --env-file`` would pass the quotes on as a part of them."""
+    """Report values in quotes: ``docker run --env-file`` would pass the quotes as a part of them."""
     for name in sorted(values.keys() & set(known)):
         value = values[name].strip()
         if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
@@ -74,7 +74,7 @@ def quoted_values(values: Mapping[str, str], known: Collection[str]) -> Iterator
 
 
 def joined_lines(written: Mapping[str, str], known: Collection[str]) -> Iterator[str]:
-    """Report values that hold a further setting, as where two were written on one line."""
+    """Report values that contain a further setting, as if two were written on one line."""
     for name, value in written.items():
         for further in re.findall(r"\s([A-Z][A-Z0-9_]+)=", value):
             if name in known and further in known:

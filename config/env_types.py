@@ -1,4 +1,4 @@
-"""Types of variables: parsing their texts, and what a value must be where it is not valid.
+"""Types of variables: parsers of their texts, and descriptions of valid values.
 
 Each parser gets a text that is not blank. The message of a `ValueRefused` continues after the variable's name.
 """
@@ -27,16 +27,16 @@ from config.redis_address import RedisAddress, parse_redis
 _SHORTEST_KEY = 32
 _OWN_HOST = re.compile(r"\*|\.?[\w-]+(\.[\w-]+)*\.?", re.ASCII)
 _PLAIN_PATH = re.compile(r"[\w./~ -]{1,200}")
-#: The longest value that the table of providers' accounts can hold.
+#: The longest value that the table of providers' accounts can store.
 _LONGEST_ISSUER = 200
-#: What a folder of static files must be.
+#: The description of a valid folder of static files.
 NOT_ITS_OWN = "must be a folder of its own: what is in it is served to everybody, and replaced"
-#: The folder of relative paths.
+#: The folder that relative paths refer to.
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 
 class ValueRefused(ValueError):
-    """What a variable must be, as ``must be …``; and what may be shown of its value: nothing where it may be secret."""
+    """The description of a valid value, as ``must be …``; and the part of the value that may be shown: nothing if it may be secret."""
 
     def __init__(self, must: str, shown: str | None) -> None:
         super().__init__(must)
@@ -45,12 +45,12 @@ class ValueRefused(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class PublicUrl:
-    """The address by which people reach this installation, taken apart."""
+    """The address under which people reach this installation, parsed."""
 
     origin: str = ""
     host: str = ""
     secure: bool = False
-    #: Below which path of that host, as ``/app``; empty: it has the host to itself.
+    #: The path on that host, as ``/app``; empty if the installation has the host to itself.
     path: str = ""
 
 
@@ -68,7 +68,7 @@ def _networks(raw: str) -> list[str]:
 
 
 def _path(raw: str | Path) -> Path:
-    """Where a path leads from the project's folder; ``~`` is whoever's home. Raises `OSError` where that is nobody's."""
+    """A path relative to the project's folder; ``~`` is a user's home. Raises `OSError` if there is no such user."""
     try:
         return BASE_DIR / Path(raw).expanduser()
     except RuntimeError:
@@ -76,7 +76,7 @@ def _path(raw: str | Path) -> Path:
 
 
 def _folder(raw: str | Path) -> Path:
-    """A folder that can be written to; it is made where it is missing."""
+    """A folder that can be written to; it is made if it is missing."""
     try:
         path = _path(raw)
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ def _folder(raw: str | Path) -> Path:
 
 
 def _static_folder(raw: str) -> Path:
-    """The folder that static files are collected in: what else is in it would be served too, and goes when they are collected anew."""
+    """The folder into which static files are collected: anything else in it would be served too, and deleted when collecting again."""
     try:
         path = _path(raw).resolve()
     except OSError as error:
@@ -109,7 +109,7 @@ def _origins(raw: str) -> list[str]:
 
 
 def _own_hosts(raw: str) -> list[str]:
-    """Host names of this server: values of a request's header Host; a leading dot includes those below it."""
+    """Host names of this server: values of a request's Host header; a leading dot includes subdomains."""
     found = []
     for word in _words(raw):
         six = plain_ipv6(word)
@@ -127,7 +127,7 @@ def _listening_host(raw: str) -> str:
 
 
 def _hosts(raw: str) -> list[str]:
-    """Host names; a leading ``*.`` means those below it."""
+    """Host names; a leading ``*.`` means subdomains."""
     found = []
     for word in _words(raw):
         stars, host = ("*.", word[2:]) if word.startswith("*.") else ("", word)
@@ -218,12 +218,12 @@ def _database(raw: str) -> dict[str, Any]:
 
 
 def _json_object(raw: str) -> dict[str, Any]:
-    """A JSON object, given as such or as the path of a file that holds one."""
+    """A JSON object, given as such or as the path of a file that contains one."""
     must = "must be a JSON object or the path of a file that holds one"
     try:
         read = json.loads(raw if raw[0] in "{[" else _path(raw).read_text("utf-8"))
     except OSError as error:
-        # What is meant for JSON and is none may hold keys.
+        # Invalid JSON may contain keys.
         raise ValueRefused(f"{must} ({error.strerror})", raw if _PLAIN_PATH.fullmatch(raw) else None) from None
     except (ValueError, RecursionError) as error:
         raise ValueRefused(f"{must} ({error})", None) from None
@@ -244,14 +244,14 @@ def _policy(raw: str) -> Policy:
 
 
 def _masked(value: str) -> str:
-    """A bad address of a server without what may be secret."""
+    """An invalid address of a server, without what may be secret."""
     return mask_addresses(value) if "://" in value else re.sub(r"^.*@|[?#].*", "…", value)
 
 
 def _split(url: str) -> SplitResult | None:
-    """Take an address apart, or return None when it can't be."""
+    """Parse an address; None if that is impossible."""
     if re.search(r"[\s\x00-\x1f]", url):
-        return None  # what `urlsplit` leaves out without a word, or takes for a part of a name
+        return None  # characters that `urlsplit` silently removes, or takes for a part of a name
     try:
         parsed = urlsplit(url)
         parsed.port  # noqa: B018 - raises when the port is none
@@ -261,7 +261,7 @@ def _split(url: str) -> SplitResult | None:
 
 
 def parse_public_url(url: str) -> PublicUrl | None:
-    """An address that people use, taken apart: scheme, host and, where the host serves other things too, a path. None where it is none."""
+    """Parse an address that people use: scheme, host and, if the host serves other things too, a path. None if it is invalid."""
     parsed = _split(url)
     if (
         parsed is None

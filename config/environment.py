@@ -1,4 +1,4 @@
-"""The variables of an installation: each one's type, default and range, and one line for people where a value is wrong."""
+"""The variables of an installation: each one's type, default and range, and one line for each wrong value."""
 
 import os
 import re
@@ -48,7 +48,7 @@ _SHOWN = 200
 
 
 class EnvironmentRefused(Exception):
-    """With these variables nothing can start; `problems` are sentences for people, one for each."""
+    """The variables are invalid, so nothing can start; `problems` has a sentence for each."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -141,7 +141,7 @@ class Environment(BaseSettings):
     SECRET_KEY_FALLBACKS: Words = []
 
     def secret_key(self) -> str:
-        """Django's key: the one that is set, or one that is made up once and kept in the data folder. Raises `EnvironmentRefused`."""
+        """Django's key: the one that is set, or one that is generated once and kept in the data folder. Raises `EnvironmentRefused`."""
         file = self.DATA_DIR / "secret_key"
         try:
             return self.SECRET_KEY or kept_secret(file)
@@ -167,7 +167,7 @@ class Environment(BaseSettings):
 
 
 def read_environment(folder: Path) -> Environment:
-    """Read the process's environment over the ``.env`` file of a folder. Raises `EnvironmentRefused` with all that is wrong."""
+    """Read the process's environment, then the ``.env`` file of a folder. Raises `EnvironmentRefused` with all errors."""
     problems = []
     written: dict[str, str] = {}
     try:
@@ -175,7 +175,7 @@ def read_environment(folder: Path) -> Environment:
     except UnreadableFile as unreadable:
         problems.append(str(unreadable))
     known = Environment.model_fields.keys() | _NAMES_OF_OTHERS
-    # Left in the environment as they came, bytes that are no text fail where they are first sent or stored.
+    # Bytes that are no text would otherwise fail where they are first sent or stored.
     not_text = [name for name in Environment.model_fields if not _is_text(os.environ.get(name, ""))]
     if not_text:
         raise EnvironmentRefused([f"{name} must be UTF-8 text." for name in not_text])
@@ -185,7 +185,7 @@ def read_environment(folder: Path) -> Environment:
     try:
         environment = Environment(**ours)
     except ValidationError as error:
-        # What is wrong with two that stand on one line is that.
+        # Two settings on one line are reported as that only.
         told = {line.split()[0] for line in joined}
         problems += [_sentence(each) for each in error.errors() if each["loc"][0] not in told]
     if environment is not None:
@@ -208,7 +208,7 @@ def _is_text(value: str) -> bool:
 
 
 def _contradictions(env: Environment) -> list[str]:
-    """What is wrong with a combination of variables that are valid each by itself."""
+    """What is wrong with a combination of variables that are valid by themselves."""
     found = []
     if env.STATIC_ROOT is not None and env.DATA_DIR.resolve().is_relative_to(env.STATIC_ROOT):
         found.append(f"STATIC_ROOT {NOT_ITS_OWN}, not DATA_DIR or one that it is in.")
@@ -231,7 +231,7 @@ def _contradictions(env: Environment) -> list[str]:
 
 
 def _contradictions_of_model(env: Environment) -> list[str]:
-    """Those of the model server's variables."""
+    """The same for the model server's variables."""
     found = []
     if env.LLM_MODEL_SERVER == "dashscope" and not env.LLM_API_KEY:
         found.append("LLM_API_KEY must be set where LLM_MODEL_SERVER is dashscope.")
@@ -243,7 +243,7 @@ def _contradictions_of_model(env: Environment) -> list[str]:
 
 
 def _sentence(error: Any) -> str:
-    """One line for a value that is wrong, which names its variable; a password inside an address is left out."""
+    """The line for a wrong value, which names its variable; a password inside an address is left out."""
     name, value = str(error["loc"][0]), str(error["input"])
     refused = error.get("ctx", {}).get("error")
     if not isinstance(refused, ValueRefused):
@@ -257,12 +257,12 @@ def _sentence(error: Any) -> str:
 
 
 def _in_one_line(text: str) -> str:
-    """A value as a terminal can be given it: what would end its line or turn its colour stands by its number."""
+    """A value for a terminal: line breaks and escape sequences are shown by their numbers."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def _must(field: FieldInfo) -> str:
-    """What a value of one of the plain types must be."""
+    """The description of a valid value of one of the simple types."""
     if field.annotation is bool:
         return "must be true or false"
     if choices := get_args(field.annotation):

@@ -1,4 +1,4 @@
-"""Forms that cannot be parsed are refused before anything reads them: later, Django would fail on some of them."""
+"""Forms that cannot be parsed are refused before anything reads them: otherwise Django would fail on some of them later."""
 
 from typing import Any, cast
 
@@ -22,7 +22,7 @@ class FormsMiddleware(MiddlewareMixin):
     """Passes on requests without a form, and forms that can be parsed."""
 
     def process_request(self, request: HttpRequest) -> HttpResponse | None:
-        """Read a form; answer where that cannot be done."""
+        """Read a form; return an error if it cannot be parsed."""
         if request.method != "POST" or request.content_type not in _FORMS:
             return None
         try:
@@ -34,7 +34,7 @@ class FormsMiddleware(MiddlewareMixin):
         return None
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
-        """Answer, or pass the request on; a form is taken apart on a thread, for it may be large."""
+        """Answer, or pass the request on; a form is parsed in a thread, because it may be large."""
         is_form = request.method == "POST" and request.content_type in _FORMS
         refusal = await sync_to_async(self.process_request)(request) if is_form else None
         return refusal or await cast(Any, self.get_response)(request)

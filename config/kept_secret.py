@@ -1,4 +1,4 @@
-"""A secret that is made up once, and kept in a file of the data folder."""
+"""A secret that is generated once, and kept in a file of the data folder."""
 
 import contextlib
 import os
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def kept_secret(file: Path) -> str:
-    """Return the secret that a file keeps, readable by its owner alone; make it up when there is none.
+    """Return the secret in a file, which only its owner can read; generate it if there is none.
 
-    Two processes that start at once get the same one: the file appears whole, by a link that only one can make.
+    Two processes that start at once get the same one: the file appears complete, by a link that only one can make.
     """
     if not file.exists():
         draft = file.with_name(f"{file.name}.{os.getpid()}.{secrets.token_hex(4)}")
@@ -19,7 +19,7 @@ def kept_secret(file: Path) -> str:
                 stream.write(secrets.token_urlsafe(64))
                 stream.flush()
                 os.fsync(descriptor)
-            # Where the other process was faster, its secret is the one.
+            # If the other process was faster, its secret is used.
             with contextlib.suppress(FileExistsError):
                 os.link(draft, file)
         finally:

@@ -41,7 +41,7 @@ class Line:
     _length: int = 0
 
     async def enter(self, client: str) -> None:
-        """Wait for one's turn. Raises `Full`; every caller that gets in calls `leave`."""
+        """Wait in the queue. Raises `Full`; every caller that gets in must call `leave`."""
         if self._at_work < self.at_once and not self._length:
             self._at_work += 1
             return
@@ -90,11 +90,11 @@ class LoginGate:
 
     def __init__(self, application: Application) -> None:
         self._application = application
-        # What is sent is hashed; the pages with the forms are not held up by it, nor by a provider that is slow to answer.
+        # Requests that send a password; the pages with the forms do not wait for them, nor for a slow provider.
         self._hashing, self._asking, self._reading = Line(4, 512, 128), Line(8, 256, 64), Line(16, 1024, 512)
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
-        """Pass one request on when it is its turn."""
+        """Pass one request on when its turn has come."""
         path = scope.get("path", "").removeprefix(scope.get("root_path") or "")
         if scope["type"] != "http" or not path.startswith(PATHS):
             await self._application(scope, receive, send)
@@ -130,6 +130,6 @@ async def _refuse(scope: Scope, send: Any) -> None:
 
 @cache
 def busy_page(language: str) -> bytes:
-    """The page that asks people to wait, rendered once in each language: it is shown when there is no time for that."""
+    """The page that asks people to wait, rendered once in each language, because there is no time to render it when it is needed."""
     with translation.override(language):
         return render_to_string("busy.html").encode()

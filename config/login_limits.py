@@ -1,4 +1,4 @@
-"""Limits for guessing passwords, and for making accounts."""
+"""Limits for guessing passwords, and for creating accounts."""
 
 from typing import Any
 
@@ -10,21 +10,20 @@ from django.http import HttpRequest, HttpResponse
 from chat.web.errors import show_error
 from config import proxies
 
-#: Failed logins until nobody gets in for a while: of a name from an address, of an address, of a name. The second is what a whole office
-#: behind one address may need; the third what one name may, so that guesses from many addresses end too. Each is counted for
-#: ``AXES_COOLOFF_TIME``.
+#: How many failed logins are allowed, for a name from an address, for an address, and for a name. The second is for a whole office behind
+#: one address; the third ends guesses from many addresses. Each is counted for ``AXES_COOLOFF_TIME``.
 LIMITS = {("username", "ip_address"): 8, ("ip_address",): 50, ("username",): 100}
 
 
-#: Characters of an unknown name that are counted; the rest is ignored.
+#: How many characters of an unknown name are counted; the rest is ignored.
 _LONGEST_NAME = 200
 
 
 class LimitsHandler(AxesDatabaseHandler):  # type: ignore[misc] # untyped
-    """Axes, with a limit for each of the things by which failures are counted."""
+    """Axes, with a different limit for each combination of name and address."""
 
     def get_failures(self, request: HttpRequest, credentials: dict[str, Any] | None = None) -> int:
-        """How near to a limit the nearest count is, on the scale that ends at ``AXES_FAILURE_LIMIT``."""
+        """How close the count that is closest to its limit is, on a scale that ends at ``AXES_FAILURE_LIMIT``."""
         nearest = 0.0
         named = bool(get_client_username(request, credentials))
         for attempts, parameters in zip(self.get_user_attempts(request, credentials), _parameters(), strict=True):
@@ -38,14 +37,14 @@ class LimitsHandler(AxesDatabaseHandler):  # type: ignore[misc] # untyped
     def user_login_failed(
         self, sender: Any, credentials: dict[str, Any], request: HttpRequest | None = None, **kwargs: Any
     ) -> None:
-        """Count a failure; a name that is longer than any account's by its beginning, as the table has no room for more."""
+        """Count a failure; a name that is too long for the table is shortened."""
         name = str(credentials.get("username") or "")
         if len(name) > _LONGEST_NAME:
             credentials = {**credentials, "username": name[:_LONGEST_NAME]}
         super().user_login_failed(sender, credentials, request, **kwargs)
 
     def reset_user_attempts(self, request: HttpRequest, credentials: dict[str, Any] | None = None) -> int:
-        """Forget a name's failures from an address once it got in from there; not those of the address, or one own account would do."""
+        """Forget a name's failures from an address after a login from there; not the address's, which one valid account could reset."""
         both = self.filter_user_attempts(request, credentials)[0]
         count: int = both.delete()[0]
         return count
@@ -57,13 +56,13 @@ def _parameters() -> list[tuple[str, ...]]:
 
 
 def client_address(request: HttpRequest) -> str:
-    """The client that a failed login counts for: an address, or a household's network for IPv6."""
+    """The client that a failed login is counted for: an address, or a network for IPv6."""
     forwarded = request.headers.get("X-Forwarded-For", "")
     return proxies.client_network(proxies.client_address(request.META.get("REMOTE_ADDR") or "", forwarded))
 
 
 def locked_out(request: HttpRequest, *_: object) -> HttpResponse:
-    """Say that there were too many failed logins, and how long to wait."""
+    """The page that says that there were too many failed logins, and how long to wait."""
     wait = settings.AXES_COOLOFF_TIME
     page = show_error(request, "locked_out.html", 429, minutes=round(wait.total_seconds() / 60))
     page["Retry-After"] = str(int(wait.total_seconds()))

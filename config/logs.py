@@ -1,4 +1,4 @@
-"""One line per event on standard error, from our code and from libraries alike, without what people and models wrote."""
+"""One line per event on standard error, from our code and from libraries, without the texts of users and models."""
 
 import logging
 import logging.config
@@ -41,25 +41,25 @@ def leave_private_out(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return event
 
 
-#: PostgreSQL's code for a table that is not there.
+#: PostgreSQL's code for a missing table.
 UNDEFINED_TABLE = "42P01"
-#: Exceptions of a part that does not answer or is read-only: a fact about that part. Where in this code it was noticed does not matter.
+#: Exceptions of a part that is unavailable or read-only: an error of that part. Where in this code it was raised does not matter.
 AWAY = (ConnectionError, TimeoutError, OperationalError, InterfaceError, InternalError)
 
 
 def lacks_tables(error: object) -> bool:
-    """Whether PostgreSQL says that a table is missing: the database is empty, or being restored. SQLite's own exception is in `AWAY`."""
+    """Whether PostgreSQL reports that a table is missing: the database is empty, or being restored. SQLite's exception is in `AWAY`."""
     return isinstance(error, ProgrammingError) and getattr(error.__cause__, "sqlstate", "") == UNDEFINED_TABLE
 
 
 def is_of_redis(error: object) -> bool:
-    """Whether the client of Redis raised it. Who has no Redis need not wait for that client to be imported."""
+    """Whether the client of Redis raised it. Installations without Redis do not import that client."""
     client = sys.modules.get("redis.exceptions")
     return client is not None and isinstance(error, client.RedisError)
 
 
 def say_in_a_line(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Replace a traceback by the exception's message: of a part that does not answer, of an empty database, of a request by a stranger."""
+    """Replace a traceback by the exception's message: for unavailable parts, an empty database, an invalid request."""
     info = event.get("exc_info")
     error = sys.exc_info()[1] if info is True else info[1] if isinstance(info, tuple) else info
     if isinstance(error, (*AWAY, SuspiciousOperation)) or is_of_redis(error) or lacks_tables(error):
@@ -69,7 +69,7 @@ def say_in_a_line(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def mask_addresses(_: WrappedLogger, __: str, line: str) -> str:
-    """Reduce every address in a line, and in its traceback, to its host: the rest may be a key, whichever library logged it."""
+    """Reduce every address in a line, and in its traceback, to its host: the rest may contain a key, whichever library logged it."""
     return mask_text(line)
 
 
@@ -126,14 +126,14 @@ def logging_config() -> dict[str, Any]:
         "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"handlers": ["console"], "level": "WARNING"},
         "loggers": {
-            # Django gives this one a handler of its own; all lines are to take the same way.
+            # Django gives this one a handler of its own; all lines are to use the same one.
             "django": {"handlers": [], "level": "WARNING", "propagate": True},
             "agents": {"level": "INFO"},
             "chat": {"level": "INFO"},
             "config": {"level": "INFO"},
-            # The exporter says, once, that traces are refused.
+            # The exporter logs, once, that traces are refused.
             "opentelemetry": {"level": "CRITICAL"},
-            # Connections that were cut are logged where one was in use, not by the pool for each idle one.
+            # Lost connections are logged where one was in use, not by the pool for each idle one.
             "psycopg.pool": {"filters": [_is_no_closed_connection]},
         },
     }

@@ -14,20 +14,20 @@ _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 @dataclass(frozen=True, slots=True)
 class MailServer:
-    """The mail server, as Django's settings have it."""
+    """The mail server, as in Django's settings."""
 
     host: str
     port: int
     user: str
     password: str
-    #: Encrypted from the beginning; or by STARTTLS, which is required of every server but one on this machine.
+    #: Whether TLS is used from the beginning; or STARTTLS, which is required of every server but one on this machine.
     use_ssl: bool
     use_starttls: bool
     sender: str
 
 
 def parse_mail(raw: str) -> MailServer:
-    """Take an address apart. Raises `AddressRefused`."""
+    """Parse an address. Raises `AddressRefused`."""
     must = "must be an address like smtps://user:password@mail.example.org/?from=chat@example.org"
     try:
         parts = urlsplit(raw)

@@ -1,7 +1,7 @@
 """Django's middleware on the event loop.
 
-What these do before and after a view asks neither database nor disk, so it is done where it is called. As Django has them, each would
-change to a thread and back, twice a request, which costs more than the work itself.
+What these do before and after a view uses neither database nor disk, so it is done on the event loop. Django itself would change to a
+thread and back for each, twice a request, which takes longer than the work itself.
 """
 
 import inspect
@@ -55,11 +55,11 @@ class OnLoop(MiddlewareMixin):
 
 
 class SecurityMiddleware(OnLoop, StockSecurity):
-    """The headers of security."""
+    """The security headers."""
 
 
 class CommonMiddleware(OnLoop, StockCommon):
-    """Slashes that are missing, and lengths."""
+    """Missing slashes, and Content-Length."""
 
 
 class CsrfMiddleware(OnLoop, StockCsrf):
@@ -75,7 +75,7 @@ class CsrfMiddleware(OnLoop, StockCsrf):
         return await refused if inspect.isawaitable(refused) else cast("HttpResponseBase | None", refused)
 
     def _reject(self, request: HttpRequest, reason: str) -> Any:
-        """The refusal's page has the reader's sessions beside it: made on a thread, as Django's error pages are."""
+        """The error page shows the user's sessions: it is rendered in a thread, like Django's error pages."""
         refuse = super()._reject  # type: ignore[misc] # Django's own name
         return (
             sync_to_async(refuse, thread_sensitive=False)(request, reason)
@@ -93,7 +93,7 @@ class AuthenticationMiddleware(OnLoop, StockAuthentication):
     """
 
     def process_request(self, request: HttpRequest) -> None:
-        """Have ``request.user`` and ``request.auser`` find the user when they are first used."""
+        """Let ``request.user`` and ``request.auser`` load the user when they are first used."""
         super().process_request(request)
         asked: Any = request
         asked.user = SimpleLazyObject(partial(_find_user, request))
@@ -111,7 +111,7 @@ class AuthenticationMiddleware(OnLoop, StockAuthentication):
             elif session_key:
                 _take_login(asked, await database.read(find_login, session_key))
         except DatabaseError as error:
-            # Raised where the user is used, and answered there.
+            # Raised where the user is used, and handled there.
             asked.user = SimpleLazyObject(partial(_fail, error))
             asked.auser = partial(_fail_later, error)
         response: HttpResponseBase = await cast(Any, self).get_response(request)
@@ -119,7 +119,7 @@ class AuthenticationMiddleware(OnLoop, StockAuthentication):
 
 
 def _find_user(request: HttpRequest) -> User | AnonymousUser:
-    """The user that Django finds behind the session; anonymous where such a login is not valid."""
+    """The user of the session according to Django; anonymous if such a login is not valid."""
     asked: Any = request
     user: Any = find_django_user(request)
     if user.is_authenticated and (not user.may_enter or lacks_second_factor(user, request.session)):
@@ -163,11 +163,11 @@ async def _fail_later(error: DatabaseError) -> Any:
 
 
 class XFrameOptionsMiddleware(OnLoop, StockXFrameOptions):
-    """No page may be shown in a frame of another one."""
+    """Forbid showing a page in a frame of another one."""
 
 
 class SessionMiddleware(OnLoop, StockSessions):
-    """The login's own store."""
+    """Django's sessions of logins."""
 
     def asks_database(self, request: HttpRequest) -> bool:
         """Whether there is something to save."""
@@ -175,7 +175,7 @@ class SessionMiddleware(OnLoop, StockSessions):
 
 
 class MessageMiddleware(OnLoop, StockMessages):
-    """Words for the next page."""
+    """Messages for the next page."""
 
     def asks_database(self, request: HttpRequest) -> bool:
         """Whether messages were shown or added: long ones are stored in the session."""
@@ -189,12 +189,12 @@ def _admin_path() -> str:
 
 
 class ContentSecurityMiddleware(OnLoop, CSPMiddleware):
-    """Sends the policy with every page; Django's admin, whose scripts do not use Trusted Types, is sent one without those."""
+    """Sends the policy with every page; Django's admin, whose scripts do not use Trusted Types, gets one without those."""
 
     def get_policy_parts(
         self, request: HttpRequest, response: HttpResponseBase, report_only: bool = False
     ) -> PolicyParts:
-        """Return the policy of one response."""
+        """The policy for a response."""
         parts = super().get_policy_parts(request, response, report_only)
         if request.path_info.startswith(_admin_path()):
             parts.replace = {**(parts.replace or {}), "require-trusted-types-for": None}

@@ -12,21 +12,21 @@ from django.db import close_old_connections, connections, reset_queries
 from chat.api.event_stream import EventStreamResponse
 from config.edge import EdgeMiddleware
 
-#: Threads that are kept while no request needs them. More requests at once have more threads, which end with them.
+#: How many idle threads are kept. More requests at once have more threads, which end with them.
 _MOST_IDLE = 8
-#: How the addresses of probes end.
+#: The ends of health checks' addresses.
 PROBES = tuple(EdgeMiddleware.probes)
 
 
 class PageThread(ThreadPoolExecutor):
-    """One thread, and whether it is busy: one whose request was given up may still be."""
+    """One thread, and whether it is busy: one whose request was cancelled may still be."""
 
     def __init__(self) -> None:
         super().__init__(max_workers=1, thread_name_prefix="page")
         self._submitted = self._finished = 0
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Run a function on the thread."""
+        """Run a function in the thread."""
         self._submitted += 1
         future = super().submit(fn, *args, **kwargs)
         future.add_done_callback(self._note_finished)
@@ -34,11 +34,11 @@ class PageThread(ThreadPoolExecutor):
 
     @property
     def is_busy(self) -> bool:
-        """Whether something that was submitted has not come to its end."""
+        """Whether a submitted function has not ended yet."""
         return self._submitted != self._finished
 
     def retire(self) -> None:
-        """End the thread once it has done what it was given, and close its connections."""
+        """End the thread once it has done its work, and close its connections."""
         self.submit(connections.close_all)
         self.shutdown(wait=False)
 
@@ -49,8 +49,8 @@ class PageThread(ThreadPoolExecutor):
 class _Exchange:
     """One request's two directions.
 
-    Of an event stream only the beginning is sent, and the rest is for the stream itself to write. Of an answer to HEAD only the head is:
-    daphne keeps back no more than the first part of a body, and what follows would be read as the next answer's.
+    Of an event stream only the start is sent, and the stream itself writes the rest. Of an answer to HEAD only the headers are sent:
+    daphne holds back only the first part of a body, and the client would read the rest as the next answer.
     """
 
     def __init__(self, receive: Any, send: Any, *, head_alone: bool) -> None:
@@ -73,13 +73,13 @@ class _Exchange:
             await self._send({**message, "body": b""} if self.head_alone else message)
 
     async def stream_on(self) -> None:
-        """Write the stream, where the answer is one and the client is still there."""
+        """Write the stream, if the answer is one and the client is still connected."""
         if self.stream is not None and not self._is_gone:
             await self.stream.serve(self._receive, self._send)
 
 
 class PageHandler(ASGIHandler):
-    """Serves each request on one thread, as Django does, without making a thread and a connection for it."""
+    """Serves each request in one thread, as Django does, without making a thread and a connection for it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class PageHandler(ASGIHandler):
         request_started.disconnect(reset_queries)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve one request; probes, which come all day and need no thread, before anything else."""
+        """Serve one request; health checks, which are frequent and need no thread, before anything else."""
         if scope["path"].endswith(PROBES) and await self._answer_probe(scope, send):
             return
         thread = self._idle.pop() if self._idle else PageThread()
@@ -111,7 +111,7 @@ class PageHandler(ASGIHandler):
         await super().send_response(response, send)
 
     async def _answer_probe(self, scope: Any, send: Any) -> bool:
-        """Answer, where the address is a probe's."""
+        """Answer, if the address is a health check's."""
         request, _ = self.create_request(scope, BytesIO())
         probe = EdgeMiddleware.probes.get(request.path_info) if request else None
         if request is None or probe is None:

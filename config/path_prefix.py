@@ -4,9 +4,9 @@ from typing import Any
 
 
 class PathPrefix:
-    """Adds the path to every address that comes without it, and names it in ASGI's ``root_path``.
+    """Adds the path to every address without it, and sets ASGI's ``root_path``.
 
-    A proxy may pass addresses on as they are or take the path off: either way they arrive alike.
+    A proxy may keep the path or strip it: the application receives the same in both cases.
     """
 
     def __init__(self, application: Any, prefix: str) -> None:

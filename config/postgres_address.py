@@ -1,6 +1,6 @@
-"""Addresses of PostgreSQL servers, taken apart for Django.
+"""Addresses of PostgreSQL servers, parsed for Django.
 
-They are libpq's own, so several hosts, Unix sockets and every parameter of it are understood (PostgreSQL's manual, section 34.1.1.2).
+They are libpq's own, so several hosts, Unix sockets and all its parameters are supported (PostgreSQL's manual, section 34.1.1.2).
 """
 
 from typing import Any
@@ -13,10 +13,10 @@ from config.addresses import AddressRefused
 
 
 def parse_postgres(raw: str) -> dict[str, Any]:
-    """Take apart a PostgreSQL address; returns Django's ``NAME``, ``USER``, ``PASSWORD``, ``HOST``, ``PORT``, and ``OPTIONS``.
+    """Parse a PostgreSQL address; returns Django's ``NAME``, ``USER``, ``PASSWORD``, ``HOST``, ``PORT``, and ``OPTIONS``.
 
-    ``pgbouncer=true`` is ours: the server is a PgBouncer that pools by transaction. It takes no start-up options, and what belongs to a
-    session (cursors, prepared statements) does not last.
+    ``pgbouncer=true`` is our own parameter: the server is a PgBouncer that pools by transaction. It accepts no start-up options, and
+    state of a session (cursors, prepared statements) is lost.
     """
     address, _, query = raw.partition("?")
     parameters = dict(parse_qsl(query, keep_blank_values=True))
@@ -44,6 +44,6 @@ def parse_postgres(raw: str) -> dict[str, Any]:
 
 
 def _reason(error: Exception, raw: str) -> str:
-    """Libpq's own message; empty where it repeats the whole address."""
+    """Libpq's error message; empty if it repeats the whole address."""
     words = " ".join(str(error).split())
     return "it cannot be read" if raw in words or "@" in words else words

@@ -1,7 +1,7 @@
-"""Bring database and data folder up to date, then hand over to the server: ``python -m config.prepare serve``.
+"""Update database and data folder, then start the server: ``python -m config.prepare serve``.
 
-Migrations, static files and the first account. Each step first checks whether it has to be done, so that a restart is fast.
-Without ``serve`` that is all, as where the processes are started one by one.
+Migrations, static files and the first account. Each step first checks whether it is necessary, so that a restart is fast. Without ``serve``
+that is all, for installations that start their processes separately.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ def main(command: str | None) -> None:
         sys.exit(f"Thinkaloud cannot start: {few}")
     django.setup()
     try:
-        # Before anything is changed: a server that is running on these data must not find other tables under it.
+        # Before any change: the tables of a running server must not be changed.
         process_lock.acquire_lock()
         with one_plain_connection(), one_at_a_time():
             migrate_tables()
@@ -76,7 +76,7 @@ def main(command: str | None) -> None:
 
 @contextlib.contextmanager
 def one_plain_connection() -> Iterator[None]:
-    """Connect without a pool for a while: its threads would retry where the reason is needed at once."""
+    """Connect without a pool for a while: its threads would retry, where the error is needed at once."""
     options = connection.settings_dict["OPTIONS"]
     pool = {name: options.pop(name) for name in ("pool",) if name in options}
     try:
@@ -87,7 +87,7 @@ def one_plain_connection() -> Iterator[None]:
 
 
 def migrate_tables() -> None:
-    """Migrate, and make what belongs to the tables: permissions, agents. Where all that was done on this database, only check."""
+    """Migrate, and create what belongs to the tables: permissions, agents. If all that was done on this database, only check."""
     from chat.catalog import built_in  # noqa: PLC0415 - the models are not loaded yet above
 
     stamp = Path(settings.DATA_DIR) / ".migrated"
@@ -103,12 +103,12 @@ def migrate_tables() -> None:
 
 
 def is_pooled() -> bool:
-    """Whether a PgBouncer is between us and the database, which hands each transaction another session."""
+    """Whether the database is behind a PgBouncer that pools by transaction."""
     return bool(connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"))
 
 
 def set_session_defaults() -> None:
-    """Behind a PgBouncer, set a session's time limits for the role: its connections cannot have them."""
+    """Behind a PgBouncer, set a session's timeouts for the role, because its connections cannot have them."""
     if not is_pooled():
         return
     with transaction.atomic(), connection.cursor() as cursor:
@@ -119,7 +119,7 @@ def set_session_defaults() -> None:
 
 
 def limit_session(cursor: CursorWrapper) -> None:
-    """Give them to a session that is open already, in a transaction that is committed: a PgBouncer hands it on for an hour."""
+    """Set them for an open session too, in a transaction that is committed: a PgBouncer reuses the session for up to an hour."""
     for name, value in POSTGRES_SESSION.items():
         cursor.execute(f"SET {name} = %s", [value])
 
@@ -132,10 +132,10 @@ _LOCK = 0x7468696E6B
 def one_at_a_time() -> Iterator[None]:
     """Let one process at a time prepare a PostgreSQL. The others wait, and find it done."""
     if connection.vendor != "postgresql":
-        # `process_lock` has made sure of it.
+        # `process_lock` already guarantees that.
         yield
         return
-    # Held by a transaction on a connection of its own: a proxy may give each transaction of the other one another connection.
+    # Held by a transaction on a separate connection: a proxy may give each transaction of the other one a different session.
     holder = connection.copy()
     try:
         holder.set_autocommit(False)
@@ -167,15 +167,15 @@ def collect_static_files() -> None:
     if stamp.exists() and stamp.read_bytes() == seen.hexdigest().encode():
         return
     if stamp.parent.is_dir() and not os.access(stamp.parent, os.W_OK):
-        # A read-only image was built with its own.
+        # The static files of a read-only image were collected when it was built.
         return
-    # What was not collected by us is not ours to take away.
+    # Files that were not collected by us must not be deleted.
     call_command("collectstatic", interactive=False, clear=stamp.exists(), verbosity=0)
     stamp.write_text(seen.hexdigest(), "utf-8")
 
 
 def create_first_account() -> None:
-    """Create the first account where there is none yet, and print its password once if it is a random one."""
+    """Create the first account if there is none yet, and print its password once if it is a random one."""
     users = get_user_model().objects
     if users.exists():
         return
@@ -203,8 +203,8 @@ def create_first_account() -> None:
 
 
 if __name__ == "__main__":
-    os.umask(0o077)  # files made in the data folder are readable by this account alone
-    # Ctrl-C ends the preparations as SIGTERM does, without a traceback. The server sets its own handlers.
+    os.umask(0o077)  # files in the data folder are readable by this account only
+    # Ctrl-C ends the preparations like SIGTERM, without a traceback. The server sets its own handlers.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     main(sys.argv[1] if len(sys.argv) > 1 else None)

@@ -1,4 +1,4 @@
-"""The client of a request: the one that a trusted proxy names, else the connected one. ``X-Forwarded-For`` is read here alone."""
+"""The client of a request: the one that a trusted proxy names, or the connected one. ``X-Forwarded-For`` is only read here."""
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from functools import cache
@@ -15,14 +15,14 @@ Address = IPv4Address | IPv6Address
 FORWARDED = frozenset(
     {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port", b"forwarded"}
 )
-#: Where `TrustedProxies` notes in a scope that an untrusted client has sent such headers.
+#: The key in a scope that says that an untrusted client has sent such headers.
 IGNORED = "thinkaloud.ignored_proxy"
-#: The part of a client's address that identifies it: one household or machine has at least this much of IPv6 for itself.
+#: The part of a client's address that identifies it: one household or machine has at least this much of IPv6.
 _IPV6_NETWORK = 64
 
 
 def parse_address(text: str) -> Address | None:
-    """An address as proxies write it, with a port or without; None where it is none."""
+    """Parse an address as proxies write it, with or without a port; None if it is invalid."""
     text = text.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]
@@ -42,15 +42,15 @@ def _networks(names: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
 
 
 def is_trusted(address: Address | None) -> bool:
-    """Whether this is one of the installation's own proxies. A peer without an address is on a socket of this machine."""
+    """Whether this is one of the installation's own proxies. A peer without an address is on a Unix socket of this machine."""
     return address is None or any(address in network for network in _networks(tuple(settings.TRUSTED_PROXIES)))
 
 
 def client_address(peer: str, forwarded_for: str) -> str:
     """The client's address.
 
-    ``X-Forwarded-For`` is read from the right, as long as the hop that wrote an entry is trusted; what is further to the left, or is no
-    address, is somebody's own words.
+    ``X-Forwarded-For`` is read from the right, as long as the hop that wrote an entry is trusted; entries further to the left, or that
+    are no address, could be written by anybody.
     """
     client = parse_address(peer)
     if client is None:
@@ -77,7 +77,7 @@ def header_values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str:
 
 
 class TrustedProxies:
-    """Puts the client's own address in place of a trusted proxy's, and removes such headers of other senders."""
+    """Replaces a trusted proxy's address by the client's own, and removes such headers of other senders."""
 
     def __init__(self, application: Application) -> None:
         self._application = application
@@ -88,7 +88,7 @@ class TrustedProxies:
             peer = (scope.get("client") or ("", 0))[0]
             if is_trusted(parse_address(peer)):
                 forwarded_for = header_values(scope["headers"], b"x-forwarded-for")
-                # A tuple: uvicorn writes it by a format, which takes no list.
+                # A tuple: uvicorn formats it with %, which accepts no list.
                 scope["client"] = (client_address(peer or "127.0.0.1", forwarded_for), 0)
             else:
                 kept = [(name, value) for name, value in scope["headers"] if name not in FORWARDED]

@@ -1,4 +1,4 @@
-"""Addresses of Redis servers, taken apart for the channel layer (redis-py) and for the broker's client (kombu).
+"""Addresses of Redis servers, parsed for the channel layer (redis-py) and for the broker's client (kombu).
 
 ``redis://``, ``rediss://`` and ``unix://`` as redis-py reads them, and ``sentinel://HOST:PORT,HOST:PORT/NAME/NUMBER`` for a master that
 Sentinels name.
@@ -22,11 +22,11 @@ _SENTINEL_PARAMETERS = {*_TLS_PARAMETERS, "sentinel_username", "sentinel_passwor
 
 @dataclass(frozen=True, slots=True)
 class RedisAddress:
-    """One Redis, as the channel layer and the broker's client take it."""
+    """One Redis, in the forms for the channel layer and the broker's client."""
 
     #: An entry of ``CHANNEL_LAYERS``' ``hosts``.
     layer: str | dict[str, Any]
-    #: Celery's ``broker_url``, what belongs into its ``broker_transport_options``, and its ``broker_use_ssl``.
+    #: Celery's ``broker_url``, the options for its ``broker_transport_options``, and its ``broker_use_ssl``.
     broker: str
     broker_options: dict[str, Any] = field(default_factory=dict)
     broker_tls: dict[str, Any] | None = None
@@ -40,7 +40,7 @@ def parse_redis(raw: str) -> RedisAddress:
         raise AddressRefused(f"must start with {forms} and name a host")
     if parsed.scheme.endswith("sentinel"):
         return _sentinels(parsed)
-    # Imported here, because installations without Redis need not wait for its client.
+    # Imported here, so that installations without Redis do not wait for its client.
     from redis.connection import URL_QUERY_ARGUMENT_PARSERS  # noqa: PLC0415
 
     known = dict(parse_qsl(parsed.query))
@@ -123,7 +123,7 @@ def _refuse_unknown(given: Mapping[str, str], known: set[str]) -> None:
 
 
 def _tls(parameters: Mapping[str, str]) -> dict[str, Any]:
-    """redis-py's settings for TLS: the certificate is checked, and that it is this host's, unless the address says otherwise."""
+    """redis-py's settings for TLS: the certificate and its host name are checked, unless the address says otherwise."""
     checks = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
     wanted = parameters.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
     if wanted not in checks:

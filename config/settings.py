@@ -106,12 +106,12 @@ HSTS_PRELOAD = env.HSTS_PRELOAD
 REQUEST_TIMEOUT_S = env.REQUEST_TIMEOUT_S
 SECRET_KEY_FALLBACKS = env.SECRET_KEY_FALLBACKS
 
-# What a public address implies: its host, its exact origin, and, with https, everything a TLS-terminating proxy needs.
+# Consequences of the public address: its host, its exact origin, and, with https, everything for a proxy that terminates TLS.
 if PUBLIC_URL.host:
     ALLOWED_HOSTS = list(dict.fromkeys([*ALLOWED_HOSTS, PUBLIC_URL.host]))
     CSRF_TRUSTED_ORIGINS = list(dict.fromkeys([*CSRF_TRUSTED_ORIGINS, PUBLIC_URL.origin]))
 if HOST not in EVERY_ADDRESS:
-    # A zone is this machine's own word for one of its networks: no client sends it.
+    # A zone index is this machine's own name for a network: no client sends it.
     ALLOWED_HOSTS = list(dict.fromkeys([*ALLOWED_HOSTS, f"[{HOST.partition('%')[0]}]" if ":" in HOST else HOST]))
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = PUBLIC_URL.secure
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if PUBLIC_URL.secure else None
@@ -122,8 +122,8 @@ SECURE_SSL_HOST = PUBLIC_URL.origin.removeprefix("https://") if PUBLIC_URL.secur
 SECURE_HSTS_SECONDS = HSTS_SECONDS if PUBLIC_URL.secure else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = HSTS_INCLUDE_SUBDOMAINS
 SECURE_HSTS_PRELOAD = HSTS_PRELOAD
-# What else the host's domain serves, and for how long it will have certificates, is the operator's to know: three settings.
-# The first three check for Django's middleware by name; this product's classes, which are derived from it, have others.
+# What other names of the domain serve, and for how long there will be certificates, only the operator knows: three settings.
+# The first three look for Django's middleware by name; this product's classes, which are derived from it, have other names.
 SILENCED_SYSTEM_CHECKS = [f"security.W{number}" for number in ("001", "002", "003", "004", "005", "021")]
 CSRF_FAILURE_VIEW = "chat.web.errors.refuse_forgery"
 
@@ -212,7 +212,7 @@ CELERY_TIMEZONE = "UTC"
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en"
-# Of two that fit as well, as both kinds of Chinese do a browser's plain "zh", the first is taken.
+# Of two that match equally, as both kinds of Chinese match a browser's plain "zh", the first is used.
 LANGUAGES = [("en", "English"), ("zh-hans", "简体中文"), ("zh-hant", "繁體中文")]
 LOCALE_PATHS = [BASE_DIR / "chat" / "locale"]
 LANGUAGE_COOKIE_NAME = "language"
@@ -230,19 +230,19 @@ STORAGES = {
 MEDIA_ROOT = DATA_DIR / "uploads"
 FILE_UPLOAD_PERMISSIONS = 0o600
 FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o700
-# Static files are packed by gzip alone: Brotli would take seconds more at every start.
+# Static files are compressed with gzip only: Brotli would add seconds to every start.
 SERVESTATIC_USE_BROTLI = SERVESTATIC_USE_ZSTD = False
 # A file that was never collected has its plain name.
 SERVESTATIC_MANIFEST_STRICT = False
 
-# The largest body that is read at all, by the beginning of a path: the longest that fits counts. Within it, views have limits of their own.
+# The largest body that is read at all, by the beginning of the path: the longest match counts. Views have lower limits of their own.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2_621_440
 MAX_BODY_BYTES = {
     "/": 64 * 1024,
     "/admin/": DATA_UPLOAD_MAX_MEMORY_SIZE,
     "/admin/login/": 64 * 1024,
     "/api/": DATA_UPLOAD_MAX_MEMORY_SIZE,
-    # What is around the file in its form is little. Where no limit is set, what the database takes in one go of an upload is.
+    # A form adds little to its file. Without a limit, it is the most that the database accepts in one piece of an upload.
     "/api/files/": ((MAX_FILE_MB or 200) * 1_000_000) + 64 * 1024,
     "/api/sessions/import/": 20 * 1024 * 1024,
     "/schedules/": DATA_UPLOAD_MAX_MEMORY_SIZE,
@@ -252,14 +252,14 @@ MAX_BODY_BYTES = {
 
 CONTENT_SECURITY_POLICY = {"DIRECTIVES": content_security.POLICY}
 
-# Without a server nothing is mailed; the pages that would do it are not there.
+# Without a server no mail is sent; the pages that would send one do not exist.
 if EMAIL_URL:
     EMAIL_HOST, EMAIL_PORT = EMAIL_URL.host, EMAIL_URL.port
     EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = EMAIL_URL.user, EMAIL_URL.password
     EMAIL_USE_SSL, EMAIL_USE_TLS = EMAIL_URL.use_ssl, EMAIL_URL.use_starttls
     DEFAULT_FROM_EMAIL = SERVER_EMAIL = EMAIL_URL.sender
 EMAIL_TIMEOUT = 10
-# The link of a mail by which a new password is set.
+# The link of a mail that resets a password.
 PASSWORD_RESET_TIMEOUT = 86_400
 
 AUTH_USER_MODEL = "accounts.User"
@@ -280,14 +280,14 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
-# Stages of a login, second factors and the accounts of an OpenID provider are allauth's; its pages are not: see chat/web/.
+# Stages of a login, second factors and the accounts of an OpenID provider are allauth's; its pages are not used: see chat/web/.
 ACCOUNT_ADAPTER = "chat.security.login_stages.AccountAdapter"
 ACCOUNT_LOGIN_METHODS = {"username"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "email", "password1*", "password2*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_UNIQUE_EMAIL = False
 ACCOUNT_EMAIL_NOTIFICATIONS = False
-# Failures are counted by what follows below, in the database, and not in the memory of each process.
+# Failures are counted as follows, in the database, and not in the memory of each process.
 ACCOUNT_RATE_LIMITS = False
 ACCOUNT_REAUTHENTICATION_REQUIRED = False
 MFA_ADAPTER = "chat.security.second_factor.SecondFactorAdapter"
@@ -317,7 +317,7 @@ SOCIALACCOUNT_PROVIDERS = {
         else [],
     }
 }
-# Who guesses is held off by name and address together, by address and by name, and only for a while: see config/login_limits.py.
+# Guessing is limited by name and address together, by address and by name, and only for a while: see config/login_limits.py.
 AXES_HANDLER = "config.login_limits.LimitsHandler"
 AXES_FAILURE_LIMIT = 8
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"], "ip_address", "username"]

@@ -14,18 +14,18 @@ from chat.runtime.kept import Kept
 
 
 class HashedStaticFiles(CompressedManifestStaticFilesStorage):
-    """Names that change with the content, also inside the ES modules that import each other.
+    """Names that change with the content, also inside ES modules that import each other.
 
-    A file that was never collected keeps its plain name: a page without one of the browser's libraries is still a page.
+    A file that was never collected keeps its plain name: a page without one of the browser's libraries still works.
     """
 
     support_js_module_import_aggregation = True
-    #: One for each floor of modules that import each other, and some to spare: a name is settled when those of its imports are.
+    #: One pass for each level of modules that import each other, and some more: a name is final when those of its imports are.
     max_post_process_passes = 20
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        #: What was said of each collected file: where all are looked for, and its address there. A page names forty.
+        #: The address of each collected file, by folder and name; a page uses forty.
         self._addresses: dict[str, tuple[str, str]] = {}
 
     def url(self, name: str | None, force: bool = False) -> str:
@@ -40,7 +40,7 @@ class HashedStaticFiles(CompressedManifestStaticFilesStorage):
         return address
 
     def read_manifest(self) -> str | None:
-        """Return what was written of the names; None where that was cut short, as by a power cut."""
+        """The stored list of names; None if it is truncated, as after a power cut."""
         try:
             written: str | None = super().read_manifest()
             if written is not None:
@@ -50,12 +50,12 @@ class HashedStaticFiles(CompressedManifestStaticFilesStorage):
         return written
 
     def save_manifest(self) -> None:
-        """Write which name each file has now."""
+        """Store which name each file has now."""
         self._addresses.clear()
         super().save_manifest()
 
     def stored_name(self, name: str) -> str:
-        """Return the hashed name, or the plain one of a file that isn't there."""
+        """The hashed name, or the plain one of a file that does not exist."""
         try:
             hashed: str = super().stored_name(name)
         except ValueError:
@@ -64,13 +64,13 @@ class HashedStaticFiles(CompressedManifestStaticFilesStorage):
 
 
 def serve_static_files(application: Any) -> Any:
-    """An ASGI application that serves what has been collected by now, and passes every other request on."""
+    """An ASGI application that serves what has been collected, and passes every other request on."""
     files = ServeStaticASGI(
         application,
         root=settings.STATIC_ROOT,
         prefix=settings.STATIC_URL,
         allow_all_origins=False,
-        # The folder has only files of the product: to check each for links that lead out of it took a tenth of a second at each start.
+        # The folder contains only files of the product: checking each for symbolic links took a tenth of a second at each start.
         allow_unsafe_symlinks=True,
         add_headers_function=_add_headers,
     )
@@ -86,7 +86,7 @@ def serve_static_files(application: Any) -> Any:
             else:
                 await send(message)
 
-        # As a server that sends files by itself: without that, each is read on a thread that is made for it.
+        # As if the server sent files itself: otherwise each would be read in a new thread.
         extensions = {**(scope.get("extensions") or {}), "http.response.pathsend": {}}
         await files({**scope, "extensions": extensions}, receive, send_file)
 
@@ -114,7 +114,7 @@ async def _send_contents(path: str, send: Any) -> None:
 
 
 def _add_headers(headers: Headers, _path: str, _url: str) -> None:
-    """Add what Django's own middleware adds to pages."""
+    """Add the headers that Django's own middleware adds to pages."""
     headers["X-Content-Type-Options"] = "nosniff"
     headers["Referrer-Policy"] = settings.SECURE_REFERRER_POLICY
     headers["Cross-Origin-Opener-Policy"] = settings.SECURE_CROSS_ORIGIN_OPENER_POLICY

@@ -11,17 +11,18 @@ from django.views.generic import RedirectView
 
 from chat.web import echo, health, metrics
 
-# For clients that request it without having read a page. The plain name, since this answer outlives the file's hashed ones.
+# For clients that request it without having read a page. The plain name, because this answer may be cached longer than the file's hashed
+# name exists.
 icon = RedirectView.as_view(url=f"{settings.STATIC_URL}chat/favicon/done.svg", permanent=True)
 
-# Where the admin had the accounts while they were Django's own users.
+# The accounts' address in the admin while they were Django's own users.
 former_accounts = RedirectView.as_view(
     url=f"{settings.FORCE_SCRIPT_NAME or ''}/admin/accounts/user/%(rest)s", query_string=True, permanent=True
 )
 
 
 def lead_to_login(request: HttpRequest) -> HttpResponse:
-    """Lead to the login page, and from there where one was going."""
+    """Redirect to the login page, and from there to the requested page."""
     going = urlencode({"next": request.GET.get("next") or reverse("admin:index")})
     return redirect(f"{reverse('login')}?{going}")
 
@@ -33,7 +34,7 @@ class Later(URLResolver):
     """
 
     def _populate(self) -> None:
-        """Have no names among those of the others, so that these are found without it."""
+        """Exclude their names from those of the other addresses, so that the others are found without loading these."""
 
 
 urlpatterns = [
@@ -42,7 +43,7 @@ urlpatterns = [
     Later(RoutePattern("v1/"), "chat.openai.urls", app_name="v1", namespace="v1"),
     path("accounts/", include("chat.web.accounts")),
     re_path(r"^admin/auth/user/(?P<rest>.*)$", former_accounts),
-    # There is one login, for everybody.
+    # There is one login for everybody.
     path("admin/login/", lead_to_login),
     path("admin/", admin.site.urls),
     path("favicon.ico", icon, name="icon"),

@@ -1,4 +1,4 @@
-"""Text that turns other text round unseen is made visible in every page, so that a file named "gpj.exe" can't read "exe.jpg"."""
+"""Characters that change the direction of text are made visible on every page: a file named "gpj.exe" cannot look like "exe.jpg"."""
 
 import re
 
@@ -24,15 +24,15 @@ def _shown(found: re.Match[bytes]) -> bytes:
 
 
 class VisibleTextMiddleware(OnLoop):
-    """Does so with every page, whichever view has made it: names, titles, links, arguments, results, the admin."""
+    """Applies that to every page, whichever view has rendered it: names, titles, links, arguments, results, the admin."""
 
     def process_response(self, _request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        """Answer with the page."""
+        """The page with visible characters."""
         if isinstance(response, HttpResponse) and response.get("Content-Type", "").startswith("text/html"):
             shown = make_visible(response.content)
             if shown is not response.content:
                 response.content = shown
                 if response.has_header("Content-Length"):
-                    # Said before it grew: the browser would be given so much of it alone.
+                    # Set before the page grew: the browser would only read that much of it.
                     response["Content-Length"] = str(len(shown))
         return response

@@ -1,1 +1,1 @@
-"""Sets up the environment and what the project needs: no part of the application."""
+"""Scripts that set up the environment and the project: no part of the application."""

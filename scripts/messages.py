@@ -27,23 +27,23 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 LOCALE = BASE_DIR / "chat" / "locale"
 SCRIPTS = BASE_DIR / "static" / "chat"
 BROWSER = SCRIPTS / "locale"
-#: By Django's name: the folder of its catalogue.
+#: By Django's code of a language: the folder of its catalogue.
 LANGUAGES = {"zh-hans": "zh_Hans", "zh-hant": "zh_Hant"}
-#: Functions whose arguments are sentences; one that starts with a context says so.
+#: Functions whose arguments are sentences; True if the first argument is a context.
 _KEYWORDS = dict.fromkeys(("pgettext", "pgettext_lazy"), (None, "c")) | dict.fromkeys(
     ("_", "gettext", "gettext_lazy", "gettext_noop", "ngettext", "Sentence")
 )
 _CALL = re.compile(r" (gettext|ngettext|pgettext|npgettext|_)\(")
 _LITERAL = re.compile(r"\s*u?('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")\s*,?")
-#: A fixed date: what has not changed is not written anew.
+#: A fixed date, so that an unchanged catalogue is not rewritten.
 _DATED = datetime(2026, 11, 29, tzinfo=UTC)
 
-#: A sentence as it was found: its context or none, and itself, in one form or two.
+#: A sentence in the sources: its context or None, and its text, with or without a plural.
 Found = tuple[str | None, tuple[str, ...]]
 
 
 def _in_template(source: str) -> Iterator[Found]:
-    """The sentences of a Django template, as Django's own tools see them."""
+    """The sentences of a Django template, found with Django's own tools."""
     text = templatize(source)
     for call in _CALL.finditer(text):
         strings, at = [], call.end()
@@ -66,7 +66,7 @@ def _in_code(path: Path) -> Iterator[Found]:
 
 
 def sources() -> list[Path]:
-    """The files that sentences stand in."""
+    """The files that contain sentences."""
     python = [path for folder in ("agents", "chat", "config") for path in (BASE_DIR / folder).rglob("*.py")]
     templates = [*(BASE_DIR / "templates").rglob("*.html")]
     scripts = [path for path in SCRIPTS.rglob("*.js") if BROWSER not in path.parents]
@@ -74,7 +74,7 @@ def sources() -> list[Path]:
 
 
 def find_messages() -> dict[Found, list[str]]:
-    """All sentences, each with the files that it stands in."""
+    """All sentences, each with the files that contain it."""
     found: dict[Found, list[str]] = {}
     for path in sources():
         here = _in_template(path.read_text("utf-8")) if path.suffix == ".html" else _in_code(path)
@@ -87,7 +87,7 @@ def find_messages() -> dict[Found, list[str]]:
 
 
 def _merged(found: dict[Found, list[str]]) -> dict[Found, list[str]]:
-    """With a sentence that stands in one form here and in two there once, in two: catalogues know it by the first."""
+    """Sentences that have a plural in one place and none in another, merged into those with it: catalogues know both by the singular."""
     double = {(context, texts[0]): (context, texts) for context, texts in found if len(texts) == 2}
     merged: dict[Found, list[str]] = {}
     for (context, texts), places in found.items():
@@ -96,7 +96,7 @@ def _merged(found: dict[Found, list[str]]) -> dict[Found, list[str]]:
 
 
 def load(folder: str) -> Catalog:
-    """A catalogue as it lies in the repository; an empty one where there is none yet."""
+    """A catalogue as stored in the repository; an empty one if there is none yet."""
     path = LOCALE / folder / "LC_MESSAGES" / "django.po"
     if not path.exists():
         return Catalog(locale=folder)
@@ -105,7 +105,7 @@ def load(folder: str) -> Catalog:
 
 
 def updated(old: Catalog, found: dict[Found, list[str]], folder: str) -> Catalog:
-    """The catalogue with just the sentences that there are, each translated as it was."""
+    """The catalogue with exactly the current sentences, each with its translation."""
     new = Catalog(
         locale=folder,
         project="Thinkaloud",
@@ -133,21 +133,21 @@ def updated(old: Catalog, found: dict[Found, list[str]], folder: str) -> Catalog
 
 
 def po_text(catalogue: Catalog) -> bytes:
-    """A catalogue as the file that people write in."""
+    """A catalogue in the format that people edit."""
     out = io.BytesIO()
     write_po(out, catalogue, width=130, include_lineno=False, ignore_obsolete=True)
     return out.getvalue()
 
 
 def mo_bytes(catalogue: Catalog) -> bytes:
-    """A catalogue as the file that Django reads."""
+    """A catalogue in the format that Django reads."""
     out = io.BytesIO()
     write_mo(out, catalogue)
     return out.getvalue()
 
 
 def browser_module(catalogue: Catalog, folder: str) -> str:
-    """What the browser's scripts say of it, as a module."""
+    """The catalogue's sentences for the browser's scripts, as a module."""
     words = {}
     for message in messages(catalogue):
         if not any(place.startswith("static/") or place in _SHOWN_BY_SCRIPTS for place, _ in message.locations):
@@ -164,7 +164,7 @@ def browser_module(catalogue: Catalog, folder: str) -> str:
     )
 
 
-#: Files whose sentences reach the scripts as data, with the template that they were made of.
+#: Files whose sentences reach the scripts as data, with the template that they are made of.
 _SHOWN_BY_SCRIPTS = frozenset(
     path.relative_to(BASE_DIR).as_posix()
     for folder in ("agents", "chat")
@@ -174,7 +174,7 @@ _SHOWN_BY_SCRIPTS = frozenset(
 
 
 def messages(catalogue: Catalog) -> Iterable[Message]:
-    """The messages of a catalogue but for its header."""
+    """The messages of a catalogue without its header."""
     return (message for message in catalogue if message.id)
 
 
@@ -185,7 +185,7 @@ def is_missing(message: Message) -> bool:
 
 
 def outputs() -> dict[Path, bytes]:
-    """What every file should hold: catalogues, what Django reads, what the browser reads."""
+    """What every file should contain: catalogues, Django's files, the browser's files."""
     found = find_messages()
     made = {}
     for code, folder in LANGUAGES.items():
@@ -198,14 +198,14 @@ def outputs() -> dict[Path, bytes]:
 
 
 def configure() -> None:
-    """What Django's reader of templates needs."""
+    """Configure Django as far as its parser of templates needs it."""
     if not settings.configured:
         settings.configure()
         django.setup()
 
 
 def main() -> None:
-    """Write them, and list what is not translated yet."""
+    """Write the files, and list what is not translated yet."""
     configure()
     for path, content in outputs().items():
         path.parent.mkdir(parents=True, exist_ok=True)

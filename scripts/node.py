@@ -1,4 +1,4 @@
-"""Run a program of ``node_modules`` by its file, with a Node that is new enough: ``python scripts/node.py typescript/bin/tsc``."""
+"""Run a program of ``node_modules`` with a Node that is new enough: ``python scripts/node.py typescript/bin/tsc``."""
 
 import sys
 from pathlib import Path

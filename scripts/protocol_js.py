@@ -1,4 +1,4 @@
-"""Writes ``static/chat/protocol.js`` from the types in ``chat/protocol``: its words, and what each frame and command holds."""
+"""Writes ``static/chat/protocol.js`` from the types in ``chat/protocol``: its names, and the fields of each frame and command."""
 
 import json
 import textwrap
@@ -14,7 +14,7 @@ from chat.protocol.frames import StoredFrame, UnstoredFrame
 
 TARGET = Path(__file__).resolve().parent.parent / "static" / "chat" / "protocol.js"
 _WIDTH = 120
-#: Sets of words that have a name of their own.
+#: Enumerations that have a name of their own.
 _SETS = {"End": protocol.ENDS, "ErrorCode": protocol.ERROR_CODES}
 _JS_TYPES = {"string": "string", "integer": "number", "number": "number", "boolean": "boolean", "null": "null"}
 

@@ -1,4 +1,4 @@
-"""Helpers of all scripts: run programs quietly, log, end in one line. Standard library only, for any Python."""
+"""Helpers of all scripts: run programs quietly, log, exit with one line. Standard library only, for any Python."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from typing import NoReturn
 
 
 class BootstrapError(Exception):
-    """Something the machine lacks; the message is the one line that is shown."""
+    """Something that the machine lacks; the message is the one line that is shown."""
 
 
 def run_quietly(command: Sequence[str], doing: str, environ: dict[str, str] | None = None) -> None:
-    """Run a command and show nothing of it, unless it fails: then its last line."""
+    """Run a command and show no output; if it fails, its last line is the error."""
     try:
         done = subprocess.run(
             command,
@@ -44,12 +44,12 @@ def run_quietly(command: Sequence[str], doing: str, environ: dict[str, str] | No
 
 
 def file_hash(path: Path) -> str:
-    """Return what changes when the file does."""
+    """A hash that changes with the file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def log_line(words: str) -> None:
-    """Log a line for the person who runs it."""
+    """Print a line for the user."""
     print(words, file=sys.stderr, flush=True)
 
 
