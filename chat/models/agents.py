@@ -1,6 +1,6 @@
-"""Agents as staff make them: agents, their versions, which never change, and the servers of models and tools that they use.
+"""Agents and their versions, and the model servers and MCP servers that staff enter.
 
-Written by ``catalog.agent_versions`` and ``catalog.server_changes`` alone.
+Versions never change. Written by ``catalog.agent_versions`` and ``catalog.server_changes`` only.
 """
 
 from django.conf import settings
@@ -48,7 +48,7 @@ class ModelServer(EnteredServer):
 
 
 class Transport(models.TextChoices):
-    """How a tool server is spoken with."""
+    """The transport of an MCP server."""
 
     EITHER = "http-or-sse", "whichever it speaks"
     STREAMABLE_HTTP = "streamable-http", "streamable HTTP"
@@ -56,9 +56,9 @@ class Transport(models.TextChoices):
 
 
 class McpServer(EnteredServer):
-    """An MCP server at an address, beside those in the environment; an agent has it where a version chooses it.
+    """An MCP server at an address, in addition to those in the environment; an agent uses it if its version chooses it.
 
-    ``offered`` are its tools as they were found by the last trial, by name, with what each does.
+    ``offered`` are the tools that the last trial has found, by name, with their descriptions.
     """
 
     name = models.CharField(
@@ -80,7 +80,7 @@ class McpServer(EnteredServer):
 
 
 class Agent(models.Model):
-    """An agent by its name: which of its versions runs take, and who may use it. An archived one is not offered."""
+    """An agent by its name: its current version, and who may use it. An archived one is not offered."""
 
     name = models.CharField(
         max_length=40,
@@ -105,17 +105,17 @@ class Agent(models.Model):
 
 
 class VersionState(models.TextChoices):
-    """Whether runs may take a version."""
+    """Whether runs may use a version."""
 
     DRAFT = "draft"
     PUBLISHED = "published"
 
 
 class AgentVersion(models.Model):
-    """What an agent is from one save to the next. Immutable, but for the state; a run names the one that it took.
+    """The content of an agent, as saved once. Immutable, except the state; a run refers to the version that it used.
 
-    ``mcp`` is a list of ``{"server": name, "tools": [names] or null for all}``; null: all servers that are configured.
-    ``parameters`` and ``limits`` have the fields of `agents.specs.Parameters` and `agents.specs.Limits`.
+    ``mcp`` is a list of ``{"server": name, "tools": [names] or null for all}``; null: all servers that are configured. ``parameters``
+    and ``limits`` have the fields of `agents.specs.Parameters` and `agents.specs.Limits`.
     """
 
     agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="versions")

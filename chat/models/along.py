@@ -1,4 +1,4 @@
-"""What clients that keep the conversation themselves send along with a message. Written by ``store.sent_along`` alone."""
+"""Messages that API clients, which keep the conversation themselves, send along. Written by ``store.sent_along`` only."""
 
 from django.conf import settings
 from django.db import models
@@ -8,10 +8,10 @@ from chat.models.sessions import Run
 
 
 class SentAlong(models.Model):
-    """What came with a run's message from a client that sends the whole conversation each time.
+    """The earlier messages in a request of a client that sends the whole conversation each time.
 
-    ``asked`` stands for that conversation up to the message, ``answered`` for the same with the run's answer: by that the next request
-    finds the session. Each is empty where the session holds anything else, or there is no answer.
+    ``asked`` is a digest of the conversation up to the run's message, ``answered`` of the same with the run's answer: with that the
+    next request finds the session. Each is empty if the session contains anything else, or if there is no answer.
     """
 
     run = models.OneToOneField(Run, on_delete=models.CASCADE, primary_key=True, related_name="sent_along")

@@ -1,4 +1,4 @@
-"""The audit log: who saw, changed, stopped, deleted or exported what, and by which way. Written by ``security.audit`` alone."""
+"""The audit log: who viewed, changed, stopped, deleted or exported what, and where. Written by ``security.audit`` only."""
 
 import uuid
 from typing import Any, NoReturn
@@ -10,7 +10,7 @@ from django.utils.translation import pgettext_lazy
 
 
 class Door(models.TextChoices):
-    """The way by which a user reached what belongs to others, or to everyone: pages, API, socket and so on."""
+    """Where a user accessed what belongs to others, or to everyone: pages, API, socket and so on."""
 
     PAGE = "page", pgettext_lazy("door", "Page")
     API = "api", pgettext_lazy("door", "API")
@@ -24,7 +24,7 @@ class Door(models.TextChoices):
 
 
 class Act(models.TextChoices):
-    """The audited action. A further one is a line here; the table does not know the list."""
+    """The audited action. A further one is a line here; the table does not restrict them."""
 
     VIEW = "view", pgettext_lazy("act", "Looked at")
     SEARCH = "search", pgettext_lazy("act", "Searched")
@@ -70,17 +70,17 @@ class Act(models.TextChoices):
     EXPIRE = "expire", pgettext_lazy("act", "Deleted after its time")
 
 
-#: Actions with one entry for each person, session and way in ten minutes; of all others, each time has its own.
+#: Actions with one entry per person, session and door in ten minutes; each occurrence of any other action has its own entry.
 LOOKS = (Act.VIEW, Act.SEARCH)
 
-#: In place of one session's identifier: many at once, as in a list or by a search, or none.
+#: Instead of one session's id: many at once, as in a list or by a search, or none.
 MANY_SESSIONS = uuid.UUID(int=0)
-#: In place of an account's id: the installation itself, or an unknown person.
+#: Instead of an account's id: the installation itself, or an unknown person.
 NOBODY = 0
 
 
 class NeverChanges(TypeError):
-    """Somebody tried to change or to remove entries of the audit."""
+    """Code has tried to change or delete audit entries."""
 
 
 def _refuse(*_: Any, **__: Any) -> NoReturn:
@@ -88,16 +88,17 @@ def _refuse(*_: Any, **__: Any) -> NoReturn:
 
 
 class _Entries(models.QuerySet["AuditEntry"]):
-    """Entries are added and read. The database has triggers against the rest, too."""
+    """Entries can only be added and read. The database has triggers against everything else, too."""
 
     update = delete = bulk_update = update_or_create = _refuse
 
 
 class AuditEntry(models.Model):
-    """That somebody did something: who, what, to whose and to which, through which door, when. Identifiers alone, and never changed.
+    """One action: who, what, on which object of whose, through which door, when.
 
-    ``actor_id`` and ``subject_id`` are numbers of accounts; when an account is deleted, both become its pseudonym, a negative number
-    that nothing leads back from. ``window`` numbers stretches of ten minutes for looks; for anything else it is the microsecond.
+    It contains only ids, and never changes. ``actor_id`` and ``subject_id`` are ids of accounts; when an account is deleted, both
+    become its pseudonym, a negative number that does not lead back to it. For views ``window`` is the number of a period of ten
+    minutes; for anything else it is the time in microseconds.
     """
 
     actor_id = models.BigIntegerField(help_text="Who did it; 0: the installation, or somebody who is not known.")
@@ -126,7 +127,7 @@ class AuditEntry(models.Model):
                 name="one_audit_entry_per_window",
             ),
         )
-        # The page's filters, each in the order in which it is read: backwards.
+        # The page's filters, each with the order of its entries: newest first.
         indexes = (
             models.Index(fields=("at", "id"), name="audit_in_order"),
             models.Index(fields=("actor_id", "at", "id"), name="audit_by_actor"),
@@ -140,7 +141,7 @@ class AuditEntry(models.Model):
         return f"{self.action} by {self.actor_id} at {self.at:%Y-%m-%d %H:%M}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Add it; one that is there stays as it is."""
+        """Insert it; an existing entry is never changed."""
         if not self._state.adding:
             _refuse()
         super().save(*args, **kwargs)
@@ -151,7 +152,7 @@ class AuditEntry(models.Model):
 
 
 class AuditPurge(models.Model):
-    """Set only within a transaction that removes entries older than they are kept: the database refuses to delete any other entry."""
+    """Set only within a transaction that deletes expired entries: the database refuses to delete any other entry."""
 
     before = models.DateTimeField()
 

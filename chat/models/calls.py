@@ -1,7 +1,8 @@
 """Model calls of runs: requests, results and costs; prices of tokens; budgets.
 
-A session's calls hold their messages by reference, each content once per session, and each call only what differs from one before: what is
-stored grows with what is said, not with its square. Written by ``store.calls`` alone, but for prices and budgets, which staff edit.
+A session's calls refer to their messages; each content is stored once per session, and each call stores only what differs from an earlier
+one: so the stored size grows linearly with the conversation, not quadratically. Written by ``store.calls`` only, except prices and budgets,
+which staff edit.
 """
 
 from decimal import Decimal
@@ -23,7 +24,7 @@ class Cost(NamedTuple):
     """Three letters."""
 
 
-#: Three capital letters.
+#: An ISO code of three capital letters.
 _CURRENCY = r"\A[A-Z]{3}\Z"
 
 
@@ -46,9 +47,9 @@ class ModelContent(models.Model):
 class ModelCall(models.Model):
     """One request to a model.
 
-    ``messages`` is a JSON list: a number is a `ModelContent`, or where it is below 0 what stands in ``contents`` of a call, a pair
-    ``[first, end]`` a stretch of the messages of ``base``. Whole lists come often enough that ``depth``, the number of calls back to the
-    last one, stays below the length of the list. ``duration_ms`` is empty until it has ended.
+    ``messages`` is a JSON list: a number is the id of a `ModelContent`, or, if it is negative, an index into ``contents`` of a call; a
+    pair ``[first, end]`` is a range of the messages of ``base``. Complete lists are stored often enough that ``depth``, the number of
+    calls back to the last one, stays below the length of the list. ``duration_ms`` is empty until the call has ended.
     """
 
     session = models.ForeignKey(Session, on_delete=models.CASCADE, db_index=False, related_name="+")
@@ -60,7 +61,7 @@ class ModelCall(models.Model):
     agent_version = models.PositiveIntegerField(null=True)
     parameters = models.TextField(help_text="The rest of the request, as JSON.")
     tool_names = models.TextField(help_text="As JSON.")
-    # Both without a constraint: they go with the session.
+    # Both without a constraint: they are deleted with the session.
     tools = models.ForeignKey(
         ModelContent, on_delete=models.DO_NOTHING, null=True, db_constraint=False, db_index=False, related_name="+"
     )
@@ -96,7 +97,7 @@ class ModelCall(models.Model):
 
 
 class DailyUsage(models.Model):
-    """What a person's runs with an agent used of a model on a day (UTC): added up as calls end, and kept longer than their sessions."""
+    """How much a user's runs with an agent used of a model on a day (UTC): added up as calls end, and kept longer than their sessions."""
 
     day = models.DateField()
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
@@ -128,7 +129,7 @@ def _per_million(words: str) -> "models.DecimalField[Decimal, Decimal]":
 
 
 class Price(models.Model):
-    """A price of a model's tokens, set by staff; it comes before the known prices of public servers."""
+    """A price of a model's tokens, set by staff; it takes precedence over the public prices."""
 
     provider = models.CharField(
         "model server", max_length=100, default="*", help_text="Its name; * stands for anything."
@@ -157,7 +158,7 @@ class Price(models.Model):
 
 
 class BudgetScope(models.TextChoices):
-    """What a budget is for."""
+    """What a budget limits: a run, a user's day or an agent's day."""
 
     RUN = "run", "each run"
     USER_DAY = "user_day", "a person's day"
@@ -165,7 +166,7 @@ class BudgetScope(models.TextChoices):
 
 
 class Budget(models.Model):
-    """How many tokens, or how much money, runs may use. Days are UTC's."""
+    """How many tokens, or how much money, runs may use. Days are UTC."""
 
     scope = models.CharField("for", max_length=16, choices=BudgetScope)
     user = models.ForeignKey(

@@ -1,7 +1,7 @@
-"""Sets of cases: questions with what is expected of their answers, asked again and again. Written by ``cases`` alone.
+"""Sets of cases: questions with expectations about their answers, which can be run repeatedly. Written by ``cases`` only.
 
-A set is one person's, who may share it. A case holds its own copy of the question, and files of its own person: what it was made of may
-be deleted. A run of a set has a result for each case that the set had when it began.
+A set has one owner, who may share it. A case has its own copy of the question and of its files, so the session that it was made from may be
+deleted. A run of a set has a result for each case that the set had when it started.
 """
 
 import uuid
@@ -19,7 +19,7 @@ from chat.models.sessions import AGENT_NAME_LENGTH, Run
 
 
 class CaseSet(models.Model):
-    """Cases that are asked together. ``agent_name`` is the agent that was chosen last."""
+    """Cases that are run together. ``agent_name`` is the agent that was chosen last."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     owner = models.ForeignKey(
@@ -40,9 +40,9 @@ class CaseSet(models.Model):
 
 
 class SetShare(models.Model):
-    """A set is shared with one person or one group. `access` says what a role may do.
+    """A set is shared with one user or one group. `access` says what a role may do.
 
-    ``role`` is a session's: a watcher sees the set and the sessions in which its cases were asked, a driver changes its cases and asks it.
+    ``role`` is a role in sessions: a watcher sees the set and the sessions of its cases, a driver changes its cases and runs it.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -69,9 +69,9 @@ class SetShare(models.Model):
 
 
 class Case(models.Model):
-    """A question, its files, and what is expected of the answer: words that must appear, a line each, and a rule in Python.
+    """A question, its files, and the expectations about the answer: words that must occur, one per line, and a rule in Python.
 
-    ``files`` is as `Run.files` is. ``source_run`` is the run that it was made of, which may be gone.
+    ``files`` is like `Run.files`. ``source_run`` is the run that it was made from, which may be deleted.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -95,7 +95,7 @@ class Case(models.Model):
 
 
 class CaseFile(models.Model):
-    """A case uses a file, which is its set's owner's and is kept as long as the case is."""
+    """A file of a case: it belongs to the set's owner, and is kept as long as the case."""
 
     case = models.ForeignKey(Case, on_delete=models.CASCADE, related_name="used_files", db_index=False)
     file = models.ForeignKey(File, on_delete=models.CASCADE, related_name="used_by_cases")
@@ -108,7 +108,7 @@ class CaseFile(models.Model):
 
 
 class SetRunState(models.TextChoices):
-    """Whether a run of a set is still going."""
+    """Whether a run of a set is in progress."""
 
     RUNNING = "running"
     STOPPED = "stopped"
@@ -116,9 +116,10 @@ class SetRunState(models.TextChoices):
 
 
 class SetRun(models.Model):
-    """A set, asked of one version of an agent. ``number`` counts those of the set; ``by_clock``: a schedule has begun it.
+    """A run of a set with one version of an agent.
 
-    ``asked_by`` is whose runs its cases are: whoever has begun it, or the set's owner where there is no name.
+    ``number`` counts the runs of the set; ``by_clock``: a schedule has started it. ``asked_by`` is the user of its cases' runs: the one
+    who has started it; if it is empty, the set's owner.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -151,17 +152,18 @@ class CaseVerdict(models.TextChoices):
     ASKED = "asked"
     PASSED = "passed"
     FAILED = "failed"
-    #: Nothing is expected of it.
+    #: It has no expectations.
     ANSWERED = "answered"
-    #: It has no answer that could be judged, or its rule could not judge it.
+    #: It has no answer that could be judged, or its rule has failed.
     ERROR = "error"
     STOPPED = "stopped"
 
 
 class CaseResult(models.Model):
-    """What has come of one case in one run of its set, and by which run; figures are kept when that is deleted.
+    """The result of one case in one run of its set, and its run; the figures stay when the run is deleted.
 
-    ``attempts`` counts how often it was asked: a run that ended with its process says nothing of the agent, and is asked again.
+    ``attempts`` counts how often it was asked: a run that was interrupted with its process says nothing about the agent, and is
+    repeated.
     """
 
     set_run = models.ForeignKey(SetRun, on_delete=models.CASCADE, related_name="results", db_index=False)

@@ -1,7 +1,7 @@
-"""Tables of files: what people add to a question and what tools return. Written by ``store.files`` and ``store.file_texts`` alone.
+"""Files: what users attach to messages and what tools return. Written by ``store.files`` and ``store.file_texts`` only.
 
-A file's content lies in the database, in chunks: any process of any machine can serve it and hand it to a model, it is in every
-backup, and it goes in the transaction in which its session goes. Nothing else that several machines share is needed for that.
+The content is in the database, in chunks: every process of every machine can serve it and send it to a model, it is in every backup, and it
+is deleted in the same transaction as its session. No other storage has to be shared by several machines.
 """
 
 import uuid
@@ -16,8 +16,8 @@ from chat.models.sessions import Session
 class File(models.Model):
     """One file of one owner; content and name never change.
 
-    It may be looked at by its owner and by whoever sees a session that uses it. ``is_whole`` is false while its content is still being
-    written; nobody is told of it before. One that no session uses (``is_used``) is removed after a day.
+    It may be read by its owner and by users who see a session that uses it. ``is_whole`` is false while its content is being written;
+    the file is not visible before. A file that no session uses (``is_used``) is deleted after a day.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -56,7 +56,7 @@ class FileChunk(models.Model):
 
 
 class FileText(models.Model):
-    """A passage of a file's text: whole lines of one page, from ``first_line`` on. ``terms`` are the words that it is found by."""
+    """A passage of a file's text: whole lines of one page, from ``first_line`` on. ``terms`` are the words by which search finds it."""
 
     file = models.ForeignKey(File, on_delete=models.CASCADE, related_name="texts")
     page = models.PositiveIntegerField()
@@ -72,7 +72,7 @@ class FileText(models.Model):
 
 
 class SessionFile(models.Model):
-    """A session uses a file: everyone who sees the one sees the other."""
+    """A session uses a file: everyone who sees the session can read the file."""
 
     session = models.ForeignKey(Session, on_delete=models.CASCADE, related_name="used_files")
     file = models.ForeignKey(File, on_delete=models.CASCADE, related_name="uses")

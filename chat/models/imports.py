@@ -1,4 +1,4 @@
-"""Documents of other programs that sessions were made from."""
+"""Imported documents from which sessions were made."""
 
 from django.db import models
 
@@ -6,7 +6,7 @@ from chat.models.sessions import Session
 
 
 class ImportedDocument(models.Model):
-    """The trajectory that a session was made from, as it came: ATIF, as JSON."""
+    """The trajectory from which a session was made, unchanged: ATIF, as JSON."""
 
     session = models.OneToOneField(Session, on_delete=models.CASCADE, primary_key=True, related_name="+")
     document = models.TextField()

@@ -1,4 +1,4 @@
-"""Mails to be sent. Written by ``store.mails`` alone."""
+"""Mails to be sent. Written by ``store.mails`` only."""
 
 import uuid
 from typing import ClassVar
@@ -10,7 +10,7 @@ from django.utils import timezone
 
 
 class MailKind(models.TextChoices):
-    """What a mail is about."""
+    """The event that a mail is about."""
 
     RUN_WAITING = "run.waiting"
     RUN_FAILED = "run.failed"
@@ -29,7 +29,7 @@ class MailState(models.TextChoices):
 
 
 class Mail(models.Model):
-    """A mail to an account: its text and address are not stored, but made when it is sent."""
+    """A mail to an account: its text and address are not stored, but determined when it is sent."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="mails", db_index=False)

@@ -1,4 +1,4 @@
-"""Verdicts and comments of people: never part of the log, never sent to a model. Written by ``runs.notes`` alone."""
+"""Verdicts and comments of users: not part of the log, and never sent to a model. Written by ``runs.notes`` only."""
 
 import uuid
 
@@ -11,16 +11,17 @@ from chat.models.sessions import Run, Session
 
 
 class VerdictWord(models.TextChoices):
-    """A person's verdict on a run."""
+    """A user's verdict on a run."""
 
     GOOD = "good"
     BAD = "bad"
 
 
 class Verdict(models.Model):
-    """One person's verdict on one run. Without a word they have taken it back, which others have to be sent, too.
+    """One user's verdict on one run.
 
-    ``version`` is the session's ``notes_version`` of its last change, by which whoever has missed that finds it.
+    An empty one was withdrawn, which has to be sent to others, too. ``version`` is the session's ``notes_version`` at its last change,
+    by which a client that has missed the change finds it.
     """
 
     session = models.ForeignKey(Session, on_delete=models.CASCADE, related_name="+", db_index=False)
@@ -43,9 +44,10 @@ class Verdict(models.Model):
 
 
 class Comment(models.Model):
-    """A person's comment on a step, as plain text. A deleted one has no text any more; others are sent that it is gone.
+    """A user's comment on a step, as plain text.
 
-    ``seq`` is the step's number in its session, ``version`` as for verdicts.
+    A deleted one has no text; others are sent that it was deleted. ``seq`` is the step's number in its session, ``version`` as for
+    verdicts.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

@@ -1,4 +1,4 @@
-"""What operators manage: processes, sockets, tool servers, announcements, and accounts that are being deleted."""
+"""What operators manage: processes, sockets, MCP servers, announcements, and accounts that are being deleted."""
 
 import uuid
 
@@ -24,19 +24,19 @@ class ClosedAccount(models.Model):
         return f"Closed: {self.user_id}"
 
 
-#: What processes of this version know of each other's rows, by `Process.knows`: 1, that runs wait for people.
+#: The newest change that this version supports, for `Process.knows`: 1 means that runs may wait for people.
 KNOWS_WAITING = 1
 
 
 class Process(models.Model):
-    """A process of this installation, its last sign of life, and what it has noticed that only an operator can mend, a line each."""
+    """A process of this installation, its last heartbeat, and the problems it has noticed that an operator has to solve, one per line."""
 
     name = models.CharField(primary_key=True, max_length=120)
     seen_at = models.DateTimeField()
     noticed = models.TextField(
         blank=True, default="", db_default="", help_text="What is wrong around it, as in a proxy's settings."
     )
-    #: The newest change that its version knows, by number; earlier versions have none.
+    #: The newest change that its version supports, by number; earlier versions have none.
     knows = models.PositiveSmallIntegerField(default=0, db_default=0)
 
     class Meta:
@@ -48,7 +48,7 @@ class Process(models.Model):
 
 
 class Chore(models.Model):
-    """Something that one process at a time does now and then, over everything: see `chat.store.chores`."""
+    """A periodic task that one process at a time does for the whole installation: see `chat.store.chores`."""
 
     name = models.CharField(primary_key=True, max_length=40)
     next_at = models.DateTimeField(help_text="Before then it is somebody's, or nobody's turn yet.")
@@ -73,7 +73,7 @@ class Connection(models.Model):
 
 
 class ToolServer(models.Model):
-    """An MCP server as one process that executes runs sees it: each has a connection of its own."""
+    """An MCP server as seen by one process that executes runs, because each has a connection of its own."""
 
     process = models.CharField(max_length=120)
     name = models.CharField(max_length=200)
@@ -116,9 +116,9 @@ class Announcement(models.Model):
 
 
 class ModelServerFacts(models.Model):
-    """What was found out about a model server: which parts of a request it refuses, and how much it reads."""
+    """What is known about a model server: which parts of a request it refuses, and how long a request may be."""
 
-    #: A digest of its address, which may hold a password, and of the model's name.
+    #: A digest of its address, which may contain a password, and of the model's name.
     server = models.CharField(primary_key=True, max_length=64)
     facts = models.JSONField()
     learned_at = models.DateTimeField()

@@ -1,4 +1,4 @@
-"""Idempotency keys of requests. Written by ``runs.request_keys`` alone."""
+"""Idempotency keys of requests. Written by ``runs.request_keys`` only."""
 
 import uuid
 from typing import ClassVar
@@ -9,7 +9,7 @@ from django.utils import timezone
 
 
 class RequestKey(models.Model):
-    """An account's ``Idempotency-Key``: the session, and perhaps the run, that it has made; ``digest`` is the request's."""
+    """An account's ``Idempotency-Key``: the session, and perhaps the run, that its request has made; ``digest`` is the request's."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", db_index=False)

@@ -1,4 +1,4 @@
-"""Schedules, and each time that one was due."""
+"""Schedules, and their due times."""
 
 import uuid
 
@@ -11,21 +11,21 @@ from chat.models.sessions import Run, Session, is_one_of
 
 
 class MissedPolicy(models.TextChoices):
-    """What happens to due times at which no process was there to process them."""
+    """What happens to due times while no process was running."""
 
     SKIP = "skip"
     ONCE = "once"
 
 
 class OverlapPolicy(models.TextChoices):
-    """What happens to a due time at which the schedule's last run has not ended."""
+    """What happens to a due time while the schedule's last run is in progress."""
 
     QUEUE = "queue"
     SKIP = "skip"
 
 
 class PauseReason(models.TextChoices):
-    """Why a schedule is not enabled."""
+    """Why a schedule is paused."""
 
     USER = "user", "paused by its owner"
     OPERATOR = "operator", "paused by an operator"
@@ -36,11 +36,11 @@ class PauseReason(models.TextChoices):
 
 
 class Schedule(models.Model):
-    """A message that is asked by the clock: once, every so many minutes, or by a cron expression in a time zone.
+    """A message that is sent at set times: once, every so many minutes, or by a cron expression in a time zone.
 
-    It goes into ``session``, or, where ``keeps_session`` is false, into a new session each time. With a ``case_set`` it has no message:
-    what is asked are the cases of that set, and it goes when the set goes. ``next_at`` is the first due time that
-    nobody has seen to yet; it only ever moves on. ``failures`` counts those in a row.
+    It is sent to ``session``, or, if ``keeps_session`` is false, to a new session each time. With a ``case_set`` it has no message: the
+    cases of that set are run, and it is deleted with the set. ``next_at`` is the first due time that was not processed yet; it only
+    increases. ``failures`` counts those in a row.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -79,7 +79,7 @@ class Schedule(models.Model):
         indexes = (
             models.Index(fields=("owner", "-created_at", "-id"), name="schedule_by_owner"),
             models.Index(fields=("next_at",), condition=Q(enabled=True), name="schedule_due"),
-            # Into which sessions something is still asked: those are kept.
+            # Sessions that a schedule still sends messages to: they do not expire.
             models.Index(
                 fields=("session",), condition=Q(enabled=True, session__isnull=False), name="schedule_into_session"
             ),
@@ -90,7 +90,7 @@ class Schedule(models.Model):
 
 
 class Outcome(models.TextChoices):
-    """The outcome of a due time. The first two are not final; then come a run's ends, and two without a run."""
+    """The outcome of a due time. The first two are not final; then come the statuses of an ended run, and two without a run."""
 
     WAITING = "waiting"
     STARTED = "started"
@@ -108,10 +108,10 @@ IS_OPEN = is_one_of("outcome", OPEN)
 
 
 class Occurrence(models.Model):
-    """One due time of a schedule and its outcome: the claim of the process that was first, for there is one row per due time.
+    """One due time of a schedule and its outcome.
 
-    Of times that were missed in a row only the last has a row, and ``times`` says how many they were. One that was asked for by hand
-    is ``by_hand`` and due when that happened.
+    There is one row per due time, so that only one process can claim it. Of due times that were missed in a row only the last has a
+    row, and ``times`` says how many they were. One that was started by hand is ``by_hand`` and due when that happened.
     """
 
     schedule = models.ForeignKey(Schedule, on_delete=models.CASCADE, related_name="occurrences")

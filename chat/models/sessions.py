@@ -1,8 +1,8 @@
 """Sessions, their runs and the log of steps; and which module writes which table.
 
-Rows of `Step` are written by ``step_log`` alone, rows of `Run` by ``runs.state`` alone, and those of `Schedule` and `Occurrence` by
-``schedules`` alone; what they promise (no hole in ``seq``, one live run per session, one run per client message, one occurrence per
-due time) is enforced here. What is deleted is removed by ``erasure``.
+Rows of `Step` are written by ``step_log`` only, rows of `Run` by ``runs.state`` only, and those of `Schedule` and `Occurrence` by
+``schedules`` only; their guarantees (no gap in ``seq``, one live run per session, one run per client message, one occurrence per due time)
+are enforced here by constraints. Deleted rows are removed by ``erasure``.
 """
 
 import uuid
@@ -20,7 +20,7 @@ from chat.models.agents import AgentVersion
 
 
 class RunStatus(models.TextChoices):
-    """The status of a run. The last five are ends and never change again."""
+    """The status of a run. The last five are final."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -33,19 +33,20 @@ class RunStatus(models.TextChoices):
     INTERRUPTED = "interrupted"
 
 
-#: Characters of an agent's name that are stored with sessions and runs.
+#: The longest name of an agent that is stored with sessions and runs.
 AGENT_NAME_LENGTH = 64
 #: With a process that executes them.
 LIVE = (RunStatus.RUNNING, RunStatus.CANCELLING)
-#: A session has at most one run in these at a time; one that waits for people has no process.
+#: A session has at most one run with one of these at a time; one that waits for people has no process.
 CURRENT = (*LIVE, RunStatus.WAITING)
 UNFINISHED = (RunStatus.QUEUED, *CURRENT)
 
 
 class _Literal(models.Expression):
-    """A word of ours that stands in a statement as it is. SQLite, which plans before it knows the values, then sees that it is one of
-    those a partial index is made for.
-    """  # noqa: D205 - one thought
+    """A value that is written into a statement as a literal.
+
+    SQLite plans before it knows the parameters; with a literal it can see that a partial index applies.
+    """
 
     output_field = models.CharField()
 
@@ -54,37 +55,36 @@ class _Literal(models.Expression):
         self._word = str(word)
 
     def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple[Any, ...]]:
-        """The word, quoted."""
+        """The value, quoted."""
         return f"'{self._word}'", ()
 
 
 def is_one_of(field: str, words: Sequence[str]) -> Q:
-    """The condition of a partial index: a field has one of these words, written out as the planner has to see them."""
+    """The condition of a partial index: a field has one of these values, as literals for the planner."""
     return Q(**{f"{field}__in": [_Literal(word) for word in words]})
 
 
-#: A run that a person or a schedule has started; the others are runs within runs.
+#: A run that a user or a schedule has started; the others are runs within runs.
 IS_ROOT = Q(parent=None)
 ROOT_SQL = "parent_id IS NULL"
-#: The conditions of partial indexes, for querysets; where a statement is written out, the words stand in it in this order. Of a
-#: session's runs only roots are meant but by the first one.
+#: The conditions of partial indexes, for querysets; raw SQL has the values in the same order. All but the first are about root runs only.
 HAS_NOT_ENDED = is_one_of("status", UNFINISHED)
 IS_AT_WORK = is_one_of("status", LIVE)
 IS_LIVE = is_one_of("status", CURRENT) & IS_ROOT
 IS_UNFINISHED = HAS_NOT_ENDED & IS_ROOT
 IS_QUEUED = IS_UNFINISHED & Q(status=RunStatus.QUEUED)
-#: Of a run, or of what came of a case: it used tokens, and what they cost is not known.
+#: Of a run, or of the result of a case: it used tokens, and their cost is unknown.
 IS_UNPRICED = Q(cost=None) & (Q(input_tokens__gt=0) | Q(output_tokens__gt=0))
 AT_WORK_SQL = "status IN ('running', 'cancelling')"
 LIVE_SQL = f"status IN ('running', 'cancelling', 'waiting') AND {ROOT_SQL}"
 UNFINISHED_SQL = f"status IN ('queued', 'running', 'cancelling', 'waiting') AND {ROOT_SQL}"
-#: Of one session; the second of any.
+#: For one session; the second for all.
 QUEUED_SQL = f"{UNFINISHED_SQL} AND status = 'queued'"
 ANY_QUEUED_SQL = f"status = 'queued' AND {ROOT_SQL}"
 
 
 class Origin(models.TextChoices):
-    """By which way a run was started."""
+    """How a run was started."""
 
     CHAT = "chat"
     API = "api"
@@ -97,19 +97,19 @@ class Origin(models.TextChoices):
 
 
 class _Sessions(models.Manager["Session"]):
-    """The sessions that there are, without those that are being removed."""
+    """The sessions that are not being removed."""
 
     def get_queryset(self) -> models.QuerySet["Session"]:
-        """All but those."""
+        """All but those that are being removed."""
         return super().get_queryset().filter(deleted_at=None)
 
 
 class Session(models.Model):
     """One conversation of one owner with agents.
 
-    ``last_seq`` is the counter that numbers the session's events; ``status`` repeats its newest run's status so that
-    lists of thousands of sessions need no join. One that is deleted is gone for everybody from the moment that ``deleted_at`` says;
-    what is left of it is removed by `erasure`, and only that sees it, by ``everything``.
+    ``last_seq`` is the counter that numbers the session's events; ``status`` repeats its newest run's status so that lists of thousands
+    of sessions need no join. A deleted one disappears for everybody at ``deleted_at``; `erasure` removes the rest of it, and is the
+    only user of ``everything``, which includes it.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -139,10 +139,10 @@ class Session(models.Model):
     notes_version = models.PositiveBigIntegerField(
         default=0, db_default=0, editable=False, help_text="Counts changes of its verdicts and comments."
     )
-    # When it was made from another program's trajectory: it is only read.
+    # Set if it was imported from another program's trajectory: it is read-only.
     imported_at = models.DateTimeField(null=True, editable=False)
-    # Sessions that were copied from each other are a family. The names of others' may lead nowhere: they are found again by who may see
-    # them, and are gone with their own owners.
+    # Sessions that were copied from each other are a family. These ids of other sessions may be invalid: each user only finds those that
+    # they may see, and sessions are deleted with their owners.
     family = models.UUIDField(null=True, editable=False)
     copied_from = models.UUIDField(null=True, editable=False, help_text="The session that its log begins as a copy of.")
     parted_from = models.UUIDField(
@@ -167,7 +167,7 @@ class Session(models.Model):
         indexes = (
             models.Index(fields=("deleted_at",), condition=Q(deleted_at__isnull=False), name="session_deleted"),
             models.Index(fields=("owner", "-active_at", "-id"), name="session_by_activity"),
-            # Those in lists: sets may have opened many times as many.
+            # Sessions in lists: sets may have made many more.
             models.Index(fields=("owner", "-active_at", "-id"), condition=Q(for_set=None), name="session_listed"),
             models.Index(fields=("for_set",), condition=Q(for_set__isnull=False), name="session_for_set"),
             models.Index(fields=("family",), condition=Q(family__isnull=False), name="session_family"),
@@ -179,10 +179,10 @@ class Session(models.Model):
 
 
 class Run(models.Model):
-    """One request executed to its end.
+    """One message and its execution to the end.
 
-    ``number`` counts the runs of a session in the order they were asked for. While it is live, ``owner`` names the process that
-    executes it, ``fence`` rises with every change of owner, and ``heartbeat_at`` is that process's last sign of life.
+    ``number`` counts the runs of a session in the order in which they were requested. While it is live, ``owner`` names the process
+    that executes it, ``fence`` increases with every change of owner, and ``heartbeat_at`` is that process's last heartbeat.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -222,7 +222,7 @@ class Run(models.Model):
         on_delete=models.CASCADE,
         null=True,
         blank=True,
-        # Of its own below: nearly all runs have none.
+        # For child runs only, because nearly all runs have no parent.
         db_index=False,
         related_name="children",
         help_text="The run whose agent has asked this one.",
@@ -238,7 +238,7 @@ class Run(models.Model):
     heartbeat_at = models.DateTimeField(null=True)
     cancel_requested_at = models.DateTimeField(null=True)
     cancelled_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
-    # Not held to be positive: an odd clock shall keep no run from ending.
+    # Without a check that it is positive: a wrong clock must not keep a run from ending.
     first_token_ms = models.BigIntegerField(
         null=True, help_text="From its beginning to the first token of a model; kept when it ends."
     )
@@ -259,13 +259,13 @@ class Run(models.Model):
     waiting_since = models.DateTimeField(null=True, help_text="Since when it has waited for people, while it does.")
     waited_ms = models.PositiveBigIntegerField(default=0, db_default=0, help_text="How long it has waited before.")
     decided_at = models.DateTimeField(null=True, help_text="While it waits: since when all is decided.")
-    #: In the process that began it: when, by `time.monotonic`, in seconds.
+    #: Only set in the process that started it: when, by `time.monotonic`, in seconds.
     begun_at: float | None = None
-    #: In the process that executes it: whether its session uses files.
+    #: Only set in the process that executes it: whether its session uses files.
     session_has_files: bool = False
-    #: Where it was looked up: the current version of its agent, which it takes when it begins.
+    #: Only set where it was looked up: the current version of its agent, which it uses when it begins.
     current_version: int | None = None
-    #: Before it is queued: the version that it is to take instead, as long as the user may use that agent.
+    #: Only set before it is queued: the version to use instead, as long as the user may use that agent.
     pinned_version: int | None = None
 
     class Meta:
@@ -321,15 +321,15 @@ class Run(models.Model):
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run has ended and so never changes again."""
+        """Whether the run has ended, and so never changes again."""
         return self.status not in UNFINISHED
 
 
 class Step(models.Model):
     """One stored event of a session, append-only.
 
-    ``body`` is the JSON text of the event's ``data`` exactly as it is sent; the columns beside it repeat what lists filter by.
-    ``seq`` is empty for the steps of a run that was asked without reasoning: they are kept with the run but never sent.
+    ``body`` is the JSON text of the event's ``data`` exactly as it is sent; the other columns repeat what lists filter by. ``seq`` is
+    empty for the steps of a run that was requested without reasoning: they are stored with the run but never sent.
     """
 
     session = models.ForeignKey(Session, on_delete=models.CASCADE, related_name="steps")
@@ -362,7 +362,7 @@ class Step(models.Model):
 
 
 class StepContent(models.Model):
-    """The whole text of a tool result that was too long to be carried inside its step."""
+    """The whole text of a tool result that was too long for its step."""
 
     step = models.OneToOneField(Step, on_delete=models.CASCADE, primary_key=True, related_name="full_content")
     content = models.TextField()
@@ -372,7 +372,7 @@ class StepContent(models.Model):
 
 
 class StepOrigin(models.Model):
-    """What the model's server has to be sent again of a step with later requests: never in a frame, never shown.
+    """What the model's server has to be sent back with later requests: never in a frame, never shown.
 
     ``data`` is the JSON of `agents.Step.origin`. Few steps have one.
     """

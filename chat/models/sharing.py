@@ -1,4 +1,4 @@
-"""Who besides its owner may see or drive a session. Written by ``runs.sharing`` alone; `access` says what a role may do."""
+"""Who besides its owner may see or drive a session. Written by ``runs.sharing`` only; `access` says what a role may do."""
 
 import uuid
 
@@ -11,9 +11,9 @@ from chat.models.sessions import Session
 
 
 class Share(models.Model):
-    """A session is shared with one person, one group, or everyone who has a link.
+    """A session is shared with one user, one group, or everyone who has a link.
 
-    Of a link the hash alone is kept. It makes those watchers who have joined by it, for as long as it holds.
+    Of a link only the hash is stored. Users who have joined by it are watchers, as long as it is valid.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -43,7 +43,7 @@ class Share(models.Model):
 
 
 class ShareJoin(models.Model):
-    """Somebody has joined a session by its link."""
+    """A user has joined a session by its link."""
 
     share = models.ForeignKey(Share, on_delete=models.CASCADE, related_name="joins")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
@@ -57,7 +57,7 @@ class ShareJoin(models.Model):
 
 
 class OwnerOffer(models.Model):
-    """A session's owner has offered it to somebody, who has not answered yet. Written by ``schedules.handover`` alone."""
+    """A session's owner has offered it to a user, who has not answered yet. Written by ``schedules.handover`` only."""
 
     session = models.OneToOneField(Session, on_delete=models.CASCADE, primary_key=True, related_name="offer")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
@@ -68,7 +68,7 @@ class OwnerOffer(models.Model):
 
 
 class IndexMove(models.Model):
-    """The search index of a session's steps still has an earlier owner after this step. Written by ``schedules.handover`` alone."""
+    """The search index of a session's steps after this one still has an earlier owner. Written by ``schedules.handover`` only."""
 
     session = models.OneToOneField(Session, on_delete=models.CASCADE, primary_key=True, related_name="+")
     after = models.PositiveBigIntegerField(default=0)

@@ -1,4 +1,4 @@
-"""Steering words for running runs. Written by ``store.steering`` alone."""
+"""Messages to runs at work (steering). Written by ``store.steering`` only."""
 
 import uuid
 
@@ -10,7 +10,7 @@ from chat.models.sessions import Run, Session
 
 
 class WordState(models.TextChoices):
-    """The state of a word. Only the first changes."""
+    """The state of such a message. Only the first state changes."""
 
     PENDING = "pending"
     READ = "read"
@@ -19,10 +19,10 @@ class WordState(models.TextChoices):
 
 
 class SteeringWord(models.Model):
-    """A user's message to a running run: stored until a model call reads it, and after that, so that it is not read twice.
+    """A user's message to a run at work: kept after a model call has read it, so that it is not read twice.
 
-    Those of a session have rising keys in the order in which they were committed. Where the run ends first, the word becomes a
-    message in the queue, as a run of its own under the same ``client_message_id``.
+    Those of a session have increasing keys in the order in which they were committed. If the run ends first, the message is queued as a
+    run of its own with the same ``client_message_id``.
     """
 
     session = models.ForeignKey(Session, on_delete=models.CASCADE, related_name="steering_words", db_index=False)

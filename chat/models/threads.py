@@ -9,7 +9,7 @@ from chat.models.sessions import Session
 
 
 class Thread(models.Model):
-    """A session by the name that its owner's clients have for it. Written by ``runs.threads`` alone."""
+    """A session by the name that its owner's clients have for it. Written by ``runs.threads`` only."""
 
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="threads")
     name = models.CharField(max_length=256)

@@ -1,4 +1,4 @@
-"""Tokens by which programs act for an account. Written by ``security.tokens`` alone."""
+"""Tokens by which programs act for an account. Written by ``security.tokens`` only."""
 
 import uuid
 
@@ -9,22 +9,22 @@ from django.utils import timezone
 
 
 class Scope(models.TextChoices):
-    """What a token may do; each includes the one before."""
+    """What a token may do; each scope includes the previous one."""
 
     READ = "read"
     ASK = "ask"
     MANAGE = "manage"
 
     def holds(self, needed: "Scope") -> bool:
-        """Whether a token with this scope may do what needs that one."""
+        """Whether a token with this scope may do what requires that one."""
         order = list(Scope)
         return order.index(self) >= order.index(needed)
 
 
 class ApiToken(models.Model):
-    """A token of an account: of the secret itself only a digest is kept, and its beginning, by which people know it again.
+    """A token of an account: only a digest of the secret is stored, and its beginning, by which users recognise it.
 
-    It holds until ``expires_at``, if that is set, and until it is revoked; a revoked one stays for its owner to see.
+    It is valid until ``expires_at``, if that is set, and until it is revoked; a revoked one stays visible to its owner.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

@@ -1,10 +1,10 @@
-"""How far the traces of runs have been sent to a collector. Written by ``traces.cursor`` alone."""
+"""How far the traces of runs have been sent to a collector. Written by ``traces.cursor`` only."""
 
 from django.db import models
 
 
 class TraceCursor(models.Model):
-    """One row: runs that ended before ``since`` are sent, and which process sends, as long as its lease lasts."""
+    """One row: runs that ended before ``since`` are sent; and the process that sends, with its lease."""
 
     since = models.DateTimeField()
     process = models.CharField(max_length=120, blank=True)
@@ -18,7 +18,7 @@ class TraceCursor(models.Model):
 
 
 class TracedRun(models.Model):
-    """A run that ended after the cursor and is sent; it goes when the cursor has passed it."""
+    """A run that ended after the cursor and is sent; the row is deleted when the cursor has passed it."""
 
     run_id = models.UUIDField(primary_key=True)
     ended_at = models.DateTimeField(db_index=True)

@@ -1,4 +1,4 @@
-"""Calls that wait for people, people's decisions, and standing approvals. Written by ``runs.waiting`` alone."""
+"""Calls that wait for people, their decisions, and approvals for a whole session. Written by ``runs.waiting`` only."""
 
 from django.conf import settings
 from django.db import models
@@ -9,17 +9,17 @@ from chat.models.sessions import Run, Session
 
 
 class WaitingKind(models.TextChoices):
-    """What people are asked for."""
+    """What a person is asked for: a decision or an answer."""
 
     APPROVAL = "approval"
     QUESTION = "question"
 
 
 class WaitingCall(models.Model):
-    """A tool call of a run that waits, or has waited, for people.
+    """A tool call of a run that waits, or has waited, for a decision.
 
-    ``decided_at`` is empty as long as it does; ``spent_at`` says when the call of one that was allowed was begun, which is stored
-    before. ``rule`` names the rules that want a decision, as `agents.approval` does. Arguments, fields and answers are JSON.
+    ``decided_at`` is empty as long as it waits; ``spent_at`` is the time at which an allowed call was begun, stored before it begins.
+    ``rule`` names the rules that require a decision, as `agents.approval` does. Arguments, fields and answers are JSON.
     """
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="waiting_calls", db_index=False)
@@ -58,7 +58,7 @@ class WaitingCall(models.Model):
 
 
 class StandingApproval(models.Model):
-    """Calls of a tool that need no further decision: under these rules, in this session, in runs that this person has started."""
+    """Calls of a tool that need no further decision: under these rules, in this session, in runs of this user."""
 
     session = models.ForeignKey(Session, on_delete=models.CASCADE, related_name="standing_approvals", db_index=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")

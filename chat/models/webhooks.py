@@ -1,4 +1,4 @@
-"""Webhooks and their deliveries. Written by ``store.webhooks`` alone."""
+"""Webhooks and their deliveries. Written by ``store.webhooks`` only."""
 
 import uuid
 
@@ -11,8 +11,8 @@ from django.utils import timezone
 class Webhook(models.Model):
     """An address that is notified when a run of its owner's sessions has ended or waits.
 
-    The secret by which what is sent is signed is stored nowhere: it is made from the installation's own and the identifier.
-    ``fingerprint`` says which of the installation's secrets, old and new, that was.
+    The secret for signatures is not stored: it is derived from the installation's own key and the identifier. ``fingerprint`` says
+    which of the installation's keys, current and former, that was.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -39,7 +39,7 @@ class DeliveryState(models.TextChoices):
 
 
 class WebhookDelivery(models.Model):
-    """One event for one webhook: sent at least once, under one identifier, and tried again until it arrives or is given up."""
+    """One event for one webhook: sent at least once, under one id, and retried until it arrives or is given up."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     webhook = models.ForeignKey(Webhook, on_delete=models.CASCADE, related_name="deliveries")

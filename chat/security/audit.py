@@ -1,8 +1,7 @@
-"""The audit: what staff look at that belongs to others, and what anybody does that others may have to know of.
+"""The audit: what staff see of others' data, and actions that others may have to know of.
 
-A look is noted, and committed, before it is answered; an act in the transaction of what is done. `open_session` is the one way by which
-pages, API and sockets open a session. Where something cannot be noted, the database's error goes to whoever asked, and nothing is shown
-or done.
+A view is recorded, and committed, before it is answered; an action in its own transaction. `open_session` is the only way by which pages,
+API and sockets open a session. If an entry cannot be written, the database's error is raised, and nothing is shown or done.
 """
 
 import secrets
@@ -19,21 +18,21 @@ from chat.access import AnyUser, Role
 from chat.models import MANY_SESSIONS, Act, AuditEntry, AuditPurge, Door, Session
 from chat.runtime import database
 
-#: Looks of one person at one session through one door make one entry in this time.
+#: Views of one session by one person through one door make one entry in this many seconds.
 WINDOW_S = 600
-#: What is noted already, in the window of this number: entries that are committed.
+#: Committed entries of the current window, which need not be written again.
 _noted: set[tuple[object, ...]] = set()
 _noted_in = 0
 _ABOUT = 80
 
 
 def record_view(actor_id: int, session_id: UUID, door: Door) -> None:
-    """Note that one of the staff looks at a session of somebody else; `MANY_SESSIONS` for a list of them."""
+    """Record that a member of staff views another user's session; `MANY_SESSIONS` for a list."""
     _note(actor_id, session_id, door, Act.VIEW)
 
 
 def record_search(actor_id: int, door: Door) -> None:
-    """Note that one of the staff searches what others said."""
+    """Record that a member of staff searches others' texts."""
     _note(actor_id, MANY_SESSIONS, door, Act.SEARCH)
 
 
@@ -48,11 +47,11 @@ def record_action(
     about: str = "",
     **details: Any,
 ) -> None:
-    """Note that somebody does something: each time, on this thread, in the transaction in which it is done.
+    """Record an action: each time, in this thread, in the transaction of the action.
 
-    ``actor_id`` is the number of who does it, or `NOBODY`. ``subject_id`` is whose it is, or to whom it is done; of a session it is
-    found. ``about`` names an object by its kind and identifier, as in ``token 12`` or ``agent poet 3``. ``details`` are values of JSON:
-    identifiers and the words of closed lists, never what people wrote. From the loop: ``await database.write(audit.record_action, …)``.
+    ``actor_id`` is the id of the user who acts, or `NOBODY`. ``subject_id`` is the object's owner, or the user who is affected; for a
+    session it is looked up. ``about`` names an object by its kind and id, as in ``token 12`` or ``agent poet 3``. ``details`` are JSON
+    values: ids and words of closed lists, never texts of people. From the loop: ``await database.write(audit.record_action, …)``.
     """
     if subject_id is None:
         subject_id = _owner_of(session_id)
@@ -70,12 +69,12 @@ def record_action(
 
 
 def new_pseudonym() -> int:
-    """A number for an account that is deleted, which says nothing about whom it stands for."""
+    """A number for a deleted account, which says nothing about whose account it was."""
     return -1 - secrets.randbelow(2**62)
 
 
 def use_pseudonym(user_id: int, pseudonym: int, limit: int) -> bool:
-    """Have so many entries name an account that is being removed by its pseudonym; whether any did not."""
+    """Replace an account's id by its pseudonym in this many entries; returns whether there were any."""
     every: QuerySet[AuditEntry] = QuerySet(AuditEntry)
     for person in ("actor_id", "subject_id"):
         keys = list(every.filter(**{person: user_id}).values_list("pk", flat=True)[:limit])
@@ -87,7 +86,7 @@ def use_pseudonym(user_id: int, pseudonym: int, limit: int) -> bool:
 
 @transaction.atomic
 def remove_older(before: datetime, limit: int) -> bool:
-    """Remove so many entries from before a moment; whether there may be more. The only way in which any is removed."""
+    """Delete this many entries from before a time; returns whether there may be more. The only function that deletes entries."""
     every: QuerySet[AuditEntry] = QuerySet(AuditEntry)
     keys = list(every.filter(at__lt=before).order_by("at", "id").values_list("pk", flat=True)[:limit])
     permit = AuditPurge.objects.create(before=before)
@@ -114,7 +113,7 @@ def _note(actor_id: int, session_id: UUID, door: Door, action: Act) -> None:
         action=action,
         window=window,
     )
-    # Whoever noted it in another process was first; both are well.
+    # Another process has recorded it first, which is just as good.
     AuditEntry.objects.bulk_create([noted], ignore_conflicts=True)
     transaction.on_commit(lambda: _noted.add(entry) if window == _noted_in else None)
 
@@ -126,14 +125,14 @@ def _owner_of(session_id: UUID) -> int | None:
 
 
 def find_session(user: AnyUser, session_id: UUID) -> tuple[Session, Role] | None:
-    """A session and the user's role in it; None where nothing may be told of it. Nothing is noted yet, and so nothing may be shown."""
+    """A session and the user's role in it; None if the user may not know of it. Nothing is recorded yet, so nothing may be shown."""
     session = Session.objects.select_related("owner").filter(pk=session_id).first()
     role = None if session is None else access.role_in(user, session)
     return None if session is None or role is None else (session, role)
 
 
 def open_session(user: AnyUser, session_id: UUID, door: Door) -> tuple[Session, Role] | None:
-    """`find_session`, to show it: a look of staff is noted, and committed, before this returns."""
+    """`find_session`, to show it: a view by staff is recorded, and committed, before this returns."""
     found = find_session(user, session_id)
     if found is not None and found[1] is Role.STAFF:
         record_view(cast(int, user.pk), session_id, door)
@@ -141,7 +140,7 @@ def open_session(user: AnyUser, session_id: UUID, door: Door) -> tuple[Session, 
 
 
 async def open_session_async(user: AnyUser, session_id: UUID, door: Door) -> tuple[Session, Role] | None:
-    """`open_session`, from the loop: who owns a session waits for no writer."""
+    """`open_session`, from the loop: an owner's request does not wait for a writer."""
     found = await database.read(find_session, user, session_id)
     if found is not None and found[1] is Role.STAFF:
         await database.write(record_view, cast(int, user.pk), session_id, door)
