@@ -63,7 +63,7 @@ function setup(given = server(), network = { online: true }) {
   return { ...given, polling, frames, states, timers, settle, next: async () => (timers.at(-1).run(), settle()) };
 }
 
-test("it hands over the very frames of the log, each once", async () => {
+test("it returns the stored frames of the log, each once", async () => {
   const { polling, l, stored, frames, settle, next, states } = setup();
   stored.push(l.start(), l.step("start"));
   polling.open();
@@ -78,7 +78,7 @@ test("it hands over the very frames of the log, each once", async () => {
   assert.equal(polling.isOpen, true);
 });
 
-test("it asks often while something runs, seldom while nothing does", async () => {
+test("it polls often during a run, rarely otherwise", async () => {
   const { polling, timers, settle } = setup();
   polling.open();
   await settle();
@@ -110,7 +110,7 @@ test("a refusal comes as the error frame of that message", async () => {
   assert.deepEqual(error.data, { code: "too_large", message: "Too long.", client_message_id: "c" });
 });
 
-test("a server out of reach is waited for, longer each time, and the message is told as not sent", async () => {
+test("an unreachable server is tried again, after longer pauses, and the message is reported as not sent", async () => {
   const given = server();
   const { polling, states, timers, frames, settle, next } = setup(given);
   polling.open();
@@ -144,7 +144,7 @@ for (const [status, word] of [
   });
 }
 
-test("a log that is shorter than what one has is read from its beginning", async () => {
+test("a log that is shorter than last_seq is read from its beginning", async () => {
   const { polling, l, stored, frames, settle, next } = setup();
   stored.push(l.start(), l.step("start"), l.complete());
   polling.open();
@@ -156,7 +156,7 @@ test("a log that is shorter than what one has is read from its beginning", async
   assert.equal(frames.at(-1).seq, 1);
 });
 
-test("stop and continue go by the API's own calls", async () => {
+test("stop and continue use the API's own calls", async () => {
   const { polling, calls, settle } = setup();
   polling.open();
   await settle();
@@ -173,7 +173,7 @@ test("stop and continue go by the API's own calls", async () => {
   );
 });
 
-test("writes have the token; refusals have their words", async () => {
+test("writes have the CSRF token; errors have a text", async () => {
   const asked = [];
   const fetch = async (path, options) => {
     asked.push([path, options]);
@@ -191,12 +191,12 @@ test("writes have the token; refusals have their words", async () => {
   assert.equal(asked[1][1].headers["X-CSRFToken"], undefined);
 });
 
-test("an answer that is no JSON is an error without words, not a crash", async () => {
+test("an answer that is no JSON is an error without a text, not a crash", async () => {
   const fetch = async () => ({ ok: false, status: 502, text: async () => "<html>" });
   await assert.rejects(createApi({ fetch, token: () => "" }).remove("s"), { status: 502, code: "internal" });
 });
 
-/** What became of a message whose answer was this: is it to be sent again, or told as refused? A further case is one line. */
+/** What happens to a message with this answer: is it sent again, or reported as refused? A further case is one line. */
 const OUTCOMES = [
   ["the network broke", new TypeError("fetch"), "unsent"],
   ["no answer for long", new DOMException("timed out", "TimeoutError"), "unsent"],
@@ -211,7 +211,7 @@ const OUTCOMES = [
   ["the database, in words", new ApiError(503, "storage", "Try again."), "error"],
 ];
 for (const [name, error, type] of OUTCOMES) {
-  test(`a message that was answered so is not lost: ${name}`, async () => {
+  test(`a message with such an answer is not lost: ${name}`, async () => {
     const { polling, frames, timers, settle, ...given } = setup();
     polling.open();
     await settle();
@@ -226,7 +226,7 @@ for (const [name, error, type] of OUTCOMES) {
   });
 }
 
-test("whoever was logged out and is seen again is asked again", async () => {
+test("after a logout the server is polled again when the page is shown", async () => {
   const { polling, states, settle, ...given } = setup();
   given.break(new ApiError(401, "not_allowed", "Please log in."));
   polling.open();
@@ -238,7 +238,7 @@ test("whoever was logged out and is seen again is asked again", async () => {
   assert.equal(states.at(-1).word, "polling");
 });
 
-test("a browser that is wrong about being offline is no reason not to ask", async () => {
+test("a browser that wrongly reports being offline does not stop polling", async () => {
   const given = server();
   const { polling, states, settle, next } = setup(given, { online: false });
   given.break(new TypeError("network"));

@@ -1,4 +1,4 @@
-/** What the scripts take from a browser, for tests that have none. */
+/** The parts of a browser that the scripts use, for tests without one. */
 
 /** A storage. */
 export function memory({ full = false } = {}) {
@@ -19,7 +19,7 @@ export function memory({ full = false } = {}) {
   };
 }
 
-/** The tabs of a browser, which hear of each other: `join` gives each its channel, `wake` lets those sleep that are named no more. */
+/** The tabs of a browser, which notify each other: `join` gives each its channel, `wake` suspends all that are not named. */
 export function tabs() {
   const joined = new Set();
   return () => {

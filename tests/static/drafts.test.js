@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { createDraft } from "../../static/chat/state/drafts.js";
 import { memory, tabs } from "./browser.js";
 
-/** A browser in which pages are opened; a page is a box, as the reader sees it. */
+/** A browser with pages; of a page only the message box exists. */
 function browser({ storage = memory() } = {}) {
   const join = tabs();
   return {
@@ -40,7 +40,7 @@ function browser({ storage = memory() } = {}) {
   };
 }
 
-/** What a reader does, and what stands in the boxes then; a further case is one line. */
+/** What a user does, and the texts in the message boxes then; a further case is one line. */
 const CASES = {
   "a reload": ({ open }) => {
     const page = open();
@@ -150,7 +150,7 @@ for (const [name, act] of Object.entries(CASES)) {
   });
 }
 
-test("nothing is left of a text that was sent", () => {
+test("a sent text leaves no draft", () => {
   const { open, storage } = browser();
   const page = open().settle();
   page.type("half");
@@ -162,7 +162,7 @@ for (const [name, storage] of [
   ["full", memory({ full: true })],
   ["forbidden", null],
 ]) {
-  test(`where storage is ${name}, it says that it keeps nothing`, () => {
+  test(`where storage is ${name}, it reports that nothing is stored`, () => {
     const draft = createDraft({ storage, tab: null, user: 1, session: "s", channel: null, later: () => {} });
     assert.equal(draft.write("half"), false);
     assert.equal(draft.read(), "");

@@ -2,7 +2,7 @@
 
 const RUN = "11111111-1111-4111-8111-111111111111";
 
-/** A log that numbers what is put into it. */
+/** A log that numbers the events appended to it. */
 export function log(run = RUN, first = 1) {
   let seq = first - 1;
   const stored = (type, data, run_id = run) => {

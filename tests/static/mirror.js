@@ -1,4 +1,4 @@
-/** Answers what the scripts make of what they are given, for the tests that hold them against their mirrors in Python. */
+/** Returns the results of the scripts' functions, for tests that compare them with the same functions in Python. */
 
 import { createInterface } from "node:readline";
 

@@ -9,7 +9,7 @@ const makeId = () => `id-${(next += 1)}`;
 const open = (storage, more = {}) => createOutbox({ storage, user: 1, session: "s", makeId, ...more });
 const texts = (items) => items.map((item) => item.message);
 
-test("what is put in survives a reload, in order", () => {
+test("messages survive a reload, in order", () => {
   const storage = memory();
   open(storage).add({ message: "one", agent_name: "writer", enable_reasoning: false });
   open(storage).add({ message: "two" });
@@ -19,7 +19,7 @@ test("what is put in survives a reload, in order", () => {
   assert.equal(again.items()[0].enable_reasoning, false);
 });
 
-test("each message goes out once per line, and again with the same id over the next", () => {
+test("each message is sent once per connection, and again with the same id over the next", () => {
   const outbox = open(memory());
   const { client_message_id: id } = outbox.add({ message: "one" });
   assert.deepEqual(
@@ -35,7 +35,7 @@ test("each message goes out once per line, and again with the same id over the n
   );
 });
 
-test("what could not be taken goes out again with the same id, alone", () => {
+test("a message that the server could not store is sent again with the same id, alone", () => {
   const outbox = open(memory());
   const ids = ["one", "two"].map((message) => outbox.add({ message }).client_message_id);
   for (const id of ids) outbox.markSent(id);
@@ -46,7 +46,7 @@ test("what could not be taken goes out again with the same id, alone", () => {
   );
 });
 
-test("accepted is gone for good", () => {
+test("an accepted message is removed", () => {
   const storage = memory();
   const outbox = open(storage);
   outbox.remove(outbox.add({ message: "one" }).client_message_id);
@@ -54,7 +54,7 @@ test("accepted is gone for good", () => {
   assert.equal(storage.kept.size, 0);
 });
 
-test("refused stays with its words and is not sent again by itself", () => {
+test("a refused message stays with its error and is not sent again automatically", () => {
   const storage = memory();
   const outbox = open(storage);
   const { client_message_id: id } = outbox.add({ message: "one" });
@@ -63,14 +63,14 @@ test("refused stays with its words and is not sent again by itself", () => {
   assert.deepEqual(open(storage).unsent(), []);
 });
 
-test("sessions and users do not see each other's", () => {
+test("messages of other sessions and users are separate", () => {
   const storage = memory();
   open(storage).add({ message: "mine" });
   assert.deepEqual(open(storage, { session: "other" }).items(), []);
   assert.deepEqual(open(storage, { user: 2 }).items(), []);
 });
 
-test("two pages of one session share it", () => {
+test("two pages of one session share the messages", () => {
   const storage = memory();
   const [one, other] = [open(storage), open(storage)];
   const { client_message_id: id } = one.add({ message: "one" });
@@ -83,7 +83,7 @@ for (const [name, storage] of [
   ["full", memory({ full: true })],
   ["forbidden", null],
 ]) {
-  test(`where storage is ${name}, messages live as long as the page, and it says so`, () => {
+  test(`where storage is ${name}, messages are kept as long as the page, and it says so`, () => {
     const outbox = open(storage);
     outbox.add({ message: "one" });
     assert.deepEqual(texts(outbox.items()), ["one"]);
@@ -93,7 +93,7 @@ for (const [name, storage] of [
 
 for (const key of ["thinkaloud.outbox.1.s", "thinkaloud.outbox.1.s.x"]) {
   for (const text of ['{"not":"a list"}', '[{"no":"id"}, null, 3]', "{broken", "null", '"text"', '{"client_message_id":"y","message":"z"}']) {
-    test(`what someone else has put under ${key} is no message: ${text}`, () => {
+    test(`other data under ${key} are no message: ${text}`, () => {
       const storage = memory();
       storage.setItem(key, text);
       assert.deepEqual(open(storage).items(), []);
@@ -101,7 +101,7 @@ for (const key of ["thinkaloud.outbox.1.s", "thinkaloud.outbox.1.s.x"]) {
   }
 }
 
-test("the list of an earlier version is taken over", () => {
+test("the list of an earlier version is migrated", () => {
   const storage = memory();
   const items = ["one", "two"].map((message, at) => ({ client_message_id: message, message, agent_name: "writer", enable_reasoning: true, at }));
   storage.setItem("thinkaloud.outbox.1.s", JSON.stringify(items));
@@ -123,7 +123,7 @@ for (const [name, act, left] of AT_ONCE) {
     const storage = memory();
     const [one, other] = [open(storage), open(storage)];
     one.add({ message: "a", client_message_id: "a" });
-    // Each has looked before the other writes.
+    // Each has read before the other writes.
     one.items();
     other.items();
     act(one, other);
@@ -131,7 +131,7 @@ for (const [name, act, left] of AT_ONCE) {
   });
 }
 
-test("what was ever tried and has no answer says so, also after a reload", () => {
+test("a message that was sent without an answer says so, also after a reload", () => {
   const storage = memory();
   const outbox = open(storage);
   const { client_message_id: id } = outbox.add({ message: "one" });
@@ -141,7 +141,7 @@ test("what was ever tried and has no answer says so, also after a reload", () =>
   assert.equal(open(storage).items()[0].tried, true);
 });
 
-test("a storage that fills up keeps the rest for the page, and says so", () => {
+test("when the storage is full the rest is kept in the page, and it says so", () => {
   const storage = memory();
   const outbox = open(storage);
   outbox.add({ message: "kept" });

@@ -6,7 +6,7 @@ import { pastedFiles } from "../../static/chat/lib/pasted.js";
 const PICTURE = { name: "image.png", type: "image/png" };
 const REPORT = { name: "report.pdf", type: "application/pdf" };
 
-/** What is copied where, what the clipboard has then, and which files are meant. A further program is a line. */
+/** What is copied in which program, the clipboard's content, and the files that are meant. A further program is a line. */
 const COPIED = {
   "a text": [{ "text/plain": "tea" }, [], []],
   "a text of a page": [{ "text/plain": "tea", "text/html": "<b>tea</b>" }, [], []],

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { STATES, SocketTransport, TIMES } from "../../static/chat/transport/socket.js";
 import { log, sessionFrame } from "./frames.js";
 
-/** A clock that moves when it is told to. */
+/** A clock that the test advances. */
 function fakeClock() {
   let time = 0;
   let timers = [];
@@ -103,7 +103,7 @@ test("every state word comes from the list", () => {
   assert.ok(Object.isFrozen(STATES));
 });
 
-test("connecting, then live once the session's frame says there is nothing to catch up", () => {
+test("connecting, then live once the session frame says that there is nothing to catch up", () => {
   const { socket, join, words, last } = setup();
   socket.open();
   assert.equal(last().url, "/ws?last_seq=0&last_id=");
@@ -125,7 +125,7 @@ test("catching up is counted, then live", () => {
   assert.equal(words().at(-1), "live");
 });
 
-test("a broken line comes back with what one has", () => {
+test("a lost connection is reopened with last_seq", () => {
   const { socket, join, last, made, clock, words } = setup();
   const l = log();
   socket.open();
@@ -138,7 +138,7 @@ test("a broken line comes back with what one has", () => {
   assert.equal(last().url, "/ws?last_seq=1&last_id=event-1");
 });
 
-test("the backoff doubles with jitter up to 15 s, and begins anew after a minute of peace", () => {
+test("the backoff doubles with jitter up to 15 s, and is reset after a minute without errors", () => {
   const waits = [];
   const { socket, clock, last, states, join } = setup({ random: () => 1 });
   socket.open();
@@ -161,7 +161,7 @@ test("the backoff doubles with jitter up to 15 s, and begins anew after a minute
   assert.equal(states.at(-1).until - clock.now(), 300);
 });
 
-test("jitter never makes two pages wait for exactly as long, nor less than half", () => {
+test("jitter never lets two pages wait equally long, nor less than half of the time", () => {
   const wait = (value) => {
     const { socket, clock, join, last, states } = setup({ random: () => value });
     socket.open();
@@ -173,7 +173,7 @@ test("jitter never makes two pages wait for exactly as long, nor less than half"
   assert.equal(wait(0.5), 225);
 });
 
-test("a restarting server is asked again at once", () => {
+test("a restarting server is connected to again at once", () => {
   const { socket, clock, join, last, states } = setup({ random: () => 0.2 });
   socket.open();
   join();
@@ -197,7 +197,7 @@ for (const [code, word] of [
   });
 }
 
-test("too many connections waits long before the next try", () => {
+test("after too many connections the next try comes late", () => {
   const { socket, clock, join, last, states } = setup();
   socket.open();
   join();
@@ -206,7 +206,7 @@ test("too many connections waits long before the next try", () => {
   assert.equal(states.at(-1).code, 4429);
 });
 
-test("it pings every 20 s and gives up a line that says nothing for 30 s", () => {
+test("it pings every 20 s and closes a connection that is silent for 30 s", () => {
   const { socket, clock, join, last, made, words } = setup();
   socket.open();
   join();
@@ -221,7 +221,7 @@ test("it pings every 20 s and gives up a line that says nothing for 30 s", () =>
   assert.equal(made.length, 2);
 });
 
-test("a timer that the browser held back does not end a living line", () => {
+test("a timer that the browser has delayed does not close a live connection", () => {
   const { socket, clock, join, last, words } = setup();
   socket.open();
   join();
@@ -258,7 +258,7 @@ test("acks follow 250 ms after a stored frame, and at least every 100 of them", 
   assert.equal(last().sent.length, before);
 });
 
-test("offline is said, and not fought; coming back connects at once", () => {
+test("offline is shown, and no connection is tried; coming back connects at once", () => {
   const { socket, clock, join, last, made, network, words } = setup();
   socket.open();
   join();
@@ -289,7 +289,7 @@ for (const begins of ["open", "offline"]) {
   });
 }
 
-test("what fails while offline is not taken for a network that blocks live connections", () => {
+test("errors while offline do not count as a network that blocks sockets", () => {
   const { socket, clock, last, network, words } = setup({ online: false });
   socket.open();
   for (let round = 0; round < 10; round += 1) {
@@ -302,7 +302,7 @@ test("what fails while offline is not taken for a network that blocks live conne
   assert.equal(words().at(-1), "waiting");
 });
 
-test("looking at the page again ends the waiting, or asks a quiet line for a word", () => {
+test("showing the page again ends the waiting, or pings a silent connection", () => {
   const { socket, clock, join, last, made } = setup();
   socket.open();
   join();
@@ -319,7 +319,7 @@ test("looking at the page again ends the waiting, or asks a quiet line for a wor
   assert.equal(made.length, tries + 1);
 });
 
-test("a network that never lets a line open is taken to block it, after three tries", () => {
+test("after three tries a network that never opens a socket counts as blocking it", () => {
   const { socket, clock, last, made, words } = setup();
   socket.open();
   for (let round = 0; round < 3; round += 1) {
@@ -332,7 +332,7 @@ test("a network that never lets a line open is taken to block it, after three tr
   assert.equal(made.length, 4);
 });
 
-test("a line that opened once is never taken for blocked", () => {
+test("a network that has opened a socket once never counts as blocking it", () => {
   const { socket, clock, join, last, words } = setup();
   socket.open();
   join();
@@ -343,7 +343,7 @@ test("a line that opened once is never taken for blocked", () => {
   assert.ok(!words().includes("blocked"));
 });
 
-test("a try that hangs is given up after ten seconds", () => {
+test("a connection that hangs while opening is given up after ten seconds", () => {
   const { socket, clock, made, words } = setup();
   socket.open();
   clock.pass(TIMES.open);
@@ -352,7 +352,7 @@ test("a try that hangs is given up after ten seconds", () => {
   assert.equal(made.length, 2);
 });
 
-test("a connection that was given up and still speaks is not listened to", () => {
+test("frames of a connection that was given up are ignored", () => {
   const { socket, clock, join, made, frames } = setup();
   socket.open();
   join();
@@ -366,7 +366,7 @@ test("a connection that was given up and still speaks is not listened to", () =>
   assert.equal(frames.length, before);
 });
 
-test("nothing is sent over a connection that is not open, and closing leaves no timer behind", () => {
+test("nothing is sent over a closed connection, and closing leaves no timer behind", () => {
   const { socket, clock, join, words } = setup();
   assert.equal(socket.send("chat", {}), false);
   socket.open();
@@ -378,7 +378,7 @@ test("nothing is sent over a connection that is not open, and closing leaves no 
   assert.equal(clock.waiting, 0);
 });
 
-test("resume asks for everything after what one has", () => {
+test("resume asks for everything after last_seq", () => {
   const { socket, join, last } = setup();
   socket.open();
   join({ last_seq: 1 });
@@ -387,7 +387,7 @@ test("resume asks for everything after what one has", () => {
   assert.deepEqual(last().sent.at(-1), { type: "resume", payload: { last_seq: 1, last_id: "event-1" } });
 });
 
-test("a frame that is no JSON is passed over", () => {
+test("a frame that is no JSON is ignored", () => {
   const { socket, join, last, words } = setup();
   socket.open();
   join();

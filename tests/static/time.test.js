@@ -18,7 +18,7 @@ function machine() {
   };
 }
 
-/** What happens to the machine, and how much has passed then at least. A further case is a line. */
+/** What happens to the machine, and the least time that has passed then. A further case is a line. */
 const PASSED = {
   "time passes": [(its) => its.pass(5_000), 5_000, 5_000],
   "in small pieces": [(its, now) => Array.from({ length: 5_000 }, () => [its.pass(1), now()]), 5_000, 5_000],
@@ -52,7 +52,7 @@ test("the server's time is its own, however the reader's clock is set", () => {
   }
 });
 
-test("after a sleep the next word from the server puts it right", () => {
+test("after a sleep the next frame of the server corrects it", () => {
   const its = machine();
   const server = createServerClock(1_000, its.ticks);
   its.pass(1_000);
@@ -61,7 +61,7 @@ test("after a sleep the next word from the server puts it right", () => {
   assert.equal(server.now(), 1_001 + HOUR / 1000);
 });
 
-test("what was long on its way does not set it back", () => {
+test("a frame that was delayed does not set it back", () => {
   const its = machine();
   const server = createServerClock(1_000, its.ticks);
   its.pass(60_000);

@@ -17,7 +17,7 @@ for (const { name, deltas, text } of cases) {
   });
 }
 
-test("a run is told from its start to its end", () => {
+test("a run from its start to its end", () => {
   const l = log();
   const state = play([
     l.start(),
@@ -47,7 +47,7 @@ test("a run is told from its start to its end", () => {
   assert.equal(state.live, null);
 });
 
-test("what one has already is dropped, and the state stays the same object", () => {
+test("events that are there already are ignored, and the state stays the same object", () => {
   const l = log();
   const frames = [l.start(), l.step("thought", { step: 1, content: "a" })];
   const state = play(frames);
@@ -55,7 +55,7 @@ test("what one has already is dropped, and the state stays the same object", () 
   assert.equal(reduce(state, frames[1]), state);
 });
 
-test("a hole is seen, nothing is applied beyond it, and the replay closes it", () => {
+test("a gap is noticed, nothing is applied after it, and the replay closes it", () => {
   const l = log();
   const [start, thought, answer] = [
     l.start(),
@@ -71,7 +71,7 @@ test("a hole is seen, nothing is applied beyond it, and the replay closes it", (
   assert.equal(healed.runs[l.run].answer.text, "b");
 });
 
-test("old state and replayed events make the same state as a fresh load, wherever it was cut", () => {
+test("old state and replayed events give the same state as a new load, wherever it was cut", () => {
   const l = log();
   const frames = [
     l.start(),
@@ -104,7 +104,7 @@ test("reset drops everything and takes the whole log", () => {
   assert.deepEqual(play([other.start()], fresh).order, [other.run]);
 });
 
-test("a finished step replaces what grew under its number, whatever type that had", () => {
+test("a finished step replaces the text in progress with its number, whatever type that had", () => {
   const l = log();
   let state = play([l.start(), l.delta({ step: 1, type: "thought", text: "Maybe it is the ans" })]);
   assert.equal(state.runs[l.run].growth.text, "Maybe it is the ans");
@@ -115,7 +115,7 @@ test("a finished step replaces what grew under its number, whatever type that ha
   assert.equal(late, state);
 });
 
-test("how far a tool is grows under its name until its result is there", () => {
+test("the progress of a tool is shown under its name until its result is there", () => {
   const l = log();
   const call = { tool_name: "advance", tool_call_id: "a" };
   const told = (attempt, text) => l.delta({ step: 2, type: "tool_result", attempt, text, tool_name: "advance" });
@@ -129,14 +129,14 @@ test("how far a tool is grows under its name until its result is there", () => {
   assert.deepEqual(using(state.runs[l.run]), []);
 });
 
-test("growth of a run that is over or unknown is ignored", () => {
+test("text in progress of an ended or unknown run is ignored", () => {
   const l = log();
   const state = play([l.start(), l.complete()]);
   assert.equal(reduce(state, l.delta({ step: 1, text: "late" })), state);
   assert.equal(reduce(state, l.delta({ step: 1, text: "early" }, "another")), state);
 });
 
-/** What a page of an older version is told by a newer server. A further one is one line. @type {Record<string, (l: any) => any>} */
+/** Frames that a newer server sends to a page of an older version. A further one is one line. @type {Record<string, (l: any) => any>} */
 const FROM_LATER = {
   "a step of an unknown kind": (l) => l.step("weighing", { step: 1, content: "which?", options: [1, 2] }),
   "an event of an unknown kind": (l) => ({ ...l.step("thought", { step: 1, content: "" }), type: "reasoning_paused", data: { why: "?" } }),
@@ -162,7 +162,7 @@ for (const [what, make] of Object.entries(FROM_LATER)) {
   });
 }
 
-test("calls of one model call stand together, those of the next apart", () => {
+test("tool calls of one model call are grouped, those of the next are not", () => {
   const l = log();
   const call = (id, iteration) =>
     l.step("tool_use", { step: 1, tool_name: id, tool_call_id: id, arguments: {}, iteration });
@@ -187,7 +187,7 @@ test("one call id used twice belongs to the open call", () => {
   );
 });
 
-test("a result whose call lies before the page stands for itself", () => {
+test("a result whose call is before the page is a row of its own", () => {
   const l = log();
   const result = l.step("tool_result", { step: 3, tool_name: "x", tool_call_id: "1", ok: true, content: "yes" });
   const { items } = play([result]).runs[l.run];
@@ -195,7 +195,7 @@ test("a result whose call lies before the page stands for itself", () => {
   assert.equal(items[0].calls[0].result.content, "yes");
 });
 
-test("a call that was ended together with its run has not failed; one the agent went on from has", () => {
+test("a call that ended with its run has not failed; one after which the agent continued has", () => {
   const l = log();
   const make = (id, step) => [
     l.step("tool_use", { step, tool_name: "x", tool_call_id: id, arguments: {}, iteration: step }),
@@ -207,7 +207,7 @@ test("a call that was ended together with its run has not failed; one the agent 
   assert.equal(run.cancelled_by, "jonas");
 });
 
-test("an answer without reasoning grows and is replaced by the stored one", () => {
+test("an answer without reasoning is shown in progress and replaced by the stored one", () => {
   const l = log();
   let state = play([
     l.start({ enable_reasoning: false }),
@@ -220,7 +220,7 @@ test("an answer without reasoning grows and is replaced by the stored one", () =
   assert.equal(state.runs[l.run].answer.text, "Forty-two.");
 });
 
-test("stopping is shown at once and gives way to the end that commits", () => {
+test("stopping is shown at once and replaced by the stored end", () => {
   const l = log();
   const running = play([l.start()]);
   const stops = stopping(running, l.run);
@@ -258,13 +258,13 @@ test("how full the context is and how spent the budget follow the root's iterati
     told,
   );
   assert.deepEqual([other.seq, other.context, other.budget], [5, context, budget]);
-  // Whoever joins is told it with the session; a log without any, as one that was read in, has none.
+  // Clients that join get it with the session frame; a log without any, such as an imported one, has none.
   const joined = play([sessionFrame({ last_seq: 5, context: { used: 950, limit: 8000 } })], other);
   assert.equal(joined.context.used, 950);
   assert.equal(play([sessionFrame()]).context, null);
 });
 
-test("a failure keeps its words and the report's number", () => {
+test("an error keeps its text and the report's number", () => {
   const l = log();
   const run = play([
     l.start(),
@@ -302,7 +302,7 @@ test("bars lie within the run, and none is too short to be seen", () => {
   assert.deepEqual(answerBar(run, 4000), { x: 50, width: 50, fill: "model" });
 });
 
-test("two thousand steps in one run are taken in well under a second", () => {
+test("two thousand steps in one run are applied in well under a second", () => {
   const l = log();
   const frames = [l.start()];
   for (let number = 1; number <= 2000; number += 1) {
