@@ -55,6 +55,8 @@ _LONGEST_NAME = 64
 #: The field of a user's message that holds its pictures' addresses, and the tokens that one takes, about.
 IMAGES = "images"
 _IMAGE_COST = 1_000
+#: The share of what the model reads at a time that tools may take: the conversation needs the rest.
+TOOLS_SHARE = 0.5
 #: Marks a user's message that this package has added to show the pictures of results: it begins no turn.
 OF_TOOLS = "of_tools"
 #: Marks a steering word, a user's message within a turn: it begins no turn, and is never left out of it.
@@ -233,6 +235,21 @@ def fit_to_budget(messages: list[ChatMessage], budget: int) -> tuple[list[ChatMe
     return kept, total, LeftOut(len(messages) - len(kept), whole - total)
 
 
+def fit_tools(tools: list[JsonObject], limit: int) -> list[JsonObject]:
+    """The first of the tools that together take no more than their share of ``limit`` tokens, as estimated; at least one."""
+    room = limit * TOOLS_SHARE
+    for count, tool in enumerate(tools):
+        room -= tool_tokens(tool)
+        if room < 0:
+            return tools[: max(1, count)]
+    return tools
+
+
+def tool_tokens(tool: JsonObject) -> int:
+    """Tokens a tool's description takes, estimated."""
+    return estimate_tokens(orjson.dumps(tool).decode())
+
+
 def newest_turn(messages: list[ChatMessage]) -> list[ChatMessage]:
     """The conversation without what was said before its newest turn."""
     head = 1 if messages and messages[0]["role"] == "system" else 0
@@ -270,6 +287,21 @@ def explain_fewer_tools(offered: int, most: int) -> Sentence:
         all=f"{offered:,}",
         most=f"{most:,}",
     )
+
+
+def explain_large_tools(offered: int, most: int) -> Sentence:
+    """A sentence for people about tools of an agent that its model is not offered because all are too long for it."""
+    return Sentence(
+        "This agent's tools take more than half of what the model reads at a time: of its %(all)s, the model is offered the first "
+        "%(most)s in this conversation.",
+        all=f"{offered:,}",
+        most=f"{most:,}",
+    )
+
+
+def join_notes(first: str, second: str) -> str:
+    """Two sentences for people as one text; either may be empty."""
+    return Sentence("%(what)s %(reason)s", what=first, reason=second) if first and second else first or second
 
 
 def _without_oldest_calls(

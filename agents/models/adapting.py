@@ -5,9 +5,7 @@ What was learned is remembered only when the server has answered, see `agents.mo
 
 import functools
 import logging
-import re
-from collections.abc import Callable, Iterator, Mapping
-from hashlib import sha256
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -19,15 +17,28 @@ from agents.history import (
     WORD,
     ChatMessage,
     explain_fewer_tools,
+    explain_large_tools,
     fit_to_budget,
+    fit_tools,
+    join_notes,
     message_tokens,
     newest_turn,
-    without_marks,
+    tool_tokens,
 )
 from agents.json_types import JsonObject
 from agents.models import refusing
 from agents.models.plain_schemas import plain_tool
 from agents.models.refusals import Refused, find_limit, is_too_long, waits_for_time, was_withheld
+from agents.models.request_parts import (
+    NEEDED_IN_CALLS,
+    NEEDED_IN_MESSAGES,
+    find_group,
+    merge_system,
+    names_part,
+    optional_names,
+    shorten_ids,
+    write_parts,
+)
 from agents.models.server_facts import ServerFacts
 from agents.sentence import Sentence
 
@@ -39,12 +50,7 @@ _SHARE_OF_LIMIT = 0.75
 _BLIND_CUT = 0.5
 #: How often it is cut in this way.
 _MOST_BLIND_CUTS = 4
-_NEEDED = frozenset({"model", "messages", "tools"})
-_NEEDED_IN_MESSAGES = frozenset({"role", "content", "tool_calls", "tool_call_id"})
-_KNOWN = _NEEDED_IN_MESSAGES | {"name", IMAGES, OF_TOOLS, WORD}
-_NEEDED_IN_CALLS = frozenset({"id", "type", "function"})
-#: Ordinary words that name a part all the same. Others count only if the message also says that they are refused.
-_TELLING_NAMES = frozenset({"temperature", "seed"})
+_KNOWN = NEEDED_IN_MESSAGES | {"name", IMAGES, OF_TOOLS, WORD}
 SYSTEM = "system"
 LONG_IDS = "long ids of tool calls"
 SCHEMAS = "details of tools' parameters"
@@ -56,6 +62,14 @@ EMPTY_THOUGHTS = "empty thoughts"
 _OWN_FIELDS = "what it sent beside the known fields"
 _NO_THOUGHT = "(not kept)"
 _TOO_LARGE = 413
+#: The statuses with which servers fail over something in a request, even if they do not say over what.
+_WORDLESS = frozenset({400, _TOO_LARGE, 422, 500})
+#: From how many tools, and from how many tokens of tools on, such a failure may be because of them.
+_MANY_TOOLS, _LARGE_TOOLS = 64, 16_000
+#: Tokens of tools that no limit is because of.
+_SMALL_TOOLS = 1_000
+#: The number that most servers accept which have a limit.
+_USUAL_MOST = 128
 _BAD_IMAGES = Sentence(
     "The model server does not take one of this conversation's pictures, so this is answered without seeing any."
 )
@@ -64,15 +78,6 @@ _LARGE_IMAGES = Sentence(
 )
 _UNSEEN = "(The pictures could not be passed on: you cannot see them.)"
 
-#: Where a request says whether the model should think.
-_THINKING = frozenset({"chat_template_kwargs", "enable_thinking", "reasoning_effort", "reasoning", "think", "thinking"})
-_SHORT_ID = 9
-
-
-def wants_field(words: str) -> bool:
-    """Whether a refusal says that a field is missing which the server would have sent itself."""
-    return refusing.MISSING.search(words) is not None or "thought_signature" in words
-
 
 class Asking:
     """One request, changed according to the server's refusals until it is answered or finally refused."""
@@ -80,11 +85,12 @@ class Asking:
     def __init__(
         self,
         body: Mapping[str, Any],
-        template: Callable[[list[ChatMessage]], list[ChatMessage]],
+        template: Callable[[list[ChatMessage], list[JsonObject]], list[ChatMessage]],
         facts: ServerFacts,
         *,
         place: str,
         input_estimate: int,
+        all_tools: int,
         uses_template: bool,
         may_use_template: bool,
         left_out: LeftOut = LeftOut(),  # noqa: B008 - frozen
@@ -103,7 +109,7 @@ class Asking:
         self._left_out = set(facts.left_out)
         self._filled_in = facts.filled_in
         self._limit = self._cuts = self._cuts_of_tools = 0
-        self._all_tools = len(body.get("tools", ()))
+        self._all_tools = all_tools
         self._given_limit, self._cut = limit, left_out
         self._learned: list[Callable[[], None]] = []
 
@@ -126,6 +132,8 @@ class Asking:
             return self._leave_out_earlier()
         if refusal.status in (401, 402, 403, 429):
             return False
+        if refusal.status in _WORDLESS and refusing.SAYS_NOTHING.fullmatch(words) and self._try_fewer_tools():
+            return True
         if refusing.TOO_MANY_TOOLS.search(words) and self._offer_fewer_tools(words):
             return True
         if is_too_long(words):
@@ -133,7 +141,9 @@ class Asking:
         if refusing.TOO_MANY_MESSAGES.search(words):
             return self._halve()
         if refusal.status == _TOO_LARGE:
-            return not waits_for_time(words) and (self._leave_out_images(_LARGE_IMAGES) or self._shorten(refusal))
+            return not waits_for_time(words) and (
+                self._leave_out_images(_LARGE_IMAGES) or self._try_fewer_tools() or self._shorten(refusal)
+            )
         return (
             self._refuses_images(words)
             or self._refuses_tools(words)
@@ -151,8 +161,13 @@ class Asking:
     # -- what may be changed ----------------------------------------------------------------------
 
     def _refuses_tools(self, words: str) -> bool:
-        if self.uses_template or not self._may_use_template:
+        # What the request says of how tools may be called is no refusal of the tools.
+        is_of_part = "parallel_tool_calls" in self._body.keys() - self._left_out and refusing.PARALLEL.search(words)
+        if self.uses_template or not self._may_use_template or is_of_part:
             return False
+        if refusing.WANTS_TOOLS.search(words) and "tools" not in self._body:
+            self.uses_template = True
+            return True
         if refusing.REFUSING_TOOLS.search(words):
             return self._give_up_tools()
         if refusing.TEMPLATE_FAILS.search(words) and not refusing.NO_SYSTEM.search(words):
@@ -179,10 +194,33 @@ class Asking:
         most = next((number for number in named if 0 < number < len(offered)), 0)
         if not most:
             return False
-        self._body = {**self._body, "tools": offered[:most]}
-        self.note = explain_fewer_tools(self._all_tools, most)
-        self._learn(lambda: setattr(self._facts, "most_tools", most), f"takes at most {most} tools")
+        self._offer_first(most, is_told=True)
         return True
+
+    def _try_fewer_tools(self) -> bool:
+        """Offer only the first tools, because they are very many or very large and the server does not say what is wrong."""
+        offered = self._body.get("tools", [])
+        is_much = len(offered) > _MANY_TOOLS or (len(offered) > 1 and sum(map(tool_tokens, offered)) > _LARGE_TOOLS)
+        if self.uses_template or not is_much or self._cuts_of_tools >= _MOST_BLIND_CUTS:
+            return False
+        self._cuts_of_tools += 1
+        self._offer_first(min(_USUAL_MOST, len(offered) // 2), is_told=False)
+        return True
+
+    def _offer_first(self, most: int, *, is_told: bool) -> None:
+        self._keep_tools(most)
+        self.note = explain_fewer_tools(self._all_tools, most)
+        self._learn(
+            lambda: self._facts.record_fewer_tools(most, is_told=is_told),
+            f"takes at most {most} tools"
+            if is_told
+            else f"has answered with {most} tools; for some minutes it is offered no more",
+        )
+
+    def _keep_tools(self, most: int) -> None:
+        tools = self._body["tools"]
+        self._body = {**self._body, "tools": tools[:most]}
+        self.input_estimate = max(1, self.input_estimate - sum(map(tool_tokens, tools[most:])))
 
     def _refuses_schemas(self, words: str) -> bool:
         """Simplify the tools' parameters; if that is refused, too, put the tools in the prompt."""
@@ -254,10 +292,12 @@ class Asking:
         says_so = refusing.REFUSING.search(words) is not None
         named: list[str] = []
         if says_so or refusal.status in (400, 422):
-            may_go = (name for name in _optional_names(self._current()) if name not in self._left_out)
+            may_go = (name for name in optional_names(self._current()) if name not in self._left_out)
             # What is named after the refused part is what the server does accept.
             refused = refusing.KNOWN_PARTS.split(words, maxsplit=1)[0]
-            named = [name for name in may_go if _names(refused, name, says_so=says_so)]
+            named = [name for name in may_go if names_part(refused, name, says_so=says_so)]
+            if len(named) > 1 and refusing.ONE_OF.search(words):
+                del named[0]
         if refusing.SHORT_IDS.search(words) and LONG_IDS not in self._left_out:
             named = [LONG_IDS]
         elif refusing.NO_EMPTY.search(words) and EMPTY not in self._left_out:
@@ -266,10 +306,11 @@ class Asking:
             named = [BESIDE_CALLS]
         elif "max_tokens" in self._body and refusing.NEW_LENGTH.search(words) and OLD_LENGTH not in self._left_out:
             named = [OLD_LENGTH]
-        elif not named and refusing.NO_THINKING.search(words):
-            named = [name for name in _optional_names(self._current()) if name in _THINKING - self._left_out]
         elif not named and refusing.NO_SYSTEM.search(words) and SYSTEM not in self._left_out:
             named = [SYSTEM]
+        elif not named:
+            group = find_group(words, says_so=says_so)
+            named = [name for name in optional_names(self._current()) if name in group - self._left_out]
         for name in named:
             self._leave_out(name)
         return bool(named)
@@ -287,9 +328,11 @@ class Asking:
         budget = int(limit * _SHARE_OF_LIMIT * min(1.0, estimate / counted if counted > limit else 1.0))
         if not limit or budget >= estimate:
             budget = int(estimate * _BLIND_CUT)
-        if not self._cut_to(budget):
+        has_fewer = self._fit_tools(budget)
+        if not self._cut_to(budget) and not has_fewer:
             return False
-        self.note = (
+        self._limit = budget
+        note = (
             Sentence(
                 "The model server reads %(limit)s tokens at a time, so the oldest of this conversation was left out. "
                 "LLM_MAX_INPUT_TOKENS has to be below that.",
@@ -301,7 +344,18 @@ class Asking:
                 "LLM_MAX_INPUT_TOKENS has to be below that."
             )
         )
+        self.note = join_notes(self.note, note) if has_fewer else note
         self._learn(lambda: self._facts.record_limit(budget), f"takes requests of about {budget} tokens at most")
+        return True
+
+    def _fit_tools(self, budget: int) -> bool:
+        """Offer only the first tools, those that leave enough of the budget to the conversation."""
+        offered = self._body.get("tools", [])
+        kept = len(fit_tools(offered, budget))
+        if kept == len(offered) or sum(map(tool_tokens, offered)) <= _SMALL_TOOLS:
+            return False
+        self._keep_tools(kept)
+        self.note = explain_large_tools(self._all_tools, kept)
         return True
 
     def _halve(self) -> bool:
@@ -343,7 +397,7 @@ class Asking:
 
     def _current(self) -> JsonObject:
         body = self._changed()
-        return {**body, "messages": [_in_parts(message) for message in body["messages"]]}
+        return {**body, "messages": [write_parts(message) for message in body["messages"]]}
 
     def _changed(self) -> JsonObject:
         body = {key: value for key, value in self._body.items() if key not in self._left_out}
@@ -356,17 +410,17 @@ class Asking:
         messages = self._messages
         if self.uses_template:
             body.pop("tools", None)
-            messages = self._template(messages)
+            messages = self._template(messages, self._body.get("tools", []))
         body["messages"] = messages
         if not (self._left_out or self._filled_in):
             return body
         body["messages"] = [self._message(message) for message in messages]
         if SYSTEM in self._left_out:
-            body["messages"] = _without_system(body["messages"])
+            body["messages"] = merge_system(body["messages"])
         return body
 
     def _message(self, message: ChatMessage) -> ChatMessage:
-        kept = {key: value for key, value in message.items() if self._is_sent(key, _NEEDED_IN_MESSAGES, _KNOWN)}
+        kept = {key: value for key, value in message.items() if self._is_sent(key, NEEDED_IN_MESSAGES, _KNOWN)}
         if IMAGES not in kept:
             kept.pop(OF_TOOLS, None)
         if IMAGES in message and IMAGES in self._left_out:
@@ -376,14 +430,14 @@ class Asking:
             if EMPTY_THOUGHTS in self._left_out:
                 kept[self._filled_in] = kept[self._filled_in] or _NO_THOUGHT
         if LONG_IDS in self._left_out:
-            kept = _with_short_ids(kept)
+            kept = shorten_ids(kept)
         if calls := kept.get("tool_calls"):
             if BESIDE_CALLS in self._left_out:
                 kept["content"] = ""
             if EMPTY in self._left_out and not kept["content"]:
                 kept["content"] = None
             kept["tool_calls"] = [
-                {key: value for key, value in call.items() if self._is_sent(key, _NEEDED_IN_CALLS, _NEEDED_IN_CALLS)}
+                {key: value for key, value in call.items() if self._is_sent(key, NEEDED_IN_CALLS, NEEDED_IN_CALLS)}
                 for call in calls
             ]
         return kept
@@ -392,57 +446,3 @@ class Asking:
         if _OWN_FIELDS in self._left_out and key not in known:
             return False
         return key not in self._left_out or key in needed
-
-
-def _in_parts(message: ChatMessage) -> ChatMessage:
-    """A message with pictures in the API's format: its text and the pictures as parts of its content."""
-    message = without_marks(message)
-    if IMAGES not in message:
-        return message
-    pictures = [{"type": "image_url", "image_url": {"url": address}} for address in message[IMAGES]]
-    plain = {name: value for name, value in message.items() if name not in {IMAGES, OF_TOOLS}}
-    return {**plain, "content": [{"type": "text", "text": message["content"]}, *pictures]}
-
-
-def _optional_names(body: Mapping[str, Any]) -> Iterator[str]:
-    """The parts of a request that can be left out."""
-    found: dict[str, None] = dict.fromkeys(body.keys() - _NEEDED)
-    for message in body["messages"]:
-        found |= dict.fromkeys(message.keys() - _NEEDED_IN_MESSAGES)
-        for call in message.get("tool_calls") or ():
-            found |= dict.fromkeys(call.keys() - _NEEDED_IN_CALLS)
-    yield from found
-
-
-def _names(words: str, name: str, *, says_so: bool) -> bool:
-    """Whether the message names that part as refused."""
-    # A word that may occur in any sentence: fields that an operator has added to the body, such as the allowed providers, are not lost by
-    # one.
-    if not name.isalpha() or name in _TELLING_NAMES:
-        return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", words) is not None
-    quoted = (
-        rf"[`'\"]{name}[`'\"]|[\w\])]\.{name}(?![\w.])|(?:param\w*|field|key|argument|inputs?):? {name}(?!\w)|^{name}: "
-    )
-    return says_so and re.search(quoted, words) is not None
-
-
-def _with_short_ids(message: ChatMessage) -> ChatMessage:
-    """The message with call ids of nine letters and digits, always the same for the same id."""
-    short = dict(message)
-    if "tool_call_id" in short:
-        short["tool_call_id"] = _short(short["tool_call_id"])
-    if calls := short.get("tool_calls"):
-        short["tool_calls"] = [{**call, "id": _short(call["id"])} for call in calls]
-    return short
-
-
-def _short(call_id: str) -> str:
-    return sha256(call_id.encode()).hexdigest()[:_SHORT_ID]
-
-
-def _without_system(messages: list[ChatMessage]) -> list[ChatMessage]:
-    """The system's message as the beginning of the first message of the user."""
-    if not messages or messages[0]["role"] != "system":
-        return messages
-    system, first, *others = messages
-    return [{**first, "content": f"{system['content']}\n\n{first['content']}"}, *others]

@@ -16,11 +16,15 @@ from agents.events import LeftOut, ModelRequest
 from agents.history import (
     IMAGES,
     OF_TOOLS,
+    TOOLS_SHARE,
     WORD,
     ChatMessage,
     explain_fewer_tools,
+    explain_large_tools,
     explain_left_out,
     fit_to_budget,
+    fit_tools,
+    join_notes,
     make_valid,
 )
 from agents.json_types import JsonObject
@@ -29,7 +33,7 @@ from agents.models.base import StreamingChatModel
 from agents.models.openai_stream import stream_completion
 from agents.models.refusals import Refused
 from agents.models.reply import Reply
-from agents.models.server_facts import facts_of
+from agents.models.server_facts import ServerFacts, facts_of
 from agents.models.server_url import COMPLETIONS, DASHSCOPE, completions_url
 from agents.models.tool_templates import TEMPLATE, TEMPLATES, ToolTemplate
 from agents.specs import OWN_FIELDS, Parameters
@@ -52,6 +56,8 @@ class Request:
     left_out: LeftOut
     limit: int
     """The largest number of tokens."""
+    fewer_tools: str
+    """Why not all tools are offered, for people; empty if they are."""
     parameters: Mapping[str, Any]
     """The rest of the body."""
 
@@ -66,9 +72,10 @@ class Request:
         }
         return {**body, "tools": self.tools} if self.tools else body
 
-    def in_template(self, messages: Sequence[ChatMessage]) -> list[ChatMessage]:
-        """The messages with the tools in the prompt."""
-        return self.template.put_in(messages, self.prompt)
+    def in_template(self, messages: Sequence[ChatMessage], tools: Sequence[JsonObject]) -> list[ChatMessage]:
+        """The messages with these of the tools in the prompt."""
+        is_all = len(tools) == len(self.tools)
+        return self.template.put_in(messages, self.prompt if is_all else self.template.explain(tools))
 
 
 @register_llm(MODEL_TYPE)
@@ -98,20 +105,17 @@ class OpenAICompatible(StreamingChatModel):
             facts_of(self._url, self.model),
             place=mask_address(self._url),
             input_estimate=request.input_estimate,
+            all_tools=len(functions),
             uses_template=has_calls and self._tool_format in TEMPLATES,
             may_use_template=has_calls and self._tool_format == "auto",
             left_out=request.left_out,
             limit=request.limit,
         )
-        if (
-            request.tools
-            and len(request.tools) < len(functions)
-            and not any(each.role == ASSISTANT for each in messages)
-        ):
-            asking.note = explain_fewer_tools(len(functions), len(request.tools))
+        if request.fewer_tools and not any(each.role == ASSISTANT for each in messages):
+            asking.note = request.fewer_tools
         if request.left_out.messages > self._told.messages or (request.left_out.tokens and not self._told.tokens):
             self._told = request.left_out
-            asking.note = explain_left_out(request.left_out)
+            asking.note = join_notes(asking.note, explain_left_out(request.left_out))
         return request, asking
 
     def describe(self, request: tuple[Request, Asking]) -> ModelRequest:
@@ -121,16 +125,25 @@ class OpenAICompatible(StreamingChatModel):
     def request(self, messages: list[Message], functions: list[JsonObject]) -> Request:
         """The request, cut to what the model accepts."""
         facts = facts_of(self._url, self.model)
-        most = facts.most_tools if self._tool_format not in TEMPLATES and not facts.refuses_tools else 0
-        tools = [{"type": "function", "function": function} for function in functions[: most or None]]
+        limit = facts.limit(self._budget)
+        tools, fewer = self._fewer(functions, facts)
         prompt = self._template.explain(tools) if tools else ""
         overhead = estimate_tokens(prompt)
+        if overhead > limit * TOOLS_SHARE and len(fitting := fit_tools(tools, limit)) < len(tools):
+            tools, fewer = fitting, explain_large_tools(len(functions), len(fitting))
+            prompt = self._template.explain(tools)
+            overhead = estimate_tokens(prompt)
         valid = make_valid(to_wire(messages, server_id(self._url, self.model)), {each["name"] for each in functions})
-        limit = facts.limit(self._budget)
         wire, cost, left_out = fit_to_budget(valid, limit - overhead)
         return Request(
-            self.model, wire, tools, self._template, prompt, cost + overhead, left_out, limit, self._parameters
+            self.model, wire, tools, self._template, prompt, cost + overhead, left_out, limit, fewer, self._parameters
         )
+
+    def _fewer(self, functions: list[JsonObject], facts: ServerFacts) -> tuple[list[JsonObject], str]:
+        """The tools, as many as the server takes, and for people why that is not all."""
+        most = facts.tools_limit if self._tool_format not in TEMPLATES and not facts.refuses_tools else 0
+        tools = [{"type": "function", "function": function} for function in functions[: most or None]]
+        return tools, explain_fewer_tools(len(functions), most) if len(tools) < len(functions) else ""
 
     async def write(self, prepared: tuple[Request, Asking], reply: Reply) -> None:
         """Stream the completion into the reply."""

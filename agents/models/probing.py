@@ -15,10 +15,10 @@ from agents.errors import ModelError
 from agents.history import ChatMessage
 from agents.json_types import JsonObject
 from agents.models import http
-from agents.models.adapting import wants_field
 from agents.models.openai_stream import stream_completion
 from agents.models.refusals import Refused
 from agents.models.reply import Reply
+from agents.models.request_parts import wants_field
 from agents.models.server_facts import ServerFacts, facts_of
 from agents.models.server_url import completions_url
 from agents.specs import ModelSettings

@@ -53,7 +53,8 @@ BAD_IMAGE = re.compile(
 REFUSING = re.compile(
     r"extra (?:inputs?|fields?)|extra_forbidden|not (?:permitted|allowed|supported|recognized|implemented|expected|accepted|valid)"
     r"|unsupported|unknown|unrecogni[sz]ed|unexpected|additional propert|does(?:n't| not) support|invalid (?:param|field|arg|key)"
-    r"|only allowed|must not|cannot (?:be )?(?:specified|used|set)|no endpoints found",
+    r"|only allowed|deprecated|no longer (?:supported|accepted|available)|must not|cannot (?:be )?(?:specified|used|set|combined)"
+    r"|no endpoints found",
     re.IGNORECASE,
 )
 # serde: unknown field `a`, expected one of `b`, `c`. Gateways: Unsupported parameter: a. Supported parameters are: b, c.
@@ -63,8 +64,36 @@ KNOWN_PARTS = re.compile(
     r"(?:param(?:eter)?|field|key|propert(?:y|ie)|argument|option)s?\b",
     re.IGNORECASE,
 )
+# Anthropic: `temperature` and `top_p` cannot both be specified for this model. Please use only one.
+ONE_OF = re.compile(r"\b(?:can ?not|can't|not) both\b|\bonly one of\b|\bmutually exclusive\b", re.IGNORECASE)
+# Groups of parts, which gateways name instead of the parts: Sampling parameters are not supported by this model. JSON mode is not
+# supported. Groq: json mode cannot be combined with tool/function calling. Gemini: Function calling with a response mime type:
+# 'application/json' is unsupported.
+SAMPLING = re.compile(r"\b(?:sampl(?:ing|er)|generation|decoding) (?:param|setting|option|config)", re.IGNORECASE)
+PENALTIES = re.compile(r"\bpenalt(?:y|ies)\b", re.IGNORECASE)
+LOGPROBS = re.compile(r"\b(?:top )?log[-_ ]?prob(?:s\b|abilit)", re.IGNORECASE)
+FORMS = re.compile(
+    r"\bjson[-_ ](?:mode|schema|object)|\bstructured[-_ ]outputs?|\bresponse (?:format|mime type)|\bguided[-_ ](?:decoding|generation)"
+    r"|\bgrammars?\b",
+    re.IGNORECASE,
+)
+STOPS = re.compile(r"\bstop[-_ ](?:sequence|word|string|token)", re.IGNORECASE)
+PARALLEL = re.compile(r"\bparallel[-_ ](?:tool|function)[-_ ]?(?:use|call)", re.IGNORECASE)
+CACHING = re.compile(r"\bprompt[-_ ]cach(?:e|ing)\b", re.IGNORECASE)
+STREAMING = re.compile(
+    r"\bstreaming (?:mode |responses? |requests? |output )?(?:is|are) |\bsupport (?:for )?stream(?:ing\b|ed? (?:mode|responses?|output))"
+    r"|\bstream mode\b|\bno streaming\b",
+    re.IGNORECASE,
+)
+# What says nothing of what was wrong: Internal Server Error; Bad Request; Something went wrong.
+SAYS_NOTHING = re.compile(
+    r"(?:[\W\d_]|internal|server|errors?|bad|request|gateway|upstream|provider|returned|an|occurred|while|processing|your|the|please|try"
+    r"|again|later|something|went|wrong|unexpected|unknown|unprocessable|entity|content|payload|too|large|failed|failure|api|invalid"
+    r"|null|none|status|code|nginx|openresty|cloudflare|http|exception|has)*",
+    re.IGNORECASE,
+)
 NO_SYSTEM = re.compile(
-    r"system (?:role|messages?|prompts?|instructions?) (?:is |are )?(?:not|un)|does(?:n't| not) support (?:the )?system"
+    r"system (?:role|messages?|prompts?|instructions?) (?:is |are )?(?:not|un)|does(?:n't| not) support (?:the )?[`'\"]?system\b"
     r"|only user and assistant roles|(?:developer|system) instruction is not enabled",
     re.IGNORECASE,
 )
@@ -80,13 +109,18 @@ NO_RESULTS = re.compile(
 # Mistral: Tool call id (or: Function id) was … but must be a-z, A-Z, 0-9, with a length of 9. OpenAI, of ids that other servers have
 # made: Invalid 'messages[3].tool_calls[0].id': string too long. Anthropic: tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$'.
 SHORT_IDS = re.compile(
-    r"(?:tool[ _]call|function)[ _]ids?\b.{0,200}(?:length of 9|9 (?:alphanumeric )?characters)"
+    r"(?:tool[ _]call|function)[ _]ids?\b.{0,200}(?:length (?:of )?9\b|9 (?:alphanumeric )?characters)"
     r"|(?:tool_calls\[\d+\]\.|tool_call_|tool_use\.|tool_use_)id\b.{0,40}(?:string too long|maximum length|match pattern)",
     re.IGNORECASE | re.DOTALL,
 )
 # Anthropic and Gemini, of calls in this conversation that another model has made, or whose thoughts are gone.
 UNSIGNED_CALLS = re.compile(
     r"missing a [`'\"]?thought_signature|expected [`'\"]?thinking[`'\"]? or [`'\"]?redacted_thinking", re.IGNORECASE
+)
+# Bedrock, Anthropic and LiteLLM, of calls in a conversation whose request offers no tools any more.
+WANTS_TOOLS = re.compile(
+    r"toolconfig field must be defined|`tool_result` blocks must define tools|without `tools=` param|expects the `tools=` param",
+    re.IGNORECASE,
 )
 # OpenAI: Invalid 'messages': array too long. Expected an array with maximum length 2048.
 TOO_MANY_MESSAGES = re.compile(r"\bmessages\b\W{1,4}array too long|too many messages\b", re.IGNORECASE)
@@ -113,7 +147,8 @@ MOST_TOOLS = re.compile(
 # vLLM: Can only get item pairs from a mapping. LM Studio: Error rendering prompt with jinja template: "Unknown StringValue filter: safe".
 TEMPLATE_FAILS = re.compile(
     r"unknown (?:\(built-in\) |\w+value )?(?:filter|test)\b|can only get item pairs from a mapping|value is not callable"
-    r"|cannot call something that is not a function|jinja (?:template|exception|error)|template (?:rendering|render) (?:failed|error)",
+    r"|cannot call something that is not a function|cannot subscript null\b"
+    r"|jinja (?:template|exception|error)|template (?:rendering|render) (?:failed|error)",
     re.IGNORECASE,
 )
 # Mistral's older checks: Assistant message must have either content or tool_calls, but not both.
@@ -136,6 +171,7 @@ SPOILED = re.compile(
 # is invalid. llama.cpp: JSON schema conversion failed; Unrecognized schema.
 REFUSING_SCHEMAS = re.compile(
     r"function_declarations\b|invalid (?:json )?schema for (?:function|tool)|json schema (?:is invalid|conversion failed)"
+    r"|for '\w{1,20}' type, property '|simplify your tool schemas|invalid value for parameter [`'\"]?tools\b"
     r"|unrecogni[sz]ed schema|schema at top-level|\btools\W{1,3}\d+\W{1,3}(?:(?:function|custom)\W)?(?:parameters|input_schema)\b"
     r"|unknown name .{1,60} at 'tools|\btools\W{1,3}\d+\W{1,3}(?:(?:function|custom)\W)?description\b",
     re.IGNORECASE,
@@ -145,6 +181,7 @@ NEW_LENGTH = re.compile(r"\buse\W{1,3}max_completion_tokens", re.IGNORECASE)
 # Bedrock and Anthropic, behind gateways that pass a content without words on.
 NO_EMPTY = re.compile(
     r"content blocks must (?:be non-empty|contain non-whitespace)|non-empty content"
+    r"|message at position \d{1,6} with role 'assistant' must not be empty"
     r"|content(?:block)?\b.{0,60}(?:is (?:empty|blank)|(?:must not|cannot|can't|should not) be (?:an )?empty"
     r"|at least 1 character)",
     re.IGNORECASE,

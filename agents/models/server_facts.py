@@ -1,5 +1,6 @@
 """What is known about model servers, by server and model, so that refused parts of requests are sent only once."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +21,8 @@ class ServerFacts:
     filled_in: str = ""
     """The field that it requires in each of an assistant's messages, with or without text."""
     most_tools: int = 0
-    """How many tools it accepts in a request; 0: any number."""
+    """How many tools it accepts in a request, until `tools_limited_until`; 0: any number."""
+    tools_limited_until: float = math.inf
     refuses_tools_until: float = 0.0
     input_limit: int = 0
     """The largest number of tokens in a request, by our estimate; 0: as configured."""
@@ -36,6 +38,15 @@ class ServerFacts:
         """Called when it has answered a request without tools that it had refused with them."""
         self.refuses_tools_until = self.clock() + LASTS_S
 
+    @property
+    def tools_limit(self) -> int:
+        """How many tools it accepts in a request at present; 0: any number."""
+        return self.most_tools if self.clock() < self.tools_limited_until else 0
+
+    def record_fewer_tools(self, most: int, *, is_told: bool) -> None:
+        """Called when it has answered a request with only so many tools. ``is_told``: it had said that it takes no more."""
+        self.most_tools, self.tools_limited_until = most, math.inf if is_told else self.clock() + LASTS_S
+
     def record_limit(self, tokens: int) -> None:
         """Called when it has answered a request that was cut to this many tokens."""
         self.input_limit, self.limited_until = tokens, self.clock() + LASTS_S
@@ -43,7 +54,7 @@ class ServerFacts:
     def export(self) -> JsonObject:
         """The current facts as JSON, for other processes to `adopt`."""
         known: JsonObject = {"left_out": sorted(self.left_out), "filled_in": self.filled_in}
-        known["most_tools"] = self.most_tools
+        known["most_tools"], known["tools_limit_is_told"] = self.tools_limit, math.isinf(self.tools_limited_until)
         known["refuses_tools"] = self.refuses_tools
         known["input_limit"] = self.input_limit if self.clock() < self.limited_until else 0
         return known
@@ -53,7 +64,11 @@ class ServerFacts:
         until = self.clock() + lasts_s
         self.left_out.update(str(name) for name in known.get("left_out", ()))
         self.filled_in = self.filled_in or str(known.get("filled_in", ""))
-        self.most_tools = self.most_tools or int(known.get("most_tools", 0))
+        if (most := int(known.get("most_tools", 0))) and not self.tools_limit:
+            self.most_tools, self.tools_limited_until = (
+                most,
+                math.inf if known.get("tools_limit_is_told", True) else until,
+            )
         if known.get("refuses_tools"):
             self.refuses_tools_until = max(self.refuses_tools_until, until)
         if limit := int(known.get("input_limit", 0)):

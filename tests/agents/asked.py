@@ -49,6 +49,7 @@ def bodies(conversation: Sequence[Mapping[str, Any]], budget: int = 58_000) -> I
                 ServerFacts(left_out=set(left_out)),
                 place=URL,
                 input_estimate=request.input_estimate,
+                all_tools=1,
                 uses_template=uses_template,
                 may_use_template=False,
             )

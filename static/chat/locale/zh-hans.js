@@ -461,6 +461,7 @@ const words = {
   "Thinking": "正在思考",
   "This Idempotency-Key was used for another request before.": "这个 Idempotency-Key 之前已用于另一个请求。",
   "This agent needs %(settings)s, which is not set.": "这个智能体需要 %(settings)s，但没有设置。",
+  "This agent's tools take more than half of what the model reads at a time: of its %(all)s, the model is offered the first %(most)s in this conversation.": "这个智能体的工具占去模型一次能读取的长度的一半以上：共有 %(all)s 个工具，在这个对话中只向模型提供前 %(most)s 个。",
   "This browser cannot do that.": "这个浏览器做不到。",
   "This browser keeps nothing for this site: a message that is not sent yet is lost on reload.": "这个浏览器不为这个网站保存任何东西：尚未发送的消息在重新加载后会丢失。",
   "This browser was told not to, for this site. Its settings can allow it again.": "这个浏览器被设置为不允许这个网站这么做。可以在浏览器的设置中重新允许。",

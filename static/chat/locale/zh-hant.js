@@ -461,6 +461,7 @@ const words = {
   "Thinking": "正在思考",
   "This Idempotency-Key was used for another request before.": "這個 Idempotency-Key 先前已用於另一個請求。",
   "This agent needs %(settings)s, which is not set.": "這個代理需要 %(settings)s，但沒有設定。",
+  "This agent's tools take more than half of what the model reads at a time: of its %(all)s, the model is offered the first %(most)s in this conversation.": "這個代理的工具佔去模型一次能讀取的長度的一半以上：共有 %(all)s 個工具，在這個對話中只提供前 %(most)s 個給模型。",
   "This browser cannot do that.": "這個瀏覽器辦不到。",
   "This browser keeps nothing for this site: a message that is not sent yet is lost on reload.": "這個瀏覽器不為這個網站保存任何東西：尚未送出的訊息在重新載入後會遺失。",
   "This browser was told not to, for this site. Its settings can allow it again.": "這個瀏覽器被設定為不允許這個網站這麼做。可以在瀏覽器的設定中重新允許。",

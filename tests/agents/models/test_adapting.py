@@ -84,6 +84,7 @@ NO_TOOLS: list[tuple[int, str]] = [
     (400, "Can only get item pairs from a mapping."),
     (400, 'Error rendering prompt with jinja template: "Unknown StringValue filter: safe".'),
     (400, "Error rendering prompt with jinja template: Cannot call something that is not a function: got ObjectValue"),
+    (500, "Cannot subscript null at row 23, column 40:\n    {%- set start_of_message = message.content[:tool_start_length] %}"),
 ]  # fmt: skip
 
 
@@ -140,6 +141,33 @@ async def test_calls_that_lack_something_switch_no_tools_off_elsewhere(
     assert outcome.status == "completed", outcome.error
     await ended(make_agent().start("?"))
     assert "tools" in server.requests[-1].body
+
+
+#: What servers say that want the tools with each request whose conversation has calls. A further one is one line.
+WITHOUT_TOOLS: list[tuple[int, str]] = [
+    (400, "Bedrock doesn't support tool calling without `tools=` param specified. Pass `tools=` param OR set `litellm.modify_params`"),
+    (400, "The toolConfig field must be defined when using toolUse and toolResult content blocks."),
+    (400, "Requests which include `tool_use` or `tool_result` blocks must define tools"),
+    (400, "Anthropic expects the `tools=` param to be passed in."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "words"), WITHOUT_TOOLS, ids=lambda value: str(value)[:50])
+async def test_where_calls_want_tools_that_are_not_offered_any_more_they_go_as_text(
+    server: ModelServer, make_agent: MakeAgent, status: int, words: str
+) -> None:
+    refuse(
+        server,
+        lambda body: "tools" not in body and any(message["role"] == "tool" for message in body["messages"]),
+        status,
+        words,
+    )
+    for _ in range(2):
+        _, outcome = await ended(make_agent(tools=[]).start("?", history=HISTORY))
+        assert outcome.status == "completed", outcome.error
+    assert "<tool_response>" in str(server.requests[-1].body["messages"])
+    await ended(make_agent().start("?", history=HISTORY))
+    assert "tools" in server.requests[-1].body, "with tools it takes them"
 
 
 async def test_roles_that_do_not_alternate_without_results_are_an_error(
@@ -279,11 +307,18 @@ REFUSED_PARTS: list[tuple[int, str, str, Callable[[Body], bool]]] = [
     (422, "name", '{"detail": [{"loc": ["body", "messages", 3, "name"], "msg": "Extra inputs are not permitted"}]}', has_name),
     (400, "name", "messages.3.tool.name: property 'messages.3.tool.name' is unsupported", has_name),
     (400, "system", "System role not supported", has_system),
+    (400, "system", "Unsupported value: 'messages[0].role' does not support 'system' with this model.", has_system),
     (500, "system", "Developer instruction is not enabled for models/gemma-3", has_system),
     (
         400,
         "long ids of tool calls",
         "Tool call id was c but must be a-z, A-Z, 0-9, with a length of 9.",
+        has_long_id,
+    ),
+    (
+        500,
+        "long ids of tool calls",
+        "Tool call IDs should be alphanumeric strings with length 9! at row 91, column 40:\n {%- if not tool_call.id is defined %}",
         has_long_id,
     ),
     (400, "long ids of tool calls", "Function id was c but must be a-z, A-Z, 0-9, with a length of 9.", has_long_id),
@@ -484,6 +519,9 @@ NO_SCHEMAS = [
     "schema at top-level requires unspecified property 'type'",
     "tools[0].function.parameters: oneOf is not supported",
     "Invalid 'tools[0].function.description': string too long. Expected a string with maximum length 1024, but got 2094.",
+    "tools.0.custom: For 'array' type, property 'maxItems' is not supported",
+    "The compiled grammar is too large, which would cause performance issues. Simplify your tool schemas.",
+    "invalid value for parameter 'tools'",
 ]
 
 
@@ -629,6 +667,7 @@ NO_EMPTY_CONTENT = [
     "messages.2.content: String should have at least 1 character",
     "Invalid value for 'content': cannot be an empty string",
     "messages[2]: content must not be empty",
+    "Invalid request: the message at position 2 with role 'assistant' must not be empty",
     "all messages must have non-empty content except for the optional final assistant message",
     "messages: text content blocks must contain non-whitespace text",
     "The text field in the ContentBlock object at messages.2.content.0 is blank. Add text to the text field, and try again.",

@@ -12,10 +12,10 @@ import pytest
 from agents.arguments import known_name, repair_arguments
 from agents.errors import ModelError
 from agents.models import refusing
-from agents.models.adapting import wants_field
 from agents.models.completion_reader import CompletionReader
 from agents.models.refusals import explain_event, explain_refusal, find_limit
 from agents.models.reply import REPLY_LIMIT, Reply
+from agents.models.request_parts import wants_field
 from agents.models.text_calls import FORMS
 from tests.agents.models.wire.transcript import Look, Python
 from tests.agents.untrusted.linear import assert_linear
@@ -158,6 +158,7 @@ REFUSING = {name: pattern for name, pattern in vars(refusing).items() if isinsta
 WORDS = [
     *("tools ", "tools: ", "functions ", "unsupported parameter: ", "image ", "images ", "image_url ", "invalid ", "content ", "content."),
     *("system message ", "role: ", "tool call id ", "tools[0]", "unknown name ", "filter ", "signature ", "encrypted content "),
+    *("sampling ", "stop ", "streaming ", "internal server error ", "errors", "api", "json ", "penalty "),
     *("thinking blocks ", "messages ", "reasoning_content ", "max_tokens ", "think value ", "only user, ", " "),
 ]  # fmt: skip
 
