@@ -276,7 +276,7 @@ def _texts(told: Any, *, is_thought: bool = False, depth: int = 0) -> Iterator[t
 
 def _add_call(call: JsonObject, reply: Reply, place: int | None) -> None:
     """Add a piece of a call. Its ``place`` among the calls of the chunk identifies the call if nothing else does."""
-    function = call.get("function") or call  # some leave out that level
+    function = call.get("function") or call.get("custom") or call  # some leave out that level
     arguments = next((function[name] for name in _ARGUMENTS if name in function), None)
     if arguments is None or arguments == "":
         arguments = ""
@@ -299,7 +299,7 @@ def _slot(index: Any, otherwise: int | None) -> int | None:
 
 #: The names that servers use for a call's arguments.
 _ARGUMENTS = ("arguments", "parameters", "input", "args")
-_CALL_KEYS = frozenset({"index", "id", "type", "function", "name", *_ARGUMENTS})
+_CALL_KEYS = frozenset({"index", "id", "type", "function", "custom", "name", *_ARGUMENTS})
 
 
 def _own_fields(call: JsonObject, function: JsonObject) -> JsonObject:

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 #: Some servers repeat the request in their error, which can only be parsed completely.
 _ERROR_BODY_LIMIT = 256 << 10
+#: Seconds that the rest of an error is waited for.
+_ERROR_S = 5.0
 _NO_CONTENT = 204
 _CONNECT_S = 15.0
 _TAIL_S = 0.02
@@ -188,11 +190,13 @@ async def _refusal(connection: Connection, api_key: str) -> Refused:
 
 
 async def _bounded(connection: Connection, limit: int) -> bytes:
-    """At most ``limit`` bytes of the body; the rest is left unread."""
+    """At most ``limit`` bytes of the body; the rest is left unread, and what does not come to its end is taken as it is."""
     body = bytearray()
     unpacked = Body(connection)
-    while data := await unpacked.read():
-        body += data
-        if len(body) > limit:
-            break
+    with contextlib.suppress(OSError, ValueError):  # a timeout is an OSError, too
+        async with asyncio.timeout(_ERROR_S):
+            while data := await unpacked.read():
+                body += data
+                if len(body) > limit:
+                    break
     return bytes(body[:limit])

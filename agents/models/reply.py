@@ -191,7 +191,7 @@ class Reply(TextScanner):
             part.id = part.id or clean_text(id)
             self._extend(part, arguments)
         self._current = part
-        if slot is not None and (name or id):
+        if slot is not None and (name or id or not part.name):  # a name may follow its arguments
             self._slots[slot] = part
         if id and name:
             self._by_id[id] = part

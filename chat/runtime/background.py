@@ -44,12 +44,13 @@ class _Rest:
         return await self
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        waiting = self._waiting
+        waiting, self._waiting = self._waiting, None
         try:
             while True:
                 try:
                     answer = yield waiting
                 except BaseException as error:  # noqa: BLE001 - the coroutine handles a cancellation itself
+                    waiting = None  # the error holds this frame, and the future the error
                     waiting = self._work.throw(error)
                 else:
                     waiting = self._work.send(answer)

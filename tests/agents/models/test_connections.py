@@ -18,8 +18,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from agents.models import http
+from agents.models import http, openai_stream
 from agents.models.http import CutOff, Unreachable
+from agents.models.refusals import Refused
+from agents.models.reply import Reply
 from tests.model_server import ModelServer
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -100,6 +102,34 @@ async def test_an_answer_is_the_same_however_it_is_cut(name: str, cut: int) -> N
     told, status, body = ANSWERS[name]
     async with serving(Server(told, cut=cut)) as server:
         assert await ask(server.url) == (status, body)
+
+
+_HEAD = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 900\r\n"
+_WORDS = b'{"error": {"message": "No such thing."}}'
+#: Errors whose body does not come to its end: their words are told all the same. A further one is one line.
+UNFINISHED: dict[str, tuple[bytes, Answer | None]] = {
+    "cut off": (_HEAD + b"\r\n" + _WORDS, None),
+    "cut off between two chunks": (
+        b"HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(_WORDS), _WORDS),
+        None,
+    ),
+    "chunks of rubbish behind it": (
+        b"HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\nxyz\r\n" % (len(_WORDS), _WORDS),
+        until_closed,
+    ),
+    "never ending": (_HEAD + b"\r\n" + _WORDS, until_closed),
+    "never ending, without a length": (b"HTTP/1.1 400 Bad Request\r\n\r\n" + _WORDS, until_closed),
+}
+
+
+@pytest.mark.parametrize("name", UNFINISHED)
+async def test_an_error_that_does_not_come_to_its_end_is_that_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai_stream, "_ERROR_S", 0.2)
+    told, then = UNFINISHED[name]
+    async with serving(Server(told, then=then)) as server:
+        with pytest.raises(Refused) as refused:
+            await openai_stream.stream_completion(server.url, "", b"{}", Reply(), timeout_s=20)
+    assert str(refused.value) == "The model server refused the request (400): No such thing."
 
 
 async def test_data_that_arrive_together_are_one_piece() -> None:

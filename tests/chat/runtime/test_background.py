@@ -1,7 +1,10 @@
 """Tasks are referenced until they end, their errors are logged, and work that never awaits makes no task."""
 
 import asyncio
+import contextlib
+import gc
 import logging
+import weakref
 
 import pytest
 
@@ -70,3 +73,37 @@ async def test_a_failure_is_noted_and_hurts_nobody(waits: bool, caplog: pytest.L
             await asyncio.wait([task])
     assert "faulty failed" in caplog.text
     assert "broken" in caplog.text
+
+
+class Run:
+    """What a piece of work holds."""
+
+
+@pytest.mark.parametrize("is_first", [False, True])
+async def test_what_failed_is_freed_at_once(is_first: bool) -> None:
+    """The failure holds what the work held; the garbage collector, which would find it, comes every few minutes."""
+    answers = [asyncio.get_running_loop().create_future()]
+    answers[0].get_loop().call_later(0.01, answers[0].set_exception, ConnectionError("away"))
+    run = Run()
+    freed = weakref.ref(run)
+
+    async def ask(run: Run) -> None:
+        await answers.pop()
+
+    async def work(run: Run) -> None:
+        if not is_first:
+            await asyncio.sleep(0)
+        with contextlib.suppress(ConnectionError):
+            await ask(run)
+
+    task = background.spawn_eagerly(work(run), "failing")
+    assert task is not None
+    del run
+    gc.disable()
+    try:
+        await task
+        del task
+        await asyncio.sleep(0)
+        assert freed() is None
+    finally:
+        gc.enable()

@@ -109,6 +109,16 @@ TABLE: Table = {
         ),
         _TWO,
     ),
+    "arguments before the name": (_calls(call('{"code":'), call('"6*7"}', name="python", id="a")), _ONE),
+    "all arguments before the name": (_calls(call(_RAW), call(name="python", id="a")), _ONE),
+    "a custom tool's": (
+        _calls(
+            says(
+                tool_calls=[{"index": 0, "id": "a", "type": "custom", "custom": {"name": "python", "input": _RAW}}],
+            )
+        ),
+        _ONE,
+    ),
     "a name in pieces": (_calls(call(name="py", id="a"), call(name="thon"), call(_RAW)), _ONE),
     "a name in three pieces, with its id": (
         _calls(call(name="p", id="a"), call(name="yt", id="a"), call(name="hon", id="a"), call(_RAW)),
