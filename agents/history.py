@@ -237,10 +237,10 @@ def fit_to_budget(messages: list[ChatMessage], budget: int) -> tuple[list[ChatMe
 
 def fit_tools(tools: list[JsonObject], limit: int) -> list[JsonObject]:
     """The first of the tools that together take no more than their share of ``limit`` tokens, as estimated; at least one."""
-    room = limit * TOOLS_SHARE
+    left = limit * TOOLS_SHARE
     for count, tool in enumerate(tools):
-        room -= tool_tokens(tool)
-        if room < 0:
+        left -= tool_tokens(tool)
+        if left < 0:
             return tools[: max(1, count)]
     return tools
 
@@ -297,11 +297,6 @@ def explain_large_tools(offered: int, most: int) -> Sentence:
         all=f"{offered:,}",
         most=f"{most:,}",
     )
-
-
-def join_notes(first: str, second: str) -> str:
-    """Two sentences for people as one text; either may be empty."""
-    return Sentence("%(what)s %(reason)s", what=first, reason=second) if first and second else first or second
 
 
 def _without_oldest_calls(

@@ -20,7 +20,6 @@ from agents.history import (
     explain_large_tools,
     fit_to_budget,
     fit_tools,
-    join_notes,
     message_tokens,
     newest_turn,
     tool_tokens,
@@ -40,7 +39,7 @@ from agents.models.request_parts import (
     write_parts,
 )
 from agents.models.server_facts import ServerFacts
-from agents.sentence import Sentence
+from agents.sentence import Sentence, join_sentences
 
 log = logging.getLogger(__name__)
 
@@ -344,7 +343,7 @@ class Asking:
                 "LLM_MAX_INPUT_TOKENS has to be below that."
             )
         )
-        self.note = join_notes(self.note, note) if has_fewer else note
+        self.note = join_sentences((self.note, note)) if has_fewer else note
         self._learn(lambda: self._facts.record_limit(budget), f"takes requests of about {budget} tokens at most")
         return True
 

@@ -24,7 +24,6 @@ from agents.history import (
     explain_left_out,
     fit_to_budget,
     fit_tools,
-    join_notes,
     make_valid,
 )
 from agents.json_types import JsonObject
@@ -36,6 +35,7 @@ from agents.models.reply import Reply
 from agents.models.server_facts import ServerFacts, facts_of
 from agents.models.server_url import COMPLETIONS, DASHSCOPE, completions_url
 from agents.models.tool_templates import TEMPLATE, TEMPLATES, ToolTemplate
+from agents.sentence import join_sentences
 from agents.specs import OWN_FIELDS, Parameters
 from agents.text import clean_text, estimate_tokens, json_object
 
@@ -115,7 +115,7 @@ class OpenAICompatible(StreamingChatModel):
             asking.note = request.fewer_tools
         if request.left_out.messages > self._told.messages or (request.left_out.tokens and not self._told.tokens):
             self._told = request.left_out
-            asking.note = join_notes(asking.note, explain_left_out(request.left_out))
+            asking.note = join_sentences(filter(None, (asking.note, explain_left_out(request.left_out))))
         return request, asking
 
     def describe(self, request: tuple[Request, Asking]) -> ModelRequest:

@@ -65,11 +65,16 @@ _TRY_AGAIN = re.compile(
 _TOO_LONG = re.compile(
     r"context[-_ ]?(length|size|window|limit)|max(imum)? context|context is full|exceeds? n_ctx|n_keep.{0,20}n_ctx"
     r"|exceeds? maximum allowed (token|length)|maximum (model|prompt|input) length"
-    r"|(prompt|conversation|messages?) (is |are )?too long|too many tokens in (the )?prompt|(prompt|input) tokens? limit exceeded"
+    r"|(prompt|conversation|messages?)[ _](is |are )?too[ _]long|too many tokens in (the )?prompt|(prompt|input) tokens? limit exceeded"
     r"|too many input tokens|input is too long|input token count|model token limit|maximum number of tokens|max_model_len|exceed_context"
     r"|range of input length|max_prompt_tokens|tokens_limit_reached|max message tokens|tokens\) is too large to process"
-    r"|(input|prompt|total|combined) length.{0,40}exceeds?\b|messages\[\d+\]\.content\W.{0,20}string too long"
+    r"|(input|prompt|total|combined|sequence) length.{0,40}(exceeds?|longer than|greater than)\b"
+    r"|messages\[\d+\]\.content\W.{0,20}string too long"
     r"|(tokens?|prompt|inputs?|messages?).{0,60}(must have less than|cannot exceed|must be <=|too large for model|exceeds? the (limit|max))"
+    r"|(input|prompt|total|requested) tokens? exceed|tokens\).{0,20}exceeds? the model|exceeds? the model'?s (capacity|\d{1,9}-token)"
+    r"|(conversation|prompt|input) is longer than|tokens?\b.{0,30} over the model'?s limit|request too large for model"
+    r"|max_(seq_len|position_embeddings)|must be at least 1, got -\d|max input characters|最大输入长度|输入(内容|文本)?过长"
+    r"|tokens? ?(数量|总数|长度)?(超过|超出|超限|超长)"
     r"|reduce the length of the (messages|prompt|input)|prompt ?超长|(输入|上下文).{0,12}(超过|超出|超长)",
     re.IGNORECASE,
 )
@@ -82,6 +87,8 @@ _LIMITS = [
         r"(?:available |model'?s )?context (?:size|length|window)(?: of)?(?: only)?(?: is)?(?: limit)?\W{1,3}(\d[\d,]*)",
         r"(?:max(?:imum)?|model's) (?:model |prompt |input |context )?(?:length|context)(?: is| of)?(?: only)?\W{1,2}(\d[\d,]*)",
         r"only supports up to (\d[\d,]*)",
+        r"(?:max_seq_len|max_position_embeddings|exceeded limit|longer than|exceeds maximum|最大输入长度为) ?(\d[\d,]*)",
+        r"model's (?:limit \()?(\d[\d,]*)(?:\)|-token)",
         r"(?:max size|maximum is)\W{1,2}(\d[\d,]*)",
         r"超[过出]\D{0,12}(\d[\d,]*)",
         r"maximum number of tokens allowed\W{1,3}(\d[\d,]*)",

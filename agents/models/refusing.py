@@ -20,10 +20,13 @@ REFUSING_TOOLS = re.compile(
     rf"|does(?: not|n't) have (?:the )?{_TOOLS} capabilit|(?:can ?not|can't) (?:call|use) {_TOOLS}(?![\w.])"
     r"|\"?auto\"? tool choice requires|requires? [`'\"]?--?(?:enable-auto-tool-choice|tool-call-parser|jinja)"
     rf"|no endpoints found that support (?:the provided )?{_TOOLS}|(?<![\w.]){_TOOLS} (?:is|are) only supported"
-    rf"|(?<![\w.]){_TOOLS}(?: parameters?)? (?:(?:is|are|was|were) )?(?:not (?:yet |currently )?|un)(?:support(?:ed)?|enabled|available"
+    rf"|(?:not (?:able to|capable of|trained (?:with|for|on)) (?:use |call |using |calling )?|does(?: not|n't) implement "
+    rf"|unsupported feature:? ){_TOOLS}(?![\w.])|chat template with tool"
+    rf"|(?<![\w.]){_TOOLS}(?: parameters?| field)? (?:(?:is|are|was|were) )?(?:currently )?(?:not (?:yet |currently )?|un)"
+    r"(?:support(?:ed)?|enabled|available"
     r"|allowed|permitted|expected|accepted)\b"
     rf"|(?<![\w.]){_TOOLS} (?:can ?not|can't) be used"
-    r"|property '(?:tools|functions)' is unsupported|(?<![\w.])tools: (?:extra|unexpected|unknown)"
+    r"|property '(?:tools|functions)' is unsupported|(?<![\w.])tools: (?:extra|unexpected|unknown|field not)"
     r"|(?:extra_forbidden|extra inputs|extra fields)\W.{0,40}\btools\b(?!\.)",
     re.IGNORECASE,
 )
@@ -77,6 +80,7 @@ FORMS = re.compile(
     r"|\bgrammars?\b",
     re.IGNORECASE,
 )
+USAGE = re.compile(r"\binclude_usage\b", re.IGNORECASE)
 STOPS = re.compile(r"\bstop[-_ ](?:sequence|word|string|token)", re.IGNORECASE)
 PARALLEL = re.compile(r"\bparallel[-_ ](?:tool|function)[-_ ]?(?:use|call)", re.IGNORECASE)
 CACHING = re.compile(r"\bprompt[-_ ]cach(?:e|ing)\b", re.IGNORECASE)
@@ -94,7 +98,9 @@ SAYS_NOTHING = re.compile(
 )
 NO_SYSTEM = re.compile(
     r"system (?:role|messages?|prompts?|instructions?) (?:is |are )?(?:not|un)|does(?:n't| not) support (?:the )?[`'\"]?system\b"
-    r"|only user and assistant roles|(?:developer|system) instruction is not enabled",
+    r"|[`'\"]system[`'\"] role (?:is |are )?(?:not|un)|invalid (?:message )?role:? ?[`'\"]?system\b|unknown variant [`'\"]?system\b"
+    r"|\bmessages\W{1,2}0\W{1,2}role\b.{0,40}should be 'user'|only user and assistant roles"
+    r"|(?:developer|system) instruction is not enabled",
     re.IGNORECASE,
 )
 # Templates of servers that know of no results: Gemma's, Mistral's, Llama 2's; of several calls in one turn: Llama 3.1's. Servers that
@@ -103,7 +109,9 @@ NO_RESULTS = re.compile(
     r"roles? must alternate|\(?s?\)? should alternate|only supports single tool[- ]calls?"
     r"|only user(?:,| and|,? or)? .{0,30}roles? (?:are|is) (?:supported|allowed)"
     r"|(?:unknown|invalid|unsupported|unexpected|unrecogni[sz]ed) (?:message )?role:? ?[`'\"]?tool\b"
-    r"|role:? ?[`'\"]?tool[`'\"]? (?:is |are )?(?:not|un)(?: ?supported| ?known| ?allowed)",
+    r"|role:? ?[`'\"]?tool[`'\"]? (?:is |are )?(?:not|un)(?: ?supported| ?known| ?allowed)|role [`'\"]?tool[`'\"]? must be one of"
+    r"|unknown variant [`'\"]?tool\b|input should be 'system', 'user' or 'assistant'"
+    r"|\bmessages\W{1,2}[1-9]\d{0,5}\W{1,2}role\b.{0,40}(?:must be one of|input should be|invalid enum)",
     re.IGNORECASE,
 )
 # Mistral: Tool call id (or: Function id) was … but must be a-z, A-Z, 0-9, with a length of 9. OpenAI, of ids that other servers have

@@ -33,6 +33,7 @@ _GROUPS = [
     (refusing.STOPS, frozenset({"stop", "stop_token_ids"})),
     (refusing.PARALLEL, frozenset({"parallel_tool_calls"})),
     (refusing.CACHING, frozenset({"prompt_cache_key", "prompt_cache_retention", "cache_control", "cache_prompt"})),
+    (refusing.USAGE, frozenset({"stream_options"})),
     (refusing.STREAMING, frozenset({"stream"})),
 ]
 #: How a request says whether the model should think.

@@ -50,6 +50,7 @@ GROUPS: list[tuple[int, str, set[str]]] = [
     (400, "Streaming is not supported for this model", {"stream"}),
     (400, "This model does not support streaming responses", {"stream"}),
     (400, "Stream options are not supported", {"stream_options"}),
+    (400, "Invalid field: include_usage", {"stream_options"}),
     # The field's name, spelt otherwise.
     (500, "`temperature` is deprecated for this model.", {"temperature"}),
     (500, "Top P is no longer supported", {"top_p"}),
