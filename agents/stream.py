@@ -43,6 +43,8 @@ class AgentRun:
         """How it ended; set with the last event."""
         self.messages: list[ChatMessage] = []
         """What the run has added to the conversation, in OpenAI's shape; ``origin`` is what goes back to the server it came from."""
+        self.label = task.label
+        """The conversation that it belongs to."""
         self._task = task
         self._loop = asyncio.get_running_loop()
         self._events = EventQueue()

@@ -27,9 +27,12 @@ class Asking:
         ask: Callable[[ReplyWriter, ModelRequest, Reply], "Future[None]"],
         most: int,
         offers_tools: Callable[[], bool],
+        label: str,
     ) -> None:
+        self.label = label
+        """The conversation that they belong to."""
         self.offers_tools = offers_tools
-        """See `agents.models.base.ReplyHost`."""
+        """See `agents.models.base.ReplyHost`, as for the one before."""
         self._ask = ask
         self._most = most
         self._asked = 0

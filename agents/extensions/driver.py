@@ -40,6 +40,11 @@ class Host(Protocol):
     """The run: see `agents.stream.AgentRun`."""
 
     @property
+    def label(self) -> str:
+        """The conversation that it belongs to."""
+        ...
+
+    @property
     def max_iterations(self) -> int:
         """How often the model may be called."""
         ...
@@ -99,7 +104,7 @@ class Work:
         self._host = host
         self._egress = egress
         self._news: queue.SimpleQueue[Turn | _ToolCall | _Result | _End] = queue.SimpleQueue()
-        self._asking = Asking(host.ask, host.max_iterations, host.offers_tools)
+        self._asking = Asking(host.ask, host.max_iterations, host.offers_tools, host.label)
         # Of the agent's thread: the turn that it is in, what it yielded last, and how much of that has been dealt with.
         self._turn: Turn | None = None
         self._yielded: Sequence[Message] = ()

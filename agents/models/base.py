@@ -26,6 +26,11 @@ socket.getaddrinfo = image_search._orig_getaddrinfo  # noqa: SLF001
 class ReplyHost(Protocol):
     """Where replies are written: the run that a model works for."""
 
+    @property
+    def label(self) -> str:
+        """The conversation that it belongs to."""
+        ...
+
     def offers_tools(self) -> bool:
         """Whether the next model call is offered tools: the last one of a budget is not. Raises `AgentError` where none may be made."""
         ...

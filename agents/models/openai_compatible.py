@@ -1,6 +1,7 @@
 """The chat model for OpenAI-compatible servers: vLLM, SGLang, Ollama, llama.cpp, LM Studio, gateways, DashScope."""
 
 import json
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -40,6 +41,9 @@ from agents.specs import OWN_FIELDS, Parameters
 from agents.text import clean_text, estimate_tokens, json_object
 
 MODEL_TYPE = "openai_compatible"
+#: How many tools the agent of a conversation has had, the newest conversations last.
+_tools_of: OrderedDict[str, int] = OrderedDict()
+_MOST_CONVERSATIONS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,8 @@ class OpenAICompatible(StreamingChatModel):
             left_out=request.left_out,
             limit=request.limit,
         )
-        if request.fewer_tools and not any(each.role == ASSISTANT for each in messages):
+        had = _note_tools(self._host.label, len(functions))
+        if not any(each.role == ASSISTANT for each in messages) or (had is not None and had < len(functions)):
             asking.note = request.fewer_tools
         if request.left_out.messages > self._told.messages or (request.left_out.tokens and not self._told.tokens):
             self._told = request.left_out
@@ -168,6 +173,18 @@ class OpenAICompatible(StreamingChatModel):
         await stream_completion(
             self._url, self._api_key, body, reply, timeout_s=self._timeout_s, public_only=self._public_only
         )
+
+
+def _note_tools(conversation: str, count: int) -> int | None:
+    """Note how many tools the agent has; returns how many it had before, ``None`` if that is not known here.
+
+    Only the largest number counts: those tools have been told of.
+    """
+    had = _tools_of.pop(conversation, None)
+    _tools_of[conversation] = max(count, had or 0)
+    if len(_tools_of) > _MOST_CONVERSATIONS:
+        _tools_of.popitem(last=False)
+    return had
 
 
 def parameters_of_body(parameters: Parameters, url: str = "") -> JsonObject:

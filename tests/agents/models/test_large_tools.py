@@ -142,6 +142,20 @@ async def test_it_is_told_once_in_a_conversation(server: ModelServer, make_agent
     assert not told_in(steps)
 
 
+async def test_tools_that_are_added_within_a_conversation_are_told_too(
+    server: ModelServer, make_agent: MakeAgent
+) -> None:
+    refuse(server, lambda body: offered(body) > 20, 400, "Too many tools: at most 20 are allowed")
+    await ended(make_agent(tools=many(30)).start("?", session_id="another"))
+    run = make_agent(tools=many(10)).start("?", session_id="one")
+    await ended(run)
+    history = [{"role": "user", "content": "?"}, *run.messages]
+    for count, told in ((30, [FEWER % (30, 20)]), (30, []), (25, []), (40, [FEWER % (40, 20)]), (40, [])):
+        steps, _ = await ended(make_agent(tools=many(count)).start("And now?", history=history, session_id="one"))
+        assert told_in(steps) == told, count
+    assert len(server.requests) == 8  # told once, and remembered
+
+
 async def test_one_tool_that_is_too_large_alone_is_offered_all_the_same(
     server: ModelServer, make_agent: MakeAgent
 ) -> None:
