@@ -1,4 +1,4 @@
-"""Databases with all tables: made once, by whichever process of a parallel run needs them first, then copied; making takes seconds."""
+"""Databases with all tables, and static files: made once, by whichever process of a parallel run needs them first; making takes seconds."""
 
 import contextlib
 import fcntl
@@ -47,11 +47,32 @@ def _make_file(path: Path) -> None:
     made.rename(path)
 
 
+def collect_static() -> Path:
+    """The folder of the static files as a start collects them, for starts that are tested for something else: ``STATIC_ROOT``."""
+    return made_once("static", _collect)
+
+
+def _collect(folder: Path) -> None:
+    act = "import django; django.setup(); from config.prepare import collect_static_files; collect_static_files()"
+    _run("-c", act, STATIC_ROOT=str(folder))
+
+
 def restore_tables(address: str) -> None:
     """Make all tables in an empty PostgreSQL database."""
-    dump = made_once("tables.dump", lambda path: _make_dump(address.rpartition("/")[0], path))
-    program = services.postgres_program("pg_restore")
-    subprocess.run([program, "--no-owner", "--exit-on-error", f"--dbname={address}", dump], check=True)
+    fill_postgres("tables.dump", address, lambda empty: migrate(DATABASE_URL=empty))
+
+
+def fill_postgres(name: str, address: str, make: Callable[[str], None]) -> None:
+    """Let an empty PostgreSQL database be as ``make`` makes another, once, on whichever server asks first."""
+
+    def dump(path: Path) -> None:
+        with services.database(f"{address.rpartition('/')[0]}/postgres", f"dumped_{uuid.uuid4().hex}") as empty:
+            make(empty)
+            program = services.postgres_program("pg_dump")
+            subprocess.run([program, "--format=custom", "--compress=0", f"--file={path}", empty], check=True)
+
+    made, program = made_once(name, dump), services.postgres_program("pg_restore")
+    subprocess.run([program, "--no-owner", "--exit-on-error", f"--dbname={address}", made], check=True)
 
 
 def has_tables(address: str) -> bool:
@@ -60,18 +81,14 @@ def has_tables(address: str) -> bool:
         return connection.execute("SELECT to_regclass('auth_user') IS NOT NULL").fetchone() == (True,)
 
 
-def _make_dump(server: str, path: Path) -> None:
-    """Make the dump on this PostgreSQL server."""
-    with services.database(f"{server}/postgres", f"dumped_{uuid.uuid4().hex}") as address:
-        migrate(DATABASE_URL=address)
-        program = services.postgres_program("pg_dump")
-        subprocess.run([program, "--format=custom", "--compress=0", f"--file={path}", address], check=True)
-
-
 def migrate(**environment: str) -> None:
     """Migrate a database, by a process of its own; ``environment`` says which."""
+    _run("manage.py", "migrate", "-v0", **environment)
+
+
+def _run(*arguments: str, **environment: str) -> None:
     done = subprocess.run(
-        [sys.executable, "manage.py", "migrate", "-v0"],
+        [sys.executable, *arguments],
         cwd=ROOT,
         env={**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings", **environment},
         capture_output=True,

@@ -11,6 +11,8 @@ from django.core.management import call_command
 from django.core.management.commands import flush
 from django.core.management.sql import emit_post_migrate_signal
 from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
+from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.loader import MigrationLoader
 from django.db.utils import load_backend
 
 from chat.runtime import database
@@ -77,6 +79,15 @@ def _rows(db: str) -> dict[str, list[tuple[Any, ...]]]:
 
 # `flush`, with which Django cleans up after tests, has no other hook.
 flush.emit_post_migrate_signal = fill_again
+
+
+def single_steps() -> MigrationExecutor:
+    """What brings this thread's database to any version's state, by each migration as it was, with none that stands for others."""
+    executor = MigrationExecutor(connection)
+    executor.loader = MigrationLoader(connection, replace_migrations=False)
+    for key, squashed in executor.loader.replacements.items():
+        executor.loader.graph.remove_replacement_node(key, squashed.replaces)
+    return executor
 
 
 @contextlib.contextmanager

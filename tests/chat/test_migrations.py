@@ -25,9 +25,9 @@ BEFORE, AFTER = [("chat", "0004_schedules"), *OTHERS], [("chat", "0006_audit"), 
 
 
 def at(state: list[tuple[str, str]]) -> Any:
-    """Migrate the database to a state; returns the models of that state."""
-    MigrationExecutor(connection).migrate(state)
-    return MigrationExecutor(connection).loader.project_state(state).apps
+    """Migrate the database to a state, step by step; returns the models of that state."""
+    databases.single_steps().migrate(state)
+    return databases.single_steps().loader.project_state(state).apps
 
 
 def test_staff_who_could_stop_runs_keep_that_right(tmp_path: Path, django_db_blocker: Any) -> None:
@@ -98,15 +98,14 @@ def test_nobody_changes_the_audit_on_postgresql(postgres_url: str, django_db_blo
 
 
 def test_keys_of_the_last_day_stand_for_what_they_stood_for(tmp_path: Path, django_db_blocker: Any) -> None:
-    address = f"sqlite:///{prepared.copy_tables(tmp_path)}"
+    address = f"sqlite:///{tmp_path / 'new.sqlite3'}"
     with django_db_blocker.unblock(), databases.postgresql(address, has_tables=True):
-        others = [leaf for leaf in MigrationExecutor(connection).loader.graph.leaf_nodes() if leaf[0] != "chat"]
-        old = at([("chat", "0028_import"), *others])
+        old = at([("chat", "0028_import"), *OTHERS])
         owner = old.get_model("accounts", "User").objects.create(username="ada")
         sessions = old.get_model("chat", "Session").objects
         made = [sessions.create(owner=owner, creation_key=key, creation_digest="d") for key in ("new", "old")]
         sessions.filter(pk=made[1].pk).update(created_at=timezone.now() - timedelta(days=2))
-        key = at([("chat", "0030_request_keys"), *others]).get_model("chat", "RequestKey").objects.get()
+        key = at([("chat", "0030_request_keys"), *OTHERS]).get_model("chat", "RequestKey").objects.get()
         assert (key.key, key.digest, key.session_id, key.run_id) == ("new", "d", made[0].pk, None)
 
 

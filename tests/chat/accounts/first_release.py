@@ -7,12 +7,12 @@ from typing import Any
 
 from django.apps.registry import Apps
 from django.contrib.auth.hashers import make_password
-from django.db import connection, transaction
-from django.db.migrations.executor import MigrationExecutor
+from django.db import transaction
 from django.utils import timezone
 
 from chat.store import search
 from chat.store.search import Indexed
+from tests.chat import databases
 
 #: The tables of that release.
 STATE = [
@@ -77,10 +77,9 @@ RUNS: dict[str, tuple[str, list[tuple[str, dict[str, Any]]]]] = {
 
 def make_first(password: str) -> uuid.UUID:
     """Make its tables and fill them; returns the session's identifier."""
-    executor = MigrationExecutor(connection)
-    executor.migrate(STATE)
+    databases.single_steps().migrate(STATE)
     with transaction.atomic():
-        return _fill(MigrationExecutor(connection).loader.project_state(STATE).apps, password)
+        return _fill(databases.single_steps().loader.project_state(STATE).apps, password)
 
 
 def _fill(tables: Apps, password: str) -> uuid.UUID:

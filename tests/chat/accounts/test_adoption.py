@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -49,37 +49,39 @@ def former(address: str, act: str) -> str:
 
 
 def as_left(address: str, act: str) -> str:
-    """The same with an empty database; on SQLite it is made once for all tests, each of which has a copy."""
-    if not address.startswith("sqlite"):
-        return former(address, act)
-    return _copy(address, _made(act))
+    """The same with an empty database, which is made once for all tests; each has a copy."""
+    return _filled(f"former {act}", address, lambda empty: former(empty, act))
 
 
 def as_adopted(address: str, act: str) -> str:
     """The same, migrated by the current version."""
-    if not address.startswith("sqlite"):
-        said = former(address, act)
-        call_command("migrate", verbosity=0)
+
+    def make(empty: str) -> str:
+        said = as_left(empty, act)
+        prepared.migrate(DATABASE_URL=empty)
         return said
 
-    def make(folder: Path) -> None:
-        shutil.copytree(_made(act), folder)
-        prepared.migrate(DATABASE_URL=f"sqlite:///{folder}/former.sqlite3")
-
-    return _copy(address, prepared.made_once(f"adopted {act}", make))
+    return _filled(f"adopted {act}", address, make)
 
 
-def _made(act: str) -> Path:
-    def make(folder: Path) -> None:
-        folder.mkdir()
-        (folder / "said").write_text(former(f"sqlite:///{folder}/former.sqlite3", act))
+def _filled(name: str, address: str, make: Callable[[str], str]) -> str:
+    if address.startswith("sqlite"):
 
-    return prepared.made_once(f"former {act}", make)
+        def make_file(folder: Path) -> None:
+            folder.mkdir()
+            said = make(f"sqlite:///{folder}/former.sqlite3")
+            (folder / "said").write_text(said)
 
+        made = prepared.made_once(name, make_file)
+        shutil.copytree(made, Path(address.removeprefix("sqlite:///")).parent, dirs_exist_ok=True)
+        return (made / "said").read_text()
+    told = Path(os.environ["TESTS_SHARED"]) / f"{name}.said"
 
-def _copy(address: str, made: Path) -> str:
-    shutil.copytree(made, Path(address.removeprefix("sqlite:///")).parent, dirs_exist_ok=True)
-    return (made / "said").read_text()
+    def make_database(empty: str) -> None:
+        told.write_text(make(empty))
+
+    prepared.fill_postgres(f"{name}.dump", address, make_database)
+    return told.read_text()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -179,8 +181,25 @@ def test_a_database_of_the_first_release_goes_on(address: str) -> None:
     assert staff.get(f"/admin/chat/session/{session_id}/change/").status_code == 200
 
 
-@briefly
+#: By vendor, statements that return all that a database knows of the tables of `chat`.
+SCHEMA_OF_CHAT = {
+    "sqlite": ["SELECT type, name, sql FROM sqlite_master WHERE tbl_name LIKE 'chat_%'"],
+    # Without the order of columns: those that were added to a table are its last ones.
+    "postgresql": [
+        """SELECT attrelid::regclass, attname, format_type(atttypid, atttypmod), attnotnull, attidentity, pg_get_expr(adbin, adrelid)
+            FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+            WHERE attrelid::regclass::text LIKE 'chat_%' AND NOT attisdropped""",
+        "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid::regclass::text LIKE 'chat_%'",
+        "SELECT indexdef FROM pg_indexes WHERE tablename LIKE 'chat_%'",
+        "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid::regclass::text LIKE 'chat_%' AND NOT tgisinternal",
+        "SELECT pg_get_functiondef(oid) FROM pg_proc WHERE proname LIKE 'chat_%'",
+    ],
+}
+
+
 def test_migrated_tables_are_those_of_a_new_database(address: str, tmp_path: Path) -> None:
+    """A database of the first release takes each migration, a new one takes them together: both end up with the same tables."""
+
     def columns() -> dict[str, list[tuple[Any, ...]]]:
         with connection.cursor() as cursor:
             return {
@@ -197,8 +216,17 @@ def test_migrated_tables_are_those_of_a_new_database(address: str, tmp_path: Pat
             tables = ("auth_user", "auth_user_groups", "auth_user_user_permissions", "chat_session")
             return {table: connection.introspection.get_constraints(cursor, table) for table in tables}
 
+    def schema_of_chat() -> list[list[str]]:
+        found = []
+        with connection.cursor() as cursor:
+            for statement in SCHEMA_OF_CHAT[connection.vendor]:
+                cursor.execute(statement)
+                found.append(sorted(map(str, cursor.fetchall())))
+        return found
+
     as_adopted(address, "make first")
-    adopted = (columns(), constraints())
+    adopted, chat = (columns(), constraints()), schema_of_chat()
+    assert all(chat)
     with contextlib.ExitStack() as until_done:
         new = f"sqlite:///{prepared.copy_tables(tmp_path / 'new')}"
         if connection.vendor == "postgresql":
@@ -207,6 +235,7 @@ def test_migrated_tables_are_those_of_a_new_database(address: str, tmp_path: Pat
             prepared.restore_tables(new)
         until_done.enter_context(postgresql(new, has_tables=True))
         assert (columns(), constraints()) == adopted
+        assert schema_of_chat() == chat
         connection.close()
 
 

@@ -1,24 +1,13 @@
 """Sessions that had read private data before there was a mark for that are marked by the migration."""
 
-import os
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-from tests.serving import ROOT
+from tests.chat import databases
 
-
-def migrate(folder: Path, *to: str) -> None:
-    """Migrate a database on SQLite to an earlier version."""
-    subprocess.run(
-        [sys.executable, "manage.py", "migrate", "-v0", *to],
-        cwd=ROOT,
-        env={**os.environ, "DATA_DIR": str(folder), "DATABASE_URL": ""},
-        check=True,
-        timeout=120,
-    )
+_ACCOUNTS = ("auth", "0012_alter_user_first_name_max_length")
+BEFORE, AFTER = [("chat", "0004_schedules"), _ACCOUNTS], [("chat", "0007_tool_servers"), _ACCOUNTS]
 
 
 def insert(file: sqlite3.Connection, table: str, **row: Any) -> None:
@@ -26,12 +15,13 @@ def insert(file: sqlite3.Connection, table: str, **row: Any) -> None:
     file.execute(f"INSERT INTO {table} ({columns}) VALUES ({', '.join('?' * len(row))})", list(row.values()))
 
 
-def test_earlier_sessions_are_marked_by_what_they_have_read(tmp_path: Path) -> None:
-    migrate(tmp_path, "chat", "0004")
-    migrate(tmp_path, "auth")
+def test_earlier_sessions_are_marked_by_what_they_have_read(tmp_path: Path, django_db_blocker: Any) -> None:
+    path = tmp_path / "thinkaloud.sqlite3"
+    with django_db_blocker.unblock(), databases.postgresql(f"sqlite:///{path}", has_tables=True):
+        databases.single_steps().migrate(BEFORE)
     now = "2026-01-01 00:00:00"
     reads = {"a" * 32: ("search_history", True), "b" * 32: ("search_history", False), "c" * 32: ("fetch_page", True)}
-    with sqlite3.connect(tmp_path / "thinkaloud.sqlite3") as file:
+    with sqlite3.connect(path) as file:
         insert(
             file, "auth_user", id=1, password="", is_superuser=0, username="bo", last_name="", first_name="", email="",
             is_staff=0, is_active=1, date_joined=now,
@@ -51,8 +41,9 @@ def test_earlier_sessions_are_marked_by_what_they_have_read(tmp_path: Path) -> N
                 event="reasoning_step", type="tool_result", iteration=1, tool_name=tool, ok=ok, body="{}", created_at=now,
             )  # fmt: skip
     file.close()
-    migrate(tmp_path, "chat", "0007")
-    with sqlite3.connect(tmp_path / "thinkaloud.sqlite3") as file:
+    with django_db_blocker.unblock(), databases.postgresql(f"sqlite:///{path}", has_tables=True):
+        databases.single_steps().migrate(AFTER)
+    with sqlite3.connect(path) as file:
         marked = dict(file.execute("SELECT id, has_read_private FROM chat_session"))
     file.close()
     assert marked == {"a" * 32: 1, "b" * 32: 0, "c" * 32: 0}
