@@ -148,10 +148,11 @@ def test_a_start_that_cannot_be_is_one_line(tmp_path: Path, environ: dict[str, s
 
 
 def preparing(address: str, folder: Path) -> subprocess.Popen[str]:
+    named = {"DATABASE_URL": address, "REDIS_URL": "redis://127.0.0.1:1/0", "DATA_DIR": str(folder)}
     return subprocess.Popen(
         [sys.executable, "-m", "config.prepare"],
         cwd=PROJECT,
-        env={**os.environ, "DATABASE_URL": address, "REDIS_URL": "redis://127.0.0.1:1/0", "DATA_DIR": str(folder)},
+        env={**os.environ, **named, "STATIC_ROOT": str(prepared.collect_static())},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -86,7 +86,12 @@ def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
         started = subprocess.run(
             [sys.executable, "-m", "config.prepare", "serve"],
             cwd=PROJECT,
-            env={**os.environ, "DATA_DIR": str(tmp_path), "PORT": str(port)},
+            env={
+                **os.environ,
+                "DATA_DIR": str(tmp_path),
+                "PORT": str(port),
+                "STATIC_ROOT": str(prepared.collect_static()),
+            },
             capture_output=True,
             text=True,
             check=False,
@@ -118,7 +123,8 @@ def serve_once(tmp_path: Path, before: str) -> tuple[int, str]:
     prepared.copy_tables(tmp_path)
     command = ["sh", "-c", f'{before}; exec "$@"', "sh", sys.executable, "-m", "config.prepare", "serve"]
     port = services.free_port()
-    environ = {**os.environ, "DATA_DIR": str(tmp_path), "PORT": str(port)}
+    static = str(prepared.collect_static())
+    environ = {**os.environ, "DATA_DIR": str(tmp_path), "PORT": str(port), "STATIC_ROOT": static}
     with subprocess.Popen(
         command, cwd=PROJECT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
