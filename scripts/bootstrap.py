@@ -18,13 +18,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 # When run as a program, this file is not in a package yet.
 sys.path.insert(0, str(BASE_DIR))
 
-from scripts.machine import bring_chromium, bring_programs  # noqa: E402
+from scripts.machine import bring_chromium, bring_headless_shell, bring_programs  # noqa: E402
 from scripts.shell import BootstrapError, exec_program, file_hash, log_line, run_quietly  # noqa: E402
 
 VENV = BASE_DIR / ".venv"
@@ -38,6 +39,8 @@ NPM_LOCK = BASE_DIR / "package-lock.json"
 OLDEST_PYTHON = (3, 11)
 #: The version of Node for the tests; the pages' libraries can be installed with an older one.
 OLDEST_NODE = 20
+#: The number of pips that install at the same time.
+PIPS = 3
 NEWER_PYTHONS = ("python3.13", "python3.12", "python3.11")
 
 #: The browser's libraries: name under ``static/vendor/`` and the path of npm's file. Each is one ES module without imports.
@@ -133,10 +136,13 @@ def test_scale(*arguments: str) -> None:
 
 def for_tests() -> None:
     """Install everything that the tests need."""
-    with one_at_a_time():
+    with one_at_a_time(), ThreadPoolExecutor() as beside:
+        # The browser is a package of the system: it is downloaded while Python's packages are.
+        browser = beside.submit(bring_headless_shell)
         environment(DEV_LOCK)
         node_packages(with_tests=True)
         copy_browser_libraries()
+        browser.result()
         bring_chromium(PYTHON)
 
 
@@ -244,21 +250,39 @@ def install(requirements: Path) -> None:
     """
     uv = shutil.which("uv")
     if uv is not None:
-        command = [uv, "pip", "install", "--quiet", "--python", str(PYTHON), "--compile-bytecode"]
+        install_by([uv, "pip", "install", "--quiet", "--python", str(PYTHON), "--compile-bytecode"], requirements)
+        return
+    pip = ["-m", "pip", "--disable-pip-version-check", "--no-input"]
+    if subprocess.run([PYTHON, "-I", "-c", "import pip"], stderr=subprocess.DEVNULL, check=False).returncode == 0:
+        command = [str(PYTHON), *pip, "install"]
+    elif importlib.util.find_spec("pip"):
+        command = [sys.executable, *pip, "--python", str(PYTHON), "install"]
     else:
-        pip = ["-m", "pip", "--disable-pip-version-check", "--no-input"]
-        if subprocess.run([PYTHON, "-I", "-c", "import pip"], stderr=subprocess.DEVNULL, check=False).returncode == 0:
-            command = [str(PYTHON), *pip, "install", "--quiet"]
-        elif importlib.util.find_spec("pip"):
-            command = [sys.executable, *pip, "--python", str(PYTHON), "install", "--quiet"]
-        else:
-            raise BootstrapError(
-                "Neither uv nor pip is here; install one (Debian: apt install python3-venv or python3-pip)."
-            )
-    run_quietly(
-        [*command, "--no-deps", "--require-hashes", "--requirement", str(requirements)],
-        "installing the Python packages",
-    )
+        raise BootstrapError(
+            "Neither uv nor pip is here; install one (Debian: apt install python3-venv or python3-pip)."
+        )
+    # A pip downloads and unpacks one package after the other, and compiles on one processor.
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as beside:
+        parts = []
+        for part in split_lock(requirements.read_text("utf-8"), PIPS):
+            parts.append(Path(folder) / f"{len(parts)}.txt")
+            parts[-1].write_text(part, "utf-8")
+        list(beside.map(lambda part: install_by([*command, "--quiet", "--no-compile"], part), parts))
+    # Some files cannot be compiled, such as those for other versions of Python: nothing imports them.
+    compiling = [PYTHON, "-I", "-m", "compileall", "-qq", "-j", "0", "-x", "/tests/", VENV / "lib"]
+    subprocess.run(compiling, check=False)
+
+
+def install_by(command: Sequence[str], requirements: Path) -> None:
+    """Run a program that installs requirements as they are pinned."""
+    pinned = ["--no-deps", "--require-hashes", "--requirement", str(requirements)]
+    run_quietly([*command, *pinned], "installing the Python packages")
+
+
+def split_lock(lock: str, most: int) -> list[str]:
+    """Return a lock's requirements, each with its hashes, in up to so many parts of the same size."""
+    pins = re.findall(r"^[^#\s](?:.*\\\n)*.*\n", lock, re.MULTILINE)
+    return ["".join(pins[start::most]) for start in range(min(most, len(pins)))]
 
 
 def become_a_newer_python() -> None:

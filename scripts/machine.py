@@ -51,10 +51,14 @@ def browser_starts(browser: str) -> bool:
     return b"ready" in shown.stdout
 
 
-def bring_chromium(python: Path) -> None:
-    """See to it that there is a browser: one without windows by Debian's package, else whichever is installed, else a download."""
+def bring_headless_shell() -> None:
+    """Bring a browser without windows by Debian's package, where that can be; asks no Python of an environment."""
     if not os.environ.get("CHROMIUM") and not any(map(shutil.which, HEADLESS_BROWSERS)):
         _bring_browser(_by_package("chromium-headless-shell"))
+
+
+def bring_chromium(python: Path) -> None:
+    """See to it that there is a browser: whichever is installed, else a download."""
     attempts = ([[str(python), "-m", "playwright", "install", "chromium"]], _by_package("chromium"))
     if tell_chromium(python) or any(_bring_browser(commands) and tell_chromium(python) for commands in attempts):
         return

@@ -1,10 +1,13 @@
 """What all commands of ``make`` need: an environment that matches its lock, and one line of error where something is missing."""
 
+import hashlib
 import importlib.util
+import itertools
 import os
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -60,6 +63,37 @@ def test_a_package_that_does_not_fit_its_hash_is_refused_in_one_line(bare: Path)
     said = Path(log[1])
     assert "hash" in said.read_text("utf-8").lower()
     said.unlink()
+
+
+def test_packages_are_installed_several_at_once_and_compiled(bare: Path) -> None:
+    names = [f"harmless{number}" for number in range(bootstrap.PIPS + 1)]
+    lock = bare / "requirements.lock"
+    lock.write_text("# harmless\n" + "".join(wheel_of(bare, name) for name in names))
+    bootstrap.environment(lock)
+    script = f"import {', '.join(names)}; print(*[m.__cached__ for m in ({', '.join(names)})], sep='\\n')"
+    done = subprocess.run([bootstrap.PYTHON, "-B", "-c", script], capture_output=True, text=True, check=True)
+    assert [Path(line).is_file() for line in done.stdout.splitlines()] == [True] * len(names)
+
+
+def wheel_of(folder: Path, name: str) -> str:
+    """The line of a lock that names a package of one empty module, which is made."""
+    about = f"{name}-1.0.dist-info"
+    wheel = folder / f"{name}-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as packed:
+        packed.writestr(f"{name}.py", "")
+        packed.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        packed.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        packed.writestr(f"{about}/RECORD", f"{name}.py,,\n{about}/METADATA,,\n{about}/WHEEL,,\n{about}/RECORD,,\n")
+    return f"{name} @ {wheel.as_uri()} \\\n    --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n"
+
+
+def test_a_lock_is_split_between_its_requirements() -> None:
+    lock = bootstrap.DEV_LOCK.read_text("utf-8")
+    parts = bootstrap.split_lock(lock, 3)
+    pins = [re.findall(r"^[a-z0-9][^ ]*==", part, re.MULTILINE) for part in parts]
+    assert max(map(len, pins)) - min(map(len, pins)) <= 1
+    assert sorted(itertools.chain(*pins)) == sorted(re.findall(r"^[a-z0-9][^ ]*==", lock, re.MULTILINE))
+    assert sum(part.count("--hash=") for part in parts) == lock.count("--hash=")
 
 
 def test_every_lock_pins_node_so_that_it_can_come_without_the_rest() -> None:
