@@ -150,19 +150,27 @@ def test_a_very_long_line_is_broken(ada: User) -> None:
     assert [len(line) for _, line in file_texts.lines(file, 1)] == [1_000] * 10
 
 
-#: Files without text: their type, their content, and the reason. Each reason can be translated for pages.
+#: Files without text: their type, what makes their content, and the reason. Each reason can be translated for pages.
 WITHOUT_TEXT = {
-    "damaged": ("application/pdf", b"%PDF-1.4 nothing", r"It is damaged, or not quite what it says it is \(\w+\)\."),
-    "a picture": ("image/png", documents.picture(), r"It is a picture\."),
-    "a bomb": (WORD, documents.bomb(), r"Unpacked it would be larger than a file may be\."),
-    "empty pages": ("application/pdf", documents.pdf(""), r"There is no text in it: perhaps its pages are pictures\."),
+    "damaged": (
+        "application/pdf",
+        lambda: b"%PDF-1.4 nothing",
+        r"It is damaged, or not quite what it says it is \(\w+\)\.",
+    ),
+    "a picture": ("image/png", documents.picture, r"It is a picture\."),
+    "a bomb": (WORD, documents.bomb, r"Unpacked it would be larger than a file may be\."),
+    "empty pages": (
+        "application/pdf",
+        lambda: documents.pdf(""),
+        r"There is no text in it: perhaps its pages are pictures\.",
+    ),
 }
 
 
 @pytest.mark.parametrize("case", WITHOUT_TEXT)
 def test_why_there_is_no_text_is_kept(case: str, ada: User) -> None:
-    kind, content, words = WITHOUT_TEXT[case]
-    file = files.store_file(ada.pk, name="a", media_type=kind, content=content, sha256="")
+    kind, make, words = WITHOUT_TEXT[case]
+    file = files.store_file(ada.pk, name="a", media_type=kind, content=make(), sha256="")
     for _ in range(2):
         with pytest.raises(file_texts.NoText, match=words) as found:
             file_texts.prepare(File.objects.get(pk=file.pk))
