@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import re
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from wsgiref.headers import Headers
@@ -25,6 +27,9 @@ class HashedStaticFiles(CompressedManifestStaticFilesStorage):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        #: While files are collected: the number of passes so far, and the files that refer to others.
+        self._passes = 0
+        self._referring: set[str] = set()
         #: The address of each collected file, by folder and name; a page uses forty.
         self._addresses: dict[str, tuple[str, str]] = {}
 
@@ -38,6 +43,28 @@ class HashedStaticFiles(CompressedManifestStaticFilesStorage):
             address = super().url(name)
             self._addresses[name] = self.base_url, address
         return address
+
+    def post_process(self, *arguments: Any, **options: Any) -> Iterator[tuple[str, str, bool | Exception]]:
+        """Name the collected files by their content, in passes over them until no name changes."""
+        self._passes = 0
+        self._referring.clear()
+        yield from super().post_process(*arguments, **options)
+
+    def _post_process(self, paths: Mapping[str, Any], *arguments: Any) -> Iterator[tuple[Any, ...]]:
+        # After the second pass, which is the first that Django compares, the names of files that refer to no others are final.
+        self._passes += 1
+        left = paths if self._passes <= 2 else {name: path for name, path in paths.items() if name in self._referring}
+        yield from super()._post_process(left, *arguments)
+
+    def url_converter(self, name: str, *arguments: Any, **options: Any) -> Callable[[re.Match[str]], str]:
+        """Return the function that replaces an address in a file."""
+        convert: Callable[[re.Match[str]], str] = super().url_converter(name, *arguments, **options)
+
+        def convert_address(found: re.Match[str]) -> str:
+            self._referring.add(name)
+            return convert(found)
+
+        return convert_address
 
     def read_manifest(self) -> str | None:
         """The stored list of names; None if it is truncated, as after a power cut."""

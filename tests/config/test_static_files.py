@@ -1,6 +1,7 @@
 """Static files get names that change with their content, and are served unchanged."""
 
 import gzip
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,29 @@ def test_modules_import_each_other_by_hashed_names(collected: Path) -> None:
     paths = json.loads((collected / "staticfiles.json").read_text())["paths"]
     assert paths["word.js"] != "word.js"
     assert f'from "./{paths["word.js"]}"' in (collected / paths["main.js"]).read_text()
+
+
+def test_names_are_final_however_deep_modules_import_each_other(tmp_path: Path) -> None:
+    """Also of a file that imports nothing and that nothing imports."""
+    source, depth = tmp_path / "source", 6
+    source.mkdir()
+    for number in range(depth):
+        # Each pass makes one more name final.
+        (source / f"m{number}.js").write_text(f'import {{x}} from "./m{number + 1}.js";\n')
+    (source / f"m{depth}.js").write_text("export const x = 1;\n")
+    (source / "alone.js").write_text("export const y = 1;\n")
+    with override_settings(
+        STATICFILES_DIRS=[source], STATIC_ROOT=tmp_path / "static", INSTALLED_APPS=["django.contrib.staticfiles"]
+    ):
+        call_command("collectstatic", interactive=False, verbosity=0)
+    paths = json.loads((tmp_path / "static" / "staticfiles.json").read_text())["paths"]
+    contents = {name: (tmp_path / "static" / path).read_bytes() for name, path in paths.items()}
+    assert {name: path.split(".")[1] for name, path in paths.items()} == {
+        name: hashlib.md5(content).hexdigest()[:12] for name, content in contents.items()
+    }
+    for number in range(depth):
+        assert f'"./{paths[f"m{number + 1}.js"]}"'.encode() in contents[f"m{number}.js"]
+    assert len(paths) == depth + 2
 
 
 @pytest.mark.parametrize("left", [b"", b"{", b'{"paths": {"word.js"', b"\0" * 40, b"\xff\xfe"])
