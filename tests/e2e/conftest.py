@@ -65,9 +65,9 @@ def model_server() -> Iterator[ModelServer]:
         yield server
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def model(model_server: ModelServer) -> ModelServer:
-    """The model server, without the requests of earlier tests."""
+    """The model server, without the requests and answers of earlier tests, also for tests that do not name it."""
     model_server.reset()
     return model_server
 
