@@ -95,7 +95,7 @@ function createFollower({ scroll, jump }) {
   /** The box's position when it was checked or moved last. */
   let lastTop = scroll.scrollTop;
   const ends = createEnds(scroll);
-  const landing = createLanding({ scroll, check, toEnd });
+  const landing = createLanding({ scroll, check, onMove: moved });
   const jumpButton = createJump({ scroll, jump, onJump: land });
 
   /** Detect the reader's scrolling since the last check. Returns whether the end is followed. */
@@ -103,8 +103,10 @@ function createFollower({ scroll, jump }) {
     const { scrollTop } = scroll;
     const end = lastPlace(scroll);
     // A box whose content has become shorter scrolls by itself: that is not the reader.
-    if (scrollTop < Math.min(lastTop, end) - ROUNDING) leave();
-    else if (!isFollowing && scrollTop > lastTop && scrollTop >= ends.nearest(end) - ROUNDING) follow();
+    if (scrollTop < Math.min(lastTop, end) - ROUNDING) {
+      // During a jump this is the rest of an earlier movement: what a hand does is detected by itself.
+      if (!landing.isUnderWay) leave();
+    } else if (!isFollowing && scrollTop > lastTop && scrollTop >= ends.nearest(end) - ROUNDING) follow();
     lastTop = scrollTop;
     return isFollowing;
   }
@@ -112,14 +114,17 @@ function createFollower({ scroll, jump }) {
   /** A smooth movement that has begun, but is not visible yet, survives a relative scroll, but not an absolute one. */
   function toEnd() {
     if (fromEnd(scroll) > ROUNDING) scroll.scrollBy({ top: scroll.scrollHeight, behavior: "instant" });
+    moved();
+  }
+
+  /** The page itself has moved the box, not the reader. */
+  function moved() {
     lastTop = scroll.scrollTop;
   }
 
   /** Scroll to the end and stay there. */
   function land() {
-    landing.stop();
     follow();
-    toEnd();
     landing.start();
   }
 
@@ -150,8 +155,7 @@ function createFollower({ scroll, jump }) {
     get isFollowing() {
       return isFollowing;
     },
-    /** The page itself has moved the box, not the reader. */
-    moved: () => (lastTop = scroll.scrollTop),
+    moved,
     /** The content or the box has another size. Returns whether the end is followed. */
     resized() {
       ends.moved();
@@ -226,9 +230,9 @@ function createEnds(scroll) {
  * @param {object} from
  * @param {HTMLElement} from.scroll
  * @param {() => boolean} from.check
- * @param {() => void} from.toEnd
+ * @param {() => void} from.onMove
  */
-function createLanding({ scroll, check, toEnd }) {
+function createLanding({ scroll, check, onMove }) {
   /** @type {number|null} */
   let request = null;
 
@@ -237,20 +241,30 @@ function createLanding({ scroll, check, toEnd }) {
     request = null;
   }
 
+  /** An absolute scroll also ends a smooth movement, as a key begins one. */
+  function toEnd() {
+    scroll.scrollTo({ top: scroll.scrollHeight, behavior: "instant" });
+    onMove();
+  }
+
   return {
     stop,
+    get isUnderWay() {
+      return request !== null;
+    },
     start() {
       let steady = 0;
       let left = LANDING;
       const frame = () => {
-        request = null;
-        if (!check()) return;
+        const isFollowing = check();
         steady = fromEnd(scroll) < 2 ? steady + 1 : 0;
         left -= 1;
-        if (steady >= STEADY || left === 0) return;
-        if (steady === 0) toEnd();
-        request = requestAnimationFrame(frame);
+        if (steady === 0 && isFollowing) toEnd();
+        if (isFollowing && steady < STEADY && left > 0) request = requestAnimationFrame(frame);
+        else stop();
       };
+      stop();
+      toEnd();
       request = requestAnimationFrame(frame);
     },
   };
