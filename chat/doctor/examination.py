@@ -11,7 +11,7 @@ from agents import mask_text
 from chat.doctor.findings import Check, Finding, Level
 
 PATIENCE_S = 20.0
-_NO_IDEA = "See whether it is there at all."
+_NO_IDEA = "Check whether it exists and can be reached."
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,8 @@ class _Running:
                 self.findings.append(finding)
         except Exception as error:  # noqa: BLE001 - whatever the check raises is its finding
             words = " ".join(f"{type(error).__name__}: {error}".split())
-            action = "See to the database and its migrations first." if isinstance(error, DatabaseError) else _NO_IDEA
-            self.findings.append(Finding.fail(f"could not be looked at ({words[:300]})", action))
+            action = "Correct the database and its migrations first." if isinstance(error, DatabaseError) else _NO_IDEA
+            self.findings.append(Finding.fail(f"could not be checked ({words[:300]})", action))
         finally:
             connections.close_all()
 
@@ -55,7 +55,7 @@ class _Running:
         found = list(self.findings)
         if self.thread.is_alive():
             words = f"has not answered within {patience_s:g} s"
-            found.append(Finding.fail(words, "It hangs: see whether a firewall drops what is sent there."))
+            found.append(Finding.fail(words, "Check whether a firewall drops packets to it."))
         for finding in found:
             yield CheckResult(self.name, Finding(finding.level, mask_text(finding.text), mask_text(finding.action)))
 

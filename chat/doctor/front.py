@@ -45,14 +45,14 @@ def check_front() -> Iterator[Finding]:
         words = " ".join(f"{type(error).__name__}: {error}".split())
         yield Finding.fail(
             f"{base} cannot be reached from here: {words}",
-            "See that something serves, that the name leads to the proxy, and that its certificate is accepted.",
+            "Check that a process serves, that the name leads to the proxy, and that its certificate is valid.",
         )
         return
     yield from _check_date(answer.headers)
     if answer.seen is None:
         yield Finding.fail(
             f"{base}{_ECHO} is not answered by this installation, but by something else ({answer.status})",
-            "Have the proxy pass this address on, with the header X-Doctor; all processes need the same SECRET_KEY, and machines "
+            "Let the proxy forward this address, with the header X-Doctor; all processes need the same SECRET_KEY, and all machines "
             "clocks that agree within a minute.",
         )
         return
@@ -77,26 +77,26 @@ def _check_headers(seen: SeenRequest) -> Iterator[Finding]:
     scheme, _, host = public.origin.partition("://")
     if seen["ignored_peer"]:
         yield Finding.fail(
-            f"X-Forwarded-… comes from {seen['ignored_peer']}, which is none of TRUSTED_PROXIES, and is not believed",
+            f"X-Forwarded-… comes from {seen['ignored_peer']}, which is not one of TRUSTED_PROXIES, and is ignored",
             f"Add {seen['ignored_peer']} to TRUSTED_PROXIES.",
         )
     elif seen["scheme"] != scheme:
         said = f"X-Forwarded-Proto: {seen['forwarded_proto']}" if seen["forwarded_proto"] else "no X-Forwarded-Proto"
         yield Finding.fail(
-            f"requests seem to come by {seen['scheme']}: the proxy sends {said}",
-            f"Have it send X-Forwarded-Proto: {scheme} (nginx: proxy_set_header X-Forwarded-Proto $scheme;).",
+            f"requests seem to use {seen['scheme']}: the proxy sends {said}",
+            f"Let it send X-Forwarded-Proto: {scheme} (nginx: proxy_set_header X-Forwarded-Proto $scheme;).",
         )
     else:
-        yield Finding.ok(f"requests come by {scheme}")
+        yield Finding.ok(f"requests use {scheme}")
     if seen["host"] != host:
         yield Finding.fail(
             f"the host is lost on the way: {host} arrives as {seen['host'] or 'nothing'}",
-            "Have the proxy pass Host on as it came (nginx: proxy_set_header Host $http_host;).",
+            "Let the proxy forward Host unchanged (nginx: proxy_set_header Host $http_host;).",
         )
     elif not seen["host_is_known"]:
-        yield Finding.fail(f"{host} is none of ALLOWED_HOSTS", "Add it there.")
+        yield Finding.fail(f"{host} is not one of ALLOWED_HOSTS", "Add it there.")
     else:
-        yield Finding.ok("the host arrives as it was asked for")
+        yield Finding.ok("the host arrives unchanged")
     yield _judge_client(seen)
 
 
@@ -104,9 +104,9 @@ def _judge_client(seen: SeenRequest) -> Finding:
     if seen["forwarded_for"] or seen["ignored_peer"]:
         return Finding.ok(f"this machine is seen as {seen['client']}")
     return Finding.warn(
-        f"clients are all seen as {seen['client']}: nothing says whom the proxy asks for",
-        "Have it send X-Forwarded-For (nginx: $proxy_add_x_forwarded_for), unless nothing is in front: "
-        "who guesses passwords is held off by address.",
+        f"all clients are seen as {seen['client']}: the proxy does not send their addresses",
+        "Let it send X-Forwarded-For (nginx: $proxy_add_x_forwarded_for), unless there is no proxy: "
+        "failed logins are limited by address.",
     )
 
 
@@ -118,21 +118,21 @@ def _check_date(headers: httpx2.Headers) -> Iterator[Finding]:
     off = (timezone.now() - told).total_seconds()
     # The header has no fractions of a second, and the answer took time to arrive.
     if abs(off) > _OFF_S + 1:
-        yield Finding.warn(f"the clock in front is {-off:+.0f} s off this machine's", "Set both by NTP.")
+        yield Finding.warn(f"the proxy's clock is {-off:+.0f} s off this machine's", "Set both by NTP.")
 
 
 def _check_socket(base: str) -> Iterator[Finding]:
     status = _upgrade(base)
     if status == 101:
-        yield Finding.ok("WebSockets are passed on")
+        yield Finding.ok("WebSockets are forwarded")
     elif status == 403:
         yield Finding.fail(
             "a socket of the site's own page is refused (403): scheme or host differ from PUBLIC_URL's",
-            "Mend what the lines above name.",
+            "Correct what the lines above name.",
         )
     else:
         yield Finding.fail(
-            f"WebSockets are not passed on (answered by {status or 'nothing'}): pages fall back to asking again and again",
+            f"WebSockets are not forwarded (the answer is {status or 'missing'}): pages fall back to polling",
             "nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; Connection $connection_upgrade;",
         )
 
@@ -169,12 +169,12 @@ def _check_stream(base: str) -> Iterator[Finding]:
         ):
             arrived.extend(time.monotonic() for _ in answer.iter_raw())
     except (httpx2.HTTPError, OSError) as error:
-        yield Finding.fail(f"a stream breaks off: {type(error).__name__}", "See the proxy's log.")
+        yield Finding.fail(f"a stream is interrupted: {type(error).__name__}", "See the proxy's log.")
         return
     if sum(later - earlier > _PAUSE_S for earlier, later in pairwise(arrived)) >= _PAUSES:
-        yield Finding.ok("streams are passed on as they come")
+        yield Finding.ok("streams are forwarded without delay")
     else:
         yield Finding.warn(
-            "streams are held back and come all at once",
+            "streams are buffered, and arrive all at once",
             "nginx: proxy_buffering off; and no compression of text/event-stream.",
         )

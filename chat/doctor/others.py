@@ -17,7 +17,7 @@ def check_login_provider() -> Iterator[Finding]:
     """Whether the OpenID Connect provider can be reached, and calls itself what `OIDC_ISSUER` says."""
     issuer = settings.OIDC_ISSUER
     if not issuer:
-        yield Finding.ok("none is configured (OIDC_ISSUER): people log in by their passwords")
+        yield Finding.ok("none is configured (OIDC_ISSUER): users log in with passwords")
         return
     address = f"{issuer.rstrip('/')}/.well-known/openid-configuration"
     try:
@@ -27,36 +27,36 @@ def check_login_provider() -> Iterator[Finding]:
     except (httpx2.HTTPError, OSError, ValueError) as error:
         words = " ".join(f"{type(error).__name__}: {error}".split())
         yield Finding.fail(
-            f"{address} cannot be read: {words}", "See that OIDC_ISSUER is right, and reached from here."
+            f"{address} cannot be read: {words}", "Check that OIDC_ISSUER is right, and can be reached from here."
         )
         return
     if not isinstance(told, dict):
         yield Finding.fail(
-            f"{address} is answered by {answer.status_code}", "See that OIDC_ISSUER is what the provider calls itself."
+            f"{address} answers with {answer.status_code}", "Set OIDC_ISSUER to the issuer that the provider documents."
         )
     elif told.get("issuer") != issuer:
         yield Finding.fail(
-            f"the provider calls itself {told.get('issuer')}, not {issuer}",
-            "Write OIDC_ISSUER to the letter, slash and all.",
+            f"the provider's issuer is {told.get('issuer')}, not {issuer}",
+            "Set OIDC_ISSUER to exactly that, with or without the slash at the end.",
         )
     else:
-        yield Finding.ok(f"{issuer} tells of itself")
+        yield Finding.ok(f"{issuer} answers with its configuration")
 
 
 def check_mail() -> Iterator[Finding]:
     """Whether the mail server accepts our login; no mail is sent."""
     if not getattr(settings, "EMAIL_URL", ""):
-        yield Finding.ok("none is configured (EMAIL_URL): nothing is mailed")
+        yield Finding.ok("none is configured (EMAIL_URL): no mail is sent")
         return
     try:
         with mail.get_connection():
             pass
     except smtplib.SMTPAuthenticationError as refused:
         yield Finding.fail(
-            f"the server does not take the login ({refused.smtp_code})", "Set name and password in EMAIL_URL."
+            f"the server does not accept the login ({refused.smtp_code})", "Set name and password in EMAIL_URL."
         )
     except (OSError, smtplib.SMTPException) as error:
         words = " ".join(f"{type(error).__name__}: {error}".split())
-        yield Finding.fail(f"{settings.EMAIL_HOST}:{settings.EMAIL_PORT} cannot be used: {words}", "See to EMAIL_URL.")
+        yield Finding.fail(f"{settings.EMAIL_HOST}:{settings.EMAIL_PORT} cannot be used: {words}", "Check EMAIL_URL.")
     else:
-        yield Finding.ok(f"{settings.EMAIL_HOST}:{settings.EMAIL_PORT} takes what we send")
+        yield Finding.ok(f"{settings.EMAIL_HOST}:{settings.EMAIL_PORT} can be used")

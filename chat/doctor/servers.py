@@ -23,7 +23,7 @@ _CONNECTED_WITHIN_S, _LOOK_EVERY_S = 15.0, 0.2
 def check_channel_layer() -> Iterator[Finding]:
     """Whether the Redis of the channel layer works."""
     if not settings.REDIS_URL:
-        yield Finding.ok("is this process's memory (REDIS_URL is not set): one process serves")
+        yield Finding.ok("in this process's memory (REDIS_URL is not set): only one process can serve")
         return
     yield from _check_redis("REDIS_URL", redis_check.try_channel_layer, "clients see steps up to a second later")
 
@@ -31,7 +31,7 @@ def check_channel_layer() -> Iterator[Finding]:
 def check_broker() -> Iterator[Finding]:
     """Whether the broker's Redis works."""
     if not settings.BROKER_URL:
-        yield Finding.ok("none is wanted (BROKER_URL is not set): the process that serves executes the runs")
+        yield Finding.ok("none is configured (BROKER_URL is not set): the process that serves executes the runs")
         return
     yield from _check_redis("BROKER_URL", redis_check.try_broker, "runs start up to a second later")
 
@@ -44,26 +44,26 @@ def _check_redis(name: str, attempt: "redis_check.Attempt", otherwise: str) -> I
         words = " ".join(f"{type(error).__name__}: {error}".split())
         lasting = redis_check.lasting_reason(error)
         action = (
-            f"Mend {name} or what it names."
+            f"Correct {name}, or the server that it names."
             if lasting
-            else f"See that the Redis of {name} runs. Until then {otherwise}."
+            else f"Check that the Redis of {name} runs. Until then {otherwise}."
         )
         yield Finding.fail(f"cannot be used: {lasting or words}", action)
         return
     took_ms = (time.perf_counter() - began) * 1000
-    yield Finding.ok(f"does what is asked of it, within {took_ms:.0f} ms")
+    yield Finding.ok(f"works, answers in {took_ms:.0f} ms")
 
 
 def check_processes() -> Iterator[Finding]:
     """Which processes run, and which problems they have reported."""
     alive = list(Process.objects.order_by("name"))
     if not alive:
-        yield Finding.warn("none lives: nobody serves", "Start one: make run, or manage.py serve.")
+        yield Finding.warn("none is running", "Start one: make run, or manage.py serve.")
         return
-    yield Finding.ok(f"{len(alive)} live")
+    yield Finding.ok(f"{len(alive)} running")
     for process in alive:
         for line in filter(None, process.noticed.split("\n")):
-            yield Finding.warn(f"{process.name} has noticed: {line}", "Mend what it names, then restart that process.")
+            yield Finding.warn(f"{process.name} reports: {line}", "Correct that, then restart the process.")
 
 
 def check_model_servers() -> Iterator[Finding]:
@@ -74,7 +74,7 @@ def check_model_servers() -> Iterator[Finding]:
     else:
         yield Finding.warn(
             "LLM_MODEL_SERVER is not set: the built-in demo model answers, which is no language model",
-            "Name a server, then run: manage.py check_llm",
+            "Set LLM_MODEL_SERVER, then run: manage.py check_llm",
         )
     for server in ModelServer.objects.filter(archived_at=None).order_by("name"):
         asked = AgentVersion.objects.filter(model_server=server, agent__current_id__isnull=False)
@@ -83,7 +83,7 @@ def check_model_servers() -> Iterator[Finding]:
             try:
                 yield from _check_model_server(server.name, model_servers.settings_at(server, model))
             except AgentError as problem:
-                yield Finding.fail(f"{server.name}: {problem.message}", "See to it in the admin, under Model servers.")
+                yield Finding.fail(f"{server.name}: {problem.message}", "Change it in the admin, under Model servers.")
 
 
 def _check_model_server(name: str, asked: ModelSettings) -> Iterator[Finding]:
@@ -93,16 +93,15 @@ def _check_model_server(name: str, asked: ModelSettings) -> Iterator[Finding]:
     took_ms = (time.perf_counter() - began) * 1000
     if reached.problem:
         yield Finding.fail(
-            f"{where}: {reached.problem}", "See that it runs, and is reached from here; proxies are HTTPS_PROXY's."
+            f"{where}: {reached.problem}",
+            "Check that it runs, and can be reached from here, through HTTPS_PROXY if that is set.",
         )
     elif reached.status in (401, 403):
         yield Finding.fail(
-            f"{where} does not take the key ({reached.status})", "Set LLM_API_KEY, or the server's key in the admin."
+            f"{where} does not accept the key ({reached.status})", "Set LLM_API_KEY, or the server's key in the admin."
         )
     elif reached.models is None:
-        yield Finding.warn(
-            f"{where} answers, and lists no models ({reached.status})", "Ask it something: manage.py check_llm"
-        )
+        yield Finding.warn(f"{where} answers, but lists no models ({reached.status})", "Test it: manage.py check_llm")
     elif asked.model and asked.model not in reached.models:
         known = ", ".join(reached.models[:5]) or "none"
         yield Finding.warn(
@@ -132,7 +131,7 @@ def check_tool_servers() -> Iterator[Finding]:
             why = mask_text(state.last_error) or "it does not answer"
             yield Finding.fail(
                 f"{state.name} ({state.transport}): {why}",
-                "See to its entry in MCP_SERVERS or in the admin, and that it runs.",
+                "Check that it runs, and its entry in MCP_SERVERS or in the admin.",
             )
 
 
@@ -154,7 +153,8 @@ def check_secrets() -> Iterator[Finding]:
     unread = [server.name for server in sealed if not sealing.can_unseal(server.key)]
     for name in unread:
         yield Finding.fail(
-            f"the key of {name} was encrypted with another FIELD_KEY", "Set that one again, or enter the key anew."
+            f"the key of {name} was encrypted with another FIELD_KEY",
+            "Set that FIELD_KEY again, or enter the key again.",
         )
     if not unread:
-        yield Finding.ok(f"FIELD_KEY is set{f', and reads the keys of {len(sealed)} servers' if sealed else ''}")
+        yield Finding.ok(f"FIELD_KEY is set{f', and decrypts the keys of {len(sealed)} servers' if sealed else ''}")

@@ -32,16 +32,16 @@ def check_database() -> Iterator[Finding]:
     try:
         connection.ensure_connection()
     except OperationalError as away:
-        action = "See that the server of DATABASE_URL runs, and that name, password and database are right."
+        action = "Check that the server of DATABASE_URL runs, and that name, password and database are right."
         if connection.vendor == "sqlite":
-            action = "It is a file in DATA_DIR: see that this account may read and write it, and that there is room on its disk."
+            action = "It is a file in DATA_DIR: check that this account may read and write it, and that its disk is not full."
         yield Finding.fail(f"does not answer: {' '.join(str(db_check.reason_of(away)).split())}", action)
         return
     took_ms = min(_round_trip_ms() for _ in range(_ROUNDS))
     yield Finding.ok(f"{_version()}, answers in {took_ms:.1f} ms")
     if took_ms > _SLOW_MS:
         yield Finding.warn(
-            f"an answer takes {took_ms:.0f} ms: a run waits for about five of them", "Bring it nearer to the processes."
+            f"an answer takes {took_ms:.0f} ms: a run waits for about five of them", "Move it closer to the processes."
         )
     yield from _check_sqlite() if connection.vendor == "sqlite" else _check_postgresql()
 
@@ -68,8 +68,8 @@ def _check_sqlite() -> Iterator[Finding]:
     mode = _scalar("PRAGMA journal_mode")
     if mode != "wal":
         yield Finding.warn(
-            f"its journal mode is {mode}: who writes keeps out who reads",
-            "Put it on a disk of this machine, where WAL works; a network's file system has none.",
+            f"its journal mode is {mode}: writers block readers",
+            "Put it on a disk of this machine: WAL does not work on network file systems.",
         )
     said = _scalar("PRAGMA quick_check(1)")
     if said != "ok":
@@ -82,17 +82,17 @@ def _check_postgresql() -> Iterator[Finding]:
         yield Finding.warn(f"version {major} is old", f"Upgrade PostgreSQL to {_OLDEST_POSTGRESQL} or newer.")
     if _scalar("SELECT pg_is_in_recovery()") == "True":
         yield Finding.fail(
-            "this is a standby, which takes no changes",
+            "this is a standby, which is read-only",
             "Name the primary in DATABASE_URL, or add ?target_session_attrs=read-write.",
         )
     free = int(_scalar("SELECT current_setting('max_connections')::int - (SELECT count(*) FROM pg_stat_activity)"))
     if free < _FEW_CONNECTIONS:
         yield Finding.warn(
-            f"only {free} more connections are to be had; a process takes up to 12",
+            f"only {free} more connections are available; a process uses up to 12",
             "Raise max_connections, or put a PgBouncer before it (SCALING.md).",
         )
     if _scalar("SELECT current_setting('server_encoding')") != "UTF8":
-        yield Finding.fail("its encoding is not UTF8", "Create the database anew with ENCODING 'UTF8'.")
+        yield Finding.fail("its encoding is not UTF8", "Create the database again with ENCODING 'UTF8'.")
 
 
 def check_migrations() -> Iterator[Finding]:
@@ -113,7 +113,9 @@ def check_clock() -> Iterator[Finding]:
     if abs(off) < _OFF_S:
         yield Finding.ok(f"agrees with the database's ({off:+.1f} s)")
     else:
-        yield Finding.warn(f"is {off:+.0f} s off the database's: times of steps are off as much", "Set both by NTP.")
+        yield Finding.warn(
+            f"is {off:+.0f} s off the database's: the times of steps are wrong by as much", "Set both by NTP."
+        )
 
 
 def check_disk() -> Iterator[Finding]:
@@ -124,9 +126,9 @@ def check_disk() -> Iterator[Finding]:
         free = shutil.disk_usage(folder).free
         said = f"{free / (1 << 30):.1f} GiB are free where {name} is"
         if free < _HARDLY_FREE:
-            yield Finding.fail(said, "Make room: nothing can be stored without.")
+            yield Finding.fail(said, "Free some space: without it nothing can be stored.")
         elif free < _LITTLE_FREE:
-            yield Finding.warn(said, "Make room before it is full.")
+            yield Finding.warn(said, "Free some space before the disk is full.")
         else:
             yield Finding.ok(said)
 
@@ -143,7 +145,7 @@ def check_permissions() -> Iterator[Finding]:
             f"other accounts of this machine can read {path} (mode {mode:o})", f"Run: chmod -R go= {path}"
         )
     if not opened:
-        yield Finding.ok("what is private can be read by this account alone")
+        yield Finding.ok("private files can be read by this account only")
 
 
 def _others_can_read(path: Path) -> bool:
@@ -160,7 +162,7 @@ def check_static_files() -> Iterator[Finding]:
         name = ""
     collected = Path(settings.STATIC_ROOT) / name.removeprefix(settings.STATIC_URL)
     if not name or name.endswith(_A_STATIC_FILE) or not collected.is_file():
-        yield Finding.fail(f"are not collected in {settings.STATIC_ROOT}: pages have neither style nor scripts", action)
+        yield Finding.fail(f"are not collected in {settings.STATIC_ROOT}: pages have no styles and no scripts", action)
         return
     missing = [each for each in ("vendor",) if not (Path(settings.STATIC_ROOT) / each).is_dir()]
     if missing:

@@ -53,7 +53,9 @@ class Command(BaseCommand):
 
     def _tell_tools(self, seen: Trial) -> bool:
         if not seen.tools:
-            hint = "told to use python it did not; where the server has no tool parser, set LLM_TOOL_FORMAT=template"
+            hint = (
+                "it was told to call python and did not; if the server has no tool parser, set LLM_TOOL_FORMAT=template"
+            )
             return self._report("calls tools", False, hint)
         failed = [name for name, ok in seen.tools.items() if not ok]
         how = f", but its calls failed: {', '.join(failed)}" if failed else ""
@@ -64,7 +66,7 @@ class Command(BaseCommand):
         if seen.pieces > 1:
             self._report("streams", True, f"the first words after {first:.2f} s, then {seen.pieces} pieces")
         else:
-            self._report("streams", False, f"everything came at once, after {first:.2f} s")
+            self._report("streams", False, f"everything arrived at once, after {first:.2f} s")
 
     def _tell_usage(self, seen: Trial) -> None:
         usage = seen.outcome.usage
@@ -81,9 +83,9 @@ class Command(BaseCommand):
             self.stdout.write("  refuses tools: yes, so they go in the prompt")
         else:
             self.stdout.write("  refuses tools: no")
-        self._tell_trait("wants turns to alternate", traits.wants_alternation, "and here they always do")
+        self._tell_trait("requires alternating turns", traits.wants_alternation, "and requests always have them")
         self._tell_trait(
-            "wants its thoughts back", traits.wants_fields_back, "and here they are sent back with its calls"
+            "requires its thoughts back", traits.wants_fields_back, "and requests send them with its calls"
         )
         left_out = ", ".join(sorted(facts.left_out))
         self._tell_trait("refuses optional parts", bool(left_out), f"{left_out}, so these are left out")
@@ -96,16 +98,16 @@ class Command(BaseCommand):
                 f"  context: less than LLM_MAX_INPUT_TOKENS; requests are cut to {limit:,} tokens for now"
             )
         else:
-            self.stdout.write(f"  context: {f'{traits.context:,} tokens' if traits.context else 'it does not say'}")
+            self.stdout.write(f"  context: {f'{traits.context:,} tokens' if traits.context else 'unknown'}")
 
     def _save_facts(self, model: ModelSettings) -> None:
         """Store the facts for all processes."""
         try:
             save_facts(model)
         except DatabaseError as error:
-            self.stdout.write(f"This could not be written down, so each process finds it out by itself: {error}")
+            self.stdout.write(f"These findings could not be stored, so each process has to make them itself: {error}")
         else:
-            self.stdout.write("  Every process knows this within a minute, for a day.")
+            self.stdout.write("  All processes use these findings within a minute, for a day.")
 
     def _tell_trait(self, what: str, holds: bool | None, words: str) -> None:
-        self.stdout.write(f"  {what}: {'not found out' if holds is None else f'yes, {words}' if holds else 'no'}")
+        self.stdout.write(f"  {what}: {'unknown' if holds is None else f'yes, {words}' if holds else 'no'}")

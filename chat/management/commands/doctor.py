@@ -14,9 +14,7 @@ from chat.doctor.findings import Level
 class Command(BaseCommand):
     """Run all checks. Changes nothing and prints no secrets."""
 
-    help = (
-        "Say whether database, Redis, servers, files, clock and the proxy in front are well, and what to do where not."
-    )
+    help = "Report whether database, Redis, servers, files, clock and proxy work, and what to do where they do not."
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -33,15 +33,15 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 _PACKED = "gzip on; gzip_types text/event-stream; gzip_min_length 0; gzip_proxied any;"
 #: What is in nginx's file instead of the README's lines, the expected state, and its text.
 LINES: list[tuple[tuple[str, str], Level, str]] = [
-    (("", ""), Level.OK, "streams are passed on as they come"),
+    (("", ""), Level.OK, "streams are forwarded without delay"),
     (("proxy_set_header Host $http_host;", ""), Level.FAIL, "the host is lost on the way"),
-    (("proxy_set_header Upgrade $http_upgrade;", ""), Level.FAIL, "WebSockets are not passed on"),
-    (("proxy_set_header Connection $connection_upgrade;", ""), Level.FAIL, "WebSockets are not passed on"),
-    (("proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;", ""), Level.WARN, "clients are all seen as"),
+    (("proxy_set_header Upgrade $http_upgrade;", ""), Level.FAIL, "WebSockets are not forwarded"),
+    (("proxy_set_header Connection $connection_upgrade;", ""), Level.FAIL, "WebSockets are not forwarded"),
+    (("proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;", ""), Level.WARN, "all clients are seen as"),
     (
         ("proxy_buffering off;", f"proxy_ignore_headers X-Accel-Buffering; {_PACKED}"),
         Level.WARN,
-        "streams are held back",
+        "streams are buffered",
     ),
     (("proxy_pass", "return 404; proxy_pass"), Level.FAIL, "is not answered by this installation"),
 ]
@@ -72,7 +72,7 @@ def test_an_address_of_ipv6_is_one_as_others(tmp_path: Path) -> None:
     finally:
         server.stop()
     assert {each["level"] for each in found if "nothing says whom" not in each["said"]} == {"ok"}, found
-    assert {"the host arrives as it was asked for", "WebSockets are passed on"} <= {each["said"] for each in found}
+    assert {"the host arrives unchanged", "WebSockets are forwarded"} <= {each["said"] for each in found}
 
 
 def examined(server: Server, **environment: str) -> list[dict[str, str]]:
@@ -107,25 +107,25 @@ _PROTO = "proxy_set_header X-Forwarded-Proto $scheme;"
 #: What is in the file of an nginx with TLS instead of the README's lines, and the output of the command: the state, its text, and the
 #: remedy.
 SECURED: dict[str, tuple[tuple[str, str], str, str, str]] = {
-    "as the README says": (("", ""), "ok", "requests come by https", ""),
+    "as the README says": (("", ""), "ok", "requests use https", ""),
     "no header at all": ((_HEADERS, ""), "fail", "the proxy sends no X-Forwarded-Proto", "X-Forwarded-Proto $scheme;"),
     "none, and the host": ((_HEADERS, ""), "fail", "the host is lost on the way", "proxy_set_header Host $http_host;"),
     "no scheme": ((_PROTO, ""), "fail", "the proxy sends no X-Forwarded-Proto", "X-Forwarded-Proto $scheme;"),
     "another scheme": (
         (_PROTO, "proxy_set_header X-Forwarded-Proto http;"), "fail", "the proxy sends X-Forwarded-Proto: http",
-        "Have it send X-Forwarded-Proto: https",
+        "Let it send X-Forwarded-Proto: https",
     ),
     "another host": (
         ("proxy_set_header Host $http_host;", "proxy_set_header Host other.example;"), "fail",
         "arrives as other.example", "proxy_set_header Host $http_host;",
     ),
     "no upgrade": (
-        ("proxy_set_header Upgrade $http_upgrade;", ""), "fail", "WebSockets are not passed on",
+        ("proxy_set_header Upgrade $http_upgrade;", ""), "fail", "WebSockets are not forwarded",
         "proxy_set_header Upgrade $http_upgrade;",
     ),
     "no clients": (
-        ("proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;", ""), "warn", "clients are all seen as",
-        "Have it send X-Forwarded-For",
+        ("proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;", ""), "warn", "all clients are seen as",
+        "Let it send X-Forwarded-For",
     ),
 }  # fmt: skip
 

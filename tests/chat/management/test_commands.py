@@ -123,7 +123,7 @@ CALLING = Script(reasoning="Hm.", calls=[Call("python", {"code": "1234 * 5678"})
 ANSWERING = Script("It is 7,006,652.")
 #: What a server refuses, its error, and the command's output.
 TRAITS: dict[str, tuple[Callable[[dict[str, Any]], bool], Script, str]] = {
-    "nothing": (lambda _: False, Script(), "wants turns to alternate: no"),
+    "nothing": (lambda _: False, Script(), "requires alternating turns: no"),
     "tools": (
         lambda body: "tools" in body,
         Script(status=400, body='{"error": "m does not support tools"}'),
@@ -132,12 +132,12 @@ TRAITS: dict[str, tuple[Callable[[dict[str, Any]], bool], Script, str]] = {
     "user after user": (
         lambda body: [message["role"] for message in body["messages"]][:2] == ["user", "user"],
         Script(status=400, body='{"message": "Conversation roles must alternate user/assistant"}'),
-        "wants turns to alternate: yes, and here they always do",
+        "requires alternating turns: yes, and requests always have them",
     ),
     "calls without thoughts": (
         lacks_thoughts,
         Script(status=400, body='{"error": {"message": "The `reasoning_content` must be passed back to the API."}}'),
-        "wants its thoughts back: yes, and here they are sent back with its calls",
+        "requires its thoughts back: yes, and requests send them with its calls",
     ),
     "stream_options": (
         lambda body: "stream_options" in body,
@@ -188,8 +188,8 @@ def test_check_llm_reports_what_a_server_refuses(settings: Any, model_server: Mo
         ),
         ([{"id": "stub", "context_length": 131072}], "context: 131,072 tokens"),
         ([{"id": "other"}, {"id": "stub", "meta": {"n_ctx": 8192}}], "context: 8,192 tokens; LLM_MAX_INPUT_TOKENS"),
-        ([{"id": "a", "max_model_len": 1}, {"id": "b", "max_model_len": 2}], "context: it does not say"),
-        ([], "context: it does not say"),
+        ([{"id": "a", "max_model_len": 1}, {"id": "b", "max_model_len": 2}], "context: unknown"),
+        ([], "context: unknown"),
     ],
 )
 def test_how_much_a_server_reads_is_told(
