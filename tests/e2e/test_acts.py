@@ -107,7 +107,7 @@ async def test_choices_are_kept_with_the_session_and_runs_name_them(talk: Conver
 
 
 @pytest.mark.parametrize("over_api", [False, True])
-async def test_what_was_deleted_elsewhere_ends_here(
+async def test_a_session_deleted_elsewhere_ends_on_the_open_page(
     talk: Conversation, api: Browser, watch: Watch, over_api: bool
 ) -> None:
     watch.allow(ANSWERED.format(status="404"))
@@ -342,7 +342,7 @@ async def test_no_single_key_leaves_stops_or_deletes(
 # Announcements
 
 
-async def test_what_is_said_ends_with_its_cause(talk: Conversation, watch: Watch) -> None:
+async def test_a_message_disappears_with_its_cause(talk: Conversation, watch: Watch) -> None:
     watch.allow(NO_SOCKET, NO_NETWORK)
     await talk.ask("Never end [tokens=2000 every=50]")
     await expect(talk.answer).to_contain_text("word1")

@@ -87,7 +87,7 @@ async def test_reasoning_calls_at_once_a_second_turn_and_an_answer(talk: Convers
     assert sent == ["system", "user", "assistant", "tool", "tool", "assistant", "user"]
 
 
-async def test_what_it_does_not_know_is_told_in_words(talk: Conversation) -> None:
+async def test_an_unknown_request_is_shown_as_an_error(talk: Conversation) -> None:
     await talk.ask("Nobody scripted this.")
     await talk.ended("Failed")
     await expect(talk.trouble).to_contain_text("The model reported an error.")

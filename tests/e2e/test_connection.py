@@ -60,7 +60,7 @@ async def test_offline_and_back(talk: Conversation, model: ModelServer, watch: W
     assert questions_asked(model, "Typed offline [tokens=3]") == 1
 
 
-async def test_what_was_typed_offline_is_sent_once_after_a_reload(
+async def test_a_message_typed_offline_is_sent_once_after_a_reload(
     talk: Conversation, model: ModelServer, watch: Watch
 ) -> None:
     watch.allow(NO_SOCKET, NO_NETWORK)
@@ -80,7 +80,7 @@ async def test_what_was_typed_offline_is_sent_once_after_a_reload(
     assert questions_asked(model, "Typed offline [tokens=3]") == 1
 
 
-async def test_a_line_that_breaks_comes_back_by_itself(talk: Conversation, watch: Watch, enter: Enter) -> None:
+async def test_a_lost_connection_is_reopened_automatically(talk: Conversation, watch: Watch, enter: Enter) -> None:
     """The page's socket is cut in mid-run; it reconnects and shows each step once."""
     cut = await enter("")
     sockets = []
@@ -102,7 +102,7 @@ async def test_a_line_that_breaks_comes_back_by_itself(talk: Conversation, watch
     assert await cut.answer.inner_html() == await talk.answer.inner_html()
 
 
-async def test_where_live_connections_are_blocked_the_page_works_over_the_api(
+async def test_the_page_works_over_the_api_where_sockets_are_blocked(
     behind_proxy: Conversation, model: ModelServer
 ) -> None:
     talk = behind_proxy

@@ -124,7 +124,7 @@ async def test_a_passkey_lets_in_alone_and_after_a_password(
     await expect(page.get_by_text("This laptop")).to_have_count(0)
 
 
-async def test_whom_the_provider_takes_back_is_out_at_once(
+async def test_a_user_revoked_by_the_provider_is_logged_out_at_once(
     server: Server, provider: OidcProvider, new_browser: NewBrowser, watch: Watch
 ) -> None:
     watch.origins.add(provider.issuer)

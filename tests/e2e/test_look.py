@@ -198,7 +198,7 @@ async def test_less_motion_is_none(enter: Enter, api: Browser, server: Server) -
 
 #: Windows as they are at 400 % zoom; a further one is one line.
 @pytest.mark.parametrize(("width", "height"), [(320, 256), (480, 270), (640, 360)])
-async def test_at_great_zoom_what_is_read_has_most_of_the_window(
+async def test_at_great_zoom_the_text_has_most_of_the_window(
     enter: Enter, api: Browser, width: int, height: int
 ) -> None:
     talk = await enter(f"/sessions/{await api.new_session()}/", viewport={"width": width, "height": height})

@@ -94,7 +94,7 @@ _LISTS = "It is:\n\n- one item\n- two of them\n- three **bold** words here\n\n1.
 @pytest.mark.parametrize(
     "what", ["a translator", *(pytest.param(each, marks=pytest.mark.long) for each in [*MEDDLING][1:])]
 )
-async def test_whatever_others_do_to_the_page_no_word_is_lost(
+async def test_no_text_is_lost_when_others_change_the_page(
     enter: Enter, api: Browser, model: ModelServer, watch: Watch, what: str
 ) -> None:
     watch.allow(NO_SOCKET)  # an answer that the limit cuts before it is open
@@ -145,7 +145,7 @@ async def test_no_text_is_wider_than_a_phone(enter: Enter, api: Browser, model: 
     await talk.fits()
 
 
-async def test_what_nobody_sees_and_nothing_stores_is_left_out(talk: Conversation, model: ModelServer) -> None:
+async def test_invisible_characters_are_left_out(talk: Conversation, model: ModelServer) -> None:
     """Such as text that is copied from a terminal or a PDF."""
     model.enqueue(Script("Yes."))
     await talk.ask("Is\0 it\0?")
@@ -173,7 +173,7 @@ async def test_a_page_that_is_come_back_to_is_live(enter: Enter, api: Browser) -
     await expect(talk.runs).to_have_count(3)
 
 
-async def test_what_is_read_out_does_not_flood(talk: Conversation) -> None:
+async def test_announcements_of_a_screen_reader_are_few(talk: Conversation) -> None:
     """A screen reader announces where a run is and how it ended, and not each piece of a text in progress."""
     await talk.page.evaluate(
         """() => {
@@ -190,7 +190,7 @@ async def test_what_is_read_out_does_not_flood(talk: Conversation) -> None:
     assert len(said) < 30, said
 
 
-async def test_what_is_touched_is_large_enough(enter: Enter, api: Browser) -> None:
+async def test_touch_targets_are_large_enough(enter: Enter, api: Browser) -> None:
     talk = await enter(
         f"/sessions/{await api.new_session()}/", viewport={"width": 360, "height": 640}, has_touch=True, is_mobile=True
     )

@@ -22,7 +22,7 @@ async def focused(page: Page, role: str, name: str | re.Pattern[str]) -> None:
     raise AssertionError(f"No {role} {name} within 40 tabs")
 
 
-async def test_one_never_sees_the_others_session(enter: Enter, api: Browser, watch: Watch) -> None:
+async def test_a_user_never_sees_the_session_of_another(enter: Enter, api: Browser, watch: Watch) -> None:
     watch.allow(ANSWERED.format(status="404"))
     mine = await enter(f"/sessions/{await api.new_session()}/")
     await mine.is_live()
@@ -44,7 +44,7 @@ async def test_one_never_sees_the_others_session(enter: Enter, api: Browser, wat
     await expect(theirs.page.get_by_role("main")).not_to_contain_text("secret")
 
 
-async def test_who_is_not_logged_in_comes_back_to_where_they_wanted(new_browser: NewBrowser, api: Browser) -> None:
+async def test_a_login_leads_back_to_the_requested_page(new_browser: NewBrowser, api: Browser) -> None:
     session = await api.new_session()
     page = await (await new_browser()).new_page()
     await page.goto(f"/sessions/{session}/")
@@ -251,7 +251,7 @@ async def test_staff_find_a_run_in_the_administration(talk: Conversation, enter:
     await expect(page).to_have_url(re.compile("/admin/chat/run/.+/change/$"))
 
 
-async def test_what_is_at_work_comes_and_is_stopped_without_loading_its_page(talk: Conversation, enter: Enter) -> None:
+async def test_runs_at_work_are_shown_and_stopped_without_a_reload(talk: Conversation, enter: Enter) -> None:
     page = (await enter("/admin/chat/run/now/", user=STAFF)).page
     loaded = await page.evaluate("performance.timeOrigin")
     await talk.ask("At work for long [tokens=4000 every=25]")

@@ -81,7 +81,7 @@ async def test_from_the_login_to_the_answer(by_name: Conversation, model: ModelS
     await talk.ended()
 
 
-async def test_what_cannot_be_says_why(by_name: Conversation) -> None:
+async def test_features_that_need_https_say_why(by_name: Conversation) -> None:
     await by_name.page.goto("/schedules/")
     await expect(by_name.page.get_by_role("switch", name="Notify me in the browser")).to_be_disabled()
     await expect(by_name.page.get_by_text("Browsers only do that for pages that are opened over https")).to_be_visible()

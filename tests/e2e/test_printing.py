@@ -73,7 +73,7 @@ async def test_a_conversation_prints_whole(enter: Enter, api: Browser, model: Mo
     await talk.fits()
 
 
-async def test_its_pages_hold_all_of_its_words(enter: Enter, api: Browser, model: ModelServer) -> None:
+async def test_printed_pages_contain_all_words(enter: Enter, api: Browser, model: ModelServer) -> None:
     talk = await conversation(enter, api, model)
     short = await talk.page.pdf()
     await talk.ask("And much more [tokens=4000]")

@@ -378,7 +378,7 @@ CHOSEN = {
 
 
 @pytest.mark.parametrize("kind", [pytest.param(name, marks=[pytest.mark.long] * (name in ALIKE)) for name in CHOSEN])
-async def test_what_is_chosen_stays_chosen_while_it_grows(growth: Growth, kind: str) -> None:
+async def test_selected_text_stays_selected_while_it_grows(growth: Growth, kind: str) -> None:
     begun, more, where = CHOSEN[kind]
     page = growth.page
     growth.write("\n" + begun)
@@ -450,7 +450,7 @@ COUNT_NODES = """() => {
 }"""
 
 
-async def test_a_machine_that_was_held_up_paints_on(growth: Growth) -> None:
+async def test_painting_goes_on_after_a_pause_of_the_machine(growth: Growth) -> None:
     page = growth.page
     # The next frame takes a minute, by the page's clock.
     await page.evaluate("""() => {

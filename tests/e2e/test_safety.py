@@ -150,7 +150,7 @@ NOTE_TURNING = r"""() => {
 
 
 @pytest.mark.parametrize("libraries", [True, False])
-async def test_nothing_that_arrives_turns_text_round_unseen(
+async def test_characters_that_reverse_text_are_made_visible(
     talk: Conversation, api: Browser, model: ModelServer, watch: Watch, libraries: bool
 ) -> None:
     page = talk.page

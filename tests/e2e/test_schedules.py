@@ -87,7 +87,7 @@ async def test_from_the_navigation_to_a_schedule_that_runs(enter: Enter, watch: 
     await expect(page.get_by_role("heading", name="No schedules yet")).to_be_visible()
 
 
-async def test_one_sees_while_typing_when_it_would_run(enter: Enter, api: Browser) -> None:
+async def test_next_times_are_shown_while_typing(enter: Enter, api: Browser) -> None:
     page = (await enter("/", **TAIPEI)).page
     await page.goto("/schedules/new/")
     preview = page.get_by_role("status", name="Next five times")
@@ -122,7 +122,7 @@ async def test_saving_what_was_not_changed_moves_no_time(enter: Enter, api: Brow
         await page.close()
 
 
-async def test_it_works_without_scripts(enter: Enter, api: Browser) -> None:
+async def test_schedules_work_without_scripts(enter: Enter, api: Browser) -> None:
     page = (await enter("/schedules/new/", java_script_enabled=False)).page
     await page.get_by_label("Message").fill("Sum up [tokens=3]")
     await page.get_by_label("Once").check()
@@ -134,7 +134,7 @@ async def test_it_works_without_scripts(enter: Enter, api: Browser) -> None:
     assert made["at"] == 1_940_657_400
 
 
-async def test_one_never_sees_the_others(enter: Enter, api: Browser, watch: Watch) -> None:
+async def test_a_user_never_sees_schedules_of_another(enter: Enter, api: Browser, watch: Watch) -> None:
     watch.allow(ANSWERED.format(status="404"))
     made = await make(api, name="A secret heron")
     page = (await enter("/schedules/", user=OTHER)).page
@@ -186,7 +186,7 @@ async def test_the_browser_tells_who_looks_elsewhere_and_has_allowed_it(enter: E
     await expect(unseen.locator("html")).to_have_attribute("data-shown", once)
 
 
-async def test_on_a_phone(enter: Enter, api: Browser, model: ModelServer) -> None:
+async def test_the_schedules_page_fits_a_phone(enter: Enter, api: Browser, model: ModelServer) -> None:
     await make(api, name="A name without any space " + "x" * 120, message="m" * 600)
     await make(api, cron="5,10 4-6/2 1,15 2,3 5L")
     phone = await enter("/schedules/", **PHONE)
@@ -203,7 +203,7 @@ async def test_on_a_phone(enter: Enter, api: Browser, model: ModelServer) -> Non
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_nothing_that_a_machine_finds_bars_anyone(enter: Enter, api: Browser, axe: str, scheme: str) -> None:
+async def test_the_schedules_page_is_accessible(enter: Enter, api: Browser, axe: str, scheme: str) -> None:
     made = await make(api, session_id=await api.new_session(title="Flour"))
     assert (await api.call("POST", f"schedules/{made['id']}/run/"))[0] == 202
     await make(api, enabled=False)

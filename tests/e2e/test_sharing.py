@@ -12,7 +12,7 @@ from tests.serving import Browser
 COUNT = "Count [tokens=3000 every=20]"
 
 
-async def test_what_one_may_changes_while_one_looks(enter: Enter, api: Browser, watch: Watch) -> None:
+async def test_a_changed_role_applies_to_the_open_page(enter: Enter, api: Browser, watch: Watch) -> None:
     """By the page's forms: shared to watch, to drive, to watch again, and withdrawn, while a run is at work."""
     watch.allow(ANSWERED.format(status="404"))
     mine = await enter(f"/sessions/{await api.new_session(title='Rivers')}/")
@@ -86,7 +86,7 @@ async def test_a_link_is_joined_listed_and_left(enter: Enter, api: Browser, acco
     await expect(other.locator(".line-row", has_text="Lakes")).to_have_count(0)
 
 
-async def test_who_hands_a_session_over_drives_it_on_the_page_that_is_open(
+async def test_a_former_owner_drives_the_session_on_the_open_page(
     enter: Enter, api: Browser, accounts: dict[str, Browser]
 ) -> None:
     """Actions of the owner are no longer offered there; typed text stays."""

@@ -11,9 +11,7 @@ from tests.serving import Browser
 LONG = "Count [tokens=3000 every=20]"
 
 
-async def test_what_is_said_to_a_run_shows_what_has_become_of_it(
-    enter: Enter, api: Browser, model: ModelServer
-) -> None:
+async def test_a_message_to_a_run_shows_its_state(enter: Enter, api: Browser, model: ModelServer) -> None:
     """It is pending, and withdrawn; interrupts, and is read at its step; comes too late, and is queued."""
     conversation = await enter(f"/sessions/{await api.new_session()}/")
     await conversation.is_live()

@@ -169,7 +169,9 @@ ASKING: dict[str, Fault] = {
 
 
 @pytest.mark.parametrize("name", [*BEGINNING, *ASKING])
-async def test_it_is_asked_once(name: str, enter: Enter, api: Browser, model: ModelServer, watch: Watch) -> None:
+async def test_a_message_is_asked_once_whatever_fails(
+    name: str, enter: Enter, api: Browser, model: ModelServer, watch: Watch
+) -> None:
     watch.allow(NO_SOCKET, NO_NETWORK, ANSWERED.format(status="502"), "net::ERR_FAILED|ERR_CONNECTION_RESET")
     _, before = await api.call("GET", "sessions/")
     known = {session["id"] for session in before["items"]}
@@ -192,7 +194,7 @@ async def test_it_is_asked_once(name: str, enter: Enter, api: Browser, model: Mo
     assert {session["id"] for session in after["items"]} - known == {talk.session_id}
 
 
-async def test_what_is_typed_before_the_page_is_ready_stays(talk: Conversation) -> None:
+async def test_text_typed_before_the_page_is_ready_stays(talk: Conversation) -> None:
     page: Page = talk.page
     held = asyncio.Event()
 
@@ -271,7 +273,7 @@ PLACES = ["/", "/sessions/{session}/"]
 
 
 @pytest.mark.parametrize("place", PLACES)
-async def test_what_was_typed_is_not_said_by_who_logs_in_after(
+async def test_typed_text_is_not_sent_by_the_next_user(
     enter: Enter, accounts: dict[str, Browser], server: Server, watch: Watch, model: ModelServer, place: str
 ) -> None:
     watch.allow(*(ANSWERED.format(status=status) for status in ("401", "403", "404")))

@@ -78,7 +78,7 @@ async def photograph(page: Page, name: str) -> None:
 
 
 @pytest.mark.long
-async def test_it_is_decided_in_another_browser_after_the_server_was_started_anew(
+async def test_a_call_is_decided_in_another_browser_after_a_restart(
     enter: Enter, talk: Conversation, model: ModelServer, server: Server, watch: Watch
 ) -> None:
     watch.allow(NO_SOCKET, NO_NETWORK)
@@ -159,7 +159,7 @@ async def test_a_form_of_all_kinds_is_answered_by_keyboard_alone(
     await photograph(talk.page, "answered")
 
 
-async def test_it_is_decided_without_a_script(enter: Enter, talk: Conversation, model: ModelServer) -> None:
+async def test_a_call_is_decided_without_scripts(enter: Enter, talk: Conversation, model: ModelServer) -> None:
     model.enqueue(Script(calls=[Call("python", {"code": "7"})]), Script("I may not."))
     await talk.ask("What is 7?")
     await expect(talk.state).to_have_text("Waiting for approval")
