@@ -118,6 +118,8 @@ def _copied(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextlib.contextmanager
 def _started(data_dir: Path, model_server: ModelServer, **environment: str) -> Iterator[Server]:
     usual = {"LLM_MODEL_SERVER": model_server.url, "LLM_MODEL": "scripted", "MAX_MESSAGES_PER_MINUTE": "0"}
+    # Optional parts that have pages. No mail is sent: no user has an address.
+    usual |= {"EMAIL_URL": "smtp://127.0.0.1:9/?from=chat@example.org", "ALLOW_SIGNUP": "1", "WEBHOOKS": "1"}
     process = Server(data_dir, **{**usual, **environment}).start()
     try:
         yield process

@@ -33,7 +33,7 @@ SIZES: dict[str, dict[str, Any]] = {
 NAMES = """
 Thinkaloud API JSON OpenAPI Python python current_time fetch_page search_history researcher developer writer mei omar ada keeper example
 com https http Asia Taipei UTC cron Cron kB MB English Ctrl Alt Esc End scripted Token Cookie JavaScript Unix URL ID MCP admin qwen default
-OpenAI AG UI ATIF HTML Markdown
+OpenAI AG UI ATIF HTML Markdown Webhook
 """.split()
 #: What can be read or heard of a page: its visible texts, alternative texts and placeholders.
 READ = """() => {
@@ -242,7 +242,7 @@ async def test_accounts_and_errors(
 STORED = """
 model_cut_off tool_result tool_use thought final_answer error socket page api view search stop interrupt delete pause resume run ok CSV
 completed cancelled failed max_iterations interrupted queued running cancelling reasoning_start reasoning_step reasoning_complete
-Socket MCP_SERVERS start iteration_start iteration_end complete Django Axes axes Webhook
+Socket MCP_SERVERS start iteration_start iteration_end complete Django Axes axes
 """.split()
 # A run at work shows its process, which is named after this machine.
 STORED += re.findall(r"[A-Za-z][A-Za-z_]+", socket.gethostname())

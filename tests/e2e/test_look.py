@@ -33,7 +33,7 @@ AT_REST = """() => Promise.all(
 
 
 #: Whatever is written, read or pressed, of which a part lies outside the window or is cut off by what it stands in.
-CUT_OFF = """() => [...document.querySelectorAll("input, textarea, select, button, a, label, th, td, p, h1, h2")].filter((one) => {
+CUT_OFF = """(width) => [...document.querySelectorAll("input, textarea, select, button, a, label, th, td, p, h1, h2")].filter((one) => {
   const box = one.getBoundingClientRect();
   if (!one.checkVisibility({ opacityProperty: true, visibilityProperty: true }) || box.width < 2) return false;
   const cuts = (left, right) => box.left < left - 1 || box.right > right + 1;
@@ -42,8 +42,39 @@ CUT_OFF = """() => [...document.querySelectorAll("input, textarea, select, butto
     if (overflow === "auto" || overflow === "scroll") return false;
     if (overflow !== "visible" && cuts(left, right)) return true;
   }
-  return cuts(0, innerWidth);
+  return cuts(0, width);
 }).map((one) => one.outerHTML.slice(0, 120))"""
+
+
+#: What is wider than the window, from the innermost on.
+WIDE = """(width) => {
+  const isShownBy = (outer) => getComputedStyle(outer).overflowX === "visible" || outer.getBoundingClientRect().right > width + 1;
+  const wide = [...document.body.querySelectorAll("*")].filter((one) => {
+    for (let outer = one.parentElement; outer !== document.body; outer = outer.parentElement) if (!isShownBy(outer)) return false;
+    const { right, width: own } = one.getBoundingClientRect();
+    return one.checkVisibility() && own > 1 && right > width + 1;
+  });
+  return wide.filter((one) => !wide.some((inner) => inner !== one && one.contains(inner)))
+    .map((one) => `${Math.round(one.getBoundingClientRect().right - width)} px: ${one.outerHTML.slice(0, 90)}`);
+}"""
+#: The reader has set the browser's letters to 200 %, or zooms to 200 %, on a phone: how wide its page is, and its letters.
+TWICE = {"letters": (360, 2), "zoom": (180, 1)}
+#: All pages that a page of the administration leads to.
+WITHIN = """(content) => [...new Set([...content.querySelectorAll("a[href^='/admin/']")].map((link) => link.getAttribute("href")))]"""
+
+
+async def set_letters(page: Page, times: int) -> None:
+    """Make the browser's letters so many times as large as usual."""
+    devtools = await page.context.new_cdp_session(page)
+    await devtools.send("Page.setFontSizes", {"fontSizes": {"standard": 16 * times, "fixed": 13 * times}})
+    assert await page.evaluate("() => getComputedStyle(document.documentElement).fontSize") == f"{16 * times}px"
+
+
+async def find_wide(page: Page, width: int) -> list[str]:
+    """What makes a page wider than its window; a phone's widens with what is in it, so its own width says nothing."""
+    found: list[str] = await page.evaluate(WIDE, width)
+    wide: int = await page.evaluate("() => document.documentElement.scrollWidth")
+    return found or [f"{wide} px"] * (wide > width)
 
 
 async def audit(page: Page) -> None:
@@ -94,19 +125,25 @@ async def test_on_a_phone(enter: Enter, api: Browser, model: ModelServer) -> Non
         await talk.fits()
 
 
-async def test_each_form_of_the_administration_fits_a_phone(enter: Enter) -> None:
-    page = (await enter("/admin/", user=STAFF, **PHONE)).page
-    paths = await page.locator("#content a.addlink").evaluate_all(
-        "links => links.map(link => link.getAttribute('href'))"
-    )
+@pytest.mark.parametrize("size", ["usual", *TWICE])
+async def test_each_page_of_the_administration_fits_a_phone(enter: Enter, size: str) -> None:
+    """Its lists and forms. At the usual size nothing in them is cut off either."""
+    width, letters = TWICE.get(size, (360, 1))
+    page = (await enter("", user=STAFF, **{**PHONE, "viewport": {"width": width, "height": 740}})).page
+    await set_letters(page, letters)
+    await page.goto("/admin/")
+    paths = await page.locator("#content").evaluate(WITHIN)
     paths += ["/admin/chat/agent/1/change/", "/admin/chat/agent/1/versions/1/", "/admin/chat/agent/1/versions/1/try/"]
-    assert len(paths) > 10, paths
-    cut = {}
-    for path in paths:
-        await page.goto(path)
-        await Conversation(page).fits()
-        cut[path] = await page.evaluate(CUT_OFF)
-    assert not {path: parts for path, parts in cut.items() if parts}
+    assert len(paths) > 30, paths
+    wrong = {}
+    for path in ("/admin/", *paths):
+        answer = await page.goto(path)
+        assert answer is not None
+        assert answer.status == 200, path
+        wrong[path] = await find_wide(page, width)
+        if size == "usual":
+            wrong[path] += await page.evaluate(CUT_OFF, width)
+    assert not {path: parts for path, parts in wrong.items() if parts}
 
 
 async def test_on_a_phone_before_logging_in(new_browser: NewBrowser) -> None:
@@ -219,30 +256,18 @@ async def test_at_great_zoom_the_text_has_most_of_the_window(
     await talk.ended("Stopped by mei")
 
 
-#: What is wider than the window, from the innermost on.
-WIDE = """(width) => {
-  const isShownBy = (outer) => getComputedStyle(outer).overflowX === "visible" || outer.getBoundingClientRect().right > width + 1;
-  const wide = [...document.body.querySelectorAll("*")].filter((one) => {
-    for (let outer = one.parentElement; outer !== document.body; outer = outer.parentElement) if (!isShownBy(outer)) return false;
-    const { right, width: own } = one.getBoundingClientRect();
-    return one.checkVisibility() && own > 1 && right > width + 1;
-  });
-  return wide.filter((one) => !wide.some((inner) => inner !== one && one.contains(inner)))
-    .map((one) => `${Math.round(one.getBoundingClientRect().right - width)} px: ${one.outerHTML.slice(0, 90)}`);
-}"""
 #: The pages of people, beside a conversation and what belongs to it.
 PAGES = (
     *("/", "/sessions/", "/sessions/?q=wide", "/waiting/", "/sets/", "/schedules/", "/schedules/new/", "/api/docs"),
-    *("/accounts/", "/accounts/tokens/", "/accounts/data/", "/accounts/data/delete/"),
+    *("/accounts/", "/accounts/tokens/", "/accounts/webhooks/", "/accounts/data/", "/accounts/data/delete/"),
     *("/accounts/security/", "/accounts/confirm/", "/accounts/password_change/"),
 )
 
 
-@pytest.mark.parametrize(("width", "letters"), [(360, 2), (180, 1)], ids=["letters", "zoom"])
+@pytest.mark.parametrize(("width", "letters"), TWICE.values(), ids=TWICE)
 async def test_at_twice_the_size_every_page_fits_a_phone(
     enter: Enter, api: Browser, model: ModelServer, width: int, letters: int
 ) -> None:
-    """The reader has set the browser's letters to 200 %, or zooms to 200 %, on a phone that is 360 px wide."""
     model.enqueue(
         Script(reasoning="Thinking " * 40, calls=[Call("python", {"code": "print('" + "z" * 300 + "')"})]),
         Script(LONG_LINE),
@@ -250,16 +275,11 @@ async def test_at_twice_the_size_every_page_fits_a_phone(
     talk = await enter(
         f"/sessions/{await api.new_session()}/", **{**PHONE, "viewport": {"width": width, "height": 740}}
     )
-    devtools = await talk.page.context.new_cdp_session(talk.page)
-    await devtools.send("Page.setFontSizes", {"fontSizes": {"standard": 16 * letters, "fixed": 13 * letters}})
-    assert await talk.page.evaluate("() => getComputedStyle(document.documentElement).fontSize") == f"{16 * letters}px"
+    await set_letters(talk.page, letters)
     too_wide: dict[str, list[str]] = {}
 
     async def look(name: str) -> None:
-        # A phone's window widens with what is in it, so its own width says nothing.
-        found = await talk.page.evaluate(WIDE, width)
-        if found or await talk.page.evaluate("() => document.documentElement.scrollWidth") > width:
-            too_wide[name] = found
+        too_wide[name] = await find_wide(talk.page, width)
 
     await look("a new conversation")
     await talk.ask("Whatever is wide " + "w" * 200)
@@ -278,9 +298,12 @@ async def test_at_twice_the_size_every_page_fits_a_phone(
         assert answer.status == 200, path
         await look(path)
     await talk.page.context.clear_cookies()
-    await talk.page.goto("/accounts/login/")
-    await look("the login")
-    assert not too_wide
+    for path in ("login/", "signup/", "password_reset/", "password_reset/MQ/pr_a-b/"):
+        answer = await talk.page.goto(f"/accounts/{path}")
+        assert answer is not None
+        assert answer.status == 200, path
+        await look(path)
+    assert not {name: parts for name, parts in too_wide.items() if parts}
 
 
 #: Whether each control can be told from what lies behind it: it draws an edge, a text or a symbol in a colour of its own.
