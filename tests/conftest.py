@@ -26,6 +26,7 @@ from psycopg import sql
 
 from chat.catalog import agents as catalog
 from chat.catalog import budgets, mcp_servers, model_servers, prices
+from chat.runtime import malloc
 from chat.security import audit
 from chat.store import search
 from config.passwords import Argon2PasswordHasher
@@ -135,9 +136,9 @@ def pytest_collection() -> Iterator[object]:
 
 
 def pytest_collection_finish() -> None:
-    """Exclude the collected tests from garbage collection: twelve thousand of them stay until the end."""
+    """Exclude the collected tests from garbage collection, which then runs as rarely as in the product: they stay until the end."""
     gc.collect()
-    gc.freeze()
+    malloc.freeze_gc()
 
 
 @pytest.fixture(scope="session")
