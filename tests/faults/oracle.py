@@ -272,6 +272,8 @@ class Oracle:
         self.errors: list[Frame] = []
         #: Seconds from the creation of each event that arrived live to its receipt.
         self.delays: list[float] = []
+        #: When each of these arrived, by `time.time`.
+        self.arrived_at: list[float] = []
         #: The same for tokens, whose texts are the times at which they were sent.
         self.token_delays: list[float] = []
         #: Seconds from losing a connection to the first frame of the next one.
@@ -450,7 +452,8 @@ class Oracle:
         self._unacknowledged += 1
         made_at = frame["data"].get("timestamp")
         if made_at is not None and seq > self._head:
-            self.delays.append(time.time() - made_at)
+            self.arrived_at.append(time.time())
+            self.delays.append(self.arrived_at[-1] - made_at)
 
     def _told(self, run_id: str) -> None:
         self._runs_told.add(run_id)

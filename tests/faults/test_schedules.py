@@ -82,7 +82,7 @@ class Tables:
 
     @property
     def _is_postgres(self) -> bool:
-        return self._database._address.startswith("postgres")
+        return self._database.address.startswith("postgres")
 
     def occurrences(self, schedule: str | None = None) -> list[tuple[datetime, str, int, bool]]:
         """For each occurrence: when it was due, its outcome, how many due times it stands for, and whether it has a run."""

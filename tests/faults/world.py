@@ -65,15 +65,15 @@ class Database:
     """The product's database, read and written without any code of the product."""
 
     def __init__(self, address: str) -> None:
-        self._address = address
+        self.address = address
 
     def rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """Run a query; ``?`` stands for the values."""
-        if self._address.startswith("postgres"):
-            with psycopg.connect(self._address) as server:
+        if self.address.startswith("postgres"):
+            with psycopg.connect(self.address) as server:
                 found = server.execute(statement.replace("?", "%s").encode(), values)
                 return found.fetchall() if found.description else []
-        with contextlib.closing(sqlite3.connect(self._address, timeout=20)) as file, file:
+        with contextlib.closing(sqlite3.connect(self.address, timeout=20)) as file, file:
             return file.execute(
                 statement, [str(v).replace("-", "") if isinstance(v, UUID) else v for v in values]
             ).fetchall()
