@@ -59,6 +59,22 @@ class Recorded(NamedTuple):
     meter: RunMeter | None
 
 
+class _Pricing:
+    """What a run's model calls cost. Apart from its recorder, which the run's meter would keep in memory by it."""
+
+    def __init__(self, writer: CallWriter) -> None:
+        self.server = self.model = ""
+        self._writer = writer
+
+    def cost_of(self, call: CallEnded) -> Cost | None:
+        """The cost of a call, where it is known."""
+        if not call.usage.input_tokens + call.usage.output_tokens:
+            return None
+        asked_at = datetime.now(UTC) - timedelta(milliseconds=call.duration_ms)
+        provider = self._writer.provider
+        return prices.cost_of(call.usage, model=self.model, provider=provider, server=self.server, asked_at=asked_at)
+
+
 class RunRecorder:
     """Records the events of one run's agent in the log, and publishes them. On the serving event loop."""
 
@@ -81,8 +97,7 @@ class RunRecorder:
         self._calls: list[CallBegun | PricedCall] = []
         self._open: dict[tuple[int, int], CallBegun] = {}
         self._writer = CallWriter(run, provider="demo")
-        self._server = ""
-        self._model = ""
+        self._pricing = _Pricing(self._writer)
         self._costs: list[Cost | None] = []
         self._meter: RunMeter | None = None
         self._slow: asyncio.TimerHandle | None = None
@@ -98,7 +113,7 @@ class RunRecorder:
 
     def use_model(self, model: ModelSettings, version: int) -> None:
         """Store which model the run uses, before it is asked, and which version of its agent."""
-        self._server = model.server
+        self._pricing.server = model.server
         prices.expect_server(model.server)
         self._writer.provider = self._run.provider or ("default" if model.server else "demo")
         self._writer.version = version if self._run.agent_version_id is not None else None
@@ -115,18 +130,10 @@ class RunRecorder:
         ``own`` are those of its agent's version, ``around`` those of the runs that it is within; ``earlier`` is what it used before it
         waited, which counts.
         """
-        self._meter = RunMeter(standings, self._price, around, own) if standings or around or own else None
+        self._meter = RunMeter(standings, self._pricing.cost_of, around, own) if standings or around or own else None
         if self._meter is not None and earlier is not None and earlier.usage.input_tokens + earlier.usage.output_tokens:
             self._meter.add_earlier(earlier.usage, earlier.cost)
         return self._meter
-
-    def _price(self, call: CallEnded) -> Cost | None:
-        """The cost of a call, where it is known."""
-        if not call.usage.input_tokens + call.usage.output_tokens:
-            return None
-        provider = self._writer.provider
-        asked_at = datetime.now(UTC) - timedelta(milliseconds=call.duration_ms)
-        return prices.cost_of(call.usage, model=self._model, provider=provider, server=self._server, asked_at=asked_at)
 
     async def record(self, items: Sequence[RunEvent]) -> None:
         """Store the pending steps in one transaction, and publish them; then show the draft."""
@@ -195,7 +202,7 @@ class RunRecorder:
     def _note_call(self, call: CallBegun | CallEnded) -> None:
         """A model call has begun or ended: that is stored with the next steps."""
         if isinstance(call, CallBegun):
-            self._model = call.request.model
+            self._pricing.model = call.request.model
             self._calls.append(call)
             self._open[call.iteration, call.attempt] = call
             if (call.iteration, call.attempt) == (1, 1):
@@ -203,7 +210,7 @@ class RunRecorder:
                 self._slow = asyncio.get_running_loop().call_later(_SLOW_S, self._store_begun)
             return
         self._open.pop((call.iteration, call.attempt), None)
-        cost = self._price(call)
+        cost = self._pricing.cost_of(call)
         if call.usage.input_tokens + call.usage.output_tokens:
             self._costs.append(cost)
         self._calls.append(PricedCall(call, cost))

@@ -1,5 +1,7 @@
 """Budgets: which ones apply to whom, and what a run may still do when they are exhausted."""
 
+import gc
+import weakref
 from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
@@ -14,6 +16,7 @@ from chat.catalog import budgets
 from chat.catalog.budgets import BudgetState, Limit
 from chat.models import Budget, Cost, DailyUsage
 from chat.runs.metering import RunMeter
+from chat.runs.recorder import RunRecorder
 from chat.store.calls import PricedCall
 from tests.chat import making
 
@@ -181,3 +184,16 @@ def test_the_tightest_budget_is_the_one_of_which_most_is_used(ada: User, used: U
     assert budgets.is_any()
     assert budgets.tightest_for(ada.pk, "researcher") == {"used": 7.0, "limit": 7.5, "unit": "EUR"}
     assert budgets.tightest_for(ada.pk, "writer") == {"used": 110.0, "limit": 1000.0, "unit": "tokens"}
+
+
+@pytest.mark.django_db
+def test_what_recorded_a_run_with_a_budget_waits_for_no_collector() -> None:
+    recorder = RunRecorder(making.run(making.session(making.user("ada"))), lambda _: None)
+    assert recorder.meter([tokens(1_000)]) is not None
+    left = weakref.ref(recorder)
+    gc.disable()
+    try:
+        del recorder
+        assert left() is None
+    finally:
+        gc.enable()

@@ -579,3 +579,9 @@ def test_a_window_that_begins_within_a_child_shows_it_in_its_place(
     assert f'data-child="{child.pk}"' in shown.html
     assert "How?" in shown.html
     assert child.pk in {UUID(state["id"]) for state in shown.within}
+
+
+def test_a_phones_keyboard_covers_no_part_of_a_page(page: Client) -> None:
+    """Android's browsers lay it over the page unless the page says otherwise; the box to write in stands at its end."""
+    for address in ("/", "/accounts/", "/nowhere/"):
+        assert 'viewport-fit=cover, interactive-widget=resizes-content">' in page.get(address).content.decode()
