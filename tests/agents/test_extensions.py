@@ -60,7 +60,7 @@ def test_tools_and_agents_of_an_extension_are_added_to_the_built_in_ones() -> No
     poet = agents.AGENTS["poet"]
     assert (poet.title, poet.description, poet.tools) == (
         "Poet",
-        "Answers, and signs what it has written.",
+        "Answers, and signs its texts.",
         ("current_time",),
     )
 

@@ -15,7 +15,7 @@ async def test_an_agent_of_an_extension_is_asked_like_any_other(tmp_path: Path, 
         async with Browser.logged_in(server.url, "ada") as browser:
             async with browser.http.get("/api/agents/") as answer:
                 offered = {agent["name"]: agent for agent in (await answer.json())["items"]}
-            assert offered["poet"]["description"] == "Answers, and signs what it has written."
+            assert offered["poet"]["description"] == "Answers, and signs its texts."
             session = await browser.new_session()
             async with browser.socket(session) as socket:
                 words = 'Roll [reasoning=6 call=roll_dice:{"times":1} call=current_time:{}]'
