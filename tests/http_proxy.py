@@ -9,6 +9,10 @@ import socket
 import threading
 from collections.abc import Iterator
 
+import pytest
+
+VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+
 
 class HttpProxy:
     """Connects to ``port``; ``asked`` has the first line of each request, ``proofs`` its authorization."""
@@ -66,6 +70,13 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
     for end in (source, target):
         with contextlib.suppress(OSError):
             end.shutdown(socket.SHUT_RDWR)
+
+
+def forget_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out this machine's own proxies."""
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
 
 
 @contextlib.contextmanager

@@ -50,6 +50,12 @@ _NOT_STREAMABLE = frozenset({400, 404, 405, 406, 410, 415, 501})
 OnProgress = Callable[[str], None]
 
 
+def pause_after(attempts: int) -> float:
+    """How long to wait after so many failed attempts in a row, in seconds: about twice as long after each, with some chance in it."""
+    pause: float = min(FIRST_PAUSE_S * 2 ** min(attempts, 10) / 2, _LONGEST_PAUSE_S)
+    return pause * random.uniform(0.8, 1.2)  # noqa: S311 - it is no secret
+
+
 class _Session(ClientSession):
     """The protocol's session, which takes a result as it comes: text for a model need not fit what the server says of itself.
 
@@ -167,10 +173,8 @@ class Server:
             self._set_state("waiting")
             if self._end.is_set():
                 continue
-            pause = min(FIRST_PAUSE_S * 2 ** min(self._attempts, 10) / 2, _LONGEST_PAUSE_S)
-            pause *= random.uniform(0.8, 1.2)  # noqa: S311 - it is no secret
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), pause)
+                await asyncio.wait_for(self._wanted.wait(), pause_after(self._attempts))
 
     async def _live(self, config: ServerConfig) -> None:
         """One connection, from its making to its end."""

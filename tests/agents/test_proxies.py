@@ -17,20 +17,17 @@ from agents.models.http import ProxyRefused, Unreachable
 from agents.proxies import UnusableProxy, proxy_for
 from agents.tools import CancelToken, Toolbox, ToolError, build_tools, mcp
 from agents.tools.fetch_page import FetchPageTool
+from agents.tools.posting import Poster
 from tests.agents.tools.site import Site, any_port, is_loopback, site  # noqa: F401 - fixtures
 from tests.agents.tools.test_fetch_page_addresses import certificate, secure_site  # noqa: F401 - fixtures
 from tests.agents.tools.test_mcp import Server, eventually, serving
-from tests.http_proxy import proxying
-
-VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+from tests.http_proxy import VARIABLES, forget_proxies, proxying
 
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without this machine's own proxies."""
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
+    forget_proxies(monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -280,6 +277,27 @@ def test_exempt_hosts_are_connected_to_directly(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("NO_PROXY", "127.0.0.0/8")
     tool = FetchPageTool(allow_address=is_loopback, allow_port=any_port)
     assert tool.call({"url": f"http://127.0.0.1:{site.port}/"}, CancelToken()).endswith("direct")
+
+
+# -- webhooks ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_webhooks_are_sent_by_it(
+    monkeypatch: pytest.MonkeyPatch,
+    model: Callable[[str], ThreadingHTTPServer],
+    certificate: Path,  # noqa: F811 - the fixture
+    scheme: str,
+) -> None:
+    server = model(scheme)
+    poster = Poster(resolve=known(), allow_port=any_port, tls=ssl.create_default_context(cafile=certificate))
+    with proxying(server.server_address[1]) as proxy:
+        monkeypatch.setenv(f"{scheme.upper()}_PROXY", f"http://me:word@{proxy.address}")
+        assert poster.post(f"{scheme}://secure.test/hook", b"{}", {}) == 200
+    first = "CONNECT secure.test:443 HTTP/1.1" if scheme == "https" else "POST http://secure.test/hook HTTP/1.1"
+    assert proxy.asked == [first]
+    assert proxy.proofs == ["Basic bWU6d29yZA=="]
+    assert server.asked == [("/hook", "secure.test", None, b"{}")]  # type: ignore[attr-defined]
 
 
 # -- MCP ------------------------------------------------------------------------------------------

@@ -70,6 +70,16 @@ def model() -> Iterator[ModelServer]:
 
 
 @contextmanager
+def workers(count: int, data: Path, file: Path) -> Iterator[Started]:
+    """Several processes of one server, which SIGTERM ends with it."""
+    server = Started("uvicorn", data, file=file, WEB_CONCURRENCY=str(count))
+    try:
+        yield server
+    finally:
+        server.end()
+
+
+@contextmanager
 def started(name: str, data: Path, file: Path, **environment: str) -> Iterator[Started]:
     server = Started(name, data, file=file, **environment)
     try:
@@ -128,3 +138,13 @@ async def test_a_second_one_on_the_same_data_refuses(name: str, tmp_path: Path) 
                 assert answer.text.startswith("This process does not serve. Another Thinkaloud server uses the data")
         assert re.search("does not serve: Another Thinkaloud server uses the data folder", second.output)
         assert first.answers()
+
+
+async def test_of_several_workers_on_one_file_the_others_refuse(tmp_path: Path) -> None:
+    """What SQLite holds, one process serves: no other one seems to work beside it."""
+    data = tmp_path / "data"
+    Server(data).prepare("ada")
+    with workers(2, data, tmp_path / "output") as server:
+        words = "does not serve: Another Thinkaloud server uses the data folder"
+        await until(lambda: words in server.output, 60, "the refusal")
+        await until(server.answers, 60, "an answer")

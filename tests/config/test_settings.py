@@ -47,8 +47,7 @@ def run(*command: str, **environ: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.fixture(scope="module")
-def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def ask(data: Path, **environ: str) -> dict[str, Any]:
     """The answers of an installation at https://chat.example.org."""
     asked = [
         ("plain", "/accounts/login/", {}),
@@ -56,12 +55,17 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         ("health", "/healthz", {}),
         ("ready", "/readyz", {}),
     ]
-    data = tmp_path_factory.mktemp("data")
     prepared.copy_tables(data)
-    done = run("-c", ASK, json.dumps(asked), **HTTPS, DATA_DIR=str(data))
+    done = run("-c", ASK, json.dumps(asked), **HTTPS, DATA_DIR=str(data), **environ)
     assert done.returncode == 0, done.stderr
     answered: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answered
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Its answers with no other settings."""
+    return ask(tmp_path_factory.mktemp("data"))
 
 
 def test_plain_http_is_redirected(answers: dict[str, Any]) -> None:
@@ -78,6 +82,12 @@ def test_headers_of_the_proxy_are_trusted(answers: dict[str, Any]) -> None:
     assert answers["secure"]["status"] == 200
     assert answers["secure"]["headers"]["Strict-Transport-Security"] == "max-age=3600"
     assert answers["secure"]["cookies"] == {"csrftoken": True}
+
+
+def test_how_long_browsers_use_https_alone_is_for_the_operator_to_say(tmp_path: Path) -> None:
+    whole = ask(tmp_path, HSTS_SECONDS="31536000", HSTS_INCLUDE_SUBDOMAINS="true", HSTS_PRELOAD="true")
+    wanted = "max-age=31536000; includeSubDomains; preload"
+    assert whole["secure"]["headers"]["Strict-Transport-Security"] == wanted
 
 
 def test_host_and_origin_follow(answers: dict[str, Any]) -> None:

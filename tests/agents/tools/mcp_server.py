@@ -42,10 +42,11 @@ async def wait(seconds: float) -> str:
 
 @server.tool()
 async def advance(steps: int, every_s: float, context: Context) -> str:  # type: ignore[type-arg]
-    """Reports progress step by step."""
+    """Reports progress step by step, and logs the end."""
     for number in range(1, steps + 1):
         await anyio.sleep(every_s)
         await context.report_progress(number, steps, f"step {number}")
+    await context.info(f"arrived after {steps}")
     return "arrived"
 
 

@@ -1,6 +1,7 @@
 """MCP servers' tools, with a real server in its own process."""
 
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -263,7 +264,23 @@ def test_a_server_that_failed_is_tried_again_by_itself(
     assert (state.name, state.state, state.tools, state.attempts, state.last_error) == ("late", "connected", 8, 0, "")
 
 
-def test_pauses_between_tries_grow(server: Server, tmp_path: Path) -> None:
+def test_pauses_between_tries_grow(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.config = {"broken": {"command": sys.executable, "args": ["-c", ""]}}
+    pauses: list[float] = []
+    pause_after = mcp_server.pause_after
+
+    def pause_briefly(attempts: int) -> float:
+        pauses.append(pause_after(attempts))
+        return 0.0
+
+    monkeypatch.setattr(mcp_server, "pause_after", pause_briefly)
+    server.tools()
+    assert eventually(lambda: len(pauses) >= 8, 40)
+    about = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+    assert pauses[:8] == [pytest.approx(pause, rel=0.21) for pause in about]
+
+
+def test_asking_for_the_tools_of_a_server_that_failed_starts_no_try(server: Server, tmp_path: Path) -> None:
     journal = tmp_path / "attempts"
     server.config = {"broken": {"command": sys.executable, "args": ["-c", f"open({str(journal)!r}, 'a').write('x')"]}}
     server.tools()
@@ -312,6 +329,12 @@ def test_progress_is_told_and_gives_a_call_more_time(server: Server) -> None:
     assert call(server.tools()["test-advance"], stop, steps=8, every_s=0.2) == "arrived"
     assert told == [f"{number} of 8: step {number}" for number in range(1, 9)]
     assert failure(server.tools()["test-advance"], CancelToken(), steps=1, every_s=60).endswith("within 0.6 seconds.")
+
+
+def test_what_a_server_logs_is_in_our_log(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, mcp_server.__name__)
+    call(server.tools()["test-advance"], steps=1, every_s=0)
+    assert eventually(lambda: "MCP server test: arrived after 1" in caplog.messages)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,9 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from agents import ModelSettings
+from agents.models.probing import server_facts
 from agents.models.server_facts import forget_facts
+from chat.catalog import model_facts
 from chat.models import Announcement
 from tests.model_server import Call, ModelServer, Script
 from tests.serving import ROOT, Browser, Server, serving
@@ -174,6 +176,11 @@ def test_check_llm_reports_what_a_server_refuses(settings: Any, model_server: Mo
     model_server.respond = respond
     told = told_here(settings, model_server)
     assert f"  {told_of_it}\n" in told
+    assert "All processes use these findings" in told
+    found = server_facts(settings.AGENT_MODEL).export()
+    forget_facts()
+    model_facts.load_facts()
+    assert server_facts(settings.AGENT_MODEL).export() == found, "another process does not know it"
     others = [words for name, (_, _, words) in TRAITS.items() if name not in (refused, "nothing")]
     assert not [words for words in others if words in told]
 

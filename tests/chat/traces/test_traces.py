@@ -30,6 +30,7 @@ from chat.traces.sending import Sender, Sent
 from chat.traces.spans import span_id
 from tests.chat import making
 from tests.chat.traces.collector import Collector, attributes_of
+from tests.http_proxy import forget_proxies, proxying
 from tests.services import free_port
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -130,6 +131,20 @@ def test_a_run_is_a_trace_of_its_model_and_tool_calls(collector: Collector) -> N
     assert (of_tool["gen_ai.tool.name"], of_tool["gen_ai.tool.call.id"]) == ("python", "1")
     resource = collector.requests[0].resource_spans[0].resource.attributes
     assert [each.value.string_value for each in resource if each.key == "service.name"] == ["thinkaloud"]
+
+
+def test_a_collector_is_reached_by_the_environments_proxy(
+    collector: Collector, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.OTEL_EXPORTER_OTLP_ENDPOINT = "http://collector.test"
+    forget_proxies(monkeypatch)
+    take_all()
+    ended_run()
+    with proxying(int(collector.address.rpartition(":")[2])) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.address}")
+        assert send() == [Sent.TAKEN]
+    assert proxy.asked == ["POST http://collector.test/v1/traces HTTP/1.1"]
+    assert collector.spans
 
 
 def test_the_resource_of_traces_is_set_by_opentelemetrys_variables(

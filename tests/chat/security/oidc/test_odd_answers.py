@@ -18,6 +18,7 @@ from chat.accounts.models import ProviderLogin, User
 from chat.security.oidc import http as bounds
 from chat.security.oidc import provider as provider_module
 from chat.security.oidc import standing
+from tests.http_proxy import forget_proxies, proxying
 from tests.oidc import CLIENT_ID, CLIENT_SECRET, use_provider
 
 pytestmark = pytest.mark.django_db
@@ -139,6 +140,19 @@ def log_in(client: Client, odd: Odd, **more: str) -> Any:
 def test_right_answers_let_in(odd: Odd, client: Client) -> None:
     assert log_in(client, odd)["Location"] == "/"
     assert client.get("/").status_code == 200
+
+
+def test_the_provider_is_reached_by_the_environments_proxy(
+    odd: Odd, client: Client, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd.issuer = "http://provider.test"
+    use_provider(settings, odd.issuer)
+    forget_proxies(monkeypatch)
+    with proxying(odd.server.server_port) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.address}")
+        assert log_in(client, odd)["Location"] == "/"
+    asked = {line.split()[1].removeprefix("http://provider.test") for line in proxy.asked}
+    assert {CONFIGURATION, "/token", "/keys"} <= asked
 
 
 def claim(**claims: Any) -> Callable[[Odd], Any]:
