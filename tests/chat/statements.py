@@ -1,5 +1,6 @@
 """The SQL statements of the periodic tasks, of runs' transactions, and of lists, each by its purpose."""
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
@@ -11,12 +12,13 @@ from django.db import transaction
 from django.utils import timezone
 
 from agents import CallBegun, CallEnded, ModelRequest, Usage
+from chat.access import Role
 from chat.accounts.models import User
 from chat.cases import set_runs
 from chat.catalog import budgets, prices
 from chat.catalog.budgets import Limit
 from chat.live import connections, handshake
-from chat.models import Draft, Origin, Run, RunStatus
+from chat.models import Draft, Origin, Run, RunStatus, StepOrigin
 from chat.runs import (
     admission,
     dispatch,
@@ -104,6 +106,36 @@ def _call(at: Large) -> None:
     writer.write([CallBegun(3, 1, 1.5, asked), PricedCall(CallEnded(3, 1, 5, usage=Usage(10, 1)), None)])
 
 
+def _call_that_lasts(at: Large) -> None:
+    writer = CallWriter(at.live, provider="default")
+    writer.write([CallBegun(3, 1, 1.5, ModelRequest("m", [{"role": "user", "content": "Why?"}]))])
+    writer.write([PricedCall(CallEnded(3, 1, 5, usage=Usage(10, 1)), None)])
+
+
+def _recall_thoughts(at: Large) -> None:
+    """The conversation behind a call whose server wants its thoughts back."""
+    making.append(at.live, making.step("tool_use", tool_name="python", tool_call_id="1", arguments={}))
+    origin = {"server": "s", "fields": {}, "thoughts": {"field": "reasoning", "steps": [1]}}
+    StepOrigin.objects.create(step=at.live.steps.get(type="tool_use"), data=json.dumps(origin))
+    history.conversation_history(at.session_id, at.queued.number)
+
+
+def _stop_live(at: Large) -> None:
+    run_state.request_cancel(at.live, None)
+    recorder.end_run(at.live, [], End(RunStatus.CANCELLED, 1, Usage()))
+
+
+def _socket(at: Large) -> connections.OpenSocket:
+    return connections.OpenSocket(at.session_id, at.user_id, Role.OWNER, uuid4())
+
+
+def _ask_first(at: Large) -> Any:
+    session = making.session(User.objects.get(pk=at.user_id))
+    return run_commands.ask_atomically(
+        User(pk=at.user_id), session.pk, message="?", client_message_id=uuid4().hex, **_FRESH
+    )
+
+
 _LIMITS = [
     Limit(scope, None, "", Decimal(10), unit) for scope in ("user_day", "agent_day") for unit in ("tokens", "USD")
 ]
@@ -150,6 +182,8 @@ BY_THE_CLOCK: dict[str, Callable[[Large], Any]] = {
 BY_A_RUN: dict[str, Callable[[Large], Any]] = {
     "the standing of a message": lambda at: admission.load_for_update(at.session_id, at.user_id, "m1"),
     "asking": _ask,
+    "asking in a new session": _ask_first,
+    "the session that is asked": lambda at: audit.find_session(User(pk=at.user_id), at.session_id),
     "continuing": lambda at: _refused(
         run_commands.continue_atomically, User(pk=at.user_id), at.session_id, at.ended.pk, "m"
     ),
@@ -160,13 +194,15 @@ BY_A_RUN: dict[str, Callable[[Large], Any]] = {
     "who opens a socket": lambda at: connections.find_grant(
         User(pk=at.user_id, is_active=True), at.session_id, "process 1"
     ),
+    "a socket that is open": lambda at: connections.store_connections("process 1", [_socket(at)], [uuid4()]),
     "what a socket is told first": lambda at: selectors.session_view(at.session_id),
     "the next of a session": lambda at: run_queue.next_in(at.session_id),
-    "claiming the next": lambda at: dispatch.claim_next(at.session_id),
+    "claiming the next": lambda at: (making.end(at.live), dispatch.claim_next(at.session_id)),
     "claiming one": lambda at: (making.end(at.live), run_state.claim(at.queued, "process 1")),
     "claiming again": lambda at: dispatch.claim_again(at.live.pk),
     "room for one more": lambda at: run_queue.under_run_limit(at.user_id),
     "what was said": lambda at: history.conversation_history(at.session_id, 15),
+    "what was thought": _recall_thoughts,
     "a client's conversation": lambda at: sent_along.find_conversation(at.user_id, "researcher", "0" * 64),
     "a client's session": lambda at: sent_along.latest_in(at.session_id),
     "a run to go on from": lambda at: sent_along.find_run(at.user_id, at.ended.pk),
@@ -179,8 +215,10 @@ BY_A_RUN: dict[str, Callable[[Large], Any]] = {
     "stopping": lambda at: run_commands.cancel_atomically(User(pk=at.user_id), at.session_id, None, everything=False),
     "stopping a queued one": _cancel_queued,
     "the end": lambda at: recorder.end_run(at.live, [], End(RunStatus.COMPLETED, 1, Usage())),
+    "the end of a run that is stopped": _stop_live,
     "who may start after it": lambda at: run_queue.sessions_unblocked_by(at.live),
     "a model call": _call,
+    "a model call and its end later": _call_that_lasts,
     "a run's model calls": lambda at: call_reader.calls_of(at.ended),
     "a model call in full": lambda at: call_reader.full_call(at.ended, 1),
     "what is used of a day": lambda at: [budgets.used_of(limit, at.user_id, "researcher") for limit in _LIMITS],
