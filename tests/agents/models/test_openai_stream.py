@@ -10,10 +10,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from agents.models import openai_stream
 from agents.models.completion_reader import CompletionReader
 from agents.models.reply import Reply
 from agents.models.server_url import DASHSCOPE, completions_url
 from tests.agents.conftest import MakeAgent, kinds, steps_of
+from tests.agents.models.wire.transcript import body, ends, says
 from tests.model_server import Call, ModelServer, Script
 
 KEY = "sk-very-secret"
@@ -257,6 +259,65 @@ async def test_a_connection_left_open_after_the_last_word_delays_nobody(make_age
         steps = await steps_of(run)
         assert time.monotonic() - at < 1
     assert steps[-3]["content"] == "Hi"
+
+
+#: How ends are written, the chunks, what is waited for behind a sure end, the server's pauses (both in seconds), and the answer.
+PAUSES: list[tuple[str, list[dict[str, Any]], float, float, str]] = [
+    (
+        "beside each text",
+        [ends("stop", "One "), ends("stop", "two "), ends("stop", "three")],
+        0.05,
+        0.3,
+        "One two three",
+    ),
+    (
+        "behind a text",
+        [says("One "), ends(), says("two "), says("three"), ends()],
+        openai_stream._USAGE_S,
+        0.3,
+        "One two three",
+    ),
+    # An end that was none makes the later ones unsure.
+    (
+        "behind each text",
+        [says("One "), ends(), says("two "), ends(), says("three"), ends()],
+        openai_stream._USAGE_S,
+        0.3,
+        "One two three",
+    ),
+    ("long before more", [says("One "), ends(), says("too late")], 0.05, 30, "One "),
+]
+
+
+@pytest.mark.parametrize(("name", "chunks", "usage_s", "pause_s", "text"), PAUSES, ids=[row[0] for row in PAUSES])
+async def test_text_that_comes_some_time_after_an_end_belongs_to_the_answer(
+    make_agent: MakeAgent,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    chunks: list[dict[str, Any]],
+    usage_s: float,
+    pause_s: float,
+    text: str,
+) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
+        has_left = asyncio.create_task(reader.read())
+        for chunk, following in pairwise([*chunks, None]):
+            writer.write(body(chunk or {}, done=following is None))
+            # As slow as the row says, unless nobody waits any longer.
+            is_end = following is None or "finish_reason" not in (chunk or {})["choices"][0]
+            await asyncio.wait([has_left], timeout=0 if is_end else pause_s)
+        writer.close()
+
+    monkeypatch.setattr(openai_stream, "_USAGE_S", usage_s)
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as serving:
+        port = serving.sockets[0].getsockname()[1]
+        run = make_agent(server=f"http://127.0.0.1:{port}/v1", timeout_s=20).start("?")
+        steps = await steps_of(run)
+    assert run.outcome is not None
+    assert run.outcome.status == "completed"
+    assert [step["content"] for step in steps if step["type"] == "final_answer"] == [text]
 
 
 async def test_a_late_loop_reads_in_larger_pieces_and_loses_nothing(server: ModelServer, make_agent: MakeAgent) -> None:

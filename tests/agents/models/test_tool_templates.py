@@ -59,3 +59,15 @@ async def test_a_run_with_the_tools_in_the_prompt(server: ModelServer, make_agen
         {"role": "assistant", "content": f"Once more.\n\n{calls[1]}"},
         {"role": "user", "content": "<tool_response>\n42\n</tool_response>"},
     ]
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+async def test_a_call_within_a_thought_is_run_where_the_tools_are_in_the_prompt(
+    server: ModelServer, make_agent: MakeAgent, name: Any
+) -> None:
+    said = TEMPLATES[name].write_call("python", {"code": "6*7"})
+    server.enqueue(Script(reasoning=f"I count.\n{said}"), Script("It is 42."))
+    run = make_agent(tool_format=name, tools=[Python()]).start("What is 6*7?")
+    steps = await steps_of(run)
+    assert kinds(steps) == ["thought", "tool_use", "tool_result", "final_answer"]
+    assert steps[-3]["content"] == "It is 42."
