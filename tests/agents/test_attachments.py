@@ -10,6 +10,7 @@ import pytest
 from agents import Agent, CancelToken, FileData, FoundLine, ModelSettings, ReturnedFile, Toolbox, ToolText, get_agent
 from tests import documents
 from tests.agents.conftest import Echo, steps_of
+from tests.agents.tools.test_egress import Record
 from tests.model_server import ModelServer, Script, by_words
 
 PNG = documents.picture()
@@ -69,6 +70,28 @@ async def asked(server: ModelServer, files: Files, message: str = "Look", **sett
     assert run.outcome is not None
     assert run.outcome.status == "completed", run.outcome
     return steps
+
+
+#: What is asked, whether the model sees pictures, and whether it then knows private data. A further one is one line.
+PRIVATE = [
+    ('Look [call=read_file:{"file": "notes.txt"}]', False, True),
+    ('Look [call=read_file:{"file": "other"}]', False, False),
+    ('Look [call=search_file:{"query": "milk"}]', False, True),
+    ('Look [call=search_file:{"query": "tea"}]', False, False),
+    ("Look", False, False),
+    ("Look", True, True),
+]
+
+
+@pytest.mark.parametrize(("message", "sees_images", "is_private"), PRIVATE)
+async def test_what_is_read_of_files_marks_the_session(
+    server: ModelServer, message: str, sees_images: bool, is_private: bool
+) -> None:
+    record = Record()
+    agent = agent_with(server, Files(PICTURE, NOTES), sees_images=sees_images)
+    agent = dataclasses.replace(agent, toolbox=dataclasses.replace(agent.toolbox, privacy=record))
+    await steps_of(agent.start(message, files=[PICTURE, NOTES]))
+    assert record.marked is is_private
 
 
 def last_content(server: ModelServer) -> Any:

@@ -1,5 +1,6 @@
 """The files that start the product in containers: checked by the linters and parsers of those tools, and compared with the project."""
 
+import ipaddress
 import json
 import os
 import re
@@ -52,6 +53,13 @@ def test_the_proxy_takes_its_file_and_has_nothing_to_format() -> None:
     assert handlers["request_body"]["max_size"] == 21_000_000
     upstreams = [upstream["dial"] for upstream in handlers["reverse_proxy"]["upstreams"]]
     assert upstreams == [f"{name}:8000" for name in SERVICES if name.startswith("web-")]
+
+
+def test_no_proxy_is_trusted_but_of_private_networks() -> None:
+    for name in OURS:
+        trusted = GIVEN["services"][name]["environment"]["TRUSTED_PROXIES"].split(",")
+        assert trusted
+        assert all(ipaddress.ip_network(network).is_private for network in trusted), name
 
 
 def test_the_composition_is_what_the_specification_says() -> None:

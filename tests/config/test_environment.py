@@ -273,6 +273,10 @@ def test_flags(raw: str, value: bool) -> None:
     assert read(DEBUG=raw).DEBUG is value
 
 
+def test_only_proxies_on_the_machine_itself_are_trusted_by_default() -> None:
+    assert read().TRUSTED_PROXIES == ["127.0.0.0/8", "::1/128"]
+
+
 def test_words_are_separated_by_commas() -> None:
     assert read(ALLOWED_HOSTS="a.example.org, b.example.org,").ALLOWED_HOSTS == ["a.example.org", "b.example.org"]
     assert read(ALLOWED_HOSTS="*,.a.example,[::1],10.0.0.5").ALLOWED_HOSTS == ["*", ".a.example", "[::1]", "10.0.0.5"]

@@ -1,5 +1,6 @@
 """A thought is rendered like an answer: while it grows, when it is opened, and after a reload."""
 
+import dataclasses
 import re
 
 import pytest
@@ -57,6 +58,29 @@ async def test_a_growing_thought_shows_its_newest_lines_without_marks(talk: Conv
     assert "*" not in await window.inner_text()
     # What has scrolled out above is removed.
     assert await window.locator(".prose > *").count() < 10
+
+
+#: Where a growing text has stopped, and what of it is seen; a further one is one line.
+UNFINISHED = {
+    "emphasis": ("And **the la", "And the la"),
+    "an address": ("See [the page](https://a.exa", "See the page"),
+    "code": ("Then `print(", "Then print("),
+}
+
+
+@pytest.mark.parametrize("kind", UNFINISHED)
+@pytest.mark.parametrize("part", ["thought", "answer"])
+async def test_a_growing_text_shows_no_unfinished_marks(
+    talk: Conversation, model: ModelServer, part: str, kind: str
+) -> None:
+    last, seen = UNFINISHED[kind]
+    text = f"First.\n\n{last}"
+    # All of it is sent, and then nothing more.
+    script = Script(reasoning=f"{text}|") if part == "thought" else Script(f"{text}|")
+    model.enqueue(dataclasses.replace(script, piece=len(text), fault="stall", fault_after=1))
+    await talk.ask("Think")
+    grown = talk.step("growing") if part == "thought" else talk.page.locator(".answer")
+    await expect(grown.locator(".prose p").last).to_have_text(seen)
 
 
 async def test_copying_a_thought_gives_its_markdown(talk: Conversation, model: ModelServer) -> None:

@@ -31,7 +31,7 @@ _RECALL = re.compile(
     r"|(?:did|have) (?:we|i) (?:ever |already )?(?:discuss(?:ed)?|talk(?:ed)?|ask(?:ed)?|mention(?:ed)?)"
     r"|do you remember|search (?:(?:my|our|the) )?(?:history|(?:past|earlier) sessions))"
     r"\s*(?:about|on|of|regarding|concerning|for)?\s*(?P<what>[^?\n]*)"
-    r"|(?:關於|关于)\s*(?P<about>[^，,?\n]+?)\s*[，,]?\s*(?:我們|我们|我|之前|以前)+(?:說|说|談|谈|聊|討論|讨论|提|問|问)[^?\n]*"
+    r"|(?:關於|关于)(?P<about>[^，,?\n]{1,200}?)[，,]?\s*(?:我們|我们|我|之前|以前)+(?:說|说|談|谈|聊|討論|讨论|提|問|问)[^?\n]*"
     r"|(?:我們|我们|我)?(?:之前|以前|曾經|曾经|上次)?(?:說|说|談|谈|聊|討論|讨论|提到|提|問|问)(?:過|过|到|了)(?:什麼|什么|哪些)?(?:關於|关于|有關)?(?P<said>[^?\n]*)"
     r"|(?:搜尋|搜索|查詢|查)(?:一下)?(?:歷史|历史|之前的對話|過去的對話)[:\s]*(?P<history>[^?\n]*)",
     _WORDS,

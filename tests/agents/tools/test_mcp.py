@@ -358,7 +358,9 @@ def test_servers_over_http(server: Server, kind: str) -> None:
     with serving(server, kind) as url:
         for said in ({"type": kind}, {"transport": kind}, {}):
             server.config = {"far": {"url": url, **said}}
-            assert call(server.tools()["far-add"], a=17, b=2340) == "2357", said
+            tools = server.tools()
+            assert tools["far-add"].description == "Adds two numbers.", "no address"
+            assert call(tools["far-add"], a=17, b=2340) == "2357", said
             assert mcp.server_states()[0].transport.endswith(f"at {url.rpartition('/')[0]}")
             mcp.connected_servers.close()
 
