@@ -285,7 +285,7 @@ PAUSES: list[tuple[str, list[dict[str, Any]], float, float, str]] = [
         0.3,
         "One two three",
     ),
-    ("long before more", [says("One "), ends(), says("too late")], 0.05, 30, "One "),
+    ("long before more", [says("One "), ends(), says("too late"), ends()], 0.05, 5, "One "),
 ]
 
 
