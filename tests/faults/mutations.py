@@ -13,9 +13,11 @@ from uuid import UUID, uuid4
 
 from django.db import connection, transaction
 from django.utils import timezone
+from markdown_it.rules_inline import StateInline
 
 from agents import Allowance, history
 from agents.models import ends, openai_stream, refusing
+from agents.models.adapting import Asking
 from agents.models.reply import Reply
 from agents.models.scanner import TextScanner
 from agents.tools import fetch_page, mcp_names
@@ -39,9 +41,10 @@ from chat.runtime import clock, database
 from chat.runtime.each_row import EachRow
 from chat.runtime.groups import GroupSubscription
 from chat.security import audit
-from chat.store import steering, step_log
+from chat.store import drafts, steering, step_log
 from chat.web import conversation
-from config import login_limits
+from config import login_limits, passwords
+from config.login_gate import Line
 
 
 def without_the_counter_row() -> None:
@@ -452,6 +455,61 @@ def reading_documents_in_the_serving_process() -> None:
     importing._readers.run = MethodType(run, importing._readers)  # type: ignore[method-assign]
 
 
+def keeping_thoughts_from_their_server() -> None:
+    """A server's thoughts are not sent back to it with its calls."""
+    Reply.fields = property(lambda self: self.details)  # type: ignore[assignment,method-assign]
+
+
+def dropping_fields_of_calls() -> None:
+    """Of a call, only the known fields are sent back to its server."""
+    Reply.add_call_fields = lambda *_: None  # type: ignore[method-assign]
+
+
+def insisting_on_refused_parts() -> None:
+    """An optional part of a request that a server refuses is not left out."""
+    Asking._refuses_part = lambda *_: False  # type: ignore[method-assign]
+
+
+def keeping_an_end_whatever_follows() -> None:
+    """A finish reason counts although text follows it."""
+    Reply._resume = lambda *_: None  # type: ignore[method-assign]
+
+
+def hashing_any_number_at_once() -> None:
+    """However many passwords are sent, they are hashed at once."""
+    passwords._slots = threading.BoundedSemaphore(1_000_000)
+
+
+def letting_every_login_in() -> None:
+    """Logins do not wait for one another before Django."""
+
+    async def enter(*_: Any) -> None:
+        """Let everybody in."""
+
+    Line.enter = enter  # type: ignore[method-assign]
+
+
+def with_a_rule_that_reads_on() -> None:
+    """One of our rules of Markdown reads the rest of the text at each of its marks."""
+
+    def read_on(state: StateInline, _: bool) -> bool:
+        return state.src[state.pos] == "[" and sum(mark == "]" for mark in state.src[state.pos :]) < 0
+
+    for parser in (markdown._with_footnotes, markdown._without_footnotes):
+        parser.inline.ruler.before("escape", "read_on", read_on)
+
+
+def saving_drafts_once() -> None:
+    """A text in progress that could not be saved counts as saved."""
+    saving = drafts._saved
+
+    async def saved(rows: Sequence[Any]) -> set[UUID]:
+        await saving(rows)
+        return {row.run_id for row in rows}
+
+    drafts._saved = saved
+
+
 MUTATIONS = {
     change.__name__: change
     for change in (
@@ -498,5 +556,13 @@ MUTATIONS = {
         spending_without_an_end,
         pricing_by_the_hour_of_reckoning,
         reading_documents_in_the_serving_process,
+        keeping_thoughts_from_their_server,
+        dropping_fields_of_calls,
+        insisting_on_refused_parts,
+        keeping_an_end_whatever_follows,
+        hashing_any_number_at_once,
+        letting_every_login_in,
+        with_a_rule_that_reads_on,
+        saving_drafts_once,
     )
 }

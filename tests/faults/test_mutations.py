@@ -240,6 +240,58 @@ NOTICED = [
         "../chat/exports/test_import.py::test_reading_has_an_end_and_the_next_document_is_read",
         "reading went on and on",
     ),
+    *(
+        (
+            "keeping_thoughts_from_their_server",
+            f"../agents/models/test_adapting.py::test_the_thought_of_a_turn_with_calls_goes_back_in_its_field[{field}]",
+            "the thought did not go back",
+        )
+        for field in ("reasoning_content", "reasoning")
+    ),
+    (
+        "dropping_fields_of_calls",
+        "../agents/models/test_adapting.py::test_fields_of_a_call_are_sent_back_unchanged_to_its_server_alone",
+        "a field of a call did not go back",
+    ),
+    *(
+        (
+            "insisting_on_refused_parts",
+            f"../agents/models/test_adapting.py::test_a_part_that_is_refused_is_left_out_from_then_on[stream_options-{row}]",
+            "a part that nobody needs has ended the run",
+        )
+        for row in (0, 1)
+    ),
+    *(
+        (
+            "keeping_an_end_whatever_follows",
+            f"../agents/models/test_transcripts.py::test_a_body_becomes_the_same_steps_wherever_it_is_cut[endings: {end}]",
+            "it was read as something else",
+        )
+        for end in ("an end, then more, then nothing", "a bad end that isn't one")
+    ),
+    (
+        "hashing_any_number_at_once",
+        "../config/test_login_gate.py::test_few_passwords_are_hashed_at_once",
+        "too many are hashed at once",
+    ),
+    (
+        "letting_every_login_in",
+        "../config/test_login_gate.py::test_only_requests_that_hash_a_password_wait[POST-/accounts/login/-True]",
+        "too many are let in at once",
+    ),
+    (
+        "with_a_rule_that_reads_on",
+        "../agents/untrusted/test_linear.py::test_the_server_takes_time_in_proportion[[]",
+        "it takes more time than in proportion",
+    ),
+    *(
+        (
+            "saving_drafts_once",
+            f"../chat/store/test_drafts.py::test_a_save_that_failed_is_tried_again_though_nothing_more_grows[{failure}]",
+            "a save was not tried again",
+        )
+        for failure in ("the table is away", "every row is refused")
+    ),
 ]
 
 

@@ -373,7 +373,7 @@ async def test_a_part_that_is_refused_is_left_out_from_then_on(
     refuse(server, refuses, status, words, Script(body=whole) if part == "stream" else Script("Yes.", usage=None))
     for _ in range(2):
         _, outcome = await ended(make_agent().start("?", history=HISTORY))
-        assert outcome.status == "completed", outcome.error
+        assert outcome.status == "completed", f"a part that nobody needs has ended the run\n{outcome.error}"
         assert outcome.usage.estimated
     assert len(server.requests) == 3  # announced once, and remembered
     assert caplog.text.count(f"refuses {part}: it is left out from now on") == 1
@@ -456,7 +456,7 @@ async def test_the_thought_of_a_turn_with_calls_goes_back_in_its_field(
     history = [{"role": "user", "content": "?"}, *run.messages]
     _, outcome = await ended(agent.start("And now?", history=history))
     assert outcome.status == "completed"
-    assert server.requests[-1].body["messages"][2][field] == "Hm."
+    assert server.requests[-1].body["messages"][2][field] == "Hm.", "the thought did not go back"
     _, outcome = await ended(agent.start(None, history=history[:-1]))
     assert outcome.status == "completed"
     assert len(server.requests) == 4  # nothing was refused
@@ -942,7 +942,7 @@ async def test_fields_of_a_call_are_sent_back_unchanged_to_its_server_alone(
     assert "thought_signature" not in str(steps)
     for request in server.requests[1:]:
         first, second = request.body["messages"][2]["tool_calls"]
-        assert first == {**first, **SIGNED}
+        assert first == {**first, **SIGNED}, "a field of a call did not go back"
         assert second.keys() == {"id", "type", "function"}
     history = [{"role": "user", "content": "?"}, *run.messages]
     await ended(make_agent().start("And now?", history=history))

@@ -37,7 +37,7 @@ _MOST_CUTS = 500
 @pytest.mark.parametrize("name", TRANSCRIPTS)
 def test_a_body_becomes_the_same_steps_wherever_it_is_cut(name: str) -> None:
     data, expected = TRANSCRIPTS[name]
-    assert told([data]) == expected
+    assert told([data]) == expected, "it was read as something else"
     assert told(bytes([byte]) for byte in data) == expected
     for cut in range(1, len(data), 1 + len(data) // _MOST_CUTS):
         assert told([data[:cut], data[cut:]]) == expected, f"cut at {cut}: {data[:cut]!r}"

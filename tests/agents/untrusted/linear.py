@@ -31,4 +31,5 @@ def assert_linear(work: Callable[[str], object], text: str, took: Callable[[str]
     for _ in range(_TRIES - 1):
         if whole > most:
             whole = min(whole, measure(text))
-    assert whole <= most, f"a quarter takes {quarter:.3f} s, all of it {whole:.3f} s"
+    told = f"it takes more time than in proportion\na quarter {quarter:.3f} s, all of it {whole:.3f} s"
+    assert whole <= most, told
