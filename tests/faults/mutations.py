@@ -11,6 +11,8 @@ from types import MethodType
 from typing import Any
 from uuid import UUID, uuid4
 
+from django.core.files.base import ContentFile
+from django.core.files.storage import InMemoryStorage
 from django.db import connection, transaction
 from django.utils import timezone
 from markdown_it.rules_inline import StateInline
@@ -45,6 +47,7 @@ from chat.store import drafts, steering, step_log
 from chat.web import conversation
 from config import login_limits, passwords
 from config.login_gate import Line
+from config.static_files import HashedStaticFiles
 
 
 def without_the_counter_row() -> None:
@@ -499,6 +502,22 @@ def with_a_rule_that_reads_on() -> None:
         parser.inline.ruler.before("escape", "read_on", read_on)
 
 
+def colouring_without_an_end() -> None:
+    """The page waits for its worker, however long that takes to colour a block."""
+    processing, name = HashedStaticFiles.post_process, "chat/lib/colouring.js"
+
+    def post_process(self: Any, paths: Any, **options: Any) -> Any:
+        storage, path = paths[name]
+        with storage.open(path) as file:
+            before, limit, after = file.read().decode().partition("}, patience);")
+        assert limit
+        changed = InMemoryStorage()
+        changed.save(name, ContentFile(f"{before}}}, 1e9);{after}".encode()))
+        yield from processing(self, {**paths, name: (changed, name)}, **options)
+
+    HashedStaticFiles.post_process = post_process  # type: ignore[method-assign]
+
+
 def saving_drafts_once() -> None:
     """A text in progress that could not be saved counts as saved."""
     saving = drafts._saved
@@ -563,6 +582,7 @@ MUTATIONS = {
         hashing_any_number_at_once,
         letting_every_login_in,
         with_a_rule_that_reads_on,
+        colouring_without_an_end,
         saving_drafts_once,
     )
 }

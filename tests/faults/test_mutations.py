@@ -284,6 +284,11 @@ NOTICED = [
         "../agents/untrusted/test_linear.py::test_the_server_takes_time_in_proportion[[]",
         "it takes more time than in proportion",
     ),
+    (
+        "colouring_without_an_end",
+        "../e2e/test_safety.py::test_code_that_takes_long_to_colour_stays_plain_and_the_page_goes_on[chromium]",
+        "code was coloured that takes too long",
+    ),
     *(
         (
             "saving_drafts_once",
