@@ -289,6 +289,20 @@ def explain_fewer_tools(offered: int, most: int) -> Sentence:
     )
 
 
+def explain_shorter(limit: int) -> Sentence:
+    """What people are told where a model server refused a request for its length; with its limit in tokens, or 0 where it named none."""
+    if not limit:
+        return Sentence(
+            "The model server reads less than was asked at a time, so the oldest of this conversation was left out. "
+            "LLM_MAX_INPUT_TOKENS has to be below that."
+        )
+    return Sentence(
+        "The model server reads %(limit)s tokens at a time, so the oldest of this conversation was left out. "
+        "LLM_MAX_INPUT_TOKENS has to be below that.",
+        limit=f"{limit:,}",
+    )
+
+
 def explain_large_tools(offered: int, most: int) -> Sentence:
     """A sentence for people about tools of an agent that its model is not offered because all are too long for it."""
     return Sentence(

@@ -18,6 +18,7 @@ from agents.history import (
     ChatMessage,
     explain_fewer_tools,
     explain_large_tools,
+    explain_shorter,
     fit_to_budget,
     fit_tools,
     message_tokens,
@@ -199,7 +200,7 @@ class Asking:
     def _try_fewer_tools(self) -> bool:
         """Offer only the first tools, because they are very many or very large and the server does not say what is wrong."""
         offered = self._body.get("tools", [])
-        is_much = len(offered) > _MANY_TOOLS or (len(offered) > 1 and sum(map(tool_tokens, offered)) > _LARGE_TOOLS)
+        is_much = len(offered) > _MANY_TOOLS or (len(offered) > 1 and self._has_large_tools())
         if self.uses_template or not is_much or self._cuts_of_tools >= _MOST_BLIND_CUTS:
             return False
         self._cuts_of_tools += 1
@@ -325,27 +326,23 @@ class Asking:
         estimate = self.input_estimate
         # Its tokens are not exactly ours.
         budget = int(limit * _SHARE_OF_LIMIT * min(1.0, estimate / counted if counted > limit else 1.0))
-        if not limit or budget >= estimate:
+        if is_guess := not limit or budget >= estimate:
             budget = int(estimate * _BLIND_CUT)
-        has_fewer = self._fit_tools(budget)
+        # Without a number that explains it, only very large tools may be what is too much: an error may be about anything.
+        has_fewer = (not is_guess or self._has_large_tools()) and self._fit_tools(budget)
         if not self._cut_to(budget) and not has_fewer:
             return False
         self._limit = budget
-        note = (
-            Sentence(
-                "The model server reads %(limit)s tokens at a time, so the oldest of this conversation was left out. "
-                "LLM_MAX_INPUT_TOKENS has to be below that.",
-                limit=f"{limit:,}",
-            )
-            if limit
-            else Sentence(
-                "The model server reads less than was asked at a time, so the oldest of this conversation was left out. "
-                "LLM_MAX_INPUT_TOKENS has to be below that."
-            )
-        )
+        note = explain_shorter(limit)
         self.note = join_sentences((self.note, note)) if has_fewer else note
-        self._learn(lambda: self._facts.record_limit(budget), f"takes requests of about {budget} tokens at most")
+        self._learn(
+            lambda: self._facts.record_limit(budget, limits_tools=has_fewer or not is_guess),
+            f"takes requests of about {budget} tokens at most",
+        )
         return True
+
+    def _has_large_tools(self) -> bool:
+        return sum(map(tool_tokens, self._body.get("tools", ()))) > _LARGE_TOOLS
 
     def _fit_tools(self, budget: int) -> bool:
         """Offer only the first tools, those that leave enough of the budget to the conversation."""

@@ -134,7 +134,8 @@ class OpenAICompatible(StreamingChatModel):
         tools, fewer = self._fewer(functions, facts)
         prompt = self._template.explain(tools) if tools else ""
         overhead = estimate_tokens(prompt)
-        if overhead > limit * TOOLS_SHARE and len(fitting := fit_tools(tools, limit)) < len(tools):
+        most = facts.limit_with_tools(self._budget)
+        if overhead > most * TOOLS_SHARE and len(fitting := fit_tools(tools, most)) < len(tools):
             tools, fewer = fitting, explain_large_tools(len(functions), len(fitting))
             prompt = self._template.explain(tools)
             overhead = estimate_tokens(prompt)

@@ -27,6 +27,8 @@ class ServerFacts:
     input_limit: int = 0
     """The largest number of tokens in a request, by our estimate; 0: as configured."""
     limited_until: float = 0.0
+    limits_tools: bool = False
+    """Whether the tools are to be fitted into that, too: the server has told it, or has answered with fewer of them."""
     clock: Callable[[], float] = time.monotonic
 
     @property
@@ -47,9 +49,9 @@ class ServerFacts:
         """Called when it has answered a request with only so many tools. ``is_told``: it had said that it takes no more."""
         self.most_tools, self.tools_limited_until = most, math.inf if is_told else self.clock() + LASTS_S
 
-    def record_limit(self, tokens: int) -> None:
+    def record_limit(self, tokens: int, *, limits_tools: bool) -> None:
         """Called when it has answered a request that was cut to this many tokens."""
-        self.input_limit, self.limited_until = tokens, self.clock() + LASTS_S
+        self.input_limit, self.limited_until, self.limits_tools = tokens, self.clock() + LASTS_S, limits_tools
 
     def export(self) -> JsonObject:
         """The current facts as JSON, for other processes to `adopt`."""
@@ -57,6 +59,7 @@ class ServerFacts:
         known["most_tools"], known["tools_limit_is_told"] = self.tools_limit, math.isinf(self.tools_limited_until)
         known["refuses_tools"] = self.refuses_tools
         known["input_limit"] = self.input_limit if self.clock() < self.limited_until else 0
+        known["limits_tools"] = self.limits_tools
         return known
 
     def adopt(self, known: Mapping[str, Any], lasts_s: float) -> None:
@@ -73,10 +76,15 @@ class ServerFacts:
             self.refuses_tools_until = max(self.refuses_tools_until, until)
         if limit := int(known.get("input_limit", 0)):
             self.input_limit, self.limited_until = limit, max(self.limited_until, until)
+            self.limits_tools = bool(known.get("limits_tools"))
 
     def limit(self, configured: int) -> int:
         """The largest number of tokens in a request at present."""
         return min(configured, self.input_limit) if self.clock() < self.limited_until else configured
+
+    def limit_with_tools(self, configured: int) -> int:
+        """The number of tokens of which tools may take a share: a guess that has only shortened a conversation costs nobody a tool."""
+        return self.limit(configured) if self.limits_tools else configured
 
 
 _facts: dict[tuple[str, str], ServerFacts] = {}

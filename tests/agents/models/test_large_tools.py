@@ -204,3 +204,21 @@ async def test_what_is_cut_off_goes_in_the_prompt_likewise(server: ModelServer, 
     steps, outcome = await ended(make_agent(tools=many(40, 1_000)).start('[call=echo_3:{"text": "a"} template]'))
     assert outcome.status == "completed", outcome.error
     assert kinds(steps)[-3:] == ["tool_use", "tool_result", "final_answer"]
+
+
+@pytest.mark.parametrize("words", ["This model's maximum context length is 4096 tokens.", "The prompt is too long."])
+async def test_a_limit_that_explains_nothing_costs_nobody_a_tool(
+    server: ModelServer, make_agent: MakeAgent, words: str
+) -> None:
+    """A short request is refused as too long, once: the conversation is shortened, here and for others, but the tools stay."""
+    agent = make_agent(tools=many(20, 200))
+    server.enqueue(Script(status=400, body=words))
+    _, outcome = await ended(agent.start("?"))
+    assert outcome.status == "failed"
+    assert len(server.requests) == 1
+    server.enqueue(Script(status=400, body=words))
+    _, outcome = await ended(agent.start("?", history=HISTORY))
+    assert outcome.status == "completed"
+    steps, _ = await ended(agent.start("?"))
+    assert [offered(request.body) for request in server.requests] == [20] * 4
+    assert not told_in(steps)

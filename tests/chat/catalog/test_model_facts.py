@@ -24,7 +24,7 @@ def facts(settings: Any) -> ServerFacts:
     known.left_out.add("stream_options")
     known.filled_in = "reasoning_content"
     known.record_tools_refused()
-    known.record_limit(3_000)
+    known.record_limit(3_000, limits_tools=True)
     return known
 
 
@@ -37,6 +37,7 @@ def test_another_process_knows_all_of_it(facts: ServerFacts, settings: Any) -> N
     assert found.export() == facts.export()
     assert found.refuses_tools
     assert found.limit(58_000) == 3_000
+    assert found.limit_with_tools(58_000) == 3_000
     # Neither the address nor its password is stored.
     assert "secret" not in str(list(ModelServerFacts.objects.values_list()))
     assert "127.0.0.1" not in str(list(ModelServerFacts.objects.values_list()))
