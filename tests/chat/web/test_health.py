@@ -84,13 +84,17 @@ async def test_a_database_that_is_away_is_named_without_details(monkeypatch: pyt
 
 
 async def test_tables_that_are_not_up_to_date_are_named() -> None:
-    last = await MigrationRecorder.Migration.objects.filter(app="chat").order_by("pk").alast()
+    applied = MigrationRecorder.Migration.objects.filter(app="chat")
+    last = await applied.order_by("name").alast()
     assert last is not None
-    await MigrationRecorder.Migration.objects.filter(pk=last.pk).adelete()
+    # A migration that replaces it counts as it, too.
+    records = [each async for each in applied.filter(name__endswith=last.name)]
+    await applied.filter(pk__in=[each.pk for each in records]).adelete()
     try:
         status, told = await ready()
     finally:
-        await last.asave(force_insert=True)
+        for each in records:
+            await each.asave(force_insert=True)
     assert (status, told["migrations"], told["database"]) == (503, "failed", "ok")
 
 
