@@ -208,8 +208,11 @@ def test_a_page_of_many_calls_asks_no_more_than_one_of_few(page: Client, ada: Us
     for calls in (2, 60):
         run = asked(told(ada, *steps(calls)), calls)
         for address in (reverse("run", args=[run.pk]), reverse("call", args=[run.pk, calls])):
-            page.get(address)
-            with CaptureQueriesContext(connection) as queries:
-                assert page.get(address).status_code == 200
-            asked_of.append(len(queries))
+            counts = []
+            # The first time loads what is loaded once; of the others one may also do what is due now and then.
+            for _ in range(3):
+                with CaptureQueriesContext(connection) as queries:
+                    assert page.get(address).status_code == 200
+                counts.append(len(queries))
+            asked_of.append(min(counts))
     assert asked_of[:2] == asked_of[2:]
