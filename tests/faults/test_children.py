@@ -413,16 +413,21 @@ async def go_on(here: Here, root: UUID) -> None:
 
 def live_at(n: int) -> Callable[..., Any]:
     """`publish_events`, but at the nth event the run's process counts as dead, and another process ends the run."""
-    count, died = itertools.count(1), []
+    count = itertools.count(1)
     telling = executor.publish_events
 
+    def interrupt_root() -> None:
+        root = Run.objects.filter(parent=None, status__in=["running"]).first()
+        if root is not None:
+            recovery.interrupt_atomically(root.pk)
+
     async def publish(session_id: UUID, stored: Sequence[Any]) -> None:
+        # Before the event is published: the run goes on meanwhile, and must not end first.
+        is_nth = n in [next(count) for _ in stored]
+        interrupting = asyncio.ensure_future(database.write(interrupt_root)) if is_nth else None
         await telling(session_id, stored)
-        for _ in stored:
-            if next(count) == n:
-                root = await database.read(lambda: Run.objects.filter(parent=None, status__in=["running"]).first())
-                if root is not None:
-                    died.append(await database.write(recovery.interrupt_atomically, root.pk))
+        if interrupting is not None:
+            await interrupting
 
     return publish
 
