@@ -2,6 +2,7 @@
 
 import re
 from typing import Literal
+from uuid import UUID
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
@@ -10,6 +11,7 @@ from playwright.async_api import Page, expect
 
 from tests.e2e.conftest import STAFF, Enter, NewBrowser
 from tests.e2e.conversation import Conversation
+from tests.faults.world import until
 from tests.model_server import Call, ModelServer, Script
 from tests.serving import Browser, Server
 
@@ -61,6 +63,14 @@ WIDE = """(width) => {
 TWICE = {"letters": (360, 2), "zoom": (180, 1)}
 #: All pages that a page of the administration leads to.
 WITHIN = """(content) => [...new Set([...content.querySelectorAll("a[href^='/admin/']")].map((link) => link.getAttribute("href")))]"""
+
+#: Copies of a session's first step.
+COPY_STEPS = """
+    INSERT INTO chat_step (position, event_id, event, type, iteration, tool_name, body, created_at, run_id, session_id)
+    WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :copies)
+    SELECT 1000000 + n, lower(hex(randomblob(16))), event, type, iteration, tool_name, body, created_at, run_id, session_id
+    FROM numbers, (SELECT * FROM chat_step WHERE session_id = :session ORDER BY position LIMIT 1)
+"""
 
 
 async def set_letters(page: Page, times: int) -> None:
@@ -144,6 +154,32 @@ async def test_each_page_of_the_administration_fits_a_phone(enter: Enter, size: 
         if size == "usual":
             wrong[path] += await page.evaluate(CUT_OFF, width)
     assert not {path: parts for path, parts in wrong.items() if parts}
+
+
+@pytest.mark.parametrize("size", ["usual", *TWICE])
+async def test_a_list_of_very_many_pages_fits_a_phone(enter: Enter, server: Server, api: Browser, size: str) -> None:
+    """More steps than are counted: the last page's number is as long as it gets, and words follow it."""
+    session = UUID(await api.new_session())
+    status, _ = await api.call("POST", f"sessions/{session}/messages/", {"message": "One question"})
+    assert status == 202
+    await until(lambda: not server.runs_at_work(), wanted="the run to end")
+    with server.open_database() as file:
+        assert file.execute(COPY_STEPS, {"session": session.hex, "copies": 10_001}).rowcount == 10_001
+    try:
+        width, letters = TWICE.get(size, (360, 1))
+        page = (await enter("", user=STAFF, **{**PHONE, "viewport": {"width": width, "height": 740}})).page
+        await set_letters(page, letters)
+        for path in ("/admin/chat/step/", "/admin/chat/step/?p=100"):
+            await page.goto(path)
+            await expect(page.locator(".paginator")).to_contain_text(
+                re.compile("200.*more than 10,000 steps", re.DOTALL)
+            )
+            assert not await find_wide(page, width)
+            if size == "usual":
+                assert not await page.evaluate(CUT_OFF, width)
+    finally:
+        with server.open_database() as file:
+            file.execute("DELETE FROM chat_step WHERE session_id = ? AND position > 1000000", [session.hex])
 
 
 async def test_on_a_phone_before_logging_in(new_browser: NewBrowser) -> None:
