@@ -25,7 +25,7 @@ DEFAULT_MAX_ITERATIONS = 20
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """An agent, ready to work; it holds nothing of a conversation, so one serves any number of runs."""
+    """An agent with its model and tools. It keeps no state of a conversation, so one instance serves any number of runs."""
 
     spec: AgentSpec
     model: ModelSettings
@@ -47,16 +47,19 @@ class Agent:
         newest_word: int = 0,
         wait_stored: WaitStored = begin_at_once,
     ) -> AgentRun:
-        """Start a run that answers ``prompt`` after ``history``. Call it inside a running event loop, which the run belongs to.
+        """Start a run that answers ``prompt`` after ``history``. Must be called inside a running event loop, which the run then belongs to.
 
-        Without a prompt it continues from the history, which then ends with the user's message or tool results.
-        ``history`` holds messages in OpenAI's shape; ``session_id`` only labels the thread. ``skip_initial_steps`` leaves out the steps of
-        `initial_steps`, for a caller that has stored them already. ``files`` belong to the prompt; earlier messages have their own
-        ``files``. ``meter`` counts the run's budget. ``calls``, each a tool's name and its arguments as JSON, are made before the model is
-        asked: those that the run which this one continues had begun and not ended. ``gate`` decides which calls wait for people; where one
-        does, the run ends as ``waiting``, and is continued by another start, with ``resumed``, and with all that it has done in
-        ``history``. ``newest_word``: steering words up to this number are there already, for its first model call. ``wait_stored`` is
-        called in the run's thread before each call that may change something outside, and returns when that call is stored.
+        ``prompt``: without one the run continues ``history``, which must end with the user's message or with tool results.
+        ``history``: messages in OpenAI's format. ``session_id`` is only a label.
+        ``skip_initial_steps``: leave out the steps of `initial_steps`, for a caller that has already stored them.
+        ``files``: files of the prompt; earlier messages have their own ``files``.
+        ``meter``: counts what the run uses of its budget.
+        ``calls``: tool calls (name, arguments as JSON) to make before the model is asked: those that an interrupted run, which this one
+        continues, had begun and not ended.
+        ``gate``: decides which calls wait for people. If one does, the run ends as ``waiting``; it is continued by another `start` with
+        ``resumed`` and with everything that it has done so far in ``history``.
+        ``newest_word``: the highest number among the steering words that its first model call is to read.
+        ``wait_stored``: called in the run's thread before each call that may change something outside; returns when that call is stored.
         """
         asking: ChatMessage = {"role": "user", "content": prompt, **({"files": files} if files else {})}
         conversation = [*history, asking] if prompt is not None else list(history)
@@ -77,9 +80,9 @@ class Agent:
         max_iterations: int = DEFAULT_MAX_ITERATIONS,
         **kwargs: Any,
     ) -> AsyncIterator[StepData]:
-        """The run's finished steps as dictionaries, as they come; ``history=[…]`` goes before the prompt.
+        """Yield the run's finished steps as dictionaries, as they come; ``history=[…]`` goes before the prompt.
 
-        On failure the last one is an ``error`` step, and then `AgentError` is raised. Leaving the iteration stops the run.
+        If the run fails, the last step is an ``error`` step, and then `AgentError` is raised. Leaving the iteration stops the run.
         """
         run = self.start(prompt, session_id=session_id, max_iterations=max_iterations, **kwargs)
         async with contextlib.aclosing(run):
@@ -95,7 +98,7 @@ class Agent:
         max_iterations: int = DEFAULT_MAX_ITERATIONS,
         **kwargs: Any,
     ) -> list[StepData]:
-        """The same steps as a list, once the run has ended."""
+        """Return the steps of `run_with_reasoning_stream` as a list, once the run has ended."""
         return [step async for step in self.run_with_reasoning_stream(prompt, session_id, max_iterations, **kwargs)]
 
     async def run_async(
@@ -105,7 +108,7 @@ class Agent:
         max_iterations: int = DEFAULT_MAX_ITERATIONS,
         **kwargs: Any,
     ) -> list[ChatMessage]:
-        """The messages that the run added to the conversation, in OpenAI's shape; the last one is the answer."""
+        """Return the messages that the run added to the conversation, in OpenAI's format; the last one is the answer."""
         run = self.start(prompt, session_id=session_id, max_iterations=max_iterations, **kwargs)
         async with contextlib.aclosing(run):
             async for _ in run:
@@ -120,12 +123,12 @@ def get_agent(
     model: ModelSettings = ModelSettings(),  # noqa: B008 - frozen
     toolbox: Toolbox = Toolbox(),  # noqa: B008 - frozen
 ) -> Agent:
-    """The agent of that name, the default one without; raises `UnknownAgent`."""
+    """Return the agent of that name, or the default agent without a name. Raises `UnknownAgent`."""
     return Agent(find_agent(name), model, toolbox)
 
 
 def preload(mcp_servers: Mapping[str, Any] = {}) -> None:
-    """Import Qwen-Agent and begin to connect to MCP servers, so that the first run doesn't wait. Takes seconds: call it in a thread."""
+    """Import Qwen-Agent and start connecting to MCP servers, so that the first run need not wait. Takes seconds: call it in a thread."""
     connect_servers(mcp_servers)
     load_driver()
 

@@ -1,4 +1,4 @@
-"""A tool call's name and arguments as models write them: repaired where they can be read in one way only, else described as an error."""
+"""A tool call's name and arguments as models write them: repaired if there is only one way to read them, else described as an error."""
 
 import ast
 import json
@@ -12,13 +12,13 @@ from agents.text import json_object
 
 _DECODER = json.JSONDecoder(strict=False)
 _NOTHING = frozenset({"", "null", "none", "undefined", '""'})
-#: Texts within texts that are opened.
+#: How many levels of JSON within a JSON string are decoded.
 _DEEPEST = 4
 _NEAR = 24
 
 
 def repair_arguments(raw: str) -> str:
-    """The arguments as the JSON object that they can only be meant as; as they came where they are one, or might be several things."""
+    """Return the arguments as a JSON object if they can be read as one in only one way. Else they are returned unchanged."""
     if json_object(raw, None) is not None and raw.strip():
         return raw
     text = _MARKS.sub("", raw.strip().removeprefix("\ufeff"))
@@ -31,7 +31,7 @@ def repair_arguments(raw: str) -> str:
             return raw
         if len(values) == 1 and isinstance(values[0], list):
             values = values[0]
-        if len(values) == 1 and isinstance(values[0], str):  # a text that holds the JSON
+        if len(values) == 1 and isinstance(values[0], str):  # a string that contains the JSON
             text = values[0].strip()
             continue
         found = _only_object(values)
@@ -39,40 +39,40 @@ def repair_arguments(raw: str) -> str:
             return raw
         try:
             made = json.dumps(found, ensure_ascii=False)
-        except TypeError:  # Python has more than JSON
+        except TypeError:  # Python has literals that JSON lacks
             return raw
         return raw if json_object(made, None) is None else made
     return raw
 
 
 def without_fence(text: str) -> str:
-    """The content of a code fence, if the text is one; else the text. Without a regex: those for it are slow over many spaces."""
+    """The content of a code fence, if the text is one; else the text. Without a regex: such a pattern is slow over many spaces."""
     bare = text.strip()
     if not bare.startswith("```"):
         return text
     return bare.removeprefix("```").removeprefix("json").removesuffix("```").strip()
 
 
-#: Marks of a template behind the arguments, which servers leave there.
+#: Marks of a chat template after the arguments, which some servers do not remove.
 _MARKS = re.compile(r"(?:</tool_call>|<\|tool_call_end\|>|<\|im_end\|>|<\|eo[mt]_id\|>|<\|call\|>|</s>)\Z")
-#: Characters that are read as Python: that takes some microseconds for each, in a process that serves.
+#: Longer texts are not parsed as Python: that takes some microseconds for each character, in a process that serves.
 LONGEST_PYTHON = 100_000
 
 
 def python_values(text: str) -> list[Any]:
-    """What a text is as a literal of Python's; nothing of any other text."""
+    """The value of a text that is a Python literal, as a list of one; an empty list for any other text."""
     if len(text) > LONGEST_PYTHON:
         return []
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of escapes that Python does not know
+            warnings.simplefilter("ignore")  # about escapes that Python does not know
             return [ast.literal_eval(text)]
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
         return []
 
 
 def values_in(text: str) -> list[Any] | None:
-    """The JSON values that follow one another in a text, ignoring surplus closing brackets at its end; none of any other text."""
+    """The JSON values that follow one another in a text, ignoring surplus closing brackets at its end; None if there is anything else."""
     values: list[Any] = []
     at = 0
     try:
@@ -89,7 +89,7 @@ def values_in(text: str) -> list[Any] | None:
 
 
 def first_object(text: str) -> str:
-    """The JSON object that a text begins with, where something else follows it; nothing of any other text."""
+    """The JSON object at the beginning of a text, if something else follows it; else an empty string."""
     text = text.lstrip()
     if not text.startswith("{"):
         return ""
@@ -101,7 +101,7 @@ def first_object(text: str) -> str:
 
 
 def _only_object(values: list[Any]) -> JsonObject | None:
-    """The one object that is there, be it several times, or behind an empty one that a server begins with."""
+    """The only object among the values, which may occur several times, or after an empty one that a server begins with. Else None."""
     objects = [value for value in values if isinstance(value, dict)]
     if len(objects) != len(values):
         return None
@@ -110,7 +110,7 @@ def _only_object(values: list[Any]) -> JsonObject | None:
 
 
 class Balance:
-    """Whether JSON that comes in pieces is complete, in linear time: it only follows brackets and quotes."""
+    """Tells whether JSON that arrives in pieces is complete, in linear time: it only follows brackets and quotes."""
 
     def __init__(self) -> None:
         self.in_string = False
@@ -118,7 +118,7 @@ class Balance:
         self._has_begun = self._is_escaped = False
 
     def feed(self, text: str) -> None:
-        """More of it has come."""
+        """Add the next piece."""
         if self._is_escaped and text:
             text, self._is_escaped = text[1:], False
         for found in _SIGNS.finditer(text):
@@ -133,14 +133,14 @@ class Balance:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all that was opened is closed, and anything was."""
+        """Whether something was opened, and everything that was opened is closed."""
         return self._has_begun and self._depth <= 0 and not self.in_string
 
 
 _SIGNS = re.compile(r'\\.|\\\Z|["{}\[\]]', re.DOTALL)
 
 
-#: What models and servers add to a tool's name: template marks, the namespace in which it was shown, a number.
+#: What models and servers add to a tool's name: marks of a template, the namespace in which it was offered, a number.
 _AROUND_NAME = re.compile(
     r"^(?:(?:functions?|tools?|default_api|default|assistant|commentary)[.:/])*(.+?)(?::\d+|\(.*\))?(?:<\|.*)?$",
     re.DOTALL,
@@ -148,7 +148,7 @@ _AROUND_NAME = re.compile(
 
 
 def known_name(name: str, tools: Collection[str]) -> str:
-    """The one of the tools that a name can only mean; as it came where it is one, or might mean several or none."""
+    """The only tool that a name can mean. Returned unchanged if it is a tool's name already, or might mean several tools or none."""
     if name in tools or len(name) > _LONGEST_NAME:
         return name
     found = _AROUND_NAME.match(name.strip().strip("\"'`"))
@@ -159,7 +159,7 @@ def known_name(name: str, tools: Collection[str]) -> str:
     return meant[0] if len(meant) == 1 else name
 
 
-#: Longer names are not cleaned.
+#: Longer names are not repaired.
 _LONGEST_NAME = 256
 
 
@@ -168,7 +168,7 @@ def _folded(name: str) -> str:
 
 
 def describe_fault(raw: str) -> str:
-    """What is wrong with arguments that are no JSON object, as a sentence for the model."""
+    """A sentence for the model about arguments that are no JSON object: what is wrong with them."""
     what = _fault(raw)
     return f"The arguments of the call could not be read: {what}. They have to be one JSON object. Nothing was run."
 

@@ -1,6 +1,6 @@
-"""The events of a running agent: drafts of a step, finished steps, and model calls.
+"""The events of a running agent: partial steps, finished steps, and model calls.
 
-What a finished step holds is in `agents.steps`. Lengths count UTF-16 code units, as JavaScript's ``length`` does.
+The content of finished steps is described in `agents.steps`. Lengths are counted in UTF-16 code units, as by JavaScript's ``length``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ from agents.steps import NumberedType, StepData, StepType
 if TYPE_CHECKING:
     from agents.holding import HeldCall
 
-#: A run that waits for people has not ended: another `Agent.start` continues it.
+#: ``waiting``: the run waits for people, and is continued by another `Agent.start`.
 Status = Literal["completed", "cancelled", "failed", "max_iterations", "waiting"]
 
 
@@ -20,8 +20,8 @@ Status = Literal["completed", "cancelled", "failed", "max_iterations", "waiting"
 class PartialStep:
     """The latest state of a step that is still being written.
 
-    ``text`` is all of the step's text so far, so that a reader who missed
-    some drafts needs only the last one. A higher ``attempt`` begins the step's text again.
+    ``text`` is the whole text of the step so far, so a reader who missed some of these
+    needs only the last one. A higher ``attempt`` means that the step's text has begun again.
     """
 
     step: int
@@ -32,34 +32,34 @@ class PartialStep:
 
 
 class ThoughtsField(TypedDict, total=False):
-    """In which field of a turn its thoughts came, and the numbers of the steps that they are; empty where they are not wanted back."""
+    """The field of a turn that its thoughts came in, and the numbers of their steps. Empty if the server does not want them back."""
 
     field: str
     steps: list[int]
 
 
 class OriginData(TypedDict, total=False):
-    """What the model's server has to be sent again of a step with each later request, and nobody else is."""
+    """What later requests send back to the model's server about a step. No other server gets it."""
 
     server: str
-    """The only server that is sent it, as returned by `agents.models.openai_compatible.server_id`."""
+    """The only server that gets it, as returned by `agents.models.openai_compatible.server_id`."""
     fields: Mapping[str, Any]
-    """For a tool call: fields that its server has sent beside the known ones."""
+    """For a tool call: the fields that its server sent besides the known ones."""
     thoughts: ThoughtsField
     turn: Mapping[str, Any]
     """For a tool call: further fields of its turn, unchanged."""
     is_cut: bool
-    """For an answer: whether the model's length limit cut it."""
+    """For an answer: whether it was cut by the model's length limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """One finished entry of the reasoning log.
 
-    ``data`` is the step dictionary of the wire: ``type``, ``content``, ``iteration``,
-    ``timestamp`` (Unix seconds) and what the type adds. ``full_content`` is the whole text of a tool result
-    whose ``data["content"]`` had to be cut to `agents.steps.CONTENT_LIMIT`, else ``None``. ``origin`` is what the model's server has to be
-    sent of it again.
+    ``data`` is the step as it is sent to clients: ``type``, ``content``, ``iteration``,
+    ``timestamp`` (Unix seconds) and the fields of its type. ``full_content`` is the whole text of a tool result
+    whose ``data["content"]`` had to be cut to `agents.steps.CONTENT_LIMIT`, else ``None``. ``origin``: what the model's server gets back
+    with later requests.
     """
 
     data: StepData
@@ -68,16 +68,16 @@ class Step:
 
     @property
     def type(self) -> StepType:
-        """The step's kind."""
+        """The step's type."""
         return self.data["type"]
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that a run, or one of its model calls, cost; ``estimated`` where a model server reported none.
+    """Tokens that a run, or one of its model calls, used; ``estimated`` if a model server reported none.
 
-    Of the input, ``cached_tokens`` were in the server's cache; of the output, ``reasoning_tokens`` were thoughts: ``None`` where it
-    does not say.
+    Of the input tokens, ``cached_tokens`` were in the server's cache; of the output tokens, ``reasoning_tokens`` were thoughts. ``None``:
+    not reported by the server.
     """
 
     input_tokens: int = 0
@@ -87,7 +87,7 @@ class Usage:
     reasoning_tokens: int | None = None
 
     def plus(self, more: "Usage") -> "Usage":
-        """Both together."""
+        """The sum of both."""
         return Usage(
             self.input_tokens + more.input_tokens,
             self.output_tokens + more.output_tokens,
@@ -103,7 +103,7 @@ def _sum(one: int | None, other: int | None) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """What was left out of the conversation because the model cannot read so much: messages, and tokens as estimated."""
+    """How many messages, and how many estimated tokens, were left out of the conversation because the model's context is too small."""
 
     messages: int = 0
     tokens: int = 0
@@ -111,10 +111,10 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """A request to a model, exactly as it is sent; without address and key.
+    """A request to a model, exactly as it is sent, but without address and key.
 
-    ``parameters`` is the rest of the request's body. ``tools`` are declared with it; ``tool_names`` are offered, also where the prompt
-    declares them. ``limit`` is how many tokens the model reads, as far as is known.
+    ``parameters`` is the rest of the request's body. ``tools`` are those declared in the request; ``tool_names`` are all that are offered,
+    also those that are declared in the prompt. ``limit``: the model's context in tokens, as far as it is known.
     """
 
     model: str
@@ -128,7 +128,7 @@ class ModelRequest:
 
 @dataclass(frozen=True, slots=True)
 class CallBegun:
-    """A model call begins. ``attempt`` counts the requests that one call took: a server may refuse the first, and get a narrower one."""
+    """A model call begins. ``attempt`` numbers the requests of one call: a server may refuse the first, and get an adapted one."""
 
     iteration: int
     attempt: int
@@ -139,15 +139,15 @@ class CallBegun:
 
 @dataclass(frozen=True, slots=True)
 class CallEnded:
-    """That request was answered, refused or given up; ``error`` says why, for people."""
+    """A request to the model was answered, refused or given up; ``error`` says why, for people."""
 
     iteration: int
     attempt: int
     duration_ms: int
     first_token_ms: int | None = None
-    """From its sending to the first token; ``None`` where none came."""
+    """Milliseconds from sending it to the first token; ``None`` if none came."""
     finish_reason: str = ""
-    """The server's own word."""
+    """As reported by the server."""
     usage: Usage = field(default_factory=Usage)
     error: str = ""
 
@@ -157,7 +157,7 @@ ModelCallEvent: TypeAlias = CallBegun | CallEnded
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run of an agent ended. ``code`` and ``error`` (for people) are set when it failed."""
+    """How a run of an agent ended. ``code`` and ``error`` (for people) are set if it failed."""
 
     status: Status
     iterations: int
@@ -165,12 +165,12 @@ class Outcome:
     code: str = ""
     error: str = ""
     held: "Sequence[HeldCall]" = ()
-    """The calls that wait for people, where it waits."""
+    """The calls that wait for people, if its status is ``waiting``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A steering word: what a user sends to a running run. ``number`` rises from word to word."""
+    """A steering word: a message that a user sends to a running run. ``number`` rises from word to word."""
 
     number: int
     content: str
@@ -178,9 +178,9 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class WordsWanted:
-    """A model call begins, and reads the pending steering words: the recorder passes them to ``hand_over``.
+    """A model call begins, and reads the pending steering words: the receiver of this event passes them to ``hand_over``.
 
-    The run waits for that. ``hand_over`` is called on the event loop; each word is passed once.
+    The run waits until it does. Call ``hand_over`` on the event loop; each word may be passed only once.
     """
 
     iteration: int
@@ -191,7 +191,7 @@ RunEvent: TypeAlias = Step | PartialStep | ModelCallEvent | WordsWanted
 
 
 def number_of(event: RunEvent) -> Any:
-    """The number of the step that an event is about, if it is about one."""
+    """The number of the step that an event is about; None if there is none."""
     if isinstance(event, Step):
         return event.data.get("step")
     return event.step if isinstance(event, PartialStep) else None

@@ -13,25 +13,25 @@ from agents.sentence import Sentence
 from agents.text import clean_text, estimate_tokens
 
 ChatMessage: TypeAlias = JsonObject
-"""A message in OpenAI's shape, with whatever fields its server has of its own."""
+"""A message in OpenAI's format, with any further fields that its server uses."""
 
 
 class MessageOrigin(TypedDict):
-    """Fields that only the server is sent that a message or a call came from."""
+    """Fields that a message or a call came with, which only the server that sent them gets back."""
 
     server: str
     fields: Mapping[str, Any]
 
 
 class CalledFunction(TypedDict):
-    """Which tool is called, and with what: the model's text, which may be no JSON."""
+    """Which tool is called, and its arguments as the model wrote them, which may not be valid JSON."""
 
     name: str
     arguments: str
 
 
 class MessageToolCall(TypedDict):
-    """A tool call in a message of the assistant's."""
+    """A tool call in an assistant's message."""
 
     id: str
     type: Literal["function"]
@@ -55,7 +55,7 @@ _LONGEST_NAME = 64
 #: The field of a user's message that holds its pictures' addresses, and the tokens that one takes, about.
 IMAGES = "images"
 _IMAGE_COST = 1_000
-#: The share of what the model reads at a time that tools may take: the conversation needs the rest.
+#: The share of the model's context that tools may take: the conversation needs the rest.
 TOOLS_SHARE = 0.5
 #: Marks a user's message that this package has added to show the pictures of results: it begins no turn.
 OF_TOOLS = "of_tools"
@@ -74,12 +74,12 @@ class _Waiting(NamedTuple):
 
 
 class _ValidNames:
-    """Names of tools as servers take them: valid ones as they are, each other one made valid and unlike all the rest."""
+    """Makes names of tools valid for servers: valid names stay, any other is replaced by a valid one that differs from all others."""
 
     def __init__(self, tool_names: Collection[str], messages: Sequence[ChatMessage]) -> None:
         named = {call["function"]["name"] for message in messages for call in message.get("tool_calls") or ()}
         valid = set(filter(_is_valid_name, named))
-        #: Each name as it is sent.
+        #: The name that is sent, by the original name.
         self._sent: dict[str, str] = {name: name for name in valid}
         self._taken = valid.union(tool_names)
 
@@ -109,7 +109,7 @@ def _is_valid_name(name: str) -> bool:
 
 
 def _unused(wanted: str, used: set[str], longest: int = 200) -> str:
-    """The wanted name if it is free, else the same with a number; it is used from then on."""
+    """The wanted name if it is free, else the same with a number. It is added to ``used``."""
     found, number = wanted or "call", 1
     while found in used:
         number += 1
@@ -121,8 +121,8 @@ def _unused(wanted: str, used: set[str], longest: int = 200) -> str:
 def repair_tool_calls(history: Sequence[Mapping[str, Any]]) -> list[ChatMessage]:
     """The history with a result for every tool call, a call for every result, and no id used twice.
 
-    A call left dangling by a stop or a crash gets a result that says so; a result without its call, as a cut may
-    leave behind, is dropped. Results follow their call's message directly.
+    A call without a result, as a stop or a crash leaves it, gets a result that says so; a result without its call is dropped.
+    Results directly follow the message with their call.
     """
     messages: list[ChatMessage] = []
     waiting: list[_Waiting] = []
@@ -160,10 +160,10 @@ def repair_tool_calls(history: Sequence[Mapping[str, Any]]) -> list[ChatMessage]
 
 
 def make_valid(messages: Sequence[ChatMessage], tool_names: Collection[str] = ()) -> list[ChatMessage]:
-    """A valid conversation by the rules of the strictest servers; only such are ever sent.
+    """Make a conversation valid by the rules of the strictest servers; every conversation is sent like this.
 
     User and assistant alternate, beginning with the user and ending with the user or with results: a turn without an answer is
-    closed by words that say so. No content is empty, and names of tools hold what such names may, as unlike as they were.
+    closed by a text that says so. No content is empty. Names of tools are valid, and those that differed still differ.
     """
     names = _ValidNames(tool_names, messages)
     valid: list[ChatMessage] = []
@@ -190,26 +190,26 @@ def make_valid(messages: Sequence[ChatMessage], tool_names: Collection[str] = ()
 
 
 def _between(message: ChatMessage) -> str:
-    """The assistant's words before a user's message to which it has said nothing."""
+    """The assistant's text before a user's message, if nothing was answered to the message before."""
     return LOOKING if OF_TOOLS in message else READING if WORD in message else NO_ANSWER
 
 
 def without_marks(message: ChatMessage) -> ChatMessage:
-    """The message as servers accept it, without the marks of this package."""
+    """The message as servers accept it, without this package's marks."""
     return {name: value for name, value in message.items() if name != WORD} if WORD in message else message
 
 
 def word_message(content: str) -> ChatMessage:
-    """The message by which a model is told a steering word."""
+    """The message by which a model is given a steering word."""
     return {"role": "user", "content": content, WORD: True}
 
 
 def fit_to_budget(messages: list[ChatMessage], budget: int) -> tuple[list[ChatMessage], int, LeftOut]:
-    """The messages that fit into ``budget`` tokens, what they cost, and what is left out, all as estimated.
+    """Shorten a conversation to ``budget`` tokens. Returns its messages, their tokens and what was left out, all estimated.
 
-    Left out are whole turns, the oldest first: a turn goes from a user's message to before the next. The system's message and
-    the newest turn stay; if they alone are too long, the newest turn's results are shortened, the oldest first, and then its
-    oldest calls left out with their results. What was said to it meanwhile stays.
+    Whole turns are left out, the oldest first; a turn goes from a user's message to the next. The system's message and
+    the newest turn stay; if these alone are too long, the newest turn's results are shortened, the oldest first, and then its
+    oldest calls are left out with their results. Steering words of the newest turn stay.
     """
     costs = [message_tokens(message) for message in messages]
     total = whole = sum(costs)
@@ -236,7 +236,7 @@ def fit_to_budget(messages: list[ChatMessage], budget: int) -> tuple[list[ChatMe
 
 
 def fit_tools(tools: list[JsonObject], limit: int) -> list[JsonObject]:
-    """The first of the tools that together take no more than their share of ``limit`` tokens, as estimated; at least one."""
+    """The first of the tools that together take no more than `TOOLS_SHARE` of ``limit`` tokens, as estimated; at least one."""
     left = limit * TOOLS_SHARE
     for count, tool in enumerate(tools):
         left -= tool_tokens(tool)
@@ -246,12 +246,12 @@ def fit_tools(tools: list[JsonObject], limit: int) -> list[JsonObject]:
 
 
 def tool_tokens(tool: JsonObject) -> int:
-    """Tokens a tool's description takes, estimated."""
+    """Estimated tokens of a tool's description."""
     return estimate_tokens(orjson.dumps(tool).decode())
 
 
 def newest_turn(messages: list[ChatMessage]) -> list[ChatMessage]:
-    """The conversation without what was said before its newest turn."""
+    """The conversation with its newest turn only, and the system's message."""
     head = 1 if messages and messages[0]["role"] == "system" else 0
     starts = (at for at in range(len(messages) - 1, head, -1) if _begins_turn(messages[at]))
     return messages[:head] + messages[next(starts, head) :]
@@ -262,7 +262,7 @@ def _begins_turn(message: ChatMessage) -> bool:
 
 
 def explain_left_out(left_out: LeftOut) -> str:
-    """A sentence for people about what is left out; empty where nothing is."""
+    """A sentence for people about what was left out; empty if nothing was."""
     tokens = f"{left_out.tokens:,}"
     if left_out.messages:
         return Sentence(
@@ -280,7 +280,7 @@ def explain_left_out(left_out: LeftOut) -> str:
 
 
 def explain_fewer_tools(offered: int, most: int) -> Sentence:
-    """A sentence for people about tools of an agent that its model is not offered."""
+    """A sentence for people about tools of an agent that its model is not offered because there are too many."""
     return Sentence(
         "The model server takes fewer tools at a time: of this agent's %(all)s, the model is offered the first %(most)s in this "
         "conversation.",
@@ -290,7 +290,7 @@ def explain_fewer_tools(offered: int, most: int) -> Sentence:
 
 
 def explain_shorter(limit: int) -> Sentence:
-    """What people are told where a model server refused a request for its length; with its limit in tokens, or 0 where it named none."""
+    """A sentence for people: a model server refused a request as too long. ``limit``: the limit that it named, in tokens, else 0."""
     if not limit:
         return Sentence(
             "The model server reads less than was asked at a time, so the oldest of this conversation was left out. "
@@ -316,7 +316,7 @@ def explain_large_tools(offered: int, most: int) -> Sentence:
 def _without_oldest_calls(
     kept: list[ChatMessage], first: int, total: int, budget: int
 ) -> tuple[list[ChatMessage], int]:
-    """The newest turn without as many of its calls, from ``first`` on, as are too much; the last ones stay."""
+    """Leave out the newest turn's oldest calls, from ``first`` on, until the rest fits into ``budget``; the last call stays."""
     asking = [i for i in range(first, len(kept)) if kept[i]["role"] == "assistant"]
     cut_to = first
     words: list[ChatMessage] = []
@@ -324,7 +324,7 @@ def _without_oldest_calls(
         if total <= budget:
             break
         said = [message for message in kept[start:following] if WORD in message]
-        # Each after an assistant's message, as the strictest servers require.
+        # Each follows an assistant's message, as the strictest servers require.
         words += [each for word in said for each in (_READING, word)]
         total += (
             sum(map(message_tokens, said))
@@ -336,10 +336,10 @@ def _without_oldest_calls(
 
 
 def message_tokens(message: ChatMessage) -> int:
-    """Tokens a message takes, estimated."""
+    """Estimated tokens of a message."""
     content = message["content"]
     tokens = 4 + estimate_tokens(_text(content)) + _other_costs(message, _KNOWN_FIELDS)
-    # Pictures beside the text or, as they are sent, among the parts of the content.
+    # Pictures are next to the text, or, once the message is in its sent form, among the parts of the content.
     pictures = len(content) - 1 if isinstance(content, list) else len(message.get(IMAGES, ()))
     tokens += _IMAGE_COST * pictures
     for call in message.get("tool_calls") or ():
@@ -349,7 +349,7 @@ def message_tokens(message: ChatMessage) -> int:
 
 
 def _other_costs(part: Mapping[str, Any], known: frozenset[str]) -> int:
-    """The tokens of fields that only some servers have."""
+    """Estimated tokens of fields that only some servers use."""
     if part.keys() <= known:
         return 0
     other = (value for key, value in part.items() if key not in known)
@@ -357,7 +357,7 @@ def _other_costs(part: Mapping[str, Any], known: frozenset[str]) -> int:
 
 
 def _text(content: Any) -> str:
-    """Content as text, also where it is a list of parts."""
+    """The content as text, also if it is a list of parts."""
     if isinstance(content, list):
         return "".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping))
     return "" if content is None else str(content)

@@ -17,13 +17,13 @@ DENIED = "This installation's rules forbid this call. Nothing was run; go on wit
 
 @dataclass(frozen=True, slots=True)
 class HeldCall:
-    """A call that waits for people. Of a question, ``fields`` is the form."""
+    """A call that waits for people. For a question, ``fields`` is the form."""
 
     id: str
     tool_name: str
     arguments: JsonObject
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    """The JSON schema that they fit."""
+    """The JSON schema of the arguments."""
     kind: Literal["approval", "question"] = "approval"
     rule: str = ""
     question: str = ""
@@ -32,9 +32,9 @@ class HeldCall:
 
 @dataclass(frozen=True, slots=True)
 class DecidedCall:
-    """A call that has waited, in the run that continues: to be made with these arguments, or with its outcome already.
+    """A call that has waited for people, for the run that continues: it is made with these arguments, or has its outcome already.
 
-    One that has begun something which waited is such a call, too: it is made again.
+    A call that had begun something that then waited is made again.
     """
 
     id: str
@@ -42,18 +42,19 @@ class DecidedCall:
     arguments: str
     outcome: ToolOutcome | None = None
     note: str = ""
-    """Text before its result."""
+    """Text to put before its result."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """The state of a run that has waited: its last model call and numbered step, and the calls that people have decided."""
+    """The state of a run that has waited: the numbers of its last model call and step, and the calls that people have decided."""
 
     iteration: int
     step: int
     calls: tuple[DecidedCall, ...]
     open: Mapping[str, str] = field(default_factory=dict)
-    """The turn's calls that wait for people still, names by ids: so does the run, when the others have come as far as they can."""
+    """Names of the turn's calls that still wait for people, by the calls' ids. If there are any, the run waits again once the decided
+    calls have ended."""
 
 
 @dataclass(slots=True)
@@ -62,12 +63,12 @@ class Turn:
 
     ready: list[Job] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
-    """Why, by the call's id, as a sentence."""
+    """A sentence about why a call is refused, by the call's id."""
     held: list[HeldCall] = field(default_factory=list)
 
 
 def sort_calls(jobs: Sequence[Job], gate: Gate) -> Turn:
-    """Sort a turn's calls. One with an unknown name or invalid arguments counts as ready: the runner says what is wrong."""
+    """Sort a turn's calls. One with an unknown name or invalid arguments counts as ready: the runner reports the error."""
     turn = Turn()
     for job in jobs:
         arguments = json_object(job.arguments, None)
@@ -84,7 +85,7 @@ def sort_calls(jobs: Sequence[Job], gate: Gate) -> Turn:
         elif not (why := gate.why_no_wait()):
             turn.held.append(held)
         elif held.rule == PRIVATE or held.kind == "question":
-            # The tool itself says why it does nothing.
+            # The tool itself reports why it does nothing.
             turn.ready.append(job)
         else:
             turn.refused[job.id] = why
@@ -98,11 +99,11 @@ def _misfits(arguments: JsonObject, tool: Tool) -> bool:
 
 
 def _held(job: Job, tool: Tool, arguments: JsonObject, gate: Gate) -> HeldCall | None:
-    """The call, if it has to wait, else None. Raises `ToolError` where it must not be made at all."""
+    """The call if it has to wait, else None. Raises `ToolError` if a policy forbids it."""
     verdict = judge_call(gate.policies, job.name, arguments)
     if verdict.decision == "deny":
         raise ToolError(DENIED)
-    # An agent may be called “user”: the tool that asks it has this name then.
+    # An agent may be named “user”: then the tool that asks that agent is called `ask_user` as well.
     if job.name == AskUserTool.name and tool.parameters is AskUserTool.parameters:
         fields = fields_of(arguments)
         return HeldCall(job.id, job.name, arguments, {}, "question", question=str(arguments["question"]), fields=fields)

@@ -1,7 +1,7 @@
-"""The proxies that the environment names (``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY``, ``NO_PROXY``), for every connection that leaves.
+"""The proxies named by the environment (``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY``, ``NO_PROXY``), for all outgoing connections.
 
-Read as curl and Go's library read them: lower-case names too and first, ``NO_PROXY`` holding hosts (with all those below them), addresses,
-networks, each with a port or without, or ``*``.
+Read as curl and Go's library read them: lower-case names are read too, and first. ``NO_PROXY`` is a list of hosts (each with its
+subdomains), addresses and networks, with or without a port; or ``*``.
 """
 
 import functools
@@ -17,45 +17,45 @@ from agents.sentence import Sentence
 
 
 class UnusableProxy(OSError):
-    """The environment names a proxy that can't be used. The text says so, without what may be secret."""
+    """The environment names a proxy that can't be used. The message says why, without secret parts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A proxy that speaks HTTP: forwards requests, and connects through to where TLS is spoken."""
+    """An HTTP proxy: it forwards requests, and opens tunnels (``CONNECT``) for TLS."""
 
     host: str
     port: int
-    #: The ``Proxy-Authorization`` header's value; empty where the proxy asks for none.
+    #: The value of the ``Proxy-Authorization`` header; empty if the proxy asks for none.
     authorization: str = ""
-    #: As the environment has it.
+    #: As written in the environment.
     url: str = ""
 
     def connect_request(self, host: str, port: int) -> bytes:
-        """The request that makes the proxy a way to a host and port."""
+        """The request that asks the proxy for a tunnel to a host and port."""
         place = host_and_port("", host, port)
         proof = f"Proxy-Authorization: {self.authorization}\r\n" if self.authorization else ""
         return f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n{proof}\r\n".encode()
 
 
 def accepts_passage(answer: bytes) -> bool:
-    """Whether this is a proxy's consent to `Proxy.connect_request`."""
+    """Whether a proxy's answer to `Proxy.connect_request` opens the tunnel."""
     return re.match(rb"HTTP/1\.[01] 2\d\d[ \r]", answer) is not None and b"\r\n\r\n" in answer
 
 
 def refusal_of(answer: bytes) -> str:
-    """How a proxy refuses, to stand in brackets behind a sentence; empty where it can't be understood."""
+    """The status of a proxy's refusal, to be put in brackets after a sentence; empty if it can't be parsed."""
     found = re.match(rb"HTTP/1\.[01] (\d\d\d[ \w]*)", answer[:100])
     return f" ({found[1].decode().strip()})" if found else ""
 
 
 def proxy_for(scheme: str, host: str, port: int) -> Proxy | None:
-    """The proxy by which a place is reached; None where it is reached by itself. Raises `UnusableProxy`."""
+    """The proxy to use for a host and port; None to connect directly. Raises `UnusableProxy`."""
     return _proxy_for(scheme, host, port, _environment())
 
 
 def _environment() -> tuple[str, ...]:
-    """What is looked at, as it is now: cheap, and true also where it changes."""
+    """The variables as they are now: reading them is cheap, and they may change."""
     found = os.environ.get
     return tuple(
         found(name) or found(name.upper()) or "" for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
@@ -93,7 +93,7 @@ def _parsed(address: str) -> Proxy:
 
 
 def _is_exempt(host: str, port: int, pattern: str) -> bool:
-    """Whether an entry of ``NO_PROXY`` means this place."""
+    """Whether an entry of ``NO_PROXY`` matches this host and port."""
     if pattern == "*":
         return True
     host, pattern = host.lower().rstrip("."), pattern.lower()

@@ -1,6 +1,6 @@
-"""Qwen-Agent's own loop, driven: the only module that knows its agent classes.
+"""Runs Qwen-Agent's own loop. The only module that knows Qwen-Agent's agent classes.
 
-Importing this imports Qwen-Agent, which takes seconds; see `agents.loading`.
+Importing this module imports Qwen-Agent, which takes seconds; see `agents.loading`.
 """
 
 import functools
@@ -32,51 +32,51 @@ from agents.tools import Egress, Tool, Toolbox, ToolError
 from agents.tools.keeping import KeepingTool, KeptText
 from agents.tools.runner import Job, ToolOutcome, run_tool
 
-# Qwen-Agent ends silently at a limit of its own, read once and for all runs. Ours is kept by the host, run by run.
+# Qwen-Agent ends silently at a limit of its own, which is read once for all runs. The run enforces ours instead.
 fncall_agent.MAX_LLM_CALL_PER_RUN = sys.maxsize
 
 
 class ReplyHost(driver.Host, base.ReplyHost, Protocol):
-    """The run that the loop works for: has replies written and tools run."""
+    """The run that the loop works for: it has replies written and tools run. Its methods are called in the run's thread."""
 
     def begin_calls(self) -> Sequence[Call]:
-        """The calls that the run begins with, in its log from now on; raises what a stop raises."""
+        """Log the calls that the run begins with, and return them. Raises `Stopped` after a stop."""
         ...
 
     def decided_calls(self) -> Sequence[DecidedCall]:
-        """The calls that people have decided on, with which the run goes on; they are in its log and in the conversation already."""
+        """The calls that people have decided, with which the run continues; they are in the log and in the conversation already."""
         ...
 
     def settle(self, call_id: str, outcome: ToolOutcome) -> None:
-        """Have the log say what came of a call that was not run."""
+        """Log the outcome of a call that was not run."""
         ...
 
     def note(self, words: str) -> None:
-        """Have the run's log say something that no model has said."""
+        """Log a text for the run's readers that no model has written."""
         ...
 
     def read_words(self) -> Sequence[str]:
-        """What was said to the run since its last model call, in the log from now on; raises what a stop raises."""
+        """Log and return the steering words that came since the last model call. Raises `Stopped` after a stop."""
         ...
 
     @property
     def was_cut(self) -> bool:
-        """Whether the last reply was ended for a word that is to be read at once."""
+        """Whether the last reply was ended early, for a steering word that is to be read at once."""
         ...
 
 
 class _SharedMessages(list[Message]):
-    """Messages that are passed on as they are: nothing changes them, so a copy would be a waste per model call."""
+    """Messages that are passed on without a copy: nothing changes them, and a copy for each model call would be a waste."""
 
     def __deepcopy__(self, _memo: dict[int, Any]) -> "_SharedMessages":
         return _SharedMessages(self)
 
 
 class _QwenTool(BaseTool):  # type: ignore[misc] # Qwen-Agent has no types
-    """One of our tools as Qwen-Agent knows tools."""
+    """Wraps one of our tools as Qwen-Agent's."""
 
     def __init__(self, tool: Tool) -> None:
-        # Not the parent's: it checks the schema against JSON Schema's own, a millisecond per tool and run.
+        # The parent's `__init__` is not called: it checks the schema against JSON Schema's own, a millisecond per tool and run.
         self.cfg: dict[str, Any] = {}
         self.name, self.description, self.parameters = tool.name, tool.description, tool.parameters
         self.tool = tool
@@ -86,7 +86,7 @@ class _QwenTool(BaseTool):  # type: ignore[misc] # Qwen-Agent has no types
 
 
 class _Agent(fncall_agent.FnCallAgent):  # type: ignore[misc] # Qwen-Agent has no types
-    """Qwen-Agent's function-calling agent; the calls of a turn run together before it asks for their results one by one."""
+    """Qwen-Agent's function-calling agent. All calls of a turn have run before it asks for their results one by one."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class _Agent(fncall_agent.FnCallAgent):  # type: ignore[misc] # Qwen-Agent has n
         look_at: Callable[[Sequence[FileData]], list[str]],
         on_words: Callable[[Sequence[str]], None],
     ) -> None:
-        self.mem = None  # else the parent makes a store of files, with a folder and a model of its own
+        self.mem = None  # else the parent makes a file store, with a folder and a model of its own
         super().__init__(llm=llm, system_message="")
         self.function_map = {name: _QwenTool(tool) for name, tool in toolset.items()}
         self._host = host
@@ -118,7 +118,7 @@ class _Agent(fncall_agent.FnCallAgent):  # type: ignore[misc] # Qwen-Agent has n
             if not self._host.was_cut:
                 self._run_calls(output)
                 return
-            # What it has said so far stands, and it is asked anew.
+            # What it has written so far stays, and the model is asked again.
             messages += [message for message in output if message.content]
 
     def _run_calls(self, output: list[Message]) -> None:
@@ -143,9 +143,9 @@ def run_conversation(
     history: Sequence[Mapping[str, Any]],
     host: ReplyHost,
 ) -> None:
-    """Let the agent work on the conversation to its end, blocking. Raises what the host raises."""
+    """Let the agent work on the conversation to its end. Blocks; raises what the host raises."""
     try:
-        # What an agent wrote to another names no address that a person would have.
+        # Addresses in a message that another agent wrote do not count as written by a person.
         written = history if toolbox.is_asked_by_person else [each for each in history if each["role"] != USER]
         egress = Egress(written, toolbox.privacy, toolbox.hosts)
         missing: list[str] = []
@@ -171,12 +171,12 @@ def run_conversation(
         return
     agent = _Agent(_model(settings, spec.parameters, host), toolset, host, look_at, egress.add_words)
     messages = _SharedMessages([Message(SYSTEM, instructions), *conversation])
-    for _ in agent.run(messages, lang="en"):  # steps leave by the host; Qwen-Agent's own list holds nothing more
+    for _ in agent.run(messages, lang="en"):  # steps are passed on by the host; Qwen-Agent's own list has nothing more
         pass
 
 
 def _first_calls(toolset: Mapping[str, Tool], host: ReplyHost) -> list[ChatMessage]:
-    """What the calls that the run begins with add to its conversation, when they have ended."""
+    """The messages of the calls that the run begins with, once they have ended."""
     calls = host.begin_calls()
     if not calls:
         return []
@@ -197,7 +197,7 @@ def _first_calls(toolset: Mapping[str, Tool], host: ReplyHost) -> list[ChatMessa
 def _decided_calls(
     toolset: Mapping[str, Tool], host: ReplyHost, look_at: Callable[[Sequence[FileData]], list[str]]
 ) -> list[ChatMessage]:
-    """What the calls that people have decided on add to the conversation, when those that were allowed have run."""
+    """The messages of the calls that people have decided, once those that were allowed have run."""
     calls = host.decided_calls()
     jobs, outcomes = [], {}
     for call in calls:
@@ -222,7 +222,7 @@ def _decided_calls(
 
 
 class _NotedTool:
-    """A tool whose result stands behind a note: a person has changed what it was called with, and the model has to know."""
+    """A tool whose result is put after a note: a person has changed the arguments, and the model has to know."""
 
     def __init__(self, tool: Tool, note: str) -> None:
         self.name, self.description, self.parameters = tool.name, tool.description, tool.parameters
@@ -230,7 +230,7 @@ class _NotedTool:
         self._tool, self._note = tool, note
 
     def call(self, arguments: JsonObject, stop: CancelToken) -> str:
-        """Call it. Raises `ToolError`, behind the note too."""
+        """Call the tool. Raises `ToolError`, with the note before its text, too."""
         try:
             result = self._tool.call(arguments, stop)
         except ToolError as error:
@@ -280,12 +280,12 @@ def _see_none(_: Sequence[FileData]) -> list[str]:
 
 
 def _content(text: str, pictures: Sequence[str]) -> str | list[ContentItem]:
-    """A content as Qwen-Agent has it, with pictures or without."""
+    """A message's content in Qwen-Agent's format, with or without pictures."""
     return [ContentItem(text=text), *(ContentItem(image=address) for address in pictures)] if pictures else text
 
 
 def _to_qwen(history: Sequence[Mapping[str, Any]]) -> Iterator[Message]:
-    """OpenAI's messages as Qwen-Agent's, in which each tool call is one of its own."""
+    """OpenAI's messages as Qwen-Agent's, where each tool call is a message of its own."""
     for message in history:
         if message["role"] == "tool":
             content = _content(message["content"], message.get("images", ()))

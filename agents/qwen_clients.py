@@ -1,7 +1,7 @@
-"""The clients of model servers that Qwen-Agent uses are imported when somebody asks for one.
+"""Defers the import of the model clients that Qwen-Agent uses until somebody needs one.
 
-Qwen-Agent imports them with itself, which takes a third of a start's time and 30 MB in every process. Nothing of ours asks a model
-through them; what others have built on Qwen-Agent may.
+Qwen-Agent would import them at once, which takes a third of a start's time and 30 MB in every process. This product does not use
+them; extensions built on Qwen-Agent may.
 """
 
 import sys
@@ -12,25 +12,25 @@ from importlib.util import find_spec, module_from_spec
 from types import ModuleType
 from typing import Any
 
-#: The packages; and what Qwen-Agent asks one for as it is imported itself, by the modules that have it.
+#: The packages; for each, the names that Qwen-Agent needs when it is itself imported, and the modules that have them.
 _PACKAGES: Mapping[str, Mapping[str, str]] = {
     "dashscope": {},
     "openai": {"__version__": "openai._version", "OpenAIError": "openai._exceptions"},
     "openai.types": {},
 }
-#: One thread imports one of them at a time; who asks for it meanwhile waits.
+#: Only one thread imports one of them at a time; others that need it wait.
 _importing = threading.RLock()
 
 
 class _Later(ModuleType):
-    """A package that is imported as soon as it is asked for anything that is not in its table."""
+    """A package that is imported when a name that is not in its table is first needed."""
 
     def __getattribute__(self, name: str) -> Any:
-        # The machinery of imports, and whoever looks through all modules, asks for names of its own.
+        # The import system, and code that looks through all modules, reads dunder names.
         if not name.startswith("__") or name in ("__version__", "__all__"):
             with _importing:
                 own = ModuleType.__getattribute__(self, "__dict__")
-                # Where it is being imported, by this thread, it is asked by its own modules for what it has by now.
+                # While this thread is importing it, its own modules get what it has by then.
                 if type(self) is _Later and not own.get("_is_importing"):
                     own["_is_importing"] = True
                     try:
@@ -45,7 +45,7 @@ class _Later(ModuleType):
 
 
 def defer_clients() -> None:
-    """Put what stands for these packages in their places; call before Qwen-Agent is imported."""
+    """Put placeholders for these packages into `sys.modules`. Call it before Qwen-Agent is imported."""
     for name in _PACKAGES:
         if name in sys.modules:
             continue

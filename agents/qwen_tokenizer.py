@@ -1,7 +1,7 @@
-"""Qwen's tokenizer is read when somebody counts by it.
+"""Defers reading Qwen's tokenizer until somebody counts tokens with it.
 
-Qwen-Agent reads it as it is imported, which takes a third of a second and 68 MB in every process. Nothing of ours counts by it; what others
-have built on Qwen-Agent may.
+Qwen-Agent would read it when imported, which takes a third of a second and 68 MB in every process. This product does not count with it;
+extensions built on Qwen-Agent may.
 """
 
 import functools
@@ -15,7 +15,7 @@ _NAME = "qwen_agent.utils.tokenization_qwen"
 
 
 class _Tokenizer:
-    """Stands for the tokenizer: whatever it is asked for, the real one is read and asked."""
+    """A placeholder for the tokenizer: any use of it reads the real one."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(_read().tokenizer, name)
@@ -25,7 +25,7 @@ class _Tokenizer:
 
 
 def defer_tokenizer() -> None:
-    """Put what stands for the tokenizer's module in its place; call before Qwen-Agent is imported."""
+    """Put a placeholder for the tokenizer's module into `sys.modules`. Call it before Qwen-Agent is imported."""
     if _NAME in sys.modules:
         return
     there: Any = ModuleType(_NAME)
@@ -36,7 +36,7 @@ def defer_tokenizer() -> None:
 
 
 def _other(name: str) -> Any:
-    """Whatever else the module has; the machinery of imports, which looks for names of its own, reads nothing."""
+    """Any other attribute of the module. The import system's look-ups of dunder names read nothing."""
     if name.startswith("__"):
         raise AttributeError(name)
     return getattr(_read(), name)

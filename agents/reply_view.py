@@ -9,7 +9,7 @@ from agents.snapshots import StepSplitter
 
 
 class ReplyView:
-    """Has one reply after the other looked at as it grows; what is seen goes to ``push``. Used on the event loop."""
+    """Turns one reply after the other into steps and partial steps as it grows, and passes them to ``push``. Use it on the event loop."""
 
     def __init__(self, splitter: StepSplitter, push: Callable[[Sequence[RunEvent]], None]) -> None:
         self._splitter = splitter
@@ -19,25 +19,25 @@ class ReplyView:
         self._shown_parts = 0
 
     def begin(self) -> Reply:
-        """A new reply, shown from now on."""
+        """Return a new reply, which is shown as it grows."""
         self._reply = Reply(self._grew, pause=self._pacer.pause, resume=self._pacer.resume)
         self._shown_parts = 0
         self._pacer.begin(self._show)
         return self._reply
 
     def end(self) -> None:
-        """The reply has ended, and is held no longer."""
+        """The reply has ended: stop showing it, and release it."""
         self._pacer.end()
         self._reply = Reply()
 
     def show_note(self, reply: Reply) -> None:
-        """What people should know of how a reply was asked for stands before what came of it."""
+        """Push a note about how the reply was requested, before the reply's own steps."""
         if reply.note and reply.parts:
             self._push([self._splitter.note(reply.note)])
             reply.note = ""
 
     def _grew(self) -> None:
-        """The reply has something new; what begins something new is shown at once, so the first token is."""
+        """The reply has grown. A new part is shown at once, and so is the first token."""
         if len(self._reply.parts) > self._shown_parts:
             self._pacer.flush()
         else:

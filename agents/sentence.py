@@ -1,6 +1,6 @@
-"""Sentences for people that remember what they were made of, so that a page can say them in its reader's language.
+"""Sentences for people that keep their template and values, so that a page can show them in its reader's language.
 
-They are ordinary strings, in English, which is what logs, models and programs get.
+They are ordinary strings, in English: that is what logs, models and programs get.
 """
 
 import functools
@@ -11,18 +11,18 @@ from agents.json_types import JsonObject
 
 
 class SentenceParts(TypedDict, total=False):
-    """What a sentence was made of, as JSON; empty where it is a plain string."""
+    """A sentence's template and values as JSON; empty for a plain string."""
 
     template: str
     values: JsonObject
-    """By name: strings, numbers, or the parts of another sentence; missing where there are none."""
+    """By name: strings, numbers, or the parts of another sentence. Missing if there are none."""
 
 
 class Sentence(str):
-    """An English sentence with its ``template`` and the ``values`` that stand in it by name: ``%(name)s``.
+    """An English sentence with its ``template`` and the ``values`` in it, by name: ``%(name)s``.
 
-    The template is what translations are looked up by, so it is written out where the sentence is made: ``make messages`` finds it
-    there. A per cent sign in it is doubled. A value may be a sentence itself, which is then said in the same language.
+    The template is the key of its translations, so it must be written out as a literal where the sentence is made: ``make messages``
+    finds it there. A per cent sign in it is doubled. A value may be a sentence itself, which is then shown in the same language.
     """
 
     __slots__ = ("template", "values")
@@ -31,7 +31,7 @@ class Sentence(str):
     values: Mapping[str, Any]
 
     def __new__(cls, template: str, /, **values: Any) -> Self:
-        """Make it from its template and values."""
+        """Make a sentence from its template and values."""
         made = super().__new__(cls, template % values)
         made.template = template
         made.values = values
@@ -39,7 +39,7 @@ class Sentence(str):
 
 
 def join_sentences(texts: Iterable[str]) -> str:
-    """Sentences, one behind the other, as one; empty for none."""
+    """Several sentences as one, joined by spaces; empty for none."""
     return (
         functools.reduce(lambda first, following: Sentence("%(first)s %(next)s", first=first, next=following), texts)
         if (texts := list(texts))
@@ -48,7 +48,7 @@ def join_sentences(texts: Iterable[str]) -> str:
 
 
 def parts_of(text: str) -> SentenceParts:
-    """What a sentence was made of, as JSON: ``template`` and, where there are any, ``values``; nothing for a plain string."""
+    """A sentence's parts as JSON: ``template``, and ``values`` if there are any. Empty for a plain string."""
     if not isinstance(text, Sentence):
         return {}
     parts: SentenceParts = {"template": text.template}
@@ -61,12 +61,12 @@ def parts_of(text: str) -> SentenceParts:
 
 
 def format_sentence(text: str, gettext: Callable[[str], str]) -> str:
-    """The sentence by its translated template; a plain string as it is."""
+    """The sentence in the language of ``gettext``; a plain string as it is."""
     return format_parts(parts_of(text), gettext) if isinstance(text, Sentence) else text
 
 
 def format_parts(parts: Mapping[str, Any], gettext: Callable[[str], str]) -> str:
-    """The same of what `parts_of` gave, which may come from another version: what does not fit is said in English."""
+    """As `format_sentence`, from the result of `parts_of`. Parts of another version that do not fit are shown in English."""
     template = str(parts.get("template", ""))
     given = parts.get("values") or {}
     values = {

@@ -1,7 +1,7 @@
-"""Pure: successive states of a run's replies and tool calls → the steps and growths of its log.
+"""Turns successive states of a run's replies and tool calls into finished and partial steps. Pure: no I/O, no threads.
 
-A reply is looked at again and again while it is written; what comes out as finished steps depends on what was
-written alone, never on when it was looked at.
+A reply's state is read again and again while it is written. Which finished steps come out depends only on
+what was written, never on when it was read.
 """
 
 import time
@@ -27,10 +27,10 @@ from agents.steps import (
 )
 from agents.text import json_object, utf16_cut, utf16_length
 
-#: The name of a tool call in which none could be read.
+#: The name of a tool call whose name could not be read.
 NAMELESS = "unreadable_call"
 
-#: Names and ids of calls are the model's; what is longer than any sensible one is cut, or replaced.
+#: Names and ids of calls are written by the model; longer ones are cut, or replaced.
 _LONGEST_NAME = 200
 
 
@@ -46,9 +46,9 @@ class _Open:
 
 
 class StepSplitter:
-    """The log of one run as it comes into being: numbers its steps and finds where they begin and end.
+    """Splits one run into the steps of its log: numbers them, and finds where they begin and end.
 
-    Within a reply: a thought is finished when something else begins; text is one step, a thought if a tool call
+    Within a reply: a thought ends when something else begins; text is one step, a thought if a tool call
     follows, else the final answer; tool calls are finished with the reply, all before the first result.
     """
 
@@ -62,7 +62,7 @@ class StepSplitter:
         self.iteration = 0
         self.open_calls: dict[str, _Open] = {}
         self.context: ContextUse | None = None
-        """What the conversation takes of the model's context since the last reply; `budget` is where that stands since then."""
+        """How much of the model's context the conversation takes, as of the last reply; `budget` is of the same moment."""
         self.budget: BudgetUse | None = None
         self._clock, self._now = clock, now
         self._number = 0
@@ -74,17 +74,17 @@ class StepSplitter:
     # -- the run ----------------------------------------------------------------------------------
 
     def open(self, message: str) -> list[Step]:
-        """The run begins, and with it its first model call."""
+        """The steps of the run's beginning, with its first model call."""
         return [Step({"type": "start", **self._base(), "message": message}), *self.begin()]
 
     def resume(self, iteration: int, number: int, calls: Mapping[str, str]) -> None:
-        """The run goes on within a model call whose reply is written: where its numbers stand, and the open calls' names by their ids."""
+        """Continue a run within a model call whose reply is complete: the numbers it has reached, and names of open calls by their ids."""
         self.iteration, self._number, self._in_iteration = iteration, number, True
         self.open_calls = {call_id: _Open(name, self._clock()) for call_id, name in calls.items()}
         self._ids |= calls.keys()
 
     def begin(self) -> list[Step]:
-        """One more model call begins; the one before has ended with its tools."""
+        """The steps of a further model call's beginning, after the end of the one before."""
         steps = self.end_iteration()
         self.iteration += 1
         self._in_iteration = True
@@ -92,7 +92,7 @@ class StepSplitter:
         return [*steps, Step({"type": "iteration_start", **self._base()})]
 
     def end_iteration(self) -> list[Step]:
-        """The last model call and its tools have ended."""
+        """The steps of the end of the last model call and its tools."""
         if not self._in_iteration:
             return []
         self._in_iteration = False
@@ -110,28 +110,28 @@ class StepSplitter:
         return [Step(data)]
 
     def limit(self, max_iterations: int) -> Step:
-        """The last allowed model call still asked for tools."""
+        """The step for a run whose last allowed model call still asked for tools."""
         words = f"Stopped after {max_iterations} model calls, which is the limit."
         return Step({"type": "max_iterations_reached", **self._base(words), "max_iterations": max_iterations})
 
     def complete(self) -> Step:
-        """The run has come to its end."""
+        """The step of the run's end."""
         return Step({"type": "complete", **self._base(), "total_iterations": self.iteration})
 
     def error(self, code: str, words: str) -> Step:
-        """The run has failed."""
+        """The step of the run's failure."""
         return Step({"type": "error", **self._base(), "error": words, "code": code})
 
     # -- a reply ----------------------------------------------------------------------------------
 
     def update(self, parts: Sequence[Part]) -> list[Step | PartialStep]:
-        """The reply as far as it is written: steps that have ended since the last snapshot, and the one that grows."""
+        """The steps that have ended since the last snapshot of a growing reply, and the partial step that grows."""
         if not parts:
             return []
         steps: list[Step | PartialStep] = list(self._finish_parts(parts, len(parts) - 1))
         last = parts[-1]
         if last.kind == "call":
-            steps += self._flush_text()  # what precedes a call is known to be a thought
+            steps += self._flush_text()  # text before a call is a thought
         growth = self._growth(last)
         return [*steps, growth] if growth else steps
 
@@ -146,12 +146,12 @@ class StepSplitter:
         is_cut: bool = False,
         note: str = "",
     ) -> tuple[list[Step], list[Call]]:
-        """The reply has ended: its last steps, and its tool calls with ids unique in the run.
+        """The last steps of a reply that has ended, and its tool calls, with ids that are unique in the run.
 
-        ``partial``: it ended before its end, so its last text is a piece. ``server`` is who wrote it, and ``reasoning_field`` the
-        field that its thoughts came in, ``turn_fields`` what else that server wants back with the turn.
-        ``is_cut``: the model's length limit cut it, so that who goes on writes the rest of it. ``note``: what people should know of its
-        answer, before which it stands.
+        ``partial``: the reply was ended early, so its last text is incomplete. ``server``: the server that wrote it. ``reasoning_field``:
+        the field that its thoughts came in. ``turn_fields``: what else that server wants back with the turn.
+        ``is_cut``: the model's length limit cut it, so a run that continues has to complete it. ``note``: a note for readers, which is put
+        before its answer.
         """
         unfinished = parts[-1] if partial and parts else None
         steps = list(self._finish_parts(parts, len(parts), unfinished))
@@ -179,12 +179,12 @@ class StepSplitter:
         return steps, calls
 
     def call(self, wanted: Sequence[tuple[str, str]]) -> tuple[list[Step], list[Call]]:
-        """Tools are called that no reply of this run has asked for, by name and arguments: their steps, and the calls with their ids."""
+        """Steps and calls for tools that no reply of this run has asked for, given by name and arguments."""
         calls = [Call(self._unique(""), name, arguments, {}) for name, arguments in wanted]
         return [self._called(call, None) for call in calls], calls
 
     def _called(self, call: Call, origin: OriginData | None) -> Step:
-        """A tool is called: its step; it is open from now on."""
+        """The step of a tool call, which is open from now on."""
         self.open_calls[call.id] = _Open(call.name, self._clock())
         return Step(
             {
@@ -199,7 +199,7 @@ class StepSplitter:
         )
 
     def note(self, words: str) -> Step:
-        """Something that the run's reader has to know and that no model has said; a thought of ours."""
+        """A thought step with a note for the run's readers that no model has written."""
         data: ThoughtStep = {
             "type": "thought",
             "content": words,
@@ -214,12 +214,12 @@ class StepSplitter:
     # -- tools ------------------------------------------------------------------------------------
 
     def progress(self, call_id: str, words: str) -> PartialStep:
-        """How far a tool call has come. It grows under the number of the next step, which will be a call's result."""
+        """A tool call's progress, as a partial step. It has the number of the next step, which will be a call's result."""
         self._progressed += 1
         return PartialStep(self._number + 1, "tool_result", words, self._progressed, self.open_calls[call_id].name)
 
     def result(self, call_id: str, *, ok: bool, content: str, duration_ms: int, files: Sequence[FileData] = ()) -> Step:
-        """A tool call has its result."""
+        """The step of a tool call's result."""
         name = self.open_calls.pop(call_id).name
         length = utf16_length(content)
         truncated = length > CONTENT_LIMIT
@@ -242,7 +242,7 @@ class StepSplitter:
         return Step(data, content if truncated else None)
 
     def open_for_ms(self, call_id: str) -> int:
-        """How long a tool call has been without its result."""
+        """Milliseconds since a tool call was begun."""
         return _ms(self._clock() - self.open_calls[call_id].since)
 
     # -- inside -----------------------------------------------------------------------------------
@@ -255,7 +255,7 @@ class StepSplitter:
         self._partials: dict[int, PartialStep] = {}
 
     def _finish_parts(self, parts: Sequence[Part], end: int, unfinished: Part | None = None) -> Iterator[Step]:
-        """Pass the parts before ``end``, which will not grow any more."""
+        """The steps of the parts before ``end``, which will not grow any more."""
         for part in parts[self._left : end]:
             if part.kind == "reasoning":
                 for step in self._text_step("thought", [part], partial=part is unfinished):
@@ -279,7 +279,7 @@ class StepSplitter:
         if not text.strip():
             return
         took_ms = _ms(self._clock() - parts[0].began)
-        # The two kinds differ in nothing but their name, which type checkers do not see.
+        # The two types differ only in their name, which type checkers do not see.
         data = cast(
             ThoughtStep | FinalAnswerStep,
             {"type": kind, **self._base(text), "step": self._next_number(), "duration_ms": took_ms},
@@ -289,7 +289,7 @@ class StepSplitter:
         yield Step(data)
 
     def _growth(self, last: Part) -> PartialStep | None:
-        """The state of the step that the last part writes, if it says anything new."""
+        """The partial step that the last part writes, if it has changed."""
         step, tool_name = self._number + 1, ""
         kind: NumberedType
         if last.kind == "call":
@@ -311,7 +311,7 @@ class StepSplitter:
         return growth
 
     def _unique(self, wanted: str) -> str:
-        """The model's id if nothing in the run has it, else a number of ours."""
+        """The model's id if nothing else in the run has it, else a number."""
         number = len(self._ids)
         while not wanted or wanted in self._ids or len(wanted) > _LONGEST_NAME:
             number += 1
@@ -328,7 +328,7 @@ class StepSplitter:
 
 
 def _trimmed(kind: _TextType, parts: Sequence[Part]) -> str:
-    """The text without the blank lines that models put before it; an answer keeps its first line's indent."""
+    """The text without the blank lines that models put before it; an answer keeps the indent of its first line."""
     text = "".join(part.text for part in parts)
     return text.lstrip() if kind == "thought" else text.lstrip("\r\n")
 

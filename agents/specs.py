@@ -1,4 +1,4 @@
-"""The named agents, and which model they are to use."""
+"""The named agents, and the settings of the models that they use."""
 
 from collections import ChainMap
 from collections.abc import Mapping
@@ -10,50 +10,50 @@ from agents.approval import Policy
 from agents.errors import UnknownAgent
 from agents.sentence import Sentence
 
-#: Fields of a request to a model that no agent's extra body has a say in.
+#: Fields of a request to a model that an agent's extra body cannot set.
 OWN_FIELDS = frozenset({"model", "messages", "stream", "stream_options", "tools", "tool_choice", "n", "functions"})
 
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """How a model is to write; ``None``: as its server does by itself."""
+    """Parameters of a model's replies; ``None`` leaves one to the server's default."""
 
     temperature: float | None = None
     top_p: float | None = None
     max_tokens: int | None = None
-    """Of one reply."""
+    """The longest reply, in tokens."""
     seed: int | None = None
     thinking: bool | None = None
-    """Whether a model that can do both thinks before it answers."""
+    """Whether the model thinks before it answers, for models that can do both."""
     extra_body: Mapping[str, Any] = field(default_factory=dict)
-    """What else goes into each request, for servers that take more than the API has."""
+    """Further fields of each request, for servers that accept more than the API defines."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How far a run may go; ``None``: as far as the installation allows."""
+    """Limits of a run; ``None`` means the installation's limit."""
 
     iterations: int | None = None
-    """Model calls."""
+    """The largest number of model calls."""
     tokens: int | None = None
-    """Read and written together."""
+    """The largest number of tokens, input and output together."""
     time_s: float | None = None
     budget: str | None = None
-    """An amount and its currency, as ``0.50 USD``."""
+    """An amount with its currency, such as ``0.50 USD``."""
 
 
 @dataclass(frozen=True, slots=True)
 class McpChoice:
-    """An MCP server of the configuration's that an agent has, by name."""
+    """An MCP server that an agent has, by its name in the configuration."""
 
     server: str
     tools: tuple[str, ...] | None = None
-    """Those of its tools; ``None``: all, also what it has tomorrow."""
+    """Which of its tools; ``None``: all, also those that it gets later."""
 
 
 @dataclass(frozen=True, slots=True)
 class AgentSpec:
-    """What makes an agent that agent: one version of it."""
+    """The definition of an agent: one version of it."""
 
     name: str
     title: str
@@ -62,19 +62,19 @@ class AgentSpec:
     tools: tuple[str, ...]
     version: int = 1
     mcp: tuple[McpChoice, ...] | None = None
-    """The MCP servers that it has; ``None``: all that are configured."""
+    """Its MCP servers; ``None``: all that are configured."""
     sub_agents: tuple[str, ...] = ()
-    """Names of the agents that it may hand work on to, each by a tool ``ask_<name>``."""
+    """Names of the agents that it may hand work to, each by a tool ``ask_<name>``."""
     model: str = ""
-    """Which model it asks; empty: the installation's."""
+    """The model that it asks; empty: the installation's."""
     parameters: Parameters = Parameters()
     limits: Limits = Limits()
     starters: tuple[str, ...] = ()
-    """Questions to begin with."""
+    """Questions offered to start a conversation."""
     policy: Policy = ()
-    """Which of its calls wait for people, beside what the installation says."""
+    """Which of its calls wait for people, besides those of the installation's policy."""
     agent_class: str = ""
-    """The class of an extension that does its work, by the name that it was registered by; empty: it is ours."""
+    """The extension's class that does its work, by its registered name; empty: this package's own loop."""
 
 
 ToolFormat = Literal["auto", "native", "template", "template:qwen3-coder", "template:glm", "template:llama"]
@@ -85,21 +85,21 @@ class ModelSettings:
     """Which model to ask, and how."""
 
     server: str = ""
-    """Base URL of an OpenAI-compatible server; ``dashscope`` its compatible address; empty: the built-in demo model."""
+    """Base URL of an OpenAI-compatible server; ``dashscope``: DashScope's compatible address; empty: the built-in demo model."""
     model: str = ""
     api_key: str = field(default="", repr=False)
     timeout_s: float = 120.0
-    """Longest silence of the model before the run fails."""
+    """The longest silence of the model before the run fails."""
     tool_format: ToolFormat = "auto"
-    """``native``: the API's ``tools``; ``template``: Qwen's text template in the prompt, or, behind a colon, that of another family
-    of models; ``auto``: native, and Qwen's template with a server that refuses ``tools``. A call written in any of them is
-    understood in any case."""
+    """``native``: the API's ``tools``; ``template``: Qwen's text template in the prompt, or, after a colon, that of another model
+    family; ``auto``: native, but Qwen's template if the server refuses ``tools``. Calls written in any of these templates are always
+    understood."""
     max_input_tokens: int = 58_000
-    """What a request may hold; the oldest turns are left out beyond it."""
+    """The largest request; the oldest turns are left out to fit."""
     sees_images: bool = False
-    """Whether pictures are sent along."""
+    """Whether pictures are sent."""
     public_only: bool = False
-    """Whether its host may not be in a private network: for addresses that the operator has not named one by one."""
+    """Whether its host must not be in a private network: for addresses that the operator has not named one by one."""
 
 
 _COMMON = """
@@ -141,13 +141,13 @@ _BUILT_IN: Mapping[str, AgentSpec] = MappingProxyType(
     }
 )
 _extensions: dict[str, AgentSpec] = {}
-#: The built-in agents, then those of extensions, by name.
+#: The built-in agents, and those of extensions, by name.
 AGENTS: Mapping[str, AgentSpec] = ChainMap(_extensions, cast(dict[str, AgentSpec], _BUILT_IN))
 DEFAULT_AGENT = "researcher"
 
 
 def find_agent(name: str | None) -> AgentSpec:
-    """The agent of that name; the default one without a name."""
+    """Return the agent of that name, or the default agent without a name. Raises `UnknownAgent`."""
     try:
         return AGENTS[name or DEFAULT_AGENT]
     except KeyError:
@@ -155,12 +155,12 @@ def find_agent(name: str | None) -> AgentSpec:
 
 
 def register_agent(spec: AgentSpec) -> None:
-    """Have an extension's agent found by its name. Raises `ValueError` where that is taken."""
+    """Register an extension's agent by its name. Raises `ValueError` if the name is taken."""
     if spec.name in AGENTS:
         raise ValueError(f"has the name “{spec.name}”, which another agent has already")
     _extensions[spec.name] = spec
 
 
 def forget_agents() -> None:
-    """Leave none but the built-in ones."""
+    """Unregister the agents of extensions. Used by tests."""
     _extensions.clear()

@@ -1,16 +1,16 @@
-"""The finished steps of a run's log, one type per kind: yielded by an agent, stored in the log, and sent to clients.
+"""The finished steps of a run's log, one type for each kind: an agent yields them, the log stores them, clients receive them.
 
-Numbers named ``step`` count a run's thoughts, tool calls, results and answers from 1 on. Times are Unix seconds, lengths UTF-16 code units.
+``step`` numbers a run's thoughts, tool calls, results and answers, from 1 on. Times are Unix seconds, lengths UTF-16 code units.
 """
 
 from typing import Literal, NotRequired, TypeAlias
 
-# Python's own cannot be checked against data before 3.12.
+# Pydantic cannot validate typing's own TypedDict before Python 3.12.
 from typing_extensions import TypedDict
 
 from agents.json_types import JsonObject
 
-#: Longest ``content`` of a tool result inside its step, in UTF-16 code units.
+#: The longest ``content`` of a tool result within its step, in UTF-16 code units.
 CONTENT_LIMIT = 2_000
 
 
@@ -20,18 +20,18 @@ class FileData(TypedDict):
     id: str
     name: str
     media_type: str
-    """The type of its content, whatever its name says."""
+    """The type found in its content, whatever its name says."""
     size: int
-    """Bytes."""
+    """In bytes."""
 
 
 class StepBase(TypedDict):
-    """What every step has."""
+    """The fields that every step has."""
 
     content: str
-    """Its text; empty where the kind has none."""
+    """Its text; empty if its type has none."""
     iteration: int
-    """The model call that it belongs to, from 1 on; 0 before the first."""
+    """The number of the model call that it belongs to, from 1 on; 0 before the first."""
     timestamp: float
     """When it was finished."""
 
@@ -54,11 +54,11 @@ class ContextUse(TypedDict):
 
     used: int
     limit: int
-    """0 where it is not known."""
+    """0 if it is not known."""
 
 
 class BudgetUse(TypedDict):
-    """How much is used of the tightest budget that a run has."""
+    """How much is used of the run's tightest budget."""
 
     used: float
     limit: float
@@ -71,22 +71,22 @@ class IterationEndStep(StepBase):
 
     type: Literal["iteration_end"]
     context: NotRequired[ContextUse]
-    """After that call; so is the budget, where there is one."""
+    """As of the end of that call; ``budget`` too, if the run has one."""
     budget: NotRequired[BudgetUse]
 
 
 class ThoughtStep(StepBase):
-    """What the model thought, or wrote before it called tools; or what readers of the run should know, which no model wrote."""
+    """What the model thought, or wrote before it called tools; or a note for readers, which no model wrote."""
 
     type: Literal["thought"]
     step: int
     duration_ms: int
     template: NotRequired[str]
-    """Where no model said it: what ``content`` was made of, by which pages translate it, with ``%(name)s`` where a value stands."""
+    """For a note: the template of ``content``, by which pages translate it, with ``%(name)s`` for each value."""
     values: NotRequired[JsonObject]
-    """The values by name: strings, numbers, or a sentence's own ``template`` and ``values``."""
+    """The values by name: strings, numbers, or the ``template`` and ``values`` of a sentence."""
     partial: NotRequired[Literal[True]]
-    """The run ended while it was written."""
+    """The run ended while it was being written."""
 
 
 class ToolUseStep(StepBase):
@@ -98,7 +98,7 @@ class ToolUseStep(StepBase):
     tool_call_id: str
     """Unique in the run."""
     arguments: JsonObject | str
-    """An object; the text that the model wrote where that is none."""
+    """An object; or the text that the model wrote, if that is no object."""
 
 
 class ToolResultStep(StepBase):
@@ -113,9 +113,9 @@ class ToolResultStep(StepBase):
     truncated: bool
     """Whether ``content`` is only the beginning."""
     content_length: int
-    """Length of the whole."""
+    """The length of the whole result."""
     files: NotRequired[list[FileData]]
-    """What the tool returned beside its text."""
+    """The files that the tool returned with its text."""
 
 
 class FinalAnswerStep(StepBase):
@@ -125,7 +125,7 @@ class FinalAnswerStep(StepBase):
     step: int
     duration_ms: int
     partial: NotRequired[Literal[True]]
-    """The run ended while it was written."""
+    """The run ended while it was being written."""
 
 
 class MaxIterationsStep(StepBase):
@@ -147,24 +147,24 @@ class ErrorStep(StepBase):
 
     type: Literal["error"]
     error: str
-    """Why, for people."""
+    """What went wrong, for people."""
     code: str
 
 
 class SteerStep(StepBase):
-    """A steering word of a user: the model call of its iteration is the first that reads it."""
+    """A user's steering word; the model call of its iteration is the first that reads it."""
 
     type: Literal["steer"]
     user: str
-    """Empty where the account is gone."""
+    """The user's name; empty if the account was deleted."""
     client_message_id: str
 
 
-# People inside a run: requests to them, and their decisions. None of these has a number of its own.
+# People in a run: requests to them, and their decisions. None of these steps has a number.
 
 
 class ApprovalRequestStep(StepBase):
-    """A call waits until a person has allowed or denied it."""
+    """A call waits until a person allows or denies it."""
 
     type: Literal["approval_request"]
     tool_call_id: str
@@ -172,21 +172,21 @@ class ApprovalRequestStep(StepBase):
     arguments: JsonObject
     deadline: float
     unanswered: Literal["deny", "stop"]
-    """What happens to it after the deadline: it is denied, or the run ends."""
+    """What happens if nobody decides before the deadline: the call is denied, or the run ends."""
 
 
 class ApprovalStep(StepBase):
-    """Somebody has allowed or denied a call."""
+    """A call was allowed or denied."""
 
     type: Literal["approval"]
     tool_call_id: str
     decision: Literal["allow", "deny"]
     user: str | None
-    """Null: no one did until the deadline."""
+    """Who decided. Null: nobody did before the deadline."""
     arguments: NotRequired[JsonObject]
-    """The call is made with these instead of those that the model wrote."""
+    """The arguments that the call is made with instead of the model's."""
     scope: Literal["once", "session"]
-    """``session``: later calls of this tool under this rule are allowed too, in runs of the same user."""
+    """``session``: later calls of this tool under this rule are also allowed, in runs of the same user."""
     reason: str
 
 
@@ -200,12 +200,12 @@ class QuestionField(TypedDict):
     label: str
     kind: FieldKind
     options: NotRequired[list[str]]
-    """Of ``choice``, of which one is selected, and ``choices``, of which any number are."""
+    """For ``choice`` (select one) and ``choices`` (select any number)."""
     required: bool
 
 
 class QuestionStep(StepBase):
-    """The agent asks a person, and waits."""
+    """The agent asks a person a question, and waits for the answer."""
 
     type: Literal["question"]
     tool_call_id: str
@@ -214,18 +214,18 @@ class QuestionStep(StepBase):
 
 
 class AnswerStep(StepBase):
-    """A person has answered."""
+    """A question was answered."""
 
     type: Literal["answer"]
     tool_call_id: str
     user: str | None
-    """Null: no one did until the deadline."""
+    """Who answered. Null: nobody did before the deadline."""
     answers: JsonObject
-    """By the fields' names: texts, lists of texts, numbers, yes or no."""
+    """By the fields' names: a text, a list of texts, a number, or a boolean."""
 
 
 PeopleStep: TypeAlias = ApprovalRequestStep | ApprovalStep | QuestionStep | AnswerStep
-#: Steps that are sent also where no reasoning is.
+#: Steps that are sent also to clients that get no reasoning.
 PEOPLE_TYPES = ("approval_request", "approval", "question", "answer")
 
 StepData: TypeAlias = (

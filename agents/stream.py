@@ -1,7 +1,7 @@
 """One run of an agent as an async stream: Qwen-Agent's blocking loop in a thread, its events on the event loop.
 
-The model's reply is read on the loop, so growth goes from the socket to the reader without a thread in
-between; the thread waits meanwhile. What ends a run is decided here too: a stop, a failure, the limit.
+The model's reply is read on the event loop, so partial steps reach their reader without a thread in between, while the run's thread
+waits. This module also decides what ends a run: a stop, a failure, the limit.
 """
 
 import asyncio
@@ -32,19 +32,19 @@ from agents.words import WordInbox
 
 
 class AgentRun:
-    """An agent at work. Iterate it for its steps, their growth and its model calls; make it inside a running event loop.
+    """A running agent. Create it inside a running event loop; iterate over it to get its events.
 
-    One reader. Growth that isn't read in time gives way to newer growth of the same step; steps never do. It works
-    on whether it is read or not, until it ends or is stopped with `cancel` or `aclose`.
+    It has one reader. A partial step that isn't read in time is replaced by the next one of the same step; no other event is lost. The run
+    continues whether it is read or not, until it ends or is stopped with `cancel` or `aclose`.
     """
 
     def __init__(self, task: Task) -> None:
         self.outcome: Outcome | None = None
-        """How it ended; set with the last event."""
+        """How the run ended; set with the last event."""
         self.messages: list[ChatMessage] = []
-        """What the run has added to the conversation, in OpenAI's shape; ``origin`` is what goes back to the server it came from."""
+        """The messages that the run has added to the conversation, in OpenAI's format; ``origin`` goes back to the server it came from."""
         self.label = task.label
-        """The conversation that it belongs to."""
+        """The conversation that the run belongs to."""
         self._task = task
         self._loop = asyncio.get_running_loop()
         self._events = EventQueue()
@@ -65,7 +65,7 @@ class AgentRun:
         self._words = WordInbox(task.newest_word)
         self._turns = TurnRunner(self._stop, task.gate, self._words, task.wait_stored)
         self.was_cut = False
-        """Whether the last reply was ended for a word that is to be read at once."""
+        """Whether the last reply was ended early, for a steering word that is to be read at once."""
         self._is_begun = False
         self._too_many_calls = ""
         if (resumed := task.resumed) is not None:
@@ -90,17 +90,17 @@ class AgentRun:
         return event
 
     def watch_partials(self, take: Callable[[PartialStep], None]) -> None:
-        """Have growth go to ``take`` at once instead of into the iteration, unless steps before it wait to be read."""
+        """Call ``take`` with each partial step at once instead of iterating over it, unless steps before it have not been read yet."""
         self._events.on_partial = take
 
     def ready(self) -> list[RunEvent]:
-        """What has come and waits to be read, without waiting for more."""
+        """Return the events that wait to be read, without waiting for more."""
         return self._events.take_all()
 
     def cancel(self, reason: str) -> None:
-        """Stop, now: the model's connection is closed and tools are told. Call on the event loop, as often as you like.
+        """Stop now: closes the model's connection, and cancels tool calls. Call it on the event loop, any number of times.
 
-        The iteration goes on with the closing steps. ``reason`` is a sentence for people and for the model.
+        The iteration continues with the closing steps. ``reason`` is a sentence for people and for the model.
         """
         if asyncio.get_running_loop() is not self._loop:
             raise RuntimeError("A run is stopped on the loop that it works on.")
@@ -115,19 +115,19 @@ class AgentRun:
             self._end_if_stopped()
 
     def fail(self, failure: AgentError) -> None:
-        """Stop, now, as `cancel` does; but the run has failed."""
+        """Stop now, as `cancel` does, but with the run failed. Call it on the event loop."""
         if self.outcome is None and not self._stop.is_set():
             self._failure = failure
             self.cancel(failure.message)
 
     def pause(self, reason: str) -> None:
-        """Stop before the next model call: what is being written or run now comes to its own end first, and may be the last."""
+        """Stop before the next model call: what is being written or run now is completed first, and may be the run's end."""
         self._pausing = reason
 
     def steer(self, number: int, reason: str = "") -> None:
-        """Words for the run are there, up to this number: its next model call reads them. Call on the event loop, as often as you like.
+        """Tell the run of steering words up to this number, for its next model call. Call it on the event loop, any number of times.
 
-        ``reason``: what is being written or run now ends at once for that one, with this reason, a sentence for people and for the model.
+        ``reason``: if given, what is being written or run now ends at once; a sentence for people and for the model about why.
         """
         if self.outcome is None and not self._stop.is_set() and self._words.tell(number, reason):
             if self._writing is not None:
@@ -136,11 +136,11 @@ class AgentRun:
                 self._turns.cut(reason)
 
     def wake(self, call_id: str) -> None:
-        """People have decided about what a call of the run waits for: it goes on, if the turn is still at work."""
+        """People have decided what a call waits for: make the call again, if its turn still runs. May be called from any thread."""
         self._turns.wake(call_id)
 
     async def aclose(self) -> None:
-        """Stop, if it hasn't ended, and wait until it has."""
+        """Stop the run if it hasn't ended, and wait until it has."""
         self.cancel("The run was closed.")
         async for _ in self:
             pass
@@ -157,10 +157,10 @@ class AgentRun:
             error = caught
         with contextlib.suppress(Stopped):
             self._post(self._thread_ended, error)
-        del error  # which holds this frame
+        del error  # it refers to this frame
 
     def offers_tools(self) -> bool:
-        """What the budget says of the next model call. See `agents.models.base.ReplyHost`."""
+        """See `agents.models.base.ReplyHost`."""
         return self._calls.offers_tools(self.note)
 
     def write(
@@ -168,14 +168,14 @@ class AgentRun:
     ) -> FinishedReply:
         """Have a reply written on the event loop, and wait for it. See `agents.models.base.ReplyHost`.
 
-        ``request``: what a model is asked with, where one is. ``goes_on``: it belongs to the model call of the one before.
+        ``request``: the request to the model, if there is one. ``goes_on``: the reply belongs to the same model call as the one before.
         """
         self._awaited = future = Future[FinishedReply]()
         self._post(self._begin_reply, writer, request, future, goes_on)
         return future.result()
 
     def read_words(self) -> Sequence[str]:
-        """What was said to the run since its last model call. See `agents.qwen.ReplyHost`."""
+        """Log and return the steering words since the last model call. See `agents.qwen.ReplyHost`."""
         read: list[str] = []
         while self._words.is_any:
             self._awaited = future = Future[Sequence[Word]]()
@@ -184,32 +184,32 @@ class AgentRun:
         return read
 
     def replies(self, writer: ReplyWriter, request: ModelRequest) -> Iterator[FinishedReply]:
-        """The same, for Qwen-Agent's own loop, to which nothing is shown before its end."""
+        """As `write`, for Qwen-Agent's own loop, which gets the finished reply only."""
         yield self.write(writer, request)
 
     def ask(self, writer: ReplyWriter, request: ModelRequest, reply: Reply) -> Future[None]:
-        """Have a reply written on the event loop that is shown to nobody; its tokens count. See `agents.extensions.driver`."""
+        """Have a reply written on the event loop that is not shown; its tokens count. See `agents.extensions.driver`."""
         return asyncio.run_coroutine_threadsafe(self._ask(writer, request, reply), self._loop)
 
     async def _ask(self, writer: ReplyWriter, request: ModelRequest, reply: Reply) -> None:
-        # What is asked after a turn was written leads to the next one.
+        # A request after a complete turn leads to the next turn.
         is_next = self._has_asked and self._writing is None and self._splitter.iteration < self._task.max_iterations
         with self._calls.open(request, reply, ahead=int(is_next)):
             await self._write(writer, reply)
 
     @property
     def max_iterations(self) -> int:
-        """How often the model may be asked. See `agents.qwen.ReplyHost`."""
+        """How many model calls the run may make. See `agents.qwen.ReplyHost`."""
         return self._task.max_iterations
 
     def call_at_stop(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Have ``callback`` called when the run is stopped; returns what removes it."""
+        """Have ``callback`` called when the run is stopped. Returns a function that removes the callback."""
         return self._stop.add_callback(callback)
 
     def run_tools(self, jobs: Sequence[Job]) -> Mapping[str, ToolOutcome]:
-        """Run a turn's tool calls and wait for them all. See `agents.qwen.ReplyHost`.
+        """Run a turn's tool calls and wait for all of them. See `agents.qwen.ReplyHost`.
 
-        Where some of them wait for people, or what they have begun does, the run ends when the others have: raises what a stop raises.
+        If some of them, or something that they have begun, wait for people, the run ends once the others have ended: raises `Stopped`.
         """
         surplus = {job.id: self._too_many_calls for job in jobs[MOST_CALLS:]}
         turn = self._turns.run(
@@ -225,11 +225,11 @@ class AgentRun:
         return turn.outcomes
 
     def decided_calls(self) -> Sequence[DecidedCall]:
-        """The calls that people have decided on, with which the run goes on. See `agents.qwen.ReplyHost`."""
+        """The calls that people have decided, with which the run continues. See `agents.qwen.ReplyHost`."""
         return self._task.resumed.calls if self._task.resumed is not None else ()
 
     def settle(self, call_id: str, outcome: ToolOutcome) -> None:
-        """A call has come to an end without being run. See `agents.qwen.ReplyHost`."""
+        """Log the outcome of a call that was not run. See `agents.qwen.ReplyHost`."""
         self._post(self._tool_ended, call_id, outcome)
 
     def begin_calls(self) -> Sequence[Call]:
@@ -241,13 +241,13 @@ class AgentRun:
         return begun.result()
 
     def note(self, words: str) -> None:
-        """Have the log say something that no model has said. See `agents.qwen.ReplyHost`."""
+        """Log a note that no model has written. See `agents.qwen.ReplyHost`."""
         self._post(self._note, words)
 
     def _post(self, callback: Callable[..., None], *args: Any) -> None:
         try:
             self._loop.call_soon_threadsafe(self._guarded, callback, *args)
-        except RuntimeError:  # the loop is closed: nobody is left to tell
+        except RuntimeError:  # the loop is closed: nobody reads the run any more
             raise Stopped from None
 
     # -- on the event loop: the model -------------------------------------------------------------
@@ -262,13 +262,13 @@ class AgentRun:
         reply = self._view.begin()
         call = self._calls.begin(request, reply) if request is not None else None
         self._writing = self._loop.create_task(self._write(writer, reply))
-        # Not in the coroutine itself: one that is cancelled before it began never runs.
+        # Not within the coroutine: a task that is cancelled before its first step never runs it.
         self._writing.add_done_callback(lambda writing: self._guarded(self._reply_ended, writing, reply, future, call))
-        if self._words.cut_because:  # since they were read
+        if self._words.cut_because:  # a word came after they were read
             self._writing.cancel()
 
     def _may_begin(self, future: "Future[Any]", *, goes_on: bool = False) -> bool:
-        """Whether a model call may begin; then it has, in the log. Else ``future`` says why not."""
+        """Whether a model call may begin; if so, its steps are logged. Else ``future`` gets the reason as its exception."""
         if self._stop.is_set() or self.outcome is not None:
             future.set_exception(Stopped())
             return False
@@ -285,7 +285,7 @@ class AgentRun:
         return True
 
     def _read_words(self, future: "Future[Sequence[Word]]") -> None:
-        """The next model call begins, and waits for the words that it is to read."""
+        """Begin the next model call, which waits for the steering words that it is to read."""
         if not self._may_begin(future):
             return
         self._is_begun = True
@@ -314,7 +314,7 @@ class AgentRun:
         error = error_of(writing)
         is_cancelled = isinstance(error, Stopped) and not self._stop.is_set()
         self.was_cut = is_cancelled and bool(self._words.cut_because)
-        if is_cancelled and not self.was_cut:  # from outside: the loop is shutting down
+        if is_cancelled and not self.was_cut:  # not by us: the loop is shutting down
             self._stop.set("The server was shut down.")
         reason = self._words.cut_because if self.was_cut else self._stop.reason
         self._view.show_note(reply)
@@ -360,7 +360,7 @@ class AgentRun:
         begun.set_result(calls)
 
     def _tool_ended(self, call_id: str, outcome: ToolOutcome) -> None:
-        if call_id not in self._splitter.open_calls:  # the run was given up before
+        if call_id not in self._splitter.open_calls:  # the run was abandoned before
             return
         name = self._splitter.open_calls[call_id].name
         content, took, files = outcome.content, outcome.duration_ms, outcome.files
@@ -389,12 +389,12 @@ class AgentRun:
     # -- on the event loop: the end ---------------------------------------------------------------
 
     def _end_if_stopped(self) -> None:
-        """After a stop the run has ended when nothing is open any more; the thread need not be waited for."""
+        """End a stopped run as soon as nothing is open any more, without waiting for its thread."""
         if self._stop.is_set() and self._writing is None and not self._splitter.open_calls:
             self._end_stopped()
 
     def _give_up(self) -> None:
-        """Long after a stop: end, whatever hangs."""
+        """End a stopped run that has not ended in time, whatever still runs."""
         self._close_open(f"{self._stop.reason} The tool did not stop, so it was abandoned.")
         self._end_if_stopped()
 
@@ -429,7 +429,7 @@ class AgentRun:
             self._end("failed", self._failure.code, self._failure.message)
 
     def _guarded(self, callback: Callable[..., None], *args: Any) -> None:
-        """A fault of ours ends the run as well: it must not leave it at work for ever, its thread waiting."""
+        """Call a callback; if it fails, end the run too: else it would stay running for ever, with its thread waiting."""
         try:
             callback(*args)
         except Exception as error:  # noqa: BLE001 - whatever it is

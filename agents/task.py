@@ -1,4 +1,4 @@
-"""What an agent is to do."""
+"""The task of a run: what an agent is to do."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from agents.tools.tool import Toolbox
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What an agent is to do: who, with which model and tools, on which conversation."""
+    """What an agent is to do: which agent, with which model and tools, on which conversation."""
 
     spec: AgentSpec
     model: ModelSettings
@@ -26,19 +26,19 @@ class Task:
     max_iterations: int
     label: str
     skip_initial_steps: bool = False
-    """Whether the reader has the steps of `initial_steps` already."""
+    """Whether the reader already has the steps of `initial_steps`."""
     meter: Meter | None = None
-    """Keeps the run's budget, where it has one."""
+    """Counts the run's budget, if it has one."""
     calls: tuple[tuple[str, str], ...] = ()
-    """Tool calls, by name and arguments, to be made before the model is asked."""
+    """Tool calls (name, arguments) to make before the model is asked."""
     gate: Gate = field(default_factory=Gate)
     resumed: Resumed | None = None
-    """Where the run stood, where it has waited: the conversation then holds what it has done so far."""
+    """The state of a run that has waited for people; the conversation then contains what it has done so far."""
     newest_word: int = 0
     wait_stored: WaitStored = begin_at_once
-    """Waits until a call that may change something outside is kept."""
+    """Waits until a call that may change something outside is stored."""
 
 
 def initial_steps(message: str) -> list[Step]:
-    """The steps that every run begins with, known as soon as its message is: see `Agent.start`."""
+    """The steps that every run begins with; they depend only on its message. See `Agent.start`."""
     return StepSplitter().open(message)

@@ -1,4 +1,4 @@
-"""Text from models and tools: made storable, measured in the wire's unit, estimated in tokens."""
+"""Text from models and tools: cleaned for storage, measured in UTF-16 code units, estimated in tokens."""
 
 import json
 from math import isfinite
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def is_clean(text: str) -> bool:
-    """Whether every database can store the text: no NUL, no surrogate."""
+    """Whether every database can store the text: it has no NUL and no surrogate."""
     if "\x00" in text:
         return False
     try:
@@ -21,19 +21,19 @@ def is_clean(text: str) -> bool:
 
 
 def clean_text(text: str) -> str:
-    """The text with halves of surrogate pairs joined, and NUL and lone surrogates as U+FFFD."""
+    """The text with surrogate pairs joined, and with NUL and lone surrogates replaced by U+FFFD."""
     if is_clean(text):
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").replace("\x00", "\ufffd")
 
 
 def ends_in_half_a_pair(text: str) -> bool:
-    """Whether the last character is the first half of a surrogate pair, whose other half may follow."""
+    """Whether the last character is the first half of a surrogate pair, so that the other half may follow."""
     return "\ud800" <= text[-1:] <= "\udbff"
 
 
 def utf16_length(text: str) -> int:
-    """Length in UTF-16 code units, as JavaScript counts."""
+    """The length in UTF-16 code units, as counted by JavaScript."""
     return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
@@ -45,26 +45,26 @@ def from_utf16(text: str, offset: int) -> str:
 
 
 def utf16_cut(text: str, limit: int) -> str:
-    """The longest beginning of at most ``limit`` UTF-16 code units; never splits a pair."""
+    """The longest beginning of the text with at most ``limit`` UTF-16 code units; never splits a pair."""
     if text.isascii() or len(text) * 2 <= limit:
         return text[:limit]
     return text.encode("utf-16-le")[: 2 * limit].decode("utf-16-le", "ignore")
 
 
 def estimate_tokens(text: str) -> int:
-    """Tokens the text costs, roughly: four ASCII characters, or one CJK character, make one."""
+    """A rough estimate of the text's tokens: four ASCII characters, or one CJK character, make one."""
     if text.isascii():
         return len(text) // 4 + 1
-    # UTF-8 spends two bytes more on a CJK character than on an ASCII one.
+    # In UTF-8, a CJK character takes two bytes more than an ASCII character.
     beyond_ascii = (len(text.encode("utf-8", "replace")) - len(text)) / 2
     return int((len(text) - beyond_ascii) / 4 + beyond_ascii) + 1
 
 
 def json_object(raw: str, otherwise: T) -> JsonObject | T:
-    """The JSON object in a tool call's arguments, its texts clean; ``otherwise`` where they hold none.
+    """The JSON object in a tool call's arguments, its texts cleaned; ``otherwise`` if there is none.
 
-    Models write line breaks into strings as they are; nothing at all means no arguments. Numbers that JSON or a
-    database has no room for make it unreadable.
+    Line breaks within strings are accepted, because models write them; an empty text means no arguments. Numbers that JSON or a
+    database cannot represent make it invalid.
     """
     try:
         value = json.loads(

@@ -1,4 +1,4 @@
-"""Daemon threads that are used again: starting one anew keeps the event loop waiting for it."""
+"""Daemon threads that are used again: starting a new one would delay the event loop."""
 
 import queue
 import threading
@@ -10,7 +10,7 @@ _MOST_IDLE = 64
 
 
 class _Worker:
-    """A thread, and the work that is handed to it."""
+    """A thread that executes what is put into its queue."""
 
     def __init__(self) -> None:
         self.work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -27,7 +27,7 @@ class _Worker:
 
 
 def run_in_thread(work: Callable[[], None]) -> None:
-    """Run in a thread of its own, at once; ``work`` handles its own errors."""
+    """Run ``work`` at once in a thread of its own. ``work`` has to handle its own errors."""
     with _lock:
         worker = _idle.pop() if _idle else None
     (worker or _Worker()).work.put(work)

@@ -9,7 +9,7 @@ from agents.events import Outcome, PartialStep, Step
 from agents.specs import ModelSettings, find_agent
 from agents.tools import Toolbox
 
-#: What needs a tool, for agents that have `python`.
+#: A question that needs a tool, for agents that have `python`.
 QUESTION = "What is 1234 * 5678? Work it out with the python tool, then answer in one sentence."
 ANSWER = 1234 * 5678
 MOST_CALLS = 4
@@ -17,22 +17,22 @@ MOST_CALLS = 4
 
 @dataclass(slots=True)
 class Trial:
-    """What one run showed of an agent and its model. Moments are of a clock that nobody sets, in seconds."""
+    """What one run showed of an agent and its model. Times are seconds of a monotonic clock."""
 
     outcome: Outcome
     began: float
     first_at: float | None = None
     ended: float = 0.0
     pieces: int = 0
-    """Of texts that grew."""
+    """How many partial steps with new text came."""
     tools_s: float = 0.0
     tools: dict[str, bool] = field(default_factory=dict)
-    """Those that were called, and whether the last call of each succeeded."""
+    """The tools that were called, and whether the last call of each succeeded."""
     answer: str = ""
 
     @property
     def first_s(self) -> float:
-        """Seconds until the first word."""
+        """Seconds until the first text."""
         return (self.first_at or self.ended) - self.began
 
     @property
@@ -42,17 +42,17 @@ class Trial:
 
     @property
     def is_right(self) -> bool:
-        """Whether what was answered to `QUESTION` holds the number."""
+        """Whether the answer to `QUESTION` contains the right number."""
         return str(ANSWER) in "".join(char for char in self.answer if char.isdigit())
 
 
 async def try_model(model: ModelSettings) -> Trial:
-    """One run of the agent that has the python tool."""
+    """Ask the agent `researcher`, which has the python tool, `QUESTION`."""
     return await try_agent(Agent(find_agent("researcher"), model, Toolbox()), QUESTION)
 
 
 async def try_agent(agent: Agent, question: str) -> Trial:
-    """One run of an agent, with a clock beside it."""
+    """Run an agent once, and measure it."""
     seen = Trial(Outcome("failed", 0, error="The agent ended without a result."), time.perf_counter())
     run = agent.start(question, max_iterations=MOST_CALLS)
     async with contextlib.aclosing(run):

@@ -1,4 +1,4 @@
-"""Runs the tool calls of a model's turns: those that may run at once, whatever keeps the others back."""
+"""Runs the tool calls of a model's turns: those that may run at once. The others are refused, or wait for people."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,10 @@ from agents.words import WordInbox
 
 @dataclass(slots=True)
 class TurnEnd:
-    """How far a turn has come: what its calls came to, and which wait for people, or have begun something that does."""
+    """The result of a turn: outcomes by the calls' ids, and the calls that wait for people.
+
+    ``is_held``: some calls wait, or something that they have begun does.
+    """
 
     outcomes: dict[str, ToolOutcome] = field(default_factory=dict)
     held: Sequence[HeldCall] = ()
@@ -21,9 +24,9 @@ class TurnEnd:
 
 
 class TurnRunner:
-    """Runs a run's turns, one after the other, in the agent's thread; what changes one under way may be called from the loop.
+    """Runs a run's turns, one after the other, in the run's thread. `cut` and `wake` may be called from the event loop.
 
-    ``stop`` is the run's, and a word in ``words`` may end a turn alone.
+    ``stop`` is the run's; a word in ``words`` can end a single turn.
     """
 
     def __init__(self, stop: CancelToken, gate: Gate, words: WordInbox, wait_stored: WaitStored) -> None:
@@ -41,7 +44,7 @@ class TurnRunner:
         done: Callable[[str, ToolOutcome], None],
         progress: Callable[[str, str], None],
     ) -> TurnEnd:
-        """Run a turn's calls, and wait until none of them runs any more. ``surplus``: those that it may not hold, and why."""
+        """Run a turn's calls, and block until none of them runs any more. ``surplus``: why calls are refused that are too many, by id."""
         end = TurnEnd()
 
         def tell(call_id: str, outcome: ToolOutcome) -> None:
@@ -69,18 +72,18 @@ class TurnRunner:
         return end
 
     def cut(self, reason: str) -> None:
-        """End the turn under way, if there is one, and not the run."""
+        """End the current turn, if there is one, but not the run."""
         if (stop := self._turn_stop) is not None:
             stop.set(reason)
 
     def wake(self, call_id: str) -> None:
-        """People have decided about what a call waits for: it goes on, if its turn is still at work."""
+        """People have decided what a call waits for: make it again, if its turn still runs."""
         if (turn := self._turn) is not None:
             turn.wake(call_id)
 
 
 def explain_surplus(surplus: int) -> str:
-    """Tell the model why so many calls of its turn were not run."""
+    """A sentence for the model: why some calls of its turn were not run."""
     return (
         f"A turn may hold {MOST_CALLS} calls, and this one held {MOST_CALLS + surplus:,}. "
         "This one and those behind it were not run: make those that are still needed in the next turn."

@@ -1,4 +1,4 @@
-"""What is said to a run at work: how far it was told that there are words, and how far it has read them."""
+"""The steering words of a running run: up to which number there are any, and up to which they were read."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -8,15 +8,15 @@ from agents.events import Word
 
 
 class WordInbox:
-    """The words for one run, by their numbers, which rise. What they say is handed over when it is read, and not before.
+    """The steering words for one run, by their rising numbers. Their texts are handed over only when they are read.
 
-    Changed on the event loop alone; the agent's thread looks at `is_any` and `cut_because`.
+    Change it on the event loop only. The run's thread reads `is_any` and `cut_because`.
     """
 
     def __init__(self, told: int = 0) -> None:
-        """``told``: there are words up to this number from the beginning."""
+        """``told``: the highest number of the words that there are at the beginning."""
         self.cut_because = ""
-        """Why what is being done is to end at once for a word that is not read yet; empty where it is not."""
+        """Why what is being written or run is to end at once, for a word that is not read yet; empty if it isn't."""
         self._told = told
         self._read = 0
         self._cut_at = 0
@@ -28,9 +28,9 @@ class WordInbox:
         return self._told > self._read
 
     def tell(self, number: int, reason: str) -> bool:
-        """There are words up to this one; whether what is being done is to end for it, which is said once of each.
+        """Note that there are words up to this number. Returns whether what is being written or run is to end for it: once for each number.
 
-        What is told late, of words that were read meanwhile, changes nothing.
+        Does nothing for words that were read already.
         """
         if number <= self._read:
             return False
@@ -41,7 +41,7 @@ class WordInbox:
         return True
 
     def expect(self, future: "Future[Sequence[Word]]") -> Callable[[Sequence[Word]], None]:
-        """Words are being read: what is returned takes them, and hands them over to who waits for ``future``."""
+        """Begin to read words. Returns the function to call with them; it sets them as the result of ``future``."""
         self._expecting, told = future, self._told
 
         def take(words: Sequence[Word]) -> None:
@@ -54,6 +54,6 @@ class WordInbox:
         return take
 
     def stop(self) -> None:
-        """Nothing more is read: who waits for words is told so."""
+        """End a pending read with `Stopped`."""
         if self._expecting is not None and not self._expecting.done():
             self._expecting.set_exception(Stopped())

@@ -1,7 +1,7 @@
-"""Tools and agents that others have written, in modules named by the operator or in installed packages that announce theirs.
+"""Tools and agents of extensions: from modules that the operator names, and from installed packages that declare entry points.
 
-Three kinds of classes are taken: those derived from `agents.Tool`, Qwen-Agent's tools (`BaseTool`), and Qwen-Agent's agents (`Agent`).
-Qwen-Agent itself is imported only where an extension does so.
+Three kinds of classes are accepted: those derived from `agents.Tool`, Qwen-Agent's tools (`BaseTool`), and Qwen-Agent's agents (`Agent`).
+Qwen-Agent itself is imported only if an extension imports it.
 """
 
 from agents.extensions.loading import ENTRY_POINTS, ExtensionsRefused, load_extensions

@@ -1,4 +1,4 @@
-"""The models for agents of extensions: called in the agent's thread, with replies that it sees grow."""
+"""Model calls of an extension's agent. They are made in the agent's thread, which sees each reply grow."""
 
 import queue
 import threading
@@ -15,12 +15,15 @@ from agents.json_types import JsonObject
 from agents.models.reply import Reply, ReplyWriter
 from agents.models.reply_parts import Call, FinishedReply
 
-#: How often a growing reply is shown to the agent, in seconds.
+#: Seconds between two states of a growing reply that the agent is given.
 _PACE_S = 0.04
 
 
 class Asking:
-    """The model calls of one agent's run: at most so many, and none after a stop. In place of the run, for the models."""
+    """The model calls of one run of an extension's agent: a limited number, and none after a stop.
+
+    The chat models use it in place of the run. Its methods may be called from any thread; those that ask a model block.
+    """
 
     def __init__(
         self,
@@ -30,9 +33,9 @@ class Asking:
         label: str,
     ) -> None:
         self.label = label
-        """The conversation that they belong to."""
+        """The conversation that the calls belong to."""
         self.offers_tools = offers_tools
-        """See `agents.models.base.ReplyHost`, as for the one before."""
+        """Whether the next model call is offered tools: see `agents.models.base.ReplyHost`."""
         self._ask = ask
         self._most = most
         self._asked = 0
@@ -42,16 +45,16 @@ class Asking:
 
     @property
     def has_asked(self) -> bool:
-        """Whether the model was called, so that its tokens are counted."""
+        """Whether the model was called; if so, its tokens are counted already."""
         return self._asked > 0
 
     def check(self) -> None:
-        """Raise `Stopped` after a stop."""
+        """Raise `Stopped` if the run was stopped."""
         if self._is_stopped:
             raise Stopped
 
     def stop(self) -> None:
-        """Close the current request, and refuse further ones."""
+        """Cancel the current requests, and refuse further ones."""
         with self._lock:
             self._is_stopped = True
             pending = list(self._pending)
@@ -59,12 +62,12 @@ class Asking:
             future.cancel()
 
     def write(self, writer: ReplyWriter, request: ModelRequest) -> FinishedReply:
-        """Have a reply written, and wait for it. Raises `AgentError`, `Stopped` and `LimitReached`."""
+        """Request a reply, and return it when it is finished. Raises `AgentError`, `Stopped` and `LimitReached`."""
         *_, finished = self.replies(writer, request)
         return finished
 
     def replies(self, writer: ReplyWriter, request: ModelRequest) -> Iterator[FinishedReply]:
-        """The reply's states while it is written, the last one finished."""
+        """Request a reply, and yield its states while it is written; the last one is finished. Raises as `write` does."""
         states: queue.SimpleQueue[FinishedReply | None] = queue.SimpleQueue()
         reply = Reply()
         reply.notify = _Shower(reply, states.put)
@@ -93,7 +96,7 @@ class Asking:
 
 
 class _Shower:
-    """Passes on a reply's states as it grows, on the event loop: a new part at once, more of it at a pace that people can follow."""
+    """Passes on the states of a growing reply, on the event loop: a new part at once, growth of the last part at a limited pace."""
 
     def __init__(self, reply: Reply, show: Callable[[FinishedReply], None]) -> None:
         self._reply = reply
@@ -117,13 +120,13 @@ def _state_of(reply: Reply) -> FinishedReply:
 
 
 class AskedModel:
-    """A model as Qwen-Agent's agents know one: messages as its own or as dictionaries, answered in kind, streamed or whole."""
+    """A model with the interface of Qwen-Agent's: takes its messages or dictionaries, returns the same kind, streamed or whole."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
 
     def __getattr__(self, name: str) -> Any:
-        if name == "_model":  # it is being copied, and has none yet
+        if name == "_model":  # while it is being copied
             raise AttributeError(name)
         return getattr(self._model, name)
 
@@ -135,7 +138,7 @@ class AskedModel:
         *_: Any,
         **__: Any,
     ) -> Any:
-        """Ask it. What only some models understand (``extra_generate_cfg``) is left to the agent's version here."""
+        """Ask the model. ``extra_generate_cfg`` is ignored: the parameters of the agent's version are used."""
         given = [Message(**each) if isinstance(each, dict) else each for each in messages]
         as_dicts = all(isinstance(each, dict) for each in messages)
         replies = self._model.chat(given, functions)

@@ -1,8 +1,8 @@
-"""Lets an agent of Qwen-Agent's that others have written work on a run, so that its steps are those of any other run.
+"""Runs an agent of an extension that is built on Qwen-Agent, so that its steps look like those of any other run.
 
-The agent works in a thread of its own, from which come turns, calls of tools and results. The run's thread takes them in order and has
-them written into the log: a turn as a reply that grows, a call with the limits that all have. What the agent asks our model goes
-its own way, and is shown as far as the agent says it. After a stop the run ends at once, and the agent when it next does any of this.
+The agent works in a thread of its own, and puts turns, tool calls and results into a queue. The run's thread reads them in order and
+writes them into the log: a turn as a reply that grows, a call with the usual limits. What the agent asks the model is not shown
+by itself, only what the agent yields of it. After a stop the run ends at once; the agent ends when it next does any of this.
 """
 
 import json
@@ -30,18 +30,18 @@ from agents.text import json_object
 from agents.tools import Egress, Tool, ToolError
 from agents.tools.runner import Job, ToolOutcome
 
-#: How Qwen-Agent tells a model that a tool of its own has failed.
+#: The text by which Qwen-Agent tells a model that one of its own tools has failed.
 _FAILED = re.compile(
     r"\AAn error occurred when calling tool `.{0,200}?`:\n(\w{1,80}): .{0,4000}?\nTraceback:\n", re.DOTALL
 )
 
 
 class Host(Protocol):
-    """The run: see `agents.stream.AgentRun`."""
+    """What the driver needs of the run, which is an `agents.stream.AgentRun`. Its methods may be called from any thread."""
 
     @property
     def label(self) -> str:
-        """The conversation that it belongs to."""
+        """The conversation that the run belongs to."""
         ...
 
     @property
@@ -52,26 +52,26 @@ class Host(Protocol):
     def write(
         self, writer: ReplyWriter, request: ModelRequest | None = None, *, goes_on: bool = False
     ) -> FinishedReply:
-        """Have a reply written and shown, and wait for its end. ``goes_on``: it belongs to the model call of the one before.
+        """Have ``writer`` write a reply, show it, and wait for its end.
 
-        ``request`` is the request to the model, where there is one.
+        ``request``: the request to the model, if there is one. ``goes_on``: the reply belongs to the same model call as the one before.
         """
         ...
 
     def ask(self, writer: ReplyWriter, request: ModelRequest, reply: Reply) -> "Future[None]":
-        """Have a reply to a request written that is not shown."""
+        """Have ``writer`` write a reply that is not shown, without waiting for it."""
         ...
 
     def offers_tools(self) -> bool:
-        """What the budget allows for the next model call."""
+        """Whether the budget allows the next model call to be offered tools."""
         ...
 
     def run_tools(self, jobs: Sequence[Job]) -> Mapping[str, ToolOutcome]:
-        """Run tool calls at the same time, wait for all, and return each outcome by id."""
+        """Run tool calls at the same time, wait for all of them, and return the outcomes by the calls' ids."""
         ...
 
     def call_at_stop(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Have ``callback`` called when the run is stopped; returns a function that removes it."""
+        """Have ``callback`` called when the run is stopped. Returns a function that removes the callback."""
         ...
 
 
@@ -86,7 +86,7 @@ class _ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    """The agent reports what a tool has returned."""
+    """The agent reports what a tool of its own has returned."""
 
     said: Said
     text: str
@@ -98,33 +98,33 @@ class _End:
 
 
 class Work:
-    """A running agent of an extension, from its beginning to its end."""
+    """One run of an extension's agent, from its beginning to its end."""
 
     def __init__(self, host: Host, egress: Egress) -> None:
         self._host = host
         self._egress = egress
         self._news: queue.SimpleQueue[Turn | _ToolCall | _Result | _End] = queue.SimpleQueue()
         self._asking = Asking(host.ask, host.max_iterations, host.offers_tools, host.label)
-        # Of the agent's thread: the turn that it is in, what it yielded last, and how much of that has been dealt with.
+        # Used in the agent's thread: the current turn, what it yielded last, and how much of that is handled.
         self._turn: Turn | None = None
         self._yielded: Sequence[Message] = ()
         self._at = 0
         self._last = ""
-        # Of it too: names of calls that it has announced and not made, and of those it has made and not reported.
+        # Also there: names of calls that it has announced and not made, and of calls that it has made and not reported.
         self._announced: list[str] = []
         self._made: list[str] = []
-        # Of the run's thread: calls without a result.
+        # Used in the run's thread: calls without a result.
         self._open: list[Call] = []
         self._has_written = False
 
     def model(self, made: Callable[[Asking], Any]) -> AskedModel:
-        """The model, as the agent calls it."""
+        """The model that the agent is to call, made by ``made``."""
         return AskedModel(made(self._asking))
 
     # -- in the run's thread ----------------------------------------------------------------------
 
     def carry_out(self, agent: Any, messages: Sequence[Message]) -> None:
-        """Let the agent work to its end, blocking. Raises what the run does, and what the agent does."""
+        """Run the agent to its end. Blocks; raises what the run raises and what the agent raises."""
         remove_callback = self._host.call_at_stop(lambda: self._news.put(_End(Stopped())))
         threads.run_in_thread(lambda: self._generate(agent, messages))
         try:
@@ -158,7 +158,7 @@ class Work:
         self._has_written = True
 
     def _close_open(self) -> None:
-        """The agent continues, or has ended, and there are calls whose result it has not reported."""
+        """Close the calls whose result the agent has not reported, because it continues or has ended."""
         unsaid, self._open = self._open, []
         if unsaid:
             self._host.run_tools([_report(call, None) for call in unsaid])
@@ -174,7 +174,7 @@ class Work:
         asked.outcome.set_result(outcome.content)
 
     def _opened(self, said: Said) -> Call:
-        """The call in the log that this one is; where the agent has called a tool without saying so, it is written there."""
+        """The call in the log that ``said`` means. If the agent has not announced it, it is written into the log first."""
         fits = [call for call in self._open if call.name == said.name]
         same = [call for call in fits if (call.id == said.id and said.id) or call.arguments == said.text]
         if not fits:
@@ -185,8 +185,8 @@ class Work:
         return found
 
     def _refuse_calls(self) -> None:
-        """Nothing is answered any more: wake whoever waits for an answer."""
-        self._news.put(_End(None))  # so that the queue has an end
+        """The run has ended: wake the agent's thread if it waits for a result."""
+        self._news.put(_End(None))  # marks the queue's end
         while not isinstance(news := self._news.get(), _End):
             if isinstance(news, _ToolCall) and not news.outcome.done():
                 news.outcome.set_exception(Stopped())
@@ -211,15 +211,15 @@ class Work:
     @staticmethod
     def _break_off(turn: Turn, error: Exception) -> None:
         if isinstance(error, LimitReached):
-            turn.end()  # what it said before is whole
+            turn.end()  # what it said before is complete
         else:
             turn.fail(error)
 
     def _see(self, yielded: Sequence[Any]) -> None:
-        """Compare the messages so far with what is known."""
+        """Compare the messages that the agent has yielded so far with those that are handled already."""
         messages = [Message(**each) if isinstance(each, dict) else each for each in yielded]
         self._yielded = messages
-        if len(messages) < self._at:  # it begins anew
+        if len(messages) < self._at:  # it begins a new list
             self._at, self._last = 0, ""
         messages = [*self._more_of_last(messages), *messages[self._at :]]
         begin = 0
@@ -230,7 +230,7 @@ class Work:
                 begin = place + 1
             elif (
                 place > begin and messages[place - 1].function_call and _is_text(message)
-            ):  # it goes on without a result
+            ):  # it continues without a result
                 self._show(messages[begin:place])
                 self._end_turn()
                 begin = place
@@ -239,7 +239,7 @@ class Work:
         self._show(messages[begin:])
 
     def _more_of_last(self, messages: Sequence[Message]) -> list[Message]:
-        """What has come to the message that stood before a call, where an agent writes all that it says into one."""
+        """The text added to the message before a call, for agents that write everything into one message."""
         if not self._last:
             return []
         text = as_text(messages[self._at - 1].content)
@@ -258,12 +258,12 @@ class Work:
         self._turn.show(said)
 
     def _end_turn(self, call: Said | None = None) -> None:
-        """The turn is over: with a call that it has led to, where the agent has not announced one of that name."""
+        """End the turn; with the call that it leads to, unless the agent has announced a call of that name."""
         turn, self._turn = self._turn, None
         if turn is not None:
             self._announced += [each.name for each in turn.said if each.kind == "call"]
             is_new = call is not None and call.name not in self._announced
-            # What has been said before a call is a thought.
+            # Text before a call is a thought.
             turn.end(*([call] if call is not None and is_new else []))
 
     def _take_result(self, message: Message) -> None:
@@ -279,7 +279,7 @@ class Work:
         self._news.put(_Result(said, as_text(message.content)))
 
     def call_tool(self, name: str, arguments: Any, tool: Any, call: Callable[[], Any]) -> str:
-        """Have a tool called with the usual limits, and wait for its result; ``call`` is how the agent would call it."""
+        """Call a tool with the usual limits, and return its result; ``call`` is how the agent would call it by itself. Blocks."""
         self._asking.check()
         written = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False, default=str)
         said = Said("call", written or "{}", name)
@@ -291,11 +291,11 @@ class Work:
         ours = getattr(tool, "tool", None)
         asked = _ToolCall(said, ours or self._egress.guard(_TheirCall(name, tool, written, call)))
         self._news.put(asked)
-        self._asking.check()  # after it was put: it would never be answered
+        self._asking.check()  # checked after it was put: else it might never be answered
         return asked.outcome.result()
 
     def _pass_yielded(self) -> None:
-        """Everything that was yielded so far is handled."""
+        """Count everything that was yielded so far as handled."""
         self._at = len(self._yielded)
         last = self._yielded[-1] if self._yielded else None
         is_text = last is not None and last.role == ASSISTANT and not last.function_call
@@ -307,19 +307,19 @@ def _is_text(message: Message) -> bool:
 
 
 class Driven:
-    """Goes before an agent's class, so that the tools it calls are called by the run."""
+    """A base class put before an agent's own, so that the run makes the agent's tool calls."""
 
     work: Work
     function_map: Mapping[str, Any]
 
     def _call_tool(self, tool_name: str, tool_args: Any = "{}", **kwargs: Any) -> Any:
-        theirs = super()._call_tool  # type: ignore[misc] # of the class behind this one
+        theirs = super()._call_tool  # type: ignore[misc] # of the next class in the MRO
         tool = self.function_map.get(tool_name)
         return self.work.call_tool(tool_name, tool_args, tool, lambda: theirs(tool_name, tool_args, **kwargs))
 
 
 class _TheirCall:
-    """A call as the agent would make it, as a tool."""
+    """A call as the agent would make it by itself, wrapped as a tool."""
 
     def __init__(self, name: str, tool: Any, arguments: str, call: Callable[[], Any]) -> None:
         self.name = name
@@ -333,7 +333,7 @@ class _TheirCall:
         self._call = call
 
     def call(self, arguments: JsonObject, stop: CancelToken) -> str:
-        """Make it. Raises `ToolError`."""
+        """Make the call. Raises `ToolError`."""
         text = as_text(self._call())
         if failed := _FAILED.match(text):
             raise ToolError(f"The tool failed unexpectedly ({failed[1]}).")
@@ -341,14 +341,14 @@ class _TheirCall:
 
 
 def _report(call: Call, text: str | None) -> Job:
-    """A call that the agent has made itself: there is nothing to decide on any more."""
+    """A job for a call that the agent has made itself: nothing is left to decide."""
     job = Job(call.id, call.name, "{}", _Known(text))
     job.stop.is_decided = True
     return job
 
 
 class _Known:
-    """A tool whose result is there already, or will never be."""
+    """A tool whose result is known already, or will never be."""
 
     name = description = ""
     has_side_effects = False
@@ -359,7 +359,7 @@ class _Known:
         self._text = text
 
     def call(self, arguments: JsonObject, stop: CancelToken) -> str:
-        """Return it. Raises `ToolError` where there is none."""
+        """Return the result. Raises `ToolError` if there is none."""
         if self._text is None:
             raise ToolError("The agent did not say what came of this call.")
         return self._text

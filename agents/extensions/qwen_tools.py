@@ -1,4 +1,4 @@
-"""Qwen-Agent's tools from extensions, registered by its `@register_tool`, behind this package's `Tool`."""
+"""Tools of extensions that are registered with Qwen-Agent's `@register_tool`, wrapped as this package's `Tool`."""
 
 import base64
 import json
@@ -20,12 +20,12 @@ _MOST_SAID = 300
 
 
 def is_tool(each: type) -> bool:
-    """Whether a class is such a tool."""
+    """Whether a class is a tool of Qwen-Agent's."""
     return issubclass(each, BaseTool)
 
 
 class QwenTool:
-    """One of Qwen-Agent's tools. Limits and effects are those that its class declares, else the cautious ones."""
+    """A tool of Qwen-Agent's. Uses the limits and effects that its class declares; else cautious defaults."""
 
     def __init__(self, tool: BaseTool) -> None:
         self._tool = tool
@@ -38,7 +38,7 @@ class QwenTool:
         self.reaches_outside: bool = getattr(tool, "reaches_outside", True)
 
     def call(self, arguments: JsonObject, stop: CancelToken) -> str:
-        """Call it with its arguments as JSON, as Qwen-Agent does. Raises `ToolError`."""
+        """Call the tool with its arguments as JSON, as Qwen-Agent does. Raises `ToolError`."""
         try:
             return as_text(self._tool.call(json.dumps(arguments, ensure_ascii=False)))
         except ToolServiceError as error:
@@ -47,7 +47,7 @@ class QwenTool:
 
 
 def schema_of(parameters: Any) -> Any:
-    """Qwen-Agent's parameters as a JSON schema; they are a list, as its older tools have it, or one already. Others come as they are."""
+    """Qwen-Agent's parameters as a JSON schema: they are one already, or a list, as older tools have it. Others are returned unchanged."""
     if not isinstance(parameters, list):
         return {"properties": {}, **parameters} if isinstance(parameters, dict) else parameters
     if not all(isinstance(each, Mapping) and isinstance(each.get("name"), str) for each in parameters):
@@ -63,7 +63,7 @@ def schema_of(parameters: Any) -> Any:
 
 
 def as_text(result: Any) -> str:
-    """A tool's result as text for a model; what is not text is described, and passed on beside it where it came with the result."""
+    """A tool's result as text for a model. Parts that are no text are described; a file that came with the result is passed on, too."""
     if isinstance(result, str):
         return result
     if isinstance(result, list) and result and all(isinstance(item, ContentItem) for item in result):
@@ -84,7 +84,7 @@ def _described(item: ContentItem) -> str:
 
 
 def _file(item: ContentItem) -> ReturnedFile | None:
-    """What an item holds besides text, where it is written into its address; what stands elsewhere is not fetched."""
+    """The file within an item, if its content is in a ``data:`` address; other addresses are not fetched."""
     kind, value = item.get_type_and_value()
     head, is_data, encoded = value.partition(";base64,") if isinstance(value, str) else ("", "", "")
     if kind == "text" or not is_data or not head.startswith("data:"):

@@ -1,7 +1,7 @@
-"""The base of the chat models: Qwen-Agent's loop requests a reply and waits, while it is written on an event loop.
+"""The base class of chat models: Qwen-Agent's loop requests a reply and blocks, while the reply is written on the event loop.
 
-Qwen-Agent gets one finished message per model call. What is written meanwhile is in the `Reply`, which is shown from there: no copy of the
-whole conversation for each token.
+Qwen-Agent gets one finished message per model call. The growing reply is in `Reply`, and shown from there: so the whole conversation
+is not copied for each token.
 """
 
 import socket
@@ -19,32 +19,32 @@ from agents.metering import LAST_CALL
 from agents.models.reply import Reply, ReplyWriter
 from agents.models.reply_parts import FinishedReply
 
-# A tool of Qwen-Agent's that is not used here replaces the process's address resolution by one for IPv4 alone, once it is imported.
+# An unused tool of Qwen-Agent, when imported, replaces the process's address resolution by one for IPv4 only; this restores it.
 socket.getaddrinfo = image_search._orig_getaddrinfo  # noqa: SLF001
 
 
 class ReplyHost(Protocol):
-    """Where replies are written: the run that a model works for."""
+    """The run that a model works for. Its methods are called in the run's thread."""
 
     @property
     def label(self) -> str:
-        """The conversation that it belongs to."""
+        """The conversation that the run belongs to."""
         ...
 
     def offers_tools(self) -> bool:
-        """Whether the next model call is offered tools: the last one of a budget is not. Raises `AgentError` where none may be made."""
+        """Whether the next model call is offered tools: the last one of a budget is not. Raises `AgentError` if no call is allowed."""
         ...
 
     def write(self, writer: ReplyWriter, request: ModelRequest) -> FinishedReply:
-        """Have ``writer`` write the reply to a request on the run's event loop, and wait for its end.
+        """Have ``writer`` write the reply to a request on the run's event loop, and block until it is finished.
 
-        Raises `AgentError` when it fails, `Stopped` when the run was stopped, `LimitReached` when the run is out of
+        Raises `AgentError` if it fails, `Stopped` if the run was stopped, `LimitReached` if the run has used up its
         model calls.
         """
         ...
 
     def replies(self, writer: ReplyWriter, request: ModelRequest) -> Iterator[FinishedReply]:
-        """The same, with states of the growing reply for a loop that follows them; the last one is the finished reply."""
+        """As `write`, but yields states of the growing reply for a caller that follows it; the last one is the finished reply."""
         ...
 
 
@@ -56,7 +56,7 @@ def _for_last_call(messages: list[Message]) -> list[Message]:
 
 
 class StreamingChatModel(BaseChatModel):  # type: ignore[misc] # Qwen-Agent has no types
-    """A chat model that writes its replies on the run's event loop. ``cfg["host"]`` is where its run writes them."""
+    """A chat model that writes its replies on the run's event loop. ``cfg["host"]`` is the run, as a `ReplyHost`."""
 
     def __init__(self, cfg: dict[str, Any]) -> None:
         super().__init__(cfg)
@@ -64,20 +64,20 @@ class StreamingChatModel(BaseChatModel):  # type: ignore[misc] # Qwen-Agent has 
 
     @abstractmethod
     def prepare(self, messages: list[Message], functions: list[JsonObject]) -> Any:
-        """Make the request, in the thread of Qwen-Agent's loop."""
+        """Build the request from the messages and tools. Called in the thread of Qwen-Agent's loop."""
 
     @abstractmethod
     def describe(self, request: Any) -> ModelRequest:
-        """The first request, for the record; a changed one that is sent again is recorded by `Reply.on_retry`."""
+        """The request as it is first sent, for the record; one that is changed and sent again is recorded by `Reply.on_retry`."""
 
     @abstractmethod
     async def write(self, request: Any, reply: Reply) -> None:
-        """Write the reply to it and finish it, on the event loop. A stop comes as asyncio's cancellation."""
+        """Write the whole reply to the request into ``reply``. Called on the event loop; a stop cancels the asyncio task."""
 
     def chat(
         self, messages: list[Message], functions: list[JsonObject] | None = None, *_: Any, **__: Any
     ) -> Iterator[list[Message]]:
-        """One model call. Qwen-Agent's own version copies and tokenises the whole conversation each time."""
+        """One model call. Qwen-Agent's own method copies and tokenises the whole conversation each time."""
         if not self._host.offers_tools():
             messages, functions = _for_last_call(messages), []
         request = self.prepare(messages, functions or [])

@@ -1,4 +1,4 @@
-"""What servers say when they refuse something: tools, pictures, a part of a request. `agents.models.adapting` acts on it."""
+"""Patterns for what servers say when they refuse something: tools, pictures, a part of a request. `agents.models.adapting` uses them."""
 
 import re
 
@@ -40,12 +40,12 @@ REFUSING_IMAGES = re.compile(
     r"|image_url\W{0,3}(?:(?:is|are|was) )?(?:only|not|un|extra)|(?:unknown|unsupported|unexpected|unrecogni[sz]ed|invalid) (?:content )?"
     r"(?:variant|type|part)s?\W.{0,12}image_url|(?:support|for|no) (?:\w+ )?image inputs?\b|image inputs? (?:is |are )?(?:not|un)"
     r"|content\W\d+\W(?:type: )?input should be 'text'"
-    # Who knows of no parts at all: FastAPI, serde, Go, and others that check types.
+    # Servers that know no parts at all: FastAPI, serde, Go, and others that check types.
     r"|content'? (?:must|should) be a (?:valid )?string|content: input should be a valid string|sequence, expected (?:a )?string"
     r"|cannot unmarshal array into .{0,80}content of type string|content\W{1,3}expected (?:a )?string",
     re.IGNORECASE,
 )
-# What is wrong with one picture, of a server that takes others: it stays in the conversation, which could not go on with it.
+# One picture is bad, for a server that accepts pictures: it is left out, because the conversation could not continue with it.
 BAD_IMAGE = re.compile(
     r"(?:invalid|unsupported|corrupt|broken|malformed|too many|(?:could|can|did) ?n[o']t|fail(?:ed|ure)|unable).{0,40}\b(?:image|picture)"
     r"|\b(?:image|picture)s?\b.{0,60}(?:invalid|unsupported|not (?:valid|supported)|corrupt|too (?:large|small|big|long|many)|exceeds?"
@@ -89,7 +89,7 @@ STREAMING = re.compile(
     r"|\bstream mode\b|\bno streaming\b",
     re.IGNORECASE,
 )
-# What says nothing of what was wrong: Internal Server Error; Bad Request; Something went wrong.
+# Errors that do not say what was wrong: Internal Server Error; Bad Request; Something went wrong.
 SAYS_NOTHING = re.compile(
     r"(?:[\W\d_]|internal|server|errors?|bad|request|gateway|upstream|provider|returned|an|occurred|while|processing|your|the|please|try"
     r"|again|later|something|went|wrong|unexpected|unknown|unprocessable|entity|content|payload|too|large|failed|failure|api|invalid"
@@ -103,8 +103,8 @@ NO_SYSTEM = re.compile(
     r"|(?:developer|system) instruction is not enabled",
     re.IGNORECASE,
 )
-# Templates of servers that know of no results: Gemma's, Mistral's, Llama 2's; of several calls in one turn: Llama 3.1's. Servers that
-# check roles: LocalAI, TGI, KoboldCpp, Perplexity.
+# Templates of servers that have no role for results: Gemma's, Mistral's, Llama 2's; or allow one call per turn: Llama 3.1's. Servers
+# that check roles: LocalAI, TGI, KoboldCpp, Perplexity.
 NO_RESULTS = re.compile(
     r"roles? must alternate|\(?s?\)? should alternate|only supports single tool[- ]calls?"
     r"|only user(?:,| and|,? or)? .{0,30}roles? (?:are|is) (?:supported|allowed)"
@@ -114,18 +114,18 @@ NO_RESULTS = re.compile(
     r"|\bmessages\W{1,2}[1-9]\d{0,5}\W{1,2}role\b.{0,40}(?:must be one of|input should be|invalid enum)",
     re.IGNORECASE,
 )
-# Mistral: Tool call id (or: Function id) was … but must be a-z, A-Z, 0-9, with a length of 9. OpenAI, of ids that other servers have
-# made: Invalid 'messages[3].tool_calls[0].id': string too long. Anthropic: tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$'.
+# Mistral: Tool call id (or: Function id) was … but must be a-z, A-Z, 0-9, with a length of 9. OpenAI, about ids made by other
+# servers: Invalid 'messages[3].tool_calls[0].id': string too long. Anthropic: tool_use.id: String should match '^[a-zA-Z0-9_-]+$'.
 SHORT_IDS = re.compile(
     r"(?:tool[ _]call|function)[ _]ids?\b.{0,200}(?:length (?:of )?9\b|9 (?:alphanumeric )?characters)"
     r"|(?:tool_calls\[\d+\]\.|tool_call_|tool_use\.|tool_use_)id\b.{0,40}(?:string too long|maximum length|match pattern)",
     re.IGNORECASE | re.DOTALL,
 )
-# Anthropic and Gemini, of calls in this conversation that another model has made, or whose thoughts are gone.
+# Anthropic and Gemini, about calls in this conversation that another model made, or whose thoughts are missing.
 UNSIGNED_CALLS = re.compile(
     r"missing a [`'\"]?thought_signature|expected [`'\"]?thinking[`'\"]? or [`'\"]?redacted_thinking", re.IGNORECASE
 )
-# Bedrock, Anthropic and LiteLLM, of calls in a conversation whose request offers no tools any more.
+# Bedrock, Anthropic and LiteLLM, about calls in a conversation whose request offers no tools any more.
 WANTS_TOOLS = re.compile(
     r"toolconfig field must be defined|`tool_result` blocks must define tools|without `tools=` param|expects the `tools=` param",
     re.IGNORECASE,
@@ -151,7 +151,7 @@ MOST_TOOLS = re.compile(
     r"[^\w\n]{0,3}(\d{1,6})",
     re.IGNORECASE,
 )
-# What a template makes of tools and calls: llama.cpp: Unknown (built-in) filter 'items' for type String; Value is not callable: null.
+# When a template fails on tools and calls: llama.cpp: Unknown (built-in) filter 'items' for type String; Value is not callable: null.
 # vLLM: Can only get item pairs from a mapping. LM Studio: Error rendering prompt with jinja template: "Unknown StringValue filter: safe".
 TEMPLATE_FAILS = re.compile(
     r"unknown (?:\(built-in\) |\w+value )?(?:filter|test)\b|can only get item pairs from a mapping|value is not callable"
@@ -164,7 +164,7 @@ NOT_BOTH = re.compile(
     r"content or tool_calls,? but not both|(?:content and tool_calls|tool_calls and content) (?:can ?not|must not)",
     re.IGNORECASE,
 )
-# Signed or enciphered, and no longer good where the gateway asks another provider, the key or what was said before is another.
+# Signed or encrypted fields that are not valid any more, because the gateway uses another provider or key, or earlier messages changed.
 # Anthropic: Invalid `signature` in `thinking` block; bound to a different conversation. OpenAI: invalid_encrypted_content. Gemini:
 # Thought signature is not valid; Corrupted thought signature.
 SPOILED = re.compile(
@@ -186,7 +186,7 @@ REFUSING_SCHEMAS = re.compile(
 )
 # OpenAI's newer models: Unsupported parameter: 'max_tokens' … Use 'max_completion_tokens' instead.
 NEW_LENGTH = re.compile(r"\buse\W{1,3}max_completion_tokens", re.IGNORECASE)
-# Bedrock and Anthropic, behind gateways that pass a content without words on.
+# Bedrock and Anthropic, behind gateways that pass on empty contents.
 NO_EMPTY = re.compile(
     r"content blocks must (?:be non-empty|contain non-whitespace)|non-empty content"
     r"|message at position \d{1,6} with role 'assistant' must not be empty"
@@ -200,7 +200,7 @@ NO_THINKING = re.compile(
     r"|think(?:ing)? (?:value .{0,20})?is not supported",
     re.IGNORECASE,
 )
-#: What a refusal for length names where the answer's length, and not the request's alone, is too much.
+#: What a refusal because of length mentions if the answer's length, and not only the request's, is too much.
 ANSWER_TOO = re.compile(
     r"max(?:_completion|_new|_output)?_tokens|(?:in|for) the completion|completion tokens|output tokens", re.IGNORECASE
 )

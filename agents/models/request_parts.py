@@ -1,4 +1,4 @@
-"""The parts of a request that can be left out or written otherwise, for servers that refuse them."""
+"""The parts of a request that can be left out or written differently, for servers that refuse them."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -11,11 +11,11 @@ from agents.models import refusing
 _NEEDED = frozenset({"model", "messages", "tools"})
 NEEDED_IN_MESSAGES = frozenset({"role", "content", "tool_calls", "tool_call_id"})
 NEEDED_IN_CALLS = frozenset({"id", "type", "function"})
-#: Ordinary words that name a part all the same. Others count only if the message also says that they are refused.
+#: Ordinary words that count as a part's name wherever they occur. Other words count only if the message also says that they are refused.
 _TELLING_NAMES = frozenset({"temperature", "seed"})
 _SHORT_ID = 9
 _PENALTIES = frozenset({"presence_penalty", "frequency_penalty", "repetition_penalty", "repeat_penalty"})
-#: Groups of parts, by what servers call them. The words say that they are refused, or the pattern does.
+#: Groups of parts, as servers call them. Either the message says that they are refused, or the pattern itself does.
 _GROUPS = [
     (
         refusing.SAMPLING,
@@ -36,12 +36,12 @@ _GROUPS = [
     (refusing.USAGE, frozenset({"stream_options"})),
     (refusing.STREAMING, frozenset({"stream"})),
 ]
-#: How a request says whether the model should think.
+#: The fields by which a request says whether the model should think.
 _THINKING = frozenset({"chat_template_kwargs", "enable_thinking", "reasoning_effort", "reasoning", "think", "thinking"})
 
 
 def write_parts(message: ChatMessage) -> ChatMessage:
-    """A message in the API's format: with pictures, its text and they are parts of its content."""
+    """A message in the API's format: if it has pictures, its content is a list of parts."""
     message = without_marks(message)
     if IMAGES not in message:
         return message
@@ -51,7 +51,7 @@ def write_parts(message: ChatMessage) -> ChatMessage:
 
 
 def optional_names(body: Mapping[str, Any]) -> Iterator[str]:
-    """The parts of a request that can be left out."""
+    """The names of the parts of a request that can be left out."""
     found: dict[str, None] = dict.fromkeys(name for name in body if name not in _NEEDED)
     for message in body["messages"]:
         found |= dict.fromkeys(message.keys() - NEEDED_IN_MESSAGES)
@@ -61,23 +61,23 @@ def optional_names(body: Mapping[str, Any]) -> Iterator[str]:
 
 
 def find_group(words: str, *, says_so: bool) -> frozenset[str]:
-    """The parts that the message refuses together, by none of their names."""
+    """The parts that the message refuses as a group, without naming them one by one."""
     if refusing.NO_THINKING.search(words):
         return _THINKING
     return next((parts for pattern, parts in _GROUPS if says_so and pattern.search(words)), frozenset())
 
 
 def wants_field(words: str) -> bool:
-    """Whether a refusal says that a field is missing which the server would have sent itself."""
+    """Whether a refusal says that a field is missing that the server itself should have sent before."""
     return refusing.MISSING.search(words) is not None or "thought_signature" in words
 
 
 def names_part(words: str, name: str, *, says_so: bool) -> bool:
     """Whether the message names that part as refused."""
-    # A word that may occur in any sentence: fields that an operator has added to the body, such as the allowed providers, are not lost by
-    # one.
+    # The name may be a word that occurs in any sentence. Fields that an operator has added to the body, such as the allowed
+    # providers, must not be dropped because of such a word.
     if not name.isalpha() or name in _TELLING_NAMES:
-        # Where they are refused also as topP, top-p, and Top P.
+        # If the message says that something is refused, the name may also be written as topP, top-p, or Top P.
         spelt = re.escape(name).replace("_", "[_ -]?") if says_so else re.escape(name)
         return re.search(rf"(?<!\w){spelt}(?!\w)", words, re.IGNORECASE if says_so else 0) is not None
     quoted = (
@@ -87,7 +87,7 @@ def names_part(words: str, name: str, *, says_so: bool) -> bool:
 
 
 def shorten_ids(message: ChatMessage) -> ChatMessage:
-    """The message with call ids of nine letters and digits, always the same for the same id."""
+    """The message with call ids of nine letters and digits; the same id always becomes the same."""
     short = dict(message)
     if "tool_call_id" in short:
         short["tool_call_id"] = _short(short["tool_call_id"])
@@ -101,7 +101,7 @@ def _short(call_id: str) -> str:
 
 
 def merge_system(messages: list[ChatMessage]) -> list[ChatMessage]:
-    """The system's message as the beginning of the first message of the user."""
+    """Move the system's message to the beginning of the user's first message."""
     if not messages or messages[0]["role"] != "system":
         return messages
     system, first, *others = messages

@@ -1,18 +1,18 @@
-"""Reads events of a stream that contain only text, which nearly all do, together."""
+"""Reads several events of a stream at once if they contain only text, as nearly all of them do."""
 
 from typing import Any
 
 import orjson
 
-#: Fields with reasoning as text, in the order of precedence.
+#: Fields with reasoning as text, in order of precedence.
 REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_text", "thinking")
 _TEXT_FIELDS = frozenset({"content", *REASONING_FIELDS})
 
 
 def read_text_alone(events: bytes, of_choice: Any) -> tuple[str, str] | None:
-    """The text field of whole events, and its text, put together; None unless all have nothing but text in that field for that choice.
+    """Return the name of the text field of complete events, and their joined text. None unless all contain only that field.
 
-    ``events`` is as it was received, with line feeds as line ends.
+    ``events``: the bytes as received, with line feeds as line ends. ``of_choice``: the choice that the events must be for.
     """
     mark = b"data: " if events.startswith(b"data: {") else b"data:"
     if not (events.startswith(mark) and events.endswith(b"}\n\n")):
@@ -40,5 +40,5 @@ def read_text_alone(events: bytes, of_choice: Any) -> tuple[str, str] | None:
             field = name
             texts.append(text)
         return (field, "".join(texts)) if field in _TEXT_FIELDS else None
-    except (AttributeError, LookupError, TypeError, ValueError):  # JSON's errors are among them
+    except (AttributeError, LookupError, TypeError, ValueError):  # includes JSON's errors
         return None

@@ -1,4 +1,4 @@
-"""The tools agents call, one module each. What a tool needs from outside is handed in with a `Toolbox`."""
+"""The tools that agents call, one module each. What a tool needs from its caller is passed in a `Toolbox`."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -64,26 +64,26 @@ _BUILT_IN: dict[str, Callable[[Toolbox, Egress], Tool]] = {
     FetchPageTool.name: lambda _, egress: FetchPageTool(check_host=egress.check_host),
     AskUserTool.name: lambda _, __: AskUserTool(),
 }
-#: Tools that are there as soon as the session uses files, whatever the agent has.
+#: Tools that are offered as soon as the session uses files, whatever the agent's list says.
 _OF_FILES = (ReadFileTool, SearchFileTool)
-#: Names that no tool of an extension may have.
+#: Names that extensions' tools may not have.
 RESERVED = frozenset(_BUILT_IN) | {kind.name for kind in _OF_FILES}
 
 
 def list_tools() -> list[ToolInfo]:
-    """The tools that an agent may be given: the built-in ones and those of extensions. MCP servers' come with their servers."""
+    """The tools that an agent may be given: the built-in ones and those of extensions, but not those of MCP servers."""
     toolbox, egress = Toolbox(), Egress()
     return [*(info_of(make(toolbox, egress)) for make in _BUILT_IN.values()), *registry.extension_tools()]
 
 
 def without_side_effects() -> frozenset[str]:
-    """Names of tools that change nothing outside. No tool of a server's can have one of them."""
+    """Names of the tools that change nothing outside. No tool of an MCP server can have one of these names."""
     harmless = {tool.name for tool in list_tools() if not tool.has_side_effects}
     return frozenset(harmless | {kind.name for kind in _OF_FILES})
 
 
 def reserved_names() -> frozenset[str]:
-    """Names that no tool of an MCP server may have, also where the agent has not the tool."""
+    """Names that tools of MCP servers may not have, even if the agent does not have the tool."""
     return RESERVED | {tool.name for tool in registry.extension_tools()}
 
 
@@ -94,10 +94,10 @@ def build_tools(
     on_missing: Callable[[str], None] = lambda _: None,
     choices: Sequence[McpChoice] | None = None,
 ) -> dict[str, Tool]:
-    """Make the named tools, and those of the toolbox, by name.
+    """Create the named tools and those of the toolbox, by name.
 
-    Of MCP servers those are there that are connected now; ``on_missing`` is called with a sentence about each of the others, and
-    about each named tool that is not installed or lacks a setting. ``choices`` are the servers that there are to be, and which of
+    Of MCP servers only those that are connected now are used. ``on_missing`` is called with a sentence about each of the others, and
+    about each named tool that is not installed or lacks a setting. ``choices``: the MCP servers to use, and which of
     their tools; ``None``: all.
     """
     egress = egress or Egress((), toolbox.privacy, toolbox.hosts)
@@ -116,11 +116,11 @@ def build_tools(
         listed = toolbox.files.listed()
         built |= {kind.name: kind(toolbox.files, listed, egress.mark) for kind in _OF_FILES}
     if choices != () and (toolbox.mcp_servers or choices):
-        # Imported here because it takes over a second, which nobody without MCP servers should wait for.
+        # Imported here because it takes over a second, which processes without MCP servers should not wait for.
         from agents.tools import mcp  # noqa: PLC0415
 
         found, missing = mcp.connected_tools(toolbox.mcp_servers, reserved_names(), choices)
-        # No server takes the place of a tool of ours.
+        # No MCP server's tool replaces one of ours.
         built = {**built, **{tool.name: tool for tool in found if tool.name not in built}}
         for words in missing:
             on_missing(words)
@@ -128,7 +128,7 @@ def build_tools(
 
 
 def connect_servers(configured: Mapping[str, Any]) -> None:
-    """Begin to connect to MCP servers, in the background, so that runs find them connected. Imports for a second."""
+    """Start connecting to MCP servers, in the background, so that runs find them connected. The import takes a second."""
     if configured:
         from agents.tools import mcp  # noqa: PLC0415 - as in `build_tools`
 
@@ -136,35 +136,37 @@ def connect_servers(configured: Mapping[str, Any]) -> None:
 
 
 def server_states() -> list[ServerState]:
-    """How this process stands with its MCP servers; none where it has none."""
-    # Perhaps it is just being imported, in another thread.
+    """The state of this process's MCP servers; empty if it has none."""
+    # Another thread may be importing it just now.
     states = getattr(sys.modules.get("agents.tools.mcp"), "server_states", list)
     found: list[ServerState] = states()
     return found
 
 
 def server_tools() -> dict[str, dict[str, str]]:
-    """The tools of the MCP servers that this process is connected to, by server and name, with what each does."""
+    """The tools of the MCP servers that this process is connected to, as ``{server: {name: description}}``."""
     found: dict[str, dict[str, str]] = getattr(sys.modules.get("agents.tools.mcp"), "offered_tools", dict)()
     return found
 
 
 def renew_server(name: str, entry: Any) -> None:
-    """Have this process connect to an MCP server anew, as it is configured now. Imports for a second."""
+    """Connect this process to an MCP server again, with its new configuration. The import takes a second."""
     from agents.tools import mcp  # noqa: PLC0415 - as in `build_tools`
 
     mcp.reconnect_server(name, entry, reserved_names())
 
 
 def drop_server(name: str) -> None:
-    """End this process's session with an MCP server that is there no more."""
+    """Close this process's session with an MCP server that was removed."""
     getattr(sys.modules.get("agents.tools.mcp"), "drop_server", lambda _: None)(name)
 
 
 def inspect_server(name: str, entry: Any, within_s: float) -> tuple[dict[str, str], str]:
-    """Connect to an MCP server apart from those of runs, and leave it: its tools with what each does, or a sentence about why not.
+    """Connect to an MCP server, apart from the sessions of runs, and disconnect.
 
-    Blocks for so long, and imports for a second.
+    Returns its tools as ``{name: description}``, and a sentence about what went wrong, else empty.
+
+    Blocks for up to ``within_s`` seconds; the import takes a second.
     """
     from agents.tools import mcp  # noqa: PLC0415 - as in `build_tools`
 

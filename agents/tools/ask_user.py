@@ -19,7 +19,7 @@ _CHOOSING = ("choice", "choices")
 
 
 class AskUserTool:
-    """Asks a person. Whoever runs the agent has it wait for the answers; where it cannot wait, the model is told so."""
+    """Asks a person. The run waits for the answers; if it cannot wait, the model is told so."""
 
     name = "ask_user"
     description = (
@@ -61,12 +61,12 @@ class AskUserTool:
     has_side_effects = False
 
     def call(self, arguments: JsonObject, stop: CancelToken) -> str:
-        """Say that nobody can be asked: where somebody can, the call never comes here."""
+        """Say that nobody can be asked. If somebody can, the run waits instead of making this call."""
         raise ToolError("Nobody can be asked in this run. Go on with what you know, and say what you have assumed.")
 
 
 def fields_of(arguments: Mapping[str, Any]) -> list[QuestionField]:
-    """The form that a call asks for. Its arguments fit the schema; raises `ToolError` for what makes no form all the same."""
+    """The form's fields from a call's arguments, which fit the schema. Raises `ToolError` if they make no form all the same."""
     asked = arguments.get("fields") or [{"name": "answer", "kind": "text", "label": str(arguments["question"])}]
     fields = [_field(each) for each in asked]
     names = [field["name"] for field in fields]
@@ -95,7 +95,7 @@ def _field(asked: Mapping[str, Any]) -> QuestionField:
 
 
 def answer_problem(fields: Sequence[QuestionField], answers: Mapping[str, Any]) -> str:
-    """What is wrong with somebody's answers, as a sentence for them; empty where nothing is."""
+    """What is wrong with a person's answers, as a sentence for them; empty if nothing is."""
     known = {field["name"] for field in fields}
     if unknown := next((name for name in answers if name not in known), None):
         return Sentence("There is no field “%(name)s”.", name=unknown[:100])
@@ -114,7 +114,7 @@ def _is_missing(value: Any) -> bool:
 
 
 def _misfit(field: QuestionField, value: Any) -> str:
-    """What an answer has to be, where it is not that."""
+    """What an answer has to be, if it is something else; else empty."""
     fits, words = _KINDS[field["kind"]]
     if fits(value, field.get("options", [])):
         return ""
@@ -135,7 +135,7 @@ def _are_choices(value: Any, options: Sequence[str]) -> bool:
 
 
 def _is_number(value: Any, _options: Sequence[str]) -> bool:
-    # Neither NaN nor an infinity is in there.
+    # The value comes from JSON without NaN and infinity.
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return is_number and -_LARGEST_NUMBER < value < _LARGEST_NUMBER
 
@@ -144,7 +144,7 @@ def _is_yes_or_no(value: Any, _options: Sequence[str]) -> bool:
     return isinstance(value, bool)
 
 
-#: By kind: what an answer has to be, and the sentence that says so of a field's label.
+#: By kind: a check of an answer, and the error sentence for a field's label.
 _KINDS: dict[FieldKind, tuple[Callable[[Any, Sequence[str]], bool], Callable[[str], str]]] = {
     "text": (
         _is_text,

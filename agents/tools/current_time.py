@@ -1,4 +1,4 @@
-"""The `current_time` tool: date, time and weekday, here or in any time zone."""
+"""The `current_time` tool: date, time and weekday, in UTC or in any time zone."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -8,7 +8,7 @@ from agents.cancellation import CancelToken
 from agents.json_types import JsonObject
 from agents.tools.tool import ToolError
 
-# Not from the locale: the model's language is English wherever the server runs.
+# Not from the locale: the model reads English, wherever the server runs.
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
@@ -29,7 +29,7 @@ _PARAMETERS: JsonObject = {
 
 
 class CurrentTimeTool:
-    """Tells the time, which no model knows by itself."""
+    """Returns the current time, which no model knows by itself."""
 
     name = "current_time"
     description = (
@@ -46,7 +46,7 @@ class CurrentTimeTool:
         self._now = now
 
     def call(self, arguments: JsonObject, stop: CancelToken) -> str:
-        """The time in ``arguments["time_zone"]``, or in UTC."""
+        """Return the time in ``arguments["time_zone"]``, or in UTC."""
         name = str(arguments.get("time_zone") or "UTC").strip()
         try:
             zone = ZoneInfo(name)
@@ -57,7 +57,7 @@ class CurrentTimeTool:
 
 
 def _unknown(name: str) -> str:
-    """The sentence for a name that is no zone, with what may have been meant."""
+    """The error sentence for an unknown time zone, with similar names."""
     wanted = name.rpartition("/")[2].replace(" ", "_").casefold()
     close = sorted(zone for zone in available_timezones() if wanted and wanted in zone.casefold())[:3]
     hint = f"Did you mean {' or '.join(close)}?" if close else "Use an IANA name such as Asia/Taipei or Europe/London."

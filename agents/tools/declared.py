@@ -1,4 +1,4 @@
-"""What a tool or an agent of an extension declares that it needs from the operator: settings and secrets, each in a variable."""
+"""How a tool or an agent of an extension declares what the operator has to set: settings and secrets, each in an environment variable."""
 
 import os
 from typing import Any, overload
@@ -6,15 +6,15 @@ from typing import Any, overload
 from agents.tools.tool import ToolError
 
 _FROM = "env:"
-#: What is shorter than a secret ever is would be found in ordinary words.
+#: Shorter values are not hidden: they would be found within ordinary words.
 _SHORTEST_SECRET = 6
 
 
 class Setting:
-    """A value that the operator sets, read on the instance of the class that declares it.
+    """A value that the operator sets. It is declared as a class attribute, and read on the instance.
 
-    ``units = Setting("env:WEATHER_UNITS", "metric")`` declares it; ``self.units`` is what that variable holds, else the default. One
-    without a default has to be set: as long as it is not, the tool is not offered, and agents and operators are told why.
+    ``units = Setting("env:WEATHER_UNITS", "metric")`` declares it; ``self.units`` is that variable's value, else the default. A setting
+    without a default is required: until it is set, the tool is not offered, and agents and operators are told why.
     """
 
     is_secret = False
@@ -39,12 +39,12 @@ class Setting:
 
     @property
     def value(self) -> str | None:
-        """What it is now; ``None`` where it is not set and has no default."""
+        """The current value; ``None`` if it is not set and has no default."""
         return os.environ.get(self.variable) or self.default
 
 
 class Secret(Setting):
-    """A setting that nobody may see: it has no default, and is left out of what the tool returns or says."""
+    """A secret setting: it has no default, and its value is removed from what the tool returns or raises."""
 
     is_secret = True
 
@@ -53,7 +53,7 @@ class Secret(Setting):
 
 
 def declared_by(owner: type) -> tuple[Setting, ...]:
-    """The settings and secrets that a class and those it is derived from declare."""
+    """The settings and secrets that a class and its base classes declare."""
     found: dict[str, Any] = {}
     for each in reversed(owner.__mro__):
         found |= vars(each)
@@ -61,12 +61,12 @@ def declared_by(owner: type) -> tuple[Setting, ...]:
 
 
 def unset_in(settings: tuple[Setting, ...]) -> list[str]:
-    """The variables that have to be set and are not."""
+    """The names of required variables that are not set."""
     return [setting.variable for setting in settings if setting.value is None]
 
 
 def hide_secrets(text: str, settings: tuple[Setting, ...]) -> str:
-    """The text without the values of the secrets among these."""
+    """The text with the values of the secrets among ``settings`` removed."""
     for setting in settings:
         value = setting.value if setting.is_secret else None
         if value and len(value) >= _SHORTEST_SECRET:

@@ -1,8 +1,8 @@
-"""What may leave by a tool that reaches outside: to which hosts, and, once a session has read private things, to which addresses.
+"""Checks what tools that reach outside may send: to which hosts, and, once a session has read private data, to which addresses.
 
-Whoever talks the model into a call with private words in its address, or in any other argument, is told them by the name look-up
-alone. So, once earlier conversations have been read, a tool that reaches outside is given nothing but whole addresses that a person
-wrote in this session or that a page read in it linked to, in the one spelling that they have. The check comes before the tool.
+A call can carry private data in its address, or in any other argument; the name look-up alone would already send it. An attacker could
+talk the model into that. So, once earlier conversations have been read, a tool that reaches outside only gets whole addresses that a
+person wrote in this session, or that a page read in it linked to, in one normal form. The check comes before the tool runs.
 """
 
 import threading
@@ -17,16 +17,16 @@ from agents.tools.tool import Tool, ToolError, has_side_effects
 
 #: The tool whose results' addresses count as links of a page.
 PAGE_READER = "fetch_page"
-#: Addresses that one page adds, and that a session holds: what a page's author can learn from a choice among them is bounded.
+#: The most addresses that one page and one session may add: this bounds what an author can learn from the choice among them.
 LINKS_PER_PAGE = 200
 MOST_LINKS = 5_000
-#: Values besides addresses that a call may hold, and how large a number among them may be.
+#: The most values besides addresses in a call, and the largest number among them.
 _MOST_VALUES = 20
 _LARGEST_NUMBER = 9_999
 
 
 class Egress:
-    """What a run's tools may send outside. Thread-safe: the tools of a turn run at the same time."""
+    """The checks of what a run's tools send outside. Thread-safe: the tools of a turn run at the same time."""
 
     def __init__(
         self,
@@ -42,17 +42,17 @@ class Egress:
         self._links: dict[str, None] = {}
 
     def mark(self) -> None:
-        """The session has found something private, which is handed out after this."""
+        """Mark the session as having read private data. Called before the data are returned."""
         if self._privacy is not None:
             self._privacy.mark()
         self._is_marked = True
 
     def guard(self, tool: Tool) -> Tool:
-        """The tool, behind this check where it reaches outside."""
+        """The tool, wrapped with this check if it reaches outside."""
         return GuardedTool(tool, self) if reaches_outside(tool) else tool
 
     def admit(self, tool: Tool, arguments: JsonObject, *, is_decided: bool = False) -> JsonObject:
-        """The arguments as the tool may have them; raises `ToolError` with why it may not.
+        """The arguments as they may be passed to the tool. Raises `ToolError` with the reason if the call is not allowed.
 
         ``is_decided``: a person has allowed the call.
         """
@@ -64,19 +64,19 @@ class Egress:
         return admitted
 
     def add_page(self, text: str) -> None:
-        """A page was read: what it links to may be read too."""
+        """Allow the addresses that a page links to."""
         with self._lock:
             self._links |= dict.fromkeys(_first(addresses_in(text), LINKS_PER_PAGE))
             while len(self._links) > MOST_LINKS:
                 del self._links[next(iter(self._links))]
 
     def add_words(self, words: Sequence[str]) -> None:
-        """A person has said something more: addresses in it are theirs."""
+        """Allow the addresses in further words of a person."""
         with self._lock:
             self._history = [*self._history, *({"role": "user", "content": each} for each in words)]
 
     def check_host(self, host: str) -> None:
-        """Raise `ToolError` for a host that the operator's lists leave out; also for where a redirect leads."""
+        """Raise `ToolError` for a host that the operator's lists exclude. To be called for redirects, too."""
         if not self._hosts.allows(host):
             raise ToolError(f"This installation does not read from “{host[:200]}”.")
 
@@ -91,7 +91,7 @@ class Egress:
         self.check_host(host)
 
     def _admitted(self, value: Any, schema: Any, budget: "_Budget") -> Any:
-        """The value with each address in its one spelling; raises `ToolError` for what could carry words."""
+        """The value with each address in its normal form. Raises `ToolError` for a value that could carry private data."""
         schema = schema if isinstance(schema, Mapping) else {}
         budget.spend()
         if isinstance(value, dict):
@@ -130,7 +130,7 @@ class Egress:
         return any(address in set(addresses) for addresses in self._known())
 
     def _known(self) -> Iterator[Iterable[str]]:
-        """The addresses of text after text, what is at hand first."""
+        """The allowed addresses, text by text; those at hand come first."""
         roles = {"user": _written, "tool": _linked}
         for message in self._history:
             find = roles.get(message["role"])
@@ -177,7 +177,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 class _Budget:
-    """How many values a call may still hold: many small ones together are words too."""
+    """Counts the values of a call: many small values together could carry private data, too."""
 
     def __init__(self) -> None:
         self._left = _MOST_VALUES
@@ -189,12 +189,12 @@ class _Budget:
 
 
 def reaches_outside(tool: Tool) -> bool:
-    """Whether what a tool is given may leave this machine. Who doesn't say so of itself does."""
+    """Whether a tool may send what it is given outside this machine; true for a tool that does not declare it."""
     return bool(getattr(tool, "reaches_outside", True))
 
 
 class GuardedTool:
-    """A tool that reaches outside, behind the check."""
+    """A tool that reaches outside, with the check before it."""
 
     def __init__(self, tool: Tool, egress: Egress) -> None:
         self._tool = tool
@@ -204,11 +204,11 @@ class GuardedTool:
         self.has_side_effects = has_side_effects(tool)
 
     def is_private(self, arguments: JsonObject) -> bool:
-        """Whether the call would tell what nobody outside knows, so that a person has to allow it."""
+        """Whether the call might send private data, so that a person has to allow it."""
         try:
             self._egress.admit(self._tool, arguments, is_decided=True)
         except ToolError:
-            # A host that is closed to all: no person opens it.
+            # The host is forbidden for everybody: no person can allow it.
             return False
         try:
             self._egress.admit(self._tool, arguments)
@@ -217,7 +217,7 @@ class GuardedTool:
         return False
 
     def call(self, arguments: JsonObject, stop: CancelToken) -> str:
-        """Call the tool with what may leave; raises `ToolError` before anything does."""
+        """Check the call, then make it. Raises `ToolError` before anything is sent."""
         admitted = self._egress.admit(self._tool, arguments, is_decided=stop.is_decided)
         result = self._tool.call(admitted, stop)
         if self._tool.name == PAGE_READER:

@@ -1,4 +1,4 @@
-"""What tools may do with the files of the session that they work for."""
+"""What tools may do with the files of their session."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,22 +20,22 @@ class FoundLine:
 
 @dataclass(frozen=True, slots=True)
 class ReturnedFile:
-    """A file that a tool has returned, not kept yet. ``name`` is empty where it came without one."""
+    """A file that a tool has returned, not stored yet. ``name`` is empty if it has none."""
 
     name: str
     content: bytes = field(repr=False)
 
 
 class SessionFiles(Protocol):
-    """The files of the session that a run belongs to, for its tools: called in their threads. What cannot be done is a `ToolError`."""
+    """The files of a run's session, for its tools. Called in the tools' threads; errors are raised as `ToolError`."""
 
     @property
     def are_any(self) -> bool:
-        """Whether the session uses files; known without asking anybody."""
+        """Whether the session uses files. Needs no database query."""
         ...
 
     def listed(self) -> Sequence[FileData]:
-        """All of them, the first one first."""
+        """All files, the oldest first."""
         ...
 
     def pages(self, file_id: str, stop: CancelToken) -> int:
@@ -43,19 +43,19 @@ class SessionFiles(Protocol):
         ...
 
     def lines(self, file_id: str, page: int, first: int) -> Iterator[tuple[int, str]]:
-        """The lines of a page from one on, each with its number."""
+        """The lines of a page from line ``first`` on, as ``(number, text)``."""
         ...
 
     def search(
         self, file_ids: Sequence[str], query: str, limit: int, stop: CancelToken
     ) -> tuple[list[FoundLine], list[str]]:
-        """Lines out of passages in which all the words occur, and a sentence about each file that could not be searched."""
+        """Lines from passages that contain all the words, and a sentence about each file that could not be searched."""
         ...
 
     def content(self, file_id: str) -> bytes:
-        """All of a file."""
+        """The whole content of a file."""
         ...
 
     def keep(self, returned: Sequence[ReturnedFile]) -> tuple[list[FileData], list[str]]:
-        """Keep what a tool has returned, for the session; and a sentence about each file that could not be."""
+        """Store files that a tool has returned, in the session. Also returns a sentence about each that could not be stored."""
         ...

@@ -9,14 +9,14 @@ from agents.tools.file_access import SessionFiles
 from agents.tools.tool import ToolError
 
 _MOST_HITS = 50
-#: Characters of lines that one call returns.
+#: The most characters of lines that one call returns.
 _MOST_CHARACTERS = 16_000
-#: Files that a description names.
+#: The most files that a tool's description names.
 _NAMED = 30
 
 
 class _FileTool:
-    """What both have: files of one session, and no way out of it."""
+    """The base of both tools: they see the files of one session only, and send nothing outside."""
 
     timeout_s = 90.0
     output_limit = 20_000
@@ -66,7 +66,7 @@ class ReadFileTool(_FileTool):
             raise ToolError(f"“{file['name']}” has {_count(pages, 'page')}; there is no page {page:,}.")
         first = int(arguments.get("from_line") or 1)
         last = int(arguments.get("to_line") or 0)
-        # First, so that nothing private is known to the model before the session is marked by it.
+        # Marked first, so that the model never knows anything private before the session is marked.
         self._on_read()
         taken, more = _taken(self._files.lines(file["id"], page, first), last)
         if not taken:
@@ -124,7 +124,7 @@ class SearchFileTool(_FileTool):
 
 
 def find_file(listed: Sequence[FileData], wanted: str) -> FileData:
-    """The file that a model means by a name or an id, the newest of several of one name. Raises `ToolError`."""
+    """The file that a model means by a name or an id; the newest of several with the same name. Raises `ToolError`."""
     plain = wanted.strip().strip("“”\"'").casefold()
     for file in reversed(listed):
         if plain in (file["id"], file["name"].casefold()):
@@ -138,7 +138,7 @@ def _there_are(listed: Sequence[FileData]) -> str:
 
 
 def _taken(lines: Iterator[tuple[int, str]], last: int) -> tuple[list[tuple[int, str]], bool]:
-    """As many lines as fit, and whether the page goes on."""
+    """As many lines as fit, and whether the page has more."""
     taken: list[tuple[int, str]] = []
     left = _MOST_CHARACTERS
     for number, line in lines:

@@ -1,4 +1,4 @@
-"""Keeps the files that tools return with their words: pictures, documents, whatever it is."""
+"""Stores the files that tools return with their text: pictures, documents, anything."""
 
 from collections.abc import Sequence
 from typing import Self
@@ -11,21 +11,21 @@ from agents.tools.tool import Tool, ToolText, has_side_effects
 
 
 class KeptText(str):
-    """A tool's words, and the files that were kept with them."""
+    """A tool's text, and the files that were stored with it."""
 
     __slots__ = ("files",)
 
     files: Sequence[FileData]
 
     def __new__(cls, text: str, files: Sequence[FileData]) -> Self:
-        """The words, which say what became of each file."""
+        """The text, which says what became of each file."""
         made = super().__new__(cls, text)
         made.files = files
         return made
 
 
 class KeepingTool:
-    """A tool whose files are kept before anybody hears of its result."""
+    """Wraps a tool, so that its files are stored before its result is passed on."""
 
     def __init__(self, tool: Tool, files: SessionFiles) -> None:
         self._tool, self._files = tool, files
@@ -34,12 +34,12 @@ class KeepingTool:
         self.has_side_effects = has_side_effects(tool)
 
     def is_private(self, arguments: JsonObject) -> bool:
-        """As `agents.tools.egress.GuardedTool` says it of the tool."""
+        """See `agents.tools.egress.GuardedTool`."""
         asked = getattr(self._tool, "is_private", None)
         return asked is not None and asked(arguments)
 
     def call(self, arguments: JsonObject, stop: CancelToken) -> str:
-        """Call the tool, and keep what it returns beside words."""
+        """Call the tool, and store the files that it returns."""
         result = self._tool.call(arguments, stop)
         if not isinstance(result, ToolText) or not result.files:
             return result

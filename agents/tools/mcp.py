@@ -1,6 +1,6 @@
-"""Tools of MCP servers, named by configuration: see `agents.tools.mcp_config` for its forms.
+"""Tools of MCP servers from the configuration; see `agents.tools.mcp_config` for its formats.
 
-Servers are connected to in the background, once for all runs of a process. A run takes the tools of those that are there; nobody waits.
+Connections are made in the background, once for all runs of a process. A run gets the tools of servers that are connected, without waiting.
 """
 
 import asyncio
@@ -31,9 +31,9 @@ from agents.tools.tool import ToolError
 log = logging.getLogger(__name__)
 
 _CLOSE_S = 6.0
-#: However often a server says that it has come further, a call ends after so long.
+#: A call ends after so many seconds, however often its server reports progress.
 _LONGEST_CALL_S = 3_600.0
-#: What the runner waits longer than this tool does: its own sentence is the better one.
+#: How many seconds the runner waits longer than this tool does: this tool's own error message is the better one.
 _GRACE_S = 5.0
 
 T = TypeVar("T")
@@ -51,13 +51,13 @@ class MCPTool:
         self.description = tool.description or tool.title or tool.name
         self.parameters: JsonObject = {"type": "object", "properties": {}, **tool.input_schema}
         self.timeout_s = server.call_s + _GRACE_S
-        # By the protocol a tool's world is open unless it says otherwise; that it only reads says nothing about where.
+        # By the protocol, a tool reaches an open world unless it declares otherwise; "read-only" says nothing about that.
         closed = tool.annotations is not None and tool.annotations.open_world_hint is False
         harmless = server.config is not None and server.config.calls_harmless(tool.name)
         self.reaches_outside = not (closed or harmless)
 
     def call(self, arguments: JsonObject, stop: CancelToken) -> str:
-        """Call it on its server; a stop is passed on to the server, and each word of progress gives it more time."""
+        """Make the call on the tool's server. A stop is passed on to the server; each progress report extends the time."""
         limit = self._server.call_s
         began = time.monotonic()
         deadline = began + limit
@@ -83,7 +83,7 @@ class MCPTool:
 
 
 class _Loop:
-    """The event loop, on a thread of its own, that all sessions live on."""
+    """The event loop of all MCP sessions, in a thread of its own."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -92,7 +92,7 @@ class _Loop:
 
     def submit(self, work: Coroutine[Any, Any, T]) -> "concurrent.futures.Future[T]":
         with self._lock:
-            # A forked child has the object, but not the thread.
+            # After a fork the child has the object, but not the thread.
             if self._loop is None or self._owner != os.getpid():
                 self._loop, self._owner = asyncio.new_event_loop(), os.getpid()
                 threading.Thread(target=self._loop.run_forever, name="mcp", daemon=True).start()
@@ -105,12 +105,12 @@ class _Loop:
 @dataclass(frozen=True, slots=True)
 class _Known:
     server: Server
-    #: The server's entry as text, by which another one is told.
+    #: The server's entry as text, to detect a changed one.
     entry: str
 
 
 class _Servers:
-    """The servers known to this process, by name. One that is configured otherwise than before takes the other's place."""
+    """This process's MCP servers, by name. A changed configuration replaces the server of that name."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -118,7 +118,7 @@ class _Servers:
         self._names: ToolNames | None = None
 
     def of(self, configured: Mapping[str, Any], reserved: Collection[str] = ()) -> tuple[list[Server], ToolNames]:
-        """The servers of a configuration, being connected to from the first time each is seen; and their tools' names."""
+        """The servers of a configuration, which are connected from the first time they are seen; and the names of their tools."""
         entries = {str(name): entry for name, entry in server_entries(configured).items()}
         with self._lock:
             self._begin_anew_in_a_child()
@@ -139,24 +139,24 @@ class _Servers:
         return server
 
     def _begin_anew_in_a_child(self) -> None:
-        """A forked child has the objects, but no connections."""
+        """Start again in a forked child, which has the objects but no connections."""
         if not _loop.is_ours():
             self._known.clear()
 
     def all(self) -> list[Server]:
-        """Those that this process has to do with."""
+        """All servers that this process has used."""
         with self._lock:
             return [known.server for known in self._known.values()] if _loop.is_ours() else []
 
     def drop(self, name: str) -> None:
-        """End the session with a server that is there no more; calls under way end with it."""
+        """Close the session with a server that was removed; its running calls end, too."""
         with self._lock:
             known = self._known.pop(name, None)
         if known is not None:
             _loop.submit(known.server.close())
 
     def close(self) -> None:
-        """End all sessions; called when the process ends."""
+        """Close all sessions. Called when the process ends."""
         closing = [_loop.submit(server.close()) for server in self.all()]
         with self._lock:
             self._known.clear()
@@ -174,14 +174,14 @@ atexit.register(connected_servers.close)
 
 
 def connect_servers(configured: Mapping[str, Any], reserved: Collection[str] = ()) -> None:
-    """Begin to connect to these servers, in the background. ``reserved``: names that none of their tools may have."""
+    """Start connecting to these servers, in the background. ``reserved``: names that their tools may not have."""
     connected_servers.of(configured, reserved)
 
 
 def connected_tools(
     configured: Mapping[str, Any], reserved: Collection[str] = (), choices: Sequence[McpChoice] | None = None
 ) -> tuple[list[MCPTool], list[str]]:
-    """The chosen tools of the servers that are connected now, and a sentence about each chosen server and tool that isn't there."""
+    """The chosen tools of the servers that are connected now, and a sentence about each chosen server and tool that is missing."""
     servers, names = connected_servers.of(configured, reserved)
     if choices is None:
         choices = [McpChoice(server.name) for server in servers]
@@ -211,22 +211,22 @@ def connected_tools(
 
 
 def _wanted(server: Server) -> list[types.Tool]:
-    """The tools of a server that the operator wants of it."""
+    """The tools of a server that its configuration allows."""
     return [tool for tool in server.offer.tools if server.config is not None and server.config.offers(tool.name)]
 
 
 def server_states() -> list[ServerState]:
-    """How this process stands with each of its servers."""
+    """The state of each of this process's servers."""
     return [server.state for server in connected_servers.all()]
 
 
 def offered_tools() -> dict[str, dict[str, str]]:
-    """The tools of each server that is connected now, by name, with what each does."""
+    """The tools of each connected server, as ``{server: {name: description}}``."""
     return {server.name: _described(server) for server in connected_servers.all() if not server.problem}
 
 
 def restart_server(name: str) -> bool:
-    """Have a server connected anew; whether this process has to do with it."""
+    """Connect a server again. Returns whether this process has one of that name."""
     found = [server for server in connected_servers.all() if server.name == name]
     for server in found:
         _loop.submit(server.restart())
@@ -234,7 +234,7 @@ def restart_server(name: str) -> bool:
 
 
 def reconnect_server(name: str, entry: Any, reserved: Collection[str] = ()) -> None:
-    """Have a server connected anew, as it is configured now."""
+    """Connect a server again, with its new configuration."""
     before = connected_servers.all()
     (server,), _ = connected_servers.of({name: entry}, reserved)
     if server in before:
@@ -242,14 +242,14 @@ def reconnect_server(name: str, entry: Any, reserved: Collection[str] = ()) -> N
 
 
 def drop_server(name: str) -> None:
-    """End the session with a server that is there no more."""
+    """Close the session with a server that was removed."""
     connected_servers.drop(name)
 
 
 def look_at(name: str, entry: Any, within_s: float) -> tuple[dict[str, str], str]:
-    """Connect to a server apart from the others, and leave it: its tools with what each does, or a sentence about what is wrong.
+    """Connect to a server, apart from the sessions of runs, and disconnect. Returns its tools and a sentence about what is wrong.
 
-    Blocks for so long.
+    Blocks for up to ``within_s`` seconds.
     """
     return _loop.submit(_look_at(Server(name, entry), within_s)).result()
 
@@ -272,4 +272,4 @@ def _described(server: Server) -> dict[str, str]:
 
 
 def _ignore(_value: object) -> None:
-    """Turn an expression into a callback's empty result."""
+    """Ignore the value of an expression, in a callback."""

@@ -1,4 +1,4 @@
-"""Where a request to an MCP server that others than the operator have named may lead: nowhere else, and into no private network."""
+"""Limits for requests to MCP servers whose addresses the operator has not named: no redirect, and no private network."""
 
 import asyncio
 import ipaddress
@@ -11,23 +11,23 @@ from agents.tools.special_addresses import is_public
 
 
 async def refuse_redirect(response: httpx2.Response) -> None:
-    """Raise for an answer that leads elsewhere: the key would go along, and past what the operator has allowed."""
+    """Raise for an answer that redirects: the key would go along, to a host that the operator has not allowed."""
     if response.is_redirect:
         raise httpx2.RemoteProtocolError("it leads to another address, which is not followed", request=response.request)
 
 
 class PrivateAddress(httpx2.RequestError):
-    """The host's name stands for addresses in private networks alone."""
+    """The host's name resolves only to addresses in private networks."""
 
 
 class PublicTransport(httpx2.AsyncBaseTransport):
-    """Connects to no address in a private network, whatever name stands for it: what was looked up is what is connected to."""
+    """Connects to no address in a private network, whatever the name. It connects to the very address that it has checked."""
 
     def __init__(self, certificates: ssl.SSLContext) -> None:
         self._inner = httpx2.AsyncHTTPTransport(verify=certificates)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Ask the first of the host's public addresses that answers. Raises `httpx2.ConnectError`, or `PrivateAddress`."""
+        """Send the request to the first public address of the host that answers. Raises `httpx2.ConnectError`, or `PrivateAddress`."""
         found = await _addresses(request.url.host)
         public = [address for address in found if is_public(ipaddress.ip_address(address))]
         if found and not public:
@@ -46,7 +46,7 @@ class PublicTransport(httpx2.AsyncBaseTransport):
 
 
 def _sent_to(request: httpx2.Request, address: str) -> httpx2.Request:
-    """The request as it is, ``Host`` and certificate's name too, at this very address."""
+    """The request for this address, with ``Host`` and the name for the certificate unchanged."""
     return httpx2.Request(
         request.method,
         request.url.copy_with(host=address),

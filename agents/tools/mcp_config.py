@@ -1,7 +1,7 @@
-"""The configuration of MCP servers, in the forms of the programs that know them.
+"""The configuration of MCP servers, in the formats of the programs that use them.
 
-All have an object of servers by name, under one of a few words; what a server's entry says is called differently from program to
-program. Here all become one `ServerConfig`.
+Each format is an object of servers by name, under one of a few keys; the fields of a server differ from program to
+program. All are converted to `ServerConfig`.
 """
 
 import os
@@ -17,9 +17,9 @@ from agents.json_types import JsonObject
 
 Transport = Literal["stdio", "streamable-http", "sse", "http-or-sse"]
 
-#: What holds the servers: Claude's, Cursor's and Gemini's files; VS Code's; its settings; Zed's; opencode's.
+#: The key of the object of servers: in Claude's, Cursor's and Gemini's files; in VS Code's; in its settings; in Zed's; in opencode's.
 _HOLDERS = ("mcpServers", "servers", "mcp", "context_servers")
-#: The same field by the names that programs give it; the first is ours.
+#: The same field under the names of different programs; the first is ours.
 _NAMES = {
     "command": ("command", "cmd"),
     "args": ("args", "arguments"),
@@ -45,13 +45,13 @@ _TRANSPORTS: dict[str, Transport] = {
     "streamablehttp": "streamable-http",
     "remote": "http-or-sse",
 }
-#: Nobody waits longer than this number of seconds for a call, so a larger number is one of milliseconds.
+#: No call takes more seconds than this, so a larger number means milliseconds.
 _LONGEST_S = 3_600
 _VARIABLE = re.compile(r"\$\{(?:env:)?([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _WHOLE_VARIABLE = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
 _INPUT = re.compile(r"\$\{input:[^}]*\}")
 
-#: As JSON has them, and as people write them between quotes.
+#: Booleans as JSON has them, and as people write them within quotes.
 _YES, _NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 CALL_S = 60.0
@@ -59,16 +59,16 @@ SILENCE_S = 300.0
 
 
 class BadConfig(ValueError):
-    """A server's entry cannot be used. The message says why, continues after "its configuration", and has no value of it."""
+    """A server's entry cannot be used. The message continues after "its configuration", and contains no value of it."""
 
 
-#: Ports and the like, which many files have as numbers.
+#: Ports and similar values, which many files write as numbers.
 _Word = Annotated[str, Field(coerce_numbers_to_str=True)]
 
 
 @dataclass(frozen=True, slots=True)
 class Withheld:
-    """In place of a server's entry that must not be used; ``why`` continues after "its configuration"."""
+    """Replaces a server's entry that must not be used; ``why`` continues after "its configuration"."""
 
     why: str
 
@@ -91,7 +91,7 @@ class _Entry(BaseModel):
 
 
 class ServerConfig(BaseModel):
-    """How to reach a server."""
+    """How to reach a server, and what it may do."""
 
     transport: Transport
     command: str = ""
@@ -101,26 +101,26 @@ class ServerConfig(BaseModel):
     url: str = ""
     headers: dict[str, str] = {}
     call_s: float = CALL_S
-    """Longest time that a call may take without progress from the server, in seconds."""
+    """The longest time, in seconds, that a call may take without progress from the server."""
     silence_s: float = SILENCE_S
     harmless: bool | list[str] = False
-    """Tools (or all of them) that send nothing outside, by the operator's word."""
+    """The tools (or True for all) that send nothing outside, as declared by the operator."""
     only: list[str] | None = None
     without: list[str] = []
     follows_redirects: bool = True
-    """Redirects to the same origin; others are never followed."""
+    """Whether redirects to the same origin are followed; others never are."""
     public_only: bool = False
-    """Whether the address must not lead into a private network."""
+    """Whether the address must not be in a private network."""
 
     @property
     def place(self) -> str:
-        """How it is reached, for people: the program's name or the host, nothing that may be secret."""
+        """How the server is reached, for people: the program's name or the host, without anything that may be secret."""
         if self.transport == "stdio":
             return f"program {os.path.basename(self.command)}"  # noqa: PTH119 - of whatever machine's path
         return f"{self.transport} at {mask_address(self.url)}"
 
     def offers(self, tool: str) -> bool:
-        """Whether the configuration allows this tool of the server's."""
+        """Whether the configuration allows this tool of the server."""
         return tool not in self.without and (self.only is None or tool in self.only)
 
     def calls_harmless(self, tool: str) -> bool:
@@ -129,7 +129,7 @@ class ServerConfig(BaseModel):
 
 
 def server_entries(configured: Mapping[str, Any]) -> JsonObject:
-    """The servers' entries by name, from any program's configuration file, without those that are switched off."""
+    """The servers' entries by name, from any program's configuration file, without disabled ones."""
     for holder in _HOLDERS:
         inside = configured.get(holder)
         if isinstance(inside, Mapping) and not _is_entry(inside):
@@ -138,7 +138,7 @@ def server_entries(configured: Mapping[str, Any]) -> JsonObject:
 
 
 def _is_entry(value: Mapping[str, Any]) -> bool:
-    """Whether this is a server's entry rather than an object of servers; a server may be called "servers"."""
+    """Whether this is a server's entry rather than an object of servers: a server may be named "servers"."""
     return any(isinstance(value.get(name), str | list) for field in ("command", "url") for name in _NAMES[field])
 
 
@@ -154,7 +154,7 @@ def _is_switched_off(entry: Any) -> bool:
 
 
 def read_config(given: Any) -> ServerConfig:
-    """The configuration of an entry; one that is a configuration already is returned as it is. Raises `BadConfig`."""
+    """The configuration of an entry. A `ServerConfig` is returned unchanged. Raises `BadConfig`."""
     if isinstance(given, ServerConfig):
         return given
     if isinstance(given, Withheld):
@@ -165,7 +165,7 @@ def read_config(given: Any) -> ServerConfig:
     try:
         entry = _Entry.model_validate(_expanded(fields))
     except ValidationError as error:
-        # The field only: its value may be a secret.
+        # Only the field is named: its value may be a secret.
         raise BadConfig(f"can't be used ({'.'.join(map(str, error.errors()[0]['loc']))})") from None
     if entry.command:
         command, *more = [entry.command] if isinstance(entry.command, str) else entry.command
@@ -191,7 +191,7 @@ def read_config(given: Any) -> ServerConfig:
 
 def _renamed(given: Mapping[str, Any]) -> JsonObject:
     found: JsonObject = {}
-    # Zed has the program, its arguments and its environment in an object of their own.
+    # Zed puts the program, its arguments and its environment into an object.
     if isinstance(given.get("command"), Mapping):
         program = given["command"]
         given = {**given, **program, "command": program.get("path") or program.get("command") or ""}
@@ -200,7 +200,7 @@ def _renamed(given: Mapping[str, Any]) -> JsonObject:
             if name in given and given[name] is not None:
                 found[ours] = given[name]
                 break
-    # A list of tools is one only where it names them: other programs' "tools" is an object of settings.
+    # "tools" may also be an object of settings: it names tools only if it is a list.
     if "only" in found and (not isinstance(found["only"], list) or "*" in found["only"]):
         del found["only"]
     return found
@@ -223,7 +223,7 @@ def _transport(entry: _Entry, command: str, *, gemini: bool) -> Transport:
 
 
 def _expanded(value: Any) -> Any:
-    """The value with ``$NAME`` alone, and ``${NAME}``, ``${env:NAME}`` and ``${NAME:-default}`` replaced from our environment."""
+    """The value with a whole ``$NAME``, and ``${NAME}``, ``${env:NAME}`` and ``${NAME:-default}``, replaced from the environment."""
     if isinstance(value, str):
         if _INPUT.search(value):
             raise BadConfig("asks for an ${input:…}, which nobody is there to give; write ${env:NAME}")

@@ -1,15 +1,15 @@
-"""What models call the tools of MCP servers by: valid names, none of which stands for two tools or for one of ours."""
+"""The names under which models see the tools of MCP servers: valid, unique, and different from those of our tools."""
 
 import re
 from collections.abc import Collection, Iterable
 
 LONGEST = 64
-#: What of a server's name stands in those of its tools at most.
+#: How many characters of a server's name are part of its tools' names.
 _LONGEST_SERVER = 32
 
 
 class ToolNames:
-    """The names that have been given out. A tool keeps its name as long as the process lives, for models remember names."""
+    """The names that were assigned. A tool keeps its name as long as the process lives, because models remember names."""
 
     def __init__(self, servers: Iterable[str], reserved: Collection[str]) -> None:
         self._reserved = reserved
@@ -18,7 +18,7 @@ class ToolNames:
         self.add_servers(servers)
 
     def add_servers(self, servers: Iterable[str]) -> None:
-        """Give each server a beginning for its tools' names, whichever of them is there at the moment: the same in every process."""
+        """Give each server a prefix for its tools' names, connected or not, so that they are the same in every process."""
         for server in servers:
             if server not in self._prefixes:
                 prefix = _clean(server)[:_LONGEST_SERVER]
@@ -35,13 +35,13 @@ class ToolNames:
 
 
 def _clean(name: str) -> str:
-    """The name as models accept it."""
+    """The name with only the characters that models accept."""
     cleaned = re.sub(r"[^A-Za-z0-9_-]", "_", name)
     return cleaned if re.match(r"[A-Za-z_]", cleaned) else f"_{cleaned}"
 
 
 def _free(name: str, taken: Collection[str], longest: int = LONGEST) -> str:
-    """The name, with a number where it is taken already."""
+    """The name, with a number if it is already taken."""
     found, number = name, 1
     while found in taken:
         number += 1

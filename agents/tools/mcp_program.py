@@ -1,4 +1,4 @@
-"""MCP over a program's stdin and stdout, as the protocol's own client does it, with a limit to what the program may say at once."""
+"""MCP over a program's stdin and stdout, as the protocol's own client does it, but with a limit to the size of a message."""
 
 import contextlib
 import logging
@@ -19,20 +19,20 @@ from agents.tools.supervised import supervised_command
 
 log = logging.getLogger(__name__)
 
-#: Bytes that one message may have; a program that says more at once is ended.
+#: The most bytes of one message; a program that writes more is ended.
 MESSAGE_LIMIT = 16 << 20
 _PATIENCE_S = 2.0
 
 
 class TooMuch(Exception):
-    """The program said more at once than any answer has."""
+    """The program wrote a message above the limit."""
 
 
 @contextlib.asynccontextmanager
 async def stdio_client(
     parameters: StdioServerParameters, errors: TextIO
 ) -> AsyncIterator[tuple[MemoryObjectReceiveStream[Any], MemoryObjectSendStream[SessionMessage]]]:
-    """Run the program for the length of a block; yields what a session reads from and writes to."""
+    """Run the program for the length of a block; yields the streams that a session reads from and writes to."""
     heard, reading = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     env = {**get_default_environment(), **(parameters.env or {})}
     writing, said = anyio.create_memory_object_stream[SessionMessage](0)
@@ -61,7 +61,7 @@ async def stdio_client(
 
 
 async def _listen(process: Process, heard: MemoryObjectSendStream[SessionMessage | Exception]) -> None:
-    """Pass the program's messages on, to the end of its output."""
+    """Pass on the program's messages until its output ends."""
     assert process.stdout is not None  # noqa: S101 - it is a pipe
     with contextlib.suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
         async with heard:
@@ -91,7 +91,7 @@ async def _lines(output: ByteReceiveStream) -> AsyncIterator[bytes]:
 
 
 async def _speak(process: Process, said: MemoryObjectReceiveStream[SessionMessage]) -> None:
-    """Pass the session's messages to the program."""
+    """Pass on the session's messages to the program."""
     assert process.stdin is not None  # noqa: S101 - it is a pipe
     with contextlib.suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
         async with said:
@@ -101,7 +101,7 @@ async def _speak(process: Process, said: MemoryObjectReceiveStream[SessionMessag
 
 
 async def _end(process: Process) -> None:
-    """End the program and what it has started: its input ends, then it is asked to, then its supervisor ends all of it, then it has to."""
+    """End the program and its children: close its input, then ask it, then have its supervisor end all of them, then kill."""
     assert process.stdin is not None  # noqa: S101 - it is a pipe
     with contextlib.suppress(Exception):
         await process.stdin.aclose()

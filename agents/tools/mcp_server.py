@@ -1,7 +1,7 @@
-"""One MCP server and the session with it: connected to in the background, kept, and connected to again after a pause when it is lost.
+"""One MCP server and the session with it: connected in the background, kept open, and connected again after a pause when it is lost.
 
-Qwen-Agent's own bridge has no timeouts, cannot cancel a call, takes errors and pictures for "execute error", and loads a ``.env`` file
-into the process; so the sessions are kept here, on the `mcp` package itself. Everything runs on the one event loop of `agents.tools.mcp`.
+Qwen-Agent's own bridge has no timeouts, cannot cancel a call, reports errors and pictures as "execute error", and loads a ``.env`` file
+into the process. So sessions are managed here, with the `mcp` package. Everything runs on the one event loop of `agents.tools.mcp`.
 """
 
 import asyncio
@@ -38,36 +38,36 @@ log = logging.getLogger(__name__)
 START_S = 30.0
 _PING_S = 5.0
 _CLOSE_S = 5.0
-#: Pauses between tries double from the first to the last; a connection that held so long begins with the first again.
+#: Pauses between attempts double from the first to the longest; a connection that lasted for so many seconds resets them to the first.
 FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
 _HELD_S = 30.0
-#: How often a server that goes on saying that its tools have changed is asked for them.
+#: The shortest time, in seconds, between two reads of the tools of a server that keeps reporting that they have changed.
 _REREAD_S = 1.0
-#: How an address answers that knows nothing of streamable HTTP, so that the older transport is tried.
+#: The HTTP status codes of a server without streamable HTTP; the older transport (SSE) is tried then.
 _NOT_STREAMABLE = frozenset({400, 404, 405, 406, 410, 415, 501})
 
 OnProgress = Callable[[str], None]
 
 
 def pause_after(attempts: int) -> float:
-    """How long to wait after so many failed attempts in a row, in seconds: about twice as long after each, with some chance in it."""
+    """How many seconds to wait after so many failed attempts in a row: about twice as long after each, with some randomness."""
     pause: float = min(FIRST_PAUSE_S * 2 ** min(attempts, 10) / 2, _LONGEST_PAUSE_S)
     return pause * random.uniform(0.8, 1.2)  # noqa: S311 - it is no secret
 
 
 class _Session(ClientSession):
-    """The protocol's session, which takes a result as it comes: text for a model need not fit what the server says of itself.
+    """The protocol's session, but without validation of results: a text for a model need not match the server's output schema.
 
-    To see whether it does, the server's own expressions would be tried, without bound, on the loop of all sessions.
+    The validation would try regular expressions of the server, without a time limit, on the event loop of all sessions.
     """
 
     async def validate_tool_result(self, name: str, result: types.CallToolResult) -> None:
-        """Take it."""
+        """Accept the result."""
 
 
 class Server:
-    """A configured server and, while it lives, the session with it."""
+    """A configured server and the session with it. Used on the event loop of `agents.tools.mcp` except for its properties."""
 
     def __init__(self, name: str, config: Any) -> None:
         self.name = name
@@ -99,12 +99,12 @@ class Server:
 
     @property
     def call_s(self) -> float:
-        """Longest time that a call may take without a word from the server."""
+        """The longest time, in seconds, that a call may take without progress from the server."""
         return self.config.call_s if self.config else CALL_S
 
     @property
     def state(self) -> ServerState:
-        """How things stand."""
+        """The state of the connection, for pages and logs."""
         place = self.config.place if self.config else ""
         connected = self._state == "connected"
         tools, attempts = (len(self.offer.tools), 0) if connected else (0, self._attempts)
@@ -112,7 +112,7 @@ class Server:
 
     @property
     def problem(self) -> str:
-        """Why it can't be used now, as a sentence; empty while it is connected."""
+        """Why the server can't be used now, as a sentence; empty while it is connected."""
         if self._state == "connected":
             return ""
         if self._last_error:
@@ -124,23 +124,23 @@ class Server:
     # -- keeping the connection -------------------------------------------------------------------
 
     def start(self) -> None:
-        """Connect, and stay connected; returns at once. On the loop."""
+        """Connect, and stay connected. Returns at once."""
         if self._task is None and self.config is not None:
             self._task = asyncio.create_task(self._keep(self.config), name=f"mcp {self.name}")
 
     async def tried(self) -> None:
-        """Wait until it is connected, or known not to be. On the loop."""
+        """Wait until the server is connected, or has failed."""
         while self._state == "connecting":
             await self._changed.wait()
 
     async def restart(self) -> None:
-        """End the session, and connect at once."""
+        """Close the session, and connect again at once."""
         self._attempts = 0
         self._stop_life()
         self._wanted.set()
 
     async def close(self) -> None:
-        """End the session for good, and with it the server's process."""
+        """Close the session for good, and end the server's process."""
         is_connecting = self._state == "connecting"
         self._set_state("closed")
         self._stop_life(at_once=is_connecting)
@@ -163,7 +163,7 @@ class Server:
             self._set_state("connecting")
             began = time.monotonic()
             self._end = asyncio.Event()
-            # A task of its own, because a session must be left by the task that entered it.
+            # A task of its own: a session must be exited by the task that entered it.
             self._life = asyncio.create_task(self._live(config))
             await asyncio.wait({self._life})
             if self._is_closed():
@@ -177,7 +177,7 @@ class Server:
                 await asyncio.wait_for(self._wanted.wait(), pause_after(self._attempts))
 
     async def _live(self, config: ServerConfig) -> None:
-        """One connection, from its making to its end."""
+        """One connection, from its opening to its end."""
         self._refusal, self._refusal_status = "", 0
         try:
             await self._converse(config, by_sse=config.transport == "sse" or self._works_by_sse)
@@ -231,7 +231,7 @@ class Server:
         said = f"it answered {self._refusal}" if self._refusal else ""
         reason = failure_text(error, said, _secrets(config))
         if reason != self._last_error:
-            # What a program says when it fails may be anything, so it is for the log alone.
+            # What a program writes when it fails may contain anything, so it is only logged.
             log.warning(
                 "The MCP server %s can't be reached: %s. Its last words: %s",
                 self.name,
@@ -250,7 +250,7 @@ class Server:
     # -- calls ------------------------------------------------------------------------------------
 
     async def call(self, tool: str, arguments: JsonObject, on_progress: OnProgress) -> types.CallToolResult:
-        """Call one of its tools; when cancelled, tells the server so."""
+        """Call a tool of the server. If cancelled, tells the server so."""
         await self._make_sure()
         session, life = self._session, self._life
         if session is None or life is None:
@@ -262,7 +262,7 @@ class Server:
         self._calls += 1
         call = asyncio.ensure_future(session.call_tool(tool, arguments, progress_callback=heard))
         try:
-            # A session that ends leaves its callers waiting, so the wait is for either.
+            # Callers of a session that ends would wait for ever, so wait for either of them.
             await asyncio.wait({call, life}, return_when=asyncio.FIRST_COMPLETED)
             if not call.done():
                 raise ToolError(f"The MCP server “{self.name}” ended during the call.")
@@ -283,7 +283,7 @@ class Server:
             call.cancel()  # where it is still at work, the session tells the server
 
     async def _make_sure(self) -> None:
-        """Make sure that the server is there, where that isn't plain from another call on its way."""
+        """Check that the server still answers, unless another call is under way; connect again if it does not."""
         await self._connected()
         if self._calls or self._session is None or self._life is None:
             return
@@ -299,7 +299,7 @@ class Server:
         await self._connected()
 
     async def _connected(self) -> None:
-        """Wait for a connection, which is tried for at once; raises `ToolError` with why there is none."""
+        """Wait until the server is connected, which is tried at once. Raises `ToolError` with the reason if that fails."""
         if self._session is not None and self._state == "connected":
             return
         tried = False
@@ -318,14 +318,14 @@ class Server:
     # -- what the server says by itself -----------------------------------------------------------
 
     async def _heard(self, message: Any) -> None:
-        """Read its tools again where it says that they have changed; runs take what is there when they begin."""
+        """When the server reports that its tools have changed, read them again. Only runs that begin later use them."""
         if isinstance(message, types.ToolListChangedNotification):
             self._offer_is_old = True
             if self._reading is None or self._reading.done():
                 self._reading = asyncio.create_task(self._read_tools_again())
 
     async def _read_tools_again(self) -> None:
-        """Read them, and once more where they have changed meanwhile, however often that was said."""
+        """Read the tools; once more if they changed meanwhile, however often that was reported."""
         while self._offer_is_old and (session := self._session) is not None:
             self._offer_is_old = False
             try:
@@ -342,7 +342,7 @@ class Server:
     @contextlib.asynccontextmanager
     async def _streams(self, config: ServerConfig, by_sse: bool) -> AsyncIterator[tuple[Any, Any]]:
         if config.transport == "stdio":
-            # The environment comes on top of PATH, HOME and the like: what else is in ours is none of its business.
+            # Added to PATH, HOME and the like: the program gets nothing else of our environment.
             parameters = StdioServerParameters(command=config.command, args=config.args, env=config.env, cwd=config.cwd)
             with self._listen() as errors:
                 async with mcp_program.stdio_client(parameters, errors) as (read, write):
@@ -362,7 +362,7 @@ class Server:
                 yield read, write
 
     def _client_factory(self, config: ServerConfig) -> Callable[..., httpx2.AsyncClient]:
-        """Makes clients that use the environment's proxies and note what the server says when it refuses."""
+        """A factory of clients that use the environment's proxies, and that note what the server says when it refuses."""
         parts = urlsplit(config.url)
         port = parts.port or {"http": 80, "https": 443}[parts.scheme]
         proxy = proxy_for(parts.scheme, parts.hostname or "", port)
@@ -378,7 +378,7 @@ class Server:
                 headers=headers,
                 timeout=timeout or httpx2.Timeout(START_S),
                 auth=auth,
-                # By a proxy it is the proxy that looks up where the host is.
+                # With a proxy, the proxy resolves the host's name.
                 transport=PublicTransport(certificates) if config.public_only and not proxy else None,
                 proxy=proxy.url if proxy else None,
                 trust_env=False,
@@ -406,7 +406,7 @@ class Server:
 
     @contextlib.contextmanager
     def _listen(self) -> Iterator[TextIO]:
-        """A file for the server's stderr whose lines go to our log; the last is kept for the case that it fails."""
+        """A file for the server's stderr, whose lines are logged; the last one is kept to explain a failure."""
         reading, writing = os.pipe()
 
         def read() -> None:
@@ -427,7 +427,7 @@ class Server:
 
 
 def _secrets(config: ServerConfig | None) -> list[str]:
-    """What of a configuration must not be repeated, wherever a server or a library says it."""
+    """The values of a configuration that must not be repeated in errors of a server or a library."""
     if config is None:
         return []
     values = [

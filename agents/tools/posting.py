@@ -1,4 +1,4 @@
-"""Sending something to a public web address, past the same guard as `fetch_page` reads by: and following no redirect."""
+"""Sends requests to public web addresses that people have entered, with the checks of `fetch_page`; redirects are not followed."""
 
 import http.client
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from agents.tools.tool import ToolError
 
 
 def refusal_of_page_address(url: str) -> str | None:
-    """Why this is no address that a page may be at, as far as its look says; None where it may be one."""
+    """Why this cannot be the address of a public page, as far as the address itself shows; None if it can."""
     try:
         _, _, port = split_address(url)
     except BadAddress as bad:
@@ -24,12 +24,12 @@ def refusal_of_page_address(url: str) -> str | None:
 
 
 class Poster(FetchPageTool):
-    """Sends to addresses that people have entered. Its policies are those of `FetchPageTool`."""
+    """Sends requests to addresses that people have entered. Its policies are those of `FetchPageTool`."""
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
-        """Send, and return the status of the answer, of which nothing is read.
+        """Send a POST request, and return the status of the answer, whose body is not read. Blocks.
 
-        Raises `ToolError`, whose text is for people, where the address is none of the public internet, or does not answer in time.
+        Raises `ToolError`, with a text for people, if the address is not public, or does not answer in time.
         """
         with self._deadline(CancelToken()) as line:
             try:

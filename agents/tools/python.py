@@ -34,7 +34,7 @@ from agents.tools.tool import ToolError
 
 log = logging.getLogger(__name__)
 
-#: What `import` finds in the sandbox. A test compares this with the installed version.
+#: The modules that can be imported in the sandbox. A test compares the list with the installed version.
 MODULES = [
     "asyncio",
     "base64",
@@ -65,25 +65,25 @@ MODULES = [
 _MIB = 1 << 20
 _LONGEST_CODE = 100_000
 _WORKERS = 16
-# Shows the last expression's value as a prompt would. Its own names are bound here, so that code may rebind them.
+# Shows the last expression's value as a prompt would. It binds the names it needs, so that code may rebind them.
 _SHOW = "def __show__(value, *, print=print, repr=repr):\n  if value is not None: print(repr(value))"
 _USER_CODE = "<python-input-1>"
 _parsing = threading.Lock()
 
 
 class _Pool:
-    """The interpreter processes of this process, started with the first use."""
+    """This process's pool of interpreter processes, started with the first use."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._monty: Monty | None = None
         self._owner = 0
-        # Waiting for a worker happens here, where a stop can end it.
+        # Calls wait for a worker here, where a stop can end the wait.
         self.slots = threading.BoundedSemaphore(_WORKERS)
 
     def get(self) -> Monty:
         with self._lock:
-            # A forked child must not talk to its parent's interpreters.
+            # A forked child must not use its parent's interpreters.
             if self._monty is None or self._owner != os.getpid():
                 self._monty = _started()
                 self._owner = os.getpid()
@@ -97,7 +97,7 @@ class _Pool:
 
 
 def _started() -> Monty:
-    """Start the interpreters confined, and so that they end with this process; where the system can't, as they are."""
+    """Start the interpreters so that they are confined and end with this process; if the system can't do that, without it."""
     confined = sandboxed_program(find_monty_binary(), os.getpid())
     if confined is not None:
         try:
@@ -118,7 +118,7 @@ _PARAMETERS: JsonObject = {
 
 
 class PythonTool:
-    """Runs Python for the model, away from files, network and everything else of this machine."""
+    """Runs Python for the model, without access to files, network or anything else of this machine."""
 
     name = "python"
     description = (
@@ -128,13 +128,13 @@ class PythonTool:
         f" at most. These modules can be imported, no others: {', '.join(MODULES)}."
     )
     parameters = _PARAMETERS
-    #: Of these, the code itself may use `run_s`; the rest is for waiting for a free interpreter.
+    #: The code itself may use `run_s` of these; the rest is for waiting for a free interpreter.
     timeout_s = 30.0
     output_limit = 50_000
     reaches_outside = False
     has_side_effects = False
     run_s = 5.0
-    #: Fed before the code.
+    #: Executed before the code.
     prelude = _SHOW
 
     def call(self, arguments: JsonObject, stop: CancelToken) -> str:
@@ -153,9 +153,9 @@ class PythonTool:
             except (MontyRuntimeError, MontySyntaxError) as error:
                 raise ToolError(self.explain(error, code) + output.before_that()) from error
             finally:
-                # Before the worker goes back to the pool: from then on it is somebody else's.
+                # Before the worker goes back to the pool, where another call may get it.
                 remove_callback()
-        if output.full:  # it ended before the kill reached it
+        if output.full:  # the code ended before the kill reached it
             raise ToolError(self.too_much(output))
         if output.text:
             return output.text
@@ -165,7 +165,7 @@ class PythonTool:
 
     @contextlib.contextmanager
     def session(self, stop: CancelToken) -> Iterator[tuple[MontySession, "Kill"]]:
-        """An interpreter of one's own for a while, and what ends it at once."""
+        """Borrow an interpreter for the length of a block; also yields a function that kills it at once."""
         while not _pool.slots.acquire(timeout=0.05):
             if stop.is_set():
                 raise ToolError(stop.reason)
@@ -177,7 +177,7 @@ class PythonTool:
 
     def _checkout(self) -> contextlib.AbstractContextManager[MontySession]:
         limits = ResourceLimits(max_feed_duration_secs=self.run_s, max_memory=128 * _MIB, max_total_sleep_secs=0.0)
-        # A worker that died while it was idle is found out, and replaced, only when it is used; all may have.
+        # A worker that died while idle is only noticed, and replaced, when it is used; all of them may have died.
         for _ in range(_WORKERS + 1):
             with contextlib.ExitStack() as attempt, contextlib.suppress(MontyCrashedError):
                 session = attempt.enter_context(_pool.get().checkout(limits=limits))
@@ -186,7 +186,7 @@ class PythonTool:
         raise ToolError("The Python interpreter could not be started.")
 
     def why_crashed(self, error: MontyCrashedError, output: "Output", stop: CancelToken) -> str:
-        """Say why the interpreter is gone."""
+        """Why the interpreter has died, as a sentence for the model."""
         if stop.is_set():
             return stop.reason
         if output.full:
@@ -196,14 +196,14 @@ class PythonTool:
         return "The Python interpreter crashed while it ran this code." + output.before_that()
 
     def too_much(self, output: "Output") -> str:
-        """Say that it printed too much."""
+        """The error sentence for too much output."""
         return f"The code was stopped: it printed more than {self.output_limit // 1000} kB." + output.before_that()
 
     def _too_slow(self) -> str:
         return f"The code was stopped: it did not finish within {self.run_s:g} seconds."
 
     def explain(self, error: MontyRuntimeError | MontySyntaxError, code: str) -> str:
-        """Say what went wrong as Python would, with the innermost line of the caller's code."""
+        """Describe an error as Python would, with the innermost line of the model's code."""
         message = error.display("type-msg")
         if message.startswith("TimeoutError: feed time limit exceeded"):
             return self._too_slow()
@@ -228,13 +228,13 @@ def _closing(session: MontySession, stack: contextlib.ExitStack) -> Iterator[Mon
 
 
 class Kill:
-    """Ends an interpreter process at once. Works where asking it doesn't."""
+    """Kills an interpreter process at once, even if it no longer reacts."""
 
     def __init__(self, pid: int | None) -> None:
         self._pid = pid
 
     def __call__(self) -> None:
-        """Do it; once the process has ended this does nothing."""
+        """Kill the process. Does nothing once it has ended."""
         if self._pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGKILL)
@@ -249,7 +249,7 @@ class Output:
         self.full = False
 
     def collect(self, kill: Kill) -> Callable[[Literal["stdout", "stderr"], str], None]:
-        """What to give the interpreter as its print callback."""
+        """Return the print callback for the interpreter; it calls ``kill`` when the limit is reached."""
 
         def callback(_stream: Literal["stdout", "stderr"], text: str) -> None:
             if self.full:
@@ -257,7 +257,7 @@ class Output:
             self._left -= len(text.encode())
             self._parts.append(text)
             if self._left < 0:
-                # Raising here would not stop the code: it would go on and print.
+                # Raising here would not stop the code, which would go on printing.
                 self.full = True
                 kill()
 
@@ -265,11 +265,11 @@ class Output:
 
     @property
     def text(self) -> str:
-        """What was printed."""
+        """The printed text."""
         return "".join(self._parts).rstrip("\n")
 
     def before_that(self) -> str:
-        """The beginning of the output, to stand below what went wrong."""
+        """The beginning of the output, to be put below an error."""
         text = self.text
         if not text:
             return ""
@@ -277,10 +277,10 @@ class Output:
 
 
 def call_with_last_value(code: str, function: str) -> str | None:
-    """The code with its last expression wrapped in a call of a function; lines stay where they are.
+    """The code with its last expression wrapped in a call of ``function``; the line numbers stay the same.
 
-    None where this Python can't parse it: the sandbox knows newer syntax. Showing the value inside
-    the sandbox keeps it under the sandbox's limits, however large it is.
+    None if this Python can't parse it: the sandbox knows newer syntax. The value is shown within the sandbox, so the
+    sandbox's limits apply however large it is.
     """
     tree = _parsed(code)
     if tree is None:
@@ -289,7 +289,7 @@ def call_with_last_value(code: str, function: str) -> str | None:
     if not body or not isinstance(last := body[-1], ast.Expr):
         return code
     end_line, end_column = last.end_lineno or last.lineno, last.end_col_offset or 0
-    # Offsets count UTF-8 bytes in lines that end as the parser ends them.
+    # Offsets count UTF-8 bytes in lines as the parser splits them.
     lines = [line.encode() for line in code.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
     end = lines[end_line - 1]
     lines[end_line - 1] = end[:end_column] + b"))" + end[end_column:]
@@ -300,7 +300,7 @@ def call_with_last_value(code: str, function: str) -> str | None:
 
 def _parsed(code: str) -> ast.Module | None:
     try:
-        # One thread at a time: CPython 3.11 counts how deep it is for all of them together, and gives up where that does not come out.
+        # One thread at a time: CPython 3.11 counts the recursion depth of all threads together, and fails if that does not add up.
         with _parsing:
             return ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -308,7 +308,7 @@ def _parsed(code: str) -> ast.Module | None:
 
 
 def imported_modules(code: str) -> list[tuple[int, str]]:
-    """The modules that code imports, each with its line; none where this Python can't parse it."""
+    """The modules that code imports, each with its line; empty if this Python can't parse it."""
     tree = _parsed(code)
     found: list[tuple[int, str]] = []
     for node in ast.walk(tree) if tree is not None else ():
@@ -319,19 +319,19 @@ def imported_modules(code: str) -> list[tuple[int, str]]:
     return sorted(found)
 
 
-# What Python would say of somebody's code is none of our log's business.
+# Python's warnings about users' code do not belong in our log.
 warnings.filterwarnings("ignore", category=SyntaxWarning, module=re.escape(_USER_CODE))
 
-#: Annotations are read as words, as in the sandbox, and no name in them is looked up.
+#: Annotations stay strings, as in the sandbox, so no name in them is looked up.
 _FLAGS = __future__.annotations.compiler_flag
-#: With the first two, names may be made that stand nowhere; with the others, it may be expected that there is none.
+#: With `exec` and `eval`, names may be bound that cannot be seen; with the exceptions, a missing name may be expected.
 _LEAVE_NAMES_OPEN = {"exec", "eval", "NameError", "Exception", "BaseException"}
 
 
 def unbound_names(code: str) -> list[tuple[int, str]]:
-    """The names that code looks up and nowhere binds, each with a line: builtins, what it is given, and what is missing.
+    """The names that code looks up but never binds, each with a line: builtins, given variables, and missing names.
 
-    None where this Python can't compile it, and where it may bind names by other ways. Nothing of it is run.
+    Empty if this Python can't compile the code, or if it may bind names in other ways. None of the code is run.
     """
     try:
         with _parsing:
@@ -346,7 +346,7 @@ def unbound_names(code: str) -> list[tuple[int, str]]:
         bound |= {name for done, name, _ in steps if done == "STORE_GLOBAL"}
         if block is compiled:
             bound |= stored
-        # What a class binds counts in its own block alone.
+        # Names bound by a class are visible in its own block only.
         looked_up += [
             (where.lineno or 0 if where else 0, name)
             for done, name, where in steps
@@ -355,12 +355,12 @@ def unbound_names(code: str) -> list[tuple[int, str]]:
     names = {name for _, name in looked_up}
     if names & _LEAVE_NAMES_OPEN:
         return []
-    # Within a class Python gives some names a beginning of its own; the sandbox doesn't.
+    # Within a class Python adds a prefix to some names; the sandbox doesn't.
     return sorted({(line, name) for line, name in looked_up if name not in bound and name in code})
 
 
 def _blocks(code: CodeType) -> Iterator[CodeType]:
-    """Code, and all functions and classes within it."""
+    """A code object, and those of all functions and classes within it."""
     blocks = [code]
     while blocks:
         yield (block := blocks.pop())

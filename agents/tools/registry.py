@@ -1,4 +1,4 @@
-"""The tools that extensions provide, by name; `agents.tools` looks them up here, beside the built-in ones."""
+"""The tools of extensions, by name; `agents.tools` looks them up here, besides the built-in ones."""
 
 import re
 from collections.abc import Callable
@@ -10,33 +10,33 @@ from agents.json_types import JsonObject
 from agents.tools.declared import Setting, hide_secrets, unset_in
 from agents.tools.tool import Tool, ToolError, ToolText, has_side_effects
 
-#: What models accept as a tool's name.
+#: The names that models accept for a tool.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _LONGEST_CALL_S = 3_600
 
 
 @dataclass(frozen=True, slots=True)
 class ToolInfo:
-    """A tool as pages and programs list it."""
+    """A tool's properties, as pages and API list them."""
 
     name: str
     description: str
     parameters: JsonObject
-    """JSON schema of the arguments."""
+    """The JSON schema of its arguments."""
     timeout_s: float
     output_limit: int
     has_side_effects: bool
-    """Whether a call changes something outside, so that it must not be made twice."""
+    """Whether a call may change something outside, so that it must not be made twice."""
     reaches_outside: bool
-    """Whether what it is given may leave this machine."""
+    """Whether it may send what it is given outside this machine."""
     origin: str = ""
-    """The module of the extension that brought it; empty: it is built in."""
+    """The module of the extension that provides it; empty for a built-in tool."""
     settings: tuple[Setting, ...] = ()
-    """What the operator sets for it."""
+    """The settings that it needs from the operator."""
 
     @property
     def problem(self) -> str:
-        """Why it can't be used now, as a sentence; empty where it can."""
+        """Why it can't be used now, as a sentence; empty if it can."""
         unset = unset_in(self.settings)
         return f"The tool “{self.name}” needs {' and '.join(unset)}, which is not set." if unset else ""
 
@@ -60,7 +60,7 @@ class BadTool(ValueError):
 
 
 def info_of(tool: Tool, origin: str = "", settings: tuple[Setting, ...] = ()) -> ToolInfo:
-    """A tool's properties. One that does not declare them reaches outside and has side effects."""
+    """A tool's properties. If it does not declare them, it counts as reaching outside and having side effects."""
     return ToolInfo(
         tool.name,
         tool.description,
@@ -75,7 +75,7 @@ def info_of(tool: Tool, origin: str = "", settings: tuple[Setting, ...] = ()) ->
 
 
 def register_tool(info: ToolInfo, make: Callable[[], Tool]) -> None:
-    """Register a tool by its name; ``make`` makes one for a run. Raises `BadTool`."""
+    """Register a tool by its name; ``make`` creates one for each run. Raises `BadTool`."""
     _check(info)
     if other := _registry.entries.get(info.name):
         raise BadTool(f"has the name “{info.name}”, which a tool of {other.info.origin} has already")
@@ -83,12 +83,12 @@ def register_tool(info: ToolInfo, make: Callable[[], Tool]) -> None:
 
 
 def extension_tools() -> list[ToolInfo]:
-    """The tools that extensions have brought."""
+    """The registered tools of extensions."""
     return [entry.info for entry in _registry.entries.values()]
 
 
 def make_tool(name: str) -> Tool:
-    """The tool of that name for a run. Raises `LookupError` where no extension has brought it, `ToolError` where it can't be used."""
+    """Create the tool of that name for a run. Raises `LookupError` if no extension provides it, `ToolError` if it can't be used."""
     entry = _registry.entries[name]
     if entry.info.problem:
         raise ToolError(entry.info.problem)
@@ -102,12 +102,12 @@ def make_tool(name: str) -> Tool:
 
 
 def forget_tools() -> None:
-    """Leave none but the built-in ones."""
+    """Unregister all tools of extensions. Used by tests."""
     _registry.entries.clear()
 
 
 class ExtensionTool:
-    """An extension's tool, whose results and errors are searched for its own secrets."""
+    """Wraps an extension's tool, to remove its secrets from its results and errors."""
 
     def __init__(self, tool: Tool, info: ToolInfo) -> None:
         self._tool = tool
@@ -117,7 +117,7 @@ class ExtensionTool:
         self.has_side_effects, self.reaches_outside = info.has_side_effects, info.reaches_outside
 
     def call(self, arguments: JsonObject, stop: CancelToken) -> str:
-        """Call it. Raises `ToolError`."""
+        """Call the tool. Raises `ToolError`."""
         try:
             result = self._tool.call(arguments, stop)
             words = hide_secrets(str(result), self._settings)
@@ -127,7 +127,7 @@ class ExtensionTool:
 
 
 def _check(info: Any) -> None:
-    # Here, because few have extensions, and nobody's start need wait for it.
+    # Imported here: most installations have no extensions, and should not wait for it when they start.
     from jsonschema import Draft202012Validator, SchemaError  # noqa: PLC0415
 
     if not isinstance(info.name, str) or not _NAME.fullmatch(info.name):

@@ -1,7 +1,7 @@
-"""Rules in Python that judge an answer: in the sandbox of the `python` tool, under its limits, in a process that can be killed.
+"""Rules in Python that judge an answer. They run in the sandbox of the `python` tool, with its limits, in a process that can be killed.
 
-A rule finds `answer`, the text, and `steps`, the calls of tools: a list of ``{"tool", "arguments", "result", "ok"}``. The value of its
-last expression says whether the answer is right; so does an `assert`. Whatever else it does is told, and judges nothing.
+A rule gets `answer`, the text, and `steps`, the tool calls: a list of ``{"tool", "arguments", "result", "ok"}``. The value of its
+last expression says whether the answer is right, or a failed `assert` that it is not. Other errors mean that the rule could not judge.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,29 +16,29 @@ from agents.tools.python import MODULES, Output, PythonTool, call_with_last_valu
 from agents.tools.tool import ToolError
 
 LONGEST_RULE = 20_000
-#: Characters of an answer that a rule is given.
+#: The longest answer, in characters, that a rule is given.
 _LONGEST_ANSWER = 1_000_000
 _LONGEST_WORDS = 600
-#: A value of its own may be as large as it likes: what leaves the sandbox is one of three words.
+#: Only one of three words leaves the sandbox, so a rule's value may be of any size.
 _JUDGE = "def __judge__(value):\n  return 'none' if value is None else 'true' if value else 'false'"
 
 
 @dataclass(frozen=True, slots=True)
 class RuleResult:
-    """What a rule says: ``passed`` is None where it could not judge; ``why`` is a sentence, empty where the answer is right."""
+    """The result of a rule. ``passed`` is None if the rule could not judge; ``why`` is a sentence, empty if the answer is right."""
 
     passed: bool | None
     why: str = ""
 
 
 class _Rule(PythonTool):
-    """The sandbox, as a rule uses it. What it prints is told where it fails; too much of it ends it."""
+    """The sandbox for rules. What a rule prints is reported if it fails; too much output ends it."""
 
     output_limit = 20_000
     prelude = _JUDGE
 
     def judge(self, rule: str, given: Mapping[str, Any], stop: CancelToken) -> str | None:
-        """The word of its last expression, None where it ends with none. Raises `AssertionError` or `ToolError` with what went wrong."""
+        """The word for its last expression's value, None if there is none. Raises `AssertionError` or `ToolError` with what went wrong."""
         code = call_with_last_value(rule, "__judge__")
         output = Output(limit=self.output_limit)
         with self.session(stop) as (session, kill):
@@ -57,26 +57,26 @@ class _Rule(PythonTool):
         if output.full:
             raise ToolError(self.too_much(output))
         if code is None and said is not None:
-            # Written in newer Python than this one: the sandbox has given the value itself.
+            # The rule uses newer syntax than this Python: the sandbox returned the value itself.
             return str(bool(said)).lower()
         return None if said is None else str(said)
 
 
 def check_rules(rules: Sequence[str]) -> list[str]:
-    """What keeps each of these rules from ever judging, with the line; an empty sentence where nothing is known to. Runs none of them.
+    """For each rule, a sentence about why it cannot run, with the line; empty if none is known. Does not run the rules.
 
-    The sandbox reads each as it would before it runs it, and is asked for the names that the rule does not bind itself: a small one takes a
-    fifth of a millisecond, the longest some two hundred. Any thread.
+    The sandbox parses each rule, and is asked for the names that the rule does not bind itself. That takes a fifth of a millisecond
+    for a small rule, two hundred for the longest one. May be called from any thread; blocks.
     """
     try:
         with _Rule().session(CancelToken()) as (session, _kill):
             return [_why_never(rule, session) if rule.strip() else "" for rule in rules]
     except ToolError:
-        # Without an interpreter nothing is known of them.
+        # No interpreter is available, so nothing can be checked.
         return [""] * len(rules)
 
 
-#: The sandbox reads all of what it is given and then runs it: with this before it, it comes to the rule's first line never.
+#: The sandbox parses all of the code before it runs it: with this line first, it parses the rule but never runs it.
 _NEVER = "raise KeyboardInterrupt\n"
 
 
@@ -86,7 +86,7 @@ def _why_never(rule: str, session: MontySession) -> str:
     except (MontySyntaxError, MontyRuntimeError) as error:
         lines = [frame.line for frame in error.traceback()]
         if lines and lines[-1] > 1:
-            # The sandbox calls it so where a rule asks for what it has not; the person is told the words alone.
+            # The sandbox's exception for missing features; people are shown only its message.
             return _cannot_run(lines[-1] - 1, error.display("type-msg").removeprefix("NotImplementedError: "))
     except MontyCrashedError:
         return Sentence("The rule cannot run: the sandbox could not read it.")
@@ -103,7 +103,7 @@ def _missing_name(rule: str, session: MontySession) -> str:
         if name in known:
             continue
         try:
-            # Whether there is such a name, the sandbox says itself: what it is given is there from what was fed before.
+            # The sandbox itself says whether it has the name: the variables were given before.
             session.feed_run(name)
         except MontyRuntimeError as error:
             return _cannot_run(line, error.display("type-msg"))
@@ -127,7 +127,7 @@ def _missing_module(rule: str) -> str:
 def judge_answer(
     rule: str, answer: str, steps: Sequence[Mapping[str, Any]], stop: CancelToken | None = None
 ) -> RuleResult:
-    """Judge an answer by a rule. Never raises for what the rule does; takes as long as the sandbox allows, at most. Any thread."""
+    """Judge an answer by a rule. Never raises because of the rule. Blocks, for at most the sandbox's time; any thread may call it."""
     given = {"answer": answer[:_LONGEST_ANSWER], "steps": [dict(step) for step in steps]}
     try:
         said = _Rule().judge(rule, given, stop or CancelToken())

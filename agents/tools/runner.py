@@ -1,4 +1,4 @@
-"""Runs tool calls: arguments read and checked, time and output limited, stopped or abandoned, never a traceback."""
+"""Runs tool calls: checks their arguments, limits their time and output, stops or abandons them; the model never sees a traceback."""
 
 import logging
 import queue
@@ -19,27 +19,27 @@ from agents.tools.tool import Tool, ToolError, WaitsForPeople, has_side_effects
 
 log = logging.getLogger(__name__)
 
-#: How long a tool may take to heed a stop before it is abandoned.
+#: How many seconds a tool has to react to a stop before it is abandoned.
 ABANDON_S = 10.0
-#: The most that a call may take, in seconds, however often it reports progress.
+#: The longest time that a call may take, in seconds, however often it reports progress.
 LONGEST_S = 3_600.0
-#: How often progress is shown, and how many characters of it.
+#: The shortest time between two progress reports that are shown, in seconds, and their longest text in characters.
 PROGRESS_EVERY_S = 0.25
 PROGRESS_LIMIT = 500
-#: Calls of one turn that run at the same time; further ones wait for a place.
+#: How many calls of a turn run at the same time; others wait.
 AT_ONCE = 16
 
 WaitStored: TypeAlias = Callable[[CancelToken], None]
-"""Called with a call's token in the call's thread; returns when the call is in the log. Raises `ToolError` where it will not be."""
+"""Called with a call's token in the call's thread; returns when the call is in the log. Raises `ToolError` if it cannot be stored."""
 
 
 def begin_at_once(_stop: CancelToken) -> None:
-    """Nothing is kept of the call."""
+    """A `WaitStored` that does not wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolOutcome:
-    """The outcome of a tool call. ``content`` is for the model and for people."""
+    """The result of a tool call. ``content`` is for the model and for people."""
 
     ok: bool
     content: str
@@ -49,7 +49,7 @@ class ToolOutcome:
 
 @dataclass(slots=True)
 class Job:
-    """A tool call to be run. ``tool`` is ``None`` where the model named one that doesn't exist."""
+    """A tool call to be run. ``tool`` is ``None`` if there is no tool of the name that the model gave."""
 
     id: str
     name: str
@@ -63,7 +63,7 @@ class Job:
 
 
 def run_tool(tool: Tool, raw_arguments: str, stop: CancelToken) -> ToolOutcome:
-    """Run one tool call to its end, and always return an outcome."""
+    """Run a single tool call. Always returns an outcome. Blocks."""
     outcomes: list[ToolOutcome] = []
     run_tools([Job("", tool.name, raw_arguments, tool)], stop, lambda _id, outcome: outcomes.append(outcome))
     return outcomes[0]
@@ -76,18 +76,18 @@ def run_tools(
     progress: Callable[[str, str], None] = lambda _id, _words: None,
     wait_stored: WaitStored = begin_at_once,
 ) -> None:
-    """Run tool calls at the same time, each in a thread of its own; ``done`` is called as each ends, ``progress`` as it reports progress.
+    """Run tool calls at the same time, each in a thread of its own; ``done`` is called as each ends, ``progress`` for each progress report.
 
-    A tool that may change something outside begins when ``wait_stored`` has returned: whatever happens then, its call is in the log.
+    A tool that may change something outside begins only when ``wait_stored`` has returned, so that its call is in the log.
 
-    Blocks until all have ended. After ``stop`` none begins, and running ones are cancelled; one that
-    doesn't heed it within `ABANDON_S` is left to itself.
+    Blocks until all have ended; the callbacks are called in the caller's thread. After ``stop`` no call begins, and running ones are
+    cancelled; one that does not end within `ABANDON_S` is abandoned.
     """
     ToolTurn(jobs, stop, done, progress, wait_stored).run()
 
 
 class ToolTurn:
-    """The tool calls of one turn of the model, see `run_tools`. All but the tools runs in the caller's thread."""
+    """The tool calls of one turn of the model; see `run_tools`. Everything but the tools runs in the thread that calls `run`."""
 
     def __init__(
         self,
@@ -108,11 +108,11 @@ class ToolTurn:
         self._news: queue.SimpleQueue[_News | None] = queue.SimpleQueue()
 
     def wake(self, call_id: str) -> None:
-        """People have decided what this call waits for: make it again, if the turn is still running. From any thread."""
+        """People have decided what this call waits for: make it again, if the turn is still running. May be called from any thread."""
         self._news.put(call_id)
 
     def run(self) -> bool:
-        """Run them; whether some wait for people, where all others have ended."""
+        """Run the calls. Returns whether some of them wait for people, once all others have ended."""
         remove_callback = self._stop.add_callback(lambda: self._news.put(None))
         try:
             while True:
@@ -133,7 +133,7 @@ class ToolTurn:
             self._end(job, ok=False, content=f"There is no tool named “{job.name[:80]}”.")
             return
         arguments = json_object(job.arguments, None)
-        # Imported with the driver, which comes before any call: see `agents.loading`.
+        # Imported together with Qwen-Agent, before any call: see `agents.loading`.
         from agents.tools.schemas import argument_problem  # noqa: PLC0415
 
         problem = (
@@ -151,11 +151,11 @@ class ToolTurn:
         ).start()
 
     def _work(self, job: Job, tool: Tool, arguments: JsonObject) -> None:
-        """In the tool's thread."""
+        """Make one call. Runs in the call's own thread."""
         try:
             if has_side_effects(tool):
                 self._wait_stored(job.stop)
-                if self._stop.is_set():  # the token of this call is cancelled a moment later
+                if self._stop.is_set():  # the call's own token is cancelled a moment later
                     raise ToolError(f"{self._stop.reason} The tool had not begun.")
             result = tool.call(arguments, job.stop)
             content, ok = str(result), True
@@ -171,7 +171,7 @@ class ToolTurn:
         self._news.put((job, ok, content))
 
     def _listen(self) -> None:
-        """Wait for the next end, stop or timeout, and act on it."""
+        """Wait for the next result, stop or timeout, and act on it."""
         job = min(self._working.values(), key=lambda job: job.deadline)
         try:
             news = self._news.get(timeout=max(0.0, job.deadline - time.monotonic()))
@@ -192,7 +192,7 @@ class ToolTurn:
                 self._held[news.id] = news
                 self._repeat(news.id)
             return
-        if news is None or news[0].id not in self._working:  # it came after its timeout
+        if news is None or news[0].id not in self._working:  # its result came after its timeout
             return
         job, ok, content = news
         if ok is None:
@@ -201,13 +201,13 @@ class ToolTurn:
             self._end(job, ok=ok, content=content)
 
     def _repeat(self, call_id: str) -> None:
-        """Make a call again that has waited, if it was woken."""
+        """Make a call again that has waited for people, if it was woken."""
         if call_id in self._held and call_id in self._woken:
             self._woken.discard(call_id)
             self._waiting.append(self._held.pop(call_id))
 
     def _show_progress(self, job: Job, words: str) -> None:
-        """Give a tool that reports progress more time, and show it, at a pace that people can follow."""
+        """Give a tool that reports progress more time, and show it at a limited pace."""
         now = time.monotonic()
         timeout_s = job.tool.timeout_s if job.tool else 0.0
         job.deadline = max(job.deadline, min(now + timeout_s, job.began + max(timeout_s, LONGEST_S)))
@@ -216,7 +216,7 @@ class ToolTurn:
             self._progress(job.id, clean_text(words)[:PROGRESS_LIMIT])
 
     def _wind_down(self) -> None:
-        """Close every call after a stop: with its result if it has one, else with the reason."""
+        """End every call after a stop: with its result if it has one, else with the reason."""
         while not self._news.empty():
             self._heed(self._news.get())
         reason = self._stop.reason
@@ -242,7 +242,7 @@ class ToolTurn:
     def _end(self, job: Job, *, ok: bool, content: str) -> None:
         self._working.pop(job.id, None)
         self._held.pop(job.id, None)
-        # Nothing is reported any more; without its callbacks the job is not in a reference cycle.
+        # Without its callbacks the job is not in a reference cycle.
         job.stop.on_progress = ignore_words
         duration_ms = round((time.monotonic() - job.began) * 1000) if job.began else 0
         limit = job.tool.output_limit if job.tool else len(content)

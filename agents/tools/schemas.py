@@ -1,7 +1,7 @@
-"""Checks a call's arguments against its tool's JSON schema (2020-12), which may come from an unknown server.
+"""Checks a call's arguments against its tool's JSON schema (2020-12), which may come from an untrusted server.
 
-What a schema can do to who checks by it is bounded: nothing is fetched, expressions of `pattern` are not tried, and a check that takes too
-long, or whose schema is none, finds nothing more. What is not found here, the tool finds.
+A schema's cost is bounded: nothing is fetched, regular expressions in `pattern` are not tried, and a check that takes too
+long, or whose schema is invalid, reports nothing more. What is not found here is left to the tool.
 """
 
 import time
@@ -17,23 +17,23 @@ from referencing import Registry
 
 from agents.json_types import JsonObject
 
-#: CPU time that one check may take, in seconds. It is read between keywords, not within one.
+#: The CPU time that one check may take, in seconds. It is measured between keywords, not within one.
 LONGEST_CHECK_S = 0.1
-#: Errors beyond this many are not looked for; the first ones are reported.
+#: At most so many errors are collected; the first ones are reported.
 _MOST_FAULTS = 50
 _DETAIL_LIMIT = 200
-#: Their work is not bounded by the size of schema and arguments, or, as for `$dynamicRef`, nobody's tools have them.
+#: Keywords whose cost is not bounded by the size of schema and arguments, or that no tool uses, such as `$dynamicRef`.
 _UNCHECKED = frozenset(
     {"pattern", "patternProperties", "uniqueItems", "unevaluatedItems", "unevaluatedProperties", "$dynamicRef"}
 )
 
-#: The library's types leave out that a check may return nothing.
+#: The library's own types do not say that a check may return nothing.
 _Check = Callable[[Any, Any, Any, Any], Any]
 _deadline: ContextVar[float] = ContextVar("deadline")
 
 
 class _TookTooLong(Exception):
-    """The check has had its time."""
+    """The check has used up its time."""
 
 
 def argument_problem(arguments: JsonObject, schema: Mapping[str, Any]) -> str:
@@ -73,7 +73,7 @@ def _place(fault: ValidationError) -> str:
 
 
 def _types(fault: Any) -> list[str]:
-    """The types that there may be, where a fault is about nothing else; also as alternatives, which many servers write."""
+    """The allowed types, if an error is only about the type; also if they are written as alternatives, as many servers do."""
     if fault.validator == "type":
         allowed = fault.validator_value
         return [allowed] if isinstance(allowed, str) else list(map(str, allowed))
@@ -93,7 +93,7 @@ def _in_time(check: _Check) -> _Check:
 
 
 def _of_numbers(check: _Check) -> _Check:
-    """Earlier drafts have yes and no here, about the keyword beside it."""
+    """In earlier drafts this keyword is a boolean, about the keyword next to it; that is ignored."""
 
     def checked(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
         if not isinstance(value, bool):
@@ -103,7 +103,7 @@ def _of_numbers(check: _Check) -> _Check:
 
 
 def _without_patterns(check: _Check) -> _Check:
-    """Which properties are additional cannot be told without trying the patterns."""
+    """Skip the check if there are `patternProperties`: additional properties can only be told by trying the patterns."""
 
     def checked(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
         if "patternProperties" not in schema:
@@ -124,12 +124,12 @@ _Arguments = _create(
     type_checker=Draft202012Validator.TYPE_CHECKER,
     id_of=Draft202012Validator.ID_OF,
 )
-#: What a schema may refer to: itself, and the schemas of the library.
+#: A schema can refer only to itself, and to the schemas of the library.
 _NOTHING_ELSE: Any = Registry()
 
 
 def _evolve(self: Any, *, schema: Any, _resolver: Any = None) -> Any:
-    """The same for a part of the schema. One that names another draft would get that draft's class, which has no bounds."""
+    """A validator for a part of the schema. A part that names another draft would else get that draft's class, without these limits."""
     return _Arguments(schema, registry=_NOTHING_ELSE, _resolver=_resolver or self._resolver)
 
 

@@ -25,7 +25,7 @@ _PARAMETERS: JsonObject = {
 
 
 class SearchHistoryTool:
-    """Finds earlier conversations, by the search function that it is given, which decides what it may see."""
+    """Finds earlier conversations by the search function that it is given, which decides what the user may see."""
 
     name = "search_history"
     description = (
@@ -55,7 +55,7 @@ class SearchHistoryTool:
         hits = self._search(query, max(1, min(int(arguments.get("limit") or 5), _MOST)))
         if not hits:
             return f"Nothing was found for “{query}” in earlier sessions."
-        # First, so that nothing private is known to the model before the session is marked by it.
+        # Marked first, so that the model never knows anything private before the session is marked.
         self._on_found()
         found = "1 hit" if len(hits) == 1 else f"{len(hits)} hits"
         return f"{found} for “{query}” in earlier sessions:\n\n" + "\n\n".join(
@@ -70,5 +70,5 @@ def _describe(hit: HistoryHit) -> str:
         heading.append(when.isoformat()[:10] if isinstance(when, date) else str(when)[:10])
     if hit.get("step"):
         heading.append(f"step {hit['step']}")
-    # One paragraph for each hit, without the excerpt's line breaks.
+    # One paragraph for each hit, without the line breaks of its excerpt.
     return f"{', '.join(heading)}\n   {' '.join(str(hit.get('excerpt') or '').split())}"

@@ -1,8 +1,8 @@
-"""Which IP addresses are nobody's web site: the special-purpose blocks of both families, and addresses that hide one inside.
+"""The IP addresses that are no public web site: the special-purpose blocks of both families, and addresses that contain one.
 
 The blocks are those of IANA's registries "IPv4 Special-Purpose Address Space" and "IPv6 Special-Purpose Address Space" (RFC 6890 and
-what has updated it, as of October 2025), those included that are routed but serve no pages, and the multicast space beside them.
-Python's own ``is_global`` follows its release: 3.11 takes several of them for public.
+its updates, as of October 2025), including those that are routed but serve no pages, and the multicast addresses.
+Python's own ``is_global`` depends on its release: 3.11 counts several of them as global.
 """
 
 import ipaddress
@@ -30,7 +30,7 @@ IPV4_BLOCKS = {
     "240.0.0.0/4": "reserved (RFC 1112)",
     "255.255.255.255/32": "limited broadcast (RFC 919)",
 }
-#: Inside machines of a cloud these lead to the cloud's own services, though they are in nobody's registry.
+#: Within a cloud's machines these lead to the cloud's own services, though no registry lists them.
 CLOUD_BLOCKS = {
     "168.63.129.16/32": "Azure's platform services",
 }
@@ -52,17 +52,17 @@ IPV6_BLOCKS = {
     "fec0::/10": "site local, deprecated (RFC 3879)",
     "ff00::/8": "multicast (RFC 4291)",
 }
-#: All that IANA has given out for hosts on the internet (RFC 4291); NAT64's own prefix lies outside it.
+#: All addresses that IANA has assigned to hosts on the internet (RFC 4291); NAT64's own prefix is outside.
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _IPV4 = tuple(ipaddress.IPv4Network(block) for block in (*IPV4_BLOCKS, *CLOUD_BLOCKS))
 _IPV6 = tuple(ipaddress.IPv6Network(block) for block in IPV6_BLOCKS)
-#: The interface identifiers of ISATAP (RFC 5214), behind which an IPv4 address stands.
+#: The interface identifiers of ISATAP (RFC 5214), which are followed by an IPv4 address.
 _ISATAP = (0x00005EFE, 0x02005EFE)
 
 
 def is_public(address: IPAddress) -> bool:
-    """Whether anyone on the internet would reach a web site at this address, and nothing else is meant by it."""
+    """Whether an address can be a web site on the internet, and does not lead anywhere else."""
     if isinstance(address, ipaddress.IPv4Address):
         return not any(address in block for block in _IPV4)
     inside = embedded_ipv4(address)
@@ -74,7 +74,7 @@ def is_public(address: IPAddress) -> bool:
 
 
 def embedded_ipv4(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address to which a gateway would take us. 6to4 and Teredo are refused as blocks, whatever they hold."""
+    """The IPv4 address to which a gateway would forward, if any. 6to4 and Teredo are refused as blocks, whatever they contain."""
     number = int(address)
     if address.ipv4_mapped is not None or address in _NAT64 or (number >> 32) & 0xFFFFFFFF in _ISATAP:
         return ipaddress.IPv4Address(number & 0xFFFFFFFF)

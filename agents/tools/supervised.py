@@ -1,4 +1,4 @@
-"""How programs are started so that they, and what they start, end with this process, whatever ends it: see `agents.tools.supervise`."""
+"""Starts programs so that they, and what they start, end with this process, however it ends; see `agents.tools.supervise`."""
 
 import errno
 import functools
@@ -13,7 +13,7 @@ _IS_LINUX = sys.platform == "linux"
 
 
 def supervised_command(command: str, arguments: Sequence[str], env: Mapping[str, str], cwd: str) -> list[str]:
-    """The command line that runs a program under supervision. Raises `FileNotFoundError` where there is none of that name."""
+    """The command line that runs a program under supervision. Raises `FileNotFoundError` if there is no such program."""
     place = os.path.join(cwd, command) if "/" in command else command  # noqa: PTH118 - as the system joins them
     if shutil.which(place, path=env.get("PATH")) is None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), command)
@@ -24,10 +24,10 @@ def supervised_command(command: str, arguments: Sequence[str], env: Mapping[str,
 
 @functools.lru_cache(1)
 def sandboxed_program(program: str, _process: int) -> str | None:
-    """The path of a program that runs another under supervision and in a sandbox, with the arguments that it is given.
+    """The path of a program that runs ``program`` under supervision and in a sandbox, with the arguments that it is given.
 
-    For who takes the path of a program and nothing else. The program is a file in memory, for the length of this process (its number
-    is for the cache). None where the system has no such files.
+    For callers that can only be given a path. It is a file in memory, which exists as long as this process; ``_process``, its
+    id, is part of the cache's key. None if the system has no such files.
     """
     if not _IS_LINUX or len(sys.executable) > 200:
         return None
@@ -38,7 +38,7 @@ def sandboxed_program(program: str, _process: int) -> str | None:
     try:
         descriptor = os.memfd_create("sandbox", 0)
         os.write(descriptor, text.encode())
-        # The kernel runs no file that is open for writing.
+        # The kernel executes no file that is open for writing.
         reading = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
         os.close(descriptor)
     except OSError:

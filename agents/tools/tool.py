@@ -1,4 +1,4 @@
-"""The interface of tools, what they are given from outside, and how they fail."""
+"""The interface of tools: what they are given, and how they report errors."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,22 +17,22 @@ class HistoryHit(TypedDict, total=False):
     session_id: str
     session_title: str
     date: datetime | str
-    """When it was stored; a text begins with the date."""
+    """When it was stored; a string begins with the date."""
     step: int | None
     type: str
     excerpt: str
 
 
 class ToolError(Exception):
-    """A tool could not do it. The message is a sentence that is shown to the model and to people unchanged."""
+    """A tool failed. The message is a sentence that is shown to the model and to people unchanged."""
 
 
 class WaitsForPeople(Exception):
-    """What a tool has begun waits for people, and holds nothing meanwhile: the same call is made again when they have decided."""
+    """Something that the tool has begun waits for people. The call uses nothing meanwhile, and is made again when they have decided."""
 
 
 class ToolText(str):
-    """A tool's result with files beside its text."""
+    """A tool's result with files besides its text."""
 
     __slots__ = ("files",)
 
@@ -46,17 +46,17 @@ class ToolText(str):
 
 
 class Tool(Protocol):
-    """Something an agent can call. A class derived from it has the limits that it does not set itself.
+    """Something that an agent can call. A class derived from it has default limits.
 
-    The caller enforces limits of time and output; a tool that has a stricter way enforces them too. One that
-    sends nothing outside, whatever its arguments, has ``reaches_outside = False``; one that changes nothing outside, so that
-    a call of it may be made once more, by ``has_side_effects = False``. What the operator sets for it, it declares as
-    `agents.tools.declared.Setting` and `Secret`. An extension's tool is made for each run, without arguments.
+    The caller enforces limits of time and output; a tool may enforce stricter ones itself. A tool that
+    sends nothing outside, whatever its arguments, sets ``reaches_outside = False``; one that changes nothing outside, so that
+    a call may be repeated, ``has_side_effects = False``. Settings of the operator are declared as
+    `agents.tools.declared.Setting` and `Secret`. An extension's tool is created for each run, without arguments.
     """
 
     @property
     def name(self) -> str:
-        """The name that the model calls it by."""
+        """The name by which the model calls it."""
         ...
 
     @property
@@ -66,47 +66,47 @@ class Tool(Protocol):
 
     @property
     def parameters(self) -> JsonObject:
-        """JSON schema of the arguments: an object."""
+        """The JSON schema of its arguments: an object."""
         ...
 
     @property
     def timeout_s(self) -> float:
-        """Longest time that a call may take."""
+        """The longest time that a call may take."""
         return 60.0
 
     @property
     def output_limit(self) -> int:
-        """Longest result in characters."""
+        """The longest result, in characters."""
         return 50_000
 
     def call(self, arguments: JsonObject, stop: CancelToken) -> str:
-        """Execute the call, blocking, in a thread of its own; ends soon after ``stop``. Raises `ToolError`.
+        """Make the call. Blocks, in a thread of its own; has to end soon after ``stop`` is set. Raises `ToolError`.
 
-        Files are returned by a `ToolText`.
+        To return files with the text, return a `ToolText`.
         """
         ...
 
 
 def has_side_effects(tool: Tool) -> bool:
-    """Whether a call may change something outside; true for a tool that does not say so."""
+    """Whether a call may change something outside; true for a tool that does not declare it."""
     return bool(getattr(tool, "has_side_effects", True))
 
 
 @dataclass(frozen=True)
 class Toolbox:
-    """What the caller of an agent gives its tools."""
+    """What the caller of an agent passes to its tools."""
 
     search_history: Callable[[str, int], Sequence[HistoryHit]] | None = None
     """``(query, limit)`` → hits in the requesting user's own sessions. Called in the tool's thread."""
     mcp_servers: Mapping[str, Any] = field(default_factory=dict)
     """MCP servers by name, in the form of Qwen-Agent's ``mcpServers``; all their tools are added."""
     extra: Sequence[Tool] = ()
-    """Tools of the caller's own. One that bears a built-in tool's name takes its place."""
+    """Further tools of the caller. One with the name of a built-in tool replaces it."""
     privacy: SessionPrivacy | None = None
-    """The session's record of private things, where it outlives the run."""
+    """Records that the session has read private data, if the session outlives the run."""
     hosts: HostPolicy = field(default_factory=HostPolicy)
-    """The hosts that tools may request."""
+    """The hosts to which tools may send requests."""
     is_asked_by_person: bool = True
-    """Whether a person wrote the user's messages in the conversation; else an agent did, which may have been misled into them."""
+    """Whether a person wrote the user's messages in the conversation. If an agent did, it may have been misled into them."""
     files: SessionFiles | None = None
-    """The session's files. Where it uses any, `read_file` and `search_file` are offered."""
+    """The session's files. If it uses any, `read_file` and `search_file` are offered."""

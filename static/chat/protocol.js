@@ -174,19 +174,19 @@ export const WINDOW = 200;
  */
 
 /**
- * A person has answered.
+ * A question was answered.
  * @typedef {object} AnswerStep
  * @property {string} content
  * @property {number} iteration
  * @property {number} timestamp
  * @property {"answer"} type
  * @property {string} tool_call_id
- * @property {string | null} user Null: no one did until the deadline.
- * @property {Record<string, unknown>} answers By the fields' names: texts, lists of texts, numbers, yes or no.
+ * @property {string | null} user Who answered. Null: nobody did before the deadline.
+ * @property {Record<string, unknown>} answers By the fields' names: a text, a list of texts, a number, or a boolean.
  */
 
 /**
- * A call waits until a person has allowed or denied it.
+ * A call waits until a person allows or denies it.
  * @typedef {object} ApprovalRequestStep
  * @property {string} content
  * @property {number} iteration
@@ -196,11 +196,12 @@ export const WINDOW = 200;
  * @property {string} tool_name
  * @property {Record<string, unknown>} arguments
  * @property {number} deadline
- * @property {"deny" | "stop"} unanswered What happens to it after the deadline: it is denied, or the run ends.
+ * @property {"deny" | "stop"} unanswered What happens if nobody decides before the deadline: the call is denied, or the
+ *   run ends.
  */
 
 /**
- * Somebody has allowed or denied a call.
+ * A call was allowed or denied.
  * @typedef {object} ApprovalStep
  * @property {string} content
  * @property {number} iteration
@@ -208,9 +209,9 @@ export const WINDOW = 200;
  * @property {"approval"} type
  * @property {string} tool_call_id
  * @property {"allow" | "deny"} decision
- * @property {string | null} user Null: no one did until the deadline.
- * @property {Record<string, unknown>} [arguments] The call is made with these instead of those that the model wrote.
- * @property {"once" | "session"} scope `session`: later calls of this tool under this rule are allowed too, in runs of
+ * @property {string | null} user Who decided. Null: nobody did before the deadline.
+ * @property {Record<string, unknown>} [arguments] The arguments that the call is made with instead of the model's.
+ * @property {"once" | "session"} scope `session`: later calls of this tool under this rule are also allowed, in runs of
  *   the same user.
  * @property {string} reason
  */
@@ -229,7 +230,7 @@ export const WINDOW = 200;
  */
 
 /**
- * How much is used of the tightest budget that a run has.
+ * How much is used of the run's tightest budget.
  * @typedef {object} BudgetUse
  * @property {number} used
  * @property {number} limit
@@ -350,7 +351,7 @@ export const WINDOW = 200;
  * How much of the model's context the conversation takes, in tokens.
  * @typedef {object} ContextUse
  * @property {number} used
- * @property {number} limit 0 where it is not known.
+ * @property {number} limit 0 if it is not known.
  */
 
 /**
@@ -398,7 +399,7 @@ export const WINDOW = 200;
  * @property {number} iteration
  * @property {number} timestamp
  * @property {"error"} type
- * @property {string} error Why, for people.
+ * @property {string} error What went wrong, for people.
  * @property {string} code
  */
 
@@ -407,8 +408,8 @@ export const WINDOW = 200;
  * @typedef {object} FileData
  * @property {string} id
  * @property {string} name
- * @property {string} media_type The type of its content, whatever its name says.
- * @property {number} size Bytes.
+ * @property {string} media_type The type found in its content, whatever its name says.
+ * @property {number} size In bytes.
  */
 
 /**
@@ -420,7 +421,7 @@ export const WINDOW = 200;
  * @property {"final_answer"} type
  * @property {number} step
  * @property {number} duration_ms
- * @property {true} [partial] The run ended while it was written.
+ * @property {true} [partial] The run ended while it was being written.
  */
 
 /**
@@ -430,7 +431,7 @@ export const WINDOW = 200;
  * @property {number} iteration
  * @property {number} timestamp
  * @property {"iteration_end"} type
- * @property {ContextUse} [context] After that call; so is the budget, where there is one.
+ * @property {ContextUse} [context] As of the end of that call; `budget` too, if the run has one.
  * @property {BudgetUse} [budget]
  */
 
@@ -544,12 +545,12 @@ export const WINDOW = 200;
  * @property {string} name
  * @property {string} label
  * @property {"text" | "choice" | "choices" | "number" | "yes_no"} kind
- * @property {Array<string>} [options] Of `choice`, of which one is selected, and `choices`, of which any number are.
+ * @property {Array<string>} [options] For `choice` (select one) and `choices` (select any number).
  * @property {boolean} required
  */
 
 /**
- * The agent asks a person, and waits.
+ * The agent asks a person a question, and waits for the answer.
  * @typedef {object} QuestionStep
  * @property {string} content
  * @property {number} iteration
@@ -725,13 +726,13 @@ export const WINDOW = 200;
  */
 
 /**
- * A steering word of a user: the model call of its iteration is the first that reads it.
+ * A user's steering word; the model call of its iteration is the first that reads it.
  * @typedef {object} SteerStep
  * @property {string} content
  * @property {number} iteration
  * @property {number} timestamp
  * @property {"steer"} type
- * @property {string} user Empty where the account is gone.
+ * @property {string} user The user's name; empty if the account was deleted.
  * @property {string} client_message_id
  */
 
@@ -743,8 +744,7 @@ export const WINDOW = 200;
  */
 
 /**
- * What the model thought, or wrote before it called tools; or what readers of the run should know, which no model
- *   wrote.
+ * What the model thought, or wrote before it called tools; or a note for readers, which no model wrote.
  * @typedef {object} ThoughtStep
  * @property {string} content
  * @property {number} iteration
@@ -752,11 +752,11 @@ export const WINDOW = 200;
  * @property {"thought"} type
  * @property {number} step
  * @property {number} duration_ms
- * @property {string} [template] Where no model said it: what `content` was made of, by which pages translate it, with
- *   `%(name)s` where a value stands.
- * @property {Record<string, unknown>} [values] The values by name: strings, numbers, or a sentence's own `template` and
- *   `values`.
- * @property {true} [partial] The run ended while it was written.
+ * @property {string} [template] For a note: the template of `content`, by which pages translate it, with `%(name)s` for
+ *   each value.
+ * @property {Record<string, unknown>} [values] The values by name: strings, numbers, or the `template` and `values` of
+ *   a sentence.
+ * @property {true} [partial] The run ended while it was being written.
  */
 
 /**
@@ -772,8 +772,8 @@ export const WINDOW = 200;
  * @property {boolean} ok
  * @property {number} duration_ms
  * @property {boolean} truncated Whether `content` is only the beginning.
- * @property {number} content_length Length of the whole.
- * @property {Array<FileData>} [files] What the tool returned beside its text.
+ * @property {number} content_length The length of the whole result.
+ * @property {Array<FileData>} [files] The files that the tool returned with its text.
  */
 
 /**
@@ -786,7 +786,8 @@ export const WINDOW = 200;
  * @property {number} step
  * @property {string} tool_name
  * @property {string} tool_call_id Unique in the run.
- * @property {Record<string, unknown> | string} arguments An object; the text that the model wrote where that is none.
+ * @property {Record<string, unknown> | string} arguments An object; or the text that the model wrote, if that is no
+ *   object.
  */
 
 /**

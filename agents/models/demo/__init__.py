@@ -1,1 +1,1 @@
-"""The built-in demo model: what it understands, and how it answers."""
+"""The built-in demo model: which questions it understands, and how it answers."""
