@@ -13,23 +13,23 @@ import agents
 
 
 class SiteConfig(admin_apps.AdminConfig):
-    """Django's admin, with a site that notes what is changed in it."""
+    """Django's admin, with a site that records changes made in it."""
 
     default = False
     default_site = "config.admin_site.Site"
 
 
 class ChatConfig(AppConfig):
-    """Sessions, runs and steps, and everything that shows or drives them."""
+    """The application of sessions, runs and steps."""
 
     name = "chat"
     verbose_name = pgettext_lazy("application", "Chat")
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Have logins noted, the built-in agents in the tables wherever these are brought up to date, and the extensions' tools and agents.
+        """Connect the audit of logins, create the built-in agents after migrations, and load extensions.
 
-        Extensions are taken in every process, so that whichever can't start says so, and why.
+        Extensions are loaded in every process, so that each of them reports an extension that cannot be loaded.
         """
         from chat.security.account_acts import watch_accounts, watch_logins  # noqa: PLC0415 - the models are not loaded yet above
 

@@ -1,1 +1,1 @@
-"""The accounts: an application of its own, so that people can be told more about than Django knows of its users. No sessions, no runs."""
+"""The accounts: an application of its own, with a user model that can have more columns than Django's. No sessions and no runs."""

@@ -1,4 +1,4 @@
-"""Addresses that people have shown to be theirs: nothing is mailed anywhere else."""
+"""E-mail addresses that users have confirmed: mail is sent to no others."""
 
 from datetime import timedelta
 
@@ -8,17 +8,17 @@ from django.utils import timezone
 
 from chat.accounts.models import User
 
-#: How long the link in a mail works; how many mails an account may have sent in an hour.
+#: How long the link in a mail is valid; how many confirmation mails an account may cause in an hour.
 WORKS_FOR = timedelta(days=1)
 MOST_MAILS = 5
 
 
 class TooManyMails(Exception):
-    """The account has had as many mails sent as it may for now."""
+    """The account has caused as many mails as it may within an hour."""
 
 
 def confirmed_address(user: User) -> str | None:
-    """Where mail for this account may go: its address, if that has been confirmed; None where none has."""
+    """The account's address, if it is confirmed; else None. Mail may be sent only there."""
     if not user.email or not EmailAddress.objects.filter(user=user, email=user.email.lower(), verified=True).exists():
         return None
     return user.email
@@ -26,8 +26,8 @@ def confirmed_address(user: User) -> str | None:
 
 @transaction.atomic
 def begin_confirmation(user: User) -> str:
-    """What the link in a mail to the account's address is to carry. Raises `TooManyMails`."""
-    # Held, so that of two asked for at once the second is counted too.
+    """Return the key for the link in a mail to the account's address. Raises `TooManyMails`."""
+    # Locked, so that of two simultaneous requests the second counts the first.
     User.objects.select_for_update(no_key=True).get(pk=user.pk)
     sent = EmailConfirmation.objects.filter(email_address__user=user)
     sent.filter(sent__lt=timezone.now() - WORKS_FOR).delete()
@@ -41,13 +41,13 @@ def begin_confirmation(user: User) -> str:
 
 
 def is_confirmation(user: User, key: str) -> bool:
-    """Whether a link is of a mail to the address that this account has now, and still works."""
+    """Whether a link's key was sent to the account's present address, and is still valid."""
     return _confirmation(user, key) is not None
 
 
 @transaction.atomic
 def confirm_address(user: User, key: str) -> bool:
-    """Take the account's address for confirmed; false where the link is none of it, or works no more."""
+    """Mark the account's address as confirmed. Returns False if the key is invalid or has expired."""
     found = _confirmation(user, key)
     if found is None:
         return False

@@ -1,7 +1,7 @@
-"""Databases of versions whose accounts were ``auth.User``: the same rows become those of ``accounts.User``.
+"""Takes over databases of versions whose accounts were ``auth.User``: their rows become those of ``accounts.User``.
 
-The table stays as it is, and with it every account, login, group and foreign key. What has to be written are Django's own notes: that the
-first migration of this application is done, and to which application the content type of accounts belongs, and so their permissions.
+The table stays as it is, and with it every account, login, group and foreign key. Only Django's own records are written: that the
+first migration of this application is applied, and which application the content type of accounts, and so their permissions, belongs to.
 """
 
 from typing import Any
@@ -21,14 +21,14 @@ _AUTH = ("auth", "0012_alter_user_first_name_max_length")
 
 
 class UnfinishedMigrations(Exception):
-    """The earlier version's migrations ended halfway; the text is for people."""
+    """The earlier version's migrations were not completed; the message is for people."""
 
 
 def adopt_accounts(alias: str) -> None:
-    """Make a database's accounts those of this application. Does nothing where they are, or where there are none yet.
+    """Make the accounts of a database those of this application. Does nothing if they already are, or if there are no accounts.
 
-    To be called before Django compares the applied migrations with their dependencies: those of other applications depend on whichever
-    model stands for accounts. Raises `UnfinishedMigrations`.
+    To be called before Django compares the applied migrations with their dependencies: migrations of other applications depend on the
+    application of the user model. Raises `UnfinishedMigrations`.
     """
     connection = connections[alias]
     recorder = MigrationRecorder(connection)
@@ -46,9 +46,9 @@ def adopt_accounts(alias: str) -> None:
 
 
 def _move_content_type(alias: str) -> None:
-    """Let the permissions and the admin's history of ``auth.user`` be those of ``accounts.user``.
+    """Move the permissions and the admin's history of ``auth.user`` to ``accounts.user``.
 
-    Both are there where a process of the earlier version has gone on writing meanwhile, or its `migrate` was run once more.
+    Both exist if a process of the earlier version has written meanwhile, or if its `migrate` was run again.
     """
     types = ContentType.objects.using(alias)
     former = types.filter(app_label="auth", model="user").first()
@@ -66,7 +66,7 @@ def _move_content_type(alias: str) -> None:
 
 
 def _regrant_permission(alias: str, former: Permission, content_type: ContentType) -> None:
-    """Give whoever has a permission the one of the same name on another content type."""
+    """Give the holders of a permission the permission of the same name on another content type."""
     current, _ = Permission.objects.using(alias).get_or_create(
         content_type=content_type, codename=former.codename, defaults={"name": former.name}
     )

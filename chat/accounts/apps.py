@@ -5,10 +5,10 @@ from django.utils.translation import gettext_lazy as _
 
 
 class AccountsConfig(AppConfig):
-    """Who logs in."""
+    """The application of the accounts."""
 
     name = "chat.accounts"
     label = "accounts"
     verbose_name = _("Accounts")
-    # What Django's own users have, whose table this is.
+    # As in Django's own application of users, whose table this is.
     default_auto_field = "django.db.models.AutoField"

@@ -1,4 +1,4 @@
-"""The table of accounts: Django's own, under its own name, with room for more columns."""
+"""The table of accounts: Django's own table, under its own name, to which columns can be added."""
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
@@ -6,18 +6,18 @@ from django.utils.translation import gettext_lazy as _
 
 
 class User(AbstractUser):
-    """Somebody who logs in. Its table is that of ``auth.User``, which databases of earlier versions have: see `chat.accounts.adoption`."""
+    """An account. Its table is that of ``auth.User``, as in databases of earlier versions: see `chat.accounts.adoption`."""
 
-    #: What Django calls the language of pages and mails; empty leaves it to the browser. The database has the default, too, because
-    #: processes of the version before this column write rows without it.
+    #: The language of pages and mails, by Django's code; empty: the browser's. The database has the default as well, because
+    #: processes of the version before this column insert rows without it.
     language = models.CharField(_("language"), max_length=16, blank=True, default="", db_default="")
-    #: When the provider that the account came from said that this person may not come in any more. Until it says otherwise no login holds,
-    #: and no token.
+    #: When the account's OpenID provider refused this user. As long as it is set, no login and no token
+    #: of the account is valid.
     refused_at = models.DateTimeField(_("refused by the provider"), null=True, blank=True, editable=False)
 
     @property
     def may_enter(self) -> bool:
-        """Whether what proves to be this person lets in: the account is neither deactivated nor refused by its provider."""
+        """Whether the account can be used to log in: it is neither deactivated nor refused by its provider."""
         return self.is_active and self.refused_at is None
 
     retention_days = models.PositiveIntegerField(
@@ -29,7 +29,7 @@ class User(AbstractUser):
         ),
     )
 
-    #: What somebody with a confirmed address wants to be mailed.
+    #: What a user with a confirmed address gets by mail.
     mail_waiting = models.BooleanField(_("Mail me when a run waits for me"), default=True, db_default=True)
     mail_failures = models.BooleanField(_("Mail me when a scheduled run has failed"), default=True, db_default=True)
 
@@ -47,18 +47,18 @@ class User(AbstractUser):
 
 
 class ProviderLogin(models.Model):
-    """How an account's OpenID provider is asked again about it. Of its tokens only what is encrypted is here."""
+    """How the OpenID provider of an account is asked about it again. Its tokens are stored only encrypted."""
 
     user = models.OneToOneField(User, models.CASCADE, primary_key=True, related_name="provider_login")
     issuer = models.CharField(max_length=200)
     subject = models.CharField(max_length=255)
-    #: Empty where the provider gave none.
+    #: Empty if the provider issued none.
     refresh_token = models.TextField(blank=True, default="", db_default="")
     access_token = models.TextField(blank=True, default="", db_default="")
     access_expires_at = models.DateTimeField(null=True)
-    #: When the provider last said yes.
+    #: When the provider last confirmed the account.
     confirmed_at = models.DateTimeField()
-    #: When it is asked again; null: never, it has said no.
+    #: When the provider is asked again; null: never, because it has refused the account.
     next_check_at = models.DateTimeField(null=True, db_index=True)
 
     def __str__(self) -> str:

@@ -1,6 +1,6 @@
 """The operators' view in Django admin: importing this package registers its pages.
 
-Read-only, but for the few things that may be done. Nothing here counts or scans the step log: lists know their length up to a limit.
+Read-only except for a few actions. Nothing here counts or scans the step log: lists are counted only up to a limit.
 """
 
 from chat.admin import (

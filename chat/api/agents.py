@@ -1,4 +1,4 @@
-"""Agents: those that one may use, and what each can do."""
+"""Agents that the user may use, and what each can do."""
 
 from typing import Annotated
 
@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from ninja import Router
 from pydantic import Field
 
-# Python's own cannot be checked against data before 3.12.
+# Pydantic cannot validate typing's own TypedDict before Python 3.12.
 from typing_extensions import TypedDict
 
 from chat.api.auth import READ
@@ -19,7 +19,7 @@ router = Router()
 
 
 class AgentOut(TypedDict):
-    """An agent that one may use."""
+    """An agent that you may use."""
 
     name: str
     title: str
@@ -36,7 +36,7 @@ class AgentOut(TypedDict):
 
 
 class AgentList(TypedDict):
-    """Agents, in the order in which they were made."""
+    """Agents, in the order in which they were created."""
 
     items: list[AgentOut]
 
@@ -67,5 +67,5 @@ def _agent_out(version: catalog.Version, default: str) -> AgentOut:
 
 @router.get("agents/", auth=READ, response=AgentList)
 async def list_agents(request: HttpRequest) -> AgentList:
-    """List the agents that one may use, with what each can do."""
+    """List the agents that you may use, with what each can do."""
     return {"items": await database.read(_offered, user_of(request).pk)}

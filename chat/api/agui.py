@@ -37,7 +37,7 @@ _ANSWER = {
     "description": "AG-UI's events; those that the log holds have an identifier, `<seq>.<n>`",
     "content": {"text/event-stream": {}},
 }
-#: Close codes that end a stream although its run has not ended, and that a reconnect does not help against.
+#: Close codes that end a stream although its run has not ended. Reconnecting does not help.
 _FAILURES = {
     Close.NOT_LOGGED_IN: ("not_allowed", "Your login has ended."),
     Close.WITHDRAWN: ("not_allowed", "You may not see this session any more."),
@@ -62,9 +62,9 @@ class _Message(BaseModel):
 
 
 class _Resume(BaseModel):
-    """Of a call, the payload is `{approved, arguments?, reason?, scope?}`, or `decision` instead as `approve` has it.
+    """For a call, the payload is `{approved, arguments?, reason?, scope?}`, or `decision` instead, as in `approve`.
 
-    Of a question, it is the answers by field. Cancelled: denied.
+    For a question, the payload is the answers by field. Cancelled: denied.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -75,7 +75,7 @@ class _Resume(BaseModel):
 
 
 class RunAgentInput(BaseModel):
-    """AG-UI's request to run an agent: the last message of its user is asked."""
+    """AG-UI's request to run an agent: the user's last message is asked."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -104,11 +104,11 @@ class RunAgentInput(BaseModel):
     },
 )
 async def run_agent(request: HttpRequest, agent: str) -> HttpResponseBase:
-    """Ask an agent, and follow what it does as AG-UI 1.0 has it, by server-sent events.
+    """Ask an agent, and follow what it does by AG-UI 1.0, as server-sent events.
 
-    Closing the connection does not stop the run: the same `runId` again follows it from its start, and with `Last-Event-ID` from behind
-    that event; events without an identifier that came behind it are told again. Runs within the run are subagents. What is ignored is
-    named by a custom event, `ignored`.
+    Closing the connection does not stop the run. The same `runId` again follows it from its start, or with `Last-Event-ID` from after
+    that event; events without an identifier that came after it are sent again. Runs within the run are subagents. A custom event,
+    `ignored`, names the fields that were ignored.
     """
     asked = read_body(request, RunAgentInput)
     user = user_of(request)
@@ -158,7 +158,7 @@ async def _go_on(request: HttpRequest, user: User, asked: RunAgentInput, said: l
 def _stream(
     follower: Follower, translator: Translator, run_id: UUID, after: int, first: list[Identified] | None = None
 ) -> HttpResponseBase:
-    """A run's events from one of its session's on; they end where it waits for people, as an interrupt."""
+    """A run's events after the session's event number ``after``. If the run waits for people, the stream ends with an interrupt."""
 
     async def produce(writer: EventWriter) -> None:
         if first:
@@ -207,7 +207,7 @@ def _text_of(messages: list[_Message]) -> str:
 
 
 def _place(header: str, head: int) -> tuple[int, int]:
-    """The last event that the client has; none where the log has no such number."""
+    """The last event that the client has; `NOWHERE` if the log has no such number."""
     found = _PLACE.fullmatch(header) if header.isascii() else None
     place = (int(found[1]), int(found[2])) if found else NOWHERE
     return place if place[0] <= head else NOWHERE

@@ -1,8 +1,8 @@
-"""A run's frames as AG-UI's events, version 1.0.
+"""Turns a run's frames into AG-UI's events, version 1.0.
 
-What comes from the log has an identifier, ``<seq>.<n>``: n counts the events that one stored event becomes, the same ones each time. Text
-that is still being written has none, nor has any event as long as a text is open: to a client that reconnects, both are sent again, from
-the log. So everything up to an event with an identifier is final, and what follows it the client drops before it continues from there.
+Events from the log have an identifier, ``<seq>.<n>``: n numbers the events made from one stored event, always the same way. Text
+that is still being written has none, nor has any event while a text is open: a client that reconnects gets both again, from
+the log. So everything up to an event with an identifier is final, and the client drops what came after it before it continues there.
 """
 
 import math
@@ -19,9 +19,9 @@ Event = JsonObject
 Data = JsonObject
 
 VERSION = "1.0"
-#: Before all events.
+#: The place before all events.
 NOWHERE = (0, 0)
-#: Ends that a run within another one has come to by itself.
+#: Statuses of a run within another one that has ended by itself.
 _REACHED = ("completed", "max_iterations")
 _WORDS = {
     "interrupted": "The run was interrupted before it had come to its end.",
@@ -38,13 +38,13 @@ class Identified(NamedTuple):
 
 
 class _Passing(NamedTuple):
-    """An event that is not made from the log alone."""
+    """An event that is not made from the log alone, so it has no identifier."""
 
     event: Event
 
 
 class _At(NamedTuple):
-    """An event in place of those of a stored one up to this, which were sent while they were written."""
+    """The event number ``n`` of a stored one, whose earlier events were already sent while it was written."""
 
     n: int
     event: Event
@@ -55,7 +55,7 @@ _Told = Event | _Passing | _At
 
 @dataclass(slots=True)
 class _Text:
-    """A text that the client is shown while it is written."""
+    """A text that is sent while it is being written."""
 
     kind: str
     message_id: str
@@ -63,20 +63,20 @@ class _Text:
     attempt: int
     shown: str = ""
     length: int = 0
-    #: White space at its end, which is left out where nothing follows it.
+    #: White space at its end, which is left out if nothing follows it.
     held: str = ""
 
 
 @dataclass(slots=True)
 class _Run:
-    """One run of the tree, as far as it was sent."""
+    """What was sent of one run of the tree."""
 
     run_id: str
-    #: Names the run of an event: empty for the root's.
+    #: The field that names the run in its events; empty for the root.
     tag: Event
-    #: By step: the next one may begin before the one before it is stored.
+    #: Open texts by step: the next one may begin before the last one is stored.
     texts: dict[int, _Text] = field(default_factory=dict)
-    #: The steps whose text was begun and dropped.
+    #: The steps whose text was begun and discarded.
     discarded: set[int] = field(default_factory=set)
     iteration: str = ""
     error: Data = field(default_factory=dict)
@@ -84,15 +84,15 @@ class _Run:
     has_ended: bool = False
 
     def message_id(self, step: int, attempt: object) -> str:
-        """The id of a step's message; a new one where the text was begun and dropped."""
+        """The id of a step's message; a new one if the text was begun and discarded."""
         return f"{self.run_id}.{step}" + (f".{attempt}" if step in self.discarded else "")
 
 
 class Translator:
-    """Turns the frames of a session, from the beginning of a run, into the events of that run and those within it.
+    """Turns the frames of a session, from the beginning of a run on, into the events of that run and the runs within it.
 
-    ``after`` is the last place that the client has: what comes up to it is taken in, and not told again. ``ignored`` names what the
-    client has sent that nothing is done with.
+    ``after`` is the last place that the client has: events up to it are processed, but not returned. ``ignored``: the fields of the
+    client's request that were ignored.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Translator:
         self._runs: dict[str, _Run] = {}
 
     def take(self, text: str) -> list[Identified]:
-        """The events of a frame; none where it is another run's, or no part of the log, or comes after the end."""
+        """The events of a frame; empty if it belongs to another run, is not part of the log, or comes after the end."""
         if self.has_ended:
             return []
         frame = orjson.loads(text)
@@ -126,7 +126,7 @@ class Translator:
         return [each for each in told if self._is_new(seq, each)]
 
     def resume(self, iteration: int) -> list[Identified]:
-        """The events of a run that has waited and continues, in a stream that begins within this model call."""
+        """The events of a run that has waited and continues, for a stream that begins within this model call."""
         run = self._runs[self._root] = _Run(self._root, {}, iteration=f"iteration {iteration}")
         started = {"type": "RUN_STARTED", **self._ids, "protocolVersion": VERSION}
         ignored = [_custom("ignored", list(self._ignored))] if self._ignored else []
@@ -262,7 +262,7 @@ class Translator:
 
 
 def _written(run: _Run, data: Data) -> Iterator[Event]:
-    """The events of a piece of text. A step that is known by its end alone has none until then."""
+    """The events of a piece of text. There are none for a text whose beginning is missing: it is sent when it is stored."""
     if data["type"] not in ("thought", "final_answer", "response"):
         return
     kind, step, attempt, piece = _kind(data["type"]), data["step"], data["attempt"], data["text"]
@@ -270,7 +270,7 @@ def _written(run: _Run, data: Data) -> Iterator[Event]:
     is_known = known is not None and (known.kind, known.attempt) == (kind, attempt)
     if known is None or not is_known or (data["offset"] == 0 and not piece.startswith(known.shown + known.held)):
         if data["offset"]:
-            return  # the whole comes within moments
+            return  # the stored text will come soon
         if known is not None:
             yield from (passing.event for passing in _give_up_text(run, known))
         known = run.texts[step] = _Text(kind, run.message_id(step, attempt), step, attempt)
@@ -289,7 +289,7 @@ def _written(run: _Run, data: Data) -> Iterator[Event]:
 
 
 def _settle(run: _Run, kind: str, data: Data) -> Iterator[_Told]:
-    """A finished text: whole, or the rest of it where it was sent while it was written."""
+    """The events of a finished text: all of it, or the rest if it was sent while being written."""
     step, content = data["step"], data["content"]
     yield from _give_up_texts(run, step - 1)
     text = run.texts.get(step)
@@ -316,7 +316,7 @@ def _give_up_texts(run: _Run, until: float = math.inf) -> Iterator[_Passing]:
 
 
 def _give_up_text(run: _Run, text: _Text) -> Iterator[_Passing]:
-    """End a text that was begun again, or dropped."""
+    """The events that end a text that was begun again, or discarded."""
     del run.texts[text.step]
     run.discarded.add(text.step)
     yield from map(_Passing, _closing(run, text, {}))
@@ -327,7 +327,7 @@ def _kind(of_delta: str) -> str:
     return "thought" if of_delta == "thought" else "final_answer"
 
 
-#: The number of the last of the events that a finished text is.
+#: The number of the last event made from a finished text.
 _LAST = {"thought": 4, "final_answer": 2}
 
 
@@ -394,7 +394,7 @@ def _result(run: _Run, data: Data) -> Event:
 
 
 def name_call(run_id: str, call_id: str) -> str:
-    """A call's identifier in its thread: the model's own is one in its run alone."""
+    """A call's identifier in its thread: the model's own id is unique only in its run."""
     return f"{run_id}.{call_id}"
 
 
@@ -403,7 +403,7 @@ def _custom(name: str, value: Any) -> Event:
 
 
 def _at(data: Data) -> Event:
-    """When it was, in milliseconds."""
+    """The time of the event, in milliseconds."""
     return {"timestamp": round(data["timestamp"] * 1000)} if "timestamp" in data else {}
 
 
@@ -420,7 +420,7 @@ def _usage(model: str, usage: Data) -> Event:
 
 
 def _about_end(data: Data) -> Event:
-    """How a run has ended, beyond what AG-UI has words for."""
+    """Details of a run's end that AG-UI has no fields for."""
     usage = data["usage"]
     told = {
         "status": data["status"],

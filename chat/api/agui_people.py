@@ -1,4 +1,4 @@
-"""Calls that wait for people, as AG-UI's interrupts, and the answers that resume them. An interrupt's id is ``<run id>:<call id>``."""
+"""Calls that wait for people as AG-UI's interrupts, and the answers that resume them. An interrupt's id is ``<run id>:<call id>``."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -29,7 +29,7 @@ def is_about_people(text: str, run_id: UUID) -> bool:
 
 
 def interrupts_of(run_id: UUID, text: str) -> list[JsonObject]:
-    """The interrupts of a run and those within it, after the last request of a turn: none before that, nor where it waits no more."""
+    """The interrupts of a run and of those within it, once all requests of a turn are there; empty before that, or if nothing waits."""
     frame = orjson.loads(text)
     said, calls = frame["data"], waiting_calls.open_within(run_id)
     own = [call.tool_call_id for call in calls if str(call.run_id) == frame["run_id"]]
@@ -74,14 +74,14 @@ def waiting_run(interrupt_id: str) -> Run | None:
 
 
 def root_of(run: Run) -> Run:
-    """The run that a run is within, or it itself."""
+    """The run that has started this one, directly or not; the run itself if it is a root."""
     return run if run.parent is None else root_of(run.parent)
 
 
 def said_of(
     run: Run, interrupt_id: str, payload: Mapping[str, Any] | None, *, is_cancelled: bool
 ) -> tuple[UUID, Approval | Answered]:
-    """A person's decision or answer. Raises `Refused` where it is neither."""
+    """A person's decision or answer as the use case takes it. Raises `Refused` if it is neither."""
     call_id = interrupt_id.partition(":")[2]
     kinds = WaitingCall.objects.filter(run=run, tool_call_id=call_id).values_list("kind", flat=True)
     kind = kinds.first()
@@ -96,7 +96,7 @@ def said_of(
 
 
 def decision_of(call_id: str, said: Mapping[str, Any], *, is_cancelled: bool) -> Decide:
-    """A client's decision on a call: `approved`, or `decision` as a socket's `approve` has it. Raises `BadFrame` where it has neither."""
+    """A client's decision on a call: `approved`, or `decision` as in a socket's `approve`. Raises `BadFrame` if there is neither."""
     body = {**said, "tool_call_id": call_id}
     approved = body.pop("approved", None)
     if is_cancelled:

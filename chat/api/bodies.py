@@ -1,4 +1,4 @@
-"""Bodies of API requests, validated like a frame's payload, and the requesting user."""
+"""Reading the bodies of API requests, validated like a frame's payload; and the requesting user."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar, cast
@@ -15,7 +15,7 @@ from chat.live.handshake import Login
 from chat.protocol import BadFrame
 
 T = TypeVar("T", bound=BaseModel)
-#: When a share or token expires, as a client sends it.
+#: When a share or token expires, as clients send it.
 Expiry = Annotated[
     StrictInt | StrictFloat | StrictStr | None,
     Field(description="Unix seconds, or a date and time with its zone; null: never."),
@@ -34,7 +34,7 @@ def login_of(request: HttpRequest) -> Login:
 
 
 def takes_body(kind: type[BaseModel]) -> JsonObject:
-    """The description of a body that `read_body` reads, for the OpenAPI document."""
+    """The OpenAPI description of a body that `read_body` reads."""
     schema = kind.model_json_schema()
     schema = _put_in(schema, schema.pop("$defs", {}))
     required = bool(schema.get("required"))
@@ -42,7 +42,7 @@ def takes_body(kind: type[BaseModel]) -> JsonObject:
 
 
 def takes_header(name: str, words: str) -> JsonObject:
-    """The description of a header that a call reads, for the OpenAPI document."""
+    """The OpenAPI description of a header that a call reads."""
     header = {"in": "header", "name": name, "required": False, "schema": {"type": "string"}, "description": words}
     return {"parameters": [header]}
 
@@ -54,7 +54,7 @@ TAKES_KEY = takes_header(
 
 
 def _put_in(schema: Any, parts: JsonObject) -> Any:
-    """A schema with its definitions inlined: within a larger document, references to them would lead nowhere."""
+    """A schema with its definitions inlined: references to them would not work within a larger document."""
     if isinstance(schema, list):
         return [_put_in(each, parts) for each in schema]
     if not isinstance(schema, dict):
@@ -65,10 +65,10 @@ def _put_in(schema: Any, parts: JsonObject) -> Any:
 
 
 def read_body(request: HttpRequest, kind: type[T]) -> T:
-    """The request's body, checked as a frame's payload is; none is as good as an empty object."""
+    """The request's body, validated like a frame's payload; an empty body counts as an empty object. Raises `BadFrame`."""
     try:
         body = request.body
-    except RawPostDataException:  # a form, which was parsed to look for a CSRF token
+    except RawPostDataException:  # a form, which was parsed while looking for a CSRF token
         raise _NO_JSON from None
     if not body.strip():
         return protocol.validate_payload(kind, {})
@@ -84,13 +84,13 @@ def read_body(request: HttpRequest, kind: type[T]) -> T:
 
 
 def read_expiry(at: float | str | None) -> datetime | None:
-    """When a right is to end: a moment to come."""
+    """When a right is to expire, which must be in the future. Raises `BadFrame`."""
     if at is None:
         return None
     moment: datetime | None
     try:
         moment = datetime.fromisoformat(at) if isinstance(at, str) else datetime.fromtimestamp(at, UTC)
-        # As it is stored: the last hours that there are have none in another zone.
+        # Converted to UTC as it is stored: the last hours of the calendar do not exist in other zones.
         moment = moment.astimezone(UTC) if moment.tzinfo else None
     except (ValueError, OverflowError, OSError):
         moment = None

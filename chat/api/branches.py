@@ -1,4 +1,4 @@
-"""Sessions of one's own that begin as copies: all of another's log, or an earlier place of it from which one goes on otherwise."""
+"""Sessions that begin as copies of others: of the whole log, or up to an earlier event, from which the copy continues differently."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -7,7 +7,7 @@ from django.http import HttpRequest
 from ninja import Router, Status
 from pydantic import BaseModel, Field, StrictInt, StrictStr
 
-# Python's own cannot be checked against data before 3.12.
+# Pydantic cannot validate typing's own TypedDict before Python 3.12.
 from chat.api.auth import MANAGE
 from chat.api.bodies import TAKES_KEY, read_body, takes_body, user_of
 from chat.api.errors import ErrorResponse, error_response
@@ -22,7 +22,7 @@ router = Router()
 
 
 class NewBranch(BaseModel):
-    """From where to go on, and how."""
+    """Where to continue from, and how."""
 
     after_seq: Annotated[StrictInt, Field(ge=0, lt=2**63, description="The last event of a run, or 0.")]
     message: StrictStr | None = Field(None, description="What is asked there first.")
@@ -31,17 +31,17 @@ class NewBranch(BaseModel):
 
 
 class BranchOut(SessionOut):
-    """The session that was made."""
+    """The new session."""
 
     run_id: Annotated[UUID | None, Field(description="The run that answers its message.")]
 
 
 @router.post("sessions/{session_id}/copy/", auth=MANAGE, response={201: SessionOut}, openapi_extra=TAKES_KEY)
 async def copy_session(request: HttpRequest, session_id: str) -> Any:
-    """Copy the log of a session, up to the end of its last run that has ended, into a session of one's own.
+    """Copy a session's log, up to the end of its last run that has ended, into a session of your own.
 
-    It has the same numbers, times and names, and identifiers of its own, with `copied_from` beside them. More than 20,000 steps are
-    not copied: 400. `Idempotency-Key` as for `POST sessions/`.
+    It has the same numbers, times and names, but identifiers of its own, with `copied_from` beside them. Logs of more than 20,000 steps
+    are not copied: 400. `Idempotency-Key` works as for `POST sessions/`.
     """
     session = await visible_session(request, session_id)
     return await _made(request, Branch(session.pk, key=request.headers.get(HEADER)))
@@ -54,9 +54,9 @@ async def copy_session(request: HttpRequest, session_id: str) -> Any:
     openapi_extra=takes_body(NewBranch) | TAKES_KEY,
 )
 async def branch_session(request: HttpRequest, session_id: str) -> Any:
-    """Copy the log of a session up to `after_seq` into a session of one's own, and go on there with a message, if one is given.
+    """Copy a session's log up to `after_seq` into a session of your own, and continue there with a message, if one is given.
 
-    `after_seq` is the end of a run that nothing else lies around, or 0; anything else is `bad_seq`. The rest as for `copy/`.
+    `after_seq` must be the end of a run while no other is at work, or 0; else the error is `bad_seq`. The rest works as for `copy/`.
     """
     session = await visible_session(request, session_id)
     new = read_body(request, NewBranch)

@@ -1,4 +1,4 @@
-"""What a run's model calls were asked, saw and cost."""
+"""Model calls of a run: what each was sent, used and cost."""
 
 from typing import Annotated
 
@@ -22,7 +22,7 @@ from chat.security import audit
 from chat.store import branches, call_reader
 
 router = Router()
-#: Calls of a page by default, and at most.
+#: Calls of a page: the default, and the most.
 _PAGE, _MOST = 200, 1_000
 
 
@@ -42,12 +42,12 @@ async def list_calls(
     limit: Annotated[int | None, Field(ge=1, le=_MOST)] = None,
     cursor: str = "",
 ) -> CallsData:
-    """List a run's model calls: with what each was asked, what it used, took and cost.
+    """List a run's model calls, with what each was sent, used and cost, and how long it took.
 
-    `left_out` is what of the conversation was left out, because it is longer than the model reads. `cost` is missing where it is not
-    known, `duration_ms` is null until the call has ended.
+    `left_out` is how much of the conversation was left out because it was longer than the model's context. `cost` is missing if it is
+    not known; `duration_ms` is null until the call has ended.
 
-    All of them at once, which is long for a long run; with `limit`, so many and `next`, which is the next page's `cursor`.
+    Returns all calls, which may be many; with `limit`, a page of so many and `next`, the next page's `cursor`.
     """
     run = await _inspected_run(request, run_id)
     if limit is None and not cursor:
@@ -61,9 +61,9 @@ async def list_calls(
 
 @router.get("runs/{run_id}/calls/{number}/messages/", auth=READ, response=MessagesData)
 async def list_messages(request: HttpRequest, run_id: str, number: str) -> MessagesData:
-    """Read the messages of a run's call, from 1 on, exactly as they were sent.
+    """Read the messages of a run's call, numbered from 1 on, exactly as they were sent.
 
-    Where the agent's instructions are shown to staff alone, others get words that say so in their place.
+    If only staff may see the agent's instructions, other users get a note in their place.
     """
     run = await _inspected_run(request, run_id)
     place = int(number) if number.isascii() and number.isdigit() and len(number) < 10 else 0

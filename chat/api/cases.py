@@ -1,4 +1,4 @@
-"""Sets of cases: questions with what is expected of their answers, asked of versions of an agent."""
+"""Sets of cases: questions with the expected answers, asked of versions of agents."""
 
 import asyncio
 from typing import Annotated, Any
@@ -9,7 +9,7 @@ from django.http.response import HttpResponseBase
 from ninja import Router, Status
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
 
-# Python's own cannot be checked against data before 3.12.
+# Pydantic cannot validate typing's own TypedDict before Python 3.12.
 from typing_extensions import TypedDict
 
 from agents.sentence import Sentence
@@ -31,13 +31,13 @@ router = Router()
 
 
 class SetName(BaseModel):
-    """What a set is called."""
+    """The name of a set."""
 
     name: StrictStr
 
 
 class CaseIn(BaseModel):
-    """What is asked, and what is expected of the answer: all words in it, whatever their case and spacing, and what the rule says."""
+    """A question and what is expected of its answer: that it contains all the words, in any case and spacing, and that the rule passes."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -54,13 +54,13 @@ class CaseIn(BaseModel):
     notes: StrictStr | None = None
 
     def fields(self) -> CaseFields:
-        """The fields for the use case."""
+        """The fields as the use case takes them."""
         expected = None if self.expected is None else "\n".join(" ".join(each.split()) for each in self.expected)
         return CaseFields(self.question, expected, self.rule, self.notes, self.files)
 
 
 class CaseOfRun(CaseIn):
-    """A case of a run. Its question is the run's, where none is said, and so are its files; `set_id`, or `set_name` for a new set."""
+    """A case made from a run. By default it has the run's question and files. Either `set_id`, or `set_name` for a new set."""
 
     set_id: StrictStr | None = None
     set_name: StrictStr | None = None
@@ -99,7 +99,7 @@ class CaseList(TypedDict):
 
 
 def set_key(told: str, refused: Refused | None = None) -> UUID:
-    """The identifier in a path: a set's, where ``refused`` does not say otherwise. Raises `Refused`."""
+    """The identifier in a path. Raises `Refused`: ``refused`` if given, else that there is no such set."""
     key = as_uuid(told)
     if key is None:
         raise refused or commands.no_such_set()
@@ -110,7 +110,7 @@ _NO_CASE = Refused("not_found", Sentence("There is no such case."))
 
 
 def visible_set(request: HttpRequest, set_id: str) -> CaseSet:
-    """A set that the user sees."""
+    """A set that the user may see. Raises `Refused`."""
     found = case_selectors.find_set(user_of(request), set_key(set_id))
     if found is None:
         raise commands.no_such_set()
@@ -138,7 +138,7 @@ def _case_out(case: Case) -> CaseOut:
 
 @router.get("sets/", auth=READ, response=SetList)
 async def list_sets(request: HttpRequest, shared: bool = False) -> SetList:
-    """List one's own sets of cases, newest first; with `shared=true` those that others share with one."""
+    """List your own sets of cases, newest first; with `shared=true`, those that others share with you."""
     user = user_of(request)
     sets = case_selectors.shared_sets(user) if shared else case_selectors.own_sets(user)
     return {"items": await database.read(lambda: [_set_out(user, each) for each in sets.select_related("owner")])}
@@ -159,14 +159,14 @@ async def get_set(request: HttpRequest, set_id: str) -> SetOut:
 
 @router.patch("sets/{set_id}/", auth=MANAGE, response=SetOut, openapi_extra=takes_body(SetName))
 async def rename_set(request: HttpRequest, set_id: str) -> SetOut:
-    """Give it another name."""
+    """Rename a set."""
     await database.write(commands.rename_set, user_of(request), set_key(set_id), read_body(request, SetName).name)
     return await database.read(lambda: _set_out(user_of(request), visible_set(request, set_id)))
 
 
 @router.delete("sets/{set_id}/", auth=MANAGE, response={204: None})
 async def delete_set(request: HttpRequest, set_id: str) -> Status[None]:
-    """Delete it with its cases, results, schedules, and the sessions in which its cases were asked; what is at work is stopped."""
+    """Delete a set with its cases, results, schedules, and the sessions in which its cases were asked; running ones are stopped."""
     for run_id in await database.write(commands.remove_set, user_of(request), set_key(set_id), Door.API):
         await run_registry.stop_run(run_id, "The set was deleted.")
     return Status(204, None)
@@ -176,7 +176,7 @@ async def delete_set(request: HttpRequest, set_id: str) -> Status[None]:
 
 
 async def _fields_in(user: User, set_id: UUID, new: CaseIn) -> CaseFields:
-    """The fields of a body, with a rule that can run and files of the set's owner's."""
+    """A body's fields, once it is checked that the rule can run, with files of the set's owner. Raises `Refused`."""
     fields = await asyncio.to_thread(rules.checked, new.fields())
     (ready,) = await database.write(case_files.with_files, user, set_id, [fields])
     return ready
@@ -184,7 +184,7 @@ async def _fields_in(user: User, set_id: UUID, new: CaseIn) -> CaseFields:
 
 @router.get("sets/{set_id}/cases/", auth=READ, response=CaseList)
 async def list_cases(request: HttpRequest, set_id: str) -> CaseList:
-    """List a set's cases: a thousand at most."""
+    """List a set's cases, at most a thousand."""
     found = await database.read(lambda: list(visible_set(request, set_id).cases.order_by("number")))
     return {"items": [_case_out(case) for case in found]}
 
@@ -199,7 +199,7 @@ async def add_case(request: HttpRequest, set_id: str) -> Status[CaseOut]:
 
 @router.patch("sets/{set_id}/cases/{case_id}/", auth=MANAGE, response=CaseOut, openapi_extra=takes_body(CaseIn))
 async def change_case(request: HttpRequest, set_id: str, case_id: str) -> CaseOut:
-    """Change a case. What came of it before stays as it was judged then."""
+    """Change a case. Earlier results stay as they were judged."""
     key, user = set_key(case_id, _NO_CASE), user_of(request)
     fields = await _fields_in(user, set_key(set_id), read_body(request, CaseIn))
     return _case_out(await database.write(commands.change_case, user, set_key(set_id), key, fields, Door.API))
@@ -207,7 +207,7 @@ async def change_case(request: HttpRequest, set_id: str, case_id: str) -> CaseOu
 
 @router.delete("sets/{set_id}/cases/{case_id}/", auth=MANAGE, response={204: None})
 async def delete_case(request: HttpRequest, set_id: str, case_id: str) -> Status[None]:
-    """Delete a case, and what came of it."""
+    """Delete a case and its results."""
     key = set_key(case_id, _NO_CASE)
     await database.write(commands.remove_case, user_of(request), set_key(set_id), key, Door.API)
     return Status(204, None)
@@ -215,9 +215,9 @@ async def delete_case(request: HttpRequest, set_id: str, case_id: str) -> Status
 
 @router.post("runs/{run_id}/case/", auth=MANAGE, response={201: CaseOut}, openapi_extra=takes_body(CaseOfRun))
 async def make_case_of_run(request: HttpRequest, run_id: str) -> Status[CaseOut]:
-    """Make a case of a run's question and files: as the owner of its session, or as staff who may see it, in a set of one's own.
+    """Make a case from a run's question and files. You must own the session, or be staff who may see it and use a set of your own.
 
-    The case keeps them when the session is deleted.
+    The case keeps them if the session is deleted.
     """
     user, key = user_of(request), set_key(run_id, Refused("not_found", Sentence("There is no such run.")))
     new = read_body(request, CaseOfRun)
@@ -241,7 +241,7 @@ async def make_case_of_run(request: HttpRequest, run_id: str) -> Status[CaseOut]
 
 @router.get("sets/{set_id}/export/", auth=READ)
 async def export_cases(request: HttpRequest, set_id: str) -> HttpResponseBase:
-    """Read a set's cases as JSON lines: question, files, which are named alone, expected words, rule, notes."""
+    """Read a set's cases as JSON lines: question, files (names only), expected words, rule, notes."""
 
     def read() -> bytes:
         case_set = visible_set(request, set_id)
@@ -255,7 +255,7 @@ async def export_cases(request: HttpRequest, set_id: str) -> HttpResponseBase:
 
 @router.post("sets/{set_id}/import/", auth=MANAGE, response={201: CaseList})
 async def import_cases(request: HttpRequest, set_id: str) -> Status[CaseList]:
-    """Add cases from JSON lines, which are the body: all, or none where one is bad. `expected` is a list, `files` one of identifiers."""
+    """Add cases from JSON lines, the body: all, or none if one is bad. `expected` is a list; `files` is a list of identifiers."""
     user, key = user_of(request), set_key(set_id)
     await database.read(visible_set, request, set_id)
     lines = await asyncio.to_thread(formats.read_lines, request.body)
@@ -265,5 +265,5 @@ async def import_cases(request: HttpRequest, set_id: str) -> Status[CaseList]:
 
 
 def file_answer(content: bytes, name: str, kind: str) -> HttpResponse:
-    """A file to be saved."""
+    """A response that browsers save as a file."""
     return HttpResponse(content, content_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}"'})

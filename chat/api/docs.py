@@ -1,4 +1,4 @@
-"""The API's description for programs; people read it on a page that is made from it."""
+"""The API's description for programs, from which the page for people is made, too."""
 
 from typing import get_args
 
@@ -37,7 +37,7 @@ _ANY_ERROR = {
     },
 }
 
-#: Calls of other APIs, by their paths; each package adds its own where its addresses are.
+#: Calls of other APIs by their paths; each package adds its own when its addresses are loaded.
 other_paths: dict[str, JsonObject] = {}
 
 
@@ -62,23 +62,23 @@ def openapi_schema() -> JsonObject:
     for methods in described["paths"].values():
         for call in methods.values():
             for way in call["security"]:
-                # What OpenAPI calls a role; ninja leaves it empty.
+                # What OpenAPI calls scopes; ninja leaves it empty.
                 if TokenAuth.__name__ in way:
                     way[TokenAuth.__name__] = [needed[call["operationId"]]]
-    # With the descriptions of fields, which ninja leaves out.
+    # With descriptions of the fields, which ninja leaves out.
     described["components"]["schemas"] |= frame_schemas()
     described["components"]["schemas"]["Error"] = _error_schema()
     for methods in described["paths"].values():
         for call in methods.values():
             call["responses"].setdefault("default", _ANY_ERROR)
-    # They are added when their addresses are loaded, which may not have happened yet.
+    # They are added when their addresses are loaded, which may not have happened yet: this loads them.
     resolve("/v1/models")
     described["paths"] = {**described["paths"], **other_paths}
     return described
 
 
 def _error_schema() -> JsonObject:
-    """The error answer of every call under ``/api/``."""
+    """The error response of every call under ``/api/``."""
     codes = {code: status_of(code) for code in ERROR_CODES}
     fields = {
         "code": {"type": "string", "enum": list(codes)},
@@ -105,7 +105,7 @@ async def asyncapi_document(request: HttpRequest) -> HttpResponse:
 
 
 def socket_schema() -> JsonObject:
-    """The description of the socket, as an AsyncAPI document."""
+    """The description of the socket as an AsyncAPI document."""
     commands = {f"{word}Command": _command_schema(word, payload) for word, payload in payload_schemas().items()}
     frames = [frame.__name__ for frame in (*get_args(UnstoredFrame), *get_args(StoredFrame))]
     return {

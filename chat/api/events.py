@@ -1,4 +1,4 @@
-"""The events of a session, and the whole text of one that is shortened."""
+"""The events of a session, and the full text of a shortened one."""
 
 from typing import Annotated
 
@@ -49,15 +49,15 @@ async def list_events(
 ) -> HttpResponse:
     """Read a session's events with numbers above `after`, as they were sent.
 
-    `last_seq` is the head, `run` the run at work and `queue` the queue behind it. `growth` is the frame of the step being
-    written now, from its beginning, or null. `children` are the runs within it that are at work, `children_growth` what they write,
-    `steering` the words into the run at work that its model has not read.
+    `last_seq` is the number of the newest event, `run` the running run and `queue` the queue behind it. `growth` is the frame of the step
+    that is being written now, from its beginning, or null. `children` are the running runs within it, `children_growth` what they write,
+    `steering` the steering words for the running run that its model has not read yet.
     `notes` says how many verdicts and comments there are.
     """
     session = await visible_session(request, session_id)
 
     def look() -> tuple[selectors.SessionView | None, list[drafts.Draft], list[str], NotesData]:
-        # The draft before the log: a step that is stored in between supersedes it, and is there.
+        # The draft is read before the log: a step that is stored in between supersedes it, and is part of the answer.
         saved = [draft for _, draft in reconcile.saved_drafts([session.pk])]
         written = drafts.of_session(session.pk) or saved
         view = selectors.session_view(session.pk)
@@ -85,7 +85,7 @@ async def list_events(
     openapi_extra={"responses": {200: {"description": "The text", "content": {"text/plain": {}}}}},
 )
 async def get_content(request: HttpRequest, session_id: str, seq: str) -> HttpResponse:
-    """Read the whole text of a step, however long."""
+    """Read the full text of a step, however long."""
     session = await visible_session(request, session_id)
     steps = Step.objects.select_related("full_content").filter(session=session, seq=int(seq) if _is_number(seq) else -1)
     step = await database.read(steps.first)

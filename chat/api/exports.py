@@ -1,4 +1,4 @@
-"""A session or a run as one file, and what would be hidden in it; a session made from another program's trajectory."""
+"""Sessions and runs as files, and what would be masked in them; and sessions imported from other programs' trajectories."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -10,7 +10,7 @@ from django.utils import timezone, translation
 from ninja import Query, Router, Status
 from pydantic import Field
 
-# Python's own cannot be checked against data before 3.12.
+# Pydantic cannot validate typing's own TypedDict before Python 3.12.
 from typing_extensions import TypedDict
 
 from agents.json_types import JsonObject
@@ -48,7 +48,7 @@ _Mask = Annotated[bool, Query(description="Whether what looks like a secret is h
 
 
 class PlaceOut(TypedDict):
-    """Something that is hidden."""
+    """A masked place."""
 
     seq: Annotated[int | None, Field(description="The event's number; null for what has none, and for the title.")]
     what: Annotated[str, Field(description="The kind of step.")]
@@ -58,7 +58,7 @@ class PlaceOut(TypedDict):
 
 
 class PreviewOut(TypedDict):
-    """What is hidden in a file: how much in all, and the first hundred places."""
+    """What is masked in a file: the total number, and the first hundred places."""
 
     count: int
     kinds: dict[str, int]
@@ -69,7 +69,7 @@ class PreviewOut(TypedDict):
 async def export_session(
     request: HttpRequest, session_id: str, format_name: _Name = "json", mask: _Mask = True
 ) -> StreamingHttpResponse:
-    """Save a session as one file: for reading (`markdown`, `html`), as its events were sent (`json`), or for other programs (`atif`)."""
+    """Save a session as a file: for reading (`markdown`, `html`), as its events were sent (`json`), or for other programs (`atif`)."""
     session = await visible_session(request, session_id)
     return await _file(request, session, None, format_name, mask=mask)
 
@@ -79,10 +79,10 @@ _DOCUMENT = {"requestBody": {"required": True, "content": {"application/json": {
 
 @router.post("sessions/import/", auth=MANAGE, response={201: SessionOut}, openapi_extra=_DOCUMENT)
 async def import_session(request: HttpRequest) -> Status[SessionOut]:
-    """Make a session of an ATIF document, the body, of at most 20 MiB: it can be read like any other, and nothing can be asked in it."""
+    """Create a session from an ATIF document, the body, of at most 20 MiB. It can be read like any other, but not asked anything."""
     if request.content_type != "application/json":
         raise BadFrame("bad_json", Sentence("The body must be JSON, with Content-Type: application/json."))
-    # Not its ``body``, which is held to what other requests may have.
+    # Not `request.body`, which has the size limit of other requests.
     body = request.read(MOST_BYTES + 1)
     if len(body) > MOST_BYTES:
         raise BadFrame("too_large", Sentence("The document is too large: it may have 20 MiB."))
@@ -97,20 +97,20 @@ async def import_session(request: HttpRequest) -> Status[SessionOut]:
 async def export_run(
     request: HttpRequest, run_id: str, format_name: _Name = "json", mask: _Mask = True
 ) -> StreamingHttpResponse:
-    """Save a run as one file, with the runs within it."""
+    """Save a run and the runs within it as a file."""
     run = await _run(request, run_id)
     return await _file(request, run.session, run, format_name, mask=mask)
 
 
 @router.get("sessions/{session_id}/export/preview/", auth=READ, response=PreviewOut)
 async def preview_session(request: HttpRequest, session_id: str) -> PreviewOut:
-    """Tell what is hidden in a file of the session."""
+    """Show what is masked in a file of the session."""
     return await _preview(Source(await visible_session(request, session_id)))
 
 
 @router.get("runs/{run_id}/export/preview/", auth=READ, response=PreviewOut)
 async def preview_run(request: HttpRequest, run_id: str) -> PreviewOut:
-    """Tell what is hidden in a file of the run."""
+    """Show what is masked in a file of the run."""
     run = await _run(request, run_id)
     return await _preview(Source(run.session, run))
 
@@ -148,19 +148,19 @@ async def _file(
 
 
 async def _sees_original(request: HttpRequest, session: Session) -> bool:
-    """Whether the reader sees what a session was copied from."""
+    """Whether the reader may see the session that this one was copied from."""
     if session.copied_from is None:
         return False
     return await database.read(branches.seen_by(user_of(request)).filter(pk=session.copied_from).exists)
 
 
-#: How many pieces are made at the same time, for all requests: others need the database's threads too.
+#: How many pieces are made at the same time, over all requests: other requests need the database's threads, too.
 _at_once = asyncio.Semaphore(2)
 _one_at_a_time = asyncio.Semaphore(1)
 
 
 def _as_reader() -> Callable[[Callable[[], T]], T]:
-    """Returns what calls a function in the language and the time zone of this request, on any thread."""
+    """Return a function that calls another one, on any thread, in the language and the time zone of this request."""
     language, zone = translation.get_language(), timezone.get_current_timezone()
 
     def call(function: Callable[[], T]) -> T:
@@ -171,7 +171,7 @@ def _as_reader() -> Callable[[Callable[[], T]], T]:
 
 
 async def _pieces(source: Source, chosen: Format) -> AsyncIterator[bytes]:
-    """The file's pieces. The first is made before the answer begins, so that an error can still be sent."""
+    """The file's pieces. The first is made before the response begins, so that an error can still be reported."""
     texts, call = chosen.write(source), _as_reader()
 
     async def piece() -> bytes:

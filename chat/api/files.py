@@ -1,4 +1,4 @@
-"""Files: sent, looked at, and read as text."""
+"""Files: uploaded, downloaded, and read as text."""
 
 from collections.abc import AsyncIterator
 from typing import BinaryIO, cast
@@ -7,7 +7,7 @@ from urllib.parse import quote
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from ninja import Router, Status
 
-# Python's own cannot be checked against data before 3.12.
+# Pydantic cannot validate typing's own TypedDict before Python 3.12.
 from typing_extensions import TypedDict
 
 import agents
@@ -27,7 +27,7 @@ from chat.store import file_texts, files
 
 router = Router()
 
-#: What a file may do where a browser opens it as a page: nothing.
+#: The content security policy of a file that a browser opens as a page: it may do nothing.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 _FORM = {
     "requestBody": {
@@ -64,9 +64,9 @@ class FileOut(TypedDict):
 
 @router.post("files/", auth=MANAGE, response={201: FileOut}, openapi_extra=_FORM)
 async def send_file(request: HttpRequest) -> Status[FileOut]:
-    """Send a file, as a form with the field `file`.
+    """Upload a file, as a form with the field `file`.
 
-    What it is, is told by its content: text, PDF, Office files and pictures are taken. One that no message names within a day is removed.
+    Its type is detected from its content: text, PDF, Office files and pictures are accepted. Unused files are deleted after a day.
     """
     sent = request.FILES.getlist("file") if request.content_type == "multipart/form-data" else []
     if len(sent) != 1:
@@ -86,7 +86,7 @@ async def send_file(request: HttpRequest) -> Status[FileOut]:
     openapi_extra={"responses": {200: {"description": "Its content", "content": {"*/*": {}}}}},
 )
 async def get_file(request: HttpRequest, file_id: str) -> StreamingHttpResponse:
-    """Read a file of one's own, or of a session or set that one sees. Pictures are shown, anything else is for saving."""
+    """Read a file of your own, or of a session or set that you may see. Pictures are displayed, other files are downloaded."""
     file = await _visible_file(request, file_id)
     kind = "inline" if file.media_type in agents.PICTURES else "attachment"
     headers = {
@@ -94,7 +94,7 @@ async def get_file(request: HttpRequest, file_id: str) -> StreamingHttpResponse:
         "Content-Length": str(file.size),
         "Content-Security-Policy": _POLICY,
         "X-Content-Type-Options": "nosniff",
-        # Its content never changes; but who may see it does.
+        # The content never changes, but who may see it does.
         "Cache-Control": "private, no-cache",
     }
     return StreamingHttpResponse(_content(file), content_type=_content_type(file.media_type), headers=headers)
@@ -106,7 +106,7 @@ async def get_file(request: HttpRequest, file_id: str) -> StreamingHttpResponse:
     openapi_extra={"responses": {200: {"description": "The text", "content": {"text/plain": {}}}}},
 )
 async def get_text(request: HttpRequest, file_id: str) -> HttpResponse:
-    """Read the text of a file, as the agents read it; pages are parted by a form feed."""
+    """Read a file's text, as the agents read it, with a form feed between pages."""
     file = await _visible_file(request, file_id)
     try:
         text = await uploads.in_file_thread(ask_patiently, _whole_text, file)
@@ -120,7 +120,7 @@ async def get_text(request: HttpRequest, file_id: str) -> HttpResponse:
 
 
 async def _visible_file(request: HttpRequest, file_id: str) -> File:
-    """The file of a path, for its owner, and for everyone who sees a session or a set that uses it."""
+    """The file of a path, for its owner, and for users who may see a session or set that uses it."""
     key, user = as_uuid(file_id), user_of(request)
     file = await database.read(files.complete_files().filter(pk=key).first) if key else None
     if file is not None and file.owner_id == user.pk:

@@ -1,4 +1,4 @@
-"""The address by which a link to a session is opened."""
+"""The address of a link that shares a session."""
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -6,7 +6,7 @@ from django.urls import reverse
 
 
 def link_address(request: HttpRequest, secret: str) -> str:
-    """The whole address of a link; empty without its secret."""
+    """The full address of a link; empty if its secret is not known."""
     if not secret:
         return ""
     path = reverse("join", args=[secret])

@@ -1,4 +1,4 @@
-"""What people say about runs and steps: verdicts and comments. Neither is part of the log, and no model is told of them."""
+"""Verdicts and comments of people on runs and steps. They are not part of the log, and no model sees them."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from ninja import Router, Status
 from pydantic import BaseModel, Field, StrictInt, StrictStr
 
-# Python's own cannot be checked against data before 3.12.
+# Pydantic cannot validate typing's own TypedDict before Python 3.12.
 from typing_extensions import TypedDict
 
 from agents.sentence import Sentence
@@ -32,7 +32,7 @@ _UUID = Field(json_schema_extra={"format": "uuid"})
 
 
 class NewVerdict(BaseModel):
-    """What one thinks of a run."""
+    """A user's verdict on a run."""
 
     verdict: Literal["good", "bad"] | None = Field(description="null takes it back.")
     reason: StrictStr = Field("", description=f"At most {notes.MOST_UNITS:,} UTF-16 code units.")
@@ -46,13 +46,13 @@ class NewComment(BaseModel):
 
 
 class NewText(BaseModel):
-    """What a comment is to say."""
+    """A comment's new text."""
 
     text: StrictStr
 
 
 class VerdictOut(TypedDict):
-    """Somebody's verdict on a run, and how many think what of it."""
+    """A user's verdict on a run, and how many there are of each."""
 
     run_id: Annotated[str, _UUID]
     user: str
@@ -90,7 +90,7 @@ class CommentPage(TypedDict):
 
 @router.put("runs/{run_id}/verdict/", auth=ASK, response=VerdictOut, openapi_extra=takes_body(NewVerdict))
 async def give_verdict(request: HttpRequest, run_id: str) -> Any:
-    """Say what one thinks of a run, or take it back: one verdict of each person. All who see the session may, but for staff."""
+    """Give or take back your verdict on a run: everybody has one. All who may see the session can, except staff."""
     run = await visible_run(request, run_id)
     new = read_body(request, NewVerdict)
     given, told = await database.write(
@@ -102,7 +102,7 @@ async def give_verdict(request: HttpRequest, run_id: str) -> Any:
 
 @router.get("runs/{run_id}/verdict/", auth=READ, response=VerdictList)
 async def list_verdicts(request: HttpRequest, run_id: str) -> VerdictList:
-    """List who thinks what of a run."""
+    """List the verdicts on a run."""
     run = await visible_run(request, run_id)
 
     def read() -> VerdictList:
@@ -140,7 +140,7 @@ async def list_comments(
     "sessions/{session_id}/comments/", auth=ASK, response={201: CommentOut}, openapi_extra=takes_body(NewComment)
 )
 async def write_comment(request: HttpRequest, session_id: str) -> Status[Any]:
-    """Comment on a step. All who see the session may, but for staff."""
+    """Comment on a step. All who may see the session can, except staff."""
     session = await visible_session(request, session_id)
     new = read_body(request, NewComment)
     written, told = await database.write(notes.write_comment, user_of(request), session.pk, new.seq, new.text)
@@ -150,7 +150,7 @@ async def write_comment(request: HttpRequest, session_id: str) -> Status[Any]:
 
 @router.patch("comments/{comment_id}/", auth=ASK, response=CommentOut, openapi_extra=takes_body(NewText))
 async def edit_comment(request: HttpRequest, comment_id: str) -> Any:
-    """Change one's own comment."""
+    """Change your own comment."""
     key, new = _key(comment_id), read_body(request, NewText)
     edited, told = await database.write(notes.edit_comment, user_of(request), key, new.text)
     await notes.publish(told)
@@ -159,7 +159,7 @@ async def edit_comment(request: HttpRequest, comment_id: str) -> Any:
 
 @router.delete("comments/{comment_id}/", auth=ASK, response={204: None})
 async def delete_comment(request: HttpRequest, comment_id: str) -> Status[None]:
-    """Delete one's own comment, or any in one's own session."""
+    """Delete your own comment, or any in your own session."""
     await notes.publish(await database.write(notes.delete_comment, user_of(request), _key(comment_id), Door.API))
     return Status(204, None)
 
@@ -176,7 +176,7 @@ _CURSOR = re.compile(r"(\d{1,17})-([0-9a-f]{32})")
 
 
 def _cursor(last: Comment) -> str:
-    """A page's end: the last comment's place in the order, to the microsecond that the database keeps."""
+    """A cursor: the last comment's place in the order, to the microsecond that the database stores."""
     return f"{(last.created_at - _EPOCH) // timedelta(microseconds=1)}-{last.pk.hex}"
 
 

@@ -1,4 +1,4 @@
-"""A session gets another owner: offered, accepted, declined; and left by whom it was shared with."""
+"""Changing a session's owner: offered, accepted, declined; and leaving a session that was shared."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -7,7 +7,7 @@ from django.http import HttpRequest
 from ninja import Router, Status
 from pydantic import BaseModel, Field, StrictStr
 
-# Python's own cannot be checked against data before 3.12.
+# Pydantic cannot validate typing's own TypedDict before Python 3.12.
 from typing_extensions import TypedDict
 
 from agents.sentence import Sentence
@@ -27,13 +27,13 @@ router = Router()
 
 
 class NewOwner(BaseModel):
-    """Who is asked to take it over."""
+    """The user who is asked to take over the session."""
 
     user: Annotated[StrictStr, Field(max_length=150)]
 
 
 class OfferOut(TypedDict):
-    """Somebody is asked to take a session over."""
+    """An offer to take over a session."""
 
     session_id: UUID
     title: str
@@ -43,7 +43,7 @@ class OfferOut(TypedDict):
 
 
 class OfferList(TypedDict):
-    """The sessions that one is asked to take over."""
+    """The sessions that you are asked to take over."""
 
     items: list[OfferOut]
 
@@ -60,15 +60,15 @@ def _offer_out(offer: OwnerOffer) -> OfferOut:
 
 @router.get("offers/", auth=READ, response=OfferList)
 async def list_offers(request: HttpRequest) -> OfferList:
-    """List the sessions that one is asked to take over."""
+    """List the sessions that you are asked to take over."""
     return {"items": [_offer_out(offer) for offer in await database.read(handover.offers_to, user_of(request))]}
 
 
 @router.post("sessions/{session_id}/owner/", auth=MANAGE, response={201: OfferOut}, openapi_extra=takes_body(NewOwner))
 async def offer_session(request: HttpRequest, session_id: str) -> Any:
-    """Ask somebody to take over a session of one's own; whoever was asked before is asked no more.
+    """Ask a user to take over a session of your own; an earlier offer is withdrawn.
 
-    They accept by `accept/`. An unknown name is 400 `not_found`, as for shares.
+    The user accepts by `accept/`. An unknown name is 400 `not_found`, as for shares.
     """
     session = await visible_session(request, session_id)
     name = read_body(request, NewOwner).user
@@ -82,14 +82,14 @@ async def offer_session(request: HttpRequest, session_id: str) -> Any:
 
 @router.delete("sessions/{session_id}/owner/", auth=MANAGE, response={204: None})
 async def withdraw_offer(request: HttpRequest, session_id: str) -> Status[None]:
-    """Ask nobody any more, as the owner; or decline, as who was asked."""
+    """Withdraw the offer, as the owner; or decline it, as the user who was asked."""
     await database.write(handover.withdraw_offer, user_of(request), _key(session_id), Door.API)
     return Status(204, None)
 
 
 @router.post("sessions/{session_id}/owner/accept/", auth=MANAGE, response=SessionOut)
 async def accept_offer(request: HttpRequest, session_id: str) -> SessionOut:
-    """Take over a session that one was asked to. Who owned it drives it from then on; schedules into it pause."""
+    """Take over a session that was offered to you. The former owner becomes a driver; schedules into the session pause."""
     key = _key(session_id)
     await database.write(handover.accept_offer, user_of(request), key, Door.API)
     await groups.publish(groups.EVERYONE, group_messages.LOGINS_CHANGED)
@@ -99,7 +99,7 @@ async def accept_offer(request: HttpRequest, session_id: str) -> SessionOut:
 
 @router.post("sessions/{session_id}/leave/", auth=MANAGE, response={204: None})
 async def leave_session(request: HttpRequest, session_id: str) -> Status[None]:
-    """Give up a session that was shared with oneself, or that one has joined by a link."""
+    """Leave a session that was shared with you, or that you have joined by a link."""
     session = await visible_session(request, session_id)
     await database.write(sharing.leave_session, user_of(request), session.pk, Door.API)
     await groups.publish(groups.EVERYONE, group_messages.LOGINS_CHANGED)

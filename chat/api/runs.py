@@ -1,4 +1,4 @@
-"""Runs: asked for, read, stopped, continued."""
+"""Runs: started, read, stopped, continued."""
 
 from typing import Annotated
 from uuid import UUID
@@ -7,7 +7,7 @@ from django.http import HttpRequest
 from ninja import Router, Status
 from pydantic import BaseModel, Field, StrictBool
 
-# Python's own cannot be checked against data before 3.12.
+# Pydantic cannot validate typing's own TypedDict before Python 3.12.
 from typing_extensions import TypedDict
 
 from chat import protocol
@@ -28,13 +28,13 @@ router = Router()
 
 
 class Stop(BaseModel):
-    """Stop one run, or with ``all`` the session's queue too."""
+    """Stop one run, or with ``all`` also those in the session's queue."""
 
     all: StrictBool = False
 
 
 class ContinueIn(BaseModel):
-    """Go on from a run."""
+    """Continue after a run."""
 
     client_message_id: ClientMessageId | None = None
 
@@ -72,7 +72,7 @@ class RunOut(TypedDict):
 
 
 class StoppedOut(TypedDict):
-    """A run that is being stopped, or that a word was for."""
+    """The run that is being stopped, or that the command was about."""
 
     run_id: UUID
 
@@ -108,7 +108,7 @@ def _run_out(run: Run) -> RunOut:
 
 
 def _iterations(run: Run) -> int:
-    """How many model calls it has begun: of a running run by its last step, since its row is updated at its end."""
+    """How many model calls it has begun. For a running run that is read from its last step, because its row is only updated at its end."""
     if run.ended_at is not None or run.started_at is None:
         return run.iterations
     return max(run.iterations, run.steps.order_by("-position").values_list("iteration", flat=True).first() or 0)
@@ -129,7 +129,7 @@ def _accepted(accepted: run_commands.Accepted) -> Status[AcceptedData]:
     "sessions/{session_id}/messages/", auth=ASK, response={202: AcceptedData}, openapi_extra=takes_body(protocol.Chat)
 )
 async def send_message(request: HttpRequest, session_id: str) -> Status[AcceptedData]:
-    """Ask: start a run, or queue it. The same `client_message_id` again gets the same answer and nothing else."""
+    """Ask: start a run, or queue it. The same `client_message_id` again gets the same answer, and has no further effect."""
     session = await visible_session(request, session_id)
     chat = read_body(request, protocol.Chat)
     accepted = await run_commands.ask(
@@ -149,10 +149,10 @@ async def send_message(request: HttpRequest, session_id: str) -> Status[Accepted
     "sessions/{session_id}/steer/", auth=ASK, response={202: AcceptedData}, openapi_extra=takes_body(protocol.Steer)
 )
 async def steer_run(request: HttpRequest, session_id: str) -> Status[AcceptedData]:
-    """Put a word into the run at work: its next model call reads it, with `interrupt` at once. Where none is at work, ask it.
+    """Send a steering word to the running run: its next model call reads it, with `interrupt` at once. If none is running, ask it.
 
-    Its `client_message_id` again gets the same answer. Where the run ends before, the word goes into the queue under that identifier.
-    An agent of an extension reads no words: they go into the queue.
+    The same `client_message_id` again gets the same answer. If the run ends before, the word is queued under that identifier.
+    Agents of extensions read no steering words: these are queued.
     """
     session = await visible_session(request, session_id)
     word = read_body(request, protocol.Steer)
@@ -172,7 +172,7 @@ async def steer_run(request: HttpRequest, session_id: str) -> Status[AcceptedDat
     "sessions/{session_id}/unsteer/", auth=ASK, response={202: StoppedOut}, openapi_extra=takes_body(protocol.Unsteer)
 )
 async def unsteer_run(request: HttpRequest, session_id: str) -> Status[StoppedOut]:
-    """Take a word back that no model call has read; `run_id` is the run that it was for."""
+    """Withdraw a steering word that no model call has read; `run_id` is the run that it was for."""
     session = await visible_session(request, session_id)
     own_id = read_body(request, protocol.Unsteer).client_message_id
     return Status(202, {"run_id": await steering.unsteer(user_of(request), session.pk, own_id, Door.API)})
@@ -196,7 +196,7 @@ async def cancel_run(request: HttpRequest, run_id: str) -> Status[StoppedOut]:
 
 @router.post("runs/{run_id}/continue/", auth=ASK, response={202: AcceptedData}, openapi_extra=takes_body(ContinueIn))
 async def continue_run(request: HttpRequest, run_id: str) -> Status[AcceptedData]:
-    """Go on from the session's latest run, as a new run, whose identifier is in the answer."""
+    """Continue after the session's latest run, as a new run, whose identifier is in the answer."""
     run = await visible_run(request, run_id)
     onward = read_body(request, ContinueIn)
     accepted = await run_commands.continue_run(user_of(request), run.session_id, run.pk, onward.client_message_id)

@@ -1,4 +1,4 @@
-"""The API's calls for schedules, and for what their owner's pages are told."""
+"""The API's calls for schedules, and for notifications to their owner."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from ninja import Router, Status
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
-# Python's own cannot be checked against data before 3.12.
+# Pydantic cannot validate typing's own TypedDict before Python 3.12.
 from typing_extensions import TypedDict
 
 from agents.sentence import Sentence
@@ -27,11 +27,11 @@ from chat.schedules.selectors import ScheduleRow
 
 router = Router()
 
-#: Schedules of one answer.
+#: Schedules of a page.
 _PAGE = 100
 
 
-# What goes in and out
+# Requests and answers
 
 
 class _Fields(BaseModel):
@@ -61,19 +61,19 @@ class _Fields(BaseModel):
 
 
 class NewSchedule(_Fields):
-    """A schedule to make: of a message or a set. One of `at`, `every_minutes` and `cron` says when."""
+    """A new schedule: of a message or a set, with one of `at`, `every_minutes` and `cron`."""
 
     message: StrictStr = ""
 
 
 class ScheduleChanges(_Fields):
-    """What is to be different of a schedule; what is left out stays."""
+    """Changes of a schedule; fields that are left out stay."""
 
     message: StrictStr = ""
 
 
 class OccurrenceOut(TypedDict):
-    """A due time and what has become of it."""
+    """A due time and its outcome."""
 
     due_at: float
     by_hand: Annotated[bool, Field(description="It was asked for besides the schedule's times.")]
@@ -129,7 +129,7 @@ class StartedOut(TypedDict):
 
 
 class Notifications(TypedDict):
-    """What was told, oldest first, and the moment to ask from the next time."""
+    """Notifications, oldest first, and the time from which to ask next."""
 
     items: Annotated[
         list[NotificationData | WaitingData],
@@ -205,7 +205,7 @@ def _key(schedule_id: str) -> UUID:
 
 @router.get("schedules/", auth=READ, response=SchedulePage)
 async def list_schedules(request: HttpRequest, cursor: str = "") -> SchedulePage:
-    """List one's own schedules, newest first. `cursor` is `next` of the page before."""
+    """List your own schedules, newest first. `cursor` is `next` of the page before."""
 
     def page() -> SchedulePage:
         mine = schedule_selectors.schedules_of(user_of(request))
@@ -226,7 +226,7 @@ async def list_schedules(request: HttpRequest, cursor: str = "") -> SchedulePage
 
 @router.post("schedules/", auth=MANAGE, response={201: ScheduleOut}, openapi_extra=takes_body(NewSchedule))
 async def create_schedule(request: HttpRequest) -> Status[ScheduleOut]:
-    """Make a schedule: a message that is asked by the clock, as if it had been typed."""
+    """Create a schedule: a message that is asked at its times, as if it had been typed."""
     new = read_body(request, NewSchedule)
     if "message" not in new.model_fields_set and new.set_id is None:
         raise BadFrame("bad_frame", Sentence("Say the message, or name a set by set_id."))
@@ -245,7 +245,7 @@ async def get_schedule(request: HttpRequest, schedule_id: str) -> ScheduleOut:
 
 @router.patch("schedules/{schedule_id}/", auth=MANAGE, response=ScheduleOut, openapi_extra=takes_body(ScheduleChanges))
 async def change_schedule(request: HttpRequest, schedule_id: str) -> ScheduleOut:
-    """Change it; `enabled` pauses it, or lets it go on."""
+    """Change a schedule; `enabled` pauses or resumes it."""
     changes = read_body(request, ScheduleChanges).given()
     schedule = await database.write(schedule_commands.change, user_of(request), _key(schedule_id), changes, clock.now())
     return await _shown(schedule)
@@ -253,20 +253,20 @@ async def change_schedule(request: HttpRequest, schedule_id: str) -> ScheduleOut
 
 @router.delete("schedules/{schedule_id}/", auth=MANAGE, response={204: None})
 async def delete_schedule(request: HttpRequest, schedule_id: str) -> Status[None]:
-    """Delete it. What it has asked stays where it was asked."""
+    """Delete a schedule. The runs that it has started stay."""
     await database.write(schedule_commands.remove, user_of(request), _key(schedule_id), Door.API)
     return Status(204, None)
 
 
 @router.post("schedules/{schedule_id}/run/", auth=MANAGE, response={202: StartedOut})
 async def run_schedule(request: HttpRequest, schedule_id: str) -> Status[StartedOut]:
-    """Run it now, besides its times. One that asks a set is refused: `POST sets/{set_id}/runs/` asks that."""
+    """Run a schedule now, besides its times. One of a set is refused: use `POST sets/{set_id}/runs/`."""
     accepted = await run_commands.accept_run(occurrences.run_now, _key(schedule_id), clock.now(), user_of(request))
     told: StartedOut = {"run_id": accepted.run_id, "session_id": accepted.session_id, "queued": accepted.queued}
     return Status(202, told)
 
 
-#: The last moment that there is a date for, in Unix seconds.
+#: The last time of the calendar, in Unix seconds.
 _LATEST = 253_402_300_799
 
 
@@ -274,11 +274,11 @@ _LATEST = 253_402_300_799
 async def list_notifications(
     request: HttpRequest, after: Annotated[float | None, Field(ge=0, le=_LATEST)] = None
 ) -> Notifications:
-    """Read which scheduled runs have ended since a moment, and a little before, and what has begun to wait for one and waits still.
+    """List scheduled runs that have ended since a time, and a little before it, and runs that began to wait for you and still do.
 
-    What is told twice has the same `id`, or is the same call of the same run.
+    The same notification may come twice: it has the same `id`, or is about the same call of the same run.
 
-    Without `after` there are none, and `now` says from when to ask.
+    Without `after` there are none, and `now` is the time to ask from.
     """
     now = clock.now()
     if after is None:

@@ -1,4 +1,4 @@
-"""Steps that hold what is looked for."""
+"""Searching for steps."""
 
 from typing import Annotated
 from uuid import UUID
@@ -7,7 +7,7 @@ from django.http import HttpRequest
 from ninja import Router
 from pydantic import Field
 
-# Python's own cannot be checked against data before 3.12.
+# Pydantic cannot validate typing's own TypedDict before Python 3.12.
 from typing_extensions import TypedDict
 
 from chat.api.auth import READ
@@ -20,7 +20,7 @@ router = Router()
 
 
 class HitOut(TypedDict):
-    """A step that was found. ``excerpt`` is text in pieces, each with whether it is one of the words looked for."""
+    """A step that was found. ``excerpt`` is a list of pieces, each with whether it is one of the words."""
 
     session_id: UUID
     session_title: str
@@ -43,7 +43,7 @@ class Hits(TypedDict):
 async def find_steps(
     request: HttpRequest, q: str = "", limit: Annotated[int, Field(ge=1, le=100)] = PAGE_LENGTH
 ) -> Hits:
-    """Search messages, thoughts, tool arguments, results and answers of one's own sessions."""
+    """Search messages, thoughts, tool arguments, results and answers in your own sessions."""
     hits = await database.read(search.find, user_of(request), q, limit)
     return {
         "items": [

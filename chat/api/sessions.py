@@ -1,4 +1,4 @@
-"""Sessions: listed, opened, read, changed, deleted."""
+"""Sessions: created, listed, read, changed, deleted."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Router, Status
 from pydantic import AliasChoices, BaseModel, Field, StrictBool, StrictStr
 
-# Python's own cannot be checked against data before 3.12.
+# Pydantic cannot validate typing's own TypedDict before Python 3.12.
 from typing_extensions import TypedDict
 
 from agents.sentence import Sentence
@@ -36,7 +36,7 @@ PAGE_LENGTH = 30
 
 
 class NewSession(BaseModel):
-    """A session to open."""
+    """A new session."""
 
     agent_name: StrictStr | None = None
     title: Annotated[StrictStr, Field(max_length=200)] = ""
@@ -44,7 +44,7 @@ class NewSession(BaseModel):
 
 
 class SessionChanges(BaseModel):
-    """What is to be different of a session; what is left out stays."""
+    """Changes of a session; fields that are left out stay."""
 
     title: Annotated[StrictStr, Field(max_length=200)] = ""
     agent_name: Annotated[StrictStr, Field(validation_alias=AliasChoices("agent_name", "agent"))] = ""
@@ -106,7 +106,7 @@ class _Row(NamedTuple):
     family: UUID | None
 
 
-#: One's own sessions with the latest activity: the most frequent request.
+#: The user's own sessions with the latest activity: the most frequent request.
 _NEWEST = PreparedQuery(
     lambda user_id: session_lists.past_sessions(User(pk=user_id)).values_list(*_Row._fields)[: PAGE_LENGTH + 1],
     int,
@@ -115,12 +115,12 @@ _NEWEST = PreparedQuery(
 
 
 def session_out(session: Session, branch: BranchData | None = None) -> SessionOut:
-    """A session as its own call answers with it."""
+    """A session as its own call returns it."""
     return {**_listed(session), "owner": None, "role": None, "branch": branch}
 
 
 def _listed(session: Session | _Row) -> SessionOut:
-    """A session as a list has it, without fields that do not apply."""
+    """A session as a list returns it, without fields that do not apply."""
     return {
         "id": session.pk,
         "title": session.title,
@@ -138,9 +138,9 @@ def _listed(session: Session | _Row) -> SessionOut:
 
 @router.post("sessions/", auth=MANAGE, response={201: SessionOut}, openapi_extra=takes_body(NewSession) | TAKES_KEY)
 async def create_session(request: HttpRequest) -> Status[SessionOut]:
-    """Open a session.
+    """Create a session.
 
-    With the header `Idempotency-Key`, 1 to 64 visible ASCII characters, it can be asked for again: for 24 hours the same key gets the
+    With the header `Idempotency-Key` (1 to 64 visible ASCII characters) the call can be repeated: for 24 hours the same key returns the
     same session.
     """
     new = read_body(request, NewSession)
@@ -161,10 +161,10 @@ async def list_sessions(
     shared: bool = False,
     cursor: str = "",
 ) -> HttpResponse:
-    """List one's own sessions, or with `shared` those that others share, latest activity first.
+    """List your own sessions, or with `shared` those that others share with you, latest activity first.
 
-    The words of `q` must all occur in the title or in one step. `status` is a run's; `running` means all that is not finished.
-    `cursor` is `next` of the page before. In sessions of others, words are looked for in titles alone.
+    The words of `q` must all occur in the title or in one step. `status` is a run's; `running` means all that are not finished.
+    `cursor` is `next` of the page before. Sessions of others are searched by their titles only.
     """
     if status and status not in RunStatus.values:
         raise BadFrame("bad_frame", f"status: one of {', '.join(RunStatus.values)}.")
@@ -194,7 +194,7 @@ async def list_sessions(
         "items": [{**_listed(session), **about[session.pk]} for session in found[:PAGE_LENGTH]],
         "next": _cursor(found[PAGE_LENGTH - 1]) if len(found) > PAGE_LENGTH else None,
     }
-    # As `SessionPage`, but not validated: that takes as long as everything else.
+    # A `SessionPage`, but not validated: that takes as long as everything else together.
     return HttpResponse(orjson.dumps(told), content_type="application/json")
 
 
@@ -203,7 +203,7 @@ _CURSOR = re.compile(r"(\d{1,17})-([0-9a-f]{32})")
 
 
 def _cursor(last: _Row) -> str:
-    """A page's end: the last session's place in the order, to the microsecond that the database keeps."""
+    """A cursor: the last session's place in the order, to the microsecond that the database stores."""
     return f"{(last.active_at - _EPOCH) // timedelta(microseconds=1)}-{last.pk.hex}"
 
 
@@ -225,7 +225,7 @@ async def get_session(request: HttpRequest, session_id: str) -> SessionOut:
 
 
 async def branch_of(request: HttpRequest, session: Session) -> BranchData | None:
-    """Its place in its family, where it has one that the reader sees."""
+    """The session's place in its family of copies, if it has one that the reader may see."""
     if session.family is None:
         return None
     return (await database.read(branches.branches_of, user_of(request), [session.pk])).get(session.pk)
@@ -233,7 +233,7 @@ async def branch_of(request: HttpRequest, session: Session) -> BranchData | None
 
 @router.patch("sessions/{session_id}/", auth=MANAGE, response=SessionOut, openapi_extra=takes_body(SessionChanges))
 async def change_session(request: HttpRequest, session_id: str) -> SessionOut:
-    """Rename it, archive it, or change the agent and the reasoning that its page asks with."""
+    """Rename or archive a session, or change the agent and the reasoning that its page asks with."""
     session = await visible_session(request, session_id)
     changes = read_body(request, SessionChanges).model_dump(exclude_unset=True)
     return session_out(await runs_sessions.change_session(user_of(request), session, **changes) if changes else session)
@@ -241,6 +241,6 @@ async def change_session(request: HttpRequest, session_id: str) -> SessionOut:
 
 @router.delete("sessions/{session_id}/", auth=MANAGE, response={204: None})
 async def delete_session(request: HttpRequest, session_id: str) -> Status[None]:
-    """Stop it and remove everything of it."""
+    """Stop a session, and delete everything in it."""
     await runs_sessions.delete_session(user_of(request), await visible_session(request, session_id), Door.API)
     return Status(204, None)

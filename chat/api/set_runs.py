@@ -1,4 +1,4 @@
-"""Runs of sets: begun, stopped, and what came of each case."""
+"""Runs of sets: started, stopped, and the results of their cases."""
 
 from typing import Annotated
 from uuid import UUID
@@ -8,7 +8,7 @@ from django.http.response import HttpResponseBase
 from ninja import Router, Status
 from pydantic import BaseModel, Field, StrictInt, StrictStr
 
-# Python's own cannot be checked against data before 3.12.
+# Pydantic cannot validate typing's own TypedDict before Python 3.12.
 from typing_extensions import TypedDict
 
 from agents.sentence import Sentence
@@ -26,12 +26,12 @@ from chat.security import audit
 
 router = Router()
 
-#: Results, and runs of a set, of one answer.
+#: Results of a page, and runs of a set in a list.
 _PAGE = 200
 
 
 class NewSetRun(BaseModel):
-    """Of which agent to ask a set."""
+    """The agent to ask a set of."""
 
     agent_name: StrictStr = Field("", description="Empty: the one that was asked last, else the usual one.")
     version: StrictInt | None = Field(
@@ -40,7 +40,7 @@ class NewSetRun(BaseModel):
 
 
 class TotalsOut(TypedDict):
-    """What a run of a set has come to."""
+    """The totals of a run of a set."""
 
     counts: Annotated[
         dict[str, int], Field(description="Cases by verdict: waiting, asked, passed, failed, answered, error, stopped.")
@@ -72,7 +72,7 @@ class SetRunList(TypedDict):
 
 
 class ResultOut(TypedDict):
-    """What came of a case. ``compare_with`` is the run of the same case in the run of the set before."""
+    """The result of a case. ``compare_with`` is the run of the same case in the set's run before."""
 
     case_id: UUID
     number: int
@@ -159,9 +159,9 @@ async def list_set_runs(request: HttpRequest, set_id: str) -> SetRunList:
 
 @router.post("sets/{set_id}/runs/", auth=MANAGE, response={202: SetRunOut}, openapi_extra=takes_body(NewSetRun))
 async def run_set(request: HttpRequest, set_id: str) -> Status[SetRunOut]:
-    """Ask a set of an agent, case by case, each in a session of its own that stands in no list; `MAX_CASES_AT_ONCE` at a time.
+    """Ask an agent a set, case by case, each in a session that no list shows; `MAX_CASES_AT_ONCE` at the same time.
 
-    A run that would wait for people is stopped: its case is an `error`. One that ends with its process is asked again.
+    A run that would wait for people is stopped, and its case is an `error`. A run whose process has died is asked again.
     """
     new = read_body(request, NewSetRun)
     set_run = await database.write(
@@ -172,20 +172,20 @@ async def run_set(request: HttpRequest, set_id: str) -> Status[SetRunOut]:
 
 @router.get("sets/{set_id}/runs/{number}/", auth=READ, response=SetRunOut)
 async def get_set_run(request: HttpRequest, set_id: str, number: int) -> SetRunOut:
-    """Show how far a run of a set is."""
+    """Show the progress of a run of a set."""
     return await database.read(lambda: _shown(_set_run(request, set_id, number)))
 
 
 @router.post("sets/{set_id}/runs/{number}/stop/", auth=MANAGE, response={202: SetRunOut})
 async def stop_set_run(request: HttpRequest, set_id: str, number: int) -> Status[SetRunOut]:
-    """Stop asking: what is at work ends, what waits is not asked."""
+    """Stop a run of a set: running cases are stopped, pending ones are not asked."""
     await runner.end_runs(await database.write(set_runs.stop, user_of(request), set_key(set_id), number, Door.API))
     return Status(202, await database.read(lambda: _shown(_set_run(request, set_id, number))))
 
 
 @router.get("sets/{set_id}/runs/{number}/results/", auth=READ, response=ResultPage)
 async def list_results(request: HttpRequest, set_id: str, number: int, cursor: str = "") -> ResultPage:
-    """Read what came of the cases. `cursor` is `next` of the page before."""
+    """List the results of the cases. `cursor` is `next` of the page before."""
     if cursor and not (cursor.isdecimal() and len(cursor) < 10):
         raise BadFrame("bad_frame", Sentence("cursor: not one that this server gave out."))
 
@@ -204,7 +204,7 @@ async def list_results(request: HttpRequest, set_id: str, number: int, cursor: s
 
 @router.get("sets/{set_id}/runs/{number}/csv/", auth=READ)
 async def export_results(request: HttpRequest, set_id: str, number: int) -> HttpResponseBase:
-    """Read what came of a run of a set as CSV."""
+    """Read the results of a run of a set as CSV."""
 
     def read() -> bytes:
         set_run = _set_run(request, set_id, number)

@@ -1,4 +1,4 @@
-"""Who else may see a set of cases, or change and ask it: shared, changed, withdrawn, left."""
+"""Sharing sets of cases: shared, changed, withdrawn, left."""
 
 from typing import Annotated, Any, Literal
 
@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from ninja import Router, Status
 from pydantic import BaseModel, Field, StrictStr
 
-# Python's own cannot be checked against data before 3.12.
+# Pydantic cannot validate typing's own TypedDict before Python 3.12.
 from typing_extensions import TypedDict
 
 from agents.sentence import Sentence
@@ -27,7 +27,7 @@ router = Router()
 
 
 class NewSetShare(BaseModel):
-    """With whom to share: `user` or `group`. A watcher sees the set and what came of it; a driver changes its cases and asks it, too."""
+    """With whom to share: `user` or `group`. A watcher sees the set and its results; a driver also changes its cases and asks it."""
 
     user: Annotated[StrictStr, Field(max_length=150)] | None = None
     group: Annotated[StrictStr, Field(max_length=150)] | None = Field(None, description="One of one's own.")
@@ -46,7 +46,7 @@ _NO_SHARE = Refused("not_found", Sentence("There is no such share."))
 
 @router.get("sets/{set_id}/shares/", auth=READ, response=SetShareList)
 async def list_set_shares(request: HttpRequest, set_id: str) -> SetShareList:
-    """List with whom one's own set is shared."""
+    """List with whom your set is shared."""
     shares = await database.write(sharing.list_shares, user_of(request), set_key(set_id))
     return {"items": [share_out(share) for share in shares]}
 
@@ -58,7 +58,7 @@ async def list_set_shares(request: HttpRequest, set_id: str) -> SetShareList:
     openapi_extra=takes_body(NewSetShare),
 )
 async def make_set_share(request: HttpRequest, set_id: str) -> Any:
-    """Share one's own set with a person, or a group of one's own."""
+    """Share your set with a user, or with a group that you are in."""
     key, new = set_key(set_id), read_body(request, NewSetShare)
     if (new.user is None) == (new.group is None):
         raise BadFrame("bad_frame", Sentence("Share with exactly one: a person or a group."))
@@ -78,7 +78,7 @@ async def make_set_share(request: HttpRequest, set_id: str) -> Any:
     openapi_extra=takes_body(ShareChanges),
 )
 async def change_set_share(request: HttpRequest, set_id: str, share_id: str) -> SetShareOut:
-    """Give a share of one's own set another role or another end."""
+    """Change the role or the expiry of a share of your set."""
     changes = read_body(request, ShareChanges).given()
     keys = set_key(set_id), set_key(share_id, _NO_SHARE)
     share = await database.write(sharing.change_share, user_of(request), *keys, changes, Door.API)
@@ -88,7 +88,7 @@ async def change_set_share(request: HttpRequest, set_id: str, share_id: str) -> 
 
 @router.delete("sets/{set_id}/shares/{share_id}/", auth=MANAGE, response={204: None})
 async def withdraw_set_share(request: HttpRequest, set_id: str, share_id: str) -> Status[None]:
-    """Withdraw a share of one's own set: with it go the sessions in which its cases were asked."""
+    """Withdraw a share of your set; the user also loses the sessions in which its cases were asked."""
     keys = set_key(set_id), set_key(share_id, _NO_SHARE)
     await database.write(sharing.withdraw_share, user_of(request), *keys, Door.API)
     await tell_sockets()
@@ -97,7 +97,7 @@ async def withdraw_set_share(request: HttpRequest, set_id: str, share_id: str) -
 
 @router.post("sets/{set_id}/leave/", auth=MANAGE, response={204: None})
 async def leave_set(request: HttpRequest, set_id: str) -> Status[None]:
-    """Give up a set that was shared with oneself."""
+    """Leave a set that was shared with you."""
     await database.write(sharing.leave_set, user_of(request), set_key(set_id), Door.API)
     await tell_sockets()
     return Status(204, None)

@@ -1,4 +1,4 @@
-"""Who else may see or drive a session: shared, changed, withdrawn."""
+"""Sharing sessions: shared, changed, withdrawn."""
 
 from typing import Annotated, Any, Literal, NotRequired
 from uuid import UUID
@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Router, Status
 from pydantic import BaseModel, Field, StrictBool, StrictStr
 
-# Python's own cannot be checked against data before 3.12.
+# Pydantic cannot validate typing's own TypedDict before Python 3.12.
 from typing_extensions import TypedDict
 
 from agents.sentence import Sentence
@@ -37,7 +37,7 @@ class NewShare(BaseModel):
 
 
 class ShareChanges(BaseModel):
-    """What is to be different of a share; what is left out stays."""
+    """Changes of a share; fields that are left out stay."""
 
     role: Literal["watcher", "driver"] = "watcher"
     expires_at: Expiry = None
@@ -100,7 +100,7 @@ def _share_out(share: Share, url: str = "") -> ShareOut:
 
 @router.get("sessions/{session_id}/shares/", auth=READ, response=ShareList)
 async def list_shares(request: HttpRequest, session_id: str) -> ShareList:
-    """List with whom one's own session is shared."""
+    """List with whom your session is shared."""
     session = await visible_session(request, session_id)
     shares = await database.write(sharing.list_shares, user_of(request), session.pk)
     return {"items": [_share_out(share) for share in shares]}
@@ -113,7 +113,7 @@ async def list_shares(request: HttpRequest, session_id: str) -> ShareList:
     openapi_extra=takes_body(NewShare),
 )
 async def make_share(request: HttpRequest, session_id: str) -> Any:
-    """Share one's own session with a person, a group of one's own, or whoever has a link."""
+    """Share your session with a user, with a group that you are in, or with everybody who has a link."""
     session = await visible_session(request, session_id)
     new = read_body(request, NewShare)
     if sum((new.user is not None, new.group is not None, new.link)) != 1:
@@ -137,7 +137,7 @@ async def make_share(request: HttpRequest, session_id: str) -> Any:
 
 @router.patch("shares/{share_id}/", auth=MANAGE, response=ShareOut, openapi_extra=takes_body(ShareChanges))
 async def change_share(request: HttpRequest, share_id: str) -> ShareOut:
-    """Give a share of one's own session another role or another end; open sockets hear of it at once."""
+    """Change the role or the expiry of a share of your session; open sockets are notified at once."""
     changes = read_body(request, ShareChanges).given()
     share = await database.write(sharing.change_share, user_of(request), _key(share_id), changes, Door.API)
     await tell_sockets()
@@ -146,14 +146,14 @@ async def change_share(request: HttpRequest, share_id: str) -> ShareOut:
 
 @router.delete("shares/{share_id}/", auth=MANAGE, response={204: None})
 async def withdraw_share(request: HttpRequest, share_id: str) -> HttpResponse | Status[None]:
-    """Withdraw a share of one's own session; the sockets of who has no other are closed at once."""
+    """Withdraw a share of your session; sockets of users who have no other right are closed at once."""
     await database.write(sharing.withdraw_share, user_of(request), _key(share_id), Door.API)
     await tell_sockets()
     return Status(204, None)
 
 
 async def tell_sockets() -> None:
-    """Have every process check at once whether open sockets may stay."""
+    """Have every process check at once whether its open sockets may stay."""
     await groups.publish(groups.EVERYONE, group_messages.LOGINS_CHANGED)
 
 

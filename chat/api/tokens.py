@@ -1,4 +1,4 @@
-"""Tokens: made and revoked by their owner on the pages, listed for the owner's programs too."""
+"""API tokens: created and revoked by their owner on the pages, listed also by the owner's programs."""
 
 from datetime import datetime
 from typing import Annotated
@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Router, Status
 from pydantic import BaseModel, Field, StrictStr
 
-# Python's own cannot be checked against data before 3.12.
+# Pydantic cannot validate typing's own TypedDict before Python 3.12.
 from typing_extensions import TypedDict
 
 from agents.sentence import Sentence
@@ -24,7 +24,7 @@ router = Router()
 
 
 class NewToken(BaseModel):
-    """A token to make."""
+    """A new token."""
 
     name: Annotated[StrictStr, Field(max_length=100)] = Field(description="What it is for, to know it again by.")
     scope: StrictStr = Field(description="read, ask or manage; each holds the one before.")
@@ -32,7 +32,7 @@ class NewToken(BaseModel):
 
 
 class TokenOut(TypedDict):
-    """A token, of which only the beginning is shown."""
+    """A token; only its beginning is shown."""
 
     id: UUID
     name: str
@@ -47,7 +47,7 @@ class TokenOut(TypedDict):
 
 
 class MadeTokenOut(TokenOut):
-    """A token that was made just now."""
+    """A token that was just created."""
 
     token: Annotated[str, Field(description="The token itself. It is shown here, and never again.")]
 
@@ -77,13 +77,13 @@ def _token_out(token: ApiToken) -> TokenOut:
 
 @router.get("tokens/", auth=READ, response=TokenList)
 async def list_tokens(request: HttpRequest) -> TokenList:
-    """List one's own tokens, newest first, without those that were revoked."""
+    """List your tokens, newest first, without revoked ones."""
     return {"items": [_token_out(token) for token in await database.read(tokens.tokens_of, user_of(request).pk)]}
 
 
 @router.post("tokens/", auth=PAGES_ALONE, response={201: MadeTokenOut}, openapi_extra=takes_body(NewToken))
 async def make_token(request: HttpRequest, response: HttpResponse) -> Status[MadeTokenOut]:
-    """Make a token. It is in this answer alone; of what is kept it cannot be read again."""
+    """Create a token. It is shown only in this answer: only a digest of it is stored."""
     new = read_body(request, NewToken)
     if is_blank(new.name):
         raise BadFrame("bad_frame", Sentence("A name needs at least one letter, digit or sign that can be seen."))
@@ -107,7 +107,7 @@ async def make_token(request: HttpRequest, response: HttpResponse) -> Status[Mad
 
 @router.delete("tokens/{token_id}/", auth=PAGES_ALONE, response={204: None})
 async def revoke_token(request: HttpRequest, token_id: str) -> Status[None]:
-    """Revoke a token: nobody gets in with it any more, and what is open by it closes."""
+    """Revoke a token: it is not accepted any more, and connections that were opened with it are closed."""
     key = as_uuid(token_id)
     if key is None or not await database.write(tokens.revoke_token, user_of(request).pk, key, door=Door.API):
         raise Refused("not_found", Sentence("There is no such token."))

@@ -1,4 +1,4 @@
-"""What waits for people: listed, decided, answered; and what they have allowed beforehand."""
+"""What waits for people: listed, decided, answered; and calls that people have allowed in advance."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Literal
@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from ninja import Router, Status
 from pydantic import Field
 
-# Python's own cannot be checked against data before 3.12.
+# Pydantic cannot validate typing's own TypedDict before Python 3.12.
 from typing_extensions import TypedDict
 
 from agents.sentence import Sentence
@@ -40,7 +40,7 @@ class WaitingOut(TypedDict):
 
 
 class WaitingPage(TypedDict):
-    """What waits, by its deadline, and the cursor of the next page."""
+    """Waiting calls and questions, by their deadline, and the cursor of the next page."""
 
     items: list[WaitingOut]
     next: str | None
@@ -64,7 +64,7 @@ class StandingList(TypedDict):
 
 @router.get("waiting/", auth=READ, response=WaitingPage)
 async def list_waiting(request: HttpRequest, cursor: str = "") -> WaitingPage:
-    """List what waits for one's decision or answer, in all sessions that one drives. `cursor` is `next` of the page before."""
+    """List what waits for your decision or answer, in all sessions that you may drive. `cursor` is `next` of the page before."""
     page = await database.read(waiting_calls.list_open, user_of(request).pk, _place(cursor))
     items: list[WaitingOut] = [
         {
@@ -84,7 +84,7 @@ async def list_waiting(request: HttpRequest, cursor: str = "") -> WaitingPage:
 
 @router.post("runs/{run_id}/approve/", auth=ASK, response={202: StoppedOut}, openapi_extra=takes_body(protocol.Decide))
 async def approve_call(request: HttpRequest, run_id: str) -> Status[StoppedOut]:
-    """Allow or deny a call of a run that waits. When all of its turn are decided, the run goes on."""
+    """Allow or deny a call of a run that waits. Once all calls of its turn are decided, the run continues."""
     run = await visible_run(request, run_id)
     approval = deciding.approval_of(read_body(request, protocol.Decide))
     await deciding.approve(user_of(request), run.session_id, run.pk, approval, Door.API)
@@ -93,7 +93,7 @@ async def approve_call(request: HttpRequest, run_id: str) -> Status[StoppedOut]:
 
 @router.post("runs/{run_id}/answer/", auth=ASK, response={202: StoppedOut}, openapi_extra=takes_body(protocol.Reply))
 async def answer_question(request: HttpRequest, run_id: str) -> Status[StoppedOut]:
-    """Answer what the agent of a run that waits asks."""
+    """Answer a question of a waiting run's agent."""
     run = await visible_run(request, run_id)
     said = read_body(request, protocol.Reply)
     await deciding.answer(user_of(request), run.session_id, run.pk, said.tool_call_id, said.answers, Door.API)
@@ -102,14 +102,14 @@ async def answer_question(request: HttpRequest, run_id: str) -> Status[StoppedOu
 
 @router.get("sessions/{session_id}/approvals/", auth=READ, response=StandingList)
 async def list_approvals(request: HttpRequest, session_id: str) -> StandingList:
-    """List what people have allowed for a session, so that it is not asked again."""
+    """List the calls that are allowed in a session in advance."""
     session = await visible_session(request, session_id)
     return {"items": await database.read(_standing, session.pk)}
 
 
 @router.delete("sessions/{session_id}/approvals/{approval_id}/", auth=ASK, response={204: None})
 async def revoke_approval(request: HttpRequest, session_id: str, approval_id: str) -> Status[None]:
-    """Take back what was allowed for a session."""
+    """Withdraw such a permission."""
     session = await visible_session(request, session_id)
     if not (approval_id.isascii() and approval_id.isdigit() and len(approval_id) < 19):
         raise Refused("not_found", Sentence("Nothing of that kind is allowed here."))

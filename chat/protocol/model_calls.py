@@ -2,7 +2,7 @@
 
 from typing import NotRequired
 
-# Python's own cannot be checked against data before 3.12.
+# Pydantic cannot validate typing's own TypedDict before Python 3.12.
 from typing_extensions import TypedDict
 
 from agents.json_types import JsonObject

@@ -6,7 +6,7 @@ that it has.
 
 from typing import Literal, NotRequired
 
-# Python's own cannot be checked against data before 3.12.
+# Pydantic cannot validate typing's own TypedDict before Python 3.12.
 from typing_extensions import TypedDict
 
 VerdictName = Literal["good", "bad"]

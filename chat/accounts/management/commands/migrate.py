@@ -1,4 +1,4 @@
-"""``manage.py migrate``: Django's own, on databases of earlier versions too."""
+"""``manage.py migrate``: Django's own command, which also takes over databases of earlier versions."""
 
 import gc
 from typing import Any
@@ -12,15 +12,15 @@ _COLLECT_AFTER = (200_000, 10, 10)
 
 
 class Command(MigrateCommand):
-    """Migrate; before that, accounts of an earlier version become this one's."""
+    """Migrates; before that, it takes over the accounts of an earlier version."""
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Adopt the accounts, then do what Django does."""
+        """Take over the accounts, then migrate as Django does."""
         try:
             adopt_accounts(options["database"])
         except UnfinishedMigrations as unfinished:
             raise CommandError(str(unfinished)) from None
-        # All tables' states after each step are made and dropped: looking for garbage among them took a third of the time.
+        # Migrating creates and drops the state of all tables after each step; garbage collection of that took a third of the time.
         usual = gc.get_threshold()
         gc.set_threshold(*_COLLECT_AFTER)
         try:
