@@ -1,7 +1,7 @@
-"""The use case of sets: make, rename and delete them; add, change and remove cases. Each act is one transaction.
+"""The use cases of sets: create, rename and delete them; add, change and delete cases. Each function is one transaction.
 
-A set is its owner's, who may share it: its drivers change its cases, too (`sharing`). A case of a run may be made by the owner of the
-run's session, and by staff who may see it: in a set of their own.
+A set belongs to its owner, who may share it; its drivers change its cases, too (`sharing`). The owner of a run's session, and staff who
+may see it, can make a case from the run: staff only in a set of their own.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,16 +26,16 @@ from chat.runs.admission import Refused
 from chat.security import audit
 from chat.store import files as stored_files
 
-#: Sets of one person, cases of a set, and characters of a set's name and of what stands beside a question.
+#: The most sets of a user, cases of a set, and characters of a set's name and of a case's other texts.
 MOST_SETS, MOST_CASES = 200, 1_000
 LONGEST_NAME, LONGEST_TEXT = 200, 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class CaseFields:
-    """A user's fields of a case; None of what is to stay as it is. ``expected`` has a line for each word or phrase.
+    """A user's fields of a case; None leaves a field as it is. ``expected`` has one word or phrase per line.
 
-    ``files`` are the question's; where a case is stored they are the set's owner's (`files.with_files`).
+    ``files`` are the question's. When a case is stored they must be the set's owner's (`files.with_files`).
     """
 
     question: str | None = None
@@ -45,7 +45,7 @@ class CaseFields:
     files: Sequence[UUID] | None = None
 
     def checked(self) -> dict[str, str]:
-        """The fields, as they are stored. Raises `Refused`."""
+        """The fields as they are stored. Raises `Refused`."""
         said = {name: getattr(self, name) for name in ("question", "expected", "rule", "notes")}
         told = {name: clean_text(value.replace("\r\n", "\n")) for name, value in said.items() if value is not None}
         if "question" in told:
@@ -69,9 +69,9 @@ class CaseFields:
 
 @transaction.atomic
 def make_set(user: User, name: str) -> CaseSet:
-    """Make an empty set. Raises `Refused`."""
+    """Create an empty set. Raises `Refused`."""
     name = checked_name(name)
-    # Held, so that of two made at once the second is counted too.
+    # Locked, so that of two simultaneous requests the second counts the first.
     User.objects.select_for_update(no_key=True).get(pk=user.pk)
     if CaseSet.objects.filter(owner=user).count() >= MOST_SETS:
         raise Refused("rate_limited", Sentence("You have %(n)s sets, and more are not allowed.", n=MOST_SETS))
@@ -90,7 +90,7 @@ def checked_name(name: str) -> str:
 
 @transaction.atomic
 def rename_set(user: User, set_id: UUID, name: str) -> CaseSet:
-    """Give it another name. Raises `Refused`."""
+    """Rename a set. Raises `Refused`."""
     case_set = hold_set(user, set_id, may_manage)
     case_set.name = checked_name(name)
     case_set.save(update_fields=("name",))
@@ -99,9 +99,9 @@ def rename_set(user: User, set_id: UUID, name: str) -> CaseSet:
 
 @transaction.atomic
 def remove_set(user: User, set_id: UUID, door: Door) -> list[UUID]:
-    """Delete it, its cases, their results, the sessions that were opened for it, and its schedules. Raises `Refused`.
+    """Delete a set with its cases, results, schedules, and the sessions that were opened for it. Raises `Refused`.
 
-    Returns running runs, which the caller stops.
+    Returns running runs, which the caller has to stop.
     """
     case_set = hold_set(user, set_id, may_manage)
     audit.record_action(user.pk, Act.DELETE, door, subject_id=user.pk, about=f"set {set_id}")
@@ -112,7 +112,7 @@ def remove_set(user: User, set_id: UUID, door: Door) -> list[UUID]:
 
 
 def hold_set(user: User, set_id: UUID, may: Callable[[Role], bool] = may_drive) -> CaseSet:
-    """A set that the user ``may`` change so, held for the rest of the transaction. Raises `Refused`."""
+    """A set in which the user's role is one that ``may``; its row is locked for the rest of the transaction. Raises `Refused`."""
     case_set = CaseSet.objects.select_for_update().filter(pk=set_id).first()
     if case_set is None:
         raise no_such_set()
@@ -121,7 +121,7 @@ def hold_set(user: User, set_id: UUID, may: Callable[[Role], bool] = may_drive) 
 
 
 def check_may(user: User, case_set: CaseSet, may: Callable[[Role], bool]) -> Role:
-    """The user's role in a set, where it is one that ``may``. Raises `Refused`."""
+    """The user's role in a set, if it is one that ``may``; else raises `Refused`."""
     role = role_in_set(user.pk, case_set)
     if role is None:
         raise no_such_set()
@@ -131,17 +131,17 @@ def check_may(user: User, case_set: CaseSet, may: Callable[[Role], bool]) -> Rol
 
 
 def no_change() -> Refused:
-    """The refusal of changes to a user who only watches a set."""
+    """The refusal of a change for a user who may only see the set."""
     return Refused("not_allowed", Sentence("You may see this set, but neither change nor ask it."))
 
 
 def no_such_set() -> Refused:
-    """The refusal of a set that is not there, or another's."""
+    """The refusal for a set that does not exist, or that the user may not see."""
     return Refused("not_found", Sentence("There is no such set."))
 
 
 def remember_agent(case_set: CaseSet, agent_name: str) -> None:
-    """Store which agent a set, whose row the caller holds, was asked of last."""
+    """Store which agent a set was last asked of. The caller has locked the set's row."""
     case_set.agent_name = agent_name
     case_set.save(update_fields=("agent_name",))
 
@@ -158,7 +158,7 @@ def add_case(user: User, set_id: UUID, fields: CaseFields, door: Door) -> Case:
 
 
 def _note_change(user: User, case_set: CaseSet, door: Door, about: str) -> None:
-    """Write to the audit log that a user changes another's set."""
+    """Record in the audit log that a user changes another user's set."""
     if case_set.owner_id != user.pk:
         audit.record_action(user.pk, Act.CHANGE, door, subject_id=case_set.owner_id, about=about)
 
@@ -185,7 +185,7 @@ def add_cases(user: User, set_id: UUID, fields: Sequence[CaseFields]) -> list[Ca
 
 @transaction.atomic
 def import_cases(user: User, set_id: UUID, fields: Sequence[CaseFields], door: Door) -> list[Case]:
-    """`add_cases` that come from a file."""
+    """`add_cases` from a file; recorded in the audit log."""
     made = add_cases(user, set_id, fields)
     owner_id = made[0].case_set.owner_id
     audit.record_action(user.pk, Act.IMPORT, door, subject_id=owner_id, about=f"set {set_id}", cases=len(made))
@@ -194,7 +194,7 @@ def import_cases(user: User, set_id: UUID, fields: Sequence[CaseFields], door: D
 
 @transaction.atomic
 def change_case(user: User, set_id: UUID, case_id: UUID, fields: CaseFields, door: Door) -> Case:
-    """Change the given fields. Earlier results stay as they were judged then. Raises `Refused`."""
+    """Change the given fields. Earlier results stay as they were judged. Raises `Refused`."""
     said = fields.checked()
     case_set = hold_set(user, set_id)
     case = find_case(set_id, case_id)
@@ -232,11 +232,11 @@ def find_case(set_id: UUID, case_id: UUID) -> Case:
     return case
 
 
-# Of a run
+# From a run
 
 
 def check_source(user: User, run_id: UUID) -> Run:
-    """The run of which this user may make a case. Raises `Refused`."""
+    """The run, if the user may make a case from it; else raises `Refused`."""
     run = Run.objects.select_related("session").filter(IS_ROOT, pk=run_id).first()
     role = None if run is None else role_in(user, run.session)
     if run is None or role is None:
@@ -249,16 +249,16 @@ def check_source(user: User, run_id: UUID) -> Run:
 
 
 def files_in(asked: Case | Run) -> list[FileData]:
-    """The files of a case's or a run's question, as the wire has them."""
+    """The files of a case's or a run's question, as they are sent to clients."""
     return list(orjson.loads(asked.files)) if asked.files else []
 
 
 def check_target(user: User, run_id: UUID, set_id: UUID | None) -> CaseSet | None:
-    """The set into which this user may put a case of this run; None for a new one of their own. Raises `Refused`."""
+    """The set, if the user may put a case of this run into it; None for a new set of their own. Raises `Refused`."""
     source = check_source(user, run_id)
     if set_id is None:
         return None
-    # What staff see of others' must not get into a set that others see.
+    # What staff see of other users' sessions must not get into a set that others can see.
     is_own = role_in(user, source.session) is Role.OWNER
     return hold_set(user, set_id, may_drive if is_own else may_manage)
 
@@ -273,9 +273,9 @@ def add_case_of_run(
     door: Door,
     new_set: str | None = None,
 ) -> Case:
-    """Make a case of a run's question, with ``file_ids``, files of the set's owner's that are those of the question. Raises `Refused`.
+    """Make a case from a run's question, with ``file_ids``: the question's files, copied for the set's owner. Raises `Refused`.
 
-    Without a set it is the first of a new one, of this name.
+    Without ``set_id`` it is the first case of a new set, named ``new_set``.
     """
     run = check_source(user, run_id)
     case_set = check_target(user, run_id, set_id) or make_set(user, new_set or "")
@@ -296,5 +296,5 @@ def _attach(case: Case, file_ids: Sequence[UUID]) -> None:
 
 
 def default_agent(case_set: CaseSet) -> str:
-    """The agent that a set is asked of where none is named."""
+    """The agent that a set is asked of if none is named."""
     return case_set.agent_name or agents.DEFAULT_AGENT

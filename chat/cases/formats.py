@@ -1,4 +1,4 @@
-"""Sets as files: cases as JSON lines, out and in; results as a table for spreadsheets."""
+"""Sets as files: cases as JSON lines, exported and imported; results as CSV."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -20,7 +20,7 @@ from chat.protocol import ErrorCode
 from chat.rendering.spreadsheets import csv_line
 from chat.runs.admission import Refused
 
-#: The largest file that is imported, in bytes.
+#: The largest file that can be imported, in bytes.
 LARGEST = 20_000_000
 COLUMNS = (
     "case question verdict why agent version run attempts duration_ms input_tokens output_tokens cost currency".split()
@@ -29,7 +29,7 @@ _ROWS = 500
 
 
 class _File(BaseModel):
-    """A file, as frames have it; only its identifier is read."""
+    """A file, as in frames; only its identifier is read."""
 
     id: UUID
 
@@ -45,7 +45,7 @@ class _Line(BaseModel):
 
 
 class CaseData(TypedDict):
-    """A case, as files and the API have it."""
+    """A case, as in files and in the API."""
 
     question: str
     files: list[FileData]
@@ -55,7 +55,7 @@ class CaseData(TypedDict):
 
 
 def case_data(case: Case) -> CaseData:
-    """A case's fields. Files are named alone; an import finds them where they are."""
+    """A case's fields. Of files only names and identifiers: an import looks them up."""
     return {
         "question": case.question,
         "files": files_in(case),
@@ -72,9 +72,10 @@ def lines_of(set_id: Any) -> Iterator[bytes]:
 
 
 def read_lines(content: bytes) -> list[CaseFields]:
-    """Cases from JSON lines: ``question``, and where there are any ``expected``, a list, ``rule``, ``notes`` and ``files``, by their
-    identifiers. Asks the sandbox whether the rules can run: not for the loop. Raises `Refused`, which names the line.
-    """  # noqa: D205 - one thought
+    """Parse cases from JSON lines: ``question``; optionally ``expected`` (a list), ``rule``, ``notes`` and ``files`` (identifiers).
+
+    Asks the sandbox whether the rules can run, so it blocks. Raises `Refused`, which names the line.
+    """
     if len(content) > LARGEST:
         raise Refused("too_large", Sentence("The file is too large."))
     lines = [(number, line) for number, line in enumerate(content.splitlines(), start=1) if line.strip()]
@@ -109,7 +110,7 @@ def _read_line(number: int, line: bytes) -> CaseFields:
 
 
 def _why_bad(said: Any) -> str:
-    """What is wrong with a line, by the first error of pydantic's; None where it is no JSON."""
+    """What is wrong with a line, by pydantic's first error; None if it is no JSON."""
     if said is None or not said["loc"]:
         return Sentence("it is no JSON object")
     if said["type"] == "extra_forbidden":
@@ -118,7 +119,7 @@ def _why_bad(said: Any) -> str:
 
 
 def results_csv(set_run: SetRun) -> Iterator[str]:
-    """The results of a run of a set, a line for each case."""
+    """The results of a run of a set as CSV, a line for each case."""
     yield csv_line(COLUMNS)
     results = CaseResult.objects.filter(set_run=set_run).select_related("case").order_by("case__number")
     for result in results.iterator(_ROWS):

@@ -1,4 +1,4 @@
-"""Whether an answer is right: by the words that must appear in it, and by a rule. Does not use the database."""
+"""Whether an answer is right: by the words that must occur in it, and by a rule. Does not use the database."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,48 +12,48 @@ from agents.sentence import Sentence, SentenceParts, parts_of
 from chat.models import CaseVerdict
 from chat.protocol.frames import KeptFrame
 
-#: Steps of a run that a rule is given, and missing words that are reported.
+#: The most steps of a run that a rule gets, and missing words that are reported.
 _MOST_STEPS, _MOST_TOLD = 500, 10
 
 
 class ToolStep(TypedDict):
-    """A tool call as a rule is given it."""
+    """A tool call as rules get it."""
 
     tool: str
     arguments: Any
-    """An object; the text that the model wrote where that is none."""
+    """An object; or the text that the model wrote, if that is no object."""
     result: str
     ok: bool
 
 
 class WhyData(SentenceParts, total=False):
-    """Why a verdict is as it is, as it is stored; empty where there is nothing to say."""
+    """Why a verdict is as it is, as stored; empty if there is nothing to say."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A case's verdict, and why."""
+    """The verdict on a case's answer, and why."""
 
     verdict: CaseVerdict
     why: str = ""
 
 
 def why_data(why: str) -> WhyData:
-    """A sentence as it is stored: like an error, so that a page can translate it."""
+    """A sentence as it is stored: with its parts, so that a page can translate it."""
     return {"message": str(why), **parts_of(why)} if why else {}
 
 
 def expected_words(text: str) -> list[str]:
-    """What must appear, a word or phrase of each line; spaces count as one."""
+    """The words or phrases that must occur, one per line of ``text``; runs of white space count as one space."""
     return [words for line in text.splitlines() if (words := " ".join(line.split()))]
 
 
 def judge(expected: str, rule: str, answer: str, steps: Sequence[Mapping[str, Any]]) -> Judged:
-    """Judge an answer. All words must appear in it, whatever their case and the spaces between them; then the rule is run.
+    """Judge an answer. All words must occur in it, in any case and spacing; then the rule is run.
 
-    A rule may take as long as the sandbox allows: not for the loop.
+    Blocks for as long as the sandbox lets a rule run.
     """
     if missing := missing_words(expected, answer):
         told = ", ".join(f"“{words[:80]}”" for words in missing[:_MOST_TOLD])
@@ -67,7 +67,7 @@ def judge(expected: str, rule: str, answer: str, steps: Sequence[Mapping[str, An
 
 
 def missing_words(expected: str, answer: str) -> list[str]:
-    """Those of the expected words that do not appear in an answer."""
+    """The expected words that do not occur in an answer."""
     said = _normal(answer)
     return [words for words in expected_words(expected) if _normal(words) not in said]
 
@@ -77,7 +77,7 @@ def _normal(text: str) -> str:
 
 
 def answer_and_steps(run_id: str, frames: Sequence[KeptFrame]) -> tuple[str, list[ToolStep]]:
-    """A run's own answer, and its calls of tools as a rule is given them."""
+    """A run's own answer, and its tool calls as rules get them."""
     answer = ""
     calls: dict[str, ToolStep] = {}
     for frame in frames:
@@ -97,5 +97,5 @@ def answer_and_steps(run_id: str, frames: Sequence[KeptFrame]) -> tuple[str, lis
 
 
 def _plain(arguments: Any) -> Any:
-    """Arguments as values of JSON alone."""
+    """Arguments converted to plain JSON values."""
     return orjson.loads(orjson.dumps(arguments))

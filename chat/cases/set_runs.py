@@ -1,8 +1,8 @@
-"""Every move of a run of a set, each one transaction: begun, its cases asked, settled, stopped, ended. The only writer of these tables.
+"""The state changes of a run of a set: started, its cases asked, settled, stopped, ended. The only writer of these tables.
 
-A case is asked in the transaction that stores by which run, and settled by one that checks whether that is still so: whichever process
-makes a move, and wherever it is killed, each case has one result, and none is lost. A run that has ended with its process says nothing of
-the agent: its case is asked again. Runs of sets do not wait for people: such a run is stopped, and the result says so.
+Each is one transaction. Asking a case stores its run; settling it checks that this is still its run: so whichever process makes a change,
+and wherever it is killed, each case gets exactly one result. A run that ended with its process says nothing about the agent, so its
+case is asked again. Runs of sets do not wait for people: such a run is stopped, and the result says so.
 """
 
 from collections.abc import Sequence
@@ -41,11 +41,11 @@ from chat.security import audit
 from chat.store import waiting_calls
 from chat.store.step_log import Stored
 
-#: The permission to ask a set of versions that are not the current one: that of trying them in the admin.
+#: The permission to ask versions that are not the current one; it is the same as for trying them in the admin.
 CHANGE_AGENTS = "chat.change_agent"
-#: How often a case is asked whose runs end with their processes.
+#: How often a case is asked in all if its runs end with their processes.
 _MOST_ATTEMPTS = 3
-#: Cases that one poll asks where no limit is set, and that it settles.
+#: How many cases one poll asks if no limit is set, and how many it settles.
 _AT_ONCE = 50
 OPEN = (CaseVerdict.WAITING, CaseVerdict.ASKED)
 
@@ -54,9 +54,9 @@ OPEN = (CaseVerdict.WAITING, CaseVerdict.ASKED)
 def begin(
     user: User, set_id: UUID, *, agent_name: str = "", version: int | None = None, door: Door = Door.API
 ) -> SetRun:
-    """Begin to ask a set of an agent: of its current version, or of the one of this number. Raises `Refused`.
+    """Start to ask an agent a set: its current version, or the version of this number. Raises `Refused`.
 
-    ``door`` says whether a schedule begins it.
+    ``door``: whether a user or a schedule starts it.
     """
     case_set = commands.hold_set(user, set_id)
     agent_name = agent_name or commands.default_agent(case_set)
@@ -102,7 +102,7 @@ def _version_of(user: User, agent_name: str, number: int | None) -> int:
 
 @dataclass(frozen=True, slots=True)
 class DueMoves:
-    """What has to be done now: runs of sets that may ask further cases, and results whose run has ended or waits for people."""
+    """What is due now: runs of sets that may ask further cases, and results whose run has ended or waits for people."""
 
     set_runs: Sequence[UUID] = ()
     ended: Sequence[int] = ()
@@ -110,7 +110,7 @@ class DueMoves:
 
 
 def find_due_moves() -> DueMoves:
-    """Find what has to be done now, at most `_AT_ONCE` of each kind. One statement where no set runs."""
+    """Find what is due now, at most `_AT_ONCE` of each kind. One query if no set is running."""
     at_work = SetRun.objects.filter(state=SetRunState.RUNNING).order_by("created_at")
     set_runs = list(at_work.values_list("pk", flat=True)[:_AT_ONCE])
     if not set_runs:
@@ -124,9 +124,9 @@ def find_due_moves() -> DueMoves:
 
 @transaction.atomic
 def ask_next(set_run_id: UUID) -> list[Accepted]:
-    """Ask as many more cases as may be asked at a time, unless another process does; end it where none is left.
+    """Ask as many further cases as may run at the same time, unless another process is doing so; end the set's run if none is left.
 
-    The caller then calls `dispatch_accepted` for each.
+    The caller has to call `dispatch_accepted` for each.
     """
     held = SetRun.objects.select_for_update(skip_locked=True, of=("self",)).select_related(
         "case_set__owner", "asked_by"
@@ -143,7 +143,7 @@ def ask_next(set_run_id: UUID) -> list[Accepted]:
 
 
 def _places(set_run: SetRun) -> int:
-    """How many more cases may be asked now for the user who has begun it."""
+    """How many more cases may be asked now for the user who started the set's run."""
     most = settings.MAX_CASES_AT_ONCE
     if not most:
         return _AT_ONCE
@@ -154,7 +154,7 @@ def _places(set_run: SetRun) -> int:
 
 
 def _asker(set_run: SetRun) -> User:
-    """The user whose runs the cases are."""
+    """The user for whom the cases are asked."""
     return set_run.asked_by or set_run.case_set.owner
 
 
@@ -186,7 +186,7 @@ def _ask(set_run: SetRun, result: CaseResult) -> Accepted | None:
 
 @dataclass(frozen=True, slots=True)
 class EndedCase:
-    """A result whose run has ended, or was deleted, and what its case expects."""
+    """A result whose run has ended or was deleted, and what its case expects."""
 
     result_id: int
     run: Run | None
@@ -194,7 +194,7 @@ class EndedCase:
     rule: str
 
     def judged_by_end(self) -> Judged | None:
-        """The verdict, where the end of its run decides it; None: it has an answer, which is to be judged."""
+        """The verdict, if the end of its run decides it; None if its answer has to be judged."""
         if self.run is None:
             return Judged(CaseVerdict.ERROR, Sentence("Its session was deleted."))
         match self.run.status:
@@ -210,14 +210,14 @@ class EndedCase:
 
 
 def ended_case(result_id: int) -> EndedCase | None:
-    """A result that is to be settled; None where it was settled already."""
+    """A result that has to be settled; None if it already is."""
     result = CaseResult.objects.select_related("case", "run").filter(pk=result_id, verdict=CaseVerdict.ASKED).first()
     return None if result is None else EndedCase(result_id, result.run, result.case.expected, result.case.rule)
 
 
 @transaction.atomic
 def settle(ended: EndedCase, judged: Judged) -> bool:
-    """Store the result of a case, or have it asked again where its run ended with its process; False where another process has."""
+    """Store a case's result, or have it asked again if its run ended with its process. Returns False if another process has settled it."""
     run = ended.run
     if run is not None and run.status == RunStatus.INTERRUPTED:
         asked = CaseResult.objects.filter(pk=ended.result_id, run=run, verdict=CaseVerdict.ASKED)
@@ -227,7 +227,7 @@ def settle(ended: EndedCase, judged: Judged) -> bool:
 
 
 def _settle(result_id: int, run: Run | None, judged: Judged, was: CaseVerdict = CaseVerdict.ASKED) -> bool:
-    """The result, unless it has been settled or is another run's by now."""
+    """Store the result, unless the case has been settled or has another run by now."""
     open_one = CaseResult.objects.filter(pk=result_id, run=run, verdict=was)
     figures = {} if run is None else _figures(run)
     why = why_data(judged.why)
@@ -250,18 +250,18 @@ def _figures(run: Run) -> JsonObject:
 
 @dataclass(slots=True)
 class Stopped:
-    """Runs that are to be stopped where they are executed, and events to publish, by session."""
+    """Runs to stop where they are executed, and events to publish, by session."""
 
     by: str
     running: list[UUID] = field(default_factory=list)
     events: dict[UUID, list[Stored]] = field(default_factory=dict)
 
     def add(self, user: User, run: Run) -> None:
-        """Stop a run, in the transaction that belongs to the caller. One that has ended is left as it is."""
+        """Stop a run within the caller's transaction. A run that has ended is left as it is."""
         try:
             stops, events = run_commands.cancel_atomically(user, run.session_id, None, everything=True)
         except Refused:
-            # It has ended and is not judged yet, or its session is gone.
+            # It has ended but is not judged yet, or its session was deleted.
             return
         self.running += stops.running
         self.events[run.session_id] = events
@@ -269,7 +269,7 @@ class Stopped:
 
 @transaction.atomic
 def stop_waiting(result_id: int) -> Stopped | None:
-    """Settle a case whose run waits for people, and stop that run; None where it does not wait any more."""
+    """Settle a case whose run waits for people, and stop that run; None if it does not wait any more."""
     found = CaseResult.objects.select_related("run", "set_run__case_set__owner")
     result = found.filter(pk=result_id, verdict=CaseVerdict.ASKED, run__status=RunStatus.WAITING).first()
     if result is None or result.run is None:
@@ -285,7 +285,7 @@ def stop_waiting(result_id: int) -> Stopped | None:
 
 @transaction.atomic
 def stop(user: User, set_id: UUID, number: int, door: Door) -> Stopped:
-    """Stop asking: running cases are stopped, pending ones are not asked. What was judged stays. Raises `Refused`."""
+    """Stop a set's run: running cases are stopped, pending ones are not asked. Existing verdicts stay. Raises `Refused`."""
     case_set = commands.hold_set(user, set_id)
     set_run = SetRun.objects.select_for_update().filter(case_set=set_id, number=number).first()
     if set_run is None:

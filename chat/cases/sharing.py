@@ -1,7 +1,7 @@
-"""Sharing a set: with a person or a group. The only writer of its table.
+"""Sharing a set with a user or a group. The only writer of its table.
 
-Each function is one transaction, on a thread of the database, and checks there that its caller owns the set. What a share gives, `access`
-says; that sockets which are open now hear of a change is its caller's work (`group_messages.LOGINS_CHANGED`).
+Each function is one transaction, on a thread of the database, and checks there that its caller owns the set. What a share allows is
+defined in `access`. The caller has to notify open sockets of a change (`group_messages.LOGINS_CHANGED`).
 """
 
 from datetime import datetime
@@ -24,7 +24,7 @@ from chat.security import audit
 
 @transaction.atomic
 def list_shares(user: User, set_id: UUID) -> list[SetShare]:
-    """The shares of one's own set that have not expired, oldest first. Raises `Refused`."""
+    """The shares of the user's set that have not expired, oldest first. Raises `Refused`."""
     commands.hold_set(user, set_id, may_manage)
     return list(SetShare.objects.filter(not_expired(), case_set=set_id).select_related("user", "group"))
 
@@ -32,13 +32,13 @@ def list_shares(user: User, set_id: UUID) -> list[SetShare]:
 def make_share(
     user: User, set_id: UUID, target: ShareTarget, role: Role, expires_at: datetime | None, door: Door
 ) -> SetShare:
-    """Share a set with a person, or a group of one's own. Raises `Refused`."""
+    """Share a set with a user, or with a group of the owner's. Raises `Refused`."""
     if not (target.group or target.user):
         raise Refused("bad_frame", Sentence("Say with whom."))
     with transaction.atomic():
         case_set = commands.hold_set(user, set_id, may_manage)
         sharing.check_share(role, expires_at)
-        # What has expired is listed nowhere, and cannot be withdrawn.
+        # Expired shares are not listed, and cannot be withdrawn.
         SetShare.objects.filter(case_set=case_set, expires_at__lte=Now()).delete()
         if SetShare.objects.filter(case_set=case_set).count() >= MOST_SHARES:
             raise Refused("conflict", Sentence("A set may be shared %(n)d times. Withdraw one first.", n=MOST_SHARES))
@@ -49,7 +49,7 @@ def make_share(
             _note(user, Act.SHARE, door, set_share)
         else:
             sharing.count_unknown(user, door)
-    # What was tried is counted, and so outlives the refusal.
+    # The attempt is counted, so it has to be committed although it is refused.
     if not is_known:
         raise UnknownName(target.group or target.user)
     return set_share
@@ -81,7 +81,7 @@ def _held_share(user: User, set_id: UUID, share_id: UUID) -> SetShare:
 
 @transaction.atomic
 def change_share(user: User, set_id: UUID, share_id: UUID, changes: sharing.ShareChanges, door: Door) -> SetShare:
-    """Give a share another ``role`` or ``expires_at``, whichever is named. Raises `Refused`."""
+    """Change a share's ``role`` or ``expires_at``, whichever is given. Raises `Refused`."""
     set_share = _held_share(user, set_id, share_id)
     role = Role(changes.get("role", set_share.role))
     sharing.check_share(role, changes.get("expires_at"))
@@ -93,7 +93,7 @@ def change_share(user: User, set_id: UUID, share_id: UUID, changes: sharing.Shar
 
 @transaction.atomic
 def withdraw_share(user: User, set_id: UUID, share_id: UUID, door: Door) -> None:
-    """Withdraw a share; a user without another one loses the set, and the sessions in which its cases were asked. Raises `Refused`."""
+    """Withdraw a share. A user without another one loses the set, and the sessions in which its cases were asked. Raises `Refused`."""
     set_share = _held_share(user, set_id, share_id)
     _note(user, Act.UNSHARE, door, set_share)
     set_share.delete()
@@ -101,7 +101,7 @@ def withdraw_share(user: User, set_id: UUID, share_id: UUID, door: Door) -> None
 
 @transaction.atomic
 def leave_set(user: User, set_id: UUID, door: Door) -> None:
-    """Give up what was shared with oneself alone; what a group has stays. Raises `Refused`."""
+    """Leave a set that was shared with the user directly; shares of groups stay. Raises `Refused`."""
     case_set = commands.hold_set(user, set_id, lambda _role: True)
     if case_set.owner_id == user.pk:
         raise Refused("not_allowed", Sentence("The set is yours. Delete it, if you don't want it any more."))

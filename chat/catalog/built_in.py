@@ -1,4 +1,4 @@
-"""The agents that the program and its extensions come with, each as version 1 of itself."""
+"""Creates the agents of the program and its extensions in the tables, each with a first version."""
 
 from dataclasses import fields
 from typing import Any
@@ -12,9 +12,9 @@ from chat.models import Agent, AgentVersion, VersionState
 
 
 def make_built_in(using: str = "default") -> None:
-    """Add those that are missing. After each migration, and where the tables were emptied; those that staff have changed stay."""
+    """Create missing agents. Called after migrations, and after tables were emptied; agents that staff have changed stay as they are."""
     if Agent._meta.db_table not in connections[using].introspection.table_names():
-        return  # an earlier state of the tables
+        return  # an earlier state of the tables, during a migration
     with transaction.atomic(using):
         there = set(Agent.objects.using(using).values_list("name", flat=True))
         for name, spec in AGENTS.items():
@@ -43,7 +43,7 @@ def make_built_in(using: str = "default") -> None:
 
 
 def _stated(wishes: Parameters | Limits) -> dict[str, Any]:
-    """What is wished for, without what is left as it is."""
+    """The fields that are set, without those left at their default."""
     usual = type(wishes)()
     names = [each.name for each in fields(wishes)]
     return {name: getattr(wishes, name) for name in names if getattr(wishes, name) != getattr(usual, name)}

@@ -1,4 +1,4 @@
-"""What a check finds out about one part of an installation."""
+"""The result of a check of one part of an installation."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The state of one thing, in a line for people; ``action`` says what to do about it, and is empty where nothing has to be done."""
+    """The state of one thing, as a line for people; ``action`` says what to do about it, and is empty if nothing has to be done."""
 
     level: Level
     text: str
@@ -29,7 +29,7 @@ class Finding:
 
     @classmethod
     def warn(cls, text: str, action: str) -> Self:
-        """It works, but somebody should do something about it."""
+        """It works, but something should be done about it."""
         return cls(Level.WARN, text, action)
 
     @classmethod

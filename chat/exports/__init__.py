@@ -1,1 +1,1 @@
-"""A session or a run as one file, written piece by piece; a trajectory of another program's read in as a session."""
+"""A session or a run as one file, written piece by piece; and another program's trajectory imported as a session."""

@@ -1,7 +1,7 @@
-"""ATIF 1.8, the Agent Trajectory Interchange Format: a user's step for each question, an agent's for each model call.
+"""ATIF 1.8, the Agent Trajectory Interchange Format: one user step for each question, one agent step for each model call.
 
-Runs within runs are subagents' trajectories, which follow the steps of the run that has started them. What ATIF has no field for is in
-``extra``, and read from there when such a file is imported.
+Runs within runs become trajectories of subagents, which follow the steps of the run that started them. Data for which ATIF has no field
+are in ``extra``, and read from there when such a file is imported.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ SCHEMA_VERSION = "ATIF-v1.8"
 
 
 class AtifAgent(TypedDict):
-    """Who a trajectory is of."""
+    """The agent of a trajectory."""
 
     name: str
     version: str
@@ -30,7 +30,7 @@ class AtifAgent(TypedDict):
 
 
 class AtifHead(TypedDict):
-    """What a trajectory has beside its steps."""
+    """The fields of a trajectory besides its steps."""
 
     schema_version: str
     session_id: str
@@ -56,7 +56,7 @@ class AtifReference(TypedDict):
 
 
 class AtifResult(TypedDict):
-    """What a call came to; without the call where that is not in the same step."""
+    """The result of a call; without the call's id if the call is not in the same step."""
 
     source_call_id: NotRequired[str]
     content: str
@@ -71,7 +71,7 @@ class AtifObservation(TypedDict):
 
 
 class AtifMetrics(TypedDict):
-    """Tokens of a model call, and what it cost where that is in US dollars."""
+    """Tokens of a model call, and its cost if that is in US dollars."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -101,7 +101,7 @@ class _Copied(TypedDict, total=False):
 
 
 def write_atif(source: Source) -> Iterator[str]:
-    """One trajectory; of a session that was imported, the one that it was made from."""
+    """One trajectory. For an imported session, it is the one that the session was made from."""
     if source.session.imported_at is not None and source.run is None:
         yield from _imported(source)
         return
@@ -178,7 +178,7 @@ def _steps(source: Source, run: Run) -> Iterator[AtifStep]:
     """A run's steps, without their numbers."""
     used = log_reader.used_calls(run.pk)
     children: dict[str, list[str]] = {}
-    # What a branch has from the session that it was copied from.
+    # Copied from another session, if this one is a branch.
     copied: _Copied = {"is_copied_context": True} if run.copied_from is not None else {}
     turn = _Turn(0)
     has_answer = False
@@ -233,7 +233,7 @@ class _Turn:
         self._extra: JsonObject = {}
 
     def add(self, event: Event, data: JsonObject, children: dict[str, list[str]]) -> None:
-        """Take in an event, where it belongs to one."""
+        """Add an event, if it belongs to a step."""
         match event.type or event.event:
             case "thought":
                 self._thoughts.append(data["content"])
@@ -287,7 +287,7 @@ class _Turn:
 def _call(data: JsonObject) -> AtifCall:
     arguments = data["arguments"]
     call: AtifCall = {"tool_call_id": data["tool_call_id"], "function_name": data["tool_name"], "arguments": arguments}
-    # A text that is no JSON of an object.
+    # The arguments are text, and no JSON object.
     return call if isinstance(arguments, dict) else {**call, "arguments": {}, "extra": {"raw_arguments": arguments}}
 
 

@@ -1,4 +1,4 @@
-"""HTML: one file with the conversation as the pages show it, which loads nothing and runs only its own script."""
+"""HTML: one file with the conversation as the pages show it. It loads nothing, and runs only its own script."""
 
 import re
 from base64 import b64encode
@@ -29,16 +29,16 @@ from chat.rendering.transcript import Item
 from chat.store import files
 
 _STYLES = ("tokens", "base", "pages", "conversation", "files", "narrow")
-#: Characters of thoughts that are rendered as Markdown, from the first on; further ones are shown as plain text.
+#: How many characters of thoughts are rendered as Markdown, from the beginning; the rest is shown as plain text.
 _RENDERED = 400_000
-#: Bytes of a picture that is in the file, and of all of them.
+#: The largest picture, in bytes, that is embedded, and the most for all pictures of a file.
 _PICTURE, _PICTURES = 2_000_000, 20_000_000
-#: Characters that change the reading direction of their surroundings, which the pages show by their numbers too.
+#: Characters that change the reading direction of the text around them; the pages show them by their code points, too.
 _TURNING = {code: f"[U+{code:04X}]" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
 
 
 def write_html(source: Source) -> Iterator[str]:
-    """The whole page; nothing of it is in memory but the step that is being written."""
+    """The whole page. Only the step that is being written is in memory."""
     writer = _Writer(source)
     yield writer.head()
     for row in source.runs():
@@ -73,7 +73,7 @@ class _Writer:
         return render_fragment("export/head.html", values)
 
     def run(self, row: Run) -> Iterator[str]:
-        """A root run, or one without its root."""
+        """A root run, or a run whose root is not in the file."""
         folding = Folding(self._source, row)
         run = folding.run
         yield render_fragment(
@@ -105,7 +105,7 @@ class _Writer:
         return render_fragment("export/item.html", {"item": row, "number": number})
 
     def _child(self, row: Run, number: str) -> str:
-        """A run within another one: its steps are numbered within the step, its answer is the last."""
+        """A run within another one. Its steps are numbered within the step of its call; its answer is the last."""
         folding = Folding(self._source, row)
         run = folding.run
         parts = [self._item(folding, item, f"{number}.{place}") for place, item in enumerate(folding.items(), 1)]
@@ -118,13 +118,13 @@ class _Writer:
         return render_fragment("export/child.html", values)
 
     def _render(self, text: str) -> None:
-        """Render a text as Markdown, up to a number of characters in all."""
+        """Render a text as Markdown, as long as the total of characters allows."""
         self._unrendered -= len(text)
         if self._unrendered > 0:
             prepare_markdown([text])
 
     def _shown_files(self, told: list[FileData]) -> list[Row]:
-        """Files as they are shown: small pictures themselves, the others by name."""
+        """Files as they are shown: small pictures embedded, others by name."""
         return [{**file, "data": self._picture(file)} for file in told]
 
     def _picture(self, file: FileData) -> str:

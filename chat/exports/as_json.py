@@ -1,4 +1,4 @@
-"""JSON: the events as they were sent, all of them."""
+"""JSON: all events as they were sent."""
 
 from collections.abc import Iterator
 
@@ -8,9 +8,9 @@ from chat.exports.source import Source
 
 
 def write_json(source: Source) -> Iterator[str]:
-    """``{"session", "run_id", "masked", "exported_at", "events": [frame, …]}``; ``full_content`` is the whole of a result that is cut.
+    """``{"session", "run_id", "masked", "exported_at", "events": [frame, …]}``; a frame's ``full_content`` is the whole of a cut result.
 
-    Of a branch or a copy, ``session`` has ``branched_from``, ``{"session_id", "after_seq"}``, and what was copied ``copied_from``.
+    The ``session`` of a branch or copy has ``branched_from`` (``{"session_id", "after_seq"}``); its copied frames have ``copied_from``.
     """
     session = source.session
     about = {

@@ -1,4 +1,4 @@
-"""Sessions made from other programs' trajectories: to be read like any other, and no more than that."""
+"""Sessions imported from other programs' trajectories. They can be read like any other, but not continued."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,9 +24,9 @@ from chat.security import audit
 from chat.store import step_log
 from chat.store.step_log import Entry
 
-#: Bytes of a document. Its steps, its parts and their depth are bounded where it is read.
+#: The largest document, in bytes. The number and depth of its parts are limited when it is parsed.
 MOST_BYTES = 20 * 1024 * 1024
-#: What reading one may take, in seconds of CPU, and by the clock.
+#: The most time that parsing one may take, in seconds of CPU and of the clock.
 _READ_CPU_S, _READ_S = 15.0, 40.0
 
 _readers = Pool(1, "agents.untrusted.trajectories")
@@ -34,7 +34,7 @@ _readers = Pool(1, "agents.untrusted.trajectories")
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A document that has been read, and what becomes of it."""
+    """A document that was parsed, and the session that it becomes."""
 
     title: str
     agent_name: str
@@ -43,7 +43,7 @@ class Planned:
 
 
 def plan_import(body: bytes) -> Planned:
-    """Read an ATIF document, in a process that can be killed; without the database. Blocks. Raises `BadFrame`, `Refused`."""
+    """Parse an ATIF document, in a process that can be killed, without using the database. Blocks. Raises `BadFrame`, `Refused`."""
     now = timezone.now().timestamp()
     try:
         read = _readers.run("trajectories.read_trajectory", body, now, list(ENDS), cpu_s=_READ_CPU_S, timeout_s=_READ_S)
@@ -60,12 +60,12 @@ def plan_import(body: bytes) -> Planned:
 
 
 def _refusal(code: ErrorCode, message: str, parts: JsonObject) -> BadFrame:
-    """A worker's refusal, with its message as a sentence that can be translated."""
+    """A refusal of the parsing process, with its message as a sentence that can be translated."""
     return BadFrame(code, Sentence(parts["template"], **parts.get("values", {})) if parts else message)
 
 
 def check_import_limit(user: User) -> None:
-    """Refuse a document where a user has imported as many within a minute as they may ask questions. Raises `Refused`."""
+    """Refuse an import of a user who has imported as many documents within a minute as questions are allowed. Raises `Refused`."""
     lately = Session.everything.filter(owner=user, imported_at__gt=timezone.now() - timedelta(minutes=1))
     if 0 < settings.MAX_MESSAGES_PER_MINUTE <= lately.count():
         raise Refused("rate_limited", Sentence("Too many documents in a minute. Please wait a moment."))
@@ -73,7 +73,7 @@ def check_import_limit(user: User) -> None:
 
 @transaction.atomic
 def store_import(user: User, planned: Planned) -> Session:
-    """Make the session, all of it or nothing."""
+    """Store the session, in one transaction."""
     session = Session.objects.create(
         owner=user,
         title=planned.title,

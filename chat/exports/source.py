@@ -1,4 +1,4 @@
-"""The source of a file: a session or a run, its events through a masker."""
+"""The source of an exported file: a session or a run, with its events masked."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,40 +15,40 @@ from chat.store.log_reader import Event
 
 
 class Totals(TypedDict):
-    """What all runs of a file have used, by ATIF's names; null where it is not known."""
+    """The totals of all runs of a file, by ATIF's names; null if not known."""
 
     total_prompt_tokens: int
     total_completion_tokens: int
     total_cached_tokens: int | None
     total_cost_usd: float | None
-    """Null, too, where costs are in another currency, or one is not known."""
+    """Also null if costs are in another currency, or one of them is not known."""
 
 
 class Original(TypedDict):
-    """What a session was copied from."""
+    """The session that this one was copied from."""
 
     session_id: str | None
-    """Null: the reader may not see it."""
+    """Null if the reader may not see it."""
     after_seq: int | None
-    """The last event of the copy."""
+    """The last event that was copied."""
 
 
 class BranchedFrom(TypedDict, total=False):
-    """Of a session that began as a copy, what of; of others nothing."""
+    """For a session that began as a copy: its original. Empty for others."""
 
     branched_from: Original
 
 
 @dataclass(slots=True)
 class Source:
-    """A session, or one run of it, to be written into a file; read from the database as it is needed."""
+    """A session, or one run of it, that is written into a file. It is read from the database piece by piece."""
 
     session: Session
     run: Run | None = None
     masker: Masker = field(default_factory=Masker)
     made_at: datetime = field(default_factory=timezone.now)
     sees_original: bool = False
-    """Whether the user may see the session that this one was copied from, if it was."""
+    """Whether the user may see the session that this one was copied from, if any."""
     _title: str | None = None
 
     @property
@@ -60,7 +60,7 @@ class Source:
 
     @property
     def branched_from(self) -> BranchedFrom:
-        """For a session that began as a copy, what of and up to which event; the original is named only to users who may see it."""
+        """For a copied session: its original, and up to which event it was copied. Only users who may see the original get its id."""
         if self.session.copied_from is None:
             return {}
         return {
@@ -77,7 +77,7 @@ class Source:
         return self.masker.mask_events(log_reader.session_events(self.session.pk, self.session.last_seq))
 
     def runs(self) -> Iterator[Run]:
-        """The runs that it has, without those within them."""
+        """Its root runs."""
         return iter([self.run]) if self.run is not None else log_reader.root_runs(self.session.pk)
 
     def events_of(self, run: Run) -> Iterator[Event]:

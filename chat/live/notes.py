@@ -1,7 +1,7 @@
-"""Frames of a feed beside the log: verdicts and comments, each change once and in order, and what people are doing now.
+"""Frames of a feed that are not part of the log: verdicts and comments, each change once and in order, and activity.
 
-Changes of verdicts and comments are numbered per session. One that no group message has brought is found by the number that is polled every
-second, and read from the tables. What people are doing now may be lost.
+Changes of verdicts and comments are numbered per session. If a group message is missed, the number that is polled every second shows it,
+and the changes are read from the tables. Activity (what people are doing now) may be lost.
 """
 
 import time
@@ -15,12 +15,12 @@ from chat.runtime import background, database, metrics
 from chat.store import notes
 
 _READ_FRAMES = 100
-#: How many activity frames are sent in a second to everyone at a session; more could not be followed anyway.
+#: The most activity frames that are sent per second to everyone in a session; people could not follow more.
 _MOST_ACTIVITY_PER_S = 20
 
 
 class NoteReaders(Protocol):
-    """Those who are sent a session's notes: the sockets of its feed."""
+    """The receivers of a session's notes: the sockets of its feed."""
 
     session_id: UUID
 
@@ -38,7 +38,7 @@ class NotePublisher:
 
     def __init__(self, readers: NoteReaders) -> None:
         self._readers = readers
-        #: The change up to which the sockets here are up to date; None: the feed is not open yet.
+        #: The number of the last change that was sent; None before the feed is open.
         self._told: int | None = None
         #: The newest change that is known to exist.
         self._heard = 0
@@ -51,7 +51,7 @@ class NotePublisher:
         self._read_soon()
 
     def take(self, message: Noted) -> None:
-        """A group message has brought a change: send it, or read the changes that are missing before it."""
+        """Handle a group message about a change: send it, or first read the changes before it that are missing."""
         version = message["notes_version"]
         if self._told is not None and version == self._told + 1:
             self._told = version
@@ -61,7 +61,7 @@ class NotePublisher:
         self._read_soon()
 
     def reconcile(self, version: int) -> None:
-        """Catch up on changes that no group message has brought; ``version`` is the newest that is stored."""
+        """Catch up on changes that no group message brought; ``version`` is the number of the newest stored one."""
         if self._told is not None and version > max(self._told, self._heard):
             metrics.healed_messages.inc()
         self._heard = max(self._heard, version)
@@ -73,7 +73,7 @@ class NotePublisher:
         return self._told is None or self._heard > self._told
 
     def pass_on(self, message: ActivityChanged) -> None:
-        """Send what somebody is doing now, unless too much of it was sent within the last second."""
+        """Send what somebody is doing now, unless too many such frames were sent within the last second."""
         now = time.monotonic()
         if now - self._activity_since >= 1:
             self._activity, self._activity_since = 0, now
@@ -92,12 +92,12 @@ class NotePublisher:
             while self._told is not None and (since := self._told) < (heard := self._heard):
                 frames = await database.read(notes.frames_after, self._readers.session_id, since, _READ_FRAMES)
                 for version, frame in frames:
-                    # A group message may have brought some of it meanwhile.
+                    # A group message may have brought some of them meanwhile.
                     if version > self._told:
                         self._told = version
                         self._readers.broadcast(frame)
                 if len(frames) < _READ_FRAMES:
-                    # The missing ones were changed again since, or deleted with an account.
+                    # Missing ones were changed again since, or deleted with an account.
                     self._told = max(self._told, heard)
         except Exception as error:  # noqa: BLE001 - logged once; the next poll tries again
             self._readers.report("verdicts and comments could not be read", error)

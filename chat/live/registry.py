@@ -1,4 +1,4 @@
-"""All feeds and subscribers of this process: joined, left, checked once a second, closed together. Called on the event loop."""
+"""All feeds and subscribers of this process: joined, left, checked once a second, closed together. Use it on the event loop."""
 
 import asyncio
 import logging
@@ -17,19 +17,19 @@ logger = logging.getLogger(__name__)
 
 
 POLL_S = 1.0
-#: Feeds that are compared with the database in one query: what a query takes must not grow with their number.
+#: How many feeds one query compares with the database: its time must not grow with the number of feeds.
 _LOOKED_AT_ONCE = 200
 
 
 open_feeds: dict[UUID, Feed] = {}
-#: Every subscriber of this process, also those of a feed that nobody can join any more.
+#: Every subscriber of this process, including those of a closed feed, which nobody can join any more.
 open_sockets: dict[Subscriber, None] = {}
 
 
 async def join_feed(
     session_id: UUID, login: Login, send: Send, end: End, *, acknowledges: bool = True
 ) -> tuple[Subscriber, selectors.SessionView | None]:
-    """Subscribe to a session's feed; the first subscriber opens it, and is also given the session as it was read for that."""
+    """Subscribe to a session's feed. The first subscriber opens it, and also gets the session's data that were read for that."""
     feed = open_feeds.get(session_id)
     is_first = feed is None
     if feed is None:
@@ -101,7 +101,7 @@ async def poll_once() -> None:
 
 
 def _check_sockets() -> None:
-    """Close sockets that are silent or read nothing; let those that are behind send what they lack."""
+    """Close sockets that are silent or do not read; have those that are behind send what is missing."""
     now = time.monotonic()
     for subscriber in all_subscribers():
         code = subscriber.overdue(now)
@@ -112,7 +112,7 @@ def _check_sockets() -> None:
 
 
 async def _reconcile_all() -> None:
-    """Compare logins and feeds with the database; a failure with some of them does not keep the others from it."""
+    """Compare logins and feeds with the database; a failure for some of them does not stop the others."""
     try:
         await check_logins()
     except Exception:
@@ -143,7 +143,7 @@ async def _reconcile_feeds(feeds: list[Feed]) -> None:
 
 
 def _compare_feed(feed: Feed, head: int, fingerprint: reconcile.SessionFingerprint | None) -> list[Subscriber]:
-    """Reconcile a feed with what is stored; ``head`` is where it was before that was read. Returns sockets of former owners."""
+    """Compare a feed with what is stored; ``head`` is its number before that was read. Returns sockets of former owners."""
     if fingerprint is None:
         for subscriber in list(feed.subscribers):
             subscriber.request_close(Close.NO_SUCH_SESSION)
@@ -154,7 +154,7 @@ def _compare_feed(feed: Feed, head: int, fingerprint: reconcile.SessionFingerpri
     else:
         feed.reconcile(fingerprint)
     if former:
-        feed.is_settled = False  # until they have been notified
+        feed.is_settled = False  # until they were notified
     return former
 
 
@@ -203,7 +203,7 @@ async def _change_roles(subscribers: list[Subscriber], roles: list[Role | int]) 
         subscription = subscriber.subscription
         if subscription is None or subscriber not in open_sockets or role is subscription.open_socket.role:
             continue
-        # What staff open is written to the audit log before they see it: they have to connect again.
+        # When staff open a session, that is recorded in the audit log before they see it: so they have to connect again.
         if role is Role.STAFF:
             subscriber.request_close(Close.WITHDRAWN)
         elif isinstance(role, int):
@@ -213,7 +213,7 @@ async def _change_roles(subscribers: list[Subscriber], roles: list[Role | int]) 
 
 
 async def close_all(code: int, timeout_s: float) -> None:
-    """Close every socket of this process, and wait at most ``timeout_s`` until each was sent what was pending."""
+    """Close every socket of this process. Waits at most ``timeout_s`` seconds for each to be sent what is pending."""
     closing = all_subscribers()
     for subscriber in closing:
         subscriber.request_close(code)

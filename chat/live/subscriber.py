@@ -1,4 +1,4 @@
-"""One client's subscription to a feed: what it was sent, what it has acknowledged, what it lacks."""
+"""One client's subscription to a feed: what it was sent, what it has acknowledged, what is missing."""
 
 import asyncio
 import time
@@ -17,11 +17,11 @@ from chat.store.drafts import Draft
 from chat.store.event_window import NOT_KNOWN, EventWindow
 from chat.store.step_log import Stored
 
-#: A full window of unacknowledged frames, or a frame that the network does not take, closes the socket after this long.
+#: The socket is closed after so many seconds with a full window of unacknowledged frames, or with a frame that the network does not take.
 STALL_S = 30.0
-#: Answers that may be pending before the client's next command is handled.
+#: How many answers may be pending before the client's next command is handled.
 _MOST_ANSWERS = 32
-#: Without a frame from the client for this long, the socket is closed.
+#: The socket is closed after so many seconds without a frame from the client.
 SILENCE_S = 90.0
 READ_FRAMES = 100
 UNSENT = "a client could not be sent what it lacks"
@@ -31,7 +31,7 @@ End = Callable[[int], Coroutine[Any, Any, None]]
 
 
 class SessionEvents(Protocol):
-    """What a subscriber takes its frames from; `chat.live.feed.Feed`, which says more of each."""
+    """The source of a subscriber's frames: `chat.live.feed.Feed`, which documents each method."""
 
     session_id: UUID
     window: EventWindow
@@ -41,7 +41,7 @@ class SessionEvents(Protocol):
 
     @property
     def head(self) -> int:
-        """The number of the newest event that is known."""
+        """The number of the newest known event."""
 
     async def read(self, cursor: int, limit: int) -> list[Stored]:
         """Events after a number, from the database."""
@@ -50,10 +50,10 @@ class SessionEvents(Protocol):
         """Read from the database up to this number."""
 
     def growth_frame(self, draft: Draft, shown: Draft | None) -> str:
-        """The frame with what a draft has more than what was shown of it."""
+        """The frame with the part of a draft that was not shown yet."""
 
     def mark_queue_sent(self, queue: list[QueuedRun], steering: list[PendingWord]) -> None:
-        """Note which queue a session's frame has shown."""
+        """Note which queue the client was shown by a session's frame."""
 
     def report(self, trouble: str, error: Exception | None = None) -> None:
         """Log what went wrong."""
@@ -63,22 +63,22 @@ class SessionEvents(Protocol):
 
 
 class Subscription(Protocol):
-    """The subscription that it belongs to; `chat.live.subscriptions.SessionSubscription`."""
+    """The subscription that a subscriber belongs to: `chat.live.subscriptions.SessionSubscription`."""
 
     open_socket: OpenSocket
 
     async def change_role(self, role: Role) -> None:
-        """Notify the client, and those who see who is here, of another role."""
+        """Notify the client, and others who have the session open, of another role."""
 
 
 class Subscriber:
-    """One client's subscription to a feed: what it was sent, what it has acknowledged, what it lacks. Used on the event loop.
+    """One client's subscription to a feed: what it was sent, what it has acknowledged, what is missing. Use it on the event loop.
 
-    A client that cannot send anything, as the reader of an event stream, acknowledges nothing: it is sent what the network takes, and
-    the rest stays in the log.
+    A client that cannot send anything, such as the reader of an event stream, acknowledges nothing: it is sent what the network takes,
+    and the rest stays in the log.
     """
 
-    # Thousands of them are idle most of the time: neither they nor their feeds hold more than they need.
+    # Thousands of subscribers are idle most of the time: they and their feeds should need little memory.
     __slots__ = (
         "_acknowledges",
         "_begun",
@@ -108,7 +108,7 @@ class Subscriber:
     def __init__(self, feed: SessionEvents, login: Login, send: Send, end: End, *, acknowledges: bool = True) -> None:
         self.feed = feed
         self.login = login
-        #: The subscription that it belongs to; None for a feed that is followed from within the process.
+        #: The subscription that it belongs to; None if the feed is followed from within the process.
         self.subscription: Subscription | None = None
         self._acknowledges = acknowledges
         self.cursor = 0
@@ -124,7 +124,7 @@ class Subscriber:
         self._task: asyncio.Task[None] | None = None
         self._waked = False
         self._flushing = False
-        #: What it was sent of the step that each run is writing.
+        #: For each run, what was sent of the step that it is writing.
         self._shown: dict[UUID, Draft] = {}
         self._unacked: list[tuple[int, int]] = []
         self._unacked_bytes = 0
@@ -134,11 +134,11 @@ class Subscriber:
         self._drained: asyncio.Future[None] | None = None
 
     def start(self, session_frame: str, cursor: int) -> None:
-        """Send the session's frame, replay from after the cursor, then go live; called again for a client that sends `resume`."""
+        """Send the session's frame, replay events after ``cursor``, then go live. Called again when the client sends `resume`."""
         if self._begun:
             self._queue.append(session_frame)
         else:
-            # Frames queued since it subscribed may be newer than what this one was made of: they come after it.
+            # Frames that were queued since it subscribed may be newer than this one's data, so they come after it.
             self._queue.insert(0, session_frame)
             self._begun = True
         self.cursor, self._replayed = cursor, self.feed.head
@@ -160,7 +160,7 @@ class Subscriber:
     def send_control(self, frame: str) -> None:
         """Send a frame that is not part of the log.
 
-        While the network takes nothing at most `WINDOW_BYTES` are queued; with more the socket is closed.
+        While the network takes nothing, at most `WINDOW_BYTES` are queued; beyond that the socket is closed.
         """
         self._queue.append(frame)
         if self._sending_since is not None and sum(map(len, self._queue)) > WINDOW_BYTES:
@@ -169,14 +169,14 @@ class Subscriber:
             self.schedule_flush()
 
     async def wait_drained(self) -> None:
-        """Wait until the client has read most of its answers; until then no further command is handled."""
+        """Wait until the client has read most of its answers. Until then no further command is handled."""
         while len(self._queue) > _MOST_ANSWERS and self._closing is None:
             if self._drained is None:
                 self._drained = asyncio.get_running_loop().create_future()
             await self._drained
 
     def request_close(self, code: int) -> None:
-        """Close the socket with ``code`` once what is already queued was sent; at once where the network takes nothing."""
+        """Close the socket with ``code`` once everything queued was sent; at once if the network takes nothing."""
         if self._closing is not None:
             return
         self._closing = code
@@ -203,7 +203,7 @@ class Subscriber:
             self.schedule_flush()
 
     def overdue(self, now: float) -> int | None:
-        """The close code for a client that is silent or reads nothing, else None. ``now`` is `time.monotonic`."""
+        """The close code for a client that is silent or does not read, else None. ``now`` is `time.monotonic`."""
         stalled_at, sending_since = self._stalled_at, self._sending_since
         if stalled_at is not None and now - stalled_at > STALL_S:
             return Close.TOO_SLOW
@@ -214,7 +214,7 @@ class Subscriber:
         return None
 
     def schedule_flush(self) -> None:
-        """Send what there is, in a task."""
+        """Send what is pending, in a task."""
         self._waked = True
         if not self._flushing:
             self._flushing = True
@@ -222,18 +222,18 @@ class Subscriber:
 
     @property
     def flushing(self) -> asyncio.Task[None] | None:
-        """The task that is sending; None where there is nothing to send."""
+        """The task that is sending; None if nothing is pending."""
         return self._task
 
     def detach(self) -> None:
-        """Stop sending; the socket has gone."""
+        """Stop sending: the socket is gone."""
         if self._task is not None:
             self._task.cancel()
         self.feed.remove(self)
 
     @property
     def is_behind(self) -> bool:
-        """Whether it lacks something and no task is sending it."""
+        """Whether something is pending and no task is sending it."""
         if self._flushing:
             return False
         if self._closing is not None or not self._begun:
@@ -267,12 +267,12 @@ class Subscriber:
             await self._send_growth()
 
     async def _put(self, frame: str) -> None:
-        """Send, and wait until the network has taken it."""
+        """Send a frame, and wait until the network has taken it."""
         self._sending_since = time.monotonic()
         try:
             await self._send(frame)
         except Exception:
-            # Whether it has arrived is not known: the client reconnects, and says what it has.
+            # It is not known whether it arrived: the client reconnects, and says which event it has.
             self._sending_since = None
             self._queue.clear()
             self.request_close(Close.INTERNAL)
@@ -314,11 +314,11 @@ class Subscriber:
             if not self._has_credit() or self._growth_bytes >= WINDOW_BYTES:
                 return
             if self.cursor < self.feed.head or self._queue:
-                # Something was stored meanwhile, which is sent first.
+                # Something was stored meanwhile; that is sent first.
                 self._waked = True
                 return
             if draft.after > self.feed.head:
-                # What its run has stored before is still on its way here; clients know nothing of a run whose beginning they lack.
+                # Events that its run stored before are still on their way: clients cannot use a draft of a run whose beginning is missing.
                 continue
             shown = self._shown.get(draft.run_id)
             if self.feed.drafts.get(draft.run_id) is not draft or (shown and not draft.is_newer_than(shown)):

@@ -1,4 +1,4 @@
-"""Lists of this API: agents as models, and runs as responses."""
+"""The lists of this API: agents as models, and runs as responses."""
 
 from typing import Literal, TypedDict
 from uuid import UUID
@@ -42,7 +42,7 @@ def models_for(user: User) -> list[ModelData]:
 
 
 def stored_response(user: User, run_id: UUID) -> tuple[Asked, list[Frame], Status] | None:
-    """The request of a run of the user's own, its frames so far, and the state of one that has not ended; None where there is none."""
+    """The request, the frames so far, and the present state of one of the user's runs; None if there is no such run."""
     place = sent_along.find_run(user.pk, run_id)
     if place is None:
         return None

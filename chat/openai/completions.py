@@ -1,4 +1,4 @@
-"""Pure: a run's frames → OpenAI's chat completions, whole or in chunks."""
+"""Turns a run's frames into OpenAI's chat completions, whole or in chunks. Pure: no I/O."""
 
 from dataclasses import dataclass, field
 from typing import Literal, NotRequired, TypedDict
@@ -13,19 +13,19 @@ DONE = b"data: [DONE]\n\n"
 
 
 class PromptDetails(TypedDict):
-    """Of the tokens sent."""
+    """Details of the input tokens."""
 
     cached_tokens: int
 
 
 class CompletionDetails(TypedDict):
-    """Of the tokens written."""
+    """Details of the output tokens."""
 
     reasoning_tokens: int
 
 
 class CompletionUsage(TypedDict):
-    """Tokens, by the names that they have here."""
+    """Tokens, by the names of chat completions."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -41,7 +41,7 @@ class CompletionMessage(TypedDict):
     content: str
     refusal: None
     reasoning_content: NotRequired[str]
-    """The thoughts; a field that many servers have."""
+    """The thoughts; a field that many servers use."""
 
 
 class Choice(TypedDict):
@@ -54,7 +54,7 @@ class Choice(TypedDict):
 
 
 class Completion(TypedDict):
-    """An answer that is sent whole."""
+    """An answer that is sent as a whole."""
 
     id: str
     object: Literal["chat.completion"]
@@ -65,7 +65,7 @@ class Completion(TypedDict):
 
 
 class _Envelope(TypedDict):
-    """What every chunk has."""
+    """The fields of every chunk."""
 
     id: str
     object: Literal["chat.completion.chunk"]
@@ -74,7 +74,7 @@ class _Envelope(TypedDict):
 
 
 def usage_of(usage: Usage) -> CompletionUsage:
-    """Tokens, by the names that they have here."""
+    """Tokens, by the names of chat completions."""
     sent, written = usage["input_tokens"], usage["output_tokens"]
     return {
         "prompt_tokens": sent,
@@ -86,7 +86,7 @@ def usage_of(usage: Usage) -> CompletionUsage:
 
 
 def build_completion(run_id: str, model: str, created: int, said: AnswerParts) -> Completion:
-    """The answer of a run that has ended with one."""
+    """The answer of a run that has completed."""
     assert said.ended is not None  # noqa: S101 - the caller has waited for it
     message: CompletionMessage = {"role": "assistant", "content": BETWEEN.join(said.content), "refusal": None}
     if said.reasoning:
@@ -108,25 +108,25 @@ def _reason(ended: Ended) -> str:
 
 @dataclass(slots=True)
 class CompletionStream:
-    """A run's chunks as the body of an event stream, each as bytes. Give it the frames of the run's session, in their order."""
+    """The chunks of a run as the body of an event stream. Pass it the frames of the run's session in order; it returns bytes."""
 
     run_id: str
     model: str
     created: int
     with_usage: bool = False
-    """Whether the client wants a last chunk with the tokens."""
+    """Whether the client wants a last chunk with the token usage."""
     is_over: bool = False
     _reader: PieceReader = field(init=False)
     _head: bytes = field(init=False)
     _tail: bytes = field(init=False)
     _content: str = ""
-    #: The part that was sent last in each field.
+    #: For each field, the part that was sent last.
     _parts: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._reader = PieceReader(self.run_id)
         head = orjson.dumps(self._envelope())[:-1]
-        # What is around a token's text is the same for every token.
+        # The bytes around a token's text are the same for every token.
         self._head = b"data: " + head + b',"choices":[{"index":0,"delta":{"'
         self._tail = (
             b'},"logprobs":null,"finish_reason":null}]' + (b',"usage":null}' if self.with_usage else b"}") + b"\n\n"
@@ -134,7 +134,7 @@ class CompletionStream:
 
     @property
     def differing_answer(self) -> str:
-        """The answer as it was sent to the client, where that differs from the log's; else empty."""
+        """The answer as it was sent to the client, if it differs from the stored one; else empty."""
         return self._content if self._content.strip() != self._reader.answer.strip() else ""
 
     def begin(self) -> bytes:
@@ -142,7 +142,7 @@ class CompletionStream:
         return self._head + b'role":"assistant","content":""' + self._tail
 
     def take(self, frame: Frame) -> bytes:
-        """The chunks that one more frame makes; empty for most that are no tokens."""
+        """The chunks for a further frame; empty for most frames that carry no text."""
         return b"".join([self._chunk(piece) for piece in self._reader.take(frame)])
 
     def _chunk(self, piece: Piece) -> bytes:
@@ -161,7 +161,7 @@ class CompletionStream:
                 return self._delta(b'reasoning_content":', self._parted("reasoning", -1, tool_words(piece)))
 
     def _parted(self, name: str, part: int, text: str) -> str:
-        """The text, separated from what was sent before it in the same field."""
+        """The text, separated from the part that was sent before it in the same field."""
         before = self._parts.get(name)
         self._parts[name] = part
         return text if before is None or (before == part and part > 0) else BETWEEN + text

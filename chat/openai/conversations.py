@@ -1,4 +1,4 @@
-"""Pure: the conversation that a client sends whole with each request, and by what an earlier one is known again."""
+"""Parses the conversation that clients send with each request, and makes the digest by which an earlier one is recognised. Pure."""
 
 import base64
 import binascii
@@ -24,16 +24,16 @@ _DATA_URL = re.compile(r"data:image/[\w.+-]{1,40};base64,")
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message, as the client keeps it."""
+    """A message as the client sent it."""
 
     role: Role
     text: str
     images: tuple[str, ...] = ()
     """The ``data:`` addresses of its pictures."""
     calls: tuple[MessageToolCall, ...] = ()
-    """Calls of tools that were the client's, in OpenAI's shape."""
+    """The assistant's calls of the client's own tools, in OpenAI's format."""
     call_id: str = ""
-    """Of a tool's result: the call's."""
+    """For a tool's result: the id of its call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +46,14 @@ class Conversation:
 
 
 def conversation_of(messages: Sequence[Message], instructions: Iterable[str], where: str) -> Conversation:
-    """The conversation that ends with the user's message; raises `Failure` where it does not. ``where`` is the field's name."""
+    """The conversation, which must end with the user's message; else raises `Failure`. ``where``: the field's name, for the error."""
     if not messages or messages[-1].role != "user":
         raise bad_request(f"The last of “{where}” must be the user's: it is what is asked.", where)
     return Conversation(messages[-1], tuple(_joined(messages[:-1])), BETWEEN.join(filter(None, instructions)))
 
 
 def _joined(messages: Iterable[Message]) -> Iterable[Message]:
-    """The messages, with consecutive ones of an assistant joined into one."""
+    """The messages, with consecutive messages of the assistant joined into one."""
     before: Message | None = None
     for message in messages:
         if before is not None and message.role == before.role == "assistant" and not (before.calls or message.calls):
@@ -66,11 +66,11 @@ def _joined(messages: Iterable[Message]) -> Iterable[Message]:
         yield before
 
 
-# Known again
+# Digests
 
 
 def digest_of(messages: Iterable[Message]) -> str:
-    """A conversation's digest: equal for equal messages, however their texts were sent."""
+    """A conversation's digest: the same for the same messages, in whatever form their texts were sent."""
     digest = ""
     for each in messages:
         pictures = [picture_digest(image) for image in each.images]
@@ -83,18 +83,18 @@ def picture_digest(address: str) -> str:
     return sha256(address.encode()).hexdigest()
 
 
-# Read from a body
+# Parsing a body
 
 
 @dataclass(slots=True)
 class _Read:
-    """What was read of a body so far."""
+    """The messages and instructions that were parsed so far."""
 
     messages: list[Message] = field(default_factory=list)
     instructions: list[str] = field(default_factory=list)
 
     def take(self, raw: Any, place: str) -> None:
-        """Read one more message."""
+        """Parse a further message."""
         if not isinstance(raw, dict):
             raise bad_request(f"{place}: a message is an object with a role.", place)
         role = raw.get("role")
@@ -113,7 +113,7 @@ class _Read:
 
 
 def read_messages(raw: Sequence[Any], where: str) -> tuple[list[Message], list[str]]:
-    """The messages of a chat completion's body, and what instructs; raises `Failure` with the field that is at fault."""
+    """The messages and the instructions of a chat completion's body. Raises `Failure`, which names the wrong field."""
     read = _Read()
     for number, each in enumerate(raw):
         read.take(each, f"{where}[{number}]")
@@ -121,7 +121,7 @@ def read_messages(raw: Sequence[Any], where: str) -> tuple[list[Message], list[s
 
 
 def read_items(raw: Any, where: str) -> tuple[list[Message], list[str]]:
-    """The same for the input of a response: a text, or items. Thoughts and calls of the product's own tools are ignored."""
+    """As `read_messages`, for the input of a response: a text, or items. Thoughts and calls of hosted tools are ignored."""
     if isinstance(raw, str):
         return [Message("user", _text(raw, where))], []
     if not isinstance(raw, list):
@@ -141,7 +141,7 @@ def read_items(raw: Any, where: str) -> tuple[list[Message], list[str]]:
             read.messages.append(Message("tool", output, call_id=_text(each.get("call_id"), f"{place}.call_id")))
         elif kind == "item_reference" or not isinstance(kind, str):
             raise unsupported_parameter(place, f"{place}: send the item itself.")
-        # Anything else is a thought, or a hosted tool's call: part of an answer, and no message.
+        # Other items are thoughts or calls of hosted tools: parts of an answer, not messages.
     return read.messages, read.instructions
 
 
@@ -192,7 +192,7 @@ def _image(raw: Any, place: str) -> str:
 
 
 def image_bytes(address: str) -> bytes:
-    """The image itself; raises `Failure`."""
+    """The image's bytes. Raises `Failure`."""
     try:
         return base64.b64decode(address.partition(",")[2], validate=True)
     except binascii.Error:
@@ -200,7 +200,7 @@ def image_bytes(address: str) -> bytes:
 
 
 def _calls(raw: Any, place: str) -> tuple[MessageToolCall, ...]:
-    """Calls of tools in OpenAI's shape, with nothing in them that models do not need."""
+    """Tool calls in OpenAI's format, with only the fields that models need."""
     if raw is None:
         return ()
     if not isinstance(raw, list):

@@ -66,7 +66,7 @@ _COUNT: Schema = {"type": "integer", "minimum": 0}
 
 
 def _object(needed: dict[str, Schema], **more: Schema) -> Schema:
-    """An object with these fields, and perhaps ``more``."""
+    """An object with these required fields, and ``more`` optional ones."""
     return {"type": "object", "required": list(needed), "properties": {**needed, **more}}
 
 
@@ -157,7 +157,7 @@ def _json(schema: Schema) -> Schema:
 
 
 def _call(told: str, needed: str, answer: Schema, *errors: int, body: Schema | None = None, path: str = "") -> Schema:
-    """A call: what it does, the scope of a token that may make it, and what it may answer with."""
+    """A call: what it does, the scope that a token needs for it, and its answers."""
     answers = {200: {"description": "OK", "content": _json(answer) | ({"text/event-stream": {}} if body else {})}}
     answers |= {
         status: {"description": _ERRORS[status], "content": _json(_ERROR)} for status in sorted({*_OF_ALL, *errors})

@@ -1,4 +1,4 @@
-"""Pure: reads the bodies of requests, leniently where that does no harm; else it refuses, naming the field."""
+"""Parses request bodies, leniently if that does no harm; else refuses them, naming the wrong field. Pure."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,7 +10,7 @@ from chat.openai.failures import bad_request, unsupported_parameter
 from chat.protocol import BadFrame, load_json
 
 Body = JsonObject
-#: They would change the answer, and are not supported; with a value that changes nothing they are accepted.
+#: Fields that would change the answer and are not supported; they are accepted with a value that changes nothing.
 _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "tools": ([],),
     "functions": ([],),
@@ -24,7 +24,7 @@ _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "audio": (),
     "modalities": (["text"],),
     "web_search_options": (),
-    # Of responses alone.
+    # Only for responses.
     "background": (False,),
     "conversation": (),
     "prompt": (),
@@ -34,7 +34,7 @@ _METADATA_MOST = 16
 
 @dataclass(frozen=True, slots=True)
 class AnswerRequest:
-    """A request for an answer."""
+    """A parsed request for an answer."""
 
     model: str
     conversation: Conversation
@@ -42,16 +42,16 @@ class AnswerRequest:
     with_usage: bool = False
     session_id: str | None = None
     previous: str | None = None
-    """The response that this one goes on from."""
+    """The response after which this one continues."""
     metadata: dict[str, str] = field(default_factory=dict)
 
     def in_session(self, session_id: str) -> "AnswerRequest":
-        """The same, in a session that the client names."""
+        """A copy for a session that the client names."""
         return replace(self, session_id=session_id)
 
 
 def read_body(raw: bytes) -> Body:
-    """The JSON object of a request; raises `Failure`."""
+    """A request's JSON object. Raises `Failure`."""
     try:
         body = load_json(raw.decode())
     except UnicodeDecodeError:
@@ -64,7 +64,7 @@ def read_body(raw: bytes) -> Body:
 
 
 def parse_completion(body: Body) -> AnswerRequest:
-    """The request of a chat completion's body; raises `Failure`."""
+    """Parse the body of a chat completion. Raises `Failure`."""
     raw = body.get("messages")
     if not isinstance(raw, list):
         raise bad_request("“messages” is missing, or no list.", "messages")
@@ -85,7 +85,7 @@ def parse_completion(body: Body) -> AnswerRequest:
 
 
 def parse_response(body: Body) -> AnswerRequest:
-    """The request of a response's body, likewise."""
+    """Parse the body of a response. Raises `Failure`."""
     if "input" not in body:
         raise bad_request("“input” is missing.", "input")
     _refuse_unsupported(body)
@@ -112,7 +112,7 @@ def parse_response(body: Body) -> AnswerRequest:
 def _refuse_unsupported(body: Body) -> None:
     for name, harmless in _UNSUPPORTED.items():
         value = body.get(name)
-        # `True` equals 1, the only supported number of choices.
+        # The types are compared as well: `True` equals 1, the only supported number of choices.
         if value is not None and not any(type(value) is type(each) and value == each for each in harmless):
             raise unsupported_parameter(name)
 

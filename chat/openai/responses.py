@@ -1,4 +1,4 @@
-"""Pure: a run's frames → the Responses API's object, whole or as a stream of events (Open Responses)."""
+"""Turns a run's frames into the Responses API's object, whole or as a stream of events (Open Responses). Pure: no I/O."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from chat.openai.failures import run_failure
 from chat.openai.pieces import BETWEEN, Ended, Frame, Kind, Piece, PieceReader, Text, ToolCall, ToolResult
 from chat.protocol.frame_data import Usage
 
-#: Tools run here, not at the client: their items have a type of this product's own, as the specification requires.
+#: The type of items for tools that ran here, not at the client. By the specification it carries a product's own prefix.
 TOOL_CALL = "thinkaloud:tool_call"
 DONE = b"data: [DONE]\n\n"
 _STEMS: dict[Kind, str] = {"thought": "rs", "text": "msg"}
@@ -27,20 +27,20 @@ def response_id(run_id: str) -> str:
 
 
 class InputDetails(TypedDict):
-    """Of the tokens sent."""
+    """Details of the input tokens."""
 
     cached_tokens: int
     cache_write_tokens: int
 
 
 class OutputDetails(TypedDict):
-    """Of the tokens written."""
+    """Details of the output tokens."""
 
     reasoning_tokens: int
 
 
 class ResponseUsage(TypedDict):
-    """Tokens, by the names that they have here."""
+    """Tokens, by the names of responses."""
 
     input_tokens: int
     input_tokens_details: InputDetails
@@ -50,7 +50,7 @@ class ResponseUsage(TypedDict):
 
 
 def usage_of(usage: Usage) -> ResponseUsage:
-    """Tokens, by the names that they have here."""
+    """Tokens, by the names of responses."""
     sent, written = usage["input_tokens"], usage["output_tokens"]
     return {
         "input_tokens": sent,
@@ -63,7 +63,7 @@ def usage_of(usage: Usage) -> ResponseUsage:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a response repeats of its request."""
+    """The parts of a request that its response repeats."""
 
     run_id: str
     model: str
@@ -112,7 +112,7 @@ class Asked:
 
 
 def status_of(ended: Ended) -> Status:
-    """The state of the response of a run that has ended so."""
+    """The response's state for the end of its run."""
     if ended.error:
         return "failed"
     return "incomplete" if ended.is_cut else "completed"
@@ -120,16 +120,16 @@ def status_of(ended: Ended) -> Status:
 
 @dataclass(slots=True)
 class Output:
-    """A run's output items, as far as they are written."""
+    """The output items of a run that were written so far."""
 
     run_id: str
     items: list[Item] = field(default_factory=list)
     ended: Ended | None = None
-    #: The places of the items of parts and calls.
+    #: The index of each part's and each call's item.
     _places: dict[int | str, int] = field(default_factory=dict)
 
     def add(self, piece: Piece) -> int:
-        """Add one more piece; the place of the item that it belongs to."""
+        """Add a piece. Returns the index of its item."""
         match piece:
             case Text(part=part, kind=kind, text=text):
                 if part not in self._places:
@@ -175,14 +175,14 @@ def _call_item(item_id: str, call: ToolCall) -> Item:
 
 @dataclass(slots=True)
 class ResponseStream:
-    """A run's events as the body of an event stream. Give it the frames of the run's session, in their order."""
+    """The events of a run as the body of an event stream. Pass it the frames of the run's session in order; it returns bytes."""
 
     asked: Asked
     is_over: bool = False
     _output: Output = field(init=False)
     _reader: PieceReader = field(init=False)
     _number: int = 0
-    #: What surrounds each piece of a part that is being written, but for its number and its text.
+    #: For each part that is being written, the bytes around its pieces, except for their number and text.
     _around: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -191,7 +191,7 @@ class ResponseStream:
 
     @property
     def differing_answer(self) -> str:
-        """The answer as it was sent to the client, where that differs from the log's; else empty."""
+        """The answer as it was sent to the client, if it differs from the stored one; else empty."""
         texts = [item["content"][0]["text"] for item in self._output.items if item["type"] == "message"]
         content = BETWEEN.join(texts)
         return content if content.strip() != self._reader.answer.strip() else ""
@@ -202,7 +202,7 @@ class ResponseStream:
         return self._event("response.created", response=begun) + self._event("response.in_progress", response=begun)
 
     def take(self, frame: Frame) -> bytes:
-        """The events that one more frame makes; empty for most that are no tokens."""
+        """The events for a further frame; empty for most frames that carry no text."""
         return b"".join(event for piece in self._reader.take(frame) for event in self._events(piece))
 
     def _events(self, piece: Piece) -> Iterator[bytes]:

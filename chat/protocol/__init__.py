@@ -1,6 +1,6 @@
-"""The protocol: commands that clients send, frames that they are sent, and the messages between processes. Does no I/O.
+"""The protocol: commands from clients, frames to clients, and messages between processes. Does no I/O.
 
-`frames` and `commands` are the contract; `static/chat/protocol.js` and the document under `/api/docs` are made from them by `schema`.
+`frames` and `commands` define it; `schema` makes `static/chat/protocol.js` and the document under `/api/docs` from them.
 """
 
 from chat.protocol.commands import (

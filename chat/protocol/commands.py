@@ -1,4 +1,4 @@
-"""Commands of clients: parsed from their frames, and from the bodies of the API's calls."""
+"""Commands of clients: parsed from their frames, and from the bodies of API calls."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from chat.protocol.constants import ErrorCode
 
 
 class BadFrame(Exception):
-    """A frame that is no command; ``code`` is the protocol's, ``message`` is for people."""
+    """An invalid command; ``code`` is the protocol's, ``message`` is for people."""
 
     def __init__(self, code: ErrorCode, message: str, client_message_id: str | None = None) -> None:
         super().__init__(message)
@@ -28,7 +28,7 @@ ClientMessageId = Annotated[StrictStr, Field(min_length=1, max_length=64)]
 
 
 class _Payload(BaseModel):
-    # Docstrings of attributes would be read from the source at each start, which takes longer than everything else here.
+    # Without `use_attribute_docstrings`: reading them from the source at each start would take longer than everything else here.
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
@@ -62,7 +62,7 @@ class Continue(_Payload):
 
 
 class Steer(_Payload):
-    """Send a steering word to the running run, which its next model call reads; where none is running it is a `chat`."""
+    """Send a steering word to the running run, which its next model call reads. If none is running, it works like `chat`."""
 
     message: StrictStr
     client_message_id: ClientMessageId | None = Field(
@@ -120,17 +120,17 @@ class Resume(_Payload):
 
 
 class Ack(_Payload):
-    """Everything up to ``seq`` is in the client's state."""
+    """Everything up to ``seq`` is part of the client's state."""
 
     seq: Annotated[StrictInt, Field(ge=0)]
 
 
 class Ping(_Payload):
-    """A sign of life."""
+    """A sign that the client is alive."""
 
 
 class Activity(_Payload):
-    """What the reader is doing now: passed on to others at most once a second, never stored."""
+    """What the reader is doing now. It is sent to others at most once a second, and never stored."""
 
     seq: Annotated[StrictInt, Field(ge=0)] | None = Field(None, description="The number of the step that they read.")
     typing: StrictBool | None = None
@@ -156,7 +156,7 @@ COMMANDS = tuple(PAYLOADS)
 
 
 def parse_command(text: str | None) -> Command:
-    """Turn a client's text frame into a command, or raise `BadFrame`; None stands for a binary frame."""
+    """Parse a client's text frame; None stands for a binary frame. Raises `BadFrame`."""
     if text is None:
         raise BadFrame("bad_frame", Sentence("Frames must be text, not binary."))
     frame = load_json(text)
@@ -184,11 +184,11 @@ def parse_command(text: str | None) -> Command:
 
 
 def validate_payload(kind: type[C], payload: JsonObject) -> C:
-    """Check a command's payload, from a frame or an HTTP body; raises `BadFrame`."""
+    """Validate a command's payload, from a frame or an HTTP body. Raises `BadFrame`."""
     own_id = payload.get("client_message_id")
     client_message_id = own_id if isinstance(own_id, str) and len(own_id) <= 64 and is_clean(own_id) else None
-    # Only a command's own fields are read: a client may write half a million other values into a frame. Its lists are of
-    # identifiers, and an invalid one is not found.
+    # Only the command's own fields are read: a client may put half a million other values into a frame. Lists are of
+    # identifiers, and an invalid identifier is one that is not found.
     given = [payload[name] for name in kind.model_fields if name in payload]
     texts = _texts([value for value in given if not isinstance(value, list)])
     if not all(map(is_clean, texts)):
@@ -206,7 +206,7 @@ def validate_payload(kind: type[C], payload: JsonObject) -> C:
 
 
 def _place(loc: Sequence[str | int], payload: Any) -> Iterator[str]:
-    """Where in a payload something is wrong, without the names of the types that a field may have."""
+    """Where in a payload the error is, without the types of a union."""
     for part in loc:
         if not isinstance(payload, dict | list):
             return
@@ -215,7 +215,7 @@ def _place(loc: Sequence[str | int], payload: Any) -> Iterator[str]:
 
 
 def _texts(values: list[Any]) -> Iterator[str]:
-    """The texts within values, at any depth."""
+    """The strings within values, at any depth."""
     while values:
         value = values.pop()
         if isinstance(value, str):
@@ -227,7 +227,7 @@ def _texts(values: list[Any]) -> Iterator[str]:
 
 
 def as_uuid(value: str | None) -> UUID | None:
-    """The identifier a client names, or None where it cannot be one."""
+    """The identifier that a client names; None if it is no UUID."""
     try:
         return UUID(value) if value else None
     except ValueError:
@@ -235,12 +235,12 @@ def as_uuid(value: str | None) -> UUID | None:
 
 
 def load_json(text: str) -> Any:
-    """Read JSON from a frame or an HTTP body, also with lone surrogates, which are reported as such; or raise `BadFrame`."""
+    """Parse JSON from a frame or an HTTP body. Raises `BadFrame`, with a message of its own for lone surrogates."""
     try:
         return orjson.loads(text)
     except (orjson.JSONDecodeError, UnicodeEncodeError):
         pass
-    # orjson refuses lone surrogates; the slower parser distinguishes them from broken JSON, so that people get the right message.
+    # orjson refuses lone surrogates; the slower parser tells them from broken JSON, for the right message.
     try:
         return json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):

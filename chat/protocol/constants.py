@@ -2,10 +2,10 @@
 
 from typing import Literal, get_args
 
-#: Stored frames a client may leave unacknowledged, and how many bytes of them.
+#: How many stored frames a client may leave unacknowledged, and how many bytes of them.
 WINDOW = 200
 WINDOW_BYTES = 1024 * 1024
-#: Largest frame from a client, in bytes.
+#: The largest frame from a client, in bytes.
 FRAME_LIMIT = 1024 * 1024
 
 End = Literal["completed", "cancelled", "failed", "max_iterations", "interrupted"]
@@ -48,7 +48,7 @@ ERROR_CODES: tuple[ErrorCode, ...] = get_args(ErrorCode)
 
 
 class Close:
-    """Close codes, sent after accepting so that browsers see them."""
+    """Close codes. A socket is accepted before it is closed with one, so that browsers see the code."""
 
     NOT_LOGGED_IN = 4401
     WITHDRAWN = 4403

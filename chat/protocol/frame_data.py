@@ -1,4 +1,4 @@
-"""The data of frames: a type for each ``data``, and for parts that several of them have in common."""
+"""The data of frames: a type for each ``data``, and for parts that several of them share."""
 
 from typing import Literal, NotRequired
 
@@ -12,9 +12,9 @@ from chat.protocol.notes import NotesData
 
 LevelName = Literal["info", "warning", "error"]
 RoleName = Literal["owner", "driver", "watcher", "staff"]
-#: The outcome of a due time of a schedule: its run's end, or what kept it from running.
+#: The outcome of a due time of a schedule: the end of its run, or why there was none.
 Ended = Literal[End, "skipped", "missed"]
-#: A run that waits has no process: it continues when people have decided.
+#: A waiting run is not executed by any process: it continues when people have decided.
 LiveStatus = Literal["running", "cancelling", "waiting"]
 DeltaType = Literal[NumberedType, "response"]
 
@@ -24,7 +24,7 @@ class CostData(TypedDict):
 
     amount: float
     currency: str
-    """Three letters."""
+    """Three letters, such as ``USD``."""
 
 
 class Usage(TypedDict):
@@ -33,13 +33,13 @@ class Usage(TypedDict):
     input_tokens: int
     output_tokens: int
     estimated: bool
-    """Whether the model's server has not reported them."""
+    """Whether they are estimated, because the model's server did not report them."""
     cached_tokens: NotRequired[int]
-    """Input tokens from the server's cache; missing where it does not report them."""
+    """Input tokens from the server's cache; missing if it does not report them."""
     reasoning_tokens: NotRequired[int]
-    """Output tokens of thoughts; likewise."""
+    """Output tokens of thoughts; missing if the server does not report them."""
     cost: NotRequired[CostData]
-    """Missing where it is not known."""
+    """Missing if it is not known."""
 
 
 class LiveRun(TypedDict):
@@ -51,12 +51,12 @@ class LiveRun(TypedDict):
 
 
 class Parent(TypedDict):
-    """Which call of which run has started a run within it."""
+    """The run and the call that have started a run within it."""
 
     run_id: str
     tool_call_id: str
     depth: int
-    """1: within a root."""
+    """1 for a run within a root."""
 
 
 class ChildRun(TypedDict):
@@ -94,23 +94,23 @@ class Person(TypedDict):
 
 
 class BranchData(TypedDict):
-    """A session's place among those that were copied from each other, as far as its reader sees them."""
+    """A session's place in its family: sessions that were copied from each other, as far as its reader may see them."""
 
     family: str
-    """The same for all of them."""
+    """The same for all of the family."""
     of: str | None
-    """The session that this one's log begins as a copy of; null where there is none, or none that the reader sees."""
+    """The session that this one was copied from; null if there is none, or none that the reader may see."""
     after_seq: int | None
-    """The last event of the copy; null for the session that the family begins with."""
+    """The last copied event; null for the session that the family begins with."""
     number: int
-    """Its place among those that part at the same event, the one that they part from first; 1 for the session that the family begins
-    with."""
+    """Its place among the sessions that continue differently after the same event, with the original as the first; 1 for the session that
+    the family begins with."""
     count: int
-    """How many those are; for the session that the family begins with, the number of all in the family."""
+    """How many those are; for the session that the family begins with, the size of the family."""
 
 
 class SessionData(TypedDict):
-    """The first data that a client is sent, and again after `resume`; the replay follows."""
+    """The first data that a client gets, and again after `resume`; the replay follows."""
 
     session_id: str
     title: str
@@ -119,7 +119,7 @@ class SessionData(TypedDict):
     """The number of the newest stored event."""
     role: RoleName
     window: int
-    """Stored frames that may be left unacknowledged."""
+    """How many stored frames may be left unacknowledged."""
     run: LiveRun | None
     queue: list[QueuedRun]
     children: list[ChildRun]
@@ -128,34 +128,34 @@ class SessionData(TypedDict):
     """Steering words that the running run's next model call will read, oldest first."""
     notes: NotesData
     context: NotRequired[ContextUse]
-    """After its last model call."""
+    """As of its last model call."""
     budget: NotRequired[BudgetUse]
     """The tightest budget of its next run."""
     branch: NotRequired[BranchData]
-    """Missing where the reader sees no session that was copied from it, or that it was copied from."""
+    """Missing if the reader may see neither a copy of the session nor its original."""
     reset: NotRequired[Literal[True]]
-    """The client has another log: drop all of it, the whole log follows."""
+    """The client has another log: it has to drop all of it, and gets the whole log."""
 
 
 class AcceptedData(TypedDict):
-    """A run exists now: the answer to `chat` and `continue`; and to `steer`, that the word is accepted."""
+    """The answer to `chat` and `continue`: the run that exists now; and to `steer`: that the word was accepted."""
 
     client_message_id: str
     run_id: str
     queued: int
-    """Place in the queue; 0: it runs."""
+    """Its place in the queue; 0 if it runs."""
     steer: NotRequired[Literal[True]]
-    """It is a steering word for that run, which its next model call reads."""
+    """It is a steering word for that run, to be read by its next model call."""
 
 
 class DeltaData(TypedDict):
-    """A text that is being written. `text` begins at `offset` of it; 0 begins the text of this step again."""
+    """Text that is being written. It begins at `offset` of the step's text; an offset of 0 begins the text again."""
 
     step: int
-    """Number of the step that will supersede it; 0: the answer of a run without reasoning."""
+    """The number of the step that will replace it; 0 for the answer of a run without reasoning."""
     type: DeltaType
     attempt: int
-    """A lower one than known is ignored."""
+    """Deltas with a lower attempt than the newest known are ignored."""
     offset: int
     text: str
     tool_name: NotRequired[str]
@@ -177,14 +177,14 @@ class AnnouncementData(TypedDict):
 
 
 class NotificationData(TypedDict):
-    """How a scheduled run of the reader's has ended, on the socket of any session."""
+    """How a scheduled run of the reader's has ended; sent on the sockets of all their sessions."""
 
     id: int
     schedule_id: str
     title: str
     text: str
     texts: dict[str, str]
-    """The text in each language that the pages have, by its code."""
+    """The text in each language of the pages, by its code."""
     status: Ended
     paused: bool
     """Whether the schedule was paused because of it."""
@@ -195,7 +195,7 @@ class NotificationData(TypedDict):
 
 
 class WaitingData(TypedDict):
-    """A run has begun to wait for the reader, or for somebody else who may decide, on the socket of any session."""
+    """A run has begun to wait for the reader, or for others who may decide; sent on the sockets of all their sessions."""
 
     kind: Literal["approval", "question"]
     session_id: str
@@ -214,30 +214,30 @@ class ErrorData(TypedDict):
     """For people."""
     code: ErrorCode
     id: str
-    """By which operators find it in the log."""
+    """The id by which operators find the error in the log."""
     client_message_id: NotRequired[str]
     template: NotRequired[str]
-    """The sentence that the message was made from, with ``%(name)s`` for each value: pages translate it by this."""
+    """The template of the message, with ``%(name)s`` for each value, by which pages translate it."""
     values: NotRequired[JsonObject]
-    """The values by name: strings, numbers, or a sentence's own ``template`` and ``values``."""
+    """The values by name: strings, numbers, or the ``template`` and ``values`` of a sentence."""
 
 
 class SentAlongData(TypedDict):
-    """What a client that keeps the conversation itself has sent along with a message. Its texts are on the run's page."""
+    """What a client that keeps the conversation itself has sent along with a message. The texts are on the run's page."""
 
     messages: int
     """How many earlier messages the session does not have."""
     instructions: bool
-    """Whether it has added to the agent's instructions."""
+    """Whether it has sent additional instructions for the agent."""
 
 
 class ReasoningStartData(TypedDict):
-    """A run begins; its other events follow in one piece."""
+    """A run begins; its other events follow without those of another root run in between."""
 
     agent: str
     message: str
     user: str
-    """Empty where the account is gone."""
+    """The user's name; empty if the account was deleted."""
     enable_reasoning: bool
     timestamp: float
     continues: NotRequired[str]
@@ -246,7 +246,7 @@ class ReasoningStartData(TypedDict):
     """The files of the message."""
     model: NotRequired[str]
     max_iterations: NotRequired[int]
-    """Model calls that it may make, by the version of its agent that it takes; absent where there is no limit."""
+    """How many model calls it may make, by its agent's version; missing if there is no limit."""
     sent_along: NotRequired[SentAlongData]
 
 
@@ -261,7 +261,7 @@ class ResponseData(TypedDict):
 
     content: str
     partial: NotRequired[Literal[True]]
-    """The run ended while it was written."""
+    """The run ended while it was being written."""
 
 
 class ReasoningCompleteData(TypedDict):
@@ -274,6 +274,6 @@ class ReasoningCompleteData(TypedDict):
     code: NotRequired[ErrorCode]
     cancelled_by: NotRequired[str]
     waited_ms: NotRequired[int]
-    """How long it waited for people, which `duration_ms` leaves out; missing where it did not."""
+    """How long it waited for people, which `duration_ms` does not include; missing if it did not wait."""
     removed: NotRequired[Literal[True]]
     """It was removed from the queue before it began."""

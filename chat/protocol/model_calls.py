@@ -10,30 +10,30 @@ from chat.protocol.frame_data import CostData
 
 
 class SentMessageData(TypedDict):
-    """A message that the model was sent, without its text."""
+    """A message that was sent to the model, without its text."""
 
     role: str
     sha256: str
-    """Of the message's JSON text."""
+    """The digest of the message's JSON text."""
     tokens_estimated: int
 
 
 class LeftOutData(TypedDict):
-    """What of the conversation was left out, because it is longer than the model reads."""
+    """How much of the conversation was left out because it was longer than the model's context."""
 
     messages: int
     tokens_estimated: int
 
 
 class CallUsageData(TypedDict):
-    """Tokens of a call; zeros until it has ended."""
+    """Tokens of a call; zero until it has ended."""
 
     input_tokens: int
     output_tokens: int
     cached_tokens: NotRequired[int]
     reasoning_tokens: NotRequired[int]
     estimated: bool
-    """Whether the model's server has not reported them."""
+    """Whether they are estimated, because the model's server did not report them."""
 
 
 class CallData(TypedDict):
@@ -41,7 +41,7 @@ class CallData(TypedDict):
 
     iteration: int
     attempt: int
-    """A request that the server refused is followed by a narrower one."""
+    """Numbers the requests of a call: a refused one is followed by an adapted one."""
     model: str
     provider: str
     """The model server's name."""
@@ -56,7 +56,7 @@ class CallData(TypedDict):
     finish_reason: str | None
     usage: CallUsageData
     cost: NotRequired[CostData]
-    """Missing where it is not known."""
+    """Missing if it is not known."""
     error: NotRequired[str]
     """Why it has no answer, or only a partial one."""
 
@@ -66,7 +66,7 @@ class CallsData(TypedDict):
 
     calls: list[CallData]
     next: NotRequired[str | None]
-    """The cursor of the next page, where pages were requested."""
+    """The cursor of the next page, if pages were requested."""
 
 
 class MessagesData(TypedDict):

@@ -1,4 +1,4 @@
-"""The protocol's types as JSON Schema, from which the page's script and the documents are made."""
+"""The protocol's types as JSON Schema, from which `protocol.js` and the API's documents are made."""
 
 from functools import cache
 from typing import Any
@@ -10,7 +10,7 @@ from agents.steps import StepData
 from chat.protocol.commands import PAYLOADS
 from chat.protocol.frames import StoredFrame, UnstoredFrame
 
-#: Where a definition is found by the references to it.
+#: Where references find a definition.
 _REFERENCE = "#/components/schemas/{model}"
 
 
@@ -18,9 +18,9 @@ _REFERENCE = "#/components/schemas/{model}"
 def frame_schemas() -> JsonObject:
     """The types of all frames, of their data and of the steps, by their names."""
 
-    # Made when it is asked for: reading the docstrings takes longer than most of the product's start.
+    # Made on demand: reading the docstrings takes longer than most of the product's start.
     class Frames(BaseModel):
-        # Whatever is in it is described by its docstrings, too.
+        # Attribute docstrings become descriptions.
         model_config = ConfigDict(use_attribute_docstrings=True)
 
         unstored: UnstoredFrame
@@ -33,12 +33,12 @@ def frame_schemas() -> JsonObject:
 
 @cache
 def payload_schemas() -> JsonObject:
-    """What goes with each command, by the command's word."""
+    """The payload of each command, by the command's name."""
     return {word: _without_titles(payload.model_json_schema()) for word, payload in PAYLOADS.items()}
 
 
 def _without_titles(schema: Any) -> Any:
-    """Leave out the titles, which repeat the names; a field of that name stays."""
+    """Remove the titles, which repeat the names; a field called ``title`` stays."""
     if isinstance(schema, list):
         return [_without_titles(each) for each in schema]
     if not isinstance(schema, dict):

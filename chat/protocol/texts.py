@@ -1,4 +1,4 @@
-"""JSON and text as databases and browsers take them."""
+"""Cleans JSON and text for databases and browsers."""
 
 import json
 import math
@@ -10,7 +10,7 @@ import orjson
 
 from agents.text import clean_text
 
-#: Spaces, controls, what only formats or joins, and marks that need something to stand on.
+#: Categories of characters that cannot be seen alone: spaces, controls, formatting, and combining marks.
 _UNSEEN = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Mn", "Me"})
 #: Letters and symbols that are drawn as nothing: fillers of Hangul, the empty Braille cell.
 _EMPTY = frozenset("\u115f\u1160\u2800\u3164\uffa0")
@@ -22,9 +22,9 @@ def is_blank(text: str) -> bool:
 
 
 def clean_json(data: Mapping[str, Any]) -> str:
-    """JSON text of an event's data, clean enough for every database and every browser.
+    """An event's data as JSON text that every database can store and every browser can read.
 
-    The one sanitiser for what models and tools wrote: NUL and lone surrogates become U+FFFD, NaN and infinities null.
+    The one sanitiser for what models and tools write: NUL and lone surrogates become U+FFFD, NaN and infinities null.
     """
     try:
         encoded = orjson.dumps(data)
@@ -35,7 +35,7 @@ def clean_json(data: Mapping[str, Any]) -> str:
     return encoded.decode()
 
 
-#: Deeper than this, what a model wrote as arguments is kept as text.
+#: Arguments nested deeper than this are stored as text.
 _DEEPEST = 100
 
 

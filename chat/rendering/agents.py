@@ -1,4 +1,4 @@
-"""Agents as the composer offers them."""
+"""Agents as rows of the composer's menu."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from chat.rendering.sentences import translate_sentence
 
 
 class AgentRow(NamedTuple):
-    """An agent as the composer offers it, in the reader's language."""
+    """An agent in the composer's menu, in the reader's language."""
 
     name: str
     title: str
@@ -20,7 +20,7 @@ class AgentRow(NamedTuple):
 
 
 def agent_rows(versions: Iterable[Version]) -> tuple[AgentRow, ...]:
-    """The agents as the composer offers them."""
+    """The agents of the composer's menu."""
     return tuple(_row(version) for version in versions)
 
 

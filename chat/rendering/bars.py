@@ -1,4 +1,4 @@
-"""Where the parts of a run lie in its time: the strip of bars above its steps."""
+"""Where the parts of a run are on its time axis: the strip of bars above its steps."""
 
 from typing import Literal, TypedDict
 
@@ -7,13 +7,13 @@ SHORTEST_BAR = 1.6
 
 
 class Bar(TypedDict, total=False):
-    """Where something lies in a run's time; empty where that is not known."""
+    """The place of something on a run's time axis; empty if that is not known."""
 
     x: float
     """Where it begins, in per cent of the strip."""
     width: float
     fill: Literal["model", "tool", "fail"]
-    """The colour: what was running, or that it has failed."""
+    """The colour: for what was running, or for a failure."""
 
 
 def make_bar(
@@ -22,7 +22,7 @@ def make_bar(
     total_ms: float | None,
     fill: Literal["model", "tool", "fail"],
 ) -> Bar:
-    """The bar of a span, Unix seconds, in a run that began at ``started_at`` and took ``total_ms``."""
+    """The bar of a span (Unix seconds) in a run that began at ``started_at`` and took ``total_ms``."""
     if span is None or not total_ms or started_at is None:
         return {}
     start = min(100 - SHORTEST_BAR, max(0.0, (span[0] - started_at) * 100_000 / total_ms))

@@ -1,4 +1,4 @@
-"""A run's model calls for people: a line beside each iteration, and a page of one: readable, raw, and as a command of the shell."""
+"""A run's model calls for people: a line next to each iteration, and a page for each call: readable, raw, and as a shell command."""
 
 import json
 import shlex
@@ -14,15 +14,15 @@ from chat.rendering import humanize
 from chat.rendering.template_row import Row
 
 Message = Mapping[str, Any]
-#: The newest messages stand open on a call's page.
+#: How many of the newest messages are open on a call's page.
 _OPEN = 2
 _HIDDEN = "(shown to staff alone)"
-#: Characters of a picture that are shown.
+#: How many characters of a picture's address are shown.
 _PICTURE = 60
 
 
 def call_line(call: CallData, page: str) -> Row:
-    """A call beside its iteration: the page that shows it, and what it used, took and cost."""
+    """A call's line next to its iteration: a link to its page, and what it used, took and cost."""
     return {
         "iteration": call["iteration"],
         "page": page,
@@ -37,7 +37,7 @@ def call_line(call: CallData, page: str) -> Row:
 def call_page(
     call: CallData, messages: Sequence[Message], tools: Sequence[Message], *, number: int, of: int, is_hidden: bool
 ) -> Row:
-    """One call in full. ``is_hidden``: the agent's instructions have been taken out of the messages."""
+    """One call in full. ``is_hidden``: the agent's instructions were removed from the messages."""
     messages = _without_pictures(messages)
     body = {"model": call["model"], "messages": messages, **call["parameters"]}
     if tools:
@@ -66,7 +66,7 @@ def call_page(
 
 
 def curl(body: Mapping[str, Any]) -> str:
-    """The request as a line of a shell, with neither address nor key."""
+    """The request as a shell command, without address and key."""
     data = shlex.quote(json.dumps(body, ensure_ascii=False))
     return (
         'curl "$MODEL_SERVER/chat/completions" -H "Authorization: Bearer $API_KEY" -H "Content-Type: application/json" '
@@ -75,7 +75,7 @@ def curl(body: Mapping[str, Any]) -> str:
 
 
 def without_instructions(messages: Sequence[Message]) -> list[ChatMessage]:
-    """The messages without the agent's instructions: those of the system, or, sent to a server that takes none, what begins the first."""
+    """The messages with the system's hidden; without one, with the first hidden, which then begins with the agent's instructions."""
     if any(message.get("role") == "system" for message in messages):
         return [{**each, "content": _HIDDEN} if each.get("role") == "system" else dict(each) for each in messages]
     return [{**each, "content": _HIDDEN} if place == 0 else dict(each) for place, each in enumerate(messages)]
@@ -151,7 +151,7 @@ def _text(content: Any) -> str:
 
 
 def _without_pictures(value: Any) -> Any:
-    """The same, with pictures that stand in it cut short: megabytes that nobody reads. The API has them whole."""
+    """The value with embedded pictures cut short: nobody reads megabytes of them. The API returns them in full."""
     if isinstance(value, str):
         return f"{value[:_PICTURE]}… ({len(value):,} characters)" if value.startswith("data:") else value
     if isinstance(value, Mapping):

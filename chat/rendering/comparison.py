@@ -1,4 +1,4 @@
-"""Two runs side by side, for people: their steps in pairs, with the words that differ marked. No database."""
+"""Two runs side by side, for people: their steps in pairs, with the differing words marked. Does not use the database."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,14 +13,14 @@ from agents.untrusted.pool import Pool, Unfinished
 from chat.protocol.frames import KeptFrame
 from chat.rendering import humanize
 
-#: Steps of each run that are laid side by side, and characters of each of their texts.
+#: The most steps of each run, and characters of each text, that are compared.
 MOST_STEPS, MOST_CHARACTERS = 300, 20_000
-#: What one pair of texts may take, in seconds of CPU, and all of a page by the clock.
+#: The most time for one pair of texts, in CPU seconds, and for a whole page, in seconds.
 _CPU_S, _PAGE_S = 0.5, 4.0
 
 _pool = Pool(1, "agents.untrusted.comparing")
 
-#: A text in pieces, each with whether the other text lacks it.
+#: A text in pieces, each with whether it is missing in the other text.
 Marked = list[tuple[str, bool]]
 
 
@@ -34,18 +34,18 @@ class Part:
     text: str = ""
     ok: bool = True
     duration_ms: int = 0
-    #: Both as they are shown.
+    #: Both texts as they are shown.
     shown_asked: Marked = field(default_factory=list)
     shown_text: Marked = field(default_factory=list)
 
     @property
     def is_prose(self) -> bool:
-        """Whether it is a model's Markdown, which is shown as such."""
+        """Whether it is a model's text, which is rendered as Markdown."""
         return self.kind != "tool"
 
     @property
     def text_differs(self) -> bool:
-        """Whether the other one's text lacks something of this."""
+        """Whether the other step's text lacks something of this one's."""
         return any(differs for _, differs in self.shown_text)
 
     @property
@@ -63,7 +63,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two steps beside each other; one of them may be missing."""
+    """Two steps next to each other; one of them may be missing."""
 
     left: Part | None
     right: Part | None
@@ -72,7 +72,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two runs. ``is_cut``: one has more steps than are compared."""
+    """Two compared runs. ``is_cut``: one has more steps than are compared."""
 
     pairs: list[Pair]
     is_cut: bool
@@ -110,7 +110,7 @@ def _as_text(arguments: Any) -> str:
 
 
 def compare_parts(left: Sequence[Part], right: Sequence[Part]) -> Comparison:
-    """Compare two runs. Where that takes too long, their steps are paired in their order, or left unmarked."""
+    """Compare two runs. If that takes too long, their steps are paired in order, or their words are not marked."""
     is_cut = max(len(left), len(right)) > MOST_STEPS
     left, right = left[:MOST_STEPS], right[:MOST_STEPS]
     keys = [[(f"{part.kind} {part.tool}", part.asked) for part in parts] for parts in (left, right)]
@@ -128,7 +128,7 @@ def compare_parts(left: Sequence[Part], right: Sequence[Part]) -> Comparison:
 
 
 def prose_of(compared: Comparison) -> list[str]:
-    """The texts that are rendered as Markdown, of both runs: a page has all of them rendered in one trip."""
+    """The texts of both runs that are rendered as Markdown, to be rendered in one call of a worker."""
     parts = [part for pair in compared.pairs for part in (pair.left, pair.right) if part is not None and part.is_prose]
     return [part.text for part in parts if part.text]
 
@@ -138,7 +138,7 @@ def _is_same(left: Part | None, right: Part | None) -> bool:
 
 
 def _mark(pairs: Sequence[tuple[Part, Part]]) -> None:
-    """Mark the words that differ, of all pairs in one call of a worker."""
+    """Mark the differing words of all pairs, in one call of a worker."""
     differing = [(a, b, name) for a, b in pairs for name in ("asked", "text") if getattr(a, name) != getattr(b, name)]
     texts = [(getattr(a, name), getattr(b, name)) for a, b, name in differing]
     results = _pool.run_each("comparing.mark_words", texts, cpu_s=_CPU_S, timeout_s=_PAGE_S) if texts else []

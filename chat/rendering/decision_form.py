@@ -1,6 +1,6 @@
-"""The form by which people decide about a call, or answer an agent's question: its fields, and reading it back.
+"""The form by which people decide a call, or answer an agent's question: its fields, and reading what was sent.
 
-Pure: the caller passes the request and the sent form. What is read here is validated again by the use case.
+Pure: the caller passes the request and the sent form. The use case validates the result again.
 """
 
 import json
@@ -14,24 +14,24 @@ from django.utils.translation import pgettext
 from agents.json_types import JsonObject
 from agents.steps import QuestionField
 
-#: Texts longer than this, or of several lines, get a box of several lines.
+#: Longer texts, and texts of several lines, get a multi-line input.
 _LINE = 80
 _LONGEST = 200_000
 
 
 class BadForm(Exception):
-    """An entry is not valid; the message is for people."""
+    """An invalid input; the message is for people."""
 
 
 class Sent(Protocol):
-    """A sent form."""
+    """A form that was sent, such as `request.POST`."""
 
     def get(self, key: str, default: str) -> Any:
-        """The last value under a name."""
+        """The last value of a name."""
         ...
 
     def getlist(self, key: str) -> list[Any]:
-        """All values under a name."""
+        """All values of a name."""
         ...
 
     def __contains__(self, key: object) -> bool: ...
@@ -39,26 +39,26 @@ class Sent(Protocol):
 
 @dataclass(slots=True)
 class FormField:
-    """One field as ``_decide_form.html`` shows it."""
+    """A field as ``_decide_form.html`` shows it."""
 
     key: str
     label: str
     #: ``text``, ``lines`` (a list of texts, one a line), ``number``, ``choice``, ``choices`` or ``json``.
     kind: str
     text: str = ""
-    #: Value, label and whether it is chosen.
+    #: Value, label, and whether it is selected.
     options: list[tuple[str, str, bool]] = field(default_factory=list)
     required: bool = False
     hint: str = ""
 
     @property
     def is_long(self) -> bool:
-        """Whether it needs several lines."""
+        """Whether it needs a multi-line input."""
         return self.kind in ("lines", "json") or "\n" in self.text or len(self.text) > _LINE
 
     @property
     def rows(self) -> int:
-        """How many."""
+        """The number of lines."""
         return min(16, max(2, self.text.count("\n") + 1 + len(self.text) // 120))
 
 
@@ -66,7 +66,7 @@ class FormField:
 
 
 def argument_fields(arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> list[FormField]:
-    """A field for each argument that the call has or its tool's JSON schema names; what no field fits is edited as JSON."""
+    """A field for each argument that the call has or its tool's JSON schema names; an argument that fits no field is edited as JSON."""
     return [
         _argument_field(f"a{place}", name, arguments, schema) for place, name in enumerate(_names(arguments, schema))
     ]
@@ -100,7 +100,7 @@ def _argument_field(key: str, name: str, arguments: Mapping[str, Any], schema: M
 
 
 def _kind(value: Any, part: Mapping[str, Any], *, is_there: bool) -> str:
-    """The kind of field that fits the schema and the present value, which may be one that no such field can show."""
+    """The kind of field for the schema and the present value; ``json`` if no other field can show the value."""
     kind = _kind_by_schema(part) or (_kind_by_value(value) if is_there else "json")
     if not is_there:
         return kind
@@ -166,12 +166,12 @@ def _as_json(value: Any, indent: int | None = None) -> str:
 
 
 def whole_json(arguments: Mapping[str, Any]) -> str:
-    """All arguments as one text."""
+    """All arguments as one JSON text."""
     return _as_json(dict(arguments), indent=2)
 
 
 def with_sent(fields: list[FormField], sent: Sent) -> list[FormField]:
-    """The fields with what was filled in."""
+    """The fields with the values that were sent."""
     for shown in fields:
         if shown.key in sent:
             shown.text = _lf(sent.get(shown.key, ""))
@@ -180,7 +180,7 @@ def with_sent(fields: list[FormField], sent: Sent) -> list[FormField]:
 
 
 def read_arguments(sent: Sent, arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> JsonObject | None:
-    """The arguments as they were edited; None where nothing was changed. Raises `BadForm`."""
+    """The edited arguments; None if nothing was changed. Raises `BadForm`."""
     by_fields = _read_fields(sent, arguments, schema)
     text = _lf(sent.get("json", ""))
     if not text.strip() or text == whole_json(arguments):
@@ -250,7 +250,7 @@ def _refuse(constant: str) -> None:
 
 
 def _lf(text: Any) -> str:
-    """Browsers send lines as HTTP has them."""
+    """The text with line feeds: browsers send line ends as CRLF."""
     return str(text).replace("\r\n", "\n")
 
 
@@ -258,7 +258,7 @@ def _lf(text: Any) -> str:
 
 
 def question_fields(fields: Sequence[QuestionField], sent: Sent | None = None) -> list[FormField]:
-    """A field for each of a question's fields, with what was entered before."""
+    """A field for each field of a question, with the values that were sent before."""
     return [_question_field(f"q{place}", asked, sent) for place, asked in enumerate(fields)]
 
 
@@ -281,7 +281,7 @@ def _question_field(key: str, asked: QuestionField, sent: Sent | None) -> FormFi
 
 
 def read_answers(sent: Sent, fields: Sequence[QuestionField]) -> JsonObject:
-    """The answers by the fields' names; what was left empty is left out. Raises `BadForm`."""
+    """The answers by the fields' names, without empty ones. Raises `BadForm`."""
     answers: JsonObject = {}
     for shown, asked in zip(question_fields(fields, sent), fields, strict=True):
         value = _answer(shown, asked)
@@ -294,7 +294,7 @@ def read_answers(sent: Sent, fields: Sequence[QuestionField]) -> JsonObject:
 
 
 def _answer(shown: FormField, asked: QuestionField) -> Any:
-    """None where there is none."""
+    """An answer; None if the field is empty."""
     match asked["kind"]:
         case "choices":
             return [words for _value, words, is_chosen in shown.options if is_chosen] or None

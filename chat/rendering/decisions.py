@@ -1,6 +1,6 @@
-"""Texts about requests to people within a run, and their decisions.
+"""Texts about requests to people within a run, and about their decisions.
 
-For live frames ``static/chat/state/decisions.js`` has the same sentences; a test compares the two.
+For live frames ``static/chat/state/decisions.js`` has the same sentences; a test compares them.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from chat.rendering.transcript import Call, Decision, Request
 
 
 def decision_row(call: Call, run_id: str, asked_by: str) -> Row | None:
-    """The data of ``_decision.html`` for a call's card; None where people are not asked."""
+    """The data of ``_decision.html`` for a call's card; None if the call does not involve people."""
     request, decision = call.request, call.decision
     if request is None and decision is None:
         return None
@@ -37,7 +37,7 @@ def decision_row(call: Call, run_id: str, asked_by: str) -> Row | None:
 
 
 def request_line(name: str, is_question: bool) -> str:
-    """The chain of questions that led to this run."""
+    """Which agents' requests have led to this run."""
     if is_question:
         return _("%(name)s's agent asks:") % {"name": name} if name else _("The agent asks:")
     if name:
@@ -46,7 +46,7 @@ def request_line(name: str, is_question: bool) -> str:
 
 
 def by_itself(request: Request, time: str) -> str:
-    """What happens where no one decides; ``time`` is how long from now, or empty to leave that out."""
+    """What happens if no one decides; ``time``: in how long, or empty to leave that out."""
     if request.deadline is None:
         return ""
     if request.fields is not None:
@@ -74,7 +74,7 @@ def decision_line(decision: Decision, is_question: bool) -> str:
 
 
 def argument_changes(before: Any, after: Any) -> list[Row]:
-    """The arguments that a person has changed: the name of each, what it was and what it is; empty where it was or is not there."""
+    """The arguments that a person has changed: name, old value and new value, each empty if it is missing."""
     if after is None:
         return []
     if not isinstance(before, dict) or not isinstance(after, dict):

@@ -1,4 +1,4 @@
-"""The rows of a run's own page: where its time went, what it was given, and each of its events."""
+"""The rows of a run's own page: what took its time, what it was given, and each of its events."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
@@ -15,14 +15,14 @@ from chat.rendering.transcript import Item, Run
 
 
 class Piece(NamedTuple):
-    """A row of a run's page: an item of its outline, of many calls at once some."""
+    """A row of a run's page: an item of its outline, or some of an item's calls if it has many."""
 
     item: Item
     calls: slice
 
 
 def pages_of(run: Run, most: int) -> list[list[Piece]]:
-    """The outline in pages of so many thoughts and calls: however many calls a turn has, a page has not more."""
+    """The outline in pages of at most so many thoughts and calls, however many calls a turn has."""
     pages: list[list[Piece]] = [[]]
     left = most
     for item in run.items:
@@ -37,12 +37,12 @@ def pages_of(run: Run, most: int) -> list[list[Piece]]:
     return pages
 
 
-#: Calls that one row of a run's page has. Those of the same turn beyond them are in the rows behind it.
+#: How many calls one row of a run's page has at most; further calls of the turn are in the next rows.
 _CALLS_OF_ROW = 50
 
 
 def inspection(run: Run, row: models.Run) -> Row:
-    """One run for the page that inspects it: where its time went, and how it ended."""
+    """The page of one run: what took its time, and how it ended."""
     began = run.started_at or row.created_at.timestamp()
     waited_ms = max(0, round((began - row.created_at.timestamp()) * 1000))
     total_ms = run.whole_ms or round(_last_moment(run, began) * 1000)
@@ -79,7 +79,7 @@ def inspection(run: Run, row: models.Run) -> Row:
 
 
 def step_rows(run: Run, pieces: Sequence[Piece], within: Sequence[Run], total_ms: int, most: int) -> list[Row]:
-    """The rows of a page of a run's steps over its time, with ``most`` rows of the runs within it, all together."""
+    """The rows for a page of a run's steps, and at most ``most`` rows of the runs within it, in total."""
     rows = [
         item_row(run, piece.item, run.bar_of(piece.item, total_ms), piece.calls)
         | {"seq": piece.item.calls[piece.calls.start].seq if piece.item.calls else piece.item.seq}
@@ -89,7 +89,7 @@ def step_rows(run: Run, pieces: Sequence[Piece], within: Sequence[Run], total_ms
     return rows
 
 
-#: Rows that each run within another one has there at least; all of them are on a page of its own.
+#: How many rows each run within another one has at least; all its rows are on a page of its own.
 _ROWS_WITHIN = 5
 
 
@@ -99,7 +99,7 @@ def _last_moment(run: Run, began: float) -> float:
 
 
 def _why(run: Run, waited_ms: int, total_ms: int) -> list[Row]:
-    """Where the time of the whole run went, without very small parts, as segments of a bar a thousand wide."""
+    """What took the whole run's time, without very small parts, as segments of a bar of width 1,000."""
     calls = [item for item in run.items if item.kind == "calls"]
     spans = {item.seq: item.span() for item in calls}
     lengths = {key: round((span[1] - span[0]) * 1000) for key, span in spans.items() if span is not None}
@@ -130,10 +130,10 @@ def _why(run: Run, waited_ms: int, total_ms: int) -> list[Row]:
     return segments
 
 
-#: Parts that took a smaller share than one in so many are left out.
+#: Parts below this share (one in so many) are left out.
 _SHARES = 200
 
-#: Steps of a time axis, in milliseconds.
+#: Possible distances of a time axis's ticks, in milliseconds.
 _TICKS = (
     100,
     200,
@@ -169,7 +169,7 @@ def _ticks(total_ms: int) -> list[Row]:
 
 def event_row(frame: KeptFrame) -> Row:
     """One stored event as it was sent."""
-    # Whatever kind it is, it has some of these.
+    # Every type has some of these fields.
     data = cast(Mapping[str, Any], frame["data"])
     told = (
         data.get("content")

@@ -1,6 +1,7 @@
-"""Markdown of models in pages: rendered in worker processes, each text once, and shown as it is where that takes too long.
+"""Renders models' Markdown for pages: in worker processes, each text once; a text that takes too long is shown as plain text.
 
-A page first names all texts that it will show (``prepare_markdown``), which are rendered in one call of a worker; a template's filter then
+A page first names all texts that it will show (`prepare_markdown`), which are rendered in one call of a worker; then a template's filter
+takes each result from the cache.
 """
 
 import hashlib
@@ -15,21 +16,21 @@ from django.utils.safestring import SafeString, mark_safe
 from agents.untrusted.pool import Pool, TooSlow, Unfinished
 from chat.runtime.kept import Kept, text_size
 
-#: What one text may take, in seconds of CPU, and all of a page by the clock.
+#: The most time for one text, in CPU seconds, and for a whole page, in seconds.
 _CPU_S = 2.0
 _PAGE_S = 4.0
-#: Bytes of results that are kept.
+#: The size of the cache of results, in bytes.
 _KEPT = 32 << 20
-#: How long a text that was too slow isn't tried again, in seconds.
+#: For how many seconds a text that was too slow is not tried again.
 _SLOW_FOR_S = 600.0
-#: Characters of thoughts that are rendered with a page, the newest: few are ever opened, and the browser renders the others when they are.
+#: How many characters of thoughts, from the newest on, are rendered with a page. Few are ever opened; the browser renders the others then.
 THOUGHT_CHARACTERS = 4_000
 
 _pool = Pool(2, "agents.untrusted.markdown")
 
 
 class _Results:
-    """Rendered texts; None for one that was too slow. Thread-safe."""
+    """The cache of rendered texts; None for a text that was too slow. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -37,7 +38,7 @@ class _Results:
         self._awaited: dict[bytes, Future[str | None]] = {}
 
     def claim(self, key: bytes) -> tuple[Future[str | None], bool]:
-        """A text's HTML, and whether the caller has to render it: other callers meanwhile wait for the same."""
+        """A future of a text's HTML, and whether the caller has to render it: other callers wait for the same future."""
         with self._lock:
             known = self._kept.get(key)
             if known is not None and time.monotonic() < known[1]:
@@ -49,7 +50,7 @@ class _Results:
             return self._awaited.setdefault(key, Future()), True
 
     def kept(self, key: bytes) -> str | None:
-        """A text's HTML, where it is known."""
+        """A text's HTML, if it is in the cache."""
         known = self._kept.get(key)
         return known[0] if known else None
 
@@ -69,7 +70,7 @@ _results = _Results()
 
 
 def prepare_markdown(texts: Iterable[str]) -> dict[str, str | None]:
-    """Render texts in one trip to a worker; None is what became of one that wasn't done in time."""
+    """Render texts in one call of a worker. Returns the HTML by text, None for a text that was not rendered in time. Blocks."""
     wanted: dict[str, Future[str | None]] = {}
     missing: dict[bytes, str] = {}
     for text in dict.fromkeys(texts):
@@ -90,7 +91,7 @@ def _work_on(missing: dict[bytes, str]) -> None:
                 "markdown.render_markdown", [[text] for text in missing.values()], cpu_s=_CPU_S, timeout_s=_PAGE_S
             )
     finally:
-        # Whatever happened, no caller waits for ever.
+        # Even after an error, no other caller may wait for ever.
         for at, key in enumerate(missing):
             _results.settle(key, results[at] if at < len(results) else Unfinished())
 
@@ -103,7 +104,7 @@ def _awaited(future: Future[str | None], until: float) -> str | None:
 
 
 def newest_thoughts(texts: Iterable[str]) -> Iterator[str]:
-    """Those of a page's thoughts, oldest first, that are rendered with it."""
+    """The thoughts of a page, given oldest first, that are rendered with it."""
     left = THOUGHT_CHARACTERS
     for text in reversed(list(texts)):
         left -= len(text)
@@ -113,12 +114,12 @@ def newest_thoughts(texts: Iterable[str]) -> Iterator[str]:
 
 
 def markdown(text: str) -> SafeString:
-    """A model's Markdown as HTML; the text as it is where that took too long."""
+    """A model's Markdown as HTML, or as plain text if rendering takes too long. Blocks."""
     return _shown(text, prepare_markdown([text])[text] if text else "")
 
 
 def prepared_markdown(text: str) -> SafeString:
-    """A model's Markdown as HTML where it was rendered before; else the plain text, which the page renders when it is scrolled to."""
+    """A model's Markdown as HTML if it is in the cache; else plain text, which the page renders when it is scrolled to."""
     return _shown(text, _results.kept(_key(text)) if text else "")
 
 

@@ -1,4 +1,4 @@
-"""Folded runs as rows for the templates: every text, number and drawing that a row shows."""
+"""Folded runs as rows for templates: all texts, numbers and symbols that a row shows."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,12 +14,12 @@ from chat.rendering.sentences import translate_error, translate_sentence
 from chat.rendering.template_row import Row
 from chat.rendering.transcript import Answer, Call, Item, Run
 
-#: Characters of a failed call's result that are shown as its cause.
+#: How many characters of a failed call's result are shown as the cause.
 _CAUSE = 400
 
 
 def run_row(run: Run, within: Sequence[Run] = ()) -> Row:
-    """A run for ``_run.html``, with the runs ``within`` it, at whatever depth, in the rows of the calls that have started them."""
+    """A run for ``_run.html``; the runs ``within`` it, at any depth, are in the rows of the calls that started them."""
     counts = run.counts()
     bars = run.bars()
     rows = [item_row(run, item, bar) for item, bar in zip(run.items, bars, strict=True)]
@@ -56,7 +56,7 @@ def run_row(run: Run, within: Sequence[Run] = ()) -> Row:
 
 
 def nest_children(rows: Sequence[Row], run: Run, within: Sequence[Run], most: int | None = None) -> None:
-    """Put the runs within a run into its rows, each in that of the call that has started it, with ``most`` rows of each."""
+    """Put the runs within a run into its rows, each into the row of the call that started it, with at most ``most`` rows each."""
     own = [
         (child, child.parent["tool_call_id"]) for child in within if child.parent and child.parent["run_id"] == run.id
     ]
@@ -67,7 +67,7 @@ def nest_children(rows: Sequence[Row], run: Run, within: Sequence[Run], most: in
 
 
 def _child_row(run: Run, within: Sequence[Run], number: str, most: int | None) -> Row:
-    """A run within another one as ``_child.html`` takes it: its rows are numbered within the row ``number``, its answer is the last."""
+    """A run within another one, for ``_child.html``. Its rows are numbered within the row ``number``; its answer is the last row."""
     shown = zip(run.items[:most], run.bars()[:most], strict=True)
     rows = [item_row(run, item, bar, slice(most)) for item, bar in shown]
     if run.answer is not None:
@@ -89,7 +89,7 @@ def _child_row(run: Run, within: Sequence[Run], number: str, most: int | None) -
 
 
 def answer_item(run: Run, answer: Answer) -> Row:
-    """The answer of a run within another one, as a row like a thought's: the reader's answer is the root's."""
+    """The answer of a run within another one, as a row like a thought's: only the root's answer is for the reader."""
     return {
         "kind": "thought",
         "seq": answer.seq,
@@ -103,12 +103,12 @@ def answer_item(run: Run, answer: Answer) -> Row:
 
 
 def asked_by(run: Run) -> str:
-    """The answering agent, and its model where that is known."""
+    """The name of the answering agent, with its model if that is known."""
     return _joined(agent_title(run.agent) if run.agent else "", run.model)
 
 
 def agent_title(name: str) -> str:
-    """How an agent is called on the pages."""
+    """An agent's name on the pages."""
     return translate_sentence(catalog.title_of(name))
 
 
@@ -122,7 +122,7 @@ _END_ICONS = {
 
 
 def item_row(run: Run, item: Item, bar: Bar, shown: slice = slice(None)) -> Row:
-    """One item of the outline as ``_step.html`` takes it; of its calls those that are ``shown``."""
+    """An item of the outline for ``_step.html``; ``shown`` selects some of its calls."""
     row: Row = {"seq": item.seq, "bar": bar, "iteration": item.iteration}
     if item.kind == "thought":
         return row | {
@@ -198,7 +198,7 @@ def _has_code(arguments: Any) -> bool:
 
 
 def call_state(run: Run, item: Item, call: Call) -> tuple[str, str]:
-    """A call's state and its word; a call that succeeded has neither."""
+    """A call's state and the word for it; both are empty for a call that succeeded."""
     if call.result is None and run.ended:
         return ("", "") if call.decision is not None else ("off", _("No result"))
     is_question = call.request is not None and call.request.fields is not None
@@ -215,7 +215,7 @@ def call_state(run: Run, item: Item, call: Call) -> tuple[str, str]:
 
 
 def arguments_row(arguments: Any) -> Row:
-    """An opened call's arguments: code in a block, plain values as pairs, anything deeper as JSON."""
+    """An opened call's arguments: code in a block, plain values as pairs, nested values as JSON."""
     if not isinstance(arguments, dict):
         text = arguments if isinstance(arguments, str) else humanize.as_json(arguments)
         return {"code": text, "language": "", "pairs": []}
@@ -231,7 +231,7 @@ def arguments_row(arguments: Any) -> Row:
 
 
 def answer_row(run: Run) -> Row | None:
-    """The answer as ``_step.html`` takes it."""
+    """The answer for ``_step.html``."""
     answer = run.answer
     if answer is None:
         return None
@@ -239,7 +239,7 @@ def answer_row(run: Run) -> Row | None:
 
 
 def failure_banner(run: Run) -> Row | None:
-    """The banner of a run that did not just complete: what happened, and whose fault it was."""
+    """The banner of a run that did not simply complete: what happened, and why."""
     kept = humanize.steps(run.counts()["steps"])
     if run.removed:
         return None
@@ -305,7 +305,7 @@ def _joined(*parts: str) -> str:
 
 
 def header(run: Run | None) -> Row:
-    """The run header of a page, before its script takes over."""
+    """The run header of a page, until its script updates it."""
     if run is None:
         return {"status": "", "word": "", "clock": ""}
     using = [call.name for call in run.calls if call.result is None]
@@ -321,7 +321,7 @@ def header(run: Run | None) -> Row:
     }
 
 
-#: Empty rows from which the page's script clones.
+#: Empty rows that the page's script clones.
 BLANK: dict[str, Row] = {
     "run": {"rows": [], "open": True},
     "thought": {"kind": "thought"},

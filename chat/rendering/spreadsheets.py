@@ -1,10 +1,10 @@
-"""Lines of CSV files, all of this product's, as spreadsheets may open them."""
+"""Lines of CSV files that are safe to open in spreadsheets. All CSV files of the product are written by this module."""
 
 import csv
 from collections.abc import Iterable
 from typing import Any
 
-#: How a cell begins that a spreadsheet would take for a formula, in Chinese and Japanese ones also in full width.
+#: Beginnings of cells that spreadsheets take for formulas; Chinese and Japanese ones also in full width.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
@@ -17,7 +17,7 @@ _writer = csv.writer(_Echo())
 
 
 def csv_line(cells: Iterable[Any]) -> str:
-    """One line, with its end. A text that a spreadsheet would take for a formula is quoted; numbers are left as they are."""
+    """One line, with its line end. A text that a spreadsheet would take for a formula is quoted; numbers are not."""
     line: Any = _writer.writerow(map(_cell, cells))
     return str(line)
 

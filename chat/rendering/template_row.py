@@ -1,6 +1,6 @@
-"""What templates are given of one thing: a row of a list, a line of a table, a part of a page."""
+"""The data that templates get about one thing: a row of a list, a line of a table, a part of a page."""
 
 from typing import Any, TypeAlias
 
 Row: TypeAlias = dict[str, Any]
-"""By the names that the template uses, which alone says what has to be in it."""
+"""By the names that the template uses; only the template defines which there are."""
