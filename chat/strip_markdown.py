@@ -1,12 +1,12 @@
-"""A model's Markdown as words in a line: without its marks, for lists that show a piece of a text.
+"""Turns a model's Markdown into plain text, for lists that show a part of a text.
 
-Mirrored by ``static/chat/lib/strip-markdown.js`` for what arrives live; tested equal. No parser: a piece that was cut out of a text has
-marks without their others, and they go too. Each pattern takes time in proportion to the text, whatever it is; callers cut it first.
+``static/chat/lib/strip-markdown.js`` does the same for live texts; a test compares them. Not a parser: a part that was cut out of a text
+may contain only one of a pair of marks, which is removed, too. The time of each pattern is linear in the text; callers cut it first.
 """
 
 import re
 
-#: What takes up a line by itself, and what stands at the beginning of one.
+#: Marks that fill a whole line, or are at its beginning.
 _BLOCKS = [
     re.compile(r"^[ \t]*(?:[-*_][ \t]*){3,}$", re.MULTILINE),
     re.compile(r"^[ \t]*(?:\|[ \t]*)?:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*(?:\|[ \t]*)?$", re.MULTILINE),
@@ -18,7 +18,7 @@ _FENCED = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n`]*$(.*?)(?:^[ \t]*\1[`~]*[ \t]*$
 
 _TARGET = r"\([^()\n]*(?:\([^()\n]*\)[^()\n]*)?\)"
 _INLINE = re.compile(
-    # Code is kept as it is.
+    # Code stays as it is.
     r"(?<!`)(?P<ticks>`+)(?P<code>[^`]+)(?P=ticks)(?!`)"
     r"|\\(?P<escaped>[!-/:-@\[-`{-~])"
     r"|&(?P<entity>amp|lt|gt|quot|nbsp);"
@@ -31,16 +31,16 @@ _INLINE = re.compile(
     r"|(?<!\*)(?P<stars>\*{2,3})(?=[^ \t\n*])(?P<strong>[^*\n]+)(?<=[^ \t])(?P=stars)(?!\*)"
     r"|~~(?=[^ \t\n~])(?P<struck>[^~\n]+)~~"
     r"|(?<![A-Za-z0-9_])(?P<lines>_{1,3})(?=[^ \t\n_])(?P<stressed>[^_\n]+)(?<=[^ \t])(?P=lines)(?![A-Za-z0-9_])"
-    # The mark of what begins or ends elsewhere; a star between two numbers or names is none.
+    # One of a pair of marks whose other is missing; a star between two numbers or names is no mark.
     r"|`+|(?<![A-Za-z0-9)\]*])\*{1,3}(?=[^ \t\n*])|(?<=[^ \t\n*])\*{1,3}(?![A-Za-z0-9(\[*])"
 )
-#: With one of these each mark begins.
+#: Each mark begins with one of these.
 _SIGN = re.compile(r"[\\&<\[\]*`~_]")
 _ENTITIES = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "nbsp": " "}
 
 
 def strip_markdown(text: str) -> str:
-    """The words of a Markdown text, line by line as they stand."""
+    """The plain text of Markdown; its line breaks stay."""
     pieces = []
     end = 0
     for fenced in _FENCED.finditer(text):
@@ -56,7 +56,7 @@ def _strip_blocks(text: str) -> str:
 
 
 def _strip_inline(text: str) -> str:
-    # Most pieces have none, and are looked through faster for that than for each mark.
+    # Most texts have no such character, and this check is faster than looking for marks.
     return _INLINE.sub(_words_of, text) if _SIGN.search(text) else text
 
 
@@ -70,7 +70,7 @@ def _words_of(mark: re.Match[str]) -> str:
         if found[name] is not None:
             return str(found[name])
     inside = next((found[name] for name in ("picture", "link", "strong", "struck", "stressed") if found[name]), "")
-    # It has no mark of its own kind in it, so this ends soon.
+    # A mark contains none of its own kind, so the recursion is bounded.
     return _strip_inline(inside)
 
 

@@ -1,4 +1,4 @@
-"""Celery's side of the workers: the task that notifies a worker, and the part of a worker's process that executes the runs."""
+"""Celery's part of the workers: the task that notifies a worker, and the step of its process that executes runs."""
 
 import logging
 import sys
@@ -17,10 +17,10 @@ from chat.serving.worker import Worker
 
 logger = logging.getLogger(__name__)
 
-#: Pools whose calls share one process: the runs of a worker share one event loop.
+#: Celery's pools that run in one process: the runs of a worker share one event loop.
 _POOLS = {"celery.concurrency.thread", "celery.concurrency.solo"}
 
-#: Meanwhile queued runs are found by polling, as usual.
+#: Seconds before a restart; meanwhile queued runs are found by polling, as usual.
 _AGAIN_AFTER_S = 1.0
 
 _worker: Worker | None = None
@@ -28,26 +28,26 @@ _worker: Worker | None = None
 
 @shared_task(name=broker.TASK)
 def execute_next_run(session_id: str, **_later: Any) -> None:
-    """Execute a session's next run, if one waits and may start; until it has ended this worker has one slot less.
+    """Execute a session's next run, if one is queued and may start. Until it has ended, this worker has one slot less.
 
-    What a later version may add beside the session is ignored: everything that matters is in the database.
+    Further arguments of a later version are ignored: everything that matters is in the database.
     """
     if _worker is None or not _worker.execute_next_run(UUID(session_id)):
-        # This worker is about to stop: let another one be notified.
+        # This worker is about to stop: have another one notified.
         broker.notify_workers(UUID(session_id))
 
 
 @shared_task(name=broker.FORMER_TASK)
 def execute_next_run_as_before(session_id: str, **later: Any) -> None:
-    """The same task, as processes of the version before send it."""
+    """The same task, under the name by which processes of an earlier version send it."""
     execute_next_run(session_id, **later)
 
 
 class Consumer(consumer.Consumer):
-    """Celery's consumer, restarted whatever its broker does: it goes on when the broker is back, and meanwhile the runs do.
+    """Celery's consumer, restarted after any error of the broker. Runs continue meanwhile.
 
-    Celery 5.7 by itself exits where Redis has no memory left, and where a message is rejected or acknowledged over a connection that
-    was lost meanwhile. Neither is needed: the run that the message is about is in the table.
+    Celery 5.7 by itself exits if Redis is out of memory, or if a message is rejected or acknowledged over a connection that
+    was lost meanwhile. Neither is needed: the message's run is in the database.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -55,7 +55,7 @@ class Consumer(consumer.Consumer):
         self.connection_errors: tuple[type[Exception], ...] = (Exception,)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """Leave behind what was held over the connection that is lost."""
+        """Drop what belonged to the lost connection."""
         for channel in getattr(getattr(self.connection, "transport", None), "channels", None) or ():
             channel.do_restore = False
         for request in tuple(state.reserved_requests):
@@ -63,14 +63,14 @@ class Consumer(consumer.Consumer):
         super().on_connection_error_after_connected(exc)
 
     def on_close(self) -> None:
-        """Pause before a restart: a broker that refuses everything must not be called without end."""
+        """Pause before a restart, so that a broker that refuses everything is not called without end."""
         super().on_close()
         if _worker is None or not _worker.is_stopping:
             time.sleep(_AGAIN_AFTER_S)
 
 
 class Runs(bootsteps.StartStopStep):
-    """Celery's worker has its runs from before it talks to the broker until after it has stopped listening to it."""
+    """Celery's worker executes runs from before it connects to the broker until after it has disconnected."""
 
     requires = ("celery.worker.components:Pool",)
 
@@ -91,7 +91,7 @@ class Runs(bootsteps.StartStopStep):
         super().__init__(parent, **options)
 
     def start(self, parent: Any) -> None:
-        """Begin to poll the queue, also where the broker does not answer."""
+        """Begin to poll the queue, even if the broker does not answer."""
         global _worker
         try:
             redis_check.check_redis()
@@ -118,7 +118,7 @@ class Runs(bootsteps.StartStopStep):
 
 
 def _told_to_stop(**_: Any) -> None:
-    """A signal: the first lets the runs finish their current step, the next does not wait for that."""
+    """Handle a signal: the first lets the runs finish their current step, the next does not wait for that."""
     if _worker is not None:
         if _worker.is_stopping:
             _worker.force_stop()
@@ -127,4 +127,4 @@ def _told_to_stop(**_: Any) -> None:
 
 @signals.setup_logging.connect
 def _leave_logging_alone(**_: Any) -> None:
-    """Let Django's settings hold for Celery's loggers too."""
+    """Do nothing, so that Django's logging settings apply to Celery's loggers, too."""

@@ -18,7 +18,7 @@ from chat.web import webhooks as webhook_pages
 
 
 def api_docs(request: HttpRequest) -> HttpResponse:
-    """The page about the API. Imported when it is first requested, with all calls of the API, so that no start waits for them."""
+    """The page about the API. It is imported when it is first requested, with all calls of the API, so that no start waits for it."""
     from chat.web import api_page  # noqa: PLC0415
 
     return api_page.docs(request)
@@ -42,7 +42,7 @@ urlpatterns = [
     path("runs/<uuid:run_id>/decide/", waiting_pages.decide, name="decide"),
     path("runs/<uuid:run_id>/calls/<int:number>/", call_pages.call, name="call"),
     path("accounts/reading/", reading.choose_reading, name="reading"),
-    # Made from the calls' own descriptions, which are beside them.
+    # Generated from the descriptions of the calls, at the addresses next to it.
     re_path(r"^api/docs/?$", api_docs, name="api-docs"),
     path("accounts/tokens/", token_pages.index, name="tokens"),
     path("accounts/tokens/<uuid:token_id>/revoke/", token_pages.revoke, name="token-revoke"),
@@ -50,7 +50,7 @@ urlpatterns = [
     path("accounts/webhooks/<uuid:webhook_id>/remove/", webhook_pages.remove, name="webhook-remove"),
     path("accounts/webhooks/deliveries/<uuid:delivery_id>/retry/", webhook_pages.retry, name="webhook-retry"),
     path("accounts/webhooks/<uuid:webhook_id>/test/", webhook_pages.test, name="webhook-test"),
-    # Beside the pages of accounts, of which few are served at a time: it may take long.
+    # Not with the other pages of accounts, of which few are served at the same time: this one may take long.
     path("data/archive/", own_data.send_archive, name="own_archive"),
     path("runs/<uuid:run_id>/case/", case_pages.of_run, name="run-case"),
     path("sets/", include("chat.web.cases")),

@@ -29,8 +29,8 @@ pages: Any = BodyLimits(serve_static_files(LoginGate(PageHandler())))
 def serve_connection(scope: Any, receive: Any, send: Any) -> Awaitable[None]:
     """Route a connection by its protocol, and a socket by its path.
 
-    Not by Channels' `ProtocolTypeRouter` and `URLRouter`: as long as a socket is open, those keep two coroutines and a copy of its scope,
-    1.5 KiB of the 22 that an idle one may take.
+    Not by Channels' `ProtocolTypeRouter` and `URLRouter`: while a socket is open, those keep two coroutines and a copy of its scope, which
+    is 1.5 KiB of the 22 that an idle socket may take.
     """
     if scope["type"] == "http":
         served: Awaitable[None] = pages(scope, receive, send)

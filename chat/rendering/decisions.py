@@ -37,7 +37,7 @@ def decision_row(call: Call, run_id: str, asked_by: str) -> Row | None:
 
 
 def request_line(name: str, is_question: bool) -> str:
-    """Which agents' requests have led to this run."""
+    """The sentence above a request to people; ``name``: the user whose agent asks, or empty."""
     if is_question:
         return _("%(name)s's agent asks:") % {"name": name} if name else _("The agent asks:")
     if name:

@@ -1,6 +1,6 @@
-"""Stored events folded into what people read: runs with their outline and answer.
+"""Folds stored events into what people read: runs with their outline and answer.
 
-Pure; no database. Mirrored by ``static/chat/state/transcript.js`` for what arrives live, and tested equal on the same frames.
+Pure; no database. ``static/chat/state/transcript.js`` does the same for live frames; a test compares them on the same frames.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -52,7 +52,7 @@ class Request:
 
     seq: int | None
     at: float
-    #: When it is decided by itself; ``unanswered`` says how: ``deny`` or ``stop``.
+    #: When it is decided automatically; ``unanswered`` says how: ``deny`` or ``stop``.
     deadline: float | None
     unanswered: str
     fields: list[Any] | None = None
@@ -62,14 +62,14 @@ class Request:
 
 @dataclass(slots=True)
 class Decision:
-    """A person's decision about a call, or answer; ``user`` is None where the deadline has passed."""
+    """A person's decision about a call, or answer; ``user`` is None if nobody decided before the deadline."""
 
     seq: int | None
     at: float
     #: ``allow``, ``deny`` or ``answer``.
     decision: str
     user: str | None
-    #: The arguments that it is called with, where they are others than the model's.
+    #: The arguments that the call is made with, if they differ from the model's.
     arguments: Any = None
     scope: str = "once"
     reason: str = ""
@@ -78,7 +78,7 @@ class Decision:
 
 @dataclass(slots=True)
 class Call:
-    """A tool call with its result, which is None while the tool works."""
+    """A tool call with its result, which is None while the tool is running."""
 
     seq: int | None
     step: int
@@ -89,7 +89,7 @@ class Call:
     result: Result | None = None
     request: Request | None = None
     decision: Decision | None = None
-    #: What the run that it has started waits for, as `Run.waits_for`.
+    #: What the run that it has started waits for, as in `Run.waits_for`.
     within: str = ""
 
     @property
@@ -99,25 +99,25 @@ class Call:
 
     @property
     def waits_for(self) -> str:
-        """What it waits for, itself or by the run that it has started: ``question``, or ``approval``; empty where it doesn't."""
+        """What it waits for, itself or through the run that it has started: ``question`` or ``approval``; empty if it does not wait."""
         if self.waits:
             return "approval" if self.request is None or self.request.fields is None else "question"
         return "" if self.result is not None else self.within
 
     @property
     def denied(self) -> bool:
-        """Whether it was not to be called, which is no failure of the tool."""
+        """Whether the call was not allowed; that is no failure of the tool."""
         return self.decision is not None and self.decision.decision == "deny"
 
     @property
     def icon(self) -> str:
-        """Symbol of its tool."""
+        """The name of its tool's symbol."""
         return humanize.icon(self.name)
 
 
 @dataclass(slots=True)
 class Item:
-    """One row of an outline: a thought, the calls of one model call, or a steering word, which ``by`` has sent."""
+    """A row of an outline: a thought, the calls of one model call, or a steering word, which the user ``by`` has sent."""
 
     kind: str
     seq: int | None
@@ -131,7 +131,7 @@ class Item:
     by: str = ""
 
     def span(self) -> tuple[float, float] | None:
-        """When it began and ended, in server time; None where it has not ended or was not measured."""
+        """When it began and ended, in server time; None if it has not ended or was not measured."""
         if self.kind == "thought":
             return None if self.duration_ms is None else (self.at - self.duration_ms / 1000, self.at)
         results = [call.result for call in self.calls]
@@ -148,7 +148,7 @@ class Item:
 
 @dataclass(slots=True)
 class Answer:
-    """The run's answer; ``partial`` where the run ended while it was being written."""
+    """The run's answer; ``partial`` if the run ended while it was being written."""
 
     seq: int | None
     step: int
@@ -160,7 +160,7 @@ class Answer:
 
 @dataclass(slots=True)
 class Run(Folded):
-    """One run as the conversation shows it."""
+    """A run as the conversation shows it."""
 
     id: str
     status: str = "running"
@@ -169,12 +169,12 @@ class Run(Folded):
     model: str = ""
     message: str = ""
     files: list[FileData] = field(default_factory=list)
-    #: What a client that keeps the conversation itself has sent along.
+    #: What was sent along by a client that keeps the conversation itself.
     sent_along: SentAlongData | None = None
     user: str = ""
     enable_reasoning: bool = True
     continues: str | None = None
-    #: By which call of which run it was started, as frames have it; None for a root.
+    #: The run and the call that have started it; None for a root.
     parent: Parent | None = None
     iteration: int = 0
     limit: int = 0
@@ -182,15 +182,15 @@ class Run(Folded):
     answer: Answer | None = None
     error: ErrorData | None = None
     duration_ms: int | None = None
-    #: How long of that it waited for people.
+    #: How long it waited for people, which is not part of that.
     waited_ms: int | None = None
     usage: Usage | None = None
     cancelled_by: str | None = None
-    #: Whether it was taken out of the queue before it began.
+    #: Whether it was removed from the queue before it began.
     removed: bool = False
-    #: When it has waited for people, in server time: from and until; the last without an end while it does.
+    #: When it waited for people, in server time: pairs of begin and end; the last has no end while it waits.
     waits: list[list[float]] = field(default_factory=list)
-    #: Counts of events of the run that are not at hand: steps, thoughts, tools and failed calls.
+    #: Counts of the run's events that are not loaded: steps, thoughts, tools and failed calls.
     outside: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -205,12 +205,12 @@ class Run(Folded):
 
     @property
     def whole_ms(self) -> int | None:
-        """From its beginning to its end, with what it waited for people."""
+        """Milliseconds from its beginning to its end, including the time that it waited for people."""
         return None if self.duration_ms is None else self.duration_ms + (self.waited_ms or 0)
 
     @property
     def waits_for(self) -> str:
-        """What it waits for: ``question``, or ``approval``. Empty where it doesn't, or a tool or the model is running."""
+        """What it waits for: ``question`` or ``approval``. Empty if it does not wait, or if a tool or the model is still running."""
         return "" if self.ended else wait_of(self.calls)
 
     def went_on(self, item: Item) -> bool:
@@ -218,7 +218,7 @@ class Run(Folded):
         return item is not self.items[-1] or (self.answer is not None and not self.answer.partial)
 
     def broken(self, item: Item, call: Call) -> bool:
-        """Whether a call has failed; one that was ended together with its run has not."""
+        """Whether a call has failed. One that was ended together with its run has not."""
         if call.result is None or call.result.ok or call.denied:
             return False
         return self.status not in ("cancelled", "interrupted") or self.went_on(item)
@@ -236,15 +236,15 @@ class Run(Folded):
         return {name: number + self.outside.get(name, 0) for name, number in here.items()}
 
     def bars(self, total_ms: float | None = None) -> list[Bar]:
-        """Where each item lies in the run's time, as per cent: ``x``, ``width`` and what fills it; empty where unknown."""
+        """Where each item is on the run's time axis, in per cent: ``x``, ``width`` and ``fill``; empty if unknown."""
         return [self.bar_of(item, self.whole_ms if total_ms is None else total_ms) for item in self.items]
 
     def bar_of(self, item: Item, total_ms: float | None) -> Bar:
-        """Where one of its items lies in so much time."""
+        """Where an item is on a time axis of ``total_ms``."""
         return make_bar(item.span(), self.started_at, total_ms, self._fill(item))
 
     def answer_bar(self, total_ms: float | None = None) -> Bar:
-        """Where the answer lies in the run's time."""
+        """Where the answer is on the run's time axis."""
         total = self.whole_ms if total_ms is None else total_ms
         answer = self.answer
         if answer is None or answer.duration_ms is None:
@@ -258,9 +258,9 @@ class Run(Folded):
 
 
 def fold(frames: Iterable[KeptFrame], known: Mapping[str, Run] | None = None) -> list[Run]:
-    """Fold stored frames, in order, into runs, those within others after the roots.
+    """Fold stored frames, in order, into runs: the roots first, then the runs within them.
 
-    ``known`` has what is known of runs whose first event is not among the frames.
+    ``known``: runs whose first event is not among the frames, as far as they are known.
     """
     runs: dict[str, Run] = {}
     known = known or {}
@@ -277,7 +277,7 @@ def fold(frames: Iterable[KeptFrame], known: Mapping[str, Run] | None = None) ->
 
 
 def _open_call(run: Run, runs: dict[str, Run], known: Mapping[str, Run]) -> None:
-    """Make sure that the call which has started a run is there: where its event is not at hand, a call without a result stands for it."""
+    """Make sure that the call which has started a run exists: if its event is not loaded, add a call without a result."""
     asked = run.parent
     if asked is None:
         return
@@ -332,7 +332,7 @@ def apply(run: Run, frame: KeptFrame) -> None:
             run.usage = end.get("usage")
             run.cancelled_by = end.get("cancelled_by")
             run.iteration = end.get("total_iterations", run.iteration)
-            # Earlier versions did not store it; for their runs the row has it.
+            # Earlier versions did not store it in the event; then the run's row has it.
             run.removed = end.get("removed", run.removed)
 
 
@@ -376,7 +376,7 @@ def _apply_step(run: Run, seq: int | None, data: StepData) -> None:
 
 
 def _keep_piece(run: Run) -> None:
-    """The model is called again after a partial answer: that becomes a row like a thought's."""
+    """The model is called again after a partial answer: keep that as a row like a thought's."""
     piece, run.answer = run.answer, None
     if piece is not None:
         row = Item("thought", piece.seq, piece.step, piece.at, run.iteration, piece.text, piece.duration_ms)
@@ -385,7 +385,7 @@ def _keep_piece(run: Run) -> None:
 
 
 def _add_call(run: Run, call: Call, seq: int | None, iteration: int) -> None:
-    """Put a call after those of the same model call."""
+    """Add a call after the other calls of the same model call."""
     if not run.items or run.items[-1].kind != "calls" or run.items[-1].iteration != iteration:
         run.items.append(Item("calls", seq, call.step, call.at, iteration))
     run.items[-1].calls.append(call)
@@ -397,7 +397,7 @@ def _apply_waiting(
 ) -> None:
     call = next((call for call in reversed(list(run.calls)) if call.call_id == data["tool_call_id"]), None)
     if call is None:
-        # Its call's event is not at hand, or has no number: the result gets a row of its own.
+        # Its call's event is not loaded, or has no number: it gets a row of its own.
         if data["type"] == "approval_request":
             call = Call(None, 0, at, data["tool_call_id"], data["tool_name"], data["arguments"])
         elif data["type"] == "question":
@@ -439,6 +439,6 @@ def _apply_result(run: Run, seq: int | None, at: float, iteration: int, data: To
     if (call := run.open_calls.take(data["tool_call_id"])) is not None:
         call.result = result
         return
-    # Its call's event is not at hand: it gets a row of its own.
+    # Its call's event is not loaded: it gets a row of its own.
     call = Call(None, data["step"], at, data["tool_call_id"], data["tool_name"], {}, result)
     run.items.append(Item("calls", seq, data["step"], at, iteration, calls=[call]))

@@ -1,4 +1,4 @@
-"""A call that waits for people as the pages show it: its arguments, the rules that ask for a decision, and its form."""
+"""A call that waits for people as pages show it: its arguments, the rules that require a decision, and its form."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -18,17 +18,17 @@ from chat.rendering.transcript import Call, Decision, Request
 
 
 def arguments_of(call: WaitingCall) -> JsonObject:
-    """The arguments by the model."""
+    """The arguments that the model wrote."""
     return cast(JsonObject, orjson.loads(call.arguments or "{}"))
 
 
 def fields_of(call: WaitingCall) -> list[QuestionField]:
-    """The agent's question; empty for a decision."""
+    """The fields of the agent's question; empty for a decision."""
     return cast(list[QuestionField], orjson.loads(call.fields or "[]"))
 
 
 def waiting_row(call: WaitingCall) -> Row:
-    """Its row in lists and on its own page."""
+    """The call's row in lists and on its own page."""
     folded = _folded(call)
     asked_by = call.run.user.get_username() if call.run.user else ""
     is_question = call.kind == WaitingKind.QUESTION
@@ -43,17 +43,17 @@ def waiting_row(call: WaitingCall) -> Row:
         "is_question": is_question,
         "word": humanize.waiting("question" if is_question else "approval"),
         "since": call.created_at.timestamp(),
-        # By the server's clock: a page counts down from here, whatever its own clock says.
+        # By the server's clock: the page counts down from this, whatever its own clock says.
         "left": max(0, round(call.deadline.timestamp() - time.time())),
         "unanswered": call.unanswered,
-        # An agent's question is in the form.
+        # An agent's question is shown in the form.
         **(rows.arguments_row({}) if is_question else rows.arguments_row(arguments)),
         "decision": decisions.decision_row(folded, str(call.run_id), asked_by),
     }
 
 
 def _folded(call: WaitingCall) -> Call:
-    """The call as a run's outline has it."""
+    """The call as it is in a run's outline."""
     is_question = call.kind == WaitingKind.QUESTION
     fields = fields_of(call) if is_question else None
     at = call.created_at.timestamp()
@@ -74,7 +74,7 @@ def _folded(call: WaitingCall) -> Call:
 
 
 def form_row(call: WaitingCall, schema: Mapping[str, Any], sent: Sent | None = None) -> Row:
-    """The form by which it is decided, or answered, with what was ``sent`` and could not be taken."""
+    """The form for the decision or answer, filled with what was ``sent`` if that was not valid."""
     if call.kind == WaitingKind.QUESTION:
         return {"is_question": True, "fields": decision_form.question_fields(fields_of(call), sent)}
     arguments = arguments_of(call)
@@ -93,7 +93,7 @@ def form_row(call: WaitingCall, schema: Mapping[str, Any], sent: Sent | None = N
 
 
 def wanting_rules(call: WaitingCall, policies: Sequence[Policy]) -> list[str]:
-    """The rules that ask for a decision about it, in words."""
+    """The rules that require a decision about the call, as texts."""
     if call.kind == WaitingKind.QUESTION:
         return []
     if call.rule == PRIVATE:

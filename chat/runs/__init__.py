@@ -1,4 +1,4 @@
-"""The life of a run: asked for, admitted, queued, executed, recorded, published, ended, recovered.
+"""The life of a run: admitted, queued, executed, recorded, published, ended, recovered.
 
-Nothing in here knows sockets, pages or requests.
+The modules in here know no sockets, pages or requests.
 """

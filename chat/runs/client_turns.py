@@ -1,6 +1,6 @@
-"""The use case: ask for a client that keeps the conversation itself and sends all of it each time.
+"""The use case for clients that keep the conversation themselves, and send all of it with each question.
 
-Where a session of the account has the conversation that it sends, that one continues; else a new one begins, with the rest sent along.
+If a session of the account has the same conversation, it is continued; else a new session begins, and stores the rest as sent along.
 """
 
 import io
@@ -29,7 +29,7 @@ from chat.store.sent_along import Place, next_digest
 
 @dataclass(frozen=True, slots=True)
 class EarlierMessage:
-    """An earlier message, in OpenAI's shape, and its pictures."""
+    """An earlier message, in OpenAI's format, and its pictures."""
 
     data: ChatMessage
     images: tuple[bytes, ...] = ()
@@ -37,26 +37,26 @@ class EarlierMessage:
 
 @dataclass(frozen=True, slots=True)
 class ClientTurn:
-    """The question, and the earlier conversation as the client has it."""
+    """The question, and the earlier conversation as the client sent it."""
 
     agent_name: str
     message: str
     images: tuple[bytes, ...] = ()
     pictures: tuple[str, ...] = ()
-    """The images' digests."""
+    """The pictures' digests."""
     earlier: tuple[EarlierMessage, ...] = ()
     earlier_digest: str = ""
     instructions: str = ""
     session_id: str | None = None
-    """The session to continue, where the client names one; it has the earlier messages itself."""
+    """The session to continue, if the client names one; it has the earlier messages itself."""
     previous: UUID | None = None
-    """The run to continue from, likewise."""
+    """The run to continue from, if the client names one."""
     key: AskedKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A run that was started now or by the same request before; its events have numbers above ``after``."""
+    """The run that was started by this request, or by the same one before; its events have numbers above ``after``."""
 
     session_id: UUID
     run_id: UUID
@@ -66,20 +66,20 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """Where a question belongs. Without a ``session_id`` in a new session, after ``history``."""
+    """Where a question belongs. Without a ``session_id``: in a new session, after ``history``."""
 
     session_id: UUID | None
     before: str | None
-    """The digest of the whole earlier conversation; None where there is none."""
+    """The digest of the whole earlier conversation; None if there is none."""
     history: Sequence[ChatMessage] | None = None
 
 
 class _Elsewhere(Exception):
-    """What was found before the images were stored is not there any more."""
+    """What was found before the pictures were stored does not exist any more."""
 
 
 async def ask_for_client(user: User, turn: ClientTurn) -> Asked:
-    """Ask, in the session where the turn belongs; the same ``key`` again gets the same run. Raises `Refused`."""
+    """Ask in the session where the turn belongs; the same ``key`` again returns the same run. Raises `Refused`."""
     check_message(turn.message)
     kept = await _keep(user, turn.images)
     earlier: list[list[UUID]] | None = None
@@ -172,7 +172,7 @@ def _find(user: User, turn: ClientTurn) -> _Found:
 
 
 def _from_run(user: User, run_id: UUID) -> _Found:
-    """Where to continue from a run: in its session, or in a new one where that has continued already."""
+    """Where to continue from a run: in its session, or in a new one if that was already continued."""
     place: Place | None = sent_along.find_run(user.pk, run_id)
     if place is None:
         raise no_such_response()
@@ -183,7 +183,7 @@ def _from_run(user: User, run_id: UUID) -> _Found:
 
 
 def no_such_response() -> Refused:
-    """The refusal of a run to go on from that is not there, or not the user's."""
+    """The refusal for a run that does not exist, or is not the user's."""
     return Refused("not_found", Sentence("There is no such response."))
 
 
@@ -194,7 +194,7 @@ def _messages(
     turn: ClientTurn,
     earlier: list[list[UUID]] | None,
 ) -> str:
-    """What is sent along, as JSON: with the pictures as files that the session uses."""
+    """What is sent along, as JSON, with the pictures as files of the session."""
     if not said:
         return ""
     if turn.previous is not None or not any(message.images for message in turn.earlier):

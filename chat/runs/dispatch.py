@@ -25,13 +25,13 @@ from chat.store import selectors, sent_along, step_log
 
 logger = logging.getLogger(__name__)
 
-#: Up to so many events a session's turns are read in the transaction that claims its next run, which saves the way to another thread.
-#: More would keep other writers waiting.
+#: For sessions with at most so many events, the history is read in the transaction that claims the next run, which saves a thread switch.
+#: In longer sessions that would keep other writers waiting.
 SHORT_LOG = 300
 
 
 async def dispatch_next(session_id: UUID) -> None:
-    """After a session's queue has changed: have its next run started, here or by a worker, if one may start; publish the queue."""
+    """Call this after a session's queue has changed: starts its next run, if one may start, here or in a worker; publishes the queue."""
     if settings.BROKER_URL:
         broker.notify_workers(session_id)
     elif await claim_and_start_next(session_id) is not None:
@@ -40,10 +40,10 @@ async def dispatch_next(session_id: UUID) -> None:
 
 
 async def claim_and_start_next(session_id: UUID) -> asyncio.Event | None:
-    """Execute the session's next run here, if one is queued and may start, and publish the queue; returns an event set at the run's end.
+    """Execute the session's next run here, if one is queued and may start, and publish the queue. Returns an event set at the run's end.
 
-    One that cannot be read is set aside as failed, and the one after it is tried. Never raises: where the database does not answer it is
-    asked again by the poll of every second.
+    A run that cannot be read is set aside as failed, and the next one is tried. Never raises: if the database does not answer, the poll
+    of every second tries again.
     """
     while accepting.is_set():
         try:
@@ -64,7 +64,7 @@ async def claim_and_start_next(session_id: UUID) -> asyncio.Event | None:
 
 
 async def _set_aside_next(session_id: UUID) -> bool:
-    """Fail the session's next run, which cannot be started; whether that could be done."""
+    """Fail the session's next run, which cannot be started. Returns whether that was possible."""
     try:
         failed = await database.write(quarantine.fail_next, session_id)
     except Exception:
@@ -78,9 +78,9 @@ async def _set_aside_next(session_id: UUID) -> bool:
 
 
 async def adopt_run(run_id: UUID) -> bool:
-    """Start a run that the table gives to this process though it is not executed here: the result of its claim's commit was lost.
+    """Start a run that belongs to this process by the table, but is not executed: the result of its claim's commit was lost.
 
-    False where it has ended, is executed after all, or had begun already: what has become of it then is not known.
+    Returns False if it has ended, is executed after all, or has already begun: then its state is not known.
     """
     return await write_and_start(_start_if_claimed, claim_again, run_id) is not None
 
@@ -92,9 +92,9 @@ def start_run(claim: ClaimedRun) -> None:
     if reason is not None:
         handle.stop(reason)
     if not accepting.is_set():
-        # It was accepted just before.
+        # It was accepted just before that.
         handle.pause()
-    # At once, not when the loop comes to it: the agent's thread begins while others are told of the run.
+    # Spawned eagerly, so that the agent's thread begins while others are notified of the run.
     background.spawn_eagerly(_execute_and_dispatch(claim, handle), f"run {claim.run.pk}")
 
 
@@ -110,7 +110,7 @@ def _start_if_claimed(claim: ClaimedRun | None) -> None:
 
 @transaction.atomic
 def claim_next(session_id: UUID) -> ClaimedRun | None:
-    """Take the session's next run for this process, as one transaction in the caller's thread; None where none may start."""
+    """Claim the session's next run for this process, in one transaction in the caller's thread. None if none may start."""
     has_files = Session.objects.select_for_update().filter(pk=session_id).values_list("has_files", flat=True).first()
     if has_files is None:
         return None
@@ -127,7 +127,7 @@ def claim_next(session_id: UUID) -> ClaimedRun | None:
 
 
 def claim_events(run: Run) -> ClaimedRun:
-    """Store the first events of a run that this process has just been given, in the same transaction."""
+    """Store the first events of a run that was just claimed, in the same transaction."""
     events = step_log.append_unowned(run, run_events.opening(run))
     past = _history_along(run) if events[-1].seq <= SHORT_LOG else None
     setup, standings = find_setup(run), budgets.standings_for(run.user_id, run.agent_name)
@@ -138,7 +138,7 @@ def claim_events(run: Run) -> ClaimedRun:
 
 @transaction.atomic
 def claim_again(run_id: UUID) -> ClaimedRun | None:
-    """The claim of a run that this process has in the table, from what was stored with it."""
+    """The claim of a run that belongs to this process by the table, from what was stored with it."""
     run = (
         Run.objects.select_related("user", "session").filter(IS_ROOT, pk=run_id, owner=PROCESS, status__in=LIVE).first()
     )
@@ -161,11 +161,11 @@ def claim_again(run_id: UUID) -> ClaimedRun | None:
 
 
 def _history_along(run: Run) -> list[ChatMessage] | None:
-    """The session's turns, read in the transaction that claims the run. What cannot be read then is read by `_history`."""
+    """The session's history, read in the transaction that claims the run. If that fails, `_history` reads it again."""
     try:
         return load_history(run)
     except Exception as error:
-        # After an error PostgreSQL executes nothing more in a transaction.
+        # After an error, PostgreSQL executes no further statement of a transaction.
         if isinstance(error, DatabaseError) and connection.vendor != "sqlite":
             raise
         logger.warning("What was said before run %s could not be read along", run.pk, exc_info=True)

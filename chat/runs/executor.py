@@ -1,6 +1,6 @@
-"""Executes runs in this process, from their claim to their end: what the agent yields is stored first and published then.
+"""Executes runs in this process, from their claim to their end: each event of an agent is first stored, then published.
 
-A run belongs to the process, never to a socket. Growth of a step in progress goes to `drafts` and is published at once.
+A run belongs to the process, never to a socket. Partial steps are passed to `drafts`, and published at once.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ _NO_LIMIT = 1_000_000
 
 
 def preload_agents() -> None:
-    """Import what the first run needs; those objects are then excluded from garbage collection."""
+    """Import what the first run needs, and exclude those objects from garbage collection. Takes seconds: call it in a thread."""
     agents.preload(tool_servers.connect_all())
     prices.warm_prices(settings.AGENT_MODEL.server)
     malloc.freeze_gc()
@@ -50,13 +50,13 @@ def preload_agents() -> None:
 
 
 async def execute_run(claim: ClaimedRun, handle: RunHandle) -> list[UUID]:
-    """Execute a claimed run to its end, whatever happens; returns the sessions in which another run may start because of it."""
+    """Execute a claimed run to its end, whatever happens. Returns the sessions in which that allows another run to start."""
     _, unblocked = await _execute(claim, handle, Tree(begun=claim.begun_within))
     return unblocked
 
 
 async def _execute_within(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> Finished | None:
-    """Execute a run within another one, likewise, or until it waits; None where it was taken from this process."""
+    """Execute a run within another one, to its end or until it waits. None if another process has taken it over."""
     return (await _execute(claim, handle, tree))[0]
 
 
@@ -64,7 +64,7 @@ async def _execute(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Fi
     run = claim.run
     finished: Finished | None = None
     unblocked: list[UUID] = []
-    # Beside the agent's beginning: what it asks its model first is on its way the sooner.
+    # At the same time as the agent begins, so that its first request to the model is not delayed.
     publishing = background.spawn(publish_events(run.session_id, claim.events), "tell of a run")
     try:
         ended, held = await _work(claim, handle, tree, publishing)
@@ -81,7 +81,7 @@ async def _execute(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Fi
     except Fenced:
         logger.warning("Run %s was taken from this process", run.pk)
     finally:
-        # A run that has waited may be running again by now.
+        # A run that has waited may already be running again.
         if running.get(run.pk) is handle:
             drafts.drop(run.session_id, run.pk)
             del running[run.pk]
@@ -92,9 +92,9 @@ async def _execute(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Fi
 async def _work(
     claim: ClaimedRun, handle: RunHandle, tree: Tree, publishing: "asyncio.Task[None]"
 ) -> tuple[Finished, Recorded]:
-    """Let the agent work, and record it; returns the end and what is stored together with it.
+    """Run the agent, and record its events. Returns the end and what is stored together with it.
 
-    Nothing that it does is told before ``publishing`` is done, which tells of the run's beginning.
+    Nothing of it is published before ``publishing`` is done, which publishes the run's beginning.
     """
     run = claim.run
     delegation = Delegation(claim, tree, _execute_within, resuming.the_keeper)
@@ -130,7 +130,7 @@ async def _work(
     except Fenced:
         raise
     except AgentError as failure:
-        # Before the agent began; what it fails by later is its outcome.
+        # This failed before the agent began; later failures are part of its outcome.
         outcome = Outcome("failed", 0, code=failure.code, error=failure.message)
     except _NoHistory as unread:
         logger.exception("Run %s could not begin", run.pk)
@@ -163,7 +163,7 @@ async def _follow(
     handle: RunHandle,
     publishing: "asyncio.Task[None]",
 ) -> None:
-    """Record what the agent does, to its end; runs that it has started and no longer waits for end before it."""
+    """Record the agent's events to its end. Runs that it has started and no longer waits for end before it."""
     try:
         await publishing
         stream.watch_partials(recorder.on_partial)
@@ -177,24 +177,24 @@ async def _follow(
 
 
 def _within(claim: ClaimedRun, setup: AgentSetup, meter: RunMeter | None) -> Within:
-    """What applies to the runs within one."""
+    """The settings for runs within this one."""
     return Within(
         claim.around if meter is None else (*claim.around, meter),
         (*claim.policies, setup.spec.policy),
-        # An extension's own loop cannot be continued from the log.
+        # A loop of an extension cannot be continued from the log.
         claim.may_wait and not setup.spec.agent_class,
         claim.by_clock or claim.run.origin == Origin.SCHEDULE,
     )
 
 
 async def _find_words(claim: ClaimedRun, handle: RunHandle) -> None:
-    """Words that were sent while the run waited for people are read by its first model call from now on."""
+    """Find steering words that were sent while the run waited for people; its first model call reads them."""
     if claim.resumed is not None and (newest := await database.read(steering.newest_for, claim.run.pk)):
         handle.steer(newest, "")
 
 
 async def _unfinished(claim: ClaimedRun) -> list[history.UnfinishedCall]:
-    """The questions to other agents that the run which this one continues has left unanswered."""
+    """The questions to other agents that the run before, which this one continues, has left unanswered."""
     run = claim.run
     if run.continues_id is None or claim.resumed is not None:
         return []
@@ -202,7 +202,7 @@ async def _unfinished(claim: ClaimedRun) -> list[history.UnfinishedCall]:
 
 
 def _usable(claim: ClaimedRun) -> AgentSetup:
-    """The agent that answers. Raises `AgentError` where there is none."""
+    """The agent that answers. Raises `AgentError` if there is none."""
     if claim.setup is None:
         words = Sentence(
             "The agent “%(name)s” is no longer available to you. Choose another one.", name=claim.run.agent_name
@@ -215,7 +215,7 @@ def _usable(claim: ClaimedRun) -> AgentSetup:
 
 @contextlib.contextmanager
 def _time_limit(stream: agents.AgentRun, time_s: float | None, worked_s: float) -> Iterator[None]:
-    """Fail the run when its agent's time is over, of which so much is gone."""
+    """Fail the run when its agent's time is over; ``worked_s`` of it is used up already."""
     if not time_s:
         yield
         return
@@ -230,7 +230,7 @@ def _time_limit(stream: agents.AgentRun, time_s: float | None, worked_s: float) 
 
 
 def _worked_s(claim: ClaimedRun) -> float:
-    """How long a run that has waited had been running before, in seconds."""
+    """How many seconds a run that has waited was running before."""
     run = claim.run
     if claim.resumed is None or run.started_at is None:
         return 0.0
@@ -238,9 +238,9 @@ def _worked_s(claim: ClaimedRun) -> float:
 
 
 def load_history(run: Run, *, has_begun: bool = False) -> list[ChatMessage]:
-    """The session's turns before a run; none before its first one. Of a run within another one, what it continues from.
+    """The session's turns before a run; empty before its first one. For a run within another one, what it continues from.
 
-    ``has_begun``: the run has waited, and its own turn is the last of them.
+    ``has_begun``: the run has waited, so its own turn is the last.
     """
     if run.parent_id is not None:
         return history.conversation_within(run, has_begun=has_begun)
@@ -262,14 +262,14 @@ class _NoHistory(Exception):
 
 
 async def _history(claim: ClaimedRun) -> list[ChatMessage]:
-    """The session's turns before a run; a database that is away is waited for. Raises `_NoHistory`."""
+    """The session's turns before a run. Waits for a database that does not answer. Raises `_NoHistory`."""
     if claim.history is not None:
         return claim.history
     return await _read(claim.run, load_history, claim.run, has_begun=claim.resumed is not None)
 
 
 async def _read(run: Run, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Read the history before a run; waits for a database that does not answer. Raises `_NoHistory`."""
+    """Call a function that reads the history before a run. Waits for a database that does not answer. Raises `_NoHistory`."""
     try:
         return await with_retries(run, "read", lambda: database.read(function, *args, **kwargs))
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Ends the runs of processes that are gone, or that are about to go and have not ended them themselves."""
+"""Ends runs whose processes have died, or are about to stop and have not ended them themselves."""
 
 import logging
 from uuid import UUID
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 async def interrupt(run_id: UUID) -> bool:
-    """End a live run whose process has died or is stopping; False where it has ended or another process has taken it meanwhile."""
+    """End a live run whose process has died or is stopping. Returns False if it has ended, or another process has taken it over."""
     result = await database.write(_end, run_id)
     if result is None:
         return False
@@ -31,12 +31,12 @@ async def interrupt(run_id: UUID) -> bool:
 
 
 def interrupt_orphan(run_id: UUID) -> bool:
-    """`interrupt` for a process that has no event loop yet, and no clients."""
+    """`interrupt` for a process that has no event loop and no clients yet."""
     return _end(run_id) is not None
 
 
 def _end(run_id: UUID) -> tuple[UUID, list[Stored]] | None:
-    """Interrupt the run, or where it can't be read set it aside."""
+    """Interrupt the run; if it can't be read, set it aside."""
     try:
         return interrupt_atomically(run_id)
     except Exception as error:
@@ -48,14 +48,14 @@ def _end(run_id: UUID) -> tuple[UUID, list[Stored]] | None:
 
 @transaction.atomic
 def interrupt_atomically(run_id: UUID) -> tuple[UUID, list[Stored]] | None:
-    """Take the run from its owner, close what it left open, and end it."""
+    """Take the run from its owner, close its open calls, and end it."""
     run = Run.objects.select_related("cancelled_by", "draft").filter(pk=run_id, status__in=LIVE).first()
     if run is None or not Session.objects.select_for_update().filter(pk=run.session_id).exists():
         return None
     if not run_state.take_over(run, run_registry.PROCESS):
         return None
     events: list[Stored] = []
-    # The runs within it end with it, the deepest first, as where its process ends it.
+    # The runs within it end with it, the deepest first, as when its own process ends it.
     for child in reversed(selectors.runs_within(run)):
         if child.status in LIVE:
             events += _close(child, stopped_with=run)[1]
@@ -66,8 +66,8 @@ def interrupt_atomically(run_id: UUID) -> tuple[UUID, list[Stored]] | None:
 
 
 def _close(run: Run, stopped_with: Run | None = None) -> tuple[End, list[Stored]]:
-    """Close what a run has left open, and end it."""
-    # A stop of it, or of a run that it is within, was requested: then it was cancelled.
+    """Close a run's open calls, and end it."""
+    # If a stop of it, or of a run around it, was requested, it counts as cancelled.
     asked = next((each for each in (run, stopped_with) if each and each.status == RunStatus.CANCELLING), None)
     run.cancelled_by = None if asked is None else asked.cancelled_by
     steps = list(run.steps.order_by("position"))
@@ -75,7 +75,7 @@ def _close(run: Run, stopped_with: Run | None = None) -> tuple[End, list[Stored]
     calls.close_open(run.pk)
     usage, cost = calls.usage_of(run.pk)
     status = RunStatus.CANCELLED if asked else RunStatus.INTERRUPTED
-    # Runs within it that wait had no process, and there is no call any more that they would answer.
+    # Runs within it that wait have no process, and the call that they would answer does not exist any more.
     waits = Run.objects.filter(parent=run, status=RunStatus.WAITING)
     within = [
         event for child in waits for event in waiting.end(child, status, run_events.NO_RESULT, by=run.cancelled_by)

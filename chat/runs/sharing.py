@@ -1,7 +1,7 @@
-"""Sharing a session with a person, a group, or everyone who has a link. The only writer of these tables.
+"""Sharing a session with a user, a group, or everyone who has a link. The only writer of these tables.
 
-Each function is one transaction, on a thread of the database, and checks there that its caller owns the session. What a share gives,
-`access` says; to notify open sockets of a change is the caller's work (`group_messages.LOGINS_CHANGED`).
+Each function is one transaction, on a thread of the database, and checks there that its caller owns the session. What a share allows is
+defined in `access`. The caller has to notify open sockets of a change (`group_messages.LOGINS_CHANGED`).
 """
 
 import hashlib
@@ -25,24 +25,24 @@ from chat.models import Act, AuditEntry, Door, Session, Share, ShareJoin
 from chat.runs.admission import Refused, lock_session
 from chat.security import audit
 
-#: Shares that a session may have.
+#: The most shares of a session.
 MOST_SHARES = 100
-#: Unknown names that one account may try in an hour: more would reveal who has an account here.
+#: How many unknown names an account may try per hour: more attempts could find out who has an account here.
 MOST_UNKNOWN = 20
 _HOUR = timedelta(hours=1)
-#: The prefix of a link's secret, by which logs leave it out: see `agents.masking`.
+#: The prefix of a link's secret, by which logs recognise and hide it: see `agents.masking`.
 _LINK, _LINK_BYTES = "lk_", 32
 
 
 class ShareChanges(TypedDict, total=False):
-    """Changes of a share; what is left out stays."""
+    """Changes of a share; fields that are left out stay."""
 
     role: str
     expires_at: datetime | None
 
 
 class UnknownName(Refused):
-    """There is no user, or no group of one's own, of that name."""
+    """There is no user of that name, or the user is in no group of that name."""
 
     def __init__(self, name: str) -> None:
         super().__init__("not_found", Sentence("There is no “%(name)s” to share with.", name=clean_text(name[:80])))
@@ -78,7 +78,7 @@ def make_share(
     with transaction.atomic():
         session = lock_session(session_id, user, _owns)
         check_share(role, expires_at)
-        # What has expired is listed nowhere, and cannot be withdrawn.
+        # Expired shares are not listed, and cannot be withdrawn.
         Share.objects.filter(session=session, expires_at__lte=Now()).delete()
         if Share.objects.filter(session=session).count() >= MOST_SHARES:
             raise Refused(
@@ -105,7 +105,7 @@ def make_share(
 
 
 def find_target(user: User, target: ShareTarget) -> tuple[User | None, Group | None]:
-    """The person, or the group of the user's own, that is named; neither where there is none."""
+    """The named user, or the named group if the user is in it; neither if there is none."""
     if target.group:
         return None, user.groups.filter(name=clean_text(target.group)).first()
     return find_person(target.user), None
@@ -113,12 +113,12 @@ def find_target(user: User, target: ShareTarget) -> tuple[User | None, Group | N
 
 def find_person(name: str) -> User | None:
     """The active user of that name."""
-    # Asked with what it cannot store, PostgreSQL fails.
+    # Cleaned, because a query for text that PostgreSQL cannot store fails.
     return User.objects.filter(username=clean_text(name), is_active=True, closed=None).first()
 
 
 def check_share(role: Role, expires_at: datetime | None) -> None:
-    """See that a share may have this role and this end. Raises `Refused`."""
+    """Check that a share may have this role and this expiry. Raises `Refused`."""
     if role not in (Role.WATCHER, Role.DRIVER):
         raise Refused("bad_frame", Sentence("role: watcher or driver."))
     if expires_at is not None and expires_at <= timezone.now():
@@ -159,7 +159,7 @@ def _note(user: User, act: Act, door: Door, share: Share) -> None:
 
 
 def _locked_share(user: User, share_id: UUID) -> Share:
-    """A share of one's own session, locked for the rest of the transaction."""
+    """A share of the user's own session, locked for the rest of the transaction."""
     share = Share.objects.select_related("user", "group").filter(pk=share_id).first()
     session_id = share.session_id if share is not None else None
     if share is None or session_id is None:
@@ -175,7 +175,7 @@ def _locked_share(user: User, share_id: UUID) -> Share:
 
 @transaction.atomic
 def change_share(user: User, share_id: UUID, changes: ShareChanges, door: Door) -> Share:
-    """Give a share another ``role`` or ``expires_at``, whichever is named. Raises `Refused`."""
+    """Change a share's ``role`` or ``expires_at``, whichever is given. Raises `Refused`."""
     share = _locked_share(user, share_id)
     role = Role(changes.get("role", share.role))
     if share.link_hash and role is not Role.WATCHER:
@@ -190,7 +190,7 @@ def change_share(user: User, share_id: UUID, changes: ShareChanges, door: Door) 
 
 @transaction.atomic
 def withdraw_share(user: User, share_id: UUID, door: Door) -> None:
-    """Withdraw a share; a user without another one loses the session. Raises `Refused`."""
+    """Withdraw a share; a user without another one loses access to the session. Raises `Refused`."""
     share = _locked_share(user, share_id)
     _note(user, Act.UNSHARE, door, share)
     share.delete()
@@ -198,7 +198,7 @@ def withdraw_share(user: User, share_id: UUID, door: Door) -> None:
 
 @transaction.atomic
 def leave_session(user: User, session_id: UUID, door: Door) -> None:
-    """Give up what was shared with oneself alone, and what one has joined; what a group has stays. Raises `Refused`."""
+    """Leave a session that was shared with the user directly, or joined by a link; shares of groups stay. Raises `Refused`."""
     session = lock_session(session_id, user, lambda who, session: role_in(who, session) is not None)
     if session.owner_id == user.pk:
         raise Refused("not_allowed", Sentence("The session is yours. Hand it over, or delete it."))
@@ -214,21 +214,21 @@ def leave_session(user: User, session_id: UUID, door: Door) -> None:
 
 
 def swap_owner(session: Session, owner: User, before_id: int) -> None:
-    """The session, whose row the caller holds, has another owner: the former one drives it now, and shares with the new one are removed."""
+    """After a change of owner: make the former one a driver, and delete the new one's shares. The caller has locked the session's row."""
     Share.objects.filter(session=session, user=owner).delete()
     ShareJoin.objects.filter(share__session=session, user=owner).delete()
     Share.objects.create(session=session, user_id=before_id, role=Role.DRIVER)
 
 
 def find_link(secret: str) -> Share | None:
-    """The share that a link's secret opens, if it still does."""
+    """The share of a link's secret, if it is still valid."""
     found = Share.objects.filter(not_expired(), link_hash=_hashed(secret), session__deleted_at=None)
     return found.select_related("session", "session__owner").first()
 
 
 @transaction.atomic
 def join_session(user: User, secret: str, door: Door) -> UUID | None:
-    """Become a watcher by a link; the session, or None where the link opens nothing. Owners and members stay what they are."""
+    """Join a session as a watcher by a link. Returns the session, or None if the link is invalid. Owners and members keep their role."""
     share = find_link(secret)
     if share is None:
         return None

@@ -1,6 +1,6 @@
-"""The only writer of runs: which moves are legal, who executes a run, and since when.
+"""The only writer of runs: which state changes are allowed, which process executes a run, and since when.
 
-Each move is one conditional UPDATE, so that of two that race the first to commit stands.
+Each change is one conditional UPDATE: if two race, the first to commit wins.
 """
 
 import time
@@ -39,17 +39,17 @@ from chat.runtime.db_values import (
 )
 from chat.store import notices, run_figures, steering, step_log
 
-#: From where each status may be reached.
+#: For each status, from which ones it can be reached.
 MOVES: dict[RunStatus, tuple[RunStatus, ...]] = {
     RunStatus.RUNNING: (RunStatus.QUEUED, RunStatus.WAITING),
     RunStatus.CANCELLING: (RunStatus.RUNNING,),
     RunStatus.WAITING: (RunStatus.RUNNING,),
     RunStatus.COMPLETED: LIVE,
     RunStatus.CANCELLED: UNFINISHED,
-    # From the queue where it can't be read, and so not be started.
+    # From the queue, if it can't be read and so not be started.
     RunStatus.FAILED: UNFINISHED,
     RunStatus.MAX_ITERATIONS: LIVE,
-    # One that waits, with the run that it is within.
+    # Also a waiting run, together with the run around it.
     RunStatus.INTERRUPTED: CURRENT,
 }
 ENDED = tuple(status for status in RunStatus if status not in UNFINISHED)
@@ -58,33 +58,33 @@ CONTINUABLE = (RunStatus.INTERRUPTED, RunStatus.FAILED, RunStatus.CANCELLED, Run
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a run ended, as it is recorded."""
+    """How a run ended, as it is stored."""
 
     status: RunStatus
     iterations: int = 0
     usage: Usage = field(default_factory=Usage)
     code: str = ""
     cost: Cost | None = None
-    """Where it is known."""
+    """If it is known."""
 
 
 def enqueue(run: Run, *, title: str, is_first: bool) -> None:
-    """Append a new run to its session's queue; the caller holds the session's row. ``is_first``: no run before it is unfinished."""
-    # It takes the current version when it begins, if it was given none.
+    """Append a new run to its session's queue. The caller has locked the session's row. ``is_first``: no earlier run is unfinished."""
+    # If no version is set, the run takes the current one when it begins.
     run.agent_version_id = run.pinned_version
     _add(run)
     shown = {"status": RunStatus.QUEUED} if is_first else {}
     Session.objects.filter(pk=run.session_id).update(title=title, active_at=timezone.now(), **shown)
 
 
-#: Raw SQL, because the model is asked only after it.
+#: Raw SQL, because the model is only asked after it.
 _BEGIN = "UPDATE chat_session SET title = %s, active_at = %s, status = %s WHERE id = %s"
 
 
 def begin(run: Run, process: str, *, title: str) -> None:
-    """Add a new run that a process executes from the beginning; the caller holds the session and has seen that it may.
+    """Add a new run that a process executes at once. The caller has locked the session's row, and checked that the run may start.
 
-    It has its agent's version already.
+    Its agent's version is already set.
     """
     run.status, run.owner, run.fence, run.begun_at = RunStatus.RUNNING, process, 1, time.monotonic()
     run.started_at = run.heartbeat_at = clock.now()
@@ -94,7 +94,7 @@ def begin(run: Run, process: str, *, title: str) -> None:
         cursor.execute(_BEGIN, [title, datetime_param(timezone.now()), RunStatus.RUNNING, uuid_param(run.session_id)])
 
 
-#: Likewise.
+#: Raw SQL for the same reason.
 _ADD = """INSERT INTO chat_run (id, session_id, number, user_id, client_message_id, message, agent_name, agent_version_id, model,
     provider, enable_reasoning, origin, continues_id, parent_id, parent_call_id, depth, status, created_at, started_at, owner, fence,
     heartbeat_at, iterations, input_tokens, output_tokens, usage_estimated, code, files)
@@ -131,19 +131,19 @@ def _add(run: Run) -> None:
 
 
 def add_ended(run: Run) -> None:
-    """Add a run that has run elsewhere, as it ended there."""
+    """Add a run that was executed elsewhere, in its final state."""
     run.save(force_insert=True)
 
 
 def add_copies(runs: Sequence[Run]) -> None:
-    """Add copies of ended runs: no process executes them, and no limit counts them."""
+    """Add copies of ended runs: no process executes them, and they count for no limit."""
     Run.objects.bulk_create(runs)
 
 
 def begin_within(run: Run, parent: Run) -> None:
-    """Add a run within another one, which its process executes from the beginning, under the same fence; the caller holds the session.
+    """Add a run within another one, executed by the same process under the same fence. The caller has locked the session's row.
 
-    It has its agent's version already.
+    Its agent's version is already set.
     """
     name_model(run)
     run.parent, run.depth = parent, parent.depth + 1
@@ -158,9 +158,9 @@ def begin_within(run: Run, parent: Run) -> None:
 
 
 def claim(run: Run, process: str) -> bool:
-    """Take a queued run for a process; false where someone else was faster. The caller holds the session's row.
+    """Claim a queued run for a process. Returns False if another one was faster. The caller has locked the session's row.
 
-    From now on it has the version of its agent that `next_in` has found, or the one that it was to take.
+    From now on the run has the version of its agent that `next_in` has found, or the one that it was pinned to.
     """
     if run.current_version is None or run.agent_version_id is None:
         run.agent_version_id = run.current_version
@@ -183,9 +183,9 @@ def claim(run: Run, process: str) -> bool:
 
 
 def suspend(run: Run, end: End, *, is_news: bool = True) -> bool:
-    """Let a run wait for people: no process executes it any more. False where it isn't running any more, or not under this fence.
+    """Let a run wait for people: no process executes it any more. Returns False if it isn't running under this fence any more.
 
-    ``end`` is what it has used so far; ``is_news``: people are notified that it waits.
+    ``end``: what it has used so far. ``is_news``: whether people are notified that it waits.
     """
     usage = end.usage
     moved = _moving(run.pk, RunStatus.WAITING).filter(fence=run.fence)
@@ -213,30 +213,30 @@ def suspend(run: Run, end: End, *, is_news: bool = True) -> bool:
 
 
 def has_suspended(run: Run) -> bool:
-    """Whether a run that its process has let wait does, or did since: under this fence no other process can have claimed it."""
+    """Whether a run that its process has suspended waits, or did since: under this fence no other process can have claimed it."""
     return not Run.objects.filter(pk=run.pk, status__in=LIVE, fence=run.fence).exists()
 
 
 def is_any_ready(run_ids: Collection[UUID]) -> bool:
-    """Whether one of these runs, which have begun to wait, waits no more, or may go on."""
+    """Whether one of these runs, which have waited, does not wait any more, or may continue."""
     return bool(run_ids) and bool(ready_among(run_ids))
 
 
 def ready_among(run_ids: Collection[UUID]) -> list[UUID]:
-    """Those of these runs, which have begun to wait, that wait no more, or may continue."""
+    """Those of these runs, which have waited, that do not wait any more, or may continue."""
     waiting = Run.objects.filter(pk__in=run_ids, status=RunStatus.WAITING, decided_at=None)
     return list(set(run_ids) - set(waiting.values_list("pk", flat=True)))
 
 
 def mark_decided(run: Run) -> None:
-    """No request of a waiting run is open, or a run within it waits no more: it may continue, as may those around it."""
+    """Let a waiting run continue: none of its requests is open, or a run within it waits no more. The same for the runs around it."""
     Run.objects.filter(pk=run.pk, status=RunStatus.WAITING, decided_at=None).update(decided_at=Now())
     if run.parent is not None:
         mark_decided(run.parent)
 
 
 def resume(run: Run, process: str) -> bool:
-    """Take a run that has waited for a process; false where someone else was faster. The caller holds the session's row."""
+    """Claim a run that has waited for a process. Returns False if another one was faster. The caller has locked the session's row."""
     moved = _reclaim(run, owner=process, fence=F("fence") + 1)
     if moved:
         _repeat_status(run.session_id)
@@ -244,7 +244,7 @@ def resume(run: Run, process: str) -> bool:
 
 
 def resume_within(run: Run, parent: Run) -> bool:
-    """The same of a run within another one, which its process executes, under its fence."""
+    """As `resume`, for a run within another one, whose process executes it under the same fence."""
     return _reclaim(run, owner=parent.owner, fence=parent.fence)
 
 
@@ -261,14 +261,14 @@ def _reclaim(run: Run, **by: Any) -> bool:
 
 
 def waited_ms(run: Run) -> int:
-    """How long a run has waited for people, until now where it still does."""
+    """How long a run has waited for people, in milliseconds; until now if it still does."""
     if run.waiting_since is None:
         return run.waited_ms
     return run.waited_ms + max(0, round((clock.now() - run.waiting_since).total_seconds() * 1000))
 
 
 def end_waiting(run: Run) -> None:
-    """A run that waits is about to end: keep how long it has waited."""
+    """Store how long a waiting run has waited, before it ends."""
     run.waited_ms, run.waiting_since = waited_ms(run), None
     Run.objects.filter(pk=run.pk, status=RunStatus.WAITING).update(
         waited_ms=run.waited_ms, waiting_since=None, decided_at=None
@@ -276,7 +276,7 @@ def end_waiting(run: Run) -> None:
 
 
 def request_cancel(run: Run, user: User | None) -> bool:
-    """Ask for a running run to be stopped; false where it isn't running any more."""
+    """Request the stop of a running run. Returns False if it isn't running any more."""
     moved = _moving(run.pk, RunStatus.CANCELLING).update(
         status=RunStatus.CANCELLING, cancel_requested_at=timezone.now(), cancelled_by=user
     )
@@ -285,7 +285,7 @@ def request_cancel(run: Run, user: User | None) -> bool:
     return bool(moved)
 
 
-#: Raw SQL, because it runs at the end of every run; as querysets the two statements took longer than the commit.
+#: Raw SQL, because it is executed at the end of every run: as querysets the two statements took longer than the commit.
 _FINISH = """UPDATE chat_run SET status = %s, ended_at = {now}, iterations = %s, input_tokens = %s, output_tokens = %s,
     usage_estimated = %s, cached_tokens = %s, reasoning_tokens = %s, cost = %s, currency = %s, code = %s,
     cancelled_by_id = COALESCE(%s, cancelled_by_id), first_token_ms = ({spoke})
@@ -295,7 +295,7 @@ _FINISH = """UPDATE chat_run SET status = %s, ended_at = {now}, iterations = %s,
 
 
 def finish(run_id: UUID, session_id: UUID, end: End, *, fence: int | None = None, by: User | None = None) -> bool:
-    """End a run; false where it has ended already, or where ``fence`` is given and has risen."""
+    """End a run. Returns False if it has already ended, or if ``fence`` is given and has risen."""
     usage, moves = end.usage, MOVES[end.status]
     values: list[Any] = [
         end.status,
@@ -319,7 +319,7 @@ def finish(run_id: UUID, session_id: UUID, end: End, *, fence: int | None = None
         )
         moved = cursor.fetchone()
     if moved is not None:
-        # The run's row is locked now, so no draft of it is saved any more.
+        # The run's row is locked from here on, so no draft of it can be saved any more.
         step_log.forget_draft(run_id)
         *facts, has_words = moved
         if has_words:
@@ -331,8 +331,8 @@ def finish(run_id: UUID, session_id: UUID, end: End, *, fence: int | None = None
 
 
 def _queue_words(run_id: UUID) -> None:
-    """Steering words that a run has not read are asked after it, as if they had been sent to the queue; no limit applies."""
-    # Not all of it: it may be a run that ends because not all of it can be read.
+    """Put a run's unread steering words into the queue, as if they had been sent there; no limit applies."""
+    # Only these columns: the run may be ending because the others cannot be read.
     ended = Run.objects.only("session_id", "agent_name", "enable_reasoning").get(pk=run_id)
     number = Run.objects.filter(IS_ROOT, session_id=ended.session_id).aggregate(last=Max("number"))["last"]
     for place, word in enumerate(steering.queue_unread(run_id), start=1):
@@ -349,7 +349,7 @@ def _queue_words(run_id: UUID) -> None:
 
 
 def _count(status: RunStatus, agent_name: str, started_at: Any, cancel_requested_at: Any, waited_ms: int) -> None:
-    """Count a run whose end is stored now in the metrics; the times are the database's."""
+    """Count a run that has ended in the metrics; the times are the database's."""
     metrics.runs_ended.labels(status.value, metrics.agents.of(agent_name)).inc()
     if started_at is not None:
         lasted = (clock.now() - datetime_from_db(started_at)).total_seconds() - waited_ms / 1000
@@ -360,14 +360,14 @@ def _count(status: RunStatus, agent_name: str, started_at: Any, cancel_requested
 
 
 def abandon(of: Q) -> list[UUID]:
-    """End unfinished runs of a log that is deleted, so that they count for no limit; returns those that were running."""
+    """End the unfinished runs of a deleted log, so that they count for no limit. Returns those that were running."""
     found = dict(Run.objects.filter(HAS_NOT_ENDED, of).values_list("pk", "status"))
     Run.objects.filter(HAS_NOT_ENDED, pk__in=found).update(status=RunStatus.CANCELLED, ended_at=timezone.now())
     return [run_id for run_id, status in found.items() if status != RunStatus.QUEUED]
 
 
 def take_over(run: Run, process: str) -> bool:
-    """Take a live run away from a process that has fallen silent, so that nothing it still does is stored."""
+    """Take a live run from a process that no longer sends heartbeats, so that nothing more is stored by that process."""
     taken = Run.objects.filter(pk=run.pk, fence=run.fence, status__in=LIVE).update(owner=process, fence=F("fence") + 1)
     if taken:
         run.refresh_from_db()
@@ -375,17 +375,17 @@ def take_over(run: Run, process: str) -> bool:
 
 
 def beat(process: str, run_ids: Collection[UUID]) -> None:
-    """Renew the lease on the runs that a process executes, where they are still its own."""
+    """Renew a process's heartbeat on the runs that it executes and still owns."""
     Run.objects.filter(pk__in=run_ids, owner=process, status__in=LIVE).update(heartbeat_at=Now())
 
 
 def interrupted_by(username: str) -> str:
-    """The sentence that says who has interrupted what a run was doing."""
+    """The sentence about who has interrupted what a run was doing."""
     return f"Interrupted by {username}."
 
 
 def stopped_by(username: str | None) -> str:
-    """The sentence that says who stopped a run."""
+    """The sentence about who has stopped a run."""
     return f"Stopped by {username}." if username else "Stopped by an operator."
 
 
@@ -400,7 +400,7 @@ _REPEAT = f"""UPDATE chat_session SET active_at = %s, status = COALESCE(
 
 
 def _repeat_status(session_id: UUID) -> None:
-    """Show the live run's status on the session, else its newest run's."""
+    """Copy the live run's status to the session, or the newest run's if none is live."""
     session = uuid_param(session_id)
     with connection.cursor() as cursor:
         cursor.execute(_REPEAT, [datetime_param(timezone.now()), session, session, session])

@@ -1,4 +1,4 @@
-"""What a run's tools are given: the requesting user's history, whether the session has read private things, and the settings."""
+"""What a run gives its tools: search in the user's history, the record of private data that the session has read, and settings."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
@@ -20,7 +20,7 @@ from chat.store import search
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: How far back what people wrote, and what pages linked to, is read.
+#: How many of the latest messages and pages are searched for addresses.
 _MESSAGES = 1_000
 _PAGES = 200
 
@@ -28,7 +28,7 @@ _PAGES = 200
 def toolbox_for(
     run: Run, extra: Sequence[agents.Tool] = (), mcp_servers: Mapping[str, Any] | None = None
 ) -> agents.Toolbox:
-    """What the run's agent gives its tools, and ``extra`` tools of the run's own. ``mcp_servers``: None for the environment's."""
+    """The toolbox of the run's agent, with ``extra`` tools of this run. ``mcp_servers``: None for those of the environment."""
     return agents.Toolbox(
         search_history=_history_of(run),
         mcp_servers=settings.MCP_SERVERS if mcp_servers is None else mcp_servers,
@@ -41,7 +41,7 @@ def toolbox_for(
 
 
 def _in_a_tools_thread(method: Callable[P, T]) -> Callable[P, T]:
-    """Wait for a database that does not answer for a moment; where it stays so, let the model read that."""
+    """Wait for a database that does not answer for a moment; if it stays so, the model gets that as the call's error."""
 
     @wraps(method)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -57,11 +57,11 @@ def _in_a_tools_thread(method: Callable[P, T]) -> Callable[P, T]:
 
 
 def _history_of(run: Run) -> Callable[[str, int], list[HistoryHit]] | None:
-    """The search in the requesting user's own sessions. It refuses where others see this session too: they would read those through it."""
+    """The search in the user's own sessions. It refuses if others can see this session: they would see those sessions' texts through it."""
     user, session_id = run.user, run.session_id
     if user is None:
         return None
-    # The session's own past is in the agent's history already.
+    # The session's own past is already in the agent's history.
     look = search.bound_to(user, apart_from=session_id)
 
     def look_alone(query: str, limit: int) -> list[HistoryHit]:
@@ -79,30 +79,30 @@ def _is_seen_by_others(session_id: UUID, user_id: int) -> bool:
 
 
 class SessionRecord:
-    """A session's mark that it has read private things, and the addresses that may be requested all the same, in the database."""
+    """A session's mark that it has read private data, and the addresses that may be requested all the same. Stored in the database."""
 
     def __init__(self, session_id: UUID) -> None:
         self._session_id = session_id
 
     @_in_a_tools_thread
     def is_marked(self) -> bool:
-        """Whether this or an earlier run has read private things."""
+        """Whether this or an earlier run has read private data."""
         return Session.objects.filter(pk=self._session_id, has_read_private=True).exists()
 
     @_in_a_tools_thread
     def mark(self) -> None:
-        """Keep that it has, for later runs too."""
+        """Store that the session has read private data, also for later runs."""
         Session.objects.filter(pk=self._session_id, has_read_private=False).update(has_read_private=True)
 
     @_in_a_tools_thread
     def person_texts(self) -> Iterable[str]:
-        """The messages that people wrote here, the newest first; those of runs within runs were written by agents."""
+        """The messages that people wrote in this session, newest first; those of runs within runs were written by agents."""
         runs = Run.objects.filter(IS_ROOT, session_id=self._session_id).order_by("-number")
         return list(runs.values_list("message", flat=True)[:_MESSAGES])
 
     @_in_a_tools_thread
     def page_texts(self) -> Iterable[str]:
-        """The pages that were read here, the newest first."""
+        """The pages that were read in this session, newest first."""
         read = Step.objects.filter(
             session_id=self._session_id, type="tool_result", tool_name=agents.PAGE_READER, ok=True
         ).order_by("-id")

@@ -1,7 +1,7 @@
-"""Notifies the workers, through the broker, that a session has a queued run.
+"""Notifies workers, through the broker, that a session has a queued run.
 
-A notification is a hint: it may be lost, repeated or late, and nothing waits for it. The queue is in the database, which every worker with
-a free slot polls once a second.
+A notification is a hint: it may be lost, repeated or late, and nothing waits for it. The queue itself is in the database, which every
+worker with a free slot polls once a second.
 """
 
 import logging
@@ -20,11 +20,11 @@ logger = logging.getLogger(__name__)
 
 #: The task that a notification calls: `chat.tasks.execute_next_run`.
 TASK = "chat.execute_next_run"
-#: Its former name, which processes of an earlier version that run beside this one still send.
+#: The task's former name, which processes of an earlier version, running at the same time, still send.
 FORMER_TASK = "chat.carry"
-#: Seconds after a failure without another try: until then, queued runs are found by polling.
+#: How many seconds after a failure nothing is sent; meanwhile queued runs are found by polling.
 _AWAY_S = 1.0
-#: One more try at once: a connection that was idle may be found broken only when it is used.
+#: One immediate retry: that an idle connection is broken may only be found when it is used.
 _RETRY = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
 
 
@@ -46,7 +46,7 @@ class WorkerNotifier:
             self._changed.notify()
 
     def preload(self) -> None:
-        """Load the broker's client before it is needed."""
+        """Import the broker's client before it is needed."""
         with self._changed:
             self._start()
 
@@ -56,7 +56,7 @@ class WorkerNotifier:
             self._thread.start()
 
     def _notify_forever(self) -> None:
-        # Imported here, because it takes most of a second, which processes without a broker need not spend.
+        # Imported here: it takes most of a second, which processes without a broker should not spend.
         app: Celery = import_string(settings.WORKER_APPLICATION)
         app.finalize()
         logger.info("The broker's client is loaded")
@@ -69,7 +69,7 @@ class WorkerNotifier:
                 time.sleep(_AWAY_S)
             for session_id in due:
                 if not self._sent(app, session_id):
-                    # Retry this one, to know when the broker is back; the other sessions are found by polling anyway.
+                    # This one is retried, to find out when the broker is back; other sessions are found by polling.
                     self.notify(session_id)
                     break
 
@@ -107,5 +107,5 @@ def preload_notifier() -> None:
 
 
 def is_broken() -> bool:
-    """Whether the broker did not answer the last time."""
+    """Whether the broker did not answer the last notification."""
     return notifier.away_since is not None

@@ -1,21 +1,21 @@
-"""Where this process listens: what operators write for it, the socket, and the address that browsers on this machine find it at."""
+"""The address on which this process listens: parsed from the operator's setting, bound, and shown to browsers on this machine."""
 
 import re
 import socket
 
 from agents.addresses import host_and_port, plain_ipv6
 
-#: What stands for all of this machine's addresses.
+#: The addresses that mean all addresses of this machine.
 EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 _NAME = re.compile(r"[\w-]{1,63}(\.[\w-]{1,63})*\.?", re.ASCII)
 
 
 class NoHost(ValueError):
-    """Nothing to listen on. The message continues after the variable's name: "must be …"."""
+    """Not an address to listen on. The message continues after the variable's name: "must be …"."""
 
 
 def read_host(text: str) -> str:
-    """An address or a name to listen on, in its one spelling; an IPv6 address may stand in brackets. Raises `NoHost`."""
+    """The normal form of an address or a name to listen on; an IPv6 address may be in brackets. Raises `NoHost`."""
     if six := plain_ipv6(text):
         return six
     if not _NAME.fullmatch(text):
@@ -30,19 +30,19 @@ def read_host(text: str) -> str:
 
 
 def own_address(host: str, port: int) -> str:
-    """The origin by which browsers on this machine reach what listens there."""
+    """The origin by which browsers on this machine reach a server that listens on a host and port."""
     return f"http://{host_and_port('', 'localhost' if host in EVERY_ADDRESS else host, port)}"
 
 
 def listen_on(host: str, port: int, backlog: int) -> socket.socket:
-    """A socket that listens on a host as `read_host` returns it; of a name's addresses, on the first of IPv4. Raises `OSError`."""
+    """A socket that listens on a host from `read_host`; for a name, on its first IPv4 address if it has one. Raises `OSError`."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, kind, protocol, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if host == "::":
-            # Whatever the system's own choice is: all addresses are those of IPv4, too.
+            # Not left to the system's default: all addresses include those of IPv4.
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listener.bind(address)
         listener.listen(backlog)

@@ -1,26 +1,26 @@
-"""How many files and connections this process may have open at once: as many as the system lets it."""
+"""Raises the limit of files and connections that this process may have open at once."""
 
 import logging
 import resource
 
 logger = logging.getLogger(__name__)
 
-#: Fewer, and the first pages fail.
+#: With fewer, the first pages would fail.
 _LEAST = 64
-#: Each open page takes one, and a browser that loads one takes six for a moment.
+#: Each open page needs one; a browser that loads a page needs six for a moment.
 _USUAL = 1_024
-#: More are never used; some programs that are started from here look at each number that they could use.
+#: More are never used; and some programs that are started from here try each number up to the limit.
 _MOST = 65_536
 
 
 class TooFewFiles(Exception):
-    """The system lets this process open too few; the text is for people."""
+    """The system allows this process too few open files; the message is for people."""
 
 
 def raise_limit() -> None:
-    """Take what the system gives: by default that is a part of what it would give. Raises `TooFewFiles`."""
+    """Raise the limit as far as the system allows; its default is lower. Raises `TooFewFiles`."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # Nothing below zero: without end.
+    # A hard limit of infinity is a negative number.
     most = _MOST if hard == resource.RLIM_INFINITY else min(hard, _MOST)
     if soft != resource.RLIM_INFINITY and soft < most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

@@ -1,7 +1,7 @@
-"""The channel layer of processes that share a Redis: the one of channels_redis, which also pipelines messages and counts who received them.
+"""The channel layer of processes that share a Redis: channels_redis's, but it pipelines messages and counts their receivers.
 
-The original sends one message at a time and waits for Redis to answer each: while many answers are written, a step waits behind all
-their pieces.
+The original waits for Redis's answer to each message before it sends the next: while many answers are being written, a step would wait
+behind all of their pieces.
 """
 
 import asyncio
@@ -9,12 +9,12 @@ from typing import Any
 
 from channels_redis.pubsub import RedisPubSubChannelLayer, RedisPubSubLoopLayer, RedisSingleShardConnection
 
-#: A channel, the message for it, and how many received that.
+#: A channel, a message for it, and the future number of its receivers.
 _Outgoing = tuple[str, bytes, "asyncio.Future[int]"]
 
 
 class SharedChannelLayer(RedisPubSubChannelLayer):  # type: ignore[misc] # untyped
-    """`RedisPubSubChannelLayer`, with another way of sending to groups."""
+    """`RedisPubSubChannelLayer` with another way of sending to groups."""
 
     def _get_layer(self) -> RedisPubSubLoopLayer:
         layer = super()._get_layer()
@@ -35,7 +35,7 @@ class SharedChannelLayer(RedisPubSubChannelLayer):  # type: ignore[misc] # untyp
 
 
 class _Shard(RedisSingleShardConnection):  # type: ignore[misc] # untyped
-    """The connection to one Redis. Whoever holds its lock sends all messages that are pending, in one pipeline."""
+    """The connection to one Redis. The caller that holds its lock sends all pending messages in one pipeline."""
 
     def __init__(self, host: Any, channel_layer: RedisPubSubLoopLayer) -> None:
         super().__init__(host, channel_layer)
@@ -50,7 +50,7 @@ class _Shard(RedisSingleShardConnection):  # type: ignore[misc] # untyped
                     await self._send_all()
             return told.result()
         finally:
-            if not told.done():  # given up
+            if not told.done():  # the caller has given up
                 told.cancel()
                 self._outgoing = [each for each in self._outgoing if each[2] is not told]
 
@@ -63,10 +63,10 @@ class _Shard(RedisSingleShardConnection):  # type: ignore[misc] # untyped
         try:
             answers = await pipeline.execute(raise_on_error=False)
         except (asyncio.CancelledError, Exception) as error:
-            # Closing the connection may raise an error of its own in place of the cancellation.
+            # Closing the connection may raise an error of its own instead of the cancellation.
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) or (task is not None and task.cancelling()):
-                # Only the caller that was sending gives up: the others' messages stay pending for them.
+                # Only the caller that was sending gives up: the messages of others stay pending for them.
                 self._outgoing = batch + self._outgoing
                 raise asyncio.CancelledError from error
             answers = [error] * len(batch)

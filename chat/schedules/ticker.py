@@ -1,4 +1,4 @@
-"""The loop of the schedules: any number of processes may run it, for every due time is claimed in the database."""
+"""The loop of the schedules. Any number of processes may run it: each due time is claimed in the database."""
 
 import asyncio
 import logging
@@ -26,13 +26,13 @@ Clock = Callable[[], datetime]
 Act = Callable[[UUID, datetime], TickResult]
 
 TICK_S = 1.0
-#: How many due schedules are read, of which some are drawn and processed before the next read.
+#: How many due schedules are read at a time; a random share of them is processed before the next read.
 _BATCH = 200
 _SHARE = 50
-#: Schedules that are processed at a time, so that one that waits for the database's threads does not keep the others waiting; where there
-#: is one writer, in one transaction.
+#: How many schedules are processed at the same time, so that one that waits for a database thread does not delay the others; on SQLite,
+#: which has one writer, in one transaction.
 _AT_ONCE = 8
-#: While there are more that are due, what has ended may wait for so many rounds: it has done what it was to do.
+#: While more schedules are due, occurrences whose runs have ended are settled only every so many rounds: that is not urgent.
 _PUT_OFF = 20
 _MEASURE_S = 10.0
 
@@ -52,7 +52,7 @@ class Ticker:
         self._is_away = False
 
     async def run(self, pause_s: float = TICK_S) -> None:
-        """Tick for ever. A database that is away is waited for."""
+        """Tick for ever. Waits for a database that does not answer."""
         while True:
             try:
                 is_more = await self.tick()
@@ -70,10 +70,10 @@ class Ticker:
             await asyncio.sleep(0 if is_more else pause_s)
 
     async def tick(self) -> bool:
-        """See to everything once; whether more may be due already."""
+        """Process everything that is due, once. Returns whether more may be due already."""
         is_more = False
         if self._measured_at is None or time.monotonic() - self._measured_at > _MEASURE_S:
-            # Due times go by the database's clock: machines whose clocks differ process each at the same moment.
+            # Due times are compared with the database's clock, so that machines whose clocks differ process them at the same time.
             await database.read(clock.measure)
             self._measured_at = time.monotonic()
         for look, act in (
@@ -82,7 +82,7 @@ class Ticker:
             (occurrences.waiting_schedules, occurrences.start_waiting),
         ):
             found = await database.read(look)
-            # Drawn at random, because other processes process the same ones at the same moment.
+            # A random share, because other processes process the same ones at the same time.
             share = random.sample(found, min(len(found), _SHARE))
             seen = await self._see_to_all(share, act)
             is_more = is_more or (seen and len(found) > len(share))
@@ -93,11 +93,11 @@ class Ticker:
         return is_more
 
     async def _see_to_all(self, schedule_ids: Sequence[UUID], act: Act) -> bool:
-        """Call a function for each, some at a time; returns whether anything was done."""
+        """Call a function for each schedule, several at the same time. Returns whether anything was done."""
         return any(await self._each[act.__name__].do(schedule_ids, partial(self._process, act)))
 
     async def _process(self, act: Act, schedule_id: UUID) -> bool:
-        """Call it in a transaction of its own, and publish the result; returns whether anything was done."""
+        """Call a function in a transaction of its own, and publish the result. Returns whether anything was done."""
         seen = await self._together.write(act, schedule_id, self._clock())
         if seen.accepted is not None:
             await run_commands.dispatch_accepted(seen.accepted)
@@ -107,7 +107,7 @@ class Ticker:
 
 
 async def notify_owner(occurrence_id: int) -> None:
-    """Tell the owner's open pages how an occurrence has ended."""
+    """Notify the owner's open pages of how an occurrence has ended."""
     told = await database.read(notifications.notification, occurrence_id)
     if told is not None:
         user_id, data = told
@@ -121,5 +121,5 @@ async def notify_owner(occurrence_id: int) -> None:
 
 
 async def tick_for_ever() -> None:
-    """Tick by the database's clock."""
+    """Run a `Ticker` by the database's clock, for ever."""
     await Ticker().run()

@@ -12,24 +12,24 @@ _HOLDS_S = 60
 
 
 class SeenRequest(TypedDict):
-    """How a request of the doctor's has arrived here: what `/healthz/echo` answers."""
+    """How a request of the doctor has arrived here: the answer of `/healthz/echo`."""
 
     scheme: str
     host: str
     host_is_known: bool
-    """Whether `ALLOWED_HOSTS` has it."""
+    """Whether it is in `ALLOWED_HOSTS`."""
     client: str
-    """The address that it is taken to come from."""
+    """The client's address, as the product sees it."""
     forwarded_for: str
     forwarded_proto: str
     ignored_peer: str
-    """Whose ``X-Forwarded-…`` headers were not believed; empty where there were none."""
+    """The sender of ``X-Forwarded-…`` headers that were ignored; empty if there were none."""
 
 
 def is_metrics_token(authorization: str) -> bool:
-    """Whether an ``Authorization`` header holds `METRICS_TOKEN`, where one is set."""
+    """Whether an ``Authorization`` header has `METRICS_TOKEN`, if one is set."""
     scheme, _, token = authorization.partition(" ")
-    # Compared as bytes: a header may hold letters that are no ASCII.
+    # Compared as bytes: a header may contain characters beyond ASCII.
     is_ours = constant_time_compare(token.strip().encode("utf-8", "replace"), settings.METRICS_TOKEN.encode())
     return bool(settings.METRICS_TOKEN) and scheme.lower() == "bearer" and is_ours
 
@@ -40,7 +40,7 @@ def doctor_pass() -> str:
 
 
 def is_doctor(shown: str) -> bool:
-    """Whether that is such a pass."""
+    """Whether ``shown`` is such a pass, and not expired."""
     try:
         TimestampSigner(salt="doctor").unsign(shown, max_age=_HOLDS_S)
     except BadSignature:

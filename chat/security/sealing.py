@@ -1,4 +1,4 @@
-"""Secrets of people and of their provider, encrypted in the database: with ``FIELD_KEY``, or, where there is none, ``SECRET_KEY``."""
+"""Encrypts secrets in the database with ``FIELD_KEY`` or, if there is none, ``SECRET_KEY``."""
 
 import base64
 from hashlib import sha256
@@ -8,12 +8,12 @@ from django.conf import settings
 
 
 def encrypt_text(text: str) -> str:
-    """A secret as it may be stored."""
+    """A secret, encrypted for storage."""
     return _cipher().encrypt(text.encode()).decode()
 
 
 def decrypt_text(stored: str) -> str | None:
-    """The secret of what `encrypt_text` made; None where none of the keys of now is the one that it was made with."""
+    """The secret from a result of `encrypt_text`; None if it was encrypted with none of the present keys."""
     try:
         return _cipher().decrypt(stored.encode()).decode()
     except InvalidToken:
@@ -21,7 +21,7 @@ def decrypt_text(stored: str) -> str | None:
 
 
 def _cipher() -> MultiFernet:
-    """Whatever key is in use; those before it read what they have sealed."""
+    """Encrypts with the present key, and decrypts with the earlier ones, too."""
     keys = [settings.FIELD_KEY, settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
     return MultiFernet(
         [Fernet(base64.urlsafe_b64encode(sha256(f"sealed {key}".encode()).digest())) for key in keys if key]

@@ -1,1 +1,1 @@
-"""A process from its start to its end: locks, supervision, limits of what it reads, heartbeats, shutdown."""
+"""A process from its start to its end: locks, supervision, limits of requests, heartbeats, shutdown."""

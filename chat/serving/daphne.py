@@ -1,9 +1,9 @@
-"""Daphne with backpressure in both directions: a client that reads slowly or sends fast costs no memory, and no time of others.
+"""Daphne with backpressure in both directions: a client that reads slowly or sends fast costs neither memory nor other clients' time.
 
 Daphne by itself buffers without limit what an application sends and what a client sends. Here ``send`` waits until the network has taken
-the data, and a client is read in small pieces, only while its earlier commands have been handled, and no more often than leaves most of the
-event loop's time to others. Where daphne, Autobahn or Twisted have no public interface for that, a comment beside the
-private name says why it is used.
+the data; and a client's data are read in small pieces, only once its earlier commands were handled, and leaving most of the event loop's
+time to others. If daphne, Autobahn or Twisted have no public interface for that, a comment next to the private name says why it is
+used.
 """
 
 import asyncio
@@ -24,39 +24,39 @@ from chat.serving.network_producer import NetworkProducer
 
 logger = logging.getLogger(__name__)
 
-#: How long a client has to answer a close frame.
+#: How many seconds a client has to answer a close frame.
 _CLOSE_WITHIN_S = 5.0
-#: In place of daphne's record of a connection that it has dropped.
+#: Replaces daphne's record of a connection that it has dropped.
 _GONE: Mapping[str, bool] = {"disconnected": True}
-#: Commands that may be pending, and bytes that one of them may have, before nothing more is read from the socket.
+#: How many commands may be pending, and their size in bytes, before nothing more is read from the socket.
 _MOST_WAITING = 8
 _LARGE = 64 * 1024
-#: How often daphne calls `check_timeouts` of each socket; and a ping frame without a payload.
+#: How often daphne calls `check_timeouts` for each socket, in seconds; and a ping frame without a payload.
 _CHECK_S = 2
 _PING = b"\x89\x00"
-#: How often applications that should have ended are cancelled.
+#: How often applications are cancelled that should have ended, in seconds.
 _REAP_S = 1
-#: Frames that follow one another as fast as this are one burst, which goes out together.
+#: Frames that follow one another within so many seconds are sent together.
 _BURST_S = 0.001
 
 
 for module in cast(tuple[Any, ...], (autobahn_twisted, autobahn_protocol)):
-    # By these Autobahn formats, in colours, the arguments of its log calls, ten for each socket, whatever its log level is.
+    # With these, Autobahn formats the arguments of its log calls in colours, ten times per socket, whatever its log level.
     module.hltype = module.hlval = do_nothing
 
 
 class SendQueue(list[Any]):
-    """In place of Autobahn's queue of frames to send later, which stays empty here: its deque takes 760 bytes in each socket."""
+    """Replaces Autobahn's queue of frames to send later, which stays empty here: its deque would take 760 bytes in each socket."""
 
     __slots__ = ()
 
     def popleft(self) -> Any:
-        """Take the first."""
+        """Remove and return the first item."""
         return self.pop(0)
 
 
-#: Attributes that Autobahn sets on each socket, though few ever get another value: an open one has them from its class. That is memory
-#: of each idle socket, and Autobahn has no option for it.
+#: Attributes that Autobahn sets on each socket, though few ever change: an open socket has them from its class instead. That saves
+#: memory of each idle socket; Autobahn has no option for it.
 _USUAL: Mapping[str, Any] = {
     **dict.fromkeys(
         (
@@ -92,7 +92,7 @@ _USUAL: Mapping[str, Any] = {
         )
     ),
 }
-#: Attributes that Autobahn and daphne keep of the handshake, and never read after it.
+#: Attributes of the handshake that Autobahn and daphne keep but never read afterwards.
 _OF_HANDSHAKE = frozenset(
     {
         "_wskey",
@@ -117,14 +117,14 @@ class DaphneSocket(NetworkProducer, WebSocketProtocol):  # type: ignore[misc] # 
     _silent_checks = 0
     #: The last event's frame.
     _frame: ClassVar[Frame] = Frame()
-    #: The options that Autobahn copies from its factory to each socket and formats for its log: half of the CPU of opening a socket. Here
-    #: the class has them for all sockets, by `adopt_options`.
+    #: Options that Autobahn copies from its factory to each socket and formats for its log: half of the CPU time of opening a socket. Here
+    #: the class has them for all sockets, set by `adopt_options`.
     CONFIG_ATTRS: ClassVar[Sequence[str]] = ()
     perMessageCompressionAccept = staticmethod(accept_deflate)  # noqa: N815
 
     @classmethod
     def adopt_options(cls, factory: Any) -> None:
-        """Take the options of a factory for all sockets that are opened from now on."""
+        """Use the options of a factory for all sockets that are opened from now on."""
         for name in super().CONFIG_ATTRS:
             if name != "perMessageCompressionAccept":
                 setattr(cls, name, getattr(factory, name))
@@ -133,20 +133,20 @@ class DaphneSocket(NetworkProducer, WebSocketProtocol):  # type: ignore[misc] # 
         """Take the connection over from the HTTP channel, which was the transport's producer until now."""
         super().connectionMade()
         for told in (self.is_open, self.is_closed):
-            told.addCallback(do_nothing)  # without it their result, which is the protocol, makes a reference cycle
+            told.addCallback(do_nothing)  # without it their result, the protocol, would be in a reference cycle
         self._intake = ReadThrottle(super().dataReceived, self.transport.pauseProducing, self.transport.resumeProducing)
         self._sent_at = 0.0
         self.transport.unregisterProducer()
         self.transport.registerProducer(self, streaming=True)
 
     def connectionLost(self, reason: Any = None) -> None:  # noqa: N802
-        """The client has gone: whatever waits for it goes on."""
+        """The client has disconnected: wake whatever waits for it."""
         self._intake.end()
         self.resumeProducing()
         super().connectionLost(reason)
 
     def onOpen(self) -> None:  # noqa: N802
-        """The handshake is over: drop what is no longer needed of it."""
+        """The handshake is over: drop the data of it that are no longer needed."""
         super().onOpen()
         self.http_headers.clear()  # the application's scope has them
         self.send_queue = SendQueue()
@@ -159,21 +159,21 @@ class DaphneSocket(NetworkProducer, WebSocketProtocol):  # type: ignore[misc] # 
     # What the client sends
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
-        """Pass on bytes that the client sent, as fast as they may be handled."""
+        """Pass on bytes from the client, as fast as they may be handled."""
         self._silent_checks = 0
         self._intake.take(data)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:  # noqa: N802, N803
-        """Put a command in the queue for the application."""
+        """Put a command into the application's queue."""
         if self._perMessageCompress is not None:
-            # Autobahn begins each message with a new one, and has no public way to drop it: most of an idle socket's memory.
+            # Autobahn makes a new one for each message, and has no public way to drop it: it is most of an idle socket's memory.
             self._perMessageCompress._decompressor = None  # noqa: SLF001
         super().onMessage(payload, isBinary)
         if len(payload) > _LARGE or self.application_queue.qsize() > _MOST_WAITING:
             self._intake.hold("commands")
 
     async def command(self) -> Message:
-        """The application's ``receive``: the next command; reading goes on once none is pending."""
+        """The application's ``receive``: returns the next command. Reading resumes once none is pending."""
         message: Message = await self.application_queue.get()
         if not self.application_queue.qsize():
             self._intake.release("commands")
@@ -185,17 +185,17 @@ class DaphneSocket(NetworkProducer, WebSocketProtocol):  # type: ignore[misc] # 
             super().onPing(payload)
 
     def dropConnection(self, abort: bool = False) -> None:  # noqa: N802
-        """Close once everything is sent, or after a while: a client may never read it."""
+        """Close once everything is sent, or after a while: the client may never read it."""
         is_open = self.state != self.STATE_CLOSED
         super().dropConnection(abort)
         if is_open and not abort:
             asyncio.get_running_loop().call_later(_CLOSE_WITHIN_S, self.transport.abortConnection)
 
     def check_timeouts(self) -> None:
-        """Ping a silent client, and drop one that does not answer. Daphne calls it every two seconds.
+        """Ping a silent client, and drop one that does not answer. Daphne calls this every two seconds.
 
-        Counted by those calls: Autobahn's own pings take a timer and twenty random bytes each, and a process that was stopped for a while
-        would drop clients for its own silence.
+        The calls are counted instead of measuring time: a process that was suspended would else drop clients for its own silence.
+        Autobahn's own pings would take a timer and twenty random bytes each.
         """
         if self.state != self.STATE_OPEN or self.duration() > self.server.websocket_timeout:
             super().check_timeouts()
@@ -210,7 +210,7 @@ class DaphneSocket(NetworkProducer, WebSocketProtocol):  # type: ignore[misc] # 
     # What it is sent
 
     def serverSend(self, content: Any, binary: bool = False) -> None:  # noqa: N802
-        """Send a frame. One that goes to many sockets is the same object each time, and is framed once for all of them."""
+        """Send a frame. A frame for many sockets is the same object each time, and is encoded once for all of them."""
         if self.state == self.STATE_CLOSED:
             return  # its application has not received the disconnect yet
         if binary or self.state != self.STATE_OPEN:
@@ -222,22 +222,22 @@ class DaphneSocket(NetworkProducer, WebSocketProtocol):  # type: ignore[misc] # 
         self._put(frame.under(self._perMessageCompress))
 
     def _put(self, framed: bytes) -> None:
-        """Write to the socket directly where its buffer is empty: to have the reactor report that it is writable costs more than the write.
+        """Write to the socket directly if its buffer is empty: having the reactor report that it is writable costs more than the write.
 
-        Twisted's public `write` always waits for the reactor, and its interfaces do not say whether the buffer is empty.
+        Twisted's public `write` always waits for the reactor, and its interfaces do not tell whether the buffer is empty.
         """
         now, transport = time.monotonic(), self.transport
         sent = 0
         if now - self._sent_at > _BURST_S and not transport.dataBuffer and not transport._tempDataLen:  # noqa: SLF001
             written = transport.writeSomeData(framed)
-            # Not a number: the connection is lost, which the reactor finds out by itself.
+            # Otherwise the connection is lost, which the reactor notices by itself.
             sent = written if isinstance(written, int) else 0
         self._sent_at = now
         if sent < len(framed):
             self.sendData(framed[sent:])
 
     def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:  # noqa: N802, N803
-        """Refuse an ``Origin`` that cannot be parsed with 403, as one that is not allowed."""
+        """Refuse an ``Origin`` that cannot be parsed with 403, like one that is not allowed."""
         super().failHandshake(reason, 403 if "origin" in reason.lower() else code, responseHeaders)
 
 
@@ -246,26 +246,26 @@ for attribute, default in _USUAL.items():
 
 
 class DaphneServer(Server):  # type: ignore[misc] # untyped
-    """Daphne with applications that wait for the network, and with a shutdown in steps. All methods run on the event loop."""
+    """Daphne with backpressure for applications, and with a shutdown in steps. Call its methods on the event loop."""
 
     def __init__(self, application: Any, **options: Any) -> None:
         super().__init__(application, **options)
         self._port: Any = None
-        #: Closed connections whose applications still run.
+        #: Closed connections whose applications are still running.
         self._left: set[Any] = set()
 
     def listen_success(self, port: Any) -> None:
-        """Keep the port, to stop listening by, and the socket options of the server."""
+        """Keep the port, to be able to stop listening, and set the server's socket options."""
         super().listen_success(port)
         DaphneSocket.adopt_options(self.ws_factory)
         self._port = port
 
     async def stop_listening(self) -> None:
-        """Accept no further connection; open ones stay."""
+        """Accept no further connections; open ones stay."""
         await self._port.stopListening().asFuture(asyncio.get_running_loop())
 
     async def finish_requests(self, timeout_s: float) -> None:
-        """Wait for HTTP requests that are being answered, ``timeout_s`` at most: a thread of one would wait for ever for a stopped loop."""
+        """Wait at most ``timeout_s`` for HTTP requests that are being answered: a thread of one would wait for ever for a stopped loop."""
         answering = [
             known["application_instance"]
             for protocol, known in self.connections.items()
@@ -275,7 +275,7 @@ class DaphneServer(Server):  # type: ignore[misc] # untyped
             await asyncio.wait(answering, timeout=timeout_s)
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> MessageQueue | None:
-        """Start a connection's application as daphne does, with a smaller queue; a socket's application reads it by `command`."""
+        """Start a connection's application as daphne does, but with a bounded queue; a socket's application reads with `command`."""
         known = self.connections.get(protocol)
         if known is None:
             return None
@@ -299,7 +299,7 @@ class DaphneServer(Server):  # type: ignore[misc] # untyped
             del self.connections[protocol]
 
     def _forget_application(self, protocol: Any, application: "asyncio.Task[None]") -> None:
-        """An application has ended, with or without an error."""
+        """Forget an application that has ended, with or without an error."""
         known = self.connections[protocol]
         del known["application_instance"]
         error = None if application.cancelled() else application.exception()
@@ -312,7 +312,7 @@ class DaphneServer(Server):  # type: ignore[misc] # untyped
             protocol.handle_exception(error)
 
     def application_checker(self) -> None:
-        """Every second, cancel applications that have outlived their connections; daphne's own looks at every connection for that."""
+        """Every second, cancel applications that have outlived their connections. Daphne's own method checks every connection for that."""
         for protocol in list(self._left):
             known = self.connections[protocol]
             if time.time() - known["disconnected"] > self.application_close_timeout:

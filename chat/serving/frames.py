@@ -1,4 +1,4 @@
-"""Frames of the WebSocket protocol, made once per event for all the sockets it goes to, and compressed where that pays."""
+"""Frames of the WebSocket protocol, encoded once per event for all sockets that get it, and compressed if that pays off."""
 
 import zlib
 from collections.abc import Sequence
@@ -8,17 +8,17 @@ from typing import Any
 from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
 from autobahn.websocket.protocol import PreparedMessage
 
-#: Bytes from which on a frame is compressed for clients that can take it: below, compressing costs more than it saves.
+#: Frames of at least so many bytes are compressed for clients that accept it; below, that costs more than it saves.
 COMPRESS_FROM = 4096
 _WINDOW_BITS = zlib.MAX_WBITS
 _COMPRESSED = 0x40
-# What a frame's end would say, by RFC 7692 left out.
+# The end of a compressed message, which RFC 7692 requires to be left out.
 _EMPTY_BLOCK = b"\x00\x00\xff\xff"
 
 
 @dataclass(slots=True)
 class Frame:
-    """An event's text, framed once for all the sockets it goes to."""
+    """An event's text, encoded once for all sockets that get it."""
 
     text: str = ""
     plain: bytes = b""
@@ -30,13 +30,13 @@ class Frame:
         return cls(text, _framed(text.encode()))
 
     def under(self, compression: Any) -> bytes:
-        """The bytes for a socket that has agreed on this compression, or on none."""
+        """The bytes for a socket that has negotiated this compression, or None."""
         if len(self.plain) < COMPRESS_FROM or compression is None:
             return self.plain
         return self._compressed() if compression.server_max_window_bits == _WINDOW_BITS else self.plain
 
     def _compressed(self) -> bytes:
-        """As RFC 7692 has it, by itself: nothing of it refers to an earlier frame."""
+        """The frame compressed by RFC 7692, without reference to earlier frames."""
         if not self._deflated:
             compressor = zlib.compressobj(wbits=-_WINDOW_BITS)
             data = compressor.compress(self.text.encode()) + compressor.flush(zlib.Z_SYNC_FLUSH)
@@ -51,7 +51,7 @@ def _framed(payload: bytes) -> bytes:
 
 
 def accept_deflate(offers: Sequence[Any]) -> PerMessageDeflateOfferAccept | None:
-    """Compression without a memory on either side, if the client offers that."""
+    """Accept compression without a context that either side would have to keep, if the client offers that."""
     for offer in offers:
         if isinstance(offer, PerMessageDeflateOffer) and offer.accept_no_context_takeover:
             return PerMessageDeflateOfferAccept(  # type: ignore[no-untyped-call]

@@ -1,8 +1,8 @@
-"""A worker: executes runs on an event loop in a thread of its own, so many at a time.
+"""A worker: executes up to a number of runs at the same time, on an event loop in a thread of its own.
 
-Somebody's call (`Worker.execute_next_run`) lasts as long as the run that it has brought about; that is how a broker knows which worker
-has a free slot. The table is the truth of what is in the queue: a call for which nothing is there ends at once, and what no call
-has told of is found by looking.
+A call of `Worker.execute_next_run` lasts as long as the run that it executes; that is how a broker knows which worker has a free slot.
+The queue itself is in the database: a call for which nothing is queued returns at once, and runs that no call has announced are found
+by polling.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from chat.serving.metrics_port import serve_figures
 
 
 class Worker:
-    """The loop, its thread and its slots."""
+    """The event loop, its thread, and its slots."""
 
     def __init__(self, slots: int) -> None:
         self._loop = asyncio.new_event_loop()
@@ -37,9 +37,9 @@ class Worker:
         self._end_figures = serve_figures()
 
     def execute_next_run(self, session_id: UUID) -> bool:
-        """Execute the session's next run to its end, if one waits and may start; False where this worker starts nothing any more.
+        """Execute the session's next run to its end, if one is queued and may start. Returns False if this worker starts no more runs.
 
-        Call from any thread but the loop's own.
+        Blocks. Call it from any thread except the event loop's.
         """
         if self.is_stopping:
             return False
@@ -49,17 +49,17 @@ class Worker:
             return False
 
     def stop(self) -> None:
-        """Start no more runs and let running ones finish their current step; returns at once. Calling it again changes nothing."""
+        """Start no more runs, and let running ones finish their current step. Returns at once; may be called again."""
         if not self.is_stopping:
             self.is_stopping = True
             self._loop.call_soon_threadsafe(self._end)
 
     def force_stop(self) -> None:
-        """After `stop`: do not wait for the end of a step."""
+        """After `stop`: do not wait for the end of the current steps."""
         self._loop.call_soon_threadsafe(supervisor.force_stop)
 
     def join(self) -> None:
-        """After `stop`: wait until all is over."""
+        """After `stop`: wait until all runs have ended."""
         self._thread.join()
         self._end_figures()
 
@@ -89,7 +89,7 @@ class Worker:
         return True
 
     async def _look(self) -> None:
-        """Start queued runs, as far as slots are free."""
+        """Poll the queue: start queued runs while slots are free."""
         if self._slots.locked():
             return
         for session_id in await database.read(run_queue.sessions_to_look_at):
@@ -97,7 +97,7 @@ class Worker:
                 return
             await self._slots.acquire()
             begun = asyncio.Event()
-            # The slot belongs to a task of its own from the beginning, so that it is released whatever fails.
+            # The slot is passed to a task at once, which releases it whatever fails.
             background.spawn(self._hold(session_id, begun), "slot")
             await begun.wait()
 

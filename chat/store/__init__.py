@@ -1,4 +1,4 @@
-"""What is stored and how it is read back: the log of steps, drafts, lists, windows and the search index.
+"""What is stored, and reading it back: the log of steps, drafts, lists, parts of logs, and the search index.
 
-Nothing in here starts, ends or publishes anything.
+The modules in here do not start, end or publish anything.
 """

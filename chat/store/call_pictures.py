@@ -1,6 +1,6 @@
-"""Pictures in the messages that are stored of model calls. They are files of the session already, so the stored message names the file.
+"""Pictures in stored messages of model calls. They are already files of the session, so the stored message names the file instead.
 
-Only the table has such names: whoever reads a message gets it as it was sent.
+Such names are only in the table: readers of a message get it as it was sent.
 """
 
 import base64
@@ -16,13 +16,13 @@ from agents.json_types import JsonObject
 from chat.models import File
 from chat.store import files
 
-#: Begins the address of a picture that is a file of the session; the file's id and the beginning of the original address follow.
+#: The prefix of an address for a picture that is a file of the session; the file's id and the original address's beginning follow.
 _NAMED = "session-file:"
 _HELD = "data:"
 
 
 def name_pictures(session_id: UUID, body: str) -> str:
-    """A message, as JSON, with the id of the session's file in place of each picture that is one."""
+    """A message, as JSON, with the file's id in place of each picture that is a file of the session."""
     if f'"{_HELD}' not in body:
         return body
     message = orjson.loads(body)
@@ -34,7 +34,7 @@ def name_pictures(session_id: UUID, body: str) -> str:
 
 
 def show_pictures(session_id: UUID, body: str) -> str:
-    """The message as it was sent. Where a picture's file was deleted, its name stays."""
+    """The message as it was sent. If a picture's file was deleted, its name stays."""
     if f'"{_NAMED}' not in body:
         return body
     message = orjson.loads(body)
@@ -46,7 +46,7 @@ def show_pictures(session_id: UUID, body: str) -> str:
 
 
 def _addresses(message: Any) -> Iterator[JsonObject]:
-    """The parts of a message that hold pictures: only their addresses are read and replaced, never its text."""
+    """The parts of a message that are pictures: only their addresses are read and replaced, never the text."""
     content = message.get("content") if isinstance(message, dict) else None
     for part in content if isinstance(content, list) else ():
         if part.get("type") == "image_url":

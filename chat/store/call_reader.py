@@ -1,4 +1,4 @@
-"""A run's model calls for the API and for pages: what each was sent, with or without the messages in full."""
+"""Reads a run's model calls for the API and for pages: what each was sent, with or without the messages in full."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from chat.store.calls import AT_ONCE, Refs, contents_in_rows, in_row, refs_of, w
 
 @dataclass(frozen=True, slots=True)
 class FullCall:
-    """A call with everything that was sent in it: messages and tool declarations, unchanged."""
+    """A call with everything that was sent: messages and tool declarations, unchanged."""
 
     data: CallData
     messages: list[ChatMessage]
@@ -23,13 +23,13 @@ class FullCall:
 
 
 def rows_of(run: Run, after: int = 0, most: int | None = None) -> list[ModelCall]:
-    """The rows of a run's model calls, in order; at most ``most`` of those after the one of number ``after``, from 1 on."""
+    """The rows of a run's model calls, in order: at most ``most`` of those after the call number ``after``; numbers begin with 1."""
     found = ModelCall.objects.filter(run=run).defer("contents").order_by("pk")
     return list(found[after:] if most is None else found[after : after + most])
 
 
 def places_of(run: Run) -> list[tuple[int, int]]:
-    """The primary keys of a run's model calls in order, each with its iteration."""
+    """The primary keys of a run's model calls, in order, each with its iteration."""
     return list(ModelCall.objects.filter(run=run).order_by("pk").values_list("pk", "iteration"))
 
 
@@ -39,12 +39,12 @@ def rows_at(keys: set[int]) -> dict[int, ModelCall]:
 
 
 def hides_instructions(run: Run) -> bool:
-    """Whether the run's agent shows its instructions to staff alone."""
+    """Whether only staff may see the instructions of the run's agent."""
     return run.agent_version is not None and not run.agent_version.instructions_shown
 
 
 def calls_of(run: Run, after: int = 0, most: int | None = None) -> list[CallData]:
-    """A run's model calls in order, as the API returns them; at most ``most`` of those after the one of number ``after``."""
+    """A run's model calls as the API returns them, in order: at most ``most`` of those after the call number ``after``."""
     rows = rows_of(run, after, most)
     lists = _lists(run, rows)
     sent = _sent({ref for refs in lists for ref in refs})
@@ -52,7 +52,7 @@ def calls_of(run: Run, after: int = 0, most: int | None = None) -> list[CallData
 
 
 def full_call(run: Run, number: int) -> FullCall | None:
-    """The run's call of that number, from 1 on, in full; None where there is none."""
+    """The run's call of that number, from 1 on, in full; None if there is none."""
     rows = rows_of(run, 0, number) if number > 0 else []
     if len(rows) < number or not rows:
         return None
@@ -65,7 +65,7 @@ def full_call(run: Run, number: int) -> FullCall | None:
 
 
 def sent_messages(run: Run, rows: Sequence[ModelCall]) -> list[list[ChatMessage]]:
-    """The messages, in full, that each of these model calls was sent, the first ones of a run."""
+    """The full messages of each of these model calls, which must be the first ones of a run."""
     lists = _lists(run, rows)
     bodies = {ref: orjson.loads(body) for ref, body in _bodies(run, {ref for refs in lists for ref in refs}).items()}
     return [[bodies[ref] for ref in refs if ref in bodies] for refs in lists]
@@ -131,6 +131,6 @@ def _bodies(run: Run, refs: set[int]) -> dict[int, str]:
 
 
 def _in_parts(refs: set[int]) -> list[list[int]]:
-    """Primary keys in batches that fit into a statement."""
+    """Primary keys in batches that fit into one statement."""
     keys = sorted(ref for ref in refs if ref > 0)
     return [keys[start : start + AT_ONCE] for start in range(0, len(keys), AT_ONCE)]

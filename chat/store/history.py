@@ -1,4 +1,4 @@
-"""A session's earlier turns, as an agent is given them: messages of models, with the calls of tools and what they returned."""
+"""A session's earlier turns as an agent gets them: as messages for a model, with tool calls and their results."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from agents.tools.ask_agent import PREFIX as ASK_PREFIX
 from chat.models import Run, RunStatus, Step
 from chat.runtime.db_values import uuid_param
 
-#: How far back an agent's memory reads: runs at once, and characters in all. What fits its context is decided where the model is known.
+#: How many runs are read at a time for an agent's history, and its most characters. What fits the context is decided with the model.
 _MEMORY_RUNS = 40
 _MEMORY_CHARACTERS = 400_000
-# Raw SQL, because the model is asked only after it: as querysets they took a quarter of the time to the first token.
+# Raw SQL, because the model is only asked after it: as querysets they took a quarter of the time to the first token.
 _MEMORY_RUN_ROWS = """SELECT run.number, run.message, run.continues_id, run.id, run.files, along.messages FROM chat_run run
     LEFT JOIN chat_sentalong along ON along.run_id = run.id
     WHERE run.session_id = %s AND run.number < %s AND run.status <> %s AND run.parent_id IS NULL ORDER BY run.number DESC LIMIT %s"""
@@ -44,14 +44,14 @@ class _StepRow(NamedTuple):
 
 @dataclass(slots=True)
 class _Turn:
-    """What one run adds to the conversation."""
+    """The messages that one run adds to the conversation."""
 
     messages: list[ChatMessage]
     #: Whether it continues the run before instead of beginning with a message.
     continues: bool
-    #: Its answer, if that is only a piece.
+    #: Its answer, if that is incomplete.
     partial: ChatMessage | None = None
-    #: Whether the model's length limit cut it, so that the run that continues it writes the rest; else it is written again from the start.
+    #: Whether it was cut by the model's length limit: then the next run writes the rest; else it writes the whole answer again.
     is_cut: bool = False
 
     @property
@@ -59,17 +59,17 @@ class _Turn:
         return any(message["role"] == "assistant" and message["content"] for message in self.messages)
 
     def drop_partial(self) -> None:
-        """Leave its piece of an answer out, where the whole one follows."""
+        """Remove its incomplete answer, because a whole one follows."""
         if not self.is_cut:
             self.messages = [message for message in self.messages if message is not self.partial]
 
 
 def conversation_history(session_id: UUID, before: int, *, unfinished_run: UUID | None = None) -> list[ChatMessage]:
-    """The session's turns before a run's number, oldest first, as chat messages; it begins with a message of the user's.
+    """The session's turns before a run's number, oldest first, as chat messages; the first is a message of the user.
 
-    User messages, tool calls with their results, and answers; thoughts are repeated only to the server that wants them back with
-    its calls. A partial answer is left out where the run was continued and wrote it anew, and of ``unfinished_run`` (the one that a
-    continuation goes on from now); one that the model's length limit cut stays, and the rest of it follows.
+    They are the user's messages, tool calls with their results, and answers. Thoughts are repeated only to the server that wants them back
+    with its calls. An incomplete answer is left out if a later run wrote it again, or if it is that of ``unfinished_run`` (the run that
+    is being continued now); one that was cut by the model's length limit stays, and its rest follows.
     """
     turns: list[_Turn] = []
     size = 0
@@ -93,7 +93,7 @@ def conversation_history(session_id: UUID, before: int, *, unfinished_run: UUID 
 class UnfinishedCall(NamedTuple):
     """A question to another agent that a run has left unanswered; ``child_id`` is the run that was answering it, if there was one.
 
-    ``answer``: what that one had answered, where it had ended and only the call's result was not kept.
+    ``answer``: the answer of that run, if it had ended and only the call's result was not stored.
     """
 
     tool_name: str
@@ -105,11 +105,11 @@ class UnfinishedCall(NamedTuple):
 
 
 def unfinished_calls(run_id: UUID, no_result: str) -> list[UnfinishedCall]:
-    """The questions to other agents with which an ended run was broken off, in their order.
+    """The questions to other agents that an ended run has left unanswered, in order.
 
-    Those of its last turn whose run was broken off together with it, and those that had not begun or had been answered just then: their
-    result is ``no_result``, or is missing. One that was stopped by itself, or has failed, has its answer. What the run itself was to go
-    on with, and had not come to, is found in the one before it.
+    These are calls of its last turn whose run was ended together with it, which had not begun, or whose answer was not stored yet: their
+    result is ``no_result``, or is missing. A call whose run was stopped alone, or has failed, counts as answered. Questions that the run
+    was to continue with, but had not reached, are taken from the run before it.
     """
     turn = _last_turn(run_id)
     children = {child.parent_call_id: child for child in Run.objects.filter(parent=run_id)} if turn.calls else {}
@@ -146,11 +146,11 @@ def unfinished_calls(run_id: UUID, no_result: str) -> list[UnfinishedCall]:
 
 @dataclass(slots=True)
 class _LastTurn:
-    """What a run was doing when it ended: the calls of its last turn, and the results of all."""
+    """What a run was doing when it ended: the calls of its last turn, and the results of all calls."""
 
     calls: dict[str, ToolUseStep]
     results: dict[str, str]
-    #: Whether it had called nothing before, and whether it has come to anything at all.
+    #: Whether it had made no calls before this turn, and whether it has done anything at all.
     is_first: bool = True
     has_begun: bool = False
 
@@ -175,7 +175,7 @@ def _last_turn(run_id: UUID) -> _LastTurn:
 
 
 def _answer_within(child: Run) -> str | None:
-    """The answer of a run within another one."""
+    """The answer of a run within another one, if it has one."""
     answers = Step.objects.filter(run=child.pk, event="child_step", type="final_answer")
     body = answers.order_by("-position").values_list("body", flat=True).first()
     return None if body is None else str(orjson.loads(body)["content"])
@@ -193,7 +193,7 @@ _WITHIN_THOUGHT_ROWS = (
 
 
 def conversation_within(run: Run, *, has_begun: bool = False) -> list[ChatMessage]:
-    """The history of a run within another one: its message, and what the runs before it have done about it; empty where it begins.
+    """The history of a run within another one: its message, and the steps of the runs that it continues. Empty if it continues none.
 
     ``has_begun``: the run has waited, and continues itself.
     """
@@ -215,14 +215,14 @@ def conversation_within(run: Run, *, has_begun: bool = False) -> list[ChatMessag
             cursor.execute(_WITHIN_THOUGHT_ROWS, [uuid_param(run_id)])
             thoughts = {number: orjson.loads(body)["content"] for number, body in cursor.fetchall()}
             turn = _turn(None, "", steps, thoughts)
-            # The partial answer is written again by the run that continues it, unless the model's length limit cut it.
+            # A run that continues this one writes its incomplete answer again, unless it was cut by the model's length limit.
             turn.drop_partial()
             turns.append(turn)
     return _joined(turns)
 
 
 def _joined(turns: Sequence[_Turn]) -> list[ChatMessage]:
-    """The messages of turns, oldest first; the pieces of an answer that was cut are one message."""
+    """The messages of turns, oldest first; the pieces of a cut answer are joined into one message."""
     messages: list[ChatMessage] = []
     cut: ChatMessage | None = None
     for turn in turns:
@@ -239,7 +239,7 @@ def _joined(turns: Sequence[_Turn]) -> list[ChatMessage]:
 
 
 def _turns(session_id: UUID, before: int, unfinished_run: UUID | None) -> list[tuple[int, _Turn]]:
-    """The turns of some runs before one, newest first, each with its run's number."""
+    """The turns of at most `_MEMORY_RUNS` runs before a number, newest first, each with its run's number."""
     session, unfinished = uuid_param(session_id), unfinished_run and uuid_param(unfinished_run)
     with connection.cursor() as cursor:
         cursor.execute(_MEMORY_RUN_ROWS, [session, before, RunStatus.QUEUED, _MEMORY_RUNS])
@@ -287,7 +287,7 @@ def _turn(message: str | None, files: str, steps: Sequence[_StepRow], thoughts: 
         asking = None
         if data["type"] == "steer":
             _add_word(messages, data["content"])
-            # The answer that was cut for it is not written again.
+            # The model was asked again because of the word, so this incomplete answer was not continued.
             turn.partial = None
         elif data["type"] == "tool_result":
             result: ChatMessage = {
@@ -305,14 +305,14 @@ def _turn(message: str | None, files: str, steps: Sequence[_StepRow], thoughts: 
 
 
 def _add_word(messages: list[ChatMessage], content: str) -> None:
-    """Add a steering word; those that one model call has read are one message, as it was sent then."""
+    """Add a steering word. Words that were read by the same model call are one message, as they were sent then."""
     if messages and WORD in messages[-1]:
         content = f"{messages.pop()['content']}\n\n{content}"
     messages.append(word_message(content))
 
 
 def _add_call(asking: ChatMessage, data: ToolUseStep, origin: OriginData | None, thoughts: Mapping[int, str]) -> None:
-    """Add a tool call to the message that asks for it, with what its server has to be sent again."""
+    """Add a tool call to the assistant's message, with the fields that its server wants back."""
     arguments = data["arguments"]
     text = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
     call: MessageToolCall = {

@@ -1,4 +1,4 @@
-"""The whole log of a run or a session, page by page: however long it is, a page of it is in memory at a time."""
+"""Reads the whole log of a run or a session page by page: however long it is, only one page is in memory."""
 
 import heapq
 from collections.abc import Iterator
@@ -19,9 +19,9 @@ _PAGE = 100
 
 @dataclass(slots=True)
 class Event:
-    """A stored event. ``body`` is the JSON of its ``data``; ``content`` the whole text of a result that is cut in there.
+    """A stored event. ``body`` is the JSON of its ``data``; ``content`` is the full text of a result that is cut in there.
 
-    ``copied_from`` is the id of the event that it is a copy of.
+    ``copied_from``: the id of the event that it is a copy of.
     """
 
     pk: int
@@ -48,7 +48,7 @@ def _events(rows: list[Any]) -> Iterator[Event]:
     for row in rows:
         event = Event(*row)
         if event.type == "tool_result" and event.data.get("truncated"):
-            # One at a time: each may be long.
+            # One by one: each may be long.
             event.content = StepContent.objects.filter(step=event.pk).values_list("content", flat=True).first()
         yield event
 
@@ -71,7 +71,7 @@ def tree_events(run: Run, *, numbered: bool | None = None) -> Iterator[Event]:
 
 
 def session_events(session_id: UUID, up_to: int) -> Iterator[Event]:
-    """A session's events up to a number; those that are kept without one after the beginning of their run."""
+    """A session's events up to a number. Events without a number come after the beginning of their run."""
     steps: QuerySet[Step] = Step.objects.filter(session=session_id, seq__lte=up_to).order_by("seq")
     after = 0
     while rows := list(steps.filter(seq__gt=after).values_list(*_COLUMNS)[:_PAGE]):
@@ -83,7 +83,7 @@ def session_events(session_id: UUID, up_to: int) -> Iterator[Event]:
 
 
 def root_runs(session_id: UUID) -> Iterator[Run]:
-    """A session's runs but those within others, in order."""
+    """A session's root runs, in order."""
     runs = Run.objects.filter(IS_ROOT, session=session_id).select_related("agent_version", "user").order_by("number")
     after = 0
     while page := list(runs.filter(number__gt=after)[:_PAGE]):
@@ -111,7 +111,7 @@ class UsedCall(NamedTuple):
 
 
 def used_calls(run_id: UUID) -> dict[int, UsedCall]:
-    """A run's model calls by iteration; of several tries, the last."""
+    """A run's model calls by iteration; if one was requested several times, the last request."""
     fields = UsedCall._fields
     rows = ModelCall.objects.filter(run=run_id).order_by("pk").values_list(*fields)
     return {row[0]: UsedCall(*row) for row in rows}

@@ -1,4 +1,4 @@
-"""Reads. Nothing here writes."""
+"""Queries about sessions, runs and events. Nothing in here writes."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ from chat.store import steering
 from chat.store.drafts import Draft
 from chat.store.step_log import Stored
 
-#: Steps that a page's HTML holds.
+#: How many steps a page's HTML contains.
 PAGE_STEPS = 200
 
 
@@ -55,15 +55,15 @@ _AFTER = """SELECT seq, event_id, run_id, event, number, body, copied_from FROM 
 
 
 def stored_after(session_id: UUID, after: int, limit: int, up_to: int | None = None) -> list[Stored]:
-    """The session's numbered events after one, in order, ready to be sent."""
-    # Raw SQL: it runs whenever a client joins a session in which something happens.
+    """The session's numbered events after a number, in order, ready to be sent."""
+    # Raw SQL: it is executed whenever a client joins an active session.
     with connection.cursor() as cursor:
         cursor.execute(_AFTER, [uuid_param(session_id), after, _NO_NUMBER if up_to is None else up_to, limit])
         return list(starmap(_as_sent, cursor.fetchall()))
 
 
 def stored_of(run: Run) -> list[Stored]:
-    """A run's numbered events, likewise."""
+    """A run's numbered events, in order, ready to be sent."""
     steps: QuerySet[Step, Any] = Step.objects.filter(run=run, seq__isnull=False).order_by("position")
     return list(
         starmap(_as_sent, steps.values_list("seq", "event_id", "run_id", "event", "number", "body", "copied_from"))
@@ -78,21 +78,21 @@ def _as_sent(seq: int, event_id: Any, of_run: Any, event: Any, number: int | Non
 
 @dataclass(slots=True)
 class Stretch:
-    """The events of one run that a page shows: between two numbers, which its first and its last have."""
+    """The events of one run on a page, from the number ``first`` to ``last``."""
 
     run_id: UUID
     first: int
     last: int
-    #: The identifier of its last event, which is in no other history of the log.
+    #: The identifier of its last event, which no other log has.
     last_id: UUID
-    #: Whether its first is the run's first, and its last the run's end.
+    #: Whether its first event is the run's first, and its last the run's end.
     begins: bool
     ends: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A page's share of a session's events: whole model calls, in order, by the runs that they belong to."""
+    """The part of a session's events on a page: whole model calls, in order, grouped by run."""
 
     stretches: list[Stretch]
     #: How many numbered events come before it.
@@ -100,12 +100,12 @@ class Window:
 
     @property
     def first(self) -> int:
-        """The number of its first event; 0 where it has none."""
+        """The number of its first event; 0 if it is empty."""
         return self.stretches[0].first if self.stretches else 0
 
     @property
     def newest(self) -> Stretch | None:
-        """The stretch of its last event's run. Runs may be nested: one that waits can be removed while another is running."""
+        """The stretch of its last event's run. Stretches may overlap: a queued run can be removed while another is running."""
         return max(self.stretches, key=lambda stretch: stretch.last, default=None)
 
 
@@ -114,9 +114,9 @@ _NEWEST = """SELECT seq, event_id, run_id, event, type FROM chat_step
 
 
 def window(session_id: UUID, *, before: int | None = None, limit: int = PAGE_STEPS) -> Window:
-    """The latest events of a session, or the latest before a number, without their data.
+    """A session's latest events, or the latest before a number, without their data.
 
-    It begins where a model call or a run begins, so that no tool's result is parted from its call.
+    It begins with a model call or a run, so that no tool's result is separated from its call.
     """
     most = limit + PAGE_STEPS
     with connection.cursor() as cursor:
@@ -141,14 +141,14 @@ def window(session_id: UUID, *, before: int | None = None, limit: int = PAGE_STE
     return Window(list(stretches.values()), rows[-1][0] - 1 if rows else 0)
 
 
-#: A run within another one has the number of its root.
+#: A run within another one has its root's number.
 _ROOTS = """SELECT child.id, root.id FROM chat_run child
     JOIN chat_run root ON root.session_id = child.session_id AND root.number = child.number AND root.parent_id IS NULL
     WHERE child.id IN ({places})"""
 
 
 def _roots_of(run_ids: Collection[Any]) -> dict[Any, Any]:
-    """The roots of runs within runs, by keys as the database has them."""
+    """The roots of runs within runs, by primary keys as the database has them."""
     if not run_ids:
         return {}
     with connection.cursor() as cursor:
@@ -156,12 +156,12 @@ def _roots_of(run_ids: Collection[Any]) -> dict[Any, Any]:
         return dict(cursor.fetchall())
 
 
-#: Above every number of an event.
+#: Larger than every number of an event.
 _NO_NUMBER = 2**63 - 1
 
 
 def frames_between(session_id: UUID, first: int, last: int) -> list[StoredFrame]:
-    """The events between two numbers, with both, as they are sent."""
+    """The events between two numbers, inclusive, as they are sent."""
     return _frames(Step.objects.filter(session_id=session_id, seq__range=(first, last)).order_by("seq"))
 
 
@@ -189,7 +189,7 @@ def _copied(copied_from: UUID | None) -> dict[str, str]:
 
 
 def steps_outside(run_id: UUID, first: int, last: int) -> dict[str, int]:
-    """How many steps a run has before and after two numbers of its events."""
+    """Counts of a run's steps before and after two numbers of its events."""
     steps = Step.objects.filter(run_id=run_id, event__in=("reasoning_step", "child_step")).exclude(
         seq__range=(first, last)
     )
@@ -202,7 +202,7 @@ def steps_outside(run_id: UUID, first: int, last: int) -> dict[str, int]:
 
 
 def beginning_of(run_id: UUID) -> list[StoredFrame]:
-    """A run's first event, as it is sent; runs of older versions may have none."""
+    """A run's first event, as it is sent; runs of earlier versions may have none."""
     return _frames(Step.objects.filter(run_id=run_id, event="reasoning_start", seq__isnull=False))
 
 
@@ -211,14 +211,14 @@ def _begins(event: str, kind: str) -> bool:
 
 
 def run_frames(run: Run) -> list[KeptFrame]:
-    """All events of a run and of those within it in order, also those without a number."""
+    """All events of a run and of those within it, in order, including those without a number."""
     runs = [run.pk, *(each.pk for each in runs_within(run))]
-    # As they were stored: what has no number has its place too.
+    # In the order in which they were stored: events without a number have their place, too.
     return cast(list[KeptFrame], _frames(Step.objects.filter(run__in=runs).order_by("pk")))
 
 
 def runs_within(run: Run) -> list[Run]:
-    """The runs within a run, at every depth, those that began first before the others."""
+    """The runs within a run, at every depth, in the order in which they began."""
     found: list[Run] = []
     level = [run.pk]
     while level:
@@ -229,7 +229,7 @@ def runs_within(run: Run) -> list[Run]:
 
 
 def event_id_at(session_id: UUID, seq: int) -> UUID | None:
-    """The identifier stored under a number, by which a client proves that it speaks of this very log."""
+    """The identifier of the event with a number, by which a client proves that it has this very log."""
     return Step.objects.filter(session_id=session_id, seq=seq).values_list("event_id", flat=True).first()
 
 
@@ -302,8 +302,8 @@ def queue(session_id: UUID) -> list[QueuedRun]:
 
 
 def lines(session_id: UUID) -> tuple[list[QueuedRun], list[PendingWord]]:
-    """What is pending in a session, as frames have it: queued runs, and steering words for the model of the running one."""
-    # In this order: a word that is moved to the queue between the two reads is shown twice, and never missing.
+    """What is pending in a session, as frames have it: queued runs, and steering words for the running run's model."""
+    # In this order: a word that is moved to the queue between the two queries is shown twice instead of not at all.
     words = steering.pending_in(session_id)
     return queue(session_id), words
 
@@ -316,7 +316,7 @@ def queue_position(run: Run) -> int:
 
 
 def begins_after(run: Run) -> int:
-    """The number of the session's event after which a root run's own come: those of one that waits, all that are to come."""
+    """The number after which the events of a root run come; for a waiting run, those that are still to come."""
     first = Step.objects.filter(run=run, seq__isnull=False).order_by("position").values_list("seq", flat=True).first()
     return run.session.last_seq if first is None else first - 1
 
@@ -327,7 +327,7 @@ _PRESENT = f"""SELECT person.username, connection.role, COUNT(*)
 
 
 def presence(session_id: UUID) -> list[Person]:
-    """Who has sockets open on the session: user, role, number of sockets."""
+    """The users with open sockets on the session: name, role, number of sockets."""
     with connection.cursor() as cursor:
         cursor.execute(_PRESENT, [uuid_param(session_id)])
         rows: list[tuple[str, RoleName, int]] = sorted(cursor.fetchall())
@@ -344,13 +344,13 @@ class SessionView:
     run: LiveRun | None
     queue: list[QueuedRun]
     context: ContextUse | None
-    """After its last model call that has ended; not of the runs within runs, which have contexts of their own."""
+    """As of its last model call that has ended. Runs within runs have contexts of their own."""
     owner_id: int
     children: list[ChildRun]
     steering: list[PendingWord]
     """Steering words that the running root has not read."""
     notes_version: int = 0
-    """Counts changes of verdicts and comments."""
+    """Numbers the changes of verdicts and comments."""
     has_family: bool = False
     """Whether it was copied, or is a copy."""
 
@@ -374,13 +374,13 @@ _VIEW_AND_DRAFTS = _VIEW.format(
 
 
 def session_view(session_id: UUID) -> SessionView | None:
-    """The data of the ``session`` frame; None where the session was deleted."""
+    """The data of the ``session`` frame; None if the session was deleted."""
     rows = _rows_of(_VIEW_ALONE, session_id)
     return _view(session_id, rows[0]) if rows else None
 
 
 def view_and_drafts(session_id: UUID) -> tuple[SessionView | None, list[Draft]]:
-    """The same, and, read at the same moment, the saved drafts of the session's unfinished runs."""
+    """As `session_view`, with the saved drafts of the session's unfinished runs, read at the same moment."""
     rows = _rows_of(_VIEW_AND_DRAFTS, session_id)
     if not rows:
         return None, []
@@ -392,7 +392,7 @@ def view_and_drafts(session_id: UUID) -> tuple[SessionView | None, list[Draft]]:
     return _view(session_id, rows[0][:-_DRAFT_COLUMNS]), saved
 
 
-#: How many columns of those rows are a draft's.
+#: How many columns of those rows belong to the draft.
 _DRAFT_COLUMNS = 6
 
 
@@ -421,23 +421,23 @@ def step_data(step: Step) -> JsonObject:
 
 
 def announcements_after(last_id: int) -> list[tuple[int, AnnouncementData]]:
-    """Words from the operators that came after one, each with its id."""
+    """Announcements of the operators after an id, each with its id."""
     rows = Announcement.objects.filter(pk__gt=last_id).order_by("pk").values_list("id", "message", "level")
     return [(pk, {"message": message, "level": cast(LevelName, level)}) for pk, message, level in rows]
 
 
 def last_announcement() -> int:
-    """The newest announcement's id; 0 where there is none."""
+    """The newest announcement's id; 0 if there is none."""
     return Announcement.objects.order_by("-pk").values_list("id", flat=True).first() or 0
 
 
 def head_of(session_id: UUID) -> int:
-    """The number of a session's newest event; 0 where there is none."""
+    """The number of a session's newest event; 0 if there is none."""
     return Session.objects.filter(pk=session_id).values_list("last_seq", flat=True).first() or 0
 
 
 def place_before(run_id: UUID) -> tuple[int, int]:
-    """The number after which a run's events come, the log's newest where it has not begun; and that newest."""
+    """The number after which a run's events come (the newest number of the log if it has not begun), and the log's newest number."""
     run = Run.objects.filter(pk=run_id).values_list("session__last_seq", "steps__seq").order_by("steps__position")
     head, first = run[0]
     return (head if first is None else first - 1), head

@@ -1,4 +1,4 @@
-"""What clients that keep the conversation themselves send along with a message, and how their sessions are recognised."""
+"""What clients that keep the conversation themselves send along with a message, and the digests by which their sessions are recognised."""
 
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -23,11 +23,11 @@ def next_digest(
     calls: Sequence[Mapping[str, Any]] = (),
     call_id: str = "",
 ) -> str:
-    """The digest of a conversation with one more message; ``before`` is the digest without it, "" for none.
+    """The digest of a conversation with one more message; ``before`` is the digest without it, empty if there is none.
 
     ``pictures`` are digests of pictures.
     """
-    # Clients strip what they show, and send that back.
+    # Stripped: clients strip texts when they show them, and send them back like that.
     said = [before, role, text.strip(), list(pictures), list(calls), call_id]
     return sha256(orjson.dumps(said)).hexdigest()
 
@@ -43,7 +43,7 @@ class Place(NamedTuple):
 
 def _is_followed() -> Exists:
     later = Run.objects.filter(IS_ROOT, session=OuterRef("session"), number__gt=OuterRef("number"))
-    # What was taken out of the queue before it began has changed nothing.
+    # A run that was removed from the queue before it began has changed nothing.
     return Exists(later.exclude(status=RunStatus.CANCELLED, started_at=None))
 
 
@@ -69,13 +69,13 @@ _latest = PreparedQuery(_latest_of, UUID, make=lambda origin, answered: answered
 
 
 def find_conversation(owner_id: int, agent_name: str, answered: str) -> UUID | None:
-    """The newest session that an account has made here with this agent, and that holds exactly this conversation."""
+    """The newest of an account's sessions with this agent whose conversation has the digest ``answered``."""
     found = _conversations.rows(owner_id, agent_name, answered)
     return found[0] if found else None
 
 
 def find_run(owner_id: int, run_id: UUID) -> Place | None:
-    """A run to continue from in a session of the user's own."""
+    """A run to continue from, if it is in one of the user's own sessions."""
     run = Run.objects.filter(IS_ROOT, pk=run_id, session__owner=owner_id, session__deleted_at=None).first()
     if run is None:
         return None
@@ -85,7 +85,7 @@ def find_run(owner_id: int, run_id: UUID) -> Place | None:
 
 
 def latest_in(session_id: UUID) -> str | None:
-    """The digest by which a session is recognised after its latest run, empty where it has none; None before its first run."""
+    """The digest by which a session is recognised after its latest run, empty if it has none; None before its first run."""
     found = _latest.rows(session_id)
     return (found[0] or "") if found else None
 
@@ -95,7 +95,7 @@ _ADD = """INSERT INTO chat_sentalong (run_id, owner_id, agent_name, instructions
 
 
 def add(along: SentAlong, run: Run) -> None:
-    """Keep what comes with a run that is about to be added itself."""
+    """Store what was sent along with a run; the caller is about to add the run itself."""
     along.run = run
     own = [along.agent_name, along.instructions, along.messages, along.asked]
     with connection.cursor() as cursor:
@@ -103,7 +103,7 @@ def add(along: SentAlong, run: Run) -> None:
 
 
 def copy_for(run_ids: Mapping[UUID, UUID], owner_id: int) -> list[str]:
-    """Keep with copies of runs what was sent along with those; by none of it a conversation is found. Returns their messages."""
+    """Store for copies of runs what was sent along with the originals. No conversation is recognised by it. Returns their messages."""
     copies = [
         SentAlong(
             run_id=run_ids[along.run_id],
@@ -119,7 +119,7 @@ def copy_for(run_ids: Mapping[UUID, UUID], owner_id: int) -> list[str]:
 
 
 def record_answer(run_id: UUID, answer: str, asked: str | None = None) -> None:
-    """Note the answer of a run as its client has received it; ``asked`` is the row's digest, where it is known."""
+    """Store the digest with a run's answer as its client received it; ``asked`` is the row's digest, if the caller knows it."""
     if asked is None:
         asked = SentAlong.objects.filter(run=run_id).values_list("asked", flat=True).first()
     if asked:
@@ -127,7 +127,7 @@ def record_answer(run_id: UUID, answer: str, asked: str | None = None) -> None:
 
 
 def of_run(run: Run) -> SentAlong | None:
-    """What was sent along with a run, read once; for most runs nothing was."""
+    """What was sent along with a run, read once; None for most runs."""
     if run.origin != Origin.OPENAI:
         return None
     try:
@@ -137,13 +137,13 @@ def of_run(run: Run) -> SentAlong | None:
 
 
 def messages_of(run: Run) -> list[ChatMessage]:
-    """The messages that were sent along with a run, as a model is given them."""
+    """The messages that were sent along with a run, as a model gets them."""
     along = of_run(run)
     return orjson.loads(along.messages) if along is not None and along.messages else []
 
 
 def instructions_of(run: Run) -> str:
-    """What is added to the agent's instructions in a run, or in one that continues it."""
+    """The instructions that were added to the agent's for a run, or for one that it continues."""
     begun: Run | None = run
     while begun is not None and begun.continues_id is not None:
         begun = Run.objects.filter(pk=begun.continues_id).only("continues", "origin").first()

@@ -1,4 +1,4 @@
-"""Lists of sessions, one's own and shared ones, with the filters of pages and API."""
+"""Lists of sessions, the user's own and shared ones, with the filters of pages and API."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -25,7 +25,7 @@ def past_sessions(
 
 
 def one_of_each_family(sessions: QuerySet[Session]) -> QuerySet[Session]:
-    """One session of each family, the one with the latest activity, among a user's own sessions."""
+    """One session of each family, the one with the latest activity, of a user's own sessions."""
     newer = Session.objects.filter(
         owner=OuterRef("owner"),
         archived=OuterRef("archived"),
@@ -36,7 +36,7 @@ def one_of_each_family(sessions: QuerySet[Session]) -> QuerySet[Session]:
 
 
 def shared_sessions(user: User, *, text: str = "", status: str = "", agent: str = "") -> QuerySet[Session]:
-    """The sessions that others share with the user, filtered likewise. Only their titles are searched."""
+    """The sessions that others share with the user, filtered like `past_sessions`. Only their titles are searched."""
     shared = Share.objects.filter(shares_with(user.pk)).values("session_id")
     sessions = Session.objects.filter(pk__in=shared).exclude(owner=user)
     for word in clean_text(text).split():
@@ -45,7 +45,7 @@ def shared_sessions(user: User, *, text: str = "", status: str = "", agent: str 
 
 
 class Sharing(TypedDict):
-    """Whose session it is, and what the reader may do there."""
+    """Whose session it is, and what the user may do there."""
 
     owner: str
     role: str
@@ -69,7 +69,7 @@ def _as_filters_say(sessions: QuerySet[Session], user: User, text: str, status: 
 
 
 class ListedSession(NamedTuple):
-    """As much of a session as a list shows."""
+    """The columns of a session that a list shows."""
 
     pk: UUID
     title: str
@@ -84,7 +84,7 @@ class ListedSession(NamedTuple):
 
 
 def listed_sessions(user: User, most: int) -> list[ListedSession]:
-    """The user's own sessions with the latest activity, those that are archived left out."""
+    """The user's own sessions with the latest activity, without archived ones."""
     found = _listed(most).rows(user.pk)
     kinds = waiting_calls.kinds_open([each.pk for each in found if each.status == RunStatus.WAITING])
     return [each._replace(waits_for=kinds[each.pk]) if each.pk in kinds else each for each in found]

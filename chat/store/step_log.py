@@ -1,7 +1,7 @@
-"""The only writer of the step log: numbers events and stores them; it publishes nothing.
+"""The only writer of the step log: numbers events and stores them. It publishes nothing.
 
-``seq`` comes from a counter on the session's row, raised as the first statement of the transaction that inserts the events. The row
-stays locked until the commit, so events become visible in the order of their numbers and no number is ever left out.
+``seq`` comes from a counter in the session's row, raised by the first statement of the transaction that inserts the events. The row
+stays locked until the commit, so events become visible in the order of their numbers, and no number is skipped.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,18 +23,18 @@ from chat.protocol.frames import CHILD_TYPES, EventData, StoredType
 from chat.runtime.db_values import datetime_param, uuid_param
 from chat.store import search
 
-# Written out, because they run for every event: as querysets they cost twenty times as much.
+# Raw SQL, because these are executed for every event: as querysets they cost twenty times as much.
 _ADVANCE = "UPDATE chat_session SET last_seq = last_seq + %s WHERE id = %s AND deleted_at IS NULL RETURNING last_seq"
 _OWNED = """SELECT (SELECT COALESCE(MAX(position), 0) FROM chat_step WHERE run_id = chat_run.id)
     FROM chat_run WHERE id = %s AND fence = %s AND status IN (%s, %s)"""
-# Where transactions run side by side a run's row is locked before its draft's, by whoever writes, so that none waits for another in a
-# ring; and who saves drafts waits for no run, but comes again.
+# If transactions are concurrent, every writer locks the run's row before its draft's, so that there is no deadlock. Saving drafts
+# does not wait for locked runs: it is repeated soon.
 _HOLD_RUN = " FOR NO KEY UPDATE"
 _SHARE_RUN = " FOR SHARE SKIP LOCKED"
-#: Within what databases take as values of one statement.
+#: Below the number of values that databases accept in one statement.
 _ROWS_AT_ONCE = 500
-# Only of a run that is live: what one that was deleted is writing must not keep the others' text from being saved, and of one that
-# has ended nothing is kept, also where its owner was frozen meanwhile and does not know: it cannot end between the check and the commit.
+# Only for a live run: the draft of a deleted run must not keep the others from being saved, and nothing is kept of a run that
+# has ended, even if its owner was suspended meanwhile and does not know. It cannot end between the check and the commit.
 _SAVE_DRAFT = """INSERT INTO chat_draft (run_id, number, type, attempt, text, updated_at)
     SELECT id, %s, %s, %s, %s, %s FROM chat_run WHERE id = %s AND status IN (%s, %s){sharing}
     ON CONFLICT (run_id) DO UPDATE SET number = excluded.number, type = excluded.type, attempt = excluded.attempt,
@@ -46,7 +46,7 @@ _END_DRAFT = "DELETE FROM chat_draft WHERE run_id = %s AND number <= %s"
 
 
 class _Row(NamedTuple):
-    """A row of the log, by its columns, as the database takes them."""
+    """A row of the log, with its columns as the database takes them."""
 
     session_id: str | UUID
     run_id: str | UUID
@@ -69,14 +69,15 @@ _PLACES = f"({', '.join(['%s'] * len(_Row._fields))})"
 
 
 class Fenced(Exception):
-    """The run no longer belongs to the writer: it ended, or another process has taken it."""
+    """The run does not belong to the writer any more: it has ended, or another process has taken it over."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An event to store, typed as a root's. ``numbered`` is False for what is kept with the run but never sent; ``origin`` is never
-    sent either.
-    """  # noqa: D205 - one thought
+    """An event to store, with the type that it has for a root run.
+
+    ``numbered``: False for events that are stored with the run but never sent. ``origin`` is never sent either.
+    """
 
     event: StoredType
     data: EventData
@@ -88,7 +89,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A stored event for publishing: its frame, and the draft that it replaces."""
+    """A stored event to publish: its frame, and the draft that it replaces."""
 
     seq: int
     run_id: UUID
@@ -99,9 +100,9 @@ class Stored:
 
 @transaction.atomic(savepoint=False)
 def append(run: Run, entries: Sequence[Entry]) -> list[Stored]:
-    """Store events of a live run, in order, all or none; returns those that are numbered.
+    """Store events of a live run, in order, all or none. Returns those with a number.
 
-    ``run`` is as its owner knows it. Raises `Fenced` where it isn't live any more or its fence has risen since.
+    ``run`` must be as its owner has it. Raises `Fenced` if it isn't live any more, or if its fence has risen since.
     """
     numbered = _count_numbered(run, entries)
     last = _advance(run.session_id, numbered)
@@ -110,15 +111,15 @@ def append(run: Run, entries: Sequence[Entry]) -> list[Stored]:
 
 
 def hold(run: Run) -> None:
-    """Hold a run for the rest of the transaction; raises `Fenced` as `append` does."""
+    """Lock a run for the rest of the transaction. Raises `Fenced` as `append` does."""
     _advance(run.session_id, 0)
     _owned_position(run.pk, run.fence)
 
 
 @transaction.atomic(savepoint=False)
 def append_again(run: Run, entries: Sequence[Entry]) -> list[Stored]:
-    """`append`, after an attempt that failed: that one may have been committed, and only the confirmation lost."""
-    # With the session's row, so that a try that is still under way is over before one reads.
+    """`append` after a failed attempt, which may have been committed although its confirmation was lost."""
+    # Locks the session's row, so that an attempt that is still under way has ended before the log is read.
     _advance(run.session_id, 0)
     rows = Step.objects.filter(run_id=run.pk, event_id__in=[entry.id for entry in entries]).order_by("position")
     found = rows.values_list("seq", "event_id", "event", "number", "body")
@@ -132,9 +133,9 @@ def append_again(run: Run, entries: Sequence[Entry]) -> list[Stored]:
 
 
 def append_unowned(run: Run, entries: Sequence[Entry], *, position: int = 0, findable: bool = True) -> list[Stored]:
-    """Store events of a run, within the transaction in which `runs.state` moves it: its first, or those after ``position``.
+    """Store events of a run within the transaction in which `runs.state` changes it: its first events, or those after ``position``.
 
-    What is not ``findable`` no search leads to, neither people's nor agents'; nor does one lead to what a set of cases asks.
+    ``findable``: False keeps them out of searches of people and agents. Events of runs of sets are never found.
     """
     numbered = _count_numbered(run, entries)
     last = _advance(run.session_id, numbered)
@@ -142,7 +143,7 @@ def append_unowned(run: Run, entries: Sequence[Entry], *, position: int = 0, fin
 
 
 def _is_numbered(run: Run, entry: Entry) -> bool:
-    # Nothing of a run within another one is sent where the root was asked without reasoning.
+    # Events of a run within another one are not sent if the root was asked without reasoning.
     return entry.numbered and (run.parent_id is None or run.enable_reasoning)
 
 
@@ -151,7 +152,7 @@ def _count_numbered(run: Run, entries: Sequence[Entry]) -> int:
 
 
 def _advance(session_id: UUID, count: int) -> int:
-    """Raise the session's counter and lock its row until the commit; returns the new head."""
+    """Raise the session's counter, which locks its row until the commit. Returns the number of the newest event."""
     with connection.cursor() as cursor:
         cursor.execute(_ADVANCE, [count, uuid_param(session_id)])
         row = cursor.fetchone()
@@ -162,7 +163,7 @@ def _advance(session_id: UUID, count: int) -> int:
 
 
 def _owned_position(run_id: UUID, fence: int) -> int:
-    """The place of the run's last event, if the run is live and under this fence; else raises `Fenced`."""
+    """The position of the run's last event. Raises `Fenced` unless the run is live and under this fence."""
     with connection.cursor() as cursor:
         cursor.execute(
             _OWNED + (_HOLD_RUN if connection.features.has_select_for_update else ""),
@@ -182,7 +183,7 @@ def _insert(run: Run, seq: int, position: int, entries: Sequence[Entry], *, find
     for entry in entries:
         position += 1
         event_id, text = entry.id, clean_json(entry.data)
-        # By columns: whatever type it has, it has them or not.
+        # By columns: each type has them or not.
         data = cast(Mapping[str, Any], entry.data)
         number = data.get("step")
         event = entry.event if run.parent_id is None else CHILD_TYPES[entry.event]
@@ -239,7 +240,7 @@ def _insert(run: Run, seq: int, position: int, entries: Sequence[Entry], *, find
 
 
 def _store(rows: Sequence[tuple[Any, ...]], insert: str = _INSERT, places: str = _PLACES) -> list[int]:
-    """Insert the rows; returns their primary keys."""
+    """Insert the rows. Returns their primary keys."""
     step_ids: list[int] = []
     with connection.cursor() as cursor:
         for start in range(0, len(rows), _ROWS_AT_ONCE):
@@ -251,7 +252,7 @@ def _store(rows: Sequence[tuple[Any, ...]], insert: str = _INSERT, places: str =
     return step_ids
 
 
-#: Fields of an event's data that name runs of the same session, or files.
+#: Types of events whose data name runs of the same session, or files.
 _NAMES_RUNS = ("reasoning_start", "child_start")
 _HAS_FILES = '"files":'
 
@@ -261,16 +262,16 @@ class Copied:
     """A batch of copied events."""
 
     wholes: list[tuple[int, int, int]]
-    """For those with a full content: the primary key, the copy's, and the content's length."""
+    """For events with a full text: their primary key, the copy's, and the text's length."""
     files: set[UUID]
-    """The files that they name."""
+    """The files that the events name."""
 
 
 @transaction.atomic(savepoint=False)
 def copy_events(session_id: UUID, step_ids: Sequence[int], run_ids: Mapping[UUID, UUID]) -> Copied:
-    """Copy events into a session that nobody sees yet: under their numbers, with their times, as events of the runs' copies.
+    """Copy events into a session that nobody can see yet, with their numbers and times, as events of the runs' copies.
 
-    They are not made findable, and their whole texts follow by `copy_content`.
+    They are not indexed for search. Their full texts are copied by `copy_content`.
     """
     rows = Step.objects.filter(pk__in=step_ids).order_by("pk").values_list("pk", "event_id", *_COPIED)
     keys: list[int] = []
@@ -293,12 +294,12 @@ def copy_events(session_id: UUID, step_ids: Sequence[int], run_ids: Mapping[UUID
 
 
 def copy_content(step_id: int, copy_id: int) -> None:
-    """Copy the whole text of an event to its copy."""
+    """Copy the full text of an event to its copy."""
     with connection.cursor() as cursor:
         cursor.execute(_COPY_CONTENT, [copy_id, step_id])
 
 
-#: Columns that an event and its copy have in common, but for the runs that the first of them name.
+#: Columns that an event and its copy share; the first event of a run also names runs, which are replaced.
 _COPIED = (
     *("run_id", "created_at", "event", "body"),
     *("seq", "position", "type", "number", "iteration", "tool_name", "ok", "duration_ms"),
@@ -312,7 +313,7 @@ _COPY_CONTENT = (
 
 
 def _about_copies(data: JsonObject, run_ids: Mapping[UUID, UUID]) -> Any:
-    """A run's first event, with the copies of the runs that it names."""
+    """A run's first event, with the copies in place of the runs that it names."""
     if "continues" in data:
         data["continues"] = str(run_ids.get(UUID(data["continues"]), data["continues"]))
     if "parent" in data:
@@ -322,9 +323,9 @@ def _about_copies(data: JsonObject, run_ids: Mapping[UUID, UUID]) -> Any:
 
 @transaction.atomic
 def save_drafts(drafts: Sequence[Draft]) -> set[UUID]:
-    """Save drafts, all in one transaction; returns the runs whose draft is saved.
+    """Save drafts in one transaction. Returns the runs whose draft was saved.
 
-    The others have ended, were deleted, or are being written to just now.
+    The other runs have ended, were deleted, or are being written to at this moment.
     """
     saved = set()
     statement = _SAVE_DRAFT.format(sharing=_SHARE_RUN if connection.features.has_select_for_update else "")
@@ -339,12 +340,12 @@ def save_drafts(drafts: Sequence[Draft]) -> set[UUID]:
 
 
 def forget_draft(run_id: UUID) -> None:
-    """Delete a run's draft: the run has ended."""
+    """Delete the draft of a run that has ended."""
     with connection.cursor() as cursor:
         cursor.execute(_FORGET_DRAFT, [uuid_param(run_id)])
 
 
 def forget_ended_drafts() -> None:
-    """Delete drafts of ended runs, which an earlier version or a restored copy has left."""
+    """Delete drafts of ended runs that an earlier version or a restored backup has left."""
     with connection.cursor() as cursor:
         cursor.execute(_FORGET_ENDED, [*LIVE])

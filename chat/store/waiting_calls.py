@@ -1,4 +1,4 @@
-"""Reading the calls that wait for people, and those that people have decided."""
+"""Queries about calls that wait for people, and about calls that people have decided."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -27,19 +27,19 @@ from chat.protocol.frame_data import WaitingData
 from chat.runtime.db_values import datetime_param
 from chat.runtime.prepared import PreparedQuery
 
-#: Overdue requests that are handled at a time, and people who are notified of one.
+#: How many overdue requests are handled at a time, and how many people are notified of one.
 _MOST_DUE = 200
 _MOST_TOLD = 200
 _DUE = "SELECT id FROM chat_waitingcall WHERE decided_at IS NULL AND deadline <= %s ORDER BY deadline LIMIT %s"
 
 
 def is_known_everywhere() -> bool:
-    """Whether all processes know waiting runs: one of an earlier version would start what is queued behind such a run, and fail it."""
+    """Whether all processes know waiting runs. One of an earlier version would start what is queued behind such a run, and fail it."""
     return not Process.objects.filter(knows__lt=KNOWS_WAITING).exists()
 
 
 def due_calls(now: datetime) -> list[int]:
-    """The open requests that are past their deadline, the oldest first."""
+    """The open requests past their deadline, the oldest first."""
     with connection.cursor() as cursor:
         cursor.execute(_DUE, [datetime_param(now), _MOST_DUE])
         return [pk for (pk,) in cursor.fetchall()]
@@ -57,7 +57,7 @@ def has_waited(run_id: UUID) -> bool:
 
 
 def is_allowed(session_id: UUID, user_id: int, tool_name: str, rule: str) -> bool:
-    """Whether somebody has allowed a tool's calls under these rules for the whole session, for the runs of this user."""
+    """Whether a tool's calls under this rule are allowed for the whole session, in runs of this user."""
     return StandingApproval.objects.filter(session=session_id, user=user_id, tool_name=tool_name, rule=rule).exists()
 
 
@@ -67,15 +67,15 @@ def open_calls(run_id: UUID) -> list[WaitingCall]:
 
 
 def open_within(run_id: UUID) -> list[WaitingCall]:
-    """The open requests of a root and of all runs within it; none where it has ended."""
-    # A session has one root at a time.
+    """The open requests of a root and of all runs within it; empty if it has ended."""
+    # A session has one current root at a time.
     session_id = Run.objects.filter(pk=run_id, status__in=CURRENT).values_list("session_id", flat=True).first()
     found = WaitingCall.objects.filter(session=session_id, decided_at=None, run__status__in=CURRENT)
     return [] if session_id is None else list(found.order_by("pk"))
 
 
 def kinds_open(session_ids: Collection[UUID]) -> dict[UUID, str]:
-    """What sessions with a waiting run wait for: ``question``, or ``approval`` where at least one request is a decision."""
+    """What sessions with a waiting run wait for: ``question``, or ``approval`` if at least one request is a decision."""
     found = WaitingCall.objects.filter(session__in=session_ids, decided_at=None, run__status=RunStatus.WAITING)
     kinds: dict[UUID, set[str]] = {}
     for session_id, kind in found.values_list("session_id", "kind") if session_ids else ():
@@ -84,7 +84,7 @@ def kinds_open(session_ids: Collection[UUID]) -> dict[UUID, str]:
 
 
 def deciders(session_id: UUID) -> list[int]:
-    """The people who may decide in a session: its owner, and those it is shared with as drivers."""
+    """The users who may decide in a session: its owner, and the drivers that it is shared with."""
     shares = Share.objects.filter(not_expired(), session=session_id, role="driver")
     groups = shares.exclude(group=None).values("group_id")
     people = User.objects.filter(
@@ -95,7 +95,7 @@ def deciders(session_id: UUID) -> list[int]:
 
 
 class WaitingEntry(NamedTuple):
-    """An open request, in a list over all sessions."""
+    """An open request in a list over all sessions."""
 
     pk: int
     session_id: UUID
@@ -109,14 +109,14 @@ class WaitingEntry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WaitingPage:
-    """A page of open requests; ``next_after`` is where the next one begins, None where there is none."""
+    """A page of open requests; ``next_after`` is where the next page begins, None if there is none."""
 
     entries: Sequence[WaitingEntry]
     next_after: tuple[datetime, int] | None
 
 
 def list_open(user_id: int, after: tuple[datetime, int] | None = None, limit: int = 50) -> WaitingPage:
-    """The open requests in all sessions in which the user decides, by deadline."""
+    """The open requests in all sessions in which the user may decide, by deadline."""
     found = _open_for(user_id).order_by("deadline", "pk")
     if after is not None:
         deadline, pk = after
@@ -131,13 +131,13 @@ def list_open(user_id: int, after: tuple[datetime, int] | None = None, limit: in
 
 
 def begun_since(user_id: int, since: datetime, most: int) -> list[WaitingData]:
-    """The requests that were made to a user since a moment and are still open, oldest first; of more than so many the newest."""
+    """The newest ``most`` requests to a user that were made since a time and are still open, oldest first."""
     begun = _open_for(user_id).filter(created_at__gt=since).select_related("session").order_by("-created_at", "-pk")
     return [told_of(call, call.session.title) for call in reversed(begun[:most])]
 
 
 def told_of(call: WaitingCall, title: str) -> WaitingData:
-    """The notification about a call that has begun to wait, in a session of this title."""
+    """The notification about a call that has begun to wait, in a session with this title."""
     return {
         "kind": "question" if call.kind == WaitingKind.QUESTION else "approval",
         "session_id": str(call.session_id),
@@ -151,7 +151,7 @@ def told_of(call: WaitingCall, title: str) -> WaitingData:
 
 
 def count_open(user_id: int, most: int = 100) -> int:
-    """How many open requests a user has, up to so many."""
+    """How many open requests a user has, counted up to ``most``."""
     return len(_counted(most).rows(user_id))
 
 

@@ -1,6 +1,6 @@
-"""Webhooks: made and removed by their owner; their deliveries, stored in the transaction of what they are about and kept until sent.
+"""Webhooks, created and deleted by their owner; and their deliveries, stored in the transaction of the event and kept until sent.
 
-The end of a run costs one query where webhooks are allowed: deliveries are sent later, by a task of their own.
+The end of a run costs one query if webhooks are allowed. Deliveries are sent later, by a task of their own.
 """
 
 import base64
@@ -23,27 +23,27 @@ from chat.accounts.models import User
 from chat.models import DeliveryState, Run, Webhook, WebhookDelivery
 from chat.store.links import page_address
 
-#: Webhooks of one account.
+#: The most webhooks of an account.
 MOST_WEBHOOKS = 10
 RUN_ENDED, RUN_WAITING, PING = "run.ended", "run.waiting", "ping"
-#: Pauses before another attempt; after the last one the delivery is given up.
+#: Pauses before each further attempt; after the last one the delivery fails for good.
 RETRY_AFTER = tuple(timedelta(minutes=minutes) for minutes in (0.25, 1, 5, 30, 120, 360, 720, 1440))
-#: A webhook that has received nothing for so long, although it was tried, is given up.
+#: A webhook is disabled if for so long all attempts have failed.
 GIVEN_UP_AFTER = timedelta(days=3)
-#: A process holds a delivery that it has claimed for so long: longer than any attempt takes.
+#: How long a claimed delivery belongs to a process: longer than any attempt takes.
 _LEASE = timedelta(seconds=60)
 _KEPT_FOR = timedelta(days=30)
-#: Deliveries that are removed at a time.
+#: How many old deliveries are deleted at a time.
 _SWEPT = 500
 
 
 class TooManyWebhooks(Exception):
-    """The account has as many webhooks as one may have."""
+    """The account already has the most webhooks that are allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A delivery to be attempted now: address, identifier, body, and the secret that signs it; None: the secret is lost."""
+    """A delivery to attempt now: address, identifier, body, and the secret that signs it. None: the secret is lost."""
 
     delivery_id: UUID
     webhook_id: UUID
@@ -52,7 +52,7 @@ class Attempt:
     secret: bytes | None
 
     def headers(self, now: float) -> dict[str, str]:
-        """The request's headers, as the Standard Webhooks specification has them."""
+        """The request's headers, by the Standard Webhooks specification. ``now``: Unix seconds."""
         stamp = str(int(now))
         signed = f"{self.delivery_id}.{stamp}.".encode() + self.body
         signature = base64.b64encode(hmac.digest(self.secret or b"", signed, "sha256")).decode()
@@ -64,12 +64,12 @@ class Attempt:
         }
 
 
-# Made and removed
+# Created and deleted
 
 
 @transaction.atomic
 def make_webhook(user: User, url: str) -> tuple[Webhook, str]:
-    """Make a webhook; returns its row and its secret, which is nowhere else. Raises `TooManyWebhooks`."""
+    """Create a webhook. Returns its row and its secret, which is not stored. Raises `TooManyWebhooks`."""
     User.objects.select_for_update(no_key=True).get(pk=user.pk)
     if Webhook.objects.filter(owner=user).count() >= MOST_WEBHOOKS:
         raise TooManyWebhooks
@@ -81,12 +81,12 @@ def make_webhook(user: User, url: str) -> tuple[Webhook, str]:
 
 
 def remove_webhook(user_id: int, webhook_id: UUID) -> bool:
-    """Remove one of an account's webhooks with its pending deliveries; False where there is none of that identifier."""
+    """Delete one of an account's webhooks, with its pending deliveries. Returns False if there is none of that identifier."""
     return bool(Webhook.objects.filter(owner=user_id, pk=webhook_id).delete()[0])
 
 
 def revive_webhook(user_id: int, webhook_id: UUID) -> bool:
-    """Enable a webhook that was given up, and retry it; False where there is none of that identifier."""
+    """Enable a disabled webhook, and retry its deliveries. Returns False if there is none of that identifier."""
     own = Webhook.objects.filter(owner=user_id, pk=webhook_id)
     if not own.update(disabled_at=None, failing_since=None):
         return False
@@ -95,12 +95,12 @@ def revive_webhook(user_id: int, webhook_id: UUID) -> bool:
 
 
 def webhooks_of(user_id: int) -> list[Webhook]:
-    """An account's webhooks, the first one first."""
+    """An account's webhooks, the oldest first."""
     return list(Webhook.objects.filter(owner=user_id))
 
 
 def retry_delivery(user_id: int, delivery_id: UUID) -> bool:
-    """Retry a delivery now, given up or not; False where there is none such, or it was received."""
+    """Retry a delivery now, even if it has failed for good. Returns False if there is none of that identifier, or if it was received."""
     own = WebhookDelivery.objects.filter(webhook__owner=user_id, pk=delivery_id).exclude(state=DeliveryState.DELIVERED)
     held = own.filter(webhook__disabled_at=None)
     return bool(held.update(state=DeliveryState.WAITING, next_at=timezone.now(), attempts=0, settled_at=None))
@@ -112,14 +112,15 @@ def latest_deliveries(webhook_id: UUID, most: int = 20) -> list[WebhookDelivery]
 
 
 def record_end(run_id: UUID) -> None:
-    """Have the webhooks of a session's owner told that a run has ended, in the transaction in which it does. Not of those within others
-    or of sets.
-    """  # noqa: D205 - one thought
+    """Queue deliveries about a run that has ended, in the transaction that ends it.
+
+    Not for runs within others, nor for runs of sets.
+    """
     _note(run_id, RUN_ENDED)
 
 
 def record_waiting(run_id: UUID) -> None:
-    """Queue deliveries about a run that waits for people, likewise."""
+    """Queue deliveries about a run that waits for people, in the transaction in which it begins to wait."""
     _note(run_id, RUN_WAITING)
 
 
@@ -145,7 +146,7 @@ def is_any_due() -> bool:
 
 @transaction.atomic
 def take_due(most: int, busy: Collection[UUID]) -> list[Attempt]:
-    """Claim the due deliveries, one for each webhook that is not busy: no other process has them for a while."""
+    """Claim due deliveries, one for each webhook that is not in ``busy``, so that no other process takes them for a while."""
     now = timezone.now()
     due = WebhookDelivery.objects.select_for_update(skip_locked=True, of=("self",)).select_related("webhook")
     due = due.filter(state=DeliveryState.WAITING, next_at__lte=now, webhook__disabled_at=None)
@@ -171,7 +172,7 @@ def take_due(most: int, busy: Collection[UUID]) -> list[Attempt]:
 
 @transaction.atomic
 def settle(attempt: Attempt, status: int | None, error: str) -> None:
-    """Store the result of an attempt: received, or to be retried later, or given up, and perhaps the webhook with it."""
+    """Store the result of an attempt: received, to be retried later, or failed for good, which may also disable the webhook."""
     now = timezone.now()
     delivery = WebhookDelivery.objects.select_related("webhook").filter(pk=attempt.delivery_id).first()
     if delivery is None or delivery.state != DeliveryState.WAITING:
@@ -196,24 +197,24 @@ def _settle(delivery: WebhookDelivery, state: DeliveryState, now: datetime, stat
 
 
 def sweep_deliveries() -> None:
-    """Delete some of the deliveries that are older than they are kept."""
+    """Delete some of the deliveries that are past their time."""
     old = WebhookDelivery.objects.filter(created_at__lt=timezone.now() - _KEPT_FOR).order_by()
     WebhookDelivery.objects.filter(pk__in=list(old.values_list("pk", flat=True)[:_SWEPT])).delete()
 
 
 class WebhookData(TypedDict, total=False):
-    """Which run it is about: nothing for a trial, and only the run's identifier where it is gone."""
+    """The run of the event. Empty for a test; only the run's identifier if it was deleted."""
 
     run_id: str
     session_id: str
     status: str
     title: str
-    """The session's."""
+    """The session's title."""
     url: str
 
 
 class WebhookBody(TypedDict):
-    """What a webhook is sent."""
+    """The body of a delivery."""
 
     type: str
     timestamp: str
@@ -222,7 +223,7 @@ class WebhookBody(TypedDict):
 
 
 def _told(delivery: WebhookDelivery, run: Run | None) -> WebhookBody:
-    """The body of a delivery: identifiers, the title and a link; nothing of questions and answers."""
+    """The body of a delivery: identifiers, title and link, but no questions or answers."""
     data: WebhookData = {}
     if delivery.run_id is not None:
         data["run_id"] = str(delivery.run_id)
@@ -256,5 +257,5 @@ def _secret_of(webhook: Webhook) -> bytes | None:
 
 
 def lost_secret() -> str:
-    """The message about a webhook whose secret cannot be computed any more."""
+    """The error for a webhook whose secret cannot be computed any more."""
     return Sentence("SECRET_KEY has changed, and with it the secret. Remove this webhook, and make it anew.")

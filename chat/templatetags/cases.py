@@ -1,4 +1,4 @@
-"""What the pages of sets say in words."""
+"""Filters for the texts of sets' pages."""
 
 from django import template
 from django.utils.translation import ngettext, pgettext
@@ -13,7 +13,7 @@ register = template.Library()
 
 @register.filter
 def verdict_word(result: CaseResult) -> str:
-    """What came of a case."""
+    """The word for a case's result."""
     words = {
         CaseVerdict.WAITING: pgettext("a case", "waiting"),
         CaseVerdict.ASKED: pgettext("a case", "asked"),
@@ -28,13 +28,13 @@ def verdict_word(result: CaseResult) -> str:
 
 @register.filter
 def why_not(result: CaseResult) -> str:
-    """Why it is not right, in the reader's language."""
+    """Why a result is not right, in the reader's language."""
     return translate_error(result.why)
 
 
 @register.filter
 def costs(totals: Totals) -> list[str]:
-    """What the cases cost together, by currency."""
+    """The total costs of the cases, one text for each currency."""
     known = [humanize.cost(float(amount), currency) for currency, amount in sorted(totals.costs.items())]
     if not totals.unpriced:
         return known

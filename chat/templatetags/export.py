@@ -1,4 +1,4 @@
-"""What a file that stands alone shows in place of what pages fetch."""
+"""Tags for exported files, which must contain what pages would fetch."""
 
 from functools import lru_cache
 
@@ -12,7 +12,7 @@ register = template.Library()
 @register.simple_tag
 @lru_cache(maxsize=512)
 def file_icon(name: str, css: str = "") -> SafeString:
-    """An icon of the sprite that is in the file itself."""
+    """An icon of the sprite that is embedded in the file."""
     return format_html(
         '<svg class="i{}" aria-hidden="true"><use href="#i-{}"/></svg>', f" {css}" if css else "", name or "tool"
     )

@@ -1,4 +1,4 @@
-"""The modules that a page's script is made of, named in the page: the browser fetches them all at once, and not floor by floor."""
+"""Names all modules of a page's scripts in its HTML, so that the browser fetches them at once instead of level by level."""
 
 import posixpath
 import re
@@ -14,13 +14,13 @@ from django.utils.safestring import SafeString
 
 register = template.Library()
 
-#: What an ES module imports from files beside it; as all of ours are written, an import ends its line.
+#: An import of another file: in our scripts, it always ends its line.
 _IMPORT = re.compile(r"""^(?:import .*|\} from )"(\.{1,2}/[^"]+)";$""", re.MULTILINE)
 
 
 @register.simple_tag
 def script_modules(*paths: str) -> SafeString:
-    """The tags of a page's scripts, and before them a hint for each module that they import."""
+    """The script tags of a page, and before them a preload hint for each imported module."""
     if settings.DEBUG:
         modules_below.cache_clear()
         _tags.cache_clear()
@@ -29,9 +29,9 @@ def script_modules(*paths: str) -> SafeString:
 
 @cache
 def _tags(paths: tuple[str, ...], _address: str) -> SafeString:
-    """The tags; where the first script's address is another, all are."""
+    """The tags. ``_address`` is only part of the cache's key: it changes when any script does."""
     modules = dict.fromkeys(module for path in paths for module in modules_below(path) if module not in paths)
-    # What the server has rendered is painted before any of them has run.
+    # What the server has rendered is painted before any of them runs.
     hints = format_html_join(
         "", '<link rel="modulepreload" fetchpriority="low" href="{}">\n', ((static(module),) for module in modules)
     )
@@ -41,7 +41,7 @@ def _tags(paths: tuple[str, ...], _address: str) -> SafeString:
 
 @cache
 def modules_below(path: str) -> tuple[str, ...]:
-    """Return what a module imports, and what that imports, each once: paths of static files, in no particular order."""
+    """The modules that a module imports, directly or not: paths of static files, each once, in any order."""
     found: dict[str, None] = {}
     waiting = [path]
     while waiting:

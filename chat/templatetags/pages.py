@@ -1,4 +1,4 @@
-"""What the templates say in words, icons and small drawings."""
+"""Filters and tags for texts, icons and small drawings of the pages."""
 
 import json
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ register.filter("run_cost", humanize.run_cost)
 register.filter("markdown", markdown.markdown)
 register.filter("prepared_markdown", markdown.prepared_markdown)
 
-#: The browser libraries, by the name that modules import and the file that holds them.
+#: The browser libraries, by the name that modules import; the values are their files.
 VENDOR = {
     "markdown-it": "vendor/markdown-it.js",
     "markdown-it-footnote": "vendor/markdown-it-footnote.js",
@@ -51,31 +51,31 @@ VENDOR = {
 
 @register.filter
 def file_size(size: int | str | None) -> str:
-    """The size of a file; nothing for none."""
+    """The size of a file; empty for an empty value."""
     return humanize.file_size(size) if isinstance(size, int) else ""
 
 
 @register.filter
 def is_picture(file: FileData | str | None) -> bool:
-    """Whether a file is a picture that pages show."""
+    """Whether a file is a picture that pages display."""
     return isinstance(file, dict) and file["media_type"] in agents.PICTURES
 
 
 @register.filter
 def duration(ms: int | str | None) -> str:
-    """A measured time; nothing for what has none yet."""
+    """A measured time; empty if there is none yet."""
     return humanize.duration(ms) if isinstance(ms, int) else ""
 
 
 @register.filter
 def at_key(values: Mapping[Any, Any], key: Any) -> Any:
-    """What stands under a key; nothing where there is none."""
+    """The value of a key; empty if there is none."""
     return values.get(key, ())
 
 
 @register.filter
 def roughly(ms: int | str | None) -> str:
-    """A measured time within a sentence; nothing for what has none yet."""
+    """A measured time within a sentence; empty if there is none yet."""
     return humanize.approx_duration(ms) if isinstance(ms, int) else ""
 
 
@@ -94,13 +94,13 @@ def icon(name: str, css: str = "", slot: str = "") -> SafeString:
 
 @register.simple_tag
 def constant(template_name: str, **values: Any) -> SafeString:
-    """A part of pages that is the same wherever its values are: it sees nothing of the page but them."""
+    """A part of pages that depends only on its values: it has no access to the page's context, and is cached."""
     return cached_fragment(template_name, (reader_key(), *values.items()), lambda: values)
 
 
 @register.simple_tag(takes_context=True)
 def include_with(context: template.Context, template_name: str, values: Mapping[str, Any]) -> SafeString:
-    """A template with values of its own beside the page's: a row's, say, by the names that it has where it stands alone."""
+    """Include a template with further values besides the page's context, such as those of a row."""
     with context.push(**values):
         made: SafeString = template.Engine.get_default().get_template(template_name).render(context)
         return made
@@ -108,13 +108,13 @@ def include_with(context: template.Context, template_name: str, values: Mapping[
 
 @register.simple_tag
 def blank_rows() -> dict[str, Row]:
-    """Empty rows, from which the page's script clones."""
+    """Empty rows, which the page's script clones."""
     return BLANK
 
 
 @register.simple_tag
 def import_map() -> SafeString:
-    """The import map's JSON: those browser libraries that are installed. Without them the pages show plain text."""
+    """The import map's JSON, with the browser libraries that are installed. Without them the pages show plain text."""
     present = {name: path for name, path in VENDOR.items() if _exists(path)}
     text = json.dumps({"imports": {name: static(path) for name, path in present.items()}})
     return mark_safe(text.replace("<", "\\u003c"))  # noqa: S308 - JSON of our own names
@@ -127,19 +127,19 @@ def _exists(path: str) -> bool:
 
 @register.filter
 def lang_tag(code: str) -> str:
-    """A language by its tag in HTML: ``zh-Hant`` for zh-hant."""
+    """A language's tag in HTML, such as ``zh-Hant`` for zh-hant."""
     return to_locale(code).replace("_", "-")
 
 
 @register.simple_tag
 def languages() -> list[tuple[str, str]]:
-    """The languages that the pages have: the code of each, and its name in itself."""
+    """The pages' languages: the code of each, and its own name."""
     return list(settings.LANGUAGES)
 
 
 @register.simple_tag
 def catalogue() -> SafeString:
-    """The module that holds the scripts' words in the reader's language, before those scripts. English stands in the scripts."""
+    """The module with the scripts' texts in the reader's language, to be put before those scripts. English texts are in the scripts."""
     path = f"chat/locale/{get_language()}.js"
     if not _exists(path):
         return SafeString("")
@@ -148,13 +148,13 @@ def catalogue() -> SafeString:
 
 @register.filter
 def moment(timestamp: float | None) -> datetime | None:
-    """A wire time as a datetime in the reader's zone."""
+    """A Unix timestamp as a datetime in the reader's time zone."""
     return timezone.localtime(datetime.fromtimestamp(timestamp, UTC)) if timestamp else None
 
 
 @register.filter
 def moment_words(when: datetime | None) -> str:
-    """A time in a conversation: the hour, and the date where it was not today."""
+    """A time in a conversation: the hour, and the date if it was not today."""
     if when is None:
         return ""
     local = timezone.localtime(when)
@@ -164,7 +164,7 @@ def moment_words(when: datetime | None) -> str:
 
 @register.filter
 def exact_moment(when: datetime) -> str:
-    """A time with its date and its seconds."""
+    """A time with its date and seconds."""
     return date_format(timezone.localtime(when), pgettext("date format", "j M Y, H:i:s"))
 
 
@@ -184,13 +184,13 @@ def day(when: datetime | None) -> str:
 
 @register.filter
 def status_word(status: str) -> str:
-    """A status in a list of choices."""
+    """The word for a status, in a list of choices."""
     return _("Working") if status == "running" else humanize.status(status)
 
 
 @register.filter
 def hit_words(hit: Hit) -> str:
-    """Where words were found: ``python result · step 35``."""
+    """Where a hit is: ``python result · step 35``."""
     match hit.type:
         case "thought":
             what = _("Thought")
@@ -209,7 +209,7 @@ def hit_words(hit: Hit) -> str:
 
 @register.filter
 def hit_icon(hit: Hit) -> str:
-    """The sprite's symbol for where words were found."""
+    """The sprite's symbol for where a hit is."""
     if hit.type in ("tool_use", "tool_result"):
         return humanize.icon(hit.tool_name)
     return {"thought": "thought", "final_answer": "answer", "response": "answer"}.get(hit.type, "user")

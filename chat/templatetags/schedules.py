@@ -1,4 +1,4 @@
-"""What the pages of schedules say in words and small drawings."""
+"""Filters for the texts and small drawings of schedules' pages."""
 
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -19,16 +19,16 @@ register = template.Library()
 register.filter("outcome_word", schedule_selectors.outcome_word)
 register.filter("agent_title", agent_title)
 
-#: A mark of the drawing every so many units; the last twenty fill it.
+#: The distance between the marks of the drawing, which has room for twenty.
 _PITCH = 8
-#: By kind: where a mark begins from above and from its left, how wide and how high it is.
+#: For each kind of mark: its offset from above and from the left, its width and its height.
 _SHAPES = {"ok": (3, 0, 5, 8), "skip": (3.5, 0.5, 4, 7), "bad": (0, 0, 5, 14), "now": (0, 0, 5, 14)}
 _DOTS = {Outcome.WAITING: "queue", Outcome.STARTED: "live", Outcome.SKIPPED: "queue", Outcome.MISSED: "queue"}
 
 
 @register.filter
 def marks(line: ScheduleRow) -> list[Row]:
-    """The last outcomes as marks of a drawing, oldest first: tall ones failed or are at work, hollow ones did not run to their end."""
+    """The last outcomes as marks of a drawing, oldest first. Tall marks: failed or running; hollow ones: not run to their end."""
     drawn = []
     for place, occurrence in enumerate(line.last):
         kind = schedule_selectors.outcome_kind(occurrence)
@@ -39,7 +39,7 @@ def marks(line: ScheduleRow) -> list[Row]:
 
 @register.filter
 def outcome_words(line: ScheduleRow) -> str:
-    """The drawing in words."""
+    """The drawing as a text."""
     kinds = [schedule_selectors.outcome_kind(occurrence) for occurrence in line.last]
     number = len(kinds)
     counted = {kind: kinds.count(kind) for kind in ("ok", "bad", "skip", "now") if kind in kinds}
@@ -64,19 +64,19 @@ def _counted(kind: str, number: int) -> str:
 
 @register.filter
 def outcome_dot(occurrence: Occurrence) -> str:
-    """The shape and colour of an outcome."""
+    """The shape and colour for an outcome."""
     return _DOTS.get(Outcome(occurrence.outcome)) or humanize.dot(occurrence.outcome)
 
 
 @register.filter
 def took(occurrence: Occurrence) -> str:
-    """How long its run took."""
+    """How long the occurrence's run took."""
     return humanize.duration(schedule_selectors.took_ms(occurrence))
 
 
 @register.filter
 def due(moment: datetime, zone: ZoneInfo) -> str:
-    """A due time by its schedule's clock, in few words: ``Mon 07:00``, and the date where that is far."""
+    """A due time in its schedule's time zone, short: ``Mon 07:00``, with the date if that is far off."""
     local, now = moment.astimezone(zone), datetime.now(zone)
     if local.date() == now.date():
         return time_format(local, "H:i")
@@ -86,13 +86,13 @@ def due(moment: datetime, zone: ZoneInfo) -> str:
 
 @register.filter
 def due_long(moment: datetime, zone: ZoneInfo) -> str:
-    """A due time by its schedule's clock: ``Mon 4 Jan 2027, 07:00``."""
+    """A due time in its schedule's time zone: ``Mon 4 Jan 2027, 07:00``."""
     return date_format(moment.astimezone(zone), pgettext("date format", "D j M Y, H:i"))
 
 
 @register.filter
 def from_now(moment: datetime, now: datetime) -> str:
-    """How far a moment lies ahead: ``in 21 h``."""
+    """The time until a moment: ``in 21 h``."""
     minutes = max(0, round((moment - now).total_seconds() / 60))
     if minutes < 1:
         return _("in a moment")

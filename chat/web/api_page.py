@@ -1,4 +1,4 @@
-"""The API's description for people, made from the documents: every call, what it takes and answers, examples, and a form to try it."""
+"""The API's description for people, made from its documents: every call with its parameters, answers and examples, and a form to try it."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -19,9 +19,9 @@ from chat.rendering.markdown import prepare_markdown
 from chat.rendering.template_row import Row
 from chat.web.page import render_page
 
-#: A value of each type, in examples.
+#: Values of each type for examples.
 _VALUES: Mapping[str, Any] = {"string": "…", "integer": 1, "number": 1, "boolean": True, "array": [], "object": {}}
-#: Of fields that do not take whatever there is.
+#: Values for fields of which not every value of the type is valid.
 _NAMED: Mapping[str, Any] = {
     "agent_name": "researcher",
     "model": "researcher",
@@ -83,7 +83,7 @@ def _call(method: str, path: str, call: JsonObject, site: str) -> Row:
         "example": json.dumps(example, indent=2, ensure_ascii=False) if example is not None else "",
         "curl": _curl(method, site + path, example),
         "python": _python(method, site + path, example),
-        # A call that takes tokens alone cannot be tried by a login, and a stream has no end.
+        # A call that only accepts tokens cannot be tried with a login, and a stream has no end.
         "can_try": path.startswith("/api/") and not path.endswith("/stream/") and "/agui/" not in path,
     }
 
@@ -104,21 +104,21 @@ def _example_value(described: JsonObject) -> Any:
 
 
 def _site(request: HttpRequest) -> str:
-    """The address for programs: the public one, or else the one of this request."""
+    """The address of this site for programs: the public one if it is set, else the one of this request."""
     return (settings.PUBLIC_URL.origin or f"{request.scheme}://{request.get_host()}") + str(settings.PUBLIC_URL.path)
 
 
 def _curl(method: str, url: str, example: JsonObject | None) -> str:
-    """The call as a line of a shell, with the token in a variable."""
+    """The call as a shell command, with the token in a variable."""
     lines = [f'curl -X {method} "{url}"', '-H "Authorization: Bearer $THINKALOUD_TOKEN"']
     if example is not None:
-        # No value in an example has the quote that ends a word of the shell's.
+        # No value of an example contains a single quote, which would end the shell's string.
         lines += ["-H 'Content-Type: application/json'", f"-d '{json.dumps(example, ensure_ascii=False)}'"]
     return " \\\n  ".join(lines)
 
 
 def _python(method: str, url: str, example: JsonObject | None) -> str:
-    """The call in Python, by its standard library."""
+    """The call in Python, with its standard library."""
     lines = ["import json, os", "from urllib.request import Request, urlopen", ""]
     lines.append('headers = {"Authorization": "Bearer " + os.environ["THINKALOUD_TOKEN"]}')
     body = ""
@@ -137,12 +137,12 @@ def _json_of(content: JsonObject) -> JsonObject:
 
 
 def _object(described: JsonObject) -> Row:
-    """An object as a section shows it."""
+    """An object as a section of the page."""
     return {"told": described.get("description", ""), "fields": _fields(described)}
 
 
 def _fields(described: JsonObject) -> list[Row]:
-    """An object's fields, as a table shows them."""
+    """An object's fields as rows of a table."""
     return [
         {
             "name": name,
@@ -155,7 +155,7 @@ def _fields(described: JsonObject) -> list[Row]:
 
 
 def _kind(described: JsonObject) -> str:
-    """A value's type in few words."""
+    """A short name of a value's type."""
     if "$ref" in described:
         return str(described["$ref"]).rpartition("/")[2]
     if "const" in described:

@@ -1,4 +1,4 @@
-"""Branches as pages: a question asked again or changed, an earlier event continued from; copies, and changes of owner."""
+"""Pages for branches: asking a question again or changed, continuing from an earlier event; copies, and changes of owner."""
 
 import secrets
 from hashlib import sha256
@@ -34,7 +34,7 @@ from chat.web.page import render_page, user_of, visible_session
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def branch(request: HttpRequest, run_id: UUID) -> HttpResponse:
-    """Ask a run's question again or changed, or continue from its end, in a session of one's own; the original stays as it is."""
+    """Ask a run's question again or changed, or continue from its end, in a new session of the user's; the original stays as it is."""
     run = Run.objects.filter(IS_ROOT, pk=run_id).first()
     if run is None:
         raise Http404
@@ -74,8 +74,8 @@ def branch(request: HttpRequest, run_id: UUID) -> HttpResponse:
 
 
 def _wish(request: HttpRequest, run: Run, end: int, said: dict[str, str]) -> Branch:
-    """The form's branch: ``on`` continues after the run; anything else asks again in its place."""
-    # A form that is sent twice is one session.
+    """The branch that the form asks for: with ``on`` it continues after the run; else it asks again in its place."""
+    # A form that is sent twice creates one session.
     parts = (request.POST.get("form_key"), "on" in request.POST, said)
     key = sha256(repr(parts).encode()).hexdigest()
     if "on" in request.POST:
@@ -98,7 +98,7 @@ def copy(request: HttpRequest, session_id: UUID) -> HttpResponse:
 
 @form_action
 def owner(request: HttpRequest, session_id: UUID) -> HttpResponse:
-    """Accept or decline a session, as the offered user; or withdraw the offer, as its owner."""
+    """Accept or decline a session, as the user that it is offered to; or withdraw the offer, as its owner."""
     user = user_of(request)
     try:
         if "accept" not in request.POST:
@@ -116,7 +116,7 @@ def owner(request: HttpRequest, session_id: UUID) -> HttpResponse:
 
 @form_action
 def leave(request: HttpRequest, session_id: UUID) -> HttpResponse:
-    """Give up what was shared with oneself."""
+    """Leave a session that was shared with the user."""
     visible_session(request, session_id)
     try:
         sharing.leave_session(user_of(request), session_id, Door.PAGE)
@@ -127,7 +127,7 @@ def leave(request: HttpRequest, session_id: UUID) -> HttpResponse:
 
 
 def _refuse(request: HttpRequest, refused: Refused) -> HttpResponse:
-    """A page with the reason of a refusal."""
+    """A page with the reason for a refusal."""
     answer = render_page(request, "chat/refused.html", page="refused", refused=translate_sentence(refused.message))
     answer.status_code = 400 if refused.code == "too_large" else status_of(refused.code)
     return answer

@@ -1,4 +1,4 @@
-"""The page of one model call: what the model saw."""
+"""The page of one model call: what was sent to the model, and what it answered."""
 
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from chat.web.page import render_page, user_of, visible_session
 @require_safe
 @login_required
 def call(request: HttpRequest, run_id: UUID, number: int) -> HttpResponse:
-    """One of a run's model calls, from 1 on, in full."""
+    """One of a run's model calls, numbered from 1 on, in full."""
     run = models.Run.objects.select_related("session__owner").filter(pk=run_id).first()
     if run is None:
         raise Http404

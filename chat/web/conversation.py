@@ -1,7 +1,7 @@
-"""The runs of a session's page. An ended run is rendered once and cached: its events never change again.
+"""The runs of a session's page. An ended run is rendered once and cached, because its events never change again.
 
-A cached run is found by its last event, which the session's reader has just been given: when the session is deleted, nothing finds it. It
-is made of its events and of what its key holds; whatever else is to be shown in a run has to be part of the key.
+The cache's key includes the run's last event, which only a reader of the session has: after the session is deleted, nothing finds it. The
+HTML depends on the run's events and on the key alone; whatever else is to be shown in a run has to be part of the key.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -27,13 +27,13 @@ from chat.web.page import run_from_row
 
 @dataclass(frozen=True, slots=True)
 class ShownRun:
-    """A run on a page."""
+    """A run on a page, rendered."""
 
     id: str
     html: SafeString
-    #: What the page's header shows of it.
+    #: Its part of the page's header.
     head: Row
-    #: The folded run for the page's script, which continues from it, and those within it.
+    #: The folded run and those within it, for the page's script, which continues from there.
     state: JsonObject
     within: list[JsonObject]
     #: Whether it was removed from the queue before it began.
@@ -44,8 +44,8 @@ _kept: Kept[Hashable, ShownRun] = Kept(32 << 20)
 
 
 def shown_runs(session: Session, window: selectors.Window, *, may_drive: bool, may_copy: bool) -> list[ShownRun]:
-    """The runs of a page's share of a session, in the reader's language and time zone."""
-    # Agents' titles are part of what is shown.
+    """The runs in a page's part of a session, in the reader's language and time zone."""
+    # Agents' titles are part of the HTML.
     common = fragments.reader_key(), may_drive, may_copy, catalog.all_titles()
     keys = {stretch.run_id: (stretch.last_id, stretch.first, common) for stretch in window.stretches}
     shown = {run_id: None if settings.DEBUG else _kept.get(key) for run_id, key in keys.items()}
@@ -69,9 +69,9 @@ def _make(session: Session, tree: Sequence[transcript.Run], may: dict[str, bool]
 
 
 def _prepare_texts(runs: Sequence[transcript.Run]) -> Callable[[transcript.Run], bool]:
-    """Have the Markdown of these runs rendered; returns a function that says whether all of a run's was."""
+    """Have the Markdown of these runs rendered. Returns a function that says whether all Markdown of a run was rendered."""
     thoughts = [item.text for run in runs for item in run.items if item.kind in ("thought", "word")]
-    # Those of runs within runs are rows like thoughts.
+    # Answers of runs within runs are shown as rows, like thoughts.
     thoughts += [run.answer.text for run in runs if run.parent is not None and run.answer is not None]
     answers = [run.answer.text for run in runs if run.parent is None and run.answer is not None]
     made = markdown.prepare_markdown([*answers, *markdown.newest_thoughts(thoughts)])
@@ -80,13 +80,13 @@ def _prepare_texts(runs: Sequence[transcript.Run]) -> Callable[[transcript.Run],
 
 
 def _folded(session: Session, stretches: Sequence[Stretch]) -> dict[UUID, list[transcript.Run]]:
-    """The runs of these stretches, each with those within it; where the page cuts a run, with figures of the rest of its log."""
-    # The question, its user and the model are in a run's first event.
+    """The runs of these stretches, each with those within it; for a run that the page cuts, with counts of the rest of its log."""
+    # A run's first event has the question, its user and the model.
     begun = [selectors.beginning_of(stretch.run_id) for stretch in stretches if not stretch.begins]
     last = max(stretch.last for stretch in stretches)
     frames = [*chain(*begun), *selectors.frames_between(session.pk, stretches[0].first, last)]
     numbers = models.Run.objects.filter(pk__in=[stretch.run_id for stretch in stretches]).values("number")
-    # A run within another one has the number of its root.
+    # A run within another one has its root's number.
     found = models.Run.objects.filter(session=session, number__in=numbers).select_related("user", "cancelled_by")
     known = {str(run.pk): run for run in found}
     folded = transcript.fold(
@@ -108,7 +108,7 @@ def _folded(session: Session, stretches: Sequence[Stretch]) -> dict[UUID, list[t
 
 
 def _complete(run: transcript.Run, row: models.Run, stretch: Stretch) -> None:
-    """Say what a folded run has outside of what the page shows of it."""
+    """Add to a folded run the counts of its events that are not on the page."""
     ends_elsewhere = not run.ended and row.is_finished
     if (not stretch.begins and run.parent is None) or ends_elsewhere:
         run.outside = selectors.steps_outside(row.pk, stretch.first, stretch.last)
@@ -117,7 +117,7 @@ def _complete(run: transcript.Run, row: models.Run, stretch: Stretch) -> None:
 
 
 def _end(run: transcript.Run, row: models.Run) -> None:
-    """End a folded run whose last event is not on the page, by its row."""
+    """End a folded run from its row, if its last event is not on the page."""
     run.status = row.status
     run.iteration = row.iterations
     run.cancelled_by = row.cancelled_by.get_username() if row.cancelled_by else None
@@ -131,7 +131,7 @@ def _end(run: transcript.Run, row: models.Run) -> None:
 
 
 def _outlined(run: transcript.Run) -> JsonObject:
-    """A folded run for the page's script, without the texts that the page shows already and that no later event touches."""
+    """A folded run for the page's script, without the texts that the page already shows and that no later event changes."""
     state = asdict(run)
     for item in state["items"]:
         item["text"] = ""

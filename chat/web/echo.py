@@ -1,4 +1,4 @@
-"""`/healthz/echo`: how a request has reached this process, for `manage.py doctor`, which requests it through the proxy in front."""
+"""`/healthz/echo`: shows how a request has reached this process, for `manage.py doctor`, which requests it through the proxy in front."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,7 +11,7 @@ from django.views.decorators.http import require_safe
 
 from chat.security.passes import DOCTOR_HEADER, SeenRequest, is_doctor
 
-#: The properties of the product's streams: pieces with pauses between them, and the headers by which proxies pass them on at once.
+#: As in the product's streams: pieces with pauses between them, and headers that make proxies pass them on at once.
 _PIECES, _PAUSE_S = 4, 0.25
 _STREAM_HEADERS = {"Cache-Control": "no-transform", "X-Accel-Buffering": "no"}
 
@@ -19,7 +19,7 @@ _STREAM_HEADERS = {"Cache-Control": "no-transform", "X-Accel-Buffering": "no"}
 @require_safe
 @never_cache
 async def echo(request: HttpRequest) -> HttpResponseBase:
-    """Answer the doctor with how this request looks from here, or with a stream; 404 for anyone else."""
+    """Answer the doctor with how its request has arrived, or with a stream; 404 for everyone else."""
     if not is_doctor(request.headers.get(DOCTOR_HEADER, "")):
         return HttpResponse("There is no such page.\n", status=404, content_type="text/plain; charset=utf-8")
     if "stream" in request.GET:

@@ -25,15 +25,15 @@ from chat.runtime import database
 from chat.security.csrf import explain_refusal
 from chat.web.page import render_page
 
-#: When to try again where the database was away.
+#: After how many seconds to try again if the database does not answer.
 _RETRY_AFTER_S = 5
-#: Addresses of APIs, whose errors have shapes of their own.
+#: Addresses of APIs, which have their own formats of errors.
 PROGRAM_PATHS = ("/api/", "/v1/")
 _NOT_OURS = "This server does not answer to the name in “Host”; its operator can add it to ALLOWED_HOSTS."
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """The page of an internal error, with words of its own where the database does not answer; makes no query."""
+    """The page of an internal error, with a text of its own if the database does not answer. Makes no query."""
     away = isinstance(sys.exc_info()[1], DatabaseError)
     page = render_to_string("503.html" if away else "500.html", {"request": request, "frame": _still_frame(request)})
     answer = HttpResponse(page, status=503 if away else 500)
@@ -43,13 +43,13 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """The request cannot be parsed; nothing of a form in it is read again."""
+    """The page for a request that cannot be parsed; it does not read a form in it again."""
     words = _NOT_OURS if isinstance(exception, DisallowedHost) else "This request cannot be understood."
     return refuse_program(request, 400, "bad_frame", words) or show_error(request, "400.html", 400)
 
 
 def refuse_program(request: HttpRequest, status: int, code: ErrorCode, words: str) -> HttpResponse | None:
-    """An error in the shape of the API at this address; None where the address is a page's."""
+    """An error in the format of the API at this address; None if the address is a page's."""
     path = request.path.removeprefix(settings.PUBLIC_URL.path)
     if not path.startswith(PROGRAM_PATHS):
         return None
@@ -61,28 +61,29 @@ def refuse_program(request: HttpRequest, status: int, code: ErrorCode, words: st
 
 @requires_csrf_token
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """There is nothing at this address, or nothing that the user may see."""
+    """The page for an address without a page, or with nothing that the user may see."""
     return show_error(request, "404.html", 404)
 
 
 @requires_csrf_token
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """The user may not do this."""
+    """The page for something that the user may not do."""
     return show_error(request, "403.html", 403)
 
 
 def show_error(request: HttpRequest, template: str, status: int, **context: Any) -> HttpResponse:
-    """The page beside the list of sessions for whoever is logged in, and alone for others; where that list cannot be made, in a frame
-    without it. Called from a thread that is not the event loop's.
-    """  # noqa: D205 - one thought
+    """An error page: with the list of sessions for logged-in users, alone for others; without the list if that cannot be queried.
+
+    Must not be called on the event loop's thread.
+    """
     answer = None
     if settings.SESSION_COOKIE_NAME in request.COOKIES and hasattr(request, "user"):
         make = partial(_beside_sessions, request, template, context, translation.get_language())
         try:
-            # Django calls this on a thread of its own, which must not get a connection: it would keep it.
+            # Django calls this on a thread of its own, which must not get a database connection: it would keep it.
             answer = async_to_sync(database.read)(make) if isinstance(request, ASGIRequest) else make()
         except DatabaseError:
-            # Without the user, who might have to be read from the database.
+            # Without the user, who would perhaps have to be read from the database.
             answer = HttpResponse(
                 render_to_string(template, {"request": request, "frame": _still_frame(request), **context})
             )
@@ -92,13 +93,13 @@ def show_error(request: HttpRequest, template: str, status: int, **context: Any)
 
 
 def refuse_forgery(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """A write that does not prove that it comes from a page of this site, with the true cause: Django's ``CSRF_FAILURE_VIEW``."""
+    """Refuse a write that does not prove that it comes from a page of this site, with the reason. Django's ``CSRF_FAILURE_VIEW``."""
     cause = format_sentence(explain_refusal(request, reason), gettext)
     return show_error(request, "403_csrf.html", 403, cause=cause)
 
 
 def _still_frame(request: HttpRequest) -> str:
-    """The page's frame without any query, for users whose browser says that they were logged in."""
+    """The page's frame without any query, if the browser says that its user was logged in."""
     return "still.html" if settings.SESSION_COOKIE_NAME in request.COOKIES else "plain.html"
 
 

@@ -1,4 +1,4 @@
-"""What every page of the application has: the list of sessions beside it, and the reader's time zone."""
+"""What all pages of the application share: the list of sessions next to them, and the reader's time zone."""
 
 from collections.abc import Hashable, Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -29,29 +29,29 @@ from chat.security import audit
 from chat.store import selectors, session_lists, waiting_calls
 from chat.store.session_lists import ListedSession
 
-#: Sessions in the list beside the conversation; all of them are on the page of past sessions.
+#: How many sessions are in the list next to a page; all are on the page of past sessions.
 SIDE_SESSIONS = 60
-#: Open requests to the reader are counted up to this.
+#: The reader's open requests are counted up to this number.
 _MOST_NEEDS = 99
 
 
 def user_of(request: HttpRequest) -> User:
-    """The logged-in user: every page here requires one."""
+    """The logged-in user: every page here requires a login."""
     return cast(User, request.user)
 
 
 def visible_session(request: HttpRequest, session_id: UUID) -> tuple[Session, access.Role]:
-    """The session and the reader's role in it; what isn't theirs doesn't exist."""
+    """The session, and the reader's role in it. Raises `Http404` if it does not exist, or if the reader may not see it."""
     found = audit.open_session(request.user, session_id, Door.PAGE)
     if found is None:
         raise Http404
-    # How its agents are called.
+    # For agents' titles.
     catalog.refresh()
     return found
 
 
 def run_from_row(run: models.Run) -> transcript.Run:
-    """The run's row, folded, for pages that begin after its first event."""
+    """A folded run from its row, for pages that do not contain its first event."""
     return transcript.Run(
         str(run.pk),
         status="running" if run.status in UNFINISHED else run.status,
@@ -77,12 +77,12 @@ class SideGroup:
 
     @property
     def html(self) -> SafeString:
-        """All of them."""
+        """The rendered rows."""
         return SafeString("".join(self.rows))
 
 
 def _side(sessions: Sequence[ListedSession], current_id: UUID | None) -> list[SideGroup]:
-    """The list beside the conversation: sessions that wait for the reader, running ones, then by day."""
+    """The list next to a page: sessions that wait for the reader, running ones, then the others by day."""
     waiting, running, days = SideGroup(_("Needs you")), SideGroup(pgettext("sessions", "Running")), _days()
     for session, row in zip(sessions, listed_rows("chat/_session.html", sessions, current_id), strict=True):
         if session.status == RunStatus.WAITING:
@@ -96,7 +96,7 @@ def _side(sessions: Sequence[ListedSession], current_id: UUID | None) -> list[Si
 
 
 def _days() -> list[tuple[datetime, SideGroup]]:
-    """The headings by day, each with the moment from which on its sessions were active."""
+    """The headings by day, each with the time since which its sessions have been active."""
     midnight = datetime.combine(timezone.localdate(), time.min, timezone.get_current_timezone())
     return [
         (midnight, SideGroup(_("Today"))),
@@ -108,7 +108,7 @@ def _days() -> list[tuple[datetime, SideGroup]]:
 
 def listed_rows(template: str, sessions: Iterable[ListedSession], current_id: UUID | None = None) -> list[SafeString]:
     """Sessions as rows of a list, each rendered once for the same values."""
-    # Agents' titles are part of sessions' rows.
+    # Agents' titles are part of the rows.
     around = reader_key(), catalog.all_titles()
     return [_listed_row(template, session, session.pk == current_id, around) for session in sessions]
 
@@ -129,7 +129,7 @@ _TONES = {
 
 
 def session_row(session: Session | ListedSession, waits_for: str = "") -> Row:
-    """A list's row of a session, with what it waits for."""
+    """A session's row in a list, with what it waits for."""
     agent = rendering_rows.agent_title(session.agent_name)
     ended_well = session.status in ("", RunStatus.COMPLETED)
     status = humanize.status(session.status, begun=True, waits_for=waits_for)
@@ -153,8 +153,8 @@ def session_row(session: Session | ListedSession, waits_for: str = "") -> Row:
 def render_page(
     request: HttpRequest, template: str, beside: Sequence[ListedSession] | None = None, **context: Any
 ) -> HttpResponse:
-    """Render with the list of sessions, which may have been read before, in the reader's time zone."""
-    # How agents are called, for all that names one.
+    """Render a page with the list of sessions, which may be passed in ``beside``, in the reader's time zone."""
+    # For agents' titles.
     catalog.refresh()
     with reader_time(request):
         listed = listed_sessions(request) if beside is None else beside
@@ -164,35 +164,35 @@ def render_page(
 
 
 def render_account_page(request: HttpRequest, template: str, **context: Any) -> HttpResponse:
-    """Render a page about one's account: beside the list of sessions, or alone for users who are still logging in."""
+    """Render a page about the user's account: with the list of sessions, or alone for users who are still logging in."""
     if request.user.is_authenticated:
         return render_page(request, template, **context)
     return render(request, template, context)
 
 
 class AccountPageMixin:
-    """For class-based views of one's account, which show it beside the list of sessions."""
+    """For class-based views about the user's account: shows them with the list of sessions."""
 
     request: HttpRequest
     template_name: str
 
     def render_to_response(self, context: dict[str, Any], **_kwargs: Any) -> HttpResponse:
-        """Render as the pages about sessions are."""
+        """Render as `render_account_page` does."""
         return render_page(self.request, self.template_name, **context)
 
 
 def listed_sessions(request: HttpRequest) -> list[ListedSession]:
-    """The sessions of the list beside the conversation."""
+    """The sessions of the list next to a page."""
     return session_lists.listed_sessions(user_of(request), SIDE_SESSIONS)
 
 
 def reader_time(request: HttpRequest) -> AbstractContextManager[None]:
-    """The reader's time zone, in which pages show times."""
+    """Activate the reader's time zone, in which pages show times."""
     zone = reader_zone(request)
     return timezone.override(ZoneInfo(zone) if zone else None)
 
 
 def reader_zone(request: HttpRequest) -> str:
-    """The name of the time zone that the reader's browser has sent; empty where it has sent none that there is."""
+    """The name of the time zone that the reader's browser has sent; empty if it has sent none, or an unknown one."""
     zone = request.COOKIES.get("tz", "")
     return zone if zone and zone in zone_names() else ""

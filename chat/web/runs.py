@@ -19,16 +19,16 @@ from chat.rendering.template_row import Row
 from chat.store import branches, call_reader, notes, selectors, sent_along
 from chat.web.page import render_page, run_from_row, user_of, visible_session
 
-#: Events of a run on one page of it.
+#: Events on one page of a run.
 RUN_EVENTS = 100
-#: Thoughts and calls of an inspected run on one page.
+#: Thoughts and calls on one page of an inspected run.
 RUN_STEPS = 100
 
 
 def _call_lines(
     run: models.Run, places: Sequence[tuple[int, int]], iterations: Collection[int]
 ) -> dict[int, list[Row]]:
-    """A line for each of the run's model calls in these iterations, by iteration; ``places`` are all that it has."""
+    """A line for each model call of the run in these iterations, by iteration; ``places`` are all of its model calls."""
     wanted = {key: number for number, (key, iteration) in enumerate(places, 1) if iteration in iterations}
     lines: dict[int, list[Row]] = {}
     for key, row in sorted(call_reader.rows_at(set(wanted)).items()):
@@ -38,7 +38,7 @@ def _call_lines(
 
 
 def _sent_along(run: models.Run) -> Row | None:
-    """What a client that keeps the conversation itself has sent along with the run's message."""
+    """What was sent along with the run's message by a client that keeps the conversation itself."""
     along = sent_along.of_run(run)
     messages = sent_along.messages_of(run)
     if along is None or not (messages or along.instructions):
@@ -50,7 +50,7 @@ def _sent_along(run: models.Run) -> Row | None:
 @require_safe
 @login_required
 def run(request: HttpRequest, run_id: UUID) -> HttpResponse:
-    """One run inspected: its steps over time, and its events as they were stored."""
+    """The page of one run: its steps over time, and its events as they were stored."""
     found = models.Run.objects.select_related("session__owner", "user").filter(pk=run_id).first()
     if found is None:
         raise Http404
@@ -74,9 +74,9 @@ def run(request: HttpRequest, run_id: UUID) -> HttpResponse:
         ]
     )
     events = Paginator(frames, RUN_EVENTS).get_page(request.GET.get("events"))
-    # A copy has the model calls of the run that was executed.
+    # A copied run has no model calls of its own: those of the original are shown.
     places = call_reader.places_of(branches.executed_run(user_of(request), found))
-    # One that came to nothing has no step.
+    # A model call without a result has no step.
     told = {item.iteration for item in folded.items} | {folded.iteration if folded.answer else 0}
     alone = [] if steps.has_next() else sorted({iteration for _key, iteration in places} - told)[-RUN_STEPS:]
     calls = _call_lines(found, places, {*alone, folded.iteration, *(row["iteration"] for row in step_rows)})

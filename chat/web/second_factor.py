@@ -1,4 +1,4 @@
-"""Second factors: at the login, and the pages to set up, show and remove them, for users who have just proven who they are."""
+"""Second factors: at the login; and the pages to set up, show and remove them, for users who have just proven who they are."""
 
 import json
 from collections.abc import Callable
@@ -50,7 +50,7 @@ _LONGEST_NAME = 80
 Type = Authenticator.Type
 
 
-# On the way in
+# At the login
 
 
 @require_http_methods(["GET", "POST"])
@@ -73,7 +73,7 @@ def ask_second_factor(request: HttpRequest) -> HttpResponse:
 
 
 def _questions(request: HttpRequest, user: User) -> Row:
-    """What a page needs that requires a second factor."""
+    """The data of a page that requires a second factor."""
     types = set(Authenticator.objects.filter(user=user).values_list("type", flat=True))
     return {
         "failed": request.method == "POST",
@@ -84,7 +84,7 @@ def _questions(request: HttpRequest, user: User) -> Row:
 
 
 def _prove(request: HttpRequest, user: User) -> tuple[Authenticator | None, HttpResponse | None]:
-    """The factor that was sent, if it is one of this user's; or the answer after too many attempts."""
+    """The factor that was sent, if it is one of this user's; or the response after too many attempts."""
     if not second_factor.may_try(request, user):
         return None, cast(HttpResponse, get_lockout_response(request))
     passkey = request.POST.get("credential", "")
@@ -114,8 +114,8 @@ def require_second_factor(request: HttpRequest) -> HttpResponse:
 
 
 def _offer_passkey(request: HttpRequest) -> HttpResponse:
-    """What a browser is to have signed by a passkey, whosever it is."""
-    # The question is kept for as long as an answer takes.
+    """The challenge that a passkey of any user is to sign."""
+    # The challenge is stored for as long as an answer takes.
     if not request.user.is_authenticated:
         request.session.set_expiry(STAGES_S)
     return JsonResponse({"options": webauthn.begin_authentication(None)})
@@ -124,7 +124,7 @@ def _offer_passkey(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_POST
 def log_in_by_passkey(request: HttpRequest) -> HttpResponse:
-    """Log in by a passkey alone: it is two factors, since its holder has to unlock it."""
+    """Log in with a passkey alone: it counts as two factors, because its holder has to unlock it."""
     if "credential" not in request.POST:
         return _offer_passkey(request)
     if not second_factor.may_try(request, None):
@@ -141,11 +141,11 @@ def log_in_by_passkey(request: HttpRequest) -> HttpResponse:
     )
 
 
-# One's own
+# In the user's account
 
 
 def recent_proof_required(view: View) -> View:
-    """Require users to prove who they are, unless they just did, before a page that changes how they log in."""
+    """Require users to prove again who they are, unless they just did, before a page that changes how they log in."""
 
     @never_cache
     @login_required
@@ -163,11 +163,11 @@ def recent_proof_required(view: View) -> View:
 @never_cache
 @login_required
 def confirm(request: HttpRequest) -> HttpResponse:
-    """Have the logged-in user prove again who they are: by the password, the second factor, or their provider."""
+    """Have the logged-in user prove again who they are: by the password, the second factor, or the OpenID provider."""
     user = cast(User, request.user)
     if request.method == "POST":
         if request.POST.get("password"):
-            # Axes counts it, and answers after too many attempts.
+            # Counted by Axes, which refuses after too many attempts.
             if authenticate(request, username=user.get_username(), password=request.POST["password"]) == user:
                 record_authentication(request, user, method="password")
                 return redirect(safe_next(request))
@@ -191,7 +191,7 @@ def confirm(request: HttpRequest) -> HttpResponse:
 @never_cache
 @login_required
 def show_security(request: HttpRequest) -> HttpResponse:
-    """How one logs in: the second factors that there are."""
+    """The page about the user's second factors."""
     user = cast(User, request.user)
     factors = list(Authenticator.objects.filter(user=user).order_by("created_at"))
     codes = next((factor for factor in factors if factor.type == Type.RECOVERY_CODES), None)
@@ -208,7 +208,7 @@ def show_security(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @recent_proof_required
 def set_up_app(request: HttpRequest) -> HttpResponse:
-    """Set up an app that makes codes."""
+    """Set up an authenticator app."""
     user = cast(User, request.user)
     if Authenticator.objects.filter(user=user, type=Type.TOTP).exists():
         return redirect("security")
@@ -256,7 +256,7 @@ def _keep_app(user: User, secret: str, code: str) -> Authenticator:
 @require_http_methods(["GET", "POST"])
 @recent_proof_required
 def recovery_codes(request: HttpRequest) -> HttpResponse:
-    """Show the codes for when all else is lost; or make new ones, with which the old are worth nothing."""
+    """Show the recovery codes, or create new ones, which invalidates the old."""
     user = cast(User, request.user)
     if not has_second_factor(user):
         return redirect("security")
@@ -276,7 +276,7 @@ def _show_codes(request: HttpRequest, user: User, *, is_stage: bool = False) -> 
 @require_http_methods(["GET", "POST"])
 @recent_proof_required
 def add_passkey(request: HttpRequest) -> HttpResponse:
-    """Add a passkey: kept by the device or a key, it is for this site alone."""
+    """Add a passkey. It stays on the device or security key, and works only for this site."""
     user = cast(User, request.user)
     if request.method == "POST":
         name = request.POST.get("name", "").strip()[:_LONGEST_NAME]
@@ -297,7 +297,7 @@ def add_passkey(request: HttpRequest) -> HttpResponse:
 @require_POST
 @recent_proof_required
 def remove_factor(request: HttpRequest, factor_id: int) -> HttpResponse:
-    """Do without an app or a passkey from now on; with the last of them the recovery codes go, too."""
+    """Remove an app or a passkey; with the last of them, the recovery codes are removed, too."""
     factor = get_object_or_404(Authenticator, pk=factor_id, user=request.user, type__in=[Type.TOTP, Type.WEBAUTHN])
     if get_adapter().can_delete_authenticator(factor):
         with transaction.atomic():

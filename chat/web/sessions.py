@@ -1,4 +1,4 @@
-"""The pages of sessions. Each reads, checks access, and renders; nothing here writes."""
+"""The pages of sessions. Each of them reads, checks access and renders; nothing in here writes."""
 
 import secrets
 from dataclasses import dataclass
@@ -37,25 +37,25 @@ from chat.web.page import (
     visible_session,
 )
 
-#: Sessions on one page of past sessions.
+#: How many sessions are on one page of past sessions.
 PAGE_SESSIONS = 40
-#: Sessions that the start page leads back to.
+#: How many recent sessions the start page shows.
 RECENT = 6
-#: Steps shown under a session that was found by them, the newest.
+#: How many matching steps are shown with a found session, the newest first.
 HITS = 3
-#: A session that is deleted within this time says so at its head, and before that in its menu.
+#: A session that will be deleted within this time says so at its top; earlier it says so only in its menu.
 EXPIRES_SOON = timedelta(days=7)
 
 
 @require_safe
 @login_required
 def home(request: HttpRequest) -> HttpResponse:
-    """Start something new, or go on with what was begun."""
+    """The start page: ask something new, or continue a recent session."""
     return start_page(request)
 
 
 def start_page(request: HttpRequest, **said: Any) -> HttpResponse:
-    """The start page; ``said`` is the content of a form that was ``refused``, and why."""
+    """The start page; ``said``: the content of a form that was ``refused``, and why."""
     offer = _offer(request)
     beside = listed_sessions(request)
     with reader_time(request):
@@ -80,7 +80,7 @@ def start_page(request: HttpRequest, **said: Any) -> HttpResponse:
 @require_safe
 @login_required
 def sessions(request: HttpRequest) -> HttpResponse:
-    """Past sessions, filtered by the address; with a search, the steps that match."""
+    """Past sessions, filtered by the query string; with a search, also the matching steps."""
     if request.GET.get("part") == "side":
         return render_page(request, "chat/_sessions.html", current_id=_uuid(request.GET.get("current", "")))
     filters = {name: request.GET.get(name, "") for name in ("q", "status", "agent", "archived", "shared")}
@@ -139,7 +139,7 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
     may_drive = access.may_drive(role) and found.imported_at is None
     with reader_time(request):
         runs = conversation.shown_runs(found, window, may_drive=may_drive, may_copy=access.may_copy(role))
-    # A message that was removed from the queue is no run to speak of, as long as there is another.
+    # A message that was removed from the queue only counts if there is no other run.
     at = next((at for at in reversed(range(len(runs))) if not runs[at].removed), len(runs) - 1)
     latest = runs[at] if runs else None
     live = before is None
@@ -201,7 +201,7 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
 
 
 def _parted(request: HttpRequest, session: Session, window: selectors.Window) -> dict[str, list[Row]]:
-    """Where others of its family part from a session: after the run that is named, or before all."""
+    """The other sessions of the family that continue differently, by the run after which they do; empty for the beginning."""
     parted: dict[str, list[Row]] = {}
     if window.first == 0 and session.last_seq:
         return parted
@@ -223,7 +223,7 @@ def _parted(request: HttpRequest, session: Session, window: selectors.Window) ->
 
 @dataclass(frozen=True, slots=True)
 class _Offer:
-    """The agents to choose from, the one that is chosen, and how many model calls a run of that one may make; 0 for any number."""
+    """The agents to choose from, the chosen one, and how many model calls a run of it may make; 0 if there is no limit."""
 
     agents: tuple[AgentRow, ...]
     chosen: str
@@ -231,7 +231,7 @@ class _Offer:
 
 
 def _offer(request: HttpRequest, agent_name: str = "") -> _Offer:
-    """The composer's agent: the one of that name where there is one, else the default."""
+    """The composer's agent: the one of that name if the user may use it, else the default."""
     usable = {version.spec.name: version for version in catalog.usable_by(user_of(request).pk)}
     chosen = agent_name if agent_name in usable else catalog.default_for(usable.values())
     most = most_iterations(usable[chosen].spec.limits) if chosen else settings.MAX_ITERATIONS
@@ -239,7 +239,7 @@ def _offer(request: HttpRequest, agent_name: str = "") -> _Offer:
 
 
 def _before(request: HttpRequest, found: Session) -> int | None:
-    """Where a page of earlier steps ends: ``before`` a number, or so that it contains the step ``at`` one."""
+    """Where a page of earlier steps ends: ``before`` a number, or so that it contains the step ``at`` a number."""
     before, at = _number(request.GET.get("before")), _number(request.GET.get("at"))
     if at is not None and at <= found.last_seq - selectors.PAGE_STEPS:
         return at + selectors.PAGE_STEPS // 2

@@ -1,4 +1,4 @@
-"""Sharing a set as a page: with whom it is shared, and leaving it."""
+"""Pages for sharing a set: with whom it is shared, and leaving it."""
 
 from uuid import UUID
 
@@ -26,7 +26,7 @@ from chat.web.sharing import DAYS, end_in_form, role_in_form, tell_sockets
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def shares(request: HttpRequest, set_id: UUID) -> HttpResponse:
-    """With whom a set is shared; its owner shares it here, changes that and withdraws it."""
+    """With whom a set is shared; its owner shares it here, changes shares and withdraws them."""
     user = user_of(request)
     found = case_selectors.find_set(user, set_id)
     if found is None or not may_manage(found[1]):
@@ -73,7 +73,7 @@ def _act(request: HttpRequest, set_id: UUID) -> None:
 
 @form_action
 def leave(request: HttpRequest, set_id: UUID) -> HttpResponse:
-    """Give up a set that was shared with oneself."""
+    """Leave a set that was shared with the user."""
     if case_selectors.find_set(user_of(request), set_id) is None:
         raise Http404
     try:

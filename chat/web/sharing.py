@@ -1,4 +1,4 @@
-"""Sharing as pages: with whom a session is shared, and the page behind a link."""
+"""Pages for sharing a session: with whom it is shared, and the page behind a link."""
 
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -24,14 +24,14 @@ from chat.schedules import handover
 from chat.serving import supervisor
 from chat.web.page import reader_time, render_page, user_of, visible_session
 
-#: For how many days a share may be made to hold.
+#: For how many days a share may be made.
 DAYS = (1, 7, 30)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def shares(request: HttpRequest, session_id: UUID) -> HttpResponse:
-    """With whom a session is shared; its owner shares it here, changes that and withdraws it."""
+    """With whom a session is shared; its owner shares it here, changes shares and withdraws them."""
     found, role = visible_session(request, session_id)
     if not may_manage(role):
         raise Http404
@@ -67,7 +67,7 @@ def shares(request: HttpRequest, session_id: UUID) -> HttpResponse:
 
 
 def _act(request: HttpRequest, session_id: UUID) -> str:
-    """Apply the form; returns a new link's secret."""
+    """Apply the form. Returns the secret of a new link."""
     user, form = user_of(request), request.POST
     if "withdraw_offer" in form:
         handover.withdraw_offer(user, session_id, Door.PAGE)
@@ -94,24 +94,24 @@ def _act(request: HttpRequest, session_id: UUID) -> str:
 
 
 def role_in_form(form: QueryDict) -> Role:
-    """The role in a form; a watcher's, where it has no valid one."""
+    """The role in a form; a watcher's if it has no valid one."""
     return Role.DRIVER if form.get("role") == Role.DRIVER else Role.WATCHER
 
 
 def end_in_form(form: QueryDict) -> datetime | None:
-    """When a share that a form makes ends; None where it holds until it is withdrawn."""
+    """When a share that a form makes expires; None if it is valid until it is withdrawn."""
     days = form.get("days", "")
     return timezone.now() + timedelta(days=int(days)) if days in map(str, DAYS) else None
 
 
 def tell_sockets() -> None:
-    """Have every process check at once whether open sockets may stay."""
+    """Have every process check at once whether its open sockets may stay."""
     groups.publish_from_thread(supervisor.serving_loop(), groups.EVERYONE, group_messages.LOGINS_CHANGED)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def join(request: HttpRequest, secret: str) -> HttpResponse:
-    """Behind a link: what it opens, and a button to join. An invalid link is 404, whatever the reason."""
+    """The page behind a link: what it shares, and a button to join. An invalid link is 404, whatever the reason."""
     if not request.user.is_authenticated:
         return redirect(f"{reverse('login')}?next={request.get_full_path()}")
     if request.method == "POST":

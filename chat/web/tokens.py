@@ -1,4 +1,4 @@
-"""One's own tokens: made, shown once, revoked."""
+"""The user's API tokens: created, shown once, revoked."""
 
 from datetime import timedelta
 from uuid import UUID
@@ -22,7 +22,7 @@ from chat.web.acts import form_action
 from chat.web.logins import publish_logins_ended
 from chat.web.page import render_page, user_of
 
-#: What each scope is, for who chooses one.
+#: A description of each scope, for users who choose one.
 SCOPES = {
     Scope.READ: gettext_lazy("Read: sessions, runs and files, and follow what happens"),
     Scope.ASK: gettext_lazy("Ask: also ask, stop and continue"),
@@ -50,7 +50,7 @@ def _expiries() -> list[tuple[str, str]]:
 
 
 class TokenForm(forms.Form):
-    """A token to make."""
+    """A new token."""
 
     name = forms.CharField(label=gettext_lazy("What it is for"), max_length=100)
     scope = forms.ChoiceField(
@@ -59,7 +59,7 @@ class TokenForm(forms.Form):
     days = forms.ChoiceField(label=gettext_lazy("Expires"), choices=_expiries, initial="90", required=False)
 
     def clean_name(self) -> str:
-        """A name that can be seen."""
+        """A name that is not blank."""
         name: str = self.cleaned_data["name"]
         if is_blank(name):
             raise forms.ValidationError(_("A name needs at least one letter, digit or sign that can be seen."))
@@ -70,7 +70,7 @@ class TokenForm(forms.Form):
 @never_cache
 @login_required
 def index(request: HttpRequest) -> HttpResponse:
-    """One's own tokens; a new one is shown in the answer to the form that makes it, and never again."""
+    """The user's tokens; a new one is shown only in the response to the form that creates it."""
     form = TokenForm(request.POST if request.method == "POST" else None)
     made: Row = {}
     if request.method == "POST" and form.is_valid():
@@ -91,7 +91,7 @@ def index(request: HttpRequest) -> HttpResponse:
 
 @form_action
 def revoke(request: HttpRequest, token_id: UUID) -> HttpResponse:
-    """Revoke one."""
+    """Revoke a token."""
     if not tokens.revoke_token(user_of(request).pk, token_id):
         raise Http404
     publish_logins_ended()

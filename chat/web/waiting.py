@@ -1,4 +1,4 @@
-"""Calls that wait for people as pages: the list over all sessions, and the form of each, which works without a script."""
+"""Pages for calls that wait for people: the list over all sessions, and the form of each call, which works without scripts."""
 
 import contextlib
 from datetime import datetime
@@ -33,14 +33,14 @@ from chat.runs.admission import Refused
 from chat.store import waiting_calls, waiting_pages
 from chat.web.page import reader_time, render_page, user_of, visible_session
 
-#: Calls on one page of those that wait.
+#: How many calls are on one page of the list.
 PAGE_CALLS = 30
 
 
 @require_safe
 @login_required
 def index(request: HttpRequest) -> HttpResponse:
-    """All that waits for the reader, each with its form."""
+    """All calls that wait for the reader, each with its form."""
     listed = waiting_calls.list_open(user_of(request).pk, _after(request.GET.get("after", "")), PAGE_CALLS)
     shown = waiting_pages.shown_calls([entry.pk for entry in listed.entries])
     return render_page(
@@ -55,7 +55,7 @@ def index(request: HttpRequest) -> HttpResponse:
 
 
 def _after(text: str) -> tuple[datetime, int] | None:
-    """Where a page of the list begins, by its address."""
+    """Where a page of the list begins, from the query string."""
     moment, _sign, key = text.partition("~")
     try:
         deadline = datetime.fromisoformat(moment)
@@ -67,7 +67,7 @@ def _after(text: str) -> tuple[datetime, int] | None:
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def decide(request: HttpRequest, run_id: UUID) -> HttpResponse:
-    """One call that waits, with its form; as a part of another page, where the address says so."""
+    """One waiting call with its form; only the form, for use in another page, if the query string says so."""
     call = _found(request, run_id)
     refused, status = "", 200
     if call is not None and request.method == "POST":
@@ -99,7 +99,7 @@ def allowed(request: HttpRequest, session_id: UUID) -> HttpResponse:
         key = request.POST.get("approval", "")
         if not (key.isdecimal() and len(key) < 16):
             raise Http404
-        # Somebody else may have been faster.
+        # Somebody else may have withdrawn it already.
         with contextlib.suppress(Refused):
             async_to_sync(deciding.revoke)(user_of(request), session_id, int(key), Door.PAGE)
         return redirect("allowed", session_id)
@@ -110,7 +110,7 @@ def allowed(request: HttpRequest, session_id: UUID) -> HttpResponse:
 
 
 def _found(request: HttpRequest, run_id: UUID) -> WaitingCall | None:
-    """The call, for users who may decide it; None where it waits no more and an open page requests it. Raises `Http404`."""
+    """The call, for users who may decide it; None if it waits no more and an open page requests it. Raises `Http404`."""
     session_id = waiting_pages.session_of(run_id)
     if session_id is None:
         raise Http404
@@ -124,7 +124,7 @@ def _found(request: HttpRequest, run_id: UUID) -> WaitingCall | None:
 
 
 def _try(request: HttpRequest, call: WaitingCall) -> tuple[str, int]:
-    """Apply the form; returns why it was refused, where it was, and the answer's status."""
+    """Apply the form. Returns why it was refused, if it was, and the response's status."""
     try:
         _act(request, call)
     except BadForm as bad:
@@ -135,13 +135,13 @@ def _try(request: HttpRequest, call: WaitingCall) -> tuple[str, int]:
 
 
 def _shown(call: WaitingCall, request: HttpRequest | None = None) -> Row:
-    """A call with its form as the templates take it."""
+    """A call with its form, for the templates."""
     schema = _schema(call)
     return {
         "call": waiting_rows.waiting_row(call),
         "address": urlencode({"call": call.tool_call_id}),
         "rules": waiting_rows.wanting_rules(call, waiting.policies_over(call.run)),
-        # In a session that has read private things each call is decided by itself, and scheduled runs may have no session of their own.
+        # In a session that has read private data, each call is decided on its own; and scheduled runs may have no session of their own.
         "may_allow_session": call.rule != PRIVATE and not waiting_pages.is_by_clock(call.run),
         **waiting_rows.form_row(call, schema, request.POST if request is not None else None),
     }
@@ -153,7 +153,7 @@ def _schema(call: WaitingCall) -> JsonObject:
 
 
 def _place(request: HttpRequest, call: WaitingCall) -> str:
-    """The page after a form without a script."""
+    """The page to go to after a form that was sent without scripts."""
     if request.POST.get("back") == "waiting":
         return reverse("waiting")
     return f"{reverse('session', args=[call.session_id])}#run-{call.run_id}"

@@ -1,4 +1,4 @@
-"""One's own webhooks: made, their secret shown once, what they were sent and what has become of it, removed."""
+"""The user's webhooks: created, their secret shown once, their deliveries and results, deleted."""
 
 from uuid import UUID
 
@@ -23,7 +23,7 @@ from chat.web.page import render_page, user_of
 
 
 class WebhookForm(forms.Form):
-    """A webhook to make."""
+    """A new webhook."""
 
     url = forms.CharField(
         label=gettext_lazy("Address"),
@@ -43,7 +43,7 @@ class WebhookForm(forms.Form):
 @never_cache
 @login_required
 def index(request: HttpRequest) -> HttpResponse:
-    """One's own webhooks; a new one's secret is shown once, in the answer to its form."""
+    """The user's webhooks; the secret of a new one is shown once, in the response to its form."""
     if not settings.WEBHOOKS:
         raise Http404
     form = WebhookForm(request.POST if request.method == "POST" else None)
@@ -64,7 +64,7 @@ def index(request: HttpRequest) -> HttpResponse:
 
 @form_action
 def remove(request: HttpRequest, webhook_id: UUID) -> HttpResponse:
-    """Remove one."""
+    """Delete a webhook."""
     if not webhooks.remove_webhook(user_of(request).pk, webhook_id):
         raise Http404
     messages.success(request, _("Removed. Nothing more is sent there."))
@@ -73,7 +73,7 @@ def remove(request: HttpRequest, webhook_id: UUID) -> HttpResponse:
 
 @form_action
 def test(request: HttpRequest, webhook_id: UUID) -> HttpResponse:
-    """Send a test delivery; a webhook that was given up is enabled by that."""
+    """Send a test delivery; a disabled webhook is enabled by that."""
     if not webhooks.revive_webhook(user_of(request).pk, webhook_id):
         raise Http404
     messages.success(request, _("A test is on its way. Reload the page to see what has become of it."))
@@ -82,7 +82,7 @@ def test(request: HttpRequest, webhook_id: UUID) -> HttpResponse:
 
 @form_action
 def retry(request: HttpRequest, delivery_id: UUID) -> HttpResponse:
-    """Try something again that has not arrived, at once."""
+    """Retry a delivery that has not arrived, at once."""
     if not webhooks.retry_delivery(user_of(request).pk, delivery_id):
         raise Http404
     messages.success(request, _("It is sent again. Reload the page to see what has become of it."))

@@ -1,1 +1,1 @@
-"""Django's PostgreSQL, as this product connects to it."""
+"""Django's PostgreSQL backend, adapted to this product."""

@@ -1,7 +1,7 @@
-"""Django's PostgreSQL backend, whose pool gives out connections that work, also while they are cut again and again.
+"""Django's PostgreSQL backend, with a pool that returns working connections even while connections are cut again and again.
 
-A pool that checks by itself pauses after each dead connection that it has found, for 1 s, 2 s, 4 s. What it makes meanwhile lies idle,
-and is dead too by then where all are cut every moment; and after one cut of many idle ones, the next caller pauses for most of them.
+A pool that checks connections itself pauses after each broken one, for 1 s, 2 s, 4 s. Connections that it opens meanwhile lie idle, and
+are broken by then if all are cut every moment; and after many idle ones were cut at once, the next caller waits for most of these pauses.
 """
 
 import time
@@ -13,10 +13,10 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """Looks itself whether a connection works, and takes the next one at once where it doesn't."""
+    """Checks each connection itself, and takes the next one at once if it is broken."""
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> "Connection[Any]":
-        """Return a connection that works. Raises `PoolTimeout` where none does within the pool's patience."""
+        """Return a working connection. Raises `PoolTimeout` if there is none within the pool's timeout."""
         pool: ConnectionPool[Any] | None = self.pool
         gives_up_at = time.monotonic() + (0.0 if pool is None else pool.timeout)
         while True:
@@ -26,7 +26,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             try:
                 pool.check_connection(connection)
             except Error as dead:
-                # The pool makes another one instead, for whoever waits.
+                # The pool opens another connection instead, for other callers.
                 pool.putconn(connection)
                 if time.monotonic() > gives_up_at:
                     raise PoolTimeout("every connection was cut before it could be used") from dead

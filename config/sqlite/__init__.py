@@ -1,1 +1,1 @@
-"""Django's SQLite, as this product connects to it."""
+"""Django's SQLite backend, adapted to this product."""

@@ -129,12 +129,12 @@ export const WINDOW = 200;
  */
 
 /**
- * A run exists now: the answer to `chat` and `continue`; and to `steer`, that the word is accepted.
+ * The answer to `chat` and `continue`: the run that exists now; and to `steer`: that the word was accepted.
  * @typedef {object} AcceptedData
  * @property {string} client_message_id
  * @property {string} run_id
- * @property {number} queued Place in the queue; 0: it runs.
- * @property {true} [steer] It is a steering word for that run, which its next model call reads.
+ * @property {number} queued Its place in the queue; 0 if it runs.
+ * @property {true} [steer] It is a steering word for that run, to be read by its next model call.
  */
 
 /**
@@ -217,16 +217,15 @@ export const WINDOW = 200;
  */
 
 /**
- * A session's place among those that were copied from each other, as far as its reader sees them.
+ * A session's place in its family: sessions that were copied from each other, as far as its reader may see them.
  * @typedef {object} BranchData
- * @property {string} family The same for all of them.
- * @property {string | null} of The session that this one's log begins as a copy of; null where there is none, or none
- *   that the reader sees.
- * @property {number | null} after_seq The last event of the copy; null for the session that the family begins with.
- * @property {number} number Its place among those that part at the same event, the one that they part from first; 1 for
- *   the session that the family begins with.
- * @property {number} count How many those are; for the session that the family begins with, the number of all in the
- *   family.
+ * @property {string} family The same for all of the family.
+ * @property {string | null} of The session that this one was copied from; null if there is none, or none that the
+ *   reader may see.
+ * @property {number | null} after_seq The last copied event; null for the session that the family begins with.
+ * @property {number} number Its place among the sessions that continue differently after the same event, with the
+ *   original as the first; 1 for the session that the family begins with.
+ * @property {number} count How many those are; for the session that the family begins with, the size of the family.
  */
 
 /**
@@ -358,15 +357,15 @@ export const WINDOW = 200;
  * What tokens cost.
  * @typedef {object} CostData
  * @property {number} amount
- * @property {string} currency Three letters.
+ * @property {string} currency Three letters, such as `USD`.
  */
 
 /**
- * A text that is being written. `text` begins at `offset` of it; 0 begins the text of this step again.
+ * Text that is being written. It begins at `offset` of the step's text; an offset of 0 begins the text again.
  * @typedef {object} DeltaData
- * @property {number} step Number of the step that will supersede it; 0: the answer of a run without reasoning.
+ * @property {number} step The number of the step that will replace it; 0 for the answer of a run without reasoning.
  * @property {"thought" | "tool_use" | "tool_result" | "final_answer" | "response"} type
- * @property {number} attempt A lower one than known is ignored.
+ * @property {number} attempt Deltas with a lower attempt than the newest known are ignored.
  * @property {number} offset
  * @property {string} text
  * @property {string} [tool_name]
@@ -377,12 +376,12 @@ export const WINDOW = 200;
  * @typedef {object} ErrorData
  * @property {string} message For people.
  * @property {ErrorCode} code
- * @property {string} id By which operators find it in the log.
+ * @property {string} id The id by which operators find the error in the log.
  * @property {string} [client_message_id]
- * @property {string} [template] The sentence that the message was made from, with `%(name)s` for each value: pages
- *   translate it by this.
- * @property {Record<string, unknown>} [values] The values by name: strings, numbers, or a sentence's own `template` and
- *   `values`.
+ * @property {string} [template] The template of the message, with `%(name)s` for each value, by which pages translate
+ *   it.
+ * @property {Record<string, unknown>} [values] The values by name: strings, numbers, or the `template` and `values` of
+ *   a sentence.
  */
 
 /**
@@ -472,13 +471,13 @@ export const WINDOW = 200;
  */
 
 /**
- * How a scheduled run of the reader's has ended, on the socket of any session.
+ * How a scheduled run of the reader's has ended; sent on the sockets of all their sessions.
  * @typedef {object} NotificationData
  * @property {number} id
  * @property {string} schedule_id
  * @property {string} title
  * @property {string} text
- * @property {Record<string, string>} texts The text in each language that the pages have, by its code.
+ * @property {Record<string, string>} texts The text in each language of the pages, by its code.
  * @property {"completed" | "cancelled" | "failed" | "max_iterations" | "interrupted" | "skipped" | "missed"} status
  * @property {boolean} paused Whether the schedule was paused because of it.
  * @property {string | null} run_id
@@ -495,11 +494,11 @@ export const WINDOW = 200;
  */
 
 /**
- * Which call of which run has started a run within it.
+ * The run and the call that have started a run within it.
  * @typedef {object} Parent
  * @property {string} run_id
  * @property {string} tool_call_id
- * @property {number} depth 1: within a root.
+ * @property {number} depth 1 for a run within a root.
  */
 
 /**
@@ -586,8 +585,8 @@ export const WINDOW = 200;
  * @property {Usage} usage
  * @property {ErrorCode} [code]
  * @property {string} [cancelled_by]
- * @property {number} [waited_ms] How long it waited for people, which `duration_ms` leaves out; missing where it did
- *   not.
+ * @property {number} [waited_ms] How long it waited for people, which `duration_ms` does not include; missing if it did
+ *   not wait.
  * @property {true} [removed] It was removed from the queue before it began.
  */
 
@@ -611,18 +610,18 @@ export const WINDOW = 200;
  */
 
 /**
- * A run begins; its other events follow in one piece.
+ * A run begins; its other events follow without those of another root run in between.
  * @typedef {object} ReasoningStartData
  * @property {string} agent
  * @property {string} message
- * @property {string} user Empty where the account is gone.
+ * @property {string} user The user's name; empty if the account was deleted.
  * @property {boolean} enable_reasoning
  * @property {number} timestamp
  * @property {string} [continues] The run that this one continues.
  * @property {Array<FileData>} [files] The files of the message.
  * @property {string} [model]
- * @property {number} [max_iterations] Model calls that it may make, by the version of its agent that it takes; absent
- *   where there is no limit.
+ * @property {number} [max_iterations] How many model calls it may make, by its agent's version; missing if there is no
+ *   limit.
  * @property {SentAlongData} [sent_along]
  */
 
@@ -654,7 +653,7 @@ export const WINDOW = 200;
  * The whole answer of a run without reasoning.
  * @typedef {object} ResponseData
  * @property {string} content
- * @property {true} [partial] The run ended while it was written.
+ * @property {true} [partial] The run ended while it was being written.
  */
 
 /**
@@ -680,32 +679,31 @@ export const WINDOW = 200;
  */
 
 /**
- * What a client that keeps the conversation itself has sent along with a message. Its texts are on the run's page.
+ * What a client that keeps the conversation itself has sent along with a message. The texts are on the run's page.
  * @typedef {object} SentAlongData
  * @property {number} messages How many earlier messages the session does not have.
- * @property {boolean} instructions Whether it has added to the agent's instructions.
+ * @property {boolean} instructions Whether it has sent additional instructions for the agent.
  */
 
 /**
- * The first data that a client is sent, and again after `resume`; the replay follows.
+ * The first data that a client gets, and again after `resume`; the replay follows.
  * @typedef {object} SessionData
  * @property {string} session_id
  * @property {string} title
  * @property {string} agent
  * @property {number} last_seq The number of the newest stored event.
  * @property {"owner" | "driver" | "watcher" | "staff"} role
- * @property {number} window Stored frames that may be left unacknowledged.
+ * @property {number} window How many stored frames may be left unacknowledged.
  * @property {LiveRun | null} run
  * @property {Array<QueuedRun>} queue
  * @property {Array<ChildRun>} children Unfinished runs within the running one.
  * @property {Array<PendingWord>} steering Steering words that the running run's next model call will read, oldest
  *   first.
  * @property {NotesData} notes
- * @property {ContextUse} [context] After its last model call.
+ * @property {ContextUse} [context] As of its last model call.
  * @property {BudgetUse} [budget] The tightest budget of its next run.
- * @property {BranchData} [branch] Missing where the reader sees no session that was copied from it, or that it was
- *   copied from.
- * @property {true} [reset] The client has another log: drop all of it, the whole log follows.
+ * @property {BranchData} [branch] Missing if the reader may see neither a copy of the session nor its original.
+ * @property {true} [reset] The client has another log: it has to drop all of it, and gets the whole log.
  */
 
 /**
@@ -795,10 +793,10 @@ export const WINDOW = 200;
  * @typedef {object} Usage
  * @property {number} input_tokens
  * @property {number} output_tokens
- * @property {boolean} estimated Whether the model's server has not reported them.
- * @property {number} [cached_tokens] Input tokens from the server's cache; missing where it does not report them.
- * @property {number} [reasoning_tokens] Output tokens of thoughts; likewise.
- * @property {CostData} [cost] Missing where it is not known.
+ * @property {boolean} estimated Whether they are estimated, because the model's server did not report them.
+ * @property {number} [cached_tokens] Input tokens from the server's cache; missing if it does not report them.
+ * @property {number} [reasoning_tokens] Output tokens of thoughts; missing if the server does not report them.
+ * @property {CostData} [cost] Missing if it is not known.
  */
 
 /**
@@ -828,7 +826,7 @@ export const WINDOW = 200;
  */
 
 /**
- * A run has begun to wait for the reader, or for somebody else who may decide, on the socket of any session.
+ * A run has begun to wait for the reader, or for others who may decide; sent on the sockets of all their sessions.
  * @typedef {object} WaitingData
  * @property {"approval" | "question"} kind
  * @property {string} session_id
@@ -872,7 +870,7 @@ export const WINDOW = 200;
 /** @typedef {{ type: "continue", payload: ContinuePayload }} ContinueCommand */
 
 /**
- * Send a steering word to the running run, which its next model call reads; where none is running it is a `chat`.
+ * Send a steering word to the running run, which its next model call reads. If none is running, it works like `chat`.
  * @typedef {object} SteerPayload
  * @property {string} message
  * @property {string | null} [client_message_id] The same again, from the same user, is the same word: it gets the same
@@ -924,7 +922,7 @@ export const WINDOW = 200;
 /** @typedef {{ type: "resume", payload: ResumePayload }} ResumeCommand */
 
 /**
- * Everything up to `seq` is in the client's state.
+ * Everything up to `seq` is part of the client's state.
  * @typedef {object} AckPayload
  * @property {number} seq
  */
@@ -932,14 +930,14 @@ export const WINDOW = 200;
 /** @typedef {{ type: "ack", payload: AckPayload }} AckCommand */
 
 /**
- * A sign of life.
+ * A sign that the client is alive.
  * @typedef {object} PingPayload
  */
 
 /** @typedef {{ type: "ping", payload: PingPayload }} PingCommand */
 
 /**
- * What the reader is doing now: passed on to others at most once a second, never stored.
+ * What the reader is doing now. It is sent to others at most once a second, and never stored.
  * @typedef {object} ActivityPayload
  * @property {number | null} [seq] The number of the step that they read.
  * @property {boolean | null} [typing]

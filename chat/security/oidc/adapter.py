@@ -1,4 +1,4 @@
-"""allauth's adapter for the provider: its client, which users may log in, and which account is theirs."""
+"""allauth's adapter for the OpenID provider: its client, which users may log in, and which account belongs to them."""
 
 import logging
 import re
@@ -32,18 +32,18 @@ _LONGEST_NAME = 140
 
 
 def nonce_of(verifier: str) -> str:
-    """The nonce that an ID token must have to belong to the login with this PKCE verifier, which only the session has."""
+    """The nonce that the ID token of a login must have, from the login's PKCE verifier, which only the session knows."""
     return sha256(f"nonce {verifier}".encode()).hexdigest()
 
 
 def absolute_address(request: HttpRequest, page: str) -> str:
-    """A page's absolute address, as the provider is sent it."""
+    """A page's absolute address, as it is sent to the provider."""
     path = reverse(page)
     return f"{settings.PUBLIC_URL.origin}{path}" if settings.PUBLIC_URL.origin else request.build_absolute_uri(path)
 
 
 class ProviderClient(OpenIDConnectOAuth2Adapter):  # type: ignore[misc] # untyped
-    """One login by the provider: its addresses are those of `find_endpoints`, its tokens are held to `read_claims`."""
+    """One login by the provider. Addresses come from `find_endpoints`; tokens are checked by `read_claims`."""
 
     def __init__(self, request: HttpRequest) -> None:
         super().__init__(request, settings.OIDC_ISSUER)
@@ -55,13 +55,13 @@ class ProviderClient(OpenIDConnectOAuth2Adapter):  # type: ignore[misc] # untype
         return provider.find_endpoints()
 
     def get_callback_url(self, request: HttpRequest, app: SocialApp) -> str:
-        """Where the provider sends people back to."""
+        """The address to which the provider sends people back."""
         return absolute_address(request, "oidc_callback")
 
     def get_access_token_data(
         self, request: HttpRequest, app: SocialApp, client: Any, pkce_code_verifier: Any = None
     ) -> JsonObject:
-        """Change the code for tokens."""
+        """Exchange the code for tokens."""
         self._verifier = pkce_code_verifier or ""
         form = {
             "grant_type": "authorization_code",
@@ -75,11 +75,11 @@ class ProviderClient(OpenIDConnectOAuth2Adapter):  # type: ignore[misc] # untype
         return tokens
 
     def parse_token(self, data: JsonObject) -> SocialToken:
-        """The tokens by which the provider is asked again. `standing` stores them, encrypted."""
+        """The tokens for later questions to the provider. `standing` stores them encrypted."""
         return SocialToken()
 
     def complete_login(self, request: HttpRequest, app: SocialApp, token: SocialToken, **told: Any) -> SocialLogin:
-        """The user who logs in, by the provider's claims."""
+        """The login of a user, from the provider's claims."""
         tokens = told["response"]
         claims = provider.read_claims(tokens, nonce=nonce_of(self._verifier))
         found: SocialLogin = self.get_provider().sociallogin_from_response(request, {"id_token": claims})
@@ -88,28 +88,28 @@ class ProviderClient(OpenIDConnectOAuth2Adapter):  # type: ignore[misc] # untype
 
 
 class Provider(OpenIDConnectProvider):  # type: ignore[misc] # untyped
-    """The provider, as allauth knows it."""
+    """The provider as allauth knows it."""
 
     def get_oauth2_adapter(self, request: HttpRequest) -> ProviderClient:
-        """The client of a login."""
+        """The client for a login."""
         return ProviderClient(request)
 
     def get_pkce_params(self) -> dict[str, str]:
-        """What binds the code, and with it the ID token, to the session."""
+        """The parameters that bind the code, and with it the ID token, to the session."""
         parameters: dict[str, str] = super().get_pkce_params()
         return {**parameters, "nonce": nonce_of(parameters["code_verifier"])}
 
     def extract_extra_data(self, data: Any) -> JsonObject:
-        """Claims are not stored beside the account."""
+        """Empty: claims are not stored with the account."""
         return {}
 
     def extract_common_fields(self, data: Any) -> dict[str, str]:
-        """Names and address, where they are text, without what no name has."""
+        """Names and e-mail address, if they are texts, without characters that do not belong in a name."""
         claimed = super().extract_common_fields(data)
         return {name: clean_text(value) for name, value in claimed.items() if isinstance(value, str)}
 
     def extract_email_addresses(self, data: Any) -> list[Any]:
-        """None: users confirm their addresses here."""
+        """Empty: users confirm their addresses here."""
         return []
 
 
@@ -119,7 +119,7 @@ class ProviderAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc] # unty
     def list_apps(
         self, request: HttpRequest, provider: str | None = None, client_id: str | None = None
     ) -> list[SocialApp]:
-        """The one of the environment; none of the database's."""
+        """The client from the environment; the database has none."""
         return [
             SocialApp(provider="openid_connect", **each)
             for each in find_apps()
@@ -127,24 +127,24 @@ class ProviderAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc] # unty
         ]
 
     def get_provider(self, request: HttpRequest, provider: str, client_id: str | None = None) -> Provider:
-        """The provider, as we know it."""
+        """The provider, as a `Provider`."""
         apps = self.list_apps(request)
         if not apps:
             raise SocialApp.DoesNotExist
         return Provider(request, app=apps[0])
 
     def get_requests_session(self) -> BoundedSession:
-        """The HTTP session of requests."""
+        """The HTTP session for requests to the provider."""
         return BoundedSession()
 
     def is_open_for_signup(self, request: HttpRequest, sociallogin: SocialLogin) -> bool:
-        """Users whom the provider authenticates and a rule lets in get an account: `ALLOW_SIGNUP` is for all others."""
+        """Always open: users whom the provider authenticates and a rule admits get an account. `ALLOW_SIGNUP` is for all others."""
         return True
 
     def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
-        """Refuse users whom no rule lets in. For an existing account, store its claims now."""
+        """Refuse users whom no rule admits. For an existing account, store its claims now."""
         answer: standing.Answer = sociallogin.answer
-        # What is stored while a further stage is under way holds no token.
+        # What is stored during a further stage of the login must contain no token.
         sociallogin.token = None
         if not membership.may_enter(answer.claims):
             if sociallogin.is_existing:
@@ -155,7 +155,7 @@ class ProviderAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc] # unty
             standing.confirm_account(sociallogin.user, answer)
 
     def save_user(self, request: HttpRequest, sociallogin: SocialLogin, form: Any = None) -> Any:
-        """Make an account, with its claims."""
+        """Create an account with its claims."""
         sociallogin.user.username = free_username(sociallogin.answer.claims)
         with transaction.atomic():
             user = super().save_user(request, sociallogin, form)
@@ -165,11 +165,11 @@ class ProviderAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc] # unty
     def on_authentication_error(
         self, request: HttpRequest, provider: Any, error: Any = None, exception: Any = None, **_: Any
     ) -> None:
-        """Show that it did not work, in this product's words."""
+        """Show that the login failed, in this product's own page."""
         raise ImmediateHttpResponse(self.explain_failure(request, exception or error))
 
     def explain_failure(self, request: HttpRequest, problem: Exception | str) -> HttpResponse:
-        """The page that says that it did not work; the reason is in the log."""
+        """The page that says that the login failed; the reason is only logged."""
         logger.warning("A login by the provider failed: %s", problem)
         if isinstance(problem, requests.RequestException):
             return _refuse(request, "unreachable", 503)
@@ -183,12 +183,12 @@ def _refuse(request: HttpRequest, kind: str, status: int) -> HttpResponse:
 
 
 def clean_text(text: str) -> str:
-    """A claim that may be shown and stored: without NUL and characters that change the reading direction."""
+    """A claim that may be shown and stored: without NUL and without characters that change the reading direction."""
     return "".join(letter for letter in text if letter.isprintable())[:_LONGEST_NAME]
 
 
 def free_username(claims: JsonObject) -> str:
-    """A free user name: the provider's name for the user, with a number where that is taken."""
+    """A free username: the provider's name for the user, with a number if that is taken."""
     claimed = clean_text(str(claims.get("preferred_username") or claims.get("name") or "user"))
     name = re.sub(r"[^\w.@+-]+", "-", User.normalize_username(claimed)).strip("-")[:_LONGEST_NAME] or "user"
     number = 1

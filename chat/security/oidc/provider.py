@@ -1,4 +1,4 @@
-"""The provider's configuration and keys; its tokens and answers, strictly checked."""
+"""The OpenID provider's configuration and keys, and strict checks of its tokens and answers."""
 
 import json
 import time
@@ -16,14 +16,14 @@ from yarl import URL
 from agents.json_types import JsonObject
 from chat.security.oidc.http import BoundedSession
 
-#: How long the configuration and the keys are cached; and how soon they are read again after a failure.
+#: How many seconds the configuration and the keys are cached, and after which they are read again if reading has failed.
 _KEPT_S = 3600.0
 _RETRY_S = 5.0
-#: Keys are read again for a token with an unknown one, but no sooner than this.
+#: Keys are read again for a token with an unknown key, but not within so many seconds.
 _KEYS_AT_LEAST_S = 10.0
-#: Accepted signatures of an ID token: of keys whose secret half only the provider has.
+#: Accepted signatures of an ID token: those whose secret key only the provider has.
 _ALGORITHMS = frozenset("RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512 EdDSA".split())
-#: How far the provider's clock may be from this one, in seconds.
+#: How many seconds the provider's clock may differ from ours.
 _LEEWAY_S = 60
 _ENDPOINTS = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri", "end_session_endpoint")
 _LONGEST_SUBJECT = 191
@@ -32,7 +32,7 @@ Claims = JsonObject
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """What was read at an address, and when; or why it could not be read."""
+    """A document that was read, and when; or why it could not be read."""
 
     read_at: float
     document: JsonObject
@@ -48,22 +48,22 @@ def forget_documents() -> None:
 
 
 def find_apps() -> list[JsonObject]:
-    """The one client that is configured, as allauth describes clients; or none."""
+    """The configured client in allauth's format; empty if none is configured."""
     providers: JsonObject = settings.SOCIALACCOUNT_PROVIDERS
     apps: list[JsonObject] = providers["openid_connect"]["APPS"]
     return apps
 
 
 def find_endpoints() -> JsonObject:
-    """The provider's configuration. Raises `OAuth2Error` where it is not that of the configured issuer, or `requests.RequestException`."""
+    """The provider's configuration. Raises `OAuth2Error` if it isn't the configured issuer's, or `requests.RequestException`. Blocks."""
     address = f"{settings.OIDC_ISSUER.rstrip('/')}/.well-known/openid-configuration"
     return _document(address, _check_configuration)
 
 
 def logout_address(back: str) -> str:
-    """Where to log out at the provider, which leads ``back`` from there; empty where it has no such page.
+    """The provider's page to log out, which leads to ``back`` from there; empty if it has no such page.
 
-    It knows its user by its own cookie: no token is in the address. Raises as `find_endpoints`.
+    The provider knows its user by a cookie: the address contains no token. Raises as `find_endpoints` does.
     """
     offered = find_endpoints().get("end_session_endpoint")
     if not offered:
@@ -136,7 +136,7 @@ def _as_object(answer: requests.Response) -> JsonObject:
 
 
 def ask_tokens(form: dict[str, str]) -> tuple[int, JsonObject]:
-    """Request tokens, as this client; returns the status and the answer. Raises as `find_endpoints` does."""
+    """Request tokens as this client. Returns the status and the answer. Raises as `find_endpoints` does. Blocks."""
     known = find_endpoints()
     methods = known.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])
     app = find_apps()[0]
@@ -151,10 +151,10 @@ def ask_tokens(form: dict[str, str]) -> tuple[int, JsonObject]:
 
 
 def read_claims(tokens: JsonObject, *, nonce: str | None = None, subject: str | None = None) -> Claims:
-    """A user's claims: of the ID token, and of the provider's answer to a request with the access token.
+    """A user's claims: those of the ID token, and those of the provider's answer to a request with the access token.
 
-    Of a login the ``nonce`` is given, and there must be an ID token; of a later question the ``subject``. Raises `OAuth2Error` where
-    anything is not as it must be, `requests.RequestException` where the provider does not answer.
+    For a login, ``nonce`` is given, and there must be an ID token; for a later question, ``subject``. Raises `OAuth2Error` if
+    anything is wrong, `requests.RequestException` if the provider does not answer. Blocks.
     """
     claims: Claims = {}
     id_token = tokens.get("id_token")
@@ -175,7 +175,7 @@ def read_claims(tokens: JsonObject, *, nonce: str | None = None, subject: str | 
 
 
 def ask_userinfo(access_token: str) -> Claims:
-    """The provider's claims about the holder of an access token. Raises as `read_claims` does."""
+    """The provider's claims about the holder of an access token. Raises as `read_claims` does. Blocks."""
     address = find_endpoints()["userinfo_endpoint"]
     return _as_object(_get(address, headers={"Authorization": f"Bearer {access_token}"}))
 
@@ -209,7 +209,7 @@ def _verify(id_token: str, nonce: str | None) -> Claims:
 
 
 def _find_key(header: JsonObject) -> jwt.PyJWK:
-    """The provider's key that a token names. For an unknown one they are read again: keys change."""
+    """The provider's key that a token names. For an unknown one the keys are read again, because providers change them."""
     address = find_endpoints()["jwks_uri"]
     for max_age_s in (_KEPT_S, _KEYS_AT_LEAST_S):
         listed = _document(address, max_age_s=max_age_s).get("keys")

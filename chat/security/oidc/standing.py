@@ -1,4 +1,4 @@
-"""What the provider last said of an account: stored, and asked again."""
+"""The OpenID provider's last answer about each account: stored, and asked for again."""
 
 import logging
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ from chat.security.sealing import decrypt_text, encrypt_text
 
 logger = logging.getLogger(__name__)
 
-#: When a user is asked about again of whom the provider could not answer.
+#: How many seconds later the provider is asked again if it could not answer.
 _AWAY_S = 30
-#: How many users it is asked about at a time, and how long no other process asks about them meanwhile.
+#: How many users one call asks about, and for how many seconds no other process asks about them.
 _AT_ONCE = 20
 _CLAIMED_S = 120
 _LONGEST_S = 10_000_000
-#: Errors of a provider for a token that is not valid any more. All others are its own problem, or this client's.
+#: A provider's errors for a token that is not valid any more. Other errors are problems of the provider or of this client.
 _REFUSALS = frozenset({"invalid_grant", "access_denied"})
 
 
@@ -43,7 +43,7 @@ class _Refused(Exception):
 
 @transaction.atomic
 def confirm_account(user: User, answer: Answer) -> None:
-    """Store a yes: with groups and staff status; an account that was refused may log in again."""
+    """Store that the provider confirms a user, with groups and staff status. An account that was refused may log in again."""
     now = timezone.now()
     row = ProviderLogin.objects.filter(user=user).first() or ProviderLogin(user=user)
     row.issuer, row.subject, row.refresh_token = settings.OIDC_ISSUER, answer.claims["sub"], ""
@@ -57,11 +57,11 @@ def confirm_account(user: User, answer: Answer) -> None:
 
 @transaction.atomic
 def refuse_account(user_id: int) -> None:
-    """Store a no: all logins and tokens of the account end, and no password is accepted for it."""
+    """Store that the provider refuses a user: all logins and tokens of the account end, and no password is accepted for it."""
     now = timezone.now()
     user = User.objects.select_for_update().get(pk=user_id)
     user.refused_at = user.refused_at or now
-    # A login proves itself by the password's hash: none of now proves one again, also after a later yes.
+    # Sessions depend on the password's hash: changing it ends them, also if the user is confirmed again later.
     user.set_unusable_password()
     tokens.revoke_all(user.pk, by=NOBODY, door=Door.SCHEDULE)
     user.save(update_fields=["refused_at", "password"])
@@ -70,14 +70,14 @@ def refuse_account(user_id: int) -> None:
 
 
 def _keep_answer(row: ProviderLogin, answer: Answer, now: datetime) -> None:
-    """The token of the next question: the refresh token or, where the provider gives none, the access token until it expires."""
+    """Store the token for the next question: the refresh token or, if the provider issues none, the access token until it expires."""
     refresh, access = answer.tokens.get("refresh_token"), answer.tokens.get("access_token")
     if isinstance(refresh, str) and refresh:
         row.refresh_token = encrypt_text(refresh)
     if row.refresh_token:
         row.access_token, row.access_expires_at = "", None
     elif isinstance(access, str) and len(answer.tokens) > 1:
-        # As the provider has just given it, with all that comes with it.
+        # The provider has just issued it, with all its fields.
         lasts = answer.tokens.get("expires_in")
         row.access_token = encrypt_text(access)
         row.access_expires_at = now + timedelta(seconds=min(lasts, _LONGEST_S)) if isinstance(lasts, int) else None
@@ -86,14 +86,14 @@ def _keep_answer(row: ProviderLogin, answer: Answer, now: datetime) -> None:
 
 
 def is_due() -> bool:
-    """Whether the provider is to be asked about a user."""
+    """Whether the provider has to be asked about a user."""
     return ProviderLogin.objects.filter(next_check_at__lte=timezone.now(), issuer=settings.OIDC_ISSUER).exists()
 
 
 def check_due() -> bool:
-    """Ask the provider again about some users whose time has come; returns whether one was refused, or has other rights now.
+    """Ask the provider again about some users whose time has come. Returns whether one was refused, or has other rights now.
 
-    Blocks, so it needs a thread of its own. Any number of processes may call it: no user is asked about by two.
+    Blocks: call it in a thread of its own. Any number of processes may call it: no two ask about the same user.
     """
     now = timezone.now()
     due = ProviderLogin.objects.filter(next_check_at__lte=now, issuer=settings.OIDC_ISSUER)
@@ -107,7 +107,7 @@ def check_due() -> bool:
 
 
 def _check(row: ProviderLogin) -> bool:
-    """Ask about one account, and note the answer, unless a login has brought another one meanwhile."""
+    """Ask about one account and store the answer, unless a login has stored a newer one meanwhile."""
     asked_with = {"pk": row.pk, "refresh_token": row.refresh_token, "access_token": row.access_token}
     try:
         answer = _ask(row)
@@ -144,7 +144,7 @@ def _apply(user: User, answer: Answer, door: Door) -> bool:
 
 
 def _tells_groups(answer: Answer) -> bool:
-    """Whether groups that are not in the answer are none: it has all that a login's has, or names some."""
+    """Whether groups that are missing in the answer mean none: it has all the claims of a login, or names some groups."""
     return "id_token" in answer.tokens or bool(membership.claimed_groups(answer.claims))
 
 

@@ -1,9 +1,9 @@
-"""Full-text search over what was asked, thought, called, returned and answered; its hits are steps.
+"""Full-text search over messages, thoughts, tool calls, results and answers; its hits are steps.
 
-Words are cut here, not by the database, so that SQLite and PostgreSQL find the same: case and accents don't count, a run of Chinese,
-Japanese or Korean becomes its pairs of characters. All words of a query must occur in a step; the last one may be the
-beginning of a word. Each entry also names its owner and session as words of its own, so that the index itself leaves out what
-is someone else's. An entry leaves with its step, by a trigger.
+Texts are split into words here, not by the database, so that SQLite and PostgreSQL find the same: case and accents are ignored, and
+Chinese, Japanese and Korean text becomes pairs of characters. All words of a query must occur in a step; its last word may be the
+beginning of a word. Each entry also contains its owner and its session as words, so that the index itself leaves out other users'
+steps. When a step is deleted, a trigger deletes its entry.
 """
 
 import re
@@ -28,12 +28,12 @@ from chat.store.search.sqlite import SQLiteIndex, execute_sql
 from chat.store.search.text import INDEXED_CHARACTERS, SearchQuery, index_terms, indexed_text
 from chat.strip_markdown import strip_markdown
 
-#: A list of sessions comes from so many hits, the newest; a word with more tells little.
+#: Lists of sessions use at most so many of the newest hits; for a word with more, older sessions are not found.
 _MOST_HITS = 5_000
-#: Titles are read, not looked up: those of so many sessions, the latest. One that its first message gave is found by that anyway.
+#: Titles are not indexed: those of at most so many latest sessions are read. A title made from the first message is found by that anyway.
 _MOST_TITLES = 5_000
 
-#: What models write as Markdown, and how many times the width of an excerpt is read on either side of a word: much of it may be marks.
+#: Kinds of steps that models write as Markdown, and how far around a word it is read, in widths of an excerpt: much of it may be markup.
 MARKDOWN = ("thought", "final_answer", "response")
 _AROUND = 4
 _SPACE = re.compile(r"\s+")
@@ -44,7 +44,7 @@ def _index() -> SQLiteIndex | PostgreSQLIndex:
 
 
 class Indexed(NamedTuple):
-    """What of a stored step is made findable. ``is_sent``: it has a number, so clients have been told of it."""
+    """A stored step to be indexed. ``is_sent``: it has a number, so clients know it."""
 
     step_id: int
     event: str
@@ -55,7 +55,7 @@ class Indexed(NamedTuple):
 
 
 def index(session_id: UUID, steps: Iterable[Indexed]) -> None:
-    """Make stored steps of a session findable; called in the transaction that stores them."""
+    """Index stored steps of a session. To be called in the transaction that stores them."""
     entries = [
         (step.step_id, terms)
         for step in steps
@@ -66,19 +66,19 @@ def index(session_id: UUID, steps: Iterable[Indexed]) -> None:
 
 
 def forget(step_ids: Sequence[int]) -> None:
-    """Take steps that are about to be deleted out of the index, all in one go; those deleted otherwise leave it by a trigger."""
+    """Remove steps that are about to be deleted from the index, in one statement. For other deletions a trigger does it."""
     _index().forget(step_ids)
 
 
 def move(session_id: UUID, step_ids: Sequence[int]) -> None:
-    """Have steps found by whoever owns their session now."""
+    """Let a session's steps be found by its new owner."""
     if step_ids:
         _index().move(session_id, step_ids)
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A step in which all the words occur. ``seq`` is empty for what is kept with its run but never sent."""
+    """A step in which all the words occur. ``seq`` is None for a step that is stored with its run but never sent."""
 
     session_id: UUID
     session_title: str
@@ -88,12 +88,12 @@ class Hit:
     type: str
     tool_name: str
     at: datetime
-    #: Pieces of the text around the first word, each with whether it is one of the words looked for.
+    #: Pieces of the text around the first word, each with whether it is one of the words of the query.
     excerpt: list[tuple[str, bool]]
 
 
 class _Found(NamedTuple):
-    """What is read of a step that was found."""
+    """The columns of a step that was found."""
 
     pk: int
     session_id: UUID
@@ -120,9 +120,9 @@ def find(
     apart_from: UUID | None = None,
     with_marks: bool = False,
 ) -> list[Hit]:
-    """The newest steps of the user's own sessions in which all words of the text occur.
+    """The newest steps of the user's own sessions in which all words of ``text`` occur.
 
-    ``with_marks``: excerpts are Markdown as it was written, for a model; people are shown the words.
+    ``with_marks``: excerpts are Markdown, for a model; without it they are plain text, for people.
     """
     query = SearchQuery(text)
     if not query or limit < 1:
@@ -157,7 +157,7 @@ def _hits(
 
 
 def _texts(query: SearchQuery, steps: Sequence[_Found]) -> list[tuple[_Found, str]]:
-    """Each step with the text in which the words occur: that of its event or, where that one is cut before them, the whole."""
+    """Each step with the text in which the words occur: that of its event or, if that is cut before them, the full text."""
     texts = {
         step.pk: indexed_text(step.event, step.type, step.body, numbered=True)[:INDEXED_CHARACTERS] for step in steps
     }
@@ -169,7 +169,7 @@ def _texts(query: SearchQuery, steps: Sequence[_Found]) -> list[tuple[_Found, st
 
 
 def _readable(query: SearchQuery, text: str, width: int) -> str:
-    """The words of a Markdown text around the first that is looked for; the text itself where that one lies in a mark, as in an address."""
+    """The plain text of a Markdown text around the first word; the Markdown itself if the word is within markup, such as an address."""
     first = next(query.spans(text), (0, 0))[0]
     begin = max(0, first - _AROUND * width)
     words = strip_markdown(text[begin : first + _AROUND * width])
@@ -187,7 +187,7 @@ def _excerpt(query: SearchQuery, text: str, width: int) -> list[tuple[str, bool]
     for begin, stop in spans:
         if begin >= end:
             break
-        # What matches may be one word as long as the text.
+        # A match may be one word as long as the text.
         pieces += [(text[at:begin], False), (text[begin : min(stop, end)], True)]
         at = stop
     pieces.append((text[at:end], False))
@@ -197,7 +197,7 @@ def _excerpt(query: SearchQuery, text: str, width: int) -> list[tuple[str, bool]
 
 
 class Search:
-    """One user's search among their own sessions; the index is asked once, whatever is wanted of it. False without words."""
+    """A search in a user's own sessions. The index is queried once for all results. False if the query has no words."""
 
     def __init__(self, user: User, text: str) -> None:
         self._user = user
@@ -211,12 +211,12 @@ class Search:
         return _index().newest(self._query, self._user.pk, _MOST_HITS) if self else []
 
     def _steps(self, columns: str) -> tuple[str, list[Any]]:
-        # Handed over as one value: thousands in a condition of their own cost more than the search.
+        # Passed as one value: thousands of values in a condition would cost more than the search.
         ids, value = _index().listed(self._ids, "bigint")
         return f"SELECT {columns} FROM chat_step WHERE id IN ({ids})", [value]  # noqa: S608 - our own names
 
     def sessions(self, among: QuerySet[Session]) -> QuerySet[Session]:
-        """Those in one of whose steps all the words occur, or, of the latest of them, in whose title."""
+        """The sessions among these with all words in one of their steps or, for the latest ones, in their title."""
         if not self:
             return among.none()
         latest = among.order_by("-active_at", "-id").values_list("pk", "title")[:_MOST_TITLES]
@@ -225,7 +225,7 @@ class Search:
         return among.filter(Q(pk__in=RawSQL(*self._steps("session_id"))) | Q(pk__in=RawSQL(named, [keys])))  # noqa: S611
 
     def hits(self, sessions: Iterable[UUID], each: int, *, width: int = 160) -> dict[UUID, list[Hit]]:
-        """The newest hits in these sessions, so many in each."""
+        """The newest hits in these sessions, at most ``each`` per session."""
         chosen: dict[UUID, list[int]] = {session_id: [] for session_id in sessions}
         for step_id, key in execute_sql(*self._steps("id, session_id")) if self else ():
             if (of_session := chosen.get(key if isinstance(key, UUID) else UUID(key))) is not None:
@@ -238,13 +238,13 @@ class Search:
 
 
 def steps_of_all(text: str, limit: int) -> list[int]:
-    """The newest steps of everyone in which all words of the text occur: for those who may inspect everything."""
+    """The newest steps of all users in which all words occur, for staff who may inspect everything."""
     query = SearchQuery(text)
     return _index().newest(query, None, limit) if query else []
 
 
 def bound_to(user: User, *, apart_from: UUID | None = None) -> Callable[[str, int], list[HistoryHit]]:
-    """The search that an agent's tool may use, in the tool's own thread: it sees this user's other sessions alone."""
+    """The search function of an agent's tool, for any thread. It finds only steps of this user's other sessions."""
 
     def search(text: str, limit: int) -> list[HistoryHit]:
         hits = ask_patiently(find, user, text, limit, width=600, apart_from=apart_from, with_marks=True)

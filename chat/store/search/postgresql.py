@@ -8,7 +8,7 @@ from chat.store.search.text import OWNER_MARK, RECENT_STEPS, RECENT_STEPS_FOR_CO
 
 
 class PostgreSQLIndex:
-    """`tsvector` with GIN. That finds rare words at once, and all the entries of a common one: so the newest are looked through first."""
+    """`tsvector` with GIN. GIN finds rare words fast, but reads all entries of a common word: so the newest entries are scanned first."""
 
     def add(self, session_id: UUID, entries: Sequence[tuple[int, Iterable[str]]]) -> None:
         """Index the terms of steps."""
@@ -23,7 +23,7 @@ class PostgreSQLIndex:
         )
 
     def move(self, session_id: UUID, step_ids: Sequence[int]) -> None:
-        """Name the session's owner of now in the entries of steps."""
+        """Set the session's present owner in the entries of steps."""
         execute_sql(
             f"""UPDATE chat_search SET owner_id = session.owner_id, terms = ts_delete(terms, '{OWNER_MARK}' || chat_search.owner_id)
                 || array_to_tsvector(ARRAY['{OWNER_MARK}' || session.owner_id])
@@ -32,10 +32,10 @@ class PostgreSQLIndex:
         )
 
     def forget(self, step_ids: Sequence[int]) -> None:
-        """The trigger does that: here it is called once for all that one statement deletes."""
+        """Nothing: the trigger deletes the entries, and is called once for all steps of a statement."""
 
     def newest(self, query: SearchQuery, owner_id: int | None, limit: int, apart_from: UUID | None = None) -> list[int]:
-        """The newest steps that hold all that is looked for."""
+        """The newest steps that contain all words of the query."""
         words = self._words(query)
         if apart_from is not None:
             words += f" & !'{SESSION_MARK}{apart_from.hex}'"
@@ -44,7 +44,7 @@ class PostgreSQLIndex:
             return found
         if len(found) > RECENT_STEPS // 20:
             return self._recent(words, owner_id, limit, RECENT_STEPS_FOR_COMMON)
-        # Adding 0 keeps the planner from walking the primary key instead, in the hope of an early hit.
+        # Adding 0 keeps the planner from scanning the primary key instead, in the hope of an early hit.
         rows = execute_sql(
             "SELECT step_id FROM chat_search WHERE terms @@ %s::tsquery ORDER BY step_id + 0 DESC LIMIT %s",
             [words if owner_id is None else f"'{OWNER_MARK}{owner_id}' & {words}", limit],

@@ -1,4 +1,4 @@
-"""The index on SQLite: a table of FTS5."""
+"""The index on SQLite: an FTS5 table."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
@@ -13,7 +13,7 @@ KeyType = Literal["bigint", "uuid"]
 
 
 class SQLiteIndex:
-    """FTS5. It hands out entries newest first, so common words cost no more than rare ones."""
+    """FTS5 returns entries newest first, so common words cost no more than rare ones."""
 
     def add(self, session_id: UUID, entries: Sequence[tuple[int, Iterable[str]]]) -> None:
         """Index the terms of steps."""
@@ -27,7 +27,7 @@ class SQLiteIndex:
         )
 
     def move(self, session_id: UUID, step_ids: Sequence[int]) -> None:
-        """Name the session's owner of now in the entries of steps."""
+        """Set the session's present owner in the entries of steps."""
         these, value = self.listed(step_ids, "bigint")
         owner = f"' {OWNER_MARK}' || (SELECT owner_id FROM chat_session WHERE id = %s)"  # noqa: S608 - our own mark
         for table, key in (("chat_search_new", "step_id"), ("chat_search", "rowid")):
@@ -38,18 +38,18 @@ class SQLiteIndex:
             )
 
     def forget(self, step_ids: Sequence[int]) -> None:
-        """Take steps out of the index."""
-        # One by one, as the trigger does it, each would be a statement of its own.
+        """Remove steps from the index."""
+        # The trigger would do it with one statement for each step.
         these, value = self.listed(step_ids, "bigint")
         execute_sql(f"DELETE FROM chat_search_new WHERE step_id IN ({these})", [value])  # noqa: S608 - our own names
         execute_sql(f"DELETE FROM chat_search WHERE rowid IN ({these})", [value])  # noqa: S608
 
     def newest(self, query: SearchQuery, owner_id: int | None, limit: int, apart_from: UUID | None = None) -> list[int]:
-        """The newest steps that hold all that is looked for."""
+        """The newest steps that contain all words of the query."""
         whole = query.whole if owner_id is None else [f"{OWNER_MARK}{owner_id}", *query.whole]
         not_here = f"{SESSION_MARK}{apart_from.hex if apart_from else '-'}"
         match = " AND ".join([f'"{word}"' for word in whole] + [f'"{word}"*' for word in query.beginnings])
-        # What has not moved into FTS5 yet is a few hundred entries at most.
+        # Entries that are not in FTS5 yet: a few hundred at most.
         words = [f" {word} " for word in whole] + [f" {word}" for word in query.beginnings]
         occur = " AND ".join(["instr(terms, %s)"] * len(words))
         rows = execute_sql(
@@ -68,7 +68,7 @@ class SQLiteIndex:
 
 
 def execute_sql(sql: str, params: list[Any]) -> list[tuple[Any, ...]]:
-    """Execute a statement; the rows that it gives back."""
+    """Execute a statement. Returns its rows, if any."""
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
         return cursor.fetchall() if cursor.description else []

@@ -1,4 +1,4 @@
-"""Words as they are looked for: folded, cut into words, and runs of writing without spaces into pairs."""
+"""Splits texts into words for the index: folded, and text of scripts without spaces into pairs of characters."""
 
 import re
 import unicodedata
@@ -8,19 +8,19 @@ from typing import Any
 
 import orjson
 
-#: So much of one step's text is found; more would hold up the transaction that stores it.
+#: How many characters of a step's text are indexed; more would delay the transaction that stores it.
 INDEXED_CHARACTERS = 100_000
 _LONGEST_WORD = 64
 _MOST_WORDS = 24
 QUERY_CHARACTERS = 1_000
-#: A last word of at least this many letters stands for all that begin with it.
+#: The last word of a query, if it has at least so many letters, also matches all words that begin with it.
 _SHORTEST_BEGINNING = 4
-#: On PostgreSQL the newest steps of an owner that are looked through before the index is asked for all, and how many where the
+#: On PostgreSQL: how many of an owner's newest steps are scanned before the index is queried for all, and how many if the
 #: words turn out to be common.
 RECENT_STEPS = 5_000
 RECENT_STEPS_FOR_COMMON = 25_000
 
-# Marks before the owner's and the session's word: characters for private use, which no word of a text can hold.
+# Prefixes of the owner's and the session's word: private-use characters, which no word of a text can contain.
 OWNER_MARK = "\ue000"
 SESSION_MARK = "\ue001"
 
@@ -33,7 +33,7 @@ _ASCII_WORDS = re.compile("[a-z0-9]+")
 
 
 class _Folding(dict[int, str]):
-    """What each character becomes before words are compared, worked out when it is first met."""
+    """What each character becomes when it is folded, computed when it first occurs."""
 
     def __init__(self, *, keep_length: bool = False) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class _Folding(dict[int, str]):
         folded = "" if 0x300 <= code <= 0x36F else unicodedata.normalize("NFKC", char).casefold()
         base = unicodedata.normalize("NFD", folded)[:1]
         if base and base < "\u0400":
-            # Latin and Greek lose their accents; elsewhere what would be taken off may be half of a letter.
+            # Accents are removed from Latin and Greek letters; in other scripts a combining mark may be part of the letter.
             folded = "".join(c for c in unicodedata.normalize("NFD", folded) if not unicodedata.combining(c))
         if self._keep_length and len(folded) != 1:
             folded = char
@@ -68,12 +68,12 @@ def _is_unspaced(word: str) -> bool:
 
 
 def _pairs(run: str) -> list[str]:
-    """The run's pairs of characters, and its last one alone: so each character of it begins one of these."""
+    """A run's pairs of characters, and its last character alone: so each of its characters begins one of these."""
     return [run[at : at + 2] for at in range(len(run))]
 
 
 def index_terms(text: str) -> Iterable[str]:
-    """What a text is found by: its words, and pairs of characters where words have no spaces."""
+    """The terms by which a text is found: its words, and pairs of characters of scripts without spaces."""
     found: dict[str, None] = {}
     for word in dict.fromkeys(split_words(text[:INDEXED_CHARACTERS])):
         if _is_unspaced(word):
@@ -84,7 +84,7 @@ def index_terms(text: str) -> Iterable[str]:
 
 
 class SearchQuery:
-    """What someone looks for: words as the index has them, and how to find them again in a text."""
+    """A parsed query: its words as the index has them, and how to find them in a text."""
 
     def __init__(self, text: str) -> None:
         text = text[:QUERY_CHARACTERS].rstrip()
@@ -128,16 +128,16 @@ class SearchQuery:
         return all(pattern.search(folded) for pattern in self._each)
 
     def stands_in(self, text: str) -> bool:
-        """Whether any of its words stands in a text."""
+        """Whether any of its words occurs in a text."""
         return self._any.search(text.translate(_folding_in_place)) is not None
 
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
-        """Where its words stand in a text."""
+        """Where its words occur in a text."""
         return (match.span() for match in self._any.finditer(text.translate(_folding_in_place)))
 
 
 def indexed_text(event: str, kind: str, body: str, numbered: bool, full_content: str | None = None) -> str:
-    """The words of a step that people would look for; empty where it has none."""
+    """The text of a step that is searched; empty if it has none."""
     if event == "reasoning_start":
         data = orjson.loads(body)
         return "" if data.get("continues") else str(data["message"])
@@ -148,14 +148,14 @@ def indexed_text(event: str, kind: str, body: str, numbered: bool, full_content:
     if kind == "tool_use":
         data = orjson.loads(body)
         return f"{data['tool_name']} {flat_text(data.get('arguments'))}"
-    # The answer of a run asked without reasoning is found as its `response`.
+    # The answer of a run without reasoning is indexed as its `response`.
     if kind in ("thought", "tool_result") or (kind == "final_answer" and numbered):
         return full_content if full_content is not None else str(orjson.loads(body)["content"])
     return ""
 
 
 def flat_text(value: Any) -> str:
-    """Arguments as words: JSON text would hold line breaks as letters."""
+    """Arguments as plain text: in JSON text, line breaks would be letters."""
     if isinstance(value, dict):
         return ", ".join(f"{key}: {flat_text(item)}" for key, item in value.items())
     if isinstance(value, list):

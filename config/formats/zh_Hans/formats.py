@@ -1,3 +1,3 @@
-"""How the admin writes moments: with their seconds, which is what one looks for there."""
+"""Formats of times in the admin: with seconds, which operators need there."""
 
 DATETIME_FORMAT = "Y年n月j日 H:i:s"
