@@ -1,4 +1,4 @@
-"""Tool-using agents on Qwen-Agent whose reasoning is a stream of steps. This package does not import Django or Channels."""
+"""Agents with tools, built on Qwen-Agent, whose reasoning is a stream of steps. This package does not import Django or Channels."""
 
 from agents.agent import Agent, get_agent, preload
 from agents.approval import Gate, Policy, judge_call, read_policy

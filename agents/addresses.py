@@ -50,7 +50,7 @@ def split_address(url: str) -> tuple[SplitResult, str, int]:
 
 
 def plain_ipv6(text: str) -> str | None:
-    """The one spelling of an IPv6 address, as browsers have it, and its zone; in brackets or not. None where it is none."""
+    """The normal form of an IPv6 address, as browsers write it, and its zone; with or without brackets. None if it is none."""
     bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     try:
         return str(ipaddress.IPv6Address(bare.replace("%25", "%")))
@@ -101,7 +101,7 @@ def request_target(parts: SplitResult) -> str:
 
 
 def normalize_address(url: str) -> str:
-    """The one spelling of all addresses that request the same of the same host; raises `BadAddress`.
+    """The normal form of all addresses that request the same of the same host. Raises `BadAddress`.
 
     Case of scheme and host, the scheme's own port, international names, a final dot, letters outside ASCII and the fragment, which is
     never sent, make no difference. Everything else does: a path with dots in it or with more escapes than needed is another address.
@@ -114,7 +114,7 @@ def normalize_address(url: str) -> str:
 def addresses_in(text: str, *, bare: bool = False) -> Iterator[str]:
     """The web addresses in a text, normalized; with ``bare`` also host names without ``https://`` before them.
 
-    Where it is not clear whether a character at the end belongs to the address, it is returned with and without it.
+    If it is not clear whether a character at the end belongs to the address, it is returned with and without that character.
     """
     for match in _IN_TEXT.finditer(text):
         for spelling in _without_ends(match.group()):

@@ -16,7 +16,7 @@ _STRICTNESS: dict[Decision, int] = {"allow": 0, "ask": 1, "deny": 2}
 #: Rules of one policy, and characters of a glob.
 MOST_RULES = 200
 _LONGEST_GLOB = 500
-#: The name of the rule by which a session that has read private things asks people.
+#: The name of the rule by which a session that has read private data asks people.
 PRIVATE = "private"
 
 
@@ -84,11 +84,11 @@ def judge_call(policies: Sequence[Policy], tool_name: str, arguments: Mapping[st
 
 
 def _as_text(value: Any) -> str:
-    """A value as globs see it: a text as it is, anything else as JSON."""
+    """A value as patterns are matched against it: a string unchanged, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
-#: What the model is told of a call that would have to wait where none can.
+#: What the model gets for a call that would have to wait if it cannot.
 CANNOT_WAIT = (
     "This call needs a person's decision, for which this agent cannot wait here. Nothing was run; go on without it."
 )

@@ -1,4 +1,4 @@
-"""Files in a conversation: the words by which a model is told of them, and the pictures that it sees."""
+"""Files in a conversation: the text that tells a model about them, and the pictures that it gets."""
 
 import base64
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The model calls of a run as they are recorded: request, result and budget."""
+"""Records the model calls of a run: request, result and budget."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ class CallRecord:
         self._attempts: dict[int, int] = {}
 
     def offers_tools(self, note: Callable[[str], None]) -> bool:
-        """Whether the budget lets the next call have tools. Called in the agent's thread. Raises `AgentError` where no call may be made."""
+        """Whether the budget lets the next call have tools. Called in the run's thread. Raises `AgentError` if no call may be made."""
         if self._meter is None:
             return True
         allowance = self._meter.allow()
@@ -40,14 +40,14 @@ class CallRecord:
         return not allowance.is_last
 
     def begin(self, request: ModelRequest, reply: Reply, ahead: int = 0) -> "OpenCall":
-        """A model call begins with this request; ``reply`` is where it is answered. ``ahead``: so many iterations later it will show."""
+        """Begin a model call with this request, which is answered in ``reply``. ``ahead``: how many iterations later it will be shown."""
         call = OpenCall(self._splitter.iteration + ahead, self._next_attempt, request)
         reply.on_retry = lambda error, narrower: self._push(call.again(error, narrower))
         self._push([call.begun])
         return call
 
     def end(self, call: "OpenCall | None", reply: Reply, error: BaseException | None) -> None:
-        """A reply is written, or was given up. ``call`` is the model call that it was; what was none counts all the same."""
+        """End a reply, complete or not. ``call``: its model call; a reply without one counts all the same."""
         used = reply.counted()
         self.usage = self.usage.plus(used)
         ended = CallEnded(0, 0, 0, usage=used) if call is None else call.end(reply, used, error)
@@ -60,7 +60,7 @@ class CallRecord:
 
     @contextlib.contextmanager
     def open(self, request: ModelRequest, reply: Reply, ahead: int = 0) -> Iterator[None]:
-        """A model call from its beginning to its end, likewise."""
+        """Record a whole model call, from its beginning to its end."""
         call = self.begin(request, reply, ahead)
         try:
             yield
@@ -80,7 +80,7 @@ class CallRecord:
 
 
 def _tell_nobody(_events: Sequence[RunEvent]) -> None:
-    """Stand in for a run that has ended."""
+    """Stand in for a run that has ended: does nothing."""
 
 
 class OpenCall:

@@ -12,7 +12,7 @@ def ignore_words(_words: str) -> None:
 
 
 class CancelToken:
-    """Tells a tool, in whatever thread it runs, that its result is not needed any more.
+    """Tells a tool, in any thread, that its result is not needed any more.
 
     A tool checks `is_set`, waits by `wait`, or has something closed by `add_callback`. The first reason given is kept.
     """
@@ -20,7 +20,7 @@ class CancelToken:
     def __init__(self) -> None:
         self._event = threading.Event()
         self._callbacks: dict[object, Callable[[], None]] = {}
-        # Held while callbacks run: once what removes a callback has returned, it neither runs nor will.
+        # Locked while callbacks run: once the function that removes a callback has returned, the callback neither runs nor will.
         self._lock = threading.RLock()
         self._reason = ""
         self.call_id = ""

@@ -1,4 +1,4 @@
-"""A file's media type, by its content, and its text; read in processes that can be killed, so that a hostile file harms nothing else."""
+"""A file's media type, from its content, and its text. Both are read in processes that can be killed, so a hostile file harms nothing."""
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -14,7 +14,7 @@ _TELL_CPU_S, _TELL_S = 3.0, 15.0
 _READ_CPU_S, _READ_S = 20.0, 60.0
 #: Bytes that suffice to detect most types.
 _HEAD = 4_096
-#: Pictures that browsers show and models see. Not SVG: it may hold scripts.
+#: Pictures that browsers display and models accept. Not SVG: it may contain scripts.
 PICTURES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 _TEXT = "text/plain"
 _OFFICE = "application/vnd.openxmlformats-officedocument."
@@ -54,14 +54,14 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DocumentText:
-    """A document's text by pages or, without any, the sentence that says why."""
+    """A document's text by pages; or, if there is none, a sentence that says why."""
 
     pages: list[str]
     problem: str = ""
 
 
 def detect_type(name: str, content: bytes) -> str:
-    """A file's media type, by its content; its name only says which type of text a text is. Raises `Unsupported`. Blocks."""
+    """A file's media type, from its content; the name only tells kinds of text apart. Raises `Unsupported`. Blocks."""
     found = _by_signature(content[:_HEAD]) or _by_looking(content)
     ending = PurePosixPath(name.lower()).suffix
     promised = _PROMISED.get(ending)
@@ -114,7 +114,7 @@ def has_text(media_type: str) -> bool:
 
 
 def read_text(media_type: str, content: bytes, stop: CancelToken | None = None) -> DocumentText:
-    """A document's text. Blocks, for up to a minute; ends soon after ``stop``. Raises `Unreadable` where it failed for another reason."""
+    """A document's text. Blocks, for up to a minute; ends soon after ``stop`` is set. Raises `Unreadable` after any other failure."""
     kind = _KINDS.get(media_type, "text")
     try:
         pages, problem = _readers.run(

@@ -17,7 +17,7 @@ class AgentError(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
-        """The same message; a `Sentence` where it can be translated."""
+        """The message; a `Sentence` if it can be translated."""
 
 
 class ModelError(AgentError):
@@ -62,7 +62,7 @@ def error_of(task: "asyncio.Task[None]") -> BaseException | None:
 
 
 def internal_error(error: BaseException) -> AgentError:
-    """The message about an internal error: an id, by which it is found in the log."""
+    """Log an unexpected error, and return the error for people, with an id by which it is found in the log."""
     number = uuid.uuid4().hex[:8]
     log.error("Agent run failed (%s)", number, exc_info=error)
     return AgentError("internal", Sentence("Something went wrong on our side (error %(id)s).", id=number))

@@ -34,7 +34,7 @@ class EventQueue:
             self._wake()
 
     async def next(self) -> RunEvent | None:
-        """The oldest event, once there is one; ``None`` where none is left and the queue is closed."""
+        """The oldest event; waits until there is one. ``None`` once the queue is closed and empty."""
         while not self._events:
             if self._is_closed:
                 return None

@@ -33,7 +33,7 @@ def _import_driver() -> Callable[..., None]:
 
 
 def prepare_import() -> None:
-    """Have Qwen-Agent, which is not imported yet, load what is slow later, and keep its folder out of the working directory."""
+    """Before Qwen-Agent is imported: defer its slow imports, and keep its folder out of the working directory."""
     defer_clients()
     defer_tokenizer()
     os.environ.setdefault("QWEN_AGENT_DEFAULT_WORKSPACE", str(Path(tempfile.gettempdir()) / "qwen-agent"))

@@ -1,4 +1,4 @@
-"""Finds and masks what looks like a secret in a text; used by exports, logs, errors and descriptions alike.
+"""Finds and masks secrets in texts, for exports, logs, errors and descriptions.
 
 Other people's keys are told by their shape, passwords and everything else by what stands before them. Each pattern takes time in
 proportion to its text, whatever that holds: it begins with words of its own, and what follows is taken without trying again. (Of the
@@ -27,7 +27,7 @@ class Secret:
 
 
 def _shaped(prefix: str, rest: str) -> re.Pattern[str]:
-    """A key that begins with these letters, not in the middle of a word. They come first, so that they are what is looked for."""
+    """A key that begins with these letters, at the beginning of a word. The letters come first, so that searching for them is fast."""
     return re.compile(rf"{re.escape(prefix)}(?<![A-Za-z0-9_-]{re.escape(prefix)}){rest}")
 
 
@@ -72,7 +72,7 @@ _PEM = re.compile(
 
 _IN_ADDRESS = re.compile(r"""://[^\s/:@?\#"'<>\\]{0,256}+:(?P<secret>[^\s/@"'<>\\]{1,256}+)@""")
 
-#: Names before whatever is a password, and before what is one if it looks like chance.
+#: Names of values that are always a password, and names of values that are one if they look random.
 _PASSWORDS = ("password", "passwd", "passphrase", "passcode", "pwd", "密碼", "密码", "口令")
 _NAMES = (
     "secret",
@@ -125,7 +125,7 @@ _PLACEHOLDER = re.compile(
 
 
 def find_secrets(text: str) -> list[Secret]:
-    """The spans that look like secrets, in order; they do not overlap."""
+    """The spans of probable secrets, in order; they do not overlap."""
     found = sorted(_all(text), key=lambda secret: (secret.start, -secret.end))
     kept: list[Secret] = []
     for secret in found:
@@ -200,7 +200,7 @@ def mask_secrets(text: str) -> str:
 
 
 def mask_with_places(text: str) -> tuple[str, list[Secret]]:
-    """The same, and where the replacements are in the masked text."""
+    """As `mask_secrets`, with the positions of the replacements in the masked text."""
     secrets = find_secrets(text)
     if not secrets:
         return text, []
@@ -217,7 +217,7 @@ def mask_with_places(text: str) -> tuple[str, list[Secret]]:
 
 
 def name_kind(name: str) -> Kind | None:
-    """The kind of secret that a JSON value is by its field's name; None where the name is not one of a secret."""
+    """The kind of secret that a JSON field's name stands for; None if it stands for none."""
     match = _NAME.search(name)
     return None if match is None else "password" if match["password"] else "token"
 

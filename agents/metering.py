@@ -7,25 +7,25 @@ from agents.steps import BudgetUse
 
 
 class Allowance(NamedTuple):
-    """What the next model call may be."""
+    """What the budget allows for the next model call."""
 
     refusal: str = ""
-    """Why none may be made, for people; empty where one may."""
+    """Why no call is allowed, for people; empty if one is."""
     is_last: bool = False
-    """It is offered no tools, so that it answers from what there is."""
+    """The call gets no tools, so that it answers from what the model has."""
     note: str = ""
-    """What people should know before it."""
+    """A note for people, to be shown before the call."""
 
 
 class Meter(Protocol):
     """Keeps the budget of one run."""
 
     def spend(self, call: CallEnded) -> BudgetUse | None:
-        """Count a model call that has ended; on the run's event loop. Returns the use of the budget, if there is one."""
+        """Count a model call that has ended. Called on the run's event loop. Returns the use of the budget, if there is one."""
         ...
 
     def allow(self) -> Allowance:
-        """What the next call may be, from the agent's thread, after `spend` for all before it. Does no I/O."""
+        """What the next call may be. Called in the run's thread, after `spend` for all calls before it. Does no I/O."""
         ...
 
 

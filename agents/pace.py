@@ -1,4 +1,4 @@
-"""How often growth is shown: at once when it is the first, then at a pace that all runs of the event loop share.
+"""How often growing texts are shown: the first text at once, then at a pace that all runs of the event loop share.
 
 The pace follows the replies that are being written and the loop: with many of them, and while it is late, frames become fewer rather than
 later, down to five a second.
@@ -9,32 +9,32 @@ import math
 from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
-#: Seconds between two looks at what grows, where nothing else does and the loop has room for more.
+#: Seconds between two updates of a growing text if no other text is growing and the event loop is not late.
 PACE_S = 0.0125
-#: … and at most, however late the loop is.
+#: The longest time between two updates, however late the loop is.
 SLOWEST_PACE_S = 0.2
 
 _TICK_S = 0.02
-# How late ticks are on average, from which on it is too much. A single standstill is no load, so none counts for more than a tick.
+# The average lateness of ticks that counts as too much. A single long block is no load, so a tick counts at most its own length.
 _LATE_S = 0.004
 _WEIGHT = 0.1
 _SLOW_DOWN, _RECOVER = 1.08, 0.99
-# With many replies at once their looks alone are the load: so much of the pace for each, before any tick is late; and the first few beside
-# one are so much more each, up to the pace that eyes follow.
+# With many growing replies the updates themselves are the load: each reply adds so much to the time between updates, before any tick is
+# late; and the first few add more each, up to a pace that people can still follow.
 _EACH_S = 0.0006
 _FEW_EACH_S, _OF_SEVERAL_S = 0.001, 0.04
-# From this on, what comes in between is left in its socket: reading it earlier would cost and show nothing sooner. At a quicker pace so is
-# what is known to come more often than it is shown; where it does not, to stop reading and begin again costs more.
+# From this pace on, text that comes between two updates is left in its socket: reading it earlier would cost time and show nothing sooner.
+# At a quicker pace this is done only for replies whose text comes more often than it is shown; else pausing would cost more.
 _PAUSE_FROM_S, _MAY_PAUSE_FROM_S = 0.06, 0.02
 _MOMENT_S = 0.01
-# What is read so soon after a pause came during it.
+# Text that is read so soon after a pause came during the pause.
 _SOON_S = 0.002
-# Looks that fall into the same stretch of this length, or of this part of a quicker pace, are one wake-up of the loop.
+# Updates within the same period of this length, or this fraction of a quicker pace, share one wake-up of the loop.
 _TOGETHER_S, _PART_TOGETHER = 0.01, 8
 
 
 class LoopPacer:
-    """The pace of one event loop: a timer that calls all who show a growing text, while anything is being written."""
+    """The pace of one event loop, from a timer that measures how late the loop is while any reply is being written."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.pace_s = PACE_S
@@ -45,13 +45,13 @@ class LoopPacer:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
-        """A reply is being written."""
+        """A reply begins."""
         self._writing += 1
         if self._timer is None:
             self._wait()
 
     def end(self) -> None:
-        """A reply is written."""
+        """A reply has ended."""
         self._writing -= 1
         if not self._writing and self._timer is not None:
             self._timer.cancel()
@@ -59,13 +59,13 @@ class LoopPacer:
             self.pace_s, self._late = PACE_S, 0.0
 
     def next_look(self) -> float:
-        """When to look again. Where the loop is busy, looks come together: to wake up costs it more than to look."""
+        """When to update next. If the loop is busy, updates are grouped: waking up costs it more than an update."""
         due = self._loop.time() + self.pace_s
         if self.pace_s >= _PAUSE_FROM_S:
             return math.ceil(due / _TOGETHER_S) * _TOGETHER_S
         if self.pace_s < _MAY_PAUSE_FROM_S:
             return due
-        # Rounded down: a look follows the one before it at the pace, and no later.
+        # Rounded down, so that updates are never further apart than the pace.
         together = self.pace_s / _PART_TOGETHER
         return math.floor(due / together) * together
 
@@ -86,7 +86,7 @@ _pacers: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopPacer] = WeakKeyDictio
 
 
 class Throttle:
-    """Says when to show what one reply has so far. Use it on the running event loop, from `begin` to `end`, as often as you like."""
+    """Decides when to show one reply's new text. Use it on the running event loop, from `begin` to `end`."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -97,23 +97,23 @@ class Throttle:
         self._holding = self._is_fast = False
 
     def begin(self, show: Callable[[], None]) -> None:
-        """A reply begins, which ``show`` shows."""
+        """A reply begins; ``show`` is called to show its state."""
         self._show = show
         self._pacer.begin()
 
     def end(self) -> None:
-        """The reply has ended; what has come since it was shown last is for the reply's own end to show."""
+        """The reply has ended. The caller has to show what came since the last update."""
         self._pacer.end()
         self._forget()
         self._show = None
 
     def flush(self) -> None:
-        """Something has come that can't wait."""
+        """Show the state at once."""
         self._forget()
         self._look()
 
     def request(self) -> None:
-        """Something has come."""
+        """Show the state when it is time for the next update."""
         now = self._loop.time()
         self._is_fast = now < max(self._next, self._soon)
         if now >= self._next:
@@ -122,18 +122,18 @@ class Throttle:
             self._timer = self._loop.call_at(self._next, self._fire)
 
     def pause(self) -> float:
-        """How many seconds reading on is of no use: till it is shown next, where several replies are written; else 0. Then `resume`."""
+        """For how many seconds to stop reading, because nothing would be shown sooner; 0 to read on. Call `resume` afterwards."""
         pause = self._next - self._loop.time()
         if pause <= 0 or self._pacer.pace_s < (_MAY_PAUSE_FROM_S if self._is_fast else _PAUSE_FROM_S):
             return 0.0
         if self._timer is not None:
-            # Else it would look just before what waits in the socket is read, which would miss a whole round.
+            # Else the update would come just before the text in the socket is read, which would then be shown a whole period later.
             self._forget()
             self._holding = True
         return pause
 
     def resume(self) -> None:
-        """The pause is over: what is read now is shown together with what was held back, which waits only a moment more."""
+        """The pause is over: what is read now is shown together with what was held back, a moment later."""
         self._soon = self._loop.time() + _SOON_S
         if self._holding:
             self._holding = False

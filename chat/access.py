@@ -43,7 +43,7 @@ def role_in(user: AnyUser, session: Session) -> Role | None:
 def role_of(
     user_id: int, session_id: UUID, owner_id: int, *, is_active: bool, sees_others: Callable[[], bool]
 ) -> Role | None:
-    """`role_in` for a caller without the rows; ``sees_others`` is called only where the session is not shared with the user."""
+    """`role_in` for a caller without the rows; ``sees_others`` is called only if the session is not shared with the user."""
     if not is_active:
         return None
     if user_id == owner_id:
@@ -58,7 +58,7 @@ def shares_with(user_id: int) -> Q:
 
 
 def not_expired() -> Q:
-    """The condition of those shares, of sessions and of sets, that hold now."""
+    """The condition for shares, of sessions and of sets, that are valid now."""
     return Q(expires_at=None) | Q(expires_at__gt=Now())
 
 
@@ -80,7 +80,7 @@ def _highest(user_id: int, set_id: OuterRef) -> Subquery:
 def shared_roles(user_id: int, session_ids: Iterable[UUID]) -> dict[UUID, Role]:
     """The user's role in those of the sessions that are shared with them: the highest, where several shares count.
 
-    What somebody is to a set they are to the sessions in which its cases were asked. One statement.
+    A user's role in a set is also their role in the sessions in which its cases were asked. One query.
     """
     keys = list(session_ids)
     roles: dict[UUID, Role] = {}
@@ -89,7 +89,7 @@ def shared_roles(user_id: int, session_ids: Iterable[UUID]) -> dict[UUID, Role]:
     of_sets = of_sets.annotate(set_role=_highest(user_id, OuterRef("for_set")))
     found = shared.values_list("session_id", "role").union(of_sets.values_list("pk", "set_role"))
     for session_id, role in found:
-        # Of a session whose set is not shared with the user there is none.
+        # If its set is not shared with the user, there is none.
         if role and roles.get(session_id) is not Role.DRIVER:
             roles[session_id] = Role(role)
     return roles
@@ -141,7 +141,7 @@ def _set_shares_of(sessions: set[UUID]) -> Iterator[_ShareRow]:
 
 
 def sets_seen_by(user_id: int) -> QuerySet[CaseSet]:
-    """One's own sets and those that are shared with one, each with ``shared_role``, empty where it is one's own alone."""
+    """The user's own sets and those that are shared with them, each with ``shared_role``, empty for an own set."""
     found = CaseSet.objects.annotate(shared_role=_highest(user_id, OuterRef("pk")))
     return found.filter(Q(owner=user_id) | Q(shared_role__isnull=False))
 

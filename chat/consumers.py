@@ -59,7 +59,7 @@ logger = logging.getLogger(__name__)
 _AT_ONCE = 200
 _PER_S = 200
 _SIZE_OF_ONE = 4096
-#: What a user is doing is passed on once in so many seconds; what comes in between is dropped.
+#: A user's activity is passed on once in so many seconds; more is dropped.
 _ACTIVITY_PAUSE_S = 1.0
 #: A socket whose session could not be read by then is accepted before it is sent anything; servers give up a handshake after five seconds.
 _ACCEPT_AFTER_S = 1.0
@@ -105,7 +105,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
         self._active_at = -_ACTIVITY_PAUSE_S
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Take events one by one. The session's feed receives what the group is sent, so a socket needs no channel."""
+        """Receive the socket's events one by one. The session's feed is the member of the group, so a socket needs no channel."""
         self.scope = scope
         self.base_send = send
         try:
@@ -135,7 +135,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
             await self._end(Close.RESTARTING)
             return
         supervisor.start_clockwork()
-        # Accepted with the first that it is sent: the network takes both at once. Where that takes long, the client need not wait for it.
+        # Accepted together with its first frame: the network sends both at once. If that takes long, the client need not wait for it.
         waiting = asyncio.get_running_loop().call_later(_ACCEPT_AFTER_S, self._accept_soon)
         try:
             await self._enter()
@@ -192,7 +192,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
     async def _begin(
         self, last_seq: Any, last_id: Any, view: selectors.SessionView | None = None
     ) -> list[tuple[ErrorCode, str]]:
-        """Send the session's frame, then everything after what the client says it has; ``view`` is the session, where it was just read."""
+        """Send the session's frame, then everything after the client's place in the log; ``view`` is the session, if it was just read."""
         seq = _count(last_seq)
         await self._subscribed().begin(seq or 0, str(last_id) if last_id else None, view)
         if seq is None:
@@ -384,7 +384,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
 
     async def _pass_on(self, message: dict[str, Any] | None) -> None:
         """Send an event; the first one accepts the socket before it."""
-        # Some servers raise where a client has gone, others only send the disconnect.
+        # Some servers raise if the client has disconnected, others only send the disconnect.
         with contextlib.suppress(OSError):
             if not self._accepted:
                 self._accepted = True

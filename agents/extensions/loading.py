@@ -18,7 +18,7 @@ from agents.tools.declared import declared_by, unset_in
 from agents.tools.registry import BadTool, forget_tools, info_of, register_tool
 from agents.tools.tool import Tool
 
-#: The group by which installed packages announce modules of theirs.
+#: The entry point group of installed packages.
 ENTRY_POINTS = "thinkaloud.extensions"
 
 
@@ -37,7 +37,7 @@ class _Problem(Exception):
 def load_extensions(modules: Sequence[str], *, installed: bool = True) -> None:
     """Take the tools and agents of these modules, and of those that installed packages announce. Raises `ExtensionsRefused`.
 
-    What was loaded before is forgotten first.
+    Extensions that were loaded before are unloaded first.
     """
     forget_tools()
     forget_agents()
@@ -83,7 +83,7 @@ def _imported(name: str, source: str | EntryPoint) -> Any:
 
 
 def _why_not(name: str, error: BaseException) -> str:
-    """Why a module cannot be imported, in a line that says where."""
+    """Why a module cannot be imported, in one line that says where the error is."""
     if (
         isinstance(error, ModuleNotFoundError)
         and error.name

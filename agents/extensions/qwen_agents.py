@@ -35,7 +35,7 @@ def take_agent(each: type[Any], origin: str) -> None:
         raise ValueError(f"has the name “{name[:80]}”; agents' names are small letters, digits and _, at most 40")
     tools = vars(each).get("tools")
     if not isinstance(tools, list | tuple) or not all(isinstance(tool, str) for tool in tools):
-        tools = ()  # what it keeps by that name is something of its own
+        tools = ()  # an agent may use that attribute for something else
     try:
         inspect.signature(each).bind(**_given(each, None, (), ""))
     except TypeError as error:
@@ -57,9 +57,9 @@ def take_agent(each: type[Any], origin: str) -> None:
 
 
 def make_agent(spec: AgentSpec, model: Any, tools: Sequence[Any], mixin: type[Any]) -> Any:
-    """An agent of the spec's class for one run, with our model and tools where its constructor takes them, and ``mixin`` before it.
+    """An agent of the spec's class for one run, with ``mixin`` as its first base class, and our model and tools if it takes them.
 
-    Raises `AgentError` where the class is not there any more or lacks a setting.
+    Raises `AgentError` if the class is not registered any more or lacks a setting.
     """
     each = _classes.get(spec.agent_class)
     if each is None:
@@ -77,7 +77,7 @@ def _given(each: type[Any], model: Any, tools: Sequence[Any], instructions: str)
     if tools:
         offered["function_list"] = list(tools)
     if instructions:
-        offered["system_message"] = instructions  # else its own stand
+        offered["system_message"] = instructions  # else the agent's own stay
     taken = inspect.signature(each).parameters
     takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values())
     return {name: value for name, value in offered.items() if takes_all or name in taken}

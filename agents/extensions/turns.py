@@ -34,7 +34,7 @@ class Said:
 
 
 def said_in(messages: Sequence[Message]) -> list[Said]:
-    """What an agent's messages say. Of several texts the last is the answer, or on its way to be; those before it are thoughts."""
+    """What an agent's messages say. The last of several texts is the answer, or its beginning; those before it are thoughts."""
     found: list[Said] = []
     for message in messages:
         if thought := _text(message.reasoning_content):
@@ -57,7 +57,7 @@ def _text(content: Any) -> str:
 
 
 def _aligned(finished: Sequence[Said], said: Sequence[Said]) -> Sequence[Said]:
-    """What is new after what was shown as finished: some agents leave that out when they write their answer again."""
+    """The text after what was shown as finished: some agents leave that out when they write their answer again."""
     kinds = [each.kind for each in finished]
     return said if [each.kind for each in said[: len(kinds)]] == kinds else [*finished, *said[-1:]]
 
@@ -67,10 +67,10 @@ class Turn:
 
     def __init__(self, said: Sequence[Said] = (), *, is_over: bool = False, counts: bool = True) -> None:
         self.said = said
-        """What it holds so far."""
+        """Its texts and calls so far."""
         self.is_over = is_over
         self.counts = counts
-        """Whether nobody else counts its tokens."""
+        """Whether its tokens have to be counted: nothing else does."""
         self._error: Exception | None = None
         self._began: list[float] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -84,7 +84,7 @@ class Turn:
         self._wake()
 
     def end(self, *more: Said) -> None:
-        """It has come to its end."""
+        """End the turn."""
         self.said = [*self.said, *more]
         self.is_over = True
         self._wake()

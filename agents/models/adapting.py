@@ -58,7 +58,7 @@ EMPTY = "empty contents beside tool calls"
 OLD_LENGTH = "max_tokens under its older name"
 BESIDE_CALLS = "words beside tool calls"
 EMPTY_THOUGHTS = "empty thoughts"
-#: For this conversation only: what its server sent besides the known fields, and does not accept any more.
+#: A part of this conversation only: the fields that its server has sent besides the known ones, and does not accept any more.
 _OWN_FIELDS = "what it sent beside the known fields"
 _NO_THOUGHT = "(not kept)"
 _TOO_LARGE = 413
@@ -97,7 +97,7 @@ class Asking:
         limit: int = 0,
     ) -> None:
         self.note = ""
-        """What people should know of the change, if anything."""
+        """What people should know about the change, if anything."""
         self.input_estimate = input_estimate
         self._body = body
         self._messages: list[ChatMessage] = list(body["messages"])
@@ -114,7 +114,7 @@ class Asking:
         self._learned: list[Callable[[], None]] = []
 
     def encode(self) -> bytes:
-        """The request as it is sent now."""
+        """The request as it is now."""
         return orjson.dumps(self._current())
 
     def described(self) -> ModelRequest:
@@ -154,14 +154,14 @@ class Asking:
         )
 
     def remember(self) -> None:
-        """The server has answered: remember what it refused, so that it is not sent again."""
+        """The server has accepted the request: remember what it refused before, so that it is not sent again."""
         for learn in self._learned:
             learn()
 
     # -- what may be changed ----------------------------------------------------------------------
 
     def _refuses_tools(self, words: str) -> bool:
-        # What the request says of how tools may be called is no refusal of the tools.
+        # A message about how tools may be called is not a refusal of the tools.
         is_of_part = "parallel_tool_calls" in self._body.keys() - self._left_out and refusing.PARALLEL.search(words)
         if self.uses_template or not self._may_use_template or is_of_part:
             return False
@@ -185,7 +185,7 @@ class Asking:
         return True
 
     def _offer_fewer_tools(self, words: str) -> bool:
-        """Offer only the first tools, as many as the server says or half of them."""
+        """Offer only the first tools: as many as the server's message says, or half of them."""
         offered = self._body.get("tools", [])
         if self.uses_template or len(offered) < 2 or self._cuts_of_tools >= _MOST_BLIND_CUTS:
             return False
@@ -293,7 +293,7 @@ class Asking:
         named: list[str] = []
         if says_so or refusal.status in (400, 422):
             may_go = (name for name in optional_names(self._current()) if name not in self._left_out)
-            # What is named after the refused part is what the server does accept.
+            # What is named after the refused part is what the server accepts.
             refused = refusing.KNOWN_PARTS.split(words, maxsplit=1)[0]
             named = [name for name in may_go if names_part(refused, name, says_so=says_so)]
             if len(named) > 1 and refusing.ONE_OF.search(words):
@@ -328,7 +328,7 @@ class Asking:
         budget = int(limit * _SHARE_OF_LIMIT * min(1.0, estimate / counted if counted > limit else 1.0))
         if is_guess := not limit or budget >= estimate:
             budget = int(estimate * _BLIND_CUT)
-        # Without a number that explains it, only very large tools may be what is too much: an error may be about anything.
+        # Without a number that explains it, only very large tools are taken for the reason: the error may be about anything.
         has_fewer = (not is_guess or self._has_large_tools()) and self._fit_tools(budget)
         if not self._cut_to(budget) and not has_fewer:
             return False

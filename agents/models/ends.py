@@ -46,7 +46,7 @@ def is_end(reason: str) -> bool:
 
 
 def classify_end(reason: str) -> End:
-    """What a server's finish reason means."""
+    """The meaning of a server's finish reason."""
     # Gemini says of what kind behind a colon: content_filter: PROHIBITED_CONTENT.
     return _MEANINGS.get(_bare(reason)) or _MEANINGS.get(_bare(reason.partition(":")[0]), "other")
 
@@ -82,7 +82,7 @@ def check_end(reply: Reply) -> None:
     if not reply.has_calls and not has_answer:
         raise _no_answer(reply)
     if not reply.has_calls and reply.tools and _bare(reason) in _CALLED:
-        # Servers lose calls that they cannot read, and some say so of each answer: whether it is whole, nobody knows.
+        # Servers lose calls that they cannot parse; but some send this reason with every answer, so this one may be complete.
         reply.end_note = Sentence(
             "The model server says that a tool was called here, and has sent no call: this may not be the whole answer."
         )

@@ -11,7 +11,7 @@ _ENOUGH_CHUNKS = 3
 _ENOUGH_CHARACTERS = 8
 
 Said = tuple[str, str]
-"""A field, and what is new of its text."""
+"""A field, and the new part of its text."""
 
 
 class FieldTexts:
@@ -19,14 +19,14 @@ class FieldTexts:
 
     def __init__(self) -> None:
         self.plain: set[str] = set()
-        """Fields of which each chunk holds what is new, as is known by now."""
+        """The fields that are known to contain only new text in each chunk."""
         self.holding = ""
-        """The field of which something is held back, for the next chunk to show what it is."""
+        """The field whose text is held back until the next chunk shows what its chunks contain."""
         self._first: dict[str, list[str]] = {}
         self._all: dict[str, str] = {}
 
     def add(self, field: str, text: str) -> Iterator[Said]:
-        """Add a chunk's text; yields what is to be added to the reply now."""
+        """Add a chunk's text; yields the texts to add to the reply now."""
         if self.holding not in ("", field):
             yield from self.flush()
         if field in self.plain:
@@ -50,7 +50,7 @@ class FieldTexts:
             yield field, "".join(chunks[1:])
 
     def _compare(self, field: str, text: str) -> str:
-        """The new text, while it is not known yet what the chunks contain. The first one is always new."""
+        """The new text, while it is not known yet whether chunks repeat earlier text. The first chunk is always new."""
         chunks = self._first.setdefault(field, [])
         chunks.append(text)
         if len(chunks) == 1:

@@ -31,17 +31,17 @@ from agents.tools.special_addresses import is_public
 
 # Servers close idle connections, the strictest after 5 s; a request sent just then would fail.
 _KEEPALIVE_S = 4.0
-# Before another of a name's addresses is tried beside the first (RFC 8305).
+# How long to wait before a name's next address is tried as well (RFC 8305).
 _NEXT_ADDRESS_S = 0.25
 #: Bytes that may wait to be read before no more are taken from the network.
 _MOST_WAITING = 1 << 18
 #: Bytes that one reading takes from the network.
 _PIECE = 1 << 16
-#: Bytes that may come without any of a body: headers, trailers, what is said of chunks.
+#: How many bytes may come without any of a body: headers, trailers, chunk sizes.
 _MOST_ASIDE = 1 << 16
 _PORTS = {"http": 80, "https": 443}
 
-#: Scheme, host and port, and whether no address in a private network may be behind the host.
+#: Scheme, host and port, and whether the host must not have an address in a private network.
 _Place = tuple[str, str, int, bool]
 
 

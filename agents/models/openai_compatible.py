@@ -179,7 +179,7 @@ class OpenAICompatible(StreamingChatModel):
 def _note_tools(conversation: str, count: int) -> int | None:
     """Note how many tools the agent has; returns how many it had before, ``None`` if that is not known here.
 
-    Only the largest number counts: those tools have been told of.
+    Only the largest number counts: people were already told about those tools.
     """
     had = _tools_of.pop(conversation, None)
     _tools_of[conversation] = max(count, had or 0)

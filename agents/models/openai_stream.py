@@ -190,7 +190,7 @@ async def _refusal(connection: Connection, api_key: str) -> Refused:
 
 
 async def _bounded(connection: Connection, limit: int) -> bytes:
-    """At most ``limit`` bytes of the body; the rest is left unread, and what does not come to its end is taken as it is."""
+    """At most ``limit`` bytes of the body; the rest is left unread, and an incomplete body is used as it is."""
     body = bytearray()
     unpacked = Body(connection)
     with contextlib.suppress(OSError, ValueError):  # a timeout is an OSError, too

@@ -21,7 +21,7 @@ _LONGEST_DESCRIPTION = 1_024
 
 
 def plain_tool(tool: Mapping[str, Any]) -> JsonObject:
-    """A tool, as OpenAI's API has it, with plain parameters; without any where it takes none."""
+    """A tool in OpenAI's format, with plain parameters; without any if it takes none."""
     function = {name: value for name, value in tool["function"].items() if name in ("name", "description")}
     if isinstance(told := function.get("description"), str):
         function["description"] = told[:_LONGEST_DESCRIPTION]
@@ -79,7 +79,7 @@ def _followed(schema: Any, whole: Schema) -> Schema:
 
 
 def _referred(place: Any, whole: Schema) -> Any:
-    """What stands at a place within the whole, as ``#/$defs/Name`` has it; an empty schema for any other."""
+    """The part of the whole at a reference such as ``#/$defs/Name``; an empty schema for any other."""
     found: Any = whole
     for step in str(place).removeprefix("#/").split("/"):
         found = found.get(step) if isinstance(found, Mapping) else None

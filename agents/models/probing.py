@@ -1,4 +1,4 @@
-"""Finds out what a model server is like: how strict it is with conversations, and how many tokens it accepts.
+"""Finds out a model server's limits: how strict it is with conversations, and how many tokens it accepts.
 
 What ordinary requests have shown is in `agents.models.server_facts`.
 """
@@ -68,7 +68,7 @@ class ServerTraits:
     context: int
     """The number of tokens that it accepts; 0 if it does not report that."""
     facts: ServerFacts
-    """What it has refused so far."""
+    """What the server has refused so far."""
 
 
 def server_facts(settings: ModelSettings) -> ServerFacts:

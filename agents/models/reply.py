@@ -27,7 +27,7 @@ FIELDS_LIMIT = 65_536
 DETAILS = ("reasoning_details", "thinking_blocks")
 _HELD_BY_DETAILS = frozenset({"text", "summary", "data", "thinking"})
 
-#: How many tool calls of a reply are run; of further ones the first is kept, so that the model gets an error.
+#: How many tool calls of a reply are executed. One further call is kept, so that the model gets an error.
 MOST_CALLS = 64
 
 
@@ -50,27 +50,27 @@ class Reply(TextScanner):
     ) -> None:
         super().__init__(calls_in_text=calls_in_text)
         self.notify = notify
-        """Says that there is something new."""
+        """Called when there is something new."""
         self.pause = pause
-        """How many seconds not to read, because nobody could show more sooner; mostly 0."""
+        """Returns for how many seconds to stop reading, because nothing could be shown sooner; mostly 0."""
         self.resume = resume
-        """Says that such a pause is over."""
+        """Called when such a pause is over."""
         self.on_retry: Callable[[str, ModelRequest], None] = lambda _error, _request: None
-        """Told why a request was refused, and what is sent instead."""
+        """Called with why a request was refused, and what is sent instead."""
         self.asks_for_text_calls = False
         """Whether the model was asked to write its calls in its text: one within a thought counts, then, where nothing follows it."""
         self.choice: Any = None
         """Which of a server's answers this is, by its index; None until one has begun."""
         self.is_in_messages = False
-        """Whether it comes in messages, where a stream has deltas."""
+        """Whether its choices have messages instead of deltas."""
         self.parts: list[Part] = []
         self.finish_reason: str | None = None
         self.end_is_sure = False
         """Whether nothing of worth is to come any more."""
         self.has_resumed = False
-        """Whether text came after a finish reason, so that it is not known to be the last."""
+        """Whether text came after a finish reason, so that the reason is not known to be the last."""
         self.done = False
-        """Whether the server has said that nothing more comes."""
+        """Whether the server has said that nothing more will come."""
         self.usage: Usage | None = None
         """As the server reports it, or ``None``."""
         self.input_estimate = 0
@@ -78,11 +78,11 @@ class Reply(TextScanner):
         self.reasoning_field = ""
         """The field that reasoning came in, if a field of its own."""
         self.server = ""
-        """Who writes it, where it has fields of its own."""
+        """The server that writes it, if it uses fields of its own."""
         self.note = self.end_note = ""
-        """What people should know of how it was asked for, and of how it ended."""
+        """Notes for people about how it was requested, and about how it ended."""
         self.call_in_thought = False
-        """Whether a call within the thoughts is all that there is."""
+        """Whether a call within the thoughts is all that it contains."""
         self.surplus = 0
         """Calls beyond `MOST_CALLS`."""
         self.texts = FieldTexts()
@@ -222,7 +222,7 @@ class Reply(TextScanner):
         self.finish_reason = reason
 
     def settle(self) -> None:
-        """No more comes: text that was held back is processed, and calls are parsed."""
+        """End the reply: text that was held back is processed, and calls are parsed."""
         self._add_held()
         half, self._half = self._half, ""
         if half:
@@ -236,7 +236,7 @@ class Reply(TextScanner):
         if not self.has_calls:
             self._read_as_call()
 
-    # -- what is made of it -----------------------------------------------------------------------
+    # -- results ----------------------------------------------------------------------------------
 
     @property
     def content(self) -> str:
@@ -368,7 +368,7 @@ class Reply(TextScanner):
     # -- inside -----------------------------------------------------------------------------------
 
     def _add_held(self) -> None:
-        """Add what was held back until the next chunk would show what it is."""
+        """Add text that was held back until the next chunk would show what it is."""
         for name, new in self.texts.flush():
             self._add_text(name, new)
 

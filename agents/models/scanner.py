@@ -11,7 +11,7 @@ from agents.models.call_readers import Schemas
 from agents.models.text_calls import FORMS, Boundary, Form
 
 _THINK, _THINK_END, _CALL_END = "<think>", "</think>", "</tool_call>"
-#: How a thought at the beginning of a reply begins, and by what it ends.
+#: How a thought at the beginning of a reply begins, and the tag that ends it.
 _THOUGHTS = {
     _THINK: _THINK_END,
     "<thinking>": "</thinking>",
@@ -61,9 +61,9 @@ class TextScanner(ABC):
     def __init__(self, *, calls_in_text: bool) -> None:
         self.calls_in_text = calls_in_text
         self.tools: Schemas = {}
-        """The parameters of the tools that the model may call, by name; empty where that isn't known."""
+        """The parameters of the tools that the model may call, by name; empty if they are not known."""
         self.has_reasoned = False
-        """Whether reasoning has come in a field of its own, so that the text holds none."""
+        """Whether reasoning has come in a field of its own, so that the text contains none."""
         self._state: Literal["start", "text", "thought", "call", "header", "message"] = "start"
         self._held = ""
         self._closer = ""
@@ -144,7 +144,7 @@ class TextScanner(ABC):
             at = _SCANNERS[self._state](self, text, at, is_all)
 
     def settle_text(self) -> None:
-        """Process what was held back, because no more comes."""
+        """Process the text that was held back, because no more comes."""
         if self._state != "call":
             self.scan("", is_all=True)
         if self._state == "thought":

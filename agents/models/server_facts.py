@@ -1,4 +1,4 @@
-"""What is known about model servers, by server and model, so that refused parts of requests are sent only once."""
+"""What is known about model servers, by server and model, so that parts that they refuse are sent only once."""
 
 import math
 import time
@@ -28,7 +28,7 @@ class ServerFacts:
     """The largest number of tokens in a request, by our estimate; 0: as configured."""
     limited_until: float = 0.0
     limits_tools: bool = False
-    """Whether the tools are to be fitted into that, too: the server has told it, or has answered with fewer of them."""
+    """Whether the limit applies to tools as well: the server has named it, or has answered with fewer tools."""
     clock: Callable[[], float] = time.monotonic
 
     @property
@@ -46,7 +46,7 @@ class ServerFacts:
         return self.most_tools if self.clock() < self.tools_limited_until else 0
 
     def record_fewer_tools(self, most: int, *, is_told: bool) -> None:
-        """Called when it has answered a request with only so many tools. ``is_told``: it had said that it takes no more."""
+        """Call this when it has answered a request with only so many tools. ``is_told``: it had said before that it accepts no more."""
         self.most_tools, self.tools_limited_until = most, math.inf if is_told else self.clock() + LASTS_S
 
     def record_limit(self, tokens: int, *, limits_tools: bool) -> None:
@@ -63,7 +63,7 @@ class ServerFacts:
         return known
 
     def adopt(self, known: Mapping[str, Any], lasts_s: float) -> None:
-        """Take over what another process has learned; facts that may change hold for ``lasts_s`` seconds."""
+        """Use facts that another process has learned; those that may change are valid for ``lasts_s`` seconds."""
         until = self.clock() + lasts_s
         self.left_out.update(str(name) for name in known.get("left_out", ()))
         self.filled_in = self.filled_in or str(known.get("filled_in", ""))

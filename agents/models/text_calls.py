@@ -134,13 +134,13 @@ _ARGUMENTS = re.compile(r'"(?:arguments|parameters)"\s*:\s*')
 
 
 def name_in(begun: str) -> str:
-    """The name of the tool in a call that is being written, as soon as it is complete."""
+    """The name of the tool in a call that is being written, once it is complete."""
     found = _NAMES.search(begun)
     return next(filter(None, found.groups()), "").strip() if found else ""
 
 
 def arguments_in(begun: str) -> str:
-    """The arguments of a call that is being written, so far."""
+    """The arguments of a call that is being written, as far as they are there."""
     if found := _ARGUMENTS.search(begun):
         return begun[found.end() :]
     return "" if begun.lstrip().startswith(("{", "[")) else begun

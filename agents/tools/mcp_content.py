@@ -20,7 +20,7 @@ _MOST_SAID = 300
 
 
 def as_text(result: types.CallToolResult) -> str:
-    """The result; what is not text is described, and files are returned in a `ToolText`."""
+    """The result as text. Other contents are described, and files are returned in a `ToolText`."""
     parts = [_block(block) for block in result.content]
     if not parts and result.structured_content is not None:
         parts = [json.dumps(result.structured_content, ensure_ascii=False, indent=1)]
@@ -37,7 +37,7 @@ def _holds_file(block: types.ContentBlock) -> bool:
 
 
 def _file(block: Any) -> ReturnedFile:
-    """A picture, a sound or a resource as a file; one that is not what it is called is empty."""
+    """A picture, a sound or a resource as a file; empty if it does not have the declared type."""
     is_resource = isinstance(block, types.EmbeddedResource)
     encoded = block.resource.blob if is_resource else block.data
     name = unquote(str(block.resource.uri).rpartition("/")[2]) if is_resource else ""
@@ -68,14 +68,14 @@ def _size(encoded: str) -> str:
 
 
 def progress_text(progress: float, total: float | None, message: str | None) -> str:
-    """How far a call has come, in the server's own words where it sends any."""
+    """A call's progress, in the server's own words if it sends any."""
     done = f"{progress:g} of {total:g}" if total else f"{progress:g}"
     words = " ".join(clean_text(message or "").split())[:_MOST_SAID]
     return f"{done}: {words}" if words else done
 
 
 def failure_text(error: BaseException | None, said: str = "", secrets: Sequence[str] = ()) -> str:
-    """Why a server cannot be used: its own message where there is one, without secrets; for a group of exceptions, the first one's."""
+    """Why a server cannot be used: its own message if there is one, without secrets; for a group of exceptions, the first one's."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     words = said or _words(error)
@@ -87,7 +87,7 @@ def failure_text(error: BaseException | None, said: str = "", secrets: Sequence[
 def _words(error: BaseException | None) -> str:
     if isinstance(error, FileNotFoundError):
         return f"there is no program “{error.filename}”"
-    # By what it is met depends on how far the greeting had come.
+    # Which exception comes depends on how far the handshake had come.
     if isinstance(error, anyio.BrokenResourceError | anyio.ClosedResourceError | BrokenPipeError):
         return "it ended at once"
     if isinstance(error, MCPError):

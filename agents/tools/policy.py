@@ -9,7 +9,7 @@ from agents.tools.special_addresses import embedded_ipv4
 
 
 class SessionPrivacy(Protocol):
-    """What is stored of a session beyond one run. Its methods are called in tools' threads."""
+    """The part of egress checks that is stored beyond one run. Its methods are called in tools' threads."""
 
     def is_marked(self) -> bool:
         """Whether the session has read private things, in this run or an earlier one."""

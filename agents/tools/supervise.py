@@ -21,7 +21,7 @@ _SET_CHILD_SUBREAPER = 36
 _SET_NO_NEW_PRIVS = 38
 _NOT_STARTED = 127
 _MIB = 1 << 20
-#: What a sandboxed program may use, beside what its own interpreter limits.
+#: Limits of a sandboxed program, besides those of its own interpreter.
 _LIMITS = {
     resource.RLIMIT_CORE: 0,
     resource.RLIMIT_FSIZE: 0,
@@ -29,7 +29,7 @@ _LIMITS = {
     resource.RLIMIT_AS: 2_048 * _MIB,
     resource.RLIMIT_MEMLOCK: 0,
 }
-#: What an interpreter that computes has no use for: the network, other processes, the system, and changing files.
+#: System calls that an interpreter does not need: the network, other processes, the system, and changing files.
 _REFUSED = """
     socket socketpair connect bind listen accept accept4 sendto sendmsg sendmmsg recvfrom recvmsg recvmmsg
     fork vfork ptrace process_vm_readv process_vm_writev process_madvise pidfd_open pidfd_getfd pidfd_send_signal kill tkill
@@ -85,7 +85,7 @@ def supervise(command: list[str], *, sandbox: bool) -> int:
 
 
 def _become(command: list[str], *, sandbox: bool) -> None:
-    """In the child: turn into the program, which is killed where this supervisor is."""
+    """In the child: become the program, which is killed if this supervisor is."""
     try:
         supervisor = os.getppid()
         _libc.prctl(_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -122,7 +122,7 @@ def _confine() -> None:
 
 
 def _reaped(child: int) -> int | None:
-    """Take leave of who has ended, adopted ones too; returns the program's status if it is among them."""
+    """Reap ended processes, adopted ones too. Returns the program's status if it is among them."""
     status = None
     with contextlib.suppress(ChildProcessError):
         while True:
@@ -135,7 +135,7 @@ def _reaped(child: int) -> int | None:
 
 
 def _end_all() -> None:
-    """Kill all that descends from here, until nothing does: each look may find what was born since the last."""
+    """Kill all descendants until there are none: each round may find processes that were started since the last one."""
     for _ in range(200):
         found = list(_descendants(os.getpid()))
         if not found:
@@ -151,7 +151,7 @@ def _descendants(of: int) -> Iterator[int]:
     parents: dict[int, int] = {}
     for name in os.listdir("/proc"):  # noqa: PTH208 - each import more is waited for at each start
         if name.isdigit():
-            # The name of a program, in brackets, may hold anything.
+            # A program's name, in parentheses, may contain anything.
             with contextlib.suppress(OSError, ValueError), open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123 - likewise
                 state, parent = file.read().rpartition(b")")[2].split()[:2]
                 if state != b"Z" or int(parent) == of:

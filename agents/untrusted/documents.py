@@ -64,7 +64,7 @@ class _Locked(Exception):
 
 
 def _packed_problem(content: bytes) -> str:
-    """What is wrong with an archive, by its index; what that does not show, the limits of memory and time stop."""
+    """What is wrong with an archive, from its index. What the index does not show is stopped by the limits of memory and time."""
     parts = _parts(content)
     if parts is None:
         return "It is damaged."

@@ -131,7 +131,7 @@ def _block_marks(first: str) -> list[tuple[str, str, bool]]:
 
 def _closing_line(state: StateBlock, start: int, end: int, lines: list[str], closing: str) -> int | None:
     """The line that ends with the closing mark, before any empty line; lines that were read are added to ``lines``."""
-    # Up to where it was searched without success: a search from within that range would fail too.
+    # From here, a search within the range that was already searched would fail, too.
     unclosed = state.env.setdefault("unclosed", {})
     key = (closing, end, state.blkIndent, state.level)
     first, last = unclosed.get(key, (0, 0))
@@ -288,7 +288,7 @@ def _host_in(word: str) -> tuple[str, bool]:
 
 
 def _links(state: StateCore) -> None:
-    """A link that leads nowhere becomes text; beside a link whose text names another host, its real host is shown."""
+    """A link that leads nowhere becomes text; if a link's text names another host, the real host is shown next to it."""
     for token in state.tokens:
         children = token.children
         if token.type != "inline" or not children or not any(child.type == "link_open" for child in children):
@@ -398,7 +398,7 @@ _DIRECTED = {"paragraph_open", "blockquote_open", "bullet_list_open", "ordered_l
 
 
 def _direction(state: StateCore) -> None:
-    """Each block has the direction of its own text; lists and quotations have one as a whole, so that their marks are on that side."""
+    """Each block has the direction of its own text; lists and quotations have one as a whole, so that their marks are on one side."""
     for token in state.tokens:
         if token.level == 0 and token.type in _DIRECTED:
             token.attrSet("dir", "auto")

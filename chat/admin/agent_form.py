@@ -193,7 +193,7 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg] # Django's classes t
             forms.Script("chat/page/policy-table.js", type="module"),
         )
 
-    #: The version that somebody else has saved since the form was opened.
+    #: The version that another user has saved since the form was opened.
     saved_meanwhile: AgentVersion | None = None
 
     def __init__(self, *args: Any, **options: Any) -> None:

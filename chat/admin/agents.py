@@ -38,7 +38,7 @@ PUBLISH = "chat.publish_agent"
 
 @admin.register(Agent)
 class AgentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """With the change permission one writes drafts; publishing, archiving, and setting who may use an agent need the publish permission."""
+    """The change permission allows drafts; publishing, archiving and setting who may use an agent need the publish permission."""
 
     form = AgentForm
     change_form_template = "admin/chat/agent/change_form.html"
@@ -152,7 +152,7 @@ class AgentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             return super().changeform_view(request, object_id, *args, **kwargs)
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
-        """Add the list of versions, and what is different in a newest version that is not published."""
+        """Add the list of versions, and the differences of a newest version that is not published."""
         agent: Agent | None = context.get("original")
         if agent is not None and agent.pk:
             versions = list(agent.versions.select_related("created_by")[: _VERSIONS + 1])

@@ -1,4 +1,4 @@
-"""Servers that staff enter, for users with the permission to do that: users who may change agents can only choose one."""
+"""Servers that staff with a permission of its own enter; users who may change agents can only choose among them."""
 
 from typing import Any, ClassVar, cast
 

@@ -99,7 +99,7 @@ class ReasonFilter(RecentFilter):
 
 
 class OriginFilter(ChoiceFilter):
-    """By where a run was started from."""
+    """By how a run was started."""
 
     title = _("origin")
     parameter_name = "origin"

@@ -81,7 +81,7 @@ class NotedRuns(_Admin):
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         """The list, whose rows have the numbers."""
         changes = super().get_changelist_instance(request)
-        # The primary keys of a page's rows are found first, so that everything beside them is read for these runs only.
+        # The primary keys of a page's rows are found first, so that the other data are read for these runs only.
         keys = list(changes.result_list.values_list("pk", flat=True)) if changes.result_count else []
         rows = self.get_queryset(request).in_bulk(keys)
         runs = [rows[key] for key in keys if key in rows]

@@ -13,7 +13,7 @@ from chat.security.csrf import explain_refusal, forgery_reason
 from chat.security.tokens import BadToken, Token
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-#: The user that a page was made for, sent by it: another user may have logged in meanwhile, who must not send what was typed there.
+#: The user that a page was made for, as sent by the page: if another has logged in since, they must not send what was typed there.
 PAGE_HEADER = "X-Page-User"
 
 
@@ -26,7 +26,7 @@ class NotLoggedIn(Exception):
 
 
 class OutOfScope(Exception):
-    """A token that holds, but not for this; ``needed`` is what it would have to hold, None where no token does."""
+    """A valid token that does not allow this call; ``needed`` is the scope that it would need, None if no token may make the call."""
 
     def __init__(self, needed: Scope | None) -> None:
         super().__init__()
@@ -34,10 +34,10 @@ class OutOfScope(Exception):
 
 
 async def authenticate_request(request: HttpRequest, needed: Scope | None) -> Login:
-    """Who asks, for any door under an address where tokens are taken: see `chat.security.tokens`.
+    """Authenticates requests at addresses that accept tokens; see `chat.security.tokens`.
 
-    ``needed`` is what a token must hold; None refuses every token. Raises `BadToken`, `OutOfScope`, `NotLoggedIn` or, of a write by the
-    login of the pages that proves no page of ours, `ForgedRequest`; `chat.api.errors` says each in the words of the API.
+    ``needed``: the scope that a token needs; None refuses every token. Raises `BadToken`, `OutOfScope`, `NotLoggedIn` or, for a write
+    with a page's login that does not prove that it comes from a page of ours, `ForgedRequest`; `chat.api.errors` turns them into answers.
     """
     token = token_of(request)
     if token is not None:
@@ -59,7 +59,7 @@ async def authenticate_request(request: HttpRequest, needed: Scope | None) -> Lo
 
 
 def token_of(request: HttpRequest) -> Token | None:
-    """The token that a request came with, None where it came with none; raises `BadToken`."""
+    """The request's token; None if it has none. Raises `BadToken`."""
     token: Token | BadToken | None = getattr(request, "token", None)
     if isinstance(token, BadToken):
         raise token

@@ -21,7 +21,7 @@ class SessionCookieAuth(AuthBase):
     openapi_name = settings.SESSION_COOKIE_NAME
 
     async def __call__(self, request: HttpRequest) -> Any:
-        """Return the logged-in user, where the call takes no token."""
+        """The logged-in user, for calls that accept no token."""
         login = await authenticate_request(request, None)
         request.login = login  # type: ignore[attr-defined]
         return login.user
@@ -44,7 +44,7 @@ class TokenAuth(AuthBase):
         return login.user
 
 
-#: What a call's ``auth`` may be. The second of each is for the description alone: the first checks both.
+#: The possible values of a call's ``auth``. The second of each is only for the API's description: the first checks both.
 READ, ASK, MANAGE = ([TokenAuth(needed), SessionCookieAuth()] for needed in Scope)
 #: For calls that no token may make.
 PAGES_ALONE = [SessionCookieAuth()]

@@ -38,7 +38,7 @@ _STATUS: dict[ErrorCode, int] = {
 }
 
 
-#: After how many seconds it is worth trying again, where a limit was reached or a database did not answer.
+#: After how many seconds a retry makes sense, if a limit was reached or a database did not answer.
 RETRY_AFTER_S: dict[str, int] = {"rate_limited": 10, "queue_full": 5, "storage": 5}
 #: Fields for pages alone.
 _FOR_PAGES = frozenset({"template", "values"})
@@ -117,21 +117,21 @@ def out_of_scope(_: HttpRequest, failure: OutOfScope) -> HttpResponse:
 
 
 def invalid_input(_: HttpRequest, failure: "ValidationError") -> HttpResponse:
-    """The answer to a query whose fields are not valid."""
+    """The response to a query string that is not valid."""
     first = failure.errors[0]
     name = str(first["loc"][-1])
     return error_response("bad_last_seq" if name == "after" else "bad_frame", f"{name}: {first['msg']}.")
 
 
 def internal_error(request: HttpRequest, failure: Exception) -> HttpResponse:
-    """The answer where this program failed; the cause goes to the log."""
+    """The response to an internal error; the cause is logged."""
     told = error_response("internal", Sentence("Something in this program went wrong; it has been noted."))
     logger.error("A request failed (%s)", request.path, exc_info=failure)
     return told
 
 
 def storage_error(request: HttpRequest, failure: Exception) -> HttpResponse:
-    """The answer where the database did not answer; the cause goes to the log."""
+    """The response if the database did not answer; the cause is logged."""
     logger.error("The database did not answer (%s)", request.path, exc_info=failure)
     return error_response(
         "storage", Sentence("The database did not answer. Please try again; a message is not taken twice.")

@@ -17,9 +17,9 @@ from django.http import StreamingHttpResponse
 
 logger = logging.getLogger(__name__)
 
-#: Seconds after which something is written, so that proxies and clients see that the connection is alive.
+#: After so many idle seconds something is written, so that proxies and clients see that the connection is alive.
 COMMENT_S = 15.0
-#: A stream whose client takes nothing for so many seconds is ended.
+#: A stream whose client reads nothing for so many seconds is ended.
 STALL_S = 30.0
 _LOOK_S = 5.0
 #: How long the end of a stream may take to be written.
@@ -55,7 +55,7 @@ class EventWriter:
         self._since, self._written_at = None, time.monotonic()
 
     async def write_last(self, events: bytes) -> None:
-        """Write the events that end the stream, which is not kept open for a client that takes nothing."""
+        """Write the events that end the stream; it is not kept open for a client that reads nothing."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_END_WITHIN_S):
                 await self.write(events)
@@ -76,7 +76,7 @@ Produce = Callable[[EventWriter], Awaitable[None]]
 
 
 class EventStreamResponse(StreamingHttpResponse):
-    """A response whose events ``produce`` writes, until it returns or the client has gone, which cancels it."""
+    """A response whose events ``produce`` writes. It ends when that returns; if the client disconnects, ``produce`` is cancelled."""
 
     def __init__(self, produce: Produce) -> None:
         super().__init__(_nothing(), content_type="text/event-stream; charset=utf-8")

@@ -73,7 +73,7 @@ class Follower:
 
 
 async def open_session(request: HttpRequest, session_id: UUID | None, door: Door) -> Follower:
-    """The requesting user as a follower of a session; raises `Refused` where they may not see it, or follow too many."""
+    """The requesting user as a follower of a session. Raises `Refused` if they may not see it, or follow too many."""
     user = user_of(request)
     process = run_registry.PROCESS
     grant = await database.read(connections.find_grant, user, session_id, process) if session_id else None

@@ -1,4 +1,4 @@
-"""The objects that paths of the API name, for users who may see them."""
+"""Looks up the objects in paths of the API, for users who may see them."""
 
 from django.http import HttpRequest
 
@@ -12,7 +12,7 @@ from chat.security import audit
 
 
 async def visible_session(request: HttpRequest, session_id: str) -> Session:
-    """The session of a path, where the user may see it. `runs` checks whether more is allowed."""
+    """The session in a path, if the user may see it. `runs` checks whether more is allowed."""
     key = as_uuid(session_id)
     found = await audit.open_session_async(user_of(request), key, Door.API) if key else None
     if found is None:
@@ -21,7 +21,7 @@ async def visible_session(request: HttpRequest, session_id: str) -> Session:
 
 
 async def visible_run(request: HttpRequest, run_id: str) -> Run:
-    """The run of a path, likewise."""
+    """The run in a path, if the user may see it."""
     key = as_uuid(run_id)
     runs_of_all = Run.objects.select_related("session", "cancelled_by", "agent_version")
     run = await database.read(runs_of_all.filter(pk=key).first) if key else None

@@ -71,7 +71,7 @@ _handlers: dict[type[Exception], Callable[[HttpRequest, Any], HttpResponse]] = {
     BadToken: bad_token,
     OutOfScope: out_of_scope,
     ForgedRequest: lambda _, failure: error_response("not_allowed", failure.args[0]),
-    # A form that Django cannot parse, which it does to look for a CSRF token.
+    # A form that Django cannot parse, which it tries while looking for a CSRF token.
     **dict.fromkeys(
         (MultiPartParserError, BadRequest, SuspiciousOperation, UnreadablePostError),
         lambda *_: error_response("bad_json", Sentence("The body must be JSON, with Content-Type: application/json.")),

@@ -1,4 +1,4 @@
-"""A session's frames as server-sent events: what a socket is sent, for clients of event streams."""
+"""A session's frames as server-sent events: the same as on a socket, for clients of event streams."""
 
 import re
 from typing import NamedTuple
@@ -71,7 +71,7 @@ def _last_place(request: HttpRequest, after: str) -> Place:
 
 
 def parsed_place(text: str) -> Place | None:
-    """A place by its event's identifier in the stream, or by its number alone; None where it is neither."""
+    """A place in the log, from an event's identifier in the stream, or from its number; None if it is neither."""
     found = _PLACE.fullmatch(text) if text.isascii() else None
     return Place(int(found[1]), found[2]) if found else None
 

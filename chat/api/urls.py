@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def _in_own_words(view: Callable[..., Any]) -> Callable[..., Any]:
-    """Tell of errors as the protocol has them, to pages with what they translate."""
+    """Report errors in the protocol's format; to pages, also with the parts that they translate."""
 
     @wraps(view)
     async def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:

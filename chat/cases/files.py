@@ -1,6 +1,6 @@
 """Files of a case's question: those of the set's owner are used as they are, others' are copied, so that the case keeps them.
 
-In short transactions of its own. What is copied and then not used is deleted after a day, as any unused file is.
+In short transactions of its own. Copies that are then not used are deleted after a day, as any unused file is.
 """
 
 from collections.abc import Sequence

@@ -15,7 +15,7 @@ class BadRule(Refused):
 
 
 def first_refusal(fields: Sequence[CaseFields]) -> tuple[int, str] | None:
-    """The first of these whose rule cannot run, counted from 0, and why, with the rule's line."""
+    """The first of these whose rule cannot run: its index from 0, and why, with the rule's line."""
     found = check_rules([each.rule or "" for each in fields])
     return next(((at, why) for at, why in enumerate(found) if why), None)
 

@@ -20,11 +20,11 @@ from chat.store import selectors
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between polls, where no set is being asked, and where one is.
+#: Seconds between polls if no set is running, and if one is.
 IDLE_S, BUSY_S = 1.0, 0.2
 #: Answers that are judged at a time here: a rule may take seconds.
 _JUDGED_AT_ONCE = 4
-#: What could not be judged is skipped for so long, in seconds.
+#: For how many seconds a result that could not be judged is skipped.
 _AGAIN_S = 60.0
 
 
@@ -38,7 +38,7 @@ class Runner:
         self._is_away = False
 
     async def run(self) -> None:
-        """Do what is due, again and again, until cancelled. While the database is down it retries."""
+        """Process everything that is due, again and again, until cancelled. If the database does not answer, it retries."""
         while True:
             is_busy = False
             try:
@@ -53,7 +53,7 @@ class Runner:
             await asyncio.sleep(BUSY_S if is_busy else IDLE_S)
 
     async def move_on(self) -> bool:
-        """Do all that is due, once; returns whether the run of a set is running."""
+        """Process everything that is due, once. Returns whether a set is running."""
         found = await database.read(set_runs.find_due_moves)
         await self._stopping.do(found.waiting, _stop_waiting)
         for result_id in found.ended:
@@ -108,5 +108,5 @@ async def end_runs(stopped: Stopped) -> None:
 
 
 async def run_for_ever() -> None:
-    """Ask the sets of this installation, beside other processes that do."""
+    """Run the sets of this installation, at the same time as other processes do."""
     await Runner().run()

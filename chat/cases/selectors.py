@@ -17,7 +17,7 @@ from chat.models import IS_UNPRICED, Case, CaseFile, CaseResult, CaseSet, CaseVe
 
 @dataclass(slots=True)
 class Totals:
-    """How many results of a run of a set have which verdict, and what they took together."""
+    """How many results of a run of a set have which verdict, and what they used in total."""
 
     counts: dict[str, int] = field(default_factory=dict)
     duration_ms: int = 0
@@ -25,7 +25,7 @@ class Totals:
     output_tokens: int = 0
     costs: dict[str, Decimal] = field(default_factory=dict)
     unpriced: int = 0
-    """Results whose cost is not known."""
+    """How many results have an unknown cost."""
 
     @property
     def cases(self) -> int:
@@ -62,7 +62,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A case and its results, one for each column; None where it was not asked."""
+    """A case and its results, one for each column; None if it was not asked."""
 
     case: Case
     cells: list[Cell | None]
@@ -74,7 +74,7 @@ def own_sets(user: User) -> QuerySet[CaseSet]:
 
 
 def shared_sets(user: User) -> QuerySet[CaseSet]:
-    """Those of others that are shared with the user, likewise."""
+    """The sets of others that are shared with the user, with the same data."""
     return _told(sets_seen_by(user.pk).exclude(owner=user).select_related("owner"))
 
 
@@ -84,7 +84,7 @@ def driven_sets(user: User) -> list[CaseSet]:
 
 
 def find_set(user: User, set_id: UUID) -> tuple[CaseSet, Role] | None:
-    """A set that the user sees, likewise, and their role in it."""
+    """A set that the user may see, with the same data, and their role in it."""
     found: Any = _told(sets_seen_by(user.pk).select_related("owner")).filter(pk=set_id).first()
     return None if found is None else (found, role_of(user, found))
 

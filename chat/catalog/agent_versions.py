@@ -42,7 +42,7 @@ class Unchangeable(Exception):
 
 
 class SavedMeanwhile(Unchangeable):
-    """Somebody else has saved since the form was opened: ``newest`` is theirs."""
+    """Another user has saved since the form was opened; ``newest`` is their version."""
 
     def __init__(self, newest: AgentVersion) -> None:
         by = newest.created_by.get_username() if newest.created_by else "–"
@@ -135,7 +135,7 @@ def _add(agent: Agent, by: User, content: Mapping[str, Any], note: str, act: Act
 
 
 def _circle(name: str, sub_agents: Sequence[str]) -> list[str]:
-    """The path by which an agent with these sub-agents would ask itself; empty where there is none."""
+    """The path by which an agent with these sub-agents would ask itself; empty if there is none."""
     asks = dict(Agent.objects.exclude(current=None).values_list("name", "current__sub_agents")) | {name: sub_agents}
     ways = [[name]]
     seen: set[str] = set()

@@ -1,4 +1,4 @@
-"""Agents: which version runs take, who may use which, and what a version holds.
+"""Agents: which versions runs take, who may use which agent, and the content of versions.
 
 A version never changes, so each is read once. Which one is current is looked at again when a second has passed; what lets a message in
 asks the database itself, in the statement that it asks anyway (`CURRENT_SQL`, `with_current`).
@@ -35,7 +35,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class _Standing:
-    """An agent: ``current`` is its published version, ``groups`` who may use it."""
+    """An agent; ``current`` is its published version, ``groups`` are those who may use it."""
 
     name: str
     title: str
@@ -102,7 +102,7 @@ def _known_fields(kind: type[Parameters | Limits], said: Mapping[str, Any]) -> d
 
 
 def _own_words(name: str, text: str) -> str:
-    """The text; where it is still a built-in agent's, the sentence that pages can translate."""
+    """The text; for a built-in agent's unchanged text, the sentence that pages can translate."""
     built_in = AGENTS.get(name)
     own = (built_in.title, built_in.description) if built_in is not None else ()
     return next((sentence for sentence in own if sentence == text), text)
@@ -114,7 +114,7 @@ def _choice(chosen: Mapping[str, Any]) -> McpChoice:
 
 
 def refresh() -> None:
-    """Look which agents there are, unless that was done just now. One statement."""
+    """Read which agents there are, unless that was done within the last second. One query."""
     if time.monotonic() < _known.until:
         return
     found = Agent.objects.exclude(current=None).order_by("pk")
@@ -130,7 +130,7 @@ def refresh() -> None:
 
 
 def forget() -> None:
-    """Look again at the next question: this process has changed something, or the tables are others."""
+    """Have the next question read the agents again: this process has changed something, or the tables were replaced."""
     _known.until = 0.0
     _known.agents = {}
     _offered.clear()
@@ -138,12 +138,12 @@ def forget() -> None:
 
 
 def usable_by(user_id: int) -> list[Version]:
-    """The agents that a user may use now, each in its current version, in the order in which they were made."""
+    """The agents that a user may use now, each in its current version, in the order in which they were created."""
     refresh()
     return [load_version(each.current) for each in _usable(_known.agents.values(), user_id)]
 
 
-#: So long what was read of who may ask whom counts, in seconds; by user, until when and what. A run's start asks nothing for it.
+#: For how many seconds it is cached who may use which agent; by user, until when and which. So a run's start needs no query for it.
 _OFFERED_S = 60.0
 _MOST_OFFERED = 1_000
 _offered: dict[int, tuple[float, dict[str, AgentSpec]]] = {}
@@ -174,7 +174,7 @@ def may_use(name: str, user_id: int) -> bool:
 
 
 def is_open(name: str) -> bool | None:
-    """`may_use` for all users, from the cache: None where the database has to be asked. For the event loop."""
+    """`may_use` from the cache, for agents that all users may use; None if the database has to be asked. For the event loop."""
     if time.monotonic() >= _known.until:
         return None
     standing = _known.agents.get(name)
@@ -192,19 +192,19 @@ def _usable(standings: Iterable[_Standing], user_id: int) -> list[_Standing]:
 
 
 def default_for(usable: Iterable[Version]) -> str:
-    """The agent that answers where none was named: the installation's, else the first; empty where there is none."""
+    """The agent that answers if none is named: the installation's default, else the first; empty if there is none."""
     names = [version.spec.name for version in usable]
     return DEFAULT_AGENT if DEFAULT_AGENT in names else next(iter(names), "")
 
 
 def title_of(name: str) -> str:
-    """An agent's title, from the cache, without a query. Its name where the cache does not have it."""
+    """An agent's title, from the cache, without a query. Its name if the cache does not have it."""
     known = _known.agents.get(name) or AGENTS.get(name)
     return known.title if known is not None else name
 
 
 def all_titles() -> tuple[tuple[str, str], ...]:
-    """How all agents are called, by the same: what names agents is not what it was where this is not."""
+    """The titles of all agents, from the cache: a part of the key of cached HTML that contains titles."""
     return tuple((each.name, each.title) for each in _known.agents.values())
 
 

@@ -36,13 +36,13 @@ class Limit(NamedTuple):
 
 @dataclass(slots=True)
 class BudgetState:
-    """A budget that holds for a run, and how much of it was used before that."""
+    """A budget that applies to a run, and how much of it was used before that."""
 
     limit: Limit
     used: Decimal
 
     def use(self, more: Decimal) -> BudgetUse:
-        """Its use when so much more is used."""
+        """Its use if so much more is used."""
         return {"used": float(self.used + more), "limit": float(self.limit.limit), "unit": self.limit.unit}
 
 
@@ -51,7 +51,7 @@ _limits: list[Limit] = []
 
 
 def load_budgets() -> None:
-    """Read the budgets that hold in this process from then on."""
+    """Read the budgets again; from then on they apply in this process."""
     _limits[:] = [Limit(*row) for row in Budget.objects.order_by("pk").values_list(*Limit._fields)]
 
 
@@ -61,7 +61,7 @@ def forget_budgets() -> None:
 
 
 def standings_for(user_id: int | None, agent_name: str) -> list[BudgetState]:
-    """The budgets that apply to a user's run with an agent, with what is used of each today. No statement where there are none."""
+    """The budgets that apply to a user's run with an agent, with today's use of each. No query if there are none."""
     return [
         BudgetState(limit, Decimal(0) if limit.scope == BudgetScope.RUN else used_of(limit, user_id, agent_name))
         for limit in _limits
@@ -81,7 +81,7 @@ def of_version(limits: Limits) -> list[BudgetState]:
 
 
 def used_of(limit: Limit, user_id: int | None, agent_name: str) -> Decimal:
-    """What is used of a day's budget today, by a person or with an agent."""
+    """Today's use of a day's budget, by a user or with an agent."""
     sums = DailyUsage.objects.filter(day=timezone.now().date())
     if limit.scope == BudgetScope.USER_DAY:
         sums = sums.filter(user=user_id)

@@ -16,7 +16,7 @@ from chat.catalog.sealed import BadSecret, unseal_secret
 from chat.catalog.server_addresses import addresses_for
 from chat.models import McpServer, Process, ToolServer
 
-#: Seconds for which what was read is cached.
+#: For how many seconds what was read is cached.
 _FRESH_S = 1.0
 _BEARER = "authorization"
 
@@ -36,7 +36,7 @@ def forget() -> None:
 
 
 def configured_for(choices: Sequence[McpChoice] | None) -> Mapping[str, Any]:
-    """The servers by name among which a version chooses. One statement a second at most, and none where it has no entered one."""
+    """The servers, by name, among which a version chooses. At most one query per second, and none if there is no entered server."""
     of_environment: Mapping[str, Any] = settings.MCP_SERVERS
     chosen = {choice.server for choice in choices or ()} - of_environment.keys()
     if not chosen:
@@ -51,7 +51,7 @@ def all_configured() -> Mapping[str, Any]:
 
 
 def entered_servers() -> Mapping[str, ServerConfig | Withheld]:
-    """The servers that staff have entered, with how they are reached; one that may not be used says why."""
+    """The servers that staff have entered, with how they are reached; for one that may not be used, why."""
     if time.monotonic() >= _read.until:
         _read.entries = {server.name: entry_of(server) for server in McpServer.objects.all()}
         _read.until = time.monotonic() + _FRESH_S
@@ -92,7 +92,7 @@ def known_tools() -> dict[str, dict[str, str]]:
 
 
 def count_tools(mcp: Sequence[Mapping[str, Any]] | None) -> int:
-    """How many tools of servers a version has that chooses so, as far as they are known."""
+    """How many tools of servers a version with these choices has, as far as they are known."""
     known = known_tools()
     chosen = [{"server": name} for name in settings.MCP_SERVERS] if mcp is None else mcp
     return sum(len(known.get(each["server"], {}) if each.get("tools") is None else each["tools"]) for each in chosen)

@@ -32,7 +32,7 @@ def save_facts(model: ModelSettings) -> None:
 
 
 def load_facts() -> None:
-    """Take over what is stored of the agents' models, if that is no older than `LASTS`."""
+    """Use what is stored about the agents' models, if it is not older than `LASTS`."""
     asked = {_key(model): model for model in _models_asked()}
     if not asked:
         return

@@ -14,7 +14,7 @@ from chat.models import ModelServer
 
 #: Seconds for which a server is cached.
 _FRESH_S = 1.0
-#: What answers where no server is configured, and the name of the one that the environment names.
+#: The name of the model that answers if no server is configured, and the name of the server from the environment.
 DEMO, ENVIRONMENT = "demo", "default"
 
 
@@ -43,7 +43,7 @@ def names_of(version: Version) -> tuple[str, str]:
 
 
 def settings_for(version: Version) -> ModelSettings:
-    """The settings of a version's model. Raises `AgentError` where its server may not be used any more, or its key cannot be read."""
+    """The settings of a version's model. Raises `AgentError` if its server may not be used any more, or its key cannot be decrypted."""
     configured: ModelSettings = settings.AGENT_MODEL
     if version.server_id is None:
         is_other = configured.server and version.spec.model
@@ -52,7 +52,7 @@ def settings_for(version: Version) -> ModelSettings:
 
 
 def installation_settings() -> ModelSettings:
-    """The settings of the environment's server. Raises `AgentError` where there is none."""
+    """The settings of the environment's server. Raises `AgentError` if there is none."""
     configured: ModelSettings = settings.AGENT_MODEL
     if not configured.server:
         raise AgentError("model_error", Sentence("No model server is configured: the built-in demo model answers."))
@@ -60,7 +60,7 @@ def installation_settings() -> ModelSettings:
 
 
 def settings_at(server: ModelServer, model: str) -> ModelSettings:
-    """The settings of a model at a server. Raises `AgentError` likewise."""
+    """The settings of a model on a server. Raises `AgentError` if the server may not be used, or its key cannot be decrypted."""
     configured: ModelSettings = settings.AGENT_MODEL
     if server.archived_at is not None:
         raise AgentError("model_unreachable", Sentence("The model server “%(name)s” was closed.", name=server.name))
@@ -88,7 +88,7 @@ def settings_at(server: ModelServer, model: str) -> ModelSettings:
 
 
 def sees_images(version: Version) -> bool:
-    """Whether the version's model sees pictures, as its server's configuration says."""
+    """Whether the version's model accepts pictures, by its server's configuration."""
     model, _ = names_of(version)
     seeing = settings.LLM_SEEING_MODELS if version.server_id is None else _server(version.server_id).seeing_models
     return any(fnmatchcase(model, pattern) for pattern in seeing)

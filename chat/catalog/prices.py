@@ -16,7 +16,7 @@ from chat.runtime import database
 #: How often a process checks for changed prices, in seconds.
 _LOOK_EVERY_S = 20.0
 _MILLION = Decimal(1_000_000)
-#: The module that holds the prices of public servers.
+#: The module with the prices of public servers.
 _DATA = "genai_prices.data"
 
 
@@ -36,7 +36,7 @@ _own: list[OwnPrice] = []
 
 
 def load_prices() -> None:
-    """Read the staff's prices, by which this process reckons from then on."""
+    """Read the prices that staff have entered; from then on this process uses them."""
     rows = [OwnPrice(*row) for row in Price.objects.values_list(*OwnPrice._fields)]
     _own[:] = sorted(rows, key=lambda row: [-len(name.replace("*", "")) for name in (row.model, row.provider)])
 
@@ -47,13 +47,13 @@ def forget_prices() -> None:
 
 
 def warm_prices(server: str) -> None:
-    """Import the prices of public servers, where this may be one: takes most of a second and 18 MB. Call it in a thread."""
+    """Import the prices of public servers if this may be one of them. Takes most of a second, and 18 MB: call it in a thread."""
     if _is_named(server):
         _public_cost(server, "", Usage(), datetime.now(UTC))
 
 
 def expect_server(server: str) -> None:
-    """Calls of this server are going to end: have its prices imported meanwhile, beside the loop."""
+    """Calls to this server will end soon: have its prices imported meanwhile, in a thread."""
     if _is_named(server) and _DATA not in sys.modules:
         threading.Thread(target=warm_prices, args=(server,), name="prices", daemon=True).start()
 

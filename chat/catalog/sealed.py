@@ -1,4 +1,4 @@
-"""Secrets that staff enter: kept as the name of a variable, or encrypted with ``FIELD_KEY``; never as they are.
+"""Secrets that staff enter: stored as the name of a variable, or encrypted with ``FIELD_KEY``, but never in plain text.
 
 A variable's name begins with ``AGENT_``: those of this program itself, as its own key, can't be asked for.
 """
@@ -19,7 +19,7 @@ SEALED = "fernet:"
 
 
 class BadSecret(Exception):
-    """This can't be kept, or not be read any more; ``message`` is a sentence for people."""
+    """A secret can't be stored, or can't be decrypted any more; ``message`` is a sentence for people."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)

@@ -6,7 +6,7 @@ from agents.models.address_list import AddressList
 from agents.sentence import Sentence
 from chat.models import EnteredServer, McpServer, ModelServer
 
-#: The variables that hold the lists.
+#: The variables with the lists of allowed addresses.
 VARIABLES: dict[type[EnteredServer], str] = {
     ModelServer: "MODEL_SERVER_ADDRESSES",
     McpServer: "MCP_SERVER_ADDRESSES",
@@ -20,7 +20,7 @@ def addresses_for(kind: type[EnteredServer]) -> AddressList:
 
 
 def refusal_of_address(kind: type[EnteredServer], address: str) -> str:
-    """Why no server may be at this address, as a sentence; empty where one may."""
+    """Why no server may be at this address, as a sentence; empty if one may."""
     allowed, variable = addresses_for(kind), VARIABLES[kind]
     if not allowed:
         return Sentence(

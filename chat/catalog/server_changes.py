@@ -18,7 +18,7 @@ S = TypeVar("S", bound=EnteredServer)
 
 @transaction.atomic
 def save_server(server: S, by: User, *, name: str, address: str, key: str | None, **more: Any) -> S:
-    """Enter a server, or change one. ``key``: a new one, empty for none, None to keep it; another address empties one that is kept.
+    """Add or change a server. ``key``: a new one, empty for none, None to keep the stored one; a changed address removes a stored key.
 
     ``more`` are fields of its kind. Raises `chat.catalog.sealed.BadSecret`. Whether the address is allowed is looked at by whoever
     calls, and at each use.
@@ -39,7 +39,7 @@ def save_server(server: S, by: User, *, name: str, address: str, key: str | None
 
 @transaction.atomic
 def close_server(server: EnteredServer, by: User, *, closed: bool) -> None:
-    """Archive a server, so that it is not used any more, or use it again."""
+    """Archive a server, so that it is not used any more; or restore it."""
     server.archived_at = timezone.now() if closed else None
     server.save(update_fields=["archived_at"])
     _changed(by, Act.ARCHIVE if closed else Act.RESTORE, server)

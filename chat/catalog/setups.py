@@ -1,4 +1,4 @@
-"""What a run is executed with: its agent's version, and that version's model."""
+"""The setup of a run: its agent's version, and that version's model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -13,7 +13,7 @@ from chat.models import Run
 
 @dataclass(frozen=True, slots=True)
 class AgentSetup:
-    """An agent, its model's settings, and its tool servers; ``problem`` says why the run cannot be executed, where it cannot."""
+    """An agent, its model's settings, and its tool servers; ``problem``: why the run cannot be executed, else empty."""
 
     spec: AgentSpec
     model: ModelSettings
@@ -22,7 +22,7 @@ class AgentSetup:
 
 
 def find_setup(run: Run) -> AgentSetup | None:
-    """What a run is executed with, by the version that it took; None where it took none, because the user may use none."""
+    """The setup of a run, from its agent's version; None if it has none, because the user may use none."""
     if run.agent_version_id is None:
         return None
     version = agents.load_version(run.agent_version_id)
@@ -39,7 +39,7 @@ def most_iterations(limits: Limits) -> int:
 
 
 def most_of(run: Run) -> int:
-    """The same of a run, by the version that it took; 0 where it took none, too."""
+    """`most_iterations` for a run; 0 also if it has no version."""
     if run.agent_version_id is None:
         return 0
     return most_iterations(agents.load_version(run.agent_version_id).spec.limits)

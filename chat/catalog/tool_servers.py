@@ -19,7 +19,7 @@ from chat.runtime import database, groups
 
 logger = logging.getLogger(__name__)
 
-#: Characters that are kept of what a tool does: the first sentence is for people, the rest for models.
+#: How many characters of a tool's description are stored: the first sentence is for people, the rest for models.
 _LONGEST_WORDS = 300
 _NONE: Mapping[str, Any] = {}
 
@@ -32,7 +32,7 @@ class Publisher:
         self._published: tuple[Sequence[agents.ServerState], Mapping[str, Any]] = [], {}
 
     async def publish(self) -> None:
-        """Store what has changed; no query where nothing has."""
+        """Store what has changed; no query if nothing has."""
         standing = agents.server_states(), agents.server_tools()
         if standing != self._published:
             await database.write(_store, self._process, *standing)
@@ -64,7 +64,7 @@ async def forget(process: str) -> None:
     try:
         await database.write(ToolServer.objects.filter(process=process).delete)
     except DatabaseError:
-        # Whoever publishes next removes what belongs to no process.
+        # The next process that publishes removes rows of processes that are gone.
         return
 
 
@@ -81,7 +81,7 @@ class _Here:
 
 
 def connect_all() -> Mapping[str, Any]:
-    """Connect to all servers from now on; returns those that are configured now. Blocks; on a thread of one's own."""
+    """Connect to all servers from now on. Returns those that are configured now. Blocks: call it in a thread of its own."""
     _Here.connects = True
     try:
         return mcp_servers.all_configured()
@@ -93,7 +93,7 @@ def connect_all() -> Mapping[str, Any]:
 
 
 async def connect_anew(name: str) -> None:
-    """In this process: connect to a server again, as it is configured now; one that was removed is ignored."""
+    """Connect this process to a server again, with its new configuration. A removed server is ignored."""
     if not _Here.connects:
         return
     mcp_servers.forget()

@@ -1,4 +1,4 @@
-"""What is in front of the processes: this installation sends requests to its own `PUBLIC_URL`, and checks what the proxy makes of them."""
+"""Checks the proxy in front of the processes: requests that are sent to the installation's `PUBLIC_URL` show how they arrive."""
 
 import http.client
 import time

@@ -15,7 +15,7 @@ from chat.store.files import plain_name
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A kind of file: how it is written, what it ends in, and its type."""
+    """A file format: its writer, its file extension, and its media type."""
 
     write: Callable[[Source], Iterator[str]]
     ending: str
@@ -65,7 +65,7 @@ def next_piece(texts: Iterator[str]) -> bytes:
 
 
 def scan_source(source: Source) -> None:
-    """Look through everything, so that the source's masker knows what it hides."""
+    """Read everything once, so that the source's masker counts what it hides."""
     _ = source.title
     for _event in source.events():
         pass

@@ -1,4 +1,4 @@
-"""A run folded as the pages fold it, item by item: what has been written is forgotten, and only counted."""
+"""Folds a run as the pages do, item by item: items that were written are dropped, and only counted."""
 
 from collections.abc import Iterator
 from typing import cast
@@ -16,7 +16,7 @@ from chat.store.log_reader import Event
 
 
 class Folding:
-    """One run: ``run`` is what is known of it so far. Its items are returned once, in order, each when it is complete."""
+    """One run; ``run`` is what is known of it so far. Each item is returned once, in order, when it is complete."""
 
     def __init__(self, source: Source, row: Run) -> None:
         self._events = source.events_of(row)

@@ -31,7 +31,7 @@ class Place:
 
 @dataclass(slots=True)
 class Masker:
-    """Hides secrets in what passes through it, and counts them; one that is off passes everything on as it is."""
+    """Hides secrets in the texts that pass through it, and counts them. One that is switched off changes nothing."""
 
     is_on: bool = True
     counts: Counter[str] = field(default_factory=Counter)
@@ -43,7 +43,7 @@ class Masker:
         return map(self.mask_event, events) if self.is_on else iter(events)
 
     def mask_event(self, event: Event) -> Event:
-        """An event, masked: a result that is cut is masked as a whole, so that no half of a secret is left at its end."""
+        """An event, masked. A cut result is masked as a whole, so that no half of a secret is left at its end."""
         if not (masking.may_hold_secret(event.body) or (event.content and masking.may_hold_secret(event.content))):
             return event
         data = event.data
@@ -67,7 +67,7 @@ class Masker:
         return masked
 
     def mask_json(self, value: Any, kind: Kind | None = None) -> Any:
-        """A JSON value, masked; ``kind`` is the kind of secret that its name stands for."""
+        """A JSON value, masked; ``kind``: the kind of secret that its name stands for."""
         if not self.is_on:
             return value
         match value:

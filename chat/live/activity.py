@@ -26,5 +26,5 @@ async def publish(user: User, open_socket: OpenSocket, seq: int | None, *, typin
 
 
 async def _shows_reading(user: User) -> bool:
-    """Whether the user shows what they read: as stored now, for they may have changed it since the socket was opened."""
+    """Whether the user lets others see what they read: read from the database, because it may have changed since the socket was opened."""
     return await database.read(User.objects.filter(pk=user.pk, shows_reading=True).exists)

@@ -29,7 +29,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class OpenSocket:
-    """A socket that was accepted: its session, the user and their role there, and the row that says it is open."""
+    """An accepted socket: its session, the user and their role there, and its row in the table."""
 
     session_id: UUID
     user_id: int
@@ -50,7 +50,7 @@ _GRANT = """SELECT owner_id, (SELECT COUNT(*) FROM chat_connection WHERE user_id
 
 
 def find_grant(user: User, session_id: UUID, process: str) -> Grant | None:
-    """A user's role in a session; None where the session must not be shown to them. Reads the database."""
+    """A user's role in a session; None if they may not see it. Reads the database."""
     with connection.cursor() as cursor:
         cursor.execute(_GRANT, [user.pk, process, uuid_param(session_id)])
         row = cursor.fetchone()
@@ -129,6 +129,6 @@ def forget_silent(process: str, since: datetime) -> set[UUID]:
 
 
 def forget_all() -> None:
-    """Delete the rows of all sockets. Call it where one process serves alone, before it accepts connections."""
+    """Delete the rows of all sockets. For a process that serves alone, before it accepts connections."""
     Connection.objects.all().delete()
     Process.objects.all().delete()

@@ -77,7 +77,7 @@ class Feed:
         #: The step being written, by run: of the root that is running and of runs within it.
         self.drafts: dict[UUID, Draft] = {}
         self.subscribers: dict[Subscriber, None] = {}
-        #: Done once the feed is open; has the exception where it could not be opened.
+        #: Done once the feed is open; has an exception if it could not be opened.
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         #: The session as it was read when the feed was opened, for the first subscriber only.
         self.view: selectors.SessionView | None = None
@@ -117,11 +117,11 @@ class Feed:
 
     @property
     def is_open(self) -> bool:
-        """Whether it has read where the log is."""
+        """Whether the newest event of the log is known."""
         return self.ready.done() and not self.ready.cancelled() and self.ready.exception() is None
 
     async def _open(self) -> None:
-        """Join the group first, then read, so that no event falls between."""
+        """Join the group first, then read the log, so that no event is missed in between."""
         try:
             await self._subscription.open()
             view, saved = await database.read(selectors.view_and_drafts, self.session_id)
@@ -193,12 +193,12 @@ class Feed:
             subscriber.send_control(frame)
 
     def wake_all(self) -> None:
-        """Let every subscriber send what it lacks."""
+        """Have every subscriber sent what it lacks."""
         for subscriber in list(self.subscribers):
             subscriber.schedule_flush()
 
     async def catch_up(self, head: int) -> None:
-        """Read what group messages have not brought, up to ``head``. Where the log is no longer the one that was read, start over."""
+        """Read events up to ``head`` that no group message has brought. If the log was replaced, start over."""
         async with self._reading:
             while self.head < head:
                 # Begin with the last known event, which must still be there: a database restored to an earlier state has another history.
@@ -237,7 +237,7 @@ class Feed:
             self._is_catching_up = False
 
     def invalidate(self) -> None:
-        """Close every socket, so that clients come back to a new feed, say what they have, and are told to drop what is not in the log."""
+        """Close every socket: clients reconnect to a new feed, name their last event, and are told to drop what is not in the log."""
         logger.warning(
             "The log of session %s is not the one that was read before; its clients start over", self.session_id
         )
@@ -246,7 +246,7 @@ class Feed:
             subscriber.request_close(Close.RESTARTING)
 
     def mark_queue_sent(self, queue: list[QueuedRun], steering: list[PendingWord]) -> None:
-        """Note that a socket was sent this queue with its session's frame, which may be older than what the others were sent last."""
+        """Note that a socket was sent this queue with its session's frame; it may be older than what others were sent last."""
         self.is_settled = False
         if self._queue_sent is None:
             self._queue_sent, self._steering_sent = queue, steering
@@ -262,7 +262,7 @@ class Feed:
         """Catch up on whatever group messages have not brought, or could not be done when they came: events, queue, people, drafts."""
         known, self._fingerprint = self._fingerprint, fingerprint
         known_lines = (known.queue, known.words) if known else (reconcile.NOTHING, reconcile.NOTHING)
-        # What was sent last may have come and gone since the last poll, and the group message about its going have been lost.
+        # What was sent last may be outdated since the last poll, and the group message about that may have been lost.
         told = len(self._queue_sent or ()), len(self._steering_sent or ())
         lines, waiting = (fingerprint.queue, fingerprint.words), (fingerprint.queue[0], fingerprint.words[0])
         if lines != known_lines or waiting != told:
@@ -403,7 +403,7 @@ class Feed:
         self.take_draft(Draft(run_id, step, message["kind"], attempt, text, message["tool_name"], is_child))
 
     def misses_growth(self, now: float) -> bool:
-        """Whether text of a run elsewhere has been missing so long that messages may be getting lost. ``now`` is `monotonic`."""
+        """Whether text of a run in another process has been missing for so long that messages may be getting lost. ``now``: `monotonic`."""
         if self._fingerprint is None or not self._fingerprint.is_live or now - self._grown_at <= _UNHEARD_S:
             return False
         return groups.reach_others() and not drafts.of_session(self.session_id)

@@ -1,4 +1,4 @@
-"""The handshake of a socket or stream: its origin, its login, and whether that login still holds later."""
+"""The handshake of a socket or stream: its origin and its login; and whether the login is still valid later."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ _WEB_SCHEME = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
 
 
 def request_header(scope: Scope, name: bytes) -> str | None:
-    """A header of the handshake; None where it is missing or sent more than once."""
+    """A header of the handshake; None if it is missing or occurs more than once."""
     values = [value for key, value in scope["headers"] if key == name]
     return values[0].decode("latin1") if len(values) == 1 else None
 
@@ -85,7 +85,7 @@ def _is_allowed_host(host: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Who has opened a socket or a stream, and with what: a login on the pages, or a token."""
+    """The user who has opened a socket or a stream, by a login on the pages or by a token."""
 
     user: User
     session_key: str
@@ -102,7 +102,7 @@ class Login:
 
 
 def bearer_of(scope: Scope) -> str | None:
-    """The handshake's ``Authorization`` header, where it is meant to be a bearer token; else None."""
+    """The handshake's ``Authorization`` header, if it is a bearer token; else None."""
     header = ",".join(value.decode("latin1") for name, value in scope["headers"] if name == b"authorization")
     return header if is_bearer(header) else None
 
@@ -130,7 +130,7 @@ def _login(session_key: str) -> Login | None:
 
 
 def expired_logins(logins: Iterable[Login]) -> set[str]:
-    """The keys of logins that no longer hold: logged out, revoked, expired, deactivated, refused, deleted, password changed."""
+    """The keys of logins that are not valid any more: logged out, revoked, expired, deactivated, refused, deleted, password changed."""
     known = {login.key: login for login in logins}
     token_ids = {login.token.id for login in known.values() if login.token is not None}
     gone = {str(token_id) for token_id in token_ids - still_holding(token_ids)} if token_ids else set()
@@ -158,7 +158,7 @@ def _ended_sessions(from_key: dict[str, Login]) -> set[str]:
 
 
 def current_roles(places: Sequence[tuple[UUID, Login]]) -> list[Role | int]:
-    """The role that each login now has in its session; the close code where it has none."""
+    """The role that each login now has in its session; the close code if it has none."""
     if not places:
         return []
     owners = dict(Session.objects.filter(pk__in={key for key, _ in places}).values_list("pk", "owner_id"))

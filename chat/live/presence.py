@@ -21,7 +21,7 @@ _RETRY_S = 1.0
 
 
 class Presence:
-    """Sockets of this process whose opening or closing is not stored yet. For one event loop at a time."""
+    """Sockets of this process whose opening or closing is not stored yet. For use on one event loop at a time."""
 
     def __init__(self) -> None:
         self._opened: dict[UUID, OpenSocket] = {}
@@ -68,7 +68,7 @@ class Presence:
             self.writing = None
 
     def _keep(self, opened: dict[UUID, OpenSocket], closed: dict[UUID, OpenSocket]) -> None:
-        """Store this, together with what has been added meanwhile."""
+        """Store what is pending, including what has been added meanwhile."""
         self._unsure |= opened.keys()
         for key, open_socket in opened.items():
             if key in connections.open_here:

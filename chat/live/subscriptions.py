@@ -62,7 +62,7 @@ class SessionSubscription:
         subscriber.start(encode_frame({"type": "session", "data": data}), 0 if reset else last_seq)
 
     async def change_role(self, role: Role) -> None:
-        """Notify the client, and those who see who is here, of its new role."""
+        """Notify the client of its new role, and others who have the session open."""
         self.open_socket = replace(self.open_socket, role=role)
         await self.begin(self.subscriber.cursor, None)
         await database.write(connections.change_role, self.open_socket)

@@ -1,4 +1,4 @@
-"""What the demo model understands of a question: parts that a tool can answer, and how to read the tools' results.
+"""The parts of a question that the demo model can answer with tools, and how it reads the tools' results.
 
 Every number in an answer comes from a tool's result. An unexpected result is `Unreadable`, and the answer says so.
 """

@@ -41,7 +41,7 @@ _AWAY = {"the_day_after": 2, "後天": 2, "tomorrow": 1, "明天": 1, "yesterday
 # Dates are replaced in the text by one of these marks each, so that a question is matched by its words.
 _TODAY_MARK, _MARKS = "\ue100", 64
 _MARK = f"[{_TODAY_MARK}-{chr(ord(_TODAY_MARK) + _MARKS - 1)}]"
-#: Replaces what was understood, so that it is not read again as a part of its surroundings.
+#: Replaces text that was parsed, so that it is not parsed again as part of its surroundings.
 TAKEN = "\ue000"
 # Bounded, and only from a number's beginning: otherwise the time grows with the square of the length.
 _HOW_MANY = rf"(?P<n>(?<!\d)\d[\d,]{{0,30}}|\b(?:an?|{'|'.join(WORDS)})\b|[{HAN}]{{1,12}})"
@@ -134,7 +134,7 @@ class _Finder:
         return self._days[ord(mark) - ord(_TODAY_MARK)]
 
     def _each(self, pattern: re.Pattern[str], ask: Callable[[re.Match[str]], DateQuestion | None]) -> None:
-        """Ask for each match, and remove from the text what was understood."""
+        """Ask for each match, and remove the parsed text."""
         at = 0
         while match := pattern.search(self._text, at):
             question = ask(match)

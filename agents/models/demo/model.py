@@ -168,7 +168,7 @@ class _Turn:
             return ""
 
     def _missing(self) -> Iterator[tuple[str, str]]:
-        """The calls whose results are missing and that can be made now."""
+        """The calls that can be made now, whose results are missing."""
         for ask in self._asks:
             if ask.tool not in self._tools:
                 continue

@@ -1,4 +1,4 @@
-"""``manage.py doctor``: reports whether each part works, and what to do where it does not."""
+"""``manage.py doctor``: reports whether each part works, and what to do if it does not."""
 
 import json
 import sys
