@@ -1,4 +1,4 @@
-"""A run followed to its end: its session's frames as a socket is sent them, from the first of the run on."""
+"""Follows a run to its end, by its session's frames as a socket gets them, from the run's first frame on."""
 
 from collections.abc import Awaitable, Callable
 
@@ -28,14 +28,14 @@ _TOO_MANY = "Too many connections of this account are open. Please close some."
 
 
 def check_room(user: User) -> None:
-    """Refuse a user who has as many connections open as one may have, before the run is started. Raises `Failure`."""
+    """Refuse a user who has the most open connections that are allowed, before the run is started. Raises `Failure`."""
     most = settings.MAX_SOCKETS_PER_USER
     if most and sum(here == user.pk for here in connections.open_here.values()) >= most:
         raise Failure(429, _TOO_MANY, "rate_limited", is_final=False)
 
 
 async def follow_run(login: Login, asked: Asked, take: Take) -> None:
-    """Pass the frames of a run's session to ``take`` until it has the last one it needs. Raises `Failure` where they end before."""
+    """Pass the frames of a run's session to ``take`` until it has the last one it needs. Raises `Failure` if they end before."""
     grant = await database.read(connections.find_grant, login.user, asked.session_id, run_registry.PROCESS)
     if grant is None:
         raise _lost(Close.NO_SUCH_SESSION)

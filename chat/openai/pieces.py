@@ -1,7 +1,7 @@
-"""Pure: the frames of one run → pieces for a client that knows no frames, each sent once.
+"""Turns the frames of one run into pieces for clients that know no frames; each piece is sent once. Pure: no I/O.
 
-A client of a stream cannot be told that something was wrong. A text that turns out to have been a thought stays the text that was sent,
-and what is written again follows it as a part of its own.
+A text that was sent cannot be taken back. So a text that turns out to have been a thought stays part of the answer,
+and a text that is written again is sent as a further part.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,7 +28,7 @@ _ENDED = {
 
 
 def is_request(frame: Frame, run_id: str) -> bool:
-    """Whether a frame says that the run waits for a person, or that a run within it does."""
+    """Whether a frame says that the run, or a run within it, waits for a person."""
     is_own = frame["type"] == "reasoning_step" and frame.get("run_id") == run_id
     return (is_own or frame["type"] == "child_step") and frame["data"]["type"] in ("approval_request", "question")
 
@@ -49,7 +49,7 @@ class ToolCall:
     call_id: str
     name: str
     arguments: str
-    """JSON, or the text that the model wrote where that is none."""
+    """JSON; or the text that the model wrote, if that is no JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +84,11 @@ class _Draft:
     attempt: int
     text: str = ""
     length: int = 0
-    """Of the text, in UTF-16 code units."""
+    """The text's length in UTF-16 code units."""
     told: int = 0
-    """Of the text, in characters."""
+    """How many of its characters were sent."""
     part: int = 0
-    """The part in which it is sent; 0: none yet."""
+    """The part in which it is sent; 0 if there is none yet."""
 
     def goes_on_with(self, data: Mapping[str, Any]) -> bool:
         """Whether a delta continues exactly what was sent, in a part of its own."""
@@ -96,35 +96,35 @@ class _Draft:
         return is_next and self.part > 0 and self.told == len(self.text) and data["text"] != ""
 
     def tell(self, more: str) -> str:
-        """Add text that is sent at once."""
+        """Add text, and return it to be sent at once."""
         self.text += more
         self.length += utf16_length(more)
         self.told = len(self.text)
         return more
 
     def replace(self, text: str, attempt: int) -> None:
-        """The text is this one now."""
+        """Replace the whole text."""
         self.text, self.length, self.attempt = text, utf16_length(text), attempt
 
 
 @dataclass(slots=True)
 class PieceReader:
-    """What was sent of a run so far. Pass it all frames of its session, in order; those of other runs are ignored.
+    """The state of what was sent of a run. Pass it all frames of the session, in order; those of other runs are ignored.
 
     A step may begin before the one before it is stored: nothing of it is sent until then.
     """
 
     run_id: str
     answer: str = ""
-    """The answer in the log."""
+    """The answer as stored in the log."""
     _parts: int = 0
-    #: The last step that is stored.
+    #: The number of the last stored step.
     _stored: int = 0
     _drafts: dict[int, _Draft] = field(default_factory=dict)
     _failure: Mapping[str, Any] = field(default_factory=dict)
 
     def take(self, frame: Frame) -> Iterable[Piece]:
-        """The pieces to send after one more frame."""
+        """The pieces to send for a further frame."""
         if frame.get("run_id") != self.run_id:
             return ()
         data = frame["data"]
@@ -191,7 +191,7 @@ class PieceReader:
             self.answer = content
         draft = self._drafts.get(step) or _Draft(kind, 0)
         told = draft.text[: draft.told]
-        # What was sent as text stays text, whatever it turned out to be; white space at the end may be missing.
+        # What was sent as text stays text, whatever it turned out to be; only white space at the end may differ.
         if told and content.rstrip() != told.rstrip():
             yield from self._begin_anew(draft, draft.kind if content.startswith(told) else kind, content, draft.attempt)
         elif not told:
@@ -202,7 +202,7 @@ class PieceReader:
         self._drafts.pop(step, None)
 
     def _begin_anew(self, draft: _Draft, kind: Kind, text: str, attempt: int) -> Iterator[Piece]:
-        """A step's text was replaced; what it has in common with what was sent is not sent again."""
+        """A step's text was replaced: send it as a further part, without the beginning that it shares with what was sent."""
         told = draft.text[: draft.told]
         goes_on = text.startswith(told)
         if not goes_on or kind != draft.kind:
@@ -225,7 +225,7 @@ class PieceReader:
             yield Text(draft.part, draft.kind, "", is_whole=True)
 
     def _drop(self, step: int) -> Iterator[Piece]:
-        """Another step took the place of what was being written as this one."""
+        """Another step has taken the number of the one that was being written: close its part."""
         draft = self._drafts.pop(step, None)
         if draft is not None:
             yield from self._close(draft)
@@ -248,7 +248,7 @@ class AnswerParts:
     content: list[str] = field(default_factory=list)
     """The parts that were sent as text."""
     reasoning: list[str] = field(default_factory=list)
-    """Thoughts and tool steps, in the words of `tool_words`."""
+    """Thoughts and tool steps, as formatted by `tool_words`."""
     ended: Ended | None = None
     _places: dict[int, int] = field(default_factory=dict)
 
@@ -267,12 +267,12 @@ class AnswerParts:
                 self.reasoning.append(tool_words(piece))
 
 
-#: Separates parts that a client is given as one text.
+#: Separates parts that a client gets as one text.
 BETWEEN = "\n\n"
 
 
 def tool_words(piece: ToolCall | ToolResult) -> str:
-    """A tool's call or result as a line that people can read."""
+    """A tool's call or result as a readable line."""
     if isinstance(piece, ToolCall):
         return f"→ {piece.name} {piece.arguments}"
     return f"← {piece.name} {piece.content}" if piece.ok else f"← {piece.name} failed: {piece.content}"

@@ -1,6 +1,6 @@
-"""Frames for clients: what each holds, and how it becomes text.
+"""Frames for clients: the data of each, and encoding them.
 
-Times are Unix seconds of the server, lengths and offsets UTF-16 code units. What a stored step holds is in `agents.steps`.
+Times are Unix seconds of the server; lengths and offsets are UTF-16 code units. Stored steps are described in `agents.steps`.
 """
 
 from typing import Literal, NotRequired, TypeAlias, cast, get_args, get_type_hints
@@ -35,7 +35,7 @@ from chat.protocol.notes import ActivityFrame, CommentFrame, VerdictFrame
 
 
 class SessionFrame(TypedDict):
-    """The session as a client finds it; comes before all else."""
+    """The session as a client finds it; the first frame."""
 
     type: Literal["session"]
     data: SessionData
@@ -63,7 +63,7 @@ class SteeringFrame(TypedDict):
 
 
 class ReasoningDeltaFrame(TypedDict):
-    """What a run is writing."""
+    """The step that a run is writing now."""
 
     type: Literal["reasoning_delta"]
     run_id: str
@@ -71,7 +71,7 @@ class ReasoningDeltaFrame(TypedDict):
 
 
 class ChildDeltaFrame(TypedDict):
-    """What a run within another one is writing."""
+    """The step that a run within another one is writing now."""
 
     type: Literal["child_delta"]
     run_id: str
@@ -86,7 +86,7 @@ class PongFrame(TypedDict):
 
 
 class PresenceFrame(TypedDict):
-    """Who has the session open, at each change."""
+    """The people who have the session open, at each change."""
 
     type: Literal["presence"]
     data: list[Person]
@@ -114,10 +114,10 @@ class ErrorFrame(TypedDict):
 
 
 class _Stored(TypedDict):
-    """What every stored event has."""
+    """The fields of every stored event."""
 
     seq: int
-    """Its number in the session: from 1 on, none left out."""
+    """Its number in the session, from 1 on, without gaps."""
     id: str
     run_id: str
     copied_from: NotRequired[str]
@@ -160,7 +160,7 @@ class ReasoningCompleteFrame(_Stored):
 
 
 class ChildStartFrame(_Stored):
-    """A run within another one begins; its other events come between those of the run that has started it."""
+    """A run within another one begins; its other events come between those of the run that started it."""
 
     type: Literal["child_start"]
     data: ChildStartData
@@ -218,7 +218,7 @@ StoredFrame: TypeAlias = (
 
 
 class _Kept(TypedDict):
-    """What an event of a run without reasoning has, which is stored and never sent."""
+    """The fields of an event of a run without reasoning, which is stored but never sent."""
 
     seq: None
     id: str
@@ -246,14 +246,14 @@ class _KeptEnd(_Kept):
     data: ReasoningCompleteData
 
 
-#: An event as the log has it, sent or not.
+#: A stored event, sent or not.
 KeptFrame: TypeAlias = StoredFrame | _KeptStep | _KeptStart | _KeptError | _KeptEnd
-#: The data of it.
+#: Its data.
 EventData: TypeAlias = ReasoningStartData | StepData | ResponseData | ErrorData | ReasoningCompleteData
 
 ChildType = Literal["child_start", "child_step", "child_error", "child_complete"]
 StoredType = Literal["reasoning_start", "reasoning_step", "response", "reasoning_complete", "error", ChildType]
-#: The types of the events of a run within another one, by those of a root's.
+#: The types of the events of a run within another one, by the types of a root's events.
 CHILD_TYPES: dict[StoredType, ChildType] = {
     "reasoning_start": "child_start",
     "reasoning_step": "child_step",
@@ -263,12 +263,12 @@ CHILD_TYPES: dict[StoredType, ChildType] = {
 
 
 def type_of(frame: type) -> str:
-    """The literal in a frame's, a step's or a group message's ``type``."""
+    """The literal in the ``type`` field of a frame, a step or a group message."""
     return str(get_args(get_type_hints(frame)["type"])[0])
 
 
 STORED = tuple(map(type_of, get_args(StoredFrame)))
-#: Except ``error``, which is both.
+#: Without ``error``, which can be both.
 UNSTORED = tuple(word for word in map(type_of, get_args(UnstoredFrame)) if word not in STORED)
 STEP_TYPES = tuple(map(type_of, get_args(StepData)))
 

@@ -1,7 +1,7 @@
-"""Messages between processes, by the channel layer's groups.
+"""Messages between processes, sent through groups of the channel layer.
 
-In a rolling restart, processes of two versions receive each other's messages. Each has its ``version``, and a reader accepts those up to
-its own: what it cannot read it ignores, logs once, and finds in the database at the poll of every second. Messages of the version
+In a rolling restart, processes of two versions receive each other's messages. Each message has a ``version``; a reader accepts those up to
+its own, and ignores and logs others once: it then finds the change in the database, at the poll of every second. Messages of the version
 before this one, which had no number and positional lists, are still read.
 """
 
@@ -17,7 +17,7 @@ from chat.protocol.notes import ActivityData
 
 logger = logging.getLogger(__name__)
 
-#: Raised with each change that a reader of the version before would misunderstand. What only adds a field or a type needs no new one.
+#: Raised with each change that the version before would misunderstand; adding a field or a type needs no new number.
 VERSION = 1
 
 
@@ -26,14 +26,14 @@ class _Message(TypedDict):
 
 
 class StoredEvent(TypedDict):
-    """An event of the log, for publishing it."""
+    """A stored event, to be published."""
 
     seq: int
     run_id: str
     frame: str
     event: StoredType
     number: int
-    """The step's number, 0 where it has none: a draft of that step is replaced."""
+    """The step's number, 0 if it has none. The draft of that step is replaced."""
 
 
 class EventsStored(_Message):
@@ -79,7 +79,7 @@ class SessionDeleted(_Message):
 
 
 class Noted(_Message):
-    """To a session's group: a verdict or a comment was changed. ``notes_version`` counts these changes: each follows the one before."""
+    """To a session's group: a verdict or a comment was changed. ``notes_version`` numbers these changes without gaps."""
 
     type: Literal["noted"]
     notes_version: int
@@ -87,14 +87,14 @@ class Noted(_Message):
 
 
 class ActivityChanged(_Message):
-    """To a session's group: what somebody is doing now. A lost one does no harm."""
+    """To a session's group: what somebody is doing now. It does no harm if one is lost."""
 
     type: Literal["activity"]
     data: ActivityData
 
 
 class StopRun(_Message):
-    """To everyone: stop this run, whoever executes it. ``because`` is the reason, a sentence for people."""
+    """To all processes: stop this run. ``because``: the reason, a sentence for people."""
 
     type: Literal["stop"]
     run_id: str
@@ -102,7 +102,7 @@ class StopRun(_Message):
 
 
 class SteerRun(_Message):
-    """To everyone: there are steering words for this run up to ``number``, for its process. ``reason``: it is interrupted for that one."""
+    """To all processes, for the run's: there are steering words up to ``number``. ``reason``: if given, the run is interrupted for it."""
 
     type: Literal["steer"]
     run_id: str
@@ -111,20 +111,20 @@ class SteerRun(_Message):
 
 
 class WakeRun(_Message):
-    """To everyone: this run, which is within another one, waits for people no more, or may continue; for the process of the other one."""
+    """To all processes, for that of the run around it: this run waits for people no more, or may continue."""
 
     type: Literal["wake"]
     run_id: str
 
 
 class LoginsChanged(_Message):
-    """To everyone: check which sockets' logins are still valid."""
+    """To all processes: check which sockets' logins are still valid."""
 
     type: Literal["logins"]
 
 
 class UserNotified(_Message):
-    """To everyone: send this to the user's sockets."""
+    """To all processes: send this to the user's sockets."""
 
     type: Literal["notification"]
     user_id: int
@@ -132,7 +132,7 @@ class UserNotified(_Message):
 
 
 class RestartToolServer(_Message):
-    """To everyone: reconnect to this tool server."""
+    """To all processes: reconnect to this tool server."""
 
     type: Literal["restart_tool_server"]
     name: str
@@ -153,7 +153,7 @@ _reported: set[str] = set()
 
 
 def read_session_message(message: Mapping[str, Any]) -> SessionMessage | None:
-    """A message to a session's group; None where this version cannot read it."""
+    """A message to a session's group; None if this version cannot read it."""
     if not _is_readable(message):
         return None
     match message["type"]:
@@ -176,7 +176,7 @@ def read_session_message(message: Mapping[str, Any]) -> SessionMessage | None:
 
 
 def read_process_message(message: Mapping[str, Any]) -> ProcessMessage | None:
-    """A message to everyone; None where this version cannot read it."""
+    """A message to all processes; None if this version cannot read it."""
     return cast(ProcessMessage, message) if _is_readable(message) else None
 
 

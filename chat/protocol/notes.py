@@ -1,4 +1,4 @@
-"""Frames of verdicts, comments and of what people are doing now: beside the log, without its numbers.
+"""Frames of verdicts and comments, and of what people are doing now. They are not part of the log, and have no numbers in it.
 
 Times are Unix seconds. ``version`` counts the changes of a session's verdicts and comments: a client ignores one that is not above the one
 that it has.
@@ -24,15 +24,15 @@ class NotesData(TypedDict):
 
     version: int
     counts: dict[str, int]
-    """Comments by the number of the step that they are about."""
+    """How many comments there are, by the number of the step that they are about."""
     verdicts: dict[str, VerdictCounts]
-    """By run."""
+    """By the run's id."""
     mine: dict[str, VerdictName]
-    """The reader's own verdicts by run."""
+    """The reader's own verdicts, by the run's id."""
 
 
 class VerdictData(TypedDict):
-    """Somebody has judged a run, or taken that back: `verdict` is null then."""
+    """A user's verdict on a run; `verdict` is null if it was taken back."""
 
     run_id: str
     user: str
@@ -51,17 +51,17 @@ class CommentData(TypedDict):
     """The number of the step that it is about."""
     user: str
     text: str
-    """Plain; empty where it is deleted."""
+    """Plain text; empty if it was deleted."""
     created_at: float
     edited_at: float | None
     deleted: NotRequired[Literal[True]]
     count: int
-    """Comments that the step has now."""
+    """How many comments the step has now."""
     version: int
 
 
 class ActivityData(TypedDict):
-    """What somebody is doing now; true for a few seconds, unless it is sent again."""
+    """What somebody is doing now; valid for a few seconds, unless it is sent again."""
 
     user: str
     seq: NotRequired[int]
@@ -70,21 +70,21 @@ class ActivityData(TypedDict):
 
 
 class VerdictFrame(TypedDict):
-    """Somebody has judged a run."""
+    """A verdict on a run was given or taken back."""
 
     type: Literal["verdict"]
     data: VerdictData
 
 
 class CommentFrame(TypedDict):
-    """Somebody has commented on a step, or changed or deleted that."""
+    """A comment on a step was written, changed or deleted."""
 
     type: Literal["comment"]
     data: CommentData
 
 
 class ActivityFrame(TypedDict):
-    """Somebody types, or reads."""
+    """Somebody is typing, or reading."""
 
     type: Literal["activity"]
     data: ActivityData

@@ -1,6 +1,6 @@
-"""Durations, sizes, tools and ends of runs in words, in the reader's language.
+"""Texts for durations, sizes, tools and ends of runs, in the reader's language.
 
-For what arrives live ``static/chat/state/humanize.js`` formats alike, with the same sentences, so both have one translation; tested equal.
+For live texts ``static/chat/state/humanize.js`` does the same, with the same sentences and translations; a test compares them.
 """
 
 import json
@@ -17,22 +17,22 @@ from agents.text import utf16_length
 from chat.protocol.frame_data import SentAlongData
 from chat.strip_markdown import strip_markdown
 
-#: Characters of a text that a folded row holds; the row's own width cuts the rest.
+#: How many characters of a text a folded row contains; the row's own width cuts the rest.
 _GIST = 160
-#: Characters of a Markdown text that are read for them: the rest may be marks.
+#: How many characters of a Markdown text are read for these: some may be markup.
 _GIST_OF = 600
-#: Characters of a question that fit on one line, about, and the lines from which on it is folded.
+#: About how many characters of a question fit on one line, and from how many lines on it is folded.
 _LINE = 80
 _LINES = 12
 
 
 def nbsp(figure: str) -> str:
-    """A number and its unit on one line: ``5 s`` breaks nowhere."""
+    """A number and its unit with a space that does not break: ``5 s``."""
     return figure.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def duration(ms: int | None) -> str:
-    """A measured time, as a row shows it: ``7 ms``, ``0.4 s``, ``30.2 s``, ``2 m 03 s``. Unknown is empty."""
+    """A measured time in a row: ``7 ms``, ``0.4 s``, ``30.2 s``, ``2 m 03 s``. Empty if unknown."""
     if ms is None:
         return ""
     if ms < 100:
@@ -105,7 +105,7 @@ def first_line(text: str) -> str:
 
 
 def markdown_gist(text: str) -> str:
-    """The beginning of a model's Markdown on one line, without its marks."""
+    """The beginning of a model's Markdown as plain text on one line."""
     return first_line(strip_markdown(text[:_GIST_OF]))
 
 
@@ -115,30 +115,30 @@ def quoted(text: str) -> str:
 
 
 def join_list(parts: Iterable[str]) -> str:
-    """Parts of a sentence in a row."""
+    """Parts of a sentence, joined as a list."""
     return pgettext("between the parts of a list", ", ").join(parts)
 
 
 def sentences(one: str, other: str) -> str:
     """Two whole sentences, one after the other; either may be empty."""
-    # A full stop of Chinese has its space within.
+    # A Chinese full stop contains its space.
     return f"{one}{'' if one[-1] in '。！？' else ' '}{other}" if one and other else one or other
 
 
 def is_long(message: str) -> bool:
-    """Whether a question is folded to its first lines: decided by its text alone, so that server and page agree."""
+    """Whether a question is folded to its first lines. Depends only on its text, so that server and page agree."""
     return sum(max(1, -(-utf16_length(line) // _LINE)) for line in message.split("\n")) > _LINES
 
 
 class ArgumentSummary(NamedTuple):
-    """The most telling argument of a call; ``code`` for the monospaced face."""
+    """The most informative argument of a call; ``code``: whether it is shown in a monospaced font."""
 
     text: str
     code: bool = False
 
 
 def summarize_arguments(arguments: Any) -> ArgumentSummary:
-    """Pick the most telling argument of a call: its query, its page, its code's first comment, else its first two plain values."""
+    """The most informative argument of a call: its query, its page, its code's first comment, or else its first two plain values."""
     if not isinstance(arguments, dict):
         return ArgumentSummary(first_line(arguments if isinstance(arguments, str) else _plain(arguments)), code=True)
     match arguments:
@@ -161,7 +161,7 @@ def _telling_code(code: str) -> ArgumentSummary:
 
 
 def _after_imports(lines: Sequence[str]) -> Iterator[str]:
-    """The lines that import nothing; an import in brackets spans several."""
+    """The lines that are not imports; an import in parentheses spans several lines."""
     is_open = False
     for line in lines:
         if is_open or line.startswith(("import ", "from ")):
@@ -180,11 +180,11 @@ def as_json(value: Any) -> str:
 
 
 def summarize_result(content: str) -> str:
-    """A call's result, in few words."""
+    """A short summary of a call's result."""
     text = content.strip()
     if text[:1] in "[{" and len(text) <= 2_000:
         try:
-            # The standard library's parser fails on deep brackets with an error of its own, and accepts what is no JSON.
+            # The standard library's parser has an error of its own for deep nesting, and accepts text that is no JSON.
             value = orjson.loads(text)
         except ValueError:
             return first_line(text)
@@ -233,7 +233,7 @@ def _done(tool_name: str, times: int) -> str:
 
 
 def summarize_tools(tool_names: Iterable[str], thoughts: int = 0) -> str:
-    """One line for what a run did: ``Searched past sessions, read 2 pages``."""
+    """One line about what a run did: ``Searched past sessions, read 2 pages``."""
     times: dict[str, int] = {}
     for name in tool_names:
         times[name] = times.get(name, 0) + 1
@@ -249,22 +249,22 @@ def at_work() -> str:
 
 
 def steps(number: int) -> str:
-    """How many steps."""
+    """The number of steps, in words."""
     return nbsp(ngettext("%(n)d step", "%(n)d steps", number) % {"n": number})
 
 
 def tools(number: int) -> str:
-    """How many tool calls."""
+    """The number of tool calls, in words."""
     return nbsp(ngettext("%(n)d tool", "%(n)d tools", number) % {"n": number})
 
 
 def failed(number: int) -> str:
-    """How many tool calls failed; nothing for none."""
+    """The number of failed tool calls, in words; empty for 0."""
     return nbsp(ngettext("%(n)d failed", "%(n)d failed", number) % {"n": number}) if number else ""
 
 
 def sent_along(along: SentAlongData) -> str:
-    """What a client that keeps the conversation itself has sent along with a message."""
+    """What was sent along with a message by a client that keeps the conversation itself."""
     number = along["messages"]
     if not number:
         return _("The client has sent instructions along")
@@ -284,7 +284,7 @@ def sent_along(along: SentAlongData) -> str:
 
 
 def usage(input_tokens: int, output_tokens: int, *, estimated: bool = False) -> str:
-    """Tokens of a run, in two groups that are not broken; an estimate says so."""
+    """Tokens of a run, in two groups that do not break; says if they are estimated."""
     words = _("%(input)s in / %(output)s out") % {"input": count(input_tokens), "output": count(output_tokens)}
     if estimated:
         words = _("about %(usage)s") % {"usage": words}
@@ -299,7 +299,7 @@ def cost(amount: float, currency: str) -> str:
 
 
 class _Paid(Protocol):
-    """A run, as its table has it."""
+    """A run's row."""
 
     cost: Decimal | None
     currency: str
@@ -308,7 +308,7 @@ class _Paid(Protocol):
 
 
 def run_cost(run: _Paid) -> str:
-    """What a run cost. Where that is not known it says so; one that used nothing has none."""
+    """A run's cost; says if it is not known. Empty for a run that used nothing."""
     if run.cost is not None:
         return cost(float(run.cost), run.currency)
     return _("cost unknown") if run.input_tokens + run.output_tokens else ""
@@ -324,10 +324,10 @@ def status(
     limit: int = 0,
     waits_for: str = "",
 ) -> str:
-    """The one status word of a run: the same in header, sidebar and tab title.
+    """The status word of a run: the same in header, sidebar and tab title.
 
-    ``using`` names the tools at work, ``growing`` is the type of the step being written, ``begun`` is false before a run's first
-    step, ``by`` is who stopped it, ``waits_for`` is ``approval`` or ``question`` where it is known what people are to do.
+    ``using``: the names of running tools; ``growing``: the type of the step that is being written; ``begun``: whether the run has a
+    step; ``by``: who stopped it; ``waits_for``: ``approval`` or ``question``, if it is known what it waits for.
     """
     match status:
         case "queued":
@@ -374,12 +374,12 @@ def waiting(waits_for: str) -> str:
 
 
 def waited(ms: int | None) -> str:
-    """How long a run has waited for people; nothing for not at all."""
+    """How long a run has waited for people; empty if it has not."""
     return nbsp(_("waited %(time)s") % {"time": approx_duration(ms)}) if ms else ""
 
 
 def removed(by: str | None) -> str:
-    """The end of a run that never began."""
+    """The end of a run that was removed from the queue."""
     return _("Removed from the queue by %(name)s") % {"name": by} if by else _("Removed from the queue")
 
 
@@ -398,12 +398,12 @@ _DOTS = {
 
 
 def dot(status: str) -> str:
-    """The shape and colour of a status: ended runs are grey."""
+    """The shape and colour of a status's dot: ended runs are grey."""
     return _DOTS.get(status, "done")
 
 
 def cause(code: str) -> str:
-    """The headline of a failure, by the wire's error code."""
+    """The headline of a failure, by the protocol's error code."""
     match code:
         case "model_unreachable":
             return _("The model could not be reached.")
@@ -436,5 +436,5 @@ def initials(name: str) -> str:
 
 
 def tint(name: str) -> str:
-    """One of four quiet tints for a person, always the same one."""
+    """One of four quiet colours for a person, always the same one."""
     return ("", "b", "c", "d")[sum(map(ord, name)) % 4]

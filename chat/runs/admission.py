@@ -1,6 +1,6 @@
-"""Whether a message is accepted, and its place in the queue: decided by what one statement reads.
+"""Decides whether a message is accepted, and its place in the queue, from what one query reads.
 
-It runs for every message, before the model is asked; as a dozen queries it was most of the time to the first token.
+It is executed for every message before the model is asked; as a dozen queries it was most of the time to the first token.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,20 +23,20 @@ from chat.protocol import ErrorCode, as_uuid, is_blank
 from chat.runtime.db_values import datetime_param, uuid_param
 
 _MINUTE = timedelta(seconds=60)
-#: Files of one message.
+#: The most files of one message.
 MOST_FILES = 20
 IS_IMPORTED = Sentence("This session was imported: it can be read, but nothing can be asked in it.")
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A session and a requesting user, as they were when the message came.
+    """A session and a requesting user, as they are when a message comes.
 
-    ``last_number`` is the newest run's; ``waiting`` counts the session's queue, ``is_live`` is whether one of its runs is running.
+    ``last_number`` is the newest run's; ``waiting`` counts the session's queue, ``is_live``: whether one of its runs is running.
     ``at_work`` counts the user's running runs anywhere, ``recent`` the user's messages of the last minute, each only up to its limit;
-    ``is_known`` is whether this message was sent before, ``has_files`` whether the session uses files.
-    ``agent_name`` answers, the session's own where none was named;
-    ``agent_version`` is its current one, None where the user may use no such agent.
+    ``is_known``: whether this message was sent before; ``has_files``: whether the session uses files.
+    ``agent_name``: the agent that answers, the session's own if none was named;
+    ``agent_version``: its current version, None if the user may use no such agent.
     """
 
     owner_id: int
@@ -60,14 +60,14 @@ class Admission:
 def load_for_update(
     session_id: UUID, user_id: int, client_message_id: str, agent_name: str | None = None
 ) -> Admission | None:
-    """Lock the session's row for the rest of the transaction, and read; None where session or user was deleted."""
+    """Lock the session's row for the rest of the transaction, and read; None if the session or the user was deleted."""
     session, run, user, word = (model._meta.db_table for model in (Session, Run, User, SteeringWord))
     agent = "COALESCE(%s, s.agent_name)"
     this, since = uuid_param(session_id), datetime_param(timezone.now() - _MINUTE)
     with connection.cursor() as cursor:
         if connection.features.has_select_for_update:
-            # By itself, because what another transaction has just committed is seen only by a statement that begins later.
-            # The user's row too: two messages of a user are counted one after the other.
+            # A statement of its own: what another transaction has just committed is seen only by a statement that begins later.
+            # The user's row is locked, too: two messages of a user are counted one after the other.
             cursor.execute(
                 f"SELECT 1 FROM {session} s, {user} u WHERE s.id = %s AND u.id = %s FOR UPDATE OF s FOR NO KEY UPDATE OF u",  # noqa: S608
                 [this, user_id],
@@ -143,9 +143,9 @@ def load_for_update(
 
 
 class Refused(Exception):
-    """A command that is refused; ``code`` is the wire's, ``message`` is for people.
+    """A command that is refused; ``code`` is the protocol's, ``message`` is for people.
 
-    ``wait_s`` is the number of seconds after which a retry makes sense, where it is not the code's usual one.
+    ``wait_s``: the number of seconds after which a retry makes sense, if it differs from the code's usual one.
     """
 
     def __init__(self, code: ErrorCode, message: str, wait_s: int | None = None) -> None:
@@ -156,7 +156,7 @@ class Refused(Exception):
 
 
 def check_message(message: str) -> None:
-    """Refuse a message that is too long, or empty, or that no database stores."""
+    """Raise `Refused` for a message that is too long or empty, or that a database cannot store."""
     if utf16_length(message) > settings.MAX_MESSAGE_CHARS > 0:
         raise Refused(
             "too_large",
@@ -173,7 +173,7 @@ def check_message(message: str) -> None:
 
 
 def check_files(ids: Sequence[str]) -> list[UUID]:
-    """The files that a message names, each once; refuse too many, and what can be no file's."""
+    """The ids of files that a message names, each once. Raises `Refused` for too many, and for one that cannot be an id."""
     check_count(len(ids))
     found = [as_uuid(each) for each in dict.fromkeys(ids)]
     if None in found:
@@ -182,19 +182,19 @@ def check_files(ids: Sequence[str]) -> list[UUID]:
 
 
 def check_count(files: int) -> None:
-    """Refuse too many files of one message."""
+    """Raise `Refused` for too many files of one message."""
     if files > MOST_FILES:
         raise Refused("too_many_files", Sentence("A message may have %(n)d files.", n=MOST_FILES))
 
 
 def check_agent(name: str, user_id: int) -> None:
-    """Refuse a name that no agent has which the user may use."""
+    """Raise `Refused` if the user may use no agent of this name."""
     if not catalog.may_use(name, user_id):
         raise no_such_agent(name, user_id)
 
 
 def no_such_agent(name: str, user_id: int) -> Refused:
-    """The refusal of an agent that this user cannot use; it names those that they can."""
+    """The refusal for an agent that the user cannot use; it names those that they can."""
     known = ", ".join(version.spec.name for version in catalog.usable_by(user_id))
     return Refused(
         "unknown_agent",
@@ -203,7 +203,7 @@ def no_such_agent(name: str, user_id: int) -> Refused:
 
 
 def check_access(session_id: UUID, user: User, client_message_id: str, agent_name: str | None = None) -> Admission:
-    """Lock the session for the rest of the transaction, and check whether this message may be accepted."""
+    """Lock the session for the rest of the transaction, and check whether this message may be accepted. Raises `Refused`."""
     standing = load_for_update(session_id, user.pk, client_message_id, agent_name)
     if standing is None:
         raise Refused("not_found", Sentence("There is no such session."))
@@ -229,7 +229,7 @@ _MAY_WATCH = Sentence("You may watch this session, but not steer it.")
 def lock_session(
     session_id: UUID, user: User, may: Callable[[User, Session], bool], refusal: str = _MAY_WATCH
 ) -> Session:
-    """The session, its row locked for the rest of the transaction: one command at a time, by a user who may give it now."""
+    """The session, with its row locked for the rest of the transaction, for a user who ``may`` do something in it. Raises `Refused`."""
     session = Session.objects.select_for_update().filter(pk=session_id).first()
     asking = User.objects.filter(pk=user.pk).first()
     if session is not None and asking is not None:

@@ -1,4 +1,4 @@
-"""Continues interrupted runs, where that is configured and nothing outside can be done twice by it."""
+"""Continues interrupted runs automatically, if that is configured and cannot do anything outside twice."""
 
 from django.conf import settings
 
@@ -13,7 +13,7 @@ _AUTOMATIC_LIMIT = 3
 
 
 def continuation_of(run: Run) -> Run | None:
-    """The run by which the server itself continues this one; None where it does not."""
+    """The run by which the server continues this one automatically; None if it does not."""
     return run.continuations.filter(client_message_id__startswith=_AUTOMATIC).first()
 
 
@@ -23,7 +23,7 @@ def enqueue_continuation(run: Run, end: End) -> None:
         return
     session = run.session
     if run.origin == Origin.SET:
-        # The set asks the case again.
+        # The run of the set asks the case again.
         return
     if run.user is None or session.runs.filter(number__gt=run.number).exists():
         return
@@ -49,10 +49,10 @@ def enqueue_continuation(run: Run, end: End) -> None:
 
 
 def _may_have_changed_something(run: Run) -> bool:
-    """Whether to repeat it may change something outside twice. What an extension's own agent does is not known here."""
+    """Whether repeating the run might change something outside twice. For an extension's own agent that is not known."""
     within = selectors.runs_within(run)
     if any(each.agent_version is not None and each.agent_version.agent_class for each in (run, *within)):
         return True
     calls = Step.objects.filter(run__in=[run, *within], type="tool_use")
-    # Each run within it was started by one of its calls, which do nothing else.
+    # The runs within it were started by calls that do nothing else.
     return calls.exclude(tool_name__in=agents.without_side_effects()).count() > len(within)

@@ -1,8 +1,8 @@
-"""The use case: continue from an earlier event of a session in a new session of one's own, or copy it.
+"""The use case of branches: continue from an earlier event of a session in a new session of the user's own, or copy it.
 
-The new session's log begins as a copy, made in short transactions, between which others write. Until it is whole the session is hidden
-as one that is deleted is, until a moment that each batch moves on: whoever dies meanwhile leaves nothing that anybody sees, and
-`erasure` removes it. What is asked in it first is asked in the transaction that shows it.
+The new session's log begins as a copy, made in short transactions, between which others write. Until it is complete the session is hidden
+like a deleted one, until a time that each batch postpones: if the process dies, nothing is visible, and `erasure` deletes it. The first
+message of the new session is asked in the transaction that shows it.
 """
 
 import asyncio
@@ -32,21 +32,21 @@ from chat.store import branches, sent_along, step_log
 from chat.store import files as session_files
 from chat.store.branches import CopyPlan
 
-#: Events of one batch, and characters of whole texts.
+#: How many events a batch copies, and how many characters of full texts.
 _EVENTS = 200
 _CHARACTERS = 1_000_000
 _RUNS = 100
-#: For so long a session that is being copied is left alone, from its last batch on.
+#: For how long after its last batch a session that is being copied is not deleted.
 _HELD = timedelta(minutes=10)
-#: Copies that one process makes at a time.
+#: How many copies one process makes at the same time.
 _AT_ONCE = asyncio.Semaphore(2)
 
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """What is to be copied of a session.
+    """The part of a session to copy.
 
-    ``after_seq`` is the last event to copy: the end of a run, or 0; None for all up to the end of the last run that has ended.
+    ``after_seq``: the last event to copy, which is the end of a run, or 0; None for everything up to the end of the last ended run.
     """
 
     source: UUID
@@ -59,35 +59,35 @@ class Branch:
 
     @property
     def asked_key(self) -> AskedKey | None:
-        """The key, and by what the same wish is known again."""
+        """The key, and the digest by which the same request is recognised."""
         wish = (str(self.source), self.after_seq, self.message, self.agent_name, list(self.files))
         return read_key(self.key, repr(wish).encode())
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """The session that was made, and the run that answers its message."""
+    """The session that was created, and the run that answers its message."""
 
     session_id: UUID
     run_id: UUID | None = None
 
 
 class TooLong(Refused):
-    """There is more to copy than is copied."""
+    """There are more events than may be copied."""
 
     def __init__(self) -> None:
         super().__init__("too_large", Sentence("More than %(n)s steps are not copied.", n=f"{branches.MOST_STEPS:,}"))
 
 
 async def make_branch(user: User, wish: Branch, door: Door) -> Made:
-    """Make a session of the user's own that begins as a copy, and ask ``message`` in it, if there is one. Raises `Refused`.
+    """Create a session of the user's own that begins as a copy, and ask ``message`` in it, if there is one. Raises `Refused`.
 
-    The same wish with the same key within a day gets the same session, and the same run.
+    The same request with the same key within a day returns the same session and the same run.
     """
     if wish.message is not None:
         check_message(wish.message)
         check_files(wish.files)
-    # The caller may be cancelled: with a key the request can be repeated.
+    # The caller may be cancelled: with a key, the request can be repeated.
     made: Made | Refused = await asyncio.shield(
         background.spawn(_make_or_refuse(user, wish, door), f"copy {wish.source}")
     )
@@ -97,7 +97,7 @@ async def make_branch(user: User, wish: Branch, door: Door) -> Made:
 
 
 async def _make_or_refuse(user: User, wish: Branch, door: Door) -> Made | Refused:
-    """A refusal is no failure of the task."""
+    """Return a refusal instead of raising it, because it is no failure of the task."""
     try:
         return await _make(user, wish, door)
     except Refused as refused:
@@ -105,7 +105,7 @@ async def _make_or_refuse(user: User, wish: Branch, door: Door) -> Made | Refuse
 
 
 async def _make(user: User, wish: Branch, door: Door) -> Made:
-    # Read where no writer waits for it: what is in the log already does not change any more.
+    # Read without blocking writers: events in the log do not change any more.
     made = await database.read(_begin, user, wish)
     if isinstance(made, Made):
         return made
@@ -122,14 +122,14 @@ async def _make(user: User, wish: Branch, door: Door) -> Made:
         await database.write(_discard, made.session.pk)
         raise
     if shown.session_id != made.session.pk:
-        # The same request was made at the same time, and the other one was finished first.
+        # The same request came at the same time, and the other one was finished first.
         await database.write(_discard, made.session.pk)
     return shown
 
 
 @dataclass(slots=True)
 class _Copy:
-    """A copy in the making."""
+    """A copy that is being made."""
 
     session: Session
     plan: CopyPlan
@@ -137,7 +137,7 @@ class _Copy:
 
 
 def _begin(user: User, wish: Branch) -> _Copy | Made:
-    """The hidden session, to be saved and filled; or what was made with the same key before."""
+    """A new hidden session, to be saved and filled; or what was created with the same key before."""
     if (known := find_made(user.pk, wish.asked_key)) is not None:
         return Made(*known)
     source = Session.objects.filter(pk=wish.source).first()
@@ -166,7 +166,7 @@ def _begin(user: User, wish: Branch) -> _Copy | Made:
 
 
 async def _copy(copy: _Copy) -> None:
-    """Fill the session in batches; after each one, other writers have as much time again."""
+    """Fill the session in batches; after each one, other writers get as much time."""
     session_id, plan = copy.session.pk, copy.plan
     for runs in _parts(plan.runs, _RUNS):
         await _write(session_id, _copy_runs, copy, runs)
@@ -177,7 +177,7 @@ async def _copy(copy: _Copy) -> None:
 
 
 async def _write(session_id: UUID, work: Any, *args: Any) -> Any:
-    """One batch, in a transaction that first renews the mark that the session is still being made."""
+    """Write one batch, in a transaction that first renews the mark that the session is still being copied."""
 
     @transaction.atomic
     def batch() -> tuple[Any, float]:
@@ -198,7 +198,7 @@ def _parts(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
 
 
 def _by_length(wholes: Sequence[tuple[int, int, int]]) -> list[list[tuple[int, int]]]:
-    """Whole texts, so many together as one transaction may copy."""
+    """Full texts in groups that one transaction may copy."""
     parts: list[list[tuple[int, int]]] = []
     length = 0
     for key, copy, size in wholes:
@@ -210,13 +210,13 @@ def _by_length(wholes: Sequence[tuple[int, int, int]]) -> list[list[tuple[int, i
     return parts
 
 
-#: Fields of a run that its copy does not have.
+#: Fields of a run that are not copied.
 _OWN = {"id", "session", "copied_from", "continues", "parent", "owner", "fence", "heartbeat_at"}
 _SAME = [name for each in Run._meta.concrete_fields if each.name not in _OWN and (name := each.attname)]
 
 
 def _copy_runs(copy: _Copy, run_keys: Sequence[UUID]) -> None:
-    """Copy some runs; those that they name have come before."""
+    """Copy some runs; runs that they refer to were copied before."""
     found = Run.objects.in_bulk(run_keys)
     runs = [found[key] for key in run_keys if key in found]
     copy.run_ids |= {run.pk: uuid4() for run in runs}
@@ -251,7 +251,7 @@ def _copy_contents(pairs: Sequence[tuple[int, int]]) -> None:
 
 @transaction.atomic
 def _show(user: User, wish: Branch, copy: _Copy, door: Door) -> Made:
-    """Show the complete session to its owner; or return what was made with the same key meanwhile."""
+    """Show the complete session to its owner; or return what was created with the same key meanwhile."""
     if (known := claim_key(user.pk, wish.asked_key)) is not None:
         return Made(*known)
     _show_whole(user, wish, copy, door)
@@ -261,7 +261,7 @@ def _show(user: User, wish: Branch, copy: _Copy, door: Door) -> Made:
 
 @transaction.atomic
 def _show_and_ask(user: User, wish: Branch, copy: _Copy, door: Door) -> Accepted:
-    """The same, and ask the message in it; where that is refused, the session is not made."""
+    """As `_show`, and ask the message in it; if that is refused, the session is not created."""
     if (known := claim_key(user.pk, wish.asked_key)) is not None and known.run_id is not None:
         return Accepted(known.session_id, known.run_id, "", 0, is_new=False)
     _show_whole(user, wish, copy, door)
@@ -304,11 +304,11 @@ def _show_whole(user: User, wish: Branch, copy: _Copy, door: Door) -> None:
         copied_from=source.pk,
         parted_from=branches.parts_from(source, plan.after_seq),
         parted_after=plan.after_seq,
-        # Fields about what may be done in it.
+        # Fields that restrict what may be done in it.
         has_read_private=source.has_read_private,
         imported_at=source.imported_at,
     )
-    # A process of an earlier version, running beside this one, takes hidden sessions for deleted ones.
+    # A process of an earlier version, running at the same time, takes hidden sessions for deleted ones.
     if not shown or branches.steps_stored(new.pk) != len(plan.step_ids):
         raise Refused("storage", Sentence("The copy could not be finished. Please try again."))
     audit.record_action(
@@ -317,5 +317,5 @@ def _show_whole(user: User, wish: Branch, copy: _Copy, door: Door) -> None:
 
 
 def _discard(session_id: UUID) -> None:
-    """Give up a session that is not shown: it is removed like any that was deleted."""
+    """Give up a session that is not shown: it is deleted like any other."""
     Session.everything.filter(pk=session_id, deleted_at__isnull=False).update(deleted_at=timezone.now())

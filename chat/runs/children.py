@@ -1,8 +1,8 @@
 """Runs within runs: questions of a run's agent to other agents, each a run of its own, in the same process and under the same fence.
 
-One `Tree` belongs to a root and counts what is within it; each running run has a `Delegation`, by which its agent asks. A run's end waits
-for the runs that it has started. Where one of those waits for people, its call does, and so in the end does the run: the same call starts
-it again when the run continues.
+A root has one `Tree`, which counts the runs within it; each running run has a `Delegation`, which its agent asks. A run ends after the
+runs that it has started. If one of those waits for people, its call does, and so in the end does the run: when the run continues,
+the same call starts the other run again.
 """
 
 import asyncio
@@ -48,43 +48,43 @@ class ClaimedRun:
 
     run: Run
     events: list[Stored]
-    #: Who answers; none where the agent was withdrawn before the run began.
+    #: The agent that answers; None if it was withdrawn before the run began.
     setup: AgentSetup | None
-    #: The turns before it, where they were read along.
+    #: The turns before it, if they were already read.
     history: list[dict[str, object]] | None = None
     #: The agents that its agent may ask.
     helpers: tuple[agents.AgentSpec, ...] = ()
-    #: The budgets that hold for it, as they stood when it was claimed.
+    #: The budgets that apply to it, as they were when it was claimed.
     budgets: list[BudgetState] = field(default_factory=list)
-    #: The meter of the runs that it is within.
+    #: The meters of the runs around it.
     around: tuple[RunMeter, ...] = ()
     #: Set when it has ended.
     ended: asyncio.Event = field(default_factory=asyncio.Event)
-    #: What the client wants to be added to the agent's instructions.
+    #: Additional instructions from the client.
     instructions: str = ""
-    #: The rules of the runs that it is within for tool calls.
+    #: The policies of the runs around it for tool calls.
     policies: tuple[agents.Policy, ...] = ()
-    #: Its state, where it has waited for people.
+    #: Its state, if it has waited for people.
     resumed: agents.Resumed | None = None
-    #: The runs within it that wait, or have ended while they did, by the calls that started them; and how many there were in all.
+    #: The runs within it that wait or have ended meanwhile, by the calls that started them; and how many there were in total.
     waiting: Mapping[str, UUID] = field(default_factory=dict)
     begun_within: int = 0
-    #: What it has used before, with the runs within it that wait: the sums of the day contain it already.
+    #: What it has used before, including waiting runs within it; the day's sums already include it.
     earlier: End | None = None
-    #: Whether it may wait, as far as the runs that it is within can.
+    #: Whether it may wait for people, which depends on the runs around it.
     may_wait: bool = True
     #: Whether a schedule has started its root.
     by_clock: bool = False
 
     def instruct(self, spec: agents.AgentSpec) -> agents.AgentSpec:
-        """The agent, with those instructions behind its own."""
+        """The agent with the client's instructions after its own."""
         if not self.instructions:
             return spec
         return replace(spec, instructions=f"{spec.instructions}\n\n{self.instructions}")
 
 
 def helpers_of(run: Run, setup: AgentSetup | None) -> tuple[agents.AgentSpec, ...]:
-    """The agents that a run's agent may ask, in its order, without those that the requesting user may not use or that do not exist."""
+    """The agents that a run's agent may ask, in its order, without those that do not exist or that the requesting user may not use."""
     if setup is None or not setup.spec.sub_agents or run.user_id is None:
         return ()
     return catalog.offered_to(run.user_id, setup.spec.sub_agents)
@@ -98,20 +98,20 @@ class Finished:
     answer: str = ""
     error: str = ""
     held: Sequence[agents.HeldCall] = ()
-    """The calls that wait for people, where it has not ended but waits."""
+    """The calls that wait for people, if the run has not ended but waits."""
 
 
 @dataclass(slots=True)
 class Tree:
-    """The runs within a root, counted."""
+    """Counts the runs within a root."""
 
     at_work: int = 0
     begun: int = 0
     has_asked: bool = False
-    """Whether one of the runs within it has asked people something since the root began, or continued."""
+    """Whether one of the runs within it has asked people something since the root began or was continued."""
 
     def admit(self, depth: int) -> None:
-        """Let one more run begin; raises `ToolError` with the limit that keeps it from that."""
+        """Count a further run. Raises `ToolError` if a limit forbids it."""
         if depth > DEEPEST:
             raise ToolError(
                 f"Agents may ask each other {DEEPEST} levels deep, and this is the last one. Answer with what you have."
@@ -134,20 +134,20 @@ class Keeper(Protocol):
     """Stores and continues runs that wait for people."""
 
     def resume(self, run: Run, parent: Run, within: "Within") -> ClaimedRun | Finished | None:
-        """Start a run within another one again: it continues, or returns how it has ended; None where it waits still.
+        """Start a run within another one again: it continues. Returns how it has ended if it has; None if it still waits.
 
-        In a transaction of its own; raises `Fenced` where the other run is no longer this process's.
+        In a transaction of its own. Raises `Fenced` if the other run does not belong to this process any more.
         """
         ...
 
     async def give_up(self, run_ids: Sequence[UUID], reason: str) -> list[End]:
-        """End those that wait still, because of this; returns how."""
+        """End those of the runs that still wait, for this reason. Returns how they ended."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Within:
-    """What applies to the runs within one: the meter of its budgets and of those around it, and the rules for tool calls."""
+    """What applies to the runs within one: the meters of its budgets and of those around it, and the policies for tool calls."""
 
     meters: tuple[RunMeter, ...] = ()
     policies: tuple[agents.Policy, ...] = ()
@@ -156,12 +156,12 @@ class Within:
 
 
 class Delegation:
-    """By which one run's agent asks others. On the serving event loop; only `ask` is called from other threads."""
+    """Lets one run's agent ask other agents. Use it on the serving event loop, except `ask` and `wait_stored`."""
 
     def __init__(self, claim: ClaimedRun, tree: Tree, execute: Execute, keeper: Keeper) -> None:
         """``execute`` executes a run within this one to its end, or until it waits for people."""
         self.unfinished: list[UnfinishedCall] = []
-        """The questions to other agents that the run which this one continues has left unanswered."""
+        """The questions to other agents that the run before, which this one continues, has left unanswered."""
         self.within = Within()
         self.waiting: dict[str, UUID] = dict(claim.waiting)
         """The runs within this one that wait for people, by the calls that have started them."""
@@ -179,19 +179,19 @@ class Delegation:
             self.mark_stored(call.id)
 
     def tools(self, helpers: Sequence[agents.AgentSpec]) -> list[agents.AskAgentTool]:
-        """A tool for each agent that it may ask."""
+        """A tool for each agent that the agent may ask."""
         return [agents.AskAgentTool(helper, self.ask) for helper in helpers]
 
     def ask(self, agent_name: str, message: str, stop: CancelToken) -> str:
-        """Have another agent answer, on a tool's thread; returns its answer. Raises `ToolError`."""
+        """Ask another agent, and return its answer. Blocks: called in a tool's thread. Raises `ToolError`."""
         return asyncio.run_coroutine_threadsafe(self._ask(agent_name, message, stop), self._loop).result()
 
     def mark_stored(self, call_id: str) -> None:
-        """A call of the run is in the log: what it brings about may follow it there."""
+        """Note that a call of the run is stored: it may now take effect."""
         self._stored_calls[call_id].set()
 
     def wait_stored(self, stop: CancelToken) -> None:
-        """Wait, in a tool's thread, until its call is in the log. Raises `ToolError` where it is stopped before, or the run ends."""
+        """Wait until a call is stored. Blocks: called in a tool's thread. Raises `ToolError` if it is stopped, or the run ends before."""
         asyncio.run_coroutine_threadsafe(self._wait_stored(stop), self._loop).result()
 
     async def _wait_stored(self, stop: CancelToken) -> None:
@@ -210,13 +210,13 @@ class Delegation:
             raise ToolError(self._closed_because or stop.reason)
 
     def refuse(self, reason: str) -> None:
-        """Nothing more is stored of the run: release a call that waits to be stored, which would keep its thread for nothing."""
+        """Nothing more of the run will be stored: release a call that waits for that, whose thread would be blocked for nothing."""
         self._closed_because = reason
         for stored in self._stored_calls.values():
             stored.set()
 
     async def close(self, reason: str) -> None:
-        """The run is about to end: stop what is running within it, and wait until its end is stored."""
+        """The run is about to end: stop the running runs within it, and wait until their ends are stored."""
         self.refuse(reason)
         for handle in list(self._handles.values()):
             handle.stop(reason)
@@ -226,7 +226,7 @@ class Delegation:
             await asyncio.wait(self._giving_up)
 
     async def give_up(self, reason: str) -> None:
-        """The run ends, and so do the runs within it that wait."""
+        """The run ends: end the waiting runs within it, too."""
         waiting = list(self.waiting.values())
         self.waiting.clear()
         if waiting:
@@ -263,7 +263,7 @@ class Delegation:
         return _answer(agent_name, finished)
 
     def _wait(self, run_id: UUID, stop: CancelToken) -> None:
-        """The other run waits for people; where its call is stopped meanwhile, it ends."""
+        """The other run waits for people: end it if its call is stopped meanwhile."""
         self.waiting[stop.call_id] = run_id
 
         def give_up() -> None:
@@ -278,7 +278,7 @@ class Delegation:
         stop.add_callback(give_up_soon)
 
     async def _carry(self, run: Run, stop: CancelToken, *, is_known: bool) -> Finished | None:
-        """Begin the other run, or have one that is known go on, until it has ended or waits; None where it was taken from this process."""
+        """Begin or continue the other run, and wait until it has ended or waits; None if it was taken over by another process."""
         handle = self._handles[run.pk] = RunHandle(asyncio.Event())
 
         def stop_it() -> None:
@@ -297,7 +297,7 @@ class Delegation:
             begun = await run_registry.write_and_start(start, begin, run, self._run, self.within)
             if not isinstance(begun, ClaimedRun):
                 return begun or Finished(End(RunStatus.WAITING))
-            # Whoever stops waiting does not stop the run.
+            # Shielded: cancelling the wait must not stop the run.
             return await asyncio.shield(ending[0])
         except Fenced:
             return None
@@ -305,7 +305,7 @@ class Delegation:
             raise ToolError(str(unknown)) from unknown
         except DatabaseError as error:
             if is_known:
-                # It waits still, or is started again: see `supervisor.compare_runs`.
+                # It still waits, or is started again by `supervisor.compare_runs`.
                 return Finished(End(RunStatus.WAITING))
             raise ToolError("The other agent could not be asked, because the database did not answer.") from error
         finally:
@@ -325,7 +325,7 @@ class Delegation:
             handle.ended.set()
 
     def _take_unfinished(self, agent_name: str, message: str) -> UnfinishedCall | None:
-        """The same question, asked before without a result: its run was interrupted, or had not begun, or its answer was lost."""
+        """The same question, asked before without a result: its run was interrupted, had not begun, or its answer was lost."""
         for call in self.unfinished:
             if (call.agent_name, call.message) == (agent_name, message):
                 self.unfinished.remove(call)
@@ -333,14 +333,14 @@ class Delegation:
         return None
 
     def added_to(self, end: End) -> End:
-        """The run's own end, with tokens and cost of the runs within it: they are counted once, at the root."""
+        """The run's own end, with tokens and cost of the runs within it, which are counted once, at the root."""
         for ended in self._ended:
             end = with_child(end, ended)
         return end
 
 
 def with_child(end: End, child: End) -> End:
-    """A run's end with what a run within it has used. Where one of the two is unknown, so is the sum."""
+    """A run's end with what a run within it has used. If one cost is unknown, so is the sum."""
     return replace(end, usage=end.usage.plus(child.usage), cost=_cost(end, child))
 
 
@@ -353,7 +353,7 @@ def _cost(one: End, other: End) -> Cost | None:
 
 
 def end_of(run: Run) -> End:
-    """How a run has ended, from its row."""
+    """How a run has ended, read from its row."""
     used = Usage(run.input_tokens, run.output_tokens, run.usage_estimated, run.cached_tokens, run.reasoning_tokens)
     cost = None if run.cost is None else Cost(run.cost, run.currency)
     return End(RunStatus(run.status), run.iterations, used, run.code, cost)
@@ -361,9 +361,9 @@ def end_of(run: Run) -> End:
 
 @transaction.atomic
 def _begin(run: Run, parent: Run, within: Within) -> ClaimedRun:
-    """Begin a run within another one, which this process holds; raises `Fenced` where it does not any more, and `agents.UnknownAgent`."""
+    """Begin a run within another one. Raises `Fenced` if that does not belong to this process any more, and `agents.UnknownAgent`."""
     step_log.hold(parent)
-    # Checked now: the agent may have been closed to the requesting user since the tool was made.
+    # Checked now: the agent may have been withdrawn from the requesting user since the tool was made.
     version = None if parent.user_id is None else catalog.current_of(run.agent_name, parent.user_id)
     if version is None:
         raise agents.UnknownAgent(f"There is no agent named “{run.agent_name}” any more.")
@@ -383,7 +383,7 @@ def claim_within(claim: ClaimedRun, within: Within) -> ClaimedRun:
 
 
 def _answer(agent_name: str, finished: Finished) -> str:
-    """The result of the call; raises `ToolError` where there is no answer."""
+    """The result of the call. Raises `ToolError` if there is no answer."""
     match finished.end.status:
         case RunStatus.COMPLETED:
             return finished.answer or f"The agent “{agent_name}” ended without an answer."

@@ -1,6 +1,6 @@
-"""The use case: ask, stop, continue; open, change and delete sessions. Pages, sockets, API and admin call these.
+"""The use cases of runs: ask, stop, continue; with creating a session. Pages, sockets, API and admin call these.
 
-The coroutines belong on the serving loop; the functions beside them, each one transaction, run on the database's threads.
+Call the coroutines on the serving event loop. The other functions are each one transaction, on one of the database's threads.
 Each checks its caller's right in that transaction.
 """
 
@@ -64,7 +64,7 @@ _AGENT_NAME = re.compile(AGENT_NAME)
 class Accepted:
     """A run that exists now. ``queued`` is its place in the queue; 0 means that it runs.
 
-    ``claim`` is there where it is this process that executes it from now on.
+    ``claim``: set if this process executes it from now on.
     """
 
     session_id: UUID
@@ -74,7 +74,7 @@ class Accepted:
     is_new: bool
     claim: ClaimedRun | None = None
     is_word: bool = False
-    """It is a steering word for that run, which is running."""
+    """Whether it is a steering word for that run, which is running."""
 
 
 async def ask(
@@ -89,9 +89,9 @@ async def ask(
     origin: Origin = Origin.CHAT,
     files: Sequence[str] = (),
 ) -> Accepted:
-    """Put a message in the session's queue, and start it or publish the queue, see `accept_run`. Raises `Refused`.
+    """Put a message into the session's queue, and start it or publish the queue; see `accept_run`. Raises `Refused`.
 
-    ``fallback_agent`` is used where the message names none; then the session's own. ``files`` are ids of the user's, or the session's.
+    ``fallback_agent`` is used if the message names none; else the session's own. ``files`` are ids of files of the user or of the session.
     """
     check_message(message)
     file_ids = check_files(files)
@@ -110,7 +110,7 @@ async def ask(
 
 
 async def begin(user: User, *, message: str, agent_name: str, enable_reasoning: bool, key: str) -> Accepted:
-    """Open a session with its first message, see `ask`. Where the message is refused no session is made. Raises `Refused`.
+    """Create a session with its first message; see `ask`. If the message is refused, no session is created. Raises `Refused`.
 
     The same request with the same ``key`` again returns the same session and the same run.
     """
@@ -139,10 +139,10 @@ async def begin(user: User, *, message: str, agent_name: str, enable_reasoning: 
 def ask_by_clock(
     owner: User, session_id: UUID | None, *, message: str, agent_name: str, title: str, client_message_id: str
 ) -> Accepted:
-    """`ask` on behalf of a schedule, within the transaction that claims its due time. Raises `Refused`.
+    """`ask` for a schedule, within the transaction that claims its due time. Raises `Refused`.
 
-    Without a session it opens one of that title. The message is always put in the queue, so that whoever lives when the transaction is
-    committed starts it; the caller then calls `dispatch_accepted`.
+    Without a session it creates one of that title. The message is always queued, so that any process can start it after the
+    commit; the caller then calls `dispatch_accepted`.
     """
     if session_id is None:
         session_id = Session.objects.create(owner=owner, agent_name=agent_name, title=title).pk
@@ -170,9 +170,9 @@ def ask_case(
     version_id: int,
     client_message_id: str,
 ) -> Accepted:
-    """`ask` a case of a set, in a session of its own that no list shows, of one version of an agent. Raises `Refused`.
+    """`ask` a case of a set, with one version of an agent, in a session of its own that no list shows. Raises `Refused`.
 
-    The session is the set's owner's; ``user`` has the set asked. ``file_ids`` are the case's. It is queued as by `ask_by_clock`.
+    The session belongs to the set's owner; ``user`` runs the set. ``file_ids``: the case's files. It is queued as by `ask_by_clock`.
     """
     session = Session.objects.create(owner=owner, agent_name=agent_name, title=title_from(message), for_set=set_id)
     if file_ids:
@@ -206,13 +206,13 @@ def ask_atomically(
     along: SentAlong | None = None,
     version_id: int | None = None,
 ) -> Accepted:
-    """`ask` as one transaction on the calling thread; the caller then calls `dispatch_accepted`. Raises `Refused`.
+    """`ask` as one transaction in the calling thread; the caller then calls `dispatch_accepted`. Raises `Refused`.
 
-    ``along`` is what a client has sent with it that keeps the conversation itself; ``version_id`` the version of the agent that answers,
-    for what waits in the queue first, else the current one.
+    ``along``: what a client that keeps the conversation itself has sent along. ``version_id``: the version of the agent that answers;
+    None for the current one.
     """
     if agent_name is not None and not _AGENT_NAME.fullmatch(agent_name):
-        # Nor can every text be a parameter of a statement.
+        # Not every text can be a parameter of a statement.
         raise no_such_agent(agent_name, user.pk)
     standing = check_access(session_id, user, client_message_id, agent_name or fallback_agent)
     if standing.is_known:
@@ -254,13 +254,13 @@ def _file_ids(run: Run) -> list[str]:
 async def continue_run(
     user: User, session_id: UUID, run_id: UUID | None, client_message_id: str | None = None
 ) -> Accepted:
-    """Go on from an ended run, as a new run, and start it, see `accept_run`. Raises `Refused`."""
+    """Continue after an ended run, as a new run; start it or publish the queue, see `accept_run`. Raises `Refused`."""
     return await accept_run(continue_atomically, user, session_id, run_id, client_message_id or uuid4().hex)
 
 
 @transaction.atomic
 def continue_atomically(user: User, session_id: UUID, run_id: UUID | None, client_message_id: str) -> Accepted:
-    """`continue_run`, likewise."""
+    """`continue_run` as one transaction in the calling thread; the caller then calls `dispatch_accepted`. Raises `Refused`."""
     standing = check_access(session_id, user, client_message_id)
     runs = Run.objects.filter(session=session_id)
     old = runs.filter(pk=run_id).first() if run_id is not None else None
@@ -270,7 +270,7 @@ def continue_atomically(user: User, session_id: UUID, run_id: UUID | None, clien
         known = runs.get(user=user, client_message_id=client_message_id)
         return _again(known, is_same=known.continues_id == old.pk)
     _check_unused(standing)
-    # What was taken out of the queue before it began has changed nothing.
+    # A run that was removed from the queue before it began has changed nothing.
     later = runs.filter(number__gt=old.number).exclude(status=RunStatus.CANCELLED, started_at=None)
     if later.exists() or old.parent_id is not None or old.status not in run_state.CONTINUABLE:
         raise Refused(
@@ -303,7 +303,7 @@ def _check_unused(standing: Admission) -> None:
 
 
 def used_before() -> Refused:
-    """The refusal of an identifier that something else has."""
+    """The refusal for a ``client_message_id`` that was used for something else."""
     return Refused("conflict", Sentence("This message's identifier was used for another message before."))
 
 
@@ -316,7 +316,7 @@ def _again(known: Run, *, is_same: bool) -> Accepted:
 
 
 def _admit(run: Run, standing: Admission) -> Accepted:
-    """Queue a new run, or start it at once where it may start."""
+    """Queue a new run, or start it at once if it may start."""
     if run.agent_version_id is None:
         raise no_such_agent(run.agent_name, cast(int, run.user_id))
     most, line = settings.MAX_MESSAGES_PER_MINUTE, settings.MAX_QUEUED_RUNS
@@ -344,21 +344,21 @@ def _admit(run: Run, standing: Admission) -> Accepted:
 
 
 async def accept_run(function: Callable[P, Accepted], *args: P.args, **kwargs: P.kwargs) -> Accepted:
-    """Accept by a transaction, and start what was accepted, or publish that it waits: one act, also where the caller goes away.
+    """Accept a run by a transaction; then start it, or publish that it is queued, even if the caller is cancelled.
 
-    The caller continues before anything of the run is published, and can answer before anything of it is sent.
+    The caller continues before any event of the run is published, and so can answer before any of them is sent.
     """
     return await run_registry.write_and_start(start_accepted, function, *args, **kwargs)
 
 
 async def dispatch_accepted(accepted: Accepted) -> None:
-    """Start what a transaction of the caller's has accepted, or publish that it waits."""
+    """Start what the caller's transaction has accepted, or publish that it is queued."""
     if (moving := start_accepted(accepted)) is not None:
         await asyncio.shield(moving)
 
 
 def start_accepted(accepted: Accepted) -> asyncio.Task[None] | None:
-    """Start it, on the event loop, as soon as it is committed; returns what was stored beside it."""
+    """After the commit, on the event loop: start the run if it was claimed, else its queue. Returns the task of the latter, else None."""
     if accepted.claim is not None:
         dispatch.start_run(accepted.claim)
     elif accepted.is_new:
@@ -368,21 +368,21 @@ def start_accepted(accepted: Accepted) -> asyncio.Task[None] | None:
 
 @dataclass(frozen=True, slots=True)
 class Stops:
-    """What a stop has reached: running runs, and queued ones, which have ended at once."""
+    """What a stop has reached: running runs; and queued ones, which have already ended."""
 
     running: list[UUID]
     ended: list[UUID]
     woken: list[UUID] = field(default_factory=list)
-    """Those within others that have ended; the calls that started them may be running."""
+    """Runs within others that have ended; the calls that started them may be running."""
 
 
 async def cancel(
     user: User, session_id: UUID, run_id: UUID | None = None, *, everything: bool = False, door: Door = Door.API
 ) -> Stops:
-    """Stop a run of the session: the given one, else the running one; ``everything`` adds the queue. Raises `Refused`.
+    """Stop a run of the session: the given one, else the running one; ``everything``: also the queue. Raises `Refused`.
 
-    A run within another one is stopped alone, where it is given.
-    ``door`` is where the command came from: a stop of another user's run is written to the audit log with it.
+    If a run within another one is given, only that one is stopped.
+    ``door``: where the command came from, for the audit log: it records stops of other users' runs.
     """
     stops, events = await database.write(cancel_atomically, user, session_id, run_id, everything=everything, door=door)
     reason = run_state.stopped_by(user.get_username())
@@ -401,10 +401,10 @@ async def cancel(
 def cancel_atomically(
     user: User, session_id: UUID, run_id: UUID | None, *, everything: bool, door: Door = Door.API
 ) -> tuple[Stops, list[Stored]]:
-    """`cancel` as one transaction on the calling thread; the caller then publishes the events and stops running runs. Raises `Refused`."""
+    """`cancel` as one transaction in the calling thread; the caller publishes the events, and stops running runs. Raises `Refused`."""
     session = lock_session(session_id, user, may_stop)
     if everything:
-        # They would be asked after the run.
+        # Else they would be asked after the run.
         steering.take_back_all(session_id)
     unfinished = Run.objects.filter(IS_UNFINISHED, session_id=session_id)
     if run_id is not None and not everything:

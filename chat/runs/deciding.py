@@ -1,6 +1,6 @@
-"""The use case: decide on calls that wait, answer questions; and what happens to those that nobody decides.
+"""The use case of decisions: decide calls that wait, answer questions; and what happens if nobody does.
 
-The coroutines belong on the serving loop; what they write is one transaction each, which checks the caller's right.
+Call the coroutines on the serving event loop. What they write is one transaction each, which checks the caller's right.
 """
 
 import logging
@@ -41,7 +41,7 @@ _LONGEST_ARGUMENTS = 200_000
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """A person's decision on a call. ``arguments``: to call it with, instead of the model's."""
+    """A person's decision on a call. ``arguments``: those to call it with instead of the model's, if any."""
 
     tool_call_id: str
     decision: Literal["allow", "deny"]
@@ -63,15 +63,15 @@ Said: TypeAlias = Sequence[tuple[UUID, Approval | Answered]]
 
 
 def approval_of(said: Decide) -> Approval:
-    """The same from a frame's payload, or from the body of an API call."""
+    """The decision in a frame's payload, or in the body of an API call."""
     return Approval(said.tool_call_id, said.decision, said.arguments, said.scope, said.reason or "")
 
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """The result of decisions. ``claim`` is there where this process continues the run; ``is_ready``: the run may continue.
+    """The result of decisions. ``claim``: set if this process continues the run. ``is_ready``: the run may continue.
 
-    ``woken`` are the runs within others that may continue, or have ended; the calls that have started them may be running.
+    ``woken``: runs within others that may continue, or have ended; the calls that started them may be running.
     """
 
     session_id: UUID
@@ -89,12 +89,12 @@ async def approve(user: User, session_id: UUID, run_id: UUID, approval: Approval
 async def answer(
     user: User, session_id: UUID, run_id: UUID, tool_call_id: str, answers: Mapping[str, Any], door: Door
 ) -> None:
-    """Answer a question, likewise. Raises `Refused`."""
+    """Answer a question. When no request of its turn is open any more, the run continues. Raises `Refused`."""
     await decide(user, session_id, [(run_id, Answered(tool_call_id, answers))], door)
 
 
 async def decide(user: User, session_id: UUID, said: Said, door: Door) -> None:
-    """Decide on several calls and questions of a session's run and those within it: on all, or, where one is refused, on none.
+    """Decide several calls and questions of a session's run and of those within it: all, or none if one is refused.
 
     Raises `Refused`.
     """
@@ -107,13 +107,13 @@ async def decide(user: User, session_id: UUID, said: Said, door: Door) -> None:
 
 
 async def expire_due() -> None:
-    """Handle the requests that are past their deadline: called every second in every process; of several, the first does it."""
+    """Handle requests past their deadline. Every process calls it every second; the first one handles each request."""
     due = await database.read(waiting_calls.due_calls, clock.now())
     await _expiring.do(due, _expire)
 
 
 async def revoke(user: User, session_id: UUID, approval_id: int, door: Door) -> None:
-    """Take back what was allowed for the session. Raises `Refused`."""
+    """Withdraw a standing approval of the session. Raises `Refused`."""
     await database.write(_revoke, user, session_id, approval_id, door)
 
 
@@ -124,7 +124,7 @@ def may_decide(user: AnyUser, session: Session) -> bool:
 
 
 async def _tell(decided: Decided) -> None:
-    """Publish what was stored, where the run does not do that itself; notify workers, where another process continues it."""
+    """Publish what was stored, unless the run does that itself; notify workers if another process continues it."""
     if decided.claim is not None:
         return
     await publisher.publish_events(decided.session_id, decided.events)
@@ -135,7 +135,7 @@ async def _tell(decided: Decided) -> None:
 
 @transaction.atomic
 def _decide_atomically(user: User, session_id: UUID, said: Said, door: Door) -> Decided:
-    """Store all decisions of one command, and where no request is open any more continue the run, here if this process executes runs."""
+    """Store the decisions of one command; if no request is open any more, continue the run, here if this process executes runs."""
     session = lock_session(session_id, user, may_decide)
     each = [
         _approve(session, user, run_id, what, door)
@@ -155,7 +155,7 @@ def _decide_atomically(user: User, session_id: UUID, said: Said, door: Door) -> 
 def _approve(session: Session, user: User, run_id: UUID, approval: Approval, door: Door) -> Decided:
     run, call = _open_call(session, run_id, approval.tool_call_id, WaitingKind.APPROVAL)
     arguments = _checked_arguments(run, call, approval)
-    # What a session that has read private things may send out is decided each time.
+    # In a session that has read private data, each call is decided on its own.
     scope = "once" if call.rule == PRIVATE or approval.decision == "deny" else approval.scope
     data: ApprovalStep = {
         "type": "approval",
@@ -211,7 +211,7 @@ def _answer_step(run: Run, call: WaitingCall, by: User | None, answers: Mapping[
 
 
 def _open_call(session: Session, run_id: UUID, tool_call_id: str, kind: WaitingKind) -> tuple[Run, WaitingCall]:
-    """The call and its run, which waits for this. Raises `Refused`."""
+    """The call and its run, which waits for it. Raises `Refused`."""
     run = Run.objects.filter(session=session, pk=run_id).first()
     if run is None:
         raise Refused("not_found", Sentence("There is no such run in this session."))
@@ -220,7 +220,7 @@ def _open_call(session: Session, run_id: UUID, tool_call_id: str, kind: WaitingK
     if call is not None and call.decided_by is not None:
         who = call.decided_by.get_username()
         raise Refused("conflict", Sentence("%(user)s has decided on this already.", user=who))
-    # Another call of its turn that was decided leaves this one open.
+    # Other decided calls of its turn leave this one open.
     if call is None or call.decided_at is not None or run.status not in (RunStatus.WAITING, RunStatus.RUNNING):
         raise Refused("not_waiting", Sentence("Nothing waits here for that any more."))
     return run, call
@@ -231,7 +231,7 @@ def _checked_arguments(run: Run, call: WaitingCall, approval: Approval) -> Mappi
     changed = approval.arguments
     if changed is None or approval.decision == "deny" or changed == orjson.loads(call.arguments):
         return None
-    # As in `agents.tools.runner`: what checks them takes long to load.
+    # As in `agents.tools.runner`: this import takes long.
     from agents.tools.schemas import argument_problem  # noqa: PLC0415
 
     try:
@@ -248,7 +248,7 @@ def _checked_arguments(run: Run, call: WaitingCall, approval: Approval) -> Mappi
 
 
 def _go_on(run: Run, data: PeopleStep) -> Decided:
-    """Store a decision, and where no request is open any more mark the run as ready."""
+    """Store a decision; if no request is open any more, mark the run as ready."""
     last = run.steps.order_by("-position").values_list("position", flat=True).first() or 0
     events = step_log.append_unowned(run, [Entry("reasoning_step", data)], position=last)
     if run.status != RunStatus.WAITING or not waiting.may_go_on(run.pk):
@@ -268,12 +268,12 @@ async def _expire(call_id: int) -> None:
 
 @transaction.atomic
 def _expire_atomically(call_id: int) -> Decided:
-    """A request that is past its deadline: the call is denied, or the run ends."""
+    """Handle one request past its deadline: deny the call, or end the run."""
     call = WaitingCall.objects.filter(pk=call_id, decided_at=None).first()
     nothing = Decided(UUID(int=0), [])
     if call is None or not Session.objects.select_for_update().filter(pk=call.session_id).exists():
         return nothing
-    # As it is now that the session is held.
+    # Read again, because the session is locked only now.
     call = WaitingCall.objects.filter(pk=call_id, decided_at=None, deadline__lte=clock.now()).first()
     if call is None:
         return nothing
@@ -300,7 +300,7 @@ def _expire_atomically(call_id: int) -> Decided:
             "reason": "",
         }
     waiting.record_decision(call, decision="deny", by=None)
-    # It is found by polling: no one who has just pressed a button waits for it.
+    # The run is found by polling: nobody who has just pressed a button waits for it.
     return _go_on(run, data)
 
 

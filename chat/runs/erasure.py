@@ -1,8 +1,8 @@
-"""Deletes sessions and accounts: for everyone at once, and from the tables in small batches, so that other writers do not wait.
+"""Deletes sessions and accounts: at once for everyone, and from the tables in small batches, so that other writers do not wait.
 
-What is deleted is marked in the transaction of the command, and from then on no query finds it. The marked rows, however many, are deleted
-in batches, each a short transaction of its own, by any process and after any crash: the mark goes last. Rows that refer to a deleted row
-are set to null, or deleted too, as the tables' foreign keys say.
+The command's transaction marks what is deleted; from then on no query finds it. The marked rows, however many, are deleted in
+batches, each a short transaction, by any process and after any crash; the marked row itself goes last. Rows that refer to a deleted row
+are deleted too, or their reference is set to null, as the tables' foreign keys say.
 """
 
 import logging
@@ -65,16 +65,16 @@ from chat.store import search
 
 logger = logging.getLogger(__name__)
 
-#: Rows of a batch, to begin with, at most and at least, and how long one may take, in seconds: other writers wait for it.
+#: Rows of a batch: the first, the most and the fewest; and how many seconds one may take, because other writers wait for it.
 _FIRST_BATCH = 200
 _LARGEST_BATCH = 1_000
 _SMALLEST_BATCH = 50
 _LONGEST_S = 0.1
-#: A session with no more rows than this is removed in the transaction that deletes it.
+#: A session with no more rows than this is deleted in the command's transaction.
 _AT_ONCE = 500
-#: Files that one batch removes: each may be large.
+#: How many files one batch deletes: each may be large.
 _FILES = 2
-#: Sessions that one batch is about.
+#: How many sessions one batch covers.
 _SESSIONS = 50
 
 
@@ -82,12 +82,12 @@ _SESSIONS = 50
 
 
 def hide_session(session_id: UUID) -> list[UUID]:
-    """Delete a session for everyone, in the transaction of the caller, who holds its row; returns its running runs.
+    """Delete a session for everyone, in the caller's transaction, which has locked its row. Returns its running runs.
 
-    A short one is deleted in that transaction; the rest of a longer one by `erase_batch`.
+    A short session is deleted completely in that transaction; the rest of a longer one by `erase_batch`.
     """
     at_work = run_state.abandon(Q(session=session_id))
-    # As where a session's row is removed: they have none any more.
+    # As when a session's row is deleted: its schedules have none any more.
     Schedule.objects.filter(session=session_id).update(session=None)
     Occurrence.objects.filter(IS_OPEN, run__session=session_id).update(run=None)
     CaseResult.objects.filter(run__session=session_id).update(run=None)
@@ -97,9 +97,9 @@ def hide_session(session_id: UUID) -> list[UUID]:
 
 
 def hide_sessions_of_set(set_id: UUID) -> list[UUID]:
-    """Delete the sessions that were opened for a set's cases, likewise; `erase_batch` deletes them. Returns their running runs."""
+    """Delete the sessions that were opened for a set's cases for everyone; `erase_batch` deletes their rows. Returns their running runs."""
     opened = Session.everything.filter(for_set=set_id, deleted_at=None)
-    # In a statement of its own: they may be more than one takes as parameters.
+    # A subquery: there may be more than a statement accepts as parameters.
     at_work = run_state.abandon(Q(session__in=opened.values("pk")))
     opened.update(deleted_at=timezone.now())
     return at_work
@@ -107,10 +107,10 @@ def hide_sessions_of_set(set_id: UUID) -> list[UUID]:
 
 @transaction.atomic
 def close_account(user_id: int) -> list[UUID]:
-    """Delete an account: its logins end, and nothing of it runs any more; returns its running runs."""
+    """Delete an account: its logins end, and none of its runs continues. Returns its running runs."""
     user = User.objects.select_for_update().get(pk=user_id)
     user.is_active = user.is_staff = user.is_superuser = False
-    # Ends every login that there is.
+    # This ends all of its logins.
     user.set_unusable_password()
     user.save(update_fields=("is_active", "is_staff", "is_superuser", "password"))
     SteeringWord.objects.filter(user=user, state=WordState.PENDING).update(state=WordState.TAKEN_BACK)
@@ -125,13 +125,13 @@ def close_account(user_id: int) -> list[UUID]:
 
 
 class Pace:
-    """How many rows a batch takes: as many as can be removed in a short time, which differs from database to database."""
+    """Adapts the size of batches, so that each takes a short time on any database."""
 
     def __init__(self) -> None:
         self.rows = _FIRST_BATCH
 
     def adapt(self, took_s: float) -> None:
-        """Take fewer the next time, or more."""
+        """Adapt the size of the next batch to the seconds that one took."""
         if took_s > _LONGEST_S:
             self.rows = max(_SMALLEST_BATCH, self.rows // 2)
         elif took_s < _LONGEST_S / 3:
@@ -139,7 +139,7 @@ class Pace:
 
 
 def is_any() -> bool:
-    """Whether something is deleted that has not all been removed, or a file was never used."""
+    """Whether deleted rows are still in the tables, or a file was never used."""
     return (
         Session.everything.filter(deleted_at__lte=timezone.now()).exists()
         or ClosedAccount.objects.exists()
@@ -148,7 +148,7 @@ def is_any() -> bool:
 
 
 def erase_batch(pace: Pace) -> float | None:
-    """Delete a batch; returns for how many seconds it has blocked other writers, None where there is nothing (more) to delete."""
+    """Delete a batch. Returns for how many seconds it has blocked other writers; None if there is nothing more to delete."""
     began = time.monotonic()
     with transaction.atomic():
         did = _erase_hidden(pace.rows) or _erase_account(pace.rows) or _erase_unused()
@@ -160,14 +160,14 @@ def erase_batch(pace: Pace) -> float | None:
 
 
 def _erase_hidden(limit: int) -> bool:
-    # What is hidden until a later moment is still being copied; where nothing copies it any more, it is deleted after that.
+    # A session that is hidden until a later time is still being copied; if nothing copies it any more, it is deleted after that time.
     hidden = Session.everything.select_for_update(skip_locked=True).filter(deleted_at__lte=timezone.now())
     session_ids = list(hidden.order_by("deleted_at").values_list("pk", flat=True)[:_SESSIONS])
     return bool(session_ids) and _erase_sessions(session_ids, limit)
 
 
 def _erase_sessions(session_ids: list[UUID], limit: int) -> bool:
-    """Remove so many rows that belong to sessions that are marked, and the sessions themselves where those were all; whether any."""
+    """Delete up to ``limit`` rows of marked sessions, and the sessions once they have no more. Returns whether anything was deleted."""
     if _erase_files_of(session_ids):
         return True
     steps = _keys(Step.objects.filter(session__in=session_ids), limit)
@@ -185,7 +185,7 @@ def _erase_sessions(session_ids: list[UUID], limit: int) -> bool:
             _delete(kept._base_manager.filter(pk__in=keys))  # noqa: SLF001
         if len(keys) == limit:
             return True
-    # Those within others first, to which these refer.
+    # Runs within others first, because they refer to these.
     within = Run.objects.filter(session__in=session_ids).order_by("-depth")
     runs = list(within.values_list("pk", flat=True)[:limit])
     if runs:
@@ -212,7 +212,7 @@ def _erase_sessions(session_ids: list[UUID], limit: int) -> bool:
 
 
 def _erase_files_of(session_ids: list[UUID]) -> bool:
-    """Untie some files from the sessions, and remove those of them that nothing else uses; whether there may be more."""
+    """Detach some files from the sessions, and delete those that nothing else uses. Returns whether there may be more."""
     uses = dict(SessionFile.objects.filter(session__in=session_ids).values_list("pk", "file_id")[:_FILES])
     if not uses:
         return False
@@ -246,7 +246,7 @@ def _erase_account(limit: int) -> bool:
     if closed is None:
         return False
     if closed.pseudonym is None:
-        # A process of an earlier version has closed it.
+        # An account that a process of an earlier version has closed.
         closed.pseudonym = audit.new_pseudonym()
         closed.save(update_fields=["pseudonym"])
     for part in _PARTS:
@@ -255,9 +255,9 @@ def _erase_account(limit: int) -> bool:
     if audit.use_pseudonym(closed.user_id, closed.pseudonym, limit):
         return True
     user = User.objects.get(pk=closed.user_id)
-    # Failed logins name it, and do not go with it.
+    # Failed logins contain its name, and do not refer to its row.
     AccessAttempt.objects.filter(username=user.get_username()).delete()
-    # What is left of it is little, and by what other packages keep of accounts.
+    # Only few rows are left, and those of other packages.
     user.delete()
     logger.info("The account %d was removed", closed.user_id)
     return True
@@ -265,7 +265,7 @@ def _erase_account(limit: int) -> bool:
 
 def _hide_sessions(user_id: int, limit: int) -> bool:
     now = timezone.now()
-    # Those too that are still being copied.
+    # Including those that are still being copied.
     shown = Session.everything.filter(Q(deleted_at=None) | Q(deleted_at__gt=now), owner=user_id)
     session_ids = _keys(shown, limit)
     Session.everything.filter(pk__in=session_ids).update(deleted_at=now)
@@ -287,14 +287,14 @@ def _forget_stopped(user_id: int, limit: int) -> bool:
 def _delete_some(rows: Callable[[int], QuerySet[Model]]) -> Callable[[int, int], bool]:
     def delete(user_id: int, limit: int) -> bool:
         keys = _keys(rows(user_id), limit)
-        # By their keys alone: what the rows are found by may join tables, and would be joined whole for each batch.
+        # By primary keys only: the query may join tables, and would join them completely for each batch.
         _delete(rows(user_id).model._base_manager.filter(pk__in=keys))  # noqa: SLF001
         return bool(keys)
 
     return delete
 
 
-#: Tables with possibly many rows of an account, in the order in which they can be deleted.
+#: An account's tables that may have many rows, in the order in which they can be deleted.
 _PARTS: tuple[Callable[[int, int], bool], ...] = (
     _hide_sessions,
     _forget_asked,
@@ -323,5 +323,5 @@ def _keys(rows: QuerySet[Model], limit: int) -> list[Any]:
 
 
 def _delete(rows: QuerySet[Model]) -> None:
-    """Delete rows that nothing refers to any more. Django's own way would read them all first, to see what does."""
+    """Delete rows that no other row refers to. Django's own `delete` would first read all of them to find such rows."""
     rows.order_by()._raw_delete(rows.db)  # noqa: SLF001

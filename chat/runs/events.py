@@ -1,4 +1,4 @@
-"""The events that frame a run's steps: its start, its end, its failure, and what closes what a dead process left open."""
+"""The events around a run's steps: its start, end and failure, and those that close what a dead process has left open."""
 
 import itertools
 import secrets
@@ -32,7 +32,7 @@ MAY_HAVE_RUN = (
 
 
 def opening(run: Run) -> list[Entry]:
-    """The first events of a run that is about to be executed, its agent's first steps with them."""
+    """The first events of a run that is about to be executed, including its agent's first steps."""
     steps = [
         Entry("reasoning_step", step.data, numbered=run.enable_reasoning) for step in agents.initial_steps(run.message)
     ]
@@ -40,7 +40,7 @@ def opening(run: Run) -> list[Entry]:
 
 
 def started(run: Run, *, model: str | None = None, most: int = 0) -> Entry:
-    """The first event of a run, with its model, if it has one, and how many model calls it may make; 0 for any number."""
+    """The first event of a run, with its model if it has one, and the most model calls that it may make; 0 for no limit."""
     data: ReasoningStartData = {
         "agent": run.agent_name,
         "message": run.message,
@@ -65,11 +65,11 @@ def started(run: Run, *, model: str | None = None, most: int = 0) -> Entry:
 
 
 def completed(run: Run, end: End, *, removed: bool = False) -> Entry:
-    """The last event of a run; ``removed``: it was taken out of the queue before it began."""
+    """The last event of a run. ``removed``: it was removed from the queue before it began."""
     if run.begun_at is not None:
         lasted = time.monotonic() - run.begun_at
     else:
-        # Another process began it: by the clock that both have in common.
+        # Another process has begun it, so the time is measured by the database's clock, which both share.
         now = clock.now()
         lasted = (now - (run.started_at or now)).total_seconds()
     data: ReasoningCompleteData = {
@@ -90,7 +90,7 @@ def completed(run: Run, end: End, *, removed: bool = False) -> Entry:
 
 
 def usage_data(usage: Usage, cost: Cost | None) -> UsageData:
-    """Tokens and what they cost, as the wire has them."""
+    """Tokens and their cost, as sent to clients."""
     data: UsageData = {
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,
@@ -106,18 +106,18 @@ def usage_data(usage: Usage, cost: Cost | None) -> UsageData:
 
 
 def usage_of(run: Run) -> UsageData:
-    """The same of an ended run, from its row."""
+    """The usage of an ended run, from its row."""
     used = Usage(run.input_tokens, run.output_tokens, run.usage_estimated, run.cached_tokens, run.reasoning_tokens)
     return usage_data(used, None if run.cost is None else Cost(run.cost, run.currency))
 
 
 def failed(outcome: Outcome) -> Entry:
-    """The event that tells people why a run failed."""
+    """The event about why a run failed."""
     return Entry("error", error_data(cast(ErrorCode, outcome.code), outcome.error, secrets.token_hex(4)))
 
 
 def failed_step(outcome: Outcome, *, numbered: bool) -> Entry:
-    """The step that says the same, where it was not the agent that failed."""
+    """The step about why a run failed, for failures outside the agent, which has no such step."""
     data: ErrorStep = {
         "type": "error",
         "content": outcome.error,
@@ -130,7 +130,7 @@ def failed_step(outcome: Outcome, *, numbered: bool) -> Entry:
 
 
 def steered(word: SteeringWord, iteration: int) -> Entry:
-    """The step of a steering word that this model call reads. It is sent also where no reasoning is."""
+    """The step of a steering word that a model call reads. It is also sent to clients that get no reasoning."""
     data: SteerStep = {
         "type": "steer",
         "content": word.message,
@@ -151,9 +151,9 @@ def answered(content: str, *, partial: bool) -> Entry:
 
 
 def left_open(run: Run, steps: Sequence[Step], *, words: str = NO_RESULT, begun: Collection[str] = ()) -> list[Entry]:
-    """The last events of a run whose process has died: its draft becomes a step, open tool calls get a result, which is ``words``.
+    """The last events of a run whose process has died: its draft becomes a step, and open tool calls get ``words`` as their result.
 
-    ``begun`` are the ids of calls that people have allowed and that were begun.
+    ``begun``: the ids of calls that people have allowed and that were begun.
     """
     iteration = max((step.iteration for step in steps), default=0)
     last = max((step.number or 0 for step in steps), default=0)
@@ -161,7 +161,7 @@ def left_open(run: Run, steps: Sequence[Step], *, words: str = NO_RESULT, begun:
     now = timezone.now().timestamp()
     data: list[ThoughtStep | FinalAnswerStep | ToolResultStep] = []
     draft = getattr(run, "draft", None)
-    # Half-written arguments are no call; there is nothing to keep of them. And a text may have been saved just after its step was stored.
+    # Half-written arguments are no call, so they are dropped; and a draft may have been saved just after its step was stored.
     is_stored = draft is not None and 0 < draft.number <= last
     if draft is not None and draft.text and draft.type != "tool_use" and not is_stored:
         piece = {

@@ -1,4 +1,4 @@
-"""Which runs are running, where, and what this process is asked to do with its own: read every second, so by raw SQL."""
+"""The running runs, and requests to the processes that execute them: read every second, so with raw SQL."""
 
 from datetime import datetime
 from uuid import UUID
@@ -16,7 +16,7 @@ _RUNNING = f"""SELECT run.id, run.status, person.username FROM chat_run run
 
 
 def owned_by(process: str) -> dict[UUID, str | None]:
-    """A process's live runs, each with the sentence of who has asked to stop it; None where no one has."""
+    """A process's live runs, each with the sentence about who has requested its stop, or None."""
     with connection.cursor() as cursor:
         cursor.execute(_RUNNING, [process])
         return {
@@ -25,14 +25,14 @@ def owned_by(process: str) -> dict[UUID, str | None]:
         }
 
 
-#: The steering words for a process's runs: each run's newest, and the newest that is to interrupt it, with its user.
+#: The steering words for a process's runs: for each run the newest, and the newest that interrupts it, with its user.
 _WORDS = f"""SELECT word.run_id, word.id, word.interrupt, person.username FROM chat_steeringword word
     JOIN chat_run run ON run.id = word.run_id JOIN {User._meta.db_table} person ON person.id = word.user_id
     WHERE word.state = 'pending' AND run.owner = %s AND run.status = 'running' ORDER BY word.id"""  # noqa: S608 - our own table
 
 
 def words_for(process: str) -> list[tuple[UUID, int, str]]:
-    """The unread steering words for a process's runs: their users, their numbers, and why to interrupt the run; empty without."""
+    """The unread steering words for a process's runs: run, number, and why to interrupt the run, empty if it is not to be."""
     with connection.cursor() as cursor:
         cursor.execute(_WORDS, [process])
         return [
@@ -41,12 +41,12 @@ def words_for(process: str) -> list[tuple[UUID, int, str]]:
         ]
 
 
-#: Roots before the runs within them, which end with them.
+#: Roots come before the runs within them, which end together with them.
 _LIVE_RUNS = f"SELECT id FROM chat_run WHERE {AT_WORK_SQL} {{silent}} ORDER BY depth"  # noqa: S608 - our own condition
 
 
 def silent_since(since: datetime) -> list[UUID]:
-    """Live runs whose owner has sent no heartbeat since then, by the database's clock."""
+    """The live runs whose owner has sent no heartbeat since then, by the database's clock."""
     with connection.cursor() as cursor:
         cursor.execute(_LIVE_RUNS.format(silent="AND heartbeat_at < %s"), [datetime_param(since)])
         return uuids_from_db(run_id for (run_id,) in cursor.fetchall())

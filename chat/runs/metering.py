@@ -1,4 +1,4 @@
-"""Keeps the budgets of one run: warned of at four fifths, then one last call without tools, then no more."""
+"""Enforces the budgets of one run: a warning at four fifths, one last call without tools at the end, then no more calls."""
 
 from collections.abc import Callable, Sequence
 from decimal import Decimal
@@ -27,7 +27,7 @@ class Spent:
             self._more(cost.currency, cost.amount)
 
     def of(self, limit: Limit) -> Decimal:
-        """How much of it counts for a budget, in its unit."""
+        """How much of it counts for a budget, in the budget's unit."""
         return self._amounts.get(limit.unit, Decimal(0))
 
     def _more(self, unit: str, amount: Decimal) -> None:
@@ -35,9 +35,9 @@ class Spent:
 
 
 class RunMeter:
-    """What a run may still spend, by all budgets that apply to it. ``price`` returns the cost of a call, where it is known.
+    """What a run may still spend, by all budgets that apply to it. ``price`` returns the cost of a call if it is known.
 
-    What other runs spend of a day's budget is known as it stood when this run began, and after each of its stored calls: `refresh`.
+    What other runs spend of a day's budget is known as of this run's beginning, and as of each of its stored calls: `refresh`.
     """
 
     def __init__(
@@ -47,22 +47,22 @@ class RunMeter:
         around: Sequence["RunMeter"] = (),
         own: Sequence[BudgetState] = (),
     ) -> None:
-        """``around`` are those of the runs that it is within: what it spends is theirs too, and where one is used up it gets no more.
+        """``around``: the meters of the runs around this one. What it spends counts for them; if one is used up, it gets no more calls.
 
-        ``own`` are the budgets of the version that the run has taken: they stay as they are, whatever staff change meanwhile.
+        ``own``: the budgets of the version that the run uses; they stay the same, whatever staff change meanwhile.
         """
         self._standings = list(standings)
         self._own = tuple(own)
         self._price = price
         self._around = tuple(around)
         self._spent = Spent()
-        #: How much of what this run has spent the sums of the day contain already.
+        #: How much of what this run has spent is already included in the day's sums.
         self._summed = Spent()
         self._is_warned = self._had_last = False
         self._has_asked = False
 
     def add_earlier(self, used: Usage, cost: Cost | None) -> None:
-        """The run has waited for people: what it used before counts, and the sums of the day contain it already."""
+        """Count what the run used before it waited for people; the day's sums already include it."""
         earlier = CallEnded(0, 0, 0, usage=used)
         for spent in (self._spent, self._summed):
             spent.add(earlier, cost)
@@ -72,7 +72,7 @@ class RunMeter:
         self._has_asked = True
 
     def spend(self, call: CallEnded) -> BudgetUse | None:
-        """A model call has ended."""
+        """Count a model call that has ended. See `agents.Meter`."""
         cost = self._price(call)
         for meter in (self, *self._around):
             meter.add(call, cost)
@@ -80,7 +80,7 @@ class RunMeter:
         return None if tight is None else tight.use(self._spent.of(tight.limit))
 
     def refresh(self, stored: Sequence[PricedCall], standings: Sequence[BudgetState]) -> None:
-        """Read the budgets again: these calls of the run's are stored now, so the sums of the day contain them."""
+        """Update the budgets: these calls of the run are stored now, so the day's sums include them."""
         for meter in (self, *self._around):
             meter.mark_summed(stored)
         for standing in standings:
@@ -89,7 +89,7 @@ class RunMeter:
         self._standings = list(standings)
 
     def allow(self) -> Allowance:
-        """What the next call may be: any; the last, once a budget is used up; none after that, or where it was used up before the first."""
+        """See `agents.Meter`: any call; the last one, once a budget is used up; none after that, or if one was used up before the first."""
         if refusal := next((words for meter in self._around if (words := meter.refusal())), None):
             return Allowance(refusal=refusal)
         tight = self._tightest()
@@ -112,16 +112,16 @@ class RunMeter:
         return Allowance(note=_mostly_used(tight.limit, f"{share:.0%}", used))
 
     def add(self, call: CallEnded, cost: Cost | None) -> None:
-        """Count a call of the run's, or of one within it, that has ended."""
+        """Count an ended call of the run, or of a run within it."""
         self._spent.add(call, cost)
 
     def mark_summed(self, stored: Sequence[PricedCall]) -> None:
-        """Note that calls are stored, so that the sums of the day contain them."""
+        """Note that calls are stored, so that the day's sums include them."""
         for call in stored:
             self._summed.add(call.ended, call.cost)
 
     def refusal(self) -> str | None:
-        """The sentence that names the used-up budget; None where none is."""
+        """The sentence about the used-up budget; None if none is used up."""
         tight = self._tightest()
         return None if tight is None or self._share(tight) < 1 else _used_up(tight.limit)
 
@@ -133,7 +133,7 @@ class RunMeter:
 
 
 def used_up(standings: Sequence[BudgetState]) -> str | None:
-    """The sentence that names the used-up budget among these; None where none is."""
+    """The sentence about the used-up budget among these; None if none is used up."""
     return next((_used_up(each.limit) for each in standings if each.used >= each.limit.limit), None)
 
 
@@ -151,7 +151,7 @@ def _used_up(limit: Limit) -> str:
 
 
 def _mostly_used(limit: Limit, share: str, used: Decimal) -> str:
-    """The sentence about a budget of which most is used."""
+    """The sentence about a budget that is mostly used up."""
     values = {"share": share, "used": _figure(used, limit), "limit": _whole(limit)}
     if limit.scope == BudgetScope.RUN:
         return Sentence("%(share)s of the budget of this run is used: %(used)s of %(limit)s.", **values)

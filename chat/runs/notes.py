@@ -1,7 +1,7 @@
 """Verdicts on runs and comments on steps. The only writer of these tables.
 
-Each change is one transaction, on a database thread, by a user who may make it then; it has the next number of its session's
-``notes_version``, by which every process finds changes that it has missed. `publish` publishes it, once it is committed.
+Each change is one transaction, on a database thread, and checks there that the user may make it. It gets the next number of its
+session's ``notes_version``, by which every process finds changes that it has missed. After the commit, call `publish`.
 """
 
 import time
@@ -27,12 +27,12 @@ from chat.runtime import groups
 from chat.security import audit
 from chat.store import notes
 
-#: Longest comment, and longest reason, in UTF-16 code units.
+#: The longest comment, and the longest reason, in UTF-16 code units.
 MOST_UNITS = 4_000
-#: Comments that a session may have, deleted ones too, and those that one person may write in a minute.
+#: The most comments of a session, including deleted ones, and of a user within a minute.
 MOST_COMMENTS = 10_000
 COMMENTS_PER_MINUTE = 30
-#: Changes that one person may make in a minute, as each process counts them: verdicts, and what is edited or deleted.
+#: How many changes a user may make within a minute, as counted by each process: verdicts, edits and deletions.
 CHANGES_PER_MINUTE = 60
 _MINUTE_S = 60.0
 _STAFF = Sentence("Staff may look at this session, but not judge it or comment on it.")
@@ -41,7 +41,7 @@ _NO_COMMENT = Sentence("There is no such comment.")
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What is to be published of a change; without a frame nothing has changed."""
+    """What has to be published about a change; without a frame, nothing has changed."""
 
     session_id: UUID
     version: int
@@ -49,7 +49,7 @@ class Told:
 
 
 async def publish(told: Told) -> None:
-    """Tell every process that shows the session."""
+    """Publish a change to every process that shows the session."""
     if told.frame:
         message: Noted = {
             "version": group_messages.VERSION,
@@ -62,7 +62,7 @@ async def publish(told: Told) -> None:
 
 @transaction.atomic
 def give_verdict(user: User, session_id: UUID, run_id: UUID, word: str, reason: str) -> tuple[VerdictData, Told]:
-    """Judge a run by a word of `VerdictWord`, or take that back: empty. Raises `Refused`."""
+    """Give a run a verdict, a `VerdictWord`; an empty one takes it back. Raises `Refused`."""
     _check_length(reason)
     _check_pace(user.pk)
     lock_session(session_id, user, may_note, _STAFF)
@@ -104,7 +104,7 @@ def write_comment(user: User, session_id: UUID, seq: int, text: str) -> tuple[Co
 
 @transaction.atomic
 def edit_comment(user: User, comment_id: UUID, text: str) -> tuple[CommentData, Told]:
-    """Change one's own comment. Raises `Refused`."""
+    """Change the user's own comment. Raises `Refused`."""
     _check_text(text)
     _check_pace(user.pk)
     comment, _ = _lock_comment(user, comment_id)
@@ -120,7 +120,7 @@ def edit_comment(user: User, comment_id: UUID, text: str) -> tuple[CommentData, 
 
 @transaction.atomic
 def delete_comment(user: User, comment_id: UUID, door: Door) -> Told:
-    """Delete a comment of one's own, or any in one's own session, which is written to the audit log. Raises `Refused`."""
+    """Delete the user's own comment; or any in their own session, which is recorded in the audit log. Raises `Refused`."""
     _check_pace(user.pk)
     comment, session = _lock_comment(user, comment_id)
     if comment.user_id != user.pk:
@@ -141,14 +141,14 @@ def delete_comment(user: User, comment_id: UUID, door: Door) -> Told:
 
 
 def _lock_comment(user: User, comment_id: UUID) -> tuple[Comment, Session]:
-    """A comment that is not deleted, in a session that the user may see, which is held for the rest of the transaction."""
+    """A comment that is not deleted, in a session that the user may see, which is locked for the rest of the transaction."""
     session_id = Comment.objects.filter(pk=comment_id).values_list("session_id", flat=True).first()
     if session_id is None:
         raise Refused("not_found", _NO_COMMENT)
     try:
         session = lock_session(session_id, user, may_note, _STAFF)
     except Refused as refused:
-        # That the session exists is not revealed either.
+        # Even that the session exists is not revealed.
         raise Refused("not_found", _NO_COMMENT) if refused.code == "not_found" else refused from None
     comment = Comment.objects.select_related("user").filter(pk=comment_id, deleted_at=None).first()
     if comment is None:
@@ -163,7 +163,7 @@ def _told(comment: Comment, *, is_changed: bool = True) -> tuple[CommentData, To
 
 
 def _next_version(session_id: UUID) -> int:
-    """Count a change of a session that this transaction holds."""
+    """Raise and return the number of changes of a session that this transaction has locked."""
     Session.objects.filter(pk=session_id).update(notes_version=F("notes_version") + 1)
     return Session.objects.values_list("notes_version", flat=True).get(pk=session_id)
 
@@ -179,7 +179,7 @@ def _check_length(text: str) -> None:
         raise Refused("too_large", Sentence("At most %(most)s characters are allowed.", most=f"{MOST_UNITS:,}"))
 
 
-#: When each person made their latest changes here, by `time.monotonic`.
+#: The times of each user's latest changes in this process, by `time.monotonic`.
 recent_changes: dict[int, deque[float]] = {}
 _MOST_KNOWN = 10_000
 

@@ -1,4 +1,4 @@
-"""Publishes to a session's clients, in every process, what was stored, what is being written, and that its queue has changed."""
+"""Publishes to a session's clients, in every process: stored events, drafts, and changes of the queue."""
 
 import asyncio
 import time
@@ -12,19 +12,19 @@ from chat.runtime import background, groups
 from chat.store.drafts import Draft
 from chat.store.step_log import Stored
 
-#: Seconds after which the whole text of a draft is published again, for processes that missed a piece, and to see whether any listens.
+#: After how many seconds a draft's whole text is published again, for processes that missed a piece, and to see whether any listens.
 WHOLE_EVERY_S = 1.5
 
 
 async def publish_queue(session_id: UUID) -> None:
-    """Tell a session's group that its queue has changed."""
+    """Publish to a session's group that its queue has changed."""
     await groups.publish(groups.of_session(session_id), group_messages.QUEUE_CHANGED)
 
 
 class DraftPublisher:
-    """Publishes drafts of this process to others, in pieces; while one is being sent, newer text replaces what is pending.
+    """Publishes drafts of this process to other processes, in pieces. While one is being sent, newer text replaces what is pending.
 
-    While no other process listens, only whole texts are published: a process that joins later can start from the next one.
+    While no other process listens, only whole texts are published: a process that joins later starts with the next one.
     """
 
     def __init__(self, session_id: UUID) -> None:
@@ -36,7 +36,7 @@ class DraftPublisher:
         self._is_heard = True
 
     def publish(self, draft: Draft) -> None:
-        """Tell of a new state, at once or after the piece that is on its way."""
+        """Publish a new state, at once or after the piece that is being sent."""
         if not self._is_heard and asyncio.get_running_loop().time() - self._whole_at <= WHOLE_EVERY_S:
             return
         self._next = draft
@@ -75,7 +75,7 @@ class DraftPublisher:
 
 
 async def publish_events(session_id: UUID, events: Sequence[Stored]) -> None:
-    """Tell a session's group of events that are stored."""
+    """Publish stored events to a session's group."""
     if not events:
         return
     message: EventsStored = {

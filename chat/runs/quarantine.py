@@ -1,6 +1,6 @@
 """Sets aside runs that cannot be read or started: each ends as failed, so that it blocks nothing and is not tried again.
 
-Only the columns that are needed to end such a run are read, because reading it is what has failed.
+Only the columns that are needed to end such a run are read, because reading the whole row is what has failed.
 """
 
 import logging
@@ -28,12 +28,12 @@ _COLUMNS = """SELECT session_id, status, enable_reasoning, parent_id,
 
 @transaction.atomic
 def fail_next(session_id: UUID) -> list[Stored] | None:
-    """Set aside the session's next queued run; returns its last events, None where none is queued or one is running."""
+    """Set aside the session's next queued run. Returns its last events; None if none is queued, or one is running."""
     if not Session.objects.select_for_update().filter(pk=session_id).exists():
         return None
     live = Run.objects.filter(IS_LIVE, session_id=session_id).values_list("pk", "decided_at").first()
     if live is not None:
-        # One that is to go on, and can't.
+        # A run that is to continue, but can't be.
         failed = fail_run(live[0]) if live[1] is not None else None
         return None if failed is None else failed[1]
     with connection.cursor() as cursor:
@@ -45,7 +45,7 @@ def fail_next(session_id: UUID) -> list[Stored] | None:
 
 @transaction.atomic
 def fail_run(run_id: UUID) -> tuple[UUID, list[Stored]] | None:
-    """Set an unfinished run aside, whichever process executes it; returns its session and its last events, None where it has ended."""
+    """Set an unfinished run aside, whichever process executes it. Returns its session and last events; None if it has ended."""
     with connection.cursor() as cursor:
         cursor.execute(_COLUMNS, [uuid_param(run_id)])
         row = cursor.fetchone()
@@ -78,7 +78,7 @@ def fail_run(run_id: UUID) -> tuple[UUID, list[Stored]] | None:
 
 
 def _started(run: Run) -> step_log.Entry:
-    """The first event of a run that never started: with its message, where that can be read."""
+    """The first event of a run that never started, with its message if that can be read."""
     try:
         with transaction.atomic():
             return run_events.started(Run.objects.select_related("user").get(pk=run.pk))

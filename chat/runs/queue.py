@@ -1,6 +1,6 @@
-"""The queue: how long it is, and whose turn it is.
+"""The queue: its length, and which run is next.
 
-A session's runs are executed one after the other, and a user's not more at a time than is allowed.
+A session's runs are executed one after the other, and a limited number of a user's runs at the same time.
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class QueueCounts:
     queued: int
     at_work: int
     may_start: int
-    """Sessions whose next run may start, and has not yet."""
+    """How many sessions have a next run that may start and has not."""
     oldest_s: float
     """How long the oldest message has been in the queue, in seconds."""
 
@@ -42,7 +42,7 @@ _COUNTS = f"SELECT status, COUNT(*), MIN(created_at) FROM chat_run WHERE {UNFINI
 
 
 def count_unfinished() -> QueueCounts:
-    """Count the runs that have not ended, by the index of those."""
+    """Count the unfinished runs, by their partial index."""
     with connection.cursor() as cursor:
         cursor.execute(_COUNTS)
         found = {status: (count, oldest) for status, count, oldest in cursor.fetchall()}
@@ -54,9 +54,9 @@ def count_unfinished() -> QueueCounts:
 
 
 def next_in(session_id: UUID) -> Run | None:
-    """The run to start next in a session, or None where one is live, none waits or its user has enough of them running.
+    """The run to start next in a session; None if one is live, none is queued, or its user has the most running runs that are allowed.
 
-    One that has waited for people, and on which all is decided, comes before the others, and is counted by no limit.
+    A run that has waited for people and can continue comes before others, and counts for no limit.
     """
     live = Run.objects.filter(IS_LIVE, session_id=session_id).first()
     if live is not None:
@@ -66,7 +66,7 @@ def next_in(session_id: UUID) -> Run | None:
 
 
 def under_run_limit(user_id: int | None) -> bool:
-    """Whether the user may have one more running run. Locks the user's row, so that no two processes give away the same place."""
+    """Whether the user may have one more running run. Locks the user's row, so that no two processes use the same slot."""
     most = settings.MAX_ACTIVE_RUNS_PER_USER
     if not most:
         return True
@@ -75,8 +75,8 @@ def under_run_limit(user_id: int | None) -> bool:
     return Run.objects.filter(IS_AT_WORK, IS_ROOT, user=user_id).count() < most
 
 
-#: Raw SQL, because it runs at the end of every run. It reads no more of a user's sessions than may start now: of a user whose schedules
-#: have queued a thousand messages, not each of them again and again.
+#: Raw SQL, because it is executed at the end of every run. It reads only as many of a user's queued runs as may start now, even if
+#: schedules have queued a thousand.
 _WAITING = """SELECT session_id FROM (
         SELECT session_id, user_id, created_at, ROW_NUMBER() OVER (PARTITION BY user_id ORDER BY created_at) AS place
         FROM chat_run AS waiting WHERE {queued} {whose} AND NOT EXISTS (
@@ -87,7 +87,7 @@ _WAITING = """SELECT session_id FROM (
         SELECT COUNT(*) FROM chat_run AS live WHERE live.user_id = first.user_id
         AND live.status IN ('running', 'cancelling') AND live.parent_id IS NULL)
     ORDER BY created_at LIMIT %s"""
-#: How many are tried at a time.
+#: How many sessions are tried at a time.
 _MOST_WAITING = 200
 _DECIDED = (
     "SELECT session_id FROM chat_run WHERE status = 'waiting' AND decided_at IS NOT NULL ORDER BY decided_at LIMIT %s"
@@ -95,7 +95,7 @@ _DECIDED = (
 
 
 def sessions_to_look_at() -> list[UUID]:
-    """Sessions in which a run may start, or continue because people have decided; these first. Polled every second."""
+    """Sessions in which a run may start, or may continue because people have decided; the latter first. Polled every second."""
     with connection.cursor() as cursor:
         cursor.execute(_DECIDED, [_MOST_WAITING])
         decided = uuids_from_db(found for (found,) in cursor.fetchall())
@@ -103,7 +103,7 @@ def sessions_to_look_at() -> list[UUID]:
 
 
 def waiting_sessions(user_id: int | None = None) -> list[UUID]:
-    """Sessions whose next queued run may start now, those that have waited longest first; one user's, or everyone's."""
+    """Sessions whose next queued run may start now, the longest waiting first; those of one user, or of all."""
     most = settings.MAX_ACTIVE_RUNS_PER_USER
     whose, values = ("", []) if user_id is None else ("AND user_id = %s", [user_id])
     with connection.cursor() as cursor:
@@ -111,14 +111,14 @@ def waiting_sessions(user_id: int | None = None) -> list[UUID]:
         return uuids_from_db(found for (found,) in cursor.fetchall())
 
 
-#: Likewise written out.
+#: Raw SQL for the same reason.
 _HAS_QUEUED = f"SELECT 1 FROM chat_run WHERE session_id = %s AND {QUEUED_SQL} LIMIT 1"  # noqa: S608 - our own condition
 
 
 def sessions_unblocked_by(run: Run) -> list[UUID]:
-    """Sessions whose next run may start because this one has ended: its own, and others of a user whose runs are limited.
+    """Sessions whose next run may start because this one has ended: its own, and others of a user whose number of runs is limited.
 
-    Not others that may start: every process would be notified of them again at the end of each run, however many they are.
+    Not all sessions whose next run may start: every process would be notified of each of them at the end of each run.
     """
     with connection.cursor() as cursor:
         cursor.execute(_HAS_QUEUED, [uuid_param(run.session_id)])

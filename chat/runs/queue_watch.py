@@ -1,4 +1,4 @@
-"""Messages in the queue that may start: started here every second or, where workers execute the runs, watched until one does."""
+"""Starts queued messages that may start, every second; or, if workers execute the runs, watches that one does."""
 
 import logging
 import time
@@ -14,18 +14,18 @@ from chat.runtime.each_row import EachRow
 
 logger = logging.getLogger(__name__)
 
-#: Workers poll the table every second.
+#: Workers poll the table every second, so after so many seconds something is wrong.
 _STARTED_WITHIN_S = 10.0
 
 
 class QueueWatch:
-    """Notices queued runs that may start and that no process starts."""
+    """Notices queued runs that may start but that no process starts."""
 
     def __init__(self) -> None:
         self._waiting_since: dict[UUID, float] = {}
 
     def look(self, waiting: Sequence[UUID]) -> None:
-        """Keep since when each of these sessions has waited."""
+        """Note since when each of these sessions has waited."""
         now, was_stuck = time.monotonic(), self.is_stuck()
         self._waiting_since = {session_id: self._waiting_since.get(session_id, now) for session_id in waiting}
         if self.is_stuck() != was_stuck:
@@ -33,7 +33,7 @@ class QueueWatch:
             logger.warning("%s (%d sessions wait)", words, len(waiting))
 
     def is_stuck(self) -> bool:
-        """Whether one has waited for so long that a worker with a free slot would have started it."""
+        """Whether a session has waited for so long that a worker with a free slot would have started its run."""
         return any(time.monotonic() - since > _STARTED_WITHIN_S for since in self._waiting_since.values())
 
 
@@ -42,7 +42,7 @@ _each = EachRow("Moving on the queue of session")
 
 
 async def start_waiting() -> None:
-    """Find queued runs that may start. Workers poll for themselves: here it is noticed if none does."""
+    """Start queued runs that may start. If workers do that, only note whether they do."""
     waiting = await database.read(run_queue.sessions_to_look_at)
     if settings.BROKER_URL:
         the_watch.look(waiting)
@@ -51,5 +51,5 @@ async def start_waiting() -> None:
 
 
 def is_stuck() -> bool:
-    """Whether messages that may start are left alone by the workers that are to execute them."""
+    """Whether the workers start no queued runs although they may start."""
     return the_watch.is_stuck()

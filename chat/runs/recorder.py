@@ -1,6 +1,6 @@
-"""From an agent's events to the log: stored first, then published; waits for a database that does not answer for a moment.
+"""Records an agent's events in the log: stores them, then publishes them. Waits for a database that does not answer for a moment.
 
-Its model calls are stored with the steps beside which they begin and end, in the same commits.
+Model calls are stored with the steps around them, in the same transactions.
 """
 
 import asyncio
@@ -38,20 +38,20 @@ from chat.store.step_log import Entry, Fenced, Stored
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-#: Pauses before what the database did not do is tried again; after the last the run has failed. A database is started again in this time.
+#: Pauses before a failed transaction is repeated; after the last one the run fails. They are long enough for a database to restart.
 RETRY_AFTER_S = (0.1, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0)
-#: A run that has ended is stored as ended whenever the database is back: until then it is this process that tries.
+#: Storing the end of a run is repeated with this pause until it succeeds: as long as this process lives, no other one does it.
 _END_RETRY_AFTER_S = 5.0
-#: Ends after which a conversation can go on.
+#: Statuses after which a conversation continues.
 _ANSWERED = (RunStatus.COMPLETED, RunStatus.MAX_ITERATIONS)
 
 
-#: Seconds after which a first call without any event to store yet is stored by itself.
+#: After so many seconds without an event to store, a first model call is stored alone.
 _SLOW_S = 1.0
 
 
 class Recorded(NamedTuple):
-    """What is stored of a run in one transaction: steps, and the model calls that began or ended with them."""
+    """What is stored of a run in one transaction: steps, and model calls that began or ended around them."""
 
     entries: list[Entry]
     calls: list[CallBegun | PricedCall]
@@ -60,14 +60,14 @@ class Recorded(NamedTuple):
 
 
 class _Pricing:
-    """What a run's model calls cost. Apart from its recorder, which the run's meter would keep in memory by it."""
+    """Computes the cost of a run's model calls. A class of its own, so that the run's meter does not keep the recorder in memory."""
 
     def __init__(self, writer: CallWriter) -> None:
         self.server = self.model = ""
         self._writer = writer
 
     def cost_of(self, call: CallEnded) -> Cost | None:
-        """The cost of a call, where it is known."""
+        """The cost of a call if it is known."""
         if not call.usage.input_tokens + call.usage.output_tokens:
             return None
         asked_at = datetime.now(UTC) - timedelta(milliseconds=call.duration_ms)
@@ -76,10 +76,10 @@ class _Pricing:
 
 
 class RunRecorder:
-    """Records the events of one run's agent in the log, and publishes them. On the serving event loop."""
+    """Records the events of one run's agent in the log, and publishes them. Use it on the serving event loop."""
 
     def __init__(self, run: Run, on_call: Callable[[str], None], begun: Sequence[Stored] = ()) -> None:
-        """``on_call`` is called with the id of each tool call that is stored. ``begun`` are the events that are stored already."""
+        """``on_call`` is called with the id of each stored tool call. ``begun``: the events that are already stored."""
         self._run = run
         self._after = begun[-1].seq if begun else 0
         self._on_call = on_call
@@ -90,7 +90,7 @@ class RunRecorder:
         self._step = 0
         self._has_spoken = False
         self.answer = ""
-        """The run's answer so far as it is finished."""
+        """The finished part of the run's answer."""
         self._partial = False
         self._waiting: list[Entry] = []
         self._last: list[Entry] = []
@@ -105,14 +105,14 @@ class RunRecorder:
 
     @property
     def cost(self) -> Cost | None:
-        """What its model calls have cost so far; None where one's cost is not known."""
+        """The cost of its model calls so far; None if one of them is not known."""
         known = [cost for cost in self._costs if cost is not None]
         if not known or len(known) < len(self._costs) or len({cost.currency for cost in known}) > 1:
             return None
         return Cost(sum((cost.amount for cost in known), Decimal(0)), known[0].currency)
 
     def use_model(self, model: ModelSettings, version: int) -> None:
-        """Store which model the run uses, before it is asked, and which version of its agent."""
+        """Store which model and which version of its agent the run uses, before the model is asked."""
         self._pricing.server = model.server
         prices.expect_server(model.server)
         self._writer.provider = self._run.provider or ("default" if model.server else "demo")
@@ -125,10 +125,10 @@ class RunRecorder:
         around: Sequence[RunMeter] = (),
         earlier: End | None = None,
     ) -> RunMeter | None:
-        """The meter of the budgets that apply to the run, where there are any.
+        """The meter of the budgets that apply to the run; None if there are none.
 
-        ``own`` are those of its agent's version, ``around`` those of the runs that it is within; ``earlier`` is what it used before it
-        waited, which counts.
+        ``own``: the budgets of its agent's version; ``around``: the meters of the runs around it; ``earlier``: what it used before it
+        waited for people.
         """
         self._meter = RunMeter(standings, self._pricing.cost_of, around, own) if standings or around or own else None
         if self._meter is not None and earlier is not None and earlier.usage.input_tokens + earlier.usage.output_tokens:
@@ -150,12 +150,12 @@ class RunRecorder:
             self._finished(item)
             numbered = self._run.enable_reasoning
             entry = Entry("reasoning_step", item.data, item.full_content, numbered=numbered, origin=item.origin)
-            # How it ended is stored together with the end itself.
+            # The end's own steps are stored together with the end.
             (self._last if item.type in ("complete", "error") else self._waiting).append(entry)
         if wanted is not None:
             await self._read_words(wanted)
         entries = self._waiting
-        # After an answer the run ends at once: one commit for all that is left.
+        # After an answer the run ends at once, so everything that is left is stored in one transaction.
         if entries and not self._last and cast(StepData, entries[-1].data)["type"] != "final_answer":
             self._saving = True
             await self._begun_stored()
@@ -176,7 +176,7 @@ class RunRecorder:
             self._publish_partial(late or cast(PartialStep, last))
 
     async def _read_words(self, wanted: WordsWanted) -> None:
-        """A model call begins with the pending steering words: they are stored with what begins it, and then handed over."""
+        """A model call begins with the pending steering words: store them with its first events, then hand them over."""
         await self._begun_stored()
         recorded, reading = self._take(), uuid4()
         read = await _stored(
@@ -190,23 +190,23 @@ class RunRecorder:
         await publish_queue(self._run.session_id)
 
     def _note_stored(self, events: Sequence[Stored]) -> None:
-        # News of them comes through the channel layer, to this process as well, and may be later than what is written next.
+        # These events also reach this process through the channel layer, perhaps later than the next draft.
         self._after = max([self._after, *(event.seq for event in events)])
 
     def _take(self) -> Recorded:
-        """What is pending to be stored, which is removed from the pending."""
+        """Take what is pending to be stored."""
         recorded = Recorded(self._waiting, self._calls, self._writer, self._meter)
         self._waiting, self._calls = [], []
         return recorded
 
     def _note_call(self, call: CallBegun | CallEnded) -> None:
-        """A model call has begun or ended: that is stored with the next steps."""
+        """Note that a model call has begun or ended; that is stored with the next steps."""
         if isinstance(call, CallBegun):
             self._pricing.model = call.request.model
             self._calls.append(call)
             self._open[call.iteration, call.attempt] = call
             if (call.iteration, call.attempt) == (1, 1):
-                # The step that says so was stored before the request was known.
+                # The step of its beginning was stored before the request was known.
                 self._slow = asyncio.get_running_loop().call_later(_SLOW_S, self._store_begun)
             return
         self._open.pop((call.iteration, call.attempt), None)
@@ -217,7 +217,7 @@ class RunRecorder:
         count_call(self._run.agent_name, self._writer.provider, call, cost)
 
     def _store_begun(self) -> None:
-        """Nothing else is stored for a while: store by itself that the first call has begun, and its request."""
+        """Nothing else was stored for a while: store the beginning of the first call, with its request, alone."""
         if self._calls and not self._saving:
             self._storing_begun = background.spawn(self._write_begun(), "a call that has begun")
 
@@ -227,11 +227,11 @@ class RunRecorder:
         try:
             await database.write(_append, self._run, recorded)
         except (DatabaseError, Fenced):
-            # With the next steps, then.
+            # Stored with the next steps instead.
             self._calls = [*recorded.calls, *self._calls]
 
     async def _begun_stored(self) -> None:
-        """Wait until nothing else of this run's is being stored, and is not going to be."""
+        """Wait until nothing else of this run is being stored, or about to be."""
         if self._slow is not None:
             self._slow.cancel()
         if self._storing_begun is not None:
@@ -272,7 +272,7 @@ class RunRecorder:
             )
         if is_child or partial.type != "final_answer":
             return None
-        # One draft for the whole answer: what turns out to be a thought is begun again by the next attempt.
+        # One draft for the whole answer: text that turns out to be a thought is begun again with the next attempt.
         if partial.step != self._step:
             self._step = partial.step
             self._attempt += 1
@@ -288,7 +288,7 @@ class RunRecorder:
         """What is stored together with the run's end."""
         await self._begun_stored()
         for begun in self._open.values():
-            # The run did not wait for its end.
+            # The run ended without waiting for this call.
             lasted = max(0, round((time.time() - begun.started_at) * 1000))
             self._calls.append(PricedCall(CallEnded(begun.iteration, begun.attempt, lasted, error="stopped"), None))
         waiting = self._take()
@@ -304,7 +304,7 @@ class RunRecorder:
 
 
 def count_call(agent_name: str, provider: str, call: CallEnded, cost: Cost | None) -> None:
-    """Count a model call that has ended. One that was stopped from here is no error of the server's."""
+    """Count an ended model call in the metrics. A call that was stopped here does not count as an error of the server."""
     agent, server = metrics.agents.of(agent_name), metrics.servers.of(provider)
     metrics.model_calls.labels(server).inc()
     metrics.model_call_seconds.labels(server).observe(call.duration_ms / 1000)
@@ -333,7 +333,7 @@ def _append_again(run: Run, recorded: Recorded) -> list[Stored]:
 
 
 class _Read(NamedTuple):
-    """Words that were read just now, and the events of them."""
+    """Steering words that were just read, and their events."""
 
     words: list[SteeringWord]
     events: list[Stored]
@@ -347,7 +347,7 @@ def _append_words(
     reading: UUID,
     append: Callable[[Run, Sequence[Entry]], list[Stored]] = step_log.append,
 ) -> _Read:
-    # Locked before reading: no one withdraws a word that is being read.
+    # Locked before reading, so that no word is withdrawn while it is being read.
     step_log.hold(run)
     words = steering.read_by(run, reading)
     events = append(run, recorded.entries) if recorded.entries else []
@@ -368,7 +368,7 @@ def _write_calls(run: Run, recorded: Recorded) -> None:
 async def with_retries(
     run: Run, done: str, first: Callable[[], Awaitable[T]], again: Callable[[], Awaitable[T]] | None = None
 ) -> T:
-    """Call the database for a run, and wait for one that does not answer for a moment: then ``again`` is called."""
+    """Call the database for a run. If it does not answer for a moment, wait, then call ``again``."""
     ask = first
     for pause in RETRY_AFTER_S:
         try:
@@ -384,19 +384,19 @@ async def with_retries(
 
 
 async def _stored(run: Run, store: Callable[[], T], again: Callable[[], T]) -> T:
-    """Store, and wait for a database that does not answer for a moment: then ``again`` is called."""
+    """Store something. If the database does not answer for a moment, wait, then call ``again``."""
     return await with_retries(run, "stored", lambda: database.write(store), lambda: database.write(again))
 
 
 async def store_end(run: Run, recorded: Recorded, end: End, answer: str = "") -> tuple[list[Stored], list[UUID]]:
-    """Store the end, with the answer, however long the database does not answer: no other process would while this one is alive."""
+    """Store the end and the answer, however long the database does not answer: no other process would do it while this one is alive."""
 
     def store() -> tuple[list[Stored], list[UUID]]:
         return end_run(run, recorded.entries, end, lambda: recorded.writer.write(recorded.calls), answer)
 
     while True:
         try:
-            # An end that was stored though its commit's result was lost is found as a run that is not live any more.
+            # If the first commit's result was lost, the run is found not to be live any more.
             return await _stored(run, store, store)
         except DatabaseError as error:
             if not db_check.is_away(error):
@@ -413,17 +413,17 @@ def end_run(
     write_calls: Callable[[], None] = lambda: None,
     answer: str = "",
 ) -> tuple[list[Stored], list[UUID]]:
-    """End a run in the log and in its row; returns the events, and the sessions in which another one may start because of it.
+    """End a run in the log and in its row. Returns the events, and the sessions in which that allows another run to start.
 
-    ``write_calls`` stores what is left to be stored of its model calls.
+    ``write_calls`` stores the rest of its model calls.
     """
     by = None
     if end.status in (RunStatus.CANCELLED, RunStatus.INTERRUPTED):
         stopping = Run.objects.filter(Q(pk=run.pk) | Q(IS_LIVE, session_id=run.session_id), status=RunStatus.CANCELLING)
-        # Itself before its root.
+        # Its own stop counts before that of its root.
         asked = stopping.select_related("cancelled_by").order_by("-depth").first()
         if asked is not None:
-            # A stop was requested: then the run was cancelled, whatever else came meanwhile.
+            # A stop was requested, so the run counts as cancelled, whatever else happened meanwhile.
             run.cancelled_by = by = asked.cancelled_by
             end = replace(end, status=RunStatus.CANCELLED)
     events = step_log.append(run, [*entries, run_events.completed(run, end)])

@@ -1,4 +1,4 @@
-"""The runs that this process executes: which they are, how one is stopped, and when all have ended."""
+"""The runs that this process executes: which ones, how to stop one, and when all have ended."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ from chat.runtime import database, groups
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: This process, as the owner of runs and connections.
+#: The name of this process, as the owner of runs and connections.
 PROCESS = f"{socket.gethostname()[:80]}:{os.getpid()}:{secrets.token_hex(3)}"
 _MOST_EARLY_STOPS = 1_000
 #: Why runs are interrupted here, for people and for the model.
@@ -40,7 +40,7 @@ class RunHandle:
         """The runs within it that wait for people, by the calls that have started them."""
 
     def begun(self, stream: agents.AgentRun) -> None:
-        """The agent has started: pass on what was requested of the run meanwhile."""
+        """The agent has started: pass on stops and steering words that came before."""
         self.stream = stream
         if self.pausing:
             stream.pause(RESTARTING)
@@ -51,11 +51,11 @@ class RunHandle:
 
     @property
     def newest_word(self) -> int:
-        """The number of the newest steering word from before the agent started; 0 where there was none."""
+        """The number of the newest steering word that came before the agent started; 0 if there was none."""
         return max((number for number, _ in self._words), default=0)
 
     def steer(self, number: int, reason: str) -> None:
-        """Words for the run are there, up to this number; ``reason``: what it does is to end at once for that one."""
+        """There are steering words for the run up to this number. ``reason``: if given, the run is interrupted for it."""
         if self.stream is not None:
             self.stream.steer(number, reason)
         else:
@@ -70,14 +70,14 @@ class RunHandle:
             self.stream.cancel(reason)
 
     def pause(self) -> None:
-        """Let the run finish the model call and the tools it is at, and no more."""
+        """Let the run finish its current model call and tools, and then stop."""
         self.pausing = True
         if self.stream is not None:
             self.stream.pause(RESTARTING)
 
 
 running: dict[UUID, RunHandle] = {}
-#: Writes under way that may give this process a run; each is set when it is over and the run is among those above.
+#: Running transactions that may give this process a run; each is set when it is over and the run is registered.
 starting_writes: set[asyncio.Event] = set()
 #: Stops that arrived before their run was started here.
 early_stops: OrderedDict[UUID, str] = OrderedDict()
@@ -89,9 +89,9 @@ accepting.set()
 async def write_and_start(
     start: Callable[[T], object], function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
-    """Write what may give this process a run, and call ``start`` with the result, on the event loop, as soon as it is committed.
+    """Call a function that may claim a run, and call ``start`` with its result, on the event loop, as soon as it is committed.
 
-    The two are atomic: even if the caller is cancelled, no run is claimed and not started.
+    Atomic: even if the caller is cancelled, no run is claimed without being started.
     """
     under_way = asyncio.Event()
     starting_writes.add(under_way)
@@ -108,7 +108,7 @@ async def write_and_start(
 
 
 def running_ids() -> list[UUID]:
-    """The runs that this process executes. A live run of its own that is not among them was claimed by a commit whose result was lost."""
+    """The runs that this process executes. A live run that it owns and that is missing was claimed by a commit whose result was lost."""
     return list(running)
 
 
@@ -118,7 +118,7 @@ def executes_runs() -> bool:
 
 
 def is_starting() -> bool:
-    """Whether runs may have been given to this process that are not yet among those `running_ids`."""
+    """Whether this process may own runs that are not yet among `running_ids`."""
     return bool(starting_writes)
 
 
@@ -146,14 +146,14 @@ async def stop_run(run_id: UUID, reason: str) -> None:
 
 
 def add_within(run_id: UUID, handle: RunHandle) -> None:
-    """A run within another one is running here."""
+    """Register a run within another one that is running here."""
     running[run_id] = handle
     if not accepting.is_set():
         handle.pause()
 
 
 async def wake_runs(run_ids: Sequence[UUID]) -> None:
-    """Runs within others wait no more, or may continue: notify the running ones that have started them, here and elsewhere."""
+    """Notify the running runs that have started these: the runs within them wait no more, or may continue. Here and in other processes."""
     wake_local_runs(run_ids)
     for run_id in run_ids:
         message: WakeRun = {"version": group_messages.VERSION, "type": "wake", "run_id": str(run_id)}
@@ -161,7 +161,7 @@ async def wake_runs(run_ids: Sequence[UUID]) -> None:
 
 
 def wake_local_runs(run_ids: Collection[UUID]) -> None:
-    """Tell those of them that this process executes."""
+    """Wake those of the runs that this process executes."""
     for handle in list(running.values()):
         for call_id, run_id in list(handle.waiting.items()):
             if run_id in run_ids and handle.stream is not None:
@@ -203,7 +203,7 @@ def stop_local_run(run_id: UUID, reason: str) -> None:
 
 
 def start_accepting() -> None:
-    """Take up runs, also after `stop_accepting`."""
+    """Start runs from now on, also again after `stop_accepting`."""
     accepting.set()
 
 
@@ -215,13 +215,13 @@ def stop_accepting() -> None:
 
 
 def interrupt_all() -> None:
-    """After `stop_accepting`: wait no longer for running ones."""
+    """After `stop_accepting`: do not wait for the running ones any longer."""
     for handle in list(running.values()):
         handle.stop(RESTARTING)
 
 
 async def wait_ended(timeout_s: float) -> bool:
-    """Wait until the end of every run here is stored; returns whether all are."""
+    """Wait until the end of every run here is stored, at most ``timeout_s`` seconds. Returns whether it is."""
     try:
         async with asyncio.timeout(timeout_s):
             while waited_for := [*starting_writes, *(handle.ended for handle in running.values())]:

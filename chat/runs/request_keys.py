@@ -1,6 +1,6 @@
-"""The header ``Idempotency-Key``: for a day, the same key again gets what was made the first time.
+"""The header ``Idempotency-Key``: within a day, the same key returns what was created the first time.
 
-One key of an account stands for one request, whichever call it was for.
+A key of an account belongs to one request, whichever call it was for.
 """
 
 import re
@@ -17,7 +17,7 @@ from chat.models import RequestKey, Session
 from chat.runs.admission import Refused
 
 HEADER = "Idempotency-Key"
-#: How long a key holds.
+#: For how long a key is valid.
 HOLDS = timedelta(hours=24)
 _KEY = re.compile(r"[!-~]{1,64}")
 
@@ -31,14 +31,14 @@ class AskedKey:
 
 
 class Made(NamedTuple):
-    """What was made with a key."""
+    """What was created with a key."""
 
     session_id: UUID
     run_id: UUID | None
 
 
 def read_key(header: str | None, asked: bytes) -> AskedKey | None:
-    """The key of a request, None without one; ``asked`` is everything by which requests differ. Raises `Refused`."""
+    """The key of a request; None if it has none. ``asked``: everything by which requests differ. Raises `Refused`."""
     if header is None:
         return None
     if not _KEY.fullmatch(header):
@@ -47,10 +47,10 @@ def read_key(header: str | None, asked: bytes) -> AskedKey | None:
 
 
 def claim_key(owner_id: int, asked: AskedKey | None) -> Made | None:
-    """What was made with a key before; None: the caller makes it, in the same transaction, and calls `settle_key`.
+    """What was created with a key before; None: the caller creates it, in the same transaction, and calls `settle_key`.
 
     A request with the same key at the same time waits here until that transaction has ended. Raises `Refused` for a key of another request.
-    What takes long is best made before, and thrown away where the key turns out to be another's.
+    Do work that takes long before, and discard it if the key has been used.
     """
     if asked is None:
         return None
@@ -66,13 +66,13 @@ def claim_key(owner_id: int, asked: AskedKey | None) -> Made | None:
 
 
 def find_made(owner_id: int, asked: AskedKey | None) -> Made | None:
-    """What was made with a key before, to be read before what takes long. Raises `Refused` likewise."""
+    """What was created with a key before; to be read before work that takes long. Raises `Refused` for a key of another request."""
     known = None if asked is None else RequestKey.objects.filter(owner=owner_id, key=asked.key).first()
     return None if known is None or asked is None else _made(known, asked)
 
 
 def _made(known: RequestKey, asked: AskedKey) -> Made | None:
-    """What was made with a key; None for an expired one, or where that was deleted."""
+    """What was created with a key; None if the key has expired, or if that was deleted."""
     holds = known.created_at > timezone.now() - HOLDS
     if not holds or known.session_id is None or not Session.objects.filter(pk=known.session_id).exists():
         return None
@@ -82,13 +82,13 @@ def _made(known: RequestKey, asked: AskedKey) -> Made | None:
 
 
 def settle_key(owner_id: int, asked: AskedKey | None, session_id: UUID, run_id: UUID | None = None) -> None:
-    """Store what the caller has made with a claimed key, in the same transaction."""
+    """Store what the caller has created with a claimed key, in the same transaction."""
     if asked is not None:
         RequestKey.objects.filter(owner=owner_id, key=asked.key).update(session_id=session_id, run_id=run_id)
 
 
 def sweep_keys(most: int) -> bool:
-    """Remove some of the keys that hold no longer; whether there may be more."""
+    """Delete some of the expired keys. Returns whether there may be more."""
     old = RequestKey.objects.filter(created_at__lt=timezone.now() - HOLDS)
     keys = list(old.order_by("created_at").values_list("pk", flat=True)[:most])
     RequestKey.objects.filter(pk__in=keys).delete()

@@ -1,4 +1,4 @@
-"""Runs that continue after they have waited for people: a root is claimed by a process, one within it is started again by its call."""
+"""Continues runs that have waited for people: a root is claimed by a process, a run within one is started again by its call."""
 
 import logging
 from collections.abc import Sequence
@@ -29,9 +29,9 @@ NOT_DECIDED = "Nobody decided in time, so it was stopped."
 
 
 def claim_resumed(run: Run, events: list[Stored]) -> ClaimedRun | None:
-    """Claim a run whose requests are all decided, in the transaction of the caller, who holds the session; None where there is none.
+    """Claim a run whose requests are all decided, in the caller's transaction, which has locked the session; None if there is none.
 
-    ``events`` are stored and not published yet.
+    ``events`` are stored but not published yet.
     """
     if not run_state.resume(run, PROCESS):
         return None
@@ -45,7 +45,7 @@ def _going_on(run_id: UUID, events: list[Stored]) -> ClaimedRun:
 
 
 def claim_going_on(run: Run, events: list[Stored], resumed: agents.Resumed) -> ClaimedRun:
-    """The claim of a run that continues, and is this process's already."""
+    """The claim of a run that continues and already belongs to this process."""
     run.session_has_files = run.session.has_files
     setup = find_setup(run)
     within = selectors.runs_within(run)
@@ -73,7 +73,7 @@ class Keeper:
 
     @transaction.atomic
     def resume(self, run: Run, parent: Run, within: Within) -> ClaimedRun | Finished | None:
-        """Continue a run that is started again, under its parent's fence, or return how it has ended; None where it waits still."""
+        """Continue a run under its parent's fence. Returns how it has ended if it has; None if it still waits."""
         step_log.hold(parent)
         run = Run.objects.select_related("cancelled_by").get(pk=run.pk)
         if run.is_finished:
@@ -83,7 +83,7 @@ class Keeper:
         return claim_within(_going_on(run.pk, []), within)
 
     async def give_up(self, run_ids: Sequence[UUID], reason: str) -> list[End]:
-        """End those that wait still, because of this; returns how."""
+        """End those of the runs that still wait, for this reason. Returns how they ended."""
         ends = []
         for run_id in run_ids:
             ended = await with_retries(Run(pk=run_id), "ended", partial(database.write, _give_up, run_id, reason))

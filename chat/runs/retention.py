@@ -1,7 +1,7 @@
-"""Retention: sessions without activity for so many days are deleted whole, and audit entries after a time of their own.
+"""Retention: deletes sessions without activity after a number of days, and audit entries after a time of their own.
 
-A session is never deleted while one of its runs is unfinished or an enabled schedule asks in it. One process at a time does it, in
-short transactions, between which others write; where that process dies, another continues.
+A session is never deleted while one of its runs is unfinished or an enabled schedule uses it. One process at a time does it, in short
+transactions, between which others write; if it dies, another one continues.
 """
 
 from collections.abc import Iterator
@@ -23,15 +23,15 @@ from chat.store import chores
 SESSIONS, AUDIT, KEYS = "retention", "audit retention", "request keys"
 #: How often all accounts are checked.
 _EVERY = timedelta(hours=1)
-#: Accounts that are checked in one query, and sessions that are deleted before the next one.
+#: How many accounts one query checks, and how many sessions are deleted before the next one.
 _USERS = 200
 _AT_ONCE = 50
-#: Entries of the audit, and keys, that are removed in one transaction.
+#: How many audit entries, and how many keys, are deleted in one transaction.
 _ENTRIES = 1_000
 
 
 def days_kept(user: User) -> int:
-    """After how many days an untouched session of this account is deleted; 0: never."""
+    """After how many days without activity a session of this account is deleted; 0: never."""
     return settings.RETENTION_DAYS if user.retention_days is None else user.retention_days
 
 
@@ -44,7 +44,7 @@ def expires_at(session: Session, owner: User) -> datetime | None:
 
 
 def untouched_sessions(user_ids: list[int], before: datetime) -> QuerySet[Session]:
-    """Sessions of these accounts in which nothing has happened since, and nothing is going to."""
+    """Sessions of these accounts without activity since then, and without any to come."""
     unfinished = Run.objects.filter(HAS_NOT_ENDED, session=OuterRef("pk"))
     scheduled = Schedule.objects.filter(session=OuterRef("pk"), enabled=True)
     old = Session.objects.filter(owner__in=user_ids, active_at__lt=before)
@@ -52,7 +52,7 @@ def untouched_sessions(user_ids: list[int], before: datetime) -> QuerySet[Sessio
 
 
 def expired_sessions(after_user: int, now: datetime) -> tuple[list[UUID], int | None]:
-    """Some expired sessions of accounts after this one; and the account up to which those were all, None at the end."""
+    """Some expired sessions of accounts after this one; and the last account that is done with, None if all are."""
     every = User.objects.filter(pk__gt=after_user, closed=None).order_by("pk")
     if not settings.RETENTION_DAYS:
         every = every.filter(retention_days__gt=0)
@@ -62,7 +62,7 @@ def expired_sessions(after_user: int, now: datetime) -> tuple[list[UUID], int | 
         of_them = untouched_sessions(user_ids, now - timedelta(days=days)).order_by()
         found += of_them.values_list("pk", flat=True)[: _AT_ONCE - len(found)]
         if len(found) == _AT_ONCE:
-            # There may be more of the same people.
+            # The same accounts may have more.
             return found, after_user
     return found, people[-1].pk if len(people) == _USERS else None
 
@@ -76,13 +76,13 @@ def _by_days(people: list[User]) -> Iterator[tuple[int, list[int]]]:
 
 @transaction.atomic
 def expire_session(session_id: UUID, now: datetime) -> bool:
-    """Delete an expired session, unless it was used meanwhile or its row is locked; returns whether it was deleted."""
+    """Delete an expired session, unless it was used meanwhile or its row is locked. Returns whether it was deleted."""
     held = Session.objects.select_for_update(skip_locked=True, of=("self",)).select_related("owner")
     session = held.filter(pk=session_id).first()
     days = days_kept(session.owner) if session is not None else 0
     if session is None or not days:
         return False
-    # Held, so that none is enabled before this is done.
+    # Locked, so that no schedule is enabled before this is done.
     list(Schedule.objects.select_for_update().filter(session=session).values_list("pk"))
     if not untouched_sessions([session.owner_id], now - timedelta(days=days)).filter(pk=session_id).exists():
         return False
@@ -94,7 +94,7 @@ def expire_session(session_id: UUID, now: datetime) -> bool:
 
 
 async def expire_some() -> bool:
-    """Delete expired sessions, where it is this process's turn; returns whether there may be more to delete at once."""
+    """Delete expired sessions if it is this process's turn. Returns whether there may be more to delete at once."""
     now = clock.now()
     if not await database.read(chores.is_due, SESSIONS, now):
         return False
@@ -109,7 +109,7 @@ async def expire_some() -> bool:
             gone += 1
             await groups.publish(groups.of_session(session_id), group_messages.SESSION_DELETED)
     if upto == after_user and not gone:
-        # Somebody holds them all: they have their turn in an hour.
+        # All of them are locked: they are tried again in an hour.
         upto = await database.read(_after, after_user)
     next_at = clock.now() if upto is not None else clock.now() + _EVERY
     await database.write(chores.put_down, SESSIONS, str(upto or ""), next_at)
@@ -117,12 +117,12 @@ async def expire_some() -> bool:
 
 
 def _after(user_id: int) -> int | None:
-    """The account that follows this one."""
+    """The account after this one."""
     return User.objects.filter(pk__gt=user_id).order_by("pk").values_list("pk", flat=True).first()
 
 
 async def sweep_request_keys() -> bool:
-    """Delete some expired idempotency keys, likewise."""
+    """Delete some expired idempotency keys, if it is this process's turn."""
     now = clock.now()
     if not await database.read(chores.is_due, KEYS, now) or await database.write(chores.claim, KEYS, now) is None:
         return False
@@ -132,7 +132,7 @@ async def sweep_request_keys() -> bool:
 
 
 async def purge_audit() -> bool:
-    """Remove some of the audit's entries that are older than `AUDIT_DAYS`, likewise."""
+    """Delete some of the audit's entries that are older than `AUDIT_DAYS`, if it is this process's turn."""
     now = clock.now()
     if not settings.AUDIT_DAYS or not await database.read(chores.is_due, AUDIT, now):
         return False

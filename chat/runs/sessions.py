@@ -1,4 +1,4 @@
-"""Sessions: opened, changed, deleted, and named after their first message."""
+"""The use cases of sessions: create, change and delete; and the title from the first message."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +20,7 @@ from chat.runtime import database, groups
 from chat.security import audit
 
 TITLE_LENGTH = 80
-#: How long the deletion of an account is waited for, at most.
+#: How many seconds the deletion of an account is waited for, at most.
 _ERASE_WITHIN_S = 0.5
 
 
@@ -47,7 +47,7 @@ async def create_session(
     enable_reasoning: bool = True,
     key: str | None = None,
 ) -> Session:
-    """Open a session without a message yet; ``key`` is its ``Idempotency-Key``. Raises `Refused`.
+    """Create a session without a message; ``key`` is its ``Idempotency-Key``. Raises `Refused`.
 
     The same request with the same ``key`` within a day returns the same session; a different one is a conflict.
     """
@@ -63,7 +63,7 @@ async def create_session(
 
 
 def unsaved_session(user: User, agent_name: str, title: str, enable_reasoning: bool) -> Session:
-    """A session that is in no table yet."""
+    """A session that is not saved yet."""
     title = "" if is_blank(title) else title.strip()
     return Session(owner=user, agent_name=agent_name, title=title, enable_reasoning=enable_reasoning)
 
@@ -75,7 +75,7 @@ def asked_key(key: str | None, new: Session) -> AskedKey | None:
 
 
 def create_once(new: Session, key: AskedKey | None) -> Session:
-    """Save a session and return it; or the one that was made with this key before. Within a transaction; raises `Refused`."""
+    """Save and return a session; or return the one that was created with this key before. Needs a transaction. Raises `Refused`."""
     if (made := claim_key(new.owner_id, key)) is not None:
         return Session.objects.get(pk=made.session_id)
     new.save(force_insert=True)
@@ -103,7 +103,7 @@ async def change_session(user: User, session: Session, **changes: Any) -> Sessio
 
 
 async def delete_session(user: User, session: Session, door: Door, *, as_operator: bool = False) -> None:
-    """Stop its run, close its sockets, and remove everything of it in one transaction: of a long one, all sight of it. Raises `Refused`.
+    """Stop its run, close its sockets, and delete it in one transaction; a long one is only hidden by that. Raises `Refused`.
 
     ``as_operator`` is for the admin: staff who may delete sessions.
     """
@@ -120,11 +120,11 @@ async def delete_session(user: User, session: Session, door: Door, *, as_operato
 
 
 async def account_closed(at_work: Sequence[UUID]) -> None:
-    """After `erasure.close_account`: stop the running runs that it has found, close the account's sockets, and begin to delete it."""
+    """Call this after `erasure.close_account`: stops the runs that it returned, closes the account's sockets, and begins to delete it."""
     for run_id in at_work:
         await run_registry.stop_run(run_id, "The account was deleted.")
     await groups.publish(groups.EVERYONE, group_messages.LOGINS_CHANGED)
-    # What is little is gone when this returns; the rest `supervisor` removes.
+    # A small account is deleted when this returns; the rest of a larger one is deleted by `supervisor`.
     pace, left_s = erasure.Pace(), _ERASE_WITHIN_S
     while left_s > 0 and (took_s := await database.write(erasure.erase_batch, pace)) is not None:
         left_s -= took_s

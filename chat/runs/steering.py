@@ -1,7 +1,7 @@
-"""The use case: send a steering word to a running run, and withdraw it. Sockets and API call these.
+"""The use case of steering words: send one to a running run, and withdraw it. Sockets and API call these.
 
-A word is a row until the run's next model call reads it, in the transaction that stores so. Where the run ends first, the same
-transaction puts it in the queue: see `state.finish`.
+A word is a row until the run's next model call reads it, in the transaction that stores its step. If the run ends before, the same
+transaction puts it into the queue: see `state.finish`.
 """
 
 import asyncio
@@ -23,13 +23,13 @@ from chat.runtime import background, database
 from chat.security import audit
 from chat.store import steering
 
-#: Words that may wait for one model call, and how many messages of the greatest length they may be together.
+#: How many words may wait for one model call, and how many messages of the greatest length they may be in total.
 MOST_PENDING = 100
 _MOST_LENGTHS = 4
 
 
 class _Said(NamedTuple):
-    """A word that was accepted, or the message that it has become where nothing is running."""
+    """A word that was accepted; or the message that it has become, if no run is running."""
 
     accepted: Accepted
     number: int = 0
@@ -47,9 +47,9 @@ async def steer(
     origin: Origin = Origin.CHAT,
     door: Door = Door.API,
 ) -> Accepted:
-    """Send a word to the session's running run, see `commands.Accepted.is_word`; where none is running, ask it. Raises `Refused`.
+    """Send a word to the session's running run, see `commands.Accepted.is_word`; if none is running, ask it. Raises `Refused`.
 
-    The run's next model call reads it. ``interrupt``: what the run writes or does ends at once for it.
+    The run's next model call reads it. ``interrupt``: what the run is writing or doing ends at once.
     """
     check_message(message)
 
@@ -98,7 +98,7 @@ def _steer_atomically(
 
 
 def _reads_words(run: Run) -> bool:
-    """Whether a run reads steering words. What an extension's agent sends to its model is up to that agent."""
+    """Whether a run reads steering words. An extension's agent decides itself what it sends to its model."""
     return run.agent_version is None or not run.agent_version.agent_class
 
 
@@ -113,7 +113,7 @@ def _check_room(run: Run, message: str) -> None:
 
 
 def _heed(said: _Said) -> "asyncio.Task[None] | None":
-    """The word is committed: notify the run, and those who watch."""
+    """The word is committed: notify the run and the session's clients."""
     if not said.accepted.is_word:
         return commands.start_accepted(said.accepted)
     if said.accepted.is_new:
@@ -127,7 +127,7 @@ async def _tell(said: _Said) -> None:
 
 
 async def unsteer(user: User, session_id: UUID, client_message_id: str, door: Door = Door.API) -> UUID:
-    """Withdraw a word that no model call has read; returns the run that it was for. Raises `Refused`."""
+    """Withdraw a word that no model call has read. Returns the run that it was for. Raises `Refused`."""
     run_id = await database.write(_take_back, user, session_id, client_message_id, door)
     await publisher.publish_queue(session_id)
     return run_id

@@ -1,4 +1,4 @@
-"""Messages that name their conversation as their client does: `Thread` maps that name to a session."""
+"""Messages whose client names the conversation itself: `Thread` maps that name to a session."""
 
 from uuid import UUID
 
@@ -16,8 +16,8 @@ from chat.security import audit
 async def ask_in_thread(user: User, thread: str, *, message: str, agent_name: str, client_message_id: str) -> Accepted:
     """`commands.ask` in the session of a client's ``thread``. Raises `Refused`.
 
-    The identifier of a session that the user may see means that one; anything else, of at most 256 characters, names a session
-    of the user's own, which is made with its first message.
+    The identifier of a session that the user may see means that session. Any other text, of at most 256 characters, names a session
+    of the user's own, which is created with its first message.
     """
     check_message(message)
     return await accept_run(_ask, user, thread, message, agent_name, client_message_id)
@@ -45,7 +45,7 @@ def _own_session(user: User, thread: str, agent_name: str) -> UUID:
     if known is not None and known.session.deleted_at is None:
         return known.session_id
     check_agent(agent_name, user.pk)
-    # That of a session which is being removed is free again.
+    # The name of a session that is being deleted is free again.
     named.delete()
     new = unsaved_session(user, agent_name, "", enable_reasoning=True)
     try:
@@ -53,6 +53,6 @@ def _own_session(user: User, thread: str, agent_name: str) -> UUID:
             new.save(force_insert=True)
             Thread.objects.create(owner=user, name=thread, session=new)
     except IntegrityError:
-        # Asked twice at once, and the other was first.
+        # The same request came twice at once, and the other one was first.
         return named.get().session_id
     return new.pk

@@ -1,4 +1,4 @@
-"""What the tools of a run may do with files: read and search those of its session, and store what they return there."""
+"""What a run's tools may do with files: read and search the session's files, and store files in it."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -18,14 +18,14 @@ from chat.store import file_texts, files
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: Files of one result that are kept.
+#: How many files of one result are stored.
 _MOST_RETURNED = 20
 _MB = 1_000_000
 _UNKNOWN = "application/octet-stream"
 
 
 def _in_a_tools_thread(method: Callable[P, T]) -> Callable[P, T]:
-    """Wait for a database that does not answer for a moment; where it stays so, or a text cannot be read, let the model read that."""
+    """Wait for a database that does not answer for a moment; if it stays so, or a text cannot be read, the model gets that as an error."""
 
     @wraps(method)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -40,7 +40,7 @@ def _in_a_tools_thread(method: Callable[P, T]) -> Callable[P, T]:
 
 
 class FilesOfSession:
-    """The session's files, as `agents.SessionFiles`: no others."""
+    """The session's files, and no others, as `agents.SessionFiles`."""
 
     def __init__(self, run: Run) -> None:
         self._session_id = run.session_id
@@ -49,7 +49,7 @@ class FilesOfSession:
 
     @_in_a_tools_thread
     def listed(self) -> list[FileData]:
-        """All of them, the first one first."""
+        """All files, the oldest first."""
         return [files.describe(file) for file in files.of_session(self._session_id)]
 
     @_in_a_tools_thread
@@ -59,7 +59,7 @@ class FilesOfSession:
 
     @_in_a_tools_thread
     def lines(self, file_id: str, page: int, first: int) -> Iterator[tuple[int, str]]:
-        """The lines of a page from one on, each with its number."""
+        """The lines of a page from line ``first`` on, each with its number."""
         return iter(list(file_texts.lines(self._file(file_id), page, first)))
 
     @_in_a_tools_thread
@@ -82,13 +82,13 @@ class FilesOfSession:
 
     @_in_a_tools_thread
     def content(self, file_id: str) -> bytes:
-        """All of a file; nothing of one that is gone."""
+        """A file's whole content; empty if the file was deleted."""
         file = self._find(file_id)
         return b"" if file is None else files.content(file.pk)
 
     @_in_a_tools_thread
     def keep(self, returned: Sequence[ReturnedFile]) -> tuple[list[FileData], list[str]]:
-        """Keep what a tool has returned, for the session."""
+        """Store files that a tool has returned, in the session."""
         owner = self._user_id or Session.objects.values_list("owner", flat=True).get(pk=self._session_id)
         kept: list[File] = []
         problems = ["Further files were left out."] if len(returned) > _MOST_RETURNED else []

@@ -1,4 +1,4 @@
-"""The use case: a person sends a file."""
+"""The use case of uploads: a user sends a file."""
 
 import asyncio
 import functools
@@ -20,7 +20,7 @@ from chat.runtime import database
 from chat.store import files
 
 _MB = 1_000_000
-#: Reading files may take long, and the event loop's own threads are needed for others: host names are resolved there.
+#: Reading files may take long, and the event loop's own threads are needed for other work, such as resolving host names.
 _threads = ThreadPoolExecutor(4, thread_name_prefix="files")
 
 P = ParamSpec("P")
@@ -28,12 +28,12 @@ T = TypeVar("T")
 
 
 async def in_file_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a function that reads files, on one of the few threads for that."""
+    """Call a function that reads files in one of the few threads for that."""
     return await asyncio.get_running_loop().run_in_executor(_threads, functools.partial(function, *args, **kwargs))
 
 
 async def take_file(user: User, content: BinaryIO, size: int, *, name: str, session: Session | None = None) -> File:
-    """Keep a file of the user's; a session that is named uses it from now on. Raises `Refused`."""
+    """Store a file of the user; if a session is named, it uses the file from now on. Raises `Refused`."""
     if session is not None:
         role = await database.read(role_in, user, session)
         if role is None or not may_drive(role):
@@ -68,7 +68,7 @@ async def _keep(
             most=settings.MAX_FILES_PER_USER_MB,
         )
         raise Refused("too_many_files", words) from None
-    # Each in a transaction of its own: others write in between.
+    # Each in a transaction of its own, so that others can write in between.
     for number, piece in enumerate(files.chunks_of(content)):
         await database.write(files.add_chunk, file, number, piece)
     await database.write(files.finish, file, session_id)

@@ -1,6 +1,6 @@
 """Runs that wait for people: how one begins to wait, its state when it continues, and how it ends while it waits.
 
-A run that waits has no process. Its open requests are rows of `WaitingCall`, which this module alone writes; its log says the same.
+No process executes a waiting run. Its open requests are rows of `WaitingCall`, which only this module writes; they are also in its log.
 """
 
 import time
@@ -38,10 +38,10 @@ from chat.runtime import clock, database, groups
 from chat.store import step_log, waiting_calls
 from chat.store.step_log import Entry, Stored
 
-#: What the model is told of calls that nobody has decided.
+#: What the model gets for a call that nobody has decided.
 NOT_DECIDED = "Nobody decided on this call in time, so it was not run."
 NOT_ANSWERED = "Nobody answered in time. Go on with what you know, and say what you have assumed."
-#: And of those that would begin to wait just now.
+#: What it gets for a call that cannot wait at the moment.
 UPGRADING = (
     "This call needs a person's decision, for which nothing can wait in this minute, because the server is being brought to a new version."
     " Nothing was run; go on without it, and say that it can be asked for again soon."
@@ -50,7 +50,7 @@ UPGRADING = (
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A run waits, or has ended because of a stop meanwhile: what was stored, whom to notify, and where others may start."""
+    """A run waits, or has ended because of a stop meanwhile: what was stored, whom to notify, and where other runs may start."""
 
     events: list[Stored]
     notices: list[WaitingData] = field(default_factory=list)
@@ -65,17 +65,17 @@ class _StopAsked(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """What a run begins to wait for: calls of its own, and runs within it that wait. ``end`` is what it has used so far."""
+    """What a run begins to wait for: calls of its own, and waiting runs within it. ``end``: what it has used so far."""
 
     held: Sequence[HeldCall]
     within: Sequence[UUID]
     end: End
     is_news: bool
-    """Whether people are asked something that they were not when it last waited."""
+    """Whether people are asked something new."""
 
 
 async def begin(run: Run, recorded: Recorded, wait: Wait) -> Begun:
-    """Let a run wait for people. Raises `step_log.Fenced` where it isn't this process's any more."""
+    """Let a run wait for people. Raises `step_log.Fenced` if it does not belong to this process any more."""
     entries = [*recorded.entries, *(_request(run, call, wait.end.iterations) for call in wait.held)]
     once = partial(_begin, run, recorded, entries, wait)
     again = partial(_begin_again, run, recorded, entries, wait)
@@ -112,21 +112,21 @@ def _begin(run: Run, recorded: Recorded, entries: Sequence[Entry], wait: Wait) -
     WaitingCall.objects.bulk_create(made)
     begun = _told(run, events, made)
     if may_go_on(run.pk) or run_state.is_any_ready(wait.within):
-        # Decided while other calls of the turn were running.
+        # Decided while other calls of its turn were still running.
         run_state.mark_decided(run)
         begun.unblocked.append(run.session_id)
     return begun
 
 
 def may_go_on(run_id: UUID) -> bool:
-    """Whether all calls of a run's own that were held are decided, and not all begun."""
+    """Whether all of a run's own waiting calls are decided, and not all of them were begun."""
     decided = set(WaitingCall.objects.filter(run=run_id, spent_at=None).values_list("decided_at", flat=True))
     return bool(decided) and None not in decided
 
 
 @transaction.atomic
 def _begin_again(run: Run, recorded: Recorded, entries: Sequence[Entry], wait: Wait) -> Begun:
-    """After an attempt that failed: it may have been committed, and only the confirmation lost."""
+    """`_begin` after a failed attempt, which may have been committed although its confirmation was lost."""
     Session.objects.select_for_update().filter(pk=run.session_id).first()
     if not run_state.has_suspended(run):
         return _begin(run, recorded, entries, wait)
@@ -144,7 +144,7 @@ def _told(run: Run, events: list[Stored], made: Sequence[WaitingCall]) -> Begun:
 
 @transaction.atomic
 def _stop(run: Run, recorded: Recorded, used: End) -> Begun:
-    """End a run that was to wait, and was to be stopped meanwhile."""
+    """End a run that was to wait, but whose stop was requested meanwhile."""
     earlier = step_log.append(run, recorded.entries) if recorded.entries else []
     run = Run.objects.select_related("cancelled_by").get(pk=run.pk, fence=run.fence)
     words = run_state.stopped_by(run.cancelled_by.get_username() if run.cancelled_by else None)
@@ -155,7 +155,7 @@ def _stop(run: Run, recorded: Recorded, used: End) -> Begun:
 
 
 async def notify_people(begun: Begun) -> None:
-    """Notify those who may decide, on whatever page they are."""
+    """Notify the users who may decide, on all their open pages."""
     for user_id in begun.people:
         for notice in begun.notices:
             message: UserNotified = {
@@ -200,7 +200,7 @@ def _request(run: Run, call: HeldCall, iteration: int) -> Entry:
 
 
 def record_decision(call: WaitingCall, *, decision: str, by: User | None, **said: str) -> None:
-    """Keep what was decided; the caller holds the session and has seen that the call is open."""
+    """Store a decision. The caller has locked the session, and checked that the call is open."""
     call.decision, call.decided_by, call.decided_at = decision, by, timezone.now()
     for name, value in said.items():
         setattr(call, name, value)
@@ -208,7 +208,7 @@ def record_decision(call: WaitingCall, *, decision: str, by: User | None, **said
 
 
 def allow_from_now_on(call: WaitingCall, run: Run, by: User) -> None:
-    """Let later calls of this tool under these rules pass, in the requesting user's runs."""
+    """Allow later calls of this tool under these rules, in the requesting user's runs."""
     if run.user_id is not None:
         StandingApproval.objects.get_or_create(
             session_id=run.session_id,
@@ -225,7 +225,7 @@ def revoke(session_id: UUID, approval_id: int) -> bool:
 
 
 def gate_for(claim: ClaimedRun, within: Within) -> agents.Gate:
-    """The gate before a run's tool calls; ``within`` is what applies to the runs within it, and to its own calls."""
+    """The gate for a run's tool calls; ``within`` is what applies to its own calls and to the runs within it."""
     user_id, session_id = claim.run.user_id, claim.run.session_id
 
     def is_allowed(tool_name: str, rule: str) -> bool:
@@ -242,7 +242,7 @@ def gate_for(claim: ClaimedRun, within: Within) -> agents.Gate:
 
 
 def line_of(run: Run) -> list[UUID]:
-    """A run, and those that it is within, to its root."""
+    """A run and the runs around it, up to its root."""
     line = [run]
     while (parent := line[-1].parent) is not None:
         line.append(parent)
@@ -250,7 +250,7 @@ def line_of(run: Run) -> list[UUID]:
 
 
 def policies_over(run: Run) -> tuple[Policy, ...]:
-    """The rules for a run's tool calls: the installation's, and those of its agent and of the agents that have started it."""
+    """The policies for a run's tool calls: the installation's, and those of its agent and of the agents that have started it."""
     found: list[Policy] = []
     each: Run | None = run
     while each is not None:
@@ -260,11 +260,11 @@ def policies_over(run: Run) -> tuple[Policy, ...]:
     return settings.APPROVAL_POLICY, *reversed(found)
 
 
-# Going on
+# Continuing
 
 
 def spend(run: Run) -> Resumed:
-    """The state of a run that continues now, in the transaction that gives it to a process: its calls count as begun from then on."""
+    """The state of a run that continues, in the transaction that gives it to a process. From then on its calls count as begun."""
     unspent = WaitingCall.objects.filter(run=run, spent_at=None)
     calls = list(unspent.select_related("decided_by").order_by("pk"))
     if any(call.decided_at is None for call in calls):
@@ -275,7 +275,7 @@ def spend(run: Run) -> Resumed:
 
 
 def spent_last(run: Run) -> Resumed | None:
-    """The same for a run that was given to this process just now by a commit whose result was lost; None where it has continued since."""
+    """`spend` for a run that a commit, whose result was lost, has given to this process; None if it has continued since."""
     newest = run.steps.order_by("-position").values_list("type", flat=True).first()
     if newest not in ("approval", "answer"):
         return None
@@ -293,7 +293,7 @@ def _resumed(run: Run, calls: Sequence[WaitingCall], still_open: dict[str, str])
 
 
 def _asked(run: Run, but: Collection[str]) -> list[DecidedCall]:
-    """The calls that have started runs within this one, and that have no result yet: they are made again."""
+    """The calls without a result that have started runs within this one: they are made again."""
     children = set(Run.objects.filter(parent=run).values_list("parent_call_id", flat=True)) - set(but)
     if not children:
         return []
@@ -322,7 +322,7 @@ def _decided(call: WaitingCall, policies: Sequence[Policy]) -> DecidedCall:
             words = f"{who} denied this call, so it was not run." + (f" {call.reason}" if call.reason else "")
         return said(ToolOutcome(ok=False, content=words, duration_ms=0))
     if agents.judge_call(policies, call.tool_name, orjson.loads(arguments)).decision == "deny":
-        # The rules have changed since.
+        # The policies have changed since.
         return said(ToolOutcome(ok=False, content=DENIED, duration_ms=0))
     return _begun(call)
 
@@ -336,7 +336,7 @@ def _begun(call: WaitingCall) -> DecidedCall:
 
 
 def hold(run_id: UUID) -> Run | None:
-    """A run that waits, with its session held for the rest of the transaction; None where it waits no more."""
+    """A waiting run, with its session locked for the rest of the transaction; None if it does not wait any more."""
     session_id = Run.objects.filter(pk=run_id).values_list("session_id", flat=True).first()
     if session_id is None or not Session.objects.select_for_update().filter(pk=session_id).exists():
         return None
@@ -344,10 +344,10 @@ def hold(run_id: UUID) -> Run | None:
 
 
 def end(run: Run, status: RunStatus, words: str, *, by: User | None = None, code: str = "") -> list[Stored]:
-    """End a run that waits, in the transaction of the caller, who holds the session; its open calls are closed with these words.
+    """End a waiting run, in the caller's transaction, which has locked the session; its open calls get ``words`` as their result.
 
-    Runs within it that wait end before it; where it is within another one, that one may continue. Returns the last events; none where it
-    has ended or continued meanwhile.
+    Waiting runs within it end before it; a run around it may continue. Returns the last events; empty if it has ended or continued
+    meanwhile.
     """
     earlier, ended = _end_within(run, replace(end_of(run), status=status, code=code), words, by)
     steps = list(run.steps.order_by("position"))
@@ -363,7 +363,7 @@ def end(run: Run, status: RunStatus, words: str, *, by: User | None = None, code
 
 
 def _end_within(run: Run, used: End, words: str, by: User | None) -> tuple[list[Stored], End]:
-    """End the waiting runs within a run that is about to end; returns what was stored, and the run's end with what those have used."""
+    """End the waiting runs within a run that is about to end. Returns what was stored, and the run's end including what they have used."""
     events: list[Stored] = []
     for child in Run.objects.filter(parent=run, status=RunStatus.WAITING):
         events += end(child, used.status, words, by=by, code=used.code)
@@ -372,5 +372,5 @@ def _end_within(run: Run, used: End, words: str, by: User | None) -> tuple[list[
 
 
 def forget_open(run_id: UUID) -> None:
-    """A run waits no more: what was not decided of it never will be."""
+    """Forget the open requests of a run that does not wait any more: they will never be decided."""
     WaitingCall.objects.filter(run=run_id, decided_at=None).delete()

@@ -145,7 +145,7 @@ export const WINDOW = 200;
  */
 
 /**
- * What somebody is doing now; true for a few seconds, unless it is sent again.
+ * What somebody is doing now; valid for a few seconds, unless it is sent again.
  * @typedef {object} ActivityData
  * @property {string} user
  * @property {number} [seq] The number of the step that they read.
@@ -153,7 +153,7 @@ export const WINDOW = 200;
  */
 
 /**
- * Somebody types, or reads.
+ * Somebody is typing, or reading.
  * @typedef {object} ActivityFrame
  * @property {"activity"} type
  * @property {ActivityData} data
@@ -248,7 +248,7 @@ export const WINDOW = 200;
  */
 
 /**
- * What a run within another one is writing.
+ * The step that a run within another one is writing now.
  * @typedef {object} ChildDeltaFrame
  * @property {"child_delta"} type
  * @property {string} run_id
@@ -292,7 +292,7 @@ export const WINDOW = 200;
  */
 
 /**
- * A run within another one begins; its other events come between those of the run that has started it.
+ * A run within another one begins; its other events come between those of the run that started it.
  * @typedef {object} ChildStartFrame
  * @property {number} seq
  * @property {string} id
@@ -321,16 +321,16 @@ export const WINDOW = 200;
  * @property {string} id
  * @property {number} seq The number of the step that it is about.
  * @property {string} user
- * @property {string} text Plain; empty where it is deleted.
+ * @property {string} text Plain text; empty if it was deleted.
  * @property {number} created_at
  * @property {number | null} edited_at
  * @property {true} [deleted]
- * @property {number} count Comments that the step has now.
+ * @property {number} count How many comments the step has now.
  * @property {number} version
  */
 
 /**
- * Somebody has commented on a step, or changed or deleted that.
+ * A comment on a step was written, changed or deleted.
  * @typedef {object} CommentFrame
  * @property {"comment"} type
  * @property {CommentData} data
@@ -465,9 +465,9 @@ export const WINDOW = 200;
  * The verdicts and comments of a session: how many there are, and up to which change.
  * @typedef {object} NotesData
  * @property {number} version
- * @property {Record<string, number>} counts Comments by the number of the step that they are about.
- * @property {Record<string, VerdictCounts>} verdicts By run.
- * @property {Record<string, "good" | "bad">} mine The reader's own verdicts by run.
+ * @property {Record<string, number>} counts How many comments there are, by the number of the step that they are about.
+ * @property {Record<string, VerdictCounts>} verdicts By the run's id.
+ * @property {Record<string, "good" | "bad">} mine The reader's own verdicts, by the run's id.
  */
 
 /**
@@ -532,7 +532,7 @@ export const WINDOW = 200;
  */
 
 /**
- * Who has the session open, at each change.
+ * The people who have the session open, at each change.
  * @typedef {object} PresenceFrame
  * @property {"presence"} type
  * @property {Array<Person>} data
@@ -602,7 +602,7 @@ export const WINDOW = 200;
  */
 
 /**
- * What a run is writing.
+ * The step that a run is writing now.
  * @typedef {object} ReasoningDeltaFrame
  * @property {"reasoning_delta"} type
  * @property {string} run_id
@@ -707,7 +707,7 @@ export const WINDOW = 200;
  */
 
 /**
- * The session as a client finds it; comes before all else.
+ * The session as a client finds it; the first frame.
  * @typedef {object} SessionFrame
  * @property {"session"} type
  * @property {SessionData} data
@@ -807,7 +807,7 @@ export const WINDOW = 200;
  */
 
 /**
- * Somebody has judged a run, or taken that back: `verdict` is null then.
+ * A user's verdict on a run; `verdict` is null if it was taken back.
  * @typedef {object} VerdictData
  * @property {string} run_id
  * @property {string} user
@@ -819,7 +819,7 @@ export const WINDOW = 200;
  */
 
 /**
- * Somebody has judged a run.
+ * A verdict on a run was given or taken back.
  * @typedef {object} VerdictFrame
  * @property {"verdict"} type
  * @property {VerdictData} data
