@@ -1,4 +1,4 @@
-"""What a process is made of: threads for the database, groups, background tasks, clocks, locks. It knows nothing of the product.
+"""What every process needs: threads for the database, groups, background tasks, clocks, locks. It knows nothing of the product.
 
 Nothing in here may import a model or another package of the application.
 """

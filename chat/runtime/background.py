@@ -1,4 +1,4 @@
-"""The owner of asyncio tasks: every task is held until it ends, its failure is logged, and a shutdown can wait for it."""
+"""The owner of asyncio tasks: it refers to every task until it ends, logs its failure, and a shutdown can wait for it."""
 
 import asyncio
 import logging
@@ -19,9 +19,9 @@ def spawn(work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
 
 
 def spawn_eagerly(work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any] | None:
-    """Run a coroutine at once up to its first wait, and the rest as a task; there is none where it never waits.
+    """Run a coroutine at once up to its first wait, and the rest as a task, which is returned; None if the coroutine never waits.
 
-    What Python 3.12 calls an eager task. Most sends never wait, and a task each would cost as much as the sending.
+    Python 3.12 calls this an eager task. Most sends never wait, and a task for each would cost as much as the sending.
     """
     try:
         waiting = work.send(None)
@@ -50,7 +50,7 @@ class _Rest:
                 try:
                     answer = yield waiting
                 except BaseException as error:  # noqa: BLE001 - the coroutine handles a cancellation itself
-                    waiting = None  # the error holds this frame, and the future the error
+                    waiting = None  # the error refers to this frame, and the future to the error
                     waiting = self._work.throw(error)
                 else:
                     waiting = self._work.send(answer)
@@ -59,7 +59,7 @@ class _Rest:
 
 
 async def drain(timeout_s: float) -> int:
-    """Cancel the tasks that are still running and wait for them; returns how many did not end in time."""
+    """Cancel the tasks that are still running, and wait for them. Returns how many did not end within ``timeout_s`` seconds."""
     loop = asyncio.get_running_loop()
     current = asyncio.current_task()
     waiting = [task for task in tasks if task is not current and task.get_loop() is loop]

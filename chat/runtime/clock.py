@@ -1,7 +1,7 @@
-"""The database's clock, which leases, sweeps and schedules go by, and how far this machine's clock is from it.
+"""The database's clock, which leases, sweeps and schedules use, and how far this machine's clock differs from it.
 
-Processes on several machines share one database and no clock. Times that they compare with each other are written and read by the
-database's clock; durations within a process are measured by `time.monotonic`.
+Processes on several machines share one database, but no clock. Times that they compare with each other are written and read by the
+database's clock; durations within a process are measured with `time.monotonic`.
 """
 
 import logging
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 #: A difference of this many seconds is logged, and again when it has changed by as much.
 TOLD_FROM_S = 2.0
-#: An answer that took longer, in seconds, says too little of when it was given.
+#: If the database's answer took longer, in seconds, the comparison is too inexact.
 _QUICK_S = 1.0
 
 
@@ -47,7 +47,7 @@ def read_database() -> datetime:
 
 
 def measure() -> datetime:
-    """Read the time from the database, and compare this machine's with it; a difference that has changed is logged, once."""
+    """Read the time from the database, and compare this machine's with it. A changed difference is logged, once."""
     own, asked_at = timezone.now(), time.monotonic()
     told = read_database()
     took = time.monotonic() - asked_at
@@ -61,7 +61,7 @@ def measure() -> datetime:
 
 
 def now() -> datetime:
-    """The database's time as far as is known, without a query: this machine's, corrected by what was measured last."""
+    """The database's time without a query: this machine's, corrected by the last measured difference."""
     return timezone.now() - timedelta(seconds=_skew.ahead_s)
 
 
@@ -71,7 +71,7 @@ def skew_s() -> float:
 
 
 def describe_skew() -> str:
-    """A warning for operators about this machine's clock; empty where it agrees with the database's."""
+    """A warning for operators about this machine's clock; empty if it agrees with the database's."""
     ahead = _skew.ahead_s
     if abs(ahead) < TOLD_FROM_S:
         return ""

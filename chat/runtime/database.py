@@ -1,4 +1,4 @@
-"""Calls of the database from the event loop.
+"""Calls the database from the event loop.
 
 Reads and writes run on threads of their own, each with its own connection, so that neither waits behind asgiref's single shared thread.
 SQLite has one writer at a time anyway: with one writing thread, lock contention becomes a queue.
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
-#: Called on the event loop with what a call returned, or with the exception that it raised.
+#: Called on the event loop with the result of a call, or with its exception.
 Settled = Callable[[T | None, BaseException | None], None]
 
 READERS = 4
@@ -47,9 +47,9 @@ class _Pool:
         self._threads: list[threading.Thread] = []
 
     async def run(self, call: Callable[[], T], settled: Settled[T] | None = None) -> T:
-        """Call a function on one of the threads. Once queued it is called, even if the waiting coroutine is cancelled.
+        """Call a function on one of the threads. Once it is queued, it is called even if the waiting coroutine is cancelled.
 
-        So is ``settled``, on the event loop, right after that coroutine has its result.
+        ``settled`` is also called then, on the event loop, right after that coroutine has its result.
         """
         if not self._threads:
             self._threads = [
@@ -62,7 +62,7 @@ class _Pool:
         try:
             return await answer
         finally:
-            del answer  # an exception holds this frame, and the future the exception
+            del answer  # an exception refers to this frame, and the future to the exception
 
     def _work(self) -> None:
         while (asked := self._calls.get()) is not None:
@@ -73,10 +73,10 @@ class _Pool:
                 result = with_usable_connection(call)
             except BaseException as raised:  # noqa: BLE001 - the caller gets it
                 error = raised
-            # Nothing waits on a loop that is closed.
+            # If the loop is closed, nothing waits for the result.
             with contextlib.suppress(RuntimeError):
                 answer.get_loop().call_soon_threadsafe(_settle, answer, settled, result, error)
-            # While it waits for the next call, a thread holds nothing of the last one.
+            # While it waits for the next call, a thread keeps no object of the last one alive.
             del asked, call, answer, settled, result, error
         connections.close_all()
 
@@ -103,7 +103,7 @@ def _settle(
 
 
 def with_usable_connection(call: Callable[[], T]) -> T:
-    """Call with a usable connection. Opening SQLite costs more than most calls, so a thread keeps its connection."""
+    """Call a function with a usable connection. Opening SQLite costs more than most calls, so a thread keeps its connection."""
     if connection.vendor == "sqlite" and not connection.errors_occurred:
         return call()
     close_old_connections()
@@ -115,20 +115,20 @@ _writers = _Pool("db-write", WRITERS, metrics.write_wait_seconds)
 
 
 def use_dedicated_connection() -> None:
-    """Have this thread use a connection of its own from now on, apart from the pool.
+    """Have this thread use a connection of its own from now on, outside the pool.
 
-    It waits for no other caller, and works again as soon as the database does after an outage: a pool retries less and less often.
+    It waits for no other caller, and works as soon as the database does after an outage: a pool retries less and less often.
     """
     connections[DEFAULT_DB_ALIAS] = dedicated_connection()
 
 
 async def read(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a reading function on a reading thread; what it raises is raised here. Await it on the event loop."""
+    """Call a function that reads, on a reading thread, and return its result or raise its exception. Await it on the event loop."""
     return await _readers.run(partial(function, *args, **kwargs))
 
 
 async def write(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a writing function on a writing thread. It is finished even if the caller is cancelled. Await it on the event loop."""
+    """Call a function that writes, on a writing thread. It is completed even if the caller is cancelled. Await it on the event loop."""
     return await _writers.run(partial(function, *args, **kwargs))
 
 
@@ -142,7 +142,7 @@ TOOL_RETRY_AFTER_S = (0.1, 0.3, 0.6, 1.0, 2.0)
 
 
 def ask_patiently(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call on the current thread, which must be a tool's. Retries while the database does not answer, and returns the connection."""
+    """Call a function on the current thread, a tool's. Retries while the database does not answer; closes the connection afterwards."""
     try:
         for pause in TOOL_RETRY_AFTER_S:
             try:
@@ -155,7 +155,7 @@ def ask_patiently(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -
                 time.sleep(pause)
         return function(*args, **kwargs)
     finally:
-        # The thread ends with its call, and nothing else would return the connection.
+        # The thread ends with the call, and nothing else would close the connection.
         connections.close_all()
 
 

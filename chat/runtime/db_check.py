@@ -15,7 +15,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 
 def dedicated_connection() -> BaseDatabaseWrapper:
-    """A connection apart from the pool that others share."""
+    """A connection outside the pool that others share."""
     own = connections.create_connection(DEFAULT_DB_ALIAS)
     options = {name: value for name, value in own.settings_dict["OPTIONS"].items() if name != "pool"}
     lasting = {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
@@ -60,19 +60,19 @@ class MigrationsPending(Exception):
 
 
 def check_tables(*, explain: bool = False) -> None:
-    """Raise `DatabaseUnavailable` or `MigrationsPending` where this process cannot work; ``explain`` costs one more connection attempt."""
+    """Raise `DatabaseUnavailable` or `MigrationsPending` if this process cannot work; ``explain`` costs one more connection attempt."""
     try:
         executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
     except OperationalError as away:
         told = reason_of(away) if explain else away
         raise DatabaseUnavailable(f"The database does not answer: {' '.join(str(told).split())}") from None
-    # Tables of a later version are fine: a version only adds what the one before it can do without.
+    # Tables of a later version are fine: each version only adds what the one before it does not need.
     if executor.migration_plan(executor.loader.graph.leaf_nodes()):
         raise MigrationsPending("The database's tables are not up to date. Run: python manage.py migrate")
 
 
 def reason_of(away: OperationalError) -> OperationalError:
-    """Why the database does not answer: a pool only says that it has timed out, so connect once without it."""
+    """Why the database does not answer. A pool only says that it has timed out, so this connects once without it."""
     own = dedicated_connection()
     try:
         own.ensure_connection()

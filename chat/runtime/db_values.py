@@ -1,4 +1,4 @@
-"""UUIDs and times as parameters and results of raw SQL."""
+"""Converts UUIDs and times to parameters of raw SQL, and from its results."""
 
 import logging
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 def _is_sqlite() -> bool:
-    # By the settings: to look up the thread's connection takes ten times as long, and this is called some sixty times in a run.
+    # From the settings: looking up the thread's connection takes ten times as long, and this is called some sixty times in a run.
     return "sqlite" in connections.settings[DEFAULT_DB_ALIAS]["ENGINE"]
 
 
@@ -24,16 +24,16 @@ def uuid_param(value: UUID) -> str | UUID:
 
 
 def uuid_from_db(value: str | UUID) -> UUID:
-    """The UUID that raw SQL has returned."""
+    """The UUID for a result of raw SQL."""
     return value if isinstance(value, UUID) else UUID(value)
 
 
-#: Invalid UUIDs that were logged already.
+#: Invalid UUIDs that were already logged.
 _unreadable: set[str] = set()
 
 
 def uuids_from_db(values: Iterable[str | UUID]) -> list[UUID]:
-    """The UUIDs among values that raw SQL has returned; an invalid one is logged, once, and left out."""
+    """The UUIDs for results of raw SQL; an invalid one is logged, once, and left out."""
     found = []
     for value in values:
         try:
@@ -58,7 +58,7 @@ def datetime_param(value: datetime) -> str | None:
 
 
 def datetime_from_db(value: datetime | str) -> datetime:
-    """The date and time that raw SQL has returned."""
+    """The date and time for a result of raw SQL."""
     read = parse_datetime(value) if isinstance(value, str) else value
     assert read is not None  # noqa: S101 - the column holds nothing else
     return read if read.tzinfo else read.replace(tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""A function that is called for each row that a poll has found: one that fails does not keep the others from their turn."""
+"""Calls a function for each row that a poll has found; one that fails does not stop the others."""
 
 import asyncio
 import itertools
@@ -16,12 +16,12 @@ logger = logging.getLogger(__name__)
 Row = TypeVar("Row", bound=Hashable)
 Result = TypeVar("Result")
 
-#: Seconds for which a row that has failed is skipped: what cannot be done must not be tried, and logged, every second.
+#: For how many seconds a failed row is skipped, so that a permanent failure is not retried and logged every second.
 _AGAIN_S = 60.0
 
 
 class EachRow:
-    """Calls a function for each row that a poll has found; remembers, from poll to poll, which rows have failed."""
+    """Calls a function for each row that a poll has found; remembers from poll to poll which rows have failed."""
 
     def __init__(self, what: str, *, at_once: int = 1) -> None:
         self._what = what
@@ -29,9 +29,9 @@ class EachRow:
         self._left_alone: dict[Hashable, float] = {}
 
     async def do(self, rows: Iterable[Row], act: Callable[[Row], Awaitable[Result]]) -> list[Result]:
-        """Call it for each row, so many at a time; returns the results of those that succeeded.
+        """Call ``act`` for each row, several at the same time. Returns the results of those that succeeded.
 
-        A row that fails is logged and skipped for a while. Only where the database does not answer at all the poll ends, and its exception
+        A row that fails is logged and skipped for a while. Only if the database does not answer at all, the poll ends, and its exception
         is raised.
         """
         now = time.monotonic()
@@ -53,7 +53,7 @@ class EachRow:
         if isinstance(error, DatabaseError) and db_check.is_away(error):
             if not await database.read(db_check.database_answers):
                 raise error
-            # The row is locked, or the connection was lost: it may work at the next poll.
+            # The row is locked, or the connection was lost: it may succeed at the next poll.
             logger.warning("%s failed for %s", self._what, row, exc_info=error)
             return
         logger.error("%s failed for %s; it is left alone for a while", self._what, row, exc_info=error)

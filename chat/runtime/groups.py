@@ -1,7 +1,7 @@
 """The channel layer's groups; nothing else in the application calls the layer.
 
-A group message is a hint: it may be lost, repeated or late, and nothing here raises or waits for long when the layer fails. The step log is
-the truth.
+A group message is a hint: it may be lost, repeated or late. If the layer fails, nothing here raises, or waits for long. The truth is in
+the step log.
 """
 
 import asyncio
@@ -24,15 +24,15 @@ Message = Mapping[str, Any]
 
 #: The group of all processes: announcements, logins and roles that have changed, runs to be stopped.
 EVERYONE = "everyone"
-#: Memberships expire in every layer; they are renewed well before, after so many seconds.
+#: After how many seconds memberships are renewed; they expire much later, in every layer.
 RENEW_S = 600.0
 #: How often a process checks that it receives its own messages, and how long it waits for one, in seconds.
 PROBE_S = 10.0
 _HEARD_WITHIN_S = 2.0
-#: Seconds for which a caller waits for a layer that does not answer, and for which it is not called again after that.
+#: For how many seconds a caller waits for a layer that does not answer, and for how many it is not called again after that.
 _PATIENCE_S = 0.5
 _AWAY_S = 1.0
-#: A failure that persists is logged again after so many seconds.
+#: A persistent failure is logged again after so many seconds.
 _TELL_AGAIN_S = 60.0
 _RETRY_S = 0.5
 _TEND_S = 1.0
@@ -44,12 +44,12 @@ def of_session(session_id: UUID) -> str:
 
 
 class CircuitBreaker:
-    """All calls of the layer: each waits for a moment at most, and none is made just after one has failed."""
+    """All calls of the layer go through this: each waits only for a moment, and none is made just after one has failed."""
 
     def __init__(self) -> None:
         self._shut_until = 0.0
         self._skipped = 0
-        #: Which failure was logged last, and when.
+        #: The failure that was logged last, and when.
         self._told = ""
         self._told_at = 0.0
 
@@ -64,7 +64,7 @@ class CircuitBreaker:
         return self._shut_until > 0
 
     async def call(self, asked: Callable[[], Awaitable[Any]], doing: str) -> Any:
-        """Call the layer; False where the call failed, which is logged, or was not made."""
+        """Call the layer. Returns False if the call failed, which is logged, or was not made."""
         if self.is_open:
             self._skipped += 1
             return False
@@ -81,7 +81,7 @@ class CircuitBreaker:
         return True if answer is None else answer
 
     def log_failure(self, error: Exception, doing: str) -> None:
-        """Log a failure, the same one only once in a while: calls are made every second."""
+        """Log a failure, but the same one only once in a while, because calls are made every second."""
         reason = f"{type(error).__name__}: {error}"
         if reason != self._told or time.monotonic() - self._told_at > _TELL_AGAIN_S:
             self._told, self._told_at = reason, time.monotonic()
@@ -96,7 +96,7 @@ def _breaker(layer: Any) -> CircuitBreaker:
 
 
 async def publish(group: str, message: Message) -> None:
-    """Send a message to a group; raises nothing: where the layer is down the message is lost. Await it on the serving event loop."""
+    """Send a message to a group. Raises nothing: if the layer fails, the message is lost. Await it on the serving event loop."""
     layer = get_channel_layer()
     if layer is None:
         return
@@ -125,7 +125,7 @@ def reach_others() -> bool:
 
 
 def publish_from_thread(loop: asyncio.AbstractEventLoop | None, group: str, message: Message) -> None:
-    """Send a message to a group from synchronous code, on any thread; through the serving event loop where this process has one."""
+    """Send a message to a group from synchronous code, on any thread; through the serving event loop if this process has one."""
     if loop is not None and loop.is_running():
         asyncio.run_coroutine_threadsafe(publish(group, message), loop)
     else:
@@ -133,7 +133,7 @@ def publish_from_thread(loop: asyncio.AbstractEventLoop | None, group: str, mess
 
 
 class GroupSubscription:
-    """A subscription to one group, until it is closed: each message is passed to ``deliver``, on the loop, which must not block."""
+    """A subscription to one group, until it is closed. Each message is passed to ``deliver`` on the event loop, which must not block."""
 
     __slots__ = ("deliver", "group")
 
@@ -152,22 +152,22 @@ class GroupSubscription:
 
 
 def _unheard(_message: Message) -> None:
-    """Takes the place of `deliver` once the subscription is closed."""
+    """Replaces `deliver` once the subscription is closed."""
 
 
 class GroupListener:
-    """The one channel on which this process receives its groups' messages: groups that are silent cost nothing, however many there are."""
+    """The one channel on which this process receives the messages of all its groups, so that silent groups cost nothing."""
 
     def __init__(self) -> None:
         self._members: dict[str, dict[GroupSubscription, None]] = {}
-        #: Groups with subscribers here that the layer could not be told to join yet.
+        #: Groups with subscribers here that the layer could not be asked to join yet.
         self._unknown: set[str] = set()
         self._channel = ""
         self._listening: asyncio.Task[None] | None = None
         self._maintaining: asyncio.Task[None] | None = None
         # One at a time: a group that is left and joined again at once must end up joined.
         self._changing = asyncio.Lock()
-        #: A group of this process alone: whether what it sends there arrives tells whether it still receives.
+        #: A group of this process alone, to check whether messages still arrive.
         self._own = f"ear.{uuid4().hex}"
         self._heard = asyncio.Event()
 
@@ -181,7 +181,7 @@ class GroupListener:
             await self._join(member.group)
 
     async def unsubscribe(self, member: GroupSubscription) -> None:
-        """Pass a subscriber nothing more."""
+        """Stop passing messages to a subscriber."""
         async with self._changing:
             others = self._members.get(member.group, {})
             others.pop(member, None)
@@ -197,7 +197,7 @@ class GroupListener:
         return group in self._members and group not in self._unknown
 
     async def _open(self) -> None:
-        """Get a channel and listen to it; where the layer gives none, `_maintain` tries again."""
+        """Get a channel and listen to it; if the layer gives none, `_maintain` tries again."""
         layer = get_channel_layer()
         if layer is None:
             return
@@ -227,7 +227,7 @@ class GroupListener:
                     logger.exception("A message for %s could not be handled", member.group)
 
     async def _maintain(self) -> None:
-        """Join groups that could not be joined, renew memberships, and open a new channel where this process receives nothing any more."""
+        """Join groups that could not be joined, renew memberships, and open a new channel if this process receives nothing any more."""
         joined_at = probed_at = time.monotonic()
         while True:
             await asyncio.sleep(_TEND_S)
@@ -237,7 +237,7 @@ class GroupListener:
                 self._unknown.update(self._members)
             if now - probed_at > PROBE_S and reach_others():
                 receives = await self._probe() if self._channel else None
-                # Where the call failed it is repeated soon: its connection may be one that the network has dropped.
+                # A failed call is repeated soon: its connection may be one that the network has dropped.
                 probed_at = now if receives is not None else probed_at
                 if receives is False:
                     logger.warning("The channel layer takes messages but brings none; listening anew")
@@ -249,9 +249,9 @@ class GroupListener:
                     await self._join(group)
 
     async def _probe(self) -> bool | None:
-        """Whether messages of this process to itself arrive; None where none can be sent.
+        """Whether messages of this process to itself arrive; None if none can be sent.
 
-        They do not where the network has dropped the connection without notifying either side.
+        They don't if the network has dropped the connection without notifying either side.
         """
         layer: Any = get_channel_layer()
         self._heard.clear()

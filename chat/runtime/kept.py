@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-#: Bytes that an entry counts beside its text.
+#: How many bytes an entry counts besides its text.
 _OVERHEAD = 300
 
 
@@ -19,7 +19,7 @@ def text_size(text: str) -> int:
 
 
 class Kept(Generic[K, V]):
-    """Values by key. Where they take more than ``most`` bytes the least recently used are dropped first. Thread-safe."""
+    """A cache of values by key. Beyond ``most`` bytes, the least recently used values are dropped. Thread-safe."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -28,7 +28,7 @@ class Kept(Generic[K, V]):
         self._size = 0
 
     def get(self, key: K) -> V | None:
-        """The value of a key; None where it is not here."""
+        """The value of a key; None if it is not in the cache."""
         with self._lock:
             if key not in self._entries:
                 return None
@@ -39,7 +39,7 @@ class Kept(Generic[K, V]):
         return self.get(key) is not None
 
     def keep(self, key: K, value: V, size: int) -> None:
-        """Keep a value under a key; ``size`` is about the bytes of its texts."""
+        """Store a value; ``size``: about the bytes of its texts."""
         with self._lock:
             self._forget(key)
             self._entries[key] = value, size + _OVERHEAD

@@ -1,4 +1,4 @@
-"""Settings of the C library's and the interpreter's memory for a process that runs for long."""
+"""Memory settings of the C library and the interpreter for long-running processes."""
 
 import ctypes
 import gc
@@ -13,11 +13,11 @@ _M_ARENA_MAX = -8
 
 
 def limit_malloc_arenas() -> None:
-    """Have all threads take memory from one heap; call it before there are any threads.
+    """Have all threads use one heap. Call it before there are any threads.
 
-    By default glibc gives up to eight threads per core a heap each, and memory that is free in one cannot be used by a thread of another:
-    where texts are made on one thread and stored and sent on others, the process grows for long though it holds no more than in its first
-    minute. Little is lost, since the interpreter runs one thread at a time. Other C libraries have one heap, and no such call.
+    By default glibc gives up to eight threads per core a heap each, and free memory of one cannot be used by threads of another:
+    when texts are created on one thread, and stored and sent on others, the process grows for a long time although it uses no more memory.
+    One heap costs little, because the interpreter runs one thread at a time. Other C libraries have one heap, and no such function.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

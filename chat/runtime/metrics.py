@@ -1,4 +1,4 @@
-"""The metrics of this process, in Prometheus's form: what has happened here since it started.
+"""The metrics of this process, in Prometheus's format: what has happened since it started.
 
 Labels come from closed lists alone: how a run ended, its agent, the model server, a currency. Counting is an addition in memory,
 thread-safe. Current values, of this process and the whole installation, are in `chat.serving.gauges`.
@@ -20,7 +20,7 @@ _LONG_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
 
 class LabelList:
-    """A closed list of a label's values: the first so many that are seen; whatever comes after them is "other"."""
+    """A closed list of a label's values: the first so many that occur; all further ones are "other"."""
 
     def __init__(self, most: int = _MOST_LABELS) -> None:
         self._most = most
@@ -78,6 +78,6 @@ database_retries = _counter("database_retries", "Times that a run asked a databa
 
 
 def render_figures(accept: str) -> tuple[bytes, str]:
-    """All metrics in the form that the ``Accept`` header asks for, and their content type. Slow: not for the event loop."""
+    """All metrics in the format that the ``Accept`` header asks for, and its content type. Slow: not for the event loop."""
     encoder, content_type = choose_encoder(accept)
     return encoder(REGISTRY), content_type

@@ -1,6 +1,6 @@
-"""Frequent queries of Django's ORM, compiled to SQL once, and after that only given their values.
+"""Frequent queries of Django's ORM, compiled to SQL once; afterwards they only get their values.
 
-To build and compile such a query takes several times as long as to run it.
+Building and compiling such a query takes several times as long as executing it.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from chat.runtime.db_values import uuid_param
 
 R = TypeVar("R")
 
-#: Placeholders, by type: values that no query has of its own. Where they are in the compiled SQL, the real ones are passed later.
+#: Placeholder values, by type, that no query contains by itself. Where they occur in the compiled SQL, the real values are passed later.
 _STAND_INS: dict[type, Callable[[int], Any]] = {
     int: lambda number: 2_147_480_000 + number,
     str: lambda number: f"value {number} of a prepared query",
@@ -25,17 +25,17 @@ _STAND_INS: dict[type, Callable[[int], Any]] = {
 class PreparedQuery(Generic[R]):
     """A query that compiles to the same SQL for all its values. Thread-safe.
 
-    ``build`` makes it from values of the given types: a queryset of `values_list`, whose SQL must not depend on the values. ``make`` makes
-    each row's result from its columns.
+    ``build`` makes the query from values of the given types: a queryset of `values_list`, whose SQL must not depend on the values. ``make``
+    makes each row's result from its columns.
     """
 
     def __init__(self, build: Callable[..., QuerySet[Any, Any]], *types: type, make: Callable[..., R]) -> None:
         self._build, self._types, self._make = build, types, make
-        #: Compiled, by the kind of database.
+        #: The compiled query, by the kind of database.
         self._worded: dict[str, tuple[str, list[Any], Any, Any]] = {}
 
     def rows(self, *values: Any) -> list[R]:
-        """Run it with these values, on the current thread's connection; returns all rows."""
+        """Execute the query with these values, on the current thread's connection. Returns all rows."""
         statement, places, compiler, converters = self._worded.get(connection.vendor) or self._word()
         given = [uuid_param(value) if isinstance(value, UUID) else value for value in values]
         with connection.cursor() as cursor:
@@ -64,4 +64,4 @@ class PreparedQuery(Generic[R]):
 
 
 class _Place(int):
-    """Where a value goes: its number among them."""
+    """The place of a value, by its index."""

@@ -16,14 +16,14 @@ class AlreadyServing(Exception):
     """Another process serves this data. The message is for people."""
 
 
-#: Stays open for the life of the process: to close it would release the lock.
+#: Open for the life of the process: closing one would release the lock.
 _locks: list[IO[str]] = []
 
 
 def acquire_lock() -> bool:
     """Make this process the data folder's only server; calling it again changes nothing. Raises `AlreadyServing`.
 
-    Returns False where many processes may serve the data: with PostgreSQL and Redis.
+    Returns False if several processes may serve the data: with PostgreSQL and Redis.
     """
     if connection.vendor != "sqlite" and settings.REDIS_URL:
         return False
@@ -41,13 +41,13 @@ def acquire_lock() -> bool:
 
 
 def warn_if_open() -> None:
-    """Log where other accounts of this machine can read the data folder or the database's file, which the start does not prevent."""
+    """Log a warning if other accounts of this machine can read the data folder or the database's file; the process starts all the same."""
     paths = [settings.DATA_DIR]
     if connection.vendor == "sqlite":
         paths.append(Path(connection.settings_dict["NAME"]))
     for path in paths:
         mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0
-        # A file in a closed folder cannot be reached by others.
+        # A file within a folder that is closed to others cannot be read by them.
         is_behind = path != settings.DATA_DIR and not path.parent.stat().st_mode & 0o077
         if mode & 0o077 and not is_behind:
             logger.warning(

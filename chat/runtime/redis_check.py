@@ -1,7 +1,7 @@
-"""Whether the channel layer's Redis, and the broker's, can be used: checked once, before a process serves or executes runs.
+"""Checks once, before a process serves or executes runs, whether the channel layer's Redis and the broker's can be used.
 
-One that does not answer may be back at any time, so it does not stop the start. One that refuses this process, or lacks a command that is
-needed, will go on doing so: then the process does not start, and the server's reason is logged.
+One that does not answer may come back at any time, so the process starts. One that refuses this process, or lacks a command that is
+needed, will keep doing so: then the process does not start, and the server's reason is logged.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ _ONCE_MORE = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interv
 _FOR_GOOD = ("db index", "invalid db", "wrongpass", "noauth", "noperm", "unknown command")
 
 
-#: What an attempt raises where a Redis does not answer or refuses.
+#: The exceptions of an attempt when a Redis does not answer or refuses.
 AWAY = (RedisError, KombuError, OSError)
 Attempt = Callable[[], None]
 
@@ -43,7 +43,7 @@ class RedisRefused(Exception):
 
 
 def check_redis() -> None:
-    """Raise `RedisRefused` where a configured Redis answers and cannot be used."""
+    """Raise `RedisRefused` if a configured Redis answers and cannot be used."""
     parts: list[tuple[str, Any, Attempt]] = [
         ("REDIS_URL", settings.REDIS_URL, try_channel_layer),
         ("BROKER_URL", settings.BROKER_URL, try_broker),
@@ -89,7 +89,7 @@ def try_broker() -> None:
 
 
 def lasting_reason(error: BaseException) -> str | None:
-    """The server's reason where to try again would not help; else None."""
+    """The server's reason if trying again would not help; else None."""
     for cause in _causes(error):
         words = " ".join(str(cause).split())
         if isinstance(cause, ssl.SSLCertVerificationError):

@@ -1,4 +1,4 @@
-"""Writes that are made at the same moment, in one transaction: one by one, each waits for the disk, which is most of what it costs."""
+"""Writes that come at the same moment are made in one transaction: one by one, most of the cost would be waiting for the disk."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -14,9 +14,9 @@ T = TypeVar("T")
 
 
 class Together:
-    """Makes all writes of one turn of the event loop in one transaction; one that fails is rolled back alone, and raised to its caller.
+    """Makes all writes of one turn of the event loop in one transaction. One that fails is rolled back alone, and raised to its caller.
 
-    With several writers, as on PostgreSQL, each write is a transaction of its own: otherwise it would hold its rows longer than it needs.
+    On PostgreSQL, which has several writers, each write is a transaction of its own: otherwise it would lock its rows longer than needed.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Together:
                 answer.cancel()
             raise
         for (_, answer), (result, error) in zip(waiting, outcomes, strict=True):
-            if answer.done():  # its caller has gone
+            if answer.done():  # its caller was cancelled
                 continue
             if error is None:
                 answer.set_result(result)

@@ -1,8 +1,8 @@
-"""The use cases of schedules, and the only writer of their tables: make, change, pause, run now, process what is due.
+"""The use cases of schedules, and the only writer of their tables: create, change, pause, run now, process what is due.
 
-A due time is claimed by its row in the table of occurrences, in one transaction with the run that it causes and with the schedule's
-move to the next one. So whoever does it, and wherever that process is killed or frozen, either all of it has happened or nothing: no
-due time has two runs, and none is lost. That run waits in its session's line, to be started by any process.
+A due time is claimed by its row in the table of occurrences, in the same transaction as the run that it causes and the schedule's
+advance to the next due time. So whichever process does it, and wherever it is killed or suspended, all of it happens or nothing: no
+due time has two runs, and none is lost. The run is put into its session's queue, and any process may start it.
 
 At most one run of a schedule is unfinished. Rows are locked in the order session, schedule, occurrence.
 """
@@ -47,12 +47,12 @@ LONGEST_NAME = 200
 #: Fields that change while a schedule runs.
 STATE_FIELDS = ("enabled", "paused_because", "paused_words", "failures", "next_at")
 
-#: The three ways of saying when; exactly one is used.
+#: The three ways to say when it runs; exactly one is used.
 WHEN = ("at", "every_minutes", "cron")
 
 
 class BadField(Refused):
-    """A schedule cannot be like this; ``field`` names the field at fault."""
+    """A schedule cannot be like this; ``field`` names the wrong field."""
 
     def __init__(self, field: str, message: str, code: ErrorCode = "bad_frame") -> None:
         super().__init__(code, message)
@@ -60,7 +60,7 @@ class BadField(Refused):
 
 
 def recurrence_of(schedule: Schedule) -> Recurrence:
-    """When it is due. Raises `Invalid` where this machine does not know its zone any more."""
+    """When it is due. Raises `Invalid` if this machine does not know its time zone any more."""
     if schedule.at is not None:
         return recurrence.Once(schedule.at)
     if schedule.every_minutes is not None:
@@ -70,9 +70,9 @@ def recurrence_of(schedule: Schedule) -> Recurrence:
 
 @transaction.atomic
 def make(user: User, fields: Mapping[str, Any], now: datetime) -> Schedule:
-    """Make a schedule from a user's fields; see `change` for them. Raises `Refused`."""
+    """Create a schedule from a user's fields; see `change` for them. Raises `Refused`."""
     most = settings.MAX_SCHEDULES_PER_USER
-    # Held, so that of two made at once the second is counted too.
+    # Locked, so that of two simultaneous requests the second counts the first.
     User.objects.select_for_update(no_key=True).get(pk=user.pk)
     if most and Schedule.objects.filter(owner=user).count() >= most:
         raise Refused(
@@ -101,9 +101,11 @@ def preview(user: User, fields: Mapping[str, Any], now: datetime) -> Schedule:
 
 @transaction.atomic
 def change(user: User, schedule_id: UUID, fields: Mapping[str, Any], now: datetime) -> Schedule:
-    """Change what is named: name, message or set_id, agent_name, session_id, at or every_minutes or cron, time_zone, missed, overlap,
-    pause_after, enabled. Raises `Refused`.
-    """  # noqa: D205 - a list of names is no summary
+    """Change the given fields of a schedule. Raises `Refused`.
+
+    The fields: name, message or set_id, agent_name, session_id, at or every_minutes or cron, time_zone, missed, overlap,
+    pause_after, enabled.
+    """
     schedule = own_schedule(user, schedule_id)
     was_done = schedule.paused_because == PauseReason.DONE
     moved = _apply(schedule, user, fields, now)
@@ -118,7 +120,7 @@ def change(user: User, schedule_id: UUID, fields: Mapping[str, Any], now: dateti
 
 @transaction.atomic
 def pause(schedule_id: UUID) -> bool:
-    """Pause it in an operator's name; False where it is gone or paused already."""
+    """Pause a schedule in an operator's name. Returns False if it was deleted or is already paused."""
     schedule = lock_schedule(schedule_id)
     if schedule is None or not schedule.enabled:
         return False
@@ -129,7 +131,7 @@ def pause(schedule_id: UUID) -> bool:
 
 @transaction.atomic
 def resume(schedule_id: UUID, now: datetime) -> None:
-    """Let it run again, in an operator's name. Raises `Refused`."""
+    """Resume a schedule in an operator's name. Raises `Refused`."""
     schedule = lock_schedule(schedule_id)
     if schedule is None:
         raise Refused("not_found", Sentence("There is no such schedule."))
@@ -139,21 +141,21 @@ def resume(schedule_id: UUID, now: datetime) -> None:
 
 @transaction.atomic
 def remove(user: User, schedule_id: UUID, door: Door) -> None:
-    """Delete it and its history; its runs stay, also a running one. Raises `Refused`."""
+    """Delete a schedule and its history; its runs stay, including a running one. Raises `Refused`."""
     schedule = own_schedule(user, schedule_id)
     audit.record_action(user.pk, Act.DELETE, door, subject_id=user.pk, about=f"schedule {schedule.pk}")
     schedule.delete()
 
 
 def own_schedule(user: User, schedule_id: UUID) -> Schedule:
-    """A user's schedule, held for the rest of the transaction. Raises `Refused`."""
+    """A user's schedule, locked for the rest of the transaction. Raises `Refused`."""
     schedule = lock_schedule(schedule_id)
     if schedule is None or schedule.owner_id != user.pk:
         raise Refused("not_found", Sentence("There is no such schedule."))
     return schedule
 
 
-#: The session that a schedule runs in, None where it makes a new one each time.
+#: The session that a schedule runs in; None if it creates a new one each time.
 _SESSION_OF: PreparedQuery[UUID | None] = PreparedQuery(
     lambda schedule_id: Schedule.objects.filter(pk=schedule_id).order_by().values_list("session"),
     UUID,
@@ -162,9 +164,9 @@ _SESSION_OF: PreparedQuery[UUID | None] = PreparedQuery(
 
 
 def lock_schedule(schedule_id: UUID, *, skip_locked: bool = False) -> Schedule | None:
-    """The schedule, and before it the session it runs in, held for the rest of the transaction; None where it is gone.
+    """Lock a schedule, and before it the session it runs in, for the rest of the transaction. None if it was deleted.
 
-    With ``skip_locked`` also None where another transaction holds one of them, which may hang: no one is to wait for that.
+    With ``skip_locked`` also None if another transaction has locked one of them: that one may hang, and nobody should wait for it.
     """
     session_id = next(iter(_SESSION_OF.rows(schedule_id)), None)
     if session_id is not None:
@@ -175,13 +177,13 @@ def lock_schedule(schedule_id: UUID, *, skip_locked: bool = False) -> Schedule |
 
 
 def lock_schedule_only(schedule_id: UUID, *, skip_locked: bool) -> Schedule | None:
-    """The schedule alone, held for the rest of the transaction; None where it is gone."""
+    """Lock only the schedule for the rest of the transaction. None if it was deleted."""
     held = Schedule.objects.select_for_update(of=("self",), skip_locked=skip_locked)
     return held.select_related("owner").filter(pk=schedule_id).first()
 
 
 def _apply(schedule: Schedule, user: User, fields: Mapping[str, Any], now: datetime) -> bool:
-    """Apply the given fields, checked; returns whether the due times have changed."""
+    """Validate and apply the given fields. Returns whether the due times have changed."""
     if "set_id" in fields:
         _set_case_set(schedule, user, fields["set_id"])
     if schedule.case_set is not None:
@@ -214,7 +216,7 @@ def _apply(schedule: Schedule, user: User, fields: Mapping[str, Any], now: datet
 
 
 def _of_a_set(schedule: Schedule, case_set: CaseSet, fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The given fields of a schedule that asks a set: the questions are the set's, and each has a session of its own."""
+    """The given fields, for a schedule of a set: the questions are the set's, and each has a session of its own."""
     if fields.get("message", "").strip() or fields.get("session_id") is not None:
         raise BadField(
             "set_id", Sentence("A set has questions and sessions of its own: name no message and no session.")
@@ -230,7 +232,7 @@ def _of_a_set(schedule: Schedule, case_set: CaseSet, fields: Mapping[str, Any]) 
 
 
 def _set_case_set(schedule: Schedule, user: User, set_id: str | None) -> None:
-    """Have it ask a set of the user's from now on, or a message."""
+    """Have it run a set of the user's from now on, or send a message."""
     if set_id is None:
         schedule.case_set = None
         return
@@ -260,7 +262,7 @@ def _set_rules(schedule: Schedule, fields: Mapping[str, Any]) -> None:
 
 
 def _set_session(schedule: Schedule, user: User, session_id: str | None) -> None:
-    """Let it run in one session from now on, or in a new one each time."""
+    """Have it use one session from now on, or a new one each time."""
     if session_id is None:
         schedule.keeps_session, schedule.session = False, None
         return
@@ -301,7 +303,7 @@ def _set_when(schedule: Schedule, fields: Mapping[str, Any], now: datetime) -> b
 
 
 def _resume(schedule: Schedule, now: datetime) -> None:
-    """Let it run from now on; what was due while it was paused has not been missed."""
+    """Let it run from now on; times that were due while it was paused do not count as missed."""
     schedule.next_at = recurrence_of(schedule).after(now)
     if schedule.next_at is None:
         raise BadField("at", Sentence("That time is past. Choose one that is still to come."))
@@ -309,20 +311,20 @@ def _resume(schedule: Schedule, now: datetime) -> None:
 
 
 def pause_locked(schedule: Schedule, reason: PauseReason, words: str = "") -> None:
-    """Pause it; pending occurrences are dropped."""
+    """Pause a locked schedule; pending occurrences are dropped."""
     set_paused(schedule, reason, words)
     waiting = Occurrence.objects.filter(schedule=schedule, outcome=Outcome.WAITING)
     waiting.update(outcome=Outcome.SKIPPED, reason="paused")
 
 
 def pause_into(session_id: UUID) -> None:
-    """Pause all that run in a session, which the caller holds: it has another owner."""
+    """Pause all schedules of a session, which the caller has locked, because it has a new owner."""
     for schedule in Schedule.objects.select_for_update().filter(session=session_id, enabled=True):
         pause_locked(schedule, PauseReason.HANDED_OVER)
         schedule.save()
 
 
 def set_paused(schedule: Schedule, reason: PauseReason, words: str = "") -> None:
-    """Pause it with a reason; pending occurrences stay."""
+    """Mark a schedule as paused, with a reason; pending occurrences stay."""
     schedule.enabled, schedule.next_at = False, None
     schedule.paused_because, schedule.paused_words = reason, words[:300]

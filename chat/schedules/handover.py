@@ -1,7 +1,7 @@
-"""A session gets another owner: its owner offers it to somebody, who accepts. The only writer of these tables.
+"""Changing a session's owner: the owner offers it to another user, who accepts. The only writer of these tables.
 
-Each function is one transaction, on a thread of the database, and checks there who asks. That sockets which are open now hear of it is
-the caller's work (`group_messages.LOGINS_CHANGED`), and `move_index` afterwards, which a process that dies at it leaves to others.
+Each function is one transaction, on a thread of the database, and checks its caller there. The caller then has to notify open sockets
+(`group_messages.LOGINS_CHANGED`), and to call `move_index`; if its process dies, another one does that.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ def _owns(user: User, session: Session) -> bool:
 
 
 def offer_session(user: User, session_id: UUID, name: str, door: Door) -> OwnerOffer:
-    """Offer a session of one's own to somebody; an earlier offer is withdrawn. Raises `Refused`."""
+    """Offer the user's own session to another user; an earlier offer is withdrawn. Raises `Refused`."""
     with transaction.atomic():
         session = lock_session(session_id, user, _owns)
         person = sharing.find_person(name)
@@ -58,7 +58,7 @@ def withdraw_offer(user: User, session_id: UUID, door: Door) -> None:
 
 @transaction.atomic
 def accept_offer(user: User, session_id: UUID, door: Door) -> None:
-    """Take a session over: its former owner drives it from now on, and schedules that ask in it pause. Raises `Refused`."""
+    """Take over a session: its former owner becomes a driver, and schedules in it pause. Raises `Refused`."""
     offer = _locked_offer(session_id)
     if offer is None or offer.user_id != user.pk or not User.objects.filter(pk=user.pk, is_active=True).exists():
         raise _no_offer()
@@ -73,7 +73,7 @@ def accept_offer(user: User, session_id: UUID, door: Door) -> None:
 
 
 def _locked_offer(session_id: UUID) -> OwnerOffer | None:
-    """The offer of a session, which is held for the rest of the transaction."""
+    """The offer of a session, locked for the rest of the transaction."""
     if Session.objects.select_for_update().filter(pk=session_id).first() is None:
         return None
     return OwnerOffer.objects.select_related("session", "user").filter(session=session_id).first()
@@ -84,7 +84,7 @@ def _no_offer() -> Refused:
 
 
 def offer_of(session_id: UUID) -> OwnerOffer | None:
-    """The user that a session was offered to, who has not answered."""
+    """The open offer of a session, if there is one."""
     return OwnerOffer.objects.select_related("user").filter(session=session_id).first()
 
 
@@ -95,7 +95,7 @@ def offers_to(user: User) -> list[OwnerOffer]:
 
 
 async def move_index() -> None:
-    """Update the search index of sessions that were handed over: in batches, between which others write."""
+    """Update the search index of sessions that were handed over, in batches, between which others write."""
     pace = Pace()
     while await database.read(IndexMove.objects.exists):
         took_s = await database.write(move_some, pace)
@@ -104,11 +104,11 @@ async def move_index() -> None:
 
 @transaction.atomic
 def move_some(pace: Pace) -> float:
-    """Move a batch; returns how many seconds that took."""
+    """Move a batch. Returns how many seconds that took."""
     began = time.monotonic()
     moving = IndexMove.objects.select_for_update(skip_locked=True).order_by("pk").first()
     if moving is None:
-        # Another process is at it.
+        # Another process is doing it.
         return 1.0
     # Locked, so that the owner does not change meanwhile.
     Session.everything.select_for_update().filter(pk=moving.pk).first()

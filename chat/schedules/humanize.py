@@ -1,4 +1,4 @@
-"""When a schedule runs and by which rules, in words, for pages, API and admin."""
+"""Texts about when a schedule runs and by which rules, for pages, API and admin."""
 
 import re
 from datetime import datetime
@@ -69,7 +69,7 @@ def _cron(expression: str) -> tuple[str, bool]:
         return _("%(days)s at %(time)s") % {"days": days, "time": f"{int(hour):02}:{int(minute):02}"}, True
     if (get_language() or "en") != "en":
         return _("by the cron expression %(expression)s") % {"expression": expression}, True
-    # The library's own, in English, and true to what it runs by.
+    # The library's own text, in English; it is always correct.
     said: str = CronSim(expression, datetime(2000, 1, 1)).explain()  # noqa: DTZ001 - only its name is used
     return said[:1].lower() + said[1:], True
 
@@ -81,7 +81,7 @@ def _past_the_hour(minute: int) -> str:
 
 
 def _days(day: str, month: str, weekday: str) -> str:
-    """The days in the plainest forms; nothing for all others."""
+    """The days in their simplest forms; empty for any other."""
     if month != "*":
         return ""
     if weekday == "*":
@@ -104,7 +104,7 @@ def _days(day: str, month: str, weekday: str) -> str:
 
 
 def _weekdays(field: str) -> list[int]:
-    """The days of the week that a field of plain days and ranges names; none where it is more complex."""
+    """The days of the week of a field of plain days and ranges; empty if it is more complex."""
     numbers: set[int] = set()
     for term in field.split(","):
         found = re.fullmatch(r"(\w+)(?:-(\w+))?", term)

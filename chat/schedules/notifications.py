@@ -1,4 +1,4 @@
-"""Notifications of a schedule's owner about its runs."""
+"""Notifications to a schedule's owner about its runs."""
 
 from datetime import datetime, timedelta
 from typing import cast
@@ -13,25 +13,25 @@ from chat.rendering import humanize
 from chat.schedules.selectors import outcome_word, pause_reason, took_ms
 from chat.store import waiting_calls
 
-#: A request for notifications after a time also gets those of so many seconds before it: what is stored first may be visible last.
+#: A request for notifications after a time also gets those of so many seconds before: what was stored first may become visible last.
 _OVERLAP = timedelta(seconds=15)
 _MOST_NOTIFICATIONS = 50
 
 
 def notification(occurrence_id: int) -> tuple[int, NotificationData] | None:
-    """The notification of an occurrence that has ended, and its recipient; None where it was deleted."""
+    """The notification about an ended occurrence, and its recipient; None if it was deleted."""
     found = Occurrence.objects.select_related("schedule", "run", "set_run").filter(pk=occurrence_id).first()
     return None if found is None else (found.schedule.owner_id, _notification(found))
 
 
 def told_since(user: User, after: datetime) -> list[NotificationData | WaitingData]:
-    """`notifications`, and what has begun to wait for the user since then and waits still, likewise."""
+    """`notifications`, followed by the requests that were made to the user since then and are still open."""
     waiting = waiting_calls.begun_since(user.pk, after - _OVERLAP, _MOST_NOTIFICATIONS)
     return [*notifications(user, after), *waiting]
 
 
 def notifications(user: User, after: datetime) -> list[NotificationData]:
-    """The user's notifications since then and a little before, oldest first: for clients that may have missed them."""
+    """The user's notifications since a time, and a little before it, oldest first, for clients that may have missed them."""
     ended = Occurrence.objects.filter(schedule__owner=user, settled_at__gt=after - _OVERLAP)
     newest = ended.select_related("schedule", "run", "set_run").order_by("-settled_at")[:_MOST_NOTIFICATIONS]
     return [_notification(occurrence) for occurrence in reversed(newest)]
@@ -55,7 +55,7 @@ def _notification(occurrence: Occurrence) -> NotificationData:
         "schedule_id": str(schedule.pk),
         "title": schedule.name,
         "text": texts[settings.LANGUAGE_CODE],
-        # Pages show the one in their own language; other clients read English.
+        # Pages show the text in their own language; other clients the English one.
         "texts": texts,
         "status": cast(Ended, str(occurrence.outcome)),
         "paused": is_paused,

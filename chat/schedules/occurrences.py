@@ -1,4 +1,4 @@
-"""Occurrences: due, pending and ended ones; each is claimed, asked and settled once."""
+"""Occurrences: due, pending and ended ones. Each is claimed, started and settled once."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -43,16 +43,16 @@ from chat.schedules.commands import (
 )
 from chat.schedules.recurrence import Invalid
 
-#: A due time that is processed later than this was missed. Longer than thousands that are due at once may take.
+#: A due time that is processed later than this counts as missed. It is more than thousands of simultaneous ones take.
 ON_TIME = timedelta(minutes=5)
-#: Occurrences of a schedule that are kept.
+#: How many occurrences of a schedule are kept.
 KEPT = 200
 
-#: Ends that count as a failure; one that a person stopped counts as nothing.
+#: Outcomes that count as a failure; a run that a person stopped counts as nothing.
 FAILED = (Outcome.FAILED, Outcome.INTERRUPTED, Outcome.MAX_ITERATIONS)
 
 
-#: Occurrences of a schedule that have not ended.
+#: A schedule's occurrences that have not ended.
 _UNFINISHED = PreparedQuery(
     lambda schedule_id: Occurrence.objects.filter(schedule=schedule_id, outcome__in=OPEN).values_list("outcome"),
     UUID,
@@ -62,14 +62,14 @@ _UNFINISHED = PreparedQuery(
 
 @dataclass(frozen=True, slots=True)
 class TickResult:
-    """The result of processing something: a run that is queued now, and occurrences whose end is to be notified."""
+    """The result of processing a schedule: a run that was queued, and occurrences whose end has to be notified."""
 
     accepted: Accepted | None = None
     settled: tuple[int, ...] = ()
 
 
 def due_schedules(now: datetime, limit: int) -> list[UUID]:
-    """Schedules that are due: their owners in turn, so that no one waits behind all schedules of another."""
+    """Schedules that are due, alternating between owners, so that no one waits for all schedules of another."""
     turn = Window(RowNumber(), partition_by="owner", order_by="next_at")
     waiting = Schedule.objects.filter(enabled=True, next_at__lte=now).annotate(turn=turn)
     return list(waiting.order_by("turn", "next_at").values_list("id", flat=True)[:limit])
@@ -77,7 +77,7 @@ def due_schedules(now: datetime, limit: int) -> list[UUID]:
 
 @transaction.atomic
 def claim(schedule_id: UUID, now: datetime) -> TickResult:
-    """Process a schedule that is due, unless another process does, or has."""
+    """Process a schedule that is due, unless another process is doing so, or has."""
     schedule = lock_schedule(schedule_id, skip_locked=True)
     if schedule is None or not schedule.enabled or schedule.next_at is None or schedule.next_at > now:
         return TickResult()
@@ -103,7 +103,7 @@ def claim(schedule_id: UUID, now: datetime) -> TickResult:
     if schedule.next_at is None:
         set_paused(schedule, PauseReason.DONE)
     seen = TickResult()
-    # Where the clock was set back, that time may have been processed before.
+    # If the clock was set back, that time may already have been processed.
     if not is_missed and not Occurrence.objects.filter(schedule=schedule, due_at=due_at).exists():
         seen = _process(schedule, Occurrence(schedule=schedule, due_at=due_at), now)
     schedule.save(update_fields=STATE_FIELDS)
@@ -118,7 +118,7 @@ def _record_missed(schedule: Schedule, due_at: datetime | None, times: int) -> N
 
 
 def _process(schedule: Schedule, occurrence: Occurrence, now: datetime) -> TickResult:
-    """Start what is due, or apply the schedule's rule where its last run has not ended."""
+    """Start a due occurrence, or apply the schedule's rule if its last run has not ended."""
     if others := _UNFINISHED.rows(schedule.pk):
         is_full = 0 < settings.MAX_QUEUED_RUNS <= others.count(Outcome.WAITING)
         if schedule.overlap == OverlapPolicy.SKIP or is_full:
@@ -132,12 +132,12 @@ def _process(schedule: Schedule, occurrence: Occurrence, now: datetime) -> TickR
 
 
 def _start(schedule: Schedule, occurrence: Occurrence, now: datetime) -> TickResult:
-    """Put the run in the queue. What refuses it pauses the schedule, but for a queue that is full just now."""
+    """Queue the run. A refusal pauses the schedule, except if the queue is just full."""
     try:
         accepted = _ask(schedule, occurrence)
     except Refused as refused:
         occurrence.outcome, occurrence.reason = Outcome.SKIPPED, refused.code
-        # A set that is being asked by hand is asked the next time.
+        # A set that is already running is run the next time.
         if refused.code not in ("queue_full", "conflict"):
             pause_locked(schedule, PauseReason.REFUSED, refused.message)
             occurrence.settled_at = now
@@ -148,7 +148,7 @@ def _start(schedule: Schedule, occurrence: Occurrence, now: datetime) -> TickRes
 
 
 def _ask(schedule: Schedule, occurrence: Occurrence) -> Accepted | None:
-    """Queue the run; of a set, begin to ask it, which queues its runs itself."""
+    """Queue the run; for a set, start to run it, which queues its runs itself."""
     if schedule.case_set_id is None:
         return _ask_message(schedule, occurrence)
     agent = schedule.agent_name
@@ -174,7 +174,7 @@ def _ask_message(schedule: Schedule, occurrence: Occurrence) -> Accepted:
 
 @transaction.atomic
 def run_now(schedule_id: UUID, now: datetime, user: User | None = None) -> Accepted:
-    """Run it once more, besides its times; the caller then calls `commands.dispatch_accepted`. None is an operator's. Raises `Refused`."""
+    """Run a schedule now, besides its times; the caller then calls `dispatch_accepted`. Without ``user``: an operator. Raises `Refused`."""
     schedule = lock_schedule(schedule_id) if user is None else own_schedule(user, schedule_id)
     if schedule is None:
         raise Refused("not_found", Sentence("There is no such schedule."))
@@ -203,13 +203,13 @@ _WAITING: PreparedQuery[UUID] = PreparedQuery(_waiting, make=lambda key: key)
 
 
 def waiting_schedules() -> list[UUID]:
-    """Schedules of which an occurrence waits for a run that has ended meanwhile."""
+    """Schedules with an occurrence that waits for a run which has ended meanwhile."""
     return _WAITING.rows()
 
 
 @transaction.atomic
 def start_waiting(schedule_id: UUID, now: datetime) -> TickResult:
-    """Start the occurrence that has waited longest, where it may start now."""
+    """Start the occurrence that has waited longest, if it may start now."""
     schedule = lock_schedule(schedule_id, skip_locked=True)
     if schedule is None or Occurrence.objects.filter(schedule=schedule, outcome=Outcome.STARTED).exists():
         return TickResult()
@@ -231,13 +231,13 @@ _ENDED: PreparedQuery[UUID] = PreparedQuery(_ended, make=lambda key: key)
 
 
 def ended_schedules() -> list[UUID]:
-    """Schedules with an occurrence whose run has ended, or was deleted, and that is not settled yet."""
+    """Schedules with an unsettled occurrence whose run has ended or was deleted."""
     return _ENDED.rows()
 
 
 @transaction.atomic
 def settle(schedule_id: UUID, now: datetime) -> TickResult:
-    """Note how a schedule's run has ended, and pause it where it has failed too often in a row."""
+    """Store how a schedule's run has ended, and pause the schedule if it has failed too often in a row."""
     schedule = lock_schedule_only(schedule_id, skip_locked=True)
     if schedule is None:
         return TickResult()
@@ -249,7 +249,7 @@ def settle(schedule_id: UUID, now: datetime) -> TickResult:
 
 
 def _settle_own(schedule: Schedule, now: datetime) -> tuple[int, ...]:
-    """Note how the run of a schedule that is held has ended, where it has; the caller saves the schedule."""
+    """Store how the run of a locked schedule has ended, if it has; the caller saves the schedule."""
     if Outcome.STARTED not in _UNFINISHED.rows(schedule.pk):
         return ()
     started = Occurrence.objects.select_related("run", "set_run")
@@ -269,7 +269,7 @@ def _settle_own(schedule: Schedule, now: datetime) -> tuple[int, ...]:
 
 
 def _end_of(occurrence: Occurrence) -> tuple[Outcome, str] | None:
-    """The outcome of a started occurrence, and why; None while it is running. A set that was asked to its end is completed, however."""
+    """The outcome of a started occurrence, and why; None while it is running. A set that was run to its end counts as completed."""
     run, set_run = occurrence.run, occurrence.set_run
     if set_run is not None:
         if set_run.ended_at is None:
@@ -282,7 +282,7 @@ def _end_of(occurrence: Occurrence) -> tuple[Outcome, str] | None:
 
 
 def _goes_on(occurrence: Occurrence, run: Run) -> bool:
-    """Whether the server itself continues an interrupted run; then that run counts."""
+    """Whether the server continues an interrupted run automatically; then the continuation counts."""
     onward = auto_continue.continuation_of(run) if run.status == RunStatus.INTERRUPTED else None
     if onward is None:
         return False

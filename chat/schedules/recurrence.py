@@ -1,8 +1,8 @@
 """When something is due: once, every so many minutes, or by a cron expression in a time zone. Pure: no clock, no database.
 
-Clocks that are put forward and back: minutes count as they pass, whatever the clock on the wall says. A cron time that the wall clock
-leaves out is due at the first moment after the gap, and one that it shows twice is due the first time only; an expression that says
-"every" hour or minute (a field that begins with ``*``) follows the wall clock through both.
+When a zone's clock is changed, minutes are counted as they pass. A cron time that the clock skips is due at the first moment after the
+gap, and one that it shows twice is due only the first time; an expression for "every" hour or minute (a field that begins with ``*``)
+follows the clock through both.
 """
 
 from collections.abc import Iterator
@@ -15,20 +15,20 @@ from cronsim import CronSim, CronSimError
 
 from agents.sentence import Sentence
 
-#: Longer than any expression of five fields that people write.
+#: Longer than any expression that people write.
 LONGEST_CRON = 120
-#: A year of minutes, and a day.
+#: One year, in minutes.
 MOST_MINUTES = 366 * 24 * 60
-#: How far ahead a single time may lie.
+#: How far in the future a single time may be.
 FARTHEST = timedelta(days=36_525)
-#: Missed times are counted up to here.
+#: Missed times are counted up to this number.
 COUNTED = 100
 
 _DAY = timedelta(days=1)
 _MINUTE = timedelta(minutes=1)
 _SECOND = timedelta(seconds=1)
 _FIELDS = Sentence("minute, hour, day of the month, month and day of the week")
-#: As the library that reads the expressions calls them.
+#: The library's names for the fields.
 _PARTS: dict[str, str] = {
     part: part
     for part in (
@@ -43,7 +43,7 @@ _PARTS: dict[str, str] = {
 
 
 class Invalid(ValueError):
-    """No recurrence can be made of this: ``field`` names the field at fault, the message says why, for people."""
+    """Not a valid recurrence: ``field`` names the wrong field; the message is for people."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
@@ -53,22 +53,22 @@ class Invalid(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Once:
-    """Due at one moment."""
+    """Due once."""
 
     at: datetime
 
     def after(self, moment: datetime) -> datetime | None:
-        """The first due time after a moment; None where there is none."""
+        """The first due time after a moment; None if there is none."""
         return self.at if self.at > moment else None
 
     def latest(self, since: datetime, until: datetime) -> datetime | None:
-        """The last due time from one moment to another, both included."""
+        """The last due time between two moments, inclusive."""
         return self.at if since <= self.at <= until else None
 
 
 @dataclass(frozen=True, slots=True)
 class Every:
-    """Due every so many minutes after a beginning."""
+    """Due every so many minutes from a time on."""
 
     minutes: int
     since: datetime
@@ -81,7 +81,7 @@ class Every:
             return None
 
     def latest(self, since: datetime, until: datetime) -> datetime | None:
-        """The last due time from one moment to another, both included."""
+        """The last due time between two moments, inclusive."""
         last = self.since + self._pause * ((until - self.since) // self._pause)
         return last if last >= since and last > self.since else None
 
@@ -92,21 +92,21 @@ class Every:
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """Due where the clock of a zone matches five fields."""
+    """Due when the clock of a time zone matches five fields."""
 
     expression: str
     zone: ZoneInfo
 
     def after(self, moment: datetime) -> datetime | None:
-        """The first due time after a moment; None where none comes within fifty years."""
+        """The first due time after a moment; None if there is none within fifty years."""
         try:
             return next((due for due in self._from(moment) if due > moment), None)
         except OverflowError:
             return None
 
     def latest(self, since: datetime, until: datetime) -> datetime | None:
-        """The last due time from one moment to another, both included."""
-        # Backwards in ever longer stretches: as far as need be, and never through years of minutes.
+        """The last due time between two moments, inclusive."""
+        # Searched backwards in ever longer periods, so that it never goes through years of minutes.
         stretch = timedelta(hours=1)
         end = until
         while end >= since:
@@ -123,7 +123,7 @@ class Cron:
         return None
 
     def _from(self, moment: datetime) -> Iterator[datetime]:
-        """Due times from about a moment on."""
+        """Due times from shortly before a moment on."""
         minute, hour, *_ = self.expression.split()
         if minute.startswith("*") or hour.startswith("*"):
             yield from self._as_the_clock_goes(moment.replace(microsecond=0))
@@ -132,9 +132,9 @@ class Cron:
                 yield due.astimezone(UTC)
 
     def _as_the_clock_goes(self, at: datetime) -> Iterator[datetime]:
-        """What the wall clock shows after a moment, up to where it is changed, and on from there.
+        """The due times after a moment by the zone's clock, through its changes.
 
-        The library has a way through changed clocks too, by whole hours from there on: which skips minutes where half of one is changed.
+        The library also handles changes, but in whole hours, so it would skip minutes if the clock is changed by half an hour.
         """
         offset = self._offset(at)
         wall = at + offset
@@ -148,11 +148,11 @@ class Cron:
             else:
                 return
             at, offset = change, self._offset(change)
-            # What it shows first, included.
+            # Including the first time that it shows.
             wall = at + offset - _SECOND
 
     def _change(self, since: datetime, until: datetime) -> datetime | None:
-        """The first whole second, after a moment and up to another, at which the clock is changed."""
+        """The first whole second, after one moment and up to another, at which the zone's clock changes."""
         offset, begin = self._offset(since), since
         while begin < until:
             end = min(begin + _DAY, until)
@@ -173,7 +173,7 @@ Recurrence = Once | Every | Cron
 
 
 def next_times(recurrence: Recurrence, moment: datetime, number: int) -> list[datetime]:
-    """The next due times after a moment, at most so many."""
+    """The next due times after a moment, at most ``number``."""
     found: list[datetime] = []
     due = recurrence.after(moment)
     while due is not None and len(found) < number:
@@ -183,7 +183,7 @@ def next_times(recurrence: Recurrence, moment: datetime, number: int) -> list[da
 
 
 def count(recurrence: Recurrence, since: datetime, until: datetime) -> int:
-    """How many due times there are from one moment up to, but not at, another; counted up to `COUNTED`."""
+    """How many due times there are from one moment up to another, exclusive; counted up to `COUNTED`."""
     number = 0
     due = recurrence.after(since - timedelta(microseconds=1))
     while due is not None and due < until and number < COUNTED:
@@ -192,12 +192,12 @@ def count(recurrence: Recurrence, since: datetime, until: datetime) -> int:
     return number
 
 
-# From what people write
+# From users' input
 
 
 def zone(name: str) -> ZoneInfo:
     """The time zone of a name. Raises `Invalid`."""
-    # Also because a name becomes a path where it is looked up.
+    # Checked also because looking it up makes a path of the name.
     if name not in zone_names():
         raise Invalid(
             "time_zone",
@@ -208,12 +208,12 @@ def zone(name: str) -> ZoneInfo:
 
 @cache
 def zone_names() -> frozenset[str]:
-    """The names of all time zones. The first call reads a file of each, which no start should wait for."""
+    """The names of all time zones. The first call reads many files, which no start should wait for."""
     return frozenset(available_timezones())
 
 
 def once(at: datetime, now: datetime, of_zone: ZoneInfo) -> Once:
-    """A single time; one that names no zone is the clock's of ``of_zone``. Raises `Invalid`."""
+    """A single time; one without a time zone is in ``of_zone``. Raises `Invalid`."""
     try:
         moment = (at if at.tzinfo is not None else existing_time(at, of_zone)).astimezone(UTC)
         is_near = moment - now <= FARTHEST
@@ -227,7 +227,7 @@ def once(at: datetime, now: datetime, of_zone: ZoneInfo) -> Once:
 
 
 def existing_time(wall: datetime, of_zone: ZoneInfo) -> datetime:
-    """The moment at which a zone's clock shows this: the first of two, and where it never does, the first after the gap."""
+    """The moment at which a zone's clock shows a time: the first of two, or the first after the gap if it never shows it."""
     moment = wall.replace(tzinfo=of_zone, fold=0)
     while moment.astimezone(UTC).astimezone(of_zone).replace(tzinfo=None) != wall:
         wall = (wall + _MINUTE).replace(second=0, microsecond=0)
@@ -236,7 +236,7 @@ def existing_time(wall: datetime, of_zone: ZoneInfo) -> datetime:
 
 
 def every(minutes: int, since: datetime) -> Every:
-    """Every so many minutes from a moment on. Raises `Invalid`."""
+    """Due every so many minutes from a moment on. Raises `Invalid`."""
     if not 1 <= minutes <= MOST_MINUTES:
         raise Invalid(
             "every_minutes",
@@ -246,7 +246,7 @@ def every(minutes: int, since: datetime) -> Every:
 
 
 def cron(expression: str, now: datetime, of_zone: ZoneInfo) -> Cron:
-    """A cron expression of five fields. Raises `Invalid`."""
+    """Due by a cron expression of five fields. Raises `Invalid`."""
     fields = expression.split()
     if len(expression) > LONGEST_CRON:
         raise Invalid(
@@ -275,7 +275,7 @@ def cron(expression: str, now: datetime, of_zone: ZoneInfo) -> Cron:
     try:
         CronSim(made.expression, now.astimezone(of_zone))
     except (CronSimError, ValueError, AssertionError) as problem:
-        # Its own message is “Bad hour”.
+        # The library's message is “Bad hour”.
         part = str(problem).removeprefix("Bad ").replace("-", " ") or "field"
         raise Invalid(
             "cron",

@@ -1,4 +1,4 @@
-"""Schedules as pages, API and admin show them: their next times, in words too, their last occurrences, and their rules. Reads only."""
+"""Schedules as pages, API and admin show them: next times, last occurrences, and rules as texts. Reads only."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from chat.schedules.commands import recurrence_of
 from chat.schedules.occurrences import FAILED
 from chat.schedules.recurrence import Invalid
 
-#: Outcomes and times that are shown of a schedule.
+#: How many outcomes and times of a schedule are shown.
 LAST = 20
 NEXT = 5
 
@@ -43,12 +43,12 @@ class ScheduleRow:
 
     @property
     def rules(self) -> list[str]:
-        """Its rules, in words."""
+        """Its rules, as texts."""
         return schedule_rules(self.schedule)
 
     @property
     def paused(self) -> str:
-        """Why it is paused, in words; empty where it is not."""
+        """Why it is paused, as a text; empty if it is not."""
         return pause_reason(self.schedule)
 
 
@@ -75,7 +75,7 @@ def _line(schedule: Schedule, last: list[Occurrence]) -> ScheduleRow:
 
 
 def in_words(schedule: Schedule) -> str:
-    """When it runs, in words; what is wrong with that, where this machine cannot tell."""
+    """When it runs, as a text; or what is wrong, if this machine cannot compute it."""
     try:
         return schedule_humanize.recurrence_words(recurrence_of(schedule), recurrence.zone(schedule.time_zone))
     except Invalid as invalid:
@@ -103,7 +103,7 @@ def schedules_after(found: QuerySet[Schedule], last: Schedule) -> QuerySet[Sched
 
 
 def took_ms(occurrence: Occurrence) -> int | None:
-    """How long its run took, once it has ended."""
+    """How long its run took, in milliseconds, once it has ended."""
     run, set_run = occurrence.run, occurrence.set_run
     if set_run is not None and set_run.ended_at is not None:
         return round((set_run.ended_at - set_run.created_at).total_seconds() * 1000)
@@ -113,7 +113,7 @@ def took_ms(occurrence: Occurrence) -> int | None:
 
 
 def schedule_rules(schedule: Schedule) -> list[str]:
-    """The rules for missed times, overlapping times and failures, in words."""
+    """The rules for missed times, overlapping times and failures, as texts."""
     missed = {
         MissedPolicy.ONCE: _("Times missed while no server ran are made up for once."),
         MissedPolicy.SKIP: _("Times missed while no server ran are skipped."),
@@ -132,7 +132,7 @@ def schedule_rules(schedule: Schedule) -> list[str]:
 
 
 def pause_reason(schedule: Schedule) -> str:
-    """Why it is paused, in words; empty where it is not."""
+    """Why it is paused, as a text; empty if it is not."""
     if schedule.enabled:
         return ""
     match schedule.paused_because:
@@ -142,7 +142,7 @@ def pause_reason(schedule: Schedule) -> str:
             n = schedule.failures
             return ngettext("Paused after %(n)d failure.", "Paused after %(n)d failures in a row.", n) % {"n": n}
         case PauseReason.REFUSED:
-            # Stored in English: a sentence without values is translated by its text.
+            # Stored in English: a sentence without values is its own key for the translation.
             return _("Paused: %(why)s") % {"why": _(schedule.paused_words) if schedule.paused_words else ""}
         case PauseReason.OPERATOR:
             return _("Paused by an operator.")
@@ -152,7 +152,7 @@ def pause_reason(schedule: Schedule) -> str:
 
 
 def outcome_word(occurrence: Occurrence) -> str:
-    """The outcome of a due time, in words."""
+    """The outcome of a due time, as a word."""
     match occurrence.outcome:
         case Outcome.WAITING:
             return _("Waiting for the last one")
@@ -187,7 +187,7 @@ def _why_skipped(reason: str) -> str:
 
 
 def outcome_kind(occurrence: Occurrence) -> str:
-    """How an outcome is drawn: ``ok``, ``bad``, ``skip``, ``now``."""
+    """The kind of mark for an outcome: ``ok``, ``bad``, ``skip``, ``now``."""
     if occurrence.outcome in FAILED:
         return "bad"
     if occurrence.outcome in (Outcome.SKIPPED, Outcome.MISSED, Outcome.CANCELLED):

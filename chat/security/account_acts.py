@@ -1,4 +1,4 @@
-"""Audit of logins, failed logins and logouts, by whichever way; and what ends an account's tokens."""
+"""Audits logins, failed logins and logouts, on all ways; and revokes an account's tokens when they must end."""
 
 import ipaddress
 import time
@@ -12,32 +12,32 @@ from chat.accounts.models import User
 from chat.models import NOBODY, Act, Door
 from chat.security import audit, tokens
 
-#: Which blocked clients were audited already, and in which window of time.
+#: Blocked accounts that were audited already, each with the time window.
 _noted_lockouts: dict[int | None, int] = {}
 
 
 def watch_logins() -> None:
-    """Have every login, failure and logout audited from now on, by whichever page or backend."""
+    """Have every login, failure and logout audited from now on, whichever page or backend is used."""
     user_logged_in.connect(_logged_in, dispatch_uid="audit")
     user_login_failed.connect(_failed, dispatch_uid="audit")
     user_logged_out.connect(_logged_out, dispatch_uid="audit")
 
 
 def watch_accounts() -> None:
-    """Have an account's tokens end with its password, and when it may not log in any more, whatever changes it."""
+    """Revoke an account's tokens when its password changes, or when it may not log in any more, whatever changes it."""
     post_save.connect(_saved, sender=User, dispatch_uid="tokens")
 
 
 def _saved(sender: Any, instance: User, created: bool, **_: Any) -> None:
-    # Set by Django where the password is another one, and not where the same is only hashed again.
+    # Set by Django if the password was changed, but not if the same one is only hashed again.
     is_new_password = instance._password is not None  # type: ignore[attr-defined]  # noqa: SLF001
     if not created and (is_new_password or not instance.may_enter):
-        # Pages and the admin have done it before, in the name of their user.
+        # Pages and the admin have already done it, in their user's name.
         tokens.revoke_all(instance.pk, by=NOBODY, door=Door.COMMAND)
 
 
 def network_of(request: HttpRequest) -> str:
-    """The network that a request comes from, wide enough to identify no one; empty where it is not known."""
+    """The network of a request's client, too wide to identify anybody; empty if it is not known."""
     try:
         address = ipaddress.ip_address(request.META.get("REMOTE_ADDR", ""))
     except ValueError:
@@ -46,7 +46,7 @@ def network_of(request: HttpRequest) -> str:
 
 
 def _is_of_program(request: HttpRequest | None) -> bool:
-    """Whether there is no request: Django's own way to log a user in for a test, or a command."""
+    """Whether there is no real request: tests and commands log users in like that."""
     return request is None or request.method is None
 
 
@@ -65,7 +65,7 @@ def _logged_out(sender: Any, request: HttpRequest | None, user: User | None, **_
 
 
 def _failed(sender: Any, credentials: dict[str, Any], request: HttpRequest | None = None, **_: Any) -> None:
-    """Audit whose account it was, where there is one. What was typed instead of a name is not stored: it may be a password."""
+    """Audit a failed login with its account, if there is one. A name that is none is not stored: it may be a password."""
     if request is None or _is_of_program(request):
         return
     name = credentials.get("username")
@@ -76,7 +76,7 @@ def _failed(sender: Any, credentials: dict[str, Any], request: HttpRequest | Non
 
 
 def _is_news(subject_id: int | None) -> bool:
-    """Whether this is the first time in ten minutes: a blocked client may try as often as the network carries."""
+    """Whether this is the first time within ten minutes: a blocked client may try very often."""
     window = int(time.time() // audit.WINDOW_S)
     for known in [known for known, noted_in in _noted_lockouts.items() if noted_in != window]:
         del _noted_lockouts[known]

@@ -1,7 +1,7 @@
-"""The audit: what staff see of others' data, and actions that others may have to know of.
+"""The audit: records when staff view other users' data, and actions that others may have to know about.
 
-A view is recorded, and committed, before it is answered; an action in its own transaction. `open_session` is the only way by which pages,
-API and sockets open a session. If an entry cannot be written, the database's error is raised, and nothing is shown or done.
+A view is recorded and committed before it is shown; an action in its own transaction. `open_session` is the only way in which pages, API
+and sockets open a session. If an entry cannot be written, the database's error is raised, and nothing is shown or done.
 """
 
 import secrets
@@ -18,7 +18,7 @@ from chat.access import AnyUser, Role
 from chat.models import MANY_SESSIONS, Act, AuditEntry, AuditPurge, Door, Session
 from chat.runtime import database
 
-#: Views of one session by one person through one door make one entry in this many seconds.
+#: Views of one session by one user through one door within so many seconds are one entry.
 WINDOW_S = 600
 #: Committed entries of the current window, which need not be written again.
 _noted: set[tuple[object, ...]] = set()
@@ -47,11 +47,11 @@ def record_action(
     about: str = "",
     **details: Any,
 ) -> None:
-    """Record an action: each time, in this thread, in the transaction of the action.
+    """Record an action: each time, on this thread, in the action's transaction.
 
-    ``actor_id`` is the id of the user who acts, or `NOBODY`. ``subject_id`` is the object's owner, or the user who is affected; for a
-    session it is looked up. ``about`` names an object by its kind and id, as in ``token 12`` or ``agent poet 3``. ``details`` are JSON
-    values: ids and words of closed lists, never texts of people. From the loop: ``await database.write(audit.record_action, …)``.
+    ``actor_id``: the id of the user who acts, or `NOBODY`. ``subject_id``: the object's owner, or the affected user; for a
+    session it is looked up. ``about``: the object's kind and id, as in ``token 12`` or ``agent poet 3``. ``details``: JSON
+    values, only ids and words of closed lists, never texts of people. On the event loop: ``await database.write(audit.record_action, …)``.
     """
     if subject_id is None:
         subject_id = _owner_of(session_id)
@@ -74,7 +74,7 @@ def new_pseudonym() -> int:
 
 
 def use_pseudonym(user_id: int, pseudonym: int, limit: int) -> bool:
-    """Replace an account's id by its pseudonym in this many entries; returns whether there were any."""
+    """Replace an account's id by its pseudonym in up to ``limit`` entries. Returns whether there were any."""
     every: QuerySet[AuditEntry] = QuerySet(AuditEntry)
     for person in ("actor_id", "subject_id"):
         keys = list(every.filter(**{person: user_id}).values_list("pk", flat=True)[:limit])
@@ -113,7 +113,7 @@ def _note(actor_id: int, session_id: UUID, door: Door, action: Act) -> None:
         action=action,
         window=window,
     )
-    # Another process has recorded it first, which is just as good.
+    # If another process has recorded it first, nothing more is needed.
     AuditEntry.objects.bulk_create([noted], ignore_conflicts=True)
     transaction.on_commit(lambda: _noted.add(entry) if window == _noted_in else None)
 
@@ -132,7 +132,7 @@ def find_session(user: AnyUser, session_id: UUID) -> tuple[Session, Role] | None
 
 
 def open_session(user: AnyUser, session_id: UUID, door: Door) -> tuple[Session, Role] | None:
-    """`find_session`, to show it: a view by staff is recorded, and committed, before this returns."""
+    """`find_session`, to show it: a view by staff is recorded and committed before this returns."""
     found = find_session(user, session_id)
     if found is not None and found[1] is Role.STAFF:
         record_view(cast(int, user.pk), session_id, door)
@@ -140,7 +140,7 @@ def open_session(user: AnyUser, session_id: UUID, door: Door) -> tuple[Session, 
 
 
 async def open_session_async(user: AnyUser, session_id: UUID, door: Door) -> tuple[Session, Role] | None:
-    """`open_session`, from the loop: an owner's request does not wait for a writer."""
+    """`open_session` for the event loop: an owner's request does not wait for a writer."""
     found = await database.read(find_session, user, session_id)
     if found is not None and found[1] is Role.STAFF:
         await database.write(record_view, cast(int, user.pk), session_id, door)

@@ -1,4 +1,4 @@
-"""Writes that do not prove that they come from a page of this site: refused, with the true cause for the person and the operator."""
+"""Refuses writes that do not prove that they come from a page of this site, and explains why to the user and the operator."""
 
 from typing import Any, cast
 
@@ -11,14 +11,14 @@ from chat.security.origins import explain_mismatch, warn_once
 
 
 class _Check(csrf.CsrfViewMiddleware):
-    """Django's own check, which returns its reason instead of answering."""
+    """Django's own check, but it returns its reason instead of a response."""
 
     def _reject(self, request: HttpRequest, reason: str) -> Any:
         return reason
 
 
 def forgery_reason(request: HttpRequest) -> str | None:
-    """Django's reason for not trusting that a request comes from a page of this site; None where it does."""
+    """Django's reason for not accepting that a request comes from a page of this site; None if it does."""
     check = _Check(lambda _: HttpResponse())
     request.csrf_processing_done = False  # type: ignore[attr-defined]
     check.process_request(request)
@@ -26,7 +26,7 @@ def forgery_reason(request: HttpRequest) -> str | None:
 
 
 def explain_refusal(request: HttpRequest, reason: str) -> str:
-    """What was wrong, in words: addresses that differ are for the operator to correct, and logged once."""
+    """What is wrong, for the user. If addresses differ, the operator has to correct that: it is logged once."""
     if reason.startswith("Origin checking failed"):
         cause = explain_mismatch(request.headers.get("Origin", ""), _asked_as(request))
         warn_once(cause)

@@ -1,4 +1,4 @@
-"""A login from its first proof to its end: password, passkey or provider, then the second factor, then in. There is no other way in."""
+"""A login from its first proof to its end: password, passkey or provider, then the second factor. There is no other way to log in."""
 
 import time
 from typing import Any
@@ -20,13 +20,13 @@ from django.utils.translation import gettext_lazy as _
 from chat.accounts.models import User
 from chat.security.logins import must_have_second_factor
 
-#: By which backend a login is stored. Logins of earlier versions have it, too.
+#: The backend that is stored with a login; logins of earlier versions have it, too.
 BACKEND = "django.contrib.auth.backends.ModelBackend"
-#: How long the stages may take; and how long a proof lets a user change how they log in. In seconds.
+#: How many seconds the stages may take; and for how many a proof allows a user to change how they log in.
 STAGES_S, RECENT_S = 900, 600
 #: The session key of the password's hash when a login began.
 _PROVEN_BY = "login_proven_by"
-#: Proofs besides the password or the provider.
+#: Proofs other than the password or the provider.
 SECOND_FACTORS = (Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN)
 
 
@@ -36,7 +36,7 @@ def has_second_factor(user: User) -> bool:
 
 
 def begin_login(request: HttpRequest, user: User, method: str, next_url: str, **proof: Any) -> HttpResponse:
-    """Continue with a user whom ``method`` (``password``, ``mfa``) has just proven: to the next stage, or in and to ``next_url``."""
+    """Continue with a user whom ``method`` (``password``, ``mfa``) has just proven: to the next stage, or log in and go to ``next_url``."""
     forget_attempt(request)
     request.session[_PROVEN_BY] = user.get_session_auth_hash()
     record_authentication(request, user, method=method, **proof)
@@ -45,16 +45,16 @@ def begin_login(request: HttpRequest, user: User, method: str, next_url: str, **
 
 
 def forget_attempt(request: HttpRequest) -> None:
-    """End the present login, and drop what an earlier attempt has proven: a new one proves all of it again."""
+    """End the present login, and forget what an earlier attempt has proven: a new one has to prove everything again."""
     if request.user.is_authenticated:
         django_logout(request)
     clear_login(request)
-    # Before the login is complete, there is little to keep it for.
+    # The session is not needed for longer before the login is complete.
     request.session.set_expiry(STAGES_S)
 
 
 def is_still_proven(request: HttpRequest, user: User) -> bool:
-    """Whether the password is still the one that this login began with. A new password voids what the old one has proven."""
+    """Whether the password is still the one with which this login began. Changing it invalidates earlier proofs."""
     proven_by = request.session.get(_PROVEN_BY)
     return proven_by is None or constant_time_compare(proven_by, user.get_session_auth_hash())
 
@@ -66,13 +66,13 @@ def proven_recently(request: HttpRequest) -> bool:
 
 
 class SetUpStage(LoginStage):  # type: ignore[misc] # untyped
-    """Where a second factor is required, users without one set it up before they get in."""
+    """If a second factor is required, users without one have to set it up before they are logged in."""
 
     key = "set_up_second_factor"
     urlname = "second_factor_required"
 
     def handle(self) -> tuple[HttpResponse | None, bool]:
-        """Lead there, or go on."""
+        """Go to that page, or continue."""
         user = self.login.user
         if must_have_second_factor(user) and not has_second_factor(user):
             return HttpResponseRedirect(reverse(self.urlname)), True
@@ -96,13 +96,13 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # untyped
         return None if user.may_enter else turn_away(request)
 
     def login(self, request: HttpRequest, user: User) -> None:
-        """Be in."""
-        # What was stored for the stages was to be kept only as long as those take.
+        """Log in."""
+        # The session was to last only as long as the stages.
         request.session.set_expiry(None)
         django_login(request, user, backend=BACKEND)
 
     def populate_username(self, request: HttpRequest, user: User) -> None:
-        """Names are chosen where accounts are made."""
+        """Do nothing: names are chosen where accounts are created."""
 
     def add_message(self, *_: Any, **__: Any) -> None:
         """Show nothing: pages have messages of their own."""

@@ -1,6 +1,6 @@
 """The login behind a session cookie: Django's session and the account, read in one query.
 
-It is read at each request and by each socket that opens, so what was ended or withdrawn counts at once.
+It is read for each request and for each socket that opens, so an ended login is refused at once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,27 +26,27 @@ class StoredLogin:
 
     data: dict[str, Any]
     user: User
-    #: Whether it was proven by the key that is in use, and not by one before it.
+    #: Whether it was proven by the present key, and not by an earlier one.
     is_by_current_key: bool
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A cached login: as long as its row is the same, none of it need be decoded or verified again."""
+    """A cached login: as long as its row is the same, it need not be decoded or verified again."""
 
     #: The user's id, which never changes.
     user_id: str
-    #: The account's columns as they were read, and last the session's encoded data.
+    #: The account's columns as they were read, followed by the session's encoded data.
     row: tuple[Any, ...]
-    #: The account's columns as a `User` takes them.
+    #: The account's columns as `User` takes them.
     fields: tuple[Any, ...]
     data: dict[str, Any]
-    #: The keys by which it was proven, the one in use first, and whether it was by that one.
+    #: The keys when it was verified, the present one first, and whether it was proven by that one.
     keys: tuple[Any, ...]
     is_by_current_key: bool
 
 
-#: About what the columns of an account take, twice.
+#: About twice the size of an account's columns, in bytes.
 _ACCOUNT_BYTES = 2_000
 _known: Kept[str, _Known] = Kept(4 << 20)
 
@@ -58,9 +58,9 @@ _LOGIN = f"""SELECT {", ".join(f"person.{field.column}" for field in _FIELDS)}, 
 
 
 def find_login(session_key: str) -> StoredLogin | None:
-    """The login of a cookie's session key; None where it proves none. Reads only: nothing of it is renewed or thrown away."""
+    """The login of a cookie's session key; None if it is not valid. Only reads: nothing is renewed or deleted."""
     if not session_key.isascii() or not session_key.isalnum():
-        return None  # none that was given out, so no query is needed
+        return None  # no valid key looks like this, so no query is needed
     known = _known.get(session_key)
     user_id = known.user_id if known else SessionStore(session_key).load().get(SESSION_KEY)
     if user_id is None:
@@ -77,7 +77,7 @@ def find_login(session_key: str) -> StoredLogin | None:
             return None
         _known.keep(session_key, known, 2 * text_size(row[-1]) + _ACCOUNT_BYTES)
     user = User.from_db(connection.alias, _NAMES, known.fields)
-    # The cached data stay as they are, whatever this request changes.
+    # A copy: the cached data must stay the same, whatever this request changes.
     data = deepcopy(known.data)
     if not user.may_enter or data.get(BACKEND_SESSION_KEY) not in settings.AUTHENTICATION_BACKENDS:
         return None
@@ -87,12 +87,12 @@ def find_login(session_key: str) -> StoredLogin | None:
 
 
 def _prove(user_id: str, row: tuple[Any, ...], keys: tuple[Any, ...]) -> _Known | None:
-    """The login of a row; None where it is not valid."""
+    """The login of a row; None if it is not valid."""
     fields = tuple(map(_converted, _FIELDS, row[:-1]))
     user, data = User.from_db(connection.alias, _NAMES, fields), SessionStore().decode(row[-1])
     proof = data.get(HASH_SESSION_KEY, "")
     is_by_current_key = _is_proven(proof, [user.get_session_auth_hash()])
-    # A key that was rotated still proves the login.
+    # An earlier key still proves the login.
     if data.get(SESSION_KEY) != user_id or not (
         is_by_current_key or _is_proven(proof, list(user.get_session_auth_fallback_hash()))
     ):
@@ -114,7 +114,7 @@ def must_have_second_factor(user: User) -> bool:
 
 
 def lacks_second_factor(user: User, data: Mapping[str, Any]) -> bool:
-    """Whether a login, by its session's data, was made without a second factor that it must have: it is then not valid any more."""
+    """Whether a login, by its session's data, was made without a second factor that it must have; then it is not valid any more."""
     if not must_have_second_factor(user):
         return False
     if data.get("account_authentication_methods_user") != str(user.pk):

@@ -1,4 +1,4 @@
-"""Why a page of this very site is taken for another site's: in words for the person, and for the operator of the proxy in front."""
+"""Explains why a page of this site is taken for another site's, for the user and for the operator of the proxy in front."""
 
 import logging
 
@@ -6,14 +6,14 @@ from agents.sentence import Sentence
 
 logger = logging.getLogger(__name__)
 
-#: Causes that were logged, in order: each once, or a wrong proxy would fill the log.
+#: Causes that were logged, in order, each once: otherwise a misconfigured proxy would fill the log.
 noticed: dict[str, None] = {}
 _MOST_TOLD = 100
 
 
 def explain_mismatch(origin: str, asked_as: str) -> str:
     """What differs between a page's origin and this request's host, and which header or setting corrects it."""
-    # Not taken apart as an address: it may be none.
+    # Not parsed as an address, because it may be none.
     (scheme, _, rest), (seen_scheme, _, seen_host) = origin.partition("://"), asked_as.partition("://")
     host = rest.partition("/")[0]
     mend = []
@@ -44,5 +44,5 @@ def warn_once(cause: str) -> None:
 
 
 def describe_causes() -> str:
-    """The causes logged so far, a line each: for operators who look into `/admin/` rather than into logs."""
+    """The causes logged so far, one per line, for operators who look into `/admin/` rather than into logs."""
     return "\n".join(tuple(noticed))

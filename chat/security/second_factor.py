@@ -1,4 +1,4 @@
-"""Second factors: their secrets are encrypted, a code counts once, and guessing is limited as for passwords."""
+"""Second factors: their secrets are encrypted, a code is valid once, and guessing is limited as for passwords."""
 
 import json
 import logging
@@ -40,11 +40,11 @@ class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc] # untyped
     }
 
     def get_totp_label(self, user: User) -> str:
-        """The account's name in an app for codes."""
+        """The account's name in an authenticator app."""
         return user.get_username()
 
     def get_public_key_credential_rp_entity(self) -> dict[str, str]:
-        """The site that a passkey is for: its name is what the browser shows."""
+        """The site that a passkey is for; browsers show its name."""
         entity: dict[str, str] = super().get_public_key_credential_rp_entity()
         return {**entity, "name": "Thinkaloud"}
 
@@ -59,11 +59,11 @@ class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc] # untyped
         return gettext("Passkey %(number)s") % {"number": number}
 
     def encrypt(self, text: str) -> str:
-        """A secret as it may be stored."""
+        """A secret, encrypted for storage."""
         return encrypt_text(text)
 
     def decrypt(self, encrypted_text: str) -> str:
-        """A secret; one that no key reads any more is as if it were another: nothing proves it."""
+        """A stored secret; if no key can decrypt it any more, a random one, which nothing proves."""
         found = decrypt_text(encrypted_text)
         if found is None:
             logger.error(
@@ -73,7 +73,7 @@ class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc] # untyped
         return found
 
     def can_delete_authenticator(self, authenticator: Authenticator) -> bool:
-        """Whether the user may remove this one."""
+        """Whether the user may remove this factor."""
         user = authenticator.user
         others = (
             Authenticator.objects.filter(user=user)
@@ -85,7 +85,7 @@ class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc] # untyped
 
 @transaction.atomic
 def prove_code(user: User, code: str) -> Authenticator | None:
-    """The factor that a code proves: of an app, or a recovery code; each counts once. None: it proves nothing."""
+    """The factor that a code proves: of an app, or a recovery code; each is valid once. None if it proves nothing."""
     for factor in (
         Authenticator.objects.select_for_update()
         .filter(user=user)
@@ -94,8 +94,8 @@ def prove_code(user: User, code: str) -> Authenticator | None:
     ):
         if factor.type == Authenticator.Type.TOTP:
             period = _period_of(factor, code)
-            # Nor an earlier code than the last one used: whoever has seen it could use it while it is valid. allauth remembers used codes
-            # in one process only.
+            # Nor may it be earlier than the last used code: whoever has seen that could use it while it is valid.
+            # allauth remembers used codes in one process only.
             if period is None or period <= factor.data.get("last_period", 0):
                 continue
             factor.data["last_period"] = period
@@ -108,7 +108,7 @@ def prove_code(user: User, code: str) -> Authenticator | None:
 
 
 def _period_of(factor: Authenticator, code: str) -> int | None:
-    """The TOTP counter that a code belongs to; None where it is no code that is valid now."""
+    """The TOTP counter of a code; None if the code is not valid now."""
     secret = get_adapter().decrypt(factor.data["secret"])
     periods = totp.yield_hotp_counters_from_time()
     codes = ((period, totp.format_hotp_value(totp.hotp_value(secret, period))) for period in periods)
@@ -120,7 +120,7 @@ _BAD_ANSWER = (ValidationError, InvalidSignature, ValueError, TypeError, KeyErro
 
 
 def prove_passkey(user: User | None, answer: str) -> Authenticator | None:
-    """The passkey by which a browser has answered, as JSON. Without ``user`` it names its user, and must have verified them."""
+    """The passkey that a browser's answer, JSON, proves. Without ``user``, the answer names the user, who must have been verified."""
     try:
         credential = json.loads(answer)
         parsed = webauthn.parse_authentication_response(credential)
@@ -135,7 +135,7 @@ def prove_passkey(user: User | None, answer: str) -> Authenticator | None:
 
 
 def add_passkey(user: User, name: str, answer: str) -> Authenticator | None:
-    """Keep the passkey that a browser has made, as JSON; None where it is none."""
+    """Store the passkey that a browser has created, as JSON; None if it is invalid."""
     try:
         credential = json.loads(answer)
         webauthn.parse_registration_response(credential)
@@ -152,13 +152,13 @@ def add_passkey(user: User, name: str, answer: str) -> Authenticator | None:
 
 
 def may_try(request: HttpRequest, user: User | None) -> bool:
-    """Whether this name, from here, may try another code; without a name, whether anything may be tried from here."""
+    """Whether this user, from this client, may try another code; without a user, whether anything may be tried from here."""
     return bool(AxesProxyHandler.is_allowed(request, _credentials(user)))
 
 
 def count_failure(request: HttpRequest, user: User | None) -> bool:
-    """Count a wrong code or passkey like a wrong password; whether that was one too many."""
-    # Whoever counts passwords that are wrong counts this too.
+    """Count a wrong code or passkey like a wrong password. Returns whether that was one too many."""
+    # Receivers that count wrong passwords count this, too.
     user_login_failed.send(__name__, credentials=_credentials(user), request=request)
     return bool(getattr(request, "axes_locked_out", False))
 
@@ -168,12 +168,12 @@ def _credentials(user: User | None) -> dict[str, str]:
 
 
 def note_change(user: User, action: Act, factor: Authenticator) -> None:
-    """Audit that a user has added a factor or removed one."""
+    """Audit that a user has added or removed a factor."""
     audit.record_action(user.pk, action, Door.PAGE, subject_id=user.pk, about=f"{factor.type} {factor.pk}")
 
 
 @transaction.atomic
 def remove_factors(actor_id: int, user: User) -> None:
-    """Remove all second factors of an account, as staff do for users who have lost them."""
+    """Remove all second factors of an account; staff do this for users who have lost them."""
     if Authenticator.objects.filter(user=user).delete()[0]:
         audit.record_action(actor_id, Act.FACTOR_REMOVED, Door.ADMIN, subject_id=user.pk)

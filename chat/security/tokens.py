@@ -1,6 +1,6 @@
-"""Tokens: made, recognised, revoked. An invalid token costs no query, and clients that keep trying are blocked for a while.
+"""API tokens: created, recognised, revoked. An invalid token costs no query, and clients that keep trying are blocked for a while.
 
-A token is ``tk_``, 43 letters and digits that hold 256 random bits, and six that are a checksum of them.
+A token is ``tk_``, 43 letters and digits with 256 random bits, and a checksum of six.
 """
 
 import re
@@ -29,12 +29,12 @@ from chat.runtime.kept import Kept
 from chat.runtime.prepared import PreparedQuery
 from chat.security import audit
 
-#: Addresses that take tokens: the API, the APIs of other products' clients, and the metrics.
+#: Paths that accept tokens: the API, the APIs of other products' clients, and the metrics.
 _PATHS = ("/api/", "/v1/", "/metrics")
-#: Tokens that an account may have, and how many expired or revoked ones are kept to be shown.
+#: The most tokens of an account, and how many expired or revoked ones are kept to be shown.
 MOST_TOKENS = 50
 _MOST_ENDED = 50
-#: How often it is written when a token was last used.
+#: At most once in so many seconds it is stored that a token was used.
 _NOTED_EVERY_S = 60
 _LETTERS = string.digits + string.ascii_letters
 _SECRET, _CHECKSUM = 43, 6
@@ -48,7 +48,7 @@ class BadToken(Exception):
 
 
 class TooManyAttempts(BadToken):
-    """The client has sent so many invalid ones that no further one is checked for ``wait_s`` seconds."""
+    """The client has sent so many invalid tokens that no further one is checked for ``wait_s`` seconds."""
 
     def __init__(self, wait_s: float) -> None:
         super().__init__()
@@ -56,12 +56,12 @@ class TooManyAttempts(BadToken):
 
 
 class TooManyTokens(Exception):
-    """The account has as many tokens as one may have."""
+    """The account has the most tokens that are allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A valid token, and its user, who has no rights of staff here, whatever they have on pages."""
+    """A valid token, and its user, who has no staff rights here, whatever rights they have on pages."""
 
     id: UUID
     user: User
@@ -69,15 +69,15 @@ class Token:
     noted_at: datetime | None
 
 
-# Made and revoked
+# Created and revoked
 
 
 @transaction.atomic
 def make_token(
     user: User, name: str, scope: Scope, expires_at: datetime | None, door: Door = Door.PAGE
 ) -> tuple[ApiToken, str]:
-    """Make a token; returns its row and the token itself, which is nowhere else. Raises `TooManyTokens`."""
-    # Held, so that of two made at once the second is counted too.
+    """Create a token. Returns its row, and the token itself, which is not stored. Raises `TooManyTokens`."""
+    # Locked, so that of two simultaneous requests the second counts the first.
     User.objects.select_for_update(no_key=True).get(pk=user.pk)
     own = ApiToken.objects.filter(user=user)
     if own.filter(holds_now()).count() >= MOST_TOKENS:
@@ -95,10 +95,10 @@ def make_token(
 
 @transaction.atomic
 def revoke_token(user_id: int, token_id: UUID, *, by: int | None = None, door: Door = Door.PAGE) -> bool:
-    """End one of an account's tokens; false where it has none of that identifier that was not revoked before.
+    """Revoke one of an account's tokens. Returns False if there is none of that identifier, or it was already revoked.
 
-    ``by`` is who does it, where that is not its owner. Sockets and streams that are open by it are closed by whoever looks, within a
-    second; at once, where `group_messages.LOGINS_CHANGED` is published after this.
+    ``by``: the user who does it, if it is not the owner. Sockets and streams that were opened with it are closed within a second; at once
+    if `group_messages.LOGINS_CHANGED` is published after this.
     """
     own = ApiToken.objects.filter(user=user_id, pk=token_id, revoked_at=None)
     if not own.update(revoked_at=timezone.now()):
@@ -109,16 +109,16 @@ def revoke_token(user_id: int, token_id: UUID, *, by: int | None = None, door: D
 
 
 def revoke_all(user_id: int, *, by: int | None = None, door: Door = Door.PAGE) -> int:
-    """End all of an account's tokens; returns how many there were.
+    """Revoke all of an account's tokens. Returns how many there were.
 
-    They end with the account's password, and where it is deactivated or refused by its provider: see `account_acts`.
+    Called when the password changes, and when the account is deactivated or refused by its provider: see `account_acts`.
     """
     own = ApiToken.objects.filter(user=user_id, revoked_at=None).values_list("pk", flat=True)
     return sum(revoke_token(user_id, token_id, by=by, door=door) for token_id in list(own))
 
 
 def tokens_of(user_id: int) -> list[ApiToken]:
-    """An account's tokens, newest first, without those that were revoked."""
+    """An account's tokens, newest first, without revoked ones."""
     return list(ApiToken.objects.filter(user=user_id, revoked_at=None))
 
 
@@ -137,7 +137,7 @@ def is_token_path(path: str) -> bool:
 
 
 def door_of(path: str) -> str:
-    """The name of the API at such a path, by which people are shown how a token was used last."""
+    """The name of the API at a path, by which people are shown where a token was last used."""
     if path.startswith("/metrics"):
         return "metrics"
     if path.startswith("/v1/"):
@@ -148,12 +148,12 @@ def door_of(path: str) -> str:
 
 
 def is_bearer(header: str) -> bool:
-    """Whether an ``Authorization`` header, or several as one list, is meant to be a token. Other schemes are a proxy's affair."""
+    """Whether an ``Authorization`` header, or several joined into one list, is meant as a token. Other schemes are meant for a proxy."""
     return _ANY_BEARER.search(header) is not None
 
 
 def find_digest(header: str, address: str) -> str:
-    """The digest of the token in a header; raises `BadToken` where it can be none. Asks no database."""
+    """The digest of the token in a header. Raises `BadToken` if it cannot be a token. Makes no query."""
     bearer = _BEARER.fullmatch(header)
     match = _TOKEN.fullmatch(bearer[1] or "") if bearer else None
     if match is None or not secrets.compare_digest(_checksum(match[1]), match[2]):
@@ -171,7 +171,7 @@ _ACCOUNT = [field.attname for field in User._meta.concrete_fields]
 
 
 class _Found(NamedTuple):
-    """A token's row, and the account's; the names are the columns'."""
+    """A token's row and its account's; the names are the columns'."""
 
     id: UUID
     scope: str
@@ -195,7 +195,7 @@ _by_digest = PreparedQuery(_of_digest, str, make=_found)
 
 
 def find_token(digest: str, address: str) -> Token:
-    """The token of a digest, and its account, by one statement; raises `BadToken`."""
+    """The token of a digest, and its account, by one query. Raises `BadToken`."""
     found = _by_digest.rows(digest)
     if not found:
         _attempts.count_failure(address)
@@ -212,12 +212,12 @@ def find_token(digest: str, address: str) -> Token:
 
 
 def read_token(header: str, address: str) -> Token:
-    """Both: the token of a header. Raises `BadToken`."""
+    """`find_digest` and `find_token` for a header. Raises `BadToken`."""
     return find_token(find_digest(header, address), address)
 
 
 def record_use(token: Token, door: str) -> None:
-    """Have it stored, soon and at most once a minute, that a token was used. On the event loop."""
+    """Have it stored, soon and at most once a minute, that a token was used. Call it on the event loop."""
     now = time.monotonic()
     if token.noted_at is not None and (timezone.now() - token.noted_at).total_seconds() < _NOTED_EVERY_S:
         return
@@ -253,7 +253,7 @@ def _in_letters(number: int, length: int) -> str:
 
 
 class Attempts:
-    """How many attempts that failed each address has left: one more every few seconds, up to so many. Safe to use from any thread."""
+    """How many failed attempts each address has left: one more every few seconds, up to a limit. Thread-safe."""
 
     MOST = 300
     ONE_MORE_S = 3.0
@@ -261,11 +261,11 @@ class Attempts:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        #: When all would be given back.
+        #: When all attempts would be available again.
         self._full_at: OrderedDict[str, float] = OrderedDict()
 
     def count_failure(self, address: str) -> None:
-        """Count one that failed; raises `TooManyAttempts` where that is one too many."""
+        """Count a failed attempt. Raises `TooManyAttempts` if it was one too many."""
         wait_s = self.seconds_to_wait(address)
         if wait_s:
             raise TooManyAttempts(wait_s)
@@ -277,24 +277,24 @@ class Attempts:
                 self._full_at.popitem(last=False)
 
     def seconds_to_wait(self, address: str) -> float:
-        """How long an address has to wait until it has one more; 0 where it has some left."""
+        """How many seconds an address has to wait for its next attempt; 0 if it has some left."""
         with self._lock:
             owed_s = self._full_at.get(_network(address), 0.0) - time.monotonic()
         return max(0.0, owed_s - (self.MOST - 1) * self.ONE_MORE_S)
 
     def forget(self) -> None:
-        """Give everybody all of them back."""
+        """Reset all counts."""
         with self._lock:
             self._full_at.clear()
 
 
 def _network(address: str) -> str:
-    """What counts as one client: of IPv6, one household's network."""
+    """The network that counts as one client: for IPv6, that of one household."""
     return str(ip_network(f"{address.partition('%')[0]}/64", strict=False)) if ":" in address else address
 
 
 _attempts = Attempts()
-#: Digests of tokens that held when they came last, and of such as will never hold again; and when the use of a token was last written.
+#: Digests of tokens that were valid when last used, and of tokens that will never be valid again; and when each use was last stored.
 _seen: Kept[str, bool] = Kept(1 << 20)
 _ended: Kept[str, bool] = Kept(1 << 20)
 _noted: Kept[UUID, float] = Kept(1 << 20)

@@ -1,4 +1,4 @@
-"""A client that writes faster than it is read is not read from: how much of its messages waits, and when."""
+"""Stops reading from a client that sends faster than its messages are handled."""
 
 import asyncio
 import time
@@ -8,17 +8,17 @@ from typing import Any, ClassVar
 Message = MutableMapping[str, Any]
 
 _PIECE = 4096
-#: Time of the loop that one reading may take, and how many times as long is rested after one that took more.
+#: How many seconds of CPU time one read may take; and how many times as long reading pauses after one that took more.
 _BRIEF_S = 0.002
 _REST = 4
 
 
 class ReadThrottle:
-    """What one connection has received, passed to its protocol piece by piece while nothing holds it up."""
+    """Passes the bytes that one connection has received to its protocol piece by piece, while nothing holds it up."""
 
     __slots__ = ("_against", "_gone", "_pause", "_paused", "_read", "_reading", "_resume", "_waiting")
 
-    #: When the loop has rested from all that took long, whichever connection it came from.
+    #: Until when reading pauses, after anything that took long, on whichever connection.
     _rested_at: ClassVar[float] = 0.0
 
     def __init__(self, read: Callable[[bytes], None], pause: Callable[[], None], resume: Callable[[], None]) -> None:
@@ -26,39 +26,39 @@ class ReadThrottle:
         self._pause = pause
         self._resume = resume
         self._waiting = bytearray()
-        # A list: as long as there is nothing, which is nearly always, it takes a quarter of what a set does.
+        # A list: while it is empty, which is nearly always, it takes a quarter of the memory of a set.
         self._against: list[str] = []
         self._paused = False
         self._reading = False
         self._gone = False
 
     def take(self, data: bytes) -> None:
-        """Read what has come, now or later."""
+        """Pass on bytes that were received, now or later."""
         self._waiting += data
         self._go_on()
 
     def hold(self, reason: str) -> None:
-        """Read no more until this reason is gone."""
+        """Stop reading, until this reason is released."""
         self._add(reason)
         if not self._reading:
             self._go_on()
 
     def release(self, reason: str) -> None:
-        """The reason is gone."""
+        """This reason to stop reading is gone."""
         if reason in self._against:
             self._against.remove(reason)
         if not self._reading:
             self._go_on()
 
     def end(self) -> None:
-        """The connection is gone: drop what it had received, and the protocol."""
+        """The connection is closed: drop what it has received, and the protocol."""
         self._gone = True
         self._waiting.clear()
         self._read = self._pause = self._resume = do_nothing
 
     def _go_on(self) -> None:
         self._reading = True
-        # CPU time of this thread: time that the machine gives to other processes does not count.
+        # CPU time of this thread, so that time used by other processes does not count.
         began = time.thread_time()
         try:
             while self._waiting and not self._against:
@@ -87,11 +87,11 @@ class ReadThrottle:
 
 
 def do_nothing(*_: object) -> None:
-    """In place of a method of a protocol that is gone."""
+    """Replaces a method of a protocol that is gone."""
 
 
 class MessageQueue:
-    """Messages of a connection that are pending for its application: what daphne uses of `asyncio.Queue`, in a fifth of the memory."""
+    """A connection's pending messages for its application: the part of `asyncio.Queue` that daphne uses, in a fifth of the memory."""
 
     __slots__ = ("_messages", "_reader")
 
@@ -110,7 +110,7 @@ class MessageQueue:
         return len(self._messages)
 
     async def get(self) -> Message:
-        """Take the next one, waiting for it if need be. One reader."""
+        """Remove and return the next message; waits for one. For one reader only."""
         while not self._messages:
             self._reader = asyncio.get_running_loop().create_future()
             await self._reader

@@ -1,4 +1,4 @@
-"""How large a request's body may be and how long it may take to come, by its route: kept by the application itself, under any server."""
+"""Limits the size of a request's body by its route, and the time that it may take. Enforced by the application, under any server."""
 
 import asyncio
 import secrets
@@ -12,13 +12,13 @@ from django.conf import settings
 
 from chat.protocol import ErrorCode, error_data
 
-#: How fast a body has to come, beyond the time that any request has.
+#: How many bytes of a body have to arrive per second, beyond the time that any request has.
 BYTES_PER_S = 64 * 1024
-#: A client that was refused may go on sending for so long, so that it reads why: a connection that is closed on it at once loses the
-#: answer. One that has sent nothing for a while has read it.
+#: For how many seconds a refused client may go on sending, so that it reads the answer: if the connection were closed at once, the answer
+#: would be lost. A client that has stopped sending for a while has read it.
 LINGER_S = 2.0
 SILENCE_S = 0.2
-#: Bodies of routes that take no more than this are read before anything else is done for them, so that none holds up others.
+#: Bodies of routes with no higher limit than this are read before anything else is done, so that none delays others.
 _READ_FIRST = 64 * 1024
 _REASONS: dict[int, tuple[bytes, ErrorCode | None, str]] = {
     408: (b"Request Timeout", None, "The request took too long to arrive. Please try again."),
@@ -37,25 +37,25 @@ Application = Callable[[Any, Receive, Send], Awaitable[None]]
 
 
 def body_limit(path: str) -> int:
-    """The bytes that a body sent to this path may have: by the longest prefix of it in `MAX_BODY_BYTES`."""
+    """The most bytes of a body for a path: by the longest prefix of it in `MAX_BODY_BYTES`."""
     limits: dict[str, int] = settings.MAX_BODY_BYTES
     path = _own_path(path)
-    # A target that is no path (``OPTIONS *``, and the site's own without a slash) has the least.
+    # A target that is no path (``OPTIONS *``, or the site's own without a slash) has the lowest limit.
     return limits[max((start for start in limits if path.startswith(start)), key=len, default="/")]
 
 
 def time_limit(size: int) -> float:
-    """The seconds that a request with a body of this size may take to come."""
+    """How many seconds a request with a body of this size may take to arrive."""
     return float(settings.REQUEST_TIMEOUT_S + size / BYTES_PER_S)
 
 
 def _own_path(path: str) -> str:
-    """A path without that below which the site is served."""
+    """A path without the prefix below which the site is served."""
     return path.removeprefix(settings.PUBLIC_URL.path)
 
 
 def refusal_answer(status: int, path: str) -> tuple[bytes, str, bytes]:
-    """The answer to a request that is refused before the application sees it: the status's phrase, the body's type, the body."""
+    """The answer to a request that is refused before the application sees it: the status's phrase, the content type, the body."""
     reason, code, words = _REASONS[status]
     if _own_path(path).startswith("/v1/"):
         told = {"message": words, "type": "invalid_request_error", "param": None, "code": code or "timeout"}
@@ -68,7 +68,7 @@ def refusal_answer(status: int, path: str) -> tuple[bytes, str, bytes]:
 
 
 class BodyLimits:
-    """Passes requests to an application, and refuses those itself whose body is too large or does not arrive in time."""
+    """Passes requests to an application, and refuses those whose body is too large or does not arrive in time."""
 
     def __init__(self, application: Application) -> None:
         self._application = application
@@ -79,7 +79,7 @@ class BodyLimits:
 
 
 class _Request:
-    """One request, whose body is counted as it is read."""
+    """One request, whose body is counted while it is read."""
 
     def __init__(self, scope: Message, receive: Receive, send: Send) -> None:
         self._scope, self._receive, self._send = scope, receive, send
@@ -90,7 +90,7 @@ class _Request:
         self._is_whole = self._has_begun = self._is_refused = False
 
     async def serve(self, application: Application) -> None:
-        """Have the application answer it, or refuse it."""
+        """Have the application answer the request, or refuse it."""
         lengths = [value for name, value in self._scope["headers"] if name == b"content-length"]
         self._declared = int(lengths[0]) if lengths and lengths[0].isdigit() and len(lengths[0]) < 20 else None
         if self._declared is not None and self._declared > self._limit:
@@ -105,13 +105,13 @@ class _Request:
             await application(self._scope, self.receive, self.send)
 
     async def receive(self) -> Message:
-        """The application's ``receive``; of a refused body nothing more comes."""
+        """The application's ``receive``; it gets nothing more of a refused body."""
         if self._read:
             return self._read.popleft()
         return await self._receive() if self._is_whole else await self._next()
 
     async def send(self, message: Message) -> None:
-        """Send what the application answers, unless it was refused meanwhile."""
+        """Send the application's answer, unless the request was refused meanwhile."""
         if not self._is_refused:
             self._has_begun = True
             await self._send(message)
@@ -131,7 +131,7 @@ class _Request:
         return message
 
     async def _refuse(self, status: int) -> Message:
-        """Answer, and take no more of the body than the client needs to see the answer."""
+        """Refuse the request, and read no more of the body than is needed for the client to see the answer."""
         self._is_refused = True
         if self._has_begun:
             return _GONE

@@ -1,4 +1,4 @@
-"""Current values: of this process, when they are read; of the whole installation, as the database had them a few seconds ago."""
+"""Current values for metrics: of this process, as they are now; of the whole installation, as read from the database seconds ago."""
 
 import asyncio
 import logging
@@ -19,9 +19,9 @@ from chat.serving import supervisor
 
 logger = logging.getLogger(__name__)
 
-#: The database is queried no more often than this, however often metrics are read; older values are left out.
+#: The database is queried no more often than this, however often metrics are read; and values older than this are left out.
 READ_EVERY_S, _OLD_AFTER_S = 5.0, 60.0
-#: A scrape waits so long for the database; without its answer only the values of this process are reported.
+#: How long a scrape waits for the database; without its answer only this process's values are reported.
 _PATIENCE_S = 2.0
 
 _HERE: dict[str, tuple[str, Callable[[], float]]] = {
@@ -52,7 +52,7 @@ class Gauges(Collector):
         self._reading: asyncio.Task[None] | None = None
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        """The figures, from any thread."""
+        """The current values. May be called from any thread."""
         for name, (words, value) in _HERE.items():
             yield GaugeMetricFamily(f"thinkaloud_{name}", words, value=float(value()))
         known = self._everywhere
@@ -69,7 +69,7 @@ class Gauges(Collector):
             yield GaugeMetricFamily(f"thinkaloud_{name}", words, value=figure)
 
     async def refresh(self) -> None:
-        """Query the database, unless that was just done; one caller at a time does, and none waits for long."""
+        """Query the database, unless that was just done. Only one caller at a time does so, and none waits for long."""
         if self._everywhere is not None and time.monotonic() - self._everywhere.read_at < READ_EVERY_S:
             return
         if self._reading is None or self._reading.done():

@@ -1,4 +1,4 @@
-"""The heartbeat of this process, and the end of runs that it can no longer answer for."""
+"""The heartbeat of this process, by which others know that it still executes its runs."""
 
 import logging
 import threading
@@ -16,12 +16,12 @@ logger = logging.getLogger(__name__)
 
 
 class Heartbeat:
-    """Renews the lease on this process's runs from a thread and a connection of its own, so that no busy loop or tool delays it."""
+    """Renews the lease on this process's runs, in a thread with a connection of its own, so that no busy loop or tool delays it."""
 
     def __init__(self) -> None:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        #: By the database's clock, which leases go by: a clock that is set, or a machine that slept, is a gap too.
+        #: By the database's clock, as the leases are: then a changed clock and a suspended machine are gaps, too.
         self._beaten_at = self._steady_since = 0.0
         #: Whether the lease could not be renewed the last time.
         self.missed = False
@@ -34,16 +34,16 @@ class Heartbeat:
         self._thread.start()
 
     def stop(self) -> None:
-        """Beat no more, and wait until the thread has ended."""
+        """Stop sending heartbeats, and wait until the thread has ended."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
 
     def is_steady(self, now: float) -> bool:
-        """Whether this process could renew its own lease all the time, for the length of one, up to now by the database's clock.
+        """Whether this process could renew its own lease throughout the length of one, up to ``now`` by the database's clock.
 
-        Where it could not, others could not either: they are given that time before their silence means anything.
+        If it could not, others could not either: they get that time before their silence means anything.
         """
         return not self._is_gap(now) and now - self._steady_since > settings.RUN_LEASE_S
 
@@ -73,5 +73,5 @@ class Heartbeat:
         self._beaten_at = now
 
     def _is_gap(self, now: float) -> bool:
-        """Whether the last beat is so long ago that another's, a little later, may have been missed."""
+        """Whether the last heartbeat was so long ago that another process's, a little later, may have been missed."""
         return abs(now - self._beaten_at) > settings.RUN_LEASE_S * 2 / 3

@@ -1,7 +1,7 @@
 """Limits of a request on daphne before the application sees it: size of the headers, size of the body by route, and a time for both.
 
-Daphne stores a whole body before it asks the application, which has limits of its own (`chat.serving.body_limits`); here what is too large
-is refused unread, and what doesn't end is ended.
+Daphne stores a whole body before it calls the application, which has limits of its own (`chat.serving.body_limits`). Here a body that is
+too large is refused without being read, and one that does not arrive in time is ended.
 """
 
 import re
@@ -19,10 +19,10 @@ _WHOLE_ADDRESS = re.compile(rb"(?i)^https?://[^/?#]*/?")
 
 
 class UnparsedRequest(PacedRequest):
-    """A request whose body is the application's to read: Twisted would parse forms itself, and fails on some of them."""
+    """A request whose body is left to the application: Twisted would parse forms itself, and fails on some of them."""
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:  # noqa: N802
-        """Pass it on, whole as it is."""
+        """Pass it on unparsed."""
         self.content.seek(0)
         self.args: dict[bytes, list[bytes]] = {}
         self.method, self.uri, self.clientproto = command, path, version
@@ -31,11 +31,11 @@ class UnparsedRequest(PacedRequest):
 
 
 class LimitedChannel(http.HTTPChannel):  # type: ignore[misc] # untyped
-    """One HTTP connection, whose requests keep within their limits."""
+    """An HTTP connection with these limits."""
 
     _path: bytes
     _ending: Any = None
-    #: How long what is arriving may take, where no timer runs for it yet.
+    #: The time limit for what is arriving, while no timer runs for it yet.
     _ends_in: float | None = None
     _is_gone = False
     _limit = 0
@@ -46,15 +46,15 @@ class LimitedChannel(http.HTTPChannel):  # type: ignore[misc] # untyped
 
     @property
     def requestFactory(self) -> type[UnparsedRequest]:  # noqa: N802
-        """The result of parsing a request."""
+        """The class of requests."""
         return UnparsedRequest
 
     @requestFactory.setter
     def requestFactory(self, _: Any) -> None:  # noqa: N802
-        """Daphne's factory would have its own."""
+        """Ignored: daphne's factory would set its own."""
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
-        """Take what has come; a request has to be there some time after its first byte."""
+        """Process data. A request has to be complete some time after its first byte."""
         if self._is_refused:
             self._linger()
             return
@@ -64,7 +64,7 @@ class LimitedChannel(http.HTTPChannel):  # type: ignore[misc] # untyped
         self._watch()
 
     def lineLengthExceeded(self, line: bytes) -> None:  # noqa: N802
-        """The address, or a header, is too long: answer so, where Twisted would just close the connection."""
+        """The request line or a header is too long: answer with an error, where Twisted would only close the connection."""
         if begun := _BEGUN.match(line):
             self._path = begun[1]
         self._refuse(431)
@@ -72,7 +72,7 @@ class LimitedChannel(http.HTTPChannel):  # type: ignore[misc] # untyped
     def allHeadersReceived(self) -> None:  # noqa: N802
         """The headers are complete: the body may follow, unless they announce one that is too large."""
         self._received = 0
-        # Whoever takes us for a proxy names the whole address, which every server has to understand (RFC 9112, 3.2.2).
+        # Clients that take the server for a proxy send the whole address, which every server has to accept (RFC 9112, 3.2.2).
         self._path = _WHOLE_ADDRESS.sub(b"/", self._path)
         self._limit = body_limit(self._path.decode("latin1"))
         if self.length is not None and self.length > self._limit:
@@ -83,19 +83,19 @@ class LimitedChannel(http.HTTPChannel):  # type: ignore[misc] # untyped
         super().allHeadersReceived()
 
     def rawDataReceived(self, data: bytes) -> None:  # noqa: N802
-        """Take a piece of the body, up to the limit; or data that is sent while a request is being answered."""
+        """Process a piece of the body, up to the limit; or data that are sent while a request is being answered."""
         if self._is_refused:
             return
         if not self._is_busy:
             self._received += len(data)
-            # The last piece may hold the beginning of the next request.
+            # The last piece may contain the beginning of the next request.
             if self.length is None and self._received > self._limit:
                 self._refuse(413)
                 return
         super().rawDataReceived(data)
 
     def allContentReceived(self) -> None:  # noqa: N802
-        """The request is whole."""
+        """The request is complete."""
         if self._is_refused:
             return
         self._is_busy = True
@@ -104,19 +104,19 @@ class LimitedChannel(http.HTTPChannel):  # type: ignore[misc] # untyped
         super().allContentReceived()
 
     def requestDone(self, request: Any) -> None:  # noqa: N802
-        """It is answered; the next one may come."""
+        """The request is answered; the next one may come."""
         self._is_busy = False
         super().requestDone(request)
         self._watch()
 
     def connectionLost(self, reason: Any) -> None:  # noqa: N802
-        """The connection is gone."""
+        """The connection is closed."""
         self._is_gone = True
         self._forget_ending()
         super().connectionLost(reason)
 
     def _watch(self) -> None:
-        """Start the clock of what has not come whole: most has, at once, and needs none."""
+        """Start a timer for an incomplete request; most are complete at once, and need none."""
         ends_in, self._ends_in = self._ends_in, None
         if ends_in is not None and not self._is_busy and not self._is_gone:
             self._end_in(ends_in)
@@ -135,7 +135,7 @@ class LimitedChannel(http.HTTPChannel):  # type: ignore[misc] # untyped
         self._refuse(408)
 
     def _refuse(self, status: int) -> None:
-        """Answer, forget what has come, and read no more of it than the client needs to see the answer."""
+        """Answer with an error, drop what has arrived, and read no more of it than is needed for the client to see the answer."""
         self._is_refused = True
         self._ends_in = None
         self._forget_ending()

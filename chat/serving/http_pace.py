@@ -1,4 +1,4 @@
-"""Answers that are sent piece by piece over HTTP on daphne: the application goes on once the network has taken the last piece."""
+"""Backpressure for HTTP responses on daphne: the application continues once the network has taken the last piece."""
 
 from typing import Any
 
@@ -6,15 +6,15 @@ from daphne.http_protocol import WebRequest
 
 from chat.serving.network_producer import NetworkProducer
 
-#: How long a client has to take the rest of an answer that has ended.
+#: How many seconds a client has to read the rest of a complete response.
 _REST_WITHIN_S = 5.0
 
 
 class PacedRequest(NetworkProducer, WebRequest):  # type: ignore[misc] # untyped
-    """A request whose answer is written no faster than it is read."""
+    """A request whose response is written no faster than the client reads it."""
 
     def handle_reply(self, message: dict[str, Any]) -> None:
-        """Send a part of the answer; with the first of several, register for Twisted's backpressure."""
+        """Send a part of the response; with the first of several, register for Twisted's backpressure."""
         is_first = message["type"] == "http.response.body" and message.get("more_body") and self.producer is None
         if is_first and not self.finished and self.channel is not None:
             self.registerProducer(self, True)
@@ -22,9 +22,9 @@ class PacedRequest(NetworkProducer, WebRequest):  # type: ignore[misc] # untyped
             super().handle_reply(message)
 
     def _put_at_once(self, body: bytes) -> bool:
-        """Write a part of a stream directly where the socket's buffer is empty: to have the reactor report that it is writable costs more.
+        """Write a part of a stream directly if the socket's buffer is empty: that costs less than waiting for the reactor.
 
-        False where something waits, or the answer is over: then it goes the usual way.
+        Returns False if something is pending, or the response is over: then it has to be written as usual.
         """
         transport = self.channel and self.channel.transport
         if not body or self.finished or transport is None or self._disconnected:
@@ -33,7 +33,7 @@ class PacedRequest(NetworkProducer, WebRequest):  # type: ignore[misc] # untyped
             return False
         chunk = b"%x\r\n%b\r\n" % (len(body), body)
         sent = transport.writeSomeData(chunk)
-        # Not a number: the connection is lost, which the reactor finds out by itself.
+        # Otherwise the connection is lost, which the reactor notices by itself.
         written = sent if isinstance(sent, int) else 0
         if written < len(chunk):
             transport.write(chunk[written:])
@@ -41,10 +41,10 @@ class PacedRequest(NetworkProducer, WebRequest):  # type: ignore[misc] # untyped
         return True
 
     def finish(self) -> None:
-        """The answer is complete: a client that does not read its rest is cut off after a while."""
+        """The response is complete: a client that does not read the rest is disconnected after a while."""
         channel = self.channel
         if self.is_held_up and channel is not None:
-            # The connection's last: it is closed behind the rest.
+            # The connection is closed after this response.
             channel.persistent = False
             channel.callLater(_REST_WITHIN_S, channel.transport.abortConnection)
         if self.producer is not None:
@@ -53,6 +53,6 @@ class PacedRequest(NetworkProducer, WebRequest):  # type: ignore[misc] # untyped
         super().finish()
 
     def connectionLost(self, reason: Any) -> None:  # noqa: N802
-        """Nobody waits for a client that has gone."""
+        """Wake what waits for a client that has disconnected."""
         self.resumeProducing()
         super().connectionLost(reason)

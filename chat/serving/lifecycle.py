@@ -1,7 +1,7 @@
-"""A process that serves, from its first act to its last, whichever server it runs under.
+"""The start and end of a process that serves, whichever server it runs under.
 
-`manage.py serve` does all of it by itself. Other servers start it by ASGI's lifespan. One that has no lifespan, as daphne's own program,
-starts it by its first request, and ends it before its reactor stops. A process that must not serve says so to whoever asks, and in the log.
+`manage.py serve` calls this directly. Other servers use ASGI's lifespan. A server without lifespan, such as daphne's own program,
+starts it with its first request, and ends it before its reactor stops. A process that must not serve answers so, and logs why.
 """
 
 import asyncio
@@ -32,15 +32,15 @@ Application = Callable[[Any, Receive, Send], Awaitable[None]]
 
 
 class StartRefused(Exception):
-    """This process must not serve; the text is for people."""
+    """This process must not serve; the message is for people."""
 
 
-#: A process that has just started waits so long for a request for a page before it loads the agents, in seconds.
+#: How many seconds a new process waits for a request for a page before it loads the agents.
 _FIRST_PAGE_S = 2.0
 
 
 class _Start:
-    """Whether this process has been prepared, and why not where it was refused."""
+    """Whether this process was prepared, and why that was refused, if it was."""
 
     done = False
     refusal = ""
@@ -48,12 +48,12 @@ class _Start:
 
 
 def prepare_process() -> int:
-    """Own the data, see that database and Redis will do, and end what an earlier process left; returns how many runs that were.
+    """Lock the data, check database and Redis, and end what an earlier process left. Returns how many runs that were.
 
-    Called before the first request, on a thread that may wait. Raises `StartRefused`.
+    To be called before the first request. Blocks. Raises `StartRefused`.
     """
     malloc.limit_malloc_arenas()
-    os.umask(0o077)  # files made in the data folder are readable by this account alone
+    os.umask(0o077)  # only this account may read the files that are created in the data folder
     try:
         open_files.raise_limit()
         alone = process_lock.acquire_lock()
@@ -87,7 +87,7 @@ def _reason_of(refused: DatabaseError) -> str:
 def _check_redis() -> None:
     if not (settings.REDIS_URL or settings.BROKER_URL):
         return
-    # Imported here, because processes without Redis need not wait for its client.
+    # Imported here: processes without Redis should not wait for its client.
     from chat.runtime.redis_check import RedisRefused, check_redis  # noqa: PLC0415
 
     try:
@@ -97,7 +97,7 @@ def _check_redis() -> None:
 
 
 def _offer_extensions() -> None:
-    """Make the agents of extensions that are new here; those that the program comes with are there since the last migration."""
+    """Create new agents of extensions in the tables; those of the program were created by the last migration."""
     if not any(spec.agent_class for spec in agents.AGENTS.values()):
         return
     try:
@@ -109,7 +109,7 @@ def _offer_extensions() -> None:
 
 
 def _preload() -> None:
-    """Load what the first run would wait for, when the first page, which it would hold up, has been answered."""
+    """Import what the first run would wait for, once the first page is answered, which the import would delay."""
     markdown.start_workers()
     _Start.answered.wait(_FIRST_PAGE_S)
     for addresses in get_resolver().url_patterns:
@@ -124,12 +124,12 @@ def _check_tables(*, alone: bool) -> None:
     except db_check.DatabaseUnavailable as away:
         if alone:
             raise
-        # One of many is started again and again until the database answers, or waits for it: it may as well wait here.
+        # One of several processes would be restarted until the database answers: it can just as well wait here.
         logger.warning("%s; serving, and trying until it does", away)
 
 
 class LifespanApplication:
-    """The ASGI application with the start and the end of its process around it."""
+    """The ASGI application, with the start and the end of its process."""
 
     def __init__(self, application: Application) -> None:
         self._application = application
@@ -156,7 +156,7 @@ class LifespanApplication:
             await send({"type": "lifespan.startup.failed", "message": f"Thinkaloud cannot start: {_Start.refusal}"})
 
     async def _has_started(self, *, ends_itself: bool = False) -> bool:
-        """Prepare the process, once; whether it may serve."""
+        """Prepare the process, once. Returns whether it may serve."""
         self._starting = self._starting or asyncio.Lock()
         async with self._starting:
             if _Start.done or _Start.refusal:
@@ -174,7 +174,7 @@ class LifespanApplication:
 
 
 def _end_with_reactor() -> None:
-    """Where Twisted's reactor serves, as in daphne's own program, end the clockwork before it stops."""
+    """If Twisted's reactor serves, as in daphne's own program, end the clockwork before it stops."""
     twisted: Any = sys.modules.get("twisted.internet.reactor")
     if twisted is None or not twisted.running:
         logger.warning(

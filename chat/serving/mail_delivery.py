@@ -1,4 +1,4 @@
-"""Sends mails one after the other, on a thread of their own."""
+"""Sends mails one after the other, in a thread of its own."""
 
 import asyncio
 import logging
@@ -16,13 +16,13 @@ from chat.store import mails
 from chat.store.mails import TakenMail
 
 logger = logging.getLogger(__name__)
-#: Mails that are claimed at a time.
+#: How many mails are claimed at a time.
 _AT_ONCE = 10
 _SWEEP_EVERY_S = 3_600.0
 
 
 class Refused(Exception):
-    """The mail was not sent, which is certain; ``is_final``: nor would it be the next time."""
+    """The mail was certainly not sent; ``is_final``: nor would it be the next time."""
 
     def __init__(self, error: Exception, *, is_final: bool) -> None:
         super().__init__(f"{type(error).__name__}: {error}")
@@ -30,7 +30,7 @@ class Refused(Exception):
 
 
 class MailDeliverer:
-    """The mails that this process is sending. For one event loop."""
+    """The mails that this process is sending. For use on one event loop."""
 
     def __init__(self) -> None:
         self._is_busy = False
@@ -38,7 +38,7 @@ class MailDeliverer:
         self._swept_at: float | None = None
 
     async def send_due(self) -> None:
-        """Claim the due mails and begin to send them; returns before they are sent."""
+        """Claim due mails and start sending them; returns before they are sent."""
         if not settings.EMAIL_URL or self._is_busy:
             return
         if self._swept_at is None or time.monotonic() - self._swept_at > _SWEEP_EVERY_S:
@@ -70,7 +70,7 @@ class MailDeliverer:
             logger.warning("A mail was not sent: %s", refused)
             await database.write(mails.mark_failed, taken.mail, str(refused), is_final=refused.is_final)
         except (smtplib.SMTPException, OSError) as lost:
-            # It may have been taken before the connection ended.
+            # The server may have accepted it before the connection ended.
             logger.warning("A mail may not have been sent: %s", lost)
             await database.write(mails.mark_failed, taken.mail, f"{type(lost).__name__}: {lost}", is_final=True)
         else:
@@ -78,7 +78,7 @@ class MailDeliverer:
 
 
 def message_of(taken: TakenMail, address: str) -> EmailMessage:
-    """A mail as it is sent: always under the same identifier."""
+    """A mail, always with the same Message-ID."""
     words = mail_texts.words_of(taken)
     headers = {
         "Message-ID": f"<{taken.mail.pk}@{settings.DEFAULT_FROM_EMAIL.rpartition('@')[2]}>",
@@ -93,7 +93,7 @@ def message_of(taken: TakenMail, address: str) -> EmailMessage:
 
 
 def send_message(message: EmailMessage) -> None:
-    """Send a mail. Raises `Refused` where it certainly was not sent, and what smtplib raises where that is not known."""
+    """Send a mail. Raises `Refused` if it certainly was not sent, and smtplib's exception if that is not known."""
     connection = get_connection()
     try:
         try:

@@ -1,4 +1,4 @@
-"""The texts of mails, in their readers' languages: what happened, a title and a link; nothing of questions and answers."""
+"""The texts of mails, in their readers' languages: what happened, a title and a link, but no questions or answers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _SALT = "mails"
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """A mail's subject and text, and the address under which it is switched off, where it can be."""
+    """A mail's subject and text, and the address by which it can be switched off, if any."""
 
     subject: str
     body: str
@@ -39,12 +39,12 @@ def words_of(taken: TakenMail) -> Words:
 
 
 def sign_stop(user_id: int, kind: str) -> str:
-    """The signed value of an address that switches off a kind of a user's mails."""
+    """The signed value of an address that switches off a kind of mail for a user."""
     return signing.dumps([user_id, kind], salt=_SALT)
 
 
 def read_stop(signed: str) -> tuple[int, str] | None:
-    """The user and the kind of mails that such a value is about; None where it is not valid."""
+    """The user and the kind of mail of such a value; None if it is not valid."""
     try:
         user_id, kind = signing.loads(signed, salt=_SALT)
     except (signing.BadSignature, ValueError, TypeError):
@@ -56,7 +56,7 @@ def _of_run(taken: TakenMail, subject: str, body: str) -> tuple[str, str]:
     run = taken.run
     if run is None:
         raise ValueError("a mail about a run that is not there")
-    # One from a model or a client may have line breaks in it, and a subject may not.
+    # A title from a model or a client may contain line breaks, which a subject must not.
     title = " ".join(run.session.title.split()) or str(run.session_id)
     link = page_address(f"/sessions/{run.session_id}/#run-{run.pk}")
     return subject % {"title": title}, body % {"title": title, "link": link}

@@ -24,7 +24,7 @@ class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
     def server_bind(self) -> None:
-        """Listen in either family, and look no name up for it."""
+        """Listen on IPv6 and IPv4, without resolving a name."""
         self.socket.close()
         self.server_name, self.server_port = settings.HOST, settings.WORKER_METRICS_PORT
         self.socket = listen_on(self.server_name, self.server_port, self.request_queue_size)
@@ -35,11 +35,11 @@ class _Handler(WSGIRequestHandler):
     timeout = _SILENCE_S
 
     def log_message(self, *_: Any) -> None:
-        """Requests for metrics are not logged."""
+        """Do nothing: requests for metrics are not logged."""
 
 
 def serve_figures() -> Callable[[], None]:
-    """Serve this process's figures from a thread, where a port is set; returns what ends it. A port that is taken is logged."""
+    """Serve this process's metrics in a thread, if a port is set. Returns a function that ends it. If the port is taken, that is logged."""
     if not settings.WORKER_METRICS_PORT:
         return lambda: None
     figures = make_wsgi_app(metrics.REGISTRY)

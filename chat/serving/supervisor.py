@@ -1,4 +1,4 @@
-"""The periodic work of a process: lease, sweep, stops requested elsewhere, announcements, schedules; and its start and end."""
+"""The periodic work of a process (lease, sweep, stops requested elsewhere, announcements, schedules), and its start and end."""
 
 import asyncio
 import logging
@@ -39,12 +39,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TICK_S = 1.0
-#: How long a stopping process waits for the ends of interrupted runs to be stored; then it stores them itself.
+#: How many seconds a stopping process waits for the ends of interrupted runs to be stored; then it stores them itself.
 _STOP_S = 2.0
 _CLOSE_S = 2.0
-#: How often expired data are looked for, in seconds.
+#: How often expired data are searched, in seconds.
 _EXPIRE_S = 60.0
-#: The event loop waits no longer than this for a database thread to release the interpreter, in seconds (Python's own: 5 ms).
+#: How long, in seconds, the event loop waits for a database thread to release the interpreter (Python's default: 5 ms).
 _SWITCH_S = 0.0002
 
 
@@ -61,7 +61,7 @@ this_process = _Process()
 
 
 def start_clockwork(look: Callable[[], Awaitable[None]] = queue_watch.start_waiting) -> None:
-    """Start this process's clockwork on the running loop; calling it again changes nothing. ``look``, every second, starts queued runs."""
+    """Start this process's periodic work on the running loop; may be called again. ``look``, called every second, starts queued runs."""
     loop = asyncio.get_running_loop()
     if this_process.loop is loop:
         return
@@ -83,7 +83,7 @@ def start_clockwork(look: Callable[[], Awaitable[None]] = queue_watch.start_wait
 
 
 async def _send_traces() -> None:
-    """Begin to send traces. OpenTelemetry's packages are imported only where traces are sent, on a thread."""
+    """Start sending traces. OpenTelemetry is imported only if traces are sent, in a thread."""
     began_at = clock.now()
     exporter: type[TraceExporter] = await asyncio.to_thread(import_string, "chat.traces.exporter.TraceExporter")
     this_process.traces = exporter(run_registry.PROCESS, began_at)
@@ -91,22 +91,22 @@ async def _send_traces() -> None:
 
 
 def serving_loop() -> asyncio.AbstractEventLoop | None:
-    """The serving event loop, for synchronous code that needs something done there; None where there is none."""
+    """The serving event loop, for synchronous code that needs something done there; None if there is none."""
     return this_process.loop
 
 
 def is_draining() -> bool:
-    """Whether the process is about to stop and accepts no further clients."""
+    """Whether the process is about to stop, and accepts no further clients."""
     return this_process.draining
 
 
 def misses_database() -> bool:
-    """Whether the database did not answer when this process last gave a sign of life."""
+    """Whether the database did not answer this process's last heartbeat."""
     return heart.missed
 
 
 async def stop_clockwork() -> None:
-    """Accept no further clients and runs, let the runs finish their current step, notify the clients, release everything."""
+    """Accept no further clients and runs, let runs finish their current step, notify the clients, release everything."""
     this_process.draining = True
     run_registry.stop_accepting()
     if not await run_registry.wait_ended(settings.SHUTDOWN_S):
@@ -135,12 +135,12 @@ async def stop_clockwork() -> None:
 
 
 def force_stop() -> None:
-    """While `stop_clockwork` is running: do not wait for the end of a step."""
+    """While `stop_clockwork` is running: do not wait for the current steps."""
     run_registry.interrupt_all()
 
 
 def recover_runs() -> int:
-    """Before a process that owns everything serves its first page: end what its predecessor left; returns how many runs."""
+    """Before a process that serves alone answers its first page: end the runs that its predecessor left. Returns how many."""
     connections.forget_all()
     step_log.forget_ended_drafts()
     ended = 0
@@ -175,7 +175,7 @@ async def _tick_for_ever(look: Callable[[], Awaitable[None]]) -> None:
         deciding.expire_due,
     )
     while True:
-        # One by one, so that a failure of one does not keep the others from being done.
+        # One by one, so that a failure of one does not stop the others.
         for chore in chores:
             try:
                 await chore()
@@ -185,9 +185,9 @@ async def _tick_for_ever(look: Callable[[], Awaitable[None]]) -> None:
 
 
 async def compare_runs() -> None:
-    """Compare the runs that this process executes with those that the table gives to it."""
+    """Compare the runs that this process executes with those that belong to it by the table."""
     if run_registry.is_starting():
-        # Its run may be in the table and not here yet; there is another time.
+        # A run may be in the table but not registered here yet; the next comparison will tell.
         return
     here = run_registry.running_ids()
     there = await database.read(live_runs.owned_by, run_registry.PROCESS)
@@ -205,7 +205,7 @@ async def compare_runs() -> None:
 
 
 async def _find_again(run_id: UUID) -> None:
-    """A run of this process's that is not executed: start it or, where it has begun before, end it."""
+    """A run that belongs to this process but is not executed: start it or, if it has already begun, end it."""
     if not await dispatch.adopt_run(run_id) and run_id not in run_registry.running_ids():
         await recovery.interrupt(run_id)
 
@@ -215,7 +215,7 @@ _silent_runs = EachRow("Ending silent run")
 
 
 async def _erase_for_ever() -> None:
-    """Delete marked rows, in batches, between which other writers have as much time again."""
+    """Delete marked rows in batches; after each one, other writers get as much time."""
     pace = erasure.Pace()
     while True:
         took_s: float | None = None
@@ -228,11 +228,11 @@ async def _erase_for_ever() -> None:
 
 
 async def _expire_for_ever() -> None:
-    """Delete expired data, where that is this process's turn; between batches others write."""
+    """Delete expired data, if it is this process's turn, in batches, between which others write."""
     while True:
         is_more = False
         try:
-            # What a process that died has left.
+            # Left by a process that has died.
             await handover.move_index()
             is_more = (
                 await retention.expire_some() | await retention.purge_audit() | await retention.sweep_request_keys()
@@ -243,8 +243,8 @@ async def _expire_for_ever() -> None:
 
 
 async def _recheck_for_ever() -> None:
-    """Ask the provider again about users who logged in by it, on a thread of its own; a refused user's login ends at once."""
-    # Loaded where there is a provider: an installation without one needs none of it.
+    """Ask the OpenID provider again about users who logged in through it, in a thread; a refused user's login ends at once."""
+    # Imported only with a provider: other installations need none of it.
     standing = await asyncio.to_thread(import_module, "chat.security.oidc.standing")
     while True:
         try:
@@ -265,13 +265,13 @@ def _with_own_connection(check: Callable[[], bool]) -> bool:
 
 
 class _Announcements:
-    """Sends announcements of the operators to everyone who is connected."""
+    """Sends announcements of the operators to all open sockets."""
 
     def __init__(self) -> None:
         self._last: int | None = None
 
     async def send_new(self) -> None:
-        """Tell what has come since the last time."""
+        """Send the announcements that came since the last time."""
         if self._last is None:
             self._last = await database.read(selectors.last_announcement)
         for pk, announcement in await database.read(selectors.announcements_after, self._last):
@@ -280,13 +280,13 @@ class _Announcements:
 
 
 class _Sweeps:
-    """Sweeps a few times in the length of a lease."""
+    """Sweeps several times within the length of a lease."""
 
     def __init__(self) -> None:
         self._swept_at = asyncio.get_running_loop().time()
 
     async def sweep_in_time(self) -> None:
-        """Sweep, where it is due and a gap of this process's own says nothing about others' silence."""
+        """Sweep if it is due, unless this process's own heartbeat had a gap: then the silence of others means nothing."""
         now = asyncio.get_running_loop().time()
         if now - self._swept_at > settings.RUN_LEASE_S / 3:
             told = await database.read(clock.read_database)

@@ -1,4 +1,4 @@
-"""Sends the deliveries of webhooks, a few at a time, on threads of their own."""
+"""Sends the deliveries of webhooks, a few at a time, in threads of their own."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ from chat.runtime import background, database
 from chat.store import webhooks
 from chat.store.webhooks import Attempt
 
-#: Deliveries on their way at a time, from this process.
+#: How many deliveries this process sends at the same time.
 _AT_ONCE = 4
 _SWEEP_EVERY_S = 3_600.0
 
@@ -24,7 +24,7 @@ def _check_host(host: str) -> None:
 
 
 class Deliverer:
-    """The deliveries that this process is sending. For one event loop."""
+    """The deliveries that this process is sending. For use on one event loop."""
 
     def __init__(self, poster: agents.Poster | None = None) -> None:
         self._poster = poster or agents.Poster(check_host=_check_host)
@@ -33,7 +33,7 @@ class Deliverer:
         self._swept_at = 0.0
 
     async def send_due(self) -> None:
-        """Claim the due deliveries and begin to send them; returns before they are sent."""
+        """Claim due deliveries and start sending them; returns before they are sent."""
         if not settings.WEBHOOKS or len(self._busy) >= _AT_ONCE:
             return
         if time.monotonic() - self._swept_at > _SWEEP_EVERY_S or not self._swept_at:
@@ -53,7 +53,7 @@ class Deliverer:
             self._busy.discard(attempt.webhook_id)
 
     def _post(self, attempt: Attempt) -> tuple[int | None, str]:
-        """Send one; returns what was answered, and why it has not arrived, if it hasn't."""
+        """Send one. Returns the status of the answer, and why it has not arrived, if it hasn't."""
         if attempt.secret is None:
             return None, webhooks.lost_secret()
         try:

@@ -1,1 +1,1 @@
-"""Logins by an OpenID provider, beside those by password: requests, checks of its answers, and their effect on an account."""
+"""Logins by an OpenID provider, besides those by password: requests, checks of its answers, and their effect on an account."""

@@ -1,4 +1,4 @@
-"""Requests to the provider, with bounds of time, size and number, and only to addresses in its own configuration."""
+"""Requests to the provider, limited in time, size and number, and only to addresses in its own configuration."""
 
 import threading
 import time
@@ -6,25 +6,25 @@ from typing import Any
 
 import requests
 
-#: Seconds until there is a connection, and between two parts of an answer; and in all.
+#: Seconds to connect, and between two parts of an answer; and in total.
 _PATIENCE_S = (3.0, 5.0)
 _IN_ALL_S = 8.0
 _LARGEST = 512 * 1024
-#: Further questions wait a moment, and are given up.
+#: How many requests there may be at the same time; further ones wait for a moment, then fail.
 _AT_ONCE = 8
 _WAIT_S = 2.0
 _slots = threading.BoundedSemaphore(_AT_ONCE)
 
 
 class Unreachable(requests.RequestException):
-    """The provider gave no answer that is one: none in time, too long a one, or one that leads elsewhere."""
+    """The provider gave no usable answer: none in time, one that is too long, or a redirect."""
 
 
 class BoundedSession(requests.Session):
-    """An HTTP session whose requests keep within their bounds. Raises `requests.RequestException`."""
+    """An HTTP session with these limits. Raises `requests.RequestException`."""
 
     def request(self, method: Any, url: Any, *args: Any, **options: Any) -> requests.Response:
-        """Ask, and read the whole answer."""
+        """Send a request, and read the whole answer."""
         if not _slots.acquire(timeout=_WAIT_S):
             raise Unreachable("Too many logins wait for the provider.")
         try:

@@ -1,4 +1,4 @@
-"""The effect of the provider's claims on an account: whether it may log in, its groups, whether it is staff. Nothing else."""
+"""Applies the provider's claims to an account: whether it may log in, its groups, whether it is staff. Nothing else."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from chat.accounts.models import User
 
 
 def claimed_groups(claims: Mapping[str, Any]) -> set[str]:
-    """The values of the claim of groups, which may be nested: ``realm_access.roles``."""
+    """The values of the groups' claim, which may be nested: ``realm_access.roles``."""
     found: Any = claims
     if settings.OIDC_GROUPS_CLAIM in claims:
         found = claims[settings.OIDC_GROUPS_CLAIM]
@@ -23,13 +23,13 @@ def claimed_groups(claims: Mapping[str, Any]) -> set[str]:
 
 
 def may_enter(claims: Mapping[str, Any]) -> bool:
-    """Whether one of these groups may log in."""
+    """Whether a rule lets a user with these claims log in."""
     return not settings.OIDC_ALLOWED_GROUPS or not claimed_groups(claims).isdisjoint(settings.OIDC_ALLOWED_GROUPS)
 
 
 @transaction.atomic
 def apply_claims(user: User, claims: Mapping[str, Any]) -> bool:
-    """Give the account the groups and the standing that its claims have now; those that no rule names stay. Returns whether that is new."""
+    """Set an account's groups and staff status from its claims; groups that no rule names stay. Returns whether anything has changed."""
     claimed = claimed_groups(claims)
     named = set(settings.OIDC_GROUPS.values())
     due = {group for value, group in settings.OIDC_GROUPS.items() if value in claimed}
