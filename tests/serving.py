@@ -10,7 +10,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ import aiohttp
 import websockets
 from yarl import URL
 
-from tests import prepared, wire_types
+from tests import prepared, programs, wire_types
 
 ROOT = Path(__file__).resolve().parent.parent
 USERNAME, PASSWORD = "ada", "correct horse 17"
@@ -59,7 +58,7 @@ class Server:
         #: All that it has printed, over all its starts.
         self.output: list[str] = []
         self.url = ""
-        self.process: subprocess.Popen[str] | None = None
+        self.process: programs.Program | None = None
         #: Set once all that runs need has been loaded, which happens in parallel with the first requests.
         self.loaded = threading.Event()
         self._at_rest = 0
@@ -76,14 +75,7 @@ class Server:
 
     def manage(self, *arguments: str, **environment: str) -> str:
         """Run a management command on the same data; returns what it printed."""
-        done = subprocess.run(
-            [sys.executable, "manage.py", *arguments],
-            cwd=ROOT,
-            env={**self.environment, **environment},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = programs.run_program(["manage.py", *arguments], {**self.environment, **environment})
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -134,14 +126,7 @@ class Server:
     def start(self, port: int = 0) -> Self:
         """Start the process and wait until it prints its address."""
         self.loaded = threading.Event()
-        self.process = subprocess.Popen(
-            self._command(port),
-            cwd=ROOT,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        self.process = programs.start_program(self._command(port), self.environment)
         said = threading.Event()
         threading.Thread(target=self._read, args=(self.process, said, self.loaded), daemon=True).start()
         if not said.wait(START_S) or not self.url:
@@ -149,12 +134,12 @@ class Server:
         return self
 
     def _command(self, port: int) -> list[str]:
-        return [sys.executable, "manage.py", "serve", "--port", str(port)]
+        return ["manage.py", "serve", "--port", str(port)]
 
     #: The line with its address, which it prints when it is ready.
     _READY = re.compile(r"http://\S+?(?=/\s*$)")
 
-    def _read(self, process: "subprocess.Popen[str]", said: threading.Event, loaded: threading.Event) -> None:
+    def _read(self, process: programs.Program, said: threading.Event, loaded: threading.Event) -> None:
         assert process.stdout is not None
         with process.stdout as output:
             for line in output:
@@ -218,15 +203,13 @@ class Server:
     def stop(self) -> int:
         """Send it SIGTERM; returns its exit status."""
         assert self.process is not None
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(30)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-                raise
-        return self.process.returncode
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
 
 
 def _make_prepared(path: Path) -> None:
@@ -244,7 +227,7 @@ class Worker(Server):
     _READY = re.compile(r"This worker executes up to \d+ runs")
 
     def _command(self, port: int) -> list[str]:
-        return [sys.executable, "-m", "celery", "-A", "config", "worker", "--without-mingle", "--without-gossip"]
+        return ["-m", "celery", "-A", "config", "worker", "--without-mingle", "--without-gossip"]
 
     @property
     def port(self) -> int:
