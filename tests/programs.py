@@ -105,31 +105,45 @@ def start_program(arguments: Sequence[str], environment: Mapping[str, str]) -> P
         os.close(write)
 
 
-def run_program(arguments: Sequence[str], environment: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
-    """Run Python like `start_program`, and wait for its end; returns what `subprocess.run` does, with output and errors apart."""
+def run_program(
+    arguments: Sequence[str], environment: Mapping[str, str], timeout: float | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """Run Python like `start_program`, and wait for its end; returns what `subprocess.run` does, with output and errors apart.
+
+    A program that takes longer than `timeout` seconds is killed, and `subprocess.TimeoutExpired` is raised.
+    """
     if not _can_fork(environment):
         return subprocess.run(
-            [sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+            [sys.executable, *arguments],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout,
         )
     with tempfile.TemporaryFile("w+", encoding="utf-8") as out, tempfile.TemporaryFile("w+", encoding="utf-8") as err:
-        status = _Fork(_ask_for(arguments, environment, out.fileno(), err.fileno()), None).wait()
+        process = _Fork(_ask_for(arguments, environment, out.fileno(), err.fileno()), None)
+        try:
+            status = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
         out.seek(0)
         err.seek(0)
         return subprocess.CompletedProcess(arguments, status, out.read(), err.read())
 
 
 def _interpreters_own(environment: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if name.startswith(INTERPRETERS_OWN)}
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONUNBUFFERED": "1"}
+    own = {name: value for name, value in environment.items() if name.startswith(INTERPRETERS_OWN)}
+    # Nobody minds when output comes at once.
+    return own | {"PYTHONUNBUFFERED": "1"}
 
 
 def _can_fork(environment: Mapping[str, str]) -> bool:
     # Benchmarks, which are no tests, measure processes that were started as usual.
     is_of_tests = "TESTS_SHARED" in os.environ
-    return is_of_tests and _interpreters_own(environment) == _interpreters_own(_environment())
+    return is_of_tests and _interpreters_own(environment) == _interpreters_own(os.environ)
 
 
 def _ask_for(arguments: Sequence[str], environment: Mapping[str, str], out: int, err: int) -> socket.socket:
@@ -147,7 +161,7 @@ def _forking_process() -> socket.socket:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.forking", str(theirs.fileno())],
             cwd=ROOT,
-            env=_environment(),
+            env={**os.environ, **_interpreters_own(os.environ)},
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
         )

@@ -4,8 +4,6 @@ import asyncio
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -16,12 +14,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tests import services
+from tests import programs, services
 from tests.faults import ticking
 from tests.faults.conftest import OpenWorld, Record
 from tests.faults.world import SCALE, Database, make_ready, until
 from tests.model_server import ModelServer
-from tests.serving import ROOT, Server
+from tests.serving import Server
 
 NOW = datetime(2027, 1, 4, 9, 0, 30, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -338,14 +336,7 @@ def test_a_ticker_of_its_own_waits_for_its_database(tmp_path: Path) -> None:
     with services.own_postgres() as postgres:
         server = Server(tmp_path / "ready", DATABASE_URL=make_ready(postgres.url, tmp_path / "ready"))
         postgres.end(signal.SIGQUIT)
-        ticker = subprocess.Popen(
-            [sys.executable, "manage.py", "tick"],
-            cwd=ROOT,
-            env=server.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        ticker = programs.start_program(["manage.py", "tick"], server.environment)
         assert ticker.stdout is not None
         try:
             assert ticker.stdout.readline() == "Thinkaloud handles the schedules.\n"
@@ -361,9 +352,10 @@ def test_a_ticker_of_its_own_waits_for_its_database(tmp_path: Path) -> None:
             # It is queued: this process executes no runs.
             assert tables.runs("queued") == 1
         finally:
-            ticker.terminate()
-            rest = ticker.communicate(timeout=20)[0]
-        assert ticker.returncode == 0, rest
+            ticker.send_signal(signal.SIGTERM)
+            with ticker.stdout:
+                rest = ticker.stdout.read()
+        assert ticker.wait(20) == 0, rest
         assert "Traceback" not in rest
 
 

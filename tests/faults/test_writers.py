@@ -1,8 +1,6 @@
 """Processes that write to the same logs at the same time."""
 
 import asyncio
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +8,9 @@ from uuid import UUID
 
 import pytest
 
-from tests import services
+from tests import programs, services
 from tests.faults.world import USERS, Database
-from tests.serving import ROOT, Server
+from tests.serving import Server
 
 PROCESSES = 8
 
@@ -32,15 +30,8 @@ def data(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Serve
 
 def run(server: Server, *arguments: str) -> list[str]:
     """Run the writing program on the same data; returns the lines that it printed."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.faults.writing", *arguments],
-        cwd=ROOT,
-        env=server.environment,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=90,
-    )
+    done = programs.run_program(["-m", "tests.faults.writing", *arguments], server.environment, timeout=90)
+    assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
 

@@ -20,6 +20,8 @@ import django
 from django.db import connection
 from django.db.backends.signals import connection_created
 
+from tests import programs
+
 PAUSE_S = 0.05
 
 
@@ -137,14 +139,15 @@ class Loop:
     def __init__(self, environment: dict[str, str], file: Path) -> None:
         self._environment = environment
         self._file = file
-        self._process: subprocess.Popen[str] | None = None
+        self._process: programs.Program | None = None
         self.starts = 0
 
     def start(self) -> None:
         """Start it, and wait for its first tick."""
         self.starts += 1
-        command = [sys.executable, "-m", "tests.faults.ticking", "loop", str(self._file)]
-        self._process = subprocess.Popen(command, env=self._environment, stdout=subprocess.PIPE, text=True)
+        self._process = programs.start_program(
+            ["-m", "tests.faults.ticking", "loop", str(self._file)], self._environment
+        )
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "ticking\n"
 

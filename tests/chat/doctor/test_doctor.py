@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
@@ -30,10 +28,10 @@ from chat.models import ModelServer, Process
 from chat.runtime import clock
 from chat.security.passes import DOCTOR_HEADER, doctor_pass
 from config.env_types import PublicUrl
+from tests import programs
 from tests.model_server import ModelServer as Model
 from tests.services import free_port
 
-ROOT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.django_db(transaction=True)
 #: What a case has started and must end.
 listening: list[ThreadingHTTPServer] = []
@@ -330,10 +328,7 @@ def test_the_command_tells_all_of_an_installation_where_everything_is_broken(tmp
         "MCP_SERVERS": '{"gone": {"command": "/nonexistent/program", "env": {"KEY": "hunter2"}}}',
         "PUBLIC_URL": f"https://{gone}",
     }
-    command = [sys.executable, "manage.py", "doctor", "--json", "--timeout", "15"]
-    done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False
-    )
+    done = programs.run_program(["manage.py", "doctor", "--json", "--timeout", "15"], {**os.environ, **environment})
     assert done.returncode == 1, done.stderr
     found = json.loads(done.stdout)["findings"]
     assert {each["check"] for each in found} == set(CHECKS)

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +13,9 @@ from chat.doctor.examination import run_checks
 from chat.doctor.findings import Level
 from chat.doctor.front import check_front
 from config.env_types import parse_public_url
-from tests import services, tls
+from tests import programs, services, tls
 from tests.e2e.nginx import in_front_of
-from tests.serving import ROOT, Server, serving
+from tests.serving import Server, serving
 
 pytestmark = pytest.mark.long
 needs_nginx = pytest.mark.skipif(shutil.which("nginx", path="/usr/sbin:/usr/bin") is None, reason="nginx is not here")
@@ -77,14 +75,7 @@ def test_an_address_of_ipv6_is_one_as_others(tmp_path: Path) -> None:
 
 def examined(server: Server, **environment: str) -> list[dict[str, str]]:
     """The output of the command that an operator runs beside the product."""
-    done = subprocess.run(
-        [sys.executable, "manage.py", "doctor", "--json"],
-        cwd=ROOT,
-        env={**server.environment, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = programs.run_program(["manage.py", "doctor", "--json"], {**server.environment, **environment})
     found: list[dict[str, str]] = json.loads(done.stdout)["findings"]
     assert done.returncode == any(each["level"] == "fail" for each in found), done.stderr
     return found

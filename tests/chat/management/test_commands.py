@@ -1,8 +1,6 @@
 """The management commands that operators use."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -18,8 +16,9 @@ from agents.models.probing import server_facts
 from agents.models.server_facts import forget_facts
 from chat.catalog import model_facts
 from chat.models import Announcement
+from tests import programs
 from tests.model_server import Call, ModelServer, Script
-from tests.serving import ROOT, Browser, Server, serving
+from tests.serving import Browser, Server, serving
 
 
 @pytest.mark.django_db
@@ -48,13 +47,8 @@ async def test_an_announcement_reaches_every_open_socket(product: Server, bo: Br
 
 
 def check_llm(**settings: str) -> tuple[int, str, str]:
-    done = subprocess.run(
-        [sys.executable, "manage.py", "check_llm"],
-        cwd=ROOT,
-        env={**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings", **settings},
-        capture_output=True,
-        text=True,
-        check=False,
+    done = programs.run_program(
+        ["manage.py", "check_llm"], {**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings", **settings}
     )
     return done.returncode, done.stdout, done.stderr
 
@@ -221,8 +215,7 @@ def test_that_an_address_is_a_web_page_s_is_told(settings: Any, model_server: Mo
 
 
 def test_a_port_that_is_none_is_told() -> None:
-    command = [sys.executable, "manage.py", "serve", "--port", "70000"]
-    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    told = programs.run_program(["manage.py", "serve", "--port", "70000"], os.environ)
     assert told.returncode == 1
     assert told.stderr.endswith("port 70000: a port is a number up to 65535.\n")
 
@@ -236,8 +229,7 @@ def test_a_port_that_is_none_is_told() -> None:
     ],
 )
 def test_a_host_that_is_not_here_is_told(host: str, said: str) -> None:
-    command = [sys.executable, "manage.py", "serve", "--host", host]
-    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    told = programs.run_program(["manage.py", "serve", "--host", host], os.environ)
     assert (told.returncode, told.stderr.count("\n")) == (1, 1)
     assert said in told.stderr
 

@@ -4,15 +4,14 @@ import asyncio
 import contextlib
 import socket as sockets
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import programs
 from tests.model_server import ModelServer
-from tests.serving import ROOT, USERNAME, Browser, Server, Socket
+from tests.serving import USERNAME, Browser, Server, Socket
 
 LONG = "Tell [reasoning=8 tokens=400 every=20 call=current_time:{}]"
 
@@ -122,16 +121,7 @@ async def test_stopped_it_interrupts_its_runs_and_tells_its_clients(stopped_serv
 
 def refused(server: Server, *arguments: str) -> str:
     """Start a second process on the same data; returns the line with which it ends."""
-    environment = server.environment
-    done = subprocess.run(
-        [sys.executable, "manage.py", "serve", *arguments],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = programs.run_program(["manage.py", "serve", *arguments], server.environment, timeout=60)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     return done.stderr.strip()

