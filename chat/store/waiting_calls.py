@@ -150,14 +150,20 @@ def told_of(call: WaitingCall, title: str) -> WaitingData:
     }
 
 
-def count_open(user_id: int, most: int = 100) -> int:
-    """How many open requests a user has, counted up to ``most``."""
-    return len(_counted(most).rows(user_id))
+def open_keys(user_id: int, most: int = 100) -> list[str]:
+    """The open requests of a user in any order, up to ``most``, each as its run and its call."""
+    return _keys(most).rows(user_id)
 
 
 @cache
-def _counted(most: int) -> PreparedQuery[int]:
-    return PreparedQuery(lambda user_id: _open_for(user_id).order_by().values_list("pk")[:most], int, make=int)
+def _keys(most: int) -> PreparedQuery[str]:
+    return PreparedQuery(
+        lambda user_id: _open_for(user_id).order_by().values_list("run_id", "tool_call_id")[:most], int, make=_key
+    )
+
+
+def _key(run_id: UUID, tool_call_id: str) -> str:
+    return f"{run_id}/{tool_call_id}"
 
 
 def _open_for(user_id: int):  # type: ignore[no-untyped-def] # a queryset of the table's

@@ -159,8 +159,12 @@ def render_page(
     with reader_time(request):
         listed = listed_sessions(request) if beside is None else beside
         side = _side(listed, context.get("current_id"))
-        needs = waiting_calls.count_open(user_of(request).pk, _MOST_NEEDS)
-        return render(request, template, {"side": side, "needs": needs, "filters": {}, "current_id": None, **context})
+        waiting = waiting_calls.open_keys(user_of(request).pk, _MOST_NEEDS)
+        needs = {
+            "needs": len(waiting),
+            "open_calls": orjson.dumps(waiting if len(waiting) < _MOST_NEEDS else None).decode(),
+        }
+        return render(request, template, {"side": side, **needs, "filters": {}, "current_id": None, **context})
 
 
 def render_account_page(request: HttpRequest, template: str, **context: Any) -> HttpResponse:

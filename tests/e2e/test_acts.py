@@ -1,15 +1,14 @@
-"""After an action: where the focus is, what is copied, what is announced, and what stops when a session is deleted."""
+"""After an action: what is copied, what is kept, and what stops when a session is deleted."""
 
 import re
-from collections.abc import Awaitable, Callable
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import expect
 
 from tests.e2e.conftest import READER, Enter
 from tests.e2e.conversation import Conversation
 from tests.e2e.test_plain_http import PASTED
-from tests.e2e.watch import ANSWERED, NO_NETWORK, NO_SOCKET, Watch
+from tests.e2e.watch import ANSWERED, Watch
 from tests.model_server import Call, ModelServer, Script
 from tests.serving import Browser
 
@@ -170,193 +169,7 @@ async def test_a_link_to_what_is_not_there_says_so(talk: Conversation, link: str
     await expect(said).to_have_count(0)
 
 
-# Focus
-
-
-async def keys_only(page: Page, name: str | re.Pattern[str], within: str = "body") -> None:
-    """Press a button by keyboard."""
-    await page.locator(within).get_by_role("button", name=name, exact=isinstance(name, str)).last.focus()
-    await page.keyboard.press("Enter")
-
-
-async def escaping_rename(talk: Conversation) -> str:
-    await keys_only(talk.page, "More")
-    await keys_only(talk.page, "Rename")
-    await expect(talk.page.get_by_role("dialog").get_by_label("Title")).to_be_focused()
-    # The list may have been updated meanwhile, with a new element for the one that opened the dialog.
-    await talk.page.evaluate("() => document.querySelector('#side-list').replaceChildren()")
-    await talk.page.keyboard.press("Escape")
-    return "[popovertarget=page-menu]"
-
-
-async def escaping_rename_of_a_row(talk: Conversation) -> str:
-    await talk.ask("A row [tokens=2]")
-    await talk.ended()
-    await expect(talk.sessions.get_by_role("link", name=re.compile("^A row"))).to_be_visible()
-    await keys_only(talk.page, re.compile("^More for A row"))
-    await keys_only(talk.page, "Rename", "#session-menu")
-    await expect(talk.page.get_by_role("dialog").get_by_label("Title")).to_be_focused()
-    await talk.page.evaluate(
-        "() => { const list = document.querySelector('#side-list');"
-        " list.replaceChildren(...[...list.children].map(row => row.cloneNode(true))) }"
-    )
-    await talk.page.keyboard.press("Escape")
-    return f"#side-list [data-session='{talk.session_id}'] :is(a, button)"
-
-
-async def stopping(talk: Conversation) -> str:
-    await talk.ask("Never end [tokens=2000 every=50]")
-    await expect(talk.answer).to_contain_text("word1")
-    await keys_only(talk.page, "Stop")
-    await talk.ended("Stopped by mei")
-    return "#message"
-
-
-async def continuing(talk: Conversation) -> str:
-    await stopping(talk)
-    await keys_only(talk.page, "Continue")
-    await expect(talk.runs).to_have_count(2)
-    return "#run-{run} *"
-
-
-async def removing_from_the_line(talk: Conversation) -> str:
-    await talk.ask("Never end [tokens=2000 every=50]")
-    await talk.is_at_work()
-    for text in ("Second", "Third"):
-        await talk.ask(text)
-    await expect(talk.waiting).to_have_count(2)
-    await talk.waiting.first.get_by_role("button", name="Remove").focus()
-    await talk.page.keyboard.press("Enter")
-    await expect(talk.waiting).to_have_count(1)
-    return "#waiting button"
-
-
-async def removing_the_last_from_the_line(talk: Conversation) -> str:
-    await removing_from_the_line(talk)
-    await talk.waiting.first.get_by_role("button", name="Remove").focus()
-    await talk.page.keyboard.press("Enter")
-    await expect(talk.waiting).to_have_count(0)
-    return "#message"
-
-
-async def taking_back(talk: Conversation) -> str:
-    await removing_from_the_line(talk)
-    await talk.waiting.first.get_by_role("button", name="Take back and edit").focus()
-    await talk.page.keyboard.press("Enter")
-    await expect(talk.message).to_have_value("Third")
-    return "#message"
-
-
-async def closing_a_notice(talk: Conversation) -> str:
-    await talk.page.evaluate("() => location.hash = 's999'")
-    await keys_only(talk.page, "Close", "#notices")
-    return "#message"
-
-
-async def jumping_to_the_end(talk: Conversation) -> str:
-    await talk.ask("Long [tokens=1500]")
-    await talk.ended()
-    await talk.page.locator("#scroll").hover()
-    await talk.page.mouse.wheel(0, -2500)
-    await keys_only(talk.page, re.compile("Jump to live"))
-    await expect(talk.page.get_by_role("button", name=re.compile("Jump to live"))).to_be_hidden()
-    return "#message"
-
-
-async def closing_the_keys(talk: Conversation) -> str:
-    await talk.page.locator("#scroll").focus()
-    await talk.page.keyboard.press("?")
-    await talk.page.keyboard.press("Escape")
-    return "#scroll"
-
-
-#: Actions, and where the focus is afterwards; a further one is one line.
-ACTS: list[Callable[[Conversation], Awaitable[str]]] = [
-    escaping_rename,
-    escaping_rename_of_a_row,
-    stopping,
-    continuing,
-    removing_from_the_line,
-    removing_the_last_from_the_line,
-    taking_back,
-    closing_a_notice,
-    jumping_to_the_end,
-    closing_the_keys,
-]
-
-
-@pytest.mark.parametrize("act", ACTS, ids=lambda act: act.__name__)
-async def test_after_an_act_focus_is_where_one_goes_on(
-    talk: Conversation, act: Callable[[Conversation], Awaitable[str]]
-) -> None:
-    where = await act(talk)
-    if "{run}" in where:
-        # Within its run, or in the message box.
-        where = f"{where.format(run=await talk.runs.first.get_attribute('data-run'))}, #message"
-    await talk.page.wait_for_function("where => document.activeElement.matches(where)", arg=where)
-
-
-# Single keys
-
-
-async def nowhere(page: Page) -> None:
-    await page.evaluate("() => document.activeElement.blur()")
-
-
-async def in_a_select(page: Page) -> None:
-    await page.get_by_role("combobox", name="Agent").focus()
-
-
-async def in_a_menu(page: Page) -> None:
-    await page.get_by_role("button", name="More", exact=True).click()
-
-
-async def in_an_editable(page: Page) -> None:
-    await page.evaluate(
-        "() => { const box = document.createElement('p'); box.contentEditable = 'true';"
-        " document.querySelector('main').append(box); box.focus() }"
-    )
-
-
-@pytest.mark.parametrize("place", [nowhere, in_a_select, in_a_menu, in_an_editable], ids=lambda place: place.__name__)
-async def test_no_single_key_leaves_stops_or_deletes(
-    talk: Conversation, place: Callable[[Page], Awaitable[None]]
-) -> None:
-    await talk.ask("Never end [tokens=2000 every=50]")
-    await expect(talk.answer).to_contain_text("word1")
-    address = talk.page.url
-    # All keys of a keyboard but those that open the list of keys and the search, which receive what is typed next.
-    for letter in [chr(code) for code in range(33, 127) if chr(code) not in "/?"] + ["Delete", "Backspace"]:
-        await place(talk.page)
-        await talk.page.keyboard.press(letter)
-        if place is in_a_menu:
-            await talk.page.keyboard.press("Escape")
-    assert talk.page.url == address
-    await expect(talk.stop).to_be_visible()
-    await expect(talk.page.get_by_role("dialog")).to_have_count(0)
-    await nowhere(talk.page)
-    await talk.page.keyboard.press("Control+.")
-    await talk.ended("Stopped by mei")
-
-
 # Announcements
-
-
-async def test_a_message_disappears_with_its_cause(talk: Conversation, watch: Watch) -> None:
-    watch.allow(NO_SOCKET, NO_NETWORK)
-    await talk.ask("Never end [tokens=2000 every=50]")
-    await expect(talk.answer).to_contain_text("word1")
-    await talk.page.context.set_offline(True)
-    await talk.link_is("offline")
-    await talk.stop.click()
-    said = talk.page.get_by_text("Stop could not be sent")
-    await expect(said).to_be_visible()
-    await expect(talk.stop).to_be_enabled()
-    await talk.page.context.set_offline(False)
-    await talk.is_live()
-    await expect(said).to_have_count(0)
-    await talk.stop.click()
-    await talk.ended("Stopped by mei")
 
 
 async def test_copied_is_said_only_where_something_was(enter: Enter, api: Browser) -> None:

@@ -36,6 +36,7 @@ async def test_files_go_with_the_first_message_and_are_read(enter: Enter, watch:
     await expect(page.get_by_role("alert")).to_have_text("Remove the files that could not be sent first.")
     await page.get_by_role("button", name="Remove “bad.pdf”").press("Enter")
     await expect(files).to_have_count(1)
+    await expect(page.get_by_role("alert")).to_be_hidden()
     await page.evaluate(PASTE, list(documents.picture()))
     await expect(files.nth(1)).to_contain_text("The model cannot see pictures.")
     await home.message.press("Enter")

@@ -223,8 +223,10 @@ async def test_the_call_of_a_run_within_it_is_decided_on_the_page_of_the_one_tha
     inbox = await enter("/waiting/")
     await photograph(inbox.page, "within-inbox")
     await expect(inbox.page.locator("#needs")).to_have_text("1")
-    await card.get_by_role("button", name="Allow once").click()
+    await card.get_by_role("button", name="Allow once").focus()
+    await talk.page.keyboard.press("Enter")
     await talk.ended()
+    await expect(talk.message).to_be_focused()
     await expect(talk.log).to_contain_text("The developer says 42.")
     # The other open page shows that it was decided, instead of the form.
     await expect(inbox.page.locator("#needs-list")).to_contain_text("Allowed by mei")
@@ -232,4 +234,7 @@ async def test_the_call_of_a_run_within_it_is_decided_on_the_page_of_the_one_tha
     await expect(inbox.page.locator("#needs-list .state")).to_have_text("")
     await talk.open_outline()
     await photograph(talk.page, "within-decided")
+    # Nor is it said any more, wherever it was, from the next look at the page on.
+    await elsewhere.evaluate("() => document.dispatchEvent(new Event('visibilitychange'))")
+    await expect(told).to_have_count(0)
     await expect(card).to_contain_text("Allowed by mei")

@@ -17,11 +17,12 @@ import { onKey } from "./keys.js";
  * @param {Api} from.api
  * @param {(type: string, payload: object) => boolean} from.send
  * @param {(title: string) => void} from.onRefused
+ * @param {() => void} from.onPassed what was refused last is outdated: it is stored now, or given up
  * @param {(reading: Map<string, number>) => void} from.onReading where others read
  */
-export function createBeside({ page, api, send, onRefused, onReading }) {
+export function createBeside({ page, api, send, onRefused, onPassed, onReading }) {
   const { role, id: session } = page.session;
-  const common = { log: byId("log"), api, me: page.name, mayNote: page.may.note, onRefused };
+  const common = { log: byId("log"), api, me: page.name, mayNote: page.may.note, onRefused, onPassed };
   const comments = new Comments({ ...common, session, isOwner: role === "owner" });
   const verdicts = new Verdicts(common);
   /** The version of verdicts and comments that the page has. */

@@ -4,7 +4,7 @@
 
 import { newId } from "../lib/platform.js";
 import { SENTENCES } from "../state/messages.js";
-import { ApiError } from "../transport/api.js";
+import { messageOf } from "../transport/api.js";
 import { notice } from "../view/notices.js";
 
 /** @import { FileData } from "../state/types.js" */
@@ -25,6 +25,8 @@ export function createCommands({ me, session, api, connection, onStopping, giveB
   const stops = new Set();
   /** Texts of messages that are being removed from the queue for editing, by their runs. @type {Map<string, string>} */
   const takingBack = new Map();
+  /** Steering messages that are being taken back. */
+  const takingWords = new Set();
   /** What to do if a request to continue is refused, by its id. @type {Map<string, () => void>} */
   const continuing = new Map();
 
@@ -41,8 +43,7 @@ export function createCommands({ me, session, api, connection, onStopping, giveB
       await call();
       return true;
     } catch (error) {
-      const title = (error instanceof ApiError && error.message) || SENTENCES.offlineStop;
-      notice("refused", { title, tone: "wait", icon: "warn" });
+      notice("refused", { title: messageOf(error, SENTENCES.offlineStop), tone: "wait", icon: "warn" });
       return false;
     }
   }
@@ -84,7 +85,12 @@ export function createCommands({ me, session, api, connection, onStopping, giveB
      * @param {string} id
      * @param {string|null} text
      */
-    takeBackWord: (id, text) => takeBackWord({ session, api, giveBack }, id, text),
+    async takeBackWord(id, text) {
+      if (takingWords.has(id)) return;
+      takingWords.add(id);
+      await takeBackWord({ session, api, giveBack }, id, text);
+      takingWords.delete(id);
+    },
     /** @param {string} id */
     accepted(id) {
       continuing.delete(id);
@@ -130,7 +136,6 @@ async function takeBackWord({ session, api, giveBack }, id, text) {
     await api.unsteer(session, id);
     if (text !== null) giveBack(text);
   } catch (error) {
-    const title = (error instanceof ApiError && error.message) || SENTENCES.failedRequest;
-    notice("refused", { title, tone: "wait", icon: "warn" });
+    notice("refused", { title: messageOf(error, SENTENCES.failedRequest), tone: "wait", icon: "warn" });
   }
 }

@@ -18,8 +18,9 @@ import { closeNotice, notice } from "../view/notices.js";
 
 /** The pause before a server that does not answer is tried again, in milliseconds. */
 const PROBE_AGAIN = 5_000;
-/** Notices that are outdated once the connection is open. */
-const PASSED = ["logged-out", "gone", "too-many", "refused"];
+/** Notices that are outdated once the connection is open, and those that are where there can be none. */
+const PASSED = ["logged-out", "gone", "refused"];
+const POINTLESS = ["blocked", "refused", "not-noted"];
 
 export class Connection {
   #from;
@@ -92,7 +93,9 @@ export class Connection {
   #changed(next) {
     this.#link = next;
     if (next.word === "live" || next.word === "polling") PASSED.forEach(closeNotice);
-    if (next.word === "live") closeNotice("blocked");
+    if (next.word === "gone" || next.word === "logged_out") POINTLESS.forEach(closeNotice);
+    // Until the next attempt is over, its cause is the last one's.
+    if (next.word !== "connecting") closeNotice("too-many");
     tellReader(next);
     if (next.word === "blocked") void this.#probe();
     this.#from.onLink(next);
@@ -112,6 +115,8 @@ export class Connection {
       setTimeout(() => this.#isSocket && this.#transport?.again?.(), PROBE_AGAIN);
       return;
     }
+    // The reader may have chosen the API meanwhile.
+    if (this.#link.word !== "blocked") return;
     this.#goOverApi();
     const [title, text] = SENTENCES.blocked;
     notice("blocked", { title, text, icon: "offline", button: { text: SENTENCES.tryLive, run: () => this.#goLive() } });
@@ -130,7 +135,6 @@ export class Connection {
   }
 
   #goLive() {
-    closeNotice("blocked");
     const { session } = this.#from;
     this.#go(new SocketTransport({ ...this.#hooks(), url: (cursor) => socketUrl(session, cursor) }), true);
   }
@@ -140,6 +144,7 @@ export class Connection {
    * @param {boolean} isSocket
    */
   #go(transport, isSocket) {
+    closeNotice("blocked");
     this.#transport?.close();
     this.#isSocket = isSocket;
     this.#switch.show(!isSocket);

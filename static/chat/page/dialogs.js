@@ -7,7 +7,9 @@ import { byId, closest, closestTo, find, setShown, setText, slot } from "../lib/
 import { isBlank } from "../state/humanize.js";
 import { SENTENCES } from "../state/messages.js";
 import { pathTo } from "../transport/addresses.js";
-import { notice } from "../view/notices.js";
+import { ApiError, messageOf } from "../transport/api.js";
+import { keepFocusOverReload } from "../view/focus.js";
+import { closeNotice, notice } from "../view/notices.js";
 import { chooseDocument, saveSession } from "./saving.js";
 import { pageSession, publishTitles, refresh } from "./session-list.js";
 
@@ -102,30 +104,38 @@ function openDialog(id) {
 }
 
 /**
- * Open a dialog, and act when it is confirmed. If that fails, it stays open and shows why.
+ * Open a dialog, and act when it is confirmed, once at a time. If that fails, it stays open and shows why.
  *
  * @param {string} id
- * @param {() => Promise<void>} act
+ * @param {() => Promise<boolean|void>} act returns false if the dialog has to stay open
  */
 function ask(id, act) {
   const dialog = openDialog(id);
   const form = find(dialog, "form");
   const message = find(dialog, ".msg");
   setShown(message, false);
+  let isActing = false;
+  const closed = new AbortController();
   /** @param {SubmitEvent} event */
   const submitted = async (event) => {
     if (event.submitter?.getAttribute("value") !== "ok") return;
     event.preventDefault();
+    if (isActing) return;
+    isActing = true;
+    setShown(message, false);
     try {
-      await act();
-      dialog.close();
+      const isDone = (await act()) !== false;
+      // It may have been closed meanwhile, and opened for something else.
+      if (isDone && !closed.signal.aborted) dialog.close();
     } catch (error) {
-      setText(message, (error instanceof Error && error.message) || SENTENCES.failedRequest);
+      if (closed.signal.aborted) return;
+      setText(message, messageOf(error, SENTENCES.failedRequest));
       setShown(message, true);
     }
+    isActing = false;
   };
-  form.addEventListener("submit", submitted);
-  dialog.addEventListener("close", () => form.removeEventListener("submit", submitted), { once: true });
+  form.addEventListener("submit", submitted, { signal: closed.signal });
+  dialog.addEventListener("close", () => closed.abort(), { once: true });
 }
 
 /**
@@ -138,10 +148,12 @@ function rename(api, { id, title }) {
   input.value = title;
   ask("rename-dialog", async () => {
     const name = input.value.trim();
-    if (isBlank(name)) throw new Error(SENTENCES.blankTitle);
+    if (isBlank(name)) throw new ApiError(400, "invalid", SENTENCES.blankTitle);
     await api.change(id, { title: name });
     publishTitles({ [id]: name });
     showChange();
+    // What was typed meanwhile is not kept yet.
+    return input.value.trim() === name;
   });
   input.select();
 }
@@ -154,10 +166,10 @@ async function archive(api, { id, archived }) {
   try {
     await api.change(id, { archived: !archived });
   } catch (error) {
-    const title = (error instanceof Error && error.message) || SENTENCES.notArchived;
-    notice("act", { title, tone: "wait", icon: "warn", passing: true });
+    notice("act", { title: messageOf(error, SENTENCES.notArchived), tone: "wait", icon: "warn", passing: true });
     return;
   }
+  closeNotice("act");
   if (id === pageSession()) location.reload();
   else showChange();
 }
@@ -177,6 +189,10 @@ function remove(api, { id, title }) {
 
 /** Both the list at the side and the list on the page show it. */
 function showChange() {
-  if (location.pathname === pathTo("sessions/")) location.reload();
-  else void refresh();
+  if (location.pathname !== pathTo("sessions/")) {
+    void refresh();
+    return;
+  }
+  keepFocusOverReload();
+  location.reload();
 }

@@ -105,7 +105,8 @@ const beside = createBeside({
   page,
   api,
   send: (type, payload) => connection.isOpen && connection.send(type, payload),
-  onRefused: (title) => view.notice("refused", { title, tone: "wait", icon: "warn" }),
+  onRefused: (title) => view.notice("not-noted", { title, tone: "wait", icon: "warn" }),
+  onPassed: () => view.closeNotice("not-noted"),
   onReading: view.setReading,
 });
 

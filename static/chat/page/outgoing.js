@@ -47,7 +47,7 @@ export class Outgoing {
   send(message) {
     const { outbox, connection, onChange } = this.#from;
     const { client_message_id: id } = outbox.add({ ...message, at: Date.now() });
-    this.#showWhetherSaved();
+    if (!outbox.isSaved) notice("not-saved", { title: SENTENCES.notSaved, tone: "wait", icon: "warn" });
     this.flush();
     onChange();
     setTimeout(onChange, SOON + 20);
@@ -59,12 +59,12 @@ export class Outgoing {
     const { outbox, connection, hasJoined } = this.#from;
     if (!connection.isOpen && !(connection.takesEarly && hasJoined())) return;
     for (const { client_message_id, message, files = [], agent_name, enable_reasoning, way } of outbox.unsent()) {
-      outbox.markSent(client_message_id);
       const asked = { message, files: files.map((file) => file.id), agent_name, enable_reasoning, client_message_id };
       const said = { message, client_message_id, interrupt: way === "now" };
-      if (way ? connection.send("steer", said) : connection.send("chat", asked)) continue;
-      outbox.forgetSending(client_message_id);
-      return;
+      const isSent = way ? connection.send("steer", said) : connection.send("chat", asked);
+      // What was not tried can be taken back.
+      if (!isSent) return;
+      outbox.markSent(client_message_id);
     }
   }
 
@@ -80,6 +80,7 @@ export class Outgoing {
     // Another page may just have sent it, or taken it back.
     if (!item || (item.tried && !item.error)) return;
     outbox.remove(id);
+    this.#closeIfSaved();
     onChange();
     if (text !== null) giveBack(text, item.files);
   }
@@ -87,7 +88,7 @@ export class Outgoing {
   /** @param {string} id */
   accepted(id) {
     this.#from.outbox.remove(id);
-    this.#showWhetherSaved();
+    this.#closeIfSaved();
     this.#from.onChange();
   }
 
@@ -152,9 +153,9 @@ export class Outgoing {
       }));
   }
 
-  #showWhetherSaved() {
+  /** All messages that are left would survive a reload. */
+  #closeIfSaved() {
     if (this.#from.outbox.isSaved) closeNotice("not-saved");
-    else notice("not-saved", { title: SENTENCES.notSaved, tone: "wait", icon: "warn" });
   }
 }
 

@@ -5,6 +5,7 @@
 import { byId, find, setShown, setText, slot } from "../lib/dom.js";
 import { SENTENCES } from "../state/messages.js";
 import { pathTo } from "../transport/addresses.js";
+import { messageOf } from "../transport/api.js";
 
 /** @import { Api } from "../transport/api.js" */
 
@@ -75,7 +76,7 @@ async function look(api, session, dialog, signal) {
     return count;
   } catch (error) {
     const message = find(dialog, ".msg");
-    setText(message, (error instanceof Error && error.message) || SENTENCES.failedRequest);
+    setText(message, messageOf(error, SENTENCES.failedRequest));
     setShown(message, !signal.aborted);
     return null;
   }
@@ -109,6 +110,7 @@ export function chooseDocument(api) {
   /** @type {HTMLInputElement} */
   const input = byId("import-file");
   input.value = "";
+  setText(byId("import-message"), "");
   input.onchange = () => {
     const file = input.files?.[0];
     if (file) void send(api, file);
@@ -139,6 +141,6 @@ async function send(api, file) {
     const { id } = await api.importSession(trajectory);
     location.assign(pathTo(`sessions/${id}/`));
   } catch (error) {
-    setText(message, (error instanceof Error && error.message) || SENTENCES.failedRequest);
+    setText(message, messageOf(error, SENTENCES.failedRequest));
   }
 }

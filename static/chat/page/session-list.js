@@ -9,6 +9,7 @@ import { SENTENCES } from "../state/messages.js";
 import { pathTo } from "../transport/addresses.js";
 import { setBadge } from "../view/badge.js";
 import { closeNotice, notice } from "../view/notices.js";
+import { settleWaiting, shownWaiting } from "../view/notify.js";
 
 /**
  * What a session's row shows of its run.
@@ -76,9 +77,12 @@ export function showCurrent(row) {
 async function fetchList() {
   const row = list.querySelector("[aria-current]")?.closest("[data-session]");
   const session = row?.getAttribute("data-session") ?? pageSession();
+  const before = shownWaiting();
   /** @type {HTMLElement|null} */
   const fresh = await new Promise((resolve) => fetchPart(pathTo(`sessions/?part=side&current=${session}`), resolve));
-  if (fresh === null || isOthers(fresh) || fresh.innerHTML === shown) return;
+  if (fresh === null || isOthers(fresh)) return;
+  settle(fresh, before);
+  if (fresh.innerHTML === shown) return;
   shown = fresh.innerHTML;
   const focused = list.contains(document.activeElement) ? document.activeElement?.closest("[data-session]") : null;
   const top = list.scrollTop;
@@ -119,6 +123,18 @@ function titlesOf(rows) {
   /** @type {NodeListOf<HTMLElement>} */
   const found = rows.querySelectorAll("[data-session]");
   return Object.fromEntries([...found].map(({ dataset }) => [dataset.session ?? "", dataset.title ?? ""]));
+}
+
+/**
+ * The list names the calls that wait, unless there are very many: what is shown of another one, which was shown before, has passed.
+ *
+ * @param {HTMLElement} fresh
+ * @param {string[]} before
+ */
+function settle(fresh, before) {
+  /** @type {string[]|null} */
+  const open = JSON.parse(fresh.querySelector("[data-open]")?.getAttribute("data-open") ?? "null");
+  if (open) for (const id of before) if (!open.includes(id)) settleWaiting(id);
 }
 
 /** The number of waiting calls is shown with the list. */

@@ -19,6 +19,16 @@ export class ApiError extends Error {
   }
 }
 
+/**
+ * What a failed call is told in: the server's words, or these where it has sent none. A browser's own error is not for people.
+ *
+ * @param {unknown} error
+ * @param {string} otherwise
+ */
+export function messageOf(error, otherwise) {
+  return (error instanceof ApiError && error.message) || otherwise;
+}
+
 /** The CSRF token: read when it is needed, because a login makes a new one. */
 export function csrfToken() {
   return document.cookie.match(/(?:^|;\s*)csrftoken=([^;]*)/u)?.[1] ?? "";

@@ -21,6 +21,8 @@ export class Attachments {
   #list;
   /** @type {Attachment[]} */
   #all = [];
+  /** Called when a file was added, has arrived, was refused or removed. */
+  onChange = () => {};
 
   /**
    * @param {object} from
@@ -89,6 +91,7 @@ export class Attachments {
       onProgress(0);
       attachment.sent = await this.#from.send(file, { onProgress, signal: stop.signal });
       this.#tellUnseen(attachment);
+      this.onChange();
     } catch (error) {
       if (!stop.signal.aborted) this.#fail(attachment, (error instanceof Error && error.message) || SENTENCES.fileNotSent);
     }
@@ -111,6 +114,7 @@ export class Attachments {
     attachment.error = true;
     attachment.row.classList.add("refusal");
     setText(slot(attachment.row, "state"), why);
+    this.onChange();
   }
 
   /**
@@ -138,6 +142,7 @@ export class Attachments {
     this.#all = this.#all.filter((one) => one !== attachment);
     attachment.row.remove();
     setShown(this.#list, this.#all.length > 0);
+    this.onChange();
     find(this.#from.form, "textarea").focus();
   }
 

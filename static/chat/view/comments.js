@@ -32,6 +32,7 @@ export class Comments {
    * @param {boolean} from.isOwner
    * @param {boolean} from.mayNote whether this reader may comment
    * @param {(title: string) => void} from.onRefused
+   * @param {() => void} from.onPassed
    */
   constructor({ log, ...from }) {
     this.#from = { ...from, onSaid: (/** @type {CommentData} */ comment) => this.take(comment) };

@@ -31,6 +31,7 @@ export function createComposer({ form, openDraft, most, attachments, onSend, onT
   const button = createSendButton(form);
   const refused = find(form, "#refused");
   const ways = createWays(form);
+  const fileCheck = createFileCheck({ attachments, ways, show: refuse });
 
   /**
    * Show why the text cannot be sent; empty removes that.
@@ -38,6 +39,7 @@ export function createComposer({ form, openDraft, most, attachments, onSend, onT
    * @param {string} why
    */
   function refuse(why) {
+    fileCheck.forget();
     setText(refused, why);
     setShown(refused, Boolean(why));
   }
@@ -47,9 +49,9 @@ export function createComposer({ form, openDraft, most, attachments, onSend, onT
     // This character is invisible and cannot be stored; text that was copied from a terminal or a PDF may contain it.
     const message = text.value.replaceAll("\0", "");
     if (!message.trim()) return;
-    const problem = text.excess || attachments.problem || (ways.areOpen && way && attachments.files.length ? SENTENCES.wordsOnly : "");
-    refuse(problem);
-    if (!problem) onSend({ message, files: attachments.files, ...chosen(), ...(ways.areOpen && way && { way }) });
+    refuse(text.excess);
+    if (text.excess || fileCheck.check(way)) return;
+    onSend({ message, files: attachments.files, ...chosen(), ...(ways.areOpen && way && { way }) });
   }
 
   text.box.addEventListener("keydown", (event) => {
@@ -62,9 +64,7 @@ export function createComposer({ form, openDraft, most, attachments, onSend, onT
     } else if (event.key === "Enter" && ((isPlain && !TOUCH.matches) || event.ctrlKey || event.metaKey)) {
       event.preventDefault();
       submit();
-    } else if (event.key === "ArrowUp" && isPlain && text.value === "" && onTakeBack()) {
-      event.preventDefault();
-    }
+    } else if (event.key === "ArrowUp" && isPlain && text.value === "" && onTakeBack()) event.preventDefault();
   });
   form.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -105,8 +105,48 @@ export function createComposer({ form, openDraft, most, attachments, onSend, onT
       text.setBusy(isQueueing);
       button.setBusy(isQueueing);
       ways.open(isAtWork);
+      fileCheck.lookAgain();
     },
     disable: button.disable,
+  };
+}
+
+/**
+ * Whether the files beside the box can go with a message; why not is shown until they can, or are removed.
+ *
+ * @param {object} from
+ * @param {Attachments} from.attachments
+ * @param {ReturnType<typeof createWays>} from.ways
+ * @param {(why: string) => void} from.show empty for nothing
+ */
+function createFileCheck({ attachments, ways, show }) {
+  /** The way that was refused last. @type {{way?: Way}|null} */
+  let refused = null;
+
+  /**
+   * Returns why not; empty if they can.
+   *
+   * @param {Way} [way]
+   */
+  function check(way) {
+    const why = attachments.problem || (ways.areOpen && way && attachments.files.length ? SENTENCES.wordsOnly : "");
+    show(why);
+    refused = why ? { way } : null;
+    return why;
+  }
+
+  function lookAgain() {
+    if (refused !== null) check(refused.way);
+  }
+  attachments.onChange = lookAgain;
+
+  return {
+    check,
+    lookAgain,
+    /** Something else is shown. */
+    forget() {
+      refused = null;
+    },
   };
 }
 

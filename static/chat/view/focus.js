@@ -4,6 +4,7 @@
  */
 
 import { closestTo, findAll } from "../lib/dom.js";
+import { readText, removeText, tabStore, writeText } from "../lib/storage.js";
 
 const FOCUSABLE =
   "a[href], button:not([disabled]), input:not([disabled]), textarea:not([disabled]), select:not([disabled]), summary, [tabindex]:not([tabindex='-1'])";
@@ -85,6 +86,63 @@ function successor({ path, list, row, place }) {
   if (whole && !whole.hasAttribute("tabindex")) whole.tabIndex = -1;
   return whole;
 }
+
+// ---- when the page is loaded again ----
+
+const KEPT = "thinkaloud.focus";
+/** Whether the last action was one of the keyboard: others see where they are. */
+let isByKeys = false;
+for (const press of ["keydown", "pointerdown"]) document.addEventListener(press, () => (isByKeys = press === "keydown"), true);
+
+/**
+ * What tells a form from the others of its page: where it goes, and what it is about.
+ *
+ * @param {HTMLFormElement} form
+ */
+function signature(form) {
+  /** @type {HTMLInputElement[]} */
+  const hidden = findAll(form, "input[type=hidden]:not([name=csrfmiddlewaretoken], [name=form_key])");
+  return [form.getAttribute("action") ?? "", ...hidden.map(({ name, value }) => `${name}=${value}`)].join(" ");
+}
+
+/** Keep the place for the same page, which is about to be loaded again: its form was sent, or one of its rows has changed. */
+export function keepFocusOverReload() {
+  if (last === null || !isByKeys) return;
+  const { target, row } = last;
+  const form = target.closest("form");
+  const places = [document.body, form].map((within) => (within ? reachable(within).indexOf(target) : -1));
+  const sameRow = row ? `${target.closest("main") ? "main" : "#sessions"} [data-session="${row}"] a` : "";
+  writeText(tabStore(), KEPT, [location.pathname, sameRow, ...places, form ? signature(form) : ""].join("\n"));
+}
+
+document.addEventListener("submit", (event) => event.defaultPrevented || keepFocusOverReload());
+
+/** Focus the same row or form again, or what has taken its place. */
+function focusAgain() {
+  const [path, row, place, placeInForm, ...lines] = readText(tabStore(), KEPT)?.split("\n") ?? [];
+  removeText(tabStore(), KEPT);
+  if (path !== location.pathname || document.activeElement !== document.body) return;
+  /** @type {HTMLElement|null} */
+  const sameRow = row ? document.querySelector(row) : null;
+  const about = lines.join("\n");
+  /** @type {HTMLFormElement[]} */
+  const forms = about ? findAll(document, "main form") : [];
+  const sameForm = forms.find((form) => signature(form) === about);
+  const same = sameRow ?? (sameForm && reachable(sameForm)[Number(placeInForm)]);
+  if (same) {
+    same.focus();
+    return;
+  }
+  const first = Number(place) - (about ? Number(placeInForm) : 0);
+  const next = reachable(document.body).slice(0, first + 1).at(-1);
+  /** @type {HTMLElement|null|undefined} */
+  const item = next?.closest("li:has(form[method=post])");
+  // A second press of the same key must not do to the next one what was meant for the first.
+  if (item) item.tabIndex = -1;
+  (item ?? next)?.focus();
+}
+
+focusAgain();
 
 for (const act of ["click", "keyup", "close", "toggle"]) document.addEventListener(act, () => setTimeout(keepFocus), true);
 // Many results of an action appear only after the server's answer.

@@ -49,6 +49,8 @@ const lines = [];
 const watchers = new Set();
 /** @type {Set<() => void>} */
 const waitingWatchers = new Set();
+/** The calls that are shown as waiting. @type {Set<string>} */
+const waiting = new Set();
 const tabs = tabChannel("thinkaloud.notifications");
 /** What another tab has shown while it was visible. @type {Set<string>} */
 const seenElsewhere = new Set();
@@ -132,10 +134,26 @@ function receiveWaiting({ run_id: run, tool_call_id: call, session_id: session, 
   const href = pathTo(`sessions/${session}/#run-${run}`);
   // It is shown in the session itself, and in the list of all waiting calls.
   if (![pathTo(`sessions/${session}/`), pathTo("waiting/")].includes(location.pathname)) {
+    waiting.add(id);
     notice(`notification-${id}`, { title: title || SENTENCES.newSession, text, tone: "wait", icon: "approve", link: { text: SENTENCES.openRun, href } });
   }
   if (document.visibilityState === "visible") tabs?.postMessage(id);
   else setTimeout(() => tellByBrowser({ id, title: title || SENTENCES.newSession, text, href }), OTHERS_FIRST);
+}
+
+/** The calls that are shown as waiting, each as its run and its id. */
+export function shownWaiting() {
+  return [...waiting];
+}
+
+/**
+ * Remove what is shown of a call that no longer waits.
+ *
+ * @param {string} id
+ */
+export function settleWaiting(id) {
+  waiting.delete(id);
+  closeNotice(`notification-${id}`);
 }
 
 /**

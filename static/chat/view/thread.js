@@ -5,7 +5,9 @@
 import { clone, closestTo, find, setShown, setText, slot } from "../lib/dom.js";
 import { isComposing } from "../lib/keyboard.js";
 import { initials, tint } from "../state/humanize.js";
+import { SENTENCES } from "../state/messages.js";
 import { commentCount, NOTES } from "../state/note-words.js";
+import { ApiError, messageOf } from "../transport/api.js";
 
 /** @import { Api } from "../transport/api.js" */
 /** @import { CommentData } from "../protocol.js" */
@@ -26,6 +28,9 @@ export class Thread {
   #meanwhile = null;
   /** The comment that the box edits; empty: a new one. */
   #changing = "";
+  #isSaying = false;
+  /** A comment of which it is not known whether it was stored, and the comments from before. @type {{text: string, known: Set<string>}|null} */
+  #unsure = null;
 
   /**
    * @param {object} from
@@ -37,6 +42,7 @@ export class Thread {
    * @param {boolean} from.isOwner whether the session is the reader's
    * @param {boolean} from.mayNote
    * @param {(title: string) => void} from.onRefused
+   * @param {() => void} from.onPassed
    * @param {(comment: CommentData) => void} from.onSaid what the reader has done is stored; the others are told of it too
    */
   constructor(from) {
@@ -147,28 +153,69 @@ export class Thread {
       this.#comments.clear();
       for (const comment of [...pages.flatMap((page) => page.items), ...(this.#meanwhile ?? [])]) this.#keep(comment);
       this.#isRead = true;
-    });
+    }, SENTENCES.failedRequest);
     this.#meanwhile = null;
     this.#paintComments();
   }
 
   async #say() {
-    const { api, session, seq } = this.#from;
     const text = this.#box.value;
-    if (!text.trim()) return;
+    const changing = this.#changing;
+    if (!text.trim() || this.#isSaying) return;
+    this.#isSaying = true;
     await this.#attempt(async () => {
-      const said = await (this.#changing ? api.editComment(this.#changing, text) : api.comment(session, seq, text));
-      this.#reset();
+      const said = await (changing ? this.#from.api.editComment(changing, text) : this.#sayNew(text));
+      this.#stored(text, changing);
       this.#tell(said);
     });
+    this.#isSaying = false;
+  }
+
+  /**
+   * Store a new comment; it is not stored twice where the answer to it was lost.
+   *
+   * @param {string} text
+   * @returns {Promise<Comment>}
+   */
+  async #sayNew(text) {
+    const { api, session, seq, me } = this.#from;
+    if (this.#unsure?.text === text) {
+      const { known } = this.#unsure;
+      const { items } = await api.comments(session, seq);
+      const stored = items.find((each) => each.user === me && each.text.trim() === text.trim() && !known.has(each.id));
+      if (stored) return stored;
+    }
+    const known = new Set(this.#comments.keys());
+    try {
+      return await api.comment(session, seq, text);
+    } catch (error) {
+      if (!(error instanceof ApiError && error.message)) this.#unsure ??= { text, known };
+      throw error;
+    }
+  }
+
+  /**
+   * Empty the box of what is stored. What was typed meanwhile stays.
+   *
+   * @param {string} text
+   * @param {string} changing the comment that it has changed, if it was none of its own
+   */
+  #stored(text, changing) {
+    this.#unsure = null;
+    if (this.#changing !== changing) return;
+    const { value } = this.#box;
+    if (value === text) this.#reset();
+    else if (!changing && value.startsWith(text)) this.#box.value = value.slice(text.length).trimStart();
   }
 
   /** @param {Comment} comment */
   async #remove(comment) {
     await this.#attempt(async () => {
       await this.#from.api.deleteComment(comment.id);
+      const at = document.activeElement;
       this.#tell({ ...comment, deleted: true });
-      this.#box.focus();
+      // Whoever has gone on to write elsewhere meanwhile stays there.
+      if (at === document.body || this.#element.contains(at)) this.#box.focus();
     });
   }
 
@@ -180,12 +227,18 @@ export class Thread {
     this.#box.focus();
   }
 
-  /** Do something that may be refused, and show that. @param {() => Promise<void>} act */
-  async #attempt(act) {
+  /**
+   * Do something that may be refused, and show that.
+   *
+   * @param {() => Promise<void>} act
+   * @param {string} [otherwise] what is said where the server says nothing
+   */
+  async #attempt(act, otherwise = NOTES.notSaved) {
     try {
       await act();
+      this.#from.onPassed();
     } catch (error) {
-      this.#from.onRefused((error instanceof Error && error.message) || NOTES.notSaved);
+      this.#from.onRefused(messageOf(error, otherwise));
     }
   }
 
@@ -197,6 +250,7 @@ export class Thread {
   }
 
   #reset() {
+    this.#from.onPassed();
     this.#changing = "";
     this.#box.value = "";
     setShown(slot(this.#element, "cancel"), false);

@@ -6,6 +6,7 @@ import { clone, closest, closestTo, find, findAll, make, setShown, setText, slot
 import { isComposing } from "../lib/keyboard.js";
 import { joined } from "../state/humanize.js";
 import { NOTES } from "../state/note-words.js";
+import { messageOf } from "../transport/api.js";
 
 /** @import { Api } from "../transport/api.js" */
 /** @import { NotesData, VerdictCounts, VerdictData } from "../protocol.js" */
@@ -17,6 +18,8 @@ export class Verdicts {
   #counts = new Map();
   /** @type {Map<string, Word>} */
   #mine = new Map();
+  /** Runs whose verdict is on its way. @type {Set<string>} */
+  #giving = new Set();
 
   /**
    * @param {object} from
@@ -25,6 +28,7 @@ export class Verdicts {
    * @param {string} from.me the reader's name
    * @param {boolean} from.mayNote
    * @param {(title: string) => void} from.onRefused
+   * @param {() => void} from.onPassed
    */
   constructor(from) {
     this.#from = from;
@@ -80,9 +84,10 @@ export class Verdicts {
     const article = /** @type {HTMLElement} */ (closest(button, ".run"));
     const run = article.dataset.run ?? "";
     const word = /** @type {Word} */ (button.dataset.verdict);
+    if (this.#giving.has(run)) return;
     article.querySelector(".verdict-why")?.remove();
     if (this.#mine.get(run) === word) void this.#give(run, null, "");
-    else void this.#give(run, word, "").then((isDone) => isDone && this.#askWhy(article, word));
+    else void this.#give(run, word, "").then((isDone) => isDone && this.#askWhy(article, word, button));
   }
 
   /**
@@ -93,12 +98,16 @@ export class Verdicts {
    * @param {string} reason
    */
   async #give(run, word, reason) {
+    this.#giving.add(run);
     try {
       this.take(await this.#from.api.judge(run, word, reason));
+      this.#from.onPassed();
       return true;
     } catch (error) {
-      this.#from.onRefused((error instanceof Error && error.message) || NOTES.notSaved);
+      this.#from.onRefused(messageOf(error, NOTES.notSaved));
       return false;
+    } finally {
+      this.#giving.delete(run);
     }
   }
 
@@ -107,15 +116,18 @@ export class Verdicts {
    *
    * @param {HTMLElement} article
    * @param {Word} word
+   * @param {HTMLElement} pressed
    */
-  #askWhy(article, word) {
+  #askWhy(article, word, pressed) {
     const run = article.dataset.run ?? "";
     const form = clone("why");
     /** @type {HTMLTextAreaElement} */
     const box = slot(form, "reason");
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      void this.#give(run, word, box.value).then((isDone) => isDone && form.remove());
+      const reason = box.value;
+      // What was typed meanwhile is not stored yet.
+      void this.#give(run, word, reason).then((isDone) => isDone && box.value === reason && form.remove());
     });
     form.addEventListener("keydown", (event) => {
       if (event.key !== "Escape" || isComposing(event)) return;
@@ -126,8 +138,11 @@ export class Verdicts {
       button?.focus();
     });
     slot(article, "ending").querySelector(".body")?.append(form);
-    box.focus();
-    form.scrollIntoView({ block: "nearest" });
+    // Whoever has gone on to write elsewhere meanwhile stays there.
+    if ([pressed, document.body].includes(/** @type {HTMLElement} */ (document.activeElement))) {
+      box.focus();
+      form.scrollIntoView({ block: "nearest" });
+    }
     void this.#tellOthers(run, form);
   }
 

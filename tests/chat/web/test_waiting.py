@@ -1,5 +1,6 @@
 """The pages of calls that wait: the list, and the form of each call, which works without scripts."""
 
+import html
 import re
 from datetime import timedelta
 from itertools import zip_longest
@@ -220,12 +221,20 @@ def test_the_list_has_pages_and_takes_odd_addresses(
         assert "call=first" in client.get(f"/waiting/{odd}").content.decode(), odd
 
 
-def test_a_session_that_waits_stands_at_the_head_of_the_list(client: Client, session: Session, ada: User) -> None:
+def test_a_session_that_waits_stands_at_the_head_of_the_list(
+    client: Client, session: Session, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
     making.run(making.session(ada, title="At work"))
     waiting(session)
     page = client.get("/sessions/?part=side").content.decode()
     assert page.index("Needs you") < page.index("Apples") < page.index("Running") < page.index("At work")
     assert 'data-needs="2"' in page
+    match = re.search(r'data-open="([^"]+)"', page)
+    assert match is not None
+    calls = WaitingCall.objects.values_list("run_id", "tool_call_id")
+    assert sorted(orjson.loads(html.unescape(match[1]))) == sorted(f"{run}/{call}" for run, call in calls)
+    monkeypatch.setattr("chat.web.page._MOST_NEEDS", 2)
+    assert 'data-open="null"' in client.get("/sessions/?part=side").content.decode()
 
 
 @pytest.mark.parametrize(
