@@ -125,7 +125,7 @@ def record_act(request: HttpRequest, thing: Any, act: Act) -> None:
 
 
 def session_of_another(request: HttpRequest, thing: Any) -> UUID | None:
-    """The session that an object belongs to, None if it is one's own. A schedule has an owner of its own, and not always a session."""
+    """The session that an object belongs to; None if it is the user's own. A schedule has an owner of its own, and not always a session."""
     owned = thing if isinstance(thing, Session | Schedule) else thing.session
     session_id: UUID | None = thing.pk if isinstance(thing, Session) else thing.session_id
     return session_id or MANY_SESSIONS if owned.owner_id != user_pk(request) else None

@@ -1,4 +1,4 @@
-"""What staff try may take long. It keeps the thread of its own request busy, and a process executes only a few such trials at a time."""
+"""Limits trials that staff start, because they may take long: each blocks its request's thread, and a process runs only a few at a time."""
 
 import contextlib
 import threading
@@ -22,7 +22,7 @@ class Busy(Exception):
 
 @contextlib.contextmanager
 def one_of_few() -> Iterator[None]:
-    """Take one of the few places for a trial, and give the database connection back meanwhile. Raises `Busy` at once if there is none."""
+    """Take one of the few places for a trial, and release the database connection meanwhile. Raises `Busy` at once if none is free."""
     if not _free.acquire(blocking=False):
         raise Busy
     try:

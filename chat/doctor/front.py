@@ -141,7 +141,7 @@ def _upgrade(base: str) -> int:
     """Request a WebSocket as one of our pages does, without a login; returns the status of the answer, 0 if there was none."""
     parts = urlsplit(base)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    # Its port is never left out: where it is, one is looked for behind the last colon of an IPv6 address.
+    # The port is always written: otherwise one would be read from after the last colon of an IPv6 address.
     connection = kind(parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme], timeout=_PATIENCE_S)
     headers = {
         "Upgrade": "websocket",

@@ -20,7 +20,7 @@ _TICKS = re.compile(r"`{3,}")
 
 
 def write_markdown(source: Source) -> Iterator[str]:
-    """A heading for each question; thoughts as quotations, arguments and results as code, the answer as it was written."""
+    """A heading for each question; thoughts as quotations, arguments and results as code, answers unchanged."""
     session = source.session
     facts = [agent_title(session.agent_name), date_format(timezone.localtime(session.created_at), "Y-m-d H:i")]
     if session.imported_at is not None:
@@ -31,7 +31,7 @@ def write_markdown(source: Source) -> Iterator[str]:
 
 
 def _run(source: Source, row: Run, within: str) -> Iterator[str]:
-    """A run; one ``within`` another is marked so."""
+    """A run; one ``within`` another is marked as such."""
     folding = Folding(source, row)
     run = folding.run
     if within:
@@ -94,13 +94,13 @@ def _decided(call: Call) -> list[str]:
 
 
 def _fenced(text: str, language: str = "") -> str:
-    """Text as code, within more ticks than it has itself."""
+    """Text as a code block, fenced by more backticks than it contains."""
     ticks = "`" * max((len(run) + 1 for run in _TICKS.findall(text)), default=3)
     return f"{ticks}{language}\n{text}\n{ticks}"
 
 
 def _closed(text: str) -> str:
-    """Markdown with its last code block closed, so that what follows is not part of it."""
+    """Markdown with its last code block closed, so that it does not include what follows."""
     fences = [line.strip() for line in text.split("\n") if line.lstrip().startswith("```")]
     return f"{text}\n{'`' * max(map(len, map(_ticks, fences)))}" if len(fences) % 2 else text
 

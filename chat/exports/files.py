@@ -1,4 +1,4 @@
-"""The formats of a file, its name, and its pieces."""
+"""The formats of exported files, their names, and their pieces."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -28,16 +28,16 @@ FORMATS = {
     "json": Format(write_json, ".json", "application/json"),
     "atif": Format(write_atif, ".atif.json", "application/json"),
 }
-#: Characters of a piece, at least.
+#: The fewest characters of a piece.
 _PIECE = 64 * 1024
-#: Characters that some file systems do not accept; and the longest name, in bytes, that all accept with an ending.
+#: Characters that some file systems do not accept; and the longest name, in bytes, that all accept together with an extension.
 _UNSAFE = re.compile(r'[<>:"/\\|?*%\x00-\x1f\x7f]+')
 _DEVICES = re.compile(r"(?i)(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?")
 _LONGEST = 180
 
 
 def file_name(source: Source, chosen: Format) -> str:
-    """A name that every file system takes, of the title and, for a run, its number."""
+    """A file name that every file system accepts, from the title and, for a run, its number."""
     title = plain_name(_UNSAFE.sub(" ", source.title)) if source.title.strip() else "session"
     title = title.encode()[:_LONGEST].decode(errors="ignore").strip(" .") or "session"
     if _DEVICES.fullmatch(title):
@@ -47,13 +47,13 @@ def file_name(source: Source, chosen: Format) -> str:
 
 
 def content_disposition(name: str) -> str:
-    """The header that has a browser save a file under this name."""
+    """The header that makes browsers save a file under this name."""
     plain = re.sub(r"[^A-Za-z0-9 ._()-]", "_", name)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
 def next_piece(texts: Iterator[str]) -> bytes:
-    """The next piece of a file, of some size; empty at the end."""
+    """The next piece of a file; empty at the end."""
     parts: list[str] = []
     length = 0
     for text in texts:

@@ -31,15 +31,15 @@ class Folding:
             files=orjson.loads(row.files) if row.files else [],
             user=row.user.get_username() if row.user else "",
         )
-        # The question is in its first event.
+        # Its first event contains the question.
         if (first := next(self._events, None)) is not None:
             transcript.apply(self.run, _frame(first))
-        # An unfinished run has what it had when the file was made.
+        # For an unfinished run, the state when the file was made.
         if row.started_at and row.ended_at:
             self.run.duration_ms = round((row.ended_at - row.started_at).total_seconds() * 1000)
 
     def items(self) -> Iterator[Item]:
-        """The thoughts and calls of its outline. After the last one all of the run is known."""
+        """The thoughts and calls of its outline. After the last one, `run` is complete."""
         for event in self._events:
             transcript.apply(self.run, _frame(event))
             while len(self.run.items) > 1:

@@ -1,4 +1,4 @@
-"""The events of a log without what looks like a secret, and where something was hidden."""
+"""The events of a log with secrets masked, and where something was masked."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -13,14 +13,14 @@ from agents.steps import CONTENT_LIMIT
 from agents.text import utf16_cut
 from chat.store.log_reader import Event
 
-#: Places that a preview lists, and characters around each.
+#: How many places a preview lists, and how many characters around each.
 MOST_TOLD = 100
 _AROUND = 40
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where something is hidden: the event's number, its kind, the tool, and the text around it, masked."""
+    """Where something is masked: the event's number and type, the tool, and the text around it, masked."""
 
     seq: int | None
     what: str

@@ -12,7 +12,7 @@ from chat.runtime import database, groups
 async def publish(user: User, open_socket: OpenSocket, seq: int | None, *, typing: bool | None) -> None:
     """Publish which step a user reads and whether they type, as far as others may know it.
 
-    Typing is published only of users who may ask; where a watcher reads, only if they have switched that on; nothing of staff.
+    Typing is published only for users who may ask; reading, for a watcher, only if they have switched that on; nothing for staff.
     """
     drives = may_drive(open_socket.role)
     data: ActivityData = {"user": user.get_username()}

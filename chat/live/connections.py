@@ -1,4 +1,4 @@
-"""Open WebSockets as counted and stored: how many a user may have, and which rows say that they are open."""
+"""Open WebSockets: how many a user may have, and their rows, by which other processes know them."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -37,12 +37,12 @@ class OpenSocket:
     connection_id: UUID
 
 
-#: The sockets that are open in this process, each with its user.
+#: The open sockets of this process, each with its user.
 open_here: dict[UUID, int] = {}
 
 
 class TooMany(Exception):
-    """The user has as many sockets open as one user may have."""
+    """The user has the most open sockets that are allowed."""
 
 
 _GRANT = """SELECT owner_id, (SELECT COUNT(*) FROM chat_connection WHERE user_id = %s AND process <> %s)
@@ -61,13 +61,13 @@ def find_grant(user: User, session_id: UUID, process: str) -> Grant | None:
 
 
 def may_enter(user: User, grant: Grant) -> bool:
-    """Whether a user may open one more socket."""
+    """Whether a user may open another socket."""
     most = settings.MAX_SOCKETS_PER_USER
     return not most or grant.elsewhere + sum(here == user.pk for here in open_here.values()) < most
 
 
 def admit_socket(user: User, session_id: UUID, grant: Grant) -> OpenSocket:
-    """Count a user's socket on a session as open. Call it on the event loop: nothing comes between check and count. Raises `TooMany`."""
+    """Count a user's socket on a session as open. On the event loop, so that nothing comes between check and count. Raises `TooMany`."""
     if not may_enter(user, grant):
         raise TooMany
     open_socket = OpenSocket(session_id, user.pk, grant.role, uuid4())
@@ -82,7 +82,7 @@ _ENTER = """INSERT INTO chat_connection (id, process, session_id, user_id, role,
 
 @transaction.atomic
 def store_connections(process: str, opened: Sequence[OpenSocket], closed: Collection[UUID]) -> None:
-    """Store which sockets of a process are open and which are closed. Calling it again with the same sockets changes nothing."""
+    """Store which sockets of a process are open and which are closed. May be repeated with the same sockets."""
     if opened:
         statement = _ENTER.format(now=clock.now_expression(), people=User._meta.db_table)
         rows = [
@@ -101,7 +101,7 @@ def change_role(open_socket: OpenSocket) -> None:
 
 
 def store_heartbeat(process: str) -> None:
-    """Store that a serving process is alive, and with it its sockets; also why it has refused origins."""
+    """Store that a serving process, and so its sockets, is alive; and why it has refused origins."""
     told = {"seen_at": Now(), "noticed": describe_causes(), "knows": KNOWS_WAITING}
     Process.objects.update_or_create(name=process, defaults=told)
 
@@ -114,11 +114,11 @@ def forget_process(process: str) -> None:
 
 @transaction.atomic
 def forget_silent(process: str, since: datetime) -> set[UUID]:
-    """Delete the rows of sockets of processes without a heartbeat since a moment, and those this process no longer has.
+    """Delete the rows of sockets whose process has sent no heartbeat since a time, and of sockets that this process no longer has.
 
     Returns their sessions.
 
-    The moment is by the database's clock. The latter are sockets whose row could not be deleted when they were closed.
+    ``since`` is by the database's clock. The latter are sockets whose row could not be deleted when they were closed.
     """
     Process.objects.filter(seen_at__lt=since).delete()
     lost = Q(process=process) & ~Q(pk__in=list(open_here)) | ~Q(process__in=Process.objects.values("name"))

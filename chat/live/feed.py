@@ -1,9 +1,9 @@
-"""One feed per session and process: receives the messages of the session's group and lets each socket of the process fetch what it lacks.
+"""One feed per session and process: receives the session's group messages, and sends each socket of the process the events it lacks.
 
-A feed holds the newest frames and the latest state of the step being written, both encoded once. A `Subscriber` holds a cursor and reads
-from the feed, or from the log where the feed no longer has it. So a lost, repeated or late group message, or a slow socket, costs time and
-never a step. Once a second the head of the log itself is read, whatever group messages there were, and every subscriber that still lacks
-something is flushed again. All methods are called on the event loop.
+A feed keeps the newest frames and the latest state of the step being written, both encoded once. A `Subscriber` has a cursor, and reads
+from the feed, or from the log if the feed no longer has an event. So a lost, repeated or late group message, or a slow socket, costs time,
+but never a step. Once a second the log's newest number is read, whatever group messages there were, and every subscriber that still lacks
+something is flushed again. Call all methods on the event loop.
 """
 
 import asyncio
@@ -26,16 +26,16 @@ from chat.store.step_log import Stored
 logger = logging.getLogger(__name__)
 PRESENCE_PAUSE_S = 0.2
 KEPT_FRAMES = 250
-#: How many of the runs that ended last are remembered: enough for whole trees of runs.
+#: How many ended runs are remembered: enough for whole trees of runs.
 _ENDED_KEPT = 63
-#: A run in another process publishes its whole text more often than this while it writes.
+#: While a run in another process writes, it publishes its whole text more often than every so many seconds.
 _UNHEARD_S = 1.0
 
 _UNREADABLE = "the log could not be read"
 
 
 class Feed:
-    """What this process knows of one session that has sockets here."""
+    """What this process knows about one session that has sockets here."""
 
     __slots__ = (
         "_ended",
@@ -72,19 +72,19 @@ class Feed:
     def __init__(self, session_id: UUID, on_dropped: "Callable[[Feed], None]") -> None:
         self.session_id = session_id
         self._on_dropped = on_dropped
-        #: The newest events of the log, beginning where the log was when this feed was opened.
+        #: The newest events of the log, from the number that was the newest when this feed was opened.
         self.window = EventWindow(0, KEPT_FRAMES)
-        #: The step being written, by run: of the root that is running and of runs within it.
+        #: The steps being written, by run: of the running root and of runs within it.
         self.drafts: dict[UUID, Draft] = {}
         self.subscribers: dict[Subscriber, None] = {}
         #: Done once the feed is open; has an exception if it could not be opened.
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        #: The session as it was read when the feed was opened, for the first subscriber only.
+        #: The session as it was read when the feed was opened; for the first subscriber only.
         self.view: selectors.SessionView | None = None
         self._subscription = groups.GroupSubscription(groups.of_session(session_id), self._deliver)
         self._ended: list[UUID] = []
         self._stored_steps: dict[UUID, int] = {}
-        #: When the newest events that the group has brought were stored (0: not in the message), and the number of the first of them.
+        #: When the newest events of a group message were stored (0: not in the message), and the number of the first of them.
         self.told_at, self.told_from = 0.0, 0
         #: When text of a run in another process last arrived.
         self._grown_at = 0.0
@@ -95,24 +95,24 @@ class Feed:
         self._people: list[Person] | None = None
         #: Whether the queue or the people have changed and have not been read yet.
         self._queue_due = self._people_due = False
-        #: Whether one socket may have been sent an older queue than the others.
+        #: Whether a socket may have been sent an older queue than the others.
         self._queue_unsure = False
         self._sending_people = False
         self._fingerprint: reconcile.SessionFingerprint | None = None
-        #: Whether nothing was left to do when the feed was last compared with the log, and nothing has arrived since.
+        #: Whether nothing was left to do at the last comparison with the log, and nothing has arrived since.
         self.is_settled = False
         self._reading = asyncio.Lock()
         self._notes = NotePublisher(self)
-        #: The highest number that a group message has named.
+        #: The highest number in a group message.
         self._heard_head, self._is_catching_up = 0, False
-        #: Problems that were logged, each once until it has gone well again.
+        #: Problems that were logged; each is logged once, until it is solved.
         self._reported: set[str] = set()
-        # A task of the feed, not of the first subscriber: that one may leave before the feed is open, while others wait for it.
+        # A task of the feed, not of the first subscriber, who may leave before the feed is open while others wait for it.
         self._opening = background.spawn(self._open(), "open feed")
 
     @property
     def head(self) -> int:
-        """The number of the newest event that this feed knows."""
+        """The number of the newest known event."""
         return self.window.last
 
     @property
@@ -139,7 +139,7 @@ class Feed:
         if view is None or view.run is None:
             # What another process was writing is stored by now.
             self.drafts.clear()
-        # Only now: a step that was being written while the log was read may be part of what was read.
+        # Only now: a step that was being written while the log was read may already be in the log.
         drafts.watch(self.session_id, self.take_draft)
         for draft in [*drafts.of_session(self.session_id), *saved]:
             self.take_draft(draft)
@@ -155,7 +155,7 @@ class Feed:
         await self._subscription.close()
 
     def add(self, subscriber: Subscriber) -> None:
-        """Add a subscriber; presence is sent to everyone again, since this one has not been sent it."""
+        """Add a subscriber. Presence is sent to everyone again, because this one has not got it."""
         self.subscribers[subscriber] = None
         self._people, self._people_due, self.is_settled = None, True, False
 
@@ -164,7 +164,7 @@ class Feed:
         self.subscribers.pop(subscriber, None)
 
     async def read(self, cursor: int, limit: int) -> list[Stored]:
-        """At most ``limit`` events after a cursor, from the database; a number that is missing in the log is logged and skipped."""
+        """At most ``limit`` events after a cursor, from the database. A number that is missing in the log is logged and skipped."""
         batch = await database.read(selectors.stored_after, self.session_id, cursor, limit)
         self._reported -= {_UNREADABLE, UNSENT}
         for before, stored in zip([cursor, *(each.seq for each in batch)], batch, strict=False):
@@ -173,13 +173,13 @@ class Feed:
         return batch
 
     def report(self, trouble: str, error: Exception | None = None) -> None:
-        """Log a problem with this session, each kind once until it has gone well again."""
+        """Log a problem of this session, each kind once until it is solved."""
         if trouble not in self._reported:
             self._reported.add(trouble)
             logger.warning("Session %s: %s", self.session_id, trouble, exc_info=error)
 
     def growth_frame(self, draft: Draft, shown: Draft | None) -> str:
-        """The text that was added since what a socket has been shown, encoded once for all sockets that were shown the same."""
+        """The text that was added since what a socket was shown; encoded once for all sockets that were shown the same."""
         since, until, frame = self._growth.get(draft.run_id, (None, None, ""))
         if frame and since is shown and until is draft:
             return frame
@@ -201,7 +201,7 @@ class Feed:
         """Read events up to ``head`` that no group message has brought. If the log was replaced, start over."""
         async with self._reading:
             while self.head < head:
-                # Begin with the last known event, which must still be there: a database restored to an earlier state has another history.
+                # Begin with the last known event, which must still be there: a restored database may have another history.
                 last = self.head
                 known = self.window.at(last)
                 batch = await self.read(last if known is NOT_KNOWN else last - 1, READ_FRAMES)
@@ -218,7 +218,7 @@ class Feed:
         self.wake_all()
 
     def _catch_up_soon(self, head: int) -> None:
-        """Catch up in a task, unless one is running; what fails is tried again at the next poll."""
+        """Catch up in a task, unless one is running. If it fails, the next poll tries again."""
         self._heard_head = max(self._heard_head, head)
         if self.is_open and not self._is_catching_up and self._heard_head > self.head:
             self._is_catching_up = True
@@ -229,7 +229,7 @@ class Feed:
             while (before := self.head) < self._heard_head:
                 await self.catch_up(self._heard_head)
                 if self.head == before:
-                    # The log has no more, whatever the message said.
+                    # The log has no more events, whatever the message said.
                     self._heard_head = before
         except Exception as error:  # noqa: BLE001 - logged once; the next poll begins anew
             self.report(_UNREADABLE, error)
@@ -255,11 +255,11 @@ class Feed:
             self._publish_queue()
 
     def is_as_before(self, fingerprint: reconcile.SessionFingerprint) -> bool:
-        """Whether nothing has to be reconciled: same fingerprint as last time, nothing was left to do then, nothing has arrived since."""
+        """Whether nothing has to be reconciled: fingerprint as last time, nothing was left to do then, nothing has arrived since."""
         return self.is_settled and fingerprint == self._fingerprint
 
     def reconcile(self, fingerprint: reconcile.SessionFingerprint) -> None:
-        """Catch up on whatever group messages have not brought, or could not be done when they came: events, queue, people, drafts."""
+        """Catch up on what group messages have not brought, or what failed when they came: events, queue, people, drafts."""
         known, self._fingerprint = self._fingerprint, fingerprint
         known_lines = (known.queue, known.words) if known else (reconcile.NOTHING, reconcile.NOTHING)
         # What was sent last may be outdated since the last poll, and the group message about that may have been lost.
@@ -276,7 +276,7 @@ class Feed:
             self._announce_presence()
         if fingerprint.head > max(self.head, self._heard_head):
             metrics.healed_messages.inc()
-        # Another feed of this session may have been closed after this one was opened, and have ended the watch with it.
+        # Another feed of this session may have been closed after this one was opened, which has ended the watch.
         drafts.watch(self.session_id, self.take_draft)
         for draft in drafts.of_session(self.session_id):
             self.take_draft(draft)
@@ -354,7 +354,7 @@ class Feed:
             self.wake_all()
 
     def _have(self, stored: Stored) -> bool:
-        """Whether this feed has read an event already; one of another history makes it start over."""
+        """Whether this feed already has an event. If its number belongs to another event, start over."""
         if stored.seq > self.head:
             return False
         if self.window.at(stored.seq) not in (stored, NOT_KNOWN):
@@ -362,11 +362,11 @@ class Feed:
         return True
 
     def _take(self, stored: Stored) -> None:
-        """Add an event of the log; one that is known already is ignored."""
+        """Add an event of the log; a known one is ignored."""
         if stored.seq <= self.head:
             return
         if stored.seq > self.head + 1:
-            # Numbers are missing in the log: subscribers that were not sent the events before this one read them there.
+            # Numbers are missing in the log: subscribers that lack the events before this one read them from the log.
             self.window = EventWindow(stored.seq - 1, KEPT_FRAMES)
         self.window.append(stored)
         self._settle(stored)
@@ -385,9 +385,9 @@ class Feed:
             self._growth.pop(draft.run_id, None)
 
     def _take_written(self, message: TextWritten) -> None:
-        """Apply a piece of text of a run in another process; the text of runs in this process comes from `drafts` itself.
+        """Apply a piece of text of a run in another process; for runs in this process `drafts` itself has the text.
 
-        Where a piece was lost nothing is shown until the whole text comes, which the run publishes again and again.
+        If a piece was lost, nothing is shown until the whole text comes, which the run publishes regularly.
         """
         if drafts.of_session(self.session_id):
             return
@@ -413,7 +413,7 @@ class Feed:
         if self._is_over(draft) or not draft.is_newer_than(self.drafts.get(draft.run_id)):
             return
         if not draft.is_child:
-            # A session runs one root at a time: what another one wrote is over, whether its last event has arrived or not.
+            # A session runs one root at a time, so any other one has ended, whether its last event has arrived or not.
             self._forget_other_roots(draft.run_id)
         self.drafts[draft.run_id] = draft
         self.is_settled = False
@@ -435,7 +435,7 @@ class Feed:
 
     async def _send_presence(self) -> None:
         try:
-            # Many people may come and go at once: one frame for all of them.
+            # Many people may come and go at once: one frame is sent for all of them.
             await asyncio.sleep(PRESENCE_PAUSE_S)
             self._people_due = False
             people = await database.read(selectors.presence, self.session_id)

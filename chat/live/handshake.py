@@ -108,7 +108,7 @@ def bearer_of(scope: Scope) -> str | None:
 
 
 def login_of(scope: Scope) -> Login | None:
-    """The login of the handshake's token, else of its session cookie. Only reads: it renews and deletes nothing."""
+    """The login of the handshake's token, else of its session cookie. Only reads: nothing is renewed or deleted."""
     bearer = bearer_of(scope)
     if bearer is not None:
         try:

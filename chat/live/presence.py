@@ -1,6 +1,6 @@
-"""Which sockets are open here, stored for other processes and pages: a moment after they came or went, all of them together.
+"""Stores which sockets are open here, for other processes and pages: shortly after they were opened or closed, all of them together.
 
-A socket that has closed by then is never stored. What cannot be stored is tried again for as long as it is true.
+A socket that was closed by then is never stored. If storing fails, it is tried again as long as it is still true.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ class Presence:
     def __init__(self) -> None:
         self._opened: dict[UUID, OpenSocket] = {}
         self._closed: dict[UUID, OpenSocket] = {}
-        #: Those that may be stored although the write was not confirmed.
+        #: Sockets that may be stored, although the write was not confirmed.
         self._unsure: set[UUID] = set()
         #: The task that stores, while there is something to store.
         self.writing: asyncio.Task[None] | None = None

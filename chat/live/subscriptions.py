@@ -1,6 +1,6 @@
-"""A client's subscription to a session, however it is connected: counted and shown to others, sent the session, then replayed and live.
+"""A client's subscription to a session, however it is connected: counted, shown to others, sent the session, then replayed and live.
 
-A socket has one, and so has every API call that streams.
+Each socket has one, and so has each API call that streams.
 """
 
 from dataclasses import dataclass, replace
@@ -29,9 +29,9 @@ class SessionSubscription:
     subscriber: Subscriber
 
     async def begin(self, last_seq: int, last_id: str | None, view: selectors.SessionView | None = None) -> None:
-        """Send the session's frame, then everything after what the client says it has; ``view`` is the session, where it was read just now.
+        """Send the session's frame, then everything after the client's place in the log; ``view`` is the session, if it was just read.
 
-        A number above the head, or another event under that number, means that the client has another log: then all of it is sent, after
+        A number above the newest one, or another event with that number, means that the client has another log: then all is sent, after
         ``reset``.
         """
         subscriber, session_id = self.subscriber, self.open_socket.session_id
@@ -40,7 +40,7 @@ class SessionSubscription:
             subscriber.request_close(Close.NO_SUCH_SESSION)
             return
         if view.last_seq > subscriber.feed.head:
-            # The group has not brought what this frame promises: without it, drafts would be sent before the replay has ended.
+            # The group has not brought what this frame announces: without it, drafts would be sent before the replay has ended.
             await subscriber.feed.catch_up(view.last_seq)
         reset = last_seq > view.last_seq
         if last_id and not reset:
@@ -74,7 +74,7 @@ class SessionSubscription:
         try:
             await registry.leave_feed(self.subscriber)
         finally:
-            # Each has the other, and with it the socket: nothing but the garbage collector would free them, which comes rarely.
+            # They refer to each other, and to the socket: only the garbage collector would free them, which runs rarely.
             self.subscriber.subscription = None
 
 
@@ -88,10 +88,10 @@ async def open_subscription(
     *,
     acknowledges: bool = True,
 ) -> tuple[SessionSubscription, selectors.SessionView | None]:
-    """Subscribe a client to a session that it may see; also returns the session where it was read for that.
+    """Subscribe a client to a session that it may see. Also returns the session, if it was read for that.
 
-    ``send`` is given each frame's text, the same object for all clients, and returns when the network has taken it; ``end`` a close code.
-    Raises `connections.TooMany`. The caller ends the subscription by `SessionSubscription.leave`.
+    ``send`` gets each frame's text, the same object for all clients, and returns when the network has taken it; ``end`` gets a close code.
+    Raises `connections.TooMany`. The caller has to end the subscription with `SessionSubscription.leave`.
     """
     open_socket = connections.admit_socket(login.user, session_id, grant)
     presence.add_connection(process, open_socket)

@@ -1,6 +1,6 @@
 """What is running, pending, or has just failed in the whole installation, for operators.
 
-Each function is one bounded statement or two, by an index; none reads the step log. Call them on a database thread.
+Each function makes one or two bounded queries by an index; none reads the step log. Call them on a database thread.
 """
 
 from collections import Counter
@@ -15,13 +15,13 @@ from django.utils import timezone
 from chat.models import HAS_NOT_ENDED, IS_ROOT, LIVE, Connection, ModelCall, Process, Run, RunStatus, Step
 from chat.runtime import clock
 
-#: Runs that are listed at most, running ones first.
+#: The most runs that are listed, running ones first.
 MOST = 200
 #: How many of the newest model calls are read.
 CALLS = 1_000
-#: How long after its end an interrupted or failed run is listed.
+#: For how long after its end an interrupted or failed run is listed.
 LATELY = timedelta(hours=1)
-#: A run that was asked to stop and has not after so long, hangs.
+#: A run that was asked to stop counts as hanging after so long.
 _STOPS_WITHIN = timedelta(seconds=10)
 
 
@@ -43,7 +43,7 @@ class ProcessLoad:
 
 @dataclass(slots=True)
 class ServerTrouble:
-    """One model server's share of the newest calls: how many there were, how many failed, and the last failure."""
+    """A model server's calls among the newest ones: how many there were, how many failed, and the last failure."""
 
     name: str
     calls: int = 0
@@ -54,7 +54,7 @@ class ServerTrouble:
 
 @dataclass(slots=True)
 class Failures:
-    """How many runs were interrupted and how many have failed since a moment, with the failures by code."""
+    """How many runs were interrupted, and how many have failed, since a time; the failures by code."""
 
     failed: int = 0
     interrupted: int = 0
@@ -62,17 +62,17 @@ class Failures:
 
 
 def silent_after_s() -> float:
-    """Seconds without a heartbeat after which a process is silent: it sends one each sixth of the lease."""
+    """After how many seconds without a heartbeat a process counts as silent; it sends one each sixth of the lease."""
     return settings.RUN_LEASE_S / 2
 
 
 def unfinished_runs() -> Sequence[Run]:
-    """Unfinished runs, running ones first and the oldest of each first; each with its newest step's time and iteration."""
+    """Unfinished runs, running ones first, the oldest first; each with its newest step's time and iteration."""
     last = Step.objects.filter(run=OuterRef("pk")).order_by("-position")
     found = _shown(Run.objects.filter(HAS_NOT_ENDED)).annotate(
         last_step_at=Subquery(last.values("created_at")[:1]), at_iteration=Subquery(last.values("iteration")[:1])
     )
-    # Sorted here: for an order and a limit, SQLite would go through all runs by their dates.
+    # Sorted here: with an order and a limit, SQLite would scan all runs by date.
     places = Run.objects.filter(HAS_NOT_ENDED).order_by().values_list("status", "created_at", "pk")
     first = sorted(places, key=lambda place: (place[0] == RunStatus.QUEUED, place[1]))[:MOST]
     shown = {run.pk: run for run in found.filter(pk__in=[pk for _status, _at, pk in first])}
@@ -80,7 +80,7 @@ def unfinished_runs() -> Sequence[Run]:
 
 
 def continuable_runs() -> list[Run]:
-    """Roots that were interrupted or failed a short while ago, the newest first."""
+    """Roots that were interrupted or failed shortly ago, the newest first."""
     ended = Run.objects.filter(IS_ROOT, copied_from=None, ended_at__gte=timezone.now() - LATELY)
     ended = ended.filter(status__in=(RunStatus.INTERRUPTED, RunStatus.FAILED))
     return list(_shown(ended).order_by("-ended_at")[:20])
@@ -100,7 +100,7 @@ def is_stuck(run: Run, now: datetime) -> bool:
 
 
 def processes() -> list[ProcessLoad]:
-    """The known processes, by name, and any other that runs name as their owner."""
+    """The known processes, by name, and any others that own runs."""
     at_work = _counted(Run.objects.filter(HAS_NOT_ENDED, status__in=LIVE), "owner")
     sockets = _counted(Connection.objects.all(), "process")
     now, loads = clock.now(), []
@@ -117,7 +117,7 @@ def _counted(rows: QuerySet[Run] | QuerySet[Connection], by: str) -> dict[str, i
 
 
 def model_servers() -> list[ServerTrouble]:
-    """The model servers of the newest calls, those with most failures first. Calls that were stopped do not count as failed."""
+    """The model servers of the newest calls, those with most failures first. Stopped calls do not count as failed."""
     servers: dict[str, ServerTrouble] = {}
     newest = ModelCall.objects.order_by("-pk").values_list("provider", "error", "started_at")[:CALLS]
     for provider, error, started_at in newest:
@@ -131,7 +131,7 @@ def model_servers() -> list[ServerTrouble]:
 
 
 def failures_since(moment: datetime) -> Failures:
-    """How many roots have failed or were interrupted since a moment."""
+    """How many roots have failed or were interrupted since a time."""
     rows = Run.objects.filter(
         IS_ROOT, copied_from=None, ended_at__gte=moment, status__in=(RunStatus.FAILED, RunStatus.INTERRUPTED)
     )

@@ -13,13 +13,13 @@ from django.utils.translation import gettext as _
 from chat.accounts.models import User
 from chat.models import NOBODY, AuditEntry
 
-#: The prefix by which a deleted account is named; its pseudonym follows, in letters and digits.
+#: The prefix of a deleted account's name; its pseudonym follows, in letters and digits.
 _FORMER = "deleted-"
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """An entry's place in the order; the next page has those before it."""
+    """An entry's place in the order; the next page has the entries before it."""
 
     at: datetime
     pk: int
@@ -29,7 +29,7 @@ class Cursor:
 
     @classmethod
     def read(cls, text: str) -> "Cursor | None":
-        """The place that a page's address names; None where it names none."""
+        """The place in a page's address; None if there is none."""
         moment, _tilde, number = text.partition("~")
         try:
             at = parse_datetime(moment)
@@ -41,7 +41,7 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """A filter of entries: by person (as actor or subject), act, door, session and time. None is any."""
+    """A filter of entries: by person (as actor or subject), act, door, session and time. None means any."""
 
     person: int | None = None
     action: str | None = None
@@ -56,13 +56,13 @@ class AuditFilter:
         return Q(**{name: value for name, value in {**named, **times}.items() if value is not None})
 
     def entries(self, limit: int, before: Cursor | None = None) -> list[AuditEntry]:
-        """At most ``limit`` entries before a place, the newest first."""
+        """At most ``limit`` entries before a place, newest first."""
         found = AuditEntry.objects.filter(self._condition()).order_by("-at", "-id")
         if before is not None:
             found = found.filter(Q(at__lt=before.at) | Q(at=before.at, id__lt=before.pk), at__lte=before.at)
         if self.person is None:
             return list(found[:limit])
-        # Each by its own index, merged here: in one query they would be read whole and sorted.
+        # Each by its own index, merged here: a single query would read and sort all entries.
         both: Iterable[QuerySet[AuditEntry]] = (
             found.filter(actor_id=self.person),
             found.filter(subject_id=self.person),
@@ -72,7 +72,7 @@ class AuditFilter:
 
 
 def person_of(text: str) -> int | None:
-    """The id by which entries name a person: from a user name, an account's id, or a deleted account's name; None for nobody."""
+    """The id by which entries name a person, from a username, an account's id, or a deleted account's name; None if there is none."""
     text = text.strip()
     if text.startswith(_FORMER):
         try:
@@ -99,7 +99,7 @@ def _name_of(number: int) -> str:
 
 
 def former_name(pseudonym: int) -> str:
-    """The name that a deleted account is shown by."""
+    """The name by which a deleted account is shown."""
     digits, left = "", -pseudonym
     while left:
         left, digit = divmod(left, 36)

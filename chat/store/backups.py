@@ -1,7 +1,7 @@
-"""Copies of the whole database, made while the product serves, and restored atomically: all of the copy, or nothing has changed.
+"""Copies of the whole database, made while the product serves; and restored atomically: either all of the copy, or nothing is changed.
 
-SQLite is copied by its own backup interface, which reads the write-ahead log too: a copy of the file alone would not. PostgreSQL is copied
-by its own programs, ``pg_dump``, ``pg_restore`` and ``psql``.
+SQLite is copied with its own backup interface, which includes the write-ahead log; a copy of the file alone would not. PostgreSQL is
+copied with its own programs, ``pg_dump``, ``pg_restore`` and ``psql``.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ class BackupFailed(Exception):
 
 
 def write_backup(file: Path) -> None:
-    """Copy the database, as it is at one moment, into a new file that only its owner can read; the product may serve meanwhile."""
+    """Copy the database, as of one moment, into a new file that only its owner can read. The product may serve meanwhile."""
     if file.exists():
         raise BackupFailed(f"{file} exists. Name a file that does not.")
     draft = file.with_name(f".{file.name}.{os.getpid()}")
@@ -50,7 +50,7 @@ def write_backup(file: Path) -> None:
 
 
 def restore_backup(file: Path) -> None:
-    """Replace the database by a copy; no process may serve it. Its present content is lost."""
+    """Replace the database by a copy. No process may serve it, and its present content is lost."""
     if not file.is_file():
         raise BackupFailed(f"There is no file {file}.")
     _refuse_while_served()
@@ -68,7 +68,7 @@ def restore_backup(file: Path) -> None:
     try:
         script.touch(mode=0o600, exist_ok=False)
         _run("pg_restore", "--no-owner", "--no-privileges", f"--file={script}", str(file), connects=False)
-        # In one transaction, and after dropping all: tables that the copy does not have would break the next migration.
+        # In one transaction, after dropping everything: tables that the copy does not have would break the next migration.
         options = ["--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1"]
         _run("psql", *options, f"--command={_EMPTY}", f"--file={script}", "--output=/dev/null")
     finally:
@@ -93,7 +93,7 @@ def _sqlite_file() -> Path:
 
 
 def _copy_sqlite(source: Path, target: Path) -> None:
-    """Copy in one transaction of the target: a crash leaves its old content."""
+    """Copy in one transaction of the target, so that a crash leaves its old content."""
     with (
         contextlib.closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True, timeout=30)) as read,
         contextlib.closing(sqlite3.connect(target, timeout=30)) as written,

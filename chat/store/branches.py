@@ -1,4 +1,4 @@
-"""Sessions that were copied from each other: how much of one can be copied, and where each stands in its family."""
+"""Sessions that were copied from each other: how much of a session can be copied, and the place of each in its family."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from chat.accounts.models import User
 from chat.models import HAS_NOT_ENDED, IS_ROOT, Run, Session, Share, Step
 from chat.protocol.frame_data import BranchData
 
-#: Steps that are copied at most.
+#: The most steps that are copied.
 MOST_STEPS = 20_000
-#: Parameters of one statement, and sessions of a family that are read.
+#: The most parameters of one statement, and the most sessions of a family that are read.
 _AT_ONCE = 500
 _MOST_MEMBERS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class CopyPlan:
-    """How much of a session is copied: the runs that have ended up to an event, those within others last, and how many events.
+    """The part of a session to copy: the runs that have ended up to an event, runs within others last, and the number of events.
 
     ``status`` is the newest run's.
     """
@@ -36,7 +36,7 @@ class CopyPlan:
 
 
 def plan_copy(source: Session, after_seq: int | None) -> CopyPlan | None:
-    """All of a session up to an event, or to the end of its last run that has ended; None where no run ends there."""
+    """Everything up to an event, or up to the end of the last run that has ended; None if no run ends there."""
     end = _last_end(source) if after_seq is None else after_seq
     if not _ends_at(source, end):
         return None
@@ -48,12 +48,12 @@ def plan_copy(source: Session, after_seq: int | None) -> CopyPlan | None:
     runs: list[tuple[int, int, UUID]] = []
     step_ids: list[int] = []
     for start in range(0, len(numbers), _AT_ONCE):
-        # A run within another one has the number of its root.
+        # A run within another one has its root's number.
         some = Run.objects.filter(
             session=source, number__in=[number for number, _ in numbers[start : start + _AT_ONCE]]
         )
         runs += some.values_list("depth", "number", "pk")
-        # Also events that are stored without a number.
+        # Including events without a number.
         step_ids += Step.objects.filter(run__in=some.order_by().values("pk")).order_by().values_list("pk", flat=True)
     status = numbers[-1][1] if numbers else ""
     is_too_long = len(step_ids) > MOST_STEPS
@@ -61,7 +61,7 @@ def plan_copy(source: Session, after_seq: int | None) -> CopyPlan | None:
 
 
 def _last_end(source: Session) -> int:
-    """The last event before those of the unfinished run, which has the log's last ones."""
+    """The last event before those of the unfinished run, whose events are the log's last."""
     at_work = Step.objects.filter(
         run__in=Run.objects.filter(HAS_NOT_ENDED & IS_ROOT, session=source), seq__isnull=False
     )
@@ -79,18 +79,18 @@ def _ends_at(source: Session, seq: int) -> bool:
         return False
     if last[1] is not None:
         return True
-    # A run that was removed from the queue: another may be running around it.
+    # Not one that was removed from the queue: another run may be in progress around it.
     begun = before.filter(run__started_at__isnull=False).values_list("event", flat=True).first()
     return begun in (None, "reasoning_complete")
 
 
 def steps_stored(session_id: UUID) -> int:
-    """How many events a session has, with those that have no number."""
+    """How many events a session has, including those without a number."""
     return Step.objects.filter(session=session_id).count()
 
 
 def executed_run(user: User, run: Run) -> Run:
-    """The run whose model calls a copy shows: the executed one, where the user owns or drives its session; else the copy itself."""
+    """The run whose model calls are shown for a copy: the original, if the user owns or drives its session; else the copy itself."""
     if run.copied_from is None:
         return run
     executed = Run.objects.select_related("session", "agent_version").filter(pk=run.copied_from).first()
@@ -99,7 +99,7 @@ def executed_run(user: User, run: Run) -> Run:
 
 
 def parts_from(source: Session, after_seq: int) -> UUID:
-    """The session of a family whose own events a copy up to this event continues: the source, or one that it was copied from."""
+    """The session whose own events a copy up to this event continues: the source, or a session that it was copied from."""
     at = source
     while at.parted_from is not None and at.parted_after is not None and at.parted_after >= after_seq:
         before = Session.objects.filter(pk=at.parted_from).first()
@@ -122,12 +122,12 @@ class Member(NamedTuple):
 
 
 class Place(NamedTuple):
-    """An event at which sessions of a family part, and those sessions; the one that the others part from is the first."""
+    """An event after which sessions of a family continue differently, and those sessions; the original is the first."""
 
     after_seq: int
     members: list[Member]
     number: int
-    """The place among them of the session that is open, from 1 on."""
+    """The open session's place among them, from 1 on."""
 
 
 def seen_by(user: User) -> QuerySet[Session]:
@@ -140,7 +140,7 @@ def seen_by(user: User) -> QuerySet[Session]:
 
 
 def branches_of(user: User, session_ids: Collection[UUID]) -> dict[UUID, BranchData]:
-    """For each of these sessions, which the user sees, its place among the sessions of its family that the user sees too."""
+    """For each of these sessions, which the user may see, its place among the sessions of its family that the user may see."""
     if not session_ids:
         return {}
     session_ids = set(session_ids)
@@ -156,7 +156,7 @@ def branches_of(user: User, session_ids: Collection[UUID]) -> dict[UUID, BranchD
 
 
 def family_sizes(user: User, sessions: Collection[Session]) -> dict[UUID, int]:
-    """How many sessions of its family a user owns, for those of these sessions that have a family."""
+    """How many sessions of its family the user owns, for those of these sessions that have a family."""
     keys = {session.family for session in sessions if session.family is not None}
     if not keys:
         return {}
@@ -165,7 +165,7 @@ def family_sizes(user: User, sessions: Collection[Session]) -> dict[UUID, int]:
 
 
 def _families(user: User, keys: Collection[UUID | None]) -> dict[UUID, list[Member]]:
-    """The sessions of these families that a user sees, the oldest first."""
+    """The sessions of these families that a user may see, oldest first."""
     found: dict[UUID, list[Member]] = {}
     if keys:
         rows = seen_by(user).filter(family__in=keys).order_by("created_at", "pk")
@@ -176,7 +176,7 @@ def _families(user: User, keys: Collection[UUID | None]) -> dict[UUID, list[Memb
 
 
 class _Family:
-    """The members of a family that a user sees, by the event at which they part; one pass, however many there are."""
+    """The members of a family that a user may see, by the event after which they continue differently; one pass over all of them."""
 
     def __init__(self, members: Sequence[Member]) -> None:
         self.known = {each.pk: each for each in members}
@@ -186,12 +186,12 @@ class _Family:
                 self._parted.setdefault(each.parted_from, {}).setdefault(each.parted_after, []).append(each)
 
     def parting(self, parted_from: UUID, after_seq: int | None) -> list[Member]:
-        """The sessions that part from a session at an event, with that session, where it is seen, as the first."""
+        """The sessions that continue differently from a session after an event, with that session itself first, if the user may see it."""
         first = [self.known[parted_from]] if parted_from in self.known else []
         return first + self._parted.get(parted_from, {}).get(after_seq, [])
 
     def places(self, parted_from: UUID) -> list[int]:
-        """The events of a session at which others part from it."""
+        """The events of a session after which others continue differently."""
         return [after for after in self._parted.get(parted_from, {}) if after is not None]
 
 
@@ -212,7 +212,7 @@ def _told(member: Member, family: _Family) -> BranchData | None:
 
 
 def places_in(user: User, session: Session) -> list[Place]:
-    """The events at which others of the family part from a session, or it from them, in order."""
+    """The events after which others of the family continue differently from a session, or it from them, in order."""
     if session.family is None:
         return []
     family = _Family(_families(user, [session.family]).get(session.family, []))

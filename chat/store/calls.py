@@ -1,7 +1,7 @@
-"""The only writer of model calls, their contents and the daily sums.
+"""The only writer of model calls, their contents, and the daily sums.
 
-It writes in the transactions that store a run's steps, which hold the session's row: so only one process writes calls of a session at a
-time.
+It writes in the transactions that store a run's steps, which have locked the session's row: so only one process at a time writes calls of a
+session.
 """
 
 from collections import OrderedDict
@@ -24,38 +24,38 @@ from chat.models import Cost, ModelCall, Run
 from chat.runtime.db_values import datetime_param, decimal_param, uuid_param
 from chat.store.call_pictures import name_pictures
 
-#: At most so many calls may refer to one another in a chain, however short their lists.
+#: How long a chain of calls that refer to one another may be, however short their lists are.
 _LEAST_DEPTH = 16
-#: Within what databases take as parameters of one statement.
+#: Below the number of parameters that databases accept in one statement.
 AT_ONCE = 500
 INTERRUPTED = "interrupted"
 
-#: New contents of a call are stored in its own row where they have no more characters than this together: one statement and
-#: three pages less. When a call ends, its row is written once more, with everything in it.
+#: New contents of a call with no more characters than this in total are stored in the call's own row, which saves one statement and
+#: three pages. When a call ends, its row is written once more, completely.
 _IN_ROW = 8_000
-#: How many sessions with calls of this process are remembered, with the last call of each.
+#: For how many sessions with calls of this process the last call is remembered.
 _REMEMBERED = 500
 
 Refs = list[int]
 """Contents, by their keys, in the order in which they were sent: keys of `ModelContent`, or what `in_row` returns."""
 TOOLS = "tools"
-#: More than a call has messages.
+#: More messages than any call has.
 _PLACES = 1 << 20
 
 
 class PricedCall(NamedTuple):
-    """A call that has ended, and its cost as far as it is known."""
+    """A call that has ended, and its cost if it is known."""
 
     ended: CallEnded
     cost: Cost | None
 
 
 _Wanted = tuple[Mapping[str, Any] | None, str]
-"""A message and its JSON; of tool declarations the JSON alone."""
+"""A message and its JSON; for tool declarations only the JSON."""
 
 
 class _Known(NamedTuple):
-    """The call before, and the keys of everything that it was sent."""
+    """The call before, and the keys of all its contents."""
 
     call_id: int
     refs: Refs
@@ -74,7 +74,7 @@ class _Remembered(NamedTuple):
 _last_calls: OrderedDict[UUID, _Remembered] = OrderedDict()
 
 
-# Raw SQL, because it runs for every model call.
+# Raw SQL, because it is executed for every model call.
 _BEGIN = """INSERT INTO chat_modelcall (session_id, run_id, iteration, attempt, model, provider, agent_version, parameters, tool_names,
     tools_id, base_id, depth, messages, contents, left_out_messages, left_out_tokens, context_limit, started_at,
     duration_ms, first_token_ms, finish_reason, input_tokens, output_tokens, cached_tokens, reasoning_tokens, estimated, cost, currency,
@@ -98,7 +98,7 @@ _SUM = """INSERT INTO chat_dailyusage AS sums (day, user_id, agent_name, provide
 
 
 class CallWriter:
-    """Writes the model calls of one run; the run's process has one of these. It remembers what is stored, to save queries."""
+    """Writes the model calls of one run, in the run's process. It remembers what is stored, to save queries."""
 
     def __init__(self, run: Run, *, provider: str) -> None:
         self._run = run
@@ -108,7 +108,7 @@ class CallWriter:
         """The number of the agent's version."""
         self._known: _Known | None = None
         self._ids: dict[str, int] = {}
-        # Before the first call of a session's first run, unless it has waited, nothing is stored.
+        # Before the first call of a session's first run nothing is stored, unless the run has waited.
         self._has_looked = run.number == 1 and run.parent_id is None and run.fence <= 1
         last = _last_calls.get(run.session_id)
         # Another process may have continued from an earlier call.
@@ -116,7 +116,7 @@ class CallWriter:
             self._known, self._ids, self._has_looked = last.known, last.ids, True
 
     def write(self, calls: Sequence[CallBegun | PricedCall]) -> None:
-        """Store calls that have begun and ended, within the caller's transaction; what is stored already is left as it is."""
+        """Store calls that have begun or ended, within the caller's transaction. Calls that are already stored are left unchanged."""
         if not calls:
             return
         before, ids = self._known, self._ids
@@ -136,17 +136,17 @@ class CallWriter:
                 elif _place(call) in ends:
                     self._end(cursor, call)
         if before is not self._known:
-            # Until the transaction is committed it may be rolled back.
+            # Until it is committed, the transaction may be rolled back.
             transaction.on_commit(lambda: self._remember(before, ids))
 
     def _look(
         self, cursor: CursorWrapper, asked: "_Asked", before: _Known | None, ids: dict[str, int]
     ) -> tuple[_Known | None, dict[str, int]]:
-        """Read what is stored, which is not known where another process may have written the session's calls."""
+        """Read what is stored, if another process may have written calls of the session."""
         if self._has_looked or before is not None:
             return before, ids
         before, ids = _newest(self._run.session_id)
-        # Most of what the first call of a run is sent was sent by earlier runs.
+        # Most contents of a run's first call were already sent by earlier runs.
         for some in _in_parts([digest for digest in asked.wanted if digest not in ids]):
             places = ", ".join(["%s"] * len(some))
             cursor.execute(_FIND_CONTENTS.format(places=places), [uuid_param(self._run.session_id), *some])
@@ -170,9 +170,9 @@ class CallWriter:
         before: _Known | None,
         ids: dict[str, int],
     ) -> tuple[_Known, dict[str, int]] | None:
-        """Store a call, with its ``end`` where it has ended by now; None where it is stored already.
+        """Store a call, with its ``end`` if it has already ended; None if the call is already stored.
 
-        Returns it as the call before the next one, and the contents that are stored now.
+        Returns it as the call before the next one, with the contents that are stored now.
         """
         request, session_id = call.request, self._run.session_id
         new = {digest: each for digest, each in asked.wanted.items() if digest not in ids}
@@ -261,7 +261,7 @@ def _json(value: Any) -> str:
 
 
 class _Asked(NamedTuple):
-    """What a call is sent, by digest."""
+    """The contents of a call, by digest."""
 
     digests: list[str]
     """Digests of the messages, in order."""
@@ -283,21 +283,21 @@ class _Asked(NamedTuple):
 
 
 def in_row(ref: int, call_id: int) -> int:
-    """The key of a content that is stored in the row of a call; a key that is complete already is returned as it is.
+    """The key of a content that is stored in a call's row. A complete key is returned unchanged.
 
-    In that row itself it is -1, -2 and so on. Processes of an earlier version treat it as any other key.
+    In that row itself the keys are -1, -2 and so on. Processes of an earlier version treat them as any other key.
     """
     return ref - call_id * _PLACES if -_PLACES < ref < 0 else ref
 
 
 def place_of(ref: int) -> tuple[int, int]:
-    """The call in whose row a content is stored, and its place there, from 0 on."""
+    """The call whose row contains a content, and its index there."""
     call_id, place = divmod(-ref, _PLACES)
     return call_id, place - 1
 
 
 def _row_of(session_id: UUID, digest: str, message: Mapping[str, Any] | None, body: str) -> list[Any]:
-    """A content as it is stored in a call's row."""
+    """A content in the format of a call's row."""
     return [digest, *_role_and_tokens(message, body), orjson.Fragment(name_pictures(session_id, body))]
 
 
@@ -344,7 +344,7 @@ def _differing(refs: Refs, before: _Known | None) -> tuple[int, int | None, list
 
 
 def whole_list(call_id: int, stored: Iterable[Any], base: Refs) -> Refs:
-    """The keys of what a call was sent, from its stored list and the whole list of the call that it refers to."""
+    """The keys of a call's contents, from its stored list and the whole list of the call that it refers to."""
     refs: Refs = []
     for each in stored:
         refs += [in_row(each, call_id)] if isinstance(each, int) else base[each[0] : each[1]]
@@ -375,7 +375,7 @@ def _newest(session_id: UUID) -> tuple[_Known | None, dict[str, int]]:
 
 
 def contents_in_rows(refs: Iterable[int]) -> dict[int, list[Any]]:
-    """The contents among these that are stored in rows of calls: digest, role, estimated tokens and message of each."""
+    """Those of the contents that are stored in rows of calls: digest, role, estimated tokens and message of each."""
     wanted = [ref for ref in refs if ref < 0]
     calls = sorted({place_of(ref)[0] for ref in wanted})
     held: dict[int, list[list[Any]]] = {}
@@ -391,7 +391,7 @@ def contents_in_rows(refs: Iterable[int]) -> dict[int, list[Any]]:
 
 
 def refs_of(session_id: UUID, call_id: int) -> Refs:
-    """The keys of what a call was sent, from the calls that it refers to."""
+    """The keys of a call's contents, through the calls that it refers to."""
     chain: list[_Stored] = []
     wanted: int | None = call_id
     while wanted is not None:
@@ -407,7 +407,7 @@ def refs_of(session_id: UUID, call_id: int) -> Refs:
 
 
 def _joined(chain: Sequence[_Stored]) -> Refs:
-    """The keys of what a call was sent, from its own stored list and those of the calls that it refers to, in this order."""
+    """The keys of a call's contents, from its own stored list and those of the calls that it refers to, in this order."""
     refs: Refs = []
     for call_id, stored in reversed(chain):
         refs = whole_list(call_id, stored, refs)
@@ -420,7 +420,7 @@ def close_open(run_id: UUID) -> None:
 
 
 def usage_of(run_id: UUID) -> tuple[Usage, Cost | None]:
-    """What a run's calls have used and cost, as far as it is stored; what an interrupted one has used is not known."""
+    """What a run's calls have used and cost, as far as it is stored; for an interrupted call that is not known."""
     calls = ModelCall.objects.filter(run=run_id)
     names = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "cost")
     sums = calls.aggregate(**{name: Sum(name) for name in names}, currency=Max("currency"))

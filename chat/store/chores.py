@@ -1,13 +1,13 @@
-"""Chores that one process at a time does now and then over the whole database: when each is due, and how far it has come.
+"""Periodic chores over the whole database that one process at a time does: when each is due, and its progress.
 
-A process that dies while doing one holds it for `HELD_S` at most; then another continues at the same place.
+If a process dies while doing one, another continues at the same place after at most `HELD_S`.
 """
 
 from datetime import datetime, timedelta
 
 from chat.models import Chore
 
-#: Seconds for which a process holds a chore, from when it claimed it or last stored its progress.
+#: For how many seconds a process has claimed a chore, from when it claimed it or last stored its progress.
 HELD_S = 60.0
 
 
@@ -17,7 +17,7 @@ def is_due(name: str, now: datetime) -> bool:
 
 
 def claim(name: str, now: datetime) -> str | None:
-    """Claim a chore where it is due: returns where to continue, empty for the beginning; None where another process has it."""
+    """Claim a chore if it is due. Returns where to continue, empty for the beginning; None if another process has claimed it."""
     Chore.objects.get_or_create(name=name, defaults={"next_at": now})
     seen = Chore.objects.get(name=name)
     mine = Chore.objects.filter(name=name, next_at=seen.next_at, next_at__lte=now)
@@ -25,5 +25,5 @@ def claim(name: str, now: datetime) -> str | None:
 
 
 def put_down(name: str, place: str, next_at: datetime) -> None:
-    """Say how far it has come, and when it is due again."""
+    """Store a chore's progress, and when it is due again."""
     Chore.objects.filter(name=name).update(place=place, next_at=next_at)

@@ -1,7 +1,7 @@
-"""The text of steps still being written, of the runs that this process executes.
+"""The text of steps that are still being written by runs of this process.
 
-One latest-state cell per run, also of one within another: the agent's growth replaces what is in it. Those who show it take what they
-have not seen yet; every second the cells that changed are saved, all in one transaction, so that a crash loses no more than that.
+There is one cell per run, also for a run within another, with its latest state. Readers take what they have not shown
+yet. Every second the changed cells are saved, all in one transaction, so that a crash loses no more than that.
 """
 
 import asyncio
@@ -38,14 +38,14 @@ class Draft:
     tool_name: str = ""
     is_child: bool = False
     after: int = 0
-    """The ``seq`` of the stored event that its run has written before, which is shown before it; 0 where that is not known."""
+    """The ``seq`` of the run's last stored event, which has to be shown before; 0 if it is not known."""
     length: int = field(default=0)
 
     def __post_init__(self) -> None:
         self.length = utf16_length(self.text)
 
     def is_newer_than(self, other: "Draft | None") -> bool:
-        """Whether this state supersedes another of the same run, or has nothing to compare with."""
+        """Whether this state replaces another one of the same run; true if there is none."""
         if other is None or other.run_id != self.run_id:
             return True
         return (self.step, self.attempt, self.length) > (other.step, other.attempt, other.length)
@@ -76,7 +76,7 @@ class Draft:
 
 Watcher = Callable[[Draft], None]
 
-#: By session, and in it by run.
+#: By session, then by run.
 cells: dict[UUID, dict[UUID, Draft]] = {}
 #: Runs whose draft has changed since it was saved.
 unsaved: set[UUID] = set()
@@ -85,7 +85,7 @@ _is_failing = False
 
 
 def put(session_id: UUID, draft: Draft) -> None:
-    """Replace the draft of a run of this process, and show it to those who watch the session here."""
+    """Replace the draft of a run of this process, and pass it to the session's watcher."""
     cells.setdefault(session_id, {})[draft.run_id] = draft
     unsaved.add(draft.run_id)
     if (watcher := watchers.get(session_id)) is not None:
@@ -93,12 +93,12 @@ def put(session_id: UUID, draft: Draft) -> None:
 
 
 def watch(session_id: UUID, watcher: Watcher) -> None:
-    """Call for each new state of what the session's runs in this process write; one watcher per session."""
+    """Call ``watcher`` for each new draft of the session's runs in this process. One watcher per session."""
     watchers[session_id] = watcher
 
 
 def unwatch(session_id: UUID, watcher: Watcher) -> None:
-    """Call no more."""
+    """Stop calling the watcher."""
     if watchers.get(session_id) == watcher:
         del watchers[session_id]
 
@@ -109,7 +109,7 @@ def of_session(session_id: UUID) -> list[Draft]:
 
 
 def drop(session_id: UUID, run_id: UUID) -> None:
-    """The step is stored, or the run has ended: it is writing nothing."""
+    """Drop the draft of a run whose step is stored, or that has ended."""
     unsaved.discard(run_id)
     at_work = cells.get(session_id, {})
     at_work.pop(run_id, None)
@@ -118,7 +118,7 @@ def drop(session_id: UUID, run_id: UUID) -> None:
 
 
 async def save_for_ever() -> None:
-    """Save what changed, once a second, until cancelled."""
+    """Save changed drafts once a second, until cancelled."""
     while True:
         await asyncio.sleep(SAVE_EVERY_S)
         try:
@@ -128,12 +128,12 @@ async def save_for_ever() -> None:
 
 
 async def save() -> None:
-    """Save what changed since the last time, and what could not be saved then."""
+    """Save drafts that have changed since the last time, or could not be saved then."""
     changed = {
         draft.run_id: session_id
         for session_id, at_work in cells.items()
         for draft in at_work.values()
-        # How far a tool has come is nothing to go on from.
+        # The progress of a tool is not worth saving.
         if draft.run_id in unsaved and draft.type != "tool_result"
     }
     unsaved.clear()
@@ -159,12 +159,12 @@ async def save() -> None:
 
 
 async def _saved(rows: Sequence[models.Draft]) -> set[UUID]:
-    """Save rows; returns the runs whose draft is saved. One that cannot be saved does not keep the others from it."""
+    """Save rows. Returns the runs whose draft was saved. One that cannot be saved does not stop the others."""
     global _is_failing
     try:
         saved = await database.write(step_log.save_drafts, rows)
     except Error as error:
-        # Where the database does not answer, to save each alone would not help.
+        # If the database does not answer, saving each one alone would not help.
         if len(rows) > 1 and not isinstance(error, OperationalError | InterfaceError | InternalError):
             return {run_id for row in rows for run_id in await _saved([row])}
         if not _is_failing:

@@ -1,6 +1,6 @@
-"""The newest events of a session that a process holds in memory: one run of numbers without a hole.
+"""The newest events of a session that a process has in memory: consecutive numbers, without gaps.
 
-"Nothing comes after this" and "that is not known here" are different answers of it.
+It distinguishes "nothing comes after this" from "that is not known here".
 """
 
 from enum import Enum
@@ -10,7 +10,7 @@ from chat.store.step_log import Stored
 
 
 class NotKnown(Enum):
-    """The answer of a window that does not have the events; the log may have them."""
+    """The result if a window does not have the events; the log may have them."""
 
     NOT_KNOWN = 0
 
@@ -19,22 +19,22 @@ NOT_KNOWN: Final = NotKnown.NOT_KNOWN
 
 
 class EventWindow:
-    """The events up to ``last``, as far back as they are kept.
+    """The events up to the number ``last``, as far back as they are kept.
 
-    It begins empty behind a number, and grows by the next one alone: so it has no hole, and its first number follows from its last.
+    It begins empty after a number, and only the next event can be added: so there are no gaps, and the first number follows from the last.
     """
 
     __slots__ = ("_events", "_keep", "last")
 
     def __init__(self, last: int, keep: int) -> None:
-        #: The number of the newest event that this process has read, or behind which it began to read.
+        #: The number of the newest event that this process has read, or after which it began to read.
         self.last = last
-        #: At least so many of the newest are kept, and at most twice as many.
+        #: At least so many of the newest events are kept, and at most twice as many.
         self._keep = keep
         self._events: list[Stored] = []
 
     def append(self, stored: Stored) -> None:
-        """Take the next event. Raises ValueError for any other."""
+        """Add the next event. Raises `ValueError` for any other."""
         if stored.seq != self.last + 1:
             raise ValueError(f"Event {stored.seq} does not follow {self.last}.")
         self.last = stored.seq
@@ -43,7 +43,7 @@ class EventWindow:
             del self._events[: self._keep]
 
     def after(self, seq: int) -> list[Stored] | NotKnown:
-        """Every event after a number, in order; empty where that is the last one."""
+        """All events after a number, in order; empty if there are none."""
         behind = self.last - seq
         if behind <= 0:
             return []

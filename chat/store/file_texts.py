@@ -1,6 +1,6 @@
 """The text of files, by page and line: extracted when it is first needed, stored, and searched by words.
 
-Words are those of the full-text search (`chat.store.search`): case and accents don't count, Chinese is found by pairs of characters.
+Words are those of the full-text search (`chat.store.search`): case and accents are ignored, Chinese is found by pairs of characters.
 """
 
 import re
@@ -18,16 +18,16 @@ from chat.models import File, FileText
 from chat.store import files
 from chat.store.search.text import SearchQuery, index_terms
 
-#: Characters of a passage, and of a line: a longer one is broken, for a program may have written a whole file as one.
+#: The most characters of a passage, and of a line: a longer line is split, because a program may have written a whole file as one.
 _PASSAGE = 4_000
 _LONGEST_LINE = 1_000
 _ROWS_AT_ONCE = 100
-#: Passages that one reading of a page, or one search of a file, goes through.
+#: The most passages that reading a page, or searching a file, goes through.
 _MOST_PASSAGES = 100
 
 
 class NoText(Exception):
-    """A file has no text that can be read; the argument says why."""
+    """A file has no readable text; the argument says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class LineHit:
 
 
 def prepare(file: File, stop: agents.CancelToken | None = None) -> int:
-    """Extract a file's text unless it is stored; blocks. Returns its number of pages. Raises `NoText`, `agents.Unreadable`."""
+    """Extract a file's text unless it is stored. Blocks. Returns its number of pages. Raises `NoText`, `agents.Unreadable`."""
     if file.pages is None:
         _read(file, stop)
     if file.problem or not file.pages:
@@ -49,7 +49,7 @@ def prepare(file: File, stop: agents.CancelToken | None = None) -> int:
     return file.pages
 
 
-#: Reasons why files have no text, in the words of `agents.read_text`, which are stored: so that they can be translated.
+#: The stored reasons why files have no text, in the words of `agents.read_text`, so that they can be translated.
 _REASONS = (
     Sentence("It has no text."),
     Sentence("It is a picture."),
@@ -64,7 +64,7 @@ _DAMAGED = re.compile(r"It is damaged, or not quite what it says it is \((\w+)\)
 
 
 def _worded(reason: str) -> str:
-    """The stored reason as a sentence that can be translated, where it is a known one."""
+    """The stored reason, as a sentence that can be translated if it is a known one."""
     if damaged := _DAMAGED.fullmatch(reason):
         return Sentence("It is damaged, or not quite what it says it is (%(error)s).", error=damaged[1])
     return next((known for known in _REASONS if known == reason), reason)
@@ -80,7 +80,7 @@ def _read(file: File, stop: agents.CancelToken | None) -> None:
         for page, whole in enumerate(read.pages, 1)
         for line, text in _passages(whole)
     ]
-    # Who reads it at the same time makes the same rows.
+    # Another process that reads it at the same time makes the same rows.
     for at in range(0, len(rows), _ROWS_AT_ONCE):
         with transaction.atomic():
             FileText.objects.bulk_create(rows[at : at + _ROWS_AT_ONCE], ignore_conflicts=True)
@@ -108,7 +108,7 @@ def _lines(page: str) -> Iterator[str]:
 
 
 def lines(file: File, page: int, first: int = 1) -> Iterator[tuple[int, str]]:
-    """The lines of a page from one on, each with its number: as many as are read at once."""
+    """The lines of a page from line ``first`` on, each with its number, as many as are read at once."""
     passages = FileText.objects.filter(file=file, page=page).order_by("first_line")
     starts = passages.filter(first_line__lte=first).order_by("-first_line").values_list("first_line", flat=True)
     start = starts.first() or 1
@@ -119,7 +119,7 @@ def lines(file: File, page: int, first: int = 1) -> Iterator[tuple[int, str]]:
 
 
 def whole_text(file: File) -> Iterator[str]:
-    """A file's text in pieces; pages are parted by a form feed."""
+    """A file's text in pieces, with a form feed between pages."""
     last = 0
     rows = FileText.objects.filter(file=file).order_by("page", "first_line").values_list("page", "text")
     for page, text in rows:
@@ -128,7 +128,7 @@ def whole_text(file: File) -> Iterator[str]:
 
 
 def search(among: Sequence[File], text: str, limit: int) -> list[LineHit]:
-    """Matching lines of files whose text is stored, from passages in which all the words occur; in the order of files, pages and lines."""
+    """Lines that match, in files whose text is stored, from passages with all the words; in the order of files, pages and lines."""
     query = SearchQuery(text)
     if not query:
         return []

@@ -6,6 +6,6 @@ from chat.runtime.listening import own_address
 
 
 def page_address(path: str) -> str:
-    """The absolute URL of a page, whose path begins with a slash: at `PUBLIC_URL`, or where this process listens."""
+    """A page's absolute URL, from its path with a leading slash: at `PUBLIC_URL`, or where this process listens."""
     site = settings.PUBLIC_URL.origin or own_address(settings.HOST, settings.PORT)
     return f"{site}{settings.PUBLIC_URL.path}{path}"

@@ -1,7 +1,7 @@
-"""Mails: stored in the transaction of what they are about, sent later, each at most once.
+"""Mails: stored in the transaction of the event, sent later, each at most once.
 
-A mail is marked before it is handed over. Where the server refuses it, or cannot be reached, it is tried again a few times; where it is
-not known whether the server has taken it, because the connection or this process ended meanwhile, it is not: no mail comes twice.
+A mail is marked as being sent before it is. If the server refuses it, or cannot be reached, it is retried a few times. If the connection or
+this process ended meanwhile, so that it is not known whether the server has accepted it, it is not: no mail comes twice.
 """
 
 from dataclasses import dataclass
@@ -17,35 +17,35 @@ from agents.sentence import Sentence
 from chat.accounts.models import User
 from chat.models import Mail, MailKind, MailState, Origin, Run, RunStatus
 
-#: Mails of a kind that an account is sent in an hour.
+#: How many mails of a kind an account gets within an hour.
 MOST_IN_AN_HOUR = {MailKind.PASSWORD_RESET: 5}
 _MOST = 20
-#: Pauses before a mail is tried again; after the last it is given up.
+#: Pauses before a mail is retried; after the last one it fails for good.
 RETRY_AFTER = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 30, 120))
-#: A mail for a password's reset that is older than this is not sent any more.
+#: A mail for a password's reset is not sent after so long.
 RESET_WITHIN = timedelta(hours=1)
-#: A mail is being sent for so long at most; then its process is taken to have died.
+#: After so long the process that is sending a mail counts as dead.
 _LEASE = timedelta(minutes=5)
 _KEPT_FOR = timedelta(days=30)
 _SWEPT = 500
-#: The kinds of mail that users can switch off, each with the column of the user's row.
+#: The kinds of mail that users can switch off, each with its column in the user's row.
 SWITCHES: dict[str, str] = {MailKind.RUN_WAITING: "mail_waiting", MailKind.RUN_FAILED: "mail_failures"}
 
 
 @dataclass(frozen=True, slots=True)
 class TakenMail:
-    """A mail that this process is to send, its recipient, and the run that it is about."""
+    """A mail that this process is to send, its recipient, and its run."""
 
     mail: Mail
     user: User
     run: Run | None
 
 
-# Stored
+# Storing
 
 
 def queue_mail(user_id: int, kind: MailKind, run_id: UUID | None = None) -> None:
-    """Queue a mail, in the transaction of what it is about. Nothing is queued where mail is off, or too many were."""
+    """Queue a mail, in the transaction of the event. Nothing is queued if mail is off, or the hourly limit is reached."""
     if not settings.EMAIL_URL:
         return
     lately = Mail.objects.filter(user=user_id, kind=kind, created_at__gt=timezone.now() - timedelta(hours=1))
@@ -54,7 +54,7 @@ def queue_mail(user_id: int, kind: MailKind, run_id: UUID | None = None) -> None
 
 
 def queue_run_mails(run_id: UUID, kind: MailKind) -> None:
-    """Queue mails for the session's owner and the requesting user, as they have chosen; not for runs within runs or of sets."""
+    """Queue mails for the session's owner and the requesting user, by their settings; not for runs within runs, nor for runs of sets."""
     if not settings.EMAIL_URL:
         return
     runs = Run.objects.filter(pk=run_id, parent=None).exclude(origin=Origin.SET)
@@ -66,7 +66,7 @@ def queue_run_mails(run_id: UUID, kind: MailKind) -> None:
         queue_mail(user_id, kind, run_id)
 
 
-# Sent
+# Sending
 
 
 def is_any_due() -> bool:
@@ -76,7 +76,7 @@ def is_any_due() -> bool:
 
 @transaction.atomic
 def take_due(most: int) -> list[TakenMail]:
-    """Claim the mails that are due, and mark them as being sent. Those that another process was sending when it died are given up."""
+    """Claim due mails, and mark them as being sent. Mails that another process was sending when it died fail for good."""
     now = timezone.now()
     lost = Sentence("The process that sent it has stopped: it may have arrived.")
     Mail.objects.filter(state=MailState.SENDING, next_at__lte=now).update(
@@ -92,7 +92,7 @@ def take_due(most: int) -> list[TakenMail]:
 
 
 def is_of_use(taken: TakenMail) -> bool:
-    """Whether what a mail says is still true, and its recipient still wants it."""
+    """Whether a mail is still true, and its recipient still wants it."""
     user, run = taken.user, taken.run
     if not user.may_enter:
         return False
@@ -108,17 +108,17 @@ def is_of_use(taken: TakenMail) -> bool:
 
 
 def drop(mail: Mail) -> None:
-    """It is of no use any more, or there is no address to send it to."""
+    """Mark a mail as dropped: it is of no use any more, or there is no address to send it to."""
     _settle(mail, MailState.DROPPED)
 
 
 def mark_sent(mail: Mail) -> None:
-    """The server has taken it."""
+    """Mark a mail as sent: the server has accepted it."""
     _settle(mail, MailState.SENT)
 
 
 def mark_failed(mail: Mail, error: str, *, is_final: bool) -> None:
-    """It was not sent; unless that is final it is tried again, a few times."""
+    """Store that a mail was not sent; unless that is final, it is retried a few times."""
     attempts = mail.attempts + 1
     if is_final or attempts > len(RETRY_AFTER):
         _settle(mail, MailState.FAILED, error)
@@ -135,12 +135,12 @@ def _settle(mail: Mail, state: MailState, error: str = "") -> None:
 
 
 def stop_mails(user_id: int, kind: str) -> bool:
-    """Switch off a kind of mail for a user; False where the kind cannot be switched off or there is no such user."""
+    """Switch off a kind of mail for a user. Returns False if it cannot be switched off, or there is no such user."""
     column = SWITCHES.get(kind)
     return column is not None and bool(User.objects.filter(pk=user_id).update(**{column: False}))
 
 
 def sweep_mails() -> None:
-    """Delete some of the mails that are older than they are kept."""
+    """Delete some of the mails that are past their time."""
     old = Mail.objects.filter(created_at__lt=timezone.now() - _KEPT_FOR).order_by("created_at")
     Mail.objects.filter(pk__in=list(old.values_list("pk", flat=True)[:_SWEPT])).delete()

@@ -1,4 +1,4 @@
-"""Reads of verdicts and comments: how much there is, what has changed since, and the comments themselves."""
+"""Queries about verdicts and comments: how many there are, what has changed since, and the comments themselves."""
 
 from collections.abc import Iterable
 from typing import Any, cast
@@ -18,13 +18,13 @@ from chat.protocol.notes import (
     VerdictName,
 )
 
-#: Comments on a page without scripts.
+#: How many comments a page shows without scripts.
 _PAGE_COMMENTS = 200
 NO_NOTES: NotesData = {"version": 0, "counts": {}, "verdicts": {}, "mine": {}}
 
 
 def summary(session_id: UUID, user_id: int, version: int) -> NotesData:
-    """How many verdicts and comments a session has, for one reader. ``version`` was read before: the rest may be newer."""
+    """How many verdicts and comments a session has, for one reader. ``version`` was read before, so the counts may be newer."""
     if not version:
         return NO_NOTES
     judged = Verdict.objects.filter(session_id=session_id).exclude(word="")
@@ -38,12 +38,12 @@ def summary(session_id: UUID, user_id: int, version: int) -> NotesData:
 
 
 def shown_comments(session_id: UUID) -> QuerySet[Comment]:
-    """A session's comments, without those that are deleted, oldest first."""
+    """A session's comments without deleted ones, oldest first."""
     return Comment.objects.filter(session_id=session_id, deleted_at=None).order_by("created_at", "id")
 
 
 def notes_of(run_id: UUID) -> dict[str, list[Any]] | None:
-    """The verdicts on a run and the comments on its steps, for a page; None without any."""
+    """The verdicts on a run and the comments on its steps, for a page; None if there are none."""
     verdicts = Verdict.objects.filter(run_id=run_id).exclude(word="").select_related("user").order_by("changed_at")
     steps = Step.objects.filter(run_id=run_id, seq__isnull=False)
     comments = Comment.objects.filter(deleted_at=None, session__runs=run_id, seq__in=steps.values("seq"))
@@ -55,7 +55,7 @@ def notes_of(run_id: UUID) -> dict[str, list[Any]] | None:
 
 
 def newest_comments(session_id: UUID) -> list[Comment]:
-    """The newest of a session's comments, oldest first, as many as a page without scripts shows."""
+    """The newest comments of a session, oldest first, as many as a page shows without scripts."""
     newest = shown_comments(session_id).select_related("user").reverse()[:_PAGE_COMMENTS]
     return list(newest)[::-1]
 
@@ -65,7 +65,7 @@ def _counts(comments: QuerySet[Comment]) -> Iterable[tuple[int, int]]:
 
 
 def verdict_counts(verdicts: QuerySet[Verdict]) -> dict[UUID, VerdictCounts]:
-    """How many think what, by run."""
+    """How many verdicts of each kind there are, by run."""
     rows = (
         verdicts.order_by()
         .values("run_id")
@@ -75,7 +75,7 @@ def verdict_counts(verdicts: QuerySet[Verdict]) -> dict[UUID, VerdictCounts]:
 
 
 def frames_after(session_id: UUID, version: int, limit: int) -> list[tuple[int, str]]:
-    """The frames of what has changed since a version, in the order of their versions: the newest one of each verdict and comment."""
+    """The frames of changes after a version, by version: the newest of each verdict and comment."""
     verdicts = Verdict.objects.filter(session_id=session_id, version__gt=version).order_by("version")
     comments = Comment.objects.filter(session_id=session_id, version__gt=version).order_by("version")
     changed: list[Verdict | Comment] = [
@@ -98,7 +98,7 @@ def frames_after(session_id: UUID, version: int, limit: int) -> list[tuple[int, 
 
 
 def verdict_data(verdict: Verdict, counts: VerdictCounts) -> VerdictData:
-    """A verdict as frames have it, with how many of each there are for the run now."""
+    """A verdict as frames have it, with the present numbers of each kind for the run."""
     return {
         "run_id": str(verdict.run_id),
         "user": verdict.user.get_username(),
@@ -110,13 +110,13 @@ def verdict_data(verdict: Verdict, counts: VerdictCounts) -> VerdictData:
 
 
 def verdict_frame(verdict: Verdict, counts: VerdictCounts) -> str:
-    """Its frame."""
+    """The frame of a verdict."""
     frame: VerdictFrame = {"type": "verdict", "data": verdict_data(verdict, counts)}
     return encode_frame(frame)
 
 
 def comment_data(comment: Comment, count: int) -> CommentData:
-    """A comment as frames have it, with how many its step has now."""
+    """A comment as frames have it, with the present number of comments on its step."""
     data: CommentData = {
         "id": str(comment.pk),
         "seq": comment.seq,
@@ -133,6 +133,6 @@ def comment_data(comment: Comment, count: int) -> CommentData:
 
 
 def comment_frame(comment: Comment, count: int) -> str:
-    """Its frame."""
+    """The frame of a comment."""
     frame: CommentFrame = {"type": "comment", "data": comment_data(comment, count)}
     return encode_frame(frame)

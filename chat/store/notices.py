@@ -1,6 +1,6 @@
-"""Webhooks and mails about what happens to a run, in one call.
+"""Stores webhooks and mails about what happens to a run.
 
-It is called in the transaction in which that happens, stores what is to be sent, and sends nothing.
+Call it in the transaction in which that happens. It sends nothing.
 """
 
 from uuid import UUID
@@ -10,12 +10,12 @@ from chat.store import mails, webhooks
 
 
 def record_waiting(run_id: UUID) -> None:
-    """A run waits for people."""
+    """Store notices about a run that waits for people."""
     webhooks.record_waiting(run_id)
     mails.queue_run_mails(run_id, MailKind.RUN_WAITING)
 
 
 def record_end(run_id: UUID) -> None:
-    """A run has ended; its row is saved already."""
+    """Store notices about a run that has ended; its row must be saved already."""
     webhooks.record_end(run_id)
     mails.queue_run_mails(run_id, MailKind.RUN_FAILED)

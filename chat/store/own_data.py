@@ -1,6 +1,6 @@
-"""Everything that is kept of one account, as one archive, made piece by piece while it is sent.
+"""All data of one account as one archive, made piece by piece while it is sent.
 
-Each piece is made on the calling thread, by short reads: however much there is, it is never all in memory, and holds no thread.
+Each piece is made on the calling thread with short queries: so the data are never all in memory, and no thread is blocked.
 """
 
 import re
@@ -44,10 +44,10 @@ from chat.models import (
 )
 from chat.models.webhooks import Webhook
 
-#: Rows that are read at a time, and bytes of a piece, at least.
+#: How many rows are read at a time, and the fewest bytes of a piece.
 ROWS = 200
 PIECE = 64 * 1024
-#: Characters that are replaced in names of files in the archive.
+#: Characters that are replaced in file names of the archive.
 _UNSAFE = re.compile(r"[^\w .()-]+")
 _README = """Everything that is kept of your account.
 
@@ -69,7 +69,7 @@ audit.json      what you did that is noted, and what others did to what is yours
 
 
 class _Sink:
-    """A file for the archive's writer: keeps what is written until it is read."""
+    """The file that the archive's writer writes to; keeps the bytes until they are taken."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
@@ -90,7 +90,7 @@ class _Sink:
 
 
 def archive(user: User) -> Iterator[bytes]:
-    """The archive's pieces. A connection of a database is used by each alone."""
+    """The pieces of the archive. Each uses a database connection only while it is made."""
     sink = _Sink()
     with zipfile.ZipFile(cast(IO[bytes], sink), "w", zipfile.ZIP_DEFLATED) as archived:
         for name, parts in _members(user):
@@ -104,7 +104,7 @@ def archive(user: User) -> Iterator[bytes]:
 
 
 def _moment(user: User) -> tuple[int, int, int, int, int, int]:
-    # The date that members have; a zip knows none before 1980.
+    # The date of the archive's members; zip has no dates before 1980.
     return (max(1980, user.date_joined.year), 1, 1, 0, 0, 0)
 
 
@@ -154,7 +154,7 @@ def _account(user: User) -> JsonObject:
 
 
 def _each(rows: QuerySet[Any]) -> Iterator[Any]:
-    """Rows in the order of their keys, so many at a time."""
+    """Rows by their primary keys, read in batches."""
     after: Any = None
     while True:
         later = rows if after is None else rows.filter(pk__gt=after)
@@ -195,9 +195,9 @@ def _used(row: DailyUsage) -> JsonObject:
 
 #: Columns about how a run is executed.
 _OF_PROCESSES = ("owner", "fence", "heartbeat_at", "user_id", "session_id", "cancelled_by_id")
-#: Columns by which a repeated request is recognised.
+#: Columns for recognising repeated requests.
 _OF_REQUESTS = ("owner_id", "asked", "answered", "request_key", "request_digest")
-#: Columns of a model call with what was sent: that is the steps again, with instructions that the user may not be shown.
+#: Columns of a model call with what was sent: the same as the steps, and instructions that the user may not see.
 _AS_SENT = ("session_id", "parameters", "tool_names", "tools_id", "base_id", "depth", "messages", "contents")
 
 

@@ -1,4 +1,4 @@
-"""What of a session's state is compared with the database once a second, to find what lost group messages have not brought."""
+"""The part of a session's state that is compared with the database once a second, to find changes whose group messages were lost."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -10,23 +10,23 @@ from chat.models import AT_WORK_SQL, LIVE, QUEUED_SQL
 from chat.runtime.db_values import uuid_from_db, uuid_param
 from chat.store.drafts import Draft
 
-#: How many there are, and which is the first and the last: as they only ever come at the end, no two states have all three in common.
+#: The number of rows, and the first and the last: rows are only added at the end, so no two states have all three in common.
 RowsFingerprint = tuple[Any, ...]
 NOTHING: RowsFingerprint = (0, None, None)
 
 
 class SessionFingerprint(NamedTuple):
-    """As much of a session as shows whether anything of it has changed."""
+    """The part of a session's state that shows whether anything has changed."""
 
     head: int
     queue: RowsFingerprint
     people: RowsFingerprint
-    #: Steering words that were not read yet.
+    #: Unread steering words.
     words: RowsFingerprint = NOTHING
     #: Whether a run is running or waiting.
     is_live: bool = False
     owner_id: int = 0
-    #: Counts changes of verdicts and comments.
+    #: Numbers the changes of verdicts and comments.
     notes: int = 0
 
 
@@ -71,7 +71,7 @@ _DRAFTS = f"""SELECT run.session_id, {_DRAFT} FROM chat_run run JOIN chat_draft 
 
 
 def saved_drafts(session_ids: Sequence[UUID]) -> list[tuple[UUID, Draft]]:
-    """The saved drafts of the steps that unfinished runs of these sessions are writing, each with its session."""
+    """The saved drafts of unfinished runs of these sessions, each with its session."""
     places = ", ".join(["%s"] * len(session_ids))
     with connection.cursor() as cursor:
         cursor.execute(_DRAFTS.format(places=places), [*map(uuid_param, session_ids)])

@@ -1,7 +1,6 @@
-"""Figures of runs, however a list of them is narrowed: how long they took, when they spoke first, what they used; also row by row.
+"""Figures of runs, for any filter of a list: duration, time to the first token, usage; also row by row.
 
-Durations are taken by the database, in milliseconds. Figures are of all the runs of a list; its rows are only ever read up to a limit,
-the newest first.
+The database computes durations, in milliseconds. Figures cover all runs of a list; of its rows at most a number is read, newest first.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,9 +17,9 @@ from django.db.models.functions import Coalesce
 
 from chat.models import IS_UNPRICED, ModelCall, Run
 
-#: Rows of a file at most, and those that are read at a time for it.
+#: The most rows of a file, and how many are read at a time.
 MOST_ROWS, ROWS_AT_ONCE = 100_000, 1_000
-#: Columns of a file.
+#: The columns of a file.
 COLUMNS = (
     "run", "session", "number", "parent", "created_at", "started_at", "ended_at", "status", "code", "origin", "user", "agent",
     "version", "provider", "model", "iterations", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "estimated",
@@ -34,7 +33,7 @@ _FIELDS = (
 
 
 class Elapsed(Func):
-    """Milliseconds from one moment to another, as the database counts them; nothing where one is missing."""
+    """Milliseconds between two times, as the database computes them; null if one is missing."""
 
     arity = 2
     output_field = FloatField()
@@ -58,26 +57,26 @@ class _MiddleAndSlow(Aggregate):
     output_field = FloatField()
 
     def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        """The same by PostgreSQL's own functions."""
+        """The same with PostgreSQL's own functions."""
         template = "percentile_disc(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY %(expressions)s)"
         return self.as_sql(compiler, connection, template=template, **context)
 
     def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        """SQLite sorts more slowly than Python: it gives all values, in whole milliseconds."""
+        """All values, in whole milliseconds, to be sorted in Python, which is faster than SQLite."""
         template = "json_group_array(CAST(ROUND(%(expressions)s) AS INTEGER))"
         return self.as_sql(compiler, connection, template=template, **context)
 
     @property
     def convert_value(self) -> Any:
-        """Both as a pair; None where there is no value."""
+        """Both as a pair; None if there are no values."""
         return _middle_and_slow
 
 
 @dataclass(slots=True)
 class Figures:
-    """What runs took and used; percentiles are over runs that have the value, and None where none has it.
+    """What runs took and used. Percentiles are over runs that have the value; None if none has it.
 
-    Tokens and costs are those of roots alone, which include those of runs within them.
+    Tokens and costs are those of roots, which include those of runs within them.
     """
 
     runs: int = 0
@@ -87,10 +86,10 @@ class Figures:
     output_tokens: int = 0
     costs: dict[str, Decimal] = field(default_factory=dict)
     unpriced: int = 0
-    """Runs whose cost is not known."""
+    """How many runs have an unknown cost."""
 
 
-#: When a run's model spoke first, in milliseconds from the run's beginning: of a row of ``chat_run``.
+#: The time of a run's first token, in milliseconds from its beginning, for a row of ``chat_run``.
 _SPOKE_AFTER = """SELECT call.first_token_ms + CAST(ROUND({elapsed}) AS bigint) FROM chat_modelcall call
     WHERE call.run_id = chat_run.id AND call.first_token_ms IS NOT NULL ORDER BY call.iteration, call.attempt LIMIT 1"""
 _ELAPSED = {
@@ -100,12 +99,12 @@ _ELAPSED = {
 
 
 def first_token_expression() -> str:
-    """The value that is stored when a run ends, as an expression for raw SQL."""
+    """The time to the first token that is stored when a run ends, as an expression for raw SQL."""
     return _SPOKE_AFTER.format(elapsed=_ELAPSED[connection.vendor])
 
 
 def with_figures(runs: QuerySet[Run]) -> QuerySet[Any]:
-    """Each run with ``lasted_ms``, from its beginning to its end, and ``first_ms``, to the first token of a model."""
+    """The runs with ``lasted_ms``, their duration, and ``first_ms``, the time to the first token."""
     calls = ModelCall.objects.filter(run=OuterRef("pk"), first_token_ms__isnull=False).order_by("iteration", "attempt")
     spoke = calls.annotate(ms=Elapsed(F("started_at"), OuterRef("started_at")) + F("first_token_ms"))
     # Stored when a run ends; until then, and for runs that an earlier version ended, it is computed.
@@ -114,8 +113,8 @@ def with_figures(runs: QuerySet[Run]) -> QuerySet[Any]:
 
 
 def figures_of(runs: QuerySet[Run]) -> Figures:
-    """All these figures, in one query each."""
-    # What was copied was counted where it ran.
+    """All these figures, with one query each."""
+    # Copied runs are already counted as the originals.
     counted = with_figures(runs.filter(copied_from=None)).order_by()
     root = Q(parent=None)
     priced = root & Q(cost__isnull=False)
@@ -149,7 +148,7 @@ def _middle_and_slow(values: Any, _expression: Any, connection: Any) -> tuple[fl
 
 
 def rows_after(runs: QuerySet[Run], last: tuple[datetime, UUID] | None) -> Sequence[tuple[Any, ...]]:
-    """The rows of a file that follow one, by `COLUMNS`, the newest first; so many at a time."""
+    """The next rows of a file, by `COLUMNS`, newest first, as many as are read at a time."""
     found = with_figures(runs).order_by("-created_at", "-pk")
     if last is not None:
         found = found.filter(Q(created_at__lte=last[0]) & (Q(created_at__lt=last[0]) | Q(pk__lt=last[1])))
@@ -157,7 +156,7 @@ def rows_after(runs: QuerySet[Run], last: tuple[datetime, UUID] | None) -> Seque
 
 
 def file_rows(rows: Sequence[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
-    """Rows as a file has them: times in ISO, whole milliseconds."""
+    """Rows in the format of the file: times in ISO 8601, whole milliseconds."""
     for row in rows:
         values = (value.isoformat() if isinstance(value, datetime) else value for value in row[:-2])
         yield (*values, *map(_whole, row[-2:]))

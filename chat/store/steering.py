@@ -1,6 +1,6 @@
-"""Steering words for running runs, from when they are sent until a model call reads them; the only writer of their table.
+"""Steering words for running runs, from when they are sent until a model call reads them. The only writer of their table.
 
-The caller of a function that changes something holds the session's row, so that each word is read, withdrawn or queued exactly once.
+The caller of a function that changes something must have locked the session's row: so each word is read, withdrawn or queued exactly once.
 """
 
 from collections.abc import Sequence
@@ -15,17 +15,17 @@ from chat.models import Run, SteeringWord, WordState
 from chat.protocol.frame_data import PendingWord, QueuedRun
 from chat.runtime.db_values import uuid_param
 
-#: Raw SQL, with the literal value that its partial index is for.
+#: Raw SQL, with literal values so that its partial index is used.
 _OF_SESSION = """SELECT word.client_message_id, person.username, word.message FROM chat_steeringword word
     JOIN {users} person ON person.id = word.user_id WHERE word.session_id = %s AND word.state = 'pending' ORDER BY word.id"""
-#: Whether a session has any, as a condition on its row called ``session``.
+#: Whether a session has any, as a condition on its row named ``session``.
 HAS_PENDING_SQL = (
     "EXISTS (SELECT 1 FROM chat_steeringword word WHERE word.session_id = session.id AND word.state = 'pending')"
 )
 
 
 class Known(NamedTuple):
-    """A steering word that was sent before, with this identifier."""
+    """A steering word that was sent before with this identifier."""
 
     run_id: UUID
     message: str
@@ -33,7 +33,7 @@ class Known(NamedTuple):
 
 
 def add(run: Run, user_id: int, client_message_id: str, message: str, *, interrupt: bool) -> int:
-    """Store a word for a run; returns its number, which is above those of all earlier words in the session."""
+    """Store a word for a run. Returns its number, which is above those of all earlier words in the session."""
     word = SteeringWord.objects.create(
         session_id=run.session_id,
         run=run,
@@ -53,13 +53,13 @@ def find(session_id: UUID, user_id: int, client_message_id: str) -> Known | None
 
 
 def lengths_pending(run_id: UUID) -> list[int]:
-    """The lengths in characters of the words that a run's next model call will read."""
+    """The lengths, in characters, of the words that a run's next model call will read."""
     waiting = SteeringWord.objects.filter(run=run_id, state=WordState.PENDING)
     return list(waiting.values_list(Length("message"), flat=True))
 
 
 def newest_for(run_id: UUID) -> int:
-    """The number of the newest word that a run has not read; 0 where there is none."""
+    """The number of the newest word that a run has not read; 0 if there is none."""
     waiting = SteeringWord.objects.filter(run=run_id, state=WordState.PENDING)
     return waiting.order_by("-pk").values_list("pk", flat=True).first() or 0
 
@@ -76,7 +76,7 @@ def pending_in(session_id: UUID) -> list[PendingWord]:
 
 
 def queued_among(session_id: UUID, queue: Sequence[QueuedRun]) -> list[str]:
-    """Which messages of a session's queue, by id, were words for a run that has ended without reading them."""
+    """The ids of those messages in a session's queue that were words for a run which ended without reading them."""
     if not queue:
         return []
     own_ids = [message["client_message_id"] for message in queue]
@@ -85,7 +85,7 @@ def queued_among(session_id: UUID, queue: Sequence[QueuedRun]) -> list[str]:
 
 
 def take_back(session_id: UUID, user_id: int, client_message_id: str) -> SteeringWord | None:
-    """Withdraw a word that was not read, the user's own before another's; None where there is no such word."""
+    """Withdraw an unread word, preferably the user's own; None if there is no such word."""
     waiting = SteeringWord.objects.filter(
         session=session_id, client_message_id=client_message_id, state=WordState.PENDING
     )
@@ -97,15 +97,15 @@ def take_back(session_id: UUID, user_id: int, client_message_id: str) -> Steerin
 
 
 def take_back_all(session_id: UUID) -> bool:
-    """Withdraw all words that were not read; returns whether there were any."""
+    """Withdraw all unread words. Returns whether there were any."""
     waiting = SteeringWord.objects.filter(session=session_id, state=WordState.PENDING)
     return bool(waiting.update(state=WordState.TAKEN_BACK))
 
 
 def read_by(run: Run, reading: UUID) -> list[SteeringWord]:
-    """Mark the pending words of a run as read, in the transaction that stores so; returns them, oldest first.
+    """Mark a run's pending words as read, in the transaction that stores their step. Returns them, oldest first.
 
-    ``reading`` identifies the attempt: repeated after a commit whose outcome was lost, it returns the same words.
+    ``reading`` identifies the attempt: if it is repeated after a commit whose outcome was lost, it returns the same words.
     """
     waiting = SteeringWord.objects.filter(run=run, state=WordState.PENDING)
     waiting.update(state=WordState.READ, reading=reading)
@@ -113,7 +113,7 @@ def read_by(run: Run, reading: UUID) -> list[SteeringWord]:
 
 
 def queue_unread(run_id: UUID) -> Sequence[SteeringWord]:
-    """Mark the words that an ending run has not read as queued, and return them, oldest first: the caller makes runs of them."""
+    """Mark the unread words of an ending run as queued, and return them, oldest first. The caller creates their runs."""
     words = list(SteeringWord.objects.filter(run=run_id, state=WordState.PENDING).order_by("pk"))
     SteeringWord.objects.filter(pk__in=[word.pk for word in words]).update(state=WordState.QUEUED)
     return words

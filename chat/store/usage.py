@@ -1,4 +1,4 @@
-"""Usage: daily sums, added up by person, agent, model or day."""
+"""Usage: the daily sums, added up by user, agent, model or day."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from chat.accounts.models import User
 from chat.models import DailyUsage
 
 By = Literal["day", "user", "agent", "model"]
-#: The columns that sums are grouped by, and the expression of each sum's name.
+#: The columns by which sums are grouped, and the expression of each sum's name.
 _KEYS: dict[By, tuple[str, str]] = {
     "day": ("day", "CAST(day AS text)"),
     "user": ("user_id", "CAST(user_id AS text)"),
@@ -34,7 +34,7 @@ _TOTALS = f"""WITH each_day AS (SELECT {{columns}}, currency, {_SUMS} FROM {{tab
 
 @dataclass(slots=True)
 class Total:
-    """The usage under one name; ``costs`` by currency, ``unpriced`` the calls whose cost is not known."""
+    """The usage of one name; ``costs`` by currency; ``unpriced``: the number of calls with unknown cost."""
 
     name: str
     calls: int = 0
@@ -65,9 +65,9 @@ class Total:
 
 
 def totals(by: By, since: date, until: date) -> tuple[list[Total], list[Total]]:
-    """The sums from one day to another, both included: of each day in order, and by name, those with most tokens first.
+    """The sums from one day to another, inclusive: by day, in order; and by name, those with most tokens first.
 
-    One statement for both, which reads the rows once: reading is what takes time.
+    One query for both, which reads the rows only once, because reading them takes the time.
     """
     named_by, key = _KEYS[by]
     columns = "day" if by == "day" else f"day, {named_by}"
@@ -86,7 +86,7 @@ def totals(by: By, since: date, until: date) -> tuple[list[Total], list[Total]]:
 
 
 def rows_after(since: date, until: date, last: tuple[date, int] | None) -> Sequence[tuple[Any, ...]]:
-    """The rows of these days that follow one, each its key and the columns of `COLUMNS`; so many at a time."""
+    """The next rows of these days, each with its key and the columns of `COLUMNS`, as many as are read at a time."""
     rows = _between(since, until).order_by("day", "pk")
     if last is not None:
         rows = rows.filter(Q(day__gte=last[0]) & (Q(day__gt=last[0]) | Q(pk__gt=last[1])))
@@ -95,7 +95,7 @@ def rows_after(since: date, until: date, last: tuple[date, int] | None) -> Seque
 
 
 def file_row(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    """A row as a file has it: without its key, and without a cost where none is known."""
+    """A row in the format of the file: without its key, and without an unknown cost."""
     return (*row[1:-1], row[-1] if row[6] else None)
 
 

@@ -1,4 +1,4 @@
-"""Calls that wait for people, with everything that a page shows of them."""
+"""Queries for calls that wait for people, with everything that pages show about them."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -9,13 +9,13 @@ from chat.models import Origin, Run, StandingApproval, WaitingCall
 
 
 def shown_calls(keys: Sequence[int]) -> list[WaitingCall]:
-    """The calls of these primary keys, in their order."""
+    """The calls with these primary keys, in this order."""
     found = {call.pk: call for call in _shown().filter(pk__in=keys)}
     return [found[key] for key in keys if key in found]
 
 
 def waiting_call(run_id: UUID, tool_call_id: str) -> WaitingCall | None:
-    """A call that waits, or has waited and was decided; None where its run has ended before."""
+    """A call that waits, or was decided; None if its run ended before."""
     return _shown().filter(run_id=run_id, tool_call_id=tool_call_id).first()
 
 
@@ -24,16 +24,16 @@ def _shown() -> QuerySet[WaitingCall]:
 
 
 def is_by_clock(run: Run) -> bool:
-    """Whether a schedule has started a run, or the root that it is within."""
+    """Whether a schedule has started a run, or its root."""
     return run.origin == Origin.SCHEDULE if run.parent is None else is_by_clock(run.parent)
 
 
 def session_of(run_id: UUID) -> UUID | None:
-    """The session that a run is in."""
+    """The session of a run."""
     return Run.objects.filter(pk=run_id).values_list("session_id", flat=True).first()
 
 
 def standing_approvals(session_id: UUID) -> list[StandingApproval]:
-    """The standing approvals of a session, each for the runs of one person."""
+    """The standing approvals of a session, each for the runs of one user."""
     found = StandingApproval.objects.filter(session_id=session_id).select_related("user", "made_by")
     return list(found.order_by("tool_name", "pk"))

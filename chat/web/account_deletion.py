@@ -1,4 +1,4 @@
-"""One's own account deleted, with all that belongs to it."""
+"""The page by which users delete their account, with all of its data."""
 
 from typing import Any, cast
 
@@ -22,7 +22,7 @@ from chat.web.second_factor import recent_proof_required
 
 
 class DeletionForm(Form):
-    """The form before an account is deleted: a confirmation and, where there is one, the password."""
+    """The form for deleting an account: a confirmation and, if the account has one, the password."""
 
     username = CharField(label=_("Your user name"), max_length=150)
     password = CharField(
@@ -34,11 +34,11 @@ class DeletionForm(Form):
         self._request, self._user = request, cast(User, request.user)
         self.fields["username"].widget.attrs |= {"autocomplete": "off", "spellcheck": "false"}
         if not self._user.has_usable_password():
-            # Who they are they have shown a moment ago, by their provider or a second factor.
+            # They have just proven who they are, by their provider or a second factor.
             del self.fields["password"]
 
     def clean(self) -> dict[str, Any]:
-        """Hold it against the account. Guesses count as failed logins do."""
+        """Check the password. Wrong ones count as failed logins."""
         given = self.cleaned_data
         name, password = given.get("username"), given.get("password")
         if name is not None and name != self._user.get_username():
@@ -60,7 +60,7 @@ def _is_last_superuser(user: User) -> bool:
 @require_http_methods(["GET", "POST"])
 @recent_proof_required
 def delete_account(request: HttpRequest) -> HttpResponse:
-    """Delete one's own account: at once for everyone, and then from all tables."""
+    """Delete the user's own account: at once for everyone, then from all tables."""
     form = DeletionForm(request, request.POST or None)
     if request.method != "POST" or not form.is_valid():
         return render_account_page(request, "registration/delete_account.html", form=form)
@@ -68,7 +68,7 @@ def delete_account(request: HttpRequest) -> HttpResponse:
     with transaction.atomic():
         audit.record_action(user.pk, Act.DELETE, Door.PAGE, subject_id=user.pk, about="account")
         at_work = erasure.close_account(user.pk)
-    # The session is gone, so there is no login to end.
+    # The login's session is already deleted.
     request.session.flush()
     async_to_sync(sessions.account_closed)(at_work)
     return redirect(settings.LOGIN_URL)

@@ -1,4 +1,4 @@
-"""Logging in and out, one's own account, and making one where that is allowed."""
+"""Pages for logging in and out, for the user's account, and for signing up if that is allowed."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -37,7 +37,7 @@ from chat.web.page import AccountPageMixin
 
 
 def _is_any_passkey() -> bool:
-    """Whether there are passkeys to log in by. Where the database does not answer, the login page does not offer them."""
+    """Whether there are any passkeys. If the database does not answer, the login page does not offer them."""
     try:
         return bool(Authenticator.objects.filter(type=Authenticator.Type.WEBAUTHN).exists())
     except DatabaseError:
@@ -46,17 +46,17 @@ def _is_any_passkey() -> bool:
 
 def _go_on(request: HttpRequest, user: User, next_url: str) -> HttpResponse:
     """Continue with a user who has given their password."""
-    # Loaded with the first login, and not before the first page.
+    # Imported with the first login, and not before the first page.
     from chat.security.login_stages import begin_login  # noqa: PLC0415
 
     return begin_login(request, user, "password", next_url, username=user.get_username())
 
 
 class LoginView(auth.LoginView):
-    """Log in, and go where one was going."""
+    """Log in, and go to the page that was requested."""
 
     def get_context_data(self, **context: Any) -> dict[str, Any]:
-        """Say whether accounts can be made."""
+        """Add whether users can sign up."""
         more = {
             "allow_signup": settings.ALLOW_SIGNUP,
             "provider": settings.OIDC_NAME if settings.OIDC_ISSUER else "",
@@ -67,11 +67,11 @@ class LoginView(auth.LoginView):
         return super().get_context_data(**more, **context)
 
     def form_valid(self, form: Any) -> HttpResponse:
-        """Go on to what comes after the password."""
+        """Continue after the password."""
         return _go_on(self.request, form.get_user(), self.get_success_url())
 
     def form_invalid(self, form: Any) -> HttpResponse:
-        """Ask for the password, which has to be typed again; what was wrong is read out with it."""
+        """Show the form again with the error, and the password field, which has to be filled again, focused."""
         if "username" not in form.errors:
             del form.fields["username"].widget.attrs["autofocus"]
             form.fields["password"].widget.attrs |= {"autofocus": True, "aria-describedby": "form-error"}
@@ -79,19 +79,19 @@ class LoginView(auth.LoginView):
 
 
 class LogoutView(auth.LogoutView):
-    """Log out; open sockets of this login close, and a user who logged in by the provider is shown how to log out there."""
+    """Log out; the sockets of this login are closed, and users who logged in through the provider are shown how to log out there."""
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """End the login."""
         is_the_providers = bool(settings.OIDC_ISSUER) and hasattr(request.user, "provider_login")
         answer = super().post(request, *args, **kwargs)
         publish_logins_ended()
-        # A page of this site: its forms must not lead to another one.
+        # Not the provider's page itself: this site's forms must not lead to another site.
         return redirect("oidc_logout") if is_the_providers else answer
 
 
 class AccountForm(ModelForm):  # type: ignore[type-arg] # Django's classes take no parameters at run time
-    """What users may change of their accounts."""
+    """The settings of an account that users may change."""
 
     class Meta:
         model = User
@@ -100,23 +100,23 @@ class AccountForm(ModelForm):  # type: ignore[type-arg] # Django's classes take 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if confirmed_address(self.instance) is None or not settings.EMAIL_URL:
-            # Nothing is mailed to them, so there is nothing to choose.
+            # They get no mails, so there is nothing to choose.
             del self.fields["mail_waiting"], self.fields["mail_failures"]
 
 
 class AccountView(LoginRequiredMixin, AccountPageMixin, UpdateView):  # type: ignore[type-arg]
-    """One's own account."""
+    """The user's account."""
 
     form_class = AccountForm
     template_name = "registration/account.html"
     success_url = reverse_lazy("account")
 
     def get_object(self, queryset: QuerySet[User] | None = None) -> User:
-        """The logged-in user, read again, so that what is typed shows nowhere before it is saved."""
+        """The logged-in user, read again, so that nothing that was typed is shown before it is saved."""
         return User.objects.get(pk=cast(User, self.request.user).pk)
 
     def get_context_data(self, **context: Any) -> dict[str, Any]:
-        """Say whether there is an address to confirm, and whether webhooks can be made."""
+        """Add whether there is an address to confirm, and whether webhooks can be created."""
         person = cast(User, self.request.user)
         can_confirm = bool(settings.EMAIL_URL and person.email) and confirmed_address(person) is None
         return super().get_context_data(can_confirm=can_confirm, webhooks_allowed=settings.WEBHOOKS, **context)
@@ -128,19 +128,19 @@ class AccountView(LoginRequiredMixin, AccountPageMixin, UpdateView):  # type: ig
 
 
 class PasswordChangeView(AccountPageMixin, auth.PasswordChangeView):
-    """Change the password: every other login ends, and every token."""
+    """Change the password, which ends every other login and every token."""
 
     template_name = "registration/password_change_form.html"
     success_url = reverse_lazy("account")
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """For users with a password: those of the provider have none."""
+        """Only for users with a password; users of the provider have none."""
         if request.user.is_authenticated and not request.user.has_usable_password():
             raise Http404
         return super().dispatch(request, *args, **kwargs)
 
     def form_valid(self, form: Any) -> HttpResponse:
-        """Save, and close the sockets of the logins that this has ended."""
+        """Save the password, and close the sockets of the logins that this has ended."""
         user = cast(User, self.request.user)
         with transaction.atomic():
             audit.record_action(user.pk, Act.PASSWORD, Door.PAGE, subject_id=user.pk)
@@ -165,14 +165,14 @@ class SignupForm(UserCreationForm):  # type: ignore[type-arg]
 
 
 class SignupView(RedirectURLMixin, CreateView):  # type: ignore[type-arg]
-    """Make an account, where the installation allows it, and be logged in."""
+    """Create an account, if the installation allows it, and log in."""
 
     form_class = SignupForm
     template_name = "registration/signup.html"
     next_page = settings.LOGIN_REDIRECT_URL
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Sign up."""
+        """Show or process the form, if signing up is allowed."""
         if not settings.ALLOW_SIGNUP:
             raise Http404
         if request.user.is_authenticated:
@@ -180,11 +180,11 @@ class SignupView(RedirectURLMixin, CreateView):  # type: ignore[type-arg]
         return super().dispatch(request, *args, **kwargs)
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Take the form, unless too many came from this address: each counts like a failed login."""
+        """Process the form, unless too many came from this address: each counts like a failed login."""
         return count_attempt(request, SignupView) or super().post(request, *args, **kwargs)
 
     def form_valid(self, form: Any) -> HttpResponse:
-        """Make the account and log in."""
+        """Create the account, and log in."""
         with transaction.atomic():
             user = form.save()
             audit.record_action(user.pk, Act.CREATE, Door.PAGE, subject_id=user.pk, about="account")
@@ -192,7 +192,7 @@ class SignupView(RedirectURLMixin, CreateView):  # type: ignore[type-arg]
 
 
 def _later(name: str, module: str = "second_factor") -> Callable[..., HttpResponse]:
-    """A page of second factors, whose libraries are loaded when one is first requested."""
+    """A view for second factors, whose module is imported when it is first requested."""
 
     def view(request: HttpRequest, **named: Any) -> HttpResponse:
         answer: HttpResponse = getattr(import_module(f"chat.web.{module}"), name)(request, **named)
@@ -205,7 +205,7 @@ urlpatterns = [
     path("", AccountView.as_view(), name="account"),
     path("language/", choose_language, name="language"),
     path("login/", LoginView.as_view(), name="login"),
-    # What allauth calls the same page.
+    # allauth's name for the same page.
     path("login/", LoginView.as_view(), name="account_login"),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("password_change/", PasswordChangeView.as_view(), name="password_change"),

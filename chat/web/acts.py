@@ -17,9 +17,10 @@ View = Callable[..., HttpResponseBase]
 
 
 def form_action(view: View) -> View:
-    """A view that takes POST alone, of those who are logged in. Others log in first, and then come to the page whose form it was: there
-    it can be done again, while this address has nothing to show them.
-    """  # noqa: D205 - one thought
+    """A decorator for views that accept only POST, from logged-in users.
+
+    Other users log in first, and are then led to the page with the form: there they can send it again; this address has no page to show.
+    """
 
     @wraps(view)
     def acting(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -34,7 +35,7 @@ def form_action(view: View) -> View:
 
 
 def _page_of(request: HttpRequest) -> str:
-    """The page of this site that a form was sent from, by the browser's header; the first page where it names none, or another site's."""
+    """The page of this site from which a form was sent, by the browser's header; the first page if it names none, or another site's."""
     named = request.headers.get("Referer", "")
     if not url_has_allowed_host_and_scheme(named, {request.get_host()}, request.is_secure()):
         return reverse("home")

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 @form_action
 def send_confirmation(request: HttpRequest) -> HttpResponse:
-    """Mail a link to the address that the account has."""
+    """Mail a link to the account's address."""
     user = cast(User, request.user)
     if not settings.EMAIL_URL or not user.email:
         raise Http404
@@ -53,7 +53,7 @@ def send_confirmation(request: HttpRequest) -> HttpResponse:
 @never_cache
 @login_required
 def confirm_address(request: HttpRequest, key: str) -> HttpResponse:
-    """Show the address that is to be confirmed, with a button: links in mails are also opened by programs."""
+    """Show the address to be confirmed, with a button, because programs open links in mails, too."""
     user = cast(User, request.user)
     if request.method == "POST":
         if addresses.confirm_address(user, key):

@@ -10,7 +10,7 @@ _NOBODY = {"username": ""}
 
 
 def count_attempt(request: HttpRequest, sender: Any) -> HttpResponse | None:
-    """Count a form that was sent; the answer where that was one too many, None else."""
+    """Count a form that was sent. Returns the response if it was one too many, else None."""
     if AxesProxyHandler.is_allowed(request, _NOBODY):
         AxesProxyHandler.user_login_failed(sender, dict(_NOBODY), request)
         if not getattr(request, "axes_locked_out", False):

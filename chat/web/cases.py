@@ -36,7 +36,7 @@ from chat.web import set_sharing
 from chat.web.acts import form_action
 from chat.web.page import render_page, user_of, visible_session
 
-#: Cases on one page, and runs of the set beside each other.
+#: How many cases, and how many of the set's runs, a page shows.
 PAGE_CASES, COLUMNS = 50, 6
 
 
@@ -68,18 +68,18 @@ class CaseForm(forms.Form):
     notes = forms.CharField(label=gettext_lazy("Notes"), required=False, widget=forms.Textarea(attrs={"rows": 2}))
 
     def fields_said(self) -> CaseFields:
-        """The use case's arguments."""
+        """The fields for the use case."""
         data = self.cleaned_data
         return CaseFields(data["question"], data["expected"], data["rule"], data["notes"])
 
     def refuse(self, refused: Refused) -> None:
-        """Show why the use case has refused."""
+        """Show why the use case has refused the form."""
         field = "question" if refused.code == "empty_message" else "rule" if isinstance(refused, BadRule) else None
         self.add_error(field, translate_sentence(refused.message))
 
 
 def _visible(request: HttpRequest, set_id: UUID) -> tuple[CaseSet, Role]:
-    """A set that the reader sees, and their role in it; what isn't theirs doesn't exist."""
+    """A set that the reader may see, and their role in it. Raises `Http404`."""
     found = case_selectors.find_set(user_of(request), set_id)
     if found is None:
         raise Http404
@@ -89,7 +89,7 @@ def _visible(request: HttpRequest, set_id: UUID) -> tuple[CaseSet, Role]:
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def index(request: HttpRequest) -> HttpResponse:
-    """One's own sets and those of others that one sees, with the results of their newest runs; and the form of a new one."""
+    """The user's own sets and those shared with them, with the results of their newest runs; and the form for a new one."""
     refused = ""
     if request.method == "POST":
         try:
@@ -114,13 +114,13 @@ def _answer(answer: HttpResponse, refused: str) -> HttpResponse:
 @require_safe
 @login_required
 def case_set(request: HttpRequest, set_id: UUID) -> HttpResponse:
-    """A set: its cases, and their results in its newest runs, or in those that the address names."""
+    """A set: its cases, and their results in its newest runs, or in those that the query string names."""
     found, role = _visible(request, set_id)
     cases = Paginator(Case.objects.filter(case_set=found).order_by("number"), PAGE_CASES).get_page(
         request.GET.get("page")
     )
     runs = Paginator(case_selectors.runs_of(found), COLUMNS).get_page(request.GET.get("runs"))
-    # One more, with which the oldest that is shown is compared.
+    # One more than is shown: the oldest one is compared with it.
     start = runs.start_index() - 1 if runs.paginator.count else 0
     shown = list(case_selectors.runs_of(found)[start : start + COLUMNS + 1])
     columns = case_selectors.columns_of(shown)
@@ -146,7 +146,7 @@ def case_set(request: HttpRequest, set_id: UUID) -> HttpResponse:
 
 
 def _versions(request: HttpRequest, agent_name: str) -> list[int]:
-    """The versions of the agent that may be chosen: only for users who change agents."""
+    """The versions of the agent to choose from; empty for users who may not change agents."""
     if not has_right(user_of(request), set_runs.CHANGE_AGENTS):
         return []
     found = AgentVersion.objects.filter(agent__name=agent_name).order_by("-number").values_list("number", flat=True)
@@ -161,7 +161,7 @@ def rename(request: HttpRequest, set_id: UUID) -> HttpResponse:
 
 @form_action
 def run(request: HttpRequest, set_id: UUID) -> HttpResponse:
-    """Ask it of an agent."""
+    """Run a set."""
     version = request.POST.get("version", "")
     return _act(
         request,
@@ -178,7 +178,7 @@ def run(request: HttpRequest, set_id: UUID) -> HttpResponse:
 
 @form_action
 def stop(request: HttpRequest, set_id: UUID, number: int) -> HttpResponse:
-    """Ask it no further."""
+    """Stop a run of a set."""
 
     def stop_it() -> None:
         async_to_sync(runner.end_runs)(set_runs.stop(user_of(request), set_id, number, Door.PAGE))
@@ -187,7 +187,7 @@ def stop(request: HttpRequest, set_id: UUID, number: int) -> HttpResponse:
 
 
 def _act(request: HttpRequest, set_id: UUID, act: Callable[[], Any]) -> HttpResponse:
-    """Do something to a set, and show it again, with why not where it is refused."""
+    """Call ``act``, then show the set again, with the reason if it was refused."""
     _visible(request, set_id)
     try:
         act()
@@ -199,7 +199,7 @@ def _act(request: HttpRequest, set_id: UUID, act: Callable[[], Any]) -> HttpResp
 
 
 def _changed(request: HttpRequest, set_id: UUID, may: Callable[[Role], bool] = may_drive) -> CaseSet:
-    """A set that the reader ``may`` change so. Raises `Refused`."""
+    """A set that the reader ``may`` change. Raises `Refused`."""
     found, _role = _visible(request, set_id)
     commands.check_may(user_of(request), found, may)
     return found
@@ -208,7 +208,7 @@ def _changed(request: HttpRequest, set_id: UUID, may: Callable[[Role], bool] = m
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def delete(request: HttpRequest, set_id: UUID) -> HttpResponse:
-    """Ask whether it is meant; when it is, delete it."""
+    """Ask for confirmation, then delete a set."""
     try:
         own = _changed(request, set_id, may_manage)
     except Refused as refused:
@@ -222,7 +222,7 @@ def delete(request: HttpRequest, set_id: UUID) -> HttpResponse:
 
 
 def _fields_in(request: HttpRequest, set_id: UUID, form: CaseForm) -> CaseFields:
-    """The form's fields, with the files that it keeps and uploads. Raises `Refused`."""
+    """The form's fields, with the files that are kept and uploaded. Raises `Refused`."""
     fields, user = rules.checked(form.fields_said()), user_of(request)
     if "has_files" not in request.POST:
         return fields
@@ -259,7 +259,7 @@ def new_case(request: HttpRequest, set_id: UUID) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def case(request: HttpRequest, set_id: UUID, case_id: UUID) -> HttpResponse:
-    """Show a case, as a form to users who may change it; or delete it."""
+    """Show a case, as a form for users who may change it; or delete it."""
     case_set, role = _visible(request, set_id)
     found = Case.objects.filter(case_set=case_set, pk=case_id).first()
     if found is None:
@@ -289,13 +289,13 @@ def case(request: HttpRequest, set_id: UUID, case_id: UUID) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def of_run(request: HttpRequest, run_id: UUID) -> HttpResponse:
-    """Make a case of a run, in a set of one's own or a new one."""
+    """Make a case from a run, in a set of the user's or a new one."""
     user = user_of(request)
     try:
         source = commands.check_source(user, run_id)
     except Refused as refused:
         return _refuse(request, refused)
-    # Staff's access to others' runs is audited here too.
+    # This also audits staff's access to other users' runs.
     visible_session(request, source.session_id)
     form = CaseForm(request.POST or None, initial={"question": source.message})
     if request.method == "POST" and form.is_valid():

@@ -1,4 +1,4 @@
-"""The page of two runs side by side, by link."""
+"""The page that shows two runs side by side. It can be linked to."""
 
 import re
 from uuid import UUID
@@ -16,14 +16,14 @@ from chat.store import branches, selectors
 from chat.web.page import render_page, user_of, visible_session
 
 _ID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-#: Runs that are offered for a comparison, the newest.
+#: How many of the newest runs are offered for a comparison.
 _MOST_OFFERED = 60
 
 
 @require_safe
 @login_required
 def compare(request: HttpRequest) -> HttpResponse:
-    """Two runs, named by ``a`` and ``b``; without ``b``, what ``a`` can be compared with."""
+    """Two runs, named by ``a`` and ``b``; without ``b``, the runs that ``a`` can be compared with."""
     left = _run(request, request.GET.get("a", ""))
     other = request.GET.get("b", "").strip()
     if not other:
@@ -31,7 +31,7 @@ def compare(request: HttpRequest) -> HttpResponse:
         return render_page(
             request, "chat/compare.html", page="compare", left=left, current_id=left.session_id, offered=offered
         )
-    # An address is as good as the run that it names last: also that of its place in a conversation.
+    # Any address that ends with a run's id is accepted, also that of a place in a conversation.
     right = _run(request, (_ID.findall(other) or [""])[-1])
     parts = [comparison.parts_of(str(run.pk), selectors.run_frames(run)) for run in (left, right)]
     compared = comparison.compare_parts(*parts)
@@ -44,7 +44,7 @@ def compare(request: HttpRequest) -> HttpResponse:
         left=left,
         right=right,
         sides=[_side(run, own) for run, own in zip((left, right), parts, strict=True)],
-        # Shown by name, where the questions are the same.
+        # The agents' names are shown if the questions are the same.
         is_one_question=left.message == right.message,
         compared=compared,
     )
@@ -60,7 +60,7 @@ def _run(request: HttpRequest, name: str) -> Run:
 
 
 def _side(run: Run, parts: list[comparison.Part]) -> dict[str, object]:
-    """The heading above a run's steps."""
+    """The heading of a run's steps."""
     lasted = (run.ended_at - run.started_at).total_seconds() * 1000 if run.started_at and run.ended_at else None
     return {
         "run": run,
@@ -74,7 +74,7 @@ def _side(run: Run, parts: list[comparison.Part]) -> dict[str, object]:
 
 
 def _offered(request: HttpRequest, left: Run) -> list[Run]:
-    """Other runs of the session, and those in which sessions copied from each other go on, the newest first."""
+    """Other runs of the session, and runs with which copies of it continue, newest first."""
     sessions: set[UUID] = {left.session_id}
     for place in branches.places_in(user_of(request), left.session):
         sessions |= {member.pk for member in place.members}

@@ -1,4 +1,4 @@
-"""Whether this process serves, and whether what it needs is there: for load balancers and people on call."""
+"""Whether this process serves, and whether everything that it needs answers: for load balancers and operators."""
 
 import asyncio
 import logging
@@ -20,8 +20,8 @@ logger = logging.getLogger(__name__)
 _PATIENCE_S = 5.0
 
 
-#: Problems that this process has noticed, for operators. None of them is a reason to end the process, or to send people
-#: elsewhere: it recovers when the other part is back.
+#: Problems that this process has noticed, for operators. None of them is a reason to end the process, or to send users
+#: elsewhere: it recovers when the other part does.
 _AWAY: dict[str, Callable[[], bool]] = {
     "The database does not answer: nothing is taken in, and what is at work waits for it.": supervisor.misses_database,
     "The channel layer (REDIS_URL) does not answer: clients see steps up to a second later.": groups.is_failing,
@@ -44,7 +44,7 @@ async def healthz(request: HttpRequest) -> HttpResponse:
 @require_safe
 @never_cache
 async def readyz(request: HttpRequest) -> HttpResponse:
-    """Answer whether people can be sent here and, by name alone, what is missing."""
+    """Answer whether users can be sent here, and the names of parts that are missing."""
     checks: dict[str, Callable[[], Awaitable[None]]] = {
         "database": lambda: database.read(_query),
         "migrations": lambda: database.read(db_check.check_tables),
@@ -60,7 +60,7 @@ async def readyz(request: HttpRequest) -> HttpResponse:
 
 
 def _is_asked_by_name(request: HttpRequest) -> bool:
-    """Whether the request is for a host name of this installation; probes that use its IP address get the status and nothing else."""
+    """Whether the request names a host of this installation. Probes that use its IP address get only the status."""
     try:
         request.get_host()
     except DisallowedHost:
@@ -78,7 +78,7 @@ async def _holds(name: str, check: Callable[[], Awaitable[None]]) -> bool:
 
 
 class _NotReady(Exception):
-    """The parts that are missing."""
+    """The names of the missing parts."""
 
 
 def _query() -> None:
@@ -87,7 +87,7 @@ def _query() -> None:
 
 
 async def _round_trip() -> None:
-    """Receive, through the channel layer, a message that was just sent."""
+    """Send a message through the channel layer, and receive it."""
     heard = asyncio.Event()
 
     def hear(_message: groups.Message) -> None:

@@ -26,12 +26,12 @@ Answer = Callable[[HttpRequest], Any]
 
 
 def is_known(code: str) -> bool:
-    """Whether there are translations of a language, by its code in `LANGUAGES`."""
+    """Whether there are translations for a language's code."""
     return any(code == known for known, _name in settings.LANGUAGES)
 
 
 def language_asked_for(accept: str) -> str:
-    """The best language of an ``Accept-Language`` header, whatever it holds; empty where it wants none of ours.
+    """The best language for an ``Accept-Language`` header, even an invalid one; empty if it accepts none of ours.
 
     ``zh-TW`` and ``zh-HK`` are Traditional Chinese; ``zh-CN``, ``zh-SG`` and a plain ``zh`` Simplified.
     """
@@ -39,7 +39,7 @@ def language_asked_for(accept: str) -> str:
         if code == "*":
             return ""
         if not quality:
-            continue  # what is not wanted
+            continue  # q=0: not accepted
         try:
             return get_supported_language_variant(code)
         except LookupError:
@@ -48,24 +48,24 @@ def language_asked_for(accept: str) -> str:
 
 
 def browser_language(cookies: Mapping[str, str], accept: str) -> str:
-    """The language that was chosen in this browser, or else what it prefers."""
+    """The language that was chosen in this browser, or else the one that it prefers."""
     chosen = cookies.get(settings.LANGUAGE_COOKIE_NAME, "")
     return chosen if is_known(chosen) else language_asked_for(accept) or settings.LANGUAGE_CODE
 
 
 def scope_language(headers: list[tuple[bytes, bytes]]) -> str:
-    """The same for a request that Django has not seen yet."""
+    """`browser_language` for a request that Django has not seen yet."""
     named = {name: value.decode("latin1") for name, value in headers if name in (b"cookie", b"accept-language")}
     return browser_language(parse_cookie(named.get(b"cookie", "")), named.get(b"accept-language", ""))
 
 
 def account_language(user: AbstractBaseUser | AnonymousUser) -> str:
-    """The account's language; empty where none was chosen, or no one is logged in."""
+    """The account's language; empty if none was chosen, or no one is logged in."""
     return user.language if isinstance(user, User) and is_known(user.language) else ""
 
 
 class _InLanguage(ABC):
-    """Answers in a language, on the event loop: nothing here waits, except for the logged-in user."""
+    """Middleware that responds in a language, on the event loop: it never blocks, except to load the logged-in user."""
 
     sync_capable = async_capable = True
 
@@ -75,7 +75,7 @@ class _InLanguage(ABC):
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> Any:
-        """Answer in it."""
+        """Respond in that language."""
         if iscoroutinefunction(self._get_response):
             return self._answer(request)
         language = self.find_language(request)
@@ -97,30 +97,30 @@ class _InLanguage(ABC):
 
     @abstractmethod
     def find_language(self, request: HttpRequest) -> str:
-        """The language to answer in; empty leaves it as it is."""
+        """The language to respond in; empty leaves it unchanged."""
 
     def asks_database(self, request: HttpRequest) -> bool:
-        """Whether finding it takes a thread."""
+        """Whether finding it needs a thread, because it queries the database."""
         return False
 
 
 class LanguageMiddleware(_InLanguage):
-    """Outermost: every page, also an error page, is in the language that the browser prefers."""
+    """The outermost middleware: every page, including error pages, is in the language that the browser prefers."""
 
     def find_language(self, request: HttpRequest) -> str:
-        """The browser's."""
+        """The browser's language."""
         return _language_of(request)
 
 
 class AccountLanguageMiddleware(_InLanguage):
-    """Behind the login: the account's choice comes before the browser's."""
+    """Comes after the login: the account's choice has precedence over the browser's."""
 
     def find_language(self, request: HttpRequest) -> str:
-        """The account's."""
+        """The account's language."""
         return "" if _is_for_programs(request) else account_language(request.user)
 
     def asks_database(self, request: HttpRequest) -> bool:
-        """Whether a user may be logged in who was not looked up yet."""
+        """Whether there may be a logged-in user who was not loaded yet."""
         may_be = settings.SESSION_COOKIE_NAME in request.COOKIES and not _is_for_programs(request)
         return may_be and not hasattr(request, "_cached_user")
 
@@ -132,12 +132,12 @@ def _language_of(request: HttpRequest) -> str:
 
 
 def _is_for_programs(request: HttpRequest) -> bool:
-    """The API and its document are in English; a page translates its answers."""
+    """Whether the response is for programs: the API and its document are in English, and pages translate its errors."""
     return request.path_info.startswith("/api/")
 
 
 def _marked(response: HttpResponseBase, language: str) -> HttpResponseBase:
-    """Declares the page's language, and what that depends on; what programs read is in English."""
+    """Set the response's ``Content-Language`` and ``Vary`` headers. Responses for programs are in English."""
     if response.get("Content-Type", "").startswith("text/html") and not response.has_header("Content-Language"):
         response["Content-Language"] = translation.to_locale(language).replace("_", "-")
         patch_vary_headers(response, ("Accept-Language", "Cookie"))
@@ -146,7 +146,7 @@ def _marked(response: HttpResponseBase, language: str) -> HttpResponseBase:
 
 @require_POST
 def choose_language(request: HttpRequest) -> HttpResponse:
-    """Save the chosen language, and go back; an unknown one leaves it to the browser."""
+    """Save the chosen language, and go back. An unknown one resets it to the browser's."""
     chosen = request.POST.get("language", "")
     chosen = chosen if is_known(chosen) else ""
     back = request.POST.get("next", "")

@@ -1,4 +1,4 @@
-"""Messages of the pages to all processes about logins."""
+"""Notifies all processes that logins have ended."""
 
 from chat.protocol import group_messages
 from chat.runtime import groups

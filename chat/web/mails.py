@@ -1,4 +1,4 @@
-"""Pages that mails lead to: a new password, and no more mails of a kind."""
+"""Pages that mails link to: setting a new password, and switching off a kind of mail."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ from chat.web.logins import publish_logins_ended
 
 
 class AddressForm(forms.Form):
-    """Whose password is to be set anew."""
+    """The address of the account whose password is to be reset."""
 
     email = forms.EmailField(
         label=gettext_lazy("Email address"), widget=forms.EmailInput(attrs={"autocomplete": "email"})
@@ -43,7 +43,7 @@ def _may_reset(user: User | None) -> bool:
 @require_http_methods(["GET", "HEAD", "POST"])
 @never_cache
 def ask_reset(request: HttpRequest) -> HttpResponse:
-    """Mail a link to the confirmed user of this address; the answer is the same for every address."""
+    """Mail a link to the user with this confirmed address. The response is the same for every address."""
     if not settings.EMAIL_URL:
         raise Http404
     form = AddressForm(request.POST if request.method == "POST" else None)
@@ -67,24 +67,24 @@ def _note_resets(address: str) -> None:
 
 
 class PasswordResetView(auth.PasswordResetConfirmView):
-    """Set a new password by the link of a mail: every login ends, and every token."""
+    """Set a new password by the link of a mail, which ends every login and every token."""
 
     template_name = "registration/password_reset_confirm.html"
     success_url = reverse_lazy("login")
 
     def dispatch(self, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Where mail is off, no link is valid."""
+        """Without mail, no link is valid."""
         if not settings.EMAIL_URL:
             raise Http404
         return super().dispatch(*args, **kwargs)
 
     def get_user(self, uidb64: str) -> User | None:
-        """The link's user, unless they may not log in, or not by a password."""
+        """The link's user; None if they may not log in, or not with a password."""
         user = super().get_user(uidb64)
         return user if _may_reset(user) else None
 
     def form_valid(self, form: Any) -> HttpResponse:
-        """Save, with a message on the page and by mail."""
+        """Save the password, and say so on the page and by mail."""
         user = form.user
         with transaction.atomic():
             audit.record_action(user.pk, Act.PASSWORD, Door.PAGE, subject_id=user.pk, by="mail")
@@ -100,9 +100,9 @@ class PasswordResetView(auth.PasswordResetConfirmView):
 @require_http_methods(["GET", "HEAD", "POST"])
 @never_cache
 def stop_mails(request: HttpRequest, signed: str) -> HttpResponse:
-    """Switch off a kind of mails, by the link in one: a button on a page, or what mail programs send for their own button.
+    """Switch off a kind of mail, by the link in one: with a button on a page, or by the request of a mail program's own button.
 
-    The link is its own proof, so nobody has to be logged in, and no form of another site can know it.
+    The link itself is the proof, so nobody has to be logged in, and no other site's form can know it.
     """
     found = mail_texts.read_stop(signed)
     if found is None:

@@ -15,14 +15,14 @@ from chat.security.tokens import BadToken, TooManyAttempts
 from chat.serving.gauges import gauges
 
 VIEW_METRICS = "chat.view_metrics"
-#: Requests at the same time get what was made for the first: with thousands of series that takes a while.
+#: Simultaneous requests share one rendering: with thousands of series it takes a while.
 _making: dict[str, "asyncio.Task[tuple[bytes, str]]"] = {}
 
 
 @require_safe
 @never_cache
 async def metrics_page(request: HttpRequest) -> HttpResponse:
-    """Answer `METRICS_TOKEN`, and staff with that permission, by their login or a token."""
+    """The metrics, for requests with `METRICS_TOKEN`, and for staff with that permission, by their login or a token."""
     if has_token(request):
         return await metrics_answer(request)
     try:
@@ -33,21 +33,21 @@ async def metrics_page(request: HttpRequest) -> HttpResponse:
         return _refuse("Log in, or send METRICS_TOKEN or a token of yours as bearer.", 401)
     except OutOfScope:
         return _refuse("This token does not hold for that.", 403)
-    # A token's account is without the rights of staff elsewhere; here its own count.
+    # Elsewhere a token's user has no staff rights; here they count.
     if not await database.read(has_right_now, login.user.pk, VIEW_METRICS):
         return _refuse(f"Metrics are for staff with the permission {VIEW_METRICS}.", 403)
     return await metrics_answer(request)
 
 
 def has_token(request: HttpRequest) -> bool:
-    """Whether a request brings `METRICS_TOKEN`, where one is set."""
+    """Whether a request has `METRICS_TOKEN`, if one is set."""
     return is_metrics_token(request.headers.get("Authorization", ""))
 
 
 @require_safe
 @never_cache
 async def metrics_answer(request: HttpRequest) -> HttpResponse:
-    """The metrics as text, made on a thread; the database is queried now and then."""
+    """The metrics as text, rendered in a thread; the database is queried now and then."""
     await gauges.refresh()
     accept = request.headers.get("Accept", "")[:1_000]
     making = _making.get(accept)

@@ -1,4 +1,4 @@
-"""One's own data: how long it is kept, and all of it as a file."""
+"""Pages about the user's data: how long they are kept, and all of them as a file."""
 
 from collections.abc import AsyncIterator
 from typing import cast
@@ -19,16 +19,16 @@ from chat.security import audit
 from chat.store import own_data
 from chat.web.page import render_account_page
 
-#: Who is being sent an archive by this process.
+#: The users to whom this process is sending an archive.
 _being_sent: set[int] = set()
-#: To so many at a time.
+#: How many archives are sent at the same time.
 _AT_ONCE = 4
 
 
 @require_GET
 @login_required
 def show_data(request: HttpRequest) -> HttpResponse:
-    """The page about one's data, and how long sessions are kept."""
+    """The page about the user's data, and how long sessions are kept."""
     return render_account_page(request, "registration/data.html", days=retention.days_kept(cast(User, request.user)))
 
 
@@ -36,7 +36,7 @@ def show_data(request: HttpRequest) -> HttpResponse:
 @never_cache
 @login_required
 def send_archive(request: HttpRequest) -> HttpResponseBase:
-    """Everything that is kept of the account, as one file."""
+    """All data of the account, as one file."""
     user = cast(User, request.user)
     if user.pk in _being_sent or len(_being_sent) >= _AT_ONCE:
         words = gettext("An archive is being made already. Try again when it has arrived.")
@@ -51,7 +51,7 @@ def send_archive(request: HttpRequest) -> HttpResponseBase:
 
 
 async def _pieces(user: User) -> AsyncIterator[bytes]:
-    """The archive, each piece made when the one before has been sent."""
+    """The archive; each piece is made when the one before was sent."""
     _being_sent.add(user.pk)
     pieces = own_data.archive(user)
     try:

@@ -1,4 +1,4 @@
-"""Logging in by the OpenID provider: there, and back; and logging out of it."""
+"""Logging in through the OpenID provider: to it and back; and logging out of it."""
 
 import logging
 
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 def safe_next(request: HttpRequest) -> str:
-    """The page to go to after the login; the first one, where that is no page of this site."""
+    """The page to go to after the login; the first page if the requested one is not of this site."""
     place = request.GET.get("next", "")
     is_ours = url_has_allowed_host_and_scheme(place, {request.get_host()}, require_https=request.is_secure())
     return place if is_ours else reverse(settings.LOGIN_REDIRECT_URL)
@@ -23,12 +23,12 @@ def safe_next(request: HttpRequest) -> str:
 @never_cache
 @require_GET
 def begin_provider_login(request: HttpRequest) -> HttpResponse:
-    """Lead to the provider. Another site's page does not: what it leads to is the login page, and a click there."""
+    """Redirect to the provider. Requests from other sites get the login page instead, where the user has to click."""
     if not settings.OIDC_ISSUER:
         raise Http404
     if request.headers.get("Sec-Fetch-Site", "none") not in {"same-origin", "none"}:
         return redirect(f"{reverse('login')}?{request.GET.urlencode()}")
-    # Loaded where it is used: an installation without a provider needs none of it.
+    # Imported where it is used: an installation without a provider needs none of it.
     from allauth.socialaccount.providers.oauth2.client import OAuth2Error  # noqa: PLC0415
     from requests import RequestException  # noqa: PLC0415
 
@@ -52,7 +52,7 @@ def begin_provider_login(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_GET
 def end_provider_login(request: HttpRequest) -> HttpResponse:
-    """The user comes back from the provider."""
+    """Complete the login of a user who comes back from the provider."""
     if not settings.OIDC_ISSUER:
         raise Http404
     from allauth.socialaccount.providers.oauth2.client import OAuth2Error  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""Whether other readers of a session see where the user reads."""
+"""The setting whether other readers of a session see where the user reads."""
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import resolve_url
@@ -10,7 +10,7 @@ from chat.web.page import user_of
 
 @form_action
 def choose_reading(request: HttpRequest) -> HttpResponse:
-    """Keep whether it is shown (``on`` is 1), and go back."""
+    """Save the setting (``on`` is 1), and go back."""
     user = user_of(request)
     user.shows_reading = request.POST.get("on") == "1"
     user.save(update_fields=["shows_reading"])

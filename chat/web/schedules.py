@@ -35,17 +35,17 @@ from chat.store import session_lists
 from chat.web.acts import form_action
 from chat.web.page import reader_zone, render_page
 
-#: Schedules on one page, and sessions to choose from, the latest.
+#: How many schedules are on one page; and how many of the latest sessions can be chosen.
 PAGE_SCHEDULES = 40
 _SESSIONS = 100
 
-#: The field that a refusal is about, where it does not name one.
+#: The field that a refusal is about, if it does not name one.
 _FIELD_OF_CODE = {"empty_message": "message", "too_large": "message", "unknown_agent": "agent_name"}
 _AT = "%Y-%m-%dT%H:%M"
 
 
 class WhenForm(forms.Form):
-    """When a schedule is due, as a form."""
+    """A form for when a schedule is due."""
 
     when = forms.ChoiceField(
         label=gettext_lazy("When"),
@@ -83,12 +83,12 @@ class WhenForm(forms.Form):
     )
 
     def clean_at(self) -> datetime | None:
-        """The time as it was typed: it is the schedule's zone's."""
+        """The time as it was typed: it is in the schedule's time zone."""
         at: datetime | None = self.cleaned_data["at"]
         return at.replace(tzinfo=None) if at is not None else None
 
     def submitted_when(self) -> dict[str, Any]:
-        """The use case's arguments: of the three ways to say when, the chosen one."""
+        """The use case's arguments for the chosen one of the three ways."""
         data = self.cleaned_data
         when = data["when"]
         value = data.get(when)
@@ -129,7 +129,7 @@ class ScheduleForm(WhenForm):
 
     def __init__(self, user: User, *args: Any, current: Schedule | None = None, **options: Any) -> None:
         super().__init__(*args, **options)
-        # Without scripts, a browser would require fields before it is known which of the three ways is chosen.
+        # Without scripts, a browser would require the fields of all three ways.
         self.use_required_attribute = False
         cast(forms.ChoiceField, self.fields["agent_name"]).choices = [
             (name, agent_title(name)) for name in _offered(user, current)
@@ -147,20 +147,20 @@ class ScheduleForm(WhenForm):
         ]
 
     def said(self) -> dict[str, Any]:
-        """The use case's arguments."""
+        """The fields for the use case."""
         data = self.cleaned_data
         told = {name: data[name] for name in ("name", "message", "agent_name", "missed", "overlap", "pause_after")}
         where = {"session_id": data["session_id"] or None, "set_id": data["set_id"] or None}
         return {**told, **where, **self.submitted_when()}
 
     def refuse(self, refused: Refused) -> None:
-        """Show why the use case has refused, at the field that it is about."""
+        """Show why the use case has refused the form, at the field that it is about."""
         field = getattr(refused, "field", None) or _FIELD_OF_CODE.get(refused.code)
         self.add_error(field if field in self.fields else None, translate_sentence(refused.message))
 
 
 def _offered(user: User, current: Schedule | None) -> list[str]:
-    """The agents to choose from: those that one may use, and the one that it has."""
+    """The agents to choose from: those that the user may use, and the schedule's own."""
     names = [version.spec.name for version in catalog.usable_by(user.pk)]
     return names if current is None or current.agent_name in names else [*names, current.agent_name]
 
@@ -179,7 +179,7 @@ def _own(request: HttpRequest, schedule_id: UUID) -> Schedule:
 @require_safe
 @login_required
 def index(request: HttpRequest) -> HttpResponse:
-    """All of one's schedules: their next times, their last runs, and their rules."""
+    """The user's schedules: their next times, their last runs, and their rules."""
     page = Paginator(schedule_selectors.schedules_of(_user(request)), PAGE_SCHEDULES).get_page(request.GET.get("page"))
     part = request.GET.get("part") == "list"
     return render_page(
@@ -196,7 +196,7 @@ def index(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def new(request: HttpRequest) -> HttpResponse:
-    """Make one."""
+    """Create a schedule."""
     initial = {
         "when": "cron",
         "agent_name": catalog.default_for(catalog.usable_by(_user(request).pk)),
@@ -222,14 +222,14 @@ def new(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def edit(request: HttpRequest, schedule_id: UUID) -> HttpResponse:
-    """Change one."""
+    """Change a schedule."""
     schedule = _own(request, schedule_id)
     form = ScheduleForm(_user(request), request.POST or None, initial=_as_said(schedule), current=schedule)
     if request.method == "POST" and form.is_valid():
         said = form.said()
         unchanged = {name for name, value in _as_said(schedule).items() if form.cleaned_data.get(name) == value}
         if {"when", form.cleaned_data["when"], "time_zone"} <= unchanged:
-            # Sent again without a change: no due time moves, and a single one that is past stays where it is.
+            # An unchanged time is not sent to the use case: no due time moves, and a single one in the past stays.
             said = {name: value for name, value in said.items() if name not in (*schedule_commands.WHEN, "time_zone")}
         try:
             schedule_commands.change(_user(request), schedule_id, said, clock.now())
@@ -279,7 +279,7 @@ def _form_page(request: HttpRequest, form: ScheduleForm, schedule: Schedule | No
 @require_safe
 @login_required
 def preview(request: HttpRequest) -> HttpResponse:
-    """When the form's schedule would be due, in words and with its next times; or what is wrong with it."""
+    """When the form's schedule would be due, as a text and with its next times; or what is wrong with it."""
     form, line, problem = WhenForm(request.GET), None, ""
     if form.is_valid():
         try:
@@ -295,7 +295,7 @@ def preview(request: HttpRequest) -> HttpResponse:
 
 @form_action
 def run(request: HttpRequest, schedule_id: UUID) -> HttpResponse:
-    """Run it now, and go where it is seen."""
+    """Run a schedule now, and go to the page that shows it."""
     schedule = _own(request, schedule_id)
     try:
         accepted = occurrences.run_now(schedule.pk, clock.now(), _user(request))
@@ -308,7 +308,7 @@ def run(request: HttpRequest, schedule_id: UUID) -> HttpResponse:
 
 @form_action
 def switch(request: HttpRequest, schedule_id: UUID) -> HttpResponse:
-    """Pause or resume it."""
+    """Pause or resume a schedule."""
     enabled = request.POST.get("enabled") == "true"
     return _changed(request, schedule_id, {"enabled": enabled}, _("Resumed.") if enabled else _("Paused."))
 
@@ -331,7 +331,7 @@ def _changed(request: HttpRequest, schedule_id: UUID, fields: Mapping[str, Any],
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def delete(request: HttpRequest, schedule_id: UUID) -> HttpResponse:
-    """Ask whether it is meant; when it is, delete it."""
+    """Ask for confirmation, then delete a schedule."""
     schedule = _own(request, schedule_id)
     if request.method == "POST":
         schedule_commands.remove(_user(request), schedule.pk, Door.PAGE)

@@ -1,4 +1,4 @@
-"""The start page's form, sent by the browser itself: where scripts do not run, or have not begun yet."""
+"""The start page's form when the browser itself sends it, because scripts do not run, or not yet."""
 
 from hashlib import sha256
 from typing import Any
@@ -21,14 +21,14 @@ from chat.web.sessions import start_page
 
 @form_action
 def begin(request: HttpRequest) -> HttpResponse:
-    """Open a session with the message, and go there; where that is refused, the start page again, with the text and the reason."""
-    # Browsers send a box's lines as if they were a mail's.
+    """Create a session with the message, and go there; if it is refused, show the start page again, with the text and the reason."""
+    # Browsers send line ends as CRLF.
     message = request.POST.get("message", "").replace("\r\n", "\n")
     agent_name, enable_reasoning = request.POST.get("agent_name", ""), "enable_reasoning" in request.POST
     if request.POST.get("user") != str(user_of(request).pk):
-        # Another user has logged in since, who must neither send nor see what was typed here.
+        # Another user has logged in since, who must neither send nor see what was typed.
         return refuse_forgery(request)
-    # A form that is sent twice is one session; another text from the same page, come back to, is another.
+    # A form that is sent twice creates one session; another text from the same page creates another.
     key = sha256(repr((request.POST.get("form_key"), message, agent_name, enable_reasoning)).encode()).hexdigest()
     wish = {"message": message, "agent_name": agent_name, "enable_reasoning": enable_reasoning}
     try:
