@@ -71,7 +71,7 @@ class CallRecord:
 
     def close(self) -> None:
         """The run has ended: drop the callbacks, which would keep it in memory by a reference cycle."""
-        self._push = _tell_nobody
+        self._push = _ignore_events
 
     def _next_attempt(self, iteration: int) -> int:
         """The number of a request among those of an iteration."""
@@ -79,7 +79,7 @@ class CallRecord:
         return self._attempts[iteration]
 
 
-def _tell_nobody(_events: Sequence[RunEvent]) -> None:
+def _ignore_events(_events: Sequence[RunEvent]) -> None:
     """Stand in for a run that has ended: does nothing."""
 
 

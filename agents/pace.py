@@ -58,7 +58,7 @@ class LoopPacer:
             self._timer = None
             self.pace_s, self._late = PACE_S, 0.0
 
-    def next_look(self) -> float:
+    def next_update(self) -> float:
         """When to update next. If the loop is busy, updates are grouped: waking up costs it more than an update."""
         due = self._loop.time() + self.pace_s
         if self.pace_s >= _PAUSE_FROM_S:
@@ -110,7 +110,7 @@ class Throttle:
     def flush(self) -> None:
         """Show the state at once."""
         self._forget()
-        self._look()
+        self._update()
 
     def request(self) -> None:
         """Show the state when it is time for the next update."""
@@ -142,10 +142,10 @@ class Throttle:
 
     def _fire(self) -> None:
         self._timer = None
-        self._look()
+        self._update()
 
-    def _look(self) -> None:
-        self._next = self._pacer.next_look()
+    def _update(self) -> None:
+        self._next = self._pacer.next_update()
         if self._show is not None:
             self._show()
 

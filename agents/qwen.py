@@ -93,14 +93,14 @@ class _Agent(fncall_agent.FnCallAgent):  # type: ignore[misc] # Qwen-Agent has n
         llm: Any,
         toolset: Mapping[str, Tool],
         host: ReplyHost,
-        look_at: Callable[[Sequence[FileData]], list[str]],
+        pictures_for: Callable[[Sequence[FileData]], list[str]],
         on_words: Callable[[Sequence[str]], None],
     ) -> None:
         self.mem = None  # else the parent makes a file store, with a folder and a model of its own
         super().__init__(llm=llm, system_message="")
         self.function_map = {name: _QwenTool(tool) for name, tool in toolset.items()}
         self._host = host
-        self._look_at = look_at
+        self._pictures_for = pictures_for
         self._on_words = on_words
         self._results: deque[ToolOutcome] = deque()
 
@@ -133,7 +133,7 @@ class _Agent(fncall_agent.FnCallAgent):  # type: ignore[misc] # Qwen-Agent has n
 
     def _call_tool(self, *_: Any, **__: Any) -> str | list[ContentItem]:
         outcome = self._results.popleft()
-        return _content(outcome.content, self._look_at(outcome.files) if outcome.files else ())
+        return _content(outcome.content, self._pictures_for(outcome.files) if outcome.files else ())
 
 
 def run_conversation(
@@ -163,13 +163,15 @@ def run_conversation(
         words = join_sentences([Sentence("Some tools are not available in this run."), *missing])
         host.note(words)
         instructions += f"\n\n{words}"
-    look_at = functools.partial(pictures_of, content_of=files.content) if files and settings.sees_images else _see_none
-    told = [*told, *_first_calls(toolset, host), *_decided_calls(toolset, host, look_at)]
+    pictures_for = (
+        functools.partial(pictures_of, content_of=files.content) if files and settings.sees_images else _no_pictures
+    )
+    told = [*told, *_first_calls(toolset, host), *_decided_calls(toolset, host, pictures_for)]
     conversation = list(_to_qwen(repair_tool_calls(told)))
     if spec.agent_class:
         _let_work(spec, settings, toolset, egress, conversation, host)
         return
-    agent = _Agent(_model(settings, spec.parameters, host), toolset, host, look_at, egress.add_words)
+    agent = _Agent(_model(settings, spec.parameters, host), toolset, host, pictures_for, egress.add_words)
     messages = _SharedMessages([Message(SYSTEM, instructions), *conversation])
     for _ in agent.run(messages, lang="en"):  # steps are passed on by the host; Qwen-Agent's own list has nothing more
         pass
@@ -195,7 +197,7 @@ def _first_calls(toolset: Mapping[str, Tool], host: ReplyHost) -> list[ChatMessa
 
 
 def _decided_calls(
-    toolset: Mapping[str, Tool], host: ReplyHost, look_at: Callable[[Sequence[FileData]], list[str]]
+    toolset: Mapping[str, Tool], host: ReplyHost, pictures_for: Callable[[Sequence[FileData]], list[str]]
 ) -> list[ChatMessage]:
     """The messages of the calls that people have decided, once those that were allowed have run."""
     calls = host.decided_calls()
@@ -215,7 +217,7 @@ def _decided_calls(
             "tool_call_id": call.id,
             "name": call.name,
             "content": outcomes[call.id].content,
-            "images": look_at(outcomes[call.id].files),
+            "images": pictures_for(outcomes[call.id].files),
         }
         for call in calls
     ]
@@ -252,7 +254,7 @@ def _let_work(
     model = work.model(lambda asking: _model(settings, spec.parameters, asking))
     mixin = type("Driven", (driver.Driven,), {"work": work})
     agent = qwen_agents.make_agent(spec, model, [_QwenTool(tool) for tool in toolset.values()], mixin)
-    work.carry_out(agent, conversation)
+    work.run_agent(agent, conversation)
 
 
 def _model(settings: ModelSettings, parameters: Parameters, host: base.ReplyHost) -> Any:
@@ -275,7 +277,7 @@ def _model(settings: ModelSettings, parameters: Parameters, host: base.ReplyHost
     )
 
 
-def _see_none(_: Sequence[FileData]) -> list[str]:
+def _no_pictures(_: Sequence[FileData]) -> list[str]:
     return []
 
 

@@ -247,13 +247,13 @@ class SessionConsumer(AsyncWebsocketConsumer):
             case Resume():
                 await self._resume(command)
             case Chat() | Continue() | Steer():
-                await self._put_in_line(self._asked(command), command.client_message_id)
+                await self._enqueue_command(self._asked(command), command.client_message_id)
             case Unsteer():
                 await self._unsteer(command)
             case Cancel():
                 await self._cancel(command)
             case Activity():
-                await self._tell_activity(command)
+                await self._publish_activity(command)
             case Approve() | Answer():
                 await self._decide(command)
 
@@ -285,7 +285,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
                     door=Door.SOCKET,
                 )
 
-    async def _put_in_line(self, asked: Awaitable[run_commands.Accepted], client_message_id: str | None) -> None:
+    async def _enqueue_command(self, asked: Awaitable[run_commands.Accepted], client_message_id: str | None) -> None:
         """Answer with `accepted` before anything of the run is sent."""
         subscriber = self._subscribed().subscriber
         subscriber.cork()
@@ -346,7 +346,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
         except Refused as refused:
             self._error(refused.code, refused.message)
 
-    async def _tell_activity(self, activity: Activity) -> None:
+    async def _publish_activity(self, activity: Activity) -> None:
         if (activity.seq or 0) > self._subscribed().subscriber.feed.head:
             self._error("bad_seq", Sentence("There is no step %(n)s in this session.", n=str(activity.seq)[:20]))
             return

@@ -104,7 +104,7 @@ class Runs(bootsteps.StartStopStep):
             connection.close()
         slots = parent.max_concurrency or parent.pool.limit
         _worker = Worker(slots)
-        signals.worker_shutting_down.connect(_told_to_stop, weak=False)
+        signals.worker_shutting_down.connect(_on_stop_signal, weak=False)
         _worker.start()
         logger.info("This worker executes up to %d runs at a time, as %s", slots, run_registry.PROCESS)
 
@@ -117,7 +117,7 @@ class Runs(bootsteps.StartStopStep):
     terminate = stop
 
 
-def _told_to_stop(**_: Any) -> None:
+def _on_stop_signal(**_: Any) -> None:
     """Handle a signal: the first lets the runs finish their current step, the next does not wait for that."""
     if _worker is not None:
         if _worker.is_stopping:

@@ -58,7 +58,7 @@ def is_of_redis(error: object) -> bool:
     return client is not None and isinstance(error, client.RedisError)
 
 
-def say_in_a_line(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+def shorten_traceback(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Replace a traceback by the exception's message: for unavailable parts, an empty database, an invalid request."""
     info = event.get("exc_info")
     error = sys.exc_info()[1] if info is True else info[1] if isinstance(info, tuple) else info
@@ -80,7 +80,7 @@ SHARED = (
     structlog.processors.TimeStamper(fmt="iso", utc=True),
     structlog.stdlib.ExtraAdder(),
     leave_private_out,
-    say_in_a_line,
+    shorten_traceback,
 )
 
 

@@ -254,7 +254,9 @@ FORMER_NAMES = set(
     "OUR_FAULT page_of_app telling endline presenting dress CannotGoOn because Extent grow _grow grow_call _grown _said _say _tempo "
     "_tempos room RunTeller NoteTeller Seat take_seat Wish find_who_enters has_come tell_people tell_from_thread note_act told_otherwise "
     "say_sentence look_at_server Entrance entrance let_in Ruling Onward Reached "
-    "NoRoom carried_run hurry _see_to _rang take_from warm tie tie_known tie_copied tie_to_case untie_from_cases".split()
+    "NoRoom carried_run hurry _see_to _rang take_from warm tie tie_known tie_copied tie_to_case untie_from_cases carry_out _carry line_of "
+    "_put_in_line tell_sockets told_since told_of count_told _tell_roles _tell_activity put_down turn_away is_of_use check_room "
+    "sessions_to_look_at _told_to_stop say_in_a_line next_look look_at".split()
 )
 
 

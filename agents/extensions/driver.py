@@ -123,7 +123,7 @@ class Work:
 
     # -- in the run's thread ----------------------------------------------------------------------
 
-    def carry_out(self, agent: Any, messages: Sequence[Message]) -> None:
+    def run_agent(self, agent: Any, messages: Sequence[Message]) -> None:
         """Run the agent to its end. Blocks; raises what the run raises and what the agent raises."""
         remove_callback = self._host.call_at_stop(lambda: self._news.put(_End(Stopped())))
         threads.run_in_thread(lambda: self._generate(agent, messages))
@@ -137,13 +137,13 @@ class Work:
                         raise AgentError("internal", Sentence("The agent ended without an answer."))
                     self._close_open()
                     return
-                self._heed(news)
+                self._handle(news)
         finally:
             remove_callback()
             self._asking.stop()
             self._refuse_calls()
 
-    def _heed(self, news: Turn | _ToolCall | _Result) -> None:
+    def _handle(self, news: Turn | _ToolCall | _Result) -> None:
         if isinstance(news, Turn):
             self._close_open()
             self._write(news)

@@ -170,4 +170,4 @@ def inspect_server(name: str, entry: Any, within_s: float) -> tuple[dict[str, st
     """
     from agents.tools import mcp  # noqa: PLC0415 - as in `build_tools`
 
-    return mcp.look_at(name, entry, within_s)
+    return mcp.probe_server(name, entry, within_s)

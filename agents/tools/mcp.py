@@ -246,15 +246,15 @@ def drop_server(name: str) -> None:
     connected_servers.drop(name)
 
 
-def look_at(name: str, entry: Any, within_s: float) -> tuple[dict[str, str], str]:
+def probe_server(name: str, entry: Any, within_s: float) -> tuple[dict[str, str], str]:
     """Connect to a server, apart from the sessions of runs, and disconnect. Returns its tools and a sentence about what is wrong.
 
     Blocks for up to ``within_s`` seconds.
     """
-    return _loop.submit(_look_at(Server(name, entry), within_s)).result()
+    return _loop.submit(_probe_server(Server(name, entry), within_s)).result()
 
 
-async def _look_at(server: Server, within_s: float) -> tuple[dict[str, str], str]:
+async def _probe_server(server: Server, within_s: float) -> tuple[dict[str, str], str]:
     server.start()
     try:
         async with asyncio.timeout(within_s):

@@ -210,7 +210,7 @@ class Server:
             async with (
                 clock,
                 self._streams(config, by_sse) as (read, write),
-                _Session(read, write, logging_callback=self._heard_log, message_handler=self._heard) as session,
+                _Session(read, write, logging_callback=self._on_log, message_handler=self._on_message) as session,
             ):
                 await session.initialize()
                 self.offer = await read_offer(session)
@@ -317,7 +317,7 @@ class Server:
 
     # -- what the server says by itself -----------------------------------------------------------
 
-    async def _heard(self, message: Any) -> None:
+    async def _on_message(self, message: Any) -> None:
         """When the server reports that its tools have changed, read them again. Only runs that begin later use them."""
         if isinstance(message, types.ToolListChangedNotification):
             self._offer_is_old = True
@@ -334,7 +334,7 @@ class Server:
                 log.info("The tools of the MCP server %s could not be read again", self.name)
             await asyncio.sleep(_REREAD_S)
 
-    async def _heard_log(self, params: types.LoggingMessageNotificationParams) -> None:
+    async def _on_log(self, params: types.LoggingMessageNotificationParams) -> None:
         log.debug("MCP server %s: %s", self.name, str(params.data)[:300])
 
     # -- transports -------------------------------------------------------------------------------

@@ -180,9 +180,9 @@ class ToolTurn:
             job.stop.set(words)
             self._end(job, ok=False, content=words)
         else:
-            self._heed(news)
+            self._handle(news)
 
-    def _heed(self, news: "_News | None") -> None:
+    def _handle(self, news: "_News | None") -> None:
         if isinstance(news, str):
             self._woken.add(news)
             self._repeat(news)
@@ -218,7 +218,7 @@ class ToolTurn:
     def _wind_down(self) -> None:
         """End every call after a stop: with its result if it has one, else with the reason."""
         while not self._news.empty():
-            self._heed(self._news.get())
+            self._handle(self._news.get())
         reason = self._stop.reason
         for job in self._waiting:
             self._end(job, ok=False, content=f"{reason} The tool had not begun.")

@@ -284,7 +284,10 @@ async def list_notifications(
     if after is None:
         return {"items": [], "now": now.timestamp()}
     since = datetime.fromtimestamp(after, UTC)
-    return {"items": await database.read(notifications.told_since, user_of(request), since), "now": now.timestamp()}
+    return {
+        "items": await database.read(notifications.notifications_since, user_of(request), since),
+        "now": now.timestamp(),
+    }
 
 
 async def _shown(schedule: Schedule) -> ScheduleOut:

@@ -15,7 +15,7 @@ from chat.api.auth import MANAGE, READ
 from chat.api.bodies import Expiry, read_body, read_expiry, takes_body, user_of
 from chat.api.cases import set_key
 from chat.api.errors import error_response
-from chat.api.shares import SetShareOut, ShareChanges, share_out, tell_sockets
+from chat.api.shares import SetShareOut, ShareChanges, notify_sockets, share_out
 from chat.cases import sharing
 from chat.models import Door
 from chat.protocol import BadFrame
@@ -67,7 +67,7 @@ async def make_set_share(request: HttpRequest, set_id: str) -> Any:
         share = await database.write(sharing.make_share, user_of(request), key, target, Role(new.role), ends, Door.API)
     except UnknownName as unknown:
         return error_response(unknown.code, unknown.message, 400)
-    await tell_sockets()
+    await notify_sockets()
     return Status(201, share_out(share))
 
 
@@ -82,7 +82,7 @@ async def change_set_share(request: HttpRequest, set_id: str, share_id: str) -> 
     changes = read_body(request, ShareChanges).given()
     keys = set_key(set_id), set_key(share_id, _NO_SHARE)
     share = await database.write(sharing.change_share, user_of(request), *keys, changes, Door.API)
-    await tell_sockets()
+    await notify_sockets()
     return share_out(share)
 
 
@@ -91,7 +91,7 @@ async def withdraw_set_share(request: HttpRequest, set_id: str, share_id: str) -
     """Withdraw a share of your set; the user also loses the sessions in which its cases were asked."""
     keys = set_key(set_id), set_key(share_id, _NO_SHARE)
     await database.write(sharing.withdraw_share, user_of(request), *keys, Door.API)
-    await tell_sockets()
+    await notify_sockets()
     return Status(204, None)
 
 
@@ -99,5 +99,5 @@ async def withdraw_set_share(request: HttpRequest, set_id: str, share_id: str) -
 async def leave_set(request: HttpRequest, set_id: str) -> Status[None]:
     """Leave a set that was shared with you."""
     await database.write(sharing.leave_set, user_of(request), set_key(set_id), Door.API)
-    await tell_sockets()
+    await notify_sockets()
     return Status(204, None)

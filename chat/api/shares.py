@@ -131,7 +131,7 @@ async def make_share(request: HttpRequest, session_id: str) -> Any:
         )
     except sharing.UnknownName as unknown:
         return error_response(unknown.code, unknown.message, 400)
-    await tell_sockets()
+    await notify_sockets()
     return Status(201, _share_out(share, link_address(request, secret)))
 
 
@@ -140,7 +140,7 @@ async def change_share(request: HttpRequest, share_id: str) -> ShareOut:
     """Change the role or the expiry of a share of your session; open sockets are notified at once."""
     changes = read_body(request, ShareChanges).given()
     share = await database.write(sharing.change_share, user_of(request), _key(share_id), changes, Door.API)
-    await tell_sockets()
+    await notify_sockets()
     return _share_out(share)
 
 
@@ -148,11 +148,11 @@ async def change_share(request: HttpRequest, share_id: str) -> ShareOut:
 async def withdraw_share(request: HttpRequest, share_id: str) -> HttpResponse | Status[None]:
     """Withdraw a share of your session; sockets of users who have no other right are closed at once."""
     await database.write(sharing.withdraw_share, user_of(request), _key(share_id), Door.API)
-    await tell_sockets()
+    await notify_sockets()
     return Status(204, None)
 
 
-async def tell_sockets() -> None:
+async def notify_sockets() -> None:
     """Have every process check at once whether its open sockets may stay."""
     await groups.publish(groups.EVERYONE, group_messages.LOGINS_CHANGED)
 

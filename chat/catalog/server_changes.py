@@ -57,11 +57,11 @@ def _changed(by: User, act: Act, server: EnteredServer, *former: str) -> None:
     transaction.on_commit(lambda: tell(names))
 
 
-def _tell_of_model_servers(_names: Mapping[str, None]) -> None:
+def _publish_model_servers(_names: Mapping[str, None]) -> None:
     model_servers.forget()
 
 
-def _tell_of_tool_servers(names: Mapping[str, None]) -> None:
+def _publish_tool_servers(names: Mapping[str, None]) -> None:
     """Have all processes connect to it again; one that misses the message does so at the next run that has the server."""
     mcp_servers.forget()
     for name in names:
@@ -69,6 +69,6 @@ def _tell_of_tool_servers(names: Mapping[str, None]) -> None:
 
 
 _KINDS: dict[type[EnteredServer], tuple[str, Callable[[Mapping[str, None]], None]]] = {
-    ModelServer: ("model", _tell_of_model_servers),
-    McpServer: ("tool", _tell_of_tool_servers),
+    ModelServer: ("model", _publish_model_servers),
+    McpServer: ("tool", _publish_tool_servers),
 }

@@ -63,7 +63,7 @@ class Masker:
             return text
         masked, secrets = masking.mask_with_places(text)
         for secret in secrets:
-            self._tell(secret.kind, masked[max(0, secret.start - _AROUND) : secret.end + _AROUND])
+            self._add_place(secret.kind, masked[max(0, secret.start - _AROUND) : secret.end + _AROUND])
         return masked
 
     def mask_json(self, value: Any, kind: Kind | None = None) -> Any:
@@ -88,10 +88,10 @@ class Masker:
 
     def _hide(self, kind: Kind) -> str:
         words = masking.placeholder_for(kind)
-        self._tell(kind, words)
+        self._add_place(kind, words)
         return words
 
-    def _tell(self, kind: Kind, excerpt: str) -> None:
+    def _add_place(self, kind: Kind, excerpt: str) -> None:
         self.counts[kind] += 1
         if len(self.places) < MOST_TOLD:
             seq, what, tool = self._at

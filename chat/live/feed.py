@@ -324,7 +324,7 @@ class Feed:
                 return
             self._queue_due = False
             try:
-                queue, steering = await database.read(selectors.lines, self.session_id)
+                queue, steering = await database.read(selectors.pending_messages, self.session_id)
             except Exception as error:  # noqa: BLE001 - logged once; the next poll tries again
                 self._queue_due = True
                 self.report("the queue could not be read", error)

@@ -136,7 +136,7 @@ async def _reconcile_feeds(feeds: list[Feed]) -> None:
             handed_over += _compare_feed(feed, head, fingerprint)
             if feed.misses_growth(now):
                 unheard[feed.session_id] = feed
-    await _tell_roles(handed_over)
+    await _notify_roles(handed_over)
     if unheard:
         for session_id, draft in await database.read(reconcile.saved_drafts, list(unheard)):
             unheard[session_id].take_draft(draft)
@@ -191,7 +191,7 @@ def _owned_before(subscriber: Subscriber, owner_id: int) -> bool:
     )
 
 
-async def _tell_roles(subscribers: list[Subscriber]) -> None:
+async def _notify_roles(subscribers: list[Subscriber]) -> None:
     if subscribers:
         places = [(each.feed.session_id, each.login) for each in subscribers]
         await _change_roles(subscribers, await database.read(current_roles, places))

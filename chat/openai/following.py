@@ -27,7 +27,7 @@ _WORDS = {
 _TOO_MANY = "Too many connections of this account are open. Please close some."
 
 
-def check_room(user: User) -> None:
+def check_connections(user: User) -> None:
     """Refuse a user who has the most open connections that are allowed, before the run is started. Raises `Failure`."""
     most = settings.MAX_SOCKETS_PER_USER
     if most and sum(here == user.pk for here in connections.open_here.values()) >= most:

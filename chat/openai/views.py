@@ -22,7 +22,7 @@ from chat.openai import catalog, completions, requests, responses
 from chat.openai.asking import start_run
 from chat.openai.completions import CompletionStream
 from chat.openai.failures import Failure, bad_request, refused_command, run_failure, run_waits
-from chat.openai.following import check_room, follow_run
+from chat.openai.following import check_connections, follow_run
 from chat.openai.pieces import AnswerParts, Ended, Frame, Piece, PieceReader, is_request
 from chat.openai.requests import AnswerRequest, Body
 from chat.openai.responses import Output, ResponseStream
@@ -219,7 +219,7 @@ async def _asked(
     named = request.headers.get(_ANSWERED_AS)
     if named:
         wanted = wanted.in_session(named)
-    check_room(login.user)
+    check_connections(login.user)
     try:
         key = read_key(request.headers.get(HEADER), raw)
     except Refused as refusal:

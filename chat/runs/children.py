@@ -251,7 +251,7 @@ class Delegation:
         else:
             self._tree.at_work += 1
         try:
-            finished = await self._carry(run, stop, is_known=known is not None)
+            finished = await self._run_child(run, stop, is_known=known is not None)
         finally:
             self._tree.at_work -= 1
         if finished is None:
@@ -277,7 +277,7 @@ class Delegation:
 
         stop.add_callback(give_up_soon)
 
-    async def _carry(self, run: Run, stop: CancelToken, *, is_known: bool) -> Finished | None:
+    async def _run_child(self, run: Run, stop: CancelToken, *, is_known: bool) -> Finished | None:
         """Begin or continue the other run, and wait until it has ended or waits; None if it was taken over by another process."""
         handle = self._handles[run.pk] = RunHandle(asyncio.Event())
 

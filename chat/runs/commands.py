@@ -423,7 +423,7 @@ def cancel_atomically(
             # No process executes it: it ends now.
             events += waiting.end(run, RunStatus.CANCELLED, run_state.stopped_by(user.get_username()), by=user)
             ended.append(run.pk)
-            woken += waiting.line_of(run)[:-1]
+            woken += waiting.path_to_root(run)[:-1]
             continue
         if run.status != RunStatus.QUEUED:
             run_state.request_cancel(run, user)

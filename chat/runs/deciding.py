@@ -103,7 +103,7 @@ async def decide(user: User, session_id: UUID, said: Said, door: Door) -> None:
         if decided.claim is not None:
             dispatch.start_run(decided.claim)
 
-    await _tell(await run_registry.write_and_start(start, _decide_atomically, user, session_id, said, door))
+    await _publish(await run_registry.write_and_start(start, _decide_atomically, user, session_id, said, door))
 
 
 async def expire_due() -> None:
@@ -123,7 +123,7 @@ def may_decide(user: AnyUser, session: Session) -> bool:
     return role is not None and may_drive(role)
 
 
-async def _tell(decided: Decided) -> None:
+async def _publish(decided: Decided) -> None:
     """Publish what was stored, unless the run does that itself; notify workers if another process continues it."""
     if decided.claim is not None:
         return
@@ -254,7 +254,7 @@ def _go_on(run: Run, data: PeopleStep) -> Decided:
     if run.status != RunStatus.WAITING or not waiting.may_go_on(run.pk):
         return Decided(run.session_id, events)
     run_state.mark_decided(run)
-    line = waiting.line_of(run)
+    line = waiting.path_to_root(run)
     root_status = run.status if run.parent_id is None else Run.objects.values_list("status", flat=True).get(pk=line[-1])
     return Decided(run.session_id, events, root_status == RunStatus.WAITING, woken=line[:-1])
 
@@ -263,7 +263,7 @@ _expiring = EachRow("Ending the wait for call")
 
 
 async def _expire(call_id: int) -> None:
-    await _tell(await database.write(_expire_atomically, call_id))
+    await _publish(await database.write(_expire_atomically, call_id))
 
 
 @transaction.atomic
@@ -283,7 +283,7 @@ def _expire_atomically(call_id: int) -> Decided:
         return nothing
     if call.unanswered == "stop":
         events = waiting.end(run, RunStatus.CANCELLED, NOT_DECIDED, code="not_decided")
-        return Decided(run.session_id, events, is_ready=True, woken=waiting.line_of(run)[:-1])
+        return Decided(run.session_id, events, is_ready=True, woken=waiting.path_to_root(run)[:-1])
     data: PeopleStep
     if call.kind == WaitingKind.QUESTION:
         data = _answer_step(run, call, None, {})

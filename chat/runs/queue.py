@@ -94,7 +94,7 @@ _DECIDED = (
 )
 
 
-def sessions_to_look_at() -> list[UUID]:
+def sessions_to_start() -> list[UUID]:
     """Sessions in which a run may start, or may continue because people have decided; the latter first. Polled every second."""
     with connection.cursor() as cursor:
         cursor.execute(_DECIDED, [_MOST_WAITING])

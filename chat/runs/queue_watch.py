@@ -43,7 +43,7 @@ _each = EachRow("Moving on the queue of session")
 
 async def start_waiting() -> None:
     """Start queued runs that may start. If workers do that, only note whether they do."""
-    waiting = await database.read(run_queue.sessions_to_look_at)
+    waiting = await database.read(run_queue.sessions_to_start)
     if settings.BROKER_URL:
         the_watch.look(waiting)
         return

@@ -112,7 +112,7 @@ async def expire_some() -> bool:
         # All of them are locked: they are tried again in an hour.
         upto = await database.read(_after, after_user)
     next_at = clock.now() if upto is not None else clock.now() + _EVERY
-    await database.write(chores.put_down, SESSIONS, str(upto or ""), next_at)
+    await database.write(chores.store_progress, SESSIONS, str(upto or ""), next_at)
     return upto is not None
 
 
@@ -127,7 +127,7 @@ async def sweep_request_keys() -> bool:
     if not await database.read(chores.is_due, KEYS, now) or await database.write(chores.claim, KEYS, now) is None:
         return False
     is_more = await database.write(request_keys.sweep_keys, _ENTRIES)
-    await database.write(chores.put_down, KEYS, "", clock.now() + (timedelta() if is_more else _EVERY))
+    await database.write(chores.store_progress, KEYS, "", clock.now() + (timedelta() if is_more else _EVERY))
     return is_more
 
 
@@ -140,5 +140,5 @@ async def purge_audit() -> bool:
         return False
     before = now - timedelta(days=settings.AUDIT_DAYS)
     is_more = await database.write(audit.remove_older, before, _ENTRIES)
-    await database.write(chores.put_down, AUDIT, "", clock.now() + (timedelta() if is_more else _EVERY))
+    await database.write(chores.store_progress, AUDIT, "", clock.now() + (timedelta() if is_more else _EVERY))
     return is_more

@@ -57,7 +57,7 @@ async def steer(
         own_id = client_message_id or uuid4().hex
         return _steer_atomically(user, session_id, message, own_id, interrupt, fallback_agent, origin, door)
 
-    return (await run_registry.write_and_start(_heed, write)).accepted
+    return (await run_registry.write_and_start(_notify, write)).accepted
 
 
 @transaction.atomic
@@ -89,7 +89,7 @@ def _steer_atomically(
             origin=origin,
         )
         return _Said(asked)
-    _check_room(run, message)
+    _check_pending(run, message)
     number = steering.add(run, user.pk, own_id, message, interrupt=interrupt)
     if run.user_id != user.pk:
         audit.record_action(user.pk, Act.STEER, door, session_id=session_id, run_id=run.pk, subject_id=run.user_id)
@@ -102,7 +102,7 @@ def _reads_words(run: Run) -> bool:
     return run.agent_version is None or not run.agent_version.agent_class
 
 
-def _check_room(run: Run, message: str) -> None:
+def _check_pending(run: Run, message: str) -> None:
     waiting = steering.lengths_pending(run.pk)
     longest = _MOST_LENGTHS * settings.MAX_MESSAGE_CHARS
     if len(waiting) >= MOST_PENDING or 0 < longest < sum(waiting) + len(message):
@@ -112,29 +112,29 @@ def _check_room(run: Run, message: str) -> None:
         )
 
 
-def _heed(said: _Said) -> "asyncio.Task[None] | None":
+def _notify(said: _Said) -> "asyncio.Task[None] | None":
     """The word is committed: notify the run and the session's clients."""
     if not said.accepted.is_word:
         return commands.start_accepted(said.accepted)
     if said.accepted.is_new:
-        return background.spawn(_tell(said), f"steer {said.accepted.run_id}")
+        return background.spawn(_publish(said), f"steer {said.accepted.run_id}")
     return None
 
 
-async def _tell(said: _Said) -> None:
+async def _publish(said: _Said) -> None:
     await run_registry.steer_run(said.accepted.run_id, said.number, said.reason)
     await publisher.publish_queue(said.accepted.session_id)
 
 
 async def unsteer(user: User, session_id: UUID, client_message_id: str, door: Door = Door.API) -> UUID:
     """Withdraw a word that no model call has read. Returns the run that it was for. Raises `Refused`."""
-    run_id = await database.write(_take_back, user, session_id, client_message_id, door)
+    run_id = await database.write(_withdraw_atomically, user, session_id, client_message_id, door)
     await publisher.publish_queue(session_id)
     return run_id
 
 
 @transaction.atomic
-def _take_back(user: User, session_id: UUID, client_message_id: str, door: Door) -> UUID:
+def _withdraw_atomically(user: User, session_id: UUID, client_message_id: str, door: Door) -> UUID:
     check_access(session_id, user, client_message_id)
     word = steering.take_back(session_id, user.pk, client_message_id)
     if word is None:

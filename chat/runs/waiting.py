@@ -136,7 +136,7 @@ def _begin_again(run: Run, recorded: Recorded, entries: Sequence[Entry], wait: W
 
 def _told(run: Run, events: list[Stored], made: Sequence[WaitingCall]) -> Begun:
     title = Session.objects.filter(pk=run.session_id).values_list("title", flat=True).first() or ""
-    notices = [waiting_calls.told_of(call, title) for call in made]
+    notices = [waiting_calls.notification_of(call, title) for call in made]
     people = waiting_calls.deciders(run.session_id) if notices else []
     unblocked = run_queue.sessions_unblocked_by(run) if run.parent_id is None else []
     return Begun(events, notices, people, unblocked)
@@ -241,7 +241,7 @@ def gate_for(claim: ClaimedRun, within: Within) -> agents.Gate:
     return agents.Gate((settings.APPROVAL_POLICY, *within.policies), why_no_wait, is_allowed)
 
 
-def line_of(run: Run) -> list[UUID]:
+def path_to_root(run: Run) -> list[UUID]:
     """A run and the runs around it, up to its root."""
     line = [run]
     while (parent := line[-1].parent) is not None:

@@ -106,10 +106,12 @@ async def publish(group: str, message: Message) -> None:
 async def publish_counted(group: str, message: Message) -> int | None:
     """Like `publish`; returns how many other processes received the message, or None if the layer does not say."""
     layer: Any = get_channel_layer()
-    if not hasattr(layer, "count_told"):
+    if not hasattr(layer, "group_send_counted"):
         await publish(group, message)
         return None
-    told = await _breaker(layer).call(lambda: layer.count_told(group, {**message, "group": group}), f"telling {group}")
+    told = await _breaker(layer).call(
+        lambda: layer.group_send_counted(group, {**message, "group": group}), f"telling {group}"
+    )
     return None if told is False else max(0, told - _listener().hears(group))
 
 

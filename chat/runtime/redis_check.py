@@ -62,10 +62,10 @@ def check_redis() -> None:
 
 def try_channel_layer() -> None:
     """Publish and listen as the channel layer does; raises one of `AWAY`."""
-    asyncio.run(asyncio.wait_for(_publish_and_hear(), _PATIENCE_S))
+    asyncio.run(asyncio.wait_for(_publish_and_receive(), _PATIENCE_S))
 
 
-async def _publish_and_hear() -> None:
+async def _publish_and_receive() -> None:
     layer: Any = settings.CHANNEL_LAYERS["default"]
     (host,) = decode_hosts(layer["CONFIG"]["hosts"])
     async with Redis(connection_pool=create_pool(host)) as client, client.pubsub() as listener:

@@ -24,9 +24,9 @@ class SharedChannelLayer(RedisPubSubChannelLayer):  # type: ignore[misc] # untyp
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
         """Send a message to a group."""
-        await self.count_told(group, message)
+        await self.group_send_counted(group, message)
 
-    async def count_told(self, group: str, message: dict[str, Any]) -> int:
+    async def group_send_counted(self, group: str, message: dict[str, Any]) -> int:
         """Send a message to a group; returns how many processes received it, including this one if it is a member."""
         layer = self._get_layer()
         channel = layer._get_group_channel_name(group)  # noqa: SLF001

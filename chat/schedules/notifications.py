@@ -24,7 +24,7 @@ def notification(occurrence_id: int) -> tuple[int, NotificationData] | None:
     return None if found is None else (found.schedule.owner_id, _notification(found))
 
 
-def told_since(user: User, after: datetime) -> list[NotificationData | WaitingData]:
+def notifications_since(user: User, after: datetime) -> list[NotificationData | WaitingData]:
     """`notifications`, followed by the requests that were made to the user since then and are still open."""
     waiting = waiting_calls.begun_since(user.pk, after - _OVERLAP, _MOST_NOTIFICATIONS)
     return [*notifications(user, after), *waiting]

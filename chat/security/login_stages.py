@@ -93,7 +93,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # untyped
 
     def pre_login(self, request: HttpRequest, user: User, **_: Any) -> HttpResponse | None:
         """Refuse users whose account is closed, deactivated, or refused by its provider."""
-        return None if user.may_enter else turn_away(request)
+        return None if user.may_enter else show_refused_login(request)
 
     def login(self, request: HttpRequest, user: User) -> None:
         """Log in."""
@@ -108,6 +108,6 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # untyped
         """Show nothing: pages have messages of their own."""
 
 
-def turn_away(request: HttpRequest) -> HttpResponse:
+def show_refused_login(request: HttpRequest) -> HttpResponse:
     """Show a user who has proven who they are that their account may not log in."""
     return render(request, "registration/provider_refused.html", {"kind": "closed"}, status=403)

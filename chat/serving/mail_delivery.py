@@ -60,7 +60,7 @@ class MailDeliverer:
 
     async def _send(self, taken: TakenMail) -> None:
         address = await database.read(confirmed_address, taken.user)
-        if address is None or not mails.is_of_use(taken):
+        if address is None or not mails.is_still_wanted(taken):
             await database.write(mails.drop, taken.mail)
             return
         message = message_of(taken, address)

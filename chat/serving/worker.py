@@ -44,7 +44,7 @@ class Worker:
         if self.is_stopping:
             return False
         try:
-            return asyncio.run_coroutine_threadsafe(self._carry(session_id), self._loop).result()
+            return asyncio.run_coroutine_threadsafe(self._execute_next(session_id), self._loop).result()
         except CancelledError:
             return False
 
@@ -65,7 +65,7 @@ class Worker:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.call_soon(supervisor.start_clockwork, self._look)
+        self._loop.call_soon(supervisor.start_clockwork, self._poll_queue)
         threading.Thread(target=executor.preload_agents, name="warm", daemon=True).start()
         self._loop.run_forever()
         left = asyncio.all_tasks(self._loop)
@@ -79,7 +79,7 @@ class Worker:
         self._ending = self._loop.create_task(supervisor.stop_clockwork())
         self._ending.add_done_callback(lambda _: self._loop.stop())
 
-    async def _carry(self, session_id: UUID) -> bool:
+    async def _execute_next(self, session_id: UUID) -> bool:
         async with self._slots:
             if not run_registry.is_open():
                 return False
@@ -88,11 +88,11 @@ class Worker:
                 await ended.wait()
         return True
 
-    async def _look(self) -> None:
+    async def _poll_queue(self) -> None:
         """Poll the queue: start queued runs while slots are free."""
         if self._slots.locked():
             return
-        for session_id in await database.read(run_queue.sessions_to_look_at):
+        for session_id in await database.read(run_queue.sessions_to_start):
             if self._slots.locked():
                 return
             await self._slots.acquire()

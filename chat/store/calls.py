@@ -125,7 +125,7 @@ class CallWriter:
             for call in calls:
                 if isinstance(call, CallBegun):
                     asked = _Asked.of(call.request)
-                    before, ids = self._look(cursor, asked, before, ids)
+                    before, ids = self._read_stored(cursor, asked, before, ids)
                     end = ends.get(_place(call))
                     began = self._begin(cursor, call, asked, end, before, ids)
                     if began is not None:
@@ -139,7 +139,7 @@ class CallWriter:
             # Until it is committed, the transaction may be rolled back.
             transaction.on_commit(lambda: self._remember(before, ids))
 
-    def _look(
+    def _read_stored(
         self, cursor: CursorWrapper, asked: "_Asked", before: _Known | None, ids: dict[str, int]
     ) -> tuple[_Known | None, dict[str, int]]:
         """Read what is stored, if another process may have written calls of the session."""

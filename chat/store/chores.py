@@ -24,6 +24,6 @@ def claim(name: str, now: datetime) -> str | None:
     return seen.place if mine.update(next_at=now + timedelta(seconds=HELD_S)) else None
 
 
-def put_down(name: str, place: str, next_at: datetime) -> None:
+def store_progress(name: str, place: str, next_at: datetime) -> None:
     """Store a chore's progress, and when it is due again."""
     Chore.objects.filter(name=name).update(place=place, next_at=next_at)

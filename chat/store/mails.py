@@ -91,7 +91,7 @@ def take_due(most: int) -> list[TakenMail]:
     return [TakenMail(mail, mail.user, runs.get(mail.run_id) if mail.run_id else None) for mail in taken]
 
 
-def is_of_use(taken: TakenMail) -> bool:
+def is_still_wanted(taken: TakenMail) -> bool:
     """Whether a mail is still true, and its recipient still wants it."""
     user, run = taken.user, taken.run
     if not user.may_enter:

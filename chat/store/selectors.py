@@ -301,7 +301,7 @@ def queue(session_id: UUID) -> list[QueuedRun]:
     ]
 
 
-def lines(session_id: UUID) -> tuple[list[QueuedRun], list[PendingWord]]:
+def pending_messages(session_id: UUID) -> tuple[list[QueuedRun], list[PendingWord]]:
     """What is pending in a session, as frames have it: queued runs, and steering words for the running run's model."""
     # In this order: a word that is moved to the queue between the two queries is shown twice instead of not at all.
     words = steering.pending_in(session_id)

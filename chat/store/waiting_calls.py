@@ -133,10 +133,10 @@ def list_open(user_id: int, after: tuple[datetime, int] | None = None, limit: in
 def begun_since(user_id: int, since: datetime, most: int) -> list[WaitingData]:
     """The newest ``most`` requests to a user that were made since a time and are still open, oldest first."""
     begun = _open_for(user_id).filter(created_at__gt=since).select_related("session").order_by("-created_at", "-pk")
-    return [told_of(call, call.session.title) for call in reversed(begun[:most])]
+    return [notification_of(call, call.session.title) for call in reversed(begun[:most])]
 
 
-def told_of(call: WaitingCall, title: str) -> WaitingData:
+def notification_of(call: WaitingCall, title: str) -> WaitingData:
     """The notification about a call that has begun to wait, in a session with this title."""
     return {
         "kind": "question" if call.kind == WaitingKind.QUESTION else "approval",

@@ -20,7 +20,7 @@ from chat.runs.admission import Refused
 from chat.runs.sharing import ShareTarget, UnknownName
 from chat.web.acts import form_action
 from chat.web.page import reader_time, render_page, user_of
-from chat.web.sharing import DAYS, end_in_form, role_in_form, tell_sockets
+from chat.web.sharing import DAYS, end_in_form, notify_sockets, role_in_form
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -40,7 +40,7 @@ def shares(request: HttpRequest, set_id: UUID) -> HttpResponse:
             context = {"refused": translate_sentence(refused.message), "said": request.POST}
             status = 400 if isinstance(refused, UnknownName) else status_of(refused.code)
         else:
-            tell_sockets()
+            notify_sockets()
             return redirect("case-set-shares", set_id)
     with reader_time(request):
         answer = render_page(
@@ -81,5 +81,5 @@ def leave(request: HttpRequest, set_id: UUID) -> HttpResponse:
     except Refused as refused:
         messages.error(request, translate_sentence(refused.message))
         return redirect("case-set", set_id)
-    tell_sockets()
+    notify_sockets()
     return redirect("case-sets")

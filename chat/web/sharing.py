@@ -44,7 +44,7 @@ def shares(request: HttpRequest, session_id: UUID) -> HttpResponse:
             context = {"refused": translate_sentence(refused.message), "said": request.POST}
             status = 400 if isinstance(refused, sharing.UnknownName) else status_of(refused.code)
         else:
-            tell_sockets()
+            notify_sockets()
             if not secret:
                 return redirect("shares", session_id)
             context = {"link": link_address(request, secret)}
@@ -104,7 +104,7 @@ def end_in_form(form: QueryDict) -> datetime | None:
     return timezone.now() + timedelta(days=int(days)) if days in map(str, DAYS) else None
 
 
-def tell_sockets() -> None:
+def notify_sockets() -> None:
     """Have every process check at once whether its open sockets may stay."""
     groups.publish_from_thread(supervisor.serving_loop(), groups.EVERYONE, group_messages.LOGINS_CHANGED)
 

@@ -149,7 +149,7 @@ BY_THE_CLOCK: dict[str, Callable[[Large], Any]] = {
     "silent runs": lambda at: live_runs.silent_since(SOON),
     "live runs": lambda at: live_runs.all_live(),
     "who may start": lambda at: run_queue.waiting_sessions(),
-    "who may start or go on": lambda at: run_queue.sessions_to_look_at(),
+    "who may start or go on": lambda at: run_queue.sessions_to_start(),
     "what waits within runs": lambda at: run_state.ready_among([at.live.pk, at.queued.pk]),
     "deadlines that have passed": lambda at: waiting_calls.due_calls(timezone.now()),
     "what watched sessions look like": lambda at: reconcile.fingerprints_of([at.session_id]),

@@ -58,9 +58,9 @@ class FaultyRedisLayer(SharedChannelLayer):
         super().__init__(**options)
         self._fate = Fate(os.environ.get("GROUP_MESSAGES", ""))
 
-    async def count_told(self, group: str, message: Message) -> int:
+    async def group_send_counted(self, group: str, message: Message) -> int:
         """Send what remains of the message."""
         told = 1
         for one in self._fate.of(group, message):
-            told = await super().count_told(*one)
+            told = await super().group_send_counted(*one)
         return told

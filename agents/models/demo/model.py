@@ -122,11 +122,11 @@ def plan_reply(messages: Sequence[ChatMessage], functions: Sequence[Mapping[str,
         made = _introduction(question, functions)
     else:
         made = _Turn(question, asks, {function["name"] for function in functions}, since).plan()
-    heeded = _heed(words[-1], question) if words and WORD in since[-1] else ""
+    heeded = _handle(words[-1], question) if words and WORD in since[-1] else ""
     return Plan(finish_reply(question, heeded + made.reasoning), finish_reply(question, made.content), made.calls)
 
 
-def _heed(word: str, question: str) -> str:
+def _handle(word: str, question: str) -> str:
     """The thought about a steering message."""
     said = " ".join(word.split())[:300]
     if speaks_chinese(question):

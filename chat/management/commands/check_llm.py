@@ -31,11 +31,11 @@ class Command(BaseCommand):
         seen = asyncio.run(try_model(model))
         if seen.outcome.status == "failed":
             raise CommandError(f"It does not answer ({seen.outcome.code}). {seen.outcome.error}")
-        fit = [self._tell_answer(seen), self._tell_tools(seen)]
-        self._tell_streaming(seen)
-        self._tell_usage(seen)
+        fit = [self._report_answer(seen), self._report_tools(seen)]
+        self._report_streaming(seen)
+        self._report_usage(seen)
         if model.server:
-            self._tell_traits(model, asyncio.run(probe_server(model)))
+            self._report_traits(model, asyncio.run(probe_server(model)))
             self._save_facts(model)
         if not all(fit):
             raise CommandError("This model cannot run an agent as it is.")
@@ -44,14 +44,14 @@ class Command(BaseCommand):
         self.stdout.write(f"  {what}: {'yes' if holds else 'no'}, {words}")
         return holds
 
-    def _tell_answer(self, seen: Trial) -> bool:
+    def _report_answer(self, seen: Trial) -> bool:
         if not seen.answer:
             return self._report("answers", False, "it ended without an answer")
         return self._report(
             "answers", True, f"in {seen.took_s:.1f} s{'' if seen.is_right else ', with a wrong number'}"
         )
 
-    def _tell_tools(self, seen: Trial) -> bool:
+    def _report_tools(self, seen: Trial) -> bool:
         if not seen.tools:
             hint = (
                 "it was told to call python and did not; if the server has no tool parser, set LLM_TOOL_FORMAT=template"
@@ -61,14 +61,14 @@ class Command(BaseCommand):
         how = f", but its calls failed: {', '.join(failed)}" if failed else ""
         return self._report("calls tools", True, f"{', '.join(seen.tools)}{how}")
 
-    def _tell_streaming(self, seen: Trial) -> None:
+    def _report_streaming(self, seen: Trial) -> None:
         first = seen.first_s
         if seen.pieces > 1:
             self._report("streams", True, f"the first words after {first:.2f} s, then {seen.pieces} pieces")
         else:
             self._report("streams", False, f"everything arrived at once, after {first:.2f} s")
 
-    def _tell_usage(self, seen: Trial) -> None:
+    def _report_usage(self, seen: Trial) -> None:
         usage = seen.outcome.usage
         counted = f"{usage.input_tokens:,} tokens in, {usage.output_tokens:,} out"
         self._report("reports usage", not usage.estimated, f"{'estimated ' if usage.estimated else ''}{counted}")
@@ -76,19 +76,19 @@ class Command(BaseCommand):
         if wrote_s > 0:
             self.stdout.write(f"  speed: about {usage.output_tokens / wrote_s:.0f} tokens a second")
 
-    def _tell_traits(self, model: ModelSettings, traits: ServerTraits) -> None:
+    def _report_traits(self, model: ModelSettings, traits: ServerTraits) -> None:
         """Report what the server refuses, and that requests leave it out."""
         facts = traits.facts
         if facts.refuses_tools:
             self.stdout.write("  refuses tools: yes, so they go in the prompt")
         else:
             self.stdout.write("  refuses tools: no")
-        self._tell_trait("requires alternating turns", traits.wants_alternation, "and requests always have them")
-        self._tell_trait(
+        self._report_trait("requires alternating turns", traits.wants_alternation, "and requests always have them")
+        self._report_trait(
             "requires its thoughts back", traits.wants_fields_back, "and requests send them with its calls"
         )
         left_out = ", ".join(sorted(facts.left_out))
-        self._tell_trait("refuses optional parts", bool(left_out), f"{left_out}, so these are left out")
+        self._report_trait("refuses optional parts", bool(left_out), f"{left_out}, so these are left out")
         limit = facts.limit(model.max_input_tokens)
         if traits.context and traits.context <= model.max_input_tokens:
             advice = f"LLM_MAX_INPUT_TOKENS is {model.max_input_tokens:,} and has to be below that"
@@ -109,5 +109,5 @@ class Command(BaseCommand):
         else:
             self.stdout.write("  All processes use these findings within a minute, for a day.")
 
-    def _tell_trait(self, what: str, holds: bool | None, words: str) -> None:
+    def _report_trait(self, what: str, holds: bool | None, words: str) -> None:
         self.stdout.write(f"  {what}: {'unknown' if holds is None else f'yes, {words}' if holds else 'no'}")

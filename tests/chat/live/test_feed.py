@@ -269,7 +269,7 @@ async def test_a_message_is_accepted_before_anybody_sees_its_run(started: tuple[
         await client.subscriber.feed.catch_up(2)  # type: ignore[union-attr]
         return run_commands.Accepted(run.session_id, run.pk, "mine", 0, is_new=False)
 
-    await consumer._put_in_line(ask(), "mine")
+    await consumer._enqueue_command(ask(), "mine")
     await client.until(lambda: client.seqs == [1, 2])
     assert [frame["type"] for frame in client.frames[:3]] == ["session", "accepted", "reasoning_step"]
 

@@ -113,7 +113,7 @@ async def test_a_message_where_nothing_is_at_work_makes_a_run(here: Here, model_
 async def test_a_message_can_be_taken_back_until_it_was_read(here: Here, model_side: ModelServer) -> None:
     await begun(here, model_side, Script(STORY, every_s=0.02), Script("Yes."))
     await say(here, "Be brief.")
-    (word,) = (await database.read(selectors.lines, here.session.pk))[1]
+    (word,) = (await database.read(selectors.pending_messages, here.session.pk))[1]
     assert word == {"client_message_id": "Be brief.", "user": here.user.get_username(), "message": "Be brief."}
     await steering.unsteer(here.user, here.session.pk, "Be brief.")
     await say(here, "Be kind.", interrupt=True)

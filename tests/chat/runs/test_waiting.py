@@ -350,7 +350,7 @@ async def test_only_a_decision_ends_the_wait(here: Here, model: ModelServer) -> 
     run_id = await held(here, model)
     assert await database.read(live_runs.all_live) == []
     assert await database.read(live_runs.silent_since, timezone.now() + timedelta(days=1)) == []
-    assert await database.read(run_queue.sessions_to_look_at) == []
+    assert await database.read(run_queue.sessions_to_start) == []
     assert not await recovery.interrupt(run_id)
     await queue_watch.start_waiting()
     assert await here.statuses() == ["waiting"]
