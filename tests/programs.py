@@ -142,7 +142,7 @@ def _interpreters_own(environment: Mapping[str, str]) -> dict[str, str]:
 
 def _can_fork(environment: Mapping[str, str]) -> bool:
     # Benchmarks, which are no tests, measure processes that were started as usual.
-    is_of_tests = "TESTS_SHARED" in os.environ
+    is_of_tests = "PYTEST_VERSION" in os.environ
     return is_of_tests and _interpreters_own(environment) == _interpreters_own(os.environ)
 
 
