@@ -1,6 +1,6 @@
 """A thought is rendered like an answer: while it grows, when it is opened, and after a reload."""
 
-import dataclasses
+import itertools
 import re
 
 import pytest
@@ -60,27 +60,46 @@ async def test_a_growing_thought_shows_its_newest_lines_without_marks(talk: Conv
     assert await window.locator(".prose > *").count() < 10
 
 
-#: Where a growing text has stopped, and what of it is seen; a further one is one line.
-UNFINISHED = {
-    "emphasis": ("And **the la", "And the la"),
-    "an address": ("See [the page](https://a.exa", "See the page"),
-    "code": ("Then `print(", "Then print("),
-}
+#: Whatever is not what it seems before it is complete.
+GROWING = (
+    "## First **of** all\n\nSee [the page](https://a.example/x), **bold**, *so*, `code`, H<sub>2</sub>O[^1] and $e = mc^2$.\n\n"
+    "| a | b |\n|---|---|\n| one | **two** |\n| three | `x` |\n\n"
+    "Then:\n- one\n  - two **three**\n  - [x] done\n- four\n\n1. a\n2. b\n\n"
+    "![A picture](https://a.example/x.png) and \\(y^2\\), $$\\frac{a}{b}$$.\n\n```python\nprint(1)\n```\n\nThe end.\n\n[^1]: A note.\n"
+)
+#: What is seen of each text at each change: its words without formulas, notes and what the page adds; and its height.
+RECORD = """() => {
+  globalThis.words = (prose) => {
+    const shown = prose.cloneNode(true);
+    for (const other of shown.querySelectorAll(".math, sup, .footnotes, button, header")) other.remove();
+    return shown.textContent.replace(/\\s/g, "");
+  };
+  globalThis.seen = { thought: [], answer: [] };
+  new MutationObserver(() => {
+    const growing = { thought: "[data-item=growing] .prose", answer: ".answer .prose" };
+    for (const [part, where] of Object.entries(growing)) {
+      const prose = document.querySelector(`#log ${where}`);
+      if (prose) globalThis.seen[part].push([globalThis.words(prose), prose.getBoundingClientRect().height]);
+    }
+  }).observe(document.querySelector("#log"), { subtree: true, childList: true, characterData: true });
+}"""
 
 
-@pytest.mark.parametrize("kind", UNFINISHED)
-@pytest.mark.parametrize("part", ["thought", "answer"])
-async def test_a_growing_text_shows_no_unfinished_marks(
-    talk: Conversation, model: ModelServer, part: str, kind: str
-) -> None:
-    last, seen = UNFINISHED[kind]
-    text = f"First.\n\n{last}"
-    # All of it is sent, and then nothing more.
-    script = Script(reasoning=f"{text}|") if part == "thought" else Script(f"{text}|")
-    model.enqueue(dataclasses.replace(script, piece=len(text), fault="stall", fault_after=1))
-    await talk.ask("Think")
-    grown = talk.step("growing") if part == "thought" else talk.page.locator(".answer")
-    await expect(grown.locator(".prose p").last).to_have_text(seen)
+async def test_no_mark_is_seen_before_its_meaning_and_nothing_jumps(talk: Conversation, model: ModelServer) -> None:
+    model.enqueue(Script(GROWING, reasoning=GROWING, piece=3, every_s=0.02))
+    await talk.page.evaluate(RECORD)
+    await talk.ask("Write")
+    await talk.ended()
+    answer = talk.page.locator(".answer .prose")
+    await expect(answer.locator(".footnotes")).to_have_count(1)
+    whole = await answer.evaluate("prose => globalThis.words(prose)")
+    seen = await talk.page.evaluate("() => globalThis.seen")
+    assert min(len({words for words, _ in each}) for each in seen.values()) > 3
+    # What of a thought has scrolled out above is removed.
+    assert not [words for words, _ in seen["thought"] if words not in whole]
+    assert not [words for words, _ in seen["answer"] if not whole.startswith(words)]
+    heights = [height for _, height in seen["answer"]]
+    assert not [pair for pair in itertools.pairwise(heights) if pair[1] < pair[0] - 1]
 
 
 async def test_copying_a_thought_gives_its_markdown(talk: Conversation, model: ModelServer) -> None:

@@ -83,6 +83,7 @@ export function createWriter(element, renderer) {
     // Their numbers start at 1 in each parse.
     delete env.footnotes;
     const tokens = renderer.parse(isWhole ? rest : complete(rest), env);
+    if (!isWhole && rest.includes("[^")) hideNotes(tokens);
     const blocks = split(tokens);
     patch(element, tail, blocks, []);
     const last = blocks.findLastIndex(([open]) => open.map);
@@ -316,6 +317,16 @@ function split(tokens) {
   }
   if (block.length) blocks.push(block);
   return blocks;
+}
+
+/**
+ * Hide the marks of notes that are not there yet: they come at the end of a text, and are given their numbers then.
+ *
+ * @param {Token[]} tokens
+ */
+function hideNotes(tokens) {
+  const inline = tokens.flatMap((token) => token.children ?? []);
+  for (const token of inline) if (token.type === "text") token.content = token.content.replace(/\[\^[^\]\s]+\]/gu, "");
 }
 
 /**
