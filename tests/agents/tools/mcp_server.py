@@ -3,6 +3,7 @@
 Its events are written to the file named by the first argument.
 """
 
+import base64
 import os
 import sys
 from pathlib import Path
@@ -12,6 +13,9 @@ import anyio
 from mcp.server.mcpserver import Context, Image, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import EmbeddedResource, ResourceLink, TextResourceContents
+
+#: Red, three pixels wide.
+PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAMAAAACCAIAAAASFvFNAAAAEElEQVR4nGP4z8AAQQxwFgBB0gX7h/C5SAAAAABJRU5ErkJggg=="
 
 journal = Path(sys.argv[1])
 server = MCPServer("test")
@@ -81,7 +85,7 @@ def mixed() -> list[object]:
     """Text, a picture, a link and a file."""
     return [
         "some text",
-        Image(data=b"\x89PNG" * 300, format="png"),
+        Image(data=base64.b64decode(PICTURE), format="png"),
         ResourceLink(type="resource_link", name="report", uri="file:///report.txt"),
         EmbeddedResource(
             type="resource", resource=TextResourceContents(uri="file:///notes.txt", text="remember the milk")

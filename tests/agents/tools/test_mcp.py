@@ -114,9 +114,9 @@ def test_a_tool_that_fails_says_why(server: Server) -> None:
 def test_results_that_are_no_text_are_described(server: Server) -> None:
     result = call(server.tools()["test-mixed"])
     assert isinstance(result, ToolText)
-    assert [(file.name, len(file.content)) for file in result.files] == [("", 1_200)]
+    assert [(file.name, len(file.content)) for file in result.files] == [("", 73)]
     assert result == (
-        "some text\n\n[image, image/png, 1.2 kB: it was returned, but only text can be passed on to you]\n\n"
+        "some text\n\n[image, image/png, 0.1 kB: it was returned, but only text can be passed on to you]\n\n"
         "[link: report, file:///report.txt]\n\nfile:///notes.txt:\nremember the milk"
     )
 
