@@ -2,7 +2,6 @@
 
 import asyncio
 import http.server
-import statistics
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +20,9 @@ from tests.serving import Browser, Server
 
 #: Takes the renderer several seconds of CPU; with a different beginning each is a different text.
 WORST = "[" * 200_000
+#: Take very long to compare with each other.
+WORST_BESIDE = ("x y " * 2_000, "x z " * 2_000)
+FORMATS = ("markdown", "html", "json", "atif")
 PEOPLE = 10
 #: Much longer than a page may take, and much shorter than ten such texts take.
 ANSWERED_S = 30.0
@@ -35,10 +37,10 @@ async def asked(world: World, model: ModelServer, text: str) -> str:
     return session
 
 
-async def opened(browser: Browser, session: str) -> str | None:
-    """The page of a session; empty if there was no answer."""
+async def opened(browser: Browser, address: str) -> str | None:
+    """A page or a file; None if there was no answer."""
     try:
-        async with browser.http.get(f"/sessions/{session}/", timeout=aiohttp.ClientTimeout(total=ANSWERED_S)) as page:
+        async with browser.http.get(address, timeout=aiohttp.ClientTimeout(total=ANSWERED_S)) as page:
             return await page.text() if page.status == 200 else None
     except (TimeoutError, aiohttp.ClientError):
         return None
@@ -53,26 +55,31 @@ def busy(server: Server) -> bool:
 async def test_ten_people_open_the_worst_texts(
     open_world: OpenWorld, model: ModelServer, record_property: Record
 ) -> None:
-    """Ten clients open ten of them at once: each gets the page, with the text unrendered, and nobody else waits; a stop works."""
+    """Pages, files in each format and a comparison at once: each is answered, with the text unrendered, and nobody waits; a stop works."""
     world = open_world("sqlite")
     sessions = [await asked(world, model, f"{number} {WORST}") for number in range(PEOPLE)]
+    alike = [world.database.runs(await asked(world, model, text))[0].id for text in WORST_BESIDE]
     server = world.servers[0]
+    addresses = [f"/sessions/{session}/" for session in sessions]
+    addresses += [f"/api/sessions/{sessions[0]}/export/?format={name}" for name in FORMATS]
+    addresses += ["/compare/?a={}&b={}".format(*alike)]
     async with world.browser("bo") as browser:
-        async with probed(server.port) as calm:
-            await asyncio.sleep(2.0)
-        async with probed(server.port) as took:
-            pages = await asyncio.gather(*(opened(browser, session) for session in sessions))
-        if None in pages:
-            # The run would not end by itself.
+        async with probed(server) as probe:
+            answers = await asyncio.gather(*(opened(browser, address) for address in addresses))
+        if None in answers:
+            # The work would not end by itself.
             await world.kill(server)
-        assert [page is not None for page in pages] == [True] * PEOPLE, "a page was not answered"
-        assert all('class="unrendered"' in (page or "") for page in pages)
-        before, typical, longest = statistics.median(calm), statistics.quantiles(took, n=20)[-1], max(took)
-        record_property("/healthz meanwhile", f"95 of 100 in {typical * 1000:.0f} ms, at most {longest * 1000:.0f} ms")
-        # On a busy machine everything takes longer.
-        assert typical < 0.2 + 10 * before, "the server stood still"
+        answered = dict(zip(addresses, answers, strict=True))
+        assert [address for address, text in answered.items() if text is None] == [], "something was not answered"
+        pages, (markdown, html, *_), compared = answers[:PEOPLE], answers[PEOPLE:-1], answers[-1] or ""
+        assert all('class="unrendered"' in (page or "") for page in (*pages, html))
+        assert WORST in (markdown or "")
+        assert ("<pre>" in compared, "<del>" in compared) == (False, False)
+        assert all(text.strip() in compared for text in WORST_BESIDE)
+        record_property("/healthz meanwhile", probe.words)
+        probe.assert_soon()
         fresh = await asked(world, model, f"fresh {WORST}")
-        looking = asyncio.create_task(opened(browser, fresh))
+        looking = asyncio.create_task(opened(browser, f"/sessions/{fresh}/"))
         await until(lambda: not looking.done() and busy(server), 20, "it to be rendered")
         began = time.monotonic()
         assert await asyncio.to_thread(server.stop) == 0
