@@ -98,8 +98,23 @@ def migrate_tables() -> None:
     if not executor.migration_plan(newest) and stamp.exists() and stamp.read_bytes() == wanted.encode():
         built_in.make_built_in()
         return
+    if not executor.loader.applied_migrations:
+        check_encoding()
     call_command("migrate", interactive=False, verbosity=0)
     stamp.write_text(wanted, "utf-8")
+
+
+def check_encoding() -> None:
+    """Raise `CommandError` where PostgreSQL would refuse texts of some languages, one message at a time."""
+    if connection.vendor != "postgresql":
+        return
+    connection.ensure_connection()
+    encoding = connection.connection.info.parameter_status("server_encoding")
+    if encoding not in ("UTF8", "SQL_ASCII"):
+        raise CommandError(
+            f"the database of DATABASE_URL has the encoding {encoding}, which does not hold every text. Make it anew, with ENCODING 'UTF8'"
+            " TEMPLATE template0."
+        )
 
 
 def is_pooled() -> bool:

@@ -211,6 +211,20 @@ def test_a_database_that_refuses_is_one_line(postgres_url: str, tmp_path: Path, 
     assert "Traceback" not in done.stderr
 
 
+def test_a_new_database_in_an_encoding_that_lacks_characters_is_one_line(postgres_server: str, tmp_path: Path) -> None:
+    """Rather than that each message in another language fails."""
+    with psycopg.connect(postgres_server, autocommit=True) as operator:
+        operator.execute("CREATE DATABASE latin1 ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+        try:
+            asked = preparing(f"{postgres_server.rpartition('/')[0]}/latin1", tmp_path)
+            said, _ = asked.communicate(timeout=120)
+        finally:
+            operator.execute("DROP DATABASE latin1 WITH (FORCE)")
+    assert asked.returncode == 1
+    assert said.startswith("Thinkaloud cannot start: the database of DATABASE_URL has the encoding LATIN1, which ")
+    assert said.count("\n") == 1
+
+
 def test_several_prepare_one_database_at_the_same_moment(postgres_url: str, tmp_path: Path) -> None:
     """Three processes begin at once with an empty PostgreSQL, locked until all of them wait: each succeeds, and one account is made."""
     with psycopg.connect(postgres_url) as holder:
