@@ -212,6 +212,13 @@ def _is_cut_already(reply: Reply) -> bool:
 def _add_delta(delta: JsonObject, reply: Reply) -> None:
     _add_reasoning(delta, reply)
     content = delta.get("content")
+    if delta.get("role") == "tool" and delta.get("tool_call_id"):
+        # The result of a tool that the server itself has called.
+        for _, text in _texts(content):
+            reply.add_reasoning(text)
+        return
+    if not content and isinstance(audio := delta.get("audio"), dict):
+        content = audio.get("transcript")
     if isinstance(content, str):
         if content:
             reply.add_field_text("content", content)

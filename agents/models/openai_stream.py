@@ -6,6 +6,7 @@ server stops generating.
 
 import asyncio
 import contextlib
+import json
 import logging
 
 from yarl import URL
@@ -184,7 +185,9 @@ def _sent_elsewhere(connection: Connection, url: str, api_key: str) -> ModelErro
 
 async def _refusal(connection: Connection, api_key: str) -> Refused:
     """The error in an answer with a status other than 200."""
-    body = clean_text((await _bounded(connection, _ERROR_BODY_LIMIT)).decode("utf-8", "replace"))
+    data = await _bounded(connection, _ERROR_BODY_LIMIT)
+    # Gateways on Windows send UTF-16.
+    body = clean_text(data.decode(json.detect_encoding(data) if b"\0" in data else "utf-8", "replace"))
     log.warning("Model server answered %s: %s", connection.status, hide_key(body[:1000], api_key))
     return explain_refusal(connection.status, connection.headers, body, api_key)
 

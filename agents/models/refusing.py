@@ -32,14 +32,21 @@ REFUSING_TOOLS = re.compile(
 )
 # llama.cpp: image input is not supported - hint: … mmproj. vLLM: … is not a multimodal model; At most 0 image(s) may be provided.
 # OpenAI: image_url is only supported by certain models. DeepSeek: unknown variant `image_url`, expected `text`. OpenRouter: No endpoints
-# found that support image input. Ollama: this model is missing data required for image input. "image_url" alone may be of one picture.
+# found that support image input. Ollama: this model is missing data required for image input. LM Studio: vision add-on is not loaded.
+# Runners: no vision adapter; image encoder is not loaded. "image_url" alone may be of one picture.
 REFUSING_IMAGES = re.compile(
     r"not a multimodal model|at most 0 image|images? (?:is |are )?(?:not|un)(?! a valid)|support (?:for )?(?:images?|vision)"
     r"|does(?: not|n't) support (?:image|vision|multimodal)|vision is not|\bmmproj\b|\bnot (?:a )?(?:vision|multimodal)\b"
     r"|(?:multimodal|mm) (?:input|content|data)s? (?:is |are )?not|(?:only|just) (?:supports? |accepts? )?text\b|content part:? '?image"
     r"|image_url\W{0,3}(?:(?:is|are|was) )?(?:only|not|un|extra)|(?:unknown|unsupported|unexpected|unrecogni[sz]ed|invalid) (?:content )?"
     r"(?:variant|type|part)s?\W.{0,12}image_url|(?:support|for|no) (?:\w+ )?image inputs?\b|image inputs? (?:is |are )?(?:not|un)"
-    r"|content\W\d+\W(?:type: )?input should be 'text'"
+    r"|content\W\d+\W(?:type: )?input should be 'text'|content\W\d+\W{1,2}type\b.{0,12}must be [`'\"]?text\b|\btext[- ]only\b"
+    r"|\b(?:no|without|missing) (?:an? )?(?:vision|image|visual|multi-?modal) (?:adapter|add-?on|encoder|projector|tower|support|capabilit)"
+    r"|\b(?:vision|image|visual|multi-?modal) (?:adapter|add-?on|encoder|projector|tower|support|inputs?)s? (?:is |are )?"
+    r"(?:not|missing|disabled)"
+    r"|\bvision (?:is )?disabled|does(?: not|n't) (?:accept|take|process|understand) (?:images|image inputs?|pictures)\b"
+    r"|(?:can ?not|can't) see (?:images|pictures)\b|modality:? [`'\"]?image\b|\bmulti-modal (?:input|content|data)s? (?:is |are )?not"
+    r"|不支持.{0,4}(?:图片|图像|视觉|多模态)"
     # Servers that know no parts at all: FastAPI, serde, Go, and others that check types.
     r"|content'? (?:must|should) be a (?:valid )?string|content: input should be a valid string|sequence, expected (?:a )?string"
     r"|cannot unmarshal array into .{0,80}content of type string|content\W{1,3}expected (?:a )?string",
@@ -100,6 +107,10 @@ NO_SYSTEM = re.compile(
     r"system (?:role|messages?|prompts?|instructions?) (?:is |are )?(?:not|un)|does(?:n't| not) support (?:the )?[`'\"]?system\b"
     r"|[`'\"]system[`'\"] role (?:is |are )?(?:not|un)|invalid (?:message )?role:? ?[`'\"]?system\b|unknown variant [`'\"]?system\b"
     r"|\bmessages\W{1,2}0\W{1,2}role\b.{0,40}should be 'user'|only user and assistant roles"
+    # Of gateways that put one of their own before ours.
+    r"|only (?:one|a single) system message|system messages? (?:must|should|can only) be (?:at )?(?:the )?(?:beginning|first)"
+    r"|system messages are only allowed at the beginning|[`'\"]system[`'\"]\)? role is only supported as the first"
+    r"|unexpected role [`'\"]system\b"
     r"|(?:developer|system) instruction is not enabled",
     re.IGNORECASE,
 )

@@ -151,6 +151,14 @@ NO_IMAGES = [
     (400, "messages[0].content[1].type: 'image_url' is not one of ['text']"),
     (422, "messages.0.content.1.type: Input should be 'text'"),
     (400, "This model does not support image inputs"),
+    (400, "no vision adapter"),
+    (500, "vision encoder is not loaded"),
+    (400, "Cannot process images: vision tower is not loaded"),
+    (400, "Model does not accept images"),
+    (400, "This is a text-only model."),
+    (400, "messages[1].content[1].type must be 'text'"),
+    (400, "Unsupported modality: image"),
+    (400, "模型不支持图片输入"),
 ]
 
 

@@ -327,6 +327,9 @@ REFUSED_PARTS: list[tuple[int, str, str, Callable[[Body], bool]]] = [
     (422, "system", "messages.0.role: Input should be 'user' or 'assistant'", has_system),
     (400, "system", "Unsupported value: 'messages[0].role' does not support 'system' with this model.", has_system),
     (500, "system", "Developer instruction is not enabled for models/gemma-3", has_system),
+    (400, "system", "Only one system message is supported", has_system),
+    (500, "system", "System message must be at the beginning.", has_system),
+    (400, "system", "Unexpected role 'system' after role 'system'", has_system),
     (
         400,
         "long ids of tool calls",

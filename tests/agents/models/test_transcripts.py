@@ -131,6 +131,13 @@ RESPONSES = {
         response(b"\x1b", _STREAM, "Content-Encoding: dcb"),
         ["fails: The model server sent its answer compressed (dcb), though it was asked not to."],
     ),
+    **{
+        f"an error in {name}": (
+            response('{"error": "Too warm 天"}'.encode(name), _IS_JSON, status="500 Oh"),
+            ["fails: The model server failed (500): Too warm 天"],
+        )
+        for name in ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32")
+    },
     "packed very often": (
         response(_HELLO, _STREAM, "Content-Encoding: br, br, br, br"),
         ["fails: The model server sent its answer compressed (br, br, br, br), though it was asked not to."],

@@ -318,4 +318,21 @@ TABLE: Table = {
     "a thought that ends in code": (answers("<think>so `x`</think>hello"), ["thought: so `x`", "answer: hello"]),
     "a second thought": (answers("<think>a</think>b\n<think>c</think>d"), ["thought: a", "thought: c", "answer: b\nd"]),
     "the end of a thought, left behind": (body(says(reasoning="hm so"), says("\n</think>\n\nhello"), ends()), _BOTH),
+    "the result of a tool of the server's own": (
+        body(says("hm so", role="tool", tool_call_id="c1"), says("hello", role="assistant"), ends()),
+        _BOTH,
+    ),
+    "an answer under a tool's role": (body(says("hel", role="tool"), says("lo"), ends()), ["answer: hello"]),
+    "an answer that is spoken": (
+        body(says(audio={"id": "a"}), says(audio={"transcript": "hel"}), says(audio={"transcript": "lo"}), ends()),
+        ["answer: hello"],
+    ),
+    "an answer that is spoken, unstreamed": (
+        whole({"content": None, "audio": {"data": "AAAA", "transcript": "hello"}}),
+        ["answer: hello"],
+    ),
+    "an answer that is spoken, too": (
+        whole({"content": "hello", "audio": {"transcript": "hello"}}),
+        ["answer: hello"],
+    ),
 }
