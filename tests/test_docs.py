@@ -170,8 +170,8 @@ OF_RUNS_WITHIN = {name for name in (*protocol.STORED, *protocol.UNSTORED) if nam
 SPOKEN_BY = {
     "client": set(protocol.COMMANDS),
     "server, stored and numbered": set(protocol.STORED) - OF_RUNS_WITHIN,
-    "the same of a run within a run": OF_RUNS_WITHIN,
-    "server, passing": {*protocol.UNSTORED, "error"} - OF_RUNS_WITHIN,
+    "server, the same about a run within the run": OF_RUNS_WITHIN,
+    "server, not stored": {*protocol.UNSTORED, "error"} - OF_RUNS_WITHIN,
 }
 
 

@@ -26,13 +26,13 @@ class AgentOut(TypedDict):
     description: str
     version: int
     model: str
-    provider: Annotated[str, Field(description="The name of the server that the model is at.")]
+    provider: Annotated[str, Field(description="The name of the model's server.")]
     tools: list[str]
-    mcp_servers: Annotated[list[str] | None, Field(description="Those that it has; null: all that are configured.")]
+    mcp_servers: Annotated[list[str] | None, Field(description="Its tools; null: all that are configured.")]
     sub_agents: Annotated[list[str], Field(description="Agents that it may ask.")]
-    starters: Annotated[list[str], Field(description="Questions to begin with.")]
+    starters: Annotated[list[str], Field(description="Suggested first questions.")]
     sees_images: bool
-    is_default: Annotated[bool, Field(description="Whether it answers where none is named.")]
+    is_default: Annotated[bool, Field(description="Whether it answers if no agent is named.")]
 
 
 class AgentList(TypedDict):

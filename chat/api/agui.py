@@ -80,16 +80,20 @@ class RunAgentInput(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     threadId: StrictStr = Field(  # noqa: N815 - AG-UI's names
-        min_length=1, max_length=256, description="A session's id; else the client's own name for one, which is made."
+        min_length=1,
+        max_length=256,
+        description="A session's id, or the client's own name for one; it is created if there is none yet.",
     )
-    runId: ClientMessageId = Field(description="The same again is the same run, which is followed anew.")  # noqa: N815
+    runId: ClientMessageId = Field(  # noqa: N815
+        description="Sent again, it names the same run, whose events are sent from the start."
+    )
     messages: list[_Message]
     tools: Any = Field(None, description="Ignored: the agent has its own.")
     state: Any = Field(None, description="Ignored.")
     context: Any = Field(None, description="Ignored.")
     resume: list[_Resume] | None = Field(
         None,
-        description="What people say of a run that waits, by its interrupts: all of it, or if one is refused none. Nothing else is asked.",
+        description="Decisions and answers for the interrupts of a waiting run. If one is refused, none is applied. No message is asked.",
     )
 
 

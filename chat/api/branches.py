@@ -25,15 +25,17 @@ class NewBranch(BaseModel):
     """Where to continue from, and how."""
 
     after_seq: Annotated[StrictInt, Field(ge=0, lt=2**63, description="The last event of a run, or 0.")]
-    message: StrictStr | None = Field(None, description="What is asked there first.")
+    message: StrictStr | None = Field(None, description="The first message that is asked in the branch.")
     agent_name: StrictStr | None = None
-    files: list[StrictStr] = Field([], description="Files of the message: ids of one's own, or of the session's.")
+    files: list[StrictStr] = Field(
+        [], description="The message's files: ids of the caller's files, or of the session's."
+    )
 
 
 class BranchOut(SessionOut):
     """The new session."""
 
-    run_id: Annotated[UUID | None, Field(description="The run that answers its message.")]
+    run_id: Annotated[UUID | None, Field(description="The run that answers the message.")]
 
 
 @router.post("sessions/{session_id}/copy/", auth=MANAGE, response={201: SessionOut}, openapi_extra=TAKES_KEY)

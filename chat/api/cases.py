@@ -43,7 +43,7 @@ class CaseIn(BaseModel):
 
     question: StrictStr | None = None
     files: list[UUID] | None = Field(
-        None, description="The question's, by their identifiers: one's own, or a case's of the set."
+        None, description="Ids of the question's files: the caller's own, or those of a case of the set."
     )
     expected: list[StrictStr] | None = Field(None, description="Words or phrases.")
     rule: StrictStr | None = Field(
@@ -74,7 +74,9 @@ class SetOut(TypedDict):
     agent_name: str
     cases: int
     owner: str
-    role: Annotated[str, Field(description="owner; driver, who changes cases and asks it, too; watcher, who sees it.")]
+    role: Annotated[
+        str, Field(description="owner; driver, who may change cases and ask the set; or watcher, who may see it.")
+    ]
     created_at: float
 
 

@@ -50,10 +50,12 @@ _Mask = Annotated[bool, Query(description="Whether what looks like a secret is h
 class PlaceOut(TypedDict):
     """A masked place."""
 
-    seq: Annotated[int | None, Field(description="The event's number; null for what has none, and for the title.")]
+    seq: Annotated[
+        int | None, Field(description="The event's number; null for the title, and for events that are not numbered.")
+    ]
     what: Annotated[str, Field(description="The kind of step.")]
     tool: str
-    kind: Annotated[str, Field(description="What it looks like: key, token, password, private key.")]
+    kind: Annotated[str, Field(description="What the text looks like: key, token, password, private key.")]
     excerpt: Annotated[str, Field(description="The text around it, masked.")]
 
 

@@ -34,7 +34,7 @@ _UUID = Field(json_schema_extra={"format": "uuid"})
 class NewVerdict(BaseModel):
     """A user's verdict on a run."""
 
-    verdict: Literal["good", "bad"] | None = Field(description="null takes it back.")
+    verdict: Literal["good", "bad"] | None = Field(description="null removes it.")
     reason: StrictStr = Field("", description=f"At most {notes.MOST_UNITS:,} UTF-16 code units.")
 
 

@@ -47,24 +47,22 @@ class RunOut(TypedDict):
     status: str
     queued: Annotated[int, Field(description="Place in the queue; 0 once it runs.")]
     agent_name: str
-    agent_version: Annotated[
-        int | None, Field(description="The version of the agent that it took; null before it begins.")
-    ]
+    agent_version: Annotated[int | None, Field(description="The agent's version that it uses; null before it begins.")]
     model: str
-    provider: Annotated[str, Field(description="The name of the server that the model is at.")]
+    provider: Annotated[str, Field(description="The name of the model's server.")]
     enable_reasoning: bool
     message: str
     client_message_id: str
     origin: str
     continues: UUID | None
     parent: Annotated[
-        Parent | None, Field(description="By which call of which run it was asked, where it is within one.")
+        Parent | None, Field(description="For a run within a run: which call of which run has started it.")
     ]
     created_at: float
     started_at: float | None
     ended_at: float | None
-    duration_ms: Annotated[int | None, Field(description="Without the time that it has waited for people.")]
-    waited_ms: Annotated[int, Field(description="How long it has waited for people, until now where it does.")]
+    duration_ms: Annotated[int | None, Field(description="Without the time for which it waited for people.")]
+    waited_ms: Annotated[int, Field(description="How long it has waited for people; until now, if it is waiting.")]
     iterations: Annotated[int, Field(description="Model calls so far.")]
     usage: Usage
     code: str | None

@@ -38,18 +38,27 @@ class _Fields(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     name: StrictStr = Field("", description="Empty: the beginning of the message.")
-    agent_name: StrictStr = Field("", description="Empty: the session's, else the usual one.")
+    agent_name: StrictStr = Field("", description="Empty: the session's agent, else the default.")
     set_id: StrictStr | None = Field(None, description="A set of cases that is asked instead of a message.")
-    session_id: StrictStr | None = Field(None, description="Where it runs; null: in a new session each time.")
-    at: StrictInt | StrictFloat | StrictStr | None = Field(
-        None, description="Once: Unix seconds, or a date and time, by the zone's clock where it names no zone itself."
+    session_id: StrictStr | None = Field(
+        None, description="The session that it runs in; null: a new session each time."
     )
-    every_minutes: StrictInt | None = Field(None, description="Again and again, after so many minutes.")
-    cron: StrictStr | None = Field(None, description="Again and again, by five fields and the zone's clock.")
-    time_zone: StrictStr = Field("UTC", description="A name like Asia/Taipei.")
-    missed: StrictStr = Field("once", description="What becomes of times at which nothing ran here: once, skip.")
-    overlap: StrictStr = Field("queue", description="While the last run is at work, the next one: queue, skip.")
-    pause_after: StrictInt = Field(5, description="Failures in a row after which it pauses; 0 is never.")
+    at: StrictInt | StrictFloat | StrictStr | None = Field(
+        None,
+        description="Once, at this time: Unix seconds, or a date and time, in the schedule's time zone if it names none.",
+    )
+    every_minutes: StrictInt | None = Field(None, description="Repeatedly, at intervals of this many minutes.")
+    cron: StrictStr | None = Field(
+        None, description="Repeatedly, by the five fields of cron, in the schedule's time zone."
+    )
+    time_zone: StrictStr = Field("UTC", description="The name of a time zone, such as Asia/Taipei.")
+    missed: StrictStr = Field(
+        "once", description="What to do about times that were missed because the server was down: once, skip."
+    )
+    overlap: StrictStr = Field(
+        "queue", description="What to do with the next run while the last one is not finished: queue, skip."
+    )
+    pause_after: StrictInt = Field(5, description="The number of failures in a row after which it pauses; 0: never.")
     enabled: StrictBool = True
 
     def given(self) -> dict[str, Any]:
@@ -76,10 +85,10 @@ class OccurrenceOut(TypedDict):
     """A due time and its outcome."""
 
     due_at: float
-    by_hand: Annotated[bool, Field(description="It was asked for besides the schedule's times.")]
+    by_hand: Annotated[bool, Field(description="Whether it was started by hand, not at a time of the schedule.")]
     outcome: Annotated[str, Field(description=f"One of {', '.join(Outcome.values)}.")]
     words: str
-    times: Annotated[int, Field(description="Of times that were missed in a row, how many they were.")]
+    times: Annotated[int, Field(description="If several times were missed in a row: how many.")]
     run_id: UUID | None
     session_id: UUID | None
     set_run: Annotated[int | None, Field(description="The number of the run of its set.")]
@@ -100,16 +109,16 @@ class ScheduleOut(TypedDict):
     cron: str | None
     time_zone: str
     enabled: bool
-    words: Annotated[str, Field(description="When it runs, in words.")]
-    next: Annotated[list[float], Field(description="The next five times; none while it is paused.")]
+    words: Annotated[str, Field(description="When it runs, as text.")]
+    next: Annotated[list[float], Field(description="The next five times; empty while it is paused.")]
     missed: Annotated[str, Field(description=f"{', '.join(MissedPolicy.values)}.")]
     overlap: Annotated[str, Field(description=f"{', '.join(OverlapPolicy.values)}.")]
     pause_after: int
-    rules: Annotated[list[str], Field(description="The three rules, in words.")]
-    failures: Annotated[int, Field(description="In a row, up to now.")]
+    rules: Annotated[list[str], Field(description="The three rules, as text.")]
+    failures: Annotated[int, Field(description="The current number of failures in a row.")]
     paused_because: Annotated[str | None, Field(description="user, operator, done, failures or refused.")]
     paused_words: str | None
-    history: Annotated[list[OccurrenceOut], Field(description="The last twenty, newest first.")]
+    history: Annotated[list[OccurrenceOut], Field(description="The last twenty runs, the newest first.")]
     created_at: float
 
 

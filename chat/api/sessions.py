@@ -58,18 +58,24 @@ class SessionOut(TypedDict):
     id: UUID
     title: str
     agent_name: str
-    enable_reasoning: Annotated[bool, Field(description="Whether its page asks for the steps, too.")]
-    status: Annotated[str, Field(description="Of the run at work, else of the newest; empty before the first.")]
+    enable_reasoning: Annotated[
+        bool, Field(description="Whether its page asks with the steps, too, or for the answer only.")
+    ]
+    status: Annotated[
+        str, Field(description="The agent of the current run, else of the newest; empty before the first run.")
+    ]
     archived: bool
     created_at: float
     active_at: float
     last_seq: int
     imported: Annotated[
-        bool, Field(description="Whether it was made from another program's trajectory: it is only read.")
+        bool, Field(description="Whether it was imported from another program's trajectory; it is read-only.")
     ]
     websocket_path: str
-    owner: NotRequired[Annotated[str | None, Field(description="Whose it is; in lists of what others share.")]]
-    role: NotRequired[Annotated[str | None, Field(description="driver or watcher; likewise.")]]
+    owner: NotRequired[
+        Annotated[str | None, Field(description="The owner's name, in lists of sessions that others share.")]
+    ]
+    role: NotRequired[Annotated[str | None, Field(description="driver or watcher, in the same lists.")]]
     branch: NotRequired[
         Annotated[BranchData | None, Field(description="Its place among sessions that were copied from each other.")]
     ]

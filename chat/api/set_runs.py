@@ -33,9 +33,9 @@ _PAGE = 200
 class NewSetRun(BaseModel):
     """The agent to ask a set of."""
 
-    agent_name: StrictStr = Field("", description="Empty: the one that was asked last, else the usual one.")
+    agent_name: StrictStr = Field("", description="Empty: the agent that was asked last, else the default.")
     version: StrictInt | None = Field(
-        None, description="Empty: the current one. Others for those alone who change agents."
+        None, description="Empty: the current version. Only users who may change agents may name another."
     )
 
 

@@ -30,7 +30,7 @@ class NewSetShare(BaseModel):
     """With whom to share: `user` or `group`. A watcher sees the set and its results; a driver also changes its cases and asks it."""
 
     user: Annotated[StrictStr, Field(max_length=150)] | None = None
-    group: Annotated[StrictStr, Field(max_length=150)] | None = Field(None, description="One of one's own.")
+    group: Annotated[StrictStr, Field(max_length=150)] | None = Field(None, description="A group that you belong to.")
     role: Literal["watcher", "driver"] = "watcher"
     expires_at: Expiry = None
 

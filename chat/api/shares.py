@@ -30,8 +30,8 @@ class NewShare(BaseModel):
     """With whom to share: one of `user`, `group` and `link`."""
 
     user: Annotated[StrictStr, Field(max_length=150)] | None = None
-    group: Annotated[StrictStr, Field(max_length=150)] | None = Field(None, description="One of one's own.")
-    link: StrictBool = Field(False, description="Whoever has it, and an account here, may join as a watcher.")
+    group: Annotated[StrictStr, Field(max_length=150)] | None = Field(None, description="A group that you belong to.")
+    link: StrictBool = Field(False, description="Any user who has the link may join as a watcher.")
     role: Literal["watcher", "driver"] = "watcher"
     expires_at: Expiry = None
 
@@ -67,7 +67,7 @@ class ShareOut(SetShareOut):
     """A share."""
 
     link: bool
-    url: NotRequired[Annotated[str | None, Field(description="Of a link: told once, when it is made.")]]
+    url: NotRequired[Annotated[str | None, Field(description="The link's address; sent once, when it is created.")]]
 
 
 class ShareList(TypedDict):

@@ -26,8 +26,10 @@ router = Router()
 class NewToken(BaseModel):
     """A new token."""
 
-    name: Annotated[StrictStr, Field(max_length=100)] = Field(description="What it is for, to know it again by.")
-    scope: StrictStr = Field(description="read, ask or manage; each holds the one before.")
+    name: Annotated[StrictStr, Field(max_length=100)] = Field(
+        description="What it is for, so that its owner recognises it."
+    )
+    scope: StrictStr = Field(description="read, ask or manage; each includes the one before.")
     expires_at: Expiry = None
 
 
@@ -40,16 +42,16 @@ class TokenOut(TypedDict):
     prefix: str
     expires_at: float | None
     created_at: float
-    last_used_at: Annotated[float | None, Field(description="To the minute.")]
+    last_used_at: Annotated[float | None, Field(description="Accurate to the minute.")]
     last_used_door: Annotated[
-        str | None, Field(description="Through which door it came then: api, socket, stream, v1, agui, metrics.")
+        str | None, Field(description="What it was last used for: api, socket, stream, v1, agui, metrics.")
     ]
 
 
 class MadeTokenOut(TokenOut):
     """A token that was just created."""
 
-    token: Annotated[str, Field(description="The token itself. It is shown here, and never again.")]
+    token: Annotated[str, Field(description="The token itself. It is shown only here.")]
 
 
 class TokenList(TypedDict):

@@ -40,18 +40,16 @@ class Chat(_Payload):
     enable_reasoning: StrictBool = Field(True, description="False: only the answer is numbered and sent.")
     client_message_id: ClientMessageId | None = Field(
         None,
-        description="The same again, from the same user, is the same message: it gets the same answer and starts nothing.",
+        description="If the same user sends it again, it is the same message: it gets the same answer and starts nothing.",
     )
-    files: list[StrictStr] = Field(
-        [], description="Ids of files that go with the message: one's own, or the session's."
-    )
+    files: list[StrictStr] = Field([], description="Ids of the message's files: the user's own, or the session's.")
 
 
 class Cancel(_Payload):
     """Stop a run; by default the one that is running."""
 
     run_id: StrictStr | None = None
-    all: StrictBool = Field(False, description="The queue too.")
+    all: StrictBool = Field(False, description="Whether to stop the queued runs, too.")
 
 
 class Continue(_Payload):
@@ -66,10 +64,10 @@ class Steer(_Payload):
 
     message: StrictStr
     client_message_id: ClientMessageId | None = Field(
-        None, description="The same again, from the same user, is the same word: it gets the same answer."
+        None, description="If the same user sends it again, it is the same message: it gets the same answer."
     )
     interrupt: StrictBool = Field(
-        False, description="End what is being written or run now, so that it is read at once."
+        False, description="Interrupt the current model call or tool, so that the message is read immediately."
     )
 
 
@@ -85,10 +83,11 @@ class Decide(_Payload):
     tool_call_id: StrictStr
     decision: Literal["allow", "deny"]
     arguments: JsonObject | None = Field(
-        None, description="The arguments to make it with instead; they are checked as the model's are."
+        None, description="Arguments to use instead; they are checked like the model's."
     )
     scope: Literal["once", "session"] = Field(
-        "once", description="`session`: later calls of this tool under this rule too, in runs of who asked."
+        "once",
+        description="`session`: also decides later calls of this tool under the same rule, in runs of the user who asked.",
     )
     reason: Annotated[StrictStr, Field(max_length=2000)] | None = None
 
@@ -103,7 +102,7 @@ class Reply(_Payload):
     """Answer what an agent asks."""
 
     tool_call_id: StrictStr
-    answers: JsonObject = Field(description="By the fields' names.")
+    answers: JsonObject = Field(description="The answer's values, by the names of the fields.")
 
 
 class Answer(Reply):
@@ -116,7 +115,7 @@ class Resume(_Payload):
     """Replay after ``last_seq``, then live."""
 
     last_seq: Any = Field(0, description="The number of the newest event that the client has.")
-    last_id: Any = Field(None, description="That event's id, by which the log is known to be the same.")
+    last_id: Any = Field(None, description="That event's id, which shows whether the log is still the same.")
 
 
 class Ack(_Payload):
@@ -132,7 +131,9 @@ class Ping(_Payload):
 class Activity(_Payload):
     """What the reader is doing now. It is sent to others at most once a second, and never stored."""
 
-    seq: Annotated[StrictInt, Field(ge=0)] | None = Field(None, description="The number of the step that they read.")
+    seq: Annotated[StrictInt, Field(ge=0)] | None = Field(
+        None, description="The number of the step that the user is reading."
+    )
     typing: StrictBool | None = None
 
 

@@ -844,9 +844,9 @@ export const WINDOW = 200;
  * @property {string} message
  * @property {string | null} [agent_name]
  * @property {boolean} [enable_reasoning] False: only the answer is numbered and sent.
- * @property {string | null} [client_message_id] The same again, from the same user, is the same message: it gets the
+ * @property {string | null} [client_message_id] If the same user sends it again, it is the same message: it gets the
  *   same answer and starts nothing.
- * @property {Array<string>} [files] Ids of files that go with the message: one's own, or the session's.
+ * @property {Array<string>} [files] Ids of the message's files: the user's own, or the session's.
  */
 
 /** @typedef {{ type: "chat", payload: ChatPayload }} ChatCommand */
@@ -855,7 +855,7 @@ export const WINDOW = 200;
  * Stop a run; by default the one that is running.
  * @typedef {object} CancelPayload
  * @property {string | null} [run_id]
- * @property {boolean} [all] The queue too.
+ * @property {boolean} [all] Whether to stop the queued runs, too.
  */
 
 /** @typedef {{ type: "cancel", payload: CancelPayload }} CancelCommand */
@@ -873,9 +873,9 @@ export const WINDOW = 200;
  * Send a steering word to the running run, which its next model call reads. If none is running, it works like `chat`.
  * @typedef {object} SteerPayload
  * @property {string} message
- * @property {string | null} [client_message_id] The same again, from the same user, is the same word: it gets the same
- *   answer.
- * @property {boolean} [interrupt] End what is being written or run now, so that it is read at once.
+ * @property {string | null} [client_message_id] If the same user sends it again, it is the same message: it gets the
+ *   same answer.
+ * @property {boolean} [interrupt] Interrupt the current model call or tool, so that the message is read immediately.
  */
 
 /** @typedef {{ type: "steer", payload: SteerPayload }} SteerCommand */
@@ -893,9 +893,9 @@ export const WINDOW = 200;
  * @typedef {object} ApprovePayload
  * @property {string} tool_call_id
  * @property {"allow" | "deny"} decision
- * @property {Record<string, unknown> | null} [arguments] The arguments to make it with instead; they are checked as the
- *   model's are.
- * @property {"once" | "session"} [scope] `session`: later calls of this tool under this rule too, in runs of who asked.
+ * @property {Record<string, unknown> | null} [arguments] Arguments to use instead; they are checked like the model's.
+ * @property {"once" | "session"} [scope] `session`: also decides later calls of this tool under the same rule, in runs
+ *   of the user who asked.
  * @property {string | null} [reason]
  * @property {string} run_id
  */
@@ -906,7 +906,7 @@ export const WINDOW = 200;
  * Answer what the agent of a run asks.
  * @typedef {object} AnswerPayload
  * @property {string} tool_call_id
- * @property {Record<string, unknown>} answers By the fields' names.
+ * @property {Record<string, unknown>} answers The answer's values, by the names of the fields.
  * @property {string} run_id
  */
 
@@ -916,7 +916,7 @@ export const WINDOW = 200;
  * Replay after `last_seq`, then live.
  * @typedef {object} ResumePayload
  * @property {unknown} [last_seq] The number of the newest event that the client has.
- * @property {unknown} [last_id] That event's id, by which the log is known to be the same.
+ * @property {unknown} [last_id] That event's id, which shows whether the log is still the same.
  */
 
 /** @typedef {{ type: "resume", payload: ResumePayload }} ResumeCommand */
@@ -939,7 +939,7 @@ export const WINDOW = 200;
 /**
  * What the reader is doing now. It is sent to others at most once a second, and never stored.
  * @typedef {object} ActivityPayload
- * @property {number | null} [seq] The number of the step that they read.
+ * @property {number | null} [seq] The number of the step that the user is reading.
  * @property {boolean | null} [typing]
  */
 
