@@ -1,5 +1,7 @@
 """Browsers without features that most have, unusual texts, and going back and forth."""
 
+import re
+
 import pytest
 from playwright.async_api import expect
 
@@ -145,6 +147,52 @@ async def test_no_text_is_wider_than_a_phone(enter: Enter, api: Browser, model: 
     await talk.fits()
 
 
+ARABIC = "مرحبا بالعالم، هذا عنوان طويل جدا لا يتسع له السطر في أي قائمة من القوائم أبدا مهما كان عرضها!"
+#: Where the first letter of an element's text is: how far from its right end, and that what follows is on its left.
+FROM_THE_RIGHT = """(element) => {
+  const text = document.createTreeWalker(element, NodeFilter.SHOW_TEXT).nextNode();
+  const at = (place) => {
+    const range = document.createRange();
+    range.setStart(text, place);
+    range.setEnd(text, place + 1);
+    return range.getBoundingClientRect();
+  };
+  const { right, width } = element.getBoundingClientRect();
+  const far = right - parseFloat(getComputedStyle(element).paddingRight) - at(0).right;
+  return [Math.abs(far) < 3 && width > 20, at(10).right < at(0).left];
+}"""
+#: In a box, the first place of its text is at the right.
+BOX_FROM_THE_RIGHT = """(box) => {
+  const { left, right, top } = box.getBoundingClientRect();
+  const [first, last] = [right - 14, left + 14].map((x) => document.caretPositionFromPoint(x, top + 12).offset);
+  return [first === 0, last === box.value.length];
+}"""
+
+
+async def test_what_is_written_from_the_right_begins_there(talk: Conversation) -> None:
+    """Also where a line is too long to be shown whole: its end is left out, not its beginning."""
+    page = talk.page
+    await talk.message.fill("مرحبا")
+    assert await talk.message.evaluate(BOX_FROM_THE_RIGHT) == [True, True]
+    await talk.ask(f"{ARABIC} [tokens=2 reasoning=2]")
+    await talk.ended()
+    await talk.open_outline()
+    await talk.runs.first.get_by_role("button", name="Comment on the answer").click()
+    await page.keyboard.type("مرحبا!")
+    assert await page.locator(".thread textarea").evaluate(BOX_FROM_THE_RIGHT) == [True, True]
+    await page.locator(".thread textarea").fill(ARABIC)
+    await page.keyboard.press("Control+Enter")
+    await expect(page.locator(".sess .name").first).to_have_text(re.compile("^مرحبا"))
+    places = {path: [".sess .name"] for path in (f"/sessions/{talk.session_id}/", "/sessions/", "/")}
+    places[f"/sessions/{talk.session_id}/"] += [".q", ".thread .said", "#title"]
+    for path, selectors in places.items():
+        if path not in page.url or path == "/":
+            await page.goto(path)
+            selectors.append(".line-row .name")
+        for selector in selectors:
+            assert await page.locator(selector).first.evaluate(FROM_THE_RIGHT) == [True, True], (path, selector)
+
+
 async def test_invisible_characters_are_left_out(talk: Conversation, model: ModelServer) -> None:
     """Such as text that is copied from a terminal or a PDF."""
     model.enqueue(Script("Yes."))
@@ -188,6 +236,8 @@ async def test_announcements_of_a_screen_reader_are_few(talk: Conversation) -> N
     await talk.ended()
     said = await talk.page.evaluate("() => window.said")
     assert len(said) < 30, said
+    assert any("Answering" in each for each in said), said
+    assert any("Finished" in each for each in said), said
 
 
 async def test_touch_targets_are_large_enough(enter: Enter, api: Browser) -> None:

@@ -66,6 +66,22 @@ async def reloading_while_it_begins(talk: Conversation) -> None:
     await talk.message.press("Enter")
 
 
+async def pressing_again_while_it_is_slow(talk: Conversation) -> None:
+    """The answer arrives after the message was sent a second and a third time."""
+    arrive = asyncio.Event()
+
+    async def handle(route: Route) -> None:
+        await arrive.wait()
+        await route.continue_()
+
+    await talk.page.route(SESSIONS, handle)
+    await talk.ask(TEXT)
+    for _ in range(2):
+        await talk.message.press("Enter")
+    await expect(talk.page.get_by_role("button", name="Send")).to_be_disabled()
+    arrive.set()
+
+
 def breaking(*, arrives: bool) -> Fault:
     """The socket is closed between the message and its answer; the message has arrived or not."""
 
@@ -156,6 +172,7 @@ BEGINNING: dict[str, Fault] = {
     "the network is broken": answering(SESSIONS, "broken"),
     "a proxy answers": answering(SESSIONS, "502", "lost"),
     "the page is reloaded meanwhile": reloading_while_it_begins,
+    "the answer is slow": pressing_again_while_it_is_slow,
 }
 ASKING: dict[str, Fault] = {
     "the line breaks before the message arrives": breaking(arrives=False),

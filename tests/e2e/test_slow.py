@@ -1,0 +1,135 @@
+"""A network that is slow, and not broken: what is typed or pressed meanwhile is neither lost nor done twice."""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator
+
+from playwright.async_api import Page, Request, Route, expect
+
+from tests.e2e.conversation import Conversation
+from tests.e2e.watch import Watch
+from tests.model_server import ModelServer, Script
+from tests.serving import Browser
+
+
+@contextlib.asynccontextmanager
+async def held(page: Page, where: str, method: str) -> AsyncIterator[asyncio.Event]:
+    """Hold the requests to an address until the event is set; by the end there was exactly one."""
+    release, asked = asyncio.Event(), []
+
+    async def hold(route: Route, request: Request) -> None:
+        if request.method == method:
+            asked.append(request.post_data)
+            await release.wait()
+        await route.continue_()
+
+    address = re.compile(where)
+    await page.route(address, hold)
+    try:
+        async with page.expect_response(lambda answer: address.search(answer.url) and answer.request.method == method):
+            yield release
+            release.set()
+        assert len(asked) == 1, asked
+    finally:
+        release.set()
+        await page.unroute(address)
+
+
+async def rename(talk: Conversation) -> None:
+    page = talk.page
+    heading, box = page.get_by_role("heading", level=1), page.get_by_role("dialog").get_by_label("Title")
+
+    async def open_dialog(title: str) -> None:
+        await page.get_by_role("button", name="More", exact=True).click()
+        await page.get_by_role("button", name="Rename", exact=True).click()
+        await box.fill(title)
+
+    await open_dialog("First")
+    async with held(page, f"/api/sessions/{talk.session_id}/$", "PATCH"):
+        await page.keyboard.press("Enter")
+        await box.press_sequentially(" and more")
+        await page.keyboard.press("Enter")
+    await expect(heading).to_have_text("First")
+    await expect(box).to_have_value("First and more")
+    async with held(page, f"/api/sessions/{talk.session_id}/$", "PATCH"):
+        await page.keyboard.press("Enter")
+        await page.keyboard.press("Escape")
+        await open_dialog("Another")
+    await expect(heading).to_have_text("First and more")
+    await expect(box).to_have_value("Another")
+    await page.keyboard.press("Escape")
+
+
+async def comment(talk: Conversation) -> None:
+    page = talk.page
+    await talk.runs.last.get_by_role("button", name="Comment on the answer").click()
+    box, said = page.locator(".thread textarea"), page.locator(".thread .said")
+    await box.fill("Is that so?")
+    async with held(page, "/comments/$", "POST"):
+        await page.keyboard.press("Control+Enter")
+        await box.press_sequentially(" I think")
+        await page.keyboard.press("Control+Enter")
+    await expect(said).to_have_text(["Is that so?"])
+    await expect(box).to_have_value("I think")
+
+    async def lose(route: Route) -> None:
+        await route.fetch()
+        await route.abort("connectionreset")
+
+    await page.route("**/comments/", lose, times=1)
+    await page.keyboard.press("Control+Enter")
+    await expect(page.get_by_text("It could not be saved. Please try again.")).to_be_visible()
+    await page.keyboard.press("Control+Enter")
+    await expect(box).to_have_value("")
+    await expect(said).to_have_text(["Is that so?", "I think"])
+
+
+async def judge(talk: Conversation) -> None:
+    page = talk.page
+    good = talk.runs.last.get_by_role("button", name="A good run")
+    async with held(page, "/verdict/$", "PUT"):
+        await good.click()
+        await good.click()
+        await talk.message.focus()
+        await page.keyboard.type("Typed ")
+    reason = page.locator(".verdict-why textarea")
+    await expect(reason).to_be_visible()
+    await page.keyboard.type("on")
+    await expect(talk.message).to_have_value("Typed on")
+    await talk.message.fill("")
+    await reason.fill("Because")
+    async with held(page, "/verdict/$", "PUT"):
+        await page.locator(".verdict-why").get_by_role("button", name="Save").click()
+        await reason.press_sequentially(" it is")
+    await expect(reason).to_have_value("Because it is")
+
+
+async def take_back_a_word(talk: Conversation) -> None:
+    await talk.ask("Wait [stall]")
+    await talk.is_at_work()
+    await talk.message.fill("Be brief")
+    await talk.message.press("Alt+Enter")
+    await expect(talk.waiting).to_contain_text("Waiting for the next step")
+    async with held(talk.page, "/unsteer/$", "POST"):
+        for _ in range(2):
+            await talk.waiting.get_by_role("button", name="Take back and edit").click()
+    await expect(talk.waiting).to_have_count(0)
+    await expect(talk.message).to_have_value("Be brief")
+    await expect(talk.page.locator("#notices > *")).to_have_count(0)
+    await talk.message.fill("")
+    await talk.stop.click()
+    await talk.ended("Stopped by mei")
+
+
+async def test_nothing_is_lost_or_done_twice_while_an_answer_is_slow(
+    talk: Conversation, api: Browser, model: ModelServer, watch: Watch
+) -> None:
+    watch.allow("net::ERR_CONNECTION_RESET|net::ERR_FAILED")
+    model.enqueue(Script("Yes."), Script("Never.", fault="stall"))
+    await talk.ask("Is it?")
+    await talk.ended()
+    for act in (rename, comment, judge, take_back_a_word):
+        await act(talk)
+    _, events = await api.call("GET", f"sessions/{talk.session_id}/comments/")
+    assert [each["text"] for each in events["items"]] == ["Is that so?", "I think"]
