@@ -14,11 +14,26 @@ from django.utils import timezone
 from agents import CallBegun, CallEnded, ModelRequest, Usage
 from chat.access import Role
 from chat.accounts.models import User
-from chat.cases import set_runs
+from chat.cases import judging, set_runs
 from chat.catalog import budgets, prices
 from chat.catalog.budgets import Limit
 from chat.live import connections, handshake
-from chat.models import Draft, Origin, Run, RunStatus, StepOrigin
+from chat.models import (
+    AgentVersion,
+    Case,
+    CaseResult,
+    CaseSet,
+    CaseVerdict,
+    Draft,
+    Occurrence,
+    Origin,
+    Outcome,
+    Run,
+    RunStatus,
+    Schedule,
+    SetRun,
+    StepOrigin,
+)
 from chat.runs import (
     admission,
     dispatch,
@@ -36,7 +51,9 @@ from chat.runs import queue as run_queue
 from chat.runs import state as run_state
 from chat.runs.request_keys import AskedKey
 from chat.runs.state import End
-from chat.schedules import occurrences
+from chat.schedules import commands as schedule_commands
+from chat.schedules import notifications, occurrences
+from chat.schedules import selectors as schedule_selectors
 from chat.security import audit
 from chat.store import (
     call_reader,
@@ -52,7 +69,7 @@ from chat.store import (
     webhooks,
 )
 from chat.store.audit_log import AuditFilter, Cursor
-from chat.store.calls import CallWriter, PricedCall
+from chat.store.calls import CallWriter, PricedCall, contents_in_rows, in_row
 from tests.chat import making
 from tests.chat.large import Large
 
@@ -98,6 +115,37 @@ def _cancel_queued(at: Large) -> None:
 
 def _run_now(at: Large) -> Any:
     return occurrences.run_now(at.schedule.pk, timezone.now())
+
+
+def _settle_schedule(at: Large) -> Any:
+    now = timezone.now()
+    Occurrence.objects.create(schedule=at.schedule, run=at.ended, due_at=now, outcome=Outcome.STARTED)
+    (settled,) = occurrences.settle(at.schedule.pk, now).settled
+    return occurrences.ended_schedules(), notifications.notification(settled)
+
+
+def _claim_in_session(at: Large) -> Any:
+    schedules = Schedule.objects.filter(pk=at.schedule.pk)
+    schedules.update(keeps_session=True, session_id=at.session_id)
+    return occurrences.claim(at.schedule.pk, timezone.now() + timedelta(hours=2))
+
+
+def _make_schedule(at: Large) -> Any:
+    fields = {"message": "Why?", "every_minutes": 60, "session_id": str(at.session_id)}
+    return schedule_commands.make(User.objects.get(pk=at.user_id), fields, timezone.now())
+
+
+def _judge_case(at: Large) -> None:
+    case_set = CaseSet.objects.create(owner_id=at.user_id, name="Sums")
+    version = AgentVersion.objects.order_by("pk")[0]
+    set_run = SetRun.objects.create(case_set=case_set, number=1, agent_name="researcher", agent_version=version)
+    case = Case.objects.create(case_set=case_set, number=1, question="Why?")
+    CaseResult.objects.create(set_run=set_run, case=case, run=at.ended, verdict=CaseVerdict.ASKED)
+    ended = set_runs.ended_case(set_runs.find_due_moves().ended[0])
+    assert ended is not None
+    assert ended.run is not None
+    judging.answer_and_steps(str(ended.run.pk), selectors.run_frames(ended.run))
+    set_runs.settle(ended, judging.Judged(CaseVerdict.PASSED))
 
 
 def _call(at: Large) -> None:
@@ -219,6 +267,7 @@ BY_A_RUN: dict[str, Callable[[Large], Any]] = {
     "who may start after it": lambda at: run_queue.sessions_unblocked_by(at.live),
     "a model call": _call,
     "a model call and its end later": _call_that_lasts,
+    "what earlier model calls hold": lambda _: contents_in_rows([in_row(-1, 1)]),
     "a run's model calls": lambda at: call_reader.calls_of(at.ended),
     "a model call in full": lambda at: call_reader.full_call(at.ended, 1),
     "what is used of a day": lambda at: [budgets.used_of(limit, at.user_id, "researcher") for limit in _LIMITS],
@@ -232,8 +281,10 @@ BY_A_RUN: dict[str, Callable[[Large], Any]] = {
     "an account is closed": lambda at: erasure.close_account(at.user_id),
     "a batch of an account": lambda at: (erasure.close_account(at.user_id), erasure.erase_batch(erasure.Pace())),
     "a schedule's claim": lambda at: occurrences.claim(at.schedule.pk, timezone.now() + timedelta(hours=2)),
-    "a schedule's end": lambda at: occurrences.settle(at.schedule.pk, timezone.now()),
+    "a schedule's claim in a session": _claim_in_session,
+    "a schedule's end": _settle_schedule,
     "a schedule's next": lambda at: occurrences.start_waiting(at.schedule.pk, timezone.now()),
+    "a case's end": _judge_case,
     "a schedule run now": lambda at: (at.schedule.occurrences.all().delete(), _run_now(at)),
 }
 #: Statements of the lists on a user's pages, however many sessions there are.
@@ -251,6 +302,8 @@ BY_A_PAGE: dict[str, Callable[[Large], Any]] = {
     "the audit of a door": lambda _: AuditFilter(door="command").entries(100),
     "the audit of a session": lambda at: AuditFilter(session_id=at.session_id).entries(100),
     "the audit of a time": lambda _: AuditFilter(since=SOON, until=timezone.now()).entries(100),
+    "a new schedule": _make_schedule,
+    "schedules with their last times": lambda at: schedule_selectors.schedule_rows([at.schedule]),
     "those with words": lambda at: list(session_lists.past_sessions(User(pk=at.user_id), text="session so")[:30]),
 }
 EVERYTHING = {**BY_THE_CLOCK, **BY_A_RUN, **BY_A_PAGE}

@@ -1,23 +1,24 @@
 """Whatever a process executes by the clock, or for a run, is in the table whose statements are explained by the databases."""
 
+import contextlib
 import re
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import connection, transaction
 
-from tests import prepared
+from tests import prepared, services
 from tests.chat.databases import postgresql
 from tests.chat.large import Large, fill
 from tests.chat.statements import EVERYTHING
 from tests.chat.store.test_query_plans import BIG
-from tests.faults.world import until
+from tests.faults.world import World, alone, until, workers
 from tests.model_server import Call, ModelServer, Script
-from tests.serving import Browser, Server
+from tests.serving import Server
 
 _READS = re.compile(r"(?:SELECT|UPDATE|DELETE|WITH)\b|INSERT\b.*\bSELECT\b")
 _IN_BIG = re.compile(rf"\b(?:{'|'.join(BIG)})\b")
@@ -26,7 +27,7 @@ _IN_BIG = re.compile(rf"\b(?:{'|'.join(BIG)})\b")
 def shape_of(sql: str) -> str:
     """A statement without what differs from one execution to the next: the numbers in it, and how many values there are."""
     sql = re.sub(r"(?:%s, )+%s", "%s", " ".join(sql.split()))
-    return re.sub(r"\b\d+\b", "0", re.sub(r"(?:\(%s\), )+\(%s\)", "(%s)", sql))
+    return re.sub(r"\b\d+\b", "0", re.sub(r"(?:(\(%s(?:::\w+(?:, %s::[\w\[\]]+)*)?\)), )+\1", r"\1", sql))
 
 
 class _Shapes:
@@ -40,10 +41,22 @@ class _Shapes:
         return execute(sql, params, many, context)
 
 
-@pytest.fixture(scope="module")
-def known(tmp_path_factory: pytest.TempPathFactory, django_db_blocker: Any) -> dict[str, set[str]]:
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=[pytest.mark.long, pytest.mark.scale])])
+def database(request: pytest.FixtureRequest) -> str:
+    """Which database: PostgreSQL with Redis, two processes that serve and two that execute the runs."""
+    chosen: str = request.param
+    return chosen
+
+
+@pytest.fixture
+def known(
+    database: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, django_db_blocker: Any
+) -> dict[str, set[str]]:
     """The shapes of the table's statements, by what they are for."""
-    address = f"sqlite:///{prepared.copy_tables(tmp_path_factory.mktemp('small'))}"
+    if database == "postgresql":
+        address = request.getfixturevalue("tables")
+    else:
+        address = f"sqlite:///{prepared.copy_tables(tmp_path_factory.mktemp('small'))}"
     with django_db_blocker.unblock(), postgresql(address, has_tables=True):
         small = fill(4_000, 1)
         return {name: _shapes_of(act, small) for name, act in EVERYTHING.items()}
@@ -60,36 +73,72 @@ def _shapes_of(act: Callable[[Large], Any], small: Large) -> set[str]:
     return shapes.seen
 
 
-async def test_what_a_process_executes_is_in_the_table(known: dict[str, set[str]], tmp_path: Path) -> None:
-    """A run with a tool, one that was queued behind it and one that is stopped, and then two sweeps."""
-    file = tmp_path / "statements"
+@pytest.fixture
+def world(database: str, request: pytest.FixtureRequest, tmp_path: Path, shared_model: ModelServer) -> Iterator[World]:
+    """The product, which writes down what it executes."""
+    recording = {
+        "DJANGO_SETTINGS_MODULE": "tests.chat.recording_settings",
+        "STATEMENTS": str(tmp_path / "statements"),
+    }
+    shared_model.reset()
+    with contextlib.ExitStack() as until_done:
+        if database == "sqlite":
+            opened = alone(tmp_path / "data", shared_model, **recording)
+        else:
+            server, redis = request.getfixturevalue("postgres_server"), until_done.enter_context(services.own_redis())
+            name = f"statements_{uuid.uuid4().hex}"
+            address = until_done.enter_context(services.database(server, name))
+            Server(tmp_path / "made", DATABASE_URL=address).prepare("bo")
+            parts = {"database_url": address, "redis_url": redis.url, "broker_url": redis.url}
+            opened = workers(tmp_path / "data", shared_model, **parts, **recording)
+        yield until_done.enter_context(opened)
+
+
+async def _ask_everything(world: World, model: ModelServer) -> None:
+    """A run with a tool, one that was queued behind it and one that is stopped, one by a schedule, and those of a set."""
+    async with world.browser("bo") as browser:
+        session = await browser.new_session()
+        model.enqueue(Script(reasoning="Look first.", calls=[Call("current_time", {})]))
+        for text in ("Tell [tokens=30 every=20]", "Tell [tokens=9000 every=20]"):
+            message = {"message": text, "client_message_id": uuid.uuid4().hex}
+            status, accepted = await browser.call("POST", f"sessions/{session}/messages/", message)
+            assert status == 202
+        async with browser.socket(session) as socket:
+            await socket.until(lambda frame: frame.get("run_id") == accepted["run_id"])
+            await socket.send("cancel", run_id=accepted["run_id"])
+            await world.quiet(session)
+        schedule = {"message": "Tell [tokens=3]", "every_minutes": 60}
+        for keeps in ({}, {"session_id": session}):
+            assert (await browser.call("POST", "schedules/", schedule | keeps))[0] == 201
+        world.database.rows("UPDATE chat_schedule SET next_at = since")
+        _, made = await browser.call("POST", "sets/", {"name": "Sums"})
+        for rule in ("True", ""):
+            case = {"question": "Tell [tokens=3]", "rule": rule, "expected": ["so"]}
+            assert (await browser.call("POST", f"sets/{made['id']}/cases/", case))[0] == 201
+        assert (await browser.call("POST", f"sets/{made['id']}/runs/", {}))[0] == 202
+
+        def done() -> bool:
+            settled = world.database.rows("SELECT settled_at FROM chat_occurrence WHERE settled_at IS NOT NULL")
+            ended = world.database.rows("SELECT ended_at FROM chat_setrun WHERE ended_at IS NOT NULL")
+            return (len(settled), len(ended)) == (2, 1)
+
+        await until(done, 60, "the ends of the schedules' runs and of the set's")
+
+
+async def test_what_a_process_executes_is_in_the_table(
+    known: dict[str, set[str]], world: World, shared_model: ModelServer, tmp_path: Path
+) -> None:
+    """Runs of each kind, and then two sweeps."""
 
     def executed() -> Counter[str]:
-        return Counter(map(shape_of, file.read_text("utf-8").splitlines()))
+        return Counter(map(shape_of, (tmp_path / "statements").read_text("utf-8").splitlines()))
 
-    with ModelServer() as model:
-        server = Server(tmp_path / "data", LLM_MODEL_SERVER=model.url, LLM_MODEL="stub", RUN_LEASE_S="3")
-        server.prepare("ada")
-        server.environment |= {"DJANGO_SETTINGS_MODULE": "tests.chat.recording_settings", "STATEMENTS": str(file)}
-        server.start()
-        try:
-            async with Browser.logged_in(server.url, "ada") as browser:
-                session = await browser.new_session()
-                model.enqueue(Script(reasoning="Look first.", calls=[Call("current_time", {})]))
-                for text in ("Tell [tokens=30 every=20]", "Tell [tokens=9000 every=20]"):
-                    message = {"message": text, "client_message_id": uuid.uuid4().hex}
-                    status, accepted = await browser.call("POST", f"sessions/{session}/messages/", message)
-                    assert status == 202
-                async with browser.socket(session) as socket:
-                    await socket.until(lambda frame: frame.get("run_id") == accepted["run_id"])
-                    await socket.send("cancel", run_id=accepted["run_id"])
-                    await until(lambda: not server.runs_at_work(), 60, "the ends of both")
-                    before = executed()
-                    sweeps = known["silent runs"] | known["who may start or go on"]
-                    await until(lambda: all(executed()[each] > before[each] + 1 for each in sweeps), 60, "two sweeps")
-        finally:
-            server.stop()
+    await _ask_everything(world, shared_model)
+    before = executed()
+    sweeps = known["silent runs"] | known["who may start or go on"]
+    await until(lambda: all(executed()[each] > before[each] + 1 for each in sweeps), 60, "two sweeps")
     in_table = set().union(*known.values())
     asked = [each for each in executed() if _READS.match(each) and _IN_BIG.search(each)]
     assert len(asked) > 30
-    assert [each for each in asked if each not in in_table] == [], "a statement is not in tests/chat/statements.py"
+    missing = [each for each in asked if each not in in_table]
+    assert missing == [], "\n".join(["not in tests/chat/statements.py:", *missing])
