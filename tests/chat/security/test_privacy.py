@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 import websockets
 from django.db.models import QuerySet
-from django.test import AsyncClient
+from django.test import AsyncClient, Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
@@ -438,17 +438,19 @@ MODEL_ROWS = [Row("GET", LOGIN, LOGIN, LOGIN, 403), Row("POST", LOGIN, LOGIN, LO
 LEADS_ON = [Row("GET", LOGIN, LOGIN, LOGIN, 302)]
 
 
-def addresses(patterns: Sequence[Any], before: str = "") -> Iterator[str]:
+def views(patterns: Sequence[Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Each address, and its view."""
     for pattern in patterns:
         here = before + str(pattern.pattern)
         if isinstance(pattern, URLResolver):
-            yield from addresses(pattern.url_patterns, here)
+            yield from views(pattern.url_patterns, here)
         else:
             assert isinstance(pattern, URLPattern)
-            yield here
+            yield here, pattern.callback
 
 
-ADDRESSES = sorted(set(addresses(get_resolver().url_patterns)))
+VIEWS = list(views(get_resolver().url_patterns))
+ADDRESSES = sorted({name for name, _ in VIEWS})
 
 
 def rows_of(address: str) -> list[Row]:
@@ -462,6 +464,21 @@ def rows_of(address: str) -> list[Row]:
 
 def test_no_row_is_about_an_address_that_is_gone() -> None:
     assert set(ROWS) <= set(ADDRESSES)
+
+
+@pytest.mark.django_db
+def test_nothing_is_done_for_another_site() -> None:
+    """Which sends the cookie of whoever is logged in here, and has no token: pages, the administration and the API refuse it."""
+    exempt = {name for name, view in VIEWS if getattr(view, "csrf_exempt", False)}
+    # The link of a mail, which is signed, and programs that log in with tokens, where no cookie counts.
+    assert {name for name in exempt if not name.startswith(("api/", "v1/"))} == {"accounts/mail/stop/<str:signed>/"}
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(making.staff(access.VIEW_SESSIONS))
+    of_api = [name for name in ADDRESSES if name.startswith(("api/", "v1/")) or name == "sessions/new/"]
+    came = {name: client.post(filled_in(name, None, None), "{}", "application/json").status_code for name in of_api}
+    # What no address of the API is, is not found.
+    assert came.pop("api/") == 404
+    assert [name for name, status in came.items() if status not in ((401,) if name[:3] == "v1/" else (403, 405))] == []
 
 
 @pytest.fixture
