@@ -37,6 +37,12 @@ READ: dict[str, tuple[str, bytes, str, list[str]]] = {
         ["Sheet “Costs”\ntea\t3\nmilk\t1.5"],
     ),
     "a name without an ending": ("README", b"read me", "text/plain", ["read me"]),
+    "a drawing with a script is text": (
+        "a.svg",
+        b'<svg onload="alert(1)"/>',
+        "text/plain",
+        ['<svg onload="alert(1)"/>'],
+    ),
 }
 
 
@@ -49,7 +55,8 @@ def test_the_type_and_text_of_a_file(case: str) -> None:
 
 
 def test_pictures_are_told_by_their_bytes_and_have_no_text() -> None:
-    assert detect_type("photo.jpg", documents.picture()) == "image/png"
+    for name, behind in (("photo.jpg", b""), ("page.html", b"<script>alert(1)</script>")):
+        assert detect_type(name, documents.picture() + behind) == "image/png"
     assert not has_text("image/png")
 
 
