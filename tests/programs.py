@@ -4,7 +4,8 @@ Most of what a start costs is reading the libraries, and the suite starts hundre
 (``tests/forking.py``) has imported them, and nothing of the product; it forks. A start then costs some 0.7 s of processor time, not 1.9.
 
 A child has its own environment, arguments and output, and the hash seed of that process. What a new interpreter alone reads
-(`INTERPRETERS_OWN`) must be as in that process: otherwise `start_program` starts a new one. Tests of starting itself use `subprocess`.
+(`INTERPRETERS_OWN`) must be as in that process, and the settings the product's: otherwise `start_program` starts a new one. Tests of
+starting itself use `subprocess`.
 """
 
 import atexit
@@ -143,7 +144,9 @@ def _interpreters_own(environment: Mapping[str, str]) -> dict[str, str]:
 def _can_fork(environment: Mapping[str, str]) -> bool:
     # Benchmarks, which are no tests, measure processes that were started as usual.
     is_of_tests = "PYTEST_VERSION" in os.environ
-    return is_of_tests and _interpreters_own(environment) == _interpreters_own(os.environ)
+    # Other settings change what libraries do, before anything has imported from them.
+    is_usual = environment.get("DJANGO_SETTINGS_MODULE", "config.settings") == "config.settings"
+    return is_of_tests and is_usual and _interpreters_own(environment) == _interpreters_own(os.environ)
 
 
 def _ask_for(arguments: Sequence[str], environment: Mapping[str, str], out: int, err: int) -> socket.socket:

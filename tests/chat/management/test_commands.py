@@ -247,7 +247,10 @@ def test_a_host_that_is_not_here_is_told(host: str, said: str) -> None:
 async def test_users_can_log_in_at_each_address_that_serve_prints(
     tmp_path: Path, host: str, told: str, others: list[str]
 ) -> None:
-    """The address that it prints, and the others that it answers to, are those of a page that logs in and opens a socket."""
+    """The address that it prints, and the others that it answers to, are those of a page that logs in and opens a socket.
+
+    A client is known by its address, whose failed logins are counted.
+    """
     with serving(tmp_path, HOST=host) as server:
         assert server.url.startswith(told)
         for url in [server.url, *(f"http://{name}:{server.port}" for name in others)]:
@@ -255,3 +258,8 @@ async def test_users_can_log_in_at_each_address_that_serve_prints(
                 session = await browser.new_session()
                 async with browser.socket(session) as socket:
                     await socket.until_type("session")
+                name = f"nobody at {url}"
+                assert (await browser.try_to_log_in(name))[0] == 200
+                with server.open_database() as file:
+                    query = "SELECT ip_address FROM axes_accessattempt WHERE username = ?"
+                    assert file.execute(query, [name]).fetchone() == ("::1" if "[::1]" in url else "127.0.0.1",)
