@@ -9,6 +9,7 @@ used.
 import asyncio
 import functools
 import logging
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, cast
@@ -17,6 +18,7 @@ from autobahn.twisted import websocket as autobahn_twisted
 from autobahn.websocket import protocol as autobahn_protocol
 from daphne.server import Server
 from daphne.ws_protocol import WebSocketProtocol
+from twisted.internet import reactor as chosen_reactor
 
 from chat.serving.backpressure import Message, MessageQueue, ReadThrottle, do_nothing
 from chat.serving.frames import Frame, accept_deflate
@@ -24,6 +26,8 @@ from chat.serving.network_producer import NetworkProducer
 
 logger = logging.getLogger(__name__)
 
+#: Twisted has chosen it, and its types declare few of its methods.
+_reactor = cast(Any, chosen_reactor)
 #: How many seconds a client has to answer a close frame.
 _CLOSE_WITHIN_S = 5.0
 #: Replaces daphne's record of a connection that it has dropped.
@@ -248,11 +252,25 @@ for attribute, default in _USUAL.items():
 class DaphneServer(Server):  # type: ignore[misc] # untyped
     """Daphne with backpressure for applications, and with a shutdown in steps. Call its methods on the event loop."""
 
-    def __init__(self, application: Any, **options: Any) -> None:
-        super().__init__(application, **options)
+    def __init__(self, application: Any, listener: socket.socket, **options: Any) -> None:
+        """Serve an application on a listening socket, which stays the caller's; the other options are daphne's."""
+        super().__init__(application, endpoints=[listener], **options)
+        # A descriptor among daphne's own endpoints is read as one of IPv4, and addresses of IPv6 clients would be garbage.
+        self.endpoints: list[Any] = []
+        self._listener = listener
         self._port: Any = None
         #: Closed connections whose applications are still running.
         self._left: set[Any] = set()
+
+    def run(self) -> None:
+        """Serve until the reactor is stopped."""
+        _reactor.callWhenRunning(self._listen)
+        super().run()
+
+    def _listen(self) -> None:
+        self._listener.setblocking(False)
+        port = _reactor.adoptStreamPort(self._listener.fileno(), self._listener.family, self.http_factory)
+        self.listen_success(port)
 
     def listen_success(self, port: Any) -> None:
         """Keep the port, to be able to stop listening, and set the server's socket options."""

@@ -116,8 +116,7 @@ def _serve(listener: socket.socket) -> None:
     HTTPFactory.protocol = LimitedChannel
     server = DaphneServer(
         application,
-        # Daphne closes the descriptor that it is given.
-        endpoints=[f"fd:fileno={os.dup(listener.fileno())}"],
+        listener,
         signal_handlers=False,
         ready_callable=ready,
         server_name="thinkaloud",

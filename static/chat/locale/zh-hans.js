@@ -538,7 +538,7 @@ const words = {
   "after_seq: 0, or the number of the last event of a run.": "after_seq：0，或某次运行最后一个事件的编号。",
   "agent version": "智能体版本",
   "agent, model": "智能体、模型",
-  "agent: there is a character in it that no name has.": "agent：其中有名称里不会有的字符。",
+  "agent: there is a character in it that no name has.": "agent：其中有智能体名称里不会有的字符。",
   "an answer\u0004No": "否",
   "an answer\u0004Yes": "是",
   "at: neither Unix seconds nor a date and time like 2027-03-01T09:00.": "at：既不是 Unix 秒数，也不是像 2027-03-01T09:00 的日期和时间。",

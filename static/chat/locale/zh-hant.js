@@ -538,7 +538,7 @@ const words = {
   "after_seq: 0, or the number of the last event of a run.": "after_seq：0，或某次執行最後一個事件的編號。",
   "agent version": "代理版本",
   "agent, model": "代理、模型",
-  "agent: there is a character in it that no name has.": "agent：其中有名稱裡不會有的字元。",
+  "agent: there is a character in it that no name has.": "agent：其中有代理名稱裡不會有的字元。",
   "an answer\u0004No": "否",
   "an answer\u0004Yes": "是",
   "at: neither Unix seconds nor a date and time like 2027-03-01T09:00.": "at：既不是 Unix 秒數，也不是像 2027-03-01T09:00 的日期與時間。",

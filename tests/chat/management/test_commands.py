@@ -262,4 +262,6 @@ async def test_users_can_log_in_at_each_address_that_serve_prints(
                 assert (await browser.try_to_log_in(name))[0] == 200
                 with server.open_database() as file:
                     query = "SELECT ip_address FROM axes_accessattempt WHERE username = ?"
-                    assert file.execute(query, [name]).fetchone() == ("::1" if "[::1]" in url else "127.0.0.1",)
+                    (address,) = file.execute(query, [name]).fetchone()
+                # Of IPv6 the network counts, and `localhost` may be either.
+                assert address == "127.0.0.1" if "127.0.0.1" in url else address in ("::", "127.0.0.1")

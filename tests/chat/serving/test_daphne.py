@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 from typing import Any
 
 import pytest
@@ -138,7 +139,8 @@ class Applications:
 
 
 def _serving(application: Applications) -> tuple[DaphneServer, Request]:
-    server, request = DaphneServer(application, endpoints=["tcp:0"]), Request()
+    with socket.socket() as listener:
+        server, request = DaphneServer(application, listener), Request()
     server.connections = {}
     server.protocol_connected(request)
     assert server.create_application(request, {}) is not None
