@@ -220,11 +220,21 @@ async def test_postgres_is_away_for_longer_than_the_lease(
     assert {error["code"] for error in there.errors} <= {"storage"}
 
 
+def is_read_only(server: Postgres) -> bool:
+    """Whether a new connection may change nothing."""
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        return connection.execute("SHOW default_transaction_read_only").fetchone() == ("on",)
+
+
 @contextlib.contextmanager
 def read_only(server: Postgres) -> Iterator[None]:
     """Make the server read-only, like one whose disk is nearly full, or that is still a standby."""
     reload = "SELECT pg_reload_conf()"
     orders(server, "ALTER SYSTEM SET default_transaction_read_only TO on", reload)
+    # The server reads its settings a little later; then it notifies those who are connected.
+    ends_at = time.monotonic() + 20
+    while not is_read_only(server):
+        assert time.monotonic() < ends_at, "the setting is not read"
     try:
         yield
     finally:
