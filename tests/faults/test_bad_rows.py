@@ -156,7 +156,7 @@ async def _by_worker() -> None:
     """One poll of a worker with two slots; both are free afterwards."""
     worker = Worker(2)
     try:
-        await worker._look()
+        await worker._poll_queue()
         async with asyncio.timeout(20):
             await worker._slots.acquire()
             await worker._slots.acquire()

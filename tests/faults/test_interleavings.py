@@ -126,7 +126,7 @@ class MemoryLog:
     def queue(self, _session_id: UUID) -> list[dict[str, Any]]:
         return list(self.line)
 
-    def lines(self, session_id: UUID) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    def pending_messages(self, session_id: UUID) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         return self.queue(session_id), []
 
     def presence(self, _session_id: UUID) -> list[dict[str, Any]]:
