@@ -23,8 +23,10 @@ from chat.runs.recorder import RunRecorder
 from chat.runtime import database, metrics
 from chat.security.tokens import make_token, revoke_all
 from chat.serving import gauges, metrics_port
+from chat.web import metrics as view
 from tests.chat import making
 from tests.chat.following import Client, Silent, layer, started, store, watching
+from tests.faults.world import until
 from tests.services import free_port
 
 __all__ = ["layer", "started", "watching"]
@@ -250,10 +252,17 @@ async def test_figures_are_put_into_words_off_the_loop_and_once_for_all_who_ask(
         assert go_on.wait(10)
         return b"", "text/plain"
 
+    class Making(dict[str, Any]):
+        def get(self, accept: str, default: Any = None) -> Any:
+            arrived.append(accept)
+            return super().get(accept, default)
+
+    arrived: list[str] = []
+    monkeypatch.setattr(view, "_making", Making())
     monkeypatch.setattr(metrics, "render_figures", render)
     asking = [asyncio.create_task(asked_quietly()) for _ in range(5)]
-    assert await asyncio.to_thread(began.wait, 10)
     # Requests that arrive meanwhile get the same text.
+    await until(lambda: began.is_set() and len(arrived) == 5, wanted="all to wait for the text")
     go_on.set()
     assert {answer.status_code for answer in await asyncio.gather(*asking)} == {200}
     database.close()
