@@ -23,6 +23,7 @@ async def test_everything_is_found_below_the_path(new_browser: NewBrowser, serve
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("logins")
 @pytest.mark.scale
 @pytest.mark.parametrize("takes_off", [True, False], ids=["nginx takes the path off", "nginx leaves it"])
 async def test_behind_nginx(
