@@ -11,6 +11,7 @@ from yarl import URL
 DEFAULT_PORTS = {"http": 80, "https": 443}
 LONGEST = 4_000
 
+_IN_BRACKETS = re.compile(r"(?:^|@)\[[^\[\]@]*\](?::\d*)?$")
 _UNUSABLE = re.compile(r"[\x00-\x20\x7f\\]")
 _PATH_SAFE = "/%:@!$&'()*+,;=~-._"
 _QUERY_SAFE = "/?%:@!$&()*+,;=~-._"
@@ -44,6 +45,9 @@ def split_address(url: str) -> tuple[SplitResult, str, int]:
         raise BadAddress("This is not a valid web address.") from error
     if parts.scheme not in DEFAULT_PORTS:
         raise BadAddress("Only http:// and https:// addresses can be read.")
+    # Python takes what is in brackets for the host, whatever stands before or after them.
+    if "[" in parts.netloc and not _IN_BRACKETS.search(parts.netloc):
+        raise BadAddress("This is not a valid web address.")
     if parts.username is not None or parts.password is not None:
         raise BadAddress("Addresses with a user name or password in them are not read.")
     return parts, _host(parts), port if port is not None else DEFAULT_PORTS[parts.scheme]

@@ -17,7 +17,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.contrib.messages.middleware import MessageMiddleware as StockMessages
 from django.contrib.sessions.middleware import SessionMiddleware as StockSessions
 from django.db import Error as DatabaseError
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.middleware.clickjacking import XFrameOptionsMiddleware as StockXFrameOptions
 from django.middleware.common import CommonMiddleware as StockCommon
@@ -167,7 +167,15 @@ class XFrameOptionsMiddleware(OnLoop, StockXFrameOptions):
 
 
 class SessionMiddleware(OnLoop, StockSessions):
-    """Django's sessions of logins."""
+    """Django's sessions of logins. No cache that several people share may keep an answer that depends on one."""
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        """Save the session, and add the headers."""
+        used = request.session.accessed
+        answer = super().process_response(request, response)
+        if used:
+            answer.headers.setdefault("Cache-Control", "private")
+        return answer
 
     def asks_database(self, request: HttpRequest) -> bool:
         """Whether there is something to save."""

@@ -125,9 +125,13 @@ class FetchPageTool:
                 if response.status not in (301, 302, 303, 307, 308):
                     return self._page(url, response, line)
                 location = response.getheader("Location")
+            nowhere = f"The page answered with a redirect (status {response.status}) that leads nowhere."
             if not location:
-                raise ToolError(f"The page answered with a redirect (status {response.status}) that leads nowhere.")
-            url = urljoin(url, location)
+                raise ToolError(nowhere)
+            try:
+                url = urljoin(url, location)
+            except ValueError as error:
+                raise ToolError(nowhere) from error
         raise ToolError(f"The page redirects more than {_REDIRECTS} times.")
 
     def _vet(self, url: str, line: "_Line") -> "_Target":

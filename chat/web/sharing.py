@@ -4,9 +4,9 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.contrib.auth.decorators import login_required
+from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect
-from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods
 
@@ -113,7 +113,7 @@ def notify_sockets() -> None:
 def join(request: HttpRequest, secret: str) -> HttpResponse:
     """The page behind a link: what it shares, and a button to join. An invalid link is 404, whatever the reason."""
     if not request.user.is_authenticated:
-        return redirect(f"{reverse('login')}?next={request.get_full_path()}")
+        return redirect_to_login(request.get_full_path())
     if request.method == "POST":
         session_id = sharing.join_session(user_of(request), secret, Door.PAGE)
         if session_id is None:

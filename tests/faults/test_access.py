@@ -266,10 +266,12 @@ async def test_ids_of_others_cannot_be_told_from_ids_that_do_not_exist(product: 
             await closes(nobodys_socket, GONE)
             assert theirs_socket.frames == nobodys_socket.frames == []
         async with cy.socket(await cy.new_session()) as own:
-            for kind in ("cancel", "continue"):
+            decided = {"tool_call_id": "call_1", "decision": "allow"}
+            replied = {"tool_call_id": "call_1", "answers": {}}
+            for kind, more in {"cancel": {}, "continue": {}, "approve": decided, "answer": replied}.items():
                 refusals = []
                 for identifier in (run, str(uuid4())):
-                    await own.send(kind, run_id=identifier)
+                    await own.send(kind, run_id=identifier, **more)
                     error = (await own.until_type("error"))["data"]
                     refusals.append((error["code"], error["message"]))
                 assert refusals[0] == refusals[1] == ("not_found", refusals[0][1])

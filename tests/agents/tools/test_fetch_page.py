@@ -177,6 +177,17 @@ def test_a_redirect_that_leads_nowhere(site: Site) -> None:
         "gopher://x/",
         "//[::1]/",
         "http://user:pass@127.0.0.1/",
+        "http://[::1",
+        "http://[::1]127.0.0.1/",
+        "http://127.0.0.1:99999/",
+        "\\\\10.0.0.1\\x",
+        "/\\10.0.0.1/",
+        "HTTP://10.0.0.1/",
+        "http:\\\\10.0.0.1\\",
+        "http://[64:ff9b::10.0.0.1]/",
+        "http://[::ffff:10.0.0.1]/",
+        "data:text/plain,x",
+        "javascript:alert(1)",
     ],
 )
 def test_a_redirect_is_vetted_like_any_address(site: Site, target: str) -> None:

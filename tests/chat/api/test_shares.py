@@ -116,8 +116,9 @@ async def test_a_link_makes_watchers_until_it_is_withdrawn(bo: Browser, cy: Brow
         async with cy.http.get(gone) as page:
             assert page.status == 404
     nobody = Browser(bo.url)
-    async with nobody.http.get(path, allow_redirects=False) as page:
-        assert page.headers["Location"] == f"/accounts/login/?next={path}"
+    for asked, led in ((path, path), (f"{path}?a=1&next=/x/", f"{path}%3Fa%3D1%26next%3D/x/")):
+        async with nobody.http.get(asked, allow_redirects=False) as page:
+            assert page.headers["Location"] == f"/accounts/login/?next={led}"
     await nobody.http.close()
 
 

@@ -26,6 +26,8 @@ from chat.models import (
     SessionFile,
     SetShare,
     Share,
+    StandingApproval,
+    SteeringWord,
     Verdict,
 )
 from chat.runs import notes, sharing
@@ -51,6 +53,16 @@ class Things:
         self.comment = notes.write_comment(self.user, self.session.pk, 1, words)
         self.set = case_commands.make_set(self.user, words)
         self.case = case_commands.add_case(self.user, self.set.pk, CaseFields(words), Door.API)
+        approval = {"user": self.user, "tool_name": "python", "rule": "python"}
+        self.approval = StandingApproval.objects.create(session=self.session, **approval)
+        self.word = SteeringWord.objects.create(
+            session=self.session,
+            run=self.run,
+            user=self.user,
+            client_message_id=f"{name}'s",
+            message=words,
+            interrupt=False,
+        )
         self.set_share = set_sharing.make_share(self.user, self.set.pk, target, Role.WATCHER, None, Door.API)
 
     def ids(self, prefix: str) -> dict[str, str]:
@@ -63,12 +75,13 @@ class Things:
             "share": Share.objects.get(session=self.session),
             "comment": Comment.objects.get(session=self.session),
             "set": self.set,
+            "approval": self.approval,
             "case": Case.objects.get(case_set_id=self.set.pk),
             "set_share": SetShare.objects.get(case_set_id=self.set.pk),
         }
         for kind, row in rows.items():
             found[f"{prefix}_{kind}"] = str(row if isinstance(row, UUID) else row.pk)
-        return found
+        return {**found, f"{prefix}_word": self.word.client_message_id}
 
 
 def rows() -> dict[str, tuple[str, str, Any]]:
@@ -81,6 +94,7 @@ def rows() -> dict[str, tuple[str, str, Any]]:
         "messages": [{"id": "m", "role": "user", "content": "hello"}],
         "resume": [decided],
     }
+    branched = {"after_seq": 0, "message": "hello"}
     return {
         "their file with my question": ("POST", "/api/sessions/{my_session}/messages/", {**asked, "files": ["{their_file}"]}),
         "their file with my case": ("POST", "/api/sets/{my_set}/cases/", {"question": "q", "files": ["{their_file}"]}),
@@ -121,6 +135,16 @@ def rows() -> dict[str, tuple[str, str, Any]]:
         "their run's file": ("GET", "/api/runs/{their_run}/export/?mask=false", None),
         "my session handed over by them": ("POST", "/api/sessions/{their_session}/owner/accept/", None),
         "a decision about their run, over AG-UI": ("POST", "/api/agui/researcher/", agui),
+        "their file with my branch": ("POST", "/api/sessions/{my_session}/branch/", {**branched, "files": ["{their_file}"]}),
+        "my branch of their session": ("POST", "/api/sessions/{their_session}/branch/", branched),
+        "their approval out of my session": ("DELETE", "/api/sessions/{my_session}/approvals/{their_approval}/", None),
+        "their word out of my session": ("POST", "/api/sessions/{my_session}/unsteer/", {"client_message_id": "{their_word}"}),
+        "my answer to their run": ("POST", "/api/runs/{their_run}/answer/", {"tool_call_id": "call_1", "answers": {}}),
+        "their share by my session's page": ("FORM", "/sessions/{my_session}/share/", {"share": "{their_share}", "role": "driver"}),
+        "their share away by my session's page": ("FORM", "/sessions/{my_session}/share/", {"share": "{their_share}", "withdraw": "1"}),
+        "their set's share by my set's page": ("FORM", "/sets/{my_set}/share/", {"share": "{their_set_share}", "role": "driver"}),
+        "their set's share away by my set's page": ("FORM", "/sets/{my_set}/share/", {"share": "{their_set_share}", "withdraw": "1"}),
+        "my session led to be offered theirs": ("FORM", "/sessions/{their_session}/owner/", {"accept": "1"}),
     }  # fmt: skip
 
 
@@ -147,6 +171,8 @@ def kept() -> str:
         Share.objects.filter(session__in=sessions),
         Comment.objects.filter(session__in=sessions),
         Verdict.objects.filter(run__session__in=sessions),
+        StandingApproval.objects.filter(session__in=sessions),
+        SteeringWord.objects.filter(session__in=sessions),
         SessionFile.objects.filter(file__owner=ada),
         File.objects.filter(owner=ada),
         sets,
@@ -160,6 +186,8 @@ def kept() -> str:
 def ask(client: Client, method: str, address: str, body: Any) -> Any:
     if method == "UPLOAD":
         return client.post(address, {**body, "file": SimpleUploadedFile("a.txt", b"hello", "text/plain")})
+    if method == "FORM":
+        return client.post(address, body)
     return client.generic(method, address, "" if body is None else json.dumps(body), content_type="application/json")
 
 
@@ -171,7 +199,7 @@ def test_an_id_of_another_user_is_as_one_that_does_not_exist(world: dict[str, st
     for case, (method, address, body) in rows().items():
         answer = ask(client, method, filled_in(address, world), filled_in(body, world))
         said = b"".join(answer.streaming_content) if answer.streaming else answer.content
-        assert answer.status_code in (400, 404), f"{case}: {answer.status_code} {said[:300]!r}"
+        assert answer.status_code in (400, 404, 409), f"{case}: {answer.status_code} {said[:300]!r}"
         assert SECRET not in said.decode(), case
         assert kept() == before, case
         same = ask(client, method, filled_in(address, nobodys), filled_in(body, nobodys))

@@ -595,6 +595,9 @@ async def test_everyone_gets_what_the_table_says(clients: dict[str, AsyncClient]
             expected = row.expected(address, person)
             assert what_came(answer) == expected, f"{person}: {row.method} {path}"
             said = answer.content.decode() if not answer.streaming else ""
+            if person != "anonymous" and expected in SHOWN:
+                kept = answer.headers.get("Cache-Control", "")
+                assert "private" in kept or "no-store" in kept, f"{path} may be kept by a cache that others share"
             if person == "staff" and expected in SHOWN and IN_A_SESSION.search(address):
                 door = (
                     Door.STREAM
