@@ -365,6 +365,18 @@ def test_files_of_the_product_stay_small() -> None:
     assert {name: size for name, size in sizes.items() if size > 450 and name not in generated} == {}
 
 
+def test_functions_of_the_product_stay_short() -> None:
+    """At most 60 lines, as CONTRIBUTING says; ESLint checks those of the scripts."""
+    sizes = {
+        f"{path.relative_to(PROJECT)}: {node.name}": (node.end_lineno or 0) - node.lineno + 1
+        for path, tree in sources("agents", "chat", "config", "scripts")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    assert len(sizes) > 1000
+    assert {name: size for name, size in sizes.items() if size > 60} == {}
+
+
 #: Tests that have to access private names: they switch guards off, one by one.
 INSIDE = {"tests/faults/mutations.py"}
 PRODUCT = ("agents", "chat", "config", "scripts")

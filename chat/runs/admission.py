@@ -6,6 +6,8 @@ It is executed for every message before the model is asked; as a dozen queries i
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -56,39 +58,24 @@ class Admission:
     is_word: bool = False
     """Whether it was sent before as a steering word."""
 
+    @classmethod
+    def from_row(cls, row: Sequence[Any]) -> "Admission":
+        """From the columns of `_read_sql`. A database without booleans answers with 0 and 1."""
+        owner_id, title, name, version, active, staff, last_number, waiting, live, at_work, recent, *flags = row
+        counts = (last_number, waiting, bool(live), at_work, recent)
+        return cls(owner_id, title, name, version, bool(active), bool(staff), *counts, *(bool(flag) for flag in flags))
+
 
 def load_for_update(
     session_id: UUID, user_id: int, client_message_id: str, agent_name: str | None = None
 ) -> Admission | None:
     """Lock the session's row for the rest of the transaction, and read; None if the session or the user was deleted."""
-    session, run, user, word = (model._meta.db_table for model in (Session, Run, User, SteeringWord))
-    agent = "COALESCE(%s, s.agent_name)"
     this, since = uuid_param(session_id), datetime_param(timezone.now() - _MINUTE)
     with connection.cursor() as cursor:
         if connection.features.has_select_for_update:
-            # A statement of its own: what another transaction has just committed is seen only by a statement that begins later.
-            # The user's row is locked, too: two messages of a user are counted one after the other.
-            cursor.execute(
-                f"SELECT 1 FROM {session} s, {user} u WHERE s.id = %s AND u.id = %s FOR UPDATE OF s FOR NO KEY UPDATE OF u",  # noqa: S608
-                [this, user_id],
-            )
+            cursor.execute(_lock_sql(), [this, user_id])
         cursor.execute(
-            f"""
-            SELECT s.owner_id, s.title, {agent}, {CURRENT_SQL.format(name=agent, user="u.id")}, u.is_active, u.is_staff,
-                (SELECT COALESCE(MAX(number), 0) FROM {run} WHERE session_id = s.id AND {ROOT_SQL}),
-                (SELECT COUNT(*) FROM {run} WHERE session_id = s.id AND {QUEUED_SQL}),
-                EXISTS (SELECT 1 FROM {run} WHERE session_id = s.id AND {LIVE_SQL}),
-                (SELECT COUNT(*) FROM (
-                    SELECT 1 FROM {run} WHERE user_id = u.id AND {AT_WORK_SQL}
-                    AND {ROOT_SQL} LIMIT %s) AS at_work),
-                (SELECT COUNT(*) FROM (
-                    SELECT 1 FROM {run} WHERE user_id = u.id AND created_at > %s AND origin NOT IN (%s, %s) AND {ROOT_SQL}
-                    AND copied_from IS NULL LIMIT %s) AS recent),
-                EXISTS (SELECT 1 FROM {run} WHERE session_id = s.id AND user_id = u.id AND client_message_id = %s),
-                s.has_files, s.imported_at IS NOT NULL,
-                EXISTS (SELECT 1 FROM {word} WHERE session_id = s.id AND user_id = u.id AND client_message_id = %s)
-            FROM {session} s, {user} u WHERE s.id = %s AND u.id = %s AND s.deleted_at IS NULL
-            """,  # noqa: S608 - our own names
+            _read_sql(),
             [
                 agent_name,
                 agent_name,
@@ -104,42 +91,39 @@ def load_for_update(
             ],
         )
         row = cursor.fetchone()
-    if row is None:
-        return None
-    (
-        owner_id,
-        title,
-        name,
-        version,
-        active,
-        staff,
-        last_number,
-        waiting,
-        live,
-        at_work,
-        recent,
-        known,
-        has_files,
-        imported,
-        is_word,
-    ) = row
-    return Admission(
-        owner_id,
-        title,
-        name,
-        version,
-        bool(active),
-        bool(staff),
-        last_number,
-        waiting,
-        bool(live),
-        at_work,
-        recent,
-        bool(known),
-        bool(has_files),
-        bool(imported),
-        bool(is_word),
-    )
+    return None if row is None else Admission.from_row(row)
+
+
+@cache
+def _lock_sql() -> str:
+    """A statement of its own: what another transaction has just committed is seen only by a statement that begins later.
+
+    The user's row is locked, too: two messages of a user are counted one after the other.
+    """
+    session, user = (model._meta.db_table for model in (Session, User))
+    return f"SELECT 1 FROM {session} s, {user} u WHERE s.id = %s AND u.id = %s FOR UPDATE OF s FOR NO KEY UPDATE OF u"  # noqa: S608
+
+
+@cache
+def _read_sql() -> str:
+    session, run, user, word = (model._meta.db_table for model in (Session, Run, User, SteeringWord))
+    agent = "COALESCE(%s, s.agent_name)"
+    return f"""
+        SELECT s.owner_id, s.title, {agent}, {CURRENT_SQL.format(name=agent, user="u.id")}, u.is_active, u.is_staff,
+            (SELECT COALESCE(MAX(number), 0) FROM {run} WHERE session_id = s.id AND {ROOT_SQL}),
+            (SELECT COUNT(*) FROM {run} WHERE session_id = s.id AND {QUEUED_SQL}),
+            EXISTS (SELECT 1 FROM {run} WHERE session_id = s.id AND {LIVE_SQL}),
+            (SELECT COUNT(*) FROM (
+                SELECT 1 FROM {run} WHERE user_id = u.id AND {AT_WORK_SQL}
+                AND {ROOT_SQL} LIMIT %s) AS at_work),
+            (SELECT COUNT(*) FROM (
+                SELECT 1 FROM {run} WHERE user_id = u.id AND created_at > %s AND origin NOT IN (%s, %s) AND {ROOT_SQL}
+                AND copied_from IS NULL LIMIT %s) AS recent),
+            EXISTS (SELECT 1 FROM {run} WHERE session_id = s.id AND user_id = u.id AND client_message_id = %s),
+            s.has_files, s.imported_at IS NOT NULL,
+            EXISTS (SELECT 1 FROM {word} WHERE session_id = s.id AND user_id = u.id AND client_message_id = %s)
+        FROM {session} s, {user} u WHERE s.id = %s AND u.id = %s AND s.deleted_at IS NULL
+        """  # noqa: S608 - our own names
 
 
 class Refused(Exception):

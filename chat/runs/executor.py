@@ -102,27 +102,14 @@ async def _work(
     recorder = RunRecorder(run, delegation.mark_stored, claim.events)
     try:
         setup = _usable(claim)
-        delegation.unfinished = begun = await _unfinished(claim)
+        delegation.unfinished = await _unfinished(claim)
         tools = toolbox.toolbox_for(run, delegation.tools(claim.helpers), setup.mcp_servers)
         agent = agents.Agent(claim.instruct(setup.spec), setup.model, tools)
         recorder.use_model(agent.model, agent.spec.version)
         meter = recorder.meter(claim.budgets, budgets.of_version(setup.spec.limits), claim.around, claim.earlier)
         delegation.within = _within(claim, setup, meter)
         await _find_words(claim, handle)
-        stream = agent.start(
-            None if run.continues_id or claim.resumed else run.message,
-            history=await _history(claim),
-            session_id=str(run.session_id),
-            max_iterations=most_iterations(setup.spec.limits) or _NO_LIMIT,
-            skip_initial_steps=True,
-            files=orjson.loads(run.files) if run.files else (),
-            meter=meter,
-            calls=[(call.tool_name, call.arguments) for call in begun],
-            gate=waiting.gate_for(claim, delegation.within),
-            resumed=claim.resumed,
-            newest_word=handle.newest_word,
-            wait_stored=delegation.wait_stored,
-        )
+        stream = await _start_agent(claim, handle, delegation, agent, meter)
         handle.begun(stream)
         with _time_limit(stream, setup.spec.limits.time_s, _worked_s(claim)):
             await _follow(stream, recorder, delegation, handle, publishing)
@@ -154,6 +141,26 @@ async def _work(
     if claim.resumed is not None:
         end = with_child(replace(end, iterations=max(end.iterations, run.iterations)), end_of(run))
     return Finished(end, recorder.answer, outcome.error or handle.stopped_because, outcome.held), recorded
+
+
+async def _start_agent(
+    claim: ClaimedRun, handle: RunHandle, delegation: Delegation, agent: agents.Agent, meter: RunMeter | None
+) -> agents.AgentRun:
+    run = claim.run
+    return agent.start(
+        None if run.continues_id or claim.resumed else run.message,
+        history=await _history(claim),
+        session_id=str(run.session_id),
+        max_iterations=most_iterations(agent.spec.limits) or _NO_LIMIT,
+        skip_initial_steps=True,
+        files=orjson.loads(run.files) if run.files else (),
+        meter=meter,
+        calls=[(call.tool_name, call.arguments) for call in delegation.unfinished],
+        gate=waiting.gate_for(claim, delegation.within),
+        resumed=claim.resumed,
+        newest_word=handle.newest_word,
+        wait_stored=delegation.wait_stored,
+    )
 
 
 async def _follow(

@@ -211,19 +211,8 @@ def _insert(run: Run, seq: int, position: int, entries: Sequence[Entry], *, find
             )
         )
     step_ids = _store(rows)
-    wholes = [entry.full_content if entry.full_content is None else clean_text(entry.full_content) for entry in entries]
-    kept = [
-        StepContent(step_id=at, content=whole) for at, whole in zip(step_ids, wholes, strict=True) if whole is not None
-    ]
-    if kept:
-        StepContent.objects.bulk_create(kept)
-    origins = [
-        StepOrigin(step_id=at, data=clean_json(entry.origin))
-        for at, entry in zip(step_ids, entries, strict=True)
-        if entry.origin is not None
-    ]
-    if origins:
-        StepOrigin.objects.bulk_create(origins)
+    full_texts = [None if entry.full_content is None else clean_text(entry.full_content) for entry in entries]
+    _store_beside(step_ids, entries, full_texts)
     last_number = max((row.number or 0 for row in rows), default=0)
     if last_number:
         with connection.cursor() as cursor:
@@ -232,11 +221,27 @@ def _insert(run: Run, seq: int, position: int, entries: Sequence[Entry], *, find
         search.index(
             run.session_id,
             [
-                search.Indexed(at, row.event, row.type, row.body, row.seq is not None, whole)
-                for at, row, whole in zip(step_ids, rows, wholes, strict=True)
+                search.Indexed(at, row.event, row.type, row.body, row.seq is not None, full_text)
+                for at, row, full_text in zip(step_ids, rows, full_texts, strict=True)
             ],
         )
     return stored
+
+
+def _store_beside(step_ids: Sequence[int], entries: Sequence[Entry], full_texts: Sequence[str | None]) -> None:
+    """Store what has tables of its own: full texts of steps that were cut, and what a model or tool sent of them."""
+    contents = [
+        StepContent(step_id=at, content=text) for at, text in zip(step_ids, full_texts, strict=True) if text is not None
+    ]
+    if contents:
+        StepContent.objects.bulk_create(contents)
+    origins = [
+        StepOrigin(step_id=at, data=clean_json(entry.origin))
+        for at, entry in zip(step_ids, entries, strict=True)
+        if entry.origin is not None
+    ]
+    if origins:
+        StepOrigin.objects.bulk_create(origins)
 
 
 def _store(rows: Sequence[tuple[Any, ...]], insert: str = _INSERT, places: str = _PLACES) -> list[int]:

@@ -143,8 +143,6 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
     at = next((at for at in reversed(range(len(runs))) if not runs[at].removed), len(runs) - 1)
     latest = runs[at] if runs else None
     live = before is None
-    last = window.newest
-    standing = selectors.session_view(found.pk)
     expires_at = retention.expires_at(found, found.owner)
     offer = _offer(request, found.agent_name)
     parted = _parted(request, found, window)
@@ -173,30 +171,8 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
         latest_run=latest.id if latest else None,
         head=latest.head if latest else rows.header(None),
         window={"first": window.first, "last": found.last_seq, "more": window.earlier, "live": live},
-        state={
-            "session": {"id": str(found.pk), "title": found.title, "agent": found.agent_name, "role": str(role)},
-            "user": user_of(request).pk,
-            "name": user_of(request).get_username(),
-            "cursor": {"seq": last.last, "id": str(last.last_id)} if last else {"seq": 0, "id": None},
-            "first": window.first,
-            "live": live,
-            "may": {
-                "drive": may_drive,
-                "stop": access.may_stop(request.user, found),
-                "note": role is not access.Role.STAFF,
-            },
-            "shows_reading": user_of(request).shows_reading,
-            "runs": [state for run in runs[max(at, 0) :] for state in (run.state, *run.within)],
-            "run": standing.run if standing else None,
-            "queue": standing.queue if standing else [],
-            "steering": standing.steering if standing else [],
-            "late": steering.queued_among(found.pk, standing.queue) if standing else [],
-            "now": timezone.now().timestamp(),
-            "max_iterations": offer.max_iterations,
-            "max_chars": settings.MAX_MESSAGE_CHARS,
-            "max_files": MOST_FILES,
-            "agents": {agent.name: agent.title for agent in offer.agents},
-        },
+        state=_script_state(request, found, role, window, offer)
+        | {"live": live, "runs": [state for run in runs[max(at, 0) :] for state in (run.state, *run.within)]},
     )
 
 
@@ -236,6 +212,36 @@ def _offer(request: HttpRequest, agent_name: str = "") -> _Offer:
     chosen = agent_name if agent_name in usable else catalog.default_for(usable.values())
     most = most_iterations(usable[chosen].spec.limits) if chosen else settings.MAX_ITERATIONS
     return _Offer(agent_rows(usable.values()), chosen, most)
+
+
+def _script_state(
+    request: HttpRequest, session: Session, role: access.Role, window: selectors.Window, offer: _Offer
+) -> dict[str, Any]:
+    """What the page's scripts begin with: everything that does not depend on the runs that are shown."""
+    view = selectors.session_view(session.pk)
+    newest, user = window.newest, user_of(request)
+    return {
+        "session": {"id": str(session.pk), "title": session.title, "agent": session.agent_name, "role": str(role)},
+        "user": user.pk,
+        "name": user.get_username(),
+        "cursor": {"seq": newest.last, "id": str(newest.last_id)} if newest else {"seq": 0, "id": None},
+        "first": window.first,
+        "may": {
+            "drive": access.may_drive(role) and session.imported_at is None,
+            "stop": access.may_stop(request.user, session),
+            "note": role is not access.Role.STAFF,
+        },
+        "shows_reading": user.shows_reading,
+        "run": view.run if view else None,
+        "queue": view.queue if view else [],
+        "steering": view.steering if view else [],
+        "late": steering.queued_among(session.pk, view.queue) if view else [],
+        "now": timezone.now().timestamp(),
+        "max_iterations": offer.max_iterations,
+        "max_chars": settings.MAX_MESSAGE_CHARS,
+        "max_files": MOST_FILES,
+        "agents": {agent.name: agent.title for agent in offer.agents},
+    }
 
 
 def _before(request: HttpRequest, found: Session) -> int | None:
