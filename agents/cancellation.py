@@ -82,4 +82,4 @@ class CancelToken:
         try:
             callback()
         except Exception:
-            log.exception("A callback of a stop failed")
+            log.exception("A callback of a cancelled run failed")

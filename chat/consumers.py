@@ -216,7 +216,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
         except BadFrame as bad:
             self._error(bad.code, bad.message, bad.client_message_id)
         except DatabaseError:
-            logger.exception("A command could not be carried out")
+            logger.exception("A command could not be executed, because the database failed")
             words = Sentence("The database did not answer. Please try again; a message is not taken twice.")
             self._error("storage", words, own_id)
         except Exception:

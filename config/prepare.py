@@ -112,8 +112,8 @@ def check_encoding() -> None:
     encoding = connection.connection.info.parameter_status("server_encoding")
     if encoding not in ("UTF8", "SQL_ASCII"):
         raise CommandError(
-            f"the database of DATABASE_URL has the encoding {encoding}, which does not hold every text. Make it anew, with ENCODING 'UTF8'"
-            " TEMPLATE template0."
+            f"the database of DATABASE_URL has the encoding {encoding}, which does not hold every text. "
+            "Create it again, with ENCODING 'UTF8' TEMPLATE template0."
         )
 
 

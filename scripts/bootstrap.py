@@ -82,7 +82,7 @@ def main(arguments: Sequence[str]) -> None:
         "messages": messages,
     }
     if not arguments or arguments[0] not in verbs:
-        raise BootstrapError(f"Say one of: {', '.join(verbs)}.")
+        raise BootstrapError(f"Use one of: {', '.join(verbs)}.")
     if sys.version_info < OLDEST_PYTHON:
         become_a_newer_python()
     os.chdir(BASE_DIR)
@@ -259,7 +259,7 @@ def install(requirements: Path) -> None:
         command = [sys.executable, *pip, "--python", str(PYTHON), "install"]
     else:
         raise BootstrapError(
-            "Neither uv nor pip is here; install one (Debian: apt install python3-venv or python3-pip)."
+            "Neither uv nor pip is installed; install one (Debian: apt install python3-venv or python3-pip)."
         )
     # A pip downloads and unpacks one package after the other, and compiles on one processor.
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as beside:

@@ -39,7 +39,7 @@ def run_quietly(command: Sequence[str], doing: str, environ: dict[str, str] | No
         lines = [line.strip() for line in done.stdout.splitlines() if line.strip()] or ["it said nothing"]
         complaint = next((line for line in lines if re.match(r"(npm )?err(or)?\b", line, re.IGNORECASE)), lines[-1])
         raise BootstrapError(
-            f"This failed: {doing} ({complaint}). Is a package registry reachable? All it said is in {log.name}."
+            f"This failed: {doing} ({complaint}). Is a package registry reachable? Its output is in {log.name}."
         )
 
 

@@ -170,7 +170,7 @@ class CompletionReader:
 
     def _end_unsaid(self) -> None:
         """The body has ended without such a mark and without a finish reason."""
-        log.info("A model server gave no finish reason; what it sent up to the end counts as whole.")
+        log.info("A model server gave no finish reason; its answer counts as complete.")
         self._reply.end("stop")
 
     # -- the event stream -------------------------------------------------------------------------

@@ -71,7 +71,10 @@ async def _listen(process: Process, heard: MemoryObjectSendStream[SessionMessage
                         types.jsonrpc_message_adapter.validate_json(line, by_name=False)
                     )
                 except ValidationError as error:
-                    log.warning("An MCP server wrote a line of %d bytes that is no message", len(line))
+                    log.warning(
+                        "An MCP server wrote a line of %d bytes that is not a valid message; the line is ignored",
+                        len(line),
+                    )
                     message = error
                 await heard.send(message)
 

@@ -233,7 +233,7 @@ class Server:
         if reason != self._last_error:
             # What a program writes when it fails may contain anything, so it is only logged.
             log.warning(
-                "The MCP server %s can't be reached: %s. Its last words: %s",
+                "The MCP server %s can't be reached: %s. The end of its output: %s",
                 self.name,
                 reason,
                 self._last_words or "none",
@@ -292,7 +292,7 @@ class Server:
         if ping.done() and not ping.cancelled() and ping.exception() is None:
             return
         ping.cancel()
-        log.info("The MCP server %s does not answer any more; connecting anew", self.name)
+        log.info("The MCP server %s does not answer any more; connecting again", self.name)
         lost = self._life
         await self.restart()
         await asyncio.wait({lost}, timeout=_CLOSE_S)

@@ -228,7 +228,7 @@ class _Worker:
             # The items before it may have used up the time.
             raise TooSlow(str(why)) if self.is_late and time.monotonic() - began >= cpu_s else why from None
         if not ok:
-            logger.warning("Work on a text failed: %s", came)
+            logger.warning("Processing a text failed: %s", came)
             return Unfinished(came)
         if spent:
             self.is_spent = True

@@ -100,7 +100,7 @@ class EventStreamResponse(StreamingHttpResponse):
         for task in done:
             failure = task.exception()
             if failure is not None and not isinstance(failure, Stalled | OSError):
-                logger.error("An event stream has failed", exc_info=failure)
+                logger.error("An event stream failed", exc_info=failure)
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(_END_WITHIN_S):
                 await send({"type": "http.response.body", "body": b"", "more_body": False})

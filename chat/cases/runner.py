@@ -46,10 +46,10 @@ class Runner:
                 self._is_away = False
             except DatabaseError as error:
                 if not self._is_away:
-                    logger.warning("Sets wait for the database: %s", " ".join(str(error).split()))
+                    logger.warning("The database does not answer; sets of cases wait: %s", " ".join(str(error).split()))
                 self._is_away = True
             except Exception:
-                logger.exception("The sets could not be seen to")
+                logger.exception("The sets of cases could not be handled; trying again")
             await asyncio.sleep(BUSY_S if is_busy else IDLE_S)
 
     async def move_on(self) -> bool:

@@ -239,7 +239,7 @@ class Feed:
     def invalidate(self) -> None:
         """Close every socket: clients reconnect to a new feed, name their last event, and are told to drop what is not in the log."""
         logger.warning(
-            "The log of session %s is not the one that was read before; its clients start over", self.session_id
+            "The events of session %s have changed in the database; its clients load it again", self.session_id
         )
         self._on_dropped(self)
         for subscriber in list(self.subscribers):

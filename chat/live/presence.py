@@ -57,7 +57,7 @@ class Presence:
                 try:
                     await database.write(connections.store_connections, process, list(opened.values()), list(closed))
                 except DatabaseError:
-                    logger.warning("It could not be noted who came and went; it is tried again", exc_info=True)
+                    logger.warning("Opened and closed sockets could not be stored; trying again", exc_info=True)
                     self._keep(opened, closed)
                     await asyncio.sleep(_RETRY_S)
                     continue

@@ -116,13 +116,13 @@ async def _reconcile_all() -> None:
     try:
         await check_logins()
     except Exception:
-        logger.exception("The logins could not be compared with those stored")
+        logger.exception("Open sockets' logins could not be checked in the database")
     waiting = [feed for feed in open_feeds.values() if feed.is_open]
     for start in range(0, len(waiting), _LOOKED_AT_ONCE):
         try:
             await _reconcile_feeds(waiting[start : start + _LOOKED_AT_ONCE])
         except Exception:
-            logger.exception("The feeds could not be compared with the log")
+            logger.exception("Open feeds could not be compared with the stored events")
 
 
 async def _reconcile_feeds(feeds: list[Feed]) -> None:

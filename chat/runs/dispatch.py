@@ -50,7 +50,9 @@ async def claim_and_start_next(session_id: UUID) -> asyncio.Event | None:
             claim = await write_and_start(_start_if_claimed, claim_next, session_id)
         except Exception as error:
             if isinstance(error, DatabaseError) and db_check.is_away(error):
-                logger.warning("The queue of session %s could not be moved on", session_id, exc_info=True)
+                logger.warning(
+                    "The next run of session %s could not be started now; trying again", session_id, exc_info=True
+                )
                 return None
             logger.exception("The next run of session %s could not be started", session_id)
             if not await _set_aside_next(session_id):
@@ -168,5 +170,5 @@ def _history_along(run: Run) -> list[ChatMessage] | None:
         # After an error, PostgreSQL executes no further statement of a transaction.
         if isinstance(error, DatabaseError) and connection.vendor != "sqlite":
             raise
-        logger.warning("What was said before run %s could not be read along", run.pk, exc_info=True)
+        logger.warning("The history before run %s could not be read together with the run", run.pk, exc_info=True)
         return None

@@ -65,7 +65,7 @@ async def _execute(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Fi
     finished: Finished | None = None
     unblocked: list[UUID] = []
     # At the same time as the agent begins, so that its first request to the model is not delayed.
-    publishing = background.spawn(publish_events(run.session_id, claim.events), "tell of a run")
+    publishing = background.spawn(publish_events(run.session_id, claim.events), "publish a run's start")
     try:
         ended, held = await _work(claim, handle, tree, publishing)
         if ended.end.status is RunStatus.WAITING:
@@ -79,7 +79,7 @@ async def _execute(claim: ClaimedRun, handle: RunHandle, tree: Tree) -> tuple[Fi
         await publish_events(run.session_id, events)
         finished = ended
     except Fenced:
-        logger.warning("Run %s was taken from this process", run.pk)
+        logger.warning("Run %s is no longer executed here: it was taken over, ended or deleted elsewhere", run.pk)
     finally:
         # A run that has waited may already be running again.
         if running.get(run.pk) is handle:

@@ -42,7 +42,7 @@ class DraftPublisher:
         self._next = draft
         if not self._publishing:
             self._publishing = True
-            background.spawn(self._publish_all(), "growth")
+            background.spawn(self._publish_all(), "publish partial text")
 
     async def _publish_all(self) -> None:
         try:

@@ -73,7 +73,7 @@ def fail_run(run_id: UUID) -> tuple[UUID, list[Stored]] | None:
             first = [_started(run)] if status == RunStatus.QUEUED else []
             return session_id, [*events, *step_log.append_unowned(run, [*first, *entries], position=position)]
     except Exception:
-        logger.exception("What became of run %s could not be stored in the log of its session", run_id)
+        logger.exception("The end of run %s could not be stored in the log of its session", run_id)
         return session_id, events
 
 

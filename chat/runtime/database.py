@@ -150,7 +150,7 @@ def ask_patiently(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -
             except Error as error:
                 if not is_away(error):
                     raise
-                logger.warning("A tool could not ask the database; trying again in %s s", pause, exc_info=True)
+                logger.warning("A tool's query of the database failed; trying again in %s s", pause, exc_info=True)
                 connections.close_all()
                 time.sleep(pause)
         return function(*args, **kwargs)

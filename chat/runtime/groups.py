@@ -100,7 +100,7 @@ async def publish(group: str, message: Message) -> None:
     layer = get_channel_layer()
     if layer is None:
         return
-    await _breaker(layer).call(lambda: layer.group_send(group, {**message, "group": group}), f"telling {group}")
+    await _breaker(layer).call(lambda: layer.group_send(group, {**message, "group": group}), f"publishing to {group}")
 
 
 async def publish_counted(group: str, message: Message) -> int | None:
@@ -110,7 +110,7 @@ async def publish_counted(group: str, message: Message) -> int | None:
         await publish(group, message)
         return None
     told = await _breaker(layer).call(
-        lambda: layer.group_send_counted(group, {**message, "group": group}), f"telling {group}"
+        lambda: layer.group_send_counted(group, {**message, "group": group}), f"publishing to {group}"
     )
     return None if told is False else max(0, told - _listener().hears(group))
 
@@ -242,7 +242,7 @@ class GroupListener:
                 # A failed call is repeated soon: its connection may be one that the network has dropped.
                 probed_at = now if receives is not None else probed_at
                 if receives is False:
-                    logger.warning("The channel layer takes messages but brings none; listening anew")
+                    logger.warning("The channel layer accepts messages but delivers none; subscribing again")
                     await self._reset_channel()
             async with self._changing:
                 if not self._channel:

@@ -57,16 +57,16 @@ class Ticker:
             try:
                 is_more = await self.tick()
                 if self._is_away:
-                    logger.warning("The database answers again; schedules go on")
+                    logger.warning("The database answers again; due schedules are started")
                 self._is_away = False
             except DatabaseError as error:
                 is_more = False
                 if not self._is_away:
-                    logger.warning("Schedules wait for the database: %s", " ".join(str(error).split()))
+                    logger.warning("The database does not answer; schedules wait: %s", " ".join(str(error).split()))
                 self._is_away = True
             except Exception:
                 is_more = False
-                logger.exception("The schedules could not be seen to")
+                logger.exception("The due schedules could not be handled; trying again")
             await asyncio.sleep(0 if is_more else pause_s)
 
     async def tick(self) -> bool:

@@ -67,7 +67,7 @@ class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc] # untyped
         found = decrypt_text(encrypted_text)
         if found is None:
             logger.error(
-                "A second factor was encrypted with another key than FIELD_KEY or SECRET_KEY: it proves nothing any more"
+                "A second factor was encrypted with another key than FIELD_KEY or SECRET_KEY: it cannot be used any more"
             )
             return b32encode(secrets.token_bytes(20)).decode()
         return found
@@ -129,7 +129,7 @@ def prove_passkey(user: User | None, answer: str) -> Authenticator | None:
         if user is None and not parsed.response.authenticator_data.is_user_verified():
             return None
     except _BAD_ANSWER as bad:
-        logger.info("A passkey proved nothing: %s", type(bad).__name__)
+        logger.info("A passkey was refused: %s", type(bad).__name__)
         return None
     return cast(Authenticator, factor)
 
@@ -142,7 +142,7 @@ def add_passkey(user: User, name: str, answer: str) -> Authenticator | None:
         if not webauthn.complete_registration(credential).is_user_verified():
             return None
     except _BAD_ANSWER as bad:
-        logger.info("A passkey could not be kept: %s", type(bad).__name__)
+        logger.info("A passkey could not be added: %s", type(bad).__name__)
         return None
     with transaction.atomic():
         made = webauthn.WebAuthn.add(user, name, credential).instance

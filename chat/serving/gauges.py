@@ -80,7 +80,7 @@ class Gauges(Collector):
         try:
             self._everywhere = _Everywhere(await database.read(run_queue.count_unfinished), time.monotonic())
         except DatabaseError:
-            logger.warning("How many runs there are could not be read for the metrics", exc_info=True)
+            logger.warning("The numbers of runs could not be read for the metrics", exc_info=True)
 
 
 gauges = Gauges()

@@ -178,7 +178,8 @@ def _end_with_reactor() -> None:
     twisted: Any = sys.modules.get("twisted.internet.reactor")
     if twisted is None or not twisted.running:
         logger.warning(
-            "This server tells of no end: runs at work when it stops are ended as interrupted at the next start"
+            "This server does not announce its end (no lifespan): runs that are running when it stops are ended as interrupted "
+            "at the next start"
         )
         return
     deferred: Any = sys.modules["twisted.internet.defer"]

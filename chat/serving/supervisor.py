@@ -117,7 +117,9 @@ async def stop_clockwork() -> None:
             left = await database.read(live_runs.owned_by, run_registry.PROCESS)
             await EachRow("Ending run").do(left, recovery.interrupt)
     except (DatabaseError, TimeoutError):
-        logger.warning("Some runs could not be ended; who sweeps next will do it", exc_info=True)
+        logger.warning(
+            "Some runs could not be ended; another process ends them when their lease has expired", exc_info=True
+        )
     await feed_registry.close_all(Close.RESTARTING, _CLOSE_S)
     heart.stop()
     if this_process.traces is not None:
@@ -128,7 +130,9 @@ async def stop_clockwork() -> None:
     try:
         await asyncio.wait_for(database.write(connections.forget_process, run_registry.PROCESS), _CLOSE_S)
     except (DatabaseError, TimeoutError):
-        logger.warning("The closed sockets could not be noted; other processes will find out", exc_info=True)
+        logger.warning(
+            "The closed sockets could not be stored; other processes notice it by the heartbeat", exc_info=True
+        )
     database.close()
     this_process.loop = None
     this_process.draining = False
@@ -180,7 +184,7 @@ async def _tick_for_ever(look: Callable[[], Awaitable[None]]) -> None:
             try:
                 await chore()
             except Exception:
-                logger.exception("A part of what is done every second could not be done")
+                logger.exception("A periodic task could not be completed; trying again in a second")
         await asyncio.sleep(TICK_S)
 
 
@@ -223,7 +227,7 @@ async def _erase_for_ever() -> None:
             if await database.read(erasure.is_any):
                 took_s = await database.write(erasure.erase_batch, pace)
         except Exception:
-            logger.exception("What was deleted could not be removed; that is tried again")
+            logger.exception("Rows of deleted sessions or accounts could not be removed; trying again")
         await asyncio.sleep(TICK_S if took_s is None else took_s)
 
 
@@ -238,7 +242,7 @@ async def _expire_for_ever() -> None:
                 await retention.expire_some() | await retention.purge_audit() | await retention.sweep_request_keys()
             )
         except Exception:
-            logger.exception("What is kept no longer could not be deleted; that is tried again")
+            logger.exception("Expired data could not be deleted; trying again")
         await asyncio.sleep(TICK_S if is_more else _EXPIRE_S)
 
 
@@ -253,7 +257,7 @@ async def _recheck_for_ever() -> None:
             ):
                 await groups.publish(groups.EVERYONE, group_messages.LOGINS_CHANGED)
         except Exception:
-            logger.exception("The provider could not be asked again; that is tried once more")
+            logger.exception("Logins could not be checked with the provider; trying again")
         await asyncio.sleep(TICK_S)
 
 

@@ -72,9 +72,12 @@ class TraceExporter:
         """Log a change: the collector cannot be reached any more, or can again."""
         is_away = sent is Sent.AWAY
         if is_away and not self._is_away:
-            logger.warning("Traces wait: the collector (OTEL_EXPORTER_OTLP_ENDPOINT) is away, %s", self._sender.why)
+            logger.warning(
+                "The collector (OTEL_EXPORTER_OTLP_ENDPOINT) does not answer; traces are sent later: %s",
+                self._sender.why,
+            )
         elif self._is_away and not is_away:
-            logger.warning("The collector takes traces again")
+            logger.warning("The collector accepts traces again")
         self._is_away = is_away
 
 
@@ -104,7 +107,7 @@ def _send_together(sender: Sender, runs: Sequence[Run], content: Content) -> Sen
     if sent is not Sent.REFUSED:
         return sent
     if len(runs) == 1:
-        logger.warning("The collector does not take the trace of run %s: %s", runs[0].pk, sender.why)
+        logger.warning("The collector refused the trace of run %s: %s", runs[0].pk, sender.why)
         return Sent.TAKEN
     for run in runs:
         if _send_together(sender, [run], content) is Sent.AWAY:

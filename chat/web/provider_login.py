@@ -84,7 +84,7 @@ def leave_provider(request: HttpRequest) -> HttpResponse:
     try:
         address = logout_address(absolute_address(request, "login"))
     except (OAuth2Error, RequestException) as problem:
-        logger.warning("The provider does not say where one logs out: %s", problem)
+        logger.warning("The provider's logout address could not be read: %s", problem)
         address = ""
     if not address:
         return redirect("login")

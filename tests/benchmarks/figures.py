@@ -195,7 +195,7 @@ def watchers(stage: Stage, sizes: Sizes) -> Measured:
         theirs = stage.run(relay, "watch", [session] * count, message=message, clients=2)
     name = f"{count} watchers of {_WATCHED_RATE:g}/s"
     thousands = count * sizes.tokens / 1_000
-    cpu = Row(f"{name}: server CPU per 1,000 tokens told", "s", ours.cpu_s / thousands, theirs.cpu_s / thousands)
+    cpu = Row(f"{name}: server CPU per 1,000 tokens sent", "s", ours.cpu_s / thousands, theirs.cpu_s / thousands)
     return _streamed(name, ours, theirs, count * sizes.tokens, 25.0, cpu)
 
 

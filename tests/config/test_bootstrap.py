@@ -58,7 +58,7 @@ def test_a_package_that_does_not_fit_its_hash_is_refused_in_one_line(bare: Path)
     with pytest.raises(bootstrap.BootstrapError, match=r"^This failed: installing the Python packages \(.*") as refused:
         bootstrap.environment(lock)
     assert "\n" not in str(refused.value)
-    log = re.search(r"All it said is in (\S+)\.$", str(refused.value))
+    log = re.search(r"Its output is in (\S+)\.$", str(refused.value))
     assert log is not None
     said = Path(log[1])
     assert "hash" in said.read_text("utf-8").lower()
@@ -109,7 +109,7 @@ def test_an_unknown_verb_is_one_line(arguments: list[str]) -> None:
     assert done.returncode == 1
     assert (
         done.stderr
-        == "Say one of: run, dev, test, test-faults, test-scale, check, bench, lock, vendor, protocol, messages.\n"
+        == "Use one of: run, dev, test, test-faults, test-scale, check, bench, lock, vendor, protocol, messages.\n"
     )
 
 
@@ -121,7 +121,7 @@ def test_bootstrap_needs_only_the_standard_library() -> None:
         env={"PATH": os.environ["PATH"]},
         check=False,
     )
-    assert done.stderr.startswith("Say one of: ")
+    assert done.stderr.startswith("Use one of: ")
 
 
 def test_without_uv_locks_cannot_be_written(bare: Path) -> None:

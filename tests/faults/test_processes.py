@@ -124,7 +124,7 @@ async def test_the_owner_of_a_run_freezes_and_wakes(open_world: OpenWorld, model
             ended_at = watching.state.seq
         finally:
             frozen.process.send_signal(signal.SIGCONT)  # type: ignore[union-attr]
-        await until(lambda: any("was taken from this process" in line for line in frozen.output), wanted="it to notice")
+        await until(lambda: any("is no longer executed here" in line for line in frozen.output), wanted="it to notice")
         assert await asyncio.to_thread(world.database.head, session) == ended_at
         model.respond = rounds(3)
         assert await watching.ended(await before.ask("And now?")) == "completed"

@@ -340,11 +340,11 @@ def test_a_ticker_of_its_own_waits_for_its_database(tmp_path: Path) -> None:
         assert ticker.stdout is not None
         try:
             assert ticker.stdout.readline() == "Thinkaloud handles the schedules.\n"
-            assert any("Schedules wait for the database" in line for line in ticker.stdout)
+            assert any("The database does not answer; schedules wait" in line for line in ticker.stdout)
             postgres.start()
             tables = tables_of(server.environment)
             schedule, *_ = tables.add(datetime.now(UTC), at=datetime.now(UTC))
-            assert any("schedules go on" in line for line in ticker.stdout)
+            assert any("The database answers again; due schedules are started" in line for line in ticker.stdout)
             ends_at = time.monotonic() + 20
             while not tables.occurrences(schedule):
                 assert time.monotonic() < ends_at

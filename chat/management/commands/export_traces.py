@@ -31,7 +31,7 @@ class Command(BaseCommand):
             runs = list(cursor.ended_roots().filter(pk__in=run_ids).order_by("ended_at", "pk"))
             if send_runs(sender, runs) is Sent.AWAY:
                 begins = f"{runs[0].ended_at:%Y-%m-%dT%H:%M:%SZ}"
-                raise CommandError(f"{count} runs are sent, then {sender.why}. Go on with: --since {begins}")
+                raise CommandError(f"{count} runs are sent, then {sender.why}. Continue with: --since {begins}")
             count += len(runs)
         self.stdout.write(f"{count} runs are sent.")
 

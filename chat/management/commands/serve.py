@@ -107,7 +107,7 @@ def _serve(listener: socket.socket) -> None:
             await supervisor.stop_clockwork()
             await server.finish_requests(_FINISH_S)
         except Exception:
-            logger.exception("The server could not be stopped in good order")
+            logger.exception("The server could not be shut down cleanly")
         finally:
             # `stop` is a method of the reactor that Twisted has chosen, which its types do not declare.
             cast(Any, reactor).stop()

@@ -118,12 +118,12 @@ def _check(row: ProviderLogin) -> bool:
             if not ProviderLogin.objects.select_for_update().filter(**asked_with).exists():
                 return False
             refuse_account(row.pk)
-        logger.warning("The provider lets account %s in no more: %s", row.pk, refused)
+        logger.warning("The provider no longer accepts account %s, which was logged out: %s", row.pk, refused)
         return True
     except (requests.RequestException, OAuth2Error) as away:
         again = min(_AWAY_S, settings.OIDC_RECHECK_S)
         ProviderLogin.objects.filter(**asked_with).update(next_check_at=timezone.now() + timedelta(seconds=again))
-        logger.warning("The provider could not be asked about account %s; what it last said holds: %s", row.pk, away)
+        logger.warning("The provider did not answer about account %s; its last answer stays valid: %s", row.pk, away)
         return False
     with transaction.atomic():
         if not ProviderLogin.objects.select_for_update().filter(**asked_with).exists():

@@ -34,7 +34,7 @@ async def test_a_failure_that_goes_on_is_logged_once_a_minute(
             await groups.publish("session.a", {"type": "woken"})
         return caplog.messages
 
-    failed = "The channel layer failed at telling session.a"
+    failed = "The channel layer failed at publishing to session.a"
     assert await publish_for(55) == [failed]
     assert _reasons(caplog) == ["Error 111 connecting to redis"]
     assert await publish_for(120) == [failed, failed]

@@ -321,7 +321,7 @@ def test_a_refused_trace_is_logged_and_does_not_delay_others(
         runs[0].pk,
         runs[2].pk,
     ]
-    assert f"does not take the trace of run {runs[1].pk}: it answers 413" in caplog.text
+    assert f"refused the trace of run {runs[1].pk}: it answers 413" in caplog.text
     assert TracedRun.objects.count() == 3
 
 
@@ -374,7 +374,7 @@ def test_the_command_says_from_where_to_go_on(settings: Any, monkeypatch: pytest
     settings.OTEL_EXPORTER_OTLP_ENDPOINT = f"http://127.0.0.1:{free_port()}"
     run = ended_run()
     with pytest.raises(
-        CommandError, match=f"0 runs are sent, then it does not answer. Go on with: --since {run.ended_at:%Y}"
+        CommandError, match=f"0 runs are sent, then it does not answer. Continue with: --since {run.ended_at:%Y}"
     ):
         call_command("export_traces", since=cursor.clock.now() - timedelta(days=1))
     settings.OTEL_EXPORTER_OTLP_ENDPOINT = ""
@@ -408,7 +408,7 @@ def test_the_thread_sends_by_itself_and_tells_once_that_the_collector_is_away(
         sending.stop(10)
     assert {UUID(bytes=span.trace_id) for span in collector.spans} == {run.pk}
     told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    away = [words for words in told if "is away, it answers 401" in words]
+    away = [words for words in told if "does not answer; traces are sent later: it answers 401" in words]
     assert len(away) == 1
-    assert sum("takes traces again" in words for words in told) == 1
+    assert sum("accepts traces again" in words for words in told) == 1
     assert len(told) == 2, "the library says nothing beside it"
