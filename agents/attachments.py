@@ -19,11 +19,11 @@ def with_files(
 ) -> list[Mapping[str, Any]]:
     """The conversation with each message's files in words and, for a model that sees pictures, ``images``: their data addresses."""
     left = _MOST_PICTURES if sees_images and content_of is not None else 0
-    told: list[Mapping[str, Any]] = []
+    messages: list[Mapping[str, Any]] = []
     for message in reversed(history):
         files: Sequence[FileData] = message.get("files") or ()
         if not files:
-            told.append(message)
+            messages.append(message)
             continue
         images: list[str] = []
         words: list[str] = []
@@ -39,8 +39,8 @@ def with_files(
         is_message = message["role"] == "user"
         content = f"{message['content']}{BEFORE_FILES}{'; '.join(words)}." if is_message else message["content"]
         kept = {key: value for key, value in message.items() if key != "files"}
-        told.append({**kept, "content": content, **({"images": images} if images else {})})
-    return told[::-1]
+        messages.append({**kept, "content": content, **({"images": images} if images else {})})
+    return messages[::-1]
 
 
 def pictures_of(files: Sequence[FileData], content_of: Callable[[str], bytes]) -> list[str]:

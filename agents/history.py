@@ -174,8 +174,8 @@ def make_valid(messages: Sequence[ChatMessage], tool_names: Collection[str] = ()
             valid[0] = {**valid[0], "content": f"{valid[0]['content']}\n\n{message['content']}"}
             continue
         if role == before == "assistant":
-            said = "\n\n".join(filter(None, (valid[-1]["content"], message["content"])))
-            valid[-1] = {**valid[-1], **message, "content": said}
+            text = "\n\n".join(filter(None, (valid[-1]["content"], message["content"])))
+            valid[-1] = {**valid[-1], **message, "content": text}
             continue
         if role == "user" and before in ("user", "tool"):
             valid.append({"role": "assistant", "content": _between(message)})
@@ -323,12 +323,12 @@ def _without_oldest_calls(
     for start, following in pairwise(asking):
         if total <= budget:
             break
-        said = [message for message in kept[start:following] if WORD in message]
+        steering = [message for message in kept[start:following] if WORD in message]
         # Each follows an assistant's message, as the strictest servers require.
-        words += [each for word in said for each in (_READING, word)]
+        words += [each for word in steering for each in (_READING, word)]
         total += (
-            sum(map(message_tokens, said))
-            + message_tokens(_READING) * len(said)
+            sum(map(message_tokens, steering))
+            + message_tokens(_READING) * len(steering)
             - sum(map(message_tokens, kept[start:following]))
         )
         cut_to = following

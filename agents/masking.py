@@ -205,15 +205,15 @@ def mask_with_places(text: str) -> tuple[str, list[Secret]]:
     if not secrets:
         return text, []
     parts: list[str] = []
-    told: list[Secret] = []
+    masked: list[Secret] = []
     length, end = 0, 0
     for secret in secrets:
-        before, words = text[end : secret.start], placeholder_for(secret.kind)
-        told.append(Secret(secret.kind, length + len(before), length + len(before) + len(words)))
-        parts += (before, words)
-        length += len(before) + len(words)
+        before, placeholder = text[end : secret.start], placeholder_for(secret.kind)
+        masked.append(Secret(secret.kind, length + len(before), length + len(before) + len(placeholder)))
+        parts += (before, placeholder)
+        length += len(before) + len(placeholder)
         end = secret.end
-    return "".join((*parts, text[end:])), told
+    return "".join((*parts, text[end:])), masked
 
 
 def name_kind(name: str) -> Kind | None:

@@ -153,8 +153,8 @@ def run_conversation(
         toolset = {name: egress.guard(tool) for name, tool in built.items()}
         if (files := toolbox.files) is not None:
             toolset = {name: KeepingTool(tool, files) for name, tool in toolset.items()}
-        told = with_files(history, settings.sees_images, files.content if files else None)
-        if any("images" in message for message in told):
+        with_pictures = with_files(history, settings.sees_images, files.content if files else None)
+        if any("images" in message for message in with_pictures):
             egress.mark()
     except ToolError as error:
         raise AgentError("tool_failed", str(error)) from error
@@ -166,8 +166,8 @@ def run_conversation(
     pictures_for = (
         functools.partial(pictures_of, content_of=files.content) if files and settings.sees_images else _no_pictures
     )
-    told = [*told, *_first_calls(toolset, host), *_decided_calls(toolset, host, pictures_for)]
-    conversation = list(_to_qwen(repair_tool_calls(told)))
+    with_pictures = [*with_pictures, *_first_calls(toolset, host), *_decided_calls(toolset, host, pictures_for)]
+    conversation = list(_to_qwen(repair_tool_calls(with_pictures)))
     if spec.agent_class:
         _let_work(spec, settings, toolset, egress, conversation, host)
         return

@@ -223,12 +223,12 @@ class StepSplitter:
         name = self.open_calls.pop(call_id).name
         length = utf16_length(content)
         truncated = length > CONTENT_LIMIT
-        told = self._base(utf16_cut(content, CONTENT_LIMIT) if truncated else content)
+        base = self._base(utf16_cut(content, CONTENT_LIMIT) if truncated else content)
         data: ToolResultStep = {
             "type": "tool_result",
-            "content": told["content"],
-            "iteration": told["iteration"],
-            "timestamp": told["timestamp"],
+            "content": base["content"],
+            "iteration": base["iteration"],
+            "timestamp": base["timestamp"],
             "step": self._next_number(),
             "tool_name": name,
             "tool_call_id": call_id,

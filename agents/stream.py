@@ -129,7 +129,7 @@ class AgentRun:
 
         ``reason``: if given, what is being written or run now ends at once; a sentence for people and for the model about why.
         """
-        if self.outcome is None and not self._stop.is_set() and self._words.tell(number, reason):
+        if self.outcome is None and not self._stop.is_set() and self._words.announce(number, reason):
             if self._writing is not None:
                 self._writing.cancel()
             else:
@@ -295,7 +295,7 @@ class AgentRun:
                 self.messages.append(word_message("\n\n".join(word.content for word in words)))
             inbox_take(words)
 
-        inbox_take = self._words.expect(future)
+        inbox_take = self._words.start_read(future)
         self._push([WordsWanted(self._splitter.iteration, take)])
 
     async def _write(self, writer: ReplyWriter, reply: Reply) -> None:

@@ -47,13 +47,13 @@ class TurnRunner:
         """Run a turn's calls, and block until none of them runs any more. ``surplus``: why calls are refused that are too many, by id."""
         end = TurnEnd()
 
-        def tell(call_id: str, outcome: ToolOutcome) -> None:
+        def add_outcome(call_id: str, outcome: ToolOutcome) -> None:
             end.outcomes[call_id] = outcome
             done(call_id, outcome)
 
         def refuse(refused: Mapping[str, str]) -> None:
             for call_id, words in refused.items():
-                tell(call_id, ToolOutcome(ok=False, content=words, duration_ms=0))
+                add_outcome(call_id, ToolOutcome(ok=False, content=words, duration_ms=0))
 
         refuse(surplus)
         self._turn_stop = stop = CancelToken()
@@ -63,7 +63,7 @@ class TurnRunner:
         try:
             turn = sort_calls([job for job in jobs if job.id not in surplus], self._gate)
             refuse(turn.refused)
-            self._turn = tools = ToolTurn(turn.ready, stop, tell, progress, self._wait_stored)
+            self._turn = tools = ToolTurn(turn.ready, stop, add_outcome, progress, self._wait_stored)
             end.held = turn.held
             end.is_held = tools.run() or bool(turn.held)
         finally:

@@ -13,11 +13,11 @@ class WordInbox:
     Change it on the event loop only. The run's thread reads `is_any` and `cut_because`.
     """
 
-    def __init__(self, told: int = 0) -> None:
-        """``told``: the highest number of the words that there are at the beginning."""
+    def __init__(self, newest: int = 0) -> None:
+        """``newest``: the highest number of the words that there are at the beginning."""
         self.cut_because = ""
         """Why what is being written or run is to end at once, for a word that is not read yet; empty if it isn't."""
-        self._told = told
+        self._newest = newest
         self._read = 0
         self._cut_at = 0
         self._expecting: Future[Sequence[Word]] | None = None
@@ -25,27 +25,27 @@ class WordInbox:
     @property
     def is_any(self) -> bool:
         """Whether there are words, as far as is known, that the run has not read."""
-        return self._told > self._read
+        return self._newest > self._read
 
-    def tell(self, number: int, reason: str) -> bool:
+    def announce(self, number: int, reason: str) -> bool:
         """Note that there are words up to this number. Returns whether what is being written or run is to end for it: once for each number.
 
         Does nothing for words that were read already.
         """
         if number <= self._read:
             return False
-        self._told = max(self._told, number)
+        self._newest = max(self._newest, number)
         if not reason or number <= self._cut_at:
             return False
         self._cut_at, self.cut_because = number, reason
         return True
 
-    def expect(self, future: "Future[Sequence[Word]]") -> Callable[[Sequence[Word]], None]:
+    def start_read(self, future: "Future[Sequence[Word]]") -> Callable[[Sequence[Word]], None]:
         """Begin to read words. Returns the function to call with them; it sets them as the result of ``future``."""
-        self._expecting, told = future, self._told
+        self._expecting, newest = future, self._newest
 
         def take(words: Sequence[Word]) -> None:
-            self._read = max([told, *(word.number for word in words)])
+            self._read = max([newest, *(word.number for word in words)])
             if self._cut_at <= self._read:
                 self.cut_because = ""
             if not future.done():

@@ -84,11 +84,11 @@ def lead_to_https(request: HttpRequest) -> HttpResponse | None:
         return answer
     cause = _why_not_https(request)
     warn_once(cause)
-    told = render(request, "https_unknown.html", {"cause": translate_sentence(cause)}, status=500)
-    told["Cache-Control"] = "no-store"
-    told["Content-Security-Policy"] = content_security.plain_policy()
-    told.delete_cookie(_LED, samesite="Lax")
-    return told
+    response = render(request, "https_unknown.html", {"cause": translate_sentence(cause)}, status=500)
+    response["Cache-Control"] = "no-store"
+    response["Content-Security-Policy"] = content_security.plain_policy()
+    response.delete_cookie(_LED, samesite="Lax")
+    return response
 
 
 def _led(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
@@ -110,7 +110,7 @@ def _is_forgetful(request: HttpRequest) -> bool:
 
 
 def _why_not_https(request: HttpRequest) -> str:
-    peer, said = _ignored_peer(request), request.headers.get("X-Forwarded-Proto")
+    peer, proto = _ignored_peer(request), request.headers.get("X-Forwarded-Proto")
     own = settings.CSRF_TRUSTED_ORIGINS[-1] if settings.CSRF_TRUSTED_ORIGINS else "https"
     if peer is not None:
         return Sentence(
@@ -119,11 +119,11 @@ def _why_not_https(request: HttpRequest) -> str:
             own=own,
             peer=peer,
         )
-    if said is not None:
+    if proto is not None:
         return Sentence(
             "PUBLIC_URL is %(own)s, but the proxy in front says X-Forwarded-Proto: %(said)s where https was expected.",
             own=own,
-            said=said[:40],
+            said=proto[:40],
         )
     return Sentence(
         "PUBLIC_URL is %(own)s, but the proxy in front sends no X-Forwarded-Proto. Let it send X-Forwarded-Proto: https "

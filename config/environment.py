@@ -186,8 +186,8 @@ def read_environment(folder: Path) -> Environment:
         environment = Environment(**ours)
     except ValidationError as error:
         # Two settings on one line are reported as that only.
-        told = {line.split()[0] for line in joined}
-        problems += [_sentence(each) for each in error.errors() if each["loc"][0] not in told]
+        named = {line.split()[0] for line in joined}
+        problems += [_sentence(each) for each in error.errors() if each["loc"][0] not in named]
     if environment is not None:
         problems += _contradictions(environment)
     problems += misspelt_names(written, os.environ.keys() - written.keys(), known)

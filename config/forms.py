@@ -41,5 +41,5 @@ class FormsMiddleware(MiddlewareMixin):
 
 
 def _refuse(request: HttpRequest, status: int, code: ErrorCode, words: str) -> HttpResponse:
-    told = refuse_program(request, status, code, words)
-    return told or HttpResponse(f"{words}\n", status=status, content_type="text/plain; charset=utf-8")
+    response = refuse_program(request, status, code, words)
+    return response or HttpResponse(f"{words}\n", status=status, content_type="text/plain; charset=utf-8")

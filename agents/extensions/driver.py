@@ -21,7 +21,7 @@ from agents.errors import AgentError, LimitReached, Stopped
 from agents.events import ModelRequest
 from agents.extensions.asking import AskedModel, Asking
 from agents.extensions.qwen_tools import OUTPUT_LIMIT, TIMEOUT_S, as_text, schema_of
-from agents.extensions.turns import Said, Turn, said_in
+from agents.extensions.turns import ShownPart, Turn, parts_of
 from agents.json_types import JsonObject
 from agents.models.reply import Reply, ReplyWriter
 from agents.models.reply_parts import Call, FinishedReply
@@ -79,7 +79,7 @@ class Host(Protocol):
 class _ToolCall:
     """The agent calls a tool, and waits for its result."""
 
-    said: Said
+    said: ShownPart
     tool: Tool
     outcome: "Future[str]" = field(default_factory=Future)
 
@@ -88,7 +88,7 @@ class _ToolCall:
 class _Result:
     """The agent reports what a tool of its own has returned."""
 
-    said: Said
+    said: ShownPart
     text: str
 
 
@@ -173,12 +173,12 @@ class Work:
             raise
         asked.outcome.set_result(outcome.content)
 
-    def _opened(self, said: Said) -> Call:
-        """The call in the log that ``said`` means. If the agent has not announced it, it is written into the log first."""
-        fits = [call for call in self._open if call.name == said.name]
-        same = [call for call in fits if (call.id == said.id and said.id) or call.arguments == said.text]
+    def _opened(self, message: ShownPart) -> Call:
+        """The call in the log that ``message`` stands for. If the agent has not announced it, it is written into the log first."""
+        fits = [call for call in self._open if call.name == message.name]
+        same = [call for call in fits if (call.id == message.id and message.id) or call.arguments == message.text]
         if not fits:
-            self._write(Turn([said], is_over=True, counts=False), goes_on=self._has_written)
+            self._write(Turn([message], is_over=True, counts=False), goes_on=self._has_written)
             fits = self._open[-1:]
         found = (same or fits)[0]
         self._open.remove(found)
@@ -248,16 +248,16 @@ class Work:
         return [Message(ASSISTANT, text.removeprefix(self._last))]
 
     def _show(self, messages: Sequence[Message]) -> None:
-        said = said_in(messages)
-        if not said:
+        shown = parts_of(messages)
+        if not shown:
             return
         if self._turn is None:
             self._turn = Turn(counts=not self._asking.has_asked)
-            self._turn.said = said
+            self._turn.said = shown
             self._news.put(self._turn)
-        self._turn.show(said)
+        self._turn.show(shown)
 
-    def _end_turn(self, call: Said | None = None) -> None:
+    def _end_turn(self, call: ShownPart | None = None) -> None:
         """End the turn; with the call that it leads to, unless the agent has announced a call of that name."""
         turn, self._turn = self._turn, None
         if turn is not None:
@@ -268,28 +268,28 @@ class Work:
 
     def _take_result(self, message: Message) -> None:
         name = message.name or "tool"
-        said = Said("call", "{}", name, str((message.extra or {}).get("function_id") or ""))
+        call = ShownPart("call", "{}", name, str((message.extra or {}).get("function_id") or ""))
         if name in self._made:
             self._end_turn()
             self._made.remove(name)
             return
-        self._end_turn(said)
+        self._end_turn(call)
         if name in self._announced:
             self._announced.remove(name)
-        self._news.put(_Result(said, as_text(message.content)))
+        self._news.put(_Result(call, as_text(message.content)))
 
     def call_tool(self, name: str, arguments: Any, tool: Any, call: Callable[[], Any]) -> str:
         """Call a tool with the usual limits, and return its result; ``call`` is how the agent would call it by itself. Blocks."""
         self._asking.check()
         written = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False, default=str)
-        said = Said("call", written or "{}", name)
+        shown = ShownPart("call", written or "{}", name)
         self._pass_yielded()
-        self._end_turn(said)
+        self._end_turn(shown)
         if name in self._announced:
             self._announced.remove(name)
         self._made.append(name)
         ours = getattr(tool, "tool", None)
-        asked = _ToolCall(said, ours or self._egress.guard(_TheirCall(name, tool, written, call)))
+        asked = _ToolCall(shown, ours or self._egress.guard(_TheirCall(name, tool, written, call)))
         self._news.put(asked)
         self._asking.check()  # checked after it was put: else it might never be answered
         return asked.outcome.result()
@@ -303,7 +303,7 @@ class Work:
 
 
 def _is_text(message: Message) -> bool:
-    return not message.function_call and bool(said_in([message]))
+    return not message.function_call and bool(parts_of([message]))
 
 
 class Driven:

@@ -49,8 +49,8 @@ def load_extensions(modules: Sequence[str], *, installed: bool = True) -> None:
         try:
             _take_module(name, source)
         except _Problem as problem:
-            said = "EXTENSIONS" if isinstance(source, str) else f"the installed extension “{source.name}”"
-            problems.append(f"{said}: {name} {problem}.")
+            where = "EXTENSIONS" if isinstance(source, str) else f"the installed extension “{source.name}”"
+            problems.append(f"{where}: {name} {problem}.")
     if problems:
         raise ExtensionsRefused(problems)
 

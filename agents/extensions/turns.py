@@ -23,7 +23,7 @@ _THINK, _THOUGHT = "<think>", "</think>"
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class ShownPart:
     """A complete part of an agent's messages."""
 
     kind: Literal["reasoning", "content", "call"]
@@ -33,22 +33,22 @@ class Said:
     id: str = ""
 
 
-def said_in(messages: Sequence[Message]) -> list[Said]:
+def parts_of(messages: Sequence[Message]) -> list[ShownPart]:
     """What an agent's messages say. The last of several texts is the answer, or its beginning; those before it are thoughts."""
-    found: list[Said] = []
+    found: list[ShownPart] = []
     for message in messages:
         if thought := _text(message.reasoning_content):
-            found.append(Said("reasoning", thought))
+            found.append(ShownPart("reasoning", thought))
         text = _text(message.content)
         if text.lstrip().startswith(_THINK):
             thought, _, text = text.lstrip().removeprefix(_THINK).partition(_THOUGHT)
-            found.append(Said("reasoning", thought))
+            found.append(ShownPart("reasoning", thought))
         if text.strip():
-            found = [Said("reasoning", each.text) if each.kind == "content" else each for each in found]
-            found.append(Said("content", text))
+            found = [ShownPart("reasoning", each.text) if each.kind == "content" else each for each in found]
+            found.append(ShownPart("content", text))
         if call := message.function_call:
             id_ = str((message.extra or {}).get("function_id") or "")
-            found.append(Said("call", call.arguments, call.name, id_))
+            found.append(ShownPart("call", call.arguments, call.name, id_))
     return [each for each in found if each.kind == "call" or each.text.strip()]
 
 
@@ -56,17 +56,17 @@ def _text(content: Any) -> str:
     return as_text(content) if content else ""
 
 
-def _aligned(finished: Sequence[Said], said: Sequence[Said]) -> Sequence[Said]:
+def _aligned(finished: Sequence[ShownPart], now: Sequence[ShownPart]) -> Sequence[ShownPart]:
     """The text after what was shown as finished: some agents leave that out when they write their answer again."""
     kinds = [each.kind for each in finished]
-    return said if [each.kind for each in said[: len(kinds)]] == kinds else [*finished, *said[-1:]]
+    return now if [each.kind for each in now[: len(kinds)]] == kinds else [*finished, *now[-1:]]
 
 
 class Turn:
     """A turn of an agent: shown by the agent's thread, written into the run's log on its event loop."""
 
-    def __init__(self, said: Sequence[Said] = (), *, is_over: bool = False, counts: bool = True) -> None:
-        self.said = said
+    def __init__(self, shown: Sequence[ShownPart] = (), *, is_over: bool = False, counts: bool = True) -> None:
+        self.said = shown
         """Its texts and calls so far."""
         self.is_over = is_over
         self.counts = counts
@@ -78,12 +78,12 @@ class Turn:
 
     # -- in the agent's thread --------------------------------------------------------------------
 
-    def show(self, said: Sequence[Said]) -> None:
+    def show(self, shown: Sequence[ShownPart]) -> None:
         """It has come so far."""
-        self.said = _aligned(self.said[:-1], said)
+        self.said = _aligned(self.said[:-1], shown)
         self._wake()
 
-    def end(self, *more: Said) -> None:
+    def end(self, *more: ShownPart) -> None:
         """End the turn."""
         self.said = [*self.said, *more]
         self.is_over = True
@@ -121,15 +121,15 @@ class Turn:
         reply.finish("stop")
 
     def _put(self, reply: Reply) -> None:
-        said = self.said
-        if sum(len(each.text) for each in said) > REPLY_LIMIT:
+        shown = self.said
+        if sum(len(each.text) for each in shown) > REPLY_LIMIT:
             raise ModelError(
                 Sentence("The agent's turn was longer than %(n)s characters, so it was stopped.", n=f"{REPLY_LIMIT:,}")
             )
-        self._began += [time.monotonic()] * (len(said) - len(self._began))
+        self._began += [time.monotonic()] * (len(shown) - len(self._began))
         parts = [
             Part(each.kind, began, [clean_text(each.text)], clean_text(each.name), clean_text(each.id))
-            for each, began in zip(said, self._began, strict=False)
+            for each, began in zip(shown, self._began, strict=False)
         ]
         calls = [part for part in parts if part.kind == "call"]
         reply.surplus = max(0, len(calls) - MOST_CALLS)

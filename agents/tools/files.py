@@ -71,11 +71,11 @@ class ReadFileTool(_FileTool):
         taken, more = _taken(self._files.lines(file["id"], page, first), last)
         if not taken:
             raise ToolError(f"Page {page:,} of “{file['name']}” has no line {first:,}.")
-        told = f"“{file['name']}”, page {page:,} of {pages:,}, lines {taken[0][0]:,}–{taken[-1][0]:,}"
+        heading = f"“{file['name']}”, page {page:,} of {pages:,}, lines {taken[0][0]:,}–{taken[-1][0]:,}"
         rest = f"\n[The page goes on at line {taken[-1][0] + 1:,}.]" if more else ""
         if not rest and page < pages:
             rest = f"\n[Page {page + 1:,} follows.]"
-        return f"{told}:\n" + "\n".join(f"{number}\t{line}" for number, line in taken) + rest
+        return f"{heading}:\n" + "\n".join(f"{number}\t{line}" for number, line in taken) + rest
 
 
 class SearchFileTool(_FileTool):

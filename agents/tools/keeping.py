@@ -45,5 +45,5 @@ class KeepingTool:
             return result
         kept, problems = self._files.keep(result.files)
         names = ", ".join(f"“{file['name']}”" for file in kept)
-        told = [f"Kept in this conversation, where the person sees it: {names}."] if kept else []
-        return KeptText("\n".join([result, *(f"[{words}]" for words in (*told, *problems))]), kept)
+        parts = [f"Kept in this conversation, where the person sees it: {names}."] if kept else []
+        return KeptText("\n".join([result, *(f"[{words}]" for words in (*parts, *problems))]), kept)

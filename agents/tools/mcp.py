@@ -62,12 +62,12 @@ class MCPTool:
         began = time.monotonic()
         deadline = began + limit
 
-        def heard(words: str) -> None:
+        def on_progress(words: str) -> None:
             nonlocal deadline
             deadline = min(time.monotonic() + limit, began + max(limit, _LONGEST_CALL_S))
             stop.progress(words)
 
-        future = _loop.submit(self._server.call(self._tool, arguments, heard))
+        future = _loop.submit(self._server.call(self._tool, arguments, on_progress))
         remove_callback = stop.add_callback(lambda: _ignore(future.cancel()))
         try:
             while not future.done() and time.monotonic() < deadline:

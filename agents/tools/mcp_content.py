@@ -74,11 +74,11 @@ def progress_text(progress: float, total: float | None, message: str | None) -> 
     return f"{done}: {words}" if words else done
 
 
-def failure_text(error: BaseException | None, said: str = "", secrets: Sequence[str] = ()) -> str:
+def failure_text(error: BaseException | None, text: str = "", secrets: Sequence[str] = ()) -> str:
     """Why a server cannot be used: its own message if there is one, without secrets; for a group of exceptions, the first one's."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    words = said or _words(error)
+    words = text or _words(error)
     for secret in sorted(secrets, key=len, reverse=True):
         words = words.replace(secret, "…")
     return mask_text(" ".join(clean_text(words).split()))[:_MOST_SAID].rstrip(".")

@@ -33,14 +33,14 @@ async def stdio_client(
     parameters: StdioServerParameters, errors: TextIO
 ) -> AsyncIterator[tuple[MemoryObjectReceiveStream[Any], MemoryObjectSendStream[SessionMessage]]]:
     """Run the program for the length of a block; yields the streams that a session reads from and writes to."""
-    heard, reading = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+    received, reading = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     env = {**get_default_environment(), **(parameters.env or {})}
-    writing, said = anyio.create_memory_object_stream[SessionMessage](0)
+    writing, outgoing = anyio.create_memory_object_stream[SessionMessage](0)
     async with (
-        heard,
+        received,
         reading,
         writing,
-        said,
+        outgoing,
         await anyio.open_process(
             supervised_command(parameters.command, parameters.args, env, str(parameters.cwd or ".")),
             env=env,
@@ -50,8 +50,8 @@ async def stdio_client(
         ) as process,
         anyio.create_task_group() as group,
     ):
-        group.start_soon(_listen, process, heard)
-        group.start_soon(_speak, process, said)
+        group.start_soon(_listen, process, received)
+        group.start_soon(_speak, process, outgoing)
         try:
             yield reading, writing
         finally:
@@ -60,11 +60,11 @@ async def stdio_client(
             group.cancel_scope.cancel()
 
 
-async def _listen(process: Process, heard: MemoryObjectSendStream[SessionMessage | Exception]) -> None:
+async def _listen(process: Process, received: MemoryObjectSendStream[SessionMessage | Exception]) -> None:
     """Pass on the program's messages until its output ends."""
     assert process.stdout is not None  # noqa: S101 - it is a pipe
     with contextlib.suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
-        async with heard:
+        async with received:
             async for line in _lines(process.stdout):
                 try:
                     message: SessionMessage | Exception = SessionMessage(
@@ -76,7 +76,7 @@ async def _listen(process: Process, heard: MemoryObjectSendStream[SessionMessage
                         len(line),
                     )
                     message = error
-                await heard.send(message)
+                await received.send(message)
 
 
 async def _lines(output: ByteReceiveStream) -> AsyncIterator[bytes]:
@@ -93,12 +93,12 @@ async def _lines(output: ByteReceiveStream) -> AsyncIterator[bytes]:
             raise TooMuch(f"it said more than {MESSAGE_LIMIT >> 20} MB at once")
 
 
-async def _speak(process: Process, said: MemoryObjectReceiveStream[SessionMessage]) -> None:
+async def _speak(process: Process, outgoing: MemoryObjectReceiveStream[SessionMessage]) -> None:
     """Pass on the session's messages to the program."""
     assert process.stdin is not None  # noqa: S101 - it is a pipe
     with contextlib.suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
-        async with said:
-            async for message in said:
+        async with outgoing:
+            async for message in outgoing:
                 text = message.message.model_dump_json(by_alias=True, exclude_unset=True)
                 await process.stdin.send(text.encode() + b"\n")
 

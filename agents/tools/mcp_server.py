@@ -228,8 +228,8 @@ class Server:
             raise
 
     def _failed(self, config: ServerConfig, error: Exception) -> None:
-        said = f"it answered {self._refusal}" if self._refusal else ""
-        reason = failure_text(error, said, _secrets(config))
+        answer = f"it answered {self._refusal}" if self._refusal else ""
+        reason = failure_text(error, answer, _secrets(config))
         if reason != self._last_error:
             # What a program writes when it fails may contain anything, so it is only logged.
             log.warning(
@@ -256,11 +256,11 @@ class Server:
         if session is None or life is None:
             raise ToolError(f"The MCP server “{self.name}” has ended.")
 
-        async def heard(progress: float, total: float | None, message: str | None) -> None:
+        async def pass_on_progress(progress: float, total: float | None, message: str | None) -> None:
             on_progress(progress_text(progress, total, message))
 
         self._calls += 1
-        call = asyncio.ensure_future(session.call_tool(tool, arguments, progress_callback=heard))
+        call = asyncio.ensure_future(session.call_tool(tool, arguments, progress_callback=pass_on_progress))
         try:
             # Callers of a session that ends would wait for ever, so wait for either of them.
             await asyncio.wait({call, life}, return_when=asyncio.FIRST_COMPLETED)

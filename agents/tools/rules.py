@@ -44,22 +44,22 @@ class _Rule(PythonTool):
         with self.session(stop) as (session, kill):
             remove_callback = stop.add_callback(kill)
             try:
-                said = session.feed_run(code or rule, inputs=dict(given), print_callback=output.collect(kill))
+                value = session.feed_run(code or rule, inputs=dict(given), print_callback=output.collect(kill))
             except MontyCrashedError as error:
                 raise ToolError(self.why_crashed(error, output, stop)) from error
             except (MontyRuntimeError, MontySyntaxError) as error:
-                told = self.explain(error, rule)
-                if told.startswith("AssertionError"):
-                    raise AssertionError(told.removeprefix("AssertionError").removeprefix(": ")) from error
-                raise ToolError(told + output.before_that()) from error
+                problem = self.explain(error, rule)
+                if problem.startswith("AssertionError"):
+                    raise AssertionError(problem.removeprefix("AssertionError").removeprefix(": ")) from error
+                raise ToolError(problem + output.before_that()) from error
             finally:
                 remove_callback()
         if output.full:
             raise ToolError(self.too_much(output))
-        if code is None and said is not None:
+        if code is None and value is not None:
             # The rule uses newer syntax than this Python: the sandbox returned the value itself.
-            return str(bool(said)).lower()
-        return None if said is None else str(said)
+            return str(bool(value)).lower()
+        return None if value is None else str(value)
 
 
 def check_rules(rules: Sequence[str]) -> list[str]:
@@ -93,8 +93,8 @@ def _why_never(rule: str, session: MontySession) -> str:
     return _missing_module(rule) or _missing_name(rule, session)
 
 
-def _cannot_run(line: int, said: str) -> str:
-    return Sentence("The rule cannot run. Line %(line)d: %(said)s", line=line, said=_cut(said))
+def _cannot_run(line: int, reason: str) -> str:
+    return Sentence("The rule cannot run. Line %(line)d: %(said)s", line=line, said=_cut(reason))
 
 
 def _missing_name(rule: str, session: MontySession) -> str:
@@ -130,12 +130,12 @@ def judge_answer(
     """Judge an answer by a rule. Never raises because of the rule. Blocks, for at most the sandbox's time; any thread may call it."""
     given = {"answer": answer[:_LONGEST_ANSWER], "steps": [dict(step) for step in steps]}
     try:
-        said = _Rule().judge(rule, given, stop or CancelToken())
+        value = _Rule().judge(rule, given, stop or CancelToken())
     except AssertionError as error:
         return RuleResult(passed=False, why=Sentence("The rule does not hold: %(said)s", said=_cut(str(error))))
     except ToolError as error:
         return RuleResult(passed=None, why=Sentence("The rule could not judge: %(said)s", said=_cut(str(error))))
-    match said:
+    match value:
         case None | "true":
             return RuleResult(passed=True)
         case "false":

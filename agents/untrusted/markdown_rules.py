@@ -183,8 +183,8 @@ def _details(state: StateBlock, start_line: int, end_line: int, silent: bool) ->
     if silent:
         return True
     content, summary = start_line + 1, found.group(2)
-    if summary is None and content < end_line and (told := _SUMMARY.fullmatch(_line(state, content).strip())):
-        content, summary = content + 1, told.group(1)
+    if summary is None and content < end_line and (named := _SUMMARY.fullmatch(_line(state, content).strip())):
+        content, summary = content + 1, named.group(1)
     end = _end_of_details(state, content, end_line)
     opened = state.push("details_open", "details", 1)
     if found.group(1):
@@ -309,15 +309,15 @@ def _beside(opening: Token, at: int, kept: list[Token], closing: Token) -> list[
     address = str(opening.attrs.get("href", ""))
     text = "".join(child.content for child in kept[at + 1 :])
     if leads_somewhere(address):
-        told = other_host(text, address)
+        shown = other_host(text, address)
     else:
         for token in (opening, closing):
             token.type, token.tag, token.nesting, token.attrs = "text", "", 0, {}
-        told = "" if address.startswith("#") or address in text else address[:200]
-    if not told:
+        shown = "" if address.startswith("#") or address in text else address[:200]
+    if not shown:
         return []
     beside = Token("link_host", "", 0)
-    beside.content = told
+    beside.content = shown
     return [beside]
 
 
@@ -346,12 +346,12 @@ def _wide_spaces(state: StateCore) -> None:
     for opening, inline in pairwise(state.tokens):
         if opening.type not in ("paragraph_open", "heading_open") or inline.map is None:
             continue
-        rows, said = lines[slice(*inline.map)], inline.content.split("\n")
-        first = next((at for at, row in enumerate(rows) if row.rstrip().endswith(said[0].rstrip())), 0)
-        last = first + len(said) - 1
-        row = rows[first] if rows[first].endswith(said[0]) else rows[first].rstrip()
-        before = [*map(_wide, rows[:first]), _wide(row[: len(row) - len(said[0])]) if row.endswith(said[0]) else ""]
-        after = [_wide(rows[last]) if said[-1] and rows[last].rstrip().endswith(said[-1]) else ""]
+        rows, texts = lines[slice(*inline.map)], inline.content.split("\n")
+        first = next((at for at, row in enumerate(rows) if row.rstrip().endswith(texts[0].rstrip())), 0)
+        last = first + len(texts) - 1
+        row = rows[first] if rows[first].endswith(texts[0]) else rows[first].rstrip()
+        before = [*map(_wide, rows[:first]), _wide(row[: len(row) - len(texts[0])]) if row.endswith(texts[0]) else ""]
+        after = [_wide(rows[last]) if texts[-1] and rows[last].rstrip().endswith(texts[-1]) else ""]
         after += map(_wide, rows[last + 1 :]) if opening.type == "paragraph_open" else ()
         inline.content = "\n".join(before).lstrip(" \t\n") + inline.content + "\n".join(after).rstrip(" \t\n")
 

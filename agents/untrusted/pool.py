@@ -156,9 +156,9 @@ class Pool:
         self._workers.add(started)
         return started
 
-    def _drop(self, gone: "_Worker") -> None:
-        self._workers.discard(gone)
-        gone.kill()
+    def _drop(self, worker: "_Worker") -> None:
+        self._workers.discard(worker)
+        worker.kill()
 
     def after_fork(self) -> None:
         """Called in a forked child: forget the parent's workers."""

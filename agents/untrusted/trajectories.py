@@ -73,10 +73,10 @@ def read_trajectory(body: bytes, now: float, ends: Sequence[str]) -> JsonObject:
         runs = _plan_runs(trajectory, now, ends)
     except BadDocument as bad:
         return {"problem": [bad.code, str(bad.message), parts_of(bad.message)]}
-    told = (trajectory.extra or {}).get("title")
+    title = (trajectory.extra or {}).get("title")
     asked = next((run.message for run in runs if run.message.strip()), trajectory.agent.name)
     return {
-        "title": clean_text(told if isinstance(told, str) and told.strip() else asked),
+        "title": clean_text(title if isinstance(title, str) and title.strip() else asked),
         "agent": clean_text(trajectory.agent.name),
         "document": document,
         "runs": [run.packed() for run in runs],
@@ -170,9 +170,9 @@ class _Planner:
             run.children += [(place, call_id, child) for child in _plan_runs(within, self._clock, self._ends)]
 
     def _at(self, step: Step | None) -> float:
-        told = _time(step.timestamp) if step is not None else None
-        if told is not None:
-            self._clock = told
+        written_at = _time(step.timestamp) if step is not None else None
+        if written_at is not None:
+            self._clock = written_at
         return self._clock
 
 
@@ -212,9 +212,9 @@ class _Writer:
         """Add a thought, or the answer."""
         self._add(kind, at, _cut(text, _LONGEST), step=self._next(), duration_ms=lasted if _is_count(lasted) else 0)
 
-    def call(self, told_id: str, name: str, arguments: JsonObject | str, at: float) -> str:
+    def call(self, original_id: str, name: str, arguments: JsonObject | str, at: float) -> str:
         """Add a call; returns its id, which is unique in the run."""
-        base = clean_text(told_id)[:_LONGEST_ID] or f"call-{self._number + 1}"
+        base = clean_text(original_id)[:_LONGEST_ID] or f"call-{self._number + 1}"
         call_id, short = base, base[: _LONGEST_ID - 8]
         while call_id in self._ids:
             self._again[short] = self._again.get(short, 1) + 1
@@ -230,10 +230,12 @@ class _Writer:
     def result(self, call_id: str, name: str, result: ObservationResult, at: float) -> None:
         """Add the result of a call."""
         extra = result.extra or {}
-        told = _time(extra.get("timestamp"))
+        ended_at = _time(extra.get("timestamp"))
         text = _text(result.content or "", _LONGEST_RESULT)
         ok = extra.get("ok")
-        self._result(call_id, name, text, at if told is None else told, ok is not False, extra.get("duration_ms"))
+        self._result(
+            call_id, name, text, at if ended_at is None else ended_at, ok is not False, extra.get("duration_ms")
+        )
 
     def event(self, name: str, text: str, at: float) -> None:
         """Add a step that belongs to no call, as a call with its result."""
@@ -296,8 +298,8 @@ def _cut(text: str, most: int) -> str:
     return text if len(text) * 2 <= most or utf16_length(text) <= most else f"{utf16_cut(text, most - 1)}…"
 
 
-def _name(told: Any, otherwise: str) -> str:
-    name = told if isinstance(told, str) and told.strip() else otherwise
+def _name(value: Any, otherwise: str) -> str:
+    name = value if isinstance(value, str) and value.strip() else otherwise
     return " ".join(clean_text(name)[: 2 * _LONGEST_NAME].split())[:_LONGEST_NAME]
 
 
@@ -305,14 +307,14 @@ def _is_count(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**12
 
 
-def _tokens(told: int | None) -> int:
-    return min(max(told or 0, 0), _MOST_TOKENS)
+def _tokens(count: int | None) -> int:
+    return min(max(count or 0, 0), _MOST_TOKENS)
 
 
-def _time(told: Any) -> float | None:
+def _time(value: Any) -> float | None:
     """A time, if it is a plausible one."""
     try:
-        at = datetime.fromisoformat(str(told)) if told else None
+        at = datetime.fromisoformat(str(value)) if value else None
         if at is None:
             return None
         at = at if at.tzinfo else at.replace(tzinfo=UTC)

@@ -110,8 +110,8 @@ def _count(document: JsonObject) -> None:
         below: list[Any] = []
         for each in level:
             trajectories += 1
-            told = each.get("steps")
-            steps += len(told) if isinstance(told, list) else 0
+            own_steps = each.get("steps")
+            steps += len(own_steps) if isinstance(own_steps, list) else 0
             within = each.get("subagent_trajectories")
             below += [one for one in within if isinstance(one, dict)] if isinstance(within, list) else []
         if steps > MOST_STEPS:

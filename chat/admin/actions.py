@@ -238,14 +238,14 @@ class ConfirmedActionsAdmin(ReadOnlyAdmin):
         return gettext("%(n)d of %(total)d %(things)s %(why)s.") % words
 
     def _do(self, request: HttpRequest, act: ConfirmedAction, thing: Any) -> None:
-        told = str(thing)
+        label = str(thing)
         self.log_change(request, thing, str(act.label))
         try:
             happened = act.do(cast(User, request.user), thing)
         except Refused as refused:
-            self.message_user(request, _about(told, translate_sentence(refused.message)), messages.ERROR)
+            self.message_user(request, _about(label, translate_sentence(refused.message)), messages.ERROR)
         else:
-            self.message_user(request, _about(told, happened), messages.SUCCESS)
+            self.message_user(request, _about(label, happened), messages.SUCCESS)
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None

@@ -264,8 +264,8 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg] # Django's classes t
             typed["based_on"] = str(newest.number)
             self.data = typed
         if data.get("all_servers") and data.get("servers"):
-            told = gettext("Either all of the environment's, or the ones chosen here: one of the two.")
-            self.add_error("servers", told)
+            problem = gettext("Either all of the environment's, or the ones chosen here: one of the two.")
+            self.add_error("servers", problem)
         if data.get("model_server") is not None and not data.get("model"):
             self.add_error("model", gettext("Say which of the server's models it asks."))
         return data
@@ -302,10 +302,10 @@ def newest_of(agent: Agent) -> AgentVersion | None:
 
 def initial_of(version: AgentVersion) -> dict[str, Any]:
     """A version as initial values of the form."""
-    said = content_of(version)
+    content = content_of(version)
     thinking = version.parameters.get("thinking")
     return {
-        **said,
+        **content,
         **version.parameters,
         **version.limits,
         "thinking": "" if thinking is None else str(thinking).lower(),

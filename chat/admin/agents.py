@@ -167,10 +167,10 @@ class AgentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Return to the form: a draft is usually edited again."""
         newest = newest_of(obj)
         if newest is not None:
-            told = gettext("Version %(n)d is saved as a draft. Runs go on with the published one.") % {
+            message = gettext("Version %(n)d is saved as a draft. Runs go on with the published one.") % {
                 "n": newest.number
             }
-            self.message_user(request, told, messages.SUCCESS)
+            self.message_user(request, message, messages.SUCCESS)
             self._warn_of_many(request, newest)
         return HttpResponseRedirect(_address(obj))
 
@@ -178,11 +178,11 @@ class AgentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Say that there are more tools than many model servers take."""
         count = len(version.tools) + mcp_servers.count_tools(version.mcp)
         if count > _MOST_TOOLS:
-            told = gettext(
+            warning = gettext(
                 "This agent has %(n)d tools. Many model servers take %(most)d at a time at most: their models are offered the first ones "
                 "alone."
             ) % {"n": count, "most": _MOST_TOOLS}
-            self.message_user(request, told, messages.WARNING)
+            self.message_user(request, warning, messages.WARNING)
 
     def response_add(self, request: HttpRequest, obj: Agent, post_url_continue: str | None = None) -> HttpResponse:
         """Return to the form."""
@@ -265,11 +265,11 @@ class AgentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             raise PermissionDenied
         agent = get_object_or_404(Agent, pk=agent_id)
         try:
-            told = getattr(self, f"_{act}")(request, agent)
+            message = getattr(self, f"_{act}")(request, agent)
         except Unchangeable as refused:
             self.message_user(request, translate_sentence(refused.message), messages.ERROR)
         else:
-            self.message_user(request, told, messages.SUCCESS)
+            self.message_user(request, message, messages.SUCCESS)
         return HttpResponseRedirect(_address(agent))
 
     def _publish(self, request: HttpRequest, agent: Agent) -> str:
@@ -301,8 +301,8 @@ class AgentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             found = async_to_sync(list_models)(_chosen_server(request.GET.get("server", "")))
         except AgentError as error:
             return JsonResponse({"models": [], "message": translate_sentence(error.message)})
-        told = gettext("The server does not list its models.") if found is None else ""
-        return JsonResponse({"models": found or [], "message": told})
+        message = gettext("The server does not list its models.") if found is None else ""
+        return JsonResponse({"models": found or [], "message": message})
 
 
 def _chosen_server(key: str) -> ModelSettings:

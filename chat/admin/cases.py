@@ -54,6 +54,6 @@ class CaseSetAdmin(ReadOnlyAdmin):
         if newest is None:
             return "–"
         (column,) = case_selectors.columns_of([newest])
-        told = ngettext("%(passed)s of %(n)s passed", "%(passed)s of %(n)s passed", column.totals.cases)
-        words = told % {"passed": column.totals.passed, "n": column.totals.cases}
+        label = ngettext("%(passed)s of %(n)s passed", "%(passed)s of %(n)s passed", column.totals.cases)
+        words = label % {"passed": column.totals.passed, "n": column.totals.cases}
         return f"{newest.agent_name} {newest.agent_version.number} · {words} · {gettext(newest.state)}"

@@ -64,7 +64,7 @@ def join_lines(lines: list[Any]) -> SafeString | str:
 def occurrence_line(occurrence: Occurrence) -> SafeString:
     """When a schedule was due, what happened, and how long it took."""
     words_of_it = schedule_selectors.outcome_word(occurrence)
-    told = admin_link(occurrence.run, words_of_it) if occurrence.run is not None else words_of_it
+    label = admin_link(occurrence.run, words_of_it) if occurrence.run is not None else words_of_it
     by_hand = gettext("started by hand") if occurrence.by_hand else ""
     facts = " · ".join(part for part in (humanize.duration(schedule_selectors.took_ms(occurrence)), by_hand) if part)
-    return format_html("{} · {} {}", format_moment(occurrence.due_at), told, facts)
+    return format_html("{} · {} {}", format_moment(occurrence.due_at), label, facts)

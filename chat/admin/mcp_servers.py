@@ -95,6 +95,6 @@ class McpServerAdmin(EnteredServerAdmin):
             self.message_user(request, problem, messages.ERROR)
         else:
             server_changes.keep_offer(server, found)
-            told = ngettext("It answers, and has %(n)d tool.", "It answers, and has %(n)d tools.", len(found))
-            self.message_user(request, told % {"n": len(found)}, messages.SUCCESS)
+            message = ngettext("It answers, and has %(n)d tool.", "It answers, and has %(n)d tools.", len(found))
+            self.message_user(request, message % {"n": len(found)}, messages.SUCCESS)
         return HttpResponseRedirect(reverse("admin:chat_mcpserver_change", args=(pk,)))

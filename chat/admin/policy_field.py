@@ -134,20 +134,20 @@ def try_policy(rows: list[Row], call: str) -> str:
     except forms.ValidationError as error:
         return " ".join(error.messages)
     found = [
-        _told(gettext("This table"), own, tool, arguments),
-        _told(gettext("The installation"), settings.APPROVAL_POLICY, tool, arguments),
+        _describe_policy(gettext("This table"), own, tool, arguments),
+        _describe_policy(gettext("The installation"), settings.APPROVAL_POLICY, tool, arguments),
     ]
     decision = judge_call((own, settings.APPROVAL_POLICY), tool, arguments).decision
     return "\n".join([*found, gettext("So it is: %(decision)s.") % {"decision": decision_words(decision)}])
 
 
-def _told(whose: str, policy: Policy, tool: str, arguments: JsonObject) -> str:
+def _describe_policy(whose: str, policy: Policy, tool: str, arguments: JsonObject) -> str:
     matching = ((number, rule) for number, rule in enumerate(policy, 1) if rule.matches(tool, arguments))
     number, rule = next(matching, (0, Rule("*", "allow")))
     if not number:
         return gettext("%(whose)s: no rule fits, so it is allowed.") % {"whose": whose}
-    said = {"whose": whose, "n": number, "rule": rule_words(rule), "decision": decision_words(rule.decision)}
-    return gettext("%(whose)s: rule %(n)d (%(rule)s) fits: %(decision)s.") % said
+    values = {"whose": whose, "n": number, "rule": rule_words(rule), "decision": decision_words(rule.decision)}
+    return gettext("%(whose)s: rule %(n)d (%(rule)s) fits: %(decision)s.") % values
 
 
 def read_call(text: str) -> tuple[str, JsonObject]:

@@ -47,5 +47,5 @@ class ApiTokenAdmin(ReadOnlyAdmin):
             tokens.revoke_token(token.user_id, token.pk, by=user_pk(request), door=Door.ADMIN) for token in queryset
         )
         async_to_sync(groups.publish)(groups.EVERYONE, group_messages.LOGINS_CHANGED)
-        told = ngettext("%(n)s token was revoked.", "%(n)s tokens were revoked.", ended) % {"n": ended}
-        self.message_user(request, told, messages.SUCCESS)
+        message = ngettext("%(n)s token was revoked.", "%(n)s tokens were revoked.", ended) % {"n": ended}
+        self.message_user(request, message, messages.SUCCESS)

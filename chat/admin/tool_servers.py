@@ -56,7 +56,9 @@ class ToolServerAdmin(ReadOnlyAdmin):
             self.log_change(request, row, gettext("Connected anew."))
             audit.record_action(user_pk(request), Act.RESTART, Door.ADMIN, about=f"tool server {name}")
             async_to_sync(tool_servers.restart)(name)
-        told = join_list(names)
+        listed = join_list(names)
         self.message_user(
-            request, gettext("All processes were told to connect anew: %(names)s.") % {"names": told}, messages.SUCCESS
+            request,
+            gettext("All processes were told to connect anew: %(names)s.") % {"names": listed},
+            messages.SUCCESS,
         )

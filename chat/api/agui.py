@@ -15,7 +15,7 @@ from agents.sentence import Sentence
 from agents.text import is_clean
 from chat.accounts.models import User
 from chat.api.agui_events import NOWHERE, Identified, Translator
-from chat.api.agui_people import interrupts_of, is_about_people, root_of, said_of, waiting_run
+from chat.api.agui_people import answer_of, interrupts_of, is_about_people, root_of, waiting_run
 from chat.api.auth import ASK
 from chat.api.bodies import read_body, takes_body, takes_header, user_of
 from chat.api.errors import error_response
@@ -150,11 +150,11 @@ async def _go_on(request: HttpRequest, user: User, asked: RunAgentInput, said: l
         raise Refused("not_waiting", Sentence("Nothing waits for an answer here."))
     run = roots[0]
     head = await database.read(selectors.head_of, run.session_id)
-    told = [
-        await database.read(said_of, of, each.interruptId, each.payload, is_cancelled=each.status == "cancelled")
+    decisions = [
+        await database.read(answer_of, of, each.interruptId, each.payload, is_cancelled=each.status == "cancelled")
         for each, of in zip(said, runs, strict=True)
     ]
-    await deciding.decide(user, run.session_id, told, Door.AGUI)
+    await deciding.decide(user, run.session_id, decisions, Door.AGUI)
     translator = Translator(asked.threadId, asked.runId, str(run.pk), ignored=_ignored(asked))
     return _stream(follower, translator, run.pk, head, translator.resume(run.iterations))
 
@@ -170,8 +170,8 @@ def _stream(
 
         async def send(frame: str) -> None:
             events = translator.take(frame)
-            if is_about_people(frame, run_id) and (told := await database.read(interrupts_of, run_id, frame)):
-                events += translator.interrupt(told)
+            if is_about_people(frame, run_id) and (interrupts := await database.read(interrupts_of, run_id, frame)):
+                events += translator.interrupt(interrupts)
                 follower.stop()
             if events:
                 await writer.write(b"".join(map(_encoded, events)))
@@ -187,12 +187,12 @@ def _stream(
 
 def _question(messages: list[_Message]) -> str:
     """The text of the user's last message."""
-    said = _text_of(messages)
-    if not is_clean(said):
+    text = _text_of(messages)
+    if not is_clean(text):
         raise BadFrame(
             "bad_text", Sentence("The text holds a character that cannot be stored (NUL or half of a pair).")
         )
-    return said
+    return text
 
 
 def _text_of(messages: list[_Message]) -> str:

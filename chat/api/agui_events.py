@@ -50,7 +50,7 @@ class _At(NamedTuple):
     event: Event
 
 
-_Told = Event | _Passing | _At
+_Outgoing = Event | _Passing | _At
 
 
 @dataclass(slots=True)
@@ -122,8 +122,8 @@ class Translator:
         if run is None:
             return []
         seq, handle = frame["seq"], self.handlers.get(frame["type"])
-        told = list(self._placed(seq, handle(self, run, frame["data"]))) if handle else []
-        return [each for each in told if self._is_new(seq, each)]
+        events = list(self._placed(seq, handle(self, run, frame["data"]))) if handle else []
+        return [each for each in events if self._is_new(seq, each)]
 
     def resume(self, iteration: int) -> list[Identified]:
         """The events of a run that has waited and continues, for a stream that begins within this model call."""
@@ -151,9 +151,9 @@ class Translator:
         """The event that ends a stream whose run cannot be followed any further."""
         return {"type": "RUN_ERROR", "message": message, "code": code}
 
-    def _placed(self, seq: int, told: Iterator[_Told]) -> Iterator[Identified]:
+    def _placed(self, seq: int, events: Iterator[_Outgoing]) -> Iterator[Identified]:
         n = 0
-        for each in told:
+        for each in events:
             if isinstance(each, _Passing):
                 yield Identified(each.event)
                 continue
@@ -179,7 +179,7 @@ class Translator:
 
     # The beginning and the end
 
-    def _start(self, run: _Run, data: Data) -> Iterator[_Told]:
+    def _start(self, run: _Run, data: Data) -> Iterator[_Outgoing]:
         run.model = data.get("model", "")
         if not run.tag:
             yield {"type": "RUN_STARTED", **self._ids, "protocolVersion": VERSION, **_at(data)}
@@ -191,7 +191,7 @@ class Translator:
         call = {"parentToolCallId": name_call(parent["run_id"], parent["tool_call_id"])}
         yield {"type": "SUBAGENT_STARTED", **run.tag, "name": data["agent"], **within, **call, **_at(data)}
 
-    def _complete(self, run: _Run, data: Data) -> Iterator[_Told]:
+    def _complete(self, run: _Run, data: Data) -> Iterator[_Outgoing]:
         yield from _give_up_texts(run)
         yield from _end_iteration(run)
         run.has_ended = True
@@ -216,13 +216,13 @@ class Translator:
         else:
             yield {"type": "RUN_ERROR", **error, **about}
 
-    def _error(self, run: _Run, data: Data) -> Iterator[_Told]:
+    def _error(self, run: _Run, data: Data) -> Iterator[_Outgoing]:
         run.error = data
         return iter(())
 
     # Steps
 
-    def _step(self, run: _Run, data: Data) -> Iterator[_Told]:
+    def _step(self, run: _Run, data: Data) -> Iterator[_Outgoing]:
         match data["type"]:
             case "iteration_start":
                 yield from _end_iteration(run)
@@ -242,10 +242,10 @@ class Translator:
             case other:
                 yield {**_custom(other, data), **run.tag}
 
-    def _response(self, run: _Run, data: Data) -> Iterator[_Told]:
+    def _response(self, run: _Run, data: Data) -> Iterator[_Outgoing]:
         yield from _settle(run, "final_answer", {**data, "step": 0})
 
-    handlers: ClassVar[dict[str, Callable[["Translator", _Run, Data], Iterator[_Told]]]] = {
+    handlers: ClassVar[dict[str, Callable[["Translator", _Run, Data], Iterator[_Outgoing]]]] = {
         "reasoning_start": _start,
         "reasoning_step": _step,
         "response": _response,
@@ -281,14 +281,14 @@ def _written(run: _Run, data: Data) -> Iterator[Event]:
         return
     known.length += utf16_length(piece)
     piece = known.held + piece
-    told = piece.rstrip()
-    known.held = piece[len(told) :]
-    if told:
-        known.shown += told
-        yield _content(run, known, told)
+    text = piece.rstrip()
+    known.held = piece[len(text) :]
+    if text:
+        known.shown += text
+        yield _content(run, known, text)
 
 
-def _settle(run: _Run, kind: str, data: Data) -> Iterator[_Told]:
+def _settle(run: _Run, kind: str, data: Data) -> Iterator[_Outgoing]:
     """The events of a finished text: all of it, or the rest if it was sent while being written."""
     step, content = data["step"], data["content"]
     yield from _give_up_texts(run, step - 1)
@@ -408,7 +408,7 @@ def _at(data: Data) -> Event:
 
 
 def _usage(model: str, usage: Data) -> Event:
-    told = {
+    event = {
         "model": model or None,
         "inputTokens": usage["input_tokens"],
         "outputTokens": usage["output_tokens"],
@@ -416,13 +416,13 @@ def _usage(model: str, usage: Data) -> Event:
         "reasoningTokens": usage.get("reasoning_tokens"),
         "cachedInputTokens": usage.get("cached_tokens"),
     }
-    return {name: value for name, value in told.items() if value is not None}
+    return {name: value for name, value in event.items() if value is not None}
 
 
 def _about_end(data: Data) -> Event:
     """Details of a run's end that AG-UI has no fields for."""
     usage = data["usage"]
-    told = {
+    event = {
         "status": data["status"],
         "iterations": data["total_iterations"],
         "durationMs": data["duration_ms"],
@@ -430,4 +430,4 @@ def _about_end(data: Data) -> Event:
         "cost": usage.get("cost"),
         "cancelledBy": data.get("cancelled_by"),
     }
-    return {name: value for name, value in told.items() if value is not None}
+    return {name: value for name, value in event.items() if value is not None}

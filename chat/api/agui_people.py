@@ -31,24 +31,24 @@ def is_about_people(text: str, run_id: UUID) -> bool:
 def interrupts_of(run_id: UUID, text: str) -> list[JsonObject]:
     """The interrupts of a run and of those within it, once all requests of a turn are there; empty before that, or if nothing waits."""
     frame = orjson.loads(text)
-    said, calls = frame["data"], waiting_calls.open_within(run_id)
+    data, calls = frame["data"], waiting_calls.open_within(run_id)
     own = [call.tool_call_id for call in calls if str(call.run_id) == frame["run_id"]]
-    is_request = said["type"] in ("approval_request", "question")
-    if not calls or (is_request and said["tool_call_id"] not in own[-1:]):
+    is_request = data["type"] in ("approval_request", "question")
+    if not calls or (is_request and data["tool_call_id"] not in own[-1:]):
         return []
     return [_interrupt(call) for call in calls]
 
 
 def _interrupt(call: WaitingCall) -> JsonObject:
     arguments = orjson.loads(call.arguments)
-    told: JsonObject = {
+    interrupt: JsonObject = {
         "id": f"{call.run_id}:{call.tool_call_id}",
         "toolCallId": name_call(str(call.run_id), call.tool_call_id),
         "expiresAt": call.deadline.isoformat(),
     }
     if call.kind == WaitingKind.QUESTION:
         fields = orjson.loads(call.fields)
-        return told | {
+        return interrupt | {
             "reason": "input_required",
             "message": str(arguments.get("question", "")),
             "metadata": {"fields": fields},
@@ -64,7 +64,7 @@ def _interrupt(call: WaitingCall) -> JsonObject:
         "required": ["approved"],
     }
     metadata = {"toolName": call.tool_name, "arguments": arguments}
-    return told | {"reason": "tool_call", "responseSchema": schema, "metadata": metadata}
+    return interrupt | {"reason": "tool_call", "responseSchema": schema, "metadata": metadata}
 
 
 def waiting_run(interrupt_id: str) -> Run | None:
@@ -78,26 +78,26 @@ def root_of(run: Run) -> Run:
     return run if run.parent is None else root_of(run.parent)
 
 
-def said_of(
+def answer_of(
     run: Run, interrupt_id: str, payload: Mapping[str, Any] | None, *, is_cancelled: bool
 ) -> tuple[UUID, Approval | Answered]:
     """A person's decision or answer as the use case takes it. Raises `Refused` if it is neither."""
     call_id = interrupt_id.partition(":")[2]
     kinds = WaitingCall.objects.filter(run=run, tool_call_id=call_id).values_list("kind", flat=True)
     kind = kinds.first()
-    said = dict(payload or {})
+    answer = dict(payload or {})
     if kind == WaitingKind.QUESTION:
         if is_cancelled:
             raise Refused("bad_arguments", Sentence("A question is answered, or the run stopped."))
-        return run.pk, Answered(call_id, said)
+        return run.pk, Answered(call_id, answer)
     # A call that does not exist is refused as such, whatever the payload is.
-    body = decision_of(call_id, said, is_cancelled=is_cancelled or kind is None)
+    body = decision_of(call_id, answer, is_cancelled=is_cancelled or kind is None)
     return run.pk, deciding.approval_of(body)
 
 
-def decision_of(call_id: str, said: Mapping[str, Any], *, is_cancelled: bool) -> Decide:
+def decision_of(call_id: str, answer: Mapping[str, Any], *, is_cancelled: bool) -> Decide:
     """A client's decision on a call: `approved`, or `decision` as in a socket's `approve`. Raises `BadFrame` if there is neither."""
-    body = {**said, "tool_call_id": call_id}
+    body = {**answer, "tool_call_id": call_id}
     approved = body.pop("approved", None)
     if is_cancelled:
         body["decision"] = "deny"

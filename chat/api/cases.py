@@ -100,9 +100,9 @@ class CaseList(TypedDict):
     items: list[CaseOut]
 
 
-def set_key(told: str, refused: Refused | None = None) -> UUID:
+def set_key(name: str, refused: Refused | None = None) -> UUID:
     """The identifier in a path. Raises `Refused`: ``refused`` if given, else that there is no such set."""
-    key = as_uuid(told)
+    key = as_uuid(name)
     if key is None:
         raise refused or commands.no_such_set()
     return key
@@ -228,8 +228,8 @@ async def make_case_of_run(request: HttpRequest, run_id: str) -> Status[CaseOut]
     run = await database.read(commands.check_source, user, key)
     if new.files is not None:
         raise BadFrame("bad_frame", Sentence("files: a case of a run has those of its question."))
-    said = new.model_copy(update={"question": new.question or run.message}).fields()
-    fields = await asyncio.to_thread(rules.checked, said)
+    values = new.model_copy(update={"question": new.question or run.message}).fields()
+    fields = await asyncio.to_thread(rules.checked, values)
     set_id = set_key(new.set_id) if new.set_id is not None else None
     file_ids = await database.write(case_files.files_for, user, key, set_id)
     made = await database.write(

@@ -8,7 +8,7 @@ from django.urls import resolve
 
 from agents.json_types import JsonObject
 from chat.api.auth import TokenAuth
-from chat.api.errors import refuse_strangers, status_of
+from chat.api.errors import refuse_anonymous, status_of
 from chat.api.routes import api
 from chat.protocol import CLOSES, ERROR_CODES
 from chat.protocol.frames import StoredFrame, UnstoredFrame
@@ -43,8 +43,8 @@ other_paths: dict[str, JsonObject] = {}
 
 async def openapi_document(request: HttpRequest) -> HttpResponse:
     """The API's description for programs."""
-    if stranger := await refuse_strangers(request):
-        return stranger
+    if refusal := await refuse_anonymous(request):
+        return refusal
     return HttpResponse(orjson.dumps(openapi_schema(), option=orjson.OPT_NON_STR_KEYS), content_type="application/json")
 
 
@@ -85,9 +85,9 @@ def _error_schema() -> JsonObject:
         "message": {"type": "string", "description": "For people, in English."},
         "id": {"type": "string", "description": "By which it is found in the installation's log."},
     }
-    told = "An error. " + " ".join(f"`{code}`: {status}." for code, status in codes.items())
+    description = "An error. " + " ".join(f"`{code}`: {status}." for code, status in codes.items())
     error = {"type": "object", "properties": fields, "required": ["code", "message", "id"]}
-    described = f"{told} Whoever is not logged in, and a token that holds no more, get 401 with `not_allowed`."
+    described = f"{description} Whoever is not logged in, and a token that holds no more, get 401 with `not_allowed`."
     return {
         "type": "object",
         "description": described,
@@ -99,8 +99,8 @@ def _error_schema() -> JsonObject:
 
 async def asyncapi_document(request: HttpRequest) -> HttpResponse:
     """The socket's description for programs."""
-    if stranger := await refuse_strangers(request):
-        return stranger
+    if refusal := await refuse_anonymous(request):
+        return refusal
     return HttpResponse(orjson.dumps(socket_schema()), content_type="application/json")
 
 

@@ -67,18 +67,18 @@ def error_response(code: ErrorCode, message: str, status: int | None = None) -> 
     error_id = secrets.token_hex(4)
     status = status or status_of(code)
     logger.info("Refused a request: %s %s (%d)", code, error_id, status)
-    told = ErrorResponse(error_data(code, message, error_id), status)
+    response = ErrorResponse(error_data(code, message, error_id), status)
     if code in RETRY_AFTER_S:
-        told["Retry-After"] = str(RETRY_AFTER_S[code])
-    return told
+        response["Retry-After"] = str(RETRY_AFTER_S[code])
+    return response
 
 
 def refused_command(_: HttpRequest, failure: Refused) -> HttpResponse:
     """The answer to a command that is refused."""
-    told = error_response(failure.code, failure.message)
+    response = error_response(failure.code, failure.message)
     if failure.wait_s is not None:
-        told["Retry-After"] = str(failure.wait_s)
-    return told
+        response["Retry-After"] = str(failure.wait_s)
+    return response
 
 
 def not_logged_in() -> HttpResponse:
@@ -86,7 +86,7 @@ def not_logged_in() -> HttpResponse:
     return error_response("not_allowed", Sentence("Please log in."), 401)
 
 
-async def refuse_strangers(request: HttpRequest) -> HttpResponse | None:
+async def refuse_anonymous(request: HttpRequest) -> HttpResponse | None:
     """The answer to a request without login and token, at an address that is no call; None for others."""
     try:
         token_of(request)
@@ -98,12 +98,14 @@ async def refuse_strangers(request: HttpRequest) -> HttpResponse | None:
 def bad_token(_: HttpRequest, failure: BadToken) -> HttpResponse:
     """The answer to a token that is unknown, expired or revoked; and to the address from which too many such have come."""
     if isinstance(failure, TooManyAttempts):
-        told = error_response("rate_limited", Sentence("Too many tokens that are none came from there. Please wait."))
-        told["Retry-After"] = str(math.ceil(failure.wait_s))
-        return told
-    told = error_response("not_allowed", Sentence("This token is unknown, has expired or was revoked."), 401)
-    told["WWW-Authenticate"] = 'Bearer error="invalid_token"'
-    return told
+        response = error_response(
+            "rate_limited", Sentence("Too many tokens that are none came from there. Please wait.")
+        )
+        response["Retry-After"] = str(math.ceil(failure.wait_s))
+        return response
+    response = error_response("not_allowed", Sentence("This token is unknown, has expired or was revoked."), 401)
+    response["WWW-Authenticate"] = 'Bearer error="invalid_token"'
+    return response
 
 
 def out_of_scope(_: HttpRequest, failure: OutOfScope) -> HttpResponse:
@@ -111,9 +113,9 @@ def out_of_scope(_: HttpRequest, failure: OutOfScope) -> HttpResponse:
     if failure.needed is None:
         return error_response("not_allowed", Sentence("No token may do this; log in on the pages."))
     words = Sentence("This needs a token with the scope “%(scope)s”.", scope=failure.needed.value)
-    told = error_response("not_allowed", words)
-    told["WWW-Authenticate"] = f'Bearer error="insufficient_scope", scope="{failure.needed.value}"'
-    return told
+    response = error_response("not_allowed", words)
+    response["WWW-Authenticate"] = f'Bearer error="insufficient_scope", scope="{failure.needed.value}"'
+    return response
 
 
 def invalid_input(_: HttpRequest, failure: "ValidationError") -> HttpResponse:
@@ -125,9 +127,9 @@ def invalid_input(_: HttpRequest, failure: "ValidationError") -> HttpResponse:
 
 def internal_error(request: HttpRequest, failure: Exception) -> HttpResponse:
     """The response to an internal error; the cause is logged."""
-    told = error_response("internal", Sentence("Something in this program went wrong; it has been noted."))
+    response = error_response("internal", Sentence("Something in this program went wrong; it has been noted."))
     logger.error("A request failed (%s)", request.path, exc_info=failure)
-    return told
+    return response
 
 
 def storage_error(request: HttpRequest, failure: Exception) -> HttpResponse:

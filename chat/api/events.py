@@ -62,19 +62,24 @@ async def list_events(
         written = drafts.of_session(session.pk) or saved
         view = selectors.session_view(session.pk)
         head = view.last_seq if view else 0
-        said = notes.summary(session.pk, user_of(request).pk, view.notes_version if view else 0)
-        return view, written, [stored.frame for stored in selectors.stored_after(session.pk, after, limit, head)], said
+        summary = notes.summary(session.pk, user_of(request).pk, view.notes_version if view else 0)
+        return (
+            view,
+            written,
+            [stored.frame for stored in selectors.stored_after(session.pk, after, limit, head)],
+            summary,
+        )
 
-    view, written, frames, said = await database.read(look)
+    view, written, frames, summary = await database.read(look)
     if view is None:
         raise Refused("not_found", Sentence("There is no such session."))
     growth = next((protocol.encode_frame(draft.frame(0)) for draft in written if not draft.is_child), "null")
     within = ",".join(protocol.encode_frame(draft.frame(0)) for draft in written if draft.is_child)
-    told = (view.run, view.queue, view.children, view.steering)
-    run, queue, children, steering = (orjson.dumps(each).decode() for each in told)
+    current = (view.run, view.queue, view.children, view.steering)
+    run, queue, children, steering = (orjson.dumps(each).decode() for each in current)
     return HttpResponse(
         f'{{"events":[{",".join(frames)}],"last_seq":{view.last_seq},"run":{run},"queue":{queue},"growth":{growth},'
-        f'"children":{children},"children_growth":[{within}],"steering":{steering},"notes":{orjson.dumps(said).decode()}}}',
+        f'"children":{children},"children_growth":[{within}],"steering":{steering},"notes":{orjson.dumps(summary).decode()}}}',
         content_type="application/json",
     )
 

@@ -93,10 +93,10 @@ async def give_verdict(request: HttpRequest, run_id: str) -> Any:
     """Give or take back your verdict on a run: everybody has one. All who may see the session can, except staff."""
     run = await visible_run(request, run_id)
     new = read_body(request, NewVerdict)
-    given, told = await database.write(
+    given, change = await database.write(
         notes.give_verdict, user_of(request), run.session_id, run.pk, new.verdict or "", new.reason
     )
-    await notes.publish(told)
+    await notes.publish(change)
     return given
 
 
@@ -143,8 +143,8 @@ async def write_comment(request: HttpRequest, session_id: str) -> Status[Any]:
     """Comment on a step. All who may see the session can, except staff."""
     session = await visible_session(request, session_id)
     new = read_body(request, NewComment)
-    written, told = await database.write(notes.write_comment, user_of(request), session.pk, new.seq, new.text)
-    await notes.publish(told)
+    written, change = await database.write(notes.write_comment, user_of(request), session.pk, new.seq, new.text)
+    await notes.publish(change)
     return Status(201, written)
 
 
@@ -152,8 +152,8 @@ async def write_comment(request: HttpRequest, session_id: str) -> Status[Any]:
 async def edit_comment(request: HttpRequest, comment_id: str) -> Any:
     """Change your own comment."""
     key, new = _key(comment_id), read_body(request, NewText)
-    edited, told = await database.write(notes.edit_comment, user_of(request), key, new.text)
-    await notes.publish(told)
+    edited, change = await database.write(notes.edit_comment, user_of(request), key, new.text)
+    await notes.publish(change)
     return edited
 
 

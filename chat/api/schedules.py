@@ -271,8 +271,8 @@ async def delete_schedule(request: HttpRequest, schedule_id: str) -> Status[None
 async def run_schedule(request: HttpRequest, schedule_id: str) -> Status[StartedOut]:
     """Run a schedule now, besides its times. One of a set is refused: use `POST sets/{set_id}/runs/`."""
     accepted = await run_commands.accept_run(occurrences.run_now, _key(schedule_id), clock.now(), user_of(request))
-    told: StartedOut = {"run_id": accepted.run_id, "session_id": accepted.session_id, "queued": accepted.queued}
-    return Status(202, told)
+    answer: StartedOut = {"run_id": accepted.run_id, "session_id": accepted.session_id, "queued": accepted.queued}
+    return Status(202, answer)
 
 
 #: The last time of the calendar, in Unix seconds.

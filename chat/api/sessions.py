@@ -196,12 +196,12 @@ async def list_sessions(
         return rows, about
 
     found, about = await database.read(page)
-    told: SessionPage = {
+    answer: SessionPage = {
         "items": [{**_listed(session), **about[session.pk]} for session in found[:PAGE_LENGTH]],
         "next": _cursor(found[PAGE_LENGTH - 1]) if len(found) > PAGE_LENGTH else None,
     }
     # A `SessionPage`, but not validated: that takes as long as everything else together.
-    return HttpResponse(orjson.dumps(told), content_type="application/json")
+    return HttpResponse(orjson.dumps(answer), content_type="application/json")
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

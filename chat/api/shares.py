@@ -78,24 +78,24 @@ class ShareList(TypedDict):
 
 def share_out(share: Share | SetShare) -> SetShareOut:
     """A share of a session or a set, as the API returns it."""
-    told: SetShareOut = {
+    out: SetShareOut = {
         "id": share.pk,
         "role": share.role,
         "expires_at": share.expires_at.timestamp() if share.expires_at else None,
         "created_at": share.created_at.timestamp(),
     }
     if share.user is not None:
-        told["user"] = share.user.get_username()
+        out["user"] = share.user.get_username()
     if share.group is not None:
-        told["group"] = share.group.name
-    return told
+        out["group"] = share.group.name
+    return out
 
 
 def _share_out(share: Share, url: str = "") -> ShareOut:
-    told: ShareOut = {**share_out(share), "link": share.link_hash is not None, "url": url}
+    out: ShareOut = {**share_out(share), "link": share.link_hash is not None, "url": url}
     if not url:
-        del told["url"]
-    return told
+        del out["url"]
+    return out
 
 
 @router.get("sessions/{session_id}/shares/", auth=READ, response=ShareList)

@@ -14,7 +14,7 @@ from django.urls import URLPattern, path, re_path
 
 from chat.api.askers import PAGE_HEADER
 from chat.api.docs import asyncapi_document, openapi_document
-from chat.api.errors import ErrorResponse, error_response, refuse_strangers
+from chat.api.errors import ErrorResponse, error_response, refuse_anonymous
 from chat.api.routes import api
 
 logger = logging.getLogger(__name__)
@@ -42,8 +42,8 @@ def _in_own_words(view: Callable[..., Any]) -> Callable[..., Any]:
 
 async def _refuse_method(request: HttpRequest, allowed: str) -> HttpResponse:
     """Answer a method that an address does not have, to logged-in users alone."""
-    if stranger := await refuse_strangers(request):
-        return stranger
+    if refusal := await refuse_anonymous(request):
+        return refusal
     refused = error_response("bad_frame", f"This address takes {allowed}.", 405)
     refused["Allow"] = allowed
     return refused
@@ -51,8 +51,8 @@ async def _refuse_method(request: HttpRequest, allowed: str) -> HttpResponse:
 
 async def unknown(request: HttpRequest) -> HttpResponse:
     """Any other address."""
-    if stranger := await refuse_strangers(request):
-        return stranger
+    if refusal := await refuse_anonymous(request):
+        return refusal
     return error_response("not_found", "There is no such address.")
 
 

@@ -95,8 +95,8 @@ async def approve_call(request: HttpRequest, run_id: str) -> Status[StoppedOut]:
 async def answer_question(request: HttpRequest, run_id: str) -> Status[StoppedOut]:
     """Answer a question of a waiting run's agent."""
     run = await visible_run(request, run_id)
-    said = read_body(request, protocol.Reply)
-    await deciding.answer(user_of(request), run.session_id, run.pk, said.tool_call_id, said.answers, Door.API)
+    reply = read_body(request, protocol.Reply)
+    await deciding.answer(user_of(request), run.session_id, run.pk, reply.tool_call_id, reply.answers, Door.API)
     return Status(202, {"run_id": run.pk})
 
 

@@ -46,11 +46,11 @@ class CaseFields:
 
     def checked(self) -> dict[str, str]:
         """The fields as they are stored. Raises `Refused`."""
-        said = {name: getattr(self, name) for name in ("question", "expected", "rule", "notes")}
-        told = {name: clean_text(value.replace("\r\n", "\n")) for name, value in said.items() if value is not None}
-        if "question" in told:
-            admission.check_message(told["question"])
-        for name, value in told.items():
+        given = {name: getattr(self, name) for name in ("question", "expected", "rule", "notes")}
+        cleaned = {name: clean_text(value.replace("\r\n", "\n")) for name, value in given.items() if value is not None}
+        if "question" in cleaned:
+            admission.check_message(cleaned["question"])
+        for name, value in cleaned.items():
             if name != "question" and len(value) > LONGEST_TEXT:
                 raise Refused(
                     "too_large",
@@ -61,7 +61,7 @@ class CaseFields:
                         most=f"{LONGEST_TEXT:,}",
                     ),
                 )
-        return told
+        return cleaned
 
 
 # Sets
@@ -166,16 +166,16 @@ def _note_change(user: User, case_set: CaseSet, door: Door, about: str) -> None:
 @transaction.atomic
 def add_cases(user: User, set_id: UUID, fields: Sequence[CaseFields]) -> list[Case]:
     """Add cases to the end of a set, all or none. Raises `Refused`."""
-    said = [{"question": "", **each.checked()} for each in fields]
-    for each in said:
+    values = [{"question": "", **each.checked()} for each in fields]
+    for each in values:
         admission.check_message(each["question"])
     case_set = hold_set(user, set_id)
     existing = Case.objects.filter(case_set=set_id)
-    if existing.count() + len(said) > MOST_CASES:
+    if existing.count() + len(values) > MOST_CASES:
         raise Refused("too_large", Sentence("A set may have %(n)s cases.", n=f"{MOST_CASES:,}"))
     last = existing.aggregate(last=Max("number"))["last"] or 0
     made = Case.objects.bulk_create(
-        Case(case_set=case_set, number=last + place, **each) for place, each in enumerate(said, start=1)
+        Case(case_set=case_set, number=last + place, **each) for place, each in enumerate(values, start=1)
     )
     for case, each_fields in zip(made, fields, strict=True):
         if each_fields.files:
@@ -195,10 +195,10 @@ def import_cases(user: User, set_id: UUID, fields: Sequence[CaseFields], door: D
 @transaction.atomic
 def change_case(user: User, set_id: UUID, case_id: UUID, fields: CaseFields, door: Door) -> Case:
     """Change the given fields. Earlier results stay as they were judged. Raises `Refused`."""
-    said = fields.checked()
+    values = fields.checked()
     case_set = hold_set(user, set_id)
     case = find_case(set_id, case_id)
-    changed = {name: value for name, value in said.items() if getattr(case, name) != value}
+    changed = {name: value for name, value in values.items() if getattr(case, name) != value}
     for name, value in changed.items():
         setattr(case, name, value)
     has_other_files = fields.files is not None and [str(each) for each in fields.files] != [

@@ -47,8 +47,8 @@ def with_files(user: User, set_id: UUID, lines: Sequence[CaseFields]) -> list[Ca
         for file_id in fields.files or ():
             if file_id not in found:
                 why: str = Sentence("There is no file %(id)s that is yours. Send it first.", id=file_id)
-                told = why if len(lines) == 1 else Sentence("Case %(n)d: %(why)s", n=number, why=why)
-                raise Refused("not_found", told)
+                reason = why if len(lines) == 1 else Sentence("Case %(n)d: %(why)s", n=number, why=why)
+                raise Refused("not_found", reason)
     own = {file_id: _own(case_set.owner_id, file) for file_id, file in found.items()}
     return [
         fields if not fields.files else replace(fields, files=[own[file_id] for file_id in fields.files])

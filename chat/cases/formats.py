@@ -98,8 +98,8 @@ def _read_line(number: int, line: bytes) -> CaseFields:
     try:
         read = _Line.model_validate(orjson.loads(line))
     except (ValidationError, orjson.JSONDecodeError) as error:
-        said = error.errors()[0] if isinstance(error, ValidationError) else None
-        raise _bad_line(number, _why_bad(said)) from None
+        problem = error.errors()[0] if isinstance(error, ValidationError) else None
+        raise _bad_line(number, _why_bad(problem)) from None
     file_ids = [each if isinstance(each, UUID) else each.id for each in read.files]
     fields = CaseFields(read.question, "\n".join(read.expected), read.rule, read.notes, file_ids)
     try:
@@ -109,13 +109,13 @@ def _read_line(number: int, line: bytes) -> CaseFields:
     return fields
 
 
-def _why_bad(said: Any) -> str:
+def _why_bad(problem: Any) -> str:
     """What is wrong with a line, by pydantic's first error; None if it is no JSON."""
-    if said is None or not said["loc"]:
+    if problem is None or not problem["loc"]:
         return Sentence("it is no JSON object")
-    if said["type"] == "extra_forbidden":
-        return Sentence("%(field)s: a case has no such field", field=str(said["loc"][0])[:80])
-    return f"{'.'.join(str(part) for part in said['loc'][:2])}: {said['msg']}"
+    if problem["type"] == "extra_forbidden":
+        return Sentence("%(field)s: a case has no such field", field=str(problem["loc"][0])[:80])
+    return f"{'.'.join(str(part) for part in problem['loc'][:2])}: {problem['msg']}"
 
 
 def results_csv(set_run: SetRun) -> Iterator[str]:

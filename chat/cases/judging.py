@@ -13,7 +13,7 @@ from chat.models import CaseVerdict
 from chat.protocol.frames import KeptFrame
 
 #: The most steps of a run that a rule gets, and missing words that are reported.
-_MOST_STEPS, _MOST_TOLD = 500, 10
+_MOST_STEPS, _MOST_LISTED = 500, 10
 
 
 class ToolStep(TypedDict):
@@ -56,20 +56,20 @@ def judge(expected: str, rule: str, answer: str, steps: Sequence[Mapping[str, An
     Blocks for as long as the sandbox lets a rule run.
     """
     if missing := missing_words(expected, answer):
-        told = ", ".join(f"“{words[:80]}”" for words in missing[:_MOST_TOLD])
-        return Judged(CaseVerdict.FAILED, Sentence("The answer lacks %(words)s.", words=told))
+        quoted = ", ".join(f"“{words[:80]}”" for words in missing[:_MOST_LISTED])
+        return Judged(CaseVerdict.FAILED, Sentence("The answer lacks %(words)s.", words=quoted))
     if not rule.strip():
         return Judged(CaseVerdict.PASSED if expected_words(expected) else CaseVerdict.ANSWERED)
-    ruling = judge_answer(rule, answer, steps)
-    if ruling.passed is None:
-        return Judged(CaseVerdict.ERROR, ruling.why)
-    return Judged(CaseVerdict.PASSED if ruling.passed else CaseVerdict.FAILED, ruling.why)
+    judged = judge_answer(rule, answer, steps)
+    if judged.passed is None:
+        return Judged(CaseVerdict.ERROR, judged.why)
+    return Judged(CaseVerdict.PASSED if judged.passed else CaseVerdict.FAILED, judged.why)
 
 
 def missing_words(expected: str, answer: str) -> list[str]:
     """The expected words that do not occur in an answer."""
-    said = _normal(answer)
-    return [words for words in expected_words(expected) if _normal(words) not in said]
+    text = _normal(answer)
+    return [words for words in expected_words(expected) if _normal(words) not in text]
 
 
 def _normal(text: str) -> str:

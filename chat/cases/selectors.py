@@ -70,12 +70,12 @@ class Line:
 
 def own_sets(user: User) -> QuerySet[CaseSet]:
     """The user's own sets, newest first, each with ``size``, and ``last_run``, the identifier of its newest run."""
-    return _told(sets_seen_by(user.pk).filter(owner=user))
+    return _with_figures(sets_seen_by(user.pk).filter(owner=user))
 
 
 def shared_sets(user: User) -> QuerySet[CaseSet]:
     """The sets of others that are shared with the user, with the same data."""
-    return _told(sets_seen_by(user.pk).exclude(owner=user).select_related("owner"))
+    return _with_figures(sets_seen_by(user.pk).exclude(owner=user).select_related("owner"))
 
 
 def driven_sets(user: User) -> list[CaseSet]:
@@ -85,7 +85,7 @@ def driven_sets(user: User) -> list[CaseSet]:
 
 def find_set(user: User, set_id: UUID) -> tuple[CaseSet, Role] | None:
     """A set that the user may see, with the same data, and their role in it."""
-    found: Any = _told(sets_seen_by(user.pk).select_related("owner")).filter(pk=set_id).first()
+    found: Any = _with_figures(sets_seen_by(user.pk).select_related("owner")).filter(pk=set_id).first()
     return None if found is None else (found, role_of(user, found))
 
 
@@ -100,11 +100,11 @@ def is_in_a_set(user: User, file_id: UUID) -> bool:
     return CaseFile.objects.filter(file=file_id, case__case_set__in=sets).exists()
 
 
-def _told(sets: QuerySet[CaseSet]) -> QuerySet[CaseSet]:
+def _with_figures(sets: QuerySet[CaseSet]) -> QuerySet[CaseSet]:
     newest = SetRun.objects.filter(case_set=OuterRef("pk")).order_by("-number").values("pk")[:1]
     sizes = Case.objects.filter(case_set=OuterRef("pk")).order_by().values("case_set").annotate(n=Count("pk"))
-    told = sets.annotate(size=Subquery(sizes.values("n")), last_run=Subquery(newest))
-    return told.order_by("-created_at", "-id")
+    annotated = sets.annotate(size=Subquery(sizes.values("n")), last_run=Subquery(newest))
+    return annotated.order_by("-created_at", "-id")
 
 
 def columns_of(set_runs: Iterable[SetRun]) -> list[Column]:

@@ -34,7 +34,7 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
-class _Standing:
+class _AgentState:
     """An agent; ``current`` is its published version, ``groups`` are those who may use it."""
 
     name: str
@@ -48,7 +48,7 @@ class _Standing:
 class _Known:
     """What this process has read, and until when it is used."""
 
-    agents: Mapping[str, _Standing]
+    agents: Mapping[str, _AgentState]
     until: float = 0.0
 
 
@@ -96,9 +96,9 @@ def _policy(row: AgentVersion) -> Policy:
         return read_policy([{"tool": "*", "decision": "ask"}])
 
 
-def _known_fields(kind: type[Parameters | Limits], said: Mapping[str, Any]) -> dict[str, Any]:
+def _known_fields(kind: type[Parameters | Limits], content: Mapping[str, Any]) -> dict[str, Any]:
     """The fields that this version of the program knows, of those that another one may have saved."""
-    return {each.name: said[each.name] for each in fields(kind) if each.name in said}
+    return {each.name: content[each.name] for each in fields(kind) if each.name in content}
 
 
 def _own_words(name: str, text: str) -> str:
@@ -118,13 +118,13 @@ def refresh() -> None:
     if time.monotonic() < _known.until:
         return
     found = Agent.objects.exclude(current=None).order_by("pk")
-    agents: dict[str, _Standing] = {}
+    agents: dict[str, _AgentState] = {}
     for name, title, current, archived_at, group in found.values_list(
         "name", "current__title", "current_id", "archived_at", "groups"
     ):
         so_far = agents[name].groups if name in agents else frozenset()
         groups = so_far | ({group} - {None})
-        agents[name] = _Standing(name, _own_words(name, title), current, groups, archived_at is not None)
+        agents[name] = _AgentState(name, _own_words(name, title), current, groups, archived_at is not None)
     _known.agents = agents
     _known.until = time.monotonic() + _FRESH_S
 
@@ -169,26 +169,26 @@ def all_current() -> list[Version]:
 def may_use(name: str, user_id: int) -> bool:
     """Whether there is an agent of that name for this user now."""
     refresh()
-    standing = _known.agents.get(name)
-    return standing is not None and bool(_usable([standing], user_id))
+    agent = _known.agents.get(name)
+    return agent is not None and bool(_usable([agent], user_id))
 
 
 def is_open(name: str) -> bool | None:
     """`may_use` from the cache, for agents that all users may use; None if the database has to be asked. For the event loop."""
     if time.monotonic() >= _known.until:
         return None
-    standing = _known.agents.get(name)
-    if standing is None or standing.is_archived:
+    agent = _known.agents.get(name)
+    if agent is None or agent.is_archived:
         return False
-    return None if standing.groups else True
+    return None if agent.groups else True
 
 
-def _usable(standings: Iterable[_Standing], user_id: int) -> list[_Standing]:
-    offered = [standing for standing in standings if not standing.is_archived]
-    if not any(standing.groups for standing in offered):
+def _usable(agents: Iterable[_AgentState], user_id: int) -> list[_AgentState]:
+    offered = [agent for agent in agents if not agent.is_archived]
+    if not any(agent.groups for agent in offered):
         return offered
     own = set(User.groups.through.objects.filter(user_id=user_id).values_list("group_id", flat=True))
-    return [standing for standing in offered if not standing.groups or standing.groups & own]
+    return [agent for agent in offered if not agent.groups or agent.groups & own]
 
 
 def default_for(usable: Iterable[Version]) -> str:

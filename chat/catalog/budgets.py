@@ -60,7 +60,7 @@ def forget_budgets() -> None:
     _limits.clear()
 
 
-def standings_for(user_id: int | None, agent_name: str) -> list[BudgetState]:
+def budget_states_for(user_id: int | None, agent_name: str) -> list[BudgetState]:
     """The budgets that apply to a user's run with an agent, with today's use of each. No query if there are none."""
     return [
         BudgetState(limit, Decimal(0) if limit.scope == BudgetScope.RUN else used_of(limit, user_id, agent_name))
@@ -99,7 +99,7 @@ def is_any() -> bool:
 
 def tightest_for(user_id: int | None, agent_name: str) -> BudgetUse | None:
     """The budget of a user's next run with an agent of which the largest share is used."""
-    uses = [standing.use(Decimal(0)) for standing in standings_for(user_id, agent_name)]
+    uses = [state.use(Decimal(0)) for state in budget_states_for(user_id, agent_name)]
     return max(uses, key=lambda use: use["used"] / use["limit"], default=None)
 
 

@@ -51,10 +51,10 @@ def keep_offer(server: McpServer, offered: Mapping[str, str]) -> None:
 
 
 def _changed(by: User, act: Act, server: EnteredServer, *former: str) -> None:
-    kind, tell = _KINDS[type(server)]
+    kind, publish = _KINDS[type(server)]
     audit.record_action(by.pk, act, Door.ADMIN, about=f"{kind} server {server.name}")
     names = dict.fromkeys([server.name, *former])
-    transaction.on_commit(lambda: tell(names))
+    transaction.on_commit(lambda: publish(names))
 
 
 def _publish_model_servers(_names: Mapping[str, None]) -> None:

@@ -33,10 +33,10 @@ class Publisher:
 
     async def publish(self) -> None:
         """Store what has changed; no query if nothing has."""
-        standing = agents.server_states(), agents.server_tools()
-        if standing != self._published:
-            await database.write(_store, self._process, *standing)
-            self._published = standing
+        states = agents.server_states(), agents.server_tools()
+        if states != self._published:
+            await database.write(_store, self._process, *states)
+            self._published = states
 
 
 @transaction.atomic

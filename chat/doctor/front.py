@@ -81,9 +81,9 @@ def _check_headers(seen: SeenRequest) -> Iterator[Finding]:
             f"Add {seen['ignored_peer']} to TRUSTED_PROXIES.",
         )
     elif seen["scheme"] != scheme:
-        said = f"X-Forwarded-Proto: {seen['forwarded_proto']}" if seen["forwarded_proto"] else "no X-Forwarded-Proto"
+        sent = f"X-Forwarded-Proto: {seen['forwarded_proto']}" if seen["forwarded_proto"] else "no X-Forwarded-Proto"
         yield Finding.fail(
-            f"requests seem to use {seen['scheme']}: the proxy sends {said}",
+            f"requests seem to use {seen['scheme']}: the proxy sends {sent}",
             f"Let it send X-Forwarded-Proto: {scheme} (nginx: proxy_set_header X-Forwarded-Proto $scheme;).",
         )
     else:
@@ -112,10 +112,10 @@ def _judge_client(seen: SeenRequest) -> Finding:
 
 def _check_date(headers: httpx2.Headers) -> Iterator[Finding]:
     try:
-        told = parsedate_to_datetime(headers.get("Date", ""))
+        date = parsedate_to_datetime(headers.get("Date", ""))
     except (TypeError, ValueError):
         return
-    off = (timezone.now() - told).total_seconds()
+    off = (timezone.now() - date).total_seconds()
     # The header has no fractions of a second, and the answer took time to arrive.
     if abs(off) > _OFF_S + 1:
         yield Finding.warn(f"the proxy's clock is {-off:+.0f} s off this machine's", "Set both by NTP.")

@@ -23,20 +23,20 @@ def check_login_provider() -> Iterator[Finding]:
     try:
         with httpx2.Client(timeout=_PATIENCE_S, follow_redirects=False) as client:
             answer = client.get(address)
-        told: Any = answer.json() if answer.status_code == 200 else None
+        document: Any = answer.json() if answer.status_code == 200 else None
     except (httpx2.HTTPError, OSError, ValueError) as error:
         words = " ".join(f"{type(error).__name__}: {error}".split())
         yield Finding.fail(
             f"{address} cannot be read: {words}", "Check that OIDC_ISSUER is right, and can be reached from here."
         )
         return
-    if not isinstance(told, dict):
+    if not isinstance(document, dict):
         yield Finding.fail(
             f"{address} answers with {answer.status_code}", "Set OIDC_ISSUER to the issuer that the provider documents."
         )
-    elif told.get("issuer") != issuer:
+    elif document.get("issuer") != issuer:
         yield Finding.fail(
-            f"the provider's issuer is {told.get('issuer')}, not {issuer}",
+            f"the provider's issuer is {document.get('issuer')}, not {issuer}",
             "Set OIDC_ISSUER to exactly that, with or without the slash at the end.",
         )
     else:

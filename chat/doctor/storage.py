@@ -71,9 +71,9 @@ def _check_sqlite() -> Iterator[Finding]:
             f"its journal mode is {mode}: writers block readers",
             "Put it on a disk of this machine: WAL does not work on network file systems.",
         )
-    said = _scalar("PRAGMA quick_check(1)")
-    if said != "ok":
-        yield Finding.fail(f"its file is damaged: {said}", "Restore a backup: manage.py restore FILE.")
+    result = _scalar("PRAGMA quick_check(1)")
+    if result != "ok":
+        yield Finding.fail(f"its file is damaged: {result}", "Restore a backup: manage.py restore FILE.")
 
 
 def _check_postgresql() -> Iterator[Finding]:
@@ -108,8 +108,8 @@ def check_migrations() -> Iterator[Finding]:
 
 def check_clock() -> Iterator[Finding]:
     """Whether the clocks of this machine and the database agree."""
-    own, told = timezone.now(), clock.read_database()
-    off = (own - told).total_seconds()
+    own, database_time = timezone.now(), clock.read_database()
+    off = (own - database_time).total_seconds()
     if abs(off) < _OFF_S:
         yield Finding.ok(f"agrees with the database's ({off:+.1f} s)")
     else:
@@ -124,13 +124,13 @@ def check_disk() -> Iterator[Finding]:
         if not folder.exists():
             continue
         free = shutil.disk_usage(folder).free
-        said = f"{free / (1 << 30):.1f} GiB are free where {name} is"
+        free_space = f"{free / (1 << 30):.1f} GiB are free where {name} is"
         if free < _HARDLY_FREE:
-            yield Finding.fail(said, "Free some space: without it nothing can be stored.")
+            yield Finding.fail(free_space, "Free some space: without it nothing can be stored.")
         elif free < _LITTLE_FREE:
-            yield Finding.warn(said, "Free some space before the disk is full.")
+            yield Finding.warn(free_space, "Free some space before the disk is full.")
         else:
-            yield Finding.ok(said)
+            yield Finding.ok(free_space)
 
 
 def check_permissions() -> Iterator[Finding]:

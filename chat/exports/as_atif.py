@@ -246,8 +246,8 @@ class _Turn:
                 self._answer = data["content"]
                 self._note(data, "answer_ms")
             case "steer":
-                said = {"user": data["user"], "message": data["content"], "timestamp": _iso(data["timestamp"])}
-                self._extra.setdefault("steering", []).append(said)
+                message = {"user": data["user"], "message": data["content"], "timestamp": _iso(data["timestamp"])}
+                self._extra.setdefault("steering", []).append(message)
             case _:
                 return
         self.parts += 1

@@ -123,9 +123,9 @@ class _Writer:
         if self._unrendered > 0:
             prepare_markdown([text])
 
-    def _shown_files(self, told: list[FileData]) -> list[Row]:
+    def _shown_files(self, files: list[FileData]) -> list[Row]:
         """Files as they are shown: small pictures embedded, others by name."""
-        return [{**file, "data": self._picture(file)} for file in told]
+        return [{**file, "data": self._picture(file)} for file in files]
 
     def _picture(self, file: FileData) -> str:
         key = as_uuid(file["id"])

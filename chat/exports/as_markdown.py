@@ -57,8 +57,8 @@ def _item(source: Source, folding: Folding, item: Item, within: str) -> Iterator
         return
     if item.kind == "word":
         number = "" if item.seq is None else f"{item.seq} · "
-        said = _("%(name)s added") % {"name": item.by or _("Somebody")}
-        yield _behind(within, f"**{number}{_line(said)}**\n\n{_closed(item.text)}")
+        label = _("%(name)s added") % {"name": item.by or _("Somebody")}
+        yield _behind(within, f"**{number}{_line(label)}**\n\n{_closed(item.text)}")
         return
     for call in item.calls:
         yield _behind(within, _call(call))
@@ -84,11 +84,11 @@ def _call(call: Call) -> str:
 
 def _decided(call: Call) -> list[str]:
     """Who has decided about a call, or answered it, and what."""
-    told = decision_row(call, "", "")
-    if told is None or not told["said"]:
+    row = decision_row(call, "", "")
+    if row is None or not row["said"]:
         return []
-    parts = [told["said"], *([_closed(told["reason"])] if told["reason"] else [])]
-    parts += [f"- {_line(label)}: {_line(words)}" for label, words in told["answers"]]
+    parts = [row["said"], *([_closed(row["reason"])] if row["reason"] else [])]
+    parts += [f"- {_line(label)}: {_line(words)}" for label, words in row["answers"]]
     edited = call.decision.arguments if call.decision is not None else None
     return [*parts, *([_fenced(humanize.as_json(edited), "json")] if edited is not None else [])]
 

@@ -14,7 +14,7 @@ from agents.text import utf16_cut
 from chat.store.log_reader import Event
 
 #: How many places a preview lists, and how many characters around each.
-MOST_TOLD = 100
+MOST_PLACES = 100
 _AROUND = 40
 
 
@@ -93,6 +93,6 @@ class Masker:
 
     def _add_place(self, kind: Kind, excerpt: str) -> None:
         self.counts[kind] += 1
-        if len(self.places) < MOST_TOLD:
+        if len(self.places) < MOST_PLACES:
             seq, what, tool = self._at
             self.places.append(Place(seq, what, tool, kind, " ".join(excerpt.split())))

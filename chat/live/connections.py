@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 
 from chat.access import VIEW_SESSIONS, Role, has_right, role_of
 from chat.accounts.models import User
-from chat.models import KNOWS_WAITING, Connection, Process
+from chat.models import SUPPORTS_WAITING, Connection, Process
 from chat.runtime import clock
 from chat.runtime.db_values import uuid_param
 from chat.security.origins import describe_causes
@@ -102,8 +102,8 @@ def change_role(open_socket: OpenSocket) -> None:
 
 def store_heartbeat(process: str) -> None:
     """Store that a serving process, and so its sockets, is alive; and why it has refused origins."""
-    told = {"seen_at": Now(), "noticed": describe_causes(), "knows": KNOWS_WAITING}
-    Process.objects.update_or_create(name=process, defaults=told)
+    values = {"seen_at": Now(), "noticed": describe_causes(), "knows": SUPPORTS_WAITING}
+    Process.objects.update_or_create(name=process, defaults=values)
 
 
 def forget_process(process: str) -> None:
@@ -122,9 +122,9 @@ def forget_silent(process: str, since: datetime) -> set[UUID]:
     """
     Process.objects.filter(seen_at__lt=since).delete()
     lost = Q(process=process) & ~Q(pk__in=list(open_here)) | ~Q(process__in=Process.objects.values("name"))
-    gone = Connection.objects.filter(lost, opened_at__lt=since)
-    sessions = set(gone.values_list("session_id", flat=True))
-    gone.delete()
+    lost_rows = Connection.objects.filter(lost, opened_at__lt=since)
+    sessions = set(lost_rows.values_list("session_id", flat=True))
+    lost_rows.delete()
     return sessions
 
 

@@ -133,8 +133,8 @@ def expired_logins(logins: Iterable[Login]) -> set[str]:
     """The keys of logins that are not valid any more: logged out, revoked, expired, deactivated, refused, deleted, password changed."""
     known = {login.key: login for login in logins}
     token_ids = {login.token.id for login in known.values() if login.token is not None}
-    gone = {str(token_id) for token_id in token_ids - still_holding(token_ids)} if token_ids else set()
-    return gone | _ended_sessions({key: login for key, login in known.items() if login.token is None})
+    ended = {str(token_id) for token_id in token_ids - still_holding(token_ids)} if token_ids else set()
+    return ended | _ended_sessions({key: login for key, login in known.items() if login.token is None})
 
 
 def _ended_sessions(from_key: dict[str, Login]) -> set[str]:
@@ -145,7 +145,7 @@ def _ended_sessions(from_key: dict[str, Login]) -> set[str]:
     )
     users = {login.user.pk: login.user.password for login in from_key.values()}
     now = dict(User.objects.filter(pk__in=list(users), is_active=True, refused_at=None).values_list("pk", "password"))
-    gone = set()
+    ended = set()
     for known_key, login in from_key.items():
         password = now.get(login.user.pk)
         if (
@@ -153,8 +153,8 @@ def _ended_sessions(from_key: dict[str, Login]) -> set[str]:
             or password is None
             or (password != login.user.password and _login(known_key) is None)
         ):
-            gone.add(known_key)
-    return gone
+            ended.add(known_key)
+    return ended
 
 
 def current_roles(places: Sequence[tuple[UUID, Login]]) -> list[Role | int]:

@@ -19,7 +19,7 @@ from chat.models.imports import ImportedDocument
 from chat.models.mails import Mail, MailKind, MailState
 from chat.models.notes import Comment, Verdict, VerdictWord
 from chat.models.operations import (
-    KNOWS_WAITING,
+    SUPPORTS_WAITING,
     Announcement,
     Chore,
     ClosedAccount,
@@ -80,7 +80,6 @@ __all__ = [
     "IS_ROOT",
     "IS_UNFINISHED",
     "IS_UNPRICED",
-    "KNOWS_WAITING",
     "LIVE",
     "LIVE_SQL",
     "LOOKS",
@@ -89,6 +88,7 @@ __all__ = [
     "OPEN",
     "QUEUED_SQL",
     "ROOT_SQL",
+    "SUPPORTS_WAITING",
     "UNFINISHED",
     "UNFINISHED_SQL",
     "Act",

@@ -25,7 +25,7 @@ class ClosedAccount(models.Model):
 
 
 #: The newest change that this version supports, for `Process.knows`: 1 means that runs may wait for people.
-KNOWS_WAITING = 1
+SUPPORTS_WAITING = 1
 
 
 class Process(models.Model):

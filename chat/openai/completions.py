@@ -85,20 +85,20 @@ def usage_of(usage: Usage) -> CompletionUsage:
     }
 
 
-def build_completion(run_id: str, model: str, created: int, said: AnswerParts) -> Completion:
+def build_completion(run_id: str, model: str, created: int, parts: AnswerParts) -> Completion:
     """The answer of a run that has completed."""
-    assert said.ended is not None  # noqa: S101 - the caller has waited for it
-    message: CompletionMessage = {"role": "assistant", "content": BETWEEN.join(said.content), "refusal": None}
-    if said.reasoning:
-        message["reasoning_content"] = BETWEEN.join(said.reasoning)
-    choice: Choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _reason(said.ended)}
+    assert parts.ended is not None  # noqa: S101 - the caller has waited for it
+    message: CompletionMessage = {"role": "assistant", "content": BETWEEN.join(parts.content), "refusal": None}
+    if parts.reasoning:
+        message["reasoning_content"] = BETWEEN.join(parts.reasoning)
+    choice: Choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _reason(parts.ended)}
     return {
         "id": f"chatcmpl-{run_id}",
         "object": "chat.completion",
         "created": created,
         "model": model,
         "choices": [choice],
-        "usage": usage_of(said.ended.usage),
+        "usage": usage_of(parts.ended.usage),
     }
 
 

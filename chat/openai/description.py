@@ -156,14 +156,16 @@ def _json(schema: Schema) -> Schema:
     return {"application/json": {"schema": schema}}
 
 
-def _call(told: str, needed: str, answer: Schema, *errors: int, body: Schema | None = None, path: str = "") -> Schema:
+def _call(
+    description: str, needed: str, answer: Schema, *errors: int, body: Schema | None = None, path: str = ""
+) -> Schema:
     """A call: what it does, the scope that a token needs for it, and its answers."""
     answers = {200: {"description": "OK", "content": _json(answer) | ({"text/event-stream": {}} if body else {})}}
     answers |= {
         status: {"description": _ERRORS[status], "content": _json(_ERROR)} for status in sorted({*_OF_ALL, *errors})
     }
     called: Schema = {
-        "description": f"{told} Takes a token with `{needed}`, and no login of the pages.",
+        "description": f"{description} Takes a token with `{needed}`, and no login of the pages.",
         "security": [{"TokenAuth": [needed]}],
         "responses": answers,
     }

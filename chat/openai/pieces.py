@@ -85,7 +85,7 @@ class _Draft:
     text: str = ""
     length: int = 0
     """The text's length in UTF-16 code units."""
-    told: int = 0
+    sent_length: int = 0
     """How many of its characters were sent."""
     part: int = 0
     """The part in which it is sent; 0 if there is none yet."""
@@ -93,13 +93,13 @@ class _Draft:
     def goes_on_with(self, data: Mapping[str, Any]) -> bool:
         """Whether a delta continues exactly what was sent, in a part of its own."""
         is_next = data["attempt"] == self.attempt and data["offset"] == self.length > 0
-        return is_next and self.part > 0 and self.told == len(self.text) and data["text"] != ""
+        return is_next and self.part > 0 and self.sent_length == len(self.text) and data["text"] != ""
 
-    def tell(self, more: str) -> str:
+    def append_text(self, more: str) -> str:
         """Add text, and return it to be sent at once."""
         self.text += more
         self.length += utf16_length(more)
-        self.told = len(self.text)
+        self.sent_length = len(self.text)
         return more
 
     def replace(self, text: str, attempt: int) -> None:
@@ -132,7 +132,7 @@ class PieceReader:
             # Nearly all frames are a token that continues the current text.
             draft = self._drafts.get(data["step"])
             if draft is not None and draft.goes_on_with(data) and data["step"] == self._stored + 1:
-                return (Text(draft.part, draft.kind, draft.tell(data["text"])),)
+                return (Text(draft.part, draft.kind, draft.append_text(data["text"])),)
         return self._take(frame, data)
 
     def _take(self, frame: Frame, data: Any) -> Iterator[Piece]:
@@ -165,7 +165,7 @@ class PieceReader:
             draft.text += text
             draft.length += utf16_length(text)
         if step == self._stored + 1:
-            yield from self._tell(draft)
+            yield from self._send_rest(draft)
 
     def _take_step(self, data: Mapping[str, Any]) -> Iterator[Piece]:
         match data["type"]:
@@ -184,40 +184,40 @@ class PieceReader:
                 return
         self._stored = data["step"]
         if (following := self._drafts.get(self._stored + 1)) is not None:
-            yield from self._tell(following)
+            yield from self._send_rest(following)
 
     def _take_text(self, kind: Kind, step: int, content: str) -> Iterator[Piece]:
         if kind == "text":
             self.answer = content
         draft = self._drafts.get(step) or _Draft(kind, 0)
-        told = draft.text[: draft.told]
+        sent = draft.text[: draft.sent_length]
         # What was sent as text stays text, whatever it turned out to be; only white space at the end may differ.
-        if told and content.rstrip() != told.rstrip():
-            yield from self._begin_anew(draft, draft.kind if content.startswith(told) else kind, content, draft.attempt)
-        elif not told:
+        if sent and content.rstrip() != sent.rstrip():
+            yield from self._begin_anew(draft, draft.kind if content.startswith(sent) else kind, content, draft.attempt)
+        elif not sent:
             draft.kind = kind
             draft.replace(content, draft.attempt)
-        yield from self._tell(draft)
+        yield from self._send_rest(draft)
         yield from self._close(draft)
         self._drafts.pop(step, None)
 
     def _begin_anew(self, draft: _Draft, kind: Kind, text: str, attempt: int) -> Iterator[Piece]:
         """A step's text was replaced: send it as a further part, without the beginning that it shares with what was sent."""
-        told = draft.text[: draft.told]
-        goes_on = text.startswith(told)
+        sent = draft.text[: draft.sent_length]
+        goes_on = text.startswith(sent)
         if not goes_on or kind != draft.kind:
             yield from self._close(draft)
-            draft.kind, draft.part, draft.told = kind, 0, len(told) if goes_on else 0
+            draft.kind, draft.part, draft.sent_length = kind, 0, len(sent) if goes_on else 0
         draft.replace(text, attempt)
 
-    def _tell(self, draft: _Draft) -> Iterator[Piece]:
-        more = draft.text[draft.told :]
+    def _send_rest(self, draft: _Draft) -> Iterator[Piece]:
+        more = draft.text[draft.sent_length :]
         if not more:
             return
         if not draft.part:
             self._parts += 1
             draft.part = self._parts
-        draft.told = len(draft.text)
+        draft.sent_length = len(draft.text)
         yield Text(draft.part, draft.kind, more)
 
     def _close(self, draft: _Draft) -> Iterator[Piece]:

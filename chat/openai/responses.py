@@ -252,8 +252,8 @@ class ResponseStream:
         status = status_of(ended)
         if ended.error:
             error = run_failure(ended).body()
-            told = {key: value for key, value in error.items() if key != "type"}
-            yield self._event("error", **told, error=error)
+            fields = {key: value for key, value in error.items() if key != "type"}
+            yield self._event("error", **fields, error=error)
         whole = self.asked.resource(status, self._output.items, ended)
         yield self._event(f"response.{status}", response=whole) + DONE
 

@@ -70,7 +70,7 @@ def openai_view(needed: Scope, *methods: str) -> Callable[[View], View]:
                     raise Failure(405, f"This address takes {', '.join(methods)}.", "bad_frame")
                 return await view(request, login, **values)
             except Exception as failure:  # noqa: BLE001 - answered, and logged where it is an internal error
-                return _told(request, failure)
+                return _error_answer(request, failure)
 
         wrapped.csrf_exempt = True  # type: ignore[attr-defined] # no cookie counts here
         return wrapped
@@ -87,23 +87,23 @@ def _login(request: HttpRequest, needed: Scope) -> Login:
     return Login(token.user, "", token)
 
 
-def _told(request: HttpRequest, failure: Exception) -> HttpResponse:
+def _error_answer(request: HttpRequest, failure: Exception) -> HttpResponse:
     match failure:
         case Failure():
             return _failed(failure)
         case TooManyAttempts(wait_s=wait_s):
-            told = _failed(
+            response = _failed(
                 Failure(429, "Too many tokens that are none came from there.", "rate_limited", is_final=False)
             )
-            told["Retry-After"] = str(int(wait_s) + 1)
-            return told
+            response["Retry-After"] = str(int(wait_s) + 1)
+            return response
         case BadToken():
             return _failed(Failure(401, "This token is unknown, has expired or was revoked.", "invalid_api_key"))
         case Refused():
-            told = _failed(refused_command(failure.code, str(failure.message), status_of(failure.code)))
+            response = _failed(refused_command(failure.code, str(failure.message), status_of(failure.code)))
             if failure.wait_s is not None:
-                told["Retry-After"] = str(failure.wait_s)
-            return told
+                response["Retry-After"] = str(failure.wait_s)
+            return response
         case UnreadablePostError():
             return _failed(bad_request("The body could not be read.", code="bad_json"))
         case DatabaseError():
@@ -116,15 +116,15 @@ def _told(request: HttpRequest, failure: Exception) -> HttpResponse:
 
 def _failed(failure: Failure) -> HttpResponse:
     logger.info("Refused a request: %s %s (%d)", failure.code, failure.id, failure.status)
-    told = _json({"error": failure.body()}, failure.status)
+    response = _json({"error": failure.body()}, failure.status)
     if failure.session_id:
-        told[_ANSWERED_AS] = failure.session_id
+        response[_ANSWERED_AS] = failure.session_id
     if failure.status in (429, 503):
-        told["Retry-After"] = str(RETRY_AFTER_S.get(failure.code, RETRY_AFTER_S["storage"]))
+        response["Retry-After"] = str(RETRY_AFTER_S.get(failure.code, RETRY_AFTER_S["storage"]))
     if failure.is_final:
         # These clients try again by themselves, even where it would come to the same, or do the same again.
-        told["x-should-retry"] = "false"
-    return told
+        response["x-should-retry"] = "false"
+    return response
 
 
 def _json(data: Any, status: int = 200) -> HttpResponse:
@@ -163,9 +163,9 @@ async def complete_chat(request: HttpRequest, login: Login) -> HttpResponseBase:
     run_id = str(asked.run_id)
     if wanted.stream:
         return _stream(request, login, asked, CompletionStream(run_id, wanted.model, asked.created, wanted.with_usage))
-    said = AnswerParts()
-    await _wait(request, login, asked, said.add)
-    return _answer(_json(completions.build_completion(run_id, wanted.model, asked.created, said)), asked)
+    parts = AnswerParts()
+    await _wait(request, login, asked, parts.add)
+    return _answer(_json(completions.build_completion(run_id, wanted.model, asked.created, parts)), asked)
 
 
 @openai_view(Scope.ASK, "POST")
@@ -173,7 +173,7 @@ async def create_response(request: HttpRequest, login: Login) -> HttpResponseBas
     """Ask, and answer as a response."""
     raw, body = _body(request)
     wanted, asked = await _asked(request, login, raw, requests.parse_response, body)
-    told = responses.Asked(
+    resource = responses.Asked(
         str(asked.run_id),
         wanted.model,
         asked.created,
@@ -182,10 +182,10 @@ async def create_response(request: HttpRequest, login: Login) -> HttpResponseBas
         {**wanted.metadata, "session_id": str(asked.session_id)},
     )
     if wanted.stream:
-        return _stream(request, login, asked, ResponseStream(told))
-    output = Output(told.run_id)
+        return _stream(request, login, asked, ResponseStream(resource))
+    output = Output(resource.run_id)
     ended = await _wait(request, login, asked, output.add)
-    return _answer(_json(told.resource(responses.status_of(ended), output.items, ended)), asked)
+    return _answer(_json(resource.resource(responses.status_of(ended), output.items, ended)), asked)
 
 
 @openai_view(Scope.READ, "GET")
@@ -196,14 +196,14 @@ async def get_response(request: HttpRequest, login: Login, response_id: str) -> 
     if found is None:
         raise Failure(404, "There is no such response.", "not_found", "response_id")
     asked, frames, status = found
-    output, teller = Output(asked.run_id), PieceReader(asked.run_id)
+    output, reader = Output(asked.run_id), PieceReader(asked.run_id)
     for frame in frames:
-        for piece in teller.take(frame):
+        for piece in reader.take(frame):
             output.add(piece)
     ended = output.ended
-    told = _json(asked.resource(responses.status_of(ended) if ended else status, output.items, ended))
-    told[_ANSWERED_AS] = asked.metadata["session_id"]
-    return told
+    response = _json(asked.resource(responses.status_of(ended) if ended else status, output.items, ended))
+    response[_ANSWERED_AS] = asked.metadata["session_id"]
+    return response
 
 
 def _body(request: HttpRequest) -> tuple[bytes, Body]:
@@ -234,18 +234,18 @@ def _answer(answer: HttpResponseBase, asked: Asked) -> HttpResponseBase:
 
 async def _wait(request: HttpRequest, login: Login, asked: Asked, add: Callable[[Piece], object]) -> Ended:
     """Read a run's frames up to its end; drafts are skipped, which its steps contain. Raises `Failure` where it has no answer."""
-    teller = PieceReader(str(asked.run_id))
+    reader = PieceReader(str(asked.run_id))
     ends: list[Ended] = []
     waits = False
 
     async def take(frame: Frame) -> bool:
         nonlocal waits
-        if is_request(frame, teller.run_id):
+        if is_request(frame, reader.run_id):
             # For a run that is followed again, the request may have been decided long ago.
             waits = bool(await database.read(waiting_calls.open_within, asked.run_id))
             return waits
         if frame["type"] != "reasoning_delta":
-            for piece in teller.take(frame):
+            for piece in reader.take(frame):
                 add(piece)
                 if isinstance(piece, Ended):
                     ends.append(piece)

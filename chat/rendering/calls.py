@@ -136,10 +136,10 @@ def _message(message: Message, tokens: int, *, is_open: bool) -> Row:
     parts += [(call["function"]["name"], call["function"]["arguments"]) for call in calls]
     known = {"role", "content", "tool_calls", "tool_call_id", "name"}
     parts += [(name, _text(value)) for name, value in message.items() if name not in known]
-    told = parts[0] if parts else ("", "")
+    first = parts[0] if parts else ("", "")
     return {
         "role": message["role"],
-        "gist": humanize.first_line(f"{told[0]} {told[1]}".strip()),
+        "gist": humanize.first_line(f"{first[0]} {first[1]}".strip()),
         "size": ngettext("about %(n)s token", "about %(n)s tokens", tokens) % {"n": humanize.count(tokens)},
         "parts": parts,
         "open": is_open,

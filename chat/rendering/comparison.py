@@ -105,8 +105,8 @@ def parts_of(run_id: str, frames: Sequence[KeptFrame]) -> list[Part]:
 def _as_text(arguments: Any) -> str:
     if isinstance(arguments, str):
         return arguments[:MOST_CHARACTERS]
-    told = orjson.dumps(arguments, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode()
-    return told[:MOST_CHARACTERS]
+    text = orjson.dumps(arguments, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode()
+    return text[:MOST_CHARACTERS]
 
 
 def compare_parts(left: Sequence[Part], right: Sequence[Part]) -> Comparison:

@@ -237,10 +237,10 @@ def summarize_tools(tool_names: Iterable[str], thoughts: int = 0) -> str:
     times: dict[str, int] = {}
     for name in tool_names:
         times[name] = times.get(name, 0) + 1
-    told = join_list(_done(name, number) for name, number in times.items())
-    if not told:
+    listed = join_list(_done(name, number) for name, number in times.items())
+    if not listed:
         return _("Thought it through") if thoughts else ""
-    return told[:1].upper() + told[1:]
+    return listed[:1].upper() + listed[1:]
 
 
 def at_work() -> str:

@@ -120,11 +120,11 @@ def _why(run: Run, waited_ms: int, total_ms: int) -> list[Row]:
     whole = sum(ms for _fill, _words, ms in parts)
     segments: list[Row] = []
     x = 0.0
-    for fill, told, ms in parts:
+    for fill, label, ms in parts:
         if ms and ms * _SHARES >= whole:
             width = ms * 1000 / whole
             segments.append(
-                {"fill": fill, "words": told, "ms": ms, "x": round(x, 1), "width": round(max(2.0, width - 2), 1)}
+                {"fill": fill, "words": label, "ms": ms, "x": round(x, 1), "width": round(max(2.0, width - 2), 1)}
             )
             x += width
     return segments
@@ -171,7 +171,7 @@ def event_row(frame: KeptFrame) -> Row:
     """One stored event as it was sent."""
     # Every type has some of these fields.
     data = cast(Mapping[str, Any], frame["data"])
-    told = (
+    text = (
         data.get("content")
         or data.get("message")
         or data.get("tool_name")
@@ -183,7 +183,7 @@ def event_row(frame: KeptFrame) -> Row:
         "seq": frame["seq"],
         "name": data.get("type") if frame["type"] in ("reasoning_step", "child_step") else frame["type"],
         "run_id": frame["run_id"],
-        "told": humanize.first_line(told if isinstance(told, str) else humanize.as_json(told)),
+        "told": humanize.first_line(text if isinstance(text, str) else humanize.as_json(text)),
         "at": data.get("timestamp"),
         "json": humanize.as_json(dict(frame)),
     }

@@ -22,8 +22,8 @@ def translate_error(error: Mapping[str, Any]) -> str:
 
 def translate_thought(step: ThoughtStep) -> str:
     """The text of a thought: a model's as it is; what no model said translated by its ``template``."""
-    said = step["content"]
-    return format_parts({**step, "message": said}, gettext) if step.get("template") else said
+    content = step["content"]
+    return format_parts({**step, "message": content}, gettext) if step.get("template") else content
 
 
 def first_sentence(words: str) -> str:

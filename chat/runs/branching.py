@@ -60,8 +60,8 @@ class Branch:
     @property
     def asked_key(self) -> AskedKey | None:
         """The key, and the digest by which the same request is recognised."""
-        wish = (str(self.source), self.after_seq, self.message, self.agent_name, list(self.files))
-        return read_key(self.key, repr(wish).encode())
+        request = (str(self.source), self.after_seq, self.message, self.agent_name, list(self.files))
+        return read_key(self.key, repr(request).encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,44 +79,44 @@ class TooLong(Refused):
         super().__init__("too_large", Sentence("More than %(n)s steps are not copied.", n=f"{branches.MOST_STEPS:,}"))
 
 
-async def make_branch(user: User, wish: Branch, door: Door) -> Made:
+async def make_branch(user: User, branch: Branch, door: Door) -> Made:
     """Create a session of the user's own that begins as a copy, and ask ``message`` in it, if there is one. Raises `Refused`.
 
     The same request with the same key within a day returns the same session and the same run.
     """
-    if wish.message is not None:
-        check_message(wish.message)
-        check_files(wish.files)
+    if branch.message is not None:
+        check_message(branch.message)
+        check_files(branch.files)
     # The caller may be cancelled: with a key, the request can be repeated.
     made: Made | Refused = await asyncio.shield(
-        background.spawn(_make_or_refuse(user, wish, door), f"copy {wish.source}")
+        background.spawn(_make_or_refuse(user, branch, door), f"copy {branch.source}")
     )
     if isinstance(made, Refused):
         raise made
     return made
 
 
-async def _make_or_refuse(user: User, wish: Branch, door: Door) -> Made | Refused:
+async def _make_or_refuse(user: User, branch: Branch, door: Door) -> Made | Refused:
     """Return a refusal instead of raising it, because it is no failure of the task."""
     try:
-        return await _make(user, wish, door)
+        return await _make(user, branch, door)
     except Refused as refused:
         return refused
 
 
-async def _make(user: User, wish: Branch, door: Door) -> Made:
+async def _make(user: User, branch: Branch, door: Door) -> Made:
     # Read without blocking writers: events in the log do not change any more.
-    made = await database.read(_begin, user, wish)
+    made = await database.read(_begin, user, branch)
     if isinstance(made, Made):
         return made
     await database.write(made.session.save, force_insert=True)
     try:
         async with _AT_ONCE:
             await _copy(made)
-        if wish.message is None:
-            shown = await database.write(_show, user, wish, made, door)
+        if branch.message is None:
+            shown = await database.write(_show, user, branch, made, door)
         else:
-            accepted = await commands.accept_run(_show_and_ask, user, wish, made, door)
+            accepted = await commands.accept_run(_show_and_ask, user, branch, made, door)
             shown = Made(accepted.session_id, accepted.run_id)
     except BaseException:
         await database.write(_discard, made.session.pk)
@@ -136,19 +136,19 @@ class _Copy:
     run_ids: dict[UUID, UUID] = field(default_factory=dict)
 
 
-def _begin(user: User, wish: Branch) -> _Copy | Made:
+def _begin(user: User, branch: Branch) -> _Copy | Made:
     """A new hidden session, to be saved and filled; or what was created with the same key before."""
-    if (known := find_made(user.pk, wish.asked_key)) is not None:
+    if (known := find_made(user.pk, branch.asked_key)) is not None:
         return Made(*known)
-    source = Session.objects.filter(pk=wish.source).first()
+    source = Session.objects.filter(pk=branch.source).first()
     role = role_in(user, source) if source is not None else None
     if source is None or role is None:
         raise Refused("not_found", Sentence("There is no such session."))
     if not may_copy(role):
         raise Refused("not_allowed", Sentence("You may look at this session, but not copy it."))
-    if wish.agent_name is not None:
-        check_agent(wish.agent_name, user.pk)
-    plan = branches.plan_copy(source, wish.after_seq)
+    if branch.agent_name is not None:
+        check_agent(branch.agent_name, user.pk)
+    plan = branches.plan_copy(source, branch.after_seq)
     if plan is None:
         raise Refused("bad_seq", Sentence("after_seq: 0, or the number of the last event of a run."))
     if plan.is_too_long:
@@ -156,7 +156,7 @@ def _begin(user: User, wish: Branch) -> _Copy | Made:
     new = Session(
         owner=user,
         title=source.title,
-        agent_name=wish.agent_name or source.agent_name,
+        agent_name=branch.agent_name or source.agent_name,
         enable_reasoning=source.enable_reasoning,
         last_seq=plan.after_seq,
         status=plan.status,
@@ -250,36 +250,36 @@ def _copy_contents(pairs: Sequence[tuple[int, int]]) -> None:
 
 
 @transaction.atomic
-def _show(user: User, wish: Branch, copy: _Copy, door: Door) -> Made:
+def _show(user: User, branch: Branch, copy: _Copy, door: Door) -> Made:
     """Show the complete session to its owner; or return what was created with the same key meanwhile."""
-    if (known := claim_key(user.pk, wish.asked_key)) is not None:
+    if (known := claim_key(user.pk, branch.asked_key)) is not None:
         return Made(*known)
-    _show_whole(user, wish, copy, door)
-    settle_key(user.pk, wish.asked_key, copy.session.pk)
+    _show_whole(user, branch, copy, door)
+    settle_key(user.pk, branch.asked_key, copy.session.pk)
     return Made(copy.session.pk)
 
 
 @transaction.atomic
-def _show_and_ask(user: User, wish: Branch, copy: _Copy, door: Door) -> Accepted:
+def _show_and_ask(user: User, branch: Branch, copy: _Copy, door: Door) -> Accepted:
     """As `_show`, and ask the message in it; if that is refused, the session is not created."""
-    if (known := claim_key(user.pk, wish.asked_key)) is not None and known.run_id is not None:
+    if (known := claim_key(user.pk, branch.asked_key)) is not None and known.run_id is not None:
         return Accepted(known.session_id, known.run_id, "", 0, is_new=False)
-    _show_whole(user, wish, copy, door)
+    _show_whole(user, branch, copy, door)
     new = copy.session
-    file_ids = check_files(wish.files)
-    session_files.attach_copied(new.pk, wish.source, file_ids)
+    file_ids = check_files(branch.files)
+    session_files.attach_copied(new.pk, branch.source, file_ids)
     accepted = commands.ask_atomically(
         user,
         new.pk,
-        message=wish.message or "",
-        agent_name=wish.agent_name,
+        message=branch.message or "",
+        agent_name=branch.agent_name,
         fallback_agent=None,
         enable_reasoning=new.enable_reasoning,
         client_message_id=uuid4().hex,
         origin=Origin.CHAT if door is Door.PAGE else Origin.API,
         file_ids=file_ids,
     )
-    settle_key(user.pk, wish.asked_key, new.pk, accepted.run_id)
+    settle_key(user.pk, branch.asked_key, new.pk, accepted.run_id)
     return accepted
 
 
@@ -288,8 +288,8 @@ def _copies(user: User, session: Session) -> bool:
     return role is not None and may_copy(role)
 
 
-def _show_whole(user: User, wish: Branch, copy: _Copy, door: Door) -> None:
-    source = lock_session(wish.source, user, _copies)
+def _show_whole(user: User, branch: Branch, copy: _Copy, door: Door) -> None:
+    source = lock_session(branch.source, user, _copies)
     new, plan = copy.session, copy.plan
     family = source.family
     if family is None:

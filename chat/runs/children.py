@@ -370,10 +370,10 @@ def _begin(run: Run, parent: Run, within: Within) -> ClaimedRun:
     run.agent_version_id = version
     run_state.begin_within(run, parent)
     events = step_log.append_unowned(run, run_events.opening(run))
-    setup, standings = find_setup(run), budgets.standings_for(run.user_id, run.agent_name)
+    setup, budget_states = find_setup(run), budgets.budget_states_for(run.user_id, run.agent_name)
     past = history.conversation_within(run)
     helpers = helpers_of(run, setup)
-    return claim_within(ClaimedRun(run, events, setup, past, helpers, standings), within)
+    return claim_within(ClaimedRun(run, events, setup, past, helpers, budget_states), within)
 
 
 def claim_within(claim: ClaimedRun, within: Within) -> ClaimedRun:

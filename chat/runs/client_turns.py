@@ -154,7 +154,7 @@ def _ask(user: User, turn: ClientTurn, file_ids: list[UUID], earlier: list[list[
 
 
 def _find(user: User, turn: ClientTurn) -> _Found:
-    said = [message.data for message in turn.earlier]
+    messages = [message.data for message in turn.earlier]
     if turn.previous is not None:
         return _from_run(user, turn.previous)
     if turn.session_id is not None:
@@ -163,12 +163,12 @@ def _find(user: User, turn: ClientTurn) -> _Found:
             raise Refused("not_found", Sentence("There is no such session."))
         latest = sent_along.latest_in(session_id)
         if latest is None:
-            return _Found(session_id, None, said)
+            return _Found(session_id, None, messages)
         is_same = latest != "" and latest == turn.earlier_digest
         return _Found(session_id, turn.earlier_digest if is_same else None)
-    if said and (known := sent_along.find_conversation(user.pk, turn.agent_name, turn.earlier_digest)):
+    if messages and (known := sent_along.find_conversation(user.pk, turn.agent_name, turn.earlier_digest)):
         return _Found(known, turn.earlier_digest)
-    return _Found(None, turn.earlier_digest, said)
+    return _Found(None, turn.earlier_digest, messages)
 
 
 def _from_run(user: User, run_id: UUID) -> _Found:
@@ -190,19 +190,19 @@ def no_such_response() -> Refused:
 def _messages(
     user: User,
     session_id: UUID,
-    said: Sequence[ChatMessage],
+    turns: Sequence[ChatMessage],
     turn: ClientTurn,
     earlier: list[list[UUID]] | None,
 ) -> str:
     """What is sent along, as JSON, with the pictures as files of the session."""
-    if not said:
+    if not turns:
         return ""
     if turn.previous is not None or not any(message.images for message in turn.earlier):
-        return orjson.dumps(said).decode()
+        return orjson.dumps(turns).decode()
     if earlier is None:
         raise _Elsewhere
-    told = []
-    for message, file_ids in zip(said, earlier, strict=True):
+    messages = []
+    for message, file_ids in zip(turns, earlier, strict=True):
         files = orjson.loads(session_files.attach(session_id, user.pk, file_ids)) if file_ids else []
-        told.append({**message, "files": files} if files else message)
-    return orjson.dumps(told).decode()
+        messages.append({**message, "files": files} if files else message)
+    return orjson.dumps(messages).decode()

@@ -214,29 +214,29 @@ def ask_atomically(
     if agent_name is not None and not _AGENT_NAME.fullmatch(agent_name):
         # Not every text can be a parameter of a statement.
         raise no_such_agent(agent_name, user.pk)
-    standing = check_access(session_id, user, client_message_id, agent_name or fallback_agent)
-    if standing.is_known:
+    admission = check_access(session_id, user, client_message_id, agent_name or fallback_agent)
+    if admission.is_known:
         known = Run.objects.get(session=session_id, user=user, client_message_id=client_message_id)
         same = (known.message, known.enable_reasoning, known.continues_id) == (message, enable_reasoning, None)
         same = same and _file_ids(known) == [str(file_id) for file_id in file_ids]
         return _again(known, is_same=same and agent_name in (None, known.agent_name))
-    _check_unused(standing)
+    _check_unused(admission)
     run = Run(
         session_id=session_id,
         user=user,
         client_message_id=client_message_id,
         message=message,
-        agent_name=standing.agent_name,
-        agent_version_id=standing.agent_version,
+        agent_name=admission.agent_name,
+        agent_version_id=admission.agent_version,
         enable_reasoning=enable_reasoning,
         origin=origin,
     )
-    run.session_has_files, run.pinned_version = standing.has_files, version_id
+    run.session_has_files, run.pinned_version = admission.has_files, version_id
     if file_ids:
         _add_files(run, user, file_ids)
     if along is not None:
         sent_along.add(along, run)
-    return _admit(run, standing)
+    return _admit(run, admission)
 
 
 def _add_files(run: Run, user: User, file_ids: Sequence[UUID]) -> None:
@@ -261,15 +261,15 @@ async def continue_run(
 @transaction.atomic
 def continue_atomically(user: User, session_id: UUID, run_id: UUID | None, client_message_id: str) -> Accepted:
     """`continue_run` as one transaction in the calling thread; the caller then calls `dispatch_accepted`. Raises `Refused`."""
-    standing = check_access(session_id, user, client_message_id)
+    admission = check_access(session_id, user, client_message_id)
     runs = Run.objects.filter(session=session_id)
     old = runs.filter(pk=run_id).first() if run_id is not None else None
     if old is None:
         raise Refused("not_found", Sentence("There is no such run in this session."))
-    if standing.is_known:
+    if admission.is_known:
         known = runs.get(user=user, client_message_id=client_message_id)
         return _again(known, is_same=known.continues_id == old.pk)
-    _check_unused(standing)
+    _check_unused(admission)
     # A run that was removed from the queue before it began has changed nothing.
     later = runs.filter(number__gt=old.number).exclude(status=RunStatus.CANCELLED, started_at=None)
     if later.exists() or old.parent_id is not None or old.status not in run_state.CONTINUABLE:
@@ -279,7 +279,7 @@ def continue_atomically(user: User, session_id: UUID, run_id: UUID | None, clien
                 "Only the session's latest run can be continued, and only when it was stopped, failed, was interrupted or hit its limit."
             ),
         )
-    if (spent := metering.used_up(budgets.standings_for(user.pk, old.agent_name))) is not None:
+    if (spent := metering.used_up(budgets.budget_states_for(user.pk, old.agent_name))) is not None:
         raise Refused("budget_exceeded", spent)
     run = Run(
         session_id=session_id,
@@ -293,12 +293,12 @@ def continue_atomically(user: User, session_id: UUID, run_id: UUID | None, clien
         origin=Origin.CONTINUE,
         continues=old,
     )
-    run.session_has_files = standing.has_files
-    return _admit(run, standing)
+    run.session_has_files = admission.has_files
+    return _admit(run, admission)
 
 
-def _check_unused(standing: Admission) -> None:
-    if standing.is_word:
+def _check_unused(admission: Admission) -> None:
+    if admission.is_word:
         raise used_before()
 
 
@@ -315,29 +315,29 @@ def _again(known: Run, *, is_same: bool) -> Accepted:
     return Accepted(known.session_id, known.pk, known.client_message_id, place, is_new=False)
 
 
-def _admit(run: Run, standing: Admission) -> Accepted:
+def _admit(run: Run, admission: Admission) -> Accepted:
     """Queue a new run, or start it at once if it may start."""
     if run.agent_version_id is None:
         raise no_such_agent(run.agent_name, cast(int, run.user_id))
     most, line = settings.MAX_MESSAGES_PER_MINUTE, settings.MAX_QUEUED_RUNS
     by_clock = run.origin in (Origin.SCHEDULE, Origin.SET)
-    if most and standing.recent >= most and not by_clock:
+    if most and admission.recent >= most and not by_clock:
         raise Refused(
             "rate_limited", Sentence("The limit on messages is %(n)d a minute. Please wait a moment.", n=most)
         )
-    if line and standing.waiting >= line:
+    if line and admission.waiting >= line:
         raise Refused(
             "queue_full",
             Sentence("The limit on messages waiting in a session is %(n)d. Please wait for one to start.", n=line),
         )
-    run.number = standing.last_number + 1
-    under_run_limit = not settings.MAX_ACTIVE_RUNS_PER_USER or standing.at_work < settings.MAX_ACTIVE_RUNS_PER_USER
-    is_free = not standing.is_live and not standing.waiting and under_run_limit
+    run.number = admission.last_number + 1
+    under_run_limit = not settings.MAX_ACTIVE_RUNS_PER_USER or admission.at_work < settings.MAX_ACTIVE_RUNS_PER_USER
+    is_free = not admission.is_live and not admission.waiting and under_run_limit
     at_once = is_free and run_registry.executes_runs() and not by_clock
-    title = standing.title or title_from(run.message)
+    title = admission.title or title_from(run.message)
     if not at_once:
-        run_state.enqueue(run, title=title, is_first=not standing.is_live)
-        return Accepted(run.session_id, run.pk, run.client_message_id, standing.waiting + 1, is_new=True)
+        run_state.enqueue(run, title=title, is_first=not admission.is_live)
+        return Accepted(run.session_id, run.pk, run.client_message_id, admission.waiting + 1, is_new=True)
     run_state.begin(run, run_registry.PROCESS, title=title)
     claim = dispatch.claim_events(run)
     return Accepted(run.session_id, run.pk, run.client_message_id, 0, is_new=True, claim=claim)

@@ -59,12 +59,12 @@ class Answered:
 
 
 #: Decisions on calls of these runs.
-Said: TypeAlias = Sequence[tuple[UUID, Approval | Answered]]
+Decisions: TypeAlias = Sequence[tuple[UUID, Approval | Answered]]
 
 
-def approval_of(said: Decide) -> Approval:
+def approval_of(command: Decide) -> Approval:
     """The decision in a frame's payload, or in the body of an API call."""
-    return Approval(said.tool_call_id, said.decision, said.arguments, said.scope, said.reason or "")
+    return Approval(command.tool_call_id, command.decision, command.arguments, command.scope, command.reason or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ async def answer(
     await decide(user, session_id, [(run_id, Answered(tool_call_id, answers))], door)
 
 
-async def decide(user: User, session_id: UUID, said: Said, door: Door) -> None:
+async def decide(user: User, session_id: UUID, decisions: Decisions, door: Door) -> None:
     """Decide several calls and questions of a session's run and of those within it: all, or none if one is refused.
 
     Raises `Refused`.
@@ -103,7 +103,7 @@ async def decide(user: User, session_id: UUID, said: Said, door: Door) -> None:
         if decided.claim is not None:
             dispatch.start_run(decided.claim)
 
-    await _publish(await run_registry.write_and_start(start, _decide_atomically, user, session_id, said, door))
+    await _publish(await run_registry.write_and_start(start, _decide_atomically, user, session_id, decisions, door))
 
 
 async def expire_due() -> None:
@@ -134,14 +134,14 @@ async def _publish(decided: Decided) -> None:
 
 
 @transaction.atomic
-def _decide_atomically(user: User, session_id: UUID, said: Said, door: Door) -> Decided:
+def _decide_atomically(user: User, session_id: UUID, decisions: Decisions, door: Door) -> Decided:
     """Store the decisions of one command; if no request is open any more, continue the run, here if this process executes runs."""
     session = lock_session(session_id, user, may_decide)
     each = [
         _approve(session, user, run_id, what, door)
         if isinstance(what, Approval)
         else _answer(session, user, run_id, what, door)
-        for run_id, what in said
+        for run_id, what in decisions
     ]
     events = [event for decided in each for event in decided.events]
     woken = [run_id for decided in each for run_id in decided.woken]
@@ -188,12 +188,12 @@ def _approve(session: Session, user: User, run_id: UUID, approval: Approval, doo
     return _go_on(run, data)
 
 
-def _answer(session: Session, user: User, run_id: UUID, said: Answered, door: Door) -> Decided:
-    run, call = _open_call(session, run_id, said.tool_call_id, WaitingKind.QUESTION)
-    if problem := answer_problem(orjson.loads(call.fields), said.answers):
+def _answer(session: Session, user: User, run_id: UUID, answered: Answered, door: Door) -> Decided:
+    run, call = _open_call(session, run_id, answered.tool_call_id, WaitingKind.QUESTION)
+    if problem := answer_problem(orjson.loads(call.fields), answered.answers):
         raise Refused("bad_arguments", problem)
-    data = _answer_step(run, call, user, said.answers)
-    waiting.record_decision(call, decision="answer", by=user, answers=orjson.dumps(said.answers).decode())
+    data = _answer_step(run, call, user, answered.answers)
+    waiting.record_decision(call, decision="answer", by=user, answers=orjson.dumps(answered.answers).decode())
     audit.record_action(user.pk, Act.ANSWER, door, session_id=session.pk, run_id=run.pk)
     return _go_on(run, data)
 

@@ -132,9 +132,9 @@ def claim_events(run: Run) -> ClaimedRun:
     """Store the first events of a run that was just claimed, in the same transaction."""
     events = step_log.append_unowned(run, run_events.opening(run))
     past = _history_along(run) if events[-1].seq <= SHORT_LOG else None
-    setup, standings = find_setup(run), budgets.standings_for(run.user_id, run.agent_name)
+    setup, budget_states = find_setup(run), budgets.budget_states_for(run.user_id, run.agent_name)
     return ClaimedRun(
-        run, events, setup, past, helpers_of(run, setup), standings, instructions=sent_along.instructions_of(run)
+        run, events, setup, past, helpers_of(run, setup), budget_states, instructions=sent_along.instructions_of(run)
     )
 
 
@@ -157,7 +157,7 @@ def claim_again(run_id: UUID) -> ClaimedRun | None:
         selectors.stored_of(run),
         setup,
         helpers=helpers_of(run, setup),
-        budgets=budgets.standings_for(run.user_id, run.agent_name),
+        budgets=budgets.budget_states_for(run.user_id, run.agent_name),
         instructions=sent_along.instructions_of(run),
     )
 

@@ -42,7 +42,7 @@ class RunMeter:
 
     def __init__(
         self,
-        standings: Sequence[BudgetState],
+        states: Sequence[BudgetState],
         price: Callable[[CallEnded], Cost | None],
         around: Sequence["RunMeter"] = (),
         own: Sequence[BudgetState] = (),
@@ -51,7 +51,7 @@ class RunMeter:
 
         ``own``: the budgets of the version that the run uses; they stay the same, whatever staff change meanwhile.
         """
-        self._standings = list(standings)
+        self._states = list(states)
         self._own = tuple(own)
         self._price = price
         self._around = tuple(around)
@@ -66,9 +66,9 @@ class RunMeter:
         earlier = CallEnded(0, 0, 0, usage=used)
         for spent in (self._spent, self._summed):
             spent.add(earlier, cost)
-        for standing in self._standings:
-            if standing.limit.scope != BudgetScope.RUN:
-                standing.used = max(Decimal(0), standing.used - self._summed.of(standing.limit))
+        for state in self._states:
+            if state.limit.scope != BudgetScope.RUN:
+                state.used = max(Decimal(0), state.used - self._summed.of(state.limit))
         self._has_asked = True
 
     def spend(self, call: CallEnded) -> BudgetUse | None:
@@ -79,14 +79,14 @@ class RunMeter:
         tight = self._tightest()
         return None if tight is None else tight.use(self._spent.of(tight.limit))
 
-    def refresh(self, stored: Sequence[PricedCall], standings: Sequence[BudgetState]) -> None:
+    def refresh(self, stored: Sequence[PricedCall], states: Sequence[BudgetState]) -> None:
         """Update the budgets: these calls of the run are stored now, so the day's sums include them."""
         for meter in (self, *self._around):
             meter.mark_summed(stored)
-        for standing in standings:
-            if standing.limit.scope != BudgetScope.RUN:
-                standing.used = max(Decimal(0), standing.used - self._summed.of(standing.limit))
-        self._standings = list(standings)
+        for state in states:
+            if state.limit.scope != BudgetScope.RUN:
+                state.used = max(Decimal(0), state.used - self._summed.of(state.limit))
+        self._states = list(states)
 
     def allow(self) -> Allowance:
         """See `agents.Meter`: any call; the last one, once a budget is used up; none after that, or if one was used up before the first."""
@@ -126,15 +126,15 @@ class RunMeter:
         return None if tight is None or self._share(tight) < 1 else _used_up(tight.limit)
 
     def _tightest(self) -> BudgetState | None:
-        return max((*self._own, *self._standings), key=self._share, default=None)
+        return max((*self._own, *self._states), key=self._share, default=None)
 
-    def _share(self, standing: BudgetState) -> Decimal:
-        return (standing.used + self._spent.of(standing.limit)) / standing.limit.limit
+    def _share(self, state: BudgetState) -> Decimal:
+        return (state.used + self._spent.of(state.limit)) / state.limit.limit
 
 
-def used_up(standings: Sequence[BudgetState]) -> str | None:
+def used_up(states: Sequence[BudgetState]) -> str | None:
     """The sentence about the used-up budget among these; None if none is used up."""
-    return next((_used_up(each.limit) for each in standings if each.used >= each.limit.limit), None)
+    return next((_used_up(each.limit) for each in states if each.used >= each.limit.limit), None)
 
 
 def _used_up(limit: Limit) -> str:

@@ -40,7 +40,7 @@ _NO_COMMENT = Sentence("There is no such comment.")
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class NoteChange:
     """What has to be published about a change; without a frame, nothing has changed."""
 
     session_id: UUID
@@ -48,20 +48,20 @@ class Told:
     frame: str
 
 
-async def publish(told: Told) -> None:
+async def publish(change: NoteChange) -> None:
     """Publish a change to every process that shows the session."""
-    if told.frame:
+    if change.frame:
         message: Noted = {
             "version": group_messages.VERSION,
             "type": "noted",
-            "notes_version": told.version,
-            "frame": told.frame,
+            "notes_version": change.version,
+            "frame": change.frame,
         }
-        await groups.publish(groups.of_session(told.session_id), message)
+        await groups.publish(groups.of_session(change.session_id), message)
 
 
 @transaction.atomic
-def give_verdict(user: User, session_id: UUID, run_id: UUID, word: str, reason: str) -> tuple[VerdictData, Told]:
+def give_verdict(user: User, session_id: UUID, run_id: UUID, word: str, reason: str) -> tuple[VerdictData, NoteChange]:
     """Give a run a verdict, a `VerdictWord`; an empty one takes it back. Raises `Refused`."""
     _check_length(reason)
     _check_pace(user.pk)
@@ -79,12 +79,12 @@ def give_verdict(user: User, session_id: UUID, run_id: UUID, word: str, reason: 
         verdict.save()
     every = notes.verdict_counts(Verdict.objects.filter(run_id=run_id))
     counts = every.get(run_id, {"good": 0, "bad": 0})
-    told = Told(session_id, verdict.version, notes.verdict_frame(verdict, counts) if is_changed else "")
-    return notes.verdict_data(verdict, counts), told
+    change = NoteChange(session_id, verdict.version, notes.verdict_frame(verdict, counts) if is_changed else "")
+    return notes.verdict_data(verdict, counts), change
 
 
 @transaction.atomic
-def write_comment(user: User, session_id: UUID, seq: int, text: str) -> tuple[CommentData, Told]:
+def write_comment(user: User, session_id: UUID, seq: int, text: str) -> tuple[CommentData, NoteChange]:
     """Comment on a step of a session, by its number. Raises `Refused`."""
     _check_text(text)
     session = lock_session(session_id, user, may_note, _STAFF)
@@ -99,11 +99,11 @@ def write_comment(user: User, session_id: UUID, seq: int, text: str) -> tuple[Co
         raise Refused("conflict", Sentence("This session has %(n)d comments, and takes no more.", n=MOST_COMMENTS))
     comment = Comment(session_id=session_id, seq=seq, user=user, text=text, version=_next_version(session_id))
     comment.save(force_insert=True)
-    return _told(comment)
+    return _comment_change(comment)
 
 
 @transaction.atomic
-def edit_comment(user: User, comment_id: UUID, text: str) -> tuple[CommentData, Told]:
+def edit_comment(user: User, comment_id: UUID, text: str) -> tuple[CommentData, NoteChange]:
     """Change the user's own comment. Raises `Refused`."""
     _check_text(text)
     _check_pace(user.pk)
@@ -111,15 +111,15 @@ def edit_comment(user: User, comment_id: UUID, text: str) -> tuple[CommentData, 
     if comment.user_id != user.pk:
         raise Refused("not_allowed", Sentence("Only its author can change a comment."))
     if comment.text == text:
-        return _told(comment, is_changed=False)
+        return _comment_change(comment, is_changed=False)
     comment.text, comment.edited_at = text, timezone.now()
     comment.version = _next_version(comment.session_id)
     comment.save(update_fields=("text", "edited_at", "version"))
-    return _told(comment)
+    return _comment_change(comment)
 
 
 @transaction.atomic
-def delete_comment(user: User, comment_id: UUID, door: Door) -> Told:
+def delete_comment(user: User, comment_id: UUID, door: Door) -> NoteChange:
     """Delete the user's own comment; or any in their own session, which is recorded in the audit log. Raises `Refused`."""
     _check_pace(user.pk)
     comment, session = _lock_comment(user, comment_id)
@@ -137,7 +137,7 @@ def delete_comment(user: User, comment_id: UUID, door: Door) -> Told:
     comment.text, comment.deleted_at = "", timezone.now()
     comment.version = _next_version(session.pk)
     comment.save(update_fields=("text", "deleted_at", "version"))
-    return _told(comment)[1]
+    return _comment_change(comment)[1]
 
 
 def _lock_comment(user: User, comment_id: UUID) -> tuple[Comment, Session]:
@@ -156,10 +156,10 @@ def _lock_comment(user: User, comment_id: UUID) -> tuple[Comment, Session]:
     return comment, session
 
 
-def _told(comment: Comment, *, is_changed: bool = True) -> tuple[CommentData, Told]:
+def _comment_change(comment: Comment, *, is_changed: bool = True) -> tuple[CommentData, NoteChange]:
     count = notes.shown_comments(comment.session_id).filter(seq=comment.seq).count()
     frame = notes.comment_frame(comment, count) if is_changed else ""
-    return notes.comment_data(comment, count), Told(comment.session_id, comment.version, frame)
+    return notes.comment_data(comment, count), NoteChange(comment.session_id, comment.version, frame)
 
 
 def _next_version(session_id: UUID) -> int:

@@ -361,7 +361,7 @@ def _write_calls(run: Run, recorded: Recorded) -> None:
     recorded.writer.write(recorded.calls)
     meter, ended = recorded.meter, [call for call in recorded.calls if isinstance(call, PricedCall)]
     if meter is not None and ended:
-        standings = budgets.standings_for(run.user_id, run.agent_name)
+        standings = budgets.budget_states_for(run.user_id, run.agent_name)
         transaction.on_commit(lambda: meter.refresh(ended, standings))
 
 

@@ -59,7 +59,7 @@ def claim_going_on(run: Run, events: list[Stored], resumed: agents.Resumed) -> C
         events,
         setup,
         helpers=helpers_of(run, setup),
-        budgets=budgets.standings_for(run.user_id, run.agent_name),
+        budgets=budgets.budget_states_for(run.user_id, run.agent_name),
         instructions=sent_along.instructions_of(run) if run.parent_id is None else "",
         resumed=resumed,
         waiting={c.parent_call_id: c.pk for c in within if c.parent_id == run.pk and c.parent_call_id in asked},

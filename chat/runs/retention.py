@@ -103,12 +103,12 @@ async def expire_some() -> bool:
         return False
     after_user = int(place or 0)
     found, upto = await database.read(expired_sessions, after_user, now)
-    gone = 0
+    deleted = 0
     for session_id in found:
         if await database.write(expire_session, session_id, now):
-            gone += 1
+            deleted += 1
             await groups.publish(groups.of_session(session_id), group_messages.SESSION_DELETED)
-    if upto == after_user and not gone:
+    if upto == after_user and not deleted:
         # All of them are locked: they are tried again in an hour.
         upto = await database.read(_after, after_user)
     next_at = clock.now() if upto is not None else clock.now() + _EVERY

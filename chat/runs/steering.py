@@ -28,7 +28,7 @@ MOST_PENDING = 100
 _MOST_LENGTHS = 4
 
 
-class _Said(NamedTuple):
+class _Steered(NamedTuple):
     """A word that was accepted; or the message that it has become, if no run is running."""
 
     accepted: Accepted
@@ -53,7 +53,7 @@ async def steer(
     """
     check_message(message)
 
-    def write() -> _Said:
+    def write() -> _Steered:
         own_id = client_message_id or uuid4().hex
         return _steer_atomically(user, session_id, message, own_id, interrupt, fallback_agent, origin, door)
 
@@ -70,14 +70,14 @@ def _steer_atomically(
     fallback_agent: str | None,
     origin: Origin,
     door: Door,
-) -> _Said:
-    standing = check_access(session_id, user, own_id)
-    if standing.is_word and (known := steering.find(session_id, user.pk, own_id)) is not None:
+) -> _Steered:
+    admission = check_access(session_id, user, own_id)
+    if admission.is_word and (known := steering.find(session_id, user.pk, own_id)) is not None:
         if (known.message, known.interrupt) != (message, interrupt):
             raise commands.used_before()
-        return _Said(Accepted(session_id, known.run_id, own_id, 0, is_new=False, is_word=True))
+        return _Steered(Accepted(session_id, known.run_id, own_id, 0, is_new=False, is_word=True))
     run = Run.objects.select_related("agent_version").filter(IS_LIVE, session_id=session_id).first()
-    if standing.is_known or run is None or not _reads_words(run):
+    if admission.is_known or run is None or not _reads_words(run):
         asked = commands.ask_atomically(
             user,
             session_id,
@@ -88,13 +88,13 @@ def _steer_atomically(
             client_message_id=own_id,
             origin=origin,
         )
-        return _Said(asked)
+        return _Steered(asked)
     _check_pending(run, message)
     number = steering.add(run, user.pk, own_id, message, interrupt=interrupt)
     if run.user_id != user.pk:
         audit.record_action(user.pk, Act.STEER, door, session_id=session_id, run_id=run.pk, subject_id=run.user_id)
     reason = run_state.interrupted_by(user.get_username()) if interrupt else ""
-    return _Said(Accepted(session_id, run.pk, own_id, 0, is_new=True, is_word=True), number, reason)
+    return _Steered(Accepted(session_id, run.pk, own_id, 0, is_new=True, is_word=True), number, reason)
 
 
 def _reads_words(run: Run) -> bool:
@@ -112,18 +112,18 @@ def _check_pending(run: Run, message: str) -> None:
         )
 
 
-def _notify(said: _Said) -> "asyncio.Task[None] | None":
+def _notify(steered: _Steered) -> "asyncio.Task[None] | None":
     """The word is committed: notify the run and the session's clients."""
-    if not said.accepted.is_word:
-        return commands.start_accepted(said.accepted)
-    if said.accepted.is_new:
-        return background.spawn(_publish(said), f"steer {said.accepted.run_id}")
+    if not steered.accepted.is_word:
+        return commands.start_accepted(steered.accepted)
+    if steered.accepted.is_new:
+        return background.spawn(_publish(steered), f"steer {steered.accepted.run_id}")
     return None
 
 
-async def _publish(said: _Said) -> None:
-    await run_registry.steer_run(said.accepted.run_id, said.number, said.reason)
-    await publisher.publish_queue(said.accepted.session_id)
+async def _publish(steered: _Steered) -> None:
+    await run_registry.steer_run(steered.accepted.run_id, steered.number, steered.reason)
+    await publisher.publish_queue(steered.accepted.session_id)
 
 
 async def unsteer(user: User, session_id: UUID, client_message_id: str, door: Door = Door.API) -> UUID:

@@ -110,7 +110,7 @@ def _begin(run: Run, recorded: Recorded, entries: Sequence[Entry], wait: Wait) -
         for call, request in zip(wait.held, requests, strict=True)
     ]
     WaitingCall.objects.bulk_create(made)
-    begun = _told(run, events, made)
+    begun = _begun_with(run, events, made)
     if may_go_on(run.pk) or run_state.is_any_ready(wait.within):
         # Decided while other calls of its turn were still running.
         run_state.mark_decided(run)
@@ -131,10 +131,10 @@ def _begin_again(run: Run, recorded: Recorded, entries: Sequence[Entry], wait: W
     if not run_state.has_suspended(run):
         return _begin(run, recorded, entries, wait)
     made = list(WaitingCall.objects.filter(run=run.pk, tool_call_id__in=[call.id for call in wait.held]).order_by("pk"))
-    return _told(run, step_log.append_again(run, entries), made)
+    return _begun_with(run, step_log.append_again(run, entries), made)
 
 
-def _told(run: Run, events: list[Stored], made: Sequence[WaitingCall]) -> Begun:
+def _begun_with(run: Run, events: list[Stored], made: Sequence[WaitingCall]) -> Begun:
     title = Session.objects.filter(pk=run.session_id).values_list("title", flat=True).first() or ""
     notices = [waiting_calls.notification_of(call, title) for call in made]
     people = waiting_calls.deciders(run.session_id) if notices else []
@@ -199,12 +199,12 @@ def _request(run: Run, call: HeldCall, iteration: int) -> Entry:
 # Decisions
 
 
-def record_decision(call: WaitingCall, *, decision: str, by: User | None, **said: str) -> None:
+def record_decision(call: WaitingCall, *, decision: str, by: User | None, **text: str) -> None:
     """Store a decision. The caller has locked the session, and checked that the call is open."""
     call.decision, call.decided_by, call.decided_at = decision, by, timezone.now()
-    for name, value in said.items():
+    for name, value in text.items():
         setattr(call, name, value)
-    call.save(update_fields=["decision", "decided_by", "decided_at", *said])
+    call.save(update_fields=["decision", "decided_by", "decided_at", *text])
 
 
 def allow_from_now_on(call: WaitingCall, run: Run, by: User) -> None:
@@ -311,19 +311,19 @@ def _asked(run: Run, but: Collection[str]) -> list[DecidedCall]:
 
 def _decided(call: WaitingCall, policies: Sequence[Policy]) -> DecidedCall:
     arguments = call.new_arguments or call.arguments
-    said = partial(DecidedCall, call.tool_call_id, call.tool_name, arguments)
+    decided = partial(DecidedCall, call.tool_call_id, call.tool_name, arguments)
     if call.decision == "answer":
-        return said(ToolOutcome(ok=True, content=call.answers, duration_ms=0))
+        return decided(ToolOutcome(ok=True, content=call.answers, duration_ms=0))
     if call.decision == "deny":
         if call.decided_by is None:
             words = NOT_ANSWERED if call.kind == WaitingKind.QUESTION else NOT_DECIDED
         else:
             who = call.decided_by.get_username()
             words = f"{who} denied this call, so it was not run." + (f" {call.reason}" if call.reason else "")
-        return said(ToolOutcome(ok=False, content=words, duration_ms=0))
+        return decided(ToolOutcome(ok=False, content=words, duration_ms=0))
     if agents.judge_call(policies, call.tool_name, orjson.loads(arguments)).decision == "deny":
         # The policies have changed since.
-        return said(ToolOutcome(ok=False, content=DENIED, duration_ms=0))
+        return decided(ToolOutcome(ok=False, content=DENIED, duration_ms=0))
     return _begun(call)
 
 

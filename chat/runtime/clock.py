@@ -16,7 +16,7 @@ from chat.runtime.db_values import datetime_from_db
 logger = logging.getLogger(__name__)
 
 #: A difference of this many seconds is logged, and again when it has changed by as much.
-TOLD_FROM_S = 2.0
+LOGGED_FROM_S = 2.0
 #: If the database's answer took longer, in seconds, the comparison is too inexact.
 _QUICK_S = 1.0
 
@@ -25,7 +25,7 @@ class _Skew:
     """How far this machine's clock is ahead of the database's, in seconds, as last measured and as last logged."""
 
     ahead_s = 0.0
-    told_s = 0.0
+    logged_s = 0.0
 
 
 _skew = _Skew()
@@ -42,22 +42,22 @@ def read_database() -> datetime:
     """Read the time from the database."""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {now_expression()}", [])
-        (told,) = cursor.fetchone()
-    return datetime_from_db(told)
+        (now,) = cursor.fetchone()
+    return datetime_from_db(now)
 
 
 def measure() -> datetime:
     """Read the time from the database, and compare this machine's with it. A changed difference is logged, once."""
     own, asked_at = timezone.now(), time.monotonic()
-    told = read_database()
+    database_time = read_database()
     took = time.monotonic() - asked_at
     if took > _QUICK_S:
-        return told
-    _skew.ahead_s = (own - told).total_seconds() + took / 2
-    if abs(_skew.ahead_s - _skew.told_s) >= TOLD_FROM_S:
-        _skew.told_s = _skew.ahead_s
+        return database_time
+    _skew.ahead_s = (own - database_time).total_seconds() + took / 2
+    if abs(_skew.ahead_s - _skew.logged_s) >= LOGGED_FROM_S:
+        _skew.logged_s = _skew.ahead_s
         logger.warning("%s", describe_skew() or "This machine's clock and the database's agree again.")
-    return told
+    return database_time
 
 
 def now() -> datetime:
@@ -73,7 +73,7 @@ def skew_s() -> float:
 def describe_skew() -> str:
     """A warning for operators about this machine's clock; empty if it agrees with the database's."""
     ahead = _skew.ahead_s
-    if abs(ahead) < TOLD_FROM_S:
+    if abs(ahead) < LOGGED_FROM_S:
         return ""
     which = "ahead of" if ahead > 0 else "behind"
     return (

@@ -64,8 +64,8 @@ def check_tables(*, explain: bool = False) -> None:
     try:
         executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
     except OperationalError as away:
-        told = reason_of(away) if explain else away
-        raise DatabaseUnavailable(f"The database does not answer: {' '.join(str(told).split())}") from None
+        reason = reason_of(away) if explain else away
+        raise DatabaseUnavailable(f"The database does not answer: {' '.join(str(reason).split())}") from None
     # Tables of a later version are fine: each version only adds what the one before it does not need.
     if executor.migration_plan(executor.loader.graph.leaf_nodes()):
         raise MigrationsPending("The database's tables are not up to date. Run: python manage.py migrate")

@@ -28,12 +28,12 @@ EVERYONE = "everyone"
 RENEW_S = 600.0
 #: How often a process checks that it receives its own messages, and how long it waits for one, in seconds.
 PROBE_S = 10.0
-_HEARD_WITHIN_S = 2.0
+_RECEIVED_WITHIN_S = 2.0
 #: For how many seconds a caller waits for a layer that does not answer, and for how many it is not called again after that.
 _PATIENCE_S = 0.5
 _AWAY_S = 1.0
 #: A persistent failure is logged again after so many seconds.
-_TELL_AGAIN_S = 60.0
+_LOG_AGAIN_S = 60.0
 _RETRY_S = 0.5
 _TEND_S = 1.0
 
@@ -50,8 +50,8 @@ class CircuitBreaker:
         self._shut_until = 0.0
         self._skipped = 0
         #: The failure that was logged last, and when.
-        self._told = ""
-        self._told_at = 0.0
+        self._logged = ""
+        self._logged_at = 0.0
 
     @property
     def is_open(self) -> bool:
@@ -77,22 +77,22 @@ class CircuitBreaker:
             return False
         if self._shut_until:
             logger.warning("The channel layer answers again; it was not asked %d times meanwhile", self._skipped)
-            self._shut_until, self._skipped, self._told = 0.0, 0, ""
+            self._shut_until, self._skipped, self._logged = 0.0, 0, ""
         return True if answer is None else answer
 
     def log_failure(self, error: Exception, doing: str) -> None:
         """Log a failure, but the same one only once in a while, because calls are made every second."""
         reason = f"{type(error).__name__}: {error}"
-        if reason != self._told or time.monotonic() - self._told_at > _TELL_AGAIN_S:
-            self._told, self._told_at = reason, time.monotonic()
+        if reason != self._logged or time.monotonic() - self._logged_at > _LOG_AGAIN_S:
+            self._logged, self._logged_at = reason, time.monotonic()
             logger.warning("The channel layer failed at %s", doing, exc_info=error)
 
 
-_doors: WeakKeyDictionary[Any, CircuitBreaker] = WeakKeyDictionary()
+_breakers: WeakKeyDictionary[Any, CircuitBreaker] = WeakKeyDictionary()
 
 
 def _breaker(layer: Any) -> CircuitBreaker:
-    return _doors.setdefault(layer, CircuitBreaker())
+    return _breakers.setdefault(layer, CircuitBreaker())
 
 
 async def publish(group: str, message: Message) -> None:
@@ -109,10 +109,10 @@ async def publish_counted(group: str, message: Message) -> int | None:
     if not hasattr(layer, "group_send_counted"):
         await publish(group, message)
         return None
-    told = await _breaker(layer).call(
+    received = await _breaker(layer).call(
         lambda: layer.group_send_counted(group, {**message, "group": group}), f"publishing to {group}"
     )
-    return None if told is False else max(0, told - _listener().hears(group))
+    return None if received is False else max(0, received - _listener().is_subscribed(group))
 
 
 def is_failing() -> bool:
@@ -171,7 +171,7 @@ class GroupListener:
         self._changing = asyncio.Lock()
         #: A group of this process alone, to check whether messages still arrive.
         self._own = f"ear.{uuid4().hex}"
-        self._heard = asyncio.Event()
+        self._received = asyncio.Event()
 
     async def subscribe(self, member: GroupSubscription) -> None:
         """Pass a group's messages to a subscriber from now on."""
@@ -194,7 +194,7 @@ class GroupListener:
             channel = self._channel
             await _breaker(layer).call(lambda: layer.group_discard(member.group, channel), f"leaving {member.group}")
 
-    def hears(self, group: str) -> bool:
+    def is_subscribed(self, group: str) -> bool:
         """Whether this process is a member of a group, as far as the layer has confirmed it."""
         return group in self._members and group not in self._unknown
 
@@ -221,7 +221,7 @@ class GroupListener:
                 continue
             group = message.get("group", "")
             if group == self._own:
-                self._heard.set()
+                self._received.set()
             for member in list(self._members.get(group, ())):
                 try:
                     member.deliver(message)
@@ -256,13 +256,13 @@ class GroupListener:
         They don't if the network has dropped the connection without notifying either side.
         """
         layer: Any = get_channel_layer()
-        self._heard.clear()
+        self._received.clear()
         sent = {"type": "probe", "group": self._own}
         if not await _breaker(layer).call(lambda: layer.group_send(self._own, sent), "probing"):
             return None
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._heard.wait(), _HEARD_WITHIN_S)
-        return self._heard.is_set()
+            await asyncio.wait_for(self._received.wait(), _RECEIVED_WITHIN_S)
+        return self._received.is_set()
 
     async def _reset_channel(self) -> None:
         """Close the channel and, in a layer that keeps one connection per process, that connection."""
@@ -285,8 +285,8 @@ class GroupListener:
             self._unknown.discard(group)
 
 
-_ears: WeakKeyDictionary[asyncio.AbstractEventLoop, GroupListener] = WeakKeyDictionary()
+_listeners: WeakKeyDictionary[asyncio.AbstractEventLoop, GroupListener] = WeakKeyDictionary()
 
 
 def _listener() -> GroupListener:
-    return _ears.setdefault(asyncio.get_running_loop(), GroupListener())
+    return _listeners.setdefault(asyncio.get_running_loop(), GroupListener())

@@ -30,8 +30,8 @@ class SharedChannelLayer(RedisPubSubChannelLayer):  # type: ignore[misc] # untyp
         """Send a message to a group; returns how many processes received it, including this one if it is a member."""
         layer = self._get_layer()
         channel = layer._get_group_channel_name(group)  # noqa: SLF001
-        told: int = await layer._get_shard(channel).publish(channel, self.serialize(message))  # noqa: SLF001
-        return told
+        received: int = await layer._get_shard(channel).publish(channel, self.serialize(message))  # noqa: SLF001
+        return received
 
 
 class _Shard(RedisSingleShardConnection):  # type: ignore[misc] # untyped
@@ -42,17 +42,17 @@ class _Shard(RedisSingleShardConnection):  # type: ignore[misc] # untyped
         self._outgoing: list[_Outgoing] = []
 
     async def publish(self, channel: str, message: bytes) -> int:
-        told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._outgoing.append((channel, message, told))
+        answered: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._outgoing.append((channel, message, answered))
         try:
             async with self._lock:
-                if not told.done():
+                if not answered.done():
                     await self._send_all()
-            return told.result()
+            return answered.result()
         finally:
-            if not told.done():  # the caller has given up
-                told.cancel()
-                self._outgoing = [each for each in self._outgoing if each[2] is not told]
+            if not answered.done():  # the caller has given up
+                answered.cancel()
+                self._outgoing = [each for each in self._outgoing if each[2] is not answered]
 
     async def _send_all(self) -> None:
         batch, self._outgoing = self._outgoing, []
@@ -70,10 +70,10 @@ class _Shard(RedisSingleShardConnection):  # type: ignore[misc] # untyped
                 self._outgoing = batch + self._outgoing
                 raise asyncio.CancelledError from error
             answers = [error] * len(batch)
-        for (_, _, told), answer in zip(batch, answers, strict=True):
-            if told.done():
+        for (_, _, answered), answer in zip(batch, answers, strict=True):
+            if answered.done():
                 continue
             if isinstance(answer, Exception):
-                told.set_exception(answer)
+                answered.set_exception(answer)
             else:
-                told.set_result(answer)
+                answered.set_result(answer)

@@ -26,17 +26,17 @@ def recurrence_words(recurrence: Recurrence, zone: ZoneInfo) -> str:
         case Once(at):
             local = at.astimezone(zone)
             day = local.strftime("%Y-%m-%d")
-            said = _("once, on %(day)s at %(time)s") % {"day": day, "time": local.strftime("%H:%M")}
-            return _with_place(said, zone)
+            text = _("once, on %(day)s at %(time)s") % {"day": day, "time": local.strftime("%H:%M")}
+            return _with_place(text, zone)
         case Every(minutes):
             return _every(minutes)
         case Cron(expression):
-            said, is_by_the_clock = _cron(expression)
-            return _with_place(said, zone) if is_by_the_clock else said
+            text, is_by_the_clock = _cron(expression)
+            return _with_place(text, zone) if is_by_the_clock else text
 
 
-def _with_place(said: str, zone: ZoneInfo) -> str:
-    return _("%(when)s, %(place)s") % {"when": said, "place": zone_name(zone)}
+def _with_place(text: str, zone: ZoneInfo) -> str:
+    return _("%(when)s, %(place)s") % {"when": text, "place": zone_name(zone)}
 
 
 def _every(minutes: int) -> str:
@@ -70,8 +70,8 @@ def _cron(expression: str) -> tuple[str, bool]:
     if (get_language() or "en") != "en":
         return _("by the cron expression %(expression)s") % {"expression": expression}, True
     # The library's own text, in English; it is always correct.
-    said: str = CronSim(expression, datetime(2000, 1, 1)).explain()  # noqa: DTZ001 - only its name is used
-    return said[:1].lower() + said[1:], True
+    text: str = CronSim(expression, datetime(2000, 1, 1)).explain()  # noqa: DTZ001 - only its name is used
+    return text[:1].lower() + text[1:], True
 
 
 def _past_the_hour(minute: int) -> str:

@@ -44,12 +44,12 @@ def _notification(occurrence: Occurrence) -> NotificationData:
     texts = {}
     for code, _name in settings.LANGUAGES:
         with translation.override(code):
-            told = [
+            lines = [
                 outcome_word(occurrence),
                 humanize.approx_duration(took),
                 pause_reason(schedule) if is_paused else "",
             ]
-        texts[code] = " · ".join(part for part in told if part)
+        texts[code] = " · ".join(part for part in lines if part)
     return {
         "id": occurrence.pk,
         "schedule_id": str(schedule.pk),

@@ -108,9 +108,9 @@ class Ticker:
 
 async def notify_owner(occurrence_id: int) -> None:
     """Notify the owner's open pages of how an occurrence has ended."""
-    told = await database.read(notifications.notification, occurrence_id)
-    if told is not None:
-        user_id, data = told
+    notification = await database.read(notifications.notification, occurrence_id)
+    if notification is not None:
+        user_id, data = notification
         message: UserNotified = {
             "version": group_messages.VERSION,
             "type": "notification",

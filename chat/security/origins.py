@@ -8,7 +8,7 @@ logger = logging.getLogger(__name__)
 
 #: Causes that were logged, in order, each once: otherwise a misconfigured proxy would fill the log.
 noticed: dict[str, None] = {}
-_MOST_TOLD = 100
+_MOST_LOGGED = 100
 
 
 def explain_mismatch(origin: str, asked_as: str) -> str:
@@ -38,7 +38,7 @@ def explain_mismatch(origin: str, asked_as: str) -> str:
 
 def warn_once(cause: str) -> None:
     """Log a cause, unless it was logged before."""
-    if cause not in noticed and len(noticed) < _MOST_TOLD:
+    if cause not in noticed and len(noticed) < _MOST_LOGGED:
         noticed[cause] = None
         logger.warning("%s", cause)
 

@@ -249,11 +249,11 @@ async def _expire_for_ever() -> None:
 async def _recheck_for_ever() -> None:
     """Ask the OpenID provider again about users who logged in through it, in a thread; a refused user's login ends at once."""
     # Imported only with a provider: other installations need none of it.
-    standing = await asyncio.to_thread(import_module, "chat.security.oidc.standing")
+    rechecks = await asyncio.to_thread(import_module, "chat.security.oidc.standing")
     while True:
         try:
-            if await database.read(standing.is_due) and await asyncio.to_thread(
-                _with_own_connection, standing.check_due
+            if await database.read(rechecks.is_due) and await asyncio.to_thread(
+                _with_own_connection, rechecks.check_due
             ):
                 await groups.publish(groups.EVERYONE, group_messages.LOGINS_CHANGED)
         except Exception:
@@ -293,8 +293,8 @@ class _Sweeps:
         """Sweep if it is due, unless this process's own heartbeat had a gap: then the silence of others means nothing."""
         now = asyncio.get_running_loop().time()
         if now - self._swept_at > settings.RUN_LEASE_S / 3:
-            told = await database.read(clock.read_database)
-            if heart.is_steady(told.timestamp()):
+            database_time = await database.read(clock.read_database)
+            if heart.is_steady(database_time.timestamp()):
                 self._swept_at = now
                 await sweep()
 

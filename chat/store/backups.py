@@ -134,5 +134,5 @@ def _run(program: str, *arguments: str, connects: bool = True) -> None:
         check=False,
     )
     if done.returncode:
-        said = " ".join(done.stderr.split()) or f"it ended with {done.returncode}"
-        raise BackupFailed(f"{program} failed: {said[:400]}")
+        problem = " ".join(done.stderr.split()) or f"it ended with {done.returncode}"
+        raise BackupFailed(f"{program} failed: {problem[:400]}")

@@ -146,13 +146,13 @@ def branches_of(user: User, session_ids: Collection[UUID]) -> dict[UUID, BranchD
     session_ids = set(session_ids)
     own = Session.objects.filter(pk__in=session_ids, family__isnull=False)
     families = _families(user, set(own.values_list("family", flat=True)))
-    told = {}
+    found = {}
     for members in families.values():
         family = _Family(members)
         for member in members:
-            if member.pk in session_ids and (data := _told(member, family)) is not None:
-                told[member.pk] = data
-    return told
+            if member.pk in session_ids and (data := _branch_data(member, family)) is not None:
+                found[member.pk] = data
+    return found
 
 
 def family_sizes(user: User, sessions: Collection[Session]) -> dict[UUID, int]:
@@ -195,7 +195,7 @@ class _Family:
         return [after for after in self._parted.get(parted_from, {}) if after is not None]
 
 
-def _told(member: Member, family: _Family) -> BranchData | None:
+def _branch_data(member: Member, family: _Family) -> BranchData | None:
     if member.parted_from is None:
         count = len(family.known)
         if count < 2:

@@ -234,8 +234,8 @@ class CallWriter:
 
 
 def _place(call: CallBegun | PricedCall) -> tuple[int, int]:
-    told = call if isinstance(call, CallBegun) else call.ended
-    return told.iteration, told.attempt
+    place = call if isinstance(call, CallBegun) else call.ended
+    return place.iteration, place.attempt
 
 
 def _model_name(call: CallBegun) -> str:

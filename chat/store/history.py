@@ -329,5 +329,5 @@ def _add_call(asking: ChatMessage, data: ToolUseStep, origin: OriginData | None,
 
 def _thoughts_of(origin: OriginData, thoughts: Mapping[int, str]) -> dict[str, str]:
     """The thoughts of a call's turn, in the field that they came in."""
-    told = origin["thoughts"]
-    return {told["field"]: "\n\n".join(thoughts[at] for at in told["steps"] if at in thoughts)} if told else {}
+    place = origin["thoughts"]
+    return {place["field"]: "\n\n".join(thoughts[at] for at in place["steps"] if at in thoughts)} if place else {}

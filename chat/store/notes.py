@@ -47,11 +47,11 @@ def notes_of(run_id: UUID) -> dict[str, list[Any]] | None:
     verdicts = Verdict.objects.filter(run_id=run_id).exclude(word="").select_related("user").order_by("changed_at")
     steps = Step.objects.filter(run_id=run_id, seq__isnull=False)
     comments = Comment.objects.filter(deleted_at=None, session__runs=run_id, seq__in=steps.values("seq"))
-    said: dict[str, list[Any]] = {
+    notes: dict[str, list[Any]] = {
         "verdicts": list(verdicts[:_PAGE_COMMENTS]),
         "comments": list(comments.select_related("user").order_by("created_at", "id")[:_PAGE_COMMENTS]),
     }
-    return said if any(said.values()) else None
+    return notes if any(notes.values()) else None
 
 
 def newest_comments(session_id: UUID) -> list[Comment]:

@@ -28,8 +28,8 @@ def next_digest(
     ``pictures`` are digests of pictures.
     """
     # Stripped: clients strip texts when they show them, and send them back like that.
-    said = [before, role, text.strip(), list(pictures), list(calls), call_id]
-    return sha256(orjson.dumps(said)).hexdigest()
+    parts = [before, role, text.strip(), list(pictures), list(calls), call_id]
+    return sha256(orjson.dumps(parts)).hexdigest()
 
 
 class Place(NamedTuple):

@@ -47,8 +47,8 @@ def add(run: Run, user_id: int, client_message_id: str, message: str, *, interru
 
 def find(session_id: UUID, user_id: int, client_message_id: str) -> Known | None:
     """The word that this user has sent with this identifier, whether it was read or not."""
-    said = SteeringWord.objects.filter(session=session_id, user=user_id, client_message_id=client_message_id)
-    row = said.values_list("run_id", "message", "interrupt").first()
+    found = SteeringWord.objects.filter(session=session_id, user=user_id, client_message_id=client_message_id)
+    row = found.values_list("run_id", "message", "interrupt").first()
     return None if row is None else Known(*row)
 
 

@@ -14,7 +14,7 @@ from chat.access import not_expired, shares_with
 from chat.accounts.models import User
 from chat.models import (
     CURRENT,
-    KNOWS_WAITING,
+    SUPPORTS_WAITING,
     Process,
     Run,
     RunStatus,
@@ -29,13 +29,13 @@ from chat.runtime.prepared import PreparedQuery
 
 #: How many overdue requests are handled at a time, and how many people are notified of one.
 _MOST_DUE = 200
-_MOST_TOLD = 200
+_MOST_NOTIFIED = 200
 _DUE = "SELECT id FROM chat_waitingcall WHERE decided_at IS NULL AND deadline <= %s ORDER BY deadline LIMIT %s"
 
 
 def is_known_everywhere() -> bool:
     """Whether all processes know waiting runs. One of an earlier version would start what is queued behind such a run, and fail it."""
-    return not Process.objects.filter(knows__lt=KNOWS_WAITING).exists()
+    return not Process.objects.filter(knows__lt=SUPPORTS_WAITING).exists()
 
 
 def due_calls(now: datetime) -> list[int]:
@@ -91,7 +91,7 @@ def deciders(session_id: UUID) -> list[int]:
         Q(sessions=session_id) | Q(pk__in=shares.exclude(user=None).values("user_id")) | Q(groups__in=groups),
         is_active=True,
     )
-    return list(people.distinct().values_list("pk", flat=True)[:_MOST_TOLD])
+    return list(people.distinct().values_list("pk", flat=True)[:_MOST_NOTIFIED])
 
 
 class WaitingEntry(NamedTuple):

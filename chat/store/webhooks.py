@@ -129,9 +129,9 @@ def _note(run_id: UUID, event: str) -> None:
         return
     whose = "owner__sessions"
     runs = {f"{whose}__runs": run_id, f"{whose}__runs__parent": None, f"{whose}__for_set": None}
-    told = Webhook.objects.filter(disabled_at=None, **runs).values_list("pk", flat=True)
+    webhooks = Webhook.objects.filter(disabled_at=None, **runs).values_list("pk", flat=True)
     WebhookDelivery.objects.bulk_create(
-        WebhookDelivery(webhook_id=webhook_id, event=event, run_id=run_id) for webhook_id in told
+        WebhookDelivery(webhook_id=webhook_id, event=event, run_id=run_id) for webhook_id in webhooks
     )
 
 
@@ -163,7 +163,7 @@ def take_due(most: int, busy: Collection[UUID]) -> list[Attempt]:
             each.pk,
             each.webhook_id,
             each.webhook.url,
-            orjson.dumps(_told(each, runs.get(each.run_id) if each.run_id else None)),
+            orjson.dumps(_webhook_body(each, runs.get(each.run_id) if each.run_id else None)),
             _secret_of(each.webhook),
         )
         for each in taken
@@ -222,7 +222,7 @@ class WebhookBody(TypedDict):
     data: WebhookData
 
 
-def _told(delivery: WebhookDelivery, run: Run | None) -> WebhookBody:
+def _webhook_body(delivery: WebhookDelivery, run: Run | None) -> WebhookBody:
     """The body of a delivery: identifiers, title and link, but no questions or answers."""
     data: WebhookData = {}
     if delivery.run_id is not None:

@@ -89,11 +89,13 @@ class MaskedContent:
 
     def run(self, run: Run, steps: Sequence[Step]) -> Attributes:
         """The question, and the last answer."""
-        said = {"gen_ai.input.messages": _json([_message("user", [_text(run.message)])])} if run.message else {}
+        values = {"gen_ai.input.messages": _json([_message("user", [_text(run.message)])])} if run.message else {}
         answers = [step for step in steps if step.type == "final_answer"]
         if answers:
-            said["gen_ai.output.messages"] = _json([_message("assistant", [_text(step_data(answers[-1])["content"])])])
-        return said
+            values["gen_ai.output.messages"] = _json(
+                [_message("assistant", [_text(step_data(answers[-1])["content"])])]
+            )
+        return values
 
     def calls_of(self, run: Run, calls: Sequence[ModelCall], steps: Sequence[Step]) -> dict[int, Attributes]:
         """The messages as they were sent, and the steps that the call resulted in."""
@@ -111,10 +113,10 @@ class MaskedContent:
         """The arguments, and the result as its step has it, where long ones are cut."""
         arguments = called["arguments"]
         text = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
-        said = {"gen_ai.tool.call.arguments": _masked(text)}
+        values = {"gen_ai.tool.call.arguments": _masked(text)}
         if result is not None:
-            said["gen_ai.tool.call.result"] = _masked(result["content"])
-        return said
+            values["gen_ai.tool.call.result"] = _masked(result["content"])
+        return values
 
 
 def _tool_call(called: JsonObject) -> Part:

@@ -28,9 +28,9 @@ class _Exporter(OTLPSpanExporter):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence.
-        told = {"service.name": "thinkaloud", **OTELResourceDetector().detect().attributes}
+        attributes = {"service.name": "thinkaloud", **OTELResourceDetector().detect().attributes}
         self._resource = Resource()
-        put_attributes(self._resource.attributes, told)
+        put_attributes(self._resource.attributes, attributes)
 
     def send(self, spans: Sequence[Span]) -> bool:
         """Send spans; returns whether the collector accepted them."""

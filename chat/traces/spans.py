@@ -135,8 +135,8 @@ class _Place:
             links=links,
             status=_ERROR if error else None,
         )
-        told = {"gen_ai.operation.name": operation, **self._about, **attributes, "error.type": error}
-        put_attributes(span.attributes, told)
+        values = {"gen_ai.operation.name": operation, **self._about, **attributes, "error.type": error}
+        put_attributes(span.attributes, values)
         return span
 
 

@@ -51,9 +51,9 @@ def docs(request: HttpRequest) -> HttpResponse:
         "closes": CLOSES,
         "errors": {code: status_of(code) for code in ERROR_CODES},
     }
-    told = [each["told"] for each in (*objects.values(), *commands.values())]
+    texts = [each["told"] for each in (*objects.values(), *commands.values())]
     fields = [field["told"] for each in (*objects.values(), *commands.values()) for field in each["fields"]]
-    prepare_markdown([text for text in (schema["info"]["description"], SOCKET, *told, *fields) if text])
+    prepare_markdown([text for text in (schema["info"]["description"], SOCKET, *texts, *fields) if text])
     return render_page(request, "api/docs.html", info=schema["info"], groups=groups, objects=objects, socket=socket)
 
 

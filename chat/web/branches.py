@@ -47,12 +47,12 @@ def branch(request: HttpRequest, run_id: UUID) -> HttpResponse:
     context: Row = {"message": "" if run.continues_id else run.message, "agent_name": run.agent_name}
     status = 200
     if request.method == "POST":
-        said = {name: request.POST.get(name, "") for name in ("message", "agent_name")}
-        said["message"] = said["message"].replace("\r\n", "\n")
+        values = {name: request.POST.get(name, "") for name in ("message", "agent_name")}
+        values["message"] = values["message"].replace("\r\n", "\n")
         try:
-            made = async_to_sync(make_branch)(user_of(request), _wish(request, run, end, said), Door.PAGE)
+            made = async_to_sync(make_branch)(user_of(request), _wish(request, run, end, values), Door.PAGE)
         except Refused as refused:
-            context = {**said, "refused": translate_sentence(refused.message)}
+            context = {**values, "refused": translate_sentence(refused.message)}
             status = 400 if refused.code == "too_large" else status_of(refused.code)
         else:
             return redirect("session", made.session_id)
@@ -73,16 +73,16 @@ def branch(request: HttpRequest, run_id: UUID) -> HttpResponse:
     return answer
 
 
-def _wish(request: HttpRequest, run: Run, end: int, said: dict[str, str]) -> Branch:
+def _wish(request: HttpRequest, run: Run, end: int, values: dict[str, str]) -> Branch:
     """The branch that the form asks for: with ``on`` it continues after the run; else it asks again in its place."""
     # A form that is sent twice creates one session.
-    parts = (request.POST.get("form_key"), "on" in request.POST, said)
+    parts = (request.POST.get("form_key"), "on" in request.POST, values)
     key = sha256(repr(parts).encode()).hexdigest()
     if "on" in request.POST:
         return Branch(run.session_id, end, key=key)
     before, _ = selectors.place_before(run.pk)
     files = tuple(file["id"] for file in orjson.loads(run.files)) if run.files else ()
-    return Branch(run.session_id, before, said["message"], said["agent_name"] or None, files, key)
+    return Branch(run.session_id, before, values["message"], values["agent_name"] or None, files, key)
 
 
 @form_action

@@ -264,8 +264,8 @@ def case(request: HttpRequest, set_id: UUID, case_id: UUID) -> HttpResponse:
     found = Case.objects.filter(case_set=case_set, pk=case_id).first()
     if found is None:
         raise Http404
-    said = {name: getattr(found, name) for name in ("question", "expected", "rule", "notes")}
-    form = CaseForm(request.POST or None, initial=said)
+    values = {name: getattr(found, name) for name in ("question", "expected", "rule", "notes")}
+    form = CaseForm(request.POST or None, initial=values)
     if not may_drive(role):
         if request.method == "POST":
             return _refuse(request, commands.no_change())

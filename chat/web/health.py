@@ -52,11 +52,11 @@ async def readyz(request: HttpRequest) -> HttpResponse:
         "serving": _serving,
     }
     results = await asyncio.gather(*(_holds(name, check) for name, check in checks.items()))
-    told = {name: "ok" if holds else "failed" for name, holds in zip(checks, results, strict=True)}
+    answer = {name: "ok" if holds else "failed" for name, holds in zip(checks, results, strict=True)}
     ready = all(results)
     if not _is_asked_by_name(request):
-        told = {}
-    return JsonResponse({"ready": ready, **told}, status=200 if ready else 503)
+        answer = {}
+    return JsonResponse({"ready": ready, **answer}, status=200 if ready else 503)
 
 
 def _is_asked_by_name(request: HttpRequest) -> bool:
@@ -88,17 +88,17 @@ def _query() -> None:
 
 async def _round_trip() -> None:
     """Send a message through the channel layer, and receive it."""
-    heard = asyncio.Event()
+    received = asyncio.Event()
 
     def hear(_message: groups.Message) -> None:
-        heard.set()
+        received.set()
 
     group = f"ready.{uuid4().hex}"
     subscription = groups.GroupSubscription(group, hear)
     await subscription.open()
     try:
         await groups.publish(group, {"type": "ready"})
-        await heard.wait()
+        await received.wait()
     finally:
         await subscription.close()
 

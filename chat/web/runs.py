@@ -43,8 +43,8 @@ def _sent_along(run: models.Run) -> Row | None:
     messages = sent_along.messages_of(run)
     if along is None or not (messages or along.instructions):
         return None
-    told: SentAlongData = {"messages": len(messages), "instructions": bool(along.instructions)}
-    return {"words": humanize.sent_along(told), "instructions": along.instructions, "messages": messages}
+    data: SentAlongData = {"messages": len(messages), "instructions": bool(along.instructions)}
+    return {"words": humanize.sent_along(data), "instructions": along.instructions, "messages": messages}
 
 
 @require_safe
@@ -77,8 +77,8 @@ def run(request: HttpRequest, run_id: UUID) -> HttpResponse:
     # A copied run has no model calls of its own: those of the original are shown.
     places = call_reader.places_of(branches.executed_run(user_of(request), found))
     # A model call without a result has no step.
-    told = {item.iteration for item in folded.items} | {folded.iteration if folded.answer else 0}
-    alone = [] if steps.has_next() else sorted({iteration for _key, iteration in places} - told)[-RUN_STEPS:]
+    iterations = {item.iteration for item in folded.items} | {folded.iteration if folded.answer else 0}
+    alone = [] if steps.has_next() else sorted({iteration for _key, iteration in places} - iterations)[-RUN_STEPS:]
     calls = _call_lines(found, places, {*alone, folded.iteration, *(row["iteration"] for row in step_rows)})
     return render_page(
         request,

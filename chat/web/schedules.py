@@ -146,12 +146,12 @@ class ScheduleForm(WhenForm):
             *((str(session.pk), session.title or _("New session")) for session in recent),
         ]
 
-    def said(self) -> dict[str, Any]:
+    def command_fields(self) -> dict[str, Any]:
         """The fields for the use case."""
         data = self.cleaned_data
-        told = {name: data[name] for name in ("name", "message", "agent_name", "missed", "overlap", "pause_after")}
+        values = {name: data[name] for name in ("name", "message", "agent_name", "missed", "overlap", "pause_after")}
         where = {"session_id": data["session_id"] or None, "set_id": data["set_id"] or None}
-        return {**told, **where, **self.submitted_when()}
+        return {**values, **where, **self.submitted_when()}
 
     def refuse(self, refused: Refused) -> None:
         """Show why the use case has refused the form, at the field that it is about."""
@@ -210,7 +210,7 @@ def new(request: HttpRequest) -> HttpResponse:
     form = ScheduleForm(_user(request), request.POST or None, initial=initial)
     if request.method == "POST" and form.is_valid():
         try:
-            schedule = schedule_commands.make(_user(request), form.said(), clock.now())
+            schedule = schedule_commands.make(_user(request), form.command_fields(), clock.now())
         except Refused as refused:
             form.refuse(refused)
         else:
@@ -224,15 +224,17 @@ def new(request: HttpRequest) -> HttpResponse:
 def edit(request: HttpRequest, schedule_id: UUID) -> HttpResponse:
     """Change a schedule."""
     schedule = _own(request, schedule_id)
-    form = ScheduleForm(_user(request), request.POST or None, initial=_as_said(schedule), current=schedule)
+    form = ScheduleForm(_user(request), request.POST or None, initial=_form_values(schedule), current=schedule)
     if request.method == "POST" and form.is_valid():
-        said = form.said()
-        unchanged = {name for name, value in _as_said(schedule).items() if form.cleaned_data.get(name) == value}
+        values = form.command_fields()
+        unchanged = {name for name, value in _form_values(schedule).items() if form.cleaned_data.get(name) == value}
         if {"when", form.cleaned_data["when"], "time_zone"} <= unchanged:
             # An unchanged time is not sent to the use case: no due time moves, and a single one in the past stays.
-            said = {name: value for name, value in said.items() if name not in (*schedule_commands.WHEN, "time_zone")}
+            values = {
+                name: value for name, value in values.items() if name not in (*schedule_commands.WHEN, "time_zone")
+            }
         try:
-            schedule_commands.change(_user(request), schedule_id, said, clock.now())
+            schedule_commands.change(_user(request), schedule_id, values, clock.now())
         except Refused as refused:
             form.refuse(refused)
         else:
@@ -241,7 +243,7 @@ def edit(request: HttpRequest, schedule_id: UUID) -> HttpResponse:
     return _form_page(request, form, schedule)
 
 
-def _as_said(schedule: Schedule) -> dict[str, Any]:
+def _form_values(schedule: Schedule) -> dict[str, Any]:
     when = "at" if schedule.at else "every_minutes" if schedule.every_minutes else "cron"
     zone = ZoneInfo(schedule.time_zone) if schedule.time_zone in available_timezones() else None
     at = schedule.at.astimezone(zone).replace(tzinfo=None, second=0, microsecond=0) if schedule.at else None
@@ -317,14 +319,14 @@ def _about(schedule: Schedule, text: str) -> str:
     return _("%(name)s: %(text)s") % {"name": schedule.name, "text": text}
 
 
-def _changed(request: HttpRequest, schedule_id: UUID, fields: Mapping[str, Any], told: str) -> HttpResponse:
+def _changed(request: HttpRequest, schedule_id: UUID, fields: Mapping[str, Any], message: str) -> HttpResponse:
     schedule = _own(request, schedule_id)
     try:
         schedule_commands.change(_user(request), schedule.pk, fields, clock.now())
     except Refused as refused:
         messages.error(request, _about(schedule, translate_sentence(refused.message)))
     else:
-        messages.success(request, _about(schedule, told))
+        messages.success(request, _about(schedule, message))
     return redirect("schedules")
 
 

@@ -54,8 +54,8 @@ def home(request: HttpRequest) -> HttpResponse:
     return start_page(request)
 
 
-def start_page(request: HttpRequest, **said: Any) -> HttpResponse:
-    """The start page; ``said``: the content of a form that was ``refused``, and why."""
+def start_page(request: HttpRequest, **values: Any) -> HttpResponse:
+    """The start page; ``values``: the content of a form that was ``refused``, and why."""
     offer = _offer(request)
     beside = listed_sessions(request)
     with reader_time(request):
@@ -73,7 +73,7 @@ def start_page(request: HttpRequest, **said: Any) -> HttpResponse:
             "max_files": MOST_FILES,
         },
         form_key=secrets.token_hex(16),
-        **{"agent_name": offer.chosen, "enable_reasoning": True, **said},
+        **{"agent_name": offer.chosen, "enable_reasoning": True, **values},
     )
 
 
@@ -186,14 +186,14 @@ def _parted(request: HttpRequest, session: Session, window: selectors.Window) ->
         run = str(max(behind, key=lambda stretch: stretch.last).run_id) if behind else ""
         if behind or window.first <= place.after_seq + 1:
             at, members = place.number - 1, place.members
-            told = {
+            links = {
                 "after_seq": place.after_seq,
                 "number": place.number,
                 "count": len(members),
                 "before": members[at - 1] if at else None,
                 "after": members[at + 1] if place.number < len(members) else None,
             }
-            parted.setdefault(run, []).append(told)
+            parted.setdefault(run, []).append(links)
     return parted
 
 

@@ -83,13 +83,13 @@ def _act(request: HttpRequest, session_id: UUID) -> str:
             sharing.change_share(user, share_id, {"role": role_in_form(form)}, Door.PAGE)
         return ""
     kind = form.get("kind", "user")
-    wish = sharing.ShareTarget(
+    target = sharing.ShareTarget(
         form.get("user", "").strip() if kind == "user" else "",
         form.get("group", "") if kind == "group" else "",
         link=kind == "link",
     )
     role = Role.WATCHER if kind == "link" else role_in_form(form)
-    _, secret = sharing.make_share(user, session_id, wish, role, end_in_form(form), Door.PAGE)
+    _, secret = sharing.make_share(user, session_id, target, role, end_in_form(form), Door.PAGE)
     return secret
 
 

@@ -30,18 +30,18 @@ def begin(request: HttpRequest) -> HttpResponse:
         return refuse_forgery(request)
     # A form that is sent twice creates one session; another text from the same page creates another.
     key = sha256(repr((request.POST.get("form_key"), message, agent_name, enable_reasoning)).encode()).hexdigest()
-    wish = {"message": message, "agent_name": agent_name, "enable_reasoning": enable_reasoning}
+    values = {"message": message, "agent_name": agent_name, "enable_reasoning": enable_reasoning}
     try:
-        protocol.validate_payload(protocol.Chat, wish)
+        protocol.validate_payload(protocol.Chat, values)
         accepted = async_to_sync(run_commands.begin)(
             user_of(request), message=message, agent_name=agent_name, enable_reasoning=enable_reasoning, key=key
         )
     except (BadFrame, Refused) as refused:
-        return _refuse(request, refused, **wish)
+        return _refuse(request, refused, **values)
     return redirect("session", accepted.session_id)
 
 
-def _refuse(request: HttpRequest, refused: BadFrame | Refused, **said: Any) -> HttpResponse:
-    answer = start_page(request, **said, refused=translate_sentence(refused.message))
+def _refuse(request: HttpRequest, refused: BadFrame | Refused, **values: Any) -> HttpResponse:
+    answer = start_page(request, **values, refused=translate_sentence(refused.message))
     answer.status_code = status_of(refused.code)
     return answer

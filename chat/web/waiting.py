@@ -76,8 +76,8 @@ def decide(request: HttpRequest, run_id: UUID) -> HttpResponse:
             return redirect(_place(request, call))
         call = waiting_pages.waiting_call(run_id, call.tool_call_id)
     if call is None:
-        told = {"refused": refused or _("Nothing waits here any more.")}
-        return render(request, "chat/_decide_part.html", told, status=409)
+        values = {"refused": refused or _("Nothing waits here any more.")}
+        return render(request, "chat/_decide_part.html", values, status=409)
     context = _shown(call, request if refused else None) | {"refused": refused, "back": request.POST.get("back", "")}
     if "part" in request.GET:
         with reader_time(request):
@@ -103,9 +103,9 @@ def allowed(request: HttpRequest, session_id: UUID) -> HttpResponse:
         with contextlib.suppress(Refused):
             async_to_sync(deciding.revoke)(user_of(request), session_id, int(key), Door.PAGE)
         return redirect("allowed", session_id)
-    standing = waiting_pages.standing_approvals(session_id)
+    approvals = waiting_pages.standing_approvals(session_id)
     return render_page(
-        request, "chat/allowed.html", page="allowed", session=session, current_id=session_id, standing=standing
+        request, "chat/allowed.html", page="allowed", session=session, current_id=session_id, standing=approvals
     )
 
 
@@ -165,12 +165,12 @@ def _act(request: HttpRequest, call: WaitingCall) -> None:
     where = call.session_id, call.run_id
     if call.kind == WaitingKind.QUESTION:
         answers = decision_form.read_answers(form, waiting_rows.fields_of(call))
-        said = protocol.validate_payload(protocol.Reply, {"tool_call_id": call.tool_call_id, "answers": answers})
-        async_to_sync(deciding.answer)(user, *where, said.tool_call_id, said.answers, Door.PAGE)
+        reply = protocol.validate_payload(protocol.Reply, {"tool_call_id": call.tool_call_id, "answers": answers})
+        async_to_sync(deciding.answer)(user, *where, reply.tool_call_id, reply.answers, Door.PAGE)
         return
-    wish = form.get("decision", "")
-    is_allowed = wish in ("allow", "session")
-    if not is_allowed and wish != "deny":
+    chosen = form.get("decision", "")
+    is_allowed = chosen in ("allow", "session")
+    if not is_allowed and chosen != "deny":
         raise BadForm(_("Choose whether it may be called."))
     arguments = waiting_rows.arguments_of(call)
     edited = decision_form.read_arguments(form, arguments, _schema(call)) if is_allowed else None
@@ -178,7 +178,7 @@ def _act(request: HttpRequest, call: WaitingCall) -> None:
         "tool_call_id": call.tool_call_id,
         "decision": "allow" if is_allowed else "deny",
         "arguments": edited,
-        "scope": "session" if wish == "session" else "once",
+        "scope": "session" if chosen == "session" else "once",
         "reason": form.get("reason", "").strip(),
     }
     approval = deciding.approval_of(protocol.validate_payload(protocol.Decide, decision))

@@ -27,12 +27,12 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Report; the exit code is 1 if something does not work."""
         found = []
-        for told in run_checks(CHECKS, options["timeout"]):
-            found.append(told)
+        for result in run_checks(CHECKS, options["timeout"]):
+            found.append(result)
             if not options["json"]:
-                self.stdout.write(f"{told.level:4}  {told.check}: {told.finding.text}")
-                if told.finding.action:
-                    self.stdout.write(f"      → {told.finding.action}")
+                self.stdout.write(f"{result.level:4}  {result.check}: {result.finding.text}")
+                if result.finding.action:
+                    self.stdout.write(f"      → {result.finding.action}")
                 self.stdout.flush()
         if options["json"]:
             lines = [

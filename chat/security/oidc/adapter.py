@@ -78,9 +78,9 @@ class ProviderClient(OpenIDConnectOAuth2Adapter):  # type: ignore[misc] # untype
         """The tokens for later questions to the provider. `standing` stores them encrypted."""
         return SocialToken()
 
-    def complete_login(self, request: HttpRequest, app: SocialApp, token: SocialToken, **told: Any) -> SocialLogin:
+    def complete_login(self, request: HttpRequest, app: SocialApp, token: SocialToken, **answer: Any) -> SocialLogin:
         """The login of a user, from the provider's claims."""
-        tokens = told["response"]
+        tokens = answer["response"]
         claims = provider.read_claims(tokens, nonce=nonce_of(self._verifier))
         found: SocialLogin = self.get_provider().sociallogin_from_response(request, {"id_token": claims})
         found.answer = standing.Answer(claims, tokens)

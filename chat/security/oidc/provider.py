@@ -73,9 +73,9 @@ def logout_address(back: str) -> str:
 
 
 def _check_configuration(document: JsonObject) -> None:
-    said = document.get("issuer")
-    if said != settings.OIDC_ISSUER:
-        raise OAuth2Error(f"The provider calls itself {said!r}: OIDC_ISSUER must be exactly that")
+    named = document.get("issuer")
+    if named != settings.OIDC_ISSUER:
+        raise OAuth2Error(f"The provider calls itself {named!r}: OIDC_ISSUER must be exactly that")
     for name in _ENDPOINTS:
         if name in document and not _is_safe(document[name]):
             raise OAuth2Error(f"The provider's {name} is no https address")
@@ -163,10 +163,10 @@ def read_claims(tokens: JsonObject, *, nonce: str | None = None, subject: str | 
     elif nonce is not None:
         raise OAuth2Error("There is no ID token")
     if "userinfo_endpoint" in find_endpoints():
-        said = ask_userinfo(str(tokens.get("access_token")))
-        if said.get("sub") != claims.get("sub", subject):
+        more = ask_userinfo(str(tokens.get("access_token")))
+        if more.get("sub") != claims.get("sub", subject):
             raise OAuth2Error("What the provider says is about somebody else")
-        claims |= {name: value for name, value in said.items() if name not in {"iss", "aud", "exp", "nonce"}}
+        claims |= {name: value for name, value in more.items() if name not in {"iss", "aud", "exp", "nonce"}}
     found = claims.get("sub")
     is_name = isinstance(found, str) and 0 < len(found) <= _LONGEST_SUBJECT and found.isprintable()
     if not is_name or (subject is not None and found != subject):

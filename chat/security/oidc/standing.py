@@ -168,9 +168,9 @@ def _ask(row: ProviderLogin) -> Answer:
 def _refresh(token: str | None) -> JsonObject:
     if token is None:
         raise _Refused("its token was encrypted with another key")
-    status, said = provider.ask_tokens({"grant_type": "refresh_token", "refresh_token": token})
-    if status in {400, 401, 403} and said.get("error") in _REFUSALS:
-        raise _Refused(f"it answers {said['error']}")
-    if status != requests.codes.ok or not isinstance(said.get("access_token"), str):
-        raise OAuth2Error(f"The provider gave no tokens: {status} {str(said.get('error', ''))[:80]}")
-    return said
+    status, answer = provider.ask_tokens({"grant_type": "refresh_token", "refresh_token": token})
+    if status in {400, 401, 403} and answer.get("error") in _REFUSALS:
+        raise _Refused(f"it answers {answer['error']}")
+    if status != requests.codes.ok or not isinstance(answer.get("access_token"), str):
+        raise OAuth2Error(f"The provider gave no tokens: {status} {str(answer.get('error', ''))[:80]}")
+    return answer

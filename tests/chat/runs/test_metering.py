@@ -147,7 +147,7 @@ def test_which_budgets_hold_and_what_is_used_of_them(name: str, ada: User, used:
     row, wanted = HOLDING[name]
     Budget.objects.create(**({"limit": 10_000} | row | ({"user": used} if "user" in row else {})))
     budgets.load_budgets()
-    found = [int(standing.used) for standing in budgets.standings_for(ada.pk, "researcher")]
+    found = [int(standing.used) for standing in budgets.budget_states_for(ada.pk, "researcher")]
     assert found == ([] if wanted is None else [wanted])
 
 
@@ -173,7 +173,7 @@ def test_the_limits_of_an_agents_version_hold_for_its_runs(limits: Limits, holdi
 def test_no_query_is_made_where_there_are_no_budgets(ada: User, django_assert_num_queries: Any) -> None:
     budgets.load_budgets()
     with django_assert_num_queries(0):
-        assert budgets.standings_for(ada.pk, "researcher") == []
+        assert budgets.budget_states_for(ada.pk, "researcher") == []
     assert not budgets.is_any()
 
 
