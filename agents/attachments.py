@@ -26,18 +26,18 @@ def with_files(
             messages.append(message)
             continue
         images: list[str] = []
-        words: list[str] = []
+        descriptions: list[str] = []
         for file in files:
             # One that was deleted meanwhile has no content any more.
             wanted = content_of is not None and _is_picture(file) and len(images) < left
             picture = content_of(file["id"]) if wanted and content_of is not None else b""
             if picture:
                 images.append(_as_address(file, picture))
-            words.append(_in_words(file, is_shown=bool(picture)))
+            descriptions.append(_in_words(file, is_shown=bool(picture)))
         left -= len(images)
         # A tool's result names the files that it returns itself.
         is_message = message["role"] == "user"
-        content = f"{message['content']}{BEFORE_FILES}{'; '.join(words)}." if is_message else message["content"]
+        content = f"{message['content']}{BEFORE_FILES}{'; '.join(descriptions)}." if is_message else message["content"]
         kept = {key: value for key, value in message.items() if key != "files"}
         messages.append({**kept, "content": content, **({"images": images} if images else {})})
     return messages[::-1]

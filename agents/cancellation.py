@@ -7,7 +7,7 @@ from collections.abc import Callable
 log = logging.getLogger(__name__)
 
 
-def ignore_words(_words: str) -> None:
+def ignore_words(_text: str) -> None:
     """Does nothing."""
 
 
@@ -28,11 +28,11 @@ class CancelToken:
         self.is_decided = False
         """Whether a person has allowed its call with exactly these arguments."""
         self.on_progress: Callable[[str], None] = ignore_words
-        """Called, in the tool's thread or another, with the tool's words about its progress."""
+        """Called, in the tool's thread or another, with what the tool reports about its progress."""
 
-    def progress(self, words: str) -> None:
+    def progress(self, text: str) -> None:
         """Report progress; the call is given more time for it."""
-        self.on_progress(words)
+        self.on_progress(text)
 
     @property
     def reason(self) -> str:

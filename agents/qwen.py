@@ -51,7 +51,7 @@ class ReplyHost(driver.Host, base.ReplyHost, Protocol):
         """Log the outcome of a call that was not run."""
         ...
 
-    def note(self, words: str) -> None:
+    def note(self, text: str) -> None:
         """Log a text for the run's readers that no model has written."""
         ...
 
@@ -160,9 +160,9 @@ def run_conversation(
         raise AgentError("tool_failed", str(error)) from error
     instructions = spec.instructions
     if missing:
-        words = join_sentences([Sentence("Some tools are not available in this run."), *missing])
-        host.note(words)
-        instructions += f"\n\n{words}"
+        note = join_sentences([Sentence("Some tools are not available in this run."), *missing])
+        host.note(note)
+        instructions += f"\n\n{note}"
     pictures_for = (
         functools.partial(pictures_of, content_of=files.content) if files and settings.sees_images else _no_pictures
     )

@@ -111,16 +111,16 @@ class StepSplitter:
 
     def limit(self, max_iterations: int) -> Step:
         """The step for a run whose last allowed model call still asked for tools."""
-        words = f"Stopped after {max_iterations} model calls, which is the limit."
-        return Step({"type": "max_iterations_reached", **self._base(words), "max_iterations": max_iterations})
+        message = f"Stopped after {max_iterations} model calls, which is the limit."
+        return Step({"type": "max_iterations_reached", **self._base(message), "max_iterations": max_iterations})
 
     def complete(self) -> Step:
         """The step of the run's end."""
         return Step({"type": "complete", **self._base(), "total_iterations": self.iteration})
 
-    def error(self, code: str, words: str) -> Step:
+    def error(self, code: str, message: str) -> Step:
         """The step of the run's failure."""
-        return Step({"type": "error", **self._base(), "error": words, "code": code})
+        return Step({"type": "error", **self._base(), "error": message, "code": code})
 
     # -- a reply ----------------------------------------------------------------------------------
 
@@ -198,25 +198,25 @@ class StepSplitter:
             origin=origin,
         )
 
-    def note(self, words: str) -> Step:
+    def note(self, text: str) -> Step:
         """A thought step with a note for the run's readers that no model has written."""
         data: ThoughtStep = {
             "type": "thought",
-            "content": words,
+            "content": text,
             "iteration": self.iteration,
             "timestamp": self._now(),
             "step": self._next_number(),
             "duration_ms": 0,
         }
-        data.update(cast(ThoughtStep, parts_of(words)))
+        data.update(cast(ThoughtStep, parts_of(text)))
         return Step(data)
 
     # -- tools ------------------------------------------------------------------------------------
 
-    def progress(self, call_id: str, words: str) -> PartialStep:
+    def progress(self, call_id: str, text: str) -> PartialStep:
         """A tool call's progress, as a partial step. It has the number of the next step, which will be a call's result."""
         self._progressed += 1
-        return PartialStep(self._number + 1, "tool_result", words, self._progressed, self.open_calls[call_id].name)
+        return PartialStep(self._number + 1, "tool_result", text, self._progressed, self.open_calls[call_id].name)
 
     def result(self, call_id: str, *, ok: bool, content: str, duration_ms: int, files: Sequence[FileData] = ()) -> Step:
         """The step of a tool call's result."""

@@ -52,8 +52,8 @@ class TurnRunner:
             done(call_id, outcome)
 
         def refuse(refused: Mapping[str, str]) -> None:
-            for call_id, words in refused.items():
-                add_outcome(call_id, ToolOutcome(ok=False, content=words, duration_ms=0))
+            for call_id, message in refused.items():
+                add_outcome(call_id, ToolOutcome(ok=False, content=message, duration_ms=0))
 
         refuse(surplus)
         self._turn_stop = stop = CancelToken()

@@ -40,6 +40,6 @@ class FormsMiddleware(MiddlewareMixin):
         return refusal or await cast(Any, self.get_response)(request)
 
 
-def _refuse(request: HttpRequest, status: int, code: ErrorCode, words: str) -> HttpResponse:
-    response = refuse_program(request, status, code, words)
-    return response or HttpResponse(f"{words}\n", status=status, content_type="text/plain; charset=utf-8")
+def _refuse(request: HttpRequest, status: int, code: ErrorCode, message: str) -> HttpResponse:
+    response = refuse_program(request, status, code, message)
+    return response or HttpResponse(f"{message}\n", status=status, content_type="text/plain; charset=utf-8")

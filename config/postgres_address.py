@@ -45,5 +45,5 @@ def parse_postgres(raw: str) -> dict[str, Any]:
 
 def _reason(error: Exception, raw: str) -> str:
     """Libpq's error message; empty if it repeats the whole address."""
-    words = " ".join(str(error).split())
-    return "it cannot be read" if raw in words or "@" in words else words
+    reason = " ".join(str(error).split())
+    return "it cannot be read" if raw in reason or "@" in reason else reason

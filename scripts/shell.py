@@ -48,9 +48,9 @@ def file_hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def log_line(words: str) -> None:
+def log_line(text: str) -> None:
     """Print a line for the user."""
-    print(words, file=sys.stderr, flush=True)
+    print(text, file=sys.stderr, flush=True)
 
 
 def exec_program(program: Path, *arguments: str) -> NoReturn:

@@ -90,8 +90,8 @@ def _why_not(name: str, error: BaseException) -> str:
         and (name == error.name or name.startswith(f"{error.name}."))
     ):
         return "can't be imported: there is no such module"
-    words = " ".join(str(error).split())[:300]
-    cause = f"{type(error).__name__}: {words}" if words else type(error).__name__
+    reason = " ".join(str(error).split())[:300]
+    cause = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
     own = [frame for frame in frames if frame.filename != __file__]
     where = f", {os.path.basename(own[-1].filename)} line {own[-1].lineno}" if own else ""  # noqa: PTH119
@@ -144,8 +144,8 @@ def _take_tool(each: type, origin: str, adapter: Callable[[Any], Tool] = lambda 
         tool = adapter(object.__new__(each) if unset_in(settings) else each())
         info = info_of(tool, origin, settings)
     except Exception as error:  # noqa: BLE001 - whatever it does when it is made
-        words = " ".join(str(error).split())[:200]
-        raise BadTool(f"can't be made without arguments ({type(error).__name__}: {words})") from None
+        reason = " ".join(str(error).split())[:200]
+        raise BadTool(f"can't be made without arguments ({type(error).__name__}: {reason})") from None
     if info.name in RESERVED:
         raise BadTool(f"has the name “{info.name}”, which a built-in tool has already")
     register_tool(info, lambda: adapter(each()))

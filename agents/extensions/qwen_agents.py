@@ -65,8 +65,8 @@ def make_agent(spec: AgentSpec, model: Any, tools: Sequence[Any], mixin: type[An
     if each is None:
         raise AgentError("internal", Sentence("The extension that brought this agent is not installed any more."))
     if unset := unset_in(declared_by(each)):
-        words = Sentence("This agent needs %(settings)s, which is not set.", settings=", ".join(unset))
-        raise AgentError("internal", words)
+        message = Sentence("This agent needs %(settings)s, which is not set.", settings=", ".join(unset))
+        raise AgentError("internal", message)
     driven = type(each.__name__, (mixin, each), {"__module__": each.__module__, "mem": _NoFiles()})
     return driven(**_given(each, model, tools, spec.instructions))
 

@@ -42,8 +42,8 @@ class QwenTool:
         try:
             return as_text(self._tool.call(json.dumps(arguments, ensure_ascii=False)))
         except ToolServiceError as error:
-            words = mask_text(" ".join(str(error).split()))[:_MOST_SAID]
-            raise ToolError(f"The tool failed: {words}") from error
+            reason = mask_text(" ".join(str(error).split()))[:_MOST_SAID]
+            raise ToolError(f"The tool failed: {reason}") from error
 
 
 def schema_of(parameters: Any) -> Any:

@@ -122,8 +122,8 @@ def build_tools(
         found, missing = mcp.connected_tools(toolbox.mcp_servers, reserved_names(), choices)
         # No MCP server's tool replaces one of ours.
         built = {**built, **{tool.name: tool for tool in found if tool.name not in built}}
-        for words in missing:
-            on_missing(words)
+        for message in missing:
+            on_missing(message)
     return built
 
 

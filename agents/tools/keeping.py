@@ -46,4 +46,4 @@ class KeepingTool:
         kept, problems = self._files.keep(result.files)
         names = ", ".join(f"“{file['name']}”" for file in kept)
         parts = [f"Kept in this conversation, where the person sees it: {names}."] if kept else []
-        return KeptText("\n".join([result, *(f"[{words}]" for words in (*parts, *problems))]), kept)
+        return KeptText("\n".join([result, *(f"[{part}]" for part in (*parts, *problems))]), kept)

@@ -62,10 +62,10 @@ class MCPTool:
         began = time.monotonic()
         deadline = began + limit
 
-        def on_progress(words: str) -> None:
+        def on_progress(text: str) -> None:
             nonlocal deadline
             deadline = min(time.monotonic() + limit, began + max(limit, _LONGEST_CALL_S))
-            stop.progress(words)
+            stop.progress(text)
 
         future = _loop.submit(self._server.call(self._tool, arguments, on_progress))
         remove_callback = stop.add_callback(lambda: _ignore(future.cancel()))

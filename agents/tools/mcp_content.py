@@ -70,21 +70,21 @@ def _size(encoded: str) -> str:
 def progress_text(progress: float, total: float | None, message: str | None) -> str:
     """A call's progress, in the server's own words if it sends any."""
     done = f"{progress:g} of {total:g}" if total else f"{progress:g}"
-    words = " ".join(clean_text(message or "").split())[:_MOST_SAID]
-    return f"{done}: {words}" if words else done
+    text = " ".join(clean_text(message or "").split())[:_MOST_SAID]
+    return f"{done}: {text}" if text else done
 
 
 def failure_text(error: BaseException | None, text: str = "", secrets: Sequence[str] = ()) -> str:
     """Why a server cannot be used: its own message if there is one, without secrets; for a group of exceptions, the first one's."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    words = text or _words(error)
+    shown = text or _error_text(error)
     for secret in sorted(secrets, key=len, reverse=True):
-        words = words.replace(secret, "…")
-    return mask_text(" ".join(clean_text(words).split()))[:_MOST_SAID].rstrip(".")
+        shown = shown.replace(secret, "…")
+    return mask_text(" ".join(clean_text(shown).split()))[:_MOST_SAID].rstrip(".")
 
 
-def _words(error: BaseException | None) -> str:
+def _error_text(error: BaseException | None) -> str:
     if isinstance(error, FileNotFoundError):
         return f"there is no program “{error.filename}”"
     # Which exception comes depends on how far the handshake had come.

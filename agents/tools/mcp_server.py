@@ -276,8 +276,8 @@ class Server:
             self._end.set()
             raise ToolError(f"The MCP server “{self.name}” has ended.") from error
         except (RuntimeError, ValueError, OSError, httpx2.HTTPError) as error:
-            words = failure_text(error, "", _secrets(self.config))
-            raise ToolError(f"The MCP server “{self.name}” gave an answer that can't be used: {words}") from error
+            failure = failure_text(error, "", _secrets(self.config))
+            raise ToolError(f"The MCP server “{self.name}” gave an answer that can't be used: {failure}") from error
         finally:
             self._calls -= 1
             call.cancel()  # where it is still at work, the session tells the server

@@ -97,8 +97,8 @@ def make_tool(name: str) -> Tool:
     except ToolError:
         raise
     except Exception as error:
-        words = f"The tool “{name}” can't be made ({type(error).__name__})."
-        raise ToolError(words) from error
+        message = f"The tool “{name}” can't be made ({type(error).__name__})."
+        raise ToolError(message) from error
 
 
 def forget_tools() -> None:
@@ -120,8 +120,8 @@ class ExtensionTool:
         """Call the tool. Raises `ToolError`."""
         try:
             result = self._tool.call(arguments, stop)
-            words = hide_secrets(str(result), self._settings)
-            return ToolText(words, result.files) if isinstance(result, ToolText) else words
+            text = hide_secrets(str(result), self._settings)
+            return ToolText(text, result.files) if isinstance(result, ToolText) else text
         except ToolError as error:
             raise ToolError(hide_secrets(str(error), self._settings)) from error
 

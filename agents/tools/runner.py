@@ -73,7 +73,7 @@ def run_tools(
     jobs: Sequence[Job],
     stop: CancelToken,
     done: Callable[[str, ToolOutcome], None],
-    progress: Callable[[str, str], None] = lambda _id, _words: None,
+    progress: Callable[[str, str], None] = lambda _id, _text: None,
     wait_stored: WaitStored = begin_at_once,
 ) -> None:
     """Run tool calls at the same time, each in a thread of its own; ``done`` is called as each ends, ``progress`` for each progress report.
@@ -176,9 +176,9 @@ class ToolTurn:
         try:
             news = self._news.get(timeout=max(0.0, job.deadline - time.monotonic()))
         except queue.Empty:
-            words = f"The tool took longer than {job.deadline - job.began:g} seconds, so it was stopped."
-            job.stop.set(words)
-            self._end(job, ok=False, content=words)
+            message = f"The tool took longer than {job.deadline - job.began:g} seconds, so it was stopped."
+            job.stop.set(message)
+            self._end(job, ok=False, content=message)
         else:
             self._handle(news)
 
@@ -206,14 +206,14 @@ class ToolTurn:
             self._woken.discard(call_id)
             self._waiting.append(self._held.pop(call_id))
 
-    def _show_progress(self, job: Job, words: str) -> None:
+    def _show_progress(self, job: Job, text: str) -> None:
         """Give a tool that reports progress more time, and show it at a limited pace."""
         now = time.monotonic()
         timeout_s = job.tool.timeout_s if job.tool else 0.0
         job.deadline = max(job.deadline, min(now + timeout_s, job.began + max(timeout_s, LONGEST_S)))
         if now - job.shown_at >= PROGRESS_EVERY_S:
             job.shown_at = now
-            self._progress(job.id, clean_text(words)[:PROGRESS_LIMIT])
+            self._progress(job.id, clean_text(text)[:PROGRESS_LIMIT])
 
     def _wind_down(self) -> None:
         """End every call after a stop: with its result if it has one, else with the reason."""
@@ -232,8 +232,8 @@ class ToolTurn:
                 news = self._news.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
                 for job in list(self._working.values()):
-                    words = f"{reason} The tool did not stop within {ABANDON_S:g} seconds, so it was abandoned."
-                    self._end(job, ok=False, content=words)
+                    message = f"{reason} The tool did not stop within {ABANDON_S:g} seconds, so it was abandoned."
+                    self._end(job, ok=False, content=message)
             else:
                 ended = news[0] if isinstance(news, tuple) and news[1] is not None else news
                 if isinstance(ended, Job) and ended.id in self._working:

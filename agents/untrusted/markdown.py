@@ -74,13 +74,13 @@ def _fence(self: RendererHTML, tokens: Sequence[Token], idx: int, options: Optio
 def _image(self: RendererHTML, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
     """A picture becomes a link, so that it is fetched only if the reader follows it."""
     token = tokens[idx]
-    words = self.renderInlineAsText(token.children or [], options, env) or "image"
+    label = self.renderInlineAsText(token.children or [], options, env) or "image"
     address = str(token.attrs.get("src", ""))
     if not markdown_rules.leads_somewhere(address):
-        return escape(words)
-    host = markdown_rules.other_host(words, address)
+        return escape(label)
+    host = markdown_rules.other_host(label, address)
     beside = f' <span class="host">({escape(host)})</span>' if host else ""
-    return f'<a href="{escape(address)}" target="_blank">{escape(words)}</a>{beside}'
+    return f'<a href="{escape(address)}" target="_blank">{escape(label)}</a>{beside}'
 
 
 def _heading(self: RendererHTML, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:

@@ -205,8 +205,8 @@ def _details(state: StateBlock, start_line: int, end_line: int, silent: bool) ->
 def _end_of_details(state: StateBlock, start: int, end: int) -> int:
     depth = 1
     for line in range(start, end):
-        words = _line(state, line).strip().lower()
-        depth += 1 if _DETAILS.fullmatch(words) else -1 if words == "</details>" else 0
+        text = _line(state, line).strip().lower()
+        depth += 1 if _DETAILS.fullmatch(text) else -1 if text == "</details>" else 0
         if depth == 0:
             return line
     return end
@@ -381,14 +381,14 @@ def _alerts(state: StateCore) -> None:
     state.tokens = tokens
 
 
-def _title(words: str, beside: Token) -> list[Token]:
+def _title(text: str, beside: Token) -> list[Token]:
     opening, inline, closing = (
         Token("paragraph_open", "p", 1),
         Token("inline", "", 0),
         Token("paragraph_close", "p", -1),
     )
     opening.attrSet("class", "alert-title")
-    inline.content, inline.children = words, []
+    inline.content, inline.children = text, []
     for token in (opening, inline, closing):
         token.block, token.level, token.map = True, beside.level + (token is inline), beside.map
     return [opening, inline, closing]

@@ -234,8 +234,8 @@ class ConfirmedActionsAdmin(ReadOnlyAdmin):
             return ""
         if of == 1:
             return gettext("This %(thing)s %(why)s.") % {"thing": self.opts.verbose_name, "why": act.otherwise}
-        words = {"n": number, "total": of, "things": self.opts.verbose_name_plural, "why": act.otherwise}
-        return gettext("%(n)d of %(total)d %(things)s %(why)s.") % words
+        values = {"n": number, "total": of, "things": self.opts.verbose_name_plural, "why": act.otherwise}
+        return gettext("%(n)d of %(total)d %(things)s %(why)s.") % values
 
     def _do(self, request: HttpRequest, act: ConfirmedAction, thing: Any) -> None:
         label = str(thing)

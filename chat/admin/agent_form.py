@@ -323,11 +323,11 @@ def _filled(data: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
 def _tool_choices(newest: AgentVersion | None) -> list[tuple[str, SafeString]]:
     offered = {tool.name: tool.description for tool in agents.list_tools()}
     kept = dict.fromkeys(newest.tools if newest is not None else (), gettext("It is not there any more."))
-    return [(name, _labelled(name, words)) for name, words in {**kept, **offered}.items()]
+    return [(name, _labelled(name, description)) for name, description in {**kept, **offered}.items()]
 
 
-def _labelled(name: str, words: str) -> SafeString:
-    return format_html("<code>{}</code> {}", name, first_sentence(words))
+def _labelled(name: str, description: str) -> SafeString:
+    return format_html("<code>{}</code> {}", name, first_sentence(description))
 
 
 _TOOL_MARK = "\t"
@@ -339,8 +339,8 @@ def _server_choices(newest: AgentVersion | None) -> list[tuple[str, SafeString]]
     choices: dict[str, SafeString] = {}
     for server in mcp_servers.names_to_choose():
         choices[server] = _labelled(server, gettext("all its tools"))
-        for tool, words in known.get(server, {}).items():
-            choices[f"{server}{_TOOL_MARK}{tool}"] = _labelled(f"{server} · {tool}", words)
+        for tool, description in known.get(server, {}).items():
+            choices[f"{server}{_TOOL_MARK}{tool}"] = _labelled(f"{server} · {tool}", description)
     for value in _chosen((newest.mcp or ()) if newest is not None else ()):
         choices.setdefault(value, _labelled(value.replace(_TOOL_MARK, " · "), gettext("It is not there now.")))
     return list(choices.items())

@@ -55,5 +55,5 @@ class CaseSetAdmin(ReadOnlyAdmin):
             return "–"
         (column,) = case_selectors.columns_of([newest])
         label = ngettext("%(passed)s of %(n)s passed", "%(passed)s of %(n)s passed", column.totals.cases)
-        words = label % {"passed": column.totals.passed, "n": column.totals.cases}
-        return f"{newest.agent_name} {newest.agent_version.number} · {words} · {gettext(newest.state)}"
+        text = label % {"passed": column.totals.passed, "n": column.totals.cases}
+        return f"{newest.agent_name} {newest.agent_version.number} · {text} · {gettext(newest.state)}"

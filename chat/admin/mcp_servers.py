@@ -72,7 +72,7 @@ class McpServerAdmin(EnteredServerAdmin):
         """The tools that the last trial found, each with the first sentence of its description."""
         if not server.offered:
             return gettext("Not known yet: save the server, then try it.")
-        rows = ((name, first_sentence(words)) for name, words in sorted(server.offered.items()))
+        rows = ((name, first_sentence(description)) for name, description in sorted(server.offered.items()))
         return format_html("<ul>{}</ul>", format_html_join("", "<li><code>{}</code> {}</li>", rows))
 
     def get_urls(self) -> list[URLPattern]:

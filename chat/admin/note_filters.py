@@ -88,7 +88,7 @@ class NotedRuns(_Admin):
         verdicts = notes.verdict_counts(Verdict.objects.filter(run__in=[run.pk for run in runs]))
         comments = _count_comments(runs)
         for run in runs:
-            vars(run)["said_of_it"] = _words(verdicts.get(run.pk), comments.get(run.pk, 0))
+            vars(run)["said_of_it"] = _notes_text(verdicts.get(run.pk), comments.get(run.pk, 0))
         changes.result_list = runs
         return changes
 
@@ -98,7 +98,7 @@ class NotedRuns(_Admin):
         return str(getattr(run, "said_of_it", ""))
 
 
-def _words(verdicts: VerdictCounts | None, comments: int) -> str:
+def _notes_text(verdicts: VerdictCounts | None, comments: int) -> str:
     good, bad = (verdicts["good"], verdicts["bad"]) if verdicts else (0, 0)
     parts = (
         pgettext("verdicts", "%(n)d good") % {"n": good} if good else "",

@@ -35,7 +35,7 @@ class RoleFilter(ChoiceFilter):
 
     title = _("role")
     parameter_name = "role"
-    choices_of = tuple((str(role), words) for role, words in _ROLES.items())
+    choices_of = tuple((str(role), label) for role, label in _ROLES.items())
 
 
 @admin.register(Connection)

@@ -62,7 +62,7 @@ class UsageAdmin(ReadOnlyAdmin):
             "days": days,
             "by": by,
             "choices_of_days": [(number, number == days) for number in _DAYS],
-            "choices_of_by": [(key, words, key == by) for key, words in _BY.items()],
+            "choices_of_by": [(key, label, key == by) for key, label in _BY.items()],
             "bars": _bars(by_day, [str(since + timedelta(days=n)) for n in range(days)]),
             "rows": _rows(rows[:_ROWS]),
             "since": since,

@@ -41,9 +41,9 @@ def takes_body(kind: type[BaseModel]) -> JsonObject:
     return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}
 
 
-def takes_header(name: str, words: str) -> JsonObject:
+def takes_header(name: str, description: str) -> JsonObject:
     """The OpenAPI description of a header that a call reads."""
-    header = {"in": "header", "name": name, "required": False, "schema": {"type": "string"}, "description": words}
+    header = {"in": "header", "name": name, "required": False, "schema": {"type": "string"}, "description": description}
     return {"parameters": [header]}
 
 
@@ -95,8 +95,8 @@ def read_expiry(at: float | str | None) -> datetime | None:
     except (ValueError, OverflowError, OSError):
         moment = None
     if moment is None:
-        words = Sentence("expires_at: neither Unix seconds nor a date and time like 2027-03-01T09:00Z.")
-        raise BadFrame("bad_frame", words)
+        message = Sentence("expires_at: neither Unix seconds nor a date and time like 2027-03-01T09:00Z.")
+        raise BadFrame("bad_frame", message)
     if moment <= timezone.now():
         raise BadFrame("bad_frame", Sentence("expires_at: this moment has passed."))
     return moment

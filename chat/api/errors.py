@@ -112,8 +112,8 @@ def out_of_scope(_: HttpRequest, failure: OutOfScope) -> HttpResponse:
     """The answer to a token that may not do this."""
     if failure.needed is None:
         return error_response("not_allowed", Sentence("No token may do this; log in on the pages."))
-    words = Sentence("This needs a token with the scope “%(scope)s”.", scope=failure.needed.value)
-    response = error_response("not_allowed", words)
+    message = Sentence("This needs a token with the scope “%(scope)s”.", scope=failure.needed.value)
+    response = error_response("not_allowed", message)
     response["WWW-Authenticate"] = f'Bearer error="insufficient_scope", scope="{failure.needed.value}"'
     return response
 

@@ -111,8 +111,8 @@ async def get_text(request: HttpRequest, file_id: str) -> HttpResponse:
     try:
         text = await uploads.in_file_thread(ask_patiently, _whole_text, file)
     except file_texts.NoText as why:
-        words = Sentence("“%(name)s” has no text that can be read. %(why)s", name=file.name, why=why.args[0])
-        raise Refused("unsupported_media", words) from None
+        message = Sentence("“%(name)s” has no text that can be read. %(why)s", name=file.name, why=why.args[0])
+        raise Refused("unsupported_media", message) from None
     except agents.Unreadable as why:
         raise Refused("storage", str(why)) from None
     headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": _POLICY}

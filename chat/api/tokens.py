@@ -101,8 +101,8 @@ async def make_token(request: HttpRequest, response: HttpResponse) -> Status[Mad
             Door.API,
         )
     except tokens.TooManyTokens:
-        words = Sentence("You have %(n)d tokens, and more are not allowed. Revoke one first.", n=tokens.MOST_TOKENS)
-        raise Refused("rate_limited", words) from None
+        message = Sentence("You have %(n)d tokens, and more are not allowed. Revoke one first.", n=tokens.MOST_TOKENS)
+        raise Refused("rate_limited", message) from None
     response["Cache-Control"] = "no-store"
     return Status(201, {**_token_out(made), "token": text})
 

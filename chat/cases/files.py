@@ -62,5 +62,5 @@ def _own(owner_id: int, file: File) -> UUID:
     try:
         return stored_files.copy_for(owner_id, file).pk
     except stored_files.StorageFull:
-        words = Sentence("The files of the set's owner would be more than may be kept. Delete some first.")
-        raise Refused("too_large", words) from None
+        message = Sentence("The files of the set's owner would be more than may be kept. Delete some first.")
+        raise Refused("too_large", message) from None

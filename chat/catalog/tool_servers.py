@@ -51,7 +51,10 @@ def _store(
             "transport": state.transport[:300],
             "state": state.state,
             "tools": state.tools,
-            "offered": {name: words[:_LONGEST_WORDS] for name, words in offered.get(state.name, _NONE).items()} or None,
+            "offered": {
+                name: description[:_LONGEST_WORDS] for name, description in offered.get(state.name, _NONE).items()
+            }
+            or None,
             "attempts": state.attempts,
             "last_error": state.last_error[:500],
             "since": datetime.fromtimestamp(state.since, UTC),

@@ -43,9 +43,9 @@ class _Running:
             for finding in self.check():
                 self.findings.append(finding)
         except Exception as error:  # noqa: BLE001 - whatever the check raises is its finding
-            words = " ".join(f"{type(error).__name__}: {error}".split())
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
             action = "Correct the database and its migrations first." if isinstance(error, DatabaseError) else _NO_IDEA
-            self.findings.append(Finding.fail(f"could not be checked ({words[:300]})", action))
+            self.findings.append(Finding.fail(f"could not be checked ({reason[:300]})", action))
         finally:
             connections.close_all()
 
@@ -54,8 +54,8 @@ class _Running:
         self.thread.join(max(0.0, until - time.monotonic()))
         found = list(self.findings)
         if self.thread.is_alive():
-            words = f"has not answered within {patience_s:g} s"
-            found.append(Finding.fail(words, "Check whether a firewall drops packets to it."))
+            reason = f"has not answered within {patience_s:g} s"
+            found.append(Finding.fail(reason, "Check whether a firewall drops packets to it."))
         for finding in found:
             yield CheckResult(self.name, Finding(finding.level, mask_text(finding.text), mask_text(finding.action)))
 

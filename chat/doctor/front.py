@@ -42,9 +42,9 @@ def check_front() -> Iterator[Finding]:
     try:
         answer = _ask(f"{base}{_ECHO}")
     except (httpx2.HTTPError, OSError) as error:
-        words = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
         yield Finding.fail(
-            f"{base} cannot be reached from here: {words}",
+            f"{base} cannot be reached from here: {reason}",
             "Check that a process serves, that the name leads to the proxy, and that its certificate is valid.",
         )
         return

@@ -25,9 +25,9 @@ def check_login_provider() -> Iterator[Finding]:
             answer = client.get(address)
         document: Any = answer.json() if answer.status_code == 200 else None
     except (httpx2.HTTPError, OSError, ValueError) as error:
-        words = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
         yield Finding.fail(
-            f"{address} cannot be read: {words}", "Check that OIDC_ISSUER is right, and can be reached from here."
+            f"{address} cannot be read: {reason}", "Check that OIDC_ISSUER is right, and can be reached from here."
         )
         return
     if not isinstance(document, dict):
@@ -56,7 +56,7 @@ def check_mail() -> Iterator[Finding]:
             f"the server does not accept the login ({refused.smtp_code})", "Set name and password in EMAIL_URL."
         )
     except (OSError, smtplib.SMTPException) as error:
-        words = " ".join(f"{type(error).__name__}: {error}".split())
-        yield Finding.fail(f"{settings.EMAIL_HOST}:{settings.EMAIL_PORT} cannot be used: {words}", "Check EMAIL_URL.")
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        yield Finding.fail(f"{settings.EMAIL_HOST}:{settings.EMAIL_PORT} cannot be used: {reason}", "Check EMAIL_URL.")
     else:
         yield Finding.ok(f"{settings.EMAIL_HOST}:{settings.EMAIL_PORT} can be used")

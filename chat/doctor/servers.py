@@ -41,14 +41,14 @@ def _check_redis(name: str, attempt: "redis_check.Attempt", otherwise: str) -> I
     try:
         attempt()
     except redis_check.AWAY as error:
-        words = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
         lasting = redis_check.lasting_reason(error)
         action = (
             f"Correct {name}, or the server that it names."
             if lasting
             else f"Check that the Redis of {name} runs. Until then {otherwise}."
         )
-        yield Finding.fail(f"cannot be used: {lasting or words}", action)
+        yield Finding.fail(f"cannot be used: {lasting or reason}", action)
         return
     took_ms = (time.perf_counter() - began) * 1000
     yield Finding.ok(f"works, answers in {took_ms:.0f} ms")

@@ -75,8 +75,8 @@ def _call(call: Call) -> str:
     if (result := call.result) is None:
         parts.append(f"*{_('No result')}*")
     else:
-        words = _("Result") if result.ok else _("Failed")
-        parts += [f"{words} · {humanize.duration(result.duration_ms)}" if result.duration_ms is not None else words]
+        label = _("Result") if result.ok else _("Failed")
+        parts += [f"{label} · {humanize.duration(result.duration_ms)}" if result.duration_ms is not None else label]
         parts += [_fenced(result.content)] if result.content else []
         parts += ["\n".join(f"- {_line(file['name'])}" for file in result.files)] if result.files else []
     return "\n\n".join(parts)
@@ -88,7 +88,7 @@ def _decided(call: Call) -> list[str]:
     if row is None or not row["said"]:
         return []
     parts = [row["said"], *([_closed(row["reason"])] if row["reason"] else [])]
-    parts += [f"- {_line(label)}: {_line(words)}" for label, words in row["answers"]]
+    parts += [f"- {_line(label)}: {_line(answer)}" for label, answer in row["answers"]]
     edited = call.decision.arguments if call.decision is not None else None
     return [*parts, *([_fenced(humanize.as_json(edited), "json")] if edited is not None else [])]
 

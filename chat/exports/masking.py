@@ -87,9 +87,9 @@ class Masker:
         return value
 
     def _hide(self, kind: Kind) -> str:
-        words = masking.placeholder_for(kind)
-        self._add_place(kind, words)
-        return words
+        placeholder = masking.placeholder_for(kind)
+        self._add_place(kind, placeholder)
+        return placeholder
 
     def _add_place(self, kind: Kind, excerpt: str) -> None:
         self.counts[kind] += 1

@@ -124,8 +124,8 @@ class DailyUsage(models.Model):
         return f"{self.day} {self.agent_name} {self.model}"
 
 
-def _per_million(words: str) -> "models.DecimalField[Decimal, Decimal]":
-    return models.DecimalField(words, max_digits=12, decimal_places=6, validators=[MinValueValidator(Decimal(0))])
+def _per_million(description: str) -> "models.DecimalField[Decimal, Decimal]":
+    return models.DecimalField(description, max_digits=12, decimal_places=6, validators=[MinValueValidator(Decimal(0))])
 
 
 class Price(models.Model):

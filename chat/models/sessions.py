@@ -59,9 +59,9 @@ class _Literal(models.Expression):
         return f"'{self._word}'", ()
 
 
-def is_one_of(field: str, words: Sequence[str]) -> Q:
+def is_one_of(field: str, values: Sequence[str]) -> Q:
     """The condition of a partial index: a field has one of these values, as literals for the planner."""
-    return Q(**{f"{field}__in": [_Literal(word) for word in words]})
+    return Q(**{f"{field}__in": [_Literal(word) for word in values]})
 
 
 #: A run that a user or a schedule has started; the others are runs within runs.

@@ -174,8 +174,8 @@ def _call(
     if body is not None:
         called["requestBody"] = {"required": True, "content": _json(body)}
         called["parameters"] = [
-            {"in": "header", "name": name, "required": False, "schema": _TEXT, "description": words}
-            for name, words in (
+            {"in": "header", "name": name, "required": False, "schema": _TEXT, "description": label}
+            for name, label in (
                 ("X-Session-Id", "The session to go on with; it is in every answer."),
                 ("Idempotency-Key", "The same again, within a day, is the same run, told from its start."),
                 ("X-Stop-On-Disconnect", "`true`: a connection that is closed stops the run."),

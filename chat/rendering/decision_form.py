@@ -175,7 +175,7 @@ def with_sent(fields: list[FormField], sent: Sent) -> list[FormField]:
     for shown in fields:
         if shown.key in sent:
             shown.text = _lf(sent.get(shown.key, ""))
-            shown.options = [(value, words, value == shown.text) for value, words, _is_chosen in shown.options]
+            shown.options = [(value, label, value == shown.text) for value, label, _is_chosen in shown.options]
     return fields
 
 
@@ -202,7 +202,7 @@ def _read_fields(sent: Sent, arguments: Mapping[str, Any], schema: Mapping[str, 
             continue
         text = _lf(sent.get(shown.key, ""))
         before = (
-            next((value for value, _words, is_chosen in shown.options if is_chosen), "")
+            next((value for value, _label, is_chosen in shown.options if is_chosen), "")
             if shown.options
             else shown.text
         )
@@ -224,7 +224,7 @@ def _value(shown: FormField, text: str) -> Any:
         case "number":
             return _number(text, shown.label)
         case "choice":
-            if text not in [value for value, _words, _is_chosen in shown.options]:
+            if text not in [value for value, _label, _is_chosen in shown.options]:
                 raise BadForm(_("“%(name)s”: choose one of the options.") % {"name": shown.label})
     return _parse(text, shown.label)
 
@@ -268,12 +268,12 @@ def _question_field(key: str, asked: QuestionField, sent: Sent | None) -> FormFi
     chosen = [] if sent is None else sent.getlist(key)
     if kind in ("choice", "choices"):
         options = asked.get("options", [])
-        shown.options = [(str(place), words, str(place) in chosen) for place, words in enumerate(options)]
+        shown.options = [(str(place), label, str(place) in chosen) for place, label in enumerate(options)]
     elif kind == "yes_no":
         shown.kind = "choice"
         shown.options = [
-            (word, words, word in chosen)
-            for word, words in (("yes", pgettext("an answer", "Yes")), ("no", pgettext("an answer", "No")))
+            (word, label, word in chosen)
+            for word, label in (("yes", pgettext("an answer", "Yes")), ("no", pgettext("an answer", "No")))
         ]
     elif chosen:
         shown.text = _lf(chosen[-1])
@@ -297,11 +297,11 @@ def _answer(shown: FormField, asked: QuestionField) -> Any:
     """An answer; None if the field is empty."""
     match asked["kind"]:
         case "choices":
-            return [words for _value, words, is_chosen in shown.options if is_chosen] or None
+            return [label for _value, label, is_chosen in shown.options if is_chosen] or None
         case "choice":
-            return next((words for _value, words, is_chosen in shown.options if is_chosen), None)
+            return next((label for _value, label, is_chosen in shown.options if is_chosen), None)
         case "yes_no":
-            return next((value == "yes" for value, _words, is_chosen in shown.options if is_chosen), None)
+            return next((value == "yes" for value, _label, is_chosen in shown.options if is_chosen), None)
         case "number":
             return _number(shown.text, shown.label) if shown.text.strip() else None
     return shown.text if shown.text.strip() else None

@@ -78,21 +78,21 @@ def argument_changes(before: Any, after: Any) -> list[Row]:
     if after is None:
         return []
     if not isinstance(before, dict) or not isinstance(after, dict):
-        old, new = _words(before), _words(after)
+        old, new = _value_text(before), _value_text(after)
         return [] if old == new else [{"name": "", "before": old, "after": new}]
     names = dict.fromkeys([*before, *after])
     rows = [
         {
             "name": name,
-            "before": _words(before[name]) if name in before else "",
-            "after": _words(after[name]) if name in after else "",
+            "before": _value_text(before[name]) if name in before else "",
+            "after": _value_text(after[name]) if name in after else "",
         }
         for name in names
     ]
     return [row for row in rows if row["before"] != row["after"]]
 
 
-def _words(value: Any) -> str:
+def _value_text(value: Any) -> str:
     return value if isinstance(value, str) else humanize.as_json(value)
 
 
@@ -114,5 +114,5 @@ def _answer(value: Any) -> str:
         case None | "" | []:
             return "–"
         case list():
-            return humanize.join_list(map(_words, value))
-    return _words(value)
+            return humanize.join_list(map(_value_text, value))
+    return _value_text(value)

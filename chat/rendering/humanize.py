@@ -269,26 +269,26 @@ def sent_along(along: SentAlongData) -> str:
     if not number:
         return _("The client has sent instructions along")
     if not along["instructions"]:
-        words = ngettext(
+        text = ngettext(
             "The client has sent %(n)d earlier message along",
             "The client has sent %(n)d earlier messages along",
             number,
         )
     else:
-        words = ngettext(
+        text = ngettext(
             "The client has sent instructions and %(n)d earlier message along",
             "The client has sent instructions and %(n)d earlier messages along",
             number,
         )
-    return words % {"n": number}
+    return text % {"n": number}
 
 
 def usage(input_tokens: int, output_tokens: int, *, estimated: bool = False) -> str:
     """Tokens of a run, in two groups that do not break; says if they are estimated."""
-    words = _("%(input)s in / %(output)s out") % {"input": count(input_tokens), "output": count(output_tokens)}
+    text = _("%(input)s in / %(output)s out") % {"input": count(input_tokens), "output": count(output_tokens)}
     if estimated:
-        words = _("about %(usage)s") % {"usage": words}
-    return " / ".join(map(nbsp, words.split(" / ")))
+        text = _("about %(usage)s") % {"usage": text}
+    return " / ".join(map(nbsp, text.split(" / ")))
 
 
 def cost(amount: float, currency: str) -> str:

@@ -117,7 +117,7 @@ def _why(run: Run, waited_ms: int, total_ms: int) -> list[Row]:
         ("fail", _("Failed tools"), failed),
         ("model2", _("Waiting for the model, and the rest"), other),
     ]
-    whole = sum(ms for _fill, _words, ms in parts)
+    whole = sum(ms for _fill, _label, ms in parts)
     segments: list[Row] = []
     x = 0.0
     for fill, label, ms in parts:

@@ -26,7 +26,7 @@ def translate_thought(step: ThoughtStep) -> str:
     return format_parts({**step, "message": content}, gettext) if step.get("template") else content
 
 
-def first_sentence(words: str) -> str:
+def first_sentence(text: str) -> str:
     """A tool's description, without what only the model has to know."""
-    line = words.partition("\n")[0]
+    line = text.partition("\n")[0]
     return line.partition(". ")[0].rstrip(".")

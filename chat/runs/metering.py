@@ -90,7 +90,7 @@ class RunMeter:
 
     def allow(self) -> Allowance:
         """See `agents.Meter`: any call; the last one, once a budget is used up; none after that, or if one was used up before the first."""
-        if refusal := next((words for meter in self._around if (words := meter.refusal())), None):
+        if refusal := next((reason for meter in self._around if (reason := meter.refusal())), None):
             return Allowance(refusal=refusal)
         tight = self._tightest()
         if tight is None:

@@ -29,8 +29,8 @@ class QueueWatch:
         now, was_stuck = time.monotonic(), self.is_stuck()
         self._waiting_since = {session_id: self._waiting_since.get(session_id, now) for session_id in waiting}
         if self.is_stuck() != was_stuck:
-            words = "The queue moves again" if was_stuck else "Messages wait in the queue and no worker takes them up"
-            logger.warning("%s (%d sessions wait)", words, len(waiting))
+            message = "The queue moves again" if was_stuck else "Messages wait in the queue and no worker takes them up"
+            logger.warning("%s (%d sessions wait)", message, len(waiting))
 
     def is_stuck(self) -> bool:
         """Whether a session has waited for so long that a worker with a free slot would have started its run."""

@@ -48,10 +48,10 @@ def _in_a_tools_thread(method: Callable[P, T]) -> Callable[P, T]:
         try:
             return ask_patiently(method, *args, **kwargs)
         except DatabaseError as error:
-            words = (
+            message = (
                 "This was not done, because it could not be looked up now whether the session has read private things."
             )
-            raise agents.ToolError(words) from error
+            raise agents.ToolError(message) from error
 
     return call
 
@@ -66,8 +66,8 @@ def _history_of(run: Run) -> Callable[[str, int], list[HistoryHit]] | None:
 
     def look_alone(query: str, limit: int) -> list[HistoryHit]:
         if _is_seen_by_others(session_id, user.pk):
-            words = "Others can see this session, so earlier conversations, which are one person's alone, are not searched here."
-            raise agents.ToolError(words)
+            message = "Others can see this session, so earlier conversations, which are one person's alone, are not searched here."
+            raise agents.ToolError(message)
         return look(query, limit)
 
     return look_alone

@@ -40,8 +40,10 @@ async def take_file(user: User, content: BinaryIO, size: int, *, name: str, sess
             raise Refused("not_allowed", Sentence("You may watch this session, but not steer it."))
     name = files.plain_name(name)
     if size > settings.MAX_FILE_MB * _MB > 0:
-        words = Sentence("“%(name)s” is too large: a file may have %(most)d MB.", name=name, most=settings.MAX_FILE_MB)
-        raise Refused("too_large", words)
+        message = Sentence(
+            "“%(name)s” is too large: a file may have %(most)d MB.", name=name, most=settings.MAX_FILE_MB
+        )
+        raise Refused("too_large", message)
     if not size:
         raise Refused("unsupported_media", Sentence("“%(name)s” is empty.", name=name))
     try:
@@ -63,11 +65,11 @@ async def _keep(
     try:
         file = await database.write(files.begin, user.pk, name=name, media_type=media_type, size=size, sha256=sha256)
     except files.StorageFull:
-        words = Sentence(
+        message = Sentence(
             "Your files would be more than %(most)d MB. Delete sessions whose files you no longer need.",
             most=settings.MAX_FILES_PER_USER_MB,
         )
-        raise Refused("too_many_files", words) from None
+        raise Refused("too_many_files", message) from None
     # Each in a transaction of its own, so that others can write in between.
     for number, piece in enumerate(files.chunks_of(content)):
         await database.write(files.add_chunk, file, number, piece)

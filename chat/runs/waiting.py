@@ -147,11 +147,11 @@ def _stop(run: Run, recorded: Recorded, used: End) -> Begun:
     """End a run that was to wait, but whose stop was requested meanwhile."""
     earlier = step_log.append(run, recorded.entries) if recorded.entries else []
     run = Run.objects.select_related("cancelled_by").get(pk=run.pk, fence=run.fence)
-    words = run_state.stopped_by(run.cancelled_by.get_username() if run.cancelled_by else None)
-    within, used = _end_within(run, replace(used, status=RunStatus.CANCELLED), words, run.cancelled_by)
-    closing = run_events.left_open(run, list(run.steps.order_by("position")), words=words)
+    reason = run_state.stopped_by(run.cancelled_by.get_username() if run.cancelled_by else None)
+    within, used = _end_within(run, replace(used, status=RunStatus.CANCELLED), reason, run.cancelled_by)
+    closing = run_events.left_open(run, list(run.steps.order_by("position")), words=reason)
     events, unblocked = end_run(run, closing, used, lambda: recorded.writer.write(recorded.calls))
-    return Begun([*earlier, *within, *events], unblocked=unblocked, ended=Finished(used, error=words))
+    return Begun([*earlier, *within, *events], unblocked=unblocked, ended=Finished(used, error=reason))
 
 
 async def notify_people(begun: Begun) -> None:
@@ -316,11 +316,11 @@ def _decided(call: WaitingCall, policies: Sequence[Policy]) -> DecidedCall:
         return decided(ToolOutcome(ok=True, content=call.answers, duration_ms=0))
     if call.decision == "deny":
         if call.decided_by is None:
-            words = NOT_ANSWERED if call.kind == WaitingKind.QUESTION else NOT_DECIDED
+            content = NOT_ANSWERED if call.kind == WaitingKind.QUESTION else NOT_DECIDED
         else:
             who = call.decided_by.get_username()
-            words = f"{who} denied this call, so it was not run." + (f" {call.reason}" if call.reason else "")
-        return decided(ToolOutcome(ok=False, content=words, duration_ms=0))
+            content = f"{who} denied this call, so it was not run." + (f" {call.reason}" if call.reason else "")
+        return decided(ToolOutcome(ok=False, content=content, duration_ms=0))
     if agents.judge_call(policies, call.tool_name, orjson.loads(arguments)).decision == "deny":
         # The policies have changed since.
         return decided(ToolOutcome(ok=False, content=DENIED, duration_ms=0))
@@ -343,17 +343,17 @@ def hold(run_id: UUID) -> Run | None:
     return Run.objects.filter(pk=run_id, status=RunStatus.WAITING).first()
 
 
-def end(run: Run, status: RunStatus, words: str, *, by: User | None = None, code: str = "") -> list[Stored]:
-    """End a waiting run, in the caller's transaction, which has locked the session; its open calls get ``words`` as their result.
+def end(run: Run, status: RunStatus, reason: str, *, by: User | None = None, code: str = "") -> list[Stored]:
+    """End a waiting run, in the caller's transaction, which has locked the session; its open calls get ``reason`` as their result.
 
     Waiting runs within it end before it; a run around it may continue. Returns the last events; empty if it has ended or continued
     meanwhile.
     """
-    earlier, ended = _end_within(run, replace(end_of(run), status=status, code=code), words, by)
+    earlier, ended = _end_within(run, replace(end_of(run), status=status, code=code), reason, by)
     steps = list(run.steps.order_by("position"))
     run_state.end_waiting(run)
     run.cancelled_by = by
-    entries = [*run_events.left_open(run, steps, words=words), run_events.completed(run, ended)]
+    entries = [*run_events.left_open(run, steps, words=reason), run_events.completed(run, ended)]
     if not run_state.finish(run.pk, run.session_id, ended, fence=run.fence, by=by):
         return []
     forget_open(run.pk)
@@ -362,11 +362,11 @@ def end(run: Run, status: RunStatus, words: str, *, by: User | None = None, code
     return [*earlier, *step_log.append_unowned(run, entries, position=steps[-1].position if steps else 0)]
 
 
-def _end_within(run: Run, used: End, words: str, by: User | None) -> tuple[list[Stored], End]:
+def _end_within(run: Run, used: End, reason: str, by: User | None) -> tuple[list[Stored], End]:
     """End the waiting runs within a run that is about to end. Returns what was stored, and the run's end including what they have used."""
     events: list[Stored] = []
     for child in Run.objects.filter(parent=run, status=RunStatus.WAITING):
-        events += end(child, used.status, words, by=by, code=used.code)
+        events += end(child, used.status, reason, by=by, code=used.code)
         used = with_child(used, end_of(Run.objects.get(pk=child.pk)))
     return events, used
 

@@ -81,10 +81,10 @@ class WorkerNotifier:
         except Exception as error:  # noqa: BLE001 - whatever a broker's client raises, the run stays in the queue
             if self.away_since is None:
                 self.away_since = time.monotonic()
-                words = " ".join(f"{type(error).__name__}: {error}".split())
+                reason = " ".join(f"{type(error).__name__}: {error}".split())
                 logger.warning(
                     "The broker does not answer; workers find what is in the queue by looking, within a second: %s",
-                    words,
+                    reason,
                 )
             return False
         if self.away_since is not None:

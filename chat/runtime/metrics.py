@@ -41,12 +41,12 @@ servers = LabelList()
 currencies = LabelList(20)
 
 
-def _counter(name: str, words: str, labels: Sequence[str] = ()) -> Counter:
-    return Counter(f"thinkaloud_{name}", words, labels, registry=REGISTRY)
+def _counter(name: str, description: str, labels: Sequence[str] = ()) -> Counter:
+    return Counter(f"thinkaloud_{name}", description, labels, registry=REGISTRY)
 
 
-def _histogram(name: str, words: str, buckets: Sequence[float], labels: Sequence[str] = ()) -> Histogram:
-    return Histogram(f"thinkaloud_{name}", words, labels, registry=REGISTRY, buckets=buckets)
+def _histogram(name: str, description: str, buckets: Sequence[float], labels: Sequence[str] = ()) -> Histogram:
+    return Histogram(f"thinkaloud_{name}", description, labels, registry=REGISTRY, buckets=buckets)
 
 
 runs_ended = _counter("runs", "Runs that ended, those within runs too.", ("end", "agent"))

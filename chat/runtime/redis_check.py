@@ -91,13 +91,13 @@ def try_broker() -> None:
 def lasting_reason(error: BaseException) -> str | None:
     """The server's reason if trying again would not help; else None."""
     for cause in _causes(error):
-        words = " ".join(str(cause).split())
+        text = " ".join(str(cause).split())
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"its certificate is not accepted ({cause.verify_message})."
         if isinstance(cause, (AuthenticationError, NoPermissionError)):
-            return f"{words}."
-        if isinstance(cause, ResponseError) and words.lower().startswith(_FOR_GOOD):
-            return f"{words}."
+            return f"{text}."
+        if isinstance(cause, ResponseError) and text.lower().startswith(_FOR_GOOD):
+            return f"{text}."
     return None
 
 

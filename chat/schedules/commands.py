@@ -310,9 +310,9 @@ def _resume(schedule: Schedule, now: datetime) -> None:
     schedule.enabled, schedule.paused_because, schedule.paused_words, schedule.failures = True, "", "", 0
 
 
-def pause_locked(schedule: Schedule, reason: PauseReason, words: str = "") -> None:
+def pause_locked(schedule: Schedule, reason: PauseReason, text: str = "") -> None:
     """Pause a locked schedule; pending occurrences are dropped."""
-    set_paused(schedule, reason, words)
+    set_paused(schedule, reason, text)
     waiting = Occurrence.objects.filter(schedule=schedule, outcome=Outcome.WAITING)
     waiting.update(outcome=Outcome.SKIPPED, reason="paused")
 
@@ -324,7 +324,7 @@ def pause_into(session_id: UUID) -> None:
         schedule.save()
 
 
-def set_paused(schedule: Schedule, reason: PauseReason, words: str = "") -> None:
+def set_paused(schedule: Schedule, reason: PauseReason, text: str = "") -> None:
     """Mark a schedule as paused, with a reason; pending occurrences stay."""
     schedule.enabled, schedule.next_at = False, None
-    schedule.paused_because, schedule.paused_words = reason, words[:300]
+    schedule.paused_because, schedule.paused_words = reason, text[:300]

@@ -56,14 +56,14 @@ def _own_path(path: str) -> str:
 
 def refusal_answer(status: int, path: str) -> tuple[bytes, str, bytes]:
     """The answer to a request that is refused before the application sees it: the status's phrase, the content type, the body."""
-    reason, code, words = _REASONS[status]
+    reason, code, message = _REASONS[status]
     if _own_path(path).startswith("/v1/"):
-        error = {"message": words, "type": "invalid_request_error", "param": None, "code": code or "timeout"}
+        error = {"message": message, "type": "invalid_request_error", "param": None, "code": code or "timeout"}
         error["id"] = secrets.token_hex(4)
         return reason, "application/json", orjson.dumps({"error": error})
     if code is None or not _own_path(path).startswith("/api/"):
-        return reason, "text/plain; charset=utf-8", f"{words}\n".encode()
-    body = orjson.dumps({"error": error_data(code, words, secrets.token_hex(4))})
+        return reason, "text/plain; charset=utf-8", f"{message}\n".encode()
+    body = orjson.dumps({"error": error_data(code, message, secrets.token_hex(4))})
     return reason, "application/json", body
 
 

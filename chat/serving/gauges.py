@@ -53,8 +53,8 @@ class Gauges(Collector):
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """The current values. May be called from any thread."""
-        for name, (words, value) in _HERE.items():
-            yield GaugeMetricFamily(f"thinkaloud_{name}", words, value=float(value()))
+        for name, (description, value) in _HERE.items():
+            yield GaugeMetricFamily(f"thinkaloud_{name}", description, value=float(value()))
         known = self._everywhere
         if known is None or time.monotonic() - known.read_at > _OLD_AFTER_S:
             return
@@ -65,8 +65,8 @@ class Gauges(Collector):
             "waiting_sessions": ("Sessions whose next run may start and has not yet, up to 200.", counts.may_start),
             "oldest_queued_seconds": ("How long the oldest message has been in the queue.", counts.oldest_s),
         }
-        for name, (words, figure) in everywhere.items():
-            yield GaugeMetricFamily(f"thinkaloud_{name}", words, value=figure)
+        for name, (description, figure) in everywhere.items():
+            yield GaugeMetricFamily(f"thinkaloud_{name}", description, value=figure)
 
     async def refresh(self) -> None:
         """Query the database, unless that was just done. Only one caller at a time does so, and none waits for long."""

@@ -79,17 +79,17 @@ class MailDeliverer:
 
 def message_of(taken: TakenMail, address: str) -> EmailMessage:
     """A mail, always with the same Message-ID."""
-    words = mail_texts.words_of(taken)
+    text = mail_texts.words_of(taken)
     headers = {
         "Message-ID": f"<{taken.mail.pk}@{settings.DEFAULT_FROM_EMAIL.rpartition('@')[2]}>",
         "Auto-Submitted": "auto-generated",
     }
-    if words.stop_address:
+    if text.stop_address:
         headers |= {
-            "List-Unsubscribe": f"<{words.stop_address}>",
+            "List-Unsubscribe": f"<{text.stop_address}>",
             "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
         }
-    return EmailMessage(words.subject, words.body, None, [address], headers=headers)
+    return EmailMessage(text.subject, text.body, None, [address], headers=headers)
 
 
 def send_message(message: EmailMessage) -> None:

@@ -198,8 +198,8 @@ async def compare_runs() -> None:
     for run_id, reason in there.items():
         if reason is not None:
             run_registry.stop_local_run(run_id, reason)
-    for run_id, number, words in await database.read(live_runs.words_for, run_registry.PROCESS) if here else ():
-        run_registry.steer_local_run(run_id, number, words)
+    for run_id, number, cut_reason in await database.read(live_runs.words_for, run_registry.PROCESS) if here else ():
+        run_registry.steer_local_run(run_id, number, cut_reason)
     if within := run_registry.waiting_within():
         run_registry.wake_local_runs(await database.read(run_state.ready_among, within))
     for run_id in set(here) - there.keys():

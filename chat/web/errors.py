@@ -44,16 +44,16 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """The page for a request that cannot be parsed; it does not read a form in it again."""
-    words = _NOT_OURS if isinstance(exception, DisallowedHost) else "This request cannot be understood."
-    return refuse_program(request, 400, "bad_frame", words) or show_error(request, "400.html", 400)
+    message = _NOT_OURS if isinstance(exception, DisallowedHost) else "This request cannot be understood."
+    return refuse_program(request, 400, "bad_frame", message) or show_error(request, "400.html", 400)
 
 
-def refuse_program(request: HttpRequest, status: int, code: ErrorCode, words: str) -> HttpResponse | None:
+def refuse_program(request: HttpRequest, status: int, code: ErrorCode, message: str) -> HttpResponse | None:
     """An error in the format of the API at this address; None if the address is a page's."""
     path = request.path.removeprefix(settings.PUBLIC_URL.path)
     if not path.startswith(PROGRAM_PATHS):
         return None
-    error: dict[str, object] = dict(error_data(code, words, secrets.token_hex(4)))
+    error: dict[str, object] = dict(error_data(code, message, secrets.token_hex(4)))
     if path.startswith("/v1/"):
         error |= {"type": "invalid_request_error", "param": None}
     return HttpResponse(orjson.dumps({"error": error}), status=status, content_type="application/json")

@@ -36,7 +36,7 @@ async def healthz(request: HttpRequest) -> HttpResponse:
     """Answer that requests are served, and which parts do not answer."""
     lines = ["ok"]
     if _is_asked_by_name(request):
-        lines += [words for words, is_away in _AWAY.items() if is_away()]
+        lines += [line for line, is_away in _AWAY.items() if is_away()]
         lines += [skew] if (skew := clock.describe_skew()) else []
     return HttpResponse("\n".join([*lines, ""]), content_type="text/plain; charset=utf-8")
 

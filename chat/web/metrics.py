@@ -58,8 +58,8 @@ async def metrics_answer(request: HttpRequest) -> HttpResponse:
     return HttpResponse(body, content_type=content_type)
 
 
-def _refuse(words: str, status: int) -> HttpResponse:
-    refused = HttpResponse(f"{words}\n", status=status, content_type="text/plain; charset=utf-8")
+def _refuse(message: str, status: int) -> HttpResponse:
+    refused = HttpResponse(f"{message}\n", status=status, content_type="text/plain; charset=utf-8")
     if status == 401:
         refused["WWW-Authenticate"] = "Bearer"
     return refused

@@ -39,9 +39,9 @@ def send_archive(request: HttpRequest) -> HttpResponseBase:
     """All data of the account, as one file."""
     user = cast(User, request.user)
     if user.pk in _being_sent or len(_being_sent) >= _AT_ONCE:
-        words = gettext("An archive is being made already. Try again when it has arrived.")
+        message = gettext("An archive is being made already. Try again when it has arrived.")
         days = retention.days_kept(user)
-        answer = render_account_page(request, "registration/data.html", days=days, problem=words)
+        answer = render_account_page(request, "registration/data.html", days=days, problem=message)
         answer.status_code = 429
         answer["Retry-After"] = "60"
         return answer

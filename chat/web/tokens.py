@@ -79,8 +79,8 @@ def index(request: HttpRequest) -> HttpResponse:
         try:
             token, text = tokens.make_token(user_of(request), fields["name"], Scope(fields["scope"]), expires_at)
         except tokens.TooManyTokens:
-            words = _("You have %(n)d tokens, and more are not allowed. Revoke one first.")
-            form.add_error(None, words % {"n": tokens.MOST_TOKENS})
+            message = _("You have %(n)d tokens, and more are not allowed. Revoke one first.")
+            form.add_error(None, message % {"n": tokens.MOST_TOKENS})
         else:
             made, form = {"made": token, "text": text}, TokenForm()
     own = [_line(token) for token in ApiToken.objects.filter(user=user_of(request))]

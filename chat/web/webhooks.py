@@ -52,8 +52,8 @@ def index(request: HttpRequest) -> HttpResponse:
         try:
             webhook, secret = webhooks.make_webhook(user_of(request), form.cleaned_data["url"])
         except webhooks.TooManyWebhooks:
-            words = _("You have %(n)d webhooks, and more are not allowed. Remove one first.")
-            form.add_error(None, words % {"n": webhooks.MOST_WEBHOOKS})
+            message = _("You have %(n)d webhooks, and more are not allowed. Remove one first.")
+            form.add_error(None, message % {"n": webhooks.MOST_WEBHOOKS})
         else:
             made, form = {"made": webhook, "text": secret}, WebhookForm()
     lines = [_line(webhook) for webhook in webhooks.webhooks_of(user_of(request).pk)]

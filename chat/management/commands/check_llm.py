@@ -40,8 +40,8 @@ class Command(BaseCommand):
         if not all(fit):
             raise CommandError("This model cannot run an agent as it is.")
 
-    def _report(self, what: str, holds: bool, words: str) -> bool:
-        self.stdout.write(f"  {what}: {'yes' if holds else 'no'}, {words}")
+    def _report(self, what: str, holds: bool, text: str) -> bool:
+        self.stdout.write(f"  {what}: {'yes' if holds else 'no'}, {text}")
         return holds
 
     def _report_answer(self, seen: Trial) -> bool:
@@ -109,5 +109,5 @@ class Command(BaseCommand):
         else:
             self.stdout.write("  All processes use these findings within a minute, for a day.")
 
-    def _report_trait(self, what: str, holds: bool | None, words: str) -> None:
-        self.stdout.write(f"  {what}: {'unknown' if holds is None else f'yes, {words}' if holds else 'no'}")
+    def _report_trait(self, what: str, holds: bool | None, text: str) -> None:
+        self.stdout.write(f"  {what}: {'unknown' if holds is None else f'yes, {text}' if holds else 'no'}")

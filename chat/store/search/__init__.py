@@ -172,8 +172,8 @@ def _readable(query: SearchQuery, text: str, width: int) -> str:
     """The plain text of a Markdown text around the first word; the Markdown itself if the word is within markup, such as an address."""
     first = next(query.spans(text), (0, 0))[0]
     begin = max(0, first - _AROUND * width)
-    words = strip_markdown(text[begin : first + _AROUND * width])
-    return words if query.stands_in(words) else text
+    excerpt = strip_markdown(text[begin : first + _AROUND * width])
+    return excerpt if query.stands_in(excerpt) else text
 
 
 def _excerpt(query: SearchQuery, text: str, width: int) -> list[tuple[str, bool]]:

@@ -36,18 +36,18 @@ class PostgreSQLIndex:
 
     def newest(self, query: SearchQuery, owner_id: int | None, limit: int, apart_from: UUID | None = None) -> list[int]:
         """The newest steps that contain all words of the query."""
-        words = self._words(query)
+        condition = self._words(query)
         if apart_from is not None:
-            words += f" & !'{SESSION_MARK}{apart_from.hex}'"
-        found = self._recent(words, owner_id, limit, RECENT_STEPS)
+            condition += f" & !'{SESSION_MARK}{apart_from.hex}'"
+        found = self._recent(condition, owner_id, limit, RECENT_STEPS)
         if len(found) >= limit:
             return found
         if len(found) > RECENT_STEPS // 20:
-            return self._recent(words, owner_id, limit, RECENT_STEPS_FOR_COMMON)
+            return self._recent(condition, owner_id, limit, RECENT_STEPS_FOR_COMMON)
         # Adding 0 keeps the planner from scanning the primary key instead, in the hope of an early hit.
         rows = execute_sql(
             "SELECT step_id FROM chat_search WHERE terms @@ %s::tsquery ORDER BY step_id + 0 DESC LIMIT %s",
-            [words if owner_id is None else f"'{OWNER_MARK}{owner_id}' & {words}", limit],
+            [condition if owner_id is None else f"'{OWNER_MARK}{owner_id}' & {condition}", limit],
         )
         return [step_id for (step_id,) in rows]
 
