@@ -7,7 +7,7 @@ from collections.abc import Callable
 log = logging.getLogger(__name__)
 
 
-def ignore_words(_text: str) -> None:
+def ignore_progress(_text: str) -> None:
     """Does nothing."""
 
 
@@ -27,7 +27,7 @@ class CancelToken:
         """The id of its call, unique in the run."""
         self.is_decided = False
         """Whether a person has allowed its call with exactly these arguments."""
-        self.on_progress: Callable[[str], None] = ignore_words
+        self.on_progress: Callable[[str], None] = ignore_progress
         """Called, in the tool's thread or another, with what the tool reports about its progress."""
 
     def progress(self, text: str) -> None:

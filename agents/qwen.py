@@ -169,7 +169,7 @@ def run_conversation(
     with_pictures = [*with_pictures, *_first_calls(toolset, host), *_decided_calls(toolset, host, pictures_for)]
     conversation = list(_to_qwen(repair_tool_calls(with_pictures)))
     if spec.agent_class:
-        _let_work(spec, settings, toolset, egress, conversation, host)
+        _run_driven(spec, settings, toolset, egress, conversation, host)
         return
     agent = _Agent(_model(settings, spec.parameters, host), toolset, host, pictures_for, egress.add_words)
     messages = _SharedMessages([Message(SYSTEM, instructions), *conversation])
@@ -241,7 +241,7 @@ class _NotedTool:
         return KeptText(text, result.files) if isinstance(result, KeptText) else text
 
 
-def _let_work(
+def _run_driven(
     spec: AgentSpec,
     settings: ModelSettings,
     toolset: Mapping[str, Tool],

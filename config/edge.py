@@ -19,8 +19,8 @@ from config import content_security, proxies
 
 #: Set by the redirect from http to https, and deleted by the first request over https: a request over http that has it was redirected in a
 #: circle.
-_LED = "led_to_https"
-_LED_FOR_S = 30
+_REDIRECTED = "led_to_https"
+_REDIRECTED_FOR_S = 30
 #: Headers that proxies add. A request with one of these and none about https came through a proxy that does not send it.
 _SIGNS = ("X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Forwarded", "Via")
 
@@ -58,7 +58,7 @@ class EdgeMiddleware:
             return self._answer(request)
         if probe := self._probe(request):
             return async_to_sync(probe)(request)
-        return lead_to_https(request) or _led(request, self._get_response(request))
+        return redirect_to_https(request) or _forget_redirect(request, self._get_response(request))
 
     def _probe(self, request: HttpRequest) -> Callable[[HttpRequest], Awaitable[HttpResponseBase]] | None:
         if request.path_info == "/metrics" and metrics.has_token(request):
@@ -68,33 +68,33 @@ class EdgeMiddleware:
     async def _answer(self, request: HttpRequest) -> HttpResponseBase:
         if probe := self._probe(request):
             return await probe(request)
-        return lead_to_https(request) or _led(request, await self._get_response(request))
+        return redirect_to_https(request) or _forget_redirect(request, await self._get_response(request))
 
 
-def lead_to_https(request: HttpRequest) -> HttpResponse | None:
+def redirect_to_https(request: HttpRequest) -> HttpResponse | None:
     """Redirect plain http to https, where `PUBLIC_URL` has that; or explain why the redirect would be endless."""
     if not settings.SECURE_SSL_REDIRECT or request.is_secure():
         return None
-    if not request.COOKIES.get(_LED) and not _is_forgetful(request):
+    if not request.COOKIES.get(_REDIRECTED) and not _is_forgetful(request):
         host = settings.SECURE_SSL_HOST or request.get_host()
         answer = HttpResponsePermanentRedirect(f"https://{host}{request.get_full_path()}")
         # A browser that kept it would loop without asking again.
         answer["Cache-Control"] = "no-store"
-        answer.set_cookie(_LED, "1", max_age=_LED_FOR_S, httponly=True, samesite="Lax")
+        answer.set_cookie(_REDIRECTED, "1", max_age=_REDIRECTED_FOR_S, httponly=True, samesite="Lax")
         return answer
     cause = _why_not_https(request)
     warn_once(cause)
     response = render(request, "https_unknown.html", {"cause": translate_sentence(cause)}, status=500)
     response["Cache-Control"] = "no-store"
     response["Content-Security-Policy"] = content_security.plain_policy()
-    response.delete_cookie(_LED, samesite="Lax")
+    response.delete_cookie(_REDIRECTED, samesite="Lax")
     return response
 
 
-def _led(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+def _forget_redirect(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
     """Delete the cookie of the redirect, because this request came by https."""
-    if request.COOKIES.get(_LED):
-        response.delete_cookie(_LED, samesite="Lax")
+    if request.COOKIES.get(_REDIRECTED):
+        response.delete_cookie(_REDIRECTED, samesite="Lax")
     return response
 
 

@@ -21,7 +21,7 @@ former_accounts = RedirectView.as_view(
 )
 
 
-def lead_to_login(request: HttpRequest) -> HttpResponse:
+def redirect_to_login(request: HttpRequest) -> HttpResponse:
     """Redirect to the login page, and from there to the requested page."""
     going = urlencode({"next": request.GET.get("next") or reverse("admin:index")})
     return redirect(f"{reverse('login')}?{going}")
@@ -44,7 +44,7 @@ urlpatterns = [
     path("accounts/", include("chat.web.accounts")),
     re_path(r"^admin/auth/user/(?P<rest>.*)$", former_accounts),
     # There is one login for everybody.
-    path("admin/login/", lead_to_login),
+    path("admin/login/", redirect_to_login),
     path("admin/", admin.site.urls),
     path("favicon.ico", icon, name="icon"),
     path("healthz", health.healthz, name="healthz"),

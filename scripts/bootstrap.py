@@ -25,7 +25,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 # When run as a program, this file is not in a package yet.
 sys.path.insert(0, str(BASE_DIR))
 
-from scripts.machine import bring_chromium, bring_headless_shell, bring_programs  # noqa: E402
+from scripts.machine import install_chromium, install_headless_shell, install_programs  # noqa: E402
 from scripts.shell import BootstrapError, exec_program, file_hash, log_line, run_quietly  # noqa: E402
 
 VENV = BASE_DIR / ".venv"
@@ -116,14 +116,14 @@ def test(*arguments: str) -> None:
 def test_faults(*arguments: str) -> None:
     """Run the tests that break real parts, and the long tests of all folders; arguments go to pytest."""
     for_tests()
-    bring_programs()
+    install_programs()
     exec_program(PYTHON, "-m", "pytest", "-m", "faults or long", *(arguments or ("tests", "--durations", "0")))
 
 
 def test_scale(*arguments: str) -> None:
     """Run the tests of several web processes and workers behind a proxy, and print their figures; arguments go to pytest."""
     for_tests()
-    bring_programs()
+    install_programs()
     exec_program(
         PYTHON,
         "-m",
@@ -138,12 +138,12 @@ def for_tests() -> None:
     """Install everything that the tests need."""
     with one_at_a_time(), ThreadPoolExecutor() as beside:
         # The browser is a package of the system: it is downloaded while Python's packages are.
-        browser = beside.submit(bring_headless_shell)
+        browser = beside.submit(install_headless_shell)
         environment(DEV_LOCK)
         node_packages(with_tests=True)
         copy_browser_libraries()
         browser.result()
-        bring_chromium(PYTHON)
+        install_chromium(PYTHON)
 
 
 def check() -> None:

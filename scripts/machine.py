@@ -33,7 +33,7 @@ def find_chromium(python: Path, names: tuple[str, ...] = (*HEADLESS_BROWSERS, *W
     return downloaded if downloaded and Path(downloaded).exists() and browser_starts(downloaded) else None
 
 
-def tell_chromium(python: Path) -> bool:
+def set_chromium(python: Path) -> bool:
     """Find a browser and write down where it is for the tests."""
     found = find_chromium(python)
     os.environ["CHROMIUM"] = found or ""
@@ -51,16 +51,16 @@ def browser_starts(browser: str) -> bool:
     return b"ready" in shown.stdout
 
 
-def bring_headless_shell() -> None:
-    """Bring a browser without windows by Debian's package, where that can be; asks no Python of an environment."""
+def install_headless_shell() -> None:
+    """Install a browser without windows by Debian's package, where that can be; asks no Python of an environment."""
     if not os.environ.get("CHROMIUM") and not any(map(shutil.which, HEADLESS_BROWSERS)):
-        _bring_browser(_by_package("chromium-headless-shell"))
+        _install_browser(_by_package("chromium-headless-shell"))
 
 
-def bring_chromium(python: Path) -> None:
+def install_chromium(python: Path) -> None:
     """See to it that there is a browser: whichever is installed, else a download."""
     attempts = ([[str(python), "-m", "playwright", "install", "chromium"]], _by_package("chromium"))
-    if tell_chromium(python) or any(_bring_browser(commands) and tell_chromium(python) for commands in attempts):
+    if set_chromium(python) or any(_install_browser(commands) and set_chromium(python) for commands in attempts):
         return
     raise BootstrapError("The tests need a browser: install Chromium or Chrome (Debian: apt install chromium).")
 
@@ -72,7 +72,7 @@ def _by_package(name: str) -> list[list[str]]:
     return [["apt-get", "update"], ["apt-get", "install", "--yes", "--no-install-recommends", name]]
 
 
-def _bring_browser(commands: list[list[str]]) -> bool:
+def _install_browser(commands: list[list[str]]) -> bool:
     """Run what may bring a browser, if it is anything; whether all of it could be done."""
     if commands:
         log_line("Bringing a browser for the tests")
@@ -83,7 +83,7 @@ def _bring_browser(commands: list[list[str]]) -> bool:
     return False
 
 
-def bring_programs() -> None:
+def install_programs() -> None:
     """See to it that the programs of `PROGRAMS` are there; by Debian's packages where they are not."""
     path = f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin"
     missing = [package for program, package in PROGRAMS.items() if shutil.which(program, path=path) is None]

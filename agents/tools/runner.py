@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from agents.arguments import describe_fault
-from agents.cancellation import CancelToken, ignore_words
+from agents.cancellation import CancelToken, ignore_progress
 from agents.json_types import JsonObject
 from agents.steps import FileData
 from agents.text import clean_text, json_object
@@ -243,7 +243,7 @@ class ToolTurn:
         self._working.pop(job.id, None)
         self._held.pop(job.id, None)
         # Without its callbacks the job is not in a reference cycle.
-        job.stop.on_progress = ignore_words
+        job.stop.on_progress = ignore_progress
         duration_ms = round((time.monotonic() - job.began) * 1000) if job.began else 0
         limit = job.tool.output_limit if job.tool else len(content)
         self._done(job.id, ToolOutcome(ok, _limited(clean_text(content), limit), duration_ms, job.files if ok else ()))

@@ -90,7 +90,7 @@ class _Draft:
     part: int = 0
     """The part in which it is sent; 0 if there is none yet."""
 
-    def goes_on_with(self, data: Mapping[str, Any]) -> bool:
+    def continues_with(self, data: Mapping[str, Any]) -> bool:
         """Whether a delta continues exactly what was sent, in a part of its own."""
         is_next = data["attempt"] == self.attempt and data["offset"] == self.length > 0
         return is_next and self.part > 0 and self.sent_length == len(self.text) and data["text"] != ""
@@ -131,7 +131,7 @@ class PieceReader:
         if frame["type"] == "reasoning_delta":
             # Nearly all frames are a token that continues the current text.
             draft = self._drafts.get(data["step"])
-            if draft is not None and draft.goes_on_with(data) and data["step"] == self._stored + 1:
+            if draft is not None and draft.continues_with(data) and data["step"] == self._stored + 1:
                 return (Text(draft.part, draft.kind, draft.append_text(data["text"])),)
         return self._take(frame, data)
 

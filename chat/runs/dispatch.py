@@ -148,7 +148,7 @@ def claim_again(run_id: UUID) -> ClaimedRun | None:
         return None
     run.session_has_files = run.session.has_files
     if (resumed := waiting.spent_last(run)) is not None:
-        return resuming.claim_going_on(run, selectors.stored_of(run)[-1:], resumed)
+        return resuming.claim_continued(run, selectors.stored_of(run)[-1:], resumed)
     if run.steps.count() != len(run_events.opening(run)):
         return None
     setup = find_setup(run)

@@ -97,7 +97,7 @@ async def _work(
     Nothing of it is published before ``publishing`` is done, which publishes the run's beginning.
     """
     run = claim.run
-    delegation = Delegation(claim, tree, _execute_within, resuming.the_keeper)
+    delegation = Delegation(claim, tree, _execute_within, resuming.keeper)
     handle.waiting = delegation.waiting
     recorder = RunRecorder(run, delegation.mark_stored, claim.events)
     try:

@@ -35,16 +35,16 @@ def claim_resumed(run: Run, events: list[Stored]) -> ClaimedRun | None:
     """
     if not run_state.resume(run, PROCESS):
         return None
-    return _going_on(run.pk, events)
+    return _spend_and_claim(run.pk, events)
 
 
-def _going_on(run_id: UUID, events: list[Stored]) -> ClaimedRun:
+def _spend_and_claim(run_id: UUID, events: list[Stored]) -> ClaimedRun:
     # With the requesting user, whom the agent's tools need on the event loop.
     run = Run.objects.select_related("user", "session").get(pk=run_id)
-    return claim_going_on(run, events, waiting.spend(run))
+    return claim_continued(run, events, waiting.spend(run))
 
 
-def claim_going_on(run: Run, events: list[Stored], resumed: agents.Resumed) -> ClaimedRun:
+def claim_continued(run: Run, events: list[Stored], resumed: agents.Resumed) -> ClaimedRun:
     """The claim of a run that continues and already belongs to this process."""
     run.session_has_files = run.session.has_files
     setup = find_setup(run)
@@ -80,7 +80,7 @@ class Keeper:
             return Finished(end_of(run), error=_why_ended(run))
         if not run_state.resume_within(run, parent):
             return None
-        return claim_within(_going_on(run.pk, []), within)
+        return claim_within(_spend_and_claim(run.pk, []), within)
 
     async def give_up(self, run_ids: Sequence[UUID], reason: str) -> list[End]:
         """End those of the runs that still wait, for this reason. Returns how they ended."""
@@ -94,7 +94,7 @@ class Keeper:
         return ends
 
 
-the_keeper = Keeper()
+keeper = Keeper()
 
 
 @transaction.atomic

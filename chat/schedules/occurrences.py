@@ -278,10 +278,10 @@ def _end_of(occurrence: Occurrence) -> tuple[Outcome, str] | None:
     if run is None:
         # Its session was deleted, and the run with it.
         return Outcome.CANCELLED, "deleted"
-    return None if run.ended_at is None or _goes_on(occurrence, run) else (Outcome(run.status), "")
+    return None if run.ended_at is None or _is_continued(occurrence, run) else (Outcome(run.status), "")
 
 
-def _goes_on(occurrence: Occurrence, run: Run) -> bool:
+def _is_continued(occurrence: Occurrence, run: Run) -> bool:
     """Whether the server continues an interrupted run automatically; then the continuation counts."""
     onward = auto_continue.continuation_of(run) if run.status == RunStatus.INTERRUPTED else None
     if onward is None:

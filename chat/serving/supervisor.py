@@ -160,7 +160,7 @@ heart = Heartbeat()
 
 
 async def _tick_for_ever(look: Callable[[], Awaitable[None]]) -> None:
-    await groups.GroupSubscription(groups.EVERYONE, _hear).open()
+    await groups.GroupSubscription(groups.EVERYONE, _handle_message).open()
     announcements, sweeps = _Announcements(), _Sweeps()
     tool_servers_here = tool_servers.Publisher(run_registry.PROCESS)
     deliverer, mailer = webhook_delivery.Deliverer(), mail_delivery.MailDeliverer()
@@ -249,7 +249,7 @@ async def _expire_for_ever() -> None:
 async def _recheck_for_ever() -> None:
     """Ask the OpenID provider again about users who logged in through it, in a thread; a refused user's login ends at once."""
     # Imported only with a provider: other installations need none of it.
-    rechecks = await asyncio.to_thread(import_module, "chat.security.oidc.standing")
+    rechecks = await asyncio.to_thread(import_module, "chat.security.oidc.rechecks")
     while True:
         try:
             if await database.read(rechecks.is_due) and await asyncio.to_thread(
@@ -310,7 +310,7 @@ async def sweep() -> None:
         await groups.publish(groups.of_session(session_id), group_messages.PEOPLE_CHANGED)
 
 
-def _hear(received: groups.Message) -> None:
+def _handle_message(received: groups.Message) -> None:
     message = group_messages.read_process_message(received)
     if message is None:
         return

@@ -90,11 +90,11 @@ async def _round_trip() -> None:
     """Send a message through the channel layer, and receive it."""
     received = asyncio.Event()
 
-    def hear(_message: groups.Message) -> None:
+    def on_message(_message: groups.Message) -> None:
         received.set()
 
     group = f"ready.{uuid4().hex}"
-    subscription = groups.GroupSubscription(group, hear)
+    subscription = groups.GroupSubscription(group, on_message)
     await subscription.open()
     try:
         await groups.publish(group, {"type": "ready"})

@@ -12,7 +12,7 @@ from chat.live import connections, handshake
 from chat.runtime import database
 from chat.security import csrf, origins
 from config import proxies
-from config.edge import lead_to_https
+from config.edge import redirect_to_https
 
 HOST = "chat.example.org"
 
@@ -105,7 +105,7 @@ def test_a_circle_is_told_on_the_page_and_once_in_the_log(
     rf.cookies.load(cookies)
     with caplog.at_level(logging.WARNING, "chat"):
         for _ in range(3):
-            answer = lead_to_https(rf.get("/accounts/login/", headers={"Host": HOST, **headers}))
+            answer = redirect_to_https(rf.get("/accounts/login/", headers={"Host": HOST, **headers}))
             assert isinstance(answer, HttpResponse)
             assert answer.status_code == 500
             assert cause in answer.content.decode()
@@ -116,7 +116,7 @@ def test_a_circle_is_told_on_the_page_and_once_in_the_log(
 def test_a_proxy_that_is_not_trusted_is_named(https: None) -> None:
     request = AsyncRequestFactory().get("/", headers={"Host": HOST})
     request.scope[proxies.IGNORED] = "10.0.0.3"
-    answer = lead_to_https(request)
+    answer = redirect_to_https(request)
     assert answer is not None
     assert "10.0.0.3, which is none of TRUSTED_PROXIES" in answer.content.decode()
 
@@ -126,7 +126,7 @@ def test_a_proxy_that_is_not_trusted_is_named(https: None) -> None:
 def test_plain_http_is_led_to_the_public_address(
     https: None, rf: RequestFactory, host: str, headers: dict[str, str]
 ) -> None:
-    answer = lead_to_https(rf.get("/a?b=c", headers={"Host": host, **headers}))
+    answer = redirect_to_https(rf.get("/a?b=c", headers={"Host": host, **headers}))
     assert answer is not None
     assert (answer.status_code, answer["Location"]) == (301, f"https://{HOST}/a?b=c")
     assert answer["Cache-Control"] == "no-store", "a browser that kept it would go round by itself"

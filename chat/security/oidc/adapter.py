@@ -22,7 +22,7 @@ from django.urls import reverse
 from agents.json_types import JsonObject
 from chat.accounts.models import User
 from chat.security.login_stages import forget_attempt
-from chat.security.oidc import membership, provider, standing
+from chat.security.oidc import membership, provider, rechecks
 from chat.security.oidc.http import BoundedSession
 from chat.security.oidc.provider import find_apps
 
@@ -75,7 +75,7 @@ class ProviderClient(OpenIDConnectOAuth2Adapter):  # type: ignore[misc] # untype
         return tokens
 
     def parse_token(self, data: JsonObject) -> SocialToken:
-        """The tokens for later questions to the provider. `standing` stores them encrypted."""
+        """The tokens for later questions to the provider. `rechecks` stores them encrypted."""
         return SocialToken()
 
     def complete_login(self, request: HttpRequest, app: SocialApp, token: SocialToken, **answer: Any) -> SocialLogin:
@@ -83,7 +83,7 @@ class ProviderClient(OpenIDConnectOAuth2Adapter):  # type: ignore[misc] # untype
         tokens = answer["response"]
         claims = provider.read_claims(tokens, nonce=nonce_of(self._verifier))
         found: SocialLogin = self.get_provider().sociallogin_from_response(request, {"id_token": claims})
-        found.answer = standing.Answer(claims, tokens)
+        found.answer = rechecks.Answer(claims, tokens)
         return found
 
 
@@ -143,23 +143,23 @@ class ProviderAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc] # unty
 
     def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
         """Refuse users whom no rule admits. For an existing account, store its claims now."""
-        answer: standing.Answer = sociallogin.answer
+        answer: rechecks.Answer = sociallogin.answer
         # What is stored during a further stage of the login must contain no token.
         sociallogin.token = None
         if not membership.may_enter(answer.claims):
             if sociallogin.is_existing:
-                standing.refuse_account(sociallogin.user.pk)
+                rechecks.refuse_account(sociallogin.user.pk)
             raise ImmediateHttpResponse(_refuse(request, "not_let_in", 403))
         forget_attempt(request)
         if sociallogin.is_existing:
-            standing.confirm_account(sociallogin.user, answer)
+            rechecks.confirm_account(sociallogin.user, answer)
 
     def save_user(self, request: HttpRequest, sociallogin: SocialLogin, form: Any = None) -> Any:
         """Create an account with its claims."""
         sociallogin.user.username = free_username(sociallogin.answer.claims)
         with transaction.atomic():
             user = super().save_user(request, sociallogin, form)
-            standing.confirm_account(user, sociallogin.answer)
+            rechecks.confirm_account(user, sociallogin.answer)
         return user
 
     def on_authentication_error(

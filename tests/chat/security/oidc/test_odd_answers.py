@@ -17,7 +17,7 @@ from django.test import Client
 from chat.accounts.models import ProviderLogin, User
 from chat.security.oidc import http as bounds
 from chat.security.oidc import provider as provider_module
-from chat.security.oidc import standing
+from chat.security.oidc import rechecks
 from tests.http_proxy import forget_proxies, proxying
 from tests.oidc import CLIENT_ID, CLIENT_SECRET, use_provider
 
@@ -361,7 +361,7 @@ def test_without_a_token_for_it_the_other_one_asks_again_as_long_as_it_lasts(
     change(odd)
     row = ProviderLogin.objects.get()
     ProviderLogin.objects.update(next_check_at=row.confirmed_at)
-    assert standing.check_due() is is_end
+    assert rechecks.check_due() is is_end
     assert (client.get("/").status_code == 302) is is_end
 
 
@@ -369,7 +369,7 @@ def test_a_login_ends_with_its_access_token(odd: Odd, client: Client) -> None:
     log_in(client, odd)
     row = ProviderLogin.objects.get()
     ProviderLogin.objects.update(next_check_at=row.confirmed_at, access_expires_at=row.confirmed_at)
-    assert standing.check_due()
+    assert rechecks.check_due()
     assert client.get("/").status_code == 302
 
 

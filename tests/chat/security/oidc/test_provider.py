@@ -18,7 +18,7 @@ from django.utils import timezone
 from chat.accounts.models import ProviderLogin, User
 from chat.security.logins import find_login
 from chat.security.oidc import provider as provider_module
-from chat.security.oidc import standing
+from chat.security.oidc import rechecks
 from chat.security.sealing import decrypt_text
 from tests import oidc
 from tests.chat import making
@@ -185,13 +185,13 @@ def test_a_user_refused_by_a_recheck_is_logged_out_everywhere(provider: OidcProv
     log_in(two)
     user = User.objects.get()
     make_due()
-    assert not standing.check_due(), "all is well, and nothing has changed"
+    assert not rechecks.check_due(), "all is well, and nothing has changed"
     assert is_in(one)
     ENDS[end](provider, settings)
-    assert not standing.check_due(), "it is not time yet"
+    assert not rechecks.check_due(), "it is not time yet"
     make_due()
-    assert standing.is_due()
-    assert standing.check_due()
+    assert rechecks.is_due()
+    assert rechecks.check_due()
     assert not is_in(one)
     assert not is_in(two)
     assert find_login(one.cookies["sessionid"].value) is None
@@ -220,7 +220,7 @@ def test_groups_and_standing_are_read_again_while_one_is_in(
     for claimed, groups, is_staff in ([], set(), False), (["idp-a"], {"team"}, False):
         provider.know("g-10", **WHO, groups=claimed)
         make_due()
-        assert standing.check_due()
+        assert rechecks.check_due()
         user = User.objects.get()
         assert (set(user.groups.values_list("name", flat=True)), user.is_staff) == (groups, is_staff)
     assert is_in(client)
@@ -235,7 +235,7 @@ def test_while_the_provider_is_away_its_last_answer_holds(provider: OidcProvider
             if not kept:
                 provider_module.forget_documents()
             make_due()
-            assert not standing.check_due()
+            assert not rechecks.check_due()
             assert is_in(client)
             assert ProviderLogin.objects.get().next_check_at is not None
         answer = Client().get("/accounts/oidc/login/")
@@ -246,7 +246,7 @@ def test_while_the_provider_is_away_its_last_answer_holds(provider: OidcProvider
     # It has forgotten all users: its tokens are invalid now, and it says so.
     provider_module.forget_documents()
     make_due()
-    assert standing.check_due()
+    assert rechecks.check_due()
     assert not is_in(client)
 
 

@@ -111,7 +111,7 @@ def _check(row: ProviderLogin) -> bool:
     asked_with = {"pk": row.pk, "refresh_token": row.refresh_token, "access_token": row.access_token}
     try:
         answer = _ask(row)
-        if not membership.may_enter(answer.claims) and _tells_groups(answer):
+        if not membership.may_enter(answer.claims) and _has_groups(answer):
             raise _Refused("no rule lets them in")
     except _Refused as refused:
         with transaction.atomic():
@@ -130,7 +130,7 @@ def _check(row: ProviderLogin) -> bool:
             return False
         _keep_answer(row, answer, timezone.now())
         row.save()
-        return _tells_groups(answer) and _apply(row.user, answer, Door.SCHEDULE)
+        return _has_groups(answer) and _apply(row.user, answer, Door.SCHEDULE)
 
 
 def _apply(user: User, answer: Answer, door: Door) -> bool:
@@ -143,7 +143,7 @@ def _apply(user: User, answer: Answer, door: Door) -> bool:
     return True
 
 
-def _tells_groups(answer: Answer) -> bool:
+def _has_groups(answer: Answer) -> bool:
     """Whether groups that are missing in the answer mean none: it has all the claims of a login, or names some groups."""
     return "id_token" in answer.tokens or bool(membership.claimed_groups(answer.claims))
 
