@@ -348,10 +348,10 @@ def _hand_on(match: re.Match[str], what: str, *, chinese: bool) -> Ask:
 
 def _ask_me(match: re.Match[str], what: str, *, chinese: bool) -> Ask:
     what = what.strip(" ,，：:")
-    question = f"關於「{what}」，您想怎麼做？" if chinese else f"What is your answer about “{what}”?"
+    question = f"關於「{what}」，你想怎麼做？" if chinese else f"What is your answer about “{what}”?"
     fields = [
-        {"name": "answer", "label": "您的回答" if chinese else "Your answer", "kind": "text", "required": True},
-        {"name": "sure", "label": "您確定嗎？" if chinese else "Are you sure?", "kind": "yes_no", "required": False},
+        {"name": "answer", "label": "你的回答" if chinese else "Your answer", "kind": "text", "required": True},
+        {"name": "sure", "label": "你確定嗎？" if chinese else "Are you sure?", "kind": "yes_no", "required": False},
     ]
 
     def read(result: str) -> str:
@@ -361,10 +361,10 @@ def _ask_me(match: re.Match[str], what: str, *, chinese: bool) -> Ask:
         answer = quote_text(as_text(" ".join(said["answer"].split())[:300]))
         doubts = said.get("sure") is False
         if chinese:
-            return f"您對「{what}」的回答是：{answer}" + ("，但您還不確定" if doubts else "")
+            return f"你對「{what}」的回答是：{answer}" + ("，但你還不確定" if doubts else "")
         return f"about {what} you answered “{answer}”" + (", and are not sure" if doubts else "")
 
-    topic = f"您對「{what}」的回答" if chinese else f"what you say about {what}"
+    topic = f"你對「{what}」的回答" if chinese else f"what you say about {what}"
     return Ask(match.start(), "ask_user", topic, lambda _: {"question": question, "fields": fields}, read)
 
 

@@ -281,7 +281,7 @@ _EXAMPLES = (
     ("python", "What is 17 % of 2,340, and which weekday is 2031-03-01?", "17 % 的 2340 是多少？2031-03-01 是星期幾？"),
     ("python", "How many days are there between 2031-03-01 and 2031-12-25?", "2031-03-01 到 2031-12-25 有幾天？"),
     ("current_time", "What time is it in Tokyo?", "東京現在幾點？"),
-    ("search_history", "What did we say about percentages?", "我們之前說過什麼關於百分比？"),
+    ("search_history", "What did we say about percentages?", "關於百分比，我們之前說過什麼？"),
     ("fetch_page", "Read https://example.com", "讀 https://example.com"),
     ("ask_user", "Ask me where to go.", "問我想去哪裡。"),
     ("ask_developer", "Ask the developer: what is 2 to the power of 32?", "請開發者：2 的 32 次方是多少？"),
@@ -296,8 +296,8 @@ def _introduction(question: str, functions: Sequence[Mapping[str, Any]]) -> Plan
     if chinese:
         return Plan(
             "這裡沒有算式、日期、時間、網址，也沒有問先前的對話。我只是示範模型，應該說清楚我能做什麼。",
-            "您好！我是內建的示範模型，不會真的聊天，但會像真正的模型一樣思考、呼叫工具，再依工具的結果回答。"
-            + (f"您可以試試：\n\n{examples}" if examples else "這個代理沒有我會用的工具。")
+            "你好！我是內建的示範模型，不會真的聊天，但會像真正的模型一樣思考、呼叫工具，再依工具的結果回答。"
+            + (f"你可以試試：\n\n{examples}" if examples else "這個代理沒有我會用的工具。")
             + "\n\n要連接真正的模型，請把 `LLM_MODEL_SERVER` 設為任何 OpenAI 相容伺服器的位址，`LLM_MODEL` 設為模型名稱，然後重新啟動。"
             f"\n\n{_SIGNED_ZH}",
         )

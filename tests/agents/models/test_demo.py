@@ -352,6 +352,7 @@ def test_it_answers_in_the_chinese_of_the_question(question: str, rounds: list[l
     if "示範" not in planned.content:
         own = re.sub("> .*|“.*”", "", planned.content + planned.reasoning)
         assert "".join(re.findall("[\u3400-\u9fff]", own)).encode("gb2312"), "no letter is left in Traditional"
+        assert not set("後於") & set(own), "GB 2312 has these beside their simplified forms"
 
 
 def test_it_proposes_only_what_the_agent_has_tools_for() -> None:
