@@ -147,12 +147,12 @@ def summarize_arguments(arguments: Any) -> ArgumentSummary:
         case {"url": str(url)}:
             return ArgumentSummary(re.sub(r"^https?://", "", first_line(url)))
         case {"code": str(code)}:
-            return _telling_code(code)
+            return _summarize_code(code)
     plain = [_plain(value) for value in arguments.values() if isinstance(value, str | int | float)]
     return ArgumentSummary(first_line(", ".join(plain[:2])))
 
 
-def _telling_code(code: str) -> ArgumentSummary:
+def _summarize_code(code: str) -> ArgumentSummary:
     lines = [line.strip() for line in code.splitlines() if line.strip()]
     first = next(_after_imports(lines), lines[0] if lines else "")
     if first.startswith("#") and first.strip("# "):

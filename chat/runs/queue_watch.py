@@ -29,7 +29,11 @@ class QueueWatch:
         now, was_stuck = time.monotonic(), self.is_stuck()
         self._waiting_since = {session_id: self._waiting_since.get(session_id, now) for session_id in waiting}
         if self.is_stuck() != was_stuck:
-            message = "The queue moves again" if was_stuck else "Messages wait in the queue and no worker takes them up"
+            message = (
+                "Queued messages are started again"
+                if was_stuck
+                else "Messages wait in the queue and no worker starts them"
+            )
             logger.warning("%s (%d sessions wait)", message, len(waiting))
 
     def is_stuck(self) -> bool:

@@ -26,7 +26,7 @@ _AWAY: dict[str, Callable[[], bool]] = {
     "The database does not answer: nothing is taken in, and what is at work waits for it.": supervisor.misses_database,
     "The channel layer (REDIS_URL) does not answer: clients see steps up to a second later.": groups.is_failing,
     "The broker (BROKER_URL) does not answer: runs start up to a second later.": broker.is_broken,
-    "Messages wait in the queue and nothing executes them: no worker lives, or none has a free slot.": queue_watch.is_stuck,
+    "Messages wait in the queue and nothing executes them: no worker is running, or none has a free slot.": queue_watch.is_stuck,
 }
 
 

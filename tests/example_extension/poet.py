@@ -18,7 +18,7 @@ class Poet(FnCallAgent):  # type: ignore[misc] # Qwen-Agent has no types
         super().__init__([*(function_list or []), RollDice()], llm, "You are a poet.")
 
     def _run(self, messages: list[Message], **kwargs: Any) -> Iterator[list[Message]]:
-        said: list[Message] = []
-        for said in super()._run(messages, **kwargs):
-            yield said
-        yield [*said[:-1], Message(ASSISTANT, f"{said[-1].content}\n\nThe poet")]
+        replies: list[Message] = []
+        for replies in super()._run(messages, **kwargs):
+            yield replies
+        yield [*replies[:-1], Message(ASSISTANT, f"{replies[-1].content}\n\nThe poet")]

@@ -82,8 +82,8 @@ export function ngettext(one, many, number, values = {}) {
 export function errorText(error) {
   const { template, values = {}, message = "" } = error;
   if (!template) return message;
-  const said = Object.entries(values).map(([name, value]) => [name, isParts(value) ? errorText(value) : value]);
-  return interpolate(String(lookUp(template) ?? template), Object.fromEntries(said));
+  const parts = Object.entries(values).map(([name, value]) => [name, isParts(value) ? errorText(value) : value]);
+  return interpolate(String(lookUp(template) ?? template), Object.fromEntries(parts));
 }
 
 /**

@@ -33,8 +33,8 @@ export function createActivity({ me, send, drives, showsReading, scroll, box, on
   const typing = new Map();
   /** Where each of them reads, and until when that holds. @type {Map<string, {seq: number, until: number}>} */
   const reading = new Map();
-  let toldAt = -Infinity;
-  let told = { typing: false, seq: 0 };
+  let sentAt = -Infinity;
+  let sent = { typing: false, seq: 0 };
   let typingAt = -Infinity;
   let readingAt = -Infinity;
 
@@ -46,18 +46,18 @@ export function createActivity({ me, send, drives, showsReading, scroll, box, on
   }
 
   /** Send what is new, or was sent too long ago. @param {boolean} [isLooking] whether the log is looked at, too */
-  function tell(isLooking = false) {
+  function sendActivity(isLooking = false) {
     const now = performance.now();
-    if (now - toldAt < PAUSE || document.visibilityState !== "visible") return;
+    if (now - sentAt < PAUSE || document.visibilityState !== "visible") return;
     const isTyping = drives && box !== null && box.value.trim() !== "" && now - typingAt < TYPING_HOLDS;
-    const seq = isLooking && showsReading ? seqInSight() : told.seq;
-    const isTypingNews = isTyping !== told.typing || (isTyping && now - toldAt > TYPING_AGAIN);
-    const isReadingNews = seq > 0 && (seq !== told.seq || now - readingAt > READING_AGAIN);
+    const seq = isLooking && showsReading ? seqInSight() : sent.seq;
+    const isTypingNews = isTyping !== sent.typing || (isTyping && now - sentAt > TYPING_AGAIN);
+    const isReadingNews = seq > 0 && (seq !== sent.seq || now - readingAt > READING_AGAIN);
     if (!isTypingNews && !isReadingNews) return;
     if (!send({ ...(isTypingNews ? { typing: isTyping } : {}), ...(isReadingNews ? { seq } : {}) })) return;
-    toldAt = now;
+    sentAt = now;
     if (isReadingNews) readingAt = now;
-    told = { typing: isTyping, seq };
+    sent = { typing: isTyping, seq };
   }
 
   function paint() {
@@ -75,15 +75,15 @@ export function createActivity({ me, send, drives, showsReading, scroll, box, on
 
   box?.addEventListener("input", () => {
     typingAt = performance.now();
-    tell();
+    sendActivity();
   });
-  setInterval(() => tell(true), LOOK_EVERY);
+  setInterval(() => sendActivity(true), LOOK_EVERY);
 
   return {
     /** Called twice a second: forget what has expired. */
     tick() {
       paint();
-      if (told.typing) tell();
+      if (sent.typing) sendActivity();
     },
     /** @param {ActivityData} data */
     receive({ user, seq, typing: types }) {

@@ -47,11 +47,11 @@ function addressOf(form) {
  * @param {HTMLFormElement} form
  */
 async function send(form) {
-  const told = /** @type {HTMLElement} */ (form.parentElement?.querySelector("[role=status]"));
+  const status = /** @type {HTMLElement} */ (form.parentElement?.querySelector("[role=status]"));
   const shown = /** @type {HTMLElement} */ (form.parentElement?.querySelector("pre"));
   const body = /** @type {HTMLTextAreaElement | null} */ (form.querySelector("textarea"))?.value;
   const method = form.dataset.try ?? "GET";
-  told.textContent = "…";
+  status.textContent = "…";
   try {
     const answer = await fetch(addressOf(form), {
       method,
@@ -63,11 +63,11 @@ async function send(form) {
       ...(body === undefined ? {} : { body }),
     });
     const text = await answer.text();
-    told.textContent = `${answer.status} ${answer.statusText}`;
+    status.textContent = `${answer.status} ${answer.statusText}`;
     /** @type {HTMLElement} */ (shown.firstElementChild).textContent = indented(text).slice(0, SHOWN);
     shown.hidden = text === "";
   } catch (error) {
-    told.textContent = String(error);
+    status.textContent = String(error);
     shown.hidden = true;
   }
 }

@@ -96,7 +96,7 @@ export class Connection {
     if (next.word === "gone" || next.word === "logged_out") POINTLESS.forEach(closeNotice);
     // Until the next attempt is over, its cause is the last one's.
     if (next.word !== "connecting") closeNotice("too-many");
-    tellReader(next);
+    showToReader(next);
     if (next.word === "blocked") void this.#probe();
     this.#from.onLink(next);
   }
@@ -205,7 +205,7 @@ function socketUrl(session, { seq, id }) {
  *
  * @param {Link} link
  */
-function tellReader({ word, code }) {
+function showToReader({ word, code }) {
   if (word === "waiting" && code === CLOSE.TOO_MANY) {
     const [title, text] = SENTENCES.tooMany;
     notice("too-many", { title, text, tone: "wait", icon: "warn" });

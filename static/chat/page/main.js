@@ -198,8 +198,8 @@ const receivers = {
   notification: receiveNotification,
   ...beside.receivers,
   /** About something this page has sent, or about the connection. */
-  error(told) {
-    const error = { ...told, message: errorText(told) };
+  error(data) {
+    const error = { ...data, message: errorText(data) };
     if (outgoing.refused(error)) return;
     commands.refused(error.code, error.client_message_id);
     if (error.code !== "nothing_to_cancel") view.notice("refused", { title: error.message, tone: "wait", icon: "warn" });

@@ -60,8 +60,8 @@ export class Outgoing {
     if (!connection.isOpen && !(connection.takesEarly && hasJoined())) return;
     for (const { client_message_id, message, files = [], agent_name, enable_reasoning, way } of outbox.unsent()) {
       const asked = { message, files: files.map((file) => file.id), agent_name, enable_reasoning, client_message_id };
-      const said = { message, client_message_id, interrupt: way === "now" };
-      const isSent = way ? connection.send("steer", said) : connection.send("chat", asked);
+      const steering = { message, client_message_id, interrupt: way === "now" };
+      const isSent = way ? connection.send("steer", steering) : connection.send("chat", asked);
       // What was not tried can be taken back.
       if (!isSent) return;
       outbox.markSent(client_message_id);

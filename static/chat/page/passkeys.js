@@ -37,15 +37,15 @@ async function answerForm(form) {
 for (const element of document.querySelectorAll("form[data-passkey]")) {
   const form = /** @type {PasskeyForm} */ (element);
   const problem = form.querySelector("[role=alert]");
-  const tell = (/** @type {string} */ words) => {
+  const showStatus = (/** @type {string} */ words) => {
     if (problem instanceof HTMLElement) problem.textContent = words;
   };
   form.hidden = false;
-  if (!hasPasskeys()) tell(gettext("Passkeys need a newer browser, and an address that begins with https or is localhost."));
+  if (!hasPasskeys()) showStatus(gettext("Passkeys need a newer browser, and an address that begins with https or is localhost."));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     if (!hasPasskeys()) return;
-    tell("");
-    answerForm(form).catch(() => tell(gettext("That did not work, or was cancelled. Try again.")));
+    showStatus("");
+    answerForm(form).catch(() => showStatus(gettext("That did not work, or was cancelled. Try again.")));
   });
 }

@@ -47,13 +47,13 @@ function move(row, button) {
 /** @param {HTMLElement} of */
 async function tryCall(of) {
   const place = /** @type {HTMLElement} */ (of.querySelector(".policy-try"));
-  const said = /** @type {HTMLOutputElement} */ (place.querySelector("output"));
+  const output = /** @type {HTMLOutputElement} */ (place.querySelector("output"));
   const form = of.closest("form");
   if (!form) return;
   const data = new FormData(form);
   data.set("call", /** @type {HTMLInputElement} */ (place.querySelector("[data-call]")).value);
   const answer = await fetch(place.dataset.address ?? "", { method: "POST", body: data }).catch(() => null);
-  if (answer?.ok) said.textContent = (await answer.json()).told;
+  if (answer?.ok) output.textContent = (await answer.json()).told;
 }
 
 if (box) setUp(box);

@@ -61,9 +61,9 @@ function keyFor({ agent_name, enable_reasoning }) {
  * @param {{message: string, files: FileData[]}} message
  */
 function idFor({ message, files }) {
-  const said = JSON.stringify([message, ...files.map((file) => file.id)]);
-  const id = keep?.message === said && keep.id !== null ? keep.id : newId();
-  if (keep) remember({ ...keep, message: said, id });
+  const content = JSON.stringify([message, ...files.map((file) => file.id)]);
+  const id = keep?.message === content && keep.id !== null ? keep.id : newId();
+  if (keep) remember({ ...keep, message: content, id });
   return id;
 }
 

@@ -100,8 +100,8 @@ async function send(place, form, submitter) {
   data.set("csrfmiddlewaretoken", csrfToken());
   const buttons = findAll(form, "button:not([hidden])");
   for (const button of buttons) /** @type {HTMLButtonElement} */ (button).disabled = true;
-  const told = /** @type {HTMLElement|null} */ (find(form, "[data-failed]"));
-  if (told) told.hidden = true;
+  const status = /** @type {HTMLElement|null} */ (find(form, "[data-failed]"));
+  if (status) status.hidden = true;
   const body = await postForm(address.href, data);
   if (body !== null) {
     // The log may have reported the same meanwhile.
@@ -113,8 +113,8 @@ async function send(place, form, submitter) {
     return;
   }
   for (const button of buttons) /** @type {HTMLButtonElement} */ (button).disabled = false;
-  if (told) {
-    told.textContent = SENTENCES.failedRequest;
-    told.hidden = false;
+  if (status) {
+    status.textContent = SENTENCES.failedRequest;
+    status.hidden = false;
   }
 }

@@ -171,13 +171,13 @@ export function summarizeArguments(args) {
   const { query, url, code } = /** @type {Record<string, unknown>} */ (args);
   if (typeof query === "string") return { text: gettext("“%(text)s”", { text: firstLine(query) }), code: false };
   if (typeof url === "string") return { text: firstLine(url).replace(/^https?:\/\//u, ""), code: false };
-  if (typeof code === "string") return tellingCode(code);
+  if (typeof code === "string") return summarizeCode(code);
   const values = Object.values(args).filter((value) => ["string", "number", "boolean"].includes(typeof value));
   return { text: firstLine(values.slice(0, 2).map(plain).join(", ")), code: false };
 }
 
 /** @param {string} code */
-function tellingCode(code) {
+function summarizeCode(code) {
   const lines = code.split(/\r\n|\r|\n/u).map((line) => line.trim()).filter(Boolean);
   let isOpen = false;
   const first =
@@ -285,9 +285,9 @@ export function summarizeTools(toolNames, thoughts = 0) {
   /** @type {Map<string, number>} */
   const times = new Map();
   for (const name of toolNames) times.set(name, (times.get(name) ?? 0) + 1);
-  const told = joinList([...times].map(([name, number]) => done(name, number)));
-  if (!told) return thoughts ? gettext("Thought it through") : "";
-  return told[0].toUpperCase() + told.slice(1);
+  const listed = joinList([...times].map(([name, number]) => done(name, number)));
+  if (!listed) return thoughts ? gettext("Thought it through") : "";
+  return listed[0].toUpperCase() + listed.slice(1);
 }
 
 /**
@@ -335,8 +335,8 @@ export const iterationOf = (number, limit) =>
  */
 export function usage(used) {
   const exact = gettext("%(input)s in / %(output)s out", { input: count(used.input_tokens), output: count(used.output_tokens) });
-  const told = used.estimated ? gettext("about %(usage)s", { usage: exact }) : exact;
-  return told.split(" / ").map(nbsp).join(" / ");
+  const text = used.estimated ? gettext("about %(usage)s", { usage: exact }) : exact;
+  return text.split(" / ").map(nbsp).join(" / ");
 }
 
 /**

@@ -339,8 +339,8 @@ function appliedStep(run, seq, data) {
       };
     case "steer": {
       const { content: text, user: by } = data;
-      const said = { seq, step: 0, at, iteration, text, by, duration_ms: null, partial: false, calls: [] };
-      return { ...next, items: [...next.items, { ...said, kind: "word" }] };
+      const item = { seq, step: 0, at, iteration, text, by, duration_ms: null, partial: false, calls: [] };
+      return { ...next, items: [...next.items, { ...item, kind: "word" }] };
     }
     case "max_iterations_reached":
       return { ...next, limit: data.max_iterations ?? 0 };

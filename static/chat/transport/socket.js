@@ -182,13 +182,13 @@ export class SocketTransport {
       this.#acks.begin();
       this.#heartbeat.begin();
     };
-    socket.onmessage = (event) => isCurrent() && this.#heard(event.data);
+    socket.onmessage = (event) => isCurrent() && this.#receive(event.data);
     socket.onclose = (event) => isCurrent() && this.#lost(event.code);
   }
 
   /** @param {string} text */
-  #heard(text) {
-    this.#heartbeat.heard();
+  #receive(text) {
+    this.#heartbeat.received();
     let frame;
     try {
       frame = JSON.parse(text);
@@ -335,7 +335,7 @@ function createRetries({ clock, random }) {
  * @param {() => void} from.onSilent the connection is dead
  */
 function createHeartbeat({ clock, ping, onSilent }) {
-  let heardAt = 0;
+  let receivedAt = 0;
   let pingedAt = 0;
   /** @type {any} */
   let timer = null;
@@ -343,7 +343,7 @@ function createHeartbeat({ clock, ping, onSilent }) {
   function beat() {
     timer = clock.later(() => {
       const since = clock.now() - pingedAt;
-      if (heardAt < pingedAt && since >= TIMES.silence - TIMES.ping) {
+      if (receivedAt < pingedAt && since >= TIMES.silence - TIMES.ping) {
         onSilent();
         return;
       }
@@ -359,15 +359,15 @@ function createHeartbeat({ clock, ping, onSilent }) {
 
   return {
     begin() {
-      heardAt = pingedAt = clock.now();
+      receivedAt = pingedAt = clock.now();
       beat();
     },
-    heard() {
-      heardAt = clock.now();
+    received() {
+      receivedAt = clock.now();
     },
     /** Check the connection, unless something has arrived recently. */
     nudge() {
-      if (clock.now() - heardAt > TIMES.quiet) askNow();
+      if (clock.now() - receivedAt > TIMES.quiet) askNow();
     },
     end() {
       clock.cancel(timer);

@@ -35,7 +35,7 @@ export class Comments {
    * @param {() => void} from.onPassed
    */
   constructor({ log, ...from }) {
-    this.#from = { ...from, onSaid: (/** @type {CommentData} */ comment) => this.take(comment) };
+    this.#from = { ...from, onStored: (/** @type {CommentData} */ comment) => this.take(comment) };
     this.#log = log;
     log.addEventListener("click", (event) => this.#clicked(event));
     // A page of earlier steps, or a run, was added.

@@ -82,11 +82,11 @@ export function createComposer({ form, openDraft, most, attachments, onSend, onT
     /**
      * Put a text and its files back, before the current text, and focus the box.
      *
-     * @param {string} said
+     * @param {string} message
      * @param {FileData[]} [files]
      */
-    giveBack(said, files = []) {
-      text.giveBack(said);
+    giveBack(message, files = []) {
+      text.giveBack(message);
       attachments.giveBack(files);
     },
     /** The current text. */

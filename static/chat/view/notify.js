@@ -138,7 +138,7 @@ function receiveWaiting({ run_id: run, tool_call_id: call, session_id: session, 
     notice(`notification-${id}`, { title: title || SENTENCES.newSession, text, tone: "wait", icon: "approve", link: { text: SENTENCES.openRun, href } });
   }
   if (document.visibilityState === "visible") tabs?.postMessage(id);
-  else setTimeout(() => tellByBrowser({ id, title: title || SENTENCES.newSession, text, href }), OTHERS_FIRST);
+  else setTimeout(() => showInBrowser({ id, title: title || SENTENCES.newSession, text, href }), OTHERS_FIRST);
 }
 
 /** The calls that are shown as waiting, each as its run and its id. */
@@ -176,11 +176,11 @@ function show(data) {
 /** @param {ScheduleNotification} data */
 function notifyByBrowser(data) {
   const href = pathTo(data.session_id ? `sessions/${data.session_id}/` : "schedules/");
-  tellByBrowser({ id: data.id, title: data.title, text: textOf(data), href });
+  showInBrowser({ id: data.id, title: data.title, text: textOf(data), href });
 }
 
-/** @param {{id: string, title: string, text: string, href: string}} told */
-function tellByBrowser({ id, title, text, href }) {
+/** @param {{id: string, title: string, text: string, href: string}} data */
+function showInBrowser({ id, title, text, href }) {
   if (!isWanted(kept) || seenElsewhere.has(id) || document.visibilityState === "visible") return;
   // One with the same tag replaces the other: if several tabs notify, one is shown.
   const shown = showNotification(visible(title), { body: visible(text), tag: `thinkaloud-${id}` });

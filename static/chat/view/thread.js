@@ -43,7 +43,7 @@ export class Thread {
    * @param {boolean} from.mayNote
    * @param {(title: string) => void} from.onRefused
    * @param {() => void} from.onPassed
-   * @param {(comment: CommentData) => void} from.onSaid what the reader has done is stored; the others are told of it too
+   * @param {(comment: CommentData) => void} from.onStored what the reader has done is stored; the others are told of it too
    */
   constructor(from) {
     this.#from = from;
@@ -164,9 +164,9 @@ export class Thread {
     if (!text.trim() || this.#isSaying) return;
     this.#isSaying = true;
     await this.#attempt(async () => {
-      const said = await (changing ? this.#from.api.editComment(changing, text) : this.#sayNew(text));
+      const stored = await (changing ? this.#from.api.editComment(changing, text) : this.#writeNew(text));
       this.#stored(text, changing);
-      this.#tell(said);
+      this.#publish(stored);
     });
     this.#isSaying = false;
   }
@@ -177,7 +177,7 @@ export class Thread {
    * @param {string} text
    * @returns {Promise<Comment>}
    */
-  async #sayNew(text) {
+  async #writeNew(text) {
     const { api, session, seq, me } = this.#from;
     if (this.#unsure?.text === text) {
       const { known } = this.#unsure;
@@ -213,7 +213,7 @@ export class Thread {
     await this.#attempt(async () => {
       await this.#from.api.deleteComment(comment.id);
       const at = document.activeElement;
-      this.#tell({ ...comment, deleted: true });
+      this.#publish({ ...comment, deleted: true });
       // Whoever has gone on to write elsewhere meanwhile stays there.
       if (at === document.body || this.#element.contains(at)) this.#box.focus();
     });
@@ -243,10 +243,10 @@ export class Thread {
   }
 
   /** Show what the reader has done immediately; a live connection sends it again. @param {Comment} comment */
-  #tell(comment) {
+  #publish(comment) {
     this.#keep(comment);
     const count = [...this.#comments.values()].filter((each) => each.seq === comment.seq).length;
-    this.#from.onSaid({ ...comment, count, version: 0 });
+    this.#from.onStored({ ...comment, count, version: 0 });
   }
 
   #reset() {
