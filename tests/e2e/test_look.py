@@ -16,7 +16,7 @@ from tests.model_server import Call, ModelServer, Script
 from tests.serving import Browser, Server
 
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
-Scheme = Literal["light", "dark"]
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 LONG_LINE = (
     "A line with a "
     + "very-" * 60
@@ -61,6 +61,7 @@ WIDE = """(width) => {
 }"""
 #: The reader has set the browser's letters to 200 %, or zooms to 200 %, on a phone: how wide its page is, and its letters.
 TWICE = {"letters": (360, 2), "zoom": (180, 1)}
+SIZES = {"usual": (360, 1), **TWICE}
 #: All pages that a page of the administration leads to.
 WITHIN = """(content) => [...new Set([...content.querySelectorAll("a[href^='/admin/']")].map((link) => link.getAttribute("href")))]"""
 
@@ -80,6 +81,14 @@ async def set_letters(page: Page, times: int) -> None:
     assert await page.evaluate("() => getComputedStyle(document.documentElement).fontSize") == f"{16 * times}px"
 
 
+async def set_size(page: Page, size: str) -> int:
+    """Make an open page of the size with this name; returns its width."""
+    width, letters = SIZES[size]
+    await page.set_viewport_size({"width": width, "height": 740})
+    await set_letters(page, letters)
+    return width
+
+
 async def find_wide(page: Page, width: int) -> list[str]:
     """What makes a page wider than its window; a phone's widens with what is in it, so its own width says nothing."""
     found: list[str] = await page.evaluate(WIDE, width)
@@ -88,10 +97,12 @@ async def find_wide(page: Page, width: int) -> list[str]:
 
 
 async def audit(page: Page) -> None:
-    """No violation that axe finds. It is part of the page from its start, because the content policy lets nothing in later."""
-    await page.evaluate(AT_REST)
-    found = AxeResults(await page.evaluate("() => axe.run({ resultTypes: ['violations'] })"))
-    assert found.violations_count == 0, found.generate_report()
+    """No violation that axe finds, light and dark. It is part of the page from its start: the content policy lets nothing in later."""
+    for scheme in SCHEMES:
+        await page.emulate_media(color_scheme=scheme)
+        await page.evaluate(AT_REST)
+        found = AxeResults(await page.evaluate("() => axe.run({ resultTypes: ['violations'] })"))
+        assert found.violations_count == 0, f"{scheme}: {found.generate_report()}"
 
 
 @pytest.fixture
@@ -135,13 +146,20 @@ async def test_on_a_phone(enter: Enter, api: Browser, model: ModelServer) -> Non
         await talk.fits()
 
 
-@pytest.mark.parametrize("size", ["usual", *TWICE])
-async def test_each_page_of_the_administration_fits_a_phone(enter: Enter, size: str) -> None:
-    """Its lists and forms. At the usual size nothing in them is cut off either."""
-    width, letters = TWICE.get(size, (360, 1))
-    page = (await enter("", user=STAFF, **{**PHONE, "viewport": {"width": width, "height": 740}})).page
-    await set_letters(page, letters)
-    await page.goto("/admin/")
+async def find_wrong(page: Page) -> dict[str, list[str]]:
+    """What does not fit a phone, by size; at the usual size nothing is cut off either."""
+    wrong = {}
+    for size in SIZES:
+        width = await set_size(page, size)
+        wrong[size] = await find_wide(page, width)
+        if size == "usual":
+            wrong[size] += await page.evaluate(CUT_OFF, width)
+    return {size: parts for size, parts in wrong.items() if parts}
+
+
+async def test_each_page_of_the_administration_fits_a_phone(enter: Enter) -> None:
+    """Its lists and forms."""
+    page = (await enter("/admin/", user=STAFF, **PHONE)).page
     paths = await page.locator("#content").evaluate(WITHIN)
     paths += ["/admin/chat/agent/1/change/", "/admin/chat/agent/1/versions/1/", "/admin/chat/agent/1/versions/1/try/"]
     assert len(paths) > 30, paths
@@ -150,14 +168,11 @@ async def test_each_page_of_the_administration_fits_a_phone(enter: Enter, size: 
         answer = await page.goto(path)
         assert answer is not None
         assert answer.status == 200, path
-        wrong[path] = await find_wide(page, width)
-        if size == "usual":
-            wrong[path] += await page.evaluate(CUT_OFF, width)
+        wrong[path] = await find_wrong(page)
     assert not {path: parts for path, parts in wrong.items() if parts}
 
 
-@pytest.mark.parametrize("size", ["usual", *TWICE])
-async def test_a_list_of_very_many_pages_fits_a_phone(enter: Enter, server: Server, api: Browser, size: str) -> None:
+async def test_a_list_of_very_many_pages_fits_a_phone(enter: Enter, server: Server, api: Browser) -> None:
     """More steps than are counted: the last page's number is as long as it gets, and words follow it."""
     session = UUID(await api.new_session())
     status, _ = await api.call("POST", f"sessions/{session}/messages/", {"message": "One question"})
@@ -166,17 +181,13 @@ async def test_a_list_of_very_many_pages_fits_a_phone(enter: Enter, server: Serv
     with server.open_database() as file:
         assert file.execute(COPY_STEPS, {"session": session.hex, "copies": 10_001}).rowcount == 10_001
     try:
-        width, letters = TWICE.get(size, (360, 1))
-        page = (await enter("", user=STAFF, **{**PHONE, "viewport": {"width": width, "height": 740}})).page
-        await set_letters(page, letters)
+        page = (await enter("", user=STAFF, **PHONE)).page
         for path in ("/admin/chat/step/", "/admin/chat/step/?p=100"):
             await page.goto(path)
             await expect(page.locator(".paginator")).to_contain_text(
                 re.compile("200.*more than 10,000 steps", re.DOTALL)
             )
-            assert not await find_wide(page, width)
-            if size == "usual":
-                assert not await page.evaluate(CUT_OFF, width)
+            assert not await find_wrong(page)
     finally:
         with server.open_database() as file:
             file.execute("DELETE FROM chat_step WHERE session_id = ? AND position > 1000000", [session.hex])
@@ -198,17 +209,14 @@ async def test_a_rows_actions_are_no_part_of_what_opens_it(talk: Conversation) -
     await expect(talk.log.locator("summary :is(a, button)")).to_have_count(0)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_accessibility(
-    enter: Enter, new_browser: NewBrowser, api: Browser, model: ModelServer, axe: str, scheme: Scheme
-) -> None:
-    stranger = await new_browser(color_scheme=scheme)
+async def test_accessibility(enter: Enter, new_browser: NewBrowser, api: Browser, model: ModelServer, axe: str) -> None:
+    stranger = await new_browser()
     await stranger.add_init_script(axe)
     page = await stranger.new_page()
     await page.goto("/accounts/login/")
     await audit(page)
 
-    talk = await enter("", color_scheme=scheme)
+    talk = await enter("")
     await talk.page.context.add_init_script(axe)
     await talk.page.goto("/")
     await audit(talk.page)
@@ -269,25 +277,28 @@ async def test_less_motion_is_none(enter: Enter, api: Browser, server: Server) -
     await talk.ended("Stopped by mei")
 
 
-#: Windows as they are at 400 % zoom; a further one is one line.
-@pytest.mark.parametrize(("width", "height"), [(320, 256), (480, 270), (640, 360)])
-async def test_at_great_zoom_the_text_has_most_of_the_window(
-    enter: Enter, api: Browser, width: int, height: int
-) -> None:
-    talk = await enter(f"/sessions/{await api.new_session()}/", viewport={"width": width, "height": height})
+#: Windows as they are at 400 % zoom.
+ZOOMED = ((320, 256), (480, 270), (640, 360))
+
+
+async def test_at_great_zoom_the_text_has_most_of_the_window(enter: Enter, api: Browser) -> None:
+    talk = await enter(f"/sessions/{await api.new_session()}/", viewport={"width": 320, "height": 256})
     await talk.is_live()
     await talk.ask("Read on [tokens=3000 every=50]")
     await expect(talk.answer).to_contain_text("word3")
-    await talk.fits()
-    await talk.message.evaluate("box => box.blur()")
-    box = await talk.page.locator("#scroll").bounding_box()
-    assert box is not None
-    assert box["height"] >= height / 2, box
-    for control in (talk.stop, talk.message, talk.page.get_by_role("button", name="More", exact=True)):
-        await expect(control).to_be_in_viewport(ratio=1)
-    await talk.message.fill("line\n" * 20)
-    for control in (talk.page.get_by_role("combobox", name="Agent"), talk.page.get_by_role("button", name="Send")):
-        await expect(control).to_be_in_viewport(ratio=1)
+    for width, height in ZOOMED:
+        await talk.page.set_viewport_size({"width": width, "height": height})
+        await talk.message.fill("")
+        await talk.fits()
+        await talk.message.evaluate("box => box.blur()")
+        box = await talk.page.locator("#scroll").bounding_box()
+        assert box is not None
+        assert box["height"] >= height / 2, box
+        for control in (talk.stop, talk.message, talk.page.get_by_role("button", name="More", exact=True)):
+            await expect(control).to_be_in_viewport(ratio=1)
+        await talk.message.fill("line\n" * 20)
+        for control in (talk.page.get_by_role("combobox", name="Agent"), talk.page.get_by_role("button", name="Send")):
+            await expect(control).to_be_in_viewport(ratio=1)
     await talk.stop.click()
     await talk.ended("Stopped by mei")
 
@@ -300,22 +311,17 @@ PAGES = (
 )
 
 
-@pytest.mark.parametrize(("width", "letters"), TWICE.values(), ids=TWICE)
-async def test_at_twice_the_size_every_page_fits_a_phone(
-    enter: Enter, api: Browser, model: ModelServer, width: int, letters: int
-) -> None:
+async def test_at_twice_the_size_every_page_fits_a_phone(enter: Enter, api: Browser, model: ModelServer) -> None:
     model.enqueue(
         Script(reasoning="Thinking " * 40, calls=[Call("python", {"code": "print('" + "z" * 300 + "')"})]),
         Script(LONG_LINE),
     )
-    talk = await enter(
-        f"/sessions/{await api.new_session()}/", **{**PHONE, "viewport": {"width": width, "height": 740}}
-    )
-    await set_letters(talk.page, letters)
+    talk = await enter(f"/sessions/{await api.new_session()}/", **PHONE)
     too_wide: dict[str, list[str]] = {}
 
     async def look(name: str) -> None:
-        too_wide[name] = await find_wide(talk.page, width)
+        for size in TWICE:
+            too_wide[f"{name}, {size}"] = await find_wide(talk.page, await set_size(talk.page, size))
 
     await look("a new conversation")
     await talk.ask("Whatever is wide " + "w" * 200)
