@@ -65,10 +65,12 @@ class Conversation:
         if await outline.get_attribute("open") is None:
             await outline.locator("> summary").click()
 
-    async def open_steps(self) -> None:
-        """Expand the last run's outline and every step in it."""
-        await self.open_outline()
-        closed = self.runs.last.locator(".steps :is([data-call], [data-item=thought] details):not([open]) > summary")
+    async def open_steps(self, run: Locator | None = None) -> None:
+        """Expand a run's outline and every step in it: the last one's by default."""
+        await self.open_outline(run)
+        closed = (run or self.runs.last).locator(
+            ".steps :is([data-call], [data-item=thought] details):not([open]) > summary"
+        )
         while await closed.count():
             await closed.first.click()
 

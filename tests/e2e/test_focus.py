@@ -229,12 +229,18 @@ async def in_an_editable(page: Page) -> None:
     )
 
 
-@pytest.mark.parametrize("place", [nowhere, in_a_select, in_a_menu, in_an_editable], ids=lambda place: place.__name__)
-async def test_no_single_key_leaves_stops_or_deletes(
-    talk: Conversation, place: Callable[[Page], Awaitable[None]]
-) -> None:
+async def test_no_single_key_leaves_stops_or_deletes(talk: Conversation, subtests: pytest.Subtests) -> None:
     await talk.ask("Never end [tokens=2000 every=50]")
     await expect(talk.answer).to_contain_text("word1")
+    for place in (nowhere, in_a_select, in_a_menu, in_an_editable):
+        with subtests.test(place.__name__):
+            await press_all_keys(talk, place)
+    await nowhere(talk.page)
+    await talk.page.keyboard.press("Control+.")
+    await talk.ended("Stopped by mei")
+
+
+async def press_all_keys(talk: Conversation, place: Callable[[Page], Awaitable[None]]) -> None:
     address = talk.page.url
     search = talk.page.get_by_role("searchbox", name="Search every step")
     # All keys of a keyboard. Those that open the list of keys and the search do so only where nothing is meant as text.
@@ -251,6 +257,3 @@ async def test_no_single_key_leaves_stops_or_deletes(
     assert talk.page.url == address
     await expect(talk.stop).to_be_visible()
     await expect(talk.page.get_by_role("dialog")).to_have_count(0)
-    await nowhere(talk.page)
-    await talk.page.keyboard.press("Control+.")
-    await talk.ended("Stopped by mei")

@@ -36,12 +36,20 @@ DENIED = {
 }
 
 
-@pytest.mark.parametrize("denied", DENIED)
 async def test_a_question_is_asked_and_answered_without(
-    enter: Enter, api: Browser, model: ModelServer, watch: Watch, denied: str
+    enter: Enter, api: Browser, model: ModelServer, watch: Watch, subtests: pytest.Subtests
 ) -> None:
     talk = await enter("")
-    await talk.page.add_init_script(DENIED[denied])
+    devtools = await talk.page.context.new_cdp_session(talk.page)
+    await devtools.send("Page.enable")
+    for denied, script in DENIED.items():
+        with subtests.test(denied):
+            added = await devtools.send("Page.addScriptToEvaluateOnNewDocument", {"source": script})
+            await asks_and_reads(talk, api, model)
+            await devtools.send("Page.removeScriptToEvaluateOnNewDocument", added)
+
+
+async def asks_and_reads(talk: Conversation, api: Browser, model: ModelServer) -> None:
     await talk.page.goto(f"/sessions/{await api.new_session()}/")
     await talk.link_is("live", "polling")
     model.enqueue(Script("It is **well**.\n\n```python\nx = 1\n```", every_s=0.01))

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -21,6 +21,14 @@ from tests.serving import Browser
 #: Updates a second: each test runs at one of the three, or at all of them in the long tests.
 SPEEDS = (5, 25, 60)
 PACES = [pytest.param((25,), id="25"), pytest.param(SPEEDS, id="each", marks=pytest.mark.long)]
+
+
+def briefly(names: Iterable[str], alike: Collection[str]) -> list[Any]:
+    """The rows of a table that share a page; those that behave like others are long."""
+    own = [name for name in names if name not in alike]
+    return [pytest.param(own, id="own"), pytest.param([*alike], id="alike", marks=pytest.mark.long)]
+
+
 LINE = "And so it goes on, line after line, until the end of it.\n\n"
 #: How many updates must have been painted after a scroll before its position is checked; fewer for the slow pace.
 LATER = 12
@@ -70,6 +78,7 @@ class Growth:
         await self.page.evaluate(f"() => {{ {BOX}.scrollTop = 1e7 }}")
         await self.page.wait_for_function(
             f"() => {AT_END} && [80, 81].includes(document.querySelectorAll('#log .answer .prose > p').length)"
+            " && document.querySelector('#log .answer .prose > :last-child').textContent.startsWith('And so')"
         )
 
     @contextlib.asynccontextmanager
@@ -269,9 +278,13 @@ SAME = ("a finger, 80 px", "a finger, 250 px", "Home", "ArrowUp", "a jump to an 
 
 
 @pytest.mark.parametrize("speeds", PACES)
-@pytest.mark.parametrize("means", [pytest.param(name, marks=[pytest.mark.long] * (name in SAME)) for name in MEANS])
-async def test_a_hand_that_goes_up_is_never_pulled_back(growth: Growth, means: str, speeds: Sequence[int]) -> None:
-    await stays(growth, MEANS[means], means, speeds)
+@pytest.mark.parametrize("means", briefly(MEANS, SAME))
+async def test_a_hand_that_goes_up_is_never_pulled_back(
+    growth: Growth, subtests: pytest.Subtests, means: list[str], speeds: Sequence[int]
+) -> None:
+    for name in means:
+        with subtests.test(name):
+            await stays(growth, MEANS[name], name, speeds)
 
 
 async def stays(growth: Any, go_up: Callable[[Any], Awaitable[None]], means: str, speeds: Sequence[int]) -> None:
@@ -328,9 +341,10 @@ BACK: dict[str, Callable[[Page], Awaitable[None]]] = {
 
 
 @pytest.mark.parametrize("speeds", PACES)
-@pytest.mark.parametrize("back", BACK)
-async def test_reaching_the_end_follows_again(growth: Growth, back: str, speeds: Sequence[int]) -> None:
-    await follows(growth, back, speeds)
+async def test_reaching_the_end_follows_again(growth: Growth, subtests: pytest.Subtests, speeds: Sequence[int]) -> None:
+    for back in BACK:
+        with subtests.test(back):
+            await follows(growth, back, speeds)
 
 
 async def follows(growth: Any, back: str, speeds: Sequence[int]) -> None:
@@ -360,8 +374,6 @@ async def test_coming_near_the_end_is_not_reaching_it(growth: Growth) -> None:
         assert await page.evaluate(PLACE) == before
 
 
-#: Kinds of text that consist of the same elements as others of the tables below.
-ALIKE = ("a loose list", "a numbered list", "a quotation", "a heading")
 #: The text that is selected while it grows: the Markdown so far, what is added, and the selected words.
 CHOSEN = {
     "a paragraph": ("The first words of a paragraph that goes on", " and on", "p"),
@@ -377,9 +389,21 @@ CHOSEN = {
 }
 
 
-@pytest.mark.parametrize("kind", [pytest.param(name, marks=[pytest.mark.long] * (name in ALIKE)) for name in CHOSEN])
-async def test_selected_text_stays_selected_while_it_grows(growth: Growth, kind: str) -> None:
-    begun, more, where = CHOSEN[kind]
+#: Kinds of text that consist of the same elements as others of the table.
+ALIKE_CHOSEN = ("a loose list", "a quotation", "a heading")
+
+
+@pytest.mark.parametrize("kinds", briefly(CHOSEN, ALIKE_CHOSEN))
+async def test_selected_text_stays_selected_while_it_grows(
+    growth: Growth, subtests: pytest.Subtests, kinds: list[str]
+) -> None:
+    for kind in kinds:
+        with subtests.test(kind):
+            await growth.begin()
+            await stays_selected(growth, *CHOSEN[kind])
+
+
+async def stays_selected(growth: Growth, begun: str, more: str, where: str) -> None:
     page = growth.page
     growth.write("\n" + begun)
     place = page.locator(f"#log .answer .prose {where}").filter(has_text="irst words")
@@ -416,16 +440,29 @@ LONG = {
 }
 
 
-@pytest.mark.parametrize("kind", [pytest.param(name, marks=[pytest.mark.long] * (name in ALIKE)) for name in LONG])
-async def test_the_cost_of_growing_follows_what_is_new(growth: Growth, kind: str) -> None:
-    begun, more = LONG[kind]
+#: Kinds of text that consist of the same elements as others of the table.
+ALIKE_LONG = ("a loose list", "a numbered list", "a quotation")
+
+
+@pytest.mark.parametrize("kinds", briefly(LONG, ALIKE_LONG))
+async def test_the_cost_of_growing_follows_what_is_new(
+    growth: Growth, subtests: pytest.Subtests, kinds: list[str]
+) -> None:
+    await growth.page.evaluate(COUNT_NODES)
+    for kind in kinds:
+        with subtests.test(kind):
+            await growth.begin()
+            await grows_by_what_is_new(growth, *LONG[kind])
+
+
+async def grows_by_what_is_new(growth: Growth, begun: str, more: str) -> None:
     page = growth.page
     growth.write("\n" + begun)
     await page.wait_for_function(
         "() => !document.querySelector('#log .answer .prose > :last-child').textContent.startsWith('And so')"
     )
     await settled(page)
-    await page.evaluate(COUNT_NODES)
+    await page.evaluate("() => { window.built = 0 }")
     for n in range(1, 6):
         growth.write(more)
         await page.wait_for_function(
@@ -441,7 +478,7 @@ COUNT_NODES = """() => {
   const size = (node) => node.childNodes ? 1 + [...node.childNodes].reduce((sum, one) => sum + size(one), 0) : 1;
   new MutationObserver((records) => {
     for (const { addedNodes } of records) for (const node of addedNodes) window.built += size(node);
-  }).observe(document.querySelector("#log .answer"), { childList: true, subtree: true });
+  }).observe(document.querySelector("#log"), { childList: true, subtree: true });
   const { get, set } = Object.getOwnPropertyDescriptor(Element.prototype, "innerHTML");
   Object.defineProperty(Element.prototype, "innerHTML", { get, set(html) {
     set.call(this, html);

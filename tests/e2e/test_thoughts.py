@@ -23,28 +23,32 @@ THOUGHTS = {
 }
 
 
-@pytest.mark.parametrize("kind", THOUGHTS)
-async def test_a_thought_is_rendered_live_and_by_the_server_alike(
-    talk: Conversation, model: ModelServer, kind: str
-) -> None:
-    text, told, parts = THOUGHTS[kind]
-    model.enqueue(Script("Done.", reasoning=text))
-    await talk.ask("Think")
-    await talk.ended()
-    seen = []
-    for _ in range(2):
-        await talk.open_steps()
-        thought = talk.step("thought")
-        await expect(thought.locator(".arg")).to_have_text(told)
-        for part in parts.split(", "):
-            await expect(thought.locator(f".prose {part}").first).to_be_visible()
-        # Spaces between blocks do not count.
-        html = re.sub(r"\s*(</?\w[^>]*>)\s*", r"\1", await thought.locator(".prose").inner_html())
-        # Colours come later, or never where the browser is busy.
-        seen.append(re.sub(r'<span class="hljs-\w+">([^<]*)</span>', r"\1", html))
-        await talk.page.reload()
-        await talk.is_live()
-    assert seen[0] == seen[1]
+async def test_a_thought_is_rendered_live_and_by_the_server_alike(talk: Conversation, model: ModelServer) -> None:
+    live = {}
+    for number, (kind, (text, _, _)) in enumerate(THOUGHTS.items()):
+        model.enqueue(Script("Done.", reasoning=text))
+        await talk.ask("Think")
+        await expect(talk.runs).to_have_count(number + 1)
+        await talk.ended()
+        live[kind] = await thought_of(talk, number, kind)
+    await talk.page.reload()
+    await talk.is_live()
+    assert {kind: await thought_of(talk, number, kind) for number, kind in enumerate(THOUGHTS)} == live
+
+
+async def thought_of(talk: Conversation, number: int, kind: str) -> str:
+    """A run's thought as it is shown, which must be as the table says."""
+    _, told, parts = THOUGHTS[kind]
+    run = talk.runs.nth(number)
+    await talk.open_steps(run)
+    thought = run.locator("[data-item=thought]")
+    await expect(thought.locator(".arg")).to_have_text(told)
+    for part in parts.split(", "):
+        await expect(thought.locator(f".prose {part}").first).to_be_visible()
+    # Spaces between blocks do not count.
+    html = re.sub(r"\s*(</?\w[^>]*>)\s*", r"\1", await thought.locator(".prose").inner_html())
+    # Colours come later, or never where the browser is busy.
+    return re.sub(r'<span class="hljs-\w+">([^<]*)</span>', r"\1", html)
 
 
 async def test_a_growing_thought_shows_its_newest_lines_without_marks(talk: Conversation, model: ModelServer) -> None:
@@ -145,16 +149,22 @@ WIDE = {
 }
 
 
-@pytest.mark.parametrize("kind", WIDE)
-async def test_a_thought_is_no_wider_than_a_phone(enter: Enter, api: Browser, model: ModelServer, kind: str) -> None:
+async def test_a_thought_is_no_wider_than_a_phone(
+    enter: Enter, api: Browser, model: ModelServer, subtests: pytest.Subtests
+) -> None:
     phone = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
     talk = await enter(f"/sessions/{await api.new_session()}/", **phone)
     await talk.is_live()
-    model.enqueue(Script("Done.", reasoning=WIDE[kind], piece=40))
-    await talk.ask("Think")
-    await talk.ended()
-    await talk.open_steps()
-    await talk.fits()
-    await talk.page.goto(f"/runs/{await talk.runs.last.get_attribute('data-run')}/")
-    await talk.page.locator(".wf details").first.evaluate("details => (details.open = true)")
-    await talk.fits()
+    for number, (kind, text) in enumerate(WIDE.items()):
+        with subtests.test(kind):
+            model.enqueue(Script("Done.", reasoning=text, piece=40))
+            await talk.ask("Think")
+            await expect(talk.runs).to_have_count(number + 1)
+            await talk.ended()
+            await talk.open_steps()
+            await talk.fits()
+    for run in await talk.runs.evaluate_all("runs => runs.map(run => run.dataset.run)"):
+        with subtests.test("on its page", run=run):
+            await talk.page.goto(f"/runs/{run}/")
+            await talk.page.locator(".wf details").first.evaluate("details => (details.open = true)")
+            await talk.fits()
