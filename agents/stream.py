@@ -338,8 +338,8 @@ class AgentRun:
         reason = reason if isinstance(error, Stopped) else f"{error} " if isinstance(error, AgentError) else ""
         self._close_open(f"{reason} The call was not complete, so it was not run.".strip())
         if self.was_cut:
-            said = FinishedReply(reply.content, reply.reasoning, (), reply.server, {})
-            future.set_result(said)
+            finished = FinishedReply(reply.content, reply.reasoning, (), reply.server, {})
+            future.set_result(finished)
             return
         future.set_exception(error)
         self._end_if_stopped()

@@ -256,8 +256,29 @@ FORMER_NAMES = set(
     "say_sentence look_at_server Entrance entrance let_in Ruling Onward Reached "
     "NoRoom carried_run hurry _see_to _rang take_from warm tie tie_known tie_copied tie_to_case untie_from_cases carry_out _carry line_of "
     "_put_in_line tell_sockets told_since told_of count_told _tell_roles _tell_activity put_down turn_away is_of_use check_room "
-    "sessions_to_look_at _told_to_stop say_in_a_line next_look look_at".split()
+    "sessions_to_look_at _told_to_stop say_in_a_line next_look look_at carried tell ring working ticking continuing interrupting memory "
+    "_fresh soon become quietly refuse_strangers stranger standings_for _Standing said_in said_of Said hears _ears _doors teller told_s "
+    "_telling_code _let_work the_keeper lead_to_https lead_to_login tell_chromium bring_chromium bring_programs KNOWS_WAITING goes_on_with "
+    "_going_on claim_going_on ignore_words _told_twice wish say roughly did".split()
 )
+
+
+#: For who searches the code by a word of the field: where the thing of that name is.
+FOUND_BY_NAME = {
+    "queue": ("chat/runs/queue.py", "waiting_sessions"),
+    "publish": ("chat/runs/publisher.py", "publish_events"),
+    "execute": ("chat/runs/executor.py", "execute_run"),
+    "worker": ("chat/serving/worker.py", "Worker"),
+    "listener": ("chat/runtime/groups.py", "GroupListener"),
+}
+
+
+@pytest.mark.parametrize("word", FOUND_BY_NAME)
+def test_a_word_of_the_field_leads_to_the_thing(word: str) -> None:
+    place, name = FOUND_BY_NAME[word]
+    defined = {getattr(node, "name", "") for node in ast.parse((PROJECT / place).read_text("utf-8")).body}
+    assert name in defined
+    assert word in f"{place} {name}".lower()
 
 
 #: Packages whose functions are called with their module's name: `drafts.save(…)`, `agents.preload(…)`.

@@ -79,7 +79,7 @@ class Host(Protocol):
 class _ToolCall:
     """The agent calls a tool, and waits for its result."""
 
-    said: ShownPart
+    shown: ShownPart
     tool: Tool
     outcome: "Future[str]" = field(default_factory=Future)
 
@@ -88,7 +88,7 @@ class _ToolCall:
 class _Result:
     """The agent reports what a tool of its own has returned."""
 
-    said: ShownPart
+    shown: ShownPart
     text: str
 
 
@@ -150,7 +150,7 @@ class Work:
         elif isinstance(news, _ToolCall):
             self._call(news)
         else:
-            call = self._opened(news.said)
+            call = self._opened(news.shown)
             self._host.run_tools([_report(call, news.text)])
 
     def _write(self, turn: Turn, *, goes_on: bool = False) -> None:
@@ -164,7 +164,7 @@ class Work:
             self._host.run_tools([_report(call, None) for call in unsaid])
 
     def _call(self, asked: _ToolCall) -> None:
-        call = self._opened(asked.said)
+        call = self._opened(asked.shown)
         arguments = call.arguments if json_object(call.arguments, None) is not None else "{}"
         try:
             outcome = self._host.run_tools([Job(call.id, call.name, arguments, asked.tool)])[call.id]
@@ -253,7 +253,7 @@ class Work:
             return
         if self._turn is None:
             self._turn = Turn(counts=not self._asking.has_asked)
-            self._turn.said = shown
+            self._turn.shown = shown
             self._news.put(self._turn)
         self._turn.show(shown)
 
@@ -261,7 +261,7 @@ class Work:
         """End the turn; with the call that it leads to, unless the agent has announced a call of that name."""
         turn, self._turn = self._turn, None
         if turn is not None:
-            self._announced += [each.name for each in turn.said if each.kind == "call"]
+            self._announced += [each.name for each in turn.shown if each.kind == "call"]
             is_new = call is not None and call.name not in self._announced
             # Text before a call is a thought.
             turn.end(*([call] if call is not None and is_new else []))

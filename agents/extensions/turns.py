@@ -66,7 +66,7 @@ class Turn:
     """A turn of an agent: shown by the agent's thread, written into the run's log on its event loop."""
 
     def __init__(self, shown: Sequence[ShownPart] = (), *, is_over: bool = False, counts: bool = True) -> None:
-        self.said = shown
+        self.shown = shown
         """Its texts and calls so far."""
         self.is_over = is_over
         self.counts = counts
@@ -80,12 +80,12 @@ class Turn:
 
     def show(self, shown: Sequence[ShownPart]) -> None:
         """It has come so far."""
-        self.said = _aligned(self.said[:-1], shown)
+        self.shown = _aligned(self.shown[:-1], shown)
         self._wake()
 
     def end(self, *more: ShownPart) -> None:
         """End the turn."""
-        self.said = [*self.said, *more]
+        self.shown = [*self.shown, *more]
         self.is_over = True
         self._wake()
 
@@ -121,7 +121,7 @@ class Turn:
         reply.finish("stop")
 
     def _put(self, reply: Reply) -> None:
-        shown = self.said
+        shown = self.shown
         if sum(len(each.text) for each in shown) > REPLY_LIMIT:
             raise ModelError(
                 Sentence("The agent's turn was longer than %(n)s characters, so it was stopped.", n=f"{REPLY_LIMIT:,}")

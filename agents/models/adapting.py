@@ -194,7 +194,7 @@ class Asking:
         most = next((number for number in named if 0 < number < len(offered)), 0)
         if not most:
             return False
-        self._offer_first(most, is_told=True)
+        self._offer_first(most, is_reported=True)
         return True
 
     def _try_fewer_tools(self) -> bool:
@@ -204,16 +204,16 @@ class Asking:
         if self.uses_template or not is_much or self._cuts_of_tools >= _MOST_BLIND_CUTS:
             return False
         self._cuts_of_tools += 1
-        self._offer_first(min(_USUAL_MOST, len(offered) // 2), is_told=False)
+        self._offer_first(min(_USUAL_MOST, len(offered) // 2), is_reported=False)
         return True
 
-    def _offer_first(self, most: int, *, is_told: bool) -> None:
+    def _offer_first(self, most: int, *, is_reported: bool) -> None:
         self._keep_tools(most)
         self.note = explain_fewer_tools(self._all_tools, most)
         self._learn(
-            lambda: self._facts.record_fewer_tools(most, is_told=is_told),
+            lambda: self._facts.record_fewer_tools(most, is_reported=is_reported),
             f"takes at most {most} tools"
-            if is_told
+            if is_reported
             else f"has answered with {most} tools; for some minutes it is offered no more",
         )
 

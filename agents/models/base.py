@@ -87,7 +87,7 @@ class StreamingChatModel(BaseChatModel):  # type: ignore[misc] # Qwen-Agent has 
     @staticmethod
     def _messages(written: FinishedReply) -> list[Message]:
         origin = {"server": written.server, "fields": written.fields}
-        said = Message(
+        reply = Message(
             ASSISTANT, written.content, reasoning_content=written.reasoning or None, extra={"origin": origin}
         )
         calls = [
@@ -99,7 +99,7 @@ class StreamingChatModel(BaseChatModel):  # type: ignore[misc] # Qwen-Agent has 
             )
             for call in written.calls
         ]
-        return [said, *calls]
+        return [reply, *calls]
 
     def _chat_stream(self, messages: list[Message], *_: Any, **__: Any) -> Iterator[list[Message]]:
         return self.chat(messages)

@@ -15,7 +15,7 @@ from agents.arguments import LONGEST_PYTHON, python_values, values_in, without_f
 
 Schemas = Mapping[str, Mapping[str, Any]]
 """The parameters of the tools that there are, as JSON Schema, by the tool's name."""
-Said = tuple[str, str]
+RawCall = tuple[str, str]
 """A call: the tool's name, and its arguments as text."""
 
 #: Characters that a tool's name, or the white space before a call, may have.
@@ -28,7 +28,7 @@ NAME = re.compile(r"[\w.\-/]+")
 # -- JSON -----------------------------------------------------------------------------------------
 
 
-def _json_calls(text: str) -> list[Said]:
+def _json_calls(text: str) -> list[RawCall]:
     # Small models leave out the last brace; some write Python's quotes in JSON.
     values = values_in(text) or values_in(text + "}") or python_values(text)
     calls = [each for value in values for each in (value if isinstance(value, list) else [value])]
@@ -37,7 +37,7 @@ def _json_calls(text: str) -> list[Said]:
     return [_object_call(call) for call in calls]
 
 
-def _object_call(call: Any) -> Said:
+def _object_call(call: Any) -> RawCall:
     if not isinstance(call, dict):
         raise TypeError("no JSON object")
     function = call.get("function")
@@ -54,7 +54,7 @@ def _as_text(arguments: Any) -> str:
     return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
 
 
-def bare_calls(text: str, schemas: Schemas) -> list[Said]:
+def bare_calls(text: str, schemas: Schemas) -> list[RawCall]:
     """The calls of a reply that consists of calls for known tools and nothing else: Llama, xLAM and Phi write these."""
     text = _MARKS_OF_END.sub("", text).strip().removesuffix("</tool_call>").rstrip()
     text = _unfenced(text)
@@ -62,9 +62,9 @@ def bare_calls(text: str, schemas: Schemas) -> list[Said]:
     if not text.startswith(("{", "[")) or not text.endswith(("}", "]")):
         return []
     values = values_in(text) or [value for each in text.split("; ") for value in values_in(each) or [None]]
-    told = [each for value in values for each in (value if isinstance(value, list) else [value])]
-    if told and all(_is_bare(value, schemas) for value in told):
-        return [_object_call(value) for value in told]
+    found = [each for value in values for each in (value if isinstance(value, list) else [value])]
+    if found and all(_is_bare(value, schemas) for value in found):
+        return [_object_call(value) for value in found]
     return _bare_python(text, schemas) if text.startswith("[") else []
 
 
@@ -82,7 +82,7 @@ def _unfenced(text: str) -> str:
 _CALL_FENCES = frozenset({"", "json", "tool_call"})
 
 
-def _bare_python(text: str, schemas: Schemas) -> list[Said]:
+def _bare_python(text: str, schemas: Schemas) -> list[RawCall]:
     """Llama 4's form: a list of calls in Python's syntax, each for a known tool."""
     try:
         calls = list(python_calls(text, schemas))
@@ -159,7 +159,7 @@ _FUNCTION = re.compile(r"<function\s{0,4}(?:=|name=)\s{0,4}([^>\n]{1,256})>")
 _PARAMETER = re.compile(r"<parameter\s{0,4}(?:=|name=)\s{0,4}([^>\n]{1,256})>")
 
 
-def _function_calls(text: str, schemas: Schemas) -> list[Said]:
+def _function_calls(text: str, schemas: Schemas) -> list[RawCall]:
     """Qwen3-Coder's form, and Llama's, in which a function contains JSON."""
     calls = []
     for found, held in _elements(text, _FUNCTION, "</function>", r"</?tool_call>|<function\s{0,4}(?:=|name=)"):
@@ -184,7 +184,7 @@ _KEY = re.compile("<arg_key>")
 _NAMED = re.compile(r"([\w.\-/]+)\s*(\{.*\}|\(.*\))", re.DOTALL)
 
 
-def _keyed_call(text: str, schemas: Schemas) -> Said:
+def _keyed_call(text: str, schemas: Schemas) -> RawCall:
     """GLM's form, in older versions with JSON or, in brackets, with arguments in Python's syntax; and Hunyuan's."""
     named, separator, held = text.partition("<tool_sep>")
     if separator:
@@ -207,7 +207,7 @@ def _keyed_call(text: str, schemas: Schemas) -> Said:
     return name, _as_text(arguments)
 
 
-def tool_calls(text: str, schemas: Schemas) -> Sequence[Said]:
+def tool_calls(text: str, schemas: Schemas) -> Sequence[RawCall]:
     """Hermes' and Qwen's form, and other content of the same tags."""
     text = text.strip().removesuffix("<tool_call>").rstrip()  # small models write it in place of the closer, too
     text = without_fence(text)
@@ -216,7 +216,7 @@ def tool_calls(text: str, schemas: Schemas) -> Sequence[Said]:
     return _json_calls(text) if text.startswith(("{", "[")) else [_keyed_call(text, schemas)]
 
 
-def grouped_calls(text: str, schemas: Schemas) -> Sequence[Said]:
+def grouped_calls(text: str, schemas: Schemas) -> Sequence[RawCall]:
     """Hunyuan's form: each call in tags of its own; and other content of the same tags."""
     text = text.strip()
     if not text.startswith("<tool_call>"):
@@ -225,17 +225,17 @@ def grouped_calls(text: str, schemas: Schemas) -> Sequence[Said]:
     return [call for held in each if held for call in tool_calls(held, schemas)]
 
 
-def one_function(text: str, schemas: Schemas) -> Sequence[Said]:
+def one_function(text: str, schemas: Schemas) -> Sequence[RawCall]:
     """One call of `_function_calls`, whose text begins with its opener."""
     return _function_calls("<function=" + text, schemas)
 
 
-def invoke_reader(sign: str) -> Callable[[str, Schemas], Sequence[Said]]:
+def invoke_reader(sign: str) -> Callable[[str, Schemas], Sequence[RawCall]]:
     """A reader of MiniMax's form, and of DeepSeek's since V3.2, whose tags have a prefix."""
     invoke = re.compile(rf'<{sign}invoke\s+name="([^"]+)"\s*>')
     parameter = re.compile(rf'<{sign}parameter\s+name="([^"]+)"(?:\s+string="(\w+)")?\s*>')
 
-    def read(text: str, schemas: Schemas) -> Sequence[Said]:
+    def read(text: str, schemas: Schemas) -> Sequence[RawCall]:
         if text.strip().startswith("{"):
             return _json_calls(text.strip())
         calls = []
@@ -254,7 +254,7 @@ def invoke_reader(sign: str) -> Callable[[str, Schemas], Sequence[Said]]:
     return read
 
 
-def one_invoke(text: str, schemas: Schemas) -> Sequence[Said]:
+def one_invoke(text: str, schemas: Schemas) -> Sequence[RawCall]:
     """One call of MiniMax's form, whose text begins with its opener."""
     return invoke_reader("")(f'<invoke name="{text}', schemas)
 
@@ -264,10 +264,10 @@ def one_invoke(text: str, schemas: Schemas) -> Sequence[Said]:
 DEEPSEEK_BEGIN, DEEPSEEK_SEPARATOR, DEEPSEEK_END = "<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>"
 
 
-def deepseek_calls(text: str, schemas: Schemas) -> Sequence[Said]:
+def deepseek_calls(text: str, schemas: Schemas) -> Sequence[RawCall]:
     """DeepSeek's form up to V3, with the arguments in a fence, and of V3.1, without; some converters have changed its marks."""
     text = _REWRITTEN.sub(lambda mark: mark[0].replace("_", "▁"), text)
-    calls: list[Said] = []
+    calls: list[RawCall] = []
     for _found, held in _elements(text, re.compile(re.escape(DEEPSEEK_BEGIN)), DEEPSEEK_END, re.escape(DEEPSEEK_BEGIN)):
         name, _separator, arguments = held.partition(DEEPSEEK_SEPARATOR)
         if arguments.lstrip().startswith("<steptml:invoke"):  # Step's
@@ -281,7 +281,7 @@ def deepseek_calls(text: str, schemas: Schemas) -> Sequence[Said]:
     return calls
 
 
-def one_deepseek_call(text: str, schemas: Schemas) -> Sequence[Said]:
+def one_deepseek_call(text: str, schemas: Schemas) -> Sequence[RawCall]:
     """One call of DeepSeek's form, without the marks around all calls."""
     return deepseek_calls(DEEPSEEK_BEGIN + text, schemas)
 
@@ -292,7 +292,7 @@ KIMI_ARGUMENTS = "<|tool_call_argument_begin|>"
 _KIMI_NAME = re.compile(r"(?:functions\.)?(.+?)(?::\d+)?")
 
 
-def kimi_calls(text: str, _: Schemas) -> Sequence[Said]:
+def kimi_calls(text: str, _: Schemas) -> Sequence[RawCall]:
     """Kimi's form."""
     calls = []
     for _found, held in _elements(text, _KIMI, "<|tool_call_end|>", re.escape("<|tool_call_begin|>")):
@@ -303,7 +303,7 @@ def kimi_calls(text: str, _: Schemas) -> Sequence[Said]:
     return calls
 
 
-def one_kimi_call(text: str, schemas: Schemas) -> Sequence[Said]:
+def one_kimi_call(text: str, schemas: Schemas) -> Sequence[RawCall]:
     """One call of Kimi's form, without the marks around all calls."""
     return kimi_calls("<|tool_call_begin|>" + text, schemas)
 
@@ -312,9 +312,9 @@ _MARKS_OF_END = re.compile(r"</s>|<\|e(?:om|ot)_id\|>|<\|/tool_call\|>|<\|end\|>
 _MISTRAL = re.compile(r"\s*([\w.\-/]+?)\s*(?:\[CALL_ID\]\s*\w+\s*)?(?:\[ARGS\]\s*)?(\{.*)", re.DOTALL)
 
 
-def mistral_calls(text: str, _: Schemas) -> Sequence[Said]:
+def mistral_calls(text: str, _: Schemas) -> Sequence[RawCall]:
     """Mistral's forms: a JSON list, or each call with its name before its arguments."""
-    calls: list[Said] = []
+    calls: list[RawCall] = []
     for each in _MARKS_OF_END.sub("", text).split("[TOOL_CALLS]"):
         if each.lstrip().startswith(("[", "{")):
             calls += _json_calls(each.strip())
@@ -325,7 +325,7 @@ def mistral_calls(text: str, _: Schemas) -> Sequence[Said]:
     return calls
 
 
-def listed_calls(text: str, _: Schemas) -> Sequence[Said]:
+def listed_calls(text: str, _: Schemas) -> Sequence[RawCall]:
     """JSON up to the end: Llama's and Granite's form."""
     text = _MARKS_OF_END.sub("", text).strip()
     try:
@@ -334,7 +334,7 @@ def listed_calls(text: str, _: Schemas) -> Sequence[Said]:
         return [call for each in text.split("; ") for call in _json_calls(each.strip())]
 
 
-def python_calls(text: str, _: Schemas) -> Sequence[Said]:
+def python_calls(text: str, _: Schemas) -> Sequence[RawCall]:
     """LFM's form: a list of calls in Python's syntax, whose arguments are named literals."""
     if len(text) > LONGEST_PYTHON:
         raise ValueError("too long")
@@ -348,21 +348,21 @@ def python_calls(text: str, _: Schemas) -> Sequence[Said]:
         raise ValueError("no Python") from error
 
 
-def _python_call(call: ast.expr) -> Said:
+def _python_call(call: ast.expr) -> RawCall:
     if not isinstance(call, ast.Call) or call.args:
         raise ValueError("no call with names alone")
     arguments = {str(given.arg): ast.literal_eval(given.value) for given in call.keywords}
     return ast.unparse(call.func), _as_text(arguments)
 
 
-def calls_in_lines(text: str, schemas: Schemas) -> Sequence[Said]:
+def calls_in_lines(text: str, schemas: Schemas) -> Sequence[RawCall]:
     """OLMo's form: a call on each line, in Python's syntax; else the form of `invoke_reader`."""
     if "<invoke" in text[:LONGEST]:
         return invoke_reader("")(text, schemas)
     return python_calls(f"[{','.join(filter(None, map(str.strip, text.strip().splitlines())))}]", schemas)
 
 
-def json_or_python(text: str, schemas: Schemas) -> Sequence[Said]:
+def json_or_python(text: str, schemas: Schemas) -> Sequence[RawCall]:
     """Llama 4's forms."""
     try:
         return listed_calls(text, schemas)
@@ -370,21 +370,21 @@ def json_or_python(text: str, schemas: Schemas) -> Sequence[Said]:
         return python_calls(text, schemas)
 
 
-def plugin_calls(text: str, schemas: Schemas) -> Sequence[Said]:
+def plugin_calls(text: str, schemas: Schemas) -> Sequence[RawCall]:
     """InternLM's form."""
     return tool_calls(text.strip().removeprefix("<|plugin|>"), schemas)
 
 
-def calls_by_name(text: str, _: Schemas) -> Sequence[Said]:
+def calls_by_name(text: str, _: Schemas) -> Sequence[RawCall]:
     """Apertus' form: a list of objects, each with the tool's name as its only key."""
-    (told,) = values_in(text.strip()) or [[]]
-    return [(name, _as_text(arguments)) for each in told for name, arguments in each.items()]
+    (listed,) = values_in(text.strip()) or [[]]
+    return [(name, _as_text(arguments)) for each in listed for name, arguments in each.items()]
 
 
 _SOLAR = re.compile(r"[^<]*<\|tool_call:name\|>([^<]*)<\|tool_call:args\|>(.*)", re.DOTALL)
 
 
-def solar_calls(text: str, _: Schemas) -> Sequence[Said]:
+def solar_calls(text: str, _: Schemas) -> Sequence[RawCall]:
     """Solar's form."""
     calls = []
     for each in text.split("<|tool_call:begin|>")[1:]:
@@ -399,15 +399,15 @@ _GEMMA_QUOTE = '<|"|>'
 _GEMMA_KEY = re.compile(r"([{,]\s*)([\w.\-]+)\s*:")
 
 
-def gemma_calls(text: str, _: Schemas) -> Sequence[Said]:
+def gemma_calls(text: str, _: Schemas) -> Sequence[RawCall]:
     """Gemma's forms: JSON with keys without quotes, and strings with quotes of its own."""
     text = text.replace("<escape>", _GEMMA_QUOTE)
     found = _GEMMA.fullmatch(text)
     if found is None:
         raise ValueError("no call")
     pieces = found[2].split(_GEMMA_QUOTE)
-    told = [
+    arguments = [
         json.dumps(piece, ensure_ascii=False) if at % 2 else _GEMMA_KEY.sub(r'\1"\2":', piece)
         for at, piece in enumerate(pieces)
     ]
-    return [(found[1], "".join(told))]
+    return [(found[1], "".join(arguments))]

@@ -18,11 +18,11 @@ _MOST_TOKENS = 2**53
 
 
 class ServerError(Exception):
-    """The server reports an error within the answer. ``told`` is its message, as JSON."""
+    """The server reports an error within the answer. ``error`` is its message, as JSON."""
 
-    def __init__(self, told: Any) -> None:
-        super().__init__(repr(told)[:500])
-        self.told = told
+    def __init__(self, error: Any) -> None:
+        super().__init__(repr(error)[:500])
+        self.error = error
 
 
 def add_chunk(chunk: Any, reply: Reply) -> Any:
@@ -72,33 +72,33 @@ def _unwrapped(chunk: JsonObject) -> JsonObject:
     return next((inner for inner in held if isinstance(inner, dict) and "choices" in inner), chunk)
 
 
-def _is_error(told: JsonObject) -> bool:
+def _is_error(data: JsonObject) -> bool:
     """Whether an object without choices reports an error, in the formats of various servers and gateways."""
-    if "error" in (told.get("object"), told.get("type"), told.get("status")) or told.get("success") is False:
+    if "error" in (data.get("object"), data.get("type"), data.get("status")) or data.get("success") is False:
         return True
-    state = told.get("base_resp")
-    codes = [told.get(key) for key in ("code", "error_code", "status_code")]
+    state = data.get("base_resp")
+    codes = [data.get(key) for key in ("code", "error_code", "status_code")]
     codes.append(state.get("status_code") if isinstance(state, dict) else None)
-    if isinstance(status := told.get("status"), int) and status >= 400:
+    if isinstance(status := data.get("status"), int) and status >= 400:
         return True
-    has_words = any(told.get(key) for key in _WORDS) or bool(state)
+    has_words = any(data.get(key) for key in _WORDS) or bool(state)
     return has_words and any(code and str(code).lower() not in _GOOD_CODES for code in codes)
 
 
 _GOOD_CODES = frozenset({"0", "200", "20000", "ok", "success"})
 
 
-def _usage(told: Any) -> Usage | None:
+def _usage(data: Any) -> Usage | None:
     """The token counts, if there are any."""
-    if not isinstance(told, dict):
+    if not isinstance(data, dict):
         return None
     counts = []
     for names in (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens")):
-        found = next((told[name] for name in names if told.get(name)), 0)
+        found = next((data[name] for name in names if data.get(name)), 0)
         if not isinstance(found, int | float) or not 0 <= found < _MOST_TOKENS:
             return None
         counts.append(int(found))
-    return Usage(counts[0], counts[1], False, _part(told, _CACHED, counts[0]), _part(told, _THOUGHT, counts[1]))
+    return Usage(counts[0], counts[1], False, _part(data, _CACHED, counts[0]), _part(data, _THOUGHT, counts[1]))
 
 
 # The paths of a part of a count: in the details or, with DeepSeek, Anthropic and Moonshot, at the top level.
@@ -116,10 +116,10 @@ _THOUGHT: tuple[tuple[str, ...], ...] = (
 )
 
 
-def _part(told: JsonObject, places: tuple[tuple[str, ...], ...], whole: int) -> int | None:
+def _part(data: JsonObject, places: tuple[tuple[str, ...], ...], whole: int) -> int | None:
     """How many tokens of a count were of a kind; ``None`` if the server does not say so, or not plausibly."""
     for place in places:
-        found: Any = told
+        found: Any = data
         for name in place:
             found = found.get(name) if isinstance(found, dict) else None
         if isinstance(found, int | float) and not isinstance(found, bool) and 0 <= found <= whole:
@@ -188,9 +188,9 @@ def _reason(choice: JsonObject) -> str:
     return "stop" if reason is True else str(reason or "")
 
 
-def _known_reason(told: Any) -> str:
+def _known_reason(value: Any) -> str:
     """The value if it is a finish reason: vLLM has the text there at which it has stopped."""
-    return told if isinstance(told, str) and classify_end(told) != "other" else ""
+    return value if isinstance(value, str) and classify_end(value) != "other" else ""
 
 
 def _repeats_all(delta: JsonObject, choice: JsonObject, reply: Reply) -> bool:
@@ -246,13 +246,13 @@ _OLD_SLOT = -1
 
 def _add_reasoning(delta: JsonObject, reply: Reply) -> None:
     for name in REASONING_FIELDS:
-        told = delta.get(name)
-        if isinstance(told, str):
-            if told:
-                reply.add_field_text(name, told)
+        value = delta.get(name)
+        if isinstance(value, str):
+            if value:
+                reply.add_field_text(name, value)
                 break
-        elif told:
-            for _, text in _texts(told):
+        elif value:
+            for _, text in _texts(value):
                 reply.add_reasoning(text)
             break
     for field in DETAILS:
@@ -262,22 +262,22 @@ def _add_reasoning(delta: JsonObject, reply: Reply) -> None:
                 reply.add_detail(field, place, detail, "".join(text for _, text in _texts(detail)))
 
 
-def _texts(told: Any, *, is_thought: bool = False, depth: int = 0) -> Iterator[tuple[bool, str]]:
+def _texts(value: Any, *, is_thought: bool = False, depth: int = 0) -> Iterator[tuple[bool, str]]:
     """The texts in a list of parts, each with whether it is a thought. Encrypted parts and other media are left out."""
-    if isinstance(told, str):
-        if told:
-            yield is_thought, told
-    elif isinstance(told, int | float) and not isinstance(told, bool):  # a number, from servers that parse too much
-        yield is_thought, str(told)
-    elif isinstance(told, list) and depth < _DEEPEST:
-        for part in told:
+    if isinstance(value, str):
+        if value:
+            yield is_thought, value
+    elif isinstance(value, int | float) and not isinstance(value, bool):  # a number, from servers that parse too much
+        yield is_thought, str(value)
+    elif isinstance(value, list) and depth < _DEEPEST:
+        for part in value:
             yield from _texts(part, is_thought=is_thought, depth=depth + 1)
-    elif isinstance(told, dict) and depth < _DEEPEST:
-        kind = str(told.get("type") or "")
-        thinks = is_thought or kind.startswith(_THOUGHT_TYPES) or told.get("thought") is True
+    elif isinstance(value, dict) and depth < _DEEPEST:
+        kind = str(value.get("type") or "")
+        thinks = is_thought or kind.startswith(_THOUGHT_TYPES) or value.get("thought") is True
         for field in _HELD_IN:
-            if told.get(field):
-                yield from _texts(told[field], is_thought=thinks or field in _THOUGHT_TYPES, depth=depth + 1)
+            if value.get(field):
+                yield from _texts(value[field], is_thought=thinks or field in _THOUGHT_TYPES, depth=depth + 1)
                 return
 
 

@@ -83,9 +83,9 @@ def _tell_drafts_from_answer(parts: list[Part]) -> None:
 def leave_out_repeated(parts: list[Part]) -> None:
     """Drop calls in the text that the server has also reported as calls: some servers pass on the text that they have parsed."""
     calls = [part for part in parts if part.kind == "call"]
-    told = {(part.name, _read(part.text)) for part in calls if not part.is_in_text}
+    native = {(part.name, _read(part.text)) for part in calls if not part.is_in_text}
     for part in calls:
-        part.is_left_out |= part.is_in_text and (part.name, _read(part.text)) in told
+        part.is_left_out |= part.is_in_text and (part.name, _read(part.text)) in native
 
 
 def _read(arguments: str) -> str:

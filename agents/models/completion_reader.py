@@ -68,9 +68,9 @@ class CompletionReader:
         self._ends_in_return = False
         self._event = b""
         self._data: bytearray | None = None
-        self._told: Any = None
+        self._error: Any = None
         self._note = ""
-        self._has_heard = self._is_odd = self._is_foreign = False
+        self._has_data = self._is_odd = self._is_foreign = False
 
     def feed(self, data: bytes) -> bool:
         """Add a piece of the body. Returns whether any of it was from the model; data that only keeps the connection open is not."""
@@ -89,9 +89,9 @@ class CompletionReader:
             data, self._pending = bytes(self._pending) + data[:end], bytearray(data[end:])
         if self._reply.done:
             return False
-        heard = self._add_text_alone(data) or self._add_lines(data[:-1].split(b"\n"))
-        self._has_heard |= heard
-        return heard
+        has_data = self._add_text_alone(data) or self._add_lines(data[:-1].split(b"\n"))
+        self._has_data |= has_data
+        return has_data
 
     def close(self) -> None:
         """Called when the body has ended."""
@@ -103,11 +103,11 @@ class CompletionReader:
             raise OtherApi("an object without choices")
         if self._is_json or self._reply.finish_reason is not None:
             return
-        if self._told is not None:
-            raise ServerError(self._told)
+        if self._error is not None:
+            raise ServerError(self._error)
         if self._note and not self._reply.parts:
             raise ServerError(self._note)
-        if not self._has_heard and self._is_odd:
+        if not self._has_data and self._is_odd:
             raise ValueError("not an event stream")
 
     # -- what kind of body ------------------------------------------------------------------------
@@ -142,11 +142,11 @@ class CompletionReader:
     def _add_whole(self, body: bytes) -> None:
         """Add the answer of a server that does not stream, or that sends a line of JSON for each chunk."""
         try:
-            told = [_parsed(body)]
+            chunks = [_parsed(body)]
         except ValueError:
-            told = _run_together(body.strip()) or [_parsed(line) for line in body.splitlines() if line.strip()]
-        is_one = len(told) == 1
-        for each in told:
+            chunks = _run_together(body.strip()) or [_parsed(line) for line in body.splitlines() if line.strip()]
+        is_one = len(chunks) == 1
+        for each in chunks:
             for chunk in each if isinstance(each, list) else [each]:
                 if chunk is _DONE:
                     self._end()
@@ -165,7 +165,7 @@ class CompletionReader:
     def _end(self) -> None:
         """The server has marked the end of the stream."""
         self._reply.done = True
-        if self._reply.finish_reason is None and self._told is None and (self._reply.parts or not self._note):
+        if self._reply.finish_reason is None and self._error is None and (self._reply.parts or not self._note):
             self._end_unsaid()
 
     def _end_unsaid(self) -> None:
@@ -188,15 +188,15 @@ class CompletionReader:
 
     def _add_lines(self, lines: Sequence[bytes], *, is_all: bool = False) -> bool:
         """Add lines of the stream; returns whether any was from the model. Lines that arrive together are parsed together."""
-        heard = False
+        has_data = False
         for chunk in self._parsed_together(lines) or self._parsed_one_by_one(lines, is_all=is_all):
-            heard = True
+            has_data = True
             if chunk is _DONE:
                 self._end()
             else:
                 self._look_at(chunk)
-                self._told = add_chunk(chunk, self._reply) or self._told
-        return heard
+                self._error = add_chunk(chunk, self._reply) or self._error
+        return has_data
 
     def _parsed_together(self, lines: Sequence[bytes]) -> list[Any] | None:
         """The data of the lines; None if any of them is unusual."""
@@ -224,8 +224,8 @@ class CompletionReader:
             elif name == b"data":
                 if not self._reply.done:
                     yield from self._data_line(value)
-            elif line.startswith(b"{") and (told := _error_line(line)) is not None:
-                yield told
+            elif line.startswith(b"{") and (error := _error_line(line)) is not None:
+                yield error
             elif name not in (b"", b"id", b"retry") and line.strip():
                 self._is_odd = True
 
@@ -288,10 +288,10 @@ def _parsed(payload: bytes) -> Any:
 def _error_line(line: bytes) -> Any:
     """The error in a line that belongs to no event, as gateways write it into a broken stream; None for other lines."""
     try:
-        told = _parsed(line)
+        parsed = _parsed(line)
     except ValueError:
         return None
-    return told if told.get("error") else None
+    return parsed if parsed.get("error") else None
 
 
 def _undoubled(value: bytes) -> bytes:
@@ -322,10 +322,10 @@ def _run_together(value: bytes) -> list[Any]:
             return [*found, _DONE]
         else:
             try:
-                told, at = _DECODER.raw_decode(text, at)
+                parsed, at = _DECODER.raw_decode(text, at)
             except (ValueError, RecursionError):
                 return []
-            found.append(told)
+            found.append(parsed)
     return found
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 _ENOUGH_CHUNKS = 3
 _ENOUGH_CHARACTERS = 8
 
-Said = tuple[str, str]
+FieldText = tuple[str, str]
 """A field, and the new part of its text."""
 
 
@@ -25,7 +25,7 @@ class FieldTexts:
         self._first: dict[str, list[str]] = {}
         self._all: dict[str, str] = {}
 
-    def add(self, field: str, text: str) -> Iterator[Said]:
+    def add(self, field: str, text: str) -> Iterator[FieldText]:
         """Add a chunk's text; yields the texts to add to the reply now."""
         if self.holding not in ("", field):
             yield from self.flush()
@@ -36,7 +36,7 @@ class FieldTexts:
         else:
             yield field, self._compare(field, text)
 
-    def flush(self) -> Iterator[Said]:
+    def flush(self) -> Iterator[FieldText]:
         """Called when another field follows, or the stream ends: yields the text that was held back."""
         field, self.holding = self.holding, ""
         if not field:

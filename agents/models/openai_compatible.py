@@ -94,7 +94,7 @@ class OpenAICompatible(StreamingChatModel):
         self._tool_format: str = cfg["tool_format"]
         self._template = TEMPLATES.get(self._tool_format, TEMPLATES[TEMPLATE])
         self._budget: int = cfg["max_input_tokens"]
-        self._told = LeftOut()
+        self._noted = LeftOut()
         self._public_only: bool = cfg["public_only"]
         self._parameters = parameters_of_body(cfg["parameters"], self._url)
 
@@ -118,8 +118,8 @@ class OpenAICompatible(StreamingChatModel):
         had = _note_tools(self._host.label, len(functions))
         if not any(each.role == ASSISTANT for each in messages) or (had is not None and had < len(functions)):
             asking.note = request.fewer_tools
-        if request.left_out.messages > self._told.messages or (request.left_out.tokens and not self._told.tokens):
-            self._told = request.left_out
+        if request.left_out.messages > self._noted.messages or (request.left_out.tokens and not self._noted.tokens):
+            self._noted = request.left_out
             asking.note = join_sentences(filter(None, (asking.note, explain_left_out(request.left_out))))
         return request, asking
 
@@ -218,27 +218,29 @@ def to_wire(messages: Sequence[Message], server: str = "") -> list[ChatMessage]:
             wire.append(_shown(seen))
             seen = []
         if message.role == FUNCTION:
-            said = _with_pictures(message.content)
-            seen += said.pop(IMAGES, [])
-            wire.append({"role": "tool", "tool_call_id": extra["function_id"], "name": message.name, **said})
+            content = _with_pictures(message.content)
+            seen += content.pop(IMAGES, [])
+            wire.append({"role": "tool", "tool_call_id": extra["function_id"], "name": message.name, **content})
         elif message.role != ASSISTANT:
             marks = {WORD: True} if extra.get(WORD) else {}
             wire.append({"role": message.role, **_with_pictures(message.content), **marks})
         else:
             if not (wire and wire[-1]["role"] == "assistant"):
                 wire.append({"role": "assistant", "content": ""})
-            said = wire[-1]
+            content = wire[-1]
             if message.content:
-                said["content"] = f"{said['content']}\n\n{message.content}" if said["content"] else message.content
+                content["content"] = (
+                    f"{content['content']}\n\n{message.content}" if content["content"] else message.content
+                )
             origin = extra.get("origin")
             own = origin["fields"] if origin and origin["server"] == server else {}
             if call := message.function_call:
                 function = {**own.get("function", {}), "name": call.name, "arguments": _arguments(call.arguments)}
-                said.setdefault("tool_calls", []).append(
+                content.setdefault("tool_calls", []).append(
                     {**own, "id": extra["function_id"], "type": "function", "function": function}
                 )
             else:
-                said.update(own)
+                content.update(own)
     return [*wire, _shown(seen)] if seen else wire
 
 

@@ -101,7 +101,7 @@ async def _exchange(url: str, api_key: str, body: bytes, reply: Reply, silence: 
 def _in_words(error: Exception, url: str, api_key: str, timeout_s: float) -> ModelError:
     """The error for people. The order of the cases matters: some of these exceptions are subclasses of others."""
     if isinstance(error, ServerError):
-        return explain_event(error.told, api_key)
+        return explain_event(error.error, api_key)
     if isinstance(error, ProxyRefused):
         return ModelError(error.message, "model_unreachable")
     if isinstance(error, Unreachable):

@@ -23,8 +23,8 @@ _LONGEST_DESCRIPTION = 1_024
 def plain_tool(tool: Mapping[str, Any]) -> JsonObject:
     """A tool in OpenAI's format, with plain parameters; without any if it takes none."""
     function = {name: value for name, value in tool["function"].items() if name in ("name", "description")}
-    if isinstance(told := function.get("description"), str):
-        function["description"] = told[:_LONGEST_DESCRIPTION]
+    if isinstance(description := function.get("description"), str):
+        function["description"] = description[:_LONGEST_DESCRIPTION]
     plain = _Reader(tool["function"].get("parameters") or {}).read()
     if plain.get("properties"):
         function["parameters"] = plain
@@ -46,16 +46,16 @@ class _Reader:
         schema = _followed(schema, self._whole)
         kind = _type(schema)
         plain: JsonObject = {"type": kind}
-        if isinstance(told := schema.get("description"), str) and told:
-            plain["description"] = told
+        if isinstance(description := schema.get("description"), str) and description:
+            plain["description"] = description
         choices = schema.get("enum") or ([schema["const"]] if "const" in schema else [])
         if kind == "string" and choices and all(isinstance(choice, str) and choice for choice in choices):
             plain["enum"] = list(choices)
         goes_on = depth < _DEEPEST and self._left > 0
         if kind == "array":
             items = schema.get("items")
-            is_told = goes_on and isinstance(items, Mapping)
-            plain["items"] = self._plain(items, depth + 1) if is_told else {"type": "string"}
+            has_items = goes_on and isinstance(items, Mapping)
+            plain["items"] = self._plain(items, depth + 1) if has_items else {"type": "string"}
         properties = schema.get("properties")
         if kind == "object" and goes_on and isinstance(properties, Mapping) and properties:
             plain["properties"] = {str(name): self._plain(each, depth + 1) for name, each in properties.items()}

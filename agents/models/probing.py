@@ -198,14 +198,14 @@ async def _find_context(settings: ModelSettings) -> int:
     return found or max(_contexts(await _get(f"{base.removesuffix('/v1')}/props", settings)), default=0)
 
 
-def _contexts(said: Any, depth: int = 0) -> Iterator[int]:
+def _contexts(answer: Any, depth: int = 0) -> Iterator[int]:
     """All context sizes in the answer."""
-    if isinstance(said, dict) and depth < 4:
-        yield from (said[key] for key in _CONTEXT_KEYS if isinstance(said.get(key), int))
-        for value in said.values():
+    if isinstance(answer, dict) and depth < 4:
+        yield from (answer[key] for key in _CONTEXT_KEYS if isinstance(answer.get(key), int))
+        for value in answer.values():
             yield from _contexts(value, depth + 1)
-    elif isinstance(said, list) and len(said) == 1:  # of several models it is unknown which is meant
-        yield from _contexts(said[0], depth + 1)
+    elif isinstance(answer, list) and len(answer) == 1:  # of several models it is unknown which is meant
+        yield from _contexts(answer[0], depth + 1)
 
 
 async def _get(url: str, settings: ModelSettings) -> Any:

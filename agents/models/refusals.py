@@ -129,11 +129,11 @@ class Refused(ModelError):
 
 def explain_refusal(status: int, headers: Mapping[str, str], body: str, api_key: str) -> Refused:
     """The meaning of an answer with a status other than 200: determined by the body's reason, by the status only if there is none."""
-    said = _parse(body)
-    reason = "" if said is None else describe_error(said)
-    words = f"{reason} {' '.join(_codes(said))}".strip()
-    told, code = _classify(status, headers, words, is_reasoned=bool(reason))
-    return Refused(with_reason(told, reason, api_key), code, status, words, body)
+    parsed = _parse(body)
+    reason = "" if parsed is None else describe_error(parsed)
+    words = f"{reason} {' '.join(_codes(parsed))}".strip()
+    sentence, code = _classify(status, headers, words, is_reasoned=bool(reason))
+    return Refused(with_reason(sentence, reason, api_key), code, status, words, body)
 
 
 def explain_event(error: Any, api_key: str) -> Refused:
@@ -141,23 +141,23 @@ def explain_event(error: Any, api_key: str) -> Refused:
     reason = describe_error(error)
     given = error.get("code") if isinstance(error, dict) else None
     status = given if isinstance(given, int) and 400 <= given < 600 else 400
-    told = with_reason(Sentence("The model server reported an error"), reason, api_key)
-    return Refused(told, "model_error", status, f"{reason} {' '.join(_codes(error))}".strip(), str(error))
+    sentence = with_reason(Sentence("The model server reported an error"), reason, api_key)
+    return Refused(sentence, "model_error", status, f"{reason} {' '.join(_codes(error))}".strip(), str(error))
 
 
 def _classify(status: int, headers: Mapping[str, str], words: str, *, is_reasoned: bool) -> tuple[str, str]:
     if is_too_long(words):
-        told = Sentence(
+        sentence = Sentence(
             "This is longer than the model can read; LLM_MAX_INPUT_TOKENS has to be below what it can (%(status)d)",
             status=status,
         )
-        return told, "model_error"
+        return sentence, "model_error"
     if status == 402 or (_NO_CREDIT.search(words) and not _wait(headers, words)):
         return Sentence("The model server's account has no credit left (%(status)d)", status=status), "model_error"
     if status == 429 or _TOO_MANY.search(words):
         wait = _wait(headers, words)
-        told = Sentence("The model server has had too many requests (%(status)d)", status=status)
-        again = _try_again(told, wait) if wait else Sentence("%(what)s. Try again in a while.", what=told)
+        sentence = Sentence("The model server has had too many requests (%(status)d)", status=status)
+        again = _try_again(sentence, wait) if wait else Sentence("%(what)s. Try again in a while.", what=sentence)
         return again, "model_rate_limited"
     if _WITHHELD.search(words):
         return Sentence("The model's provider did not let this through (%(status)d)", status=status), "model_error"
@@ -166,8 +166,8 @@ def _classify(status: int, headers: Mapping[str, str], words: str, *, is_reasone
     return (_try_again(what, wait) if wait else what), code
 
 
-def _try_again(told: str, wait: str) -> Sentence:
-    return Sentence("%(what)s. Try again in %(n)s s.", what=told, n=wait)
+def _try_again(sentence: str, wait: str) -> Sentence:
+    return Sentence("%(what)s. Try again in %(n)s s.", what=sentence, n=wait)
 
 
 def _classify_by_status(status: int, words: str, *, is_reasoned: bool) -> tuple[str, str]:
@@ -263,13 +263,13 @@ def find_reason(body: str) -> str:
     return describe_error(_parse(body))
 
 
-def describe_error(said: Any) -> str:
+def describe_error(error: Any) -> str:
     """`find_reason` for parsed data."""
-    found = "; ".join(dict.fromkeys(" ".join(sentence.split()) for sentence in _sentences(said)))
-    if found or not isinstance(said, dict):
+    found = "; ".join(dict.fromkeys(" ".join(sentence.split()) for sentence in _sentences(error)))
+    if found or not isinstance(error, dict):
         return found
     # Some servers have only codes.
-    return next((code for code in _codes(said) if not code.isdigit() and code.lower() != "error"), "")
+    return next((code for code in _codes(error) if not code.isdigit() and code.lower() != "error"), "")
 
 
 def _parse(body: str) -> Any:
@@ -278,56 +278,56 @@ def _parse(body: str) -> Any:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
         if body.startswith(("{", "[")):  # cut off, or not valid JSON
-            said = _MESSAGE.search(body[:_LONGEST_SAID])
-            return said[1].replace('\\"', '"') if said else body[:_LONGEST_REASON]
+            message = _MESSAGE.search(body[:_LONGEST_SAID])
+            return message[1].replace('\\"', '"') if message else body[:_LONGEST_REASON]
         if "<" not in body[:200]:
             return body
         found = _TITLE.search(body) or _XML_MESSAGE.search(body)
         return found[1] if found else ""
 
 
-def _codes(said: Any, depth: int = 0) -> Iterator[str]:
+def _codes(error: Any, depth: int = 0) -> Iterator[str]:
     """Codes for programs: short words under well-known names."""
-    if isinstance(said, str):
-        said = _embedded(said[:_LONGEST_SAID])
-    if depth > 8 or not isinstance(said, dict | list):
+    if isinstance(error, str):
+        error = _embedded(error[:_LONGEST_SAID])
+    if depth > 8 or not isinstance(error, dict | list):
         return
-    for key, value in said.items() if isinstance(said, dict) else enumerate(said[:5]):
+    for key, value in error.items() if isinstance(error, dict) else enumerate(error[:5]):
         if key in _CODE_KEYS and isinstance(value, str | int):
             yield str(value)[:100]
         elif key not in ("input", "body"):
             yield from _codes(value, depth + 1)
 
 
-def _sentences(said: Any, depth: int = 0) -> Iterator[str]:
+def _sentences(value: Any, depth: int = 0) -> Iterator[str]:
     if depth > 8:
         return
-    if isinstance(said, str):
-        said = said[:_LONGEST_SAID]
-        inner = _embedded(said)
+    if isinstance(value, str):
+        value = value[:_LONGEST_SAID]
+        inner = _embedded(value)
         found = list(_sentences(inner, depth + 1)) if inner is not None else []
-        plain = _CLASSES.sub("", said.strip()) or said.strip()
+        plain = _CLASSES.sub("", value.strip()) or value.strip()
         yield from found or ([plain] if plain else [])
-    elif isinstance(said, list):
-        for one in said[:5]:
+    elif isinstance(value, list):
+        for one in value[:5]:
             yield from _sentences(one, depth + 1)
-    elif isinstance(said, dict):
-        yield from _in_mapping(said, depth)
+    elif isinstance(value, dict):
+        yield from _in_mapping(value, depth)
 
 
-def _in_mapping(said: dict[Any, Any], depth: int) -> Iterator[str]:
-    if "msg" in said and "loc" in said:  # a validation error, field by field
+def _in_mapping(error: dict[Any, Any], depth: int) -> Iterator[str]:
+    if "msg" in error and "loc" in error:  # a validation error, field by field
         place = (
-            ".".join(str(part) for part in said["loc"] if part != "body")
-            if isinstance(said["loc"], list | tuple)
+            ".".join(str(part) for part in error["loc"] if part != "body")
+            if isinstance(error["loc"], list | tuple)
             else ""
         )
-        yield f"{place}: {said['msg']}" if place else str(said["msg"])
+        yield f"{place}: {error['msg']}" if place else str(error["msg"])
         return
     kept = ""
     for key in _REASON_KEYS:
-        if said.get(key):
-            found = list(_sentences(said[key], depth + 1))
+        if error.get(key):
+            found = list(_sentences(error[key], depth + 1))
             meant = [sentence for sentence in found if not _WRAPPERS.match(sentence)]
             if meant:
                 yield from meant

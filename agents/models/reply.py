@@ -257,10 +257,10 @@ class Reply(TextScanner):
     @property
     def details(self) -> dict[str, Any]:
         """The signed or encrypted details of its reasoning, which its server needs back unchanged; empty if they are too large."""
-        told: dict[str, list[dict[str, Any]]] = {}
+        found: dict[str, list[dict[str, Any]]] = {}
         for (field, *_), detail in self._details.items():
-            told.setdefault(field, []).append(detail)
-        return told if len(json.dumps(told)) <= FIELDS_LIMIT else {}
+            found.setdefault(field, []).append(detail)
+        return found if len(json.dumps(found)) <= FIELDS_LIMIT else {}
 
     @property
     def has_calls(self) -> bool:
@@ -413,10 +413,10 @@ class Reply(TextScanner):
         last = self.parts[-1] if self.parts else None
         is_one_text = [part.kind for part in self.parts if part.kind != "reasoning"] == ["content"]
         if last is not None and last.kind == "content" and is_one_text and self.calls_in_text:
-            if said := bare_calls(last.text.strip(), self.tools):
-                calls = [Part("call", last.began, [arguments], name) for name, arguments in said[: MOST_CALLS + 1]]
+            if bare := bare_calls(last.text.strip(), self.tools):
+                calls = [Part("call", last.began, [arguments], name) for name, arguments in bare[: MOST_CALLS + 1]]
                 self.parts[-1:] = calls
-                self.surplus = max(0, len(said) - MOST_CALLS)
+                self.surplus = max(0, len(bare) - MOST_CALLS)
             return
         if last is None or last.kind != "reasoning" or not self.calls_in_text or self.content.strip():
             return

@@ -73,7 +73,7 @@ class TextScanner(ABC):
         self._takes_any_closer = False
         self._began_as_thought = False
         self._is_spoken_of = False
-        self._told_twice: list[str] | None = None
+        self._repeated: list[str] | None = None
         self._has_channels = False
         self.thought_is_open = False
         """Whether the text has ended within a thought."""
@@ -189,7 +189,7 @@ class TextScanner(ABC):
     def _enter_thought(self, closer: str, at: int) -> int:
         self._state, self._closer, self._began_as_thought = "thought", closer, True
         if self.has_reasoned:  # some servers send a thought both in its field and here
-            self._told_twice = []
+            self._repeated = []
         else:
             self.pass_tag()
         return at
@@ -202,7 +202,7 @@ class TextScanner(ABC):
             return self._hold(text, end)
         self._add_to_thought(text[at:start])
         end = start + len(self._closer)
-        before = (self._told_twice or [""])[-1][-1:] if self._told_twice is not None else self.last_character()
+        before = (self._repeated or [""])[-1][-1:] if self._repeated is not None else self.last_character()
         if before == "`":  # it may be only mentioned, in code
             if end == len(text) and not is_all:
                 return self._hold(text, start)
@@ -213,13 +213,13 @@ class TextScanner(ABC):
         return end
 
     def _add_to_thought(self, text: str) -> None:
-        if self._told_twice is None:
+        if self._repeated is None:
             self.append("reasoning", text)
         elif text:
-            self._told_twice.append(text)
+            self._repeated.append(text)
 
     def _end_thought(self) -> None:
-        text, self._told_twice = "".join(self._told_twice or ()), None
+        text, self._repeated = "".join(self._repeated or ()), None
         if text and not self.has_thought(text):
             self.pass_tag("\n\n")
             self.append("reasoning", text)

@@ -45,9 +45,9 @@ class ServerFacts:
         """How many tools it accepts in a request at present; 0: any number."""
         return self.most_tools if self.clock() < self.tools_limited_until else 0
 
-    def record_fewer_tools(self, most: int, *, is_told: bool) -> None:
-        """Call this when it has answered a request with only so many tools. ``is_told``: it had said before that it accepts no more."""
-        self.most_tools, self.tools_limited_until = most, math.inf if is_told else self.clock() + LASTS_S
+    def record_fewer_tools(self, most: int, *, is_reported: bool) -> None:
+        """Call this when it has answered a request with only so many tools. ``is_reported``: it had said before that it accepts no more."""
+        self.most_tools, self.tools_limited_until = most, math.inf if is_reported else self.clock() + LASTS_S
 
     def record_limit(self, tokens: int, *, limits_tools: bool) -> None:
         """Called when it has answered a request that was cut to this many tokens."""

@@ -15,7 +15,7 @@ from agents.models.call_readers import (
     KIMI_ARGUMENTS,
     LONGEST,
     NAME,
-    Said,
+    RawCall,
     Schemas,
     calls_by_name,
     calls_in_lines,
@@ -49,7 +49,7 @@ class Form:
     """What must follow the opener, apart from white space …"""
     after_name: tuple[str, ...]
     """… or must follow a known tool's name there."""
-    read: Callable[[str, Schemas], Sequence[Said]]
+    read: Callable[[str, Schemas], Sequence[RawCall]]
     """Parses the calls; raises `ValueError` or `TypeError` if there are none that can be parsed."""
 
     def begins(self, after: str, schemas: Schemas, *, is_all: bool) -> bool | None:

@@ -34,8 +34,8 @@ class ToolTemplate:
                 role, content = "user", f"<tool_response>\n{content}\n</tool_response>"
             for call in message.get("tool_calls", ()):
                 function = call["function"]
-                said = self.write_call(function["name"], orjson.loads(function["arguments"]))
-                content = f"{content}\n{said}".lstrip("\n")
+                text = self.write_call(function["name"], orjson.loads(function["arguments"]))
+                content = f"{content}\n{text}".lstrip("\n")
             if wire and wire[-1]["role"] == role:
                 wire[-1]["content"] += "\n" + content
             else:

@@ -135,11 +135,11 @@ class _Planner:
     def _take_turn(self, writer: "_Writer", step: Step, at: float, *, is_last: bool) -> None:
         extra = step.extra or {}
         if step.reasoning_content:
-            writer.say("thought", step.reasoning_content, at, extra.get("thought_ms"))
+            writer.add_text("thought", step.reasoning_content, at, extra.get("thought_ms"))
         message = _text(step.message, _LONGEST)
         is_answer = is_last and not step.tool_calls
         if message and not is_answer:
-            writer.say("thought", message, at, extra.get("answer_ms"))
+            writer.add_text("thought", message, at, extra.get("answer_ms"))
         calls: dict[str, list[tuple[str, str]]] = {}
         for call in step.tool_calls or ():
             raw = (call.extra or {}).get("raw_arguments")
@@ -148,7 +148,7 @@ class _Planner:
             calls.setdefault(call.tool_call_id, []).append((writer.call(call.tool_call_id, name, arguments, at), name))
         self._take_results(writer, step, calls, at)
         if message and is_answer:
-            writer.say("final_answer", message, at, extra.get("answer_ms"))
+            writer.add_text("final_answer", message, at, extra.get("answer_ms"))
 
     def _take_results(self, writer: "_Writer", step: Step, calls: dict[str, list[tuple[str, str]]], at: float) -> None:
         results = step.observation.results if step.observation else []
@@ -208,7 +208,7 @@ class _Writer:
         if used.cost_usd is not None and 0 <= used.cost_usd < 1e6:
             run.cost = (run.cost or 0) + used.cost_usd
 
-    def say(self, kind: str, text: str, at: float, lasted: Any) -> None:
+    def add_text(self, kind: str, text: str, at: float, lasted: Any) -> None:
         """Add a thought, or the answer."""
         self._add(kind, at, _cut(text, _LONGEST), step=self._next(), duration_ms=lasted if _is_count(lasted) else 0)
 

@@ -138,10 +138,10 @@ class ConfirmedAction:
     label: "StrOrPromise"
     permission: str
     question: "StrOrPromise"
-    do: Callable[[User, Any], str]
-    fits: Callable[[Any], bool] = lambda _: True
+    perform: Callable[[User, Any], str]
+    applies_to: Callable[[Any], bool] = lambda _: True
     #: Why it does not apply to the other objects, for people.
-    otherwise: "StrOrPromise" = ""
+    skipped_because: "StrOrPromise" = ""
     #: Whether the use case writes the audit entry itself.
     is_noted: bool = False
 
@@ -177,7 +177,7 @@ class ConfirmedActionsAdmin(ReadOnlyAdmin):
         ``back``: a key of `backs`, the page to return to.
         """
         may = self._may(request).items()
-        return [(act.label, self._address(name, [str(thing.pk)], back)) for name, act in may if act.fits(thing)]
+        return [(act.label, self._address(name, [str(thing.pk)], back)) for name, act in may if act.applies_to(thing)]
 
     def _back(self, given: Any) -> str:
         name = self.backs.get(given.get("back", ""), f"chat_{self.opts.model_name}_changelist")
@@ -208,7 +208,7 @@ class ConfirmedActionsAdmin(ReadOnlyAdmin):
         found = list(self.get_queryset(request).filter(pk__in=keys))
         for thing in found:
             record_look(request, thing)
-        chosen = [thing for thing in found if act.fits(thing)]
+        chosen = [thing for thing in found if act.applies_to(thing)]
         left_out = self._left_out(act, len(found) - len(chosen), len(found))
         if request.method == "POST" or not chosen:
             for thing in chosen:
@@ -233,15 +233,15 @@ class ConfirmedActionsAdmin(ReadOnlyAdmin):
         if not number:
             return ""
         if of == 1:
-            return gettext("This %(thing)s %(why)s.") % {"thing": self.opts.verbose_name, "why": act.otherwise}
-        values = {"n": number, "total": of, "things": self.opts.verbose_name_plural, "why": act.otherwise}
+            return gettext("This %(thing)s %(why)s.") % {"thing": self.opts.verbose_name, "why": act.skipped_because}
+        values = {"n": number, "total": of, "things": self.opts.verbose_name_plural, "why": act.skipped_because}
         return gettext("%(n)d of %(total)d %(things)s %(why)s.") % values
 
     def _do(self, request: HttpRequest, act: ConfirmedAction, thing: Any) -> None:
         label = str(thing)
         self.log_change(request, thing, str(act.label))
         try:
-            happened = act.do(cast(User, request.user), thing)
+            happened = act.perform(cast(User, request.user), thing)
         except Refused as refused:
             self.message_user(request, _about(label, translate_sentence(refused.message)), messages.ERROR)
         else:

@@ -82,8 +82,8 @@ class StepAdmin(ReadOnlyAdmin):
     @admin.display(description=_("text"))
     def beginning(self, step: Step) -> str:
         """The beginning of its text."""
-        gist = humanize.markdown_gist if (step.type or step.event) in search.MARKDOWN else humanize.first_line
-        return gist(shortened_text(step, selectors.step_data(step)))[:80]
+        shorten = humanize.markdown_gist if (step.type or step.event) in search.MARKDOWN else humanize.first_line
+        return shorten(shortened_text(step, selectors.step_data(step)))[:80]
 
     @admin.display(description=_("text"))
     def text(self, step: Step) -> SafeString:

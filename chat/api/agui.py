@@ -139,20 +139,20 @@ def _ignored(asked: RunAgentInput) -> tuple[str, ...]:
     return tuple(name for name in ("tools", "state", "context") if getattr(asked, name))
 
 
-async def _go_on(request: HttpRequest, user: User, asked: RunAgentInput, said: list[_Resume]) -> HttpResponseBase:
+async def _go_on(request: HttpRequest, user: User, asked: RunAgentInput, resumes: list[_Resume]) -> HttpResponseBase:
     """Decide and answer what a run waits for, and follow it from there on."""
-    found = [await database.read(waiting_run, each.interruptId) for each in said]
+    found = [await database.read(waiting_run, each.interruptId) for each in resumes]
     runs = [run for run in found if run is not None]
     roots = [await database.read(root_of, run) for run in runs]
     # Another user's run gets the same answer as one that does not exist.
     follower = await open_session(request, found[0].session_id if found[0] else None, Door.AGUI)
-    if len(runs) < len(said) or len(set(roots)) > 1:
+    if len(runs) < len(resumes) or len(set(roots)) > 1:
         raise Refused("not_waiting", Sentence("Nothing waits for an answer here."))
     run = roots[0]
     head = await database.read(selectors.head_of, run.session_id)
     decisions = [
         await database.read(answer_of, of, each.interruptId, each.payload, is_cancelled=each.status == "cancelled")
-        for each, of in zip(said, runs, strict=True)
+        for each, of in zip(resumes, runs, strict=True)
     ]
     await deciding.decide(user, run.session_id, decisions, Door.AGUI)
     translator = Translator(asked.threadId, asked.runId, str(run.pk), ignored=_ignored(asked))

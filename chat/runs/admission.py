@@ -188,23 +188,23 @@ def no_such_agent(name: str, user_id: int) -> Refused:
 
 def check_access(session_id: UUID, user: User, client_message_id: str, agent_name: str | None = None) -> Admission:
     """Lock the session for the rest of the transaction, and check whether this message may be accepted. Raises `Refused`."""
-    standing = load_for_update(session_id, user.pk, client_message_id, agent_name)
-    if standing is None:
+    admission = load_for_update(session_id, user.pk, client_message_id, agent_name)
+    if admission is None:
         raise Refused("not_found", Sentence("There is no such session."))
     role = role_of(
         user.pk,
         session_id,
-        standing.owner_id,
-        is_active=standing.user_is_active,
-        sees_others=lambda: standing.user_is_staff and has_right_now(user.pk, VIEW_SESSIONS),
+        admission.owner_id,
+        is_active=admission.user_is_active,
+        sees_others=lambda: admission.user_is_staff and has_right_now(user.pk, VIEW_SESSIONS),
     )
     if role is None:
         raise Refused("not_found", Sentence("There is no such session."))
     if not may_drive(role):
         raise Refused("not_allowed", Sentence("You may watch this session, but not steer it."))
-    if standing.is_imported:
+    if admission.is_imported:
         raise Refused("not_allowed", IS_IMPORTED)
-    return standing
+    return admission
 
 
 _MAY_WATCH = Sentence("You may watch this session, but not steer it.")

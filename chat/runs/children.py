@@ -369,7 +369,7 @@ def _begin(run: Run, parent: Run, within: Within) -> ClaimedRun:
         raise agents.UnknownAgent(f"There is no agent named “{run.agent_name}” any more.")
     run.agent_version_id = version
     run_state.begin_within(run, parent)
-    events = step_log.append_unowned(run, run_events.opening(run))
+    events = step_log.append_unowned(run, run_events.initial_events(run))
     setup, budget_states = find_setup(run), budgets.budget_states_for(run.user_id, run.agent_name)
     past = history.conversation_within(run)
     helpers = helpers_of(run, setup)

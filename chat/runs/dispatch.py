@@ -130,7 +130,7 @@ def claim_next(session_id: UUID) -> ClaimedRun | None:
 
 def claim_events(run: Run) -> ClaimedRun:
     """Store the first events of a run that was just claimed, in the same transaction."""
-    events = step_log.append_unowned(run, run_events.opening(run))
+    events = step_log.append_unowned(run, run_events.initial_events(run))
     past = _history_along(run) if events[-1].seq <= SHORT_LOG else None
     setup, budget_states = find_setup(run), budgets.budget_states_for(run.user_id, run.agent_name)
     return ClaimedRun(
@@ -149,7 +149,7 @@ def claim_again(run_id: UUID) -> ClaimedRun | None:
     run.session_has_files = run.session.has_files
     if (resumed := waiting.spent_last(run)) is not None:
         return resuming.claim_continued(run, selectors.stored_of(run)[-1:], resumed)
-    if run.steps.count() != len(run_events.opening(run)):
+    if run.steps.count() != len(run_events.initial_events(run)):
         return None
     setup = find_setup(run)
     return ClaimedRun(

@@ -151,9 +151,9 @@ def erase_batch(pace: Pace) -> float | None:
     """Delete a batch. Returns for how many seconds it has blocked other writers; None if there is nothing more to delete."""
     began = time.monotonic()
     with transaction.atomic():
-        did = _erase_hidden(pace.rows) or _erase_account(pace.rows) or _erase_unused()
+        has_deleted = _erase_hidden(pace.rows) or _erase_account(pace.rows) or _erase_unused()
     took = time.monotonic() - began
-    if not did:
+    if not has_deleted:
         return None
     pace.adapt(took)
     return took

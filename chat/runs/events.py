@@ -31,7 +31,7 @@ MAY_HAVE_RUN = (
 )
 
 
-def opening(run: Run) -> list[Entry]:
+def initial_events(run: Run) -> list[Entry]:
     """The first events of a run that is about to be executed, including its agent's first steps."""
     steps = [
         Entry("reasoning_step", step.data, numbered=run.enable_reasoning) for step in agents.initial_steps(run.message)
@@ -57,8 +57,8 @@ def started(run: Run, *, model: str | None = None, most: int = 0) -> Entry:
     if most:
         data["max_iterations"] = most
     if (along := sent_along.of_run(run)) is not None and (along.messages or along.instructions):
-        told = len(orjson.loads(along.messages)) if along.messages else 0
-        data["sent_along"] = {"messages": told, "instructions": bool(along.instructions)}
+        count = len(orjson.loads(along.messages)) if along.messages else 0
+        data["sent_along"] = {"messages": count, "instructions": bool(along.instructions)}
     if run.parent_id is not None:
         return Entry("reasoning_start", ChildStartData(**data, parent=selectors.parent_of(run)))
     return Entry("reasoning_start", data)
@@ -177,7 +177,7 @@ def left_open(run: Run, steps: Sequence[Step], *, words: str = NO_RESULT, begun:
     data += [
         {
             "type": "tool_result",
-            "content": (said := MAY_HAVE_RUN if call["tool_call_id"] in begun else words),
+            "content": (content := MAY_HAVE_RUN if call["tool_call_id"] in begun else words),
             "iteration": iteration,
             "timestamp": now,
             "step": next(numbers),
@@ -186,7 +186,7 @@ def left_open(run: Run, steps: Sequence[Step], *, words: str = NO_RESULT, begun:
             "ok": False,
             "duration_ms": max(0, round((now - call["timestamp"]) * 1000)),
             "truncated": False,
-            "content_length": utf16_length(said),
+            "content_length": utf16_length(content),
         }
         for call in open_calls(steps)
     ]

@@ -33,11 +33,11 @@ class DraftPublisher:
         self._whole_at = 0.0
         self._next: Draft | None = None
         self._publishing = False
-        self._is_heard = True
+        self._has_subscribers = True
 
     def publish(self, draft: Draft) -> None:
         """Publish a new state, at once or after the piece that is being sent."""
-        if not self._is_heard and asyncio.get_running_loop().time() - self._whole_at <= WHOLE_EVERY_S:
+        if not self._has_subscribers and asyncio.get_running_loop().time() - self._whole_at <= WHOLE_EVERY_S:
             return
         self._next = draft
         if not self._publishing:
@@ -48,7 +48,7 @@ class DraftPublisher:
         try:
             while (draft := self._next) is not None:
                 self._next = None
-                self._is_heard = await groups.publish_counted(self._group, self._piece(draft)) != 0
+                self._has_subscribers = await groups.publish_counted(self._group, self._piece(draft)) != 0
         finally:
             self._publishing = False
 

@@ -105,11 +105,11 @@ def _check_sqlite(file: Path) -> None:
     try:
         with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as copy:
             tables = {name for (name,) in copy.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            (sound,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
+            (result,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
     except sqlite3.Error as error:
         raise BackupFailed(f"{file} is no database that can be read ({error}).") from None
-    if sound != "ok":
-        raise BackupFailed(f"{file} is damaged ({sound}).")
+    if result != "ok":
+        raise BackupFailed(f"{file} is damaged ({result}).")
     if not tables >= _OUR_TABLES:
         raise BackupFailed(f"{file} is no database of Thinkaloud's.")
 

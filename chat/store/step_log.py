@@ -283,14 +283,14 @@ def copy_events(session_id: UUID, step_ids: Sequence[int], run_ids: Mapping[UUID
     copies: list[tuple[Any, ...]] = []
     files: set[UUID] = set()
     for key, event_id, run_id, created_at, event, text, *rest in rows:
-        told = text
+        data_text = text
         if event in _NAMES_RUNS or _HAS_FILES in text:
             data = orjson.loads(text)
             files |= {UUID(file["id"]) for file in data.get("files", ())}
-            told = clean_json(_about_copies(data, run_ids)) if event in _NAMES_RUNS else text
+            data_text = clean_json(_about_copies(data, run_ids)) if event in _NAMES_RUNS else text
         keys.append(key)
         own = [uuid_param(session_id), uuid_param(uuid4()), uuid_param(event_id)]
-        copies.append((*own, uuid_param(run_ids[run_id]), datetime_param(created_at), event, told, *rest))
+        copies.append((*own, uuid_param(run_ids[run_id]), datetime_param(created_at), event, data_text, *rest))
     copied_as = dict(zip(keys, _store(copies, _INSERT_COPY, _COPY_PLACES), strict=True))
     origins = StepOrigin.objects.filter(step__in=keys).values_list("step_id", "data")
     StepOrigin.objects.bulk_create([StepOrigin(step_id=copied_as[key], data=data) for key, data in origins])

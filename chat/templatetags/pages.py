@@ -74,7 +74,7 @@ def at_key(values: Mapping[Any, Any], key: Any) -> Any:
 
 
 @register.filter
-def roughly(ms: int | str | None) -> str:
+def approx_duration(ms: int | str | None) -> str:
     """A measured time within a sentence; empty if there is none yet."""
     return humanize.approx_duration(ms) if isinstance(ms, int) else ""
 

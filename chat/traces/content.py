@@ -130,8 +130,8 @@ def _tool_call(called: JsonObject) -> Part:
 
 #: By type, how a step is written as a part of the model's message.
 _PARTS: dict[str, Callable[[JsonObject], Part]] = {
-    "thought": lambda said: {"type": "reasoning", "content": _masked(said["content"])},
-    "final_answer": lambda said: _text(said["content"]),
+    "thought": lambda step: {"type": "reasoning", "content": _masked(step["content"])},
+    "final_answer": lambda step: _text(step["content"]),
     "tool_use": _tool_call,
 }
 

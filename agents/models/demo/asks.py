@@ -336,10 +336,10 @@ def _hand_on(match: re.Match[str], what: str, *, chinese: bool) -> Ask:
 
     def read(result: str) -> str:
         # Without the other agent's signature: the same one follows at the end.
-        said = result.partition("\n\n*—")[0].strip()
+        answer = result.partition("\n\n*—")[0].strip()
         head = f"{name}的回答：" if chinese else f"The {name} answers:"
         # Unchanged: it is Markdown already.
-        quoted = "\n".join(f"> {line}".rstrip() for line in said[:2_000].split("\n"))
+        quoted = "\n".join(f"> {line}".rstrip() for line in answer[:2_000].split("\n"))
         return f"{head}\n\n{quoted}"
 
     topic = f"{name}對「{what}」的回答" if chinese else f"what the {name} says to “{what}”"
@@ -355,11 +355,11 @@ def _ask_me(match: re.Match[str], what: str, *, chinese: bool) -> Ask:
     ]
 
     def read(result: str) -> str:
-        said = json_object(result, None)
-        if said is None or not isinstance(said.get("answer"), str):
+        answers = json_object(result, None)
+        if answers is None or not isinstance(answers.get("answer"), str):
             raise Unreadable
-        answer = quote_text(as_text(" ".join(said["answer"].split())[:300]))
-        doubts = said.get("sure") is False
+        answer = quote_text(as_text(" ".join(answers["answer"].split())[:300]))
+        doubts = answers.get("sure") is False
         if chinese:
             return f"你對「{what}」的回答是：{answer}" + ("，但你還不確定" if doubts else "")
         return f"about {what} you answered “{answer}”" + (", and are not sure" if doubts else "")
@@ -388,9 +388,9 @@ def _file(match: re.Match[str], after: int, *, chinese: bool) -> Ask:
 
     def read(result: str) -> str:
         page, lines, text = _matched(r"“.*”, page ([\d,]+) of [\d,]+, lines ([\d,]+–[\d,]+):\n(.*)", result)
-        said = "\n".join(line.partition("\t")[2] for line in text.split("\n"))
+        content = "\n".join(line.partition("\t")[2] for line in text.split("\n"))
         head = f"「{title}」第 {page} 頁第 {lines} 行：" if chinese else f"**{title}**, page {page}, lines {lines}:"
-        return f"{head}\n\n{_quoted(said, 600)}"
+        return f"{head}\n\n{_quoted(content, 600)}"
 
     topic = f"檔案「{name}」的內容" if chinese else f"what is in “{name}”"
     return Ask(after + match.start(), "read_file", topic, lambda _: {"file": name}, read)

@@ -128,10 +128,10 @@ def plan_reply(messages: Sequence[ChatMessage], functions: Sequence[Mapping[str,
 
 def _handle(word: str, question: str) -> str:
     """The thought about a steering message."""
-    said = " ".join(word.split())[:300]
+    message = " ".join(word.split())[:300]
     if speaks_chinese(question):
-        return f"你剛才補充說「{said}」，我接下來就照這句話做。"
-    return f"You have just added: “{said}”. I take that into account from here on. "
+        return f"你剛才補充說「{message}」，我接下來就照這句話做。"
+    return f"You have just added: “{message}”. I take that into account from here on. "
 
 
 class _Turn:
@@ -230,10 +230,10 @@ class _Turn:
             if self._chinese:
                 return f"我不知道{topic}：需要工具 `{tool}`，但這個代理沒有它"
             return f"I don't know {topic}: I would need the tool `{tool}`, which this agent does not have"
-        said = quote_text(as_text(" ".join(result.split())[:300].rstrip(".。")))
+        quoted = quote_text(as_text(" ".join(result.split())[:300].rstrip(".。")))
         if self._chinese:
-            return f"我無法得知{topic}：工具 `{tool}` 沒有給出可用的結果，它回覆「{said}」"
-        return f"I could not find out {topic}: the tool `{tool}` gave no usable result. It answered “{said}”"
+            return f"我無法得知{topic}：工具 `{tool}` 沒有給出可用的結果，它回覆「{quoted}」"
+        return f"I could not find out {topic}: the tool `{tool}` gave no usable result. It answered “{quoted}”"
 
     def _written(self, answers: Sequence[str]) -> str:
         stop = "。" if self._chinese else "."

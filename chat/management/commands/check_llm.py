@@ -31,13 +31,13 @@ class Command(BaseCommand):
         seen = asyncio.run(try_model(model))
         if seen.outcome.status == "failed":
             raise CommandError(f"It does not answer ({seen.outcome.code}). {seen.outcome.error}")
-        fit = [self._report_answer(seen), self._report_tools(seen)]
+        reports = [self._report_answer(seen), self._report_tools(seen)]
         self._report_streaming(seen)
         self._report_usage(seen)
         if model.server:
             self._report_traits(model, asyncio.run(probe_server(model)))
             self._save_facts(model)
-        if not all(fit):
+        if not all(reports):
             raise CommandError("This model cannot run an agent as it is.")
 
     def _report(self, what: str, holds: bool, text: str) -> bool:
