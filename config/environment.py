@@ -166,6 +166,17 @@ class Environment(BaseSettings):
         return {name: value.strip() for name, value in values.items() if value.strip()}
 
 
+def check_time_zones(folder: Path) -> None:
+    """Raise `EnvironmentRefused` if the system's folder of time zones is there and lacks UTC: then Django does not start.
+
+    Where the folder is missing, the zones are those of Python's own package.
+    """
+    if folder.exists() and not (folder / "UTC").exists():
+        raise EnvironmentRefused(
+            [f"{folder} has no time zones. Install the system's package tzdata, or remove the folder."]
+        )
+
+
 def read_environment(folder: Path) -> Environment:
     """Read the process's environment, then the ``.env`` file of a folder. Raises `EnvironmentRefused` with all errors."""
     problems = []

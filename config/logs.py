@@ -100,6 +100,25 @@ def configure(settings: dict[str, Any]) -> None:
     logging.config.dictConfig(settings)
 
 
+class Seldom(logging.Filter):
+    """Passes a failure that goes on once a minute, for libraries that log it at each of their attempts."""
+
+    EVERY_S = 60.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told = ""
+        self._told_at = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it is another failure than the last one, or that was long ago."""
+        told = f"{record.getMessage()} {record.exc_info[1] if record.exc_info else ''}"
+        if told == self._told and record.created - self._told_at < self.EVERY_S:
+            return False
+        self._told, self._told_at = told, record.created
+        return True
+
+
 def _is_no_closed_connection(record: logging.LogRecord) -> bool:
     return not record.msg.startswith("discarding closed connection")
 
@@ -133,6 +152,8 @@ def logging_config() -> dict[str, Any]:
             "config": {"level": "INFO"},
             # The exporter logs, once, that traces are refused.
             "opentelemetry": {"level": "CRITICAL"},
+            # It logs each second that its Redis refuses it, or is gone.
+            "channels_redis.pubsub": {"filters": [Seldom()]},
             # Lost connections are logged where one was in use, not by the pool for each idle one.
             "psycopg.pool": {"filters": [_is_no_closed_connection]},
         },

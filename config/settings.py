@@ -14,12 +14,13 @@ from agents.tools.policy import HostPolicy
 from chat.runtime.listening import EVERY_ADDRESS
 from config import content_security, logs
 from config.database_address import describe_sqlite
-from config.environment import EnvironmentRefused, read_environment
+from config.environment import EnvironmentRefused, check_time_zones, read_environment
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 try:
     env = read_environment(BASE_DIR)
     SECRET_KEY = env.secret_key()
+    check_time_zones(Path("/usr/share/zoneinfo"))
 except EnvironmentRefused as refused:
     sys.exit("\n".join(f"Thinkaloud cannot start: {problem}" for problem in refused.problems))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from config.env_types import PublicUrl
-from config.environment import Environment, EnvironmentRefused, read_environment
+from config.environment import Environment, EnvironmentRefused, check_time_zones, read_environment
 from config.kept_secret import kept_secret
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -229,6 +229,14 @@ def test_a_refused_start_prints_that_line_only() -> None:
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "Thinkaloud cannot start: PORT must be a whole number from 1 to 65535, not 'abc'.\n"
+
+
+def test_a_folder_without_time_zones_is_told_and_none_is_needed(tmp_path: Path) -> None:
+    check_time_zones(tmp_path / "none")
+    with pytest.raises(EnvironmentRefused, match="has no time zones"):
+        check_time_zones(tmp_path)
+    (tmp_path / "UTC").touch()
+    check_time_zones(tmp_path)
 
 
 def test_every_bad_value_is_told_at_once() -> None:

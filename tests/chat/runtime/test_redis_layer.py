@@ -9,12 +9,14 @@ from uuid import uuid4
 import pytest
 from channels.layers import channel_layers
 from channels_redis.pubsub import RedisPubSubChannelLayer
+from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 
 from chat.runs.publisher import WHOLE_EVERY_S, DraftPublisher
 from chat.runtime import groups
 from chat.runtime.redis_layer import SharedChannelLayer
 from chat.store.drafts import Draft
+from tests import services
 from tests.faults.proxy import Proxy
 from tests.faults.world import until
 
@@ -159,3 +161,33 @@ async def test_a_text_that_nobody_elsewhere_reads_is_told_now_and_then(
         seen = seen[: int(str(piece["offset"]))] + str(piece["text"])
     assert seen == text
     await member.close()
+
+
+async def test_a_password_that_is_changed_meanwhile_is_logged_once_and_can_be_changed_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with services.own_redis() as server:
+        async with Redis.from_url(server.url) as client:
+
+            async def set_password(text: str) -> None:
+                await client.execute_command("ACL", "SETUSER", "us", "reset", "on", f">{text}", "~*", "&*", "+@all")
+                await client.client_kill_filter(skipme=True)
+
+            async def refusals() -> int:
+                return sum(int(entry["count"]) for entry in await client.acl_log())
+
+            await set_password("old")
+            elsewhere = Elsewhere(server.url.replace("redis://", "redis://us:old@"))
+            await elsewhere.join("g")
+            await set_password("new")
+            async with asyncio.timeout(10):
+                while await refusals() < 2:
+                    await asyncio.sleep(0.1)
+            await set_password("old")
+            async with asyncio.timeout(10):
+                while not await client.publish("asgi__group__g", elsewhere.layer.serialize({"type": "x"})):
+                    await asyncio.sleep(0.1)
+            assert (await elsewhere.next())["type"] == "x"
+            await elsewhere.layer.flush()
+    told = [record for record in caplog.records if "invalid username-password" in str((record.exc_info or [0, 0])[1])]
+    assert len(told) == 1
