@@ -225,13 +225,68 @@ async def blocked_connections(stage: Stage) -> AsyncIterator[str]:
 
 
 async def blocked_connections_of_a_session_that_is_deleted(stage: Stage) -> AsyncIterator[str]:
-    """The last one: afterwards there is no session."""
+    """Afterwards there is no session."""
     await stage.choose_the_api(True)
     await stage.talk.page.evaluate("() => { globalThis.isBlocked = true }")
     await stage.choose_the_api(False)
     yield "Live connection blocked: refreshing over the API."
     assert (await stage.api.call("DELETE", f"sessions/{stage.talk.session_id}/"))[0] == 204
     await stage.talk.link_is("gone")
+
+
+async def an_announcement(stage: Stage) -> AsyncIterator[str]:
+    def announce(text: str) -> None:
+        data = {"message": text, "level": "warning"}
+        stage.sockets[-1].send(json.dumps({"type": "announcement", "data": data}))
+
+    announce("Down at ten")
+    yield "Down at ten"
+    announce("All is well again")
+    yield ""
+    await stage.talk.page.locator("#notices").get_by_role("button", name="Close").click()
+
+
+async def a_link_to_a_step_that_is_not_there(stage: Stage) -> AsyncIterator[str]:
+    page = stage.talk.page
+    await page.evaluate(
+        "() => { globalThis.real = setTimeout;"
+        " globalThis.setTimeout = (act, ms) => globalThis.real(act, ms === 5000 ? 500 : ms) }"
+    )
+    await page.evaluate("() => { location.hash = 's999' }")
+    yield "There is no step 999"
+    yield ""
+    await page.evaluate("() => { globalThis.setTimeout = globalThis.real; location.hash = '' }")
+
+
+async def an_end_of_a_schedule(stage: Stage) -> AsyncIterator[str]:
+    """Its session is opened in another tab."""
+    page = stage.talk.page
+    session = await stage.api.new_session()
+    end = {"id": "7", "session_id": session, "run_id": "1" * 36, "title": "Daily", "text": "It has been done."}
+    told = {"items": [{**end, "status": "completed", "paused": False}], "now": 0}
+    await page.route("**/api/notifications/*", lambda route: route.fulfill(json=told))
+    await page.evaluate(SEEN)
+    yield "It has been done."
+    await page.unroute("**/api/notifications/*")
+    tab = await page.context.new_page()
+    await tab.goto(f"/sessions/{session}/")
+    yield ""
+    await tab.close()
+
+
+async def a_message_that_another_login_could_not_send(stage: Stage) -> AsyncIterator[str]:
+    """On the start page."""
+    page = stage.talk.page
+    await page.goto("/")
+    await stage.talk.message.fill("Mine")
+    await log_in(page.context, stage.accounts[OTHER], page.url)
+    await stage.talk.message.press("Enter")
+    yield "Somebody else has logged in meanwhile."
+    await expect(page.locator("#notices")).to_contain_text("Somebody else has logged in.")
+    await log_in(page.context, stage.accounts[READER], page.url)
+    await page.evaluate(SEEN)
+    yield ""
+    await expect(stage.talk.message).to_have_value("Mine")
 
 
 CAUSES: list[Callable[[Stage], AsyncIterator[str]]] = [
@@ -242,10 +297,14 @@ CAUSES: list[Callable[[Stage], AsyncIterator[str]]] = [
     a_message_that_a_reload_would_lose,
     a_file_under_way,
     a_call_that_waits_elsewhere,
+    an_announcement,
+    a_link_to_a_step_that_is_not_there,
+    an_end_of_a_schedule,
     too_many_connections,
     another_login,
     blocked_connections,
     blocked_connections_of_a_session_that_is_deleted,
+    a_message_that_another_login_could_not_send,
 ]
 
 

@@ -193,7 +193,8 @@ const receivers = {
   unsent: () => outgoing.again(),
   announcement({ message, level }) {
     const tone = { warning: "wait", error: "fail" }[/** @type {"warning"|"error"} */ (level)] ?? "";
-    view.notice(`announcement-${message}`, { title: SENTENCES.operators, text: message, tone });
+    // What operators say later is about what is so now.
+    view.notice("announcement", { title: SENTENCES.operators, text: message, tone });
   },
   notification: receiveNotification,
   ...beside.receivers,

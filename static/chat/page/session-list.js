@@ -25,6 +25,8 @@ const list = byId("side-list");
 const madeFor = byId("sessions").dataset.user;
 /** @type {Set<(titles: Record<string, string>) => void>} */
 const watchers = new Set();
+/** @type {Set<() => void>} */
+const returns = new Set();
 /** @type {Promise<void>|null} */
 let refreshing = null;
 let shown = "";
@@ -49,6 +51,15 @@ export function onRefresh(watcher) {
  */
 export function publishTitles(titles) {
   for (const watcher of watchers) watcher(titles);
+}
+
+/**
+ * Register a function that is called when the page's own user is logged in again, after another one.
+ *
+ * @param {() => void} watcher
+ */
+export function onReturn(watcher) {
+  returns.add(watcher);
 }
 
 /** Update the list. */
@@ -108,6 +119,7 @@ function isOthers(fresh) {
   const isKnown = user === loggedIn;
   loggedIn = user;
   if (user === madeFor) closeNotice("other-user");
+  if (user === madeFor && !isKnown) for (const watcher of returns) watcher();
   if (user === madeFor || isKnown) return user !== madeFor;
   const [title, text] = SENTENCES.otherUser;
   const link = { text: SENTENCES.toTheirs, href: pathTo("") };

@@ -12,6 +12,7 @@ import { createOutbox } from "../transport/outbox.js";
 import { newId } from "../lib/platform.js";
 import { localStore, readText, removeText, tabStore, writeText } from "../lib/storage.js";
 import { onKey } from "./keys.js";
+import { onReturn, refresh } from "./session-list.js";
 import { api } from "./shell.js";
 import { SENTENCES } from "../state/messages.js";
 
@@ -95,6 +96,8 @@ async function begin(message) {
     location.assign(pathTo(`sessions/${id}/`));
   } catch (error) {
     if (error instanceof ApiError && error.status === 401) location.assign(pathTo(`accounts/login/?next=${location.pathname}`));
+    // Another user may have logged in: the list finds out, and when that has passed.
+    if (error instanceof ApiError && error.status === 403) void refresh();
     composer.refuse(error instanceof ApiError ? error.message || SENTENCES.failedRequest : SENTENCES.offlineStart);
     beginning = false;
     composer.disable(false);
@@ -102,6 +105,7 @@ async function begin(message) {
 }
 
 addEventListener("online", () => composer.refuse(""));
+onReturn(() => composer.refuse(""));
 
 // A page that comes back from the back/forward cache may send again.
 addEventListener("pageshow", (event) => {

@@ -44,7 +44,7 @@ export class Steps {
     const element = document.getElementById(id) ?? document.querySelector(`#log [data-result="${id.slice(1)}"]`);
     if (element) this.#reveal(element, isStep);
     else if (isStep) this.#toEarlier(Number(id.slice(1)));
-    else notice("no-step", { title: SENTENCES.noRun, tone: "wait", icon: "warn" });
+    else notice("no-step", { title: SENTENCES.noRun, tone: "wait", icon: "warn", passing: true });
   }
 
   /**
@@ -58,7 +58,7 @@ export class Steps {
       location.replace(`?at=${number}#s${number}`);
       return;
     }
-    notice("no-step", { title: SENTENCES.noStep(number, number >= 1 && number <= last()), tone: "wait", icon: "warn" });
+    notice("no-step", { title: SENTENCES.noStep(number, number >= 1 && number <= last()), tone: "wait", icon: "warn", passing: true });
   }
 
   /** @param {HTMLElement|null|undefined} step */

@@ -54,7 +54,12 @@ const waiting = new Set();
 const tabs = tabChannel("thinkaloud.notifications");
 /** What another tab has shown while it was visible. @type {Set<string>} */
 const seenElsewhere = new Set();
-tabs?.addEventListener("message", (event) => seenElsewhere.add(event.data));
+/** The page with what is shown, by the kind of its notice. @type {Map<string, string>} */
+const places = new Map();
+tabs?.addEventListener("message", ({ data }) => {
+  if (typeof data === "string") seenElsewhere.add(data);
+  else closeOpened(data.opened);
+});
 
 const choice = "thinkaloud.notify";
 
@@ -170,7 +175,18 @@ function show(data) {
   const [text, href] = data.session_id
     ? [SENTENCES.openRun, pathTo(`sessions/${data.session_id}/#run-${data.run_id}`)]
     : [SENTENCES.openSchedules, pathTo("schedules/")];
+  places.set(kind, new URL(href, location.href).pathname);
   notice(kind, { title: data.title, text: textOf(data), tone: data.paused ? "fail" : (TONES[data.status] ?? ""), icon: "schedule", link: { text, href } });
+}
+
+/**
+ * Remove the ends that another tab shows now: a run's session, or the list of all schedules.
+ *
+ * @param {string} path
+ */
+function closeOpened(path) {
+  const isList = path === pathTo("schedules/");
+  for (const [kind, place] of places) if (isList || place === path) closeNotice(kind);
 }
 
 /** @param {ScheduleNotification} data */
@@ -199,6 +215,7 @@ function showInBrowser({ id, title, text, href }) {
  */
 export function startNotifications({ api, storage }) {
   kept = storage;
+  tabs?.postMessage({ opened: location.pathname });
   /** @type {string|number|null} */
   let after = null;
   let askedAt = 0;
