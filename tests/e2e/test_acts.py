@@ -25,17 +25,19 @@ async def pasted(talk: Conversation) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("reloaded", [False, True])
-async def test_an_answer_is_copied_as_it_was_written_and_as_it_is_shown(
-    talk: Conversation, model: ModelServer, reloaded: bool
-) -> None:
+async def test_an_answer_is_copied_as_it_was_written_and_as_it_is_shown(talk: Conversation, model: ModelServer) -> None:
     model.enqueue(Script(MARKDOWN))
     await talk.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     await talk.ask("What **is** it?")
     await talk.ended()
-    if reloaded:
-        await talk.page.reload()
-        await talk.is_live()
+    await copies_both(talk)
+    await talk.page.reload()
+    await talk.is_live()
+    await copies_both(talk)
+
+
+async def copies_both(talk: Conversation) -> None:
+    """The answer, and its question."""
     await talk.runs.last.get_by_role("button", name="Copy answer").click()
     await expect(talk.runs.last.get_by_role("button", name="Copied")).to_be_visible()
     text, html = await pasted(talk)
@@ -133,16 +135,18 @@ async def test_a_session_deleted_elsewhere_ends_on_the_open_page(
     await expect(talk.page.locator("#refused")).to_contain_text("not available")
 
 
-@pytest.mark.parametrize("title", [" ", "\u200b", "\u2066\u00a0\u2069"])
-async def test_a_title_that_cannot_be_seen_is_refused_in_words(talk: Conversation, title: str) -> None:
-    await talk.page.get_by_role("button", name="More", exact=True).click()
-    await talk.page.get_by_role("button", name="Rename", exact=True).click()
-    dialog = talk.page.get_by_role("dialog")
-    await dialog.get_by_label("Title").fill(title)
-    await dialog.get_by_role("button", name="Rename", exact=True).click()
-    await expect(dialog).to_contain_text("at least one letter, digit or sign that can be seen")
-    await talk.page.keyboard.press("Escape")
-    await expect(talk.page.get_by_role("heading", level=1)).to_have_text("New session")
+async def test_a_title_that_cannot_be_seen_is_refused_in_words(talk: Conversation, subtests: pytest.Subtests) -> None:
+    for title in (" ", "\u200b", "\u2066\u00a0\u2069"):
+        with subtests.test(ascii(title)):
+            await talk.page.get_by_role("button", name="More", exact=True).click()
+            await talk.page.get_by_role("button", name="Rename", exact=True).click()
+            dialog = talk.page.get_by_role("dialog")
+            await expect(dialog).not_to_contain_text("at least one letter")
+            await dialog.get_by_label("Title").fill(title)
+            await dialog.get_by_role("button", name="Rename", exact=True).click()
+            await expect(dialog).to_contain_text("at least one letter, digit or sign that can be seen")
+            await talk.page.keyboard.press("Escape")
+            await expect(talk.page.get_by_role("heading", level=1)).to_have_text("New session")
 
 
 # Links
@@ -156,17 +160,18 @@ NOWHERE = {
 }
 
 
-@pytest.mark.parametrize("link", NOWHERE)
-async def test_a_link_to_what_is_not_there_says_so(talk: Conversation, link: str) -> None:
+async def test_a_link_to_what_is_not_there_says_so(talk: Conversation, subtests: pytest.Subtests) -> None:
     await talk.ask("One [tokens=2]")
     await talk.ended()
-    await talk.page.goto(f"{talk.page.url.split('#')[0]}{link}")
-    await talk.page.reload()
-    said = talk.page.get_by_text(NOWHERE[link])
-    await expect(said).to_be_visible()
-    step = await talk.step("answer").get_attribute("id")
-    await talk.page.evaluate(f"() => location.hash = '{step}'")
-    await expect(said).to_have_count(0)
+    for link, message in NOWHERE.items():
+        with subtests.test(link):
+            await talk.page.goto(f"{talk.page.url.split('#')[0]}{link}")
+            await talk.page.reload()
+            said = talk.page.get_by_text(message)
+            await expect(said).to_be_visible()
+            step = await talk.step("answer").get_attribute("id")
+            await talk.page.evaluate(f"() => location.hash = '{step}'")
+            await expect(said).to_have_count(0)
 
 
 # Announcements

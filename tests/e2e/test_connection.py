@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from playwright.async_api import Error, expect
@@ -215,13 +216,19 @@ NOT_STARTED = {
 }
 
 
-@pytest.mark.parametrize("how", NOT_STARTED)
-async def test_a_page_whose_script_does_not_start_says_so(talk: Conversation, watch: Watch, how: str) -> None:
+async def test_a_page_whose_script_does_not_start_says_so(
+    talk: Conversation, watch: Watch, subtests: pytest.Subtests
+) -> None:
     watch.allow(".*")
+    for how, (name, answer) in NOT_STARTED.items():
+        with subtests.test(how):
+            await says_that_it_does_not_work(talk, name, answer)
+
+
+async def says_that_it_does_not_work(talk: Conversation, name: str, answer: dict[str, Any]) -> None:
     page = talk.page
     words = page.get_by_text("This page is not working.")
     await expect(words).to_have_count(0)
-    name, answer = NOT_STARTED[how]
     address = re.compile(rf"/chat/{name}\.[^/]*js$")
     await page.route(address, lambda route: route.fulfill(**answer) if answer else route.abort())
     await page.reload()

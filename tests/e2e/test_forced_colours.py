@@ -3,14 +3,13 @@
 import re
 from typing import Literal
 
-import pytest
-from playwright.async_api import expect
+from playwright.async_api import Locator, expect
 
 from tests.e2e.conftest import Enter
 from tests.model_server import Call, ModelServer, Script
 from tests.serving import Browser
 
-Scheme = Literal["light", "dark"]
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 #: Whether each control can be told from what lies behind it: it draws an edge, a text or a symbol in a colour of its own.
 UNSEEN = """() => {
@@ -97,13 +96,21 @@ LOOK = """(element) => {
 }"""
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def look_of(element: Locator) -> list[str]:
+    """The colours of an element, light and dark."""
+    looks = []
+    for scheme in SCHEMES:
+        await element.page.emulate_media(color_scheme=scheme)
+        looks.append(await element.evaluate(LOOK))
+    return looks
+
+
 async def test_in_forced_colours_every_control_is_there_in_every_state(
-    enter: Enter, api: Browser, model: ModelServer, scheme: Scheme
+    enter: Enter, api: Browser, model: ModelServer
 ) -> None:
     model.enqueue(Script(calls=[Call("python", {"code": "1/0"}), Call("python", {"code": "6*7"})]), Script("Done."))
     await api.new_session(title="Another one")
-    talk = await enter(f"/sessions/{await api.new_session()}/", forced_colors="active", color_scheme=scheme)
+    talk = await enter(f"/sessions/{await api.new_session()}/", forced_colors="active")
     await talk.is_live()
     await talk.ask("A bit of everything")
     await talk.ended()
@@ -116,20 +123,24 @@ async def test_in_forced_colours_every_control_is_there_in_every_state(
     wrong: dict[str, list[str]] = {}
 
     async def look(name: str) -> None:
-        wrong[name] = [*await page.evaluate(UNSEEN), *await page.evaluate(ALIKE)]
+        for scheme in SCHEMES:
+            await page.emulate_media(color_scheme=scheme)
+            wrong[f"{name}, {scheme}"] = [*await page.evaluate(UNSEEN), *await page.evaluate(ALIKE)]
 
     await look("at work")
     await talk.runs.first.get_by_role("button", name="A good run").click()
     await expect(page.locator(".verdict-why")).to_be_visible()
     await look("judged")
-    seen: dict[str, list[str]] = {name: [] for name in STATES}
+    seen: dict[str, list[list[str]]] = {name: [] for name in STATES}
     await page.get_by_role("button", name=re.compile("mei$")).click()
     for name, pair in STATES.items():
         for selector in pair:
             if name == "a switch":
                 await page.get_by_role("switch", name="Show reasoning").set_checked("not" not in selector, force=True)
-            seen[name].append(await page.locator(selector).first.evaluate(LOOK))
-    assert {name: len(set(looks)) for name, looks in seen.items()} == dict.fromkeys(STATES, 2)
+            seen[name].append(await look_of(page.locator(selector).first))
+    for number, scheme in enumerate(SCHEMES):
+        told_apart = {name: len({looks[number] for looks in pair}) for name, pair in seen.items()}
+        assert told_apart == dict.fromkeys(STATES, 2), scheme
     await page.keyboard.press("Escape")
     await talk.waiting.first.get_by_role("button", name="Remove").click()
     await talk.stop.click()
@@ -149,8 +160,8 @@ async def test_in_forced_colours_every_control_is_there_in_every_state(
         assert answer.status == 200, path
         await look(path)
         if path.endswith("/share/"):
-            looks = [await page.locator(f".kinds label:{which}").first.evaluate(LOOK) for which in CHECKED]
-            assert len(set(looks)) == 2, "with whom it is shared"
+            checked, unchecked = [await look_of(page.locator(f".kinds label:{which}").first) for which in CHECKED]
+            assert all(a != b for a, b in zip(checked, unchecked, strict=True)), "with whom it is shared"
     await page.context.clear_cookies()
     for path in ("/accounts/login/", "/accounts/signup/"):
         await page.goto(path)

@@ -64,16 +64,18 @@ async def several_words(ime: CDPSession) -> None:
 ORDERS: dict[str, Act] = {"Chromium": chromium, "Firefox": firefox, "Safari": safari, "several words": several_words}
 
 
-@pytest.mark.parametrize("order", ORDERS)
-async def test_the_enter_of_an_input_method_sends_nothing(talk: Conversation, order: str) -> None:
-    await talk.message.focus()
+async def test_the_enter_of_an_input_method_sends_nothing(talk: Conversation, subtests: pytest.Subtests) -> None:
     ime = await talk.page.context.new_cdp_session(talk.page)
-    await ORDERS[order](ime)
-    await expect(talk.message).to_have_value(TEXT)
-    # The next Enter is the user's own: it sends the text, and nothing was sent before.
-    await talk.message.press("Enter")
-    await talk.ended()
-    await expect(talk.questions).to_have_text([TEXT])
+    for number, (order, act) in enumerate(ORDERS.items(), 1):
+        with subtests.test(order):
+            await talk.message.focus()
+            await act(ime)
+            await expect(talk.message).to_have_value(TEXT)
+            # The next Enter is the user's own: it sends the text, and nothing was sent before.
+            await talk.message.press("Enter")
+            await expect(talk.endlines).to_have_count(number)
+            await talk.ended()
+            await expect(talk.questions).to_have_text([TEXT] * number)
 
 
 async def test_letters_of_an_input_method_are_no_single_keys(talk: Conversation) -> None:

@@ -185,21 +185,44 @@ ASKING: dict[str, Fault] = {
 }
 
 
-@pytest.mark.parametrize("name", [*BEGINNING, *ASKING])
+#: What a browser logs of these faults.
+LOGGED = (NO_SOCKET, NO_NETWORK, ANSWERED.format(status="502"), "net::ERR_FAILED|ERR_CONNECTION_RESET")
+
+
+async def test_a_first_message_is_asked_once_whatever_fails(
+    enter: Enter, api: Browser, model: ModelServer, watch: Watch, subtests: pytest.Subtests
+) -> None:
+    watch.allow(*LOGGED)
+    talk = await enter("")
+    for name, fault in BEGINNING.items():
+        with subtests.test(name):
+            model.reset()
+            known = await sessions_of(api)
+            await talk.page.goto("/")
+            await fault(talk)
+            await talk.page.wait_for_url(re.compile("/sessions/[0-9a-f-]{36}/"))
+            await talk.page.unroute_all()
+            await is_asked_once(talk, api, model, known)
+
+
+@pytest.mark.parametrize("name", ASKING)
 async def test_a_message_is_asked_once_whatever_fails(
     name: str, enter: Enter, api: Browser, model: ModelServer, watch: Watch
 ) -> None:
-    watch.allow(NO_SOCKET, NO_NETWORK, ANSWERED.format(status="502"), "net::ERR_FAILED|ERR_CONNECTION_RESET")
-    _, before = await api.call("GET", "sessions/")
-    known = {session["id"] for session in before["items"]}
-    talk = await enter("/" if name in BEGINNING else f"/sessions/{await api.new_session()}/")
-    if name in BEGINNING:
-        await talk.page.wait_for_load_state()
-        await BEGINNING[name](talk)
-        await talk.page.wait_for_url(re.compile("/sessions/[0-9a-f-]{36}/"))
-    else:
-        await talk.is_live()
-        await ASKING[name](talk)
+    watch.allow(*LOGGED)
+    known = await sessions_of(api)
+    talk = await enter(f"/sessions/{await api.new_session()}/")
+    await talk.is_live()
+    await ASKING[name](talk)
+    await is_asked_once(talk, api, model, known)
+
+
+async def sessions_of(api: Browser) -> set[str]:
+    return {session["id"] for session in (await api.call("GET", "sessions/"))[1]["items"]}
+
+
+async def is_asked_once(talk: Conversation, api: Browser, model: ModelServer, known: set[str]) -> None:
+    """The message is a question of the page's session, which is the only new one, and was sent to the model once."""
     await expect(talk.questions).to_have_text([TEXT])
     await talk.ended()
     await expect(talk.waiting).to_have_count(0)
@@ -207,8 +230,7 @@ async def test_a_message_is_asked_once_whatever_fails(
     _, events = await api.call("GET", f"sessions/{talk.session_id}/events/?limit=1000")
     assert [e["data"]["message"] for e in events["events"] if e["type"] == "reasoning_start"] == [TEXT]
     assert sum(request.body["messages"][-1].get("content") == TEXT for request in model.requests) == 1
-    _, after = await api.call("GET", "sessions/")
-    assert {session["id"] for session in after["items"]} - known == {talk.session_id}
+    assert await sessions_of(api) - known == {talk.session_id}
 
 
 async def test_text_typed_before_the_page_is_ready_stays(talk: Conversation) -> None:
@@ -296,7 +318,7 @@ async def test_typed_text_is_not_sent_by_the_next_user(
     watch.allow(*(ANSWERED.format(status=status) for status in ("401", "403", "404")))
 
     async def sessions(user: str) -> set[str]:
-        return {item["id"] for item in (await accounts[user].call("GET", "sessions/"))[1]["items"]}
+        return await sessions_of(accounts[user])
 
     mine, theirs = await sessions(READER), await sessions(OTHER)
     async with Browser.logged_in(server.url, READER) as own:

@@ -102,18 +102,22 @@ def test_an_odd_request_is_refused_and_never_a_failure(client: Client) -> None:
 def test_an_address_may_say_anything_of_what_is_new(client: Client) -> None:
     """The query of an add page may contain initial values of its fields."""
     client.force_login(User.objects.create_superuser("root"))
-    asked = [
-        (reverse(f"admin:{page.opts.app_label}_{page.opts.model_name}_add"), field, said)
-        for page in admin.site._registry.values()
-        for field in page.opts.fields + page.opts.many_to_many
-        for said in ("x", "\0", "9" * 40, "[", '{"a": 1}')
-    ]
     refused = {"\0": 400}
-    failed = [
-        (address, field.name, said)
-        for address, field, said in asked
-        if read(client, address, {field.name: said})[0] not in (200, 403, refused.get(said))
-    ]
+    failed = []
+    for page in admin.site._registry.values():
+        address = reverse(f"admin:{page.opts.app_label}_{page.opts.model_name}_add")
+        status = read(client, address)[0]
+        assert status in (200, 403)
+        fields = [field.name for field in page.opts.fields + page.opts.many_to_many]
+        for text in ("x", "\0", "9" * 40, "[", '{"a": 1}'):
+            # All fields at once, unless one may refuse the text: those behind it would not be read.
+            apart = status == 200 and text in refused
+            queries = [{field: text} for field in fields] if apart else [dict.fromkeys(fields, text)]
+            failed += [
+                (address, query)
+                for query in queries
+                if read(client, address, query)[0] not in (status, refused.get(text))
+            ]
     assert not failed
 
 
