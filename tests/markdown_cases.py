@@ -73,6 +73,23 @@ CASES: list[tuple[str, str]] = [
     ("**①**項，全形＊＊不是＊＊", P.format("<strong>①</strong>項，全形＊＊不是＊＊")),
     ("**👍：**後 👨‍👩‍👧‍👦 *👍🏽*", P.format("<strong>👍：</strong>後 👨‍👩‍👧‍👦 <em>👍🏽</em>")),
     ("~~刪除。~~後", P.format("<s>刪除。</s>後")),
+    ("**a。**b, a**。b**c", P.format("<strong>a。</strong>b, a<strong>。b</strong>c")),
+    ("價格是**￥100**元，文**，**文", P.format("價格是<strong>￥100</strong>元，文<strong>，</strong>文")),
+    (
+        "**「A」**與**「B」**——**重點**——",
+        P.format("<strong>「A」</strong>與<strong>「B」</strong>——<strong>重點</strong>——"),
+    ),
+    ("全形　**重點。**　後**…**後", P.format("全形　<strong>重點。</strong>　後<strong>…</strong>後")),
+    ("數字**１２３。**後，（**註**）", P.format("數字<strong>１２３。</strong>後，（<strong>註</strong>）")),
+    ("**가나다(라마)**를", P.format("<strong>가나다(라마)</strong>를")),
+    ("ｱｲｳ**ｴｵ。**ｶ **テスト？**です", P.format("ｱｲｳ<strong>ｴｵ。</strong>ｶ <strong>テスト？</strong>です")),
+    (
+        "文**`碼`**文，**`碼`**：後",
+        P.format("文<strong><code>碼</code></strong>文，<strong><code>碼</code></strong>：後"),
+    ),
+    ("文**[連結](https://a.example)**。", P.format(f"文<strong>{link('https://a.example', '連結')}</strong>。")),
+    ("文**$x$**文", P.format(f"文<strong>{math('x')}</strong>文")),
+    ("*「斜」*後~~（刪）~~後", P.format("<em>「斜」</em>後<s>（刪）</s>後")),
     ("snake_case_名", P.format("snake_case_名")),
     ("a**(b)**c", P.format("a**(b)**c")),
     # Tags

@@ -10,7 +10,8 @@ const FENCE = /^ {0,3}(?:```|~~~)/gmu;
 /** The last line of code: what opens it, with its language, or a part of what closes it. */
 const FENCE_BEGUN = /^[ \t>]*(?:```[^\n]*|~~~[^\n]*|`{1,2}|~{1,2})$/u;
 
-const ROW = /^[ \t>]*\|/u;
+/** A row of a table, which may have no mark at its beginning. */
+const ROW = /^[ \t>]*\||^[^|\n`$]*[^|\s`$][ \t]+\|(?:[ \t]|$)/u;
 const BELOW_HEAD = /^[ \t>]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$/u;
 const PART_OF_BELOW = /^[ \t>]*[|:\- \t]*$/u;
 
@@ -32,7 +33,7 @@ const OPEN_FORMULA = /\$\$(?:(?!\$\$)[^])*$|\\\[(?:(?!\\\])[^])*$|\\\((?:(?!\\\)
 const OPEN_SHORT_FORMULA = /(?<=^|[\s(（「：:，,。])\$(?=[a-z\\({-])(?:(?![a-z]{3,}\s+[a-z]{3,})[^$\n]){1,60}$/iu;
 const LINK_ADDRESS = /!?\[([^\]\n]*)\]\((?:[^()\n]|\([^()\n]*\))*(?:\([^()\n]*)?$/u;
 const LINK_TEXT = /!?(?<![a-z0-9)\]\\])\[(?!\^)([^\]\n]*)\]?$/iu;
-const NOTE = /\[\^[^\]\n]*$/u;
+const NOTE = /\[\^[^\]\n]*$|(?<=^|\n)\[\^[^\]\n]+\]:?[ \t]*$/u;
 
 /**
  * The text as it may be shown.
