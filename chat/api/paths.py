@@ -1,5 +1,7 @@
 """Looks up the objects in paths of the API, for users who may see them."""
 
+from uuid import UUID
+
 from django.http import HttpRequest
 
 from agents.sentence import Sentence
@@ -20,11 +22,15 @@ async def visible_session(request: HttpRequest, session_id: str) -> Session:
     return found[0]
 
 
+def find_run(run_id: UUID) -> Run | None:
+    """A run with what its answers show, whoever may see it."""
+    return Run.objects.select_related("session", "cancelled_by", "agent_version").filter(pk=run_id).first()
+
+
 async def visible_run(request: HttpRequest, run_id: str) -> Run:
     """The run in a path, if the user may see it."""
     key = as_uuid(run_id)
-    runs_of_all = Run.objects.select_related("session", "cancelled_by", "agent_version")
-    run = await database.read(runs_of_all.filter(pk=key).first) if key else None
+    run = await database.read(find_run, key) if key else None
     if run is None or await audit.open_session_async(user_of(request), run.session_id, Door.API) is None:
         raise Refused("not_found", Sentence("There is no such run."))
     return run

@@ -103,7 +103,7 @@ async def decide(user: User, session_id: UUID, decisions: Decisions, door: Door)
         if decided.claim is not None:
             dispatch.start_run(decided.claim)
 
-    await _publish(await run_registry.write_and_start(start, _decide_atomically, user, session_id, decisions, door))
+    await _publish(await run_registry.write_and_start(start, decide_atomically, user, session_id, decisions, door))
 
 
 async def expire_due() -> None:
@@ -134,7 +134,7 @@ async def _publish(decided: Decided) -> None:
 
 
 @transaction.atomic
-def _decide_atomically(user: User, session_id: UUID, decisions: Decisions, door: Door) -> Decided:
+def decide_atomically(user: User, session_id: UUID, decisions: Decisions, door: Door) -> Decided:
     """Store the decisions of one command; if no request is open any more, continue the run, here if this process executes runs."""
     session = lock_session(session_id, user, may_decide)
     each = [

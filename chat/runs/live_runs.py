@@ -25,10 +25,11 @@ def owned_by(process: str) -> dict[UUID, str | None]:
         }
 
 
-#: The steering words for a process's runs: for each run the newest, and the newest that interrupts it, with its user.
+#: The steering words for a process's runs: for each run the newest, and the newest that interrupts it, with its user. Ordered by an
+#: expression: for the order of the key itself, SQLite would read all words there have ever been, each second.
 _WORDS = f"""SELECT word.run_id, word.id, word.interrupt, person.username FROM chat_steeringword word
     JOIN chat_run run ON run.id = word.run_id JOIN {User._meta.db_table} person ON person.id = word.user_id
-    WHERE word.state = 'pending' AND run.owner = %s AND run.status = 'running' ORDER BY word.id"""  # noqa: S608 - our own table
+    WHERE word.state = 'pending' AND run.owner = %s AND run.status = 'running' ORDER BY word.id + 0"""  # noqa: S608 - our own table
 
 
 def words_for(process: str) -> list[tuple[UUID, int, str]]:

@@ -55,13 +55,13 @@ async def steer(
 
     def write() -> _Steered:
         own_id = client_message_id or uuid4().hex
-        return _steer_atomically(user, session_id, message, own_id, interrupt, fallback_agent, origin, door)
+        return steer_atomically(user, session_id, message, own_id, interrupt, fallback_agent, origin, door)
 
     return (await run_registry.write_and_start(_notify, write)).accepted
 
 
 @transaction.atomic
-def _steer_atomically(
+def steer_atomically(
     user: User,
     session_id: UUID,
     message: str,
@@ -71,6 +71,7 @@ def _steer_atomically(
     origin: Origin,
     door: Door,
 ) -> _Steered:
+    """The transaction of `steer`."""
     admission = check_access(session_id, user, own_id)
     if admission.is_word and (known := steering.find(session_id, user.pk, own_id)) is not None:
         if (known.message, known.interrupt) != (message, interrupt):
@@ -128,13 +129,14 @@ async def _publish(steered: _Steered) -> None:
 
 async def unsteer(user: User, session_id: UUID, client_message_id: str, door: Door = Door.API) -> UUID:
     """Withdraw a word that no model call has read. Returns the run that it was for. Raises `Refused`."""
-    run_id = await database.write(_withdraw_atomically, user, session_id, client_message_id, door)
+    run_id = await database.write(withdraw_atomically, user, session_id, client_message_id, door)
     await publisher.publish_queue(session_id)
     return run_id
 
 
 @transaction.atomic
-def _withdraw_atomically(user: User, session_id: UUID, client_message_id: str, door: Door) -> UUID:
+def withdraw_atomically(user: User, session_id: UUID, client_message_id: str, door: Door) -> UUID:
+    """The transaction of `unsteer`."""
     check_access(session_id, user, client_message_id)
     word = steering.take_back(session_id, user.pk, client_message_id)
     if word is None:

@@ -77,7 +77,7 @@ class Wait:
 async def begin(run: Run, recorded: Recorded, wait: Wait) -> Begun:
     """Let a run wait for people. Raises `step_log.Fenced` if it does not belong to this process any more."""
     entries = [*recorded.entries, *(_request(run, call, wait.end.iterations) for call in wait.held)]
-    once = partial(_begin, run, recorded, entries, wait)
+    once = partial(begin_atomically, run, recorded, entries, wait)
     again = partial(_begin_again, run, recorded, entries, wait)
     try:
         return await with_retries(run, "stored", partial(database.write, once), partial(database.write, again))
@@ -87,7 +87,8 @@ async def begin(run: Run, recorded: Recorded, wait: Wait) -> Begun:
 
 
 @transaction.atomic
-def _begin(run: Run, recorded: Recorded, entries: Sequence[Entry], wait: Wait) -> Begun:
+def begin_atomically(run: Run, recorded: Recorded, entries: Sequence[Entry], wait: Wait) -> Begun:
+    """The transaction of `begin`, with what has been recorded and the requests in ``entries``."""
     events = step_log.append(run, entries)
     recorded.writer.write(recorded.calls)
     if not run_state.suspend(run, wait.end, is_news=wait.is_news):
@@ -126,10 +127,10 @@ def may_go_on(run_id: UUID) -> bool:
 
 @transaction.atomic
 def _begin_again(run: Run, recorded: Recorded, entries: Sequence[Entry], wait: Wait) -> Begun:
-    """`_begin` after a failed attempt, which may have been committed although its confirmation was lost."""
+    """`begin_atomically` after a failed attempt, which may have been committed although its confirmation was lost."""
     Session.objects.select_for_update().filter(pk=run.session_id).first()
     if not run_state.has_suspended(run):
-        return _begin(run, recorded, entries, wait)
+        return begin_atomically(run, recorded, entries, wait)
     made = list(WaitingCall.objects.filter(run=run.pk, tool_call_id__in=[call.id for call in wait.held]).order_by("pk"))
     return _begun_with(run, step_log.append_again(run, entries), made)
 

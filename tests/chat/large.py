@@ -103,6 +103,24 @@ def fill(runs: int, steps_of_run: int, users_in_all: int = USERS) -> Large:
             [then, datetime_param(timezone.now() + timedelta(days=1_000)), then],
         )
         cursor.execute(
+            f"""INSERT INTO chat_steeringword (session_id, run_id, user_id, client_message_id, message, interrupt, state, created_at,
+                event_id)
+            SELECT run.session_id, run.id, run.user_id, run.client_message_id, 'Be brief', {false()}, 'read', %s, run.id
+            FROM chat_run run WHERE run.status = 'completed'""",
+            [then],
+        )
+        cursor.execute(
+            f"""INSERT INTO chat_webhook (id, owner_id, url, fingerprint, created_at)
+            SELECT {uuid("e", "n.i")}, {first} - 1 + n.i, 'https://192.0.2.1/', '', %s FROM {numbers(users_in_all)}""",
+            [then],
+        )
+        cursor.execute(
+            f"""INSERT INTO chat_webhookdelivery (id, webhook_id, event, run_id, created_at, state, next_at, attempts, error)
+            SELECT run.id, {uuid("e", f"run.number %% {users_in_all} + 1")}, 'run.ended', run.id, %s,
+                CASE WHEN run.status = 'running' THEN 'waiting' ELSE 'delivered' END, %s, 1, '' FROM chat_run run""",
+            [datetime_param(timezone.now()), then],
+        )
+        cursor.execute(
             "INSERT INTO chat_stepcontent (step_id, content) SELECT id, 'so' FROM chat_step WHERE number = 1"
         )
         cursor.execute(

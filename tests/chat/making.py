@@ -88,6 +88,8 @@ _USUAL: dict[str, Any] = {
     "total_iterations": 1,
     "error": "It failed.",
     "code": "internal",
+    "deadline": 2.5,
+    "unanswered": "deny",
 }
 _STEPS = {type_of(kind): kind for kind in get_args(StepData)}
 

@@ -9,11 +9,14 @@ from uuid import uuid4
 
 import pytest
 from django.db import transaction
+from django.test import override_settings
 from django.utils import timezone
 
 from agents import CallBegun, CallEnded, ModelRequest, Usage
+from agents.holding import HeldCall
 from chat.access import Role
 from chat.accounts.models import User
+from chat.api import paths
 from chat.cases import judging, set_runs
 from chat.catalog import budgets, prices
 from chat.catalog.budgets import Limit
@@ -24,6 +27,7 @@ from chat.models import (
     CaseResult,
     CaseSet,
     CaseVerdict,
+    Door,
     Draft,
     Occurrence,
     Origin,
@@ -33,9 +37,11 @@ from chat.models import (
     Schedule,
     SetRun,
     StepOrigin,
+    Webhook,
 )
 from chat.runs import (
     admission,
+    deciding,
     dispatch,
     erasure,
     live_runs,
@@ -49,8 +55,12 @@ from chat.runs import (
 from chat.runs import commands as run_commands
 from chat.runs import queue as run_queue
 from chat.runs import state as run_state
+from chat.runs import steering as run_steering
+from chat.runs.deciding import Approval
+from chat.runs.recorder import Recorded
 from chat.runs.request_keys import AskedKey
 from chat.runs.state import End
+from chat.runs.waiting import Wait
 from chat.schedules import commands as schedule_commands
 from chat.schedules import notifications, occurrences
 from chat.schedules import selectors as schedule_selectors
@@ -64,6 +74,7 @@ from chat.store import (
     selectors,
     sent_along,
     session_lists,
+    steering,
     step_log,
     waiting_calls,
     webhooks,
@@ -173,6 +184,48 @@ def _stop_live(at: Large) -> None:
     recorder.end_run(at.live, [], End(RunStatus.CANCELLED, 1, Usage()))
 
 
+def _wait(at: Large) -> None:
+    request = making.step("approval_request", tool_call_id="held", deadline=timezone.now().timestamp() + 60)
+    recorded = Recorded([], [], CallWriter(at.live, provider="default"), None)
+    wait = Wait([HeldCall("held", "python", {})], [], End(RunStatus.WAITING, 1, Usage()), is_news=True)
+    with override_settings(WEBHOOKS=True):
+        waiting.begin_atomically(at.live, recorded, [request], wait)
+
+
+def _decide(at: Large) -> None:
+    _wait(at)
+    allowed = Approval("held", "allow")
+    deciding.decide_atomically(User.objects.get(pk=at.user_id), at.session_id, [(at.live.pk, allowed)], Door.API)
+
+
+def _deny_by_clock(at: Large) -> None:
+    _wait(at)
+    waiting.end(at.live, RunStatus.CANCELLED, "Nobody decided.")
+
+
+def _steer(at: Large) -> None:
+    user = User.objects.get(pk=at.user_id)
+    for word in ("one", "two"):
+        said = (word, word, False, None, Origin.CHAT, Door.API)
+        run_steering.steer_atomically(user, at.session_id, *said)
+    run_steering.withdraw_atomically(user, at.session_id, "two", Door.API)
+    steering.pending_in(at.session_id)
+    steering.newest_for(at.live.pk)
+    steering.read_by(at.live, uuid4())
+
+
+def _end_with_words(at: Large) -> None:
+    user = User.objects.get(pk=at.user_id)
+    run_steering.steer_atomically(user, at.session_id, "late", "late", False, None, Origin.CHAT, Door.API)
+    with override_settings(WEBHOOKS=True):
+        recorder.end_run(at.live, [], End(RunStatus.COMPLETED, 1, Usage()))
+
+
+def _deliver(at: Large) -> None:
+    (attempt,) = webhooks.take_due(1, ())
+    webhooks.settle(attempt, None, "It is not public.")
+
+
 def _socket(at: Large) -> connections.OpenSocket:
     return connections.OpenSocket(at.session_id, at.user_id, Role.OWNER, uuid4())
 
@@ -272,7 +325,14 @@ BY_A_RUN: dict[str, Callable[[Large], Any]] = {
     "a model call in full": lambda at: call_reader.full_call(at.ended, 1),
     "what is used of a day": lambda at: [budgets.used_of(limit, at.user_id, "researcher") for limit in _LIMITS],
     "interrupting": lambda at: recovery.interrupt_atomically(at.live.pk),
+    "beginning to wait": _wait,
+    "a decision": _decide,
+    "the end of a wait": _deny_by_clock,
+    "words into a run": _steer,
+    "the end of a run with unread words": _end_with_words,
+    "a delivery": _deliver,
     "going on": lambda at: waiting.spend(at.live),
+    "a run by its id": lambda at: paths.find_run(at.ended.pk),
     "what a run waits for": lambda at: waiting_calls.open_within(at.live.pk),
     "taking over": lambda at: run_state.take_over(at.live, "process 2"),
     "setting aside": lambda at: quarantine.fail_run(at.live.pk),
@@ -296,6 +356,7 @@ BY_A_PAGE: dict[str, Callable[[Large], Any]] = {
     "a page's share of a session": lambda at: selectors.window(at.session_id),
     "an earlier share": lambda at: selectors.window(at.session_id, before=100),
     "what waits for somebody": lambda at: waiting_calls.list_open(at.user_id),
+    "what waits for somebody, beside a page": lambda at: waiting_calls.open_keys(at.user_id),
     "the audit's next page": lambda _: AuditFilter().entries(100, audit_place()),
     "the audit of a person": lambda at: AuditFilter(person=at.user_id).entries(100, audit_place()),
     "the audit of an act": lambda _: AuditFilter(action="stop", door="api").entries(100),
@@ -303,6 +364,7 @@ BY_A_PAGE: dict[str, Callable[[Large], Any]] = {
     "the audit of a session": lambda at: AuditFilter(session_id=at.session_id).entries(100),
     "the audit of a time": lambda _: AuditFilter(since=SOON, until=timezone.now()).entries(100),
     "a new schedule": _make_schedule,
+    "a webhook's deliveries": lambda at: webhooks.latest_deliveries(Webhook.objects.get(owner=at.user_id).pk),
     "schedules with their last times": lambda at: schedule_selectors.schedule_rows([at.schedule]),
     "those with words": lambda at: list(session_lists.past_sessions(User(pk=at.user_id), text="session so")[:30]),
 }

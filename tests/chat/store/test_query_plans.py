@@ -25,6 +25,8 @@ BIG = (
     "chat_modelcontent",
     "chat_auditentry",
     "chat_waitingcall",
+    "chat_steeringword",
+    "chat_webhookdelivery",
 )
 SIZES = [
     pytest.param((8_000, 5), id="8,000 runs"),

@@ -1,12 +1,14 @@
 """Whatever a process executes by the clock, or for a run, is in the table whose statements are explained by the databases."""
 
 import contextlib
+import json
 import re
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.db import connection, transaction
@@ -18,7 +20,7 @@ from tests.chat.statements import EVERYTHING
 from tests.chat.store.test_query_plans import BIG
 from tests.faults.world import World, alone, until, workers
 from tests.model_server import Call, ModelServer, Script
-from tests.serving import Server
+from tests.serving import Browser, Server
 
 _READS = re.compile(r"(?:SELECT|UPDATE|DELETE|WITH)\b|INSERT\b.*\bSELECT\b")
 _IN_BIG = re.compile(rf"\b(?:{'|'.join(BIG)})\b")
@@ -79,6 +81,8 @@ def world(database: str, request: pytest.FixtureRequest, tmp_path: Path, shared_
     recording = {
         "DJANGO_SETTINGS_MODULE": "tests.chat.recording_settings",
         "STATEMENTS": str(tmp_path / "statements"),
+        "WEBHOOKS": "true",
+        "APPROVAL_POLICY": json.dumps([{"tool": "python", "decision": "ask"}]),
     }
     shared_model.reset()
     with contextlib.ExitStack() as until_done:
@@ -107,6 +111,7 @@ async def _ask_everything(world: World, model: ModelServer) -> None:
             await socket.until(lambda frame: frame.get("run_id") == accepted["run_id"])
             await socket.send("cancel", run_id=accepted["run_id"])
             await world.quiet(session)
+        deleted = await _decide_and_steer(browser, model)
         schedule = {"message": "Tell [tokens=3]", "every_minutes": 60}
         for keeps in ({}, {"session_id": session}):
             assert (await browser.call("POST", "schedules/", schedule | keeps))[0] == 201
@@ -118,11 +123,41 @@ async def _ask_everything(world: World, model: ModelServer) -> None:
         assert (await browser.call("POST", f"sets/{made['id']}/runs/", {}))[0] == 202
 
         def done() -> bool:
+            left = world.database.rows("SELECT 1 FROM chat_session WHERE id = ?", UUID(deleted))
             settled = world.database.rows("SELECT settled_at FROM chat_occurrence WHERE settled_at IS NOT NULL")
             ended = world.database.rows("SELECT ended_at FROM chat_setrun WHERE ended_at IS NOT NULL")
-            return (len(settled), len(ended)) == (2, 1)
+            sent = world.database.rows("SELECT 1 FROM chat_webhookdelivery WHERE error <> ''")
+            return (len(settled), len(ended), len(left), bool(sent)) == (2, 1, 0, True)
 
-        await until(done, 60, "the ends of the schedules' runs and of the set's")
+        await until(done, 60, "the ends of the schedules' runs and of the set's, and what is deleted")
+
+
+async def _decide_and_steer(browser: Browser, model: ModelServer) -> str:
+    """A call that is allowed, and messages to the run, one of which is taken back; reported to a webhook. The session is deleted."""
+    session = await browser.new_session()
+    form = {"csrfmiddlewaretoken": browser.cookie("csrftoken"), "url": "https://192.0.2.1/"}
+    headers = {"Referer": f"{browser.url}/accounts/webhooks/"}
+    async with browser.http.post("/accounts/webhooks/", data=form, headers=headers) as answer:
+        assert answer.status == 200
+    model.enqueue(Script(calls=[Call("python", {"code": "6*7"})]), Script("word " * 200, every_s=0.02), Script("So."))
+    async with browser.socket(session) as socket:
+        await socket.send("chat", message="Sum")
+        run = (await socket.until(lambda frame: frame.get("data", {}).get("type") == "approval_request"))["run_id"]
+        _, waiting = await browser.call("GET", "waiting/")
+        decided = {"tool_call_id": waiting["items"][0]["tool_call_id"], "decision": "allow"}
+        assert (await browser.call("POST", f"runs/{run}/approve/", decided))[0] in (200, 202)
+        await socket.until_type("reasoning_delta")
+        for text in ("Be brief", "Or not"):
+            said = {"message": text, "client_message_id": text}
+            assert (await browser.call("POST", f"sessions/{session}/steer/", said))[0] == 202
+        assert (await browser.call("POST", f"sessions/{session}/unsteer/", {"client_message_id": "Or not"}))[0] in (
+            200,
+            202,
+            204,
+        )
+        await socket.until_type("reasoning_complete")
+    assert (await browser.call("DELETE", f"sessions/{session}/"))[0] == 204
+    return session
 
 
 async def test_what_a_process_executes_is_in_the_table(
