@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from playwright.async_api import Page, Request, Route, expect
 
 from tests.e2e.conversation import Conversation
+from tests.e2e.test_files import payload
 from tests.e2e.watch import Watch
 from tests.model_server import ModelServer, Script
 from tests.serving import Browser
@@ -85,6 +86,31 @@ async def comment(talk: Conversation) -> None:
     await expect(said).to_have_text(["Is that so?", "I think"])
 
 
+async def edit_a_comment(talk: Conversation) -> None:
+    """What is typed while a change is being stored is neither lost nor stored as another comment."""
+    page = talk.page
+    box, said = page.locator(".thread textarea"), page.locator(".thread .said")
+    await box.fill("Half a comment")
+    await page.get_by_role("button", name="Change the comment").last.click()
+    await expect(box).to_have_value("I think")
+    await box.press_sequentially(" so")
+    async with held(page, "/api/comments/", "PATCH"):
+        await page.keyboard.press("Control+Enter")
+        await box.press_sequentially(", too")
+        await page.keyboard.press("Control+Enter")
+    await expect(said).to_have_text(["Is that so?", "I think so"])
+    await expect(box).to_have_value(re.compile(", too$"))
+    async with held(page, "/api/comments/", "PATCH"):
+        await page.keyboard.press("Control+Enter")
+    await expect(said).to_have_text(["Is that so?", "I think so, too"])
+    # What was begun before is there again, also after Escape.
+    await expect(box).to_have_value("Half a comment")
+    await box.press("Escape")
+    await talk.runs.last.get_by_role("button", name="Comment on the answer").click()
+    await expect(box).to_have_value("Half a comment")
+    await box.fill("")
+
+
 async def judge(talk: Conversation) -> None:
     page = talk.page
     good = talk.runs.last.get_by_role("button", name="A good run")
@@ -129,7 +155,28 @@ async def test_nothing_is_lost_or_done_twice_while_an_answer_is_slow(
     model.enqueue(Script("Yes."), Script("Never.", fault="stall"))
     await talk.ask("Is it?")
     await talk.ended()
-    for act in (rename, comment, judge, take_back_a_word):
+    for act in (rename, comment, edit_a_comment, judge, take_back_a_word):
         await act(talk)
     _, events = await api.call("GET", f"sessions/{talk.session_id}/comments/")
-    assert [each["text"] for each in events["items"]] == ["Is that so?", "I think"]
+    assert [each["text"] for each in events["items"]] == ["Is that so?", "I think so, too"]
+    await begin_with_a_file(talk)
+
+
+async def begin_with_a_file(talk: Conversation) -> None:
+    """A first message whose file, and whose session, are long on their way."""
+    page = talk.page
+    await page.goto("/")
+    async with held(page, "/api/files/$", "POST"):
+        await page.locator("#attach-input").set_input_files([payload("tea.txt", b"Tea: 3")])  # type: ignore[list-item]
+        await talk.message.fill("What does tea cost?")
+        for _ in range(2):
+            await talk.message.press("Enter")
+        await expect(page.get_by_text("The files are still being sent.")).to_be_visible()
+    await expect(page.get_by_text("The files are still being sent.")).to_be_hidden()
+    async with held(page, "/api/sessions/$", "POST"):
+        for _ in range(2):
+            await talk.message.press("Enter")
+    await talk.ended()
+    await expect(talk.runs).to_have_count(1)
+    await expect(talk.runs.first).to_contain_text("tea.txt")
+    await expect(talk.message).to_have_value("")

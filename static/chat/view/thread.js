@@ -28,6 +28,8 @@ export class Thread {
   #meanwhile = null;
   /** The comment that the box edits; empty: a new one. */
   #changing = "";
+  /** The new comment that was in the box before. */
+  #unsent = "";
   #isSaying = false;
   /** A comment of which it is not known whether it was stored, and the comments from before. @type {{text: string, known: Set<string>}|null} */
   #unsure = null;
@@ -125,7 +127,9 @@ export class Thread {
       void this.#say();
     } else if (event.key === "Escape") {
       event.stopPropagation();
-      this.#reset();
+      // What is not stored yet stays in the box.
+      if (this.#changing) this.#reset();
+      else this.#from.onPassed();
       this.#element.open = false;
       /** @type {HTMLElement|null} */
       const row = find(this.#from.place, "summary, .step-n");
@@ -202,10 +206,13 @@ export class Thread {
    */
   #stored(text, changing) {
     this.#unsure = null;
-    if (this.#changing !== changing) return;
+    if (this.#changing !== changing) {
+      if (!changing) this.#unsent = withoutStart(this.#unsent, text);
+      return;
+    }
     const { value } = this.#box;
     if (value === text) this.#reset();
-    else if (!changing && value.startsWith(text)) this.#box.value = value.slice(text.length).trimStart();
+    else if (!changing) this.#box.value = withoutStart(value, text);
   }
 
   /** @param {Comment} comment */
@@ -221,6 +228,7 @@ export class Thread {
 
   /** @param {Comment} comment */
   #change(comment) {
+    if (!this.#changing) this.#unsent = this.#box.value;
     this.#changing = comment.id;
     this.#box.value = comment.text;
     setShown(slot(this.#element, "cancel"), true);
@@ -252,7 +260,8 @@ export class Thread {
   #reset() {
     this.#from.onPassed();
     this.#changing = "";
-    this.#box.value = "";
+    this.#box.value = this.#unsent;
+    this.#unsent = "";
     setShown(slot(this.#element, "cancel"), false);
   }
 
@@ -287,6 +296,16 @@ export class Thread {
     setShown(slot(row, "delete"), mayNote && (comment.user === me || isOwner));
     return row;
   }
+}
+
+/**
+ * The rest of a text after its start; the whole text if it has another one.
+ *
+ * @param {string} text
+ * @param {string} start
+ */
+function withoutStart(text, start) {
+  return text.startsWith(start) ? text.slice(start.length).trimStart() : text;
 }
 
 /**
