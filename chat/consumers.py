@@ -51,6 +51,7 @@ from chat.runs.admission import Refused
 from chat.runtime import background, database
 from chat.security import audit, tokens
 from chat.serving import supervisor
+from chat.serving.network_producer import SEND_NOW
 from chat.store import selectors
 
 logger = logging.getLogger(__name__)
@@ -162,7 +163,14 @@ class SessionConsumer(AsyncWebsocketConsumer):
             await database.write(audit.record_view, self.login.user.pk, session_id, Door.SOCKET)
         try:
             self._subscription, view = await subscriptions.open_subscription(
-                run_registry.PROCESS, session_id, self.login, grant, self._send_text, self._end
+                run_registry.PROCESS,
+                session_id,
+                self.login,
+                grant,
+                self._send_text,
+                self._end,
+                # Our server's own; it refuses what comes before the socket is accepted, or after it was closed.
+                send_now=self.scope.pop("extensions", {}).get(SEND_NOW),
             )
         except connections.TooMany:
             await self._end(Close.TOO_MANY)

@@ -158,6 +158,10 @@ class Body:
         await asyncio.sleep(0)  # little data may expand to much: let other tasks run
         return data
 
+    def read_now(self) -> bytes:
+        """What can be read without waiting while reading is paused; empty if that is nothing, and always if the body is compressed."""
+        return b"" if self._unpackers else self._connection.read_now()
+
     def _take(self, layers: int) -> bytes:
         """The next piece after decoding so many layers; empty if more data is needed first."""
         if not layers:

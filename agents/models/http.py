@@ -113,6 +113,14 @@ class Connection(asyncio.Protocol):
             if self._is_whole:
                 return b""
             await self._more()
+        return self._take()
+
+    def read_now(self) -> bytes:
+        """What a paused connection can read without waiting; empty if that is nothing. It stays paused."""
+        self._catch_up()
+        return self._take()
+
+    def _take(self) -> bytes:
         data = b"".join(self._pieces)
         self._pieces.clear()
         self._waiting = 0
@@ -126,9 +134,12 @@ class Connection(asyncio.Protocol):
     def _catch_up(self) -> None:
         """Read what is available without waiting for the event loop's notification, which costs more than reading."""
         if self._file is not None and not self._transport.is_closing():
-            with contextlib.suppress(OSError):  # nothing available; the transport reports other errors
-                if data := os.read(self._file, _PIECE):
-                    self.data_received(data)
+            try:
+                data = os.read(self._file, _PIECE)
+            except OSError:  # nothing available; the transport reports other errors
+                return
+            if data:
+                self.data_received(data)
 
     def close(self) -> None:
         """Keep the connection for the next request if its answer was read completely; otherwise end it immediately."""

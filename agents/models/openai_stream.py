@@ -11,6 +11,7 @@ import logging
 
 from yarl import URL
 
+from agents import shared_timers
 from agents.addresses import mask_address
 from agents.errors import ModelError
 from agents.models import http
@@ -139,8 +140,23 @@ def _cut_off() -> ModelError:
 
 async def _read(connection: Connection, reply: Reply, silence: _Silence) -> None:
     body, reader = Body(connection), CompletionReader(reply)
+    reading = _Reading(body, reader, reply, silence)
     while data := await body.read():
-        heard = reader.feed(data)
+        if pause := reading.add(data):
+            await reading.pause(pause)
+    reader.close()
+
+
+class _Reading:
+    """Adds the body of an answer to a reply as it arrives, and no sooner than it can be shown."""
+
+    def __init__(self, body: Body, reader: CompletionReader, reply: Reply, silence: _Silence) -> None:
+        self._body, self._reader, self._reply, self._silence = body, reader, reply, silence
+
+    def add(self, data: bytes) -> float:
+        """Add a piece. Returns for how many seconds to read no more."""
+        reply, silence = self._reply, self._silence
+        heard = self._reader.feed(data)
         if heard:
             reply.notify()
         if reply.done:
@@ -150,12 +166,38 @@ async def _read(connection: Connection, reply: Reply, silence: _Silence) -> None
             silence.at_most(_USAGE_S)
         elif heard:
             silence.touch()
-        if reply.finish_reason is None and (pause := reply.pause()):
-            # The machine is busy: data that arrives meanwhile waits in the socket, and is read at once.
-            body.pause()
-            await asyncio.sleep(pause)
-            reply.resume()
-    reader.close()
+        return reply.pause() if reply.finish_reason is None else 0.0
+
+    async def pause(self, pause_s: float) -> None:
+        """The machine is busy: data that arrives meanwhile waits in the socket, and is read at once afterwards.
+
+        If there is any, and the next pause follows, the task is not woken between the two: that would cost as much as reading.
+        """
+        self._over = asyncio.get_running_loop().create_future()
+        self._wait(pause_s)
+        try:
+            await self._over
+        finally:
+            self._timer.cancel()
+
+    def _wait(self, pause_s: float) -> None:
+        self._body.pause()
+        self._timer = shared_timers.call_later(pause_s, self._read_on)
+
+    def _read_on(self) -> None:
+        if self._over.done():  # cancelled
+            return
+        self._reply.resume()
+        try:
+            data = self._body.read_now()
+            pause = self.add(data) if data else 0.0
+        except Exception as error:  # noqa: BLE001 - raised where the task waits
+            self._over.set_exception(error)
+            return
+        if pause:
+            self._wait(pause)
+        else:
+            self._over.set_result(None)
 
 
 def _sent_elsewhere(connection: Connection, url: str, api_key: str) -> ModelError:

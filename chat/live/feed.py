@@ -412,12 +412,13 @@ class Feed:
         """Show a newer state of the step that a run is writing; an older one is ignored."""
         if self._is_over(draft) or not draft.is_newer_than(self.drafts.get(draft.run_id)):
             return
-        if not draft.is_child:
+        if not draft.is_child and draft.run_id not in self.drafts:
             # A session runs one root at a time, so any other one has ended, whether its last event has arrived or not.
             self._forget_other_roots(draft.run_id)
         self.drafts[draft.run_id] = draft
         self.is_settled = False
-        self.wake_all()
+        for subscriber in list(self.subscribers):
+            subscriber.show_draft(draft)
 
     def _forget_other_roots(self, root: UUID) -> None:
         for run_id in [known.run_id for known in self.drafts.values() if not known.is_child and known.run_id != root]:

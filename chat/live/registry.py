@@ -8,7 +8,7 @@ from uuid import UUID
 from chat.access import Role
 from chat.live.feed import Feed
 from chat.live.handshake import Login, current_roles, expired_logins
-from chat.live.subscriber import End, Send, Subscriber
+from chat.live.subscriber import End, Send, SendNow, Subscriber
 from chat.protocol import Close
 from chat.runtime import background, database
 from chat.store import reconcile, selectors
@@ -27,14 +27,20 @@ open_sockets: dict[Subscriber, None] = {}
 
 
 async def join_feed(
-    session_id: UUID, login: Login, send: Send, end: End, *, acknowledges: bool = True
+    session_id: UUID,
+    login: Login,
+    send: Send,
+    end: End,
+    *,
+    acknowledges: bool = True,
+    send_now: SendNow | None = None,
 ) -> tuple[Subscriber, selectors.SessionView | None]:
     """Subscribe to a session's feed. The first subscriber opens it, and also gets the session's data that were read for that."""
     feed = open_feeds.get(session_id)
     is_first = feed is None
     if feed is None:
         feed = open_feeds[session_id] = Feed(session_id, drop_feed)
-    subscriber = Subscriber(feed, login, send, end, acknowledges=acknowledges)
+    subscriber = Subscriber(feed, login, send, end, acknowledges=acknowledges, send_now=send_now)
     feed.add(subscriber)
     open_sockets[subscriber] = None
     try:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from bisect import bisect_right
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -24,9 +24,14 @@ _MOST_ANSWERS = 32
 #: The socket is closed after so many seconds without a frame from the client.
 SILENCE_S = 90.0
 READ_FRAMES = 100
+#: At most so many events, and characters, are sent in one piece.
+_MOST_TOGETHER = 8
+_LARGEST_TOGETHER = 32_768
 UNSENT = "a client could not be sent what it lacks"
 
 Send = Callable[[str], Awaitable[None]]
+#: Sends frames without waiting and returns true, or returns false, with nothing sent, if the network does not take them at once.
+SendNow = Callable[..., bool]
 End = Callable[[int], Coroutine[Any, Any, None]]
 
 
@@ -91,6 +96,7 @@ class Subscriber:
         "_queue",
         "_replayed",
         "_send",
+        "_send_now",
         "_sending_since",
         "_shown",
         "_stalled_at",
@@ -105,7 +111,16 @@ class Subscriber:
         "subscription",
     )
 
-    def __init__(self, feed: SessionEvents, login: Login, send: Send, end: End, *, acknowledges: bool = True) -> None:
+    def __init__(
+        self,
+        feed: SessionEvents,
+        login: Login,
+        send: Send,
+        end: End,
+        *,
+        acknowledges: bool = True,
+        send_now: SendNow | None = None,
+    ) -> None:
         self.feed = feed
         self.login = login
         #: The subscription that it belongs to; None if the feed is followed from within the process.
@@ -113,7 +128,7 @@ class Subscriber:
         self._acknowledges = acknowledges
         self.cursor = 0
         self.last_heard = time.monotonic()
-        self._send = send
+        self._send, self._send_now = send, send_now
         self._end = end
         self._queue: list[str] = []
         self._held = 0
@@ -220,6 +235,26 @@ class Subscriber:
             self._flushing = True
             self._task = background.spawn_eagerly(self._flush(), "socket")
 
+    def show_draft(self, draft: Draft) -> None:
+        """Send a newer state of a draft: at once if nothing else is pending and the network takes it, else with what is pending."""
+        if self._send_now is None or self._flushing or self._queue or self._held or not self._may_show(draft):
+            self.schedule_flush()
+            return
+        shown = self._shown.get(draft.run_id)
+        if shown and not draft.is_newer_than(shown):
+            return
+        frame = self.feed.growth_frame(draft, shown if draft.same_text(shown) else None)
+        try:
+            is_sent = self._send_now(frame)
+        except Exception as error:  # noqa: BLE001 - as in a task: logged by the feed, and the client reconnects
+            self._give_up()
+            self.feed.report(UNSENT, error)
+            return
+        if is_sent:
+            self._note_shown(draft, frame)
+        else:
+            self.schedule_flush()
+
     @property
     def flushing(self) -> asyncio.Task[None] | None:
         """The task that is sending; None if nothing is pending."""
@@ -272,12 +307,15 @@ class Subscriber:
         try:
             await self._send(frame)
         except Exception:
-            # It is not known whether it arrived: the client reconnects, and says which event it has.
-            self._sending_since = None
-            self._queue.clear()
-            self.request_close(Close.INTERNAL)
+            self._give_up()
             raise
         self._sending_since = None
+
+    def _give_up(self) -> None:
+        """It is not known whether a frame arrived: the client reconnects, and says which event it has."""
+        self._sending_since = None
+        self._queue.clear()
+        self.request_close(Close.INTERNAL)
 
     def _notify_drained(self) -> None:
         drained, self._drained = self._drained, None
@@ -293,25 +331,46 @@ class Subscriber:
                 if not batch:
                     self.feed.report(f"the log has nothing after number {self.cursor}")
                     return False
-            for stored in batch:
+            for stored in batch[self._send_together(batch) :]:
                 if self._queue or self._held or self._closing is not None:
                     self._waked = True
                     return False
                 if not self._has_credit():
                     self._stalled_at = self._stalled_at or time.monotonic()
                     return False
-                self.cursor = stored.seq
-                if self._acknowledges:
-                    self._unacked.append((stored.seq, len(stored.frame)))
-                    self._unacked_bytes += len(stored.frame)
+                self._note_sent(stored)
                 await self._put(stored.frame)
-                if stored.seq > self._replayed and stored.seq >= self.feed.told_from and self.feed.told_at:
-                    metrics.step_delay_seconds.observe(max(0.0, time.time() - self.feed.told_at))
+                self._observe_delay(stored)
         return True
+
+    def _send_together(self, batch: Sequence[Stored]) -> int:
+        """Send the first events of a batch in one piece, if there is more than one, and the network takes them; returns how many."""
+        if self._send_now is None or len(batch) < 2 or self._queue or self._held or self._closing is not None:
+            return 0
+        together = batch[: min(_MOST_TOGETHER, WINDOW - len(self._unacked))]
+        size = sum(len(stored.frame) for stored in together)
+        if len(together) < 2 or size > _LARGEST_TOGETHER or self._unacked_bytes + size > WINDOW_BYTES:
+            return 0
+        if not self._send_now(*(stored.frame for stored in together)):
+            return 0
+        for stored in together:
+            self._note_sent(stored)
+            self._observe_delay(stored)
+        return len(together)
+
+    def _note_sent(self, stored: Stored) -> None:
+        self.cursor = stored.seq
+        if self._acknowledges:
+            self._unacked.append((stored.seq, len(stored.frame)))
+            self._unacked_bytes += len(stored.frame)
+
+    def _observe_delay(self, stored: Stored) -> None:
+        if stored.seq > self._replayed and stored.seq >= self.feed.told_from and self.feed.told_at:
+            metrics.step_delay_seconds.observe(max(0.0, time.time() - self.feed.told_at))
 
     async def _send_growth(self) -> None:
         for draft in list(self.feed.drafts.values()):
-            if not self._has_credit() or self._growth_bytes >= WINDOW_BYTES:
+            if not self._has_draft_credit():
                 return
             if self.cursor < self.feed.head or self._queue:
                 # Something was stored meanwhile; that is sent first.
@@ -324,12 +383,24 @@ class Subscriber:
             if self.feed.drafts.get(draft.run_id) is not draft or (shown and not draft.is_newer_than(shown)):
                 continue
             frame = self.feed.growth_frame(draft, shown if draft.same_text(shown) else None)
-            self._shown[draft.run_id] = draft
-            if self._acknowledges:
-                self._growth_bytes += len(frame)
+            self._note_shown(draft, frame)
             await self._put(frame)
         if len(self._shown) > len(self.feed.drafts):
             self._shown = {run_id: shown for run_id, shown in self._shown.items() if run_id in self.feed.drafts}
+
+    def _may_show(self, draft: Draft) -> bool:
+        """Whether a draft is what the client lacks next: it has everything that was stored before."""
+        head = self.feed.window.last
+        is_next = self.cursor >= head and draft.after <= head
+        return is_next and self._begun and self._closing is None and self._has_draft_credit()
+
+    def _note_shown(self, draft: Draft, frame: str) -> None:
+        self._shown[draft.run_id] = draft
+        if self._acknowledges:
+            self._growth_bytes += len(frame)
+
+    def _has_draft_credit(self) -> bool:
+        return self._growth_bytes < WINDOW_BYTES and self._has_credit()
 
     def _has_credit(self) -> bool:
         return len(self._unacked) < WINDOW and self._unacked_bytes < WINDOW_BYTES

@@ -13,7 +13,7 @@ from chat.catalog import budgets
 from chat.live import connections, registry
 from chat.live.handshake import Login
 from chat.live.presence import presence
-from chat.live.subscriber import End, Send, Subscriber
+from chat.live.subscriber import End, Send, SendNow, Subscriber
 from chat.protocol import Close, as_uuid, encode_frame, group_messages
 from chat.protocol.frame_data import RoleName, SessionData
 from chat.runtime import database, groups
@@ -87,16 +87,20 @@ async def open_subscription(
     end: End,
     *,
     acknowledges: bool = True,
+    send_now: SendNow | None = None,
 ) -> tuple[SessionSubscription, selectors.SessionView | None]:
     """Subscribe a client to a session that it may see. Also returns the session, if it was read for that.
 
     ``send`` gets each frame's text, the same object for all clients, and returns when the network has taken it; ``end`` gets a close code.
+    ``send_now`` sends frames without waiting and returns true, or returns false if the network does not take them at once.
     Raises `connections.TooMany`. The caller has to end the subscription with `SessionSubscription.leave`.
     """
     open_socket = connections.admit_socket(login.user, session_id, grant)
     presence.add_connection(process, open_socket)
     try:
-        subscriber, view = await registry.join_feed(session_id, login, send, end, acknowledges=acknowledges)
+        subscriber, view = await registry.join_feed(
+            session_id, login, send, end, acknowledges=acknowledges, send_now=send_now
+        )
     except BaseException:
         presence.remove_connection(process, open_socket)
         raise

@@ -81,6 +81,9 @@ class RunRecorder:
     def __init__(self, run: Run, on_call: Callable[[str], None], begun: Sequence[Stored] = ()) -> None:
         """``on_call`` is called with the id of each stored tool call. ``begun``: the events that are already stored."""
         self._run = run
+        # Read with every update of a growing text; attributes of a model instance take several times as long.
+        self._run_id, self._session_id, self._is_child = run.pk, run.session_id, run.parent_id is not None
+        self._shows_steps = run.enable_reasoning
         self._after = begun[-1].seq if begun else 0
         self._on_call = on_call
         self._saving = False
@@ -248,7 +251,7 @@ class RunRecorder:
     def _publish_partial(self, partial: PartialStep) -> None:
         draft = self._draft(partial)
         if draft is not None:
-            drafts.put(self._run.session_id, draft)
+            drafts.put(self._session_id, draft)
             if self._publisher is not None:
                 self._publisher.publish(draft)
         if not self._has_spoken:
@@ -257,26 +260,24 @@ class RunRecorder:
                 metrics.first_token_seconds.observe(time.monotonic() - self._run.begun_at)
 
     def _draft(self, partial: PartialStep) -> Draft | None:
-        run = self._run
-        is_child = run.parent_id is not None
-        if run.enable_reasoning:
+        if self._shows_steps:
             return Draft(
-                run.pk,
+                self._run_id,
                 partial.step,
                 partial.type,
                 partial.attempt,
                 partial.text,
                 partial.tool_name,
-                is_child,
+                self._is_child,
                 after=self._after,
             )
-        if is_child or partial.type != "final_answer":
+        if self._is_child or partial.type != "final_answer":
             return None
         # One draft for the whole answer: text that turns out to be a thought is begun again with the next attempt.
         if partial.step != self._step:
             self._step = partial.step
             self._attempt += 1
-        return Draft(run.pk, 0, "response", self._attempt, partial.text, after=self._after)
+        return Draft(self._run_id, 0, "response", self._attempt, partial.text, after=self._after)
 
     def _finished(self, step: Step) -> None:
         drafts.drop(self._run.session_id, self._run.pk)

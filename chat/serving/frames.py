@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
-from autobahn.websocket.protocol import PreparedMessage
 
 #: Frames of at least so many bytes are compressed for clients that accept it; below, that costs more than it saves.
 COMPRESS_FROM = 4096
 _WINDOW_BITS = zlib.MAX_WBITS
 _COMPRESSED = 0x40
+_TEXT = 0x81
+_LENGTH_IN_2_BYTES, _LENGTH_IN_8_BYTES = 126, 127
 # The end of a compressed message, which RFC 7692 requires to be left out.
 _EMPTY_BLOCK = b"\x00\x00\xff\xff"
 
@@ -20,8 +21,8 @@ _EMPTY_BLOCK = b"\x00\x00\xff\xff"
 class Frame:
     """An event's text, encoded once for all sockets that get it."""
 
-    text: str = ""
-    plain: bytes = b""
+    text: str
+    plain: bytes
     _deflated: bytes = field(default=b"")
 
     @classmethod
@@ -46,8 +47,13 @@ class Frame:
 
 
 def _framed(payload: bytes) -> bytes:
-    framed: bytes = PreparedMessage(payload, isBinary=False, applyMask=False, doNotCompress=True).payloadHybi
-    return framed
+    """An unmasked text frame (RFC 6455, 5.2). Autobahn's `PreparedMessage` also makes parts of it that only older protocols need."""
+    length = len(payload)
+    if length < _LENGTH_IN_2_BYTES:
+        return bytes((_TEXT, length)) + payload
+    if length < 1 << 16:
+        return bytes((_TEXT, _LENGTH_IN_2_BYTES)) + length.to_bytes(2, "big") + payload
+    return bytes((_TEXT, _LENGTH_IN_8_BYTES)) + length.to_bytes(8, "big") + payload
 
 
 def accept_deflate(offers: Sequence[Any]) -> PerMessageDeflateOfferAccept | None:

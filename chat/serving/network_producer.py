@@ -2,6 +2,9 @@
 
 import asyncio
 
+#: The server's extension of ASGI for sockets, a key of the scope's ``extensions``: `chat.serving.daphne.DaphneSocket.send_now`.
+SEND_NOW = "thinkaloud.send_now"
+
 
 class NetworkProducer:
     """Twisted's push producer: knows whether the network has taken the data that it was given."""

@@ -28,11 +28,17 @@ class Loop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self.clock = Clock()
+        self.timers = 0
         super().__init__(self.clock)
 
     def time(self) -> float:
         """The clock's time."""
         return self.clock.now
+
+    def call_at(self, *args: Any, **kwargs: Any) -> asyncio.TimerHandle:
+        """Start a timer, and count it."""
+        self.timers += 1
+        return super().call_at(*args, **kwargs)
 
     def hold_up(self, seconds: float) -> None:
         """Simulate work that blocks the loop."""

@@ -101,26 +101,43 @@ class Client:
         self.closed: int | None = None
         self.text: dict[int, str] = {}
         self.subscriber: Subscriber | None = None
-        self._changed = asyncio.Condition()
+        self.holds_up = False
+        """Whether the network takes nothing at once."""
+        self.together: list[int] = []
+        """How many frames came in each piece that was sent without waiting."""
+        self._changed = asyncio.get_running_loop().create_future()
 
     async def join(self, run: Run, login: Login, after: int = 0) -> "Client":
         """Subscribe to the feed."""
-        self.subscriber, _ = await feed_registry.join_feed(run.session_id, login, self._send, self._end)
+        self.subscriber, _ = await feed_registry.join_feed(
+            run.session_id, login, self._send, self._end, send_now=self._send_now
+        )
         self.subscriber.start(encode_frame({"type": "session", "data": _session(run)}), after)
         return self
 
     async def _send(self, frame: str) -> None:
-        self._take(wire_types.checked(json.loads(frame)))
-        async with self._changed:
-            self._changed.notify_all()
+        self._take(frame)
+
+    def _send_now(self, *frames: str) -> bool:
+        if self.holds_up:
+            return False
+        self.together.append(len(frames))
+        for frame in frames:
+            self._take(frame)
+        return True
 
     async def _end(self, code: int) -> None:
         self.closed = code
-        async with self._changed:
-            self._changed.notify_all()
+        self._notify()
 
-    def _take(self, frame: dict[str, Any]) -> None:
+    def _notify(self) -> None:
+        changed, self._changed = self._changed, asyncio.get_running_loop().create_future()
+        changed.set_result(None)
+
+    def _take(self, text: str) -> None:
+        frame = wire_types.checked(json.loads(text))
         self.frames.append(frame)
+        self._notify()
         data = frame["data"]
         if frame["type"] == "reasoning_delta":
             known = self.text.get(data["step"], "")
@@ -134,8 +151,9 @@ class Client:
 
     async def until(self, condition: Callable[[], bool], timeout_s: float = 10) -> None:
         """Wait until a condition holds for what was received."""
-        async with asyncio.timeout(timeout_s), self._changed:
-            await self._changed.wait_for(condition)
+        async with asyncio.timeout(timeout_s):
+            while not condition():
+                await asyncio.shield(self._changed)
 
 
 def _session(run: Run) -> SessionData:

@@ -320,6 +320,13 @@ async def paused(told: bytes, **options: ssl.SSLContext) -> AsyncIterator[http.C
             yield connection
 
 
+async def test_a_paused_connection_says_what_has_come_and_stays_paused() -> None:
+    async with paused(b"3\r\ntwo\r\n4\r\n and\r\n") as connection:
+        assert connection.read_now() == b"two and"
+        assert connection.read_now() == b""
+        assert not connection._transport.is_reading()
+
+
 async def test_data_that_waited_during_a_pause_are_read_without_the_loop() -> None:
     async with paused(b"3\r\ntwo\r\n4\r\n and\r\n") as connection:
         reading = connection.read()

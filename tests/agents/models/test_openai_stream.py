@@ -10,8 +10,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from agents import PartialStep, pace
 from agents.models import openai_stream
 from agents.models.completion_reader import CompletionReader
+from agents.models.http import Connection
 from agents.models.reply import Reply
 from agents.models.server_url import DASHSCOPE, completions_url
 from tests.agents.conftest import MakeAgent, kinds, steps_of
@@ -330,6 +332,62 @@ async def test_a_late_loop_reads_in_larger_pieces_and_loses_nothing(server: Mode
         data = getattr(event, "data", {})
         answer = data["content"] if data.get("type") == "final_answer" else answer
     assert answer == text
+
+
+@pytest.fixture
+def pausing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Text is left in its socket until it can be shown, as beside many other replies."""
+    monkeypatch.setattr(pace, "PACE_S", 0.05)
+    monkeypatch.setattr(pace, "_PAUSE_FROM_S", 0.0)
+    monkeypatch.setattr(pace, "_MAY_PAUSE_FROM_S", 0.0)
+
+
+#: How an answer of three hundred tokens ends, and what is the last step.
+PAUSED: list[tuple[str, Script, str]] = [
+    ("as it should", Script("word " * 60, every_s=0.002), "complete"),
+    ("bad JSON", Script("word " * 60, every_s=0.002, fault="bad_json", fault_after=50), "error"),
+    ("cut", Script("word " * 60, every_s=0.002, fault="cut", fault_after=50), "error"),
+]
+
+
+@pytest.mark.usefixtures("pausing")
+@pytest.mark.parametrize(("name", "script", "last"), PAUSED, ids=[row[0] for row in PAUSED])
+async def test_what_comes_during_pauses_is_read_to_its_end_or_error(
+    server: ModelServer, make_agent: MakeAgent, monkeypatch: pytest.MonkeyPatch, name: str, script: Script, last: str
+) -> None:
+    found: list[bytes] = []
+    reading = Connection.read_now
+
+    def read_now(self: Connection) -> bytes:
+        found.append(reading(self))
+        return found[-1]
+
+    monkeypatch.setattr(Connection, "read_now", read_now)
+    server.enqueue(script)
+    run = make_agent().start("?")
+    steps = await steps_of(run)
+    assert steps[-1]["type"] == last
+    answer = next(step for step in steps if step["type"] == "final_answer")["content"]
+    assert script.content.startswith(answer)
+    assert len(answer) >= 150
+    assert (answer == script.content.rstrip() or answer == script.content) == (last == "complete")
+    assert sum(map(bool, found)) > 1, "it was read when a pause ended"
+
+
+@pytest.mark.usefixtures("pausing")
+async def test_a_stop_during_a_pause_ends_at_once(server: ModelServer, make_agent: MakeAgent) -> None:
+    server.enqueue(Script("word " * 1000, every_s=0.002))
+    run = make_agent().start("?")
+    at = 0.0
+    async for event in run:
+        if isinstance(event, PartialStep) and len(event.text) > 100 and not at:
+            at = time.monotonic()
+            run.cancel("Stopped by Mei.")
+    assert at
+    assert time.monotonic() - at < 1
+    assert run.outcome is not None
+    assert run.outcome.status == "cancelled"
+    await server.until(lambda: server.requests[0].closed_at is not None)
 
 
 _HEAD = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": 'm \\ "q"'}

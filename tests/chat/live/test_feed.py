@@ -27,6 +27,8 @@ from chat.runs import publisher
 from chat.runtime import database, groups
 from chat.store import drafts, selectors, step_log
 from chat.store.drafts import Draft
+from chat.store.step_log import Stored
+from tests.chat import making
 from tests.chat.following import Broken, Client, Losing, Silent, grow, layer, started, store, watching
 
 __all__ = ["layer", "started", "watching"]
@@ -70,6 +72,62 @@ async def test_growth_arrives_in_pieces_and_a_late_client_begins_with_the_whole(
     second = await Client().join(run, login)
     await second.until(lambda: second.text.get(1) == "Let me see")
     assert second.frames[-1]["data"]["offset"] == 0
+
+
+async def test_what_the_network_takes_is_sent_at_once_and_events_of_one_moment_together(
+    started: tuple[Run, Login],
+) -> None:
+    run, login = started
+    client = await Client().join(run, login)
+    await client.until(lambda: bool(client.frames))
+    texts = ["a", "ab", "abc"]
+    for text in texts:
+        drafts.put(run.session_id, Draft(run.pk, 1, "thought", 1, text))
+        assert client.text[1] == text, "without a task in between"
+    assert client.together == [1, 1, 1]
+    stored = [event for number in (1, 2, 3) for event in await _append(run, number)]
+    await publisher.publish_events(run.session_id, stored)
+    await client.until(lambda: client.seqs == [1, 2, 3])
+    assert client.together == [1, 1, 1, 3]
+
+
+async def test_what_the_network_does_not_take_at_once_is_sent_in_order_in_a_task(started: tuple[Run, Login]) -> None:
+    run, login = started
+    client = await Client().join(run, login)
+    await client.until(lambda: bool(client.frames))
+    client.holds_up = True
+    drafts.put(run.session_id, Draft(run.pk, 1, "thought", 1, "Let"))
+    await client.until(lambda: client.text.get(1) == "Let")
+    stored = [event for number in (1, 2) for event in await _append(run, number)]
+    await publisher.publish_events(run.session_id, stored)
+    await client.until(lambda: client.seqs == [1, 2])
+    client.holds_up = False
+    drafts.put(run.session_id, Draft(run.pk, 3, "thought", 1, "me"))
+    assert client.text == {1: "Let", 3: "me"}
+    assert client.together == [1]
+
+
+async def test_a_socket_that_fails_in_mid_text_is_closed_and_its_run_goes_on(
+    started: tuple[Run, Login], caplog: pytest.LogCaptureFixture
+) -> None:
+    run, login = started
+    client, other = await Client().join(run, login), await Client().join(run, login)
+    await client.until(lambda: bool(client.frames))
+    await other.until(lambda: bool(other.frames))
+
+    def fail(*_: str) -> bool:
+        raise RuntimeError("broken")
+
+    assert client.subscriber is not None
+    client.subscriber._send_now = fail
+    drafts.put(run.session_id, Draft(run.pk, 1, "thought", 1, "Let me"))
+    await client.until(lambda: client.closed == Close.INTERNAL)
+    assert other.text[1] == "Let me"
+    assert "could not be sent what it lacks" in caplog.text
+
+
+async def _append(run: Run, number: int) -> list[Stored]:
+    return await database.write(making.append, run, making.thought(f"thought {number}", number))
 
 
 async def test_text_in_progress_of_child_runs_comes_beside_that_of_their_root(started: tuple[Run, Login]) -> None:

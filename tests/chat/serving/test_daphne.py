@@ -98,6 +98,23 @@ async def test_a_client_that_says_nothing_is_pinged_and_dropped_where_it_does_no
     assert opened.transport.disconnected
 
 
+async def test_frames_are_sent_at_once_and_in_one_piece_while_the_network_takes_them(opened: DaphneSocket) -> None:
+    opened.transport.clear()
+    long, longest = "x" * 300, "x" * 70_000
+    assert opened.send_now('{"a":1}', long)
+    assert opened.transport.value() == b'\x81\x07{"a":1}' + b"\x81\x7e\x01\x2c" + long.encode()
+    opened.transport.clear()
+    opened.pauseProducing()
+    assert not opened.send_now("held up")
+    opened.resumeProducing()
+    assert opened.send_now(longest)
+    opened.sendClose(1000)
+    assert not opened.send_now("after the end")
+    assert opened.transport.value() == (
+        b"\x81\x7f" + len(longest).to_bytes(8, "big") + longest.encode() + b"\x88\x02\x03\xe8"
+    )
+
+
 async def test_any_word_of_a_client_is_an_answer(opened: DaphneSocket) -> None:
     for _ in range(3):
         assert _look(opened, 11) == b"\x89\x00"
