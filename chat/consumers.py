@@ -170,7 +170,7 @@ class SessionConsumer(AsyncWebsocketConsumer):
                 self._send_text,
                 self._end,
                 # Our server's own; it refuses what comes before the socket is accepted, or after it was closed.
-                send_now=self.scope.pop("extensions", {}).get(SEND_NOW),
+                send_now=cast(dict[str, Any], self.scope).pop("extensions", {}).get(SEND_NOW),
             )
         except connections.TooMany:
             await self._end(Close.TOO_MANY)

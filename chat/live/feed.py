@@ -30,7 +30,6 @@ KEPT_FRAMES = 250
 _ENDED_KEPT = 63
 #: While a run in another process writes, it publishes its whole text more often than every so many seconds.
 _UNHEARD_S = 1.0
-
 _UNREADABLE = "the log could not be read"
 
 
