@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from agents.errors import ModelError
 from agents.models import http, openai_stream
 from agents.models.http import CutOff, Unreachable
 from agents.models.refusals import Refused
@@ -130,6 +131,30 @@ async def test_an_error_that_does_not_come_to_its_end_is_that_error(name: str, m
         with pytest.raises(Refused) as refused:
             await openai_stream.stream_completion(server.url, "", b"{}", Reply(), timeout_s=20)
     assert str(refused.value) == "The model server refused the request (400): No such thing."
+
+
+_OK = b"HTTP/1.1 200 OK\r\n"
+#: Heads that mean one thing to one reader and another to the next, which a proxy refuses too. A further one is one line.
+AMBIGUOUS: dict[str, bytes] = {
+    "two lengths": b"Content-Length: 2\r\nContent-Length: 5\r\n",
+    "a length twice": b"Content-Length: 2\r\nContent-Length: 2\r\n",
+    "a list of lengths": b"Content-Length: 2, 2\r\n",
+    "a length with a sign": b"Content-Length: +2\r\n",
+    "a length below nothing": b"Content-Length: -2\r\n",
+    "a length and chunks": b"Content-Length: 9\r\nTransfer-Encoding: chunked\r\n",
+    "a folded header": b"X-Request: a\r\n b\r\nContent-Length: 2\r\n",
+    "a space before the colon": b"Content-Length : 2\r\n",
+}
+
+
+async def test_an_answer_with_an_ambiguous_head_is_refused_in_words() -> None:
+    told = {}
+    for name, head in AMBIGUOUS.items():
+        async with serving(Server(_OK + head + b"\r\nOK")) as server:
+            with pytest.raises(ModelError) as refused:
+                await openai_stream.stream_completion(server.url, "", b"{}", Reply(), timeout_s=20)
+        told[name] = str(refused.value)
+    assert told == dict.fromkeys(AMBIGUOUS, "The model server's answer could not be understood.")
 
 
 async def test_data_that_arrive_together_are_one_piece() -> None:

@@ -1,5 +1,7 @@
 """Event streams as in the standard and as servers send them, and bodies that are no event streams."""
 
+import json
+
 from tests.agents.models.wire.transcript import Table, body, ends, says, whole
 
 _HELLO = ["answer: Hello"]
@@ -31,6 +33,15 @@ TABLE: Table = {
     "data without anything, and a space": (body(says("Hel"), "data: \n\n", "data\n\n", says("lo"), ends()), _HELLO),
     "a mark first": (b"\xef\xbb\xbf" + body(says("Hello"), ends()), _HELLO),
     "a mark before JSON": (b"\xef\xbb\xbf" + whole({"content": "Hello"}), _HELLO),
+    "all of it in another encoding": (
+        whole({"content": "Hello"}).decode().encode("utf-16"),
+        ["fails: The model server's answer could not be understood."],
+    ),
+    "all of it as a text in JSON": (
+        json.dumps(whole({"content": "Hello"}).decode()).encode(),
+        ["fails: The model server's answer could not be understood."],
+    ),
+    "an answer under the person's role": (body(says("Hel", role="user"), says("lo"), ends()), _HELLO),
     "comments": (body(": OPENROUTER PROCESSING\n\n", says("Hel"), ":\n\n", says("lo"), ends()), _HELLO),
     "lines that end as on Windows": (body(says("Hello"), ends(), end="\r\n\r\n"), _HELLO),
     "lines that end in a return": (body(says("Hel"), says("lo"), ends(), end="\r\r"), _HELLO),
