@@ -1,5 +1,6 @@
 """The documents of the socket and of the API are made from the types, and every reference in them resolves."""
 
+import functools
 from collections.abc import Iterator
 from typing import Any, get_args
 
@@ -13,7 +14,8 @@ from chat.protocol.commands import PAYLOADS
 from chat.protocol.frames import StoredFrame, UnstoredFrame
 from tests.chat import making
 
-DOCUMENTS = {"OpenAPI": docs.openapi_schema, "AsyncAPI": docs.socket_schema}
+#: Made once: the tests only read them.
+DOCUMENTS = {"OpenAPI": functools.cache(docs.openapi_schema), "AsyncAPI": functools.cache(docs.socket_schema)}
 FRAMES = [*get_args(StoredFrame), *get_args(UnstoredFrame)]
 
 
