@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import ViewportSize, expect
 
 from tests.e2e.conftest import Enter
 from tests.e2e.conversation import Conversation
@@ -21,7 +21,7 @@ PRESSED = {
     "copying a question": "[data-action=copy-question]",
     "copying an answer": "[data-action=copy-answer]",
 }
-WIDTHS: dict[str, Any] = {"desk": {"width": 1280, "height": 800}, "phone": {"width": 360, "height": 740}}
+WIDTHS: dict[str, ViewportSize] = {"desk": {"width": 1280, "height": 800}, "phone": {"width": 360, "height": 740}}
 
 
 async def conversation(enter: Enter, api: Browser, model: ModelServer, **options: Any) -> Conversation:
@@ -41,15 +41,25 @@ async def conversation(enter: Enter, api: Browser, model: ModelServer, **options
     return talk
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-async def test_a_conversation_prints_whole(enter: Enter, api: Browser, model: ModelServer, width: str) -> None:
-    talk = await conversation(enter, api, model, viewport=WIDTHS[width], color_scheme="dark")
+async def test_a_conversation_prints_whole(
+    enter: Enter, api: Browser, model: ModelServer, subtests: pytest.Subtests
+) -> None:
+    talk = await conversation(enter, api, model, color_scheme="dark")
     page = talk.page
     await page.evaluate(
         "() => { for (const outline of document.querySelectorAll('#log .outline')) outline.open = false; }"
     )
     await page.evaluate("() => { document.documentElement.dataset.theme = 'dark' }")
     await page.emulate_media(media="print")
+    for name, size in WIDTHS.items():
+        with subtests.test(name):
+            await page.set_viewport_size(size)
+            await prints_whole(talk)
+
+
+async def prints_whole(talk: Conversation) -> None:
+    """A page as it is printed."""
+    page = talk.page
     for selector in PRESSED.values():
         for element in await page.locator(selector).all():
             await expect(element).to_be_hidden()
