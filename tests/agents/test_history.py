@@ -15,7 +15,7 @@ def user(text: str) -> dict[str, Any]:
     return {"role": "user", "content": text}
 
 
-def said(text: str, *calls: str) -> dict[str, Any]:
+def assistant(text: str, *calls: str) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": text}
     if calls:
         message["tool_calls"] = [
@@ -29,23 +29,23 @@ def result(call: str, text: str = "r") -> dict[str, Any]:
 
 
 def test_a_sound_history_stays_as_it_is() -> None:
-    history = [user("a"), said("", "1", "2"), result("2"), result("1"), said("b"), user("c")]
+    history = [user("a"), assistant("", "1", "2"), result("2"), result("1"), assistant("b"), user("c")]
     assert repair_tool_calls(history) == history
 
 
 def test_a_call_without_a_result_gets_one_that_says_so() -> None:
-    assert repair_tool_calls([user("a"), said("x", "1", "2"), result("2"), user("b")]) == [
+    assert repair_tool_calls([user("a"), assistant("x", "1", "2"), result("2"), user("b")]) == [
         user("a"),
-        said("x", "1", "2"),
+        assistant("x", "1", "2"),
         result("2"),
         result("1", NO_RESULT),
         user("b"),
     ]
-    assert repair_tool_calls([user("a"), said("", "1")])[-1] == result("1", NO_RESULT)
+    assert repair_tool_calls([user("a"), assistant("", "1")])[-1] == result("1", NO_RESULT)
 
 
 def test_a_result_without_a_call_is_dropped() -> None:
-    assert repair_tool_calls([result("1"), user("a"), said("b"), result("2")]) == [user("a"), said("b")]
+    assert repair_tool_calls([result("1"), user("a"), assistant("b"), result("2")]) == [user("a"), assistant("b")]
 
 
 def test_contents_are_text() -> None:
@@ -59,8 +59,8 @@ def test_contents_are_text() -> None:
 TURN = st.lists(st.integers(0, 400), max_size=3).map(
     lambda sizes: [
         user("q" * 80),
-        *(m for i, n in enumerate(sizes) for m in (said("", str(i)), result(str(i), "r" * n))),
-        said("a" * 40),
+        *(m for i, n in enumerate(sizes) for m in (assistant("", str(i)), result(str(i), "r" * n))),
+        assistant("a" * 40),
     ]
 )
 
@@ -97,7 +97,7 @@ def test_the_newest_turns_that_fit_are_kept_whole(turns: list[list[dict[str, Any
 
 
 def test_a_newest_turn_too_long_by_itself_has_its_older_results_shortened() -> None:
-    turn = [user("q"), said("", "1"), result("1", "r" * 40_000), said("", "2"), result("2", "天" * 400)]
+    turn = [user("q"), assistant("", "1"), result("1", "r" * 40_000), assistant("", "2"), result("2", "天" * 400)]
     kept, total, left_out = fit_to_budget(turn, 2_000)
     assert total <= 2_000
     assert kept[2]["content"].startswith("r" * 600)

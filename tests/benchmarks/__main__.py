@@ -48,7 +48,9 @@ def main() -> int:
             times = []
             for number in range(1, options.runs + 1):
                 title = f"{name}, run {number} of {options.runs}" if options.runs > 1 else name
-                measured, left = _measured(partial(FIGURES[name], stage, sizes), partial(_tell, title, began), left)
+                measured, left = _measured(
+                    partial(FIGURES[name], stage, sizes), partial(_print_figure, title, began), left
+                )
                 times.append(measured)
             done[name] = median_of(times)
     print(orjson.dumps(_as_json(done, options)).decode() if options.json else _table(done))
@@ -114,7 +116,7 @@ def _size(text: str) -> tuple[str, float]:
     return name, type(usual[name])(number)
 
 
-def _tell(title: str, began: float, measured: Measured, attempt: int, took: float) -> None:
+def _print_figure(title: str, began: float, measured: Measured, attempt: int, took: float) -> None:
     """Print a line about the figure's windows, and its problems."""
     sides = {"product": measured.product, "yardstick": measured.yardstick}
     windows = "; ".join(f"{side}: {_lateness(window)}" for side, window in sides.items() if window is not None)
@@ -165,7 +167,7 @@ def _machine() -> str:
 
 
 def _as_json(done: dict[str, Measured], options: argparse.Namespace) -> dict[str, object]:
-    def told(row: Row, measured: Measured) -> dict[str, object]:
+    def as_object(row: Row, measured: Measured) -> dict[str, object]:
         return {**asdict(row), "ratio": row.ratio, "verdict": verdict(row, measured.product)}
 
     return {
@@ -173,7 +175,7 @@ def _as_json(done: dict[str, Measured], options: argparse.Namespace) -> dict[str
         "runs": options.runs,
         "figures": {
             name: {
-                "rows": [told(row, measured) for row in measured.rows],
+                "rows": [as_object(row, measured) for row in measured.rows],
                 "lateness": {"product": measured.product, "yardstick": measured.yardstick},
                 "problems": measured.problems,
             }

@@ -68,7 +68,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class ReceivedFrames:
     """The frames of one run as they arrived."""
 
     tag: str
@@ -200,17 +200,17 @@ class Socket:
         if self.head > self.seq:
             await self.until("", seq=self.head)
 
-    async def ask(self, message: str, tag: str) -> "Heard":
+    async def ask(self, message: str, tag: str) -> "ReceivedFrames":
         """Send a message, and receive until the run's end."""
         seq, sent = self.seq, time.time()
         await self.send("chat", message=message.replace(TAG, tag))
-        return await self.hear(tag, sent, seq)
+        return await self.receive_run(tag, sent, seq)
 
-    async def hear(self, tag: str, sent: float, seq: int) -> "Heard":
+    async def receive_run(self, tag: str, sent: float, seq: int) -> "ReceivedFrames":
         """Receive until the end of a run that another client has started."""
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                return Heard(tag, sent, seq, await self.until("reasoning_complete"))
+                return ReceivedFrames(tag, sent, seq, await self.until("reasoning_complete"))
         except TimeoutError:
             raise TimeoutError(f"{tag}: no end came; the last frame was {self.last[:200]}") from None
 
@@ -263,7 +263,7 @@ async def load(client: Client, seen: Seen) -> None:
     sockets = await client.open_all()
     await _start(client)
 
-    async def one(number: int, socket: Socket) -> list[Heard]:
+    async def one(number: int, socket: Socket) -> list[ReceivedFrames]:
         await asyncio.sleep(job.spread_s * number / len(sockets))
         return [await socket.ask(job.message, f"{socket.session}-{time_}") for time_ in range(job.times or 1)]
 
@@ -277,7 +277,7 @@ async def openings(client: Client, seen: Seen) -> None:
     job = client.job
     await _start(client)
 
-    async def one(number: int, session: str) -> list[Heard]:
+    async def one(number: int, session: str) -> list[ReceivedFrames]:
         await asyncio.sleep(job.spread_s * number / len(job.sessions))
         socket = await client.open(session)
         await socket.catch_up()
@@ -293,7 +293,7 @@ async def completions(client: Client, seen: Seen) -> None:
     job = client.job
     await _start(client)
 
-    async def one(number: int, session: str) -> list[Heard]:
+    async def one(number: int, session: str) -> list[ReceivedFrames]:
         await asyncio.sleep(job.spread_s * number / len(job.sessions))
         sent = time.time()
         message = {"role": "user", "content": job.message.replace(TAG, session)}
@@ -301,7 +301,7 @@ async def completions(client: Client, seen: Seen) -> None:
         headers = {"Authorization": f"Bearer {job.token}", "X-Session-Id": session}
         async with client.http.post(f"{job.url}/v1/chat/completions", json=body, headers=headers) as answer:
             lines = [(time.time(), line) async for line in answer.content]
-        return [Heard(session, sent, 0, _as_frames(lines))]
+        return [ReceivedFrames(session, sent, 0, _as_frames(lines))]
 
     heard = await asyncio.gather(*(one(*each) for each in enumerate(job.sessions)), return_exceptions=True)
     _finish(client, seen)
@@ -337,10 +337,10 @@ async def watch(client: Client, seen: Seen) -> None:
     sockets = await client.open_all()
     await _start(client)
 
-    async def one(number: int, socket: Socket) -> list[Heard]:
+    async def one(number: int, socket: Socket) -> list[ReceivedFrames]:
         if number == 0 and job.message:
             return [await socket.ask(job.message, socket.session)]
-        return [await socket.hear(socket.session, time.time(), socket.seq)]
+        return [await socket.receive_run(socket.session, time.time(), socket.seq)]
 
     comments = asyncio.create_task(_comment(client, sockets[0], job.times if job.message else 0))
     heard = await asyncio.gather(*(one(*each) for each in enumerate(sockets)), return_exceptions=True)
@@ -365,7 +365,7 @@ async def _comment(client: Client, socket: Socket, times: int) -> list[float]:
     return took
 
 
-def _read(heard: Sequence[list[Heard] | BaseException], seen: Seen) -> None:
+def _read(heard: Sequence[list[ReceivedFrames] | BaseException], seen: Seen) -> None:
     """Parse everything that was received, now that nothing is measured any more."""
     for each in heard:
         if isinstance(each, BaseException):

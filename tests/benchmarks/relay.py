@@ -31,11 +31,11 @@ async def relay(
                 if text:
                     growth = {"step": 1, "type": "final_answer", "attempt": 1, "offset": length, "text": text}
                     length += len(text)
-                    await tell(sockets, orjson.dumps({"type": "reasoning_delta", "data": growth}).decode())
-    await tell(sockets, '{"type":"reasoning_complete","data":{"status":"completed"}}')
+                    await send_to_all(sockets, orjson.dumps({"type": "reasoning_delta", "data": growth}).decode())
+    await send_to_all(sockets, '{"type":"reasoning_complete","data":{"status":"completed"}}')
 
 
-async def tell(sockets: Collection[web.WebSocketResponse], frame: str) -> None:
+async def send_to_all(sockets: Collection[web.WebSocketResponse], frame: str) -> None:
     """Send a frame to all open sockets."""
     for socket in list(sockets):
         await socket.send_str(frame)

@@ -18,7 +18,7 @@ HOST = "chat.example.org"
 
 
 @pytest.fixture(autouse=True)
-def nothing_told() -> Iterator[None]:
+def forget_causes() -> Iterator[None]:
     origins.noticed.clear()
     yield
     database.close()

@@ -42,14 +42,14 @@ async def test_a_session_is_saved_after_a_look_at_what_is_hidden_and_works_alone
     try:
         alone = await context.new_page()
 
-        def heard(message: ConsoleMessage) -> None:
+        def on_console(message: ConsoleMessage) -> None:
             told.append(message.text)
 
         def asked(request: Request) -> None:
             if not request.url.startswith("file:"):
                 told.append(request.url)
 
-        alone.on("console", heard)
+        alone.on("console", on_console)
         alone.on("request", asked)
         await alone.goto(file.as_uri())
         answer = alone.locator(".answer .prose")

@@ -55,13 +55,13 @@ class Growth:
         server = socket.connect_to_server()
         self._socket = socket
 
-        def heard(text: str | bytes) -> None:
+        def on_frame(text: str | bytes) -> None:
             frame = json.loads(text)
             if frame["type"] == "reasoning_start":
                 self._run = frame["run_id"]
             socket.send(text)
 
-        server.on_message(heard)
+        server.on_message(on_frame)
 
     def write(self, text: str) -> None:
         """Add a text to the answer."""

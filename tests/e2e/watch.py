@@ -41,12 +41,12 @@ class Watch:
 
     def look_at(self, context: BrowserContext) -> None:
         """Watch every page of a browser."""
-        context.on("console", self._said)
+        context.on("console", self._on_console)
         context.on("weberror", self._failed)
         context.on("request", self._requested)
         context.on("dialog", self._asked)
 
-    def _said(self, message: ConsoleMessage) -> None:
+    def _on_console(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"}:
             self._problems.append(f"console {message.type}: {message.text} ({message.location.get('url')})")
 

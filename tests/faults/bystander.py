@@ -45,7 +45,7 @@ class Bystander:
         command = [sys.executable, "-m", "tests.faults.bystander", browser.url, cookie, await browser.new_session()]
         program = await asyncio.to_thread(subprocess.Popen, command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         # In a thread, because the loop does not run between tests: once the pipe is full, the program would no longer read its socket.
-        hearing = threading.Thread(target=other._hear, args=[program.stdout, asyncio.get_running_loop()])
+        hearing = threading.Thread(target=other._read_output, args=[program.stdout, asyncio.get_running_loop()])
         hearing.start()
         try:
             await other._answered(time.monotonic() + CALM_S)
@@ -74,12 +74,12 @@ class Bystander:
                 self._changed.clear()
                 await self._changed.wait()
 
-    def _hear(self, output: IO[str], loop: asyncio.AbstractEventLoop) -> None:
+    def _read_output(self, output: IO[str], loop: asyncio.AbstractEventLoop) -> None:
         with output:
             for line in output:
-                loop.call_soon_threadsafe(self._heard, *json.loads(line))
+                loop.call_soon_threadsafe(self._record, *json.loads(line))
 
-    def _heard(self, sent_at: float, took: float) -> None:
+    def _record(self, sent_at: float, took: float) -> None:
         self.waits.append((sent_at, took))
         self._changed.set()
 

@@ -290,9 +290,9 @@ class Oracle:
         self._joined = False
         self._resumed = False
         self._head = 0
-        self._runs_told: set[str] = set()
+        self._known_runs: set[str] = set()
         self._unacknowledged = self._unacknowledged_size = 0
-        self._heard_at = 0.0
+        self._received_at = 0.0
         self._lost_at: float | None = None
         self._waiting: list[tuple[Callable[[], Any], asyncio.Future[None]]] = []
         self._task: asyncio.Task[None] | None = None
@@ -343,7 +343,7 @@ class Oracle:
         address = self._random.choice(self._addresses())
         cursor = f"?last_seq={self.state.seq}&last_id={self.state.id}" if self.state.id else ""
         self._joined = self._resumed = False
-        self._runs_told.clear()
+        self._known_runs.clear()
         self._unacknowledged = self._unacknowledged_size = 0
         async with websockets.connect(
             f"{address.replace('http', 'ws', 1)}/ws/chat/{self.session_id}/{cursor}",
@@ -357,7 +357,7 @@ class Oracle:
         ) as socket:
             self.connections += 1
             self._socket = socket
-            self._heard_at = time.monotonic()
+            self._received_at = time.monotonic()
             for own_id in list(self._outbox):
                 await self._post(own_id)
             keeping = asyncio.create_task(self._keep(socket))
@@ -377,7 +377,7 @@ class Oracle:
         while True:
             await asyncio.sleep(0.05)
             now = time.monotonic()
-            if now > ends_at or now - self._heard_at > self.silence_s:
+            if now > ends_at or now - self._received_at > self.silence_s:
                 break
             if now - pinged_at > self.ping_s:
                 pinged_at = now
@@ -393,7 +393,7 @@ class Oracle:
     # Receiving
 
     async def _take(self, frame: Frame) -> None:
-        self._heard_at = time.monotonic()
+        self._received_at = time.monotonic()
         if not self._joined:
             self._join(frame)
         elif frame["type"] == "session":
@@ -404,13 +404,13 @@ class Oracle:
             case "error" if "seq" not in frame:
                 self._refused(frame["data"])
             case "reasoning_delta":
-                self._told(frame["run_id"])
+                self._mark_known(frame["run_id"])
                 if self.state.seq < self._head:
                     self.complain("growth came before the replay had ended")
                 self.state.take(frame)
                 self._measure(frame["run_id"])
             case "pong":
-                self._head_told(frame["data"]["last_seq"])
+                self._check_head(frame["data"]["last_seq"])
             case _:
                 if "seq" in frame:
                     self._store(frame)
@@ -437,7 +437,7 @@ class Oracle:
             self.complain(f"the head is {data['last_seq']}, after {self.state.seq} and without a reset")
         self._head = data["last_seq"]
 
-    def _head_told(self, head: int) -> None:
+    def _check_head(self, head: int) -> None:
         if head < self.state.seq:
             self.complain(f"the head was told as {head} after {self.state.seq}")
 
@@ -447,7 +447,7 @@ class Oracle:
             self.complain(f"a {frame['type']} has a number")
         if seq <= self.state.seq and not self._resumed:
             self.complain(f"event {seq} came twice")
-        self._told(frame["run_id"])
+        self._mark_known(frame["run_id"])
         self.seen[seq, frame["id"]] = frame
         self._unacknowledged += 1
         made_at = frame["data"].get("timestamp")
@@ -455,8 +455,8 @@ class Oracle:
             self.arrived_at.append(time.time())
             self.delays.append(self.arrived_at[-1] - made_at)
 
-    def _told(self, run_id: str) -> None:
-        self._runs_told.add(run_id)
+    def _mark_known(self, run_id: str) -> None:
+        self._known_runs.add(run_id)
 
     def _measure(self, run_id: str) -> None:
         """Where tokens are times of sending, record the age of each new one."""
@@ -526,7 +526,7 @@ class Oracle:
         command = self._outbox.pop(own_id, None)
         if command is None:
             return
-        if command.posted == 1 and not is_shared and run_id in self._runs_told:
+        if command.posted == 1 and not is_shared and run_id in self._known_runs:
             self.complain("a run was told before its message was accepted")
         if not command.answered.done():
             command.answered.set_result(run_id)

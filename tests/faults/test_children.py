@@ -129,7 +129,7 @@ async def log(here: Here) -> list[Step]:
     return await database.read(lambda: list(Step.objects.filter(session=here.session).order_by("pk")))
 
 
-def told(steps: Sequence[Step], names: dict[UUID, str]) -> list[str]:
+def event_words(steps: Sequence[Step], names: dict[UUID, str]) -> list[str]:
     """One word for each event, with the run that it belongs to."""
     return [f"{names[step.run_id]} {step.type or step.event}" for step in steps]
 
@@ -177,7 +177,7 @@ async def test_a_question_to_another_agent_is_a_run_within_the_one_that_asks(her
     assert (child.owner, child.fence) == (root.owner, root.fence)
     check_log(steps, runs)
     names = {root.pk: "boss", child.pk: "helper"}
-    assert told(steps, names)[5:-7] == [
+    assert event_words(steps, names)[5:-7] == [
         f"helper {kind}"
         for kind in (
             *("child_start", "start", "iteration_start", "thought", "tool_use", "tool_result", "iteration_end"),
@@ -543,18 +543,18 @@ async def test_the_process_is_killed_at_every_event_of_a_nested_run(
     model.respond = nested
     world = open_world(topology, DJANGO_SETTINGS_MODULE="tests.faults.dying_settings")
     [server] = world.servers
-    told = server.data_dir / "dies_after"
+    event_words = server.data_dir / "dies_after"
     session = await world.new_session()
     async with world.client(session) as client:
         assert await client.ended(await client.ask("Hand on")) == "completed"
         length = client.state.seq
     for dies_after in range(1, length):
         session = await world.new_session()
-        told.write_text(f"{dies_after} {session}")
+        event_words.write_text(f"{dies_after} {session}")
         async with world.client(session) as client:
             asking = asyncio.create_task(client.ask("Hand on"))
             await asyncio.to_thread(server.process.wait, 30)  # type: ignore[union-attr]
-            told.write_text("")
+            event_words.write_text("")
             await world.start(server)
             run_id = await asking
             # An event that is stored in one transaction with the run's last one is not published before it.

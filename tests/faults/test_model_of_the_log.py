@@ -242,7 +242,7 @@ class LogMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.told)
     @rule(client=clients, which=st.integers(min_value=0))
-    def hear_something_again(self, client: Client, which: int) -> None:
+    def receive_something_again(self, client: Client, which: int) -> None:
         client.take(self.told[which % len(self.told)])
 
     @rule(client=clients)

@@ -31,7 +31,7 @@ def results(client: Oracle, run_id: str, tool: str = "fetch_page") -> list[dict[
     return [data for data in found if data.get("type") == "tool_result" and data["tool_name"] == tool]
 
 
-async def said_elsewhere(opened: World) -> None:
+async def write_elsewhere(opened: World) -> None:
     """Another session contains the private word."""
     async with opened.client(await opened.new_session()) as client:
         opened.model.enqueue(Script("Noted."))
@@ -69,7 +69,7 @@ SEARCH = Script(calls=[Call("search_history", {"query": SECRET})])
 
 
 async def test_private_words_stay_in_the_session_that_read_them(opened: World, model: ModelServer) -> None:
-    await said_elsewhere(opened)
+    await write_elsewhere(opened)
     session = await opened.new_session()
     async with opened.client(session) as client:
         assert "There is no site" in await carried(opened, client, model, AWAY), "nothing is private yet"
@@ -89,7 +89,7 @@ async def test_private_words_stay_in_the_session_that_read_them(opened: World, m
 
 
 async def test_the_mark_outlives_a_crash_and_holds_for_what_is_continued(opened: World, model: ModelServer) -> None:
-    await said_elsewhere(opened)
+    await write_elsewhere(opened)
     session = await opened.new_session()
     async with opened.client(session) as client:
         model.enqueue(SEARCH)

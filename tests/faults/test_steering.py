@@ -37,7 +37,7 @@ def model_side(transactional_db: None, settings: Any) -> Iterator[ModelServer]:
         yield server
 
 
-def told(here: Here) -> list[str]:
+def places(here: Here) -> list[str]:
     """Where the messages are: those in the log, then those that became runs after the first message."""
     steps = Step.objects.filter(session=here.session, type="steer").order_by("pk")
     read = [str(selectors.step_data(step)["content"]) for step in steps]
@@ -71,9 +71,9 @@ async def test_a_process_that_dies_loses_no_steering_message(
     assert await recovery.interrupt(accepted.run_id)
     run_registry.stop_local_run(accepted.run_id, "Gone.")
     monkeypatch.undo()
-    assert await database.read(told, here) == ["Be brief."], "a word was lost, or told twice"
+    assert await database.read(places, here) == ["Be brief."], "a word was lost, or told twice"
     assert await here.all_ended()
-    assert await database.read(told, here) == ["Be brief."], "a word was lost, or told twice"
+    assert await database.read(places, here) == ["Be brief."], "a word was lost, or told twice"
 
 
 # Two processes on PostgreSQL: a message sent to one is read by the run of the other
@@ -115,9 +115,9 @@ async def test_a_steering_message_reaches_the_process_that_executes_the_run(two:
         await looking.send("unsteer", client_message_id="back")
         await saying.until(lambda frame: pending(frame) == [], 5)
         await saying.send("steer", message="Be brief. [tokens=2]", client_message_id="now", interrupt=True)
-        told = [await socket.until_step("steer", 5) for socket in (saying, looking)]
-        assert told[0] == told[1], "the same event at both"
-        assert (told[0]["data"]["content"], told[0]["data"]["client_message_id"]) == ("Be brief. [tokens=2]", "now")
+        places = [await socket.until_step("steer", 5) for socket in (saying, looking)]
+        assert places[0] == places[1], "the same event at both"
+        assert (places[0]["data"]["content"], places[0]["data"]["client_message_id"]) == ("Be brief. [tokens=2]", "now")
         ends = [(await socket.until_type("reasoning_complete"))["data"]["status"] for socket in (saying, looking)]
         assert ends == ["completed", "completed"]
         last = two.model.requests[1].body["messages"][-1]

@@ -43,7 +43,7 @@ async def bos(beside: World, two: World) -> AsyncIterator[list[Browser]]:
         assert not list(quiet_logs(world.output))
 
 
-async def told(bo: Browser, message: str) -> list[dict[str, Any]]:
+async def frames_of(bo: Browser, message: str) -> list[dict[str, Any]]:
     """Send a message in a new session; returns the stored frames, as sent live and as loaded, without fields that always differ."""
     session = await bo.new_session()
     async with bo.socket(session) as socket:
@@ -90,7 +90,7 @@ async def test_a_model_writes_what_cannot_be_stored(model: ModelServer, bos: lis
             ),
             Script(f"So: {ODD}", escape=True, piece=1),
         )
-        logs.append(await told(bo, "Odd"))
+        logs.append(await frames_of(bo, "Odd"))
     sqlite, postgres = logs
     assert sqlite == postgres
     assert steps(sqlite, "thought")[0]["content"] == f"Hm. {CLEAN}"
@@ -127,7 +127,7 @@ async def test_a_model_writes_arguments_that_are_hardly_json(
     logs = []
     for bo in bos:
         model.enqueue(Script(calls=[Call("python", arguments)]), Script("Done."))
-        logs.append(await told(bo, "Arguments"))
+        logs.append(await frames_of(bo, "Arguments"))
     assert logs[0] == logs[1]
     # Browsers do not accept NaN in JSON, so ours must not contain it.
     json.loads(json.dumps(steps(logs[0], "tool_use")[0]["arguments"], allow_nan=False))

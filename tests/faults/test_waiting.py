@@ -153,7 +153,7 @@ async def test_one_of_several_processes_is_killed_at_every_event_around_a_decisi
     settings = {"DJANGO_SETTINGS_MODULE": "tests.faults.dying_settings", "APPROVAL_POLICY": POLICY}
     world = open_world(topology, **settings)
 
-    def tell(words: str) -> None:
+    def set_words(words: str) -> None:
         for process in world.processes:
             (process.data_dir / "dies_after").write_text(words)
 
@@ -168,12 +168,12 @@ async def test_one_of_several_processes_is_killed_at_every_event_around_a_decisi
     # The call, the request, the decision, and all events until each waiting call has its result.
     for number in range(waits_at - 1, decided[-1] + 1):
         session = await world.new_session()
-        tell(f"at {number} {session}")
+        set_words(f"at {number} {session}")
         async with world.client(session) as client:
             asking = asyncio.create_task(client.ask("Work it out"))
             async with asyncio.timeout(60):
                 died = await dead_one(world, session)
-            tell("")
+            set_words("")
             await world.start(died)
             await finish(world, session, client, await asking)
             # Each decision was for one call; a call that had begun and has no result of its own was closed as such.

@@ -71,7 +71,7 @@ def world(
             yield opened
 
 
-def told(broker: Redis) -> Any:
+def broker_client(broker: Redis) -> Any:
     """A connection to the broker."""
     return Client.from_url(broker.url)
 
@@ -117,7 +117,7 @@ async def test_messages_that_come_many_times_start_a_run_once(world: World, mode
         await asyncio.to_thread(ring, broker, session, 10)
         assert await client.ended(run_id) == "completed"
         await asyncio.to_thread(ring, broker, session, 10)
-        await until(lambda: told(broker).llen(QUEUE) == 0, wanted="the messages to be taken")
+        await until(lambda: broker_client(broker).llen(QUEUE) == 0, wanted="the messages to be taken")
         await check(world, session, [client])
     assert [(run.status, run.fence) for run in world.database.runs(session)] == [("completed", 1)]
 
@@ -142,7 +142,7 @@ async def test_messages_that_are_lost(world: World, model: ModelServer, broker: 
     stop = threading.Event()
 
     def lose() -> None:
-        with told(broker) as client:
+        with broker_client(broker) as client:
             while not stop.is_set():
                 client.delete(QUEUE)
 
@@ -182,7 +182,7 @@ async def test_the_broker_is_away(world: World, model: ModelServer, broker: Redi
     assert any("The broker does not answer" in line for server in world.servers for line in server.output)
     assert any("The broker answers again" in line for server in world.servers for line in server.output)
     # The workers are connected to it again.
-    await until(lambda: told(broker).info("clients")["blocked_clients"] >= 2, 60, "the workers to listen")
+    await until(lambda: broker_client(broker).info("clients")["blocked_clients"] >= 2, 60, "the workers to listen")
 
 
 async def test_no_worker_takes_more_than_it_has_slots_for(world: World, model: ModelServer) -> None:
@@ -289,8 +289,8 @@ async def test_steps_reach_a_client_at_once(
         await check(world, session, [here, there])
         delays = sorted([*here.delays, *there.delays])
     with capsys.disabled():
-        told = f"median {1000 * median(delays):.1f} ms, p99 {1000 * delays[int(len(delays) * 0.99)]:.1f} ms"
-        print(f"\nsteps from a worker to a client of another process: {len(delays)}, {told}")  # noqa: T201
+        broker_client = f"median {1000 * median(delays):.1f} ms, p99 {1000 * delays[int(len(delays) * 0.99)]:.1f} ms"
+        print(f"\nsteps from a worker to a client of another process: {len(delays)}, {broker_client}")  # noqa: T201
     assert median(delays) < 0.05
 
 
@@ -345,11 +345,11 @@ def _health(world: World) -> str:
 
     async def ask() -> set[str]:
         async with aiohttp.ClientSession() as http:
-            told = set()
+            broker_client = set()
             for server in world.servers:
                 async with http.get(f"{server.url}/healthz") as answer:
                     assert answer.status == 200
-                    told.add(await answer.text())
-            return told
+                    broker_client.add(await answer.text())
+            return broker_client
 
     return "".join(sorted(asyncio.run(ask())))

@@ -185,8 +185,8 @@ def compare_words(ask: Ask) -> None:
         ):
             expected.append((["status", name, more], humanize.status(name, **more)))  # type: ignore[arg-type] # one of each
     answers = ask("words", [call for call, _ in expected])
-    told = [(call, answer) for (call, _), answer in zip(expected, answers, strict=True)]
-    assert told == [(call, mine) for call, mine in expected]
+    drafts_sent = [(call, answer) for (call, _), answer in zip(expected, answers, strict=True)]
+    assert drafts_sent == [(call, mine) for call, mine in expected]
 
 
 def test_the_inside_of_a_call_is_the_same(ask: Ask) -> None:
@@ -199,8 +199,8 @@ def frame(seq: int, kind: str, run: str = "r1", **data: Any) -> dict[str, Any]:
 
 
 def start(**more: Any) -> tuple[str, dict[str, Any]]:
-    told = {"agent": "researcher", "message": "How much?", "user": "mei", "enable_reasoning": True, "timestamp": 1000.0}
-    return "reasoning_start", told | more
+    drafts_sent = {"agent": "researcher", "message": "How much?", "user": "mei", "enable_reasoning": True, "timestamp": 1000.0}
+    return "reasoning_start", drafts_sent | more
 
 
 def step(kind: str, **more: Any) -> tuple[str, dict[str, Any]]:
@@ -231,13 +231,13 @@ def answer(number: int, **more: Any) -> tuple[str, dict[str, Any]]:
 
 
 def request(of: int, **more: Any) -> tuple[str, dict[str, Any]]:
-    told = {"tool_call_id": f"c{of}", "tool_name": "python", "arguments": {"code": "1"}, "deadline": 5000.0, "unanswered": "deny"}
-    return step("approval_request", **(told | more))
+    drafts_sent = {"tool_call_id": f"c{of}", "tool_name": "python", "arguments": {"code": "1"}, "deadline": 5000.0, "unanswered": "deny"}
+    return step("approval_request", **(drafts_sent | more))
 
 
 def approval(of: int, decision: str = "allow", **more: Any) -> tuple[str, dict[str, Any]]:
-    told = {"tool_call_id": f"c{of}", "decision": decision, "user": "jonas", "scope": "once", "reason": ""}
-    return step("approval", **(told | more))
+    drafts_sent = {"tool_call_id": f"c{of}", "decision": decision, "user": "jonas", "scope": "once", "reason": ""}
+    return step("approval", **(drafts_sent | more))
 
 
 def question(of: int) -> tuple[str, dict[str, Any]]:
@@ -256,9 +256,9 @@ def replied(of: int, answers: dict[str, Any], user: str | None = "jonas") -> tup
 FILE = {"id": "f1", "name": "red.png", "media_type": "image/png", "size": 73}
 
 
-def within(told: tuple[str, dict[str, Any]], run: str = "r2", **more: Any) -> tuple[str, dict[str, Any]]:
+def within(drafts_sent: tuple[str, dict[str, Any]], run: str = "r2", **more: Any) -> tuple[str, dict[str, Any]]:
     """The same for a child run; its first event says which call has started it."""
-    kind, data = told
+    kind, data = drafts_sent
     return f"child_{kind.removeprefix('reasoning_')}", {"run": run, **data, **more}
 
 
@@ -518,7 +518,7 @@ def compare_story(ask: Ask, name: str) -> None:
             "bars": [bar or None for bar in [*run.bars(), run.answer_bar()]],
             "endline": rows.run_summary(run),
             "waits": run.waits_for,
-            "calls": [told_of(run, item, call) for item in run.items for call in item.calls],
+            "calls": [card_of(run, item, call) for item in run.items for call in item.calls],
             "trouble": rows.failure_banner(run) if run.ended else None,
         }
         for run in transcript.fold(frames)
@@ -526,7 +526,7 @@ def compare_story(ask: Ask, name: str) -> None:
     assert ask("transcript", frames) == json.loads(json.dumps(mine))
 
 
-def told_of(run: transcript.Run, item: transcript.Item, call: transcript.Call) -> dict[str, Any]:
+def card_of(run: transcript.Run, item: transcript.Item, call: transcript.Call) -> dict[str, Any]:
     """What a call's card shows of it, and of the decision that it waits for."""
     request, decision = call.request, call.decision
     is_question = request is not None and request.fields is not None
@@ -575,7 +575,7 @@ letters = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 
 
 @st.composite
-def told(draw: st.DrawFn) -> tuple[list[dict[str, Any]], str]:
+def drafts_sent(draw: st.DrawFn) -> tuple[list[dict[str, Any]], str]:
     """What a server sends of texts in progress, with some of it lost, duplicated and late, and the whole of the last text at its end."""
     run = uuid4()
     deltas: list[dict[str, Any]] = []
@@ -597,7 +597,7 @@ def told(draw: st.DrawFn) -> tuple[list[dict[str, Any]], str]:
     return [*received, last], whole
 
 
-@given(story=told())
+@given(story=drafts_sent())
 def test_growth_ends_right_whatever_was_lost(ask: Ask, story: tuple[list[dict[str, Any]], str]) -> None:
     deltas, whole = story
     assert grown(deltas) == whole

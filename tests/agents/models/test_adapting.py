@@ -626,7 +626,7 @@ def numbered_tools(count: int) -> list[Echo]:
     return [type("Numbered", (Echo,), {"name": f"echo_{at}"})() for at in range(count)]
 
 
-def told_in(steps: list[Body]) -> list[str]:
+def thoughts_in(steps: list[Body]) -> list[str]:
     return [step["content"] for step in steps if step["type"] == "thought"]
 
 
@@ -642,7 +642,7 @@ async def test_of_too_many_tools_the_first_are_offered(
     run = agent.start('[call=echo_3:{"text": "a"}]')
     steps, outcome = await ended(run)
     assert outcome.status == "completed", outcome.error
-    assert told_in(steps) == [NOTE % most]
+    assert thoughts_in(steps) == [NOTE % most]
     assert kinds(steps)[-3:] == ["tool_use", "tool_result", "final_answer"]
     names = [tool["function"]["name"] for tool in server.requests[-1].body["tools"]]
     assert names == [f"echo_{at}" for at in range(most)]
@@ -650,14 +650,14 @@ async def test_of_too_many_tools_the_first_are_offered(
     # Later messages of the conversation do not announce it again; those of another one do.
     history = [{"role": "user", "content": "?"}, *run.messages]
     steps, _ = await ended(agent.start("And now?", history=history))
-    assert not told_in(steps)
+    assert not thoughts_in(steps)
     steps, _ = await ended(agent.start("?"))
-    assert told_in(steps) == [NOTE % most]
+    assert thoughts_in(steps) == [NOTE % most]
     assert len(server.requests) == 5
     assert caplog.text.count(f"takes at most {most} tools") == 1
     # Nothing is announced to users without more tools.
     steps, _ = await ended(make_agent(tools=numbered_tools(most)).start("?"))
-    assert not told_in(steps)
+    assert not thoughts_in(steps)
 
 
 async def test_a_server_that_finds_any_number_too_large_is_not_asked_for_ever(

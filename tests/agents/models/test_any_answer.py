@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from agents.arguments import describe_fault, repair_arguments
 from agents.text import json_object
 from tests.agents.models.test_transcripts import TRANSCRIPTS
-from tests.agents.models.wire.transcript import body, told
+from tests.agents.models.wire.transcript import body, result_of
 
 _BODIES = st.sampled_from([data for data, _ in TRANSCRIPTS.values()])
 _JSON = st.recursive(
@@ -64,7 +64,7 @@ _CHUNKS = st.builds(lambda delta, reason: {"choices": [{"delta": delta, "finish_
 
 def check(pieces: list[bytes]) -> list[str]:
     """Read them, and check the result."""
-    said = told(pieces)
+    said = result_of(pieces)
     failures = [line for line in said if line.startswith("fails: ")]
     assert len(failures) == (said[-1:] == failures[-1:] != [])
     if failures:

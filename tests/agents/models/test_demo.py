@@ -46,7 +46,7 @@ def decide(question: str, *rounds: Sequence[str], functions: Sequence[dict[str, 
     return plan_reply(messages, functions)
 
 
-def said(question: str, *rounds: Sequence[str]) -> str:
+def answer_of(question: str, *rounds: Sequence[str]) -> str:
     """The answer without its last line."""
     planned = decide(question, *rounds)
     assert planned.calls == ()
@@ -82,7 +82,7 @@ def test_a_question_about_today_waits_for_the_clock() -> None:
     ((name, arguments),) = calls(second)
     assert name == "python"
     assert "today = date(2030, 12, 24)" in arguments["code"]
-    answer = said(question, ["5", "2030-12-24T10:00:00+00:00\nTuesday\nTime zone: UTC (UTC)"], ["1"])
+    answer = answer_of(question, ["5", "2030-12-24T10:00:00+00:00\nTuesday\nTime zone: UTC (UTC)"], ["1"])
     assert answer == "- 2 + 3 = **5**.\n- From today to Christmas it is **1 day**."
 
 
@@ -113,7 +113,7 @@ def test_each_kind_of_question_has_its_tool(question: str, call: tuple[str, dict
 
 def test_the_same_part_twice_is_one_call() -> None:
     assert len(decide("What is 2*3*4 and 2*3*4?").calls) == 1
-    assert said("What is 2*3*4 and 2*3*4?", ["24"]) == "2\\*3\\*4 = **24**."
+    assert answer_of("What is 2*3*4 and 2*3*4?", ["24"]) == "2\\*3\\*4 = **24**."
 
 
 def test_only_the_last_question_counts() -> None:
@@ -152,7 +152,9 @@ def test_results_are_told_apart_by_their_calls_not_by_their_order() -> None:
 def test_more_parts_than_it_answers() -> None:
     question = ", ".join(f"{n} + 1" for n in range(20))
     assert len(decide(question).calls) == 8
-    assert said(question, [str(n + 1) for n in range(8)]).endswith("\nI answer the first 8 parts of a message only.")
+    assert answer_of(question, [str(n + 1) for n in range(8)]).endswith(
+        "\nI answer the first 8 parts of a message only."
+    )
 
 
 # -- what it answers ------------------------------------------------------------------------------
@@ -161,7 +163,8 @@ def test_more_parts_than_it_answers() -> None:
 def test_numbers_in_the_answer_are_the_tools() -> None:
     """Whatever the tools return is what it says: it calculates nothing by itself."""
     assert (
-        said(FLAGSHIP, ["123456.5", "'Tuesday'"]) == "- 17 % of 2,340 = **123,456.5**.\n- 2031-03-01 is a **Tuesday**."
+        answer_of(FLAGSHIP, ["123456.5", "'Tuesday'"])
+        == "- 17 % of 2,340 = **123,456.5**.\n- 2031-03-01 is a **Tuesday**."
     )
 
 
@@ -181,7 +184,7 @@ def test_numbers_in_the_answer_are_the_tools() -> None:
     ],
 )
 def test_numbers_are_written_for_people(result: str, shown: str) -> None:
-    assert said("What is 1 + 1?", [result]) == f"1 + 1 {shown}."
+    assert answer_of("What is 1 + 1?", [result]) == f"1 + 1 {shown}."
 
 
 @pytest.mark.parametrize(
@@ -208,7 +211,7 @@ def test_numbers_are_written_for_people(result: str, shown: str) -> None:
     ],
 )
 def test_a_broken_tool_is_said_and_no_number_is_made_up(question: str, broken: str) -> None:
-    answer = said(question, [broken])
+    answer = answer_of(question, [broken])
     assert answer.startswith("I could not find out ")
     assert "the tool `python` gave no usable result" in answer
     assert "397" not in answer
@@ -216,12 +219,12 @@ def test_a_broken_tool_is_said_and_no_number_is_made_up(question: str, broken: s
 
 
 def test_an_error_in_one_part_does_not_affect_the_other() -> None:
-    answer = said(FLAGSHIP, ["397.8", "ValueError: no"])
+    answer = answer_of(FLAGSHIP, ["397.8", "ValueError: no"])
     assert answer.startswith("- 17 % of 2,340 = **397.8**.\n- I could not find out the weekday of 2031-03-01: ")
 
 
 def test_a_broken_clock_is_said() -> None:
-    answer = said("How many days until Christmas?", ["The clock has stopped."])
+    answer = answer_of("How many days until Christmas?", ["The clock has stopped."])
     assert answer == (
         "I could not find out the number of days from today to Christmas: the tool `current_time` gave no usable result."
         " It answered “The clock has stopped”."
@@ -272,12 +275,12 @@ def test_answers(question: str, results: list[str], answer: str) -> None:
     rounds = [results]
     if "tomorrow" in question:
         rounds.insert(0, ["2026-11-22T10:00:00+00:00\nSunday\nTime zone: UTC (UTC)"])
-    assert said(question, *rounds) == answer
+    assert answer_of(question, *rounds) == answer
 
 
 def test_search_hits_are_quoted_as_text() -> None:
     result = "1 hit for “*cats*” in earlier sessions:\n\n1. “Cats & dogs”, 2026-11-20, step 4\n   They said <b>no</b> to *cats*."
-    assert said("What did we say about *cats*?", [result]) == (
+    assert answer_of("What did we say about *cats*?", [result]) == (
         "About “\\*cats\\*”, your earlier sessions have:\n\n"
         "> 1. “Cats & dogs”, 2026-11-20, step 4\n> They said \\<b\\>no\\</b\\> to \\*cats\\*."
     )
@@ -300,7 +303,7 @@ def test_the_files_of_a_message_are_read_and_quoted_with_page_and_line() -> None
 
 def test_a_page_is_quoted_from_its_beginning() -> None:
     result = "Title: A *bold* title\nAddress: https://example.com/\n\n# Hello\n\n" + "word " * 1_000
-    answer = said("Read https://example.com/", [result])
+    answer = answer_of("Read https://example.com/", [result])
     assert answer.startswith("**A \\*bold\\* title** begins:\n\n> # Hello\n>\n> word word")
     assert len(answer) < 1_000
 

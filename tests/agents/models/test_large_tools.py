@@ -9,7 +9,7 @@ from agents.models import server_facts
 from agents.models.openai_compatible import completions_url
 from agents.models.server_facts import LASTS_S, ServerFacts
 from tests.agents.conftest import Echo, MakeAgent, kinds
-from tests.agents.models.test_adapting import HISTORY, Body, ended, known, numbered_tools, refuse, told_in
+from tests.agents.models.test_adapting import HISTORY, Body, ended, known, numbered_tools, refuse, thoughts_in
 from tests.model_server import ModelServer, Script, by_words
 
 FEWER = "The model server takes fewer tools at a time: of this agent's %d, the model is offered the first %d in this conversation."
@@ -53,7 +53,7 @@ async def test_without_words_very_many_tools_are_tried_as_fewer(
     for _ in range(2):
         steps, outcome = await ended(make_agent(tools=numbered_tools(300)).start('[call=echo_3:{"text": "a"}]'))
         assert outcome.status == "completed", outcome.error
-        assert told_in(steps) == [FEWER % (300, 128)]
+        assert thoughts_in(steps) == [FEWER % (300, 128)]
         assert kinds(steps)[-3:] == ["tool_use", "tool_result", "final_answer"]
     assert len(server.requests) == 5  # told once, and remembered
 
@@ -66,7 +66,7 @@ async def test_without_words_very_large_tools_are_tried_as_fewer(
     server.respond = lambda body: Script(status=status, body=words) if len(json.dumps(body)) > size else by_words(body)
     steps, outcome = await ended(make_agent(tools=many(16, 6_000)).start("?", history=HISTORY))
     assert outcome.status == "completed", outcome.error
-    assert told_in(steps) == [FEWER % (16, 8)]
+    assert thoughts_in(steps) == [FEWER % (16, 8)]
     assert len(server.requests[-1].body["messages"]) == 2 + len(HISTORY)
 
 
@@ -137,9 +137,9 @@ async def test_it_is_told_once_in_a_conversation(server: ModelServer, make_agent
     agent = make_agent(tools=many(40, 1_000), max_input_tokens=8_000)
     steps, _ = await ended(agent.start("?"))
     count = offered(server.requests[-1].body)
-    assert told_in(steps) == [LARGE % (40, count)]
+    assert thoughts_in(steps) == [LARGE % (40, count)]
     steps, _ = await ended(agent.start("?", history=HISTORY))
-    assert not told_in(steps)
+    assert not thoughts_in(steps)
 
 
 async def test_tools_that_are_added_within_a_conversation_are_told_too(
@@ -152,7 +152,7 @@ async def test_tools_that_are_added_within_a_conversation_are_told_too(
     history = [{"role": "user", "content": "?"}, *run.messages]
     for count, told in ((30, [FEWER % (30, 20)]), (30, []), (25, []), (40, [FEWER % (40, 20)]), (40, [])):
         steps, _ = await ended(make_agent(tools=many(count)).start("And now?", history=history, session_id="one"))
-        assert told_in(steps) == told, count
+        assert thoughts_in(steps) == told, count
     assert len(server.requests) == 8  # told once, and remembered
 
 
@@ -221,4 +221,4 @@ async def test_a_limit_that_explains_nothing_costs_nobody_a_tool(
     assert outcome.status == "completed"
     steps, _ = await ended(agent.start("?"))
     assert [offered(request.body) for request in server.requests] == [20] * 4
-    assert not told_in(steps)
+    assert not thoughts_in(steps)

@@ -30,7 +30,7 @@ PLAIN: list[tuple[Any, dict[str, Any]]] = [
 ]  # fmt: skip
 
 
-def told(parameters: Any) -> dict[str, Any]:
+def plain_parameters(parameters: Any) -> dict[str, Any]:
     tool = {"type": "function", "function": {"name": "t", "description": "d", "strict": True, "parameters": parameters}}
     return dict(plain_tool(tool)["function"])
 
@@ -39,16 +39,16 @@ def told(parameters: Any) -> dict[str, Any]:
 def test_a_parameter_is_told_in_plain(schema: Any, plain: dict[str, Any]) -> None:
     place = {"type": "object", "properties": {"x": {"type": "number", "minimum": 0}}}
     whole = {"type": "object", "properties": {"a": schema}, "$defs": {"Place": place}}
-    assert told(whole)["parameters"]["properties"] == {"a": plain}
+    assert plain_parameters(whole)["parameters"]["properties"] == {"a": plain}
 
 
 @pytest.mark.parametrize("parameters", [{}, {"type": "object", "properties": {}}, None, {"type": "string"}])
 def test_a_tool_without_parameters_has_none(parameters: Any) -> None:
-    assert told(parameters) == {"name": "t", "description": "d"}
+    assert plain_parameters(parameters) == {"name": "t", "description": "d"}
 
 
 def test_a_schema_that_refers_to_itself_has_an_end() -> None:
     whole = {"type": "object", "properties": {f"p{n}": {"$ref": "#"} for n in range(30)}}
-    assert len(json.dumps(told(whole))) < 100_000
+    assert len(json.dumps(plain_parameters(whole))) < 100_000
     circle = {"type": "object", "properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": {"A": {"$ref": "#/$defs/A"}}}
-    assert told(circle)["parameters"]["properties"] == {"a": {"type": "string"}}
+    assert plain_parameters(circle)["parameters"]["properties"] == {"a": {"type": "string"}}

@@ -14,7 +14,7 @@ from agents.models import reply as reply_module
 from agents.models.reply import Reply
 
 
-def told(*pieces: str, **options: Any) -> Reply:
+def reply_of(*pieces: str, **options: Any) -> Reply:
     """A reply whose content arrived in these pieces."""
     reply = Reply(**options)
     for piece in pieces:
@@ -76,14 +76,14 @@ TEXTS = {
 @pytest.mark.parametrize("name", TEXTS)
 def test_content_is_sorted_into_thoughts_text_and_calls(name: str) -> None:
     text, expected = TEXTS[name]
-    assert parts(told(text)) == expected
-    assert parts(told(*text)) == expected
+    assert parts(reply_of(text)) == expected
+    assert parts(reply_of(*text)) == expected
 
 
 @given(st.sampled_from(sorted(TEXTS)), st.lists(st.integers(0, 130)))
 def test_a_reply_is_the_same_wherever_the_stream_is_cut(name: str, cuts: list[int]) -> None:
     text, expected = TEXTS[name]
-    assert parts(told(*in_pieces(text, cuts))) == expected
+    assert parts(reply_of(*in_pieces(text, cuts))) == expected
 
 
 @given(
@@ -96,7 +96,7 @@ def test_a_reply_is_the_same_wherever_the_stream_is_cut(name: str, cuts: list[in
 )
 def test_any_text_is_read_the_same_however_it_is_cut(words: list[str], cuts: list[int]) -> None:
     text = "".join(words)
-    assert parts(told(*in_pieces(text, cuts))) == parts(told(text))
+    assert parts(reply_of(*in_pieces(text, cuts))) == parts(reply_of(text))
 
 
 @given(st.sampled_from(sorted(TEXTS)), st.integers(0, 130))
@@ -111,7 +111,7 @@ def test_no_part_of_a_tag_is_ever_in_the_answer(name: str, length: int) -> None:
 
 def test_without_tools_a_call_is_text() -> None:
     text = '<tool_call>{"name": "f"}</tool_call>'
-    assert parts(told(text, calls_in_text=False)) == [("content", text)]
+    assert parts(reply_of(text, calls_in_text=False)) == [("content", text)]
 
 
 def test_a_growing_call_shows_its_name_and_arguments() -> None:
@@ -168,7 +168,7 @@ def test_native_calls_as_servers_stream_them(
 
 
 def test_halves_of_a_surrogate_pair_are_joined_and_lone_ones_replaced() -> None:
-    reply = told("a\ud83d", "\ude00b\ude00", "c\x00", "d\ud83d")
+    reply = reply_of("a\ud83d", "\ude00b\ude00", "c\x00", "d\ud83d")
     assert reply.content == "a😀b\ufffdc\ufffdd\ufffd"
     json.dumps(reply.content, ensure_ascii=False).encode()
 
@@ -182,7 +182,7 @@ def test_a_reply_without_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_usage_is_as_reported_or_estimated() -> None:
-    reply = told("Four words or so, 天氣.")
+    reply = reply_of("Four words or so, 天氣.")
     reply.input_estimate = 10
     assert reply.counted() == Usage(10, 7, estimated=True)
     reply.usage = Usage(3, 4)

@@ -10,7 +10,7 @@ from agents.models.tool_templates import TEMPLATE, TEMPLATES
 from agents.specs import ToolFormat
 from agents.text import json_object
 from tests.agents.conftest import MakeAgent, kinds, steps_of
-from tests.agents.models.wire.transcript import Look, Python, answers, told
+from tests.agents.models.wire.transcript import Look, Python, answers, result_of
 from tests.model_server import ModelServer, Script
 
 _TEXTS = st.text(
@@ -37,7 +37,7 @@ def test_every_value_of_the_setting_that_names_a_template_has_one() -> None:
 @given(_ARGUMENTS, st.integers(1, 9))
 def test_a_call_in_a_template_is_parsed_as_that_call(name: str, arguments: dict[str, Any], piece: int) -> None:
     said = TEMPLATES[name].write_call("python", arguments)
-    (call,) = told([answers(said, piece=piece)])
+    (call,) = result_of([answers(said, piece=piece)])
     kind, tool, raw = call.split(" ", 2)
     assert (kind, tool, json_object(raw, None)) == ("call:", "python", arguments)
 

@@ -17,7 +17,19 @@ from agents.models import compression
 from agents.models.http import Connection
 from tests.agents.conftest import MakeAgent, steps_of
 from tests.agents.models.wire import calls, channels, endings, failures, framing, text_calls, thoughts
-from tests.agents.models.wire.transcript import Look, Python, Table, answers, body, call, ends, says, shown, told, whole
+from tests.agents.models.wire.transcript import (
+    Look,
+    Python,
+    Table,
+    answers,
+    body,
+    call,
+    ends,
+    result_of,
+    says,
+    shown,
+    whole,
+)
 from tests.model_server import Call, ModelServer, Script
 
 if sys.version_info >= (3, 14):
@@ -37,21 +49,21 @@ _MOST_CUTS = 500
 @pytest.mark.parametrize("name", TRANSCRIPTS)
 def test_a_body_becomes_the_same_steps_wherever_it_is_cut(name: str) -> None:
     data, expected = TRANSCRIPTS[name]
-    assert told([data]) == expected, "it was read as something else"
-    assert told(bytes([byte]) for byte in data) == expected
+    assert result_of([data]) == expected, "it was read as something else"
+    assert result_of(bytes([byte]) for byte in data) == expected
     for cut in range(1, len(data), 1 + len(data) // _MOST_CUTS):
-        assert told([data[:cut], data[cut:]]) == expected, f"cut at {cut}: {data[:cut]!r}"
+        assert result_of([data[:cut], data[cut:]]) == expected, f"cut at {cut}: {data[:cut]!r}"
     chance = random.Random(name)
     for _ in range(20):
         edges = sorted({0, len(data), *(chance.randrange(len(data) + 1) for _ in range(chance.randrange(9)))})
-        assert told([data[a:b] for a, b in pairwise(edges)]) == expected, edges
+        assert result_of([data[a:b] for a, b in pairwise(edges)]) == expected, edges
 
 
 @pytest.mark.parametrize("name", text_calls.ASKED_FOR)
 def test_a_call_within_a_thought_counts_where_it_was_asked_for_in_the_text(name: str) -> None:
     data, expected = text_calls.ASKED_FOR[name]
-    assert told([data], asks_for_text_calls=True) == expected
-    assert told((bytes([byte]) for byte in data), asks_for_text_calls=True) == expected
+    assert result_of([data], asks_for_text_calls=True) == expected
+    assert result_of((bytes([byte]) for byte in data), asks_for_text_calls=True) == expected
 
 
 @asynccontextmanager
@@ -75,8 +87,8 @@ def response(data: bytes, *headers: str, status: str = "200 OK") -> bytes:
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + data
 
 
-async def run_told(make_agent: MakeAgent, *responses: bytes) -> list[str]:
-    """The result of a run whose model calls are answered with these, in the form of `told`."""
+async def run_steps(make_agent: MakeAgent, *responses: bytes) -> list[str]:
+    """The result of a run whose model calls are answered with these, in the form of `result_of`."""
     async with serving(*responses, response(answers("So."))) as address:
         run = make_agent(server=address, tools=[Python(), Look()]).start("?")
         steps = await steps_of(run)
@@ -93,7 +105,7 @@ async def run_told(make_agent: MakeAgent, *responses: bytes) -> list[str]:
 @pytest.mark.parametrize("name", TRANSCRIPTS)
 async def test_a_run_says_the_same(make_agent: MakeAgent, name: str) -> None:
     data, expected = TRANSCRIPTS[name]
-    assert await run_told(make_agent, response(data, "Content-Type: text/event-stream")) == expected
+    assert await run_steps(make_agent, response(data, "Content-Type: text/event-stream")) == expected
 
 
 _HELLO = answers("Hello")
@@ -233,7 +245,7 @@ RESPONSES = {
 @pytest.mark.parametrize("name", RESPONSES)
 async def test_how_an_answer_is_labelled_and_packed(make_agent: MakeAgent, name: str) -> None:
     data, expected = RESPONSES[name]
-    assert await run_told(make_agent, data) == expected
+    assert await run_steps(make_agent, data) == expected
 
 
 #: Small bodies that unpack to very much: the encoding, and the function that packs them.
@@ -247,7 +259,7 @@ async def test_a_body_that_unpacks_to_very_much_is_refused(
 ) -> None:
     monkeypatch.setattr(compression, "MOST_UNPACKED", 2 << 20)
     bomb = response(PACKERS[coding](filler * ((3 << 20) // len(filler))), _STREAM, f"Content-Encoding: {coding}")
-    assert await run_told(make_agent, bomb) == ["fails: The model server's answer was too large to read."]
+    assert await run_steps(make_agent, bomb) == ["fails: The model server's answer was too large to read."]
 
 
 class _Arrived:

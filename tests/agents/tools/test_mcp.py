@@ -75,7 +75,7 @@ def eventually(condition: Callable[[], bool], within_s: float = 10) -> bool:
     return False
 
 
-def gone(pid: int) -> bool:
+def has_ended(pid: int) -> bool:
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
@@ -174,7 +174,7 @@ def test_a_server_that_died_is_started_again(server: Server) -> None:
     tools = server.tools()
     first = server.pid()
     os.kill(first, signal.SIGKILL)
-    assert eventually(lambda: gone(first))
+    assert eventually(lambda: has_ended(first))
     assert call(tools["test-add"], a=1, b=1) == "2"
     assert server.pid() != first
 
@@ -296,7 +296,7 @@ def test_a_server_is_connected_anew_when_an_operator_says_so(server: Server) -> 
     assert mcp.restart_server("test")
     assert not mcp.restart_server("another")
     assert eventually(lambda: server.pid() != first and mcp.server_states()[0].state == "connected")
-    assert gone(first)
+    assert has_ended(first)
     server.config = {"mute": MUTE}
     build_tools([], Toolbox(mcp_servers=server.config))
     assert eventually(lambda: mcp.server_states()[-1].state == "connecting")
@@ -412,7 +412,7 @@ def test_servers_end_with_our_process(server: Server, end: str) -> None:
         f"while 'test-add' not in build_tools([], Toolbox(mcp_servers={server.config!r})): time.sleep(0.05)\n{end}"
     )
     subprocess.run([sys.executable, "-c", script], check=False, timeout=60)
-    assert eventually(lambda: gone(server.pid()))
+    assert eventually(lambda: has_ended(server.pid()))
 
 
 #: A result that is said to match a pattern, which would take longer than a lifetime to check.

@@ -412,10 +412,10 @@ def test_runs_are_interrupted_after_asking(client: Client, root: User, ada: User
     assert run.steps.latest("position").event == "reasoning_complete"
     with pytest.raises(step_log.Fenced):
         making.append(as_carried, making.thought("still there"))
-    assert told_at_once(client, "interrupt", run) == "This run had ended already, or not begun."
+    assert message_of_action(client, "interrupt", run) == "This run had ended already, or not begun."
 
 
-def told_at_once(client: Client, name: str, *chosen: Run) -> str:
+def message_of_action(client: Client, name: str, *chosen: Run) -> str:
     """Run an admin action that has no effect on these runs; returns the message, which comes without a confirmation."""
     fields = {"action": name, "_selected_action": [str(run.pk) for run in chosen]}
     told = client.post(reverse("admin:chat_run_changelist"), fields, follow=True)
@@ -428,7 +428,7 @@ def test_an_act_is_done_only_where_it_does_something(client: Client, root: User,
     ended = [making.run(making.session(ada), message=words) for words in ("two", "three")]
     for run in ended:
         making.end(run)
-    assert told_at_once(client, "stop", *ended) == "2 of 2 runs had ended already."
+    assert message_of_action(client, "stop", *ended) == "2 of 2 runs had ended already."
     stop = reverse("admin:chat_run_act", args=["stop"])
     keys = {"id": [str(run.pk) for run in (at_work, *ended)]}
     asked = client.get(stop, keys).content.decode()

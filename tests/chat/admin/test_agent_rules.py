@@ -23,7 +23,7 @@ from chat.catalog import agents as catalog
 from chat.catalog import mcp_servers, model_servers, server_changes
 from chat.models import Agent, AgentVersion, McpServer, ModelServer, VersionState
 from tests.chat import making
-from tests.chat.admin.test_agents import CHANGE, agent, at, errors, said
+from tests.chat.admin.test_agents import CHANGE, agent, at, errors, form_fields
 from tests.model_server import ModelServer as Model
 from tests.model_server import Script
 
@@ -106,7 +106,7 @@ SMUGGLED = {
 
 def test_fields_that_the_form_has_not_say_nothing(client: Client, writer: User) -> None:
     before = agent()
-    answer = client.post(at("change", before.pk), said(**SMUGGLED))
+    answer = client.post(at("change", before.pk), form_fields(**SMUGGLED))
     assert answer.status_code == 302, errors(answer)
     made = newest()
     assert (made.number, made.state, made.created_by, made.published_at) == (2, VersionState.DRAFT, writer, None)
@@ -120,7 +120,7 @@ def test_fields_that_the_form_has_not_say_nothing(client: Client, writer: User) 
 
 def test_the_right_to_change_agents_does_not_allow_to_add_one(client: Client) -> None:
     client.force_login(making.staff("chat.view_agent", "chat.change_agent"))
-    copied = client.post(at("change", agent().pk), said(name="another", _saveasnew="1"))
+    copied = client.post(at("change", agent().pk), form_fields(name="another", _saveasnew="1"))
     assert (copied.status_code, Agent.objects.count()) == (403, 3)
 
 
@@ -145,7 +145,7 @@ def test_choices_that_were_not_offered_are_refused(
     server_changes.close_server(own, writer, closed=True)
     McpServer.objects.create(name="closed", address="https://tools.example/mcp", archived_at=timezone.now())
     changes = {name: str(own.pk) if value == "closed" else value for name, value in changes.items()}
-    answer = client.post(at("change", agent().pk), said(**changes))
+    answer = client.post(at("change", agent().pk), form_fields(**changes))
     assert words in errors(answer)
     assert agent().versions.count() == 1
 
@@ -172,7 +172,7 @@ ODD_BODIES = [
 def test_a_body_that_no_server_could_be_sent_is_refused(client: Client) -> None:
     client.force_login(making.staff(*CHANGE, name="writer"))
     for body in ODD_BODIES:
-        answer = client.post(at("change", agent().pk), said(extra_body=body))
+        answer = client.post(at("change", agent().pk), form_fields(extra_body=body))
         assert answer.status_code == 200, f"{body[:60]} was taken"
         assert errors(answer), body[:60]
     assert agent().versions.count() == 1
@@ -229,7 +229,9 @@ def test_a_chosen_server_is_sent_its_key_and_nobody_else_is(
     """Tried as a draft, which the writer may do: the key is only sent where the member of staff who entered it said."""
     one, two = servers
     body = {"base_url": two.url, "api_key": "env:AGENT_KEY", "extra_headers": {"Authorization": "x"}}
-    saved = client.post(at("change", agent().pk), said(model_server=own.pk, model="m", extra_body=json.dumps(body)))
+    saved = client.post(
+        at("change", agent().pk), form_fields(model_server=own.pk, model="m", extra_body=json.dumps(body))
+    )
     assert saved.status_code == 302, errors(saved)
     one.enqueue(Script("It is 42."))
     assert "It is 42." in client.post(at("try", agent().pk, 2), {"question": "?"}).content.decode()
@@ -242,8 +244,8 @@ def test_a_restored_version_takes_no_key_to_another_address(
     client: Client, writer: User, own: ModelServer, servers: tuple[Model, Model]
 ) -> None:
     one, two = servers
-    client.post(at("change", agent().pk), said(model_server=own.pk, model="m"))
-    client.post(at("change", agent().pk), said(based_on=2))
+    client.post(at("change", agent().pk), form_fields(model_server=own.pk, model="m"))
+    client.post(at("change", agent().pk), form_fields(based_on=2))
     server_changes.save_server(own, making.staff(name="another"), name="own", address=two.url, key=None)
     model_servers.forget()
     assert client.post(at("act", agent().pk, "restore"), {"number": 2}).status_code == 302
@@ -257,7 +259,7 @@ def test_a_restored_version_takes_no_key_to_another_address(
 def test_a_restored_version_opens_nothing_that_was_closed(client: Client, writer: User, own: ModelServer) -> None:
     tools = McpServer.objects.create(name="far", address="https://tools.example/mcp")
     mcp_servers.forget()
-    chosen = said(model_server=own.pk, model="m", all_servers=None, servers=["far"])
+    chosen = form_fields(model_server=own.pk, model="m", all_servers=None, servers=["far"])
     assert client.post(at("change", agent().pk), chosen).status_code == 302
     server_changes.close_server(own, writer, closed=True)
     McpServer.objects.filter(pk=tools.pk).update(archived_at=timezone.now())
@@ -305,7 +307,7 @@ def test_a_version_from_elsewhere_brings_neither_commands_nor_addresses(client: 
         assert "The extension that brought this agent is not installed any more." in answer.content.decode()
     # The form, saved unchanged, keeps none of it but the names, which refer to nothing.
     assert client.get(at("change", agent().pk)).status_code == 200
-    saved = client.post(at("change", agent().pk), said(based_on=3, all_servers=None, servers=["time", "mine"]))
+    saved = client.post(at("change", agent().pk), form_fields(based_on=3, all_servers=None, servers=["time", "mine"]))
     assert saved.status_code == 302, errors(saved)
     assert newest().mcp == [{"server": "time", "tools": None}, {"server": "mine", "tools": None}]
     assert newest().parameters == {}

@@ -59,7 +59,7 @@ def at(page: str, *args: Any) -> str:
     return reverse(f"admin:chat_agent_{page}", args=args)
 
 
-def said(**changes: Any) -> dict[str, Any]:
+def form_fields(**changes: Any) -> dict[str, Any]:
     """The form's fields as a browser sends them."""
     form = {
         "based_on": 1,
@@ -92,7 +92,7 @@ def test_a_save_is_a_draft_and_publishing_makes_runs_take_it(client: Client, wri
         "sub_agents": ["writer"],
         "model": "big",
     }
-    answer = client.post(at("change", agent().pk), said(**wishes))
+    answer = client.post(at("change", agent().pk), form_fields(**wishes))
     assert answer.status_code == 302, errors(answer)
     made = agent().versions.get(number=2)
     assert (made.state, made.created_by, made.note, agent().current) == (VersionState.DRAFT, writer, "shorter", first)
@@ -112,7 +112,7 @@ def test_a_save_is_a_draft_and_publishing_makes_runs_take_it(client: Client, wri
 
 
 def test_a_form_saved_unchanged_changes_nothing(client: Client, writer: User) -> None:
-    client.post(at("change", agent().pk), said(temperature="0.3", thinking="true", starters="Why?", time_s="9"))
+    client.post(at("change", agent().pk), form_fields(temperature="0.3", thinking="true", starters="Why?", time_s="9"))
     form = client.get(at("change", agent().pk)).context["adminform"].form
     shown = {name: form[name].value() for name in form.fields}
     again = {name: value for name, value in shown.items() if value not in (None, False, [], "")}
@@ -126,8 +126,8 @@ def test_a_form_saved_unchanged_changes_nothing(client: Client, writer: User) ->
 
 def test_the_later_of_two_editors_is_told_and_loses_nothing(client: Client, writer: User, publisher: Client) -> None:
     address = at("change", agent().pk)
-    assert publisher.post(address, said(instructions="Theirs.")).status_code == 302
-    answer = client.post(address, said(instructions="Mine.", note="mine"))
+    assert publisher.post(address, form_fields(instructions="Theirs.")).status_code == 302
+    answer = client.post(address, form_fields(instructions="Mine.", note="mine"))
     page = answer.content.decode()
     assert answer.status_code == 200
     assert "Version 2 was saved by publisher while you were writing." in page
@@ -136,7 +136,7 @@ def test_the_later_of_two_editors_is_told_and_loses_nothing(client: Client, writ
     assert agent().versions.count() == 2
     based_on = re.search(r'name="based_on" value="(\d+)"', page)
     assert based_on is not None
-    assert client.post(address, said(instructions="Mine.", based_on=based_on[1])).status_code == 302
+    assert client.post(address, form_fields(instructions="Mine.", based_on=based_on[1])).status_code == 302
     assert list(agent().versions.values_list("instructions", flat=True))[:2] == ["Mine.", "Theirs."]
 
 
@@ -153,7 +153,7 @@ def test_one_of_two_who_save_at_the_same_moment_is_told(monkeypatch: pytest.Monk
 
     def save(client: Client) -> int:
         try:
-            return client.post(at("change", agent().pk), said()).status_code
+            return client.post(at("change", agent().pk), form_fields()).status_code
         finally:
             connection.close()
 
@@ -167,8 +167,10 @@ def test_one_of_two_who_save_at_the_same_moment_is_told(monkeypatch: pytest.Monk
 
 
 def test_a_difference_shows_what_each_version_says(client: Client, writer: User) -> None:
-    client.post(at("change", agent().pk), said(instructions="One.\nTwo.", tools=["python"], max_tokens="9"))
-    client.post(at("change", agent().pk), said(instructions="One.\n<b>Three.", tools=[], max_tokens="9", based_on=2))
+    client.post(at("change", agent().pk), form_fields(instructions="One.\nTwo.", tools=["python"], max_tokens="9"))
+    client.post(
+        at("change", agent().pk), form_fields(instructions="One.\n<b>Three.", tools=[], max_tokens="9", based_on=2)
+    )
     page = " ".join(client.get(at("version", agent().pk, 3)).content.decode().split())
     for shown in ("<p>One.</p>", "<del>Two.</del>", "<ins>&lt;b&gt;Three.</ins>", "<del>python</del> <ins>–</ins>"):
         assert shown in page
@@ -181,7 +183,7 @@ def test_a_difference_shows_what_each_version_says(client: Client, writer: User)
 def test_a_new_agent_is_offered_to_nobody_before_it_is_published(
     client: Client, writer: User, publisher: Client
 ) -> None:
-    answer = client.post(at("add"), said(name="poet", title="Poet", based_on=None))
+    answer = client.post(at("add"), form_fields(name="poet", title="Poet", based_on=None))
     assert answer.status_code == 302, errors(answer)
     assert "poet" not in [version.spec.name for version in catalog.usable_by(writer.pk)]
     publisher.post(at("act", agent("poet").pk, "publish"), {"number": 1})
@@ -198,7 +200,7 @@ def test_more_tools_than_many_servers_take_are_told(
 ) -> None:
     tools = {f"tool{at}": "" for at in range(offered)}
     McpServer.objects.create(name="many", address="https://models.example/mcp", transport="http", offered=tools)
-    sent = said(all_servers=None, servers=[choice])
+    sent = form_fields(all_servers=None, servers=[choice])
     told = client.post(at("change", agent().pk), sent, follow=True).content.decode()
     assert "is saved as a draft" in told
     words = f"This agent has {offered + 1} tools. Many model servers take 128 at a time at most"
@@ -233,7 +235,7 @@ REFUSED = [
 def test_invalid_fields_are_refused_with_an_error(
     client: Client, writer: User, changes: dict[str, Any], words: str
 ) -> None:
-    answer = client.post(at("change", agent().pk), said(**changes))
+    answer = client.post(at("change", agent().pk), form_fields(**changes))
     assert answer.status_code == 200
     assert words in errors(answer)
     assert agent().versions.count() == 1
@@ -241,14 +243,14 @@ def test_invalid_fields_are_refused_with_an_error(
 
 def test_a_server_of_ones_own_has_no_model_by_itself(client: Client, writer: User) -> None:
     own = ModelServer.objects.create(name="own", address=ALLOWED)
-    answer = client.post(at("change", agent().pk), said(model_server=own.pk, model=""))
+    answer = client.post(at("change", agent().pk), form_fields(model_server=own.pk, model=""))
     assert "Say which of the server" in errors(answer)
     assert agent().versions.count() == 1
 
 
 @pytest.mark.parametrize("name", ["Poet", "1st", "a b", "a-b", "x" * 41, "researcher", "é", "poet\n"])
 def test_names_that_no_agent_may_have(client: Client, writer: User, name: str) -> None:
-    answer = client.post(at("add"), said(name=name, based_on=None))
+    answer = client.post(at("add"), form_fields(name=name, based_on=None))
     if name == "poet\n":  # white space around a name is removed
         assert Agent.objects.filter(name="poet").exists()
         return
@@ -285,12 +287,12 @@ def test_the_right_to_change_agents_allows_nothing_else(client: Client, writer: 
 
 def test_the_groups_of_an_agent_are_not_for_writers_to_change(client: Client, writer: User, publisher: Client) -> None:
     inside = Group.objects.create(name="inside")
-    client.post(at("change", agent().pk), said(groups=[inside.pk]))
+    client.post(at("change", agent().pk), form_fields(groups=[inside.pk]))
     assert not agent().groups.exists()
-    publisher.post(at("change", agent().pk), said(groups=[inside.pk], based_on=2))
+    publisher.post(at("change", agent().pk), form_fields(groups=[inside.pk], based_on=2))
     assert list(agent().groups.all()) == [inside]
     # Saving later does not change that.
-    client.post(at("change", agent().pk), said(based_on=3))
+    client.post(at("change", agent().pk), form_fields(based_on=3))
     assert list(agent().groups.all()) == [inside]
 
 
@@ -328,7 +330,7 @@ def test_a_draft_is_tried_at_its_own_server_before_it_is_published(client: Clien
     )
     model_servers.forget()
     assert client.get(at("models"), {"server": own.pk}).json() == {"models": ["scripted"], "message": ""}
-    made = client.post(at("change", agent().pk), said(model_server=own.pk, model="scripted", temperature="0.1"))
+    made = client.post(at("change", agent().pk), form_fields(model_server=own.pk, model="scripted", temperature="0.1"))
     assert made.status_code == 302, errors(made)
     model.enqueue(Script("It is 42."), Script("red"))
     page = client.post(at("try", agent().pk, 2), {"question": "What is it?"}).content.decode()

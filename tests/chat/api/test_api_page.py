@@ -29,7 +29,7 @@ MADE = {
 }
 
 
-async def said(*command: str, token: str) -> Any:
+async def output_of(*command: str, token: str) -> Any:
     """The output of a program, as JSON."""
     done = await asyncio.create_subprocess_exec(
         *command,
@@ -68,7 +68,8 @@ async def test_each_call_has_examples_that_work(bo: Browser) -> None:
         if (method, url.removeprefix(bo.url)) in MADE:
             ways = (["/bin/sh", "-c", line], [sys.executable, "-c", program])
             told = [
-                await said(*way[:-1], way[-1].replace("{session_id}", session_id), token=token["token"]) for way in ways
+                await output_of(*way[:-1], way[-1].replace("{session_id}", session_id), token=token["token"])
+                for way in ways
             ]
             assert all("error" not in each for each in told), told
             assert told[0].keys() == told[1].keys()

@@ -37,7 +37,7 @@ async def asked(browser: Browser, session_id: str, message: str, **payload: Any)
         return [event for event in socket.stored() if event["seq"] > last_seq]
 
 
-def told_last(model: ModelServer) -> Any:
+def last_message(model: ModelServer) -> Any:
     """The model's last user message."""
     return [message for message in model.requests[-1].body["messages"] if message["role"] == "user"][-1]["content"]
 
@@ -270,4 +270,4 @@ async def test_a_deleted_session_takes_its_files_along(bo: Browser) -> None:
 async def test_a_model_that_sees_nothing_is_told_so(bo: Browser, model: ModelServer) -> None:
     session_id = await bo.new_session()
     await asked(bo, session_id, "Look [tokens=2]", files=[await sent(bo, "red.png", documents.picture())])
-    assert told_last(model).endswith("“red.png”, image/png, 0.1 kB, a picture that you cannot see.")
+    assert last_message(model).endswith("“red.png”, image/png, 0.1 kB, a picture that you cannot see.")

@@ -133,7 +133,7 @@ async def test_our_own_files_come_back_as_they_went(client: AsyncClient) -> None
     second = await imported(client, document)
     assert await exported(client, second) == document
 
-    def told(events: list[dict[str, Any]]) -> list[Any]:
+    def fields_of_events(events: list[dict[str, Any]]) -> list[Any]:
         fields = ("type", "content", "tool_name", "tool_call_id", "arguments", "ok", "message", "user", "status")
         return [
             [event["type"], *(event["data"].get(name) for name in fields)]
@@ -142,8 +142,8 @@ async def test_our_own_files_come_back_as_they_went(client: AsyncClient) -> None
             and event["data"].get("type") not in ("iteration_start", "iteration_end", "complete", "error")
         ]
 
-    one = told((await exported(client, first, "json"))["events"])
-    other = told((await exported(client, second, "json"))["events"])
+    one = fields_of_events((await exported(client, first, "json"))["events"])
+    other = fields_of_events((await exported(client, second, "json"))["events"])
     # Steps of a run without reasoning have numbers now, an error is a system message, and continued text is a thought.
     one = [event for event in one if event[0] != "response"]
     other = [event for event in other if event[3] != "system"]

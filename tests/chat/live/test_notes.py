@@ -22,7 +22,7 @@ async def say(run: Run, login: Login, text: str, seq: int = 1) -> str:
     return made["id"]
 
 
-def heard(client: Client) -> list[dict[str, Any]]:
+def note_frames(client: Client) -> list[dict[str, Any]]:
     """The frames about verdicts and comments that a socket was sent."""
     return [frame["data"] for frame in client.frames if frame["type"] in ("comment", "verdict")]
 
@@ -36,10 +36,10 @@ async def test_each_change_is_told_once_and_in_order(started: tuple[Run, Login])
         await say(run, login, f"comment {number}", 1 + number % 2)
     judged, told = await database.write(notes.give_verdict, login.user, run.session_id, run.pk, "bad", "It is not so.")
     await notes.publish(told)
-    await client.until(lambda: len(heard(client)) == 6, 2)
-    assert [data["version"] for data in heard(client)] == [1, 2, 3, 4, 5, 6]
-    assert heard(client)[-1] == judged
-    assert [data["text"] for data in heard(client)[:-1]] == [f"comment {number}" for number in range(5)]
+    await client.until(lambda: len(note_frames(client)) == 6, 2)
+    assert [data["version"] for data in note_frames(client)] == [1, 2, 3, 4, 5, 6]
+    assert note_frames(client)[-1] == judged
+    assert [data["text"] for data in note_frames(client)[:-1]] == [f"comment {number}" for number in range(5)]
 
 
 @pytest.mark.parametrize("layer", [Silent()], indirect=True)
@@ -54,10 +54,10 @@ async def test_a_note_changed_twice_is_told_as_it_is_now(started: tuple[Run, Log
         notes.delete_comment(run.session.owner, made[1], Door.API)
 
     await database.write(change)
-    await client.until(lambda: bool(heard(client)) and heard(client)[-1]["version"] == 5, 3)
-    latest = {data["id"]: (data["text"], data.get("deleted", False), data["count"]) for data in heard(client)}
+    await client.until(lambda: bool(note_frames(client)) and note_frames(client)[-1]["version"] == 5, 3)
+    latest = {data["id"]: (data["text"], data.get("deleted", False), data["count"]) for data in note_frames(client)}
     assert sorted(latest.values()) == [("", True, 2), ("a again", False, 2), ("c", False, 2)]
-    versions = [data["version"] for data in heard(client)]
+    versions = [data["version"] for data in note_frames(client)]
     assert versions == sorted(set(versions))
 
 
@@ -69,4 +69,4 @@ async def test_notes_of_a_deleted_author_do_not_keep_the_rest_back(started: tupl
     await say(run, login, "goes")
     await database.write(lambda: Comment.objects.all().delete())
     await say(run, login, "stays")
-    await client.until(lambda: [data["text"] for data in heard(client)][-1:] == ["stays"], 3)
+    await client.until(lambda: [data["text"] for data in note_frames(client)][-1:] == ["stays"], 3)

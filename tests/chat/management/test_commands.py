@@ -143,7 +143,7 @@ TRAITS: dict[str, tuple[Callable[[dict[str, Any]], bool], Script, str]] = {
 }
 
 
-def told_here(settings: Any, model_server: ModelServer) -> str:
+def output_here(settings: Any, model_server: ModelServer) -> str:
     """The command's output, in this process, which is faster; it starts an event loop of its own."""
     forget_facts()
     settings.AGENT_MODEL = ModelSettings(model_server.url, "stub")
@@ -168,7 +168,7 @@ def test_check_llm_reports_what_a_server_refuses(settings: Any, model_server: Mo
         return ANSWERING if last[0] == "tool" or last[1] else replace(CALLING, dialect=dialect)
 
     model_server.respond = respond
-    told = told_here(settings, model_server)
+    told = output_here(settings, model_server)
     assert f"  {told_of_it}\n" in told
     assert "All processes use these findings" in told
     found = server_facts(settings.AGENT_MODEL).export()
@@ -198,20 +198,20 @@ def test_how_much_a_server_reads_is_told(
 ) -> None:
     model_server.enqueue(CALLING, ANSWERING)
     model_server.models = models
-    assert words in told_here(settings, model_server)
+    assert words in output_here(settings, model_server)
 
 
 def test_check_llm_reports_a_redirect(settings: Any, model_server: ModelServer) -> None:
     headers = {"Location": "https://api.test/v2/chat/completions"}
     model_server.enqueue(Script(status=308, body="", headers=headers))
     with pytest.raises(CommandError, match=r"set LLM_MODEL_SERVER=https://api\.test/v2$"):
-        told_here(settings, model_server)
+        output_here(settings, model_server)
 
 
 def test_that_an_address_is_a_web_page_s_is_told(settings: Any, model_server: ModelServer) -> None:
     model_server.enqueue(Script(fault="bad_sse"))
     with pytest.raises(CommandError, match="is a web page, not a model server"):
-        told_here(settings, model_server)
+        output_here(settings, model_server)
 
 
 def test_a_port_that_is_none_is_told() -> None:

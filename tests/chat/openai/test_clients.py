@@ -19,7 +19,7 @@ REASONING = f'{IDEAS}\n\n→ python {{"code":"6*7"}}\n\n← python 42\n\n{IDEAS}
 
 
 @pytest.fixture
-async def told(door: Door) -> dict[str, Any]:
+async def read_by_clients(door: Door) -> dict[str, Any]:
     """What each client has read."""
     node = bootstrap.find_node(Path(sys.executable))
     script = ROOT / "tests" / "chat" / "openai" / "clients.js"
@@ -37,8 +37,8 @@ def trimmed(thoughts: str) -> str:
     return re.sub(r" +(?=\n\n|\Z)", "", thoughts)
 
 
-async def test_the_clients_of_npm(told: dict[str, Any], door: Door) -> None:
-    theirs = told["openai"]
+async def test_the_clients_of_npm(read_by_clients: dict[str, Any], door: Door) -> None:
+    theirs = read_by_clients["openai"]
     assert {"researcher", "developer", "writer"} <= set(theirs["models"])
     assert (await door.browser.call("GET", f"sessions/{theirs['session']}/"))[0] == 200
     assert (theirs["whole"]["content"], theirs["whole"]["reasoning_content"]) == (ANSWER, REASONING)
@@ -51,7 +51,7 @@ async def test_the_clients_of_npm(told: dict[str, Any], door: Door) -> None:
     assert theirs["events"][-1] == "response.completed"
     assert theirs["failed"]["code"] in {"model_error", "model_cut_off"}
     assert (theirs["unknown"]["status"], theirs["unknown"]["code"]) == (404, "model_not_found")
-    sdk = told["ai"]
+    sdk = read_by_clients["ai"]
     for which in ("whole", "streamed"):
         assert (sdk[which]["text"], trimmed(sdk[which]["reasoning"])) == (ANSWER, REASONING)
         assert sdk[which]["finish"] == "stop"

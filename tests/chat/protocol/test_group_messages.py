@@ -74,7 +74,7 @@ def test_messages_to_all_processes_of_the_version_before_are_understood(old: dic
     assert group_messages.read_process_message(old) == old
 
 
-def heard_before(message: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+def read_before(message: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """How a feed of the previous version reads a message, according to its contract: it ignores unknown types."""
     match message["type"]:
         case "stored":
@@ -151,7 +151,7 @@ SAID: dict[str, tuple[Mapping[str, Any], list[tuple[Any, ...]]]] = {
 @pytest.mark.parametrize("word", SAID)
 def test_the_version_before_hears_what_is_said_now_or_leaves_it(word: str) -> None:
     said, heard = SAID[word]
-    assert heard_before(said) == heard
+    assert read_before(said) == heard
 
 
 def test_every_message_is_tried() -> None:

@@ -90,7 +90,7 @@ def frames(session: Session) -> list[StoredFrame]:
     return selectors.frames_between(session.pk, 1, session.last_seq)
 
 
-def told_alike(session: Session) -> list[Any]:
+def comparable_log(session: Session) -> list[Any]:
     """A log without what differs in each copy."""
     runs: dict[str, int] = {}
 
@@ -108,7 +108,7 @@ def told_alike(session: Session) -> list[Any]:
     return told
 
 
-def told_rows(session: Session) -> list[Any]:
+def comparable_rows(session: Session) -> list[Any]:
     columns = ("number", "depth", "message", "agent_name", "user", "origin", "status", "created_at", "started_at")
     more = ("ended_at", "iterations", "input_tokens", "output_tokens", "cost", "code", "files", "enable_reasoning")
     return list(session.runs.order_by("number", "depth", "created_at").values_list(*columns, *more))
@@ -126,8 +126,8 @@ def test_a_copy_has_the_same_log_with_identifiers_of_its_own(on_each_database: N
     before = frames(source)
     copy = copied(bo, source)
     assert (copy.owner, copy.title, copy.last_seq, copy.status) == (bo, source.title, source.last_seq, "completed")
-    assert told_alike(copy) == told_alike(source)
-    assert told_rows(copy) == told_rows(source)
+    assert comparable_log(copy) == comparable_log(source)
+    assert comparable_rows(copy) == comparable_rows(source)
     theirs = frames(copy)
     assert [frame["copied_from"] for frame in theirs] == [frame["id"] for frame in before]
     assert {frame["id"] for frame in theirs}.isdisjoint(frame["id"] for frame in before)

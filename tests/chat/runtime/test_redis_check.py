@@ -23,7 +23,7 @@ Check = Callable[..., str]
 def check(settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Check:
     """The error of a process that is started with these variables."""
 
-    def said(**environment: str) -> str:
+    def problem_of(**environment: str) -> str:
         for name, value in {"DATABASE_URL": "postgres://db/x", **environment}.items():
             monkeypatch.setenv(name, value)
         read = runpy.run_path(str(SETTINGS))
@@ -37,7 +37,7 @@ def check(settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCapt
             refused = str(error)
         return refused + "".join(caplog.messages)
 
-    return said
+    return problem_of
 
 
 @pytest.fixture(scope="module")
@@ -70,17 +70,17 @@ def test_an_unusable_redis_is_reported_with_the_reason(
     check: Check, layer: str, broker: str, told: str, server: services.Redis
 ) -> None:
     host = f"127.0.0.1:{server.port}"
-    said = check(REDIS_URL=layer.format(host=host), BROKER_URL=broker.format(host=host))
-    assert said.startswith(told)
-    assert bool(said) is bool(told)
-    assert "right" not in said.replace("copyright", "")
+    problem_of = check(REDIS_URL=layer.format(host=host), BROKER_URL=broker.format(host=host))
+    assert problem_of.startswith(told)
+    assert bool(problem_of) is bool(told)
+    assert "right" not in problem_of.replace("copyright", "")
 
 
 def test_a_redis_that_is_away_is_waited_for(check: Check) -> None:
     away = f"redis://127.0.0.1:{services.free_port()}"
-    said = check(REDIS_URL=f"{away}/0", BROKER_URL=f"{away}/1")
-    assert said.count("does not answer; going on, and trying until it does") == 2
-    assert "cannot be used" not in said
+    problem_of = check(REDIS_URL=f"{away}/0", BROKER_URL=f"{away}/1")
+    assert problem_of.count("does not answer; going on, and trying until it does") == 2
+    assert "cannot be used" not in problem_of
 
 
 def test_certificates_are_checked_on_both_connections(check: Check, server: services.Redis, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def people() -> tuple[User, User, User]:
     return making.user("ada"), making.user("bo"), making.user("cy")
 
 
-def spoken(owner: User, steps: int = 5) -> Session:
+def session_with_steps(owner: User, steps: int = 5) -> Session:
     session = making.session(owner, title="Tea", archived=True)
     run = making.run(session)
     making.append(run, *(making.thought(f"oolong {n}", n) for n in range(1, steps + 1)))
@@ -51,7 +51,7 @@ def found(user: User) -> int:
 def test_another_owner_has_all_of_it_and_the_old_one_drives(on_each_database: None) -> None:
     ada, bo, cy = people()
     # More than one batch, and more than a segment of SQLite's index, with entries of others between them.
-    session, other = spoken(ada, 450), spoken(cy)
+    session, other = session_with_steps(ada, 450), session_with_steps(cy)
     fields = {"message": "?", "every_minutes": 60, "session_id": str(session.pk)}
     commands.make(ada, fields, timezone.now())
     sharing.make_share(ada, session.pk, ShareTarget(user="bo"), Role.WATCHER, None, Door.API)
@@ -87,7 +87,7 @@ def test_another_owner_has_all_of_it_and_the_old_one_drives(on_each_database: No
 
 def test_a_session_that_is_removed_takes_its_offer_and_its_move_along() -> None:
     ada, bo, cy = people()
-    session = spoken(ada)
+    session = session_with_steps(ada)
     handover.offer_session(ada, session.pk, "bo", Door.API)
     handover.accept_offer(bo, session.pk, Door.API)
     handover.offer_session(bo, session.pk, "cy", Door.API)
@@ -120,7 +120,7 @@ ACTS: list[tuple[str, str, str]] = [
 def test_the_rights_to_act_on_an_offer(name: str, act: str, code: str) -> None:
     ada, _bo, _cy = people()
     dan = making.user("dan")
-    session = spoken(ada)
+    session = session_with_steps(ada)
     sharing.make_share(ada, session.pk, ShareTarget(user=dan.username), Role.DRIVER, None, Door.API)
     offered(ada, session)
     who = User.objects.get(username=name)
@@ -145,7 +145,7 @@ def test_the_rights_to_act_on_an_offer(name: str, act: str, code: str) -> None:
 def test_an_offer_needs_somebody_else(name: str, code: str) -> None:
     ada, *_ = people()
     making.user("gone", is_active=False)
-    session = spoken(ada)
+    session = session_with_steps(ada)
     with pytest.raises(Refused) as refused:
         handover.offer_session(ada, session.pk, name, Door.API)
     assert refused.value.code == code
@@ -161,7 +161,7 @@ def test_an_offer_needs_somebody_else(name: str, code: str) -> None:
 
 def test_a_user_leaves_a_shared_session() -> None:
     ada, bo, cy = people()
-    session = spoken(ada)
+    session = session_with_steps(ada)
     sharing.make_share(ada, session.pk, ShareTarget(user="bo"), Role.DRIVER, None, Door.API)
     for who, code in ((ada, "not_allowed"), (cy, "not_found")):
         with pytest.raises(Refused) as refused:
@@ -221,7 +221,7 @@ def test_a_run_under_way_stays_whose_it_is_and_is_the_new_owners_to_stop(what: s
 def test_an_offer_of_or_to_a_deactivated_user_has_no_effect() -> None:
     """The user who was offered it, or who has offered it, is deactivated before it is accepted: the owner does not change."""
     ada, bo, cy = people()
-    first, second = spoken(ada), spoken(cy)
+    first, second = session_with_steps(ada), session_with_steps(cy)
     handover.offer_session(ada, first.pk, "bo", Door.API)
     handover.offer_session(cy, second.pk, "bo", Door.API)
     User.objects.filter(pk=cy.pk).update(is_active=False)
@@ -239,7 +239,7 @@ def test_an_offer_of_or_to_a_deactivated_user_has_no_effect() -> None:
 def test_the_owner_cannot_leave_a_session_and_a_former_one_can() -> None:
     """A session always has an owner: to leave it, the owner transfers it first."""
     ada, bo, _cy = people()
-    session = spoken(ada)
+    session = session_with_steps(ada)
     with pytest.raises(Refused) as refused:
         sharing.leave_session(ada, session.pk, Door.API)
     assert refused.value.code == "not_allowed"
@@ -257,7 +257,7 @@ def test_the_owner_cannot_leave_a_session_and_a_former_one_can() -> None:
 @pytest.mark.parametrize("is_paused", [False, True], ids=["at work", "paused before"])
 def test_schedules_go_along_paused_and_only_their_owner_starts_them(is_paused: bool) -> None:
     ada, bo, _cy = people()
-    session = spoken(ada)
+    session = session_with_steps(ada)
     fields = {"message": "?", "every_minutes": 60, "session_id": str(session.pk)}
     made = commands.make(ada, fields, timezone.now())
     other = commands.make(ada, {"message": "?", "every_minutes": 60}, timezone.now())

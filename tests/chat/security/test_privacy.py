@@ -629,7 +629,7 @@ async def test_everyone_gets_what_the_table_says(clients: dict[str, AsyncClient]
                 unknown = filled_in(address, None, None) + row.query
                 other = await clients[person].generic(row.method, unknown, row.body, content_type="application/json")
                 assert other.status_code == 404
-                assert told_apart(answer, path) == told_apart(other, unknown), (
+                assert comparable(answer, path) == comparable(other, unknown), (
                     "what is not yours is as if it weren't there"
                 )
             if address == "accounts/logout/" and person != "anonymous" and row.method == "POST":
@@ -645,7 +645,7 @@ def forget_looks() -> None:
     audit._noted.clear()
 
 
-def told_apart(answer: Any, path: str) -> tuple[Any, ...]:
+def comparable(answer: Any, path: str) -> tuple[Any, ...]:
     """An answer without what always differs: its own address, its identifier in the log, nonces and tokens."""
     said = answer.content.decode().replace(path, "")
     said = re.sub(r'"id":"[0-9a-f]{8}"|nonce="[^"]*"|csrfmiddlewaretoken" value="[^"]*"', "", said)

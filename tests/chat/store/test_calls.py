@@ -82,23 +82,26 @@ def user(words: str) -> dict[str, Any]:
     return {"role": "user", "content": words}
 
 
-def said(words: str) -> dict[str, Any]:
+def assistant(words: str) -> dict[str, Any]:
     return {"role": "assistant", "content": words}
 
 
 #: Conversations as consecutive calls send them.
 COURSES: dict[str, list[Messages]] = {
-    "growing": [[SYSTEM, user("1")], [SYSTEM, user("1"), said("2"), user("3")]],
+    "growing": [[SYSTEM, user("1")], [SYSTEM, user("1"), assistant("2"), user("3")]],
     "the same again": [[SYSTEM, user("1")], [SYSTEM, user("1")]],
     "the oldest left out": [
-        [SYSTEM, user("1"), said("2"), user("3"), said("4"), user("5")],
-        [SYSTEM, user("3"), said("4"), user("5"), said("6"), user("7")],
+        [SYSTEM, user("1"), assistant("2"), user("3"), assistant("4"), user("5")],
+        [SYSTEM, user("3"), assistant("4"), user("5"), assistant("6"), user("7")],
     ],
     "nothing in common": [[SYSTEM, user("1")], [user("2")]],
-    "the same words twice": [[SYSTEM, user("1"), said("1"), user("1")], [SYSTEM, user("1"), user("1"), said("1")]],
+    "the same words twice": [
+        [SYSTEM, user("1"), assistant("1"), user("1")],
+        [SYSTEM, user("1"), user("1"), assistant("1")],
+    ],
     "a result shortened": [
-        [SYSTEM, user("1"), said("long " * 900), user("2")],
-        [SYSTEM, user("1"), said("long"), user("2")],
+        [SYSTEM, user("1"), assistant("long " * 900), user("2")],
+        [SYSTEM, user("1"), assistant("long"), user("2")],
     ],
     "odd": [[{"role": "user", "content": "\x00 \ud83d\ude00 “a” \\u0000", "extra": {"b": [1, None, 2.5]}}]],
     "long": [[SYSTEM, *(user(str(n)) for n in range(turns))] for turns in range(1, 60)],
@@ -179,12 +182,12 @@ def test_stored_calls_grow_linearly_with_the_conversation(others: str, session: 
     for turn in range(40):
         run = making.run(session)
         asked = [*messages, user(f"Question {turn}? " * 20)]
-        called = [*asked, said(f"Thought {turn}. " * 20), user(f"Result {turn}. " * 20)]
+        called = [*asked, assistant(f"Thought {turn}. " * 20), user(f"Result {turn}. " * 20)]
         written(run, asked, called)
         bodies()
         if others == "another process each time":
             calls._last_calls.clear()
-        messages = [*called, said(f"Answer {turn}. " * 20)]
+        messages = [*called, assistant(f"Answer {turn}. " * 20)]
         making.end(run)
         sizes.append(stored_size())
     first, second = sizes[19] - sizes[0], sizes[39] - sizes[20]
@@ -232,7 +235,7 @@ def test_a_rolled_back_call_is_written_again_whole(session: Session) -> None:
     write(writer, begun(messages), ended())
     # And what was committed although no answer arrived is not counted twice.
     write(writer, begun(messages), ended())
-    write(writer, begun([*messages, said("2")], 2))
+    write(writer, begun([*messages, assistant("2")], 2))
     assert [len(call["messages"]) for call in call_reader.calls_of(run)] == [2, 3]
     assert DailyUsage.objects.get().calls == 1
 
@@ -255,7 +258,7 @@ def test_sums_of_a_day_add_up_by_person_agent_model_and_currency(session: Sessio
 def test_a_run_that_is_interrupted_says_what_it_was_asking_and_what_it_had_used(session: Session) -> None:
     run = making.run(session)
     writer = CallWriter(run, provider="default")
-    write(writer, begun([user("1")]), ended(cost=Cost(Decimal("0.5"), "USD")), begun([user("1"), said("2")], 2))
+    write(writer, begun([user("1")]), ended(cost=Cost(Decimal("0.5"), "USD")), begun([user("1"), assistant("2")], 2))
     assert recovery.interrupt_atomically(run.pk) is not None
     run.refresh_from_db()
     assert (run.input_tokens, run.output_tokens, run.usage_estimated, run.cost) == (100, 10, True, Decimal("0.5"))
@@ -267,7 +270,7 @@ def test_a_run_that_is_interrupted_says_what_it_was_asking_and_what_it_had_used(
 def test_a_session_that_is_deleted_takes_its_calls_along(session: Session, ada: User) -> None:
     other = making.run(making.session(ada))
     for run in (making.run(session), other):
-        written(run, [SYSTEM, user("1")], [SYSTEM, user("1"), said("2")])
+        written(run, [SYSTEM, user("1")], [SYSTEM, user("1"), assistant("2")])
     with transaction.atomic():
         erasure.hide_session(session.pk)
     assert not ModelCall.objects.filter(session=session).exists()
@@ -309,7 +312,7 @@ def test_the_next_run_of_a_process_looks_for_nothing_that_it_has_written(session
     making.end(Run.objects.get())
     run = making.run(session)
     with CaptureQueriesContext(connection) as asked:
-        write(CallWriter(run, provider="default"), begun([SYSTEM, user("1"), said("2"), user("3")]))
+        write(CallWriter(run, provider="default"), begun([SYSTEM, user("1"), assistant("2"), user("3")]))
     assert [each["sql"].split(None, 1)[0] for each in asked] == ["BEGIN", "INSERT", "COMMIT"]
     assert [len(call["messages"]) for call in call_reader.calls_of(run)] == [4]
 
@@ -317,7 +320,7 @@ def test_the_next_run_of_a_process_looks_for_nothing_that_it_has_written(session
 @pytest.mark.parametrize("newest_here", [False, True])
 def test_calls_continue_those_that_another_process_has_written(newest_here: bool, session: Session) -> None:
     """The runs of a session are executed by two processes in turns: neither takes its cache for the complete list."""
-    first, second = ([SYSTEM, user("1")], [SYSTEM, user("1"), said("2"), user("3")])
+    first, second = ([SYSTEM, user("1")], [SYSTEM, user("1"), assistant("2"), user("3")])
     written(making.run(session), first)
     here = dict(calls._last_calls)
     making.end(Run.objects.get())
@@ -328,7 +331,7 @@ def test_calls_continue_those_that_another_process_has_written(newest_here: bool
     if not newest_here:
         calls._last_calls.clear()
         calls._last_calls.update(here)
-    third = [*second, said("4"), user("5")]
+    third = [*second, assistant("4"), user("5")]
     run = making.run(session)
     written(run, third)
     found = call_reader.full_call(run, 1)
@@ -345,7 +348,7 @@ def test_a_process_of_the_version_before_goes_on_from_it_and_is_gone_on_from(ses
         ModelContent.objects.create(
             session=session, sha256=sha256(body).hexdigest(), role=role, tokens=5, body=body.decode()
         )
-        for role, body in (("assistant", orjson.dumps(said("2"))), ("tools", orjson.dumps(TOOLS)))
+        for role, body in (("assistant", orjson.dumps(assistant("2"))), ("tools", orjson.dumps(TOOLS)))
     ]
     (base,) = ModelCall.objects.all()
     told = {name: getattr(base, name) for name in ("session", "run", "model", "parameters", "tool_names", "started_at")}
@@ -355,9 +358,9 @@ def test_a_process_of_the_version_before_goes_on_from_it_and_is_gone_on_from(ses
     )
     calls._last_calls.clear()
     run.fence += 1  # it has waited for a decision, and was resumed
-    write(CallWriter(run, provider="default"), begun([SYSTEM, user("1"), said("2"), user("3")], 3))
+    write(CallWriter(run, provider="default"), begun([SYSTEM, user("1"), assistant("2"), user("3")], 3))
     asked = [(found.messages, found.tools) for n in (1, 2, 3) if (found := call_reader.full_call(run, n)) is not None]
-    third = [SYSTEM, user("1"), said("2"), user("3")]
+    third = [SYSTEM, user("1"), assistant("2"), user("3")]
     assert asked == [(third[:2], TOOLS), (third[:3], TOOLS), (third, TOOLS)]
     added = orjson.loads(ModelCall.objects.get(iteration=3).contents or "[]")
     assert [body for *_, body in added] == [user("3")]
@@ -439,7 +442,7 @@ def test_a_picture_is_kept_once_and_told_as_it_was_sent(ada: User, session: Sess
         files.attach(used_in.pk, ada.pk, [file.pk])
     run = making.run(session)
     # The same picture again is the same content, whatever is still stored of it.
-    written(run, [SYSTEM, message], [SYSTEM, message, said("A pixel."), user("Sure?")])
+    written(run, [SYSTEM, message], [SYSTEM, message, assistant("A pixel."), user("Sure?")])
 
     assert call_reader.sent_messages(run, call_reader.rows_of(run))[0] == [SYSTEM, message]
     full = call_reader.full_call(run, 2)

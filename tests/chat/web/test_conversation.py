@@ -37,7 +37,7 @@ def page(client: Client, ada: User) -> Client:
 
 
 def start(run: Run, **more: Any) -> Entry:
-    told = {
+    ended_run = {
         "agent": run.agent_name,
         "model": "small-model",
         "message": run.message,
@@ -45,13 +45,13 @@ def start(run: Run, **more: Any) -> Entry:
         "enable_reasoning": True,
         "timestamp": timezone.now().timestamp(),
     }
-    return Entry("reasoning_start", told | more)
+    return Entry("reasoning_start", ended_run | more)
 
 
 def complete(status: str = "completed", **more: Any) -> Entry:
     usage = {"input_tokens": 8100, "output_tokens": 1300, "estimated": False}
-    told = {"status": status, "total_iterations": 2, "duration_ms": 72_000, "usage": usage}
-    return Entry("reasoning_complete", told | more)
+    ended_run = {"status": status, "total_iterations": 2, "duration_ms": 72_000, "usage": usage}
+    return Entry("reasoning_complete", ended_run | more)
 
 
 def steps() -> list[Entry]:
@@ -67,7 +67,7 @@ def steps() -> list[Entry]:
     ]
 
 
-def told(session: Session, *entries: Entry, status: RunStatus = RunStatus.COMPLETED, **fields: Any) -> Run:
+def ended_run(session: Session, *entries: Entry, status: RunStatus = RunStatus.COMPLETED, **fields: Any) -> Run:
     """A run that has ended, with its first event, these, and its last."""
     run = making.run(session, message="What is **17** % of 2,340?", **fields)
     making.append(run, start(run), *entries, complete(str(status)))
@@ -78,10 +78,10 @@ def told(session: Session, *entries: Entry, status: RunStatus = RunStatus.COMPLE
 ANSWER = making.step("final_answer", "It is **397.8**.", step=8)
 #: Conversations, each with the query of the part in question.
 CONVERSATIONS: dict[str, tuple[Callable[[Session], Any], str]] = {
-    "one run": (lambda session: told(session, *steps(), ANSWER), ""),
-    "several": (lambda session: [told(session, *steps(), ANSWER) for _ in range(3)], ""),
+    "one run": (lambda session: ended_run(session, *steps(), ANSWER), ""),
+    "several": (lambda session: [ended_run(session, *steps(), ANSWER) for _ in range(3)], ""),
     "failed": (
-        lambda session: told(
+        lambda session: ended_run(
             session,
             *steps(),
             making.step("error", error="The model is away.", code="model_unreachable"),
@@ -89,12 +89,12 @@ CONVERSATIONS: dict[str, tuple[Callable[[Session], Any], str]] = {
         ),
         "",
     ),
-    "stopped": (lambda session: told(session, *steps()[:3], status=RunStatus.CANCELLED), ""),
-    "without its steps": (lambda session: told(session, Entry("response", {"content": "So **it** is."})), ""),
-    "cut at its beginning": (lambda session: told(session, *(steps() * 40), ANSWER), ""),
-    "cut at its end": (lambda session: told(session, *(steps() * 40), ANSWER), "?before=60"),
+    "stopped": (lambda session: ended_run(session, *steps()[:3], status=RunStatus.CANCELLED), ""),
+    "without its steps": (lambda session: ended_run(session, Entry("response", {"content": "So **it** is."})), ""),
+    "cut at its beginning": (lambda session: ended_run(session, *(steps() * 40), ANSWER), ""),
+    "cut at its end": (lambda session: ended_run(session, *(steps() * 40), ANSWER), "?before=60"),
     "after one that was removed": (
-        lambda session: (told(session, ANSWER), told(session, status=RunStatus.CANCELLED)),
+        lambda session: (ended_run(session, ANSWER), ended_run(session, status=RunStatus.CANCELLED)),
         "",
     ),
 }
@@ -126,7 +126,7 @@ def test_cached_parts_are_as_newly_rendered_ones(
 def test_a_run_that_has_ended_is_read_once(page: Client, ada: User) -> None:
     session = making.session(ada)
     for _ in range(3):
-        told(session, *steps(), ANSWER)
+        ended_run(session, *steps(), ANSWER)
     page.get(f"/sessions/{session.pk}/")
     with CaptureQueriesContext(
         connection,
@@ -134,7 +134,7 @@ def test_a_run_that_has_ended_is_read_once(page: Client, ada: User) -> None:
         page.get(f"/sessions/{session.pk}/")
     assert len(asked) > 0
     assert not [query["sql"] for query in asked if '"body"' in query["sql"]]
-    told(session, *steps(), ANSWER)
+    ended_run(session, *steps(), ANSWER)
     with CaptureQueriesContext(connection) as asked:
         page.get(f"/sessions/{session.pk}/")
     [log] = [query["sql"] for query in asked if '"body"' in query["sql"]]
@@ -143,7 +143,7 @@ def test_a_run_that_has_ended_is_read_once(page: Client, ada: User) -> None:
 
 def test_a_run_at_work_is_shown_as_far_as_it_is(page: Client, ada: User) -> None:
     session = making.session(ada)
-    told(session, *steps(), ANSWER)
+    ended_run(session, *steps(), ANSWER)
     run = making.run(session, message="And then?")
     making.append(run, start(run))
     for number in range(1, 4):
@@ -155,7 +155,7 @@ def test_a_run_at_work_is_shown_as_far_as_it_is(page: Client, ada: User) -> None
 
 
 def test_viewers_are_not_shown_the_actions_of_the_owner(page: Client, ada: User) -> None:
-    run = told(making.session(ada), *steps(), status=RunStatus.CANCELLED)
+    run = ended_run(making.session(ada), *steps(), status=RunStatus.CANCELLED)
     address = f"/sessions/{run.session_id}/"
     staff = Client()
     staff.force_login(making.staff("chat.view_session"))
@@ -171,7 +171,7 @@ def test_viewers_are_not_shown_the_actions_of_the_owner(page: Client, ada: User)
 
 def test_cached_parts_are_not_shown_to_users_without_the_right(page: Client, ada: User) -> None:
     session = making.session(ada)
-    told(session, *steps(), ANSWER)
+    ended_run(session, *steps(), ANSWER)
     address = f"/sessions/{session.pk}/"
     assert "397.8" in looked_at(page, address)
     another = Client()
@@ -185,7 +185,7 @@ def test_cached_parts_are_not_shown_to_users_without_the_right(page: Client, ada
 
 
 def test_times_are_the_readers_and_of_the_day(page: Client, ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = told(making.session(ada, title="Tea"), ANSWER)
+    run = ended_run(making.session(ada, title="Tea"), ANSWER)
     address = f"/sessions/{run.session_id}/"
     now = timezone.now()
 
@@ -206,7 +206,7 @@ def test_times_are_the_readers_and_of_the_day(page: Client, ada: User, monkeypat
 
 def test_a_title_that_changed_shows_at_once(page: Client, ada: User) -> None:
     session = making.session(ada, title="Tea")
-    told(session, ANSWER)
+    ended_run(session, ANSWER)
     looked_at(page, f"/sessions/{session.pk}/")
     Session.objects.filter(pk=session.pk).update(title="Coffee")
     html = looked_at(page, f"/sessions/{session.pk}/")
@@ -220,7 +220,7 @@ def test_a_title_that_changed_shows_at_once(page: Client, ada: User) -> None:
 def test_a_text_that_was_not_rendered_in_time_is_rendered_the_next_time(
     page: Client, ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = told(making.session(ada), making.step("final_answer", "It is **in time**.", step=1))
+    run = ended_run(making.session(ada), making.step("final_answer", "It is **in time**.", step=1))
     with monkeypatch.context() as busy:
         busy.setattr(markdown, "prepare_markdown", dict.fromkeys)
         assert "It is **in time**." in looked_at(page, f"/sessions/{run.session_id}/")
@@ -230,7 +230,7 @@ def test_a_text_that_was_not_rendered_in_time_is_rendered_the_next_time(
 def test_no_part_that_is_kept_has_what_belongs_to_one_answer(page: Client, ada: User) -> None:
     """The nonce and the CSRF token differ in every answer, and are only in the places made for them."""
     session = making.session(ada)
-    told(session, *steps(), ANSWER)
+    ended_run(session, *steps(), ANSWER)
     answers = [page.get(f"/sessions/{session.pk}/") for _ in range(2)]
     nonces, tokens = [
         [re.findall(pattern, answer.content.decode()) for answer in answers]

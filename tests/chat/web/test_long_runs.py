@@ -20,7 +20,7 @@ from tests.chat import making
 from tests.chat.exports.stock import begun, child_of, ended
 from tests.chat.making import step
 from tests.chat.web.test_model_calls import asked
-from tests.chat.web.test_pages import told
+from tests.chat.web.test_pages import stored_run
 
 pytestmark = pytest.mark.django_db
 
@@ -34,8 +34,8 @@ def use(n: int, iteration: int, name: str = "python") -> Entry:
 
 
 def result(n: int, iteration: int, name: str = "python") -> Entry:
-    told = {"step": n, "iteration": iteration, "tool_call_id": f"c{n}", "tool_name": name}
-    return step("tool_result", "y" * 1_900, **told)
+    stored_run = {"step": n, "iteration": iteration, "tool_call_id": f"c{n}", "tool_name": name}
+    return step("tool_result", "y" * 1_900, **stored_run)
 
 
 def turn_by_turn(ada: Any, count: int) -> Run:
@@ -44,7 +44,7 @@ def turn_by_turn(ada: Any, count: int) -> Run:
     for n in range(1, count + 1):
         thought = step("thought", "I look at it. " * 20, step=n, iteration=n)
         entries += [step("iteration_start", iteration=n), thought, use(n, n), result(n, n)]
-    run = asked(told(ada, *entries))
+    run = asked(stored_run(ada, *entries))
     first = ModelCall.objects.get(run=run)
     copied = {field.attname: getattr(first, field.attname) for field in ModelCall._meta.concrete_fields}
     ModelCall.objects.bulk_create(ModelCall(**copied | {"id": None, "iteration": n}) for n in range(2, count + 1))
@@ -54,7 +54,7 @@ def turn_by_turn(ada: Any, count: int) -> Run:
 def at_once(ada: Any, count: int) -> Run:
     """One model call with this many tool calls, as other programs' trajectories may have."""
     numbers = range(1, count + 1)
-    return told(ada, *(use(n, 1) for n in numbers), *(result(n, 1) for n in numbers))
+    return stored_run(ada, *(use(n, 1) for n in numbers), *(result(n, 1) for n in numbers))
 
 
 def by_another_agent(ada: Any, count: int) -> Run:

@@ -20,7 +20,7 @@ from chat.protocol.model_calls import CallData
 from chat.rendering import calls as call_rows
 from chat.store.calls import CallWriter, PricedCall
 from tests.chat import making
-from tests.chat.web.test_pages import text_of, told
+from tests.chat.web.test_pages import stored_run, text_of
 
 pytestmark = pytest.mark.django_db
 
@@ -98,7 +98,7 @@ def steps(count: int) -> list[Any]:
 def test_a_runs_page_tells_of_each_iteration_what_it_used_and_leads_to_what_the_model_saw(
     page: Client, ada: User
 ) -> None:
-    run = asked(told(ada, *steps(2)), 3)
+    run = asked(stored_run(ada, *steps(2)), 3)
     text = text_of(page.get(reverse("run", args=[run.pk]))).replace("\N{NO-BREAK SPACE}", " ")
     assert "small-model · 1.1k in / 70 out · 0.0123 USD · 1.5 s" in text
     assert "12 messages left out, about 3.4k tokens" in text
@@ -112,7 +112,7 @@ def test_a_runs_page_tells_of_each_iteration_what_it_used_and_leads_to_what_the_
 def test_only_who_may_see_what_the_model_saw_is_led_there(
     role: str, leads_there: bool, client: Client, ada: User
 ) -> None:
-    run, bo = asked(told(ada, *steps(1))), making.user("bo")
+    run, bo = asked(stored_run(ada, *steps(1))), making.user("bo")
     Share.objects.create(session=run.session, user=bo, role=role)
     client.force_login(bo)
     address = reverse("call", args=[run.pk, 1])
@@ -121,7 +121,7 @@ def test_only_who_may_see_what_the_model_saw_is_led_there(
 
 
 def test_a_call_is_shown_readable_raw_and_as_a_command(page: Client, ada: User) -> None:
-    run = asked(told(ada, *steps(1)))
+    run = asked(stored_run(ada, *steps(1)))
     answer = page.get(reverse("call", args=[run.pk, 1]))
     text = text_of(answer).replace("\N{NO-BREAK SPACE}", " ")
     for words in (
@@ -158,7 +158,7 @@ def test_the_command_is_one_for_any_text() -> None:
 
 @pytest.mark.parametrize("number", [0, 2, 10**12])
 def test_there_is_no_other_call(number: int, page: Client, ada: User) -> None:
-    run = asked(told(ada, *steps(1)))
+    run = asked(stored_run(ada, *steps(1)))
     assert page.get(reverse("call", args=[run.pk, number])).status_code == 404
 
 
@@ -175,7 +175,7 @@ def test_instructions_can_be_taken_out_wherever_they_stand() -> None:
 def test_instructions_that_are_not_shown_are_shown_to_staff_alone(client: Client, ada: User) -> None:
     agent = Agent.objects.create(name="painter")
     version = AgentVersion.objects.create(agent=agent, number=1, title="Painter", instructions_shown=False)
-    run = asked(told(ada, *steps(1)))
+    run = asked(stored_run(ada, *steps(1)))
     Run.objects.update(agent_version=version)
     addresses = (reverse("call", args=[run.pk, 1]), f"/api/runs/{run.pk}/calls/1/messages/")
     for who, sees in ((ada, False), (making.staff("chat.view_session"), True)):
@@ -190,14 +190,14 @@ def test_instructions_that_are_not_shown_are_shown_to_staff_alone(client: Client
 def test_pictures_are_cut_short_on_the_page_and_whole_over_the_api() -> None:
     picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{'A' * 90_000}"}}
     messages = [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, picture]}]
-    told = call_rows.call_page(CALL, messages, [], number=1, of=1, is_hidden=False)
-    assert "What is it?" in str(told["messages"])
-    assert "90,022 characters" in told["raw"]
-    assert len(str(told)) < 5_000
+    stored_run = call_rows.call_page(CALL, messages, [], number=1, of=1, is_hidden=False)
+    assert "What is it?" in str(stored_run["messages"])
+    assert "90,022 characters" in stored_run["raw"]
+    assert len(str(stored_run)) < 5_000
 
 
 def test_a_look_of_staff_is_noted(client: Client, ada: User) -> None:
-    run = asked(told(ada, *steps(1)))
+    run = asked(stored_run(ada, *steps(1)))
     client.force_login(making.staff("chat.view_session"))
     assert client.get(reverse("call", args=[run.pk, 1])).status_code == 200
     assert AuditEntry.objects.get().session_id == run.session_id
@@ -206,7 +206,7 @@ def test_a_look_of_staff_is_noted(client: Client, ada: User) -> None:
 def test_a_page_of_many_calls_asks_no_more_than_one_of_few(page: Client, ada: User) -> None:
     asked_of = []
     for calls in (2, 60):
-        run = asked(told(ada, *steps(calls)), calls)
+        run = asked(stored_run(ada, *steps(calls)), calls)
         for address in (reverse("run", args=[run.pk]), reverse("call", args=[run.pk, calls])):
             counts = []
             # The first time loads what is loaded once; of the others one may also do what is due now and then.

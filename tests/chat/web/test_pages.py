@@ -38,7 +38,7 @@ def step(kind: str, **more: Any) -> Entry:
 
 
 def start(run: Run, **more: Any) -> Entry:
-    told = {
+    stored_run = {
         "agent": run.agent_name,
         "model": "small-model",
         "message": run.message,
@@ -46,13 +46,13 @@ def start(run: Run, **more: Any) -> Entry:
         "enable_reasoning": True,
         "timestamp": 1000.0,
     }
-    return Entry("reasoning_start", told | more)
+    return Entry("reasoning_start", stored_run | more)
 
 
 def complete(status: str = "completed", **more: Any) -> Entry:
     usage = {"input_tokens": 8100, "output_tokens": 1300, "estimated": False}
-    told = {"status": status, "total_iterations": 2, "duration_ms": 72_000, "usage": usage}
-    return Entry("reasoning_complete", told | more)
+    stored_run = {"status": status, "total_iterations": 2, "duration_ms": 72_000, "usage": usage}
+    return Entry("reasoning_complete", stored_run | more)
 
 
 def call(number: int, name: str = "python", **more: Any) -> Entry:
@@ -61,11 +61,11 @@ def call(number: int, name: str = "python", **more: Any) -> Entry:
 
 
 def result(of: int, ok: bool = True, name: str = "python", **more: Any) -> Entry:
-    told = {"content": "397.8", "duration_ms": 400, "truncated": False, "content_length": 5} | more
-    return step("tool_result", step=of + 1, tool_name=name, tool_call_id=f"c{of}", ok=ok, **told)
+    stored_run = {"content": "397.8", "duration_ms": 400, "truncated": False, "content_length": 5} | more
+    return step("tool_result", step=of + 1, tool_name=name, tool_call_id=f"c{of}", ok=ok, **stored_run)
 
 
-def told(owner: User, *entries: Entry, status: RunStatus | None = RunStatus.COMPLETED, **fields: Any) -> Run:
+def stored_run(owner: User, *entries: Entry, status: RunStatus | None = RunStatus.COMPLETED, **fields: Any) -> Run:
     """A run in a session of its own, with its first event and these entries stored."""
     session = making.session(owner, title=fields.pop("title", "Sums"))
     run = making.run(session, message="What is 17 % of 2,340?", **fields)
@@ -76,7 +76,7 @@ def told(owner: User, *entries: Entry, status: RunStatus | None = RunStatus.COMP
 
 
 def whole_run(owner: User) -> Run:
-    return told(
+    return stored_run(
         owner,
         step("iteration_start"),
         step("thought", step=1, content="I compute it.", duration_ms=8100),
@@ -122,7 +122,7 @@ def test_a_conversation_reads_without_scripts(page: Client, ada: User) -> None:
 
 
 def test_a_closing_line_breaks_in_no_figure(page: Client, ada: User) -> None:
-    told(ada, call(1), result(1), complete(usage={"input_tokens": 316, "output_tokens": 129, "estimated": True}))
+    stored_run(ada, call(1), result(1), complete(usage={"input_tokens": 316, "output_tokens": 129, "estimated": True}))
     html = page.get(f"/sessions/{Session.objects.get().pk}/").content.decode()
     figures = re.search(r'data-slot="endline">Finished([^<]*)<', html)
     assert figures
@@ -131,7 +131,9 @@ def test_a_closing_line_breaks_in_no_figure(page: Client, ada: User) -> None:
 
 
 def test_the_script_goes_on_from_what_the_page_shows(page: Client, ada: User) -> None:
-    run = told(ada, step("iteration_start"), call(1, "fetch_page", arguments={"url": "https://a.example"}), status=None)
+    run = stored_run(
+        ada, step("iteration_start"), call(1, "fetch_page", arguments={"url": "https://a.example"}), status=None
+    )
     state = state_of(page.get(f"/sessions/{run.session_id}/"))
     last = Step.objects.get(session=run.session, seq=3)
     assert state["cursor"] == {"seq": 3, "id": str(last.event_id)}
@@ -144,7 +146,7 @@ def test_the_script_goes_on_from_what_the_page_shows(page: Client, ada: User) ->
 
 def test_texts_that_the_page_shows_already_are_not_sent_twice(page: Client, ada: User) -> None:
     secret = "once and only once"
-    run = told(ada, step("thought", step=1, content=secret, duration_ms=1), complete())
+    run = stored_run(ada, step("thought", step=1, content=secret, duration_ms=1), complete())
     html = page.get(f"/sessions/{run.session_id}/").content.decode()
     assert secret not in json.dumps(state_of(page.get(f"/sessions/{run.session_id}/")))
     assert html.count(secret) == 2  # the collapsed row and the expanded one
@@ -177,14 +179,14 @@ def test_texts_that_the_page_shows_already_are_not_sent_twice(page: Client, ada:
 def test_every_end_is_said_in_words(
     page: Client, ada: User, status: RunStatus, entries: list[Entry], parts: list[str]
 ) -> None:
-    run = told(ada, *entries, status=status)
+    run = stored_run(ada, *entries, status=status)
     text = text_of(page.get(f"/sessions/{run.session_id}/"))
     for part in parts:
         assert part in text, (part, text)
 
 
 def test_a_failed_call_says_whose_fault_it_was(page: Client, ada: User) -> None:
-    run = told(
+    run = stored_run(
         ada, call(1), result(1, False, content="The page did not answer."), step("thought", step=3, content="On.")
     )
     text = text_of(page.get(f"/sessions/{run.session_id}/"))
@@ -192,7 +194,7 @@ def test_a_failed_call_says_whose_fault_it_was(page: Client, ada: User) -> None:
 
 
 def test_a_long_result_says_how_much_of_it_is_shown(page: Client, ada: User) -> None:
-    run = told(ada, call(1), result(1, content="x" * 2000, truncated=True, content_length=48_213), complete())
+    run = stored_run(ada, call(1), result(1, content="x" * 2000, truncated=True, content_length=48_213), complete())
     answer = page.get(f"/sessions/{run.session_id}/")
     assert "showing 2 kB of 48 kB" in text_of(answer)
     assert f'href="/api/sessions/{run.session_id}/events/3/content/"'.encode() in answer.content
@@ -224,7 +226,7 @@ def long_run(ada: User) -> Run:
             step("iteration_start", iteration=number),
             step("thought", step=number, content=f"Thought number {number}.", duration_ms=1, iteration=number),
         ]
-    return told(ada, *entries, complete())
+    return stored_run(ada, *entries, complete())
 
 
 def test_a_page_holds_the_latest_two_hundred_events_and_leads_to_earlier_ones(page: Client, long_run: Run) -> None:
@@ -255,7 +257,7 @@ def test_a_page_begins_where_a_model_call_does(page: Client, ada: User) -> None:
     entries: list[Entry] = []
     for number in range(1, 120):
         entries += [step("iteration_start"), call(number), result(number)]
-    run = told(ada, *entries, complete())
+    run = stored_run(ada, *entries, complete())
     html = page.get(f"/sessions/{run.session_id}/").content.decode()
     html = re.sub(r"(?s)<template.*?</template>", "", html)
     calls = re.findall(r'data-call="c(\d+)"\s+data-result="(\d+)"', html)
@@ -294,7 +296,7 @@ def test_a_run_is_inspected_with_its_events_as_they_are_stored(page: Client, ada
 @pytest.mark.parametrize(("took_ms", "is_told"), [(400, True), (300, False)])
 def test_very_short_durations_are_not_shown(page: Client, ada: User, took_ms: int, is_told: bool) -> None:
     thought = step("thought", step=1, content="I compute it.", duration_ms=8100)
-    run = told(ada, thought, call(2), result(2, timestamp=1001 + took_ms / 1000, duration_ms=took_ms), complete())
+    run = stored_run(ada, thought, call(2), result(2, timestamp=1001 + took_ms / 1000, duration_ms=took_ms), complete())
     html = page.get(f"/runs/{run.pk}/").content.decode()
     [legend] = re.findall(r'(?s)<ul class="legend">(.*?)</ul>', html)
     parts = ["Thinking and writing", *(["Tools"] if is_told else []), "Waiting for the model, and the rest"]
@@ -309,8 +311,8 @@ def test_a_waiting_run_is_inspected_too(page: Client, ada: User) -> None:
 
 
 def test_past_sessions_are_filtered_as_the_address_says(page: Client, ada: User) -> None:
-    told(ada, complete(), title="Charging the vans")
-    told(ada, complete("failed"), title="Price list", status=RunStatus.FAILED)
+    stored_run(ada, complete(), title="Charging the vans")
+    stored_run(ada, complete("failed"), title="Price list", status=RunStatus.FAILED)
     making.session(ada, title="Old tariff", archived=True)
     making.session(ada, title="A letter", agent_name="writer")
 
@@ -327,7 +329,7 @@ def test_past_sessions_are_filtered_as_the_address_says(page: Client, ada: User)
 
 
 def test_a_hit_leads_to_its_step(page: Client, ada: User) -> None:
-    run = told(ada, step("thought", step=1, content="The tariff begins at midnight, 天氣很好."), complete())
+    run = stored_run(ada, step("thought", step=1, content="The tariff begins at midnight, 天氣很好."), complete())
     for words in ("midnight", "天氣"):
         answer = page.get("/sessions/", {"q": words})
         assert f"<mark>{words}</mark>" in answer.content.decode()
@@ -336,15 +338,15 @@ def test_a_hit_leads_to_its_step(page: Client, ada: User) -> None:
 
 
 def test_the_list_beside_groups_what_runs_and_the_days(page: Client, ada: User) -> None:
-    told(ada, title="At work", status=None)
-    told(ada, complete(), title="Done")
+    stored_run(ada, title="At work", status=None)
+    stored_run(ada, complete(), title="Done")
     text = text_of(page.get("/sessions/?part=side"))
     assert text.startswith("Running At work Live")
     assert "Today Done" in text
 
 
 def test_times_are_the_readers(page: Client, ada: User) -> None:
-    run = told(ada, complete())
+    run = stored_run(ada, complete())
     moment = re.compile(r'data-slot="when" datetime="([^"]+)"')
     page.cookies["tz"] = "Asia/Taipei"
     found = moment.search(page.get(f"/sessions/{run.session_id}/").content.decode())

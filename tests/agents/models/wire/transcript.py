@@ -17,7 +17,7 @@ from agents.models.reply import Reply
 from agents.snapshots import StepSplitter
 
 Table = dict[str, tuple[bytes, list[str]]]
-"""By name: the body, and what comes of it, as `told` writes it."""
+"""By name: the body, and what comes of it, as `result_of` writes it."""
 
 
 def body(*chunks: dict[str, Any] | str, done: bool = True, end: str = "\n\n") -> bytes:
@@ -45,8 +45,8 @@ def call(
 ) -> dict[str, Any]:
     """A chunk with a piece of a tool call; fields that are ``None`` are left out."""
     function = {key: value for key, value in (("name", name), ("arguments", arguments)) if value is not None}
-    told = {key: value for key, value in (("index", index), ("id", id)) if value is not None}
-    return says(tool_calls=[{**told, "function": function}])
+    result_of = {key: value for key, value in (("index", index), ("id", id)) if value is not None}
+    return says(tool_calls=[{**result_of, "function": function}])
 
 
 def answers(text: str, *, piece: int = 7) -> bytes:
@@ -91,7 +91,7 @@ class Look(Python):
     name = "look"
 
 
-def told(pieces: Iterable[bytes], *, asks_for_text_calls: bool = False) -> list[str]:
+def result_of(pieces: Iterable[bytes], *, asks_for_text_calls: bool = False) -> list[str]:
     """The result of a body that arrives in these pieces: its steps, and its end unless that is a success."""
     reply = Reply()
     reply.tools = {tool.name: tool.parameters for tool in (Python, Look)}
