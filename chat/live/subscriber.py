@@ -347,7 +347,7 @@ class Subscriber:
         """Send the first events of a batch in one piece, if there is more than one, and the network takes them; returns how many."""
         if self._send_now is None or len(batch) < 2 or self._queue or self._held or self._closing is not None:
             return 0
-        together = batch[: min(_MOST_TOGETHER, WINDOW - len(self._unacked))]
+        together = batch[: max(0, min(_MOST_TOGETHER, WINDOW - len(self._unacked)))]
         size = sum(len(stored.frame) for stored in together)
         if len(together) < 2 or size > _LARGEST_TOGETHER or self._unacked_bytes + size > WINDOW_BYTES:
             return 0

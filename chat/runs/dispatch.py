@@ -79,12 +79,13 @@ async def _set_aside_next(session_id: UUID) -> bool:
     return True
 
 
-async def adopt_run(run_id: UUID) -> bool:
+async def adopt_run(run_id: UUID, fence: int) -> bool:
     """Start a run that belongs to this process by the table, but is not executed: the result of its claim's commit was lost.
 
-    Returns False if it has ended, is executed after all, or has already begun: then its state is not known.
+    ``fence``: what it had when that was found; with another one it is another claim's. Returns False then, or if it has ended, is
+    executed after all, or has already begun: then its state is not known.
     """
-    return await write_and_start(_start_if_claimed, claim_again, run_id) is not None
+    return await write_and_start(_start_if_claimed, claim_again, run_id, fence) is not None
 
 
 def start_run(claim: ClaimedRun) -> None:
@@ -139,11 +140,10 @@ def claim_events(run: Run) -> ClaimedRun:
 
 
 @transaction.atomic
-def claim_again(run_id: UUID) -> ClaimedRun | None:
+def claim_again(run_id: UUID, fence: int) -> ClaimedRun | None:
     """The claim of a run that belongs to this process by the table, from what was stored with it."""
-    run = (
-        Run.objects.select_related("user", "session").filter(IS_ROOT, pk=run_id, owner=PROCESS, status__in=LIVE).first()
-    )
+    runs = Run.objects.select_related("user", "session")
+    run = runs.filter(IS_ROOT, pk=run_id, owner=PROCESS, fence=fence, status__in=LIVE).first()
     if run is None or run_id in running:
         return None
     run.session_has_files = run.session.has_files

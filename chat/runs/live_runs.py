@@ -1,6 +1,7 @@
 """The running runs, and requests to the processes that execute them: read every second, so with raw SQL."""
 
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db import connection
@@ -10,18 +11,27 @@ from chat.models import AT_WORK_SQL, RunStatus
 from chat.runs import state as run_state
 from chat.runtime.db_values import datetime_param, uuid_from_db, uuids_from_db
 
-_RUNNING = f"""SELECT run.id, run.status, person.username FROM chat_run run
+_RUNNING = f"""SELECT run.id, run.fence, run.status, person.username FROM chat_run run
     LEFT JOIN {User._meta.db_table} person ON person.id = run.cancelled_by_id
     WHERE run.owner = %s AND run.status IN ('running', 'cancelling')"""  # noqa: S608 - our own table
 
 
-def owned_by(process: str) -> dict[UUID, str | None]:
-    """A process's live runs, each with the sentence about who has requested its stop, or None."""
+class OwnedRun(NamedTuple):
+    """A live run of a process: its fence, and the sentence about who has requested its stop, or None."""
+
+    fence: int
+    stop_reason: str | None
+
+
+def owned_by(process: str) -> dict[UUID, OwnedRun]:
+    """A process's live runs."""
     with connection.cursor() as cursor:
         cursor.execute(_RUNNING, [process])
         return {
-            uuid_from_db(run_id): run_state.stopped_by(name) if status == RunStatus.CANCELLING else None
-            for run_id, status, name in cursor.fetchall()
+            uuid_from_db(run_id): OwnedRun(
+                fence, run_state.stopped_by(name) if status == RunStatus.CANCELLING else None
+            )
+            for run_id, fence, status, name in cursor.fetchall()
         }
 
 

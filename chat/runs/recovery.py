@@ -19,9 +19,12 @@ from chat.store.step_log import Stored
 logger = logging.getLogger(__name__)
 
 
-async def interrupt(run_id: UUID) -> bool:
-    """End a live run whose process has died or is stopping. Returns False if it has ended, or another process has taken it over."""
-    result = await database.write(_end, run_id)
+async def interrupt(run_id: UUID, fence: int | None = None) -> bool:
+    """End a live run whose process has died or is stopping. Returns False if it has ended, or another process has taken it over.
+
+    ``fence``: if given, also False if it has another one by now: then it has waited for people meanwhile, and was resumed.
+    """
+    result = await database.write(_end, run_id, fence)
     if result is None:
         return False
     session_id, events = result
@@ -35,10 +38,10 @@ def interrupt_orphan(run_id: UUID) -> bool:
     return _end(run_id) is not None
 
 
-def _end(run_id: UUID) -> tuple[UUID, list[Stored]] | None:
+def _end(run_id: UUID, fence: int | None = None) -> tuple[UUID, list[Stored]] | None:
     """Interrupt the run; if it can't be read, set it aside."""
     try:
-        return interrupt_atomically(run_id)
+        return interrupt_atomically(run_id, fence)
     except Exception as error:
         if isinstance(error, DatabaseError) and not db_check.is_unreadable(error):
             raise
@@ -47,10 +50,12 @@ def _end(run_id: UUID) -> tuple[UUID, list[Stored]] | None:
 
 
 @transaction.atomic
-def interrupt_atomically(run_id: UUID) -> tuple[UUID, list[Stored]] | None:
-    """Take the run from its owner, close its open calls, and end it."""
+def interrupt_atomically(run_id: UUID, fence: int | None = None) -> tuple[UUID, list[Stored]] | None:
+    """Take the run from its owner, close its open calls, and end it. ``fence`` as for `interrupt`."""
     run = Run.objects.select_related("cancelled_by", "draft").filter(pk=run_id, status__in=LIVE).first()
-    if run is None or not Session.objects.select_for_update().filter(pk=run.session_id).exists():
+    if run is None or fence not in (None, run.fence):
+        return None
+    if not Session.objects.select_for_update().filter(pk=run.session_id).exists():
         return None
     if not run_state.take_over(run, run_registry.PROCESS):
         return None

@@ -193,25 +193,28 @@ async def compare_runs() -> None:
     if run_registry.is_starting():
         # A run may be in the table but not registered here yet; the next comparison will tell.
         return
-    here = run_registry.running_ids()
+    here = dict(run_registry.running)
     there = await database.read(live_runs.owned_by, run_registry.PROCESS)
-    for run_id, reason in there.items():
-        if reason is not None:
-            run_registry.stop_local_run(run_id, reason)
+    for run_id, owned in there.items():
+        if owned.stop_reason is not None:
+            run_registry.stop_local_run(run_id, owned.stop_reason)
     for run_id, number, cut_reason in await database.read(live_runs.words_for, run_registry.PROCESS) if here else ():
         run_registry.steer_local_run(run_id, number, cut_reason)
     if within := run_registry.waiting_within():
         run_registry.wake_local_runs(await database.read(run_state.ready_among, within))
-    for run_id in set(here) - there.keys():
-        run_registry.stop_local_run(run_id, "The run is no longer this process's.")
+    for run_id in here.keys() - there.keys():
+        # Not whatever executes the run by now: it may have waited for people meanwhile, and was resumed.
+        here[run_id].stop("The run is no longer this process's.")
     if not run_registry.is_starting() and run_registry.is_open():
-        await _lost_runs.do(there.keys() - run_registry.running_ids(), _find_again)
+        lost = there.keys() - run_registry.running_ids()
+        await _lost_runs.do([(run_id, there[run_id].fence) for run_id in lost], _find_again)
 
 
-async def _find_again(run_id: UUID) -> None:
-    """A run that belongs to this process but is not executed: start it or, if it has already begun, end it."""
-    if not await dispatch.adopt_run(run_id) and run_id not in run_registry.running_ids():
-        await recovery.interrupt(run_id)
+async def _find_again(lost: tuple[UUID, int]) -> None:
+    """A run, with its fence, that belongs to this process but is not executed: start it or, if it has already begun, end it."""
+    run_id, fence = lost
+    if not await dispatch.adopt_run(run_id, fence) and run_id not in run_registry.running_ids():
+        await recovery.interrupt(run_id, fence)
 
 
 _lost_runs = EachRow("Finding run")

@@ -300,7 +300,7 @@ BY_A_RUN: dict[str, Callable[[Large], Any]] = {
     "the next of a session": lambda at: run_queue.next_in(at.session_id),
     "claiming the next": lambda at: (making.end(at.live), dispatch.claim_next(at.session_id)),
     "claiming one": lambda at: (making.end(at.live), run_state.claim(at.queued, "process 1")),
-    "claiming again": lambda at: dispatch.claim_again(at.live.pk),
+    "claiming again": lambda at: dispatch.claim_again(at.live.pk, at.live.fence),
     "room for one more": lambda at: run_queue.under_run_limit(at.user_id),
     "what was said": lambda at: history.conversation_history(at.session_id, 15),
     "what was thought": _recall_thoughts,

@@ -220,9 +220,9 @@ def test_a_lease_is_kept_by_beating() -> None:
 def test_stops_asked_for_elsewhere_reach_the_owner_with_their_words() -> None:
     user = making.user("mei")
     run = making.run(making.session(user), owned_by="process-1")
-    assert live_runs.owned_by("process-1") == {run.pk: None}
+    assert live_runs.owned_by("process-1") == {run.pk: (run.fence, None)}
     run_state.request_cancel(run, user)
-    assert live_runs.owned_by("process-1") == {run.pk: "Stopped by mei."}
+    assert live_runs.owned_by("process-1") == {run.pk: (run.fence, "Stopped by mei.")}
     assert live_runs.owned_by("process-2") == {}
 
 

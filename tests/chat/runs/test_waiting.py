@@ -24,6 +24,7 @@ from chat.runs import registry as run_registry
 from chat.runs.admission import Refused
 from chat.runs.deciding import Approval
 from chat.runtime import database
+from chat.serving import supervisor
 from chat.store import selectors, waiting_calls
 from tests.chat import making
 from tests.faults.here import ENDS_WITHIN_S, Here, here
@@ -342,6 +343,38 @@ async def test_a_decided_run_that_was_not_resumed_is_found(here: Here, model: Mo
     assert await here.statuses() == ["waiting"]
     run_registry.start_accepting()
     await queue_watch.start_waiting()
+    assert (await ended(here, run_id)).status == RunStatus.COMPLETED
+    assert names(await steps_of(run_id)) == [*BEGINNING, USE, REQUEST, APPROVAL, RESULT, *ENDING]
+
+
+@pytest.mark.parametrize("seen", ["running", "waiting"])
+async def test_a_run_resumed_while_runs_are_compared_with_the_table_goes_on(
+    here: Here, model: ModelServer, monkeypatch: pytest.MonkeyPatch, seen: str
+) -> None:
+    """The comparison has read the run before it was resumed, and acts on that afterwards."""
+    run_id = await held(here, model)
+    if seen == "running":
+        fence = (await database.read(Run.objects.get, pk=run_id)).fence
+        monkeypatch.setattr(live_runs, "owned_by", lambda _: {run_id: live_runs.OwnedRun(fence, None)})
+        interrupt = recovery.interrupt
+
+        async def interrupt_resumed(*args: Any) -> bool:
+            await approve(here, run_id)
+            return await interrupt(*args)
+
+        monkeypatch.setattr(recovery, "interrupt", interrupt_resumed)
+    else:
+        # Its wait is stored; the execution that began to wait has not quite ended.
+        run_registry.running[run_id] = run_registry.RunHandle(asyncio.Event())
+        owned_by, loop = live_runs.owned_by, asyncio.get_running_loop()
+
+        def read_then_resume(process: str) -> dict[UUID, live_runs.OwnedRun]:
+            found = owned_by(process)
+            asyncio.run_coroutine_threadsafe(approve(here, run_id), loop).result(ENDS_WITHIN_S)
+            return found
+
+        monkeypatch.setattr(live_runs, "owned_by", read_then_resume)
+    await supervisor.compare_runs()
     assert (await ended(here, run_id)).status == RunStatus.COMPLETED
     assert names(await steps_of(run_id)) == [*BEGINNING, USE, REQUEST, APPROVAL, RESULT, *ENDING]
 
