@@ -127,11 +127,11 @@ class Body:
     def __init__(self, connection: Connection) -> None:
         self.pause = connection.pause
         self._connection = connection
-        told = connection.headers.get("content-encoding", "").lower()
-        codings = [name for each in told.split(",") if (name := each.strip()) not in ("", "identity")]
+        encodings = connection.headers.get("content-encoding", "").lower()
+        codings = [name for each in encodings.split(",") if (name := each.strip()) not in ("", "identity")]
         unknown = [name for name in codings if name not in _UNPACKERS]
         if unknown or len(codings) > _MOST_CODINGS:
-            name = (unknown or [told])[0][:40]
+            name = (unknown or [encodings])[0][:40]
             raise ModelError(
                 Sentence(
                     "The model server sent its answer compressed (%(name)s), though it was asked not to.", name=name

@@ -80,7 +80,7 @@ class Connection(asyncio.Protocol):
         self._parser: httptools.HttpResponseParser | None = None
         self._waiting = self._aside = 0
         self._ends_with_connection = self._is_whole = self._may_go_on = False
-        self._has_heard = False
+        self._has_received = False
         self._error: Exception | None = None
         self._is_paused = False
         self._file: int | None = None
@@ -95,7 +95,7 @@ class Connection(asyncio.Protocol):
             self._expiry.cancel()
         self.status = self._waiting = self._aside = 0
         self.headers.clear()
-        self._is_whole = self._has_heard = False
+        self._is_whole = self._has_received = False
         self._parser = httptools.HttpResponseParser(self)
         self._parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True)
         self._transport.write(request)
@@ -177,7 +177,7 @@ class Connection(asyncio.Protocol):
         if self._parser is None:  # data without a request
             self.abort()
             return
-        self._has_heard = True
+        self._has_received = True
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -196,7 +196,7 @@ class Connection(asyncio.Protocol):
         self._idle.discard(self._place, self)
         if self.status and self._ends_with_connection and error is None:
             self._is_whole = True
-        ended = CutOff if self._has_heard else Unanswered
+        ended = CutOff if self._has_received else Unanswered
         self._error = self._error or ended(str(error or "closed by the server"))
         self._parser = None
         self._wake()
@@ -362,8 +362,8 @@ def _head(method: str, address: URL, headers: Mapping[str, str], proxy: Proxy | 
             lines["Proxy-Authorization"] = proxy.authorization
     if any(sign in value for value in lines.values() for sign in "\r\n\0"):
         raise ValueError("a header with a line break in it")
-    told = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-    return f"{method} {target} HTTP/1.1\r\n{told}\r\n".encode()
+    fields = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    return f"{method} {target} HTTP/1.1\r\n{fields}\r\n".encode()
 
 
 async def _connect(idle: _Idle, place: _Place, proxy: Proxy | None, connect_s: float) -> Connection:

@@ -156,15 +156,15 @@ class _Reading:
     def add(self, data: bytes) -> float:
         """Add a piece. Returns for how many seconds to read no more."""
         reply, silence = self._reply, self._silence
-        heard = self._reader.feed(data)
-        if heard:
+        has_content = self._reader.feed(data)
+        if has_content:
             reply.notify()
         if reply.done:
             # Only the end of the body is due; without it the connection cannot be used again.
             silence.at_most(_TAIL_S)
         elif reply.end_is_sure:
             silence.at_most(_USAGE_S)
-        elif heard:
+        elif has_content:
             silence.touch()
         return reply.pause() if reply.finish_reason is None else 0.0
 

@@ -37,11 +37,11 @@ class Feed:
     """What this process knows about one session that has sockets here."""
 
     __slots__ = (
+        "_announced_head",
         "_ended",
         "_fingerprint",
         "_grown_at",
         "_growth",
-        "_heard_head",
         "_is_catching_up",
         "_notes",
         "_on_dropped",
@@ -61,9 +61,9 @@ class Feed:
         "is_settled",
         "ready",
         "session_id",
+        "stored_at",
+        "stored_from",
         "subscribers",
-        "told_at",
-        "told_from",
         "view",
         "window",
     )
@@ -84,7 +84,7 @@ class Feed:
         self._ended: list[UUID] = []
         self._stored_steps: dict[UUID, int] = {}
         #: When the newest events of a group message were stored (0: not in the message), and the number of the first of them.
-        self.told_at, self.told_from = 0.0, 0
+        self.stored_at, self.stored_from = 0.0, 0
         #: When text of a run in another process last arrived.
         self._grown_at = 0.0
         self._growth: dict[UUID, tuple[Draft | None, Draft, str]] = {}
@@ -103,7 +103,7 @@ class Feed:
         self._reading = asyncio.Lock()
         self._notes = NotePublisher(self)
         #: The highest number in a group message.
-        self._heard_head, self._is_catching_up = 0, False
+        self._announced_head, self._is_catching_up = 0, False
         #: Problems that were logged; each is logged once, until it is solved.
         self._reported: set[str] = set()
         # A task of the feed, not of the first subscriber, who may leave before the feed is open while others wait for it.
@@ -145,7 +145,7 @@ class Feed:
         self._notes.open(view.notes_version if view else 0)
         self.view = view
         self.ready.set_result(None)
-        self._catch_up_soon(self._heard_head)
+        self._catch_up_soon(self._announced_head)
 
     async def close(self) -> None:
         """Leave the group. Called when the last subscriber has gone."""
@@ -218,18 +218,18 @@ class Feed:
 
     def _catch_up_soon(self, head: int) -> None:
         """Catch up in a task, unless one is running. If it fails, the next poll tries again."""
-        self._heard_head = max(self._heard_head, head)
-        if self.is_open and not self._is_catching_up and self._heard_head > self.head:
+        self._announced_head = max(self._announced_head, head)
+        if self.is_open and not self._is_catching_up and self._announced_head > self.head:
             self._is_catching_up = True
             background.spawn(self._catch_up_quietly(), "catch up")
 
     async def _catch_up_quietly(self) -> None:
         try:
-            while (before := self.head) < self._heard_head:
-                await self.catch_up(self._heard_head)
+            while (before := self.head) < self._announced_head:
+                await self.catch_up(self._announced_head)
                 if self.head == before:
                     # The log has no more events, whatever the message said.
-                    self._heard_head = before
+                    self._announced_head = before
         except Exception as error:  # noqa: BLE001 - logged once; the next poll begins anew
             self.report(_UNREADABLE, error)
         finally:
@@ -262,9 +262,9 @@ class Feed:
         known, self._fingerprint = self._fingerprint, fingerprint
         known_lines = (known.queue, known.words) if known else (reconcile.NOTHING, reconcile.NOTHING)
         # What was sent last may be outdated since the last poll, and the group message about that may have been lost.
-        told = len(self._queue_sent or ()), len(self._steering_sent or ())
+        sent = len(self._queue_sent or ()), len(self._steering_sent or ())
         lines, waiting = (fingerprint.queue, fingerprint.words), (fingerprint.queue[0], fingerprint.words[0])
-        if lines != known_lines or waiting != told:
+        if lines != known_lines or waiting != sent:
             self._queue_due = True
         # The same for people who came and went between the last read and the first poll.
         if self._people is None or known is None or fingerprint.people != known.people:
@@ -273,7 +273,7 @@ class Feed:
             self._publish_queue()
         if self._people_due:
             self._announce_presence()
-        if fingerprint.head > max(self.head, self._heard_head):
+        if fingerprint.head > max(self.head, self._announced_head):
             metrics.healed_messages.inc()
         # Another feed of this session may have been closed after this one was opened, which has ended the watch.
         drafts.watch(self.session_id, self.take_draft)
@@ -344,7 +344,7 @@ class Feed:
         for stored in events:
             self._settle(stored)
         if events[0].seq > self.head:
-            self.told_from, self.told_at = events[0].seq, at
+            self.stored_from, self.stored_at = events[0].seq, at
         if not self.is_open or events[0].seq > self.head + 1:
             self._catch_up_soon(events[-1].seq)
         elif not self._have(events[-1]):

@@ -41,8 +41,8 @@ class SessionEvents(Protocol):
     session_id: UUID
     window: EventWindow
     drafts: dict[UUID, Draft]
-    told_at: float
-    told_from: int
+    stored_at: float
+    stored_from: int
 
     @property
     def head(self) -> int:
@@ -106,7 +106,7 @@ class Subscriber:
         "_waked",
         "cursor",
         "feed",
-        "last_heard",
+        "last_received",
         "login",
         "subscription",
     )
@@ -127,7 +127,7 @@ class Subscriber:
         self.subscription: Subscription | None = None
         self._acknowledges = acknowledges
         self.cursor = 0
-        self.last_heard = time.monotonic()
+        self.last_received = time.monotonic()
         self._send, self._send_now = send, send_now
         self._end = end
         self._queue: list[str] = []
@@ -205,7 +205,7 @@ class Subscriber:
 
     def touch(self) -> None:
         """Note that the client has sent something: it is alive, and has read the drafts that it was sent."""
-        self.last_heard = time.monotonic()
+        self.last_received = time.monotonic()
         self._growth_bytes = 0
 
     def acknowledge(self, seq: int) -> None:
@@ -224,7 +224,7 @@ class Subscriber:
             return Close.TOO_SLOW
         if sending_since is not None and now - sending_since > STALL_S:
             return Close.TOO_SLOW
-        if self._acknowledges and now - self.last_heard > SILENCE_S:
+        if self._acknowledges and now - self.last_received > SILENCE_S:
             return Close.SILENT
         return None
 
@@ -365,8 +365,8 @@ class Subscriber:
             self._unacked_bytes += len(stored.frame)
 
     def _observe_delay(self, stored: Stored) -> None:
-        if stored.seq > self._replayed and stored.seq >= self.feed.told_from and self.feed.told_at:
-            metrics.step_delay_seconds.observe(max(0.0, time.time() - self.feed.told_at))
+        if stored.seq > self._replayed and stored.seq >= self.feed.stored_from and self.feed.stored_at:
+            metrics.step_delay_seconds.observe(max(0.0, time.time() - self.feed.stored_at))
 
     async def _send_growth(self) -> None:
         for draft in list(self.feed.drafts.values()):

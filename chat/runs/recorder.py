@@ -91,7 +91,7 @@ class RunRecorder:
         self._publisher = DraftPublisher(run.session_id) if groups.reach_others() else None
         self._attempt = 0
         self._step = 0
-        self._has_spoken = False
+        self._has_shown_text = False
         self.answer = ""
         """The finished part of the run's answer."""
         self._partial = False
@@ -123,7 +123,7 @@ class RunRecorder:
 
     def meter(
         self,
-        standings: Sequence[BudgetState],
+        budget_states: Sequence[BudgetState],
         own: Sequence[BudgetState] = (),
         around: Sequence[RunMeter] = (),
         earlier: End | None = None,
@@ -133,7 +133,9 @@ class RunRecorder:
         ``own``: the budgets of its agent's version; ``around``: the meters of the runs around it; ``earlier``: what it used before it
         waited for people.
         """
-        self._meter = RunMeter(standings, self._pricing.cost_of, around, own) if standings or around or own else None
+        self._meter = (
+            RunMeter(budget_states, self._pricing.cost_of, around, own) if budget_states or around or own else None
+        )
         if self._meter is not None and earlier is not None and earlier.usage.input_tokens + earlier.usage.output_tokens:
             self._meter.add_earlier(earlier.usage, earlier.cost)
         return self._meter
@@ -254,8 +256,8 @@ class RunRecorder:
             drafts.put(self._session_id, draft)
             if self._publisher is not None:
                 self._publisher.publish(draft)
-        if not self._has_spoken:
-            self._has_spoken = True
+        if not self._has_shown_text:
+            self._has_shown_text = True
             if self._run.begun_at is not None:
                 metrics.first_token_seconds.observe(time.monotonic() - self._run.begun_at)
 
@@ -294,8 +296,8 @@ class RunRecorder:
             self._calls.append(PricedCall(CallEnded(begun.iteration, begun.attempt, lasted, error="stopped"), None))
         waiting = self._take()
         entries = [*waiting.entries, *self._last]
-        is_told = self._run.parent_id is None and not self._run.enable_reasoning
-        if is_told and (self.answer or outcome.status == "completed"):
+        has_response = self._run.parent_id is None and not self._run.enable_reasoning
+        if has_response and (self.answer or outcome.status == "completed"):
             entries.append(run_events.answered(self.answer, partial=self._partial))
         if outcome.status == "failed":
             if not self._last:
@@ -352,8 +354,8 @@ def _append_words(
     step_log.hold(run)
     words = steering.read_by(run, reading)
     events = append(run, recorded.entries) if recorded.entries else []
-    told = [run_events.steered(word, wanted.iteration) for word in words]
-    events += append(run, told) if told else []
+    steered = [run_events.steered(word, wanted.iteration) for word in words]
+    events += append(run, steered) if steered else []
     _write_calls(run, recorded)
     return _Read(words, events)
 
@@ -362,8 +364,8 @@ def _write_calls(run: Run, recorded: Recorded) -> None:
     recorded.writer.write(recorded.calls)
     meter, ended = recorded.meter, [call for call in recorded.calls if isinstance(call, PricedCall)]
     if meter is not None and ended:
-        standings = budgets.budget_states_for(run.user_id, run.agent_name)
-        transaction.on_commit(lambda: meter.refresh(ended, standings))
+        budget_states = budgets.budget_states_for(run.user_id, run.agent_name)
+        transaction.on_commit(lambda: meter.refresh(ended, budget_states))
 
 
 async def with_retries(

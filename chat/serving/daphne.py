@@ -137,8 +137,8 @@ class DaphneSocket(NetworkProducer, WebSocketProtocol):  # type: ignore[misc] # 
     def connectionMade(self) -> None:  # noqa: N802
         """Take the connection over from the HTTP channel, which was the transport's producer until now."""
         super().connectionMade()
-        for told in (self.is_open, self.is_closed):
-            told.addCallback(do_nothing)  # without it their result, the protocol, would be in a reference cycle
+        for deferred in (self.is_open, self.is_closed):
+            deferred.addCallback(do_nothing)  # without it their result, the protocol, would be in a reference cycle
         self._intake = ReadThrottle(super().dataReceived, self.transport.pauseProducing, self.transport.resumeProducing)
         self._sent_at = 0.0
         self.transport.unregisterProducer()
