@@ -48,13 +48,13 @@ async def rename(talk: Conversation) -> None:
 
     await open_dialog("First")
     async with held(page, f"/api/sessions/{talk.session_id}/$", "PATCH"):
-        await page.keyboard.press("Enter")
+        await box.press("Enter")
         await box.press_sequentially(" and more")
-        await page.keyboard.press("Enter")
+        await box.press("Enter")
     await expect(heading).to_have_text("First")
     await expect(box).to_have_value("First and more")
     async with held(page, f"/api/sessions/{talk.session_id}/$", "PATCH"):
-        await page.keyboard.press("Enter")
+        await box.press("Enter")
         await page.keyboard.press("Escape")
         await open_dialog("Another")
     await expect(heading).to_have_text("First and more")

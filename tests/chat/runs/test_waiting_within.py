@@ -232,6 +232,8 @@ async def test_a_decided_child_run_goes_on_while_the_root_is_at_work(
         await supervisor.compare_runs()
         await asyncio.sleep(0.01)
     assert (await statuses()) == ["running", "completed"]
+    # The call of the root that asked for it ends a moment after it.
+    await until(lambda: Step.objects.filter(run=beside, type="tool_result").exists())
     gate.set()
     root = await ended(here, beside)
     assert (root.status, root.waited_ms) == ("completed", 0)
