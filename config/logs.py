@@ -107,15 +107,15 @@ class Seldom(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._told = ""
-        self._told_at = 0.0
+        self._last = ""
+        self._last_at = 0.0
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether it is another failure than the last one, or that was long ago."""
-        told = f"{record.getMessage()} {record.exc_info[1] if record.exc_info else ''}"
-        if told == self._told and record.created - self._told_at < self.EVERY_S:
+        failure = f"{record.getMessage()} {record.exc_info[1] if record.exc_info else ''}"
+        if failure == self._last and record.created - self._last_at < self.EVERY_S:
             return False
-        self._told, self._told_at = told, record.created
+        self._last, self._last_at = failure, record.created
         return True
 
 

@@ -173,12 +173,12 @@ class Work:
             raise
         asked.outcome.set_result(outcome.content)
 
-    def _opened(self, message: ShownPart) -> Call:
-        """The call in the log that ``message`` stands for. If the agent has not announced it, it is written into the log first."""
-        fits = [call for call in self._open if call.name == message.name]
-        same = [call for call in fits if (call.id == message.id and message.id) or call.arguments == message.text]
+    def _opened(self, part: ShownPart) -> Call:
+        """The call in the log that ``part`` stands for. If the agent has not announced it, it is written into the log first."""
+        fits = [call for call in self._open if call.name == part.name]
+        same = [call for call in fits if (call.id == part.id and part.id) or call.arguments == part.text]
         if not fits:
-            self._write(Turn([message], is_over=True, counts=False), goes_on=self._has_written)
+            self._write(Turn([part], is_over=True, counts=False), goes_on=self._has_written)
             fits = self._open[-1:]
         found = (same or fits)[0]
         self._open.remove(found)

@@ -227,20 +227,18 @@ def to_wire(messages: Sequence[Message], server: str = "") -> list[ChatMessage]:
         else:
             if not (wire and wire[-1]["role"] == "assistant"):
                 wire.append({"role": "assistant", "content": ""})
-            content = wire[-1]
+            last = wire[-1]
             if message.content:
-                content["content"] = (
-                    f"{content['content']}\n\n{message.content}" if content["content"] else message.content
-                )
+                last["content"] = f"{last['content']}\n\n{message.content}" if last["content"] else message.content
             origin = extra.get("origin")
             own = origin["fields"] if origin and origin["server"] == server else {}
             if call := message.function_call:
                 function = {**own.get("function", {}), "name": call.name, "arguments": _arguments(call.arguments)}
-                content.setdefault("tool_calls", []).append(
+                last.setdefault("tool_calls", []).append(
                     {**own, "id": extra["function_id"], "type": "function", "function": function}
                 )
             else:
-                content.update(own)
+                last.update(own)
     return [*wire, _shown(seen)] if seen else wire
 
 

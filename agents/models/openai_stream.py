@@ -187,8 +187,8 @@ class _Reading:
     def _read_on(self) -> None:
         if self._over.done():  # cancelled
             return
-        self._reply.resume()
         try:
+            self._reply.resume()
             data = self._body.read_now()
             pause = self.add(data) if data else 0.0
         except Exception as error:  # noqa: BLE001 - raised where the task waits

@@ -30,9 +30,15 @@ _LARGEST_TOGETHER = 32_768
 UNSENT = "a client could not be sent what it lacks"
 
 Send = Callable[[str], Awaitable[None]]
-#: Sends frames without waiting and returns true, or returns false, with nothing sent, if the network does not take them at once.
-SendNow = Callable[..., bool]
 End = Callable[[int], Coroutine[Any, Any, None]]
+
+
+class SendNow(Protocol):
+    """Sends frames without waiting and returns true, or returns false, with nothing sent, if the network does not take them at once."""
+
+    def __call__(self, *frames: str) -> bool:
+        """Send the frames, in this order."""
+        ...
 
 
 class SessionEvents(Protocol):
