@@ -9,12 +9,9 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.e2e.conftest import READER, NewBrowser
-from tests.e2e.watch import ANSWERED, Watch
+from tests.e2e.watch import ANSWERED, AT_REST, Watch
 from tests.oidc import OidcProvider
 from tests.serving import PASSWORD, Server
-
-#: Colours fade when the theme changes.
-AT_REST = "() => Promise.all(document.getAnimations().map(animation => animation.finished))"
 
 
 @pytest.fixture(scope="module")

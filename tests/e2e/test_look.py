@@ -11,6 +11,7 @@ from playwright.async_api import Page, expect
 
 from tests.e2e.conftest import STAFF, Enter, NewBrowser
 from tests.e2e.conversation import Conversation
+from tests.e2e.watch import AT_REST
 from tests.faults.world import until
 from tests.model_server import Call, ModelServer, Script
 from tests.serving import Browser, Server
@@ -27,11 +28,6 @@ LONG_LINE = (
     + "'\n```\n\n"
     "|" + "column |" * 14 + "\n|" + "--|" * 14 + "\n|" + "value |" * 14 + "\n\n$$" + "a_{1} + " * 60 + "b$$\n"
 )
-
-
-AT_REST = """() => Promise.all(
-  document.getAnimations().filter(a => a.effect.getComputedTiming().endTime !== Infinity).map(a => a.finished)
-)"""
 
 
 #: Whatever is written, read or pressed, of which a part lies outside the window or is cut off by what it stands in.

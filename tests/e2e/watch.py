@@ -23,6 +23,11 @@ globalThis.Notification = class extends Real {
     document.documentElement.dataset.shown = `${document.documentElement.dataset.shown ?? ""}${title}: ${options.body};`;
   }
 };"""
+#: Waits until nothing moves that ends by itself. An animation that is cancelled, because its element left or it starts
+#: anew, is over too.
+AT_REST = """() => Promise.allSettled(
+  document.getAnimations().filter(a => a.effect.getComputedTiming().endTime !== Infinity).map(a => a.finished)
+)"""
 UNSEEN = "Object.defineProperty(document, 'visibilityState', { get: () => 'hidden', configurable: true })"
 
 
