@@ -221,8 +221,9 @@ def swap_owner(session: Session, owner: User, before_id: int) -> None:
 
 
 def find_link(secret: str) -> Share | None:
-    """The share of a link's secret, if it is still valid."""
-    found = Share.objects.filter(not_expired(), link_hash=_hashed(secret), session__deleted_at=None)
+    """The share of a link's secret, if it is still valid. While its owner's account is not active, it is not."""
+    found = Share.objects.filter(not_expired(), link_hash=_hashed(secret))
+    found = found.filter(session__deleted_at=None, session__owner__is_active=True)
     return found.select_related("session", "session__owner").first()
 
 

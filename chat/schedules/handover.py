@@ -60,10 +60,12 @@ def withdraw_offer(user: User, session_id: UUID, door: Door) -> None:
 def accept_offer(user: User, session_id: UUID, door: Door) -> None:
     """Take over a session: its former owner becomes a driver, and schedules in it pause. Raises `Refused`."""
     offer = _locked_offer(session_id)
-    if offer is None or offer.user_id != user.pk or not User.objects.filter(pk=user.pk, is_active=True).exists():
+    if offer is None or offer.user_id != user.pk:
         raise _no_offer()
     session = offer.session
     before_id = session.owner_id
+    if User.objects.filter(pk__in=(user.pk, before_id), is_active=True).count() < 2:
+        raise _no_offer()
     offer.delete()
     Session.objects.filter(pk=session_id).update(owner=user, creation_key=None, creation_digest=None, archived=False)
     sharing.swap_owner(session, user, before_id)

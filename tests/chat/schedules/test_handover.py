@@ -141,6 +141,21 @@ def test_the_rights_to_act_on_an_offer(name: str, act: str, code: str) -> None:
     assert session.owner == ada
 
 
+def test_an_offer_cannot_be_accepted_while_its_owners_account_is_not_active() -> None:
+    ada, bo, _cy = people()
+    session = session_with_steps(ada)
+    offered(ada, session)
+    User.objects.filter(pk=ada.pk).update(is_active=False)
+    assert not handover.offers_to(bo)
+    with pytest.raises(Refused) as refused:
+        handover.accept_offer(bo, session.pk, Door.API)
+    assert refused.value.code == "not_found"
+    User.objects.filter(pk=ada.pk).update(is_active=True)
+    handover.accept_offer(bo, session.pk, Door.API)
+    session.refresh_from_db()
+    assert session.owner == bo
+
+
 @pytest.mark.parametrize(("name", "code"), [("ada", "bad_frame"), ("nobody", "not_found"), ("gone", "not_found")])
 def test_an_offer_needs_somebody_else(name: str, code: str) -> None:
     ada, *_ = people()

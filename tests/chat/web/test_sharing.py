@@ -33,6 +33,14 @@ def client(ada: User) -> Client:
     return client
 
 
+def made_link(client: Client, session: Session) -> str:
+    """The path of a new link that shares a session."""
+    shown = client.post(f"/sessions/{session.pk}/share/", {"kind": "link"})
+    match = re.search(r'value="http://testserver(/s/[\w-]+/)"', shown.content.decode())
+    assert match is not None
+    return match[1]
+
+
 def test_a_session_is_shared_changed_and_withdrawn_by_forms(client: Client, session: Session, ada: User) -> None:
     making.user("bo")
     ada.groups.add(Group.objects.create(name="team"))
@@ -51,16 +59,14 @@ def test_a_session_is_shared_changed_and_withdrawn_by_forms(client: Client, sess
 
 def test_a_link_is_shown_once_and_joins_by_a_button(client: Client, session: Session) -> None:
     page = f"/sessions/{session.pk}/share/"
-    shown = client.post(page, {"kind": "link"})
-    match = re.search(r'value="http://testserver(/s/[\w-]+/)"', shown.content.decode())
-    assert match is not None
-    assert match[1] not in client.get(page).content.decode()
-    assert client.get(match[1]).headers["Location"] == f"/sessions/{session.pk}/", "its owner is there already"
+    link = made_link(client, session)
+    assert link not in client.get(page).content.decode()
+    assert client.get(link).headers["Location"] == f"/sessions/{session.pk}/", "its owner is there already"
     bo = Client()
     bo.force_login(making.user("bo"))
-    assert "Join as a watcher" in bo.get(match[1]).content.decode()
+    assert "Join as a watcher" in bo.get(link).content.decode()
     assert bo.get(f"/sessions/{session.pk}/").status_code == 404
-    assert bo.post(match[1]).headers["Location"] == f"/sessions/{session.pk}/"
+    assert bo.post(link).headers["Location"] == f"/sessions/{session.pk}/"
     assert "You are watching" in bo.get(f"/sessions/{session.pk}/").content.decode()
     assert "Apples" in bo.get("/sessions/?shared=true").content.decode()
     assert "Apples" not in bo.get("/sessions/").content.decode()
@@ -68,18 +74,35 @@ def test_a_link_is_shown_once_and_joins_by_a_button(client: Client, session: Ses
 
 def test_an_expired_share_opens_nothing_and_counts_for_no_limit(client: Client, session: Session) -> None:
     page = f"/sessions/{session.pk}/share/"
-    match = re.search(r"http://testserver(/s/[\w-]+/)", client.post(page, {"kind": "link"}).content.decode())
-    assert match is not None
+    link = made_link(client, session)
     bo = Client()
     bo.force_login(making.user("bo"))
     over = timezone.now() - timedelta(seconds=1)
     Share.objects.update(expires_at=over)
-    assert [bo.get(match[1]).status_code, bo.post(match[1]).status_code] == [404, 404]
+    assert [bo.get(link).status_code, bo.post(link).status_code] == [404, 404]
     Share.objects.bulk_create(
         Share(session=session, role="watcher", link_hash=str(number), expires_at=over) for number in range(MOST_SHARES)
     )
     assert client.post(page, {"kind": "user", "user": "bo", "role": "watcher"}).status_code == 302
     assert [share.user_id for share in Share.objects.all()] == [User.objects.get(username="bo").pk]
+
+
+def test_a_link_lets_nobody_in_while_its_owners_account_is_not_active(
+    client: Client, session: Session, ada: User
+) -> None:
+    link = made_link(client, session)
+    bo, cy = Client(), Client()
+    bo.force_login(making.user("bo"))
+    cy.force_login(making.user("cy"))
+    bo.post(link)
+    ada.is_active = False
+    ada.save()
+    assert [cy.get(link).status_code, cy.post(link).status_code] == [404, 404]
+    # Who has joined before still watches, as those whom the owner has named do.
+    assert [each.get(f"/sessions/{session.pk}/").status_code for each in (cy, bo)] == [404, 200]
+    ada.is_active = True
+    ada.save()
+    assert cy.post(link).status_code == 302, "it is the same link again"
 
 
 def test_a_refused_share_shows_the_error_and_the_typed_text(client: Client, session: Session) -> None:
