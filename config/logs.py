@@ -2,6 +2,7 @@
 
 import logging
 import logging.config
+import re
 import sys
 from typing import Any
 
@@ -100,6 +101,9 @@ def configure(settings: dict[str, Any]) -> None:
     logging.config.dictConfig(settings)
 
 
+_NUMBERS = re.compile(r"\d+")
+
+
 class Seldom(logging.Filter):
     """Passes a failure that goes on once a minute, for libraries that log it at each of their attempts."""
 
@@ -112,7 +116,8 @@ class Seldom(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether it is another failure than the last one, or that was long ago."""
-        failure = f"{record.getMessage()} {record.exc_info[1] if record.exc_info else ''}"
+        # Without the numbers: Celery counts its attempts, and says when the next one is.
+        failure = _NUMBERS.sub("", f"{record.getMessage()} {record.exc_info[1] if record.exc_info else ''}")
         if failure == self._last and record.created - self._last_at < self.EVERY_S:
             return False
         self._last, self._last_at = failure, record.created
@@ -154,6 +159,8 @@ def logging_config() -> dict[str, Any]:
             "opentelemetry": {"level": "CRITICAL"},
             # It logs each second that its Redis refuses it, or is gone.
             "channels_redis.pubsub": {"filters": [Seldom()]},
+            # The same of a worker's broker.
+            "celery.worker.consumer.consumer": {"filters": [Seldom()]},
             # Lost connections are logged where one was in use, not by the pool for each idle one.
             "psycopg.pool": {"filters": [_is_no_closed_connection]},
         },

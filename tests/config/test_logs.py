@@ -45,6 +45,22 @@ def test_libraries_speak_up_only_to_warn() -> None:
     assert logging.getLogger("chat").isEnabledFor(logging.INFO)
 
 
+@pytest.mark.parametrize("logger", ["celery.worker.consumer.consumer", "channels_redis.pubsub"])
+def test_attempts_at_the_same_are_logged_once_a_minute(logger: str) -> None:
+    (seldom,) = logs.logging_config()["loggers"][logger]["filters"]
+
+    def passes(attempt: int, at: float, reason: str = "invalid password") -> bool:
+        # As Celery does it: the attempt and the time until the next one are in the message.
+        text = f"consumer: Cannot connect to redis://a:6379: %s.\nTrying again in {attempt * 2}.00 seconds... ({attempt}/None)\n"
+        record = logging.LogRecord(logger, logging.ERROR, "", 0, text, (reason,), None)
+        record.created = at
+        return seldom.filter(record)
+
+    attempts = [(1, 0.0), (2, 2.0), (3, 59.0), (4, 61.0), (5, 100.0)]
+    assert [passes(*attempt) for attempt in attempts] == [True, False, False, True, False]
+    assert passes(6, 101.0, "connection refused"), "another failure is logged at once"
+
+
 @pytest.mark.parametrize(
     "away", [ConnectionRefusedError("nobody\nthere"), TimeoutError(), OperationalError("locked"), RedisError("oom")]
 )

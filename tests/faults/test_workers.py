@@ -185,6 +185,35 @@ async def test_the_broker_is_away(world: World, model: ModelServer, broker: Redi
     await until(lambda: broker_client(broker).info("clients")["blocked_clients"] >= 2, 60, "the workers to listen")
 
 
+async def test_the_brokers_password_is_changed_and_changed_back(
+    open_world: OpenWorld, model: ModelServer, broker: Redis
+) -> None:
+    """Runs go on, the refusal is logged once by each worker in spite of its attempts, and they listen again afterwards."""
+
+    def set_password(text: str) -> None:
+        with broker_client(broker) as client:
+            client.execute_command("ACL", "SETUSER", "worker", "reset", "on", f">{text}", "~*", "&*", "+@all")
+            client.client_kill_filter(skipme=True)
+
+    set_password("old")
+    world = open_world("workers", broker_url=broker.url.replace("redis://", "redis://worker:old@"))
+    model.reset()
+    model.respond = work.rounds(2)
+    session = await world.new_session()
+    async with world.client(session) as client:
+        assert await client.ended(await client.ask("Go")) == "completed"
+        set_password("new")
+        refused = "invalid username-password pair"
+        with broker_client(broker) as redis:
+            await until(lambda: sum(int(each["count"]) for each in redis.acl_log()) >= 8, 60, "several attempts")
+        assert await client.ended(await client.ask("Again")) == "completed"
+        set_password("old")
+        await until(lambda: broker_client(broker).info("clients")["blocked_clients"] >= 2, 60, "the workers to listen")
+        assert await client.ended(await client.ask("And again")) == "completed"
+    for worker in world.workers:
+        assert sum("Cannot connect" in line and refused in line for line in worker.output) == 1
+
+
 async def test_no_worker_takes_more_than_it_has_slots_for(world: World, model: ModelServer) -> None:
     """Eight runs on two workers of two slots: four at a time, the others queued, and each in its turn."""
     model.reset()
