@@ -78,7 +78,7 @@ class ProcessAdmin(ReadOnlyAdmin):
 
 @admin.register(Announcement)
 class AnnouncementAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Announcements: a new one appears on every open page within two seconds."""
+    """Announcements: within two seconds a new one appears on every open page, and the newest, once it is deleted, disappears there."""
 
     list_display = ("message", "level", "created_at")
     list_filter = ("level",)

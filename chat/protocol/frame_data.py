@@ -170,7 +170,7 @@ class PongData(TypedDict):
 
 
 class AnnouncementData(TypedDict):
-    """A message from the operators, to everyone."""
+    """A message from the operators, to everyone, in place of the one before. An empty one withdraws that."""
 
     message: str
     level: LevelName

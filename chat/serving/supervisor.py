@@ -23,6 +23,7 @@ from chat.catalog.prices import PriceLoader
 from chat.live import connections
 from chat.live import registry as feed_registry
 from chat.protocol import Close, encode_frame, group_messages
+from chat.protocol.frame_data import AnnouncementData
 from chat.runs import deciding, dispatch, erasure, live_runs, queue_watch, recovery, retention
 from chat.runs import registry as run_registry
 from chat.runs import state as run_state
@@ -170,7 +171,7 @@ async def _tick_for_ever(look: Callable[[], Awaitable[None]]) -> None:
         prices.load_in_time,
         budgets.load_in_time,
         compare_runs,
-        announcements.send_new,
+        announcements.send_changes,
         look,
         tool_servers_here.publish,
         sweeps.sweep_in_time,
@@ -276,14 +277,24 @@ class _Announcements:
 
     def __init__(self) -> None:
         self._last: int | None = None
+        self._is_withdrawn = False
 
-    async def send_new(self) -> None:
-        """Send the announcements that came since the last time."""
+    async def send_changes(self) -> None:
+        """Send the announcements that came since the last time; if the last one was deleted instead, that it is withdrawn."""
         if self._last is None:
             self._last = await database.read(selectors.last_announcement)
-        for pk, announcement in await database.read(selectors.announcements_after, self._last):
-            self._last = pk
-            feed_registry.send_to_everyone(encode_frame({"type": "announcement", "data": announcement}))
+            self._is_withdrawn = not self._last
+        found = await database.read(selectors.announcements_from, self._last)
+        for pk, announcement in found:
+            if pk > self._last:
+                self._last, self._is_withdrawn = pk, False
+                self._send(announcement)
+        if not found and not self._is_withdrawn:
+            self._is_withdrawn = True
+            self._send({"message": "", "level": "info"})
+
+    def _send(self, announcement: AnnouncementData) -> None:
+        feed_registry.send_to_everyone(encode_frame({"type": "announcement", "data": announcement}))
 
 
 class _Sweeps:

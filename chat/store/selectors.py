@@ -420,9 +420,9 @@ def step_data(step: Step) -> JsonObject:
     return data
 
 
-def announcements_after(last_id: int) -> list[tuple[int, AnnouncementData]]:
-    """Announcements of the operators after an id, each with its id."""
-    rows = Announcement.objects.filter(pk__gt=last_id).order_by("pk").values_list("id", "message", "level")
+def announcements_from(first_id: int) -> list[tuple[int, AnnouncementData]]:
+    """The operators' announcements from an id on, each with its id."""
+    rows = Announcement.objects.filter(pk__gte=first_id).order_by("pk").values_list("id", "message", "level")
     return [(pk, {"message": message, "level": cast(LevelName, level)}) for pk, message, level in rows]
 
 

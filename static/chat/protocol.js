@@ -160,7 +160,7 @@ export const WINDOW = 200;
  */
 
 /**
- * A message from the operators, to everyone.
+ * A message from the operators, to everyone, in place of the one before. An empty one withdraws that.
  * @typedef {object} AnnouncementData
  * @property {string} message
  * @property {"info" | "warning" | "error"} level

@@ -259,7 +259,7 @@ BY_THE_CLOCK: dict[str, Callable[[Large], Any]] = {
     "drafts of runs that have ended": lambda at: step_log.forget_ended_drafts(),
     "new events": lambda at: selectors.stored_after(at.session_id, 10, 100),
     "prices and budgets": lambda at: (prices.load_prices(), budgets.load_budgets()),
-    "announcements": lambda at: (selectors.last_announcement(), selectors.announcements_after(0)),
+    "announcements": lambda at: (selectors.last_announcement(), selectors.announcements_from(0)),
     "a process lives": lambda at: connections.store_heartbeat("process 1"),
     "sockets of silent processes": lambda at: connections.forget_silent("process 1", SOON),
     "rights changed": lambda at: handshake.current_roles(

@@ -235,6 +235,8 @@ async def blocked_connections_of_a_session_that_is_deleted(stage: Stage) -> Asyn
 
 
 async def an_announcement(stage: Stage) -> AsyncIterator[str]:
+    notices = stage.talk.page.locator("#notices")
+
     def announce(text: str) -> None:
         data = {"message": text, "level": "warning"}
         stage.sockets[-1].send(json.dumps({"type": "announcement", "data": data}))
@@ -243,7 +245,10 @@ async def an_announcement(stage: Stage) -> AsyncIterator[str]:
     yield "Down at ten"
     announce("All is well again")
     yield ""
-    await stage.talk.page.locator("#notices").get_by_role("button", name="Close").click()
+    await expect(notices).to_contain_text("All is well again")
+    # Withdrawn.
+    announce("")
+    await expect(notices).to_be_empty()
 
 
 async def a_link_to_a_step_that_is_not_there(stage: Stage) -> AsyncIterator[str]:

@@ -192,6 +192,10 @@ const receivers = {
   },
   unsent: () => outgoing.again(),
   announcement({ message, level }) {
+    if (!message) {
+      view.closeNotice("announcement");
+      return;
+    }
     const tone = { warning: "wait", error: "fail" }[/** @type {"warning"|"error"} */ (level)] ?? "";
     // What operators say later is about what is so now.
     view.notice("announcement", { title: SENTENCES.operators, text: message, tone });

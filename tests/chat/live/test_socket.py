@@ -563,6 +563,8 @@ async def test_an_announcement_reaches_everyone(bo: Browser, product: Server) ->
         await asyncio.to_thread(product.manage, "announce", "Back at noon.", "--level", "warning")
         announcement = await socket.until_type("announcement")
         assert announcement["data"] == {"message": "Back at noon.", "level": "warning"}
+        await asyncio.to_thread(product.manage, "announce", "--withdraw")
+        assert (await socket.until_type("announcement"))["data"]["message"] == ""
 
 
 async def test_a_long_result_is_cut_and_kept_whole(bo: Browser) -> None:

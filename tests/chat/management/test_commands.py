@@ -15,7 +15,7 @@ from agents import ModelSettings
 from agents.models.probing import server_facts
 from agents.models.server_facts import forget_facts
 from chat.catalog import model_facts
-from chat.models import Announcement
+from chat.models import Act, Announcement, AuditEntry
 from tests import programs
 from tests.model_server import Call, ModelServer, Script
 from tests.serving import Browser, Server, serving
@@ -28,6 +28,12 @@ def test_an_announcement_is_written_down(level: str) -> None:
     call_command("announce", " Back at noon. 🙂 ", "--level", level, stdout=out)
     assert out.getvalue() == "Announced.\n"
     assert list(Announcement.objects.values_list("message", "level")) == [("Back at noon. 🙂", level)]
+    call_command("announce", "--withdraw", stdout=out)
+    assert not Announcement.objects.exists()
+    assert list(AuditEntry.objects.order_by("id").values_list("action", flat=True)) == [Act.CREATE, Act.DELETE]
+    for wrong in (["--withdraw"], ["--withdraw", "A text"], []):
+        with pytest.raises(CommandError):
+            call_command("announce", *wrong)
 
 
 @pytest.mark.django_db
