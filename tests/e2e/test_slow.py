@@ -46,18 +46,37 @@ async def rename(talk: Conversation) -> None:
         await page.get_by_role("button", name="Rename", exact=True).click()
         await box.fill(title)
 
+    address, asked, release = re.compile(f"/api/sessions/{talk.session_id}/$"), [], asyncio.Event()
+
+    async def hold(route: Route, request: Request) -> None:
+        if request.method == "PATCH":
+            asked.append(request.post_data_json["title"])
+            await release.wait()
+        await route.continue_()
+
+    await page.route(address, hold)
     await open_dialog("First")
+    await box.press("Enter")
+    await box.press_sequentially(" and more")
+    await box.press("Enter")
+    await box.press("Enter")
+    release.set()
+    await expect(heading).to_have_text("First and more")
+    await expect(box).to_be_hidden()
+    assert asked == ["First", "First and more"]
+    await page.unroute(address)
+    # What was typed meanwhile without Enter is not saved yet.
+    await open_dialog("Second")
     async with held(page, f"/api/sessions/{talk.session_id}/$", "PATCH"):
         await box.press("Enter")
         await box.press_sequentially(" and more")
-        await box.press("Enter")
-    await expect(heading).to_have_text("First")
-    await expect(box).to_have_value("First and more")
+    await expect(heading).to_have_text("Second")
+    await expect(box).to_have_value("Second and more")
     async with held(page, f"/api/sessions/{talk.session_id}/$", "PATCH"):
         await box.press("Enter")
         await page.keyboard.press("Escape")
         await open_dialog("Another")
-    await expect(heading).to_have_text("First and more")
+    await expect(heading).to_have_text("Second and more")
     await expect(box).to_have_value("Another")
     await page.keyboard.press("Escape")
 

@@ -115,16 +115,23 @@ function ask(id, act) {
   const message = find(dialog, ".msg");
   setShown(message, false);
   let isActing = false;
+  let isConfirmedAgain = false;
   const closed = new AbortController();
   /** @param {SubmitEvent} event */
   const submitted = async (event) => {
     if (event.submitter?.getAttribute("value") !== "ok") return;
     event.preventDefault();
+    isConfirmedAgain = true;
     if (isActing) return;
     isActing = true;
     setShown(message, false);
     try {
-      const isDone = (await act()) !== false;
+      let isDone = false;
+      // What was changed and confirmed meanwhile is done after that.
+      while (!isDone && isConfirmedAgain && !closed.signal.aborted) {
+        isConfirmedAgain = false;
+        isDone = (await act()) !== false;
+      }
       // It may have been closed meanwhile, and opened for something else.
       if (isDone && !closed.signal.aborted) dialog.close();
     } catch (error) {
