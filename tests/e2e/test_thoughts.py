@@ -69,7 +69,8 @@ GROWING = (
     "## First **of** all\n\nSee [the page](https://a.example/x), **bold**, *so*, `code`, H<sub>2</sub>O[^1] and $e = mc^2$.\n\n"
     "| a | b |\n|---|---|\n| one | **two** |\n| three | `x` |\n\n"
     "Then:\n- one\n  - two **three**\n  - [x] done\n- four\n\n1. a\n2. b\n\n"
-    "![A picture](https://a.example/x.png) and \\(y^2\\), $$\\frac{a}{b}$$.\n\n```python\nprint(1)\n```\n\nThe end.\n\n[^1]: A note.\n"
+    "![A picture](https://a.example/x.png) and \\(y^2\\), $$\\frac{a}{b}$$.\n\n```python\nprint(1)\n```\n\nThe end of [a name][n].\n\n"
+    'Really.\n\n[n]: https://b.example "T"\n\n[^1]: A note.\n'
 )
 #: What is seen of each text at each change: its words without formulas, notes and what the page adds; and its height.
 RECORD = """() => {
@@ -96,6 +97,7 @@ async def test_no_mark_is_seen_before_its_meaning_and_nothing_jumps(talk: Conver
     await talk.ended()
     answer = talk.page.locator(".answer .prose")
     await expect(answer.locator(".footnotes")).to_have_count(1)
+    await expect(answer.get_by_role("link", name="a name")).to_have_count(1)
     whole = await answer.evaluate("prose => globalThis.words(prose)")
     seen = await talk.page.evaluate("() => globalThis.seen")
     assert min(len({words for words, _ in each}) for each in seen.values()) > 3

@@ -82,7 +82,7 @@ export function createWriter(element, renderer) {
     const rest = text.slice(done);
     // Their numbers start at 1 in each parse.
     delete env.footnotes;
-    const tokens = renderer.parse(isWhole ? rest : complete(rest), env);
+    const tokens = renderer.parse(isWhole ? rest : complete(rest, env.references), env);
     if (!isWhole && rest.includes("[^")) hideNotes(tokens);
     const blocks = split(tokens);
     patch(element, tail, blocks, []);
@@ -104,13 +104,13 @@ export function createWriter(element, renderer) {
   }
 
   /**
-   * Show the whole text at its end. If it defines links or notes, earlier blocks may have changed: then everything is rendered again.
+   * Show the whole text at its end. If it has links by name, or notes, earlier blocks may have changed: then everything is rendered again.
    *
    * @param {string} text
    * @returns {ChildNode[]}
    */
   function finish(text) {
-    if (Object.keys(env.references ?? {}).length || text.includes("[^")) reset();
+    if (Object.keys(env.references ?? {}).length || text.includes("][") || text.includes("[^")) reset();
     write(text, true);
     return [...settled, ...tail.flatMap((part) => part.nodes)];
   }

@@ -33,21 +33,42 @@ const OPEN_FORMULA = /\$\$(?:(?!\$\$)[^])*$|\\\[(?:(?!\\\])[^])*$|\\\((?:(?!\\\)
 const OPEN_SHORT_FORMULA = /(?<=^|[\s(（「：:，,。])\$(?=[a-z\\({-])(?:(?![a-z]{3,}\s+[a-z]{3,})[^$\n]){1,60}$/iu;
 const LINK_ADDRESS = /!?\[([^\]\n]*)\]\((?:[^()\n]|\([^()\n]*\))*(?:\([^()\n]*)?$/u;
 const LINK_TEXT = /!?(?<![a-z0-9)\]\\])\[(?!\^)([^\]\n]*)\]?$/iu;
+/** A link whose address stands elsewhere, under a name: `[the page][1]`; no index or mere numbers, as `a[i][j]` and `[1][2]`. */
+const REFERENCE = /(?<![a-z0-9)\]\\])!?\[(?!\^)(?![\d, ]*\])([^[\]\n]*)\]\[([^[\]\n]+)\]/giu;
+const REFERENCE_BEGUN = /(?<![a-z0-9)\]\\])!?\[(?!\^)(?![\d, ]*\])([^[\]\n]*)\]\[[^[\]\n]*$/iu;
+/** The last line gives such an address, which is not shown. */
+const ADDRESS_BEGUN = /(^|\n) {0,3}\[(?!\^)(?:[^[\]\s]{0,20}\]?|[^[\]\n]+\]:[^\n]*)$/u;
+const CODE = /(^ {0,3}(?:```|~~~)[^]*?^ {0,3}(?:```|~~~)|`[^`\n]*(?:`|$))/mu;
 const NOTE = /\[\^[^\]\n]*$|(?<=^|\n)\[\^[^\]\n]+\]:?[ \t]*$/u;
 
 /**
- * The text as it may be shown.
+ * The text as it may be shown. Links to addresses that have not come yet are their words alone.
  *
  * @param {string} text
+ * @param {Record<string, unknown>} [addresses] the known ones, by their names in capital letters
  */
-export function complete(text) {
+export function complete(text, addresses = {}) {
   if (((text.match(FENCE) ?? []).length & 1) === 1) {
     const line = text.lastIndexOf("\n") + 1;
     return text.slice(0, line) + text.slice(line).replace(FENCE_BEGUN, "");
   }
   const from = text.lastIndexOf("\n\n") + 1;
   if (text.length - from > LONGEST) return text;
-  return text.slice(0, from) + close(withoutBegun(text.slice(from)));
+  return withoutUnknown(text.slice(0, from), addresses) + close(withoutBegun(withoutUnknown(text.slice(from), addresses)));
+}
+
+/**
+ * @param {string} text
+ * @param {Record<string, unknown>} addresses
+ */
+function withoutUnknown(text, addresses) {
+  if (!text.includes("][")) return text;
+  const isKnown = (/** @type {string} */ name) => name.trim().replaceAll(/\s+/gu, " ").toUpperCase() in addresses;
+  const parts = text.split(CODE).map((part, at) => {
+    if (at & 1) return part;
+    return part.replace(REFERENCE, (whole, words, name) => (isKnown(name) ? whole : words));
+  });
+  return parts.join("");
 }
 
 /**
@@ -61,7 +82,7 @@ function withoutBegun(paragraph) {
   const isInTable = lines.slice(0, last).some((line, at) => at > 0 && BELOW_HEAD.test(line) && line.includes("-"));
   if (!isInTable && last > 0 && ROW.test(lines[last - 1]) && PART_OF_BELOW.test(lines[last])) return join(lines.slice(0, last - 1));
   if (!isInTable && ROW.test(lines[last])) return join(lines.slice(0, last));
-  return paragraph.replace(BOX_BEGUN, "$1").replace(LINE_BEGUN, "$1$2").replace(DETAILS_BEGUN, "");
+  return paragraph.replace(BOX_BEGUN, "$1").replace(LINE_BEGUN, "$1$2").replace(DETAILS_BEGUN, "").replace(ADDRESS_BEGUN, "$1");
 }
 
 /** @param {string[]} lines */
@@ -76,7 +97,7 @@ function close(paragraph) {
   let shown = withoutOpenFormula(paragraph.replace(LAST_SIGN, "")).replace(NOTE, "").replace(TAG_OR_ENTITY, "");
   // A link may begin within emphasis that begins.
   shown = shown.replace(LAST_MARK, "").replace(LAST_MARK, "").replace(LINE_BEGUN, "$1$2");
-  shown = shown.replace(LINK_ADDRESS, "$1").replace(LINK_TEXT, "$1");
+  shown = shown.replace(REFERENCE_BEGUN, "$1").replace(LINK_ADDRESS, "$1").replace(LINK_TEXT, "$1");
   for (const mark of ["**", "~~", "*"]) shown = closed(shown, mark);
   return closedUnderscores(shown);
 }
