@@ -10,7 +10,7 @@ from agents.untrusted.pool import Pool, TooSlow, Unfinished
 
 _readers = Pool(2, "agents.untrusted.documents")
 #: The most that one file may take to detect and read, in seconds of CPU and of wall clock.
-_TELL_CPU_S, _TELL_S = 3.0, 15.0
+_DETECTION_CPU_S, _DETECTION_S = 3.0, 15.0
 _READ_CPU_S, _READ_S = 20.0, 60.0
 #: Bytes that suffice to detect most types.
 _HEAD = 4_096
@@ -96,9 +96,9 @@ def _by_signature(head: bytes) -> str:
 def _by_looking(content: bytes) -> str:
     try:
         if content.startswith(b"PK\x03\x04"):
-            kind = _readers.run("documents.office_kind", content, cpu_s=_TELL_CPU_S, timeout_s=_TELL_S)
+            kind = _readers.run("documents.office_kind", content, cpu_s=_DETECTION_CPU_S, timeout_s=_DETECTION_S)
             return _TYPE_OF.get(kind, "")
-        is_text = _readers.run("documents.is_text", content, cpu_s=_TELL_CPU_S, timeout_s=_TELL_S)
+        is_text = _readers.run("documents.is_text", content, cpu_s=_DETECTION_CPU_S, timeout_s=_DETECTION_S)
     except TooSlow:
         return ""
     except Unfinished as error:

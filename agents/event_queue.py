@@ -45,7 +45,7 @@ class EventQueue:
                 self._reader = None
         return self._events.popleft()
 
-    def take_all(self) -> list[RunEvent]:
+    def pop_all(self) -> list[RunEvent]:
         """The pending events, which are removed from it."""
         events = list(self._events)
         self._events.clear()

@@ -81,7 +81,7 @@ class _ValidNames:
         valid = set(filter(_is_valid_name, named))
         #: The name that is sent, by the original name.
         self._sent: dict[str, str] = {name: name for name in valid}
-        self._taken = valid.union(tool_names)
+        self._used_names = valid.union(tool_names)
 
     def put_in(self, given: ChatMessage) -> ChatMessage:
         """The message, or a copy of it with valid names."""
@@ -100,7 +100,7 @@ class _ValidNames:
     def _sent_as(self, name: str) -> str:
         if name not in self._sent:
             plain = _INVALID_IN_NAME.sub("_", name)[:_LONGEST_NAME] or "unnamed"
-            self._sent[name] = name if _is_valid_name(name) else _unused(plain, self._taken, _LONGEST_NAME)
+            self._sent[name] = name if _is_valid_name(name) else _unused(plain, self._used_names, _LONGEST_NAME)
         return self._sent[name]
 
 

@@ -132,8 +132,8 @@ class StepSplitter:
         last = parts[-1]
         if last.kind == "call":
             steps += self._flush_text()  # text before a call is a thought
-        growth = self._growth(last)
-        return [*steps, growth] if growth else steps
+        partial = self._partial_step(last)
+        return [*steps, partial] if partial else steps
 
     def finish(
         self,
@@ -288,7 +288,7 @@ class StepSplitter:
             data["partial"] = True
         yield Step(data)
 
-    def _growth(self, last: Part) -> PartialStep | None:
+    def _partial_step(self, last: Part) -> PartialStep | None:
         """The partial step that the last part writes, if it has changed."""
         step, tool_name = self._number + 1, ""
         kind: NumberedType
@@ -307,8 +307,8 @@ class StepSplitter:
             if before.type == kind and before.text == text and before.tool_name == tool_name:
                 return None
             attempt = before.attempt + (before.type != kind or not text.startswith(before.text))
-        growth = self._partials[step] = PartialStep(step, kind, text, attempt, tool_name)
-        return growth
+        partial = self._partials[step] = PartialStep(step, kind, text, attempt, tool_name)
+        return partial
 
     def _unique(self, wanted: str) -> str:
         """The model's id if nothing else in the run has it, else a number."""

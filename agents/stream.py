@@ -89,13 +89,13 @@ class AgentRun:
             raise StopAsyncIteration
         return event
 
-    def watch_partials(self, take: Callable[[PartialStep], None]) -> None:
-        """Call ``take`` with each partial step at once instead of iterating over it, unless steps before it have not been read yet."""
-        self._events.on_partial = take
+    def watch_partials(self, on_partial: Callable[[PartialStep], None]) -> None:
+        """Call ``on_partial`` with each partial step at once instead of iterating over it, unless steps before it are still unread."""
+        self._events.on_partial = on_partial
 
     def ready(self) -> list[RunEvent]:
         """Return the events that wait to be read, without waiting for more."""
-        return self._events.take_all()
+        return self._events.pop_all()
 
     def cancel(self, reason: str) -> None:
         """Stop now: closes the model's connection, and cancels tool calls. Call it on the event loop, any number of times.
@@ -290,13 +290,13 @@ class AgentRun:
             return
         self._is_begun = True
 
-        def take(words: Sequence[Word]) -> None:
+        def hand_over(words: Sequence[Word]) -> None:
             if words and not future.done():
                 self.messages.append(word_message("\n\n".join(word.content for word in words)))
-            inbox_take(words)
+            set_words(words)
 
-        inbox_take = self._words.start_read(future)
-        self._push([WordsWanted(self._splitter.iteration, take)])
+        set_words = self._words.start_read(future)
+        self._push([WordsWanted(self._splitter.iteration, hand_over)])
 
     async def _write(self, writer: ReplyWriter, reply: Reply) -> None:
         await writer(reply)

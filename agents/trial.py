@@ -53,26 +53,26 @@ async def try_model(model: ModelSettings) -> Trial:
 
 async def try_agent(agent: Agent, question: str) -> Trial:
     """Run an agent once, and measure it."""
-    seen = Trial(Outcome("failed", 0, error="The agent ended without a result."), time.perf_counter())
+    trial = Trial(Outcome("failed", 0, error="The agent ended without a result."), time.perf_counter())
     run = agent.start(question, max_iterations=MOST_CALLS)
     async with contextlib.aclosing(run):
         async for item in run:
             if isinstance(item, Step | PartialStep):
-                _note(seen, item)
-    seen.ended = time.perf_counter()
-    seen.outcome = run.outcome or seen.outcome
-    return seen
+                _note(trial, item)
+    trial.ended = time.perf_counter()
+    trial.outcome = run.outcome or trial.outcome
+    return trial
 
 
-def _note(seen: Trial, item: Step | PartialStep) -> None:
+def _note(trial: Trial, item: Step | PartialStep) -> None:
     is_partial = isinstance(item, PartialStep)
-    seen.pieces += is_partial
-    if seen.first_at is None and (is_partial or item.type in ("thought", "tool_use", "final_answer")):
-        seen.first_at = time.perf_counter()
+    trial.pieces += is_partial
+    if trial.first_at is None and (is_partial or item.type in ("thought", "tool_use", "final_answer")):
+        trial.first_at = time.perf_counter()
     if isinstance(item, PartialStep):
         return
     if item.data["type"] == "tool_result":
-        seen.tools[item.data["tool_name"]] = item.data["ok"]
-        seen.tools_s += item.data["duration_ms"] / 1000
+        trial.tools[item.data["tool_name"]] = item.data["ok"]
+        trial.tools_s += item.data["duration_ms"] / 1000
     elif item.data["type"] == "final_answer":
-        seen.answer = item.data["content"]
+        trial.answer = item.data["content"]

@@ -44,14 +44,14 @@ class WordInbox:
         """Begin to read words. Returns the function to call with them; it sets them as the result of ``future``."""
         self._expecting, newest = future, self._newest
 
-        def take(words: Sequence[Word]) -> None:
+        def hand_over(words: Sequence[Word]) -> None:
             self._read = max([newest, *(word.number for word in words)])
             if self._cut_at <= self._read:
                 self.cut_because = ""
             if not future.done():
                 future.set_result(words)
 
-        return take
+        return hand_over
 
     def stop(self) -> None:
         """End a pending read with `Stopped`."""

@@ -98,8 +98,8 @@ class Runs(bootsteps.StartStopStep):
             db_check.check_tables(explain=True)
         except (db_check.MigrationsPending, redis_check.RedisRefused) as refused:
             sys.exit(str(refused))
-        except db_check.DatabaseUnavailable as away:
-            logger.warning("%s; trying until it does", away)
+        except db_check.DatabaseUnavailable as error:
+            logger.warning("%s; trying until it does", error)
         finally:
             connection.close()
         slots = parent.max_concurrency or parent.pool.limit

@@ -30,7 +30,7 @@ class Full(Exception):
 
 
 @dataclass(slots=True)
-class Line:
+class FairQueue:
     """A few at a time; waiting clients take turns, so that one with many requests delays only itself."""
 
     at_once: int
@@ -91,7 +91,11 @@ class LoginGate:
     def __init__(self, application: Application) -> None:
         self._application = application
         # Requests that send a password; the pages with the forms do not wait for them, nor for a slow provider.
-        self._hashing, self._asking, self._reading = Line(4, 512, 128), Line(8, 256, 64), Line(16, 1024, 512)
+        self._hashing, self._asking, self._reading = (
+            FairQueue(4, 512, 128),
+            FairQueue(8, 256, 64),
+            FairQueue(16, 1024, 512),
+        )
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Pass one request on when its turn has come."""
@@ -99,19 +103,19 @@ class LoginGate:
         if scope["type"] != "http" or not path.startswith(PATHS):
             await self._application(scope, receive, send)
             return
-        line = self._reading if scope["method"] in {"GET", "HEAD", "OPTIONS"} else self._hashing
+        queue = self._reading if scope["method"] in {"GET", "HEAD", "OPTIONS"} else self._hashing
         if path.startswith(PROVIDER_PATHS):
-            line = self._asking
+            queue = self._asking
         client = proxies.client_network((scope.get("client") or ("", 0))[0])
         try:
-            await line.enter(client)
+            await queue.enter(client)
         except Full:
             await _refuse(scope, send)
             return
         try:
             await self._application(scope, receive, send)
         finally:
-            line.leave()
+            queue.leave()
 
 
 async def _refuse(scope: Scope, send: Any) -> None:

@@ -107,9 +107,9 @@ class AuthenticationMiddleware(OnLoop, StockAuthentication):
         session_key = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
         try:
             if tokens.is_bearer(bearer) and tokens.is_token_path(request.path_info):
-                await _take_token(asked, bearer)
+                await _authenticate_token(asked, bearer)
             elif session_key:
-                _take_login(asked, await database.read(find_login, session_key))
+                _set_login(asked, await database.read(find_login, session_key))
         except DatabaseError as error:
             # Raised where the user is used, and handled there.
             asked.user = SimpleLazyObject(partial(_fail, error))
@@ -134,14 +134,14 @@ async def _find_user_later(request: HttpRequest) -> User | AnonymousUser:
     return cast("User | AnonymousUser", asked._acached_user)  # noqa: SLF001
 
 
-def _take_login(asked: Any, login: StoredLogin | None) -> None:
+def _set_login(asked: Any, login: StoredLogin | None) -> None:
     if login is not None and login.is_by_current_key:
         asked.session._session_cache = login.data  # noqa: SLF001 - as loaded, which `load` has no way to be given
         asked.session.accessed = True
         asked._cached_user = asked._acached_user = login.user  # noqa: SLF001 - Django's own names
 
 
-async def _take_token(asked: Any, bearer: str) -> None:
+async def _authenticate_token(asked: Any, bearer: str) -> None:
     asked._cached_user = asked._acached_user = AnonymousUser()  # noqa: SLF001
     address = asked.META.get("REMOTE_ADDR") or ""
     try:

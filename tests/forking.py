@@ -48,21 +48,21 @@ def _wait_for_request(control: socket.socket) -> list[str]:
         request, descriptors, _, _ = socket.recv_fds(control, _LARGEST_REQUEST, 3)
         if not request:
             sys.exit()
-        out, err, told = descriptors
+        out, err, watch = descriptors
         if os.fork() == 0:
             control.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             if (pid := os.fork()) == 0:
-                return _become(request, out, err, told)
-            _watch(pid, out, err, told)
+                return _become(request, out, err, watch)
+            _watch(pid, out, err, watch)
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def _become(request: bytes, out: int, err: int, told: int) -> list[str]:
+def _become(request: bytes, out: int, err: int, watch: int) -> list[str]:
     os.dup2(out, 1)
     os.dup2(err, 2)
-    for descriptor in {out, err, told}:
+    for descriptor in {out, err, watch}:
         os.close(descriptor)
     arguments, environment = json.loads(request)
     os.environ.clear()
@@ -70,12 +70,12 @@ def _become(request: bytes, out: int, err: int, told: int) -> list[str]:
     return list(arguments)
 
 
-def _watch(pid: int, out: int, err: int, told: int) -> None:
+def _watch(pid: int, out: int, err: int, watch: int) -> None:
     """Tell the number of the child and how it ends; never returns."""
     os.close(out)
     if err != out:
         os.close(err)
-    connection = socket.socket(fileno=told)
+    connection = socket.socket(fileno=watch)
     connection.send(str(pid).encode())
     # The number stays the child's until the other side has heard of its end, or is gone.
     ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)

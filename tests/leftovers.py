@@ -63,8 +63,8 @@ _ENDS_WITHIN_S = 5.0
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup() -> Iterator[None]:
     """Clear the caches of earlier tests."""
-    for _, memory in _found(REMEMBERED):
-        memory.clear()
+    for _, cache in _found(REMEMBERED):
+        cache.clear()
     return (yield)
 
 

@@ -65,24 +65,24 @@ class Service:
             user=self._user,
             extra_groups=[] if self._user else None,
         )
-        said: list[str] = []
-        heard = threading.Event()
+        output: list[str] = []
+        is_ready = threading.Event()
 
         def listen() -> None:
             """Read to the end, so that the server never waits for its output to be read."""
             assert process.stdout is not None
             for line in process.stdout:
-                said.append(line)
+                output.append(line)
                 if self._ready in line:
-                    heard.set()
-            heard.set()
+                    is_ready.set()
+            is_ready.set()
 
         self._listener = threading.Thread(target=listen, daemon=True)
         self._listener.start()
-        heard.wait(READY_WITHIN_S)
-        if process.poll() is not None or not any(self._ready in line for line in said):
+        is_ready.wait(READY_WITHIN_S)
+        if process.poll() is not None or not any(self._ready in line for line in output):
             self.stop()
-            raise DidNotStart(f"{self._command[0]} said: {''.join(said)}")
+            raise DidNotStart(f"{self._command[0]} said: {''.join(output)}")
         return self
 
     def signal(self, number: int) -> None:

@@ -127,9 +127,9 @@ class Server:
         """Start the process and wait until it prints its address."""
         self.loaded = threading.Event()
         self.process = programs.start_program(self._command(port), self.environment)
-        said = threading.Event()
-        threading.Thread(target=self._read, args=(self.process, said, self.loaded), daemon=True).start()
-        if not said.wait(START_S) or not self.url:
+        is_announced = threading.Event()
+        threading.Thread(target=self._read, args=(self.process, is_announced, self.loaded), daemon=True).start()
+        if not is_announced.wait(START_S) or not self.url:
             raise AssertionError("The server did not start:\n" + "".join(self.output))
         return self
 
@@ -139,19 +139,19 @@ class Server:
     #: The line with its address, which it prints when it is ready.
     _READY = re.compile(r"http://\S+?(?=/\s*$)")
 
-    def _read(self, process: programs.Program, said: threading.Event, loaded: threading.Event) -> None:
+    def _read(self, process: programs.Program, is_announced: threading.Event, loaded: threading.Event) -> None:
         assert process.stdout is not None
         with process.stdout as output:
             for line in output:
                 self.output.append(line)
                 found = self._READY.search(line)
-                if found and not said.is_set():
+                if found and not is_announced.is_set():
                     self.url = found.group()
-                    said.set()
+                    is_announced.set()
                 if any(words in line for words in LOADED):
                     self.rest()
                     loaded.set()
-        said.set()
+        is_announced.set()
 
     @property
     def port(self) -> int:

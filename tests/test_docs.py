@@ -55,15 +55,15 @@ def test_the_table_holds_every_variable_and_no_other(settings_as_they_come: dict
 
 @pytest.mark.django_db
 def test_staff_are_told_of_a_right_to_every_table_of_the_admin() -> None:
-    told = {name for row in table("permission") for name in re.findall(r"`([a-z]+\.\w+?)`", row[0])}
+    names = {name for row in table("permission") for name in re.findall(r"`([a-z]+\.\w+?)`", row[0])}
     for model in admin.site._registry:
         rights = {f"{model._meta.app_label}.{act}_{model._meta.model_name}" for act in ("view", "change", "add")}
-        assert told & rights, rights
+        assert names & rights, rights
     known = {
         f"{right.content_type.app_label}.{right.codename}"
         for right in Permission.objects.select_related("content_type")
     }
-    assert told <= known
+    assert names <= known
 
 
 def test_the_defaults_are_those_of_the_settings(settings_as_they_come: dict[str, Any]) -> None:
@@ -151,12 +151,12 @@ def test_the_page_about_scale_names_what_exists(settings_as_they_come: dict[str,
 
 def test_the_celery_settings_that_matter_are_set_as_told(settings_as_they_come: dict[str, Any]) -> None:
     rows = SCALING.split("\n| setting |", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
-    told = {name for row in rows for name in re.findall(r"`(\w+)`", row.split(" | ")[0])}
+    names = {name for row in rows for name in re.findall(r"`(\w+)`", row.split(" | ")[0])}
     kept = {name.removeprefix("CELERY_").lower() for name in settings_as_they_come if name.startswith("CELERY_")} | set(
         settings_as_they_come["CELERY_BROKER_TRANSPORT_OPTIONS"]
     )
-    assert len(told) > 5
-    assert told <= kept
+    assert len(names) > 5
+    assert names <= kept
 
 
 def test_every_package_is_named() -> None:

@@ -130,9 +130,9 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("folder", "sentence", "text", "told"), BAD)
-def test_mistakes_in_translations_are_found(folder: str, sentence: str, text: str, told: str) -> None:
-    assert told in " ".join(faults(folder, Message(sentence, text)))
+@pytest.mark.parametrize(("folder", "sentence", "text", "expected"), BAD)
+def test_mistakes_in_translations_are_found(folder: str, sentence: str, text: str, expected: str) -> None:
+    assert expected in " ".join(faults(folder, Message(sentence, text)))
 
 
 # Singular and plural

@@ -226,7 +226,7 @@ class Work:
         for place, message in enumerate(messages):
             if message.role == FUNCTION:
                 self._show(messages[begin:place])
-                self._take_result(message)
+                self._add_result(message)
                 begin = place + 1
             elif (
                 place > begin and messages[place - 1].function_call and _is_text(message)
@@ -266,7 +266,7 @@ class Work:
             # Text before a call is a thought.
             turn.end(*([call] if call is not None and is_new else []))
 
-    def _take_result(self, message: Message) -> None:
+    def _add_result(self, message: Message) -> None:
         name = message.name or "tool"
         call = ShownPart("call", "{}", name, str((message.extra or {}).get("function_id") or ""))
         if name in self._made:

@@ -47,7 +47,7 @@ def load_extensions(modules: Sequence[str], *, installed: bool = True) -> None:
     problems: list[str] = []
     for name, source in wanted.items():
         try:
-            _take_module(name, source)
+            _load_module(name, source)
         except _Problem as problem:
             where = "EXTENSIONS" if isinstance(source, str) else f"the installed extension “{source.name}”"
             problems.append(f"{where}: {name} {problem}.")
@@ -55,16 +55,16 @@ def load_extensions(modules: Sequence[str], *, installed: bool = True) -> None:
         raise ExtensionsRefused(problems)
 
 
-def _take_module(name: str, source: str | EntryPoint) -> None:
+def _load_module(name: str, source: str | EntryPoint) -> None:
     loaded = _imported(name, source)
     classes = [loaded] if isinstance(loaded, type) else list(_classes_of(loaded))
-    taken = 0
+    registered = 0
     for each in classes:
         try:
-            taken += _take_class(each, name)
+            registered += _register_class(each, name)
         except (BadTool, ValueError) as error:
             raise _Problem(f"can't be used: {each.__name__} {error}") from None
-    if not taken:
+    if not registered:
         raise _Problem("holds no tool and no agent")
 
 
@@ -116,12 +116,12 @@ def _is_from(module: ModuleType, value: type) -> bool:
     return value.__module__ == module.__name__ or value.__module__.startswith(f"{module.__name__}.")
 
 
-def _take_class(each: type, origin: str) -> bool:
+def _register_class(each: type, origin: str) -> bool:
     """Register a class if it is of one of the three kinds; returns whether it was. Raises `ValueError` with what is wrong with it."""
     if inspect.isabstract(each):
         return False
     if Tool in each.__mro__:
-        _take_tool(each, origin)
+        _register_tool(each, origin)
         return True
     if "qwen_agent" not in sys.modules:
         return False
@@ -129,15 +129,15 @@ def _take_class(each: type, origin: str) -> bool:
     from agents.extensions import qwen_agents, qwen_tools  # noqa: PLC0415
 
     if qwen_tools.is_tool(each):
-        _take_tool(each, origin, qwen_tools.QwenTool)
+        _register_tool(each, origin, qwen_tools.QwenTool)
         return True
     if qwen_agents.is_agent(each):
-        qwen_agents.take_agent(each, origin)
+        qwen_agents.register_class(each, origin)
         return True
     return False
 
 
-def _take_tool(each: type, origin: str, adapter: Callable[[Any], Tool] = lambda tool: tool) -> None:
+def _register_tool(each: type, origin: str, adapter: Callable[[Any], Tool] = lambda tool: tool) -> None:
     settings = declared_by(each)
     try:
         # A setting that has to be set and is not may be what it is made with: what it says of itself is read without.

@@ -23,7 +23,7 @@ def is_agent(each: type) -> bool:
     return issubclass(each, Agent)
 
 
-def take_agent(each: type[Any], origin: str) -> None:
+def register_class(each: type[Any], origin: str) -> None:
     """Register an agent of this class by its name.
 
     Its class may say ``agent_name``, ``title``, ``description`` and ``tools`` (names of tools that it is given); where it doesn't, the
@@ -78,9 +78,9 @@ def _given(each: type[Any], model: Any, tools: Sequence[Any], instructions: str)
         offered["function_list"] = list(tools)
     if instructions:
         offered["system_message"] = instructions  # else the agent's own stay
-    taken = inspect.signature(each).parameters
-    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values())
-    return {name: value for name, value in offered.items() if takes_all or name in taken}
+    parameters = inspect.signature(each).parameters
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    return {name: value for name, value in offered.items() if takes_all or name in parameters}
 
 
 def _declared(each: type[Any], name: str) -> str:

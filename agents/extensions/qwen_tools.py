@@ -16,7 +16,7 @@ from agents.tools.tool import ToolError, ToolText
 
 TIMEOUT_S = 60.0
 OUTPUT_LIMIT = 50_000
-_MOST_SAID = 300
+_MOST_CHARACTERS = 300
 
 
 def is_tool(each: type) -> bool:
@@ -42,7 +42,7 @@ class QwenTool:
         try:
             return as_text(self._tool.call(json.dumps(arguments, ensure_ascii=False)))
         except ToolServiceError as error:
-            reason = mask_text(" ".join(str(error).split()))[:_MOST_SAID]
+            reason = mask_text(" ".join(str(error).split()))[:_MOST_CHARACTERS]
             raise ToolError(f"The tool failed: {reason}") from error
 
 
@@ -78,7 +78,7 @@ def _described(item: ContentItem) -> str:
     kind, value = item.get_type_and_value()
     if kind == "text":
         return str(value)
-    place = value if isinstance(value, str) and not value.startswith("data:") and len(value) <= _MOST_SAID else ""
+    place = value if isinstance(value, str) and not value.startswith("data:") and len(value) <= _MOST_CHARACTERS else ""
     where = f" {place}" if place else ""
     return f"[{kind}{where}: it was returned, but only text can be passed on to you]"
 

@@ -132,7 +132,7 @@ class Asking:
             return self._leave_out_earlier()
         if refusal.status in (401, 402, 403, 429):
             return False
-        if refusal.status in _WORDLESS and refusing.SAYS_NOTHING.fullmatch(words) and self._try_fewer_tools():
+        if refusal.status in _WORDLESS and refusing.NO_REASON.fullmatch(words) and self._try_fewer_tools():
             return True
         if refusing.TOO_MANY_TOOLS.search(words) and self._offer_fewer_tools(words):
             return True
@@ -289,13 +289,13 @@ class Asking:
 
     def _refuses_part(self, refusal: Refused) -> bool:
         words = refusal.words
-        says_so = refusing.REFUSING.search(words) is not None
+        is_refusal = refusing.REFUSING.search(words) is not None
         named: list[str] = []
-        if says_so or refusal.status in (400, 422):
+        if is_refusal or refusal.status in (400, 422):
             may_go = (name for name in optional_names(self._current()) if name not in self._left_out)
             # What is named after the refused part is what the server accepts.
             refused = refusing.KNOWN_PARTS.split(words, maxsplit=1)[0]
-            named = [name for name in may_go if names_part(refused, name, says_so=says_so)]
+            named = [name for name in may_go if names_part(refused, name, is_refusal=is_refusal)]
             if len(named) > 1 and refusing.ONE_OF.search(words):
                 del named[0]
         if refusing.SHORT_IDS.search(words) and LONG_IDS not in self._left_out:
@@ -309,7 +309,7 @@ class Asking:
         elif not named and refusing.NO_SYSTEM.search(words) and SYSTEM not in self._left_out:
             named = [SYSTEM]
         elif not named:
-            group = find_group(words, says_so=says_so)
+            group = find_group(words, is_refusal=is_refusal)
             named = [name for name in optional_names(self._current()) if name in group - self._left_out]
         for name in named:
             self._leave_out(name)

@@ -41,7 +41,7 @@ def _add(chunk: JsonObject, reply: Reply) -> Any:
         chunk = _unwrapped(chunk)
     groq = chunk.get("x_groq") or {}
     error = chunk.get("error") or chunk.get("errors") or groq.get("error")
-    if _says_something(error):
+    if _has_content(error):
         _add_choices(chunk, reply)
         raise ServerError(error)
     if usage := chunk.get("usage") or groq.get("usage"):
@@ -61,7 +61,7 @@ def _add(chunk: JsonObject, reply: Reply) -> Any:
 _WORDS = ("message", "detail", "msg", "error_msg")
 
 
-def _says_something(error: Any) -> bool:
+def _has_content(error: Any) -> bool:
     """Whether there is an error: some gateways send all fields of one, empty, with each chunk."""
     return any(error.values()) if isinstance(error, dict) else bool(error)
 
@@ -139,7 +139,7 @@ def _add_choices(chunk: JsonObject, reply: Reply) -> None:
         _add_message(message, choice, reply)
     elif isinstance(text := choice.get("text"), str):
         reply.add_field_text("content", text)
-    if _says_something(error := choice.get("error")):
+    if _has_content(error := choice.get("error")):
         raise ServerError(error)
     reason = _reason(choice)
     if reason and is_end(reason) and not _is_cut_already(reply):

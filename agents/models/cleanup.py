@@ -29,7 +29,7 @@ def tidy_text(parts: list[Part], *, thought_is_open: bool, has_thought_first: bo
         _end_open_thought(parts)
     _drop_end_marks(parts)
     if has_thought_first:
-        _tell_drafts_from_answer(parts)
+        _separate_drafts(parts)
         _unwrap_answer(parts)
 
 
@@ -68,7 +68,7 @@ def _end_open_thought(parts: list[Part]) -> None:
             return
 
 
-def _tell_drafts_from_answer(parts: list[Part]) -> None:
+def _separate_drafts(parts: list[Part]) -> None:
     """Make text a thought if it ends with a closing tag on its own line: some models think again, without an opening tag."""
     last = parts[-1] if parts else None
     if last is None or last.kind != "content" or "</think>" not in (text := last.text) or "<think>" in text:

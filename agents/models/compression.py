@@ -32,9 +32,9 @@ class _Unpacker(Protocol):
     """Whether the data received so far may be complete."""
 
     def feed(self, packed: bytes) -> None:
-        """Add compressed data; only after `take` has returned everything."""
+        """Add compressed data; only after `read` has returned everything."""
 
-    def take(self) -> bytes:
+    def read(self) -> bytes:
         """The next piece; empty if more data is needed first."""
 
 
@@ -50,7 +50,7 @@ class _Deflated:
     def feed(self, packed: bytes) -> None:
         self._packed = packed
 
-    def take(self) -> bytes:
+    def read(self) -> bytes:
         while self._packed:
             if self._inflate is None:
                 has_head = self._packed[0] == 0x1F or self._packed[0] & 0x0F == 8
@@ -76,7 +76,7 @@ class _Brotli:
     def feed(self, packed: bytes) -> None:
         self._packed = packed
 
-    def take(self) -> bytes:
+    def read(self) -> bytes:
         packed, self._packed = self._packed, b""
         if self.is_whole and packed:
             raise ValueError("more behind its end")
@@ -94,7 +94,7 @@ class _Zstandard:
     def feed(self, packed: bytes) -> None:
         self._packed = packed
 
-    def take(self) -> bytes:
+    def read(self) -> bytes:
         while self._packed or not (self.is_whole or self._decompressor.needs_input):
             if self._decompressor.eof:
                 self._decompressor = _zstd_decompressor()
@@ -145,7 +145,7 @@ class Body:
         """What was received since the last call; waits if there is nothing, and is empty at the end."""
         if not self._unpackers:
             return await self._connection.read()
-        while not (data := self._take(len(self._unpackers))):
+        while not (data := self._read_layer(len(self._unpackers))):
             packed = await self._connection.read()
             if not packed:
                 if not all(each.is_whole for each in self._unpackers):
@@ -162,14 +162,14 @@ class Body:
         """What can be read without waiting while reading is paused; empty if that is nothing, and always if the body is compressed."""
         return b"" if self._unpackers else self._connection.read_now()
 
-    def _take(self, layers: int) -> bytes:
+    def _read_layer(self, layers: int) -> bytes:
         """The next piece after decoding so many layers; empty if more data is needed first."""
         if not layers:
             return b""
         unpacker = self._unpackers[layers - 1]
         try:
-            while not (data := unpacker.take()):
-                if not (packed := self._take(layers - 1)):
+            while not (data := unpacker.read()):
+                if not (packed := self._read_layer(layers - 1)):
                     return b""
                 unpacker.feed(packed)
         except (zlib.error, zstd.ZstdError, brotli.error) as error:

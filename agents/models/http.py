@@ -113,14 +113,14 @@ class Connection(asyncio.Protocol):
             if self._is_whole:
                 return b""
             await self._more()
-        return self._take()
+        return self._pop_pieces()
 
     def read_now(self) -> bytes:
         """What a paused connection can read without waiting; empty if that is nothing. It stays paused."""
         self._catch_up()
-        return self._take()
+        return self._pop_pieces()
 
-    def _take(self) -> bytes:
+    def _pop_pieces(self) -> bytes:
         data = b"".join(self._pieces)
         self._pieces.clear()
         self._waiting = 0
@@ -247,7 +247,7 @@ class _Idle:
     def add(self, place: _Place, connection: Connection) -> None:
         self._by_place.setdefault(place, []).append(connection)
 
-    def take(self, place: _Place) -> Connection | None:
+    def pop(self, place: _Place) -> Connection | None:
         """The connection that was used last, which is the least likely to be closed soon."""
         found = self._by_place.get(place)
         if not found:
@@ -313,7 +313,7 @@ async def _send(
     request = _head(method, address, headers, proxy) + body
     idle = await _idle_here()
     place = (address.scheme, address.raw_host or "", address.port or 0, public_only)
-    kept = idle.take(place)
+    kept = idle.pop(place)
     if kept is not None:
         with contextlib.suppress(Unanswered):
             return await _asked(kept, request)

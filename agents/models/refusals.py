@@ -18,7 +18,7 @@ from agents.text import clean_text
 
 _LONGEST_REASON = 300
 #: How many characters of a text are parsed: an error within a stream may have millions.
-_LONGEST_SAID = 8_192
+_LONGEST_TEXT = 8_192
 #: Keys of texts for people, those nearest to the cause first.
 _REASON_KEYS = (
     *("raw", "metadata", "error", "errors", "detail", "message", "msg", "error_message", "error_msg"),
@@ -278,7 +278,7 @@ def _parse(body: str) -> Any:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
         if body.startswith(("{", "[")):  # cut off, or not valid JSON
-            message = _MESSAGE.search(body[:_LONGEST_SAID])
+            message = _MESSAGE.search(body[:_LONGEST_TEXT])
             return message[1].replace('\\"', '"') if message else body[:_LONGEST_REASON]
         if "<" not in body[:200]:
             return body
@@ -289,7 +289,7 @@ def _parse(body: str) -> Any:
 def _codes(error: Any, depth: int = 0) -> Iterator[str]:
     """Codes for programs: short words under well-known names."""
     if isinstance(error, str):
-        error = _embedded(error[:_LONGEST_SAID])
+        error = _embedded(error[:_LONGEST_TEXT])
     if depth > 8 or not isinstance(error, dict | list):
         return
     for key, value in error.items() if isinstance(error, dict) else enumerate(error[:5]):
@@ -303,7 +303,7 @@ def _sentences(value: Any, depth: int = 0) -> Iterator[str]:
     if depth > 8:
         return
     if isinstance(value, str):
-        value = value[:_LONGEST_SAID]
+        value = value[:_LONGEST_TEXT]
         inner = _embedded(value)
         found = list(_sentences(inner, depth + 1)) if inner is not None else []
         plain = _CLASSES.sub("", value.strip()) or value.strip()

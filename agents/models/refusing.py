@@ -97,7 +97,7 @@ STREAMING = re.compile(
     re.IGNORECASE,
 )
 # Errors that do not say what was wrong: Internal Server Error; Bad Request; Something went wrong.
-SAYS_NOTHING = re.compile(
+NO_REASON = re.compile(
     r"(?:[\W\d_]|internal|server|errors?|bad|request|gateway|upstream|provider|returned|an|occurred|while|processing|your|the|please|try"
     r"|again|later|something|went|wrong|unexpected|unknown|unprocessable|entity|content|payload|too|large|failed|failure|api|invalid"
     r"|null|none|status|code|nginx|openresty|cloudflare|http|exception|has)*",

@@ -137,13 +137,13 @@ class Reply(TextScanner):
 
     def add_reasoning(self, text: str) -> None:
         """Add text of the model's reasoning."""
-        if text := self._take(text):
+        if text := self._receive(text):
             self.has_reasoned = True
             self.append("reasoning", text)
 
     def add_content(self, text: str) -> None:
         """Add text of the answer, with any tags."""
-        if not (text := self._take(text)):
+        if not (text := self._receive(text)):
             return
         if not self._held and self._state == "text" and "<" not in text and "[" not in text:  # nothing to scan
             self.append("content", text)
@@ -372,7 +372,7 @@ class Reply(TextScanner):
         for name, new in self.texts.flush():
             self._add_text(name, new)
 
-    def _take(self, text: str) -> str:
+    def _receive(self, text: str) -> str:
         """Count and clean the text; half a surrogate pair waits for the other half."""
         if self.finish_reason is not None:
             self._resume(text)
@@ -397,7 +397,7 @@ class Reply(TextScanner):
             self.has_resumed, self.end_is_sure = True, False
 
     def _extend(self, part: Part, arguments: str) -> None:
-        if (arguments := self._take(arguments)) and not part.is_left_out:
+        if (arguments := self._receive(arguments)) and not part.is_left_out:
             part.add(arguments)
 
     def _keep_call(self, part: Part) -> None:

@@ -12,7 +12,7 @@ _NEEDED = frozenset({"model", "messages", "tools"})
 NEEDED_IN_MESSAGES = frozenset({"role", "content", "tool_calls", "tool_call_id"})
 NEEDED_IN_CALLS = frozenset({"id", "type", "function"})
 #: Ordinary words that count as a part's name wherever they occur. Other words count only if the message also says that they are refused.
-_TELLING_NAMES = frozenset({"temperature", "seed"})
+_UNAMBIGUOUS_NAMES = frozenset({"temperature", "seed"})
 _SHORT_ID = 9
 _PENALTIES = frozenset({"presence_penalty", "frequency_penalty", "repetition_penalty", "repeat_penalty"})
 #: Groups of parts, as servers call them. Either the message says that they are refused, or the pattern itself does.
@@ -60,11 +60,11 @@ def optional_names(body: Mapping[str, Any]) -> Iterator[str]:
     yield from found
 
 
-def find_group(words: str, *, says_so: bool) -> frozenset[str]:
+def find_group(words: str, *, is_refusal: bool) -> frozenset[str]:
     """The parts that the message refuses as a group, without naming them one by one."""
     if refusing.NO_THINKING.search(words):
         return _THINKING
-    return next((parts for pattern, parts in _GROUPS if says_so and pattern.search(words)), frozenset())
+    return next((parts for pattern, parts in _GROUPS if is_refusal and pattern.search(words)), frozenset())
 
 
 def wants_field(words: str) -> bool:
@@ -72,18 +72,18 @@ def wants_field(words: str) -> bool:
     return refusing.MISSING.search(words) is not None or "thought_signature" in words
 
 
-def names_part(words: str, name: str, *, says_so: bool) -> bool:
+def names_part(words: str, name: str, *, is_refusal: bool) -> bool:
     """Whether the message names that part as refused."""
     # The name may be a word that occurs in any sentence. Fields that an operator has added to the body, such as the allowed
     # providers, must not be dropped because of such a word.
-    if not name.isalpha() or name in _TELLING_NAMES:
+    if not name.isalpha() or name in _UNAMBIGUOUS_NAMES:
         # If the message says that something is refused, the name may also be written as topP, top-p, or Top P.
-        spelt = re.escape(name).replace("_", "[_ -]?") if says_so else re.escape(name)
-        return re.search(rf"(?<!\w){spelt}(?!\w)", words, re.IGNORECASE if says_so else 0) is not None
+        spelt = re.escape(name).replace("_", "[_ -]?") if is_refusal else re.escape(name)
+        return re.search(rf"(?<!\w){spelt}(?!\w)", words, re.IGNORECASE if is_refusal else 0) is not None
     quoted = (
         rf"[`'\"]{name}[`'\"]|[\w\])]\.{name}(?![\w.])|(?:param\w*|field|key|argument|inputs?):? {name}(?!\w)|^{name}: "
     )
-    return says_so and re.search(quoted, words) is not None
+    return is_refusal and re.search(quoted, words) is not None
 
 
 def shorten_ids(message: ChatMessage) -> ChatMessage:

@@ -88,42 +88,42 @@ class FetchPageTool:
 
     def call(self, arguments: JsonObject, stop: CancelToken) -> str:
         """Read ``arguments["url"]``."""
-        with self._deadline(stop) as line:
+        with self._deadline(stop) as transfer:
             try:
-                page = self._follow(str(arguments["url"]).strip(), line)
-                text = self._as_text(page, line)
+                page = self._follow(str(arguments["url"]).strip(), transfer)
+                text = self._as_text(page, transfer)
             except ToolError:
-                line.check()
+                transfer.check()
                 raise
             except (OSError, http.client.HTTPException, zlib.error) as error:
                 # The deadline and a stop end a blocked read by closing the connection.
-                line.check()
+                transfer.check()
                 raise ToolError(failure_words(error)) from error
-            line.check()
+            transfer.check()
         return text
 
     @contextlib.contextmanager
-    def _deadline(self, stop: CancelToken) -> "Iterator[_Line]":
-        line = _Line()
+    def _deadline(self, stop: CancelToken) -> "Iterator[_Transfer]":
+        transfer = _Transfer()
         too_slow = f"The page did not arrive within {self._total_s:g} seconds."
-        timer = threading.Timer(self._total_s, line.cut, [too_slow])
+        timer = threading.Timer(self._total_s, transfer.cut, [too_slow])
         timer.daemon = True
         timer.start()
-        remove_callback = stop.add_callback(lambda: line.cut(stop.reason))
+        remove_callback = stop.add_callback(lambda: transfer.cut(stop.reason))
         try:
-            yield line
+            yield transfer
         finally:
             remove_callback()
             timer.cancel()
-            line.close()
+            transfer.close()
 
-    def _follow(self, url: str, line: "_Line") -> "_Page":
+    def _follow(self, url: str, transfer: "_Transfer") -> "_Page":
         for _ in range(_REDIRECTS + 1):
-            target = self._vet(url, line)
+            target = self._vet(url, transfer)
             # Closed here: the socket stays open as long as its response does.
-            with self._get(target, line) as response:
+            with self._get(target, transfer) as response:
                 if response.status not in (301, 302, 303, 307, 308):
-                    return self._page(url, response, line)
+                    return self._page(url, response, transfer)
                 location = response.getheader("Location")
             nowhere = f"The page answered with a redirect (status {response.status}) that leads nowhere."
             if not location:
@@ -134,7 +134,7 @@ class FetchPageTool:
                 raise ToolError(nowhere) from error
         raise ToolError(f"The page redirects more than {_REDIRECTS} times.")
 
-    def _vet(self, url: str, line: "_Line") -> "_Target":
+    def _vet(self, url: str, transfer: "_Transfer") -> "_Target":
         """Refuse an address that isn't a public web address; else choose the addresses to connect to."""
         try:
             parts, host, port = split_address(url)
@@ -147,12 +147,12 @@ class FetchPageTool:
             proxy = proxy_for(parts.scheme, host, port)
         except UnusableProxy as error:
             raise ToolError(str(error)) from error
-        addresses = self._vetted(host, port, line, is_proxied=proxy is not None)
+        addresses = self._vetted(host, port, transfer, is_proxied=proxy is not None)
         if proxy is not None:
-            addresses = self._look_up(proxy.host, proxy.port, line)
+            addresses = self._look_up(proxy.host, proxy.port, transfer)
         return _Target(parts=parts, host=host, port=port, addresses=addresses, proxy=proxy)
 
-    def _vetted(self, host: str, port: int, line: "_Line", *, is_proxied: bool) -> list[str]:
+    def _vetted(self, host: str, port: int, transfer: "_Transfer", *, is_proxied: bool) -> list[str]:
         """The addresses of a host, all of which must be allowed.
 
         Behind a proxy the proxy resolves names, perhaps to other addresses than we see. So addresses that we see are checked,
@@ -161,9 +161,9 @@ class FetchPageTool:
         if is_proxied and _is_inside_name(host):
             raise ToolError(f"“{host}” is not on the public internet, so it is not read.")
         try:
-            found = [host] if _is_address(host) else self._look_up(host, port, line)
+            found = [host] if _is_address(host) else self._look_up(host, port, transfer)
         except ToolError:
-            line.check()
+            transfer.check()
             if is_proxied:
                 return []
             raise
@@ -180,7 +180,7 @@ class FetchPageTool:
         except ValueError as error:
             raise ToolError("The name has no usable address.") from error
 
-    def _look_up(self, host: str, port: int, line: "_Line") -> list[str]:
+    def _look_up(self, host: str, port: int, transfer: "_Transfer") -> list[str]:
         # The system's resolver can't be interrupted, so at the deadline its thread is abandoned.
         answer: list[list[str]] = []
         failure: list[OSError | UnicodeError] = []
@@ -194,17 +194,17 @@ class FetchPageTool:
                 done.set()
 
         done = threading.Event()
-        line.on_cut = done.set
+        transfer.on_cut = done.set
         threading.Thread(target=look_up, name="fetch-page-resolve", daemon=True).start()
         done.wait()
-        line.check()
+        transfer.check()
         if failure:
             raise ToolError(f"There is no site named “{host}”.") from failure[0]
         return answer[0]
 
-    def _get(self, target: "_Target", line: "_Line") -> http.client.HTTPResponse:
+    def _get(self, target: "_Target", transfer: "_Transfer") -> http.client.HTTPResponse:
         connection = http.client.HTTPConnection(target.host, target.port)
-        connection.sock = self._connect(target, line)
+        connection.sock = self._connect(target, transfer)
         place, path = host_and_port(target.parts.scheme, target.host, target.port), request_target(target.parts)
         forwards = target.proxy is not None and target.parts.scheme == "http"
         whole = f"http://{place}{path}" if forwards else path
@@ -219,14 +219,14 @@ class FetchPageTool:
         connection.endheaders()
         return connection.getresponse()
 
-    def _connect(self, target: "_Target", line: "_Line") -> socket.socket:
+    def _connect(self, target: "_Target", transfer: "_Transfer") -> socket.socket:
         """Connect to one of the checked addresses; the name is used only for TLS."""
         failure: OSError | None = None
         for address in target.addresses:
-            line.check()
+            transfer.check()
             family = socket.AF_INET6 if ":" in address else socket.AF_INET
             raw = socket.socket(family, socket.SOCK_STREAM)
-            line.hold(raw)
+            transfer.hold(raw)
             try:
                 # At most half of the time, so that a second address can be tried.
                 raw.settimeout(self._total_s / 2)
@@ -244,12 +244,12 @@ class FetchPageTool:
             context = self._tls or ssl.create_default_context()
             # Not wrapped in one step: the handshake must be interruptible, too.
             secure = context.wrap_socket(raw, server_hostname=target.host, do_handshake_on_connect=False)
-            line.hold(secure)
+            transfer.hold(secure)
             secure.do_handshake()
             return secure
         raise failure or OSError("no address")
 
-    def _page(self, url: str, response: http.client.HTTPResponse, line: "_Line") -> "_Page":
+    def _page(self, url: str, response: http.client.HTTPResponse, transfer: "_Transfer") -> "_Page":
         kind = response.headers.get_content_type() if response.getheader("Content-Type") else ""
         if kind and kind not in _HTML_TYPES and not _TEXT_TYPES.match(kind):
             raise ToolError(f"This address holds {kind}, which is not text, so it can't be read.")
@@ -259,7 +259,7 @@ class FetchPageTool:
         unpack = zlib.decompressobj(wbits=47) if encoding != "identity" else None
         body = bytearray()
         while chunk := response.read1(65_536):
-            line.check()
+            transfer.check()
             # One byte more than allowed shows that it is too long, without unpacking a bomb.
             left = self._size_limit - len(body) + 1
             body += unpack.decompress(chunk, left) if unpack else chunk
@@ -270,32 +270,34 @@ class FetchPageTool:
         charset = response.headers.get_content_charset()
         return _Page(url=url, status=response.status, kind=kind, charset=charset, body=bytes(body))
 
-    def _as_text(self, page: "_Page", line: "_Line") -> str:
+    def _as_text(self, page: "_Page", transfer: "_Transfer") -> str:
         kind = page.kind or ("text/html" if page.body.lstrip()[:1] == b"<" else "text/plain")
         if b"\0" in page.body[:4_096] and not (page.charset or "").startswith("utf-16"):
             raise ToolError("This address holds binary data, not text, so it can't be read.")
-        title, text = self._read(page, kind, line)
+        title, text = self._read(page, kind, transfer)
         if page.status >= 400:
             raise ToolError(f"The page answered with status {page.status}." + (f" {title}" if title else ""))
         head = [f"Title: {title}"] if title else []
         head.append(f"Address: {page.url}")
         return "\n".join(head) + "\n\n" + (text.strip() or "The page has no text.")
 
-    def _read(self, page: "_Page", kind: str, line: "_Line") -> tuple[str, str]:
+    def _read(self, page: "_Page", kind: str, transfer: "_Transfer") -> tuple[str, str]:
         """Title and text, parsed in a process that ends with the connection's deadline: nothing in this one could interrupt a decoder."""
         try:
             if kind in _HTML_TYPES:
-                title, text = self._in_worker("from_html", line, page.body, page.charset, page.url, self.output_limit)
+                title, text = self._in_worker(
+                    "from_html", transfer, page.body, page.charset, page.url, self.output_limit
+                )
                 return title, text
-            return "", self._in_worker("decode_start", line, page.body, page.charset, self.output_limit + 1)
+            return "", self._in_worker("decode_start", transfer, page.body, page.charset, self.output_limit + 1)
         except Unfinished as unread:
-            line.check()
+            transfer.check()
             raise ToolError("The page arrived, but takes too long to read.") from unread
 
-    def _in_worker(self, work: str, line: "_Line", *arguments: Any) -> Any:
+    def _in_worker(self, work: str, transfer: "_Transfer", *arguments: Any) -> Any:
         # The deadline comes first, so that it gives the reason; the pool's own limit is later.
         patience_s = self._total_s + _READ_CPU_S
-        return _readers.run(f"page_text.{work}", *arguments, cpu_s=_READ_CPU_S, timeout_s=patience_s, stop=line)
+        return _readers.run(f"page_text.{work}", *arguments, cpu_s=_READ_CPU_S, timeout_s=patience_s, stop=transfer)
 
 
 @dataclass(frozen=True)
@@ -316,7 +318,7 @@ class _Page:
     body: bytes
 
 
-class _Line:
+class _Transfer:
     """The connection in use. `cut` ends it from another thread."""
 
     def __init__(self) -> None:

@@ -68,14 +68,14 @@ class ReadFileTool(_FileTool):
         last = int(arguments.get("to_line") or 0)
         # Marked first, so that the model never knows anything private before the session is marked.
         self._on_read()
-        taken, more = _taken(self._files.lines(file["id"], page, first), last)
-        if not taken:
+        shown, more = _fitting(self._files.lines(file["id"], page, first), last)
+        if not shown:
             raise ToolError(f"Page {page:,} of “{file['name']}” has no line {first:,}.")
-        heading = f"“{file['name']}”, page {page:,} of {pages:,}, lines {taken[0][0]:,}–{taken[-1][0]:,}"
-        rest = f"\n[The page goes on at line {taken[-1][0] + 1:,}.]" if more else ""
+        heading = f"“{file['name']}”, page {page:,} of {pages:,}, lines {shown[0][0]:,}–{shown[-1][0]:,}"
+        rest = f"\n[The page goes on at line {shown[-1][0] + 1:,}.]" if more else ""
         if not rest and page < pages:
             rest = f"\n[Page {page + 1:,} follows.]"
-        return f"{heading}:\n" + "\n".join(f"{number}\t{line}" for number, line in taken) + rest
+        return f"{heading}:\n" + "\n".join(f"{number}\t{line}" for number, line in shown) + rest
 
 
 class SearchFileTool(_FileTool):
@@ -137,16 +137,16 @@ def _there_are(listed: Sequence[FileData]) -> str:
     return f"There are: {names}." if names else "There are none."
 
 
-def _taken(lines: Iterator[tuple[int, str]], last: int) -> tuple[list[tuple[int, str]], bool]:
+def _fitting(lines: Iterator[tuple[int, str]], last: int) -> tuple[list[tuple[int, str]], bool]:
     """As many lines as fit, and whether the page has more."""
-    taken: list[tuple[int, str]] = []
+    shown: list[tuple[int, str]] = []
     left = _MOST_CHARACTERS
     for number, line in lines:
         left -= len(line) + 8
-        if taken and (left < 0 or (last and number > last)):
-            return taken, True
-        taken.append((number, line))
-    return taken, False
+        if shown and (left < 0 or (last and number > last)):
+            return shown, True
+        shown.append((number, line))
+    return shown, False
 
 
 def _count(number: int, noun: str) -> str:

@@ -16,7 +16,7 @@ from agents.tools.file_access import ReturnedFile
 from agents.tools.tool import ToolError, ToolText
 
 #: Characters of a server's own error message that are passed on.
-_MOST_SAID = 300
+_MOST_CHARACTERS = 300
 
 
 def as_text(result: types.CallToolResult) -> str:
@@ -70,7 +70,7 @@ def _size(encoded: str) -> str:
 def progress_text(progress: float, total: float | None, message: str | None) -> str:
     """A call's progress, in the server's own words if it sends any."""
     done = f"{progress:g} of {total:g}" if total else f"{progress:g}"
-    text = " ".join(clean_text(message or "").split())[:_MOST_SAID]
+    text = " ".join(clean_text(message or "").split())[:_MOST_CHARACTERS]
     return f"{done}: {text}" if text else done
 
 
@@ -81,7 +81,7 @@ def failure_text(error: BaseException | None, text: str = "", secrets: Sequence[
     shown = text or _error_text(error)
     for secret in sorted(secrets, key=len, reverse=True):
         shown = shown.replace(secret, "…")
-    return mask_text(" ".join(clean_text(shown).split()))[:_MOST_SAID].rstrip(".")
+    return mask_text(" ".join(clean_text(shown).split()))[:_MOST_CHARACTERS].rstrip(".")
 
 
 def _error_text(error: BaseException | None) -> str:

@@ -28,9 +28,9 @@ class ToolNames:
         """The name of a server's tool."""
         key = (server, tool)
         if key not in self._names:
-            taken = {*self._reserved, *self._names.values()}
+            used = {*self._reserved, *self._names.values()}
             name = _clean(f"{self._prefixes[server]}-{tool}")[:LONGEST]
-            self._names[key] = _free(name, taken)
+            self._names[key] = _free(name, used)
         return self._names[key]
 
 
@@ -40,10 +40,10 @@ def _clean(name: str) -> str:
     return cleaned if re.match(r"[A-Za-z_]", cleaned) else f"_{cleaned}"
 
 
-def _free(name: str, taken: Collection[str], longest: int = LONGEST) -> str:
-    """The name, with a number if it is already taken."""
+def _free(name: str, used: Collection[str], longest: int = LONGEST) -> str:
+    """The name, with a number if it is already used."""
     found, number = name, 1
-    while found in taken:
+    while found in used:
         number += 1
         ending = f"_{number}"
         found = name[: longest - len(ending)] + ending

@@ -31,11 +31,11 @@ class Poster(FetchPageTool):
 
         Raises `ToolError`, with a text for people, if the address is not public, or does not answer in time.
         """
-        with self._deadline(CancelToken()) as line:
+        with self._deadline(CancelToken()) as transfer:
             try:
-                target = self._vet(url, line)
+                target = self._vet(url, transfer)
                 connection = http.client.HTTPConnection(target.host, target.port)
-                connection.sock = self._connect(target, line)
+                connection.sock = self._connect(target, transfer)
                 place = host_and_port(target.parts.scheme, target.host, target.port)
                 path = request_target(target.parts)
                 forwards = target.proxy is not None and target.parts.scheme == "http"
@@ -44,11 +44,11 @@ class Poster(FetchPageTool):
                     sent["Proxy-Authorization"] = target.proxy.authorization
                 connection.request("POST", f"http://{place}{path}" if forwards else path, body, sent)
                 with connection.getresponse() as response:
-                    line.check()
+                    transfer.check()
                     return response.status
             except ToolError:
-                line.check()
+                transfer.check()
                 raise
             except (OSError, http.client.HTTPException) as error:
-                line.check()
+                transfer.check()
                 raise ToolError(failure_words(error)) from error

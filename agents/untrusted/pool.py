@@ -116,14 +116,14 @@ class Pool:
 
     @contextlib.contextmanager
     def _worker(self, deadline: float) -> "Iterator[_Worker]":
-        taken = self._take(deadline)
+        worker = self._acquire(deadline)
         try:
-            taken.wait_ready()
-            yield taken
+            worker.wait_ready()
+            yield worker
         finally:
-            self._give_back(taken)
+            self._give_back(worker)
 
-    def _take(self, deadline: float) -> "_Worker":
+    def _acquire(self, deadline: float) -> "_Worker":
         with self._changed:
             while True:
                 while self._idle:

@@ -121,10 +121,10 @@ class _Planner:
             at = self._at(step)
             if step.source == "agent":
                 writer.begin_turn(step, at)
-                self._take_turn(writer, step, at, is_last=step is answers[-1])
+                self._read_turn(writer, step, at, is_last=step is answers[-1])
             else:
                 writer.event("system", _text(step.message, _LONGEST_RESULT), at)
-                self._take_results(writer, step, {}, at)
+                self._read_results(writer, step, {}, at)
         if extra.get("status") in self._ends:
             run.status = extra["status"]
         lasted = extra.get("duration_ms")
@@ -132,7 +132,7 @@ class _Planner:
         writer.end(round((run.ended - run.began) * 1000))
         return run
 
-    def _take_turn(self, writer: "_Writer", step: Step, at: float, *, is_last: bool) -> None:
+    def _read_turn(self, writer: "_Writer", step: Step, at: float, *, is_last: bool) -> None:
         extra = step.extra or {}
         if step.reasoning_content:
             writer.add_text("thought", step.reasoning_content, at, extra.get("thought_ms"))
@@ -146,11 +146,11 @@ class _Planner:
             arguments = raw if isinstance(raw, str) and not call.arguments else call.arguments
             name = _name(call.function_name, "tool")
             calls.setdefault(call.tool_call_id, []).append((writer.call(call.tool_call_id, name, arguments, at), name))
-        self._take_results(writer, step, calls, at)
+        self._read_results(writer, step, calls, at)
         if message and is_answer:
             writer.add_text("final_answer", message, at, extra.get("answer_ms"))
 
-    def _take_results(self, writer: "_Writer", step: Step, calls: dict[str, list[tuple[str, str]]], at: float) -> None:
+    def _read_results(self, writer: "_Writer", step: Step, calls: dict[str, list[tuple[str, str]]], at: float) -> None:
         results = step.observation.results if step.observation else []
         for result in results:
             known = calls.get(result.source_call_id or "")

@@ -208,7 +208,7 @@ class AgentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         if not (self.has_change_permission(request) or self.has_add_permission(request)):
             raise PermissionDenied
         rows = PolicyWidget().value_from_datadict(request.POST, MultiValueDict(), "policy")
-        return JsonResponse({"told": try_policy(rows, request.POST.get("call", ""))})
+        return JsonResponse({"text": try_policy(rows, request.POST.get("call", ""))})
 
     def _version(self, request: HttpRequest, agent_id: int, number: int) -> AgentVersion:
         if not self.has_view_permission(request):

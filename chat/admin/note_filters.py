@@ -88,14 +88,14 @@ class NotedRuns(_Admin):
         verdicts = notes.verdict_counts(Verdict.objects.filter(run__in=[run.pk for run in runs]))
         comments = _count_comments(runs)
         for run in runs:
-            vars(run)["said_of_it"] = _notes_text(verdicts.get(run.pk), comments.get(run.pk, 0))
+            vars(run)["notes_text"] = _notes_text(verdicts.get(run.pk), comments.get(run.pk, 0))
         changes.result_list = runs
         return changes
 
     @admin.display(description=_("said of it"))
-    def said(self, run: Run) -> str:
+    def notes_summary(self, run: Run) -> str:
         """The numbers in words; empty if there are none."""
-        return str(getattr(run, "said_of_it", ""))
+        return str(getattr(run, "notes_text", ""))
 
 
 def _notes_text(verdicts: VerdictCounts | None, comments: int) -> str:

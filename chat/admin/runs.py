@@ -85,7 +85,7 @@ class RunAdmin(NotedRuns, ConfirmedActionsAdmin):
     """Runs, and a page of each run with its steps."""
 
     change_list_template = "admin/chat/run_list.html"
-    list_display = ("name", "state", "took_and_spoke", "used", "answered_by", "said", "asked")
+    list_display = ("name", "state", "took_and_spoke", "used", "answered_by", "notes_summary", "asked")
     list_filter = (
         StatusFilter,
         TroubleFilter,

@@ -139,8 +139,8 @@ class ScheduleAdmin(ConfirmedActionsAdmin):
     @admin.display(description=_("next times"))
     def next_times(self, schedule: Schedule) -> SafeString | str:
         """The next five times, in its own time zone."""
-        line = schedule_selectors.schedule_row(schedule)
-        moments = [moment.astimezone(line.zone) for moment in line.next]
+        row = schedule_selectors.schedule_row(schedule)
+        moments = [moment.astimezone(row.zone) for moment in row.next]
         written = pgettext("date format", "D j M Y, H:i")
         return join_lines([f"{date_format(moment, written)} {moment:%z}" for moment in moments])
 

@@ -169,7 +169,7 @@ def _stream(
             await writer.write(b"".join(map(_encoded, first)))
 
         async def send(frame: str) -> None:
-            events = translator.take(frame)
+            events = translator.translate(frame)
             if is_about_people(frame, run_id) and (interrupts := await database.read(interrupts_of, run_id, frame)):
                 events += translator.interrupt(interrupts)
                 follower.stop()

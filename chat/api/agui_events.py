@@ -110,7 +110,7 @@ class Translator:
         self._ignored = ignored
         self._runs: dict[str, _Run] = {}
 
-    def take(self, text: str) -> list[Identified]:
+    def translate(self, text: str) -> list[Identified]:
         """The events of a frame; empty if it belongs to another run, is not part of the log, or comes after the end."""
         if self.has_ended:
             return []

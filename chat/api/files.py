@@ -74,7 +74,7 @@ async def send_file(request: HttpRequest) -> Status[FileOut]:
     session_id = request.POST.get("session_id", "")
     session = await visible_session(request, str(session_id)) if session_id else None
     (content,) = sent
-    file = await uploads.take_file(
+    file = await uploads.store_file(
         user_of(request), cast(BinaryIO, content.file), content.size or 0, name=content.name or "", session=session
     )
     return Status(201, {**files.describe(file), "sha256": file.sha256})

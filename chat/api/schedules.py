@@ -159,9 +159,9 @@ def _moment(at: float | str) -> datetime:
         ) from None
 
 
-def schedule_out(line: ScheduleRow) -> ScheduleOut:
+def schedule_out(row: ScheduleRow) -> ScheduleOut:
     """A schedule as the API returns it."""
-    schedule = line.schedule
+    schedule = row.schedule
     return {
         "id": schedule.pk,
         "name": schedule.name,
@@ -174,16 +174,16 @@ def schedule_out(line: ScheduleRow) -> ScheduleOut:
         "cron": schedule.cron or None,
         "time_zone": schedule.time_zone,
         "enabled": schedule.enabled,
-        "words": line.words,
-        "next": [moment.timestamp() for moment in line.next],
+        "words": row.words,
+        "next": [moment.timestamp() for moment in row.next],
         "missed": schedule.missed,
         "overlap": schedule.overlap,
         "pause_after": schedule.pause_after,
-        "rules": line.rules,
+        "rules": row.rules,
         "failures": schedule.failures,
         "paused_because": schedule.paused_because or None,
-        "paused_words": line.paused or None,
-        "history": [_occurrence_out(occurrence) for occurrence in reversed(line.last)],
+        "paused_words": row.paused or None,
+        "history": [_occurrence_out(occurrence) for occurrence in reversed(row.last)],
         "created_at": schedule.created_at.timestamp(),
     }
 
@@ -227,7 +227,7 @@ async def list_schedules(request: HttpRequest, cursor: str = "") -> SchedulePage
                 )
             mine = schedule_selectors.schedules_after(mine, last)
         found = list(mine[: _PAGE + 1])
-        items = [schedule_out(line) for line in schedule_selectors.schedule_rows(found[:_PAGE])]
+        items = [schedule_out(row) for row in schedule_selectors.schedule_rows(found[:_PAGE])]
         return {"items": items, "next": str(found[_PAGE - 1].pk) if len(found) > _PAGE else None}
 
     return await database.read(page)

@@ -195,8 +195,8 @@ async def list_results(request: HttpRequest, set_id: str, number: int, cursor: s
             Case.objects.filter(case_set=set_run.case_set, number__gt=int(cursor or 0)).order_by("number")[: _PAGE + 1]
         )
         runs = case_selectors.runs_of(set_run.case_set).filter(number__lte=number)[:2]
-        lines = case_selectors.results_table(cases[:_PAGE], [Column(each, case_selectors.Totals()) for each in runs])
-        items = [_result_out(line.case, line.cells[0]) for line in lines if line.cells[0] is not None]
+        rows = case_selectors.results_table(cases[:_PAGE], [Column(each, case_selectors.Totals()) for each in runs])
+        items = [_result_out(row.case, row.cells[0]) for row in rows if row.cells[0] is not None]
         return {"items": items, "next": str(cases[_PAGE - 1].number) if len(cases) > _PAGE else None}
 
     return await database.read(read)

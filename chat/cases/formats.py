@@ -34,7 +34,7 @@ class _File(BaseModel):
     id: UUID
 
 
-class _Line(BaseModel):
+class _JsonLine(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     question: StrictStr
@@ -96,7 +96,7 @@ def _bad_line(number: int, why: str, code: ErrorCode = "bad_frame") -> Refused:
 
 def _read_line(number: int, line: bytes) -> CaseFields:
     try:
-        read = _Line.model_validate(orjson.loads(line))
+        read = _JsonLine.model_validate(orjson.loads(line))
     except (ValidationError, orjson.JSONDecodeError) as error:
         problem = error.errors()[0] if isinstance(error, ValidationError) else None
         raise _bad_line(number, _why_bad(problem)) from None

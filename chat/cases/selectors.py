@@ -61,7 +61,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class CaseRow:
     """A case and its results, one for each column; None if it was not asked."""
 
     case: Case
@@ -140,12 +140,12 @@ def totals_of(set_run_ids: Sequence[UUID]) -> dict[UUID, Totals]:
     return found
 
 
-def results_table(cases: Sequence[Case], columns: Sequence[Column]) -> list[Line]:
+def results_table(cases: Sequence[Case], columns: Sequence[Column]) -> list[CaseRow]:
     """The results of these cases in these runs of their set, which are given newest first."""
     runs = [column.set_run for column in columns]
     results = CaseResult.objects.filter(set_run__in=runs, case__in=[case.pk for case in cases])
     found = {(result.case_id, result.set_run_id): result for result in results}
-    lines = []
+    rows = []
     for case in cases:
         cells: list[Cell | None] = []
         before: UUID | None = None
@@ -154,8 +154,8 @@ def results_table(cases: Sequence[Case], columns: Sequence[Column]) -> list[Line
             result = found.get((case.pk, run.pk))
             cells.insert(0, None if result is None else _cell(case, run.created_at, result, before))
             before = before if result is None or result.run_id is None else result.run_id
-        lines.append(Line(case, cells))
-    return lines
+        rows.append(CaseRow(case, cells))
+    return rows
 
 
 def _cell(case: Case, asked_at: datetime, result: CaseResult, before: UUID | None) -> Cell:

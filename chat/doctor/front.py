@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from agents.addresses import DEFAULT_PORTS
 from chat.doctor.findings import Finding
-from chat.security.passes import DOCTOR_HEADER, SeenRequest, doctor_pass
+from chat.security.passes import DOCTOR_HEADER, ReceivedRequest, doctor_pass
 
 _PATIENCE_S = 8.0
 _OFF_S = 2.0
@@ -29,7 +29,7 @@ _ECHO = "/healthz/echo"
 class _Answer:
     status: int
     headers: httpx2.Headers
-    seen: SeenRequest | None
+    received: ReceivedRequest | None
 
 
 def check_front() -> Iterator[Finding]:
@@ -49,14 +49,14 @@ def check_front() -> Iterator[Finding]:
         )
         return
     yield from _check_date(answer.headers)
-    if answer.seen is None:
+    if answer.received is None:
         yield Finding.fail(
             f"{base}{_ECHO} is not answered by this installation, but by something else ({answer.status})",
             "Let the proxy forward this address, with the header X-Doctor; all processes need the same SECRET_KEY, and all machines "
             "clocks that agree within a minute.",
         )
         return
-    yield from _check_headers(answer.seen)
+    yield from _check_headers(answer.received)
     yield from _check_socket(base)
     yield from _check_stream(base)
 
@@ -65,46 +65,50 @@ def _ask(url: str) -> _Answer:
     with httpx2.Client(timeout=_PATIENCE_S, follow_redirects=False) as client:
         answer = client.get(url, headers={DOCTOR_HEADER: doctor_pass()})
     try:
-        seen = answer.json() if answer.status_code == 200 else None
+        received = answer.json() if answer.status_code == 200 else None
     except ValueError:
-        seen = None
-    is_ours = isinstance(seen, dict) and "scheme" in seen
-    return _Answer(answer.status_code, answer.headers, cast(SeenRequest, seen) if is_ours else None)
+        received = None
+    is_ours = isinstance(received, dict) and "scheme" in received
+    return _Answer(answer.status_code, answer.headers, cast(ReceivedRequest, received) if is_ours else None)
 
 
-def _check_headers(seen: SeenRequest) -> Iterator[Finding]:
+def _check_headers(received: ReceivedRequest) -> Iterator[Finding]:
     public = settings.PUBLIC_URL
     scheme, _, host = public.origin.partition("://")
-    if seen["ignored_peer"]:
+    if received["ignored_peer"]:
         yield Finding.fail(
-            f"X-Forwarded-… comes from {seen['ignored_peer']}, which is not one of TRUSTED_PROXIES, and is ignored",
-            f"Add {seen['ignored_peer']} to TRUSTED_PROXIES.",
+            f"X-Forwarded-… comes from {received['ignored_peer']}, which is not one of TRUSTED_PROXIES, and is ignored",
+            f"Add {received['ignored_peer']} to TRUSTED_PROXIES.",
         )
-    elif seen["scheme"] != scheme:
-        sent = f"X-Forwarded-Proto: {seen['forwarded_proto']}" if seen["forwarded_proto"] else "no X-Forwarded-Proto"
+    elif received["scheme"] != scheme:
+        sent = (
+            f"X-Forwarded-Proto: {received['forwarded_proto']}"
+            if received["forwarded_proto"]
+            else "no X-Forwarded-Proto"
+        )
         yield Finding.fail(
-            f"requests seem to use {seen['scheme']}: the proxy sends {sent}",
+            f"requests seem to use {received['scheme']}: the proxy sends {sent}",
             f"Let it send X-Forwarded-Proto: {scheme} (nginx: proxy_set_header X-Forwarded-Proto $scheme;).",
         )
     else:
         yield Finding.ok(f"requests use {scheme}")
-    if seen["host"] != host:
+    if received["host"] != host:
         yield Finding.fail(
-            f"the host is lost on the way: {host} arrives as {seen['host'] or 'nothing'}",
+            f"the host is lost on the way: {host} arrives as {received['host'] or 'nothing'}",
             "Let the proxy forward Host unchanged (nginx: proxy_set_header Host $http_host;).",
         )
-    elif not seen["host_is_known"]:
+    elif not received["host_is_known"]:
         yield Finding.fail(f"{host} is not one of ALLOWED_HOSTS", "Add it there.")
     else:
         yield Finding.ok("the host arrives unchanged")
-    yield _judge_client(seen)
+    yield _judge_client(received)
 
 
-def _judge_client(seen: SeenRequest) -> Finding:
-    if seen["forwarded_for"] or seen["ignored_peer"]:
-        return Finding.ok(f"this machine is seen as {seen['client']}")
+def _judge_client(received: ReceivedRequest) -> Finding:
+    if received["forwarded_for"] or received["ignored_peer"]:
+        return Finding.ok(f"this machine is seen as {received['client']}")
     return Finding.warn(
-        f"all clients are seen as {seen['client']}: the proxy does not send their addresses",
+        f"all clients are seen as {received['client']}: the proxy does not send their addresses",
         "Let it send X-Forwarded-For (nginx: $proxy_add_x_forwarded_for), unless there is no proxy: "
         "failed logins are limited by address.",
     )

@@ -31,11 +31,11 @@ def check_database() -> Iterator[Finding]:
     """Whether the database answers, how fast, and how it is configured."""
     try:
         connection.ensure_connection()
-    except OperationalError as away:
+    except OperationalError as error:
         action = "Check that the server of DATABASE_URL runs, and that name, password and database are right."
         if connection.vendor == "sqlite":
             action = "It is a file in DATA_DIR: check that this account may read and write it, and that its disk is not full."
-        yield Finding.fail(f"does not answer: {' '.join(str(db_check.reason_of(away)).split())}", action)
+        yield Finding.fail(f"does not answer: {' '.join(str(db_check.reason_of(error)).split())}", action)
         return
     took_ms = min(_round_trip_ms() for _ in range(_ROUNDS))
     yield Finding.ok(f"{_version()}, answers in {took_ms:.1f} ms")

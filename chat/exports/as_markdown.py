@@ -85,9 +85,9 @@ def _call(call: Call) -> str:
 def _decided(call: Call) -> list[str]:
     """Who has decided about a call, or answered it, and what."""
     row = decision_row(call, "", "")
-    if row is None or not row["said"]:
+    if row is None or not row["text"]:
         return []
-    parts = [row["said"], *([_closed(row["reason"])] if row["reason"] else [])]
+    parts = [row["text"], *([_closed(row["reason"])] if row["reason"] else [])]
     parts += [f"- {_line(label)}: {_line(answer)}" for label, answer in row["answers"]]
     edited = call.decision.arguments if call.decision is not None else None
     return [*parts, *([_fenced(humanize.as_json(edited), "json")] if edited is not None else [])]

@@ -139,9 +139,9 @@ class Feed:
             # What another process was writing is stored by now.
             self.drafts.clear()
         # Only now: a step that was being written while the log was read may already be in the log.
-        drafts.watch(self.session_id, self.take_draft)
+        drafts.watch(self.session_id, self.show_draft)
         for draft in [*drafts.of_session(self.session_id), *saved]:
-            self.take_draft(draft)
+            self.show_draft(draft)
         self._notes.open(view.notes_version if view else 0)
         self.view = view
         self.ready.set_result(None)
@@ -150,7 +150,7 @@ class Feed:
     async def close(self) -> None:
         """Leave the group. Called when the last subscriber has gone."""
         self._opening.cancel()
-        drafts.unwatch(self.session_id, self.take_draft)
+        drafts.unwatch(self.session_id, self.show_draft)
         await self._subscription.close()
 
     def add(self, subscriber: Subscriber) -> None:
@@ -213,7 +213,7 @@ class Feed:
                     self.report(f"the log has nothing after number {last}")
                     break
                 for stored in batch:
-                    self._take(stored)
+                    self._add_event(stored)
         self.wake_all()
 
     def _catch_up_soon(self, head: int) -> None:
@@ -276,9 +276,9 @@ class Feed:
         if fingerprint.head > max(self.head, self._announced_head):
             metrics.healed_messages.inc()
         # Another feed of this session may have been closed after this one was opened, which has ended the watch.
-        drafts.watch(self.session_id, self.take_draft)
+        drafts.watch(self.session_id, self.show_draft)
         for draft in drafts.of_session(self.session_id):
-            self.take_draft(draft)
+            self.show_draft(draft)
         self._catch_up_soon(fingerprint.head)
         self._notes.reconcile(fingerprint.notes)
         is_due = self._queue_due or self._people_due or self._notes.is_behind or fingerprint.head != self.head
@@ -292,7 +292,7 @@ class Feed:
             return
         match message["type"]:
             case "events":
-                self._take_all(
+                self._add_events(
                     [
                         Stored(each["seq"], UUID(each["run_id"]), each["frame"], each["event"], each["number"])
                         for each in message["events"]
@@ -300,14 +300,14 @@ class Feed:
                     message.get("at", 0.0),
                 )
             case "written" | "child_written":
-                self._take_written(message)
+                self._apply_text(message)
             case "queue":
                 self._queue_due = True
                 self._publish_queue()
             case "presence":
                 self._announce_presence()
             case "noted":
-                self._notes.take(message)
+                self._notes.apply(message)
             case "activity":
                 self._notes.pass_on(message)
             case "gone":
@@ -338,7 +338,7 @@ class Feed:
                 self._queue_sent = queue
                 self.broadcast(encode_frame({"type": "queue", "data": queue}))
 
-    def _take_all(self, events: list[Stored], at: float) -> None:
+    def _add_events(self, events: list[Stored], at: float) -> None:
         if not events:
             return
         for stored in events:
@@ -349,7 +349,7 @@ class Feed:
             self._catch_up_soon(events[-1].seq)
         elif not self._have(events[-1]):
             for stored in events:
-                self._take(stored)
+                self._add_event(stored)
             self.wake_all()
 
     def _have(self, stored: Stored) -> bool:
@@ -360,7 +360,7 @@ class Feed:
             self.invalidate()
         return True
 
-    def _take(self, stored: Stored) -> None:
+    def _add_event(self, stored: Stored) -> None:
         """Add an event of the log; a known one is ignored."""
         if stored.seq <= self.head:
             return
@@ -383,7 +383,7 @@ class Feed:
             del self.drafts[draft.run_id]
             self._growth.pop(draft.run_id, None)
 
-    def _take_written(self, message: TextWritten) -> None:
+    def _apply_text(self, message: TextWritten) -> None:
         """Apply a piece of text of a run in another process; for runs in this process `drafts` itself has the text.
 
         If a piece was lost, nothing is shown until the whole text comes, which the run publishes regularly.
@@ -399,7 +399,7 @@ class Feed:
                 return
             text = known.text + text
         is_child = message["type"] == "child_written"
-        self.take_draft(Draft(run_id, step, message["kind"], attempt, text, message["tool_name"], is_child))
+        self.show_draft(Draft(run_id, step, message["kind"], attempt, text, message["tool_name"], is_child))
 
     def misses_growth(self, now: float) -> bool:
         """Whether text of a run in another process has been missing for so long that messages may be getting lost. ``now``: `monotonic`."""
@@ -407,7 +407,7 @@ class Feed:
             return False
         return groups.reach_others() and not drafts.of_session(self.session_id)
 
-    def take_draft(self, draft: Draft) -> None:
+    def show_draft(self, draft: Draft) -> None:
         """Show a newer state of the step that a run is writing; an older one is ignored."""
         if self._is_over(draft) or not draft.is_newer_than(self.drafts.get(draft.run_id)):
             return

@@ -50,7 +50,7 @@ class NotePublisher:
         self._published = version
         self._read_soon()
 
-    def take(self, message: Noted) -> None:
+    def apply(self, message: Noted) -> None:
         """Handle a group message about a change: send it, or first read the changes before it that are missing."""
         version = message["notes_version"]
         if self._published is not None and version == self._published + 1:

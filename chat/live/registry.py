@@ -145,7 +145,7 @@ async def _reconcile_feeds(feeds: list[Feed]) -> None:
     await _notify_roles(handed_over)
     if unheard:
         for session_id, draft in await database.read(reconcile.saved_drafts, list(unheard)):
-            unheard[session_id].take_draft(draft)
+            unheard[session_id].show_draft(draft)
 
 
 def _compare_feed(feed: Feed, head: int, fingerprint: reconcile.SessionFingerprint | None) -> list[Subscriber]:

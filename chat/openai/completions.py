@@ -141,9 +141,9 @@ class CompletionStream:
         """The first chunk."""
         return self._head + b'role":"assistant","content":""' + self._tail
 
-    def take(self, frame: Frame) -> bytes:
+    def render(self, frame: Frame) -> bytes:
         """The chunks for a further frame; empty for most frames that carry no text."""
-        return b"".join([self._chunk(piece) for piece in self._reader.take(frame)])
+        return b"".join([self._chunk(piece) for piece in self._reader.read_frame(frame)])
 
     def _chunk(self, piece: Piece) -> bytes:
         match piece:

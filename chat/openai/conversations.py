@@ -93,7 +93,7 @@ class _Read:
     messages: list[Message] = field(default_factory=list)
     instructions: list[str] = field(default_factory=list)
 
-    def take(self, raw: Any, place: str) -> None:
+    def add_message(self, raw: Any, place: str) -> None:
         """Parse a further message."""
         if not isinstance(raw, dict):
             raise bad_request(f"{place}: a message is an object with a role.", place)
@@ -116,7 +116,7 @@ def read_messages(raw: Sequence[Any], where: str) -> tuple[list[Message], list[s
     """The messages and the instructions of a chat completion's body. Raises `Failure`, which names the wrong field."""
     read = _Read()
     for number, each in enumerate(raw):
-        read.take(each, f"{where}[{number}]")
+        read.add_message(each, f"{where}[{number}]")
     return read.messages, read.instructions
 
 
@@ -131,7 +131,7 @@ def read_items(raw: Any, where: str) -> tuple[list[Message], list[str]]:
         place = f"{where}[{number}]"
         kind = each.get("type", "message") if isinstance(each, dict) else None
         if kind == "message":
-            read.take(each, place)
+            read.add_message(each, place)
         elif kind == "function_call":
             function = {"name": each.get("name"), "arguments": each.get("arguments")}
             calls = _calls([{"id": each.get("call_id"), "function": function}], place)

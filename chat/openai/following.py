@@ -16,8 +16,8 @@ from chat.runs import registry as run_registry
 from chat.runs.client_turns import Asked
 from chat.runtime import database
 
-#: Takes a frame, and returns whether it was the last one needed.
-Take = Callable[[Frame], Awaitable[bool]]
+#: Handles a frame, and returns whether it was the last one needed.
+OnFrame = Callable[[Frame], Awaitable[bool]]
 
 _WORDS = {
     Close.NOT_LOGGED_IN: "The token holds no longer. The run goes on in its session.",
@@ -34,15 +34,15 @@ def check_connections(user: User) -> None:
         raise Failure(429, _TOO_MANY, "rate_limited", is_final=False)
 
 
-async def follow_run(login: Login, asked: Asked, take: Take) -> None:
-    """Pass the frames of a run's session to ``take`` until it has the last one it needs. Raises `Failure` if they end before."""
+async def follow_run(login: Login, asked: Asked, on_frame: OnFrame) -> None:
+    """Pass the frames of a run's session to ``on_frame`` until it has the last one it needs. Raises `Failure` if they end before."""
     grant = await database.read(connections.find_grant, login.user, asked.session_id, run_registry.PROCESS)
     if grant is None:
         raise _lost(Close.NO_SUCH_SESSION)
     follower = Follower(login, asked.session_id, grant)
 
     async def send(text: str) -> None:
-        if await take(orjson.loads(text)):
+        if await on_frame(orjson.loads(text)):
             follower.stop()
 
     code = await follower.follow(send, asked.after)

@@ -123,7 +123,7 @@ class PieceReader:
     _drafts: dict[int, _Draft] = field(default_factory=dict)
     _failure: Mapping[str, Any] = field(default_factory=dict)
 
-    def take(self, frame: Frame) -> Iterable[Piece]:
+    def read_frame(self, frame: Frame) -> Iterable[Piece]:
         """The pieces to send for a further frame."""
         if frame.get("run_id") != self.run_id:
             return ()
@@ -133,14 +133,14 @@ class PieceReader:
             draft = self._drafts.get(data["step"])
             if draft is not None and draft.continues_with(data) and data["step"] == self._stored + 1:
                 return (Text(draft.part, draft.kind, draft.append_text(data["text"])),)
-        return self._take(frame, data)
+        return self._read_other(frame, data)
 
-    def _take(self, frame: Frame, data: Any) -> Iterator[Piece]:
+    def _read_other(self, frame: Frame, data: Any) -> Iterator[Piece]:
         match frame["type"]:
             case "reasoning_delta":
-                yield from self._take_growth(data)
+                yield from self._read_partial(data)
             case "reasoning_step":
-                yield from self._take_step(data)
+                yield from self._read_step(data)
             case "error":
                 self._failure = data
             case "reasoning_complete":
@@ -148,7 +148,7 @@ class PieceReader:
                     yield from self._close(draft)
                 yield self._ended(data)
 
-    def _take_growth(self, data: Mapping[str, Any]) -> Iterator[Piece]:
+    def _read_partial(self, data: Mapping[str, Any]) -> Iterator[Piece]:
         kind, step, text = _KINDS.get(data["type"]), data["step"], data["text"]
         if kind is None or step <= self._stored:
             return
@@ -167,10 +167,10 @@ class PieceReader:
         if step == self._stored + 1:
             yield from self._send_rest(draft)
 
-    def _take_step(self, data: Mapping[str, Any]) -> Iterator[Piece]:
+    def _read_step(self, data: Mapping[str, Any]) -> Iterator[Piece]:
         match data["type"]:
             case "thought" | "final_answer":
-                yield from self._take_text(_KINDS[data["type"]], data["step"], data["content"])
+                yield from self._read_text(_KINDS[data["type"]], data["step"], data["content"])
             case "tool_use":
                 yield from self._drop(data["step"])
                 arguments = data["arguments"]
@@ -186,7 +186,7 @@ class PieceReader:
         if (following := self._drafts.get(self._stored + 1)) is not None:
             yield from self._send_rest(following)
 
-    def _take_text(self, kind: Kind, step: int, content: str) -> Iterator[Piece]:
+    def _read_text(self, kind: Kind, step: int, content: str) -> Iterator[Piece]:
         if kind == "text":
             self.answer = content
         draft = self._drafts.get(step) or _Draft(kind, 0)

@@ -201,9 +201,9 @@ class ResponseStream:
         begun = self.asked.resource("in_progress", [])
         return self._event("response.created", response=begun) + self._event("response.in_progress", response=begun)
 
-    def take(self, frame: Frame) -> bytes:
+    def render(self, frame: Frame) -> bytes:
         """The events for a further frame; empty for most frames that carry no text."""
-        return b"".join(event for piece in self._reader.take(frame) for event in self._events(piece))
+        return b"".join(event for piece in self._reader.read_frame(frame) for event in self._events(piece))
 
     def _events(self, piece: Piece) -> Iterator[bytes]:
         match piece:

@@ -51,7 +51,7 @@ class _Stream(Protocol):
 
     def begin(self) -> bytes: ...
 
-    def take(self, frame: Frame) -> bytes: ...
+    def render(self, frame: Frame) -> bytes: ...
 
 
 # Around every call
@@ -198,7 +198,7 @@ async def get_response(request: HttpRequest, login: Login, response_id: str) -> 
     asked, frames, status = found
     output, reader = Output(asked.run_id), PieceReader(asked.run_id)
     for frame in frames:
-        for piece in reader.take(frame):
+        for piece in reader.read_frame(frame):
             output.add(piece)
     ended = output.ended
     response = _json(asked.resource(responses.status_of(ended) if ended else status, output.items, ended))
@@ -238,21 +238,21 @@ async def _wait(request: HttpRequest, login: Login, asked: Asked, add: Callable[
     ends: list[Ended] = []
     waits = False
 
-    async def take(frame: Frame) -> bool:
+    async def on_frame(frame: Frame) -> bool:
         nonlocal waits
         if is_request(frame, reader.run_id):
             # For a run that is followed again, the request may have been decided long ago.
             waits = bool(await database.read(waiting_calls.open_within, asked.run_id))
             return waits
         if frame["type"] != "reasoning_delta":
-            for piece in reader.take(frame):
+            for piece in reader.read_frame(frame):
                 add(piece)
                 if isinstance(piece, Ended):
                     ends.append(piece)
         return bool(ends)
 
     try:
-        await follow_run(login, asked, take)
+        await follow_run(login, asked, on_frame)
         if waits:
             raise run_waits(_address(request, asked))
         if ends[0].error:
@@ -277,8 +277,8 @@ def _stream(request: HttpRequest, login: Login, asked: Asked, stream: _Stream) -
     async def produce(writer: EventWriter) -> None:
         await writer.write(stream.begin())
 
-        async def take(frame: Frame) -> bool:
-            events = stream.take(frame)
+        async def on_frame(frame: Frame) -> bool:
+            events = stream.render(frame)
             if stream.is_over:
                 if content := stream.differing_answer:
                     # The conversation is known by what its client has, before that can go on with it.
@@ -289,7 +289,7 @@ def _stream(request: HttpRequest, login: Login, asked: Asked, stream: _Stream) -
             return stream.is_over
 
         try:
-            await follow_run(login, asked, take)
+            await follow_run(login, asked, on_frame)
         except Failure as failure:
             await writer.write_last(b"data: " + orjson.dumps({"error": failure.body()}) + b"\n\n" + completions.DONE)
         except asyncio.CancelledError:

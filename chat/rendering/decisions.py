@@ -28,7 +28,7 @@ def decision_row(call: Call, run_id: str, asked_by: str) -> Row | None:
         "asks": request.text if request is not None else "",
         "deadline": request.deadline if request is not None and call.waits else None,
         "by_itself": by_itself(request, "") if request is not None and call.waits else "",
-        "said": decision_line(decision, is_question) if decision is not None else "",
+        "text": decision_line(decision, is_question) if decision is not None else "",
         "at": decision.at if decision is not None else None,
         "reason": decision.reason if decision is not None else "",
         "changes": argument_changes(call.arguments, decision.arguments) if decision is not None else [],

@@ -183,7 +183,7 @@ def event_row(frame: KeptFrame) -> Row:
         "seq": frame["seq"],
         "name": data.get("type") if frame["type"] in ("reasoning_step", "child_step") else frame["type"],
         "run_id": frame["run_id"],
-        "told": humanize.first_line(text if isinstance(text, str) else humanize.as_json(text)),
+        "summary": humanize.first_line(text if isinstance(text, str) else humanize.as_json(text)),
         "at": data.get("timestamp"),
         "json": humanize.as_json(dict(frame)),
     }

@@ -25,7 +25,7 @@ class OpenCalls:
             rows.append((item, deque()))
         rows[-1][1].append(call)
 
-    def take(self, call_id: str) -> Call | None:
+    def pop(self, call_id: str) -> Call | None:
         """The call that a result belongs to: the first of this identifier in the latest row that has one. It is open no more."""
         rows = self._rows.get(call_id)
         if not rows:

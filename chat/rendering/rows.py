@@ -176,7 +176,7 @@ def call_row(run: Run, item: Item, call: Call) -> Row:
         "number": str(call.seq or call.step),
         "name": call.name,
         "icon": call.icon,
-        "telling": humanize.summarize_arguments(call.arguments),
+        "summary": humanize.summarize_arguments(call.arguments),
         "arguments": call.arguments,
         **arguments_row(call.arguments),
         "result": result,

@@ -436,7 +436,7 @@ def _apply_result(run: Run, seq: int | None, at: float, iteration: int, data: To
         data.get("content_length", len(content)),
         data.get("files", []),
     )
-    if (call := run.open_calls.take(data["tool_call_id"])) is not None:
+    if (call := run.open_calls.pop(data["tool_call_id"])) is not None:
         call.result = result
         return
     # Its call's event is not loaded: it gets a row of its own.

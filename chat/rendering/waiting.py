@@ -39,7 +39,7 @@ def waiting_row(call: WaitingCall) -> Row:
         "title": call.session.title,
         "tool_name": call.tool_name,
         "icon": humanize.icon(call.tool_name),
-        "telling": humanize.summarize_arguments(arguments),
+        "summary": humanize.summarize_arguments(arguments),
         "is_question": is_question,
         "word": humanize.waiting("question" if is_question else "approval"),
         "since": call.created_at.timestamp(),
@@ -86,8 +86,8 @@ def form_row(call: WaitingCall, schema: Mapping[str, Any], sent: Sent | None = N
         "fields": fields if sent is None else decision_form.with_sent(fields, sent),
         "json": text,
         "json_rows": min(16, max(3, text.count("\n") + 1)),
-        "json_said": text != whole,
-        "said": sent is not None,
+        "is_json_edited": text != whole,
+        "is_edited": sent is not None,
         "reason": "" if sent is None else sent.get("reason", ""),
     }
 

@@ -243,7 +243,7 @@ class Delegation:
         known = self.waiting.pop(stop.call_id, None)
         run = Run(pk=known or uuid4(), agent_name=agent_name, message=message, parent_call_id=stop.call_id)
         if known is None:
-            unfinished = self._take_unfinished(agent_name, message)
+            unfinished = self._pop_unfinished(agent_name, message)
             if unfinished is not None and unfinished.answer is not None:
                 return unfinished.answer
             self._tree.admit(self._run.depth + 1)
@@ -324,7 +324,7 @@ class Delegation:
         if handle is not None:
             handle.ended.set()
 
-    def _take_unfinished(self, agent_name: str, message: str) -> UnfinishedCall | None:
+    def _pop_unfinished(self, agent_name: str, message: str) -> UnfinishedCall | None:
         """The same question, asked before without a result: its run was interrupted, had not begun, or its answer was lost."""
         for call in self.unfinished:
             if (call.agent_name, call.message) == (agent_name, message):

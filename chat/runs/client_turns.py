@@ -108,7 +108,7 @@ async def _keep(user: User, images: Sequence[bytes]) -> list[UUID]:
     for number, image in enumerate(images, 1):
         if not image:
             raise Refused("unsupported_media", Sentence("“%(name)s” is empty.", name=f"image-{number}"))
-        file = await uploads.take_file(user, io.BytesIO(image), len(image), name=f"image-{number}")
+        file = await uploads.store_file(user, io.BytesIO(image), len(image), name=f"image-{number}")
         if file.media_type not in PICTURES:
             raise Refused("unsupported_media", Sentence("“%(name)s” is no picture.", name=f"image-{number}"))
         kept.append(file.pk)

@@ -319,16 +319,16 @@ def _admit(run: Run, admission: Admission) -> Accepted:
     """Queue a new run, or start it at once if it may start."""
     if run.agent_version_id is None:
         raise no_such_agent(run.agent_name, cast(int, run.user_id))
-    most, line = settings.MAX_MESSAGES_PER_MINUTE, settings.MAX_QUEUED_RUNS
+    most, limit = settings.MAX_MESSAGES_PER_MINUTE, settings.MAX_QUEUED_RUNS
     by_clock = run.origin in (Origin.SCHEDULE, Origin.SET)
     if most and admission.recent >= most and not by_clock:
         raise Refused(
             "rate_limited", Sentence("The limit on messages is %(n)d a minute. Please wait a moment.", n=most)
         )
-    if line and admission.waiting >= line:
+    if limit and admission.waiting >= limit:
         raise Refused(
             "queue_full",
-            Sentence("The limit on messages waiting in a session is %(n)d. Please wait for one to start.", n=line),
+            Sentence("The limit on messages waiting in a session is %(n)d. Please wait for one to start.", n=limit),
         )
     run.number = admission.last_number + 1
     under_run_limit = not settings.MAX_ACTIVE_RUNS_PER_USER or admission.at_work < settings.MAX_ACTIVE_RUNS_PER_USER

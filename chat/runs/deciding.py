@@ -254,9 +254,9 @@ def _go_on(run: Run, data: PeopleStep) -> Decided:
     if run.status != RunStatus.WAITING or not waiting.may_go_on(run.pk):
         return Decided(run.session_id, events)
     run_state.mark_decided(run)
-    line = waiting.path_to_root(run)
-    root_status = run.status if run.parent_id is None else Run.objects.values_list("status", flat=True).get(pk=line[-1])
-    return Decided(run.session_id, events, root_status == RunStatus.WAITING, woken=line[:-1])
+    path = waiting.path_to_root(run)
+    root_status = run.status if run.parent_id is None else Run.objects.values_list("status", flat=True).get(pk=path[-1])
+    return Decided(run.session_id, events, root_status == RunStatus.WAITING, woken=path[:-1])
 
 
 _expiring = EachRow("Ending the wait for call")

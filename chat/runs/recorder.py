@@ -164,7 +164,7 @@ class RunRecorder:
         if entries and not self._last and cast(StepData, entries[-1].data)["type"] != "final_answer":
             self._saving = True
             await self._begun_stored()
-            recorded = self._take()
+            recorded = self._pop_pending()
             try:
                 events = await _stored(
                     self._run, lambda: _append(self._run, recorded), lambda: _append_again(self._run, recorded)
@@ -183,7 +183,7 @@ class RunRecorder:
     async def _read_words(self, wanted: WordsWanted) -> None:
         """A model call begins with the pending steering words: store them with its first events, then hand them over."""
         await self._begun_stored()
-        recorded, reading = self._take(), uuid4()
+        recorded, reading = self._pop_pending(), uuid4()
         read = await _stored(
             self._run,
             lambda: _append_words(self._run, recorded, wanted, reading),
@@ -198,8 +198,8 @@ class RunRecorder:
         # These events also reach this process through the channel layer, perhaps later than the next draft.
         self._after = max([self._after, *(event.seq for event in events)])
 
-    def _take(self) -> Recorded:
-        """Take what is pending to be stored."""
+    def _pop_pending(self) -> Recorded:
+        """What is pending to be stored, which is removed from it."""
         recorded = Recorded(self._waiting, self._calls, self._writer, self._meter)
         self._waiting, self._calls = [], []
         return recorded
@@ -294,7 +294,7 @@ class RunRecorder:
             # The run ended without waiting for this call.
             lasted = max(0, round((time.time() - begun.started_at) * 1000))
             self._calls.append(PricedCall(CallEnded(begun.iteration, begun.attempt, lasted, error="stopped"), None))
-        waiting = self._take()
+        waiting = self._pop_pending()
         entries = [*waiting.entries, *self._last]
         has_response = self._run.parent_id is None and not self._run.enable_reasoning
         if has_response and (self.answer or outcome.status == "completed"):

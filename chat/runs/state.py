@@ -368,10 +368,12 @@ def abandon(of: Q) -> list[UUID]:
 
 def take_over(run: Run, process: str) -> bool:
     """Take a live run from a process that no longer sends heartbeats, so that nothing more is stored by that process."""
-    taken = Run.objects.filter(pk=run.pk, fence=run.fence, status__in=LIVE).update(owner=process, fence=F("fence") + 1)
-    if taken:
+    updated = Run.objects.filter(pk=run.pk, fence=run.fence, status__in=LIVE).update(
+        owner=process, fence=F("fence") + 1
+    )
+    if updated:
         run.refresh_from_db()
-    return bool(taken)
+    return bool(updated)
 
 
 def beat(process: str, run_ids: Collection[UUID]) -> None:

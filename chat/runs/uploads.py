@@ -32,7 +32,7 @@ async def in_file_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kw
     return await asyncio.get_running_loop().run_in_executor(_threads, functools.partial(function, *args, **kwargs))
 
 
-async def take_file(user: User, content: BinaryIO, size: int, *, name: str, session: Session | None = None) -> File:
+async def store_file(user: User, content: BinaryIO, size: int, *, name: str, session: Session | None = None) -> File:
     """Store a file of the user; if a session is named, it uses the file from now on. Raises `Refused`."""
     if session is not None:
         role = await database.read(role_in, user, session)

@@ -244,10 +244,10 @@ def gate_for(claim: ClaimedRun, within: Within) -> agents.Gate:
 
 def path_to_root(run: Run) -> list[UUID]:
     """A run and the runs around it, up to its root."""
-    line = [run]
-    while (parent := line[-1].parent) is not None:
-        line.append(parent)
-    return [each.pk for each in line]
+    path = [run]
+    while (parent := path[-1].parent) is not None:
+        path.append(parent)
+    return [each.pk for each in path]
 
 
 def policies_over(run: Run) -> tuple[Policy, ...]:

@@ -30,10 +30,10 @@ def spawn_eagerly(work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any
     except Exception:
         logger.exception("Background work %s failed", name)
         return None
-    return spawn(_Rest(work, waiting).run(), name)
+    return spawn(_Remainder(work, waiting).run(), name)
 
 
-class _Rest:
+class _Remainder:
     """The rest of a coroutine that waits for a future: passes on what the future and the task send to each other."""
 
     def __init__(self, work: Coroutine[Any, Any, Any], waiting: Any) -> None:

@@ -63,21 +63,21 @@ def check_tables(*, explain: bool = False) -> None:
     """Raise `DatabaseUnavailable` or `MigrationsPending` if this process cannot work; ``explain`` costs one more connection attempt."""
     try:
         executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
-    except OperationalError as away:
-        reason = reason_of(away) if explain else away
+    except OperationalError as error:
+        reason = reason_of(error) if explain else error
         raise DatabaseUnavailable(f"The database does not answer: {' '.join(str(reason).split())}") from None
     # Tables of a later version are fine: each version only adds what the one before it does not need.
     if executor.migration_plan(executor.loader.graph.leaf_nodes()):
         raise MigrationsPending("The database's tables are not up to date. Run: python manage.py migrate")
 
 
-def reason_of(away: OperationalError) -> OperationalError:
+def reason_of(error: OperationalError) -> OperationalError:
     """Why the database does not answer. A pool only says that it has timed out, so this connects once without it."""
     own = dedicated_connection()
     try:
         own.ensure_connection()
-    except OperationalError as told:
-        return told
+    except OperationalError as cause:
+        return cause
     finally:
         own.close()
-    return away
+    return error

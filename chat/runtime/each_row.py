@@ -28,8 +28,8 @@ class EachRow:
         self._at_once = at_once
         self._left_alone: dict[Hashable, float] = {}
 
-    async def do(self, rows: Iterable[Row], act: Callable[[Row], Awaitable[Result]]) -> list[Result]:
-        """Call ``act`` for each row, several at the same time. Returns the results of those that succeeded.
+    async def do(self, rows: Iterable[Row], function: Callable[[Row], Awaitable[Result]]) -> list[Result]:
+        """Call ``function`` for each row, several at the same time. Returns the results of those that succeeded.
 
         A row that fails is logged and skipped for a while. Only if the database does not answer at all, the poll ends, and its exception
         is raised.
@@ -39,7 +39,7 @@ class EachRow:
         left = iter([row for row in rows if row not in self._left_alone])
         done: list[Result] = []
         while some := list(itertools.islice(left, self._at_once)):
-            answers = await asyncio.gather(*(act(row) for row in some), return_exceptions=True)
+            answers = await asyncio.gather(*(function(row) for row in some), return_exceptions=True)
             for row, answer in zip(some, answers, strict=True):
                 if isinstance(answer, BaseException):
                     await self._failed(row, answer)

@@ -102,12 +102,12 @@ def claim(schedule_id: UUID, now: datetime) -> TickResult:
     schedule.next_at = again.after(due_at)
     if schedule.next_at is None:
         set_paused(schedule, PauseReason.DONE)
-    seen = TickResult()
+    result = TickResult()
     # If the clock was set back, that time may already have been processed.
     if not is_missed and not Occurrence.objects.filter(schedule=schedule, due_at=due_at).exists():
-        seen = _process(schedule, Occurrence(schedule=schedule, due_at=due_at), now)
+        result = _process(schedule, Occurrence(schedule=schedule, due_at=due_at), now)
     schedule.save(update_fields=STATE_FIELDS)
-    return replace(seen, settled=(*settled, *seen.settled))
+    return replace(result, settled=(*settled, *result.settled))
 
 
 def _record_missed(schedule: Schedule, due_at: datetime | None, times: int) -> None:
@@ -216,9 +216,9 @@ def start_waiting(schedule_id: UUID, now: datetime) -> TickResult:
     occurrence = Occurrence.objects.filter(schedule=schedule, outcome=Outcome.WAITING).order_by("due_at").first()
     if occurrence is None:
         return TickResult()
-    seen = _start(schedule, occurrence, now)
+    result = _start(schedule, occurrence, now)
     schedule.save(update_fields=STATE_FIELDS)
-    return seen
+    return result
 
 
 def _ended() -> QuerySet[Occurrence, tuple[UUID]]:

@@ -61,10 +61,10 @@ def schedule_rows(schedules: Iterable[Schedule]) -> list[ScheduleRow]:
     """Schedules for display."""
     shown = list(schedules)
     last = _last([schedule.pk for schedule in shown])
-    return [_line(schedule, last.get(schedule.pk, [])) for schedule in shown]
+    return [_schedule_row(schedule, last.get(schedule.pk, [])) for schedule in shown]
 
 
-def _line(schedule: Schedule, last: list[Occurrence]) -> ScheduleRow:
+def _schedule_row(schedule: Schedule, last: list[Occurrence]) -> ScheduleRow:
     try:
         zone = recurrence.zone(schedule.time_zone)
         again = recurrence_of(schedule)

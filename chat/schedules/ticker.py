@@ -23,7 +23,7 @@ from chat.schedules.occurrences import TickResult
 logger = logging.getLogger(__name__)
 
 Clock = Callable[[], datetime]
-Act = Callable[[UUID, datetime], TickResult]
+Handler = Callable[[UUID, datetime], TickResult]
 
 TICK_S = 1.0
 #: How many due schedules are read at a time; a random share of them is processed before the next read.
@@ -44,8 +44,8 @@ class Ticker:
         self._clock = now
         self._measured_at: float | None = None
         self._each = {
-            act.__name__: EachRow(f"{act.__name__} of schedule", at_once=_AT_ONCE)
-            for act in (occurrences.claim, occurrences.settle, occurrences.start_waiting)
+            handle.__name__: EachRow(f"{handle.__name__} of schedule", at_once=_AT_ONCE)
+            for handle in (occurrences.claim, occurrences.settle, occurrences.start_waiting)
         }
         self._together = Together()
         self._put_off = 0
@@ -76,7 +76,7 @@ class Ticker:
             # Due times are compared with the database's clock, so that machines whose clocks differ process them at the same time.
             await database.read(clock.measure)
             self._measured_at = time.monotonic()
-        for look, act in (
+        for look, handle in (
             (lambda: occurrences.due_schedules(self._clock(), _BATCH), occurrences.claim),
             (occurrences.ended_schedules, occurrences.settle),
             (occurrences.waiting_schedules, occurrences.start_waiting),
@@ -84,26 +84,26 @@ class Ticker:
             found = await database.read(look)
             # A random share, because other processes process the same ones at the same time.
             share = random.sample(found, min(len(found), _SHARE))
-            seen = await self._see_to_all(share, act)
-            is_more = is_more or (seen and len(found) > len(share))
-            if act is occurrences.claim and is_more and self._put_off < _PUT_OFF:
+            result = await self._process_all(share, handle)
+            is_more = is_more or (result and len(found) > len(share))
+            if handle is occurrences.claim and is_more and self._put_off < _PUT_OFF:
                 self._put_off += 1
                 return True
         self._put_off = 0
         return is_more
 
-    async def _see_to_all(self, schedule_ids: Sequence[UUID], act: Act) -> bool:
+    async def _process_all(self, schedule_ids: Sequence[UUID], handle: Handler) -> bool:
         """Call a function for each schedule, several at the same time. Returns whether anything was done."""
-        return any(await self._each[act.__name__].do(schedule_ids, partial(self._process, act)))
+        return any(await self._each[handle.__name__].do(schedule_ids, partial(self._process, handle)))
 
-    async def _process(self, act: Act, schedule_id: UUID) -> bool:
+    async def _process(self, handle: Handler, schedule_id: UUID) -> bool:
         """Call a function in a transaction of its own, and publish the result. Returns whether anything was done."""
-        seen = await self._together.write(act, schedule_id, self._clock())
-        if seen.accepted is not None:
-            await run_commands.dispatch_accepted(seen.accepted)
-        for settled in seen.settled:
+        result = await self._together.write(handle, schedule_id, self._clock())
+        if result.accepted is not None:
+            await run_commands.dispatch_accepted(result.accepted)
+        for settled in result.settled:
             await notify_owner(settled)
-        return seen != TickResult()
+        return result != TickResult()
 
 
 async def notify_owner(occurrence_id: int) -> None:

@@ -11,7 +11,7 @@ DOCTOR_HEADER = "X-Doctor"
 _HOLDS_S = 60
 
 
-class SeenRequest(TypedDict):
+class ReceivedRequest(TypedDict):
     """How a request of the doctor has arrived here: the answer of `/healthz/echo`."""
 
     scheme: str

@@ -10,7 +10,7 @@ Message = MutableMapping[str, Any]
 _PIECE = 4096
 #: How many seconds of CPU time one read may take; and how many times as long reading pauses after one that took more.
 _BRIEF_S = 0.002
-_REST = 4
+_BACK_OFF = 4
 
 
 class ReadThrottle:
@@ -19,7 +19,7 @@ class ReadThrottle:
     __slots__ = ("_against", "_gone", "_pause", "_paused", "_read", "_reading", "_resume", "_waiting")
 
     #: Until when reading pauses, after anything that took long, on whichever connection.
-    _rested_at: ClassVar[float] = 0.0
+    _backed_off_until: ClassVar[float] = 0.0
 
     def __init__(self, read: Callable[[bytes], None], pause: Callable[[], None], resume: Callable[[], None]) -> None:
         self._read = read
@@ -32,7 +32,7 @@ class ReadThrottle:
         self._reading = False
         self._gone = False
 
-    def take(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> None:
         """Pass on bytes that were received, now or later."""
         self._waiting += data
         self._go_on()
@@ -67,7 +67,7 @@ class ReadThrottle:
                 self._read(piece)
                 took = time.thread_time() - began
                 if took > _BRIEF_S:
-                    self._rest(took)
+                    self._back_off(took)
         finally:
             self._reading = False
         wants_pause = bool(self._against)
@@ -79,11 +79,11 @@ class ReadThrottle:
         if reason not in self._against:
             self._against.append(reason)
 
-    def _rest(self, took: float) -> None:
+    def _back_off(self, took: float) -> None:
         loop = asyncio.get_running_loop()
-        ReadThrottle._rested_at = max(ReadThrottle._rested_at, loop.time()) + _REST * took
-        self._add("rest")
-        loop.call_at(ReadThrottle._rested_at, self.release, "rest")
+        ReadThrottle._backed_off_until = max(ReadThrottle._backed_off_until, loop.time()) + _BACK_OFF * took
+        self._add("back off")
+        loop.call_at(ReadThrottle._backed_off_until, self.release, "back off")
 
 
 def do_nothing(*_: object) -> None:

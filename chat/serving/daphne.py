@@ -166,7 +166,7 @@ class DaphneSocket(NetworkProducer, WebSocketProtocol):  # type: ignore[misc] # 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
         """Pass on bytes from the client, as fast as they may be handled."""
         self._silent_checks = 0
-        self._intake.take(data)
+        self._intake.feed(data)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:  # noqa: N802, N803
         """Put a command into the application's queue."""
@@ -355,6 +355,6 @@ class DaphneServer(Server):  # type: ignore[misc] # untyped
             if not self.connections.get(protocol, _GONE).get("disconnected"):
                 protocol.handle_reply(message)
             if protocol.is_held_up:
-                await protocol.taken()
+                await protocol.wait_drained()
             return
         await super().handle_reply(protocol, message)

@@ -104,8 +104,8 @@ def _offer_extensions() -> None:
         built_in.make_built_in()
     except IntegrityError:
         logger.info("Another process has just made the agents of extensions")
-    except DatabaseError as away:
-        logger.warning("New agents of extensions could not be made: %s", away)
+    except DatabaseError as error:
+        logger.warning("New agents of extensions could not be made: %s", error)
 
 
 def _preload() -> None:
@@ -121,11 +121,11 @@ def _preload() -> None:
 def _check_tables(*, alone: bool) -> None:
     try:
         db_check.check_tables(explain=True)
-    except db_check.DatabaseUnavailable as away:
+    except db_check.DatabaseUnavailable as error:
         if alone:
             raise
         # One of several processes would be restarted until the database answers: it can just as well wait here.
-        logger.warning("%s; serving, and trying until it does", away)
+        logger.warning("%s; serving, and trying until it does", error)
 
 
 class LifespanApplication:

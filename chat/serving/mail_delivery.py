@@ -13,7 +13,7 @@ from chat.accounts.addresses import confirmed_address
 from chat.runtime import background, database
 from chat.serving import mail_texts
 from chat.store import mails
-from chat.store.mails import TakenMail
+from chat.store.mails import ClaimedMail
 
 logger = logging.getLogger(__name__)
 #: How many mails are claimed at a time.
@@ -51,37 +51,37 @@ class MailDeliverer:
     async def _send_some(self) -> None:
         try:
             for _ in range(_AT_ONCE):
-                taken = await database.write(mails.take_due, 1)
-                if not taken:
+                claimed = await database.write(mails.claim_due, 1)
+                if not claimed:
                     break
-                await self._send(taken[0])
+                await self._send(claimed[0])
         finally:
             self._is_busy = False
 
-    async def _send(self, taken: TakenMail) -> None:
-        address = await database.read(confirmed_address, taken.user)
-        if address is None or not mails.is_still_wanted(taken):
-            await database.write(mails.drop, taken.mail)
+    async def _send(self, claimed: ClaimedMail) -> None:
+        address = await database.read(confirmed_address, claimed.user)
+        if address is None or not mails.is_still_wanted(claimed):
+            await database.write(mails.drop, claimed.mail)
             return
-        message = message_of(taken, address)
+        message = message_of(claimed, address)
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, send_message, message)
         except Refused as refused:
             logger.warning("A mail was not sent: %s", refused)
-            await database.write(mails.mark_failed, taken.mail, str(refused), is_final=refused.is_final)
+            await database.write(mails.mark_failed, claimed.mail, str(refused), is_final=refused.is_final)
         except (smtplib.SMTPException, OSError) as lost:
             # The server may have accepted it before the connection ended.
             logger.warning("A mail may not have been sent: %s", lost)
-            await database.write(mails.mark_failed, taken.mail, f"{type(lost).__name__}: {lost}", is_final=True)
+            await database.write(mails.mark_failed, claimed.mail, f"{type(lost).__name__}: {lost}", is_final=True)
         else:
-            await database.write(mails.mark_sent, taken.mail)
+            await database.write(mails.mark_sent, claimed.mail)
 
 
-def message_of(taken: TakenMail, address: str) -> EmailMessage:
+def message_of(claimed: ClaimedMail, address: str) -> EmailMessage:
     """A mail, always with the same Message-ID."""
-    text = mail_texts.words_of(taken)
+    text = mail_texts.words_of(claimed)
     headers = {
-        "Message-ID": f"<{taken.mail.pk}@{settings.DEFAULT_FROM_EMAIL.rpartition('@')[2]}>",
+        "Message-ID": f"<{claimed.mail.pk}@{settings.DEFAULT_FROM_EMAIL.rpartition('@')[2]}>",
         "Auto-Submitted": "auto-generated",
     }
     if text.stop_address:

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 
 from chat.models import MailKind
 from chat.store.links import page_address
-from chat.store.mails import SWITCHES, TakenMail
+from chat.store.mails import SWITCHES, ClaimedMail
 
 _SALT = "mails"
 
@@ -27,13 +27,13 @@ class Words:
     stop_address: str = ""
 
 
-def words_of(taken: TakenMail) -> Words:
+def words_of(claimed: ClaimedMail) -> Words:
     """The text of a mail, in its reader's language."""
-    with translation.override(taken.user.language or settings.LANGUAGE_CODE):
-        subject, body = _WORDS[taken.mail.kind](taken)
-        if taken.mail.kind not in SWITCHES:
+    with translation.override(claimed.user.language or settings.LANGUAGE_CODE):
+        subject, body = _WORDS[claimed.mail.kind](claimed)
+        if claimed.mail.kind not in SWITCHES:
             return Words(subject, body)
-        stop = page_address(f"/accounts/mail/stop/{sign_stop(taken.user.pk, taken.mail.kind)}/")
+        stop = page_address(f"/accounts/mail/stop/{sign_stop(claimed.user.pk, claimed.mail.kind)}/")
         foot = _("To be mailed no more of these, open %(link)s") % {"link": stop}
         return Words(subject, f"{body}\n\n-- \n{foot}\n", stop)
 
@@ -52,8 +52,8 @@ def read_stop(signed: str) -> tuple[int, str] | None:
     return int(user_id), str(kind)
 
 
-def _of_run(taken: TakenMail, subject: str, body: str) -> tuple[str, str]:
-    run = taken.run
+def _of_run(claimed: ClaimedMail, subject: str, body: str) -> tuple[str, str]:
+    run = claimed.run
     if run is None:
         raise ValueError("a mail about a run that is not there")
     # A title from a model or a client may contain line breaks, which a subject must not.
@@ -62,18 +62,18 @@ def _of_run(taken: TakenMail, subject: str, body: str) -> tuple[str, str]:
     return subject % {"title": title}, body % {"title": title, "link": link}
 
 
-def _waiting(taken: TakenMail) -> tuple[str, str]:
+def _waiting(claimed: ClaimedMail) -> tuple[str, str]:
     body = _("A run in “%(title)s” waits for a decision or an answer of yours:\n\n%(link)s")
-    return _of_run(taken, _("Needs you: %(title)s"), body)
+    return _of_run(claimed, _("Needs you: %(title)s"), body)
 
 
-def _failed(taken: TakenMail) -> tuple[str, str]:
+def _failed(claimed: ClaimedMail) -> tuple[str, str]:
     body = _("A scheduled run in “%(title)s” has failed. What happened is told here:\n\n%(link)s")
-    return _of_run(taken, _("Failed: %(title)s"), body)
+    return _of_run(claimed, _("Failed: %(title)s"), body)
 
 
-def _reset(taken: TakenMail) -> tuple[str, str]:
-    user = taken.user
+def _reset(claimed: ClaimedMail) -> tuple[str, str]:
+    user = claimed.user
     token = f"{urlsafe_base64_encode(force_bytes(user.pk))}/pr_{default_token_generator.make_token(user)}"
     link = page_address(f"/accounts/password_reset/{token}/")
     body = _(
@@ -83,15 +83,15 @@ def _reset(taken: TakenMail) -> tuple[str, str]:
     return _("Set a new password"), body % {"name": user.get_username(), "link": link}
 
 
-def _changed(taken: TakenMail) -> tuple[str, str]:
+def _changed(claimed: ClaimedMail) -> tuple[str, str]:
     body = _(
         "The password of %(name)s at Thinkaloud was changed. Everything else that was logged in, and every token, has ended.\n\n"
         "If it was not you, set a new one and tell whoever runs the installation."
     )
-    return _("Your password was changed"), body % {"name": taken.user.get_username()}
+    return _("Your password was changed"), body % {"name": claimed.user.get_username()}
 
 
-_WORDS: dict[str, Callable[[TakenMail], tuple[str, str]]] = {
+_WORDS: dict[str, Callable[[ClaimedMail], tuple[str, str]]] = {
     MailKind.RUN_WAITING: _waiting,
     MailKind.RUN_FAILED: _failed,
     MailKind.PASSWORD_RESET: _reset,

@@ -30,7 +30,7 @@ class NetworkProducer:
         """Whether the network has not yet taken all data."""
         return self._drained is not None
 
-    async def taken(self) -> None:
+    async def wait_drained(self) -> None:
         """Wait until the network has taken all data."""
         while self._drained is not None:
             await asyncio.shield(self._drained)

@@ -41,7 +41,7 @@ class Deliverer:
             await database.write(webhooks.sweep_deliveries)
         if not await database.read(webhooks.is_any_due):
             return
-        for attempt in await database.write(webhooks.take_due, _AT_ONCE - len(self._busy), set(self._busy)):
+        for attempt in await database.write(webhooks.claim_due, _AT_ONCE - len(self._busy), set(self._busy)):
             self._busy.add(attempt.webhook_id)
             background.spawn(self._send(attempt), "webhook")
 

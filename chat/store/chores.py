@@ -19,9 +19,9 @@ def is_due(name: str, now: datetime) -> bool:
 def claim(name: str, now: datetime) -> str | None:
     """Claim a chore if it is due. Returns where to continue, empty for the beginning; None if another process has claimed it."""
     Chore.objects.get_or_create(name=name, defaults={"next_at": now})
-    seen = Chore.objects.get(name=name)
-    mine = Chore.objects.filter(name=name, next_at=seen.next_at, next_at__lte=now)
-    return seen.place if mine.update(next_at=now + timedelta(seconds=HELD_S)) else None
+    chore = Chore.objects.get(name=name)
+    mine = Chore.objects.filter(name=name, next_at=chore.next_at, next_at__lte=now)
+    return chore.place if mine.update(next_at=now + timedelta(seconds=HELD_S)) else None
 
 
 def store_progress(name: str, place: str, next_at: datetime) -> None:

@@ -33,7 +33,7 @@ SWITCHES: dict[str, str] = {MailKind.RUN_WAITING: "mail_waiting", MailKind.RUN_F
 
 
 @dataclass(frozen=True, slots=True)
-class TakenMail:
+class ClaimedMail:
     """A mail that this process is to send, its recipient, and its run."""
 
     mail: Mail
@@ -75,7 +75,7 @@ def is_any_due() -> bool:
 
 
 @transaction.atomic
-def take_due(most: int) -> list[TakenMail]:
+def claim_due(most: int) -> list[ClaimedMail]:
     """Claim due mails, and mark them as being sent. Mails that another process was sending when it died fail for good."""
     now = timezone.now()
     lost = Sentence("The process that sent it has stopped: it may have arrived.")
@@ -83,27 +83,27 @@ def take_due(most: int) -> list[TakenMail]:
         state=MailState.FAILED, error=lost, settled_at=now
     )
     due = Mail.objects.select_for_update(skip_locked=True, of=("self",)).select_related("user")
-    taken = list(due.filter(state=MailState.WAITING, next_at__lte=now).order_by("next_at")[:most])
-    Mail.objects.filter(pk__in=[mail.pk for mail in taken]).update(
+    claimed = list(due.filter(state=MailState.WAITING, next_at__lte=now).order_by("next_at")[:most])
+    Mail.objects.filter(pk__in=[mail.pk for mail in claimed]).update(
         state=MailState.SENDING, next_at=now + _LEASE, attempts=F("attempts") + 1
     )
-    runs = Run.objects.select_related("session").in_bulk([mail.run_id for mail in taken if mail.run_id])
-    return [TakenMail(mail, mail.user, runs.get(mail.run_id) if mail.run_id else None) for mail in taken]
+    runs = Run.objects.select_related("session").in_bulk([mail.run_id for mail in claimed if mail.run_id])
+    return [ClaimedMail(mail, mail.user, runs.get(mail.run_id) if mail.run_id else None) for mail in claimed]
 
 
-def is_still_wanted(taken: TakenMail) -> bool:
+def is_still_wanted(claimed: ClaimedMail) -> bool:
     """Whether a mail is still true, and its recipient still wants it."""
-    user, run = taken.user, taken.run
+    user, run = claimed.user, claimed.run
     if not user.may_enter:
         return False
-    switch = SWITCHES.get(taken.mail.kind)
+    switch = SWITCHES.get(claimed.mail.kind)
     if switch is not None and (run is None or run.session.deleted_at is not None or not getattr(user, switch)):
         return False
-    match taken.mail.kind:
+    match claimed.mail.kind:
         case MailKind.RUN_WAITING:
             return run is not None and run.status == RunStatus.WAITING
         case MailKind.PASSWORD_RESET:
-            return taken.mail.created_at > timezone.now() - RESET_WITHIN
+            return claimed.mail.created_at > timezone.now() - RESET_WITHIN
     return True
 
 

@@ -84,9 +84,9 @@ class _Sink:
     def flush(self) -> None:
         pass
 
-    def take(self) -> bytes:
-        taken, self._pieces, self.size = b"".join(self._pieces), [], 0
-        return taken
+    def drain(self) -> bytes:
+        data, self._pieces, self.size = b"".join(self._pieces), [], 0
+        return data
 
 
 def archive(user: User) -> Iterator[bytes]:
@@ -98,9 +98,9 @@ def archive(user: User) -> Iterator[bytes]:
                 for part in parts:
                     member.write(part)
                     if sink.size >= PIECE:
-                        yield sink.take()
-            yield sink.take()
-    yield sink.take()
+                        yield sink.drain()
+            yield sink.drain()
+    yield sink.drain()
 
 
 def _moment(user: User) -> tuple[int, int, int, int, int, int]:

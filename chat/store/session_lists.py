@@ -21,7 +21,7 @@ def past_sessions(
 ) -> QuerySet[Session]:
     """The user's own sessions, latest activity first, filtered."""
     sessions = Session.objects.filter(owner=user, archived=archived, for_set=None)
-    return _as_filters_say(sessions, user, text, status, agent)
+    return _filtered(sessions, user, text, status, agent)
 
 
 def one_of_each_family(sessions: QuerySet[Session]) -> QuerySet[Session]:
@@ -41,7 +41,7 @@ def shared_sessions(user: User, *, text: str = "", status: str = "", agent: str 
     sessions = Session.objects.filter(pk__in=shared).exclude(owner=user)
     for word in clean_text(text).split():
         sessions = sessions.filter(title__icontains=word)
-    return _as_filters_say(sessions, user, "", status, agent)
+    return _filtered(sessions, user, "", status, agent)
 
 
 class Sharing(TypedDict):
@@ -58,7 +58,7 @@ def sharing_of(user: User, session_ids: Sequence[UUID]) -> dict[UUID, Sharing]:
     return {pk: {"owner": owner, "role": str(roles[pk])} for pk, owner in owners if pk in roles}
 
 
-def _as_filters_say(sessions: QuerySet[Session], user: User, text: str, status: str, agent: str) -> QuerySet[Session]:
+def _filtered(sessions: QuerySet[Session], user: User, text: str, status: str, agent: str) -> QuerySet[Session]:
     if status:
         sessions = sessions.filter(status__in=UNFINISHED if status == "running" else [status])
     if agent:

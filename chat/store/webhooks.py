@@ -145,7 +145,7 @@ def is_any_due() -> bool:
 
 
 @transaction.atomic
-def take_due(most: int, busy: Collection[UUID]) -> list[Attempt]:
+def claim_due(most: int, busy: Collection[UUID]) -> list[Attempt]:
     """Claim due deliveries, one for each webhook that is not in ``busy``, so that no other process takes them for a while."""
     now = timezone.now()
     due = WebhookDelivery.objects.select_for_update(skip_locked=True, of=("self",)).select_related("webhook")
@@ -153,11 +153,11 @@ def take_due(most: int, busy: Collection[UUID]) -> list[Attempt]:
     found: dict[UUID, WebhookDelivery] = {}
     for delivery in due.exclude(webhook__in=busy).filter(webhook__owner__is_active=True).order_by("next_at")[:200]:
         found.setdefault(delivery.webhook_id, delivery)
-    taken = list(found.values())[:most]
-    WebhookDelivery.objects.filter(pk__in=[each.pk for each in taken]).update(
+    claimed = list(found.values())[:most]
+    WebhookDelivery.objects.filter(pk__in=[each.pk for each in claimed]).update(
         next_at=now + _LEASE, attempts=F("attempts") + 1
     )
-    runs = Run.objects.select_related("session").in_bulk([each.run_id for each in taken if each.run_id])
+    runs = Run.objects.select_related("session").in_bulk([each.run_id for each in claimed if each.run_id])
     return [
         Attempt(
             each.pk,
@@ -166,7 +166,7 @@ def take_due(most: int, busy: Collection[UUID]) -> list[Attempt]:
             orjson.dumps(_webhook_body(each, runs.get(each.run_id) if each.run_id else None)),
             _secret_of(each.webhook),
         )
-        for each in taken
+        for each in claimed
     ]
 
 

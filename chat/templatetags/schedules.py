@@ -27,10 +27,10 @@ _DOTS = {Outcome.WAITING: "queue", Outcome.STARTED: "live", Outcome.SKIPPED: "qu
 
 
 @register.filter
-def marks(line: ScheduleRow) -> list[Row]:
+def marks(row: ScheduleRow) -> list[Row]:
     """The last outcomes as marks of a drawing, oldest first. Tall marks: failed or running; hollow ones: not run to their end."""
     drawn = []
-    for place, occurrence in enumerate(line.last):
+    for place, occurrence in enumerate(row.last):
         kind = schedule_selectors.outcome_kind(occurrence)
         y, inset, width, height = _SHAPES[kind]
         drawn.append({"kind": kind, "x": place * _PITCH + inset, "y": y, "width": width, "height": height})
@@ -38,9 +38,9 @@ def marks(line: ScheduleRow) -> list[Row]:
 
 
 @register.filter
-def outcome_words(line: ScheduleRow) -> str:
+def outcome_words(row: ScheduleRow) -> str:
     """The drawing as a text."""
-    kinds = [schedule_selectors.outcome_kind(occurrence) for occurrence in line.last]
+    kinds = [schedule_selectors.outcome_kind(occurrence) for occurrence in row.last]
     number = len(kinds)
     counted = {kind: kinds.count(kind) for kind in ("ok", "bad", "skip", "now") if kind in kinds}
     return ngettext("Last %(n)d: %(outcomes)s", "Last %(n)d: %(outcomes)s", number) % {

@@ -36,7 +36,7 @@ class Lease:
     now: datetime
 
 
-def take_lease(process: str, since: datetime | None = None) -> Lease | None:
+def acquire_lease(process: str, since: datetime | None = None) -> Lease | None:
     """Take or renew the lease for `LEASE_S` seconds; None while another process has it.
 
     ``since``: where to begin when nothing was ever sent.

@@ -64,7 +64,7 @@ class TraceExporter:
             connections.close_all()
 
     def _send_all(self) -> None:
-        while not self._stop.is_set() and (lease := cursor.take_lease(self._process, self._began_at)):
+        while not self._stop.is_set() and (lease := cursor.acquire_lease(self._process, self._began_at)):
             if not send_unsent(lease, self._sender, self._log_change):
                 return
 
@@ -98,7 +98,7 @@ def send_runs(sender: Sender, runs: Sequence[Run]) -> Sent:
     for start in range(0, len(runs), content.at_once):
         if _send_together(sender, runs[start : start + content.at_once], content) is Sent.AWAY:
             return Sent.AWAY
-    return Sent.TAKEN
+    return Sent.ACCEPTED
 
 
 def _send_together(sender: Sender, runs: Sequence[Run], content: Content) -> Sent:
@@ -108,8 +108,8 @@ def _send_together(sender: Sender, runs: Sequence[Run], content: Content) -> Sen
         return sent
     if len(runs) == 1:
         logger.warning("The collector refused the trace of run %s: %s", runs[0].pk, sender.why)
-        return Sent.TAKEN
+        return Sent.ACCEPTED
     for run in runs:
         if _send_together(sender, [run], content) is Sent.AWAY:
             return Sent.AWAY
-    return Sent.TAKEN
+    return Sent.ACCEPTED

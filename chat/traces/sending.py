@@ -44,7 +44,7 @@ class _Exporter(OTLPSpanExporter):
 class Sent(Enum):
     """The outcome of a request."""
 
-    TAKEN = "taken"
+    ACCEPTED = "accepted"
     REFUSED = "refused"
     """The collector rejects these spans; retrying is pointless."""
     AWAY = "away"
@@ -69,9 +69,9 @@ class Sender:
     def send(self, spans: Sequence[Span]) -> Sent:
         """Send spans; blocks for at most ten seconds."""
         self._status = 0
-        taken = self._exporter.send(spans)
-        if taken and self._status < 300:  # the library counts a redirect as a success
-            return Sent.TAKEN
+        is_accepted = self._exporter.send(spans)
+        if is_accepted and self._status < 300:  # the library counts a redirect as a success
+            return Sent.ACCEPTED
         return Sent.REFUSED if self._status in _REFUSALS else Sent.AWAY
 
     def close(self) -> None:

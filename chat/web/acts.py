@@ -23,15 +23,15 @@ def form_action(view: View) -> View:
     """
 
     @wraps(view)
-    def acting(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+    def checked_view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if request.method != "POST":
             refused = show_error(request, "405.html", 405)
             refused["Allow"] = "POST"
             return refused
         return view(request, *args, **kwargs) if request.user.is_authenticated else redirect_to_login(_page_of(request))
 
-    acting.is_form_action = True  # type: ignore[attr-defined]
-    return acting
+    checked_view.is_form_action = True  # type: ignore[attr-defined]
+    return checked_view
 
 
 def _page_of(request: HttpRequest) -> str:

@@ -51,8 +51,8 @@ def docs(request: HttpRequest) -> HttpResponse:
         "closes": CLOSES,
         "errors": {code: status_of(code) for code in ERROR_CODES},
     }
-    texts = [each["told"] for each in (*objects.values(), *commands.values())]
-    fields = [field["told"] for each in (*objects.values(), *commands.values()) for field in each["fields"]]
+    texts = [each["description"] for each in (*objects.values(), *commands.values())]
+    fields = [field["description"] for each in (*objects.values(), *commands.values()) for field in each["fields"]]
     prepare_markdown([text for text in (schema["info"]["description"], SOCKET, *texts, *fields) if text])
     return render_page(request, "api/docs.html", info=schema["info"], groups=groups, objects=objects, socket=socket)
 
@@ -77,7 +77,7 @@ def _call(method: str, path: str, call: JsonObject, site: str) -> Row:
         "parameters": call.get("parameters", []),
         "body": _fields(body),
         "answers": [
-            {"status": status, "told": answer.get("description", ""), "kind": _kind(_json_of(answer))}
+            {"status": status, "description": answer.get("description", ""), "kind": _kind(_json_of(answer))}
             for status, answer in call["responses"].items()
         ],
         "example": json.dumps(example, indent=2, ensure_ascii=False) if example is not None else "",
@@ -138,7 +138,7 @@ def _json_of(content: JsonObject) -> JsonObject:
 
 def _object(described: JsonObject) -> Row:
     """An object as a section of the page."""
-    return {"told": described.get("description", ""), "fields": _fields(described)}
+    return {"description": described.get("description", ""), "fields": _fields(described)}
 
 
 def _fields(described: JsonObject) -> list[Row]:
@@ -148,7 +148,7 @@ def _fields(described: JsonObject) -> list[Row]:
             "name": name,
             "kind": _kind(field),
             "required": name in described.get("required", ()),
-            "told": field.get("description", ""),
+            "description": field.get("description", ""),
         }
         for name, field in described.get("properties", {}).items()
     ]

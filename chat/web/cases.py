@@ -67,7 +67,7 @@ class CaseForm(forms.Form):
     )
     notes = forms.CharField(label=gettext_lazy("Notes"), required=False, widget=forms.Textarea(attrs={"rows": 2}))
 
-    def fields_said(self) -> CaseFields:
+    def typed_fields(self) -> CaseFields:
         """The fields for the use case."""
         data = self.cleaned_data
         return CaseFields(data["question"], data["expected"], data["rule"], data["notes"])
@@ -102,8 +102,8 @@ def index(request: HttpRequest) -> HttpResponse:
     sets: list[Any] = [*case_selectors.own_sets(user), *case_selectors.shared_sets(user)]
     newest = SetRun.objects.select_related("agent_version").filter(pk__in=[each.last_run for each in sets])
     columns = {column.set_run.pk: column for column in case_selectors.columns_of(newest)}
-    lines = [(each, columns.get(each.last_run)) for each in sets]
-    return _answer(render_page(request, "chat/case_sets.html", page="sets", lines=lines, refused=refused), refused)
+    rows = [(each, columns.get(each.last_run)) for each in sets]
+    return _answer(render_page(request, "chat/case_sets.html", page="sets", rows=rows, refused=refused), refused)
 
 
 def _answer(answer: HttpResponse, refused: str) -> HttpResponse:
@@ -124,7 +124,7 @@ def case_set(request: HttpRequest, set_id: UUID) -> HttpResponse:
     start = runs.start_index() - 1 if runs.paginator.count else 0
     shown = list(case_selectors.runs_of(found)[start : start + COLUMNS + 1])
     columns = case_selectors.columns_of(shown)
-    lines = case_selectors.results_table(list(cases), columns)
+    rows = case_selectors.results_table(list(cases), columns)
     usable = catalog.usable_by(user_of(request).pk)
     part = request.GET.get("part") == "table"
     return render_page(
@@ -137,7 +137,7 @@ def case_set(request: HttpRequest, set_id: UUID) -> HttpResponse:
         cases=cases,
         runs=runs,
         columns=columns[:COLUMNS],
-        lines=[(line.case, line.cells[:COLUMNS]) for line in lines],
+        rows=[(row.case, row.cells[:COLUMNS]) for row in rows],
         running=next((each for each in shown if each.state == SetRunState.RUNNING), None),
         agents=agent_rows(usable),
         agent_name=commands.default_agent(found),
@@ -156,14 +156,16 @@ def _versions(request: HttpRequest, agent_name: str) -> list[int]:
 @form_action
 def rename(request: HttpRequest, set_id: UUID) -> HttpResponse:
     """Give a set another name."""
-    return _act(request, set_id, lambda: commands.rename_set(user_of(request), set_id, request.POST.get("name", "")))
+    return _perform(
+        request, set_id, lambda: commands.rename_set(user_of(request), set_id, request.POST.get("name", ""))
+    )
 
 
 @form_action
 def run(request: HttpRequest, set_id: UUID) -> HttpResponse:
     """Run a set."""
     version = request.POST.get("version", "")
-    return _act(
+    return _perform(
         request,
         set_id,
         lambda: set_runs.begin(
@@ -183,14 +185,14 @@ def stop(request: HttpRequest, set_id: UUID, number: int) -> HttpResponse:
     def stop_it() -> None:
         async_to_sync(runner.end_runs)(set_runs.stop(user_of(request), set_id, number, Door.PAGE))
 
-    return _act(request, set_id, stop_it)
+    return _perform(request, set_id, stop_it)
 
 
-def _act(request: HttpRequest, set_id: UUID, act: Callable[[], Any]) -> HttpResponse:
-    """Call ``act``, then show the set again, with the reason if it was refused."""
+def _perform(request: HttpRequest, set_id: UUID, action: Callable[[], Any]) -> HttpResponse:
+    """Call ``action``, then show the set again, with the reason if it was refused."""
     _visible(request, set_id)
     try:
-        act()
+        action()
     except Refused as refused:
         if refused.code == "not_allowed":
             return _refuse(request, refused)
@@ -223,14 +225,14 @@ def delete(request: HttpRequest, set_id: UUID) -> HttpResponse:
 
 def _fields_in(request: HttpRequest, set_id: UUID, form: CaseForm) -> CaseFields:
     """The form's fields, with the files that are kept and uploaded. Raises `Refused`."""
-    fields, user = rules.checked(form.fields_said()), user_of(request)
+    fields, user = rules.checked(form.typed_fields()), user_of(request)
     if "has_files" not in request.POST:
         return fields
     kept = admission.check_files(request.POST.getlist("kept"))
     sent = request.FILES.getlist("files")
     admission.check_count(len(kept) + len(sent))
     brought = [
-        async_to_sync(uploads.take_file)(user, cast(BinaryIO, each.file), each.size or 0, name=each.name or "")
+        async_to_sync(uploads.store_file)(user, cast(BinaryIO, each.file), each.size or 0, name=each.name or "")
         for each in sent
     ]
     (ready,) = case_files.with_files(user, set_id, [replace(fields, files=[*kept, *(file.pk for file in brought)])])
@@ -302,7 +304,7 @@ def of_run(request: HttpRequest, run_id: UUID) -> HttpResponse:
         chosen = request.POST.get("set_id", "")
         try:
             set_id = UUID(chosen) if chosen else None
-            fields = rules.checked(form.fields_said())
+            fields = rules.checked(form.typed_fields())
             file_ids = case_files.files_for(user, run_id, set_id)
             new_set = request.POST.get("set_name", "")
             made = commands.add_case_of_run(user, run_id, set_id, fields, file_ids, Door.PAGE, new_set=new_set)
@@ -347,7 +349,7 @@ def import_cases(request: HttpRequest, set_id: UUID) -> HttpResponse:
         fields = case_files.with_files(user, set_id, formats.read_lines(content))
         commands.import_cases(user, set_id, fields, Door.PAGE)
 
-    return _act(request, set_id, add)
+    return _perform(request, set_id, add)
 
 
 @require_safe

@@ -9,7 +9,7 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from chat.security.passes import DOCTOR_HEADER, SeenRequest, is_doctor
+from chat.security.passes import DOCTOR_HEADER, ReceivedRequest, is_doctor
 
 #: As in the product's streams: pieces with pauses between them, and headers that make proxies pass them on at once.
 _PIECES, _PAUSE_S = 4, 0.25
@@ -24,7 +24,7 @@ async def echo(request: HttpRequest) -> HttpResponseBase:
         return HttpResponse("There is no such page.\n", status=404, content_type="text/plain; charset=utf-8")
     if "stream" in request.GET:
         return StreamingHttpResponse(_pieces(), content_type="text/event-stream", headers=_STREAM_HEADERS)
-    return JsonResponse(_seen(request))
+    return JsonResponse(_received(request))
 
 
 async def _pieces() -> AsyncIterator[bytes]:
@@ -33,7 +33,7 @@ async def _pieces() -> AsyncIterator[bytes]:
         await asyncio.sleep(_PAUSE_S)
 
 
-def _seen(request: HttpRequest) -> SeenRequest:
+def _received(request: HttpRequest) -> ReceivedRequest:
     try:
         request.get_host()
         host_is_known = True

@@ -34,10 +34,12 @@ _NOT_OURS = "This server does not answer to the name in “Host”; its operator
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """The page of an internal error, with a text of its own if the database does not answer. Makes no query."""
-    away = isinstance(sys.exc_info()[1], DatabaseError)
-    page = render_to_string("503.html" if away else "500.html", {"request": request, "frame": _still_frame(request)})
-    answer = HttpResponse(page, status=503 if away else 500)
-    if away:
+    is_unavailable = isinstance(sys.exc_info()[1], DatabaseError)
+    page = render_to_string(
+        "503.html" if is_unavailable else "500.html", {"request": request, "frame": _still_frame(request)}
+    )
+    answer = HttpResponse(page, status=503 if is_unavailable else 500)
+    if is_unavailable:
         answer["Retry-After"] = str(_RETRY_AFTER_S)
     return answer
 

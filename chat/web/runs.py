@@ -93,7 +93,7 @@ def run(request: HttpRequest, run_id: UUID) -> HttpResponse:
         agent_title=rows.asked_by(folded),
         inspected=inspected,
         along=_sent_along(found),
-        said=notes.notes_of(found.pk) if found.session.notes_version else None,
+        run_notes=notes.notes_of(found.pk) if found.session.notes_version else None,
         steps=steps,
         step_rows=step_rows,
         head=rows.header(folded),

@@ -186,7 +186,7 @@ def index(request: HttpRequest) -> HttpResponse:
         request,
         "chat/_schedules.html" if part else "chat/schedules.html",
         page="schedules",
-        lines=schedule_selectors.schedule_rows(page),
+        rows=schedule_selectors.schedule_rows(page),
         pages=page,
         agents={version.spec.name: agent_title(version.spec.name) for version in catalog.usable_by(_user(request).pk)},
         now=clock.now(),
@@ -282,17 +282,17 @@ def _form_page(request: HttpRequest, form: ScheduleForm, schedule: Schedule | No
 @login_required
 def preview(request: HttpRequest) -> HttpResponse:
     """When the form's schedule would be due, as a text and with its next times; or what is wrong with it."""
-    form, line, problem = WhenForm(request.GET), None, ""
+    form, row, problem = WhenForm(request.GET), None, ""
     if form.is_valid():
         try:
-            line = schedule_selectors.schedule_row(
+            row = schedule_selectors.schedule_row(
                 schedule_commands.preview(_user(request), form.submitted_when(), clock.now())
             )
         except Refused as refused:
             problem = translate_sentence(refused.message)
     else:
         problem = next(str(error) for errors in form.errors.values() for error in errors)
-    return render(request, "chat/_preview.html", {"line": line, "problem": problem})
+    return render(request, "chat/_preview.html", {"row": row, "problem": problem})
 
 
 @form_action
@@ -340,7 +340,7 @@ def delete(request: HttpRequest, schedule_id: UUID) -> HttpResponse:
         messages.success(request, _("“%(name)s” was deleted.") % {"name": schedule.name})
         return redirect("schedules")
     return render_page(
-        request, "chat/schedule_delete.html", page="schedules", line=schedule_selectors.schedule_row(schedule)
+        request, "chat/schedule_delete.html", page="schedules", row=schedule_selectors.schedule_row(schedule)
     )
 
 

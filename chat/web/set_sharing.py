@@ -35,9 +35,9 @@ def shares(request: HttpRequest, set_id: UUID) -> HttpResponse:
     status = 200
     if request.method == "POST":
         try:
-            _act(request, set_id)
+            _perform(request, set_id)
         except Refused as refused:
-            context = {"refused": translate_sentence(refused.message), "said": request.POST}
+            context = {"refused": translate_sentence(refused.message), "sent": request.POST}
             status = 400 if isinstance(refused, UnknownName) else status_of(refused.code)
         else:
             notify_sockets()
@@ -57,7 +57,7 @@ def shares(request: HttpRequest, set_id: UUID) -> HttpResponse:
     return answer
 
 
-def _act(request: HttpRequest, set_id: UUID) -> None:
+def _perform(request: HttpRequest, set_id: UUID) -> None:
     """Apply the form."""
     user, form = user_of(request), request.POST
     share_id = as_uuid(form.get("share", ""))

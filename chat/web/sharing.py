@@ -39,9 +39,9 @@ def shares(request: HttpRequest, session_id: UUID) -> HttpResponse:
     status = 200
     if request.method == "POST":
         try:
-            secret = _act(request, session_id)
+            secret = _perform(request, session_id)
         except Refused as refused:
-            context = {"refused": translate_sentence(refused.message), "said": request.POST}
+            context = {"refused": translate_sentence(refused.message), "sent": request.POST}
             status = 400 if isinstance(refused, sharing.UnknownName) else status_of(refused.code)
         else:
             notify_sockets()
@@ -66,7 +66,7 @@ def shares(request: HttpRequest, session_id: UUID) -> HttpResponse:
     return answer
 
 
-def _act(request: HttpRequest, session_id: UUID) -> str:
+def _perform(request: HttpRequest, session_id: UUID) -> str:
     """Apply the form. Returns the secret of a new link."""
     user, form = user_of(request), request.POST
     if "withdraw_offer" in form:

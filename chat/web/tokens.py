@@ -83,7 +83,7 @@ def index(request: HttpRequest) -> HttpResponse:
             form.add_error(None, message % {"n": tokens.MOST_TOKENS})
         else:
             made, form = {"made": token, "text": text}, TokenForm()
-    own = [_line(token) for token in ApiToken.objects.filter(user=user_of(request))]
+    own = [_row(token) for token in ApiToken.objects.filter(user=user_of(request))]
     answer = render_page(request, "registration/tokens.html", form=form, tokens=own, **made)
     answer.status_code = 400 if form.errors else 200
     return answer
@@ -99,7 +99,7 @@ def revoke(request: HttpRequest, token_id: UUID) -> HttpResponse:
     return redirect("tokens")
 
 
-def _line(token: ApiToken) -> Row:
+def _row(token: ApiToken) -> Row:
     return {
         "token": token,
         "scope": _SHORT[Scope(token.scope)],

@@ -126,7 +126,7 @@ def _found(request: HttpRequest, run_id: UUID) -> WaitingCall | None:
 def _try(request: HttpRequest, call: WaitingCall) -> tuple[str, int]:
     """Apply the form. Returns why it was refused, if it was, and the response's status."""
     try:
-        _act(request, call)
+        _perform(request, call)
     except BadForm as bad:
         return str(bad), 400
     except (BadFrame, Refused) as bad:
@@ -159,7 +159,7 @@ def _place(request: HttpRequest, call: WaitingCall) -> str:
     return f"{reverse('session', args=[call.session_id])}#run-{call.run_id}"
 
 
-def _act(request: HttpRequest, call: WaitingCall) -> None:
+def _perform(request: HttpRequest, call: WaitingCall) -> None:
     """Apply the form. Raises `BadForm`, `BadFrame` or `Refused`."""
     form, user = request.POST, user_of(request)
     where = call.session_id, call.run_id

@@ -56,8 +56,8 @@ def index(request: HttpRequest) -> HttpResponse:
             form.add_error(None, message % {"n": webhooks.MOST_WEBHOOKS})
         else:
             made, form = {"made": webhook, "text": secret}, WebhookForm()
-    lines = [_line(webhook) for webhook in webhooks.webhooks_of(user_of(request).pk)]
-    answer = render_page(request, "registration/webhooks.html", form=form, lines=lines, **made)
+    rows = [_row(webhook) for webhook in webhooks.webhooks_of(user_of(request).pk)]
+    answer = render_page(request, "registration/webhooks.html", form=form, rows=rows, **made)
     answer.status_code = 400 if form.errors else 200
     return answer
 
@@ -89,12 +89,12 @@ def retry(request: HttpRequest, delivery_id: UUID) -> HttpResponse:
     return redirect("webhooks")
 
 
-def _line(webhook: Webhook) -> Row:
-    sent = [_delivery_line(each) for each in webhooks.latest_deliveries(webhook.pk)]
+def _row(webhook: Webhook) -> Row:
+    sent = [_delivery_row(each) for each in webhooks.latest_deliveries(webhook.pk)]
     return {"webhook": webhook, "sent": sent}
 
 
-def _delivery_line(delivery: WebhookDelivery) -> Row:
+def _delivery_row(delivery: WebhookDelivery) -> Row:
     words = {
         DeliveryState.WAITING: pgettext("delivery", "Waiting"),
         DeliveryState.DELIVERED: pgettext("delivery", "Delivered"),

@@ -95,7 +95,7 @@ async def steps_of(run: AgentRun) -> list[dict[str, Any]]:
     return [event.data async for event in run if isinstance(event, Step)]
 
 
-async def growths_of(run: AgentRun) -> list[PartialStep]:
+async def partials_of(run: AgentRun) -> list[PartialStep]:
     """The texts in progress of a run, until its end."""
     return [event async for event in run if isinstance(event, PartialStep)]
 

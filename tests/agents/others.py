@@ -6,7 +6,7 @@ from typing import Any
 
 import agents
 from agents import ModelSettings, SessionPrivacy, Toolbox
-from agents.extensions.qwen_agents import take_agent
+from agents.extensions.qwen_agents import register_class
 from tests.model_server import ModelServer
 
 
@@ -21,7 +21,7 @@ def start(
     """A run of the agent of the class ``A`` in a module with this source. What it waits for is ``released``."""
     names: dict[str, Any] = {"__name__": "written_here", "released": released}
     exec(PREFIX + textwrap.dedent(source), names)
-    take_agent(names["A"], "written_here")
+    register_class(names["A"], "written_here")
     model = ModelSettings(server=server.url, model="scripted")
     return agents.get_agent("a", model=model, toolbox=Toolbox(privacy=privacy)).start("Go.", **settings)
 

@@ -120,9 +120,9 @@ ANSWERS: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("answers", "words"), ANSWERS)
 def test_answers_fit_their_fields(answers: dict[str, Any], words: str) -> None:
-    said = answer_problem(FORM, answers)
-    assert words in said
-    assert bool(said) is bool(words)
+    problem = answer_problem(FORM, answers)
+    assert words in problem
+    assert bool(problem) is bool(words)
 
 
 def test_a_question_without_fields_is_one_for_a_text() -> None:

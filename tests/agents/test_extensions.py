@@ -247,10 +247,10 @@ def test_what_the_readme_shows_works(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("qwen_agent.tools.base.TOOL_REGISTRY", {})
     agents.load_extensions(["shown"])
     assert [tool.name for tool in agents.list_tools()][-2:] == ["weather", "roll_dice"]
-    stop, told = CancelToken(), []
-    stop.on_progress = told.append
+    stop, progress = CancelToken(), []
+    stop.on_progress = progress.append
     assert tool("weather").call({"place": "Taipei"}, stop) == "21 °C"
-    assert told == ["asking the satellite"]
+    assert progress == ["asking the satellite"]
     assert "4" in tool("roll_dice").call({"times": 1}, stop)
     poet = agents.AGENTS["poet"]
     assert (poet.description, poet.tools) == ("Answers in verse, or says that it can't.", ("current_time", "roll_dice"))

@@ -41,8 +41,8 @@ async def test_calls_that_a_run_begins_with_come_before_the_model_is_asked(
         steps = [event.data async for event in run if hasattr(event, "data")]
     kinds = ["start", "iteration_start", "tool_use", "tool_result", "final_answer", "iteration_end", "complete"]
     assert [step["type"] for step in steps] == kinds
-    [(agent_name, told, call_id)] = asked
-    assert (agent_name, told) == ("helper", message)
+    [(agent_name, question, call_id)] = asked
+    assert (agent_name, question) == ("helper", message)
     assert call_id == steps[2]["tool_call_id"] != "call_1"  # type: ignore[typeddict-item]
     assert (steps[3]["ok"], steps[3]["content"]) == (ok, content)  # type: ignore[typeddict-item]
     [request] = server.requests

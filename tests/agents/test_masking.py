@@ -71,10 +71,10 @@ HARMLESS = [
 def test_a_secret_is_hidden(name: str) -> None:
     text, secret = SECRETS[name]
     assert secret in text
-    masked, told = mask_with_places(text)
+    masked, places = mask_with_places(text)
     assert secret not in masked
-    assert told
-    assert all(masked[each.start : each.end] == f"[hidden {each.kind}]" for each in told)
+    assert places
+    assert all(masked[each.start : each.end] == f"[hidden {each.kind}]" for each in places)
     assert mask_secrets(masked) == masked
     assert may_hold_secret(text)
     # Also within JSON, where it is escaped.

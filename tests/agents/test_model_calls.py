@@ -141,7 +141,7 @@ async def test_nothing_is_left_out_of_a_short_conversation(server: ModelServer, 
 
 
 #: Usage as servers report it, and how much of it was cached and for thoughts.
-TOLD: list[tuple[dict[str, Any], int | None, int | None]] = [
+USAGES: list[tuple[dict[str, Any], int | None, int | None]] = [
     ({}, None, None),
     ({"prompt_tokens_details": None, "completion_tokens_details": None}, None, None),
     ({"prompt_tokens_details": {"cached_tokens": 0}}, 0, None),
@@ -155,12 +155,12 @@ TOLD: list[tuple[dict[str, Any], int | None, int | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("told", "cached", "reasoning"), TOLD)
+@pytest.mark.parametrize(("details", "cached", "reasoning"), USAGES)
 def test_usage_says_what_was_cached_and_thought(
-    told: dict[str, Any], cached: int | None, reasoning: int | None
+    details: dict[str, Any], cached: int | None, reasoning: int | None
 ) -> None:
     reply = Reply()
-    add_chunk({"choices": [], "usage": {"prompt_tokens": 100, "completion_tokens": 10, **told}}, reply)
+    add_chunk({"choices": [], "usage": {"prompt_tokens": 100, "completion_tokens": 10, **details}}, reply)
     assert reply.usage is not None
     assert (reply.usage.input_tokens, reply.usage.output_tokens) == (100, 10)
     assert (reply.usage.cached_tokens, reply.usage.reasoning_tokens) == (cached, reasoning)

@@ -13,10 +13,10 @@ from agents.snapshots import NAMELESS, StepSplitter
 from agents.steps import CONTENT_LIMIT
 
 # A message is a list of (kind, text): what the model writes, in order.
-Said = list[tuple[str, str]]
+Parts = list[tuple[str, str]]
 
 WORDS = st.text(st.sampled_from("ab \n天😀<"), max_size=8)
-SAID = st.lists(
+PARTS = st.lists(
     st.one_of(
         st.tuples(st.just("reasoning"), WORDS),
         st.tuples(st.just("content"), WORDS),
@@ -41,7 +41,7 @@ class Watched:
         return [event.data for event in self.events if isinstance(event, Step)]
 
 
-def watch(messages: Sequence[Said], looks: Sequence[bool], piece: int) -> Watched:
+def watch(messages: Sequence[Parts], looks: Sequence[bool], piece: int) -> Watched:
     """Write the messages piece by piece, and look after pieces where ``looks`` says so (repeated as needed); answer every call."""
     splitter = StepSplitter(clock=counter(), now=counter())
     events: list[Step | PartialStep] = [*splitter.open("?")]
@@ -53,11 +53,11 @@ def watch(messages: Sequence[Said], looks: Sequence[bool], piece: int) -> Watche
         if looks and looks[ticks % len(looks)]:
             events.extend(splitter.update(reply.parts))
 
-    for number, said in enumerate(messages):
+    for number, parts in enumerate(messages):
         if number:
             events += splitter.begin()
         reply = Reply(calls_in_text=False, clock=counter())
-        for what, text in said:
+        for what, text in parts:
             pieces = [text[i : i + piece] for i in range(0, len(text), piece)]
             if what == "call":
                 reply.add_call("f")
@@ -78,54 +78,54 @@ def watch(messages: Sequence[Said], looks: Sequence[bool], piece: int) -> Watche
     return Watched(events)
 
 
-@given(st.lists(SAID, min_size=1, max_size=3), st.lists(st.booleans(), max_size=5), st.integers(1, 9))
+@given(st.lists(PARTS, min_size=1, max_size=3), st.lists(st.booleans(), max_size=5), st.integers(1, 9))
 def test_the_steps_do_not_depend_on_when_the_reply_is_looked_at(
-    messages: list[Said], looks: list[bool], piece: int
+    messages: list[Parts], looks: list[bool], piece: int
 ) -> None:
     assert watch(messages, looks, piece).steps == watch(messages, [], 1_000).steps
 
 
-@given(st.lists(SAID, min_size=1, max_size=3), st.lists(st.booleans(), min_size=1, max_size=5), st.integers(1, 9))
+@given(st.lists(PARTS, min_size=1, max_size=3), st.lists(st.booleans(), min_size=1, max_size=5), st.integers(1, 9))
 def test_growth_extends_what_was_shown_and_ends_in_its_step(
-    messages: list[Said], looks: list[bool], piece: int
+    messages: list[Parts], looks: list[bool], piece: int
 ) -> None:
-    grown: dict[int, PartialStep] = {}
+    partials: dict[int, PartialStep] = {}
     finished: set[int] = set()
     for event in watch(messages, looks, piece).events:
         if isinstance(event, PartialStep):
             assert event.step not in finished
-            before = grown.get(event.step)
+            before = partials.get(event.step)
             if before is not None:
                 assert event.attempt >= before.attempt
                 if event.attempt == before.attempt:
                     assert event.type == before.type
                     assert event.text.startswith(before.text)
-            grown[event.step] = event
+            partials[event.step] = event
         elif number := event.data.get("step"):
             assert number == len(finished) + 1
             finished.add(number)
-    assert set(grown) <= finished
+    assert set(partials) <= finished
 
 
-@given(st.lists(SAID, min_size=1, max_size=3), st.lists(st.booleans(), max_size=3), st.integers(1, 9))
-def test_no_text_is_lost_or_doubled(messages: list[Said], looks: list[bool], piece: int) -> None:
+@given(st.lists(PARTS, min_size=1, max_size=3), st.lists(st.booleans(), max_size=3), st.integers(1, 9))
+def test_no_text_is_lost_or_doubled(messages: list[Parts], looks: list[bool], piece: int) -> None:
     def squeezed(texts: list[str]) -> str:
         return "".join("".join(texts).split())
 
     steps = watch(messages, looks, piece).steps
-    for index, said in enumerate(messages, 1):
+    for index, parts in enumerate(messages, 1):
         of_reply = [step for step in steps if step["iteration"] == index]
         answers = [step for step in of_reply if step["type"] == "final_answer"]
         calls = [step for step in of_reply if step["type"] == "tool_use"]
         texts = [step["content"] for step in of_reply if step["type"] in ("thought", "final_answer")]
-        assert sorted(squeezed(texts)) == sorted(squeezed([text for what, text in said if what != "call"]))
-        assert len(calls) == len([what for what, _ in said if what == "call"])
-        content = squeezed([text for what, text in said if what == "content"])
+        assert sorted(squeezed(texts)) == sorted(squeezed([text for what, text in parts if what != "call"]))
+        assert len(calls) == len([what for what, _ in parts if what == "call"])
+        content = squeezed([text for what, text in parts if what == "content"])
         assert [squeezed([step["content"]]) for step in answers] == ([content] if content and not calls else [])
 
 
-def steps_of(said: Said) -> list[tuple[str, str]]:
-    return [(step["type"], step["content"]) for step in watch([said], [True], 2).steps if "step" in step]
+def steps_of(parts: Parts) -> list[tuple[str, str]]:
+    return [(step["type"], step["content"]) for step in watch([parts], [True], 2).steps if "step" in step]
 
 
 def test_text_before_a_call_is_a_thought_and_else_the_answer() -> None:
@@ -154,15 +154,15 @@ def test_a_thought_is_finished_as_soon_as_something_else_begins() -> None:
     assert [type(event) for event in splitter.update(reply.parts)] == [PartialStep]
     assert splitter.update(reply.parts) == []
     reply.add_content("Y")
-    step, growth = splitter.update(reply.parts)
+    step, partial = splitter.update(reply.parts)
     assert isinstance(step, Step)
     assert step.data["content"] == "hm"
-    assert growth == PartialStep(2, "final_answer", "Y")
+    assert partial == PartialStep(2, "final_answer", "Y")
     reply.add_call("f", '{"x')
-    step, growth = splitter.update(reply.parts)
+    step, partial = splitter.update(reply.parts)
     assert isinstance(step, Step)
     assert (step.type, step.data["content"]) == ("thought", "Y")
-    assert growth == PartialStep(3, "tool_use", '{"x', tool_name="f")
+    assert partial == PartialStep(3, "tool_use", '{"x', tool_name="f")
 
 
 def test_an_answer_that_turns_out_to_be_a_thought_begins_anew() -> None:
@@ -172,16 +172,16 @@ def test_an_answer_that_turns_out_to_be_a_thought_begins_anew() -> None:
     reply.add_content(" see.</think>")
     assert splitter.update(reply.parts) == [PartialStep(1, "thought", "Hm, let me see.", attempt=2)]
     reply.add_content("Yes")
-    step, growth = splitter.update(reply.parts)
+    step, partial = splitter.update(reply.parts)
     assert isinstance(step, Step)
     assert (step.type, step.data["step"], step.data["content"]) == ("thought", 1, "Hm, let me see.")
-    assert growth == PartialStep(2, "final_answer", "Yes")
+    assert partial == PartialStep(2, "final_answer", "Yes")
 
 
 def test_a_reply_that_breaks_off_leaves_partial_steps() -> None:
-    def broken(*said: tuple[str, str]) -> list[dict[str, Any]]:
+    def broken(*parts: tuple[str, str]) -> list[dict[str, Any]]:
         reply = Reply()
-        for what, text in said:
+        for what, text in parts:
             {
                 "reasoning": reply.add_reasoning,
                 "content": reply.add_content,

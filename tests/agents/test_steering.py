@@ -34,11 +34,11 @@ class Reader:
     """Reads a run to its end, sends messages to it when a condition holds, and delivers them when they are read, as a recorder does."""
 
     run: AgentRun
-    says: Sequence[tuple[Callable[[Any], bool], str, bool]]
+    planned: Sequence[tuple[Callable[[Any], bool], str, bool]]
     steps: list[dict[str, Any]] = field(default_factory=list)
     gate: Gate = field(default_factory=Gate)
     waiting: list[Word] = field(default_factory=list)
-    said: int = 0
+    number: int = 0
 
     async def read(self) -> list[dict[str, Any]]:
         async for event in self.run:
@@ -51,13 +51,13 @@ class Reader:
                 ]
                 await asyncio.sleep(0)  # a database is not immediate
                 event.hand_over(words)
-            said = self.said
-            while self.said < len(self.says) and self.says[self.said][0](event):
-                _, content, interrupt = self.says[self.said]
-                self.said += 1
-                self.waiting.append(Word(self.said, content))
-                self.run.steer(self.said, BECAUSE if interrupt else "")
-            if self.said > said:
+            before = self.number
+            while self.number < len(self.planned) and self.planned[self.number][0](event):
+                _, content, interrupt = self.planned[self.number]
+                self.number += 1
+                self.waiting.append(Word(self.number, content))
+                self.run.steer(self.number, BECAUSE if interrupt else "")
+            if self.number > before:
                 self.gate.open.release()
         return self.steps
 
@@ -149,12 +149,12 @@ CASES: dict[str, tuple[list[Script], list[tuple[Any, str, bool]], list[str], lis
 async def test_a_word_is_read_by_the_next_model_call(
     server: ModelServer, make_agent: MakeAgent, waiting: Waiting, case: str
 ) -> None:
-    scripts, says, expected, roles = CASES[case]
+    scripts, words, expected, roles = CASES[case]
     server.enqueue(*scripts)
     gate = Gate()
-    reader = Reader(make_agent(tools=[Echo(), waiting, gate]).start("?"), says, gate=gate)
+    reader = Reader(make_agent(tools=[Echo(), waiting, gate]).start("?"), words, gate=gate)
     steps = await reader.read()
-    assert reader.said == len(says)
+    assert reader.number == len(words)
     assert reader.run.outcome is not None
     assert reader.run.outcome.status == "completed"
     after_opening = [step["type"] for step in steps if step["type"] not in ("start", "complete")]
@@ -164,9 +164,9 @@ async def test_a_word_is_read_by_the_next_model_call(
     last = server.requests[-1].body["messages"][1:]
     assert [message["role"] for message in last] == roles
     read = [step["content"] for step in steps if step["type"] == "steer"]
-    told = [message["content"] for message in last if message["role"] == "user"][1:]
-    assert "\n\n".join(told) == "\n\n".join(read)
-    assert len(read) + len(reader.waiting) == len(says)
+    read_by_model = [message["content"] for message in last if message["role"] == "user"][1:]
+    assert "\n\n".join(read_by_model) == "\n\n".join(read)
+    assert len(read) + len(reader.waiting) == len(words)
     assert not any(message.keys() - {"role", "content", "tool_calls", "tool_call_id", "name"} for message in last)
 
 
@@ -206,14 +206,14 @@ async def test_words_that_come_late_or_twice_cut_nothing(server: ModelServer, ma
     gate = Gate()
     run = make_agent(tools=[gate]).start("?")
     reader = Reader(run, [(kind("tool_use"), "Be brief.", False)], gate=gate)
-    original = reader.says[0][0]
+    original = reader.planned[0][0]
 
     def again(event: Any) -> bool:
         if growing("final_answer", "whole")(event):
             run.steer(1, BECAUSE)
         return original(event)
 
-    reader.says = [(again, "Be brief.", False), (again, "", False)]
+    reader.planned = [(again, "Be brief.", False), (again, "", False)]
     steps = await reader.read()
     assert [step.get("partial") for step in steps if step["type"] == "final_answer"] == [None]
 

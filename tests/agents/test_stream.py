@@ -11,7 +11,7 @@ import pytest
 from agents import CancelToken, PartialStep, Step, Toolbox, Usage
 from agents.history import NO_ANSWER
 from agents.pace import PACE_S
-from tests.agents.conftest import Echo, MakeAgent, Waiting, growths_of, kinds, steps_of
+from tests.agents.conftest import Echo, MakeAgent, Waiting, kinds, partials_of, steps_of
 from tests.model_server import Call, ModelServer, Script
 
 
@@ -253,9 +253,9 @@ async def test_growth_nobody_reads_gives_way_and_steps_never_do(server: ModelSer
 
 async def test_a_call_grows_under_its_tools_name(server: ModelServer, make_agent: MakeAgent) -> None:
     server.enqueue(Script(calls=[Call("echo", {"text": "a" * 100})], every_s=0.005), Script("z"))
-    growths = [growth for growth in await growths_of(make_agent().start("?")) if growth.type == "tool_use"]
-    assert {growth.tool_name for growth in growths} == {"echo"}
-    assert growths[-1].text.startswith('{"text": "aaa')
+    partials = [partial for partial in await partials_of(make_agent().start("?")) if partial.type == "tool_use"]
+    assert {partial.tool_name for partial in partials} == {"echo"}
+    assert partials[-1].text.startswith('{"text": "aaa')
 
 
 # -- iterations -----------------------------------------------------------------------------------
@@ -287,10 +287,10 @@ async def test_how_far_a_tool_is_grows_under_the_number_of_its_result(
 ) -> None:
     server.enqueue(Script(calls=[Call("advancing", {"text": "go"})]), Script("Done."))
     run = make_agent(tools=[Advancing()]).start("Go")
-    grown: list[PartialStep] = []
-    run.watch_partials(grown.append)
+    partials: list[PartialStep] = []
+    run.watch_partials(partials.append)
     steps = await steps_of(run)
-    (progress,) = [growth for growth in grown if growth.type == "tool_result"]
+    (progress,) = [partial for partial in partials if partial.type == "tool_result"]
     (result,) = [step for step in steps if step["type"] == "tool_result"]
     assert (progress.text, progress.tool_name, progress.step) == ("1 of 2: half-way", "advancing", result["step"])
     assert result["content"] == "there"

@@ -59,8 +59,8 @@ async def test_a_stop_closes_the_connection_while_nothing_comes(
     await run.aclose()
     await server.until(lambda: server.requests[0].closed_at is not None)
     assert (server.requests[0].closed_at or 0) - at < 1
-    said = [message["content"] for message in run.messages]
-    assert said in ([["One "], ["One two "]] if fault == "stall" else [[]])
+    texts = [message["content"] for message in run.messages]
+    assert texts in ([["One "], ["One two "]] if fault == "stall" else [[]])
     assert run.outcome is not None
     assert run.outcome.usage.estimated
 

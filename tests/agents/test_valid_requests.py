@@ -84,7 +84,7 @@ def test_the_request_after_any_conversation_is_valid(conversation: list[dict[str
         assert not find_faults(body, OWN_FIELDS), "a strict server refuses the request"
 
 
-USER, SAID = {"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}
+USER, ASSISTANT = {"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}
 
 
 def call(name: str = "echo", id_: str = "1", **more: Any) -> dict[str, Any]:
@@ -100,13 +100,13 @@ def result(name: str = "echo", id_: str = "1") -> dict[str, Any]:
 
 
 VALID: list[tuple[str, list[dict[str, Any]], list[str]]] = [
-    ("a whole turn", [USER, SAID, USER], ["Why?", "So.", "Why?"]),
+    ("a whole turn", [USER, ASSISTANT, USER], ["Why?", "So.", "Why?"]),
     ("stopped before the first word", [USER, USER], ["Why?", NO_ANSWER, "Why?"]),
     ("stopped after a tool", [USER, asking(call()), result(), USER], ["Why?", "", "r", NO_ANSWER, "Why?"]),
     ("twice", [USER, USER, USER], ["Why?", NO_ANSWER, "Why?", NO_ANSWER, "Why?"]),
-    ("going on after an answer", [USER, SAID], ["Why?", "So.", GO_ON]),
-    ("a beginning that was cut off", [asking(call()), result(), SAID, USER], [LEFT_OUT, "", "r", "So.", "Why?"]),
-    ("two answers", [USER, SAID, SAID, USER], ["Why?", "So.\n\nSo.", "Why?"]),
+    ("going on after an answer", [USER, ASSISTANT], ["Why?", "So.", GO_ON]),
+    ("a beginning that was cut off", [asking(call()), result(), ASSISTANT, USER], [LEFT_OUT, "", "r", "So.", "Why?"]),
+    ("two answers", [USER, ASSISTANT, ASSISTANT, USER], ["Why?", "So.\n\nSo.", "Why?"]),
     ("white space", [{"role": "user", "content": " "}], [NOTHING]),
     ("an empty answer", [USER, {"role": "assistant", "content": ""}, USER], ["Why?", NO_ANSWER, "Why?"]),
 ]
@@ -176,10 +176,10 @@ REFUSED: list[tuple[str, Mapping[str, Any]]] = [
     ("an unknown parameter", {"messages": [USER], "seed": 1}),
     ("user after user", {"messages": [USER, USER]}),
     ("user after results", {"messages": [USER, asking(call()), result(), USER]}),
-    ("a system in the middle", {"messages": [USER, SAID, {"role": "system", "content": "x"}, USER]}),
-    ("an assistant first", {"messages": [SAID, USER]}),
-    ("an assistant last", {"messages": [USER, SAID]}),
-    ("a call without result", {"messages": [USER, asking(call()), SAID, USER]}),
+    ("a system in the middle", {"messages": [USER, ASSISTANT, {"role": "system", "content": "x"}, USER]}),
+    ("an assistant first", {"messages": [ASSISTANT, USER]}),
+    ("an assistant last", {"messages": [USER, ASSISTANT]}),
+    ("a call without result", {"messages": [USER, asking(call()), ASSISTANT, USER]}),
     ("a call without result, last", {"messages": [USER, asking(call())]}),
     ("a result without call", {"messages": [USER, result()]}),
     ("an id twice", {"messages": [USER, asking(call(), call()), result(), result()]}),
@@ -227,7 +227,7 @@ def test_the_judge_takes_a_whole_conversation() -> None:
         asking(call(), call(id_="2")),
         result(id_="2"),
         result(),
-        SAID,
+        ASSISTANT,
         USER,
     ]
     assert not find_faults({"model": "m", "messages": messages, "tools": tools, "stream": True, "stream_options": {}})

@@ -60,7 +60,7 @@ def main() -> int:
 
 
 def _measured(
-    measure: Callable[[], Measured], tell: Callable[[Measured, int, float], None], left: float
+    measure: Callable[[], Measured], report: Callable[[Measured, int, float], None], left: float
 ) -> tuple[Measured, float]:
     """A figure, measured again while it is void and there is time left; and the time that is left then."""
     attempt = 0
@@ -69,7 +69,7 @@ def _measured(
         began = time.monotonic()
         measured = measure()
         took = time.monotonic() - began
-        tell(measured, attempt, took)
+        report(measured, attempt, took)
         if attempt > 1:
             left -= took
         if not measured.is_void or attempt == ATTEMPTS or took > left:

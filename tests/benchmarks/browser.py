@@ -14,7 +14,7 @@ import orjson
 from playwright.async_api import BrowserContext, CDPSession, Page, async_playwright, expect
 
 from scripts import machine
-from tests.benchmarks.client import Job, Seen
+from tests.benchmarks.client import Job, Observed
 from tests.benchmarks.measuring import Ticker
 from tests.e2e.conversation import Conversation
 from tests.e2e.screenshots import FLAGS
@@ -54,7 +54,7 @@ _PLAIN = """() => {
 }"""
 
 
-async def opened(context: BrowserContext, job: Job, seen: Seen) -> None:
+async def opened(context: BrowserContext, job: Job, seen: Observed) -> None:
     """Open the page this many times; the first time fills the browser's cache and is not counted."""
     paints = seen.series["first paint"] = []
     for _ in range(job.times + 1):
@@ -66,7 +66,7 @@ async def opened(context: BrowserContext, job: Job, seen: Seen) -> None:
     del paints[0]
 
 
-async def scrolled(context: BrowserContext, job: Job, seen: Seen) -> None:
+async def scrolled(context: BrowserContext, job: Job, seen: Observed) -> None:
     """Scroll through the session with every step loaded and every outline expanded."""
     page = await context.new_page()
     await page.goto(f"{job.url}/sessions/{job.sessions[0]}/")
@@ -87,7 +87,7 @@ async def scrolled(context: BrowserContext, job: Job, seen: Seen) -> None:
     await page.close()
 
 
-async def streaming(context: BrowserContext, job: Job, seen: Seen) -> None:
+async def streaming(context: BrowserContext, job: Job, seen: Observed) -> None:
     """Type, then scroll, while an answer grows below the whole session."""
     page = await context.new_page()
     await page.goto(f"{job.url}/sessions/{job.sessions[0]}/")
@@ -109,7 +109,7 @@ async def streaming(context: BrowserContext, job: Job, seen: Seen) -> None:
     await page.close()
 
 
-async def large(context: BrowserContext, job: Job, seen: Seen) -> None:
+async def large(context: BrowserContext, job: Job, seen: Observed) -> None:
     """Open a tool's result of a megabyte, and scroll over it."""
     page = await context.new_page()
     await page.goto(f"{job.url}/sessions/{job.sessions[0]}/")
@@ -152,7 +152,7 @@ def _intervals(times: Sequence[float]) -> list[float]:
     return [later - sooner for sooner, later in itertools.pairwise(times)]
 
 
-_KINDS: dict[str, Callable[[BrowserContext, Job, Seen], Awaitable[None]]] = {
+_KINDS: dict[str, Callable[[BrowserContext, Job, Observed], Awaitable[None]]] = {
     work.__name__: work for work in (opened, scrolled, streaming, large)
 }
 
@@ -160,7 +160,7 @@ _KINDS: dict[str, Callable[[BrowserContext, Job, Seen], Awaitable[None]]] = {
 async def main() -> None:
     """Do the job that comes on standard input."""
     job = Job(**orjson.loads(sys.stdin.readline()))
-    seen = Seen()
+    seen = Observed()
     expect.set_options(timeout=_PATIENCE_MS)
     async with async_playwright() as playwright:
         chromium = await playwright.chromium.launch(
@@ -177,7 +177,7 @@ async def main() -> None:
         await asyncio.to_thread(sys.stdin.readline)
         ticker = Ticker()
         await _KINDS[job.kind](context, job, seen)
-        seen.lateness = ticker.take()
+        seen.lateness = ticker.drain()
         await chromium.close()
     print(orjson.dumps(seen).decode(), flush=True)
 

@@ -7,7 +7,7 @@ from urllib.error import URLError
 
 from tests.benchmarks.client import TAG
 from tests.benchmarks.figure import MOST_GROWTH, MS, UNHURRIED, Measured, Sizes, errors, problems_of, warm_up, worst
-from tests.benchmarks.measuring import Row, grown, percentile
+from tests.benchmarks.measuring import Row, growth_ratio, percentile
 from tests.benchmarks.stage import Stage
 
 #: How many seconds after their creation the schedules are due.
@@ -54,7 +54,7 @@ def still(stage: Stage, sizes: Sizes) -> Measured:
     rows = [
         Row(f"{counts[0]:,} idle sockets: CPU of a second", "ms", few),
         Row(f"{counts[1]:,} idle sockets: CPU of a second", "ms", many, None, 50.0),
-        Row(f"{counts[0]:,} → {counts[1]:,} idle sockets: growth", "×", grown(few, many, 10), None, MOST_GROWTH),
+        Row(f"{counts[0]:,} → {counts[1]:,} idle sockets: growth", "×", growth_ratio(few, many, 10), None, MOST_GROWTH),
         errors("idle sockets", problems),
     ]
     return Measured(rows, worst(*(outcome.window for outcome in seen)), problems=problems)

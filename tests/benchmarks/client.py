@@ -52,7 +52,7 @@ class Job:
 
 
 @dataclass(slots=True)
-class Seen:
+class Observed:
     """The measurements of a client."""
 
     turns: list[Turn] = field(default_factory=list)
@@ -229,19 +229,19 @@ def _is_refusal(frame: dict[str, Any]) -> bool:
     return frame["type"] == "error" and "seq" not in frame
 
 
-async def turns(client: Client, seen: Seen) -> None:
+async def turns(client: Client, seen: Observed) -> None:
     """Send messages one after the other, ``times`` in each session, with a pause in which the server becomes idle."""
     sockets = await client.open_all()
     await _start(client)
     for number, socket in enumerate(sockets):
         for time_ in range(client.job.times):
-            heard = await socket.ask(client.job.message, f"{number}-{time_}")
-            seen.turns.append(heard.read())
+            received = await socket.ask(client.job.message, f"{number}-{time_}")
+            seen.turns.append(received.read())
             # Not in phase with the server's periodic tasks.
             await asyncio.sleep(0.04 + 0.07 * ((number * 5 + time_ * 3) % 7) / 7)
 
 
-async def decided(client: Client, seen: Seen) -> None:
+async def decided(client: Client, seen: Observed) -> None:
     """In each session, send a message whose run waits for a decision, and decide; the seconds say when."""
     sockets = await client.open_all()
     await _start(client)
@@ -257,7 +257,7 @@ async def decided(client: Client, seen: Seen) -> None:
         await socket.until("reasoning_complete")
 
 
-async def load(client: Client, seen: Seen) -> None:
+async def load(client: Client, seen: Observed) -> None:
     """Send a message in all sessions, so that all stream at once; with more than one time, one after the other in each."""
     job = client.job
     sockets = await client.open_all()
@@ -267,12 +267,12 @@ async def load(client: Client, seen: Seen) -> None:
         await asyncio.sleep(job.spread_s * number / len(sockets))
         return [await socket.ask(job.message, f"{socket.session}-{time_}") for time_ in range(job.times or 1)]
 
-    heard = await asyncio.gather(*(one(*each) for each in enumerate(sockets)), return_exceptions=True)
+    received = await asyncio.gather(*(one(*each) for each in enumerate(sockets)), return_exceptions=True)
     _finish(client, seen)
-    _read(heard, seen)
+    _read(received, seen)
 
 
-async def openings(client: Client, seen: Seen) -> None:
+async def openings(client: Client, seen: Observed) -> None:
     """The same including the opening of each socket, for comparison with requests that open a stream."""
     job = client.job
     await _start(client)
@@ -283,12 +283,12 @@ async def openings(client: Client, seen: Seen) -> None:
         await socket.catch_up()
         return [await socket.ask(job.message, f"{session}-0")]
 
-    heard = await asyncio.gather(*(one(*each) for each in enumerate(job.sessions)), return_exceptions=True)
+    received = await asyncio.gather(*(one(*each) for each in enumerate(job.sessions)), return_exceptions=True)
     _finish(client, seen)
-    _read(heard, seen)
+    _read(received, seen)
 
 
-async def completions(client: Client, seen: Seen) -> None:
+async def completions(client: Client, seen: Observed) -> None:
     """The same by OpenAI's API: a stream for each answer."""
     job = client.job
     await _start(client)
@@ -303,9 +303,9 @@ async def completions(client: Client, seen: Seen) -> None:
             lines = [(time.time(), line) async for line in answer.content]
         return [ReceivedFrames(session, sent, 0, _as_frames(lines))]
 
-    heard = await asyncio.gather(*(one(*each) for each in enumerate(job.sessions)), return_exceptions=True)
+    received = await asyncio.gather(*(one(*each) for each in enumerate(job.sessions)), return_exceptions=True)
     _finish(client, seen)
-    _read(heard, seen)
+    _read(received, seen)
 
 
 def _as_frames(lines: Sequence[tuple[float, bytes]]) -> list[tuple[float, str]]:
@@ -313,7 +313,7 @@ def _as_frames(lines: Sequence[tuple[float, bytes]]) -> list[tuple[float, str]]:
     frames: list[tuple[float, str]] = []
     text = ""
 
-    def tell(at: float, kind: str, **data: Any) -> None:
+    def add_event(at: float, kind: str, **data: Any) -> None:
         frames.append((at, orjson.dumps({"type": kind, "data": data}).decode()))
 
     for at, line in lines:
@@ -321,17 +321,17 @@ def _as_frames(lines: Sequence[tuple[float, bytes]]) -> list[tuple[float, str]]:
             continue
         chunk = orjson.loads(line[6:])
         if "error" in chunk:
-            tell(at, "error", message=chunk["error"]["message"])
+            add_event(at, "error", message=chunk["error"]["message"])
         for choice in chunk.get("choices", ()):
             if more := choice["delta"].get("content"):
-                tell(at, "reasoning_delta", step=1, type="final_answer", attempt=1, offset=len(text), text=more)
+                add_event(at, "reasoning_delta", step=1, type="final_answer", attempt=1, offset=len(text), text=more)
                 text += more
             if choice["finish_reason"]:
-                tell(at, "reasoning_step", step=1, type="final_answer", content=text)
+                add_event(at, "reasoning_step", step=1, type="final_answer", content=text)
     return frames
 
 
-async def watch(client: Client, seen: Seen) -> None:
+async def watch(client: Client, seen: Observed) -> None:
     """Watch one answer on many sockets of its session. The first of them sends the message, if there is one."""
     job = client.job
     sockets = await client.open_all()
@@ -343,10 +343,10 @@ async def watch(client: Client, seen: Seen) -> None:
         return [await socket.receive_run(socket.session, time.time(), socket.seq)]
 
     comments = asyncio.create_task(_comment(client, sockets[0], job.times if job.message else 0))
-    heard = await asyncio.gather(*(one(*each) for each in enumerate(sockets)), return_exceptions=True)
+    received = await asyncio.gather(*(one(*each) for each in enumerate(sockets)), return_exceptions=True)
     _finish(client, seen)
     seen.series["comments"] = await comments
-    _read(heard, seen)
+    _read(received, seen)
 
 
 async def _comment(client: Client, socket: Socket, times: int) -> list[float]:
@@ -365,9 +365,9 @@ async def _comment(client: Client, socket: Socket, times: int) -> list[float]:
     return took
 
 
-def _read(heard: Sequence[list[ReceivedFrames] | BaseException], seen: Seen) -> None:
+def _read(received: Sequence[list[ReceivedFrames] | BaseException], seen: Observed) -> None:
     """Parse everything that was received, now that nothing is measured any more."""
-    for each in heard:
+    for each in received:
         if isinstance(each, BaseException):
             seen.problems.append(repr(each))
             continue
@@ -375,7 +375,7 @@ def _read(heard: Sequence[list[ReceivedFrames] | BaseException], seen: Seen) -> 
         seen.turns += [one.read() for one in each]
 
 
-async def connect(client: Client, seen: Seen) -> None:
+async def connect(client: Client, seen: Observed) -> None:
     """Open sockets one by one while others are open."""
     job = client.job
     await client.hold(job.sessions[: job.held])
@@ -386,7 +386,7 @@ async def connect(client: Client, seen: Seen) -> None:
         await socket.close()
 
 
-async def back(client: Client, seen: Seen) -> None:
+async def back(client: Client, seen: Observed) -> None:
     """Close sockets all at once, and reopen each at once: the time until each has its session frame."""
     sockets = await client.open_all()
     await _start(client)
@@ -403,7 +403,7 @@ async def back(client: Client, seen: Seen) -> None:
     await asyncio.gather(*(socket.close() for socket in again_open))
 
 
-async def idle(client: Client, seen: Seen) -> None:
+async def idle(client: Client, seen: Observed) -> None:
     """The server's memory for each further idle socket."""
     job = client.job
     first, more = job.sessions[: job.held], job.sessions[job.held :]
@@ -414,7 +414,7 @@ async def idle(client: Client, seen: Seen) -> None:
     seen.bytes_each = (await client.settled_bytes() - before) / len(more)
 
 
-async def still(client: Client, _seen: Seen) -> None:
+async def still(client: Client, _seen: Observed) -> None:
     """Keep idle sockets open for this long."""
     await client.hold(client.job.sessions)
     await client.settled_bytes()
@@ -422,7 +422,7 @@ async def still(client: Client, _seen: Seen) -> None:
     await asyncio.sleep(client.job.spread_s)
 
 
-async def replay(client: Client, seen: Seen) -> None:
+async def replay(client: Client, seen: Observed) -> None:
     """From opening a socket to the session's last stored frame, from the beginning or after a client's last event."""
     job, query = client.job, ""
     if job.after:
@@ -446,7 +446,7 @@ async def _id_of(client: Client, seq: int) -> str:
         return str((await answer.json())["events"][0]["id"])
 
 
-async def get(client: Client, seen: Seen) -> None:
+async def get(client: Client, seen: Observed) -> None:
     """From requesting each of some pages to its last byte, one at a time. A path with ``POST`` before it is sent an empty body."""
     await _start(client)
     for path, expected in client.job.pages.items():
@@ -464,7 +464,7 @@ async def get(client: Client, seen: Seen) -> None:
                 seen.problems.append(f"{path} answered {answer.status}, {len(body)} bytes, not what was expected")
 
 
-_KINDS: dict[str, Callable[[Client, Seen], Awaitable[None]]] = {
+_KINDS: dict[str, Callable[[Client, Observed], Awaitable[None]]] = {
     work.__name__: work
     for work in (turns, decided, load, openings, completions, watch, connect, back, idle, still, replay, get)
 }
@@ -476,13 +476,13 @@ async def _start(client: Client) -> None:
     gc.freeze()
     print("ready", flush=True)
     await asyncio.to_thread(sys.stdin.readline)
-    client.ticker.take()
+    client.ticker.drain()
 
 
-def _finish(client: Client, seen: Seen) -> None:
+def _finish(client: Client, seen: Observed) -> None:
     """The measurement is over; the rest is parsing."""
     if seen.lateness is None:
-        seen.lateness = client.ticker.take()
+        seen.lateness = client.ticker.drain()
         seen.cpu_s = client.cpu_s()
 
 
@@ -490,7 +490,7 @@ async def main() -> None:
     """Do the job that comes on standard input."""
     gc.disable()
     job = Job(**orjson.loads(sys.stdin.readline()))
-    client, seen = Client(job), Seen()
+    client, seen = Client(job), Observed()
     try:
         await _KINDS[job.kind](client, seen)
         _finish(client, seen)

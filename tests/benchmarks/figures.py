@@ -188,8 +188,8 @@ def watchers(stage: Stage, sizes: Sizes) -> Measured:
     count = sizes.watchers
     message = f"Tell me about tides [tag={TAG} tokens={sizes.tokens} every={1000 / _WATCHED_RATE:g} stamp]"
     with stage.product() as product:
-        *warm, session = stage.rows("sessions", 3)
-        warm_up(stage, product, warm, f"Tell me [tag={TAG}]")
+        *first, session = stage.rows("sessions", 3)
+        warm_up(stage, product, first, f"Tell me [tag={TAG}]")
         ours = stage.run(product, "watch", [session] * count, message=message, clients=2)
     with stage.relay() as relay:
         theirs = stage.run(relay, "watch", [session] * count, message=message, clients=2)
@@ -204,8 +204,8 @@ def commented(stage: Stage, sizes: Sizes) -> Measured:
     count, times = sizes.watchers, 10
     message = f"Tell me about tides [tag={TAG} tokens={sizes.tokens} every={1000 / _WATCHED_RATE:g} stamp]"
     with stage.product() as product:
-        *warm, session = stage.rows("sessions", 3)
-        warm_up(stage, product, warm, f"Tell me [tag={TAG}]")
+        *first, session = stage.rows("sessions", 3)
+        warm_up(stage, product, first, f"Tell me [tag={TAG}]")
         ours = stage.run(product, "watch", [session] * count, message=message, times=times)
     with stage.relay() as relay:
         theirs = stage.run(relay, "watch", [session] * count, message=message)

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.benchmarks.client import TAG
 from tests.benchmarks.figure import MOST_GROWTH, MS, Measured, Sizes, added, errors, lost, problems_of, warm_up, worst
-from tests.benchmarks.measuring import Row, grown, percentile
+from tests.benchmarks.measuring import Row, growth_ratio, percentile
 from tests.benchmarks.stage import Outcome, Side, Stage
 
 _ASKED = 11
@@ -37,7 +37,7 @@ class _Growing:
     rows: list[Row] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
 
-    def take(self, count: int) -> list[str]:
+    def pop(self, count: int) -> list[str]:
         """This many new sessions."""
         return list(itertools.islice(self.sessions, count))
 
@@ -52,7 +52,7 @@ class _Growing:
         (small, cheap), (large, dear) = costs.items()
         sizes = f"{small:,} → {large:,}"
         self.rows += [Row(what.replace("#", f"{size:,}"), unit, cost) for size, cost in costs.items()]
-        growth = grown(cheap, dear, large / small if is_whole else 1.0)
+        growth = growth_ratio(cheap, dear, large / small if is_whole else 1.0)
         self.rows.append(Row(f"{what.replace('#', sizes)}: growth", "×", growth, None, MOST_GROWTH))
 
 
@@ -69,7 +69,7 @@ def growth(stage: Stage, sizes: Sizes) -> Measured:
     fresh = iter(stage.rows("sessions", 2 + sum(sessions) + len(watchers) + 2 * _STREAMS))
     with stage.product() as product:
         growing = _Growing(stage, product, fresh)
-        warm_up(stage, product, growing.take(2), f"Tell me [tag={TAG}]")
+        warm_up(stage, product, growing.pop(2), f"Tell me [tag={TAG}]")
         _sessions(growing, sessions)
         _watchers(growing, watchers, sizes.tokens)
         appended = {count: percentile(seconds, 0.5) * MS for count, (_, seconds) in stored.items()}
@@ -88,7 +88,7 @@ def _sessions(growing: _Growing, counts: Sequence[int]) -> None:
     costs = {}
     for count in counts:
         how = f"tokens={_TOKENS} every={1000 / _RATE:g} stamp"
-        outcome = growing.run("load", growing.take(count), "Tell me about tides", how=how, spread_s=_RAMP_S)
+        outcome = growing.run("load", growing.pop(count), "Tell me about tides", how=how, spread_s=_RAMP_S)
         costs[count] = _per_thousand_tokens(outcome, count * _TOKENS)
     growing.compare(f"# sessions × {_RATE}/s: server CPU per 1,000 tokens", "s", costs)
 
@@ -97,7 +97,7 @@ def _watchers(growing: _Growing, counts: Sequence[int], tokens: int) -> None:
     costs = {}
     for count in counts:
         how = f"tokens={tokens} every={1000 / _WATCHED_RATE:g} stamp"
-        outcome = growing.run("watch", growing.take(1) * count, "Tell me about tides", how=how)
+        outcome = growing.run("watch", growing.pop(1) * count, "Tell me about tides", how=how)
         lost(outcome, count * tokens)
         costs[count] = outcome.cpu_s / outcome.frames * MS
     growing.compare(f"# watchers of {_WATCHED_RATE}/s: server CPU per 1,000 frames", "s", costs)
@@ -146,7 +146,7 @@ def _length(growing: _Growing, most_tokens: int) -> None:
     for times in (10, 1):
         tokens = most_tokens // times
         how = f"tokens={tokens} every={_EVERY_MS} stamp"
-        outcome = growing.run("load", growing.take(_STREAMS), "Tell me about tides", how=how, times=times)
+        outcome = growing.run("load", growing.pop(_STREAMS), "Tell me about tides", how=how, times=times)
         costs[tokens] = _per_thousand_tokens(outcome, _STREAMS * times * tokens)
     growing.compare("answers of # tokens: server CPU per 1,000 tokens", "s", costs)
 

@@ -59,7 +59,7 @@ class Ticker:
         self._due += TICK_S
         self._loop.call_at(self._due, self._tick)
 
-    def take(self) -> Lateness:
+    def drain(self) -> Lateness:
         """The lateness since the last call."""
         samples, self._samples = self._samples, []
         return Lateness.of(samples)
@@ -100,7 +100,7 @@ def read_turn(tag: str, sent: float, frames: Sequence[tuple[float, str]], seq: i
     """Parse the frames that were received after a message; ``seq`` is the number of the last event before it."""
     reading = _Reading(Turn(tag, sent), seq)
     for at, raw in frames:
-        reading.take(at, orjson.loads(raw))
+        reading.add(at, orjson.loads(raw))
     return reading.turn
 
 
@@ -114,7 +114,7 @@ class _Reading:
         self._has_result = False
         self._shown = 0
 
-    def take(self, at: float, frame: dict[str, Any]) -> None:
+    def add(self, at: float, frame: dict[str, Any]) -> None:
         """Parse the next frame."""
         data, problems = frame["data"], self.turn.problems
         if "seq" in frame:
@@ -123,7 +123,7 @@ class _Reading:
             self._seq = frame["seq"]
         match frame["type"]:
             case "reasoning_delta":
-                self._grow(at, data)
+                self._add_delta(at, data)
             case "reasoning_step" if data["type"] == "tool_result":
                 self._has_result = True
             case "reasoning_step" if data["type"] == "final_answer":
@@ -136,7 +136,7 @@ class _Reading:
             case "error":
                 problems.append(data["message"])
 
-    def _grow(self, at: float, data: dict[str, Any]) -> None:
+    def _add_delta(self, at: float, data: dict[str, Any]) -> None:
         text = self._growing.setdefault(data["step"], Text())
         text.apply(data["attempt"], data["offset"], data["text"])
         if not data["text"] or data["type"] not in {"thought", "final_answer", "response"}:
@@ -225,6 +225,6 @@ def _middle(values: Sequence[float], share: float) -> float:
     return math.nan if any(map(math.isnan, values)) else percentile(values, share)
 
 
-def grown(small: float, large: float, times: float = 1.0) -> float:
+def growth_ratio(small: float, large: float, times: float = 1.0) -> float:
     """The growth of a cost: 1.0 if ``times`` the size costs ``times`` as much, more if it costs more than that."""
     return large / small / times if small else math.nan

@@ -29,9 +29,9 @@ async def relay(
                 choices = orjson.loads(line[6:])["choices"]
                 text = choices[0]["delta"].get("content") if choices else ""
                 if text:
-                    growth = {"step": 1, "type": "final_answer", "attempt": 1, "offset": length, "text": text}
+                    delta = {"step": 1, "type": "final_answer", "attempt": 1, "offset": length, "text": text}
                     length += len(text)
-                    await send_to_all(sockets, orjson.dumps({"type": "reasoning_delta", "data": growth}).decode())
+                    await send_to_all(sockets, orjson.dumps({"type": "reasoning_delta", "data": delta}).decode())
     await send_to_all(sockets, '{"type":"reasoning_complete","data":{"status":"completed"}}')
 
 
@@ -46,21 +46,21 @@ async def serve(model: str) -> None:
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout()
     ) as client:
-        rooms: defaultdict[str, set[web.WebSocketResponse]] = defaultdict(set)
+        sockets: defaultdict[str, set[web.WebSocketResponse]] = defaultdict(set)
 
         async def handle(request: web.Request) -> web.WebSocketResponse:
             socket = web.WebSocketResponse(compress=False)
             await socket.prepare(request)
-            room = rooms[request.match_info["session"]]
-            room.add(socket)
+            group = sockets[request.match_info["session"]]
+            group.add(socket)
             await socket.send_str('{"type":"session","data":{"last_seq":0}}')
             try:
                 async for received in socket:
                     frame = orjson.loads(received.data)
                     if frame["type"] == "chat":
-                        await relay(room, client, model, frame["payload"]["message"])
+                        await relay(group, client, model, frame["payload"]["message"])
             finally:
-                room.discard(socket)
+                group.discard(socket)
             return socket
 
         app = web.Application()

@@ -144,8 +144,8 @@ def begun() -> None:
     """How many schedules' runs have begun, and how long after they were due."""
     runs = Occurrence.objects.filter(run__started_at__isnull=False).values_list("run__started_at", "due_at")
     late = sorted((started - due).total_seconds() for started, due in runs)
-    told = {"begun": len(late), "latest_s": late[-1], "median_s": late[len(late) // 2]} if late else {"begun": 0}
-    print(json.dumps({"latest_s": 0.0, "median_s": 0.0, **told}))
+    summary = {"begun": len(late), "latest_s": late[-1], "median_s": late[len(late) // 2]} if late else {"begun": 0}
+    print(json.dumps({"latest_s": 0.0, "median_s": 0.0, **summary}))
 
 
 @transaction.atomic

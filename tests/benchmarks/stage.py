@@ -20,7 +20,7 @@ import orjson
 import psutil
 
 from tests import services
-from tests.benchmarks.client import Job, Seen
+from tests.benchmarks.client import Job, Observed
 from tests.benchmarks.measuring import Lateness, Turn, Window
 from tests.benchmarks.stub import Note
 from tests.serving import ROOT, START_S, Server, Worker
@@ -360,8 +360,8 @@ def _cpu_s(pid: int) -> float:
     return float(times.user + times.system)
 
 
-def _seen(line: str) -> Seen:
+def _seen(line: str) -> Observed:
     raw = orjson.loads(line)
     raw["turns"] = [Turn(**turn) for turn in raw["turns"]]
     raw["lateness"] = Lateness(**raw["lateness"])
-    return Seen(**raw)
+    return Observed(**raw)

@@ -37,8 +37,8 @@ def frame(messages: list[dict[str, Any]]) -> dict[str, Any]:
     step, last = len(messages), messages[-1]
     if last["role"] == FUNCTION:
         return {"type": "reasoning_step", "data": {"type": "tool_result", "step": step, "content": last["content"]}}
-    growth = {"step": step, "type": "final_answer", "attempt": 1, "offset": 0, "text": last["content"]}
-    return {"type": "reasoning_delta", "data": growth}
+    delta = {"step": step, "type": "final_answer", "attempt": 1, "offset": 0, "text": last["content"]}
+    return {"type": "reasoning_delta", "data": delta}
 
 
 async def serve(model: str) -> None:

@@ -49,14 +49,14 @@ class Stub(ModelServer):
 
     async def _journal(self, _request: web.Request) -> web.Response:
         assert self._ticker is not None
-        told = {"notes": self._notes, "lateness": self._ticker.take()}
+        state = {"notes": self._notes, "lateness": self._ticker.drain()}
         self._notes = []
         self.requests.clear()
-        return web.Response(body=orjson.dumps(told), content_type="application/json")
+        return web.Response(body=orjson.dumps(state), content_type="application/json")
 
     async def _stream(self, script: Script, stream: _Stream, http: web.Request, request: Request) -> None:
-        said = [m["content"] for m in _plainly(request.body["messages"]) if m["role"] == "user"]
-        found = _TAG.search(said[-1])
+        questions = [m["content"] for m in _plainly(request.body["messages"]) if m["role"] == "user"]
+        found = _TAG.search(questions[-1])
         note = Note(found[1] if found else "", request.at)
         self._notes.append(note)
         if script.stamp:

@@ -22,7 +22,7 @@ from tests.benchmarks.measuring import (
     Ticker,
     Turn,
     Window,
-    grown,
+    growth_ratio,
     middle,
     percentile,
     read_turn,
@@ -77,12 +77,12 @@ def test_the_threshold_itself_is_not_late() -> None:
 
 async def test_a_standstill_counts_as_often_as_it_kept_a_tick_waiting() -> None:
     ticker = Ticker()
-    ticker.take()
+    ticker.drain()
     until = time.monotonic() + 20 * TICK_S
     while time.monotonic() < until:  # simulates a loop that is busy with something else
         pass
     await asyncio.sleep(0)
-    lateness = ticker.take()
+    lateness = ticker.drain()
     assert lateness.p50 >= 8 * TICK_S
     assert lateness.is_late
 
@@ -216,11 +216,11 @@ def test_several_runs_are_void_where_one_is_and_keep_all_problems() -> None:
     ids=["a unit costs the same", "a unit costs more", "a whole costs as much more", "a whole costs its square"],
 )
 def test_growth_is_one_where_it_is_linear(small: float, large: float, times: float, expected: float) -> None:
-    assert grown(small, large, times) == expected
+    assert growth_ratio(small, large, times) == expected
 
 
 def test_growth_from_nothing_keeps_no_bound() -> None:
-    assert Row("", "×", grown(0.0, 1.0), bound=1.3).is_missed
+    assert Row("", "×", growth_ratio(0.0, 1.0), bound=1.3).is_missed
 
 
 @pytest.mark.parametrize(
@@ -229,15 +229,15 @@ def test_growth_from_nothing_keeps_no_bound() -> None:
     ids=["good at once", "good the second time", "void to the end", "no time left"],
 )
 def test_a_void_figure_is_measured_again_while_there_is_time(voids: list[bool], left: float, attempts: int) -> None:
-    told: list[tuple[Measured, int]] = []
+    reported: list[tuple[Measured, int]] = []
     coming = iter(voids)
 
     def measure() -> Measured:
         return Measured([], Window(LATE if next(coming) else PROMPT, PROMPT))
 
-    measured, still_left = _measured(measure, lambda each, attempt, _took: told.append((each, attempt)), left)
-    assert [attempt for _, attempt in told] == list(range(1, attempts + 1))
-    assert measured is told[-1][0]
+    measured, still_left = _measured(measure, lambda each, attempt, _took: reported.append((each, attempt)), left)
+    assert [attempt for _, attempt in reported] == list(range(1, attempts + 1))
+    assert measured is reported[-1][0]
     assert (still_left < left) is (attempts > 1)
 
 

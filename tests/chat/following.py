@@ -116,14 +116,14 @@ class Client:
         return self
 
     async def _send(self, frame: str) -> None:
-        self._take(frame)
+        self._handle(frame)
 
     def _send_now(self, *frames: str) -> bool:
         if self.holds_up:
             return False
         self.together.append(len(frames))
         for frame in frames:
-            self._take(frame)
+            self._handle(frame)
         return True
 
     async def _end(self, code: int) -> None:
@@ -134,7 +134,7 @@ class Client:
         changed, self._changed = self._changed, asyncio.get_running_loop().create_future()
         changed.set_result(None)
 
-    def _take(self, text: str) -> None:
+    def _handle(self, text: str) -> None:
         frame = wire_types.checked(json.loads(text))
         self.frames.append(frame)
         self._notify()
@@ -195,7 +195,7 @@ async def store(run: Run, count: int, *, after: int = 0) -> None:
         await publish_events(run.session_id, stored)
 
 
-async def grow(run: Run, text: str, told: int, *, step: int = 1, attempt: int = 1) -> None:
+async def write_text(run: Run, text: str, offset: int, *, step: int = 1, attempt: int = 1) -> None:
     """Publish a piece of a text in progress to the group, as a run in another process does."""
     message: TextWritten = {
         "version": group_messages.VERSION,
@@ -204,8 +204,8 @@ async def grow(run: Run, text: str, told: int, *, step: int = 1, attempt: int = 
         "step": step,
         "kind": "thought",
         "attempt": attempt,
-        "offset": told,
-        "text": text[told:],
+        "offset": offset,
+        "text": text[offset:],
         "tool_name": "",
     }
     await groups.publish(groups.of_session(run.session_id), message)

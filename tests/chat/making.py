@@ -96,14 +96,14 @@ _STEPS = {type_of(kind): kind for kind in get_args(StepData)}
 
 def step(kind: str, content: str = "", *, full: str | None = None, numbered: bool = True, **given: Any) -> Entry:
     """A step of this type with all fields that it must have; ``full`` is the whole text of one that is cut."""
-    told = {
+    fields = {
         **_USUAL,
         "type": kind,
         "content": content,
         "content_length": len(full or content),
         "truncated": full is not None,
     }
-    data = {name: told[name] for name in _STEPS[kind].__required_keys__} | given
+    data = {name: fields[name] for name in _STEPS[kind].__required_keys__} | given
     return Entry("reasoning_step", cast(StepData, data), full_content=full, numbered=numbered)
 
 

@@ -206,8 +206,8 @@ def _deny_by_clock(at: Large) -> None:
 def _steer(at: Large) -> None:
     user = User.objects.get(pk=at.user_id)
     for word in ("one", "two"):
-        said = (word, word, False, None, Origin.CHAT, Door.API)
-        run_steering.steer_atomically(user, at.session_id, *said)
+        arguments = (word, word, False, None, Origin.CHAT, Door.API)
+        run_steering.steer_atomically(user, at.session_id, *arguments)
     run_steering.withdraw_atomically(user, at.session_id, "two", Door.API)
     steering.pending_in(at.session_id)
     steering.newest_for(at.live.pk)
@@ -222,7 +222,7 @@ def _end_with_words(at: Large) -> None:
 
 
 def _deliver(at: Large) -> None:
-    (attempt,) = webhooks.take_due(1, ())
+    (attempt,) = webhooks.claim_due(1, ())
     webhooks.settle(attempt, None, "It is not public.")
 
 
@@ -272,9 +272,9 @@ BY_THE_CLOCK: dict[str, Callable[[Large], Any]] = {
     "schedules that wait": lambda at: occurrences.waiting_schedules(),
     "words into runs at work": lambda _: live_runs.words_for("process 1"),
     "sets that are asked": lambda _: set_runs.find_due_moves(),
-    "mails due": lambda _: (mails.is_any_due(), mails.take_due(1)),
+    "mails due": lambda _: (mails.is_any_due(), mails.claim_due(1)),
     "mails that are kept no longer": lambda _: mails.sweep_mails(),
-    "webhooks due": lambda _: (webhooks.is_any_due(), webhooks.take_due(10, ())),
+    "webhooks due": lambda _: (webhooks.is_any_due(), webhooks.claim_due(10, ())),
     "deliveries that are kept no longer": lambda _: webhooks.sweep_deliveries(),
     "keys that are kept no longer": lambda _: request_keys.sweep_keys(100),
     "whose turn a chore is": lambda _: chores.is_due(retention.KEYS, timezone.now()),

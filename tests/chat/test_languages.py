@@ -123,10 +123,10 @@ def test_choosing_never_leads_to_another_site(client: Client, db: None, place: s
 
 
 def test_choosing_is_a_write_of_this_sites_own_pages(db: None) -> None:
-    stranger = Client(enforce_csrf_checks=True)
-    assert choose(stranger, "zh-hant").status_code == 403
-    assert "language" not in stranger.cookies
-    assert stranger.get("/accounts/language/").status_code == 405
+    visitor = Client(enforce_csrf_checks=True)
+    assert choose(visitor, "zh-hant").status_code == 403
+    assert "language" not in visitor.cookies
+    assert visitor.get("/accounts/language/").status_code == 405
 
 
 @pytest.mark.parametrize(

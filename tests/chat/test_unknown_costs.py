@@ -156,10 +156,10 @@ def test_sets_say_of_how_many_cases_it_is_not_known(client: Client, ada: User, k
     client.force_login(ada)
     words = words_of(client.get(f"/sets/{made.pk}/"))
     assert "0.2500 USD · cost unknown for 1 case" in words
-    (told,) = json.loads(file_of(client, f"/api/sets/{made.pk}/runs/"))["items"]
-    assert (told["totals"]["costs"], told["totals"]["unpriced"]) == ({"USD": 0.25}, 1)
-    results_told = json.loads(file_of(client, f"/api/sets/{made.pk}/runs/1/results/"))["items"]
-    assert [result["cost"] for result in results_told] == [0.25, None]
+    (item,) = json.loads(file_of(client, f"/api/sets/{made.pk}/runs/"))["items"]
+    assert (item["totals"]["costs"], item["totals"]["unpriced"]) == ({"USD": 0.25}, 1)
+    results = json.loads(file_of(client, f"/api/sets/{made.pk}/runs/1/results/"))["items"]
+    assert [result["cost"] for result in results] == [0.25, None]
     rows = list(csv.DictReader(io.StringIO(file_of(client, f"/sets/{made.pk}/runs/1/csv/"))))
     assert [row["cost"][:4] for row in rows] == ["0.25", ""]
     CaseResult.objects.update(cost=None, currency="")

@@ -60,9 +60,9 @@ def test_a_package_that_does_not_fit_its_hash_is_refused_in_one_line(bare: Path)
     assert "\n" not in str(refused.value)
     log = re.search(r"Its output is in (\S+)\.$", str(refused.value))
     assert log is not None
-    said = Path(log[1])
-    assert "hash" in said.read_text("utf-8").lower()
-    said.unlink()
+    path = Path(log[1])
+    assert "hash" in path.read_text("utf-8").lower()
+    path.unlink()
 
 
 def test_packages_are_installed_several_at_once_and_compiled(bare: Path) -> None:

@@ -13,13 +13,13 @@ def policy(header: str) -> dict[str, list[str]]:
 
 def test_nothing_is_allowed_that_is_not_named(rf: RequestFactory) -> None:
     answer = ContentSecurityMiddleware(lambda _: HttpResponse("page"))(rf.get("/"))
-    said = policy(answer.headers["Content-Security-Policy"])
-    assert said["default-src"] == ["'none'"]
-    assert said["script-src"] == ["'self'"]
-    assert said["style-src"] == ["'self'"]
-    assert said["img-src"] == ["'self'", "data:"]
-    assert said["frame-ancestors"] == said["base-uri"] == ["'none'"]
-    assert said["require-trusted-types-for"] == ["'script'"]
+    directives = policy(answer.headers["Content-Security-Policy"])
+    assert directives["default-src"] == ["'none'"]
+    assert directives["script-src"] == ["'self'"]
+    assert directives["style-src"] == ["'self'"]
+    assert directives["img-src"] == ["'self'", "data:"]
+    assert directives["frame-ancestors"] == directives["base-uri"] == ["'none'"]
+    assert directives["require-trusted-types-for"] == ["'script'"]
     assert "unsafe" not in answer.headers["Content-Security-Policy"]
 
 
@@ -38,6 +38,6 @@ def test_a_page_that_uses_its_nonce_may_run_that_script(rf: RequestFactory) -> N
 
 @pytest.mark.django_db
 def test_the_admin_does_without_trusted_types(client: Client) -> None:
-    said = policy(client.get("/admin/").headers["Content-Security-Policy"])
-    assert "require-trusted-types-for" not in said
-    assert said["default-src"] == ["'none'"]
+    directives = policy(client.get("/admin/").headers["Content-Security-Policy"])
+    assert "require-trusted-types-for" not in directives
+    assert directives["default-src"] == ["'none'"]

@@ -59,8 +59,8 @@ async def test_probes_answer_as_a_server_asks(https: None, path: str, words: str
 
 @pytest.mark.django_db(transaction=True)
 def test_a_probe_with_the_right_host_is_told_more(https: None) -> None:
-    told = Client(headers={"Host": HOST}).get("/readyz").json()
-    assert {"ready", "database", "migrations", "channel_layer"} <= told.keys()
+    answer = Client(headers={"Host": HOST}).get("/readyz").json()
+    assert {"ready", "database", "migrations", "channel_layer"} <= answer.keys()
 
 
 def test_any_other_address_answers_to_its_own_names_alone(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -172,7 +172,7 @@ def test_the_true_cause_is_told(
     settings: Any, caplog: pytest.LogCaptureFixture, django_user_model: Any, door: str, mangled: str
 ) -> None:
     settings.ALLOWED_HOSTS = [HOST, "127.0.0.1"]
-    headers, told = MANGLED[mangled]
+    headers, expected = MANGLED[mangled]
     client = Client(enforce_csrf_checks=True)
     client.force_login(django_user_model.objects.create_user("ada"))
     client.cookies["csrftoken"] = token = "a" * 32
@@ -185,7 +185,7 @@ def test_the_true_cause_is_told(
                     "/api/sessions/", {}, "application/json", headers={**headers, "X-CSRFToken": token}
                 )
             assert answer.status_code == 403
-            for words in told:
+            for words in expected:
                 assert words in answer.content.decode(), words
     assert len([record for record in caplog.records if record.name == "chat.security.origins"]) == 1
 
@@ -196,7 +196,7 @@ def test_the_true_cause_is_told(
 def test_staff_find_the_cause(settings: Any, django_user_model: Any, door: str, mangled: str) -> None:
     """The admin shows it from the process's next heartbeat on, whichever process it was, to staff who cannot read the log."""
     settings.ALLOWED_HOSTS = [HOST, "127.0.0.1"]
-    headers, told = MANGLED[mangled]
+    headers, expected = MANGLED[mangled]
     if door == "page":
         assert Client(enforce_csrf_checks=True).post("/accounts/login/", headers=headers).status_code == 403
     else:
@@ -206,7 +206,7 @@ def test_staff_find_the_cause(settings: Any, django_user_model: Any, door: str, 
     staff = Client(headers={"Host": HOST})
     staff.force_login(django_user_model.objects.create_superuser("root"))
     page = staff.get("/admin/chat/process/").content.decode()
-    for words in told:
+    for words in expected:
         assert words in page, words
 
 

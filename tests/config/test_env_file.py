@@ -79,15 +79,15 @@ def test_a_name_in_the_file_that_looks_like_a_setting(name: str, meant: str | No
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "is_reported"),
     [("LLM_MODLE", True), ("MAX_ITERATION", True), ("REDIS_PORT", False), ("HOSTNAME", False), ("PORTS", False)],
 )
-def test_only_similar_names_in_the_environment_are_reported(name: str, told: bool) -> None:
-    assert bool(list(misspelt_names([], [name], KNOWN))) is told
+def test_only_similar_names_in_the_environment_are_reported(name: str, is_reported: bool) -> None:
+    assert bool(list(misspelt_names([], [name], KNOWN))) is is_reported
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "names"),
     [
         ("http://localhost:8000/v1 LLM_MODEL=Qwen/Qwen3-8B", ["LLM_MODEL"]),
         ("a\tHOST=::  PORT=1", ["HOST", "PORT"]),
@@ -95,8 +95,10 @@ def test_only_similar_names_in_the_environment_are_reported(name: str, told: boo
         ("http://localhost/v1?LLM_MODEL=x", []),
     ],
 )
-def test_two_settings_on_one_line(value: str, told: list[str]) -> None:
-    expected = [f"LLM_MODEL_SERVER has {name}= in its value. Write each setting on a line of its own." for name in told]
+def test_two_settings_on_one_line(value: str, names: list[str]) -> None:
+    expected = [
+        f"LLM_MODEL_SERVER has {name}= in its value. Write each setting on a line of its own." for name in names
+    ]
     assert list(joined_lines({"LLM_MODEL_SERVER": value}, KNOWN)) == expected
 
 

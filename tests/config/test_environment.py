@@ -212,10 +212,10 @@ def start(**environ: str) -> str:
     ],
 )
 def test_a_bad_value_is_one_line_that_names_it(name: str, value: str, complaint: str) -> None:
-    said = start(**{name: value})
-    assert said.startswith(f"Thinkaloud cannot start: {complaint}")
-    assert said.isprintable()
-    assert not re.search(r"\bSECRET\b", said)
+    output = start(**{name: value})
+    assert output.startswith(f"Thinkaloud cannot start: {complaint}")
+    assert output.isprintable()
+    assert not re.search(r"\bSECRET\b", output)
 
 
 def test_a_refused_start_prints_that_line_only() -> None:
@@ -251,9 +251,9 @@ def test_processes_that_share_redis_must_share_the_secret() -> None:
 
 
 def test_a_password_is_never_repeated() -> None:
-    said = start(DATABASE_URL="postgres://me:hunter2@db:99999/x")
-    assert "DATABASE_URL" in said
-    assert "hunter2" not in said
+    output = start(DATABASE_URL="postgres://me:hunter2@db:99999/x")
+    assert "DATABASE_URL" in output
+    assert "hunter2" not in output
 
 
 def read(**values: str) -> Environment:

@@ -12,7 +12,7 @@ from django.test import Client
 
 from chat.accounts.models import User
 from config import login_gate, passwords
-from config.login_gate import Full, Line, LoginGate
+from config.login_gate import FairQueue, Full, LoginGate
 
 
 async def settled() -> None:
@@ -21,11 +21,11 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-async def entering(line: Line, client: str, entered: list[str]) -> asyncio.Task[None]:
+async def entering(queue: FairQueue, client: str, entered: list[str]) -> asyncio.Task[None]:
     """A client that waits in the queue, and is recorded when it is let in."""
 
     async def enter() -> None:
-        await line.enter(client)
+        await queue.enter(client)
         entered.append(client)
 
     task = asyncio.create_task(enter())
@@ -34,11 +34,11 @@ async def entering(line: Line, client: str, entered: list[str]) -> asyncio.Task[
 
 
 async def test_clients_take_turns() -> None:
-    line, entered = Line(at_once=1, most=20, most_of_one=10), list[str]()
-    await line.enter("first")
-    tasks = [await entering(line, client, entered) for client in ["flood"] * 5 + ["ada", "bo"]]
+    queue, entered = FairQueue(at_once=1, most=20, most_of_one=10), list[str]()
+    await queue.enter("first")
+    tasks = [await entering(queue, client, entered) for client in ["flood"] * 5 + ["ada", "bo"]]
     for _ in tasks:
-        line.leave()
+        queue.leave()
         await settled()
     assert entered == ["flood", "ada", "bo", "flood", "flood", "flood", "flood"]
     await asyncio.gather(*tasks)
@@ -46,27 +46,27 @@ async def test_clients_take_turns() -> None:
 
 @pytest.mark.parametrize(("others", "full"), [(["a"] * 3, "a"), (["a", "a", "b", "c"], "d")])
 async def test_a_line_is_bounded_for_each_and_for_all(others: list[str], full: str) -> None:
-    line, entered = Line(at_once=1, most=4, most_of_one=3), list[str]()
-    await line.enter("first")
-    tasks = [await entering(line, client, entered) for client in others]
+    queue, entered = FairQueue(at_once=1, most=4, most_of_one=3), list[str]()
+    await queue.enter("first")
+    tasks = [await entering(queue, client, entered) for client in others]
     with pytest.raises(Full):
-        await line.enter(full)
+        await queue.enter(full)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    line.leave()
-    await line.enter("everybody else has left")
+    queue.leave()
+    await queue.enter("everybody else has left")
     assert entered == []
 
 
 async def test_a_login_that_waits_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(login_gate, "PATIENCE_S", 0.01)
-    line = Line(at_once=1, most=4, most_of_one=3)
-    await line.enter("first")
+    queue = FairQueue(at_once=1, most=4, most_of_one=3)
+    await queue.enter("first")
     with pytest.raises(Full):
-        await line.enter("second")
-    line.leave()
-    await line.enter("third")
+        await queue.enter("second")
+    queue.leave()
+    await queue.enter("third")
 
 
 @pytest.mark.parametrize(

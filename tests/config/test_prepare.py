@@ -30,12 +30,12 @@ class TestFirstAccount:
 
     def test_it_is_admin_with_a_password_shown_once(self, capsys: pytest.CaptureFixture[str]) -> None:
         prepare.create_first_account()
-        said = re.search(r"Log in as admin with the password (\S+) ", capsys.readouterr().out)
-        assert said is not None
+        found = re.search(r"Log in as admin with the password (\S+) ", capsys.readouterr().out)
+        assert found is not None
         admin = User.objects.get(username="admin")
         assert admin.is_superuser
         assert admin.is_staff
-        assert admin.check_password(said[1])
+        assert admin.check_password(found[1])
         prepare.create_first_account()
         assert capsys.readouterr().out == ""
         assert User.objects.count() == 1
@@ -193,8 +193,8 @@ REFUSING_DATABASES = [
 ]
 
 
-@pytest.mark.parametrize(("act", "told"), REFUSING_DATABASES)
-def test_a_database_that_refuses_is_one_line(postgres_url: str, tmp_path: Path, act: str, told: str) -> None:
+@pytest.mark.parametrize(("act", "problem"), REFUSING_DATABASES)
+def test_a_database_that_refuses_is_one_line(postgres_url: str, tmp_path: Path, act: str, problem: str) -> None:
     prepared.restore_tables(postgres_url)
     with psycopg.connect(postgres_url, autocommit=True) as operator:
         operator.execute(act.replace("%s", postgres_url.rpartition("/")[2]).encode())
@@ -207,7 +207,7 @@ def test_a_database_that_refuses_is_one_line(postgres_url: str, tmp_path: Path, 
         check=False,
     )
     assert done.returncode == 1
-    assert f"CommandError: The database of DATABASE_URL {told}" in done.stderr
+    assert f"CommandError: The database of DATABASE_URL {problem}" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -217,12 +217,12 @@ def test_a_new_database_in_an_encoding_that_lacks_characters_is_one_line(postgre
         operator.execute("CREATE DATABASE latin1 ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
         try:
             asked = preparing(f"{postgres_server.rpartition('/')[0]}/latin1", tmp_path)
-            said, _ = asked.communicate(timeout=120)
+            output, _ = asked.communicate(timeout=120)
         finally:
             operator.execute("DROP DATABASE latin1 WITH (FORCE)")
     assert asked.returncode == 1
-    assert said.startswith("Thinkaloud cannot start: the database of DATABASE_URL has the encoding LATIN1, which ")
-    assert said.count("\n") == 1
+    assert output.startswith("Thinkaloud cannot start: the database of DATABASE_URL has the encoding LATIN1, which ")
+    assert output.count("\n") == 1
 
 
 def test_several_prepare_one_database_at_the_same_moment(postgres_url: str, tmp_path: Path) -> None:
@@ -231,10 +231,10 @@ def test_several_prepare_one_database_at_the_same_moment(postgres_url: str, tmp_
         holder.execute("SELECT pg_advisory_xact_lock(%s)", [prepare._LOCK])
         processes = [preparing(postgres_url, tmp_path / str(n)) for n in range(3)]
         began = [process.stdout.readline() for process in processes if process.stdout is not None]
-    said = [process.communicate(timeout=120)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0] * 3, said
+    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 3, outputs
     assert began == ["Another process prepares this database; waiting for it.\n"] * 3
-    assert sum("Log in as admin with the password" in one for one in said) == 1
+    assert sum("Log in as admin with the password" in one for one in outputs) == 1
     with psycopg.connect(postgres_url) as look:
         assert look.execute("SELECT username FROM auth_user").fetchall() == [("admin",)]
 

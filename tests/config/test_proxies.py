@@ -92,18 +92,18 @@ async def passed_on(peer: list[Any] | None, *headers: tuple[bytes, bytes], kind:
     return dict(seen[0])
 
 
-SAYS = [(b"x-forwarded-for", b"198.51.100.7"), (b"x-forwarded-proto", b"https")]
+HEADERS = [(b"x-forwarded-for", b"198.51.100.7"), (b"x-forwarded-proto", b"https")]
 
 
 @pytest.mark.parametrize("kind", ["http", "websocket"])
 async def test_headers_of_a_trusted_proxy_are_passed_on(settings: Any, kind: str) -> None:
     settings.TRUSTED_PROXIES = PRIVATE
     for peer in (["10.0.0.1", 4711], ["::1", 4711], None):
-        scope = await passed_on(peer, *SAYS, kind=kind)
+        scope = await passed_on(peer, *HEADERS, kind=kind)
         assert scope["client"][0] == "198.51.100.7"
         # As a server reads it that writes it into its own log.
         assert get_client_addr(scope) == "198.51.100.7:0"  # type: ignore[arg-type]
-        assert SAYS[1] in scope["headers"]
+        assert HEADERS[1] in scope["headers"]
         assert IGNORED not in scope
 
 

@@ -29,9 +29,9 @@ class Started:
             text=True,
         )
         assert self.process.stdout is not None
-        self.said = ""
+        self.output = ""
         for line in self.process.stdout:
-            self.said += line
+            self.output += line
             if "http://" in line:
                 break
 
@@ -60,10 +60,10 @@ def log_in(port: int, username: str, password: str) -> httpx.Response:
 def test_the_first_start_tells_an_account_and_the_next_keeps_it(tmp_path: Path, number: signal.Signals) -> None:
     port = services.free_port()
     first = Started(tmp_path, port)
-    told = re.search(r"Log in as (\w+) with the password (\S+) ", first.said)
-    assert told is not None
-    assert f"http://127.0.0.1:{port}/" in first.said
-    inside = log_in(port, told[1], told[2])
+    found = re.search(r"Log in as (\w+) with the password (\S+) ", first.output)
+    assert found is not None
+    assert f"http://127.0.0.1:{port}/" in first.output
+    inside = log_in(port, found[1], found[2])
     assert (inside.status_code, inside.url.path) == (200, "/")
     # Its style sheets carry their content's hash in their names, and are there.
     sheets = re.findall(r'href="(/static/[^"]+\.css)"', inside.text)
@@ -74,15 +74,15 @@ def test_the_first_start_tells_an_account_and_the_next_keeps_it(tmp_path: Path, 
     assert first.stop(number) == 0
 
     again = Started(tmp_path, port)
-    assert "password" not in again.said
-    assert log_in(port, told[1], told[2]).url.path == "/"
+    assert "password" not in again.output
+    assert log_in(port, found[1], found[2]).url.path == "/"
     assert again.stop(number) == 0
 
 
 def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
     prepared.copy_tables(tmp_path)
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as occupied:
+        port = occupied.getsockname()[1]
         started = subprocess.run(
             [sys.executable, "-m", "config.prepare", "serve"],
             cwd=PROJECT,
@@ -114,8 +114,8 @@ def test_ctrl_c_ends_the_preparations_without_a_traceback(tmp_path: Path) -> Non
         assert time.monotonic() < until, "it makes no database"
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=60)
-    assert (process.returncode, said) == (-signal.SIGINT, "")
+    output, _ = process.communicate(timeout=60)
+    assert (process.returncode, output) == (-signal.SIGINT, "")
 
 
 def serve_once(tmp_path: Path, before: str) -> tuple[int, str]:
@@ -129,17 +129,17 @@ def serve_once(tmp_path: Path, before: str) -> tuple[int, str]:
         command, cwd=PROJECT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         assert process.stdout is not None
-        said = ""
+        output = ""
         for line in process.stdout:
-            said += line
+            output += line
             if "http://" in line:
                 assert httpx.get(f"http://127.0.0.1:{port}/accounts/login/").status_code == 200
                 process.terminate()
-    return process.returncode, said
+    return process.returncode, output
 
 
 @pytest.mark.parametrize(
-    ("limit", "told"),
+    ("limit", "expected"),
     [
         (
             "-n 30",
@@ -151,12 +151,12 @@ def serve_once(tmp_path: Path, before: str) -> tuple[int, str]:
         ("-S -n 30", ""),
     ],
 )
-def test_how_many_files_may_be_open(tmp_path: Path, limit: str, told: str) -> None:
+def test_how_many_files_may_be_open(tmp_path: Path, limit: str, expected: str) -> None:
     """The hard limit of the system is used, however low the soft limit is; one that is too low is one line of error."""
-    code, said = serve_once(tmp_path, f"ulimit {limit}")
-    assert told in said
-    assert (code == 0) is ("cannot start" not in told)
-    assert "Traceback" not in said
+    code, output = serve_once(tmp_path, f"ulimit {limit}")
+    assert expected in output
+    assert (code == 0) is ("cannot start" not in expected)
+    assert "Traceback" not in output
 
 
 #: Odd environments of a process, which cause no message. A further one is one line.
@@ -166,9 +166,9 @@ SURROUNDINGS = ["umask 777", "unset PATH", "unset HOME XDG_CACHE_HOME", "ulimit 
 @pytest.mark.long
 @pytest.mark.parametrize("before", SURROUNDINGS)
 def test_odd_surroundings_are_no_matter(tmp_path: Path, before: str) -> None:
-    code, said = serve_once(tmp_path, before)
-    assert code == 0, said
-    assert "Traceback" not in said
+    code, output = serve_once(tmp_path, before)
+    assert code == 0, output
+    assert "Traceback" not in output
 
 
 def test_the_first_page_waits_for_no_agent(tmp_path: Path) -> None:

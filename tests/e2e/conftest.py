@@ -184,7 +184,7 @@ async def new_browser(
         options = {"base_url": server.url, "viewport": {"width": 1280, "height": 800}, **options}
         context = await browser.new_context(**{**browser_context_args, **options})
         context.set_default_timeout(PATIENCE_MS)
-        watch.look_at(context)
+        watch.observe(context)
         contexts.append(context)
         return context
 

@@ -132,7 +132,7 @@ async def histories(browser: Chromium, server: Server, model: ModelServer, folde
             context = await someone(browser, server, size, scheme)
 
             async def shoot(name: str, page: Page, size: str = size, scheme: str = scheme) -> None:
-                await take(page, folder, size, scheme, name)
+                await take_screenshot(page, folder, size, scheme, name)
 
             model.enqueue(Script("The key", status=401))
             talk = await begin(context, "Can you reach the warehouse system?")
@@ -188,17 +188,17 @@ async def pages(browser: Chromium, server: Server, folder: Path, size: str, sche
     """The pages, and a conversation with the demo model."""
 
     async def shoot(name: str, page: Page) -> None:
-        await take(page, folder, size, scheme, name)
+        await take_screenshot(page, folder, size, scheme, name)
 
-    stranger = await browser.new_context(base_url=server.url, color_scheme=scheme, **SIZES[size])  # type: ignore[arg-type]
-    page = await stranger.new_page()
+    visitor = await browser.new_context(base_url=server.url, color_scheme=scheme, **SIZES[size])  # type: ignore[arg-type]
+    page = await visitor.new_page()
     await page.goto("/accounts/login/")
     await shoot("login", page)
     await page.get_by_label("Username").fill("mei")
     await page.get_by_label("Password").fill("wrong")
     await page.get_by_role("button", name="Log in").click()
     await shoot("login-wrong", page)
-    await stranger.close()
+    await visitor.close()
 
     context = await someone(browser, server, size, scheme)
     page = await context.new_page()
@@ -255,7 +255,7 @@ def without_logins(server: Server) -> Iterator[None]:
             file.execute("ALTER TABLE elsewhere RENAME TO django_session")
 
 
-async def take(page: Page, folder: Path, size: str, scheme: str, name: str) -> None:
+async def take_screenshot(page: Page, folder: Path, size: str, scheme: str, name: str) -> None:
     """Take one screenshot, of what is visible without scrolling."""
     await page.evaluate("() => document.fonts.ready")
     await page.screenshot(path=folder / f"{name}-{size}-{scheme}.png")

@@ -168,11 +168,11 @@ async def test_a_link_to_what_is_not_there_says_so(talk: Conversation, subtests:
         with subtests.test(link):
             await talk.page.goto(f"{talk.page.url.split('#')[0]}{link}")
             await talk.page.reload()
-            said = talk.page.get_by_text(message)
-            await expect(said).to_be_visible()
+            shown = talk.page.get_by_text(message)
+            await expect(shown).to_be_visible()
             step = await talk.step("answer").get_attribute("id")
             await talk.page.evaluate(f"() => location.hash = '{step}'")
-            await expect(said).to_have_count(0)
+            await expect(shown).to_have_count(0)
 
 
 # Announcements

@@ -173,13 +173,13 @@ async def test_a_run_that_ends_before_the_page_is_first_drawn_is_shown_whole(ent
             ended.set()
 
     talk.page.on("websocket", lambda socket: socket.on("framereceived", note))
-    status, told = await api.call(
+    status, answer = await api.call(
         "POST", f"sessions/{session}/messages/", {"message": "Never end [tokens=2000 every=50]"}
     )
     assert status == 202
     await talk.page.goto(f"/sessions/{session}/")
     await expect(talk.questions).to_have_count(1)
-    assert (await api.call("POST", f"runs/{told['run_id']}/cancel/", {}))[0] == 202
+    assert (await api.call("POST", f"runs/{answer['run_id']}/cancel/", {}))[0] == 202
     await asyncio.wait_for(ended.wait(), 20)
     await talk.page.evaluate("draw()")
     await talk.ended("Stopped by mei")
@@ -214,8 +214,8 @@ async def test_a_message_that_nobody_takes_up_says_that_it_waits_for_room(talk: 
     await talk.page.clock.fast_forward(11_000)
     await expect(talk.waiting).to_contain_text("Waiting for a free slot")
     for session in busy:
-        _, told = await api.call("GET", f"sessions/{session}/events/")
-        await api.call("POST", f"runs/{told['run']['id']}/cancel/")
+        _, answer = await api.call("GET", f"sessions/{session}/events/")
+        await api.call("POST", f"runs/{answer['run']['id']}/cancel/")
     await talk.page.clock.resume()
     await talk.ended()
     await expect(talk.waiting).to_have_count(0)

@@ -222,10 +222,10 @@ async def test_a_page_whose_script_does_not_start_says_so(
     watch.allow(".*")
     for how, (name, answer) in NOT_STARTED.items():
         with subtests.test(how):
-            await says_that_it_does_not_work(talk, name, answer)
+            await shows_that_it_does_not_work(talk, name, answer)
 
 
-async def says_that_it_does_not_work(talk: Conversation, name: str, answer: dict[str, Any]) -> None:
+async def shows_that_it_does_not_work(talk: Conversation, name: str, answer: dict[str, Any]) -> None:
     page = talk.page
     words = page.get_by_text("This page is not working.")
     await expect(words).to_have_count(0)

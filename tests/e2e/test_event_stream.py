@@ -19,9 +19,9 @@ async def test_a_browser_follows_a_session_by_itself(talk: Conversation) -> None
     session = talk.page.url.rstrip("/").rpartition("/")[2]
     following = asyncio.ensure_future(talk.page.evaluate(FOLLOW, session))
     await talk.ask("Tell [reasoning=10 tokens=60 every=20]")
-    told = await following
-    assert told[0][:2] == ["session", ""]
-    stored = [(last, frame) for _, last, frame in told if "seq" in frame]
+    events = await following
+    assert events[0][:2] == ["session", ""]
+    stored = [(last, frame) for _, last, frame in events if "seq" in frame]
     assert [frame["seq"] for _, frame in stored] == list(range(1, len(stored) + 1))
     assert [last for last, _ in stored] == [f"{frame['seq']}.{frame['id']}" for _, frame in stored]
-    assert "reasoning_delta" in {kind for kind, _, _ in told}
+    assert "reasoning_delta" in {kind for kind, _, _ in events}

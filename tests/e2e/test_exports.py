@@ -35,7 +35,7 @@ async def test_a_session_is_saved_after_a_look_at_what_is_hidden_and_works_alone
     file = tmp_path / "saved.html"
     await (await download.value).save_as(file)
     assert KEY not in file.read_text("utf-8")
-    told: list[str] = []
+    messages: list[str] = []
     context = await browser.new_context(
         **{**browser_context_args, "offline": True, "viewport": {"width": 360, "height": 800}}
     )
@@ -43,11 +43,11 @@ async def test_a_session_is_saved_after_a_look_at_what_is_hidden_and_works_alone
         alone = await context.new_page()
 
         def on_console(message: ConsoleMessage) -> None:
-            told.append(message.text)
+            messages.append(message.text)
 
         def asked(request: Request) -> None:
             if not request.url.startswith("file:"):
-                told.append(request.url)
+                messages.append(request.url)
 
         alone.on("console", on_console)
         alone.on("request", asked)
@@ -66,7 +66,7 @@ async def test_a_session_is_saved_after_a_look_at_what_is_hidden_and_works_alone
         assert await alone.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(18, 22, 20)"
         assert await alone.evaluate("document.documentElement.scrollWidth") <= 360
         assert await alone.title() != "run"
-        assert told == []
+        assert messages == []
     finally:
         await context.close()
 

@@ -105,7 +105,7 @@ async def stopping_and_continuing(talk: Conversation) -> AsyncIterator[str]:
     yield ":is(.run:first-child *, #message)"
 
 
-async def in_the_line(talk: Conversation) -> AsyncIterator[str]:
+async def in_the_queue(talk: Conversation) -> AsyncIterator[str]:
     await talk.ask("Never end [tokens=2000 every=50]")
     await talk.is_at_work()
     for number, text in enumerate(("Second", "Third", "Fourth"), 1):
@@ -191,7 +191,7 @@ COURSES: list[Callable[[Conversation], AsyncIterator[str]]] = [
     changing_rows,
     changing_rows_of_the_page,
     stopping_and_continuing,
-    in_the_line,
+    in_the_queue,
     at_a_run,
     sharing,
 ]

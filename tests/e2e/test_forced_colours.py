@@ -139,8 +139,8 @@ async def test_in_forced_colours_every_control_is_there_in_every_state(
                 await page.get_by_role("switch", name="Show reasoning").set_checked("not" not in selector, force=True)
             seen[name].append(await look_of(page.locator(selector).first))
     for number, scheme in enumerate(SCHEMES):
-        told_apart = {name: len({looks[number] for looks in pair}) for name, pair in seen.items()}
-        assert told_apart == dict.fromkeys(STATES, 2), scheme
+        distinguished = {name: len({looks[number] for looks in pair}) for name, pair in seen.items()}
+        assert distinguished == dict.fromkeys(STATES, 2), scheme
     await page.keyboard.press("Escape")
     await talk.waiting.first.get_by_role("button", name="Remove").click()
     await talk.stop.click()

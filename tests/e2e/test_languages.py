@@ -61,7 +61,7 @@ CUT = """() => {
     .map((one) => `${one.textContent.trim()} (${one.scrollWidth} > ${one.clientWidth})`);
 }"""
 #: The texts of a conversation, without hidden ones.
-SAID = """() => [...document.querySelectorAll("#log article.run")].map((run) => {
+MESSAGES = """() => [...document.querySelectorAll("#log article.run")].map((run) => {
   const texts = [];
   const walk = (element) => {
     for (const node of element.childNodes) {
@@ -175,10 +175,10 @@ async def test_a_conversation(
     await talk.page.locator("#stop").click()
     await expect(talk.endlines.nth(2)).to_have_text(re.compile(f"^{stopped} ·"))
     await look_over(talk.page, language, "stopped")
-    live = await talk.page.evaluate(SAID)
+    live = await talk.page.evaluate(MESSAGES)
     await talk.page.reload()
     await talk.is_live()
-    assert await talk.page.evaluate(SAID) == live
+    assert await talk.page.evaluate(MESSAGES) == live
     await look_over(talk.page, language, "reloaded")
     run = await talk.runs.first.get_attribute("data-run")
     for name, path in (
@@ -224,13 +224,13 @@ async def test_accounts_and_errors(
 ) -> None:
     watch.allow(ANSWERED.format(status="404"))
     locale = LANGUAGES[language][0]
-    stranger = await (await new_browser(locale=locale, **size)).new_page()
-    await stranger.goto("/accounts/login/")
-    await look_over(stranger, language, "login")
-    await stranger.locator("[name=username]").fill("nobody")
-    await stranger.locator("[name=password]").fill("wrong")
-    await stranger.locator(".login .btn-fill").click()
-    await look_over(stranger, language, "wrong-login")
+    visitor = await (await new_browser(locale=locale, **size)).new_page()
+    await visitor.goto("/accounts/login/")
+    await look_over(visitor, language, "login")
+    await visitor.locator("[name=username]").fill("nobody")
+    await visitor.locator("[name=password]").fill("wrong")
+    await visitor.locator(".login .btn-fill").click()
+    await look_over(visitor, language, "wrong-login")
     page = (await enter("/accounts/", locale=locale, **size)).page
     await look_over(page, language, "account")
     for name, path in (("password", "/accounts/password_change/"), ("nothing-here", "/nothing/")):
@@ -287,14 +287,14 @@ async def test_the_administration(enter: Enter, api: Browser, model: ModelServer
 
 
 async def test_a_language_is_chosen_before_and_after_logging_in(new_browser: NewBrowser, enter: Enter) -> None:
-    stranger = await (await new_browser(locale="zh-TW")).new_page()
-    await stranger.goto("/accounts/login/?next=/sessions/")
-    await expect(stranger.get_by_role("button", name="登入")).to_be_visible()
-    await stranger.get_by_role("button", name="简体中文").click()
-    await expect(stranger.get_by_role("button", name="登录")).to_be_visible()
-    assert stranger.url.endswith("/accounts/login/?next=/sessions/")
-    await stranger.get_by_role("button", name="English").click()
-    await expect(stranger.get_by_role("button", name="Log in", exact=True)).to_be_visible()
+    visitor = await (await new_browser(locale="zh-TW")).new_page()
+    await visitor.goto("/accounts/login/?next=/sessions/")
+    await expect(visitor.get_by_role("button", name="登入")).to_be_visible()
+    await visitor.get_by_role("button", name="简体中文").click()
+    await expect(visitor.get_by_role("button", name="登录")).to_be_visible()
+    assert visitor.url.endswith("/accounts/login/?next=/sessions/")
+    await visitor.get_by_role("button", name="English").click()
+    await expect(visitor.get_by_role("button", name="Log in", exact=True)).to_be_visible()
 
     page = (await enter("/accounts/")).page
     await page.get_by_role("button", name="繁體中文").click()

@@ -206,9 +206,9 @@ async def test_a_rows_actions_are_no_part_of_what_opens_it(talk: Conversation) -
 
 
 async def test_accessibility(enter: Enter, new_browser: NewBrowser, api: Browser, model: ModelServer, axe: str) -> None:
-    stranger = await new_browser()
-    await stranger.add_init_script(axe)
-    page = await stranger.new_page()
+    visitor = await new_browser()
+    await visitor.add_init_script(axe)
+    page = await visitor.new_page()
     await page.goto("/accounts/login/")
     await audit(page)
 

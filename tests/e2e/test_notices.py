@@ -167,7 +167,7 @@ async def a_call_that_waits_elsewhere(stage: Stage) -> AsyncIterator[str]:
         "run_id": "1" * 36,
         "tool_call_id": "c 1",
     }
-    told = {"items": [{**waits, "tool_name": "python", "deadline": 0, "timestamp": 0}], "now": 0}
+    body = {"items": [{**waits, "tool_name": "python", "deadline": 0, "timestamp": 0}], "now": 0}
     open_calls = [f"{waits['run_id']}/{waits['tool_call_id']}"]
 
     async def answer_list(route: Route) -> None:
@@ -177,7 +177,7 @@ async def a_call_that_waits_elsewhere(stage: Stage) -> AsyncIterator[str]:
         await route.fulfill(response=answer, body=text)
 
     await page.route("**/sessions/?part=side*", answer_list)
-    await page.route("**/api/notifications/*", lambda route: route.fulfill(json=told))
+    await page.route("**/api/notifications/*", lambda route: route.fulfill(json=body))
     await page.evaluate(SEEN)
     yield "python waits for your decision."
     await page.unroute("**/api/notifications/*")
@@ -268,8 +268,8 @@ async def an_end_of_a_schedule(stage: Stage) -> AsyncIterator[str]:
     page = stage.talk.page
     session = await stage.api.new_session()
     end = {"id": "7", "session_id": session, "run_id": "1" * 36, "title": "Daily", "text": "It has been done."}
-    told = {"items": [{**end, "status": "completed", "paused": False}], "now": 0}
-    await page.route("**/api/notifications/*", lambda route: route.fulfill(json=told))
+    body = {"items": [{**end, "status": "completed", "paused": False}], "now": 0}
+    await page.route("**/api/notifications/*", lambda route: route.fulfill(json=body))
     await page.evaluate(SEEN)
     yield "It has been done."
     await page.unroute("**/api/notifications/*")
@@ -327,9 +327,9 @@ async def test_what_is_said_ends_with_its_cause(
     await stage.talk.ended()
     for cause in CAUSES:
         course = cause(stage)
-        said = page.get_by_text(await anext(course))
-        await expect(said, cause.__name__).to_be_visible()
+        notice = page.get_by_text(await anext(course))
+        await expect(notice, cause.__name__).to_be_visible()
         await anext(course, None)
         # Those that pass by themselves do so later.
-        await expect(said, cause.__name__).to_be_hidden(timeout=3_000)
+        await expect(notice, cause.__name__).to_be_hidden(timeout=3_000)
         await anext(course, None)

@@ -233,19 +233,19 @@ async def test_announcements_of_a_screen_reader_are_few(talk: Conversation) -> N
     """A screen reader announces where a run is and how it ended, and not each piece of a text in progress."""
     await talk.page.evaluate(
         """() => {
-            window.said = [];
+            window.messages = [];
             const regions = "[aria-live]:not([aria-live=off]), [role=status], [role=alert], [role=log]";
             for (const region of document.querySelectorAll(regions))
-                new MutationObserver(() => window.said.push(`${region.id}: ${region.textContent.trim().slice(0, 80)}`))
+                new MutationObserver(() => window.messages.push(`${region.id}: ${region.textContent.trim().slice(0, 80)}`))
                     .observe(region, { childList: true, characterData: true, subtree: true });
         }"""
     )
     await talk.ask("Go on [tokens=120 every=20 reasoning=20]")
     await talk.ended()
-    said = await talk.page.evaluate("() => window.said")
-    assert len(said) < 30, said
-    assert any("Answering" in each for each in said), said
-    assert any("Finished" in each for each in said), said
+    messages = await talk.page.evaluate("() => window.messages")
+    assert len(messages) < 30, messages
+    assert any("Answering" in each for each in messages), messages
+    assert any("Finished" in each for each in messages), messages
 
 
 async def test_touch_targets_are_large_enough(enter: Enter, api: Browser) -> None:

@@ -51,10 +51,10 @@ async def test_how_far_a_tool_is_shows_while_it_works_and_is_stopped_with_it(
     await conversation.open_outline()
     growing = conversation.step("growing")
     await expect(growing.locator("[data-slot=name]")).to_have_text("far-advance")
-    told = growing.locator("[data-slot=arg]")
-    await expect(told).to_have_text(re.compile(r"^[1-9]\d* of 1000: step "))
-    first = await told.text_content() or ""
-    await expect(told).not_to_have_text(first)
+    progress = growing.locator("[data-slot=arg]")
+    await expect(progress).to_have_text(re.compile(r"^[1-9]\d* of 1000: step "))
+    first = await progress.text_content() or ""
+    await expect(progress).not_to_have_text(first)
     await conversation.stop.click()
     await conversation.ended("Stopped by mei")
     await expect(growing).to_have_count(0)

@@ -37,7 +37,7 @@ BOX = "document.getElementById('scroll')"
 AT_END = f"{BOX}.scrollHeight - {BOX}.clientHeight - {BOX}.scrollTop < 2"
 
 
-class Growth:
+class GrowingAnswer:
     """An answer that grows at a pace, in the page's own socket."""
 
     def __init__(self, page: Page) -> None:
@@ -123,18 +123,18 @@ async def browser(
 
 
 @pytest.fixture
-async def growth(enter: Enter, api: Browser, model: ModelServer) -> Growth:
+async def growing(enter: Enter, api: Browser, model: ModelServer) -> GrowingAnswer:
     """A run whose model writes nothing more, on a page that shows what the test inserts."""
     model.respond = lambda _body: Script("", reasoning="Hm. ", fault="stall", fault_after=1)
     talk = await enter("", has_touch=True)
-    growth = Growth(talk.page)
-    await growth.listen()
+    growing = GrowingAnswer(talk.page)
+    await growing.listen()
     await talk.page.goto(f"/sessions/{await api.new_session()}/")
     await talk.is_live()
     await talk.ask("Go on")
     await talk.is_at_work()
-    await growth.begin()
-    return growth
+    await growing.begin()
+    return growing
 
 
 #: The element at the upper edge of the box, and its distance from it.
@@ -280,25 +280,25 @@ SAME = ("a finger, 80 px", "a finger, 250 px", "Home", "ArrowUp", "a jump to an 
 @pytest.mark.parametrize("speeds", PACES)
 @pytest.mark.parametrize("means", briefly(MEANS, SAME))
 async def test_a_hand_that_goes_up_is_never_pulled_back(
-    growth: Growth, subtests: pytest.Subtests, means: list[str], speeds: Sequence[int]
+    growing: GrowingAnswer, subtests: pytest.Subtests, means: list[str], speeds: Sequence[int]
 ) -> None:
     for name in means:
         with subtests.test(name):
-            await stays(growth, MEANS[name], name, speeds)
+            await stays(growing, MEANS[name], name, speeds)
 
 
-async def stays(growth: Any, go_up: Callable[[Any], Awaitable[None]], means: str, speeds: Sequence[int]) -> None:
+async def stays(growing: Any, go_up: Callable[[Any], Awaitable[None]], means: str, speeds: Sequence[int]) -> None:
     """Scroll up while it grows, at each pace, and check that the position stays; in any browser that supports the means."""
-    page = growth.page
+    page = growing.page
     for speed in speeds:
-        await growth.begin()
-        async with growth.at(speed):
-            await growth.goes_on(2)
+        await growing.begin()
+        async with growing.at(speed):
+            await growing.goes_on(2)
             await page.wait_for_function(f"() => {AT_END}")
             await go_up(page)
             await settled(page)
             before = await page.evaluate(PLACE)
-            await growth.goes_on(LATER_BUT_SLOW if speed == min(SPEEDS) else LATER)
+            await growing.goes_on(LATER_BUT_SLOW if speed == min(SPEEDS) else LATER)
             assert await page.evaluate(PLACE) == before, f"{means}, {speed} updates a second"
         await page.wait_for_function("() => document.getElementById('jump').checkVisibility()")
         assert not await page.evaluate(f"() => {AT_END}")
@@ -324,7 +324,7 @@ async def to_the_end(page: Page) -> None:
 
 
 async def swiping(page: Page) -> None:
-    """Swipe up with a finger, again and again, until the end is reached: that has to be faster than the growth."""
+    """Swipe up with a finger, again and again, until the end is reached: that has to be faster than the growing."""
     for _ in range(12):
         await drag(page, *[-120] * 9)
         if await page.evaluate(f"() => {AT_END}"):
@@ -341,36 +341,38 @@ BACK: dict[str, Callable[[Page], Awaitable[None]]] = {
 
 
 @pytest.mark.parametrize("speeds", PACES)
-async def test_reaching_the_end_follows_again(growth: Growth, subtests: pytest.Subtests, speeds: Sequence[int]) -> None:
+async def test_reaching_the_end_follows_again(
+    growing: GrowingAnswer, subtests: pytest.Subtests, speeds: Sequence[int]
+) -> None:
     for back in BACK:
         with subtests.test(back):
-            await follows(growth, back, speeds)
+            await follows(growing, back, speeds)
 
 
-async def follows(growth: Any, back: str, speeds: Sequence[int]) -> None:
-    """Scroll up, then back to the end, at each pace, and check that the page follows the growth again."""
-    page = growth.page
+async def follows(growing: Any, back: str, speeds: Sequence[int]) -> None:
+    """Scroll up, then back to the end, at each pace, and check that the page follows the growing answer again."""
+    page = growing.page
     for speed in speeds:
-        await growth.begin()
+        await growing.begin()
         # In pieces: sixty whole lines a second are faster than any finger.
-        async with growth.at(speed, pieces=4):
+        async with growing.at(speed, pieces=4):
             await wheel(-200)(page)
             await settled(page)
             await BACK[back](page)
             await page.wait_for_function(f"() => {AT_END}")
-            await growth.goes_on(LATER_BUT_SLOW if speed == min(SPEEDS) else LATER)
+            await growing.goes_on(LATER_BUT_SLOW if speed == min(SPEEDS) else LATER)
             await page.wait_for_function(f"() => {AT_END}")
         await page.wait_for_function("() => !document.getElementById('jump').checkVisibility()")
 
 
-async def test_coming_near_the_end_is_not_reaching_it(growth: Growth) -> None:
-    page = growth.page
-    async with growth.at(25):
+async def test_coming_near_the_end_is_not_reaching_it(growing: GrowingAnswer) -> None:
+    page = growing.page
+    async with growing.at(25):
         await wheel(-600)(page)
         await settled(page)
         await page.evaluate(f"() => {{ {BOX}.scrollTop += 100 }}")
         before = await page.evaluate(PLACE)
-        await growth.goes_on()
+        await growing.goes_on()
         assert await page.evaluate(PLACE) == before
 
 
@@ -395,17 +397,17 @@ ALIKE_CHOSEN = ("a loose list", "a quotation", "a heading")
 
 @pytest.mark.parametrize("kinds", briefly(CHOSEN, ALIKE_CHOSEN))
 async def test_selected_text_stays_selected_while_it_grows(
-    growth: Growth, subtests: pytest.Subtests, kinds: list[str]
+    growing: GrowingAnswer, subtests: pytest.Subtests, kinds: list[str]
 ) -> None:
     for kind in kinds:
         with subtests.test(kind):
-            await growth.begin()
-            await stays_selected(growth, *CHOSEN[kind])
+            await growing.begin()
+            await stays_selected(growing, *CHOSEN[kind])
 
 
-async def stays_selected(growth: Growth, begun: str, more: str, where: str) -> None:
-    page = growth.page
-    growth.write("\n" + begun)
+async def stays_selected(growing: GrowingAnswer, begun: str, more: str, where: str) -> None:
+    page = growing.page
+    growing.write("\n" + begun)
     place = page.locator(f"#log .answer .prose {where}").filter(has_text="irst words")
     await expect(place).to_have_count(1)
     await place.evaluate("""(element) => {
@@ -418,7 +420,7 @@ async def stays_selected(growth: Growth, begun: str, more: str, where: str) -> N
     }""")
     length = len(await page.locator("#log .answer .prose").inner_text())
     for _ in range(10):
-        growth.write(more)
+        growing.write(more)
         await asyncio.sleep(0.02)
     await page.wait_for_function(
         "n => document.querySelector('#log .answer .prose').innerText.length >= n", arg=length + 10
@@ -446,25 +448,25 @@ ALIKE_LONG = ("a loose list", "a numbered list", "a quotation")
 
 @pytest.mark.parametrize("kinds", briefly(LONG, ALIKE_LONG))
 async def test_the_cost_of_growing_follows_what_is_new(
-    growth: Growth, subtests: pytest.Subtests, kinds: list[str]
+    growing: GrowingAnswer, subtests: pytest.Subtests, kinds: list[str]
 ) -> None:
-    await growth.page.evaluate(COUNT_NODES)
+    await growing.page.evaluate(COUNT_NODES)
     for kind in kinds:
         with subtests.test(kind):
-            await growth.begin()
-            await grows_by_what_is_new(growth, *LONG[kind])
+            await growing.begin()
+            await grows_by_what_is_new(growing, *LONG[kind])
 
 
-async def grows_by_what_is_new(growth: Growth, begun: str, more: str) -> None:
-    page = growth.page
-    growth.write("\n" + begun)
+async def grows_by_what_is_new(growing: GrowingAnswer, begun: str, more: str) -> None:
+    page = growing.page
+    growing.write("\n" + begun)
     await page.wait_for_function(
         "() => !document.querySelector('#log .answer .prose > :last-child').textContent.startsWith('And so')"
     )
     await settled(page)
     await page.evaluate("() => { window.built = 0 }")
     for n in range(1, 6):
-        growth.write(more)
+        growing.write(more)
         await page.wait_for_function(
             "n => document.querySelector('#log .answer .prose').textContent.match(/one\\s*more/gu)?.length >= n", arg=n
         )
@@ -487,8 +489,8 @@ COUNT_NODES = """() => {
 }"""
 
 
-async def test_painting_goes_on_after_a_pause_of_the_machine(growth: Growth) -> None:
-    page = growth.page
+async def test_painting_goes_on_after_a_pause_of_the_machine(growing: GrowingAnswer) -> None:
+    page = growing.page
     # The next frame takes a minute, by the page's clock.
     await page.evaluate("""() => {
       const now = performance.now.bind(performance);
@@ -500,7 +502,7 @@ async def test_painting_goes_on_after_a_pause_of_the_machine(growth: Growth) -> 
         window.late ||= 60_000;
       } });
     }""")
-    growth.write("\nThen it was held up.\n\n")
+    growing.write("\nThen it was held up.\n\n")
     await page.wait_for_function("() => window.late > 0")
-    growth.write("And went on.")
+    growing.write("And went on.")
     await expect(page.locator("#log .answer .prose")).to_contain_text("And went on.")

@@ -38,7 +38,7 @@ LISTEN = """() => {
 LINES = "document.querySelectorAll('#log .answer .prose > p').length"
 
 
-class Growth:
+class GrowingAnswer:
     """An answer that grows at a pace, by the page's own clock."""
 
     def __init__(self, page: firefox.Page, run: str) -> None:
@@ -95,7 +95,7 @@ async def fox(tmp_path_factory: pytest.TempPathFactory, server: Server, logins: 
 
 
 @pytest.fixture
-async def growth(fox: firefox.Page, server: Server, api: Browser, model: ModelServer) -> Growth:
+async def growing(fox: firefox.Page, server: Server, api: Browser, model: ModelServer) -> GrowingAnswer:
     """A run whose model writes nothing more, on a page that shows what the test inserts."""
     model.respond = lambda _body: Script("", reasoning="Hm. ", fault="stall", fault_after=1)
     session = await api.new_session()
@@ -104,9 +104,9 @@ async def growth(fox: firefox.Page, server: Server, api: Browser, model: ModelSe
     await fox.goto(f"{server.url}/sessions/{session}/")
     await fox.wait_for_function("() => document.querySelector('#chip').dataset.state === 'live'")
     await fox.wait_for_function("() => document.querySelector('#log [data-item=growing]') !== null")
-    growth = Growth(fox, run["run_id"])
-    await growth.begin()
-    return growth
+    growing = GrowingAnswer(fox, run["run_id"])
+    await growing.begin()
+    return growing
 
 
 #: In Chromium a script's smooth scroll ends as soon as the box is scrolled by something else, before that can be seen.
@@ -126,11 +126,13 @@ def long_but_own(names: Iterable[str]) -> list[Any]:
 
 @pytest.mark.parametrize("speeds", PACES)
 @pytest.mark.parametrize("means", long_but_own(HANDS))
-async def test_a_hand_that_goes_up_is_never_pulled_back(growth: Growth, means: str, speeds: Sequence[int]) -> None:
-    await stays(growth, HANDS[means], means, speeds)
+async def test_a_hand_that_goes_up_is_never_pulled_back(
+    growing: GrowingAnswer, means: str, speeds: Sequence[int]
+) -> None:
+    await stays(growing, HANDS[means], means, speeds)
 
 
 @pytest.mark.parametrize("speeds", PACES)
 @pytest.mark.parametrize("back", long_but_own(back for back in BACK if "finger" not in back))
-async def test_reaching_the_end_follows_again(growth: Growth, back: str, speeds: Sequence[int]) -> None:
-    await follows(growth, back, speeds)
+async def test_reaching_the_end_follows_again(growing: GrowingAnswer, back: str, speeds: Sequence[int]) -> None:
+    await follows(growing, back, speeds)

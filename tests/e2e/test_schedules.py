@@ -156,11 +156,11 @@ async def test_an_end_is_told_on_the_other_pages(enter: Enter, api: Browser) -> 
     assert (await api.call("POST", f"schedules/{made['id']}/run/"))[0] == 202
     await own.ended()
     for page in (other.page, plain):
-        told = page.locator(".banner", has_text="Price watch")
-        await expect(told).to_contain_text("Finished · ")
-        link = told.get_by_role("link", name="Open")
+        banner = page.locator(".banner", has_text="Price watch")
+        await expect(banner).to_contain_text("Finished · ")
+        link = banner.get_by_role("link", name="Open")
         await expect(link).to_have_attribute("href", re.compile(f"^/sessions/{session}/#run-"))
-        await expect(told).to_have_count(1)
+        await expect(banner).to_have_count(1)
     await expect(own.page.locator(".banner", has_text="Price watch")).to_have_count(0)
 
 

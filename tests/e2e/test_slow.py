@@ -84,13 +84,13 @@ async def rename(talk: Conversation) -> None:
 async def comment(talk: Conversation) -> None:
     page = talk.page
     await talk.runs.last.get_by_role("button", name="Comment on the answer").click()
-    box, said = page.locator(".thread textarea"), page.locator(".thread .said")
+    box, messages = page.locator(".thread textarea"), page.locator(".thread .said")
     await box.fill("Is that so?")
     async with held(page, "/comments/$", "POST"):
         await page.keyboard.press("Control+Enter")
         await box.press_sequentially(" I think")
         await page.keyboard.press("Control+Enter")
-    await expect(said).to_have_text(["Is that so?"])
+    await expect(messages).to_have_text(["Is that so?"])
     await expect(box).to_have_value("I think")
 
     async def lose(route: Route) -> None:
@@ -102,13 +102,13 @@ async def comment(talk: Conversation) -> None:
     await expect(page.get_by_text("It could not be saved. Please try again.")).to_be_visible()
     await page.keyboard.press("Control+Enter")
     await expect(box).to_have_value("")
-    await expect(said).to_have_text(["Is that so?", "I think"])
+    await expect(messages).to_have_text(["Is that so?", "I think"])
 
 
 async def edit_a_comment(talk: Conversation) -> None:
     """What is typed while a change is being stored is neither lost nor stored as another comment."""
     page = talk.page
-    box, said = page.locator(".thread textarea"), page.locator(".thread .said")
+    box, messages = page.locator(".thread textarea"), page.locator(".thread .said")
     await box.fill("Half a comment")
     await page.get_by_role("button", name="Change the comment").last.click()
     await expect(box).to_have_value("I think")
@@ -117,11 +117,11 @@ async def edit_a_comment(talk: Conversation) -> None:
         await page.keyboard.press("Control+Enter")
         await box.press_sequentially(", too")
         await page.keyboard.press("Control+Enter")
-    await expect(said).to_have_text(["Is that so?", "I think so"])
+    await expect(messages).to_have_text(["Is that so?", "I think so"])
     await expect(box).to_have_value(re.compile(", too$"))
     async with held(page, "/api/comments/", "PATCH"):
         await page.keyboard.press("Control+Enter")
-    await expect(said).to_have_text(["Is that so?", "I think so, too"])
+    await expect(messages).to_have_text(["Is that so?", "I think so, too"])
     # What was begun before is there again, also after Escape.
     await expect(box).to_have_value("Half a comment")
     await box.press("Escape")

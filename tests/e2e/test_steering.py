@@ -34,12 +34,12 @@ async def test_a_message_to_a_run_shows_its_state(enter: Enter, api: Browser, mo
     word = conversation.step("word")
     number = await word.evaluate("row => row.id.slice(1)")
     await conversation.open_outline()
-    said = f"mei · read by the model at step {number}"
-    await expect(word.locator("[data-slot=name]")).to_have_text(said)
+    label = f"mei · read by the model at step {number}"
+    await expect(word.locator("[data-slot=name]")).to_have_text(label)
     await expect(word.locator("[data-slot=n]")).to_have_text(number)
     await page.reload()
     await conversation.open_outline()
-    await expect(word.locator("[data-slot=name]")).to_have_text(said)
+    await expect(word.locator("[data-slot=name]")).to_have_text(label)
 
     # Two messages that the run has not read when it is stopped: the first is asked next, the second after it.
     await conversation.is_live()

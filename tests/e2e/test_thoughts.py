@@ -38,11 +38,11 @@ async def test_a_thought_is_rendered_live_and_by_the_server_alike(talk: Conversa
 
 async def thought_of(talk: Conversation, number: int, kind: str) -> str:
     """A run's thought as it is shown, which must be as the table says."""
-    _, told, parts = THOUGHTS[kind]
+    _, text, parts = THOUGHTS[kind]
     run = talk.runs.nth(number)
     await talk.open_steps(run)
     thought = run.locator("[data-item=thought]")
-    await expect(thought.locator(".arg")).to_have_text(told)
+    await expect(thought.locator(".arg")).to_have_text(text)
     for part in parts.split(", "):
         await expect(thought.locator(f".prose {part}").first).to_be_visible()
     # Spaces between blocks do not count.

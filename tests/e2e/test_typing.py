@@ -100,7 +100,7 @@ def breaking(*, arrives: bool) -> Fault:
                 else:
                     await break_off()
 
-            async def told(text: str | bytes) -> None:
+            async def receive(text: str | bytes) -> None:
                 if arrives and not broken.is_set() and json.loads(text)["type"] == "accepted":
                     await break_off()
                 else:
@@ -111,7 +111,7 @@ def breaking(*, arrives: bool) -> Fault:
                 await socket.close(code=1011)
 
             socket.on_message(lambda text: asyncio.ensure_future(sent(text)) and None)
-            server.on_message(lambda text: asyncio.ensure_future(told(text)) and None)
+            server.on_message(lambda text: asyncio.ensure_future(receive(text)) and None)
 
         await talk.page.route_web_socket(re.compile("/ws/chat/"), opened)
         await talk.page.reload()

@@ -214,9 +214,9 @@ async def test_the_call_of_a_run_within_it_is_decided_on_the_page_of_the_one_tha
     elsewhere = (await enter("/schedules/")).page
     await talk.ask("What is 6 times 7?")
     await expect(talk.state).to_have_text("Waiting for approval")
-    told = elsewhere.locator(".banner", has_text="What is 6 times 7?")
+    banner = elsewhere.locator(".banner", has_text="What is 6 times 7?")
     href = re.compile(f"^/sessions/{talk.session_id}/#run-")
-    await expect(told.get_by_role("link", name="Open")).to_have_attribute("href", href)
+    await expect(banner.get_by_role("link", name="Open")).to_have_attribute("href", href)
     card = talk.log.locator("[data-item=call] [data-item=call]")
     await expect(card).to_have_attribute("data-state", "wait")
     await photograph(talk.page, "within")
@@ -236,5 +236,5 @@ async def test_the_call_of_a_run_within_it_is_decided_on_the_page_of_the_one_tha
     await photograph(talk.page, "within-decided")
     # Nor is it said any more, wherever it was, from the next look at the page on.
     await elsewhere.evaluate("() => document.dispatchEvent(new Event('visibilitychange'))")
-    await expect(told).to_have_count(0)
+    await expect(banner).to_have_count(0)
     await expect(card).to_contain_text("Allowed by mei")

@@ -44,7 +44,7 @@ class Watch:
         """Allow messages that a test provokes."""
         self._allowed += [re.compile(pattern) for pattern in patterns]
 
-    def look_at(self, context: BrowserContext) -> None:
+    def observe(self, context: BrowserContext) -> None:
         """Watch every page of a browser."""
         context.on("console", self._on_console)
         context.on("weberror", self._failed)

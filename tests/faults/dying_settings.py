@@ -31,12 +31,12 @@ class Dying(AppConfig):
         """Begin to count."""
         from chat.runs import executor, publisher, recorder  # noqa: PLC0415 - their models exist only now
 
-        telling, told = executor.publish_events, Path(os.environ["DATA_DIR"], "dies_after")
+        publish_events, marker = executor.publish_events, Path(os.environ["DATA_DIR"], "dies_after")
         seen, count = "", 0
 
         def is_over(session_id: UUID, events: "Sequence[Stored]") -> bool:
             nonlocal seen, count
-            words = told.read_text() if told.exists() else ""
+            words = marker.read_text() if marker.exists() else ""
             if words.startswith("at "):
                 _, number, session = words.split()
                 return session == str(session_id) and any(event.seq == int(number) for event in events)
@@ -46,6 +46,6 @@ class Dying(AppConfig):
         async def publish(session_id: UUID, events: "Sequence[Stored]") -> None:
             if is_over(session_id, events):
                 os._exit(9)
-            await telling(session_id, events)
+            await publish_events(session_id, events)
 
         executor.publish_events = recorder.publish_events = publisher.publish_events = publish

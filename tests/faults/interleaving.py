@@ -156,9 +156,9 @@ class Layer:
             self._overtaken.append((group, message))
         elif fate != LOST:
             late, self._overtaken = self._overtaken, []
-            for to, told in [(group, message)] * (2 if fate == DOUBLED else 1) + late:
+            for to, sent in [(group, message)] * (2 if fate == DOUBLED else 1) + late:
                 for channel in sorted(self._groups.get(to, ())):
-                    self._channels[channel].put_nowait(told)
+                    self._channels[channel].put_nowait(sent)
 
     async def receive(self, channel: str) -> groups.Message:
         return await self._channels[channel].get()
@@ -205,9 +205,9 @@ class Watcher:
     def resumes(self, seq: int) -> None:
         """Ask for everything after a number again."""
         self._wanted.append(seq)
-        self._say("resume", last_seq=seq)
+        self._send_frame("resume", last_seq=seq)
 
-    def _say(self, kind: str, **payload: Any) -> None:
+    def _send_frame(self, kind: str, **payload: Any) -> None:
         if self._commands is not None:
             text = json.dumps({"type": kind, "payload": payload})
             self._commands.put_nowait({"type": "websocket.receive", "text": text})
@@ -225,7 +225,7 @@ class Watcher:
                     # Whether or not the frame has arrived, the socket is closed.
                     self._come_back()
             if commands is self._commands:
-                self._take(message)
+                self._handle(message)
 
         scope = {
             "type": "websocket",
@@ -240,16 +240,16 @@ class Watcher:
             if commands is self._commands:
                 self._come_back()
 
-    def _take(self, message: dict[str, Any]) -> None:
+    def _handle(self, message: dict[str, Any]) -> None:
         if message["type"] == "websocket.send":
-            self._take_frame(json.loads(message["text"]))
+            self._handle_frame(json.loads(message["text"]))
 
     def _come_back(self) -> None:
         self.goes()
         self.closed_at = self._points.loop.time()
         self._points.loop.call_later(0.3, self.joins)
 
-    def _take_frame(self, frame: dict[str, Any]) -> None:
+    def _handle_frame(self, frame: dict[str, Any]) -> None:
         data = frame.get("data")
         match frame["type"]:
             case "session":
@@ -270,7 +270,7 @@ class Watcher:
                 if data["step"] >= self._written:
                     self.text = ""
                 if self.seq % 5 == 0:
-                    self._say("ack", seq=self.seq)
+                    self._send_frame("ack", seq=self.seq)
 
     async def stop(self) -> None:
         """Cancel its tasks."""

@@ -53,7 +53,7 @@ async def check(
         await fresh.until(lambda: fresh.is_connected and fresh.state.seq >= head, timeout_s)
     events = await asyncio.to_thread(world.database.events, session_id)
     runs = await asyncio.to_thread(world.database.runs, session_id)
-    told = await world.everything(session_id)
+    entries = await world.everything(session_id)
     everybody = [*clients, fresh]
     broken = [
         *(violation for client in everybody for violation in client.violations),
@@ -62,7 +62,7 @@ async def check(
         *same_as(fresh, clients),
         *(
             []
-            if [e["seq"] for e in told] == [e.seq for e in events]
+            if [e["seq"] for e in entries] == [e.seq for e in events]
             else ["the API tells other events than the database has"]
         ),
         *([] if restored else (words for client in clients for words in nothing_lost(client, events))),
@@ -94,10 +94,10 @@ async def costs(servers: Sequence[Server], sockets: int, others: Bystander | Non
     return broken
 
 
-def bounded_memory(taken: int, sockets: int) -> Iterator[str]:
+def bounded_memory(used: int, sockets: int) -> Iterator[str]:
     """A process uses at most a window of memory for each socket, and a little more."""
-    if taken > sockets * WINDOW_BYTES + SPARE_BYTES:
-        yield f"{taken / MB:.0f} MB were taken for {sockets} sockets"
+    if used > sockets * WINDOW_BYTES + SPARE_BYTES:
+        yield f"{used / MB:.0f} MB were used for {sockets} sockets"
 
 
 def nobody_waits(calm: Sequence[float], meanwhile: Sequence[float]) -> Iterator[str]:

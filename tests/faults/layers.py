@@ -60,7 +60,7 @@ class FaultyRedisLayer(SharedChannelLayer):
 
     async def group_send_counted(self, group: str, message: Message) -> int:
         """Send what remains of the message."""
-        told = 1
+        count = 1
         for one in self._fate.of(group, message):
-            told = await super().group_send_counted(*one)
-        return told
+            count = await super().group_send_counted(*one)
+        return count

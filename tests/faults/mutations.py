@@ -46,7 +46,7 @@ from chat.security import audit
 from chat.store import drafts, steering, step_log
 from chat.web import conversation
 from config import login_limits, passwords
-from config.login_gate import Line
+from config.login_gate import FairQueue
 from config.static_files import HashedStaticFiles
 
 
@@ -133,7 +133,7 @@ def taking_every_tag_for_a_thought() -> None:
     TextScanner._is_thought_again = lambda _: True  # type: ignore[method-assign]
 
 
-def telling_calls_apart_by_index_alone() -> None:
+def distinguishing_calls_by_index_alone() -> None:
     """A piece of a call with a new index begins a call, even without a name and an id."""
     adding = Reply.add_call_delta
 
@@ -145,7 +145,7 @@ def telling_calls_apart_by_index_alone() -> None:
     Reply.add_call_delta = add  # type: ignore[method-assign]
 
 
-def telling_before_saving() -> None:
+def publishing_before_saving() -> None:
     """Events are published while the transaction that stores them is still open."""
 
     async def stored(run: Any, store: Callable[[], Any], _: Callable[[], Any]) -> Any:
@@ -330,8 +330,8 @@ def without_the_guard_before_a_proxy() -> None:
     """Through an outgoing proxy, any address that a model names is fetched."""
     vetted = fetch_page.FetchPageTool._vetted
 
-    def unguarded(self: Any, host: str, port: int, line: Any, *, is_proxied: bool) -> list[str]:
-        return [] if is_proxied else vetted(self, host, port, line, is_proxied=False)
+    def unguarded(self: Any, host: str, port: int, transfer: Any, *, is_proxied: bool) -> list[str]:
+        return [] if is_proxied else vetted(self, host, port, transfer, is_proxied=False)
 
     fetch_page.FetchPageTool._vetted = unguarded  # type: ignore[method-assign]
 
@@ -394,13 +394,13 @@ def beginning_calls_before_they_are_stored() -> None:
 
 def asking_again_what_was_answered_within() -> None:
     """The answer of another agent is not found again where the result of the call was not stored."""
-    taking = children.Delegation._take_unfinished
+    find = children.Delegation._pop_unfinished
 
-    def take(self: Any, *asked: str) -> Any:
-        found = taking(self, *asked)
+    def find_without_answer(self: Any, *asked: str) -> Any:
+        found = find(self, *asked)
         return found and found._replace(answer=None)
 
-    children.Delegation._take_unfinished = take  # type: ignore[method-assign]
+    children.Delegation._pop_unfinished = find_without_answer  # type: ignore[method-assign]
 
 
 def growing_what_is_stored() -> None:
@@ -489,7 +489,7 @@ def letting_every_login_in() -> None:
     async def enter(*_: Any) -> None:
         """Let everybody in."""
 
-    Line.enter = enter  # type: ignore[method-assign]
+    FairQueue.enter = enter  # type: ignore[method-assign]
 
 
 def with_a_rule_that_reads_on() -> None:
@@ -540,8 +540,8 @@ MUTATIONS = {
         without_the_finish_reason,
         counting_every_end_as_whole,
         taking_every_tag_for_a_thought,
-        telling_calls_apart_by_index_alone,
-        telling_before_saving,
+        distinguishing_calls_by_index_alone,
+        publishing_before_saving,
         starting_parted_from_accepting,
         without_limits_of_logins,
         reading_once,

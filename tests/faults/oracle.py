@@ -40,7 +40,7 @@ class Refused(Exception):
 
 
 @dataclass(slots=True)
-class Growth:
+class PartialText:
     """A text in progress. Kept in UTF-16, whose units offsets count."""
 
     step: int
@@ -75,7 +75,7 @@ class Run:
     entries: list[Frame] = field(default_factory=list)
     answer: str | None = None
     last_step: int = 0
-    growth: Growth | None = None
+    partial: PartialText | None = None
     #: The id of the call that has started it; None for a root run.
     parent: Frame | None = None
 
@@ -97,8 +97,8 @@ class Run:
     def shown(self) -> Any:
         """Everything that must look the same on every screen."""
         entries = [(frame["seq"], frame["id"], frame["type"], frame["data"]) for frame in self.entries]
-        growth = self.growth.text if self.growth else None
-        return [self.status, self.message, entries, self.answer, growth]
+        partial = self.partial.text if self.partial else None
+        return [self.status, self.message, entries, self.answer, partial]
 
 
 class State:
@@ -115,7 +115,7 @@ class State:
         self.runs: dict[str, Run] = {}
         self.live: str | None = None
         #: The runs of which text in progress was received.
-        self.grown: set[str] = set()
+        self.seen_growing: set[str] = set()
         self.queue: list[Frame] = []
         self.people: list[Frame] = []
 
@@ -128,7 +128,7 @@ class State:
         """The numbered frames, in order."""
         return sorted((frame for run in self.runs.values() for frame in run.entries), key=lambda frame: frame["seq"])
 
-    def take(self, frame: Frame) -> None:
+    def apply(self, frame: Frame) -> None:
         """Apply a frame that is no answer to a command."""
         data = frame["data"]
         match frame["type"]:
@@ -144,22 +144,22 @@ class State:
             case "reasoning_delta" | "child_delta":
                 if (run := self.runs.get(frame["run_id"])) and run.is_child != (frame["type"] == "child_delta"):
                     self._complain(f"a run grew by {frame['type']}")
-                self._grow(frame["run_id"], data)
+                self._update_partial(frame["run_id"], data)
             case _ if "seq" in frame:
                 self._store(frame)
 
-    def _grow(self, run_id: str, data: Frame) -> None:
+    def _update_partial(self, run_id: str, data: Frame) -> None:
         run = self.runs.get(run_id)
         if run is None or run.ended or 0 < data["step"] <= run.last_step:
             return
-        known = run.growth
+        known = run.partial
         if known is None or (data["step"], data["attempt"]) > (known.step, known.attempt):
             # Where its beginning is missing, nothing is shown until the whole text comes.
-            known = Growth(data["step"], data["type"], data["attempt"])
+            known = PartialText(data["step"], data["type"], data["attempt"])
             if not known.put(data["offset"], data["text"]):
                 return
-            run.growth = known
-            self.grown.add(run_id)
+            run.partial = known
+            self.seen_growing.add(run_id)
         elif (data["step"], data["attempt"]) == (known.step, known.attempt):
             known.put(data["offset"], data["text"])
 
@@ -182,10 +182,10 @@ class State:
             case "reasoning_step":
                 self._step(run, data)
             case "response":
-                self._compare(run.growth, data)
-                run.answer, run.growth = data["content"], None
+                self._compare(run.partial, data)
+                run.answer, run.partial = data["content"], None
             case "reasoning_complete":
-                run.status, run.growth = data["status"], None
+                run.status, run.partial = data["status"], None
                 if self.live == frame["run_id"]:
                     self.live = None
 
@@ -206,18 +206,18 @@ class State:
         if number != run.last_step + 1:
             self._complain(f"step {number} came after step {run.last_step}")
         run.last_step = number
-        if run.growth is not None and run.growth.step <= number:
-            if run.growth.step == number:
-                self._compare(run.growth, data)
-            run.growth = None
+        if run.partial is not None and run.partial.step <= number:
+            if run.partial.step == number:
+                self._compare(run.partial, data)
+            run.partial = None
         if data["type"] == "final_answer":
             run.answer = data["content"]
 
-    def _compare(self, growth: Growth | None, data: Frame) -> None:
+    def _compare(self, partial: PartialText | None, data: Frame) -> None:
         """The text that was shown in progress must be a prefix of the stored one; after a crash the stored one may be the shorter."""
-        if growth is None or growth.type == "tool_use" or data.get("type") not in (None, "thought", "final_answer"):
+        if partial is None or partial.type == "tool_use" or data.get("type") not in (None, "thought", "final_answer"):
             return
-        shown, kept = growth.text.strip(), data["content"].strip()
+        shown, kept = partial.text.strip(), data["content"].strip()
         if not (kept.startswith(shown) or (data.get("partial") and shown.startswith(kept))):
             self._complain(f"shown as it grew: {shown[:80]!r}, stored: {kept[:80]!r}")
 
@@ -364,7 +364,7 @@ class Oracle:
             try:
                 async for text in socket:
                     self._unacknowledged_size += len(text)
-                    await self._take(wire_types.checked(json.loads(text)))
+                    await self._handle(wire_types.checked(json.loads(text)))
                 # It ends without an exception when it was closed with 1000 or 1001.
                 self.closes.append(socket.close_code or 1006)
             finally:
@@ -392,7 +392,7 @@ class Oracle:
 
     # Receiving
 
-    async def _take(self, frame: Frame) -> None:
+    async def _handle(self, frame: Frame) -> None:
         self._received_at = time.monotonic()
         if not self._joined:
             self._join(frame)
@@ -407,14 +407,14 @@ class Oracle:
                 self._mark_known(frame["run_id"])
                 if self.state.seq < self._head:
                     self.complain("growth came before the replay had ended")
-                self.state.take(frame)
+                self.state.apply(frame)
                 self._measure(frame["run_id"])
             case "pong":
                 self._check_head(frame["data"]["last_seq"])
             case _:
                 if "seq" in frame:
                     self._store(frame)
-                self.state.take(frame)
+                self.state.apply(frame)
         if "seq" in frame and self.acknowledges:
             await self._acknowledge()
         self._look()
@@ -460,11 +460,11 @@ class Oracle:
 
     def _measure(self, run_id: str) -> None:
         """Where tokens are times of sending, record the age of each new one."""
-        growth = self.state.runs[run_id].growth if run_id in self.state.runs else None
-        if growth is None or growth.type != "final_answer":
+        partial = self.state.runs[run_id].partial if run_id in self.state.runs else None
+        if partial is None or partial.type != "final_answer":
             return
-        key = f"{run_id} {growth.step} {growth.attempt}"
-        tokens = growth.text.split(" ")[:-1]
+        key = f"{run_id} {partial.step} {partial.attempt}"
+        tokens = partial.text.split(" ")[:-1]
         now = time.time()
         for token in tokens[self._stamped.get(key, 0) :]:
             with contextlib.suppress(ValueError):
@@ -562,8 +562,8 @@ class Oracle:
         try:
             await asyncio.wait_for(entry[1], timeout_s)
         except TimeoutError:
-            told = {"seq": self.state.seq, "connected": self.is_connected, "closes": self.closes[-8:]}
-            raise AssertionError(f"{self.name} waited {timeout_s:g} s in vain: {told}, {self.errors[-3:]}") from None
+            state = {"seq": self.state.seq, "connected": self.is_connected, "closes": self.closes[-8:]}
+            raise AssertionError(f"{self.name} waited {timeout_s:g} s in vain: {state}, {self.errors[-3:]}") from None
         finally:
             self._waiting.remove(entry)
 

@@ -61,16 +61,16 @@ class Probe:
 @contextlib.asynccontextmanager
 async def probed(server: Server) -> AsyncIterator[Probe]:
     """How long a server's answers took during a block; filled at its end."""
-    told = Probe()
+    started = Probe()
     program = (sys.executable, "-c", _PROBE, str(server.port), str(server.pid))
     probe = await asyncio.create_subprocess_exec(
         *program, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
     assert probe.stdout is not None
     await probe.stdout.readline()
-    yield told
-    said, _ = await probe.communicate(b"")
+    yield started
+    output, _ = await probe.communicate(b"")
     assert probe.returncode == 0
-    lines = [tuple(map(float, line.split())) for line in said.splitlines()]
-    told.by_clock += sorted(took for took, _ in lines)
-    told.took += sorted(took - late for took, late in lines)
+    lines = [tuple(map(float, line.split())) for line in output.splitlines()]
+    started.by_clock += sorted(took for took, _ in lines)
+    started.took += sorted(took - late for took, late in lines)

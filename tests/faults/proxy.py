@@ -13,7 +13,7 @@ _AT_ONCE = 64 * 1024
 _LINGER_ZERO = struct.pack("ii", 1, 0)
 
 
-class Line:
+class Link:
     """One connection through the proxy: from a client to the server behind it."""
 
     def __init__(self, near: asyncio.StreamWriter, far: asyncio.StreamWriter, cut_after: int | None) -> None:
@@ -65,9 +65,9 @@ class Proxy:
         self._host, self._port = host, port
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self.lines: list[Line] = []
+        self.lines: list[Link] = []
         #: Connections accepted so far.
-        self.taken = 0
+        self.accepted = 0
         #: The delay in seconds of each piece, in each direction.
         self.latency_s = 0.0
         #: After how many bytes towards the client a new connection is cut; None: never.
@@ -82,7 +82,7 @@ class Proxy:
     async def before(cls, host: str, port: int) -> AsyncIterator[Self]:
         """A proxy in front of a host and port, for the length of a block."""
         proxy = cls(host, port)
-        proxy._server = await asyncio.start_server(proxy._take, "127.0.0.1", 0)
+        proxy._server = await asyncio.start_server(proxy._accept, "127.0.0.1", 0)
         try:
             yield proxy
         finally:
@@ -121,8 +121,8 @@ class Proxy:
         for line in list(self.lines):
             line.reset()
 
-    def _take(self, near_reader: asyncio.StreamReader, near: asyncio.StreamWriter) -> None:
-        self.taken += 1
+    def _accept(self, near_reader: asyncio.StreamReader, near: asyncio.StreamWriter) -> None:
+        self.accepted += 1
         # In a task of our own: asyncio logs an error for tasks that it has made itself when they are cancelled.
         task = asyncio.create_task(self._serve(near_reader, near))
         self._tasks.add(task)
@@ -137,7 +137,7 @@ class Proxy:
         except OSError:
             _reset(near)
             return
-        line = Line(near, far, self.cut_after)
+        line = Link(near, far, self.cut_after)
         if self.frozen:
             line.freeze()
         self.lines.append(line)
@@ -147,7 +147,7 @@ class Proxy:
             self.lines.remove(line)
             line.close()
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, line: Line) -> None:
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, line: Link) -> None:
         """Pass one direction until its end. An error in one direction closes both."""
         with contextlib.suppress(OSError):
             while data := await reader.read(_AT_ONCE):

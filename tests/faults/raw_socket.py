@@ -175,8 +175,8 @@ class RawSocket:
     async def _exactly(self, length: int) -> bytes:
         while len(self._received) < length:
             await self._more()
-        taken, self._received = self._received[:length], self._received[length:]
-        return taken
+        data, self._received = self._received[:length], self._received[length:]
+        return data
 
     async def _more(self) -> None:
         data = await self._loop.sock_recv(self._connection, 65_536)
@@ -187,9 +187,9 @@ class RawSocket:
 
 async def _writable(connection: socket.socket) -> None:
     loop = asyncio.get_running_loop()
-    room = loop.create_future()
-    loop.add_writer(connection, lambda: room.done() or room.set_result(None))
+    drained = loop.create_future()
+    loop.add_writer(connection, lambda: drained.done() or drained.set_result(None))
     try:
-        await room
+        await drained
     finally:
         loop.remove_writer(connection)

@@ -62,7 +62,7 @@ async def test_a_call_is_recorded_as_it_was_sent_wherever_the_process_is_killed(
     world = open_world("sqlite", DJANGO_SETTINGS_MODULE="tests.faults.dying_settings")
     model.respond = Patient(world).respond
     [server] = world.servers
-    told = server.data_dir / "dies_after"
+    marker = server.data_dir / "dies_after"
     session = await world.new_session()
     async with world.client(session) as client:
         assert await client.ended(await client.ask("Work")) == "completed"
@@ -71,11 +71,11 @@ async def test_a_call_is_recorded_as_it_was_sent_wherever_the_process_is_killed(
         session = await world.new_session()
         model.reset()
         model.respond = Patient(world).respond
-        told.write_text(f"{dies_after} {session}")
+        marker.write_text(f"{dies_after} {session}")
         async with world.client(session) as client:
             asking = asyncio.create_task(client.ask("Work"))
             await asyncio.to_thread(server.process.wait, 30)  # type: ignore[union-attr]
-            told.write_text("")
+            marker.write_text("")
             await world.start(server)
             runs = [await asking]
             if await client.ended(runs[0]) == "interrupted":

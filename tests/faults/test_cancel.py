@@ -58,9 +58,9 @@ async def stopped(client: Oracle, run_id: str, timeout_s: float = 20.0) -> dict[
     return data
 
 
-def growth_of(client: Oracle, run_id: str) -> bool:
+def is_writing(client: Oracle, run_id: str) -> bool:
     """Whether a client has received text in progress of a run."""
-    return run_id in client.state.runs and client.state.runs[run_id].growth is not None
+    return run_id in client.state.runs and client.state.runs[run_id].partial is not None
 
 
 def has_step(client: Oracle, run_id: str, kind: str) -> bool:
@@ -84,12 +84,12 @@ async def test_a_stop_in_every_phase(two: World, record_property: Record, phase:
             case "inside a tool":
                 await owner.until(lambda: has_step(owner, run_id, "tool_use"))
             case _:
-                await owner.until(lambda: growth_of(owner, run_id))
+                await owner.until(lambda: is_writing(owner, run_id))
         await other.until(lambda: other.is_connected)
-        told_at = time.time()
+        asked_at = time.time()
         await other.send("cancel", run_id=run_id)
         end = await stopped(owner, run_id)
-        took = time.time() - told_at
+        took = time.time() - asked_at
         record_property("stopped after, s", round(took, 3))
         assert took < AT_ONCE_S, f"stopped after {took:.2f} s"
         assert end["cancelled_by"] == "bo"
@@ -97,7 +97,7 @@ async def test_a_stop_in_every_phase(two: World, record_property: Record, phase:
             await other.send("cancel")
         elif phase != "inside a tool":
             await two.model.until(lambda: two.model.requests[0].closed_at is not None, AT_ONCE_S)
-            closed_after = (two.model.requests[0].closed_at or 0) - told_at
+            closed_after = (two.model.requests[0].closed_at or 0) - asked_at
             record_property("connection closed after, s", round(closed_after, 3))
             assert closed_after < AT_ONCE_S
         entries = [e["data"] for e in owner.state.runs[run_id].entries]
@@ -127,10 +127,10 @@ async def test_a_stop_while_the_model_is_being_connected_to(tmp_path: Path, reco
             async with opened.client(session) as client:
                 run_id = await client.ask("Hello?")
                 await client.until(lambda: has_step(client, run_id, "iteration_start"))
-                told_at = time.monotonic()
+                asked_at = time.monotonic()
                 await client.send("cancel")
                 await stopped(client, run_id)
-                took = time.monotonic() - told_at
+                took = time.monotonic() - asked_at
                 record_property("stopped after, s", round(took, 3))
                 assert took < AT_ONCE_S
                 await invariants.check(opened, session, [client])
@@ -168,7 +168,7 @@ async def test_another_user_cannot_stop_a_run(two: World) -> None:
     session, foreign = await two.new_session("bo"), await two.new_session("cy")
     async with at(two, session, 0) as bo, two.client(foreign, "cy") as cy:
         run_id = await bo.ask(SLOW)
-        await bo.until(lambda: growth_of(bo, run_id))
+        await bo.until(lambda: is_writing(bo, run_id))
         await cy.until(lambda: cy.is_connected)
         await cy.send("cancel", run_id=run_id)
         await cy.until(lambda: bool(cy.errors))
@@ -190,13 +190,13 @@ async def test_a_stop_from_a_page_that_is_served_by_a_thread(two: World, record_
         session = await two.new_session()
         async with two.browser("ada", process=process) as ada, at(two, session, 0) as owner:
             run_id = await owner.ask(SLOW)
-            await owner.until(lambda: growth_of(owner, run_id))  # noqa: B023 - waited for at once
+            await owner.until(lambda: is_writing(owner, run_id))  # noqa: B023 - waited for at once
             form = {"id": run_id, "csrfmiddlewaretoken": ada.cookie("csrftoken")}
-            told_at = time.time()
+            asked_at = time.time()
             async with ada.http.post(act, data=form, headers={"Referer": ada.url}) as answer:
                 assert answer.status == 200
             assert (await stopped(owner, run_id))["cancelled_by"] == "ada"
-            took = time.time() - told_at
+            took = time.time() - asked_at
             record_property("stopped after, s", round(took, 3))
             assert took < AT_ONCE_S
             await two.model.until(lambda: two.model.requests[-1].closed_at is not None, AT_ONCE_S)
@@ -214,10 +214,10 @@ async def test_a_stop_works_without_group_messages(
         run_id = await owner.ask(SLOW)
         await model.until(lambda: bool(model.requests))
         await other.until(lambda: other.is_connected)
-        told_at = time.monotonic()
+        asked_at = time.monotonic()
         await other.send("cancel", run_id=run_id)
         await stopped(owner, run_id)
-        took = time.monotonic() - told_at
+        took = time.monotonic() - asked_at
         record_property("stopped after, s", round(took, 2))
         assert took < 3
         await invariants.check(opened, session, [owner, other])
@@ -235,16 +235,16 @@ async def test_a_stop_ends_the_run_of_a_dead_or_frozen_process(
     async with at(opened, session, 1) as other:
         async with at(opened, session, 0) as owner:
             run_id = await owner.ask(SLOW)
-            await other.until(lambda: growth_of(other, run_id))
+            await other.until(lambda: is_writing(other, run_id))
         if how == "dead":
             await opened.kill(owner_process)
         else:
             owner_process.process.send_signal(signal.SIGSTOP)
-        told_at = time.monotonic()
+        asked_at = time.monotonic()
         await other.send("cancel", run_id=run_id)
         try:
             end = await stopped(other, run_id)
-            took = time.monotonic() - told_at
+            took = time.monotonic() - asked_at
         finally:
             if how == "dead":
                 await opened.start(owner_process)

@@ -222,7 +222,7 @@ async def test_child_runs_at_once_and_at_two_levels_stay_in_order(here: Here, pl
 
 
 @pytest.mark.parametrize(
-    ("message", "tool", "said"),
+    ("message", "tool", "words"),
     [
         ("hand on what fails", "ask_helper", "The agent “helper” failed: "),
         ("hand on nothing", "ask_helper", "The message is empty"),
@@ -230,12 +230,12 @@ async def test_child_runs_at_once_and_at_two_levels_stay_in_order(here: Here, pl
     ],
 )
 async def test_a_question_without_an_answer_says_why(
-    here: Here, planned: ModelServer, message: str, tool: str, said: str
+    here: Here, planned: ModelServer, message: str, tool: str, words: str
 ) -> None:
     root = await finish(here, message)
     ok, content = await result_of(here, tool)
     assert not ok
-    assert said in content
+    assert words in content
     assert root.status == "completed"
     check_log(await log(here), await database.read(tree, here))
 
@@ -316,10 +316,10 @@ async def test_a_stop_reaches_every_level_at_once(here: Here, planned: ModelServ
     root = await start(here, message)
     await planned.until(lambda: any(each.body["messages"][-1]["content"] == "hang" for each in planned.requests))
     loop = asyncio.get_running_loop()
-    told_at = loop.time()
+    asked_at = loop.time()
     await commands.cancel(here.user, here.session.pk)
     assert await here.all_ended()
-    assert loop.time() - told_at < 1.0
+    assert loop.time() - asked_at < 1.0
     await planned.until(lambda: planned.requests[-1].closed_at is not None)
     runs, steps = await database.read(tree, here), await log(here)
     assert [run.status for run in runs] == ["cancelled"] * (depth + 1)
@@ -414,7 +414,7 @@ async def go_on(here: Here, root: UUID) -> None:
 def live_at(n: int) -> Callable[..., Any]:
     """`publish_events`, but at the nth event the run's process counts as dead, and another process ends the run."""
     count = itertools.count(1)
-    telling = executor.publish_events
+    publish_events = executor.publish_events
 
     def interrupt_root() -> None:
         root = Run.objects.filter(parent=None, status__in=["running"]).first()
@@ -424,10 +424,10 @@ def live_at(n: int) -> Callable[..., Any]:
     async def publish(session_id: UUID, stored: Sequence[Any]) -> None:
         # Before the event is published: the run goes on meanwhile, and must not end first.
         is_nth = n in [next(count) for _ in stored]
-        interrupting = asyncio.ensure_future(database.write(interrupt_root)) if is_nth else None
-        await telling(session_id, stored)
-        if interrupting is not None:
-            await interrupting
+        interruption = asyncio.ensure_future(database.write(interrupt_root)) if is_nth else None
+        await publish_events(session_id, stored)
+        if interruption is not None:
+            await interruption
 
     return publish
 
@@ -528,7 +528,7 @@ async def test_ten_parents_with_eight_children_each_stream_at_once(
         for session, client in zip(sessions, clients, strict=True):
             events_of = await invariants.check(world, session, [client])
             assert sum(event.event == "child_complete" for event in events_of) == 8
-            assert len(client.state.grown) >= 8, "not all of them were seen growing"
+            assert len(client.state.seen_growing) >= 8, "not all of them were seen growing"
     times = [(request.at, request.finished_at or request.at) for request in model.requests]
     most = max(sum(began <= at < ended for began, ended in times) for at, _ in times)
     record_property("model calls at the same time, at most", most)

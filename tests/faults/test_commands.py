@@ -100,7 +100,7 @@ async def test_stopping_thrice_from_everywhere(world: World) -> None:
     async with world.client(session) as watching, two_tabs(world, session) as ((one, first), (two, second)):
         run = await watching.ask(SLOW)
         waiting = await watching.ask(SHORT)
-        await watching.until(lambda: watching.state.live == run and watching.state.runs[run].growth)
+        await watching.until(lambda: watching.state.live == run and watching.state.runs[run].partial)
         for _ in range(3):
             await asyncio.gather(first.send("cancel", run_id=run), second.send("cancel", run_id=run))
         statuses = [(await browser.call("POST", f"runs/{run}/cancel/", {}))[0] for browser in (one, two)]
@@ -117,7 +117,7 @@ async def test_continuing_thrice_from_everywhere(world: World) -> None:
     session = await world.new_session()
     async with world.client(session) as watching, two_tabs(world, session) as ((one, first), (_, second)):
         run = await watching.ask(SLOW)
-        await watching.until(lambda: run in watching.state.runs and watching.state.runs[run].growth)
+        await watching.until(lambda: run in watching.state.runs and watching.state.runs[run].partial)
         await first.send("cancel")
         await watching.ended(run)
         own_id = uuid4().hex

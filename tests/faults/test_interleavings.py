@@ -185,8 +185,8 @@ class Course:
         background.spawn(feed_registry.poll_forever(), "watch")
         await asyncio.gather(self._act(), self._write())
         while True:
-            told_at = max(self.changed_at, self.points.last_fault_at)
-            late_at = max(told_at + WITHIN_S, *(each.closed_at + COMING_BACK_S for each in self.watchers.values()))
+            settled_at = max(self.changed_at, self.points.last_fault_at)
+            late_at = max(settled_at + WITHIN_S, *(each.closed_at + COMING_BACK_S for each in self.watchers.values()))
             if self.loop.time() >= late_at:
                 break
             await asyncio.sleep(late_at - self.loop.time())

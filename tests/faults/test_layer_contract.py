@@ -98,47 +98,47 @@ async def test_a_text_in_progress_is_put_together_and_repaired(started: tuple[Ru
 @only(*DELIVERS)
 async def test_group_members_receive_messages_until_they_leave(layer: Any, watching: None) -> None:
     """Two groups whose members come and go: each receives its own group's messages, from joining to leaving."""
-    heard: dict[str, list[int]] = {"a": [], "b": [], "late": []}
+    received: dict[str, list[int]] = {"a": [], "b": [], "late": []}
     members = {
-        name: groups.GroupSubscription(name[0], lambda m, name=name: heard[name].append(m["n"])) for name in heard
+        name: groups.GroupSubscription(name[0], lambda m, name=name: received[name].append(m["n"])) for name in received
     }  # type: ignore[misc]
     members["late"].group = "a"
     await members["a"].open()
     await members["b"].open()
     await groups.publish("a", {"type": "x", "n": 1})
-    await until(lambda: heard["a"] == [1])
+    await until(lambda: received["a"] == [1])
     await members["late"].open()
     await groups.publish("a", {"type": "x", "n": 2})
-    await until(lambda: heard["a"] == [1, 2] and heard["late"] == [2])
+    await until(lambda: received["a"] == [1, 2] and received["late"] == [2])
     await members["a"].close()
     await groups.publish("a", {"type": "x", "n": 3})
     await groups.publish("b", {"type": "x", "n": 4})
-    await until(lambda: heard["late"] == [2, 3] and heard["b"] == [4])
-    assert heard["a"] == [1, 2]
+    await until(lambda: received["late"] == [2, 3] and received["b"] == [4])
+    assert received["a"] == [1, 2]
 
 
 @only(*DELIVERS)
 async def test_a_group_message_of_a_thread_arrives_at_once(layer: Any, watching: None) -> None:
     """A thread sends to a group while the loop is idle: the message arrives at once, and not when the next timer fires."""
-    heard: list[float] = []
+    received: list[float] = []
     loop = asyncio.get_running_loop()
-    member = groups.GroupSubscription("quiet", lambda _: heard.append(loop.time()))
+    member = groups.GroupSubscription("quiet", lambda _: received.append(loop.time()))
     await member.open()
     began = loop.time()
     threading.Thread(target=groups.publish_from_thread, args=(loop, "quiet", {"type": "x"})).start()
-    await until(lambda: bool(heard))
-    assert heard[0] - began < 0.3
+    await until(lambda: bool(received))
+    assert received[0] - began < 0.3
 
 
 @only(*DELIVERS)
 async def test_a_stop_reaches_the_process_that_executes_the_run(layer: Any, started: tuple[Run, Login]) -> None:
     """A stop of a run that this process does not execute: every process receives it, with its reason."""
-    told: list[tuple[str, str]] = []
-    member = groups.GroupSubscription(groups.EVERYONE, lambda m: told.append((m["run_id"], m["because"])))
+    received: list[tuple[str, str]] = []
+    member = groups.GroupSubscription(groups.EVERYONE, lambda m: received.append((m["run_id"], m["because"])))
     await member.open()
     run, _ = started
     await run_registry.stop_run(run.pk, "Stopped by Mei.")
-    await until(lambda: told == [(str(run.pk), "Stopped by Mei.")])
+    await until(lambda: received == [(str(run.pk), "Stopped by Mei.")])
 
 
 @pytest.fixture

@@ -31,8 +31,8 @@ async def _filled(bo: Browser) -> str:
 
 
 async def _counts(bo: Browser, set_id: str, number: int) -> tuple[str, dict[str, int]]:
-    told: dict[str, Any] = (await bo.call("GET", f"sets/{set_id}/runs/{number}/"))[1]
-    return told["state"], told["totals"]["counts"]
+    answer: dict[str, Any] = (await bo.call("GET", f"sets/{set_id}/runs/{number}/"))[1]
+    return answer["state"], answer["totals"]["counts"]
 
 
 async def _page_ms(bo: Browser, path: str) -> int:

@@ -101,24 +101,24 @@ async def test_a_failure_of_the_model_server(shared: World, model: ModelServer, 
     run_id = await client.ask("What time is it?")
     assert await client.ended(run_id) == "failed", "what broke off counts as whole"
     assert time.monotonic() - began < SILENCE_S + 4
-    told = entries(client, run_id)
-    assert [(e["type"], e["data"].get("code")) for e in told[-3:]] == [
+    events = entries(client, run_id)
+    assert [(e["type"], e["data"].get("code")) for e in events[-3:]] == [
         ("reasoning_step", code),
         ("error", code),
         ("reasoning_complete", code),
     ]
-    words = told[-2]["data"]["message"]
+    words = events[-2]["data"]["message"]
     assert words[0].isupper()
     assert len(words) < 400
-    assert not [bad for bad in ("Traceback", KEY, "<h1>", "Error(") if bad in str(told)]
+    assert not [bad for bad in ("Traceback", KEY, "<h1>", "Error(") if bad in str(events)]
     if failure.startswith("429"):
         assert "in 7 s" in words
     # What was written so far is stored as partial; completed steps stay.
     assert [result["ok"] for result in steps(client, run_id, "tool_result")] == [True]
     answers = steps(client, run_id, "final_answer")
     assert all(answer["partial"] is True for answer in answers)
-    said = answers[0]["content"] if answers else ""
-    assert script.fault in ("huge", "long_event") or TEXT.startswith(said)
+    text = answers[0]["content"] if answers else ""
+    assert script.fault in ("huge", "long_event") or TEXT.startswith(text)
     if script.fault in OPEN_ENDED:
         await model.until(lambda: model.requests[1].closed_at is not None, 2)
     # The next run has the completed messages, of the partial ones only what a limit has cut, and repeats no tool call.
@@ -159,8 +159,8 @@ async def test_unusual_answers_are_read_as_they_are_meant(
     model.enqueue(script, Script("So."))
     run_id = await client.ask("What is 6*7?")
     assert await client.ended(run_id) == "completed"
-    said = [entry["data"] for entry in entries(client, run_id) if "step" in entry["data"]][: len(meant)]
-    assert [(e["type"], e.get("arguments") or e["content"]) for e in said] == meant, "it was read as something else"
+    steps = [entry["data"] for entry in entries(client, run_id) if "step" in entry["data"]][: len(meant)]
+    assert [(e["type"], e.get("arguments") or e["content"]) for e in steps] == meant, "it was read as something else"
     await invariants.check(shared, client.session_id, [client])
 
 
@@ -199,7 +199,7 @@ async def test_the_longest_answer_that_is_taken(shared: World, model: ModelServe
     model.enqueue(Script(text, piece=4_000))
     async with shared.client(await shared.new_session()) as other:
         run_id = await client.ask("Write a book")
-        await client.until(lambda: run_id in client.state.runs and client.state.runs[run_id].growth)
+        await client.until(lambda: run_id in client.state.runs and client.state.runs[run_id].partial)
         assert await other.ended(await other.ask("Say [tokens=3]")) == "completed"
         assert await client.ended(run_id) == "completed"
     assert client.state.runs[run_id].answer == text

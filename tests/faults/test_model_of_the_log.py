@@ -50,15 +50,15 @@ class Client:
         self.state = State(self.complaints.append)
         self.connected = False
 
-    def take(self, stored: Stored) -> None:
+    def apply(self, stored: Stored) -> None:
         """Apply a published frame, unless an earlier one is missing: then read from the log, as feeds do."""
         if self.connected and stored.seq <= self.state.seq + 1:
-            self.state.take(json.loads(stored.frame))
+            self.state.apply(json.loads(stored.frame))
 
     def catch_up(self, session_id: UUID) -> None:
         """Read from the log what the client does not have yet."""
         for stored in selectors.stored_after(session_id, self.state.seq, 1_000):
-            self.state.take(json.loads(stored.frame))
+            self.state.apply(json.loads(stored.frame))
 
 
 class LogMachine(RuleBasedStateMachine):
@@ -76,24 +76,24 @@ class LogMachine(RuleBasedStateMachine):
         self.held: list[Run] = []
         self.runs: dict[str, UUID] = {}
         self.everybody: list[Client] = []
-        self.told: list[Stored] = []
+        self.published: list[Stored] = []
 
     # What processes do
 
-    def _note(self, stored: list[Stored], *, tell: bool) -> None:
+    def _note(self, stored: list[Stored], *, publish: bool) -> None:
         self.committed += [(one.seq, str(json.loads(one.frame)["id"])) for one in stored]
-        if tell:
-            self.told += stored
+        if publish:
+            self.published += stored
             for client in self.everybody:
                 for one in stored:
-                    client.take(one)
+                    client.apply(one)
 
     def _next_thought(self, run: Run) -> Entry:
         number = Step.objects.filter(run=run).exclude(number=None).count() + 1
         return making.thought(f"thought {number} 天氣 🙂", number)
 
-    @rule(message=st.sampled_from(MESSAGES), tell=st.booleans())
-    def ask(self, message: str, tell: bool) -> None:
+    @rule(message=st.sampled_from(MESSAGES), publish=st.booleans())
+    def ask(self, message: str, publish: bool) -> None:
         accepted = run_commands.ask_atomically(
             self.user,
             self.session.pk,
@@ -108,14 +108,14 @@ class LogMachine(RuleBasedStateMachine):
         assert self.runs.setdefault(message, accepted.run_id) == accepted.run_id
         if accepted.claim is not None:
             self.held.append(accepted.claim.run)
-            self._note(accepted.claim.events, tell=tell)
+            self._note(accepted.claim.events, publish=publish)
 
-    @rule(tell=st.booleans())
-    def claim(self, tell: bool) -> None:
+    @rule(publish=st.booleans())
+    def claim(self, publish: bool) -> None:
         claim = dispatch.claim_next(self.session.pk)
         if claim is not None:
             self.held.append(claim.run)
-            self._note(claim.events, tell=tell)
+            self._note(claim.events, publish=publish)
 
     @rule()
     def another_process_takes_over(self) -> None:
@@ -125,8 +125,8 @@ class LogMachine(RuleBasedStateMachine):
             self.held.append(live)
 
     @precondition(lambda self: self.held)
-    @rule(which=st.integers(min_value=0), tell=st.booleans())
-    def store_a_step(self, which: int, tell: bool) -> None:
+    @rule(which=st.integers(min_value=0), publish=st.booleans())
+    def store_a_step(self, which: int, publish: bool) -> None:
         held = self.held[which % len(self.held)]
         is_owner = Run.objects.filter(pk=held.pk, fence=held.fence, status__in=LIVE).exists()
         try:
@@ -135,7 +135,7 @@ class LogMachine(RuleBasedStateMachine):
             assert not is_owner
         else:
             assert is_owner, "a step was stored by who had lost the run"
-            self._note(stored, tell=tell)
+            self._note(stored, publish=publish)
 
     @precondition(lambda self: self.held)
     @rule(which=st.integers(min_value=0))
@@ -161,9 +161,9 @@ class LogMachine(RuleBasedStateMachine):
     @rule(
         which=st.integers(min_value=0),
         status=st.sampled_from([RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.INTERRUPTED, RunStatus.CANCELLED]),
-        tell=st.booleans(),
+        publish=st.booleans(),
     )
-    def end(self, which: int, status: RunStatus, tell: bool) -> None:
+    def end(self, which: int, status: RunStatus, publish: bool) -> None:
         held = self.held[which % len(self.held)]
         before = Run.objects.get(pk=held.pk)
         is_owner = before.fence == held.fence and before.status in LIVE
@@ -173,24 +173,24 @@ class LogMachine(RuleBasedStateMachine):
             assert not is_owner
         else:
             assert is_owner, "a run was ended by who had lost it"
-            self._note(stored, tell=tell)
+            self._note(stored, publish=publish)
 
-    @rule(tell=st.booleans())
-    def sweep(self, tell: bool) -> None:
+    @rule(publish=st.booleans())
+    def sweep(self, publish: bool) -> None:
         for run_id in Run.objects.filter(session=self.session, status__in=LIVE).values_list("id", flat=True):
             result = recovery.interrupt_atomically(run_id)
             assert result is not None
-            self._note(result[1], tell=tell)
+            self._note(result[1], publish=publish)
 
-    @rule(everything=st.booleans(), tell=st.booleans())
-    def stop(self, everything: bool, tell: bool) -> None:
+    @rule(everything=st.booleans(), publish=st.booleans())
+    def stop(self, everything: bool, publish: bool) -> None:
         try:
             _, stored = run_commands.cancel_atomically(self.user, self.session.pk, None, everything=everything)
         except admission.Refused:
             found = Run.objects.filter(session=self.session, status__in=UNFINISHED if everything else LIVE)
             assert not found.exists()
         else:
-            self._note(stored, tell=tell)
+            self._note(stored, publish=publish)
 
     @rule(to=st.integers(min_value=0))
     def set_the_database_back(self, to: int) -> None:
@@ -211,7 +211,7 @@ class LogMachine(RuleBasedStateMachine):
         kept = set(Run.objects.filter(session=self.session).values_list("id", flat=True))
         self.runs = {message: run_id for message, run_id in self.runs.items() if run_id in kept}
         self.held = [held for held in self.held if held.pk in kept]
-        self.told.clear()
+        self.published.clear()
         for client in self.everybody:
             client.connected = False
 
@@ -240,10 +240,10 @@ class LogMachine(RuleBasedStateMachine):
     def go(self, client: Client) -> None:
         client.connected = False
 
-    @precondition(lambda self: self.told)
+    @precondition(lambda self: self.published)
     @rule(client=clients, which=st.integers(min_value=0))
     def receive_something_again(self, client: Client, which: int) -> None:
-        client.take(self.told[which % len(self.told)])
+        client.apply(self.published[which % len(self.published)])
 
     @rule(client=clients)
     def look_at_the_log(self, client: Client) -> None:

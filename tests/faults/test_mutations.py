@@ -80,7 +80,7 @@ NOTICED = [
         "it was read as something else",
     ),
     (
-        "telling_calls_apart_by_index_alone",
+        "distinguishing_calls_by_index_alone",
         "test_model.py::test_unusual_answers_are_read_as_they_are_meant[pieces of a call under other indexes]",
         "it was read as something else",
     ),
@@ -113,7 +113,7 @@ NOTICED = [
         "test_tools.py::test_a_proxy_is_not_asked_for_what_is_inside",
         "a proxy was asked for an address inside",
     ),
-    *(("telling_before_saving", STORING[0].format(on), STORING[1]) for on in ("sqlite", "postgres")),
+    *(("publishing_before_saving", STORING[0].format(on), STORING[1]) for on in ("sqlite", "postgres")),
     *(
         (
             "without_limits_of_logins",

@@ -25,8 +25,8 @@ async def test_verdicts_and_comments_reach_the_other_process(two: World) -> None
                 body = {"seq": 1 + number, "text": f"comment {number}"}
                 status, made = await here.call("POST", f"sessions/{session_id}/comments/", body)
                 assert status == 201
-                told = (await socket.until_type("comment", 2))["data"]
-                assert told == {**made, "count": 1, "version": number + 1}
+                comment = (await socket.until_type("comment", 2))["data"]
+                assert comment == {**made, "count": 1, "version": number + 1}
             # Both at once, on the same run: each change has its own number, and arrives once, in order.
             words = ["good", "bad"] * 5
             statuses = await asyncio.gather(judged_by(here, run_id, words), judged_by(there, run_id, words))

@@ -12,7 +12,7 @@ from tests.faults.work import rounds
 from tests.faults.world import World
 
 #: What the log may contain meanwhile.
-SAID = "Too many open files|unable to open database file|could not be"
+EXPECTED_LOGS = "Too many open files|unable to open database file|could not be"
 
 
 @pytest.mark.xdist_group("alone")
@@ -35,7 +35,7 @@ async def test_open_connections_keep_working_when_no_file_can_be_opened(shared: 
         async with world.browser("cy") as browser:
             assert (await browser.call("GET", "sessions/"))[0] == 200
         assert await here.ended(run_id) == "completed"
-        await check(world, session, [here], logs_may=SAID)
+        await check(world, session, [here], logs_may=EXPECTED_LOGS)
     assert here.connections == 1
 
 

@@ -35,7 +35,7 @@ def log() -> list[Frame]:
     ]
 
 
-def growth(text: str, *, step: int = 1, offset: int = 0, attempt: int = 1) -> Frame:
+def delta(text: str, *, step: int = 1, offset: int = 0, attempt: int = 1) -> Frame:
     data = {"step": step, "type": "thought", "attempt": attempt, "offset": offset, "text": text}
     return {"type": "reasoning_delta", "run_id": RUN, "data": data}
 
@@ -51,7 +51,7 @@ async def played(*frames: Frame, connections: int = 1) -> Oracle:
     for _ in range(connections):
         client._joined = False
         for one in frames:
-            await client._take(one)
+            await client._handle(one)
     return client
 
 
@@ -59,17 +59,17 @@ async def played(*frames: Frame, connections: int = 1) -> Oracle:
 def test_it_puts_growth_together_as_pages_do(case: Any) -> None:
     broken: list[str] = []
     state = State(broken.append)
-    state.take(frame(1, "reasoning_start", message="Why?"))
+    state.apply(frame(1, "reasoning_start", message="Why?"))
     for data in case["deltas"]:
-        state.take({"type": "reasoning_delta", "run_id": RUN, "data": data})
-    grown = state.runs[RUN].growth
-    assert (grown.text if grown else None) == case["text"]
+        state.apply({"type": "reasoning_delta", "run_id": RUN, "data": data})
+    partial = state.runs[RUN].partial
+    assert (partial.text if partial else None) == case["text"]
     assert not broken
 
 
 async def test_a_life_without_faults_breaks_no_rule() -> None:
     start, thought, answer, end = log()
-    client = await played(joined(), start, growth("Let "), growth("me", offset=4), thought, answer, end)
+    client = await played(joined(), start, delta("Let "), delta("me", offset=4), thought, answer, end)
     assert not client.violations
     assert client.state.shown() == (await played(joined(4), *log())).state.shown()
 
@@ -86,8 +86,8 @@ async def test_a_life_without_faults_breaks_no_rule() -> None:
         ),
         ([joined(), *log(), frame(5, "reasoning_step", type="start")], "after its run's end"),
         ([joined(), frame(1, "reasoning_step", type="start")], "a run began with"),
-        ([joined(), log()[0], growth("Something else"), log()[1]], "shown as it grew"),
-        ([joined(4), log()[0], growth("Let")], "before the replay had ended"),
+        ([joined(), log()[0], delta("Something else"), log()[1]], "shown as it grew"),
+        ([joined(4), log()[0], delta("Let")], "before the replay had ended"),
         ([joined(session_id="another")], "was told of session another"),
         ([joined(4), *log(), joined(2)], "without a reset"),
         ([joined(), *log(), {"type": "pong", "data": {"last_seq": 3}}], "the head was told as 3"),
@@ -185,7 +185,7 @@ async def test_memory_that_a_process_takes_is_counted(shared: World) -> None:
     server.rest()
     assert server.most_taken < MB
     server._at_rest -= invariants.SPARE_BYTES + 2 * invariants.WINDOW_BYTES
-    with pytest.raises(AssertionError, match="52 MB were taken for 1 sockets"):
+    with pytest.raises(AssertionError, match="52 MB were used for 1 sockets"):
         await invariants.check_costs(server, 1)
     server.rest()
 

@@ -259,8 +259,8 @@ async def test_postgres_takes_no_changes(
             assert status == 200
             await here.until(lambda: here.state.seq == answer["last_seq"])
             if stays:
-                said = f"The end of run {run_id} could not be stored"
-                await until(lambda: any(said in line for line in world.output), 60, "the run to give up")
+                words = f"The end of run {run_id} could not be stored"
+                await until(lambda: any(words in line for line in world.output), 60, "the run to give up")
         assert await here.ended(run_id, 60) == ("failed" if stays else "completed")
         assert await there.ended(await asking, 60) == "completed"
         await check(world, session, [here, there])

@@ -48,12 +48,12 @@ async def decide_what_waits(opened: World, client: Oracle, run_id: str, decision
     await client.until(lambda: asked() or (run_id in client.state.runs and client.state.runs[run_id].ended))
     async with opened.browser() as browser:
         for request in asked():
-            said = {"tool_call_id": request["tool_call_id"], "decision": decision}
-            assert (await browser.call("POST", f"runs/{run_id}/approve/", said))[0] == 202
+            body = {"tool_call_id": request["tool_call_id"], "decision": decision}
+            assert (await browser.call("POST", f"runs/{run_id}/approve/", body))[0] == 202
     assert await client.ended(run_id) == "completed"
 
 
-async def carried(
+async def answer_with(
     opened: World, client: Oracle, model: ModelServer, url: str, *before: Script, decision: str = "deny"
 ) -> str:
     """The result of a run in which a model fetches an address."""
@@ -72,20 +72,22 @@ async def test_private_words_stay_in_the_session_that_read_them(opened: World, m
     await write_elsewhere(opened)
     session = await opened.new_session()
     async with opened.client(session) as client:
-        assert "There is no site" in await carried(opened, client, model, AWAY), "nothing is private yet"
-        assert (await carried(opened, client, model, AWAY, SEARCH)).startswith(REFUSED)
+        assert "There is no site" in await answer_with(opened, client, model, AWAY), "nothing is private yet"
+        assert (await answer_with(opened, client, model, AWAY, SEARCH)).startswith(REFUSED)
         # Not because of what the model remembers: the mark belongs to the session.
-        assert (await carried(opened, client, model, AWAY)).startswith(REFUSED), "a later run carried private words out"
+        assert (await answer_with(opened, client, model, AWAY)).startswith(REFUSED), (
+            "a later run carried private words out"
+        )
         model.enqueue(Script("I know it."))
         assert await client.ended(await client.ask(f"Read {KNOWN} now")) == "completed"
-        assert "There is no site" in await carried(opened, client, model, KNOWN), "what a person wrote may be asked"
-        assert (await carried(opened, client, model, f"{KNOWN}?q={SECRET}")).startswith(REFUSED)
+        assert "There is no site" in await answer_with(opened, client, model, KNOWN), "what a person wrote may be asked"
+        assert (await answer_with(opened, client, model, f"{KNOWN}?q={SECRET}")).startswith(REFUSED)
         # A person may allow it, each time anew.
-        assert "There is no site" in await carried(opened, client, model, AWAY, decision="allow")
-        assert (await carried(opened, client, model, AWAY)).startswith(REFUSED)
+        assert "There is no site" in await answer_with(opened, client, model, AWAY, decision="allow")
+        assert (await answer_with(opened, client, model, AWAY)).startswith(REFUSED)
         await invariants.check(opened, session, [client])
     async with opened.client(await opened.new_session()) as other:
-        assert "There is no site" in await carried(opened, other, model, AWAY), "another session has read nothing"
+        assert "There is no site" in await answer_with(opened, other, model, AWAY), "another session has read nothing"
 
 
 async def test_the_mark_outlives_a_crash_and_holds_for_what_is_continued(opened: World, model: ModelServer) -> None:

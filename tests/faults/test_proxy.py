@@ -25,7 +25,7 @@ async def proxy() -> AsyncIterator[Proxy]:
     server.close()
 
 
-async def say(proxy: Proxy, words: bytes = b"hello") -> Streams:
+async def open_and_send(proxy: Proxy, words: bytes = b"hello") -> Streams:
     reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
     writer.write(words)
     return reader, writer
@@ -34,7 +34,7 @@ async def say(proxy: Proxy, words: bytes = b"hello") -> Streams:
 async def test_a_slow_proxy_passes_data_late(proxy: Proxy) -> None:
     proxy.latency_s = 0.05
     began = asyncio.get_running_loop().time()
-    reader, writer = await say(proxy)
+    reader, writer = await open_and_send(proxy)
     assert await reader.readexactly(5) == b"hello"
     assert asyncio.get_running_loop().time() - began >= 0.1
     assert proxy.instead_of("redis://me:pw@elsewhere:1/0") == f"redis://me:pw@127.0.0.1:{proxy.port}/0"
@@ -44,17 +44,17 @@ async def test_a_slow_proxy_passes_data_late(proxy: Proxy) -> None:
 @pytest.mark.parametrize("bytes_", [0, 1, 4])
 async def test_the_proxy_cuts_after_so_many_bytes(proxy: Proxy, bytes_: int) -> None:
     proxy.cut_after = bytes_
-    reader, writer = await say(proxy)
+    reader, writer = await open_and_send(proxy)
     assert await reader.read() == b"hello"[:bytes_]
     writer.close()
 
 
 async def test_the_proxy_freezes_and_thaws(proxy: Proxy) -> None:
-    reader, writer = await say(proxy)
+    reader, writer = await open_and_send(proxy)
     await reader.readexactly(5)
     proxy.freeze()
     writer.write(b"again")
-    later, new = await say(proxy, b"new")
+    later, new = await open_and_send(proxy, b"new")
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(reader.read(1), 0.1)
     proxy.thaw()
@@ -65,19 +65,19 @@ async def test_the_proxy_freezes_and_thaws(proxy: Proxy) -> None:
 
 
 async def test_the_proxy_resets(proxy: Proxy) -> None:
-    reader, _ = await say(proxy)
+    reader, _ = await open_and_send(proxy)
     await reader.readexactly(5)
     proxy.reset()
     with pytest.raises(ConnectionResetError):
         await reader.read(1)
     proxy.refuses = True
-    reader, _ = await say(proxy)
+    reader, _ = await open_and_send(proxy)
     with pytest.raises(ConnectionResetError):
         await reader.read(1)
 
 
 async def test_the_proxy_closes_one_half(proxy: Proxy) -> None:
-    reader, writer = await say(proxy)
+    reader, writer = await open_and_send(proxy)
     await reader.readexactly(5)
     proxy.lines[0].half_close()
     assert await reader.read() == b""

@@ -13,7 +13,7 @@ from tests.faults.world import SCALE, until
 from tests.serving import Browser
 
 TOPOLOGIES = ["sqlite", pytest.param("postgres", marks=pytest.mark.long), SCALE]
-SAID = {"title": "Researcher", "thinking": "", "all_servers": "on"}
+FIELDS = {"title": "Researcher", "thinking": "", "all_servers": "on"}
 SERVER = {"name": "far", "transport": "http-or-sse", "key_header": "Authorization", "new_key": ""}
 
 
@@ -35,17 +35,17 @@ async def test_a_published_version_is_what_the_next_run_takes_wherever_it_is_ask
     async with world.browser("ada") as staff, world.browser("bo", last) as there:
         session = await there.new_session()
         for number in range(2, 5):
-            said = {**SAID, "based_on": number - 1, "instructions": f"You are number {number}."}
-            await submit(staff, reverse("admin:chat_agent_change", args=(agent,)), **said)
+            fields = {**FIELDS, "based_on": number - 1, "instructions": f"You are number {number}."}
+            await submit(staff, reverse("admin:chat_agent_change", args=(agent,)), **fields)
             await submit(staff, reverse("admin:chat_agent_act", args=(agent, "publish")), number=number)
             status, accepted = await there.call("POST", f"sessions/{session}/messages/", {"message": f"Who? {number}"})
             assert status == 202, accepted
             await world.quiet(session)
-            taken = world.database.rows(
+            rows = world.database.rows(
                 "SELECT number FROM chat_agentversion WHERE id = (SELECT agent_version_id FROM chat_run WHERE id = ?)",
                 UUID(accepted["run_id"]),
             )
-            assert taken == [(number,)]
+            assert rows == [(number,)]
             assert world.model.requests[-1].body["messages"][0]["content"].startswith(f"You are number {number}.")
 
 

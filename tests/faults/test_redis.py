@@ -166,11 +166,11 @@ async def test_sockets_open_while_redis_is_slow(
                 for number in range(6):
                     clients.append(await until_done.enter_async_context(_at(world, session, (number + 1) % 2)))
                     await asyncio.sleep(0.3)
-                soon = max(client.state.seq for client in clients) + 20
+                later = max(client.state.seq for client in clients) + 20
                 for client in clients:
                     with contextlib.suppress(AssertionError):
-                        await client.until(lambda client=client, soon=soon: client.state.seq > soon, 15)  # type: ignore[misc]
-                    assert client.state.seq > soon, "a client gets nothing more"
+                        await client.until(lambda client=client, later=later: client.state.seq > later, 15)  # type: ignore[misc]
+                    assert client.state.seq > later, "a client gets nothing more"
                 network.latency_s = 0.0
             done.set()
             await busy
@@ -201,10 +201,10 @@ async def test_redis_is_gone_while_a_program_is_told_an_answer(
                 lines = [line async for line in answer.content if line.startswith(b"data: {")]
                 await stream.until_type("reasoning_complete")
         stored = await world.everything(session)
-    told: list[dict[str, Any]] = [json.loads(line.removeprefix(b"data: ")) for line in lines]
-    assert "error" not in told[-1], told[-1]
-    assert told[-1]["choices"][0]["finish_reason"] == "stop"
-    content = "".join(each["choices"][0]["delta"].get("content", "") for each in told)
+    events: list[dict[str, Any]] = [json.loads(line.removeprefix(b"data: ")) for line in lines]
+    assert "error" not in events[-1], events[-1]
+    assert events[-1]["choices"][0]["finish_reason"] == "stop"
+    content = "".join(each["choices"][0]["delta"].get("content", "") for each in events)
     assert content.strip() == ANSWER.strip()
     assert stream.stored() == stored
     assert {run.status for run in world.database.runs(session)} == {"completed"}

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests import programs, services
-from tests.faults import ticking
+from tests.faults import ticker_process
 from tests.faults.conftest import OpenWorld, Record
 from tests.faults.world import SCALE, Database, make_ready, until
 from tests.model_server import ModelServer
@@ -138,7 +138,7 @@ def tables_of(environment: dict[str, str]) -> Tables:
 @pytest.fixture
 def clock(tmp_path: Path) -> Path:
     file = tmp_path / "clock"
-    ticking.set_clock(file, NOW)
+    ticker_process.set_clock(file, NOW)
     return file
 
 
@@ -148,12 +148,12 @@ def clock(tmp_path: Path) -> Path:
 def test_a_ticker_killed_at_any_statement_loses_and_doubles_nothing(environment: dict[str, str], clock: Path) -> None:
     """Killed before its first statement, its second …, until one survives: the next ticker handles what is due, once."""
     tables = tables_of(environment)
-    with ticking.breakable(environment) as ticker:
+    with ticker_process.breakable(environment) as ticker:
         statement, answer = 0, ""
         while answer != "survived":
             statement += 1
             now = NOW + statement * 10 * MINUTE
-            ticking.set_clock(clock, now)
+            ticker_process.set_clock(clock, now)
             schedule, *_ = tables.add(now, at=now)
             answer = ticker.ask("kill", statement, clock)
             found = tables.occurrences(schedule)
@@ -175,10 +175,10 @@ def test_a_ticker_frozen_at_any_statement_loses_and_doubles_nothing(
     """Frozen while it may hold locks: others handle what is due meanwhile, and what it does when it is resumed changes nothing."""
     tables = tables_of(environment)
     statement, is_over = 1, False
-    with ticking.breakable(environment) as frozen, ticking.breakable(environment) as other:
+    with ticker_process.breakable(environment) as frozen, ticker_process.breakable(environment) as other:
         while not is_over:
             now = NOW + statement * 10 * MINUTE
-            ticking.set_clock(clock, now)
+            ticker_process.set_clock(clock, now)
             schedule, *_ = tables.add(now, at=now)
             answer, _, child = frozen.ask("stop", statement, clock).partition(" ")
             is_over = answer == "survived"
@@ -209,10 +209,10 @@ async def an_hour(
 ) -> None:
     """Let tickers run through this many minutes of the clock, each killed or frozen at random and restarted."""
     draw = random.Random(seed)
-    crowd = [ticking.Loop(environment, clock) for _ in range(tickers)]
+    crowd = [ticker_process.Loop(environment, clock) for _ in range(tickers)]
     stop = asyncio.Event()
 
-    async def live(ticker: ticking.Loop) -> None:
+    async def live(ticker: ticker_process.Loop) -> None:
         await asyncio.to_thread(ticker.start)
         while not stop.is_set():
             await asyncio.sleep(draw.uniform(0, 1.5))
@@ -229,7 +229,7 @@ async def an_hour(
     try:
         for minute in range(1, minutes + 1):
             now = NOW + minute * MINUTE
-            ticking.set_clock(clock, now)
+            ticker_process.set_clock(clock, now)
             # The clock advances only once the minute has been handled; otherwise that minute would count as missed.
             await until(lambda now=now: min(tables.next_at()) > now, 60, f"minute {minute} to be seen to")  # type: ignore[misc]
     finally:
@@ -377,13 +377,13 @@ def test_the_nights_on_which_clocks_are_changed(
     zone = ZoneInfo("Europe/Berlin")
     tables = tables_of(environment)
     begin = day.replace(tzinfo=zone).astimezone(UTC)
-    ticking.set_clock(clock, begin)
+    ticker_process.set_clock(clock, begin)
     tables.add(begin, cron="30 2 * * *", time_zone=zone.key)
     tables.add(begin, cron="15 3 * * *", time_zone=zone.key)
     # The product calculates the first due time.
-    with ticking.breakable(environment) as ticker:
+    with ticker_process.breakable(environment) as ticker:
         for tick in range(1, 36):
-            ticking.set_clock(clock, begin + tick * 10 * MINUTE)
+            ticker_process.set_clock(clock, begin + tick * 10 * MINUTE)
             assert ticker.ask("kill", 10_000, clock) == "survived"
     due = [moment.astimezone(zone).strftime("%H:%M %z") for moment, *_ in tables.occurrences() if moment > begin]
     assert due == expected

@@ -41,10 +41,10 @@ async def test_a_set_goes_on_after_a_kill_without_loss_or_duplicates(tmp_path: P
         server.kill()
         server.start()
         async with Browser.logged_in(server.url, "bo") as bo, asyncio.timeout(90):
-            while (told := await _results(bo, set_id))["state"] == "running":  # noqa: ASYNC110 - of another process
+            while (results := await _results(bo, set_id))["state"] == "running":  # noqa: ASYNC110 - of another process
                 await asyncio.sleep(0.05)
             listed = (await bo.call("GET", "sessions/"))[1]["items"]
-    assert told["totals"]["counts"] == {"passed": CASES}
+    assert results["totals"]["counts"] == {"passed": CASES}
     assert listed == [], "what a set asks stands in no list"
     with sqlite3.connect(tmp_path / "thinkaloud.sqlite3") as stored:
         ends = stored.execute(

@@ -186,7 +186,7 @@ async def test_a_stopping_server_refuses_connections_and_queues_messages(stoppin
         server.process.send_signal(signal.SIGTERM)
         await nobody_listens(server)
         with pytest.raises(aiohttp.ClientConnectorError):
-            async with aiohttp.ClientSession() as stranger, stranger.get(server.url + "/healthz"):
+            async with aiohttp.ClientSession() as visitor, visitor.get(server.url + "/healthz"):
                 pass
         await other.send("chat", message="Say [tokens=3]", client_message_id="late")
         accepted = await other.until_type("accepted")

@@ -57,25 +57,25 @@ class Held:
     """What a process holds at one time."""
 
     numbers: dict[str, float]
-    told: dict[str, Any]
+    inside: dict[str, Any]
 
 
 async def look(browser: Browser, process: psutil.Process) -> Held:
     """Measure it from outside and from inside."""
     async with browser.http.get("/inside") as answer:
-        told = await answer.json()
+        figures = await answer.json()
     handles = process.num_fds()
     return Held(
         {
             "handles": handles,
             "other handles": handles - sum(".sqlite3" in file.path for file in process.open_files()),
             "threads": process.num_threads(),
-            "tasks": sum(told["tasks"].values()),
-            "kept": sum(told["kept"].values()),
-            "objects": sum(told["objects"].values()),
+            "tasks": sum(figures["tasks"].values()),
+            "kept": sum(figures["kept"].values()),
+            "objects": sum(figures["objects"].values()),
             "MB": process.memory_info().rss / 1e6,
         },
-        told,
+        figures,
     )
 
 
@@ -110,8 +110,8 @@ def more_than(before: Held, after: Held) -> dict[str, tuple[float, float]]:
     }
 
 
-def grown(samples: list[Held]) -> tuple[list[str], list[str]]:
-    """How each number has developed, as text; and which of them have grown."""
+def grown_figures(samples: list[Held]) -> tuple[list[str], list[str]]:
+    """How each number has developed, as text; and which of them have grown_figures."""
     size = len(samples) // WINDOWS
     windows = [samples[start : start + size] for start in range(0, size * WINDOWS, size)]
     words, not_flat = [], []
@@ -232,7 +232,7 @@ async def test_everything_at_once_for_long(open_world: OpenWorld, model: ModelSe
         talks, runs, connections = map(sum, zip(*await asyncio.gather(*talking), strict=True))
         looked, gone = await looking, await leaving
         after = await when_all_have_gone(looker, process, before)
-    words, not_flat = grown(samples)
+    words, not_flat = grown_figures(samples)
     left = ", ".join(f"{name} {before.numbers[name]:.0f} before, {after.numbers[name]:.0f} after" for name in LEFT)
     record_property(
         f"{MINUTES:g} min",
@@ -241,4 +241,4 @@ async def test_everything_at_once_for_long(open_world: OpenWorld, model: ModelSe
     )
     assert runs > 20 * MINUTES
     assert not not_flat
-    assert not more_than(before, after), (before.told, after.told)
+    assert not more_than(before, after), (before.inside, after.inside)

@@ -19,7 +19,7 @@ from tests.faults.world import World, until
 from tests.model_server import ModelServer
 
 #: What the log may contain about such a database.
-SAID = "could not be|could not be renewed|disk I/O error|locked|full"
+EXPECTED_LOGS = "could not be|could not be renewed|disk I/O error|locked|full"
 
 
 @pytest.mark.xdist_group("alone")
@@ -44,7 +44,7 @@ async def test_the_database_is_locked_by_somebody_else(shared: World, seconds: i
             assert (status, answer["last_seq"]) == (200, here.state.seq)
             other.execute("ROLLBACK")
         assert await here.ended(run_id) == "completed"
-        await check(world, session, [here], logs_may=SAID)
+        await check(world, session, [here], logs_may=EXPECTED_LOGS)
         assert here.connections == 1
 
 
@@ -88,7 +88,7 @@ async def test_the_disk_is_full_for_a_moment(shared: World) -> None:
         await asyncio.sleep(2)
         await empty(world)
         assert await here.ended(run_id) == "completed"
-        await check(world, session, [here], logs_may=SAID)
+        await check(world, session, [here], logs_may=EXPECTED_LOGS)
 
 
 @pytest.mark.long
@@ -108,7 +108,7 @@ async def test_the_disk_stays_full(open_world: OpenWorld, model: ModelServer) ->
         assert await here.ended(run_id) == "failed"
         model.respond = rounds(2)
         assert await here.ended(await asyncio.wait_for(asking, 20)) == "completed"
-        await check(world, session, [here], logs_may=SAID)
+        await check(world, session, [here], logs_may=EXPECTED_LOGS)
     failed = next(run for run in world.database.runs(session) if run.id == run_id)
     assert failed.code == "storage"
     assert here.state.runs[run_id].entries[-2]["data"]["code"] == "storage"
@@ -162,5 +162,5 @@ async def test_no_space_is_left_on_the_disk(small_disk: Path, model: ModelServer
             ballast.unlink()
             assert await here.ended(run_id) == ("failed" if stays else "completed")
             assert await here.ended(await asking) == "completed"
-            await check(world, session, [here], logs_may=SAID)
+            await check(world, session, [here], logs_may=EXPECTED_LOGS)
     assert here.connections == 1

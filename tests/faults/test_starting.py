@@ -186,8 +186,8 @@ async def test_a_socket_cancelled_at_each_await_of_its_opening_leaves_no_row(
         async with asyncio.timeout(20):
             # The work that closing hands to the threads comes after the work that opening has handed to them.
             while True:
-                is_said = await database.write(Connection.objects.exists)
-                if not is_said and not connections.open_here and presence.writing is None:
+                is_written = await database.write(Connection.objects.exists)
+                if not is_written and not connections.open_here and presence.writing is None:
                     break
         if not leaving.was_left:
             break

@@ -107,18 +107,18 @@ def pending(frame: dict[str, Any]) -> list[str] | None:
 async def test_a_steering_message_reaches_the_process_that_executes_the_run(two: World, ways: tuple[str, str]) -> None:
     """Sent at either process, visible at the other and withdrawn there; one that interrupts is read at once, wherever it is sent."""
     async with at_work(two) as (session_id, run_id, own, other):
-        saying, looking = (other, own) if ways[0] == "steer" else (own, other)
-        await saying.send("steer", message="Never mind.", client_message_id="back")
-        answer = (await saying.until_type("accepted"))["data"]
+        author, looking = (other, own) if ways[0] == "steer" else (own, other)
+        await author.send("steer", message="Never mind.", client_message_id="back")
+        answer = (await author.until_type("accepted"))["data"]
         assert answer == {"client_message_id": "back", "run_id": run_id, "queued": 0, "steer": True}
         await looking.until(lambda frame: pending(frame) == ["Never mind."], 5)
         await looking.send("unsteer", client_message_id="back")
-        await saying.until(lambda frame: pending(frame) == [], 5)
-        await saying.send("steer", message="Be brief. [tokens=2]", client_message_id="now", interrupt=True)
-        places = [await socket.until_step("steer", 5) for socket in (saying, looking)]
+        await author.until(lambda frame: pending(frame) == [], 5)
+        await author.send("steer", message="Be brief. [tokens=2]", client_message_id="now", interrupt=True)
+        places = [await socket.until_step("steer", 5) for socket in (author, looking)]
         assert places[0] == places[1], "the same event at both"
         assert (places[0]["data"]["content"], places[0]["data"]["client_message_id"]) == ("Be brief. [tokens=2]", "now")
-        ends = [(await socket.until_type("reasoning_complete"))["data"]["status"] for socket in (saying, looking)]
+        ends = [(await socket.until_type("reasoning_complete"))["data"]["status"] for socket in (author, looking)]
         assert ends == ["completed", "completed"]
         last = two.model.requests[1].body["messages"][-1]
         assert last == {"role": "user", "content": "Be brief. [tokens=2]"}
@@ -133,7 +133,7 @@ async def test_steering_messages_through_two_processes_are_in_one_place_each(two
     """Each message is where its answers said, and in one place only: read, in the queue, or withdrawn."""
     numbers = range(30)
 
-    async def say(browser: Browser, session_id: str, number: int) -> tuple[int, Any]:
+    async def steer(browser: Browser, session_id: str, number: int) -> tuple[int, Any]:
         body = {
             "message": f"Word {number} [tokens=2]",
             "client_message_id": f"w{number}",
@@ -145,9 +145,9 @@ async def test_steering_messages_through_two_processes_are_in_one_place_each(two
         return (await browser.call("POST", f"sessions/{session_id}/unsteer/", {"client_message_id": f"w{number}"}))[0]
 
     async with at_work(two) as (session_id, run_id, *_), two.browser(process=0) as a, two.browser(process=1) as b:
-        said = await asyncio.gather(*(say((a, b)[number % 2], session_id, number) for number in numbers))
+        answers = await asyncio.gather(*(steer((a, b)[number % 2], session_id, number) for number in numbers))
         backs = await asyncio.gather(*(take_back((b, a)[number % 2], session_id, number) for number in numbers))
-        assert {status for status, _ in said} == {202}
+        assert {status for status, _ in answers} == {202}
         await a.call("POST", f"runs/{run_id}/cancel/", {})
         await two.quiet(session_id)
     states = dict(

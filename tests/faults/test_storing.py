@@ -15,10 +15,10 @@ class Sceptic(Oracle):
         self._look_up = look_up
         self.missing: list[int] = []
 
-    async def _take(self, frame: Frame) -> None:
+    async def _handle(self, frame: Frame) -> None:
         if "seq" in frame and not await asyncio.to_thread(self._look_up, frame):  # type: ignore[arg-type]
             self.missing.append(frame["seq"])
-        await super()._take(frame)
+        await super()._handle(frame)
 
 
 async def test_every_shown_event_is_stored_already(on_each_topology: World) -> None:

@@ -71,10 +71,10 @@ async def test_a_tool_that_never_ends(hostile: World, model: ModelServer, tmp_pa
         run_id = await client.ask("Use it")
         await client.until(lambda: begun(client, run_id))
         assert await other.ended(await other.ask("Say [tokens=3]")) == "completed"
-        told_at = time.monotonic()
+        asked_at = time.monotonic()
         await client.send("cancel")
         assert await client.ended(run_id) == "cancelled"
-        assert time.monotonic() - told_at < 1
+        assert time.monotonic() - asked_at < 1
         assert [(result["ok"], result["content"]) for result in results(client, run_id)] == [(False, "Stopped by bo.")]
         model.enqueue(Script("Yes."))
         assert await client.ended(await client.ask("Are you there?")) == "completed"
@@ -136,12 +136,12 @@ async def test_a_tool_that_cannot_be_stopped(tmp_path: Path, model: ModelServer)
                 run_id = await client.ask("Use it")
                 # The first tool has ended, the second does not.
                 await client.until(lambda: begun(client, run_id) and len(results(client, run_id)) == 1)  # noqa: B023 - waited for at once
-                told_at = time.monotonic()
+                asked_at = time.monotonic()
                 await client.send("cancel")
                 assert await other.ended(await other.ask("Say [tokens=3]")) == "completed"
                 assert not client.state.runs[run_id].ended
                 assert await client.ended(run_id) == "cancelled"
-                assert FORCED_S <= time.monotonic() - told_at < FORCED_S + 1
+                assert FORCED_S <= time.monotonic() - asked_at < FORCED_S + 1
                 assert [
                     (result["ok"], result["content"]) for result in results(client, run_id) if not result["ok"]
                 ] == [(False, "Stopped by bo. The tool did not stop within 10 seconds, so it was abandoned.")]
@@ -189,8 +189,8 @@ async def test_tools_whose_names_become_one_are_told_apart(model: ModelServer, t
             model.enqueue(Script(calls=[Call("a_b-which"), Call("a_b_2-which")]), Script("Done."))
             run_id = await client.ask("Use them")
             assert await client.ended(run_id) == "completed"
-            said = {result["tool_name"]: result["content"] for result in results(client, run_id)}
-    assert said == {"a_b-which": "a.b", "a_b_2-which": "a_b"}, "another tool was called than was meant"
+            contents = {result["tool_name"]: result["content"] for result in results(client, run_id)}
+    assert contents == {"a_b-which": "a.b", "a_b_2-which": "a_b"}, "another tool was called than was meant"
 
 
 async def test_a_proxy_is_not_asked_for_what_is_inside(model: ModelServer, tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ async def test_the_process_is_killed_at_every_event_around_a_decision(
     settings = {"DJANGO_SETTINGS_MODULE": "tests.faults.dying_settings", "APPROVAL_POLICY": POLICY}
     world = open_world("sqlite", **settings)
     [server] = world.servers
-    told = server.data_dir / "dies_after"
+    marker = server.data_dir / "dies_after"
     session = await world.new_session()
     async with world.client(session) as client:
         run_id = await client.ask("Work it out")
@@ -107,7 +107,7 @@ async def test_the_process_is_killed_at_every_event_around_a_decision(
     # How a child run survives before that is tested elsewhere.
     for dies_after in range(1 if holder == "its own" else waits_at - 1, length):
         session = await world.new_session()
-        told.write_text(f"{dies_after} {session}")
+        marker.write_text(f"{dies_after} {session}")
         async with world.client(session) as client:
             asking = asyncio.create_task(client.ask("Work it out"))
             dying = asyncio.create_task(asyncio.to_thread(server.process.wait, 30))  # type: ignore[union-attr]
@@ -118,7 +118,7 @@ async def test_the_process_is_killed_at_every_event_around_a_decision(
                     if dying.done():
                         await asyncio.gather(deciding, return_exceptions=True)
                 await asyncio.sleep(0.02)
-            told.write_text("")
+            marker.write_text("")
             at_death = status_of(world, session) if world.database.runs(session) else ""
             await world.start(server)
             run_id = await asking

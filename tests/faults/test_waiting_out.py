@@ -138,5 +138,5 @@ async def test_a_history_that_cannot_be_read_for_long_fails_the_run(
     assert await here.all_ended()
     run = await sync_to_async(Run.objects.get)(pk=accepted.run_id)
     assert (run.status, run.code, len(asked)) == ("failed", "storage", 8)
-    told = await sync_to_async(lambda: run.steps.get(event="error").body)()
-    assert "was to be read" in told
+    text = await sync_to_async(lambda: run.steps.get(event="error").body)()
+    assert "was to be read" in text

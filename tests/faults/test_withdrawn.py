@@ -158,8 +158,8 @@ async def test_a_viewer_at_another_process_loses_access_at_once(
     group = make_group(world)
     async with world.browser("bo") as bo, world.browser("cy", len(world.servers) - 1) as cy:
         path, shares, session = await WHAT[what](world, bo)
-        wish = {"group": group} if is_group else {"user": "cy"}
-        status, made = await bo.call("POST", f"{path}shares/", {**wish, "role": "driver"})
+        given = {"group": group} if is_group else {"user": "cy"}
+        status, made = await bo.call("POST", f"{path}shares/", {**given, "role": "driver"})
         assert status == 201, made
         shared = Shared(world, bo, cy, path, f"{shares}{made['id']}/", session, group)
         async with cy.socket(session) as socket, following(cy, session) as stream, bo.socket(session) as own:
@@ -199,8 +199,8 @@ async def test_a_driver_at_another_process_becomes_a_viewer_at_once(on_each_topo
             assert (await socket.receive())["data"]["role"] == "driver"
             for role, refused in (("watcher", True), ("driver", False)):
                 assert (await bo.call("PATCH", f"{shares}{made['id']}/", {"role": role}))[0] == 200
-                told = await socket.until_type("session")
-                assert (told["data"]["role"], "reset" in told["data"]) == (role, False)
+                notice = await socket.until_type("session")
+                assert (notice["data"]["role"], "reset" in notice["data"]) == (role, False)
                 await socket.send("steer", message="Faster", client_message_id=role)
                 answer = await socket.until(lambda frame: frame["type"] in ("error", "accepted"))
                 assert answer["data"].get("code") == ("not_allowed" if refused else None)

@@ -76,7 +76,7 @@ def broker_client(broker: Redis) -> Any:
     return Client.from_url(broker.url)
 
 
-def ring(broker: Redis, session: str, times: int) -> None:
+def notify(broker: Redis, session: str, times: int) -> None:
     """Notify the workers of a session, as the product does."""
     with app.connection_for_write(url=broker.url) as connection:
         for _ in range(times):
@@ -114,9 +114,9 @@ async def test_messages_that_come_many_times_start_a_run_once(world: World, mode
     session = await world.new_session()
     async with world.client(session) as client:
         run_id = await client.ask("Go")
-        await asyncio.to_thread(ring, broker, session, 10)
+        await asyncio.to_thread(notify, broker, session, 10)
         assert await client.ended(run_id) == "completed"
-        await asyncio.to_thread(ring, broker, session, 10)
+        await asyncio.to_thread(notify, broker, session, 10)
         await until(lambda: broker_client(broker).llen(QUEUE) == 0, wanted="the messages to be taken")
         await check(world, session, [client])
     assert [(run.status, run.fence) for run in world.database.runs(session)] == [("completed", 1)]
@@ -242,7 +242,7 @@ async def test_a_worker_that_dies_is_followed_by_another(world: World, model: Mo
     session = await world.new_session()
     async with world.client(session) as client:
         run_id = await client.ask(SLOW)
-        await client.until(lambda: run_id in client.state.runs and client.state.runs[run_id].growth is not None)
+        await client.until(lambda: run_id in client.state.runs and client.state.runs[run_id].partial is not None)
         model.respond = work.rounds(2)
         behind = await client.ask("And then")
         dying = await asyncio.to_thread(world.executing_server, session)
@@ -267,7 +267,7 @@ async def test_a_worker_told_to_stop(world: World, model: ModelServer) -> None:
     session = await world.new_session()
     async with world.client(session) as client:
         run_id = await client.ask(SLOW)
-        await client.until(lambda: run_id in client.state.runs and client.state.runs[run_id].growth is not None)
+        await client.until(lambda: run_id in client.state.runs and client.state.runs[run_id].partial is not None)
         model.respond = work.rounds(2)
         behind = await client.ask("And then")
         stopping = await asyncio.to_thread(world.executing_server, session)

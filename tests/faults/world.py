@@ -115,7 +115,7 @@ class World:
         self.model = model
         self.database = database
         self._cookies: dict[str, dict[str, str]] = {}
-        self._heard: dict[Server, int] = {}
+        self._read_to: dict[Server, int] = {}
 
     @property
     def addresses(self) -> list[str]:
@@ -140,11 +140,11 @@ class World:
     @property
     def output(self) -> list[str]:
         """All that the processes have printed since `begin_anew`, or since their start."""
-        return [line for server in self.processes for line in server.output[self._heard.get(server, 0) :]]
+        return [line for server in self.processes for line in server.output[self._read_to.get(server, 0) :]]
 
     def begin_anew(self) -> None:
         """Forget what was printed so far, and what the model server was asked, before another test begins."""
-        self._heard = {server: len(server.output) for server in self.processes}
+        self._read_to = {server: len(server.output) for server in self.processes}
         for server in self.processes:
             server.rest()
         self.model.reset()

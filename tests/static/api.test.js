@@ -218,10 +218,10 @@ for (const [name, error, type] of OUTCOMES) {
     given.break(error);
     polling.send("chat", { message: "hello", client_message_id: "m1" });
     await settle();
-    const told = frames.at(-1);
-    assert.equal(told.type, type);
-    assert.equal(told.data.client_message_id, "m1");
-    if (type === "error") assert.notEqual(told.data.message, "");
+    const last = frames.at(-1);
+    assert.equal(last.type, type);
+    assert.equal(last.data.client_message_id, "m1");
+    if (type === "error") assert.notEqual(last.data.message, "");
     else if (error.status !== 401) assert.ok(timers.at(-1).ms >= POLL.busy, "it is not sent again at once");
   });
 }

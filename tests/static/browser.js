@@ -23,14 +23,14 @@ export function memory({ full = false } = {}) {
 export function tabs() {
   const joined = new Set();
   return () => {
-    const heard = [];
+    const listeners = [];
     const channel = {
       isAsleep: false,
-      addEventListener: (_, listener) => heard.push(listener),
+      addEventListener: (_, listener) => listeners.push(listener),
       postMessage(data) {
-        for (const other of joined) if (other !== channel && !other.isAsleep) for (const listener of other.heard) listener({ data });
+        for (const other of joined) if (other !== channel && !other.isAsleep) for (const listener of other.listeners) listener({ data });
       },
-      heard,
+      listeners,
       leave: () => joined.delete(channel),
     };
     joined.add(channel);

@@ -8,7 +8,7 @@ import MarkdownIt from "markdown-it";
 import { makeParsers, parserFor } from "../../static/chat/lib/markdown.js";
 import { argumentsRow } from "../../static/chat/run/result.js";
 import { answerBar, broken, counts, itemBar, waitsFor, wholeMs } from "../../static/chat/state/figures.js";
-import { grow } from "../../static/chat/state/growth.js";
+import { addDelta } from "../../static/chat/state/growth.js";
 import { initial, reduce } from "../../static/chat/state/transcript.js";
 import { stripMarkdown } from "../../static/chat/lib/strip-markdown.js";
 import { complete } from "../../static/chat/run/unfinished.js";
@@ -34,14 +34,14 @@ const questions = {
   strip: (texts) => texts.map(stripMarkdown),
   words: (calls) => calls.map(([name, ...args]) => words[name](...args)),
   inside: (all) => all.map(argumentsRow),
-  growth: (deltas) => deltas.reduce(grow, null)?.text ?? null,
+  growth: (deltas) => deltas.reduce(addDelta, null)?.text ?? null,
   transcript(frames) {
     const state = frames.reduce(reduce, initial());
     return [...state.order, ...state.within].map((id) => {
       const run = state.runs[id];
-      const { growth: _growth, finished: _finished, ended: _ended, ...told } = run;
+      const { growth: _growth, finished: _finished, ended: _ended, ...compared } = run;
       return {
-        run: told,
+        run: compared,
         counts: counts(run),
         bars: [...run.items.map((item) => itemBar(run, item, wholeMs(run))), answerBar(run, wholeMs(run))],
         endline: run.ended ? words.runSummary(run, counts(run)) : "",
@@ -51,7 +51,7 @@ const questions = {
             state: words.callState(run, call, broken(run, item, call)),
             asked: decisions.requestLine(run.user, Boolean(call.request?.fields)),
             byItself: call.request ? [decisions.byItself(call.request, ""), decisions.byItself(call.request, "0:59")] : null,
-            said: call.decision ? decisions.decisionLine(call.decision, Boolean(call.request?.fields)) : "",
+            text: call.decision ? decisions.decisionLine(call.decision, Boolean(call.request?.fields)) : "",
             changes: call.decision ? decisions.argumentChanges(call.arguments, call.decision.arguments) : [],
             answers: decisions.answerPairs(call.request, call.decision),
           })),

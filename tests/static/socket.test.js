@@ -60,7 +60,7 @@ function setup({ online = true, random = () => 1 } = {}) {
       this.readyState = 1;
       this.onopen?.();
     }
-    tell(frame) {
+    receive(frame) {
       this.onmessage?.({ data: typeof frame === "string" ? frame : JSON.stringify(frame) });
     }
     end(code) {
@@ -84,7 +84,7 @@ function setup({ online = true, random = () => 1 } = {}) {
   const last = () => made.at(-1);
   const join = (more) => {
     last().accept();
-    last().tell(sessionFrame(more));
+    last().receive(sessionFrame(more));
   };
   return { socket, clock, made, states, frames, network, last, join, words: () => states.map((state) => state.word) };
 }
@@ -118,10 +118,10 @@ test("catching up is counted, then live", () => {
   socket.open();
   join({ last_seq: 3 });
   assert.deepEqual(states.at(-1), { word: "catching_up", from: 0, done: 0, total: 3 });
-  last().tell(l.start());
+  last().receive(l.start());
   assert.equal(states.at(-1).done, 1);
-  last().tell(l.step("start"));
-  last().tell(l.complete());
+  last().receive(l.step("start"));
+  last().receive(l.complete());
   assert.equal(words().at(-1), "live");
 });
 
@@ -130,7 +130,7 @@ test("a lost connection is reopened with last_seq", () => {
   const l = log();
   socket.open();
   join({ last_seq: 1 });
-  last().tell(l.start());
+  last().receive(l.start());
   last().end(1006);
   assert.equal(words().at(-1), "waiting");
   clock.pass(TIMES.firstRetry);
@@ -152,11 +152,11 @@ test("the backoff doubles with jitter up to 15 s, and is reset after a minute wi
   assert.deepEqual(waits, [300, 600, 1200, 2400, 4800, 9600, 15_000, 15_000, 15_000]);
   join();
   clock.pass(TIMES.ping);
-  last().tell({ type: "pong", data: { last_seq: 0, timestamp: 1 } });
+  last().receive({ type: "pong", data: { last_seq: 0, timestamp: 1 } });
   clock.pass(TIMES.ping);
-  last().tell({ type: "pong", data: { last_seq: 0, timestamp: 1 } });
+  last().receive({ type: "pong", data: { last_seq: 0, timestamp: 1 } });
   clock.pass(TIMES.ping);
-  last().tell({ type: "pong", data: { last_seq: 0, timestamp: 1 } });
+  last().receive({ type: "pong", data: { last_seq: 0, timestamp: 1 } });
   last().end(1006);
   assert.equal(states.at(-1).until - clock.now(), 300);
 });
@@ -231,7 +231,7 @@ test("a timer that the browser has delayed does not close a live connection", ()
   clock.pass(1_000);
   clock.pass(60_000);
   assert.equal(last().sent.filter((frame) => frame.type === "ping").length, 1);
-  last().tell({ type: "pong", data: { last_seq: 0, timestamp: 1 } });
+  last().receive({ type: "pong", data: { last_seq: 0, timestamp: 1 } });
   clock.pass(60_000);
   assert.equal(words().at(-1), "live");
 });
@@ -241,11 +241,11 @@ test("acks follow 250 ms after a stored frame, and at least every 100 of them", 
   const l = log();
   socket.open();
   join({ last_seq: 251 });
-  last().tell(l.start());
+  last().receive(l.start());
   assert.equal(last().sent.length, 0);
   clock.pass(TIMES.ackAfter);
   assert.deepEqual(last().sent, [{ type: "ack", payload: { seq: 1 } }]);
-  for (let number = 0; number < 250; number += 1) last().tell(l.step("start"));
+  for (let number = 0; number < 250; number += 1) last().receive(l.step("start"));
   assert.deepEqual(
     last().sent.map((frame) => frame.payload.seq),
     [1, 101, 201],
@@ -253,7 +253,7 @@ test("acks follow 250 ms after a stored frame, and at least every 100 of them", 
   clock.pass(TIMES.ackAfter);
   assert.equal(last().sent.at(-1).payload.seq, 251);
   const before = last().sent.length;
-  last().tell(l.delta({ text: "growth is not acknowledged" }));
+  last().receive(l.delta({ text: "growth is not acknowledged" }));
   clock.pass(TIMES.ackAfter);
   assert.equal(last().sent.length, before);
 });
@@ -264,13 +264,13 @@ test("offline is shown, and no connection is tried; coming back connects at once
   join();
   network.online = false;
   socket.offline();
-  const said = words().length;
+  const count = words().length;
   assert.equal(words().at(-1), "offline");
   for (let round = 0; round < 40; round += 1) {
     clock.pass(TIMES.longestRetry);
     last().end(1006);
   }
-  assert.equal(words().length, said);
+  assert.equal(words().length, count);
   assert.ok(made.length < 50);
   network.online = true;
   const before = made.length;
@@ -357,12 +357,12 @@ test("frames of a connection that was given up are ignored", () => {
   socket.open();
   join();
   const old = made[0];
-  const say = old.onmessage;
+  const onMessage = old.onmessage;
   old.end(1006);
   clock.pass(300);
   join();
   const before = frames.length;
-  say?.({ data: JSON.stringify({ type: "queue", data: [] }) });
+  onMessage?.({ data: JSON.stringify({ type: "queue", data: [] }) });
   assert.equal(frames.length, before);
 });
 
@@ -382,7 +382,7 @@ test("resume asks for everything after last_seq", () => {
   const { socket, join, last } = setup();
   socket.open();
   join({ last_seq: 1 });
-  last().tell(log().start());
+  last().receive(log().start());
   socket.resume();
   assert.deepEqual(last().sent.at(-1), { type: "resume", payload: { last_seq: 1, last_id: "event-1" } });
 });
@@ -391,6 +391,6 @@ test("a frame that is no JSON is ignored", () => {
   const { socket, join, last, words } = setup();
   socket.open();
   join();
-  last().tell("{");
+  last().receive("{");
   assert.equal(words().at(-1), "live");
 });

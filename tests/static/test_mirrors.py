@@ -535,13 +535,13 @@ def card_of(run: transcript.Run, item: transcript.Item, call: transcript.Call) -
         "state": rows.call_state(run, item, call),
         "asked": decisions.request_line(run.user, is_question),
         "byItself": None if request is None else [decisions.by_itself(request, time) for time in times],
-        "said": "" if decision is None else decisions.decision_line(decision, is_question),
+        "text": "" if decision is None else decisions.decision_line(decision, is_question),
         "changes": [] if decision is None else decisions.argument_changes(call.arguments, decision.arguments),
         "answers": decisions.answer_pairs(request, decision),
     }
 
 
-def grow(
+def add_delta(
     text: str | None, at: tuple[int, int] | None, delta: dict[str, Any]
 ) -> tuple[str | None, tuple[int, int] | None]:
     """The protocol's rule in Python, on UTF-16: insert the text at its offset; 0 begins again; older and misplaced pieces are ignored."""
@@ -559,16 +559,16 @@ def grow(
     return (have[:begin] + put + have[begin + len(put) :]).decode("utf-16-le"), at
 
 
-def grown(deltas: list[dict[str, Any]]) -> str | None:
+def built(deltas: list[dict[str, Any]]) -> str | None:
     text, at = None, None
     for delta in deltas:
-        text, at = grow(text, at, delta)
+        text, at = add_delta(text, at, delta)
     return text
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
 def test_growth_follows_the_shared_cases(case: dict[str, Any]) -> None:
-    assert grown(case["deltas"]) == case["text"]
+    assert built(case["deltas"]) == case["text"]
 
 
 letters = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -600,7 +600,7 @@ def drafts_sent(draw: st.DrawFn) -> tuple[list[dict[str, Any]], str]:
 @given(story=drafts_sent())
 def test_growth_ends_right_whatever_was_lost(ask: Ask, story: tuple[list[dict[str, Any]], str]) -> None:
     deltas, whole = story
-    assert grown(deltas) == whole
+    assert built(deltas) == whole
     assert ask("growth", deltas) == whole
 
 

@@ -45,7 +45,7 @@ test("the server's time is its own, however the reader's clock is set", () => {
     const server = createServerClock(1_000, its.ticks);
     its.pass(10_000);
     its.set(by);
-    server.hear(1_009.9);
+    server.update(1_009.9);
     assert.ok(Math.abs(server.now() - 1_010) < 0.001, `${server.now()}`);
     its.pass(5_000);
     assert.ok(Math.abs(server.now() - 1_015) < 0.001, `${server.now()}`);
@@ -57,7 +57,7 @@ test("after a sleep the next frame of the server corrects it", () => {
   const server = createServerClock(1_000, its.ticks);
   its.pass(1_000);
   its.sleep(HOUR);
-  server.hear(1_001 + HOUR / 1000);
+  server.update(1_001 + HOUR / 1000);
   assert.equal(server.now(), 1_001 + HOUR / 1000);
 });
 
@@ -65,6 +65,6 @@ test("a frame that was delayed does not set it back", () => {
   const its = machine();
   const server = createServerClock(1_000, its.ticks);
   its.pass(60_000);
-  server.hear(1_030);
+  server.update(1_030);
   assert.equal(server.now(), 1_060);
 });

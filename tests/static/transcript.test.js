@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
 import { answerBar, counts, itemBar, using } from "../../static/chat/state/figures.js";
-import { grow } from "../../static/chat/state/growth.js";
+import { addDelta } from "../../static/chat/state/growth.js";
 import { initial, reduce, stopping } from "../../static/chat/state/transcript.js";
 import { log, sessionFrame } from "./frames.js";
 
@@ -13,7 +13,7 @@ const cases = JSON.parse(readFileSync(new URL("delta_cases.json", import.meta.ur
 
 for (const { name, deltas, text } of cases) {
   test(`growth: ${name}`, () => {
-    assert.equal(deltas.reduce(grow, null)?.text ?? null, text);
+    assert.equal(deltas.reduce(addDelta, null)?.text ?? null, text);
   });
 }
 
@@ -118,9 +118,9 @@ test("a finished step replaces the text in progress with its number, whatever ty
 test("the progress of a tool is shown under its name until its result is there", () => {
   const l = log();
   const call = { tool_name: "advance", tool_call_id: "a" };
-  const told = (attempt, text) => l.delta({ step: 2, type: "tool_result", attempt, text, tool_name: "advance" });
-  let state = play([l.start(), l.step("tool_use", { step: 1, arguments: {}, ...call }), told(1, "1 of 3")]);
-  state = play([told(2, "2 of 3: half-way")], state);
+  const progress = (attempt, text) => l.delta({ step: 2, type: "tool_result", attempt, text, tool_name: "advance" });
+  let state = play([l.start(), l.step("tool_use", { step: 1, arguments: {}, ...call }), progress(1, "1 of 3")]);
+  state = play([progress(2, "2 of 3: half-way")], state);
   const { growth } = state.runs[l.run];
   assert.deepEqual([growth.type, growth.tool_name, growth.text], ["tool_result", "advance", "2 of 3: half-way"]);
   assert.deepEqual(using(state.runs[l.run]), ["advance"]);
@@ -226,8 +226,8 @@ test("stopping is shown at once and replaced by the stored end", () => {
   const stops = stopping(running, l.run);
   assert.equal(stops.runs[l.run].status, "cancelling");
   assert.equal(play([l.complete()], stops).runs[l.run].status, "completed");
-  const told = reduce(running, sessionFrame({ last_seq: 1, run: { id: l.run, status: "cancelling", started_at: 1000 } }));
-  assert.equal(told.runs[l.run].status, "cancelling");
+  const cancelling = reduce(running, sessionFrame({ last_seq: 1, run: { id: l.run, status: "cancelling", started_at: 1000 } }));
+  assert.equal(cancelling.runs[l.run].status, "cancelling");
 });
 
 test("queue, people and title follow their frames", () => {
@@ -247,15 +247,15 @@ test("how full the context is and how spent the budget follow the root's iterati
   const asked = play([l.start(), l.step("iteration_start")]);
   assert.deepEqual([asked.context, asked.budget], [null, null]);
   const [context, budget] = [{ used: 900, limit: 8000 }, { used: 5, limit: 10, unit: "tokens" }];
-  const told = play([l.step("iteration_end", { context, budget })], asked);
-  assert.deepEqual([told.context, told.budget], [context, budget]);
+  const known = play([l.step("iteration_end", { context, budget })], asked);
+  assert.deepEqual([known.context, known.budget], [context, budget]);
   const parent = { run_id: l.run, tool_call_id: "a", depth: 1 };
   const other = play(
     [
       within("child_start", { agent: "writer", message: "?", user: "mei", enable_reasoning: true, parent }),
       within("child_step", { type: "iteration_end", context: { used: 70, limit: 100 }, budget: { ...budget, used: 6 } }),
     ],
-    told,
+    known,
   );
   assert.deepEqual([other.seq, other.context, other.budget], [5, context, budget]);
   // Clients that join get it with the session frame; a log without any, such as an imported one, has none.

@@ -173,11 +173,11 @@ class _Parser:
         if first is None:
             return None
         end = self.at
-        if self._take("whatpct") and (second := self._sum()):
+        if self._accept("whatpct") and (second := self._sum()):
             return self._share(first, second)
         self.at = end
         # 「30 是 120 的百分之幾」
-        if self._take("is") and (second := self._sum()) and self._take("whatpct"):
+        if self._accept("is") and (second := self._sum()) and self._accept("whatpct"):
             return self._share(first, second)
         self.at = end
         return first
@@ -185,7 +185,7 @@ class _Parser:
     def _share_of_first(self) -> _Node | None:
         self.at += 1
         whole = self._sum()
-        part = self._sum() if whole and self._take("is") else None
+        part = self._sum() if whole and self._accept("is") else None
         return self._share(part, whole) if part and whole else None
 
     def _share(self, part: _Node, whole: _Node) -> _Node:
@@ -195,10 +195,10 @@ class _Parser:
     def _peek(self) -> str:
         return self._tokens[self.at].kind if self.at < len(self._tokens) else ""
 
-    def _take(self, kind: str) -> bool:
-        taken = self._peek() == kind
-        self.at += taken
-        return taken
+    def _accept(self, kind: str) -> bool:
+        is_next = self._peek() == kind
+        self.at += is_next
+        return is_next
 
     def _attempt(self, read: Callable[[], _Node | None]) -> _Node | None:
         """The result of ``read``; if it finds nothing, no token is consumed."""
@@ -250,7 +250,7 @@ class _Parser:
         try:
             if self._depth > _DEEPEST:
                 return None
-            if self._take("-"):
+            if self._accept("-"):
                 inner = self._factor()
                 return inner and _Node(f"-{_wrap(inner, _NEGATE)}", _NEGATE, inner.work)
             return self._power()
@@ -293,13 +293,13 @@ class _Parser:
         right = self._factor_or_percent()
         if right is None:
             return None
-        if self._take("次方"):  # 2 的 10 次方
+        if self._accept("次方"):  # 2 的 10 次方
             return _power(node, _wrap(right, _NEGATE), right.work)
         # 17 % of 80, 80 的 17 %
         return _times(node, right) if node.percent or right.percent else None
 
     def _factor_or_percent(self) -> _Node | None:
-        if self._take("prefix%"):
+        if self._accept("prefix%"):
             inner = self._atom()
             return inner and _Node(f"{_wrap(inner, _MULTIPLY)} / 100", _MULTIPLY, inner.work, percent=True)
         return self._factor()
@@ -315,7 +315,7 @@ class _Parser:
                 return _Node(token.text, _ATOM, 0)
             if token.kind == "(":
                 inner = self._sum()
-                return inner if self._take(")") else None  # parentheses come back where they are needed
+                return inner if self._accept(")") else None  # parentheses come back where they are needed
             if token.kind in ("sum", "average"):
                 return self._list(token.kind)
             if token.kind in ("add", "subtract"):
@@ -341,7 +341,7 @@ class _Parser:
             return _Node(f"sum(range({items[0].code}, {_wrap(last, _ADD)} + 1))", _ATOM, 1)
         while items[-1] is not None and self._peek() == ",":
             end = self.at
-            while self._take(","):  # "3, 4, and 5"
+            while self._accept(","):  # "3, 4, and 5"
                 pass
             item = self._product()
             if item is None:
@@ -357,7 +357,7 @@ class _Parser:
     def _instructed(self, kind: str) -> _Node | None:
         """The operation in “add 5 to 7” and “subtract 5 from 7”."""
         what = self._product()
-        if what is None or not self._take("to" if kind == "add" else "from"):
+        if what is None or not self._accept("to" if kind == "add" else "from"):
             return None
         whole = self._product()
         return whole and _Node(

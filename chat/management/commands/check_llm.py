@@ -28,12 +28,12 @@ class Command(BaseCommand):
             self.stdout.write("Asking the built-in demo model: LLM_MODEL_SERVER is not set. It is no language model.")
         self.stdout.flush()
         agents.preload()
-        seen = asyncio.run(try_model(model))
-        if seen.outcome.status == "failed":
-            raise CommandError(f"It does not answer ({seen.outcome.code}). {seen.outcome.error}")
-        reports = [self._report_answer(seen), self._report_tools(seen)]
-        self._report_streaming(seen)
-        self._report_usage(seen)
+        trial = asyncio.run(try_model(model))
+        if trial.outcome.status == "failed":
+            raise CommandError(f"It does not answer ({trial.outcome.code}). {trial.outcome.error}")
+        reports = [self._report_answer(trial), self._report_tools(trial)]
+        self._report_streaming(trial)
+        self._report_usage(trial)
         if model.server:
             self._report_traits(model, asyncio.run(probe_server(model)))
             self._save_facts(model)
@@ -44,35 +44,35 @@ class Command(BaseCommand):
         self.stdout.write(f"  {what}: {'yes' if holds else 'no'}, {text}")
         return holds
 
-    def _report_answer(self, seen: Trial) -> bool:
-        if not seen.answer:
+    def _report_answer(self, trial: Trial) -> bool:
+        if not trial.answer:
             return self._report("answers", False, "it ended without an answer")
         return self._report(
-            "answers", True, f"in {seen.took_s:.1f} s{'' if seen.is_right else ', with a wrong number'}"
+            "answers", True, f"in {trial.took_s:.1f} s{'' if trial.is_right else ', with a wrong number'}"
         )
 
-    def _report_tools(self, seen: Trial) -> bool:
-        if not seen.tools:
+    def _report_tools(self, trial: Trial) -> bool:
+        if not trial.tools:
             hint = (
                 "it was told to call python and did not; if the server has no tool parser, set LLM_TOOL_FORMAT=template"
             )
             return self._report("calls tools", False, hint)
-        failed = [name for name, ok in seen.tools.items() if not ok]
+        failed = [name for name, ok in trial.tools.items() if not ok]
         how = f", but its calls failed: {', '.join(failed)}" if failed else ""
-        return self._report("calls tools", True, f"{', '.join(seen.tools)}{how}")
+        return self._report("calls tools", True, f"{', '.join(trial.tools)}{how}")
 
-    def _report_streaming(self, seen: Trial) -> None:
-        first = seen.first_s
-        if seen.pieces > 1:
-            self._report("streams", True, f"the first words after {first:.2f} s, then {seen.pieces} pieces")
+    def _report_streaming(self, trial: Trial) -> None:
+        first = trial.first_s
+        if trial.pieces > 1:
+            self._report("streams", True, f"the first words after {first:.2f} s, then {trial.pieces} pieces")
         else:
             self._report("streams", False, f"everything arrived at once, after {first:.2f} s")
 
-    def _report_usage(self, seen: Trial) -> None:
-        usage = seen.outcome.usage
+    def _report_usage(self, trial: Trial) -> None:
+        usage = trial.outcome.usage
         counted = f"{usage.input_tokens:,} tokens in, {usage.output_tokens:,} out"
         self._report("reports usage", not usage.estimated, f"{'estimated ' if usage.estimated else ''}{counted}")
-        wrote_s = seen.ended - (seen.first_at or seen.began) - seen.tools_s
+        wrote_s = trial.ended - (trial.first_at or trial.began) - trial.tools_s
         if wrote_s > 0:
             self.stdout.write(f"  speed: about {usage.output_tokens / wrote_s:.0f} tokens a second")
 

@@ -120,10 +120,10 @@ def _check(row: ProviderLogin) -> bool:
             refuse_account(row.pk)
         logger.warning("The provider no longer accepts account %s, which was logged out: %s", row.pk, refused)
         return True
-    except (requests.RequestException, OAuth2Error) as away:
+    except (requests.RequestException, OAuth2Error) as error:
         again = min(_AWAY_S, settings.OIDC_RECHECK_S)
         ProviderLogin.objects.filter(**asked_with).update(next_check_at=timezone.now() + timedelta(seconds=again))
-        logger.warning("The provider did not answer about account %s; its last answer stays valid: %s", row.pk, away)
+        logger.warning("The provider did not answer about account %s; its last answer stays valid: %s", row.pk, error)
         return False
     with transaction.atomic():
         if not ProviderLogin.objects.select_for_update().filter(**asked_with).exists():

@@ -8,15 +8,15 @@
  * Fetch a part of a page.
  *
  * @param {string} address
- * @param {(body: HTMLElement|null) => void} take called with the part's body, or null if it cannot be fetched
+ * @param {(body: HTMLElement|null) => void} onPart called with the part's body, or null if it cannot be fetched
  * @returns {XMLHttpRequest} its `abort()` cancels the request
  */
-export function fetchPart(address, take) {
+export function fetchPart(address, onPart) {
   const request = openRequest(address);
   request.onloadend = () => {
     // A redirect leads to the login page.
     const isTheSame = request.responseURL === new URL(address, location.href).href;
-    take(request.status === 200 && isTheSame ? request.response.body : null);
+    onPart(request.status === 200 && isTheSame ? request.response.body : null);
   };
   request.send();
   return request;

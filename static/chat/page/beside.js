@@ -27,11 +27,11 @@ export function createBeside({ page, api, send, onRefused, onPassed, onReading }
   const verdicts = new Verdicts(common);
   /** The version of verdicts and comments that the page has. */
   let version = 0;
-  /** @template {{version: number}} T @param {(data: T) => void} take @returns {(data: T) => void} */
-  const once = (take) => (data) => {
+  /** @template {{version: number}} T @param {(data: T) => void} handle @returns {(data: T) => void} */
+  const once = (handle) => (data) => {
     if (data.version <= version) return;
     ({ version } = data);
-    take(data);
+    handle(data);
   };
   const isHere = role === "owner" || role === "driver";
   const activity = createActivity({
@@ -51,8 +51,8 @@ export function createBeside({ page, api, send, onRefused, onPassed, onReading }
     tick: activity.tick,
     /** The handler of each such frame. @type {Record<string, (data: any) => void>} */
     receivers: {
-      comment: once((data) => comments.take(data)),
-      verdict: once((data) => verdicts.take(data)),
+      comment: once((data) => comments.update(data)),
+      verdict: once((data) => verdicts.update(data)),
       activity: activity.receive,
     },
     /** @param {{notes?: import("../protocol.js").NotesData}} data */

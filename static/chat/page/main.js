@@ -219,7 +219,7 @@ function receive(frame) {
     return;
   }
   const { timestamp } = /** @type {{timestamp?: number}} */ (frame.data ?? {});
-  if (timestamp && (frame.type === "pong" || connection.link.word === "live")) clock.hear(timestamp);
+  if (timestamp && (frame.type === "pong" || connection.link.word === "live")) clock.update(timestamp);
   const before = state;
   state = reduce(state, frame);
   if (frame.type === "session") hasJoined(frame.data);

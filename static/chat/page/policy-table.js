@@ -53,7 +53,7 @@ async function tryCall(of) {
   const data = new FormData(form);
   data.set("call", /** @type {HTMLInputElement} */ (place.querySelector("[data-call]")).value);
   const answer = await fetch(place.dataset.address ?? "", { method: "POST", body: data }).catch(() => null);
-  if (answer?.ok) output.textContent = (await answer.json()).told;
+  if (answer?.ok) output.textContent = (await answer.json()).text;
 }
 
 if (box) setUp(box);

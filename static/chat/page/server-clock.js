@@ -18,7 +18,7 @@ export function createServerClock(now, ticks = () => performance.now()) {
      *
      * @param {number} timestamp in seconds
      */
-    hear(timestamp) {
+    update(timestamp) {
       offset = Math.max(offset, timestamp * 1000 - ticks());
     },
   };

@@ -12,7 +12,7 @@
  * @param {import("../protocol.js").DeltaData} data
  * @returns {Growth|null}
  */
-export function grow(growth, data) {
+export function addDelta(growth, data) {
   const same = growth !== null && growth.step === data.step && growth.attempt === data.attempt;
   const older =
     growth !== null &&

@@ -7,7 +7,7 @@
 
 import { errorText } from "../lib/gettext.js";
 import { foldCall, foldDecision, foldResult, waitingNoted } from "./calls.js";
-import { grow } from "./growth.js";
+import { addDelta } from "./growth.js";
 import { adopt, newRun } from "./new-run.js";
 
 /** @import { Frame, Page, Run, State, StoredFrame } from "./types.js" */
@@ -85,7 +85,7 @@ export function reduce(state, frame) {
       return { ...state, people: frame.data };
     case "reasoning_delta":
     case "child_delta":
-      return grown(state, frame.run_id ?? "", frame.data);
+      return withDelta(state, frame.run_id ?? "", frame.data);
     case "pong":
       return frame.data.last_seq > state.head ? { ...state, head: frame.data.last_seq } : state;
     default:
@@ -386,10 +386,10 @@ function superseded(run, step) {
  * @param {import("../protocol.js").DeltaData} data
  * @returns {State}
  */
-function grown(state, runId, data) {
+function withDelta(state, runId, data) {
   const run = state.runs[runId];
   if (!run || run.ended || (data.step !== 0 && data.step <= run.finished)) return state;
-  const growth = grow(run.growth, data);
+  const growth = addDelta(run.growth, data);
   if (growth === run.growth) return state;
   return { ...state, runs: { ...state.runs, [runId]: { ...run, growth } } };
 }

@@ -126,7 +126,7 @@ export class SocketTransport {
   nudge() {
     // A logged-out reader may have logged in again, here or in another tab.
     if (["waiting", "offline", "logged_out"].includes(this.#state.word)) {
-      this.#retries.hurry();
+      this.#retries.retrySoon();
       this.open();
     } else if (this.#socket !== null && this.#socket.readyState === 1) {
       this.#heartbeat.nudge();
@@ -316,7 +316,7 @@ function createRetries({ clock, random }) {
       failures += 1;
       return code === CLOSE.TOO_MANY ? Math.max(wait, TIMES.longestRetry / 2) : wait;
     },
-    hurry() {
+    retrySoon() {
       failures = Math.min(failures, 1);
     },
     forget() {

@@ -35,7 +35,7 @@ export class Comments {
    * @param {() => void} from.onPassed
    */
   constructor({ log, ...from }) {
-    this.#from = { ...from, onStored: (/** @type {CommentData} */ comment) => this.take(comment) };
+    this.#from = { ...from, onStored: (/** @type {CommentData} */ comment) => this.update(comment) };
     this.#log = log;
     log.addEventListener("click", (event) => this.#clicked(event));
     // A page of earlier steps, or a run, was added.
@@ -66,9 +66,9 @@ export class Comments {
   }
 
   /** @param {CommentData} comment */
-  take(comment) {
+  update(comment) {
     this.#counts.set(comment.seq, comment.count);
-    this.#threadAt(comment.seq)?.take(comment);
+    this.#threadAt(comment.seq)?.update(comment);
     this.#paint();
   }
 
@@ -98,7 +98,7 @@ export class Comments {
     for (const [seq, count] of this.#counts) {
       const thread = count ? this.#threadAt(seq) : null;
       if (!thread) continue;
-      thread.hear(seq);
+      thread.addStep(seq);
       sums.set(thread.seq, (sums.get(thread.seq) ?? 0) + count);
     }
     for (const [seq, count] of sums) this.#threads.get(seq)?.paint(count);

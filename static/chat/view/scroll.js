@@ -159,7 +159,7 @@ function createFollower({ scroll, jump }) {
     /** The content or the box has another size. Returns whether the end is followed. */
     resized() {
       ends.moved();
-      if (!check()) jumpButton.grown();
+      if (!check()) jumpButton.contentGrew();
       return isFollowing;
     },
     /** @param {number} rows */
@@ -296,7 +296,7 @@ function createJump({ scroll, jump, onJump }) {
       missed += rows;
       show();
     },
-    grown() {
+    contentGrew() {
       hasGrown ||= fromEnd(scroll) > ROUNDING;
       show();
     },

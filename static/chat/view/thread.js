@@ -66,14 +66,14 @@ export class Thread {
   }
 
   /** @param {Comment} comment */
-  take(comment) {
+  update(comment) {
     this.#meanwhile?.push(comment);
     this.#keep(comment);
     if (this.#isRead) this.#paintComments();
   }
 
   /** The thread also shows the comments on this step. @param {number} other */
-  hear(other) {
+  addStep(other) {
     if (this.#about.has(other)) return;
     this.#about.add(other);
     this.readAgain();

@@ -50,7 +50,7 @@ export class Verdicts {
   }
 
   /** @param {VerdictData} verdict */
-  take(verdict) {
+  update(verdict) {
     const { run_id: run, good, bad } = verdict;
     this.#counts.set(run, { good, bad });
     if (verdict.user === this.#from.me) {
@@ -100,7 +100,7 @@ export class Verdicts {
   async #give(run, word, reason) {
     this.#giving.add(run);
     try {
-      this.take(await this.#from.api.judge(run, word, reason));
+      this.update(await this.#from.api.judge(run, word, reason));
       this.#from.onPassed();
       return true;
     } catch (error) {

@@ -439,8 +439,8 @@ async def test_a_request_refused_in_any_form_fails_after_few_tries(server: Model
 
 def lacks(field: str, *, everywhere: bool = False) -> Callable[[Body], bool]:
     def refuses(body: Body) -> bool:
-        said = [message for message in body["messages"] if message["role"] == "assistant"]
-        return any(field not in message for message in said if everywhere or message.get("tool_calls"))
+        assistant_messages = [message for message in body["messages"] if message["role"] == "assistant"]
+        return any(field not in message for message in assistant_messages if everywhere or message.get("tool_calls"))
 
     return refuses
 
@@ -711,7 +711,7 @@ async def test_calls_have_no_content_where_it_may_not_be_empty(
 
 async def test_blocks_of_thought_go_back_as_they_came(server: ModelServer, make_agent: MakeAgent) -> None:
     """LiteLLM's, whose signature Anthropic requires before a call, beside the field with the same text."""
-    told: list[Body] = [
+    deltas: list[Body] = [
         {
             "reasoning_content": "Hm, ",
             "thinking_blocks": [{"type": "thinking", "thinking": "Hm, ", "signature": None}],
@@ -721,8 +721,8 @@ async def test_blocks_of_thought_go_back_as_they_came(server: ModelServer, make_
         {"thinking_blocks": [{"type": "redacted_thinking", "data": "x"}]},
     ]
     call = {"index": 0, "id": "a", "function": {"name": "echo", "arguments": "{}"}}
-    chunks = [{"choices": [{"delta": delta}]} for delta in (*told, {"tool_calls": [call]})]
-    server.note_fields({"thinking_blocks": told, "reasoning_content": ""})
+    chunks = [{"choices": [{"delta": delta}]} for delta in (*deltas, {"tool_calls": [call]})]
+    server.note_fields({"thinking_blocks": deltas, "reasoning_content": ""})
     server.enqueue(Script(body="".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + "data: [DONE]\n\n"))
     steps, outcome = await ended(make_agent().start("?"))
     assert outcome.status == "completed"
@@ -738,15 +738,15 @@ async def test_blocks_of_thought_go_back_as_they_came(server: ModelServer, make_
 async def test_the_details_of_reasoning_go_back_as_they_came(server: ModelServer, make_agent: MakeAgent) -> None:
     """In one piece, in whatever form they arrived."""
     text = {"type": "reasoning.text", "index": 0, "format": "x-v1"}
-    told = [
+    deltas = [
         {"reasoning_details": [{**text, "text": "Hm, "}]},
         {"reasoning_details": [{**text, "text": "so."}]},
         {"reasoning_details": [{**text, "text": "", "signature": "s"}]},
         {"reasoning_details": [{"type": "reasoning.encrypted", "index": 1, "data": "x", "id": None}]},
     ]
     call = {"index": 0, "id": "a", "function": {"name": "echo", "arguments": "{}"}}
-    chunks = [{"choices": [{"delta": delta}]} for delta in (*told, {"tool_calls": [call]})]
-    server.note_fields({"reasoning_details": told})
+    chunks = [{"choices": [{"delta": delta}]} for delta in (*deltas, {"tool_calls": [call]})]
+    server.note_fields({"reasoning_details": deltas})
     server.enqueue(Script(body="".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + "data: [DONE]\n\n"))
     agent = make_agent()
     run = agent.start("?")
@@ -777,8 +777,8 @@ async def test_a_server_that_wants_a_thought_where_there_was_none_gets_an_empty_
     server.enqueue(Script(reasoning="Hm.", calls=[Call("echo", {"text": "a"})]))
     _, outcome = await ended(make_agent().start("?", history=HISTORY))
     assert outcome.status == "completed"
-    said = [message for message in server.requests[-1].body["messages"] if message["role"] == "assistant"]
-    assert [message["reasoning_content"] for message in said] == ["", "", "Hm."]
+    assistant_messages = [message for message in server.requests[-1].body["messages"] if message["role"] == "assistant"]
+    assert [message["reasoning_content"] for message in assistant_messages] == ["", "", "Hm."]
 
 
 async def test_a_server_that_takes_no_empty_thought_gets_words(server: ModelServer, make_agent: MakeAgent) -> None:

@@ -64,15 +64,15 @@ _CHUNKS = st.builds(lambda delta, reason: {"choices": [{"delta": delta, "finish_
 
 def check(pieces: list[bytes]) -> list[str]:
     """Read them, and check the result."""
-    said = result_of(pieces)
-    failures = [line for line in said if line.startswith("fails: ")]
-    assert len(failures) == (said[-1:] == failures[-1:] != [])
+    lines = result_of(pieces)
+    failures = [line for line in lines if line.startswith("fails: ")]
+    assert len(failures) == (lines[-1:] == failures[-1:] != [])
     if failures:
         assert failures[0][7].isupper()
         assert len(failures[0]) < 500
     else:
-        assert said[-1].startswith(("answer: ", "call: ", "thought: "))
-    return said
+        assert lines[-1].startswith(("answer: ", "call: ", "thought: "))
+    return lines
 
 
 @given(st.lists(st.binary(max_size=40), max_size=8))
@@ -109,13 +109,13 @@ def test_any_json(chunks: list[object], done: bool) -> None:
 def test_a_stream_that_is_cut_is_never_whole(data: bytes, cut: int) -> None:
     """Unless it has already sent a finish reason, or the end of the stream."""
     part = data[:cut]
-    said = check([part])
+    lines = check([part])
     if (
         b"finish_reason" not in part
         and b"DONE" not in part.upper()
         and part.lstrip(b"\xef\xbb\xbf\n ")[:1] not in (b"{", b"[")
     ):
-        assert said[-1].startswith("fails: ")
+        assert lines[-1].startswith("fails: ")
 
 
 @given(st.text(st.sampled_from('{}[]":,\\ 1aNn`') | st.characters(), max_size=40) | st.builds(json.dumps, _JSON))

@@ -100,8 +100,8 @@ ANSWERS: dict[str, tuple[bytes, int, bytes]] = {
 @pytest.mark.parametrize("cut", [0, 1, 2, 7])
 @pytest.mark.parametrize("name", ANSWERS)
 async def test_an_answer_is_the_same_however_it_is_cut(name: str, cut: int) -> None:
-    told, status, body = ANSWERS[name]
-    async with serving(Server(told, cut=cut)) as server:
+    raw, status, body = ANSWERS[name]
+    async with serving(Server(raw, cut=cut)) as server:
         assert await ask(server.url) == (status, body)
 
 
@@ -126,8 +126,8 @@ UNFINISHED: dict[str, tuple[bytes, Answer | None]] = {
 @pytest.mark.parametrize("name", UNFINISHED)
 async def test_an_error_that_does_not_come_to_its_end_is_that_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openai_stream, "_ERROR_S", 0.2)
-    told, then = UNFINISHED[name]
-    async with serving(Server(told, then=then)) as server:
+    raw, then = UNFINISHED[name]
+    async with serving(Server(raw, then=then)) as server:
         with pytest.raises(Refused) as refused:
             await openai_stream.stream_completion(server.url, "", b"{}", Reply(), timeout_s=20)
     assert str(refused.value) == "The model server refused the request (400): No such thing."
@@ -148,13 +148,13 @@ AMBIGUOUS: dict[str, bytes] = {
 
 
 async def test_an_answer_with_an_ambiguous_head_is_refused_in_words() -> None:
-    told = {}
+    errors = {}
     for name, head in AMBIGUOUS.items():
         async with serving(Server(_OK + head + b"\r\nOK")) as server:
             with pytest.raises(ModelError) as refused:
                 await openai_stream.stream_completion(server.url, "", b"{}", Reply(), timeout_s=20)
-        told[name] = str(refused.value)
-    assert told == dict.fromkeys(AMBIGUOUS, "The model server's answer could not be understood.")
+        errors[name] = str(refused.value)
+    assert errors == dict.fromkeys(AMBIGUOUS, "The model server's answer could not be understood.")
 
 
 async def test_data_that_arrive_together_are_one_piece() -> None:
@@ -228,9 +228,9 @@ async def test_a_kept_connection_that_died_without_a_word_is_asked_anew(reads: b
     assert server.connections == 3
 
 
-@pytest.mark.parametrize("said", [b"H", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n", OK[:-1]])
-async def test_an_answer_that_had_begun_is_not_asked_for_again(said: bytes) -> None:
-    server = DyingServer(said, reads=True, resets=False)
+@pytest.mark.parametrize("raw", [b"H", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n", OK[:-1]])
+async def test_an_answer_that_had_begun_is_not_asked_for_again(raw: bytes) -> None:
+    server = DyingServer(raw, reads=True, resets=False)
     async with await asyncio.start_server(server.serve, "127.0.0.1", 0) as listening:
         url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/"
         await ask(url)
@@ -250,12 +250,12 @@ async def test_an_answer_without_a_request_is_never_used() -> None:
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK"
     unasked = asyncio.Event()
 
-    async def say_more(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def send_more(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await unasked.wait()
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nFake")
         await reader.read()
 
-    server = Server(answer, then=say_more)
+    server = Server(answer, then=send_more)
     async with serving(server):
         assert await ask(server.url) == (200, b"OK")
         unasked.set()
@@ -274,7 +274,7 @@ async def test_an_answer_left_before_its_end_takes_its_connection_along() -> Non
 
 
 @pytest.mark.parametrize(
-    ("told", "error", "words"),
+    ("raw", "error", "words"),
     [
         (b"", CutOff, "closed by the server"),
         (b"HTTP/1.1 200 OK\r\nContent-Len", CutOff, "closed by the server"),
@@ -288,11 +288,11 @@ async def test_an_answer_left_before_its_end_takes_its_connection_along() -> Non
         (CHUNKED + b"0\r\n" + b"X: y\r\n" * 50_000, ValueError, "without end"),
     ],
 )
-async def test_an_invalid_answer_is_an_error(told: bytes, error: type[Exception], words: str) -> None:
+async def test_an_invalid_answer_is_an_error(raw: bytes, error: type[Exception], words: str) -> None:
     async def close(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         """Send nothing more, and close."""
 
-    async with serving(Server(told, then=close)) as server:
+    async with serving(Server(raw, then=close)) as server:
         with pytest.raises(error, match=words):
             await ask(server.url)
 
@@ -322,22 +322,22 @@ async def test_data_that_nobody_reads_stay_in_the_network() -> None:
 
 
 @contextlib.asynccontextmanager
-async def paused(told: bytes, **options: ssl.SSLContext) -> AsyncIterator[http.Connection]:
+async def paused(raw: bytes, **options: ssl.SSLContext) -> AsyncIterator[http.Connection]:
     """A connection that has read one piece and paused; what is sent then waits in the network."""
-    go_on, said = asyncio.Event(), asyncio.Event()
+    go_on, was_sent = asyncio.Event(), asyncio.Event()
 
-    async def say_more(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def send_more(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await go_on.wait()
-        writer.write(told)
-        said.set()
+        writer.write(raw)
+        was_sent.set()
 
-    async with serving(Server(CHUNKED + b"3\r\none\r\n", then=say_more), **options) as server:
+    async with serving(Server(CHUNKED + b"3\r\none\r\n", then=send_more), **options) as server:
         connection = await http.post(server.url, {}, b"{}", connect_s=2)
         with contextlib.closing(connection):
             assert await connection.read() == b"one"
             connection.pause()
             go_on.set()
-            await said.wait()
+            await was_sent.wait()
             if not options:  # with TLS, the transport reads from the network even then, and buffers
                 network = connection._transport.get_extra_info("socket").fileno()
                 arrived, _, _ = await asyncio.to_thread(select.select, [network], [], [], 10)
@@ -363,9 +363,9 @@ async def test_data_that_waited_during_a_pause_are_read_without_the_loop() -> No
             await connection.read()
 
 
-@pytest.mark.parametrize(("told", "error"), [(b"", CutOff), (b"no chunk\r\n", ValueError)])
-async def test_an_error_during_a_pause_is_raised_after_it(told: bytes, error: type[Exception]) -> None:
-    async with paused(told) as connection:
+@pytest.mark.parametrize(("raw", "error"), [(b"", CutOff), (b"no chunk\r\n", ValueError)])
+async def test_an_error_during_a_pause_is_raised_after_it(raw: bytes, error: type[Exception]) -> None:
+    async with paused(raw) as connection:
         with pytest.raises(error):
             await connection.read()
 
@@ -523,8 +523,8 @@ def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[ssl.SSLContext
 async def test_over_tls_only_with_those_whose_certificate_is_good(
     tls: tuple[ssl.SSLContext, ssl.SSLContext], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told, status, body = ANSWERS["chunks"]
-    async with serving(Server(told, told, cut=5), tls=tls[0]) as server:
+    raw, status, body = ANSWERS["chunks"]
+    async with serving(Server(raw, raw, cut=5), tls=tls[0]) as server:
         monkeypatch.setattr(http, "tls_context", ssl.create_default_context)
         with pytest.raises(Unreachable, match="certificate"):
             await ask(server.url)

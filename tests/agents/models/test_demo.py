@@ -291,12 +291,12 @@ def test_the_files_of_a_message_are_read_and_quoted_with_page_and_line() -> None
         {"id": "1", "name": "notes.txt", "media_type": "text/plain", "size": 46},
         {"id": "2", "name": "red.png", "media_type": "image/png", "size": 73},
     ]
-    (told,) = with_files([{"role": "user", "content": "What is it about?", "files": files}], False, None)
+    (message,) = with_files([{"role": "user", "content": "What is it about?", "files": files}], False, None)
     functions = [*FUNCTIONS, {"name": "read_file", "description": "", "parameters": {}}]
-    planned = decide(str(told["content"]), functions=functions)
+    planned = decide(str(message["content"]), functions=functions)
     assert calls(planned) == [("read_file", {"file": "notes.txt"})]
     result = "“notes.txt”, page 1 of 1, lines 1–2:\n1\tThe *flour* order is 40 kg.\n2\tIt comes on Monday."
-    answer = decide(str(told["content"]), [result], functions=functions).content
+    answer = decide(str(message["content"]), [result], functions=functions).content
     quoted = "> The \\*flour\\* order is 40 kg.\n> It comes on Monday."
     assert answer.startswith(f"**notes.txt**, page 1, lines 1–2:\n\n{quoted}")
 
@@ -446,7 +446,7 @@ async def test_with_no_configuration_it_thinks_calls_python_and_answers_right() 
     assert (run.outcome.status, run.outcome.iterations) == ("completed", 2)
     assert run.outcome.usage.estimated
     assert run.outcome.usage.output_tokens > 50
-    thought = [growth.text for growth in shown if growth.type == "thought" and growth.step == 1]
+    thought = [partial.text for partial in shown if partial.type == "thought" and partial.step == 1]
     assert len(thought) > 10, "it grows before people's eyes"
     assert all(later.startswith(earlier) for earlier, later in pairwise(thought))
     assert 0.02 < (moments[-1] - moments[0]) / len(shown) < 0.2, "at a human pace"

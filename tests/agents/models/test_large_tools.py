@@ -150,9 +150,9 @@ async def test_tools_that_are_added_within_a_conversation_are_told_too(
     run = make_agent(tools=many(10)).start("?", session_id="one")
     await ended(run)
     history = [{"role": "user", "content": "?"}, *run.messages]
-    for count, told in ((30, [FEWER % (30, 20)]), (30, []), (25, []), (40, [FEWER % (40, 20)]), (40, [])):
+    for count, thoughts in ((30, [FEWER % (30, 20)]), (30, []), (25, []), (40, [FEWER % (40, 20)]), (40, [])):
         steps, _ = await ended(make_agent(tools=many(count)).start("And now?", history=history, session_id="one"))
-        assert thoughts_in(steps) == told, count
+        assert thoughts_in(steps) == thoughts, count
     assert len(server.requests) == 8  # told once, and remembered
 
 

@@ -17,7 +17,7 @@ from agents.models.http import Connection
 from agents.models.reply import Reply
 from agents.models.server_url import DASHSCOPE, completions_url
 from tests.agents.conftest import MakeAgent, kinds, steps_of
-from tests.agents.models.wire.transcript import body, ends, says
+from tests.agents.models.wire.transcript import body, chunk_of, ends
 from tests.model_server import Call, ModelServer, Script
 
 KEY = "sk-very-secret"
@@ -277,7 +277,7 @@ PAUSES: list[tuple[str, list[dict[str, Any]], float, float, str]] = [
     ),
     (
         "behind a text",
-        [says("One "), ends(), says("two "), says("three"), ends()],
+        [chunk_of("One "), ends(), chunk_of("two "), chunk_of("three"), ends()],
         0.05,
         0.3,
         "One two three",
@@ -285,12 +285,18 @@ PAUSES: list[tuple[str, list[dict[str, Any]], float, float, str]] = [
     # An end that was none makes the later ones unsure.
     (
         "behind each text",
-        [says("One "), ends(), says("two "), ends(), says("three"), ends()],
+        [chunk_of("One "), ends(), chunk_of("two "), ends(), chunk_of("three"), ends()],
         0.05,
         0.3,
         "One two three",
     ),
-    ("with the usage, long before more", [says("One "), ends(), USAGE, says("too late"), ends()], 0.05, 5, "One "),
+    (
+        "with the usage, long before more",
+        [chunk_of("One "), ends(), USAGE, chunk_of("too late"), ends()],
+        0.05,
+        5,
+        "One ",
+    ),
 ]
 
 
@@ -335,7 +341,7 @@ async def test_a_server_that_leaves_its_streams_open_is_waited_for_once(
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
-        for chunk in [says("Hi"), ends(), *more]:
+        for chunk in [chunk_of("Hi"), ends(), *more]:
             writer.write(body(chunk, done=False))
             await writer.drain()
         await reader.read()  # until the client closes
@@ -351,7 +357,7 @@ async def test_a_server_that_leaves_its_streams_open_is_waited_for_once(
             assert time.monotonic() - at < 30
         assert caplog.text.count("leaves its streams open") == 1
         # It is waited for again once it has gone on after an end.
-        more = [says(" there"), ends()]
+        more = [chunk_of(" there"), ends()]
         await steps_of(make_agent(server=server, timeout_s=0.5).start("?"))
         assert not openai_stream._leave_open
 
@@ -430,7 +436,7 @@ _fields = st.sampled_from(["content", "reasoning_content", "reasoning"])
 
 
 @given(
-    says=st.lists(st.tuples(_fields, _texts), max_size=12),
+    deltas=st.lists(st.tuples(_fields, _texts), max_size=12),
     cuts=st.lists(st.integers(0, 4000), max_size=6),
     ascii_only=st.booleans(),
     separators=st.sampled_from([(",", ":"), (", ", ": ")]),
@@ -448,7 +454,7 @@ _fields = st.sampled_from(["content", "reasoning_content", "reasoning"])
     0,
 )
 def test_a_stream_says_the_same_however_it_is_cut(
-    says: list[tuple[str, str]],
+    deltas: list[tuple[str, str]],
     cuts: list[int],
     ascii_only: bool,
     separators: tuple[str, str],
@@ -457,7 +463,7 @@ def test_a_stream_says_the_same_however_it_is_cut(
     every: int,
 ) -> None:
     events = []
-    for number, (field, text) in enumerate(says):
+    for number, (field, text) in enumerate(deltas):
         delta = dict.fromkeys(["content", "reasoning_content"]) if nulls else {}
         choice = {"index": 0, "delta": {**delta, field: text}, "finish_reason": None}
         chunk = {**_HEAD, "created": number // every if every else 1, "choices": [choice]}

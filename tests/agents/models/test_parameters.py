@@ -36,8 +36,8 @@ async def test_parameters_reach_the_server(server: ModelServer, make_agent: Make
     agent = replace(agent, spec=replace(agent.spec, parameters=wishes))
     await agent.run_async("?")
     asked = server.requests[0].body
-    said = {name: asked[name] for name in ("temperature", "seed", "top_k", "chat_template_kwargs")}
-    assert said == {"temperature": 0.2, "seed": 7, "top_k": 5, "chat_template_kwargs": {"enable_thinking": False}}
+    sampling = {name: asked[name] for name in ("temperature", "seed", "top_k", "chat_template_kwargs")}
+    assert sampling == {"temperature": 0.2, "seed": 7, "top_k": 5, "chat_template_kwargs": {"enable_thinking": False}}
     assert asked["model"] == agent.model.model
 
 

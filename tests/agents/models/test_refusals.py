@@ -26,7 +26,7 @@ TOO_LONG = "This is longer than the model can read; LLM_MAX_INPUT_TOKENS has to 
 UNKNOWN = "The model server does not know this model or address"
 
 #: Status, body, the code in the protocol, all its words.
-SAID: list[tuple[int, str, str, str]] = [
+REFUSALS: list[tuple[int, str, str, str]] = [
     # Formats
     (400, err("No such thing."), "model_error", f"{REFUSED} (400): No such thing."),
     (400, '{"error": "No such thing."}', "model_error", f"{REFUSED} (400): No such thing."),
@@ -292,7 +292,7 @@ SAID: list[tuple[int, str, str, str]] = [
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "code", "words"), SAID, ids=[f"{row[0]}-{at}" for at, row in enumerate(SAID)]
+    ("status", "body", "code", "words"), REFUSALS, ids=[f"{row[0]}-{at}" for at, row in enumerate(REFUSALS)]
 )
 def test_the_reason_decides(status: int, body: str, code: str, words: str) -> None:
     refusal = explain_refusal(status, {}, body, KEY)
@@ -323,8 +323,8 @@ def test_when_to_come_back_is_told(headers: dict[str, str], hint: str) -> None:
 @pytest.mark.parametrize(("status", "verb"), [(503, FAILED), (529, FAILED), (429, BUSY)])
 @pytest.mark.parametrize("headers", [{"retry-after": "1.5"}, {"retry-after-ms": "1500"}])
 def test_when_to_come_back_is_told_whatever_the_status(status: int, verb: str, headers: dict[str, str]) -> None:
-    told = f"{verb} ({status}). Try again in 1.5 s. Overloaded."
-    assert str(explain_refusal(status, headers, err("Overloaded."), "")) == told
+    expected = f"{verb} ({status}). Try again in 1.5 s. Overloaded."
+    assert str(explain_refusal(status, headers, err("Overloaded."), "")) == expected
 
 
 #: Errors about the length: the limit, and the size of the request, as far as they are named.

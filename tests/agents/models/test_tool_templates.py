@@ -36,8 +36,8 @@ def test_every_value_of_the_setting_that_names_a_template_has_one() -> None:
 @pytest.mark.parametrize("name", TEMPLATES)
 @given(_ARGUMENTS, st.integers(1, 9))
 def test_a_call_in_a_template_is_parsed_as_that_call(name: str, arguments: dict[str, Any], piece: int) -> None:
-    said = TEMPLATES[name].write_call("python", arguments)
-    (call,) = result_of([answers(said, piece=piece)])
+    written = TEMPLATES[name].write_call("python", arguments)
+    (call,) = result_of([answers(written, piece=piece)])
     kind, tool, raw = call.split(" ", 2)
     assert (kind, tool, json_object(raw, None)) == ("call:", "python", arguments)
 
@@ -65,8 +65,8 @@ async def test_a_run_with_the_tools_in_the_prompt(server: ModelServer, make_agen
 async def test_a_call_within_a_thought_is_run_where_the_tools_are_in_the_prompt(
     server: ModelServer, make_agent: MakeAgent, name: Any
 ) -> None:
-    said = TEMPLATES[name].write_call("python", {"code": "6*7"})
-    server.enqueue(Script(reasoning=f"I count.\n{said}"), Script("It is 42."))
+    written = TEMPLATES[name].write_call("python", {"code": "6*7"})
+    server.enqueue(Script(reasoning=f"I count.\n{written}"), Script("It is 42."))
     run = make_agent(tool_format=name, tools=[Python()]).start("What is 6*7?")
     steps = await steps_of(run)
     assert kinds(steps) == ["thought", "tool_use", "tool_result", "final_answer"]

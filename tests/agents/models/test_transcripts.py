@@ -24,9 +24,9 @@ from tests.agents.models.wire.transcript import (
     answers,
     body,
     call,
+    chunk_of,
     ends,
     result_of,
-    says,
     shown,
     whole,
 )
@@ -132,7 +132,7 @@ RESPONSES = {
         ["fails: The model's answer was cut off before its end."],
     ),
     "packed and cut": (
-        response(gzip.compress(body(says("Hello"), done=False))[:-4], _STREAM, _GZIP),
+        response(gzip.compress(body(chunk_of("Hello"), done=False))[:-4], _STREAM, _GZIP),
         ["answer so far: Hello", "fails: The model's answer was cut off before its end."],
     ),
     "said to be packed": (
@@ -171,7 +171,7 @@ RESPONSES = {
     ),
     **{
         f"packed and cut: {coding}": (
-            response(pack(body(says("Hello"), done=False))[:-4], _STREAM, f"Content-Encoding: {coding}"),
+            response(pack(body(chunk_of("Hello"), done=False))[:-4], _STREAM, f"Content-Encoding: {coding}"),
             [*so_far, "fails: The model's answer was cut off before its end."],
         )
         for coding, pack, so_far in (

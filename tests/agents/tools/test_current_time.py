@@ -25,8 +25,8 @@ def test_tells_the_time_and_the_day_of_another_zone() -> None:
 
 
 def test_without_a_clock_of_its_own_it_is_now() -> None:
-    told = datetime.fromisoformat(CurrentTimeTool().call({}, CancelToken()).split("\n")[0])
-    assert abs(datetime.now(UTC) - told) < timedelta(seconds=5)
+    shown = datetime.fromisoformat(CurrentTimeTool().call({}, CancelToken()).split("\n")[0])
+    assert abs(datetime.now(UTC) - shown) < timedelta(seconds=5)
 
 
 @pytest.mark.parametrize("name", ["Narnia", "../../etc/passwd", "/etc/passwd", "a\0b", "天", "x" * 5_000, "Asia"])

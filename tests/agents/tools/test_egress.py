@@ -244,11 +244,11 @@ def test_a_search_that_finds_something_marks_the_session_before_it_is_told() -> 
 
 
 def test_private_data_are_not_returned_if_the_mark_cannot_be_stored() -> None:
-    class Away(Record):
+    class Unavailable(Record):
         def mark(self) -> None:
             raise ToolError("The database is away.")
 
-    toolbox = Toolbox(search_history=lambda query, limit: [{"excerpt": "the code word"}], privacy=Away())
+    toolbox = Toolbox(search_history=lambda query, limit: [{"excerpt": "the code word"}], privacy=Unavailable())
     assert (
         refusal(lambda: build_tools(["search_history"], toolbox)["search_history"].call({"query": "x"}, CancelToken()))
         == "The database is away."

@@ -47,9 +47,9 @@ def pictured(tools: dict[str, Tool]) -> Any:
 
 
 def advanced(tools: dict[str, Tool]) -> Any:
-    stop, told = CancelToken(), []
-    stop.on_progress = told.append
-    return call(tools["theirs-advance"], stop, steps=3), told
+    stop, progress = CancelToken(), []
+    stop.on_progress = progress.append
+    return call(tools["theirs-advance"], stop, steps=3), progress
 
 
 def stopped(tools: dict[str, Tool]) -> Any:

@@ -324,10 +324,10 @@ def test_tools_that_come_later_are_there_for_the_next_run(server: Server) -> Non
 
 def test_progress_is_told_and_gives_a_call_more_time(server: Server) -> None:
     server.config["test"]["timeout"] = 0.6
-    stop, told = CancelToken(), []
-    stop.on_progress = told.append
+    stop, progress = CancelToken(), []
+    stop.on_progress = progress.append
     assert call(server.tools()["test-advance"], stop, steps=8, every_s=0.2) == "arrived"
-    assert told == [f"{number} of 8: step {number}" for number in range(1, 9)]
+    assert progress == [f"{number} of 8: step {number}" for number in range(1, 9)]
     assert failure(server.tools()["test-advance"], CancelToken(), steps=1, every_s=60).endswith("within 0.6 seconds.")
 
 
@@ -356,17 +356,17 @@ def serving(server: Server, kind: str, **environment: str) -> Iterator[str]:
 def test_servers_over_http(server: Server, kind: str) -> None:
     """Without a configured transport, the newer one is tried first, and then the older one."""
     with serving(server, kind) as url:
-        for said in ({"type": kind}, {"transport": kind}, {}):
-            server.config = {"far": {"url": url, **said}}
+        for transport in ({"type": kind}, {"transport": kind}, {}):
+            server.config = {"far": {"url": url, **transport}}
             tools = server.tools()
             assert tools["far-add"].description == "Adds two numbers.", "no address"
-            assert call(tools["far-add"], a=17, b=2340) == "2357", said
+            assert call(tools["far-add"], a=17, b=2340) == "2357", transport
             assert mcp.server_states()[0].transport.endswith(f"at {url.rpartition('/')[0]}")
             mcp.connected_servers.close()
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "said"),
+    ("status", "body", "expected"),
     [
         (401, '{"error": "invalid_token"}', 'it answered 401 Unauthorized: {"error": "invalid_token"}'),
         (403, "key SECRET-KEY is revoked", "it answered 403 Forbidden: key … is revoked"),
@@ -376,7 +376,9 @@ def test_servers_over_http(server: Server, kind: str) -> None:
     ],
 )
 @pytest.mark.parametrize("kind", ["sse", "streamable-http", ""])
-def test_the_error_text_of_a_server_is_reported(server: Server, kind: str, status: int, body: str, said: str) -> None:
+def test_the_error_text_of_a_server_is_reported(
+    server: Server, kind: str, status: int, body: str, expected: str
+) -> None:
     class Refusing(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -396,7 +398,7 @@ def test_the_error_text_of_a_server_is_reported(server: Server, kind: str, statu
         server.config = {"far": {"url": url, "type": kind, "headers": {"Authorization": "Bearer SECRET-KEY"}}}
         server.tools()
         site.shutdown()
-    assert server.missing == [f"The MCP server “far” could not be started: {said}."]
+    assert server.missing == [f"The MCP server “far” could not be started: {expected}."]
     assert "SECRET" not in repr(mcp.server_states())
 
 
@@ -464,7 +466,7 @@ def test_an_agent_has_the_servers_and_tools_that_it_chose(server: Server) -> Non
         "other": {**one, "includeTools": ["add"]},
     }
     server.tools()
-    for choices, names, told in CHOICES:
+    for choices, names, problems in CHOICES:
         missing: list[str] = []
         found = build_tools([], Toolbox(mcp_servers=server.config), None, missing.append, choices)
-        assert (set(found), missing) == (names, told), choices
+        assert (set(found), missing) == (names, problems), choices

@@ -29,11 +29,11 @@ def entered(address: str, transport: Transport = "http-or-sse", *, public_only: 
 @pytest.fixture
 def elsewhere() -> Iterator[tuple[str, list[str]]]:
     """Answers every request with a redirect to where its path says, and records it. Yields its address and the records."""
-    heard: list[str] = []
+    received: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
-            heard.append(f"{self.command} {self.path} {self.headers.get('Authorization')}")
+            received.append(f"{self.command} {self.path} {self.headers.get('Authorization')}")
             self.send_response(307)
             self.send_header("Location", "/other" if self.path == "/same" else self.path.removeprefix("/to/"))
             self.send_header("Content-Length", "0")
@@ -46,7 +46,7 @@ def elsewhere() -> Iterator[tuple[str, list[str]]]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as serving_it:
         threading.Thread(target=serving_it.serve_forever, args=[0.05], daemon=True).start()
-        yield f"http://127.0.0.1:{serving_it.server_port}", heard
+        yield f"http://127.0.0.1:{serving_it.server_port}", received
         serving_it.shutdown()
 
 
@@ -54,15 +54,15 @@ def elsewhere() -> Iterator[tuple[str, list[str]]]:
 @pytest.mark.parametrize("within", [True, False])
 def test_no_redirect_is_followed(elsewhere: tuple[str, list[str]], transport: Transport, within: bool) -> None:
     """Neither to another host nor within the same one, which may be outside of what the operator has allowed."""
-    address, heard = elsewhere
+    address, received = elsewhere
     url = f"{address}/same" if within else f"{address}/to/http://localhost:{address.rpartition(':')[2]}/other"
     found, problem = inspect_server("far", entered(url, transport), 20)
     assert (found, problem) == (
         {},
         "The MCP server “far” could not be started: it leads to another address, which is not followed.",
     )
-    assert heard
-    assert not [line for line in heard if line.split()[1] == "/other"]
+    assert received
+    assert not [line for line in received if line.split()[1] == "/other"]
 
 
 @pytest.mark.parametrize("transport", ["sse", "streamable-http"])

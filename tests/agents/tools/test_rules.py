@@ -99,10 +99,10 @@ NEVER = {
 
 
 def test_a_rule_that_can_never_judge_is_refused_with_its_line() -> None:
-    said = check_rules([rule for rule, _ in NEVER.values()])
-    for (kind, (_, words)), told in zip(NEVER.items(), said, strict=True):
-        assert words in told, kind
-        assert bool(words) == bool(told), (kind, told)
+    problems = check_rules([rule for rule, _ in NEVER.values()])
+    for (kind, (_, words)), problem in zip(NEVER.items(), problems, strict=True):
+        assert words in problem, kind
+        assert bool(words) == bool(problem), (kind, problem)
 
 
 #: Rules that work, however they define their names: there is no error for any of them.

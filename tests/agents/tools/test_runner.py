@@ -172,10 +172,10 @@ def test_a_tool_that_says_how_far_it_is_has_more_time(speaks: bool) -> None:
     shown: list[tuple[str, str]] = []
     outcomes: list[ToolOutcome] = []
     job = Job("1", "slow", "{}", Slow(speaks))
-    run_tools([job], CancelToken(), lambda _, outcome: outcomes.append(outcome), lambda *told: shown.append(told))
+    run_tools([job], CancelToken(), lambda _, outcome: outcomes.append(outcome), lambda *update: shown.append(update))
     assert [outcome.ok for outcome in outcomes] == [speaks]
     assert bool(shown) is speaks
-    assert all(told == ("1", words) and words.endswith("of 6") for told in shown for words in [told[1]])
+    assert all(update == ("1", words) and words.endswith("of 6") for update in shown for words in [update[1]])
     assert len(shown) <= 5, "no more often than eyes can follow"
 
 

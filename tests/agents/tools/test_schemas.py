@@ -79,9 +79,9 @@ CASES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
 def test_a_wrong_argument_is_a_sentence_that_names_it(
     schema: dict[str, Any], arguments: dict[str, Any], words: str
 ) -> None:
-    said = argument_problem(arguments, schema)
-    assert said.startswith(words)
-    assert bool(said) is bool(words)
+    problem = argument_problem(arguments, schema)
+    assert problem.startswith(words)
+    assert bool(problem) is bool(words)
 
 
 def _ladder(rungs: int) -> dict[str, Any]:
@@ -154,5 +154,5 @@ def test_a_check_that_took_too_long_keeps_what_it_has_found(monkeypatch: pytest.
     monkeypatch.setattr(schemas, "LONGEST_CHECK_S", 0.0)
     assert argument_problem({}, {"required": ["a"]}) == ""
     monkeypatch.undo()
-    said = argument_problem({"a": 1}, {"required": ["b"], **_ladder(60)})
-    assert re.fullmatch("The call lacks the argument “b”. Nothing was run.", said)
+    problem = argument_problem({"a": 1}, {"required": ["b"], **_ladder(60)})
+    assert re.fullmatch("The call lacks the argument “b”. Nothing was run.", problem)

@@ -31,5 +31,5 @@ def assert_linear(work: Callable[[str], object], text: str, took: Callable[[str]
     for _ in range(_TRIES - 1):
         if whole > most:
             whole = min(whole, measure(text))
-    told = f"it takes more time than in proportion\na quarter {quarter:.3f} s, all of it {whole:.3f} s"
-    assert whole <= most, told
+    complaint = f"it takes more time than in proportion\na quarter {quarter:.3f} s, all of it {whole:.3f} s"
+    assert whole <= most, complaint

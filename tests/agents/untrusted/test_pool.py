@@ -44,7 +44,7 @@ def test_values_go_and_come_back(pool: Pool, value: object) -> None:
         ("backtrack", ["a" * 60 + "b"], TooSlow),
         ("crash", [], Unfinished),
         ("fail", [], Unfinished),
-        ("grow", [], Unfinished),
+        ("use_memory", [], Unfinished),
         ("write", [], Unfinished),
         ("nosuch", [], Unfinished),
     ],

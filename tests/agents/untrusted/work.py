@@ -41,7 +41,7 @@ def crash() -> None:
     os.abort()
 
 
-def grow() -> int:
+def use_memory() -> int:
     return len(b"x" * (8 << 30))
 
 

@@ -93,7 +93,7 @@ def _fill(tables: Apps, password: str) -> uuid.UUID:
         owner=people["bo"], title="Tides", agent_name="researcher", status="running"
     )
     seq = 0
-    for number, (message, (status, told)) in enumerate(RUNS.items(), 1):
+    for number, (message, (status, further)) in enumerate(RUNS.items(), 1):
         run = tables.get_model("chat", "Run").objects.create(
             session=session,
             number=number,
@@ -107,7 +107,7 @@ def _fill(tables: Apps, password: str) -> uuid.UUID:
             heartbeat_at=now if status == "running" else None,
         )
         start = {"agent": "researcher", "message": message, "user": "bo", "enable_reasoning": True, "timestamp": 1.5}
-        events = [("reasoning_start", start), *told] if status != "queued" else []
+        events = [("reasoning_start", start), *further] if status != "queued" else []
         for position, (event, data) in enumerate(events, 1):
             seq += 1
             _store(tables, run, seq, position, event, data)
@@ -121,8 +121,8 @@ def _fill(tables: Apps, password: str) -> uuid.UUID:
 
 
 def _store(tables: Apps, run: Any, seq: int, position: int, event: str, data: dict[str, Any]) -> None:
-    told = {"timestamp": 2.5, **data} if event == "reasoning_step" else data
-    kind = told.get("type", "")
+    fields = {"timestamp": 2.5, **data} if event == "reasoning_step" else data
+    kind = fields.get("type", "")
     step = tables.get_model("chat", "Step").objects.create(
         session=run.session,
         run=run,
@@ -130,14 +130,14 @@ def _store(tables: Apps, run: Any, seq: int, position: int, event: str, data: di
         position=position,
         event=event,
         type=kind,
-        number=told.get("step"),
-        iteration=told.get("iteration", 0),
-        tool_name=told.get("tool_name", ""),
-        ok=told.get("ok"),
-        body=json.dumps(told),
+        number=fields.get("step"),
+        iteration=fields.get("iteration", 0),
+        tool_name=fields.get("tool_name", ""),
+        ok=fields.get("ok"),
+        body=json.dumps(fields),
         created_at=timezone.now(),
     )
-    whole = LONG if told.get("truncated") else None
+    whole = LONG if fields.get("truncated") else None
     if whole is not None:
         tables.get_model("chat", "StepContent").objects.create(step=step, content=whole)
     search.index(run.session_id, [Indexed(step.pk, event, kind, step.body, True, whole)])

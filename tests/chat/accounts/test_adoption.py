@@ -57,9 +57,9 @@ def as_adopted(address: str, act: str) -> str:
     """The same, migrated by the current version."""
 
     def make(empty: str) -> str:
-        said = as_left(empty, act)
+        dump = as_left(empty, act)
         prepared.migrate(DATABASE_URL=empty)
-        return said
+        return dump
 
     return _filled(f"adopted {act}", address, make)
 
@@ -69,19 +69,19 @@ def _filled(name: str, address: str, make: Callable[[str], str]) -> str:
 
         def make_file(folder: Path) -> None:
             folder.mkdir()
-            said = make(f"sqlite:///{folder}/former.sqlite3")
-            (folder / "said").write_text(said)
+            dump = make(f"sqlite:///{folder}/former.sqlite3")
+            (folder / "said").write_text(dump)
 
         made = prepared.made_once(name, make_file)
         shutil.copytree(made, Path(address.removeprefix("sqlite:///")).parent, dirs_exist_ok=True)
         return (made / "said").read_text()
-    told = Path(os.environ["TESTS_SHARED"]) / f"{name}.said"
+    path = Path(os.environ["TESTS_SHARED"]) / f"{name}.said"
 
     def make_database(empty: str) -> None:
-        told.write_text(make(empty))
+        path.write_text(make(empty))
 
     prepared.fill_postgres(f"{name}.dump", address, make_database)
-    return told.read_text()
+    return path.read_text()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -158,10 +158,10 @@ def test_a_database_of_the_first_release_goes_on(address: str) -> None:
 
     browser = Client()
     assert browser.post("/accounts/login/", {"username": "bo", "password": PASSWORD}).status_code == 302
-    told = browser.get(f"/api/sessions/{session_id}/events/").json()["events"]
+    sent = browser.get(f"/api/sessions/{session_id}/events/").json()["events"]
     stored = [event for _, (_, events) in first_release.RUNS.items() for event in events]
-    assert [event["seq"] for event in told] == list(range(1, len(stored) + 3))
-    steps = [(event["type"], event["data"]) for event in told if event["type"] != "reasoning_start"]
+    assert [event["seq"] for event in sent] == list(range(1, len(stored) + 3))
+    steps = [(event["type"], event["data"]) for event in sent if event["type"] != "reasoning_start"]
     assert [(kind, {**data, **wanted}) for (kind, data), (_, wanted) in zip(steps, stored, strict=True)] == steps
     assert [kind for kind, _ in steps] == [kind for kind, _ in stored]
     assert browser.get(f"/api/sessions/{session_id}/events/4/content/").content.decode() == first_release.LONG

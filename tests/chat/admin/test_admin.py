@@ -137,8 +137,8 @@ def test_every_page_names_the_icon(client: Client, root: User) -> None:
 def test_a_run_s_steps_are_read_in_order_with_what_they_say_and_took(client: Client, root: User, ada: User) -> None:
     run = talk(ada)
     content = page(client, "chat_run_change", run.pk)
-    said = ["Which animals", "Perhaps &lt;b&gt;okapis", "1 + 1", "zzzz", "Quaggas."]
-    places = [content.index(words, content.index('id="steps"')) for words in said]
+    texts = ["Which animals", "Perhaps &lt;b&gt;okapis", "1 + 1", "zzzz", "Quaggas."]
+    places = [content.index(words, content.index('id="steps"')) for words in texts]
     assert places == sorted(places)
     assert "1.2\N{NO-BREAK SPACE}s" in content
     assert "the end of it" not in content
@@ -337,8 +337,8 @@ def test_a_list_says_where_its_counting_stops(
         reverse("admin:chat_step_changelist"), {"q": "okapi"}, headers={"Accept-Language": language}
     ).content.decode()
     assert beside in content
-    said = " ".join(re.sub("<[^>]+>", " ", content[content.index('class="paginator"') :]).split())
-    assert below in said
+    pagination = " ".join(re.sub("<[^>]+>", " ", content[content.index('class="paginator"') :]).split())
+    assert below in pagination
     assert f"{n} results" in content or n > 7
 
 
@@ -381,8 +381,8 @@ def do(client: Client, model: str, name: str, *things: Any) -> str:
     assert asked.status_code == 200
     keys = re.findall(r'name="id" value="([^"]+)"', content)
     assert keys == [str(thing.pk) for thing in things]
-    told = client.post(asked.request["PATH_INFO"], {"id": keys}, follow=True)
-    return "\n".join(str(message) for message in told.context["messages"])
+    answer = client.post(asked.request["PATH_INFO"], {"id": keys}, follow=True)
+    return "\n".join(str(message) for message in answer.context["messages"])
 
 
 def test_runs_are_stopped_after_asking(client: Client, root: User, ada: User) -> None:
@@ -418,9 +418,9 @@ def test_runs_are_interrupted_after_asking(client: Client, root: User, ada: User
 def message_of_action(client: Client, name: str, *chosen: Run) -> str:
     """Run an admin action that has no effect on these runs; returns the message, which comes without a confirmation."""
     fields = {"action": name, "_selected_action": [str(run.pk) for run in chosen]}
-    told = client.post(reverse("admin:chat_run_changelist"), fields, follow=True)
-    assert told.request["PATH_INFO"] == reverse("admin:chat_run_changelist")
-    return "\n".join(str(message) for message in told.context["messages"])
+    answer = client.post(reverse("admin:chat_run_changelist"), fields, follow=True)
+    assert answer.request["PATH_INFO"] == reverse("admin:chat_run_changelist")
+    return "\n".join(str(message) for message in answer.context["messages"])
 
 
 def test_an_act_is_done_only_where_it_does_something(client: Client, root: User, ada: User) -> None:
@@ -434,8 +434,8 @@ def test_an_act_is_done_only_where_it_does_something(client: Client, root: User,
     asked = client.get(stop, keys).content.decode()
     assert "2 of 3 runs had ended already." in asked
     assert re.findall(r'name="id" value="([^"]+)"', asked) == [str(at_work.pk)]
-    told = client.post(stop, keys, follow=True)
-    assert [str(message) for message in told.context["messages"]] == [
+    answer = client.post(stop, keys, follow=True)
+    assert [str(message) for message in answer.context["messages"]] == [
         "one · run 1: is being stopped.",
         "2 of 3 runs had ended already.",
     ]

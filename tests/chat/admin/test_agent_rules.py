@@ -274,8 +274,8 @@ def test_a_restored_version_opens_nothing_that_was_closed(client: Client, writer
     assert missing == ["The MCP server “far” could not be started: its configuration was closed by staff."]
     publisher = Client()
     publisher.force_login(making.staff(*CHANGE, "chat.publish_agent", name="publisher"))
-    told = publisher.post(at("act", agent().pk, "publish"), {"number": 3}, follow=True).content.decode()
-    assert "“own” was closed" in told
+    page = publisher.post(at("act", agent().pk, "publish"), {"number": 3}, follow=True).content.decode()
+    assert "“own” was closed" in page
     assert agent().current is not None
     assert agent().current.number == 1
 

@@ -201,10 +201,10 @@ def test_more_tools_than_many_servers_take_are_told(
     tools = {f"tool{at}": "" for at in range(offered)}
     McpServer.objects.create(name="many", address="https://models.example/mcp", transport="http", offered=tools)
     sent = form_fields(all_servers=None, servers=[choice])
-    told = client.post(at("change", agent().pk), sent, follow=True).content.decode()
-    assert "is saved as a draft" in told
+    page = client.post(at("change", agent().pk), sent, follow=True).content.decode()
+    assert "is saved as a draft" in page
     words = f"This agent has {offered + 1} tools. Many model servers take 128 at a time at most"
-    assert (words in told) is (warns and choice == "many")
+    assert (words in page) is (warns and choice == "many")
 
 
 #: What may be sent by mistake or on purpose. A further one is one line: the fields, and a word of the error.

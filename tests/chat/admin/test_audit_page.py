@@ -94,8 +94,8 @@ def test_filters_leave_what_they_say(client: Client, people: dict[str, User], no
 def test_a_page_tells_who_and_whose(client: Client, people: dict[str, User], noted: list[str]) -> None:
     client.force_login(people["staff"])
     page = client.get(reverse(PAGE)).content.decode()
-    for said in ("staff", "ada", former_name(PSEUDONYM), "Login failed", "many", str(SESSION)):
-        assert f">{said}<" in page, said
+    for text in ("staff", "ada", former_name(PSEUDONYM), "Login failed", "many", str(SESSION)):
+        assert f">{text}<" in page, text
 
 
 def test_pages_follow_each_other_without_a_gap(people: dict[str, User]) -> None:
@@ -133,8 +133,8 @@ async def test_the_file_has_all_of_it_and_is_noted() -> None:
     assert len(rows) == 2_345
     assert rows[0]["at"] == (DAY + timedelta(seconds=2_344)).isoformat()
     assert {row["actor"] for row in rows} == {"'=cmd()"}
-    told = await AuditEntry.objects.aget(action=Act.EXPORT)
-    assert (told.actor_id, told.about) == (staff.pk, "audit")
+    entry = await AuditEntry.objects.aget(action=Act.EXPORT)
+    assert (entry.actor_id, entry.about) == (staff.pk, "audit")
     database.close()
 
 

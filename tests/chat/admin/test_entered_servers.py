@@ -66,10 +66,10 @@ def page(kind: type[EnteredServer], name: str, *args: Any) -> str:
 
 def enter(client: Client, kind: type[EnteredServer], pk: int | None = None, **form: Any) -> Any:
     """The form's fields as a browser sends them."""
-    said = {"name": "servers", "address": ALLOWED, "new_key": "sk-secret"}
+    given = {"name": "servers", "address": ALLOWED, "new_key": "sk-secret"}
     own = {"seeing": "*-vl"} if kind is ModelServer else {"transport": "http-or-sse", "key_header": "Authorization"}
     address = page(kind, "add") if pk is None else page(kind, "change", pk)
-    return client.post(address, {**said, **own, **form}, follow=True)
+    return client.post(address, {**given, **own, **form}, follow=True)
 
 
 def only(kind: type[EnteredServer]) -> Any:
@@ -100,8 +100,8 @@ def test_a_server_is_entered_and_its_key_is_never_shown(keeper: Login, kind: typ
     assert only(kind).key == "env:AGENT_KEY"
     enter(client, kind, made.pk, new_key="", no_key="on")
     assert only(kind).key == ""
-    told = AuditEntry.objects.filter(action=Act.SAVE, about__endswith="server servers")
-    assert told.count() == 4
+    entries = AuditEntry.objects.filter(action=Act.SAVE, about__endswith="server servers")
+    assert entries.count() == 4
 
 
 #: What may be sent for either kind, by mistake or on purpose. A further one is one line: the fields, and a word of the error.
@@ -180,9 +180,9 @@ def agent() -> Agent:
     return Agent.objects.get(name="researcher")
 
 
-def save_agent(client: Client, **said: Any) -> Any:
+def save_agent(client: Client, **fields: Any) -> Any:
     form = {"based_on": 1, "title": "Researcher", "instructions": "You are careful.", "thinking": ""}
-    return client.post(reverse("admin:chat_agent_change", args=(agent().pk,)), {**form, **said})
+    return client.post(reverse("admin:chat_agent_change", args=(agent().pk,)), {**form, **fields})
 
 
 def test_a_trial_finds_the_tools_that_agents_are_then_given_one_by_one(
@@ -241,17 +241,17 @@ def test_runs_have_a_server_as_it_is_entered_now(
     assert eventually(lambda: offered_to(renamed) == (["near-add"], []))
     assert mcp_servers.entered_servers()["near"].headers == {"Authorization": "Bearer from the environment"}  # type: ignore[union-attr]
 
-    def told(words: str) -> bool:
+    def is_shown(words: str) -> bool:
         mcp_servers.forget()
         return offered_to(renamed) == ([], [f"The MCP server “near” could not be started: its configuration {words}."])
 
     client.post(page(McpServer, "changelist"), {"action": "close", "_selected_action": [server.pk]})
-    assert told("was closed by staff")
+    assert is_shown("was closed by staff")
     client.post(page(McpServer, "changelist"), {"action": "open_again", "_selected_action": [server.pk]})
     monkeypatch.delenv("AGENT_KEY")
-    assert told("has a key that can't be read: The variable AGENT_KEY is not set")
+    assert is_shown("has a key that can't be read: The variable AGENT_KEY is not set")
     settings.MCP_SERVER_ADDRESSES = AddressList(())
-    assert told("names an address that is not allowed any more")
+    assert is_shown("names an address that is not allowed any more")
 
 
 def test_a_variable_in_an_address_is_not_filled_in(settings: Any) -> None:
@@ -273,7 +273,7 @@ def test_each_change_is_in_the_audit(keeper: Login, kind: type[EnteredServer]) -
     for act in ("close", "open_again"):
         client.post(page(kind, "changelist"), {"action": act, "_selected_action": [only(kind).pk]})
     word = "model" if kind is ModelServer else "tool"
-    told = AuditEntry.objects.order_by("id").values_list("action", "about", "actor_id")
+    entries = AuditEntry.objects.order_by("id").values_list("action", "about", "actor_id")
     by = User.objects.get(username=f"keeper of {kind.__name__}").pk
     about = f"{word} server servers"
-    assert list(told) == [(act, about, by) for act in (Act.SAVE, Act.ARCHIVE, Act.RESTORE)]
+    assert list(entries) == [(act, about, by) for act in (Act.SAVE, Act.ARCHIVE, Act.RESTORE)]

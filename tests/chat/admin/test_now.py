@@ -127,14 +127,14 @@ def test_an_interrupted_run_is_continued_for_the_user_who_asked(client: Client, 
     staff = making.staff("chat.view_run", "chat.change_run")
     client.force_login(staff)
     run = at(making.run(making.session(ada)), status=RunStatus.INTERRUPTED, ended_at=timezone.now())
-    told = client.post(reverse("admin:chat_run_act", args=["continue"]), {"id": run.pk}, follow=True)
-    assert ["is continued, as a new run." in str(message) for message in told.context["messages"]] == [True]
+    page = client.post(reverse("admin:chat_run_act", args=["continue"]), {"id": run.pk}, follow=True)
+    assert ["is continued, as a new run." in str(message) for message in page.context["messages"]] == [True]
     again = Run.objects.get(continues=run)
     assert (again.user, again.session_id) == (ada, run.session_id)
     entry = AuditEntry.objects.get(action=Act.CONTINUE)
     assert (entry.actor_id, entry.subject_id, entry.run_id) == (staff.pk, ada.pk, run.pk)
-    told = client.post(reverse("admin:chat_run_act", args=["continue"]), {"id": run.pk}, follow=True)
-    assert ["latest run" in str(message) for message in told.context["messages"]] == [True]
+    page = client.post(reverse("admin:chat_run_act", args=["continue"]), {"id": run.pk}, follow=True)
+    assert ["latest run" in str(message) for message in page.context["messages"]] == [True]
     for odd in ("elsewhere", "https://evil.example/", "now\n"):
         answer = client.post(reverse("admin:chat_run_act", args=["continue"]), {"id": run.pk, "back": odd})
         assert answer["Location"] == reverse("admin:chat_run_changelist")

@@ -110,10 +110,12 @@ def test_a_table_is_tried_before_it_is_saved(client: Client, settings: Any, call
     settings.APPROVAL_POLICY = read_policy([{"tool": "pyth*", "decision": "deny"}])
     form = sent([("python", "code: *os*", "ask"), ("*", "", "allow")])
     form["call"] = call
-    told = client.post("/admin/chat/agent/policy/", form.urlencode(), content_type="application/x-www-form-urlencoded")
-    assert told.status_code == 200
+    answer = client.post(
+        "/admin/chat/agent/policy/", form.urlencode(), content_type="application/x-www-form-urlencoded"
+    )
+    assert answer.status_code == 200
     for each in words:
-        assert each in told.json()["told"]
+        assert each in answer.json()["text"]
 
 
 def test_the_form_keeps_the_rules_in_their_order(client: Client) -> None:
@@ -136,9 +138,9 @@ def test_the_form_keeps_the_rules_in_their_order(client: Client) -> None:
     assert 'value="b*"' in client.get(address).content.decode()
 
 
-@pytest.mark.parametrize(("agent_class", "is_told"), [("", False), ("poet", True)])
-def test_the_form_says_where_nothing_can_wait(client: Client, agent_class: str, is_told: bool) -> None:
+@pytest.mark.parametrize(("agent_class", "is_warned"), [("", False), ("poet", True)])
+def test_the_form_says_where_nothing_can_wait(client: Client, agent_class: str, is_warned: bool) -> None:
     agent = Agent.objects.get(name="writer")
     AgentVersion.objects.filter(agent=agent).update(agent_class=agent_class)
     page = client.get(f"/admin/chat/agent/{agent.pk}/change/").content.decode()
-    assert ("cannot wait for people" in page) is is_told
+    assert ("cannot wait for people" in page) is is_warned

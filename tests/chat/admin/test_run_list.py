@@ -252,10 +252,10 @@ async def test_the_file_has_what_the_list_has_in_pieces_and_is_noted(monkeypatch
     header, *rows = await read(staff, status="completed", q="Why")
     assert header == list(run_figures.COLUMNS)
     assert sorted(row[0] for row in rows) == sorted(str(run.pk) for run in runs)
-    told = dict(zip(header, rows[0], strict=True))
-    facts = (told["user"], told["model"], told["duration_ms"], told["first_token_ms"], told["currency"])
+    columns = dict(zip(header, rows[0], strict=True))
+    facts = (columns["user"], columns["model"], columns["duration_ms"], columns["first_token_ms"], columns["currency"])
     assert facts == ("'=cmd()", "'@m", "1500", "250", "USD")
-    assert Decimal(told["cost"]) == Decimal("0.5")
+    assert Decimal(columns["cost"]) == Decimal("0.5")
     assert not any("Why?" in cell for row in rows for cell in row), "what was said is in no file of figures"
     entry = await AuditEntry.objects.aget(action=Act.EXPORT)
     assert (entry.actor_id, entry.about, entry.details) == (staff.pk, "runs", {"narrowed_by": ["q", "status"]})

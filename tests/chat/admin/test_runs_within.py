@@ -39,9 +39,9 @@ def test_steps_of_runs_within_a_run_stand_below_the_call_that_asked(client: Clie
 
     html = client.get(reverse("admin:chat_run_change", args=[root.pk])).content.decode()
     cells = re.findall(r'<td><a href="[^"]*/step/\d+/change/">([\d.]+)</a></td>\s*<td>\s*([a-z_]+)', html)
-    told = dict(cells)
+    types = dict(cells)
     asking = next(number for number, kind in cells if kind == "tool_use")
-    assert (told[f"{asking}.2"], told[f"{asking}.2.2"]) == ("tool_use", "thought")
+    assert (types[f"{asking}.2"], types[f"{asking}.2.2"]) == ("tool_use", "thought")
     assert html.index("A thought two levels down.") < html.index("Written.") < html.index("Here it is.")
     for within in (child, grandchild):
         assert reverse("admin:chat_run_change", args=[within.pk]) in html

@@ -38,8 +38,8 @@ def drive(**asked: Any) -> list[dict[str, Any]]:
         [node, str(CLIENT)], input=json.dumps(asked), capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
-    told: list[dict[str, Any]] = json.loads(done.stdout)
-    return told
+    printed: list[dict[str, Any]] = json.loads(done.stdout)
+    return printed
 
 
 def question(message: object = ASK, *, thread: str = "", run: str = "", **more: Any) -> dict[str, Any]:
@@ -64,9 +64,9 @@ async def running(
 
 def checked(event: ServerSentEvent) -> dict[str, Any]:
     """The content of an event, which is validated against its type."""
-    told: dict[str, Any] = json.loads(event.data)
-    EVENTS.validate_python(told)
-    return told
+    data: dict[str, Any] = json.loads(event.data)
+    EVENTS.validate_python(data)
+    return data
 
 
 async def events_of(browser: Browser, body: dict[str, Any], *, last: str = "") -> list[tuple[str, dict[str, Any]]]:
@@ -108,8 +108,8 @@ async def test_a_run_is_told_as_its_own_client_has_it(product: Server, bo: Brows
     )
     assert first["events"][-1]["usage"][0]["inputTokens"] > 0
     messages = second["messages"]
-    said = [message["content"] for message in messages if message["role"] == "assistant" and message.get("content")]
-    assert said[-2:] == ["The writer **says** so: 天氣 🌧.", "Again."]
+    texts = [message["content"] for message in messages if message["role"] == "assistant" and message.get("content")]
+    assert texts[-2:] == ["The writer **says** so: 天氣 🌧.", "Again."]
     calls = [call["function"]["name"] for message in messages for call in message.get("toolCalls", [])]
     assert calls == ["ask_writer", "current_time"]
     # Both runs are in one session, which the page shows too.
@@ -129,7 +129,7 @@ async def test_the_same_run_again_is_the_same_events_and_asks_nobody(bo: Browser
     again = await events_of(bo, body)
     assert len(model.requests) == asked
     # A text may begin before the previous one is stored, and arrives in pieces.
-    brackets = [sorted(kind for kind in kinds(told) if not kind.endswith("CONTENT")) for told in (live, again)]
+    brackets = [sorted(kind for kind in kinds(events) if not kind.endswith("CONTENT")) for events in (live, again)]
     assert brackets[0] == brackets[1]
     assert [event["type"] for _, event in again].count("TEXT_MESSAGE_CONTENT") == 1
     assert [event["type"] for _, event in live].count("TEXT_MESSAGE_CONTENT") > 1
@@ -171,19 +171,21 @@ async def test_how_a_run_ends(bo: Browser, message: str) -> None:
     kind, fields = ENDS[message]
     session_id = await bo.new_session()
     body = question(message, thread=session_id)
-    told, is_stopped = [], False
+    received, is_stopped = [], False
     async with running(bo, body) as events:
         async for event in events:
-            told.append(checked(event))
-            if message.startswith("Stop") and not is_stopped and told[-1]["type"] == "TEXT_MESSAGE_CONTENT":
+            received.append(checked(event))
+            if message.startswith("Stop") and not is_stopped and received[-1]["type"] == "TEXT_MESSAGE_CONTENT":
                 is_stopped = True
                 _, read = await bo.call("GET", f"sessions/{session_id}/events/?limit=1")
                 await bo.call("POST", f"runs/{read['run']['id']}/cancel/", {})
-    assert told[-1]["type"] == kind
-    assert fields.items() <= told[-1].items()
-    verified = await asyncio.to_thread(lambda: drive(recorded=["".join(f"data: {json.dumps(e)}\n\n" for e in told)]))
+    assert received[-1]["type"] == kind
+    assert fields.items() <= received[-1].items()
+    verified = await asyncio.to_thread(
+        lambda: drive(recorded=["".join(f"data: {json.dumps(e)}\n\n" for e in received)])
+    )
     assert verified[0]["error"] is None
-    assert len(verified[0]["events"]) == len(told)
+    assert len(verified[0]["events"]) == len(received)
 
 
 def test_the_verification_of_the_agui_client_is_on() -> None:
@@ -279,7 +281,7 @@ async def test_a_thread_whose_session_was_deleted_begins_anew(bo: Browser) -> No
 async def test_two_at_once_make_one_session_and_one_run(bo: Browser) -> None:
     body = question("Say [tokens=20 every=5]", thread="twice")
     one, other = await asyncio.gather(events_of(bo, body), events_of(bo, body))
-    settled = [[event for place, event in told if event["type"] == "RUN_FINISHED"] for told in (one, other)]
+    settled = [[event for place, event in events if event["type"] == "RUN_FINISHED"] for events in (one, other)]
     assert settled[0] == settled[1]
     _, listed = await bo.call("GET", "sessions/?q=word19")
     runs = [item for item in listed["items"] if item["title"] == body["messages"][0]["content"]]
@@ -294,9 +296,9 @@ async def test_a_run_that_waits_in_line_is_told_of_when_it_begins(bo: Browser) -
         waiting = asyncio.create_task(events_of(bo, second))
         async for _ in events:
             pass
-    told = await waiting
-    assert kinds(told)[0] == "RUN_STARTED"
-    assert {event.get("runId", second["runId"]) for _, event in told} == {second["runId"]}
+    received = await waiting
+    assert kinds(received)[0] == "RUN_STARTED"
+    assert {event.get("runId", second["runId"]) for _, event in received} == {second["runId"]}
 
 
 async def test_a_stream_whose_session_is_deleted_says_so(bo: Browser) -> None:
@@ -390,20 +392,20 @@ def test_any_stream_is_valid_and_resumes_exactly_from_each_event() -> None:
         random_ = random.Random(seed)
         root, frames = frames_of(random_)
         translator = Translator("t", "r", root)
-        replay = [each for frame in frames for each in translator.take(json.dumps(frame))]
+        replay = [each for frame in frames for each in translator.translate(json.dumps(frame))]
         assert translator.has_ended
         places = [each.place for each in replay]
         assert None not in places
         assert places == sorted(set(places))  # type: ignore[type-var]
         live_one = Translator("t", "r", root)
-        live = [each for frame in with_growth(random_, frames) for each in live_one.take(json.dumps(frame))]
+        live = [each for frame in with_growth(random_, frames) for each in live_one.translate(json.dumps(frame))]
         for each in (*replay, *live):
             EVENTS.validate_python(each.event)
         # What a client has that was disconnected at some event, and then receives the rest.
         settled = [n for n, each in enumerate(live) if each.place is not None]
         at = random_.choice(settled)
         rest_of = Translator("t", "r", root, after=live[at].place or (0, 0))
-        rest = [each for frame in frames for each in rest_of.take(json.dumps(frame))]
+        rest = [each for frame in frames for each in rest_of.translate(json.dumps(frame))]
         assert rest == [each for each in replay if each.place > live[at].place]  # type: ignore[operator]
         streams += [replay, live, [*live[: at + 1], *rest]]
     recorded = ["".join(f"data: {json.dumps(each.event)}\n\n" for each in stream) for stream in streams]
@@ -434,12 +436,12 @@ DECISIONS: dict[str, tuple[dict[str, Any], bool, str | None]] = {
 
 @pytest.mark.parametrize("case", DECISIONS)
 def test_only_a_clear_answer_decides_a_call(case: str) -> None:
-    said, is_cancelled, decision = DECISIONS[case]
+    answer, is_cancelled, decision = DECISIONS[case]
     if decision is not None:
-        assert agui_people.decision_of("call_1", said, is_cancelled=is_cancelled).decision == decision
+        assert agui_people.decision_of("call_1", answer, is_cancelled=is_cancelled).decision == decision
         return
     with pytest.raises(BadFrame) as refusal:
-        agui_people.decision_of("call_1", said, is_cancelled=is_cancelled)
+        agui_people.decision_of("call_1", answer, is_cancelled=is_cancelled)
     assert refusal.value.code == "bad_frame"
 
 
@@ -454,18 +456,18 @@ async def test_a_run_that_waits_is_an_interrupt_and_resumed_by_its_answers(bo: B
     assert (interrupt["reason"], interrupt["message"]) == ("input_required", "Where to?")
     assert interrupt["toolCallId"] == next(event["toolCallId"] for _, event in before if "toolCallId" in event)
 
-    def said(**entry: Any) -> dict[str, Any]:
+    def body_with(**entry: Any) -> dict[str, Any]:
         entry = {"interruptId": interrupt["id"], "status": "resolved", **entry}
         return question("", thread=body["threadId"]) | {"resume": [entry]}
 
     for wrong in ({"payload": {}}, {"payload": {"city": 5}}, {"status": "cancelled"}):
-        status, answer = await bo.call("POST", "agui/researcher/", said(**wrong))
+        status, answer = await bo.call("POST", "agui/researcher/", body_with(**wrong))
         assert (status, answer["error"]["code"]) == (400, "bad_arguments")
-    after = await events_of(bo, said(payload={"city": "Oslo"}))
+    after = await events_of(bo, body_with(payload={"city": "Oslo"}))
     assert kinds(after)[:2] == ["RUN_STARTED", "STEP_STARTED"]
     assert "TOOL_CALL_RESULT" in kinds(after)
     assert after[-1][1]["outcome"] == {"type": "success"}
-    status, answer = await bo.call("POST", "agui/researcher/", said(payload={"city": "Oslo"}))
+    status, answer = await bo.call("POST", "agui/researcher/", body_with(payload={"city": "Oslo"}))
     assert (status, answer["error"]["code"]) == (409, "conflict")
 
 
@@ -478,7 +480,7 @@ async def test_several_answers_in_one_resume_all_count_or_none(bo: Browser, mode
     before = await events_of(bo, body)
     first, second = before[-1][1]["outcome"]["interrupts"]
 
-    def said(*payloads: Any) -> dict[str, Any]:
+    def body_with(*payloads: Any) -> dict[str, Any]:
         entries = [
             {"interruptId": each["id"], "status": "resolved", "payload": payload}
             for each, payload in zip((first, second, second), payloads, strict=False)
@@ -489,11 +491,11 @@ async def test_several_answers_in_one_resume_all_count_or_none(bo: Browser, mode
     refusals = {"bad_arguments": [(rome, {}), (rome, {"city": 5})], "conflict": [(rome, oslo, oslo)]}
     for code, payloads in refusals.items():
         for each in payloads:
-            _status, answer = await bo.call("POST", "agui/researcher/", said(*each))
+            _status, answer = await bo.call("POST", "agui/researcher/", body_with(*each))
             assert answer["error"]["code"] == code
             _status, waiting = await bo.call("GET", "waiting/")
             open_here = [item for item in waiting["items"] if item["run_id"] == first["id"].partition(":")[0]]
             assert len(open_here) == 2, "the first of them stands"
-    after = await events_of(bo, said(rome, oslo))
+    after = await events_of(bo, body_with(rome, oslo))
     assert [event["type"] for _, event in after].count("TOOL_CALL_RESULT") == 2
     assert after[-1][1]["outcome"] == {"type": "success"}

@@ -67,11 +67,11 @@ async def test_each_call_has_examples_that_work(bo: Browser) -> None:
         assert f'Request("{url}", headers=headers, method="{method}"' in program
         if (method, url.removeprefix(bo.url)) in MADE:
             ways = (["/bin/sh", "-c", line], [sys.executable, "-c", program])
-            told = [
+            outputs = [
                 await output_of(*way[:-1], way[-1].replace("{session_id}", session_id), token=token["token"])
                 for way in ways
             ]
-            assert all("error" not in each for each in told), told
-            assert told[0].keys() == told[1].keys()
-            assert method != "GET" or "/tokens/" in url or told[0] == told[1]
+            assert all("error" not in each for each in outputs), outputs
+            assert outputs[0].keys() == outputs[1].keys()
+            assert method != "GET" or "/tokens/" in url or outputs[0] == outputs[1]
     assert described >= MADE

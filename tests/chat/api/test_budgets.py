@@ -30,8 +30,8 @@ async def submit(browser: Browser, path: str, form: dict[str, str]) -> str:
 
 
 async def steps_of(browser: Browser, session_id: str, run_id: str) -> list[dict[str, Any]]:
-    _, told = await browser.call("GET", f"sessions/{session_id}/events/")
-    return [event["data"] for event in told["events"] if event["run_id"] == run_id]
+    _, answer = await browser.call("GET", f"sessions/{session_id}/events/")
+    return [event["data"] for event in answer["events"] if event["run_id"] == run_id]
 
 
 async def test_a_budget_is_spent_and_there_is_budget_again(ada: Browser, model: ModelServer) -> None:
@@ -52,14 +52,14 @@ async def test_a_budget_is_spent_and_there_is_budget_again(ada: Browser, model: 
     run = await ended(ada, refused)
     assert (run["status"], run["code"], run["iterations"]) == ("failed", "budget_exceeded", 1)
     assert len(model.requests) == 2
-    status, told = await ada.call("POST", f"runs/{refused}/continue/", {})
-    assert (status, told["error"]["code"]) == (409, "budget_exceeded")
+    status, answer = await ada.call("POST", f"runs/{refused}/continue/", {})
+    assert (status, answer["error"]["code"]) == (409, "budget_exceeded")
     async with ada.socket(session_id) as socket:
         assert (await socket.receive())["data"]["budget"] == budget | {"limit": 50.0, "unit": "tokens"}
 
     await submit(ada, "budget/1/delete/", {"post": "yes"})
-    status, told = await ada.call("POST", f"runs/{refused}/continue/", {})
+    status, answer = await ada.call("POST", f"runs/{refused}/continue/", {})
     assert status == 202
-    assert (await ended(ada, told["run_id"]))["status"] == "completed"
+    assert (await ended(ada, answer["run_id"]))["status"] == "completed"
     async with ada.socket(session_id) as socket:
         assert "budget" not in (await socket.receive())["data"]

@@ -387,17 +387,17 @@ BAD_MESSAGES = {
 
 
 async def test_each_bad_message_gets_its_own_error_and_nothing_else(client: AsyncClient, session: Session) -> None:
-    for body, told in BAD_MESSAGES.items():
-        assert await send(client, "POST", f"sessions/{session.pk}/messages/", body) == told, body[:60]
+    for body, expected in BAD_MESSAGES.items():
+        assert await send(client, "POST", f"sessions/{session.pk}/messages/", body) == expected, body[:60]
     good = b'{"message": "hello"}'
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
-        told = await send(client, "POST", f"sessions/{session.pk}/messages/", good, kind)
-        assert told == (400, "bad_json"), kind
+        expected = await send(client, "POST", f"sessions/{session.pk}/messages/", good, kind)
+        assert expected == (400, "bad_json"), kind
     assert await Run.objects.acount() == 1
 
 
 @pytest.mark.parametrize(
-    ("path", "told"),
+    ("path", "expected"),
     [
         ("events/?after=-1", (400, "bad_last_seq")),
         ("events/?after=x", (400, "bad_last_seq")),
@@ -417,9 +417,9 @@ async def test_each_bad_message_gets_its_own_error_and_nothing_else(client: Asyn
     ],
 )
 async def test_each_bad_read_gets_its_own_error(
-    client: AsyncClient, session: Session, path: str, told: tuple[int, str]
+    client: AsyncClient, session: Session, path: str, expected: tuple[int, str]
 ) -> None:
-    assert await send(client, "GET", f"sessions/{session.pk}/{path}") == told
+    assert await send(client, "GET", f"sessions/{session.pk}/{path}") == expected
 
 
 BAD_LISTS = ["?status=asleep", "?cursor=x", "?cursor=999999999999999999-" + "0" * 32, "?agent=%00", "?archived=maybe"]
@@ -642,19 +642,19 @@ async def test_pages_are_told_what_an_error_was_made_of_and_others_are_not(
 ) -> None:
     address, user = f"/api/sessions/{session.pk}/events/99/content/", str(session.owner_id)
     plain = (await client.get(address)).json()["error"]
-    told = (await client.get(address, headers={"X-Page-User": user})).json()["error"]
-    assert (told["code"], told["message"]) == (plain["code"], plain["message"])
-    assert set(told) - set(plain) == {"template"}
-    assert told["template"] == told["message"]
+    error = (await client.get(address, headers={"X-Page-User": user})).json()["error"]
+    assert (error["code"], error["message"]) == (plain["code"], plain["message"])
+    assert set(error) - set(plain) == {"template"}
+    assert error["template"] == error["message"]
 
 
 # Agents
 
 
 async def test_the_agents_that_one_may_use(bo: Browser) -> None:
-    status, told = await bo.call("GET", "agents/")
+    status, answer = await bo.call("GET", "agents/")
     assert status == 200
-    offered = {each["name"]: each for each in told["items"]}
+    offered = {each["name"]: each for each in answer["items"]}
     assert list(offered) == ["researcher", "developer", "writer"]
     assert offered["writer"] == {
         "name": "writer",

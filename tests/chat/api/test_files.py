@@ -119,7 +119,7 @@ async def test_a_message_carries_files_and_an_agent_reads_and_searches_them(bo: 
     notes = await sent(bo)
     two = await sent(bo, "two.pdf", documents.pdf("the first", "the okapi"))
     events = await asked(bo, session_id, calling("read_file", file="notes.txt", from_line=2), files=[notes, two])
-    told = [
+    expected = [
         {"id": notes, "name": "notes.txt", "media_type": "text/plain", "size": len(NOTES.encode())},
         {
             "id": two,
@@ -128,7 +128,7 @@ async def test_a_message_carries_files_and_an_agent_reads_and_searches_them(bo: 
             "size": len(documents.pdf("the first", "the okapi")),
         },
     ]
-    assert events[0]["data"]["files"] == told
+    assert events[0]["data"]["files"] == expected
     asked_first = next(m for m in model.requests[-1].body["messages"] if m["role"] == "user")
     assert "“notes.txt”, text/plain" in asked_first["content"]
     assert "“two.pdf”, application/pdf" in asked_first["content"]

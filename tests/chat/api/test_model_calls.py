@@ -12,15 +12,15 @@ REFUSAL = Script(status=400, body='{"error": {"message": "stream_options: Extra 
 
 
 async def calls_of(browser: Browser, run_id: str) -> list[dict[str, Any]]:
-    status, told = await browser.call("GET", f"runs/{run_id}/calls/")
-    assert status == 200, told
-    return list(told["calls"])
+    status, answer = await browser.call("GET", f"runs/{run_id}/calls/")
+    assert status == 200, answer
+    return list(answer["calls"])
 
 
 async def messages_of(browser: Browser, run_id: str, number: int) -> list[dict[str, Any]]:
-    status, told = await browser.call("GET", f"runs/{run_id}/calls/{number}/messages/")
-    assert status == 200, told
-    return list(told["messages"])
+    status, answer = await browser.call("GET", f"runs/{run_id}/calls/{number}/messages/")
+    assert status == 200, answer
+    return list(answer["messages"])
 
 
 async def test_the_messages_are_exactly_those_that_were_sent(bo: Browser, model: ModelServer) -> None:
@@ -67,8 +67,8 @@ async def test_model_calls_are_read_by_pages(bo: Browser) -> None:
     assert (await bo.call("GET", f"runs/{run_id}/calls/?cursor=1"))[1] == {"calls": whole["calls"][1:], "next": None}
     assert (await bo.call("GET", f"runs/{run_id}/calls/?cursor=99"))[1] == {"calls": [], "next": None}
     for odd in ("limit=0", "limit=-1", "limit=1001", "limit=x", "cursor=-1", "cursor=x", f"cursor={'9' * 30}"):
-        status, told = await bo.call("GET", f"runs/{run_id}/calls/?{odd}")
-        assert (status, told["error"]["code"]) == (400, "bad_frame"), odd
+        status, answer = await bo.call("GET", f"runs/{run_id}/calls/?{odd}")
+        assert (status, answer["error"]["code"]) == (400, "bad_frame"), odd
 
 
 async def test_a_call_at_work_is_told_and_the_session_says_how_full_the_context_is(bo: Browser) -> None:
@@ -108,8 +108,8 @@ async def test_bad_numbers_lead_nowhere(bo: Browser) -> None:
     run_id = await ask(bo, session_id, "Hello")
     await ended(bo, run_id)
     for number in ("0", "2", "-1", "x", "1" * 30, "１"):
-        status, told = await bo.call("GET", f"runs/{run_id}/calls/{number}/messages/")
-        assert (status, told["error"]["code"]) == (404, "not_found"), number
+        status, answer = await bo.call("GET", f"runs/{run_id}/calls/{number}/messages/")
+        assert (status, answer["error"]["code"]) == (404, "not_found"), number
 
 
 async def test_the_demo_model_has_calls_too(tmp_path: Path) -> None:

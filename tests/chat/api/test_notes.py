@@ -27,8 +27,8 @@ class World:
         self.users["staff"] = making.staff(VIEW_SESSIONS)
         self.session: Session = making.session(self.users["owner"])
         for role in (Role.DRIVER, Role.WATCHER):
-            wish = sharing.ShareTarget(user=str(role))
-            sharing.make_share(self.users["owner"], self.session.pk, wish, role, None, Door.API)
+            given = sharing.ShareTarget(user=str(role))
+            sharing.make_share(self.users["owner"], self.session.pk, given, role, None, Door.API)
         self.run: Run = making.run(self.session)
         making.append(self.run, *(making.thought(f"thought {n}", n) for n in (1, 2, 3)))
         self.other: Run = making.run(making.session(self.users["another"]))
@@ -143,26 +143,26 @@ async def test_a_comment_is_changed_by_its_author_and_deleted_by_the_owner_too(w
     assert noted == ([(f"comment {made['id']}", subject)] if who == "owner" else [])
 
 
-SAY = {"seq": 2, "text": "x"}
+COMMENT = {"seq": 2, "text": "x"}
 #: What is refused: the call's path, body, status and code.
 REFUSED: dict[str, tuple[str, Any, int, str]] = {
     "no body": ("comments", None, 400, "bad_frame"),
     "no JSON": ("comments", "{", 400, "bad_json"),
-    "a list": ("comments", [SAY], 400, "bad_frame"),
+    "a list": ("comments", [COMMENT], 400, "bad_frame"),
     "no step": ("comments", {"text": "x"}, 400, "bad_frame"),
-    "a step as text": ("comments", {**SAY, "seq": "2"}, 400, "bad_frame"),
-    "half a step": ("comments", {**SAY, "seq": 1.5}, 400, "bad_frame"),
-    "step 0": ("comments", {**SAY, "seq": 0}, 400, "bad_seq"),
-    "a step before": ("comments", {**SAY, "seq": -1}, 400, "bad_seq"),
-    "a step to come": ("comments", {**SAY, "seq": 4}, 400, "bad_seq"),
-    "no step that there can be": ("comments", {**SAY, "seq": 10**18}, 400, "bad_seq"),
+    "a step as text": ("comments", {**COMMENT, "seq": "2"}, 400, "bad_frame"),
+    "half a step": ("comments", {**COMMENT, "seq": 1.5}, 400, "bad_frame"),
+    "step 0": ("comments", {**COMMENT, "seq": 0}, 400, "bad_seq"),
+    "a step before": ("comments", {**COMMENT, "seq": -1}, 400, "bad_seq"),
+    "a step to come": ("comments", {**COMMENT, "seq": 4}, 400, "bad_seq"),
+    "no step that there can be": ("comments", {**COMMENT, "seq": 10**18}, 400, "bad_seq"),
     "no text": ("comments", {"seq": 2}, 400, "bad_frame"),
-    "an empty text": ("comments", {**SAY, "text": ""}, 400, "empty_message"),
-    "nothing to be seen": ("comments", {**SAY, "text": " \u200b\n"}, 400, "empty_message"),
-    "NUL": ("comments", {**SAY, "text": "a\0b"}, 400, "bad_text"),
+    "an empty text": ("comments", {**COMMENT, "text": ""}, 400, "empty_message"),
+    "nothing to be seen": ("comments", {**COMMENT, "text": " \u200b\n"}, 400, "empty_message"),
+    "NUL": ("comments", {**COMMENT, "text": "a\0b"}, 400, "bad_text"),
     "half of a pair": ("comments", '{"seq": 2, "text": "\\ud800"}', 400, "bad_text"),
-    "too long": ("comments", {**SAY, "text": "x" * 4_001}, 413, "too_large"),
-    "too long in code units": ("comments", {**SAY, "text": "😀" * 2_001}, 413, "too_large"),
+    "too long": ("comments", {**COMMENT, "text": "x" * 4_001}, 413, "too_large"),
+    "too long in code units": ("comments", {**COMMENT, "text": "😀" * 2_001}, 413, "too_large"),
     "another verdict": ("verdict", {"verdict": "fine"}, 400, "bad_frame"),
     "no verdict": ("verdict", {}, 400, "bad_frame"),
     "a verdict as number": ("verdict", {"verdict": 1}, 400, "bad_frame"),
@@ -192,7 +192,7 @@ async def test_the_longest_comment_is_taken_whole(world: World) -> None:
 @pytest.mark.parametrize(("who", "status"), [("staff", 403), ("another", 404)])
 async def test_strangers_and_staff_cannot_judge_or_comment(world: World, who: str, status: int) -> None:
     assert (await world.call(who, "PUT", f"runs/{world.run.pk}/verdict/", {"verdict": "bad"}))[0] == status
-    assert (await world.call(who, "POST", f"sessions/{world.session.pk}/comments/", SAY))[0] == status
+    assert (await world.call(who, "POST", f"sessions/{world.session.pk}/comments/", COMMENT))[0] == status
     assert (await world.call("owner", "PUT", f"runs/{world.other.pk}/verdict/", {"verdict": "bad"}))[0] == 404
     assert await world.version() == 0
 
@@ -204,7 +204,7 @@ async def test_comments_and_changes_are_limited(world: World, monkeypatch: pytes
     path = f"sessions/{world.session.pk}/comments/"
     # Deleted comments count, too.
     assert (await world.call("watcher", "DELETE", f"comments/{made[0]['id']}/"))[0] == 204
-    status, refused = await world.call("watcher", "POST", path, SAY)
+    status, refused = await world.call("watcher", "POST", path, COMMENT)
     assert (status, refused["error"]["code"]) == (429, "rate_limited")
     await world.comment("driver")
     words = ["good", "bad", "good"]
@@ -215,19 +215,19 @@ async def test_comments_and_changes_are_limited(world: World, monkeypatch: pytes
 async def test_a_session_takes_so_many_comments(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notes, "MOST_COMMENTS", 1)
     await world.comment("owner")
-    status, refused = await world.call("driver", "POST", f"sessions/{world.session.pk}/comments/", SAY)
+    status, refused = await world.call("driver", "POST", f"sessions/{world.session.pk}/comments/", COMMENT)
     assert (status, refused["error"]["code"]) == (409, "conflict")
 
 
 async def test_pages_show_it_to_who_has_no_scripts_too(world: World) -> None:
     await world.comment("watcher", "So <b>bold</b>")
     await world.call("driver", "PUT", f"runs/{world.run.pk}/verdict/", {"verdict": "bad", "reason": "Not <i>so</i>"})
-    said = {
+    texts = {
         f"/sessions/{world.session.pk}/": ["So &lt;b&gt;bold"],
         f"/runs/{world.run.pk}/": ["So &lt;b&gt;", "Not &lt;i&gt;"],
     }
     for who in ("owner", "staff"):
-        for path, words in said.items():
+        for path, words in texts.items():
             answer = await (await world.client(who)).get(path)
             assert [each in answer.content.decode() for each in words] == [True] * len(words), path
 
@@ -256,8 +256,8 @@ async def test_everybody_on_the_session_hears_of_it_and_no_model_does(
             await other.until_type("session")
             _, made = await cy.call("POST", f"sessions/{session_id}/comments/", {"seq": 4, "text": "Ocelots say so."})
             for socket in (own, other):
-                told = (await socket.until_type("comment"))["data"]
-                assert told == {**made, "count": 1, "version": 1}
+                comment = (await socket.until_type("comment"))["data"]
+                assert comment == {**made, "count": 1, "version": 1}
             await cy.call("PUT", f"runs/{run_id}/verdict/", {"verdict": "bad", "reason": "No."})
             assert (await own.until_type("verdict"))["data"] == {
                 "run_id": run_id,
@@ -299,8 +299,8 @@ async def test_activity_is_passed_on_as_far_as_others_are_to_know(product: Serve
             await look.send("activity", seq=3, typing=True)
             await own.send("activity", seq=2, typing=True)
             await own.send("activity", seq=3, typing=False)
-            heard = await other.until_type("activity")
-            assert heard["data"] == {"user": "bo", "seq": 2, "typing": True}
+            activity = await other.until_type("activity")
+            assert activity["data"] == {"user": "bo", "seq": 2, "typing": True}
             await other.send("activity", seq=10**6)
             assert (await other.until_type("error"))["data"]["code"] == "bad_seq"
             await other.send("activity", seq=-1)
@@ -313,8 +313,8 @@ async def test_activity_is_passed_on_as_far_as_others_are_to_know(product: Serve
             async with cy.socket(session_id) as again:
                 await again.until_type("session")
                 await again.send("activity", seq=3, typing=True)
-                told = await own.until(lambda f: f["type"] == "activity" and f["data"]["user"] != "bo")
-                assert told["data"] == {"user": "cy", "seq": 3}
+                frame = await own.until(lambda f: f["type"] == "activity" and f["data"]["user"] != "bo")
+                assert frame["data"] == {"user": "cy", "seq": 3}
             assert [f["data"] for f in look.frames if f["type"] == "activity" and f["data"]["user"] == "ada"] == []
             assert not [f for f in own.frames if f["type"] == "activity" and f["data"].get("typing") is False]
 

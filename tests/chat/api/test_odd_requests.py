@@ -124,24 +124,24 @@ class Client:
         answer = connection.getresponse()
         # A stream does not end: its first piece is enough.
         streams = answer.headers.get_content_type() == "text/event-stream"
-        said = answer.read1(65_536) if streams else answer.read()
+        content = answer.read1(65_536) if streams else answer.read()
         for cookie in answer.headers.get_all("Set-Cookie") or ():
             name, _, value = cookie.partition(";")[0].partition("=")
             self._cookies[name] = value
         connection.close()
-        return answer.status, answer.headers.get("Content-Type", ""), said
+        return answer.status, answer.headers.get("Content-Type", ""), content
 
     def send_two(self, first: tuple[str, str], second: tuple[str, str]) -> list[tuple[int, int, int]]:
         """Send two requests on one connection; returns each answer's status, its ``Content-Length``, and the bytes that arrived."""
         connection = http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=30)
         headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in self._cookies.items())}
-        told = []
+        answers = []
         for method, path in (first, second):
             connection.request(method, path, headers=headers)
             answer = connection.getresponse()
-            told.append((answer.status, int(answer.headers.get("Content-Length") or 0), len(answer.read())))
+            answers.append((answer.status, int(answer.headers.get("Content-Length") or 0), len(answer.read())))
         connection.close()
-        return told
+        return answers
 
 
 @pytest.fixture(scope="module")
@@ -194,11 +194,11 @@ def test_a_clients_fault_is_never_ours(client: Client, product: Server, operatio
         path = path.replace(f"{{{name}}}", quote(value.encode("utf-8", "replace"), safe=""))
     address = f"{path}?{urlencode({key: value.encode('utf-8', 'replace') for key, value in query.items()})}"
     body, kind = data.draw(bodies(call)) if "requestBody" in call or data.draw(st.booleans()) else (b"", "")
-    status, answered_as, said = client.send(method, address, body, kind)
-    assert status < 500, (status, said)
+    status, answered_as, content = client.send(method, address, body, kind)
+    assert status < 500, (status, content)
     if status >= 400 and answered_as.startswith("application/json"):
         shape = {"code", "message", "type", "param"} if path.startswith("/v1/") else {"code", "message", "id"}
-        assert shape <= json.loads(said)["error"].keys()
+        assert shape <= json.loads(content)["error"].keys()
     assert "Traceback" not in "".join(product.output)
 
 
@@ -208,15 +208,15 @@ def test_a_clients_fault_is_never_ours(client: Client, product: Server, operatio
     ["notifications/?after=", "sessions/?cursor=", "sessions/?q=", "sessions/?status=", "search/?q=", "search/?limit="],
 )
 def test_odd_values_are_refused_or_taken(client: Client, path: str, value: str) -> None:
-    status, _, said = client.send("GET", f"/api/{path}{quote(value)}")
-    assert status in {200, 400}, said
+    status, _, content = client.send("GET", f"/api/{path}{quote(value)}")
+    assert status in {200, 400}, content
 
 
 @pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize("path", ["sessions/", "schedules/", "runs/x/cancel/"])
 def test_odd_bodies_are_refused(client: Client, path: str, kind: str) -> None:
-    status, _, said = client.send("POST", f"/api/{path}", b"\xff", kind)
-    assert status in {400, 404}, said
+    status, _, content = client.send("POST", f"/api/{path}", b"\xff", kind)
+    assert status in {400, 404}, content
 
 
 def part(head: str, body: bytes = b"x") -> bytes:
@@ -316,14 +316,14 @@ def test_a_form_that_cannot_be_read_is_the_clients_fault(
     kind, body = FORMS[form]
     who = operator if path.startswith("/admin/") else client
     for proven in (True, False):
-        status, _, said = who.send("POST", path, body, kind, proven=proven)
-        assert status < 500, (status, said[:500])
+        status, _, content = who.send("POST", path, body, kind, proven=proven)
+        assert status < 500, (status, content[:500])
 
 
 @pytest.mark.parametrize("path", ["/api/docs", "/", "/sessions/"])
 def test_an_answer_to_head_has_no_body(client: Client, path: str) -> None:
-    (status, told, came), after = client.send_two(("HEAD", path), ("GET", "/healthz"))
+    (status, length, came), after = client.send_two(("HEAD", path), ("GET", "/healthz"))
     assert (status, came) == (200, 0)
     # An unexpected body that is longer than one packet would be read as the next answer.
-    assert told > 0
+    assert length > 0
     assert after[0] == 200

@@ -248,8 +248,8 @@ def nothing_failed(product: Server) -> Iterator[None]:
     """Whatever the answers were, the product has logged no error."""
     before = len(product.output)
     yield
-    said = "".join(product.output[before:])
-    assert "Traceback" not in said, said
+    output = "".join(product.output[before:])
+    assert "Traceback" not in output, output
 
 
 class Odd(Client):
@@ -275,13 +275,13 @@ class Odd(Client):
     def ask(self, method: str, path: str, body: bytes = b"", kind: str = "") -> tuple[int, bytes]:
         """Send a request; an address without a leading slash is one of the API. Returns status and body."""
         path = self.named(path)
-        status, _, said = self.send(method, path if path.startswith("/") else f"/api/{path}", body, kind)
-        return status, said
+        status, _, content = self.send(method, path if path.startswith("/") else f"/api/{path}", body, kind)
+        return status, content
 
     def _made(self, path: str, body: dict[str, Any]) -> Any:
-        status, said = self.ask("POST", path, json.dumps(body).encode(), _JSON)
-        assert status in (200, 201, 202), said
-        return json.loads(said)
+        status, content = self.ask("POST", path, json.dumps(body).encode(), _JSON)
+        assert status in (200, 201, 202), content
+        return json.loads(content)
 
     def _read(self, path: str) -> Any:
         return json.loads(self.ask("GET", path)[1])
@@ -313,17 +313,17 @@ def test_a_field_is_refused_or_stored(client: Odd, door: str, odd: str) -> None:
     failed = {}
     for field in _fields(body):
         sent = json.dumps(_with(body, field, ODD[odd])).replace("{new}", str(uuid4()))
-        status, said = client.ask(method, path, sent.encode(), _JSON)
+        status, content = client.ask(method, path, sent.encode(), _JSON)
         if status >= 500:
-            failed[field] = (status, said[:300])
+            failed[field] = (status, content[:300])
     assert not failed
 
 
 @pytest.mark.parametrize("odd", IN_ADDRESSES)
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_an_address_is_refused_or_found(client: Odd, address: str, odd: str) -> None:
-    status, said = client.ask("GET", address + odd)
-    assert status < 500, said[:500]
+    status, content = client.ask("GET", address + odd)
+    assert status < 500, content[:500]
 
 
 @pytest.fixture(scope="module")
@@ -335,8 +335,8 @@ def operator(product: Server) -> Client:
 @pytest.mark.parametrize("address", STAFF)
 def test_an_address_of_the_admin_is_refused_or_found(operator: Client, address: str) -> None:
     for odd in IN_ADDRESSES:
-        status, _, said = operator.send("GET", address + odd)
-        assert status < 500, (odd[:20], said[:500])
+        status, _, content = operator.send("GET", address + odd)
+        assert status < 500, (odd[:20], content[:500])
 
 
 #: What is sent on a socket: a command, and a payload that is accepted as it is.
@@ -372,9 +372,9 @@ def test_a_form_is_refused_or_taken(client: Odd, form: str) -> None:
     for field in fields:
         for odd in IN_FORMS:
             filled = {name: client.named(value) for name, value in fields.items()}
-            status, said = client.ask("POST", path, urlencode({**filled, field: odd}).encode(), _FORM)
+            status, content = client.ask("POST", path, urlencode({**filled, field: odd}).encode(), _FORM)
             if status >= 500:
-                failed[field, odd[:20]] = (status, said[:300])
+                failed[field, odd[:20]] = (status, content[:300])
     assert not failed
 
 
@@ -387,10 +387,10 @@ def test_a_form_is_refused_or_taken(client: Odd, form: str) -> None:
 def test_a_file_is_refused_or_kept(client: Odd, name: str, content: bytes) -> None:
     head = f'Content-Disposition: form-data; name="file"; filename="{name}"'.encode("utf-8", "surrogatepass")
     body = b"--x\r\n" + head + b"\r\n\r\n" + content + b"\r\n--x--\r\n"
-    status, said = client.ask("POST", "files/", body, "multipart/form-data; boundary=x")
-    assert status < 500, said[:300]
+    status, answer = client.ask("POST", "files/", body, "multipart/form-data; boundary=x")
+    assert status < 500, answer[:300]
     if status < 300:
-        assert client.ask("GET", f"files/{json.loads(said)['id']}/text/")[0] < 500
+        assert client.ask("GET", f"files/{json.loads(answer)['id']}/text/")[0] < 500
 
 
 def test_afterwards_everything_can_be_read(client: Odd) -> None:

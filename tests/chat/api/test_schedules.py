@@ -87,11 +87,11 @@ async def test_a_due_time_runs_live_in_its_session_and_its_end_is_told(bo: Brows
         await here.until_type("reasoning_complete")
         assert [frame["seq"] for frame in here.stored()] == list(range(1, len(here.stored()) + 1))
         assert here.steps("tool_use")[0]["tool_name"] == "current_time"
-        told = await elsewhere.until_type("notification")
-    assert (told["data"]["title"], told["data"]["status"]) == ("Sums", "completed")
-    assert told["data"]["text"].startswith("Finished · ")
-    assert "kind" not in told["data"], "by which a call that waits is told apart"
-    assert (told["data"]["session_id"], told["data"]["run_id"]) == (session_id, began["run_id"])
+        notification = await elsewhere.until_type("notification")
+    assert (notification["data"]["title"], notification["data"]["status"]) == ("Sums", "completed")
+    assert notification["data"]["text"].startswith("Finished · ")
+    assert "kind" not in notification["data"], "by which a call that waits is told apart"
+    assert (notification["data"]["session_id"], notification["data"]["run_id"]) == (session_id, began["run_id"])
     done = await settled(bo, schedule["id"])
     assert (done["enabled"], done["paused_because"], done["next"]) == (False, "done", [])
     (occurrence,) = done["history"]
@@ -103,7 +103,7 @@ async def test_a_due_time_runs_live_in_its_session_and_its_end_is_told(bo: Brows
     assert run["client_message_id"].startswith("sched:")
     # A client that was not connected asks for it.
     _, missed = await bo.call("GET", f"notifications/?after={before['now']}")
-    assert told["data"] in missed["items"]
+    assert notification["data"] in missed["items"]
     assert missed["now"] > before["now"]
 
 
@@ -146,9 +146,9 @@ async def test_failures_pause_it_and_are_told(bo: Browser) -> None:
     async with bo.socket(await bo.new_session()) as socket:
         for number in (1, 2):
             assert (await bo.call("POST", f"schedules/{schedule['id']}/run/"))[0] == 202
-            told = await socket.until_type("notification")
-            assert (told["data"]["status"], told["data"]["paused"]) == ("failed", number == 2)
-    assert "Paused after 2 failures in a row." in told["data"]["text"]
+            notification = await socket.until_type("notification")
+            assert (notification["data"]["status"], notification["data"]["paused"]) == ("failed", number == 2)
+    assert "Paused after 2 failures in a row." in notification["data"]["text"]
     paused = await settled(bo, schedule["id"], 2)
     assert (paused["enabled"], paused["paused_because"], paused["failures"]) == (False, "failures", 2)
     assert paused["paused_words"] == "Paused after 2 failures in a row."
@@ -196,22 +196,22 @@ async def test_a_time_may_be_said_in_three_ways(bo: Browser) -> None:
 )
 async def test_bad_input(bo: Browser, fields: dict[str, Any], status: int, code: str, why: str) -> None:
     before = len((await bo.call("GET", "schedules/"))[1]["items"])
-    answered, told = await bo.call("POST", "schedules/", {**CRON, **fields})
-    assert (answered, told["error"]["code"]) == (status, code), told
-    assert why in told["error"]["message"]
-    assert told["error"]["id"]
+    answered, answer = await bo.call("POST", "schedules/", {**CRON, **fields})
+    assert (answered, answer["error"]["code"]) == (status, code), answer
+    assert why in answer["error"]["message"]
+    assert answer["error"]["id"]
     assert len((await bo.call("GET", "schedules/"))[1]["items"]) == before
 
 
 async def test_an_empty_body_and_an_anonymous_caller(bo: Browser, product: Server) -> None:
-    status, told = await bo.call("POST", "schedules/", {})
-    assert (status, told["error"]["code"]) == (400, "bad_frame")
-    assert "message" in told["error"]["message"]
+    status, answer = await bo.call("POST", "schedules/", {})
+    assert (status, answer["error"]["code"]) == (400, "bad_frame")
+    assert "message" in answer["error"]["message"]
     nobody = Browser(product.url)
     try:
         for method, path in (("GET", "schedules/"), ("POST", "schedules/"), ("GET", "notifications/")):
-            status, told = await nobody.call(method, path, CRON if method == "POST" else None)
-            assert (status, told["error"]["code"]) == (401, "not_allowed")
+            status, answer = await nobody.call(method, path, CRON if method == "POST" else None)
+            assert (status, answer["error"]["code"]) == (401, "not_allowed")
     finally:
         await nobody.http.close()
     assert (await bo.call("GET", "notifications/?after=yesterday"))[0] == 400
@@ -222,9 +222,9 @@ async def test_there_are_only_so_many(cy: Browser) -> None:
     """A hundred by the setting's default; the list has more than one page."""
     for number in range(100):
         await made(cy, name=f"Number {number}")
-    status, told = await cy.call("POST", "schedules/", CRON)
-    assert (status, told["error"]["code"]) == (429, "rate_limited")
-    assert "The limit on schedules is 100" in told["error"]["message"]
+    status, answer = await cy.call("POST", "schedules/", CRON)
+    assert (status, answer["error"]["code"]) == (429, "rate_limited")
+    assert "The limit on schedules is 100" in answer["error"]["message"]
     status, page = await cy.call("GET", "schedules/")
     assert len(page["items"]) == 100
     assert page["next"] is None

@@ -28,8 +28,8 @@ async def cy(product: Server) -> AsyncIterator[Browser]:
         yield browser
 
 
-async def share(owner: Browser, session_id: str, **wish: Any) -> dict[str, Any]:
-    status, made = await owner.call("POST", f"sessions/{session_id}/shares/", wish)
+async def share(owner: Browser, session_id: str, **given: Any) -> dict[str, Any]:
+    status, made = await owner.call("POST", f"sessions/{session_id}/shares/", given)
     assert status == 201, made
     return dict(made)
 
@@ -200,12 +200,12 @@ def test_the_role_that_results_from_shares(name: str) -> None:
     for member in (owner, other):
         member.groups.add(group)
     for kind, role, holds in ways:
-        wish = {
+        given = {
             "user": sharing.ShareTarget(user="bo"),
             "group": sharing.ShareTarget(group="team"),
             "link": sharing.ShareTarget(link=True),
         }
-        made, secret = sharing.make_share(owner, session.pk, wish[kind], role, None, Door.API)
+        made, secret = sharing.make_share(owner, session.pk, given[kind], role, None, Door.API)
         if secret:
             assert sharing.join_session(other, secret, Door.PAGE) == session.pk
         if not holds:
@@ -237,10 +237,10 @@ def test_acts_are_in_the_audit_by_identifiers_alone() -> None:
         (Act.SHARE, owner.pk, owner.pk),
         (Act.JOIN, other.pk, owner.pk),
     ]
-    said = " ".join(f"{entry.about} {entry.details}" for entry in entries)
-    assert "secret" not in said
-    assert secret not in said
-    assert str(link.pk) in said
+    text = " ".join(f"{entry.about} {entry.details}" for entry in entries)
+    assert "secret" not in text
+    assert secret not in text
+    assert str(link.pk) in text
 
 
 @pytest.mark.django_db
@@ -264,10 +264,10 @@ async def test_earlier_conversations_are_not_searched_where_others_see_it(bo: Br
     for others_see in (True, False):
         run_id = await ask(bo, session_id, asked)
         await ended(bo, run_id)
-        _, told = await bo.call("GET", f"sessions/{session_id}/events/")
+        _, answer = await bo.call("GET", f"sessions/{session_id}/events/")
         (result,) = [
             event["data"]
-            for event in told["events"]
+            for event in answer["events"]
             if event["run_id"] == run_id and event["data"].get("type") == "tool_result"
         ]
         assert (result["ok"], "Others can see this session" in result["content"]) == (not others_see, others_see)
@@ -293,8 +293,8 @@ async def test_open_sockets_hear_of_another_owner(bo: Browser, cy: Browser) -> N
     async with cy.socket(session_id) as theirs, bo.socket(session_id) as own:
         assert (await theirs.receive())["data"]["role"] == "watcher"
         assert (await own.receive())["data"]["role"] == "owner"
-        status, taken = await cy.call("POST", f"sessions/{session_id}/owner/accept/")
-        assert (status, taken["id"]) == (200, session_id)
+        status, accepted = await cy.call("POST", f"sessions/{session_id}/owner/accept/")
+        assert (status, accepted["id"]) == (200, session_id)
         assert (await theirs.until_type("session"))["data"]["role"] == "owner"
         assert (await own.until_type("session"))["data"]["role"] == "driver"
         await own.send("chat", message="hello")
@@ -320,8 +320,8 @@ async def test_a_copy_is_ones_own_and_a_branch_goes_on_otherwise(bo: Browser, cy
     async with cy.socket(copy["id"]) as socket:
         assert (await socket.receive())["data"]["branch"] == copy["branch"]
     # Continued from before the first message, with another agent.
-    wish = {"after_seq": 0, "message": QUICK, "agent_name": "writer"}
-    status, made = await bo.call("POST", f"sessions/{session_id}/branch/", wish)
+    given = {"after_seq": 0, "message": QUICK, "agent_name": "writer"}
+    status, made = await bo.call("POST", f"sessions/{session_id}/branch/", given)
     assert (status, made["agent_name"], made["branch"]["after_seq"]) == (201, "writer", 0)
     assert (await ended(bo, made["run_id"]))["status"] == first["status"]
     listed = {
@@ -379,8 +379,8 @@ async def test_an_invalid_steering_message_starts_nothing(bo: Browser, branched:
     body, status, code = ODD_WORDS[odd]
     answered, refused = await bo.call("POST", f"sessions/{branched}/steer/", body)
     assert (answered, refused["error"]["code"]) == (status, code)
-    _, told = await bo.call("GET", f"sessions/{branched}/events/?limit=1")
-    assert (told["run"], told["queue"], told["steering"]) == (None, [], [])
+    _, answer = await bo.call("GET", f"sessions/{branched}/events/?limit=1")
+    assert (answer["run"], answer["queue"], answer["steering"]) == (None, [], [])
 
 
 @pytest.fixture(scope="module")

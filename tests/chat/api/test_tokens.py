@@ -61,26 +61,26 @@ async def stage(transactional_db: None) -> AsyncIterator[Stage]:
 
 async def test_a_token_is_made_shown_once_listed_and_revoked(stage: Stage) -> None:
     await stage.client.aforce_login(stage.other)
-    soon = time.time() + 3600
-    made = await stage.call("POST", "tokens/", body={"name": " nightly ", "scope": "ask", "expires_at": soon})
+    expires_at = time.time() + 3600
+    made = await stage.call("POST", "tokens/", body={"name": " nightly ", "scope": "ask", "expires_at": expires_at})
     assert made.status_code == 201
     assert made["Cache-Control"] == "no-store"
-    told = made.json()
-    assert set(told) >= {"id", "name", "scope", "prefix", "expires_at", "created_at", "last_used_at", "token"}
-    assert (told["name"], told["scope"], told["last_used_at"]) == ("nightly", "ask", None)
-    assert abs(told["expires_at"] - soon) < 0.001
-    assert told["token"].startswith(told["prefix"])
-    text = told.pop("token")
+    created = made.json()
+    assert set(created) >= {"id", "name", "scope", "prefix", "expires_at", "created_at", "last_used_at", "token"}
+    assert (created["name"], created["scope"], created["last_used_at"]) == ("nightly", "ask", None)
+    assert abs(created["expires_at"] - expires_at) < 0.001
+    assert created["token"].startswith(created["prefix"])
+    text = created.pop("token")
     listed = (await stage.call("GET", "tokens/")).json()["items"]
-    assert listed == [told]
-    stored = await database.read(ApiToken.objects.filter(pk=told["id"]).values().get)
+    assert listed == [created]
+    stored = await database.read(ApiToken.objects.filter(pk=created["id"]).values().get)
     assert text not in str(stored)
     assert (await stage.call("GET", "sessions/", f"Bearer {text}")).status_code == 200
-    assert (await stage.call("DELETE", f"tokens/{told['id']}/")).status_code == 204
+    assert (await stage.call("DELETE", f"tokens/{created['id']}/")).status_code == 204
     assert (await stage.call("GET", "sessions/", f"Bearer {text}")).status_code == 401
     assert (await stage.call("GET", "tokens/")).json()["items"] == []
-    assert (await stage.call("DELETE", f"tokens/{told['id']}/")).status_code == 404
-    noted = await database.read(lambda: list(AuditEntry.objects.filter(about=f"token {told['id']}")))
+    assert (await stage.call("DELETE", f"tokens/{created['id']}/")).status_code == 404
+    noted = await database.read(lambda: list(AuditEntry.objects.filter(about=f"token {created['id']}")))
     assert {(each.actor_id, each.action, each.door) for each in noted} == {
         (stage.other.pk, "token_made", "api"),
         (stage.other.pk, "token_revoked", "api"),
@@ -164,7 +164,7 @@ def test_every_call_says_what_a_token_must_hold() -> None:
 def test_the_description_says_it_too() -> None:
     schema = openapi_schema()
     assert schema["components"]["securitySchemes"]["TokenAuth"] == {"type": "http", "scheme": "bearer"}
-    said = {
+    roles = {
         f"{method.upper()} {path.removeprefix('/api/')}": [
             role for way in call["security"] for role in way.get("TokenAuth", [])
         ]
@@ -172,7 +172,7 @@ def test_the_description_says_it_too() -> None:
         for method, call in methods.items()
         if path.startswith("/api/")
     }
-    assert said == {
+    assert roles == {
         f"{method} {path.lstrip('/')}": [needed.value] if needed else [] for method, path, needed in OPERATIONS
     }
 

@@ -50,8 +50,8 @@ def test_a_due_time_asks_the_set_and_its_end_is_told(ada: User, case_set: CaseSe
     settle_all(set_run)
     tick(NOW + 31 * MINUTE)
     assert outcomes(schedule) == [("09:30", "completed")]
-    (told,) = notifications.notifications(ada, NOW)
-    assert (told["title"], told["run_id"]) == ("Prices", None)
+    (notification,) = notifications.notifications(ada, NOW)
+    assert (notification["title"], notification["run_id"]) == ("Prices", None)
 
 
 #: While the last run of the set is at work: the schedule's rule, and the outcome of the next due time, now and after that run's end.

@@ -57,8 +57,8 @@ def test_a_case_is_made_of_a_run_and_the_set_asked_and_deleted_on_its_pages(web:
     making.end(run)
     shown = web.get(f"/runs/{run.pk}/case/").content.decode()
     assert "What is flour?" in shown
-    said = {"question": "What is flour?", "expected": "wheat\r\nground", "set_id": "", "set_name": "Food"}
-    answer = web.post(f"/runs/{run.pk}/case/", said)
+    fields = {"question": "What is flour?", "expected": "wheat\r\nground", "set_id": "", "set_name": "Food"}
+    answer = web.post(f"/runs/{run.pk}/case/", fields)
     made = CaseSet.objects.get()
     assert (answer.status_code, answer["Location"]) == (302, f"/sets/{made.pk}/")
     case = Case.objects.get()
@@ -242,15 +242,15 @@ def test_a_rule_that_cannot_run_is_told_at_its_field(web: Client, ada: User) -> 
 
 def test_a_case_s_files_are_sent_and_let_go_on_its_page(web: Client, ada: User) -> None:
     made = commands.make_set(ada, "Prices")
-    said = {"question": "How much?", "has_files": "1"}
+    fields = {"question": "How much?", "has_files": "1"}
     sent = [SimpleUploadedFile(f"{name}.txt", name.encode()) for name in ("pears", "plums")]
-    assert web.post(f"/sets/{made.pk}/cases/new/", {**said, "files": sent}).status_code == 302
+    assert web.post(f"/sets/{made.pk}/cases/new/", {**fields, "files": sent}).status_code == 302
     case = made.cases.get()
     page = f"/sets/{made.pk}/cases/{case.pk}/"
     kept = [each["id"] for each in commands.files_in(case)]
     assert all(f'name="kept" value="{each}" checked' in web.get(page).content.decode() for each in kept)
-    assert web.post(page, {**said, "kept": kept[1:]}).status_code == 302
+    assert web.post(page, {**fields, "kept": kept[1:]}).status_code == 302
     case.refresh_from_db()
     assert [each["name"] for each in commands.files_in(case)] == ["plums.txt"]
-    refused = web.post(page, {**said, "files": [SimpleUploadedFile("x.bin", b"\0\1\2")]})
+    refused = web.post(page, {**fields, "files": [SimpleUploadedFile("x.bin", b"\0\1\2")]})
     assert (refused.status_code, case.used_files.count()) == (400, 1)

@@ -185,9 +185,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("wish", REFUSED)
-def test_a_refused_run_of_a_set_begins_nothing(ada: User, wish: str) -> None:
-    fields, code = REFUSED[wish]
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_refused_run_of_a_set_begins_nothing(ada: User, case: str) -> None:
+    fields, code = REFUSED[case]
     case_set = a_set(ada, CaseFields("hello"))
     with pytest.raises(Refused) as refused:
         set_runs.begin(ada, case_set.pk, **fields)

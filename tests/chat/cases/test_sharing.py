@@ -233,11 +233,11 @@ def test_each_act_on_another_s_set_is_in_the_audit(case_set: CaseSet) -> None:
     set_runs.stop(bo, case_set.pk, 1, Door.API)
     sharing.change_share(ada, case_set.pk, share.pk, {"role": "watcher"}, Door.API)
     sharing.leave_set(bo, case_set.pk, Door.API)
-    told = [(e.actor_id, e.action, e.subject_id) for e in AuditEntry.objects.order_by("pk")]
+    entries = [(e.actor_id, e.action, e.subject_id) for e in AuditEntry.objects.order_by("pk")]
     a, b = ada.pk, bo.pk
     acts = [(b, Act.CHANGE), (b, Act.RUN_NOW), (b, Act.STOP), (a, Act.SHARE), (b, Act.LEAVE)]
     subjects = [a, a, a, b, a]
-    assert told == [(a, Act.SHARE, b), *((*act, subject) for act, subject in zip(acts, subjects, strict=True))]
+    assert entries == [(a, Act.SHARE, b), *((*act, subject) for act, subject in zip(acts, subjects, strict=True))]
     assert all(str(case_set.pk) in e.about for e in AuditEntry.objects.exclude(action=Act.CHANGE))
 
 

@@ -207,8 +207,8 @@ def test_an_agent_is_for_members_of_its_groups(ada: User) -> None:
 
 def test_a_message_of_before_gets_its_answer_also_when_its_agent_is_gone(ada: User) -> None:
     session = making.session(ada)
-    said = {"message": "Why?", "agent_name": None, "fallback_agent": None, "enable_reasoning": True}
-    again = {**said, "client_message_id": "m1", "origin": Origin.CHAT}
+    fields = {"message": "Why?", "agent_name": None, "fallback_agent": None, "enable_reasoning": True}
+    again = {**fields, "client_message_id": "m1", "origin": Origin.CHAT}
     first = commands.ask_atomically(ada, session.pk, **again)  # type: ignore[arg-type]
     agent_versions.archive_agent(agent().pk, ada, archived=True)
     assert commands.ask_atomically(ada, session.pk, **again).run_id == first.run_id  # type: ignore[arg-type]
@@ -217,7 +217,7 @@ def test_a_message_of_before_gets_its_answer_also_when_its_agent_is_gone(ada: Us
 # Runs at work
 
 
-async def carried_out(claim: Any) -> Run:
+async def executed(claim: Any) -> Run:
     dispatch.start_run(claim)
     await asyncio.wait_for(claim.ended.wait(), 20)
     return await database.read(Run.objects.select_related("agent_version").get, pk=claim.run.pk)
@@ -238,10 +238,10 @@ async def test_a_run_whose_agent_was_withdrawn_while_it_waited_says_so() -> None
     claim = await database.write(
         in_the_queue, user, lambda: agent_versions.archive_agent(agent().pk, user, archived=True)
     )
-    ended = await carried_out(claim)
+    ended = await executed(claim)
     assert (ended.status, ended.code, ended.agent_version) == (RunStatus.FAILED, "unknown_agent", None)
-    told = await database.read(lambda: list(ended.steps.filter(event="error").values_list("body", flat=True)))
-    assert "no longer available" in told[0]
+    errors = await database.read(lambda: list(ended.steps.filter(event="error").values_list("body", flat=True)))
+    assert "no longer available" in errors[0]
 
 
 LIMITS = [
@@ -256,7 +256,7 @@ LIMITS = [
 async def test_a_run_keeps_within_the_limits_of_its_agent(limits: dict[str, Any], end: Any) -> None:
     user = await database.write(making.user)
     claim = await database.write(in_the_queue, user, lambda: published(user, limits=limits))
-    ended = await carried_out(claim)
+    ended = await executed(claim)
     assert (ended.status, ended.code) == end
     assert ended.agent_version is not None
     assert (ended.agent_version.number, ended.model, ended.provider) == (2, "demo", "demo")
@@ -271,9 +271,9 @@ def test_the_later_of_two_editors_of_an_agent_is_told_and_nothing_is_lost(ada: U
     assert now.current is not None
     content = content_of(now.current)
     first = agent_versions.save_version(now.pk, ada, content | {"title": "Ada's"}, based_on=1)
-    with pytest.raises(SavedMeanwhile, match=r"Version 2 was saved by ada while you were writing") as told:
+    with pytest.raises(SavedMeanwhile, match=r"Version 2 was saved by ada while you were writing") as raised:
         agent_versions.save_version(now.pk, bo, content | {"title": "Bo's"}, based_on=1)
-    assert told.value.newest == first
+    assert raised.value.newest == first
     # After seeing the other version, Bo saves his as the next one.
     assert agent_versions.save_version(now.pk, bo, content | {"title": "Bo's"}, based_on=2).number == 3
     assert list(now.versions.order_by("number").values_list("title", flat=True)) == ["Researcher", "Ada's", "Bo's"]

@@ -31,8 +31,8 @@ def ada() -> User:
     return making.user()
 
 
-def server(by: User, of: ModelServer | None = None, **said: Any) -> ModelServer:
-    wishes = {"name": "models", "address": ADDRESS, "key": "sk-secret", "seeing_models": ["*-vl"]} | said
+def server(by: User, of: ModelServer | None = None, **fields: Any) -> ModelServer:
+    wishes = {"name": "models", "address": ADDRESS, "key": "sk-secret", "seeing_models": ["*-vl"]} | fields
     made = server_changes.save_server(of or ModelServer(), by, **wishes)
     model_servers.forget()
     return made

@@ -79,10 +79,10 @@ async def test_an_unchanged_state_of_a_server_is_not_written(monkeypatch: pytest
 def test_actions_on_tool_servers_require_their_permission(
     client: Client, monkeypatch: pytest.MonkeyPatch, permissions: list[str], sees: bool, restarts: bool
 ) -> None:
-    told: list[str] = []
+    names: list[str] = []
 
     async def restart(name: str) -> None:
-        told.append(name)
+        names.append(name)
 
     monkeypatch.setattr(tool_servers, "restart", restart)
     staff = making.user("staff", is_staff=True)
@@ -100,7 +100,7 @@ def test_actions_on_tool_servers_require_their_permission(
         assert "of-a-dead-process" not in page
     chosen = ToolServer.objects.get(name="github")
     client.post(reverse(PAGE), {"action": "connect_anew", "_selected_action": [chosen.pk]})
-    assert told == (["github"] if restarts else [])
+    assert names == (["github"] if restarts else [])
 
 
 @pytest.mark.django_db(transaction=True)

@@ -67,8 +67,8 @@ def no_room(_: Any, patch: pytest.MonkeyPatch, __: Path) -> None:
 
 
 def clock_off(_: Any, patch: pytest.MonkeyPatch, __: Path) -> None:
-    told = clock.read_database
-    patch.setattr(clock, "read_database", lambda: told() - timedelta(seconds=40))
+    read_database = clock.read_database
+    patch.setattr(clock, "read_database", lambda: read_database() - timedelta(seconds=40))
 
 
 def disk(free: int) -> Break:
@@ -204,12 +204,12 @@ CASES: list[tuple[Check, Break, Level, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("check", "breaks", "level", "said", "action"), CASES)
+@pytest.mark.parametrize(("check", "breaks", "level", "words", "action"), CASES)
 def test_a_broken_part_is_reported_with_its_remedy(
     check: Check,
     breaks: Break,
     level: Level,
-    said: str,
+    words: str,
     action: str,
     settings: Any,
     monkeypatch: pytest.MonkeyPatch,
@@ -221,9 +221,9 @@ def test_a_broken_part_is_reported_with_its_remedy(
         found = list(run_checks({"it": check}))
     finally:
         MigrationRecorder.Migration.objects.get_or_create(app=newest.app, name=newest.name)
-    worst = max(found, key=lambda told: list(Level).index(told.level))
+    worst = max(found, key=lambda each: list(Level).index(each.level))
     assert worst.level is level, found
-    assert said in worst.finding.text
+    assert words in worst.finding.text
     assert action in worst.finding.action
     assert "hunter2" not in str(found)
 
@@ -240,13 +240,13 @@ def test_static_files_that_are_collected_are_well(settings: Any, tmp_path: Path)
 MODELS = [("scripted", Level.OK, "has scripted"), ("other", Level.WARN, "does not list other")]
 
 
-@pytest.mark.parametrize(("name", "level", "said"), MODELS)
-def test_a_model_server_is_asked_which_models_it_has(settings: Any, name: str, level: Level, said: str) -> None:
+@pytest.mark.parametrize(("name", "level", "words"), MODELS)
+def test_a_model_server_is_asked_which_models_it_has(settings: Any, name: str, level: Level, words: str) -> None:
     with Model() as server:
         model(settings, server.url, name)
-        (told,) = servers.check_model_servers()
+        (finding,) = servers.check_model_servers()
         assert server.requests == [], "nothing is generated"
-    assert (told.level, said in told.text) == (level, True), told
+    assert (finding.level, words in finding.text) == (level, True), finding
 
 
 def failing() -> Iterable[Finding]:
@@ -255,16 +255,16 @@ def failing() -> Iterable[Finding]:
 
 
 def test_a_check_that_fails_or_hangs_stops_no_other() -> None:
-    let_go = threading.Event()
+    released = threading.Event()
 
     def hanging() -> Iterable[Finding]:
         yield Finding.ok("begun")
-        let_go.wait(60)
+        released.wait(60)
         yield Finding.ok("too late")
 
     checks = {"one": failing, "two": hanging, "three": lambda: [Finding.fail("no", "Do it.")]}
-    found = [(told.check, told.level, told.finding.text) for told in run_checks(checks, 0.3)]
-    let_go.set()
+    found = [(each.check, each.level, each.finding.text) for each in run_checks(checks, 0.3)]
+    released.set()
     assert [(check, level) for check, level, _ in found] == [
         ("one", Level.OK),
         ("one", Level.FAIL),
@@ -288,9 +288,9 @@ SEEN: list[tuple[dict[str, Any], Level, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("differs", "level", "said"), SEEN)
+@pytest.mark.parametrize(("differs", "level", "words"), SEEN)
 def test_changes_of_a_request_by_a_proxy_are_reported(
-    settings: Any, differs: dict[str, Any], level: Level, said: str
+    settings: Any, differs: dict[str, Any], level: Level, words: str
 ) -> None:
     settings.PUBLIC_URL = PublicUrl("https://chat.example.org", "chat.example.org", secure=True)
     right = {
@@ -303,15 +303,15 @@ def test_changes_of_a_request_by_a_proxy_are_reported(
         "ignored_peer": "",
     }
     found = list(front._check_headers({**right, **differs}))
-    assert any(each.level is level and said in each.text for each in found), found
+    assert any(each.level is level and words in each.text for each in found), found
     assert max((list(Level).index(each.level) for each in found), default=0) == list(Level).index(level)
 
 
 async def test_the_echo_answers_the_doctor_alone() -> None:
     for shown in ("", "echo", f"{doctor_pass()}x"):
         assert (await AsyncClient().get("/healthz/echo", headers={DOCTOR_HEADER: shown})).status_code == 404
-    told = await AsyncClient().get("/healthz/echo", headers={DOCTOR_HEADER: doctor_pass()})
-    assert (told.status_code, told.json()["scheme"]) == (200, "http")
+    answer = await AsyncClient().get("/healthz/echo", headers={DOCTOR_HEADER: doctor_pass()})
+    assert (answer.status_code, answer.json()["scheme"]) == (200, "http")
 
 
 @pytest.mark.long

@@ -46,16 +46,16 @@ LINES: list[tuple[tuple[str, str], Level, str]] = [
 
 
 @needs_nginx
-@pytest.mark.parametrize(("instead", "level", "said"), LINES)
+@pytest.mark.parametrize(("instead", "level", "words"), LINES)
 def test_a_line_that_lacks_is_found(
-    served: Server, settings: Any, instead: tuple[str, str], level: Level, said: str
+    served: Server, settings: Any, instead: tuple[str, str], level: Level, words: str
 ) -> None:
     with in_front_of(served.url, "/", takes_off=False, instead=instead) as address:
         public = parse_public_url(address)
         assert public is not None
         settings.PUBLIC_URL = public
-        found = [told.finding for told in run_checks({"public address": check_front})]
-    assert any(each.level is level and said in each.text for each in found), found
+        found = [result.finding for result in run_checks({"public address": check_front})]
+    assert any(each.level is level and words in each.text for each in found), found
     if level is Level.OK:
         assert {each.level for each in found} == {Level.OK}
 
@@ -129,12 +129,12 @@ def test_the_command_says_what_a_proxy_that_takes_tls_lacks(
     secured: tuple[Server, tuple[int, Path]], lacks: str
 ) -> None:
     server, secure = secured
-    instead, level, said, action = SECURED[lacks]
+    instead, level, words, action = SECURED[lacks]
     with in_front_of(server.url, "/", takes_off=False, instead=instead, secure=secure):
         found = [each for each in examined(server) if each["check"] == "public address"]
-    told = [each for each in found if each["level"] == level and said in each["said"]]
-    assert told, found
-    assert action in told[0]["action"]
+    matching = [each for each in found if each["level"] == level and words in each["said"]]
+    assert matching, found
+    assert action in matching[0]["action"]
     if level == "ok":
         assert {each["level"] for each in found} == {"ok"}
 
@@ -144,15 +144,15 @@ CLOCKS = [("40", "is +40 s off the database's", "-40 s off this machine's"), ("-
 
 
 @needs_nginx
-@pytest.mark.parametrize(("ahead_s", "said", "of_the_proxy"), CLOCKS)
+@pytest.mark.parametrize(("ahead_s", "text", "of_the_proxy"), CLOCKS)
 def test_the_command_says_that_the_clock_is_wrong(
-    served: Server, postgres_url: str, ahead_s: str, said: str, of_the_proxy: str
+    served: Server, postgres_url: str, ahead_s: str, text: str, of_the_proxy: str
 ) -> None:
     """The database's clock and the proxy's are right, this machine's is wrong."""
     wrong = {"DJANGO_SETTINGS_MODULE": "tests.faults.skewed_settings", "CLOCK_AHEAD_S": ahead_s}
     with in_front_of(served.url, "/", takes_off=False) as address:
         found = examined(served, DATABASE_URL=postgres_url, PUBLIC_URL=address, **wrong)
-    told = {each["said"]: each for each in found if " off " in each["said"]}
-    for words in (said, of_the_proxy):
-        (line,) = [each for each in told.values() if words in each["said"]]
+    findings = {each["said"]: each for each in found if " off " in each["said"]}
+    for words in (text, of_the_proxy):
+        (line,) = [each for each in findings.values() if words in each["said"]]
         assert (line["level"], line["action"]) == ("warn", "Set both by NTP.")

@@ -21,9 +21,9 @@ ANSWERED = decided(decision="answer", answers={"n": 2}, fields=FIELDS)
 
 
 def test_markdown_tells_who_decided_what() -> None:
-    told = _call(CHANGED)
-    assert "Allowed by jonas\n\n```\nNot a.\n```" in told
-    assert '{\n  "to": "b"\n}' in told
+    text = _call(CHANGED)
+    assert "Allowed by jonas\n\n```\nNot a.\n```" in text
+    assert '{\n  "to": "b"\n}' in text
     assert "Answered by jonas\n\n- How many?: 2" in _call(ANSWERED)
 
 

@@ -30,6 +30,6 @@ async def test_the_examples_save_a_trajectory_and_read_it_in(
     assert command is not None
     call = command[1].replace("http://127.0.0.1:8000", product.url).replace("tk_…", made["token"])
     done = await asyncio.create_subprocess_exec("/bin/sh", "-c", call, cwd=tmp_path, stdout=asyncio.subprocess.PIPE)
-    said, _ = await done.communicate()
-    read_in = json.loads(said)
+    output, _ = await done.communicate()
+    read_in = json.loads(output)
     assert (read_in["title"], read_in["imported"]) == ("Tea", True)

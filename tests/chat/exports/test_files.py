@@ -67,7 +67,7 @@ async def test_no_format_tells_a_secret_unless_asked_to(client: AsyncClient, ses
 @pytest.mark.parametrize("kind", FORMATS)
 async def test_everything_that_was_said_is_in_each_format(client: AsyncClient, session: Session, kind: str) -> None:
     text, _ = await saved(client, f"sessions/{session.pk}/export/?format={kind}")
-    for said in (
+    for words in (
         "both",
         "ask_writer",
         "A child's thought" if kind != "html" else "A child",
@@ -76,16 +76,16 @@ async def test_everything_that_was_said_is_in_each_format(client: AsyncClient, s
         "It failed.",
         "a quiet thought",
     ):
-        assert said in text, said
+        assert words in text, words
 
 
 async def test_json_has_every_event_as_it_was_sent(client: AsyncClient, session: Session) -> None:
     text, _ = await saved(client, f"sessions/{session.pk}/export/?format=json&mask=false")
     document = json.loads(text)
     sent = (await client.get(f"/api/sessions/{session.pk}/events/?limit=1000")).json()["events"]
-    told = [event for event in document["events"] if event["seq"] is not None]
-    wholes = [event.pop("full_content") for event in told if "full_content" in event]
-    assert told == sent
+    events = [event for event in document["events"] if event["seq"] is not None]
+    wholes = [event.pop("full_content") for event in events if "full_content" in event]
+    assert events == sent
     assert wholes == [stock.LONG]
     # A step that is stored without a number is in its run.
     kept = [event for event in document["events"] if event["seq"] is None]
@@ -96,12 +96,12 @@ async def test_json_has_every_event_as_it_was_sent(client: AsyncClient, session:
 async def test_a_run_is_told_with_those_within_it_alone(client: AsyncClient, session: Session) -> None:
     run = await database.read(lambda: Run.objects.get(session=session, number=1, parent=None))
     text, answer = await saved(client, f"runs/{run.pk}/export/?format=json")
-    told = json.loads(text)
-    assert {event["run_id"] for event in told["events"]} == {
+    exported = json.loads(text)
+    assert {event["run_id"] for event in exported["events"]} == {
         str(pk) for pk in await database.read(lambda: list(Run.objects.filter(number=1).values_list("pk", flat=True)))
     }
-    assert told["run_id"] == str(run.pk)
-    assert [event["seq"] for event in told["events"]] == list(range(1, len(told["events"]) + 1))
+    assert exported["run_id"] == str(run.pk)
+    assert [event["seq"] for event in exported["events"]] == list(range(1, len(exported["events"]) + 1))
     assert unquote(answer["Content-Disposition"]).endswith(" 1.json")
 
 
@@ -203,16 +203,16 @@ async def test_a_branch_says_what_was_copied_and_from_where(client: AsyncClient,
     copy_id = answer.json()["id"]
     if not sees:
         await database.write(lambda: Session.objects.filter(pk=session.pk).update(owner=making.user("bo")))
-    told = json.loads((await saved(client, f"sessions/{copy_id}/export/?format=json"))[0])
+    exported = json.loads((await saved(client, f"sessions/{copy_id}/export/?format=json"))[0])
     original = await database.read(
         lambda: list(Step.objects.filter(session=session).values_list("event_id", flat=True))
     )
-    assert told["session"]["branched_from"] == {"session_id": str(session.pk) if sees else None, "after_seq": end}
-    assert {event["copied_from"] for event in told["events"]} == {str(event_id) for event_id in original}
+    assert exported["session"]["branched_from"] == {"session_id": str(session.pk) if sees else None, "after_seq": end}
+    assert {event["copied_from"] for event in exported["events"]} == {str(event_id) for event_id in original}
     text, _ = await saved(client, f"sessions/{copy_id}/export/?format=atif")
     trajectory = Trajectory.model_validate_json(text)
     assert trajectory.to_json_dict() == json.loads(text)
-    assert (trajectory.extra or {})["branched_from"] == told["session"]["branched_from"]
+    assert (trajectory.extra or {})["branched_from"] == exported["session"]["branched_from"]
     assert all(step.is_copied_context for step in trajectory.steps)
     if sees:
         plain, _ = await saved(client, f"sessions/{session.pk}/export/?format=atif")
@@ -244,6 +244,6 @@ async def test_an_export_is_in_the_audit_with_its_masking(client: AsyncClient, s
         for query in ("format=json", "format=html&mask=false"):
             await saved(client, f"{address}/export/?{query}")
     entries = AuditEntry.objects.filter(action=Act.EXPORT).order_by("pk")
-    told = [(entry.session_id, entry.run_id, entry.door, entry.details) async for entry in entries]
+    exports = [(entry.session_id, entry.run_id, entry.door, entry.details) async for entry in entries]
     hidden, shown = {"format": "json", "mask": True}, {"format": "html", "mask": False}
-    assert told == [(session.pk, of, Door.API, details) for of in (None, run.pk) for details in (hidden, shown)]
+    assert exports == [(session.pk, of, Door.API, details) for of in (None, run.pk) for details in (hidden, shown)]

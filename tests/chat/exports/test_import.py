@@ -164,8 +164,8 @@ async def test_an_imported_session_is_shown_as_any_session(client: AsyncClient) 
         *("child_start", "iteration_start", "final_answer", "child_complete", "reasoning_complete"),
     ]
     page = (await client.get(f"/sessions/{session_id}/")).content.decode()
-    for said in ("I think of okapis.", "An okapi.", "Harbor 代理", "Nobody asked me.", "imported"):
-        assert said in page
+    for words in ("I think of okapis.", "An okapi.", "Harbor 代理", "Nobody asked me.", "imported"):
+        assert words in page
     assert 'id="message"' not in page
     listed = (await client.get("/api/sessions/")).json()["items"]
     assert [(item["id"], item["imported"], item["status"]) for item in listed] == [(session_id, True, "completed")]

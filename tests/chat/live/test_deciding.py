@@ -66,20 +66,20 @@ DECIDED: dict[str, tuple[str, str, dict[str, Any], tuple[bool, str]]] = {
 
 
 @pytest.mark.parametrize("by", ["socket", "api"])
-@pytest.mark.parametrize(("message", "command", "said", "expected"), DECIDED.values(), ids=DECIDED)
+@pytest.mark.parametrize(("message", "command", "fields", "expected"), DECIDED.values(), ids=DECIDED)
 async def test_a_call_is_decided_by_a_command(
-    bo: Browser, socket: Socket, by: str, message: str, command: str, said: dict[str, Any], expected: tuple[bool, str]
+    bo: Browser, socket: Socket, by: str, message: str, command: str, fields: dict[str, Any], expected: tuple[bool, str]
 ) -> None:
     names = await held(socket, message)
     if by == "socket":
-        await socket.send(command, **names, **said)
+        await socket.send(command, **names, **fields)
     else:
-        body = {"tool_call_id": names["tool_call_id"], **said}
+        body = {"tool_call_id": names["tool_call_id"], **fields}
         assert (await bo.call("POST", f"runs/{names['run_id']}/{command}/", body))[0] == 202
     ok, content, status = await outcome(socket)
     assert (ok, content.splitlines()[-1], status) == (*expected, "completed")
-    [told] = socket.steps("approval" if command == "approve" else "answer")
-    assert told["user"] == "bo"
+    [step] = socket.steps("approval" if command == "approve" else "answer")
+    assert step["user"] == "bo"
 
 
 async def test_one_of_two_decisions_counts_and_the_other_is_told_who_was_first(bo: Browser, socket: Socket) -> None:
@@ -116,11 +116,11 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
 async def test_an_invalid_decision_changes_nothing(bo: Browser, socket: Socket) -> None:
     names = await held(socket)
     head = socket.stored()[-1]["seq"]
-    for command, said, code in WRONG.values():
-        await socket.send(command, **{**names, **said})
+    for command, fields, code in WRONG.values():
+        await socket.send(command, **{**names, **fields})
         assert (await socket.until_type("error"))["data"]["code"] == code
-        run_id = {**names, **said}["run_id"]
-        body = {key: value for key, value in {**names, **said}.items() if key != "run_id"}
+        run_id = {**names, **fields}["run_id"]
+        body = {key: value for key, value in {**names, **fields}.items() if key != "run_id"}
         status, answer = await bo.call("POST", f"runs/{run_id}/{command}/", body)
         assert (answer["error"]["code"], status >= 400) == (code, True)
     assert socket.stored()[-1]["seq"] == head
@@ -135,23 +135,25 @@ async def test_a_waiting_call_is_notified_on_every_page_of_its_drivers(bo: Brows
     async with bo.socket(await bo.new_session()) as elsewhere:
         await elsewhere.until_type("session")
         names = await held(socket)
-        told = (await elsewhere.until_type("notification"))["data"]
-    assert {name: told[name] for name in names} == names
-    assert (told["kind"], told["tool_name"]) == ("approval", "python")
+        notification = (await elsewhere.until_type("notification"))["data"]
+    assert {name: notification[name] for name in names} == names
+    assert (notification["kind"], notification["tool_name"]) == ("approval", "python")
     status, waiting = await bo.call("GET", "waiting/")
     assert status == 200
     [item] = [item for item in waiting["items"] if item["run_id"] == names["run_id"]]
-    assert item["deadline"] == told["deadline"]
+    assert item["deadline"] == notification["deadline"]
     # A user without a socket asks the API.
     _, asked = await bo.call("GET", f"notifications/?after={before['now']}")
-    assert asked["items"] == [told]
+    assert asked["items"] == [notification]
     # A notification of a scheduled run's end has no `kind`.
     _, described = await bo.call("GET", "openapi.json")
     schemas = described["components"]["schemas"]
     shapes = schemas["Notifications"]["properties"]["items"]["items"]["anyOf"]
     named = [shape["$ref"].rpartition("/")[2] for shape in shapes]
     assert [name for name in named if {"kind"} <= set(schemas[name]["required"])] == ["WaitingData"]
-    assert [name for name in named if jsonschema.Draft202012Validator(schemas[name]).is_valid(told)] == ["WaitingData"]
+    assert [name for name in named if jsonschema.Draft202012Validator(schemas[name]).is_valid(notification)] == [
+        "WaitingData"
+    ]
     await socket.send("cancel")
     await outcome(socket)
     _, asked = await bo.call("GET", f"notifications/?after={before['now']}")

@@ -29,7 +29,7 @@ from chat.store import drafts, selectors, step_log
 from chat.store.drafts import Draft
 from chat.store.step_log import Stored
 from tests.chat import making
-from tests.chat.following import Broken, Client, Losing, Silent, grow, layer, started, store, watching
+from tests.chat.following import Broken, Client, Losing, Silent, layer, started, store, watching, write_text
 
 __all__ = ["layer", "started", "watching"]
 
@@ -64,9 +64,9 @@ async def test_a_layer_that_never_delivers_costs_at_most_two_seconds(started: tu
 async def test_growth_arrives_in_pieces_and_a_late_client_begins_with_the_whole(started: tuple[Run, Login]) -> None:
     run, login = started
     first = await Client().join(run, login)
-    await grow(run, "Let me", 0)
+    await write_text(run, "Let me", 0)
     await first.until(lambda: first.text.get(1) == "Let me")
-    await grow(run, "Let me see", 6)
+    await write_text(run, "Let me see", 6)
     await first.until(lambda: first.text.get(1) == "Let me see")
     assert first.frames[-1]["data"] == {"step": 1, "type": "thought", "attempt": 1, "offset": 6, "text": " see"}
     second = await Client().join(run, login)
@@ -173,10 +173,10 @@ async def test_text_in_progress_is_put_together_in_other_processes(started: tupl
 async def test_a_missing_piece_is_waited_for_until_the_whole_comes(started: tuple[Run, Login]) -> None:
     run, login = started
     client = await Client().join(run, login)
-    await grow(run, "one", 0)
+    await write_text(run, "one", 0)
     await client.until(lambda: client.text.get(1) == "one")
-    await grow(run, "one two three", 7)
-    await grow(run, "one two three four", 0)
+    await write_text(run, "one two three", 7)
+    await write_text(run, "one two three four", 0)
     await client.until(lambda: client.text.get(1) == "one two three four")
     assert [frame["data"]["offset"] for frame in client.frames if frame["type"] == "reasoning_delta"] == [0, 3]
 
@@ -184,15 +184,15 @@ async def test_a_missing_piece_is_waited_for_until_the_whole_comes(started: tupl
 async def test_growth_that_comes_after_its_step_is_stored_is_not_shown(started: tuple[Run, Login]) -> None:
     run, login = started
     client = await Client().join(run, login)
-    await grow(run, "thou", 0)
+    await write_text(run, "thou", 0)
     await store(run, 1)
-    await grow(run, "thought", 4)
-    await grow(run, "thought 1", 0)
+    await write_text(run, "thought", 4)
+    await write_text(run, "thought 1", 0)
     await store(run, 1, after=1)
     await client.until(lambda: client.seqs == [1, 2])
     after_stored = client.frames[[frame.get("seq") for frame in client.frames].index(1) :]
-    growth = [frame for frame in after_stored if frame["type"] == "reasoning_delta"]
-    assert growth == [], "what is stored is shown growing"
+    deltas = [frame for frame in after_stored if frame["type"] == "reasoning_delta"]
+    assert deltas == [], "what is stored is shown growing"
 
 
 async def test_text_stored_while_a_feed_opens_is_not_shown_again(
@@ -220,8 +220,8 @@ async def test_text_stored_while_a_feed_opens_is_not_shown_again(
     assert client.subscriber is not None
     if (sending := client.subscriber.flushing) is not None:
         await sending
-    growth = [frame for frame in client.frames if frame["type"] == "reasoning_delta"]
-    assert growth == [], "what was read in the log is shown growing"
+    deltas = [frame for frame in client.frames if frame["type"] == "reasoning_delta"]
+    assert deltas == [], "what was read in the log is shown growing"
 
 
 async def test_text_in_progress_is_shown_after_stored_events(started: tuple[Run, Login]) -> None:
@@ -242,12 +242,12 @@ async def test_text_in_progress_is_shown_after_stored_events(started: tuple[Run,
 async def test_a_new_attempt_starts_the_text_anew(started: tuple[Run, Login]) -> None:
     run, login = started
     client = await Client().join(run, login)
-    await grow(run, "a wrong begin", 0)
+    await write_text(run, "a wrong begin", 0)
     await client.until(lambda: client.text.get(1) == "a wrong begin")
-    await grow(run, "right", 0, attempt=2)
+    await write_text(run, "right", 0, attempt=2)
     await client.until(lambda: client.text.get(1) == "right")
-    await grow(run, "a wrong beginning", 0, attempt=1)
-    await grow(run, "right on", 5, attempt=2)
+    await write_text(run, "a wrong beginning", 0, attempt=1)
+    await write_text(run, "right on", 5, attempt=2)
     await client.until(lambda: client.text.get(1) == "right on")
 
 
@@ -265,7 +265,7 @@ async def test_a_client_that_acknowledges_nothing_gets_one_window_and_then_goes_
     await store(run, WINDOW + 30)
     client = await Client().join(run, login)
     await client.until(lambda: len(client.seqs) == WINDOW)
-    await grow(run, "not for you now", 0, step=WINDOW + 31)
+    await write_text(run, "not for you now", 0, step=WINDOW + 31)
     await feed_registry.poll_once()
     assert len(client.seqs) == WINDOW
     assert client.subscriber is not None
@@ -349,8 +349,8 @@ async def test_a_message_that_could_not_be_taken_is_named(
         await consumer.receive(json.dumps({"type": command, "payload": {**payload, "client_message_id": command}}))
     await client.until(lambda: len(client.frames) == 3)
     code = "storage" if isinstance(error, OperationalError) else "internal"
-    told = [(frame["data"]["code"], frame["data"]["client_message_id"]) for frame in client.frames[1:]]
-    assert told == [(code, "chat"), (code, "continue")]
+    errors = [(frame["data"]["code"], frame["data"]["client_message_id"]) for frame in client.frames[1:]]
+    assert errors == [(code, "chat"), (code, "continue")]
 
 
 async def test_a_feed_that_cannot_be_opened_keeps_nobody_waiting(
@@ -464,9 +464,9 @@ async def test_a_hole_in_the_log_is_passed_over_told_once_and_keeps_nobody_busy(
     for each in (client, early) if early else (client,):
         await each.until(lambda each=each: each.seqs[-2:] == [11, 12])  # type: ignore[misc]
     assert len(reads) < 12
-    told = [record.getMessage() for record in caplog.records if record.name == feed.logger.name]
-    assert len(told) == len(set(told))
-    assert kept or len(told) in range(1, 4)
+    messages = [record.getMessage() for record in caplog.records if record.name == feed.logger.name]
+    assert len(messages) == len(set(messages))
+    assert kept or len(messages) in range(1, 4)
 
 
 async def test_a_read_that_fails_once_during_the_replay_is_tried_again(

@@ -15,10 +15,10 @@ __all__ = ["layer", "started", "watching"]
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.asyncio]
 
 
-async def say(run: Run, login: Login, text: str, seq: int = 1) -> str:
+async def write_comment(run: Run, login: Login, text: str, seq: int = 1) -> str:
     """Comment on a step, and publish it; returns the comment's id."""
-    made, told = await database.write(notes.write_comment, login.user, run.session_id, seq, text)
-    await notes.publish(told)
+    made, notice = await database.write(notes.write_comment, login.user, run.session_id, seq, text)
+    await notes.publish(notice)
     return made["id"]
 
 
@@ -33,9 +33,11 @@ async def test_each_change_is_told_once_and_in_order(started: tuple[Run, Login])
     await store(run, 2)
     client = await Client().join(run, login)
     for number in range(5):
-        await say(run, login, f"comment {number}", 1 + number % 2)
-    judged, told = await database.write(notes.give_verdict, login.user, run.session_id, run.pk, "bad", "It is not so.")
-    await notes.publish(told)
+        await write_comment(run, login, f"comment {number}", 1 + number % 2)
+    judged, notice = await database.write(
+        notes.give_verdict, login.user, run.session_id, run.pk, "bad", "It is not so."
+    )
+    await notes.publish(notice)
     await client.until(lambda: len(note_frames(client)) == 6, 2)
     assert [data["version"] for data in note_frames(client)] == [1, 2, 3, 4, 5, 6]
     assert note_frames(client)[-1] == judged
@@ -66,7 +68,7 @@ async def test_notes_of_a_deleted_author_do_not_keep_the_rest_back(started: tupl
     run, login = started
     await store(run, 1)
     client = await Client().join(run, login)
-    await say(run, login, "goes")
+    await write_comment(run, login, "goes")
     await database.write(lambda: Comment.objects.all().delete())
-    await say(run, login, "stays")
+    await write_comment(run, login, "stays")
     await client.until(lambda: [data["text"] for data in note_frames(client)][-1:] == ["stays"], 3)

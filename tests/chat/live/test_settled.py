@@ -81,12 +81,12 @@ async def settled(layer: object) -> AsyncIterator[Watcher]:
     session, login = await database.write(_prepare)
     watcher = Watcher(session, login)
     grant = connections.Grant(Role.OWNER, 0)
-    taken, view = await subscriptions.open_subscription("p", session.pk, login, grant, watcher.send, watcher.end)
-    await taken.begin(0, None, view)
+    subscription, view = await subscriptions.open_subscription("p", session.pk, login, grant, watcher.send, watcher.end)
+    await subscription.begin(0, None, view)
     await watcher.poll_until(lambda: watcher.has("presence") and watcher.feed.is_settled)
     watcher.frames.clear()
     yield watcher
-    await taken.leave()
+    await subscription.leave()
 
 
 def _ask(session: Session) -> None:
@@ -156,7 +156,7 @@ async def test_a_failed_read_is_repeated_by_the_next_poll(settled: Watcher, monk
 async def test_a_failed_notice_of_another_owner_is_repeated_by_the_next_poll(
     settled: Watcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tell: Callable[..., Awaitable[None]] = registry._change_roles
+    change_roles: Callable[..., Awaitable[None]] = registry._change_roles
 
     async def fail(*_: object) -> None:
         raise OperationalError("away")
@@ -166,7 +166,7 @@ async def test_a_failed_notice_of_another_owner_is_repeated_by_the_next_poll(
     for _ in range(3):
         await registry.poll_once()
     assert settled.closed is None
-    monkeypatch.setattr(registry, "_change_roles", tell)
+    monkeypatch.setattr(registry, "_change_roles", change_roles)
     await settled.poll_until(lambda: settled.closed == Close.WITHDRAWN)
 
 
@@ -184,13 +184,13 @@ async def test_a_client_that_has_left_is_freed_at_once(layer: object) -> None:
     freed = asyncio.Event()
     weakref.finalize(watcher, asyncio.get_running_loop().call_soon_threadsafe, freed.set)
     grant = connections.Grant(Role.OWNER, 0)
-    taken, view = await subscriptions.open_subscription("p", session.pk, login, grant, watcher.send, watcher.end)
-    await taken.begin(0, None, view)
+    subscription, view = await subscriptions.open_subscription("p", session.pk, login, grant, watcher.send, watcher.end)
+    await subscription.begin(0, None, view)
     await watcher.poll_until(partial(watcher.has, "session"))
     gc.disable()
     try:
-        await taken.leave()
-        del taken, watcher
+        await subscription.leave()
+        del subscription, watcher
         # A database thread may still be about to release it.
         await asyncio.wait_for(freed.wait(), PATIENCE_S)
     finally:

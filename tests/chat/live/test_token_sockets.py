@@ -177,5 +177,5 @@ async def test_the_readme_s_five_lines_ask_by_a_token(product: Server, bo: Brows
     program = await asyncio.create_subprocess_exec(
         sys.executable, "-c", code, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    said, _ = await program.communicate()
-    assert "'run_id'" in said.decode(), said.decode()
+    output, _ = await program.communicate()
+    assert "'run_id'" in output.decode(), output.decode()

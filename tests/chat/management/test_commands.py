@@ -67,14 +67,14 @@ def model_server() -> Iterator[ModelServer]:
 
 
 def test_the_demo_model_is_checked_like_any_and_said_to_be_one() -> None:
-    code, told, _ = check_llm()
-    assert code == 0, told
-    assert "built-in demo model" in told
-    assert "answers: yes" in told
-    assert "calls tools: yes, python" in told
-    assert "streams: yes" in told
-    assert "reports usage: no, estimated" in told
-    assert "tokens a second" in told
+    code, output, _ = check_llm()
+    assert code == 0, output
+    assert "built-in demo model" in output
+    assert "answers: yes" in output
+    assert "calls tools: yes, python" in output
+    assert "streams: yes" in output
+    assert "reports usage: no, estimated" in output
+    assert "tokens a second" in output
 
 
 def test_a_model_that_can_do_everything_is_fit(model_server: ModelServer) -> None:
@@ -82,24 +82,24 @@ def test_a_model_that_can_do_everything_is_fit(model_server: ModelServer) -> Non
         Script(calls=[Call("python", {"code": "1234 * 5678"})]),
         Script("It is 7,006,652, as the tool has worked out.", every_s=0.06),
     )
-    code, told, _ = check_llm(LLM_MODEL_SERVER=model_server.url, LLM_MODEL="stub", LLM_API_KEY="a secret key")
-    assert code == 0, told
-    assert f"Asking stub at {model_server.url.removesuffix('/v1')} …" in told, "a path may be a key"
-    assert "wrong number" not in told
-    assert "calls tools: yes, python" in told
-    assert "streams: yes" in told
-    assert "reports usage: yes" in told
-    assert "a secret key" not in told
+    code, output, _ = check_llm(LLM_MODEL_SERVER=model_server.url, LLM_MODEL="stub", LLM_API_KEY="a secret key")
+    assert code == 0, output
+    assert f"Asking stub at {model_server.url.removesuffix('/v1')} …" in output, "a path may be a key"
+    assert "wrong number" not in output
+    assert "calls tools: yes, python" in output
+    assert "streams: yes" in output
+    assert "reports usage: yes" in output
+    assert "a secret key" not in output
 
 
 def test_a_model_that_calls_no_tools_is_told_to_be_unfit(model_server: ModelServer) -> None:
     model_server.enqueue(Script("Six millions."))
-    code, told, failure = check_llm(LLM_MODEL_SERVER=model_server.url, LLM_MODEL="stub")
+    code, output, failure = check_llm(LLM_MODEL_SERVER=model_server.url, LLM_MODEL="stub")
     assert code == 1
-    assert "answers: yes" in told
-    assert "wrong number" in told
-    assert "calls tools: no" in told
-    assert "LLM_TOOL_FORMAT=template" in told
+    assert "answers: yes" in output
+    assert "wrong number" in output
+    assert "calls tools: no" in output
+    assert "LLM_TOOL_FORMAT=template" in output
     assert "cannot run an agent" in failure
 
 
@@ -162,7 +162,7 @@ def output_here(settings: Any, model_server: ModelServer) -> str:
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("refused", TRAITS)
 def test_check_llm_reports_what_a_server_refuses(settings: Any, model_server: ModelServer, refused: str) -> None:
-    refuses, refusal, told_of_it = TRAITS[refused]
+    refuses, refusal, expected = TRAITS[refused]
 
     def respond(body: dict[str, Any]) -> Script:
         if refuses(body):
@@ -174,15 +174,15 @@ def test_check_llm_reports_what_a_server_refuses(settings: Any, model_server: Mo
         return ANSWERING if last[0] == "tool" or last[1] else replace(CALLING, dialect=dialect)
 
     model_server.respond = respond
-    told = output_here(settings, model_server)
-    assert f"  {told_of_it}\n" in told
-    assert "All processes use these findings" in told
+    output = output_here(settings, model_server)
+    assert f"  {expected}\n" in output
+    assert "All processes use these findings" in output
     found = server_facts(settings.AGENT_MODEL).export()
     forget_facts()
     model_facts.load_facts()
     assert server_facts(settings.AGENT_MODEL).export() == found, "another process does not know it"
     others = [words for name, (_, _, words) in TRAITS.items() if name not in (refused, "nothing")]
-    assert not [words for words in others if words in told]
+    assert not [words for words in others if words in output]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -221,27 +221,27 @@ def test_that_an_address_is_a_web_page_s_is_told(settings: Any, model_server: Mo
 
 
 def test_a_port_that_is_none_is_told() -> None:
-    told = programs.run_program(["manage.py", "serve", "--port", "70000"], os.environ)
-    assert told.returncode == 1
-    assert told.stderr.endswith("port 70000: a port is a number up to 65535.\n")
+    done = programs.run_program(["manage.py", "serve", "--port", "70000"], os.environ)
+    assert done.returncode == 1
+    assert done.stderr.endswith("port 70000: a port is a number up to 65535.\n")
 
 
 @pytest.mark.parametrize(
-    ("host", "said"),
+    ("host", "words"),
     [
         ("http://localhost", "--host must be an address or a name of this machine, without scheme and port, such as"),
         ("no-such-name.invalid", "Cannot listen on no-such-name.invalid, port 8000: "),
         ("192.0.2.77", "Cannot listen on 192.0.2.77, port 8000: Cannot assign requested address."),
     ],
 )
-def test_a_host_that_is_not_here_is_told(host: str, said: str) -> None:
-    told = programs.run_program(["manage.py", "serve", "--host", host], os.environ)
-    assert (told.returncode, told.stderr.count("\n")) == (1, 1)
-    assert said in told.stderr
+def test_a_host_that_is_not_here_is_told(host: str, words: str) -> None:
+    done = programs.run_program(["manage.py", "serve", "--host", host], os.environ)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert words in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("host", "told", "others"),
+    ("host", "prefix", "others"),
     [
         ("[::1]", "http://[::1]:", []),
         ("::", "http://localhost:", ["127.0.0.1", "[::1]"]),
@@ -251,14 +251,14 @@ def test_a_host_that_is_not_here_is_told(host: str, said: str) -> None:
     ],
 )
 async def test_users_can_log_in_at_each_address_that_serve_prints(
-    tmp_path: Path, host: str, told: str, others: list[str]
+    tmp_path: Path, host: str, prefix: str, others: list[str]
 ) -> None:
     """The address that it prints, and the others that it answers to, are those of a page that logs in and opens a socket.
 
     A client is known by its address, whose failed logins are counted.
     """
     with serving(tmp_path, HOST=host) as server:
-        assert server.url.startswith(told)
+        assert server.url.startswith(prefix)
         for url in [server.url, *(f"http://{name}:{server.port}" for name in others)]:
             async with Browser.logged_in(url) as browser:
                 session = await browser.new_session()

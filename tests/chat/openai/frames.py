@@ -38,11 +38,11 @@ def call(number: int, call_id: str, name: str, arguments: Any) -> Frame:
 
 
 def result(number: int, call_id: str, name: str, text: str, *, ok: bool = True, truncated: bool = False) -> Frame:
-    told = {"tool_name": name, "tool_call_id": call_id, "ok": ok, "truncated": truncated}
-    return step("tool_result", number, content=text, duration_ms=1, content_length=len(text), **told)
+    fields = {"tool_name": name, "tool_call_id": call_id, "ok": ok, "truncated": truncated}
+    return step("tool_result", number, content=text, duration_ms=1, content_length=len(text), **fields)
 
 
-def grown(number: int, kind: str, offset: int, text: str, attempt: int = 1, run_id: str = RUN) -> Frame:
+def delta(number: int, kind: str, offset: int, text: str, attempt: int = 1, run_id: str = RUN) -> Frame:
     data = {"step": number, "type": kind, "attempt": attempt, "offset": offset, "text": text}
     return wire_types.checked({"type": "reasoning_delta", "run_id": run_id, "data": data})
 

@@ -26,9 +26,9 @@ async def read_by_clients(door: Door) -> dict[str, Any]:
     done = await asyncio.create_subprocess_exec(
         node, str(script), door.url, door.token, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
-    said, wrong = await done.communicate()
+    output, wrong = await done.communicate()
     assert done.returncode == 0, wrong.decode()
-    made: dict[str, Any] = json.loads(said)
+    made: dict[str, Any] = json.loads(output)
     return made
 
 

@@ -31,9 +31,9 @@ async def ask(client: AsyncOpenAI, *words: str, **more: Any) -> tuple[str, str]:
 
 
 async def events_of(browser: Browser, session_id: str) -> list[dict[str, Any]]:
-    status, told = await browser.call("GET", f"sessions/{session_id}/events/")
-    assert status == 200, told
-    return list(told["events"])
+    status, answer = await browser.call("GET", f"sessions/{session_id}/events/")
+    assert status == 200, answer
+    return list(answer["events"])
 
 
 async def test_the_agents_are_the_models(door: Door) -> None:
@@ -144,9 +144,9 @@ async def test_text_before_tools_is_known_again_as_it_was_told(door: Door, model
     raw = await door.client.chat.completions.with_raw_response.create(
         model=MODEL, messages=asking("Look?"), stream=True
     )
-    told = "".join([chunk.choices[0].delta.content or "" async for chunk in raw.parse()])
-    assert told == "Let me look.\n\nIt is 1."
-    _, same = await ask(door.client, "Look?", told, "Sure?")
+    text = "".join([chunk.choices[0].delta.content or "" async for chunk in raw.parse()])
+    assert text == "Let me look.\n\nIt is 1."
+    _, same = await ask(door.client, "Look?", text, "Sure?")
     assert same == raw.headers["X-Session-Id"]
 
 
@@ -218,10 +218,10 @@ async def test_a_run_that_fails_is_an_error(door: Door, words: str) -> None:
     assert failed.value.response.headers["x-should-retry"] == "false"
     assert len(failed.value.response.headers["X-Session-Id"]) == 36
     stream = await door.client.chat.completions.create(model=MODEL, messages=asking(words), stream=True)
-    with pytest.raises(APIError) as told:
+    with pytest.raises(APIError) as raised:
         async for _ in stream:
             pass
-    assert told.value.code in codes
+    assert raised.value.code in codes
 
 
 async def test_the_limit_of_model_calls_is_a_length(door: Door) -> None:
@@ -237,10 +237,10 @@ async def test_a_client_that_goes_away(door: Door, stops: bool) -> None:
     headers = {**door.headers, "X-Stop-On-Disconnect": str(stops).lower()}
     async with (
         aiohttp.ClientSession() as http,
-        http.post(f"{door.url}/chat/completions", json=body, headers=headers) as told,
+        http.post(f"{door.url}/chat/completions", json=body, headers=headers) as answer,
     ):
-        session = told.headers["X-Session-Id"]
-        async for line in told.content:
+        session = answer.headers["X-Session-Id"]
+        async for line in answer.content:
             if b"word2" in line:
                 break
     async with door.browser.socket(session) as page:
@@ -339,6 +339,6 @@ async def test_a_waiting_run_is_an_error_with_the_address_of_the_decision(door: 
     _, waiting = await door.browser.call("GET", "waiting/")
     [item] = [each for each in waiting["items"] if each["session_id"] == session_id]
     assert (item["kind"], item["tool_name"]) == ("question", "ask_user")
-    said = {"tool_call_id": item["tool_call_id"], "answers": {"answer": "Oslo"}}
-    status, _ = await door.browser.call("POST", f"runs/{item['run_id']}/answer/", said)
+    answer = {"tool_call_id": item["tool_call_id"], "answers": {"answer": "Oslo"}}
+    status, _ = await door.browser.call("POST", f"runs/{item['run_id']}/answer/", answer)
     assert status == 202

@@ -20,9 +20,9 @@ from tests.chat.openai.frames import (
     Frame,
     answer,
     call,
+    delta,
     ended,
     failed,
-    grown,
     result,
     step,
     thought,
@@ -45,12 +45,12 @@ class Case:
 TOOL = [call(2, "a", "python", {"code": "6*7"}), result(3, "a", "python", "42")]
 CASES = {
     "an answer": Case(
-        [grown(1, "final_answer", 0, "It"), grown(1, "final_answer", 2, " is"), answer(1, "It is.")], ["It is."]
+        [delta(1, "final_answer", 0, "It"), delta(1, "final_answer", 2, " is"), answer(1, "It is.")], ["It is."]
     ),
     "an answer that did not grow": Case([answer(1, "It is.")], ["It is."]),
     "an empty answer": Case([answer(1, "")], []),
     "a thought first": Case(
-        [grown(1, "thought", 0, "Hm"), thought(1, "Hm."), grown(2, "final_answer", 0, "Yes"), answer(2, "Yes")],
+        [delta(1, "thought", 0, "Hm"), thought(1, "Hm."), delta(2, "final_answer", 0, "Yes"), answer(2, "Yes")],
         ["Yes"],
         ["Hm."],
     ),
@@ -79,20 +79,20 @@ CASES = {
         ["→ x {}", "→ y {}", "← y 1", "← x 2"],
     ),
     "arguments and results that grow": Case(
-        [grown(1, "tool_use", 0, '{"co'), *TOOL, grown(4, "tool_result", 0, "…"), answer(5, "42")],
+        [delta(1, "tool_use", 0, '{"co'), *TOOL, delta(4, "tool_result", 0, "…"), answer(5, "42")],
         ["42"],
         [CALL, "← python 42"],
     ),
     "text that turns out to be a thought": Case(
-        [grown(1, "final_answer", 0, "Let me"), thought(1, "Let me look."), *TOOL, answer(4, "42")],
+        [delta(1, "final_answer", 0, "Let me"), thought(1, "Let me look."), *TOOL, answer(4, "42")],
         ["Let me look.", "42"],
         [CALL, "← python 42"],
         differing_answer=True,
     ),
     "text that turns into a thought while it grows": Case(
         [
-            grown(1, "final_answer", 0, "So"),
-            grown(1, "thought", 0, "So I think", 2),
+            delta(1, "final_answer", 0, "So"),
+            delta(1, "thought", 0, "So I think", 2),
             thought(1, "So I think."),
             answer(2, "Yes"),
         ],
@@ -101,19 +101,19 @@ CASES = {
         differing_answer=True,
     ),
     "a text begun anew": Case(
-        [grown(1, "final_answer", 0, "Wro"), grown(1, "final_answer", 0, "Right", 2), answer(1, "Right.")],
+        [delta(1, "final_answer", 0, "Wro"), delta(1, "final_answer", 0, "Right", 2), answer(1, "Right.")],
         ["Wro", "Right."],
         differing_answer=True,
     ),
     "a text begun anew that goes on from what was told": Case(
-        [grown(1, "final_answer", 0, "Ri"), grown(1, "final_answer", 0, "Right", 2), answer(1, "Right.")], ["Right."]
+        [delta(1, "final_answer", 0, "Ri"), delta(1, "final_answer", 0, "Right", 2), answer(1, "Right.")], ["Right."]
     ),
     "a step that is stored after the next one has begun": Case(
         [
-            grown(1, "thought", 0, "Hm"),
-            grown(2, "final_answer", 0, "Y"),
+            delta(1, "thought", 0, "Hm"),
+            delta(2, "final_answer", 0, "Y"),
             thought(1, "Hm."),
-            grown(2, "final_answer", 1, "es"),
+            delta(2, "final_answer", 1, "es"),
             answer(2, "Yes."),
         ],
         ["Yes."],
@@ -122,7 +122,7 @@ CASES = {
     "a result that is stored after the next step has begun": Case(
         [
             call(1, "a", "x", {}),
-            grown(3, "thought", 0, "So"),
+            delta(3, "thought", 0, "So"),
             result(2, "a", "x", "1"),
             thought(3, "So."),
             answer(4, "1"),
@@ -131,31 +131,31 @@ CASES = {
         ["→ x {}", "← x 1", "So."],
     ),
     "a step that never was": Case(
-        [grown(1, "thought", 0, "Hm"), call(1, "a", "x", {}), result(2, "a", "x", "1"), answer(3, "1")],
+        [delta(1, "thought", 0, "Hm"), call(1, "a", "x", {}), result(2, "a", "x", "1"), answer(3, "1")],
         ["1"],
         ["Hm", "→ x {}", "← x 1"],
     ),
     "a whole text again": Case(
-        [grown(1, "final_answer", 0, "Yes"), grown(1, "final_answer", 0, "Yes"), answer(1, "Yes")], ["Yes"]
+        [delta(1, "final_answer", 0, "Yes"), delta(1, "final_answer", 0, "Yes"), answer(1, "Yes")], ["Yes"]
     ),
     "an older text late": Case(
-        [grown(1, "final_answer", 0, "Yes."), grown(1, "final_answer", 0, "Ye"), answer(1, "Yes.")], ["Yes."]
+        [delta(1, "final_answer", 0, "Yes."), delta(1, "final_answer", 0, "Ye"), answer(1, "Yes.")], ["Yes."]
     ),
     "a lower attempt late": Case(
-        [grown(1, "final_answer", 0, "Yes", 2), grown(1, "final_answer", 0, "No", 1), answer(1, "Yes")], ["Yes"]
+        [delta(1, "final_answer", 0, "Yes", 2), delta(1, "final_answer", 0, "No", 1), answer(1, "Yes")], ["Yes"]
     ),
-    "growth beyond what is known": Case([grown(1, "final_answer", 5, "lost"), answer(1, "It is lost")], ["It is lost"]),
+    "growth beyond what is known": Case([delta(1, "final_answer", 5, "lost"), answer(1, "It is lost")], ["It is lost"]),
     "growth in UTF-16": Case(
-        [grown(1, "final_answer", 0, "🦜"), grown(1, "final_answer", 2, "!"), answer(1, "🦜!?")], ["🦜!?"]
+        [delta(1, "final_answer", 0, "🦜"), delta(1, "final_answer", 2, "!"), answer(1, "🦜!?")], ["🦜!?"]
     ),
-    "white space that is not stored": Case([grown(1, "final_answer", 0, "Yes \n"), answer(1, "Yes")], ["Yes \n"]),
+    "white space that is not stored": Case([delta(1, "final_answer", 0, "Yes \n"), answer(1, "Yes")], ["Yes \n"]),
     "a stored text that is another one": Case(
-        [grown(1, "final_answer", 0, "Yes"), answer(1, "No")], ["Yes", "No"], differing_answer=True
+        [delta(1, "final_answer", 0, "Yes"), answer(1, "No")], ["Yes", "No"], differing_answer=True
     ),
     "other runs": Case(
         [
             answer(1, "theirs", OTHER),
-            grown(1, "final_answer", 0, "theirs", run_id=OTHER),
+            delta(1, "final_answer", 0, "theirs", run_id=OTHER),
             ended(run_id=OTHER),
             answer(1, "ours"),
         ],
@@ -195,19 +195,19 @@ def whole(case: Case) -> list[Frame]:
 def events(body: bytes) -> list[dict[str, Any]]:
     """The events of a stream, which is checked to end correctly."""
     assert body.endswith(b"data: [DONE]\n\n")
-    told = []
+    sent = []
     for block in body.decode().split("\n\n")[:-2]:
         name, _, data = block.rpartition("data: ")
-        told.append(json.loads(data))
-        assert name in ("", f"event: {told[-1].get('type')}\n")
-    return told
+        sent.append(json.loads(data))
+        assert name in ("", f"event: {sent[-1].get('type')}\n")
+    return sent
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_completion_chunks(name: str) -> None:
     case = CASES[name]
     stream = CompletionStream(RUN, "researcher", 5, with_usage=True)
-    chunks = events(stream.begin() + b"".join(map(stream.take, whole(case))))
+    chunks = events(stream.begin() + b"".join(map(stream.render, whole(case))))
     for chunk in chunks:
         ChatCompletionChunk.model_validate(chunk)
     deltas = [chunk["choices"][0]["delta"] for chunk in chunks[:-1]]
@@ -223,7 +223,7 @@ def test_completion_chunks(name: str) -> None:
 
 def test_usage_is_told_only_where_it_is_wanted() -> None:
     stream = CompletionStream(RUN, "researcher", 5)
-    chunks = events(stream.begin() + stream.take(answer(1, "Yes")) + stream.take(ended()))
+    chunks = events(stream.begin() + stream.render(answer(1, "Yes")) + stream.render(ended()))
     assert [chunk.get("usage") for chunk in chunks] == [None] * 3
     assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
 
@@ -235,24 +235,24 @@ EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 def test_response_events(name: str) -> None:
     case = CASES[name]
     stream = ResponseStream(Asked(RUN, "researcher", 5))
-    told = events(stream.begin() + b"".join(map(stream.take, whole(case))))
-    assert [event["sequence_number"] for event in told] == list(range(len(told)))
-    for event in told:
+    sent = events(stream.begin() + b"".join(map(stream.render, whole(case))))
+    assert [event["sequence_number"] for event in sent] == list(range(len(sent)))
+    for event in sent:
         if "thinkaloud:" not in str(event):
             EVENT.validate_python(event)
-    last = told[-1]["response"]
+    last = sent[-1]["response"]
     assert last["status"] == ("completed" if case.finish == "stop" else "incomplete")
-    assert_built(told, last["output"])
+    assert_built(sent, last["output"])
     texts = [item["content"][0]["text"] for item in last["output"] if item["type"] == "message"]
     assert texts == list(case.content)
     assert stream.differing_answer == ("\n\n".join(case.content) if case.differing_answer else "")
 
 
-def assert_built(told: Sequence[dict[str, Any]], output: Sequence[dict[str, Any]]) -> None:
+def assert_built(events: Sequence[dict[str, Any]], output: Sequence[dict[str, Any]]) -> None:
     """Check that what a client assembles from the events equals the last event."""
     built: dict[int, dict[str, Any]] = {}
     growing: dict[str, str] = {}
-    for event in told:
+    for event in events:
         match event["type"]:
             case "response.output_item.added":
                 assert event["output_index"] == len(built)
@@ -269,14 +269,14 @@ def assert_built(told: Sequence[dict[str, Any]], output: Sequence[dict[str, Any]
 
 def test_a_tool_call_is_an_item_of_its_own() -> None:
     output = Output(RUN)
-    teller = PieceReader(RUN)
+    reader = PieceReader(RUN)
     for frame in [
         *TOOL,
         result(4, "a", "python", "42"),
         call(5, "b", "fetch_page", {}),
         result(6, "b", "fetch_page", "no", ok=False),
     ]:
-        for piece in teller.take(frame):
+        for piece in reader.read_frame(frame):
             output.add(piece)
     assert [(item["name"], item["arguments"], item["status"], item["output"]) for item in output.items] == [
         ("python", '{"code":"6*7"}', "completed", "42"),
@@ -288,29 +288,29 @@ def test_a_tool_call_is_an_item_of_its_own() -> None:
 def test_a_run_without_an_answer_is_an_error(end: str) -> None:
     frames, code, words = FAILURES[end]
     chunks = CompletionStream(RUN, "researcher", 5)
-    (error,) = events(b"".join(map(chunks.take, frames)))
+    (error,) = events(b"".join(map(chunks.render, frames)))
     assert error["error"]["code"] == code
     assert error["error"]["message"].startswith(words)
     stream = ResponseStream(Asked(RUN, "researcher", 5))
-    told = events(b"".join(map(stream.take, frames)))
-    assert [event["type"] for event in told] == ["error", "response.failed"]
-    assert told[0]["error"]["code"] == told[0]["code"] == told[1]["response"]["error"]["code"] == code
+    sent = events(b"".join(map(stream.render, frames)))
+    assert [event["type"] for event in sent] == ["error", "response.failed"]
+    assert sent[0]["error"]["code"] == sent[0]["code"] == sent[1]["response"]["error"]["code"] == code
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_whole_answer_is_that_of_the_log(name: str) -> None:
     case = CASES[name]
-    said, output = AnswerParts(), Output(RUN)
-    teller = PieceReader(RUN)
+    parts, output = AnswerParts(), Output(RUN)
+    reader = PieceReader(RUN)
     for frame in whole(case):
         if frame["type"] != "reasoning_delta":
-            for piece in teller.take(frame):
-                said.add(piece)
+            for piece in reader.read_frame(frame):
+                parts.add(piece)
                 output.add(piece)
-    assert said.ended is not None
-    completion = ChatCompletion.model_validate(completions.build_completion(RUN, "researcher", 5, said))
-    assert completion.choices[0].message.content == teller.answer
-    response = Asked(RUN, "researcher", 5).resource(responses.status_of(said.ended), output.items, said.ended)
+    assert parts.ended is not None
+    completion = ChatCompletion.model_validate(completions.build_completion(RUN, "researcher", 5, parts))
+    assert completion.choices[0].message.content == reader.answer
+    response = Asked(RUN, "researcher", 5).resource(responses.status_of(parts.ended), output.items, parts.ended)
     Response.model_construct(**response)
     messages = [item["content"][0]["text"] for item in output.items if item["type"] == "message"]
-    assert messages == [teller.answer] * bool(teller.answer)
+    assert messages == [reader.answer] * bool(reader.answer)

@@ -30,6 +30,6 @@ async def test_an_example_works(door: Door, tmp_path: Path, language: str, examp
     done = await asyncio.create_subprocess_exec(
         *COMMANDS[language], example, cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
-    said, wrong = await done.communicate()
+    output, wrong = await done.communicate()
     assert done.returncode == 0, wrong.decode()
-    assert "word1" in said.decode()
+    assert "word1" in output.decode()

@@ -29,14 +29,14 @@ def send(
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     connection.request(method, path, body, {"Content-Type": "application/json", **(headers or {})})
     answer = connection.getresponse()
-    said = answer.read()
+    content = answer.read()
     connection.close()
-    told = json.loads(said) if answer.headers["Content-Type"].startswith("application/json") else said.decode()
-    return answer.status, told, {name.lower(): value for name, value in answer.headers.items()}
+    data = json.loads(content) if answer.headers["Content-Type"].startswith("application/json") else content.decode()
+    return answer.status, data, {name.lower(): value for name, value in answer.headers.items()}
 
 
-def assert_error(told: Any) -> None:
-    error = told["error"]
+def assert_error(answer: Any) -> None:
+    error = answer["error"]
     assert error.keys() == {"message", "type", "param", "code", "id"}
     assert isinstance(error["message"], str)
     assert isinstance(error["type"], str)
@@ -49,10 +49,10 @@ async def test_tokens_alone_open_it(product: Server, door: Door, call: str) -> N
     cookies = "; ".join(f"{name}={value}" for name, value in door.browser.cookies.items())
     proof = {"X-CSRFToken": door.browser.cookie("csrftoken"), "Cookie": cookies}
     for headers in ({}, proof, {"Authorization": "Bearer nonsense"}, {"Authorization": "Bearer tk_" + "0" * 49}):
-        status, told, _ = send(product, method, path, ASK if method == "POST" else b"", headers)
+        status, answer, _ = send(product, method, path, ASK if method == "POST" else b"", headers)
         assert status == 401
-        assert_error(told)
-        assert told["error"]["type"] == "authentication_error"
+        assert_error(answer)
+        assert answer["error"]["type"] == "authentication_error"
 
 
 async def test_a_token_that_reads_does_not_ask(product: Server, door: Door) -> None:
@@ -60,8 +60,8 @@ async def test_a_token_that_reads_does_not_ask(product: Server, door: Door) -> N
     headers = {"Authorization": f"Bearer {token}"}
     assert send(product, "GET", "/v1/models", headers=headers)[0] == 200
     for path in ("/v1/chat/completions", "/v1/responses"):
-        status, told, _ = send(product, "POST", path, ASK, headers)
-        assert (status, told["error"]["type"], told["error"]["code"]) == (403, "permission_error", "not_allowed")
+        status, answer, _ = send(product, "POST", path, ASK, headers)
+        assert (status, answer["error"]["type"], answer["error"]["code"]) == (403, "permission_error", "not_allowed")
 
 
 async def test_anothers_response_is_not_there(product: Server, door: Door) -> None:
@@ -70,8 +70,8 @@ async def test_anothers_response_is_not_there(product: Server, door: Door) -> No
         headers = {"Authorization": f"Bearer {await make_token(cy, 'manage')}"}
     assert send(product, "GET", f"/v1/responses/{mine.id}", headers=headers)[0] == 404
     body = json.dumps({"model": "researcher", "input": "Hello", "previous_response_id": mine.id}).encode()
-    status, told, _ = send(product, "POST", "/v1/responses", body, headers)
-    assert (status, told["error"]["code"]) == (404, "not_found")
+    status, answer, _ = send(product, "POST", "/v1/responses", body, headers)
+    assert (status, answer["error"]["code"]) == (404, "not_found")
 
 
 #: Addresses and methods that do not exist: the status.
@@ -90,9 +90,9 @@ ELSEWHERE = {
 
 @pytest.mark.parametrize("call", ELSEWHERE)
 async def test_an_unknown_address_or_method_is_refused(product: Server, door: Door, call: tuple[str, str]) -> None:
-    status, told, headers = send(product, *call, headers=door.headers)
+    status, answer, headers = send(product, *call, headers=door.headers)
     assert status == ELSEWHERE[call]
-    assert_error(told)
+    assert_error(answer)
     assert headers["x-should-retry"] == "false"
 
 
@@ -103,9 +103,9 @@ async def test_a_body_that_is_too_large(product: Server, door: Door) -> None:
         connection.putheader(name, value)
     connection.endheaders()
     answer = connection.getresponse()
-    told = json.loads(answer.read())
-    assert (answer.status, told["error"]["code"]) == (413, "too_large")
-    assert_error(told)
+    data = json.loads(answer.read())
+    assert (answer.status, data["error"]["code"]) == (413, "too_large")
+    assert_error(data)
 
 
 #: Bodies whose content type is not JSON: the type, the body, and the status.
@@ -123,25 +123,25 @@ OTHER_TYPES = {
 @pytest.mark.parametrize("name", OTHER_TYPES)
 async def test_the_type_of_a_body(product: Server, door: Door, name: str) -> None:
     kind, body, expected = OTHER_TYPES[name]
-    status, told, _ = send(product, "POST", "/v1/chat/completions", body, {**door.headers, "Content-Type": kind})
-    assert status == expected, told
+    status, answer, _ = send(product, "POST", "/v1/chat/completions", body, {**door.headers, "Content-Type": kind})
+    assert status == expected, answer
     if status != 200:
-        assert_error(told)
+        assert_error(answer)
 
 
 @pytest.mark.parametrize("words", ["x" * 40_000, "", " \u200b "], ids=["long", "empty", "blank"])
 async def test_a_message_that_is_none(product: Server, door: Door, words: str) -> None:
     body = json.dumps({"model": "researcher", "messages": [{"role": "user", "content": words}]}).encode()
-    status, told, _ = send(product, "POST", "/v1/chat/completions", body, door.headers)
-    assert (status, told["error"]["code"]) in {(413, "too_large"), (400, "empty_message")}
-    assert_error(told)
+    status, answer, _ = send(product, "POST", "/v1/chat/completions", body, door.headers)
+    assert (status, answer["error"]["code"]) in {(413, "too_large"), (400, "empty_message")}
+    assert_error(answer)
 
 
 @pytest.mark.parametrize("key", ["", " ", "x" * 65, "é"])
 async def test_a_key_that_is_none(product: Server, door: Door, key: str) -> None:
     headers = {**door.headers, "Idempotency-Key": key}
-    status, told, _ = send(product, "POST", "/v1/chat/completions", ASK, headers)
-    assert (status, told["error"]["param"]) == (400, "Idempotency-Key")
+    status, answer, _ = send(product, "POST", "/v1/chat/completions", ASK, headers)
+    assert (status, answer["error"]["param"]) == (400, "Idempotency-Key")
 
 
 VALUES = st.none() | st.booleans() | st.integers() | st.text(max_size=20) | st.lists(st.text(max_size=5), max_size=3)
@@ -173,9 +173,9 @@ def test_a_clients_fault_is_never_ours(product: Server, bearer: str, call: str, 
         fields = described["requestBody"]["content"]["application/json"]["schema"]["properties"]
         body = json.dumps(data.draw(st.dictionaries(st.sampled_from(list(fields)), VALUES, max_size=5))).encode()
         body = data.draw(st.just(body) | st.binary(max_size=40))
-    status, told, _ = send(product, method, path, body, {"Authorization": f"Bearer {bearer}"})
+    status, answer, _ = send(product, method, path, body, {"Authorization": f"Bearer {bearer}"})
     assert status == 200 or status in described["responses"]
     assert status < 500
     if status != 200:
-        assert_error(told)
+        assert_error(answer)
     assert "Traceback" not in "".join(product.output)

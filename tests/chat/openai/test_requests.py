@@ -29,7 +29,7 @@ def response(given_input: Any = "Hello", **more: Any) -> dict[str, Any]:
 
 def test_a_whole_conversation_is_read() -> None:
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}, "index": 0}
-    wish = parse_completion(
+    parsed = parse_completion(
         chat(
             {"role": "system", "content": "Be brief."},
             {"role": "developer", "content": [{"type": "text", "text": "In rhyme."}]},
@@ -55,20 +55,20 @@ def test_a_whole_conversation_is_read() -> None:
             parallel_tool_calls=True,
         )
     )
-    assert wish.conversation.instructions == "Be brief.\n\nIn rhyme."
+    assert parsed.conversation.instructions == "Be brief.\n\nIn rhyme."
     known = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-    assert wish.conversation.earlier == (
+    assert parsed.conversation.earlier == (
         Message("user", "Look", (PIXEL,)),
         Message("assistant", "", calls=(known,)),
         Message("tool", "42", call_id="c"),
         Message("assistant", "Seen."),
     )
-    assert wish.conversation.asked == Message("user", "And now?")
-    assert (wish.stream, wish.with_usage, wish.session_id) == (True, True, "s")
+    assert parsed.conversation.asked == Message("user", "And now?")
+    assert (parsed.stream, parsed.with_usage, parsed.session_id) == (True, True, "s")
 
 
 def test_the_items_of_a_response_are_read() -> None:
-    wish = parse_response(
+    parsed = parse_response(
         response(
             [
                 {"role": "system", "content": "In rhyme."},
@@ -87,9 +87,9 @@ def test_the_items_of_a_response_are_read() -> None:
             text={"format": {"type": "text"}},
         )
     )
-    assert wish.conversation.instructions == "Be brief.\n\nIn rhyme."
-    assert wish.conversation.earlier == (Message("user", "One?"), Message("assistant", "Let me look.\n\nOne."))
-    assert wish.conversation.asked == Message("user", "Two?", (PIXEL,))
+    assert parsed.conversation.instructions == "Be brief.\n\nIn rhyme."
+    assert parsed.conversation.earlier == (Message("user", "One?"), Message("assistant", "Let me look.\n\nOne."))
+    assert parsed.conversation.asked == Message("user", "Two?", (PIXEL,))
 
 
 ASSISTANT = {"role": "assistant", "content": "Yes"}

@@ -68,10 +68,10 @@ async def test_a_failed_run_is_an_error(door: Door) -> None:
         await door.client.responses.create(model=MODEL, input="[status=401]")
     assert (failed.value.status_code, failed.value.code) == (502, "model_auth")
     stream = await door.client.responses.create(model=MODEL, input="[status=401]", stream=True)
-    with pytest.raises(APIError) as told:
+    with pytest.raises(APIError) as raised:
         async for _ in stream:
             pass
-    assert told.value.code == "model_auth"
+    assert raised.value.code == "model_auth"
 
 
 @pytest.mark.parametrize("missing", ["resp_x", "resp_00000000-0000-0000-0000-000000000000", "x" * 300])

@@ -44,11 +44,11 @@ def test_every_reference_leads_somewhere(name: str) -> None:
 
 def test_the_socket_takes_every_command_and_sends_every_frame() -> None:
     document = docs.socket_schema()
-    taken, sent = (
+    commands, sent = (
         {each["$ref"].rpartition("/")[2] for each in document["operations"][name]["messages"]}
         for name in ("takeCommand", "sendFrame")
     )
-    assert taken == {f"{word}Command" for word in PAYLOADS}
+    assert commands == {f"{word}Command" for word in PAYLOADS}
     assert sent == {kind.__name__ for kind in FRAMES}
 
 
@@ -62,8 +62,8 @@ def test_each_frame_and_step_is_described_in_both(kind: type) -> None:
 
 def test_the_documents_of_api_and_socket_describe_the_same_events() -> None:
     schemas = docs.openapi_schema()["components"]["schemas"]
-    told = {each.rpartition("/")[2] for each in references(schemas["EventsOut"])}
-    assert {kind.__name__ for kind in get_args(StoredFrame)} < told
+    names = {each.rpartition("/")[2] for each in references(schemas["EventsOut"])}
+    assert {kind.__name__ for kind in get_args(StoredFrame)} < names
 
 
 @pytest.mark.django_db
@@ -78,8 +78,8 @@ def test_the_page_shows_all_of_it(client: Visitor) -> None:
 
 def test_the_status_of_every_code_is_told() -> None:
     document = docs.openapi_schema()
-    told = document["components"]["schemas"]["Error"]["x-statuses"]
-    assert set(told) == set(protocol.ERROR_CODES)
+    statuses = document["components"]["schemas"]["Error"]["x-statuses"]
+    assert set(statuses) == set(protocol.ERROR_CODES)
     for path in ("/v1/chat/completions", "/v1/responses"):
         error = document["paths"][path]["post"]["responses"][400]["content"]["application/json"]["schema"]
         assert error["x-statuses"]["unsupported_parameter"] == 400

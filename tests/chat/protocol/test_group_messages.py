@@ -98,7 +98,7 @@ def read_before(message: Mapping[str, Any]) -> list[tuple[Any, ...]]:
 
 
 #: The current messages, and what the previous version reads of them. What it does not read it finds by the poll of every second.
-SAID: dict[str, tuple[Mapping[str, Any], list[tuple[Any, ...]]]] = {
+SENT: dict[str, tuple[Mapping[str, Any], list[tuple[Any, ...]]]] = {
     "events": (
         {
             "version": 1,
@@ -148,19 +148,19 @@ SAID: dict[str, tuple[Mapping[str, Any], list[tuple[Any, ...]]]] = {
 }
 
 
-@pytest.mark.parametrize("word", SAID)
+@pytest.mark.parametrize("word", SENT)
 def test_the_version_before_hears_what_is_said_now_or_leaves_it(word: str) -> None:
-    said, heard = SAID[word]
-    assert read_before(said) == heard
+    sent, expected = SENT[word]
+    assert read_before(sent) == expected
 
 
 def test_every_message_is_tried() -> None:
     kinds = {type_of(kind): kind for kind in (*get_args(SessionMessage), *get_args(ProcessMessage))}
-    assert set(kinds) == set(SAID)
-    for word, (said, _) in SAID.items():
+    assert set(kinds) == set(SENT)
+    for word, (sent, _) in SENT.items():
         kind = kinds[word]
-        assert set(said) == kind.__required_keys__ | kind.__optional_keys__
-        assert said["version"] == group_messages.VERSION
+        assert set(sent) == kind.__required_keys__ | kind.__optional_keys__
+        assert sent["version"] == group_messages.VERSION
 
 
 @pytest.mark.django_db(transaction=True)
@@ -170,8 +170,8 @@ class TestAFeed:
     async def test_shows_what_a_process_of_the_version_before_tells(self, started: tuple[Run, Login]) -> None:
         run, login = started
         client = await Client().join(run, login)
-        told = {"type": "growth", "run_id": str(run.pk), "growth": [1, "thought", 1, 0, "Let me", ""]}
-        await groups.publish(groups.of_session(run.session_id), told)
+        message = {"type": "growth", "run_id": str(run.pk), "growth": [1, "thought", 1, 0, "Let me", ""]}
+        await groups.publish(groups.of_session(run.session_id), message)
         await client.until(lambda: client.text.get(1) == "Let me")
         (stored,) = await database.write(making.append, run, making.thought("Let me see"))
         event = [stored.seq, str(stored.run_id), stored.frame, stored.event, stored.number]
@@ -206,8 +206,8 @@ async def test_the_tables_have_the_messages_that_the_product_sends(
     monkeypatch.setattr(groups, "publish", publish)
     monkeypatch.setattr(publisher.time, "time", lambda: 1.5)
     await publisher.publish_events(run.session_id, [Stored(4, UUID(RUN), FRAME, "reasoning_step", 2)])
-    assert await sent.get() == SAID["events"][0]
+    assert await sent.get() == SENT["events"][0]
     publisher.DraftPublisher(run.session_id).publish(Draft(UUID(RUN), 1, "thought", 1, "Let"))
-    assert await sent.get() == SAID["written"][0]
+    assert await sent.get() == SENT["written"][0]
     await publisher.publish_queue(run.session_id)
-    assert await sent.get() == SAID["queue"][0]
+    assert await sent.get() == SENT["queue"][0]

@@ -11,7 +11,7 @@ from config.visible_text import make_visible
 from tests.agents.untrusted.linear import assert_linear
 
 #: Functions that are given untrusted texts; a further one is one line.
-SAID: dict[str, Callable[[str], object]] = {
+FUNCTIONS: dict[str, Callable[[str], object]] = {
     "gist": humanize.first_line,
     "markdown_gist": humanize.markdown_gist,
     "is_long": humanize.is_long,
@@ -48,18 +48,18 @@ REPEATED = [
 ]
 
 
-@pytest.mark.parametrize("said", SAID)
+@pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize("unit", REPEATED)
-def test_texts_for_pages_take_linear_time(said: str, unit: str) -> None:
-    assert_linear(SAID[said], unit * (400_000 // len(unit)))
+def test_texts_for_pages_take_linear_time(name: str, unit: str) -> None:
+    assert_linear(FUNCTIONS[name], unit * (400_000 // len(unit)))
 
 
 @pytest.mark.parametrize("unit", REPEATED)
 @pytest.mark.parametrize("length", [1, 100, 1_000, 2_000])
 def test_any_input_has_a_text_for_pages(unit: str, length: int) -> None:
     text = (unit * length)[:length]
-    for say in SAID.values():
-        say(text)
+    for function in FUNCTIONS.values():
+        function(text)
     assert json.dumps(humanize.summarize_result(text))
 
 

@@ -186,14 +186,14 @@ async def allow_from_now_on(course: Course) -> None:
     await decide(course, scope="session")
 
 
-async def say(course: Course, *, interrupt: bool = False) -> object:
+async def steer(course: Course, *, interrupt: bool = False) -> object:
     return await steering.steer(
         course.here.user, course.session.pk, message="Be brief.", interrupt=interrupt, fallback_agent="boss"
     )
 
 
-async def say_at_once(course: Course) -> object:
-    return await say(course, interrupt=True)
+async def steer_at_once(course: Course) -> object:
+    return await steer(course, interrupt=True)
 
 
 async def take_back(course: Course) -> None:
@@ -238,7 +238,7 @@ async def turn_to_another(course: Course) -> None:
 
 ACTS: tuple[Act, ...] = (
     *(ask, ask, ask_quietly, ask_with_a_file, stop, stop_all, stop_within, die, go_on, go_on),
-    *(decide, deny, edit_arguments, decide_all, allow_from_now_on, say, say_at_once, take_back),
+    *(decide, deny, edit_arguments, decide_all, allow_from_now_on, steer, steer_at_once, take_back),
     *(branch, ask_again, copy, turn_to_another),
 )
 

@@ -33,31 +33,31 @@ async def test_events_of_an_agent_are_published_after_the_start_of_its_run(
     """Publishing of the first event hangs until the agent has ended: nothing else is published, shown or stored before it."""
     claim = await database.write(_claim, await database.write(making.user))
     assert claim is not None
-    run, telling = claim.run, executor.publish_events
-    told: list[str] = []
-    growth: list[Draft] = []
+    run, publish_events = claim.run, executor.publish_events
+    published: list[str] = []
+    written: list[Draft] = []
     goes_on = asyncio.Event()
 
     async def publish(session_id: UUID, events: Sequence[Stored]) -> None:
-        if not told:
+        if not published:
             await goes_on.wait()
-        told.extend(event.event for event in events)
-        await telling(session_id, events)
+        published.extend(event.event for event in events)
+        await publish_events(session_id, events)
 
     for module in (executor, recorder):
         monkeypatch.setattr(module, "publish_events", publish)
-    drafts.watch(run.session_id, growth.append)
+    drafts.watch(run.session_id, written.append)
     dispatch.start_run(claim)
     handle = run_registry.running[run.pk]
     # Its agent is at work by now, before anything was published.
     assert handle.stream is not None
     await until(lambda: handle.stream is not None and handle.stream.outcome is not None)
-    assert (told, growth) == ([], [])
+    assert (published, written) == ([], [])
     assert await database.read(run.steps.count) == len(claim.events)
     goes_on.set()
     async with asyncio.timeout(20):
         await claim.ended.wait()
-    drafts.unwatch(run.session_id, growth.append)
-    assert (told[0], told[-1]) == ("reasoning_start", "reasoning_complete")
+    drafts.unwatch(run.session_id, written.append)
+    assert (published[0], published[-1]) == ("reasoning_start", "reasoning_complete")
     ended = await database.read(Run.objects.get, pk=run.pk)
     assert ended.status == RunStatus.COMPLETED

@@ -97,15 +97,15 @@ def comparable_log(session: Session) -> list[Any]:
     def named(run_id: str) -> int:
         return runs.setdefault(run_id, len(runs))
 
-    told: list[Any] = []
+    events: list[Any] = []
     for frame in frames(session):
         data = orjson.loads(orjson.dumps(frame["data"]))
         if "parent" in data:
             data["parent"]["run_id"] = named(data["parent"]["run_id"])
         if "continues" in data:
             data["continues"] = named(data["continues"])
-        told.append((frame["type"], frame["seq"], named(frame["run_id"]), data))
-    return told
+        events.append((frame["type"], frame["seq"], named(frame["run_id"]), data))
+    return events
 
 
 def comparable_rows(session: Session) -> list[Any]:
@@ -158,8 +158,8 @@ def test_the_agents_memory_of_a_copy_is_the_copied_turns(ada: User) -> None:
     # A copy of a copy names the session it was made from; a run, the one that was executed.
     again = copied(ada, branch, first)
     assert [frame["copied_from"] for frame in frames(again)] == [frame["id"] for frame in frames(branch)[:first]]
-    carried = {run.copied_from for run in again.runs.all()}
-    assert carried == set(source.runs.filter(number=1).values_list("pk", flat=True))
+    sources = {run.copied_from for run in again.runs.all()}
+    assert sources == set(source.runs.filter(number=1).values_list("pk", flat=True))
 
 
 def at_work(ada: User) -> Session:
@@ -206,8 +206,8 @@ def test_an_open_request_is_never_copied(ada: User) -> None:
     waiting = making.run(source)
     stock.begun(waiting)
     call: dict[str, Any] = {"tool_name": "python", "tool_call_id": "call_1", "arguments": {}}
-    told = {"type": "approval_request", "content": "", "iteration": 1, "timestamp": 1.0, "deadline": 1.0}
-    request = Entry("reasoning_step", {**told, **call, "unanswered": "deny"})  # type: ignore[typeddict-item]
+    fields = {"type": "approval_request", "content": "", "iteration": 1, "timestamp": 1.0, "deadline": 1.0}
+    request = Entry("reasoning_step", {**fields, **call, "unanswered": "deny"})  # type: ignore[typeddict-item]
     making.append(waiting, making.step("tool_use", step=1, **call), request)
     Run.objects.filter(pk=waiting.pk).update(status=RunStatus.WAITING)
     source.refresh_from_db()
@@ -339,18 +339,18 @@ def test_a_copy_of_a_share_withdrawn_meanwhile_is_not_shown(
 
 def test_the_same_key_gets_the_same_session_and_run(ada: User) -> None:
     source = stock.fill(ada)
-    wishes: list[dict[str, Any]] = [{"key": "c"}, {"after_seq": 0, "message": "Why?", "key": "b"}]
-    for wish in wishes:
-        first = make(ada, source, **wish)
-        again = make(ada, source, **wish)
+    choices: list[dict[str, Any]] = [{"key": "c"}, {"after_seq": 0, "message": "Why?", "key": "b"}]
+    for given in choices:
+        first = make(ada, source, **given)
+        again = make(ada, source, **given)
         assert (first.session_id, first.run_id) == (again.session_id, again.run_id), "the same was made twice"
         with pytest.raises(Refused) as refused:
-            make(ada, source, **{**wish, "after_seq": ends_of(source)[0]})
+            make(ada, source, **{**given, "after_seq": ends_of(source)[0]})
         assert refused.value.code == "conflict"
     assert Session.objects.count() == 3
     # The key is deleted with the session.
     erasure.hide_session(first.session_id)
-    assert make(ada, source, **wish).session_id != first.session_id
+    assert make(ada, source, **given).session_id != first.session_id
 
 
 # Counted nowhere
@@ -400,10 +400,10 @@ def test_files_are_used_by_reference_and_only_those_of_what_was_copied(ada: User
     source = making.session(ada)
     early, late = making.file(ada, "early", source, name="early.txt"), making.file(ada, "late", source, name="late.txt")
     for number, file in enumerate((early, late), 1):
-        told: list[Any] = [files.describe(file)]
-        run = making.run(source, files=orjson.dumps(told).decode())
+        described: list[Any] = [files.describe(file)]
+        run = making.run(source, files=orjson.dumps(described).decode())
         stock.begun(run)
-        making.append(run, making.step("tool_use"), making.step("tool_result", "ok", step=2, files=told))
+        making.append(run, making.step("tool_use"), making.step("tool_result", "ok", step=2, files=described))
         stock.ended(run)
         assert run.number == number
     sharing.make_share(ada, source.pk, ShareTarget(user="bo"), access.Role.WATCHER, None, Door.API)
@@ -433,10 +433,10 @@ def test_marks_pass_on(ada: User, mark: str) -> None:
 def test_messages_sent_along_are_copied_and_found_by_nobody(ada: User) -> None:
     source = making.session(ada)
     run = making.run(source, origin="openai")
-    said = [{"role": "user", "content": "before"}]
+    messages = [{"role": "user", "content": "before"}]
     digest = sent_along.next_digest("", "user", "before")
     along = SentAlong(
-        owner=ada, agent_name="researcher", messages=orjson.dumps(said).decode(), instructions="Be brief."
+        owner=ada, agent_name="researcher", messages=orjson.dumps(messages).decode(), instructions="Be brief."
     )
     along.asked = digest
     sent_along.add(along, run)
@@ -461,8 +461,8 @@ def test_a_copy_has_its_own_time_and_end(ada: User, settings: Any) -> None:
     while erasure.erase_batch(erasure.Pace()) is not None:
         pass
     assert len(frames(copy)) == copy.last_seq
-    told = branches.branches_of(ada, [copy.pk])[copy.pk]
-    assert (told["of"], told["number"], told["count"]) == (None, 1, 1)
+    family = branches.branches_of(ada, [copy.pk])[copy.pk]
+    assert (family["of"], family["number"], family["count"]) == (None, 1, 1)
 
 
 def archived(user: User) -> zipfile.ZipFile:
@@ -476,10 +476,12 @@ def test_ones_own_data_have_a_copy_as_a_session_and_nothing_twice(ada: User) -> 
     copy = copied(ada, source)
     after = archived(ada)
     assert set(after.namelist()) - before == {f"sessions/{copy.pk}.json", f"sessions/{copy.pk}.md"}
-    told = orjson.loads(after.read(f"sessions/{copy.pk}.json"))
-    assert told["calls"] == []
-    assert {run["copied_from"] for run in told["runs"]} == {str(pk) for pk in source.runs.values_list("pk", flat=True)}
-    assert UUID(told["copied_from"]) == source.pk
+    exported = orjson.loads(after.read(f"sessions/{copy.pk}.json"))
+    assert exported["calls"] == []
+    assert {run["copied_from"] for run in exported["runs"]} == {
+        str(pk) for pk in source.runs.values_list("pk", flat=True)
+    }
+    assert UUID(exported["copied_from"]) == source.pk
 
 
 # Families
@@ -495,8 +497,8 @@ def test_families_tell_each_reader_what_that_one_sees(ada: User, bo: User) -> No
     b, c = copied(ada, root, first), copied(ada, root, second)
     # Where a branch point lies in the copied part, the branch belongs to the log that was copied.
     d, e = copied(ada, b, first), copied(ada, c, first)
-    told = branches.branches_of(ada, [root.pk, b.pk, c.pk, d.pk, e.pk])
-    places = {pk: (data["of"], data["after_seq"], data["number"], data["count"]) for pk, data in told.items()}
+    families = branches.branches_of(ada, [root.pk, b.pk, c.pk, d.pk, e.pk])
+    places = {pk: (data["of"], data["after_seq"], data["number"], data["count"]) for pk, data in families.items()}
     assert places == {
         root.pk: (None, None, 1, 5),
         b.pk: (str(root.pk), first, 2, 4),
@@ -504,7 +506,7 @@ def test_families_tell_each_reader_what_that_one_sees(ada: User, bo: User) -> No
         d.pk: (str(b.pk), first, 3, 4),
         e.pk: (str(c.pk), first, 4, 4),
     }
-    assert {data["family"] for data in told.values()} == {str(theirs.family)}
+    assert {data["family"] for data in families.values()} == {str(theirs.family)}
     assert branches.branches_of(bo, [theirs.pk])[theirs.pk]["count"] == 2
     assert root.pk in branches.branches_of(bo, [root.pk, b.pk])
     assert [

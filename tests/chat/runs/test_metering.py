@@ -40,15 +40,15 @@ def cents(ended: CallEnded) -> Cost | None:
 
 def course(meter: RunMeter, calls: list[int]) -> list[str]:
     """What a run may do before each of its calls, and after the last, in one word each."""
-    told = []
+    reported = []
     for used in [*calls, None]:
         allowance = meter.allow()
-        told.append(
+        reported.append(
             "refused" if allowance.refusal else "last" if allowance.is_last else "warned" if allowance.note else "free"
         )
         if used is not None and not allowance.refusal:
             meter.spend(call(used))
-    return told
+    return reported
 
 
 #: Budgets, the usage of each call, and what the run may do before each.
@@ -68,8 +68,8 @@ COURSES: dict[str, tuple[list[BudgetState], list[int], list[str]]] = {
 
 @pytest.mark.parametrize("name", COURSES)
 def test_a_run_is_warned_then_has_one_last_call_and_then_none(name: str) -> None:
-    standings, calls, told = COURSES[name]
-    assert course(RunMeter(standings, cents), calls) == told, "a run may do something else than its budgets let it"
+    standings, calls, expected = COURSES[name]
+    assert course(RunMeter(standings, cents), calls) == expected, "a run may do something else than its budgets let it"
 
 
 def test_usage_of_budgets_is_told_after_each_call() -> None:

@@ -262,10 +262,10 @@ def test_a_deleted_account_becomes_one_pseudonym(monkeypatch: pytest.MonkeyPatch
 
 def test_a_session_s_page_says_when_it_goes(thirty: None, client: Any) -> None:
     ada = making.user("ada")
-    session, soon = aged(ada, 10), aged(ada, 25)
+    session, expiring = aged(ada, 10), aged(ada, 25)
     client.force_login(ada)
     assert client.get(f"/sessions/{session.pk}/").content.decode().count("deleted on") == 1, "in its menu"
-    assert client.get(f"/sessions/{soon.pk}/").content.decode().count("deleted on") == 2, "and at its head"
+    assert client.get(f"/sessions/{expiring.pk}/").content.decode().count("deleted on") == 2, "and at its head"
     with transaction.atomic():
         User.objects.filter(pk=ada.pk).update(retention_days=0)
     assert "deleted on" not in client.get(f"/sessions/{session.pk}/").content.decode()

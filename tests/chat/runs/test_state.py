@@ -207,14 +207,14 @@ def test_a_lease_is_kept_by_beating() -> None:
     run = making.run(making.session(making.user()), owned_by="process-1")
     long_ago = timezone.now() - timedelta(hours=1)
     Run.objects.filter(pk=run.pk).update(heartbeat_at=long_ago)
-    soon = timezone.now() - timedelta(seconds=5)
-    assert live_runs.silent_since(soon) == [run.pk]
+    since = timezone.now() - timedelta(seconds=5)
+    assert live_runs.silent_since(since) == [run.pk]
     run_state.beat("process-2", [run.pk])
-    assert live_runs.silent_since(soon) == [run.pk]
+    assert live_runs.silent_since(since) == [run.pk]
     run_state.beat("process-1", [])
     assert live_runs.silent_since(timezone.now() - timedelta(seconds=5)) == [run.pk]
     run_state.beat("process-1", [run.pk])
-    assert live_runs.silent_since(soon) == []
+    assert live_runs.silent_since(since) == []
 
 
 def test_stops_asked_for_elsewhere_reach_the_owner_with_their_words() -> None:

@@ -50,7 +50,7 @@ async def begun(here: Here, server: ModelServer, *scripts: Script) -> UUID:
     return accepted.run_id
 
 
-async def say(here: Here, message: str, **fields: Any) -> commands.Accepted:
+async def steer(here: Here, message: str, **fields: Any) -> commands.Accepted:
     return await steering.steer(here.user, here.session.pk, message=message, client_message_id=message, **fields)
 
 
@@ -67,13 +67,13 @@ async def test_an_interrupting_message_cuts_the_answer_and_is_sent_to_the_model(
     here: Here, model_side: ModelServer
 ) -> None:
     run_id = await begun(here, model_side, Script(STORY, every_s=0.02), Script("As you like."))
-    accepted = await say(here, "Be brief.", interrupt=True)
+    accepted = await steer(here, "Be brief.", interrupt=True)
     assert (accepted.run_id, accepted.is_word, accepted.queued) == (run_id, True, 0)
     assert await here.all_ended()
     assert await database.read(read_words, here) == ["Be brief."]
     assert await database.read(asked, here) == ["Tell me."]
     assert model_side.requests[1].body["messages"][-1] == {"role": "user", "content": "Be brief."}
-    again = await say(here, "Be brief.", interrupt=True)
+    again = await steer(here, "Be brief.", interrupt=True)
     assert (again.run_id, again.is_word, again.is_new) == (run_id, True, False)
     for other in ({"interrupt": False}, {"message": "Be long."}):
         with pytest.raises(Refused, match="another message"):
@@ -92,31 +92,31 @@ async def test_a_message_is_asked_next_past_limits_where_the_run_ends_first(
     settings.MAX_QUEUED_RUNS = 1
     await begun(here, model_side, Script("Done.", every_s=0.05), Script("Again."), Script("And again."))
     for word in ("One.", "Two."):
-        await say(here, word)
+        await steer(here, word)
     assert await here.all_ended()
     assert await database.read(read_words, here) == []
     assert await database.read(asked, here) == ["Tell me.", "One.", "Two."]
     # The same message again has the same answer, and nothing more is queued.
-    assert (await say(here, "One.")).is_word
+    assert (await steer(here, "One.")).is_word
     assert len(await database.read(asked, here)) == 3
 
 
 async def test_a_message_where_nothing_is_at_work_makes_a_run(here: Here, model_side: ModelServer) -> None:
     model_side.enqueue(Script("Yes."))
-    accepted = await say(here, "Hello.")
+    accepted = await steer(here, "Hello.")
     assert not accepted.is_word
     assert await here.all_ended()
-    assert (await say(here, "Hello.")).run_id == accepted.run_id
+    assert (await steer(here, "Hello.")).run_id == accepted.run_id
     assert await database.read(asked, here) == ["Hello."]
 
 
 async def test_a_message_can_be_taken_back_until_it_was_read(here: Here, model_side: ModelServer) -> None:
     await begun(here, model_side, Script(STORY, every_s=0.02), Script("Yes."))
-    await say(here, "Be brief.")
+    await steer(here, "Be brief.")
     (word,) = (await database.read(selectors.pending_messages, here.session.pk))[1]
     assert word == {"client_message_id": "Be brief.", "user": here.user.get_username(), "message": "Be brief."}
     await steering.unsteer(here.user, here.session.pk, "Be brief.")
-    await say(here, "Be kind.", interrupt=True)
+    await steer(here, "Be kind.", interrupt=True)
     assert await here.all_ended()
     assert await database.read(read_words, here) == ["Be kind."]
     for gone in ("Be brief.", "Be kind.", "Never said."):
@@ -127,7 +127,7 @@ async def test_a_message_can_be_taken_back_until_it_was_read(here: Here, model_s
 
 async def test_stopping_all_takes_messages_back_too(here: Here, model_side: ModelServer) -> None:
     await begun(here, model_side, Script(STORY, every_s=0.02))
-    await say(here, "Be brief.")
+    await steer(here, "Be brief.")
     await commands.cancel(here.user, here.session.pk, everything=True)
     assert await here.all_ended()
     assert await database.read(asked, here) == ["Tell me."]
@@ -135,15 +135,15 @@ async def test_stopping_all_takes_messages_back_too(here: Here, model_side: Mode
 
 async def test_two_at_once_and_a_thousand_are_each_taken_once_or_refused(here: Here, model_side: ModelServer) -> None:
     await begun(here, model_side, Script(STORY * 10, every_s=0.02), Script("Yes."))
-    results = await asyncio.gather(*(say(here, f"Word {n}.") for n in range(150)), return_exceptions=True)
-    taken = [result for result in results if not isinstance(result, BaseException)]
+    results = await asyncio.gather(*(steer(here, f"Word {n}.") for n in range(150)), return_exceptions=True)
+    accepted = [result for result in results if not isinstance(result, BaseException)]
     refusals = {result.code for result in results if isinstance(result, Refused)}
-    assert (len(taken), refusals) == (steering.MOST_PENDING, {"queue_full"})
+    assert (len(accepted), refusals) == (steering.MOST_PENDING, {"queue_full"})
     with pytest.raises(Refused, match="wait for the model"):
-        await say(here, "Now.", interrupt=True)
-    await run_registry.steer_run(taken[0].run_id, await database.read(newest), "Interrupted by a test.")
+        await steer(here, "Now.", interrupt=True)
+    await run_registry.steer_run(accepted[0].run_id, await database.read(newest), "Interrupted by a test.")
     assert await here.all_ended()
-    assert sorted(await database.read(read_words, here)) == sorted(result.client_message_id for result in taken)
+    assert sorted(await database.read(read_words, here)) == sorted(result.client_message_id for result in accepted)
     assert await database.read(asked, here) == ["Tell me."]
 
 
@@ -177,7 +177,7 @@ async def test_a_commit_that_nobody_heard_of_is_not_made_twice(
         return result
 
     monkeypatch.setattr(recorder, "_append_words", forgetful)
-    await say(here, "Be brief.", interrupt=True)
+    await steer(here, "Be brief.", interrupt=True)
     assert await here.all_ended()
     assert len(tries) == 2
     assert await database.read(read_words, here) == ["Be brief."]
@@ -205,12 +205,14 @@ async def test_steering_another_users_run_is_in_the_audit(here: Here, model_side
 
 async def test_a_later_run_is_told_what_was_said(here: Here, model_side: ModelServer) -> None:
     await begun(here, model_side, Script(STORY, every_s=0.02), Script("As you like."), Script("You said so."))
-    await say(here, "Be brief.", interrupt=True)
+    await steer(here, "Be brief.", interrupt=True)
     assert await here.all_ended()
     await commands.ask(here.user, here.session.pk, message="What did I say?", agent_name="writer")
     assert await here.all_ended()
-    told = [message["content"] for message in model_side.requests[-1].body["messages"] if message["role"] == "user"]
-    assert told == ["Tell me.", "Be brief.", "What did I say?"]
+    user_texts = [
+        message["content"] for message in model_side.requests[-1].body["messages"] if message["role"] == "user"
+    ]
+    assert user_texts == ["Tell me.", "Be brief.", "What did I say?"]
 
 
 # While the run waits for a decision: messages stay pending until the run is resumed, or ends.
@@ -258,7 +260,7 @@ async def test_a_message_to_a_run_that_waits_stays_pending(
     run_id = (await commands.ask(here.user, here.session.pk, message="Go.", agent_name="developer")).run_id
     await until(lambda: Run.objects.filter(pk=run_id, status=RunStatus.WAITING).exists())
     await until(lambda: not run_registry.running_ids())
-    accepted = await say(here, "Be brief.", interrupt=interrupt)
+    accepted = await steer(here, "Be brief.", interrupt=interrupt)
     assert (accepted.run_id, accepted.is_word) == (run_id, True)
     view = await database.read(selectors.session_view, here.session.pk)
     assert view is not None
@@ -271,8 +273,8 @@ async def test_a_message_to_a_run_that_waits_stays_pending(
     assert await database.read(read_words, here) == read, "what was said while it waited was not read"
     assert await database.read(asked, here) == ["Go.", *queued]
     if read:
-        told = [message["role"] for message in model_side.requests[1].body["messages"]]
-        assert told[-3:] == ["tool", "assistant", "user"], "a word stands behind the call's result"
+        roles = [message["role"] for message in model_side.requests[1].body["messages"]]
+        assert roles[-3:] == ["tool", "assistant", "user"], "a word stands behind the call's result"
 
 
 async def test_a_message_that_came_too_late_is_marked_in_the_queue(here: Here, model_side: ModelServer) -> None:
@@ -280,7 +282,7 @@ async def test_a_message_that_came_too_late_is_marked_in_the_queue(here: Here, m
     run_id = await begun(here, model_side, Script(STORY, every_s=0.02), Script(STORY, every_s=0.02), Script("Two."))
     await commands.ask(here.user, here.session.pk, message="Asked.", client_message_id="Asked.")
     for word in ("One.", "Two."):
-        await say(here, word)
+        await steer(here, word)
     await commands.cancel(here.user, here.session.pk, run_id)
     await until(lambda: Run.objects.filter(message="Asked.", status=RunStatus.RUNNING).exists())
     queue = await database.read(selectors.queue, here.session.pk)

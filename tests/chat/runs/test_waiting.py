@@ -130,7 +130,7 @@ class Turn:
     """A turn of the model, the decisions, and the results."""
 
     calls: Sequence[Call]
-    said: Sequence[tuple[str, dict[str, Any]]]
+    decisions: Sequence[tuple[str, dict[str, Any]]]
     log: Sequence[str]
     results: dict[str, tuple[bool, str]] = field(default_factory=dict)
 
@@ -181,7 +181,7 @@ TURNS = {
 async def test_a_turn_waits_for_people_and_goes_on(here: Here, model: ModelServer, turn: Turn) -> None:
     model.enqueue(Script(reasoning="Hm.", calls=turn.calls), Script("Done."))
     run_id = await ask(here)
-    if turn.said:
+    if turn.decisions:
         run = await waits(run_id)
         assert (run.owner, run.heartbeat_at, run.iterations) == ("", None, 1)
         session = await database.read(Session.objects.get, pk=here.session.pk)
@@ -190,8 +190,8 @@ async def test_a_turn_waits_for_people_and_goes_on(here: Here, model: ModelServe
         assert live is not None
         assert live["status"] == "waiting"
         assert len(model.requests) == 1
-    for call, said in turn.said:
-        await approve(here, run_id, call, **said)
+    for call, fields in turn.decisions:
+        await approve(here, run_id, call, **fields)
     run = await ended(here, run_id)
     steps = await steps_of(run_id)
     assert names(steps) == [*BEGINNING, *turn.log, *ENDING]
@@ -208,14 +208,14 @@ async def test_a_turn_waits_for_people_and_goes_on(here: Here, model: ModelServe
         assert result["ok"] is ok
         assert words in result["content"]
     # The model is sent all results, in the order of its calls, once.
-    told = model.requests[-1].body["messages"]
-    assert [message["role"] for message in told] == ["system", "user", "assistant", *["tool"] * len(turn.calls)]
-    assert {message["tool_call_id"]: message["content"] for message in told[3:]} == {
+    messages = model.requests[-1].body["messages"]
+    assert [message["role"] for message in messages] == ["system", "user", "assistant", *["tool"] * len(turn.calls)]
+    assert {message["tool_call_id"]: message["content"] for message in messages[3:]} == {
         call: result_of(steps, call)["content"] for call in (f"call_{n + 1}" for n in range(len(turn.calls)))
     }
     complete = steps[-1]
     assert complete["total_iterations"] == run.iterations == 2
-    assert ("waited_ms" in complete) is bool(turn.said)
+    assert ("waited_ms" in complete) is bool(turn.decisions)
     assert complete["usage"]["input_tokens"] == run.input_tokens > 0
 
 
@@ -272,7 +272,7 @@ async def test_a_stop_ends_a_waiting_run_at_once(here: Here, model: ModelServer)
 
 #: How a decision differs from the correct one of the table below: by whom, of which run, which call, with which arguments.
 async def test_a_late_or_wrong_decision_is_refused(here: Here, model: ModelServer, settings: Any) -> None:
-    stranger, watcher, driver = [await sync_to_async(making.user)(name) for name in ("stranger", "watcher", "driver")]
+    outsider, watcher, driver = [await sync_to_async(making.user)(name) for name in ("stranger", "watcher", "driver")]
     await share(here, watcher, "watcher")
     await share(here, driver, "driver")
     run_id = await held(here, model)
@@ -281,7 +281,7 @@ async def test_a_late_or_wrong_decision_is_refused(here: Here, model: ModelServe
         return deciding.approve(who, here.session.pk, run, Approval(call, "allow", **fields), Door.API)
 
     refusals: dict[ErrorCode, Sequence[Any]] = {
-        "not_found": [by(stranger), by(here.user, run=UUID(int=1))],
+        "not_found": [by(outsider), by(here.user, run=UUID(int=1))],
         "not_allowed": [by(watcher)],
         "not_waiting": [by(here.user, "call_9"), by(here.user, "")],
         "bad_arguments": [
@@ -331,8 +331,8 @@ async def test_a_deadline_decides_where_nobody_has(
         assert names(steps)[-2:] == [RESULT, "reasoning_complete"]
     else:
         assert run.status == RunStatus.COMPLETED
-        [said] = [step for step in steps if step.get("type") in (APPROVAL, "answer")]
-        assert said["user"] is None
+        [decision] = [step for step in steps if step.get("type") in (APPROVAL, "answer")]
+        assert decision["user"] is None
     assert await refused(approve(here, run_id)) == "not_waiting"
 
 
@@ -397,8 +397,8 @@ async def test_an_owner_who_is_deleted_leaves_nothing_that_waits(here: Here, mod
     run_id = await held(here, model)
     await database.write(erasure.close_account, here.user.pk)
     assert (await database.read(Run.objects.get, pk=run_id)).status == RunStatus.CANCELLED
-    said = deciding.approve(driver, here.session.pk, run_id, Approval("call_1", "allow"), Door.API)
-    assert await refused(said) in ("not_found", "not_waiting")
+    decision = deciding.approve(driver, here.session.pk, run_id, Approval("call_1", "allow"), Door.API)
+    assert await refused(decision) in ("not_found", "not_waiting")
     assert not (await database.read(waiting_calls.list_open, driver.pk)).entries
     # The deadline's task finds nothing of it, and ends.
     await sync_to_async(WaitingCall.objects.update)(deadline=timezone.now() - timedelta(seconds=1))
@@ -434,10 +434,10 @@ async def test_a_call_that_may_have_run_is_closed_as_that_and_asked_for_again(
     await approve(here, run_id)
     run_registry.start_accepting()
 
-    def take() -> None:
+    def take_over() -> None:
         assert dispatch.claim_next(here.session.pk) is not None
 
-    await database.write(take)
+    await database.write(take_over)
     assert await recovery.interrupt(run_id)
     run = await ended(here, run_id)
     steps = await steps_of(run_id)

@@ -76,9 +76,9 @@ class Office:
     def respond(self, body: dict[str, Any]) -> Script:
         messages = body["messages"]
         last = max(at for at, message in enumerate(messages) if message["role"] == "user")
-        told = [message["content"] for message in messages[last:] if message["role"] == "tool"]
+        texts = [message["content"] for message in messages[last:] if message["role"] == "tool"]
         # Interrupted calls are made again.
-        if results := [words for words in told if not words.startswith("The server stopped")]:
+        if results := [words for words in texts if not words.startswith("The server stopped")]:
             return Script(" & ".join(results))
         who, task = messages[0]["content"], messages[last]["content"]
         number = int("".join(filter(str.isdigit, task)) or 0)
@@ -119,8 +119,8 @@ async def requests() -> list[WaitingCall]:
 
 
 async def decide(here: Here, call: WaitingCall, decision: Any = "allow", **fields: Any) -> None:
-    said = Approval(call.tool_call_id, decision, **fields)
-    await deciding.approve(here.user, here.session.pk, call.run_id, said, Door.API)
+    approval = Approval(call.tool_call_id, decision, **fields)
+    await deciding.approve(here.user, here.session.pk, call.run_id, approval, Door.API)
 
 
 async def ended(here: Here, run_id: UUID) -> Run:
@@ -218,11 +218,11 @@ async def beside(here: Here, model: Office, gate: threading.Event) -> UUID:
     return run_id
 
 
-@pytest.mark.parametrize("told", ["here", "at the poll"])
+@pytest.mark.parametrize("moment", ["here", "at the poll"])
 async def test_a_decided_child_run_goes_on_while_the_root_is_at_work(
-    here: Here, beside: UUID, gate: threading.Event, monkeypatch: pytest.MonkeyPatch, told: str
+    here: Here, beside: UUID, gate: threading.Event, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    if told == "at the poll":
+    if moment == "at the poll":
         monkeypatch.setattr(run_registry, "wake_runs", lambda _: asyncio.sleep(0))
     [call] = await requests()
     await until(lambda: Run.objects.filter(pk=call.run_id, status="waiting").exists())
@@ -381,14 +381,14 @@ async def test_the_rules_of_those_who_asked_hold_for_edited_arguments(here: Here
 
 
 async def test_people_are_told_once_of_each_request(here: Here, model: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[UUID] = []
-    monkeypatch.setattr(notices, "record_waiting", told.append)
+    notified: list[UUID] = []
+    monkeypatch.setattr(notices, "record_waiting", notified.append)
     run_id = await held(here, model, clerk(1), clerk(2))
-    assert told.count(run_id) == 1
+    assert notified.count(run_id) == 1
     await decide(here, (await requests())[0])
     await wait(run_id, 1)
     # Only the requests that were open before are open now.
-    assert told.count(run_id) == 1
+    assert notified.count(run_id) == 1
     await decide(here, (await requests())[0])
     await ended(here, run_id)
 

@@ -22,16 +22,16 @@ async def test_work_that_never_waits_is_done_at_once_without_a_task() -> None:
 
 
 async def test_work_that_waits_goes_on_as_a_task_with_what_it_waited_for() -> None:
-    heard: list[str] = []
+    received: list[str] = []
     first, second = asyncio.get_running_loop().create_future(), asyncio.get_running_loop().create_future()
 
     async def work() -> str:
-        heard.append(await first)
+        received.append(await first)
         try:
             await second
         except ConnectionError as error:
-            heard.append(str(error))
-        await asyncio.to_thread(heard.append, "thread")
+            received.append(str(error))
+        await asyncio.to_thread(received.append, "thread")
         return "end"
 
     task = background.spawn_eagerly(work(), "patient")
@@ -39,7 +39,7 @@ async def test_work_that_waits_goes_on_as_a_task_with_what_it_waited_for() -> No
     first.set_result("one")
     second.set_exception(ConnectionError("two"))
     assert await task == "end"
-    assert heard == ["one", "two", "thread"]
+    assert received == ["one", "two", "thread"]
 
 
 async def test_work_that_waits_can_be_cancelled() -> None:

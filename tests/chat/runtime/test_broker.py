@@ -48,9 +48,9 @@ def rung(broker: Redis) -> list[str]:
     with redis.Redis.from_url(broker.url) as client:
         messages = [json.loads(raw) for raw in client.lrange(QUEUE, 0, -1)]
     assert {message["headers"]["task"] for message in messages} <= {TASK}
-    told = [json.loads(message["headers"]["kwargsrepr"].replace("'", '"')) for message in reversed(messages)]
-    assert {name for each in told for name in each} <= {"session_id"}
-    return [each["session_id"] for each in told]
+    arguments = [json.loads(message["headers"]["kwargsrepr"].replace("'", '"')) for message in reversed(messages)]
+    assert {name for each in arguments for name in each} <= {"session_id"}
+    return [each["session_id"] for each in arguments]
 
 
 def test_workers_are_notified_of_sessions_in_order(notifier: WorkerNotifier, broker: Redis) -> None:

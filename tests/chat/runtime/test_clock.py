@@ -162,7 +162,7 @@ async def test_schedules_are_due_by_the_databases_clock(ahead_s: float, monkeypa
 async def test_a_clock_that_is_wrong_is_told_by_healthz_and_once_in_the_log(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[tuple[float, str, int]] = [
+    readings: list[tuple[float, str, int]] = [
         (0.0, "", 0),
         (120.0, "120 s ahead of", 1),
         (120.3, "120 s ahead of", 0),
@@ -170,7 +170,7 @@ async def test_a_clock_that_is_wrong_is_told_by_healthz_and_once_in_the_log(
         (0.1, "", 1),
         (-0.5, "", 0),
     ]
-    for ahead, words, lines in told:
+    for ahead, words, lines in readings:
         _set(monkeypatch, ahead)
         caplog.clear()
         for _ in range(3):

@@ -45,7 +45,7 @@ def test_files_in_the_data_folder_are_private(tmp_path: Path, maker: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("folder_mode", "file_mode", "told"),
+    ("folder_mode", "file_mode", "names"),
     [
         (0o700, 0o600, []),
         (0o700, 0o644, []),
@@ -60,7 +60,7 @@ def test_a_folder_that_is_open_is_told_of(
     caplog: pytest.LogCaptureFixture,
     folder_mode: int,
     file_mode: int,
-    told: list[str],
+    names: list[str],
 ) -> None:
     folder = tmp_path / "data"
     folder.mkdir()
@@ -71,7 +71,7 @@ def test_a_folder_that_is_open_is_told_of(
     monkeypatch.setattr(process_lock.settings, "DATA_DIR", folder)
     monkeypatch.setitem(process_lock.connection.settings_dict, "NAME", file)
     process_lock.warn_if_open()
-    assert [record.args[0].name for record in caplog.records] == told  # type: ignore[index,union-attr]
+    assert [record.args[0].name for record in caplog.records] == names  # type: ignore[index,union-attr]
 
 
 def test_a_server_tells_at_its_start(tmp_path: Path) -> None:

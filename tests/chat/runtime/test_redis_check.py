@@ -53,7 +53,7 @@ def server() -> Iterator[services.Redis]:
 
 
 @pytest.mark.parametrize(
-    ("layer", "broker", "told"),
+    ("layer", "broker", "expected"),
     [
         ("redis://all:right@{host}/0", "redis://all:right@{host}/1", ""),
         ("redis://:right@{host}/0", "redis://:right@{host}/1", ""),
@@ -67,12 +67,12 @@ def server() -> Iterator[services.Redis]:
     ],
 )
 def test_an_unusable_redis_is_reported_with_the_reason(
-    check: Check, layer: str, broker: str, told: str, server: services.Redis
+    check: Check, layer: str, broker: str, expected: str, server: services.Redis
 ) -> None:
     host = f"127.0.0.1:{server.port}"
     problem_of = check(REDIS_URL=layer.format(host=host), BROKER_URL=broker.format(host=host))
-    assert problem_of.startswith(told)
-    assert bool(problem_of) is bool(told)
+    assert problem_of.startswith(expected)
+    assert bool(problem_of) is bool(expected)
     assert "right" not in problem_of.replace("copyright", "")
 
 

@@ -131,8 +131,8 @@ async def test_a_text_that_nobody_elsewhere_reads_is_told_now_and_then(
 ) -> None:
     """Of a text in many pieces only some are sent; a later subscriber soon has the whole text, and every piece from then on."""
     session_id, run_id = uuid4(), uuid4()
-    told: list[dict[str, object]] = []
-    member = groups.GroupSubscription(groups.of_session(session_id), told.append)  # type: ignore[arg-type]
+    received: list[dict[str, object]] = []
+    member = groups.GroupSubscription(groups.of_session(session_id), received.append)  # type: ignore[arg-type]
     await member.open()
     publisher, text = DraftPublisher(session_id), ""
 
@@ -144,7 +144,7 @@ async def test_a_text_that_nobody_elsewhere_reads_is_told_now_and_then(
             await asyncio.sleep(0.01)
 
     await write(50)
-    assert 1 <= len(told) <= 2
+    assert 1 <= len(received) <= 2
     await elsewhere.join(groups.of_session(session_id))
     reading = asyncio.create_task(elsewhere.next())
     began = asyncio.get_running_loop().time()
@@ -182,5 +182,7 @@ async def test_a_password_that_is_changed_meanwhile_is_logged_once_and_can_be_ch
         await until(lambda: bool(client.publish("asgi__group__g", sent)))
         assert (await elsewhere.next())["type"] == "x"
         await elsewhere.layer.flush()
-    told = [record for record in caplog.records if "invalid username-password" in str((record.exc_info or [0, 0])[1])]
-    assert len(told) == 1
+    records = [
+        record for record in caplog.records if "invalid username-password" in str((record.exc_info or [0, 0])[1])
+    ]
+    assert len(records) == 1

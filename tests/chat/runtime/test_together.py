@@ -76,5 +76,5 @@ async def test_a_failed_commit_is_an_error_for_every_write(monkeypatch: pytest.M
 
     monkeypatch.setattr(database, "write", fail)
     together = Together()
-    told = await asyncio.gather(*(together.write(make, name) for name in ("ada", "bo")), return_exceptions=True)
-    assert [str(each) for each in told] == ["the disk is full"] * 2
+    results = await asyncio.gather(*(together.write(make, name) for name in ("ada", "bo")), return_exceptions=True)
+    assert [str(each) for each in results] == ["the disk is full"] * 2

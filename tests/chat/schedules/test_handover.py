@@ -194,7 +194,7 @@ def at_work(session: Session) -> Run:
     return making.run(session)
 
 
-def in_line(session: Session) -> Run:
+def queued(session: Session) -> Run:
     making.run(session)
     return making.run(session, owned_by="")
 
@@ -206,7 +206,7 @@ def waiting(session: Session) -> Run:
     return run
 
 
-UNDER_WAY = {"at work": at_work, "in the queue": in_line, "waiting for people": waiting}
+UNDER_WAY = {"at work": at_work, "in the queue": queued, "waiting for people": waiting}
 
 
 @pytest.mark.parametrize("what", UNDER_WAY)

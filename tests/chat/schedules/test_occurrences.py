@@ -232,9 +232,9 @@ def test_a_schedule_pauses_after_failures_in_a_row_and_notifies(ada: User) -> No
         finish(schedule, status, NOW + 30 * number * MINUTE)
     assert (reread(schedule).enabled, schedule.paused_because, schedule.failures) == (False, PauseReason.FAILURES, 2)
     assert schedule_selectors.pause_reason(schedule) == "Paused after 2 failures in a row."
-    told = notifications.notifications(ada, NOW)[-1]
-    assert (told["title"], told["paused"], told["status"]) == ("Prices", True, "failed")
-    assert "Paused after 2 failures in a row." in told["text"]
+    notification = notifications.notifications(ada, NOW)[-1]
+    assert (notification["title"], notification["paused"], notification["status"]) == ("Prices", True, "failed")
+    assert "Paused after 2 failures in a row." in notification["text"]
     renamed = schedule_commands.change(ada, schedule.pk, {"name": "Flour"}, NOW + timedelta(hours=5))
     assert (renamed.enabled, renamed.paused_because) == (False, PauseReason.FAILURES)
     resumed = schedule_commands.change(ada, schedule.pk, {"enabled": True}, NOW + timedelta(hours=5))

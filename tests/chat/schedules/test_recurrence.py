@@ -297,6 +297,6 @@ def test_cron_in_words(expression: str, words: str) -> None:
 
 def test_the_others_in_words() -> None:
     assert schedule_humanize.recurrence_words(Once(NOW), NEW_YORK) == "once, on 2026-11-23 at 02:30, New York"
-    said = {1: "every minute", 30: "every 30 minutes", 60: "every hour", 120: "every 2 hours", 1440: "every day"}
-    said |= {2880: "every 2 days", 90: "every 90 minutes"}
-    assert {minutes: schedule_humanize.recurrence_words(Every(minutes, NOW), TAIPEI) for minutes in said} == said
+    texts = {1: "every minute", 30: "every 30 minutes", 60: "every hour", 120: "every 2 hours", 1440: "every day"}
+    texts |= {2880: "every 2 days", 90: "every 90 minutes"}
+    assert {minutes: schedule_humanize.recurrence_words(Every(minutes, NOW), TAIPEI) for minutes in texts} == texts

@@ -197,8 +197,8 @@ def test_each_act_is_noted_once(world: World, act: str, settings: Any) -> None:
         assert entry.subject_id < 0, "gone already, and so a pseudonym"
     else:
         assert entry.subject_id == numbers.get(subject)
-    for said in (PASSWORD, NEW, "wrong", "Ada", "Hello"):
-        assert said not in str(AuditEntry.objects.values().get())
+    for secret in (PASSWORD, NEW, "wrong", "Ada", "Hello"):
+        assert secret not in str(AuditEntry.objects.values().get())
 
 
 def state() -> dict[str, list[Any]]:

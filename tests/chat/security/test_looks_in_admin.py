@@ -66,13 +66,13 @@ async def test_every_page_that_shows_what_is_another_s_leaves_an_entry() -> None
     for table, name, address in await database.read(lambda: list(pages(there))):
         await database.write(forget_looks)
         answer: Any = await client.get(address)
-        said = b"".join([part async for part in answer]) if answer.streaming else answer.content
-        if answer.status_code == 200 and (SECRET.encode() in said or table in PRIVATE):
+        content = b"".join([part async for part in answer]) if answer.streaming else answer.content
+        if answer.status_code == 200 and (SECRET.encode() in content or table in PRIVATE):
             shown.add(name)
             about = run.session_id if name.endswith(("_change", "_history", "_act")) else MANY_SESSIONS
             acts = (Act.EXPORT,) if name in FILES else LOOKS
-            told = AuditEntry.objects.filter(actor_id=root.pk, door=Door.ADMIN, session_id=about, action__in=acts)
-            assert await told.acount() == 1, address
+            entries = AuditEntry.objects.filter(actor_id=root.pk, door=Door.ADMIN, session_id=about, action__in=acts)
+            assert await entries.acount() == 1, address
     database.close()
     lists = {f"chat_{table}_{kind}" for table in PRIVATE for kind in ("changelist", "change", "history")}
     assert shown >= lists | FILES | {"chat_run_now", "chat_run_figures", "chat_run_act"}

@@ -198,17 +198,17 @@ def test_an_id_of_another_user_is_as_one_that_does_not_exist(world: dict[str, st
     before = kept()
     for case, (method, address, body) in rows().items():
         answer = ask(client, method, filled_in(address, world), filled_in(body, world))
-        said = b"".join(answer.streaming_content) if answer.streaming else answer.content
-        assert answer.status_code in (400, 404, 409), f"{case}: {answer.status_code} {said[:300]!r}"
-        assert SECRET not in said.decode(), case
+        content = b"".join(answer.streaming_content) if answer.streaming else answer.content
+        assert answer.status_code in (400, 404, 409), f"{case}: {answer.status_code} {content[:300]!r}"
+        assert SECRET not in content.decode(), case
         assert kept() == before, case
         same = ask(client, method, filled_in(address, nobodys), filled_in(body, nobodys))
         assert same.status_code == answer.status_code, f"{case} is told from what does not exist"
 
 
-def filled_in(told: Any, world: dict[str, str]) -> Any:
+def filled_in(template: Any, world: dict[str, str]) -> Any:
     """The address or body with the identifiers."""
-    text = json.dumps(told)
+    text = json.dumps(template)
     for name, value in world.items():
         text = text.replace("{" + name + "}", value)
     return json.loads(text)

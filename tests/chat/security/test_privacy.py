@@ -605,7 +605,7 @@ async def test_everyone_gets_what_the_table_says(clients: dict[str, AsyncClient]
             answer = await clients[person].generic(row.method, path, row.body, content_type="application/json")
             expected = row.expected(address, person)
             assert what_came(answer) == expected, f"{person}: {row.method} {path}"
-            said = answer.content.decode() if not answer.streaming else ""
+            content = answer.content.decode() if not answer.streaming else ""
             if person != "anonymous" and expected in SHOWN:
                 kept = answer.headers.get("Cache-Control", "")
                 assert "private" in kept or "no-store" in kept, f"{path} may be kept by a cache that others share"
@@ -617,14 +617,14 @@ async def test_everyone_gets_what_the_table_says(clients: dict[str, AsyncClient]
                     if address.startswith("api/")
                     else Door.PAGE
                 )
-                told = AuditEntry.objects.filter(actor_id__in=staff, session_id=session.pk, door=door)
-                assert await told.aexists(), f"{row.method} {path} shows it, and leaves no entry"
+                entries = AuditEntry.objects.filter(actor_id__in=staff, session_id=session.pk, door=door)
+                assert await entries.aexists(), f"{row.method} {path} shows it, and leaves no entry"
             if person in ("anonymous", "another", "bare") or (
                 person != "owner" and expected not in (200, 201, 202, 204)
             ):
-                assert SECRET not in said, f"{person}: {row.method} {path}"
+                assert SECRET not in content, f"{person}: {row.method} {path}"
             if address in ("sessions/", "api/sessions/", "api/search/", "") and person == "staff":
-                assert SECRET not in said, "lists are one's own"
+                assert SECRET not in content, "lists are one's own"
             if expected == 404:
                 unknown = filled_in(address, None, None) + row.query
                 other = await clients[person].generic(row.method, unknown, row.body, content_type="application/json")
@@ -647,9 +647,9 @@ def forget_looks() -> None:
 
 def comparable(answer: Any, path: str) -> tuple[Any, ...]:
     """An answer without what always differs: its own address, its identifier in the log, nonces and tokens."""
-    said = answer.content.decode().replace(path, "")
-    said = re.sub(r'"id":"[0-9a-f]{8}"|nonce="[^"]*"|csrfmiddlewaretoken" value="[^"]*"', "", said)
-    return answer.status_code, answer["Content-Type"], said
+    content = answer.content.decode().replace(path, "")
+    content = re.sub(r'"id":"[0-9a-f]{8}"|nonce="[^"]*"|csrfmiddlewaretoken" value="[^"]*"', "", content)
+    return answer.status_code, answer["Content-Type"], content
 
 
 # The socket
@@ -712,14 +712,14 @@ async def test_everyone_s_command_does_what_the_table_says(product: Server, bo: 
             assert status == 202
             run_id = accepted["run_id"]
             strangers = ((nobody, protocol.Close.NOT_LOGGED_IN), (another, protocol.Close.NO_SUCH_SESSION))
-            for stranger, code in strangers:
-                async with stranger.socket(session_id) as closed:
+            for outsider, code in strangers:
+                async with outsider.socket(session_id) as closed:
                     with contextlib.suppress(websockets.ConnectionClosed):
                         await closed.send(command, **COMMANDS[command][0])
                     assert await closed.closed() == code
                     assert closed.frames == [], "nothing is told, and nothing is done"
-            wish = {"user": "cy", "role": role}
-            shares = [(await bo.call("POST", f"sessions/{session_id}/shares/", wish))[1]["id"]] if role else []
+            given = {"user": "cy", "role": role}
+            shares = [(await bo.call("POST", f"sessions/{session_id}/shares/", given))[1]["id"]] if role else []
             async with person.socket(session_id) as socket:
                 assert (await socket.receive())["data"]["role"] == role or role is None
                 await socket.until_type("reasoning_delta")

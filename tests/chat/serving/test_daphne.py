@@ -129,11 +129,11 @@ class Request:
     """A connection with an application, as the server knows it."""
 
     def __init__(self) -> None:
-        self.told: list[BaseException] = []
+        self.errors: list[BaseException] = []
 
     def handle_exception(self, error: BaseException) -> None:
         """Record the error that the client would get."""
-        self.told.append(error)
+        self.errors.append(error)
 
 
 class Applications:
@@ -194,7 +194,7 @@ async def test_an_error_in_an_application_is_sent_to_a_connected_client(caplog: 
     application.end.set()
     with caplog.at_level(logging.ERROR):
         await _settle()
-    assert request.told == [error]
+    assert request.errors == [error]
     assert "no such thing" in caplog.text
 
 

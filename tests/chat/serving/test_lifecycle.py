@@ -147,12 +147,12 @@ def test_a_second_server_on_the_same_data_refuses_to_start(stopped_server: Serve
 
 
 def test_a_port_that_is_taken_is_told_in_a_line(stopped_server: Server) -> None:
-    with sockets.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = str(taken.getsockname()[1])
-        said = refused(stopped_server, "--port", port)
-    assert said.endswith(f"CommandError: Port {port} on 127.0.0.1 is in use. Set PORT to another one.")
+    with sockets.socket() as occupied:
+        occupied.bind(("127.0.0.1", 0))
+        occupied.listen()
+        port = str(occupied.getsockname()[1])
+        message = refused(stopped_server, "--port", port)
+    assert message.endswith(f"CommandError: Port {port} on 127.0.0.1 is in use. Set PORT to another one.")
 
 
 def test_tables_that_are_missing_are_told_in_a_line(tmp_path: Path) -> None:

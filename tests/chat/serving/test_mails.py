@@ -121,15 +121,15 @@ async def test_a_waiting_run_is_mailed_once_without_its_words(post: Post, langua
     for _ in range(2):
         await send()
     (((to,), message),) = post.got
-    said = message.get_content()
+    text = message.get_content()
     assert to == "ada@example.org"
     assert message["subject"] == LANGUAGES[language]
     assert message.get_content_type() == "text/plain"
-    assert f"#run-{run_id}" in said
+    assert f"#run-{run_id}" in text
     assert QUESTION not in message.as_string()
     assert message["message-id"] == f"<{(await the_mail()).pk}@example.org>"
     assert (await the_mail()).state == MailState.SENT
-    assert message["List-Unsubscribe"].strip(" <>") in said
+    assert message["List-Unsubscribe"].strip(" <>") in text
 
 
 def decided(run: Run) -> None:
@@ -245,13 +245,13 @@ async def test_a_server_that_is_away_is_tried_a_few_times(post: Post) -> None:
 
 async def test_a_process_that_dies_while_it_sends_has_no_mail_sent_twice(post: Post) -> None:
     await record_waiting()
-    (taken,) = await database.write(mails.take_due, 1)
-    assert await database.write(mails.take_due, 1) == [], "it belongs to whoever has taken it up"
+    (claimed,) = await database.write(mails.claim_due, 1)
+    assert await database.write(mails.claim_due, 1) == [], "it belongs to whoever has claimed it"
     await database.write(Mail.objects.update, next_at=timezone.now() - timedelta(seconds=1))
     await send()
     assert (post.got, (await the_mail()).state) == ([], MailState.FAILED)
-    # The process that had taken it resumes: the final state stays.
-    await database.write(mails.mark_sent, taken.mail)
+    # The process that had claimed it resumes: the final state stays.
+    await database.write(mails.mark_sent, claimed.mail)
     assert (await the_mail()).state == MailState.FAILED
 
 
@@ -272,8 +272,8 @@ def test_a_password_is_set_anew_by_the_link_of_a_mail_once(page: Client) -> None
     ada = person()
     tokens.make_token(ada, "script", Scope.READ, None)
     assert ask(page, "Ada@example.org")["Location"] == "/accounts/login/"
-    (taken,) = mails.take_due(1)
-    place = re.findall(r"/accounts/password_reset/\S+", mail_texts.words_of(taken).body)[0]
+    (claimed,) = mails.claim_due(1)
+    place = re.findall(r"/accounts/password_reset/\S+", mail_texts.words_of(claimed).body)[0]
     form = page.get(place, follow=True)
     assert "works no more" not in form.content.decode()
     new = {"new_password1": "battery staple 18", "new_password2": "battery staple 18"}

@@ -121,11 +121,15 @@ async def test_a_run_is_told_once_signed_and_without_its_words(
     for _ in range(2):
         await deliver(deliverer)
     ((headers, body),) = receiver.got
-    told = json.loads(body)
-    assert told["type"] == kind
-    assert set(told["data"]) == {"session_id", "run_id", "status", "title", "url"}
-    assert (told["data"]["run_id"], told["data"]["status"], told["data"]["title"]) == (run_id, status, "Tea and cake")
-    assert told["data"]["url"].endswith(f"/sessions/{told['data']['session_id']}/#run-{run_id}")
+    delivered = json.loads(body)
+    assert delivered["type"] == kind
+    assert set(delivered["data"]) == {"session_id", "run_id", "status", "title", "url"}
+    assert (delivered["data"]["run_id"], delivered["data"]["status"], delivered["data"]["title"]) == (
+        run_id,
+        status,
+        "Tea and cake",
+    )
+    assert delivered["data"]["url"].endswith(f"/sessions/{delivered['data']['session_id']}/#run-{run_id}")
     is_ours = verifier()
     assert is_ours(headers, body, secret)
     assert not is_ours(headers, body + b" ", secret)
@@ -148,10 +152,10 @@ async def test_only_the_owner_s_webhooks_hear_of_it_and_none_of_runs_within_runs
     await database.write(make)
     assert await database.read(WebhookDelivery.objects.count) == 0
     await database.write(ended_run, owner)
-    told = await database.read(
+    owners = await database.read(
         lambda: [each.webhook.owner_id for each in WebhookDelivery.objects.select_related("webhook")]
     )
-    assert told == [owner.pk]
+    assert owners == [owner.pk]
 
 
 async def test_webhooks_are_neither_stored_nor_sent_where_they_are_off(owner: User, receiver: Receiver) -> None:
@@ -171,9 +175,9 @@ FAILURES = {
 }
 
 
-@pytest.mark.parametrize(("status", "said"), FAILURES.values(), ids=FAILURES)
+@pytest.mark.parametrize(("status", "words"), FAILURES.values(), ids=FAILURES)
 async def test_a_failed_delivery_is_retried_under_the_same_id(
-    owner: User, receiver: Receiver, status: int, said: str
+    owner: User, receiver: Receiver, status: int, words: str
 ) -> None:
     await database.write(webhooks.make_webhook, owner, receiver.url)
     await database.write(ended_run, owner)
@@ -184,7 +188,7 @@ async def test_a_failed_delivery_is_retried_under_the_same_id(
     await deliver(deliverer)
     first = await database.read(WebhookDelivery.objects.get)
     assert (first.state, first.attempts) == (DeliveryState.WAITING, 1)
-    assert said in first.error
+    assert words in first.error
     assert first.next_at > timezone.now()
     await deliver(deliverer)
     assert len(receiver.got) == 1, "not before its time"
@@ -200,8 +204,8 @@ async def test_a_failed_delivery_is_retried_under_the_same_id(
 async def test_a_process_that_dies_with_a_delivery_leaves_it_to_the_next(owner: User, receiver: Receiver) -> None:
     await database.write(webhooks.make_webhook, owner, receiver.url)
     await database.write(ended_run, owner)
-    (lost,) = await database.write(webhooks.take_due, 4, set())
-    assert await database.write(webhooks.take_due, 4, set()) == [], "it belongs to whoever has taken it up"
+    (lost,) = await database.write(webhooks.claim_due, 4, set())
+    assert await database.write(webhooks.claim_due, 4, set()) == [], "it belongs to whoever has claimed it"
     await database.write(WebhookDelivery.objects.update, next_at=F("next_at") - timedelta(minutes=2))
     await deliver(Deliverer(near()))
     assert [headers["webhook-id"] for headers, _ in receiver.got] == [str(lost.delivery_id)]
@@ -375,8 +379,8 @@ def test_staff_see_whose_they_are_and_that_nothing_arrives_but_no_address(
     one = client.get(f"/admin/chat/webhook/{webhook.pk}/change/")
     assert (listed.status_code, one.status_code) == (status, status)
     if status == 200:
-        for said in ("hooks.example.org", "bo", "Nothing arrives"):
-            assert said in listed.content.decode()
+        for words in ("hooks.example.org", "bo", "Nothing arrives"):
+            assert words in listed.content.decode()
         assert "It answered with status 500." in one.content.decode()
         assert 'name="_save"' not in one.content.decode()
         for page in (listed, one):

@@ -76,17 +76,17 @@ async def test_a_copy_is_one_moment_and_comes_back_after_a_crash(made: tuple[Ser
     assert len(later) > len(before)
 
     # No process may serve a database that is being restored.
-    status, said = await asyncio.to_thread(manage, server, "restore", str(copy))
+    status, output = await asyncio.to_thread(manage, server, "restore", str(copy))
     assert status == 1
-    assert "Stop" in said
+    assert "Stop" in output
     assert database.events(session) == later
 
     if server.environment["DATABASE_URL"]:
         server.stop()
     else:
         server.kill()
-    status, said = manage(server, "restore", str(copy))
-    assert (status, said.startswith("Restored.")) == (0, True), said
+    status, output = manage(server, "restore", str(copy))
+    assert (status, output.startswith("Restored.")) == (0, True), output
     restored = database.events(session)
     assert restored[: len(before)] == before
     assert restored == later[: len(restored)]
@@ -104,14 +104,14 @@ async def test_a_copy_is_one_moment_and_comes_back_after_a_crash(made: tuple[Ser
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "expected"),
     [
         (None, "There is no file"),
         (b"no database at all", "no database that can be read"),
         ("CREATE TABLE notes (words TEXT)", "no database of Thinkaloud's"),
     ],
 )
-def test_an_invalid_backup_changes_nothing(content: bytes | str | None, told: str, tmp_path: Path) -> None:
+def test_an_invalid_backup_changes_nothing(content: bytes | str | None, expected: str, tmp_path: Path) -> None:
     server = Server(tmp_path / "data")
     server.prepare("ada")
     copy = tmp_path / "copy"
@@ -120,10 +120,10 @@ def test_an_invalid_backup_changes_nothing(content: bytes | str | None, told: st
     elif content is not None:
         with contextlib.closing(sqlite3.connect(copy)) as other:
             other.execute(content)
-    status, said = manage(server, "restore", str(copy))
+    status, output = manage(server, "restore", str(copy))
     assert status == 1
-    assert told in said
-    assert "Traceback" not in said
+    assert expected in output
+    assert "Traceback" not in output
     assert Database(str(tmp_path / "data" / "thinkaloud.sqlite3")).rows("SELECT COUNT(*) FROM auth_user") == [(1,)]
 
 
@@ -132,15 +132,15 @@ def test_a_copy_never_takes_the_place_of_a_file(tmp_path: Path) -> None:
     server.prepare("ada")
     copy = tmp_path / "copy"
     copy.write_text("something else")
-    status, said = manage(server, "backup", str(copy))
-    assert (status, "exists" in said, copy.read_text()) == (1, True, "something else")
-    status, said = manage(server, "backup", str(tmp_path / "missing" / "copy"))
-    assert (status, "Traceback" in said) == (1, False)
+    status, output = manage(server, "backup", str(copy))
+    assert (status, "exists" in output, copy.read_text()) == (1, True, "something else")
+    status, output = manage(server, "backup", str(tmp_path / "missing" / "copy"))
+    assert (status, "Traceback" in output) == (1, False)
 
 
 def test_programs_that_are_missing_are_named(postgres_url: str, tmp_path: Path) -> None:
     server = Server(tmp_path / "data", DATABASE_URL=postgres_url, PATH=str(tmp_path))
     server.data_dir.mkdir()
-    status, said = manage(server, "backup", str(tmp_path / "copy"))
-    assert (status, "pg_dump is not installed here" in said) == (1, True)
+    status, output = manage(server, "backup", str(tmp_path / "copy"))
+    assert (status, "pg_dump is not installed here" in output) == (1, True)
     assert not (tmp_path / "copy").exists()

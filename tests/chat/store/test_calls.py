@@ -60,8 +60,8 @@ def begun(messages: Messages, iteration: int = 1, attempt: int = 1, **more: Any)
 
 
 def ended(iteration: int = 1, attempt: int = 1, cost: Cost | None = None, **more: Any) -> PricedCall:
-    told: dict[str, Any] = {"first_token_ms": 7, "finish_reason": "stop", "usage": Usage(100, 10)}
-    return PricedCall(CallEnded(iteration, attempt, 40, **(told | more)), cost)
+    fields: dict[str, Any] = {"first_token_ms": 7, "finish_reason": "stop", "usage": Usage(100, 10)}
+    return PricedCall(CallEnded(iteration, attempt, 40, **(fields | more)), cost)
 
 
 def write(writer: CallWriter, *events: CallBegun | PricedCall) -> None:
@@ -207,8 +207,8 @@ def test_an_attempt_that_was_refused_stands_beside_the_next(session: Session) ->
         begun([user("1")], attempt=2, tools=[]),
         ended(attempt=2),
     )
-    calls_told = call_reader.calls_of(run)
-    assert [(each["attempt"], each.get("error", "")) for each in calls_told] == [
+    described = call_reader.calls_of(run)
+    assert [(each["attempt"], each.get("error", "")) for each in described] == [
         (1, "The server refused tools."),
         (2, ""),
     ]
@@ -351,10 +351,12 @@ def test_a_process_of_the_version_before_goes_on_from_it_and_is_gone_on_from(ses
         for role, body in (("assistant", orjson.dumps(assistant("2"))), ("tools", orjson.dumps(TOOLS)))
     ]
     (base,) = ModelCall.objects.all()
-    told = {name: getattr(base, name) for name in ("session", "run", "model", "parameters", "tool_names", "started_at")}
+    fields = {
+        name: getattr(base, name) for name in ("session", "run", "model", "parameters", "tool_names", "started_at")
+    }
     messages = orjson.dumps([[0, 2], apart[0].pk]).decode()
     ModelCall.objects.create(
-        **told, tools=apart[1], iteration=2, attempt=1, base=base, depth=1, messages=messages, duration_ms=4
+        **fields, tools=apart[1], iteration=2, attempt=1, base=base, depth=1, messages=messages, duration_ms=4
     )
     calls._last_calls.clear()
     run.fence += 1  # it has waited for a decision, and was resumed
@@ -406,8 +408,8 @@ def test_the_session_says_how_full_the_context_is(session: Session) -> None:
 def test_a_stored_call_contains_no_address_or_key(session: Session) -> None:
     run = making.run(session)
     written(run, [SYSTEM, user("1")])
-    told = orjson.dumps(call_reader.calls_of(run)).decode()
-    assert "http" not in told
+    text = orjson.dumps(call_reader.calls_of(run)).decode()
+    assert "http" not in text
 
 
 PIXEL = base64.b64encode(b"\x89PNG of nothing").decode()

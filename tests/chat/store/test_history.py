@@ -119,12 +119,12 @@ def test_the_next_request_is_valid_whatever_state_a_session_was_left_in(runs: li
         for past in runs:
             before = leave_behind(session, past, before)
             after = before.number + 1
-            memory = history.conversation_history(session.pk, after)
-            asked = [*bodies([*memory, {"role": "user", "content": "And now?"}], budget)]
+            own_history = history.conversation_history(session.pk, after)
+            asked = [*bodies([*own_history, {"role": "user", "content": "And now?"}], budget)]
             if before.status in CONTINUABLE:
-                memory = history.conversation_history(session.pk, after, unfinished_run=before.pk)
-                assert any(message["role"] == "user" for message in memory), "there is nothing to go on from"
-                asked += bodies(memory, budget)
+                own_history = history.conversation_history(session.pk, after, unfinished_run=before.pk)
+                assert any(message["role"] == "user" for message in own_history), "there is nothing to go on from"
+                asked += bodies(own_history, budget)
             for body in asked:
                 assert not find_faults(body, OWN_FIELDS), "a strict server refuses the request"
         transaction.set_rollback(True)
@@ -159,11 +159,11 @@ ANSWERED = reply(Part("reasoning", 0.0, ["So."]), Part("content", 0.0, ["Because
 def test_fields_of_a_server_are_sent_back_with_its_calls(enable_reasoning: bool) -> None:
     session = making.session(making.user())
     leave_behind(session, past([LOOKED, ANSWERED], enable_reasoning=enable_reasoning), None)
-    memory = history.conversation_history(session.pk, 2)
-    assert memory[1]["origin"] == {"server": SERVER, "fields": {"reasoning_content": "Hm."}}
-    assert memory[1]["tool_calls"][0]["origin"] == {"server": SERVER, "fields": SIGNED}
-    assert [message["content"] for message in memory] == ["Why?", "", "r" * 2_100, "Because."]
-    body = next(bodies([*memory, {"role": "user", "content": "And now?"}]))
+    own_history = history.conversation_history(session.pk, 2)
+    assert own_history[1]["origin"] == {"server": SERVER, "fields": {"reasoning_content": "Hm."}}
+    assert own_history[1]["tool_calls"][0]["origin"] == {"server": SERVER, "fields": SIGNED}
+    assert [message["content"] for message in own_history] == ["Why?", "", "r" * 2_100, "Because."]
+    body = next(bodies([*own_history, {"role": "user", "content": "And now?"}]))
     assert body["messages"][2]["reasoning_content"] == "Hm."
     assert body["messages"][2]["tool_calls"][0]["extra_content"] == SIGNED["extra_content"]
     assert StepOrigin.objects.count() == 1
@@ -172,9 +172,9 @@ def test_fields_of_a_server_are_sent_back_with_its_calls(enable_reasoning: bool)
 def test_the_details_of_a_turns_reasoning_come_back_as_they_came() -> None:
     session = making.session(making.user())
     leave_behind(session, past([LOOKED, ANSWERED], turn_fields=DETAILS), None)
-    memory = history.conversation_history(session.pk, 2)
-    assert memory[1]["origin"]["fields"] == {"reasoning_content": "Hm.", **DETAILS}
-    body = next(bodies([*memory, {"role": "user", "content": "And now?"}]))
+    own_history = history.conversation_history(session.pk, 2)
+    assert own_history[1]["origin"]["fields"] == {"reasoning_content": "Hm.", **DETAILS}
+    body = next(bodies([*own_history, {"role": "user", "content": "And now?"}]))
     assert body["messages"][2]["reasoning_details"] == DETAILS["reasoning_details"]
     before = {"server": SERVER, "fields": {}, "thoughts": {}}  # as in versions that stored none
     StepOrigin.objects.update(data=json.dumps(before))

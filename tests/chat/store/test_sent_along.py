@@ -85,8 +85,8 @@ def test_messages_sent_along_come_before_the_message_in_later_turns_too(ada: Use
     making.append(run, making.step("final_answer", "So.", step=1))
     making.end(run)
     later = making.run(run.session, message="And?")
-    said = [(message["role"], message["content"]) for message in executor.load_history(later)]
-    assert said == [("user", "Before?"), ("assistant", "Before."), ("user", "Why?"), ("assistant", "So.")]
+    messages = [(message["role"], message["content"]) for message in executor.load_history(later)]
+    assert messages == [("user", "Before?"), ("assistant", "Before."), ("user", "Why?"), ("assistant", "So.")]
     assert sent_along.instructions_of(later) == ""
 
 

@@ -148,8 +148,8 @@ async def _decide_and_steer(browser: Browser, model: ModelServer) -> str:
         assert (await browser.call("POST", f"runs/{run}/approve/", decided))[0] in (200, 202)
         await socket.until_type("reasoning_delta")
         for text in ("Be brief", "Or not"):
-            said = {"message": text, "client_message_id": text}
-            assert (await browser.call("POST", f"sessions/{session}/steer/", said))[0] == 202
+            body = {"message": text, "client_message_id": text}
+            assert (await browser.call("POST", f"sessions/{session}/steer/", body))[0] == 202
         assert (await browser.call("POST", f"sessions/{session}/unsteer/", {"client_message_id": "Or not"}))[0] in (
             200,
             202,

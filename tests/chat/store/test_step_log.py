@@ -51,8 +51,8 @@ def test_steps_without_number_are_kept_in_their_place() -> None:
     session = making.session(making.user())
     run = making.run(session, enable_reasoning=False)
     silent = Entry("reasoning_step", making.thought("quiet").data, numbered=False)
-    told = making.append(run, silent, Entry("response", {"content": "42"}))
-    assert [(stored.event, stored.seq) for stored in told] == [("response", 1)]
+    appended = making.append(run, silent, Entry("response", {"content": "42"}))
+    assert [(stored.event, stored.seq) for stored in appended] == [("response", 1)]
     assert list(run.steps.order_by("position").values_list("event", "seq", "position")) == [
         ("reasoning_step", None, 1),
         ("response", 1, 2),
@@ -79,11 +79,11 @@ def test_nothing_is_stored_after_the_end(status: RunStatus) -> None:
 def test_an_owner_whose_run_was_taken_stores_nothing() -> None:
     run = making.run(making.session(making.user()))
     assert making.append(run, making.thought("mine"))
-    taken = Run.objects.get(pk=run.pk)
-    assert run_state.take_over(taken, "process-2")
+    owned = Run.objects.get(pk=run.pk)
+    assert run_state.take_over(owned, "process-2")
     with pytest.raises(Fenced):
         making.append(run, making.thought("zombie", 2))
-    assert making.append(taken, making.thought("new owner", 2))[0].seq == 2
+    assert making.append(owned, making.thought("new owner", 2))[0].seq == 2
 
 
 def test_a_session_that_is_gone_is_told_apart() -> None:

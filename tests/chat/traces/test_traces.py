@@ -45,8 +45,8 @@ def collector(settings: Any) -> Iterator[Collector]:
         yield made
 
 
-def call(run: Run, iteration: int, *, error: str = "", said: str = "Why?") -> None:
-    request = ModelRequest("qwen", [{"role": "user", "content": said}], parameters={"temperature": 0.5})
+def call(run: Run, iteration: int, *, error: str = "", message: str = "Why?") -> None:
+    request = ModelRequest("qwen", [{"role": "user", "content": message}], parameters={"temperature": 0.5})
     begun = CallBegun(iteration, 1, 1_800_000_000.0, request)
     ended = CallEnded(iteration, 1, 250, 50, "stop", Usage(11, 7, cached_tokens=3), error)
     CallWriter(run, provider="lab").write([begun, PricedCall(ended, None)])
@@ -71,18 +71,18 @@ def ended_run(status: RunStatus = RunStatus.COMPLETED, code: str = "", **fields:
     return run
 
 
-def take_all() -> None:
+def trace_from_now() -> None:
     """A collector was configured before any run had ended, so that none is skipped."""
-    cursor.take_lease("process-1")
+    cursor.acquire_lease("process-1")
     TraceCursor.objects.update(since=timezone.now() - timedelta(days=1))
 
 
 def send() -> list[Sent]:
-    told: list[Sent] = []
+    results: list[Sent] = []
     sender = Sender()
-    while (lease := cursor.take_lease("process-1")) and send_unsent(lease, sender, told.append):
+    while (lease := cursor.acquire_lease("process-1")) and send_unsent(lease, sender, results.append):
         pass
-    return told
+    return results
 
 
 def by_name(spans: list[Span]) -> dict[str, Span]:
@@ -90,9 +90,9 @@ def by_name(spans: list[Span]) -> dict[str, Span]:
 
 
 def test_a_run_is_a_trace_of_its_model_and_tool_calls(collector: Collector) -> None:
-    take_all()
+    trace_from_now()
     run = ended_run()
-    assert send() == [Sent.TAKEN]
+    assert send() == [Sent.ACCEPTED]
     assert collector.headers[0]["x-tenant"] == "lab"
     spans = collector.spans
     names = ["invoke_agent researcher", "chat qwen", "chat qwen", "execute_tool python", "execute_tool python"]
@@ -112,7 +112,7 @@ def test_a_run_is_a_trace_of_its_model_and_tool_calls(collector: Collector) -> N
         SpanStatus.STATUS_CODE_UNSET,
         SpanStatus.STATUS_CODE_ERROR,
     ]
-    told = attributes_of(first)
+    attributes = attributes_of(first)
     expected = {
         "gen_ai.operation.name": "chat",
         "gen_ai.request.model": "qwen",
@@ -126,7 +126,7 @@ def test_a_run_is_a_trace_of_its_model_and_tool_calls(collector: Collector) -> N
         "gen_ai.request.temperature": 0.5,
         "gen_ai.response.time_to_first_chunk": 0.05,
     }
-    assert expected.items() <= told.items()
+    assert expected.items() <= attributes.items()
     of_tool = attributes_of(worked)
     assert (of_tool["gen_ai.tool.name"], of_tool["gen_ai.tool.call.id"]) == ("python", "1")
     resource = collector.requests[0].resource_spans[0].resource.attributes
@@ -138,11 +138,11 @@ def test_a_collector_is_reached_by_the_environments_proxy(
 ) -> None:
     settings.OTEL_EXPORTER_OTLP_ENDPOINT = "http://collector.test"
     forget_proxies(monkeypatch)
-    take_all()
+    trace_from_now()
     ended_run()
     with proxying(int(collector.address.rpartition(":")[2])) as proxy:
         monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.address}")
-        assert send() == [Sent.TAKEN]
+        assert send() == [Sent.ACCEPTED]
     assert proxy.asked == ["POST http://collector.test/v1/traces HTTP/1.1"]
     assert collector.spans
 
@@ -152,30 +152,35 @@ def test_the_resource_of_traces_is_set_by_opentelemetrys_variables(
 ) -> None:
     monkeypatch.setenv("OTEL_SERVICE_NAME", "ours")
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=lab")
-    take_all()
+    trace_from_now()
     ended_run()
     send()
     (sent,) = collector.requests[0].resource_spans
-    told = {each.key: each.value.string_value for each in sent.resource.attributes}
-    assert {"service.name": "ours", "deployment.environment.name": "lab"}.items() <= told.items()
+    attributes = {each.key: each.value.string_value for each in sent.resource.attributes}
+    assert {"service.name": "ours", "deployment.environment.name": "lab"}.items() <= attributes.items()
     assert sent.scope_spans[0].scope.name == "thinkaloud"
 
 
 def test_any_parameter_is_in_the_trace(collector: Collector) -> None:
-    take_all()
+    trace_from_now()
     run = ended_run()
     odd = {"temperature": 2**63, "top_p": {"a": None}, "max_tokens": [1, None, ["x"]], "seed": True}
     ModelCall.objects.filter(run=run).update(parameters=json.dumps(odd))
-    assert send() == [Sent.TAKEN]
-    told = attributes_of(collector.spans[1])
-    assert [told[f"gen_ai.request.{name}"] for name in odd] == [str(2**63), "{'a': None}", [1, "None", ["x"]], True]
+    assert send() == [Sent.ACCEPTED]
+    attributes = attributes_of(collector.spans[1])
+    assert [attributes[f"gen_ai.request.{name}"] for name in odd] == [
+        str(2**63),
+        "{'a': None}",
+        [1, "None", ["x"]],
+        True,
+    ]
 
 
 def test_few_texts_are_in_memory_at_once(collector: Collector, settings: Any) -> None:
     settings.OTEL_CONTENT = True
-    take_all()
+    trace_from_now()
     runs = [ended_run() for _ in range(12)]
-    assert send() == [Sent.TAKEN]
+    assert send() == [Sent.ACCEPTED]
     sent = [
         [UUID(bytes=span.trace_id) for span in each.resource_spans[0].scope_spans[0].spans]
         for each in collector.requests
@@ -183,41 +188,43 @@ def test_few_texts_are_in_memory_at_once(collector: Collector, settings: Any) ->
     assert [set(each) for each in sent] == [{run.pk for run in runs[:10]}, {run.pk for run in runs[10:]}]
 
 
-@pytest.mark.parametrize("is_told", [False, True])
-def test_many_runs_are_read_together_and_no_column_later(collector: Collector, settings: Any, is_told: bool) -> None:
-    settings.OTEL_CONTENT = is_told
-    take_all()
+@pytest.mark.parametrize("has_content", [False, True])
+def test_many_runs_are_read_together_and_no_column_later(
+    collector: Collector, settings: Any, has_content: bool
+) -> None:
+    settings.OTEL_CONTENT = has_content
+    trace_from_now()
     for _ in range(4):
         ended_run()
     with CaptureQueriesContext(connection) as captured:
-        assert send() == [Sent.TAKEN]
+        assert send() == [Sent.ACCEPTED]
     # Otherwise Django would load the missing columns row by row.
     later = [
         query["sql"] for query in captured if re.search(r'FROM "chat_(?!tracecursor)\w+" .* LIMIT 21', query["sql"])
     ]
     assert later == []
-    assert is_told or len(captured) < 15
+    assert has_content or len(captured) < 15
 
 
 def test_texts_are_not_sent_by_default(collector: Collector) -> None:
-    take_all()
+    trace_from_now()
     ended_run(message="the okapi")
     send()
-    said = str(collector.requests)
-    assert "okapi" not in said
-    assert "Because" not in said
-    assert "Hm." not in said
+    text = str(collector.requests)
+    assert "okapi" not in text
+    assert "Because" not in text
+    assert "Hm." not in text
 
 
 def test_texts_are_sent_masked_with_otel_content(collector: Collector, settings: Any) -> None:
     settings.OTEL_CONTENT = True
-    take_all()
+    trace_from_now()
     ended_run(message="the okapi")
     send()
     root, first, second, worked, _ = collector.spans
-    told = attributes_of(root)
-    assert json.loads(told["gen_ai.input.messages"])[0]["parts"] == [{"type": "text", "content": "the okapi"}]
-    assert json.loads(told["gen_ai.output.messages"])[0]["parts"] == [{"type": "text", "content": "Because."}]
+    attributes = attributes_of(root)
+    assert json.loads(attributes["gen_ai.input.messages"])[0]["parts"] == [{"type": "text", "content": "the okapi"}]
+    assert json.loads(attributes["gen_ai.output.messages"])[0]["parts"] == [{"type": "text", "content": "Because."}]
     answered = json.loads(attributes_of(first)["gen_ai.output.messages"])[0]["parts"]
     assert [part["type"] for part in answered] == ["reasoning", "tool_call", "tool_call"]
     asked = json.loads(attributes_of(second)["gen_ai.input.messages"])
@@ -237,18 +244,18 @@ ENDS = [
 
 @pytest.mark.parametrize(("status", "code", "error"), ENDS)
 def test_a_trace_says_how_its_run_ended(collector: Collector, status: RunStatus, code: str, error: str | None) -> None:
-    take_all()
+    trace_from_now()
     ended_run(status, code)
     send()
-    told = attributes_of(collector.spans[0])
-    assert told["thinkaloud.run.status"] == status
-    assert told.get("error.type") == error
+    attributes = attributes_of(collector.spans[0])
+    assert attributes["thinkaloud.run.status"] == status
+    assert attributes.get("error.type") == error
     of_call = attributes_of(collector.spans[2])
     assert of_call.get("error.type") == ("model_error" if code else None)
 
 
 def test_a_run_within_a_run_is_below_the_call_that_asked_for_it(collector: Collector) -> None:
-    take_all()
+    trace_from_now()
     parent = making.run(making.session(making.user()))
     making.append(parent, making.step("tool_use", tool_call_id="7", tool_name="ask_writer", timestamp=1.5))
     child = Run(agent_name="writer", message="Write.", parent_call_id="7")
@@ -266,7 +273,7 @@ def test_a_run_within_a_run_is_below_the_call_that_asked_for_it(collector: Colle
 
 
 def test_a_run_that_goes_on_from_another_says_so(collector: Collector) -> None:
-    take_all()
+    trace_from_now()
     stopped = ended_run(RunStatus.CANCELLED)
     later = making.run(stopped.session, continues=stopped)
     making.end(later)
@@ -277,16 +284,16 @@ def test_a_run_that_goes_on_from_another_says_so(collector: Collector) -> None:
 
 
 def test_a_trace_is_sent_once_and_made_again_is_the_same(collector: Collector) -> None:
-    take_all()
+    trace_from_now()
     ended_run()
     send()
     send()
     assert len(collector.requests) == 1
     since = (timezone.now() - timedelta(days=1)).isoformat()
-    said = StringIO()
-    call_command("export_traces", since=cursor.clock.now() - timedelta(days=1), stdout=said)
+    output = StringIO()
+    call_command("export_traces", since=cursor.clock.now() - timedelta(days=1), stdout=output)
     assert since
-    assert said.getvalue() == "1 runs are sent.\n"
+    assert output.getvalue() == "1 runs are sent.\n"
     assert collector.requests[1] == collector.requests[0]
 
 
@@ -299,24 +306,24 @@ def test_traces_are_sent_when_a_collector_is_back(
     collector: Collector, status: int, came: Sent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("chat.traces.sending._PATIENCE_S", 0.2)
-    take_all()
+    trace_from_now()
     run = ended_run()
     collector.statuses.extend([status] * 20)
     assert send() == [came]
     assert not TracedRun.objects.exists()
     collector.statuses.clear()
-    assert send() == [Sent.TAKEN]
+    assert send() == [Sent.ACCEPTED]
     assert {UUID(bytes=span.trace_id) for span in collector.spans} == {run.pk}
 
 
 def test_a_refused_trace_is_logged_and_does_not_delay_others(
     collector: Collector, caplog: pytest.LogCaptureFixture
 ) -> None:
-    take_all()
+    trace_from_now()
     runs = [ended_run() for _ in range(3)]
     # All together, and then the second one alone.
     collector.statuses.extend([400, 200, 413, 200])
-    assert send() == [Sent.TAKEN]
+    assert send() == [Sent.ACCEPTED]
     assert [UUID(bytes=span.trace_id) for span in collector.spans if not span.parent_span_id] == [
         runs[0].pk,
         runs[2].pk,
@@ -326,7 +333,7 @@ def test_a_refused_trace_is_logged_and_does_not_delay_others(
 
 
 def test_an_end_that_becomes_visible_late_is_not_passed_over(collector: Collector) -> None:
-    take_all()
+    trace_from_now()
     ended_run()
     send()
     # Its transaction took longer than those of runs that ended after it.
@@ -337,7 +344,7 @@ def test_an_end_that_becomes_visible_late_is_not_passed_over(collector: Collecto
 
 
 def test_the_cursor_moves_on_and_takes_its_notes_along(collector: Collector) -> None:
-    take_all()
+    trace_from_now()
     run = ended_run()
     Run.objects.filter(pk=run.pk).update(ended_at=timezone.now() - timedelta(minutes=11))
     send()
@@ -348,24 +355,24 @@ def test_the_cursor_moves_on_and_takes_its_notes_along(collector: Collector) -> 
 
 
 def test_traces_are_sent_by_one_process_at_a_time() -> None:
-    assert cursor.take_lease("one")
-    assert not cursor.take_lease("two")
-    assert cursor.take_lease("one")
+    assert cursor.acquire_lease("one")
+    assert not cursor.acquire_lease("two")
+    assert cursor.acquire_lease("one")
     TraceCursor.objects.update(leased_until=timezone.now() + timedelta(seconds=cursor.LEASE_S / 4))
-    assert cursor.take_lease("one"), "and has it for longer"
+    assert cursor.acquire_lease("one"), "and has it for longer"
     assert TraceCursor.objects.get().leased_until > timezone.now() + timedelta(seconds=cursor.LEASE_S / 2)
     TraceCursor.objects.update(leased_until=timezone.now() - timedelta(seconds=1))
-    assert cursor.take_lease("two")
+    assert cursor.acquire_lease("two")
     cursor.give_up_lease("two")
-    assert cursor.take_lease("one")
+    assert cursor.acquire_lease("one")
 
 
 def test_runs_before_a_collector_was_configured_are_not_sent(collector: Collector) -> None:
     ended_run()
     # In another millisecond, which is the resolution of SQLite's clock.
     Run.objects.update(ended_at=F("ended_at") - timedelta(seconds=1))
-    cursor.take_lease("process-1")
-    assert send() == [Sent.TAKEN]
+    cursor.acquire_lease("process-1")
+    assert send() == [Sent.ACCEPTED]
     assert collector.requests == []
 
 
@@ -388,13 +395,13 @@ def test_the_thread_sends_by_itself_and_tells_once_that_the_collector_is_away(
     monkeypatch.setattr("chat.traces.sending._PATIENCE_S", 0.1)
     monkeypatch.setattr(exporter, "EVERY_S", 0.02)
     asked = threading.Semaphore(0)
-    take_lease = cursor.take_lease
+    acquire_lease = cursor.acquire_lease
 
     def counted(process: str, since: Any = None) -> bool:
         asked.release()
-        return take_lease(process, since)
+        return acquire_lease(process, since)
 
-    monkeypatch.setattr(cursor, "take_lease", counted)
+    monkeypatch.setattr(cursor, "acquire_lease", counted)
     began_at = timezone.now()
     # Before its first look.
     run = ended_run()
@@ -407,8 +414,8 @@ def test_the_thread_sends_by_itself_and_tells_once_that_the_collector_is_away(
     finally:
         sending.stop(10)
     assert {UUID(bytes=span.trace_id) for span in collector.spans} == {run.pk}
-    told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    away = [words for words in told if "does not answer; traces are sent later: it answers 401" in words]
+    messages = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    away = [words for words in messages if "does not answer; traces are sent later: it answers 401" in words]
     assert len(away) == 1
-    assert sum("accepts traces again" in words for words in told) == 1
-    assert len(told) == 2, "the library says nothing beside it"
+    assert sum("accepts traces again" in words for words in messages) == 1
+    assert len(messages) == 2, "the library says nothing beside it"

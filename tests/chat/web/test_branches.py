@@ -65,9 +65,9 @@ def test_a_question_is_asked_otherwise_and_both_lead_to_each_other(source: Sessi
     assert "Briefly?</textarea>" in form
     key = re.search(r'name="form_key" value="(\w+)"', form)
     assert key is not None
-    wish = {"message": "At length?", "agent_name": "writer", "form_key": key[1]}
-    there = post(client, path, **wish)
-    assert post(client, path, **wish) == there, "sent twice is one session"
+    given = {"message": "At length?", "agent_name": "writer", "form_key": key[1]}
+    there = post(client, path, **given)
+    assert post(client, path, **given) == there, "sent twice is one session"
     made = Session.objects.get(copied_from=source.pk)
     assert there == f"/sessions/{made.pk}/"
     before = quiet(source).steps.order_by("position").values_list("seq", flat=True)[0] - 1
@@ -175,8 +175,8 @@ def test_two_runs_of_one_question_are_told_apart_by_version_and_time(source: Ses
         making.end(runs[-1])
     page = client.get(f"/compare/?a={runs[0].pk}&b={runs[1].pk}").content.decode()
     heads = re.findall(r'<h2>\s*(<span class="side">.*?)</h2>', page, re.DOTALL)
-    told = [" ".join(re.sub(r"<[^>]*>", " ", head).split()) for head in heads]
-    assert [head.startswith(f"{n} Researcher 1 ·") for n, head in enumerate(told, start=1)] == [True, True]
+    headings = [" ".join(re.sub(r"<[^>]*>", " ", head).split()) for head in heads]
+    assert [head.startswith(f"{n} Researcher 1 ·") for n, head in enumerate(headings, start=1)] == [True, True]
     assert page.count(question) == 1
 
 

@@ -36,10 +36,10 @@ async def asked(transactional_db: None) -> AsyncIterator[AsyncClient]:
 async def test_there_is_nothing_and_the_way_back_is_beside_it(asked: AsyncClient) -> None:
     for path in ("/nothing/at/all/", NOWHERE):
         page = await asked.get(path)
-        told = page.content.decode()
+        text = page.content.decode()
         assert page.status_code == 404
-        assert (FRAME in told, ALONE in told) == (True, False)
-        assert "Tea and cake" in told
+        assert (FRAME in text, ALONE in text) == (True, False)
+        assert "Tea and cake" in text
         assert "Content-Security-Policy" in page.headers
 
 
@@ -51,13 +51,13 @@ async def test_an_error_page_is_in_the_readers_language(asked: AsyncClient, lang
 
 async def test_an_error_page_without_a_login_is_without_the_list(asked: AsyncClient) -> None:
     for cookie in ("", "x" * 32):
-        stranger = AsyncClient()
+        visitor = AsyncClient()
         if cookie:
-            stranger.cookies["sessionid"] = cookie
-        page = await stranger.get("/nothing/at/all/")
-        told = page.content.decode()
+            visitor.cookies["sessionid"] = cookie
+        page = await visitor.get("/nothing/at/all/")
+        text = page.content.decode()
         assert page.status_code == 404
-        assert (FRAME in told, ALONE in told) == (False, True)
+        assert (FRAME in text, ALONE in text) == (False, True)
 
 
 async def test_an_error_page_is_without_the_list_if_that_fails(
@@ -68,9 +68,9 @@ async def test_an_error_page_is_without_the_list_if_that_fails(
 
     monkeypatch.setattr(errors, "render_page", away)
     page = await asked.get("/nothing/at/all/")
-    told = page.content.decode()
+    text = page.content.decode()
     assert page.status_code == 404
-    assert (FRAME in told, ALONE in told, "Tea and cake" in told) == (True, False, False)
+    assert (FRAME in text, ALONE in text, "Tea and cake" in text) == (True, False, False)
 
 
 #: An error page: its status, whether the list of sessions is beside it, the error of the view, and a text of the page in each language.
@@ -128,22 +128,22 @@ async def test_every_such_page_is_in_the_frame(
     page = await (
         client.get("/sessions/", headers=headers) if comes else client.post("/sessions/new/", headers=headers)
     )
-    told = page.content.decode()
+    text = page.content.decode()
     assert page.status_code == status
-    assert words[language] in told
-    assert (FRAME in told, ALONE in told, "Tea and cake" in told) == (True, False, has_list)
-    assert 'href="/sessions/"' in told
+    assert words[language] in text
+    assert (FRAME in text, ALONE in text, "Tea and cake" in text) == (True, False, has_list)
+    assert 'href="/sessions/"' in text
     assert ("Retry-After" in page.headers) == (status in (429, 503))
 
 
 async def test_a_stranger_s_bad_request_stands_alone(asked: AsyncClient) -> None:
-    stranger = AsyncClient(enforce_csrf_checks=True)
+    visitor = AsyncClient(enforce_csrf_checks=True)
     for page, status in (
-        (await stranger.post("/sessions/new/"), 403),
+        (await visitor.post("/sessions/new/"), 403),
         (await asked.get("/sessions/", headers={"Host": "evil.example"}), 400),
     ):
-        told = page.content.decode()
-        assert (page.status_code, FRAME in told, ALONE in told) == (status, False, True)
+        text = page.content.decode()
+        assert (page.status_code, FRAME in text, ALONE in text) == (status, False, True)
 
 
 @pytest.mark.django_db
@@ -151,7 +151,7 @@ def test_a_forbidden_page_is_in_the_frame(client: Client) -> None:
     user: User = making.staff("chat.view_run")
     client.force_login(user)
     page = client.get("/admin/chat/webhook/")
-    told = page.content.decode()
+    text = page.content.decode()
     assert page.status_code == 403
-    assert "Your account may not do that." in told
-    assert FRAME in told
+    assert "Your account may not do that." in text
+    assert FRAME in text

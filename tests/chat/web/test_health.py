@@ -72,9 +72,9 @@ async def test_a_process_is_ready_with_all_its_parts() -> None:
 async def test_a_database_that_is_away_is_named_without_details(monkeypatch: pytest.MonkeyPatch) -> None:
     database.close()
     monkeypatch.setitem(connection.settings_dict, "NAME", "/nowhere/secret/name.sqlite3")
-    status, told = await ready()
+    status, checks = await ready()
     assert status == 503
-    assert told == {
+    assert checks == {
         "ready": False,
         "database": "failed",
         "migrations": "failed",
@@ -91,11 +91,11 @@ async def test_tables_that_are_not_up_to_date_are_named() -> None:
     records = [each async for each in applied.filter(name__endswith=last.name)]
     await applied.filter(pk__in=[each.pk for each in records]).adelete()
     try:
-        status, told = await ready()
+        status, checks = await ready()
     finally:
         for each in records:
             await each.asave(force_insert=True)
-    assert (status, told["migrations"], told["database"]) == (503, "failed", "ok")
+    assert (status, checks["migrations"], checks["database"]) == (503, "failed", "ok")
 
 
 class Deaf(InMemoryChannelLayer):  # type: ignore[misc] # Channels has no types
@@ -109,13 +109,13 @@ async def test_a_channel_layer_that_loses_everything_is_named(monkeypatch: pytes
     monkeypatch.setattr("chat.web.health._PATIENCE_S", 0.2)
     before = channel_layers.set("default", Deaf())
     try:
-        status, told = await ready()
+        status, checks = await ready()
     finally:
         channel_layers.set("default", before)
-    assert (status, told["channel_layer"], told["database"]) == (503, "failed", "ok")
+    assert (status, checks["channel_layer"], checks["database"]) == (503, "failed", "ok")
 
 
 async def test_a_process_that_is_about_to_stop_takes_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor.this_process, "draining", True)
-    status, told = await ready()
-    assert (status, told["serving"], told["database"]) == (503, "failed", "ok")
+    status, checks = await ready()
+    assert (status, checks["serving"], checks["database"]) == (503, "failed", "ok")

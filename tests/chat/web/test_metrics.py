@@ -196,14 +196,14 @@ async def test_labels_of_metrics_are_closed_and_name_nobody() -> None:
     run = await database.write(lambda: making.run(making.session(making.user("okapi"), title="okapi")))
     await database.write(ended, run)
     answer = await asked(AsyncClient(), **BEARER)
-    said = answer.content.decode()
+    content = answer.content.decode()
     assert answer["Content-Type"].startswith("text/plain; version=")
-    families = {family.name: family for family in text_string_to_metric_families(said)}
+    families = {family.name: family for family in text_string_to_metric_families(content)}
     assert {"thinkaloud_sockets", "thinkaloud_runs", "thinkaloud_step_delay_seconds"} <= families.keys()
     assert {label for family in families.values() for sample in family.samples for label in sample.labels} <= LABELS
-    assert "okapi" not in said
-    assert str(run.pk) not in said
-    assert str(run.session_id) not in said
+    assert "okapi" not in content
+    assert str(run.pk) not in content
+    assert str(run.session_id) not in content
 
 
 @override_settings(METRICS_TOKEN=TOKEN)
@@ -219,8 +219,8 @@ async def test_metrics_of_all_processes_are_read_from_the_database(monkeypatch: 
 
     await database.write(make)
     await asked(AsyncClient(), **BEARER)
-    told = [figure(name) for name in ("queued_runs", "active_runs", "waiting_sessions")]
-    assert told == [2, 1, 1]
+    figures = [figure(name) for name in ("queued_runs", "active_runs", "waiting_sessions")]
+    assert figures == [2, 1, 1]
     assert figure("oldest_queued_seconds") >= 90
 
 
@@ -282,13 +282,13 @@ async def test_a_worker_tells_its_figures_at_a_port_of_its_own(host: str, addres
         try:
             async with httpx.AsyncClient(base_url=f"http://{address}:{port}") as client:
                 assert (await client.get("/metrics")).status_code == 401
-                told = await client.get("/metrics", headers=BEARER)
+                answer = await client.get("/metrics", headers=BEARER)
             # The worker works even if the port is taken.
             metrics_port.serve_figures()()
         finally:
             await asyncio.to_thread(end)
-    assert told.status_code == 200
-    assert "thinkaloud_runs_here" in told.text
+    assert answer.status_code == 200
+    assert "thinkaloud_runs_here" in answer.text
 
 
 #: Whose token, its scope, and the answer.

@@ -152,8 +152,8 @@ def test_the_command_is_one_for_any_text() -> None:
     """A shell passes the body on unchanged, and executes nothing in it."""
     body = {"messages": [{"role": "user", "content": QUESTION + "'; exit 7 #\n\\"}]}
     line = call_rows.curl(body).replace("curl ", "printf %s ", 1).rpartition("--data-binary ")[2]
-    told_by_shell = subprocess.run(["sh", "-c", f"printf %s {line}"], capture_output=True, text=True, check=True).stdout
-    assert json.loads(told_by_shell) == body
+    printed = subprocess.run(["sh", "-c", f"printf %s {line}"], capture_output=True, text=True, check=True).stdout
+    assert json.loads(printed) == body
 
 
 @pytest.mark.parametrize("number", [0, 2, 10**12])

@@ -171,8 +171,8 @@ def test_every_table_that_has_something_of_somebody_s_is_looked_at() -> None:
     """A new table is one line of `fill`: its rows are deleted with the account, and whether the archive has them must be decided."""
     before = counts()
     Client().force_login(fill("ada"))
-    grown = {name for name, count in counts().items() if count > before[name]}
-    assert set(before) - grown - NOT_FILLED == set()
+    changed = {name for name, count in counts().items() if count > before[name]}
+    assert set(before) - changed - NOT_FILLED == set()
 
 
 def test_an_account_that_is_deleted_leaves_nothing_in_any_table() -> None:
@@ -209,10 +209,10 @@ REFUSED = {
 def test_a_wrong_confirmation_deletes_nothing(client: Client, typed: str) -> None:
     client.force_login(making.user("ada"))
     proven(client)
-    fields, said = REFUSED[typed]
+    fields, words = REFUSED[typed]
     answer = client.post("/accounts/data/delete/", fields)
     assert answer.status_code == 200
-    assert said in answer.content.decode()
+    assert words in answer.content.decode()
     assert not ClosedAccount.objects.exists()
 
 
@@ -257,7 +257,7 @@ async def test_the_archive_has_all_of_it_and_nothing_of_others() -> None:
     ):
         json.loads(texts[name])
     whole = "\n".join(texts.values())
-    for said in (
+    for words in (
         "ada asks about apples",
         "What would ada eat?",
         "ada thinks of apples",
@@ -275,7 +275,7 @@ async def test_the_archive_has_all_of_it_and_nothing_of_others() -> None:
         "ada.example.org",
         "ada@example.org",
     ):
-        assert said in whole, said
+        assert words in whole, words
     for hidden in (
         "bo's",
         "bo asks",
@@ -350,8 +350,8 @@ async def test_one_archive_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_page_says_how_long_sessions_are_kept(client: Client, settings: Any, days: int) -> None:
     settings.RETENTION_DAYS = days
     client.force_login(making.user("ada"))
-    said = {0: "until you delete them", 1: "for 1 day is", 30: "for 30 days is"}[days]
-    assert said in client.get("/accounts/data/").content.decode()
+    words = {0: "until you delete them", 1: "for 1 day is", 30: "for 30 days is"}[days]
+    assert words in client.get("/accounts/data/").content.decode()
 
 
 def test_runs_are_stopped_with_the_account(client: Client) -> None:

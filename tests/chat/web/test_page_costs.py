@@ -118,9 +118,9 @@ def test_places_of_a_large_family_are_found_in_one_look() -> None:
     source.refresh_from_db()
     with CaptureQueriesContext(connection) as statements:
         places = branches.places_in(source.owner, source)
-        told = branches.branches_of(source.owner, [session.pk for session in made])
+        families = branches.branches_of(source.owner, [session.pk for session in made])
     assert len(statements) <= 4
     assert [(place.after_seq, place.number, len(place.members)) for place in places] == [
         (number, 1, 2) for number in range(1, 900)
     ]
-    assert {(data["number"], data["count"]) for data in told.values()} == {(2, 2)}
+    assert {(data["number"], data["count"]) for data in families.values()} == {(2, 2)}

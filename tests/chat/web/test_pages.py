@@ -293,13 +293,13 @@ def test_a_run_is_inspected_with_its_events_as_they_are_stored(page: Client, ada
     assert "reasoning_complete" in text
 
 
-@pytest.mark.parametrize(("took_ms", "is_told"), [(400, True), (300, False)])
-def test_very_short_durations_are_not_shown(page: Client, ada: User, took_ms: int, is_told: bool) -> None:
+@pytest.mark.parametrize(("took_ms", "is_shown"), [(400, True), (300, False)])
+def test_very_short_durations_are_not_shown(page: Client, ada: User, took_ms: int, is_shown: bool) -> None:
     thought = step("thought", step=1, content="I compute it.", duration_ms=8100)
     run = stored_run(ada, thought, call(2), result(2, timestamp=1001 + took_ms / 1000, duration_ms=took_ms), complete())
     html = page.get(f"/runs/{run.pk}/").content.decode()
     [legend] = re.findall(r'(?s)<ul class="legend">(.*?)</ul>', html)
-    parts = ["Thinking and writing", *(["Tools"] if is_told else []), "Waiting for the model, and the rest"]
+    parts = ["Thinking and writing", *(["Tools"] if is_shown else []), "Waiting for the model, and the rest"]
     assert re.findall(r"</svg>([^<]+) <b>", legend) == parts
 
 
@@ -357,10 +357,10 @@ def test_times_are_the_readers(page: Client, ada: User) -> None:
         assert page.get("/").status_code == 200
 
 
-@pytest.mark.parametrize(("cookie", "told_"), [("dark", True), ("light", True), ("x onload=1", False)])
-def test_the_chosen_look_is_there_from_the_first_paint(page: Client, cookie: str, told_: bool) -> None:
+@pytest.mark.parametrize(("cookie", "is_chosen"), [("dark", True), ("light", True), ("x onload=1", False)])
+def test_the_chosen_look_is_there_from_the_first_paint(page: Client, cookie: str, is_chosen: bool) -> None:
     page.cookies["theme"] = cookie
-    assert (f'data-theme="{cookie}"' in page.get("/").content.decode()) is told_
+    assert (f'data-theme="{cookie}"' in page.get("/").content.decode()) is is_chosen
 
 
 def pages_of(run: Run) -> list[str]:
@@ -464,7 +464,7 @@ def test_an_empty_session_begins_with_a_first_sentence(page: Client, ada: User) 
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("fields", "words"),
     [
         ({"when": "cron", "cron": "0 9 * * 1-5", "time_zone": "Asia/Taipei"}, "every weekday at 09:00, Taipei"),
         ({"when": "every_minutes", "every_minutes": "120"}, "every 2 hours"),
@@ -478,8 +478,8 @@ def test_an_empty_session_begins_with_a_first_sentence(page: Client, ada: User) 
         ({}, "This field is required."),
     ],
 )
-def test_when_a_schedule_would_run_or_what_is_wrong_with_that(page: Client, said: dict[str, str], words: str) -> None:
-    answer = page.get("/schedules/preview/", said)
+def test_when_a_schedule_would_run_or_what_is_wrong_with_that(page: Client, fields: dict[str, str], words: str) -> None:
+    answer = page.get("/schedules/preview/", fields)
     assert answer.status_code == 200
     assert words in answer.content.decode()
     assert not Schedule.objects.exists()

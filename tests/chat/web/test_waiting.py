@@ -262,5 +262,5 @@ def test_lists_say_what_a_session_waits_for_as_its_page_does(
         "runs": staff.get("/admin/chat/run/"),
     }
     # In a filter every status has its own word.
-    told = {name: re.sub("<option.*?</option>", "", page.content.decode()) for name, page in pages.items()}
-    assert {name for name, text in told.items() if word not in text} == set()
+    texts = {name: re.sub("<option.*?</option>", "", page.content.decode()) for name, page in pages.items()}
+    assert {name for name, text in texts.items() if word not in text} == set()

@@ -2,7 +2,7 @@
 
 import json
 
-from tests.agents.models.wire.transcript import Table, body, call, ends, says, whole
+from tests.agents.models.wire.transcript import Table, body, call, chunk_of, ends, whole
 
 _ONE = ['call: python {"code":"6*7"}']
 _TWO = ['call: python {"code":"1"}', 'call: python {"code":"2"}']
@@ -18,7 +18,7 @@ def _written(arguments: str) -> bytes:
 
 
 def _several(*calls: dict[str, object]) -> dict[str, object]:
-    return says(tool_calls=list(calls))
+    return chunk_of(tool_calls=list(calls))
 
 
 def _begun(name: str) -> dict[str, str]:
@@ -113,7 +113,7 @@ TABLE: Table = {
     "all arguments before the name": (_calls(call(_RAW), call(name="python", id="a")), _ONE),
     "a custom tool's": (
         _calls(
-            says(
+            chunk_of(
                 tool_calls=[{"index": 0, "id": "a", "type": "custom", "custom": {"name": "python", "input": _RAW}}],
             )
         ),
@@ -199,12 +199,15 @@ TABLE: Table = {
     ),
     "arguments as an object": (_calls(call({"code": "6*7"}, name="python", id="a")), _ONE),
     "no arguments": (_calls(call(name="look", id="a")), ["call: look {}"]),
-    "one instead of a list": (body(says(tool_calls={"function": {"name": "python", "arguments": _RAW}}), ends()), _ONE),
-    "a level less": (body(says(tool_calls=[{"name": "python", "arguments": _RAW}]), ends()), _ONE),
+    "one instead of a list": (
+        body(chunk_of(tool_calls={"function": {"name": "python", "arguments": _RAW}}), ends()),
+        _ONE,
+    ),
+    "a level less": (body(chunk_of(tool_calls=[{"name": "python", "arguments": _RAW}]), ends()), _ONE),
     "of the old API": (
         body(
-            says(function_call={"name": "python", "arguments": ""}),
-            says(function_call={"arguments": _RAW}),
+            chunk_of(function_call={"name": "python", "arguments": ""}),
+            chunk_of(function_call={"arguments": _RAW}),
             ends("function_call"),
         ),
         _ONE,
@@ -278,13 +281,14 @@ TABLE: Table = {
     ),
     "an object instead of a list": (
         body(
-            says(tool_calls={"0": {"id": "a", "function": {"name": "python", "arguments": _RAW}}}), ends("tool_calls")
+            chunk_of(tool_calls={"0": {"id": "a", "function": {"name": "python", "arguments": _RAW}}}),
+            ends("tool_calls"),
         ),
         _ONE,
     ),
     "told at the end alone, behind text": (
         body(
-            says("Look."),
+            chunk_of("Look."),
             {
                 "choices": [
                     {
@@ -318,7 +322,7 @@ TABLE: Table = {
         _ONE,
     ),
     "text before": (
-        body(says("Look."), call(_RAW, name="python", id="a"), ends("tool_calls")),
+        body(chunk_of("Look."), call(_RAW, name="python", id="a"), ends("tool_calls")),
         ["thought: Look.", *_ONE],
     ),
     **{f"named: {name}": (_calls(call(_RAW, name=name, id="a")), _ONE) for name in _NAMES},

@@ -1,6 +1,6 @@
 """gpt-oss' own form of a reply, where the server passes it on as text."""
 
-from tests.agents.models.wire.transcript import Table, answers, body, ends, says
+from tests.agents.models.wire.transcript import Table, answers, body, chunk_of, ends
 
 _BOTH = ["thought: hm so", "answer: hello"]
 _ONE = ['call: python {"code":"6*7"}']
@@ -56,11 +56,11 @@ TABLE: Table = {
     ),
     "no answer": (answers(_HM), ["thought so far: hm so", _WITHOUT_ANSWER]),
     "cut in a mark": (
-        body(says("<|channel|>final<|message|>hello<|retu"), ends("length")),
+        body(chunk_of("<|channel|>final<|message|>hello<|retu"), ends("length")),
         ["answer so far: hello<|retu", "fails: The model reached its length limit, so its answer breaks off here."],
     ),
     "cut in a header": (
-        body(says(f"{_HM}{_NEXT}<|chan"), ends("length")),
+        body(chunk_of(f"{_HM}{_NEXT}<|chan"), ends("length")),
         [
             "thought so far: hm so",
             "fails: The model reached its length limit before it gave an answer.",

@@ -1,6 +1,6 @@
 """The end of an answer, and what is no end."""
 
-from tests.agents.models.wire.transcript import Table, answers, body, call, ends, says, whole
+from tests.agents.models.wire.transcript import Table, answers, body, call, chunk_of, ends, whole
 
 WHOLE = (
     "stop STOP Stop eos eos_token end_turn stop_sequence COMPLETE normal "
@@ -53,24 +53,24 @@ TABLE: Table = {
     **{f"the mark {mark} twice": (answers(f"One two.{mark}{mark}"), ["answer: One two."]) for mark in MARKS},
     **{f"no mark: {text}": (answers(text), [f"answer: {text}"]) for text in SPOKEN},
     **{
-        f"the stream's end: {end}": (body(says("Hello"), f"{end}\n\n", done=False), ["answer: Hello"])
+        f"the stream's end: {end}": (body(chunk_of("Hello"), f"{end}\n\n", done=False), ["answer: Hello"])
         for end in ("data: [done]", 'data: "[DONE]"', "data: DONE", "data: data: [DONE]", "event: done\ndata: {}")
     },
-    "a reason that is only true": (body(says("One"), ends(True)), ["answer: One"]),
-    **{f"whole: {reason}": (body(says("Half"), ends(reason)), ["answer: Half"]) for reason in WHOLE},
+    "a reason that is only true": (body(chunk_of("One"), ends(True)), ["answer: One"]),
+    **{f"whole: {reason}": (body(chunk_of("Half"), ends(reason)), ["answer: Half"]) for reason in WHOLE},
     **{
         f"called, without a call: {reason}": (
-            body(says("Let me look."), ends(reason)),
+            body(chunk_of("Let me look."), ends(reason)),
             [_NO_CALL, "answer: Let me look."],
         )
         for reason in CALLED
     },
     "called, with an empty list of calls": (
-        body(says("Let me look.", tool_calls=[]), ends("tool_calls")),
+        body(chunk_of("Let me look.", tool_calls=[]), ends("tool_calls")),
         [_NO_CALL, "answer: Let me look."],
     ),
     "called, with a call that is not one": (
-        body(says("Let me look."), says(tool_calls=None), ends("tool_calls")),
+        body(chunk_of("Let me look."), chunk_of(tool_calls=None), ends("tool_calls")),
         [_NO_CALL, "answer: Let me look."],
     ),
     "called, in an answer that is not streamed": (
@@ -78,29 +78,29 @@ TABLE: Table = {
         [_NO_CALL, "answer: Let me look."],
     ),
     "called, with a call in the text": (
-        body(says('Let me.\n<tool_call>{"name": "look", "arguments": {}}</tool_call>'), ends("tool_calls")),
+        body(chunk_of('Let me.\n<tool_call>{"name": "look", "arguments": {}}</tool_call>'), ends("tool_calls")),
         ["thought: Let me.", "call: look {}"],
     ),
     "called, without a word": (body(ends("tool_calls")), [_NOTHING]),
     "called, with a thought alone": (
-        body(says(reasoning_content="Hm"), ends("tool_calls")),
+        body(chunk_of(reasoning_content="Hm"), ends("tool_calls")),
         ["thought so far: Hm", _NOTHING],
     ),
-    **{f"cut: {reason}": (body(says("Half"), ends(reason)), ["answer so far: Half", _LENGTH]) for reason in CUT},
+    **{f"cut: {reason}": (body(chunk_of("Half"), ends(reason)), ["answer so far: Half", _LENGTH]) for reason in CUT},
     **{
-        f"withheld: {reason}": (body(says("Half"), ends(reason)), ["answer so far: Half", _WITHHELD])
+        f"withheld: {reason}": (body(chunk_of("Half"), ends(reason)), ["answer so far: Half", _WITHHELD])
         for reason in WITHHELD
     },
     **{
-        f"other: {reason}": (body(says("Half"), ends(reason)), ["answer so far: Half", _other(reason)])
+        f"other: {reason}": (body(chunk_of("Half"), ends(reason)), ["answer so far: Half", _other(reason)])
         for reason in OTHER
     },
     "the reason as an object": (
-        body(says("Half"), ends({"type": "length", "length": 5})),
+        body(chunk_of("Half"), ends({"type": "length", "length": 5})),
         ["answer so far: Half", _LENGTH],
     ),
     "the reason as Gemini spells it": (
-        body(says("Half"), {"choices": [{"delta": {}, "finish_reason": None, "finishReason": "MAX_TOKENS"}]}),
+        body(chunk_of("Half"), {"choices": [{"delta": {}, "finish_reason": None, "finishReason": "MAX_TOKENS"}]}),
         ["answer so far: Half", _LENGTH],
     ),
     "the reason as Gemini spells it, beside text": (
@@ -108,32 +108,32 @@ TABLE: Table = {
         ["answer so far: Half", _LENGTH],
     ),
     "the reason within the delta": (
-        body(says("Half"), {"choices": [{"delta": {"finish_reason": "length"}}]}),
+        body(chunk_of("Half"), {"choices": [{"delta": {"finish_reason": "length"}}]}),
         ["answer so far: Half", _LENGTH],
     ),
     "the reason in details": (
-        body(says("Half"), {"choices": [{"delta": {}, "finish_details": {"type": "max_tokens"}}]}),
+        body(chunk_of("Half"), {"choices": [{"delta": {}, "finish_details": {"type": "max_tokens"}}]}),
         ["answer so far: Half", _LENGTH],
     ),
     "the reason as Anthropic calls it": (
-        body(says("Half"), {"choices": [{"delta": {}, "stop_reason": "max_tokens"}]}),
+        body(chunk_of("Half"), {"choices": [{"delta": {}, "stop_reason": "max_tokens"}]}),
         ["answer so far: Half", _LENGTH],
     ),
-    "the text that it stopped at": (body(says("Half"), ends("stop", stop_reason="length")), ["answer: Half"]),
+    "the text that it stopped at": (body(chunk_of("Half"), ends("stop", stop_reason="length")), ["answer: Half"]),
     "no reason, and a text that it stopped at": (
-        body(says("All"), {"choices": [{"delta": {}, "stop_reason": "###"}]}),
+        body(chunk_of("All"), {"choices": [{"delta": {}, "stop_reason": "###"}]}),
         ["answer: All"],
     ),
     "the provider's own reason beside the gateway's": (
-        body(says("Half"), ends("stop", native_finish_reason="MAX_TOKENS")),
+        body(chunk_of("Half"), ends("stop", native_finish_reason="MAX_TOKENS")),
         ["answer so far: Half", _LENGTH],
     ),
     "the provider's own reason, which says nothing": (
-        body(says("All"), ends("stop", native_finish_reason="completed_by_x")),
+        body(chunk_of("All"), ends("stop", native_finish_reason="completed_by_x")),
         ["answer: All"],
     ),
     "an error beside the end": (
-        body(says("Half"), ends("error", error={"message": "Upstream went away", "code": 502})),
+        body(chunk_of("Half"), ends("error", error={"message": "Upstream went away", "code": 502})),
         ["answer so far: Half", "fails: The model server reported an error: Upstream went away"],
     ),
     "an error beside the last text": (
@@ -145,7 +145,7 @@ TABLE: Table = {
         ['call: python {"code": "6', "fails: The model reached its length limit before it gave an answer."],
     ),
     "thoughts that the limit cut": (
-        body(says(reasoning_content="Hm"), ends("length")),
+        body(chunk_of(reasoning_content="Hm"), ends("length")),
         ["thought so far: Hm", "fails: The model reached its length limit before it gave an answer."],
     ),
     "an end beside each text": (
@@ -153,7 +153,7 @@ TABLE: Table = {
         ["answer: One two three"],
     ),
     "an end behind each text": (
-        body(says("One"), ends(), says(" two"), ends(), says(" three"), ends()),
+        body(chunk_of("One"), ends(), chunk_of(" two"), ends(), chunk_of(" three"), ends()),
         ["answer: One two three"],
     ),
     "an end within a thought": (
@@ -172,21 +172,30 @@ TABLE: Table = {
         ['call: python {"code":"1"}'],
     ),
     "an end, then more, then nothing": (
-        body(says("One"), ends(), says(" two"), done=False),
+        body(chunk_of("One"), ends(), chunk_of(" two"), done=False),
         ["answer so far: One two", _LOST],
     ),
-    "an end, then white space": (body(says("One"), ends(), says("\n"), done=False), ["answer: One\n"]),
-    "a bad end, then a good one": (body(says("Half"), ends("length"), ends("stop")), ["answer so far: Half", _LENGTH]),
-    "a bad end that isn't one": (body(says("One"), ends("length"), says(" two"), ends("stop")), ["answer: One two"]),
-    "no end but the stream's": (body(says("One"), says(" two")), ["answer: One two"]),
+    "an end, then white space": (body(chunk_of("One"), ends(), chunk_of("\n"), done=False), ["answer: One\n"]),
+    "a bad end, then a good one": (
+        body(chunk_of("Half"), ends("length"), ends("stop")),
+        ["answer so far: Half", _LENGTH],
+    ),
+    "a bad end that isn't one": (
+        body(chunk_of("One"), ends("length"), chunk_of(" two"), ends("stop")),
+        ["answer: One two"],
+    ),
+    "no end but the stream's": (body(chunk_of("One"), chunk_of(" two")), ["answer: One two"]),
     "ends that say that there is none": (
         body(ends("null", "One"), ends("", " two"), ends("None", " three"), ends()),
         ["answer: One two three"],
     ),
-    "neither an end nor the stream's": (body(says("One"), done=False), ["answer so far: One", _LOST]),
+    "neither an end nor the stream's": (body(chunk_of("One"), done=False), ["answer so far: One", _LOST]),
     "no end but an unstreamed answer's": (whole({"content": "All"}, None), ["answer: All"]),
     "an unstreamed answer that the limit cut": (whole({"content": "Half"}, "length"), ["answer so far: Half", _LENGTH]),
     "nothing at all": (body(), ["fails: The model returned an empty answer."]),
     "not even a stream": (b"", [_LOST]),
-    "text behind the stream's end is none": (body(says("One"), ends()) + body(says(" two"), ends()), ["answer: One"]),
+    "text behind the stream's end is none": (
+        body(chunk_of("One"), ends()) + body(chunk_of(" two"), ends()),
+        ["answer: One"],
+    ),
 }

@@ -1,6 +1,6 @@
 """Errors within an answer."""
 
-from tests.agents.models.wire.transcript import Table, body, ends, says
+from tests.agents.models.wire.transcript import Table, body, chunk_of, ends
 
 _ERRORS = {
     "vLLM's": '{"object":"error","message":"KV cache out of memory","code":500}',
@@ -15,41 +15,41 @@ _ERRORS = {
     "Baidu's": '{"error_code":17,"error_msg":"KV cache out of memory"}',
     "Groq's": '{"choices":[],"x_groq":{"error":"KV cache out of memory"}}',
 }
-_TOLD = "fails: The model server reported an error: KV cache out of memory"
+_FAILS = "fails: The model server reported an error: KV cache out of memory"
 
 TABLE: Table = {
     **{
-        f"in the stream: {name}": (body(says("Half"), f"data: {error}\n\n"), ["answer so far: Half", _TOLD])
+        f"in the stream: {name}": (body(chunk_of("Half"), f"data: {error}\n\n"), ["answer so far: Half", _FAILS])
         for name, error in _ERRORS.items()
     },
-    **{f"first: {name}": (body(f"data: {error}\n\n", done=False), [_TOLD]) for name, error in _ERRORS.items()},
-    **{f"alone: {name}": (error.encode(), [_TOLD]) for name, error in _ERRORS.items()},
-    "an error event": (body('event: error\ndata: {"message":"KV cache out of memory"}\n\n'), [_TOLD]),
-    "an error event of words": (body("event: error\ndata: KV cache out of memory\n\n"), [_TOLD]),
+    **{f"first: {name}": (body(f"data: {error}\n\n", done=False), [_FAILS]) for name, error in _ERRORS.items()},
+    **{f"alone: {name}": (error.encode(), [_FAILS]) for name, error in _ERRORS.items()},
+    "an error event": (body('event: error\ndata: {"message":"KV cache out of memory"}\n\n'), [_FAILS]),
+    "an error event of words": (body("event: error\ndata: KV cache out of memory\n\n"), [_FAILS]),
     "llama.cpp's": (
-        body(says("Half"), 'error: {"code":500,"message":"KV cache out of memory"}\n\n', done=False),
-        ["answer so far: Half", _TOLD],
+        body(chunk_of("Half"), 'error: {"code":500,"message":"KV cache out of memory"}\n\n', done=False),
+        ["answer so far: Half", _FAILS],
     ),
     "a line of JSON within the stream": (
-        body(says("Half"), '{"error":{"message":"KV cache out of memory"}}\n\n', done=False),
-        ["answer so far: Half", _TOLD],
+        body(chunk_of("Half"), '{"error":{"message":"KV cache out of memory"}}\n\n', done=False),
+        ["answer so far: Half", _FAILS],
     ),
     "a line of JSON behind half an event": (
         body(
-            says("Half"),
+            chunk_of("Half"),
             'data: {"choices":[{"delta":{"content":"and h\n{"type":"error","error":{"message":"KV cache out of memory"}}\n\n',
             done=False,
         ),
-        ["answer so far: Half", _TOLD],
+        ["answer so far: Half", _FAILS],
     ),
     "a code, and no words": (
-        body(says("Half"), 'data: {"error":{"message":null,"code":"engine_overloaded","type":"error"}}\n\n'),
+        body(chunk_of("Half"), 'data: {"error":{"message":null,"code":"engine_overloaded","type":"error"}}\n\n'),
         ["answer so far: Half", "fails: The model server reported an error: engine_overloaded"],
     ),
-    "words, and nothing else": (body("data: KV cache out of memory\n\n"), [_TOLD]),
+    "words, and nothing else": (body("data: KV cache out of memory\n\n"), [_FAILS]),
     "a message, and nothing else": (
-        body(says("Half"), 'data: {"message":"KV cache out of memory"}\n\n', done=False),
-        ["answer so far: Half", _TOLD],
+        body(chunk_of("Half"), 'data: {"message":"KV cache out of memory"}\n\n', done=False),
+        ["answer so far: Half", _FAILS],
     ),
     **{
         f"no error: {error}": (
@@ -59,7 +59,7 @@ TABLE: Table = {
         for error in ('{"message":"","type":"","param":"","code":null}', '{"code":0,"message":""}', '""', "false")
     },
     **{
-        f"a sign of life: {sign}": (body(f"data: {sign}\n\n", says("Whole"), ends()), ["answer: Whole"])
+        f"a sign of life: {sign}": (body(f"data: {sign}\n\n", chunk_of("Whole"), ends()), ["answer: Whole"])
         for sign in (
             '{"code":"0","message":"success"}',
             '{"code":"Success","message":"going on"}',

@@ -2,7 +2,7 @@
 
 import json
 
-from tests.agents.models.wire.transcript import Table, body, ends, says, whole
+from tests.agents.models.wire.transcript import Table, body, chunk_of, ends, whole
 
 _HELLO = ["answer: Hello"]
 _PRETTY = 'data: {"choices": [\ndata:   {"delta": {"content": "Hello"}}\ndata: ]}\n\n'
@@ -29,9 +29,12 @@ _OTHERS = {
 }
 
 TABLE: Table = {
-    "data without anything": (body(says("Hel"), "data:\n\n", says("lo"), ends()), _HELLO),
-    "data without anything, and a space": (body(says("Hel"), "data: \n\n", "data\n\n", says("lo"), ends()), _HELLO),
-    "a mark first": (b"\xef\xbb\xbf" + body(says("Hello"), ends()), _HELLO),
+    "data without anything": (body(chunk_of("Hel"), "data:\n\n", chunk_of("lo"), ends()), _HELLO),
+    "data without anything, and a space": (
+        body(chunk_of("Hel"), "data: \n\n", "data\n\n", chunk_of("lo"), ends()),
+        _HELLO,
+    ),
+    "a mark first": (b"\xef\xbb\xbf" + body(chunk_of("Hello"), ends()), _HELLO),
     "a mark before JSON": (b"\xef\xbb\xbf" + whole({"content": "Hello"}), _HELLO),
     "all of it in another encoding": (
         whole({"content": "Hello"}).decode().encode("utf-16"),
@@ -41,22 +44,22 @@ TABLE: Table = {
         json.dumps(whole({"content": "Hello"}).decode()).encode(),
         ["fails: The model server's answer could not be understood."],
     ),
-    "an answer under the person's role": (body(says("Hel", role="user"), says("lo"), ends()), _HELLO),
-    "comments": (body(": OPENROUTER PROCESSING\n\n", says("Hel"), ":\n\n", says("lo"), ends()), _HELLO),
-    "lines that end as on Windows": (body(says("Hello"), ends(), end="\r\n\r\n"), _HELLO),
-    "lines that end in a return": (body(says("Hel"), says("lo"), ends(), end="\r\r"), _HELLO),
-    "no empty lines": (body(says("Hel"), says("lo"), ends(), end="\n"), _HELLO),
+    "an answer under the person's role": (body(chunk_of("Hel", role="user"), chunk_of("lo"), ends()), _HELLO),
+    "comments": (body(": OPENROUTER PROCESSING\n\n", chunk_of("Hel"), ":\n\n", chunk_of("lo"), ends()), _HELLO),
+    "lines that end as on Windows": (body(chunk_of("Hello"), ends(), end="\r\n\r\n"), _HELLO),
+    "lines that end in a return": (body(chunk_of("Hel"), chunk_of("lo"), ends(), end="\r\r"), _HELLO),
+    "no empty lines": (body(chunk_of("Hel"), chunk_of("lo"), ends(), end="\n"), _HELLO),
     "an event over several lines": (body(_PRETTY, ends()), _HELLO),
     "fields that say nothing": (
-        body("id: 7\nevent: message\nretry: 9\nfoo: bar\nbaz\n", says("Hello"), ends()),
+        body("id: 7\nevent: message\nretry: 9\nfoo: bar\nbaz\n", chunk_of("Hello"), ends()),
         _HELLO,
     ),
-    "words instead of data": (body("data: ping\n\n", 'data: "hi"\n\n', says("Hello"), ends()), _HELLO),
+    "words instead of data": (body("data: ping\n\n", 'data: "hi"\n\n', chunk_of("Hello"), ends()), _HELLO),
     "values that are no chunks": (
-        body("data: null\n\n", "data: 1\n\n", says("Hello"), "data: true\n\n", ends()),
+        body("data: null\n\n", "data: 1\n\n", chunk_of("Hello"), "data: true\n\n", ends()),
         _HELLO,
     ),
-    "a choice that is none": (body({"choices": [None]}, says("Hello"), ends()), _HELLO),
+    "a choice that is none": (body({"choices": [None]}, chunk_of("Hello"), ends()), _HELLO),
     **{
         f"all of it within {name}": (
             b'{"code":200,"msg":"ok","%s":%s}' % (name.encode(), whole({"content": "Hello"})),
@@ -64,20 +67,20 @@ TABLE: Table = {
         )
         for name in ("data", "result", "response")
     },
-    "each chunk within another": (body({"data": says("Hello")}, {"data": ends()}), _HELLO),
+    "each chunk within another": (body({"data": chunk_of("Hello")}, {"data": ends()}), _HELLO),
     "one JSON behind the other": (
         b'{"choices":[{"delta":{"content":"Hello"}}]}{"choices":[{"finish_reason":"stop"}]}',
         _HELLO,
     ),
-    "pings as JSON": (body('event: ping\ndata: {"type": "ping"}\n\n', says("Hello"), ends()), _HELLO),
-    "no line end at the end": (body(says("Hello"), ends(), done=False, end="\n\n").rstrip(), _HELLO),
-    "no line end behind the end": (body(says("Hello")).rstrip(), _HELLO),
+    "pings as JSON": (body('event: ping\ndata: {"type": "ping"}\n\n', chunk_of("Hello"), ends()), _HELLO),
+    "no line end at the end": (body(chunk_of("Hello"), ends(), done=False, end="\n\n").rstrip(), _HELLO),
+    "no line end behind the end": (body(chunk_of("Hello")).rstrip(), _HELLO),
     "a last event that was cut": (
-        body(says("Hel"), done=False) + b'data: {"choices":[{"delta":{"content":"l',
+        body(chunk_of("Hel"), done=False) + b'data: {"choices":[{"delta":{"content":"l',
         ["answer so far: Hel", "fails: The model's answer was cut off before its end."],
     ),
     "no JSON": (
-        body(says("Hel"), 'data: {"choices": [{"delta":\n\n', says("lo"), ends()),
+        body(chunk_of("Hel"), 'data: {"choices": [{"delta":\n\n', chunk_of("lo"), ends()),
         ["answer so far: Hel", "fails: The model server's answer could not be understood."],
     ),
     "JSON nested too deeply": (
@@ -104,7 +107,7 @@ TABLE: Table = {
         _HELLO,
     ),
     "all of it once more at the end": (
-        body(says("Hello"), {"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}),
+        body(chunk_of("Hello"), {"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}),
         _HELLO,
     ),
     "messages instead of deltas": (
@@ -131,13 +134,18 @@ TABLE: Table = {
         _HELLO,
     ),
     "text of the old completions": (body({"choices": [{"text": "Hello", "finish_reason": "stop"}]}), _HELLO),
-    "filters without choices": (body({"choices": [], "prompt_filter_results": [{}]}, says("Hello"), ends()), _HELLO),
+    "filters without choices": (
+        body({"choices": [], "prompt_filter_results": [{}]}, chunk_of("Hello"), ends()),
+        _HELLO,
+    ),
     "choices that say nothing": (
-        body({"choices": [{"index": 0, "content_filter_offsets": {}}]}, says("Hello"), ends()),
+        body({"choices": [{"index": 0, "content_filter_offsets": {}}]}, chunk_of("Hello"), ends()),
         _HELLO,
     ),
     "usage that is none": (
-        body(says("Hello"), ends(), {"choices": [], "usage": {"prompt_tokens": "many", "completion_tokens": 1e999}}),
+        body(
+            chunk_of("Hello"), ends(), {"choices": [], "usage": {"prompt_tokens": "many", "completion_tokens": 1e999}}
+        ),
         _HELLO,
     ),
     "a web page": (
@@ -162,7 +170,7 @@ TABLE: Table = {
         _HELLO,
     ),
     "what looks like an event within a text": (
-        body(says('}data: {"choices":[]}'), ends()),
+        body(chunk_of('}data: {"choices":[]}'), ends()),
         ['answer: }data: {"choices":[]}'],
     ),
     "signs within texts that JSON wants escaped": (
@@ -174,10 +182,16 @@ TABLE: Table = {
         _HELLO,
     ),
     "an index as text": (body({"choices": [{"index": "0", "delta": {"content": "Hello"}}]}, ends()), _HELLO),
-    "no choices": (body({"choices": None}, {"choices": [{"delta": None}]}, says("Hello"), ends()), _HELLO),
-    "an end without a delta": (body(says("Hello"), {"choices": [{"delta": None, "finish_reason": "stop"}]}), _HELLO),
-    "the role alone": (body(says(role="assistant", content=None), says("Hello", tool_calls=None), ends()), _HELLO),
-    "a number": (body(says("6 times 7 is "), says(42), says("."), ends()), ["answer: 6 times 7 is 42."]),
+    "no choices": (body({"choices": None}, {"choices": [{"delta": None}]}, chunk_of("Hello"), ends()), _HELLO),
+    "an end without a delta": (
+        body(chunk_of("Hello"), {"choices": [{"delta": None, "finish_reason": "stop"}]}),
+        _HELLO,
+    ),
+    "the role alone": (
+        body(chunk_of(role="assistant", content=None), chunk_of("Hello", tool_calls=None), ends()),
+        _HELLO,
+    ),
+    "a number": (body(chunk_of("6 times 7 is "), chunk_of(42), chunk_of("."), ends()), ["answer: 6 times 7 is 42."]),
     "two choices": (
         body(
             {"choices": [{"index": 0, "delta": {"content": "Hello"}}, {"index": 1, "delta": {"content": "x"}}]}, ends()

@@ -1,6 +1,6 @@
 """Tool calls in the model's text, in the formats of many families of models."""
 
-from tests.agents.models.wire.transcript import Table, answers, body, call, ends, says
+from tests.agents.models.wire.transcript import Table, answers, body, call, chunk_of, ends
 
 _ONE = ['call: python {"code":"6*7"}']
 _TWO = ['call: python {"code":"1"}', 'call: look {"code":"2"}']
@@ -125,7 +125,7 @@ _PAIRS = {
     "MiniMax": '<minimax:tool_call><invoke name="python"><parameter name="code">1</parameter></invoke>'
     '<invoke name="look"><parameter name="code">2</parameter></invoke></minimax:tool_call>',
 }
-_TOLD = call('{"code": "6*7"}', name="python", id="a")
+_CALL = call('{"code": "6*7"}', name="python", id="a")
 _THOUGHT_CALL = '<tool_call>{"name": "python", "arguments": {"code": "6*7"}}</tool_call>'
 _WITHIN = (
     "fails: The model called a tool within its thoughts, where the server passes it on as text, so nothing was run. "
@@ -170,7 +170,7 @@ TABLE: Table = {
         ["thought: hm", *_ONE],
     ),
     "behind a thought's field, nothing around it": (
-        body(says(reasoning="hm"), says('{"name": "python", "arguments": {"code": "6*7"}}'), ends()),
+        body(chunk_of(reasoning="hm"), chunk_of('{"name": "python", "arguments": {"code": "6*7"}}'), ends()),
         ["thought: hm", *_ONE],
     ),
     **{f"a list for people: {text}": (answers(text), [f"answer: {text}"]) for text in _LISTS},
@@ -179,12 +179,12 @@ TABLE: Table = {
         f"told, too, {place}: {name}": (body(*chunks, ends("tool_calls")), _ONE)
         for name in ("Hermes", "Qwen3-Coder", "Kimi")
         for place, chunks in (
-            ("behind the text", (says(_FORMS[name]), _TOLD)),
-            ("before the text", (_TOLD, says(_FORMS[name]))),
+            ("behind the text", (chunk_of(_FORMS[name]), _CALL)),
+            ("before the text", (_CALL, chunk_of(_FORMS[name]))),
         )
     },
     "one told, and another in the text": (
-        body(says(_PAIRS["Hermes"]), _TOLD, ends("tool_calls")),
+        body(chunk_of(_PAIRS["Hermes"]), _CALL, ends("tool_calls")),
         ['call: python {"code":"1"}', 'call: look {"code":"2"}', *_ONE],
     ),
     **{f"two: {name}": (answers(text), _TWO) for name, text in _PAIRS.items()},
@@ -243,7 +243,7 @@ TABLE: Table = {
     "no call": (answers('<tool_call>{"name": }</tool_call>'), ['call: unreadable_call {"name": }']),
     "JSON for people": (answers('{"name": "Mei", "parameters": {}}'), ['answer: {"name": "Mei", "parameters": {}}']),
     "within a thought's field": (
-        body(says(reasoning_content="hm\n"), says(reasoning_content=_THOUGHT_CALL), ends()),
+        body(chunk_of(reasoning_content="hm\n"), chunk_of(reasoning_content=_THOUGHT_CALL), ends()),
         [f"thought so far: hm\n{_THOUGHT_CALL}", _WITHIN],
     ),
     "within a thought that does not end": (
@@ -251,7 +251,7 @@ TABLE: Table = {
         [f"thought so far: hm\n{_coder('6*7')}", _WITHIN],
     ),
     "a thought about calls": (
-        body(says(reasoning_content=f"I could write {_THOUGHT_CALL} now, or not."), ends()),
+        body(chunk_of(reasoning_content=f"I could write {_THOUGHT_CALL} now, or not."), ends()),
         [
             f"thought so far: I could write {_THOUGHT_CALL} now, or not.",
             "fails: The model ended after its thoughts without giving an answer.",
@@ -260,7 +260,10 @@ TABLE: Table = {
 }
 #: Where the model was told to write its calls in the text.
 ASKED_FOR: Table = {
-    "within a thought's field": (body(says(reasoning_content=f"hm\n{_THOUGHT_CALL}"), ends()), ["thought: hm", *_ONE]),
+    "within a thought's field": (
+        body(chunk_of(reasoning_content=f"hm\n{_THOUGHT_CALL}"), ends()),
+        ["thought: hm", *_ONE],
+    ),
     "within a thought that does not end": (answers(f"<think>hm\n{_coder('6*7')}\n"), ["thought: hm", *_ONE]),
     "two within a thought": (answers(f"<think>hm{_PAIRS['Hermes']}"), ["thought: hm", *_TWO]),
     "within a thought, before an answer": (

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.agents.models.wire.transcript import Table, answers, body, call, ends, says, whole
+from tests.agents.models.wire.transcript import Table, answers, body, call, chunk_of, ends, whole
 
 _BOTH = ["thought: hm so", "answer: hello"]
 _PROSE = (
@@ -28,7 +28,7 @@ def _grows(text: str, *, step: int = 3) -> list[str]:
 
 
 def _details(text: str, **more: Any) -> dict[str, Any]:
-    return says(reasoning_details=[{"type": "reasoning.text", "index": 0, "text": text, **more}])
+    return chunk_of(reasoning_details=[{"type": "reasoning.text", "index": 0, "text": text, **more}])
 
 
 _LONG = "The user says hello, so hello it is."
@@ -41,13 +41,13 @@ def _of(index: int, chunk: dict[str, Any]) -> dict[str, Any]:
 
 TABLE: Table = {
     "a second answer, which nobody asked for, between the pieces of the first": (
-        body(_of(0, says("hel")), _of(1, says("hi")), _of(1, ends()), _of(0, says("lo")), _of(0, ends())),
+        body(_of(0, chunk_of("hel")), _of(1, chunk_of("hi")), _of(1, ends()), _of(0, chunk_of("lo")), _of(0, ends())),
         ["answer: hello"],
     ),
     "two answers in each chunk": (
         body(
             *(
-                {"choices": _of(1, says(b))["choices"] + _of(0, says(a))["choices"]}
+                {"choices": _of(1, chunk_of(b))["choices"] + _of(0, chunk_of(a))["choices"]}
                 for a, b in (("h", "x"), ("i", "y"))
             ),
             ends(),
@@ -55,76 +55,79 @@ TABLE: Table = {
         ["answer: xy"],
     ),
     "an answer whose index is not 0": (
-        body(_of(1, says("hel")), _of(1, says("lo")), _of(1, ends())),
+        body(_of(1, chunk_of("hel")), _of(1, chunk_of("lo")), _of(1, ends())),
         ["answer: hello"],
     ),
     "details that grow": (
-        body(*map(_details, _grows(_LONG)), says("hello"), ends()),
+        body(*map(_details, _grows(_LONG)), chunk_of("hello"), ends()),
         [f"thought: {_LONG}", "answer: hello"],
     ),
     "details that grow, twice": (
-        body(*map(_details, ("The user says", _LONG)), says("hello"), ends()),
+        body(*map(_details, ("The user says", _LONG)), chunk_of("hello"), ends()),
         [f"thought: {_LONG}", "answer: hello"],
     ),
     "details that grow, and then all of them again": (
-        body(*map(_details, [*_grows(_LONG), _LONG]), says("hello"), _details(_LONG), ends()),
+        body(*map(_details, [*_grows(_LONG), _LONG]), chunk_of("hello"), _details(_LONG), ends()),
         [f"thought: {_LONG}", "answer: hello"],
     ),
     "details in pieces": (
-        body(*map(_details, ("The user", " says", " hello")), says("hello"), ends()),
+        body(*map(_details, ("The user", " says", " hello")), chunk_of("hello"), ends()),
         ["thought: The user says hello", "answer: hello"],
     ),
     "details in pieces, of which one begins another": (
-        body(*map(_details, ("a", "and", " so", " on")), says("hello"), ends()),
+        body(*map(_details, ("a", "and", " so", " on")), chunk_of("hello"), ends()),
         ["thought: aand so on", "answer: hello"],
     ),
     "two pieces, of which one begins the other": (
-        body(says("no"), says("nope"), ends()),
+        body(chunk_of("no"), chunk_of("nope"), ends()),
         ["answer: nonope"],
     ),
     "everything grows": (
         body(
-            *(says(reasoning_content=text) for text in _grows(_LONG)),
-            *map(says, _grows("hello there, you")),
+            *(chunk_of(reasoning_content=text) for text in _grows(_LONG)),
+            *map(chunk_of, _grows("hello there, you")),
             ends(),
         ),
         [f"thought: {_LONG}", "answer: hello there, you"],
     ),
     "an answer that grows, and a call": (
-        body(*map(says, _grows(_LONG)), call('{"code":"6*7"}', name="python", id="a"), ends("tool_calls")),
+        body(*map(chunk_of, _grows(_LONG)), call('{"code":"6*7"}', name="python", id="a"), ends("tool_calls")),
         [f"thought: {_LONG}", 'call: python {"code":"6*7"}'],
     ),
     "an answer that grows up to its end": (
-        body(*map(says, _grows(_LONG)[:-1]), ends("stop", _LONG)),
+        body(*map(chunk_of, _grows(_LONG)[:-1]), ends("stop", _LONG)),
         [f"answer: {_LONG}"],
     ),
     "all of the answer once more, beside the end": (
-        body(says("The user says hello"), says(", so hello it is."), ends("stop", _LONG)),
+        body(chunk_of("The user says hello"), chunk_of(", so hello it is."), ends("stop", _LONG)),
         [f"answer: {_LONG}"],
     ),
     "a thought both in its field and in the text": (
         body(
-            says("<think>The user", reasoning_content="The user"),
-            says(" says", reasoning_content=" says"),
-            says(" `</think>` hello", reasoning_content=" `</think>` hello"),
-            says("\n</think>\n\nhello"),
+            chunk_of("<think>The user", reasoning_content="The user"),
+            chunk_of(" says", reasoning_content=" says"),
+            chunk_of(" `</think>` hello", reasoning_content=" `</think>` hello"),
+            chunk_of("\n</think>\n\nhello"),
             ends(),
         ),
         ["thought: The user says `</think>` hello", "answer: hello"],
     ),
     "a thought in its field, and another in the text": (
-        body(says(reasoning="hm"), says("<think>so</think>hello"), ends()),
+        body(chunk_of(reasoning="hm"), chunk_of("<think>so</think>hello"), ends()),
         ["thought: hm\n\nso", "answer: hello"],
     ),
     "a thought in its field, and again without an end": (
-        body(says(reasoning="hm"), says("<think>hm"), ends()),
+        body(chunk_of(reasoning="hm"), chunk_of("<think>hm"), ends()),
         ["thought so far: hm", "fails: The model ended after its thoughts without giving an answer."],
     ),
-    "the same word again and again": (body(says("ha"), says("ha"), says("haha"), ends()), ["answer: hahahaha"]),
+    "the same word again and again": (
+        body(chunk_of("ha"), chunk_of("ha"), chunk_of("haha"), ends()),
+        ["answer: hahahaha"],
+    ),
     "a list of thinking and text": (
         body(
-            says([{"type": "thinking", "thinking": [{"type": "text", "text": "hm so"}]}]),
-            says([{"type": "text", "text": "hello"}]),
+            chunk_of([{"type": "thinking", "thinking": [{"type": "text", "text": "hm so"}]}]),
+            chunk_of([{"type": "text", "text": "hello"}]),
             ends(),
         ),
         _BOTH,
@@ -142,83 +145,91 @@ TABLE: Table = {
     ),
     "thinking as text, and a reference": (
         body(
-            says([{"type": "thinking", "thinking": "hm so"}, {"type": "reference", "reference_ids": [1]}, "hello"]),
+            chunk_of([{"type": "thinking", "thinking": "hm so"}, {"type": "reference", "reference_ids": [1]}, "hello"]),
             ends(),
         ),
         _BOTH,
     ),
     "a list in one delta with text behind it": (
         body(
-            says([{"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm so"}]}]), says("hello"), ends()
+            chunk_of([{"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm so"}]}]),
+            chunk_of("hello"),
+            ends(),
         ),
         _BOTH,
     ),
     "one part instead of a list": (
-        body(says(reasoning="hm so"), says({"type": "text", "text": "hello"}), ends()),
+        body(chunk_of(reasoning="hm so"), chunk_of({"type": "text", "text": "hello"}), ends()),
         _BOTH,
     ),
     **{
-        f"the field {field}": (body(says(**{field: "hm "}), says(**{field: "so"}), says("hello"), ends()), _BOTH)
+        f"the field {field}": (
+            body(chunk_of(**{field: "hm "}), chunk_of(**{field: "so"}), chunk_of("hello"), ends()),
+            _BOTH,
+        )
         for field in ("reasoning_content", "reasoning", "reasoning_text", "thinking")
     },
-    "reasoning as an object": (body(says(reasoning={"content": "hm so"}), says("hello"), ends()), _BOTH),
+    "reasoning as an object": (body(chunk_of(reasoning={"content": "hm so"}), chunk_of("hello"), ends()), _BOTH),
     "only blocks": (
         body(
-            says(thinking_blocks=[{"type": "thinking", "thinking": "hm ", "signature": None}]),
-            says(thinking_blocks=[{"type": "thinking", "thinking": "so", "signature": "s"}]),
-            says("hello"),
+            chunk_of(thinking_blocks=[{"type": "thinking", "thinking": "hm ", "signature": None}]),
+            chunk_of(thinking_blocks=[{"type": "thinking", "thinking": "so", "signature": "s"}]),
+            chunk_of("hello"),
             ends(),
         ),
         _BOTH,
     ),
     "blocks beside the field": (
         body(
-            says(reasoning_content="hm so", thinking_blocks=[{"type": "thinking", "thinking": "hm so"}]),
-            says("hello"),
+            chunk_of(reasoning_content="hm so", thinking_blocks=[{"type": "thinking", "thinking": "hm so"}]),
+            chunk_of("hello"),
             ends(),
         ),
         _BOTH,
     ),
     "only details": (
-        body(says(reasoning_details=[{"type": "reasoning.text", "text": "hm so"}]), says("hello"), ends()),
+        body(chunk_of(reasoning_details=[{"type": "reasoning.text", "text": "hm so"}]), chunk_of("hello"), ends()),
         _BOTH,
     ),
     "a summary and what is enciphered": (
         body(
-            says(
+            chunk_of(
                 reasoning_details=[
                     {"type": "reasoning.summary", "summary": "hm so"},
                     {"type": "reasoning.encrypted", "data": "x"},
                 ]
             ),
-            says("hello"),
+            chunk_of("hello"),
             ends(),
         ),
         _BOTH,
     ),
     "details beside the field": (
         body(
-            says(reasoning="hm so", reasoning_details=[{"type": "reasoning.text", "text": "hm so"}]),
-            says("hello"),
+            chunk_of(reasoning="hm so", reasoning_details=[{"type": "reasoning.text", "text": "hm so"}]),
+            chunk_of("hello"),
             ends(),
         ),
         _BOTH,
     ),
     "details behind the field": (
         body(
-            says(reasoning="hm so"),
-            says("hello"),
-            says("", reasoning_details=[{"type": "reasoning.text", "text": "hm so"}]),
+            chunk_of(reasoning="hm so"),
+            chunk_of("hello"),
+            chunk_of("", reasoning_details=[{"type": "reasoning.text", "text": "hm so"}]),
             ends(),
         ),
         _BOTH,
     ),
-    "both fields": (body(says(reasoning="hm so", reasoning_content="hm so"), says("hello"), ends()), _BOTH),
+    "both fields": (body(chunk_of(reasoning="hm so", reasoning_content="hm so"), chunk_of("hello"), ends()), _BOTH),
     "a refusal": (
-        body(says(refusal="I cannot "), says(refusal="help with that."), ends()),
+        body(chunk_of(refusal="I cannot "), chunk_of(refusal="help with that."), ends()),
         ["answer: I cannot help with that."],
     ),
-    "a refusal that is the answer, too": (body(says("I cannot.", refusal="I cannot."), ends()), ["answer: I cannot."]),
+    "a refusal that is the answer, too": (
+        body(chunk_of("I cannot.", refusal="I cannot."), ends()),
+        ["answer: I cannot."],
+    ),
     "a refusal, unstreamed": (whole({"content": None, "refusal": "I cannot."}), ["answer: I cannot."]),
     "a refusal in a list": (whole({"content": [{"type": "refusal", "refusal": "I cannot."}]}), ["answer: I cannot."]),
     **{f"prose: {text[:30]}": (answers(text), [f"answer: {text}"]) for text in _PROSE},
@@ -232,7 +243,7 @@ TABLE: Table = {
     },
     **{
         f"prose behind a thought's field: {text[:30]}": (
-            body(says(reasoning="hm"), says(text), ends()),
+            body(chunk_of(reasoning="hm"), chunk_of(text), ends()),
             ["thought: hm", f"answer: {text}"],
         )
         for text in _PROSE
@@ -278,7 +289,7 @@ TABLE: Table = {
         ],
     ),
     "a draft of the answer behind a thought's field": (
-        body(says(reasoning="hm"), says("draft\nof it\n</think>\n\nhello"), ends()),
+        body(chunk_of(reasoning="hm"), chunk_of("draft\nof it\n</think>\n\nhello"), ends()),
         ["thought: hm", "thought: draft\nof it", "answer: hello"],
     ),
     "a draft of the answer behind a thought": (
@@ -286,7 +297,7 @@ TABLE: Table = {
         ["thought: hm", "thought: draft", "answer: hello"],
     ),
     "no draft, but code": (
-        body(says(reasoning="hm"), says("```\n</think>\n```\nends it"), ends()),
+        body(chunk_of(reasoning="hm"), chunk_of("```\n</think>\n```\nends it"), ends()),
         ["thought: hm", "answer: ```\n</think>\n```\nends it"],
     ),
     **{
@@ -317,14 +328,22 @@ TABLE: Table = {
     ),
     "a thought that ends in code": (answers("<think>so `x`</think>hello"), ["thought: so `x`", "answer: hello"]),
     "a second thought": (answers("<think>a</think>b\n<think>c</think>d"), ["thought: a", "thought: c", "answer: b\nd"]),
-    "the end of a thought, left behind": (body(says(reasoning="hm so"), says("\n</think>\n\nhello"), ends()), _BOTH),
-    "the result of a tool of the server's own": (
-        body(says("hm so", role="tool", tool_call_id="c1"), says("hello", role="assistant"), ends()),
+    "the end of a thought, left behind": (
+        body(chunk_of(reasoning="hm so"), chunk_of("\n</think>\n\nhello"), ends()),
         _BOTH,
     ),
-    "an answer under a tool's role": (body(says("hel", role="tool"), says("lo"), ends()), ["answer: hello"]),
+    "the result of a tool of the server's own": (
+        body(chunk_of("hm so", role="tool", tool_call_id="c1"), chunk_of("hello", role="assistant"), ends()),
+        _BOTH,
+    ),
+    "an answer under a tool's role": (body(chunk_of("hel", role="tool"), chunk_of("lo"), ends()), ["answer: hello"]),
     "an answer that is spoken": (
-        body(says(audio={"id": "a"}), says(audio={"transcript": "hel"}), says(audio={"transcript": "lo"}), ends()),
+        body(
+            chunk_of(audio={"id": "a"}),
+            chunk_of(audio={"transcript": "hel"}),
+            chunk_of(audio={"transcript": "lo"}),
+            ends(),
+        ),
         ["answer: hello"],
     ),
     "an answer that is spoken, unstreamed": (

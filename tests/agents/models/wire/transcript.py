@@ -26,7 +26,7 @@ def body(*chunks: dict[str, Any] | str, done: bool = True, end: str = "\n\n") ->
     return ("".join(events) + (f"data: [DONE]{end}" if done else "")).encode("utf-8", "surrogatepass")
 
 
-def says(content: Any = None, **delta: Any) -> dict[str, Any]:
+def chunk_of(content: Any = None, **delta: Any) -> dict[str, Any]:
     """A chunk with this delta."""
     return {"choices": [{"delta": delta if content is None else {"content": content, **delta}}]}
 
@@ -46,12 +46,12 @@ def call(
     """A chunk with a piece of a tool call; fields that are ``None`` are left out."""
     function = {key: value for key, value in (("name", name), ("arguments", arguments)) if value is not None}
     result_of = {key: value for key, value in (("index", index), ("id", id)) if value is not None}
-    return says(tool_calls=[{**result_of, "function": function}])
+    return chunk_of(tool_calls=[{**result_of, "function": function}])
 
 
 def answers(text: str, *, piece: int = 7) -> bytes:
     """A stream with this content, split into pieces."""
-    return body(*(says(text[i : i + piece]) for i in range(0, len(text), piece)), ends())
+    return body(*(chunk_of(text[i : i + piece]) for i in range(0, len(text), piece)), ends())
 
 
 def whole(message: dict[str, Any], reason: str | None = "stop", **more: Any) -> bytes:

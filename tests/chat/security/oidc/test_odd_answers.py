@@ -113,7 +113,7 @@ class Odd:
     def signed(claims: dict[str, Any]) -> str | None:
         return jwt.encode(claims, KEY, "RS256", {"kid": "k"})
 
-    def says(self, path: str, body: Any, status: int = 200, **headers: str) -> None:
+    def set_answer(self, path: str, body: Any, status: int = 200, **headers: str) -> None:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.answers[path] = (status, {name.replace("_", "-"): value for name, value in headers.items()}, raw)
 
@@ -163,8 +163,8 @@ def sign(how: Callable[[dict[str, Any]], str | None]) -> Callable[[Odd], Any]:
     return lambda odd: setattr(odd, "sign", how)
 
 
-def say(path: str, body: Any, status: int = 200, **headers: str) -> Callable[[Odd], Any]:
-    return lambda odd: odd.says(path, body, status, **headers)
+def answering(path: str, body: Any, status: int = 200, **headers: str) -> Callable[[Odd], Any]:
+    return lambda odd: odd.set_answer(path, body, status, **headers)
 
 
 CONFIGURATION = "/.well-known/openid-configuration"
@@ -202,7 +202,7 @@ ODD: dict[str, Callable[[Odd], Any]] = {
     "of several logins": claim(nonce=["other"]),
     "about somebody with a mark that turns round": lambda odd: (
         odd.claims.update(sub="s\u202e"),
-        odd.says("/me", {"sub": "s\u202e"}),
+        odd.set_answer("/me", {"sub": "s\u202e"}),
     ),
     "for several": claim(aud=[CLIENT_ID, "other"]),
     "given to another": claim(azp="other"),
@@ -214,32 +214,34 @@ ODD: dict[str, Callable[[Odd], Any]] = {
     "about nobody": claim(sub=None),
     "about a number": claim(sub=7),
     "about nothing": claim(sub=""),
-    "about too much": lambda odd: (odd.claims.update(sub="s" * 300), odd.says("/me", {"sub": "s" * 300})),
-    "about what no table takes": lambda odd: (odd.claims.update(sub="s\x00"), odd.says("/me", {"sub": "s\x00"})),
-    "told of somebody else": say("/me", {"sub": "another"}),
-    "told of nobody": say("/me", {}),
-    "told a list": say("/me", []),
-    "told rubbish": say("/me", b"<html>"),
-    "told nothing": say("/me", {}, 500),
-    "told to go elsewhere": say("/me", b"", 302, Location="https://elsewhere.example/"),
-    "no tokens": say("/token", {"error": "invalid_grant"}, 400),
-    "tokens that are none": say("/token", {"access_token": ["a"]}),
-    "tokens elsewhere": say("/token", b"", 307, Location="https://elsewhere.example/"),
-    "tokens as a form": say("/token", b"access_token=a", Content_Type="application/x-www-form-urlencoded"),
-    "tokens without end": say("/token", b" " * 2_000_000),
-    "tokens in a well": say("/token", b"[" * 100_000),
-    "keys that are none": say("/keys", {"keys": "k"}),
-    "keys of another kind": say(
+    "about too much": lambda odd: (odd.claims.update(sub="s" * 300), odd.set_answer("/me", {"sub": "s" * 300})),
+    "about what no table takes": lambda odd: (odd.claims.update(sub="s\x00"), odd.set_answer("/me", {"sub": "s\x00"})),
+    "told of somebody else": answering("/me", {"sub": "another"}),
+    "told of nobody": answering("/me", {}),
+    "told a list": answering("/me", []),
+    "told rubbish": answering("/me", b"<html>"),
+    "told nothing": answering("/me", {}, 500),
+    "told to go elsewhere": answering("/me", b"", 302, Location="https://elsewhere.example/"),
+    "no tokens": answering("/token", {"error": "invalid_grant"}, 400),
+    "tokens that are none": answering("/token", {"access_token": ["a"]}),
+    "tokens elsewhere": answering("/token", b"", 307, Location="https://elsewhere.example/"),
+    "tokens as a form": answering("/token", b"access_token=a", Content_Type="application/x-www-form-urlencoded"),
+    "tokens without end": answering("/token", b" " * 2_000_000),
+    "tokens in a well": answering("/token", b"[" * 100_000),
+    "keys that are none": answering("/keys", {"keys": "k"}),
+    "keys of another kind": answering(
         "/keys", {"keys": [7, {"kid": "k"}, {"kid": "k", "kty": "RSA"}, {"kid": "k", "kty": "x", "alg": "y"}]}
     ),
-    "no keys": say("/keys", {}, 404),
-    "calls itself otherwise": lambda odd: odd.says(CONFIGURATION, odd.configuration(issuer=f"{odd.issuer}/")),
-    "leads to a file": lambda odd: odd.says(CONFIGURATION, odd.configuration(token_endpoint="file:///etc/passwd")),
-    "leads nowhere": lambda odd: odd.says(CONFIGURATION, odd.configuration(token_endpoint="http://[")),
-    "leads to a number": lambda odd: odd.says(CONFIGURATION, odd.configuration(authorization_endpoint=7)),
-    "says nothing of itself": say(CONFIGURATION, {}),
-    "is not there": say(CONFIGURATION, b"", 404),
-    "has moved": say(CONFIGURATION, b"", 301, Location="https://elsewhere.example/"),
+    "no keys": answering("/keys", {}, 404),
+    "calls itself otherwise": lambda odd: odd.set_answer(CONFIGURATION, odd.configuration(issuer=f"{odd.issuer}/")),
+    "leads to a file": lambda odd: odd.set_answer(
+        CONFIGURATION, odd.configuration(token_endpoint="file:///etc/passwd")
+    ),
+    "leads nowhere": lambda odd: odd.set_answer(CONFIGURATION, odd.configuration(token_endpoint="http://[")),
+    "leads to a number": lambda odd: odd.set_answer(CONFIGURATION, odd.configuration(authorization_endpoint=7)),
+    "says nothing of itself": answering(CONFIGURATION, {}),
+    "is not there": answering(CONFIGURATION, b"", 404),
+    "has moved": answering(CONFIGURATION, b"", 301, Location="https://elsewhere.example/"),
 }
 
 
@@ -271,7 +273,7 @@ TAKEN: dict[str, dict[str, Any]] = {
 def test_claims_give_nobody_another_users_account(odd: Odd, client: Client, kind: str) -> None:
     ada = User.objects.create_superuser("ada", "ada@example.org", "correct horse 17")
     odd.claims.update(TAKEN[kind])
-    odd.says("/me", {"sub": "s", **TAKEN[kind]})
+    odd.set_answer("/me", {"sub": "s", **TAKEN[kind]})
     assert log_in(client, odd)["Location"] == "/"
     made = User.objects.exclude(pk=ada.pk).get()
     assert client.session["_auth_user_id"] == str(made.pk)
@@ -335,28 +337,28 @@ def test_few_wait_for_it_at_a_time(odd: Odd, client: Client, monkeypatch: pytest
 
 def test_a_new_key_of_the_provider_is_found(odd: Odd, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provider_module, "_KEYS_AT_LEAST_S", 0.0)
-    odd.says("/keys", {"keys": []})
+    odd.set_answer("/keys", {"keys": []})
     assert log_in(client, odd).status_code == 403
     del odd.answers["/keys"]
     assert log_in(client, odd).status_code == 302
 
 
 #: The provider's answer to a repeated check, and whether it ends the login.
-SAID_AGAIN: dict[str, tuple[Callable[[Odd], Any], bool]] = {
+ODD_RENEWALS: dict[str, tuple[Callable[[Odd], Any], bool]] = {
     "the token is good": (lambda odd: None, False),
-    "the token is worth nothing": (say("/me", {"error": "invalid_token"}, 401), True),
-    "it is broken": (say("/me", {}, 500), False),
-    "it is busy": (say("/me", {}, 429), False),
-    "it says rubbish": (say("/me", b"<html>"), False),
-    "it speaks of somebody else": (say("/me", {"sub": "another"}), False),
+    "the token is worth nothing": (answering("/me", {"error": "invalid_token"}, 401), True),
+    "it is broken": (answering("/me", {}, 500), False),
+    "it is busy": (answering("/me", {}, 429), False),
+    "it says rubbish": (answering("/me", b"<html>"), False),
+    "it speaks of somebody else": (answering("/me", {"sub": "another"}), False),
 }
 
 
-@pytest.mark.parametrize("said", SAID_AGAIN)
+@pytest.mark.parametrize("case", ODD_RENEWALS)
 def test_without_a_token_for_it_the_other_one_asks_again_as_long_as_it_lasts(
-    odd: Odd, client: Client, said: str
+    odd: Odd, client: Client, case: str
 ) -> None:
-    change, is_end = SAID_AGAIN[said]
+    change, is_end = ODD_RENEWALS[case]
     log_in(client, odd)
     change(odd)
     row = ProviderLogin.objects.get()

@@ -381,9 +381,11 @@ OFFERS: dict[str, dict[str, Any]] = {
 def test_a_logout_leads_to_the_login_where_the_provider_has_none(
     provider: OidcProvider, client: Client, monkeypatch: pytest.MonkeyPatch, offer: str
 ) -> None:
-    told = {name: value for name, value in provider_module.find_endpoints().items() if name != "end_session_endpoint"}
+    endpoints = {
+        name: value for name, value in provider_module.find_endpoints().items() if name != "end_session_endpoint"
+    }
     provider_module.forget_documents()
-    monkeypatch.setattr(provider_module, "_as_object", lambda _: told | OFFERS[offer])
+    monkeypatch.setattr(provider_module, "_as_object", lambda _: endpoints | OFFERS[offer])
     assert client.get("/accounts/oidc/logout/")["Location"] == "/accounts/login/"
     provider_module.forget_documents()
 

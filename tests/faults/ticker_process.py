@@ -1,8 +1,8 @@
 """Tickers in processes of their own, which tests kill and freeze.
 
-``python -m tests.faults.ticking loop CLOCK`` ticks by the time in the file CLOCK. ``… at`` reads lines like ``kill 7 CLOCK`` and answers
-each: a child of it does one tick by that clock, and is killed (or with ``stop`` frozen) when it is about to execute its seventh statement.
-It answers ``killed``, ``stopped PID`` or, where there were fewer statements, ``survived``.
+``python -m tests.faults.ticker_process loop CLOCK`` ticks by the time in the file CLOCK. ``… at`` reads lines like ``kill 7 CLOCK`` and
+answers each: a child of it does one tick by that clock, and is killed (or with ``stop`` frozen) when it is about to execute its seventh
+statement. It answers ``killed``, ``stopped PID`` or, where there were fewer statements, ``survived``.
 """
 
 import asyncio
@@ -95,7 +95,7 @@ class Breakable:
 
     def __init__(self, environment: dict[str, str]) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.ticking", "at"],
+            [sys.executable, "-m", "tests.faults.ticker_process", "at"],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -146,7 +146,7 @@ class Loop:
         """Start it, and wait for its first tick."""
         self.starts += 1
         self._process = programs.start_program(
-            ["-m", "tests.faults.ticking", "loop", str(self._file)], self._environment
+            ["-m", "tests.faults.ticker_process", "loop", str(self._file)], self._environment
         )
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "ticking\n"
