@@ -51,7 +51,7 @@ def defer_clients() -> None:
             continue
         spec = find_spec(name)
         if spec is None:
-            raise ImportError(f"Qwen-Agent has no {name} any more.")
+            raise ImportError(f"The installed Qwen-Agent has no {name}. Install the version in requirements.lock.")
         there = module_from_spec(spec)
         there.__class__ = _Later
         sys.modules[name] = there

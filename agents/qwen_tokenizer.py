@@ -49,7 +49,7 @@ def _read() -> Any:
 
     spec = PathFinder.find_spec(_NAME, utils.__path__)
     if spec is None or spec.loader is None:
-        raise ImportError(f"Qwen-Agent has no {_NAME} any more.")
+        raise ImportError(f"The installed Qwen-Agent has no {_NAME}. Install the version in requirements.lock.")
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

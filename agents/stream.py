@@ -103,7 +103,7 @@ class AgentRun:
         The iteration continues with the closing steps. ``reason`` is a sentence for people and for the model.
         """
         if asyncio.get_running_loop() is not self._loop:
-            raise RuntimeError("A run is stopped on the loop that it works on.")
+            raise RuntimeError("A run can only be stopped on the event loop that executes it.")
         if self.outcome is not None or self._stop.is_set():
             return
         self._stop.set(reason)

@@ -1,0 +1,1 @@
+"""What puts the application together: settings, addresses, middleware, logs, and the ASGI application."""

@@ -72,7 +72,7 @@ def _path(raw: str | Path) -> Path:
     try:
         return BASE_DIR / Path(raw).expanduser()
     except RuntimeError:
-        raise OSError(errno.ENOENT, "no such person") from None
+        raise OSError(errno.ENOENT, "no such user") from None
 
 
 def _folder(raw: str | Path) -> Path:
@@ -192,7 +192,9 @@ def _issuer(raw: str) -> str:
         or "@" in parsed.netloc
         or len(raw) > _LONGEST_ISSUER
     ):
-        raise ValueRefused("must be the provider's address, https://…, as it calls itself", _masked(raw))
+        raise ValueRefused(
+            "must be the provider's address, https://…, exactly as its configuration has it (issuer)", _masked(raw)
+        )
     return raw
 
 

@@ -41,7 +41,7 @@ def parse_mail(raw: str) -> MailServer:
     try:
         validate_email(sender)
     except ValidationError:
-        raise AddressRefused(f"{must}, which says whom mail is from") from None
+        raise AddressRefused(f"{must}, where from is the sender's address") from None
     if query:
         raise AddressRefused(f"must not have {', '.join(sorted(query))} in it")
     return MailServer(

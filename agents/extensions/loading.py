@@ -65,7 +65,7 @@ def _load_module(name: str, source: str | EntryPoint) -> None:
         except (BadTool, ValueError) as error:
             raise _Problem(f"can't be used: {each.__name__} {error}") from None
     if not registered:
-        raise _Problem("holds no tool and no agent")
+        raise _Problem("contains no tool and no agent")
 
 
 def _imported(name: str, source: str | EntryPoint) -> Any:

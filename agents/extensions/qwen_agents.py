@@ -39,7 +39,9 @@ def register_class(each: type[Any], origin: str) -> None:
     try:
         inspect.signature(each).bind(**_given(each, None, (), ""))
     except TypeError as error:
-        raise ValueError(f"can't be made: its constructor has a {error} that nobody gives") from None
+        raise ValueError(
+            f"can't be made: its constructor needs arguments that agents are not given ({error})"
+        ) from None
     summary = (each.__doc__ or "").strip().partition("\n")[0]
     description = _declared(each, "description") or summary
     register_agent(

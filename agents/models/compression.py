@@ -79,7 +79,7 @@ class _Brotli:
     def read(self) -> bytes:
         packed, self._packed = self._packed, b""
         if self.is_whole and packed:
-            raise ValueError("more behind its end")
+            raise ValueError("there is more after the end of the compressed body")
         data: bytes = self._decompressor.process(packed, output_buffer_limit=_PIECE) if not self.is_whole else b""
         self.is_whole = self._decompressor.is_finished()
         return data
@@ -149,7 +149,7 @@ class Body:
             packed = await self._connection.read()
             if not packed:
                 if not all(each.is_whole for each in self._unpackers):
-                    raise CutOff("compressed, and not to its end")
+                    raise CutOff("the compressed body ends too early")
                 return b""
             self._unpackers[0].feed(packed)
         self._unpacked += len(data)
@@ -173,5 +173,5 @@ class Body:
                     return b""
                 unpacker.feed(packed)
         except (zlib.error, zstd.ZstdError, brotli.error) as error:
-            raise ValueError(f"compressed, but not so: {error}") from error
+            raise ValueError(f"the body is not compressed as its Content-Encoding says: {error}") from error
         return data

@@ -215,7 +215,7 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """An answer begins; a second one is an error."""
         if self._is_whole:
-            raise ValueError("one request, two answers")
+            raise ValueError("the server sent two answers to one request")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Store a header; trailers are ignored."""
@@ -334,9 +334,9 @@ def _address(url: str) -> URL:
     try:
         address = URL(url)
     except ValueError as error:
-        raise Unreachable(f"no address: {error}") from error
+        raise Unreachable(f"it is not a valid address: {error}") from error
     if address.scheme not in _PORTS or not address.raw_host:
-        raise Unreachable("no address of a web server")
+        raise Unreachable("it is not the address of a web server")
     return address
 
 

@@ -281,5 +281,5 @@ _KEPT_ARGUMENTS = 500
 def _without_doubles(pairs: list[tuple[str, Any]]) -> JsonObject:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a key stands there twice")
+        raise ValueError("a key occurs twice in the object")
     return found

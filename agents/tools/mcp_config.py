@@ -215,7 +215,7 @@ def _transport(entry: _Entry, command: str, *, gemini: bool) -> Transport:
     if not entry.url:
         raise BadConfig("names neither a command nor a url")
     if mask_address(entry.url).partition("://")[0] not in ("http", "https"):
-        raise BadConfig("names a url that is none of http:// or https://")
+        raise BadConfig("names a url that starts with neither http:// nor https://")
     if gemini:
         return "streamable-http"
     transport = _TRANSPORTS.get(named, "http-or-sse")
@@ -226,7 +226,7 @@ def _expanded(value: Any) -> Any:
     """The value with a whole ``$NAME``, and ``${NAME}``, ``${env:NAME}`` and ``${NAME:-default}``, replaced from the environment."""
     if isinstance(value, str):
         if _INPUT.search(value):
-            raise BadConfig("asks for an ${input:…}, which nobody is there to give; write ${env:NAME}")
+            raise BadConfig("has an ${input:…}, which a server cannot ask anybody for; write ${env:NAME} instead")
         if whole := _WHOLE_VARIABLE.fullmatch(value):
             return os.environ.get(whole[1], value)
         return _VARIABLE.sub(_variable, value)

@@ -90,7 +90,7 @@ async def _lines(output: ByteReceiveStream) -> AsyncIterator[bytes]:
         pieces.append(rest)
         size += len(rest)
         if size > MESSAGE_LIMIT:
-            raise TooMuch(f"it said more than {MESSAGE_LIMIT >> 20} MB at once")
+            raise TooMuch(f"it sent a message of more than {MESSAGE_LIMIT >> 20} MB")
 
 
 async def _speak(process: Process, outgoing: MemoryObjectReceiveStream[SessionMessage]) -> None:

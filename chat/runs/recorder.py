@@ -432,7 +432,7 @@ def end_run(
     events = step_log.append(run, [*entries, run_events.completed(run, end)])
     write_calls()
     if not run_state.finish(run.pk, run.session_id, end, fence=run.fence, by=by):
-        raise Fenced(f"Run {run.pk} ended elsewhere.")
+        raise Fenced(f"Run {run.pk} was ended by another process.")
     if run.parent_id is not None:
         return events, []
     if run.origin == Origin.OPENAI and (end.status in _ANSWERED or end.code == "budget_exceeded"):

@@ -57,7 +57,7 @@ class PreparedQuery(Generic[R]):
         places = [known.get(parameter, parameter) for parameter in parameters]
         lost = set(known.values()) - {place for place in places if type(place) is _Place}
         if lost:
-            raise ValueError(f"The query does not ask for its value number {min(lost) + 1}.")
+            raise ValueError(f"The query does not use its value number {min(lost) + 1}.")
         columns = [column for column, *_ in compiler.select[: compiler.col_count]]
         worded = self._worded[connection.vendor] = statement, places, compiler, compiler.get_converters(columns)
         return worded

@@ -55,7 +55,7 @@ def read_stop(signed: str) -> tuple[int, str] | None:
 def _of_run(claimed: ClaimedMail, subject: str, body: str) -> tuple[str, str]:
     run = claimed.run
     if run is None:
-        raise ValueError("a mail about a run that is not there")
+        raise ValueError("The mail is about a run that does not exist any more.")
     # A title from a model or a client may contain line breaks, which a subject must not.
     title = " ".join(run.session.title.split()) or str(run.session_id)
     link = page_address(f"/sessions/{run.session_id}/#run-{run.pk}")

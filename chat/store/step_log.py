@@ -157,7 +157,7 @@ def _advance(session_id: UUID, count: int) -> int:
         cursor.execute(_ADVANCE, [count, uuid_param(session_id)])
         row = cursor.fetchone()
     if row is None:
-        raise Fenced(f"Session {session_id} is gone.")
+        raise Fenced(f"Session {session_id} was deleted.")
     head: int = row[0]
     return head
 

@@ -123,7 +123,7 @@ class T(Tool):
 """
 QWEN = "from qwen_agent.agent import Agent\nclass MyAgent(Agent):\n    def _run(self, messages, **kwargs): yield []\n"
 BAD = {
-    "nothing": ("x = 1", "holds no tool and no agent"),
+    "nothing": ("x = 1", "contains no tool and no agent"),
     "import": (
         "import no_such_thing",
         "can't be imported (ModuleNotFoundError: No module named 'no_such_thing', ext.py line 1)",
@@ -178,7 +178,10 @@ BAD = {
     ),
     "agent's constructor": (
         f"{QWEN}    def __init__(self, key): pass",
-        "can't be used: MyAgent can't be made: its constructor has a missing a required argument: 'key'",
+        (
+            "can't be used: MyAgent can't be made: its constructor needs arguments that agents are not given "
+            "(missing a required argument: 'key')"
+        ),
     ),
 }
 

@@ -177,7 +177,7 @@ def start(**environ: str) -> str:
         ("SECRET_KEY", "caf\udce9", "SECRET_KEY must be UTF-8 text."),
         ("LLM_API_KEY", "sk-1\nsk-2", "LLM_API_KEY must be one line: a line break, or what nobody sees, stands in it."),
         ("LLM_API_KEY", "\udcff", "LLM_API_KEY must be UTF-8 text."),
-        ("DATA_DIR", "~nobody-of-this-name/x", "DATA_DIR must name a folder that can be made (no such person), not"),
+        ("DATA_DIR", "~nobody-of-this-name/x", "DATA_DIR must name a folder that can be made (no such user), not"),
         (
             "MCP_SERVERS",
             "~nobody-of-this-name/x",
@@ -206,7 +206,7 @@ def start(**environ: str) -> str:
         ),
         ("STATIC_ROOT", str(PROJECT), "STATIC_ROOT must be a folder of its own: what is in it is served to everybody"),
         ("STATIC_ROOT", "/", "STATIC_ROOT must be a folder of its own: what is in it is served to everybody"),
-        ("STATIC_ROOT", "~nobody-of-this-name/x", "STATIC_ROOT must name a folder (no such person), not"),
+        ("STATIC_ROOT", "~nobody-of-this-name/x", "STATIC_ROOT must name a folder (no such user), not"),
         ("STATIC_ROOT", "static", "STATIC_ROOT must be a folder of its own: what is in it is served to everybody"),
         ("BROKER_URL", "redis://localhost", "BROKER_URL needs REDIS_URL and a postgres:// DATABASE_URL"),
     ],

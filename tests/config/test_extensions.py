@@ -30,7 +30,7 @@ def test_each_kind_of_process_refuses_to_start_with_one_that_is_wrong(command: l
     assert ended.returncode == 1
     assert ended.stderr.splitlines() == [
         "Thinkaloud cannot start: EXTENSIONS: no_such_module can't be imported: there is no such module.",
-        "Thinkaloud cannot start: EXTENSIONS: json holds no tool and no agent.",
+        "Thinkaloud cannot start: EXTENSIONS: json contains no tool and no agent.",
     ]
 
 

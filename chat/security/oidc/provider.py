@@ -75,13 +75,13 @@ def logout_address(back: str) -> str:
 def _check_configuration(document: JsonObject) -> None:
     named = document.get("issuer")
     if named != settings.OIDC_ISSUER:
-        raise OAuth2Error(f"The provider calls itself {named!r}: OIDC_ISSUER must be exactly that")
+        raise OAuth2Error(f"The provider's configuration has the issuer {named!r}: OIDC_ISSUER must be exactly that")
     for name in _ENDPOINTS:
         if name in document and not _is_safe(document[name]):
             raise OAuth2Error(f"The provider's {name} is no https address")
     missing = [name for name in ("authorization_endpoint", "token_endpoint", "jwks_uri") if name not in document]
     if missing:
-        raise OAuth2Error(f"The provider says nothing of its {', '.join(missing)}")
+        raise OAuth2Error(f"The provider's configuration lacks {', '.join(missing)}")
 
 
 def _is_safe(address: object) -> bool:
@@ -165,12 +165,12 @@ def read_claims(tokens: JsonObject, *, nonce: str | None = None, subject: str | 
     if "userinfo_endpoint" in find_endpoints():
         more = ask_userinfo(str(tokens.get("access_token")))
         if more.get("sub") != claims.get("sub", subject):
-            raise OAuth2Error("What the provider says is about somebody else")
+            raise OAuth2Error("The provider's user info is about another user (sub) than its ID token")
         claims |= {name: value for name, value in more.items() if name not in {"iss", "aud", "exp", "nonce"}}
     found = claims.get("sub")
     is_name = isinstance(found, str) and 0 < len(found) <= _LONGEST_SUBJECT and found.isprintable()
     if not is_name or (subject is not None and found != subject):
-        raise OAuth2Error("The provider does not say, as it must, whom this is about")
+        raise OAuth2Error("The provider's claims have no valid sub, or that of another user")
     return claims
 
 
@@ -185,7 +185,7 @@ def _verify(id_token: str, nonce: str | None) -> Claims:
     try:
         header = jwt.get_unverified_header(id_token)
         if header.get("alg") not in _ALGORITHMS:
-            raise OAuth2Error("The ID token is not signed as it must be")
+            raise OAuth2Error(f"The ID token is signed with none of {', '.join(sorted(_ALGORITHMS))}")
         key = _find_key(header)
         claims: Claims = jwt.decode(
             id_token,
@@ -199,12 +199,12 @@ def _verify(id_token: str, nonce: str | None) -> Claims:
     except (jwt.PyJWTError, ValueError, TypeError, KeyError) as bad:
         raise OAuth2Error(f"The ID token is not valid: {type(bad).__name__}") from bad
     if nonce is not None and claims.get("nonce") != nonce:
-        raise OAuth2Error("The ID token is not of this login")
+        raise OAuth2Error("The ID token is of another login: its nonce is not the one that was sent")
     audience = claims["aud"]
     if claims.get("azp", app["client_id"]) != app["client_id"] or (
         isinstance(audience, list) and len(audience) > 1 and "azp" not in claims
     ):
-        raise OAuth2Error("The ID token is another client's")
+        raise OAuth2Error("The ID token was issued for another client (azp)")
     return claims
 
 
@@ -222,4 +222,4 @@ def _find_key(header: JsonObject) -> jwt.PyJWK:
                 continue
             if key.algorithm_name == header["alg"]:
                 return key
-    raise OAuth2Error("The ID token is signed by a key that is none of the provider's")
+    raise OAuth2Error("The ID token is signed with a key that is not among the provider's (jwks_uri)")

@@ -187,7 +187,10 @@ BROKEN: list[tuple[Any, str]] = [
     ("nonsense", "its configuration can't be used"),
     ({"command": sys.executable, "env": {"KEY": ["secret words"]}}, "its configuration can't be used (env.KEY)"),
     ({"command": sys.executable, "timeout": "soon"}, "its configuration can't be used (timeout)"),
-    ({"url": "ftp://h.test/secret-words"}, "its configuration names a url that is none of http:// or https://"),
+    (
+        {"url": "ftp://h.test/secret-words"},
+        "its configuration names a url that starts with neither http:// nor https://",
+    ),
     (
         {"url": "https://h.test/", "type": "pigeon"},
         "its configuration names a type of transport that isn't known; there are stdio, streamable-http and sse",
@@ -198,7 +201,7 @@ BROKEN: list[tuple[Any, str]] = [
     ),
     (
         {"command": "x", "env": {"KEY": "${input:key}"}},
-        "its configuration asks for an ${input:…}, which nobody is there to give; write ${env:NAME}",
+        "its configuration has an ${input:…}, which a server cannot ask anybody for; write ${env:NAME} instead",
     ),
 ]
 
