@@ -3,7 +3,7 @@
 import re
 from typing import Literal
 
-from playwright.async_api import Locator, expect
+from playwright.async_api import Locator, Page, expect
 
 from tests.e2e.conftest import Enter
 from tests.model_server import Call, ModelServer, Script
@@ -28,6 +28,9 @@ UNSEEN = """() => {
     const hasEdge = parseFloat(style.borderTopWidth) > 0 && style.borderTopStyle !== "none";
     if (hasEdge && style.borderTopColor !== behind && !CLEAR.test(style.borderTopColor)) return true;
     if (own !== behind) return true;
+    // Pictures stay in forced colours.
+    if (style.backgroundImage.startsWith("url(") || element.querySelector("img")) return true;
+    if (!["none", "normal"].includes(getComputedStyle(element, "::before").content)) return true;
     const inside = [...element.querySelectorAll("svg, span, b, kbd")].filter((one) => one.checkVisibility());
     const drawn = [element, ...inside].some((one) => one.matches("svg")
       ? ![ground(one), "none"].includes(getComputedStyle(one).stroke)
@@ -94,6 +97,22 @@ LOOK = """(element) => {
   const { backgroundColor, borderTopColor, color } = getComputedStyle(element);
   return [backgroundColor, borderTopColor, color].join();
 }"""
+
+
+async def find_unseen(page: Page, where: str) -> list[str]:
+    """The controls of a page that are not seen in forced colours, or whose states look alike; those of a part also under the mouse."""
+    found = []
+    await page.emulate_media(forced_colors="active")
+    for scheme in SCHEMES:
+        await page.emulate_media(color_scheme=scheme)
+        found += [*await page.evaluate(UNSEEN), *await page.evaluate(ALIKE)]
+        controls = page.locator(where).locator("a[href]:visible, button:visible:enabled, input:visible:enabled")
+        await expect(controls).not_to_have_count(0)
+        for control in await controls.all():
+            await control.hover()
+            found += [f"under the mouse: {each}" for each in await page.evaluate(UNSEEN)]
+    await page.emulate_media(forced_colors="none", color_scheme="no-preference")
+    return found
 
 
 async def look_of(element: Locator) -> list[str]:

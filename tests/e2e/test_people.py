@@ -7,6 +7,7 @@ from playwright.async_api import Page, expect
 
 from tests.e2e.conftest import OTHER, READER, STAFF, Enter, NewBrowser
 from tests.e2e.conversation import Conversation
+from tests.e2e.test_forced_colours import find_unseen
 from tests.e2e.watch import ANSWERED, Watch
 from tests.model_server import Call, ModelServer, Script
 from tests.serving import PASSWORD, Browser, Server
@@ -243,6 +244,7 @@ async def test_staff_find_a_run_in_the_administration(talk: Conversation, enter:
     page = (await enter("/admin/chat/run/", user=STAFF)).page
     # Requested by the page itself, once the list is there.
     await expect(page.locator("dl.figures")).to_contain_text("Duration")
+    assert not await find_unseen(page, "#changelist :is(.actions, thead, .paginator)")
     await page.locator("#result_list tbody th").get_by_role("link").first.click()
     await expect(page.locator("#content")).to_contain_text("For the administration")
     await page.get_by_role("link", name="As people see it").click()

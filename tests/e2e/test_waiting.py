@@ -12,6 +12,7 @@ from playwright.async_api import Page, expect
 
 from tests.e2e.conftest import Enter
 from tests.e2e.conversation import Conversation
+from tests.e2e.test_forced_colours import find_unseen
 from tests.e2e.watch import ANSWERED, KEEP_SHOWN, NO_NETWORK, NO_SOCKET, UNSEEN, Watch
 from tests.model_server import Call, ModelServer, Script
 from tests.serving import Browser, Server
@@ -93,6 +94,7 @@ async def test_a_call_is_decided_in_another_browser_after_a_restart(
     await expect(card).to_contain_text("Denied by itself in")
     await expect(talk.page).to_have_title(re.compile(r"^\(1\) ● "))
     await photograph(talk.page, "card")
+    assert not await find_unseen(talk.page, "#log [data-item=call] form")
     port = int(server.url.rsplit(":", 1)[1].rstrip("/"))
     server.stop()
     server.start(port)
@@ -134,6 +136,7 @@ async def test_a_form_of_all_kinds_is_answered_by_keyboard_alone(
     keyboard = talk.page.keyboard
     await expect(talk.log.get_by_label("What for?")).to_be_focused()
     await photograph(talk.page, "question")
+    assert not await find_unseen(talk.page, "#log [data-item=call] form")
     await talk.log.get_by_label("What for?").focus()
     await keyboard.type("A fair")
     await keyboard.press("Tab")
