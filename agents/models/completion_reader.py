@@ -13,7 +13,7 @@ import orjson
 from agents.errors import ModelError
 from agents.models.chunks import ServerError, add_chunk
 from agents.models.reply import Reply
-from agents.models.text_chunks import read_text_alone
+from agents.models.text_chunks import TextReader
 from agents.sentence import Sentence
 
 log = logging.getLogger(__name__)
@@ -63,6 +63,7 @@ class CompletionReader:
 
     def __init__(self, reply: Reply) -> None:
         self._reply = reply
+        self._texts = TextReader()
         self._pending = bytearray()
         self._is_json: bool | None = None
         self._ends_in_return = False
@@ -180,7 +181,7 @@ class CompletionReader:
         reply = self._reply
         if reply.choice is None or self._event or self._data is not None:
             return False
-        read = read_text_alone(events, reply.choice)
+        read = self._texts.read(events, reply.choice)
         if read is None or read[0] not in reply.texts.plain:
             return False
         reply.add_field_text(*read)
