@@ -113,7 +113,10 @@ class Session(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="sessions")
+    # An index of the table begins with it, as with the foreign keys of runs and steps that have none of their own.
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, db_index=False, related_name="sessions"
+    )
     title = models.CharField(max_length=200, blank=True)
     agent_name = models.CharField(max_length=64)
     enable_reasoning = models.BooleanField(
@@ -186,10 +189,15 @@ class Run(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    session = models.ForeignKey(Session, on_delete=models.CASCADE, related_name="runs")
+    session = models.ForeignKey(Session, on_delete=models.CASCADE, db_index=False, related_name="runs")
     number = models.PositiveIntegerField()
     user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="runs", help_text="Who asked."
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        db_index=False,
+        related_name="runs",
+        help_text="Who asked.",
     )
     client_message_id = models.CharField(max_length=64)
     message = models.TextField(blank=True)
@@ -332,8 +340,8 @@ class Step(models.Model):
     empty for the steps of a run that was requested without reasoning: they are stored with the run but never sent.
     """
 
-    session = models.ForeignKey(Session, on_delete=models.CASCADE, related_name="steps")
-    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="steps")
+    session = models.ForeignKey(Session, on_delete=models.CASCADE, db_index=False, related_name="steps")
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, db_index=False, related_name="steps")
     seq = models.PositiveBigIntegerField(null=True)
     position = models.PositiveIntegerField(help_text="Place among the run's events: 1, 2, 3 …")
     event_id = models.UUIDField(default=uuid.uuid4)

@@ -214,7 +214,8 @@ def _insert(run: Run, seq: int, position: int, entries: Sequence[Entry], *, find
     full_texts = [None if entry.full_content is None else clean_text(entry.full_content) for entry in entries]
     _store_beside(step_ids, entries, full_texts)
     last_number = max((row.number or 0 for row in rows), default=0)
-    if last_number:
+    # With its last event a run ends, and `runs.state` deletes its draft.
+    if last_number and entries[-1].event != "reasoning_complete":
         with connection.cursor() as cursor:
             cursor.execute(_END_DRAFT, [run_id, last_number])
     if findable and run.origin != Origin.SET:

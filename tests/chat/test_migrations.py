@@ -10,7 +10,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
-from chat.models import Act, AuditEntry, AuditPurge, Door
+from chat.models import Act, AuditEntry, AuditPurge, Door, ModelCall, Run, Session, Step
 from chat.models.audit import NeverChanges
 from chat.security import audit
 from tests import prepared
@@ -169,3 +169,57 @@ def test_first_tokens_of_before_are_kept_on_postgresql(
     prepared.restore_tables(postgres_url)
     with django_db_blocker.unblock(), databases.postgresql(postgres_url, has_tables=True):
         check_first_tokens(monkeypatch)
+
+
+#: The tables whose rows come with each message.
+BUSY = (Session, Run, Step, ModelCall)
+
+
+def find_second_indexes() -> set[str]:
+    """The indexes of all rows whose columns another one of their table begins with."""
+    found = set()
+    for model in BUSY:
+        meta = model._meta
+        of_some = {
+            each.name for each in (*meta.indexes, *meta.constraints) if getattr(each, "condition", None) is not None
+        }
+        with connection.cursor() as cursor:
+            constraints = connection.introspection.get_constraints(cursor, meta.db_table)
+        indexes = {
+            name: tuple(each["columns"])
+            for name, each in constraints.items()
+            if (each["index"] or each["unique"] or each["primary_key"]) and name not in of_some
+        }
+        for name, columns in indexes.items():
+            longer = (other for other in indexes if other != name)
+            if any(indexes[other][: len(columns)] == columns for other in longer) and not constraints[name]["unique"]:
+                found.add(name)
+    return found
+
+
+def check_second_indexes() -> None:
+    """Check that those of before are dropped, and that there are no others."""
+    others = [leaf for leaf in MigrationExecutor(connection).loader.graph.leaf_nodes() if leaf[0] != "chat"]
+    at([("chat", "0043_first_tokens_of_before"), *others])
+    before = set()
+    with connection.cursor() as cursor:
+        for place in ("session owner_id", "run session_id", "run user_id", "step session_id", "step run_id"):
+            table, column = place.split()
+            name = f"chat_{table}_{column}_1a2b3c4d"
+            cursor.execute(f"CREATE INDEX {name} ON chat_{table} ({column})")
+            before.add(name)
+    assert find_second_indexes() == before
+    at([("chat", "0044_no_second_indexes"), *others])
+    assert find_second_indexes() == set()
+
+
+def test_no_index_of_busy_tables_begins_another(tmp_path: Path, django_db_blocker: Any) -> None:
+    address = f"sqlite:///{prepared.copy_tables(tmp_path)}"
+    with django_db_blocker.unblock(), databases.postgresql(address, has_tables=True):
+        check_second_indexes()
+
+
+def test_no_index_of_busy_tables_begins_another_on_postgresql(postgres_url: str, django_db_blocker: Any) -> None:
+    prepared.restore_tables(postgres_url)
+    with django_db_blocker.unblock(), databases.postgresql(postgres_url, has_tables=True):
+        check_second_indexes()
