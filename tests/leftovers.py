@@ -35,7 +35,6 @@ AT_WORK = [
 #: Caches of rows, of what servers support, and of what was already logged.
 REMEMBERED = [
     "agents.models.openai_compatible._tools_of",
-    "agents.models.openai_stream._leave_open",
     "agents.models.server_facts._facts",
     "chat.protocol.group_messages._reported",
     "chat.rendering.fragments._kept",

@@ -143,7 +143,8 @@ def _add_choices(chunk: JsonObject, reply: Reply) -> None:
         raise ServerError(error)
     reason = _reason(choice)
     if reason and is_end(reason) and not _is_cut_already(reply):
-        reply.end(reason, is_sure=False)
+        is_alone = not any(value for name, value in (delta or {}).items() if name != "role")
+        reply.end(reason, is_sure=is_alone)
 
 
 def _add_message(message: JsonObject, choice: JsonObject, reply: Reply) -> None:

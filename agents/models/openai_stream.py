@@ -32,13 +32,10 @@ _ERROR_BODY_LIMIT = 256 << 10
 _ERROR_S = 5.0
 _NO_CONTENT = 204
 _CONNECT_S = 15.0
-#: How long the end of the body is waited for behind a mark of the stream's end.
+#: How long the end of the body is waited for after a mark of the stream's end.
 _TAIL_S = 0.02
-#: And behind the usage, or, from a server that leaves its streams open, behind a finish reason.
+#: And after a finish reason that stands alone, or the usage.
 _USAGE_S = 10.0
-
-#: Servers, by the URL of their completions, that have left a stream open in silence behind a finish reason.
-_leave_open: set[str] = set()
 
 
 async def stream_completion(
@@ -58,25 +55,10 @@ async def stream_completion(
         if is_loss or not (reply.done or isinstance(error, OSError)):
             log.warning("Model server %s: %s", mask_address(url), hide_key(repr(error), api_key))
             raise _in_words(error, url, api_key, timeout_s) from error
-        if isinstance(error, TimeoutError) and not reply.done:
-            _note_left_open(url)
     finally:
-        if reply.has_resumed:
-            _leave_open.discard(url)
         reply.settle()
     if reply.finish_reason is None:
         raise _cut_off()
-
-
-def _note_left_open(url: str) -> None:
-    """What may follow a finish reason is waited for as long as any text, but not at each answer of a server that sends nothing more."""
-    if url not in _leave_open:
-        _leave_open.add(url)
-        log.info(
-            "Model server %s leaves its streams open behind an answer's end: what may follow is waited for only %g s from now on",
-            mask_address(url),
-            _USAGE_S,
-        )
 
 
 class _Silence:
@@ -115,7 +97,7 @@ async def _exchange(url: str, api_key: str, body: bytes, reply: Reply, silence: 
             raise _sent_elsewhere(connection, url, api_key)
         if not 200 <= connection.status < 300 or connection.status == _NO_CONTENT:
             raise await _refusal(connection, api_key)
-        await _read(connection, reply, silence, leaves_open=url in _leave_open)
+        await _read(connection, reply, silence)
         reply.notify()
 
 
@@ -158,9 +140,9 @@ def _cut_off() -> ModelError:
     return ModelError(Sentence("The model's answer was cut off before its end."), "model_cut_off")
 
 
-async def _read(connection: Connection, reply: Reply, silence: _Silence, *, leaves_open: bool) -> None:
+async def _read(connection: Connection, reply: Reply, silence: _Silence) -> None:
     body, reader = Body(connection), CompletionReader(reply)
-    reading = _Reading(body, reader, reply, silence, leaves_open=leaves_open)
+    reading = _Reading(body, reader, reply, silence)
     while data := await body.read():
         if pause := reading.add(data):
             await reading.pause(pause)
@@ -170,11 +152,8 @@ async def _read(connection: Connection, reply: Reply, silence: _Silence, *, leav
 class _Reading:
     """Adds the body of an answer to a reply as it arrives, and no sooner than it can be shown."""
 
-    def __init__(
-        self, body: Body, reader: CompletionReader, reply: Reply, silence: _Silence, *, leaves_open: bool
-    ) -> None:
+    def __init__(self, body: Body, reader: CompletionReader, reply: Reply, silence: _Silence) -> None:
         self._body, self._reader, self._reply, self._silence = body, reader, reply, silence
-        self._leaves_open = leaves_open
 
     def add(self, data: bytes) -> float:
         """Add a piece. Returns for how many seconds to read no more."""
@@ -185,7 +164,7 @@ class _Reading:
         if reply.done:
             # Only the end of the body is due; without it the connection cannot be used again.
             silence.at_most(_TAIL_S)
-        elif reply.end_is_sure or (self._leaves_open and reply.finish_reason is not None and not reply.has_resumed):
+        elif reply.end_is_sure:
             silence.at_most(_USAGE_S)
         elif has_content:
             silence.touch()

@@ -211,7 +211,7 @@ class Reply(TextScanner):
         return part if part is None or continues_call(part, id, name, arguments, self.tools) else None
 
     def end(self, reason: str, *, is_sure: bool = True) -> None:
-        """The server reports the finish reason; ``is_sure`` if nothing comes after it, as behind the usage. Later text revokes it."""
+        """The server reports the finish reason; ``is_sure`` is False if it does so beside text. Later text revokes it."""
         self._add_held()
         self.finish_reason = reason
         self.end_is_sure = is_sure and not self.has_resumed

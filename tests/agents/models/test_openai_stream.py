@@ -263,10 +263,7 @@ async def test_a_connection_left_open_after_the_last_word_delays_nobody(make_age
     assert steps[-3]["content"] == "Hi"
 
 
-USAGE: dict[str, Any] = {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}}
-
 #: How ends are written, the chunks, what is waited for behind a sure end, the server's pauses (both in seconds), and the answer.
-#: Nothing but the usage makes an end sure.
 PAUSES: list[tuple[str, list[dict[str, Any]], float, float, str]] = [
     (
         "beside each text",
@@ -278,7 +275,7 @@ PAUSES: list[tuple[str, list[dict[str, Any]], float, float, str]] = [
     (
         "behind a text",
         [chunk_of("One "), ends(), chunk_of("two "), chunk_of("three"), ends()],
-        0.05,
+        openai_stream._USAGE_S,
         0.3,
         "One two three",
     ),
@@ -286,17 +283,11 @@ PAUSES: list[tuple[str, list[dict[str, Any]], float, float, str]] = [
     (
         "behind each text",
         [chunk_of("One "), ends(), chunk_of("two "), ends(), chunk_of("three"), ends()],
-        0.05,
+        openai_stream._USAGE_S,
         0.3,
         "One two three",
     ),
-    (
-        "with the usage, long before more",
-        [chunk_of("One "), ends(), USAGE, chunk_of("too late"), ends()],
-        0.05,
-        5,
-        "One ",
-    ),
+    ("long before more", [chunk_of("One "), ends(), chunk_of("too late"), ends()], 0.05, 5, "One "),
 ]
 
 
@@ -317,10 +308,8 @@ async def test_text_that_comes_some_time_after_an_end_belongs_to_the_answer(
         for chunk, following in pairwise([*chunks, None]):
             writer.write(body(chunk or {}, done=following is None))
             # As slow as the row says, unless nobody waits any longer.
-            is_text = following in (None, USAGE) or (
-                chunk != USAGE and "finish_reason" not in (chunk or {})["choices"][0]
-            )
-            await asyncio.wait([has_left], timeout=0 if is_text else pause_s)
+            is_end = following is None or "finish_reason" not in (chunk or {})["choices"][0]
+            await asyncio.wait([has_left], timeout=0 if is_end else pause_s)
         writer.close()
 
     monkeypatch.setattr(openai_stream, "_USAGE_S", usage_s)
@@ -331,35 +320,6 @@ async def test_text_that_comes_some_time_after_an_end_belongs_to_the_answer(
     assert run.outcome is not None
     assert run.outcome.status == "completed"
     assert [step["content"] for step in steps if step["type"] == "final_answer"] == [text]
-
-
-async def test_a_server_that_leaves_its_streams_open_is_waited_for_once(
-    make_agent: MakeAgent, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    more: list[dict[str, Any]] = []
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
-        for chunk in [chunk_of("Hi"), ends(), *more]:
-            writer.write(body(chunk, done=False))
-            await writer.drain()
-        await reader.read()  # until the client closes
-        writer.close()
-
-    monkeypatch.setattr(openai_stream, "_USAGE_S", 0.1)
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as serving:
-        server = f"http://127.0.0.1:{serving.sockets[0].getsockname()[1]}/v1"
-        for timeout_s in (0.5, 60, 60):
-            at = time.monotonic()
-            steps = await steps_of(make_agent(server=server, timeout_s=timeout_s).start("?"))
-            assert [step["content"] for step in steps if step["type"] == "final_answer"] == ["Hi"]
-            assert time.monotonic() - at < 30
-        assert caplog.text.count("leaves its streams open") == 1
-        # It is waited for again once it has gone on after an end.
-        more = [chunk_of(" there"), ends()]
-        await steps_of(make_agent(server=server, timeout_s=0.5).start("?"))
-        assert not openai_stream._leave_open
 
 
 async def test_a_late_loop_reads_in_larger_pieces_and_loses_nothing(server: ModelServer, make_agent: MakeAgent) -> None:
