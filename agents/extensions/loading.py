@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import os
+import socket
 import sys
 import traceback
 import warnings
@@ -80,6 +81,13 @@ def _imported(name: str, source: str | EntryPoint) -> Any:
         raise _Problem(_why_not(name, error)) from None
     finally:
         silence_log()
+        _restore_resolution()
+
+
+def _restore_resolution() -> None:
+    """Undo what an unused tool of Qwen-Agent does when an extension imports it: addresses of names were IPv4 alone."""
+    if (search := sys.modules.get("qwen_agent.tools.image_search")) is not None:
+        socket.getaddrinfo = search._orig_getaddrinfo  # noqa: SLF001
 
 
 def _why_not(name: str, error: BaseException) -> str:

@@ -23,8 +23,15 @@ def test_agents_are_found_by_name() -> None:
         get_agent("poet")
 
 
-def test_changes_of_qwen_agent_to_the_process_are_undone() -> None:
-    load = "from agents import loading\nloading.load_driver()\n"
+@pytest.mark.parametrize(
+    "load",
+    [
+        "from agents import loading\nloading.load_driver()\n",
+        "import agents\nagents.load_extensions(['tests.example_extension'], installed=False)\n",
+    ],
+    ids=["driver", "extension"],
+)
+def test_changes_of_qwen_agent_to_the_process_are_undone(load: str) -> None:
     script = f"import socket\nbefore = socket.getaddrinfo\n{load}assert socket.getaddrinfo is before"
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
 
