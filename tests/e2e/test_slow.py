@@ -4,14 +4,18 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
 
+import pytest
 from playwright.async_api import Page, Request, Route, expect
 
+from tests.e2e.conftest import Enter
 from tests.e2e.conversation import Conversation
 from tests.e2e.test_files import payload
 from tests.e2e.watch import Watch
-from tests.model_server import ModelServer, Script
-from tests.serving import Browser
+from tests.faults.proxy import Proxy
+from tests.model_server import Call, ModelServer, Script
+from tests.serving import Browser, Server
 
 
 @contextlib.asynccontextmanager
@@ -199,3 +203,46 @@ async def begin_with_a_file(talk: Conversation) -> None:
     await expect(talk.runs).to_have_count(1)
     await expect(talk.runs.first).to_contain_text("tea.txt")
     await expect(talk.message).to_have_value("")
+
+
+@pytest.mark.long
+async def test_nothing_is_lost_or_done_twice_on_a_slow_line(
+    enter: Enter, api: Browser, server: Server, model: ModelServer, watch: Watch
+) -> None:
+    """Each piece of data takes a third of a second, in both directions; the hand does not wait for any of it."""
+    address = urlsplit(server.url)
+    async with Proxy.before(str(address.hostname), address.port or 80) as line:
+        line.latency_s = 0.3
+        proxied = line.instead_of(server.url).rstrip("/")
+        watch.origins.add(proxied)
+        thought = Script(reasoning="I think " * 30, calls=[Call("python", {"code": "6*7"})], piece=4, every_s=0.1)
+        model.enqueue(thought, Script("Yes."), Script("No."))
+        session_id = await api.new_session()
+        talk = await enter(f"/sessions/{session_id}/", base_url=proxied)
+        await talk.is_live()
+        keyboard = talk.page.keyboard
+        await talk.message.focus()
+        for text, press in (("Is it?", "Enter"), ("And that?", "Enter"), ("Be brief", "Alt+Enter")):
+            if press == "Alt+Enter":
+                # Before, it would be a question like the others.
+                await talk.is_at_work()
+            await keyboard.type(text)
+            await keyboard.press(press)
+            await keyboard.press(press)
+        await keyboard.type("Half a quest")
+        await expect(talk.endlines).to_have_count(2)
+        await expect(talk.questions).to_have_text(["Is it?", "And that?"])
+        await expect(talk.waiting).to_have_count(0)
+        await expect(talk.message).to_have_value("Half a quest")
+        await talk.page.get_by_role("button", name="More", exact=True).click()
+        await talk.page.get_by_role("button", name="Rename", exact=True).click()
+        await keyboard.type("A slow one")
+        await keyboard.press("Enter")
+        await keyboard.press("Enter")
+        await expect(talk.page.get_by_role("heading", level=1)).to_have_text("A slow one")
+        _, events = await api.call("GET", f"sessions/{session_id}/events/?limit=200")
+        stored = [each["data"] for each in events["events"]]
+        assert [each["content"] for each in stored if each.get("type") == "steer"] == ["Be brief"]
+        begun = [each["data"]["message"] for each in events["events"] if each["type"] == "reasoning_start"]
+        assert begun == ["Is it?", "And that?"]
+        await talk.page.close()
