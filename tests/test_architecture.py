@@ -340,3 +340,12 @@ def test_a_contract_has_no_more_layers_than_one_can_keep_in_mind() -> None:
     layers = {contract["name"]: len(contract["layers"]) for contract in contracts if contract["type"] == "layers"}
     assert len(layers) >= 6, layers
     assert max(layers.values()) <= 8, layers
+
+
+def test_each_package_has_a_contract_of_its_own() -> None:
+    contracts = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    bound = {package for contract in contracts for package in contract.get("containers", ())}
+    inits = (init.relative_to(PROJECT) for top in ("agents", "chat") for init in (PROJECT / top).rglob("__init__.py"))
+    packages = {".".join(init.parts[:-1]) for init in inits if len(list((PROJECT / init).parent.glob("*.py"))) > 5}
+    # Migrations follow one another, commands import no other command.
+    assert packages - bound == {"chat.migrations", "chat.accounts.migrations", "chat.management.commands"}
