@@ -24,7 +24,11 @@ from tests.serving import ROOT, Browser, Server
 SERVERS = {
     "uvicorn": ["uvicorn", "config.asgi:application", "--host", "127.0.0.1", "--port", "{port}"],
     "daphne": ["daphne", "--bind", "127.0.0.1", "--port", "{port}", "config.asgi:application"],
-}
+    "gunicorn": [
+        "gunicorn", "config.asgi:application", "--worker-class", "uvicorn.workers.UvicornWorker", "--bind", "127.0.0.1:{port}",
+    ],
+}  # fmt: skip
+IN_LONG = [pytest.param("uvicorn", marks=pytest.mark.long), "daphne", pytest.param("gunicorn", marks=pytest.mark.long)]
 
 
 class Started:
@@ -42,6 +46,7 @@ class Started:
                 env={**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings", "DATA_DIR": str(data), **environment},
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
 
     @property
@@ -57,8 +62,11 @@ class Started:
             return False
 
     def end(self, number: int = signal.SIGTERM) -> int:
-        """End it; returns its exit status."""
-        self.process.send_signal(number)
+        """End it; returns its exit status. What cannot be caught is sent to its workers too."""
+        if number == signal.SIGKILL:
+            os.killpg(self.process.pid, number)
+        else:
+            self.process.send_signal(number)
         return self.process.wait(60)
 
 
@@ -97,7 +105,7 @@ def run_of(data: Path) -> tuple[str, str]:
     return status, last
 
 
-@pytest.mark.parametrize("name", [pytest.param("uvicorn", marks=pytest.mark.long), "daphne"])
+@pytest.mark.parametrize("name", IN_LONG)
 async def test_another_server_serves_ends_its_runs_and_recovers(name: str, model: ModelServer, tmp_path: Path) -> None:
     data = tmp_path / "data"
     Server(data).prepare("ada")
@@ -124,7 +132,7 @@ async def test_another_server_serves_ends_its_runs_and_recovers(name: str, model
             file.execute("DELETE FROM chat_run")
 
 
-@pytest.mark.parametrize("name", SERVERS)
+@pytest.mark.parametrize("name", ["uvicorn", "daphne", pytest.param("gunicorn", marks=pytest.mark.long)])
 async def test_a_second_one_on_the_same_data_refuses(name: str, tmp_path: Path) -> None:
     data = tmp_path / "data"
     Server(data).prepare("ada")
