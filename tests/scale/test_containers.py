@@ -85,6 +85,11 @@ class Composition:
         (found,) = [name for name in names if name in {f"{self.name}_{service}_1", f"{self.name}-{service}-1"}]
         return found
 
+    def logs(self, service: str) -> str:
+        """What a service's container has written to both of its outputs."""
+        asked = [ENGINE, "logs", self.container(service)]
+        return subprocess.run(asked, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False).stdout
+
     def is_healthy(self, service: str) -> bool:
         """Run the service's own health check in its container."""
         kind, *command = self.services[service]["healthcheck"]["test"]
@@ -99,7 +104,7 @@ class Composition:
         ends_at = time.monotonic() + 120
         for service in services:
             while "healthcheck" in self.services[service] and not self.is_healthy(service):
-                assert time.monotonic() < ends_at, engine("logs", self.container(service))
+                assert time.monotonic() < ends_at, self.logs(service)
                 time.sleep(0.5)
 
     def recreate(self, service: str) -> None:
@@ -124,7 +129,7 @@ def composition(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     try:
         made.start("postgres", "redis")
         made.run("up", "--detach", "--no-build", "prepare")
-        assert engine("wait", made.container("prepare")).split() == ["0"], engine("logs", made.container("prepare"))
+        assert engine("wait", made.container("prepare")).split() == ["0"], made.logs("prepare")
         made.start("web-1", "web-2", "worker-1", "worker-2", "ticker")
         made.start("proxy")
         yield made
