@@ -25,7 +25,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 # When run as a program, this file is not in a package yet.
 sys.path.insert(0, str(BASE_DIR))
 
-from scripts.machine import install_chromium, install_headless_shell, install_programs  # noqa: E402
+from scripts.machine import install_chromium, install_headless_shell, install_other_browsers, install_programs  # noqa: E402
 from scripts.shell import BootstrapError, exec_program, file_hash, log_line, run_quietly  # noqa: E402
 
 VENV = BASE_DIR / ".venv"
@@ -117,6 +117,7 @@ def test_faults(*arguments: str) -> None:
     """Run the tests that break real parts, and the long tests of all folders; arguments go to pytest."""
     for_tests()
     install_programs()
+    install_other_browsers()
     exec_program(PYTHON, "-m", "pytest", "-m", "faults or long", *(arguments or ("tests", "--durations", "0")))
 
 

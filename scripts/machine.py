@@ -16,6 +16,8 @@ HEADLESS_BROWSERS = ("chromium-headless-shell", "chrome-headless-shell")
 WHOLE_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 #: What stands around the product where it is large: programs, and Debian's packages that bring them.
 PROGRAMS = {"pgbouncer": "pgbouncer", "nginx": "nginx", "promtool": "prometheus"}
+#: The browsers beside Chromium, and what shows them, likewise; their tests are skipped where they are missing.
+OTHER_BROWSERS = {"firefox": "firefox-esr", "WebKitWebDriver": "webkit2gtk-driver", "Xvfb": "xvfb"}
 
 
 def find_chromium(python: Path, names: tuple[str, ...] = (*HEADLESS_BROWSERS, *WHOLE_BROWSERS)) -> str | None:
@@ -63,6 +65,13 @@ def install_chromium(python: Path) -> None:
     if set_chromium(python) or any(_install_browser(commands) and set_chromium(python) for commands in attempts):
         return
     raise BootstrapError("The tests need a browser: install Chromium or Chrome (Debian: apt install chromium).")
+
+
+def install_other_browsers() -> None:
+    """Install each of `OTHER_BROWSERS` that is missing, where that can be."""
+    for program, package in OTHER_BROWSERS.items():
+        if shutil.which(program) is None:
+            _install_browser(_by_package(package))
 
 
 def _by_package(name: str) -> list[list[str]]:

@@ -129,6 +129,18 @@ def test_without_uv_locks_cannot_be_written(bare: Path) -> None:
         bootstrap.lock()
 
 
+def test_a_browser_that_cannot_be_installed_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installer = tmp_path / "apt-get"
+    installer.write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/done\ncase "$*" in *firefox-esr) exit 100;; esac\n')
+    installer.chmod(0o755)
+    (tmp_path / "Xvfb").symlink_to(installer)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(machine.os, "geteuid", lambda: 0)
+    machine.install_other_browsers()
+    asked = [line.split()[-1] for line in (tmp_path / "done").read_text().splitlines()]
+    assert asked == ["update", "firefox-esr", "update", "webkit2gtk-driver"]
+
+
 def test_a_browser_that_shows_nothing_is_none(tmp_path: Path) -> None:
     broken = tmp_path / "chromium"
     broken.write_text("#!/bin/sh\necho cannot open shared object file >&2\nexit 127\n")

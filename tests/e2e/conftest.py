@@ -17,7 +17,9 @@ from playwright.async_api import Browser as Chromium
 from playwright.async_api import BrowserContext, expect
 
 from scripts import bootstrap
+from tests.e2e import firefox, webkit
 from tests.e2e.conversation import Conversation
+from tests.e2e.other_browsers import Page
 from tests.e2e.watch import Watch
 from tests.faults.world import until
 from tests.logins import write_logins
@@ -28,9 +30,12 @@ STAFF, READER, OTHER = "ada", "mei", "omar"
 #: Long, because the machine may be busy.
 PATIENCE_MS = 20_000
 
+OTHER_BROWSERS = {"Firefox": firefox, "WebKit": webkit}
+
 #: Cookies by their names, by the names of users.
 Logins = dict[str, dict[str, str]]
 Enter = Callable[..., Awaitable[Conversation]]
+OpenOther = Callable[[str], Awaitable[Page]]
 NewBrowser = Callable[..., Awaitable[BrowserContext]]
 
 
@@ -191,6 +196,23 @@ async def new_browser(
     yield open_one
     for context in contexts:
         await context.close()
+
+
+@pytest.fixture(scope="module")
+async def open_other(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[OpenOther]:
+    """Opens one of `OTHER_BROWSERS`, the same one for all tests of a module; skips the test where it is not installed."""
+    async with contextlib.AsyncExitStack() as until_done:
+        pages: dict[str, Page] = {}
+
+        async def open_one(name: str) -> Page:
+            kind = OTHER_BROWSERS[name]
+            if not kind.installed():
+                pytest.skip(f"{name} is not installed.")
+            if name not in pages:
+                pages[name] = await until_done.enter_async_context(kind.opened(tmp_path_factory.mktemp(name)))
+            return pages[name]
+
+        yield open_one
 
 
 @pytest.fixture

@@ -1,8 +1,4 @@
-"""Firefox, by the standard protocol of browsers (WebDriver BiDi), as far as the tests of reading need it.
-
-Playwright has its own build of Firefox; here it is the one that people use. ``Page`` has those of Playwright's methods that the tests of
-reading use.
-"""
+"""Firefox, by the standard protocol of browsers (WebDriver BiDi)."""
 
 import asyncio
 import contextlib
@@ -13,20 +9,14 @@ import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 
+from tests.e2e import other_browsers
+
 INSTALLED = ("firefox-esr", "firefox")
 _LISTENING = re.compile(rb"WebDriver BiDi listening on (ws://[\d.:]+)")
-_KEYS = {
-    "PageUp": "\ue00e",
-    "PageDown": "\ue00f",
-    "End": "\ue010",
-    "Home": "\ue011",
-    "ArrowUp": "\ue013",
-    "Shift": "\ue008",
-    "Space": " ",
-}
 #: No first-run pages, updates or telemetry; scrollbars that stay visible.
 _PREFERENCES = {
     "app.update.disabledForTesting": True,
@@ -42,10 +32,6 @@ _PREFERENCES = {
     "widget.gtk.overlay-scrollbars.enabled": False,
     "dom.w3c_touch_events.enabled": 1,
 }
-_WAIT_S = 20
-_UNTIL = """async (arg) => {{
-  while (!(await ({function})(arg))) await new Promise((again) => setTimeout(again, 20));
-}}"""
 
 
 def installed() -> str | None:
@@ -53,16 +39,15 @@ def installed() -> str | None:
     return next((path for name in INSTALLED if (path := shutil.which(name))), None)
 
 
-class Page:
+class Page(other_browsers.Page):
     """The only page of a Firefox."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        super().__init__()
         self._socket = socket
         self._ids = itertools.count(1)
         self._context = ""
-        self._pointer = (0.0, 0.0)
-        self.mouse = _Mouse(self)
-        self.keyboard = _Keyboard(self)
+        self._errors: list[str] = []
 
     async def send(self, method: str, **params: Any) -> Any:
         """Send a command, and wait for the answer."""
@@ -70,33 +55,36 @@ class Page:
         await self._socket.send_json({"id": number, "method": method, "params": params})
         while True:
             message = await self._socket.receive_json(timeout=60)
+            if message.get("method") == "log.entryAdded":
+                self._logged(message["params"])
             if message.get("id") == number:
                 assert message["type"] == "success", message
                 return message["result"]
+
+    def _logged(self, entry: dict[str, Any]) -> None:
+        if (entry["type"], entry["level"]) == ("javascript", "error"):
+            self._errors.append(entry["text"])
 
     async def begin(self, width: int, height: int) -> None:
         """Begin a session, and set the page's size."""
         await self.send("session.new", capabilities={})
         self._context = (await self.send("browsingContext.getTree"))["contexts"][0]["context"]
-        await self.send(
-            "browsingContext.setViewport", context=self._context, viewport={"width": width, "height": height}
-        )
+        await self.send("session.subscribe", events=["log.entryAdded"])
+        await self.set_size(width, height)
 
-    async def add_cookie(self, name: str, value: str, host: str) -> None:
-        """Give it a cookie."""
+    async def set_size(self, width: int, height: int) -> None:
+        viewport = {"width": width, "height": height}
+        await self.send("browsingContext.setViewport", context=self._context, viewport=viewport)
+
+    async def add_cookie(self, name: str, value: str, address: str) -> None:
+        host = urlsplit(address).hostname
         cookie = {"name": name, "value": {"type": "string", "value": value}, "domain": host, "path": "/"}
         await self.send("storage.setCookie", cookie=cookie)
 
-    async def add_init_script(self, function: str) -> None:
-        """Run a function before the scripts of each page."""
-        await self.send("script.addPreloadScript", functionDeclaration=function)
-
     async def goto(self, address: str) -> None:
-        """Open an address."""
         await self.send("browsingContext.navigate", context=self._context, url=address, wait="complete")
 
     async def evaluate(self, function: str, arg: Any = None) -> Any:
-        """Call a function in the page."""
         answer = await self.send(
             "script.callFunction",
             functionDeclaration=f"async (arg) => JSON.stringify(await ({function})(JSON.parse(arg)) ?? null)",
@@ -108,80 +96,15 @@ class Page:
         assert answer["type"] == "success", answer
         return json.loads(answer["result"]["value"])
 
-    async def wait_for_function(self, function: str, arg: Any = None) -> None:
-        """Wait until a function returns true."""
-        async with asyncio.timeout(_WAIT_S):
-            await self.evaluate(_UNTIL.format(function=function), arg)
-
-    def locator(self, selector: str) -> "_Locator":
-        """The first element of a selector."""
-        return _Locator(self, selector)
-
-    async def act(self, kind: str, *actions: dict[str, Any], **parameters: Any) -> None:
-        """Perform actions of an input device."""
-        device = {"type": kind, "id": kind, "actions": list(actions), **parameters}
+    async def act(self, kind: str, *actions: dict[str, Any], **more: Any) -> None:
+        device = {"type": kind, "id": kind, "actions": list(actions), **more}
         await self.send("input.performActions", context=self._context, actions=[device])
 
-
-class _Locator:
-    def __init__(self, page: Page, selector: str) -> None:
-        self._page = page
-        self._selector = selector
-
-    async def bounding_box(self) -> dict[str, float]:
-        box = await self._page.evaluate(
-            "(selector) => { const { x, y, width, height } = document.querySelector(selector).getBoundingClientRect();"
-            " return { x, y, width, height } }",
-            self._selector,
-        )
-        return dict(box)
-
-    async def focus(self) -> None:
-        await self._page.evaluate("(selector) => document.querySelector(selector).focus()", self._selector)
-
-    async def click(self) -> None:
-        box = await self.bounding_box()
-        await self._page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-
-
-class _Mouse:
-    def __init__(self, page: Page) -> None:
-        self._page = page
-        self._at = (0, 0)
-
-    async def _act(self, *actions: dict[str, Any]) -> None:
-        await self._page.act("pointer", *actions, parameters={"pointerType": "mouse"})
-
-    async def move(self, x: float, y: float, *, steps: int = 1) -> None:
-        begin, self._at = self._at, (round(x), round(y))
-        for step in range(1, steps + 1):
-            x, y = (round(a + (b - a) * step / steps) for a, b in zip(begin, self._at, strict=True))
-            await self._act({"type": "pointerMove", "x": x, "y": y})
-
-    async def down(self, *, button: str = "left") -> None:
-        await self._act({"type": "pointerDown", "button": 1 if button == "middle" else 0})
-
-    async def up(self, *, button: str = "left") -> None:
-        await self._act({"type": "pointerUp", "button": 1 if button == "middle" else 0})
-
-    async def click(self, x: float, y: float) -> None:
-        await self.move(x, y)
-        await self.down()
-        await self.up()
-
-    async def wheel(self, by_x: float, by_y: float) -> None:
-        x, y = self._at
-        await self._page.act("wheel", {"type": "scroll", "x": x, "y": y, "deltaX": round(by_x), "deltaY": round(by_y)})
-
-
-class _Keyboard:
-    def __init__(self, page: Page) -> None:
-        self._page = page
-
-    async def press(self, keys: str) -> None:
-        held = [_KEYS[name] for name in keys.split("+")]
-        down = [{"type": "keyDown", "value": key} for key in held]
-        await self._page.act("key", *down, *[{"type": "keyUp", "value": key} for key in reversed(held)])
+    async def take_errors(self) -> list[str]:
+        # What was reported until now comes before the answer.
+        await self.send("session.status")
+        taken, self._errors = self._errors, []
+        return taken
 
 
 @contextlib.asynccontextmanager

@@ -1,28 +1,23 @@
-"""Scrolling while an answer grows, in the Firefox that people use: the same means as in Chromium except touch, which it cannot simulate."""
+"""Scrolling while an answer grows, in Firefox and in WebKit: the same means as in Chromium except touch, which they cannot simulate."""
 
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
-from tests.e2e import firefox
-from tests.e2e.conftest import READER, Logins, log_in_newly
+from tests.e2e.conftest import READER, Logins, OpenOther, log_in_newly
+from tests.e2e.other_browsers import Page
 from tests.e2e.test_reading import AT_END, BACK, BOX, LATER, LINE, MEANS, PACES, follows, script, stays
 from tests.model_server import ModelServer, Script
 from tests.serving import Browser, Server
 
-pytestmark = pytest.mark.skipif(firefox.installed() is None, reason="No Firefox is installed.")
-
-# Installed before the page's scripts: the socket that they open, into which the test writes.
+# The page's socket, into which the test writes, is the one by which it acknowledges what it was sent.
 LISTEN = """() => {
-  const Real = WebSocket;
-  window.WebSocket = class extends Real {
-    constructor(...given) {
-      super(...given);
-      window.line = this;
-    }
+  const { send } = WebSocket.prototype;
+  WebSocket.prototype.send = function (text) {
+    window.line = this;
+    return send.call(this, text);
   };
   window.begin = (run, text) => {
     window.run = run;
@@ -41,7 +36,7 @@ LINES = "document.querySelectorAll('#log .answer .prose > p').length"
 class GrowingAnswer:
     """An answer that grows at a pace, by the page's own clock."""
 
-    def __init__(self, page: firefox.Page, run: str) -> None:
+    def __init__(self, page: Page, run: str) -> None:
         self.page = page
         self._run = run
 
@@ -84,27 +79,23 @@ def logins(server: Server) -> Logins:
     return log_in_newly(server)
 
 
-@pytest.fixture(scope="module")
-async def fox(tmp_path_factory: pytest.TempPathFactory, server: Server, logins: Logins) -> AsyncIterator[firefox.Page]:
-    """A Firefox in which the reader is logged in."""
-    async with firefox.opened(tmp_path_factory.mktemp("firefox")) as page:
-        for name, value in logins[READER].items():
-            await page.add_cookie(name, value, urlsplit(server.url).hostname or "")
-        await page.add_init_script(LISTEN)
-        yield page
-
-
 @pytest.fixture
-async def growing(fox: firefox.Page, server: Server, api: Browser, model: ModelServer) -> GrowingAnswer:
+async def growing(
+    other: str, open_other: OpenOther, server: Server, logins: Logins, api: Browser, model: ModelServer
+) -> GrowingAnswer:
     """A run whose model writes nothing more, on a page that shows what the test inserts."""
     model.respond = lambda _body: Script("", reasoning="Hm. ", fault="stall", fault_after=1)
+    page = await open_other(other)
+    for name, value in logins[READER].items():
+        await page.add_cookie(name, value, server.url)
     session = await api.new_session()
+    await page.goto(f"{server.url}/sessions/{session}/")
+    await page.wait_for_function("() => document.querySelector('#chip').dataset.state === 'live'")
+    await page.evaluate(LISTEN)
     status, run = await api.call("POST", f"sessions/{session}/messages/", {"message": "Go on"})
     assert status == 202
-    await fox.goto(f"{server.url}/sessions/{session}/")
-    await fox.wait_for_function("() => document.querySelector('#chip').dataset.state === 'live'")
-    await fox.wait_for_function("() => document.querySelector('#log [data-item=growing]') !== null")
-    growing = GrowingAnswer(fox, run["run_id"])
+    await page.wait_for_function("() => window.line && document.querySelector('#log [data-item=growing]') !== null")
+    growing = GrowingAnswer(page, run["run_id"])
     await growing.begin()
     return growing
 
@@ -115,17 +106,24 @@ MORE = {"smoothly by 60 px": script(f"() => {BOX}.scrollBy({{ top: -60, behavior
 HANDS = {name: go_up for name, go_up in {**MEANS, **MORE}.items() if "finger" not in name and name != "find in page"}
 
 
-#: What Firefox does differently from Chromium; the others take long, and are tested in Chromium as well.
-OWN = ("the scrollbar", "smoothly by 60 px", "End")
+#: What these browsers do differently from Chromium, or most people use; the others take long, and are tested in Chromium as well.
+OWN = {
+    "Firefox": ("the scrollbar", "smoothly by 60 px", "End"),
+    "WebKit": ("one turn of the wheel", "PageUp", "the wheel"),
+}
 
 
-def long_but_own(names: Iterable[str]) -> list[Any]:
-    """The cases of a table; those that Firefox does not do differently are marked as long."""
-    return [pytest.param(name, marks=() if name in OWN else pytest.mark.long) for name in names]
+def rows(names: Iterable[str]) -> list[Any]:
+    """The cases of a table in each browser; all but a browser's own are marked as long."""
+    return [
+        pytest.param(browser, name, marks=() if name in own else pytest.mark.long)
+        for name in names
+        for browser, own in OWN.items()
+    ]
 
 
 @pytest.mark.parametrize("speeds", PACES)
-@pytest.mark.parametrize("means", long_but_own(HANDS))
+@pytest.mark.parametrize(("other", "means"), rows(HANDS))
 async def test_a_hand_that_goes_up_is_never_pulled_back(
     growing: GrowingAnswer, means: str, speeds: Sequence[int]
 ) -> None:
@@ -133,6 +131,6 @@ async def test_a_hand_that_goes_up_is_never_pulled_back(
 
 
 @pytest.mark.parametrize("speeds", PACES)
-@pytest.mark.parametrize("back", long_but_own(back for back in BACK if "finger" not in back))
+@pytest.mark.parametrize(("other", "back"), rows(back for back in BACK if "finger" not in back))
 async def test_reaching_the_end_follows_again(growing: GrowingAnswer, back: str, speeds: Sequence[int]) -> None:
     await follows(growing, back, speeds)
