@@ -17,7 +17,9 @@ from tests.services import free_port
 PROGRAMS = ("WebKitWebDriver", "Xvfb")
 #: The window around the page must not be wider than a phone.
 _STYLE = "* { min-width: 0; margin: 0; padding: 0; border-width: 0; font-size: 4px; -gtk-icon-transform: scale(0.1); }"
-#: The protocol runs nothing before the scripts of a page: from the first call after it is loaded, errors are kept, over all pages of the site.
+#: Scrollbars that stay visible.
+_SETTINGS = "[Settings]\ngtk-overlay-scrolling=0\n"
+#: The protocol runs nothing before the scripts of a page: errors are kept from the first call after it is loaded, over all pages.
 _KEEP_ERRORS = """if (!window.areErrorsKept) {
   window.areErrorsKept = true;
   const kept = () => JSON.parse(sessionStorage.getItem("errors") ?? "[]");
@@ -84,14 +86,13 @@ async def opened(folder: Path, width: int = 1280, height: int = 800) -> AsyncIte
     """A WebKit with a profile of its own in a folder."""
     (folder / "gtk-3.0").mkdir()
     (folder / "gtk-3.0" / "gtk.css").write_text(_STYLE, "utf-8")
+    (folder / "gtk-3.0" / "settings.ini").write_text(_SETTINGS, "utf-8")
     async with contextlib.AsyncExitStack() as until_closed:
         environment = {
             **os.environ,
             **dict.fromkeys(("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"), str(folder)),
             "DISPLAY": f":{await until_closed.enter_async_context(_screen())}",
             "LIBGL_ALWAYS_SOFTWARE": "1",
-            # Scrollbars that stay visible.
-            "GTK_OVERLAY_SCROLLING": "0",
             # Its sandbox needs privileges that containers lack.
             "WEBKIT_DISABLE_SANDBOX_THIS_IS_DANGEROUS": "1",
         }
