@@ -109,16 +109,16 @@ HANDS = {name: go_up for name, go_up in {**MEANS, **MORE}.items() if "finger" no
 #: What these browsers do differently from Chromium, or most people use; the others take long, and are tested in Chromium as well.
 OWN = {
     "Firefox": ("the scrollbar", "smoothly by 60 px", "End"),
-    "WebKit": ("one turn of the wheel", "PageUp", "the wheel"),
+    "WebKit": ("one turn of the wheel", "PageUp", "the scrollbar"),
 }
 
 
-def rows(names: Iterable[str]) -> list[Any]:
+def rows(names: Iterable[str], browsers: Iterable[str] = OWN) -> list[Any]:
     """The cases of a table in each browser; all but a browser's own are marked as long."""
     return [
-        pytest.param(browser, name, marks=() if name in own else pytest.mark.long)
+        pytest.param(browser, name, marks=() if name in OWN[browser] else pytest.mark.long)
         for name in names
-        for browser, own in OWN.items()
+        for browser in browsers
     ]
 
 
@@ -130,7 +130,8 @@ async def test_a_hand_that_goes_up_is_never_pulled_back(
     await stays(growing, HANDS[means], means, speeds)
 
 
+# Not in WebKit: on a screen without a display it sometimes paints no more frames here, by which these tests wait.
 @pytest.mark.parametrize("speeds", PACES)
-@pytest.mark.parametrize(("other", "back"), rows(back for back in BACK if "finger" not in back))
+@pytest.mark.parametrize(("other", "back"), rows((back for back in BACK if "finger" not in back), ["Firefox"]))
 async def test_reaching_the_end_follows_again(growing: GrowingAnswer, back: str, speeds: Sequence[int]) -> None:
     await follows(growing, back, speeds)
