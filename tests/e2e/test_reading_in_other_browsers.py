@@ -130,7 +130,7 @@ async def test_a_hand_that_goes_up_is_never_pulled_back(
     await stays(growing, HANDS[means], means, speeds)
 
 
-# Not in WebKit: on a screen without a display it sometimes paints no more frames here, by which these tests wait.
+# Not in WebKit: there `settled`, by which these tests wait for frames, sometimes waits in vain; why is not known yet.
 @pytest.mark.parametrize("speeds", PACES)
 @pytest.mark.parametrize(("other", "back"), rows((back for back in BACK if "finger" not in back), ["Firefox"]))
 async def test_reaching_the_end_follows_again(growing: GrowingAnswer, back: str, speeds: Sequence[int]) -> None:
