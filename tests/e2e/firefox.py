@@ -103,8 +103,8 @@ class Page(other_browsers.Page):
     async def take_errors(self) -> list[str]:
         # What was reported until now comes before the answer.
         await self.send("session.status")
-        taken, self._errors = self._errors, []
-        return taken
+        errors, self._errors = self._errors, []
+        return errors
 
 
 @contextlib.asynccontextmanager

@@ -50,9 +50,9 @@ class Page(other_browsers.Page):
     async def send(self, path: str, **body: Any) -> Any:
         """Send a command, and wait for the answer."""
         async with self._http.post(f"/session/{self._session}/{path}", json=body) as answer:
-            told = await answer.json()
-            assert answer.status == 200, told
-            return told["value"]
+            response = await answer.json()
+            assert answer.status == 200, response
+            return response["value"]
 
     async def add_cookie(self, name: str, value: str, address: str) -> None:
         # A cookie is given to the site that is open.
@@ -68,9 +68,9 @@ class Page(other_browsers.Page):
         await self.evaluate("() => null")
 
     async def evaluate(self, function: str, arg: Any = None) -> Any:
-        told = await self.send("execute/async", script=_CALL % (_KEEP_ERRORS, function), args=[json.dumps(arg)])
-        assert "value" in told, told
-        return json.loads(told["value"])
+        response = await self.send("execute/async", script=_CALL % (_KEEP_ERRORS, function), args=[json.dumps(arg)])
+        assert "value" in response, response
+        return json.loads(response["value"])
 
     async def act(self, kind: str, *actions: dict[str, Any], **more: Any) -> None:
         await self.send("actions", actions=[{"type": kind, "id": kind, "actions": list(actions), **more}])
@@ -117,9 +117,9 @@ async def _begun(http: aiohttp.ClientSession) -> str:
     while True:
         with contextlib.suppress(aiohttp.ClientConnectorError):
             async with http.post("/session", json={"capabilities": {"alwaysMatch": {}}}) as answer:
-                told = await answer.json()
-                assert answer.status == 200, told
-                return str(told["value"]["sessionId"])
+                response = await answer.json()
+                assert answer.status == 200, response
+                return str(response["value"]["sessionId"])
         await asyncio.sleep(0.05)
 
 
