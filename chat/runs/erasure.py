@@ -56,6 +56,7 @@ from chat.models import (
     Thread,
     Verdict,
     WaitingCall,
+    WebhookDelivery,
     WordState,
 )
 from chat.runs import state as run_state
@@ -314,6 +315,7 @@ _PARTS: tuple[Callable[[int, int], bool], ...] = (
     _delete_some(lambda user_id: Connection.objects.filter(user=user_id)),
     _delete_some(lambda user_id: RequestKey.objects.filter(owner=user_id)),
     _delete_some(lambda user_id: Mail.objects.filter(user=user_id)),
+    _delete_some(lambda user_id: WebhookDelivery.objects.filter(webhook__owner=user_id)),
     _delete_some(lambda user_id: LogEntry.objects.filter(user=user_id)),
 )
 
