@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import Page, Request, Route, expect
+from playwright.async_api import Page, Request, Response, Route, expect
 
 from tests.e2e.conftest import Enter
 from tests.e2e.conversation import Conversation
@@ -18,24 +19,41 @@ from tests.model_server import Call, ModelServer, Script
 from tests.serving import Browser, Server
 
 
+@dataclass
+class Held:
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    bodies: list[dict[str, object]] = field(default_factory=list)
+
+
 @contextlib.asynccontextmanager
-async def held(page: Page, where: str, method: str) -> AsyncIterator[asyncio.Event]:
-    """Hold the requests to an address until the event is set; by the end there was exactly one."""
-    release, asked = asyncio.Event(), []
+async def held(page: Page, where: str, method: str, times: int = 1) -> AsyncIterator[Held]:
+    """Hold the requests to an address until the block ends; there are exactly so many, one after the other."""
+    release, requests = asyncio.Event(), Held()
 
     async def hold(route: Route, request: Request) -> None:
         if request.method == method:
-            asked.append(request.post_data)
+            is_json = (await request.header_value("content-type") or "").startswith("application/json")
+            requests.bodies.append(request.post_data_json if is_json else {})
+            requests.begun.set()
             await release.wait()
         await route.continue_()
 
-    address = re.compile(where)
+    address, answered = re.compile(where), []
+
+    def is_last(response: Response) -> bool:
+        if address.search(response.url) and response.request.method == method:
+            answered.append(response)
+        return len(answered) == times
+
     await page.route(address, hold)
     try:
-        async with page.expect_response(lambda answer: address.search(answer.url) and answer.request.method == method):
-            yield release
+        async with page.expect_response(is_last) as last:
+            yield requests
+            await requests.begun.wait()
+            assert len(requests.bodies) == 1, requests
             release.set()
-        assert len(asked) == 1, asked
+        await (await last.value).finished()
+        assert len(requests.bodies) == times, requests
     finally:
         release.set()
         await page.unroute(address)
@@ -44,40 +62,32 @@ async def held(page: Page, where: str, method: str) -> AsyncIterator[asyncio.Eve
 async def rename(talk: Conversation) -> None:
     page = talk.page
     heading, box = page.get_by_role("heading", level=1), page.get_by_role("dialog").get_by_label("Title")
+    address = f"/api/sessions/{talk.session_id}/$"
 
     async def open_dialog(title: str) -> None:
         await page.get_by_role("button", name="More", exact=True).click()
         await page.get_by_role("button", name="Rename", exact=True).click()
         await box.fill(title)
 
-    address, asked, release = re.compile(f"/api/sessions/{talk.session_id}/$"), [], asyncio.Event()
-
-    async def hold(route: Route, request: Request) -> None:
-        if request.method == "PATCH":
-            asked.append(request.post_data_json["title"])
-            await release.wait()
-        await route.continue_()
-
-    await page.route(address, hold)
     await open_dialog("First")
-    await box.press("Enter")
-    await box.press_sequentially(" and more")
-    await box.press("Enter")
-    await box.press("Enter")
-    release.set()
+    async with held(page, address, "PATCH", times=2) as requests:
+        await box.press("Enter")
+        await box.press_sequentially(" and more")
+        await box.press("Enter")
+        await box.press("Enter")
     await expect(heading).to_have_text("First and more")
     await expect(box).to_be_hidden()
-    assert asked == ["First", "First and more"]
-    await page.unroute(address)
+    assert [each["title"] for each in requests.bodies] == ["First", "First and more"]
     # What was typed meanwhile without Enter is not saved yet.
     await open_dialog("Second")
-    async with held(page, f"/api/sessions/{talk.session_id}/$", "PATCH"):
+    async with held(page, address, "PATCH"):
         await box.press("Enter")
         await box.press_sequentially(" and more")
     await expect(heading).to_have_text("Second")
     await expect(box).to_have_value("Second and more")
-    async with held(page, f"/api/sessions/{talk.session_id}/$", "PATCH"):
+    async with held(page, address, "PATCH") as requests:
         await box.press("Enter")
+        await requests.begun.wait()
         await page.keyboard.press("Escape")
         await open_dialog("Another")
     await expect(heading).to_have_text("Second and more")
@@ -90,11 +100,22 @@ async def comment(talk: Conversation) -> None:
     await talk.runs.last.get_by_role("button", name="Comment on the answer").click()
     box, messages = page.locator(".thread textarea"), page.locator(".thread .said")
     await box.fill("Is that so?")
+    async with held(page, "/comments/$", "POST", times=2) as requests:
+        await page.keyboard.press("Control+Enter")
+        await page.keyboard.press("Control+Enter")
+        await box.press_sequentially(" By whom?")
+        await page.keyboard.press("Control+Enter")
+    assert [each["text"] for each in requests.bodies] == ["Is that so?", "By whom?"]
+    await expect(messages).to_have_text(["Is that so?", "By whom?"])
+    await expect(box).to_have_value("")
+    # What is still being written when the answer comes is not sent, though a part of it was.
+    await box.fill("And why?")
     async with held(page, "/comments/$", "POST"):
         await page.keyboard.press("Control+Enter")
-        await box.press_sequentially(" I think")
+        await box.press_sequentially(" I")
         await page.keyboard.press("Control+Enter")
-    await expect(messages).to_have_text(["Is that so?"])
+        await box.press_sequentially(" think")
+    await expect(messages).to_have_text(["Is that so?", "By whom?", "And why?"])
     await expect(box).to_have_value("I think")
 
     async def lose(route: Route) -> None:
@@ -106,13 +127,13 @@ async def comment(talk: Conversation) -> None:
     await expect(page.get_by_text("It could not be saved. Please try again.")).to_be_visible()
     await page.keyboard.press("Control+Enter")
     await expect(box).to_have_value("")
-    await expect(messages).to_have_text(["Is that so?", "I think"])
+    await expect(messages).to_have_text(["Is that so?", "By whom?", "And why?", "I think"])
 
 
 async def edit_a_comment(talk: Conversation) -> None:
     """What is typed while a change is being stored is neither lost nor stored as another comment."""
     page = talk.page
-    box, messages = page.locator(".thread textarea"), page.locator(".thread .said")
+    box, message = page.locator(".thread textarea"), page.locator(".thread .said").last
     await box.fill("Half a comment")
     await page.get_by_role("button", name="Change the comment").last.click()
     await expect(box).to_have_value("I think")
@@ -120,12 +141,15 @@ async def edit_a_comment(talk: Conversation) -> None:
     async with held(page, "/api/comments/", "PATCH"):
         await page.keyboard.press("Control+Enter")
         await box.press_sequentially(", too")
+    await expect(message).to_have_text("I think so")
+    await expect(box).to_have_value("I think so, too")
+    async with held(page, "/api/comments/", "PATCH", times=2) as requests:
         await page.keyboard.press("Control+Enter")
-    await expect(messages).to_have_text(["Is that so?", "I think so"])
-    await expect(box).to_have_value(re.compile(", too$"))
-    async with held(page, "/api/comments/", "PATCH"):
+        await requests.begun.wait()
+        await box.press_sequentially("!")
         await page.keyboard.press("Control+Enter")
-    await expect(messages).to_have_text(["Is that so?", "I think so, too"])
+    assert [each["text"] for each in requests.bodies] == ["I think so, too", "I think so, too!"]
+    await expect(message).to_have_text("I think so, too!")
     # What was begun before is there again, also after Escape.
     await expect(box).to_have_value("Half a comment")
     await box.press("Escape")
@@ -136,7 +160,14 @@ async def edit_a_comment(talk: Conversation) -> None:
 
 async def judge(talk: Conversation) -> None:
     page = talk.page
-    good = talk.runs.last.get_by_role("button", name="A good run")
+    good, bad = (talk.runs.last.get_by_role("button", name=name) for name in ("A good run", "A bad run"))
+    async with held(page, "/verdict/$", "PUT", times=2) as requests:
+        await good.click()
+        await good.click()
+        await bad.click()
+    assert [each["verdict"] for each in requests.bodies] == ["good", "bad"]
+    await expect(page.locator(".verdict-why")).to_be_visible()
+    await expect(bad).to_have_attribute("aria-pressed", "true")
     async with held(page, "/verdict/$", "PUT"):
         await good.click()
         await good.click()
@@ -181,7 +212,7 @@ async def test_nothing_is_lost_or_done_twice_while_an_answer_is_slow(
     for act in (rename, comment, edit_a_comment, judge, take_back_a_word):
         await act(talk)
     _, events = await api.call("GET", f"sessions/{talk.session_id}/comments/")
-    assert [each["text"] for each in events["items"]] == ["Is that so?", "I think so, too"]
+    assert [each["text"] for each in events["items"]] == ["Is that so?", "By whom?", "And why?", "I think so, too!"]
     await begin_with_a_file(talk)
 
 

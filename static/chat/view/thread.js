@@ -31,6 +31,8 @@ export class Thread {
   /** The new comment that was in the box before. */
   #unsent = "";
   #isSaying = false;
+  /** What was in the box when it was sent last. */
+  #confirmed = "";
   /** A comment of which it is not known whether it was stored, and the comments from before. @type {{text: string, known: Set<string>}|null} */
   #unsure = null;
 
@@ -163,15 +165,22 @@ export class Thread {
   }
 
   async #say() {
-    const text = this.#box.value;
-    const changing = this.#changing;
-    if (!text.trim() || this.#isSaying) return;
+    this.#confirmed = this.#box.value;
+    if (this.#isSaying) return;
     this.#isSaying = true;
-    await this.#attempt(async () => {
-      const stored = await (changing ? this.#from.api.editComment(changing, text) : this.#writeNew(text));
-      this.#stored(text, changing);
-      this.#publish(stored);
-    });
+    let isConfirmed = true;
+    while (isConfirmed && this.#box.value.trim()) {
+      isConfirmed = false;
+      const text = this.#box.value;
+      const changing = this.#changing;
+      await this.#attempt(async () => {
+        const stored = await (changing ? this.#from.api.editComment(changing, text) : this.#writeNew(text));
+        // What was changed and sent meanwhile is stored after that, but not what is still being written.
+        isConfirmed = this.#box.value === this.#confirmed && this.#confirmed !== text;
+        this.#stored(text, changing);
+        this.#publish(stored);
+      });
+    }
     this.#isSaying = false;
   }
 

@@ -18,8 +18,8 @@ export class Verdicts {
   #counts = new Map();
   /** @type {Map<string, Word>} */
   #mine = new Map();
-  /** Runs whose verdict is on its way. @type {Set<string>} */
-  #giving = new Set();
+  /** By run: the button that was pressed last, while verdicts are on their way. @type {Map<string, Word>} */
+  #pressed = new Map();
 
   /**
    * @param {object} from
@@ -82,12 +82,31 @@ export class Verdicts {
     const button = closestTo(event, "[data-verdict]");
     if (!button) return;
     const article = /** @type {HTMLElement} */ (closest(button, ".run"));
+    void this.#press(article, /** @type {Word} */ (button.dataset.verdict));
+  }
+
+  /**
+   * Give a verdict, or take it back. A second press of the same button meanwhile is a double click; one of the other
+   * button is a change of mind, which follows.
+   *
+   * @param {HTMLElement} article
+   * @param {Word} word
+   */
+  async #press(article, word) {
     const run = article.dataset.run ?? "";
-    const word = /** @type {Word} */ (button.dataset.verdict);
-    if (this.#giving.has(run)) return;
+    const isGiving = this.#pressed.has(run);
+    this.#pressed.set(run, word);
+    if (isGiving) return;
     article.querySelector(".verdict-why")?.remove();
-    if (this.#mine.get(run) === word) void this.#give(run, null, "");
-    else void this.#give(run, word, "").then((isDone) => isDone && this.#askWhy(article, word, button));
+    /** @type {Word|undefined} */
+    let given;
+    let isDone = true;
+    for (let next = this.#pressed.get(run); next && next !== given && isDone; next = this.#pressed.get(run)) {
+      given = next;
+      isDone = await this.#give(run, this.#mine.get(run) === given ? null : given, "");
+    }
+    this.#pressed.delete(run);
+    if (isDone && given && this.#mine.get(run) === given) this.#askWhy(article, given);
   }
 
   /**
@@ -98,7 +117,6 @@ export class Verdicts {
    * @param {string} reason
    */
   async #give(run, word, reason) {
-    this.#giving.add(run);
     try {
       this.update(await this.#from.api.judge(run, word, reason));
       this.#from.onPassed();
@@ -106,8 +124,6 @@ export class Verdicts {
     } catch (error) {
       this.#from.onRefused(messageOf(error, NOTES.notSaved));
       return false;
-    } finally {
-      this.#giving.delete(run);
     }
   }
 
@@ -116,10 +132,11 @@ export class Verdicts {
    *
    * @param {HTMLElement} article
    * @param {Word} word
-   * @param {HTMLElement} pressed
    */
-  #askWhy(article, word, pressed) {
+  #askWhy(article, word) {
     const run = article.dataset.run ?? "";
+    /** @type {HTMLElement|null} */
+    const pressed = find(article, `[data-verdict="${word}"]`);
     const form = clone("why");
     /** @type {HTMLTextAreaElement} */
     const box = slot(form, "reason");
@@ -133,9 +150,7 @@ export class Verdicts {
       if (event.key !== "Escape" || isComposing(event)) return;
       event.stopPropagation();
       form.remove();
-      /** @type {HTMLElement|null} */
-      const button = find(article, `[data-verdict="${word}"]`);
-      button?.focus();
+      pressed?.focus();
     });
     slot(article, "ending").querySelector(".body")?.append(form);
     // Whoever has gone on to write elsewhere meanwhile stays there.
