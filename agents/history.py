@@ -81,7 +81,7 @@ class _ValidNames:
         valid = set(filter(_is_valid_name, named))
         #: The name that is sent, by the original name.
         self._sent: dict[str, str] = {name: name for name in valid}
-        self._used_names = valid.union(tool_names)
+        self._names = _UniqueNames(valid.union(tool_names))
 
     def put_in(self, given: ChatMessage) -> ChatMessage:
         """The message, or a copy of it with valid names."""
@@ -100,7 +100,7 @@ class _ValidNames:
     def _sent_as(self, name: str) -> str:
         if name not in self._sent:
             plain = _INVALID_IN_NAME.sub("_", name)[:_LONGEST_NAME] or "unnamed"
-            self._sent[name] = name if _is_valid_name(name) else _unused(plain, self._used_names, _LONGEST_NAME)
+            self._sent[name] = name if _is_valid_name(name) else self._names.pick(plain, _LONGEST_NAME)
         return self._sent[name]
 
 
@@ -108,14 +108,22 @@ def _is_valid_name(name: str) -> bool:
     return 0 < len(name) <= _LONGEST_NAME and _INVALID_IN_NAME.search(name) is None
 
 
-def _unused(wanted: str, used: set[str], longest: int = 200) -> str:
-    """The wanted name if it is free, else the same with a number. It is added to ``used``."""
-    found, number = wanted or "call", 1
-    while found in used:
-        number += 1
-        found = f"{wanted[: longest - 8]}_{number}"
-    used.add(found)
-    return found
+class _UniqueNames:
+    """Gives out names that are not used yet. Some servers give all their calls the same id: that costs no more than other ids."""
+
+    def __init__(self, used: Collection[str] = ()) -> None:
+        self._used = set(used)
+        #: The last number that was tried, by what is before it.
+        self._numbers: dict[str, int] = {}
+
+    def pick(self, wanted: str, longest: int = 200) -> str:
+        """The wanted name if it is free, else the same with a number. It is used from then on."""
+        found, start = wanted or "call", wanted[: longest - 8]
+        while found in self._used:
+            number = self._numbers[start] = self._numbers.get(start, 1) + 1
+            found = f"{start}_{number}"
+        self._used.add(found)
+        return found
 
 
 def repair_tool_calls(history: Sequence[Mapping[str, Any]]) -> list[ChatMessage]:
@@ -126,7 +134,7 @@ def repair_tool_calls(history: Sequence[Mapping[str, Any]]) -> list[ChatMessage]
     """
     messages: list[ChatMessage] = []
     waiting: list[_Waiting] = []
-    used: set[str] = set()
+    ids = _UniqueNames()
 
     def close() -> None:
         messages.extend(
@@ -150,7 +158,7 @@ def repair_tool_calls(history: Sequence[Mapping[str, Any]]) -> list[ChatMessage]
             close()
             if calls := message.get("tool_calls"):
                 waiting += [
-                    _Waiting(str(call["id"]), _unused(str(call["id"]), used), call["function"]["name"])
+                    _Waiting(str(call["id"]), ids.pick(str(call["id"])), call["function"]["name"])
                     for call in calls
                 ]
                 message["tool_calls"] = [{**call, "id": found.id} for call, found in zip(calls, waiting, strict=True)]

@@ -80,13 +80,13 @@ class _Pool:
             del asked, call, answer, settled, result, error
         connections.close_all()
 
-    def close(self) -> None:
-        """End the threads once all queued calls are made, and close their connections."""
+    def close(self, until: float | None) -> None:
+        """End the threads once all queued calls are made, and close their connections; wait for that until then by the monotonic clock."""
         threads, self._threads = self._threads, []
         for _ in threads:
             self._calls.put(None)
         for thread in threads:
-            thread.join()
+            thread.join(None if until is None else max(0.0, until - time.monotonic()))
 
 
 def _settle(
@@ -159,7 +159,11 @@ def ask_patiently(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -
         connections.close_all()
 
 
-def close() -> None:
-    """Close all connections; the next call opens new ones."""
-    _readers.close()
-    _writers.close()
+def close(timeout_s: float | None = None) -> None:
+    """Make all queued calls, and close all connections; the next call opens new ones. Blocks, but no longer than the timeout.
+
+    What a database does not answer in that time is left to daemon threads, which end with the process.
+    """
+    until = None if timeout_s is None else time.monotonic() + timeout_s
+    _readers.close(until)
+    _writers.close(until)

@@ -33,11 +33,11 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._beat, args=(self._stop,), name="heartbeat", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """Stop sending heartbeats, and wait until the thread has ended."""
+    def stop(self, timeout_s: float | None = None) -> None:
+        """Send no more heartbeats, and wait until the thread has ended, but no longer than the timeout. Blocks."""
         self._stop.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(timeout_s)
             self._thread = None
 
     def is_steady(self, now: float) -> bool:

@@ -113,28 +113,32 @@ async def stop_clockwork() -> None:
     if not await run_registry.wait_ended(settings.SHUTDOWN_S):
         run_registry.interrupt_all()
         await run_registry.wait_ended(_STOP_S)
+    # A database that does not answer is waited for once.
+    close_s = _CLOSE_S
     try:
-        async with asyncio.timeout(_CLOSE_S):
+        async with asyncio.timeout(close_s):
             left = await database.read(live_runs.owned_by, run_registry.PROCESS)
             await EachRow("Ending run").do(left, recovery.interrupt)
-    except (DatabaseError, TimeoutError):
+    except (DatabaseError, TimeoutError) as problem:
+        close_s = 0.0 if isinstance(problem, TimeoutError) else _CLOSE_S
         logger.warning(
             "Some runs could not be ended; another process ends them when their lease has expired", exc_info=True
         )
     await feed_registry.close_all(Close.RESTARTING, _CLOSE_S)
-    heart.stop()
+    await asyncio.to_thread(heart.stop, close_s)
     if this_process.traces is not None:
         await asyncio.to_thread(this_process.traces.stop, _CLOSE_S)
         this_process.traces = None
     await background.drain(2.0)
-    await tool_servers.forget(run_registry.PROCESS)
     try:
-        await asyncio.wait_for(database.write(connections.forget_process, run_registry.PROCESS), _CLOSE_S)
+        async with asyncio.timeout(close_s):
+            await tool_servers.forget(run_registry.PROCESS)
+            await database.write(connections.forget_process, run_registry.PROCESS)
     except (DatabaseError, TimeoutError):
         logger.warning(
             "The closed sockets could not be stored; other processes notice it by the heartbeat", exc_info=True
         )
-    database.close()
+    await asyncio.to_thread(database.close, close_s)
     this_process.loop = None
     this_process.draining = False
 

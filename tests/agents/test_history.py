@@ -2,13 +2,16 @@
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.events import LeftOut
-from agents.history import NO_RESULT, fit_to_budget, message_tokens, repair_tool_calls
+from agents.history import NO_RESULT, fit_to_budget, make_valid, message_tokens, repair_tool_calls
+from tests.agents.untrusted.linear import assert_linear
 
 
 def user(text: str) -> dict[str, Any]:
@@ -54,6 +57,24 @@ def test_contents_are_text() -> None:
         {"role": "assistant", "content": None},
     ]
     assert [message["content"] for message in repair_tool_calls(given_)] == ["a\ufffd", ""]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [lambda at: "call_1", lambda at: f"{'x' * 300}{at // 2}", lambda at: chr(0x4E00 + at)],
+    ids=["same", "long", "invalid"],
+)
+def test_a_history_is_made_valid_in_linear_time(name: Callable[[int], str]) -> None:
+    """Also where all its calls have the same id, or names that have to be replaced by the same one."""
+
+    def make(text: str) -> None:
+        calls = [name(at) for at in range(len(text))]
+        valid = make_valid(
+            repair_tool_calls([each for call in calls for each in (user("q"), assistant("a", call), result(call))])
+        )
+        assert len({message["tool_call_id"] for message in valid if message["role"] == "tool"}) == len(calls)
+
+    assert_linear(make, "." * 16_000)
 
 
 TURN = st.lists(st.integers(0, 400), max_size=3).map(

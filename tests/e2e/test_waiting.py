@@ -162,6 +162,23 @@ async def test_a_form_of_all_kinds_is_answered_by_keyboard_alone(
     await photograph(talk.page, "answered")
 
 
+async def test_after_a_decision_by_keyboard_one_goes_on_by_keyboard(talk: Conversation, model: ModelServer) -> None:
+    model.enqueue(*(Script(calls=[Call("python", {"code": code})]) for code in ("7", "6*7")), Script("It is 42."))
+    await talk.ask("What is 7?")
+    calls, keyboard = talk.log.locator("[data-item=call]"), talk.page.keyboard
+    await talk.log.get_by_role("button", name="Deny").focus()
+    await keyboard.press("Enter")
+    await expect(calls.first).to_contain_text("Denied by mei")
+    # The next call waits, and an Enter that was meant for the first one decides nothing.
+    await expect(calls.nth(1).locator("form")).to_be_focused()
+    await keyboard.press("Enter")
+    await talk.log.get_by_role("button", name="Allow once").focus()
+    await keyboard.press("Enter")
+    await expect(calls.nth(1)).to_contain_text("Allowed by mei")
+    await talk.ended()
+    await expect(talk.message).to_be_focused()
+
+
 async def test_a_call_is_decided_without_scripts(enter: Enter, talk: Conversation, model: ModelServer) -> None:
     model.enqueue(Script(calls=[Call("python", {"code": "7"})]), Script("I may not."))
     await talk.ask("What is 7?")

@@ -17,14 +17,19 @@ from tests import services
 from tests.faults.conftest import OpenWorld, Record
 from tests.faults.invariants import check, quiet_logs
 from tests.faults.oracle import Oracle
+from tests.faults.proxy import Proxy
 from tests.faults.work import keep_busy, rounds
 from tests.faults.world import SCALE, World, make_ready, meanwhile, until
 from tests.model_server import ModelServer
 from tests.services import Postgres
+from tests.serving import Server
 
 NOT_LOGGED_IN, GONE, INTERNAL = 4401, 4404, 4500
 #: The shortest time in seconds after which a run may give up on an unavailable database.
 GIVES_UP_AFTER_S = 15
+
+#: SHUTDOWN_S, two seconds for runs that go on, two for the database, five for requests, two for threads, and for a busy machine some more.
+ENDS_WITHIN_S = 15
 
 #: They share a PostgreSQL: in two processes of the tests it would be started twice.
 pytestmark = pytest.mark.xdist_group("postgres")
@@ -124,6 +129,35 @@ async def test_postgres_breaks_while_a_run_is_at_work(
         await check(world, session, [here, there])
     assert (here.connections, there.connections) == (1, 1)
     assert {run.status for run in world.database.runs(session)} == {"completed"}
+
+
+@pytest.mark.parametrize("topology", [pytest.param("postgres_alone", marks=pytest.mark.long), SCALE])
+async def test_a_process_ends_soon_though_the_database_no_longer_answers(
+    postgres: Postgres, database: str, open_world: OpenWorld, model: ModelServer, topology: str
+) -> None:
+    """SIGTERM after all connections have frozen, with a run at work and a page requested: nobody has to kill the process."""
+    model.respond = rounds(1_000, every_s=0.005)
+    async with Proxy.before("127.0.0.1", postgres.port) as line:
+        world = await asyncio.to_thread(
+            open_world, topology, database_url=line.instead_of(database), SHUTDOWN_S="1", RUN_LEASE_S="6"
+        )
+        session = await world.new_session()
+        async with world.client(session) as here, world.browser() as browser:
+            await here.ask("Go on")
+            await here.until(lambda: here.state.seq > 30)
+            line.freeze()
+            page = asyncio.create_task(browser.call("GET", "sessions/"))
+            await asyncio.wait({page}, timeout=0.5)
+            took = await asyncio.gather(*(asyncio.to_thread(stop, process) for process in world.processes))
+            page.cancel()
+    assert max(took) < ENDS_WITHIN_S, took
+
+
+def stop(process: Server) -> float:
+    """Stop a process; returns how many seconds it took."""
+    began = time.monotonic()
+    assert process.stop() == 0
+    return time.monotonic() - began
 
 
 async def test_connections_are_ended_as_runs_begin(

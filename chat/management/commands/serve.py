@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import threading
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from types import FrameType
@@ -31,6 +32,8 @@ _LAST_PORT = 65_535
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 #: How long requests that are being answered may still take after the server has ended its runs.
 _FINISH_S = 5
+#: … and threads after them, in seconds.
+_EXIT_S = 2
 #: Shorter than the 24 h after which a channel layer forgets its members.
 _LONGEST_SOCKET_S = 12 * 3600
 
@@ -125,3 +128,7 @@ def _serve(listener: socket.socket) -> None:
         ping_timeout=30,
     )
     server.run()
+    # A thread whose database never answers would be waited for without end.
+    leave = threading.Timer(_EXIT_S, _leave, (0, None))
+    leave.daemon = True
+    leave.start()

@@ -10,6 +10,8 @@ from chat.runs import registry as run_registry
 from chat.runtime import background, database
 from chat.schedules import ticker
 
+_CLOSE_S = 2.0
+
 
 class Command(BaseCommand):
     """Queue the runs of schedules that are due; other processes execute them."""
@@ -31,5 +33,5 @@ class Command(BaseCommand):
         self.stdout.write("Thinkaloud handles the schedules.")
         self.stdout.flush()
         await stop.wait()
-        await background.drain(2.0)
-        database.close()
+        await background.drain(_CLOSE_S)
+        await asyncio.to_thread(database.close, _CLOSE_S)
