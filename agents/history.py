@@ -158,8 +158,7 @@ def repair_tool_calls(history: Sequence[Mapping[str, Any]]) -> list[ChatMessage]
             close()
             if calls := message.get("tool_calls"):
                 waiting += [
-                    _Waiting(str(call["id"]), ids.pick(str(call["id"])), call["function"]["name"])
-                    for call in calls
+                    _Waiting(str(call["id"]), ids.pick(str(call["id"])), call["function"]["name"]) for call in calls
                 ]
                 message["tool_calls"] = [{**call, "id": found.id} for call, found in zip(calls, waiting, strict=True)]
         messages.append(message)
