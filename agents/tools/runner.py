@@ -7,7 +7,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TypeAlias
 
 from agents.arguments import describe_fault
@@ -15,7 +14,6 @@ from agents.cancellation import CancelToken, ignore_progress
 from agents.json_types import JsonObject
 from agents.steps import FileData
 from agents.text import clean_text, json_object
-from agents.threads import run_in_new_thread
 from agents.tools.keeping import KeptText
 from agents.tools.tool import Tool, ToolError, WaitsForPeople, has_side_effects
 
@@ -148,11 +146,12 @@ class ToolTurn:
         job.stop.call_id = job.id
         job.stop.on_progress = lambda words: self._news.put((job, None, words))
         self._working[job.id] = job
-        run_in_new_thread(partial(self._work, job, job.tool, arguments))
+        threading.Thread(
+            target=self._work, args=(job, job.tool, arguments), name=f"tool-{job.name}", daemon=True
+        ).start()
 
     def _work(self, job: Job, tool: Tool, arguments: JsonObject) -> None:
         """Make one call. Runs in the call's own thread."""
-        threading.current_thread().name = f"tool-{job.name}"
         try:
             if has_side_effects(tool):
                 self._wait_stored(job.stop)
