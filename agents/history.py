@@ -1,6 +1,7 @@
 """A conversation made valid for a model: every call has its result, and it is no longer than the model can read."""
 
 import re
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple, NotRequired, TypeAlias, TypedDict
@@ -68,7 +69,6 @@ _KNOWN_IN_CALL = frozenset({"id", "type", "function"})
 class _Waiting(NamedTuple):
     """A call without its result yet."""
 
-    given_id: str
     id: str
     name: str
 
@@ -133,34 +133,36 @@ def repair_tool_calls(history: Sequence[Mapping[str, Any]]) -> list[ChatMessage]
     Results directly follow the message with their call.
     """
     messages: list[ChatMessage] = []
-    waiting: list[_Waiting] = []
+    #: By the id that is sent, in order; and these ids by the given one, which several calls may have.
+    waiting: dict[str, _Waiting] = {}
+    sent_ids: dict[str, deque[str]] = {}
     ids = _UniqueNames()
 
     def close() -> None:
         messages.extend(
-            {"role": "tool", "tool_call_id": call.id, "name": call.name, "content": NO_RESULT} for call in waiting
+            {"role": "tool", "tool_call_id": call.id, "name": call.name, "content": NO_RESULT}
+            for call in waiting.values()
         )
         waiting.clear()
+        sent_ids.clear()
 
     for given in history:
         message = dict(given)
         message["content"] = clean_text(_text(message.get("content")))
         if message["role"] == "tool":
-            wanted = str(message.get("tool_call_id", ""))
-            for at, call in enumerate(waiting):
-                if call.given_id == wanted:
-                    del waiting[at]
-                    message["tool_call_id"], message["name"] = call.id, call.name
-                    break
-            else:
+            sent = sent_ids.get(str(message.get("tool_call_id", "")))
+            if not sent:
                 continue
+            call = waiting.pop(sent.popleft())
+            message["tool_call_id"], message["name"] = call.id, call.name
         else:
             close()
             if calls := message.get("tool_calls"):
-                waiting += [
-                    _Waiting(str(call["id"]), ids.pick(str(call["id"])), call["function"]["name"]) for call in calls
-                ]
-                message["tool_calls"] = [{**call, "id": found.id} for call, found in zip(calls, waiting, strict=True)]
+                for call in calls:
+                    sent_id = ids.pick(str(call["id"]))
+                    waiting[sent_id] = _Waiting(sent_id, call["function"]["name"])
+                    sent_ids.setdefault(str(call["id"]), deque()).append(sent_id)
+                message["tool_calls"] = [{**call, "id": sent_id} for call, sent_id in zip(calls, waiting, strict=True)]
         messages.append(message)
     close()
     return messages
@@ -174,15 +176,18 @@ def make_valid(messages: Sequence[ChatMessage], tool_names: Collection[str] = ()
     """
     names = _ValidNames(tool_names, messages)
     valid: list[ChatMessage] = []
+    #: Contents that are joined, by the place of their message.
+    joined: dict[int, list[str]] = {}
     for given in messages:
         message = names.put_in(given)
         role, before = message["role"], valid[-1]["role"] if valid else ""
         if role == "system" and before:
-            valid[0] = {**valid[0], "content": f"{valid[0]['content']}\n\n{message['content']}"}
+            joined.setdefault(0, [valid[0]["content"]]).append(message["content"])
             continue
         if role == before == "assistant":
-            text = "\n\n".join(filter(None, (valid[-1]["content"], message["content"])))
-            valid[-1] = {**valid[-1], **message, "content": text}
+            texts = joined.setdefault(len(valid) - 1, [valid[-1]["content"]] if valid[-1]["content"] else [])
+            texts += [message["content"]] if message["content"] else []
+            valid[-1] = {**valid[-1], **message}
             continue
         if role == "user" and before in ("user", "tool"):
             valid.append({"role": "assistant", "content": _between(message)})
@@ -191,6 +196,8 @@ def make_valid(messages: Sequence[ChatMessage], tool_names: Collection[str] = ()
         if not message["content"].strip() and not message.get("tool_calls"):
             message = {**message, "content": NO_ANSWER if role == "assistant" else NOTHING}
         valid.append(message)
+    for place, texts in joined.items():
+        valid[place] = {**valid[place], "content": "\n\n".join(texts)}
     if not valid or valid[-1]["role"] in ("system", "assistant"):
         valid.append({"role": "user", "content": GO_ON})
     return valid

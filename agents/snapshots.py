@@ -67,6 +67,8 @@ class StepSplitter:
         self._clock, self._now = clock, now
         self._number = 0
         self._ids = set(taken_ids)
+        #: The last number of `_unique`: those up to it are taken.
+        self._given = 0
         self._in_iteration = False
         self._progressed = 0
         self._begin_reply()
@@ -312,10 +314,10 @@ class StepSplitter:
 
     def _unique(self, wanted: str) -> str:
         """The model's id if nothing else in the run has it, else a number."""
-        number = len(self._ids)
+        self._given = max(self._given, len(self._ids))
         while not wanted or wanted in self._ids or len(wanted) > _LONGEST_NAME:
-            number += 1
-            wanted = f"call_{number}"
+            self._given += 1
+            wanted = f"call_{self._given}"
         self._ids.add(wanted)
         return wanted
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import groupby
 from typing import Any, Literal
 
 from agents.history import MessageToolCall
@@ -54,16 +55,11 @@ def conversation_of(messages: Sequence[Message], instructions: Iterable[str], wh
 
 def _joined(messages: Iterable[Message]) -> Iterable[Message]:
     """The messages, with consecutive messages of the assistant joined into one."""
-    before: Message | None = None
-    for message in messages:
-        if before is not None and message.role == before.role == "assistant" and not (before.calls or message.calls):
-            before = Message("assistant", BETWEEN.join(filter(None, (before.text, message.text))))
-            continue
-        if before is not None:
-            yield before
-        before = message
-    if before is not None:
-        yield before
+    for is_answer, some in groupby(messages, lambda each: each.role == "assistant" and not each.calls):
+        if is_answer:
+            yield Message("assistant", BETWEEN.join(each.text for each in some if each.text))
+        else:
+            yield from some
 
 
 # Digests

@@ -77,6 +77,27 @@ def test_a_history_is_made_valid_in_linear_time(name: Callable[[int], str]) -> N
     assert_linear(make, "." * 16_000)
 
 
+def _one_turn(count: int, results: Callable[[int], str]) -> list[dict[str, Any]]:
+    asking = assistant("a", *(f"c{at}" for at in range(count)))
+    return [user("q"), asking, *(result(results(at)) for at in range(count))]
+
+
+@pytest.mark.parametrize(
+    ("many", "length"),
+    [
+        (lambda count: _one_turn(count, lambda at: f"c{count - 1 - at}"), 8_000),
+        (lambda count: _one_turn(count, lambda at: "unknown"), 8_000),
+        (lambda count: [user("q"), *(assistant("a" * 500) for _ in range(count))], 8_000),
+        (lambda count: [{"role": "system", "content": "a" * 500} for _ in range(count)], 16_000),
+    ],
+    ids=["results in reverse", "results of no call", "texts after one another", "instructions after one another"],
+)
+def test_a_client_s_history_is_made_valid_in_linear_time(
+    many: Callable[[int], list[dict[str, Any]]], length: int
+) -> None:
+    assert_linear(lambda text: make_valid(repair_tool_calls(many(len(text)))), "." * length)
+
+
 TURN = st.lists(st.integers(0, 400), max_size=3).map(
     lambda sizes: [
         user("q" * 80),

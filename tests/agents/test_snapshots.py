@@ -11,6 +11,7 @@ from agents.events import PartialStep, Step
 from agents.models.reply import Reply
 from agents.snapshots import NAMELESS, StepSplitter
 from agents.steps import CONTENT_LIMIT
+from tests.agents.untrusted.linear import assert_linear
 
 # A message is a list of (kind, text): what the model writes, in order.
 Parts = list[tuple[str, str]]
@@ -200,6 +201,18 @@ def test_a_reply_that_breaks_off_leaves_partial_steps() -> None:
         {"type": "thought", "content": "I look."},
         {"type": "tool_use", "content": ""},
     ]
+
+
+def test_ids_are_given_in_linear_time() -> None:
+    """Also where the model has used those that would be next."""
+
+    def number(text: str) -> None:
+        count = len(text)
+        splitter = StepSplitter(taken_ids=[f"call_{at}" for at in range(count, 2 * count)])
+        _, calls = splitter.call([("python", "{}")] * count)
+        assert len({call.id for call in calls}) == count
+
+    assert_linear(number, "." * 8_000)
 
 
 def test_calls_have_ids_unique_in_the_run_and_arguments_as_object_or_text() -> None:

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chat.openai.conversations import Message, digest_of, image_bytes
+from chat.openai.conversations import Message, conversation_of, digest_of, image_bytes
 from chat.openai.failures import Failure
 from chat.openai.requests import parse_completion, parse_response, read_body
+from tests.agents.untrusted.linear import assert_linear
 
 PIXEL = "data:image/png;base64," + base64.b64encode(b"\x89PNG").decode()
 
@@ -25,6 +26,15 @@ def chat(*messages: Any, **more: Any) -> dict[str, Any]:
 
 def response(given_input: Any = "Hello", **more: Any) -> dict[str, Any]:
     return {"model": "researcher", "input": given_input, **more}
+
+
+def test_texts_after_one_another_are_joined_in_linear_time() -> None:
+    def parse(text: str) -> None:
+        answers = [Message("assistant", "a" * 2_000) for _ in text]
+        parsed = conversation_of([Message("user", "q"), *answers, Message("user", "q")], (), "messages")
+        assert len(parsed.earlier) == 2
+
+    assert_linear(parse, "." * 8_000)
 
 
 def test_a_whole_conversation_is_read() -> None:
