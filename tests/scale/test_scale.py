@@ -107,7 +107,9 @@ async def test_a_load_of_two_hundred_sessions(
             f"\n  memory: web {memory[0]:.0f} and {memory[1]:.0f} MB, workers {memory[2]:.0f} and {memory[3]:.0f} MB"
             f"\n  runs by worker: {sorted(executed.values())}"
         )
-    assert set(ends) == {"completed"}
+    assert set(ends) == {"completed"}, world.database.rows(
+        "SELECT status, code, started_at, ended_at FROM chat_run WHERE status <> 'completed'"
+    )
     assert not broken
     # Both have executed some of them.
     assert len(executed) == 2
