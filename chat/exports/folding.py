@@ -21,7 +21,7 @@ class Folding:
     def __init__(self, source: Source, row: Run) -> None:
         self._events = source.events_of(row)
         self._row = row
-        self._children: list[Run] | None = None
+        self._children: dict[str, list[Run]] | None = None
         self.run = transcript.Run(
             str(row.pk),
             status="running" if row.status in UNFINISHED else row.status,
@@ -64,8 +64,10 @@ class Folding:
     def asked_by(self, call_id: str) -> list[Run]:
         """The runs that one of its calls has started."""
         if self._children is None:
-            self._children = log_reader.children_of(self._row.pk)
-        return [child for child in self._children if child.parent_call_id == call_id]
+            self._children = {}
+            for child in log_reader.children_of(self._row.pk):
+                self._children.setdefault(child.parent_call_id, []).append(child)
+        return self._children.get(call_id, [])
 
 
 def _frame(event: Event) -> KeptFrame:

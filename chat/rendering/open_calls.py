@@ -1,8 +1,9 @@
-"""Calls without a result, by their ids: to search all of a run for each result would be quadratic."""
+"""Calls by their ids, and those without a result: to search all of a run for each event would be quadratic."""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,11 +13,16 @@ if TYPE_CHECKING:
 class OpenCalls:
     """Those of one run, while it is folded."""
 
-    __slots__ = ("_rows",)
+    __slots__ = ("_latest", "_rows")
 
     def __init__(self) -> None:
         #: By id: the rows that have such calls, the latest at the end, each with them in order.
         self._rows: dict[str, list[tuple[Item, deque[Call]]]] = {}
+        #: By id: the latest call, with its result or without.
+        self._latest: dict[str, Call] = {}
+
+    def __iter__(self) -> Iterator[Call]:
+        return (call for rows in self._rows.values() for _, calls in rows for call in calls)
 
     def add(self, item: Item, call: Call) -> None:
         """A call was put into a row."""
@@ -24,6 +30,15 @@ class OpenCalls:
         if not rows or rows[-1][0] is not item:
             rows.append((item, deque()))
         rows[-1][1].append(call)
+        self._latest[call.call_id] = call
+
+    def note_answered(self, call: Call) -> None:
+        """A call with a result was put into a row."""
+        self._latest[call.call_id] = call
+
+    def latest(self, call_id: str) -> Call | None:
+        """The run's latest call of this identifier, with its result or without."""
+        return self._latest.get(call_id)
 
     def pop(self, call_id: str) -> Call | None:
         """The call that a result belongs to: the first of this identifier in the latest row that has one. It is open no more."""
@@ -40,6 +55,9 @@ class OpenCalls:
 
     def forget(self, item: Item) -> None:
         """A row is not the run's any more."""
+        for call in item.calls:
+            if self._latest.get(call.call_id) is call:
+                del self._latest[call.call_id]
         for call_id in {call.call_id for call in item.calls} & self._rows.keys():
             self._rows[call_id] = [row for row in self._rows[call_id] if row[0] is not item]
 

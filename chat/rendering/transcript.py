@@ -211,7 +211,7 @@ class Run(Folded):
     @property
     def waits_for(self) -> str:
         """What it waits for: ``question`` or ``approval``. Empty if it does not wait, or if a tool or the model is still running."""
-        return "" if self.ended else wait_of(self.calls)
+        return "" if self.ended else wait_of(self.open_calls)
 
     def went_on(self, item: Item) -> bool:
         """Whether the agent did anything after this item."""
@@ -287,7 +287,7 @@ def _open_call(run: Run, runs: dict[str, Run], known: Mapping[str, Run]) -> None
     if parent.id not in runs:
         _open_call(parent, runs, known)
         runs[parent.id] = parent
-    if all(call.call_id != asked["tool_call_id"] for call in parent.calls):
+    if parent.open_calls.latest(asked["tool_call_id"]) is None:
         at = run.started_at or 0.0
         call = Call(None, 0, at, asked["tool_call_id"], f"{ASK_PREFIX}{run.agent}", {})
         parent.items.append(Item("calls", None, 0, at, parent.iteration, calls=[call]))
@@ -395,7 +395,7 @@ def _add_call(run: Run, call: Call, seq: int | None, iteration: int) -> None:
 def _apply_waiting(
     run: Run, seq: int | None, at: float, data: ApprovalRequestStep | QuestionStep | ApprovalStep | AnswerStep
 ) -> None:
-    call = next((call for call in reversed(list(run.calls)) if call.call_id == data["tool_call_id"]), None)
+    call = run.open_calls.latest(data["tool_call_id"])
     if call is None:
         # Its call's event is not loaded, or has no number: it gets a row of its own.
         if data["type"] == "approval_request":
@@ -442,3 +442,4 @@ def _apply_result(run: Run, seq: int | None, at: float, iteration: int, data: To
     # Its call's event is not loaded: it gets a row of its own.
     call = Call(None, data["step"], at, data["tool_call_id"], data["tool_name"], {}, result)
     run.items.append(Item("calls", seq, data["step"], at, iteration, calls=[call]))
+    run.open_calls.note_answered(call)

@@ -10,8 +10,8 @@ _REQUESTS = ("approval_request", "question")
 
 
 def wait_of(calls: Iterable["Call"]) -> str:
-    """What a run with these calls waits for, as `Run.waits_for`: empty where one of them is running."""
-    unfinished = [call for call in calls if call.result is None]
+    """What a run waits for whose calls without a result are these, as `Run.waits_for`: empty where one of them is running."""
+    unfinished = list(calls)
     # What is decided of a turn begins when all of it is.
     is_asked = any(call.waits for call in unfinished)
     kinds = {call.waits_for for call in unfinished if call.decision is None or not is_asked}
@@ -36,8 +36,7 @@ def _note(run: "Run", runs: Mapping[str, "Run"], at: float) -> None:
     parent = runs.get(run.parent["run_id"]) if run.parent is not None else None
     if run.parent is None or parent is None:
         return
-    call_id = run.parent["tool_call_id"]
-    call = next((call for call in reversed(list(parent.calls)) if call.call_id == call_id), None)
+    call = parent.open_calls.latest(run.parent["tool_call_id"])
     if call is not None and call.within != what:
         call.within = what
         _note(parent, runs, at)

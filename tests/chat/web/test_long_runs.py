@@ -16,6 +16,7 @@ from chat.runs import events as run_events
 from chat.runs.state import End
 from chat.store.step_log import Entry
 from chat.web.runs import RUN_STEPS
+from tests.agents.untrusted.linear import assert_linear
 from tests.chat import making
 from tests.chat.exports.stock import begun, child_of, ended
 from tests.chat.making import step
@@ -164,6 +165,36 @@ def test_results_find_their_calls_without_looking_through_all(order: int, monkey
         transcript.apply(run, cast(Any, {"type": entry.event, **frame}))
     assert [call.result.seq for call in run.calls if call.result] == list(range(501, 1001))[::order]
     assert CountedId.compared < 4 * len(numbers)
+
+
+def _waits(n: int) -> list[dict[str, Any]]:
+    """What the steps of a request for a decision about a call, and of the decision, contain."""
+    begun = {"iteration": n, "timestamp": 1.0, "tool_call_id": f"c{n}"}
+    request = {
+        "type": "approval_request",
+        "tool_name": "python",
+        "arguments": {},
+        "deadline": None,
+        "unanswered": "deny",
+    }
+    decision = {"type": "approval", "decision": "allow", "user": "ada", "scope": "once", "reason": ""}
+    return [begun | request, begun | decision]
+
+
+@pytest.mark.parametrize("waits", [lambda n: n == 1, lambda _: True], ids=["at its first call", "at each call"])
+def test_a_run_that_has_waited_is_folded_in_linear_time(waits: Callable[[int], bool]) -> None:
+    def fold(text: str) -> None:
+        steps = [
+            data
+            for n in range(1, len(text) + 1)
+            for data in (use(n, n).data, *(_waits(n) if waits(n) else []), result(n, n).data)
+        ]
+        frames = ({"type": "reasoning_step", "seq": n, "run_id": "r", "data": data} for n, data in enumerate(steps))
+        (run,) = transcript.fold(cast(Any, frames))
+        assert [call.decision is not None for call in run.calls] == [waits(n) for n in range(1, len(text) + 1)]
+        assert len(run.waits) == sum(map(waits, range(1, len(text) + 1)))
+
+    assert_linear(fold, "." * 4_000)
 
 
 def test_model_calls_of_a_long_run_are_paged_in_the_admin(client: Client) -> None:
