@@ -13,6 +13,7 @@ from playwright.async_api import Page, Request, Response, Route, expect
 from tests.e2e.conftest import Enter
 from tests.e2e.conversation import Conversation
 from tests.e2e.test_files import payload
+from tests.e2e.test_schedules import make
 from tests.e2e.watch import Watch
 from tests.faults.proxy import Proxy
 from tests.model_server import Call, ModelServer, Script
@@ -155,6 +156,18 @@ async def edit_a_comment(talk: Conversation) -> None:
     await box.press("Escape")
     await talk.runs.last.get_by_role("button", name="Comment on the answer").click()
     await expect(box).to_have_value("Half a comment")
+    # A comment that is changed and then deleted stays deleted, whatever is answered first.
+    await box.fill("A slip")
+    await page.keyboard.press("Control+Enter")
+    await expect(message).to_have_text("A slip")
+    await page.get_by_role("button", name="Change the comment").last.click()
+    await box.press_sequentially("!")
+    async with held(page, "/api/comments/", "PATCH"):
+        await page.keyboard.press("Control+Enter")
+        for name in ("Delete the comment", "Press again to delete the comment", "Press again to delete the comment"):
+            await page.get_by_role("button", name=name).last.click()
+    await expect(message).to_have_text("I think so, too!")
+    await expect(page.locator("#notices > *")).to_have_count(0)
     await box.fill("")
 
 
@@ -183,6 +196,24 @@ async def judge(talk: Conversation) -> None:
         await page.locator(".verdict-why").get_by_role("button", name="Save").click()
         await reason.press_sequentially(" it is")
     await expect(reason).to_have_value("Because it is")
+    # The reason goes before the verdict that is given after it.
+    async with held(page, "/verdict/$", "PUT", times=2) as requests:
+        for _ in range(2):
+            await page.keyboard.press("Control+Enter")
+            await page.locator(".verdict-why").get_by_role("button", name="Save").click()
+        await good.click()
+    assert [(each["verdict"], each["reason"]) for each in requests.bodies] == [("good", "Because it is"), (None, "")]
+    await expect(good).to_have_attribute("aria-pressed", "false")
+
+
+async def choose(talk: Conversation) -> None:
+    """What is chosen last is stored last."""
+    address = f"/api/sessions/{talk.session_id}/$"
+    async with held(talk.page, address, "PATCH", times=3) as requests:
+        for _ in range(3):
+            await talk.page.locator("#composer [name=enable_reasoning]").evaluate("box => box.click()")
+    first, second, third = (each["enable_reasoning"] for each in requests.bodies)
+    assert first == third != second
 
 
 async def take_back_a_word(talk: Conversation) -> None:
@@ -206,14 +237,17 @@ async def test_nothing_is_lost_or_done_twice_while_an_answer_is_slow(
     talk: Conversation, api: Browser, model: ModelServer, watch: Watch
 ) -> None:
     watch.allow("net::ERR_CONNECTION_RESET|net::ERR_FAILED")
+    # A page that has no routes for a moment does not hold the first request after that, where the machine is busy.
+    await talk.page.route("**/no-such-page", lambda route: route.abort())
     model.enqueue(Script("Yes."), Script("Never.", fault="stall"))
     await talk.ask("Is it?")
     await talk.ended()
-    for act in (rename, comment, edit_a_comment, judge, take_back_a_word):
+    for act in (rename, comment, edit_a_comment, judge, choose, take_back_a_word):
         await act(talk)
     _, events = await api.call("GET", f"sessions/{talk.session_id}/comments/")
     assert [each["text"] for each in events["items"]] == ["Is that so?", "By whom?", "And why?", "I think so, too!"]
     await begin_with_a_file(talk)
+    await send_forms(talk, api)
 
 
 async def begin_with_a_file(talk: Conversation) -> None:
@@ -234,6 +268,54 @@ async def begin_with_a_file(talk: Conversation) -> None:
     await expect(talk.runs).to_have_count(1)
     await expect(talk.runs.first).to_contain_text("tea.txt")
     await expect(talk.message).to_have_value("")
+
+
+async def send_forms(talk: Conversation, api: Browser) -> None:
+    """Forms of pages: a second press sends nothing, unless something has changed meanwhile."""
+    page, keyboard = talk.page, talk.page.keyboard
+    await page.goto("/sets/")
+    name = page.get_by_label("Name of a new set")
+    await name.fill("Tea")
+    async with held(page, "/sets/$", "POST"):
+        for _ in range(3):
+            await keyboard.press("Enter")
+    await page.wait_for_url(re.compile("/sets/[0-9a-f-]{36}/$"))
+    await page.goto("/accounts/tokens/")
+    await page.get_by_label("What it is for").fill("A robot")
+    await page.get_by_role("button", name="Make a token").focus()
+    async with held(page, "/tokens/$", "POST"):
+        for _ in range(2):
+            await keyboard.press("Enter")
+    await expect(page.get_by_role("button", name="Revoke")).to_have_count(1)
+    schedule = await make(api)
+    await page.goto("/schedules/")
+    await page.get_by_role("button", name="Run Morning summary now").focus()
+    async with held(page, "/run/$", "POST"):
+        for _ in range(2):
+            await keyboard.press("Enter")
+    await expect(page).to_have_url(re.compile(r"/sessions/[0-9a-f-]{36}/"))
+    await page.goto(f"/schedules/{schedule['id']}/")
+    box = page.get_by_label("Name", exact=True)
+    await box.fill("Evening")
+
+    sent: list[str | None] = []
+    page.on("request", lambda request: request.method == "POST" and sent.append(request.post_data))
+    release = asyncio.Event()
+
+    async def hold(route: Route, request: Request) -> None:
+        if request.method == "POST":
+            await release.wait()
+        await route.continue_()
+
+    await page.route("**/schedules/*/", hold)
+    await keyboard.press("Enter")
+    await keyboard.type(" summary")
+    await keyboard.press("Enter")
+    await keyboard.press("Enter")
+    release.set()
+    await expect(page.get_by_role("heading", name="Evening summary")).to_be_visible()
+    assert len(sent) == 2, sent
+    await page.unroute("**/schedules/*/")
 
 
 @pytest.mark.long

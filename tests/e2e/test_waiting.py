@@ -13,6 +13,7 @@ from playwright.async_api import Page, expect
 from tests.e2e.conftest import Enter
 from tests.e2e.conversation import Conversation
 from tests.e2e.test_forced_colours import find_unseen
+from tests.e2e.test_slow import held
 from tests.e2e.watch import ANSWERED, KEEP_SHOWN, NO_NETWORK, NO_SOCKET, UNSEEN, Watch
 from tests.model_server import Call, ModelServer, Script
 from tests.serving import Browser, Server
@@ -154,7 +155,9 @@ async def test_a_form_of_all_kinds_is_answered_by_keyboard_alone(
     await talk.log.get_by_label("How many nights?").focus()
     await keyboard.press("ControlOrMeta+a")
     await keyboard.type("2")
-    await keyboard.press("Control+Enter")
+    async with held(talk.page, "/decide/", "POST"):
+        for _ in range(2):
+            await keyboard.press("Control+Enter")
     await talk.ended()
     await talk.open_steps()
     answers = talk.log.locator("[data-slot=answers]")

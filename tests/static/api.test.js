@@ -196,6 +196,14 @@ test("an answer that is no JSON is an error without a text, not a crash", async 
   await assert.rejects(createApi({ fetch, token: () => "" }).remove("s"), { status: 502, code: "internal" });
 });
 
+test("what is not there any more is deleted: the answer to the call before may have been lost", async () => {
+  const answer = (status) => createApi({ fetch: async () => ({ ok: false, status, text: async () => "{}" }), token: () => "" });
+  for (const call of ["remove", "deleteComment"]) {
+    await answer(404)[call]("s");
+    await assert.rejects(answer(403)[call]("s"), { status: 403 });
+  }
+});
+
 /** What happens to a message with this answer: is it sent again, or reported as refused? A further case is one line. */
 const OUTCOMES = [
   ["the network broke", new TypeError("fetch"), "unsent"],

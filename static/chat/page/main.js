@@ -4,6 +4,7 @@
 
 import { byId } from "../lib/dom.js";
 import { errorText } from "../lib/gettext.js";
+import { createOrder } from "../lib/in-order.js";
 import { steadyNow } from "../lib/steady-time.js";
 import { localStore, tabStore } from "../lib/storage.js";
 import { createDraft } from "../state/drafts.js";
@@ -41,6 +42,7 @@ const page = JSON.parse(byId("page-state").textContent ?? "");
 const storage = localStore();
 const session = page.session.id;
 const clock = createServerClock(page.now);
+const choosing = createOrder();
 
 let state = initial(page);
 let isScheduled = false;
@@ -286,14 +288,14 @@ function showStopping(run, isStopping) {
 }
 
 /**
- * The agent and the switch are stored with the session, and are the same on its next page.
+ * The agent and the switch are stored with the session, and are the same on its next page. What is chosen meanwhile is stored after that.
  *
  * @param {{agent_name: string, enable_reasoning: boolean}} choice
  */
 async function keepChoice(choice) {
   if (page.session.role !== "owner") return;
   try {
-    await api.change(session, choice);
+    await choosing(() => api.change(session, choice));
     page.session.agent = choice.agent_name;
     view.closeNotice("not-kept");
   } catch {

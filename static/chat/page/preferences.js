@@ -1,5 +1,5 @@
 /**
- * For every page: tell the server the reader's time zone, and store the reader's choices.
+ * For every page: tell the server the reader's time zone, store the reader's choices, and send each form once.
  */
 
 import { pathTo } from "../transport/addresses.js";
@@ -33,3 +33,38 @@ document.addEventListener(
   },
   true,
 );
+
+/** Milliseconds after which a form that has not led to another page may be sent again. */
+const PATIENCE = 30_000;
+
+/** What each form was sent with last, until the page is left. @type {Map<HTMLFormElement, string>} */
+const sent = new Map();
+
+/**
+ * All that a form would send.
+ *
+ * @param {HTMLFormElement} form
+ * @param {HTMLElement|null} submitter
+ */
+function contentOf(form, submitter) {
+  const values = [...new FormData(form, submitter)].map(([name, value]) =>
+    value instanceof File ? [name, value.name, value.size, value.lastModified] : [name, value],
+  );
+  return JSON.stringify([submitter?.getAttribute("formaction"), values]);
+}
+
+// A browser sends a form again for each press, and the server would do it again for each. What was changed meanwhile is sent.
+document.addEventListener("submit", (event) => {
+  const { target: form, submitter } = event;
+  if (event.defaultPrevented || !(form instanceof HTMLFormElement) || form.method !== "post") return;
+  const content = contentOf(form, submitter);
+  if (sent.get(form) === content) {
+    event.preventDefault();
+    return;
+  }
+  sent.set(form, content);
+  // The reader may have stopped it.
+  setTimeout(() => sent.get(form) === content && sent.delete(form), PATIENCE);
+});
+// The reader may have come back.
+addEventListener("pageshow", () => sent.clear());

@@ -80,7 +80,8 @@ export function setUpForm(place) {
     const isSend = event.key === "Enter" && (event.ctrlKey || event.metaKey) && !isComposing(event);
     /** @type {HTMLButtonElement|null} */
     const main = find(form, "[data-main]");
-    if (isSend && main) form.requestSubmit(main);
+    // It is disabled while the form is being sent.
+    if (isSend && main && !main.disabled) form.requestSubmit(main);
     // Enter in a field of one line must not allow a call.
     const isLine = event.key === "Enter" && closestTo(event, "input:not([type=checkbox], [type=radio])");
     if (isSend || isLine) event.preventDefault();

@@ -37,6 +37,15 @@ export function csrfToken() {
 /** Milliseconds after which an answer counts as lost. Calls that are repeated are executed only once. */
 const PATIENCE = 30_000;
 
+/**
+ * What is not there any more is deleted: the answer to an earlier call may have been lost.
+ *
+ * @param {unknown} error
+ */
+function missing(error) {
+  if (!(error instanceof ApiError && error.status === 404)) throw error;
+}
+
 /** @typedef {ReturnType<typeof createApi>} Api */
 
 /**
@@ -94,7 +103,7 @@ export function createApi({ fetch = globalThis.fetch.bind(globalThis), token = c
      */
     change: (session, changes) => call("PATCH", `sessions/${session}/`, changes),
     /** @param {string} session */
-    remove: (session) => call("DELETE", `sessions/${session}/`),
+    remove: (session) => call("DELETE", `sessions/${session}/`).catch(missing),
     /**
      * @param {string} session
      * @param {number} after
@@ -117,7 +126,7 @@ export function createApi({ fetch = globalThis.fetch.bind(globalThis), token = c
     /** @param {string} comment @param {string} text */
     editComment: (comment, text) => call("PATCH", `comments/${comment}/`, { text }),
     /** @param {string} comment */
-    deleteComment: (comment) => call("DELETE", `comments/${comment}/`),
+    deleteComment: (comment) => call("DELETE", `comments/${comment}/`).catch(missing),
     /** @param {string} run @param {"good"|"bad"|null} verdict @param {string} reason */
     judge: (run, verdict, reason) => call("PUT", `runs/${run}/verdict/`, { verdict, reason }),
     /** @param {string} run @returns {Promise<{items: {user: string, verdict: string, reason: string}[]}>} */

@@ -3,6 +3,7 @@
  */
 
 import { clone, closestTo, find, setShown, setText, slot } from "../lib/dom.js";
+import { createOrder } from "../lib/in-order.js";
 import { isComposing } from "../lib/keyboard.js";
 import { initials, tint } from "../state/humanize.js";
 import { SENTENCES } from "../state/messages.js";
@@ -31,6 +32,7 @@ export class Thread {
   /** The new comment that was in the box before. */
   #unsent = "";
   #isSaying = false;
+  #inOrder = createOrder();
   /** What was in the box when it was sent last. */
   #confirmed = "";
   /** A comment of which it is not known whether it was stored, and the comments from before. @type {{text: string, known: Set<string>}|null} */
@@ -174,11 +176,13 @@ export class Thread {
       const text = this.#box.value;
       const changing = this.#changing;
       await this.#attempt(async () => {
-        const stored = await (changing ? this.#from.api.editComment(changing, text) : this.#writeNew(text));
-        // What was changed and sent meanwhile is stored after that, but not what is still being written.
-        isConfirmed = this.#box.value === this.#confirmed && this.#confirmed !== text;
-        this.#stored(text, changing);
-        this.#publish(stored);
+        await this.#inOrder(async () => {
+          const stored = await (changing ? this.#from.api.editComment(changing, text) : this.#writeNew(text));
+          // What was changed and sent meanwhile is stored after that, but not what is still being written.
+          isConfirmed = this.#box.value === this.#confirmed && this.#confirmed !== text;
+          this.#stored(text, changing);
+          this.#publish(stored);
+        });
       });
     }
     this.#isSaying = false;
@@ -227,11 +231,14 @@ export class Thread {
   /** @param {Comment} comment */
   async #remove(comment) {
     await this.#attempt(async () => {
-      await this.#from.api.deleteComment(comment.id);
-      const at = document.activeElement;
-      this.#publish({ ...comment, deleted: true });
-      // Whoever has gone on to write elsewhere meanwhile stays there.
-      if (at === document.body || this.#element.contains(at)) this.#box.focus();
+      await this.#inOrder(async () => {
+        if (!this.#comments.has(comment.id)) return;
+        await this.#from.api.deleteComment(comment.id);
+        const at = document.activeElement;
+        this.#publish({ ...comment, deleted: true });
+        // Whoever has gone on to write elsewhere meanwhile stays there.
+        if (at === document.body || this.#element.contains(at)) this.#box.focus();
+      });
     });
   }
 

@@ -3,6 +3,7 @@
  */
 
 import { clone, closest, closestTo, find, findAll, make, setShown, setText, slot } from "../lib/dom.js";
+import { createOrder } from "../lib/in-order.js";
 import { isComposing } from "../lib/keyboard.js";
 import { joined } from "../state/humanize.js";
 import { NOTES } from "../state/note-words.js";
@@ -20,6 +21,7 @@ export class Verdicts {
   #mine = new Map();
   /** By run: the button that was pressed last, while verdicts are on their way. @type {Map<string, Word>} */
   #pressed = new Map();
+  #inOrder = createOrder();
 
   /**
    * @param {object} from
@@ -118,7 +120,7 @@ export class Verdicts {
    */
   async #give(run, word, reason) {
     try {
-      this.update(await this.#from.api.judge(run, word, reason));
+      this.update(await this.#inOrder(() => this.#from.api.judge(run, word, reason)));
       this.#from.onPassed();
       return true;
     } catch (error) {
@@ -140,11 +142,18 @@ export class Verdicts {
     const form = clone("why");
     /** @type {HTMLTextAreaElement} */
     const box = slot(form, "reason");
+    /** @type {string|null} */
+    let giving = null;
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       const reason = box.value;
-      // What was typed meanwhile is not stored yet.
-      void this.#give(run, word, reason).then((isDone) => isDone && box.value === reason && form.remove());
+      if (giving === reason) return;
+      giving = reason;
+      void this.#give(run, word, reason).then((isDone) => {
+        if (giving === reason) giving = null;
+        // What was typed meanwhile is not stored yet.
+        if (isDone && box.value === reason) form.remove();
+      });
     });
     form.addEventListener("keydown", (event) => {
       if (event.key !== "Escape" || isComposing(event)) return;
