@@ -13,6 +13,7 @@ from django.db import connection
 
 from chat.runs import registry as run_registry
 from chat.runtime import broker, db_check, malloc, open_files, redis_check
+from chat.runtime.leaving import leave_within
 from chat.serving.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -22,6 +23,8 @@ _POOLS = {"celery.concurrency.thread", "celery.concurrency.solo"}
 
 #: Seconds before a restart; meanwhile queued runs are found by polling, as usual.
 _AGAIN_AFTER_S = 1.0
+#: How many seconds Celery has to leave the broker once all runs have ended: nothing there is needed, and it may never answer.
+_LEAVE_S = 5.0
 
 _worker: Worker | None = None
 
@@ -103,7 +106,7 @@ class Runs(bootsteps.StartStopStep):
         finally:
             connection.close()
         slots = parent.max_concurrency or parent.pool.limit
-        _worker = Worker(slots)
+        _worker = Worker(slots, on_end=lambda: leave_within(_LEAVE_S))
         signals.worker_shutting_down.connect(_on_stop_signal, weak=False)
         _worker.start()
         logger.info("This worker executes up to %d runs at a time, as %s", slots, run_registry.PROCESS)

@@ -22,12 +22,14 @@ from chat.serving.metrics_port import serve_figures
 class Worker:
     """The event loop, its thread, and its slots."""
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, on_end: Callable[[], None] = lambda: None) -> None:
+        """``on_end`` is called when all runs have ended after `stop`."""
         self._loop = asyncio.new_event_loop()
         self._slots = asyncio.Semaphore(slots)
         self._thread = threading.Thread(target=self._run, name="runs", daemon=True)
         self._end_figures: Callable[[], None] = lambda: None
         self._ending: asyncio.Task[None] | None = None
+        self._on_end = on_end
         #: Whether it was asked to stop.
         self.is_stopping = False
 
@@ -74,6 +76,7 @@ class Worker:
         self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
+        self._on_end()
 
     def _end(self) -> None:
         self._ending = self._loop.create_task(supervisor.stop_clockwork())

@@ -6,6 +6,7 @@ import errno
 import signal
 import socket as sockets
 import time
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ from asgiref.sync import sync_to_async
 from chat.models import RunStatus
 from chat.runs import registry as run_registry
 from chat.serving import supervisor
+from tests import services
 from tests.chat import making
 from tests.faults import invariants, work
 from tests.faults.world import SCALE, until
 from tests.model_server import ModelServer
-from tests.serving import USERNAME, Browser, Server, Socket
+from tests.serving import USERNAME, Browser, Server, Socket, Worker
 
 #: A second of text and no tool.
 SHORT = "Tell [tokens=50 every=20]"
@@ -29,6 +31,8 @@ SHORT = "Tell [tokens=50 every=20]"
 ENDLESS = "Tell [tokens=3000 every=20]"
 #: A tool call that takes a second, and text after it.
 CALLING = 'Work [call=python:{"code": "n = 0\\nwhile n < 3000000: n += 1\\nn"}]'
+#: SHUTDOWN_S, what follows it, and what a library gets to end by itself; the rest is for a busy machine.
+ENDS_WITHIN_S = 15
 
 
 @pytest.fixture
@@ -220,6 +224,29 @@ async def test_the_next_start_continues_runs_with_auto_continue(stopping: Any, l
         assert start["data"]["continues"] == socket.stored()[-1]["run_id"]
         assert (await again.until_type("reasoning_complete"))["data"]["status"] == "completed"
         assert not again.steps("tool_use")
+
+
+@pytest.mark.long
+@pytest.mark.scale
+def test_a_worker_ends_soon_though_its_broker_no_longer_answers(
+    postgres_server: str, ready: str, tmp_path: Path
+) -> None:
+    """SIGTERM after Redis has frozen, which Celery waits for again and again: nobody has to kill the worker."""
+    with (
+        services.own_redis() as redis,
+        services.database(postgres_server, f"test_{uuid.uuid4().hex}", template=ready) as database,
+    ):
+        worker = Worker(tmp_path, DATABASE_URL=database, REDIS_URL=redis.url, BROKER_URL=redis.url)
+        worker.start()
+        assert worker.loaded.wait(60)
+        redis.signal(signal.SIGSTOP)
+        began = time.monotonic()
+        try:
+            assert worker.stop() == 0
+        finally:
+            redis.signal(signal.SIGCONT)
+    assert time.monotonic() - began < ENDS_WITHIN_S
+    assert not [line for line in worker.output if "Traceback" in line]
 
 
 @pytest.mark.long

@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import socket
-import threading
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from types import FrameType
@@ -19,6 +18,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from twisted.internet import reactor
 
+from chat.runtime.leaving import leave_within
 from chat.runtime.listening import NoHost, listen_on, own_address, read_host
 from chat.serving import lifecycle, supervisor
 from chat.serving.daphne import DaphneServer, DaphneSocket
@@ -128,7 +128,4 @@ def _serve(listener: socket.socket) -> None:
         ping_timeout=30,
     )
     server.run()
-    # A thread whose database never answers would be waited for without end.
-    leave = threading.Timer(_EXIT_S, _leave, (0, None))
-    leave.daemon = True
-    leave.start()
+    leave_within(_EXIT_S)
