@@ -264,7 +264,9 @@ class StepSplitter:
                     self._reasoning.append(self._number)
                     yield step
             elif part.kind == "content":
-                self._text.append(part)
+                # As one part: a snapshot that joined them all again would be slow where text and thoughts alternate.
+                self._text = self._text or [Part("content", part.began)]
+                self._text[0].pieces.append(part.text)
             else:
                 yield from self._flush_text()
                 self._calls.append(part)

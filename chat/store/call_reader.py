@@ -53,10 +53,10 @@ def calls_of(run: Run, after: int = 0, most: int | None = None) -> list[CallData
 
 def full_call(run: Run, number: int) -> FullCall | None:
     """The run's call of that number, from 1 on, in full; None if there is none."""
-    rows = rows_of(run, 0, number) if number > 0 else []
-    if len(rows) < number or not rows:
+    rows = rows_of(run, number - 1, 1) if number > 0 else []
+    if not rows:
         return None
-    row, refs = rows[-1], _lists(run, rows)[-1]
+    row, refs = rows[0], _lists(run, rows)[0]
     declared = in_row(row.tools_id or 0, row.pk)
     bodies = _bodies(run, {*refs, declared})
     tools, sent = bodies.get(declared), _sent(set(refs))

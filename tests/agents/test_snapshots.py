@@ -215,6 +215,23 @@ def test_ids_are_given_in_linear_time() -> None:
     assert_linear(number, "." * 8_000)
 
 
+def test_text_between_many_thoughts_takes_linear_time() -> None:
+    def read(text: str) -> None:
+        splitter, reply, shown = StepSplitter(), Reply(), 0
+        splitter.begin()
+        for at, letter in enumerate(text):
+            reply.add_content(letter)
+            if at % 8 == 0:
+                shown += len(splitter.update(reply.parts))
+            reply.add_reasoning("b")
+        reply.finish("stop")
+        steps, _ = splitter.finish(reply.parts)
+        assert steps[-1].data["content"] == text
+        assert shown > len(text) // 2
+
+    assert_linear(read, "a" * 24_000)
+
+
 def test_calls_have_ids_unique_in_the_run_and_arguments_as_object_or_text() -> None:
     splitter = StepSplitter(["old"], clock=counter(), now=counter())
     reply = Reply()

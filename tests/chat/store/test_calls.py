@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pytest
 from django.db import connection, transaction
+from django.db.models.signals import post_init
 from django.test.utils import CaptureQueriesContext
 
 from agents import CallBegun, CallEnded, ModelRequest, Usage
@@ -195,6 +196,24 @@ def test_stored_calls_grow_linearly_with_the_conversation(others: str, session: 
     last = call_reader.full_call(run, 2)
     assert last is not None
     assert last.messages == messages[:-1]
+
+
+def test_a_call_is_read_without_the_rows_of_those_before_it(session: Session) -> None:
+    run = making.run(session)
+    written(run, *COURSES["long"])
+    read: list[ModelCall] = []
+
+    def note(instance: ModelCall, **_: Any) -> None:
+        read.append(instance)
+
+    post_init.connect(note, sender=ModelCall)
+    try:
+        found = call_reader.full_call(run, len(COURSES["long"]))
+    finally:
+        post_init.disconnect(note, sender=ModelCall)
+    assert found is not None
+    assert found.messages == COURSES["long"][-1]
+    assert len(read) == 1
 
 
 def test_an_attempt_that_was_refused_stands_beside_the_next(session: Session) -> None:
