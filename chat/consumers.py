@@ -66,6 +66,8 @@ _ACTIVITY_PAUSE_S = 1.0
 _ACCEPT_AFTER_S = 1.0
 #: A number of an event that is above the head of every log.
 _ABOVE_ALL = 10**18
+#: How many seconds after its run was started a message is answered.
+_RUN_FIRST_S = 0.001
 
 #: The scope that a token needs for each command.
 NEEDED: dict[type, Scope] = {
@@ -299,6 +301,9 @@ class SessionConsumer(AsyncWebsocketConsumer):
         subscriber.cork()
         try:
             accepted = await asked
+            if accepted.claim is not None:
+                # The run's request to the model goes first.
+                await asyncio.sleep(_RUN_FIRST_S)
             answer: AcceptedData = {
                 "client_message_id": accepted.client_message_id,
                 "run_id": str(accepted.run_id),

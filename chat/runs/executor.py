@@ -175,7 +175,7 @@ async def _follow(
         await publishing
         stream.watch_partials(recorder.on_partial)
         async for first in stream:
-            await recorder.record([first, *stream.ready()])
+            await recorder.record([first, *stream.ready()], stream.ready)
     finally:
         reason = handle.stopped_because or "The run that asked has ended."
         delegation.refuse(reason)

@@ -8,7 +8,6 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple, TypeVar, cast
 from uuid import UUID, uuid4
@@ -26,6 +25,7 @@ from chat.runs import auto_continue
 from chat.runs import events as run_events
 from chat.runs import queue as run_queue
 from chat.runs import state as run_state
+from chat.runs.call_costs import CallPricing, count_call
 from chat.runs.metering import RunMeter
 from chat.runs.publisher import DraftPublisher, publish_events, publish_queue
 from chat.runs.state import End
@@ -44,10 +44,10 @@ RETRY_AFTER_S = (0.1, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0)
 _END_RETRY_AFTER_S = 5.0
 #: Statuses after which a conversation continues.
 _ANSWERED = (RunStatus.COMPLETED, RunStatus.MAX_ITERATIONS)
-
-
 #: After so many seconds without an event to store, a first model call is stored alone.
 _SLOW_S = 1.0
+#: Calls of tools are stored so many seconds after they came.
+_TOOLS_FIRST_S = 0.001
 
 
 class Recorded(NamedTuple):
@@ -57,22 +57,6 @@ class Recorded(NamedTuple):
     calls: list[CallBegun | PricedCall]
     writer: CallWriter
     meter: RunMeter | None
-
-
-class _Pricing:
-    """Computes the cost of a run's model calls. A class of its own, so that the run's meter does not keep the recorder in memory."""
-
-    def __init__(self, writer: CallWriter) -> None:
-        self.server = self.model = ""
-        self._writer = writer
-
-    def cost_of(self, call: CallEnded) -> Cost | None:
-        """The cost of a call if it is known."""
-        if not call.usage.input_tokens + call.usage.output_tokens:
-            return None
-        asked_at = datetime.now(UTC) - timedelta(milliseconds=call.duration_ms)
-        provider = self._writer.provider
-        return prices.cost_of(call.usage, model=self.model, provider=provider, server=self.server, asked_at=asked_at)
 
 
 class RunRecorder:
@@ -100,7 +84,7 @@ class RunRecorder:
         self._calls: list[CallBegun | PricedCall] = []
         self._open: dict[tuple[int, int], CallBegun] = {}
         self._writer = CallWriter(run, provider="demo")
-        self._pricing = _Pricing(self._writer)
+        self._pricing = CallPricing(self._writer)
         self._costs: list[Cost | None] = []
         self._meter: RunMeter | None = None
         self._slow: asyncio.TimerHandle | None = None
@@ -140,45 +124,59 @@ class RunRecorder:
             self._meter.add_earlier(earlier.usage, earlier.cost)
         return self._meter
 
-    async def record(self, items: Sequence[RunEvent]) -> None:
-        """Store the pending steps in one transaction, and publish them; then show the draft."""
-        wanted: WordsWanted | None = None
-        for item in items:
-            if isinstance(item, PartialStep):
-                continue
-            if isinstance(item, WordsWanted):
-                wanted = item
-                continue
-            if not isinstance(item, Step):
-                self._note_call(item)
-                continue
-            self._finished(item)
-            numbered = self._run.enable_reasoning
-            entry = Entry("reasoning_step", item.data, item.full_content, numbered=numbered, origin=item.origin)
-            # The end's own steps are stored together with the end.
-            (self._last if item.type in ("complete", "error") else self._waiting).append(entry)
-        if wanted is not None:
-            await self._read_words(wanted)
-        entries = self._waiting
-        # After an answer the run ends at once, so everything that is left is stored in one transaction.
-        if entries and not self._last and cast(StepData, entries[-1].data)["type"] != "final_answer":
-            self._saving = True
-            await self._begun_stored()
-            recorded = self._pop_pending()
-            try:
-                events = await _stored(
-                    self._run, lambda: _append(self._run, recorded), lambda: _append_again(self._run, recorded)
-                )
-            finally:
-                self._saving = False
-            self._note_stored(events)
-            for entry in entries:
-                if entry.data.get("type") == "tool_use":
-                    self._on_call(str(entry.data.get("tool_call_id")))
-            await publish_events(self._run.session_id, events)
+    async def record(self, items: Sequence[RunEvent], ready: Callable[[], Sequence[RunEvent]]) -> None:
+        """Store the pending steps in one transaction, and publish them; then show the draft.
+
+        ``ready`` returns the events that have come since ``items``.
+        """
+        self._saving = True
+        try:
+            wanted = self._note_events(items)
+            if any(entry.data.get("type") == "tool_use" for entry in self._waiting):
+                # The tools go first, and results that come at once are stored together with their calls.
+                await asyncio.sleep(_TOOLS_FIRST_S)
+                items = [*items, *(more := ready())]
+                wanted = self._note_events(more) or wanted
+            if wanted is not None:
+                await self._read_words(wanted)
+            await self._store_waiting()
+        finally:
+            self._saving = False
         last, late, self._late = items[-1], self._late, None
         if late is not None or isinstance(last, PartialStep):
             self._publish_partial(late or cast(PartialStep, last))
+
+    def _note_events(self, items: Sequence[RunEvent]) -> WordsWanted | None:
+        """Note what is to be stored. Returns the demand for steering words, if there is one."""
+        wanted: WordsWanted | None = None
+        for item in items:
+            if isinstance(item, WordsWanted):
+                wanted = item
+            elif isinstance(item, Step):
+                self._finished(item)
+                numbered = self._run.enable_reasoning
+                entry = Entry("reasoning_step", item.data, item.full_content, numbered=numbered, origin=item.origin)
+                # The end's own steps are stored together with the end.
+                (self._last if item.type in ("complete", "error") else self._waiting).append(entry)
+            elif not isinstance(item, PartialStep):
+                self._note_call(item)
+        return wanted
+
+    async def _store_waiting(self) -> None:
+        entries = self._waiting
+        # After an answer the run ends at once, so everything that is left is stored in one transaction.
+        if not entries or self._last or cast(StepData, entries[-1].data)["type"] == "final_answer":
+            return
+        await self._begun_stored()
+        recorded = self._pop_pending()
+        events = await _stored(
+            self._run, lambda: _append(self._run, recorded), lambda: _append_again(self._run, recorded)
+        )
+        self._note_stored(events)
+        for entry in entries:
+            if entry.data.get("type") == "tool_use":
+                self._on_call(str(entry.data.get("tool_call_id")))
+        await publish_events(self._run.session_id, events)
 
     async def _read_words(self, wanted: WordsWanted) -> None:
         """A model call begins with the pending steering words: store them with its first events, then hand them over."""
@@ -304,21 +302,6 @@ class RunRecorder:
                 entries.append(run_events.failed_step(outcome, numbered=self._run.enable_reasoning))
             entries.append(run_events.failed(outcome))
         return waiting._replace(entries=entries)
-
-
-def count_call(agent_name: str, provider: str, call: CallEnded, cost: Cost | None) -> None:
-    """Count an ended model call in the metrics. A call that was stopped here does not count as an error of the server."""
-    agent, server = metrics.agents.of(agent_name), metrics.servers.of(provider)
-    metrics.model_calls.labels(server).inc()
-    metrics.model_call_seconds.labels(server).observe(call.duration_ms / 1000)
-    if call.first_token_ms is not None:
-        metrics.model_first_token_seconds.labels(server).observe(call.first_token_ms / 1000)
-    if call.error and call.error != "stopped":
-        metrics.model_errors.labels(server).inc()
-    metrics.input_tokens.labels(agent, server).inc(call.usage.input_tokens)
-    metrics.output_tokens.labels(agent, server).inc(call.usage.output_tokens)
-    if cost is not None:
-        metrics.cost.labels(agent, server, metrics.currencies.of(cost.currency)).inc(float(cost.amount))
 
 
 @transaction.atomic

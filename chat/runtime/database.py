@@ -30,8 +30,6 @@ Settled = Callable[[T | None, BaseException | None], None]
 READERS = 4
 WRITERS = 1 if connection.vendor == "sqlite" else 6
 
-#: A caller with a `Settled` goes on this many seconds after it was called: what that has started, such as a run, goes first.
-_WAKE_AFTER_S = 0.001
 
 #: A call to make: the function, the future of its result, and when it was queued.
 _Call = tuple[Callable[[], Any], "asyncio.Future[Any]", Settled[Any] | None, float]
@@ -51,7 +49,7 @@ class _Pool:
     async def run(self, call: Callable[[], T], settled: Settled[T] | None = None) -> T:
         """Call a function on one of the threads. Once it is queued, it is called even if the waiting coroutine is cancelled.
 
-        ``settled`` is also called then, on the event loop, and a moment before that coroutine goes on.
+        ``settled`` is also called then, on the event loop, right after that coroutine has its result.
         """
         if not self._threads:
             self._threads = [
@@ -94,22 +92,14 @@ class _Pool:
 def _settle(
     answer: "asyncio.Future[Any]", settled: Settled[Any] | None, result: Any, error: BaseException | None
 ) -> None:
-    if settled is None:
-        _wake(answer, result, error)
-        return
-    try:
-        settled(result, error)
-    finally:
-        answer.get_loop().call_later(_WAKE_AFTER_S, _wake, answer, result, error)
-
-
-def _wake(answer: "asyncio.Future[Any]", result: Any, error: BaseException | None) -> None:
     if answer.done():  # cancelled
-        return
-    if error is None:
+        pass
+    elif error is None:
         answer.set_result(result)
     else:
         answer.set_exception(error)
+    if settled is not None:
+        settled(result, error)
 
 
 def with_usable_connection(call: Callable[[], T]) -> T:

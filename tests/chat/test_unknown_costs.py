@@ -23,8 +23,8 @@ from chat.accounts.models import User
 from chat.cases import commands, set_runs
 from chat.cases.commands import CaseFields
 from chat.models import CaseResult, CaseVerdict, Cost, DailyUsage, Run, RunStatus
+from chat.runs import call_costs
 from chat.runs import events as run_events
-from chat.runs import recorder
 from chat.runs import state as run_state
 from chat.runs.state import End
 from chat.runtime import metrics
@@ -210,7 +210,7 @@ def test_an_unknown_cost_uses_no_money_of_a_budget(unknown: Run) -> None:
         return {tuple(sorted(sample.labels.items())): sample.value for sample in metrics.cost.collect()[0].samples}
 
     before = counted()
-    recorder.count_call(unknown.agent_name, "lab", CallEnded(1, 1, 250, 50, "stop", USED), None)
+    call_costs.count_call(unknown.agent_name, "lab", CallEnded(1, 1, 250, 50, "stop", USED), None)
     assert counted() == before
 
 

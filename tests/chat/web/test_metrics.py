@@ -16,8 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from agents import CallEnded, PartialStep, Usage
 from chat.models import Cost, Run, RunStatus, Scope
+from chat.runs import call_costs
 from chat.runs import queue as run_queue
-from chat.runs import recorder
 from chat.runs import state as run_state
 from chat.runs.recorder import RunRecorder
 from chat.runtime import database, metrics
@@ -44,7 +44,7 @@ def figure(name: str, **labels: str) -> float:
 
 def counting(run: Run, *, error: str = "", read: int = 0, written: int = 0, cost: Cost | None = None) -> None:
     usage = Usage(read, written)
-    recorder.count_call(run.agent_name, "lab", CallEnded(1, 1, 250, 50, "stop", usage, error), cost)
+    call_costs.count_call(run.agent_name, "lab", CallEnded(1, 1, 250, 50, "stop", usage, error), cost)
 
 
 def ended(run: Run) -> None:
