@@ -172,10 +172,7 @@ class RunRecorder:
         events = await _stored(
             self._run, lambda: _append(self._run, recorded), lambda: _append_again(self._run, recorded)
         )
-        self._note_stored(events)
-        for entry in entries:
-            if entry.data.get("type") == "tool_use":
-                self._on_call(str(entry.data.get("tool_call_id")))
+        self._note_stored(recorded, events)
         await publish_events(self._run.session_id, events)
 
     async def _read_words(self, wanted: WordsWanted) -> None:
@@ -187,12 +184,15 @@ class RunRecorder:
             lambda: _append_words(self._run, recorded, wanted, reading),
             lambda: _append_words(self._run, recorded, wanted, reading, step_log.append_again),
         )
-        self._note_stored(read.events)
+        self._note_stored(recorded, read.events)
         wanted.hand_over([Word(word.pk, word.message) for word in read.words])
         await publish_events(self._run.session_id, read.events)
         await publish_queue(self._run.session_id)
 
-    def _note_stored(self, events: Sequence[Stored]) -> None:
+    def _note_stored(self, recorded: Recorded, events: Sequence[Stored]) -> None:
+        for entry in recorded.entries:
+            if entry.data.get("type") == "tool_use":
+                self._on_call(str(entry.data.get("tool_call_id")))
         # These events also reach this process through the channel layer, perhaps later than the next draft.
         self._after = max([self._after, *(event.seq for event in events)])
 
